@@ -1,0 +1,31 @@
+"""Mistakes a user can correct, said in one line: where, which field, which rule, which value."""
+
+from __future__ import annotations
+
+_ABSENT = object()
+
+
+class UserError(Exception):
+    """A mistake in what the user gave: an option, a file, a plan, a layer.
+
+    The command line prints it as one line and exits with status 2; nothing has been written by then.
+
+    >>> str(UserError("R", "must be at most H + 2*pad_h = 7", 9, where="plan.toml"))
+    'plan.toml: R: must be at most H + 2*pad_h = 7 (got 9)'
+    """
+
+    def __init__(self, field: str, rule: str, value: object = _ABSENT, *, where: object = "") -> None:
+        self.field = field
+        self.rule = rule
+        self.value = None if value is _ABSENT else value
+        self.where = str(where)
+        shown = "" if value is _ABSENT else f" (got {_shorten(value)})"
+        parts = [part for part in (self.where, field) if part]
+        super().__init__(": ".join([*parts, rule]) + shown)
+
+
+def _shorten(value: object) -> str:
+    """One printable line of at most 80 characters, whatever the value is."""
+    text = repr(value) if isinstance(value, str) else str(value)
+    text = "".join(ch if ch.isprintable() else "?" for ch in text)
+    return text if len(text) <= 80 else text[:77] + "..."

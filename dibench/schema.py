@@ -1,0 +1,263 @@
+"""The CSV contract: the columns of a sweep's table, what they mean, and how a file is read and checked.
+
+One tidy row per case and visit set, one header, UTF-8, RFC 4180, no newline inside a field, `.` decimals,
+an empty cell where a value is not known. Anybody's tool may write such a file; columns not listed here
+are kept as text.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from dibench.errors import UserError
+from dibench.intensity import OPERATORS
+from dibench.layer import DIMENSIONS, Layer
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+STATUSES = ("ok", "flagged", "failed", "skipped")
+ENERGY_SOURCES = ("nvml_counter", "nvml_power", "rapl", "zeus", "model", "simulated", "none")
+MEASURED_SOURCES = ("nvml_counter", "nvml_power", "rapl", "zeus")
+"""Energy sources that are sensors. `model` is computed, `simulated` is test data: neither is evidence."""
+
+RESPONSES = ("energy_above_active_idle_j", "energy_above_idle_j", "energy_j", "time_s")
+"""What a fit can explain, best first; a file needs at least one of them."""
+
+
+@attrs.frozen
+class Column:
+    """One column: its name, what its cells hold, and their meaning with unit."""
+
+    name: str
+    kind: str  # "int", "float", "text"
+    meaning: str
+
+
+def _columns(kind: str, **meanings: str) -> list[Column]:
+    return [Column(name, kind, meaning) for name, meaning in meanings.items()]
+
+
+COLUMNS: tuple[Column, ...] = (
+    *_columns("text", case_id="16 hex digits of the SHA-256 of what makes the case"),
+    *_columns("int", order="position in the plan", sentinel="1 for a repeated reference case"),
+    *_columns(
+        "text",
+        session="one start of the program",
+        started_at="UTC",
+        device="model of the device",
+        device_uuid="which one",
+        backend="cpu, cuda, torch, host",
+        name="network/layer, may be empty",
+        op="standard, depthwise, pointwise, grouped, fc",
+    ),
+    *(Column(dim, "int", "layer dimension") for dim in DIMENSIONS),
+    *_columns(
+        "text", dtype="of the operands", variant="kernel variant", stationarity="operand held in registers"
+    ),
+    *_columns(
+        "int",
+        tile_p="output positions of the box",
+        tile_k="output channels of the box",
+        tile_c="reduction channels of the box",
+    ),
+    *_columns("text", lanes="dimension that neighbouring lanes span: p or k"),
+    *_columns("int", instances="copies of the layer in one launch", sms="multiprocessors used"),
+    *_columns("text", knobs="further knobs, key=value;…"),
+    *_columns(
+        "int",
+        macs="multiply-adds M of the layer",
+        macs_executed="multiply-adds done",
+        weights="elements W",
+        inputs="elements X",
+        outputs="elements Y",
+    ),
+    *_columns("float", ai="M / (W + X + Y), MAC per element"),
+    *_columns(
+        "int",
+        weight_reads="weight elements read, per launch and instance",
+        input_reads="input elements read",
+        output_reads="partial sums read",
+        output_writes="partial sums and outputs written",
+        weight_sectors="32-byte sectors of weights asked for",
+        input_sectors="of inputs",
+        output_sectors="of outputs",
+    ),
+    *_columns(
+        "float",
+        time_s="per launch and instance",
+        time_ci_s="half-width of its 95% interval",
+        energy_j="gross, per launch and instance",
+        energy_ci_j="half-width of its 95% interval",
+        energy_above_idle_j="less idle power times time",
+        energy_above_active_idle_j="less active idle power times time",
+        energy_alt_j="gross, by the second estimator",
+        ci_tick_j="error budget: tick quantisation",
+        ci_spread_j="spread of windows and visits",
+        ci_drift_j="drift of the sentinels",
+        ci_baseline_j="uncertainty of the baselines",
+        power_w="mean in the windows",
+        idle_power_w="no context",
+        active_idle_power_w="context alive, clocks up, no work",
+    ),
+    *_columns("text", energy_source="one of " + " ".join(ENERGY_SOURCES)),
+    *_columns("float", meter_period_s="update period of the sensor"),
+    *_columns(
+        "int", visits="stays at this case", windows="metered batches of launches", launches="in all windows"
+    ),
+    *_columns(
+        "float",
+        temp_start_c="of the device",
+        temp_end_c="of the device",
+        sm_clock_mhz="mean",
+        mem_clock_mhz="mean",
+    ),
+    *_columns("text", clock_events="reasons that held the clock down", data="distribution of operand values"),
+    *_columns("int", seed="of operand values"),
+    *_columns("text", status="one of " + " ".join(STATUSES), reason="why it is not ok"),
+)
+
+NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)
+REQUIRED: tuple[str, ...] = ("op", *DIMENSIONS, "dtype", "energy_source", "status")
+_KINDS = {column.name: column.kind for column in COLUMNS}
+_CHOICES = {"op": OPERATORS, "status": STATUSES, "energy_source": ENERGY_SOURCES}
+
+
+def format_value(value: Any) -> str:
+    """A cell's text: empty for None, shortest exact form for numbers, no newline in text.
+
+    >>> format_value(None), format_value(0.1), format_value(3), format_value("a\\nb")
+    ('', '0.1', '3', 'a b')
+    """
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"a cell holds finite numbers only, got {value}")
+        return repr(value)
+    return " ".join(str(value).split()) if isinstance(value, str) else str(value)
+
+
+def read_csv(path: str | Path) -> pd.DataFrame:
+    """A sweep's table as a frame: whole numbers as nullable Int64, decimals as float64, the rest as text.
+
+    Raises:
+        UserError: the file is missing, not a table of this contract, cut off, or a cell breaks a rule; the
+            message names file, line, column, rule and value.
+    """
+    import pandas as pd
+
+    header, rows = _read_cells(Path(path))
+    columns: dict[str, Any] = {}
+    for position, name in enumerate(header):
+        cells = [row[position] for row in rows]
+        columns[name] = _CONVERT[_KINDS.get(name, "text")](path, name, cells)
+    frame = pd.DataFrame(columns)
+    _check_layers(path, frame)
+    return frame
+
+
+def _read_cells(path: Path) -> tuple[list[str], list[list[str]]]:
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            table = list(csv.reader(file, strict=True))
+    except FileNotFoundError:
+        raise UserError("", "no such file", where=path) from None
+    except OSError as error:
+        raise UserError("", f"cannot be read: {error.strerror}", where=path) from None
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError("", f"is not a CSV file in UTF-8: {error}", where=path) from None
+    if not table:
+        raise UserError("", "is empty: must begin with a header line", where=path)
+    header, rows = table[0], table[1:]
+    for name in REQUIRED:
+        if name not in header:
+            raise UserError("header", f"must have the column {name}", ",".join(header), where=path)
+    if not any(name in header for name in RESPONSES):
+        raise UserError("header", "must have one of the columns " + ", ".join(RESPONSES), where=path)
+    for name in header:
+        if header.count(name) > 1:
+            raise UserError("header", "must name each column once", name, where=path)
+    for line, row in enumerate(rows, start=2):
+        if len(row) != len(header):
+            cut = ", it is cut off" if line == len(table) and len(row) < len(header) else ""
+            rule = f"must have {len(header)} cells as the header has{cut}"
+            raise UserError(f"line {line}", rule, len(row), where=path)
+    return header, rows
+
+
+def _text(path: object, name: str, cells: list[str]) -> Any:
+    if name in _CHOICES:
+        legal = _CHOICES[name]
+        for line, cell in enumerate(cells, start=2):
+            if cell not in legal:
+                raise UserError(
+                    f"line {line}: {name}", "must be one of " + ", ".join(legal), cell, where=path
+                )
+    return cells
+
+
+def _number(path: object, name: str, cells: list[str], parse: Any, rule: str) -> list[Any]:
+    values: list[Any] = []
+    for line, cell in enumerate(cells, start=2):
+        try:
+            values.append(parse(cell) if cell else None)
+        except ValueError:
+            raise UserError(f"line {line}: {name}", rule, cell, where=path) from None
+    return values
+
+
+def _finite(cell: str) -> float:
+    value = float(cell)
+    if not math.isfinite(value) or "_" in cell:
+        raise ValueError(cell)
+    return value
+
+
+def _whole(cell: str) -> int:
+    if "_" in cell or abs(value := int(cell)) >= 2**63:
+        raise ValueError(cell)
+    return value
+
+
+def _int(path: object, name: str, cells: list[str]) -> Any:
+    import pandas as pd
+
+    return pd.array(_number(path, name, cells, _whole, "must be a whole number or empty"), dtype="Int64")
+
+
+def _float(path: object, name: str, cells: list[str]) -> Any:
+    import numpy as np
+
+    values = _number(path, name, cells, _finite, "must be a finite number or empty")
+    return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
+
+
+_CONVERT = {"text": _text, "int": _int, "float": _float}
+
+
+def _check_layers(path: object, frame: pd.DataFrame) -> None:
+    """Every row's dimensions make a layer, and its operator is that layer's."""
+    checked: dict[tuple[Any, ...], str] = {}
+    dims = [frame[dim] for dim in DIMENSIONS]
+    for line, (op, *values) in enumerate(zip(frame["op"], *dims, strict=True), start=2):
+        shape = tuple(values)
+        if shape not in checked:
+            try:
+                known = {
+                    d: int(v) for d, v in zip(DIMENSIONS, values, strict=True) if v == v and str(v) != "<NA>"
+                }
+                for dim in DIMENSIONS:
+                    if dim not in known:
+                        raise UserError(dim, "must not be empty")
+                checked[shape] = Layer.from_dims(known).op
+            except UserError as error:
+                raise UserError(f"line {line}", str(error), where=path) from None
+        if op != checked[shape]:
+            rule = f"must be {checked[shape]} for these dimensions"
+            raise UserError(f"line {line}: op", rule, op, where=path)
