@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import attrs
@@ -122,7 +123,7 @@ class Layer:
                 raise UserError("layer", "must be NAME=NUMBER with a name of " + " ".join(DIMENSIONS), part)
             if key in values:
                 raise UserError(key, "must be given once", text)
-            if not number.lstrip("-").isascii() or not number.lstrip("-").isdigit() or len(number) > 12:
+            if not re.fullmatch(r"-?[0-9]{1,12}", number):
                 raise UserError(key, "must be a whole number", number)
             values[key] = int(number)
         return cls.from_dims(values)

@@ -243,15 +243,15 @@ _CONVERT = {"text": _text, "int": _int, "float": _float}
 
 def _check_layers(path: object, frame: pd.DataFrame) -> None:
     """Every row's dimensions make a layer, and its operator is that layer's."""
+    import pandas as pd
+
     checked: dict[tuple[Any, ...], str] = {}
     dims = [frame[dim] for dim in DIMENSIONS]
     for line, (op, *values) in enumerate(zip(frame["op"], *dims, strict=True), start=2):
         shape = tuple(values)
         if shape not in checked:
             try:
-                known = {
-                    d: int(v) for d, v in zip(DIMENSIONS, values, strict=True) if v == v and str(v) != "<NA>"
-                }
+                known = {d: int(v) for d, v in zip(DIMENSIONS, values, strict=True) if v is not pd.NA}
                 for dim in DIMENSIONS:
                     if dim not in known:
                         raise UserError(dim, "must not be empty")

@@ -1,0 +1,149 @@
+"""Reading the CSV contract: what is kept, and that each kind of bad file is refused in one clear line."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+
+from dibench import schema
+from dibench.errors import UserError
+from dibench.layer import DIMENSIONS
+
+HEADER = ["name", "op", *DIMENSIONS, "dtype", "energy_source", "status", "time_s", "colour"]
+ROW = dict(
+    zip(
+        HEADER,
+        [
+            "a/b",
+            "standard",
+            *["1", "4", "7", "7", "8", "3", "3", "5", "5", "1", "1", "0", "0", "1", "1", "1"],
+            "float32",
+            "none",
+            "ok",
+            "0.25",
+            "red",
+        ],
+        strict=True,
+    )
+)
+
+
+def write(path: Path, *rows: dict[str, str], header: list[str] = HEADER, end: str = "\n") -> Path:
+    lines = [",".join(header), *(",".join(row[name] for name in header) for row in rows)]
+    path.write_text("\n".join(lines) + end, encoding="utf-8")
+    return path
+
+
+def test_a_small_table_of_anybodys_tool_is_read(tmp_path: Path) -> None:
+    frame = schema.read_csv(write(tmp_path / "a.csv", ROW, {**ROW, "time_s": "", "status": "failed"}))
+    assert list(frame.columns) == HEADER
+    assert frame["N"].dtype == "Int64"
+    assert frame["time_s"][0] == 0.25
+    assert frame["time_s"].isna().tolist() == [False, True]
+    assert frame["colour"].tolist() == ["red", "red"]
+
+
+def test_the_columns_are_those_of_the_contract_once_each() -> None:
+    assert len(schema.NAMES) == len(set(schema.NAMES)) == 77
+    assert schema.NAMES[:3] == ("case_id", "order", "sentinel")
+    assert schema.NAMES[-2:] == ("status", "reason")
+    assert set(schema.REQUIRED) <= set(schema.NAMES)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"N": "one"}, "line 3: N: must be a whole number or empty (got 'one')"),
+        ({"N": "1.5"}, "line 3: N: must be a whole number or empty (got '1.5')"),
+        ({"N": "1_0"}, "line 3: N: must be a whole number or empty (got '1_0')"),
+        ({"N": "9" * 30}, "line 3: N: must be a whole number or empty (got '" + "9" * 30 + "')"),
+        ({"N": ""}, "line 3: N: must not be empty"),
+        ({"time_s": "fast"}, "line 3: time_s: must be a finite number or empty (got 'fast')"),
+        ({"time_s": "nan"}, "line 3: time_s: must be a finite number or empty (got 'nan')"),
+        ({"time_s": "-inf"}, "line 3: time_s: must be a finite number or empty (got '-inf')"),
+        (
+            {"op": "conv"},
+            "line 3: op: must be one of standard, depthwise, pointwise, grouped, fc (got 'conv')",
+        ),
+        ({"op": "fc"}, "line 3: op: must be standard for these dimensions (got 'fc')"),
+        ({"status": ""}, "line 3: status: must be one of ok, flagged, failed, skipped (got '')"),
+        ({"R": "9"}, "line 3: R: must be at most H + 2*pad_h = 7 (got 9)"),
+        ({"P": "4"}, "line 3: P: must be from 5 to 7 for these dimensions (got 4)"),
+    ],
+)
+def test_a_bad_cell_is_named_with_line_column_rule_and_value(
+    tmp_path: Path, change: dict[str, str], message: str
+) -> None:
+    path = write(tmp_path / "bad.csv", ROW, {**ROW, **change})
+    with pytest.raises(UserError) as caught:
+        schema.read_csv(path)
+    assert str(caught.value) == f"{path}: {message}"
+
+
+def test_missing_columns_are_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "bad.csv", ROW, header=[name for name in HEADER if name != "groups"])
+    with pytest.raises(UserError, match=r"bad\.csv: header: must have the column groups"):
+        schema.read_csv(path)
+    path = write(tmp_path / "bad.csv", ROW, header=[name for name in HEADER if name != "time_s"])
+    with pytest.raises(UserError, match=r"header: must have one of the columns energy_above_active_idle_j"):
+        schema.read_csv(path)
+    path = write(tmp_path / "bad.csv", ROW, header=[*HEADER, "N"])
+    with pytest.raises(UserError, match=r"header: must name each column once \(got 'N'\)"):
+        schema.read_csv(path)
+
+
+def test_a_file_cut_off_in_its_last_line_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "cut.csv", ROW, ROW)
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(
+        UserError, match=r"cut\.csv: line 3: must have 23 cells as the header has, it is cut off"
+    ):
+        schema.read_csv(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"\x00\xff\xfe\x80" * 40, "is not a CSV file"),
+        (b"hello\n", "header: must have the column"),
+    ],
+)
+def test_what_is_no_table_is_refused(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "odd.csv"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=message):
+        schema.read_csv(path)
+
+
+def test_random_bytes_never_end_in_anything_but_a_refusal(tmp_path: Path) -> None:
+    source = random.Random(2008_02565)
+    good = write(tmp_path / "good.csv", ROW, ROW).read_bytes()
+    path = tmp_path / "random.csv"
+    for _ in range(300):
+        damaged = bytearray(good)
+        for _ in range(source.randint(1, 20)):
+            damaged[source.randrange(len(damaged))] = source.randrange(256)
+        path.write_bytes(bytes(damaged))
+        try:
+            frame = schema.read_csv(path)
+        except UserError as error:
+            assert str(error).startswith(str(path)) and "\n" not in str(error)
+        else:
+            assert len(frame) <= 2
+
+
+def test_missing_file_and_directory_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"none\.csv: no such file"):
+        schema.read_csv(tmp_path / "none.csv")
+    with pytest.raises(UserError, match=r"cannot be read: Is a directory"):
+        schema.read_csv(tmp_path)
+
+
+def test_cells_are_written_so_that_they_read_back_exactly() -> None:
+    assert schema.format_value(1 / 3) == "0.3333333333333333"
+    assert schema.format_value("two\nlines  here") == "two lines here"
+    with pytest.raises(ValueError, match="finite"):
+        schema.format_value(float("nan"))
