@@ -1,0 +1,56 @@
+# dibench: `make run` does the main job, `make test` checks everything. Both begin with `make setup`.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+NATIVE := $(shell find csrc -type f 2>/dev/null) setup.py
+EXTRAS ?=
+
+.PHONY: run test setup bench clean check-prerequisites help
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make run    the main job: sweep real layers, fit, report (under five minutes)"
+	@echo "make test   every test, linter and type check"
+	@echo "make bench  our fastest kernels beside PyTorch's library"
+	@echo "make setup  only .venv and the extension"
+	@echo "make clean  remove what these made, but not results/"
+
+check-prerequisites:
+	@PYTHON=$(PYTHON) bash scripts/check-prerequisites.sh
+
+# What is installed depends on pyproject.toml, what is built on the kernel sources. The stamps make a
+# second call do nothing.
+$(VENV)/.created: | check-prerequisites
+	$(PYTHON) -m venv $(VENV)
+	@touch $@
+
+$(VENV)/.installed: pyproject.toml $(NATIVE) | $(VENV)/.created
+	$(PY) -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.installed-test: $(VENV)/.installed
+	$(PY) -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	@touch $@
+
+$(VENV)/.installed-torch: $(VENV)/.installed-test
+	$(PY) -m pip install --quiet --disable-pip-version-check 'torch==2.13.0'
+	@touch $@
+
+setup: $(VENV)/.installed
+
+run: setup
+	@bash scripts/run.sh
+
+test: $(VENV)/.installed-test
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+	$(PY) -m pytest
+
+bench: $(VENV)/.installed-torch
+	$(PY) -m pytest benchmarks --benchmark-only -o addopts=
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info dibench/*.so .mypy_cache .ruff_cache .import_linter_cache .hypothesis
