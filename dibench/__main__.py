@@ -1,0 +1,5 @@
+"""`python -m dibench`."""
+
+from dibench.cli import main
+
+main()

@@ -1,0 +1,77 @@
+"""The command line: one verb a file, and the only place that prints and exits."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from importlib import import_module, util
+
+from dibench import __version__
+from dibench.errors import UserError
+
+INTRODUCTION = """\
+dibench: how much energy does a neural-network layer cost, and which description of its data reuse
+predicts it? Custom kernels whose reuse is a knob, measured and regressed against arithmetic
+intensity (AI) and data-type-aware weighted arithmetic intensity (DI).
+
+  python -m dibench measure resnet50/layer1.0.conv2    one layer: time, joules, reuse, roofline
+  python -m dibench sweep smoke --out /tmp/smoke       every operator and stationarity, in seconds
+  python -m dibench doctor                             what this machine can run and measure
+
+All verbs: python -m dibench --help
+"""
+
+app = typer.Typer(
+    name="dibench",
+    help="Energy microbenchmarks for neural-network layers: layer → plan → kernel → measure → fit → report.",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+# In the order of the main job, then what helps beside it.
+for name in ("sweep", "fit", "report", "measure", "networks", "layers", "doctor"):
+    if util.find_spec(f"dibench.cli.{name}"):  # TEMPORARY while verbs are being written
+        app.command()(getattr(import_module(f"dibench.cli.{name}"), name))
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: bool = typer.Option(False, "--version", help="Show the version and exit."),
+) -> None:
+    if version:
+        typer.echo(f"dibench {__version__}")
+    elif context.invoked_subcommand is None:
+        typer.echo(INTRODUCTION, nl=False)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run one command line and exit: 0, or 2 after one line that says what the user can correct."""
+    command = typer.main.get_command(app)
+    try:
+        status = command.main(arguments, prog_name="python -m dibench", standalone_mode=False)
+    except UserError as error:
+        _fail(str(error))
+    except typer.Exit as exit_request:
+        status = exit_request.exit_code
+    except (typer.Abort, KeyboardInterrupt):
+        status = 130
+    except BrokenPipeError:
+        # The reader of our output went away (`| head`): nothing more to say, and not a failure.
+        sys.stderr.close()
+        status = 0
+    except Exception as error:
+        # A misspelt option or verb. Typer carries Click inside or beside it, depending on its release, so
+        # its usage errors are known by what they can do.
+        if not hasattr(error, "format_message"):
+            raise
+        _fail(error.format_message())
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _fail(message: str) -> None:
+    typer.echo(f"dibench: {' '.join(message.split())}", err=True)
+    sys.exit(2)

@@ -1,0 +1,74 @@
+"""How the verbs show numbers, layers and tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from dibench.layer import Layer
+
+_PREFIXES = (
+    (1e12, "T"),
+    (1e9, "G"),
+    (1e6, "M"),
+    (1e3, "k"),
+    (1.0, ""),
+    (1e-3, "m"),
+    (1e-6, "µ"),
+    (1e-9, "n"),
+    (1e-12, "p"),
+)
+
+
+def console(*, stderr: bool = False) -> Console:
+    """The terminal, or a plain file 120 columns wide where output is redirected."""
+    import sys
+
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(stderr=stderr, highlight=False, soft_wrap=False, width=None if stream.isatty() else 140)
+
+
+def short(value: float, unit: str = "") -> str:
+    """A number in three digits with its prefix.
+
+    >>> short(115605504), short(0.00231, "s"), short(0), short(37)
+    ('116M', '2.31 ms', '0', '37')
+    """
+    for scale, prefix in _PREFIXES:
+        if abs(value) >= scale * 0.9995:
+            scaled = value / scale
+            digits = (
+                0
+                if abs(scaled) >= 99.95 or (not unit and float(scaled).is_integer())
+                else 1
+                if abs(scaled) >= 9.995
+                else 2
+            )
+            return f"{scaled:.{digits}f}" + (f" {prefix}{unit}" if unit else prefix)
+    return f"0 {unit}".strip()
+
+
+def shape_text(layer: Layer) -> str:
+    """A layer in the words of a paper: input → output, filter, and what is not the default.
+
+    >>> from dibench.layer import Layer
+    >>> shape_text(Layer(N=1, C=64, H=56, W=56, K=128, R=3, S=3, stride_h=2, stride_w=2, pad_h=1, pad_w=1))
+    '64×56×56 → 128×28×28  3×3 /2'
+    """
+    batch = f"{layer.N}×" if layer.N > 1 else ""
+    if layer.op == "fc":
+        return f"{batch}{layer.C} → {batch}{layer.K}"
+    text = f"{batch}{layer.C}×{layer.H}×{layer.W} → {batch}{layer.K}×{layer.P}×{layer.Q}  {layer.R}×{layer.S}"
+    if layer.stride_h != 1 or layer.stride_w != 1:
+        text += (
+            f" /{layer.stride_h}"
+            if layer.stride_h == layer.stride_w
+            else f" /{layer.stride_h},{layer.stride_w}"
+        )
+    if layer.dil_h != 1 or layer.dil_w != 1:
+        text += f" dil {layer.dil_h},{layer.dil_w}"
+    return text + (f" g{layer.groups}" if layer.groups > 1 else "")
