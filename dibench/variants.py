@@ -1,0 +1,301 @@
+"""Kernel variants: discovered from their sources, whose `[variant]` headers say knobs, limits and counts.
+
+Adding a variant touches one file in `csrc/<backend>/`: the registry reads its header comment, evaluates
+the formulas in it for a layer and knobs, and nothing else needs to know that the variant exists.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import inspect
+import re
+import tomllib
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from types import CodeType, MappingProxyType
+from typing import Any, Literal
+
+import attrs
+
+from dibench import counting
+from dibench.errors import UserError
+from dibench.layer import DIMENSIONS, Layer
+
+KNOBS = ("tile_p", "tile_k", "tile_c", "taps", "window")
+"""The knobs a case may turn, in the order of `Box` in csrc/cpu/kernel.h."""
+
+COUNTS = ("macs_executed", "weight_reads", "input_reads", "output_reads", "output_writes")
+"""What every header gives a formula for, in elements per launch and instance."""
+
+OPERATORS = ("fc", "pointwise", "standard", "depthwise", "grouped")
+STATIONARITIES = ("output", "weight", "input", "none")
+SUFFIXES = {"cpu": ".cpp", "cuda": ".cu"}
+_HEADERS = {"cpu": (".h",), "cuda": (".h", ".cuh")}
+
+_HELPERS = {
+    name: helper
+    for name, helper in vars(counting).items()
+    if callable(helper)
+    and not name.startswith("_")
+    and getattr(helper, "__module__", "") == counting.__name__
+}
+_TAKES_LAYER = {
+    name
+    for name, helper in _HELPERS.items()
+    if next(iter(inspect.signature(helper).parameters), "") == "layer"
+}
+_GLOBALS: dict[str, Any] = {"__builtins__": {}, "min": min, "max": max, **_HELPERS}
+
+_ALLOWED = (
+    ast.Expression, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp, ast.Call, ast.Name, ast.Load,
+    ast.Constant, ast.Tuple, ast.Add, ast.Sub, ast.Mult, ast.FloorDiv, ast.Mod, ast.USub, ast.Not, ast.And,
+    ast.Or, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.In, ast.NotIn,
+)  # fmt: skip
+
+
+class _GiveLayer(ast.NodeTransformer):
+    def visit_Call(self, node: ast.Call) -> ast.Call:
+        self.generic_visit(node)
+        if isinstance(node.func, ast.Name) and node.func.id in _TAKES_LAYER:
+            node.args.insert(0, ast.Name("layer", ast.Load()))
+        return node
+
+
+@attrs.frozen
+class Formula:
+    """A header's expression, checked and compiled once: whole numbers, names, arithmetic, named helpers."""
+
+    text: str
+    code: CodeType = attrs.field(repr=False, eq=False)
+    names: frozenset[str] = attrs.field(repr=False, eq=False)
+
+    @classmethod
+    def parse(cls, text: str, names: frozenset[str]) -> Formula:
+        """The formula of `text`, which may use `names` and the helpers of `dibench.counting`.
+
+        >>> sorted(Formula.parse("ceil_div(K, 8) * C", frozenset({"K", "C"})).names)
+        ['C', 'K']
+
+        Raises:
+            ValueError: no expression, or one that uses anything else.
+        """
+        try:
+            tree = ast.parse(text, mode="eval")
+        except SyntaxError as error:
+            raise ValueError(f"is not an expression: {text!r}") from error
+        used: set[str] = set()
+        functions: set[int] = set()
+        for node in ast.walk(tree):
+            if not isinstance(node, _ALLOWED):
+                raise ValueError(f"may not use {type(node).__name__}: {text!r}")
+            if isinstance(node, ast.Constant) and type(node.value) is not int:
+                raise ValueError(f"may only use whole numbers: {text!r}")
+            if isinstance(node, ast.Call):
+                if (
+                    not isinstance(node.func, ast.Name)
+                    or node.func.id not in {"min", "max", *_HELPERS}
+                    or node.keywords
+                ):
+                    raise ValueError(f"calls something that dibench.counting does not name: {text!r}")
+                functions.add(id(node.func))
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Name) and id(node) not in functions:
+                if node.id not in names:
+                    raise ValueError(f"unknown name {node.id!r} in {text!r}")
+                used.add(node.id)
+        tree = ast.fix_missing_locations(_GiveLayer().visit(tree))
+        return cls(text, compile(tree, f"<{text}>", "eval"), frozenset(used))
+
+    def value(self, values: Mapping[str, Any]) -> Any:
+        """The formula's value, given `layer` and every name it uses."""
+        return eval(self.code, _GLOBALS, dict(values))  # only what parse() let through
+
+
+@attrs.frozen
+class Variant:
+    """One kernel file: what its header promises."""
+
+    name: str
+    backend: str
+    ops: tuple[str, ...]
+    stationarity: str
+    fast: bool
+    knobs: Mapping[str, tuple[int, ...] | Literal["any"]]
+    requires: tuple[Formula, ...]
+    counts: Mapping[str, Formula]
+    summary: str
+    teaches: str
+    path: Path
+    source_sha: str
+
+    def check(self, layer: Layer, knobs: Mapping[str, int]) -> None:
+        """Refuse a layer or knobs that this variant cannot run.
+
+        Raises:
+            UserError: names the operator, knob or limit, and its values.
+        """
+        if layer.op not in self.ops:
+            raise UserError("op", f"{self.name} runs {', '.join(self.ops)}", layer.op, where=self.name)
+        for name in knobs:
+            if name not in self.knobs:
+                raise UserError(
+                    name, f"is no knob of it (has {', '.join(self.knobs) or 'none'})", where=self.name
+                )
+        for name, legal in self.knobs.items():
+            if name not in knobs:
+                raise UserError(name, "must be given", where=self.name)
+            value = knobs[name]
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise UserError(name, "must be a whole number", value, where=self.name)
+            if legal == "any":
+                if value < 1:
+                    raise UserError(name, "must be at least 1", value, where=self.name)
+            elif value not in legal:
+                raise UserError(name, f"must be one of {', '.join(map(str, legal))}", value, where=self.name)
+        values = _values(layer, knobs)
+        for formula in self.requires:
+            if not formula.value(values):
+                shown = ", ".join(f"{name} = {values[name]}" for name in sorted(formula.names))
+                field = next((name for name in KNOBS if name in formula.names), "layer")
+                raise UserError(field, f"must satisfy {formula.text} with {shown}", where=self.name)
+
+    def allows(self, layer: Layer, knobs: Mapping[str, int]) -> bool:
+        """Whether `check` would pass."""
+        try:
+            self.check(layer, knobs)
+        except UserError:
+            return False
+        return True
+
+    def counts_for(
+        self, layer: Layer, knobs: Mapping[str, int], lanes: int, threads: int = 1
+    ) -> dict[str, int]:
+        """Elements accessed and multiply-adds done by one launch of one instance, exactly.
+
+        Args:
+            layer: what is computed.
+            knobs: a value for each of the variant's knobs.
+            lanes: floats in a vector of the instruction set (4, 8 or 16).
+            threads: threads of the launch.
+        """
+        values = {**_values(layer, knobs), "lanes": lanes, "threads": threads}
+        return {name: int(formula.value(values)) for name, formula in self.counts.items()}
+
+
+def _values(layer: Layer, knobs: Mapping[str, int]) -> dict[str, Any]:
+    return {"layer": layer, **layer.dims, **knobs}
+
+
+def source_directory() -> Path:
+    """Where the kernel sources are: in the package when installed, beside it in a checkout."""
+    here = Path(__file__).resolve().parent
+    return here / "csrc" if (here / "csrc").is_dir() else here.parent / "csrc"
+
+
+@lru_cache
+def registry(directory: Path | None = None) -> Mapping[str, Variant]:
+    """Every variant of every backend by name, sorted.
+
+    >>> registry()["conv_weight_stationary"].stationarity
+    'weight'
+
+    Raises:
+        UserError: a header that cannot be read; the message names file, field and rule.
+    """
+    root = directory or source_directory()
+    found: dict[str, Variant] = {}
+    for backend, suffix in SUFFIXES.items():
+        for path in sorted((root / backend).glob(f"*{suffix}")):
+            if path.stem in found:
+                raise UserError("name", "two variants have this name", path.stem, where=path)
+            found[path.stem] = read_variant(path, backend)
+    return MappingProxyType(dict(sorted(found.items())))
+
+
+def read_variant(path: Path, backend: str) -> Variant:
+    """The variant in one source file.
+
+    Raises:
+        UserError: no `[variant]` header, or a field of it breaks its rule.
+    """
+    source = path.read_bytes()
+    header = re.match(r"\s*/\*(.*?)\*/", source.decode("utf-8"), re.DOTALL)
+    text, mark, table = header[1].partition("\n[variant]\n") if header else ("", "", "")
+    if not mark:
+        raise UserError("[variant]", "must stand in the first comment of a kernel file", where=path)
+    try:
+        fields = tomllib.loads(table)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError("[variant]", f"must be TOML: {error}", where=path) from error
+    required = {"ops", "stationarity", "fast", "teaches", "counts"}
+    for name in sorted(required - set(fields)):
+        raise UserError(name, "must be given", where=path)
+    for name in sorted(set(fields) - required - {"knobs", "requires"}):
+        raise UserError(name, "is not a field of a variant", where=path)
+    ops, counts = fields["ops"], fields["counts"]
+    if not isinstance(ops, list) or not ops or not set(ops) <= set(OPERATORS):
+        raise UserError("ops", f"must list some of {', '.join(OPERATORS)}", ops, where=path)
+    if fields["stationarity"] not in STATIONARITIES:
+        rule = f"must be one of {', '.join(STATIONARITIES)}"
+        raise UserError("stationarity", rule, fields["stationarity"], where=path)
+    if not isinstance(fields["fast"], bool):
+        raise UserError("fast", "must be true or false", fields["fast"], where=path)
+    if not isinstance(counts, dict) or set(counts) != set(COUNTS):
+        raise UserError("counts", f"must have exactly {', '.join(COUNTS)}", where=path)
+    knobs = _read_knobs(fields.get("knobs", {}), path)
+    names = frozenset({*DIMENSIONS, *knobs})
+    return Variant(
+        name=path.stem,
+        backend=backend,
+        ops=tuple(ops),
+        stationarity=fields["stationarity"],
+        fast=fields["fast"],
+        knobs=MappingProxyType(knobs),
+        requires=tuple(_read_formula("requires", text, names, path) for text in fields.get("requires", [])),
+        counts=MappingProxyType(
+            {n: _read_formula(f"counts.{n}", counts[n], names | {"lanes", "threads"}, path) for n in COUNTS}
+        ),
+        summary=" ".join(text.strip().partition("\n")[0].split()),
+        teaches=str(fields["teaches"]),
+        path=path,
+        source_sha=hashlib.sha256(source).hexdigest(),
+    )
+
+
+def _read_knobs(table: Any, path: Path) -> dict[str, tuple[int, ...] | Literal["any"]]:
+    if not isinstance(table, dict):
+        raise UserError("knobs", "must be a table", where=path)
+    knobs: dict[str, tuple[int, ...] | Literal["any"]] = {}
+    for name, legal in table.items():
+        if name not in KNOBS:
+            raise UserError(f"knobs.{name}", f"must be one of {', '.join(KNOBS)}", where=path)
+        if legal == "any":
+            knobs[name] = "any"
+        elif isinstance(legal, list) and legal and all(type(value) is int and value >= 0 for value in legal):
+            knobs[name] = tuple(legal)
+        else:
+            raise UserError(f"knobs.{name}", 'must be "any" or a list of whole numbers', legal, where=path)
+    return knobs
+
+
+def _read_formula(field: str, text: Any, names: frozenset[str], path: Path) -> Formula:
+    try:
+        return Formula.parse(str(text), names)
+    except ValueError as error:
+        raise UserError(field, str(error), where=path) from error
+
+
+@lru_cache
+def sources_sha(backend: str) -> str:
+    """SHA-256 over the names and bytes of all kernel sources of a backend.
+
+    A sweep resumes only with the kernels it began with.
+    """
+    digest = hashlib.sha256()
+    suffixes = {SUFFIXES[backend], *_HEADERS[backend]}
+    for path in sorted((source_directory() / backend).iterdir()):
+        if path.suffix in suffixes:
+            digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
