@@ -1,0 +1,244 @@
+"""Plans: layers × kernels × knob values, as cases in measuring order.
+
+What makes a case is hashed to its id, so that a sweep can be resumed and anybody can find a row again; see
+Case.case_id. The set of cases follows from plan file and kernel registry alone, never from the machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from difflib import get_close_matches
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+from dibench import ordering
+from dibench.errors import UserError
+from dibench.expand import Choice, expand, resolve_layer, default_box
+from dibench.layer import Layer
+from dibench.plan_file import PlanFile, parse_plan, read_plan
+from dibench.variants import KNOBS
+
+if TYPE_CHECKING:
+    from dibench.variants import Variant
+
+DTYPE = "fp32"
+
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+
+
+@attrs.frozen(kw_only=True)
+class Case:
+    """One layer under one kernel; its knobs are resolved to numbers, None where the kernel has no such."""
+
+    layer: Layer
+    backend: str
+    variant: str
+    dtype: str = DTYPE
+    tile_p: int | None = None
+    tile_k: int | None = None
+    tile_c: int | None = None
+    taps: int | None = None
+    window: int | None = None
+    instances: int = 1
+    data: str = "uniform"
+    seed: int = 1  # of operand values
+    sentinel: bool = False
+    order: int = 1  # position in the plan, from 1
+    tier: int = 1  # round of falling information it belongs to, from 1
+
+    @property
+    def knobs(self) -> dict[str, int]:
+        """The knobs the kernel has, by name."""
+        values = (self.tile_p, self.tile_k, self.tile_c, self.taps, self.window)
+        return {knob: value for knob, value in zip(KNOBS, values, strict=True) if value is not None}
+
+    @property
+    def box(self) -> tuple[int, int, int, int, int]:
+        """tile_p, tile_k, tile_c, taps, window as csrc/cpu/kernel.h wants them: 0 where there is no knob."""
+        return (
+            self.tile_p or 0,
+            self.tile_k or 0,
+            self.tile_c or 0,
+            self.taps or 0,
+            self.window or 0,
+        )
+
+    @property
+    def key(self) -> str:
+        """The text whose hash is the case's id: JSON with sorted keys and no spaces.
+
+        {"backend", "data", "dtype", "knobs": {the kernel's knobs and "instances"}, "layer": {the sixteen
+        dimensions}, "seed", "variant"}; a sentinel, measured again and again, adds its "order".
+        """
+        content = {
+            "backend": self.backend,
+            "data": self.data,
+            "dtype": self.dtype,
+            "knobs": {**self.knobs, "instances": self.instances},
+            "layer": self.layer.dims,
+            "seed": self.seed,
+            "variant": self.variant,
+        }
+        if self.sentinel:
+            content["order"] = self.order
+        return _canonical(content)
+
+    @property
+    def case_id(self) -> str:
+        """First 16 hex digits of the SHA-256 of `key`.
+
+        >>> layer = Layer.fc(N=1, C=2, K=3)
+        >>> Case(layer=layer, backend="cpu", variant="fc_dot").case_id
+        '91ac3fe11f64aef2'
+        """
+        return hashlib.sha256(self.key.encode()).hexdigest()[:16]
+
+
+@attrs.frozen
+class Plan:
+    """Cases in measuring order, and what was left out of them."""
+
+    name: str
+    description: str
+    backend: str
+    cases: tuple[Case, ...] = attrs.field(repr=False)
+    seed: int  # of the order
+    sha: str  # of the set of cases, whatever their order
+    dropped: Mapping[str, int]  # combinations that do not fit, by reason
+
+
+def presets() -> tuple[str, ...]:
+    """Names of the plans that come with the program."""
+    files = resources.files("dibench.presets").iterdir()
+    return tuple(sorted(file.name[:-5] for file in files if file.name.endswith(".toml")))
+
+
+def load_plan(
+    path_or_preset: str | Path,
+    *,
+    backend: str,
+    seed: int = 1,
+    registry: Mapping[str, Variant] | None = None,
+) -> Plan:
+    """The plan of a file or preset for one backend, in the measuring order of `seed`.
+
+    Args:
+        path_or_preset: a TOML file (see dibench.plan_file) or the name of a preset.
+        backend: kernels of this backend are planned.
+        seed: of the random part of the order; the set of cases is the same for every seed.
+        registry: kernel variants by name; by default those found in csrc/.
+
+    Raises:
+        UserError: the plan breaks a rule; the message names file, key, rule and value.
+    """
+    if registry is None:
+        from dibench import variants
+
+        registry = variants.registry()
+    return make_plan(_open(path_or_preset), backend=backend, seed=seed, registry=registry)
+
+
+def _open(path_or_preset: str | Path) -> PlanFile:
+    name = str(path_or_preset)
+    if name in presets():
+        text = (resources.files("dibench.presets") / f"{name}.toml").read_text(encoding="utf-8")
+        return parse_plan(text, where=f"preset {name}", name=name)
+    path = Path(path_or_preset)
+    if not path.suffix and "/" not in name and not path.exists():
+        close = get_close_matches(name, presets(), n=1)
+        hint = f", perhaps {close[0]}" if close else ""
+        raise UserError("plan", f"must be a file or one of the presets {', '.join(presets())}{hint}", name)
+    return read_plan(path)
+
+
+def make_plan(file: PlanFile, *, backend: str, seed: int, registry: Mapping[str, Variant]) -> Plan:
+    """Layers × kernels × knob values of a plan file, ordered and numbered, with sentinels."""
+    kernels = {name: variant for name, variant in registry.items() if variant.backend == backend}
+    if not kernels:
+        raise UserError("backend", "must have kernel variants", backend, where=file.path)
+    dropped: Counter[str] = Counter()
+    try:
+        groups = expand(file, kernels, dropped)
+        sentinel = _sentinel(file, kernels)
+    except UserError as error:
+        raise error if error.where else UserError("", str(error), where=file.path) from None
+    ordered = _in_order(groups, kernels, seed)
+    cases = tuple(
+        _case(choice, backend, file.values_seed, order, tier, choice is sentinel)
+        for order, (choice, tier) in enumerate(_with_sentinels(ordered, sentinel), start=1)
+    )
+    ids = sorted(case.case_id for case in cases)
+    sha = hashlib.sha256("\n".join(ids).encode()).hexdigest()
+    return Plan(file.name, file.description, backend, cases, seed, sha, dict(dropped.most_common()))
+
+
+def _in_order(
+    groups: Sequence[tuple[Choice, ...]], kernels: Mapping[str, Variant], seed: int
+) -> list[tuple[Choice, int]]:
+    """Choices in measuring order, each with its round; groups stay together."""
+    index_of: dict[tuple[int, ...], int] = {}
+    layers: list[Layer] = []
+    variant_index = {name: index for index, name in enumerate(kernels)}
+    # The shape models are fitted to the fastest variants; a plan without them is fitted to what it has.
+    any_fast = any(kernels[group[0].variant].fast for group in groups)
+    units = []
+    for group in groups:
+        layer = group[0].layer
+        index = index_of.setdefault(layer.shape, len(layers))
+        if index == len(layers):
+            layers.append(layer)
+        variant = group[0].variant
+        units.append(
+            ordering.Unit(index, variant_index[variant], informs=kernels[variant].fast or not any_fast)
+        )
+    order, rounds = ordering.measuring_order(layers, units, seed)
+    return [(choice, tier) for index, tier in zip(order, rounds, strict=True) for choice in groups[index]]
+
+
+def _with_sentinels(ordered: Sequence[tuple[Choice, int]], sentinel: Choice) -> Iterable[tuple[Choice, int]]:
+    """Each sentinel in the round of the case before it."""
+    tier = 1
+    for entry in ordering.with_sentinels(ordered, None):
+        tier = tier if entry is None else entry[1]
+        yield (sentinel, tier) if entry is None else entry
+
+
+def _sentinel(file: PlanFile, kernels: Mapping[str, Variant]) -> Choice:
+    """The reference layer under the fast variant of its operator, or the first that has its operator."""
+    layer = resolve_layer(file.sentinel, "[plan]: sentinel")
+    fitting = [variant for variant in kernels.values() if layer.op in variant.ops]
+    fitting.sort(key=lambda variant: not variant.fast)
+    for variant in fitting:
+        try:
+            knobs = default_box(variant, layer)
+            variant.check(layer, knobs)
+        except UserError:
+            continue
+        return Choice(layer, variant.name, tuple(knobs.items()), 1, file.data[0])
+    raise UserError("[plan]: sentinel", "must be a layer that a kernel variant can run", file.sentinel)
+
+
+def _case(choice: Choice, backend: str, values_seed: int, order: int, tier: int, sentinel: bool) -> Case:
+    knobs = dict(choice.knobs)
+    return Case(
+        layer=choice.layer,
+        backend=backend,
+        variant=choice.variant,
+        instances=choice.instances,
+        data=choice.data,
+        seed=values_seed,
+        sentinel=sentinel,
+        order=order,
+        tier=tier,
+        tile_p=knobs.get("tile_p"),
+        tile_k=knobs.get("tile_k"),
+        tile_c=knobs.get("tile_c"),
+        taps=knobs.get("taps"),
+        window=knobs.get("window"),
+    )
