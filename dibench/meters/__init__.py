@@ -1,0 +1,93 @@
+"""Energy meters: what stands between a window of launches and its joules.
+
+One file is one meter. A meter is chosen by name in the process that also holds the device, it never returns
+zero for what it cannot read, and `source` says in every row what kind of number it is: `rapl` is a sensor,
+`model` is computed from counted accesses, `none` leaves the energy empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import attrs
+
+from dibench.errors import UserError
+
+NAMES = ("auto", "rapl", "model", "none")
+"""What `--meter` accepts."""
+
+_SENSORS = {"cpu": ("rapl",)}
+"""The sensors that meter each backend's device, best first. `auto` tries these before `model`."""
+
+
+@attrs.frozen
+class Reading:
+    """One window: its seconds by the device's clock, and its joules where the meter knows them."""
+
+    time_s: float
+    energy_j: float | None
+
+
+class Meter(Protocol):
+    """What measuring asks of a meter."""
+
+    @property
+    def source(self) -> str:
+        """The `energy_source` of the rows: one of `dibench.schema.ENERGY_SOURCES`."""
+
+    @property
+    def has_variance(self) -> bool:
+        """Whether two windows may read differently: true of a sensor, false of a calculation."""
+
+    @property
+    def period_s(self) -> float | None:
+        """The sensor's update period, detected on this machine; None where there is none."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the manifest records: domains, constants and their source."""
+
+    def window(self, run: Callable[[], float], counts: Mapping[str, int], launches: int) -> Reading:
+        """Run one window and read its energy.
+
+        Args:
+            run: does all launches of the window and returns their seconds.
+            counts: what one launch does (`macs_executed`, `weight_reads`, ...), all instances together.
+            launches: how many launches `run` does.
+        """
+
+
+def open_meter(name: str, backend: str) -> Meter:
+    """The meter of that name for that backend's device; `auto` takes a working sensor, else the model.
+
+    Raises:
+        UserError: no such meter, it does not meter this backend's device, or its sensor refuses; the
+            message names the remedy.
+    """
+    sensors = _SENSORS.get(backend, ())
+    if name not in NAMES:
+        raise UserError("--meter", "must be one of " + ", ".join(NAMES), name)
+    if name == "none":
+        from dibench.meters.none import NoMeter
+
+        return NoMeter()
+    if name in ("rapl",):
+        if name not in sensors:
+            raise UserError("--meter", f"does not meter the device of backend {backend}", name)
+        return _open_sensor(name)
+    if name == "auto":
+        for sensor in sensors:
+            try:
+                return _open_sensor(sensor)
+            except UserError:
+                continue  # `doctor` tells why; the model then says in every row that nothing was metered
+    from dibench.meters.model import ModelMeter
+
+    return ModelMeter()
+
+
+def _open_sensor(name: str) -> Meter:
+    from dibench.meters.rapl import RaplMeter
+
+    return {"rapl": RaplMeter.open}[name]()
