@@ -1,0 +1,178 @@
+"""`manifest.json`: what was measured where, with what, and what two commands must share to go on together.
+
+Keys: `identity` (what resuming compares), `device` (name, uuid, facts), `driver`, `cuda`, `peaks` (of this
+device, measured: `mac_per_s`, `bytes_per_s`), `backend`, `energy_source`, `meter` (source, period_s, facts),
+`plan` (name, sha, seed, cases), `settings`, `sources_sha`, `versions`, `command_line`, `source_revision`,
+`started_at`, `ended_at` (UTC), `rows` (by status, at the end of the last session), `sessions` (one per start
+of the program: session, started_at, ended_at, ended, rows, worker_restarts, command_line, source_revision;
+`ended_at` stays null where the program was killed).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from dibench import __version__, record
+from dibench.errors import UserError
+
+if TYPE_CHECKING:
+    from dibench.measure import Settings
+    from dibench.plan import Plan
+
+
+def identity_of(
+    plan: Plan, backend: str, settings: Settings, sources_sha: str, opened: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What must be equal for two commands to continue one another, in words for the user."""
+    return {
+        "device": opened["device"]["name"],
+        "backend": backend,
+        "energy source": opened["meter"]["source"],
+        "plan": plan.name,
+        "seed": plan.seed,
+        "content of the plan (SHA-256)": plan.sha[:16],
+        "kernel sources (SHA-256)": sources_sha[:16],
+        **{name.replace("_", " "): value for name, value in attrs.asdict(settings).items()},
+    }
+
+
+def refuse_other(out: Path, earlier: Mapping[str, Any] | None, identity: Mapping[str, Any]) -> None:
+    """Refuse to continue a sweep that differs, naming what differs and both values."""
+    remedy = "take another --out, or --fresh to begin anew (the old files are renamed)"
+    if earlier is None:
+        return
+    known = earlier.get("identity")
+    if not isinstance(known, dict) or "peaks" not in earlier or "sessions" not in earlier:
+        raise UserError("", f"is not the manifest of a sweep: {remedy}", where=out / record.MANIFEST)
+    for what, now in identity.items():
+        if known.get(what) != now:
+            rule = f"was {known.get(what)!r} in the sweep that this directory holds, is {now!r} now: {remedy}"
+            raise UserError(what, rule, where=out)
+
+
+def set_aside(out: Path) -> str:
+    """Rename an earlier table and manifest: hours of measuring are not deleted by one word."""
+    if not (out / record.TABLE).exists() and not (out / record.MANIFEST).exists():
+        return ""
+    stamp = utc_now().replace(":", "").replace("-", "")
+    moved = ""
+    with record.explained(out):
+        # The table first: a manifest without table resumes, a table without manifest would not.
+        for name in (record.TABLE, record.MANIFEST):
+            stem, _, suffix = name.partition(".")
+            with contextlib.suppress(FileNotFoundError):
+                aside = out / f"{stem}-until-{stamp}.{suffix}"
+                (out / name).rename(aside)
+                moved = moved or aside.name
+    return moved
+
+
+class Manifest:
+    """The manifest of a running sweep; `save` and `end` write it."""
+
+    def __init__(
+        self,
+        out: Path,
+        earlier: dict[str, Any] | None,
+        identity: dict[str, Any],
+        *,
+        plan: Plan,
+        settings: Settings,
+        sources_sha: str,
+        command_line: Sequence[str],
+        opened: Mapping[str, Any],
+        peaks: Mapping[str, Any],
+    ) -> None:
+        """Describe this session; nothing is written yet.
+
+        Raises:
+            UserError: there is a table, but no manifest says what it holds.
+        """
+        now = utc_now()
+        if earlier is None and (out / record.TABLE).exists():
+            rule = f"has no {record.MANIFEST} beside it: take another --out, or --fresh to begin anew"
+            raise UserError("", rule, where=out / record.TABLE)
+        self._path = out / record.MANIFEST
+        self.session = f"{now.replace(':', '').replace('-', '')}-{os.getpid()}"
+        self.energy_source = str(opened["meter"]["source"])
+        self._session: dict[str, Any] = {
+            "session": self.session,
+            "started_at": now,
+            "ended_at": None,
+            "ended": None,
+            "command_line": list(command_line),
+            "source_revision": source_revision(),
+        }
+        self._data: dict[str, Any] = {
+            "identity": identity,
+            "device": opened["device"],
+            "driver": opened["device"]["facts"].get("driver"),
+            "cuda": opened["device"]["facts"].get("cuda"),
+            "peaks": dict(peaks),
+            "backend": identity["backend"],
+            "energy_source": self.energy_source,
+            "meter": opened["meter"],
+            "plan": {
+                "name": plan.name,
+                "sha": plan.sha,
+                "seed": plan.seed,
+                "cases": len(plan.cases),
+            },
+            "settings": attrs.asdict(settings),
+            "sources_sha": sources_sha,
+            "versions": {
+                "dibench": __version__,
+                "python": platform.python_version(),
+                "platform": platform.platform(),
+            },
+            "command_line": list(command_line),
+            "source_revision": self._session["source_revision"],
+            "started_at": earlier["started_at"] if earlier else now,
+            "ended_at": None,
+            "rows": {},
+            "sessions": [*(earlier["sessions"] if earlier else ()), self._session],
+        }
+
+    def save(self) -> None:
+        """Replace the file."""
+        record.write_manifest(self._path, self._data)
+
+    def end(self, ended: str, rows: int, statuses: Mapping[str, int], restarts: int) -> None:
+        """Write how the session ended."""
+        now = utc_now()
+        self._session |= {"ended_at": now, "ended": ended, "rows": rows, "worker_restarts": restarts}
+        self._data |= {"ended_at": now, "rows": dict(statuses)}
+        self.save()
+
+
+def source_revision() -> str | None:
+    """The commit of the checkout this program runs from, `+` if files changed; None where there is none."""
+    root = Path(__file__).resolve().parent.parent
+    git = shutil.which("git")
+    if git is None or not (root / ".git").exists():
+        return None
+    try:
+        head = _git(git, root, "rev-parse", "HEAD")
+        return head + ("+" if _git(git, root, "status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _git(git: str, root: Path, *arguments: str) -> str:
+    command = [git, "-C", str(root), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+
+def utc_now() -> str:
+    """Now, as the table and the manifest write it."""
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

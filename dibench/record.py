@@ -1,0 +1,330 @@
+"""What a sweep leaves on disk: the table, the manifest, and the lock that keeps a second sweep away.
+
+- `sweep.csv` only ever grows, one `os.write` per row, so a killed program leaves whole rows and at most one
+  torn last line, which the next start cuts off. Rows survive the death of the program at once; they are
+  forced to the disk (fdatasync) at most every five seconds and at the end, so a power failure may
+  cost the last five seconds, never an older row.
+- `manifest.json` is replaced whole: written beside, forced to disk, renamed.
+- `sweep.lock` is held by flock, which ends with its process however that dies, and names the process id.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import errno
+import fcntl
+import io
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dibench import schema
+from dibench.errors import UserError
+
+if TYPE_CHECKING:
+    from dibench.plan import Case
+
+TABLE, MANIFEST, LOCK = "sweep.csv", "manifest.json", "sweep.lock"
+FINISHED = ("ok", "flagged", "skipped")
+_SYNC_EVERY_S = 5.0
+_DEAD_OWNER_WAIT_S = 2.0
+
+Write = Callable[[int, bytes], int]
+
+
+def case_cells(case: Case, stationarity: str) -> dict[str, Any]:
+    """The cells of a row that are known before anything is measured."""
+    layer = case.layer
+    boxes = ("tile_p", "tile_k", "tile_c", "instances")
+    further = {knob: value for knob, value in case.knobs.items() if knob not in boxes and value is not None}
+    return {
+        "case_id": case.case_id,
+        "order": case.order,
+        "sentinel": int(case.sentinel),
+        "backend": case.backend,
+        "name": layer.name,
+        "op": layer.op,
+        **layer.dims,
+        "dtype": case.dtype,
+        "variant": case.variant,
+        "stationarity": stationarity,
+        **{box: getattr(case, box) for box in boxes},
+        "knobs": ";".join(f"{knob}={value}" for knob, value in further.items()),
+        "macs": layer.macs,
+        "weights": layer.weights,
+        "inputs": layer.inputs,
+        "outputs": layer.outputs,
+        "ai": layer.ai,
+        "data": case.data,
+        "seed": case.seed,
+    }
+
+
+def line_of(row: Mapping[str, Any]) -> bytes:
+    """A row as one line of the table.
+
+    Raises:
+        ValueError: a cell that is no column, or not finite.
+    """
+    unknown = set(row) - set(schema.NAMES)
+    if unknown:
+        raise ValueError(f"not columns of the table: {', '.join(sorted(unknown))}")
+    return _csv_line([schema.format_value(row.get(name)) for name in schema.NAMES])
+
+
+def _csv_line(cells: list[str]) -> bytes:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue().encode()
+
+
+HEADER = _csv_line(list(schema.NAMES))
+
+
+class Table:
+    """`sweep.csv`, open for appending; to be opened under the directory's lock only."""
+
+    def __init__(self, path: Path, *, write: Write = os.write) -> None:
+        """Open the table, cut off a torn last line, write the header where there is none.
+
+        Raises:
+            UserError: the file cannot be written, or is not a table of this program.
+        """
+        self.path = path
+        self._write = write
+        self._synced_at = time.monotonic()
+        with self._explained():
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
+            self._fd = os.open(path, flags, 0o644)
+        try:
+            self._size = self._repair()
+            if self._size == 0:
+                self._append(HEADER)
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def _repair(self) -> int:
+        """Truncate to the last whole line; the size then."""
+        with self._explained():
+            data = self.path.read_bytes()
+            whole = data.rfind(b"\n") + 1
+            first = data[: data.find(b"\n") + 1] or data  # a torn header has no newline yet
+            if not (HEADER.startswith(data) if whole == 0 else first.replace(b"\r\n", b"\n") == HEADER):
+                rule = "is not a table of this version of dibench: take another --out, or --fresh"
+                raise UserError("header", rule, where=self.path)
+            if whole < len(data):
+                os.ftruncate(self._fd, whole)
+            return whole
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Write one row, whole or not at all.
+
+        Raises:
+            UserError: the disk is full or the file cannot be written; all earlier rows are kept.
+        """
+        self._append(line_of(row))
+        if time.monotonic() - self._synced_at >= _SYNC_EVERY_S:
+            self.sync()
+
+    def _append(self, line: bytes) -> None:
+        with self._explained():
+            try:
+                written = 0
+                while written < len(line):  # a nearly full disk writes a part first
+                    written += self._write(self._fd, line[written:])
+            except OSError:
+                self._cut()
+                raise
+        self._size += len(line)
+
+    def sync(self) -> None:
+        """Force what is written to the disk."""
+        with self._explained():
+            os.fdatasync(self._fd)
+        self._synced_at = time.monotonic()
+
+    def close(self) -> None:
+        """Leave a file of whole rows, on the disk, even if a write was interrupted."""
+        try:
+            if os.fstat(self._fd).st_size != self._size:
+                self._cut()
+            self.sync()
+        finally:
+            os.close(self._fd)
+
+    def _cut(self) -> None:
+        with contextlib.suppress(OSError):  # the next start repairs it
+            os.ftruncate(self._fd, self._size)
+
+    @contextlib.contextmanager
+    def _explained(self) -> Any:
+        with explained(self.path, "rows before this one are kept; the same command resumes"):
+            yield
+
+
+@contextlib.contextmanager
+def explained(path: Path, kept: str = "") -> Any:
+    """Turn an error of the file system into one line about that path."""
+    try:
+        yield
+    except OSError as error:
+        rule = f"cannot be written: {os.strerror(error.errno or 0)}" + (f" ({kept})" if kept else "")
+        raise UserError("", rule, where=path) from None
+
+
+def read_statuses(path: Path) -> dict[str, str]:
+    """Status by `case_id` of every row of the table; empty where there is no table.
+
+    Raises:
+        UserError: a row has no id or status of this contract, or an id twice.
+    """
+    statuses: dict[str, str] = {}
+    if not path.exists():
+        return statuses
+    with explained(path), path.open(encoding="utf-8", newline="", errors="replace") as file:
+        try:
+            for row in csv.DictReader(file, strict=True):
+                case_id, status = row["case_id"], row["status"]
+                if not case_id or status not in schema.STATUSES or None in row:
+                    raise UserError("status", "must be one of " + ", ".join(schema.STATUSES), status)
+                if case_id in statuses:
+                    raise UserError("case_id", "must stand in one row only", case_id)
+                statuses[case_id] = status
+        except (csv.Error, KeyError) as error:
+            raise UserError("", f"is not a table of this program: {error}", where=path) from None
+        except UserError as error:
+            place = f"{path}: row {len(statuses) + 1}"
+            raise UserError(error.field, error.rule, error.value, where=place) from None
+    return statuses
+
+
+def drop_rows(path: Path, status: str) -> None:
+    """Replace the table by one without the rows of that status, at once (so that they are measured again)."""
+    lines = [HEADER]
+    with explained(path), path.open(encoding="utf-8", newline="") as file:
+        for row in csv.DictReader(file):
+            if row["status"] != status:
+                lines.append(_csv_line([row[name] for name in schema.NAMES]))
+    replace_file(path, b"".join(lines))
+
+
+def read_manifest(path: Path) -> dict[str, Any] | None:
+    """The manifest, or None where there is none.
+
+    Raises:
+        UserError: it cannot be read or is not JSON.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UserError("", f"cannot be read: {error.strerror}", where=path) from None
+    except ValueError as error:
+        raise UserError("", f"is not JSON: {error}", where=path) from None
+    if not isinstance(data, dict):
+        raise UserError("", "must be a JSON object", where=path)
+    return data
+
+
+def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
+    """Replace the manifest, whole or not at all."""
+    replace_file(path, json.dumps(manifest, indent=1, ensure_ascii=False, default=str).encode() + b"\n")
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file beside, force it to the disk and rename it into place.
+
+    Raises:
+        UserError: it cannot be written; the old file is untouched and the new one removed.
+    """
+    beside = path.with_name(f".{path.name}.new")
+    with explained(path):
+        try:
+            with beside.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(path)
+            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                beside.unlink()
+            raise
+
+
+class Lock:
+    """The exclusive right to write into a directory, as a context manager.
+
+    The descriptor is not inheritable: a worker never holds the lock of a parent that was killed.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / LOCK
+        self._fd = -1
+
+    def __enter__(self) -> Lock:
+        with explained(self._path.parent):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+        deadline = time.monotonic() + _DEAD_OWNER_WAIT_S
+        while not self._try():
+            owner = self._owner()
+            # A killed sweep's lock may outlive it by the instant that the kernel needs to clean up.
+            if (owner is None or _is_gone(owner)) and time.monotonic() < deadline:
+                time.sleep(0.01)
+                continue
+            who = f"process {owner}" if owner else "another process"
+            rule = f"is in use by another sweep ({who}): wait for it, stop it, or take another --out"
+            raise UserError("--out", rule, where=self._path.parent)
+        return self
+
+    def _try(self) -> bool:
+        with explained(self._path.parent):
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # The last owner removes its file: a lock on a removed file excludes nobody.
+                held = os.fstat(fd).st_ino == self._path.stat().st_ino
+                if held:
+                    os.ftruncate(fd, 0)
+                    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+                    self._fd = fd
+            except OSError as error:
+                os.close(fd)
+                if error.errno in (errno.EWOULDBLOCK, errno.ENOENT):
+                    return False
+                raise
+            if not held:
+                os.close(fd)
+            return held
+
+    def _owner(self) -> int | None:
+        try:
+            return int(self._path.read_text())
+        except (OSError, ValueError):
+            return None
+
+    def __exit__(self, *exc: object) -> None:
+        with contextlib.suppress(OSError):
+            self._path.unlink()
+        os.close(self._fd)
+        self._fd = -1
+
+
+def _is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False

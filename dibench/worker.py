@@ -1,0 +1,253 @@
+"""The process that holds device and meter, and the parent's handle to it.
+
+One worker lives as long as a sweep. It is a fresh interpreter, not a fork, so that it inherits neither locks
+nor threads nor a CUDA context; the two talk in JSON lines. It ends when its parent dies, however that dies:
+the kernel kills it (PR_SET_PDEATHSIG, set for the *thread* that started it), and its standard input ends.
+
+Requests: `{"do": "open", ...}`, `{"do": "peaks"}`, `{"do": "measure", "case": ...}`. Answers:
+`{"answer": ...}`, or `{"error": "..."}` for what the user can correct.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from dibench.errors import UserError
+from dibench.measure import Settings, measure_case
+
+if TYPE_CHECKING:
+    from dibench.backends import Backend
+    from dibench.meters import Meter
+    from dibench.plan import Case
+
+_START_LIMIT_S = 120.0  # a GPU backend creates its context and compiles
+_PR_SET_PDEATHSIG = 1
+
+
+class WorkerDiedError(Exception):
+    """The worker ended or was ended; the message says how."""
+
+
+def hang_limit_s(settings: Settings) -> float:
+    """Seconds after which a case counts as hung: far beyond its budget, as one launch may exceed that."""
+    return 60.0 + 60.0 * settings.case_budget_s
+
+
+def case_to_json(case: Case) -> dict[str, Any]:
+    """A case as plain values."""
+    return attrs.asdict(case)
+
+
+def case_from_json(fields: dict[str, Any]) -> Case:
+    """The case of `case_to_json`."""
+    from dibench.layer import Layer
+    from dibench.plan import Case
+
+    return Case(**{**fields, "layer": Layer(**fields["layer"])})
+
+
+class Worker:
+    """The parent's handle: starts the process, asks, and says how it died."""
+
+    def __init__(self, backend: str, meter: str, settings: Settings) -> None:
+        """Start the process; `open` makes it open backend and meter."""
+        self._opening = {"do": "open", "backend": backend, "meter": meter, "settings": attrs.asdict(settings)}
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 # closed by close()
+        self._buffer = b""
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "dibench.worker", str(os.getpid())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._stderr,
+            bufsize=0,
+            # Its own group: Ctrl-C at the terminal reaches the parent alone, which then decides.
+            process_group=0,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)},
+        )
+
+    @property
+    def pid(self) -> int:
+        """The worker's process id."""
+        return self._process.pid
+
+    def open(self) -> dict[str, Any]:
+        """Open backend and meter; returns their description.
+
+        Raises:
+            UserError: the backend or meter cannot be had here; the message names the remedy.
+            WorkerDiedError: it crashed in doing so.
+        """
+        return self._ask(self._opening, _START_LIMIT_S)
+
+    def peaks(self) -> dict[str, Any]:
+        """The device's peaks, measured now."""
+        return self._ask({"do": "peaks"}, _START_LIMIT_S)
+
+    def measure(self, case: Case, limit_s: float) -> dict[str, Any]:
+        """The measured cells of a case's row.
+
+        Raises:
+            WorkerDiedError: it crashed, or gave no answer within `limit_s` and was killed.
+        """
+        return self._ask({"do": "measure", "case": case_to_json(case)}, limit_s)
+
+    def _ask(self, request: dict[str, Any], limit_s: float) -> dict[str, Any]:
+        assert self._process.stdin is not None
+        try:
+            self._process.stdin.write(json.dumps(request).encode() + b"\n")
+            answer = json.loads(self._read_line(limit_s))
+        except (BrokenPipeError, ConnectionResetError):
+            raise WorkerDiedError(self._cause_of_death()) from None
+        if "error" in answer:
+            raise UserError("", answer["error"])
+        result: dict[str, Any] = answer["answer"]
+        return result
+
+    def _read_line(self, limit_s: float) -> bytes:
+        assert self._process.stdout is not None
+        deadline = time.monotonic() + limit_s
+        while b"\n" not in self._buffer:
+            ready, _, _ = select.select([self._process.stdout], [], [], max(0.0, deadline - time.monotonic()))
+            if not ready:
+                self.close()
+                raise WorkerDiedError(f"worker gave no answer within {limit_s:g} s and was killed")
+            chunk = os.read(self._process.stdout.fileno(), 65536)
+            if not chunk:
+                raise WorkerDiedError(self._cause_of_death())
+            self._buffer += chunk
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        return line
+
+    def _cause_of_death(self) -> str:
+        try:
+            status = self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self.close()
+            return "worker closed its pipes and was killed"
+        if status < 0:
+            name = signal.Signals(-status).name
+            return f"worker died: {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+        self._stderr.seek(0)
+        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
+        return f"worker died: exit status {status}" + (f": {lines[-1].strip()}" if lines else "")
+
+    def close(self) -> None:
+        """End the process, now."""
+        self._process.kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout, self._stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+def open_backend(name: str) -> Backend:
+    """The backend of that name, or `module:callable` for one from elsewhere."""
+    if ":" in name:
+        module, _, factory = name.partition(":")
+        made: Backend = getattr(importlib.import_module(module), factory)()
+        return made
+    from dibench import backends
+
+    return backends.open_backend(name)
+
+
+class _Server:
+    """The worker's side: one device, one meter, one request at a time."""
+
+    _backend: Backend
+    _meter: Meter
+    _settings: Settings
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        match request["do"]:
+            case "open":
+                return self._open(request)
+            case "peaks":
+                return dict(self._backend.peaks())
+            case _:
+                return self._measure(case_from_json(request["case"]))
+
+    def _open(self, request: dict[str, Any]) -> dict[str, Any]:
+        from dibench.meters import open_meter
+
+        self._settings = Settings(**request["settings"])
+        self._backend = open_backend(request["backend"])
+        self._meter = open_meter(request["meter"], self._backend.name)
+        return {
+            "device": attrs.asdict(self._backend.device()),
+            "meter": {
+                "source": self._meter.source,
+                "period_s": self._meter.period_s,
+                "facts": dict(self._meter.facts),
+            },
+        }
+
+    def _measure(self, case: Case) -> dict[str, Any]:
+        common = {"energy_source": self._meter.source, "meter_period_s": self._meter.period_s}
+        try:
+            return common | measured_cells(case, self._backend, self._meter, self._settings)
+        except UserError as error:  # a rule of the variant or the device says no: not a failure
+            return common | {"status": "skipped", "reason": str(error)}
+        except Exception as error:
+            return common | {"status": "failed", "reason": f"{type(error).__name__}: {error}"[:300]}
+
+
+def measured_cells(case: Case, backend: Backend, meter: Meter, settings: Settings) -> dict[str, Any]:
+    """Prepare a case, measure it, and name what was found as the row's columns do."""
+    from dibench import schema
+
+    prepared = backend.prepare(case)
+    try:
+        # What the meter charges for: the whole launch, compulsory elements included.
+        layer = case.layer
+        elements = {"weights": layer.weights, "inputs": layer.inputs, "outputs": layer.outputs}
+        whole = {what: count * case.instances for what, count in {**prepared.counts, **elements}.items()}
+        measurement = measure_case(prepared, meter, settings, counts=whole)
+        counts = {what: count for what, count in prepared.counts.items() if what in schema.NAMES}
+        return counts | measurement.cells(case.instances)
+    finally:
+        prepared.close()
+
+
+def _die_with(parent: int) -> None:
+    """Have the kernel kill this process when its parent dies; leave at once if it is dead already."""
+    import ctypes
+
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def main(parent: int) -> None:
+    """Answer requests from standard input until it ends."""
+    import resource
+
+    _die_with(parent)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is a row, not a file of gigabytes
+    # Whatever a library prints must not get between the answers.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    server = _Server()
+    for line in sys.stdin:
+        try:
+            answer: dict[str, Any] = {"answer": server.answer(json.loads(line))}
+        except UserError as error:
+            answer = {"error": str(error)}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

@@ -1,0 +1,115 @@
+"""A backend without a device for the tests of sweeps: the layer's name says how a case behaves."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import attrs
+
+from dibench.errors import UserError
+from dibench.layer import Layer
+from dibench.measure import Settings
+from dibench.plan import Case, Plan
+from dibench.sweep import Sweep
+
+BACKEND = "fake_backend:Fake"
+QUICK = Settings(target=0.5, case_budget_s=0.05, warm_up_s=0.0, window_s=1e-3)
+COUNTS = {"macs_executed": 10, "weight_reads": 4, "input_reads": 3, "output_reads": 2, "output_writes": 1}
+
+
+@attrs.frozen
+class Device:
+    name: str
+    uuid: str
+    facts: dict[str, Any]
+
+
+class Fake:
+    name = "fake"
+
+    def device(self) -> Device:
+        return Device(os.environ.get("FAKE_DEVICE", "fake device"), "fake-0", {"cores": 1})
+
+    def peaks(self) -> dict[str, float]:
+        return {"mac_per_s": 1e9, "bytes_per_s": 1e10}
+
+    def prepare(self, case: Case) -> Prepared:
+        match case.layer.name:
+            case "crash":
+                os.kill(os.getpid(), signal.SIGSEGV)
+            case "oom":
+                os.kill(os.getpid(), signal.SIGKILL)
+            case "exit":
+                print("the driver is gone", file=sys.stderr)
+                os._exit(3)
+            case "hang":
+                time.sleep(1000)
+            case "memory":
+                raise MemoryError("64 GiB of inputs")
+            case "refuse":
+                raise UserError("tile_p", "must be at most 8", 9)
+            case "chatty":
+                print("a library prints")
+        return Prepared(0.01 if case.layer.name == "slow" else 0.0)
+
+
+class Prepared:
+    counts = COUNTS
+
+    def __init__(self, pause_s: float) -> None:
+        self._pause_s = pause_s
+
+    def launch(self, n: int) -> float:
+        time.sleep(self._pause_s)
+        return n * 1e-3
+
+    def close(self) -> None:
+        pass
+
+
+def plan_of(names: list[str], seed: int = 1, sha: str = "a" * 64) -> Plan:
+    cases = tuple(
+        Case(layer=Layer.fc(N=1, C=8, K=number, name=name), backend="fake", variant="fake", order=number)
+        for number, name in enumerate(names, start=1)
+    )
+    fields: dict[str, Any] = {"name": "test", "seed": seed, "sha": sha, "cases": cases}
+    extra = {"description": "", "backend": "fake", "dropped": {}}
+    known = {field.name for field in attrs.fields(Plan)}
+    return Plan(**{key: value for key, value in (fields | extra).items() if key in known})
+
+
+def sweep_of(names: list[str], **changes: Any) -> Sweep:
+    sweep = Sweep(
+        plan=plan_of(names),
+        backend=BACKEND,
+        meter="model",
+        settings=QUICK,
+        sources_sha="b" * 64,
+        stationarity=lambda variant: "none",
+        command_line=["dibench", "sweep"],
+    )
+    return attrs.evolve(sweep, **changes)
+
+
+def replayed(values: list[float]) -> SimpleNamespace:
+    """A prepared case whose launches take these seconds, one value after the other, then again."""
+    taken = {"calls": 0}
+
+    def launch(n: int) -> float:
+        taken["calls"] += 1
+        return n * values[(taken["calls"] - 1) % len(values)]
+
+    return SimpleNamespace(launch=launch, counts=COUNTS, close=lambda: None)
+
+
+if __name__ == "__main__":
+    # A sweep as a process of its own, to be killed: OUT CASES [TIME]
+    from dibench.sweep import run_sweep
+
+    print(run_sweep(sweep_of(["slow"] * int(sys.argv[2])), Path(sys.argv[1])).ended, flush=True)
