@@ -1,0 +1,102 @@
+/* Pointwise convolution as the matrix product it is; each tile of outputs stays in registers.
+
+x[N][C][H][W], w[K][C], y[N][K][P*Q]. Output positions are the columns: vectors run along the image, weights are
+broadcast, so neither weights nor outputs need another layout. Panels of 3 vectors of columns are copied to
+consecutive memory, c after c, and then meet every tile of output channels; csrc/cpu/gemm.h tells the rest. With
+stride or padding the inputs that the filter sees are gathered into a dense image first.
+
+[variant]
+ops          = ["pointwise"]
+stationarity = "output"
+fast         = true
+teaches      = "with a register tile of 8 x 48 outputs an image is read once for 8 channels and a filter once for 48 positions: arithmetic, not memory, is the limit"
+counts.macs_executed = "N * K * C * lanes * ceil_div(P * Q, lanes)"
+counts.weight_reads  = "N * K * C * ceil_div(P * Q, 3 * lanes)"
+counts.input_reads   = "N * C * (P * Q + lanes * ceil_div(P * Q, lanes) * ceil_div(K, 8 if lanes == 16 else 4) + (0 if (stride_h, stride_w, pad_h, pad_w, P, Q) == (1, 1, 0, 0, H, W) else staged_inputs()))"
+counts.output_reads  = "N * K * P * Q * (ceil_div(C, 256) - 1)"
+counts.output_writes = "N * K * P * Q * ceil_div(C, 256)"
+*/
+#include "gemm.h"
+
+namespace dibench {
+namespace {
+
+/// Copies columns of x[C][columns]; the last panel is copied element by element, as nothing follows it in x.
+struct PackImage {
+  const float* x;
+  int64_t columns;
+
+  void operator()(int64_t panel, int64_t c_begin, int64_t c_end, float* to) const {
+    const int64_t column = panel * panel_columns;
+    const int64_t existing = smaller(panel_columns, columns - column);
+    for (int64_t c = c_begin; c < c_end; ++c, to += panel_columns) {
+      const float* from = x + c * columns + column;
+      if (existing == panel_columns)
+        for (int v = 0; v < panel_vectors; ++v) *(vec_unaligned*)(to + v * lanes) = load_inputs(from + v * lanes);
+      else
+        for (int64_t j = 0; j < existing; ++j) to[j] = load_input(from + j);
+    }
+  }
+};
+
+/// x[C][H][W] with stride or padding -> image[C][P*Q], the positions the filter sees.
+template <int STRIDE>
+void gather_row(const float* from, float* to, int64_t count, int64_t stride) {
+  for (int64_t i = 0; i < count; ++i) to[i] = load_input(from + i * (STRIDE ? STRIDE : stride));
+}
+
+bool dense(const Layer& l) {
+  return l.stride_h == 1 && l.stride_w == 1 && l.pad_h == 0 && l.pad_w == 0 && l.P == l.H && l.Q == l.W;
+}
+
+void gather(const Layer& l, const float* x, float* image) {
+  // Positions [q_begin, q_end) of a row lie inside x.
+  const int64_t q_begin = smaller(l.Q, ceil_div(l.pad_w, l.stride_w));
+  const int64_t q_end = smaller(l.Q, (l.W - 1 + l.pad_w) / l.stride_w + 1);
+#pragma omp for
+  for (int64_t c = 0; c < l.C; ++c)
+    for (int64_t p = 0; p < l.P; ++p) {
+      float* row = image + (c * l.P + p) * l.Q;
+      const int64_t h = p * l.stride_h - l.pad_h;
+      const bool inside = h >= 0 && h < l.H && q_begin < q_end;
+      for (int64_t q = 0; q < (inside ? q_begin : l.Q); ++q) row[q] = 0;
+      if (!inside) continue;
+      const float* from = x + (c * l.H + h) * l.W + q_begin * l.stride_w - l.pad_w;
+      if (l.stride_w == 2) gather_row<2>(from, row + q_begin, q_end - q_begin, 2);
+      else gather_row<0>(from, row + q_begin, q_end - q_begin, l.stride_w);
+      for (int64_t q = q_end; q < l.Q; ++q) row[q] = 0;
+    }
+}
+
+Product product_of(const Launch& launch, int64_t n) {
+  const Layer& l = launch.layer;
+  return {l.K, l.C, l.P * l.Q, launch.w, launch.y + n * l.K * l.P * l.Q};
+}
+
+int64_t scratch_floats(const Launch& launch) {
+  const Layer& l = launch.layer;
+  return packed_floats(product_of(launch, 0), launch.threads) + (dense(l) ? 0 : l.C * l.P * l.Q);
+}
+
+void run(const Launch& launch) {
+  const Layer& l = launch.layer;
+#pragma omp parallel num_threads(launch.threads)
+  for (int64_t n = 0; n < l.N; ++n) {
+    const Product product = product_of(launch, n);
+    const float* x = launch.x + n * l.C * l.H * l.W;
+    if (!dense(l)) {
+      float* image = launch.scratch + packed_floats(product, launch.threads);
+      gather(l, x, image);  // ends with a barrier
+      multiply(product, PackImage{image, product.columns}, launch.scratch);
+      // The next image overwrites this one.
+#pragma omp barrier
+    } else {
+      multiply(product, PackImage{x, product.columns}, launch.scratch);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace dibench
+
+DIBENCH_VARIANT(pointwise_gemm, dibench::run, dibench::scratch_floats)
