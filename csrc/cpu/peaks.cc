@@ -1,0 +1,44 @@
+// What the machine could do at best, for the roofline: multiply-adds from registers, reads from memory.
+// Compiled once per instruction set like the kernels, under the same rule about the standard library.
+#include "peaks.h"
+
+#include "access.h"
+
+namespace dibench {
+namespace {
+
+// Enough independent chains to cover the latency of every FMA unit, few enough for 16 registers.
+constexpr int chains = 12;
+
+int64_t multiply_adds(int64_t repeats) {
+  volatile float factor = 0.5f, addend = 1.0f;  // not constants: the loop must not be solved at compile time
+  vec a = vec{} + factor, b = vec{} + addend, sum[chains];
+  for (int i = 0; i < chains; ++i) sum[i] = b * float(i);
+  for (int64_t n = 0; n < repeats; ++n)
+#pragma GCC unroll 12
+    for (int i = 0; i < chains; ++i) sum[i] = sum[i] * a + b;
+  vec total = {};
+  for (int i = 0; i < chains; ++i) total += sum[i];
+  volatile float sink = total[0];
+  (void)sink;
+  return repeats * chains * lanes;
+}
+
+void read(const float* data, int64_t floats) {
+  constexpr int streams = 8;
+  vec sum[streams] = {};
+  for (int64_t i = 0; i + streams * lanes <= floats; i += streams * lanes)
+#pragma GCC unroll 8
+    for (int j = 0; j < streams; ++j) sum[j] += *(const vec_unaligned*)(data + i + j * lanes);
+  vec total = {};
+  for (int j = 0; j < streams; ++j) total += sum[j];
+  volatile float sink = total[0];
+  (void)sink;
+}
+
+}  // namespace
+}  // namespace dibench
+
+extern "C" const dibench::Peaks DIBENCH_CONCAT(dibench_, DIBENCH_ISA, peaks);
+extern "C" const dibench::Peaks DIBENCH_CONCAT(dibench_, DIBENCH_ISA, peaks) = {
+    dibench::lanes, dibench::multiply_adds, dibench::read};
