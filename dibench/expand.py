@@ -44,13 +44,16 @@ class Choice:
 
 
 def expand(file: PlanFile, kernels: Mapping[str, Variant], dropped: Counter[str]) -> list[tuple[Choice, ...]]:
-    """All choices of a plan, in groups; those that do not fit are counted in `dropped` by reason.
+    """All choices of a plan, in groups, one object for each distinct layer; those that do not fit are counted in `dropped` by reason.
 
     Raises:
         UserError: a rule names what does not exist, selects nothing, has a knob value that no case can use,
             or there are more than MOST_CASES.
     """
-    layer_sets = [(rule, _layer_groups(rule, dropped)) for rule in file.layers]
+    table: dict[tuple[int, ...], Layer] = {}
+    layer_sets = [
+        (rule, [_interned(table, group) for group in _layer_groups(rule, dropped)]) for rule in file.layers
+    ]
     choices: list[tuple[Choice, ...]] = []
     seen: set[tuple[object, ...]] = set()
     for rule in file.kernels:
@@ -78,9 +81,14 @@ def expand(file: PlanFile, kernels: Mapping[str, Variant], dropped: Counter[str]
     return choices
 
 
+def _interned(table: dict[tuple[int, ...], Layer], group: Group) -> Group:
+    """The same object for the same shape, under its first name, so that shapes need not be compared again."""
+    return tuple(table.setdefault(layer.shape, layer) for layer in group)
+
+
 def _is_new(seen: set[tuple[object, ...]], choice: Choice) -> bool:
     before = len(seen)
-    seen.add((choice.layer.shape, choice.variant, choice.knobs, choice.instances, choice.data))
+    seen.add((id(choice.layer), choice.variant, choice.knobs, choice.instances, choice.data))
     return len(seen) > before
 
 
@@ -224,6 +232,7 @@ class _Expansion:
         self.variants = variants
         self._rule = rule
         self._dropped = dropped
+        self._running: dict[tuple[str, ...], list[Variant]] = {}  # by the operators of a group
         self._used: set[tuple[str, object]] = set()  # knob values, as written, that made a case
         self._obstacle: dict[tuple[str, object], UserError] = {}
         self._boxes: dict[tuple[object, ...], list[_Resolved]] = {}
@@ -231,9 +240,10 @@ class _Expansion:
 
     def fitting(self, group: Group) -> Iterator[tuple[str, list[Box]]]:
         """Variant and box of each layer of a group, for every combination that fits all of them."""
-        for variant in self.variants:
-            if not all(layer.op in variant.ops for layer in group):
-                continue
+        ops = tuple(layer.op for layer in group)
+        if ops not in self._running:
+            self._running[ops] = [variant for variant in self.variants if set(ops) <= set(variant.ops)]
+        for variant in self._running[ops]:
             per_layer = [self._resolved(variant, layer) for layer in group]
             for combination in zip(*per_layer, strict=True):
                 boxes = self._fit(variant, group, combination)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
 import attrs
@@ -16,6 +18,7 @@ DIMENSIONS = (
 )  # fmt: skip
 """The sixteen integers that make a layer, in the order of the CSV and of csrc/cpu/kernel.h."""
 
+_get_shape: Callable[[Any], tuple[int, ...]] = attrgetter(*DIMENSIONS)
 _MAY_BE_ZERO = ("pad_h", "pad_w")
 _LARGEST = 2**31 - 1  # kernels index one dimension with 32 bits
 _LARGEST_COUNT = 2**63 - 1  # and whole tensors, and MACs, with 64
@@ -151,12 +154,12 @@ class Layer:
     @property
     def dims(self) -> dict[str, int]:
         """The sixteen dimensions by name, in the order of the CSV."""
-        return {field: getattr(self, field) for field in DIMENSIONS}
+        return dict(zip(DIMENSIONS, self.shape, strict=True))
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The sixteen dimensions as a tuple: equal for layers that differ in name only."""
-        return tuple(getattr(self, field) for field in DIMENSIONS)
+        return _get_shape(self)
 
     @property
     def macs(self) -> int:

@@ -90,16 +90,11 @@ def mean_log_det(rows: Floats) -> float:
 class _Information:
     """Inverse information matrices of all scenarios, and the leverage of every candidate."""
 
-    def __init__(self, rows: Floats) -> None:
-        self._rows = rows  # (scenarios, layers, parameters)
-        self._inverse = np.repeat(np.eye(rows.shape[2])[None] / PRIOR, rows.shape[0], axis=0)
-        # Candidates are those of highest leverage once everything is measured.
-        everything = np.einsum("spi,spj->sij", rows, rows) + PRIOR * np.eye(rows.shape[2])
-        leverage = np.einsum("spi,sij,spj->sp", rows, np.linalg.inv(everything), rows, optimize=True).mean(
-            axis=0
-        )
-        self.candidates: Ints = np.sort(np.argsort(-leverage, kind="stable")[:_CANDIDATES])
-        self._searched = np.ascontiguousarray(rows[:, self.candidates])
+    def __init__(self, table: Floats) -> None:
+        self._table = table
+        self.candidates = _of_high_leverage(table)
+        self._searched = shares(table[self.candidates])
+        self._inverse = np.repeat(np.eye(table.shape[1])[None] / PRIOR, len(self._searched), axis=0)
         self._leverage = np.einsum("spi,spi->sp", self._searched, self._searched) / PRIOR
 
     def gains(self) -> Floats:
@@ -108,12 +103,28 @@ class _Information:
 
     def add(self, layer: int) -> None:
         """One measurement of a layer: Sherman–Morrison update of inverses and leverages."""
-        x = self._rows[:, layer]
+        x = shares(self._table[[layer]])[:, 0]
         direction = np.einsum("sij,sj->si", self._inverse, x)
         scale = 1 + np.einsum("si,si->s", direction, x)
         self._inverse -= np.einsum("si,sj->sij", direction, direction) / scale[:, None, None]
         along = np.matmul(self._searched, direction[:, :, None])[:, :, 0]
         self._leverage = np.maximum(self._leverage - along**2 / scale[:, None], 0.0)
+
+
+def _of_high_leverage(table: Floats) -> Ints:
+    """Indices of the layers to search: those of highest leverage once everything is measured."""
+    if len(table) <= _CANDIDATES:
+        return np.arange(len(table))
+    chunks = np.array_split(table, len(table) // _CANDIDATES + 1)  # the shares of all at once need gigabytes
+    everything = sum(np.einsum("spi,spj->sij", rows, rows) for rows in map(shares, chunks))
+    inverse = np.linalg.inv(everything + PRIOR * np.eye(table.shape[1]))
+    leverage = np.concatenate(
+        [
+            np.einsum("spj,spj->p", np.matmul(rows, inverse), rows, optimize=True)
+            for rows in map(shares, chunks)
+        ]
+    )
+    return np.sort(np.argsort(-leverage, kind="stable")[:_CANDIDATES])
 
 
 def strata(layers: Sequence[Layer]) -> Ints:
@@ -186,7 +197,7 @@ def _sequence(layers: Sequence[Layer], units: Sequence[Unit], rng: np.random.Gen
         if units[index].informs:
             waiting[units[index].layer].append(index)
 
-    information = _Information(shares(regressors(layers)))
+    information = _Information(regressors(layers))
     open_layers = np.array([layer in waiting for layer in information.candidates.tolist()], dtype=bool)
     position_of = {layer: at for at, layer in enumerate(information.candidates.tolist())}
     measured: Counter[int] = Counter()  # visits of each kernel

@@ -19,7 +19,7 @@ import attrs
 
 from dibench import ordering
 from dibench.errors import UserError
-from dibench.expand import Choice, expand, resolve_layer, default_box
+from dibench.expand import Choice, default_box, expand, resolve_layer
 from dibench.layer import Layer
 from dibench.plan_file import PlanFile, parse_plan, read_plan
 from dibench.variants import KNOBS
@@ -182,7 +182,7 @@ def _in_order(
     groups: Sequence[tuple[Choice, ...]], kernels: Mapping[str, Variant], seed: int
 ) -> list[tuple[Choice, int]]:
     """Choices in measuring order, each with its round; groups stay together."""
-    index_of: dict[tuple[int, ...], int] = {}
+    index_of: dict[int, int] = {}
     layers: list[Layer] = []
     variant_index = {name: index for index, name in enumerate(kernels)}
     # The shape models are fitted to the fastest variants; a plan without them is fitted to what it has.
@@ -190,7 +190,7 @@ def _in_order(
     units = []
     for group in groups:
         layer = group[0].layer
-        index = index_of.setdefault(layer.shape, len(layers))
+        index = index_of.setdefault(id(layer), len(layers))  # one object for each distinct layer
         if index == len(layers):
             layers.append(layer)
         variant = group[0].variant
