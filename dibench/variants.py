@@ -195,8 +195,8 @@ def source_directory() -> Path:
 
 
 @lru_cache
-def registry(directory: Path | None = None) -> Mapping[str, Variant]:
-    """Every variant of every backend by name, sorted.
+def registry(backend: str = "cpu") -> Mapping[str, Variant]:
+    """Every variant of a backend by name, sorted. Backends may share names: the same dataflow elsewhere.
 
     >>> registry()["conv_weight_stationary"].stationarity
     'weight'
@@ -204,14 +204,8 @@ def registry(directory: Path | None = None) -> Mapping[str, Variant]:
     Raises:
         UserError: a header that cannot be read; the message names file, field and rule.
     """
-    root = directory or source_directory()
-    found: dict[str, Variant] = {}
-    for backend, suffix in SUFFIXES.items():
-        for path in sorted((root / backend).glob(f"*{suffix}")):
-            if path.stem in found:
-                raise UserError("name", "two variants have this name", path.stem, where=path)
-            found[path.stem] = read_variant(path, backend)
-    return MappingProxyType(dict(sorted(found.items())))
+    paths = sorted((source_directory() / backend).glob(f"*{SUFFIXES[backend]}"))
+    return MappingProxyType({path.stem: read_variant(path, backend) for path in paths})
 
 
 def read_variant(path: Path, backend: str) -> Variant:

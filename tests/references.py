@@ -1,4 +1,4 @@
-"""What kernel tests share: a float64 convolution, layers and knobs drawn at random, builds of the extension."""
+"""What kernel tests share: a float64 convolution, random layers and knobs, builds of the extension."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Floats = npt.NDArray[np.float32]
 
 
 def convolution(layer: Layer, x: npt.NDArray[Any], w: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """y[n,k,p,q] = sum over c, r, s of w[k,c,r,s]·x[n, c, p·stride - pad + r·dil, ...] in float64, one tap a step."""
+    """y[n,k,p,q] = sum over c, r, s of w[k,c,r,s]·x[n, c, p·stride - pad + r·dil, ...] in float64."""
     g = layer.groups
     x64 = x.astype(np.float64).reshape(layer.N, g, layer.C // g, layer.H, layer.W)
     w64 = w.astype(np.float64).reshape(g, layer.K // g, layer.C // g, layer.R, layer.S)
@@ -61,7 +61,7 @@ def box(knobs: Mapping[str, int]) -> tuple[int, ...]:
 
 @st.composite
 def layers(draw: st.DrawFn) -> Layer:
-    """Small layers of every operator with all their edges: padding, stride, dilation, groups, more end padding."""
+    """Small layers of every operator with padding, stride, dilation, groups, and more padding at the end."""
     op = draw(st.sampled_from(["standard", "standard", "depthwise", "grouped", "pointwise", "fc"]))
     if op == "fc":
         return Layer.fc(draw(st.integers(1, 9)), draw(st.integers(1, 40)), draw(st.integers(1, 40)))

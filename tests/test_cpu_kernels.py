@@ -14,7 +14,7 @@ from dibench import _cpu
 from dibench.layer import Layer
 from dibench.variants import Variant, registry
 
-CPU = [variant for variant in registry().values() if variant.backend == "cpu"]
+CPU = list(registry("cpu").values())
 ISAS = _cpu.isas()
 
 
@@ -45,7 +45,7 @@ MOBILENET_LIKE = Layer(N=2, C=4, H=9, W=19, K=4, R=3, S=3, pad_h=1, pad_w=1, gro
 SEVEN_LIKE = Layer(N=1, C=3, H=9, W=21, K=5, R=7, S=7, stride_h=2, stride_w=2, pad_h=3, pad_w=3)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @example(layer=ALEXNET_LIKE, seed=1)
 @example(layer=MOBILENET_LIKE, seed=2)
 @example(layer=SEVEN_LIKE, seed=3)
