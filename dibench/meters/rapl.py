@@ -61,7 +61,7 @@ class Zone:
         0.2
         """
         passed_uj = after_uj - before_uj
-        return (passed_uj + self.range_uj if passed_uj < 0 else passed_uj) * 1e-6
+        return (passed_uj + self.range_uj if passed_uj < 0 else passed_uj) / 1e6
 
 
 def find_zones(root: Path) -> tuple[Zone, ...]:
