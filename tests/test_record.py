@@ -1,0 +1,262 @@
+"""What lies on disk after any end: whole rows, a whole manifest, a lock of living processes."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fake_backend import plan_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dibench import record, schema
+from dibench.errors import UserError
+
+
+def row(number: int = 1, **cells: Any) -> dict[str, Any]:
+    case = plan_of(["layer"] * number).cases[-1]
+    measured = {"time_s": 0.1, "energy_source": "none", "status": "ok", "reason": ""}
+    return record.case_cells(case, "output") | measured | cells
+
+
+def table_of(path: Path, rows: int) -> Path:
+    table = record.Table(path)
+    for number in range(1, rows + 1):
+        table.append(row(number))
+    table.close()
+    return path
+
+
+def test_rows_read_back_as_the_contract_has_them(tmp_path: Path) -> None:
+    path = table_of(tmp_path / "sweep.csv", 3)
+    frame = schema.read_csv(path)
+    assert tuple(frame.columns) == schema.NAMES
+    assert list(frame["order"]) == [1, 2, 3]
+    assert list(frame["status"]) == ["ok"] * 3
+    assert frame["energy_j"].isna().all(), "what is not known is empty, not zero"
+
+
+def test_text_with_quotes_commas_and_newlines_stays_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "sweep.csv"
+    table = record.Table(path)
+    table.append(row(status="failed", reason='ValueError: "a", b\nc\r\nd é'))
+    table.close()
+    assert path.read_bytes().count(b"\n") == 2
+    assert list(schema.read_csv(path)["reason"]) == ['ValueError: "a", b c d é']
+
+
+def test_a_cell_that_is_no_column_or_not_finite_is_refused() -> None:
+    with pytest.raises(ValueError, match="not columns of the table: joules"):
+        record.line_of({"joules": 1.0})
+    with pytest.raises(ValueError, match="finite"):
+        record.line_of({"time_s": float("nan")})
+
+
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_cut_anywhere_the_table_resumes_with_its_whole_lines(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """SIGKILL or a full disk may leave any prefix of what was to be written."""
+    path = table_of(tmp_path_factory.mktemp("cut") / "sweep.csv", 3)
+    whole = path.read_bytes()
+    kept = whole[: data.draw(st.integers(0, len(whole)), label="bytes left")]
+    path.write_bytes(kept)
+    table = record.Table(path)
+    finished = record.read_statuses(path)
+    assert len(finished) == max(0, kept.count(b"\n") - 1)
+    for number in range(1, 4):
+        if row(number)["case_id"] not in finished:
+            table.append(row(number))
+    table.close()
+    assert path.read_bytes() == whole
+
+
+def test_a_whole_last_line_is_kept(tmp_path: Path) -> None:
+    path = table_of(tmp_path / "sweep.csv", 2)
+    before = path.read_bytes()
+    record.Table(path).close()
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("content", [b"a,b,c\n1,2,3\n", b"\x00\xff\x00", b"case_id\n", b"\n"])
+def test_a_file_that_is_no_such_table_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "sweep.csv"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"sweep\.csv: header: is not a table of this version"):
+        record.Table(path)
+    assert path.read_bytes() == content
+
+
+def test_a_full_disk_costs_the_row_that_did_not_fit_and_nothing_else(tmp_path: Path) -> None:
+    """The disk takes part of a row, then is full, as ext4 and tmpfs do it."""
+    path = table_of(tmp_path / "sweep.csv", 2)
+    before = path.read_bytes()
+    room = [37, 0]
+
+    def write(fd: int, data: bytes) -> int:
+        left = room.pop(0)
+        if left == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return os.write(fd, data[:left])
+
+    table = record.Table(path, write=write)
+    with pytest.raises(UserError) as caught:
+        table.append(row(3))
+    assert "cannot be written: No space left on device" in str(caught.value)
+    assert "rows before this one are kept" in str(caught.value)
+    assert path.read_bytes() == before
+    table.close()
+    assert len(schema.read_csv(path)) == 2
+
+
+def test_a_short_write_is_continued(tmp_path: Path) -> None:
+    table = record.Table(tmp_path / "sweep.csv", write=lambda fd, data: os.write(fd, data[:7]))
+    table.append(row(1))
+    table.close()
+    assert len(schema.read_csv(tmp_path / "sweep.csv")) == 1
+
+
+def test_an_interrupt_in_the_middle_of_a_row_leaves_no_part_of_it(tmp_path: Path) -> None:
+    path = table_of(tmp_path / "sweep.csv", 1)
+    before = path.read_bytes()
+
+    def write(fd: int, data: bytes) -> int:
+        os.write(fd, data[:20])
+        raise KeyboardInterrupt
+
+    table = record.Table(path, write=write)
+    with pytest.raises(KeyboardInterrupt):
+        table.append(row(2))
+    table.close()
+    assert path.read_bytes() == before
+
+
+def test_dev_full_is_a_full_disk() -> None:
+    """The real errno of a real device."""
+    fd = os.open("/dev/full", os.O_WRONLY)
+    try:
+        with pytest.raises(OSError) as caught:
+            os.write(fd, record.line_of(row()))
+        assert caught.value.errno == errno.ENOSPC
+    finally:
+        os.close(fd)
+
+
+def test_the_file_size_limit_is_an_error_of_one_line(tmp_path: Path) -> None:
+    """RLIMIT_FSIZE in a process of its own: the kernel refuses the write (Python ignores SIGXFSZ)."""
+    program = """
+import resource, sys
+from pathlib import Path
+sys.path.insert(0, sys.argv[2])
+from test_record import record, row
+resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
+table = record.Table(Path(sys.argv[1]))
+number = 0
+try:
+    while True:
+        number += 1
+        table.append(row(number))
+except record.UserError as error:
+    print(error)
+table.close()
+print(number)
+"""
+    path = tmp_path / "sweep.csv"
+    arguments = [sys.executable, "-c", program, str(path), str(Path(__file__).parent)]
+    run = subprocess.run(arguments, capture_output=True, text=True, env=_with_path(), timeout=60, check=True)
+    message, number = run.stdout.splitlines()
+    assert message.startswith(f"{path}: cannot be written: File too large")
+    assert len(schema.read_csv(path)) == int(number) - 1
+    assert path.read_bytes().endswith(b"\n")
+
+
+def test_failed_rows_are_dropped_to_be_measured_again(tmp_path: Path) -> None:
+    path = table_of(tmp_path / "sweep.csv", 2)
+    table = record.Table(path)
+    table.append(row(3, status="failed", reason="worker died: SIGSEGV", time_s=None))
+    table.close()
+    record.drop_rows(path, "failed")
+    assert list(record.read_statuses(path).values()) == ["ok", "ok"]
+    assert list(schema.read_csv(path)["order"]) == [1, 2]
+
+
+def test_a_case_in_two_rows_is_noticed(tmp_path: Path) -> None:
+    path = table_of(tmp_path / "sweep.csv", 1)
+    table = record.Table(path)
+    table.append(row(1))
+    table.close()
+    with pytest.raises(UserError, match=r"row 2: case_id: must stand in one row only"):
+        record.read_statuses(path)
+
+
+def test_the_manifest_is_replaced_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "manifest.json"
+    record.write_manifest(path, {"rows": 1})
+
+    def full(fd: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"manifest\.json: cannot be written: No space left"):
+        record.write_manifest(path, {"rows": 2})
+    assert record.read_manifest(path) == {"rows": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "\x00"])
+def test_a_manifest_that_is_none_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "manifest.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match=r"manifest\.json: (is not JSON|must be a JSON object)"):
+        record.read_manifest(path)
+
+
+def test_a_second_lock_names_the_first_ones_process(tmp_path: Path) -> None:
+    with record.Lock(tmp_path):
+        assert (tmp_path / record.LOCK).read_text() == f"{os.getpid()}\n"
+        with pytest.raises(UserError, match=rf"in use by another sweep \(process {os.getpid()}\)"):
+            record.Lock(tmp_path).__enter__()
+    assert not (tmp_path / record.LOCK).exists()
+    with record.Lock(tmp_path):
+        pass
+
+
+def test_the_file_of_a_killed_process_locks_nothing(tmp_path: Path) -> None:
+    (tmp_path / record.LOCK).write_text("1\n")
+    with record.Lock(tmp_path):
+        pass
+
+
+def test_a_child_does_not_inherit_the_lock(tmp_path: Path) -> None:
+    with record.Lock(tmp_path):
+        child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False)
+    try:
+        with record.Lock(tmp_path):
+            assert child.poll() is None
+    finally:
+        child.communicate(b"\n")
+
+
+def test_a_directory_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    # Below a regular file: refused for everybody, root included.
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot be written: Not a directory"):
+        record.Lock(tmp_path / "file" / "out").__enter__()
+
+
+def _with_path() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
+
+
+def test_the_manifest_is_plain_json(tmp_path: Path) -> None:
+    record.write_manifest(tmp_path / "m.json", {"when": Path("x"), "ü": [1, None]})
+    assert json.loads((tmp_path / "m.json").read_text(encoding="utf-8")) == {"when": "x", "ü": [1, None]}

@@ -1,0 +1,227 @@
+"""A sweep measures every case once, says what went wrong, and resumes only what is the same."""
+
+from __future__ import annotations
+
+import csv
+import time
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from fake_backend import COUNTS, QUICK, plan_of, sweep_of
+
+from dibench import record, schema
+from dibench.errors import UserError
+from dibench.manifest import source_revision
+from dibench.meters.model import energy_per_launch_j
+from dibench.sweep import CaseEnded, Expected, Opened, WorkerRestarted, run_sweep
+
+
+def rows_of(out: Path) -> list[dict[str, str]]:
+    schema.read_csv(out / "sweep.csv")
+    with (out / "sweep.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def manifest_of(out: Path) -> dict[str, Any]:
+    manifest = record.read_manifest(out / "manifest.json")
+    assert manifest is not None
+    return manifest
+
+
+def test_every_case_gets_one_row_whatever_happens_to_it(tmp_path: Path) -> None:
+    names = ["first", "crash", "memory", "refuse", "chatty", "exit", "oom", "last"]
+    events: list[Any] = []
+    summary = run_sweep(sweep_of(names), tmp_path, on_event=events.append)
+    found = {row["name"]: (row["status"], row["reason"]) for row in rows_of(tmp_path)}
+    assert found == {
+        "first": ("ok", ""),
+        "crash": ("failed", "worker died: SIGSEGV"),
+        "memory": ("failed", "MemoryError: 64 GiB of inputs"),
+        "refuse": ("skipped", "tile_p: must be at most 8 (got 9)"),
+        "chatty": ("ok", ""),
+        "exit": ("failed", "worker died: exit status 3: the driver is gone"),
+        "oom": ("failed", "worker died: SIGKILL (out of memory?)"),
+        "last": ("ok", ""),
+    }
+    assert (summary.ended, summary.measured, summary.left) == ("complete", 8, 0)
+    assert summary.statuses == {"ok": 3, "failed": 4, "skipped": 1}
+    restarts = [event.reason for event in events if isinstance(event, WorkerRestarted)]
+    assert len(restarts) == 3, "a case that only raises costs no restart"
+    assert events[0] == Opened("fake device", "model", 8, 0)
+    assert sum(isinstance(event, CaseEnded) for event in events) == 8
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.json", "sweep.csv"]
+
+
+def test_a_row_holds_what_the_contract_asks_for(tmp_path: Path) -> None:
+    run_sweep(sweep_of(["layer"]), tmp_path)
+    (row,) = rows_of(tmp_path)
+    layer = plan_of(["layer"]).cases[0].layer
+    assert row["case_id"] == plan_of(["layer"]).cases[0].case_id
+    assert (row["device"], row["device_uuid"], row["backend"]) == ("fake device", "fake-0", "fake")
+    assert (row["stationarity"], row["dtype"], row["data"], row["sentinel"]) == (
+        "none",
+        "fp32",
+        "uniform",
+        "0",
+    )
+    assert {what: int(row[what]) for what in COUNTS} == COUNTS
+    assert (row["time_s"], row["visits"], row["windows"]) == ("0.001", "1", "16")
+    expected_j = energy_per_launch_j(
+        {**COUNTS, "weights": layer.weights, "inputs": layer.inputs, "outputs": layer.outputs}
+    )
+    assert float(row["energy_j"]) == pytest.approx(expected_j)
+    assert row["energy_source"] == "model"
+    assert row["energy_ci_j"] == "", "a calculation has no interval"
+    for unknown in ("energy_above_idle_j", "power_w", "idle_power_w", "temp_start_c", "sms", "lanes"):
+        assert row[unknown] == ""
+
+
+def test_instances_share_a_launch_and_its_energy(tmp_path: Path) -> None:
+    one, four = tmp_path / "one", tmp_path / "four"
+    plan = plan_of(["layer"])
+    replicas = attrs.evolve(plan, cases=tuple(attrs.evolve(case, instances=4) for case in plan.cases))
+    run_sweep(sweep_of([], plan=plan), one)
+    run_sweep(sweep_of([], plan=replicas), four)
+    (alone,), (shared,) = rows_of(one), rows_of(four)
+    assert shared["instances"] == "4"
+    assert float(shared["time_s"]) == pytest.approx(float(alone["time_s"]) / 4)
+    assert float(shared["energy_j"]) == pytest.approx(float(alone["energy_j"]))
+    assert shared["weight_reads"] == alone["weight_reads"]
+
+
+def test_the_manifest_says_what_was_measured_where_and_how(tmp_path: Path) -> None:
+    run_sweep(sweep_of(["a"]), tmp_path)
+    run_sweep(sweep_of(["a"]), tmp_path)
+    manifest = manifest_of(tmp_path)
+    assert manifest["device"] == {"name": "fake device", "uuid": "fake-0", "facts": {"cores": 1}}
+    assert manifest["peaks"] == {"mac_per_s": 1e9, "bytes_per_s": 1e10}
+    assert manifest["plan"] == {"name": "test", "sha": "a" * 64, "seed": 1, "cases": 1}
+    assert manifest["energy_source"] == "model"
+    assert "ISSCC 2014" in manifest["meter"]["facts"]["reference"]
+    assert manifest["settings"] == attrs.asdict(QUICK)
+    assert manifest["rows"] == {"ok": 1}
+    assert [session["rows"] for session in manifest["sessions"]] == [1, 0]
+    assert [session["ended"] for session in manifest["sessions"]] == ["complete", "complete"]
+    assert manifest["command_line"] == ["dibench", "sweep"]
+    assert manifest["started_at"] == manifest["sessions"][0]["started_at"]
+
+
+def test_a_hung_case_is_ended_and_the_next_one_measured(tmp_path: Path) -> None:
+    run_sweep(sweep_of(["hang", "next"]), tmp_path, limit_s=1.0)
+    hung, after = rows_of(tmp_path)
+    assert (hung["status"], hung["reason"]) == ("failed", "worker gave no answer within 1 s and was killed")
+    assert after["status"] == "ok"
+
+
+def test_resuming_repeats_nothing_and_leaves_the_table_as_it_is(tmp_path: Path) -> None:
+    names = ["a", "refuse", "memory", "b"]
+    run_sweep(sweep_of(names), tmp_path)
+    before = (tmp_path / "sweep.csv").read_bytes()
+    summary = run_sweep(sweep_of(names), tmp_path)
+    assert (tmp_path / "sweep.csv").read_bytes() == before
+    assert (summary.measured, summary.left, summary.ended) == (0, 0, "complete")
+    assert summary.statuses == {"ok": 2, "skipped": 1, "failed": 1}
+
+
+def test_retry_failed_measures_failed_cases_again_and_only_those(tmp_path: Path) -> None:
+    run_sweep(sweep_of(["a", "memory", "refuse"]), tmp_path)
+    before = rows_of(tmp_path)
+    summary = run_sweep(sweep_of(["a", "memory", "refuse"]), tmp_path, retry_failed=True)
+    after = rows_of(tmp_path)
+    assert summary.measured == 1
+    assert sorted(row["case_id"] for row in after) == sorted(row["case_id"] for row in before)
+    assert [row for row in after if row["name"] != "memory"] == [r for r in before if r["name"] != "memory"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        (
+            {"plan": plan_of(["a"], sha="c" * 64)},
+            r"content of the plan.*'aaaaaaaaaaaaaaaa'.*'cccccccccccccccc'",
+        ),
+        ({"plan": plan_of(["a"], seed=7)}, r"seed: was 1 .* is 7 now"),
+        ({"plan": attrs.evolve(plan_of(["a"]), name="other")}, r"plan: was 'test' .* is 'other' now"),
+        ({"sources_sha": "d" * 64}, r"kernel sources .*'bbbbbbbbbbbbbbbb'.*'dddddddddddddddd'"),
+        ({"meter": "none"}, r"energy source: was 'model' .* is 'none' now"),
+        ({"settings": attrs.evolve(QUICK, target=0.25)}, r"target: was 0\.5 .* is 0\.25 now"),
+    ],
+)
+def test_resuming_something_else_is_refused_with_the_difference(
+    tmp_path: Path, changes: dict[str, Any], named: str
+) -> None:
+    run_sweep(sweep_of(["a"]), tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(UserError, match=named + ".*--fresh"):
+        run_sweep(sweep_of(["a"], **changes), tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_resuming_on_another_device_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_sweep(sweep_of(["a"]), tmp_path)
+    monkeypatch.setenv("FAKE_DEVICE", "another device")
+    with pytest.raises(UserError, match=r"device: was 'fake device' .* is 'another device' now"):
+        run_sweep(sweep_of(["a"]), tmp_path)
+
+
+def test_fresh_begins_anew_and_keeps_the_old_files_under_another_name(tmp_path: Path) -> None:
+    run_sweep(sweep_of(["a"]), tmp_path)
+    old = (tmp_path / "sweep.csv").read_bytes()
+    changed = sweep_of(["a", "b"], sources_sha="d" * 64)
+    summary = run_sweep(changed, tmp_path, fresh=True)
+    assert len(rows_of(tmp_path)) == 2
+    assert (tmp_path / summary.kept_as).read_bytes() == old
+    assert len(list(tmp_path.glob("manifest-until-*.json"))) == 1
+    assert len(manifest_of(tmp_path)["sessions"]) == 1
+
+
+def test_a_fresh_sweep_that_cannot_start_leaves_the_old_one(tmp_path: Path) -> None:
+    run_sweep(sweep_of(["a"]), tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(UserError):
+        run_sweep(sweep_of(["a"], meter="rapl"), tmp_path, fresh=True)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_table_without_manifest_is_not_guessed_at(tmp_path: Path) -> None:
+    run_sweep(sweep_of(["a"]), tmp_path)
+    (tmp_path / "manifest.json").unlink()
+    with pytest.raises(UserError, match=r"sweep\.csv: has no manifest\.json beside it.*--fresh"):
+        run_sweep(sweep_of(["a"]), tmp_path)
+
+
+def test_a_backend_that_cannot_start_is_one_line_with_its_last_words(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"could not be opened: worker died: exit status 1: AttributeError"):
+        run_sweep(sweep_of(["a"], backend="fake_backend:Absent"), tmp_path)
+
+
+def test_the_time_budget_ends_a_sweep_before_it_is_exceeded(tmp_path: Path) -> None:
+    names = ["slow"] * 200
+    deadline = time.monotonic() + 3.0
+    summary = run_sweep(sweep_of(names), tmp_path, deadline=deadline)
+    assert time.monotonic() < deadline + 0.5
+    assert summary.ended == "time budget"
+    assert summary.measured + summary.left == 200 and 0 < summary.measured < 200
+    assert len(rows_of(tmp_path)) == summary.measured
+    assert manifest_of(tmp_path)["sessions"][0]["ended"] == "time budget"
+
+
+def test_no_case_is_begun_when_the_budget_is_over_already(tmp_path: Path) -> None:
+    summary = run_sweep(sweep_of(["a"]), tmp_path, deadline=time.monotonic())
+    assert (summary.measured, summary.left) == (0, 1)
+
+
+def test_the_next_case_is_expected_to_last_as_long_as_its_macs_say() -> None:
+    small, large = plan_of(["small", "large"]).cases
+    large = attrs.evolve(large, layer=attrs.evolve(large.layer, K=8_000_000))
+    expected = Expected(QUICK)
+    assert expected.seconds(large) == QUICK.case_budget_s
+    expected.learn(small, 0.01, {"time_s": 8e-6})  # 8 MACs, so a microsecond each
+    assert expected.seconds(large) == pytest.approx(2 * 64.0)
+
+
+def test_the_revision_is_that_of_the_checkout() -> None:
+    revision = source_revision()
+    assert revision is None or len(revision.rstrip("+")) == 40
