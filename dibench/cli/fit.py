@@ -1,0 +1,267 @@
+"""`fit CSV…`: which description of data reuse explains what was measured, on one screen and as JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dibench.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.console import Console
+    from rich.table import Table
+
+MODEL_NAMES = {
+    "macs": "MACs",
+    "time": "time",
+    "ai": "AI",
+    "di_weighted": "DI weighted",
+    "di_disjoint": "DI disjoint",
+}
+SENSITIVITY_NAMES = {
+    "without_launch": "without e_launch",
+    "one_e0": "one e0 for all operators",
+    "without_launch_and_one_e0": "without either",
+}
+
+
+def fit(
+    tables: Annotated[
+        list[Path], typer.Argument(metavar="CSV…", help="sweep.csv files, or anybody's table.")
+    ],
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write every figure there as JSON.")
+    ] = None,
+    device: Annotated[
+        str | None, typer.Option(help="Which device, where the rows come from several.")
+    ] = None,
+    backend: Annotated[str | None, typer.Option(help="Only rows of this backend.")] = None,
+    dtype: Annotated[str | None, typer.Option(help="Only rows of this data type.")] = None,
+    draws: Annotated[int, typer.Option(help="Bootstrap draws of each test.")] = 9999,
+    seed: Annotated[int | None, typer.Option(help="Of the bootstrap's draws.")] = None,
+) -> None:
+    """Fit MACs, time, AI and DI to measured energy (or time) and weigh AI against DI."""
+    if not 99 <= draws <= 99_999:
+        raise UserError("--draws", "must be from 99 to 99999", draws)
+    if seed is not None and seed < 0:
+        raise UserError("--seed", "must be 0 or more", seed)
+    if json_file is not None:
+        _check_destination(json_file)
+    figures = _fit(tables, device=device, backend=backend, dtype=dtype, draws=draws, seed=seed)
+    if json_file is not None:
+        _write_json(json_file, figures)
+    from dibench.cli.output import console
+
+    show(console(), figures)
+    if json_file is not None:
+        console().print(f"\nEvery figure: {json_file}", soft_wrap=True)
+
+
+def _fit(tables: list[Path], *, seed: int | None, **chosen: Any) -> dict[str, Any]:
+    from dibench.schema import read_csv
+
+    frames = [read_csv(path) for path in tables]
+    from dibench import study
+
+    if seed is not None:
+        chosen["seed"] = seed
+    try:
+        return study.fit(_joined(frames), **chosen).to_json()
+    except UserError as error:
+        raise UserError("", str(error), where=", ".join(map(str, tables))) from None
+
+
+def _joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    import pandas as pd
+
+    filled = [frame for frame in frames if len(frame)]
+    return pd.concat(filled, ignore_index=True) if filled else frames[0]
+
+
+def _check_destination(path: Path) -> None:
+    """Say what is wrong before the fit runs, not after."""
+    if path.is_dir():
+        raise UserError("--json", "must be a file, this is a directory", str(path))
+    if not path.parent.is_dir():
+        raise UserError("--json", "must lie in a directory that exists", str(path))
+
+
+def _write_json(path: Path, figures: dict[str, Any]) -> None:
+    """All of it or nothing: written beside and moved into place."""
+    import json
+    import os
+    import tempfile
+
+    text = json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    beside = ""
+    try:
+        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(handle)
+        Path(beside).chmod(0o644)
+        Path(beside).replace(path)
+    except OSError as error:
+        if beside:
+            Path(beside).unlink(missing_ok=True)
+        raise UserError("--json", f"cannot be written: {error.strerror}", str(path)) from None
+
+
+def show(out: Console, figures: dict[str, Any]) -> None:
+    """The fit on one screen: verdict, models, α, operators, what stayed out."""
+    _show_verdict(out, figures)
+    out.print(_model_table(figures))
+    _show_coefficients(out, figures)
+    out.print(_operator_table(figures))
+    _show_sensitivity(out, figures)
+    _show_rows(out, figures)
+    if figures["pipeline_check"] is not None:
+        _show_pipeline_check(out, figures["pipeline_check"])
+
+
+def _show_verdict(out: Console, figures: dict[str, Any]) -> None:
+    style = {"DI": "bold green", "AI": "bold green"}.get(figures["verdict"], "bold yellow")
+    basis = figures["basis"] if figures["evidence"] else f"[yellow]{figures['basis']}[/yellow]"
+    answer, _, why = figures["verdict_text"].partition(" Why: ")
+    out.print(basis)
+    out.print(f"[{style}]{answer}[/{style}]")
+    out.print(f"Why: {_plain(why)}\n")
+
+
+def _model_table(figures: dict[str, Any]) -> Table:
+    from rich.table import Table
+
+    by = {"family": "whole families of networks", "layer": "layers"}[figures["folds"]["by"]]
+    title = f"Prediction of {_response(figures)}, {figures['rows_used']} rows; out: held out by {by}"
+    table = Table(box=None, header_style="bold", title=title, title_justify="left", title_style="")
+    table.add_column("model")
+    names = ("R² of log", "MAPE", "Pearson", "Spearman")
+    for name in ("k", *names, "AICc", *(f"out: {name}" for name in names)):
+        table.add_column(name, justify="right")
+    for name, model in figures["models"].items():
+        if model["reason"] is None:
+            inside, outside = _scores(model), _scores(model["held_out"])
+            table.add_row(_name(name), str(model["k"]), *inside, _number(model["aicc"], ".1f"), *outside)
+    return table
+
+
+def _show_coefficients(out: Console, figures: dict[str, Any]) -> None:
+    """What was not fitted and why, α of both forms, the test, and the coefficients of weighted DI."""
+    for name, model in figures["models"].items():
+        if model["reason"] is not None:
+            out.print(f"[dim]{_name(name)}: not fitted, {model['reason']}.[/dim]")
+        elif model["below_zero"]:
+            held = ", ".join(model["below_zero"])
+            out.print(
+                f"[dim]{_name(name)}: {_plain(held)} fitted below zero; predictions hold it at 0.[/dim]"
+            )
+    alpha, test = figures["alpha"], figures["test_ai_vs_di"]
+    doubt = "" if figures["reliable"] else "   [yellow]not to be relied on, see why above[/yellow]"
+    out.print(
+        f"\nα weighted {_interval(alpha['weighted'])}   α disjoint {_interval(alpha['disjoint'])}{doubt}"
+    )
+    clusters = ", ".join(
+        f"{one['clusters']} {name}s ({_number(one['effective_clusters'], '.0f')} effective)"
+        for name, one in test["by"].items()
+    )
+    out.print(
+        f"AI against DI weighted: t = {_number(test['statistic'])}, p = {_number(test['p_value'], '.4f')}, "
+        f"wild cluster bootstrap, {test['draws']:,} draws, {clusters}"
+    )
+    di = figures["models"]["di_weighted"]["coefficients"]
+    if di:
+        out.print("DI weighted: " + ", ".join(f"{_plain(name)} {_coefficient(c)}" for name, c in di.items()))
+    out.print()
+
+
+def _operator_table(figures: dict[str, Any]) -> Table:
+    from rich.table import Table
+
+    title = "By operator: the pooled models on its rows, then what its rows say alone"
+    table = Table(box=None, header_style="bold", title=title, title_justify="left", title_style="")
+    table.add_column("operator")
+    for name in ("rows", "AI: R²", "MAPE", "DI: R²", "MAPE", "Pearson", "Spearman"):
+        table.add_column(name, justify="right")
+    table.add_column("α weighted, 95% interval")
+    table.add_column("says")
+    for op, own in figures["by_operator"].items():
+        ai, di = (_scores(own["models"].get(name, {})) for name in ("ai", "di_weighted"))
+        alpha = _interval(own["alpha"]["weighted"]) if own["reliable"] else "–"
+        table.add_row(op, str(own["n"]), *ai[:2], *di, alpha, f"{own['verdict']}: {own['brief']}")
+    return table
+
+
+def _show_sensitivity(out: Console, figures: dict[str, Any]) -> None:
+    said = "; ".join(
+        f"{SENSITIVITY_NAMES[name]} {_interval(one['alpha'])}" for name, one in figures["sensitivity"].items()
+    )
+    out.print(f"\nSensitivity, not evidence. α weighted {said}")
+
+
+def _show_rows(out: Console, figures: dict[str, Any]) -> None:
+    excluded = ", ".join(f"{number} {_plain(reason)}" for reason, number in figures["excluded"].items())
+    setting = ", ".join(_plain(value) for value in figures["setting"].values() if value)
+    left_out = f"; left out: {excluded}" if excluded else ""
+    flagged = f", {figures['rows_flagged']} flagged" if figures["rows_flagged"] else ""
+    out.print(f"Rows: {figures['rows_used']} of {figures['rows']} ({setting}{flagged}){left_out}")
+
+
+def _show_pipeline_check(out: Console, figures: dict[str, Any]) -> None:
+    di = figures["models"]["di_weighted"]
+    out.print(
+        f"\n[bold yellow]{figures['basis']}[/bold yellow] On {figures['rows_used']} rows: "
+        f"α weighted {_interval(figures['alpha']['weighted'])}, R² of log {_number(di['r2'])}, "
+        f"MAPE {_number(di['mape'], '.1%')}."
+    )
+
+
+def _response(figures: dict[str, Any]) -> str:
+    if figures["response_kind"] == "time":
+        return "measured time"
+    kind = "measured" if figures["evidence"] else " or ".join(figures["energy_source"])
+    return f"{kind} energy ({figures['response']})"
+
+
+def _name(model: str) -> str:
+    return MODEL_NAMES[model]
+
+
+def _plain(text: str) -> str:
+    """Text with square brackets that rich shall not read as markup."""
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _scores(model: dict[str, Any]) -> list[str]:
+    kinds = (("r2", ".3f"), ("mape", ".1%"), ("pearson", ".3f"), ("spearman", ".3f"))
+    return [_number(model.get(name), spec) for name, spec in kinds]
+
+
+def _number(value: float | None, spec: str = ".3g") -> str:
+    return "–" if value is None else format(value, spec)
+
+
+def _interval(alpha: dict[str, Any]) -> str:
+    """`0.31 (0.27 to 0.36)`; no number where the rows do not tell.
+
+    >>> _interval({"value": 0.314, "ci_low": 0.2, "ci_high": None})
+    '0.31 (0.20 to unbounded)'
+    """
+    if alpha["value"] is None:
+        return "not determined"
+    low, high = ("unbounded" if end is None else f"{end:.2f}" for end in (alpha["ci_low"], alpha["ci_high"]))
+    return f"{alpha['value']:.2f} ({low} to {high})"
+
+
+def _coefficient(c: dict[str, Any]) -> str:
+    """A value with its interval in its unit; a launch, a million times dearer, in µJ or µs."""
+    scale, unit = (
+        (1e-6, c["unit"].replace("p", "µ", 1)) if c["unit"].endswith("/launch") else (1.0, c["unit"])
+    )
+    value, low, high = (None if c[key] is None else c[key] * scale for key in ("value", "ci_low", "ci_high"))
+    return f"{_number(value)} ({_number(low)} to {_number(high)}) {unit}"

@@ -1,0 +1,225 @@
+"""α of both forms of DI: its estimate, the test of a given value, and the interval of those not rejected."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from dibench.study.estimate import LogFit, condition_number, fit_log
+from dibench.study.inference import (
+    UNDECIDABLE,
+    Clustering,
+    Linearised,
+    Test,
+    accepted_span,
+    classical_errors,
+    cluster_errors,
+    effective_clusters,
+    invert,
+    student_quantile,
+    wild_cluster_test,
+)
+from dibench.study.models import (
+    FULL,
+    Data,
+    Terms,
+    design,
+    fixed_alpha,
+    per_di_disjoint_slope,
+)
+
+FloatArray = NDArray[np.float64]
+
+FAR = 100.0
+"""An α as far from [0, 1] as anybody could mean: a walk that gets here unrejected found no bound."""
+
+GRID = np.linspace(0.0, 1.0, 21)
+COARSE_GRID = np.linspace(0.0, 1.0, 11)
+
+
+@attrs.frozen
+class Alpha:
+    """An estimate of α. None where the data do not tell."""
+
+    value: float | None
+    ci_low: float | None
+    ci_high: float | None
+    unbounded: bool
+    """Whether a bound is missing: for the weighted form no rejected value that way, for the disjoint form
+    the end of [0, 1] is not rejected (and stands as the bound)."""
+
+
+UNKNOWN = Alpha(None, None, None, True)
+
+
+@attrs.frozen
+class ClusterTest:
+    """A test by each clustering; the larger p value decides."""
+
+    by: dict[str, Test]
+
+    @property
+    def decisive(self) -> Test:
+        """The test with the largest p value; not a number where none could be made."""
+        made = [test for test in self.by.values() if not math.isnan(test.p_value)]
+        return max(made, key=lambda test: test.p_value) if made else UNDECIDABLE
+
+
+class WeightedAlpha:
+    """α = e_w/(e_w + e_a) of `di_weighted` on some rows, for given clusterings."""
+
+    def __init__(self, data: Data, clusterings: Sequence[Clustering], terms: Terms = FULL) -> None:
+        self.data = data
+        self.clusterings = clusterings
+        self.terms = terms
+        self.full = design("di_weighted", data, terms=terms)
+        self.w, self.a = self.full.names.index("e_w"), self.full.names.index("e_a")
+        self.fit = fit_log(self.full.columns, data.y)
+        self.condition = condition_number(self.fit.jacobian)
+        self._near: FloatArray | None = None
+
+    @property
+    def value(self) -> float | None:
+        """The estimate, unclipped; None where both reuse terms together add nothing to the response."""
+        e_w, e_a = self.fit.parameters[self.w], self.fit.parameters[self.a]
+        return float(e_w / (e_w + e_a)) if e_w + e_a > 0 and self._identified() else None
+
+    def test(self, alpha: float) -> ClusterTest:
+        """Test of e_w·(1−α) = e_a·α; at α = ½ that is AI against DI."""
+        at = fixed_alpha(self.data, alpha, self.terms)
+        restricted = fit_log(at.columns, self.data.y, near=self._near)
+        self._near = restricted.parameters
+        # Full columns at the restricted prediction: the same denominator, two columns where it had one.
+        predicted = at.columns @ restricted.parameters
+        model = Linearised(
+            self.full.columns / predicted[:, None], restricted.residuals, self._direction(alpha)
+        )
+        return ClusterTest({c.name: wild_cluster_test(model, c) for c in self.clusterings})
+
+    def estimate(self) -> Alpha:
+        """Estimate and 95% interval by inversion of the test, not clipped to [0, 1]."""
+        value = self.value
+        if value is None:
+            return UNKNOWN
+        self._near = None
+        found = invert(
+            lambda alpha: self.test(alpha).decisive.p_value, value, self._step(value), lower=-FAR, upper=FAR
+        )
+        return Alpha(value, found.low, found.high, found.low is None or found.high is None)
+
+    def effective_clusters(self) -> dict[str, float]:
+        """Effective clusters of the direction that separates AI from DI, by clustering."""
+        value = self.value
+        direction = self._direction(0.5 if value is None else value)
+        model = Linearised(self.fit.jacobian, self.fit.residuals, direction)
+        return {c.name: effective_clusters(model, c) for c in self.clusterings}
+
+    def _identified(self) -> bool:
+        return len(self.data) > len(self.full.names) and self.condition < 1e8
+
+    def _direction(self, alpha: float) -> FloatArray:
+        direction = np.zeros(len(self.full.names))
+        direction[self.w], direction[self.a] = 1 - alpha, -alpha
+        return direction
+
+    def _step(self, value: float) -> float:
+        """Two standard errors of α, taken as if rows were independent: where the walk begins."""
+        j = self.fit.jacobian
+        length = np.linalg.norm(j, axis=0)
+        c = self._direction(value) / length
+        variance = (
+            self.fit.rss
+            / (len(self.data) - len(c))
+            * float(c @ np.linalg.solve((j / length).T @ (j / length), c))
+        )
+        total = float(self.fit.parameters[self.w] + self.fit.parameters[self.a])
+        return float(min(max(2 * math.sqrt(variance) / total, 1e-6), 1.0))
+
+
+class DisjointAlpha:
+    """α of `di_disjoint` on some rows, profiled on [0, 1], where the form is defined; coefficients ≥ 0."""
+
+    def __init__(self, data: Data, clusterings: Sequence[Clustering], terms: Terms = FULL) -> None:
+        self.data = data
+        self.clusterings = clusterings
+        self.terms = terms
+        self.value, self.fit = profile_disjoint(data, GRID, terms=terms)
+        self.jacobian = self._jacobian()
+        self.condition = condition_number(self.jacobian)
+
+    def estimate(self) -> Alpha:
+        """Estimate and 95% interval from the profile likelihood, widened for clustered errors.
+
+        α is kept where (RSS(α) − RSS(α̂)) / s² ≤ t²·λ: t the quantile of Student's t with G − 1 degrees of
+        freedom, λ ≥ 1 the ratio of the cluster-robust to the classical variance of α̂, by the clustering that
+        gives the larger product (the adjusted likelihood ratio of Rotnitzky and Jewell, Biometrika 1990). A
+        bootstrap by scores would not do: the profile has several valleys, and a score is zero at each.
+        """
+        n, k = self.jacobian.shape
+        widening = self._widening()
+        if widening is None or n <= k:
+            return UNKNOWN
+        allowed = self.fit.rss / (n - k) * widening
+        near: FloatArray | None = None
+
+        def excess(alpha: float) -> float:
+            nonlocal near
+            columns = design("di_disjoint", self.data, alpha, self.terms).columns
+            fit = fit_log(columns, self.data.y, nonnegative=True, near=near)
+            near = fit.parameters
+            return float(fit.rss - self.fit.rss - allowed)
+
+        found = accepted_span(excess, self.value, GRID)
+        if found.low is None and found.high is None:
+            return UNKNOWN
+        low = 0.0 if found.low is None else found.low
+        high = 1.0 if found.high is None else found.high
+        return Alpha(self.value, low, high, found.low is None or found.high is None)
+
+    def _widening(self) -> float | None:
+        """The largest t²·λ of the clusterings; None where α has no variance, its coefficient k being zero."""
+        classical = classical_errors(self.jacobian, self.fit.residuals)[-1]
+        products = []
+        for clusters in self.clusterings:
+            robust = cluster_errors(self.jacobian, self.fit.residuals, clusters)
+            if robust is not None and classical > 0:
+                ratio = max(1.0, float(robust[-1] / classical) ** 2)
+                products.append(student_quantile(clusters.size - 1) ** 2 * ratio)
+        return max(products, default=None)
+
+    def _jacobian(self) -> FloatArray:
+        """∂log E / ∂(θ, α); the column of α is zero where k is."""
+        at = design("di_disjoint", self.data, self.value, self.terms)
+        k = self.fit.parameters[at.names.index("k")]
+        slope = k * per_di_disjoint_slope(self.data, self.value) / (at.columns @ self.fit.parameters)
+        return np.column_stack([self.fit.jacobian, slope])
+
+
+def profile_disjoint(data: Data, grid: FloatArray, *, terms: Terms = FULL) -> tuple[float, LogFit]:
+    """α of the least residual sum of squares of `di_disjoint`, and the fit there, coefficients ≥ 0.
+
+    A grid finds the deepest valley, golden-section steps between its neighbours the bottom.
+    """
+    from scipy.optimize import minimize_scalar
+
+    near: FloatArray | None = None
+
+    def at(alpha: float) -> LogFit:
+        nonlocal near
+        columns = design("di_disjoint", data, float(alpha), terms).columns
+        fit = fit_log(columns, data.y, nonnegative=True, near=near)
+        near = fit.parameters
+        return fit
+
+    depth = [at(alpha).rss for alpha in grid]
+    best = int(np.argmin(depth))
+    low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+    found = minimize_scalar(
+        lambda alpha: at(alpha).rss, bounds=(low, high), method="bounded", options={"xatol": 1e-5}
+    )
+    alpha = float(found.x) if found.fun < depth[best] else float(grid[best])
+    return alpha, at(alpha)

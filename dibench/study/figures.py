@@ -1,0 +1,86 @@
+"""How well predictions fit a response: the figures every model is judged by.
+
+All take the response y and its predictions, both (n,) and positive, and are computed on the predicted
+response itself, never on a ratio of it. A low MAPE can hide a low correlation: both are always given.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+
+def r2_log(y: FloatArray, predicted: FloatArray) -> float:
+    """R² of log y: 1 − Σ(log y − log ŷ)² / Σ(log y − mean log y)²; negative where ŷ is worse than the mean.
+
+    >>> r2_log(np.array([1.0, 10.0, 100.0]), np.array([1.0, 10.0, 100.0]))
+    1.0
+    """
+    log_y = np.log(y)
+    total = float(np.sum((log_y - log_y.mean()) ** 2))
+    return 1 - float(np.sum((log_y - np.log(predicted)) ** 2)) / total if total > 0 else math.nan
+
+
+def mape(y: FloatArray, predicted: FloatArray) -> float:
+    """Mean absolute error relative to y, as a fraction.
+
+    >>> mape(np.array([1.0, 2.0]), np.array([1.5, 1.0]))
+    0.5
+    """
+    return float(np.mean(np.abs(predicted - y) / y))
+
+
+def rmse_log(y: FloatArray, predicted: FloatArray) -> float:
+    """Root mean square of log ŷ − log y."""
+    return float(np.sqrt(np.mean((np.log(predicted) - np.log(y)) ** 2)))
+
+
+def pearson(y: FloatArray, predicted: FloatArray) -> float:
+    """Pearson's correlation of y and ŷ; not a number where either is constant."""
+    a, b = y - y.mean(), predicted - predicted.mean()
+    # Constant up to rounding is constant.
+    if len(y) < 2 or np.ptp(y) <= 1e-12 * np.abs(y).max() or np.ptp(predicted) <= 1e-12 * predicted.max():
+        return math.nan
+    return float(a @ b / math.sqrt(float(a @ a) * float(b @ b)))
+
+
+def spearman(y: FloatArray, predicted: FloatArray) -> float:
+    """Spearman's rank correlation: Pearson's of the ranks, ties at their mean rank.
+
+    >>> spearman(np.array([1.0, 2.0, 3.0]), np.array([9.0, 4.0, 1.0]))
+    -1.0
+    """
+    return pearson(ranks(y), ranks(predicted))
+
+
+def ranks(values: FloatArray) -> FloatArray:
+    """Ranks from 1, ties at the mean of theirs.
+
+    >>> ranks(np.array([5.0, 1.0, 5.0]))
+    array([2.5, 1. , 2.5])
+    """
+    _, inverse, how_often = np.unique(values, return_inverse=True, return_counts=True)
+    last = np.cumsum(how_often)
+    return np.asarray((last - (how_often - 1) / 2)[inverse], dtype=np.float64)
+
+
+def aicc(rss: float, n: int, k: int) -> float:
+    """Akaike's criterion with the small-sample term, for k coefficients and a variance on log y.
+
+    n·log(RSS/n) + 2p + 2p(p+1)/(n−p−1) with p = k + 1; not a number for n ≤ p + 1 (Hurvich and Tsai 1989).
+    """
+    p = k + 1
+    if n <= p + 1 or rss <= 0:
+        return math.nan
+    return n * math.log(rss / n) + 2 * p + 2 * p * (p + 1) / (n - p - 1)
+
+
+def scores(y: FloatArray, predicted: FloatArray) -> dict[str, float]:
+    """All figures of a set of predictions; not a number where fewer than three rows were predicted."""
+    names = (r2_log, mape, pearson, spearman, rmse_log)
+    values = [figure(y, predicted) if len(y) >= 3 else math.nan for figure in names]
+    return {"n": len(y), **dict(zip(("r2", "mape", "pearson", "spearman", "rmse_log"), values, strict=True))}

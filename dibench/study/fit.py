@@ -1,0 +1,219 @@
+"""`fit`: from a sweep's table to the ladder, α, the test of AI against DI, and a verdict."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+
+from dibench import intensity
+from dibench.study import rows as row_rules
+from dibench.study.alpha import UNKNOWN, Alpha, DisjointAlpha, WeightedAlpha
+from dibench.study.folds import Folds, make_folds
+from dibench.study.inference import DRAWS, Clustering, Test, clustering
+from dibench.study.ladder import NoRung, Rung, fit_rung, predict_held_out
+from dibench.study.models import MODELS, Data, Labels, Terms, data_of
+from dibench.study.verdict import Findings, Verdict, decide
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SEED = 20_200_806
+"""Default of the bootstrap's draws: any fixed number; this one is the day the abstract was submitted."""
+
+SENSITIVITIES = {
+    "without_launch": Terms(launch=False),
+    "one_e0": Terms(e0_per_operator=False),
+    "without_launch_and_one_e0": Terms(launch=False, e0_per_operator=False),
+}
+
+
+@attrs.frozen
+class Comparison:
+    """AI against weighted DI on some rows."""
+
+    alpha: Alpha
+    test: Test
+    tests: dict[str, Test]
+    effective: dict[str, float]
+    condition: float
+    held_out_ai: float | None
+    held_out_di: float | None
+    verdict: Verdict
+
+
+@attrs.frozen
+class Fit:
+    """A fit of the ladder: `to_json()` gives all of it as plain values, `to_frame()` rows and predictions."""
+
+    selection: row_rules.Selection
+    data: Data
+    folds: Folds
+    clusterings: tuple[Clustering, ...]
+    rungs: dict[str, Rung | NoRung]
+    comparison: Comparison
+    disjoint: Alpha
+    by_operator: dict[str, Comparison]
+    sensitivity: dict[str, tuple[Alpha, Test]]
+    pipeline_check: Fit | None
+    """The same on modelled energy, where time was fitted because no energy was measured."""
+
+    @property
+    def verdict(self) -> str:
+        """`AI`, `DI` or `undecided`."""
+        return self.comparison.verdict.decision
+
+    def to_json(self) -> dict[str, Any]:
+        """Every figure as numbers, text, lists and mappings; what is not known is None, never NaN."""
+        from dibench.study.summary import as_json
+
+        return as_json(self)
+
+    def to_frame(self) -> pd.DataFrame:
+        """The rows used, with `predicted_MODEL` and `held_out_MODEL` in the response's unit."""
+        frame = self.selection.frame.copy()
+        for name, rung in self.rungs.items():
+            if isinstance(rung, Rung):
+                frame[f"predicted_{name}"] = rung.predicted
+                frame[f"held_out_{name}"] = rung.held_out
+        return frame
+
+
+def fit(
+    frame: pd.DataFrame,
+    *,
+    device: str | None = None,
+    backend: str | None = None,
+    dtype: str | None = None,
+    draws: int = DRAWS,
+    seed: int = SEED,
+) -> Fit:
+    """Fit the ladder to a table of the CSV contract and weigh AI against DI.
+
+    Args:
+        frame: the table, as `schema.read_csv` gives it; several tables may be concatenated.
+        device, backend, dtype: use only these rows; needed for `device` where there are several.
+        draws: bootstrap draws of each test.
+        seed: of the draws and of folds by layer.
+
+    Raises:
+        UserError: no row can be fitted; the message says why.
+    """
+    chosen: dict[str, Any] = {"device": device, "backend": backend, "dtype": dtype}
+    selection = row_rules.select(frame, **chosen)
+    check = None
+    if selection.kind == "time":
+        check = _modelled_energy(frame, chosen)
+    return _study(selection, draws, seed, check)
+
+
+def _modelled_energy(frame: pd.DataFrame, chosen: dict[str, Any]) -> row_rules.Selection | None:
+    energies = [column for column in row_rules.ENERGY_COLUMNS if column in frame]
+    usable = frame["energy_source"].isin(["model", "simulated"]) & (frame[energies] > 0).any(axis=1)
+    if not usable.any():
+        return None
+    from dibench.errors import UserError
+
+    try:
+        return row_rules.select(frame, **chosen, modelled=True)
+    except UserError:  # the rows with energy are among the excluded
+        return None
+
+
+def _study(selection: row_rules.Selection, draws: int, seed: int, check: row_rules.Selection | None) -> Fit:
+    data = data_of(selection.frame, selection.response)
+    clusterings = make_clusterings(data, draws, seed)
+    folds = make_folds(data, seed)
+    rungs = {name: _rung(name, selection, data, clusterings, folds) for name in MODELS}
+    comparison = compare(data, clusterings, folds)
+    operators = [op for op in intensity.OPERATORS if (data.op == op).any()]
+    by_operator = {}
+    for op in operators:
+        own = data.only(data.op == op)
+        by_operator[op] = compare(own, make_clusterings(own, draws, seed), make_folds(own, seed))
+    return Fit(
+        selection=selection,
+        data=data,
+        folds=folds,
+        clusterings=clusterings,
+        rungs=rungs,
+        comparison=comparison,
+        disjoint=_disjoint(data, clusterings, rungs["di_disjoint"]),
+        by_operator=by_operator,
+        sensitivity={name: _without(terms, data, clusterings) for name, terms in SENSITIVITIES.items()},
+        pipeline_check=_study(check, draws, seed, None) if check is not None else None,
+    )
+
+
+def _rung(
+    name: str,
+    selection: row_rules.Selection,
+    data: Data,
+    clusterings: Sequence[Clustering],
+    folds: Folds,
+) -> Rung | NoRung:
+    if name == "time" and selection.kind == "time":
+        return NoRung(name, "time is what is explained here")
+    return fit_rung(name, data, clusterings, folds)
+
+
+def _disjoint(data: Data, clusterings: Sequence[Clustering], rung: Rung | NoRung) -> Alpha:
+    return DisjointAlpha(data, clusterings).estimate() if isinstance(rung, Rung) else UNKNOWN
+
+
+def make_clusterings(data: Data, draws: int, seed: int) -> tuple[Clustering, ...]:
+    """By layer, and by network where any row names one; a row without a network is then on its own."""
+    found = [clustering("layer", data.layer, draws=draws, seed=seed)]
+    if (data.network != "").any():
+        labels: Labels = np.where(data.network != "", data.network, np.char.add("layer ", data.layer))
+        found.append(clustering("network", labels, draws=draws, seed=seed))
+    return tuple(found)
+
+
+def compare(data: Data, clusterings: Sequence[Clustering], folds: Folds) -> Comparison:
+    """Estimate α, test AI inside DI, predict held-out rows with both, and decide."""
+    problem = WeightedAlpha(data, clusterings)
+    alpha = problem.estimate()
+    tested = problem.test(0.5)
+    enough = len(data) > len(problem.full.names)
+    ai, di = held_out_errors(data, clusterings[-1], folds) if enough else (None, None)
+    effective = problem.effective_clusters()
+    findings = Findings(
+        rows=len(data),
+        coefficients=len(problem.full.names),
+        alpha=alpha.value,
+        ci_low=alpha.ci_low,
+        ci_high=alpha.ci_high,
+        effective_clusters=effective,
+        condition=problem.condition,
+        only_fc_at_one_batch=bool((data.op == "fc").all() and len(np.unique(data.batch)) == 1),
+        held_out_ai=ai,
+        held_out_di=di,
+    )
+    return Comparison(
+        alpha, tested.decisive, tested.by, effective, problem.condition, ai, di, decide(findings)
+    )
+
+
+def held_out_errors(data: Data, clusters: Clustering, folds: Folds) -> tuple[float | None, float | None]:
+    """Root mean square log error of AI and of DI on the rows both predict, each cluster with one vote."""
+    ai, di = (predict_held_out(model, data, folds) for model in ("ai", "di_weighted"))
+    both = np.isfinite(ai) & np.isfinite(di)
+    if not both.any():
+        return None, None
+
+    def error(predicted: Any) -> float:
+        square = np.log(predicted[both] / data.y[both]) ** 2
+        member = clusters.member[both]
+        votes = np.bincount(member, square) / np.maximum(np.bincount(member), 1)
+        return math.sqrt(float(votes[np.unique(member)].mean()))
+
+    return error(ai), error(di)
+
+
+def _without(terms: Terms, data: Data, clusterings: Sequence[Clustering]) -> tuple[Alpha, Test]:
+    problem = WeightedAlpha(data, clusterings, terms)
+    return problem.estimate(), problem.test(0.5).decisive

@@ -1,0 +1,140 @@
+"""One rung of the ladder on some rows: coefficients with intervals, and predictions in and out of sample.
+
+Coefficients are free, so that their intervals mean what they say; one below zero is reported, not clipped.
+Predictions come from the fit with coefficients ≥ 0, which is the same fit where none is below zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from dibench.study.alpha import COARSE_GRID, GRID, profile_disjoint
+from dibench.study.estimate import LogFit, condition_number, fit_log
+from dibench.study.figures import aicc
+from dibench.study.folds import Folds
+from dibench.study.inference import Clustering, cluster_errors, student_quantile
+from dibench.study.models import FULL, Data, Design, Terms, design
+
+FloatArray = NDArray[np.float64]
+
+NOT_IDENTIFIED = 1e8
+"""Condition number from which single coefficients are arithmetic noise."""
+
+
+@attrs.frozen
+class Coefficient:
+    """A coefficient in joules or seconds per unit; bounds are None where the rows cannot give them."""
+
+    name: str
+    per: str
+    value: float | None
+    ci_low: float | None
+    ci_high: float | None
+
+
+@attrs.frozen
+class Rung:
+    """A fitted model."""
+
+    name: str
+    k: int
+    """Number of coefficients, α of the disjoint form included."""
+    coefficients: tuple[Coefficient, ...]
+    below_zero: tuple[str, ...]
+    """Coefficients that the free fit puts below zero; predictions hold them at zero."""
+    predicted: FloatArray
+    """In sample, (n,)."""
+    held_out: FloatArray
+    """Each row predicted by a fit without its fold; not a number where that fit lacks its operator."""
+    rss: float
+    """Residual sum of squares of log y, of the predictions."""
+    aicc: float
+    condition: float
+
+
+@attrs.frozen
+class NoRung:
+    """A model that these rows cannot be fitted with, and why."""
+
+    name: str
+    reason: str
+
+
+def fit_rung(
+    model: str, data: Data, clusterings: Sequence[Clustering], folds: Folds, terms: Terms = FULL
+) -> Rung | NoRung:
+    """Fit a model of `models.MODELS` to the rows, and again without each fold."""
+    if model == "time" and not np.isfinite(data.time).all():
+        return NoRung(model, f"{int((~np.isfinite(data.time)).sum())} rows have no time_s")
+    alpha = profile_disjoint(data, GRID, terms=terms)[0] if model == "di_disjoint" else 0.5
+    at = design(model, data, alpha, terms)
+    k = len(at.names) + (model == "di_disjoint")
+    if len(data) <= k + 1:
+        return NoRung(model, f"{len(data)} rows are too few for {k} coefficients")
+    free = fit_log(at.columns, data.y)
+    bounded = free if (free.parameters >= 0).all() else fit_log(at.columns, data.y, nonnegative=True)
+    return Rung(
+        name=model,
+        k=k,
+        coefficients=_coefficients(at, free, clusterings),
+        below_zero=tuple(name for name, value in zip(at.names, free.parameters, strict=True) if value < 0),
+        predicted=at.columns @ bounded.parameters,
+        held_out=predict_held_out(model, data, folds, terms),
+        rss=bounded.rss,
+        aicc=aicc(bounded.rss, len(data), k),
+        condition=condition_number(free.jacobian),
+    )
+
+
+def _coefficients(at: Design, fit: LogFit, clusterings: Sequence[Clustering]) -> tuple[Coefficient, ...]:
+    """Values with 95% intervals: cluster-robust errors and Student's t, by the clustering that gives more."""
+    if condition_number(fit.jacobian) > NOT_IDENTIFIED:
+        return tuple(
+            Coefficient(name, per, None, None, None) for name, per in zip(at.names, at.per, strict=True)
+        )
+    half = np.full(len(at.names), np.nan)
+    for clusters in clusterings:
+        errors = cluster_errors(fit.jacobian, fit.residuals, clusters)
+        if errors is not None:
+            half = np.fmax(half, errors * student_quantile(clusters.size - 1))
+    return tuple(
+        Coefficient(name, per, float(value), _known(value - width), _known(value + width))
+        for name, per, value, width in zip(at.names, at.per, fit.parameters, half, strict=True)
+    )
+
+
+def _known(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def predict_held_out(model: str, data: Data, folds: Folds, terms: Terms = FULL) -> FloatArray:
+    """Each row's response as predicted without its fold; α of the disjoint form is fitted again each time."""
+    predicted = np.full(len(data), np.nan)
+    for fold in folds.folds:
+        train = data.only(fold.train)
+        if len(train) < 2:
+            continue
+        alpha = profile_disjoint(train, COARSE_GRID, terms=terms)[0] if model == "di_disjoint" else 0.5
+        learned = design(model, train, alpha, terms)
+        if len(train) <= len(learned.names):
+            continue
+        theta = dict(
+            zip(
+                learned.names,
+                fit_log(learned.columns, train.y, nonnegative=True).parameters.tolist(),
+                strict=True,
+            )
+        )
+        # The same columns for all rows; an operator that the fold took away has no coefficient.
+        everywhere = design(model, data, alpha, terms)
+        known = np.array([theta.get(name, 0.0) for name in everywhere.names])
+        value = everywhere.columns @ known
+        learnable = np.isin(data.op, train.op) if terms.e0_per_operator else np.ones(len(data), dtype=bool)
+        rows = fold.test & learnable & (value > 0)
+        predicted[rows] = value[rows]
+    return predicted

@@ -1,0 +1,166 @@
+"""The ladder: what each model says a layer costs, as columns of a design matrix.
+
+Every rung but `time` carries one e₀ per operator and e_launch:
+
+=============  ======================================================================
+`macs`         E = e₀[op]·M + e_launch
+`time`         E = power·t
+`ai`           E = e₀[op]·M + e·(W + A) + e_launch
+`di_weighted`  E = e₀[op]·M + e_w·W + e_a·A + e_launch, α = e_w / (e_w + e_a)
+`di_disjoint`  E = e₀[op]·M + k·M/DI_α + e_launch, DI_α = α·M/W + (1−α)·M/A
+=============  ======================================================================
+
+M multiply-adds, W weights, A = X + Y activations, all compulsory; t time per launch; a launch of
+several instances shares its cost among them. `ai` is `di_weighted` with e_w = e_a, that is α = ½.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from dibench import intensity
+from dibench.layer import DIMENSIONS
+from dibench.study.rows import counts
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FloatArray = NDArray[np.float64]
+Labels = NDArray[np.str_]
+
+MODELS = ("macs", "time", "ai", "di_weighted", "di_disjoint")
+
+FORMULAS = {
+    "macs": "E = e0[op]*M + e_launch",
+    "time": "E = power*t",
+    "ai": "E = e0[op]*M + e*(W + A) + e_launch",
+    "di_weighted": "E = e0[op]*M + e_w*W + e_a*A + e_launch; alpha = e_w/(e_w + e_a)",
+    "di_disjoint": "E = e0[op]*M + k*M/DI + e_launch; DI = alpha*M/W + (1 - alpha)*M/A",
+}
+
+
+@attrs.frozen
+class Data:
+    """What the models see of the rows: arrays of one length n."""
+
+    y: FloatArray
+    """Response: joules or seconds per launch and instance."""
+    time: FloatArray
+    """Seconds; not a number where the table has none."""
+    macs: FloatArray
+    weights: FloatArray
+    activations: FloatArray
+    launch: FloatArray
+    """Share of a launch: 1 / instances."""
+    batch: FloatArray
+    op: Labels
+    layer: Labels
+    """The shape without batch: rows of one layer at several batches share it."""
+    network: Labels
+    """The network of the row's name; empty where it has none."""
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def only(self, rows: NDArray[np.bool_]) -> Data:
+        """The same for some of the rows."""
+        return Data(*(array[rows] for array in attrs.astuple(self, recurse=False)))
+
+
+def data_of(frame: pd.DataFrame, response: str) -> Data:
+    """The arrays of the rows of a selection."""
+
+    def column(name: str) -> FloatArray:
+        if name not in frame:
+            return np.full(len(frame), np.nan)
+        return frame[name].to_numpy(dtype=np.float64, na_value=np.nan)
+
+    count = counts(frame)
+    instances = column("instances")
+    shapes = frame[list(DIMENSIONS[1:])].astype(str)
+    names = frame["name"].fillna("").astype(str) if "name" in frame else frame["op"].map(lambda _: "")
+    return Data(
+        y=column(response),
+        time=column("time_s"),
+        macs=count["macs"],
+        weights=count["weights"],
+        activations=count["inputs"] + count["outputs"],
+        launch=1 / np.where(instances >= 1, instances, 1.0),
+        batch=column("N"),
+        op=np.array(frame["op"].tolist(), dtype=np.str_),
+        layer=np.array(["x".join(row) for row in shapes.to_numpy(dtype=object)], dtype=np.str_),
+        network=np.array([name.partition("/")[0] if "/" in name else "" for name in names], dtype=np.str_),
+    )
+
+
+@attrs.frozen
+class Design:
+    """Coefficient names, the unit each is per, and the matrix Z (n, k) with E = Z·θ."""
+
+    names: tuple[str, ...]
+    per: tuple[str, ...]
+    columns: FloatArray
+
+
+@attrs.frozen
+class Terms:
+    """Which of the common terms a fit carries. The full set is the study's; less is shown as sensitivity."""
+
+    launch: bool = True
+    e0_per_operator: bool = True
+
+
+FULL = Terms()
+
+
+def design(model: str, data: Data, alpha: float = 0.5, terms: Terms = FULL) -> Design:
+    """The design of a model on these rows; `alpha` matters to `di_disjoint` only.
+
+    Operators without a row have no column.
+    """
+    if model == "time":
+        return Design(("power",), ("second",), data.time[:, None])
+    parts: list[tuple[str, str, FloatArray]] = _mac_terms(data, terms)
+    if model == "ai":
+        parts.append(("e", "element", data.weights + data.activations))
+    elif model == "di_weighted":
+        parts += [("e_w", "weight", data.weights), ("e_a", "activation", data.activations)]
+    elif model == "di_disjoint":
+        parts.append(("k", "MAC/DI", per_di_disjoint(data, alpha)))
+    elif model != "macs":
+        raise ValueError(f"no such model: {model}")
+    return _with_launch(parts, data, terms)
+
+
+def fixed_alpha(data: Data, alpha: float, terms: Terms = FULL) -> Design:
+    """`di_weighted` with α given: one coefficient s of α·W + (1−α)·A, so that e_w = s·α and e_a = s·(1−α)."""
+    column = alpha * data.weights + (1 - alpha) * data.activations
+    return _with_launch([*_mac_terms(data, terms), ("s", "element", column)], data, terms)
+
+
+def per_di_disjoint(data: Data, alpha: float) -> FloatArray:
+    """M / DI_α of the disjoint form, in elements: W at α = 1, A at α = 0."""
+    return np.asarray(data.macs / intensity.di_disjoint(data.macs, data.weights, data.activations, alpha))
+
+
+def per_di_disjoint_slope(data: Data, alpha: float) -> FloatArray:
+    """Its derivative by α: −(M/DI_α)²·(1/W − 1/A)."""
+    return np.asarray(-(per_di_disjoint(data, alpha) ** 2) * (1 / data.weights - 1 / data.activations))
+
+
+def _mac_terms(data: Data, terms: Terms) -> list[tuple[str, str, FloatArray]]:
+    if not terms.e0_per_operator:
+        return [("e0", "MAC", data.macs)]
+    present = [op for op in intensity.OPERATORS if (data.op == op).any()]
+    return [(f"e0[{op}]", "MAC", np.where(data.op == op, data.macs, 0.0)) for op in present]
+
+
+def _with_launch(parts: list[tuple[str, str, FloatArray]], data: Data, terms: Terms) -> Design:
+    if terms.launch:
+        parts = [*parts, ("e_launch", "launch", data.launch)]
+    names, per, columns = zip(*parts, strict=True)
+    return Design(names, per, np.column_stack(columns))

@@ -1,0 +1,251 @@
+"""Which rows a fit uses, what it explains, and why the other rows stay out.
+
+One fit is one device, one backend, one data type, one operand distribution and one energy source: nothing
+is pooled silently. Several devices need a choice by the caller; of the rest the most frequent is taken and
+the others are counted among the exclusions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from dibench import intensity
+from dibench.errors import UserError
+from dibench.layer import DIMENSIONS
+from dibench.schema import MEASURED_SOURCES, REQUIRED, RESPONSES, STATUSES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Mask = NDArray[np.bool_]
+
+ENERGY_COLUMNS = tuple(column for column in RESPONSES if column.endswith("_j"))
+"""Energies a fit may explain, best first."""
+
+HARMLESS_CLOCK_EVENTS = frozenset({"none", "gpu_idle", "applications_clocks_setting"})
+"""Clock-event reasons that do not say that load held the clock down."""
+
+SETTINGS = ("device", "device_uuid", "backend", "dtype", "data")
+"""What all rows of one fit have in common."""
+
+
+@attrs.frozen
+class Selection:
+    """The rows of one fit and how they were chosen."""
+
+    frame: pd.DataFrame
+    rows: int
+    """Rows of the tables before any exclusion."""
+    excluded: dict[str, int]
+    """Reason → number of rows, in the order in which the rules apply."""
+    response: str
+    """The column that is explained."""
+    sources: tuple[str, ...]
+    """Values of `energy_source` in the rows used."""
+    setting: dict[str, str]
+
+    @property
+    def kind(self) -> str:
+        """`energy` or `time`."""
+        return "time" if self.response == "time_s" else "energy"
+
+    @property
+    def measured(self) -> bool:
+        """Whether the response comes from a sensor or a clock, not from a model or a simulated device."""
+        return self.kind == "time" or all(source in MEASURED_SOURCES for source in self.sources)
+
+    @property
+    def evidence(self) -> bool:
+        """Whether the fit is evidence about energy: only measured joules are."""
+        return self.kind == "energy" and self.measured
+
+
+def select(
+    frame: pd.DataFrame,
+    *,
+    device: str | None = None,
+    backend: str | None = None,
+    dtype: str | None = None,
+    modelled: bool = False,
+) -> Selection:
+    """The rows that count, and the response they have in common.
+
+    Rows that failed or were skipped, sentinels, repeats of a case (the last one stands), rows with a capped
+    clock and rows of another setting stay out. Measured energy is the response where rows have it: above
+    active idle, else above idle, else gross, the first that at least half of the rows fill. Without
+    measured energy it is measured time. Of the variants of a layer the fastest counts: the models on
+    compulsory counts describe one kernel a layer.
+
+    Args:
+        frame: a table of the CSV contract, as `schema.read_csv` gives it.
+        device, backend, dtype: use only these rows.
+        modelled: explain modelled or simulated energy instead, as a check of the pipeline.
+
+    Raises:
+        UserError: columns are missing, several devices without a choice, or no row is left.
+    """
+    _check_columns(frame)
+    sieve = _Sieve(frame)
+    for status in sorted(set(sieve.text("status"))):
+        if status not in STATUSES:
+            raise UserError("status", "must be one of " + ", ".join(STATUSES), status)
+    for status in ("failed", "skipped"):
+        sieve.drop(sieve.text("status") == status, status)
+    sieve.drop(sieve.number("sentinel") == 1, "sentinel")
+    sieve.drop(_is_repeated(sieve), "repeat of a case, its last row stands")
+    sieve.drop(_is_capped(sieve.text("clock_events")), "clock capped")
+    sieve.drop(_contradicts_dimensions(sieve), "counts contradict the dimensions")
+    chosen = {"device": device, "backend": backend, "dtype": dtype}
+    setting = {name: _settle(sieve, name, chosen.get(name)) for name in SETTINGS}
+    response = _choose_response(sieve, modelled)
+    values = sieve.number(response)
+    sieve.drop(~np.isfinite(values), f"no {response}")
+    sieve.drop(sieve.number(response) <= 0, f"{response} not above zero")
+    sieve.drop(_is_slower(sieve, response), "slower variant of the same layer")
+    if not len(sieve.frame):
+        raise UserError("rows", "none can be fitted: " + _listing(sieve.excluded))
+    sources = tuple(sorted(set(sieve.text("energy_source"))))
+    used = sieve.frame.reset_index(drop=True)
+    return Selection(used, len(frame), sieve.excluded, response, sources, setting)
+
+
+class _Sieve:
+    """The rows still in, and how many each rule took out."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self.frame = frame
+        self.excluded: dict[str, int] = {}
+
+    def drop(self, out: Mask, reason: str) -> None:
+        if out.any():
+            self.excluded[reason] = self.excluded.get(reason, 0) + int(out.sum())
+            self.frame = self.frame[~out]
+
+    def text(self, column: str) -> NDArray[np.object_]:
+        if column not in self.frame:
+            return np.full(len(self.frame), "", dtype=object)
+        return self.frame[column].fillna("").astype(str).to_numpy(dtype=object)
+
+    def number(self, column: str) -> NDArray[np.float64]:
+        if column not in self.frame:
+            return np.full(len(self.frame), np.nan)
+        return self.frame[column].to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def _check_columns(frame: pd.DataFrame) -> None:
+    for name in REQUIRED:
+        if name not in frame:
+            raise UserError("columns", f"must contain {name}", ", ".join(map(str, frame.columns)))
+    if not any(name in frame for name in RESPONSES):
+        raise UserError("columns", "must contain one of " + ", ".join(RESPONSES))
+    if not len(frame):
+        raise UserError("rows", "must be at least one, the table has a header only")
+
+
+def _is_repeated(sieve: _Sieve) -> Mask:
+    """Rows of a case that a later row measured again, and exact copies of a row without case_id."""
+    frame = sieve.frame
+    case = sieve.text("case_id")
+    key = frame.assign(_case=case, _device=sieve.text("device"), _card=sieve.text("device_uuid"))
+    repeated = key.duplicated(["_case", "_device", "_card"], keep="last")
+    copies = frame.duplicated(keep="last")
+    return np.asarray(np.where(case == "", copies, repeated), dtype=bool)
+
+
+def _is_capped(events: NDArray[np.object_]) -> Mask:
+    def capped(cell: str) -> bool:
+        return any(word not in HARMLESS_CLOCK_EVENTS for word in cell.replace(";", " ").lower().split())
+
+    return np.array([capped(cell) for cell in events], dtype=bool)
+
+
+def counts(frame: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
+    """Compulsory counts of each row from its dimensions: macs, weights, inputs, outputs."""
+    d = {dim: frame[dim].to_numpy(dtype=np.float64, na_value=np.nan) for dim in DIMENSIONS}
+    return {
+        "macs": intensity.macs(d["N"], d["K"], d["P"], d["Q"], d["C"], d["groups"], d["R"], d["S"]),
+        "weights": intensity.weights(d["K"], d["C"], d["groups"], d["R"], d["S"]),
+        "inputs": intensity.inputs(d["N"], d["C"], d["H"], d["W"]),
+        "outputs": intensity.outputs(d["N"], d["K"], d["P"], d["Q"]),
+    }
+
+
+def _contradicts_dimensions(sieve: _Sieve) -> Mask:
+    out = np.zeros(len(sieve.frame), dtype=bool)
+    for name, expected in counts(sieve.frame).items():
+        given = sieve.number(name)
+        out |= np.isfinite(given) & (np.abs(given - expected) > 1e-9 * expected)
+        out |= ~np.isfinite(expected)
+    return out
+
+
+def _settle(sieve: _Sieve, name: str, chosen: str | None) -> str:
+    """The value of a setting that all rows of the fit share; the other rows leave."""
+    values = sieve.text(name)
+    present, how_often = np.unique(values.astype(str), return_counts=True)
+    if not len(present):
+        return chosen or ""
+    if chosen is not None and chosen not in present:
+        raise UserError(name, "must be one of " + ", ".join(map(repr, present.tolist())), chosen)
+    if chosen is None and name == "device" and len(present) > 1:
+        shown = ", ".join(map(repr, present.tolist()))
+        raise UserError("device", f"must be chosen, devices are never pooled: {shown}")
+    value = chosen if chosen is not None else str(present[np.argmax(how_often)])
+    for other in present.tolist():
+        if other != value:
+            sieve.drop(sieve.text(name) == other, f"{name} {other or 'not given'}, the fit is for {value}")
+    return value
+
+
+def _choose_response(sieve: _Sieve, modelled: bool) -> str:
+    """The column to explain; rows whose source does not fit it leave."""
+    source = sieve.text("energy_source")
+    has_energy = np.zeros(len(sieve.frame), dtype=bool)
+    for column in ENERGY_COLUMNS:
+        has_energy |= sieve.number(column) > 0
+    from_sensor = np.isin(source.astype(str), MEASURED_SOURCES)
+    if not modelled and (from_sensor & has_energy).any():
+        return _energy_response(sieve, from_sensor & has_energy)
+    if not modelled and ((source != "simulated") & (sieve.number("time_s") > 0)).any():
+        sieve.drop(source == "simulated", "simulated device")
+        return "time_s"
+    return _energy_response(sieve, np.isin(source.astype(str), ("model", "simulated")) & has_energy)
+
+
+def _energy_response(sieve: _Sieve, wanted: Mask) -> str:
+    source = sieve.text("energy_source").astype(str)
+    if wanted.any():
+        names, how_often = np.unique(source[wanted], return_counts=True)
+        chosen = str(names[np.argmax(how_often)])
+        for other in sorted(set(source) - {chosen}):
+            sieve.drop(
+                sieve.text("energy_source") == other, f"energy_source {other}, the fit is for {chosen}"
+            )
+    filled = {column: int(np.isfinite(sieve.number(column)).sum()) for column in ENERGY_COLUMNS}
+    for column, cells in filled.items():
+        if cells and 2 * cells >= len(sieve.frame):
+            return column
+    return max(filled, key=lambda column: filled[column])
+
+
+def _is_slower(sieve: _Sieve, response: str) -> Mask:
+    """Every row of a layer (all its dimensions) but the one of the least time, or of the least response."""
+    time = sieve.number("time_s")
+    cost = np.where(time > 0, time, np.inf) if (time > 0).any() else sieve.number(response)
+    order = np.argsort(cost, kind="stable")
+    seen: set[tuple[int, ...]] = set()
+    slower = np.zeros(len(sieve.frame), dtype=bool)
+    shapes = sieve.frame[list(DIMENSIONS)].to_numpy(dtype=np.int64)
+    for row in order:
+        shape = tuple(shapes[row].tolist())
+        slower[row] = shape in seen
+        seen.add(shape)
+    return slower
+
+
+def _listing(excluded: dict[str, int]) -> str:
+    return ", ".join(f"{number} {reason}" for reason, number in excluded.items()) or "the table is empty"

@@ -1,0 +1,233 @@
+"""A fit as plain values: numbers, text, lists and mappings, complete and without NaN."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dibench.study.figures import scores
+from dibench.study.inference import LEVEL
+from dibench.study.ladder import Coefficient, NoRung, Rung
+from dibench.study.models import FORMULAS
+from dibench.study.verdict import MARGIN
+
+if TYPE_CHECKING:
+    from dibench.study.alpha import Alpha
+    from dibench.study.fit import Comparison, Fit
+    from dibench.study.inference import Test
+
+PICO = 1e12
+FIGURES = ("n", "r2", "mape", "pearson", "spearman", "rmse_log")
+
+METHOD = {
+    "estimator": "least squares on the log of the response (scipy.optimize.least_squares)",
+    "test": "restricted wild cluster bootstrap-t by layer and by network, the larger p value decides",
+    "interval_weighted": "inversion of the test, not clipped to [0, 1]",
+    "interval_disjoint": "profile likelihood on [0, 1], widened for clustered errors",
+    "intervals_of_coefficients": "cluster-robust standard errors and Student's t",
+    "figures": "on the predicted response; r2 is of its log, mape a fraction, held_out by fold",
+    "margin": list(MARGIN),
+    "level": LEVEL,
+}
+
+
+def as_json(fit: Fit) -> dict[str, Any]:
+    """See `Fit.to_json`."""
+    selection, comparison = fit.selection, fit.comparison
+    figures: dict[str, Any] = plain(
+        {
+            "rows": selection.rows,
+            "rows_used": len(selection.frame),
+            "rows_flagged": int((selection.frame["status"] == "flagged").sum()),
+            "excluded": selection.excluded,
+            "setting": selection.setting,
+            "response": selection.response,
+            "response_kind": selection.kind,
+            "response_measured": selection.measured,
+            "energy_source": list(selection.sources),
+            "evidence": selection.evidence,
+            "basis": basis(fit),
+            "verdict": comparison.verdict.decision,
+            "verdict_text": verdict_text(fit),
+            "reasons": [reason.text for reason in comparison.verdict.reasons],
+            "reliable": comparison.verdict.reliable,
+            "alpha": {"weighted": _alpha(comparison.alpha), "disjoint": _alpha(fit.disjoint)},
+            "test_ai_vs_di": _test(fit, comparison),
+            "models": {name: _model(fit, rung) for name, rung in fit.rungs.items()},
+            "by_operator": {op: _operator(fit, op) for op in fit.by_operator},
+            "sensitivity": {
+                name: {"alpha": _alpha(alpha), "p_value": test.p_value}
+                for name, (alpha, test) in fit.sensitivity.items()
+            },
+            "folds": {"by": fit.folds.by, "names": [fold.name for fold in fit.folds.folds]},
+            "method": METHOD,
+            "pipeline_check": None if fit.pipeline_check is None else as_json(fit.pipeline_check),
+        }
+    )
+    return figures
+
+
+_TIME_ONLY = "Measured time: these rows have no measured energy, so nothing here is evidence about energy."
+
+
+def basis(fit: Fit) -> str:
+    """One sentence: what the response is and what it therefore says."""
+    selection = fit.selection
+    source = ", ".join(selection.sources)
+    if selection.evidence:
+        return f"Measured energy ({selection.response}, {source})."
+    if selection.kind == "time" and fit.pipeline_check is not None:
+        modelled = ", ".join(fit.pipeline_check.selection.sources)
+        return f"{_TIME_ONLY} Their {modelled} energy is fitted apart, as a pipeline check."
+    if selection.kind == "time":
+        return _TIME_ONLY
+    kind = "Simulated" if selection.sources == ("simulated",) else "Modelled"
+    return (
+        f"PIPELINE CHECK. {kind} energy ({source}): it shows that the program works, "
+        "and says nothing about any device."
+    )
+
+
+def verdict_text(fit: Fit) -> str:
+    """The verdict in plain words, with what it is about."""
+    about = _about(fit)
+    answer = {
+        "DI": f"DI. For {about} the data type matters: a weight and an activation do not cost the same, "
+        "and DI predicts layers it has not seen better than AI.",
+        "AI": f"AI. For {about} a weight and an activation cost the same within the margin, so AI is enough.",
+        "undecided": f"Undecided. For {about} these rows cannot tell AI from DI.",
+    }[fit.verdict]
+    if not fit.selection.measured:
+        answer = f"No evidence, a check of the pipeline only. It answers: {answer}"
+    return f"{answer} Why: {'; '.join(reason.text for reason in fit.comparison.verdict.reasons)}."
+
+
+def _about(fit: Fit) -> str:
+    selection = fit.selection
+    if selection.kind == "time":
+        return "measured time (not energy)"
+    if selection.evidence:
+        return "measured energy"
+    return "simulated energy" if selection.sources == ("simulated",) else "modelled energy"
+
+
+def plain(value: Any) -> Any:
+    """The value with NumPy's types made Python's, and what is not finite made None.
+
+    >>> plain({"a": np.float64("nan"), "b": (np.int64(3), 0.5)})
+    {'a': None, 'b': [3, 0.5]}
+    """
+    if isinstance(value, dict):
+        return {str(key): plain(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(entry) for entry in value]
+    if isinstance(value, (bool, np.bool_)):
+        return bool(value)
+    if isinstance(value, (int, np.integer)):
+        return int(value)
+    if isinstance(value, (float, np.floating)):
+        return float(value) if math.isfinite(value) else None
+    return value
+
+
+def _alpha(alpha: Alpha) -> dict[str, Any]:
+    return {
+        "value": alpha.value,
+        "ci_low": alpha.ci_low,
+        "ci_high": alpha.ci_high,
+        "unbounded": alpha.unbounded,
+    }
+
+
+def _test(fit: Fit, comparison: Comparison) -> dict[str, Any]:
+    def one(name: str, test: Test) -> dict[str, Any]:
+        clusters = {c.name: c for c in fit.clusterings}[name]
+        return {
+            "statistic": test.statistic,
+            "p_value": test.p_value,
+            "clusters": clusters.size,
+            "effective_clusters": comparison.effective[name],
+        }
+
+    return {
+        "statistic": comparison.test.statistic,
+        "p_value": comparison.test.p_value,
+        "by": {name: one(name, test) for name, test in comparison.tests.items()},
+        "draws": len(fit.clusterings[0].weights),
+        "condition": comparison.condition,
+        "held_out_rmse_log": {"ai": comparison.held_out_ai, "di_weighted": comparison.held_out_di},
+    }
+
+
+def _model(fit: Fit, rung: Rung | NoRung) -> dict[str, Any]:
+    """A model's figures; all None with a reason where it was not fitted."""
+    if isinstance(rung, NoRung):
+        nothing = dict.fromkeys(FIGURES)
+        return {
+            **nothing,
+            "k": None,
+            "aicc": None,
+            "held_out": dict(nothing),
+            "condition": None,
+            "coefficients": {},
+            "below_zero": [],
+            "formula": FORMULAS[rung.name],
+            "reason": rung.reason,
+        }
+    everywhere = np.ones(len(fit.data), dtype=bool)
+    unit = "ps" if fit.selection.kind == "time" else "pJ"
+    return {
+        **_in_and_out(fit, rung, everywhere),
+        "k": rung.k,
+        "aicc": rung.aicc,
+        "condition": rung.condition,
+        "coefficients": {c.name: _coefficient(c, unit) for c in rung.coefficients},
+        "below_zero": list(rung.below_zero),
+        "formula": FORMULAS[rung.name],
+        "reason": None,
+    }
+
+
+def _coefficient(c: Coefficient, unit: str) -> dict[str, Any]:
+    value, low, high = (None if v is None else v * PICO for v in (c.value, c.ci_low, c.ci_high))
+    if c.name == "power":
+        return {"value": c.value, "ci_low": c.ci_low, "ci_high": c.ci_high, "unit": "W"}
+    return {"value": value, "ci_low": low, "ci_high": high, "unit": f"{unit}/{c.per}"}
+
+
+def _in_and_out(fit: Fit, rung: Rung, rows: Any) -> dict[str, Any]:
+    """Figures of some rows in sample, and held out on the rows that every fitted model predicts."""
+    y = fit.data.y
+    held_out = rows & _predicted_by_all(fit)
+    return {
+        **scores(y[rows], rung.predicted[rows]),
+        "held_out": scores(y[held_out], rung.held_out[held_out]),
+    }
+
+
+def _predicted_by_all(fit: Fit) -> Any:
+    fitted = [rung for rung in fit.rungs.values() if isinstance(rung, Rung)]
+    return np.logical_and.reduce(
+        [np.ones(len(fit.data), dtype=bool), *(np.isfinite(r.held_out) for r in fitted)]
+    )
+
+
+def _operator(fit: Fit, op: str) -> dict[str, Any]:
+    """The pooled models on an operator's rows, and what those rows say on their own."""
+    own = fit.by_operator[op]
+    rows = fit.data.op == op
+    fitted = {name: rung for name, rung in fit.rungs.items() if isinstance(rung, Rung)}
+    return {
+        "n": int(rows.sum()),
+        "models": {name: _in_and_out(fit, rung, rows) for name, rung in fitted.items()},
+        "alpha": {"weighted": _alpha(own.alpha)},
+        "p_value": own.test.p_value,
+        "condition": own.condition,
+        "effective_clusters": own.effective,
+        "verdict": own.verdict.decision,
+        "reliable": own.verdict.reliable,
+        "brief": own.verdict.reasons[0].brief,
+        "reasons": [reason.text for reason in own.verdict.reasons],
+    }

@@ -1,0 +1,111 @@
+"""AI, DI, or undecided: the margin rule, in words.
+
+DI where α's interval lies outside [0.45, 0.55] and DI predicts held-out families better; AI where the
+interval lies inside; undecided otherwise, and whenever the data cannot carry an answer. The bar is on α and
+not on the p value alone, because with enough rows any α but exactly ½ is significant.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+MARGIN = (0.45, 0.55)
+FEWEST_EFFECTIVE_CLUSTERS = 10.0
+LARGEST_CONDITION = 30.0
+ROWS_PER_COEFFICIENT = 3
+
+
+@attrs.frozen
+class Findings:
+    """What the rule looks at."""
+
+    rows: int
+    coefficients: int
+    """Of `di_weighted`."""
+    alpha: float | None
+    ci_low: float | None
+    ci_high: float | None
+    effective_clusters: dict[str, float]
+    """By clustering: layer, network."""
+    condition: float
+    """Of the Jacobian of `di_weighted`, columns at unit length."""
+    only_fc_at_one_batch: bool
+    """All rows fully-connected at one batch size: M is a multiple of W there."""
+    held_out_ai: float | None
+    held_out_di: float | None
+    """Root mean square log errors on held-out rows, each cluster with one vote."""
+
+
+@attrs.frozen
+class Reason:
+    """One reason, in three words for a table and in a sentence."""
+
+    brief: str
+    text: str
+
+
+@attrs.frozen
+class Verdict:
+    """`AI`, `DI` or `undecided`, and why."""
+
+    decision: str
+    reasons: tuple[Reason, ...]
+    reliable: bool = True
+    """False where the data cannot carry an answer, whatever α is."""
+
+
+def decide(found: Findings) -> Verdict:
+    """Apply the rule; every reason that applies is given."""
+    obstacles = _obstacles(found)
+    if obstacles:
+        return Verdict("undecided", tuple(obstacles), reliable=False)
+    assert found.alpha is not None and found.ci_low is not None and found.ci_high is not None
+    interval = f"α = {found.alpha:.2f} (95% interval {found.ci_low:.2f} to {found.ci_high:.2f})"
+    low, high = MARGIN
+    margin = f"the margin {low} to {high} around ½"
+    if low <= found.ci_low and found.ci_high <= high:
+        return Verdict(
+            "AI", (Reason("inside the margin", f"{interval} lies inside {margin}, where DI is AI"),)
+        )
+    if found.ci_high >= low and found.ci_low <= high:
+        across = Reason("across the margin", f"{interval} lies neither inside nor outside {margin}")
+        return Verdict("undecided", (across,))
+    outside = Reason("outside the margin", f"{interval} lies outside {margin}")
+    if found.held_out_ai is None or found.held_out_di is None:
+        nothing = Reason("nothing held out", "no rows could be held out to compare predictions")
+        return Verdict("undecided", (nothing, outside))
+    errors = f"log error on held-out rows {found.held_out_di:.3f} with DI, {found.held_out_ai:.3f} with AI"
+    if found.held_out_di < found.held_out_ai:
+        return Verdict("DI", (outside, Reason("predicts better", errors)))
+    return Verdict(
+        "undecided", (Reason("predicts no better", f"DI does not predict better: {errors}"), outside)
+    )
+
+
+def _obstacles(found: Findings) -> list[Reason]:
+    """Why data cannot carry an answer, whatever the estimate is."""
+    reasons = []
+    needed = ROWS_PER_COEFFICIENT * found.coefficients
+    if found.rows < needed:
+        text = f"too few rows: {found.rows}, and {found.coefficients} coefficients need {needed}"
+        reasons.append(Reason("too few rows", text))
+    if found.only_fc_at_one_batch:
+        text = "only fully-connected layers at a single batch size: MACs are a multiple of weights"
+        reasons.append(Reason("one batch size", text))
+    elif not found.condition <= LARGEST_CONDITION:
+        shown = f"{found.condition:.0f}" if found.condition < 1e6 else "without bound"
+        limit = f"{LARGEST_CONDITION:.0f}"
+        text = f"these layers cannot tell the terms apart: condition number {shown}, over {limit}"
+        reasons.append(Reason("terms too alike", text))
+    for name, number in found.effective_clusters.items():
+        if number < FEWEST_EFFECTIVE_CLUSTERS:
+            text = (
+                f"too few independent {name}s: {number:.1f} effective, {FEWEST_EFFECTIVE_CLUSTERS:.0f} needed"
+            )
+            reasons.append(Reason(f"too few {name}s", text))
+    if found.alpha is None:
+        text = "α is not determined: data reuse adds nothing measurable to the cost"
+        reasons.append(Reason("α not determined", text))
+    elif found.ci_low is None or found.ci_high is None:
+        reasons.append(Reason("α unbounded", "the interval of α is unbounded"))
+    return reasons
