@@ -50,7 +50,7 @@ test: $(VENV)/.installed-test
 	$(PY) -m pytest
 
 bench: $(VENV)/.installed-torch
-	$(PY) -m pytest benchmarks --benchmark-only -o addopts=
+	$(PY) -m pytest benchmarks --benchmark-only --benchmark-columns=min,median,rounds --benchmark-sort=name -o addopts=
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info dibench/*.so .mypy_cache .ruff_cache .import_linter_cache .hypothesis

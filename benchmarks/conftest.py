@@ -1,0 +1,80 @@
+"""Shared by the benchmarks: the allocator's settings, and the table of ratios printed at the end."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from collections import defaultdict
+from collections.abc import Iterable
+
+import pytest
+
+from benchmarks.side_by_side import RATIOS, Ratio
+
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # malloc.h
+
+
+def _keep_freed_memory() -> None:
+    """Let malloc keep what is freed instead of handing it back to the kernel.
+
+    PyTorch allocates each output anew. Fresh pages cost a fault each, which once made a ratio of 1.8 look
+    like 22: we compare kernels, not page faults.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):  # glibc
+        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+        libc.mallopt(M_TOP_PAD, 64 * 2**20)
+
+
+_keep_freed_memory()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--layers",
+        type=int,
+        default=10,
+        metavar="N",
+        help="distinct layers per operator, spread evenly over their MACs; 0: all (default: 10)",
+    )
+    parser.addoption(
+        "--seconds",
+        type=float,
+        default=0.3,
+        metavar="S",
+        help="time per layer and thread count (default: 0.3)",
+    )
+    parser.addoption(
+        "--op", action="append", default=[], metavar="OP", help="only this operator; may be repeated"
+    )
+
+
+def _geometric_mean(values: Iterable[float]) -> float:
+    logs = [math.log(value) for value in values]
+    return math.exp(sum(logs) / len(logs))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if not RATIOS:
+        return
+    groups: defaultdict[tuple[str, str, int], list[Ratio]] = defaultdict(list)
+    for ratio in RATIOS:
+        groups[ratio.op, ratio.variant, ratio.threads].append(ratio)
+    say = terminalreporter.write_line
+    say("")
+    say("PyTorch's time over ours, geometric mean over layers (above 1: ours is faster)")
+    say("| operator | variant | threads | layers | fastest round | median round | least | most |")
+    say("|---|---|---:|---:|---:|---:|---:|---:|")
+    for (op, variant, threads), rows in sorted(groups.items()):
+        best = [row.fastest for row in rows]
+        figures = (
+            _geometric_mean(best),
+            _geometric_mean(row.median for row in rows),
+            min(best),
+            max(best),
+        )
+        say(f"| {op} | `{variant}` | {threads} | {len(rows)} | {' | '.join(f'{f:.2f}' for f in figures)} |")
+    say("\nSlowest beside PyTorch:")
+    for row in sorted(RATIOS, key=lambda row: row.fastest)[:10]:
+        say(f"  {row.fastest:.2f}  {row.threads} thread(s)  {row.layer}")
