@@ -37,7 +37,9 @@ constexpr int64_t strip_positions = 6144;
 // Small strips are packed several at a time. A vector load soon after the narrower stores of the copy
 // would have to wait until those have left the store buffer; this way they have.
 constexpr int64_t max_batch = 8;
-int64_t batch_of(const Planes& g) { return max_of(1, min_of(max_batch, strip_positions / g.channel)); }
+int64_t batch_of(const Planes& g) {
+  return g.strips > 1 ? 1 : max_of(1, min_of(max_batch, strip_positions / g.channel));
+}
 
 /// One register tile. All distances are in floats.
 struct Tile {
@@ -126,26 +128,25 @@ Scratch make_scratch(const Planes& g, const Layer& l) {
           tile_rows * lanes};
 }
 
-/// One strip of one channel, planes -> y, for every output channel that it makes.
-void run_strip(const Launch& a, const Planes& g, const RunTile* run_tiles, Tile t, int64_t image,
-               int64_t first_row, const float* planes) {
-  const Layer& l = a.layer;
-  const int64_t multiplier = l.K / l.C, vectors = ceil_div(l.Q, lanes);
-  const int64_t rows = min_of(g.rows, l.P - first_row), blocks = ceil_div(rows, tile_rows);
-  for (int64_t m = 0; m < multiplier; ++m) {
-    t.w = a.w + (image % l.C * multiplier + m) * l.R * l.S;
-    float* y = a.y + ((image * multiplier + m) * l.P + first_row) * l.Q;
-    for (int64_t block = 0; block < blocks; ++block) {
-      const Part p = part_of(rows, blocks, block);
+/// One strip of one channel, planes -> y [P][Q] of one output channel.
+void run_strip(const Layer& l, const Planes& g, const RunTile* run_tiles, int64_t rows, const float* planes,
+               float* y, Tile& t) {
+  const int64_t blocks = ceil_div(rows, tile_rows), vectors = ceil_div(l.Q, lanes);
+  for (int64_t block = 0; block < blocks; ++block) {
+    const Part p = part_of(rows, blocks, block);
+    const float* x = planes + p.begin * g.pitch;
+    float* to = y + p.begin * l.Q;
+    if (t.direct) {
       for (int64_t i = 0; i < vectors; ++i) {
-        const int64_t q = max_of(0, min_of(i * lanes, l.Q - lanes));  // the last vector moves back
-        t.x = planes + p.begin * g.pitch + q;
-        if (t.direct) t.y = y + p.begin * l.Q + q;
+        const int64_t q = min_of(i * lanes, l.Q - lanes);  // the last vector moves back
+        t.x = x + q;
+        t.y = to + q;
         run_tiles[p.size - 1](t);
       }
-      // Rows shorter than a vector went to scratch.
-      for (int64_t i = 0; !t.direct && i < p.size; ++i)
-        copy_outputs<lanes / 2>(y + (p.begin + i) * l.Q, t.y + i * lanes, l.Q);
+    } else {  // rows shorter than a vector go through scratch
+      t.x = x;
+      run_tiles[p.size - 1](t);
+      copy_outputs<lanes / 2>(to, t.y, l.Q, {p.size, l.Q, lanes});
     }
   }
 }
@@ -155,6 +156,7 @@ void run(const Launch& a) {
   const Planes g = make_planes(l, strip_positions, 16);
   const Scratch sizes = make_scratch(g, l);
   const RunTile* run_tiles = tiles_for(l);
+  const int64_t multiplier = l.K / l.C, batch = batch_of(g);
   int64_t* offsets = (int64_t*)a.scratch;
   tap_offsets(g, l, offsets);
 
@@ -163,24 +165,28 @@ void run(const Launch& a) {
     float* planes = a.scratch + sizes.offsets + omp_get_thread_num() * (sizes.planes + sizes.rows);
     __builtin_memset(planes, 0, size_t(sizes.planes) * sizeof(float));
     Tile t = {};
+    t.y = planes + sizes.planes;
     t.pitch = g.pitch;
     t.odd_rows = g.phases_w * g.plane;
     t.direct = l.Q >= lanes;
     t.y_row = t.direct ? l.Q : lanes;
-    t.y = planes + sizes.planes;
     t.R = l.R;
     t.S = l.S;
     t.offsets = offsets;
-    // Strips of all channels of all images in order; each thread has an equal share and works in batches.
+    // Strips of all channels of all images in order, in equal shares; a batch is of whole channels.
     const Part mine = part_of(l.N * l.C * g.strips, omp_get_num_threads(), omp_get_thread_num());
-    const int64_t end = mine.begin + mine.size, batch = batch_of(g);
+    const int64_t end = mine.begin + mine.size;
     for (int64_t first = mine.begin; first < end; first += batch) {
-      const int64_t last = min_of(first + batch, end);
-      for (int64_t i = first; i < last; ++i)
-        pack_plane(g, l, a.x + i / g.strips * l.H * l.W, i % g.strips * g.rows,
-                   min_of(g.rows, l.P - i % g.strips * g.rows), planes + (i - first) * g.channel);
-      for (int64_t i = first; i < last; ++i)
-        run_strip(a, g, run_tiles, t, i / g.strips, i % g.strips * g.rows, planes + (i - first) * g.channel);
+      const int64_t channels = min_of(batch, end - first);
+      const int64_t image = first / g.strips, first_row = first % g.strips * g.rows;  // image = n * C + c
+      const int64_t rows = min_of(g.rows, l.P - first_row);
+      pack_planes(g, l, a.x + image * l.H * l.W, channels, first_row, rows, planes);
+      for (int64_t i = 0; i < channels * multiplier; ++i) {
+        const int64_t output = image * multiplier + i;  // n * K + k
+        t.w = a.w + output % l.K * l.R * l.S;
+        run_strip(l, g, run_tiles, rows, planes + i / multiplier * g.channel,
+                  a.y + (output * l.P + first_row) * l.Q, t);
+      }
     }
   }
 }

@@ -153,8 +153,7 @@ void run_padded(const Launch& a) {
       const int64_t rows = min_of(g.rows, l.P - first_row);
       const int64_t vectors = ceil_div((rows - 1) * g.pitch + l.Q, lanes);
       const int64_t blocks_p = ceil_div(vectors, tile_positions);
-      for (int64_t c = 0; c < Cg; ++c)
-        pack_plane(g, l, a.x + (image * Cg + c) * l.H * l.W, first_row, rows, planes + c * g.channel);
+      pack_planes(g, l, a.x + image * Cg * l.H * l.W, Cg, first_row, rows, planes);
       Tile t;
       t.x_channel = g.channel;
       t.y_channel = g.rows * g.pitch + lanes;
@@ -172,9 +171,8 @@ void run_padded(const Launch& a) {
           dispatch<false>(t, p.size, k.size);
         }
         for (int64_t j = 0; j < k.size; ++j)
-          for (int64_t i = 0; i < rows; ++i)
-            copy_outputs<lanes>(a.y + (((image * Kg + k.begin + j) * l.P) + first_row + i) * l.Q,
-                                run + j * t.y_channel + i * g.pitch, l.Q);
+          copy_outputs<lanes>(a.y + ((image * Kg + k.begin + j) * l.P + first_row) * l.Q,
+                              run + j * t.y_channel, l.Q, {rows, l.Q, g.pitch});
       }
     }
   }

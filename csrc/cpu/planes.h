@@ -87,69 +87,85 @@ template <int Width> struct Narrow {
   typedef int32_t index __attribute__((vector_size(4 * Width)));
 };
 
-/// Copies n floats of x, `Step` apart (1 or 2), with vectors of up to Width. The last vector is moved
-/// back so that it ends with the data: nothing outside it is touched, some of it is copied twice.
+/// A block of rows in memory: `rows` of them, `pitch` floats apart.
+struct Rows { int64_t rows, to_pitch, from_pitch; };
+
+/// Copies rows of n inputs that lie `Step` apart (1 or 2) with vectors of up to Width. The last vector of
+/// a row is moved back so that it ends with the data: nothing outside is touched, some is copied twice.
 template <int Width, int Step>
-DIBENCH_INLINE void copy_inputs(float* to, const float* from, int64_t n) {
-  if constexpr (Width == 1) {
-    if (n == 1) to[0] = load_input(from);
-  } else {
-    if (n < Width) return copy_inputs<Width / 2, Step>(to, from, n);
-    typedef typename Narrow<Width>::vec v;
-    for (int64_t i = 0;; i = min_of(i + Width, n - Width)) {
-      const float* at = from + Step * i;
-      DIBENCH_ADD(input_reads, Step * Width);
-      if constexpr (Step == 1) {
-        *(v*)(to + i) = *(const v*)at;
+DIBENCH_INLINE void copy_inputs(float* to, const float* from, int64_t n, const Rows& block) {
+  if constexpr (Width > 1) {
+    if (n < Width) return copy_inputs<Width / 2, Step>(to, from, n, block);
+  }
+  typedef typename Narrow<Width>::vec v;
+  for (int64_t i = 0; i < block.rows; ++i, to += block.to_pitch, from += block.from_pitch)
+    for (int64_t j = 0;; j = min_of(j + Width, n - Width)) {
+      const float* at = from + Step * j;
+      if constexpr (Width == 1) {
+        to[j] = load_input(at);
+      } else if constexpr (Step == 1) {
+        DIBENCH_ADD(input_reads, Width);
+        *(v*)(to + j) = *(const v*)at;
       } else {
-        // Elements 0, 2, ... of 2 * Width - 1: the second vector starts one early to end with the last.
+        // Every second of 2 * Width - 1 elements: the second vector starts one early to end with the last.
+        DIBENCH_ADD(input_reads, 2 * Width);
         typename Narrow<Width>::index even;
-        for (int j = 0; j < Width; ++j) even[j] = j < Width / 2 ? 2 * j : 2 * j + 1;
-        *(v*)(to + i) = __builtin_shuffle(*(const v*)at, *(const v*)(at + Width - 1), even);
+        for (int e = 0; e < Width; ++e) even[e] = e < Width / 2 ? 2 * e : 2 * e + 1;
+        *(v*)(to + j) = __builtin_shuffle(*(const v*)at, *(const v*)(at + Width - 1), even);
       }
-      if (i == n - Width) return;
+      if (j == n - Width) break;
     }
-  }
 }
 
-/// Stores n finished outputs that lie in scratch, in the way of copy_inputs.
+/// Stores rows of n finished outputs that lie in scratch, in the way of copy_inputs.
 template <int Width>
-DIBENCH_INLINE void copy_outputs(float* to, const float* from, int64_t n) {
-  if constexpr (Width == 1) {
-    if (n == 1) store_output(to, from[0]);
-  } else {
-    if (n < Width) return copy_outputs<Width / 2>(to, from, n);
-    typedef typename Narrow<Width>::vec v;
-    for (int64_t i = 0;; i = min_of(i + Width, n - Width)) {
-      DIBENCH_ADD(output_writes, Width);
-      *(v*)(to + i) = *(const v*)(from + i);
-      if (i == n - Width) return;
-    }
+DIBENCH_INLINE void copy_outputs(float* to, const float* from, int64_t n, const Rows& block) {
+  if constexpr (Width > 1) {
+    if (n < Width) return copy_outputs<Width / 2>(to, from, n, block);
   }
+  typedef typename Narrow<Width>::vec v;
+  for (int64_t i = 0; i < block.rows; ++i, to += block.to_pitch, from += block.from_pitch)
+    for (int64_t j = 0;; j = min_of(j + Width, n - Width)) {
+      DIBENCH_ADD(output_writes, Width);
+      *(v*)(to + j) = *(const v*)(from + j);
+      if (j == n - Width) break;
+    }
 }
 
-/// Sorts the part of one image plane x [H][W] that a strip needs into its phase planes. Columns that
-/// are padding are not written: they are the same for every plane and were zeroed once, before.
-static void pack_plane(const Planes& g, const Layer& l, const float* x, int64_t first_row, int64_t rows,
-                       float* planes) {
+/// The i in 0..count-1 with 0 <= i * stride + shift < extent.
+struct Span { int64_t begin, end; };
+DIBENCH_INLINE Span inside(int64_t count, int64_t shift, int64_t stride, int64_t extent) {
+  const int64_t begin = shift < 0 ? ceil_div(-shift, stride) : 0;
+  const int64_t end = shift < extent ? min_of(count, ceil_div(extent - shift, stride)) : 0;
+  return {min_of(begin, count), max_of(min_of(begin, count), end)};
+}
+
+/// Sorts the rows of x [channels][H][W] that a strip needs into phase planes. `planes` was all zero before
+/// its first use; columns of padding stay so, as do rows of padding unless another strip had data there.
+static void pack_planes(const Planes& g, const Layer& l, const float* x, int64_t channels,
+                        int64_t first_row, int64_t rows, float* planes) {
   for (int64_t a = 0; a < g.phases_h; ++a)
     for (int64_t b = 0; b < g.phases_w; ++b, planes += g.plane) {
-      const int64_t shift = b * l.dil_w % l.stride_w - l.pad_w;  // image column of plane column 0
-      const int64_t begin = shift < 0 ? ceil_div(-shift, l.stride_w) : 0;
-      const int64_t end = shift < l.W ? min_of(g.pitch, ceil_div(l.W - shift, l.stride_w)) : 0;
-      for (int64_t i = 0; i < rows + g.extra_h; ++i) {
-        const int64_t h = (first_row + i) * l.stride_h + a * l.dil_h % l.stride_h - l.pad_h;
-        float* to = planes + i * g.pitch + begin;
-        const int64_t n = end - begin;
-        if (n <= 0) continue;
-        if (h < 0 || h >= l.H) {
-          __builtin_memset(to, 0, size_t(n) * sizeof(float));
-          continue;
+      const int64_t shift_h = first_row * l.stride_h + a * l.dil_h % l.stride_h - l.pad_h;
+      const int64_t shift_w = b * l.dil_w % l.stride_w - l.pad_w;
+      const Span i = inside(rows + g.extra_h, shift_h, l.stride_h, l.H);
+      const Span j = inside(g.pitch, shift_w, l.stride_w, l.W);
+      const int64_t n = j.end - j.begin;
+      if (n == 0) continue;
+      const Rows block = {i.end - i.begin, g.pitch, l.stride_h * l.W};
+      const float* from = x + (i.begin * l.stride_h + shift_h) * l.W + j.begin * l.stride_w + shift_w;
+      float* to = planes;
+      for (int64_t c = 0; c < channels; ++c, from += l.H * l.W, to += g.channel) {
+        float* data = to + i.begin * g.pitch + j.begin;
+        if (l.stride_w == 1) copy_inputs<lanes, 1>(data, from, n, block);
+        else if (l.stride_w == 2) copy_inputs<lanes, 2>(data, from, n, block);
+        else for (int64_t r = 0; r < block.rows; ++r)
+          for (int64_t k = 0; k < n; ++k)
+            data[r * g.pitch + k] = load_input(from + r * block.from_pitch + k * l.stride_w);
+        if (g.strips > 1) {
+          __builtin_memset(to, 0, size_t(i.begin * g.pitch) * sizeof(float));
+          __builtin_memset(to + i.end * g.pitch, 0, size_t((rows + g.extra_h - i.end) * g.pitch) * sizeof(float));
         }
-        const float* from = x + h * l.W + begin * l.stride_w + shift;
-        if (l.stride_w == 1) copy_inputs<lanes, 1>(to, from, n);
-        else if (l.stride_w == 2) copy_inputs<lanes, 2>(to, from, n);
-        else for (int64_t j = 0; j < n; ++j) to[j] = load_input(from + j * l.stride_w);
       }
     }
 }
