@@ -225,6 +225,21 @@ def grouped_blocks(layer: Layer, lanes: int) -> int:
     return sum(times * ceil_div(vectors, tile) for times, vectors in _grouped_runs(layer, lanes))
 
 
+@lru_cache(maxsize=4096)
+def warp_turns(layer: Layer, tile_p: int, tile_k: int, lanes_p: bool) -> int:
+    """Turns that the warps of a CUDA reuse variant take at one instance (csrc/cuda/box.cuh): 32 tiles each.
+
+    The lanes of a warp span position tiles (`lanes_p`) or channel tiles; what is left over idles.
+
+    >>> warp_turns(Layer.fc(N=8, C=3, K=40), 1, 1, lanes_p=False)  # 8 positions x 2 turns
+    16
+    """
+    row = row_length(layer)
+    positions = layer.N * layer.P * layer.Q // row * ceil_div(row, tile_p)
+    channels = layer.groups * ceil_div(layer.K // layer.groups, tile_k)
+    return ceil_div(positions, 32) * channels if lanes_p else positions * ceil_div(channels, 32)
+
+
 def _is_fc(layer: Layer) -> bool:
     ones = layer.H, layer.W, layer.R, layer.S, layer.P, layer.Q
     return set(ones) == {1} and layer.pad_h == layer.pad_w == 0

@@ -26,8 +26,14 @@ from dibench.layer import DIMENSIONS, Layer
 KNOBS = ("tile_p", "tile_k", "tile_c", "taps", "window")
 """The knobs a case may turn, in the order of `Box` in csrc/cpu/kernel.h."""
 
+CUDA_KNOBS = (*KNOBS, "lanes", "cache", "warps", "stage_w", "stage_x")
+"""Those of CUDA variants. The further ones travel in the CSV columns `lanes` and `knobs`."""
+
 COUNTS = ("macs_executed", "weight_reads", "input_reads", "output_reads", "output_writes")
 """What every header gives a formula for, in elements per launch and instance."""
+
+SHARED_COUNTS = ("weight_reads_shared", "input_reads_shared")
+"""What a CUDA variant that stages operands adds: how many of the reads were of shared memory."""
 
 OPERATORS = ("fc", "pointwise", "standard", "depthwise", "grouped")
 STATIONARITIES = ("output", "weight", "input", "none")
@@ -65,7 +71,7 @@ class _GiveLayer(ast.NodeTransformer):
 
 @attrs.frozen
 class Formula:
-    """A header's expression, checked and compiled once: whole numbers, names, arithmetic, named helpers."""
+    """A header's expression, checked and compiled once: numbers, words, names, arithmetic, helpers."""
 
     text: str
     code: CodeType = attrs.field(repr=False, eq=False)
@@ -90,8 +96,8 @@ class Formula:
         for node in ast.walk(tree):
             if not isinstance(node, _ALLOWED):
                 raise ValueError(f"may not use {type(node).__name__}: {text!r}")
-            if isinstance(node, ast.Constant) and type(node.value) is not int:
-                raise ValueError(f"may only use whole numbers: {text!r}")
+            if isinstance(node, ast.Constant) and type(node.value) not in (int, str):
+                raise ValueError(f"may only use whole numbers and words: {text!r}")
             if isinstance(node, ast.Call):
                 if (
                     not isinstance(node.func, ast.Name)
@@ -114,6 +120,19 @@ class Formula:
 
 
 @attrs.frozen
+class CudaLaunch:
+    """What the header of a CUDA variant adds: what is compiled, how it is launched (csrc/cuda/README.md)."""
+
+    least_arch: int
+    dtypes: tuple[str, ...]
+    constants: tuple[str, ...]
+    grid: Formula
+    block: Formula
+    shared: Formula
+    spill_bytes: int
+
+
+@attrs.frozen
 class Variant:
     """One kernel file: what its header promises."""
 
@@ -122,15 +141,16 @@ class Variant:
     ops: tuple[str, ...]
     stationarity: str
     fast: bool
-    knobs: Mapping[str, tuple[int, ...] | Literal["any"]]
+    knobs: Mapping[str, tuple[Any, ...] | Literal["any"]]
     requires: tuple[Formula, ...]
     counts: Mapping[str, Formula]
     summary: str
     teaches: str
     path: Path
     source_sha: str
+    cuda: CudaLaunch | None = None
 
-    def check(self, layer: Layer, knobs: Mapping[str, int]) -> None:
+    def check(self, layer: Layer, knobs: Mapping[str, Any]) -> None:
         """Refuse a layer or knobs that this variant cannot run.
 
         Raises:
@@ -147,6 +167,8 @@ class Variant:
             if name not in knobs:
                 raise UserError(name, "must be given", where=self.name)
             value = knobs[name]
+            if isinstance(value, str) and value in legal and legal != "any":
+                continue
             if isinstance(value, bool) or not isinstance(value, int):
                 raise UserError(name, "must be a whole number", value, where=self.name)
             if legal == "any":
@@ -158,10 +180,10 @@ class Variant:
         for formula in self.requires:
             if not formula.value(values):
                 shown = ", ".join(f"{name} = {values[name]}" for name in sorted(formula.names))
-                field = next((name for name in KNOBS if name in formula.names), "layer")
+                field = next((name for name in CUDA_KNOBS if name in formula.names), "layer")
                 raise UserError(field, f"must satisfy {formula.text} with {shown}", where=self.name)
 
-    def allows(self, layer: Layer, knobs: Mapping[str, int]) -> bool:
+    def allows(self, layer: Layer, knobs: Mapping[str, Any]) -> bool:
         """Whether `check` would pass."""
         try:
             self.check(layer, knobs)
@@ -170,21 +192,21 @@ class Variant:
         return True
 
     def counts_for(
-        self, layer: Layer, knobs: Mapping[str, int], lanes: int, threads: int = 1
+        self, layer: Layer, knobs: Mapping[str, Any], lanes: int = 1, threads: int = 1
     ) -> dict[str, int]:
         """Elements accessed and multiply-adds done by one launch of one instance, exactly.
 
         Args:
             layer: what is computed.
             knobs: a value for each of the variant's knobs.
-            lanes: floats in a vector of the instruction set (4, 8 or 16).
+            lanes: floats in a vector of the instruction set (4, 8 or 16); in CUDA variants this is a knob.
             threads: threads of the launch.
         """
-        values = {**_values(layer, knobs), "lanes": lanes, "threads": threads}
+        values = {"lanes": lanes, "threads": threads, **_values(layer, knobs)}
         return {name: int(formula.value(values)) for name, formula in self.counts.items()}
 
 
-def _values(layer: Layer, knobs: Mapping[str, int]) -> dict[str, Any]:
+def _values(layer: Layer, knobs: Mapping[str, Any]) -> dict[str, Any]:
     return {"layer": layer, **layer.dims, **knobs}
 
 
@@ -202,8 +224,10 @@ def registry(backend: str = "cpu") -> Mapping[str, Variant]:
     'weight'
 
     Raises:
-        UserError: a header that cannot be read; the message names file, field and rule.
+        UserError: no such backend, or a header that cannot be read; the message names file, field and rule.
     """
+    if backend not in SUFFIXES:
+        raise UserError("backend", f"must be one of {', '.join(SUFFIXES)}", backend)
     paths = sorted((source_directory() / backend).glob(f"*{SUFFIXES[backend]}"))
     return MappingProxyType({path.stem: read_variant(path, backend) for path in paths})
 
@@ -224,9 +248,12 @@ def read_variant(path: Path, backend: str) -> Variant:
     except tomllib.TOMLDecodeError as error:
         raise UserError("[variant]", f"must be TOML: {error}", where=path) from error
     required = {"ops", "stationarity", "fast", "teaches", "counts"}
+    if backend == "cuda":
+        required |= {"arch", "dtypes", "constants", "grid", "block", "shared"}
     for name in sorted(required - set(fields)):
         raise UserError(name, "must be given", where=path)
-    for name in sorted(set(fields) - required - {"knobs", "requires"}):
+    optional = {"knobs", "requires"} | ({"spill_bytes"} if backend == "cuda" else set())
+    for name in sorted(set(fields) - required - optional):
         raise UserError(name, "is not a field of a variant", where=path)
     ops, counts = fields["ops"], fields["counts"]
     if not isinstance(ops, list) or not ops or not set(ops) <= set(OPERATORS):
@@ -236,9 +263,10 @@ def read_variant(path: Path, backend: str) -> Variant:
         raise UserError("stationarity", rule, fields["stationarity"], where=path)
     if not isinstance(fields["fast"], bool):
         raise UserError("fast", "must be true or false", fields["fast"], where=path)
-    if not isinstance(counts, dict) or set(counts) != set(COUNTS):
+    extra = set(SHARED_COUNTS) if backend == "cuda" else set()
+    if not isinstance(counts, dict) or set(counts) - extra != set(COUNTS):
         raise UserError("counts", f"must have exactly {', '.join(COUNTS)}", where=path)
-    knobs = _read_knobs(fields.get("knobs", {}), path)
+    knobs = _read_knobs(fields.get("knobs", {}), KNOBS if backend == "cpu" else CUDA_KNOBS, path)
     names = frozenset({*DIMENSIONS, *knobs})
     return Variant(
         name=path.stem,
@@ -249,28 +277,63 @@ def read_variant(path: Path, backend: str) -> Variant:
         knobs=MappingProxyType(knobs),
         requires=tuple(_read_formula("requires", text, names, path) for text in fields.get("requires", [])),
         counts=MappingProxyType(
-            {n: _read_formula(f"counts.{n}", counts[n], names | {"lanes", "threads"}, path) for n in COUNTS}
+            {n: _read_formula(f"counts.{n}", counts[n], names | {"lanes", "threads"}, path) for n in counts}
         ),
         summary=" ".join(text.strip().partition("\n")[0].split()),
         teaches=str(fields["teaches"]),
         path=path,
         source_sha=hashlib.sha256(source).hexdigest(),
+        cuda=_read_launch(fields, names, path) if backend == "cuda" else None,
     )
 
 
-def _read_knobs(table: Any, path: Path) -> dict[str, tuple[int, ...] | Literal["any"]]:
+def _read_launch(fields: Mapping[str, Any], names: frozenset[str], path: Path) -> CudaLaunch:
+    arch = re.fullmatch(r">=([0-9]{2,3})", str(fields["arch"]))
+    if not arch:
+        raise UserError("arch", 'must be ">=NN", the least compute capability', fields["arch"], where=path)
+    for name in ("dtypes", "constants"):
+        if not isinstance(fields[name], list) or not all(isinstance(item, str) for item in fields[name]):
+            raise UserError(name, "must be a list of words", fields[name], where=path)
+    for name in fields["constants"]:
+        if name not in DIMENSIONS:
+            raise UserError("constants", "must be layer dimensions (knobs always are)", name, where=path)
+    if type(fields.get("spill_bytes", 0)) is not int:
+        raise UserError("spill_bytes", "must be a whole number", fields["spill_bytes"], where=path)
+    return CudaLaunch(
+        least_arch=int(arch[1]),
+        dtypes=tuple(fields["dtypes"]),
+        constants=tuple(fields["constants"]),
+        grid=_read_formula("grid", fields["grid"], names | {"instances"}, path),
+        block=_read_formula("block", fields["block"], names, path),
+        shared=_read_formula("shared", fields["shared"], names, path),
+        spill_bytes=fields.get("spill_bytes", 0),
+    )
+
+
+def _read_knobs(
+    table: Any, known: tuple[str, ...], path: Path
+) -> dict[str, tuple[Any, ...] | Literal["any"]]:
     if not isinstance(table, dict):
         raise UserError("knobs", "must be a table", where=path)
-    knobs: dict[str, tuple[int, ...] | Literal["any"]] = {}
+    knobs: dict[str, tuple[Any, ...] | Literal["any"]] = {}
     for name, legal in table.items():
-        if name not in KNOBS:
-            raise UserError(f"knobs.{name}", f"must be one of {', '.join(KNOBS)}", where=path)
+        if name not in known:
+            raise UserError(f"knobs.{name}", f"must be one of {', '.join(known)}", where=path)
         if legal == "any":
             knobs[name] = "any"
-        elif isinstance(legal, list) and legal and all(type(value) is int and value >= 0 for value in legal):
+        elif (
+            isinstance(legal, list)
+            and legal
+            and all(
+                (type(value) is int and value >= 0) or (type(value) is str and value.isidentifier())
+                for value in legal
+            )
+        ):
             knobs[name] = tuple(legal)
         else:
-            raise UserError(f"knobs.{name}", 'must be "any" or a list of whole numbers', legal, where=path)
+            raise UserError(
+                f"knobs.{name}", 'must be "any" or a list of whole numbers or words', legal, where=path
+            )
     return knobs
 
 
