@@ -140,7 +140,7 @@ def load_plan(
     if registry is None:
         from dibench import variants
 
-        registry = variants.registry()
+        registry = variants.registry(backend)
     return make_plan(_open(path_or_preset), backend=backend, seed=seed, registry=registry)
 
 

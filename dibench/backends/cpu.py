@@ -1,0 +1,202 @@
+"""The CPU as a device: kernels of csrc/cpu on every core this process may use, best instruction set first."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dibench import variants
+from dibench.backends import DATA, Device
+from dibench.errors import UserError
+
+if TYPE_CHECKING:
+    from dibench.layer import Layer
+    from dibench.plan import Case
+
+Floats = npt.NDArray[np.float32]
+
+_ALIGNMENT = 64  # bytes: a cache line, and a vector of the widest instruction set
+_PEAK_SECONDS = 0.3
+_LEAST_BUFFER = 2**28  # bytes; beyond what caches hold
+
+
+def _extension() -> ModuleType:
+    try:
+        from dibench import _cpu
+    except ImportError as error:
+        rule = f"needs the compiled kernels: build them with `pip install .` and a C++ compiler ({error})"
+        raise UserError("--backend", rule, "cpu") from None
+    return _cpu
+
+
+class CpuBackend:
+    """Kernels on the CPU; `isa` and `threads` default to the best and to all that the process may use."""
+
+    name = "cpu"
+
+    def __init__(self, isa: str | None = None, threads: int | None = None) -> None:
+        self._cpu = _extension()
+        self.isa = isa or self._cpu.isas()[-1]
+        self.threads = threads or len(os.sched_getaffinity(0))
+        self.lanes = int(self._cpu.vector_lanes(self.isa))
+
+    def device(self) -> Device:
+        """The processor's model; its uuid is a hash of machine and model, as CPUs have none to show."""
+        name = _model_name()
+        identity = f"{_machine_id()}/{name}"
+        return Device(
+            name=name,
+            uuid="cpu-" + hashlib.sha256(identity.encode()).hexdigest()[:16],
+            facts={
+                "isa": self.isa,
+                "lanes": self.lanes,
+                "threads": self.threads,
+                "cpus": os.cpu_count(),
+                "machine": platform.machine(),
+                "kernel": platform.release(),
+            },
+        )
+
+    def peaks(self) -> dict[str, float]:
+        """MAC/s of an FMA-only loop and B/s of reading memory, on all threads, measured now."""
+        last_level = _last_level_cache_bytes()
+        buffer = max(min(max(_LEAST_BUFFER, 4 * last_level), _available_bytes() // 2), 2**20)
+        return {
+            "mac_per_s": float(self._cpu.peak_flops(self.isa, self.threads, _PEAK_SECONDS)),
+            "bytes_per_s": float(self._cpu.peak_bandwidth(self.threads, buffer, _PEAK_SECONDS)),
+        }
+
+    def prepare(self, case: Case) -> PreparedCase:
+        """Operands of the case in memory, drawn from its distribution and seed.
+
+        Raises:
+            UserError: the variant does not allow the layer or knobs, or memory does not suffice.
+        """
+        registry = variants.registry("cpu")
+        if case.variant not in registry:
+            raise UserError("variant", f"must be one of {', '.join(registry)}", case.variant)
+        variant = registry[case.variant]
+        variant.check(case.layer, case.knobs)
+        if case.dtype != "fp32":
+            raise UserError("dtype", "the CPU's kernels compute in fp32", case.dtype)
+        counts = variant.counts_for(case.layer, case.knobs, self.lanes, self.threads)
+        return PreparedCase(self, case, counts)
+
+
+class PreparedCase:
+    """One case with its operands in memory: x [I,N,C,H,W], w [I,K,C/groups,R,S], y [I,N,K,P,Q]."""
+
+    def __init__(self, backend: CpuBackend, case: Case, counts: Mapping[str, int]) -> None:
+        self.counts = dict(counts)
+        self._backend = backend
+        self._case = case
+        layer = case.layer
+        _check_memory(layer, case.instances)
+        x = (case.instances, layer.N, layer.C, layer.H, layer.W)
+        w = (case.instances, layer.K, layer.C // layer.groups, layer.R, layer.S)
+        self.x = operand(x, case.data, case.seed, 0)
+        self.w = operand(w, case.data, case.seed, 1)
+        self.y = _aligned((case.instances, layer.N, layer.K, layer.P, layer.Q))
+        self.y.fill(0)  # its pages exist before the first launch
+
+    def launch(self, n: int) -> float:
+        """Launch n times back to back; seconds for all."""
+        backend, case = self._backend, self._case
+        shape, threads = case.layer.shape, backend.threads
+        seconds = backend._cpu.launch(
+            case.variant, backend.isa, shape, case.box, self.x, self.w, self.y, threads, n
+        )
+        return float(seconds)
+
+    def close(self) -> None:
+        """Give the operands' memory back."""
+        self.x = self.w = self.y = np.empty(0, np.float32)
+
+
+def operand(shape: tuple[int, ...], data: str, seed: int, which: int) -> Floats:
+    """An operand's values: same distribution, seed and `which` (0 for x, 1 for w), same values.
+
+    `uniform` on [-1, 1); `normal`, standard; `zeros`; `low_toggle`, 1 or the float after 1, so that
+    neighbours differ in at most one bit.
+
+    >>> operand((2, 3), "zeros", 1, 0).tolist()
+    [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
+
+    Raises:
+        UserError: no such distribution.
+    """
+    values = _aligned(shape)
+    rng = np.random.default_rng([seed, which])
+    if data == "uniform":
+        rng.random(out=values, dtype=np.float32)
+        values *= 2
+        values -= 1
+    elif data == "normal":
+        rng.standard_normal(out=values, dtype=np.float32)
+    elif data == "zeros":
+        values.fill(0)
+    elif data == "low_toggle":
+        rng.random(out=values, dtype=np.float32)
+        values[...] = np.where(values < 0.5, np.float32(1), np.nextafter(np.float32(1), np.float32(2)))
+    else:
+        raise UserError("data", f"must be one of {', '.join(DATA)}", data)
+    return values
+
+
+def _aligned(shape: tuple[int, ...]) -> Floats:
+    """An uninitialised array that begins on a cache line."""
+    size = int(np.prod(shape, dtype=np.int64))
+    memory = np.empty(size + _ALIGNMENT // 4, np.float32)
+    start = -memory.ctypes.data % _ALIGNMENT // 4
+    return memory[start : start + size].reshape(shape)
+
+
+def _check_memory(layer: Layer, instances: int) -> None:
+    # Operands, and a scratch of the fast variants that is never larger than three copies of the inputs.
+    needed = 4 * instances * (layer.weights + layer.inputs + layer.outputs) + 4 * 3 * layer.inputs
+    available = _available_bytes()
+    if needed > available:
+        rule = f"needs {needed / 1e9:.3g} GB of memory and this machine has {available / 1e9:.3g} GB left"
+        raise UserError(
+            "instances" if instances > 1 else "layer", rule, instances if instances > 1 else layer
+        )
+
+
+def _available_bytes() -> int:
+    for line in _read("/proc/meminfo").splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return int(os.sysconf("SC_PHYS_PAGES")) * int(os.sysconf("SC_PAGE_SIZE"))
+
+
+def _last_level_cache_bytes() -> int:
+    sizes = [_read(path).strip() for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")]
+    kibibytes = [int(size[:-1]) for size in sizes if size.endswith("K") and size[:-1].isdigit()]
+    return max(kibibytes, default=0) * 1024
+
+
+def _model_name() -> str:
+    fields: dict[str, Any] = {}
+    for line in _read("/proc/cpuinfo").splitlines():
+        key, _, value = line.partition(":")
+        fields.setdefault(key.strip(), " ".join(value.split()))
+    return fields.get("model name") or fields.get("Model") or fields.get("Hardware") or platform.machine()
+
+
+def _machine_id() -> str:
+    return _read("/etc/machine-id").strip() or _read("/var/lib/dbus/machine-id").strip() or platform.node()
+
+
+def _read(path: str | Path) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
