@@ -1,0 +1,281 @@
+"""The questions of the page, each with its figures and the words that make them readable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from dibench.report import axes as ax
+from dibench.report import cost, fitted, reuse, roofline, stationarity, words
+from dibench.report.numbers import count, plain, scaled
+from dibench.report.rows import page_rows
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from markupsafe import Markup
+
+
+@attrs.frozen
+class Study:
+    """A fit as the page needs it: the dictionary of `Fit.to_json()` and the rows of `Fit.to_frame()`.
+
+    Where there is no fit, `why_not` says why. `check` is the fit of modelled energy, a check of the pipeline.
+    """
+
+    fit: Mapping[str, Any] | None = None
+    used: pd.DataFrame | None = None
+    why_not: str = ""
+    check: Study | None = None
+
+
+@attrs.frozen
+class Panel:
+    """One figure: an anchor, a title that asks or states, lines beside it, the drawing."""
+
+    ident: str
+    title: str
+    lines: Sequence[str]
+    svg: Markup
+
+
+@attrs.frozen
+class Section:
+    """One question of the page with its figures."""
+
+    ident: str
+    short: str
+    question: str
+    lines: Sequence[str]
+    panels: Sequence[Panel] = ()
+    notes: Sequence[str] = ()
+
+
+def alpha_figure(study: Study) -> Panel | None:
+    """α of both forms with its interval; None where nothing was fitted."""
+    svg = cost.alpha_panel(study.fit) if study.fit else None
+    if svg is None:
+        return None
+    lines = [
+        "Point: estimate. Bar: 95% interval; an arrow says unbounded. Grey band: inside it, AI is good "
+        "enough."
+    ]
+    return Panel("figure-alpha", "How much does a weight weigh against an activation?", lines, svg)
+
+
+def sections(
+    rows: pd.DataFrame, study: Study, peaks: roofline.Peaks | None, shares: Mapping[str, Any]
+) -> list[Section]:
+    """The questions in reading order; none where no row has a time or an energy to show."""
+    if not rows["usable"].any():
+        return []
+    return [
+        _cost_section(rows, study),
+        *([_check_section(study.check)] if study.check else []),
+        _reuse_section(rows),
+        _roofline_section(rows, peaks, shares),
+        _stationarity_section(rows, study),
+        *_prediction_section(study),
+    ]
+
+
+def _intensity_panels(rows: pd.DataFrame, fit: Mapping[str, Any], response: cost.Response) -> list[Panel]:
+    panels = []
+    for model in cost.INTENSITIES:
+        svg = cost.intensity_panel(rows, fit, model, response)
+        if svg is not None:
+            form = {"di_weighted": "weighted", "di_disjoint": "disjoint"}.get(model)
+            line = _drawn_at(fitted.alpha(fit, form)) if form else "weights and activations count alike"
+            ident = f"figure-{response.name}-{model}".replace("_", "-")
+            panels.append(Panel(ident, f"Against {fitted.MODEL_NAMES[model]}", [line], svg))
+    return panels
+
+
+def _drawn_at(found: Mapping[str, Any]) -> str:
+    if fitted.bounded(found):
+        return f"α = {cost.interval_words(found)}"
+    return f"drawn at the estimate α = {plain(found['value'], 2)}, which these rows do not determine"
+
+
+def _cost_section(rows: pd.DataFrame, study: Study) -> Section:
+    response = cost.response_of(study.fit)
+    used = rows[rows["fastest"]] if study.used is None else page_rows(study.used)
+    panels = _intensity_panels(used, study.fit or {}, response)
+    missing = len(cost.INTENSITIES) - len(panels)
+    notes = (
+        ["Curves: the fitted cost without its launch, which lifts layers of few MACs above them."]
+        if study.fit
+        else []
+    )
+    if missing:
+        notes.append("DI needs a fitted α; where these rows do not determine one, its panel is left out.")
+    return Section(
+        "cost",
+        response.name.capitalize(),
+        f"Does a MAC get cheaper in {response.name} as its data are reused?",
+        [
+            f"Each point is one layer, run by its fastest kernel here. If an intensity explained "
+            f"{response.name}, the "
+            "points of an operator would lie on one falling curve."
+        ],
+        panels,
+        notes,
+    )
+
+
+def _check_section(check: Study) -> Section:
+    assert check.fit is not None and check.used is not None
+    response = cost.response_of(check.fit)
+    panels = _intensity_panels(page_rows(check.used), check.fit, response)
+    source = " and ".join(check.fit.get("energy_source") or [])
+    return Section(
+        "check",
+        f"{response.adjective.capitalize()} energy",
+        "Pipeline check, not evidence: does the study find what the energy model put in?",
+        [
+            f"These joules are {response.adjective}, not measured (energy source: {source}). The curves "
+            "show that counts, "
+            "table, fit and figures hang together. They say nothing about this machine."
+        ],
+        panels,
+    )
+
+
+def _reuse_section(rows: pd.DataFrame) -> Section:
+    panels = [
+        Panel(
+            "figure-reuse-shapes",
+            "What the shapes allow",
+            ["faint: the layers of 25 networks at batch 1"],
+            reuse.shapes_panel(rows),
+        )
+    ]
+    kernels, accesses = reuse.kernels_panel(rows), reuse.accesses_panel(rows)
+    if kernels is not None:
+        panels.append(
+            Panel(
+                "figure-reuse-kernels",
+                "What the kernels do",
+                ["counted reads, all variants and boxes"],
+                kernels,
+            )
+        )
+    if accesses is not None:
+        panels.append(
+            Panel("figure-reuse-cost", "What an access costs", ["all variants and boxes"], accesses)
+        )
+    usable = int(rows["usable"].sum())
+    return Section(
+        "reuse",
+        "Reuse",
+        "Which reuse did the sweep cover?",
+        [
+            "A shape bounds reuse: every weight and every activation moved once. A kernel's box decides "
+            "how much of it "
+            "happens: tile_p positions share a weight, tile_k channels share an input."
+        ],
+        panels,
+        _thinned(usable),
+    )
+
+
+def _thinned(usable: int) -> list[str]:
+    if usable <= ax.POINTS_PER_PANEL:
+        return []
+    return [
+        f"Panels with more than {count(ax.POINTS_PER_PANEL)} points show an even selection of the "
+        f"{count(usable, 'row')}."
+    ]
+
+
+def _roofline_section(rows: pd.DataFrame, peaks: roofline.Peaks | None, shares: Mapping[str, Any]) -> Section:
+    if peaks:
+        lines = [
+            f"The roof is this machine's own: {scaled(peaks['mac_per_s'], 'MAC/s')} of multiply-adds and "
+            f"{scaled(peaks['bytes_per_s'], 'B/s')} from memory, both measured in this sweep.",
+            roofline.attained_words(dict(shares)),
+        ]
+    else:
+        lines = ["No peaks of this machine were recorded, so there is no roof to compare with."]
+    beside = [
+        "Filled: the fastest kernel of each layer. Hollow: all other kernels, among them those whose reuse "
+        "is a knob.",
+        "Bytes are compulsory: every element once. Kernels with little reuse access far more, mostly in "
+        "caches; "
+        "data that stay in a cache can lift a layer above the slanted roof.",
+    ]
+    panel = Panel(
+        "figure-roofline", "How near does each layer come?", beside, roofline.roofline_panel(rows, peaks)
+    )
+    return Section(
+        "roofline", "Roofline", "How near do the kernels come to what this machine can do?", lines, [panel]
+    )
+
+
+def _stationarity_section(rows: pd.DataFrame, study: Study) -> Section:
+    response = cost.response_of(study.fit)
+    pairs = stationarity.equal_boxes(rows, response.column)
+    svg = stationarity.stationarity_panel(pairs, response.name)
+    lines = [
+        "With equal boxes, the kernels read and write the same number of elements. What still differs is "
+        "which operand "
+        "waits in registers, and in which order the others pass."
+    ]
+    if svg is None:
+        lines.append("No layer of this sweep was run with the same box under two stationarities.")
+        panels = []
+    else:
+        beside = [
+            f"{count(len(pairs), 'pair')} of kernels. Each mark is one layer and box.",
+            f"Large dot and number: median. Bar: the middle half. Right of 1: more {response.name} than "
+            "holding the outputs.",
+        ]
+        panels = [Panel("figure-stationarity", "Same accesses, another order", beside, svg)]
+    return Section("stationarity", "Stationarity", "Does it matter which operand stays?", lines, panels)
+
+
+def _prediction_section(study: Study) -> list[Section]:
+    if study.fit is None or study.used is None:
+        return []
+    response = cost.response_of(study.fit)
+    used = page_rows(study.used)
+    panels = []
+    for model in ("ai", "di_weighted"):
+        svg = cost.predicted_panel(used, study.fit, model, response)
+        if svg is not None:
+            panels.append(
+                Panel(
+                    f"figure-predicted-{model}".replace("_", "-"),
+                    f"Predicted by {fitted.MODEL_NAMES[model]}",
+                    [_predicted_how(used, model)],
+                    svg,
+                )
+            )
+    residuals = cost.residual_panel(used, response)
+    if residuals is not None:
+        panels.append(
+            Panel(
+                "figure-residuals",
+                "Where are they wrong?",
+                ["right of 1: dearer than predicted; an operator of one family only cannot be held out"],
+                residuals,
+            )
+        )
+    if not panels:
+        return []
+    return [
+        Section(
+            "prediction",
+            "Prediction",
+            f"Can AI or DI predict the {response.name} of a layer?",
+            [words.best_model(study.fit)],
+            panels,
+        )
+    ]
+
+
+def _predicted_how(used: pd.DataFrame, model: str) -> str:
+    if (fitted.prediction(used, model) or "").startswith(fitted.HELD_OUT):
+        return "by a fit that has not seen the layer's family; on the line: as measured"
+    return "in sample; on the line: as measured"

@@ -1,0 +1,140 @@
+"""Matplotlib figures as inline SVG that follows the page: its colours, its fonts, its theme.
+
+Matplotlib knows fixed colours only, so panels are drawn in sentinel colours that no palette uses; the
+finished SVG has them replaced by the page's CSS variables, and a panel turns dark when the page does.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+from markupsafe import Markup, escape
+from matplotlib.backends.backend_svg import FigureCanvasSVG
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+UNITS_PER_INCH = 72  # of Matplotlib's SVG: a panel 330 units wide is 330 CSS pixels at scale one
+
+INK = "#010101"
+MUTED = "#010102"
+GRID = "#010103"
+SURFACE = "#010104"
+ACCENT = "#010105"
+FAINT = "#010106"
+OPERATOR_COLOURS = {
+    "standard": "#010111",
+    "depthwise": "#010112",
+    "pointwise": "#010113",
+    "grouped": "#010114",
+    "fc": "#010115",
+}
+"""One colour per operator everywhere; style.css gives each its Okabe-Ito colour in light and dark."""
+OPERATOR_MARKERS = {"standard": "o", "depthwise": "^", "pointwise": "s", "grouped": "D", "fc": "X"}
+
+_VARIABLES = {
+    INK: "--ink",
+    MUTED: "--muted",
+    GRID: "--grid",
+    SURFACE: "--surface",
+    ACCENT: "--accent",
+    FAINT: "--faint",
+    **{colour: f"--{op}" for op, colour in OPERATOR_COLOURS.items()},
+}
+
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "dibench",  # the same figure gives the same text, run after run
+    "font.size": 11,
+    "text.color": INK,
+    "axes.labelcolor": MUTED,
+    "axes.labelsize": 11,
+    "axes.edgecolor": GRID,
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "axes.linewidth": 1.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "xtick.color": GRID,
+    "ytick.color": GRID,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "xtick.labelsize": 11,
+    "ytick.labelsize": 11,
+    "path.simplify": True,
+}
+
+
+def new_panel(width: float = 330, height: float = 285) -> tuple[Figure, Axes]:
+    """An empty panel of so many SVG units: small enough to be read on a phone, sharp at any size."""
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(width / UNITS_PER_INCH, height / UNITS_PER_INCH), layout="constrained")
+        FigureCanvasSVG(figure)
+        axes = figure.add_subplot()
+    axes.tick_params(length=0, pad=5)
+    return figure, axes
+
+
+def to_svg(figure: Figure, ident: str, *, title: str, description: str) -> Markup:
+    """The figure as one `<svg>` element: text as text, a title, a description for who cannot see it."""
+    buffer = io.StringIO()
+    with matplotlib.rc_context(_STYLE):
+        figure.savefig(
+            buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+        )
+    body = buffer.getvalue()
+    width, height = (value * UNITS_PER_INCH for value in figure.get_size_inches())
+    body = body[body.index("<svg") :]
+    body = body[body.index(">") + 1 : body.rindex("</svg>")]
+    body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.DOTALL)
+    body = _own_idents(_short_numbers(_page_style(body)), ident)
+    return Markup(
+        f'<svg class="panel" viewBox="0 0 {width:.0f} {height:.0f}" role="img" '
+        f'aria-labelledby="{ident}-title {ident}-desc" preserveAspectRatio="xMidYMid meet">'
+        f'<title id="{ident}-title">{escape(title)}</title>'
+        f'<desc id="{ident}-desc">{escape(description)}</desc>'
+        f"{body.strip()}</svg>"
+    )
+
+
+def _page_style(body: str) -> str:
+    for colour, variable in _VARIABLES.items():
+        body = body.replace(colour, f"var({variable})")
+    body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", body, flags=re.DOTALL)
+    # The page's font, not Matplotlib's list of fonts, and no turn by nothing.
+    body = re.sub(r"font-family: [^;\"]*;? ?", "", body)
+    body = re.sub(r' transform="rotate\(-0 [^"]*"', "", body)
+    body = re.sub(r"\s*\n\s*", "\n", body)
+    return re.sub(r'((?:<use [^>]*style="([^"]*)"/>\n)(?:<use [^>]*style="\2"/>\n)+)', _style_once, body)
+
+
+def _style_once(markers: re.Match[str]) -> str:
+    """Thousands of like markers say their style once, in a group around them."""
+    bare = markers[1].replace(f' style="{markers[2]}"', "")
+    return f'<g style="{markers[2]}">{bare}</g>'
+
+
+def _short_numbers(body: str) -> str:
+    """Coordinates to a hundredth of a unit, in attributes only: text keeps its digits."""
+
+    def shorten(match: re.Match[str]) -> str:
+        return re.sub(r"(\.\d\d)\d+", r"\1", match.group(0))
+
+    return re.sub(r'\b(?:d|x|y|width|height|transform|points)="[^"]*"', shorten, body)
+
+
+def _own_idents(body: str, ident: str) -> str:
+    """Idents are unique on the page, and only those that something refers to are kept."""
+    body = body.replace("xlink:href", "href")
+    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', body))
+    short = {name: f"{ident}-{number}" for number, name in enumerate(sorted(used))}
+    body = re.sub(r' id="([^"]+)"', lambda m: f' id="{short[m[1]]}"' if m[1] in short else "", body)
+    return re.sub(r'(href="#|url\(#)([^")]+)', lambda m: m[1] + short[m[2]], body)
