@@ -44,7 +44,9 @@ class Choice:
 
 
 def expand(file: PlanFile, kernels: Mapping[str, Variant], dropped: Counter[str]) -> list[tuple[Choice, ...]]:
-    """All choices of a plan, in groups, one object for each distinct layer; those that do not fit are counted in `dropped` by reason.
+    """All choices of a plan, in groups; what does not fit is counted in `dropped` by reason.
+
+    Layers of the same shape are the same object, under the first name they came with.
 
     Raises:
         UserError: a rule names what does not exist, selects nothing, has a knob value that no case can use,

@@ -1,0 +1,114 @@
+"""What `sweep --dry-run` shows: a plan's cases by operator and stationarity, its time, what it left out."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from dibench import variants
+from dibench.cli.output import console, shape_text
+from dibench.duration import expected_s
+from dibench.intensity import OPERATORS
+from dibench.variants import STATIONARITIES, Variant
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from dibench.measure import Settings
+    from dibench.plan import Case, Plan
+
+_FIRST = 12
+_REASONS = 10
+
+
+def show_plan(plan: Plan, settings: Settings) -> None:
+    """Print a plan: what it is, counts, expected time, reasons for what was left out, the first cases."""
+    from rich.text import Text
+
+    registry = variants.registry()
+    out = console()
+    out.print(Text(f"{plan.name}: {plan.description}" if plan.description else plan.name, style="bold"))
+    out.print(_summary(plan, settings, registry))
+    out.print(_by_operator(plan, registry))
+    if plan.dropped:
+        out.print(_dropped(plan))
+    out.print(_first_cases(plan))
+
+
+def _summary(plan: Plan, settings: Settings, registry: Mapping[str, Variant]) -> str:
+    sentinels = sum(case.sentinel for case in plan.cases)
+    shapes = len({case.layer.shape for case in plan.cases if not case.sentinel})
+    threads = cores()
+    seconds = expected_s(plan.cases, registry, settings, threads=threads)
+    return (
+        f"{len(plan.cases):,} cases for {plan.backend} ({sentinels} of them sentinels) on {shapes:,} distinct "
+        f"layers, order seed {plan.seed}; about {duration_text(seconds)} on {threads} "
+        f"core{'s' * (threads > 1)}"
+    )
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def duration_text(seconds: float) -> str:
+    """A rough duration in words.
+
+    >>> duration_text(42.1), duration_text(200), duration_text(7300), duration_text(400000)
+    ('42 s', '3.3 min', '2.0 h', '4.6 days')
+    """
+    for size, unit in ((86400.0, "days"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _by_operator(plan: Plan, registry: Mapping[str, Variant]) -> Table:
+    counts: Counter[tuple[str, str]] = Counter()
+    for case in plan.cases:
+        if not case.sentinel:
+            variant = registry[case.variant]
+            counts[case.layer.op, "fast" if variant.fast else variant.stationarity] += 1
+    columns = [kind for kind in ("fast", *STATIONARITIES) if any(counts[op, kind] for op in OPERATORS)]
+    table = _table("cases", "operator", *columns, right=columns)
+    for op in OPERATORS:
+        if any(counts[op, kind] for kind in columns):
+            table.add_row(op, *(f"{counts[op, kind]:,}" if counts[op, kind] else "–" for kind in columns))
+    return table
+
+
+def _dropped(plan: Plan) -> Table:
+    table = _table("combinations that do not fit, left out", "count", "variant: field: rule", right=["count"])
+    reasons = list(plan.dropped.items())
+    for reason, count in reasons[:_REASONS]:
+        table.add_row(f"{count:,}", reason)
+    if len(reasons) > _REASONS:
+        table.add_row(f"{sum(n for _, n in reasons[_REASONS:]):,}", f"{len(reasons) - _REASONS} more reasons")
+    return table
+
+
+def _first_cases(plan: Plan) -> Table:
+    table = _table(f"first of {len(plan.cases):,}", "order", "case", "operator", "layer", "variant", "knobs")
+    for case in plan.cases[:_FIRST]:
+        case_id = f"{case.case_id}{' sentinel' * case.sentinel}"
+        table.add_row(
+            str(case.order), case_id, case.layer.op, shape_text(case.layer), case.variant, _knobs(case)
+        )
+    return table
+
+
+def _knobs(case: Case) -> str:
+    return " ".join(f"{knob}={value}" for knob, value in case.knobs.items())
+
+
+def _table(title: str, *columns: str, right: list[str] | None = None) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    for column in columns:
+        table.add_column(column, justify="right" if column in (right or []) else "left", overflow="fold")
+    return table

@@ -1,0 +1,60 @@
+"""How long a plan will take: a rough figure from documented rates, a better one from measured rates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from dibench.measure import Settings
+from dibench.plan import Case
+from dibench.variants import Variant
+
+RATES = {"fast": 20e9, "fast depthwise": 5e9, "fast fc": 5e9, "none": 2e9, "reuse": 0.5e9}
+"""Multiply-adds a second of one core, rounded down from a 2.x GHz server core with AVX2: vectors keep
+`fast` busy, memory bounds depthwise and fully-connected layers, and reuse kernels execute every access
+(small boxes go at half of this, large ones at three times)."""
+
+CASE_S = 0.1
+"""Seconds that a case takes beside warm-up and windows: operands, calibration, one row."""
+
+WINDOWS = 20
+"""Windows of a case, mostly 16 and sometimes 32 before the interval is small enough."""
+
+_FEWEST_LAUNCHES = 3  # however slow: warm-up, calibration, one window
+
+
+def rate_of(variant: Variant, op: str, rates: Mapping[str, float] | None = None) -> float:
+    """Multiply-adds a second of a variant on one core; `rates` are measured ones by variant name."""
+    if rates and variant.name in rates:
+        return rates[variant.name]
+    if variant.fast:
+        return RATES.get(f"fast {op}", RATES["fast"])
+    return RATES["none" if variant.stationarity == "none" else "reuse"]
+
+
+def expected_s(
+    cases: Iterable[Case],
+    registry: Mapping[str, Variant],
+    settings: Settings,
+    *,
+    threads: int = 1,
+    rates: Mapping[str, float] | None = None,
+) -> float:
+    """Seconds that measuring the cases will take.
+
+    The sum over cases of CASE_S + warm-up + WINDOWS windows, a window being the least one of the settings
+    or one launch of M·instances / (rate·threads) seconds, whichever is longer; a case ends with its budget.
+
+    Args:
+        cases: of a plan.
+        registry: kernel variants by name.
+        settings: of measuring; their window, warm-up and budget count.
+        threads: cores that a launch uses.
+        rates: measured multiply-adds a second of one core by variant name, where known.
+    """
+    seconds = 0.0
+    for case in cases:
+        rate = rate_of(registry[case.variant], case.layer.op, rates) * threads
+        launch = case.layer.macs * case.instances / rate
+        windows = settings.warm_up_s + WINDOWS * max(settings.window_s, launch)
+        seconds += CASE_S + max(_FEWEST_LAUNCHES * launch, min(settings.case_budget_s, windows))
+    return seconds
