@@ -58,6 +58,16 @@ class Meter(Protocol):
         """
 
 
+def check_name(name: str) -> None:
+    """Refuse a name that no meter has.
+
+    Raises:
+        UserError: it names the legal ones.
+    """
+    if name not in NAMES:
+        raise UserError("--meter", "must be one of " + ", ".join(NAMES), name)
+
+
 def open_meter(name: str, backend: str) -> Meter:
     """The meter of that name for that backend's device; `auto` takes a working sensor, else the model.
 
@@ -65,14 +75,13 @@ def open_meter(name: str, backend: str) -> Meter:
         UserError: no such meter, it does not meter this backend's device, or its sensor refuses; the
             message names the remedy.
     """
+    check_name(name)
     sensors = _SENSORS.get(backend, ())
-    if name not in NAMES:
-        raise UserError("--meter", "must be one of " + ", ".join(NAMES), name)
     if name == "none":
         from dibench.meters.none import NoMeter
 
         return NoMeter()
-    if name in ("rapl",):
+    if name == "rapl":
         if name not in sensors:
             raise UserError("--meter", f"does not meter the device of backend {backend}", name)
         return _open_sensor(name)

@@ -1,0 +1,163 @@
+"""How a running sweep is shown: a live bar on a terminal, a plain line every few seconds elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from dibench.cli.output import short
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from dibench.plan import Case
+    from dibench.sweep import Event, Opened
+
+_LINE_EVERY_S = 5.0
+
+
+def time_text(seconds: float) -> str:
+    """Seconds for people.
+
+    >>> time_text(0.31), time_text(59.6), time_text(3725)
+    ('0.3 s', '1m 00s', '1h 02m')
+    """
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02d}s"
+    return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
+
+
+def case_text(case: Case) -> str:
+    """Layer, variant and knobs on one line.
+
+    >>> from dibench.layer import Layer
+    >>> from dibench.plan import Case
+    >>> case_text(Case(layer=Layer.fc(8, 64, 10, "lenet/fc"), backend="cpu", variant="fc_dot", tile_p=4))
+    'lenet/fc N8 fc_dot tile_p=4'
+    """
+    batch = f" N{case.layer.N}" if case.layer.N > 1 else ""
+    knobs = "".join(f" {knob}={value}" for knob, value in case.knobs.items())
+    return f"{case.layer.name or case.layer}{batch} {case.variant}{knobs}"
+
+
+def result_text(row: dict[str, Any]) -> str:
+    """What a row says in a few words.
+
+    >>> result_text({"status": "ok", "time_s": 0.00123, "time_ci_s": 0.0000123})
+    '1.23 ms ±1.0%'
+    """
+    if row["status"] in ("failed", "skipped"):
+        return f"{row['status']}: {row['reason']}"
+    interval = f" ±{100 * row['time_ci_s'] / row['time_s']:.1f}%" if row.get("time_ci_s") is not None else ""
+    flag = f" flagged: {row['reason']}" if row["status"] == "flagged" else ""
+    return f"{short(row['time_s'], 's')}{interval}{flag}"
+
+
+class Progress:
+    """Shows events on standard error, so that standard output holds the summary alone."""
+
+    def __init__(self, deadline: float | None) -> None:
+        self._deadline = deadline
+        self._done = self._total = self._begun_with = 0
+        self._began_at = time.monotonic()
+        self._last_line_at = 0.0
+        self._bar: Any = None
+        if sys.stderr.isatty():
+            self._bar = _bar()
+            self._task = self._bar.add_task("opening the device", total=None, rate="", left="")
+
+    def __enter__(self) -> Progress:
+        if self._bar is not None:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def show(self, event: Event) -> None:
+        """Show one event of a sweep."""
+        from dibench.sweep import CaseBegan, CaseEnded, Opened, WorkerRestarted
+
+        match event:
+            case Opened():
+                self._open(event)
+            case CaseBegan(case):
+                if self._bar is not None:
+                    self._bar.update(self._task, description=case_text(case), **self._pace())
+            case CaseEnded(case, row):
+                self._end(case, dict(row))
+            case WorkerRestarted(reason):
+                self._say(f"{reason}; started a new one")
+
+    def _open(self, event: Opened) -> None:
+        self._done = self._begun_with = event.finished
+        self._total = event.total
+        self._began_at = time.monotonic()
+        self._say(
+            f"{event.device}; energy: {event.energy_source}; {event.total - event.finished} cases to measure"
+            + (f", {event.finished} measured already" if event.finished else "")
+        )
+        if self._bar is not None:
+            self._bar.update(self._task, total=event.total, completed=event.finished)
+
+    def _end(self, case: Case, row: dict[str, Any]) -> None:
+        self._done += 1
+        if self._bar is not None:
+            self._bar.update(self._task, completed=self._done, **self._pace())
+            if row["status"] == "failed":
+                self._say(f"{case_text(case)}: {result_text(row)}")
+            return
+        now = time.monotonic()
+        due = now - self._last_line_at >= _LINE_EVERY_S or self._done == self._total
+        if due or row["status"] == "failed":
+            self._last_line_at = now
+            pace = self._pace()
+            self._say(
+                f"[{self._done}/{self._total}] {pace['left']} left  {case_text(case)}  {result_text(row)}"
+            )
+
+    def _pace(self) -> dict[str, str]:
+        """Rate and time left, from this command's own cases; the time budget may end it earlier."""
+        elapsed, measured = time.monotonic() - self._began_at, self._done - self._begun_with
+        if measured == 0 or elapsed <= 0:
+            return {"rate": "", "left": "?"}
+        left_s = (self._total - self._done) * elapsed / measured
+        if self._deadline is not None:
+            left_s = min(left_s, max(0.0, self._deadline - time.monotonic()))
+        return {"rate": f"{60 * measured / elapsed:.0f}/min", "left": time_text(left_s)}
+
+    def _say(self, line: str) -> None:
+        if self._bar is not None:
+            self._bar.console.print(line, markup=False, highlight=False)
+        else:
+            typer.echo(line, err=True)
+
+
+def _bar() -> Any:
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
+    from rich.progress import Progress as Bar
+    from rich.table import Column
+
+    from dibench.cli.output import console
+
+    return Bar(
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[left]} left", style="cyan"),
+        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, ratio=1)),
+        console=console(stderr=True),
+        transient=True,
+        expand=True,
+    )

@@ -1,0 +1,185 @@
+"""`sweep`: measure the cases of a plan into a table, with a progress bar, and go on where it ended."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dibench.errors import UserError
+
+if TYPE_CHECKING:
+    from dibench.measure import Settings
+    from dibench.plan import Plan
+    from dibench.sweep import Summary
+
+_RESUME_DROPS = ("--fresh", "--retry-failed")
+_SOURCES = {
+    "rapl": "measured by the processor's counters (RAPL)",
+    "model": "MODELLED (counted accesses × published energy per access), not measured: no evidence",
+    "none": "not measured; time only",
+}
+
+
+def sweep(
+    plan: Annotated[
+        str, typer.Argument(help="A preset (smoke, default, networks, lattice, twins) or a TOML file.")
+    ] = "default",
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Directory of sweep.csv and manifest.json; what it holds is resumed."),
+    ] = None,
+    backend: Annotated[str, typer.Option(help="What runs the kernels: auto, cpu, ...")] = "auto",
+    meter: Annotated[
+        str,
+        typer.Option(
+            help="Joules from auto, rapl, model or none. auto: a sensor that works, else the model."
+        ),
+    ] = "auto",
+    time_budget: Annotated[
+        str, typer.Option(help="End cleanly after 90s, 9m, 1h30m; the same command goes on later.")
+    ] = "",
+    seed: Annotated[int, typer.Option(help="Of the random part of the order.")] = 1,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Measure failed cases again.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Begin anew; the files of the earlier sweep are renamed.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show cases, count and expected time; measure nothing.")
+    ] = False,
+    target: Annotated[
+        float, typer.Option(help="A case is finished when its 95% interval is within ± this, in percent.")
+    ] = 2.0,
+    case_budget: Annotated[
+        str, typer.Option(help="A case ends after this long, flagged if the target is not reached.")
+    ] = "1s",
+) -> None:
+    """Measure every case of a plan: one row each, in an order of which every prefix can be analysed.
+
+    Stop it however you like (Ctrl-C, kill, a full disk): rows stay, and the same command goes on.
+
+    [bold]python -m dibench sweep smoke --out /tmp/smoke[/bold]
+
+    [bold]python -m dibench sweep networks --out results/local/networks --time-budget 9m[/bold]
+    """
+    begin = time.monotonic()
+    budget_s = duration_s("--time-budget", time_budget) if time_budget else None
+    settings = _settings(target, duration_s("--case-budget", case_budget))
+    from dibench.meters import check_name
+    from dibench.plan import load_plan
+
+    check_name(meter)
+    backend = _backend(backend)
+    planned = load_plan(plan, backend=backend, seed=seed)
+    if dry_run:
+        from dibench.cli.plan_view import show_plan
+
+        show_plan(planned, settings)
+        return
+    if out is None:
+        raise UserError(
+            "--out", "must name the directory of the sweep, such as results/local/" + planned.name
+        )
+    deadline = None if budget_s is None else begin + budget_s
+    summary = _run(planned, backend, meter, settings, out, deadline, retry_failed=retry_failed, fresh=fresh)
+    _show(summary, out)
+    if summary.ended == "interrupted":
+        raise typer.Exit(130)
+
+
+def _backend(name: str) -> str:
+    from dibench.backends import NAMES
+
+    if name not in NAMES:
+        raise UserError("--backend", f"must be one of {', '.join(NAMES)}", name)
+    return "cpu" if name == "auto" else name
+
+
+def _settings(target_percent: float, case_budget_s: float) -> Settings:
+    from dibench.measure import Settings
+
+    if not 0.01 <= target_percent <= 100:
+        raise UserError("--target", "must be from 0.01 to 100 percent", target_percent)
+    return Settings(target=target_percent / 100, case_budget_s=case_budget_s)
+
+
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
+
+
+def duration_s(option: str, text: str) -> float:
+    """Seconds of 90, 90s, 9m, 1h30m.
+
+    >>> duration_s("--time-budget", "1h30m"), duration_s("--time-budget", "90")
+    (5400.0, 90.0)
+    """
+    match = _DURATION.fullmatch(text.strip().lower())
+    parts = [float(part) if part else 0.0 for part in match.groups()] if match else [0.0]
+    seconds = sum(part * unit for part, unit in zip(parts, (3600.0, 60.0, 1.0), strict=False))
+    if not 0.0 < seconds < 1e8:
+        raise UserError(option, "must be a time such as 90s, 9m or 1h30m", text)
+    return seconds
+
+
+def _run(
+    planned: Plan,
+    backend: str,
+    meter: str,
+    settings: Settings,
+    out: Path,
+    deadline: float | None,
+    *,
+    retry_failed: bool,
+    fresh: bool,
+) -> Summary:
+    from dibench import variants
+    from dibench.cli.progress import Progress
+    from dibench.sweep import Sweep, run_sweep
+
+    registry = variants.registry(backend)
+    job = Sweep(
+        plan=planned,
+        backend=backend,
+        meter=meter,
+        settings=settings,
+        sources_sha=variants.sources_sha(backend),
+        stationarity=lambda variant: registry[variant].stationarity,
+        command_line=["python", "-m", "dibench", *sys.argv[1:]],
+    )
+    with Progress(deadline) as progress:
+        return run_sweep(
+            job, out, deadline=deadline, retry_failed=retry_failed, fresh=fresh, on_event=progress.show
+        )
+
+
+def _show(summary: Summary, out: Path) -> None:
+    from dibench.cli.progress import time_text
+    from dibench.record import MANIFEST, TABLE
+
+    say = typer.echo
+    rows = sum(summary.statuses.values())
+    by_status = ", ".join(f"{count} {status}" for status, count in summary.statuses.items())
+    say(f"{rows} of {rows + summary.left} cases in the table ({by_status or 'none yet'})", nl=False)
+    say(f"; {summary.measured} of them measured now, in {time_text(summary.elapsed_s)}")
+    say(f"energy    {_SOURCES.get(summary.energy_source, summary.energy_source)}")
+    say(f"table     {out / TABLE}\nmanifest  {out / MANIFEST}")
+    if summary.kept_as:
+        say(f"earlier   {out / summary.kept_as}")
+    if summary.statuses.get("failed"):
+        say("failed    their reasons stand in the table; --retry-failed measures them again")
+    if summary.left:
+        why = "Interrupted" if summary.ended == "interrupted" else "The time budget is used up"
+        say(f"\n{why}: {summary.left} cases are left. To go on: {_resume_command()}")
+    if rows:
+        table, directory = shlex.quote(str(out / TABLE)), shlex.quote(str(out))
+        say(f"\nNext: python -m dibench fit {table}\n      python -m dibench report {directory}")
+
+
+def _resume_command() -> str:
+    """This command without what must not be said twice."""
+    arguments = [argument for argument in sys.argv[1:] if argument not in _RESUME_DROPS]
+    return shlex.join(["python", "-m", "dibench", *arguments])
