@@ -2,9 +2,11 @@
 
 **Estimator.** The mean over windows of time (energy) per launch, windows of equal numbers of launches: total
 time over total launches. Not the median: joules add up, so the mean is what a network's or a battery's total
-is made of, it is the quantity that P·t estimates, and its interval holds for skewed windows too. What a
-median would hide, another process that takes the core away, widens the interval here, and the row is
-flagged if it stays wide.
+is made of, it is the quantity that P·t estimates, and a median of skewed windows is not it. What a median
+would guard against is another process that takes a core away, for milliseconds at a time. That is known
+from outside: the kernel says how long our threads were ready to run and did not, and a window in which that
+was over 1% of its time is left out. A window is never left out for its own time or energy, which would bias
+the mean. Where fewer than ten windows are undisturbed, all are used and the row is flagged.
 
 **Interval.** 95%, Student's t with an effective number of windows. Successive windows resemble each other
 (clocks, temperature), so that n of them know as much as n/f, f = (1 + ρ)/(1 − ρ) of an AR(1) process. The
@@ -18,10 +20,12 @@ covers at least 93% for ρ from −0.3 to 0.5, stopping rule included (tests/tes
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -31,6 +35,7 @@ if TYPE_CHECKING:
     from dibench.meters import Meter, Reading
 
 FEWEST_WINDOWS = 10
+MOST_WAITING = 0.01  # of a window's time; half of the default target
 _FIRST_LOOK = 16
 _PERIODS_PER_WINDOW = 20  # of the meter: quantisation is at most a twentieth of a window
 _LARGEST_STEP = 100.0  # calibration never multiplies launches by more: one odd reading must not cost minutes
@@ -42,7 +47,7 @@ class Settings:
 
     target: float = 0.02
     """Relative half-width of the 95% interval at which a case is finished."""
-    case_budget_s: float = 2.0
+    case_budget_s: float = 1.0
     """Seconds of one case, warm-up included, after which it ends, flagged if the target is not reached."""
     warm_up_s: float = 0.02
     """Least seconds of launches before the first window (and at least one launch)."""
@@ -124,6 +129,7 @@ def measure_case(
     clock: Callable[[], float] = time.perf_counter,
     *,
     counts: Mapping[str, int] | None = None,
+    waited: Callable[[], float] = lambda: 0.0,
 ) -> Measurement:
     """Measure one prepared case.
 
@@ -136,9 +142,10 @@ def measure_case(
         settings: target and budget.
         clock: seconds for the budget only, so that tests can replay it.
         counts: what one launch does, all instances together, for meters that calculate.
+        waited: seconds so far that this process's threads were kept from running, see `waited_s`.
     """
     begin = clock()
-    windows = _Windows(prepared, meter, counts or {})
+    windows = _Windows(prepared, meter, counts or {}, waited)
     launch_s = _warm_up(prepared, settings, clock)
     launches = _calibrate(prepared, launch_s, _window_s(settings, meter))
     looks = _FIRST_LOOK
@@ -146,7 +153,7 @@ def measure_case(
         before = clock()
         windows.take(launches)
         after = clock()
-        if windows.number >= looks:
+        if windows.undisturbed >= looks:
             looks *= 2
             if windows.reached() <= settings.target:
                 break
@@ -179,22 +186,48 @@ def _calibrate(prepared: Prepared, launch_s: float, window_s: float) -> int:
     return launches
 
 
+def waited_s() -> float:
+    """Seconds that threads of this process were ready to run while others ran; 0 where it is not told.
+
+    Linux: the second number of /proc/self/task/*/schedstat, in nanoseconds.
+    """
+    waiting_ns = 0
+    for thread in Path("/proc/self/task").glob("*/schedstat"):
+        with contextlib.suppress(OSError, ValueError, IndexError):  # a thread that has just ended
+            waiting_ns += int(thread.read_text().split()[1])
+    return waiting_ns * 1e-9
+
+
 class _Windows:
     """The windows of one case so far."""
 
-    def __init__(self, prepared: Prepared, meter: Meter, counts: Mapping[str, int]) -> None:
-        self._prepared, self._meter, self._counts = prepared, meter, counts
-        self._readings: list[Reading] = []
+    def __init__(
+        self, prepared: Prepared, meter: Meter, counts: Mapping[str, int], waited: Callable[[], float]
+    ) -> None:
+        self._prepared, self._meter, self._counts, self._waited = prepared, meter, counts, waited
+        self._all: list[Reading] = []
+        self._undisturbed: list[Reading] = []
         self._launches = 0
+
+    def take(self, launches: int) -> None:
+        before_s = self._waited()
+        reading = self._meter.window(lambda: self._prepared.launch(launches), self._counts, launches)
+        self._all.append(reading)
+        if self._waited() - before_s <= MOST_WAITING * reading.time_s:
+            self._undisturbed.append(reading)
+        self._launches = launches
+
+    @property
+    def undisturbed(self) -> int:
+        return len(self._undisturbed)
+
+    @property
+    def _readings(self) -> list[Reading]:
+        return self._undisturbed if self.undisturbed >= FEWEST_WINDOWS else self._all
 
     @property
     def number(self) -> int:
         return len(self._readings)
-
-    def take(self, launches: int) -> None:
-        reading = self._meter.window(lambda: self._prepared.launch(launches), self._counts, launches)
-        self._readings.append(reading)
-        self._launches = launches
 
     def _time(self) -> tuple[float, float | None]:
         return mean_interval([reading.time_s / self._launches for reading in self._readings])
@@ -217,6 +250,24 @@ class _Windows:
     def measurement(self, settings: Settings) -> Measurement:
         time_s, time_ci_s = self._time()
         energy_j, energy_ci_j = self._energy()
+        reasons = self._flags(settings)
+        disturbed = len(self._all) - self.undisturbed
+        note = f"{disturbed} of {len(self._all)} windows left out: other processes had the cores"
+        metered = self._meter.has_variance and energy_j is not None
+        return Measurement(
+            time_s=time_s,
+            time_ci_s=time_ci_s,
+            energy_j=energy_j,
+            energy_ci_j=energy_ci_j,
+            power_w=energy_j / time_s if metered and energy_j is not None and time_s > 0 else None,
+            windows=self.number,
+            launches=self.number * self._launches,
+            status="flagged" if reasons else "ok",
+            reason="; ".join(reasons + ([note] if self.number < len(self._all) else [])),
+        )
+
+    def _flags(self, settings: Settings) -> list[str]:
+        """What a reader of the row should know before trusting it."""
         reasons = []
         if self.number < FEWEST_WINDOWS:
             reasons.append(
@@ -228,20 +279,12 @@ class _Windows:
                 f"interval ±{100 * self.reached():.2g}% after {settings.case_budget_s:g} s, "
                 f"target ±{100 * settings.target:g}%"
             )
-        if self._meter.has_variance and energy_j is None:
+        if self.undisturbed < min(self.number, FEWEST_WINDOWS):
+            disturbed = self.number - self.undisturbed
+            reasons.append(f"other processes had the cores in {disturbed} of {self.number} windows")
+        if self._meter.has_variance and self._energy()[0] is None:
             reasons.append("the meter did not read every window")
-        metered = self._meter.has_variance and energy_j is not None
-        return Measurement(
-            time_s=time_s,
-            time_ci_s=time_ci_s,
-            energy_j=energy_j,
-            energy_ci_j=energy_ci_j,
-            power_w=energy_j / time_s if metered and energy_j is not None and time_s > 0 else None,
-            windows=self.number,
-            launches=self.number * self._launches,
-            status="flagged" if reasons else "ok",
-            reason="; ".join(reasons),
-        )
+        return reasons
 
 
 def _relative(mean: float | None, half_width: float | None) -> float:

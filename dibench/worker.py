@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from dibench.errors import UserError
-from dibench.measure import Settings, measure_case
+from dibench.measure import Settings, measure_case, waited_s
 
 if TYPE_CHECKING:
     from dibench.backends import Backend
@@ -214,7 +214,7 @@ def measured_cells(case: Case, backend: Backend, meter: Meter, settings: Setting
         layer = case.layer
         elements = {"weights": layer.weights, "inputs": layer.inputs, "outputs": layer.outputs}
         whole = {what: count * case.instances for what, count in {**prepared.counts, **elements}.items()}
-        measurement = measure_case(prepared, meter, settings, counts=whole)
+        measurement = measure_case(prepared, meter, settings, counts=whole, waited=waited_s)
         counts = {what: count for what, count in prepared.counts.items() if what in schema.NAMES}
         return counts | measurement.cells(case.instances)
     finally:

@@ -10,7 +10,7 @@ import pytest
 from fake_backend import replayed
 from scipy import stats
 
-from dibench.measure import FEWEST_WINDOWS, Settings, mean_interval, measure_case
+from dibench.measure import FEWEST_WINDOWS, Settings, mean_interval, measure_case, waited_s
 from dibench.meters import Reading
 from dibench.meters.none import NoMeter
 
@@ -175,6 +175,39 @@ def test_a_noisy_sensor_keeps_a_case_going_though_its_time_is_quiet() -> None:
         return found.windows
 
     assert windows(0.2) > windows(0.001)
+
+
+def test_windows_that_other_processes_disturbed_are_left_out() -> None:
+    """Every fourth window lasts twice as long because a core was taken away, and the kernel says so."""
+    clock, waiting = Clock(), [0.0]
+
+    class Shared(Launcher):
+        def launch(self, n: int) -> float:
+            disturbed = len(self.batches) % 4 == 3
+            seconds = super().launch(n)
+            if disturbed:
+                self.clock.now += seconds
+                waiting[0] += seconds
+            return seconds * (2 if disturbed else 1)
+
+    found = measure_case(Shared(clock, 1e-3), NoMeter(), Settings(), clock, waited=lambda: waiting[0])
+    assert found.status == "ok" and found.windows >= FEWEST_WINDOWS
+    assert found.time_s == pytest.approx(1e-3)
+    assert "windows left out: other processes had the cores" in found.reason
+
+
+def test_a_machine_that_is_never_quiet_is_measured_and_flagged() -> None:
+    clock, waiting = Clock(), iter(range(10**6))
+    found = measure_case(
+        Launcher(clock, 1e-3), NoMeter(), Settings(), clock, waited=lambda: float(next(waiting))
+    )
+    assert found.status == "flagged" and found.windows >= FEWEST_WINDOWS
+    assert found.reason == f"other processes had the cores in {found.windows} of {found.windows} windows"
+
+
+def test_waiting_is_told_by_the_kernel_and_only_grows() -> None:
+    before = waited_s()
+    assert 0.0 <= before <= waited_s()
 
 
 def test_cells_are_per_instance() -> None:
