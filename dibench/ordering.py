@@ -47,7 +47,7 @@ _INFORMED = FIRST_ROUND * 2**6
 """After so many positions another D-optimal pick hardly moves the determinant: stratified from there."""
 
 _CANDIDATES = 4096
-"""Optimal designs sit on points of high leverage, so of more layers only these many are searched."""
+"""Of more layers only these many are searched: optimal designs sit on points of high leverage."""
 
 
 @attrs.frozen
@@ -92,7 +92,7 @@ class _Information:
 
     def __init__(self, table: Floats) -> None:
         self._table = table
-        self.candidates = _of_high_leverage(table)
+        self.candidates = _candidates(table)
         self._searched = shares(table[self.candidates])
         self._inverse = np.repeat(np.eye(table.shape[1])[None] / PRIOR, len(self._searched), axis=0)
         self._leverage = np.einsum("spi,spi->sp", self._searched, self._searched) / PRIOR
@@ -111,8 +111,8 @@ class _Information:
         self._leverage = np.maximum(self._leverage - along**2 / scale[:, None], 0.0)
 
 
-def _of_high_leverage(table: Floats) -> Ints:
-    """Indices of the layers to search: those of highest leverage once everything is measured."""
+def _candidates(table: Floats) -> Ints:
+    """Indices of the layers to search: half of them of the highest leverage once everything is measured."""
     if len(table) <= _CANDIDATES:
         return np.arange(len(table))
     chunks = np.array_split(table, len(table) // _CANDIDATES + 1)  # the shares of all at once need gigabytes
@@ -124,7 +124,11 @@ def _of_high_leverage(table: Floats) -> Ints:
             for rows in map(shares, chunks)
         ]
     )
-    return np.sort(np.argsort(-leverage, kind="stable")[:_CANDIDATES])
+    ranked = np.argsort(-leverage, kind="stable")
+    half = _CANDIDATES // 2
+    # High leverages may all lie at one end of the shapes: the other half is spread over the rest.
+    spread = np.linspace(half, len(ranked) - 1, _CANDIDATES - half).astype(np.int64)
+    return np.sort(ranked[np.concatenate([np.arange(half), spread])])
 
 
 def strata(layers: Sequence[Layer]) -> Ints:

@@ -52,7 +52,7 @@ SYMBOLS = {"tile_p": ("row",), "tile_k": ("K",), "tile_c": ("C",), "taps": ("S",
 """What a knob may be set to besides a number: as much as the layer has."""
 
 SOURCES = ("networks", "layers", "grid", "iso_macs", "twins", "transposed")
-DISTRIBUTIONS = ("uniform", "normal", "zeros")
+DISTRIBUTIONS = ("uniform", "normal", "zeros", "low_toggle")
 DEFAULT_SENTINEL = "resnet50/layer2.1.conv2"
 _LARGEST = 2**31 - 1
 _LARGEST_FILE = 2**20  # bytes; a plan is written by hand

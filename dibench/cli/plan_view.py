@@ -27,7 +27,7 @@ def show_plan(plan: Plan, settings: Settings) -> None:
     """Print a plan: what it is, counts, expected time, reasons for what was left out, the first cases."""
     from rich.text import Text
 
-    registry = variants.registry()
+    registry = variants.registry(plan.backend)
     out = console()
     out.print(Text(f"{plan.name}: {plan.description}" if plan.description else plan.name, style="bold"))
     out.print(_summary(plan, settings, registry))
@@ -43,8 +43,8 @@ def _summary(plan: Plan, settings: Settings, registry: Mapping[str, Variant]) ->
     threads = cores()
     seconds = expected_s(plan.cases, registry, settings, threads=threads)
     return (
-        f"{len(plan.cases):,} cases for {plan.backend} ({sentinels} of them sentinels) on {shapes:,} distinct "
-        f"layers, order seed {plan.seed}; about {duration_text(seconds)} on {threads} "
+        f"{len(plan.cases):,} cases for {plan.backend} ({sentinels} of them sentinels) on {shapes:,} "
+        f"distinct layers, order seed {plan.seed}; about {duration_text(seconds)} on {threads} "
         f"core{'s' * (threads > 1)}"
     )
 
