@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup
 
 from dibench import __version__
+from dibench.layer import DIMENSIONS
 from dibench.report import axes as ax
 from dibench.report import cost, roofline, stationarity, tables, words
 from dibench.report.numbers import count, is_number
@@ -90,7 +91,7 @@ def _device(rows: pd.DataFrame, manifest: Mapping[str, Any] | None) -> str:
 
 
 def _headline(rows: pd.DataFrame, manifest: Mapping[str, Any] | None) -> str:
-    layers = int(rows["fastest"].sum())
+    layers = _layers(rows)
     return f"What {count(layers, 'layer')} cost{'s' if layers == 1 else ''} on {_device(rows, manifest)}"
 
 
@@ -113,7 +114,7 @@ def _facts(rows: pd.DataFrame, manifest: Mapping[str, Any] | None) -> list[dict[
         {"term": "Rows", "value": count(len(rows)), "note": others or "all ok"},
         {
             "term": "Layers",
-            "value": count(int(rows["fastest"].sum())),
+            "value": count(_layers(rows)),
             "note": f"of {count(len(networks), 'network')}" if networks else "",
         },
         {
@@ -128,6 +129,11 @@ def _facts(rows: pd.DataFrame, manifest: Mapping[str, Any] | None) -> list[dict[
         },
         {"term": "Energy source", "value": source, "note": note},
     ]
+
+
+def _layers(rows: pd.DataFrame) -> int:
+    """Distinct layers that were measured."""
+    return len(rows.loc[rows["usable"], [*DIMENSIONS, "dtype"]].drop_duplicates())
 
 
 def _clock(moment: str) -> str:

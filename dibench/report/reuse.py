@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @cache
 def network_reuse() -> Any:
-    """Weight reuse and activation reuse of every distinct layer of the 25 networks at batch 1: (2, layers)."""
+    """Weight and activation reuse of the distinct layers of 25 networks at batch 1: shape (2, layers)."""
     from dibench import networks
 
     layers = networks.distinct(layer for name in networks.names() for layer in networks.load(name))

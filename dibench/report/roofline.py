@@ -44,7 +44,7 @@ def attained(rows: pd.DataFrame, peaks: Peaks) -> dict[str, dict[str, float]]:
 
 
 def roofline_panel(rows: pd.DataFrame, peaks: Peaks | None) -> Markup:
-    """MAC/s against MAC per compulsory byte; filled: the fastest kernel of each layer, hollow: all others."""
+    """MAC/s against MAC per compulsory byte; filled: the fastest kernel of each operator, hollow: all others."""
     usable = rows[rows["usable"]]
     fast = ax.thin(usable[usable["fastest"]], "mac_per_byte", "mac_per_s")
     rest = ax.thin(usable[~usable["fastest"]], "mac_per_byte", "mac_per_s")
@@ -123,7 +123,7 @@ def attained_words(shares: dict[str, dict[str, float]]) -> str:
     """One sentence: how near the fastest kernels come to the roof.
 
     >>> attained_words({"fc": {"layers": 3, "median": 0.5, "best": 0.61, "mac_per_s": 1e9}})
-    'Median share of the roof that the fastest kernel of each layer attains: fc 50%.'
+    'Median share of the roof that the fastest kernel of each operator attains: fc 50%.'
     """
     each = ", ".join(f"{op} {share(own['median'])}" for op, own in shares.items())
-    return f"Median share of the roof that the fastest kernel of each layer attains: {each}."
+    return f"Median share of the roof that the fastest kernel of each operator attains: {each}."

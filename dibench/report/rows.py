@@ -26,7 +26,7 @@ def page_rows(frame: pd.DataFrame) -> pd.DataFrame:
     `macs weights inputs outputs` are counted from the shape. Added are `activations`, `ai`, `weight_reuse`,
     `activation_reuse` and `mac_per_byte` (compulsory); `weight_reuse_done`, `input_reuse_done` and
     `accesses_per_mac` (effective); `ps_per_mac`, `mac_per_s`, `pj_per_mac` (of `energy_column`); `usable`
-    (status ok or flagged, no sentinel, a time) and `fastest` (least time of its layer). Unknown is NaN.
+    (status ok or flagged, no sentinel, a time) and `fastest` (see `_fastest`). Unknown is NaN.
     """
     rows = frame.copy()
     for name in _TEXT:
@@ -74,7 +74,16 @@ def _add_cost(rows: pd.DataFrame) -> None:
 
 
 def _fastest(rows: pd.DataFrame) -> Any:
-    """True for the row with the least time among the usable rows of one layer, dtype and device."""
+    """True for the best time of each layer, dtype and device by the fastest variant of its operator.
+
+    That variant has the least median time per MAC. A layer run by other variants only has no such row: how
+    slow a kernel without reuse is says nothing about the layer.
+    """
     usable = rows[rows["usable"]]
-    best: Any = usable.groupby([*DIMENSIONS, "dtype", "device"])["time_s"].idxmin() if len(usable) else []
+    if usable.empty:
+        return np.zeros(len(rows), dtype=bool)
+    typical: Any = usable.groupby(["op", "variant"])["ps_per_mac"].median()
+    quickest = set(typical.groupby("op").idxmin())
+    chosen = usable[[pair in quickest for pair in zip(usable["op"], usable["variant"], strict=True)]]
+    best: Any = chosen.groupby([*DIMENSIONS, "dtype", "device"])["time_s"].idxmin()
     return rows.index.isin(best)

@@ -199,8 +199,7 @@ def _roofline_section(rows: pd.DataFrame, peaks: roofline.Peaks | None, shares: 
     else:
         lines = ["No peaks of this machine were recorded, so there is no roof to compare with."]
     beside = [
-        "Filled: the fastest kernel of each layer. Hollow: all other kernels, among them those whose reuse "
-        "is a knob.",
+        "Filled: the fastest kernel of each operator. Hollow: all other kernels, whose reuse is a knob.",
         "Bytes are compulsory: every element once. Kernels with little reuse access far more, mostly in "
         "caches; "
         "data that stay in a cache can lift a layer above the slanted roof.",
@@ -228,8 +227,8 @@ def _stationarity_section(rows: pd.DataFrame, study: Study) -> Section:
     else:
         beside = [
             f"{count(len(pairs), 'pair')} of kernels. Each mark is one layer and box.",
-            f"Large dot and number: median. Bar: the middle half. Right of 1: more {response.name} than "
-            "holding the outputs.",
+            "Dot and number: median. Bar: the middle half. Right of 1, holding what is named first takes "
+            f"more {response.name}.",
         ]
         panels = [Panel("figure-stationarity", "Same accesses, another order", beside, svg)]
     return Section("stationarity", "Stationarity", "Does it matter which operand stays?", lines, panels)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from dibench.layer import DIMENSIONS
 from dibench.report import axes as ax
@@ -12,50 +13,57 @@ from dibench.report.numbers import count, plain
 from dibench.report.svg import INK, MUTED, OPERATOR_COLOURS, OPERATOR_MARKERS, SURFACE, new_panel, to_svg
 
 if TYPE_CHECKING:
-    import pandas as pd
     from markupsafe import Markup
     from matplotlib.axes import Axes
 
-OTHERS = ("weight", "input", "none")
+PAIRS = (("weight", "output"), ("input", "output"), ("input", "weight"), ("none", "output"))
 _BOX = ("tile_p", "tile_k", "tile_c", "instances", "knobs", "dtype", "device")
 _STRIP = 24  # SVG units between the strips
 _POINTS_PER_STRIP = 120
 
 
 def equal_boxes(rows: pd.DataFrame, response: str) -> pd.DataFrame:
-    """Ratios of `response` at equal layer and box: columns op, stationarity, ratio (to output stationarity).
+    """Ratios of `response` at equal layer and box: columns op, pair, ratio.
 
-    A ratio of 1.2 for `weight` says: holding weights takes 1.2 times what holding outputs takes.
+    A ratio of 1.2 of the pair `weight / output` says: holding weights costs 1.2 times what holding outputs
+    costs. `none` holds nothing, in the box of one position, one channel and one tap.
     """
-    usable = rows[rows["usable"] & (rows[response] > 0) & rows["tile_p"].notna()]
+    usable = _with_box(rows[rows["usable"] & (rows[response] > 0)])
     keys = [*DIMENSIONS, *_BOX]
     # Where two variants hold the same operand in the same box, the quicker speaks for that stationarity.
     best = usable.groupby([*keys, "op", "stationarity"], dropna=False)[response].min().unstack("stationarity")
-    if "output" not in best:
-        return _no_pairs()
-    ratios = best[[name for name in OTHERS if name in best]].div(best["output"], axis=0)
-    long = ratios.melt(ignore_index=False, var_name="stationarity", value_name="ratio").reset_index()
-    return long[["op", "stationarity", "ratio"]].dropna() if len(long) else _no_pairs()
+    parts = []
+    for name, reference in PAIRS:
+        if name in best and reference in best:
+            ratio = (best[name] / best[reference]).dropna().rename("ratio").reset_index()
+            parts.append(ratio.assign(pair=f"{name} / {reference}")[["op", "pair", "ratio"]])
+    return pd.concat(parts) if parts else pd.DataFrame({"op": [], "pair": [], "ratio": []})
 
 
-def _no_pairs() -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame({"op": [], "stationarity": [], "ratio": np.array([], dtype=float)})
+def _with_box(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows with a box, said alike: a further knob at 0 is off, and as if it were not there."""
+    nothing_held = rows["stationarity"] == "none"
+    tiles = {
+        name: rows[name].mask(nothing_held & rows[name].isna(), 1.0)
+        for name in ("tile_p", "tile_k", "tile_c")
+    }
+    knobs = rows["knobs"].str.replace(r"\b\w+=0(;|$)", "", regex=True).str.strip(";")
+    boxed = rows.assign(**tiles, knobs=knobs.mask(nothing_held & (knobs == ""), "taps=1"))
+    return boxed[boxed["tile_p"].notna()]
 
 
 def summary(pairs: pd.DataFrame) -> list[dict[str, Any]]:
-    """Per operator and stationarity: pairs, median ratio, quartiles; operators in their fixed order."""
+    """Per operator and pair of stationarities: number of ratios, their median and quartiles."""
     lines: list[dict[str, Any]] = []
     for op in ax.present(pairs):
-        for name in OTHERS:
-            own = pairs.loc[(pairs["op"] == op) & (pairs["stationarity"] == name), "ratio"]
+        for name in [f"{name} / {reference}" for name, reference in PAIRS]:
+            own = pairs.loc[(pairs["op"] == op) & (pairs["pair"] == name), "ratio"]
             if len(own):
                 low, middle, high = own.quantile([0.25, 0.5, 0.75])
                 lines.append(
                     {
                         "op": op,
-                        "stationarity": name,
+                        "pair": name,
                         "pairs": len(own),
                         "low": low,
                         "median": middle,
@@ -87,24 +95,22 @@ def stationarity_panel(pairs: pd.DataFrame, measure: str) -> Markup | None:
         heights.append(height)
         _draw_strip(axes, pairs, line, height)
     axes.set_ylim(height + 0.8, heights[0] - 0.8)
-    axes.set_yticks(heights, [f"{line['op']} · {line['stationarity']}" for line in lines])
+    axes.set_yticks(heights, [f"{line['op']} · {line['pair']}" for line in lines])
     axes.grid(axis="y", visible=False)
     axes.spines["left"].set_visible(False)
-    axes.set_xlabel(f"{measure} per MAC relative to output-stationary, equal layer and box")
-    said = "; ".join(f"{line['op']} {line['stationarity']} {plain(line['median'])}" for line in lines)
+    axes.set_xlabel(f"ratio of {measure}, equal layer and box")
+    said = "; ".join(f"{line['op']} {line['pair']} {plain(line['median'])}" for line in lines)
     return to_svg(
         figure,
         f"stationarity-{measure}",
         title=f"{measure.capitalize()} by stationarity at equal boxes",
-        description=f"{count(len(pairs), 'pair')} of equal boxes. Median ratio to output-stationary: {said}.",
+        description=f"{count(len(pairs), 'pair')} of equal boxes. Median ratio of {measure}: {said}.",
     )
 
 
 def _draw_strip(axes: Axes, pairs: pd.DataFrame, line: dict[str, Any], height: float) -> None:
     op = str(line["op"])
-    own = pairs.loc[
-        (pairs["op"] == op) & (pairs["stationarity"] == line["stationarity"]), "ratio"
-    ].sort_values()
+    own = pairs.loc[(pairs["op"] == op) & (pairs["pair"] == line["pair"]), "ratio"].sort_values()
     shown = own.iloc[np.unique(np.linspace(0, len(own) - 1, _POINTS_PER_STRIP).round().astype(int))]
     # A fixed pattern instead of random jitter: the same sweep draws the same picture.
     lift = 0.26 * np.sin(2.4 * np.arange(len(shown)))

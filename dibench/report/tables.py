@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _PICO = 1e-12  # the fit gives coefficients in picoseconds and picojoules
+_SAYS_NOTHING = {UNKNOWN, ""}
 _ENDS = 8  # layers in each of the tables of cheapest and dearest
 
 
@@ -41,7 +42,7 @@ def fit_tables(fit: fitted.FitJson) -> list[Table]:
         sensitivity(fit),
         exclusions(fit),
     ]
-    return [table for table in tables if table.rows]
+    return [table for table in tables if any(set(row[1:]) - _SAYS_NOTHING for row in table.rows)]
 
 
 def _cost(fit: fitted.FitJson) -> str:
@@ -155,6 +156,8 @@ def by_operator(fit: fitted.FitJson) -> Table:
     """The pooled models judged on each operator's rows, and what those rows say on their own."""
     rows = []
     for op, own in (fit.get("by_operator") or {}).items():
+        if not own.get("models"):
+            continue
         cells = [str(op), count(own.get("n"))]
         for model in ("ai", "di_weighted"):
             figures = (own.get("models") or {}).get(model) or {}
@@ -218,7 +221,7 @@ def stationarities(pairs: pd.DataFrame, measure: str) -> Table:
     rows = [
         [
             line["op"],
-            line["stationarity"],
+            line["pair"],
             count(line["pairs"]),
             plain(line["median"]),
             plain(line["low"]),
@@ -227,8 +230,8 @@ def stationarities(pairs: pd.DataFrame, measure: str) -> Table:
         for line in stationarity.summary(pairs)
     ]
     return Table(
-        f"{measure.capitalize()} relative to output-stationary, at equal layer and box",
-        ("operator", "stationarity", "pairs", "median", "quartile", "quartile"),
+        f"{measure.capitalize()} of one stationarity over another, at equal layer and box",
+        ("operator", "held / held", "pairs", "median", "quartile", "quartile"),
         rows,
         text_columns=frozenset({0, 1}),
         narrow=True,
@@ -265,14 +268,14 @@ def operators(rows: pd.DataFrame, shares: Mapping[str, Mapping[str, float]]) -> 
             "best share",
         ),
         cells,
-        "Times and shares: the fastest kernel of each layer. The roof counts compulsory bytes, so a layer "
+        "Layers, times and shares: the fastest kernel of each operator. The roof counts compulsory bytes, so a layer "
         "whose "
         "data stay in a cache may exceed it.",
     )
 
 
 def ends(rows: pd.DataFrame) -> list[Table]:
-    """The layers with the least and the most time per MAC, each by its fastest kernel."""
+    """The layers with the least and the most time per MAC, by the fastest kernel of their operator."""
     fastest = rows[rows["fastest"]].sort_values("ps_per_mac")
     if len(fastest) <= 2 * _ENDS:
         chosen = [("Layers from the least to the most time per MAC", fastest)]
