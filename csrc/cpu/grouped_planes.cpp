@@ -44,23 +44,23 @@ struct Tile {
   int64_t x_channel;      // from one input channel to the next
   int64_t y_channel;      // from one output channel to the next
   int64_t last;           // start of the tile's last vector, which may overlap the one before it
-  int64_t channels, taps;
-  const int64_t* offsets; // of each tap [taps]
+  int64_t channels, taps;  // taps is 1 in place
+  const int64_t* offsets;  // of each tap [taps]
 };
 
 /// y[k][i] = sum over c, tap of w[k][c][tap] * x[c][offsets[tap] + i] for U vectors and KB channels.
+/// Not inlined: it needs all registers for itself.
 template <int U, int KB, bool InPlace>
-void run_tile(const Tile& t) {
+__attribute__((noinline)) void run_tile(const Tile& t) {
   vec sum[KB][U] = {};
-  const int64_t filter = t.channels * t.taps;
-  const float* w = t.w;
-  const float* x = t.x;
+  const int64_t taps = InPlace ? 1 : t.taps, filter = t.channels * taps, last = t.last;
+  const float *x = t.x, *w = t.w;
   for (int64_t c = 0; c < t.channels; ++c, x += t.x_channel)
-    for (int64_t tap = 0; tap < t.taps; ++tap, ++w) {
+    for (int64_t tap = 0; tap < taps; ++tap, ++w) {
       const float* at = x + (InPlace ? 0 : t.offsets[tap]);
       vec in[U];
 #pragma GCC unroll 8
-      for (int u = 0; u < U; ++u) in[u] = load_inputs(at + (u == U - 1 ? t.last : u * lanes));
+      for (int u = 0; u < U; ++u) in[u] = load_inputs(at + (u == U - 1 ? last : u * lanes));
 #pragma GCC unroll 8
       for (int k = 0; k < KB; ++k) {
         const vec weight = splat(load_weight(w + k * filter));
@@ -68,11 +68,13 @@ void run_tile(const Tile& t) {
         for (int u = 0; u < U; ++u) sum[k][u] = mac(sum[k][u], in[u], weight);
       }
     }
+  float* y = t.y;
+  const int64_t y_channel = t.y_channel;
 #pragma GCC unroll 8
-  for (int k = 0; k < KB; ++k)
+  for (int k = 0; k < KB; ++k, y += y_channel)
 #pragma GCC unroll 8
     for (int u = 0; u < U; ++u) {
-      float* to = t.y + k * t.y_channel + (u == U - 1 ? t.last : u * lanes);
+      float* to = y + (u == U - 1 ? last : u * lanes);
       if (InPlace) store_outputs(to, sum[k][u]);
       else *(vec_unaligned*)to = sum[k][u];  // scratch: not an access to an operand
     }
@@ -108,16 +110,13 @@ void run_in_place(const Launch& a) {
     const Part p = part_of(vectors, blocks_p, task / blocks_k % blocks_p);
     const Part k = part_of(Kg, blocks_k, task % blocks_k);
     const int64_t start = p.begin * lanes;
-    const int64_t no_offset = 0;
-    Tile t;
+    Tile t = {};
     t.x = a.x + image * Cg * length + start;
     t.w = a.w + (image % l.groups * Kg + k.begin) * Cg;
     t.y = a.y + (image * Kg + k.begin) * length + start;
     t.x_channel = t.y_channel = length;
     t.last = min_of((p.size - 1) * lanes, length - lanes - start);
     t.channels = Cg;
-    t.taps = 1;
-    t.offsets = &no_offset;
     dispatch<true>(t, p.size, k.size);
   }
 }
@@ -154,7 +153,7 @@ void run_padded(const Launch& a) {
       const int64_t vectors = ceil_div((rows - 1) * g.pitch + l.Q, lanes);
       const int64_t blocks_p = ceil_div(vectors, tile_positions);
       pack_planes(g, l, a.x + image * Cg * l.H * l.W, Cg, first_row, rows, planes);
-      Tile t;
+      Tile t = {};
       t.x_channel = g.channel;
       t.y_channel = g.rows * g.pitch + lanes;
       t.channels = Cg;
