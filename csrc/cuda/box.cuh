@@ -1,0 +1,135 @@
+// What the reuse variants share: the layer seen as rows of positions, the output tiles that threads own,
+// and which taps of the filter fall inside the image. The same boxes as csrc/cpu/box.h, so that a variant
+// here and its twin there have equal counts:
+//
+//   tile  = tile_p positions of one row x tile_k output channels: a thread owns it until it is finished
+//   chunk = tile_c reduction channels x `taps` filter taps: partial sums go back to memory after each
+//   box   = one tile under one chunk
+//
+// A warp holds 32 tiles. `lanes` says which dimension they span: with p the lanes read the same weight (one
+// broadcast sector) and 32 inputs; with k one input and 32 weights.
+//
+// All lanes of a warp walk the same loops, those at edges with predicates that switch accesses off: lanes
+// reconverge for free, and the harness knows what one request of the warp is.
+#pragma once
+#include "layer.cuh"
+//
+#include "access.cuh"
+
+constexpr Level operand_level = cache == cache_ca ? level_l1 : level_l2;
+
+// A turn is 32 tiles, one to a lane. Warps take turns until all are done, so any number of blocks will do:
+// a launch is held to a part of the multiprocessors by giving it as many blocks.
+#ifdef DIBENCH_PROOF  // one thread does the whole layer, so that the SASS holds each of its accesses
+constexpr int warp_lanes = 1;
+__device__ __forceinline__ int lane() { return 0; }
+__device__ __forceinline__ int first_turn() { return 0; }
+__device__ __forceinline__ int turn_step() { return 1; }
+#else
+constexpr int warp_lanes = 32;
+__device__ __forceinline__ int lane() { return threadIdx.x % 32; }
+__device__ __forceinline__ int first_turn() { return blockIdx.x * warps + threadIdx.x / 32; }
+__device__ __forceinline__ int turn_step() { return gridDim.x * warps; }
+#endif
+
+/// The layer as rows: runs of positions that share all weights and that a tile does not leave. A row is
+///   fc                           the batch: N positions, C apart in x and K apart in y;
+///   1x1, stride 1, no padding    a whole image: P*Q positions;
+///   anything else                one output row: Q positions, stride_w apart in x.
+struct Rows {
+  int count, length;          // rows, positions in each
+  int per_image;              // rows of one image
+  int x_step, y_step;         // elements from one position to the next
+  int x_channel, y_channel;   // elements from one channel to the next
+  int height, width;          // of the image that taps must not leave
+  int column_step;            // image columns from one position to the next; 0: a position is an image
+};
+
+__device__ __forceinline__ Rows rows_of(const Layer& l) {
+  if (R == 1 && S == 1 && l.pad_h == 0 && l.pad_w == 0) {
+    if (l.H == 1 && l.W == 1 && l.P == 1 && l.Q == 1) return {1, l.N, 1, l.C, l.K, 1, 1, 1, 1, 0};
+    if (stride_h == 1 && stride_w == 1 && l.P == l.H && l.Q == l.W)
+      return {l.N, l.P * l.Q, 1, 1, 1, l.H * l.W, l.P * l.Q, 1, l.H * l.W, 1};
+  }
+  return {l.N * l.P, l.Q, l.P, stride_w, 1, l.H * l.W, l.P * l.Q, l.H, l.W, stride_w};
+}
+
+/// One output tile. At the ends of rows and groups it has fewer positions or channels than its box; a lane
+/// without work has none.
+struct Tile {
+  int positions, channels;
+  const float* x;  // x[n, first channel of the group, 0, 0]
+  int line;        // image row and column under filter tap (0, 0) at the tile's first position;
+  int column;      // both may lie outside the image
+  const float* w;  // w[first k, 0, 0, 0]
+  float* y;        // y[n, first k, first position]
+};
+
+/// How the tiles of an instance are dealt out to turns.
+struct Tiles {
+  int p_tiles, k_tiles;  // of one row, of one group
+  int along, across;     // tiles in the dimension that lanes span, and in the other
+  int turns_per_instance, turns;
+};
+
+__device__ __forceinline__ Tiles tiles_of(const Layer& l, const Rows& rows, int tile_p, int tile_k,
+                                          int instances) {
+  Tiles t;
+  t.p_tiles = ceil_div(rows.length, tile_p);
+  t.k_tiles = ceil_div(l.K / l.groups, tile_k);
+  const int positions = rows.count * t.p_tiles, channels = l.groups * t.k_tiles;
+  t.along = lanes == lanes_p ? positions : channels;
+  t.across = lanes == lanes_p ? channels : positions;
+  t.turns_per_instance = ceil_div(t.along, warp_lanes) * t.across;
+#ifdef DIBENCH_PROOF
+  instances = 1;
+#endif
+  t.turns = instances * t.turns_per_instance;
+  return t;
+}
+
+/// The tile of this lane in a turn (0 .. instances * turns_per_instance).
+__device__ __forceinline__ Tile tile_of(const Layer& l, const Rows& rows, const Tiles& t, int tile_p, int tile_k,
+                                        int turn, const float* x, const float* w, float* y) {
+  const int instance = turn / t.turns_per_instance, in_instance = turn % t.turns_per_instance;
+  const int turns_along = ceil_div(t.along, warp_lanes);
+  const int along = in_instance % turns_along * warp_lanes + lane();
+  const int across = in_instance / turns_along;
+  const int position = lanes == lanes_p ? along : across, channel = lanes == lanes_p ? across : along;
+  const int row = position / t.p_tiles, q = position % t.p_tiles * tile_p;  // q: first position in the row
+  const int group = channel / t.k_tiles, k_in_group = channel % t.k_tiles * tile_k;
+  const int n = row / rows.per_image, p = row % rows.per_image;
+  const int group_k = l.K / l.groups, group_c = l.C / l.groups, k = group * group_k + k_in_group;
+  Tile tile;
+  tile.positions = along < t.along ? min(rows.length - q, tile_p) : 0;
+  tile.channels = along < t.along ? min(group_k - k_in_group, tile_k) : 0;
+  tile.x = x + instance * x_elements(l) + n * l.C * l.H * l.W + group * group_c * rows.x_channel;
+  if (rows.column_step == 0) tile.x += q * rows.x_step;
+  tile.line = p * stride_h - l.pad_h;
+  tile.column = q * rows.column_step - l.pad_w;
+  tile.w = w + instance * w_elements(l) + k * group_c * R * S;
+  tile.y = y + instance * y_elements(l) + n * l.K * l.P * l.Q + k * rows.y_channel + p * l.Q + q * rows.y_step;
+  return tile;
+}
+
+/// Positions first .. last of a tile, counted from its first.
+struct Span {
+  int first, last;
+  __device__ __forceinline__ bool has(int i) const { return i >= first && i < last; }
+  __device__ __forceinline__ bool empty() const { return first >= last; }
+};
+
+/// The tile's positions whose input under filter tap (r, s) lies inside the image.
+__device__ __forceinline__ Span inside_image(const Rows& rows, const Tile& tile, int r, int s) {
+  const int line = tile.line + r * dil_h, column = tile.column + s * dil_w;
+  if (line < 0 || line >= rows.height) return {0, 0};
+  if (rows.column_step == 0) return {0, tile.positions};
+  const int first = column < 0 ? ceil_div(-column, rows.column_step) : 0;
+  const int last = column < rows.width ? (rows.width - 1 - column) / rows.column_step + 1 : 0;
+  return {first, min(last, tile.positions)};
+}
+
+/// Elements from tile.x to the input of the tile's first position under tap (r, s), channel c.
+__device__ __forceinline__ int x_offset(const Rows& rows, const Tile& tile, int c, int r, int s) {
+  return c * rows.x_channel + (tile.line + r * dil_h) * rows.width + tile.column + s * dil_w;
+}
