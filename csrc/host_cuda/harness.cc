@@ -1,0 +1,373 @@
+// Runs one launch of the kernel that this file is linked with: blocks one after another, the threads of a
+// block as fibers that take turns between barriers.
+//
+// A wrong kernel ends the launch with a message that names block, thread and line:
+//   barrier divergence          live threads wait at different barriers, or a warp exchange never completes
+//   race                        two blocks, or two threads between barriers, touch one element of y
+//   out of bounds               an accessor leaves its operand
+// Shared memory is NaN (all bits set) when a block starts. Threads and blocks run in either order: a deleted
+// barrier shows as a wrong number in one of them.
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <ucontext.h>
+
+#include <unordered_map>
+#include <vector>
+
+#include "cuda_on_host.h"
+#include "tally.h"
+
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#include <sanitizer/common_interface_defs.h>
+#define WITHOUT_ASAN __attribute__((no_sanitize("address"), noinline))
+#else
+#define WITHOUT_ASAN
+#endif
+
+dim3 gridDim, blockDim, blockIdx, threadIdx;
+void dibench_kernel(void** argv);
+// The linker makes these; hidden, so that each shared object sees its own.
+extern char __start_cuda_shared[] __attribute__((weak, visibility("hidden")));
+extern char __stop_cuda_shared[] __attribute__((weak, visibility("hidden")));
+
+// ---- what Python passes and gets: mirrored by dibench/backends/host.py --------------------------------
+struct Launch {
+  unsigned grid[3], block[3];
+  unsigned shared_bytes;
+  unsigned reverse_threads, reverse_blocks;
+  unsigned count_sectors;
+  const char* operand[3];      // weight, input, output: all instances
+  long long operand_bytes[3];
+};
+struct Counts {
+  long long global_reads[3];   // weight, input, output (partial sums)
+  long long shared_reads[2];   // weight, input
+  long long output_writes, macs_executed;
+  long long sectors[3];        // 32 bytes, one for each that a warp's request touches
+};
+
+namespace dibench_host {
+void* dynamic_shared;
+
+namespace {
+constexpr size_t stack_bytes = 192 << 10;
+
+enum State { ready, at_block_barrier, at_warp_exchange, done };
+
+struct Fiber {
+  ucontext_t context;
+  char* stack = nullptr;
+  dim3 thread;
+  State state;
+  const char* file;      // of the barrier or exchange it waits at, or was at last
+  int line;
+  unsigned mask;         // of the exchange
+  unsigned parity;       // which of the two sets of cells its next exchange uses
+  std::unordered_map<unsigned long long, int> passed;  // accesses so far, by site
+};
+
+// Lanes run one after another, so a warp's request is put together over time: a lane's j-th access at a
+// site belongs with the other lanes' j-th at that site. That is exact as long as all lanes of the warp pass
+// the same sequence of accessors, which is why those take `inside` rather than stand in an if.
+struct Request {
+  unsigned count = 0;
+  unsigned long long sector[32];
+};
+
+struct Owner {
+  unsigned block, thread, interval;  // block and thread from 1
+};
+
+Launch launch;
+Counts counts;
+void** arguments;
+std::vector<Fiber> fibers;
+std::vector<unsigned char> cells[2];  // deposits of warp exchanges, 64 bytes for each thread
+std::vector<Owner> owners;           // of each 4 bytes of y
+std::vector<std::unordered_map<unsigned long long, Request>> requests;  // of each warp of the block
+Fiber* self;
+ucontext_t scheduler;
+unsigned block_number, interval;     // from 1; barrier intervals of the block so far
+bool failed;
+char message[1024];
+#if defined(__SANITIZE_ADDRESS__)
+const void* scheduler_stack;
+size_t scheduler_stack_bytes;
+#endif
+
+void to_scheduler(bool forever) {
+#if defined(__SANITIZE_ADDRESS__)
+  void* fake = nullptr;
+  __sanitizer_start_switch_fiber(forever ? nullptr : &fake, scheduler_stack, scheduler_stack_bytes);
+  swapcontext(&self->context, &scheduler);
+  __sanitizer_finish_switch_fiber(fake, nullptr, nullptr);
+#else
+  (void)forever;
+  swapcontext(&self->context, &scheduler);
+#endif
+}
+
+/// Ends the launch; called by a fiber, it does not return.
+__attribute__((format(printf, 1, 2))) void fail(const char* format, ...) {
+  va_list list;
+  va_start(list, format);
+  vsnprintf(message, sizeof message, format, list);
+  va_end(list);
+  failed = true;
+  if (self) to_scheduler(true);
+}
+
+struct Where {
+  char text[96];
+};
+Where where(const Fiber& fiber) {
+  Where w;
+  snprintf(w.text, sizeof w.text, "block (%u,%u,%u) thread (%u,%u,%u)", blockIdx.x, blockIdx.y, blockIdx.z,
+           fiber.thread.x, fiber.thread.y, fiber.thread.z);
+  return w;
+}
+
+void fiber_main() {
+#if defined(__SANITIZE_ADDRESS__)
+  __sanitizer_finish_switch_fiber(nullptr, &scheduler_stack, &scheduler_stack_bytes);
+#endif
+  dibench_kernel(arguments);
+  self->state = done;
+  to_scheduler(true);
+}
+
+/// Every float becomes NaN; red zones between variables are overwritten too, hence no instrumentation,
+/// and no memset, which the sanitizer would check.
+WITHOUT_ASAN void poison(char* begin, char* end) {
+  for (volatile char* p = begin; p < end; ++p) *p = char(0xFF);
+}
+
+void resume(Fiber& fiber) {
+  self = &fiber;
+  threadIdx = fiber.thread;
+#if defined(__SANITIZE_ADDRESS__)
+  void* fake = nullptr;
+  __sanitizer_start_switch_fiber(&fake, fiber.stack, stack_bytes);
+  swapcontext(&scheduler, &fiber.context);
+  __sanitizer_finish_switch_fiber(fake, nullptr, nullptr);
+#else
+  swapcontext(&scheduler, &fiber.context);
+#endif
+  self = nullptr;
+}
+
+/// The live threads of the block all wait at its barrier: lets them go, unless they wait at different ones.
+bool release_block() {
+  Fiber* first = nullptr;
+  for (Fiber& f : fibers) {
+    if (f.state == done) continue;
+    if (f.state != at_block_barrier) return false;
+    if (first && (first->line != f.line || strcmp(first->file, f.file) != 0)) {
+      fail("barrier divergence: %s waits at %s:%d, thread (%u,%u,%u) at %s:%d", where(f).text, f.file, f.line,
+           first->thread.x, first->thread.y, first->thread.z, first->file, first->line);
+      return false;
+    }
+    if (!first) first = &f;
+  }
+  if (!first) return false;
+  for (Fiber& f : fibers)
+    if (f.state == at_block_barrier) f.state = ready;
+  ++interval;
+  return true;
+}
+
+/// The same for the lanes that one lane's exchange names.
+bool release_warp(size_t warp) {
+  const size_t begin = warp * 32, end = fibers.size() < begin + 32 ? fibers.size() : begin + 32;
+  for (size_t i = begin; i < end; ++i) {
+    Fiber& f = fibers[i];
+    if (f.state != at_warp_exchange) continue;
+    bool complete = true;
+    for (size_t j = 0; j < 32 && complete; ++j) {
+      if (!(f.mask >> j & 1) || begin + j >= end) continue;
+      const Fiber& other = fibers[begin + j];
+      complete = other.state == at_warp_exchange && other.mask == f.mask && other.line == f.line &&
+                 strcmp(other.file, f.file) == 0 && other.parity == f.parity;
+    }
+    if (!complete) continue;
+    for (size_t j = begin; j < end; ++j)
+      if (f.mask >> (j - begin) & 1) fibers[j].state = ready;
+    return true;
+  }
+  return false;
+}
+
+void report_deadlock() {
+  const Fiber *waits = nullptr, *other = nullptr;
+  for (const Fiber& f : fibers) {
+    if (f.state == done) continue;
+    if (!waits) waits = &f;
+    else if (!other && (f.state != waits->state || f.line != waits->line || f.mask != waits->mask)) other = &f;
+  }
+  const char* what[] = {"runs", "waits at the barrier at", "waits for its warp at", "has ended"};
+  if (other)
+    fail("barrier divergence: %s %s %s:%d, thread (%u,%u,%u) %s %s:%d", where(*waits).text, what[waits->state],
+         waits->file, waits->line, other->thread.x, other->thread.y, other->thread.z, what[other->state],
+         other->file, other->line);
+  else
+    fail("barrier divergence: %s %s %s:%d for lanes that have ended", where(*waits).text, what[waits->state],
+         waits->file, waits->line);
+}
+
+void count_requests() {
+  for (auto& warp : requests) {
+    for (const auto& [key, request] : warp) {
+      const int kind = int(key >> 62);
+      counts.sectors[kind == partial || kind == output ? 2 : kind] += request.count;
+    }
+    warp.clear();
+  }
+}
+
+void run_block() {
+  const size_t n = fibers.size();
+  interval = 1;
+  if (__start_cuda_shared) poison(__start_cuda_shared, __stop_cuda_shared);
+  poison(static_cast<char*>(dynamic_shared), static_cast<char*>(dynamic_shared) + launch.shared_bytes);
+  for (size_t i = 0; i < n; ++i) {
+    Fiber& f = fibers[i];
+    f.state = ready;
+    f.parity = 0;
+    f.passed.clear();
+    f.thread = {unsigned(i) % blockDim.x, unsigned(i) / blockDim.x % blockDim.y, unsigned(i) / blockDim.x / blockDim.y};
+    getcontext(&f.context);
+    f.context.uc_stack.ss_sp = f.stack;
+    f.context.uc_stack.ss_size = stack_bytes;
+    f.context.uc_link = nullptr;
+    makecontext(&f.context, fiber_main, 0);
+  }
+  for (;;) {  // each round runs every ready thread until it parks or ends, then sees who may go on
+    bool live = false, released = false;
+    for (size_t i = 0; i < n; ++i) {
+      Fiber& f = fibers[launch.reverse_threads ? n - 1 - i : i];
+      if (f.state == ready) resume(f);
+      if (failed) return;
+      live = live || f.state != done;
+    }
+    if (!live) break;
+    for (size_t warp = 0; warp < requests.size(); ++warp)
+      while (release_warp(warp)) released = true;
+    if (!released) released = release_block();
+    if (!released && !failed) report_deadlock();
+    if (failed) return;
+  }
+  if (launch.count_sectors) count_requests();
+}
+
+unsigned long long site(Kind kind, const char* file, int line) {
+  // 2 bits kind, 30 bits of line and file, 32 bits left for the number of the access there.
+  const unsigned long long place = (unsigned(line) * 2654435761u ^ unsigned(reinterpret_cast<uintptr_t>(file))) >> 2;
+  return (unsigned long long)kind << 62 | place << 32;
+}
+}  // namespace
+
+int lane() { return int(self - fibers.data()) % 32; }
+
+void block_barrier(const char* file, int line) {
+  self->state = at_block_barrier;
+  self->file = file;
+  self->line = line;
+  to_scheduler(false);
+}
+
+const unsigned char* warp_exchange(unsigned mask, const void* deposit, size_t bytes, const char* file, int line) {
+  // Two sets of cells take turns: a lane that runs ahead into the next exchange must not overwrite what others
+  // still read, and it cannot run two ahead.
+  const size_t index = size_t(self - fibers.data()), warp = index / 32;
+  const unsigned parity = self->parity;
+  if (!(mask >> index % 32 & 1))
+    fail("warp exchange at %s:%d: %s is not in its own mask %#x", file, line, where(*self).text, mask);
+  memcpy(&cells[parity][64 * index], deposit, bytes);
+  self->state = at_warp_exchange;
+  self->file = file;
+  self->line = line;
+  self->mask = mask;
+  to_scheduler(false);
+  self->parity ^= 1;
+  return &cells[parity][64 * 32 * warp];
+}
+
+void pass(Kind kind, const char* file, int line) {
+  if (launch.count_sectors) ++self->passed[site(kind, file, line)];
+}
+
+void touch(Kind kind, const void* address, int bytes, int elements, const char* file, int line) {
+  static const char* const names[] = {"weight", "input", "output", "output"};
+  const int operand = kind == output ? 2 : kind;
+  const char* p = static_cast<const char*>(address);
+  const char* base = launch.operand[operand];
+  if (p < base || p + bytes > base + launch.operand_bytes[operand])
+    return fail("out of bounds: %s touches byte %lld of the %lld of %s at %s:%d", where(*self).text,
+                (long long)(p - base), launch.operand_bytes[operand], names[kind], file, line);
+  if (reinterpret_cast<uintptr_t>(p) % unsigned(bytes))
+    return fail("misaligned: %s touches byte %lld of %s, %d at once, at %s:%d", where(*self).text,
+                (long long)(p - base), names[kind], bytes, file, line);
+  (kind == output ? counts.output_writes : counts.global_reads[operand]) += elements;
+  if (operand == 2) {
+    const unsigned thread = unsigned(self - fibers.data()) + 1;
+    for (long long cell = (p - base) / 4; cell * 4 < p - base + bytes; ++cell) {
+      Owner& owner = owners[size_t(cell)];
+      if (owner.block && owner.block != block_number)
+        return fail("race: %s touches output element %lld at %s:%d, and so has another block", where(*self).text,
+                    (long long)(p - base) / (bytes / elements), file, line);
+      if (owner.block && owner.thread != thread && owner.interval == interval)
+        return fail("race: %s touches output element %lld at %s:%d, and so has thread %u of the block since "
+                    "the last barrier", where(*self).text, (long long)(p - base) / (bytes / elements), file, line, owner.thread - 1);
+      owner = {block_number, thread, interval};
+    }
+  }
+  if (launch.count_sectors) {
+    const unsigned long long place = site(kind, file, line);
+    Request& request = requests[size_t(self - fibers.data()) / 32][place | unsigned(self->passed[place]++)];
+    const unsigned long long first = reinterpret_cast<uintptr_t>(p) / 32, last = (reinterpret_cast<uintptr_t>(p) + unsigned(bytes) - 1) / 32;
+    for (unsigned long long sector = first; sector <= last; ++sector) {
+      bool known = false;
+      for (unsigned i = request.count; i-- > 0 && !known;) known = request.sector[i] == sector;
+      if (!known && request.count < 32) request.sector[request.count++] = sector;
+    }
+  }
+}
+
+void count_shared(Kind kind, int elements) { counts.shared_reads[kind] += elements; }
+void count_macs(int n) { counts.macs_executed += n; }
+
+/// 0, or -1 with the reason in `reason`.
+extern "C" __attribute__((visibility("default"))) int dibench_launch(const Launch* l, void** argv, Counts* out,
+                                                                     char* reason, size_t reason_bytes) {
+  launch = *l;
+  arguments = argv;
+  counts = {};
+  failed = false;
+  self = nullptr;
+  gridDim = {l->grid[0], l->grid[1], l->grid[2]};
+  blockDim = {l->block[0], l->block[1], l->block[2]};
+  owners.assign(size_t(l->operand_bytes[2] + 3) / 4, {0, 0, 0});
+  const size_t threads = size_t(blockDim.x) * blockDim.y * blockDim.z;
+  for (Fiber& f : fibers) free(f.stack);
+  fibers.clear();
+  fibers.resize(threads);
+  for (Fiber& f : fibers) f.stack = static_cast<char*>(malloc(stack_bytes));
+  requests.clear();
+  requests.resize((threads + 31) / 32);
+  for (auto& set : cells) set.assign(64 * 32 * requests.size(), 0);
+  dynamic_shared = l->shared_bytes ? malloc(l->shared_bytes) : nullptr;
+  const unsigned long long blocks = (unsigned long long)gridDim.x * gridDim.y * gridDim.z;
+  for (unsigned long long i = 0; i < blocks && !failed; ++i) {
+    const unsigned long long b = l->reverse_blocks ? blocks - 1 - i : i;
+    blockIdx = {unsigned(b % gridDim.x), unsigned(b / gridDim.x % gridDim.y), unsigned(b / gridDim.x / gridDim.y)};
+    block_number = unsigned(b) + 1;
+    run_block();
+  }
+  free(dynamic_shared);
+  *out = counts;
+  snprintf(reason, reason_bytes, "%s", failed ? message : "");
+  return failed ? -1 : 0;
+}
+}  // namespace dibench_host

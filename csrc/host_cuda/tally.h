@@ -1,0 +1,14 @@
+// What the counting accessors (counting.h) tell the harness (harness.cc).
+#pragma once
+
+namespace dibench_host {
+enum Kind { weight, input, partial, output };  // the last two are both y: read and written
+
+/// One access of the running thread to a global operand: `line` is the call's, so that the same access of
+/// the other lanes can be found. Stops the launch on a race or out of bounds.
+void touch(Kind kind, const void* address, int bytes, int elements, const char* file, int line);
+/// This lane passes an access without making it: keeps its place in the sequence.
+void pass(Kind kind, const char* file, int line);
+void count_shared(Kind kind, int elements);
+void count_macs(int n);
+}  // namespace dibench_host

@@ -1,0 +1,299 @@
+"""CUDA variants on the CPU: the same source, g++ and the harness of csrc/host_cuda instead of a GPU.
+
+It is there to be right, not fast (some million multiply-adds a second): it checks results, bounds and races,
+and counts every access. Its times say nothing about any GPU.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from dibench import compilers
+from dibench.errors import UserError
+from dibench.layer import DIMENSIONS, Layer
+from dibench.variants import Variant, source_directory
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+_FLAGS = (
+    "-std=c++20", "-O2", "-g1", "-fPIC", "-fvisibility=hidden", "-fno-gnu-unique", "-ffp-contract=off",
+    "-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-Wno-unused-parameter", "-DDIBENCH_HOST",
+)  # fmt: skip
+# Without -fsanitize-sections GCC puts no red zones around variables that a section attribute places, as
+# __shared__ arrays are.
+_SANITIZE = (
+    "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined",
+    "-fsanitize-sections=cuda_shared",
+)  # fmt: skip
+
+OPERANDS = ("weight", "input", "output")
+COUNTS = ("macs_executed", "weight_reads", "input_reads", "output_reads", "output_writes")
+
+
+class KernelError(Exception):
+    """What the harness found wrong with a kernel: a race, divergence, an access out of bounds."""
+
+
+class HostCompileError(Exception):
+    """A kernel that g++ does not compile; the message is the compiler's."""
+
+
+class _Launch(ctypes.Structure):
+    """Mirrors struct Launch of csrc/host_cuda/harness.cc."""
+
+    _fields_ = (
+        ("grid", ctypes.c_uint * 3),
+        ("block", ctypes.c_uint * 3),
+        ("shared_bytes", ctypes.c_uint),
+        ("reverse_threads", ctypes.c_uint),
+        ("reverse_blocks", ctypes.c_uint),
+        ("count_sectors", ctypes.c_uint),
+        ("operand", ctypes.c_void_p * 3),
+        ("operand_bytes", ctypes.c_longlong * 3),
+    )
+
+
+class _Counts(ctypes.Structure):
+    """Mirrors struct Counts."""
+
+    _fields_ = (
+        ("global_reads", ctypes.c_longlong * 3),
+        ("shared_reads", ctypes.c_longlong * 2),
+        ("output_writes", ctypes.c_longlong),
+        ("macs_executed", ctypes.c_longlong),
+        ("sectors", ctypes.c_longlong * 3),
+    )
+
+
+@attrs.frozen
+class Outcome:
+    """One launch: the outputs, and the elements and 32-byte sectors it accessed, all instances together."""
+
+    y: npt.NDArray[Any]
+    counts: Mapping[str, int]
+    shared: Mapping[str, int]
+    sectors: Mapping[str, int]
+
+
+@attrs.frozen
+class Kernel:
+    """A compiled kernel; launches take their arguments as cuLaunchKernel does, a pointer to each."""
+
+    name: str
+    path: Path
+    _library: Any = attrs.field(repr=False)
+
+    def launch(
+        self,
+        arguments: Sequence[Any],
+        operands: Mapping[str, npt.NDArray[Any]],
+        geometry: compilers.Geometry,
+        *,
+        reverse_threads: bool = False,
+        reverse_blocks: bool = False,
+        sectors: bool = True,
+    ) -> _Counts:
+        """Run once.
+
+        Args:
+            arguments: ctypes values, in the kernel's order.
+            operands: the arrays behind "weight", "input" and "output", for bounds and ownership.
+            geometry: grid, block, dynamic shared memory.
+            reverse_threads: run the threads of a block from the last to the first.
+            reverse_blocks: likewise the blocks.
+            sectors: count sectors too, which takes most of the time.
+
+        Raises:
+            KernelError: the kernel is wrong; names block, thread and line.
+        """
+        launch = _Launch(
+            (geometry.grid, 1, 1),
+            (geometry.block, 1, 1),
+            geometry.shared_bytes,
+            reverse_threads,
+            reverse_blocks,
+            sectors,
+            tuple(operands[name].ctypes.data for name in OPERANDS),
+            tuple(operands[name].nbytes for name in OPERANDS),
+        )
+        cells = (ctypes.c_void_p * len(arguments))(*(ctypes.addressof(value) for value in arguments))
+        counts, reason = _Counts(), ctypes.create_string_buffer(1024)
+        if self._library.dibench_launch(
+            ctypes.byref(launch), cells, ctypes.byref(counts), reason, ctypes.c_size_t(len(reason))
+        ):
+            raise KernelError(reason.value.decode())
+        return counts
+
+
+def run(
+    variant: Variant,
+    layer: Layer,
+    knobs: Mapping[str, Any],
+    x: npt.NDArray[Any],
+    w: npt.NDArray[Any],
+    *,
+    dtype: str = "fp32",
+    sms: int = 0,
+    reverse_threads: bool = False,
+    reverse_blocks: bool = False,
+    sectors: bool = True,
+) -> Outcome:
+    """One launch of a CUDA variant.
+
+    Args:
+        variant: what runs; its header has been checked against layer and knobs.
+        layer: the layer.
+        knobs: a value for each knob.
+        x: inputs[instances][N][C][H][W]; float32, or uint16 bits of a 16-bit type.
+        w: weights[instances][K][C/groups][R][S].
+        dtype: one of the header's.
+        sms: at most so many blocks.
+        reverse_threads: run the threads of a block from the last to the first.
+        reverse_blocks: likewise the blocks.
+        sectors: count sectors too.
+
+    Returns:
+        float32 outputs[instances][N][K][P][Q] and counts. The outputs are NaN before the launch, so one that
+        the kernel forgets shows.
+
+    Raises:
+        KernelError: the kernel is wrong.
+    """
+    import numpy as np
+
+    kernel = build(
+        variant.path.read_text("utf-8"), variant.name, compilers.constants(variant, layer, knobs, dtype=dtype)
+    )
+    instances = len(x)
+    y = np.full((instances, layer.N, layer.K, layer.P, layer.Q), np.nan, np.float32)
+    counts = kernel.launch(
+        arguments(layer, instances, x, w, y),
+        {"weight": w, "input": x, "output": y},
+        compilers.geometry(variant, layer, knobs, instances=instances, sms=sms),
+        reverse_threads=reverse_threads,
+        reverse_blocks=reverse_blocks,
+        sectors=sectors,
+    )
+    return outcome(y, counts)
+
+
+def outcome(y: npt.NDArray[Any], counts: _Counts) -> Outcome:
+    """The harness's counters by the names of the headers and of the CSV."""
+    weights, inputs, partials = counts.global_reads
+    shared_weights, shared_inputs = counts.shared_reads
+    return Outcome(
+        y=y,
+        counts={
+            "macs_executed": counts.macs_executed,
+            "weight_reads": weights + shared_weights,
+            "input_reads": inputs + shared_inputs,
+            "output_reads": partials,
+            "output_writes": counts.output_writes,
+        },
+        shared={"weight_reads_shared": shared_weights, "input_reads_shared": shared_inputs},
+        sectors=dict(zip(("weight_sectors", "input_sectors", "output_sectors"), counts.sectors, strict=True)),
+    )
+
+
+def arguments(
+    layer: Layer, instances: int, x: npt.NDArray[Any], w: npt.NDArray[Any], y: npt.NDArray[Any]
+) -> list[Any]:
+    """The arguments of every variant: layer by value, instances, the three operands."""
+    packed = (ctypes.c_int * len(DIMENSIONS))(*(layer.dims[name] for name in DIMENSIONS))
+    return [packed, ctypes.c_int(instances), *(ctypes.c_void_p(array.ctypes.data) for array in (x, w, y))]
+
+
+@lru_cache(maxsize=512)
+def build(source: str, name: str, constants: str, *, sanitize: bool = False) -> Kernel:
+    """Compile a kernel for the harness, or take it from the cache, where its hash names it.
+
+    Args:
+        source: text of the .cu file.
+        name: of the kernel in it.
+        constants: text of constants.cuh.
+        sanitize: with AddressSanitizer and UndefinedBehaviorSanitizer; the process must preload libasan.
+
+    Raises:
+        HostCompileError: the compiler's messages.
+        UserError: there is no g++.
+    """
+    flags = _FLAGS + (_SANITIZE if sanitize else ())
+    digest = _digest(_harness_sha(), source, name, constants, *flags)
+    path = compilers.cache_directory() / "host" / f"{name}-{digest}.so"
+    if not path.exists():
+        harness = _harness(flags)
+        with tempfile.TemporaryDirectory() as directory:
+            build = Path(directory)
+            (build / "constants.cuh").write_text(constants, "utf-8")
+            (build / f"{name}.cu").write_text(source, "utf-8")
+            (build / "unit.cc").write_text(
+                f'#include "cuda_on_host.h"\n#include "{name}.cu"\nDIBENCH_HOST_ENTRY({name})\n', "utf-8"
+            )
+            _compile([*flags, "-shared", str(build / "unit.cc"), str(harness)], build, path)
+    library = ctypes.CDLL(str(path))
+    return Kernel(name, path, library)
+
+
+def _harness(flags: tuple[str, ...]) -> Path:
+    """The harness as an object file: kernels are compiled by the hundred, it once."""
+    path = compilers.cache_directory() / "host" / f"harness-{_digest(_harness_sha(), *flags)}.o"
+    if not path.exists():
+        source = source_directory() / "host_cuda" / "harness.cc"
+        with tempfile.TemporaryDirectory() as directory:
+            _compile([*flags, "-c", str(source)], Path(directory), path)
+    return path
+
+
+def _compile(arguments: list[str], build: Path, path: Path) -> None:
+    """g++ into `path`, which appears whole or not at all: other processes compile the same."""
+    root = source_directory()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    made = build / "made"
+    places = [f"-fmacro-prefix-map={place}/=" for place in (build, root / "cuda", root / "host_cuda")]
+    places += [f"-I{place}" for place in (build, root / "cuda", root / "host_cuda")]
+    done = subprocess.run(
+        [_gxx(), *places, *arguments, "-o", str(made)], capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise HostCompileError(done.stderr)
+    staged = path.with_suffix(f".{os.getpid()}.part")
+    shutil.copyfile(made, staged)
+    staged.replace(path)
+
+
+@lru_cache
+def _gxx() -> str:
+    tool = shutil.which(os.environ.get("CXX", "g++"))
+    if not tool:
+        raise UserError("g++", "the host backend needs a C++ compiler: install g++, or name one in CXX")
+    return tool
+
+
+@lru_cache
+def _harness_sha() -> str:
+    """Of everything that a kernel is compiled with, the compiler's version included."""
+    root = source_directory()
+    texts = [
+        path.read_text("utf-8")
+        for place in ("host_cuda", "cuda")
+        for path in sorted((root / place).iterdir())
+        if path.suffix in (".h", ".cc", ".cuh")
+    ]
+    version = subprocess.run([_gxx(), "--version"], capture_output=True, text=True, check=True).stdout
+    return _digest(version, *texts)
+
+
+def _digest(*texts: str) -> str:
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()[:20]
