@@ -16,6 +16,10 @@ FloatArray = NDArray[np.float64]
 Function = Callable[[FloatArray], FloatArray]
 
 TOLERANCE = 1e-12
+"""Relative change of sum, step and gradient at which a minimum stands."""
+
+BOUND_TOLERANCE = 1e-9
+"""The same beside a bound, which the trust region nears more slowly."""
 
 
 @attrs.frozen
@@ -38,6 +42,7 @@ def minimise(
     starts: Iterable[FloatArray],
     *,
     nonnegative: bool = False,
+    most_steps: int = 200,
 ) -> Solution:
     """The least sum of squares found from any of the starts.
 
@@ -49,6 +54,7 @@ def minimise(
         jacobian: parameters (k,) → derivatives (n, k).
         starts: parameters to begin at; one outside the domain is passed over.
         nonnegative: keep every parameter at or above zero.
+        most_steps: evaluations of the residuals from one start.
 
     Raises:
         ValueError: no start lies inside the domain.
@@ -56,7 +62,7 @@ def minimise(
     from scipy.optimize import least_squares
 
     best: Solution | None = None
-    low = 0.0 if nonnegative else -np.inf
+    low, tolerance = (0.0, BOUND_TOLERANCE) if nonnegative else (-np.inf, TOLERANCE)
     for start in starts:
         with np.errstate(all="ignore"):
             if not np.isfinite(residual(start)).all():
@@ -67,17 +73,33 @@ def minimise(
                 jacobian,
                 bounds=(low, np.inf),
                 x_scale="jac",
-                ftol=TOLERANCE,
-                xtol=TOLERANCE,
-                gtol=TOLERANCE,
-                max_nfev=500,
+                ftol=tolerance,
+                xtol=tolerance,
+                gtol=tolerance,
+                max_nfev=most_steps,
             )
         solution = Solution(found.x, found.fun, np.asarray(found.jac))
+        if not nonnegative:
+            solution = _polish(solution, residual, jacobian)
         if best is None or solution.rss < best.rss:
             best = solution
     if best is None:
         raise ValueError("no start lies inside the domain")
     return best
+
+
+def _polish(solution: Solution, residual: Function, jacobian: Function) -> Solution:
+    """One full Gauss-Newton step: sums stop changing at half the digits that parameters can have."""
+    length = np.linalg.norm(solution.jacobian, axis=0)
+    if not length.all():
+        return solution
+    step = np.linalg.lstsq(solution.jacobian / length, -solution.residuals, rcond=None)[0] / length
+    parameters = solution.parameters + step
+    with np.errstate(all="ignore"):
+        residuals = residual(parameters)
+    if not residuals @ residuals <= solution.rss:
+        return solution
+    return Solution(parameters, residuals, jacobian(parameters))
 
 
 @attrs.frozen

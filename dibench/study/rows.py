@@ -29,6 +29,9 @@ ENERGY_COLUMNS = tuple(column for column in RESPONSES if column.endswith("_j"))
 HARMLESS_CLOCK_EVENTS = frozenset({"none", "gpu_idle", "applications_clocks_setting"})
 """Clock-event reasons that do not say that load held the clock down."""
 
+PLAUSIBLE = (1e-18, 1e9)
+"""Joules or seconds of one launch: what lies beyond is a slip of units."""
+
 SETTINGS = ("device", "device_uuid", "backend", "dtype", "data")
 """What all rows of one fit have in common."""
 
@@ -101,13 +104,17 @@ def select(
     sieve.drop(_contradicts_dimensions(sieve), "counts contradict the dimensions")
     chosen = {"device": device, "backend": backend, "dtype": dtype}
     setting = {name: _settle(sieve, name, chosen.get(name)) for name in SETTINGS}
+    if not len(sieve.frame):
+        raise _nothing_left(sieve)
     response = _choose_response(sieve, modelled)
-    values = sieve.number(response)
-    sieve.drop(~np.isfinite(values), f"no {response}")
+    sieve.drop(~np.isfinite(sieve.number(response)), f"no {response}")
     sieve.drop(sieve.number(response) <= 0, f"{response} not above zero")
+    least, most = PLAUSIBLE
+    value = sieve.number(response)
+    sieve.drop((value < least) | (value > most), f"{response} not from {least:g} to {most:g}")
     sieve.drop(_is_slower(sieve, response), "slower variant of the same layer")
     if not len(sieve.frame):
-        raise UserError("rows", "none can be fitted: " + _listing(sieve.excluded))
+        raise _nothing_left(sieve)
     sources = tuple(sorted(set(sieve.text("energy_source"))))
     used = sieve.frame.reset_index(drop=True)
     return Selection(used, len(frame), sieve.excluded, response, sources, setting)
@@ -217,14 +224,13 @@ def _choose_response(sieve: _Sieve, modelled: bool) -> str:
 
 
 def _energy_response(sieve: _Sieve, wanted: Mask) -> str:
+    if not wanted.any():
+        raise UserError("response", "must be above zero in some row: one of " + ", ".join(RESPONSES))
     source = sieve.text("energy_source").astype(str)
-    if wanted.any():
-        names, how_often = np.unique(source[wanted], return_counts=True)
-        chosen = str(names[np.argmax(how_often)])
-        for other in sorted(set(source) - {chosen}):
-            sieve.drop(
-                sieve.text("energy_source") == other, f"energy_source {other}, the fit is for {chosen}"
-            )
+    names, how_often = np.unique(source[wanted], return_counts=True)
+    chosen = str(names[np.argmax(how_often)])
+    for other in sorted(set(source) - {chosen}):
+        sieve.drop(sieve.text("energy_source") == other, f"energy_source {other}, the fit is for {chosen}")
     filled = {column: int(np.isfinite(sieve.number(column)).sum()) for column in ENERGY_COLUMNS}
     for column, cells in filled.items():
         if cells and 2 * cells >= len(sieve.frame):
@@ -247,5 +253,6 @@ def _is_slower(sieve: _Sieve, response: str) -> Mask:
     return slower
 
 
-def _listing(excluded: dict[str, int]) -> str:
-    return ", ".join(f"{number} {reason}" for reason, number in excluded.items()) or "the table is empty"
+def _nothing_left(sieve: _Sieve) -> UserError:
+    left_out = ", ".join(f"{number} {reason}" for reason, number in sieve.excluded.items())
+    return UserError("rows", f"must leave at least one to fit, left out: {left_out}")

@@ -1,0 +1,188 @@
+"""The minimiser against certified regressions, the figures against SciPy and by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given
+from hypothesis import strategies as st
+from study_frames import E0_PJ, LAUNCH_PJ, disjoint_energy, distinct_layers, energy_of, some_layers, table
+
+from dibench.study import figures
+from dibench.study.alpha import GRID, profile_disjoint
+from dibench.study.estimate import condition_number, fit_log, minimise
+from dibench.study.inference import classical_errors, cluster_errors, clustering
+from dibench.study.models import data_of, design
+
+# NIST Statistical Reference Datasets, nonlinear regression, https://www.itl.nist.gov/div898/strd/nls/
+MISRA1A = np.array(
+    [
+        (10.07, 77.6), (14.73, 114.9), (17.94, 141.1), (23.93, 190.8), (29.61, 239.9), (35.18, 289.0),
+        (40.02, 332.8), (44.82, 378.4), (50.76, 434.8), (55.05, 477.3), (61.01, 536.8), (66.40, 593.1),
+        (75.47, 689.1), (81.78, 760.0),
+    ]
+)  # fmt: skip
+DANWOOD = np.array(
+    [(2.138, 1.309), (3.421, 1.471), (3.597, 1.490), (4.340, 1.565), (4.882, 1.611), (5.660, 1.680)]
+)
+
+
+def misra1a(b: Any, x: Any) -> tuple[Any, Any]:
+    """y = b1·(1 − exp(−b2·x)) and its derivatives."""
+    fall = np.exp(-b[1] * x)
+    return b[0] * (1 - fall), np.column_stack([1 - fall, b[0] * x * fall])
+
+
+def danwood(b: Any, x: Any) -> tuple[Any, Any]:
+    """y = b1·x^b2 and its derivatives."""
+    power = x ** b[1]
+    return b[0] * power, np.column_stack([power, b[0] * power * np.log(x)])
+
+
+@pytest.mark.parametrize(
+    ("model", "rows", "start", "certified", "deviations", "rss"),
+    [
+        (
+            misra1a, MISRA1A, start, [2.3894212918e02, 5.5015643181e-04],
+            [2.7070075241e00, 7.2668688436e-06], 1.2455138894e-01,
+        )
+        for start in ([500.0, 0.0001], [250.0, 0.0005])
+    ]
+    + [
+        (
+            danwood, DANWOOD, start, [7.6886226176e-01, 3.8604055871e00],
+            [1.8281973860e-02, 5.1726610913e-02], 4.3173084083e-03,
+        )
+        for start in ([1.0, 5.0], [0.7, 4.0])
+    ],
+)  # fmt: skip
+def test_nist_certified_values_to_nine_digits(
+    model: Any, rows: Any, start: list[float], certified: Any, deviations: Any, rss: float
+) -> None:
+    y, x = rows.T
+    found = minimise(lambda b: model(b, x)[0] - y, lambda b: model(b, x)[1], [np.array(start)])
+    np.testing.assert_allclose(found.parameters, certified, rtol=1e-9)
+    np.testing.assert_allclose(found.rss, rss, rtol=1e-9)
+    np.testing.assert_allclose(classical_errors(found.jacobian, found.residuals), deviations, rtol=1e-9)
+
+
+def test_a_start_outside_the_domain_is_passed_over() -> None:
+    target = np.array([1.0, 2.0])
+    found = minimise(
+        lambda b: np.log(b) - np.log(target),
+        lambda b: np.diag(1 / b),
+        [np.array([-1.0, 1.0]), np.array([3.0, 3.0])],
+    )
+    np.testing.assert_allclose(found.parameters, target, rtol=1e-9)
+    with pytest.raises(ValueError, match="no start"):
+        minimise(lambda b: np.log(b), lambda b: np.diag(1 / b), [np.array([-1.0])])
+
+
+def test_exact_data_give_back_every_coefficient() -> None:
+    layers = distinct_layers()
+    assert len(layers) == 572
+    data = data_of(table(layers, energy_of(layers, alpha=0.3)), "energy_j")
+    at = design("di_weighted", data)
+    expected = {"e_w": 60 * 0.3, "e_a": 60 * 0.7, "e_launch": LAUNCH_PJ}
+    for name, value in zip(at.names, fit_log(at.columns, data.y).parameters * 1e12, strict=True):
+        assert value == pytest.approx(expected.get(name, E0_PJ), rel=1e-6), name
+
+
+def test_noisy_data_give_back_coefficients_within_their_errors() -> None:
+    layers = distinct_layers()
+    data = data_of(table(layers, energy_of(layers, alpha=0.3, noise=0.1, seed=3)), "energy_j")
+    at = design("di_weighted", data)
+    fit = fit_log(at.columns, data.y)
+    errors = cluster_errors(fit.jacobian, fit.residuals, clustering("layer", data.layer, draws=9, seed=0))
+    assert errors is not None
+    truth = np.array([*[E0_PJ] * 5, 60 * 0.3, 60 * 0.7, LAUNCH_PJ]) * 1e-12
+    assert (np.abs(fit.parameters - truth) < 3.5 * errors).all()
+    assert np.std(fit.residuals) == pytest.approx(0.1, rel=0.1)
+
+
+def test_one_row_a_cluster_makes_clustered_errors_those_of_white() -> None:
+    """HC1: √diag((X'X)⁻¹ X'diag(u²)X (X'X)⁻¹ · n/(n−k)), White 1980."""
+    rng = np.random.default_rng(1)
+    x, u = rng.normal(size=(40, 3)), rng.normal(size=40)
+    bread = np.linalg.inv(x.T @ x)
+    white = np.sqrt(np.diag(bread @ (x.T * u**2) @ x @ bread) * 40 / 37)
+    each = clustering("row", np.array([f"{i:02d}" for i in range(40)]), draws=9, seed=0)
+    found = cluster_errors(x, u, each)
+    assert found is not None
+    np.testing.assert_allclose(found, white, rtol=1e-10)
+
+
+@pytest.mark.parametrize("alpha", [0.1, 0.6])
+def test_disjoint_alpha_is_profiled_exactly(alpha: float) -> None:
+    layers = some_layers(150, 1)
+    data = data_of(table(layers, disjoint_energy(layers, alpha=alpha, noise=0.0, seed=0)), "energy_j")
+    value, fit = profile_disjoint(data, GRID)
+    assert value == pytest.approx(alpha, abs=1e-4)
+    assert fit.rss < 1e-6
+
+
+def test_a_coefficient_below_zero_is_held_at_zero_only_where_asked() -> None:
+    columns = np.array([[1.0, 1.0], [1.0, 2.0], [1.0, 3.0], [1.0, 4.0]])
+    y = columns @ [10.0, -1.5]
+    np.testing.assert_allclose(fit_log(columns, y).parameters, [10.0, -1.5], rtol=1e-8)
+    held = fit_log(columns, y, nonnegative=True).parameters
+    assert held[1] == 0.0
+    # Without the second column the best constant is the geometric mean.
+    assert held[0] == pytest.approx(np.exp(np.log(y).mean()), rel=1e-6)
+
+
+@given(scale=st.floats(1e-12, 1e12), unit=st.floats(1e-12, 1e12))
+def test_units_do_not_matter(scale: float, unit: float) -> None:
+    rng = np.random.default_rng(0)
+    columns = rng.uniform(1, 2, size=(30, 2)) * [1.0, 1e6]
+    y = columns @ [2.0, 3e-6] * np.exp(0.1 * rng.standard_normal(30))
+    plain = fit_log(columns, y).parameters
+    scaled = fit_log(columns * unit, y * scale).parameters
+    np.testing.assert_allclose(scaled * unit / scale, plain, rtol=1e-6)
+
+
+def test_condition_number_of_collinear_columns_is_infinite_or_huge() -> None:
+    column = np.arange(1.0, 6.0)
+    assert condition_number(np.column_stack([column, 2 * column])) > 1e8
+    assert condition_number(np.column_stack([column, 0 * column])) == np.inf
+    # Two unit columns at an angle of cosine c have condition √((1 + c) / (1 − c)).
+    assert condition_number(np.array([[1.0, 0.6], [0.0, 0.8]])) == pytest.approx(2.0)
+
+
+positive = st.floats(1e-3, 1e3)
+pairs = st.lists(st.tuples(positive, positive), min_size=3, max_size=30)
+
+
+@given(pairs)
+def test_correlations_equal_scipy(rows: list[tuple[float, float]]) -> None:
+    y, predicted = np.array(rows).T
+    if np.ptp(y) < 1e-6 or np.ptp(predicted) < 1e-6:
+        return
+    assert figures.pearson(y, predicted) == pytest.approx(scipy.stats.pearsonr(y, predicted)[0], abs=1e-9)
+    expected = scipy.stats.spearmanr(y, predicted).statistic
+    assert figures.spearman(y, predicted) == pytest.approx(expected, abs=1e-9)
+    np.testing.assert_array_equal(figures.ranks(y), scipy.stats.rankdata(y))
+
+
+def test_figures_of_an_example_by_hand() -> None:
+    """y = 1, 2, 4 predicted as 2, 2, 2. In powers of two, log y = 0, 1, 2 and log ŷ = 1, 1, 1."""
+    y, predicted = np.array([1.0, 2.0, 4.0]), np.array([2.0, 2.0, 2.0])
+    assert figures.r2_log(y, predicted) == pytest.approx(0.0)  # errors 1, 0, 1 around a total of 2
+    assert figures.mape(y, predicted) == pytest.approx((1.0 + 0.0 + 0.5) / 3)
+    assert figures.rmse_log(y, predicted) == pytest.approx(np.log(2) * np.sqrt(2 / 3))
+    assert np.isnan(figures.pearson(y, predicted))  # a constant correlates with nothing
+    # n = 10, k = 2, so p = 3: 10·log(5/10) + 6 + 24/6.
+    assert figures.aicc(5.0, 10, 2) == pytest.approx(10 * np.log(0.5) + 10)
+    assert np.isnan(figures.aicc(5.0, 4, 2))
+
+
+def test_a_low_mape_can_hide_a_low_correlation() -> None:
+    """Both figures are needed: within 3% everywhere, and yet the order is lost."""
+    y = np.array([1.00, 1.01, 1.02, 1.03])
+    scored = figures.scores(y, y[::-1].copy())
+    assert scored["mape"] < 0.03
+    assert scored["pearson"] == pytest.approx(-1.0)
+    assert scored["spearman"] == pytest.approx(-1.0)
