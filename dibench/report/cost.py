@@ -254,7 +254,7 @@ def interval_words(found: Mapping[str, Any]) -> str:
 
 def _draw_interval(axes: Axes, found: Mapping[str, Any], height: float) -> None:
     low, high = (
-        min(max(found[end], -0.2), 1.2) if is_number(found.get(end)) else None
+        found[end] if is_number(found.get(end)) and -0.2 <= found[end] <= 1.2 else None
         for end in ("ci_low", "ci_high")
     )
     axes.plot(

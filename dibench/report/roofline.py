@@ -44,11 +44,11 @@ def attained(rows: pd.DataFrame, peaks: Peaks) -> dict[str, dict[str, float]]:
 
 
 def roofline_panel(rows: pd.DataFrame, peaks: Peaks | None) -> Markup:
-    """MAC/s against MAC per compulsory byte; filled: the fastest kernel of each operator, hollow: all others."""
+    """MAC/s against MAC per compulsory byte; filled: the fastest kernel of each operator."""
     usable = rows[rows["usable"]]
     fast = ax.thin(usable[usable["fastest"]], "mac_per_byte", "mac_per_s")
     rest = ax.thin(usable[~usable["fastest"]], "mac_per_byte", "mac_per_s")
-    figure, axes = new_panel(560, 380)
+    figure, axes = new_panel(420, 330)
     tops = [peaks["mac_per_s"]] if peaks else []
     ax.log_axes(axes, [usable["mac_per_byte"]], [usable["mac_per_s"], tops])
     ax.scatter_open(axes, rest, "mac_per_byte", "mac_per_s", alpha=0.35)
@@ -78,7 +78,7 @@ def _draw_roof(axes: Any, peaks: Peaks) -> None:
         ha="right",
         va="bottom",
         color=INK,
-        fontsize=10.5,
+        fontsize=10,
         weight="bold",
     )
     start = max(low, bottom / peaks["bytes_per_s"])
@@ -99,7 +99,7 @@ def _draw_roof(axes: Any, peaks: Peaks) -> None:
             ha="center",
             va="bottom",
             color=INK,
-            fontsize=10.5,
+            fontsize=10,
             weight="bold",
         )
     else:

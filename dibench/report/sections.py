@@ -58,8 +58,7 @@ def alpha_figure(study: Study) -> Panel | None:
     if svg is None:
         return None
     lines = [
-        "Point: estimate. Bar: 95% interval; an arrow says unbounded. Grey band: inside it, AI is good "
-        "enough."
+        "Point: estimate. Bar: 95% interval; an arrow: it goes on. Grey band: inside it, AI is good enough."
     ]
     return Panel("figure-alpha", "How much does a weight weigh against an activation?", lines, svg)
 

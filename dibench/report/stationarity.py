@@ -83,19 +83,23 @@ def stationarity_panel(pairs: pd.DataFrame, measure: str) -> Markup | None:
     lines = summary(pairs)
     if not lines:
         return None
-    figure, axes = new_panel(560, 62 + _STRIP * (len(lines) + 0.5 * len({line["op"] for line in lines})))
+    operators = list(dict.fromkeys(line["op"] for line in lines))
+    figure, axes = new_panel(400, 60 + _STRIP * (len(lines) + len(operators)))
     low, high = pairs["ratio"].quantile([0.005, 0.995])
     ax.log_axis(axes, "x", min(low, 0.8), max(high, 1.25))
     axes.axvline(1.0, color=MUTED, linewidth=1.2)
-    heights: list[float] = []
-    height, before = 0.0, None
-    for line in lines:
-        height += 1.5 if before not in (None, line["op"]) else 1.0
-        before = line["op"]
-        heights.append(height)
-        _draw_strip(axes, pairs, line, height)
-    axes.set_ylim(height + 0.8, heights[0] - 0.8)
-    axes.set_yticks(heights, [f"{line['op']} · {line['pair']}" for line in lines])
+    ticks: list[str] = []
+    for op in operators:
+        ticks.append(op)
+        for line in lines:
+            if line["op"] == op:
+                _draw_strip(axes, pairs, line, len(ticks))
+                ticks.append(line["pair"])
+    axes.set_ylim(len(ticks) - 0.2, -0.7)
+    axes.set_yticks(range(len(ticks)), ticks)
+    for label in axes.get_yticklabels():
+        if label.get_text() in operators:
+            label.set(color=OPERATOR_COLOURS[label.get_text()], weight="bold")
     axes.grid(axis="y", visible=False)
     axes.spines["left"].set_visible(False)
     axes.set_xlabel(f"ratio of {measure}, equal layer and box")

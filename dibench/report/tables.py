@@ -275,7 +275,7 @@ def operators(rows: pd.DataFrame, shares: Mapping[str, Mapping[str, float]]) -> 
 
 
 def ends(rows: pd.DataFrame) -> list[Table]:
-    """The layers with the least and the most time per MAC, by the fastest kernel of their operator."""
+    """The layers of least and most time per MAC, by the fastest kernel of their operator."""
     fastest = rows[rows["fastest"]].sort_values("ps_per_mac")
     if len(fastest) <= 2 * _ENDS:
         chosen = [("Layers from the least to the most time per MAC", fastest)]
