@@ -37,18 +37,35 @@ struct Rows {
   int64_t x_step, y_step;           // floats from one position to the next
   int64_t x_channel, y_channel;     // floats from one channel to the next
   int64_t x_line, x_tap;            // floats from one filter row, filter column to the next
+  int64_t w_channel, w_k;           // floats from one reduction channel, output channel to the next
   int64_t height, width;            // of the image that taps must not leave
   int64_t column_step;              // image columns from one position to the next
 };
 
 static Rows rows_of(const Layer& l) {
-  if (l.H == 1 && l.W == 1 && l.R == 1 && l.S == 1 && l.P == 1 && l.Q == 1 && l.pad_h == 0 && l.pad_w == 0)
-    return {1, l.N, 1, l.C, l.K, 1, 1, 0, 0, 1, 1, 0};
-  if (l.R == 1 && l.S == 1 && l.stride_h == 1 && l.stride_w == 1 && l.pad_h == 0 && l.pad_w == 0 && l.P == l.H &&
-      l.Q == l.W)
-    return {l.N, l.P * l.Q, 1, 1, 1, l.H * l.W, l.P * l.Q, 0, 0, 1, l.H * l.W, 1};
-  return {l.N * l.P, l.Q,         l.P, l.stride_w, 1,   l.H * l.W,
-          l.P * l.Q, l.dil_h * l.W, l.dil_w, l.H,    l.W, l.stride_w};
+  Rows rows = {};
+  rows.w_channel = l.R * l.S;
+  rows.w_k = l.C / l.groups * rows.w_channel;
+  rows.per_image = 1;
+  const bool one_tap = l.R == 1 && l.S == 1 && l.pad_h == 0 && l.pad_w == 0;
+  if (one_tap && l.H == 1 && l.W == 1 && l.P == 1 && l.Q == 1) {  // fc
+    rows.count = 1, rows.length = l.N;
+    rows.x_step = l.C, rows.y_step = l.K;
+    rows.x_channel = rows.y_channel = 1;
+    rows.height = rows.width = 1;  // positions are not columns: none can leave the image
+  } else if (one_tap && l.stride_h == 1 && l.stride_w == 1 && l.P == l.H && l.Q == l.W) {
+    rows.count = l.N, rows.length = l.P * l.Q;
+    rows.x_step = rows.column_step = rows.y_step = 1;
+    rows.x_channel = rows.y_channel = l.P * l.Q;
+    rows.height = 1, rows.width = l.P * l.Q;
+  } else {
+    rows.count = l.N * l.P, rows.length = l.Q, rows.per_image = l.P;
+    rows.x_step = rows.column_step = l.stride_w, rows.y_step = 1;
+    rows.x_channel = l.H * l.W, rows.y_channel = l.P * l.Q;
+    rows.x_line = l.dil_h * l.W, rows.x_tap = l.dil_w;
+    rows.height = l.H, rows.width = l.W;
+  }
+  return rows;
 }
 
 /// One output tile. At the ends of rows and groups it has fewer positions or channels than its box.
@@ -131,7 +148,7 @@ static void for_each_box(const Launch& launch, const Box& box, BoxKernel* kernel
       if (rows.column_step == 0) tile.x += q * rows.x_step;  // fc: a position is an image
       tile.line = p * l.stride_h - l.pad_h;
       tile.column = q * rows.column_step - l.pad_w;
-      tile.w = launch.w + k * group_c * l.R * l.S;
+      tile.w = launch.w + k * rows.w_k;
       tile.y = launch.y + n * l.K * l.P * l.Q + k * rows.y_channel + p * l.Q + q * rows.y_step;
       for (int64_t c = 0; c < group_c; c += box.tile_c)
         for (int64_t r = 0; r < l.R; r += tap_rows)

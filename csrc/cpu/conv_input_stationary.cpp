@@ -130,9 +130,8 @@ __attribute__((noinline)) void box(const Layer& layer, const Rows& rows, const T
             held[c][r][slot<S, stride>(i, s)] =
                 load_input(x + c * rows.x_channel + r * rows.x_line + i * rows.x_step + s * rows.x_tap);
 
-  const int64_t w_channel = layer.R * layer.S;
-  const float* w = tile.w + chunk.c * w_channel + chunk.r_begin * layer.S + chunk.s_begin;
-  const Steps steps = {w_channel, layer.C / layer.groups * w_channel, rows.y_channel, rows.y_step};
+  const float* w = tile.w + chunk.c * rows.w_channel + chunk.r_begin * layer.S + chunk.s_begin;
+  const Steps steps = {rows.w_channel, rows.w_k, rows.y_channel, rows.y_step};
   if (whole && chunk.first)
     stream_channels<false, true, stride, tile_p>(held, w, tile.y, steps, inside, tile, chunk);
   else if (whole)

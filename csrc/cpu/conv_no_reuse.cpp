@@ -30,9 +30,8 @@ __attribute__((noinline)) void box(const Layer& layer, const Rows& rows, const T
     for (int64_t i = 0; i < tile.positions; ++i) store_output(tile.y + i * rows.y_step, 0.0f);
   if (!inside_line(rows, layer, tile, chunk.r_begin)) return;
   const Span inside = inside_columns(rows, layer, tile, chunk.s_begin);
-  const int64_t w_channel = layer.R * layer.S;
   const float* w = tile.w + chunk.r_begin * layer.S + chunk.s_begin;
-  for (int64_t c = 0; c < chunk.channels; ++c, w += w_channel) {
+  for (int64_t c = 0; c < chunk.channels; ++c, w += rows.w_channel) {
     const float* x = tile.x + x_offset(rows, tile, c, chunk.r_begin, chunk.s_begin) + inside.first * rows.x_step;
     float* y = tile.y + inside.first * rows.y_step;
     for (int64_t i = inside.first; i < inside.last; ++i, x += rows.x_step, y += rows.y_step)

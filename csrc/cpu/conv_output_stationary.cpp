@@ -97,7 +97,6 @@ DIBENCH_INLINE void store_tile(const float (&acc)[tile_k][tile_p], const Rows& r
 template <int tile_p, int tile_k>
 __attribute__((noinline)) void box(const Layer& layer, const Rows& rows, const Tile& tile, const Chunk& chunk) {
   const bool whole = tile.positions == tile_p && tile.channels == tile_k;
-  const int64_t w_channel = layer.R * layer.S, w_k = layer.C / layer.groups * w_channel;
   float acc[tile_k][tile_p];
   load_tile(acc, rows, tile, chunk.first);
   for (int64_t r = chunk.r_begin; r < chunk.r_end; ++r) {
@@ -106,16 +105,16 @@ __attribute__((noinline)) void box(const Layer& layer, const Rows& rows, const T
       const Span inside = inside_columns(rows, layer, tile, s);
       if (inside.empty()) continue;
       const float* x = tile.x + x_offset(rows, tile, chunk.c, r, s);
-      const float* w = tile.w + chunk.c * w_channel + r * layer.S + s;
-      Stream stream = {chunk.channels, rows.x_channel, w_channel};
+      const float* w = tile.w + chunk.c * rows.w_channel + r * layer.S + s;
+      Stream stream = {chunk.channels, rows.x_channel, rows.w_channel};
       if (whole && inside.count() == tile_p) {
         if (chunk.channels == 1) {  // nothing to stream over but taps: all that follow in the interior
           stream = {1, rows.x_tap, 1};
           for (; s + 1 < chunk.s_end && inside_columns(rows, layer, tile, s + 1).count() == tile_p; ++s) ++stream.steps;
         }
-        stream_taps<false>(acc, x, rows.x_step, w, w_k, stream, inside, tile_k);
+        stream_taps<false>(acc, x, rows.x_step, w, rows.w_k, stream, inside, tile_k);
       } else {
-        stream_taps<true>(acc, x, rows.x_step, w, w_k, stream, inside, tile.channels);
+        stream_taps<true>(acc, x, rows.x_step, w, rows.w_k, stream, inside, tile.channels);
       }
     }
   }
@@ -152,7 +151,6 @@ DIBENCH_INLINE void stream_windows(float (&acc)[tile_k][tile_p], const float* x,
 
 template <int tile_p, int tile_k, int S, int stride>
 __attribute__((noinline)) void window_box(const Layer& layer, const Rows& rows, const Tile& tile, const Chunk& chunk) {
-  const int64_t w_channel = layer.R * S, w_k = layer.C / layer.groups * w_channel;
   const int64_t elements = (tile_p - 1) * stride + S;
   const Span inside = {tile.column < 0 ? -tile.column : 0,
                        tile.column + elements <= rows.width ? elements : rows.width - tile.column};
@@ -165,16 +163,16 @@ __attribute__((noinline)) void window_box(const Layer& layer, const Rows& rows, 
   for (int64_t r = chunk.r_begin; r < chunk.r_end; ++r) {
     if (!inside_line(rows, layer, tile, r)) continue;
     const float* x = tile.x + x_offset(rows, tile, chunk.c, r, 0);
-    const float* w = tile.w + chunk.c * w_channel + r * S;
-    Stream stream = {chunk.channels, rows.x_channel, w_channel};
+    const float* w = tile.w + chunk.c * rows.w_channel + r * S;
+    Stream stream = {chunk.channels, rows.x_channel, rows.w_channel};
     if (chunk.channels == 1) {  // nothing to stream over but filter rows
       stream = {1, rows.x_line, S};
       for (; r + 1 < chunk.r_end && inside_line(rows, layer, tile, r + 1); ++r) ++stream.steps;
     }
     if (whole)
-      stream_windows<false, tile_p, tile_k, S, stride>(acc, x, w, w_k, stream, inside, touched, tile);
+      stream_windows<false, tile_p, tile_k, S, stride>(acc, x, w, rows.w_k, stream, inside, touched, tile);
     else
-      stream_windows<true, tile_p, tile_k, S, stride>(acc, x, w, w_k, stream, inside, touched, tile);
+      stream_windows<true, tile_p, tile_k, S, stride>(acc, x, w, rows.w_k, stream, inside, touched, tile);
   }
   store_tile(acc, rows, tile);
 }

@@ -109,15 +109,14 @@ __attribute__((noinline)) void box(const Layer& layer, const Rows& rows, const T
   }
   if (whole.empty()) whole = {tile.positions, tile.positions};
 
-  const int64_t w_channel = layer.R * layer.S, w_k = layer.C / layer.groups * w_channel;
-  const float* w = tile.w + chunk.c * w_channel + chunk.r_begin * layer.S + chunk.s_begin;
+  const float* w = tile.w + chunk.c * rows.w_channel + chunk.r_begin * layer.S + chunk.s_begin;
   float held[tile_k][tile_c][R][S];
   DIBENCH_UNROLL for (int k = 0; k < tile_k; ++k)
     DIBENCH_UNROLL for (int c = 0; c < tile_c; ++c)
       DIBENCH_UNROLL for (int r = 0; r < R; ++r)
         DIBENCH_UNROLL for (int s = 0; s < S; ++s)
           held[k][c][r][s] = k < tile.channels && c < chunk.channels && inside.line[r] && !inside.columns[s].empty()
-                                 ? load_weight(w + k * w_k + c * w_channel + r * layer.S + s)
+                                 ? load_weight(w + k * rows.w_k + c * rows.w_channel + r * layer.S + s)
                                  : 0.0f;
 
   const float* x = tile.x + x_offset(rows, tile, chunk.c, chunk.r_begin, chunk.s_begin);
