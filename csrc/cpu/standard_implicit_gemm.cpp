@@ -73,8 +73,8 @@ void stage(const Layer& l, const Staged& staged, const float* x, float* image) {
 
 /// Walks over the reduction d = (c, r, s) without dividing at each step.
 struct Tap {
-  const Layer& l;
-  const Staged& staged;
+  const Layer l;  // copies, as stores to the panel could change what is referred to
+  const Staged staged;
   int64_t c, r, s;
   int64_t phase, shift;  // phase + shift * phases = s * dil_w
 
@@ -119,15 +119,21 @@ struct PackTaps {
         moves[count++] = {p * staged.stride_h * staged.phases * staged.columns + q + i, j - begin + i};
       j += length;
     }
-    Tap tap(l, staged, d_begin);
-    for (int64_t d = d_begin; d + 1 < d_end; ++d, to += panel_columns, tap.next())
-      for (int i = 0; i < count; ++i)
-        *(vec_unaligned*)(to + moves[i].to) = load_inputs(image + tap.offset() + moves[i].from);
-    // What the last row spills would fall on rows that another thread packs.
     float last[panel_columns + lanes];
-    for (int i = 0; i < count; ++i)
-      *(vec_unaligned*)(last + moves[i].to) = load_inputs(image + tap.offset() + moves[i].from);
-    for (int64_t j = 0; j < end - begin; ++j) to[j] = last[j];
+    Tap tap(l, staged, d_begin);
+    for (int64_t d = d_begin; d < d_end; ++d, tap.next()) {
+      // What the last row spills would fall on rows that another thread packs.
+      float* row = d + 1 < d_end ? to + (d - d_begin) * panel_columns : last;
+      const float* from = image + tap.offset();
+      const auto copy = [&](int vectors) {
+        for (int i = 0; i < vectors; ++i) *(vec_unaligned*)(row + moves[i].to) = load_inputs(from + moves[i].from);
+      };
+      // Unrolled by the compiler where the panel lies in a single output row or is cut once.
+      if (count == panel_vectors) copy(panel_vectors);
+      else if (count == panel_vectors + 1) copy(panel_vectors + 1);
+      else copy(count);
+    }
+    for (int64_t j = 0; j < end - begin; ++j) to[(d_end - d_begin - 1) * panel_columns + j] = last[j];
   }
 };
 
