@@ -103,7 +103,9 @@ def select(
     sieve.drop(_is_capped(sieve.text("clock_events")), "clock capped")
     sieve.drop(_contradicts_dimensions(sieve), "counts contradict the dimensions")
     chosen = {"device": device, "backend": backend, "dtype": dtype}
-    setting = {name: _settle(sieve, name, chosen.get(name)) for name in SETTINGS}
+    # What the caller chose comes first, so that the most frequent of the rest is counted among those rows.
+    order = sorted(SETTINGS, key=lambda name: chosen.get(name) is None)
+    setting = {name: _settle(sieve, name, chosen.get(name)) for name in order}
     if not len(sieve.frame):
         raise _nothing_left(sieve)
     response = _choose_response(sieve, modelled)
@@ -157,8 +159,9 @@ def _is_repeated(sieve: _Sieve) -> Mask:
     """Rows of a case that a later row measured again, and exact copies of a row without case_id."""
     frame = sieve.frame
     case = sieve.text("case_id")
-    key = frame.assign(_case=case, _device=sieve.text("device"), _card=sieve.text("device_uuid"))
-    repeated = key.duplicated(["_case", "_device", "_card"], keep="last")
+    # The key holds all of these; other tools may number the cases of each table from one.
+    same = [name for name in ("case_id", *SETTINGS, "variant", "knobs", *DIMENSIONS) if name in frame]
+    repeated = frame.duplicated(same, keep="last")
     copies = frame.duplicated(keep="last")
     return np.asarray(np.where(case == "", copies, repeated), dtype=bool)
 
@@ -204,7 +207,10 @@ def _settle(sieve: _Sieve, name: str, chosen: str | None) -> str:
     value = chosen if chosen is not None else str(present[np.argmax(how_often)])
     for other in present.tolist():
         if other != value:
-            sieve.drop(sieve.text(name) == other, f"{name} {other or 'not given'}, the fit is for {value}")
+            sieve.drop(
+                sieve.text(name) == other,
+                f"{name} {other or 'not given'}, the fit is for {value or 'not given'}",
+            )
     return value
 
 
