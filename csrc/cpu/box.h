@@ -121,11 +121,12 @@ typedef void BoxKernel(const Layer&, const Rows&, const Tile&, const Chunk&);
 /// tile stay in cache from row to row. No output is touched by two threads, and the order of its sum
 /// does not depend on their number.
 static void for_each_box(const Launch& launch, const Box& box, BoxKernel* kernel) {
-  if (kernel == nullptr) {
+  const Layer& l = launch.layer;
+  const bool rectangle = box.taps == 1 || box.taps == l.S || box.taps == l.R * l.S;
+  if (kernel == nullptr || box.tile_p < 1 || box.tile_k < 1 || box.tile_c < 1 || !rectangle) {
     *launch.unsupported = true;
     return;
   }
-  const Layer& l = launch.layer;
   const Rows rows = rows_of(l);
   const int64_t group_k = l.K / l.groups, group_c = l.C / l.groups;
   const int64_t p_tiles = ceil_div(rows.length, box.tile_p), k_tiles = ceil_div(group_k, box.tile_k);
