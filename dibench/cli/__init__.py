@@ -6,9 +6,14 @@ import sys
 
 import typer
 
-from importlib import import_module, util
-
 from dibench import __version__
+from dibench.cli.doctor import doctor
+from dibench.cli.fit import fit
+from dibench.cli.layers import layers
+from dibench.cli.measure import measure
+from dibench.cli.networks import networks
+from dibench.cli.report import report
+from dibench.cli.sweep import sweep
 from dibench.errors import UserError
 
 INTRODUCTION = """\
@@ -32,9 +37,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 # In the order of the main job, then what helps beside it.
-for name in ("sweep", "fit", "report", "measure", "networks", "layers", "doctor"):
-    if util.find_spec(f"dibench.cli.{name}"):  # TEMPORARY while verbs are being written
-        app.command()(getattr(import_module(f"dibench.cli.{name}"), name))
+for verb in (sweep, fit, report, measure, networks, layers, doctor):
+    app.command()(verb)
 
 
 @app.callback(invoke_without_command=True)

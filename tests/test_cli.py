@@ -1,0 +1,135 @@
+"""The command line as its user meets it: what it prints, and one clear line for each mistake."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dibench import networks
+from dibench.cli import main
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def run_main(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as exit_info:
+            main(list(arguments))
+        captured = capsys.readouterr()
+        assert isinstance(exit_info.value.code, int)
+        return exit_info.value.code, captured.out, captured.err
+
+    return run_main
+
+
+def test_alone_it_says_what_it_is_and_gives_three_examples(run: Run) -> None:
+    status, out, _ = run()
+    assert status == 0
+    assert out.startswith("dibench: how much energy")
+    assert out.count("\n  python -m dibench ") == 3
+
+
+def test_the_examples_it_gives_are_commands_it_understands(run: Run) -> None:
+    _, out, _ = run()
+    verbs = [line.split()[3] for line in out.splitlines() if line.startswith("  python -m dibench ")]
+    for verb in verbs:
+        status, help_text, _ = run(verb, "--help")
+        assert status == 0 and "Usage" in help_text
+
+
+def test_networks_as_csv_has_the_25_totals(run: Run) -> None:
+    status, out, _ = run("networks", "--csv")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert status == 0
+    assert list(rows[0])[:7] == ["network", "layers", "macs", "weights", "inputs", "outputs", "ai"]
+    assert [row["network"] for row in rows] == list(networks.names())
+    resnet50 = next(row for row in rows if row["network"] == "resnet50")
+    assert (resnet50["layers"], resnet50["macs"], resnet50["weights"]) == ("54", "4089184256", "25502912")
+
+
+def test_layers_as_csv_has_every_layer_with_its_counts(run: Run) -> None:
+    status, out, _ = run("layers", "resnet50", "--csv")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert status == 0 and len(rows) == 54
+    assert rows[2]["name"] == "resnet50/layer1.0.conv2"
+    assert (rows[2]["op"], rows[2]["macs"], rows[2]["weights"]) == ("standard", "115605504", "36864")
+    assert float(rows[2]["weight_reuse"]) == 3136
+    _, batch, _ = run("layers", "resnet50", "--csv", "--batch", "8")
+    assert int(list(csv.DictReader(io.StringIO(batch)))[2]["macs"]) == 8 * 115605504
+
+
+def test_tables_name_every_network_and_layer(run: Run) -> None:
+    _, out, _ = run("networks")
+    assert all(name in out for name in networks.names())
+    _, out, _ = run("layers", "alexnet")
+    assert all(layer.name.partition("/")[2] in out for layer in networks.load("alexnet"))
+
+
+def test_doctor_gives_a_remedy_for_everything_this_machine_cannot(run: Run) -> None:
+    status, out, _ = run("doctor", "--json")
+    findings = json.loads(out)
+    assert status == 0
+    assert {"CPU kernels", "RAPL", "NVIDIA driver", "CuPy", "PyTorch (peer)"} <= {f["what"] for f in findings}
+    assert all(finding["seen"] and (finding["ok"] or finding["remedy"]) for finding in findings)
+    _, text, _ = run("doctor")
+    assert "In short:" in text
+
+
+BAD_INPUT = [
+    ("swep", "No such command 'swep'"),
+    ("networks --cvs", "No such option: --cvs"),
+    ("layers", "Missing argument"),
+    ("layers resnet5", "network: must be one of the 25 networks, perhaps resnet50"),
+    ("layers resnet50 --batch 0", "--batch: must be from 1 to 1048576 (got 0)"),
+    ("layers resnet50 --batch many", "Invalid value for '--batch'"),
+    ("measure resnet50/nowhere", "layer: must be a layer of resnet50"),
+    ("measure N=1,C=64", "H: must be given"),
+    ("measure N=1,C=2,H=3,W=3,K=2,R=5,S=5", "R: must be at most H + 2*pad_h = 3 (got 5)"),
+    ("sweep no_such_plan --out {tmp}/o", "no_such_plan"),
+    ("sweep smoke --backend abacus --out {tmp}/o", "abacus"),
+    ("sweep smoke --meter guess --out {tmp}/o", "guess"),
+    ("sweep smoke --time-budget soon --out {tmp}/o", "soon"),
+    ("sweep smoke --out {tmp}/file/below", "file"),
+    ("fit {tmp}/none.csv", "no such file"),
+    ("fit {tmp}", "cannot be read"),
+    ("fit {tmp}/file", "must have the column"),
+    ("report {tmp}/none", "none"),
+    ("report {tmp}", "sweep.csv"),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), BAD_INPUT, ids=[line for line, _ in BAD_INPUT])
+def test_bad_input_is_one_clear_line_and_status_2(run: Run, tmp_path: Path, line: str, message: str) -> None:
+    (tmp_path / "file").write_text("not a table\n")
+    status, out, err = run(*line.format(tmp=tmp_path).split())
+    assert status == 2
+    assert message in err and err.startswith("dibench: ")
+    assert err.count("\n") == 1 and "Traceback" not in err
+    assert out == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"], "nothing is half-written"
+
+
+def test_a_closed_pipe_is_no_error() -> None:
+    command = f"{sys.executable} -m dibench layers densenet201 --csv | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert done.stdout.startswith("name,op,N")
+    assert done.stderr == ""
+
+
+def test_importing_the_package_needs_neither_extension_nor_heavy_modules() -> None:
+    script = (
+        "import sys; sys.modules['dibench._cpu'] = None\n"
+        "import dibench, dibench.cli\n"
+        "heavy = {'pandas', 'scipy', 'matplotlib', 'torch', 'numpy'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
