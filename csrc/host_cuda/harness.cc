@@ -306,27 +306,28 @@ void touch(Kind kind, const void* address, int bytes, int elements, const char* 
   if (p < base || p + bytes > base + launch.operand_bytes[operand])
     return fail("out of bounds: %s touches byte %lld of the %lld of %s at %s:%d", where(*self).text,
                 (long long)(p - base), launch.operand_bytes[operand], names[kind], file, line);
-  if (reinterpret_cast<uintptr_t>(p) % unsigned(bytes))
-    return fail("misaligned: %s touches byte %lld of %s, %d at once, at %s:%d", where(*self).text,
-                (long long)(p - base), names[kind], bytes, file, line);
+  const long long offset = p - base;  // device memory begins on a sector, so this stands for the address
+  if (offset % bytes)
+    return fail("misaligned: %s touches byte %lld of %s, %d at once, at %s:%d", where(*self).text, offset,
+                names[kind], bytes, file, line);
   (kind == output ? counts.output_writes : counts.global_reads[operand]) += elements;
   if (operand == 2) {
     const unsigned thread = unsigned(self - fibers.data()) + 1;
-    for (long long cell = (p - base) / 4; cell * 4 < p - base + bytes; ++cell) {
+    for (long long cell = offset / 4; cell * 4 < offset + bytes; ++cell) {
       Owner& owner = owners[size_t(cell)];
       if (owner.block && owner.block != block_number)
         return fail("race: %s touches output element %lld at %s:%d, and so has another block", where(*self).text,
-                    (long long)(p - base) / (bytes / elements), file, line);
+                    offset / (bytes / elements), file, line);
       if (owner.block && owner.thread != thread && owner.interval == interval)
         return fail("race: %s touches output element %lld at %s:%d, and so has thread %u of the block since "
-                    "the last barrier", where(*self).text, (long long)(p - base) / (bytes / elements), file, line, owner.thread - 1);
+                    "the last barrier", where(*self).text, offset / (bytes / elements), file, line, owner.thread - 1);
       owner = {block_number, thread, interval};
     }
   }
   if (launch.count_sectors) {
     const unsigned long long place = site(kind, file, line);
     Request& request = requests[size_t(self - fibers.data()) / 32][place | unsigned(self->passed[place]++)];
-    const unsigned long long first = reinterpret_cast<uintptr_t>(p) / 32, last = (reinterpret_cast<uintptr_t>(p) + unsigned(bytes) - 1) / 32;
+    const unsigned long long first = offset / 32, last = (offset + bytes - 1) / 32;
     for (unsigned long long sector = first; sector <= last; ++sector) {
       bool known = false;
       for (unsigned i = request.count; i-- > 0 && !known;) known = request.sector[i] == sector;
