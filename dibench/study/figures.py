@@ -17,12 +17,16 @@ FloatArray = NDArray[np.float64]
 def r2_log(y: FloatArray, predicted: FloatArray) -> float:
     """R² of log y: 1 − Σ(log y − log ŷ)² / Σ(log y − mean log y)²; negative where ŷ is worse than the mean.
 
+    Not a number where y is constant.
+
     >>> r2_log(np.array([1.0, 10.0, 100.0]), np.array([1.0, 10.0, 100.0]))
     1.0
     """
+    if _is_constant(y):
+        return math.nan
     log_y = np.log(y)
     total = float(np.sum((log_y - log_y.mean()) ** 2))
-    return 1 - float(np.sum((log_y - np.log(predicted)) ** 2)) / total if total > 0 else math.nan
+    return 1 - float(np.sum((log_y - np.log(predicted)) ** 2)) / total
 
 
 def mape(y: FloatArray, predicted: FloatArray) -> float:
@@ -41,11 +45,15 @@ def rmse_log(y: FloatArray, predicted: FloatArray) -> float:
 
 def pearson(y: FloatArray, predicted: FloatArray) -> float:
     """Pearson's correlation of y and ŷ; not a number where either is constant."""
-    a, b = y - y.mean(), predicted - predicted.mean()
-    # Constant up to rounding is constant.
-    if len(y) < 2 or np.ptp(y) <= 1e-12 * np.abs(y).max() or np.ptp(predicted) <= 1e-12 * predicted.max():
+    if _is_constant(y) or _is_constant(predicted):
         return math.nan
+    a, b = y - y.mean(), predicted - predicted.mean()
     return float(a @ b / math.sqrt(float(a @ a) * float(b @ b)))
+
+
+def _is_constant(values: FloatArray) -> bool:
+    """Constant up to rounding."""
+    return float(np.ptp(values)) <= 1e-12 * float(np.abs(values).max())
 
 
 def spearman(y: FloatArray, predicted: FloatArray) -> float:
