@@ -21,8 +21,8 @@ Peaks = dict[str, float]
 def attainable(mac_per_byte: Any, peaks: Peaks) -> Any:
     """The roof in MAC/s: the lesser of peak compute and intensity times peak bandwidth.
 
-    >>> attainable(2.0, {"mac_per_s": 100.0, "bytes_per_s": 10.0})
-    20.0
+    >>> attainable(np.array([2.0, 50.0]), {"mac_per_s": 100.0, "bytes_per_s": 10.0})
+    array([ 20., 100.])
     """
     return np.minimum(peaks["mac_per_s"], mac_per_byte * peaks["bytes_per_s"])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -216,6 +217,22 @@ def exclusions(fit: fitted.FitJson) -> Table:
     return Table("Rows left out of the fit, and why", ("reason", "rows"), rows, note, narrow=True)
 
 
+def mishaps(rows: pd.DataFrame) -> Table:
+    """Rows that are not `ok`, by status and reason, the most frequent first."""
+    own = rows[rows["status"] != "ok"]
+    # Reasons of one kind differ in their figures: those are left open.
+    kind = own["reason"].str.replace(r"[\d.]+", "…", regex=True)
+    counted = Counter(zip(own["status"], kind, strict=True))
+    cells = [[status, reason or UNKNOWN, count(number)] for (status, reason), number in counted.most_common()]
+    return Table(
+        "Rows that are not ok",
+        ("status", "reason", "rows"),
+        cells,
+        text_columns=frozenset({0, 1}),
+        narrow=True,
+    )
+
+
 def stationarities(pairs: pd.DataFrame, measure: str) -> Table:
     """Medians and quartiles of the ratios at equal boxes."""
     rows = [
@@ -268,9 +285,8 @@ def operators(rows: pd.DataFrame, shares: Mapping[str, Mapping[str, float]]) -> 
             "best share",
         ),
         cells,
-        "Layers, times and shares: the fastest kernel of each operator. The roof counts compulsory bytes, so a layer "
-        "whose "
-        "data stay in a cache may exceed it.",
+        "Layers, times and shares: the fastest kernel of each operator. The roof counts compulsory bytes, so "
+        "a layer whose data stay in a cache may exceed it.",
     )
 
 
