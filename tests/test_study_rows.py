@@ -90,13 +90,33 @@ def test_the_same_table_twice_counts_once_with_and_without_case_id() -> None:
         assert selection.excluded == {"repeat of a case, its last row stands": 10}
 
 
-def test_the_fastest_variant_of_each_layer_counts() -> None:
+def test_each_operator_counts_with_its_fastest_variant() -> None:
+    """Mixing kernels would make their speed look like the layers' cost."""
     frame = measured(10)
     slow = frame.assign(time_s=frame["time_s"] * 2, energy_j=frame["energy_j"] / 2, variant="slow")
     slow["case_id"] = [f"slow{i}" for i in range(10)]
-    selection = select(pd.concat([slow, frame.assign(variant="fast")], ignore_index=True))
-    assert selection.excluded == {"slower variant of the same layer": 10}
-    assert set(selection.frame["variant"]) == {"fast"}
+    selection = select(pd.concat([slow, frame.iloc[:9].assign(variant="fast")], ignore_index=True))
+    # A layer that only the slow variant ran does not come in through the back door.
+    assert set(selection.variants.values()) == {"fast"}
+    assert selection.excluded == {"not the fastest variant of its operator": 10}
+    assert len(selection.frame) == 9
+
+
+def test_a_variant_that_ran_a_few_easy_layers_is_not_the_family() -> None:
+    layers = [layer for layer in some_layers(200, 0) if layer.op == "pointwise"][:20]
+    wide = table(layers, energy_of(layers, alpha=0.5)).assign(variant="wide")
+    narrow = wide.iloc[:5].assign(variant="narrow", time_s=1e-12, case_id=list("abcde"))
+    selection = select(pd.concat([wide, narrow], ignore_index=True))
+    assert selection.variants == {"pointwise": "wide"}
+    assert len(selection.frame) == 20
+
+
+def test_of_a_layer_the_fastest_run_counts() -> None:
+    frame = measured(10).assign(variant="boxes", knobs="tile_p=1")
+    faster = frame.assign(knobs="tile_p=4", time_s=frame["time_s"] / 2)
+    selection = select(pd.concat([frame, faster], ignore_index=True))
+    assert selection.excluded == {"slower run of the same layer": 10}
+    assert set(selection.frame["knobs"]) == {"tile_p=4"}
 
 
 def test_a_layer_at_two_batches_is_two_rows() -> None:

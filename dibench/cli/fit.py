@@ -136,16 +136,21 @@ def _model_table(figures: dict[str, Any]) -> Table:
     from rich.table import Table
 
     by = {"family": "whole families of networks", "layer": "layers"}[figures["folds"]["by"]]
-    title = f"Prediction of {_response(figures)}, {figures['rows_used']} rows; out: held out by {by}"
+    title = (
+        f"Prediction of {_response(figures)}, {figures['rows_used']} rows. "
+        f"R² of logs, r Pearson, ρ Spearman; out: held out by {by}"
+    )
     table = Table(box=None, header_style="bold", title=title, title_justify="left", title_style="")
-    table.add_column("model")
-    names = ("R² of log", "MAPE", "Pearson", "Spearman")
-    for name in ("k", *names, "AICc", *(f"out: {name}" for name in names)):
+    table.add_column("model", no_wrap=True)
+    names = ("R²", "MAPE", "r", "ρ")
+    for name in ("k", *names, "ΔAICc", *(f"{name} out" for name in names)):
         table.add_column(name, justify="right")
+    known = [model["aicc"] for model in figures["models"].values() if model["aicc"] is not None]
     for name, model in figures["models"].items():
         if model["reason"] is None:
             inside, outside = _scores(model), _scores(model["held_out"])
-            table.add_row(_name(name), str(model["k"]), *inside, _number(model["aicc"], ".1f"), *outside)
+            behind = None if model["aicc"] is None else model["aicc"] - min(known)
+            table.add_row(_name(name), str(model["k"]), *inside, _number(behind, ".0f"), *outside)
     return table
 
 
@@ -183,10 +188,10 @@ def _operator_table(figures: dict[str, Any]) -> Table:
 
     title = "By operator: the pooled models on its rows, then what its rows say alone"
     table = Table(box=None, header_style="bold", title=title, title_justify="left", title_style="")
-    table.add_column("operator")
-    for name in ("rows", "AI: R²", "MAPE", "DI: R²", "MAPE", "Pearson", "Spearman"):
+    table.add_column("operator", no_wrap=True)
+    for name in ("rows", "AI: R²", "MAPE", "DI: R²", "MAPE", "r", "ρ"):
         table.add_column(name, justify="right")
-    table.add_column("α weighted, 95% interval")
+    table.add_column("α (95%)")
     table.add_column("says")
     for op, own in figures["by_operator"].items():
         ai, di = (_scores(own["models"].get(name, {})) for name in ("ai", "di_weighted"))
@@ -208,13 +213,16 @@ def _show_rows(out: Console, figures: dict[str, Any]) -> None:
     left_out = f"; left out: {excluded}" if excluded else ""
     flagged = f", {figures['rows_flagged']} flagged" if figures["rows_flagged"] else ""
     out.print(f"Rows: {figures['rows_used']} of {figures['rows']} ({setting}{flagged}){left_out}")
+    variants = ", ".join(f"{op} {_plain(name)}" for op, name in figures["variants"].items() if name)
+    if variants:
+        out.print(f"Variants, the fastest of each operator: {variants}")
 
 
 def _show_pipeline_check(out: Console, figures: dict[str, Any]) -> None:
     di = figures["models"]["di_weighted"]
     out.print(
         f"\n[bold yellow]{figures['basis']}[/bold yellow] On {figures['rows_used']} rows: "
-        f"α weighted {_interval(figures['alpha']['weighted'])}, R² of log {_number(di['r2'])}, "
+        f"α weighted {_interval(figures['alpha']['weighted'])}, R² of log {_number(di['r2'], '.3f')}, "
         f"MAPE {_number(di['mape'], '.1%')}."
     )
 
@@ -254,8 +262,11 @@ def _interval(alpha: dict[str, Any]) -> str:
     """
     if alpha["value"] is None:
         return "not determined"
-    low, high = ("unbounded" if end is None else f"{end:.2f}" for end in (alpha["ci_low"], alpha["ci_high"]))
-    return f"{alpha['value']:.2f} ({low} to {high})"
+    ends = (alpha["ci_low"], alpha["ci_high"])
+    # Enough digits to tell the ends apart.
+    digits = 4 if None not in ends and ends[1] - ends[0] < 0.02 else 2
+    low, high = ("unbounded" if end is None else f"{end:.{digits}f}" for end in ends)
+    return f"{alpha['value']:.{digits}f} ({low} to {high})"
 
 
 def _coefficient(c: dict[str, Any]) -> str:

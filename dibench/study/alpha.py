@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from dibench.study.estimate import LogFit, condition_number, fit_log
+from dibench.study.estimate import LOOSE, LogFit, condition_number, fit_log
 from dibench.study.inference import (
     UNDECIDABLE,
     Clustering,
@@ -91,7 +91,7 @@ class WeightedAlpha:
     def test(self, alpha: float) -> ClusterTest:
         """Test of e_w·(1−α) = e_a·α; at α = ½ that is AI against DI."""
         at = fixed_alpha(self.data, alpha, self.terms)
-        restricted = fit_log(at.columns, self.data.y, near=self._near)
+        restricted = fit_log(at.columns, self.data.y, near=self._near, tolerance=LOOSE)
         self._near = restricted.parameters
         # Full columns at the restricted prediction: the same denominator, two columns where it had one.
         predicted = at.columns @ restricted.parameters
@@ -169,7 +169,7 @@ class DisjointAlpha:
         def excess(alpha: float) -> float:
             nonlocal near
             columns = design("di_disjoint", self.data, alpha, self.terms).columns
-            fit = fit_log(columns, self.data.y, nonnegative=True, near=near)
+            fit = fit_log(columns, self.data.y, nonnegative=True, near=near, tolerance=LOOSE)
             near = fit.parameters
             return float(fit.rss - self.fit.rss - allowed)
 
@@ -211,7 +211,7 @@ def profile_disjoint(data: Data, grid: FloatArray, *, terms: Terms = FULL) -> tu
     def at(alpha: float) -> LogFit:
         nonlocal near
         columns = design("di_disjoint", data, float(alpha), terms).columns
-        fit = fit_log(columns, data.y, nonnegative=True, near=near)
+        fit = fit_log(columns, data.y, nonnegative=True, near=near, tolerance=LOOSE)
         near = fit.parameters
         return fit
 
@@ -222,4 +222,5 @@ def profile_disjoint(data: Data, grid: FloatArray, *, terms: Terms = FULL) -> tu
         lambda alpha: at(alpha).rss, bounds=(low, high), method="bounded", options={"xatol": 1e-5}
     )
     alpha = float(found.x) if found.fun < depth[best] else float(grid[best])
-    return alpha, at(alpha)
+    columns = design("di_disjoint", data, alpha, terms).columns
+    return alpha, fit_log(columns, data.y, nonnegative=True)

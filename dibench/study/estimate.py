@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.float64]
 Function = Callable[[FloatArray], FloatArray]
 
-TOLERANCE = 1e-12
-"""Relative change of sum, step and gradient at which a minimum stands."""
+TIGHT = 1e-12
+"""Relative change of sum, step and gradient at which a minimum stands whose parameters are reported."""
 
-BOUND_TOLERANCE = 1e-9
-"""The same beside a bound, which the trust region nears more slowly."""
+LOOSE = 1e-7
+"""The same for fits inside a search or a fold, and beside a bound, which is approached more slowly."""
 
 
 @attrs.frozen
@@ -42,7 +42,7 @@ def minimise(
     starts: Iterable[FloatArray],
     *,
     nonnegative: bool = False,
-    most_steps: int = 200,
+    tolerance: float = TIGHT,
 ) -> Solution:
     """The least sum of squares found from any of the starts.
 
@@ -54,7 +54,7 @@ def minimise(
         jacobian: parameters (k,) → derivatives (n, k).
         starts: parameters to begin at; one outside the domain is passed over.
         nonnegative: keep every parameter at or above zero.
-        most_steps: evaluations of the residuals from one start.
+        tolerance: relative change of sum, step and gradient at which a minimum stands.
 
     Raises:
         ValueError: no start lies inside the domain.
@@ -62,7 +62,7 @@ def minimise(
     from scipy.optimize import least_squares
 
     best: Solution | None = None
-    low, tolerance = (0.0, BOUND_TOLERANCE) if nonnegative else (-np.inf, TOLERANCE)
+    low = 0.0 if nonnegative else -np.inf
     for start in starts:
         with np.errstate(all="ignore"):
             if not np.isfinite(residual(start)).all():
@@ -76,10 +76,10 @@ def minimise(
                 ftol=tolerance,
                 xtol=tolerance,
                 gtol=tolerance,
-                max_nfev=most_steps,
+                max_nfev=200,
             )
         solution = Solution(found.x, found.fun, np.asarray(found.jac))
-        if not nonnegative:
+        if tolerance <= TIGHT and not nonnegative:
             solution = _polish(solution, residual, jacobian)
         if best is None or solution.rss < best.rss:
             best = solution
@@ -125,6 +125,7 @@ def fit_log(
     *,
     nonnegative: bool = False,
     near: FloatArray | None = None,
+    tolerance: float = TIGHT,
 ) -> LogFit:
     """Fit log y = log(Z·θ) + ε by least squares over θ with Z·θ > 0.
 
@@ -137,6 +138,7 @@ def fit_log(
         response: y (n,), positive.
         nonnegative: keep θ ≥ 0; without it θ is free as far as Z·θ stays positive.
         near: a θ close to the solution, tried alone where it lies inside the domain.
+        tolerance: as of `minimise`.
     """
     relative = columns / response[:, None]
     scale = np.abs(relative).mean(axis=0)
@@ -151,9 +153,9 @@ def fit_log(
 
     warm = near is not None and (relative @ (near * scale) > 0).all()
     starts = [near * scale] if warm and near is not None else _starts(relative)
-    found = minimise(residual, jacobian, starts)
+    found = minimise(residual, jacobian, starts, tolerance=tolerance)
     if nonnegative and (found.parameters < 0).any():
-        found = minimise(residual, jacobian, _starts(relative), nonnegative=True)
+        found = minimise(residual, jacobian, _starts(relative)[:1], nonnegative=True, tolerance=LOOSE)
         # The trust region approaches a bound from inside; what explains nothing measurable is at it.
         share = np.where(found.parameters < 1e-6, 0.0, found.parameters)
         if (relative @ share > 0).all():

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dibench.study.alpha import COARSE_GRID, GRID, profile_disjoint
-from dibench.study.estimate import LogFit, condition_number, fit_log
+from dibench.study.estimate import LOOSE, LogFit, condition_number, fit_log
 from dibench.study.figures import aicc
 from dibench.study.folds import Folds
 from dibench.study.inference import Clustering, cluster_errors, student_quantile
@@ -126,7 +126,7 @@ def predict_held_out(model: str, data: Data, folds: Folds, terms: Terms = FULL) 
         theta = dict(
             zip(
                 learned.names,
-                fit_log(learned.columns, train.y, nonnegative=True).parameters.tolist(),
+                fit_log(learned.columns, train.y, nonnegative=True, tolerance=LOOSE).parameters.tolist(),
                 strict=True,
             )
         )

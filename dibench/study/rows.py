@@ -50,6 +50,8 @@ class Selection:
     sources: tuple[str, ...]
     """Values of `energy_source` in the rows used."""
     setting: dict[str, str]
+    variants: dict[str, str]
+    """The kernel variant of each operator; empty text where the table names none."""
 
     @property
     def kind(self) -> str:
@@ -80,8 +82,8 @@ def select(
     Rows that failed or were skipped, sentinels, repeats of a case (the last one stands), rows with a capped
     clock and rows of another setting stay out. Measured energy is the response where rows have it: above
     active idle, else above idle, else gross, the first that at least half of the rows fill. Without
-    measured energy it is measured time. Of the variants of a layer the fastest counts: the models on
-    compulsory counts describe one kernel a layer.
+    measured energy it is measured time. The models on compulsory counts describe one kernel: each operator
+    counts with its fastest variant, each layer with its fastest run of it.
 
     Args:
         frame: a table of the CSV contract, as `schema.read_csv` gives it.
@@ -114,12 +116,15 @@ def select(
     least, most = PLAUSIBLE
     value = sieve.number(response)
     sieve.drop((value < least) | (value > most), f"{response} not from {least:g} to {most:g}")
-    sieve.drop(_is_slower(sieve, response), "slower variant of the same layer")
+    variants = _fastest_variants(sieve, response)
+    family = np.array([variants.get(op, "") for op in sieve.text("op").tolist()], dtype=object)
+    sieve.drop(sieve.text("variant") != family, "not the fastest variant of its operator")
+    sieve.drop(_is_slower(sieve, response), "slower run of the same layer")
     if not len(sieve.frame):
         raise _nothing_left(sieve)
     sources = tuple(sorted(set(sieve.text("energy_source"))))
     used = sieve.frame.reset_index(drop=True)
-    return Selection(used, len(frame), sieve.excluded, response, sources, setting)
+    return Selection(used, len(frame), sieve.excluded, response, sources, setting, variants)
 
 
 class _Sieve:
@@ -244,19 +249,48 @@ def _energy_response(sieve: _Sieve, wanted: Mask) -> str:
     return max(filled, key=lambda column: filled[column])
 
 
-def _is_slower(sieve: _Sieve, response: str) -> Mask:
-    """Every row of a layer (all its dimensions) but the one of the least time, or of the least response."""
+def _cost(sieve: _Sieve, response: str) -> NDArray[np.float64]:
+    """Time, by which the fastest is found; the response where the table has no times."""
     time = sieve.number("time_s")
-    cost = np.where(time > 0, time, np.inf) if (time > 0).any() else sieve.number(response)
-    order = np.argsort(cost, kind="stable")
-    seen: set[tuple[int, ...]] = set()
-    slower = np.zeros(len(sieve.frame), dtype=bool)
-    shapes = sieve.frame[list(DIMENSIONS)].to_numpy(dtype=np.int64)
-    for row in order:
-        shape = tuple(shapes[row].tolist())
-        slower[row] = shape in seen
-        seen.add(shape)
+    return np.where(time > 0, time, np.inf) if (time > 0).any() else sieve.number(response)
+
+
+def _fastest_variants(sieve: _Sieve, response: str) -> dict[str, str]:
+    """Of each operator the variant of the least median time per MAC.
+
+    Only variants on at least half as many layers as the operator's widest one compete: the few layers of a
+    narrow one may simply be easy. A fast variant that a sweep ran on every layer wins over knobs
+    tried on a handful.
+    """
+    op, variant = sieve.text("op"), sieve.text("variant")
+    per_mac = _cost(sieve, response) / counts(sieve.frame)["macs"]
+    layer = _layers(sieve)
+    fastest: dict[str, str] = {}
+    for name in sorted(set(op.tolist())):
+        own = sorted(set(variant[op == name].tolist()))
+        rows = {one: (op == name) & (variant == one) for one in own}
+        covered = {one: len(np.unique(layer[rows[one]])) for one in own}
+        most = max(covered.values())
+        fastest[name] = min(
+            (one for one in own if 2 * covered[one] >= most),
+            key=lambda one: float(np.median(per_mac[rows[one]])),
+        )
+    return fastest
+
+
+def _is_slower(sieve: _Sieve, response: str) -> Mask:
+    """Every row of a layer but the one of the least time."""
+    order = np.argsort(_cost(sieve, response), kind="stable")
+    _, first = np.unique(_layers(sieve)[order], return_index=True)
+    slower = np.ones(len(sieve.frame), dtype=bool)
+    slower[order[first]] = False
     return slower
+
+
+def _layers(sieve: _Sieve) -> NDArray[np.intp]:
+    """A number for each row's layer, equal for equal dimensions."""
+    shapes = sieve.frame[list(DIMENSIONS)].to_numpy(dtype=np.int64)
+    return np.unique(shapes, axis=0, return_inverse=True)[1].reshape(-1)
 
 
 def _nothing_left(sieve: _Sieve) -> UserError:

@@ -43,6 +43,7 @@ def as_json(fit: Fit) -> dict[str, Any]:
             "rows_flagged": int((selection.frame["status"] == "flagged").sum()),
             "excluded": selection.excluded,
             "setting": selection.setting,
+            "variants": selection.variants,
             "response": selection.response,
             "response_kind": selection.kind,
             "response_measured": selection.measured,
