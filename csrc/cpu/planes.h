@@ -163,8 +163,9 @@ static void pack_planes(const Planes& g, const Layer& l, const float* x, int64_t
           for (int64_t k = 0; k < n; ++k)
             data[r * g.pitch + k] = load_input(from + r * block.from_pitch + k * l.stride_w);
         if (g.strips > 1) {
+          const int64_t after = (rows + g.extra_h - i.end) * g.pitch;
           __builtin_memset(to, 0, size_t(i.begin * g.pitch) * sizeof(float));
-          __builtin_memset(to + i.end * g.pitch, 0, size_t((rows + g.extra_h - i.end) * g.pitch) * sizeof(float));
+          __builtin_memset(to + i.end * g.pitch, 0, size_t(after) * sizeof(float));
         }
       }
     }
