@@ -114,9 +114,8 @@ def _cost_section(rows: pd.DataFrame, study: Study) -> Section:
         response.name.capitalize(),
         f"Does a MAC get cheaper in {response.name} as its data are reused?",
         [
-            f"Each point is one layer, run by its fastest kernel here. If an intensity explained "
-            f"{response.name}, the "
-            "points of an operator would lie on one falling curve."
+            f"Each point is one layer, run by the fastest kernel of its operator. If an intensity explained "
+            f"{response.name}, the points of an operator would lie on one falling curve.",
         ],
         panels,
         notes,
@@ -256,7 +255,7 @@ def _prediction_section(study: Study) -> list[Section]:
             Panel(
                 "figure-residuals",
                 "Where are they wrong?",
-                ["right of 1: dearer than predicted; an operator of one family only cannot be held out"],
+                ["right of 1: dearer than predicted; dot: median, bar: the middle half"],
                 residuals,
             )
         )
@@ -269,6 +268,7 @@ def _prediction_section(study: Study) -> list[Section]:
             f"Can AI or DI predict the {response.name} of a layer?",
             [words.best_model(study.fit)],
             panels,
+            ["Layers whose operator no other family has cannot be held out: they are missing here."],
         )
     ]
 

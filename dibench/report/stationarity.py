@@ -134,7 +134,7 @@ def _draw_strip(axes: Axes, pairs: pd.DataFrame, line: dict[str, Any], height: f
     axes.text(
         1.01,
         height,
-        f"{plain(line['median'], 3)}×",
+        f"{plain(line['median'], 2)}×",
         transform=axes.get_yaxis_transform(),
         va="center",
         color=INK,

@@ -98,7 +98,7 @@ def to_svg(figure: Figure, ident: str, *, title: str, description: str) -> Marku
     body = _own_idents(_short_numbers(_page_style(body)), ident)
     return Markup(
         f'<svg class="panel" viewBox="0 0 {width:.0f} {height:.0f}" role="img" '
-        f'style="max-width: {1.55 * width:.0f}px" '
+        f'style="max-width: {1.45 * width:.0f}px" '
         f'aria-labelledby="{ident}-title {ident}-desc" preserveAspectRatio="xMidYMid meet">'
         f'<title id="{ident}-title">{escape(title)}</title>'
         f'<desc id="{ident}-desc">{escape(description)}</desc>'

@@ -234,21 +234,20 @@ def mishaps(rows: pd.DataFrame) -> Table:
 
 
 def stationarities(pairs: pd.DataFrame, measure: str) -> Table:
-    """Medians and quartiles of the ratios at equal boxes."""
+    """Medians and middle halves of the ratios at equal boxes."""
     rows = [
         [
             line["op"],
             line["pair"],
             count(line["pairs"]),
             plain(line["median"]),
-            plain(line["low"]),
-            plain(line["high"]),
+            f"{plain(line['low'])} to {plain(line['high'])}",
         ]
         for line in stationarity.summary(pairs)
     ]
     return Table(
-        f"{measure.capitalize()} of one stationarity over another, at equal layer and box",
-        ("operator", "held / held", "pairs", "median", "quartile", "quartile"),
+        f"Ratio of {measure} at equal layer and box",
+        ("operator", "held / held", "pairs", "median", "middle half"),
         rows,
         text_columns=frozenset({0, 1}),
         narrow=True,

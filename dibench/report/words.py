@@ -143,7 +143,7 @@ def _test_words(fit: fitted.FitJson) -> str:
 
 def _standing(fit: fitted.FitJson, what: str, adjective: str) -> str:
     layers, rows = count(fit.get("rows_used"), "layer"), count(fit.get("rows"), "row")
-    basis = f"It rests on {layers}, each by its fastest kernel here, of {rows}."
+    basis = f"It rests on {layers}, run by the fastest kernel of their operator, out of {rows}."
     if what == "time":
         return f"{basis} It is about {adjective} time; whether it holds for energy needs an energy sensor."
     if not fit.get("evidence"):
