@@ -91,7 +91,8 @@ template <int tile_p, int tile_k>
 DIBENCH_INLINE void store_tile(const float (&acc)[tile_k][tile_p], const Rows& rows, const Tile& tile) {
   DIBENCH_UNROLL for (int k = 0; k < tile_k; ++k)
     DIBENCH_UNROLL for (int i = 0; i < tile_p; ++i)
-      if (k < tile.channels && i < tile.positions) store_output(tile.y + k * rows.y_channel + i * rows.y_step, acc[k][i]);
+      if (k < tile.channels && i < tile.positions)
+        store_output(tile.y + k * rows.y_channel + i * rows.y_step, acc[k][i]);
 }
 
 template <int tile_p, int tile_k>

@@ -62,7 +62,8 @@ const struct {
 bool runs_here(const std::string& key) {
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  const bool v2 = __builtin_cpu_supports("sse4.2") && __builtin_cpu_supports("ssse3") && __builtin_cpu_supports("popcnt");
+  const bool v2 = __builtin_cpu_supports("ssse3") && __builtin_cpu_supports("sse4.2") &&
+                  __builtin_cpu_supports("popcnt");
   const bool v3 = v2 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
                   __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2");
   const bool v4 = v3 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
@@ -166,6 +167,11 @@ float* data_of(const py::object& object, const char* name, const std::vector<int
   return const_cast<float*>(static_cast<const float*>(array.data()));
 }
 
+void check_threads(int threads) {
+  if (threads < 1 || threads > 4096)
+    throw py::value_error("threads: must be from 1 to 4096 (got " + std::to_string(threads) + ")");
+}
+
 /// Scratch memory of the calling thread, kept so that launches after the first touch no new pages.
 float* scratch_of(int64_t floats) {
   struct Free {
@@ -188,7 +194,7 @@ float* scratch_of(int64_t floats) {
 double launch(const std::string& variant, const std::string& isa, const py::sequence& layer, const py::sequence& box,
               const py::object& x, const py::object& w, const py::object& y, int threads, int64_t launches) {
   const Variant& kernel = find_kernel(variant, isa);
-  if (threads < 1 || threads > 4096) throw py::value_error("threads: must be from 1 to 4096 (got " + std::to_string(threads) + ")");
+  check_threads(threads);
   if (launches < 1) throw py::value_error("launches: must be at least 1 (got " + std::to_string(launches) + ")");
   Launch one = {};
   one.layer = layer_from(layer);
@@ -246,8 +252,9 @@ py::dict counts(const std::string& variant, const std::string& isa, const py::se
 /// Runs `work`, which returns what it has done, on every thread for about `seconds`; the sum of their rates.
 template <class Work>
 double rate(int threads, double seconds, Work work) {
-  if (threads < 1 || threads > 4096) throw py::value_error("threads: must be from 1 to 4096 (got " + std::to_string(threads) + ")");
-  if (!(seconds > 0 && seconds <= 60)) throw py::value_error("seconds: must be from 0 to 60 (got " + std::to_string(seconds) + ")");
+  check_threads(threads);
+  if (!(seconds > 0 && seconds <= 60))
+    throw py::value_error("seconds: must be from 0 to 60 (got " + std::to_string(seconds) + ")");
   const py::gil_scoped_release unlocked;
   double total = 0;
 #pragma omp parallel num_threads(threads) reduction(+ : total)
@@ -272,13 +279,14 @@ double peak_flops(const std::string& isa, int threads, double seconds) {
 }
 
 double peak_bandwidth(int threads, int64_t bytes, double seconds) {
+  check_threads(threads);
   if (bytes < 4096 || bytes > (int64_t(1) << 40))
     throw py::value_error("bytes: must be from 4096 to 2**40 (got " + std::to_string(bytes) + ")");
   const Peaks& peaks = *find_isa(isas().back()).peaks;
   const int64_t floats = bytes / 4;
   const std::unique_ptr<float[]> data(new float[floats]);
   const auto slice = [&](int thread, int of) { return std::pair(floats / of * thread, floats / of); };
-#pragma omp parallel num_threads(threads < 1 || threads > 4096 ? 1 : threads)
+#pragma omp parallel num_threads(threads)
   {  // each thread's pages are near it
     const auto [begin, count] = slice(omp_get_thread_num(), omp_get_num_threads());
     for (int64_t i = begin; i < begin + count; ++i) data[i] = 1.0f;
