@@ -58,8 +58,8 @@ def tiles_touched(layer: Layer, tile_p: int) -> int:
 
     Reads of one weight channel: each tile reads a tap's weight once, unless padding hides it entirely.
 
-    >>> tiles_touched(Layer(N=1, C=1, H=1, W=5, K=1, R=1, S=3, pad_w=1), 2)  # 3 tiles, 3 taps
-    9
+    >>> tiles_touched(Layer(N=1, C=1, H=1, W=5, K=1, R=1, S=3, pad_w=1), 2)  # taps: 3 + 3 + 2 of 3 tiles
+    8
     """
     if row_length(layer) != layer.Q:
         rows = 1 if _is_fc(layer) else layer.N
