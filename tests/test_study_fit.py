@@ -184,6 +184,16 @@ def test_rows_without_time_or_names_are_fitted_too() -> None:
     assert result["alpha"]["weighted"]["value"] is not None
 
 
+def test_a_frame_that_pandas_read_gives_the_same_figures() -> None:
+    """Dimensions as decimals and missing names, as a notebook has them."""
+    frame = measured(60)
+    loose = frame.astype(dict.fromkeys(("N", "C", "K", "groups"), float))
+    loose["name"] = loose["name"].astype(object)
+    assert fitted(loose) == fitted(frame)
+    loose.loc[3, "K"] = float("nan")
+    assert fitted(loose)["excluded"] == {"counts contradict the dimensions": 1}
+
+
 def test_a_constant_response_has_no_correlation_and_no_verdict() -> None:
     result = fitted(measured(60).assign(energy_j=1e-3))
     assert result["verdict"] == "undecided"

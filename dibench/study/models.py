@@ -81,7 +81,7 @@ def data_of(frame: pd.DataFrame, response: str) -> Data:
 
     count = counts(frame)
     instances = column("instances")
-    shapes = frame[list(DIMENSIONS[1:])].astype(str)
+    shapes = frame[list(DIMENSIONS[1:])].astype("int64").astype(str)
     names = frame["name"].fillna("").astype(str) if "name" in frame else frame["op"].map(lambda _: "")
     return Data(
         y=column(response),
