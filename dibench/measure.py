@@ -6,7 +6,7 @@ is made of, it is the quantity that P·t estimates, and a median of skewed windo
 would guard against is another process that takes a core away, for milliseconds at a time. That is known
 from outside: the kernel says how long our threads were ready to run and did not, and a window in which that
 was over 1% of its time is left out. A window is never left out for its own time or energy, which would bias
-the mean. Where fewer than ten windows are undisturbed, all are used and the row is flagged.
+the mean. Where fewer than four are undisturbed all are used, and fewer than ten flag the row.
 
 **Interval.** 95%, Student's t with an effective number of windows. Successive windows resemble each other
 (clocks, temperature), so that n of them know as much as n/f, f = (1 + ρ)/(1 − ρ) of an AR(1) process. The
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from dibench.meters import Meter, Reading
 
 FEWEST_WINDOWS = 10
+_FEWEST_FOR_INTERVAL = 4
 MOST_WAITING = 0.01  # of a window's time; half of the default target
 _FIRST_LOOK = 16
 _PERIODS_PER_WINDOW = 20  # of the meter: quantisation is at most a twentieth of a window
@@ -101,7 +102,7 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float | None]:
     """
     n = len(values)
     mean = math.fsum(values) / n
-    if n < 4:
+    if n < _FEWEST_FOR_INTERVAL:
         return mean, None
     deviations = [value - mean for value in values]
     squares = math.fsum(d * d for d in deviations)
@@ -223,7 +224,7 @@ class _Windows:
 
     @property
     def _readings(self) -> list[Reading]:
-        return self._undisturbed if self.undisturbed >= FEWEST_WINDOWS else self._all
+        return self._undisturbed if self.undisturbed >= _FEWEST_FOR_INTERVAL else self._all
 
     @property
     def number(self) -> int:
@@ -276,7 +277,7 @@ class _Windows:
             )
         elif self.reached() > settings.target:
             reasons.append(
-                f"interval ±{100 * self.reached():.2g}% after {settings.case_budget_s:g} s, "
+                f"interval ±{100 * self.reached():.3g}% after {settings.case_budget_s:g} s, "
                 f"target ±{100 * settings.target:g}%"
             )
         if self.undisturbed < min(self.number, FEWEST_WINDOWS):

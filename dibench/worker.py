@@ -214,7 +214,9 @@ def measured_cells(case: Case, backend: Backend, meter: Meter, settings: Setting
         layer = case.layer
         elements = {"weights": layer.weights, "inputs": layer.inputs, "outputs": layer.outputs}
         whole = {what: count * case.instances for what, count in {**prepared.counts, **elements}.items()}
-        measurement = measure_case(prepared, meter, settings, counts=whole, waited=waited_s)
+        # Where the device is the CPU, other processes can take its cores away.
+        waited = waited_s if backend.name == "cpu" else lambda: 0.0
+        measurement = measure_case(prepared, meter, settings, counts=whole, waited=waited)
         counts = {what: count for what, count in prepared.counts.items() if what in schema.NAMES}
         return counts | measurement.cells(case.instances)
     finally:

@@ -19,7 +19,7 @@ from dibench.plan import Case, Plan
 from dibench.sweep import Sweep
 
 BACKEND = "fake_backend:Fake"
-QUICK = Settings(target=0.5, case_budget_s=0.05, warm_up_s=0.0, window_s=1e-3)
+QUICK = Settings(target=0.5, case_budget_s=0.5, warm_up_s=0.0, window_s=1e-3)
 COUNTS = {"macs_executed": 10, "weight_reads": 4, "input_reads": 3, "output_reads": 2, "output_writes": 1}
 
 
@@ -56,7 +56,7 @@ class Fake:
                 raise UserError("tile_p", "must be at most 8", 9)
             case "chatty":
                 print("a library prints")
-        return Prepared(0.01 if case.layer.name == "slow" else 0.0)
+        return Prepared(0.002 if case.layer.name == "slow" else 0.0)
 
 
 class Prepared:

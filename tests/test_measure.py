@@ -205,6 +205,25 @@ def test_a_machine_that_is_never_quiet_is_measured_and_flagged() -> None:
     assert found.reason == f"other processes had the cores in {found.windows} of {found.windows} windows"
 
 
+def test_four_undisturbed_windows_are_better_than_fifty_disturbed_ones() -> None:
+    """On a crowded machine most windows last three times as long; the few others tell the time."""
+    clock, waiting = Clock(), [0.0]
+
+    class Crowded(Launcher):
+        def launch(self, n: int) -> float:
+            seconds = super().launch(n)
+            if len(self.batches) % 12:
+                self.clock.now += 2 * seconds
+                waiting[0] += 2 * seconds
+                return 3 * seconds
+            return seconds
+
+    found = measure_case(Crowded(clock, 1e-3), NoMeter(), Settings(), clock, waited=lambda: waiting[0])
+    assert found.status == "flagged" and 4 <= found.windows < FEWEST_WINDOWS
+    assert found.time_s == pytest.approx(1e-3)
+    assert "10 wanted" in found.reason and "windows left out: other processes had the cores" in found.reason
+
+
 def test_waiting_is_told_by_the_kernel_and_only_grows() -> None:
     before = waited_s()
     assert 0.0 <= before <= waited_s()

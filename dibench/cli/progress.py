@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from dibench.cli.output import short
+from dibench.cli.output import shape_text, short
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -44,8 +44,9 @@ def case_text(case: Case) -> str:
     'lenet/fc N8 fc_dot tile_p=4'
     """
     batch = f" N{case.layer.N}" if case.layer.N > 1 else ""
+    name = case.layer.name + batch if case.layer.name else shape_text(case.layer)
     knobs = "".join(f" {knob}={value}" for knob, value in case.knobs.items())
-    return f"{case.layer.name or case.layer}{batch} {case.variant}{knobs}"
+    return f"{name} {case.variant}{knobs}"
 
 
 def result_text(row: dict[str, Any]) -> str:
@@ -123,19 +124,17 @@ class Progress:
         if due or row["status"] == "failed":
             self._last_line_at = now
             pace = self._pace()
-            self._say(
-                f"[{self._done}/{self._total}] {pace['left']} left  {case_text(case)}  {result_text(row)}"
-            )
+            self._say(f"[{self._done}/{self._total}] {pace['left']}  {case_text(case)}  {result_text(row)}")
 
     def _pace(self) -> dict[str, str]:
         """Rate and time left, from this command's own cases; the time budget may end it earlier."""
         elapsed, measured = time.monotonic() - self._began_at, self._done - self._begun_with
         if measured == 0 or elapsed <= 0:
-            return {"rate": "", "left": "?"}
+            return {"rate": "", "left": ""}
         left_s = (self._total - self._done) * elapsed / measured
         if self._deadline is not None:
             left_s = min(left_s, max(0.0, self._deadline - time.monotonic()))
-        return {"rate": f"{60 * measured / elapsed:.0f}/min", "left": time_text(left_s)}
+        return {"rate": f"{60 * measured / elapsed:.0f}/min", "left": f"{time_text(left_s)} left"}
 
     def _say(self, line: str) -> None:
         if self._bar is not None:
@@ -154,10 +153,11 @@ def _bar() -> Any:
     return Bar(
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[left]} left", style="cyan"),
+        TextColumn("{task.fields[left]}", style="cyan"),
         TextColumn("{task.fields[rate]}"),
         TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, ratio=1)),
         console=console(stderr=True),
         transient=True,
+        refresh_per_second=2,  # drawing takes a core from what is measured
         expand=True,
     )
