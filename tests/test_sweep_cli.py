@@ -1,0 +1,90 @@
+"""`python -m dibench sweep` as a user types it, on the CPU's real kernels."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dibench import record, schema
+from dibench.plan import load_plan
+
+ROOT = Path(__file__).parent.parent
+QUICKLY = ("--case-budget", "0.02s", "--target", "50")
+
+
+def dibench(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "dibench", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"},
+    )
+
+
+def test_the_smoke_plan_end_to_end_and_again(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    cases = load_plan("smoke", backend="cpu", seed=1).cases
+    first = dibench("sweep", "smoke", "--out", out, "--meter", "model", *QUICKLY)
+    assert first.returncode == 0, first.stderr
+    assert f"{len(cases)} of {len(cases)} cases in the table" in first.stdout
+    assert "MODELLED" in first.stdout and "no evidence" in first.stdout
+    assert f"python -m dibench fit {out}/sweep.csv" in first.stdout
+    assert "\x1b" not in first.stdout + first.stderr, "no control codes where there is no terminal"
+    frame = schema.read_csv(out / "sweep.csv")
+    assert list(frame["case_id"]) == [case.case_id for case in cases]
+    assert set(frame["status"]) <= {"ok", "flagged"}
+    assert (frame["time_s"] > 0).all() and (frame["energy_j"] > 0).all()
+    assert set(frame["op"]) == {"standard", "depthwise", "pointwise", "grouped", "fc"}
+    assert {"output", "weight", "input", "none"} <= set(frame["stationarity"])
+    again = dibench("sweep", "smoke", "--out", out, "--meter", "model", *QUICKLY)
+    assert again.returncode == 0 and "0 of them measured now" in again.stdout
+    manifest = record.read_manifest(out / "manifest.json")
+    assert manifest is not None and manifest["peaks"]["mac_per_s"] > 0
+    assert manifest["sessions"][0]["command_line"][2:5] == ["dibench", "sweep", "smoke"]
+
+
+def test_the_time_budget_says_what_is_left_and_how_to_go_on(tmp_path: Path) -> None:
+    run = dibench("sweep", "smoke", "--out", tmp_path, "--fresh", "--time-budget", "0.1s", *QUICKLY)
+    assert run.returncode == 0, run.stderr
+    assert "The time budget is used up" in run.stdout
+    go_on = run.stdout.partition("To go on: ")[2].splitlines()[0]
+    assert go_on.startswith("python -m dibench sweep smoke") and "--fresh" not in go_on
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["smok", "--out", "OUT"], "perhaps smoke (got 'smok')"),
+        (["absent.toml", "--out", "OUT"], "absent.toml"),
+        (["smoke", "--out", "OUT", "--backend", "abacus"], "--backend: must be one of auto, cpu"),
+        (
+            ["smoke", "--out", "OUT", "--meter", "wet finger"],
+            "--meter: must be one of auto, rapl, model, none",
+        ),
+        (["smoke", "--out", "OUT", "--time-budget", "soon"], "--time-budget: must be a time such as"),
+        (["smoke", "--out", "OUT", "--case-budget", "-1s"], "--case-budget: must be a time such as"),
+        (["smoke", "--out", "OUT", "--target", "0"], "--target: must be from 0.01 to 100"),
+        (["smoke", "--out", "OUT/file/below"], "cannot be written: Not a directory"),
+        (["smoke"], "--out: must name the directory"),
+        (["smoke", "--out", "OUT", "--seed", "many"], "'--seed'"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(tmp_path: Path, arguments: list[str], named: str) -> None:
+    (tmp_path / "file").write_text("")
+    run = dibench("sweep", *(argument.replace("OUT", str(tmp_path)) for argument in arguments))
+    assert run.returncode == 2
+    assert named in run.stderr and run.stderr.count("\n") == 1
+    assert "Traceback" not in run.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["file"], "nothing half-written"
+
+
+def test_dry_run_measures_and_writes_nothing(tmp_path: Path) -> None:
+    run = dibench("sweep", "smoke", "--out", tmp_path / "out", "--dry-run")
+    assert run.returncode == 0 and "28 cases" in run.stdout
+    assert not (tmp_path / "out").exists()
