@@ -13,7 +13,7 @@ from study_frames import E0_PJ, LAUNCH_PJ, disjoint_energy, distinct_layers, ene
 
 from dibench.study import figures
 from dibench.study.alpha import GRID, profile_disjoint
-from dibench.study.estimate import condition_number, fit_log, minimise
+from dibench.study.estimate import LOOSE, TIGHT, condition_number, fit_log, minimise
 from dibench.study.inference import classical_errors, cluster_errors, clustering
 from dibench.study.models import data_of, design
 
@@ -142,6 +142,17 @@ def test_units_do_not_matter(scale: float, unit: float) -> None:
     plain = fit_log(columns, y).parameters
     scaled = fit_log(columns * unit, y * scale).parameters
     np.testing.assert_allclose(scaled * unit / scale, plain, rtol=1e-6)
+
+
+def test_a_column_of_both_signs_is_fitted_from_a_start_inside_the_domain() -> None:
+    """As α·W + (1−α)·A is for α far outside [0, 1]: most of it large, a little of it below zero."""
+    mixed = np.array([-8.0, 9.0, 30.0, 60.0, 90.0])
+    columns = np.column_stack([np.ones(5), mixed])
+    y = columns @ [10.0, 1.0]
+    for tolerance in (TIGHT, LOOSE):
+        np.testing.assert_allclose(
+            fit_log(columns, y, tolerance=tolerance).parameters, [10.0, 1.0], rtol=1e-5
+        )
 
 
 def test_condition_number_of_collinear_columns_is_infinite_or_huge() -> None:

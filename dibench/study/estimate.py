@@ -131,7 +131,7 @@ def fit_log(
 
     Columns are divided by y and by their mean, so that every parameter is the share of the response that
     its column explains: of order one, whatever the units. Starts are the non-negative least squares fit of
-    relative errors and equal shares.
+    relative errors and, for a tight fit, equal shares.
 
     Args:
         columns: Z (n, k), non-negative.
@@ -152,7 +152,10 @@ def fit_log(
         return np.asarray(relative / (relative @ share)[:, None])
 
     warm = near is not None and (relative @ (near * scale) > 0).all()
-    starts = [near * scale] if warm and near is not None else _starts(relative)
+    if warm and near is not None:
+        starts = [near * scale]
+    else:
+        starts = _starts(relative) if tolerance <= TIGHT else _starts(relative)[:1]
     found = minimise(residual, jacobian, starts, tolerance=tolerance)
     if nonnegative and (found.parameters < 0).any():
         found = minimise(residual, jacobian, _starts(relative)[:1], nonnegative=True, tolerance=LOOSE)
@@ -173,7 +176,8 @@ def _starts(relative: FloatArray) -> list[FloatArray]:
         fitted = nnls(relative, np.ones(n))[0]
     except RuntimeError:  # nnls gives up after its iterations
         return [safe]
-    return [0.98 * fitted + 0.02 * safe, safe]
+    starts = (0.98 * fitted + 0.02 * safe, safe)
+    return [start for start in starts if (relative @ start > 0).all()]
 
 
 def condition_number(jacobian: FloatArray) -> float:
