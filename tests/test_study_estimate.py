@@ -145,14 +145,15 @@ def test_units_do_not_matter(scale: float, unit: float) -> None:
 
 
 def test_a_column_of_both_signs_is_fitted_from_a_start_inside_the_domain() -> None:
-    """As α·W + (1−α)·A is for α far outside [0, 1]: most of it large, a little of it below zero."""
-    mixed = np.array([-8.0, 9.0, 30.0, 60.0, 90.0])
-    columns = np.column_stack([np.ones(5), mixed])
-    y = columns @ [10.0, 1.0]
-    for tolerance in (TIGHT, LOOSE):
-        np.testing.assert_allclose(
-            fit_log(columns, y, tolerance=tolerance).parameters, [10.0, 1.0], rtol=1e-5
-        )
+    """As α·W + (1−α)·A is for α far outside [0, 1]. Least squares of relative errors would begin at a θ
+    that predicts less than nothing for the second row."""
+    columns = np.column_stack([np.ones(6), [7.0, -15.0, 72.0, 5.0, 30.0, 12.0]])
+    y = np.array([37.0, 29.0, 15.0, 2.0, 9.0, 16.0])
+    tight, loose = (fit_log(columns, y, tolerance=tolerance) for tolerance in (TIGHT, LOOSE))
+    assert (columns @ tight.parameters > 0).all()
+    np.testing.assert_allclose(loose.parameters, tight.parameters, rtol=1e-2)
+    # At the minimum the residuals are orthogonal to the Jacobian.
+    np.testing.assert_allclose(tight.jacobian.T @ tight.residuals, 0.0, atol=1e-6)
 
 
 def test_condition_number_of_collinear_columns_is_infinite_or_huge() -> None:
