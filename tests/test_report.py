@@ -200,7 +200,9 @@ def test_the_tables_show_the_numbers_of_the_fit(modelled: Example) -> None:
         assert table[heading][:4] == expected
     alpha = modelled.page.table("α: how much")
     for form, own in figures["alpha"].items():
-        assert alpha[form] == [plain(own[name], 4) for name in ("value", "ci_low", "ci_high")]
+        shown = [plain(own[name], 4) for name in ("value", "ci_low", "ci_high")]
+        # An estimate that the rows bound on neither side is not printed as if it were a finding.
+        assert alpha.get(form, ["–"] * 3) == (shown if shown[1:] != ["–", "–"] else ["–"] * 3)
     left_out = modelled.page.table("Rows left out of the fit")
     assert left_out == {reason: [str(number)] for reason, number in figures["excluded"].items()}
 
@@ -330,6 +332,14 @@ def test_equal_boxes_are_compared_layer_by_layer(tmp_path: Path) -> None:
         "input / output": [2.0, 2.0],
         "input / weight": [20 / 12] * 2,
     }
+
+
+def test_kernels_that_access_differently_are_no_pair(tmp_path: Path) -> None:
+    table = rows(5, source="none", ops=["pointwise"])
+    (held,) = [row for row in table if row["stationarity"] == "weight"]
+    held["weight_reads"] += 1
+    frame = page_rows(read_csv(write(tmp_path, table) / "sweep.csv"))
+    assert equal_boxes(frame, "time_s")["pair"].tolist() == ["input / output"]
 
 
 def test_the_fastest_kernel_is_that_of_the_operator(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ PROBE = """
 <script>
 addEventListener("load", () => {
   const found = [...document.querySelectorAll("iframe")].map(frame => {
-    const page = frame.contentDocument, root = page.documentElement, spilled = [], tiny = [];
+    const page = frame.contentDocument, root = page.documentElement, spilled = [], tiny = [], cut = [];
     for (const svg of page.querySelectorAll("svg.panel")) {
       const box = svg.getBoundingClientRect();
       if (box.width < 100 || box.height < 50) tiny.push(svg.getAttribute("aria-labelledby"));
@@ -35,8 +35,10 @@ addEventListener("load", () => {
         if (Math.min(...x, ...y) < -3) spilled.push(text.textContent);
       }
     }
+    for (const table of page.querySelectorAll(".table"))
+      if (table.scrollWidth > table.clientWidth) cut.push(table.getAttribute("aria-label"));
     const style = frame.contentWindow.getComputedStyle(page.body);
-    return {inner: frame.contentWindow.innerWidth, scroll: root.scrollWidth, spilled, tiny,
+    return {inner: frame.contentWindow.innerWidth, scroll: root.scrollWidth, spilled, tiny, cut,
             panels: page.querySelectorAll("svg.panel").length,
             background: style.backgroundColor, ink: style.color};
   });
@@ -85,6 +87,8 @@ def test_nothing_overflows_on_a_phone_or_a_desk(page: str, tmp_path: Path) -> No
         assert frame["panels"] >= 13
         assert frame["spilled"] == []
         assert frame["tiny"] == []
+    # On a phone a wide table scrolls inside its frame; on a desk every table of figures is seen whole.
+    assert [caption for caption in found[1]["cut"] if not caption.startswith("The layer")] == []
 
 
 @pytest.mark.skipif(BROWSER is None, reason="no chromium: apt-get install chromium")

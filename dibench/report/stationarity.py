@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from markupsafe import Markup
     from matplotlib.axes import Axes
 
-PAIRS = (("weight", "output"), ("input", "output"), ("input", "weight"), ("none", "output"))
+PAIRS = (("weight", "output"), ("input", "output"), ("input", "weight"))
 _BOX = ("tile_p", "tile_k", "tile_c", "instances", "knobs", "dtype", "device")
+_COUNTS = ("macs_executed", "weight_reads", "input_reads", "output_reads", "output_writes")
 _STRIP = 24  # SVG units between the strips
 _POINTS_PER_STRIP = 120
 
@@ -26,10 +27,10 @@ def equal_boxes(rows: pd.DataFrame, response: str) -> pd.DataFrame:
     """Ratios of `response` at equal layer and box: columns op, pair, ratio.
 
     A ratio of 1.2 of the pair `weight / output` says: holding weights costs 1.2 times what holding outputs
-    costs. `none` holds nothing, in the box of one position, one channel and one tap.
+    costs. Rows are paired only where their recorded counts are equal too, so what differs is never accesses.
     """
     usable = _with_box(rows[rows["usable"] & (rows[response] > 0)])
-    keys = [*DIMENSIONS, *_BOX]
+    keys = [*DIMENSIONS, *_BOX, *_COUNTS]
     # Where two variants hold the same operand in the same box, the quicker speaks for that stationarity.
     best = usable.groupby([*keys, "op", "stationarity"], dropna=False)[response].min().unstack("stationarity")
     parts = []
@@ -42,14 +43,8 @@ def equal_boxes(rows: pd.DataFrame, response: str) -> pd.DataFrame:
 
 def _with_box(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows with a box, said alike: a further knob at 0 is off, and as if it were not there."""
-    nothing_held = rows["stationarity"] == "none"
-    tiles = {
-        name: rows[name].mask(nothing_held & rows[name].isna(), 1.0)
-        for name in ("tile_p", "tile_k", "tile_c")
-    }
     knobs = rows["knobs"].str.replace(r"\b\w+=0(;|$)", "", regex=True).str.strip(";")
-    boxed = rows.assign(**tiles, knobs=knobs.mask(nothing_held & (knobs == ""), "taps=1"))
-    return boxed[boxed["tile_p"].notna()]
+    return rows.assign(knobs=knobs)[rows["tile_p"].notna()]
 
 
 def summary(pairs: pd.DataFrame) -> list[dict[str, Any]]:

@@ -137,7 +137,13 @@ def alphas(fit: fitted.FitJson) -> Table:
     """α of both forms."""
     found = fit.get("alpha") or {}
     rows = [
-        [form, plain(own.get("value"), 4), plain(own.get("ci_low"), 4), plain(own.get("ci_high"), 4)]
+        [
+            form,
+            *(
+                plain(own.get(part), 4) if fitted.bounded(own) else UNKNOWN
+                for part in ("value", "ci_low", "ci_high")
+            ),
+        ]
         for form, own in found.items()
         if isinstance(own, Mapping)
     ]
@@ -221,7 +227,7 @@ def mishaps(rows: pd.DataFrame) -> Table:
     """Rows that are not `ok`, by status and reason, the most frequent first."""
     own = rows[rows["status"] != "ok"]
     # Reasons of one kind differ in their figures: those are left open.
-    kind = own["reason"].str.replace(r"[\d.]+", "…", regex=True)
+    kind = own["reason"].str.replace(r"[\d.]+(?:e[+-]?\d+)?", "…", regex=True)
     counted = Counter(zip(own["status"], kind, strict=True))
     cells = [[status, reason or UNKNOWN, count(number)] for (status, reason), number in counted.most_common()]
     return Table(
