@@ -106,10 +106,11 @@ def _peer(layer: Layer, energy: Meter) -> list[Result]:
 
 
 def _measured(prepared: Prepared, energy: Meter) -> Measurement:
-    from dibench.measure import Settings, measure_case
+    from dibench.measure import Settings, measure_case, waited_s
 
     try:
-        return measure_case(prepared, energy, Settings(target=0.01, case_budget_s=4.0))
+        settings = Settings(target=0.01, case_budget_s=4.0)
+        return measure_case(prepared, energy, settings, waited=waited_s)
     finally:
         prepared.close()
 
