@@ -24,6 +24,7 @@ requires     = [
   "tile_c <= C // groups",
   "taps == 1 or taps == S or taps == R * S",
   "window == 1 or tile_p * tile_c * taps <= 32",
+  "warps <= 8 or tile_p * tile_c * taps <= 16",
   "window == 0 or (R * S > 1 and tile_p >= 2 and taps >= S and dil_w == 1 and stride_w <= S)",
   "window == 0 or ((tile_p - 1) * stride_w + S) * tile_c * (taps // S) <= 32",
 ]
@@ -54,7 +55,7 @@ __device__ __forceinline__ constexpr int slot(int i, int s) { return window ? i 
 /// No earlier position that exists has read the slot: the first to need it loads it.
 __device__ __forceinline__ constexpr bool reads_slot(int i, int s) { return !window || i == 0 || s + stride_w >= chunk_S; }
 
-extern "C" __global__ void __launch_bounds__(32 * warps)
+extern "C" __global__ void __launch_bounds__(32 * warps, 1)
     conv_input_stationary(const Layer layer, int instances, const float* x, const float* w, float* y) {
   const Rows rows = rows_of(layer);
   const Tiles tiles = tiles_of(layer, rows, tile_p, tile_k, instances);

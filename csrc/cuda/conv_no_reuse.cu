@@ -29,7 +29,7 @@ counts.output_writes = "K * (C // groups) * taps_inside() + N * K * P * Q"
 //
 // A thread waits for its own sum to come back from memory at every step; the other warps of the
 // multiprocessor fill the time.
-extern "C" __global__ void __launch_bounds__(32 * warps)
+extern "C" __global__ void __launch_bounds__(32 * warps, 1)
     conv_no_reuse(const Layer layer, int instances, const float* x, const float* w, float* y) {
   const Rows rows = rows_of(layer);
   const Tiles tiles = tiles_of(layer, rows, 1, 1, instances);

@@ -20,6 +20,7 @@ block        = "32 * warps"
 shared       = "0"
 requires     = [
   "tile_p * tile_k <= 32",
+  "warps <= 8 or tile_p * tile_k <= 8",
   "tile_p <= row_length()",
   "tile_k <= K // groups",
   "tile_c <= C // groups",
@@ -74,7 +75,7 @@ __device__ __forceinline__ void stream_window(float (&acc)[tile_k][tile_p], cons
   const int group_c = layer.C / layer.groups, w_k = group_c * R * S;
   Span inside[S];  // of each tap: the positions it reaches
   DIBENCH_HELD for (int s = 0; s < S; ++s) inside[s] = inside_image(rows, tile, r, s);
-  DIBENCH_STREAM for (int c = c0; c < min(c0 + tile_c, group_c); ++c) {
+  DIBENCH_LOOP for (int c = c0; c < min(c0 + tile_c, group_c); ++c) {
     const float* x = tile.x + x_offset(rows, tile, c, r, 0);
     const float* w = tile.w + (c * R + r) * S;
     float w_row[tile_k][S];
@@ -97,7 +98,7 @@ __device__ __forceinline__ void stream_window(float (&acc)[tile_k][tile_p], cons
   }
 }
 
-extern "C" __global__ void __launch_bounds__(32 * warps)
+extern "C" __global__ void __launch_bounds__(32 * warps, 1)
     conv_output_stationary(const Layer layer, int instances, const float* x, const float* w, float* y) {
   const Rows rows = rows_of(layer);
   const Tiles tiles = tiles_of(layer, rows, tile_p, tile_k, instances);

@@ -19,6 +19,7 @@ block        = "32 * warps"
 shared       = "0"
 requires     = [
   "tile_k * tile_c * taps <= 32",
+  "warps <= 8 or tile_k * tile_c * taps <= 16",
   "tile_p <= row_length()",
   "tile_k <= K // groups",
   "tile_c <= C // groups",
@@ -42,7 +43,7 @@ counts.output_writes = "N * K * P * Q * ceil_div(C // groups, tile_c) * (R * S /
 
 constexpr int chunk_R = taps == R * S ? R : 1, chunk_S = taps == 1 ? 1 : S;
 
-extern "C" __global__ void __launch_bounds__(32 * warps)
+extern "C" __global__ void __launch_bounds__(32 * warps, 1)
     conv_weight_stationary(const Layer layer, int instances, const float* x, const float* w, float* y) {
   const Rows rows = rows_of(layer);
   const Tiles tiles = tiles_of(layer, rows, tile_p, tile_k, instances);
