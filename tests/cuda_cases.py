@@ -1,0 +1,55 @@
+"""What the tests of the CUDA variants share: knobs to try, a launch on the harness, its float64 reference."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import numpy as np
+import references
+from hypothesis import strategies as st
+
+from dibench.backends import host
+from dibench.layer import Layer
+from dibench.variants import Variant, registry
+
+CUDA = list(registry("cuda").values())
+LAUNCH_KNOBS = ("lanes", "cache", "warps")
+"""Knobs that say how a launch is laid out: independent of the box, so they need no joint enumeration."""
+
+
+@st.composite
+def settings_of(draw: st.DrawFn, variant: Variant, layer: Layer) -> dict[str, Any]:
+    """Some legal setting of the variant's knobs for a layer, or none: `assume` it."""
+    box = {name: legal for name, legal in variant.knobs.items() if name not in LAUNCH_KNOBS}
+    layout = {
+        name: draw(st.sampled_from(legal)) for name, legal in variant.knobs.items() if name in LAUNCH_KNOBS
+    }
+    fixed: Mapping[str, Any] = {name: (value,) for name, value in layout.items()}
+    narrowed = attrs.evolve(variant, knobs={**box, **fixed})
+    legal = references.legal_knobs(narrowed, layer)
+    return draw(st.sampled_from(legal)) if legal else {}
+
+
+def check(variant: Variant, layer: Layer, knobs: Mapping[str, Any], **how: Any) -> host.Outcome:
+    """Run it; every output must be right and every count the header's. Returns what was counted."""
+    instances = how.pop("instances", 1)
+    x, w, _ = references.operands(layer, instances, seed=7)
+    outcome = host.run(variant, layer, knobs, x, w, **how)
+    for i in range(instances):
+        expected = references.convolution(layer, x[i], w[i])
+        # A sum of n rounded float32 products is off by at most n·2⁻²⁴ of the sum of their magnitudes.
+        terms = layer.C // layer.groups * layer.R * layer.S
+        slack = (terms + 1) * 2.0**-24 * references.convolution(layer, abs(x[i]), abs(w[i]))
+        wrong = ~(np.abs(outcome.y[i] - expected) <= slack)
+        assert not wrong.any(), (
+            f"instance {i}: {wrong.sum()} of {wrong.size} outputs wrong, first {np.argwhere(wrong)[0]}"
+        )
+    promised = variant.counts_for(layer, knobs)
+    counted = {
+        **outcome.counts,
+        **{name: outcome.shared[name] for name in promised if name in outcome.shared},
+    }
+    assert counted == {name: instances * count for name, count in promised.items()}
+    return outcome

@@ -1,0 +1,117 @@
+"""Counted is executed: the machine code of a whole small layer has as many instructions as the header says.
+
+In a proof compile one thread does the whole layer, its sizes are constants and every loop unrolls. What is
+left are the accesses and multiply-adds themselves, edges and padding included.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import pytest
+
+from dibench.compilers import nvrtc, sass
+from dibench.layer import Layer
+from dibench.variants import Variant, registry
+
+REUSE = [variant for variant in registry("cuda").values() if not variant.fast]
+BY_NAME = pytest.mark.parametrize("variant", REUSE, ids=[variant.name for variant in REUSE])
+
+LAYERS = {
+    "padded": Layer(N=1, C=2, H=1, W=3, K=2, R=3, S=3, pad_h=1, pad_w=1),
+    "grouped": Layer(N=1, C=4, H=2, W=5, K=6, R=1, S=3, pad_w=1, stride_w=2, groups=2),
+    "depthwise": Layer(N=1, C=2, H=2, W=3, K=2, R=3, S=3, pad_h=1, pad_w=1, groups=2),
+    "pointwise": Layer(N=1, C=5, H=2, W=3, K=3, R=1, S=1),
+    "fc": Layer.fc(N=3, C=5, K=4),
+}
+BOXES: list[dict[str, Any]] = [
+    {},
+    {"tile_p": 2, "tile_k": 2, "tile_c": 2, "taps": 3},
+    {"tile_p": 2, "tile_k": 1, "tile_c": 1, "taps": 9, "window": 1},
+]
+
+
+@attrs.frozen
+class Executed:
+    """Instructions by what they do."""
+
+    macs: int
+    loads: int
+    stores: int
+
+
+def executed(variant: Variant, layer: Layer, knobs: dict[str, Any], arch: int, *options: str) -> Executed:
+    binary = nvrtc.compiler_for(arch).compile_variant(
+        variant, layer, knobs, arch=arch, proof=True, options=options
+    )
+    counted = sass.tally(binary)
+    assert not counted["BRA"] - 1, "a loop or branch is left: the layer is too large to unroll"  # 1: the end
+    return Executed(
+        macs=counted["FFMA"] + counted["FMUL"] + 2 * counted["FFMA2"],
+        loads=counted["LDG"] + counted["LD"] + counted["LDS"],
+        stores=counted["STG"] + counted["ST"],
+    )
+
+
+def promised(variant: Variant, layer: Layer, knobs: dict[str, Any]) -> Executed:
+    counts = variant.counts_for(layer, knobs)
+    return Executed(
+        macs=counts["macs_executed"],
+        loads=counts["weight_reads"] + counts["input_reads"] + counts["output_reads"],
+        stores=counts["output_writes"],
+    )
+
+
+def settings(variant: Variant, **chosen: Any) -> dict[str, Any]:
+    usual = {"lanes": "p", "cache": "ca", "warps": 1, "window": 0, "stage_w": 1, "stage_x": 1}
+    return {name: chosen.get(name, usual.get(name, 1)) for name in variant.knobs}
+
+
+CASES = [
+    pytest.param(variant, layer, knobs, id=f"{variant.name}-{name}-{number}")
+    for variant in REUSE
+    for name, layer in LAYERS.items()
+    for number, box in enumerate(BOXES)
+    if variant.allows(layer, knobs := settings(variant, **box)) and (variant.knobs.keys() & box or not box)
+]
+
+
+@pytest.mark.parametrize(("variant", "layer", "knobs"), CASES)
+def test_sm_90_executes_what_the_header_counts(variant: Variant, layer: Layer, knobs: dict[str, Any]) -> None:
+    assert executed(variant, layer, knobs, 90) == promised(variant, layer, knobs)
+
+
+@BY_NAME
+@pytest.mark.parametrize("arch", [75, 80, 100, 120])
+def test_so_do_other_architectures(variant: Variant, arch: int) -> None:
+    layer, knobs = LAYERS["padded"], settings(variant, tile_p=2, taps=3)
+    assert executed(variant, layer, knobs, arch) == promised(variant, layer, knobs)
+
+
+@BY_NAME
+def test_plain_accesses_would_be_merged(variant: Variant) -> None:
+    """Without ld.relaxed the compiler keeps what it has read: the proof must notice."""
+    layer, knobs = LAYERS["pointwise"], settings(variant, tile_p=2)
+    plain = executed(variant, layer, knobs, 90, "-DDIBENCH_MUTANT_PLAIN_LOADS")
+    assert plain.loads < promised(variant, layer, knobs).loads
+
+
+@BY_NAME
+@pytest.mark.parametrize("arch", [75, 90])
+def test_the_cache_knob_moves_the_loads(variant: Variant, arch: int) -> None:
+    layer = LAYERS["pointwise"]
+    counts = variant.counts_for(layer, settings(variant))
+    operands = counts["weight_reads"] + counts["input_reads"]
+    operands -= counts.get("weight_reads_shared", 0) + counts.get("input_reads_shared", 0)
+    scopes = {}
+    for cache in ("ca", "cg"):
+        knobs = settings(variant, cache=cache)
+        binary = nvrtc.compiler_for(arch).compile_variant(variant, layer, knobs, arch=arch, proof=True)
+        names = sass.instructions(sass.disassemble(binary))
+        scopes[cache] = [
+            sum(name.startswith("LDG") and name.endswith(scope) for name in names)
+            for scope in (("SM", "CTA"), "GPU")
+        ]
+    assert scopes["ca"] == [operands, counts["output_reads"]]
+    assert scopes["cg"] == [0, operands + counts["output_reads"]]
