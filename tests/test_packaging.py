@@ -33,7 +33,17 @@ def test_the_sdist_holds_all_that_a_build_needs_and_nothing_that_was_built(tmp_p
 
 def test_an_installed_wheel_runs_away_from_its_checkout(tmp_path: Path) -> None:
     wheel, site = build("wheel", tmp_path), tmp_path / "site"
-    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", site, wheel]
+    install = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-deps",
+        "--target",
+        str(site),
+        str(wheel),
+    ]
     subprocess.run(install, check=True)
     script = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
