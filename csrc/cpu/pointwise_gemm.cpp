@@ -88,8 +88,9 @@ void run(const Launch& launch) {
       float* image = launch.scratch + packed_floats(product, launch.threads);
       gather(l, x, image);  // ends with a barrier
       multiply(product, PackImage{image, product.columns}, launch.scratch);
-      // The next image overwrites this one.
+      if (n + 1 < l.N) {  // the next image overwrites this one
 #pragma omp barrier
+      }
     } else {
       multiply(product, PackImage{x, product.columns}, launch.scratch);
     }

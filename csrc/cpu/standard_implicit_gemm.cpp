@@ -155,8 +155,9 @@ void run(const Launch& launch) {
     float* image = launch.scratch + packed_floats(product, launch.threads);
     stage(l, staged, launch.x + n * l.C * l.H * l.W, image);  // ends with a barrier
     multiply(product, PackTaps{l, staged, image}, launch.scratch);
-    // The next image overwrites this one.
+    if (n + 1 < l.N) {  // the next image overwrites this one
 #pragma omp barrier
+    }
   }
 }
 
