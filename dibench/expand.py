@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from dibench import networks, shapes
+from dibench import architectures, networks, shapes
 from dibench.counting import row_length
 from dibench.errors import UserError
 from dibench.layer import Layer
@@ -25,11 +25,11 @@ MOST_CASES = 1_000_000
 Group = tuple[Layer, ...]
 """Layers measured together or not at all: one, or a pair of twins."""
 
-Box = tuple[tuple[str, int], ...]
-"""A kernel's knobs, resolved to numbers."""
+Box = tuple[tuple[str, int | str], ...]
+"""A kernel's knobs, resolved to numbers; some are words."""
 
 _Asked = tuple[int | str, ...]  # values of the knobs a rule names, as written
-_Resolved = tuple[_Asked, dict[str, int] | UserError]
+_Resolved = tuple[_Asked, dict[str, Any] | UserError]
 
 
 @attrs.frozen
@@ -41,9 +41,14 @@ class Choice:
     knobs: Box
     instances: int
     data: str
+    sms: str = "all"
+    cold: bool = False
+    dtype: str = "fp32"
 
 
-def expand(file: PlanFile, kernels: Mapping[str, Variant], dropped: Counter[str]) -> list[tuple[Choice, ...]]:
+def expand(
+    file: PlanFile, kernels: Mapping[str, Variant], dropped: Counter[str], arch: int | None = None
+) -> list[tuple[Choice, ...]]:
     """All choices of a plan, in groups; what does not fit is counted in `dropped` by reason.
 
     Layers of the same shape are the same object, under the first name they came with.
@@ -59,7 +64,7 @@ def expand(file: PlanFile, kernels: Mapping[str, Variant], dropped: Counter[str]
     choices: list[tuple[Choice, ...]] = []
     seen: set[tuple[object, ...]] = set()
     for rule in file.kernels:
-        expansion = _Expansion(rule, _select(rule, kernels), dropped)
+        expansion = _Expansion(rule, _select(rule, kernels), dropped, max(file.instances), arch)
         groups = [
             group
             for layer_rule, members in layer_sets
@@ -67,15 +72,16 @@ def expand(file: PlanFile, kernels: Mapping[str, Variant], dropped: Counter[str]
             for group in members
             if all(layer.op in rule.ops for layer in group)
         ]
-        per_group = prod(map(len, rule.knobs.values())) * len(file.instances) * len(file.data)
+        launches = list(product(file.instances, file.data, file.sms, file.cold))
+        per_group = prod(map(len, rule.knobs.values())) * len(launches)
         _bound(rule.where, len(choices) + len(groups) * per_group * len(expansion.variants))
         for group in groups:
             for variant, boxes in expansion.fitting(group):
-                for instances, data in product(file.instances, file.data):
+                for launch, dtype in product(launches, expansion.dtypes(variant)):
                     new = tuple(
                         choice
                         for layer, box in zip(group, boxes, strict=True)
-                        if _is_new(seen, choice := Choice(layer, variant, box, instances, data))
+                        if _is_new(seen, choice := Choice(layer, variant, box, *launch, dtype))
                     )
                     if new:
                         choices.append(new)
@@ -90,7 +96,8 @@ def _interned(table: dict[tuple[int, ...], Layer], group: Group) -> Group:
 
 def _is_new(seen: set[tuple[object, ...]], choice: Choice) -> bool:
     before = len(seen)
-    seen.add((id(choice.layer), choice.variant, choice.knobs, choice.instances, choice.data))
+    launch = (choice.instances, choice.data, choice.sms, choice.cold, choice.dtype)
+    seen.add((id(choice.layer), choice.variant, choice.knobs, *launch))
     return len(seen) > before
 
 
@@ -198,6 +205,7 @@ def _select(rule: KernelRule, kernels: Mapping[str, Variant]) -> list[Variant]:
         or (rule.fast and variant.fast)
         or (not variant.fast and variant.stationarity in rule.stationarity)
     ]
+    selected = [variant for variant in selected if set(rule.dtype) & set(variant.dtypes)]
     if not selected:
         raise UserError(rule.where, "must select at least one kernel variant", "none")
     for knob, values in rule.knobs.items():
@@ -221,17 +229,38 @@ def room(layer: Layer) -> dict[str, int]:
     }  # fmt: skip
 
 
-def default_box(variant: Variant, layer: Layer) -> dict[str, int]:
-    """Knobs that a plan leaves out: all the layer has where any value is legal, else the smallest."""
+def default_box(variant: Variant, layer: Layer) -> dict[str, Any]:
+    """Knobs that a plan leaves out: all the layer has where any value is legal, else the smallest.
+
+    Of knobs that are no part of the box, the value that the header names first.
+    """
     most = room(layer)
-    return {knob: most[knob] if legal == "any" else min(legal) for knob, legal in variant.knobs.items()}
+    return {
+        knob: most[knob] if legal == "any" else min(legal) if knob in most else _usual(knob, legal)
+        for knob, legal in variant.knobs.items()
+    }
+
+
+def _usual(knob: str, legal: tuple[Any, ...]) -> Any:
+    """What a kernel runs with where nobody asks: one that can stage an operand does, blocks have 8 warps."""
+    if knob.startswith("stage_"):
+        return max(legal)
+    return 8 if knob == "warps" and 8 in legal else legal[0]
 
 
 class _Expansion:
     """The variants and knob values of one [[kernels]] table, fitted to layer after layer."""
 
-    def __init__(self, rule: KernelRule, variants: list[Variant], dropped: Counter[str]) -> None:
+    def __init__(
+        self,
+        rule: KernelRule,
+        variants: list[Variant],
+        dropped: Counter[str],
+        instances: int,
+        arch: int | None,
+    ) -> None:
         self.variants = variants
+        self._instances, self._arch = instances, arch
         self._rule = rule
         self._dropped = dropped
         self._running: dict[tuple[str, ...], list[Variant]] = {}  # by the operators of a group
@@ -251,6 +280,11 @@ class _Expansion:
                 boxes = self._fit(variant, group, combination)
                 if boxes is not None:
                     yield variant.name, boxes
+
+    def dtypes(self, variant: str) -> list[str]:
+        """Those asked for that the variant has."""
+        (found,) = (selected for selected in self.variants if selected.name == variant)
+        return [dtype for dtype in self._rule.dtype if dtype in found.dtypes]
 
     def finish(self) -> None:
         """Refuse a table that made no case, or a knob value that no case can use."""
@@ -280,6 +314,7 @@ class _Expansion:
                 if isinstance(box, UserError):
                     raise box
                 variant.check(layer, box)
+                architectures.check(variant, layer, box, self._instances, self._arch)
                 boxes.append(tuple(box.items()))
             if any(box != boxes[0] for box in boxes):
                 raise UserError("knobs", "must be the same for both halves of a pair")
@@ -311,11 +346,16 @@ class _Expansion:
 
 
 def _box(
-    variant: Variant, left_out: Mapping[str, int], asked: Mapping[str, int | str], most: Mapping[str, int]
-) -> dict[str, int] | UserError:
+    variant: Variant, left_out: Mapping[str, Any], asked: Mapping[str, int | str], most: Mapping[str, int]
+) -> dict[str, Any] | UserError:
     """Knobs as numbers; what is more than the layer has becomes the most that is legal on it."""
     box = dict(left_out)
     for knob, written in asked.items():
+        if knob not in most:
+            if written not in variant.knobs[knob]:
+                return UserError(knob, "must be one of " + ", ".join(map(str, variant.knobs[knob])), written)
+            box[knob] = written
+            continue
         value = most[written] if isinstance(written, str) else written
         legal = variant.knobs[knob]
         if legal != "any" and not isinstance(written, str) and value not in legal:

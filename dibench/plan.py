@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
     from dibench.variants import Variant
 
 DTYPE = "fp32"
+
+
+def _pairs(value: Iterable[Sequence[Any]]) -> tuple[tuple[str, int | str], ...]:
+    """Knobs as a tuple of pairs, also where they come from JSON as lists."""
+    return tuple((name, setting) for name, setting in value)
+
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 
@@ -45,7 +52,13 @@ class Case:
     tile_c: int | None = None
     taps: int | None = None
     window: int | None = None
+    further: tuple[tuple[str, int | str], ...] = attrs.field(default=(), converter=_pairs)
+    """The kernel's knobs beyond these five, such as `lanes` and `warps` of CUDA kernels."""
     instances: int = 1
+    sms: str = "all"
+    """On which share of a GPU's multiprocessors: `all`, `half` or `quarter`."""
+    cold: bool = False
+    """Operands come from memory in every launch, not from the last-level cache."""
     data: str = "uniform"
     seed: int = 1  # of operand values
     sentinel: bool = False
@@ -53,10 +66,11 @@ class Case:
     tier: int = 1  # round of falling information it belongs to, from 1
 
     @property
-    def knobs(self) -> dict[str, int]:
-        """The knobs the kernel has, by name."""
+    def knobs(self) -> dict[str, Any]:
+        """The knobs the kernel has, by name: whole numbers, or words."""
         values = (self.tile_p, self.tile_k, self.tile_c, self.taps, self.window)
-        return {knob: value for knob, value in zip(KNOBS, values, strict=True) if value is not None}
+        box = {knob: value for knob, value in zip(KNOBS, values, strict=True) if value is not None}
+        return {**box, **dict(self.further)}
 
     @property
     def box(self) -> tuple[int, int, int, int, int]:
@@ -74,13 +88,19 @@ class Case:
         """The text whose hash is the case's id: JSON with sorted keys and no spaces.
 
         {"backend", "data", "dtype", "knobs": {the kernel's knobs and "instances"}, "layer": {the sixteen
-        dimensions}, "seed", "variant"}; a sentinel, measured again and again, adds its "order".
+        dimensions}, "seed", "variant"}; the knobs have "sms" where it is not "all", and "cold": 1 where it
+        is; a sentinel, measured again and again, adds its "order".
         """
+        launch: dict[str, Any] = {"instances": self.instances}
+        if self.sms != "all":
+            launch["sms"] = self.sms
+        if self.cold:
+            launch["cold"] = 1
         content = {
             "backend": self.backend,
             "data": self.data,
             "dtype": self.dtype,
-            "knobs": {**self.knobs, "instances": self.instances},
+            "knobs": {**self.knobs, **launch},
             "layer": self.layer.dims,
             "seed": self.seed,
             "variant": self.variant,
@@ -116,7 +136,7 @@ class Plan:
 def presets() -> tuple[str, ...]:
     """Names of the plans that come with the program."""
     files = resources.files("dibench.presets").iterdir()
-    return tuple(sorted(file.name[:-5] for file in files if file.name.endswith(".toml")))
+    return tuple(sorted(file.name[:-5] for file in files if re.fullmatch(r"\w+\.toml", file.name)))
 
 
 def load_plan(
@@ -125,6 +145,7 @@ def load_plan(
     backend: str,
     seed: int = 1,
     registry: Mapping[str, Variant] | None = None,
+    arch: int | None = None,
 ) -> Plan:
     """The plan of a file or preset for one backend, in the measuring order of `seed`.
 
@@ -133,6 +154,7 @@ def load_plan(
         backend: kernels of this backend are planned.
         seed: of the random part of the order; the set of cases is the same for every seed.
         registry: kernel variants by name; by default those found in csrc/.
+        arch: compute capability of the GPU to plan for, 90 for sm_90; what it cannot run is left out.
 
     Raises:
         UserError: the plan breaks a rule; the message names file, key, rule and value.
@@ -141,13 +163,16 @@ def load_plan(
         from dibench import variants
 
         registry = variants.registry(backend)
-    return make_plan(_open(path_or_preset), backend=backend, seed=seed, registry=registry)
+    return make_plan(_open(path_or_preset, backend), backend=backend, seed=seed, registry=registry, arch=arch)
 
 
-def _open(path_or_preset: str | Path) -> PlanFile:
+def _open(path_or_preset: str | Path, backend: str) -> PlanFile:
     name = str(path_or_preset)
     if name in presets():
-        text = (resources.files("dibench.presets") / f"{name}.toml").read_text(encoding="utf-8")
+        # A preset may have a file of its own for a backend: a GPU needs larger layers to be busy.
+        folder = resources.files("dibench.presets")
+        own = folder / f"{name}.{backend}.toml"
+        text = (own if own.is_file() else folder / f"{name}.toml").read_text(encoding="utf-8")
         return parse_plan(text, where=f"preset {name}", name=name)
     path = Path(path_or_preset)
     if not path.suffix and "/" not in name and not path.exists():
@@ -157,14 +182,21 @@ def _open(path_or_preset: str | Path) -> PlanFile:
     return read_plan(path)
 
 
-def make_plan(file: PlanFile, *, backend: str, seed: int, registry: Mapping[str, Variant]) -> Plan:
+def make_plan(
+    file: PlanFile, *, backend: str, seed: int, registry: Mapping[str, Variant], arch: int | None = None
+) -> Plan:
     """Layers × kernels × knob values of a plan file, ordered and numbered, with sentinels."""
+    if backend == "cpu" and (file.sms != ("all",) or any(file.cold)):
+        field = "sms" if file.sms != ("all",) else "cold"
+        raise UserError(
+            f"[plan]: {field}", "is for backends with multiprocessors, not for cpu", where=file.path
+        )
     kernels = {name: variant for name, variant in registry.items() if variant.backend == backend}
     if not kernels:
         raise UserError("backend", "must have kernel variants", backend, where=file.path)
     dropped: Counter[str] = Counter()
     try:
-        groups = expand(file, kernels, dropped)
+        groups = expand(file, kernels, dropped, arch)
         sentinel = _sentinel(file, kernels)
     except UserError as error:
         raise error if error.where else UserError("", str(error), where=file.path) from None
@@ -212,7 +244,7 @@ def _with_sentinels(ordered: Sequence[tuple[Choice, int]], sentinel: Choice) -> 
 def _sentinel(file: PlanFile, kernels: Mapping[str, Variant]) -> Choice:
     """The reference layer under the fast variant of its operator, or the first that has its operator."""
     layer = resolve_layer(file.sentinel, "[plan]: sentinel")
-    fitting = [variant for variant in kernels.values() if layer.op in variant.ops]
+    fitting = [variant for variant in kernels.values() if layer.op in variant.ops and DTYPE in variant.dtypes]
     fitting.sort(key=lambda variant: not variant.fast)
     for variant in fitting:
         try:
@@ -220,17 +252,20 @@ def _sentinel(file: PlanFile, kernels: Mapping[str, Variant]) -> Choice:
             variant.check(layer, knobs)
         except UserError:
             continue
-        return Choice(layer, variant.name, tuple(knobs.items()), 1, file.data[0])
+        return Choice(layer, variant.name, tuple(knobs.items()), 1, file.data[0], file.sms[0], file.cold[0])
     raise UserError("[plan]: sentinel", "must be a layer that a kernel variant can run", file.sentinel)
 
 
 def _case(choice: Choice, backend: str, values_seed: int, order: int, tier: int, sentinel: bool) -> Case:
-    knobs = dict(choice.knobs)
+    knobs: dict[str, Any] = dict(choice.knobs)
     return Case(
         layer=choice.layer,
         backend=backend,
         variant=choice.variant,
+        dtype=choice.dtype,
         instances=choice.instances,
+        sms=choice.sms,
+        cold=choice.cold,
         data=choice.data,
         seed=values_seed,
         sentinel=sentinel,
@@ -241,4 +276,5 @@ def _case(choice: Choice, backend: str, values_seed: int, order: int, tier: int,
         tile_c=knobs.get("tile_c"),
         taps=knobs.get("taps"),
         window=knobs.get("window"),
+        further=[(name, value) for name, value in choice.knobs if name not in KNOBS],
     )

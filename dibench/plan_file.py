@@ -7,6 +7,8 @@ data        = "uniform"                        # distribution of operand values;
 instances   = 1                                # copies of the layer in one launch; also a list
 values_seed = 1                                # seed of operand values
 sentinel    = "resnet50/layer2.1.conv2"        # the layer measured again and again
+sms         = "all"                            # of a GPU's multiprocessors: all, half, quarter; also a list
+cold        = false                            # GPU: operands from memory in every launch; also a list
 
 [[layers]]                                     # exactly one source each:
 networks   = "all"                             #   a network, a list of them, or all 25
@@ -27,10 +29,12 @@ per_op   = 8                                   # so many of each operator, sprea
 variants     = ["conv_output_stationary"]
 stationarity = ["output", "weight"]            # reuse kernels that hold these operands
 fast         = true                            # the as-fast-as-can-be variants
+dtype        = ["fp32"]                        # fp32, tf32, fp16, bf16 of the variants that have them
 on           = ["small"]                       # names of [[layers]]; default all
 ops          = ["standard"]
 tile_p       = [1, 4]                          # any knob of the variants: a value or a list;
 tile_c       = [8, "C"]                        # or all the layer has: "row", "K", "C", "S", "RS"
+lanes        = ["p", "k"]                      # knobs of words take words
 """
 
 from __future__ import annotations
@@ -46,12 +50,14 @@ import attrs
 from dibench.errors import UserError
 from dibench.intensity import OPERATORS
 from dibench.layer import DIMENSIONS
-from dibench.variants import KNOBS, STATIONARITIES
+from dibench.variants import CUDA_KNOBS, STATIONARITIES
 
 SYMBOLS = {"tile_p": ("row",), "tile_k": ("K",), "tile_c": ("C",), "taps": ("S", "RS"), "window": ()}
 """What a knob may be set to besides a number: as much as the layer has."""
 
 SOURCES = ("networks", "layers", "grid", "iso_macs", "twins", "transposed")
+DTYPES = ("fp32", "tf32", "fp16", "bf16")
+SHARES = ("all", "half", "quarter")
 DISTRIBUTIONS = ("uniform", "normal", "zeros", "low_toggle")
 DEFAULT_SENTINEL = "resnet50/layer2.1.conv2"
 _LARGEST = 2**31 - 1
@@ -83,6 +89,7 @@ class KernelRule:
     fast: bool
     on: tuple[str, ...] | None
     ops: tuple[str, ...]
+    dtype: tuple[str, ...]
     knobs: dict[str, tuple[int | str, ...]]
 
 
@@ -95,6 +102,8 @@ class PlanFile:
     description: str
     data: tuple[str, ...]
     instances: tuple[int, ...]
+    sms: tuple[str, ...]
+    cold: tuple[bool, ...]
     values_seed: int
     sentinel: str
     layers: tuple[LayerRule, ...]
@@ -156,6 +165,8 @@ def _document(document: dict[str, Any], where: str, name: str) -> PlanFile:
         description=head.take("description", _text, ""),
         data=head.take("data", _list_of(_one_of(DISTRIBUTIONS)), ("uniform",)),
         instances=head.take("instances", _list_of(_positive), (1,)),
+        sms=head.take("sms", _list_of(_one_of(SHARES)), ("all",)),
+        cold=head.take("cold", _list_of(_flag), (False,)),
         values_seed=head.take("values_seed", _natural, 1),
         sentinel=head.take("sentinel", _text, DEFAULT_SENTINEL),
         layers=layers,
@@ -222,11 +233,14 @@ def _kernel_rule(content: Any, where: str, layers: Sequence[LayerRule]) -> Kerne
         fast=table.take("fast", _flag, False),
         on=table.take("on", _list_of(_one_of(names, "the name of a [[layers]] table: one")), None),
         ops=table.take("ops", _list_of(_one_of(OPERATORS)), OPERATORS),
+        dtype=table.take("dtype", _list_of(_one_of(DTYPES)), ("fp32",)),
         knobs={
-            knob: table.take(knob, _list_of(_knob_value(knob))) for knob in KNOBS if knob in table.content
+            knob: table.take(knob, _list_of(_knob_value(knob)))
+            for knob in CUDA_KNOBS
+            if knob in table.content
         },
     )
-    table.finish(("variants", "stationarity", "fast", "on", "ops", *KNOBS))
+    table.finish(("variants", "stationarity", "fast", "on", "ops", "dtype", *CUDA_KNOBS))
     if not (rule.variants or rule.stationarity or rule.fast):
         raise UserError(where, "must select kernels by variants, stationarity or fast = true")
     return rule
@@ -318,6 +332,8 @@ def _one_of(known: Sequence[str], what: str = "one") -> Callable[[Any], str]:
 
 def _knob_value(knob: str) -> Callable[[Any], int | str]:
     def read(value: Any) -> int | str:
+        if knob not in SYMBOLS:  # no part of the box: the kernel's header says what is legal
+            return value if isinstance(value, str) and value.isidentifier() else _natural(value)
         if isinstance(value, str):
             if value not in SYMBOLS[knob]:
                 words = " or ".join(f'"{symbol}"' for symbol in SYMBOLS[knob])

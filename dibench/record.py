@@ -39,8 +39,12 @@ Write = Callable[[int, bytes], int]
 def case_cells(case: Case, stationarity: str) -> dict[str, Any]:
     """The cells of a row that are known before anything is measured."""
     layer = case.layer
-    boxes = ("tile_p", "tile_k", "tile_c", "instances")
+    boxes = ("tile_p", "tile_k", "tile_c", "instances", "lanes")
     further = {knob: value for knob, value in case.knobs.items() if knob not in boxes and value is not None}
+    if case.sms != "all":
+        further["sms"] = case.sms
+    if case.cold:
+        further["cold"] = 1
     return {
         "case_id": case.case_id,
         "order": case.order,
@@ -52,7 +56,8 @@ def case_cells(case: Case, stationarity: str) -> dict[str, Any]:
         "dtype": case.dtype,
         "variant": case.variant,
         "stationarity": stationarity,
-        **{box: getattr(case, box) for box in boxes},
+        **{box: case.knobs.get(box) for box in boxes},
+        "instances": case.instances,
         "knobs": ";".join(f"{knob}={value}" for knob, value in further.items()),
         "macs": layer.macs,
         "weights": layer.weights,

@@ -150,6 +150,11 @@ class Variant:
     source_sha: str
     cuda: CudaLaunch | None = None
 
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        """Data types of the operands that it computes with."""
+        return self.cuda.dtypes if self.cuda else ("fp32",)
+
     def check(self, layer: Layer, knobs: Mapping[str, Any]) -> None:
         """Refuse a layer or knobs that this variant cannot run.
 
@@ -192,7 +197,7 @@ class Variant:
         return True
 
     def counts_for(
-        self, layer: Layer, knobs: Mapping[str, Any], lanes: int = 1, threads: int = 1
+        self, layer: Layer, knobs: Mapping[str, Any], lanes: int = 1, threads: int = 1, warp: int = 32
     ) -> dict[str, int]:
         """Elements accessed and multiply-adds done by one launch of one instance, exactly.
 
@@ -201,8 +206,9 @@ class Variant:
             knobs: a value for each of the variant's knobs.
             lanes: floats in a vector of the instruction set (4, 8 or 16); in CUDA variants this is a knob.
             threads: threads of the launch.
+            warp: lanes of a GPU's warp; 1 in a proof compile (csrc/cuda/README.md).
         """
-        values = {"lanes": lanes, "threads": threads, **_values(layer, knobs)}
+        values = {"lanes": lanes, "threads": threads, "warp": warp, **_values(layer, knobs)}
         return {name: int(formula.value(values)) for name, formula in self.counts.items()}
 
 
@@ -277,7 +283,10 @@ def read_variant(path: Path, backend: str) -> Variant:
         knobs=MappingProxyType(knobs),
         requires=tuple(_read_formula("requires", text, names, path) for text in fields.get("requires", [])),
         counts=MappingProxyType(
-            {n: _read_formula(f"counts.{n}", counts[n], names | {"lanes", "threads"}, path) for n in counts}
+            {
+                n: _read_formula(f"counts.{n}", counts[n], names | {"lanes", "threads", "warp"}, path)
+                for n in counts
+            }
         ),
         summary=" ".join(text.strip().partition("\n")[0].split()),
         teaches=str(fields["teaches"]),
