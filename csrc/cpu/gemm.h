@@ -154,8 +154,10 @@ void multiply(const Product& product, const Pack& pack, float* scratch) {
   const int thread = omp_get_thread_num(), threads = omp_get_num_threads();
   const int64_t panels = ceil_div(product.columns, panel_columns);
   const int64_t tiles = ceil_div(product.K, tile_rows);
-  // Time of the slowest thread in tile-panels: shares by panels against shares by tiles of rows.
-  const bool by_panels = ceil_div(panels, threads) * tiles <= ceil_div(tiles, threads) * panels;
+  // Time of the slowest thread, in tiles of rows x vectors of columns: the last panel may be narrow.
+  const int64_t sharing_panels = tiles * ceil_div(panels, threads) * panel_vectors;
+  const int64_t sharing_rows = ceil_div(tiles, threads) * ceil_div(product.columns, lanes);
+  const bool by_panels = threads == 1 || sharing_panels <= sharing_rows;
   if (by_panels) {
     const Share mine = share_of(panels, thread, threads);
     multiply_panels(product, mine.begin, mine.end, pack, scratch + packed_floats(product, thread), 0, 1);
