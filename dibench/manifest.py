@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from dibench import __version__, record
+from dibench import __version__, files, record
 from dibench.errors import UserError
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def set_aside(out: Path) -> str:
         return ""
     stamp = utc_now().replace(":", "").replace("-", "")
     moved = ""
-    with record.explained(out):
+    with files.explained(out):
         # The table first: a manifest without table resumes, a table without manifest would not.
         for name in (record.TABLE, record.MANIFEST):
             stem, _, suffix = name.partition(".")
@@ -145,7 +145,7 @@ class Manifest:
 
     def save(self) -> None:
         """Replace the file."""
-        record.write_manifest(self._path, self._data)
+        files.write_json(self._path, self._data)
 
     def end(self, ended: str, rows: int, statuses: Mapping[str, int], restarts: int) -> None:
         """Write how the session ended."""

@@ -15,7 +15,6 @@ import csv
 import errno
 import fcntl
 import io
-import json
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -24,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from dibench import schema
 from dibench.errors import UserError
+from dibench.files import explained, replace_file
 
 if TYPE_CHECKING:
     from dibench.plan import Case
@@ -172,16 +172,6 @@ class Table:
             yield
 
 
-@contextlib.contextmanager
-def explained(path: Path, kept: str = "") -> Any:
-    """Turn an error of the file system into one line about that path."""
-    try:
-        yield
-    except OSError as error:
-        rule = f"cannot be written: {os.strerror(error.errno or 0)}" + (f" ({kept})" if kept else "")
-        raise UserError("", rule, where=path) from None
-
-
 def read_statuses(path: Path) -> dict[str, str]:
     """Status by `case_id` of every row of the table; empty where there is no table.
 
@@ -216,55 +206,6 @@ def drop_rows(path: Path, status: str) -> None:
             if row["status"] != status:
                 lines.append(_csv_line([row[name] for name in schema.NAMES]))
     replace_file(path, b"".join(lines))
-
-
-def read_manifest(path: Path) -> dict[str, Any] | None:
-    """The manifest, or None where there is none.
-
-    Raises:
-        UserError: it cannot be read or is not JSON.
-    """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise UserError("", f"cannot be read: {error.strerror}", where=path) from None
-    except ValueError as error:
-        raise UserError("", f"is not JSON: {error}", where=path) from None
-    if not isinstance(data, dict):
-        raise UserError("", "must be a JSON object", where=path)
-    return data
-
-
-def write_manifest(path: Path, manifest: Mapping[str, Any]) -> None:
-    """Replace the manifest, whole or not at all."""
-    replace_file(path, json.dumps(manifest, indent=1, ensure_ascii=False, default=str).encode() + b"\n")
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Write a file beside, force it to the disk and rename it into place.
-
-    Raises:
-        UserError: it cannot be written; the old file is untouched and the new one removed.
-    """
-    beside = path.with_name(f".{path.name}.new")
-    with explained(path):
-        try:
-            with beside.open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(path)
-            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                beside.unlink()
-            raise
 
 
 class Lock:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from dibench import record
+from dibench import files, record
 from dibench.errors import UserError
 from dibench.manifest import Manifest, identity_of, refuse_other, set_aside, utc_now
 from dibench.measure import Settings
@@ -120,7 +120,7 @@ def run_sweep(
     """
     begin = time.monotonic()
     with record.Lock(out), _Device(sweep, limit_s or hang_limit_s(sweep.settings), on_event) as device:
-        earlier = None if fresh else record.read_manifest(out / record.MANIFEST)
+        earlier = None if fresh else files.read_json_object(out / record.MANIFEST)
         identity = identity_of(sweep.plan, sweep.backend, sweep.settings, sweep.sources_sha, device.opened)
         refuse_other(out, earlier, identity)
         kept_as = set_aside(out) if fresh else ""

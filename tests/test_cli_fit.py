@@ -199,7 +199,7 @@ def test_an_earlier_json_survives_a_write_that_fails(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    assert "--json: cannot be written: No space left" in refused(run, sweep, "--json", target, *DRAWS)
+    assert "fit.json: cannot be written: No space left" in refused(run, sweep, "--json", target, *DRAWS)
     assert target.read_text() == "earlier"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fit.json", "sweep.csv"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import subprocess
 import sys
@@ -196,30 +195,6 @@ def test_a_case_in_two_rows_is_noticed(tmp_path: Path) -> None:
         record.read_statuses(path)
 
 
-def test_the_manifest_is_replaced_whole_or_not_at_all(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "manifest.json"
-    record.write_manifest(path, {"rows": 1})
-
-    def full(fd: int) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(UserError, match=r"manifest\.json: cannot be written: No space left"):
-        record.write_manifest(path, {"rows": 2})
-    assert record.read_manifest(path) == {"rows": 1}
-    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
-
-
-@pytest.mark.parametrize("content", ["", "{", "[]", "\x00"])
-def test_a_manifest_that_is_none_is_refused(tmp_path: Path, content: str) -> None:
-    path = tmp_path / "manifest.json"
-    path.write_text(content)
-    with pytest.raises(UserError, match=r"manifest\.json: (is not JSON|must be a JSON object)"):
-        record.read_manifest(path)
-
-
 def test_a_second_lock_names_the_first_ones_process(tmp_path: Path) -> None:
     with record.Lock(tmp_path):
         assert (tmp_path / record.LOCK).read_text() == f"{os.getpid()}\n"
@@ -255,8 +230,3 @@ def test_a_directory_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
 
 def _with_path() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}
-
-
-def test_the_manifest_is_plain_json(tmp_path: Path) -> None:
-    record.write_manifest(tmp_path / "m.json", {"when": Path("x"), "ü": [1, None]})
-    assert json.loads((tmp_path / "m.json").read_text(encoding="utf-8")) == {"when": "x", "ü": [1, None]}

@@ -11,7 +11,7 @@ import attrs
 import pytest
 from fake_backend import COUNTS, QUICK, plan_of, sweep_of
 
-from dibench import record, schema
+from dibench import files, schema
 from dibench.errors import UserError
 from dibench.manifest import source_revision
 from dibench.meters.model import energy_per_launch_j
@@ -25,7 +25,7 @@ def rows_of(out: Path) -> list[dict[str, str]]:
 
 
 def manifest_of(out: Path) -> dict[str, Any]:
-    manifest = record.read_manifest(out / "manifest.json")
+    manifest = files.read_json_object(out / "manifest.json")
     assert manifest is not None
     return manifest
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from dibench import record, schema
+from dibench import files, schema
 from dibench.plan import load_plan
 
 ROOT = Path(__file__).parent.parent
@@ -44,7 +44,7 @@ def test_the_smoke_plan_end_to_end_and_again(tmp_path: Path) -> None:
     assert {"output", "weight", "input", "none"} <= set(frame["stationarity"])
     again = dibench("sweep", "smoke", "--out", out, "--meter", "model", *QUICKLY)
     assert again.returncode == 0 and "0 of them measured now" in again.stdout
-    manifest = record.read_manifest(out / "manifest.json")
+    manifest = files.read_json_object(out / "manifest.json")
     assert manifest is not None and manifest["peaks"]["mac_per_s"] > 0
     assert manifest["sessions"][0]["command_line"][2:5] == ["dibench", "sweep", "smoke"]
 

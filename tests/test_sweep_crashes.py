@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from fake_backend import sweep_of
 
-from dibench import record, schema
+from dibench import files, record, schema
 from dibench.errors import UserError
 from dibench.sweep import run_sweep
 
@@ -65,7 +65,7 @@ def check_complete(out: Path, cases: int = CASES) -> None:
     frame = schema.read_csv(out / "sweep.csv")
     assert sorted(frame["order"]) == list(range(1, cases + 1)), "every case exactly once"
     assert frame["case_id"].is_unique
-    manifest = record.read_manifest(out / "manifest.json")
+    manifest = files.read_json_object(out / "manifest.json")
     assert manifest is not None and sum(manifest["rows"].values()) == cases
     assert sorted(path.name for path in out.iterdir()) == ["manifest.json", "sweep.csv"]
 
@@ -140,7 +140,7 @@ def test_ctrl_c_leaves_a_valid_table_and_resumes(tmp_path: Path) -> None:
     output, errors = program.communicate(timeout=20)
     assert output.strip() == "interrupted", errors
     assert "Traceback" not in errors
-    manifest = record.read_manifest(tmp_path / "manifest.json")
+    manifest = files.read_json_object(tmp_path / "manifest.json")
     assert manifest is not None and manifest["sessions"][0]["ended"] == "interrupted"
     measured = lines(tmp_path) - 1
     summary = run_sweep(sweep_of(["slow"] * CASES), tmp_path)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dibench.errors import UserError
+from dibench.files import write_json
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +53,7 @@ def fit(
         _check_destination(json_file)
     figures = _fit(tables, device=device, backend=backend, dtype=dtype, draws=draws, seed=seed)
     if json_file is not None:
-        _write_json(json_file, figures)
+        write_json(json_file, figures)
     from dibench.cli.output import console
 
     show(console(), figures)
@@ -87,28 +88,6 @@ def _check_destination(path: Path) -> None:
         raise UserError("--json", "must be a file, this is a directory", str(path))
     if not path.parent.is_dir():
         raise UserError("--json", "must lie in a directory that exists", str(path))
-
-
-def _write_json(path: Path, figures: dict[str, Any]) -> None:
-    """All of it or nothing: written beside and moved into place."""
-    import json
-    import os
-    import tempfile
-
-    text = json.dumps(figures, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    beside = ""
-    try:
-        handle, beside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(handle)
-        Path(beside).chmod(0o644)
-        Path(beside).replace(path)
-    except OSError as error:
-        if beside:
-            Path(beside).unlink(missing_ok=True)
-        raise UserError("--json", f"cannot be written: {error.strerror}", str(path)) from None
 
 
 def show(out: Console, figures: dict[str, Any]) -> None:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from dibench import files
 from dibench.errors import UserError
 from dibench.schema import read_csv
 
@@ -34,10 +31,10 @@ def write_report(directory: str | Path) -> Path:
     if not folder.is_dir():
         raise UserError("DIR", "must be the directory of a sweep", str(directory))
     frame = read_csv(folder / TABLE)
-    manifest = _read_manifest(folder / MANIFEST)
-    files = [TABLE] if manifest is None else [TABLE, MANIFEST]
-    html = render(frame, manifest, _study(frame), files)
-    _replace(folder / PAGE, html.encode())
+    manifest = files.read_json_object(folder / MANIFEST)
+    sources = [TABLE] if manifest is None else [TABLE, MANIFEST]
+    html = render(frame, manifest, _study(frame), sources)
+    files.replace_file(folder / PAGE, html.encode())
     return folder / PAGE
 
 
@@ -52,28 +49,3 @@ def _study(frame: pd.DataFrame) -> Study:
     figures, check = found.to_json(), found.pipeline_check
     checked = Study(figures["pipeline_check"], check.to_frame()) if check else None
     return Study(figures, found.to_frame(), check=checked)
-
-
-def _read_manifest(path: Path) -> Mapping[str, Any] | None:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except OSError as error:
-        raise UserError("", f"cannot be read: {error.strerror}", where=path) from None
-    except ValueError as error:
-        raise UserError("", f"must be JSON: {error}", where=path) from None
-    if not isinstance(data, dict):
-        raise UserError("", "must be a JSON object", where=path)
-    return data
-
-
-def _replace(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_bytes(content)
-        beside.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            beside.unlink()
-        raise UserError("", f"cannot be written: {error.strerror}", where=path) from None

@@ -1,0 +1,72 @@
+"""Files that appear whole or not at all, and errors of the file system in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dibench.errors import UserError
+
+
+@contextlib.contextmanager
+def explained(path: Path, kept: str = "") -> Iterator[None]:
+    """Turn an error of the file system into one line about that path; `kept` says what is not lost."""
+    try:
+        yield
+    except OSError as error:
+        rule = f"cannot be written: {os.strerror(error.errno or 0)}" + (f" ({kept})" if kept else "")
+        raise UserError("", rule, where=path) from None
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a file beside, force it to the disk and rename it into place.
+
+    Raises:
+        UserError: it cannot be written; the old file is untouched and the new one removed.
+    """
+    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
+    with explained(path):
+        try:
+            with beside.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            beside.replace(path)
+            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                beside.unlink()
+            raise
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Replace a JSON file, whole or not at all; numbers that JSON does not have are refused."""
+    text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False, default=str)
+    replace_file(path, text.encode() + b"\n")
+
+
+def read_json_object(path: Path) -> dict[str, Any] | None:
+    """The object of a JSON file, or None where there is no file.
+
+    Raises:
+        UserError: it cannot be read or is not a JSON object.
+    """
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UserError("", f"cannot be read: {error.strerror}", where=path) from None
+    except ValueError as error:
+        raise UserError("", f"is not JSON: {error}", where=path) from None
+    if not isinstance(data, dict):
+        raise UserError("", "must be a JSON object", where=path)
+    return data

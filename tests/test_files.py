@@ -1,0 +1,46 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from dibench import files
+from dibench.errors import UserError
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "manifest.json"
+    files.write_json(path, {"rows": 1})
+
+    def full(fd: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"manifest\.json: cannot be written: No space left"):
+        files.write_json(path, {"rows": 2})
+    assert files.read_json_object(path) == {"rows": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["manifest.json"]
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "\x00"])
+def test_what_is_no_json_object_is_refused(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "manifest.json"
+    path.write_text(content)
+    with pytest.raises(UserError, match=r"manifest\.json: (is not JSON|must be a JSON object)"):
+        files.read_json_object(path)
+
+
+def test_json_is_written_plain(tmp_path: Path) -> None:
+    files.write_json(tmp_path / "m.json", {"when": Path("x"), "ü": [1, None]})
+    assert json.loads((tmp_path / "m.json").read_text(encoding="utf-8")) == {"when": "x", "ü": [1, None]}
+
+
+def test_numbers_that_json_does_not_have_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        files.write_json(tmp_path / "a.json", {"x": float("nan")})
+    assert not list(tmp_path.iterdir())
