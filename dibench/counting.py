@@ -240,6 +240,109 @@ def warp_turns(layer: Layer, tile_p: int, tile_k: int, lanes_p: bool) -> int:
     return ceil_div(positions, 32) * channels if lanes_p else positions * ceil_div(channels, 32)
 
 
+def staged_p_blocks(layer: Layer, tile_p: int, block_p: int) -> int:
+    """Blocks of block_p position tiles that cover an instance (csrc/cuda/conv_output_staged.cu).
+
+    >>> staged_p_blocks(Layer(N=2, C=1, H=3, W=5, K=1, R=1, S=3), 2, 4)  # 6 rows of 2 tiles
+    3
+    """
+    row = row_length(layer)
+    return ceil_div(layer.N * layer.P * layer.Q // row * ceil_div(row, tile_p), block_p)
+
+
+def staged_k_blocks(layer: Layer, tile_k: int, block_k: int) -> int:
+    """Blocks of block_k channel tiles that cover one group."""
+    return ceil_div(ceil_div(layer.K // layer.groups, tile_k), block_k)
+
+
+# The implicit GEMM of csrc/cuda/conv_implicit_gemm.cu.
+
+_GEMM_TILES = {  # (tile_k, tile_p): share of a multiprocessor's multiply-adds that its inner loop may reach
+    (128, 128): 0.9, (64, 128): 0.85, (32, 128): 0.8, (64, 64): 0.75, (16, 256): 0.7, (8, 256): 0.6, (32, 32): 0.6,
+}  # fmt: skip
+
+
+def gemm_depth(tile_p: int) -> int:
+    """Steps of the reduction that a block copies to shared memory at once: 8 for each of its slices.
+
+    >>> gemm_depth(128), gemm_depth(64), gemm_depth(32)
+    (8, 16, 64)
+    """
+    return {64: 16, 32: 64}.get(tile_p, 8)
+
+
+def gemm_threads(tile_p: int, tile_k: int) -> int:
+    """Threads of a block: each holds 8 (4 where tile_k is 8) channels of 8 (4 below tile_p 128) positions.
+
+    >>> gemm_threads(128, 128), gemm_threads(64, 64), gemm_threads(256, 8)
+    (256, 256, 64)
+    """
+    held = (4 if tile_k == 8 else 8) * (8 if tile_p >= 128 else 4)
+    return tile_k * tile_p // held * gemm_depth(tile_p) // 8
+
+
+def gemm_tiles(layer: Layer, tile_p: int, tile_k: int) -> int:
+    """Tiles of tile_k channels of one group by tile_p positions of the batch that cover the outputs.
+
+    >>> gemm_tiles(Layer(N=1, C=8, H=7, W=7, K=40, R=1, S=1, groups=2), 32, 16)  # 2 x 2 x 2
+    8
+    """
+    positions = ceil_div(layer.N * layer.P * layer.Q, tile_p)
+    return layer.groups * ceil_div(layer.K // layer.groups, tile_k) * positions
+
+
+def gemm_macs(layer: Layer, tile_p: int, tile_k: int) -> int:
+    """Multiply-adds of all tiles, filled up with zeros to whole tiles and whole stages of the reduction.
+
+    >>> gemm_macs(Layer(N=1, C=3, H=8, W=8, K=20, R=3, S=3, pad_h=1, pad_w=1), 64, 64)  # 64 x 64 x 32
+    131072
+    """
+    depth = gemm_depth(tile_p)
+    steps = ceil_div(layer.C // layer.groups * layer.R * layer.S, depth) * depth
+    return gemm_tiles(layer, tile_p, tile_k) * tile_p * tile_k * steps
+
+
+@lru_cache(maxsize=4096)
+def gemm_tile(layer: Layer) -> tuple[int, int]:
+    """(tile_k, tile_p) that should take the least time for a layer on a GPU of about 128 multiprocessors.
+
+    A multiprocessor works at its full rate on 8 warps or more; tiles come in waves that fill the GPU so. The
+    rates are estimates from the instruction mix of the inner loops, not yet measured.
+
+    >>> gemm_tile(Layer(N=32, C=64, H=56, W=56, K=256, R=1, S=1))
+    (128, 128)
+    >>> gemm_tile(Layer(N=1, C=512, H=7, W=7, K=512, R=3, S=3, pad_h=1, pad_w=1))
+    (32, 32)
+    """
+
+    def time(tile: tuple[int, int]) -> float:
+        tile_k, tile_p = tile
+        tiles, share = gemm_tiles(layer, tile_p, tile_k), gemm_threads(tile_p, tile_k) / 256
+        waves = ceil_div(tiles, int(128 / share))
+        return waves * gemm_macs(layer, tile_p, tile_k) / tiles / (share * _GEMM_TILES[tile])
+
+    legal = [tile for tile in _GEMM_TILES if tile[1] > 32 or layer.R * layer.S <= 25]
+    return min(legal, key=time)
+
+
+def gemm_tile_p(layer: Layer) -> int:
+    """Positions of the tile that `gemm_tile` chooses.
+
+    >>> gemm_tile_p(Layer(N=8, C=64, H=56, W=56, K=64, R=3, S=3, pad_h=1, pad_w=1))
+    128
+    """
+    return gemm_tile(layer)[1]
+
+
+def gemm_tile_k(layer: Layer) -> int:
+    """Channels of the tile that `gemm_tile` chooses.
+
+    >>> gemm_tile_k(Layer(N=8, C=64, H=56, W=56, K=64, R=3, S=3, pad_h=1, pad_w=1))
+    64
+    """
+    return gemm_tile(layer)[0]
+
+
 def _is_fc(layer: Layer) -> bool:
     ones = layer.H, layer.W, layer.R, layer.S, layer.P, layer.Q
     return set(ones) == {1} and layer.pad_h == layer.pad_w == 0

@@ -258,7 +258,7 @@ def read_variant(path: Path, backend: str) -> Variant:
         required |= {"arch", "dtypes", "constants", "grid", "block", "shared"}
     for name in sorted(required - set(fields)):
         raise UserError(name, "must be given", where=path)
-    optional = {"knobs", "requires"} | ({"spill_bytes"} if backend == "cuda" else set())
+    optional = {"knobs", "requires"} | ({"spill_bytes", "prefer"} if backend == "cuda" else set())
     for name in sorted(set(fields) - required - optional):
         raise UserError(name, "is not a field of a variant", where=path)
     ops, counts = fields["ops"], fields["counts"]
@@ -293,6 +293,7 @@ def read_variant(path: Path, backend: str) -> Variant:
         path=path,
         source_sha=hashlib.sha256(source).hexdigest(),
         cuda=_read_launch(fields, names, path) if backend == "cuda" else None,
+        prefer=MappingProxyType(_read_prefer(fields.get("prefer", {}), knobs, path)),
     )
 
 
@@ -344,6 +345,13 @@ def _read_knobs(
                 f"knobs.{name}", 'must be "any" or a list of whole numbers or words', legal, where=path
             )
     return knobs
+
+
+def _read_prefer(table: Any, knobs: Mapping[str, Any], path: Path) -> dict[str, Formula]:
+    if not isinstance(table, dict) or not set(table) <= set(knobs):
+        raise UserError("prefer", f"must be a table of {', '.join(knobs) or 'no knobs'}", table, where=path)
+    names = frozenset(DIMENSIONS)
+    return {name: _read_formula(f"prefer.{name}", text, names, path) for name, text in table.items()}
 
 
 def _read_formula(field: str, text: Any, names: frozenset[str], path: Path) -> Formula:

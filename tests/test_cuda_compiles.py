@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
@@ -27,8 +28,10 @@ LAYERS = {
 
 
 def smallest(variant: Variant, layer: Layer) -> dict[str, Any]:
-    """The first legal value of each knob."""
-    return {name: 1 if legal == "any" else legal[0] for name, legal in variant.knobs.items()}
+    """The first setting that is legal, of low values."""
+    low = [(1,) if legal == "any" else legal[:2] for legal in variant.knobs.values()]
+    settings = (dict(zip(variant.knobs, values, strict=True)) for values in itertools.product(*low))
+    return next(knobs for knobs in settings if variant.allows(layer, knobs))
 
 
 def largest(variant: Variant, layer: Layer) -> dict[str, Any]:

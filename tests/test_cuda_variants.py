@@ -41,8 +41,8 @@ def test_right_and_counted_on_random_layers(variant: Variant, data: st.DataObjec
 
 
 def knobs_for(variant: Variant, **chosen: Any) -> dict[str, Any]:
-    """The chosen values of the knobs the variant has; elsewhere 1, p, ca, 2 warps and no option."""
-    usual = {"lanes": "p", "cache": "ca", "warps": 2, "window": 0, "stage_w": 0, "stage_x": 0}
+    """The chosen values of the knobs the variant has; elsewhere 1, p, ca, 2 warps, staged inputs."""
+    usual = {"lanes": "p", "cache": "ca", "warps": 2, "window": 0, "stage_w": 0, "stage_x": 1}
     return {name: chosen.get(name, usual.get(name, 1)) for name in variant.knobs}
 
 
@@ -98,7 +98,10 @@ def test_a_knob_moves_its_count_and_no_other(variant: Variant, knob: str, low: i
     assert all(few.counts[name] > many.counts[name] for name in MOVES[knob])
 
 
-@pytest.mark.parametrize("variant", REUSE, ids=[variant.name for variant in REUSE])
+DIRECT = [variant for variant in REUSE if "stage_x" not in variant.knobs]
+
+
+@pytest.mark.parametrize("variant", DIRECT, ids=[variant.name for variant in DIRECT])
 def test_lanes_decide_which_operand_is_one_sector(variant: Variant) -> None:
     layer = Layer(N=1, C=4, H=8, W=8, K=64, R=1, S=1)
     across = {
@@ -109,6 +112,22 @@ def test_lanes_decide_which_operand_is_one_sector(variant: Variant) -> None:
     p, k = across["p"].sectors, across["k"].sectors
     assert (p["weight_sectors"], p["input_sectors"]) == (requests, 4 * requests)  # 32 positions: 128 bytes
     assert (k["weight_sectors"], k["input_sectors"]) == (16 * requests, requests)  # 2 channels to a sector
+
+
+@pytest.mark.parametrize("operand", ["weight", "input"])
+def test_staging_moves_reads_to_shared_memory(operand: str) -> None:
+    variant = registry("cuda")["conv_output_staged"]
+    # The lanes of a warp span one dimension and its warps the other: the operand that the warps share.
+    knob, lanes = {"weight": ("stage_w", "k"), "input": ("stage_x", "p")}[operand]
+    both = knobs_for(variant, tile_p=2, stage_w=1, stage_x=1, warps=4, lanes=lanes)
+    staged, direct = check(variant, EDGES, both), check(variant, EDGES, {**both, knob: 0})
+    moved = {name for name in staged.counts if staged.counts[name] != direct.counts[name]}
+    assert moved == {f"{operand}_reads"}
+    # As many reads as before, now of shared memory; the copy's own come from the caches, and are fewer.
+    shared = staged.shared[f"{operand}_reads_shared"]
+    assert (shared, direct.shared[f"{operand}_reads_shared"]) == (direct.counts[f"{operand}_reads"], 0)
+    assert staged.counts[f"{operand}_reads"] - shared < shared
+    assert staged.sectors[f"{operand}_sectors"] < direct.sectors[f"{operand}_sectors"]
 
 
 TWINS = sorted(set(registry("cuda")) & set(registry("cpu")))

@@ -23,11 +23,19 @@ constexpr Level operand_level = cache == cache_ca ? level_l1 : level_l2;
 #ifdef DIBENCH_PROOF  // one thread does the whole layer, so that the SASS holds each of its accesses
 constexpr int warp_lanes = 1;
 __device__ __forceinline__ int lane() { return 0; }
+__device__ __forceinline__ int warp() { return 0; }
+__device__ __forceinline__ int first_block() { return 0; }
+__device__ __forceinline__ int block_step() { return 1; }
+__device__ __forceinline__ int instances_of(int) { return 1; }
 __device__ __forceinline__ int first_turn() { return 0; }
 __device__ __forceinline__ int turn_step() { return 1; }
 #else
 constexpr int warp_lanes = 32;
 __device__ __forceinline__ int lane() { return threadIdx.x % 32; }
+__device__ __forceinline__ int warp() { return threadIdx.x / 32; }
+__device__ __forceinline__ int first_block() { return blockIdx.x; }
+__device__ __forceinline__ int block_step() { return gridDim.x; }
+__device__ __forceinline__ int instances_of(int instances) { return instances; }
 __device__ __forceinline__ int first_turn() { return blockIdx.x * warps + threadIdx.x / 32; }
 __device__ __forceinline__ int turn_step() { return gridDim.x * warps; }
 #endif
@@ -81,34 +89,39 @@ __device__ __forceinline__ Tiles tiles_of(const Layer& l, const Rows& rows, int 
   t.along = lanes == lanes_p ? positions : channels;
   t.across = lanes == lanes_p ? channels : positions;
   t.turns_per_instance = ceil_div(t.along, warp_lanes) * t.across;
-#ifdef DIBENCH_PROOF
-  instances = 1;
-#endif
-  t.turns = instances * t.turns_per_instance;
+  t.turns = instances_of(instances) * t.turns_per_instance;
   return t;
 }
 
-/// The tile of this lane in a turn (0 .. instances * turns_per_instance).
-__device__ __forceinline__ Tile tile_of(const Layer& l, const Rows& rows, const Tiles& t, int tile_p, int tile_k,
-                                        int turn, const float* x, const float* w, float* y) {
-  const int instance = turn / t.turns_per_instance, in_instance = turn % t.turns_per_instance;
-  const int turns_along = ceil_div(t.along, warp_lanes);
-  const int along = in_instance % turns_along * warp_lanes + lane();
-  const int across = in_instance / turns_along;
-  const int position = lanes == lanes_p ? along : across, channel = lanes == lanes_p ? across : along;
+/// The tile at a position (numbered across rows and images) and a channel tile of a group. Where there is no
+/// such position it has no positions, where there is no such channel tile no channels.
+__device__ __forceinline__ Tile tile_at(const Layer& l, const Rows& rows, const Tiles& t, int tile_p, int tile_k,
+                                        int instance, int position, int group, int k_tile, const float* x,
+                                        const float* w, float* y) {
   const int row = position / t.p_tiles, q = position % t.p_tiles * tile_p;  // q: first position in the row
-  const int group = channel / t.k_tiles, k_in_group = channel % t.k_tiles * tile_k;
   const int n = row / rows.per_image, p = row % rows.per_image;
-  const int group_k = l.K / l.groups, group_c = l.C / l.groups, k = group * group_k + k_in_group;
+  const int group_k = l.K / l.groups, group_c = l.C / l.groups, k = group * group_k + k_tile * tile_k;
   Tile tile;
-  tile.positions = along < t.along ? min(rows.length - q, tile_p) : 0;
-  tile.channels = along < t.along ? min(group_k - k_in_group, tile_k) : 0;
+  tile.positions = row < rows.count ? min(rows.length - q, tile_p) : 0;
+  tile.channels = max(0, min(group_k - k_tile * tile_k, tile_k));
   tile.x = x + instance * x_elements(l) + n * l.C * l.H * l.W + group * group_c * rows.x_channel;
   if (rows.column_step == 0) tile.x += q * rows.x_step;
   tile.line = p * stride_h - l.pad_h;
   tile.column = q * rows.column_step - l.pad_w;
   tile.w = w + instance * w_elements(l) + k * group_c * R * S;
   tile.y = y + instance * y_elements(l) + n * l.K * l.P * l.Q + k * rows.y_channel + p * l.Q + q * rows.y_step;
+  return tile;
+}
+
+/// The tile of this lane in a turn (0 .. turns).
+__device__ __forceinline__ Tile tile_of(const Layer& l, const Rows& rows, const Tiles& t, int tile_p, int tile_k,
+                                        int turn, const float* x, const float* w, float* y) {
+  const int instance = turn / t.turns_per_instance, in_instance = turn % t.turns_per_instance;
+  const int turns_along = ceil_div(t.along, warp_lanes);
+  const int along = in_instance % turns_along * warp_lanes + lane(), across = in_instance / turns_along;
+  const int position = lanes == lanes_p ? along : across, channel = lanes == lanes_p ? across : along;
+  Tile tile = tile_at(l, rows, t, tile_p, tile_k, instance, position, channel / t.k_tiles, channel % t.k_tiles, x, w, y);
+  if (along >= t.along) tile.positions = 0;
   return tile;
 }
 
