@@ -7,6 +7,7 @@ import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import attrs
 import pandas as pd
@@ -373,3 +374,16 @@ def test_a_manifest_of_odd_values_is_shown_as_text(tmp_path: Path) -> None:
     assert HOSTILE in page.text
     assert "<script" not in page.html
     assert "No peaks of this machine were recorded" in page.text
+
+
+def test_figures_are_written_as_files_that_stand_alone(tmp_path: Path) -> None:
+    directory, figures = write(tmp_path / "sweep", rows(40)), tmp_path / "figures"
+    write_report(directory, figures=figures)
+    names = {path.stem for path in figures.glob("*.svg")}
+    assert names >= {"time-ai", "energy-ai", "roofline", "stationarity"}
+    for path in figures.iterdir():
+        text = path.read_text(encoding="utf-8")
+        assert ElementTree.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"
+        used = set(re.findall(r"var\((--[\w-]+)\)", text))
+        assert used and all(text.count(f"{name}:") >= 1 for name in used), "colours come along"
+        assert "prefers-color-scheme: dark" in text

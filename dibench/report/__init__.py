@@ -17,10 +17,14 @@ if TYPE_CHECKING:
 TABLE, MANIFEST, PAGE = "sweep.csv", "manifest.json", "report.html"
 
 
-def write_report(directory: str | Path) -> Path:
+def write_report(directory: str | Path, *, figures: Path | None = None) -> Path:
     """Write `report.html` beside the `sweep.csv` (and `manifest.json`) of a sweep's directory.
 
     The page replaces an older one whole or not at all.
+
+    Args:
+        directory: of the sweep.
+        figures: where to write each figure of the page as an SVG file too.
 
     Raises:
         UserError: the directory or its table is missing or cannot be read, or the page cannot be written.
@@ -33,8 +37,13 @@ def write_report(directory: str | Path) -> Path:
     frame = read_csv(folder / TABLE)
     manifest = files.read_json_object(folder / MANIFEST)
     sources = [TABLE] if manifest is None else [TABLE, MANIFEST]
-    html = render(frame, manifest, _study(frame), sources)
-    files.replace_file(folder / PAGE, html.encode())
+    page = render(frame, manifest, _study(frame), sources)
+    files.replace_file(folder / PAGE, page.html.encode())
+    if figures is not None:
+        with files.explained(figures):
+            figures.mkdir(parents=True, exist_ok=True)
+        for name, svg in page.figures.items():
+            files.replace_file(figures / f"{name}.svg", svg.encode())
     return folder / PAGE
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
+import attrs
 from markupsafe import Markup
 
 from dibench import __version__
@@ -15,6 +16,7 @@ from dibench.report import cost, roofline, stationarity, tables, words
 from dibench.report.numbers import count, is_number
 from dibench.report.rows import page_rows
 from dibench.report.sections import alpha_figure, sections
+from dibench.report.svg import standalone
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,13 +32,21 @@ _MARKS = {
 }
 
 
+@attrs.frozen
+class Page:
+    """The report: its HTML, and its figures by name as SVG that stands alone."""
+
+    html: str
+    figures: Mapping[str, str]
+
+
 def render(
     frame: pd.DataFrame,
     manifest: Mapping[str, Any] | None,
     study: Study,
     files: Sequence[str] = ("sweep.csv",),
-) -> str:
-    """The HTML of the report.
+) -> Page:
+    """The page and its figures.
 
     Args:
         frame: the sweep, as `schema.read_csv` gives it.
@@ -57,8 +67,11 @@ def render(
         undefined=jinja2.StrictUndefined,
     )
     verdict = words.verdict(study.fit, study.why_not)
-    return environment.get_template("report.html.jinja").render(
-        css=Markup(resources.files("dibench.report").joinpath("style.css").read_text(encoding="utf-8")),
+    css = resources.files("dibench.report").joinpath("style.css").read_text(encoding="utf-8")
+    parts = sections(rows, study, peaks, shares)
+    panels = [panel for part in parts for panel in part.panels]
+    html = environment.get_template("report.html.jinja").render(
+        css=Markup(css),
         version=__version__,
         headline=_headline(rows, manifest),
         facts=_facts(rows, manifest),
@@ -66,10 +79,11 @@ def render(
         verdict={**verdict, "panel": alpha_figure(study)},
         key=_key(rows),
         operators=list(_MARKS),
-        sections=sections(rows, study, peaks, shares),
+        sections=parts,
         tables=_tables(frame, rows, study, shares),
         reproduce=_reproduce(manifest, files),
     )
+    return Page(html, {panel.ident.removeprefix("figure-"): standalone(panel.svg, css) for panel in panels})
 
 
 def _peaks(manifest: Mapping[str, Any] | None) -> roofline.Peaks | None:

@@ -106,6 +106,20 @@ def to_svg(figure: Figure, ident: str, *, title: str, description: str) -> Marku
     )
 
 
+def standalone(panel: str, css: str) -> str:
+    """A panel as a file of its own, with the page's colours for light and dark.
+
+    Args:
+        panel: what `to_svg` gave.
+        css: the page's style sheet, of which the theme (all custom properties) is taken along.
+    """
+    theme = re.search(r":root \{.*?\n\}\n@media \(prefers-color-scheme: dark\) \{.*?\n\}\n", css, re.DOTALL)
+    assert theme is not None, "style.css begins with the light theme, then the dark one"
+    style = f"<style>{theme[0]}svg {{ font: 400 11px var(--sans); }}</style>"
+    head, end, body = panel.partition(">")
+    return f'{head} xmlns="http://www.w3.org/2000/svg"{end}{style}{body}\n'
+
+
 def _page_style(body: str) -> str:
     for colour, variable in _VARIABLES.items():
         body = body.replace(colour, f"var({variable})")
