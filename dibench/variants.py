@@ -149,6 +149,12 @@ class Variant:
     path: Path
     source_sha: str
     cuda: CudaLaunch | None = None
+    prefer: Mapping[str, Formula] = MappingProxyType({})
+
+    def preferred(self, layer: Layer) -> dict[str, Any]:
+        """Values of the knobs for which the header says what suits a layer; a plan may ask for others."""
+        values = {"layer": layer, **layer.dims}
+        return {name: formula.value(values) for name, formula in self.prefer.items()}
 
     @property
     def dtypes(self) -> tuple[str, ...]:
