@@ -24,6 +24,10 @@ class UserError(Exception):
         super().__init__(": ".join([*parts, rule]) + shown)
 
 
+class OutOfMemoryError(UserError):
+    """The device has too little memory for a case: its row is `failed`, the sweep goes on."""
+
+
 def _shorten(value: object) -> str:
     """One printable line of at most 80 characters, whatever the value is."""
     text = repr(value) if isinstance(value, str) else str(value)

@@ -56,7 +56,7 @@ class Case:
     """The kernel's knobs beyond these five, such as `lanes` and `warps` of CUDA kernels."""
     instances: int = 1
     sms: str = "all"
-    """On which share of a GPU's multiprocessors: `all`, `half` or `quarter`."""
+    """Blocks wherever there is room (`all`), or one to each of the `whole`, `half` or `quarter` of a GPU."""
     cold: bool = False
     """Operands come from memory in every launch, not from the last-level cache."""
     data: str = "uniform"

@@ -7,7 +7,8 @@ data        = "uniform"                        # distribution of operand values;
 instances   = 1                                # copies of the layer in one launch; also a list
 values_seed = 1                                # seed of operand values
 sentinel    = "resnet50/layer2.1.conv2"        # the layer measured again and again
-sms         = "all"                            # of a GPU's multiprocessors: all, half, quarter; also a list
+sms         = "all"                            # GPU: blocks wherever there is room; or one to each of the
+                                               # "whole", "half", "quarter" of its multiprocessors; a list
 cold        = false                            # GPU: operands from memory in every launch; also a list
 
 [[layers]]                                     # exactly one source each:
@@ -57,7 +58,7 @@ SYMBOLS = {"tile_p": ("row",), "tile_k": ("K",), "tile_c": ("C",), "taps": ("S",
 
 SOURCES = ("networks", "layers", "grid", "iso_macs", "twins", "transposed")
 DTYPES = ("fp32", "tf32", "fp16", "bf16")
-SHARES = ("all", "half", "quarter")
+SHARES = ("all", "whole", "half", "quarter")
 DISTRIBUTIONS = ("uniform", "normal", "zeros", "low_toggle")
 DEFAULT_SENTINEL = "resnet50/layer2.1.conv2"
 _LARGEST = 2**31 - 1

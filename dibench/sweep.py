@@ -23,6 +23,9 @@ from dibench.worker import Worker, WorkerDiedError, hang_limit_s
 if TYPE_CHECKING:
     from dibench.plan import Case, Plan
 
+_LOOK_AHEAD = 8
+"""Cases that a backend may prepare for while one is measured: a GPU's kernels are compiled meanwhile."""
+
 
 @attrs.frozen
 class Opened:
@@ -207,10 +210,10 @@ class _Device:
                 "--backend", f"{self._sweep.backend} could not measure its peaks: {death}"
             ) from None
 
-    def measure(self, case: Case) -> dict[str, Any]:
+    def measure(self, case: Case, upcoming: Sequence[Case] = ()) -> dict[str, Any]:
         """The measured cells; a crash is a failed case and one restart."""
         try:
-            return self._worker.measure(case, self._limit_s)
+            return self._worker.measure(case, self._limit_s, upcoming)
         except WorkerDiedError as death:
             self._worker.close()
             self._start()
@@ -238,18 +241,18 @@ class _Loop:
 
     def run(self, cases: Sequence[Case], deadline: float | None) -> str:
         try:
-            for case in cases:
+            for index, case in enumerate(cases):
                 if deadline is not None and time.monotonic() + self._expected.seconds(case) > deadline:
                     return "time budget"
-                self._one(case)
+                self._one(case, cases[index + 1 : index + 1 + _LOOK_AHEAD])
         except KeyboardInterrupt:
             return "interrupted"
         return "complete"
 
-    def _one(self, case: Case) -> None:
+    def _one(self, case: Case, upcoming: Sequence[Case]) -> None:
         self._on_event(CaseBegan(case))
         started_at, begin = utc_now(), time.monotonic()
-        measured = self._device.measure(case)
+        measured = self._device.measure(case, upcoming)
         device = self._device.opened["device"]
         row = {
             **record.case_cells(case, self._sweep.stationarity(case.variant)),

@@ -19,12 +19,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from dibench.errors import UserError
+from dibench.backends import DeviceFaultError
+from dibench.errors import OutOfMemoryError, UserError
 from dibench.measure import Settings, measure_case, waited_s
 
 if TYPE_CHECKING:
@@ -95,13 +97,18 @@ class Worker:
         """The device's peaks, measured now."""
         return self._ask({"do": "peaks"}, _START_LIMIT_S)
 
-    def measure(self, case: Case, limit_s: float) -> dict[str, Any]:
-        """The measured cells of a case's row.
+    def measure(self, case: Case, limit_s: float, upcoming: Sequence[Case] = ()) -> dict[str, Any]:
+        """The measured cells of a case's row; meanwhile the backend may prepare for those that come next.
 
         Raises:
             WorkerDiedError: it crashed, or gave no answer within `limit_s` and was killed.
         """
-        return self._ask({"do": "measure", "case": case_to_json(case)}, limit_s)
+        request = {
+            "do": "measure",
+            "case": case_to_json(case),
+            "upcoming": [case_to_json(later) for later in upcoming],
+        }
+        return self._ask(request, limit_s)
 
     def _ask(self, request: dict[str, Any], limit_s: float) -> dict[str, Any]:
         assert self._process.stdin is not None
@@ -177,6 +184,7 @@ class _Server:
             case "peaks":
                 return dict(self._backend.peaks())
             case _:
+                self._backend.prefetch([case_from_json(fields) for fields in request["upcoming"]])
                 return self._measure(case_from_json(request["case"]))
 
     def _open(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -198,6 +206,12 @@ class _Server:
         common = {"energy_source": self._meter.source, "meter_period_s": self._meter.period_s}
         try:
             return common | measured_cells(case, self._backend, self._meter, self._settings)
+        except OutOfMemoryError as error:
+            return common | {"status": "failed", "reason": str(error)}
+        except DeviceFaultError as error:
+            # Nothing works any more in this process: the parent reads the last line and starts another.
+            print(" ".join(str(error).split()), file=sys.stderr, flush=True)
+            os._exit(1)
         except UserError as error:  # a rule of the variant or the device says no: not a failure
             return common | {"status": "skipped", "reason": str(error)}
         except Exception as error:
@@ -218,7 +232,7 @@ def measured_cells(case: Case, backend: Backend, meter: Meter, settings: Setting
         waited = waited_s if backend.name == "cpu" else lambda: 0.0
         measurement = measure_case(prepared, meter, settings, counts=whole, waited=waited)
         counts = {what: count for what, count in prepared.counts.items() if what in schema.NAMES}
-        return counts | measurement.cells(case.instances)
+        return counts | dict(prepared.cells) | measurement.cells(case.instances)
     finally:
         prepared.close()
 

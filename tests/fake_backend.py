@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -39,6 +40,11 @@ class Fake:
     def peaks(self) -> dict[str, float]:
         return {"mac_per_s": 1e9, "bytes_per_s": 1e10}
 
+    def prefetch(self, cases: Sequence[Case]) -> None:
+        if log := os.environ.get("FAKE_PREFETCH"):
+            with Path(log).open("a", encoding="utf-8") as file:
+                print(*(case.layer.name for case in cases), file=file)
+
     def prepare(self, case: Case) -> Prepared:
         match case.layer.name:
             case "crash":
@@ -61,6 +67,7 @@ class Fake:
 
 class Prepared:
     counts = COUNTS
+    cells: Mapping[str, Any] = {}
 
     def __init__(self, pause_s: float) -> None:
         self._pause_s = pause_s

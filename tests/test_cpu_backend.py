@@ -61,7 +61,7 @@ def test_operand_values_follow_from_distribution_and_seed(data: str) -> None:
 def test_unknown_data_backend_variant_and_dtype_are_refused_by_name() -> None:
     with pytest.raises(UserError, match=r"data: must be one of uniform, normal.*got 'gauss'"):
         operand((1,), "gauss", 1, 0)
-    with pytest.raises(UserError, match=r"--backend: must be one of auto, cpu.*got 'tpu'"):
+    with pytest.raises(UserError, match=r"--backend: must be one of auto, cuda, cpu.*got 'tpu'"):
         open_backend("tpu")
     with pytest.raises(UserError, match=r"variant: must be one of conv_.*got 'conv_magic'"):
         CpuBackend().prepare(case(variant="conv_magic"))

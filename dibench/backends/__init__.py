@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
@@ -12,7 +12,7 @@ from dibench.errors import UserError
 if TYPE_CHECKING:
     from dibench.plan import Case
 
-NAMES = ("auto", "cpu")
+NAMES = ("auto", "cuda", "cpu")
 """What `--backend` accepts."""
 
 DATA = ("uniform", "normal", "zeros", "low_toggle")
@@ -28,12 +28,20 @@ class Device:
     facts: Mapping[str, Any]
 
 
+class DeviceFaultError(Exception):
+    """The device is lost to this process, as after a kernel's illegal access: only a new process helps."""
+
+
 class Prepared(Protocol):
     """One case on its device: operands in place, ready to launch."""
 
     @property
     def counts(self) -> Mapping[str, int]:
         """Accesses by data type and executed multiply-adds, per launch and instance."""
+
+    @property
+    def cells(self) -> Mapping[str, Any]:
+        """Further cells of the row that only the device can tell, such as `sms`."""
 
     def launch(self, n: int) -> float:
         """Launch n times back to back; seconds for all, by the device's clock."""
@@ -60,7 +68,12 @@ class Backend(Protocol):
 
         Raises:
             UserError: the variant's header or the device does not allow the case.
+            OutOfMemoryError: the device has too little memory for it.
+            DeviceFaultError: the device is lost.
         """
+
+    def prefetch(self, cases: Sequence[Case]) -> None:
+        """Begin in the background what these cases will need; they come next."""
 
 
 def open_backend(name: str) -> Backend:
@@ -69,8 +82,29 @@ def open_backend(name: str) -> Backend:
     Raises:
         UserError: unknown name, or this installation cannot run it; the message says what is missing.
     """
-    if name in ("auto", "cpu"):
-        from dibench.backends.cpu import CpuBackend
+    if resolve(name) == "cuda":
+        from dibench.backends.cuda import CudaBackend
 
-        return CpuBackend()
-    raise UserError("--backend", f"must be one of {', '.join(NAMES)}", name)
+        return CudaBackend.open()
+    from dibench.backends.cpu import CpuBackend
+
+    return CpuBackend()
+
+
+def resolve(name: str) -> str:
+    """The backend that a name stands for: `auto` is cuda where a driver, a GPU and CuPy are there, else cpu.
+
+    Raises:
+        UserError: no such backend.
+    """
+    if name not in NAMES:
+        raise UserError("--backend", f"must be one of {', '.join(NAMES)}", name)
+    if name != "auto":
+        return name
+    from importlib.util import find_spec
+
+    from dibench.backends import cuda_driver
+
+    # Cheapest first: without CuPy the driver need not be asked.
+    usable = find_spec("cupy") is not None and not isinstance(cuda_driver.gpu(), str)
+    return "cuda" if usable else "cpu"

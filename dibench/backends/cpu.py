@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -90,9 +90,14 @@ class CpuBackend:
         counts = variant.counts_for(case.layer, case.knobs, self.lanes, self.threads)
         return PreparedCase(self, case, counts)
 
+    def prefetch(self, cases: Sequence[Case]) -> None:
+        """Nothing: the kernels are compiled already."""
+
 
 class PreparedCase:
     """One case with its operands in memory: x [I,N,C,H,W], w [I,K,C/groups,R,S], y [I,N,K,P,Q]."""
+
+    cells: Mapping[str, Any] = {}
 
     def __init__(self, backend: CpuBackend, case: Case, counts: Mapping[str, int]) -> None:
         self.counts = dict(counts)

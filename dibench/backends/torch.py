@@ -33,6 +33,7 @@ def keep_freed_memory() -> None:
 class TorchLayer:
     """One layer ready to launch through PyTorch: fp32, NCHW, no bias, no gradients."""
 
+    cells: Mapping[str, Any] = {}
     counts: Mapping[str, int] = {}  # what the library accesses is its own affair
 
     def __init__(

@@ -1,0 +1,328 @@
+"""The GPU as a device: kernels of csrc/cuda, compiled here, launched as graphs, timed by its own events.
+
+Nothing of the device is ever set: clocks, power limit and modes are read for the manifest and left alone.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from dibench import architectures, compilers, variants
+from dibench.backends import Device, cuda_cache, cuda_driver, cuda_gpu
+from dibench.backends.cpu import operand
+from dibench.backends.cuda_buffers import (
+    ALIGNMENT,
+    COLD_L2S,
+    Layout,
+    as_elements,
+    kernel_arguments,
+    operand_shapes,
+    ring,
+)
+from dibench.backends.cuda_cache import KernelCache, Source
+from dibench.backends.cuda_gpu import Buffer, Graph, Launch
+from dibench.compilers import Geometry
+from dibench.errors import UserError
+from dibench.variants import Variant
+
+if TYPE_CHECKING:
+    from dibench.plan import Case
+
+MOST_NODES = 1024
+"""Launches in one graph: some milliseconds to capture, long enough that the gap to the next is nothing."""
+
+_MOST_GRAPHS = 64
+_GATE_S = 200e-6  # enqueuing the graphs of a window takes less
+_FILLER_S = 2e-3
+_SHARES = {"whole": 1, "half": 2, "quarter": 4}
+_PEAK_SECONDS = 0.2
+_PEAK_BUFFER = 2**30  # bytes
+_PEAK_THREADS = 256
+_PEAK_BLOCKS_PER_SM = 8
+_MACS_PER_ROUND = 128  # of a thread, see csrc/cuda/support/peak_mac.cu
+
+
+class CudaBackend:
+    """Kernels on the first GPU that CUDA shows."""
+
+    name = "cuda"
+
+    def __init__(self, gpu: cuda_driver.Gpu, device: cuda_gpu.Device, cache: KernelCache) -> None:
+        self.gpu = gpu
+        self._device = device
+        self._cache = cache
+        self._gate = self._load_support("gate")
+        cycles = ctypes.c_longlong(int(_GATE_S * 1e3 * (gpu.clock_khz or 1_500_000)))
+        self.gate = Launch(self._gate.handle, Geometry(1, 1, 0), (cycles,))
+
+    @classmethod
+    def open(cls) -> CudaBackend:
+        """The backend of this machine.
+
+        Raises:
+            UserError: no driver, no GPU, no CuPy or no compiler; the message names the remedy.
+        """
+        gpu = cuda_driver.gpu()
+        if isinstance(gpu, str):
+            rule = f"{gpu}: nvidia-smi must work here (in a container, pass the GPU in); or --backend cpu"
+            raise UserError("--backend", rule, "cuda")
+        directory = cuda_cache.default_directory()
+        compiler = None
+        try:
+            compiler = cuda_cache.choose_compiler(gpu.arch, gpu.cuda)
+        except UserError:
+            if not directory.is_dir():  # none were brought along either
+                raise
+        threads = max(1, min(4, (os.cpu_count() or 2) // 2))
+        return cls(gpu, cuda_gpu.Device(cuda_gpu.import_cupy()), KernelCache(compiler, directory, threads))
+
+    def device(self) -> Device:
+        """The GPU's model, its UUID as NVML and nvidia-smi show it, facts that were read and not set."""
+        gpu = self.gpu
+        facts: dict[str, Any] = {
+            **attrs.asdict(gpu),
+            "driver": cuda_driver.driver_version(),
+            "cuda": gpu.cuda_version,
+            "compute_capability": f"{gpu.arch // 10}.{gpu.arch % 10}",
+            "cupy": self._device.version,
+            "compiler": self._cache.compiler_name,
+            "visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
+        }
+        return Device(name=gpu.name, uuid=gpu.uuid, facts=facts)
+
+    def peaks(self) -> dict[str, float]:
+        """MAC/s of independent FFMA chains and B/s of streaming reads from memory, measured now."""
+        return {"mac_per_s": self._peak_macs(), "bytes_per_s": self._peak_bytes()}
+
+    def prepare(self, case: Case) -> PreparedCase:
+        """Operands of the case on the device, its kernel loaded.
+
+        Raises:
+            UserError: the variant's header, the architecture or the compiled kernel's needs say no.
+            OutOfMemoryError: bytes asked and free.
+            DeviceFaultError: the device is lost.
+        """
+        variant = _variant(case)
+        self._check(variant, case)
+        binary = self._cache.binary(self.source(variant, case))
+        _check_resources(variant, binary.spill_bytes, self.gpu.arch)
+        geometry = self.geometry(variant, case)
+        most = self.gpu.shared_bytes or architectures.shared_bytes(self.gpu.arch)
+        if binary.shared_bytes + geometry.shared_bytes > most:
+            rule = f"must be at most {most} bytes a block on sm_{self.gpu.arch}"
+            used = binary.shared_bytes + geometry.shared_bytes
+            raise UserError("shared memory", rule, used, where=variant.name)
+        kernel = self._device.load(binary.cubin, variant.name, geometry.shared_bytes)
+        return PreparedCase(self, self._device, case, variant, kernel, geometry)
+
+    def prefetch(self, cases: Sequence[Case]) -> None:
+        """Compile the kernels of these cases in the background, whatever is not compiled yet."""
+        sources = []
+        for case in cases:
+            with suppress(UserError):  # prepare() says it, when it is this case's turn
+                variant = _variant(case)
+                self._check(variant, case)
+                sources.append(self.source(variant, case))
+        self._cache.prefetch(sources)
+
+    def busy(self) -> AbstractContextManager[None]:
+        """Keep the GPU busy while the host prepares: FFMA chains, a few milliseconds at a time."""
+        if not hasattr(self, "_filler"):
+            self._filler = self._load_support("peak_mac")
+            self._filler_sink = self._device.allocate(ALIGNMENT, "filler")
+            arguments = _mac_arguments(64, self._filler_sink)
+            trial = Launch(self._filler.handle, self._peak_geometry(), arguments)
+            graph = self._device.capture([trial])
+            self._device.seconds([graph])  # the first launch also loads the code
+            rounds = max(1, int(64 * _FILLER_S / max(self._device.seconds([graph]), 1e-7)))
+            self._filling = attrs.evolve(trial, arguments=_mac_arguments(rounds, self._filler_sink))
+        return self._device.busy(self._filling)
+
+    def source(self, variant: Variant, case: Case) -> Source:
+        """What the kernel of a case is compiled from."""
+        headers = compilers.device_headers()
+        headers["constants.cuh"] = compilers.constants(variant, case.layer, case.knobs, dtype=case.dtype)
+        return Source(variant.name, variant.path.read_text("utf-8"), headers, self.gpu.arch)
+
+    def geometry(self, variant: Variant, case: Case) -> Geometry:
+        """Grid, block and dynamic shared memory of the case's launches on this GPU."""
+        blocks = 0 if case.sms == "all" else max(1, self.gpu.sms // _SHARES[case.sms])
+        return compilers.geometry(variant, case.layer, case.knobs, instances=case.instances, sms=blocks)
+
+    def _check(self, variant: Variant, case: Case) -> None:
+        if case.dtype not in variant.dtypes:
+            rule = f"must be one of {', '.join(variant.dtypes)}"
+            raise UserError("dtype", rule, case.dtype, where=variant.name)
+        variant.check(case.layer, case.knobs)
+        architectures.check(variant, case.layer, case.knobs, case.instances, self.gpu.arch)
+
+    def _load_support(self, name: str) -> cuda_gpu.Kernel:
+        path = variants.source_directory() / "cuda" / "support" / f"{name}.cu"
+        binary = self._cache.binary(Source(name, path.read_text("utf-8"), {}, self.gpu.arch))
+        return self._device.load(binary.cubin, name)
+
+    def _peak_geometry(self) -> Geometry:
+        return Geometry(self.gpu.sms * _PEAK_BLOCKS_PER_SM, _PEAK_THREADS, 0)
+
+    def _peak_macs(self) -> float:
+        kernel, geometry = self._load_support("peak_mac"), self._peak_geometry()
+        sink = self._device.allocate(ALIGNMENT, "peaks")
+        try:
+            rounds, seconds = 64, 0.0
+            while seconds < _PEAK_SECONDS:
+                rounds = int(rounds * min(16.0, 1.2 * _PEAK_SECONDS / seconds)) if seconds else rounds
+                launch = Launch(kernel.handle, geometry, _mac_arguments(rounds, sink))
+                seconds = self._device.seconds([self._device.capture([launch])], self.gate)
+        finally:
+            sink.close()
+        return geometry.grid * geometry.block * rounds * _MACS_PER_ROUND / seconds
+
+    def _peak_bytes(self) -> float:
+        kernel, geometry = self._load_support("peak_read"), self._peak_geometry()
+        round_bytes = geometry.grid * geometry.block * 4 * 16  # 4 vectors of 16 bytes a thread
+        most = min(max(_PEAK_BUFFER, COLD_L2S * self.gpu.l2_bytes), self._device.memory()[0] // 2)
+        rounds = max(1, most // round_bytes)
+        buffer = self._device.allocate(rounds * round_bytes + ALIGNMENT, "peaks")
+        try:
+            self._device.fill(buffer.pointer, 0, buffer.nbytes)
+            vectors = ctypes.c_int(rounds * round_bytes // 16)
+            sink = ctypes.c_void_p(buffer.pointer + rounds * round_bytes)
+            launch = Launch(kernel.handle, geometry, (vectors, ctypes.c_void_p(buffer.pointer), sink))
+            graph = self._device.capture([launch] * 16)
+            self._device.seconds([graph])
+            passes, seconds = 0, 0.0
+            while seconds < _PEAK_SECONDS:
+                seconds += self._device.seconds([graph], self.gate)
+                passes += graph.launches
+        finally:
+            buffer.close()
+        return passes * rounds * round_bytes / seconds
+
+
+class PreparedCase:
+    """One case on the GPU: its kernel, and a ring of replicas of its operands (one, unless it is cold).
+
+    Launches go around the ring, so that a cold one finds its operands in no cache: those of the launches
+    since it last touched them were more than the second-level cache holds, COLD_L2S times.
+    """
+
+    def __init__(
+        self,
+        backend: CudaBackend,
+        device: cuda_gpu.Device,
+        case: Case,
+        variant: Variant,
+        kernel: cuda_gpu.Kernel,
+        geometry: Geometry,
+    ) -> None:
+        self.counts: Mapping[str, int] = variant.counts_for(case.layer, case.knobs)
+        self.cells: Mapping[str, Any] = {"sms": min(geometry.grid, backend.gpu.sms)}
+        self._backend, self._device, self._case = backend, device, case
+        self._kernel, self._geometry = kernel, geometry
+        self._layout = Layout.of(case)
+        self.ring = ring(self._layout.used_bytes, backend.gpu.l2_bytes if case.cold else 0)
+        self._buffer = device.allocate(self._layout.stride * self.ring.replicas, _field(case))
+        self._graphs: dict[tuple[int, int], Graph] = {}
+        self._position = 0
+        try:
+            self._fill()
+        except BaseException:
+            self.close()
+            raise
+
+    def launch(self, n: int) -> float:
+        """Launch n times back to back; seconds for all by the GPU's events, without what launching costs.
+
+        Raises:
+            DeviceFaultError: the kernel faulted.
+        """
+        graphs, start, left = [], self._position, n
+        while left:
+            size = min(left, MOST_NODES)
+            graphs.append(self._graph(start, size))
+            start, left = (start + size) % self.ring.replicas, left - size
+        self._position = self.ring.after(start)
+        return self._device.seconds(graphs, self._backend.gate)
+
+    def operands(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
+        """x and w as the kernel reads them: float32, or the bits of a 16-bit type as uint16."""
+        case = self._case
+        shapes = operand_shapes(case.layer, case.instances)
+        x, w = (operand(shape, case.data, case.seed, i) for i, shape in enumerate(shapes[:2]))
+        return as_elements(x, case.dtype), as_elements(w, case.dtype)
+
+    def compute(self) -> npt.NDArray[np.float32]:
+        """The outputs of one launch; they are NaN before it, so one that the kernel forgets shows."""
+        y = np.empty(operand_shapes(self._case.layer, self._case.instances)[2], np.float32)
+        pointer = self._buffer.pointer + self._layout.y
+        self._device.fill(pointer, 0xFF, y.nbytes)
+        self._position = 0
+        self.launch(1)
+        self._device.read(pointer, y)
+        return y
+
+    def close(self) -> None:
+        """Give the operands' memory back."""
+        self._graphs.clear()
+        self._buffer.close()
+
+    def _fill(self) -> None:
+        x, w = self.operands()
+        first = self._buffer.pointer
+        self._device.fill(first, 0, self._layout.stride)
+        self._device.write(first + self._layout.x, x)
+        self._device.write(first + self._layout.w, w)
+        done = 1  # the other replicas are copies, each time as many as there are already
+        while done < self.ring.replicas:
+            size = min(done, self.ring.replicas - done)
+            self._device.copy(first + done * self._layout.stride, first, size * self._layout.stride)
+            done += size
+
+    def _graph(self, start: int, size: int) -> Graph:
+        """`size` launches around the ring from a replica on."""
+        key = (start, size)
+        if key not in self._graphs:
+            if len(self._graphs) >= _MOST_GRAPHS:
+                del self._graphs[next(iter(self._graphs))]
+            replicas = self.ring.replicas
+            unique = [self._launch((start + i) % replicas) for i in range(min(size, replicas))]
+            self._graphs[key] = self._device.capture([unique[i % replicas] for i in range(size)])
+        return self._graphs[key]
+
+    def _launch(self, replica: int) -> Launch:
+        at, layout = self._buffer.pointer + replica * self._layout.stride, self._layout
+        arguments = kernel_arguments(
+            self._case.layer, self._case.instances, at + layout.x, at + layout.w, at + layout.y
+        )
+        return Launch(self._kernel.handle, self._geometry, arguments)
+
+
+def _variant(case: Case) -> Variant:
+    registry = variants.registry("cuda")
+    if case.variant not in registry:
+        raise UserError("variant", f"must be one of {', '.join(registry)}", case.variant)
+    return registry[case.variant]
+
+
+def _check_resources(variant: Variant, spill_bytes: int, arch: int) -> None:
+    assert variant.cuda is not None
+    if spill_bytes > variant.cuda.spill_bytes:
+        rule = f"must suffice without spilling on sm_{arch}, bytes spilled at most {variant.cuda.spill_bytes}"
+        raise UserError("registers", rule, spill_bytes, where=variant.name)
+
+
+def _mac_arguments(rounds: int, sink: Buffer) -> tuple[Any, ...]:
+    # A chain x -> 0.999 x + 0.001 stays near 1: no denormals, no infinities.
+    return (ctypes.c_int(rounds), ctypes.c_float(0.999), ctypes.c_float(0.001), ctypes.c_void_p(sink.pointer))
+
+
+def _field(case: Case) -> str:
+    return "instances" if case.instances > 1 else "cold" if case.cold else "layer"

@@ -1,0 +1,131 @@
+"""Where a GPU case's operands lie: layout, elements, and the ring of replicas that makes them cold."""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from dibench.errors import UserError
+from dibench.layer import DIMENSIONS
+
+if TYPE_CHECKING:
+    from dibench.layer import Layer
+    from dibench.plan import Case
+
+COLD_L2S = 4
+"""Sizes of the second-level cache that a launch's operands lie apart, where it is to find none in a cache."""
+
+ALIGNMENT = 256
+"""Bytes; what cudaMalloc gives, and more than any vector access needs."""
+
+_MOST_REPLICAS = 8192
+
+
+@attrs.frozen
+class Layout:
+    """Where the operands of one replica lie, in bytes from its begin, and how far the next replica is."""
+
+    x: int
+    w: int
+    y: int
+    used_bytes: int
+    stride: int
+
+    @classmethod
+    def of(cls, case: Case) -> Layout:
+        """Inputs, weights, outputs one behind the other, each aligned."""
+        element = 2 if case.dtype in ("fp16", "bf16") else 4
+        layer, instances = case.layer, case.instances
+        sizes = (
+            element * instances * layer.inputs,
+            element * instances * layer.weights,
+            4 * instances * layer.outputs,
+        )
+        begins = [0]
+        for size in sizes:
+            begins.append(begins[-1] + -(-size // ALIGNMENT) * ALIGNMENT)
+        return cls(begins[0], begins[1], begins[2], sum(sizes), begins[3])
+
+
+@attrs.frozen
+class Ring:
+    """How many replicas of the operands launches go around, and where a window of launches may begin.
+
+    Windows begin at multiples of `step`, so that a few graphs serve all of them. Skipping to the next
+    multiple brings a replica's turn nearer by less than `step`; there are that many more of them.
+    """
+
+    replicas: int
+    step: int
+
+    def after(self, position: int) -> int:
+        """Where the next window begins when the last launch ended before `position`."""
+        return -(-position // self.step) * self.step % self.replicas
+
+
+def ring(used_bytes: int, l2_bytes: int) -> Ring:
+    """The ring for launches that touch `used_bytes`; an `l2_bytes` of 0 asks for one replica, warm.
+
+    >>> ring(1000, 0), ring(10_000_000, 50_000_000), ring(900_000_000, 50_000_000)
+    (Ring(replicas=1, step=1), Ring(replicas=24, step=4), Ring(replicas=1, step=1))
+
+    Raises:
+        UserError: so small a footprint that it would need more than _MOST_REPLICAS.
+    """
+    needed = -(-COLD_L2S * l2_bytes // used_bytes)
+    if needed <= 1:
+        return Ring(1, 1)
+    step = 2 ** int(math.log2(max(1, needed // 4)))
+    replicas = -(-(needed + step) // step) * step
+    if replicas > _MOST_REPLICAS:
+        least = -(-COLD_L2S * l2_bytes // (_MOST_REPLICAS * 3 // 4))
+        rule = f"needs operands of at least {least} bytes a launch on this GPU: launch more instances"
+        raise UserError("cold", rule, used_bytes)
+    return Ring(replicas, step)
+
+
+def kernel_arguments(layer: Layer, instances: int, x: int, w: int, y: int) -> tuple[Any, ...]:
+    """The arguments of every variant: layer by value, instances, addresses of the operands."""
+    packed = (ctypes.c_int * len(DIMENSIONS))(*(layer.dims[name] for name in DIMENSIONS))
+    return (packed, ctypes.c_int(instances), *(ctypes.c_void_p(address) for address in (x, w, y)))
+
+
+def operand_shapes(layer: Layer, instances: int) -> tuple[tuple[int, ...], ...]:
+    """x [I,N,C,H,W], w [I,K,C/groups,R,S], y [I,N,K,P,Q]."""
+    return (
+        (instances, layer.N, layer.C, layer.H, layer.W),
+        (instances, layer.K, layer.C // layer.groups, layer.R, layer.S),
+        (instances, layer.N, layer.K, layer.P, layer.Q),
+    )
+
+
+def as_elements(values: npt.NDArray[np.float32], dtype: str) -> npt.NDArray[Any]:
+    """float32 values as a kernel's elements: themselves, or rounded to the nearest 16-bit float, its bits.
+
+    >>> [hex(bits) for bits in as_elements(np.array([1.0, -2.0], np.float32), "bf16")]
+    ['0x3f80', '0xc000']
+    """
+    if dtype == "fp16":
+        return values.astype(np.float16).view(np.uint16)
+    if dtype == "bf16":
+        bits = values.view(np.uint32)
+        return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)  # ties to even
+    return values
+
+
+def as_values(elements: npt.NDArray[Any], dtype: str) -> npt.NDArray[Any]:
+    """The numbers that a kernel computes with, from the elements it reads; tf32 drops 13 bits.
+
+    >>> as_values(as_elements(np.array([1.0, -2.5], np.float32), "bf16"), "bf16").tolist()
+    [1.0, -2.5]
+    """
+    if dtype == "fp16":
+        return elements.view(np.float16)
+    if dtype == "bf16":
+        return (elements.astype(np.uint32) << 16).view(np.float32)
+    return elements

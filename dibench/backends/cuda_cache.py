@@ -1,0 +1,169 @@
+"""Compiled CUDA kernels: on disk between sweeps, and ahead of time while another case is measured.
+
+An entry is keyed by everything that decides the machine code: source, shared headers, constants, options,
+compiler and architecture. It is written whole or not at all and carries its own SHA-256; one that does not
+match is compiled again. The directory can be taken to a machine that has no compiler.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import threading
+from collections.abc import Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from dibench import compilers
+from dibench.compilers import nvrtc
+from dibench.compilers.nvrtc import Binary
+from dibench.errors import UserError
+
+_FORMAT = b"dibench kernel 1\n"
+_HEADER_FIELDS = ("name", "arch", "registers", "shared_bytes", "stack_bytes", "spill_bytes", "log")
+
+
+@attrs.frozen
+class Source:
+    """What a kernel is compiled from: its text, the headers it includes by name, the architecture."""
+
+    name: str
+    text: str
+    headers: Mapping[str, str] = attrs.field(repr=False)
+    arch: int
+
+    @property
+    def digest(self) -> str:
+        """Names the source, its headers with the constants, and the architecture."""
+        how = Path(nvrtc.__file__).read_text("utf-8")  # options included
+        parts = [self.name, self.text, str(self.arch), how]
+        for name, text in sorted(self.headers.items()):
+            parts += [name, text]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+
+
+def choose_compiler(arch: int, cuda: int) -> nvrtc.Compiler:
+    """The newest installed NVRTC that knows the architecture and is not newer than the driver.
+
+    A driver for CUDA 12 does not load what CUDA 13 compiled.
+
+    Args:
+        arch: compute capability, 90 for sm_90.
+        cuda: major version of CUDA that the driver supports.
+
+    Raises:
+        UserError: there is none; the message names the wheel to install.
+    """
+    for major in (13, 12):
+        if major <= cuda:
+            with contextlib.suppress(UserError):
+                compiler = nvrtc.compiler(major)
+                if arch in compiler.archs:
+                    return compiler
+    wheel = "nvidia-cuda-nvrtc" if cuda >= 13 and arch >= 75 else "nvidia-cuda-nvrtc-cu12"
+    rule = f"needs a compiler for sm_{arch} that suits a driver for CUDA {cuda}: pip install {wheel}"
+    raise UserError("nvrtc", rule)
+
+
+class KernelCache:
+    """Binaries by source: from memory, from disk, or compiled; `prefetch` compiles in the background."""
+
+    def __init__(self, compiler: nvrtc.Compiler | None, directory: Path, threads: int = 1) -> None:
+        """Use `directory`, made when something is written; without a compiler only what it holds is had."""
+        self._compiler = compiler
+        self._directory = directory
+        self._lock = threading.Lock()
+        self._futures: dict[str, Future[Binary]] = {}
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="compile")
+
+    def prefetch(self, sources: Iterable[Source]) -> None:
+        """Begin to compile what will be asked for soon; what goes wrong shows when it is asked for."""
+        for source in sources:
+            with self._lock:
+                if source.digest not in self._futures:
+                    self._futures[source.digest] = self._pool.submit(self._made, source)
+
+    def binary(self, source: Source) -> Binary:
+        """The compiled kernel.
+
+        Raises:
+            CompileError: it does not compile.
+            UserError: it is not in the cache and there is no compiler.
+        """
+        with self._lock:
+            # Not kept: a sweep has thousands of kernels, and a second visit finds it on disk.
+            future = self._futures.pop(source.digest, None)
+        # One that still waits behind others is compiled here and now.
+        if future is None or future.cancel():
+            return self._made(source)
+        return future.result()
+
+    def close(self) -> None:
+        """Forget what has not begun to compile."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _made(self, source: Source) -> Binary:
+        for path in self._candidates(source):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                return _read(path)
+        if self._compiler is None:
+            rule = f"is not among the compiled kernels of {self._directory}, and there is no compiler"
+            raise UserError("kernel", f"{rule}: pip install nvidia-cuda-nvrtc", source.name)
+        compiled = self._compiler.compile(source.text, source.name, source.headers, arch=source.arch)
+        with contextlib.suppress(OSError):  # a cache that cannot be written costs time, not the sweep
+            _write(self._path(source, self._version), compiled)
+        return compiled
+
+    @property
+    def compiler_name(self) -> str:
+        """The compiler with its version, or that there is none."""
+        return f"NVRTC {self._version}" if self._compiler else "none: kernels compiled elsewhere"
+
+    @property
+    def _version(self) -> str:
+        assert self._compiler is not None
+        return ".".join(map(str, self._compiler.version))
+
+    def _candidates(self, source: Source) -> list[Path]:
+        """Where the binary may lie: of our compiler, or of any where we have none."""
+        if self._compiler is not None:
+            return [self._path(source, self._version)]
+        return sorted(self._directory.glob(self._path(source, "*").name), reverse=True)
+
+    def _path(self, source: Source, version: str) -> Path:
+        return self._directory / f"{source.name}-sm_{source.arch}-{source.digest}-nvrtc{version}.bin"
+
+
+def default_directory() -> Path:
+    """Below the cache of all compilers."""
+    return compilers.cache_directory() / "cuda"
+
+
+def _write(path: Path, binary: Binary) -> None:
+    """All of it under its name, or nothing: others may read and write the same entry."""
+    fields = {name: getattr(binary, name) for name in _HEADER_FIELDS}
+    fields["sha256"] = hashlib.sha256(binary.cubin).hexdigest()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    staged = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}.part")
+    try:
+        staged.write_bytes(_FORMAT + json.dumps(fields).encode() + b"\n" + binary.cubin)
+        staged.replace(path)
+    finally:
+        staged.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> Binary:
+    """An entry; ValueError, KeyError or TypeError where it is not whole."""
+    content = path.read_bytes()
+    if not content.startswith(_FORMAT):
+        raise ValueError("no entry of this version")
+    header, _, cubin = content[len(_FORMAT) :].partition(b"\n")
+    fields: dict[str, Any] = json.loads(header)
+    if fields.pop("sha256") != hashlib.sha256(cubin).hexdigest():
+        raise ValueError("torn or altered")
+    return Binary(cubin=cubin, **fields)

@@ -1,0 +1,121 @@
+"""What the NVIDIA driver says about its GPUs, without CuPy and without a context on any of them.
+
+The first device is the one that kernels run on: `CUDA_VISIBLE_DEVICES` decides which that is. Its UUID finds
+the same device in NVML, where that variable changes nothing.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import uuid
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+LIBRARY = "libcuda.so.1"
+
+# CUdevice_attribute of cuda.h
+_ATTRIBUTES = {
+    "clock_khz": 13,
+    "sms": 16,
+    "ecc": 32,
+    "memory_clock_khz": 36,
+    "memory_bus_bits": 37,
+    "l2_bytes": 38,
+    "major": 75,
+    "minor": 76,
+    "shared_bytes": 97,
+}
+
+
+@attrs.frozen
+class Gpu:
+    """A GPU as the driver describes it. Clocks are the highest it may run at, not those it runs at now."""
+
+    name: str
+    uuid: str
+    arch: int  # 90 for sm_90
+    cuda: int  # what the driver supports: 13 for CUDA 13.x
+    cuda_version: str
+    memory_bytes: int
+    sms: int
+    l2_bytes: int
+    shared_bytes: int
+    clock_khz: int
+    memory_clock_khz: int
+    memory_bus_bits: int
+    ecc: bool
+
+
+def first_gpu(library: str = LIBRARY) -> Gpu | str:
+    """The GPU that kernels would run on, or in one phrase why there is none."""
+    try:
+        cuda = ctypes.CDLL(library)
+    except OSError:
+        return f"there is no NVIDIA driver ({library} is not there)"
+    if status := cuda.cuInit(0):
+        return f"the NVIDIA driver refuses (cuInit: error {status}{_error_name(cuda, status)})"
+    count = _integer(cuda.cuDeviceGetCount)
+    if not count:
+        return "the NVIDIA driver sees no device (CUDA_VISIBLE_DEVICES?)"
+    version = _integer(cuda.cuDriverGetVersion)
+    name = ctypes.create_string_buffer(256)
+    cuda.cuDeviceGetName(name, len(name), 0)
+    memory = ctypes.c_size_t()
+    cuda.cuDeviceTotalMem_v2(ctypes.byref(memory), 0)
+    found: dict[str, Any] = {what: _attribute(cuda, code) for what, code in _ATTRIBUTES.items()}
+    return Gpu(
+        name=name.value.decode(errors="replace"),
+        uuid=_uuid(cuda),
+        arch=10 * found.pop("major") + found.pop("minor"),
+        cuda=version // 1000,
+        cuda_version=f"{version // 1000}.{version % 1000 // 10}",
+        memory_bytes=memory.value,
+        ecc=bool(found.pop("ecc")),
+        **found,
+    )
+
+
+@lru_cache(maxsize=1)
+def gpu() -> Gpu | str:
+    """`first_gpu`, asked once."""
+    return first_gpu()
+
+
+def driver_version() -> str:
+    """The driver's release such as 570.86.15, as its kernel module says; empty where it does not."""
+    try:
+        text = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+    words = text.partition("\n")[0].split()
+    return next((word for word in words if word.count(".") >= 1 and word[0].isdigit()), "")
+
+
+def _uuid(cuda: Any) -> str:
+    """GPU-… as nvidia-smi shows it; MIG-… where the device is an instance of a partitioned GPU."""
+    whole, own = (ctypes.create_string_buffer(16) for _ in range(2))
+    cuda.cuDeviceGetUuid(whole, 0)
+    if not hasattr(cuda, "cuDeviceGetUuid_v2") or cuda.cuDeviceGetUuid_v2(own, 0):
+        own = whole
+    kind = "GPU" if own.raw == whole.raw else "MIG"
+    return f"{kind}-{uuid.UUID(bytes=own.raw)}"
+
+
+def _attribute(cuda: Any, code: int) -> int:
+    value = ctypes.c_int()
+    return 0 if cuda.cuDeviceGetAttribute(ctypes.byref(value), code, 0) else value.value
+
+
+def _integer(function: Any) -> int:
+    value = ctypes.c_int()
+    return 0 if function(ctypes.byref(value)) else value.value
+
+
+def _error_name(cuda: Any, status: int) -> str:
+    text = ctypes.c_char_p()
+    if not hasattr(cuda, "cuGetErrorName") or cuda.cuGetErrorName(status, ctypes.byref(text)):
+        return ""
+    return f", {text.value.decode()}" if text.value else ""

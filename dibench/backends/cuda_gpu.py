@@ -1,0 +1,245 @@
+"""One GPU through CuPy: memory, modules, launches captured as graphs, time by events.
+
+Everything the `cuda` backend asks of CuPy stands here. CuPy is handed in, so that tests can put a stand-in
+in its place that runs kernels on the CPU.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import threading
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from dibench.backends import DeviceFaultError
+from dibench.compilers import Geometry
+from dibench.errors import OutOfMemoryError, UserError
+
+_STATIC_SHARED_LIMIT = 48 * 1024  # bytes; more must be opted in to
+_MEMORY_ALLOCATION = 2  # cudaErrorMemoryAllocation
+
+
+def import_cupy() -> Any:
+    """CuPy.
+
+    Raises:
+        UserError: it is not installed or does not load; the message names the wheel.
+    """
+    if find_spec("cupy") is None:
+        raise UserError("--backend", f"needs CuPy: {wheel_advice()}", "cuda")
+    try:
+        return import_module("cupy")
+    except ImportError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError("--backend", f"CuPy does not load ({reason}): {wheel_advice()}", "cuda") from None
+
+
+def wheel_advice(cuda: int | None = None) -> str:
+    """How to install what fits a driver for CUDA 12 or 13.
+
+    >>> wheel_advice(12)
+    "pip install 'dibench[cuda12]'"
+    """
+    if cuda is None:
+        return "pip install 'dibench[cuda13]', or 'dibench[cuda12]' with a driver for CUDA 12"
+    return f"pip install 'dibench[cuda{13 if cuda >= 13 else 12}]'"
+
+
+@attrs.frozen
+class Launch:
+    """One launch of a kernel: its handle, its geometry, its arguments as ctypes values."""
+
+    function: int
+    geometry: Geometry
+    arguments: tuple[Any, ...]
+
+
+class Graph:
+    """Launches that the GPU runs one after the other without asking the host in between."""
+
+    def __init__(self, graph: Any, launches: int) -> None:
+        self.graph = graph
+        self.launches = launches
+
+
+class Kernel:
+    """A loaded kernel; it stays loaded as long as this object lives."""
+
+    def __init__(self, module: Any, function: Any) -> None:
+        self._module = module
+        self._function = function
+        self.handle: int = function.ptr
+
+
+class Buffer:
+    """Device memory, given back by `close`."""
+
+    def __init__(self, gpu: Device, pointer: int, nbytes: int) -> None:
+        self._gpu, self.pointer, self.nbytes = gpu, pointer, nbytes
+
+    def close(self) -> None:
+        """Give the memory back."""
+        if self.pointer:
+            self._gpu.free(self.pointer)
+            self.pointer = 0
+
+
+class Device:
+    """The first GPU that CUDA shows."""
+
+    def __init__(self, cupy: Any) -> None:
+        self._runtime, self._driver = cupy.cuda.runtime, cupy.cuda.driver
+        self._cuda = cupy.cuda
+        self.version = str(cupy.__version__)
+        with self._explained("open"):
+            self._cuda.Device(0).use()
+            self._runtime.free(0)  # creates the context, which driver calls need
+            self._stream = self._cuda.Stream(non_blocking=True)
+            self._begin, self._end = self._cuda.Event(), self._cuda.Event()
+
+    def memory(self) -> tuple[int, int]:
+        """Bytes of device memory: free, total."""
+        free, total = self._runtime.memGetInfo()
+        return int(free), int(total)
+
+    def allocate(self, nbytes: int, what: str) -> Buffer:
+        """Device memory of `nbytes`.
+
+        Raises:
+            OutOfMemoryError: there is not so much; names `what`, bytes asked and bytes free.
+        """
+        try:
+            return Buffer(self, int(self._runtime.malloc(nbytes)), nbytes)
+        except self._runtime.CUDARuntimeError as error:
+            if getattr(error, "status", None) != _MEMORY_ALLOCATION:
+                raise DeviceFaultError(str(error)) from None
+        free, total = self.memory()
+        rule = f"asks for {nbytes} bytes of device memory, {free} of {total} are free"
+        raise OutOfMemoryError(what, rule)
+
+    def free(self, pointer: int) -> None:
+        """Give memory back; a device that is lost has none to give."""
+        with contextlib.suppress(self._runtime.CUDARuntimeError):
+            self._runtime.free(pointer)
+
+    def write(self, pointer: int, values: npt.NDArray[Any]) -> None:
+        """Copy an array, C-contiguous, to the device."""
+        values = np.ascontiguousarray(values)
+        with self._explained("copy"):
+            kind = self._runtime.memcpyHostToDevice
+            self._runtime.memcpy(pointer, values.ctypes.data, values.nbytes, kind)
+
+    def read(self, pointer: int, values: npt.NDArray[Any]) -> None:
+        """Fill an array, C-contiguous, from the device."""
+        with self._explained("copy"):
+            kind = self._runtime.memcpyDeviceToHost
+            self._runtime.memcpy(values.ctypes.data, pointer, values.nbytes, kind)
+
+    def copy(self, target: int, source: int, nbytes: int) -> None:
+        """Copy within the device."""
+        with self._explained("copy"):
+            self._runtime.memcpy(target, source, nbytes, self._runtime.memcpyDeviceToDevice)
+
+    def fill(self, pointer: int, byte: int, nbytes: int) -> None:
+        """Set every byte; 0xFF makes floats NaN."""
+        with self._explained("fill"):
+            self._runtime.memset(pointer, byte, nbytes)
+            self._runtime.deviceSynchronize()  # a memset of device memory is asynchronous to other streams
+
+    def load(self, cubin: bytes, name: str, shared_bytes: int = 0) -> Kernel:
+        """A kernel from machine code, allowed `shared_bytes` of dynamic shared memory."""
+        with self._explained("load"):
+            module = self._cuda.function.Module()
+            module.load(cubin)
+            function = module.get_function(name)
+            if shared_bytes > _STATIC_SHARED_LIMIT:
+                attribute = self._driver.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
+                self._driver.funcSetAttribute(function.ptr, attribute, shared_bytes)
+        return Kernel(module, function)
+
+    def capture(self, launches: Sequence[Launch]) -> Graph:
+        """Launches as one graph, on the device and ready."""
+        with self._explained("capture"):
+            self._stream.begin_capture()
+            try:
+                for launch in launches:
+                    self._launch(launch, self._stream)
+            finally:
+                graph = self._stream.end_capture()
+            graph.upload(self._stream)
+            self._stream.synchronize()
+        return Graph(graph, len(launches))
+
+    def seconds(self, graphs: Sequence[Graph], gate: Launch | None = None) -> float:
+        """Run graphs back to back; seconds from the first launch's begin to the last one's end.
+
+        Args:
+            graphs: in order.
+            gate: runs before the first event and keeps the GPU until the graphs are enqueued.
+
+        Raises:
+            DeviceFaultError: a kernel faulted; nothing more can be done in this process.
+        """
+        with self._explained("run"):
+            if gate is not None:
+                self._launch(gate, self._stream)
+            self._begin.record(self._stream)
+            for graph in graphs:
+                graph.graph.launch(self._stream)
+            self._end.record(self._stream)
+            self._end.synchronize()
+            return float(self._cuda.get_elapsed_time(self._begin, self._end)) * 1e-3
+
+    @contextlib.contextmanager
+    def busy(self, launch: Launch, at_once: int = 2) -> Iterator[None]:
+        """Keep the GPU busy from another stream with one launch after the other, until the context ends.
+
+        Between cases the host draws and copies operands; a GPU that idles meanwhile cools and lowers its
+        clocks, and the next case pays for it.
+        """
+        stop = threading.Event()
+
+        def work() -> None:
+            with contextlib.suppress(Exception):  # a lost device shows in the measuring thread
+                self._cuda.Device(0).use()
+                stream = self._cuda.Stream(non_blocking=True)
+                while not stop.is_set():
+                    for _ in range(at_once):
+                        self._launch(launch, stream)
+                    stream.synchronize()
+
+        thread = threading.Thread(target=work, name="filler", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+    def _launch(self, launch: Launch, stream: Any) -> None:
+        arguments = launch.arguments
+        cells = (ctypes.c_void_p * len(arguments))(*(ctypes.addressof(value) for value in arguments))
+        geometry = launch.geometry
+        self._driver.launchKernel(
+            launch.function,
+            geometry.grid, 1, 1,
+            geometry.block, 1, 1,
+            geometry.shared_bytes,
+            stream.ptr,
+            ctypes.addressof(cells),
+            0,
+        )  # fmt: skip
+
+    @contextlib.contextmanager
+    def _explained(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except (self._runtime.CUDARuntimeError, self._driver.CUDADriverError) as error:
+            raise DeviceFaultError(f"CUDA, {doing}: {error}") from None
