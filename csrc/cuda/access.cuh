@@ -4,7 +4,7 @@
 // Reuse kernels (box.cuh) need the second: reading an element twice must cost two loads, and a partial sum
 // that the dataflow sends back to memory must go there. Plain loads do not do that: ptxas merges repeated
 // ones, also __ldcg and `asm volatile ld.global.cg`. Relaxed atomic-strength loads and stores it leaves
-// alone; their scope chooses the cache:
+// alone, as long as somebody uses the value; their scope chooses the cache:
 //
 //   ld.relaxed.cta  -> LDG.E.STRONG.SM   may hit L1          (knob cache = "ca")
 //   ld.relaxed.gpu  -> LDG.E.STRONG.GPU  served by L2        (knob cache = "cg")

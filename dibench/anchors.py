@@ -1,0 +1,82 @@
+"""The five anchor kernels: each pins the energy of one level by itself (csrc/cuda/anchors).
+
+They are no layers: they take a buffer, and say in their `[anchor]` headers how many accesses of which level
+a launch makes. What the reuse lattice says of a level is checked against them.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from types import MappingProxyType
+
+import attrs
+
+from dibench.errors import UserError
+from dibench.variants import Formula, source_directory
+
+COUNTS = ("macs_executed", "reads", "writes")
+_NAMES = frozenset({"blocks", "elements", "passes"})
+_FIELDS = {"level", "access", "arch", "teaches", "block", "counts"}
+
+
+@attrs.frozen
+class Anchor:
+    """One anchor kernel: `name(float* buffer, long long elements, int passes)`."""
+
+    name: str
+    level: str
+    access: str
+    least_arch: int
+    block: int
+    counts: Mapping[str, Formula]
+    summary: str
+    teaches: str
+    path: Path
+
+    def counts_for(self, *, blocks: int, elements: int, passes: int) -> dict[str, int]:
+        """Multiply-adds, elements read and elements written by one launch.
+
+        >>> registry()["anchor_l2"].counts_for(blocks=8, elements=1000, passes=3)["reads"]
+        3000
+        """
+        values = {"blocks": blocks, "elements": elements, "passes": passes}
+        return {name: int(formula.value(values)) for name, formula in self.counts.items()}
+
+
+@lru_cache
+def registry() -> Mapping[str, Anchor]:
+    """The anchors by name.
+
+    Raises:
+        UserError: a header that cannot be read; the message names file, field and rule.
+    """
+    paths = sorted((source_directory() / "cuda" / "anchors").glob("*.cu"))
+    return MappingProxyType({path.stem: _read(path) for path in paths})
+
+
+def _read(path: Path) -> Anchor:
+    header = re.match(r"\s*/\*(.*?)\*/", path.read_text("utf-8"), re.DOTALL)
+    text, mark, table = header[1].partition("\n[anchor]\n") if header else ("", "", "")
+    if not mark:
+        raise UserError("[anchor]", "must stand in the first comment of an anchor's file", where=path)
+    try:
+        fields = tomllib.loads(table)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError("[anchor]", f"must be TOML: {error}", where=path) from error
+    if set(fields) != _FIELDS or set(fields["counts"]) != set(COUNTS):
+        raise UserError("[anchor]", f"must have {', '.join(sorted(_FIELDS))}", sorted(fields), where=path)
+    return Anchor(
+        name=path.stem,
+        level=fields["level"],
+        access=fields["access"],
+        least_arch=int(fields["arch"].removeprefix(">=")),
+        block=fields["block"],
+        counts=MappingProxyType({name: Formula.parse(fields["counts"][name], _NAMES) for name in COUNTS}),
+        summary=" ".join(text.strip().partition("\n")[0].split()),
+        teaches=fields["teaches"],
+        path=path,
+    )
