@@ -1,0 +1,68 @@
+// Tensor cores on the CPU: the lanes of a warp exchange their fragments and each computes its part of the product.
+// Layouts as in csrc/cuda/mma.cuh. Products are summed exactly enough (double) and rounded once: hardware rounds
+// more often, in an order it does not tell, so results agree to float32's precision, not to the bit.
+#pragma once
+#include "cuda_on_host.h"
+#include "tally.h"
+
+namespace dibench_host {
+inline float half_value(unsigned short h) {
+  const int exponent = h >> 10 & 31, mantissa = h & 1023;
+  const float magnitude = exponent == 31  ? (mantissa ? NAN : INFINITY)
+                          : exponent == 0 ? ldexpf(float(mantissa), -24)
+                                          : ldexpf(float(mantissa | 1024), exponent - 25);
+  return h >> 15 ? -magnitude : magnitude;
+}
+inline float bfloat_value(unsigned short b) { return __uint_as_float(unsigned(b) << 16); }
+/// What a tensor core sees of a float: it leaves out the low 13 bits.
+inline float tf32_value(unsigned bits) { return __uint_as_float(bits & ~0x1fffu); }
+
+struct Fragments {
+  unsigned a[4], b[2];
+};
+
+/// d += a · b with `packed` elements to a register, each read by `value(register, which)`.
+template <int packed, typename Value>
+inline void mma(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], Value value, const char* file, int line) {
+  Fragments mine;
+  memcpy(mine.a, a, sizeof a);
+  memcpy(mine.b, b, sizeof b);
+  const unsigned char* cells = warp_exchange(0xffffffffu, &mine, sizeof mine, file, line);
+  const auto lane_has = [cells](int lane) {
+    Fragments f;
+    memcpy(&f, cells + 64 * lane, sizeof f);
+    return f;
+  };
+  const int g = lane() / 4, t = lane() % 4;
+  for (int i = 0; i < 4; ++i) {
+    const int row = g + i / 2 * 8, column = 2 * t + i % 2;
+    double sum = d[i];
+    for (int k = 0; k < 8 * packed; ++k) {
+      const int in_half = k % (4 * packed), high = k / (4 * packed);  // registers 0, 1 hold the first half of k
+      const Fragments left = lane_has(row % 8 * 4 + in_half / packed), right = lane_has(column * 4 + in_half / packed);
+      sum += double(value(left.a[2 * high + row / 8], k % packed)) * value(right.b[high], k % packed);
+    }
+    d[i] = float(sum);
+  }
+  count_macs(16 * 8 * 8 * packed / 32);  // this lane's share
+}
+}  // namespace dibench_host
+
+inline unsigned to_tf32(float x) {
+  const unsigned bits = __float_as_uint(x);
+  return (bits & 0x7f800000u) == 0x7f800000u ? bits : (bits + 0x1000u) & ~0x1fffu;
+}
+inline void mma_tf32(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2],
+                     const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+  dibench_host::mma<1>(d, a, b, [](unsigned r, int) { return dibench_host::tf32_value(r); }, file, line);
+}
+inline void mma_fp16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2],
+                     const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+  const auto half = [](unsigned r, int which) { return dibench_host::half_value((unsigned short)(r >> 16 * which)); };
+  dibench_host::mma<2>(d, a, b, half, file, line);
+}
+inline void mma_bf16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2],
+                     const char* file = __builtin_FILE(), int line = __builtin_LINE()) {
+  const auto half = [](unsigned r, int which) { return dibench_host::bfloat_value((unsigned short)(r >> 16 * which)); };
+  dibench_host::mma<2>(d, a, b, half, file, line);
+}
