@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 from collections import defaultdict
 from collections.abc import Iterable
@@ -10,24 +9,9 @@ from collections.abc import Iterable
 import pytest
 
 from benchmarks.side_by_side import RATIOS, Ratio
+from dibench.backends.torch import keep_freed_memory
 
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # malloc.h
-
-
-def _keep_freed_memory() -> None:
-    """Let malloc keep what is freed instead of handing it back to the kernel.
-
-    PyTorch allocates each output anew. Fresh pages cost a fault each, which once made a ratio of 1.8 look
-    like 22: we compare kernels, not page faults.
-    """
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "mallopt"):  # glibc
-        libc.mallopt(M_MMAP_MAX, 0)
-        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
-        libc.mallopt(M_TOP_PAD, 64 * 2**20)
-
-
-_keep_freed_memory()
+keep_freed_memory()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
