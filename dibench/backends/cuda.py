@@ -6,6 +6,7 @@ Nothing of the device is ever set: clocks, power limit and modes are read for th
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
@@ -178,7 +179,8 @@ class CudaBackend:
         try:
             rounds, seconds = 64, 0.0
             while seconds < _PEAK_SECONDS:
-                rounds = int(rounds * min(16.0, 1.2 * _PEAK_SECONDS / seconds)) if seconds else rounds
+                step = min(16.0, 1.2 * _PEAK_SECONDS / seconds) if seconds > 0 else 1.0
+                rounds = math.ceil(rounds * max(step, 1.1))
                 launch = Launch(kernel.handle, geometry, _mac_arguments(rounds, sink))
                 seconds = self._device.seconds([self._device.capture([launch])], self.gate)
         finally:
@@ -249,7 +251,7 @@ class PreparedCase:
             size = min(left, MOST_NODES)
             graphs.append(self._graph(start, size))
             start, left = (start + size) % self.ring.replicas, left - size
-        self._position = self.ring.after(start)
+        self._position = self.ring.after(start, n)
         return self._device.seconds(graphs, self._backend.gate)
 
     def operands(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:

@@ -56,16 +56,18 @@ class Layout:
 class Ring:
     """How many replicas of the operands launches go around, and where a window of launches may begin.
 
-    Windows begin at multiples of `step`, so that a few graphs serve all of them. Skipping to the next
-    multiple brings a replica's turn nearer by less than `step`; there are that many more of them.
+    After a window of a lap or more the next one begins at a multiple of `step`, so that a few graphs serve
+    all. Skipping to it brings a replica's turn nearer by less than `step`, once in a lap; there are that many
+    more of them.
     """
 
     replicas: int
     step: int
 
-    def after(self, position: int) -> int:
-        """Where the next window begins when the last launch ended before `position`."""
-        return -(-position // self.step) * self.step % self.replicas
+    def after(self, position: int, launches: int) -> int:
+        """Where the next window begins after one of so many launches that ended before `position`."""
+        step = self.step if launches >= self.replicas else 1
+        return -(-position // step) * step % self.replicas
 
 
 def ring(used_bytes: int, l2_bytes: int) -> Ring:

@@ -1,0 +1,506 @@
+"""The cuda backend without a GPU: everything around the silicon, kernels run by the harness in its place."""
+
+from __future__ import annotations
+
+import csv
+import ctypes
+import json
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+import fake_gpu
+import numpy as np
+import pytest
+import references
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from dibench import backends, variants
+from dibench.backends import cuda_buffers, cuda_cache, cuda_driver, cuda_gpu
+from dibench.backends.cuda import MOST_NODES
+from dibench.backends.cuda_cache import KernelCache, Source
+from dibench.compilers import nvrtc
+from dibench.errors import OutOfMemoryError, UserError
+from dibench.expand import default_box
+from dibench.layer import Layer
+from dibench.measure import Settings
+from dibench.plan import Case, Plan
+from dibench.sweep import Sweep, run_sweep
+from dibench.worker import case_from_json, case_to_json
+
+STANDARD = Layer(N=1, C=3, H=5, W=4, K=4, R=3, S=3, pad_h=1, pad_w=1)
+FC = Layer.fc(N=2, C=10, K=6)
+
+
+def case_of(layer: Layer = FC, variant: str = "conv_output_stationary", **fields: Any) -> Case:
+    box = {**default_box(variants.registry("cuda")[variant], layer), **fields.pop("knobs", {})}
+    known = {knob: box.pop(knob) for knob in list(box) if knob in variants.KNOBS}
+    return Case(layer=layer, backend="cuda", variant=variant, further=box.items(), **known, **fields)
+
+
+@pytest.fixture
+def gpu(tmp_path: Path) -> fake_gpu.FakeGpuBackend:
+    return fake_gpu.FakeGpuBackend(tmp_path / "cache")
+
+
+def replicas_launched(gpu: fake_gpu.FakeGpuBackend) -> list[int]:
+    """Addresses of x in the order of launches."""
+    return [values[2].value for name, values in gpu.cupy.launched if name not in fake_gpu.SUPPORT]
+
+
+def test_a_case_is_prepared_launched_and_right(gpu: fake_gpu.FakeGpuBackend) -> None:
+    prepared = gpu.prepare(case_of(STANDARD, instances=2, seed=5))
+    x, w = prepared.operands()
+    y = prepared.compute()
+    for i in range(2):
+        np.testing.assert_allclose(y[i], references.convolution(STANDARD, x[i], w[i]), rtol=1e-5, atol=1e-5)
+    assert not np.array_equal(x[0], x[1]), "each instance has its own operands"
+    assert prepared.counts == variants.registry("cuda")["conv_output_stationary"].counts_for(
+        STANDARD, case_of(STANDARD).knobs
+    )
+    prepared.close()
+    assert gpu.cupy._used() == 0
+
+
+@pytest.mark.parametrize("n", [1, 7, MOST_NODES, 2 * MOST_NODES + 3])
+def test_so_many_launches_as_asked_and_the_time_of_those_alone(gpu: fake_gpu.FakeGpuBackend, n: int) -> None:
+    gpu.cupy.run = lambda work: count(work)  # type: ignore[method-assign]
+    launched = []
+
+    def count(work: Any) -> None:
+        launched.append(work[0]["name"])
+        gpu.cupy.clock_s += 1.0 if work[0]["name"] == "gate" else 1e-6
+
+    prepared = gpu.prepare(case_of())
+    assert prepared.launch(n) == pytest.approx(n * 1e-6), "what holds the stream open is not counted"
+    assert launched == ["gate"] + ["conv_output_stationary"] * n
+    captures = gpu.cupy.captures
+    prepared.launch(n)
+    assert gpu.cupy.captures == captures, "the second window captures nothing"
+
+
+@given(
+    used=st.integers(1000, 10**7),
+    l2=st.integers(10**5, 10**6),
+    windows=st.lists(st.integers(1, 3000), min_size=1, max_size=12),
+)
+@settings(deadline=None, max_examples=200)
+def test_between_two_launches_on_a_replica_four_caches_of_others_pass(
+    used: int, l2: int, windows: list[int]
+) -> None:
+    try:
+        ring = cuda_buffers.ring(used, l2)
+    except UserError:
+        assume(False)
+    seen: dict[int, int] = {}
+    time = position = 0
+    for n in windows:
+        for replica in ((position + i) % ring.replicas for i in range(n)):
+            if replica in seen and ring.replicas > 1:
+                others = time - seen[replica] - 1
+                assert (others + 1) * used >= cuda_buffers.COLD_L2S * l2
+            seen[replica] = time
+            time += 1
+        position = ring.after((position + n) % ring.replicas, n)
+    if ring.replicas == 1:
+        assert used >= cuda_buffers.COLD_L2S * l2
+    assert ring.replicas // ring.step <= 12, "few places to begin, so few graphs"
+
+
+def test_cold_launches_go_around_copies_of_the_operands(gpu: fake_gpu.FakeGpuBackend) -> None:
+    layer = Layer.fc(N=4, C=200, K=20)  # 19.5 KB, of a cache of 64 KiB
+    warm, cold = gpu.prepare(case_of(layer)), gpu.prepare(case_of(layer, cold=True))
+    gpu.cupy.launched.clear()
+    warm.launch(5)
+    assert len(set(replicas_launched(gpu))) == 1
+    gpu.cupy.launched.clear()
+    cold.launch(cold.ring.replicas)
+    addresses = replicas_launched(gpu)
+    assert len(set(addresses)) == cold.ring.replicas >= 4 * 2**16 / 19520
+    kind = ctypes.c_float * layer.inputs
+    first, last = (kind.from_address(address) for address in (addresses[0], addresses[-1]))
+    assert list(first) == list(last), "replicas hold the same values"
+
+
+def test_so_few_operands_that_no_number_of_copies_is_cold(gpu: fake_gpu.FakeGpuBackend) -> None:
+    gpu.gpu = attrs.evolve(gpu.gpu, l2_bytes=2**26)
+    with pytest.raises(UserError, match=r"cold: needs operands of at least 43691 bytes .* more instances"):
+        gpu.prepare(case_of(cold=True))
+
+
+def test_too_little_memory_says_what_was_asked_and_what_is_free(gpu: fake_gpu.FakeGpuBackend) -> None:
+    large = Layer.fc(N=1, C=2**12, K=2**13)
+    with pytest.raises(
+        OutOfMemoryError,
+        match=rf"layer: asks for {4 * (2**25 + 2**12 + 2**13)} bytes .*, \d+ of {2**26} are free",
+    ):
+        gpu.prepare(case_of(large))
+    gpu.prepare(case_of()).close()
+
+
+def test_shares_of_the_gpu_get_one_block_to_a_multiprocessor(gpu: fake_gpu.FakeGpuBackend) -> None:
+    layer = Layer.fc(N=64, C=4, K=512)
+    variant = variants.registry("cuda")["conv_no_reuse"]
+    blocks = {
+        share: gpu.geometry(variant, case_of(layer, "conv_no_reuse", sms=share, knobs={"warps": 1})).grid
+        for share in ("all", "whole", "half", "quarter")
+    }
+    assert blocks == {"all": 64 * 512 // 32, "whole": 8, "half": 4, "quarter": 2}
+    prepared = gpu.prepare(case_of(layer, "conv_no_reuse", sms="half"))
+    assert prepared.cells == {"sms": 4}
+
+
+def test_what_the_device_cannot_run_is_refused_with_limit_and_value(gpu: fake_gpu.FakeGpuBackend) -> None:
+    with pytest.raises(UserError, match=r"dtype: must be one of fp32 \(got 'fp16'\)"):
+        gpu.prepare(case_of(dtype="fp16"))
+    with pytest.raises(UserError, match=r"variant: must be one of .*conv_no_reuse.* \(got 'conv_magic'\)"):
+        gpu.prepare(attrs.evolve(case_of(), variant="conv_magic"))
+    with pytest.raises(UserError, match=r"tile_p: must be one of 1, 2, 4, 8 \(got 3\)"):
+        gpu.prepare(attrs.evolve(case_of(), tile_p=3))
+    compiled = gpu.compiler.compile
+    gpu.compiler.compile = lambda *a, **k: attrs.evolve(compiled(*a, **k), spill_bytes=64)  # type: ignore[method-assign]
+    with pytest.raises(UserError, match=r"registers: must suffice without spilling on sm_90.* \(got 64\)"):
+        gpu.prepare(case_of(STANDARD))
+    gpu.compiler.compile = lambda *a, **k: attrs.evolve(compiled(*a, **k), shared_bytes=300_000)  # type: ignore[method-assign]
+    with pytest.raises(UserError, match=r"shared memory: must be at most 232448 bytes .* \(got 300000\)"):
+        gpu.prepare(case_of(Layer.fc(N=1, C=3, K=2)))
+
+
+def test_peaks_are_work_over_time(gpu: fake_gpu.FakeGpuBackend) -> None:
+    peaks = gpu.peaks()
+    launches = dict(gpu.cupy.launched)
+    # The stand-in takes 1 µs for a round of 8 x 8 blocks of 256 threads, 128 multiply-adds each.
+    assert peaks["mac_per_s"] == pytest.approx(8 * 8 * 256 * 128 / 1e-6)
+    assert peaks["bytes_per_s"] == pytest.approx(16 * launches["peak_read"][0].value / fake_gpu.LAUNCH_S)
+    assert gpu.cupy._used() == 0
+
+
+def test_the_gpu_is_kept_busy_while_the_host_prepares(gpu: fake_gpu.FakeGpuBackend) -> None:
+    with gpu.busy():
+        pass
+    before = len(gpu.cupy.launched)
+    ran = threading.Event()
+    run = gpu.cupy.run
+
+    def run_and_tell(work: Any) -> None:
+        run(work)
+        ran.set()
+
+    gpu.cupy.run = run_and_tell  # type: ignore[method-assign]
+    with gpu.busy():
+        assert ran.wait(10)
+    assert len(gpu.cupy.launched) > before
+
+
+def test_device_says_what_it_is(gpu: fake_gpu.FakeGpuBackend) -> None:
+    device = gpu.device()
+    assert (device.name, device.uuid) == (fake_gpu.GPU.name, fake_gpu.GPU.uuid)
+    facts = device.facts
+    assert (facts["sms"], facts["l2_bytes"], facts["cuda"], facts["compute_capability"]) == (
+        8,
+        2**16,
+        "13.0",
+        "9.0",
+    )
+    assert facts["compiler"] == "NVRTC 13.5"
+
+
+# A sweep: the worker, its rows, its successors.
+
+
+def rows_of(out: Path) -> dict[str, dict[str, str]]:
+    with (out / "sweep.csv").open(encoding="utf-8", newline="") as file:
+        return {row["name"]: row for row in csv.DictReader(file)}
+
+
+def test_a_sweep_on_the_backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_GPU_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("FAKE_GPU_FAULT_K", "13")
+    cases = [
+        case_of(FC.renamed("right"), sms="half", cold=True),
+        case_of(Layer.fc(N=2, C=10, K=13, name="faults")),
+        case_of(Layer.fc(N=1, C=2**12, K=2**13, name="too large")),
+        attrs.evolve(case_of(FC.renamed("refused")), tile_p=3),
+        case_of(Layer.fc(N=2, C=11, K=7, name="after"), "conv_no_reuse"),
+    ]
+    cases = [attrs.evolve(case, order=order) for order, case in enumerate(cases, start=1)]
+    registry = variants.registry("cuda")
+    sweep = Sweep(
+        plan=Plan("test", "", "cuda", tuple(cases), 1, "a" * 64, {}),
+        backend="fake_gpu:backend",
+        meter="model",
+        settings=Settings(target=0.5, case_budget_s=5.0, warm_up_s=0.0, window_s=1e-3),
+        sources_sha="b" * 64,
+        stationarity=lambda variant: registry[variant].stationarity,
+    )
+    summary = run_sweep(sweep, tmp_path / "out")
+    assert summary.ended == "complete"
+    rows = rows_of(tmp_path / "out")
+    outcome = {name: (row["status"], row["reason"]) for name, row in rows.items()}
+    assert outcome["right"] == ("ok", "")
+    assert outcome["after"] == ("ok", ""), "a fresh worker measured it"
+    status, reason = outcome["faults"]
+    assert status == "failed" and "exit status 1: CUDA, run: cudaErrorIllegalAddress" in reason
+    status, reason = outcome["too large"]
+    assert status == "failed" and "bytes of device memory" in reason and "are free" in reason
+    status, reason = outcome["refused"]
+    assert (status, reason) == (
+        "skipped",
+        "conv_output_stationary: tile_p: must be one of 1, 2, 4, 8 (got 3)",
+    )
+    right = rows["right"]
+    assert (right["sms"], right["lanes"], right["device_uuid"]) == ("1", "p", fake_gpu.GPU.uuid)
+    assert right["knobs"].split(";")[-2:] == ["sms=half", "cold=1"]
+    assert float(right["time_s"]) == pytest.approx(fake_gpu.LAUNCH_S)
+
+
+def test_a_sweep_tells_the_backend_what_comes_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from fake_backend import sweep_of
+
+    log = tmp_path / "log"
+    monkeypatch.setenv("FAKE_PREFETCH", str(log))
+    run_sweep(sweep_of(["a", "b", "c"]), tmp_path / "out")
+    assert log.read_text().splitlines() == ["b c", "c", ""]
+
+
+def test_a_case_travels_to_the_worker_and_back() -> None:
+    case = case_of(STANDARD, sms="quarter", cold=True, instances=3)
+    assert case_from_json(json.loads(json.dumps(case_to_json(case)))) == case
+    assert {"lanes", "cache", "warps"} <= set(case.knobs)
+
+
+def test_launch_settings_make_different_cases_and_leave_the_usual_ids_alone() -> None:
+    ids = {
+        case_of(FC, **fields).case_id for fields in ({}, {"sms": "half"}, {"cold": True}, {"instances": 2})
+    }
+    assert len(ids) == 4
+    assert '"cold"' not in case_of().key and '"sms"' not in case_of().key
+
+
+# The cache of compiled kernels.
+
+TINY = 'extern "C" __global__ void tiny(float* x) { x[threadIdx.x] = VALUE; }'
+
+
+def tiny(value: int = 1, arch: int = 90) -> Source:
+    return Source("tiny", f"#define VALUE {value}\n{TINY}", {}, arch)
+
+
+class CountingCompiler:
+    """NVRTC, counted."""
+
+    def __init__(self, version: tuple[int, int] = (13, 5)) -> None:
+        self.version, self.compiled = version, 0
+        self.hold: threading.Event | None = None
+
+    def compile(self, source: str, name: str, headers: Any, *, arch: int) -> nvrtc.Binary:
+        if self.hold is not None:
+            assert self.hold.wait(10)
+        self.compiled += 1
+        return nvrtc.Binary(name, arch, source.encode(), 8, 0, 0, 0, "log")
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> Iterator[tuple[KernelCache, CountingCompiler, Path]]:
+    compiler = CountingCompiler()
+    made = KernelCache(compiler, tmp_path)  # type: ignore[arg-type]
+    yield made, compiler, tmp_path
+    made.close()
+
+
+def test_a_kernel_is_compiled_once_for_all_sweeps(cache: tuple[KernelCache, CountingCompiler, Path]) -> None:
+    kernels, compiler, directory = cache
+    first = kernels.binary(tiny())
+    assert kernels.binary(tiny()) == first
+    assert KernelCache(compiler, directory).binary(tiny()) == first  # type: ignore[arg-type]
+    assert compiler.compiled == 1
+
+
+def test_source_constants_architecture_and_compiler_make_an_entry(
+    cache: tuple[KernelCache, CountingCompiler, Path],
+) -> None:
+    kernels, compiler, directory = cache
+    with_header = attrs.evolve(tiny(), headers={"constants.cuh": "constexpr int tile_p = 2;"})
+    other_header = attrs.evolve(tiny(), headers={"constants.cuh": "constexpr int tile_p = 4;"})
+    for source in (tiny(), tiny(2), tiny(arch=80), with_header, other_header):
+        kernels.binary(source)
+    assert compiler.compiled == 5
+    newer = CountingCompiler((13, 6))
+    KernelCache(newer, directory).binary(tiny())  # type: ignore[arg-type]
+    assert newer.compiled == 1
+    assert len(list(directory.iterdir())) == 6
+
+
+@pytest.mark.parametrize("damage", ["cut", "flip", "empty", "other"])
+def test_a_damaged_entry_is_compiled_again(
+    cache: tuple[KernelCache, CountingCompiler, Path], damage: str
+) -> None:
+    kernels, compiler, directory = cache
+    whole = kernels.binary(tiny())
+    (entry,) = directory.iterdir()
+    content = entry.read_bytes()
+    entry.write_bytes(
+        {"cut": content[:-5], "flip": content[:-1] + b"?", "empty": b"", "other": b"\x7fELF" + content}[
+            damage
+        ]
+    )
+    assert kernels.binary(tiny()) == whole
+    assert compiler.compiled == 2
+    assert entry.read_bytes() == content, "and the entry is whole again"
+
+
+def test_a_cache_that_cannot_be_written_costs_only_time(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a directory")
+    compiler = CountingCompiler()
+    kernels = KernelCache(compiler, tmp_path / "file" / "cache")  # type: ignore[arg-type]
+    assert kernels.binary(tiny()).cubin
+    assert kernels.binary(tiny()).cubin
+    assert compiler.compiled == 2
+
+
+def test_kernels_compiled_elsewhere_serve_where_there_is_no_compiler(
+    cache: tuple[KernelCache, CountingCompiler, Path],
+) -> None:
+    kernels, _, directory = cache
+    made = kernels.binary(tiny())
+    without = KernelCache(None, directory)
+    assert without.binary(tiny()) == made
+    with pytest.raises(
+        UserError, match=r"kernel: is not among the compiled kernels of .*pip install .*'tiny'"
+    ):
+        without.binary(tiny(2))
+
+
+def test_next_kernels_compile_in_the_background(cache: tuple[KernelCache, CountingCompiler, Path]) -> None:
+    kernels, compiler, _ = cache
+    compiler.hold = threading.Event()
+    kernels.prefetch([tiny(1), tiny(2), tiny(1)])  # returns at once
+    assert compiler.compiled == 0
+    compiler.hold.set()
+    kernels.binary(tiny(1))
+    kernels.binary(tiny(2))
+    assert compiler.compiled == 2, "each once, whether the background or the asker came first"
+
+
+def test_nvrtc_fills_the_cache(tmp_path: Path) -> None:
+    kernels = KernelCache(nvrtc.compiler(13), tmp_path)
+    binary = kernels.binary(tiny())
+    assert binary.cubin.startswith(b"\x7fELF") and binary.registers > 0
+    assert KernelCache(None, tmp_path).binary(tiny()) == binary
+    with pytest.raises(nvrtc.CompileError, match="VALUEE"):
+        kernels.binary(Source("tiny", TINY.replace("VALUE", "VALUEE"), {}, 90))
+
+
+def test_the_compiler_suits_driver_and_architecture() -> None:
+    majors = {(90, 13): 13, (90, 12): 12, (61, 12): 12, (61, 13): 12, (120, 13): 13}
+    assert {key: cuda_cache.choose_compiler(*key).version[0] for key in majors} == majors
+    with pytest.raises(
+        UserError, match=r"nvrtc: needs a compiler for sm_90 .* CUDA 11: pip install nvidia-cuda-nvrtc-cu12"
+    ):
+        cuda_cache.choose_compiler(90, 11)
+
+
+@pytest.mark.parametrize("arch", [60, 75, 90, 120])
+def test_support_kernels_compile(arch: int) -> None:
+    folder = variants.source_directory() / "cuda" / "support"
+    for path in folder.glob("*.cu"):
+        binary = nvrtc.compiler_for(arch).compile(path.read_text(), path.stem, {}, arch=arch)
+        assert binary.spill_bytes == 0
+
+
+# The driver, in place of which a small library answers.
+
+DRIVER = r"""
+#include <string.h>
+int cuInit(unsigned flags) { return INIT; }
+int cuGetErrorName(int e, const char** s) { *s = "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH"; return 0; }
+int cuDeviceGetCount(int* n) { *n = COUNT; return 0; }
+int cuDriverGetVersion(int* v) { *v = 12080; return 0; }
+int cuDeviceGetName(char* s, int n, int d) { strncpy(s, "NVIDIA Test", n); return 0; }
+int cuDeviceTotalMem_v2(unsigned long* b, int d) { *b = 1ul << 37; return 0; }
+int cuDeviceGetUuid(char* u, int d) { for (int i = 0; i < 16; ++i) u[i] = i ? 16 * i : 0; return 0; }
+int cuDeviceGetUuid_v2(char* u, int d) { cuDeviceGetUuid(u, d); u[15] ^= MIG; return 0; }
+int cuDeviceGetAttribute(int* v, int a, int d) {
+  switch (a) { case 75: *v = 9; break; case 76: *v = 0; break; case 16: *v = 132; break; default: *v = a; }
+  return 0;
+}
+"""
+
+
+def driver(tmp_path: Path, init: int = 0, count: int = 1, mig: int = 0) -> str:
+    source, library = tmp_path / "driver.c", tmp_path / f"libcuda-{init}-{count}-{mig}.so"
+    source.write_text(DRIVER)
+    flags = [f"-DINIT={init}", f"-DCOUNT={count}", f"-DMIG={mig}", "-shared", "-fPIC", "-w"]
+    subprocess.run(["gcc", *flags, str(source), "-o", str(library)], check=True)
+    return str(library)
+
+
+def test_the_driver_is_asked_without_cupy(tmp_path: Path) -> None:
+    gpu = cuda_driver.first_gpu(driver(tmp_path))
+    assert isinstance(gpu, cuda_driver.Gpu)
+    assert (gpu.name, gpu.arch, gpu.sms, gpu.cuda, gpu.cuda_version) == ("NVIDIA Test", 90, 132, 12, "12.8")
+    assert gpu.uuid == "GPU-00102030-4050-6070-8090-a0b0c0d0e0f0", "bytes of 0 included"
+    assert (gpu.l2_bytes, gpu.memory_bytes, gpu.ecc) == (38, 2**37, True)
+    partition = cuda_driver.first_gpu(driver(tmp_path, mig=1))
+    assert isinstance(partition, cuda_driver.Gpu)
+    assert partition.uuid.startswith("MIG-")
+
+
+def test_why_there_is_no_gpu(tmp_path: Path) -> None:
+    assert "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH" in str(cuda_driver.first_gpu(driver(tmp_path, init=803)))
+    assert "sees no device" in str(cuda_driver.first_gpu(driver(tmp_path, count=0)))
+    assert "no NVIDIA driver" in str(cuda_driver.first_gpu("libcuda-that-is-not-there.so.1"))
+
+
+def test_auto_is_cuda_only_where_driver_and_cupy_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    found = importlib.util.find_spec
+    for cupy in (True, False):
+        for gpu in (fake_gpu.GPU, "no driver"):
+            monkeypatch.setattr(
+                importlib.util,
+                "find_spec",
+                lambda name, cupy=cupy: cupy or None if name == "cupy" else found(name),
+            )
+            monkeypatch.setattr(cuda_driver, "gpu", lambda gpu=gpu: gpu)
+            assert backends.resolve("auto") == ("cuda" if cupy and gpu is fake_gpu.GPU else "cpu")
+
+
+def test_asking_for_cuda_without_a_gpu_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_driver, "gpu", lambda: "there is no NVIDIA driver")
+    with pytest.raises(
+        UserError, match=r"--backend: there is no NVIDIA driver: nvidia-smi must work.*'cuda'"
+    ):
+        backends.open_backend("cuda")
+    monkeypatch.setattr(cuda_gpu, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"--backend: needs CuPy: pip install 'dibench\[cuda13\]'"):
+        cuda_gpu.import_cupy()
+
+
+def test_sixteen_bit_elements_are_rounded_to_nearest() -> None:
+    rng = np.random.default_rng(1)
+    values = rng.standard_normal(10_000).astype(np.float32)
+    halves = cuda_buffers.as_values(cuda_buffers.as_elements(values, "fp16"), "fp16")
+    assert np.array_equal(halves, values.astype(np.float16))
+    rounded = cuda_buffers.as_values(cuda_buffers.as_elements(values, "bf16"), "bf16")
+    assert np.all(np.abs(rounded - values) <= np.abs(values) * 2.0**-8)
+    torch = pytest.importorskip("torch")
+    assert np.array_equal(rounded, torch.from_numpy(values).bfloat16().float().numpy())
+
+
+def test_cupy_has_what_we_ask_of_it(gpu: fake_gpu.FakeGpuBackend) -> None:
+    cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
+    for area in ("runtime", "driver"):
+        for name in vars(getattr(gpu.cupy.cuda, area)):
+            assert hasattr(getattr(cupy.cuda, area), name), f"{area}.{name}"
+    for name in ("Device", "Stream", "Event", "get_elapsed_time"):
+        assert hasattr(cupy.cuda, name)
+    for name in ("load", "get_function"):
+        assert hasattr(cupy.cuda.function.Module, name)
+    for name in ("begin_capture", "end_capture", "synchronize"):
+        assert hasattr(cupy.cuda.Stream, name)
