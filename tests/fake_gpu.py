@@ -24,6 +24,7 @@ from dibench.compilers.nvrtc import Binary
 from dibench.layer import DIMENSIONS, Layer
 
 LAUNCH_S = 0.01
+PASS_S = 1e-3  # of an anchor
 MEMORY = 2**26
 GPU = cuda_driver.Gpu(
     name="Test GPU", uuid="GPU-00000000-0000-0000-0000-000000000001", arch=90, cuda=13, cuda_version="13.0",
@@ -34,8 +35,8 @@ GPU = cuda_driver.Gpu(
 VARIANT = (ctypes.c_int * len(DIMENSIONS), ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
 SUPPORT: Mapping[str, tuple[Any, ...]] = {
     "gate": (ctypes.c_longlong,),
-    "peak_mac": (ctypes.c_int, ctypes.c_float, ctypes.c_float, ctypes.c_void_p),
-    "peak_read": (ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p),
+    "anchor_fma": (ctypes.c_void_p, ctypes.c_longlong, ctypes.c_int),
+    "anchor_dram_read": (ctypes.c_void_p, ctypes.c_longlong, ctypes.c_int),
 }
 
 
@@ -172,8 +173,8 @@ class FakeCupy:
             return
         self.launched.append((code["name"], values))
         if code["name"] in SUPPORT:
-            takes_s = {"gate": 0.0, "peak_mac": 1e-6 * values[0].value, "peak_read": LAUNCH_S}
-            self.clock_s += takes_s[code["name"]]
+            if code["name"] != "gate":
+                self.clock_s += PASS_S * values[2].value
             return
         self.clock_s += LAUNCH_S
         layer = Layer.from_dims(dict(zip(DIMENSIONS, values[0], strict=True)))

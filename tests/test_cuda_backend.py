@@ -172,10 +172,11 @@ def test_what_the_device_cannot_run_is_refused_with_limit_and_value(gpu: fake_gp
 
 def test_peaks_are_work_over_time(gpu: fake_gpu.FakeGpuBackend) -> None:
     peaks = gpu.peaks()
-    launches = dict(gpu.cupy.launched)
-    # The stand-in takes 1 µs for a round of 8 x 8 blocks of 256 threads, 128 multiply-adds each.
-    assert peaks["mac_per_s"] == pytest.approx(8 * 8 * 256 * 128 / 1e-6)
-    assert peaks["bytes_per_s"] == pytest.approx(16 * launches["peak_read"][0].value / fake_gpu.LAUNCH_S)
+    # The stand-in takes 1 ms for a pass: 64 multiply-adds of each thread of 8 x 8 blocks, or the buffer.
+    assert peaks["mac_per_s"] == pytest.approx(8 * 8 * 256 * 64 / fake_gpu.PASS_S)
+    (_, elements, _) = dict(gpu.cupy.launched)["anchor_dram_read"]
+    assert peaks["bytes_per_s"] == pytest.approx(4 * elements.value / fake_gpu.PASS_S)
+    assert 4 * elements.value == fake_gpu.MEMORY // 2, "as much as is there, where that is little"
     assert gpu.cupy._used() == 0
 
 
@@ -406,8 +407,7 @@ def test_the_compiler_suits_driver_and_architecture() -> None:
 
 @pytest.mark.parametrize("arch", [60, 75, 90, 120])
 def test_support_kernels_compile(arch: int) -> None:
-    folder = variants.source_directory() / "cuda" / "support"
-    for path in folder.glob("*.cu"):
+    for path in (variants.source_directory() / "cuda" / "support").glob("*.cu"):
         binary = nvrtc.compiler_for(arch).compile(path.read_text(), path.stem, {}, arch=arch)
         assert binary.spill_bytes == 0
 

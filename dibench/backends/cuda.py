@@ -16,11 +16,10 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from dibench import architectures, compilers, variants
+from dibench import anchors, architectures, compilers, variants
 from dibench.backends import Device, cuda_cache, cuda_driver, cuda_gpu
 from dibench.backends.cpu import operand
 from dibench.backends.cuda_buffers import (
-    ALIGNMENT,
     COLD_L2S,
     Layout,
     as_elements,
@@ -46,9 +45,8 @@ _FILLER_S = 2e-3
 _SHARES = {"whole": 1, "half": 2, "quarter": 4}
 _PEAK_SECONDS = 0.2
 _PEAK_BUFFER = 2**30  # bytes
-_PEAK_THREADS = 256
-_PEAK_BLOCKS_PER_SM = 8
-_MACS_PER_ROUND = 128  # of a thread, see csrc/cuda/support/peak_mac.cu
+_BLOCKS_PER_SM = 8  # of 256 threads: as many as a multiprocessor of any GPU since sm_60 holds, or more
+_TRIAL_PASSES = 64
 
 
 class CudaBackend:
@@ -60,7 +58,9 @@ class CudaBackend:
         self.gpu = gpu
         self._device = device
         self._cache = cache
-        self._gate = self._load_support("gate")
+        self._filling: Launch | None = None
+        gate = variants.source_directory() / "cuda" / "support" / "gate.cu"
+        self._gate = self._load(Source("gate", gate.read_text("utf-8"), {}, gpu.arch))
         cycles = ctypes.c_longlong(int(_GATE_S * 1e3 * (gpu.clock_khz or 1_500_000)))
         self.gate = Launch(self._gate.handle, Geometry(1, 1, 0), (cycles,))
 
@@ -100,8 +100,14 @@ class CudaBackend:
         return Device(name=gpu.name, uuid=gpu.uuid, facts=facts)
 
     def peaks(self) -> dict[str, float]:
-        """MAC/s of independent FFMA chains and B/s of streaming reads from memory, measured now."""
-        return {"mac_per_s": self._peak_macs(), "bytes_per_s": self._peak_bytes()}
+        """MAC/s of the FMA anchor and B/s of the memory-read anchor, measured now."""
+        threads = self._blocks() * anchors.registry()["anchor_fma"].block
+        most = self._device.memory()[0] // 2
+        buffer = min(max(_PEAK_BUFFER, COLD_L2S * self.gpu.l2_bytes), most)
+        return {
+            "mac_per_s": self._peak("anchor_fma", "macs_executed", threads),
+            "bytes_per_s": 4 * self._peak("anchor_dram_read", "reads", buffer // 4),
+        }
 
     def prepare(self, case: Case) -> PreparedCase:
         """Operands of the case on the device, its kernel loaded.
@@ -136,15 +142,17 @@ class CudaBackend:
 
     def busy(self) -> AbstractContextManager[None]:
         """Keep the GPU busy while the host prepares: FFMA chains, a few milliseconds at a time."""
-        if not hasattr(self, "_filler"):
-            self._filler = self._load_support("peak_mac")
-            self._filler_sink = self._device.allocate(ALIGNMENT, "filler")
-            arguments = _mac_arguments(64, self._filler_sink)
-            trial = Launch(self._filler.handle, self._peak_geometry(), arguments)
+        if self._filling is None:
+            kernel, blocks = self._load(self._anchor_source("anchor_fma")), self._blocks()
+            threads = blocks * anchors.registry()["anchor_fma"].block
+            buffer = self._device.allocate(4 * threads, "filler")
+            self._filler = kernel, buffer  # held as long as the backend
+            trial = self._anchor_launch(kernel, "anchor_fma", buffer, threads, _TRIAL_PASSES)
             graph = self._device.capture([trial])
             self._device.seconds([graph])  # the first launch also loads the code
-            rounds = max(1, int(64 * _FILLER_S / max(self._device.seconds([graph]), 1e-7)))
-            self._filling = attrs.evolve(trial, arguments=_mac_arguments(rounds, self._filler_sink))
+            seconds = max(self._device.seconds([graph], self.gate), 1e-7)
+            passes = max(1, int(_TRIAL_PASSES * _FILLER_S / seconds))
+            self._filling = self._anchor_launch(kernel, "anchor_fma", buffer, threads, passes)
         return self._device.busy(self._filling)
 
     def source(self, variant: Variant, case: Case) -> Source:
@@ -165,48 +173,39 @@ class CudaBackend:
         variant.check(case.layer, case.knobs)
         architectures.check(variant, case.layer, case.knobs, case.instances, self.gpu.arch)
 
-    def _load_support(self, name: str) -> cuda_gpu.Kernel:
-        path = variants.source_directory() / "cuda" / "support" / f"{name}.cu"
-        binary = self._cache.binary(Source(name, path.read_text("utf-8"), {}, self.gpu.arch))
-        return self._device.load(binary.cubin, name)
+    def _anchor_source(self, name: str) -> Source:
+        text = anchors.registry()[name].path.read_text("utf-8")
+        return Source(name, text, compilers.device_headers(), self.gpu.arch)
 
-    def _peak_geometry(self) -> Geometry:
-        return Geometry(self.gpu.sms * _PEAK_BLOCKS_PER_SM, _PEAK_THREADS, 0)
+    def _load(self, source: Source) -> cuda_gpu.Kernel:
+        return self._device.load(self._cache.binary(source).cubin, source.name)
 
-    def _peak_macs(self) -> float:
-        kernel, geometry = self._load_support("peak_mac"), self._peak_geometry()
-        sink = self._device.allocate(ALIGNMENT, "peaks")
-        try:
-            rounds, seconds = 64, 0.0
-            while seconds < _PEAK_SECONDS:
-                step = min(16.0, 1.2 * _PEAK_SECONDS / seconds) if seconds > 0 else 1.0
-                rounds = math.ceil(rounds * max(step, 1.1))
-                launch = Launch(kernel.handle, geometry, _mac_arguments(rounds, sink))
-                seconds = self._device.seconds([self._device.capture([launch])], self.gate)
-        finally:
-            sink.close()
-        return geometry.grid * geometry.block * rounds * _MACS_PER_ROUND / seconds
+    def _blocks(self) -> int:
+        return self.gpu.sms * _BLOCKS_PER_SM
 
-    def _peak_bytes(self) -> float:
-        kernel, geometry = self._load_support("peak_read"), self._peak_geometry()
-        round_bytes = geometry.grid * geometry.block * 4 * 16  # 4 vectors of 16 bytes a thread
-        most = min(max(_PEAK_BUFFER, COLD_L2S * self.gpu.l2_bytes), self._device.memory()[0] // 2)
-        rounds = max(1, most // round_bytes)
-        buffer = self._device.allocate(rounds * round_bytes + ALIGNMENT, "peaks")
+    def _anchor_launch(
+        self, kernel: cuda_gpu.Kernel, name: str, buffer: Buffer, elements: int, passes: int
+    ) -> Launch:
+        arguments = (ctypes.c_void_p(buffer.pointer), ctypes.c_longlong(elements), ctypes.c_int(passes))
+        geometry = Geometry(self._blocks(), anchors.registry()[name].block, 0)
+        return Launch(kernel.handle, geometry, arguments)
+
+    def _peak(self, name: str, count: str, elements: int) -> float:
+        """What an anchor does a second, in so many passes that it takes _PEAK_SECONDS."""
+        kernel = self._load(self._anchor_source(name))
+        buffer = self._device.allocate(4 * elements, "peaks")
         try:
             self._device.fill(buffer.pointer, 0, buffer.nbytes)
-            vectors = ctypes.c_int(rounds * round_bytes // 16)
-            sink = ctypes.c_void_p(buffer.pointer + rounds * round_bytes)
-            launch = Launch(kernel.handle, geometry, (vectors, ctypes.c_void_p(buffer.pointer), sink))
-            graph = self._device.capture([launch] * 16)
-            self._device.seconds([graph])
-            passes, seconds = 0, 0.0
+            passes, seconds = 1, 0.0
             while seconds < _PEAK_SECONDS:
-                seconds += self._device.seconds([graph], self.gate)
-                passes += graph.launches
+                step = min(16.0, 1.2 * _PEAK_SECONDS / seconds) if seconds > 0 else 1.0
+                passes = math.ceil(passes * max(step, 1.1))
+                launch = self._anchor_launch(kernel, name, buffer, elements, passes)
+                seconds = self._device.seconds([self._device.capture([launch])], self.gate)
         finally:
             buffer.close()
-        return passes * rounds * round_bytes / seconds
+        done = anchors.registry()[name].counts_for(blocks=self._blocks(), elements=elements, passes=passes)
+        return done[count] / seconds
 
 
 class PreparedCase:
@@ -319,11 +318,6 @@ def _check_resources(variant: Variant, spill_bytes: int, arch: int) -> None:
     if spill_bytes > variant.cuda.spill_bytes:
         rule = f"must suffice without spilling on sm_{arch}, bytes spilled at most {variant.cuda.spill_bytes}"
         raise UserError("registers", rule, spill_bytes, where=variant.name)
-
-
-def _mac_arguments(rounds: int, sink: Buffer) -> tuple[Any, ...]:
-    # A chain x -> 0.999 x + 0.001 stays near 1: no denormals, no infinities.
-    return (ctypes.c_int(rounds), ctypes.c_float(0.999), ctypes.c_float(0.001), ctypes.c_void_p(sink.pointer))
 
 
 def _field(case: Case) -> str:
