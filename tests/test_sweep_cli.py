@@ -62,7 +62,7 @@ def test_the_time_budget_says_what_is_left_and_how_to_go_on(tmp_path: Path) -> N
     [
         (["smok", "--out", "OUT"], "perhaps smoke (got 'smok')"),
         (["absent.toml", "--out", "OUT"], "absent.toml"),
-        (["smoke", "--out", "OUT", "--backend", "abacus"], "--backend: must be one of auto, cpu"),
+        (["smoke", "--out", "OUT", "--backend", "abacus"], "--backend: must be one of auto, cuda, cpu"),
         (
             ["smoke", "--out", "OUT", "--meter", "wet finger"],
             "--meter: must be one of auto, rapl, model, none",
