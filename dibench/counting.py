@@ -257,8 +257,9 @@ def staged_k_blocks(layer: Layer, tile_k: int, block_k: int) -> int:
 
 # The implicit GEMM of csrc/cuda/conv_implicit_gemm.cu.
 
-_GEMM_TILES = {  # (tile_k, tile_p): share of a multiprocessor's multiply-adds that its inner loop may reach
-    (128, 128): 0.9, (64, 128): 0.85, (32, 128): 0.8, (64, 64): 0.75, (16, 256): 0.7, (8, 256): 0.6, (32, 32): 0.6,
+_GEMM_TILES = {  # (tile_k, tile_p): share of a multiprocessor's rate that the instruction mix and L2 may leave
+    (128, 128): 0.85, (64, 128): 0.8, (32, 128): 0.7, (64, 64): 0.7, (16, 256): 0.6, (8, 256): 0.4,
+    (32, 32): 0.45,
 }  # fmt: skip
 
 
@@ -307,7 +308,7 @@ def gemm_tile(layer: Layer) -> tuple[int, int]:
     """(tile_k, tile_p) that should take the least time for a layer on a GPU of about 128 multiprocessors.
 
     A multiprocessor works at its full rate on 8 warps or more; tiles come in waves that fill the GPU so. The
-    rates are estimates from the instruction mix of the inner loops, not yet measured.
+    rates are estimates from the inner loops' instruction mix and L2 traffic, not yet measured.
 
     >>> gemm_tile(Layer(N=32, C=64, H=56, W=56, K=256, R=1, S=1))
     (128, 128)

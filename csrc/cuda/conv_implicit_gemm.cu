@@ -18,7 +18,7 @@ requires     = [
 constants    = []
 grid         = "instances * gemm_tiles(tile_p, tile_k)"
 block        = "gemm_threads(tile_p, tile_k)"
-shared       = "8 * (tile_k * (gemm_depth(tile_p) + 4) + gemm_depth(tile_p) * tile_p) + 8 * gemm_depth(tile_p) * R * S"
+shared       = "8 * gemm_depth(tile_p) * (tile_k + 4 + tile_p) + 8 * gemm_depth(tile_p) * R * S"
 counts.macs_executed = "gemm_macs(tile_p, tile_k)"
 counts.weight_reads  = "K * (C // groups) * R * S * ceil_div(N * P * Q, tile_p) + gemm_macs(tile_p, tile_k) // (8 if tile_p >= 128 else 4)"
 counts.input_reads   = "C * taps_inside() * ceil_div(K // groups, tile_k) + gemm_macs(tile_p, tile_k) // (4 if tile_k == 8 else 8)"
@@ -44,6 +44,12 @@ counts.input_reads_shared  = "gemm_macs(tile_p, tile_k) // (4 if tile_k == 8 els
 //       a warp takes 8 of the steps, a thread held_k x held_p outputs:
 //         acc[k][j] += w[k][e] * x[e][j]                           both from the copies of stage i
 //
+// In SASS the main loop is 78 - 87% FFMA (sm_90: 86% at 128 x 128, 85, 84 and 83% at 64 and 32 x 128 and 16 x 256,
+// 76% at 64 x 64, 74% at 8 x 256, 73% at 32 x 32), which bounds the share of the FP32 peak where one FFMA is issued
+// a cycle. Per FFMA a thread of 8 x 8 reads 1 byte of shared memory, one of 8 x 4 reads 1.5, of 128 that a
+// multiprocessor can read in the cycle of 128 FFMAs if no lanes asked for the same; per multiply-add a block reads
+// 4/tile_k + 4/tile_p bytes of L2. No spills, sm_60 to sm_120. Not yet measured on a GPU.
+//
 // A small layer has few tiles, which would leave most of the multiprocessors idle: it gets small ones, and each
 // tile has `slices` groups of warps. They split the steps of every stage and are added up in the end, in a fixed
 // order.
@@ -54,11 +60,14 @@ constexpr int warps_k = tile_k / (lanes_k * held_k), warps_p = tile_p / (lanes_p
 constexpr int slices = tile_p >= 128 ? 1 : tile_p == 64 ? 2 : 8;
 constexpr int slice_depth = 8, depth = slices * slice_depth;  // reduction steps of a stage
 constexpr int threads = 32 * warps_k * warps_p * slices;
+// Blocks that should share a multiprocessor. 64 sums in a thread want 165 registers (195 on Blackwell): 8 warps;
+// 32 sums want 128: 16 warps. Small tiles come when there are fewer blocks than multiprocessors: they may take more.
+constexpr int blocks = (tile_p == 64 || tile_k == 8 ? 512 : 256) / threads;
 
-// w is copied as it lies, [k][e]: 16 bytes are 4 steps. Rows are 4 floats longer than they must be, so that the
-// rows which the lanes of a warp read at once lie in different banks.
-constexpr int w_pitch = depth + 4;
-constexpr int w_stage = tile_k * w_pitch, x_stage = depth * tile_p;
+// w lies as [k][e], and is copied as [e][k]: a thread reads its channels of one step 4 at a time. Rows are 4 floats
+// longer than they must be, so that a warp, which copies 8 steps of 4 channels at once, writes to 32 different banks.
+constexpr int w_pitch = tile_k + 4;
+constexpr int w_stage = depth * w_pitch, x_stage = depth * tile_p;
 
 /// What step e of the reduction adds to the index of x, and which filter row and column it is: bits r, 16 + s.
 struct Tap {
@@ -75,7 +84,7 @@ struct Column {
 
 __device__ __forceinline__ Column column_of(const Layer& l, int position) {
   if (position >= l.N * l.P * l.Q) return {0, ~0u};
-  const int n = position / (l.P * l.Q), p = position / l.Q % l.P, q = position % l.Q;
+  const int P = late(l.P), Q = late(l.Q), n = position / (P * Q), p = position / Q % P, q = position % Q;
   const int line = p * l.stride_h - l.pad_h, column = q * l.stride_w - l.pad_w;  // under filter tap (0, 0)
   unsigned hidden = 0;
   DIBENCH_LOOP for (int r = 0; r < l.R; ++r)
@@ -85,155 +94,189 @@ __device__ __forceinline__ Column column_of(const Layer& l, int position) {
   return {n * l.C * l.H * l.W + line * l.W + column, hidden};
 }
 
-/// Starts the copy of w[k][e], k < rows, e < left; zeros elsewhere, so that steps past the end add nothing.
-__device__ __forceinline__ void copy_weights(float* to, const float* w, int pitch, int rows, int left) {
-  constexpr int row_vectors = depth / 4;
-  const bool aligned = pitch % 4 == 0;  // then every row starts on 16 bytes, and no vector crosses its end
-  DIBENCH_HELD for (int i = 0; i < tile_k * row_vectors; i += threads) {
-    const int vector = i + threadIdx.x, k = vector / row_vectors, e = vector % row_vectors * 4;
-    if (tile_k * row_vectors % threads && vector >= tile_k * row_vectors) break;
-    float* const shared = to + k * w_pitch + e;
-    const float* const global = w + k * pitch + e;
-    if (aligned)
-      copy_weight((float4*)shared, (const float4*)global, k < rows && e < left);
-    else
-      DIBENCH_HELD for (int j = 0; j < 4; ++j) copy_weight(shared + j, global + j, k < rows && e + j < left);
-  }
+/// Starts the copy of a stage of w, of which `rows` channels and `left` steps exist; zeros elsewhere, so that what
+/// is past the end adds nothing. 8 lanes read 8 neighbours in a row of w: a whole sector.
+__device__ __forceinline__ void copy_weights(int thread, float* to, const float* w, int pitch, int rows, int left) {
+  const int e = thread % 8, k = thread / 8;
+  DIBENCH_HELD for (int de = 0; de < depth; de += 8)
+    DIBENCH_HELD for (int dk = 0; dk < tile_k; dk += threads / 8)
+      copy_weight(to + (e + de) * w_pitch + k + dk, w + (k + dk) * pitch + e + de, k + dk < rows && e + de < left);
 }
 
 // Threads deal out a stage of im2col(x) by columns: a thread copies its own columns only, the same in each stage.
-constexpr int columns = tile_p > threads ? tile_p / threads : 1;        // of a thread, `threads` apart
-constexpr int column_steps = depth * tile_p / (threads * columns);      // consecutive ones, of each column
+// Where 4 positions lie side by side in x too (`dense`: 1x1 filters on whole images), 4 columns are one copy.
+template <bool dense>
+struct Share {
+  static constexpr int wide = dense ? 4 : 1;                                         // positions of a copy
+  static constexpr int lanes = tile_p / wide < threads ? tile_p / wide : threads;    // threads side by side
+  static constexpr int columns = tile_p / wide / lanes;                              // of each, lanes * wide apart
+  static constexpr int rows = depth * lanes / threads;                               // consecutive steps of each
+  __device__ static int first_column(int thread) { return thread % lanes * wide; }
+  __device__ static int first_row(int thread) { return thread / lanes * rows; }
+};
 
-__device__ __forceinline__ void copy_inputs(float* to, const float* x, const Column (&column)[columns], const Tap* taps,
-                                            int left) {
-  const int e0 = threadIdx.x / tile_p * column_steps;
-  DIBENCH_HELD for (int i = 0; i < column_steps; ++i) {
-    const Tap tap = taps[e0 + i];
-    DIBENCH_HELD for (int j = 0; j < columns; ++j) {
-      const bool inside = (tap.row_and_column & column[j].hidden) == 0 && e0 + i < left;
-      copy_input(to + (e0 + i) * tile_p + threadIdx.x % tile_p + j * threads, x + (column[j].offset + tap.offset), inside);
+template <bool dense>
+__device__ __forceinline__ void copy_inputs(int thread, float* to, const float* x,
+                                            const Column (&column)[Share<dense>::columns], const Tap* taps, int image, int left) {
+  using Mine = Share<dense>;
+  const int e = Mine::first_row(thread);
+  float* const own = to + e * tile_p + Mine::first_column(thread);
+  DIBENCH_HELD for (int i = 0; i < Mine::rows; ++i) {
+    const Tap tap = dense ? Tap{(e + i) * image, 0} : taps[e + i];
+    DIBENCH_HELD for (int j = 0; j < Mine::columns; ++j) {
+      const bool inside = e + i < left && (dense ? column[j].hidden == 0 : (column[j].hidden & tap.row_and_column) == 0);
+      float* const shared = own + i * tile_p + j * Mine::lanes * Mine::wide;
+      const float* const global = x + (column[j].offset + tap.offset);
+      if (dense)
+        copy_input((float4*)shared, (const float4*)global, inside);
+      else
+        copy_input(shared, global, inside);
     }
   }
 }
 
-/// The same for a 1x1 filter that sees whole images: 4 positions lie side by side in x too.
-__device__ __forceinline__ void copy_inputs_dense(float* to, const float* x, const Column& column, int image, int left) {
-  constexpr int row_vectors = tile_p / 4;
-  const int e0 = threadIdx.x / row_vectors, j = threadIdx.x % row_vectors * 4;
-  DIBENCH_HELD for (int e = 0; e < depth; e += threads / row_vectors)
-    copy_input((float4*)(to + (e0 + e) * tile_p + j), (const float4*)(x + column.offset + (e0 + e) * image),
-               column.hidden == 0 && e0 + e < left);
+__device__ __forceinline__ void unpack(float* to, float4 from) {
+  to[0] = from.x, to[1] = from.y, to[2] = from.z, to[3] = from.w;
 }
 
-extern "C" __global__ void __launch_bounds__(threads, 512 / threads)
-    conv_implicit_gemm(const Layer layer, int instances, const float* x, const float* w, float* y) {
-  DYNAMIC_SHARED(float, shared);  // w[2][tile_k][w_pitch], x[2][depth][tile_p], taps[depth * R * S]
-  float* const w_copies = shared;
-  float* const x_copies = w_copies + 2 * w_stage;
-  Tap* const taps = (Tap*)(x_copies + 2 * x_stage);
+__device__ __forceinline__ float4 pack(const float* from) { return make_float4(from[0], from[1], from[2], from[3]); }
 
-  const int image = layer.H * layer.W, window = layer.R * layer.S, positions = layer.N * layer.P * layer.Q;
-  const int group_c = layer.C / layer.groups, group_k = layer.K / layer.groups;
-  const int steps = group_c * window, stages = ceil_div(steps, depth);
-  const bool dense = window == 1 && layer.stride_h == 1 && layer.stride_w == 1 && layer.pad_h == 0 &&
-                     layer.pad_w == 0 && layer.P == layer.H && layer.Q == layer.W && image % 4 == 0;
+/// The outputs of a thread: 4 channels and 4 positions next to each other, the next 4 lanes_k * 4, lanes_p * 4 away.
+/// Neighbours in bit 0 of the lane share channels, those in bit 1 positions: lanes that ask for the same 16 bytes
+/// are served together.
+struct Place {
+  int k, p, slice;  // the first of them in the tile; which steps of a stage
+};
+__device__ __forceinline__ Place place(int thread) {
+  const int lane = thread % 32, warp = thread / 32;
+  const int lane_k = (lane >> 1 & 1) | (lanes_k == 4 ? lane >> 3 & 2 : 0);
+  const int lane_p = (lane & 1) | (lane >> 1 & (lanes_p - 2));
+  return {warp % warps_k * (lanes_k * held_k) + lane_k * 4, warp / warps_k % warps_p * (lanes_p * held_p) + lane_p * 4,
+          warp / (warps_k * warps_p)};
+}
+
+/// acc = the thread's share of w[k][e] * im2col(x)[e][j], summed over its steps e.
+template <bool dense>
+__device__ __forceinline__ void multiply(float (&acc)[held_k][held_p], const Layer& layer, const float* w, int rows,
+                                         const float* x, int p0, float* w_copies, float* x_copies, const Tap* taps) {
+  const int image = layer.H * layer.W, window = layer.R * layer.S, steps = layer.C / layer.groups * window;
+  const int thread = late(threadIdx.x);
+  Column column[Share<dense>::columns];
+  DIBENCH_HELD for (int j = 0; j < Share<dense>::columns; ++j)
+    column[j] = column_of(layer, p0 + Share<dense>::first_column(thread) + j * Share<dense>::lanes * Share<dense>::wide);
+
+  const Place own = place(thread);
+  int next_tap = 0, buffer = 0;  // of the stage to be copied next: its place in the table, and in shared memory
+  int left = steps;              // from there to the end
+  auto start_copies = [&] {
+    copy_weights(thread, w_copies + buffer * w_stage, w, steps, rows, left);
+    copy_inputs<dense>(thread, x_copies + buffer * x_stage, x, column, taps + next_tap, image, left);
+    commit_copies();
+    buffer ^= 1;
+    left -= depth;
+    w += depth;
+    next_tap += depth;
+    if (dense || next_tap == depth * window) next_tap = 0, x += depth * image;
+  };
+
+  start_copies();
+  DIBENCH_HELD for (int i = 0; i < held_k; ++i)
+    DIBENCH_HELD for (int j = 0; j < held_p; ++j) acc[i][j] = 0.0f;
+  DIBENCH_LOOP for (int e0 = 0; e0 < steps; e0 += depth) {
+    const float* const w_now = w_copies + (buffer ^ 1) * w_stage + own.slice * slice_depth * w_pitch + own.k;
+    const float* const x_now = x_copies + (buffer ^ 1) * x_stage + own.slice * slice_depth * tile_p + own.p;
+    wait_for_copies<0>();
+    __syncthreads();  // everyone's copies of this stage are there, and nobody reads the stage before any more:
+    if (left > 0) start_copies();  // its place is free
+
+    DIBENCH_HELD for (int e = 0; e < slice_depth; ++e) {
+      float w_held[held_k], x_held[held_p];
+      DIBENCH_HELD for (int i = 0; i < held_k; i += 4)
+        unpack(w_held + i, fetch_weight_shared((const float4*)(w_now + e * w_pitch + i * lanes_k)));
+      DIBENCH_HELD for (int j = 0; j < held_p; j += 4)
+        unpack(x_held + j, fetch_input_shared((const float4*)(x_now + e * tile_p + j * lanes_p)));
+      DIBENCH_HELD for (int i = 0; i < held_k; ++i)
+        DIBENCH_HELD for (int j = 0; j < held_p; ++j) acc[i][j] = mac(acc[i][j], w_held[i], x_held[j]);
+    }
+  }
+  __syncthreads();  // nobody reads the last stage any more: its place is free for the sums, or for the next tile
+}
+
+/// Adds the slices' sums up, into slice 0, in a tree: half of the slices hand theirs over to the other half.
+__device__ __forceinline__ void add_slices(float (&acc)[held_k][held_p], int slice, float* shared) {
+  constexpr int sums = held_k * held_p, slice_threads = threads / slices;
+  DIBENCH_HELD for (int half = slices / 2; half > 0; half /= 2) {
+    float* const handed = shared + slice % half * (sums * slice_threads) + threadIdx.x % slice_threads;
+    if (slice >= half && slice < 2 * half)
+      DIBENCH_HELD for (int i = 0; i < sums; ++i) handed[i * slice_threads] = acc[i / held_p][i % held_p];
+    __syncthreads();  // the sums are handed over
+    if (slice < half)
+      DIBENCH_HELD for (int i = 0; i < sums; ++i) acc[i / held_p][i % held_p] += handed[i * slice_threads];
+    __syncthreads();  // and taken: their place is free
+  }
+}
+
+/// Which outputs a work item is.
+struct Tile {
+  int instance, group, k, p;  // the first channel, in all groups, and the first position, in the batch
+  int rows;                   // channels of the group from k on
+};
+__device__ __forceinline__ Tile tile_of(const Layer& l, int item) {
+  // Tiles that share positions come one after the other: they find them in L2.
+  const int groups = late(l.groups), group_k = l.K / groups;
+  const int k_tiles = ceil_div(group_k, tile_k), p_tiles = late(ceil_div(l.N * l.P * l.Q, tile_p));
+  const int group = item / (k_tiles * p_tiles) % groups, k = item % k_tiles * tile_k;
+  return {item / (k_tiles * p_tiles * groups), group, group * group_k + k, item / k_tiles % p_tiles * tile_p, group_k - k};
+}
+
+extern "C" __global__ void __launch_bounds__(threads, blocks)
+    conv_implicit_gemm(const Layer layer, int instances, const float* x, const float* w, float* y) {
+  DYNAMIC_SHARED(float, shared);
+  float* const w_copies = shared;                      // [2][depth][w_pitch]
+  float* const x_copies = w_copies + 2 * w_stage;      // [2][depth][tile_p]
+  Tap* const taps = (Tap*)(x_copies + 2 * x_stage);    // [depth * R * S]
 
   // After R*S stages the filter taps come back in the same order, `depth` channels on: the table ends there.
+  const int image = layer.H * layer.W, window = layer.R * layer.S;
   DIBENCH_LOOP for (int e = threadIdx.x; e < depth * window; e += threads) {
     const int c = e / window, r = e / layer.S % layer.R, s = e % layer.S;
     taps[e] = {c * image + r * layer.dil_h * layer.W + s * layer.dil_w, 1u << r | 1u << (16 + s)};
   }
   __syncthreads();  // the table is complete
 
-  // Where this thread stands in its tile. Neighbours in bit 0 share rows of w, those in bit 1 columns of x: lanes
-  // that ask for the same 16 bytes are served together.
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int lane_k = (lane >> 1 & 1) | (lanes_k == 4 ? lane >> 3 & 2 : 0);
-  const int lane_p = (lane & 1) | (lane >> 1 & (lanes_p - 2));
-  const int own_k = warp % warps_k * (lanes_k * held_k) + lane_k;  // and every lanes_k-th from there
-  const int own_p = warp / warps_k % warps_p * (lanes_p * held_p) + lane_p * 4;  // 4, and 4 more further on
-  const int slice = warp / (warps_k * warps_p);
-
-  const int k_tiles = ceil_div(group_k, tile_k), p_tiles = ceil_div(positions, tile_p);
-  const int tiles = layer.groups * p_tiles * k_tiles;
-  DIBENCH_LOOP for (int item = blockIdx.x; item < instances * tiles; item += gridDim.x) {
-    // Tiles that share positions come one after the other: they find them in L2.
-    const int instance = item / tiles, k0 = item % k_tiles * tile_k, p0 = item / k_tiles % p_tiles * tile_p;
-    const int group = item / (k_tiles * p_tiles) % layer.groups;
-    const float* const tile_w = w + instance * w_elements(layer) + (group * group_k + k0) * steps;
-    const float* const tile_x = x + instance * x_elements(layer) + group * group_c * image;
-    Column column[columns];
-    DIBENCH_HELD for (int j = 0; j < columns; ++j)
-      column[j] = column_of(layer, p0 + (dense ? threadIdx.x % (tile_p / 4) * 4 : threadIdx.x % tile_p + j * threads));
-
-    int first_tap = 0, first_c = 0;  // of the next stage to copy: where in the table, and from which channel
-    auto start_copies = [&](int stage) {
-      const int left = steps - stage * depth;
-      copy_weights(w_copies + stage % 2 * w_stage, tile_w + stage * depth, steps, group_k - k0, left);
-      float* const to = x_copies + stage % 2 * x_stage;
+  const int group_c = layer.C / layer.groups, positions = layer.N * layer.P * layer.Q;
+  const int items = instances * layer.groups * ceil_div(layer.K / layer.groups, tile_k) * ceil_div(positions, tile_p);
+  const bool dense = window == 1 && layer.stride_h == 1 && layer.stride_w == 1 && layer.pad_h == 0 &&
+                     layer.pad_w == 0 && layer.P == layer.H && layer.Q == layer.W && image % 4 == 0;
+  DIBENCH_LOOP for (int item = blockIdx.x; item < items; item += gridDim.x) {
+    float acc[held_k][held_p];
+    {
+      const Tile tile = tile_of(layer, item);
+      const float* const tile_w = w + tile.instance * w_elements(layer) + tile.k * group_c * window;
+      const float* const tile_x = x + tile.instance * x_elements(layer) + tile.group * group_c * image;
       if (dense)
-        copy_inputs_dense(to, tile_x + first_c * image, column[0], image, left);
+        multiply<true>(acc, layer, tile_w, tile.rows, tile_x, tile.p, w_copies, x_copies, taps);
       else
-        copy_inputs(to, tile_x + first_c * image, column, taps + first_tap, left);
-      commit_copies();
-      first_tap += depth;
-      if (first_tap == depth * window) first_tap = 0, first_c += depth;
-    };
-
-    float acc[held_k][held_p] = {};
-    start_copies(0);
-    DIBENCH_LOOP for (int stage = 0; stage < stages; ++stage) {
-      wait_for_copies<0>();
-      __syncthreads();  // everyone's copies of this stage are there, and nobody reads the stage before any more:
-      if (stage + 1 < stages) start_copies(stage + 1);  // its place is free
-
-      const float* const w_now = w_copies + stage % 2 * w_stage + own_k * w_pitch + slice * slice_depth;
-      const float* const x_now = x_copies + stage % 2 * x_stage + slice * slice_depth * tile_p + own_p;
-      DIBENCH_HELD for (int e = 0; e < slice_depth; e += 4) {
-        float4 w_held[held_k];  // 4 steps of each
-        DIBENCH_HELD for (int k = 0; k < held_k; ++k)
-          w_held[k] = fetch_weight_shared((const float4*)(w_now + k * lanes_k * w_pitch + e));
-        DIBENCH_HELD for (int step = 0; step < 4; ++step)
-          DIBENCH_HELD for (int j = 0; j < held_p; j += 4) {
-            const float4 x_held = fetch_input_shared((const float4*)(x_now + (e + step) * tile_p + j * lanes_p));
-            DIBENCH_HELD for (int k = 0; k < held_k; ++k) {
-              const float w_step = step == 0 ? w_held[k].x : step == 1 ? w_held[k].y : step == 2 ? w_held[k].z : w_held[k].w;
-              acc[k][j + 0] = mac(acc[k][j + 0], w_step, x_held.x);
-              acc[k][j + 1] = mac(acc[k][j + 1], w_step, x_held.y);
-              acc[k][j + 2] = mac(acc[k][j + 2], w_step, x_held.z);
-              acc[k][j + 3] = mac(acc[k][j + 3], w_step, x_held.w);
-            }
-          }
-      }
+        multiply<false>(acc, layer, tile_w, tile.rows, tile_x, tile.p, w_copies, x_copies, taps);
     }
-    __syncthreads();  // nobody reads the last stage any more: its place serves the sums, or the next tile
+    // Both again, so that the registers of the main loop are its own.
+    const Tile tile = tile_of(layer, late(item));
+    const Place own = place(late(threadIdx.x));
+    if (slices > 1) add_slices(acc, own.slice, shared);
+    if (own.slice > 0) continue;
 
-    // The slices' sums become one, in a tree: half of the slices hand theirs over to the other half.
-    constexpr int sums = held_k * held_p, slice_threads = threads / slices;
-    DIBENCH_HELD for (int half = slices / 2; half > 0; half /= 2) {
-      float* const handed = shared + (slice % half * sums) * slice_threads + threadIdx.x % slice_threads;
-      if (slice >= half && slice < 2 * half)
-        DIBENCH_HELD for (int i = 0; i < sums; ++i) handed[i * slice_threads] = acc[i / held_p][i % held_p];
-      __syncthreads();  // the sums are handed over
-      if (slice < half)
-        DIBENCH_HELD for (int i = 0; i < sums; ++i) acc[i / held_p][i % held_p] += handed[i * slice_threads];
-      __syncthreads();  // and taken: their place is free
-    }
-    if (slice > 0) continue;
-
-    float* const tile_y = y + instance * y_elements(layer) + (group * group_k + k0) * (layer.P * layer.Q);
-    const int plane = layer.P * layer.Q;
+    const int plane = late(layer.P * layer.Q);
+    float* const tile_y = y + tile.instance * y_elements(layer) + tile.k * plane;
     const bool aligned = plane % 4 == 0;  // then 4 positions lie in one image, on 16 bytes
     DIBENCH_HELD for (int j = 0; j < held_p; ++j) {
-      const int position = p0 + own_p + j / 4 * 4 * lanes_p + j % 4;
+      const int position = tile.p + own.p + j / 4 * 4 * lanes_p + j % 4;
       if (position >= positions || (aligned && j % 4)) continue;
       float* const to = tile_y + position / plane * (layer.K * plane) + position % plane;
       DIBENCH_HELD for (int i = 0; i < held_k; ++i) {
-        const int k = own_k + i * lanes_k;
-        if (k0 + k >= group_k) continue;
+        const int k = own.k + i / 4 * 4 * lanes_k + i % 4;
+        if (k >= tile.rows) continue;
         if (aligned)
-          put_output((float4*)(to + k * plane), make_float4(acc[i][j], acc[i][j + 1], acc[i][j + 2], acc[i][j + 3]));
+          put_output((float4*)(to + k * plane), pack(acc[i] + j / 4 * 4));
         else
           put_output(to + k * plane, acc[i][j]);
       }

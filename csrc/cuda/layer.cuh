@@ -42,3 +42,12 @@ __device__ __forceinline__ constexpr int ceil_div(int a, int b) { return (a + b 
 __device__ __forceinline__ long long x_elements(const Layer& l) { return (long long)l.N * l.C * l.H * l.W; }
 __device__ __forceinline__ long long w_elements(const Layer& l) { return (long long)l.K * (l.C / l.groups) * l.R * l.S; }
 __device__ __forceinline__ long long y_elements(const Layer& l) { return (long long)l.N * l.K * l.P * l.Q; }
+
+/// The same number, but the compiler cannot tell: what is derived from it is worked out where it is needed, instead
+/// of early, into a register that it then holds across a main loop which has none to spare.
+__device__ __forceinline__ int late(int number) {
+#ifndef DIBENCH_HOST
+  asm volatile("" : "+r"(number));
+#endif
+  return number;
+}

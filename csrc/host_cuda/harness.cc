@@ -90,6 +90,7 @@ std::vector<std::unordered_map<unsigned long long, Request>> requests;  // of ea
 Fiber* self;
 ucontext_t scheduler;
 unsigned block_number, interval;     // from 1; barrier intervals of the block so far
+unsigned long long blocks_run;
 bool failed;
 char message[1024];
 #if defined(__SANITIZE_ADDRESS__)
@@ -229,6 +230,7 @@ void count_requests() {
 void run_block() {
   const size_t n = fibers.size();
   interval = 1;
+  ++blocks_run;
   if (__start_cuda_shared) poison(__start_cuda_shared, __stop_cuda_shared);
   poison(static_cast<char*>(dynamic_shared), static_cast<char*>(dynamic_shared) + launch.shared_bytes);
   for (size_t i = 0; i < n; ++i) {
@@ -338,6 +340,7 @@ void touch(Kind kind, const void* address, int bytes, int elements, const char* 
 
 void count_shared(Kind kind, int elements) { counts.shared_reads[kind] += elements; }
 void count_macs(int n) { counts.macs_executed += n; }
+unsigned long long block_serial() { return blocks_run; }
 
 /// 0, or -1 with the reason in `reason`.
 extern "C" __attribute__((visibility("default"))) int dibench_launch(const Launch* l, void** argv, Counts* out,

@@ -11,4 +11,6 @@ void touch(Kind kind, const void* address, int bytes, int elements, const char* 
 void pass(Kind kind, const char* file, int line);
 void count_shared(Kind kind, int elements);
 void count_macs(int n);
+/// Different for each block that has ever run: tells what one left behind from the work of the next.
+unsigned long long block_serial();
 }  // namespace dibench_host
