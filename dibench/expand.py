@@ -232,13 +232,15 @@ def room(layer: Layer) -> dict[str, int]:
 def default_box(variant: Variant, layer: Layer) -> dict[str, Any]:
     """Knobs that a plan leaves out: all the layer has where any value is legal, else the smallest.
 
-    Of knobs that are no part of the box, the value that the header names first.
+    Where the header says which values suit the layer, those. Of knobs that are no part of the box, the value
+    that the header names first.
     """
     most = room(layer)
-    return {
+    usual = {
         knob: most[knob] if legal == "any" else min(legal) if knob in most else _usual(knob, legal)
         for knob, legal in variant.knobs.items()
     }
+    return {**usual, **variant.preferred(layer)}
 
 
 def _usual(knob: str, legal: tuple[Any, ...]) -> Any:
