@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
+import math
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from typing import Any
 
+import attrs
 import pytest
+import references
+from cuda_cases import LAUNCH_KNOBS, ahead
 
 from dibench.compilers import nvrtc
 from dibench.errors import UserError
@@ -27,57 +32,59 @@ LAYERS = {
 }
 
 
-def smallest(variant: Variant, layer: Layer) -> dict[str, Any]:
-    """The first setting that is legal, of low values."""
-    low = [(1,) if legal == "any" else legal[:2] for legal in variant.knobs.values()]
-    settings = (dict(zip(variant.knobs, values, strict=True)) for values in itertools.product(*low))
-    return next(knobs for knobs in settings if variant.allows(layer, knobs))
+def extremes(variant: Variant, layer: Layer) -> list[dict[str, Any]]:
+    """The lowest and the highest legal settings of the knobs; the header must allow some."""
+    layout: dict[str, Any] = {
+        name: legal[:1] for name, legal in variant.knobs.items() if name in LAUNCH_KNOBS
+    }
+    boxes = references.legal_knobs(attrs.evolve(variant, knobs={**variant.knobs, **layout}), layer)
 
+    def size(knobs: Mapping[str, Any]) -> int:
+        return math.prod(value for value in knobs.values() if isinstance(value, int) and value)
 
-def largest(variant: Variant, layer: Layer) -> dict[str, Any]:
-    """Each knob in turn at the highest value that the variant still allows for the layer."""
-    knobs = smallest(variant, layer)
-    many = {"tile_p": 8, "tile_k": 8, "tile_c": 8, "taps": layer.R * layer.S}
-    for name, legal in variant.knobs.items():
-        values = (1, 2, 4, many.get(name, 1)) if legal == "any" else legal
-        knobs[name] = [value for value in values if variant.allows(layer, {**knobs, name: value})][-1]
-    return knobs
+    lowest: dict[str, Any] = min(boxes, key=size)
+    highest: dict[str, Any] = max(boxes, key=size)
+    for name in layout:
+        highest[name] = [v for v in variant.knobs[name] if variant.allows(layer, {**highest, name: v})][-1]
+    return [lowest, highest]
 
 
 CASES = [
-    pytest.param(variant, arch, id=f"{variant.name}-sm_{arch}")
+    pytest.param(variant, arch, variant.ops[0], id=f"{variant.name}-sm_{arch}")
     for variant in VARIANTS
     for arch in CUDA_12 + CUDA_13
     if variant.cuda and arch >= variant.cuda.least_arch
+] + [
+    pytest.param(variant, 90, op, id=f"{variant.name}-{op}") for variant in VARIANTS for op in variant.ops[1:]
 ]
 
 
-@pytest.mark.parametrize(("variant", "arch"), CASES)
-def test_compiles_without_spilling(variant: Variant, arch: int) -> None:
+def compiled(variant: Variant, arch: int, op: str) -> list[tuple[dict[str, Any], nvrtc.Binary]]:
+    """Every data type at the extremes of the knobs."""
     assert variant.cuda is not None
-    op = "standard" if "standard" in variant.ops else variant.ops[0]
-    for dtype in variant.cuda.dtypes:
-        for choose in (smallest, largest):
-            layer = LAYERS[op]
-            knobs = choose(variant, layer)
-            variant.check(layer, knobs)
-            binary = nvrtc.compiler_for(arch).compile_variant(variant, layer, knobs, arch=arch, dtype=dtype)
-            assert binary.spill_bytes <= variant.cuda.spill_bytes, (knobs, binary.log)
-            assert binary.stack_bytes <= variant.cuda.spill_bytes, (knobs, binary.log)
-            assert 0 < binary.registers <= 255
-            assert binary.shared_bytes <= 48 * 1024
+    compiler = nvrtc.compiler_for(arch)
+    return [
+        (knobs, compiler.compile_variant(variant, LAYERS[op], knobs, arch=arch, dtype=dtype))
+        for dtype in variant.cuda.dtypes
+        for knobs in extremes(variant, LAYERS[op])
+    ]
 
 
-@pytest.mark.parametrize("variant", VARIANTS, ids=[variant.name for variant in VARIANTS])
-def test_every_operator_compiles(variant: Variant) -> None:
+@pytest.fixture(scope="module")
+def binaries(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[Any]]]:
+    yield from ahead(request, compiled)
+
+
+@pytest.mark.parametrize(("variant", "arch", "op"), CASES)
+def test_compiles_without_spilling(
+    variant: Variant, arch: int, op: str, binaries: dict[str, Future[Any]], request: pytest.FixtureRequest
+) -> None:
     assert variant.cuda is not None
-    for op in variant.ops:
-        knobs = largest(variant, LAYERS[op])
-        arch = max(90, variant.cuda.least_arch)
-        binary = nvrtc.compiler_for(arch).compile_variant(
-            variant, LAYERS[op], knobs, arch=arch, dtype=variant.cuda.dtypes[0]
-        )
-        assert binary.spill_bytes <= variant.cuda.spill_bytes, (op, knobs, binary.log)
+    for knobs, binary in binaries[request.node.name].result():
+        assert binary.spill_bytes <= variant.cuda.spill_bytes, (knobs, binary.log)
+        assert binary.stack_bytes <= variant.cuda.spill_bytes, (knobs, binary.log)
+        assert 0 < binary.registers <= 255
+        assert binary.shared_bytes <= 48 * 1024
 
 
 def test_an_error_is_the_compilers() -> None:
