@@ -133,6 +133,18 @@ class Plan:
     dropped: Mapping[str, int]  # combinations that do not fit, by reason
 
 
+def usual_case(layer: Layer, variant: Variant, **fields: Any) -> Case:
+    """A layer under a kernel at the knob values that it has where a plan asks for none."""
+    return with_knobs(layer, variant, default_box(variant, layer), **fields)
+
+
+def with_knobs(layer: Layer, variant: Variant, knobs: Mapping[str, Any], **fields: Any) -> Case:
+    """A layer under a kernel at these knob values."""
+    box = {name: value for name, value in knobs.items() if name in KNOBS}
+    further = tuple((name, value) for name, value in knobs.items() if name not in KNOBS)
+    return Case(layer=layer, backend=variant.backend, variant=variant.name, further=further, **box, **fields)
+
+
 def presets() -> tuple[str, ...]:
     """Names of the plans that come with the program."""
     files = resources.files("dibench.presets").iterdir()
@@ -202,7 +214,7 @@ def make_plan(
         raise error if error.where else UserError("", str(error), where=file.path) from None
     ordered = _in_order(groups, kernels, seed)
     cases = tuple(
-        _case(choice, backend, file.values_seed, order, tier, choice is sentinel)
+        _case(choice, kernels[choice.variant], file.values_seed, order, tier, choice is sentinel)
         for order, (choice, tier) in enumerate(_with_sentinels(ordered, sentinel), start=1)
     )
     ids = sorted(case.case_id for case in cases)
@@ -256,12 +268,11 @@ def _sentinel(file: PlanFile, kernels: Mapping[str, Variant]) -> Choice:
     raise UserError("[plan]: sentinel", "must be a layer that a kernel variant can run", file.sentinel)
 
 
-def _case(choice: Choice, backend: str, values_seed: int, order: int, tier: int, sentinel: bool) -> Case:
-    knobs: dict[str, Any] = dict(choice.knobs)
-    return Case(
-        layer=choice.layer,
-        backend=backend,
-        variant=choice.variant,
+def _case(choice: Choice, variant: Variant, values_seed: int, order: int, tier: int, sentinel: bool) -> Case:
+    return with_knobs(
+        choice.layer,
+        variant,
+        dict(choice.knobs),
         dtype=choice.dtype,
         instances=choice.instances,
         sms=choice.sms,
@@ -271,10 +282,4 @@ def _case(choice: Choice, backend: str, values_seed: int, order: int, tier: int,
         sentinel=sentinel,
         order=order,
         tier=tier,
-        tile_p=knobs.get("tile_p"),
-        tile_k=knobs.get("tile_k"),
-        tile_c=knobs.get("tile_c"),
-        taps=knobs.get("taps"),
-        window=knobs.get("window"),
-        further=[(name, value) for name, value in choice.knobs if name not in KNOBS],
     )

@@ -29,7 +29,7 @@ def measure(
     batch: Annotated[
         int, typer.Option("--batch", "-N", help="Batch size; 0 leaves the layer's own.", metavar="N")
     ] = 0,
-    backend: Annotated[str, typer.Option(help="What runs the kernels: auto, cpu.")] = "auto",
+    backend: Annotated[str, typer.Option(help="What runs the kernels: auto, cuda, cpu.")] = "auto",
     meter: Annotated[str, typer.Option(help="Joules from: auto, rapl, none.")] = "auto",
 ) -> None:
     """Measure one layer with the fastest kernel of its operator: time, joules, reuse, place on the roofline.
@@ -43,7 +43,8 @@ def measure(
     target = _layer(layer, batch)
     kernels = open_backend(backend)
     energy, why_not = _meter(meter, kernels.name)
-    results = [_ours(kernels, target, energy), *_peer(target, energy)]
+    peer = _peer(target, energy) if kernels.name == "cpu" else []  # PyTorch runs on the CPU here
+    results = [_ours(kernels, target, energy), *peer]
     peaks = kernels.peaks()
     _show(target, kernels, results, peaks, why_not)
 
@@ -80,13 +81,15 @@ def _meter(name: str, backend: str) -> tuple[Meter, str]:
 
 def _ours(kernels: Backend, layer: Layer, energy: Meter) -> Result:
     from dibench import variants
-    from dibench.plan import Case
+    from dibench.plan import usual_case
 
-    fast = [v for v in variants.registry(kernels.name).values() if v.fast and layer.op in v.ops]
+    registry = variants.registry(kernels.name).values()
+    running = [v for v in registry if layer.op in v.ops and "fp32" in v.dtypes]
+    fast = [v for v in running if v.fast] or running
     results = [
         Result(
             v.name,
-            _measured(kernels.prepare(Case(layer=layer, backend=kernels.name, variant=v.name)), energy),
+            _measured(kernels.prepare(usual_case(layer, v)), energy, on_cpu=kernels.name == "cpu"),
         )
         for v in fast
     ]
@@ -105,12 +108,13 @@ def _peer(layer: Layer, energy: Meter) -> list[Result]:
     return [Result(f"PyTorch {version('torch').partition('+')[0]}", _measured(TorchLayer(layer), energy))]
 
 
-def _measured(prepared: Prepared, energy: Meter) -> Measurement:
+def _measured(prepared: Prepared, energy: Meter, *, on_cpu: bool = True) -> Measurement:
     from dibench.measure import Settings, measure_case, waited_s
 
     try:
         settings = Settings(target=0.01, case_budget_s=4.0)
-        return measure_case(prepared, energy, settings, waited=waited_s)
+        # Where the device is the CPU, other processes can take its cores away.
+        return measure_case(prepared, energy, settings, waited=waited_s if on_cpu else lambda: 0.0)
     finally:
         prepared.close()
 
@@ -123,7 +127,8 @@ def _show(
     out = console()
     device = kernels.device()
     out.print(f"[bold]{layer.name or layer}[/bold]  {layer.op}  {shape_text(layer)}", soft_wrap=True)
-    out.print(f"on {device.name}, {device.facts.get('threads')} threads, fp32\n", soft_wrap=True)
+    threads = f", {device.facts['threads']} threads" if "threads" in device.facts else ""
+    out.print(f"on {device.name}{threads}, fp32\n", soft_wrap=True)
     m = layer.macs
     out.print(
         f"MACs {short(m)}, AI {layer.ai:.3g} MAC per element = {layer.ai / _FP32_BYTES:.3g} MAC per byte"

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dibench.plan import Case, Plan
 
 _FIRST = 12
+_GPU_RATE = 1e12  # multiply-adds a second, as the reuse kernels of a large GPU reach at least
 _REASONS = 10
 
 
@@ -41,11 +42,14 @@ def _summary(plan: Plan, settings: Settings, registry: Mapping[str, Variant]) ->
     sentinels = sum(case.sentinel for case in plan.cases)
     shapes = len({case.layer.shape for case in plan.cases if not case.sentinel})
     threads = cores()
-    seconds = expected_s(plan.cases, registry, settings, threads=threads)
+    # A GPU is so much faster than a core that overhead and windows make up the time.
+    on_gpu = plan.backend != "cpu"
+    rates = dict.fromkeys(registry, _GPU_RATE / threads) if on_gpu else None
+    seconds = expected_s(plan.cases, registry, settings, threads=threads, rates=rates)
+    where = "the GPU" if on_gpu else f"{threads} core{'s' * (threads > 1)}"
     return (
         f"{len(plan.cases):,} cases for {plan.backend} ({sentinels} of them sentinels) on {shapes:,} "
-        f"distinct layers, order seed {plan.seed}; about {duration_text(seconds)} on {threads} "
-        f"core{'s' * (threads > 1)}"
+        f"distinct layers, order seed {plan.seed}; about {duration_text(seconds)} on {where}"
     )
 
 

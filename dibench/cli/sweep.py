@@ -34,7 +34,7 @@ def sweep(
         Path | None,
         typer.Option(help="Directory of sweep.csv and manifest.json; what it holds is resumed."),
     ] = None,
-    backend: Annotated[str, typer.Option(help="What runs the kernels: auto, cpu, ...")] = "auto",
+    backend: Annotated[str, typer.Option(help="What runs the kernels: auto, cuda, cpu.")] = "auto",
     meter: Annotated[
         str,
         typer.Option(
@@ -70,12 +70,13 @@ def sweep(
     begin = time.monotonic()
     budget_s = duration_s("--time-budget", time_budget) if time_budget else None
     settings = _settings(target, duration_s("--case-budget", case_budget))
+    from dibench.backends import resolve
     from dibench.meters import check_name
     from dibench.plan import load_plan
 
     check_name(meter)
-    backend = _backend(backend)
-    planned = load_plan(plan, backend=backend, seed=seed)
+    backend = resolve(backend)
+    planned = load_plan(plan, backend=backend, seed=seed, arch=_arch(backend))
     if dry_run:
         from dibench.cli.plan_view import show_plan
 
@@ -92,12 +93,14 @@ def sweep(
         raise typer.Exit(130)
 
 
-def _backend(name: str) -> str:
-    from dibench.backends import NAMES
+def _arch(backend: str) -> int | None:
+    """Compute capability of the GPU that a sweep would run on; without one, a plan can still be looked at."""
+    if backend != "cuda":
+        return None
+    from dibench.backends import cuda_driver
 
-    if name not in NAMES:
-        raise UserError("--backend", f"must be one of {', '.join(NAMES)}", name)
-    return "cpu" if name == "auto" else name
+    gpu = cuda_driver.gpu()
+    return None if isinstance(gpu, str) else gpu.arch
 
 
 def _settings(target_percent: float, case_budget_s: float) -> Settings:
