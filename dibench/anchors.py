@@ -16,7 +16,8 @@ from types import MappingProxyType
 import attrs
 
 from dibench.errors import UserError
-from dibench.variants import Formula, source_directory
+from dibench.formula import Formula
+from dibench.variants import source_directory
 
 COUNTS = ("macs_executed", "reads", "writes")
 _NAMES = frozenset({"blocks", "elements", "passes"})

@@ -6,21 +6,19 @@ the formulas in it for a layer and knobs, and nothing else needs to know that th
 
 from __future__ import annotations
 
-import ast
 import hashlib
-import inspect
 import re
 import tomllib
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
-from types import CodeType, MappingProxyType
+from types import MappingProxyType
 from typing import Any, Literal
 
 import attrs
 
-from dibench import counting
 from dibench.errors import UserError
+from dibench.formula import Formula
 from dibench.layer import DIMENSIONS, Layer
 
 KNOBS = ("tile_p", "tile_k", "tile_c", "taps", "window")
@@ -39,84 +37,6 @@ OPERATORS = ("fc", "pointwise", "standard", "depthwise", "grouped")
 STATIONARITIES = ("output", "weight", "input", "none")
 SUFFIXES = {"cpu": ".cpp", "cuda": ".cu"}
 _HEADERS = {"cpu": (".h",), "cuda": (".h", ".cuh")}
-
-_HELPERS = {
-    name: helper
-    for name, helper in vars(counting).items()
-    if callable(helper)
-    and not name.startswith("_")
-    and getattr(helper, "__module__", "") == counting.__name__
-}
-_TAKES_LAYER = {
-    name
-    for name, helper in _HELPERS.items()
-    if next(iter(inspect.signature(helper).parameters), "") == "layer"
-}
-_GLOBALS: dict[str, Any] = {"__builtins__": {}, "min": min, "max": max, **_HELPERS}
-
-_ALLOWED = (
-    ast.Expression, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp, ast.Call, ast.Name, ast.Load,
-    ast.Constant, ast.Tuple, ast.Add, ast.Sub, ast.Mult, ast.FloorDiv, ast.Mod, ast.USub, ast.Not, ast.And,
-    ast.Or, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.In, ast.NotIn,
-)  # fmt: skip
-
-
-class _GiveLayer(ast.NodeTransformer):
-    def visit_Call(self, node: ast.Call) -> ast.Call:
-        self.generic_visit(node)
-        if isinstance(node.func, ast.Name) and node.func.id in _TAKES_LAYER:
-            node.args.insert(0, ast.Name("layer", ast.Load()))
-        return node
-
-
-@attrs.frozen
-class Formula:
-    """A header's expression, checked and compiled once: numbers, words, names, arithmetic, helpers."""
-
-    text: str
-    code: CodeType = attrs.field(repr=False, eq=False)
-    names: frozenset[str] = attrs.field(repr=False, eq=False)
-
-    @classmethod
-    def parse(cls, text: str, names: frozenset[str]) -> Formula:
-        """The formula of `text`, which may use `names` and the helpers of `dibench.counting`.
-
-        >>> sorted(Formula.parse("ceil_div(K, 8) * C", frozenset({"K", "C"})).names)
-        ['C', 'K']
-
-        Raises:
-            ValueError: no expression, or one that uses anything else.
-        """
-        try:
-            tree = ast.parse(text, mode="eval")
-        except SyntaxError as error:
-            raise ValueError(f"is not an expression: {text!r}") from error
-        used: set[str] = set()
-        functions: set[int] = set()
-        for node in ast.walk(tree):
-            if not isinstance(node, _ALLOWED):
-                raise ValueError(f"may not use {type(node).__name__}: {text!r}")
-            if isinstance(node, ast.Constant) and type(node.value) not in (int, str):
-                raise ValueError(f"may only use whole numbers and words: {text!r}")
-            if isinstance(node, ast.Call):
-                if (
-                    not isinstance(node.func, ast.Name)
-                    or node.func.id not in {"min", "max", *_HELPERS}
-                    or node.keywords
-                ):
-                    raise ValueError(f"calls something that dibench.counting does not name: {text!r}")
-                functions.add(id(node.func))
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Name) and id(node) not in functions:
-                if node.id not in names:
-                    raise ValueError(f"unknown name {node.id!r} in {text!r}")
-                used.add(node.id)
-        tree = ast.fix_missing_locations(_GiveLayer().visit(tree))
-        return cls(text, compile(tree, f"<{text}>", "eval"), frozenset(used))
-
-    def value(self, values: Mapping[str, Any]) -> Any:
-        """The formula's value, given `layer` and every name it uses."""
-        return eval(self.code, _GLOBALS, dict(values))  # only what parse() let through
 
 
 @attrs.frozen

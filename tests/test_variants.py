@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from dibench.errors import UserError
+from dibench.formula import Formula
 from dibench.layer import Layer
-from dibench.variants import COUNTS, Formula, read_variant, registry, source_directory, sources_sha
+from dibench.variants import COUNTS, read_variant, registry, source_directory, sources_sha
 
 HEADER = """/* A kernel that does nothing.
 [variant]
