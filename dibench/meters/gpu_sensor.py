@@ -1,0 +1,140 @@
+"""What measuring asks of a GPU's sensors: a small face of NVML that a real card and a replayed one both have.
+
+Which reading means what (nvml.h, and Yang, Adamek and Armour, "Part-time Power Measurements", SC24):
+
+- `energy_mj`: joules since the driver was loaded, Volta and later; it moves in ticks of 20 to 500 ms.
+- `instant_mw`: power now, updated every 20 to 100 ms, averaged over 10 to 100 ms of them.
+- `average_mw`: power averaged over the last second. Never integrated as if it were instant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Protocol
+
+from dibench.errors import UserError
+
+NO_PERMISSION, NOT_SUPPORTED, TIMEOUT, LOST, RESET_REQUIRED = 4, 3, 10, 15, 16
+
+_MEANINGS: Mapping[int, tuple[str, str]] = {
+    1: ("NVML is not initialised", "nvidia-smi must work here"),
+    2: ("NVML refuses an argument", "update the driver, or nvidia-ml-py"),
+    NOT_SUPPORTED: ("this GPU or driver does not offer the reading", "use --meter nvml_power, model or none"),
+    NO_PERMISSION: (
+        "this user may not read it",
+        "ask the administrator to allow it, or in a container or virtual machine pass the GPU in whole",
+    ),
+    6: ("no such GPU", "compare nvidia-smi -L with CUDA_VISIBLE_DEVICES"),
+    8: ("the GPU lacks external power", "connect its power cables"),
+    9: ("no NVIDIA driver is loaded", "nvidia-smi must work here; in a container, pass the GPU in"),
+    TIMEOUT: ("NVML did not answer in time", "measure again; end other monitoring programs"),
+    12: ("libnvidia-ml.so is not there", "install the driver; in a container, pass the GPU in"),
+    13: ("the driver is too old for this reading", "update the driver"),
+    LOST: ("the GPU fell off the bus or is not reachable", "look into dmesg for Xid errors; reboot"),
+    RESET_REQUIRED: ("the GPU must be reset", "ask the administrator for nvidia-smi --gpu-reset, or reboot"),
+    18: ("driver and NVML library differ in version", "reboot, or load the kernel module of the new driver"),
+    999: ("NVML reports an unknown error", "look into dmesg; measure again"),
+}
+
+
+class SensorError(Exception):
+    """A reading failed with an NVML code."""
+
+    def __init__(self, code: int, reading: str = "") -> None:
+        self.code = code
+        self.reading = reading
+        super().__init__(explain(code))
+
+    @property
+    def lost(self) -> bool:
+        """Whether nothing more can be read or run in this process."""
+        return self.code in (LOST, RESET_REQUIRED)
+
+    def refused(self) -> UserError:
+        """What to raise where measuring cannot begin."""
+        return UserError(f"NVML {self.reading}".rstrip(), str(self))
+
+
+def explain(code: int) -> str:
+    """What an NVML code means and what to do about it.
+
+    >>> explain(9)
+    'no NVIDIA driver is loaded: nvidia-smi must work here; in a container, pass the GPU in (NVML error 9)'
+    """
+    meaning, remedy = _MEANINGS.get(code, ("NVML refuses", "nvidia-smi may say why"))
+    return f"{meaning}: {remedy} (NVML error {code})"
+
+
+class GpuSensor(Protocol):
+    """One GPU's sensors. Every method raises SensorError with NVML's code where it cannot answer."""
+
+    @property
+    def uuid(self) -> str:
+        """`GPU-…`, the same in CUDA and NVML."""
+
+    @property
+    def name(self) -> str:
+        """The model."""
+
+    def energy_mj(self) -> int:
+        """Joules since the driver was loaded, in mJ."""
+
+    def instant_mw(self) -> int:
+        """Instant power in mW."""
+
+    def average_mw(self) -> int:
+        """Power averaged over one second, in mW."""
+
+    def temperature_c(self) -> float:
+        """Of the chip, whole degrees."""
+
+    def clocks_mhz(self) -> tuple[int, int]:
+        """Clock of the multiprocessors, clock of the memory."""
+
+    def clock_events(self) -> int:
+        """NVML's bits of what holds the clock down now."""
+
+    def limit_w(self) -> float:
+        """The power limit in force."""
+
+    def processes(self) -> Mapping[int, str]:
+        """Who has a context on this GPU: process id and name."""
+
+    def mig(self) -> bool:
+        """Whether the GPU is cut into instances (MIG)."""
+
+
+class Clock(Protocol):
+    """Seconds, and work done at regular times while something else runs: a thread, or replayed time."""
+
+    def now(self) -> float:
+        """Seconds since some instant."""
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass."""
+
+    def every(self, period_s: float, do: Callable[[], None]) -> AbstractContextManager[None]:
+        """Do something every `period_s` until the context ends."""
+
+
+CLOCK_EVENTS: Mapping[int, str] = {
+    0x2: "applications_clocks",
+    0x4: "sw_power_cap",
+    0x8: "hw_slowdown",
+    0x10: "sync_boost",
+    0x20: "sw_thermal",
+    0x40: "hw_thermal",
+    0x80: "hw_power_brake",
+    0x100: "display_clocks",
+}
+"""NVML's clock-event reasons by bit; 0x1, idle, holds nothing down."""
+
+
+def event_names(bits: int) -> str:
+    """The clock-event reasons in a row's cell.
+
+    >>> event_names(0x4 | 0x20 | 0x1)
+    'sw_power_cap;sw_thermal'
+    """
+    return ";".join(name for bit, name in CLOCK_EVENTS.items() if bits & bit)

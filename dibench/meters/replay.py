@@ -1,0 +1,144 @@
+"""What a replayed GPU is made of: kinds of card, loads of known joules, failures on demand, a clock."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+import attrs
+
+REFERENCE_C = 60.0
+POWER_EXPONENT = 2.5
+"""Power ~ f·V², and voltage follows the clock."""
+
+
+@attrs.frozen
+class Card:
+    """A kind of GPU: its sensors and how its power behaves."""
+
+    name: str = "Replayed Hopper"
+    counter_s: float | None = 0.1
+    """Seconds between ticks of the energy counter; None before Volta."""
+    power_s: float = 0.1
+    averaging_s: float = 0.025
+    """Seconds before each update (tick) that the sensor really sees."""
+    idle_w: float = 80.0
+    active_idle_w: float = 120.0
+    filler_w: float = 480.0
+    limit_w: float = 700.0
+    ripple: float = 0.01
+    """Standard deviation of 100 ms of power, relative."""
+    rho: float = 0.3
+    stay: float = 0.003
+    """Standard deviation of what differs from one stay to the next, relative."""
+    leakage_per_c: float = 0.002
+    overshoot: float = 0.05
+    """Amplitude of the clock's oscillation after load starts from nothing, relative."""
+    ambient_c: float = 30.0
+    c_per_w: float = 0.06
+    thermal_s: float = 25.0
+    clock_mhz: int = 1980
+    memory_mhz: int = 2619
+
+
+HOPPER = Card()
+AMPERE = Card(
+    name="Replayed Ampere", averaging_s=0.1, limit_w=400.0, filler_w=280.0, idle_w=50.0, active_idle_w=75.0
+)
+DESKTOP = attrs.evolve(AMPERE, name="Replayed desktop card", counter_s=0.5)
+VOLTA = attrs.evolve(
+    AMPERE, name="Replayed Volta", power_s=0.02, averaging_s=0.01, counter_s=0.02, limit_w=300.0
+)
+PASCAL = attrs.evolve(VOLTA, name="Replayed Pascal", counter_s=None)
+
+
+@attrs.frozen
+class Load:
+    """What runs: launches of one kernel back to back."""
+
+    power_w: float
+    """At 60 °C and full clock."""
+    launch_s: float = 1e-3
+    contrast: float = 0.0
+    """The first half of a launch draws 1 + contrast times the mean, the second half 1 − contrast times."""
+
+    def slowdown(self, card: Card) -> float:
+        """How much longer a launch takes under the card's power limit; 1 below it."""
+        return float(max(1.0, (self.power_w / card.limit_w) ** (1 / POWER_EXPONENT)))
+
+    def joules(self, card: Card) -> float:
+        """The truth: joules of one launch at 60 °C, clocks settled."""
+        return min(self.power_w, card.limit_w) * self.launch_s * self.slowdown(card)
+
+
+@attrs.frozen
+class Fault:
+    """Readings fail with an NVML code for a time; with LOST for good, and launches too."""
+
+    code: int
+    begin_s: float = 0.0
+    end_s: float = math.inf
+    reading: str = ""
+    """Which one, such as `energy_mj`; empty: all."""
+
+
+@attrs.frozen
+class Process:
+    """Somebody else's context on the GPU, and what it draws."""
+
+    pid: int
+    name: str
+    power_w: float = 0.0
+    begin_s: float = 0.0
+    end_s: float = math.inf
+
+
+class Lives(Protocol):
+    """Something for which time passes."""
+
+    def extend(self, end: float) -> None:
+        """Go on as now until `end`."""
+
+
+class ReplayedClock:
+    """Time that passes only when a launch, a sleep or a replayed wait says so."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        self._gpus: list[Lives] = []
+        self._timers: dict[object, tuple[float, float, Callable[[], None]]] = {}
+
+    def now(self) -> float:
+        """Seconds since the replay began."""
+        return self._now
+
+    def sleep(self, seconds: float) -> None:
+        """Let time pass on all GPUs; what was asked to be done every so often is done meanwhile."""
+        end = self._now + seconds
+        for gpu in self._gpus:
+            gpu.extend(end)
+        while self._timers:
+            key = min(self._timers, key=lambda timer: self._timers[timer][0])
+            due, period_s, do = self._timers[key]
+            if due > end:
+                break
+            self._now = max(self._now, due)
+            self._timers[key] = due + period_s, period_s, do
+            do()
+        self._now = end
+
+    @contextlib.contextmanager
+    def every(self, period_s: float, do: Callable[[], None]) -> Iterator[None]:
+        """Do something every `period_s` of replayed time until the context ends."""
+        key = object()
+        self._timers[key] = self._now, period_s, do
+        try:
+            yield
+        finally:
+            del self._timers[key]
+
+    def attach(self, gpu: Lives) -> None:
+        """Let this GPU's time pass too."""
+        self._gpus.append(gpu)

@@ -1,0 +1,295 @@
+"""A replayed GPU: sensors, clocks and temperature as documented, on a clock of its own. Test data only.
+
+`energy_source=simulated`; `auto` never chooses it. What a launch truly costs is known, `Load.joules`, and the
+sensors show it as real ones do (figures of design section 3): ticks, averaging over a part of the period,
+start-up of the clocks, leakage that grows with temperature, ripple, a power cap, failures on demand. Seeded:
+the same seed replays the same readings.
+
+Power of a running load, in watts:
+
+    P(t) = power · profile(t) · f(t)^2.5 · (1 + 0.002·(T(t) − 60 °C)) · (1 + stay) · (1 + ripple(t)) + others
+
+T follows P with one time constant; f is 1 but for the first 3 s after a change of load; `stay` is drawn anew
+at each change of load; ripple is an AR(1) process of 100 ms steps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from dibench.meters.gpu_sensor import LOST, NOT_SUPPORTED, SensorError
+from dibench.meters.replay import (
+    HOPPER,
+    POWER_EXPONENT,
+    REFERENCE_C,
+    Card,
+    Fault,
+    Load,
+    Process,
+    ReplayedClock,
+)
+
+Floats = npt.NDArray[np.float64]
+
+_STEP_S = 5e-3  # of the trace; sensors interpolate within it
+_RIPPLE_S = 0.1
+_SETTLED_S = 3.0
+_CAP = 0x4
+_KEPT_S = 2.5  # of the trace: more than the longest average
+
+
+class _Sensor:
+    """Updates at regular times: what each one shows is the power over the `averaging_s` before it."""
+
+    def __init__(self, period_s: float, averaging_s: float, phase_s: float) -> None:
+        self.period_s, self._averaging_s = period_s, averaging_s
+        self._phase_s, self._updates = phase_s, 0
+        self.times: Floats = np.array([-period_s])
+        self.watts: Floats = np.array([0.0])
+
+    def extend(self, end: float, joules: Callable[[Any], Floats]) -> None:
+        number = math.floor((end - self._phase_s) / self.period_s) + 1
+        if number <= self._updates:
+            return
+        times = self._phase_s + self.period_s * np.arange(self._updates, number)
+        seen = np.minimum(self._averaging_s, np.maximum(times, 1e-9))
+        watts = (joules(times) - joules(times - seen)) / seen
+        self.times, self.watts = np.append(self.times, times), np.append(self.watts, watts)
+        self._updates = number
+
+    def index(self, t: Any) -> Any:
+        """The update that a reading at t shows."""
+        return np.searchsorted(self.times, t, side="right") - 1
+
+
+class SimulatedGpu:
+    """One replayed GPU: `launch` lets time pass on its clock, the other methods are its sensors."""
+
+    def __init__(
+        self,
+        clock: ReplayedClock,
+        card: Card = HOPPER,
+        *,
+        seed: int = 0,
+        uuid: str = "GPU-simulated-0",
+        faults: Sequence[Fault] = (),
+        processes: Sequence[Process] = (),
+        counter_steps: Sequence[tuple[float, int]] = (),
+        mig: bool = False,
+        start_c: float | None = None,
+    ) -> None:
+        """A GPU that idles.
+
+        Args:
+            clock: whose time it lives in.
+            card: how it behaves.
+            seed: of ripple, stays and the phase of its ticks.
+            uuid: its identity.
+            faults: readings that fail.
+            processes: who else is on it and when.
+            counter_steps: (time, mJ) added to the counter from then on; negative is a reset.
+            mig: whether it is cut into instances.
+            start_c: temperature at the beginning; that of idling without it.
+        """
+        self.card, self.uuid, self.name, self._clock = card, uuid, card.name, clock
+        self._faults, self._processes, self._steps, self._mig = faults, processes, counter_steps, mig
+        self._rng = np.random.default_rng(seed)
+        self._load, self._since, self._kick, self._stay = Load(card.idle_w), 0.0, 0.0, 0.0
+        self._resting = card.idle_w
+        self._ripple_value, self._ripple_left = self._rng.standard_normal(), _RIPPLE_S
+        self._t: Floats = np.array([0.0])
+        self._j: Floats = np.array([0.0])
+        self._c = card.ambient_c + card.c_per_w * card.idle_w if start_c is None else start_c
+        self._temperatures: list[tuple[float, float]] = [(0.0, self._c)]
+        phase = self._rng.random()
+        self._power = _Sensor(card.power_s, card.averaging_s, phase * card.power_s)
+        self._average = _Sensor(card.power_s, 1.0, phase * card.power_s)
+        counter_s = card.counter_s or 1.0
+        duty = card.averaging_s / card.power_s
+        self._counter = _Sensor(counter_s, min(duty, 1.0) * counter_s, self._rng.random() * counter_s)
+        clock.attach(self)
+
+    # -- what runs --------------------------------------------------------------------------------------
+
+    def open_context(self) -> None:
+        """A CUDA context: the GPU rests at its active-idle power from now on."""
+        self._resting = self.card.active_idle_w
+        self._switch(Load(self._resting))
+
+    def launch(self, load: Load, n: int) -> float:
+        """Run n launches; seconds by the device's clock. Leaves the GPU resting."""
+        self._check_lost()
+        self._switch(load)
+        begin = self._clock.now()
+        work_s = n * load.launch_s * load.slowdown(self.card)
+        # Under an oscillating clock the work takes longer or shorter: solve ∫ f dt = work.
+        edges = np.append(np.arange(0.0, min(work_s, _SETTLED_S) * 1.2, _STEP_S), work_s * 1.2 + 1.0)
+        middles = (edges[1:] + edges[:-1]) / 2
+        done = np.append(0.0, np.cumsum(self._frequency(begin + middles) * np.diff(edges)))
+        seconds = float(np.interp(work_s, done, edges))
+        self._clock.sleep(seconds)
+        self._check_lost()
+        return seconds
+
+    def rest(self) -> None:
+        """Nothing runs any more."""
+        self._switch(Load(self._resting))
+
+    @contextlib.contextmanager
+    def busy(self) -> Iterator[None]:
+        """The filler runs while time passes."""
+        self._switch(Load(self.card.filler_w))
+        yield
+        self.rest()
+
+    def _switch(self, load: Load) -> None:
+        if load == self._load:
+            return
+        now = self._clock.now()
+        before = self._load.power_w
+        self._load, self._since = load, now
+        works = load.power_w > self._resting
+        self._kick = self.card.overshoot * abs(load.power_w - before) / load.power_w if works else 0.0
+        self._stay = self.card.stay * self._rng.standard_normal() if works else 0.0
+
+    def _frequency(self, t: Floats) -> Floats:
+        """The clock over its settled value."""
+        age = np.maximum(t - self._since, 0.0)
+        swing = self._kick * np.exp(-age / 0.8) * np.cos(2 * np.pi * age / 0.7)
+        return np.asarray(1.0 - np.where(age < _SETTLED_S, swing, 0.0))
+
+    # -- what it draws ----------------------------------------------------------------------------------
+
+    def extend(self, end: float) -> None:
+        """Let the current load run until `end`; the clock calls this."""
+        begin = float(self._t[-1])
+        if end <= begin + 1e-12:
+            return
+        steps = max(1, math.ceil((end - begin) / _STEP_S))
+        edges = np.linspace(begin, end, steps + 1)
+        middles = (edges[1:] + edges[:-1]) / 2
+        card, power_w = self.card, min(self._load.power_w, self.card.limit_w)
+        # T' = (ambient + R·P(T) − T)/τ with P linear in T: one exponential.
+        gain = card.c_per_w * power_w
+        pull = 1 - gain * card.leakage_per_c
+        final = (card.ambient_c + gain * (1 - card.leakage_per_c * REFERENCE_C)) / pull
+        celsius = final + (self._c - final) * np.exp(-pull * (middles - begin) / card.thermal_s)
+        watts = power_w * self._profile(edges) * self._frequency(middles) ** POWER_EXPONENT
+        watts *= 1 + card.leakage_per_c * (celsius - REFERENCE_C)
+        watts *= (1 + self._stay) * (1 + card.ripple * self._ripples(np.diff(edges)))
+        for process in self._processes:
+            watts += process.power_w * ((middles >= process.begin_s) & (middles < process.end_s))
+        joules = self._j[-1] + np.cumsum(watts * np.diff(edges))
+        self._c = float(final + (self._c - final) * math.exp(-pull * (end - begin) / card.thermal_s))
+        self._temperatures.append((end, self._c))
+        kept = int(np.searchsorted(self._t, begin - _KEPT_S))
+        self._t, self._j = np.append(self._t[kept:], edges[1:]), np.append(self._j[kept:], joules)
+        for sensor in (self._power, self._average, self._counter):
+            sensor.extend(end, lambda t: np.asarray(np.interp(t, self._t, self._j)))
+
+    def _profile(self, edges: Floats) -> Floats:
+        """Mean over each step of the launches' power over their mean."""
+        load = self._load
+        if load.contrast == 0.0:
+            return np.ones(len(edges) - 1)
+        launch_s = load.launch_s * load.slowdown(self.card)
+        phase = ((edges - self._since) / launch_s) % 1.0
+        # Integral of a square wave of mean 0 over a launch: a triangle.
+        area = load.contrast * launch_s * np.minimum(phase, 1.0 - phase)
+        return np.asarray(1.0 + np.diff(area) / np.diff(edges))
+
+    def _ripples(self, widths: Floats) -> Floats:
+        """The AR(1) process, standardised, for steps of the trace."""
+        rho = self.card.rho
+        ends = np.cumsum(widths) - self._ripple_left
+        blocks = np.maximum(np.ceil((ends - 1e-9) / _RIPPLE_S).astype(int), 0)
+        number = int(blocks[-1])
+        draws = self._rng.standard_normal(number) * math.sqrt(1 - rho * rho)
+        values = np.empty(number + 1)
+        values[0] = self._ripple_value
+        for i in range(number):
+            values[i + 1] = rho * values[i] + draws[i]
+        self._ripple_value = float(values[-1])
+        self._ripple_left = number * _RIPPLE_S - float(ends[-1])
+        return np.asarray(values[blocks])
+
+    # -- what its sensors show --------------------------------------------------------------------------
+
+    def energies_mj(self, t: Floats) -> npt.NDArray[np.int64]:
+        """The counter as readings at times t would have shown it."""
+        ticks = np.cumsum(self._counter.watts) * self._counter.period_s * 1e3
+        shown = 1e6 + ticks[self._counter.index(t)]
+        for at, step in self._steps:
+            shown = shown + step * (t >= at)
+        return np.asarray(np.maximum(shown, 0), np.int64)
+
+    def instants_mw(self, t: Floats) -> npt.NDArray[np.int64]:
+        """Instant power as readings at times t would have shown it."""
+        return np.asarray(np.rint(1e3 * self._power.watts[self._power.index(t)]), np.int64)
+
+    def energy_mj(self) -> int:
+        """The counter now."""
+        self._check("energy_mj")
+        if self.card.counter_s is None:
+            raise SensorError(NOT_SUPPORTED, "energy_mj")
+        return int(self.energies_mj(np.array([self._clock.now()]))[0])
+
+    def instant_mw(self) -> int:
+        """Instant power now."""
+        self._check("instant_mw")
+        return int(self.instants_mw(np.array([self._clock.now()]))[0])
+
+    def average_mw(self) -> int:
+        """The average over one second."""
+        self._check("average_mw")
+        return round(1e3 * float(self._average.watts[self._average.index(self._clock.now())]))
+
+    def temperature_c(self) -> float:
+        """Whole degrees, as NVML has them."""
+        self._check("temperature_c")
+        times, values = zip(*self._temperatures[-50:], strict=True)
+        return float(round(float(np.interp(self._clock.now(), times, values))))
+
+    def clocks_mhz(self) -> tuple[int, int]:
+        """Multiprocessors, memory."""
+        self._check("clocks_mhz")
+        f = float(self._frequency(np.array([self._clock.now()]))[0]) / self._load.slowdown(self.card)
+        return round(self.card.clock_mhz * f), self.card.memory_mhz
+
+    def clock_events(self) -> int:
+        """The power cap, where it holds the load down."""
+        self._check("clock_events")
+        return _CAP if self._load.power_w > self.card.limit_w else 0
+
+    def limit_w(self) -> float:
+        """The power limit."""
+        self._check("limit_w")
+        return self.card.limit_w
+
+    def processes(self) -> Mapping[int, str]:
+        """Who else is on it."""
+        self._check("processes")
+        now = self._clock.now()
+        return {other.pid: other.name for other in self._processes if other.begin_s <= now < other.end_s}
+
+    def mig(self) -> bool:
+        """Whether it is cut into instances."""
+        self._check("mig")
+        return self._mig
+
+    def _check(self, reading: str) -> None:
+        now = self._clock.now()
+        for fault in self._faults:
+            if fault.begin_s <= now < fault.end_s and fault.reading in ("", reading):
+                raise SensorError(fault.code, reading)
+
+    def _check_lost(self) -> None:
+        now = self._clock.now()
+        if any(fault.code == LOST and fault.begin_s <= now for fault in self._faults):
+            raise SensorError(LOST, "launch")
