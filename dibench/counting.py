@@ -257,7 +257,8 @@ def staged_k_blocks(layer: Layer, tile_k: int, block_k: int) -> int:
 
 # The implicit GEMM of csrc/cuda/conv_implicit_gemm.cu.
 
-_GEMM_TILES = {  # (tile_k, tile_p): share of a multiprocessor's rate that the instruction mix and L2 may leave
+# (tile_k, tile_p): share of a multiprocessor's rate that the instruction mix and L2 may leave
+_GEMM_TILES = {
     (128, 128): 0.85, (64, 128): 0.8, (32, 128): 0.7, (64, 64): 0.7, (16, 256): 0.6, (8, 256): 0.4,
     (32, 32): 0.45,
 }  # fmt: skip
@@ -342,6 +343,38 @@ def gemm_tile_k(layer: Layer) -> int:
     64
     """
     return gemm_tile(layer)[0]
+
+
+# The register window of csrc/cuda/depthwise_window.cu.
+
+
+@lru_cache(maxsize=4096)
+def strip_lines(layer: Layer, tile_p: int) -> int:
+    """Input rows inside the image that strips of tile_p output rows read, each once per strip; one image.
+
+    A strip of T rows reads (T - 1)·stride_h + R rows, or T·R where strides leave rows out (dilation 1).
+
+    >>> strip_lines(Layer(N=1, C=1, H=8, W=8, K=1, R=3, S=3, pad_h=1, pad_w=1), 4)  # rows 0-4, 3-7
+    10
+    """
+    lines = 0
+    for first in range(0, layer.P, tile_p):
+        rows = {
+            p * layer.stride_h - layer.pad_h + r
+            for p in range(first, min(first + tile_p, layer.P))
+            for r in range(layer.R)
+        }
+        lines += sum(0 <= row < layer.H for row in rows)
+    return lines
+
+
+def columns_inside(layer: Layer) -> int:
+    """Pairs of an output column and a filter column whose input column lies inside the image.
+
+    >>> columns_inside(Layer(N=1, C=1, H=3, W=3, K=1, R=3, S=3, pad_h=1, pad_w=1))
+    7
+    """
+    return sum(last - first for first, last in _spans_inside(layer))
 
 
 def _is_fc(layer: Layer) -> bool:

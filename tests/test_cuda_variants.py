@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import references
 from cuda_cases import CUDA, check, settings_of
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from dibench.backends import host
@@ -22,10 +22,14 @@ EDGES = Layer(
 
 
 @BY_NAME
-@settings(max_examples=8, deadline=None)
+@settings(
+    max_examples=8,
+    deadline=None,  # an example may have to compile
+    suppress_health_check=[HealthCheck.filter_too_much],  # variants of one operator take one layer in six
+)
 @given(data=st.data())
 def test_right_and_counted_on_random_layers(variant: Variant, data: st.DataObject) -> None:
-    layer = data.draw(references.layers())
+    layer = data.draw(references.layers(variant.ops))
     assume(layer.op in variant.ops and layer.macs < 150_000)
     knobs = data.draw(settings_of(variant, layer))
     assume(knobs)

@@ -79,11 +79,13 @@ __device__ __forceinline__ float load_input_shared(const float* p, bool inside =
 
 // ---- any type (float, float4, half2 ...), free for the compiler to schedule: fast kernels -------------
 template <typename T>
-__device__ __forceinline__ T fetch_weight(const T* p) { return *p; }
+__device__ __forceinline__ T fetch_weight(const T* p, bool inside = true) { return inside ? *p : T{}; }
 template <typename T>
-__device__ __forceinline__ T fetch_input(const T* p) { return *p; }
+__device__ __forceinline__ T fetch_input(const T* p, bool inside = true) { return inside ? *p : T{}; }
 template <typename T>
-__device__ __forceinline__ void put_output(T* p, T value) { *p = value; }
+__device__ __forceinline__ void put_output(T* p, T value, bool inside = true) {
+  if (inside) *p = value;
+}
 template <typename T>
 __device__ __forceinline__ T fetch_weight_shared(const T* p) { return *p; }
 template <typename T>
