@@ -76,6 +76,8 @@ class FakeCupy:
         self.memory: dict[int, np.ndarray[Any, Any]] = {}
         self.launched: list[tuple[str, tuple[Any, ...]]] = []
         self.captures = 0
+        self.watching = False
+        self.profiled: list[str] = []
         self.clock_s = 0.0
         self.lost = ""
         self.capturing: list[Any] | None = None
@@ -92,6 +94,8 @@ class FakeCupy:
                 memset=self._memset,
                 memGetInfo=lambda: (MEMORY - self._used(), MEMORY),
                 deviceSynchronize=self._check,
+                profilerStart=lambda: self._watch(True),
+                profilerStop=lambda: self._watch(False),
             ),
             driver=SimpleNamespace(
                 CUDADriverError=CUDADriverError,
@@ -105,6 +109,9 @@ class FakeCupy:
             Event=lambda: FakeEvent(self),
             get_elapsed_time=lambda begin, end: 1e3 * (end.at - begin.at),
         )
+
+    def _watch(self, on: bool) -> None:
+        self.watching = on
 
     def _check(self) -> None:
         if self.lost:
@@ -172,6 +179,8 @@ class FakeCupy:
         if self.lost:
             return
         self.launched.append((code["name"], values))
+        if self.watching:
+            self.profiled.append(code["name"])
         if code["name"] in SUPPORT:
             if code["name"] != "gate":
                 self.clock_s += PASS_S * values[2].value

@@ -126,6 +126,14 @@ def test_cold_launches_go_around_copies_of_the_operands(gpu: fake_gpu.FakeGpuBac
     assert list(first) == list(last), "replicas hold the same values"
 
 
+def test_the_profiler_sees_one_launch_after_the_operands_are_in_place(gpu: fake_gpu.FakeGpuBackend) -> None:
+    prepared = gpu.prepare(case_of(Layer.fc(N=4, C=200, K=20), cold=True))
+    prepared.launch_profiled()
+    assert gpu.cupy.profiled == ["conv_output_stationary"]
+    before = replicas_launched(gpu)[:-1]
+    assert len(set(before)) == prepared.ring.replicas
+
+
 def test_so_few_operands_that_no_number_of_copies_is_cold(gpu: fake_gpu.FakeGpuBackend) -> None:
     gpu.gpu = attrs.evolve(gpu.gpu, l2_bytes=2**26)
     with pytest.raises(UserError, match=r"cold: needs operands of at least 43691 bytes .* more instances"):

@@ -82,7 +82,7 @@ class CudaBackend:
         except UserError:
             if not directory.is_dir():  # none were brought along either
                 raise
-        threads = max(1, min(4, (os.cpu_count() or 2) // 2))
+        threads = max(1, min(8, (os.cpu_count() or 2) // 2))
         return cls(gpu, cuda_gpu.Device(cuda_gpu.import_cupy()), KernelCache(compiler, directory, threads))
 
     def device(self) -> Device:
@@ -269,6 +269,11 @@ class PreparedCase:
         self.launch(1)
         self._device.read(pointer, y)
         return y
+
+    def launch_profiled(self) -> None:
+        """Launch until the operands are where they belong, then once with the profiler watching."""
+        self.launch(self.ring.replicas)
+        self._device.profile(self._launch(self._position))
 
     def close(self) -> None:
         """Give the operands' memory back."""

@@ -7,13 +7,16 @@ import sys
 import typer
 
 from dibench import __version__
+from dibench.cli.counters import counters
 from dibench.cli.doctor import doctor
 from dibench.cli.fit import fit
 from dibench.cli.layers import layers
 from dibench.cli.measure import measure
 from dibench.cli.networks import networks
 from dibench.cli.report import report
+from dibench.cli.selftest import selftest
 from dibench.cli.sweep import sweep
+from dibench.cli.variants import variants
 from dibench.errors import UserError
 
 INTRODUCTION = """\
@@ -37,7 +40,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 # In the order of the main job, then what helps beside it.
-for verb in (sweep, fit, report, measure, networks, layers, doctor):
+for verb in (sweep, fit, report, measure, networks, layers, variants, selftest, counters, doctor):
     app.command()(verb)
 
 

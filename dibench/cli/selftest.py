@@ -1,0 +1,56 @@
+"""`selftest`: is every kernel right on this machine? One line each."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Annotated
+
+import typer
+
+from dibench.errors import UserError
+
+
+def selftest(
+    backend: Annotated[
+        str, typer.Option(help="auto, cuda, cpu, or host: the CUDA kernels run by the CPU.")
+    ] = "auto",
+) -> None:
+    """Check every kernel variant against a float64 reference on this machine; exit 1 if one is wrong.
+
+    Small layers whose tiles end in the middle, every output checked, outputs NaN before each run.
+    """
+    from dibench.selftest import NAMES
+
+    if backend not in NAMES:
+        raise UserError("--backend", f"must be one of {', '.join(NAMES)}", backend)
+    from dibench.backends import DeviceFaultError, open_backend, resolve
+    from dibench.selftest import selftest as check
+
+    chosen = backend if backend == "host" else resolve(backend)
+    opened = None if chosen == "host" else open_backend(chosen)
+    device = "the harness of csrc/host_cuda" if opened is None else opened.device().name
+    typer.echo(f"{chosen}: {device}")
+    begin, failed, number = time.monotonic(), 0, 0
+    try:
+        for verdict in check(chosen, opened):
+            number += 1
+            failed += bool(verdict.failure)
+            _show(verdict.variant, verdict.cases, verdict.worst, verdict.failure)
+    except DeviceFaultError as fault:
+        typer.echo(f"FAILED  a kernel lost the device, what follows was not checked: {fault}")
+        raise typer.Exit(1) from None
+    right = number - failed
+    typer.echo(f"{right} of {number} variants right, {time.monotonic() - begin:.1f} s")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _show(variant: str, cases: int, worst: float, failure: str) -> None:
+    if failure:
+        typer.echo(f"FAILED  {variant:<28} {failure}")
+    elif cases == 0:
+        typer.echo(f"skipped {variant:<28} needs a newer GPU")
+    else:
+        typer.echo(f"ok      {variant:<28} {cases:>3} cases, largest error {worst:.2f} of what is allowed")
+    sys.stdout.flush()

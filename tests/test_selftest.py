@@ -1,0 +1,165 @@
+"""The selftest: right kernels pass, wrong ones are named and end in exit status 1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import attrs
+import fake_gpu
+import numpy as np
+import pytest
+import references
+from hypothesis import given, settings
+
+from dibench import backends, cli, reference, selftest, variants
+from dibench.backends import DeviceFaultError
+from dibench.layer import Layer
+from dibench.plan import Case
+
+
+def run(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as end:
+        cli.main(["selftest", *arguments])
+    shown = capsys.readouterr()
+    return int(end.value.code or 0), shown.out + shown.err
+
+
+@given(references.layers())
+@settings(deadline=None, max_examples=60)
+def test_the_reference_is_the_definition(layer: Layer) -> None:
+    x, w, _ = references.operands(layer, 1, seed=3)
+    ours = reference.convolution(layer, x[0], w[0])
+    np.testing.assert_allclose(ours, references.convolution(layer, x[0], w[0]), rtol=1e-12, atol=1e-12)
+
+
+def test_every_cpu_variant_is_right(capsys: pytest.CaptureFixture[str]) -> None:
+    status, text = run(["--backend", "cpu"], capsys)
+    lines = text.splitlines()
+    names = list(variants.registry("cpu"))
+    assert [line.split()[:2] for line in lines[1:-1]] == [["ok", name] for name in names]
+    assert lines[-1].startswith(f"{len(names)} of {len(names)} variants right")
+    assert status == 0
+
+
+def test_every_operator_of_every_variant_is_tried_with_edges() -> None:
+    for backend in ("cpu", "cuda"):
+        for variant in variants.registry(backend).values():
+            cases = list(selftest.cases_of(variant, selftest.EDGES))
+            assert {case.layer.op for case in cases} == set(variant.ops), variant.name
+            assert {case.dtype for case in cases} == set(variant.dtypes)
+            assert len({case.case_id for case in cases}) == len(cases)
+
+
+def few(name: str) -> dict[str, Any]:
+    return {name: variants.registry("cuda")[name]}
+
+
+@pytest.fixture
+def one_variant(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The family, cut down to one variant: what is tested here is the test."""
+    few_cuda = few("conv_no_reuse")
+    monkeypatch.setattr(variants, "registry", lambda backend: few_cuda)
+    monkeypatch.setattr(selftest, "EDGES", (Layer.fc(N=2, C=7, K=5), selftest.EDGES[0]))
+    monkeypatch.setattr(selftest, "WHOLE_TILES", ())
+    yield
+
+
+def test_cuda_kernels_on_the_harness(one_variant: None, capsys: pytest.CaptureFixture[str]) -> None:
+    status, text = run(["--backend", "host"], capsys)
+    assert status == 0
+    assert "ok      conv_no_reuse" in text
+
+
+def test_a_wrong_count_fails_on_the_harness(
+    one_variant: None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    counts_for = variants.Variant.counts_for
+
+    def one_more(self: variants.Variant, *arguments: Any, **named: Any) -> dict[str, int]:
+        counts = counts_for(self, *arguments, **named)
+        return {**counts, "weight_reads": counts["weight_reads"] + 1}
+
+    monkeypatch.setattr(variants.Variant, "counts_for", one_more)
+    status, text = run(["--backend", "host"], capsys)
+    assert status == 1
+    assert (
+        "FAILED  conv_no_reuse" in text
+        and "weight_reads: the harness counts 140, the header says 142" in text
+    )
+
+
+@pytest.fixture
+def gpu(tmp_path: Path, one_variant: None, monkeypatch: pytest.MonkeyPatch) -> fake_gpu.FakeGpuBackend:
+    made = fake_gpu.FakeGpuBackend(tmp_path)
+    monkeypatch.setattr(backends, "open_backend", lambda name: made)
+    return made
+
+
+def test_the_gpu_backend_is_checked_alike(
+    gpu: fake_gpu.FakeGpuBackend, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, text = run(["--backend", "cuda"], capsys)
+    assert (status, text.splitlines()[0]) == (0, "cuda: Test GPU")
+    assert "ok      conv_no_reuse                  4 cases" in text
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda y: y * 1.001, "times the error allowed"),
+        (lambda y: np.where(y == y.flat[-1], np.nan, y), "an output was never written"),
+    ],
+)
+def test_a_wrong_output_is_named_and_ends_in_status_1(
+    gpu: fake_gpu.FakeGpuBackend,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    damage: Any,
+    said: str,
+) -> None:
+    prepare = gpu.prepare
+
+    def damaged(case: Case) -> Any:
+        prepared = prepare(case)
+        y = damage(prepared.compute())
+        return SimpleNamespace(operands=prepared.operands, compute=lambda: y, close=prepared.close)
+
+    monkeypatch.setattr(gpu, "prepare", damaged)
+    status, text = run(["--backend", "cuda"], capsys)
+    assert status == 1
+    assert "FAILED  conv_no_reuse                N=2,C=7," in text and said in text
+    assert "0 of 1 variants right" in text
+
+
+def test_a_fault_ends_it_with_status_1(
+    gpu: fake_gpu.FakeGpuBackend, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(case: Case) -> Any:
+        raise DeviceFaultError("CUDA, run: illegal access")
+
+    monkeypatch.setattr(gpu, "prepare", lost)
+    status, text = run(["--backend", "cuda"], capsys)
+    assert status == 1
+    assert "a kernel lost the device" in text and "illegal access" in text
+
+
+def test_a_kernel_that_nothing_tests_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch, gpu: fake_gpu.FakeGpuBackend
+) -> None:
+    monkeypatch.setattr(variants.Variant, "allows", lambda self, layer, knobs: False)
+    monkeypatch.setattr(selftest, "_fits", lambda variant, case, arch: False)
+    (verdict,) = selftest.selftest("cuda", gpu)
+    assert verdict.failure == "runs none of the layers of this test"
+    gpu.gpu = attrs.evolve(gpu.gpu, arch=50)
+    (verdict,) = selftest.selftest("cuda", gpu)
+    assert (verdict.failure, verdict.cases) == ("", 0), "a GPU too old for it is no failure"
+
+
+def test_an_unknown_backend_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--backend", "tpu"], capsys) == (
+        2,
+        "dibench: --backend: must be one of auto, cuda, host, cpu (got 'tpu')\n",
+    )
