@@ -174,11 +174,20 @@ def test_few_rows_are_undecided_and_never_an_exception(rows: int) -> None:
     assert result["reasons"][0].startswith(f"too few rows: {rows},")
 
 
+@pytest.mark.parametrize("nonsense", [0.0, -1.0])
+def test_a_time_that_is_none_leaves_out_the_model_that_needs_it(nonsense: float) -> None:
+    frame = measured(40)
+    frame.loc[7, "time_s"] = nonsense
+    result = fitted(frame)
+    assert result["models"]["time"]["reason"] == "1 rows have no time_s above zero"
+    assert result["models"]["di_weighted"]["n"] == 40
+
+
 def test_rows_without_time_or_names_are_fitted_too() -> None:
     """What the contract asks of anybody's tool, and no more."""
     frame = measured(100).drop(columns=["time_s", "device", "case_id", "name"])
     result = fitted(frame)
-    assert result["models"]["time"]["reason"] == "100 rows have no time_s"
+    assert result["models"]["time"]["reason"] == "100 rows have no time_s above zero"
     assert result["folds"]["by"] == "layer"
     assert set(result["test_ai_vs_di"]["by"]) == {"layer"}
     assert result["alpha"]["weighted"]["value"] is not None

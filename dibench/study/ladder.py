@@ -69,8 +69,9 @@ def fit_rung(
     model: str, data: Data, clusterings: Sequence[Clustering], folds: Folds, terms: Terms = FULL
 ) -> Rung | NoRung:
     """Fit a model of `models.MODELS` to the rows, and again without each fold."""
-    if model == "time" and not np.isfinite(data.time).all():
-        return NoRung(model, f"{int((~np.isfinite(data.time)).sum())} rows have no time_s")
+    timeless = ~(np.isfinite(data.time) & (data.time > 0))
+    if model == "time" and timeless.any():
+        return NoRung(model, f"{int(timeless.sum())} rows have no time_s above zero")
     alpha = profile_disjoint(data, GRID, terms=terms)[0] if model == "di_disjoint" else 0.5
     at = design(model, data, alpha, terms)
     k = len(at.names) + (model == "di_disjoint")
