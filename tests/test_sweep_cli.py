@@ -73,6 +73,8 @@ def test_the_time_budget_says_what_is_left_and_how_to_go_on(tmp_path: Path) -> N
         (["smoke", "--out", "OUT/file/below"], "cannot be written: Not a directory"),
         (["smoke"], "--out: must name the directory"),
         (["smoke", "--out", "OUT", "--seed", "many"], "'--seed'"),
+        (["smoke", "--out", "OUT", "--seed", "-1"], "--seed: must be 0 or more (got -1)"),
+        (["smoke", "--out", ""], "--out: must name the directory"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(tmp_path: Path, arguments: list[str], named: str) -> None:

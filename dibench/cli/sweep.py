@@ -31,9 +31,11 @@ def sweep(
         str, typer.Argument(help="A preset (smoke, default, networks, lattice, twins) or a TOML file.")
     ] = "default",
     out: Annotated[
-        Path | None,
-        typer.Option(help="Directory of sweep.csv and manifest.json; what it holds is resumed."),
-    ] = None,
+        str,
+        typer.Option(
+            metavar="DIR", help="Directory of sweep.csv and manifest.json; what it holds is resumed."
+        ),
+    ] = "",
     backend: Annotated[str, typer.Option(help="What runs the kernels: auto, cuda, cpu.")] = "auto",
     meter: Annotated[
         str,
@@ -68,6 +70,8 @@ def sweep(
     [bold]python -m dibench sweep networks --out results/local/networks --time-budget 9m[/bold]
     """
     begin = time.monotonic()
+    if seed < 0:
+        raise UserError("--seed", "must be 0 or more", seed)
     budget_s = duration_s("--time-budget", time_budget) if time_budget else None
     settings = _settings(target, duration_s("--case-budget", case_budget))
     from dibench.backends import resolve
@@ -82,13 +86,16 @@ def sweep(
 
         show_plan(planned, settings)
         return
-    if out is None:
+    if not out:  # an unset variable of a script, too, shall not mean the working directory
         raise UserError(
             "--out", "must name the directory of the sweep, such as results/local/" + planned.name
         )
     deadline = None if budget_s is None else begin + budget_s
-    summary = _run(planned, backend, meter, settings, out, deadline, retry_failed=retry_failed, fresh=fresh)
-    _show(summary, out)
+    folder = Path(out)
+    summary = _run(
+        planned, backend, meter, settings, folder, deadline, retry_failed=retry_failed, fresh=fresh
+    )
+    _show(summary, folder)
     if summary.ended == "interrupted":
         raise typer.Exit(130)
 
