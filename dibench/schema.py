@@ -164,7 +164,7 @@ def read_csv(path: str | Path) -> pd.DataFrame:
 
 def _read_cells(path: Path) -> tuple[list[str], list[list[str]]]:
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets write the mark
             table = list(csv.reader(file, strict=True))
     except FileNotFoundError:
         raise UserError("", "no such file", where=path) from None
@@ -214,13 +214,13 @@ def _number(path: object, name: str, cells: list[str], parse: Any, rule: str) ->
 
 def _finite(cell: str) -> float:
     value = float(cell)
-    if not math.isfinite(value) or "_" in cell:
+    if not math.isfinite(value) or "_" in cell or not cell.isascii():
         raise ValueError(cell)
     return value
 
 
 def _whole(cell: str) -> int:
-    if "_" in cell or abs(value := int(cell)) >= 2**63:
+    if "_" in cell or not cell.isascii() or abs(value := int(cell)) >= 2**63:
         raise ValueError(cell)
     return value
 

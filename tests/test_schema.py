@@ -45,6 +45,12 @@ def test_a_small_table_of_anybodys_tool_is_read(tmp_path: Path) -> None:
     assert frame["colour"].tolist() == ["red", "red"]
 
 
+def test_a_table_saved_by_a_spreadsheet_begins_with_a_mark_that_is_no_part_of_it(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", ROW)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert list(schema.read_csv(path).columns) == HEADER
+
+
 def test_the_columns_are_those_of_the_contract_once_each() -> None:
     assert len(schema.NAMES) == len(set(schema.NAMES)) == 77
     assert schema.NAMES[:3] == ("case_id", "order", "sentinel")
@@ -57,6 +63,8 @@ def test_the_columns_are_those_of_the_contract_once_each() -> None:
     [
         ({"N": "one"}, "line 3: N: must be a whole number or empty (got 'one')"),
         ({"N": "1.5"}, "line 3: N: must be a whole number or empty (got '1.5')"),
+        ({"N": "١"}, "line 3: N: must be a whole number or empty (got '١')"),
+        ({"time_s": "０.5"}, "line 3: time_s: must be a finite number or empty (got '０.5')"),
         ({"N": "1_0"}, "line 3: N: must be a whole number or empty (got '1_0')"),
         ({"N": "9" * 30}, "line 3: N: must be a whole number or empty (got '" + "9" * 30 + "')"),
         ({"N": ""}, "line 3: N: must not be empty"),
