@@ -25,9 +25,17 @@ def explained(path: Path, kept: str = "") -> Iterator[None]:
 def replace_file(path: Path, content: bytes) -> None:
     """Write a file beside, force it to the disk and rename it into place.
 
+    A device or pipe (/dev/stdout, /dev/full) is written to, not replaced; a link stays, its target changes.
+
     Raises:
         UserError: it cannot be written; the old file is untouched and the new one removed.
     """
+    with explained(path):
+        if path.exists() and not path.is_file() and not path.is_dir():
+            with path.open("wb") as device:
+                device.write(content)
+            return
+        path = path.resolve()
     beside = path.with_name(f".{path.name}.{os.getpid()}.new")
     with explained(path):
         try:
