@@ -30,12 +30,18 @@ if TYPE_CHECKING:
     from dibench.plan import Plan
 
 
+_DEVICE_FACTS = {"threads": "threads", "instruction set": "isa"}
+
+
 def identity_of(
     plan: Plan, backend: str, settings: Settings, sources_sha: str, opened: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What must be equal for two commands to continue one another, in words for the user."""
+    facts = opened["device"]["facts"]
     return {
         "device": opened["device"]["name"],
+        # One processor with half its cores (taskset, a smaller container) is another device.
+        **{what: facts[key] for what, key in _DEVICE_FACTS.items() if key in facts},
         "backend": backend,
         "energy source": opened["meter"]["source"],
         "plan": plan.name,

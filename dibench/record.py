@@ -241,8 +241,7 @@ class Lock:
                 # The last owner removes its file: a lock on a removed file excludes nobody.
                 held = os.fstat(fd).st_ino == self._path.stat().st_ino
                 if held:
-                    os.ftruncate(fd, 0)
-                    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+                    self._sign(fd)
                     self._fd = fd
             except OSError as error:
                 os.close(fd)
@@ -252,6 +251,14 @@ class Lock:
             if not held:
                 os.close(fd)
             return held
+
+    def _sign(self, fd: int) -> None:
+        try:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        except OSError:  # a full disk: nothing half-written stays
+            self._path.unlink(missing_ok=True)
+            raise
 
     def _owner(self) -> int | None:
         try:

@@ -35,7 +35,11 @@ class Fake:
     name = "fake"
 
     def device(self) -> Device:
-        return Device(os.environ.get("FAKE_DEVICE", "fake device"), "fake-0", {"cores": 1})
+        return Device(
+            os.environ.get("FAKE_DEVICE", "fake device"),
+            "fake-0",
+            {"threads": int(os.environ.get("FAKE_THREADS", "1"))},
+        )
 
     def peaks(self) -> dict[str, float]:
         return {"mac_per_s": 1e9, "bytes_per_s": 1e10}

@@ -205,6 +205,18 @@ def test_a_second_lock_names_the_first_ones_process(tmp_path: Path) -> None:
         pass
 
 
+def test_a_disk_too_full_for_the_lock_is_left_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    with pytest.raises(UserError, match="cannot be written: No space left"), record.Lock(tmp_path):
+        pass
+    assert not list(tmp_path.iterdir())
+
+
 def test_the_file_of_a_killed_process_locks_nothing(tmp_path: Path) -> None:
     (tmp_path / record.LOCK).write_text("1\n")
     with record.Lock(tmp_path):

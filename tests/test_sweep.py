@@ -95,7 +95,7 @@ def test_the_manifest_says_what_was_measured_where_and_how(tmp_path: Path) -> No
     run_sweep(sweep_of(["a"]), tmp_path)
     run_sweep(sweep_of(["a"]), tmp_path)
     manifest = manifest_of(tmp_path)
-    assert manifest["device"] == {"name": "fake device", "uuid": "fake-0", "facts": {"cores": 1}}
+    assert manifest["device"] == {"name": "fake device", "uuid": "fake-0", "facts": {"threads": 1}}
     assert manifest["peaks"] == {"mac_per_s": 1e9, "bytes_per_s": 1e10}
     assert manifest["plan"] == {"name": "test", "sha": "a" * 64, "seed": 1, "cases": 1}
     assert manifest["energy_source"] == "model"
@@ -163,6 +163,14 @@ def test_resuming_on_another_device_is_refused(tmp_path: Path, monkeypatch: pyte
     run_sweep(sweep_of(["a"]), tmp_path)
     monkeypatch.setenv("FAKE_DEVICE", "another device")
     with pytest.raises(UserError, match=r"device: was 'fake device' .* is 'another device' now"):
+        run_sweep(sweep_of(["a"]), tmp_path)
+
+
+def test_resuming_on_fewer_cores_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FAKE_THREADS", "2")
+    run_sweep(sweep_of(["a"]), tmp_path)
+    monkeypatch.setenv("FAKE_THREADS", "1")
+    with pytest.raises(UserError, match=r"threads: was 2 .* is 1 now"):
         run_sweep(sweep_of(["a"]), tmp_path)
 
 
