@@ -8,14 +8,11 @@ from outside: the kernel says how long our threads were ready to run and did not
 was over 1% of its time is left out. A window is never left out for its own time or energy, which would bias
 the mean. Where fewer than four are undisturbed all are used, and fewer than ten flag the row.
 
-**Interval.** 95%, Student's t with an effective number of windows. Successive windows resemble each other
-(clocks, temperature), so that n of them know as much as n/f, f = (1 + ρ)/(1 − ρ) of an AR(1) process. The
-lag-1 autocorrelation r of n windows underestimates ρ by (1 + 3ρ)/n (Marriott and Pope, Biometrika 41, 1954)
-and scatters by 1/√n; ρ = (n·r + 1)/(n − 3) + 1/√n takes back the one and stays on the safe side of the other.
+**Interval.** 95%, Student's t with an effective number of windows, see `dibench.intervals`.
 
 **Stopping.** Looking after every window and stopping at the first small interval covers the truth about 90%
-of the time. So the interval is looked at after 16, 32, 64, ... windows only, and with the cautious ρ above it
-covers at least 93% for ρ from −0.3 to 0.5, stopping rule included (tests/test_measure.py simulates it).
+of the time. So the interval is looked at after 16, 32, 64, ... windows only, and with the cautious ρ of that
+module it covers at least 93% for ρ from −0.3 to 0.5, stopping rule included (simulated in the tests).
 """
 
 from __future__ import annotations
@@ -23,19 +20,20 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
+
+from dibench import intervals
+from dibench.intervals import mean_interval
 
 if TYPE_CHECKING:
     from dibench.backends import Prepared
     from dibench.meters import Meter, Reading
 
 FEWEST_WINDOWS = 10
-_FEWEST_FOR_INTERVAL = 4
 MOST_WAITING = 0.01  # of a window's time; half of the default target
 _FIRST_LOOK = 16
 _PERIODS_PER_WINDOW = 20  # of the meter: quantisation is at most a twentieth of a window
@@ -89,38 +87,6 @@ class Measurement:
             "status": self.status,
             "reason": self.reason,
         }
-
-
-def mean_interval(values: Sequence[float]) -> tuple[float, float | None]:
-    """Mean, and half-width of its 95% interval, of windows in the order they were taken.
-
-    Returns:
-        (mean, half-width); the half-width is None below four values, where nothing can be said.
-
-    >>> mean_interval([1.0, 1.0, 1.0, 1.0])
-    (1.0, 0.0)
-    """
-    n = len(values)
-    mean = math.fsum(values) / n
-    if n < _FEWEST_FOR_INTERVAL:
-        return mean, None
-    deviations = [value - mean for value in values]
-    squares = math.fsum(d * d for d in deviations)
-    if squares == 0.0:
-        return mean, 0.0
-    r = math.fsum(a * b for a, b in pairwise(deviations)) / squares
-    rho = min(max((n * r + 1) / (n - 3) + 1 / math.sqrt(n), 0.0), 0.9)
-    inflation = min((1 + rho) / (1 - rho), n / 3)
-    effective = n / inflation
-    variance = squares / (n - inflation)  # correlated windows spread less around their own mean
-    return mean, _t_975(effective - 1) * math.sqrt(variance / effective)
-
-
-def _t_975(df: float) -> float:
-    """The 97.5% quantile of Student's t (scipy.special alone loads in a fifth of scipy.stats's time)."""
-    from scipy.special import stdtrit
-
-    return float(stdtrit(df, 0.975))
 
 
 def measure_case(
@@ -224,7 +190,7 @@ class _Windows:
 
     @property
     def _readings(self) -> list[Reading]:
-        return self._undisturbed if self.undisturbed >= _FEWEST_FOR_INTERVAL else self._all
+        return self._undisturbed if self.undisturbed >= intervals.FEWEST else self._all
 
     @property
     def number(self) -> int:

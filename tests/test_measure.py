@@ -10,7 +10,8 @@ import pytest
 from fake_backend import replayed
 from scipy import stats
 
-from dibench.measure import FEWEST_WINDOWS, Settings, mean_interval, measure_case, waited_s
+from dibench.intervals import mean_interval
+from dibench.measure import FEWEST_WINDOWS, Settings, measure_case, waited_s
 from dibench.meters import Reading
 from dibench.meters.none import NoMeter
 
@@ -32,6 +33,7 @@ class Launcher:
         self.clock, self.launch_s, self.noise = clock, launch_s, noise
         self.batches: list[int] = []
         self.counts: dict[str, int] = {}
+        self.cells: dict[str, Any] = {}
 
     def launch(self, n: int) -> float:
         factor = 1.0 if self.noise is None else next(self.noise)
@@ -107,6 +109,7 @@ def test_a_clock_too_coarse_for_one_launch_does_not_stop_calibration() -> None:
 
     class Coarse:
         counts: dict[str, int] = {}
+        cells: dict[str, Any] = {}
 
         def launch(self, n: int) -> float:
             return round(fine(n) * 1000) / 1000
