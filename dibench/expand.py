@@ -290,15 +290,16 @@ class _Expansion:
 
     def finish(self) -> None:
         """Refuse a table that made no case, or a knob value that no case can use."""
-        for knob, values in self._rule.knobs.items():
-            for value in values:
-                if (knob, value) not in self._used and (knob, value) in self._obstacle:
-                    limit = self._obstacle[knob, value]
-                    raise UserError(
-                        f"{self._rule.where}: {knob}",
-                        f"no case can use this value: {limit.field} {limit.rule}",
-                        value,
-                    )
+        useless = [
+            (knob, value, self._obstacle[knob, value])
+            for knob, values in self._rule.knobs.items()
+            for value in values
+            if (knob, value) not in self._used and (knob, value) in self._obstacle
+        ]
+        # Where none made a case, the knob that the limit is about comes before those that met it.
+        for knob, value, limit in sorted(useless, key=lambda one: one[0] != one[2].field):
+            rule = f"no case can use this value: {limit.field} {limit.rule}"
+            raise UserError(f"{self._rule.where}: {knob}", rule, value)
         if not self._made_any:
             names = ", ".join(variant.name for variant in self.variants)
             raise UserError(self._rule.where, f"must have a layer that can run {names}", "none")

@@ -106,6 +106,20 @@ def test_the_gpu_backend_is_checked_alike(
     assert "ok      conv_no_reuse                  4 cases" in text
 
 
+def test_once_is_enough_for_the_same_kernels_device_and_driver(
+    gpu: fake_gpu.FakeGpuBackend,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("DIBENCH_CACHE", str(tmp_path / "found"))
+    for expected in ("1 of 1 variants right", "passed before with these kernels"):
+        status, text = run(["--backend", "cuda", "--once"], capsys)
+        assert status == 0 and expected in text
+    gpu.gpu = attrs.evolve(gpu.gpu, uuid="GPU-another")
+    assert "1 of 1 variants right" in run(["--backend", "cuda", "--once"], capsys)[1]
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [

@@ -83,7 +83,7 @@ class CudaBackend:
             if not directory.is_dir():  # none were brought along either
                 raise
         threads = max(1, min(8, (os.cpu_count() or 2) // 2))
-        return cls(gpu, cuda_gpu.Device(cuda_gpu.import_cupy()), KernelCache(compiler, directory, threads))
+        return cls(gpu, cuda_gpu.Device(cuda_gpu.import_cupy(gpu)), KernelCache(compiler, directory, threads))
 
     def device(self) -> Device:
         """The GPU's model, its UUID as NVML and nvidia-smi show it, facts that were read and not set."""

@@ -84,6 +84,11 @@ def gpu() -> Gpu | str:
     return first_gpu()
 
 
+def extra(gpu: Gpu) -> str:
+    """The extra of this package that fits a GPU and its driver; CUDA 13 begins at sm_75."""
+    return "cuda13" if gpu.cuda >= 13 and gpu.arch >= 75 else "cuda12"
+
+
 def driver_version() -> str:
     """The driver's release such as 570.86.15, as its kernel module says; empty where it does not."""
     try:

@@ -18,7 +18,7 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from dibench.backends import DeviceFaultError
+from dibench.backends import DeviceFaultError, cuda_driver
 from dibench.compilers import Geometry
 from dibench.errors import OutOfMemoryError, UserError
 
@@ -26,30 +26,20 @@ _STATIC_SHARED_LIMIT = 48 * 1024  # bytes; more must be opted in to
 _MEMORY_ALLOCATION = 2  # cudaErrorMemoryAllocation
 
 
-def import_cupy() -> Any:
-    """CuPy.
+def import_cupy(gpu: cuda_driver.Gpu) -> Any:
+    """CuPy, for this GPU.
 
     Raises:
         UserError: it is not installed or does not load; the message names the wheel.
     """
+    advice = f"pip install 'dibench[{cuda_driver.extra(gpu)}]'"
     if find_spec("cupy") is None:
-        raise UserError("--backend", f"needs CuPy: {wheel_advice()}", "cuda")
+        raise UserError("--backend", f"needs CuPy: {advice}", "cuda")
     try:
         return import_module("cupy")
     except ImportError as error:
         reason = " ".join(str(error).split())[:200]
-        raise UserError("--backend", f"CuPy does not load ({reason}): {wheel_advice()}", "cuda") from None
-
-
-def wheel_advice(cuda: int | None = None) -> str:
-    """How to install what fits a driver for CUDA 12 or 13.
-
-    >>> wheel_advice(12)
-    "pip install 'dibench[cuda12]'"
-    """
-    if cuda is None:
-        return "pip install 'dibench[cuda13]', or 'dibench[cuda12]' with a driver for CUDA 12"
-    return f"pip install 'dibench[cuda{13 if cuda >= 13 else 12}]'"
+        raise UserError("--backend", f"CuPy does not load ({reason}): {advice}", "cuda") from None
 
 
 @attrs.frozen

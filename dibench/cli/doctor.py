@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import platform
@@ -56,7 +55,8 @@ def doctor(
 
 def _summary(findings: list[Finding]) -> str:
     able = {finding.what: finding.ok for finding in findings}
-    runs = "CPU kernels" if able["CPU kernels"] else "no kernels"
+    kernels = [what for what in ("CPU kernels", "CUDA kernels") if able[what]]
+    runs = " and ".join(kernels) or "no kernels"
     energy = (
         "measured by RAPL" if able["RAPL"] else "not measured here; `model` computes a stand-in that says so"
     )
@@ -104,26 +104,60 @@ def _kernels() -> Iterator[Finding]:
 
 
 def _gpu() -> Iterator[Finding]:
-    problem = _driver_problem()
+    from dibench.backends import cuda_cache, cuda_driver
+
+    gpu = cuda_driver.gpu()
+    there = not isinstance(gpu, str)
+    seen = gpu if isinstance(gpu, str) else f"{cuda_driver.driver_version()} for CUDA {gpu.cuda_version}"
     remedy = "install the NVIDIA driver (nvidia-smi must work); in a container, pass the GPU in"
-    yield _look("GPU", "NVIDIA driver", not problem, problem or "libcuda loads and sees a device", remedy)
-    cupy = next((name for name in ("cupy-cuda13x", "cupy-cuda12x") if _version(name)), "")
-    remedy = "needed to launch kernels on a GPU, once there is a driver"
+    yield _look("GPU", "NVIDIA driver", there, seen.strip(), remedy)
+    if not isinstance(gpu, str):
+        seen = f"{gpu.name}, sm_{gpu.arch}, {gpu.sms} multiprocessors, {gpu.memory_bytes / 2**30:.0f} GiB"
+        yield _look("GPU", "GPU", True, f"{seen}, {gpu.uuid}")
+    cupy = next((name for name in ("cupy-cuda13x", "cupy-cuda12x", "cupy") if _version(name)), "")
+    extra = "cuda13" if isinstance(gpu, str) else cuda_driver.extra(gpu)
+    remedy = f"pip install 'dibench[{extra}]'" + ("" if there else ", once there is a driver")
     yield _look("GPU", "CuPy", bool(cupy), f"{cupy} {_version(cupy)}" if cupy else "not installed", remedy)
+    works, seen = _cuda_compiler(gpu)
+    yield _look("GPU", "CUDA compiler", works, seen, remedy)
+    runs = there and bool(cupy) and (works or cuda_cache.default_directory().is_dir())
+    seen = f"{len(_cuda_variants())} variants"
+    remedy = "what the lines above lack; meanwhile `selftest --backend host` runs them on the CPU"
+    yield _look("GPU", "CUDA kernels", runs, seen, remedy)
+    ncu = _ncu()
+    remedy = "for `counters`: package nsight-compute, and the right to read the driver's counters"
+    yield _look("GPU", "Nsight Compute", bool(ncu), ncu or "ncu is not installed", remedy)
 
 
-def _driver_problem() -> str:
-    """Why no CUDA device can be used, in one phrase; empty where one can."""
+def _cuda_variants() -> list[str]:
+    from dibench.variants import registry
+
+    return list(registry("cuda"))
+
+
+def _cuda_compiler(gpu: object) -> tuple[bool, str]:
+    """Whether there is a compiler for the GPU, or without one any; its version or why not."""
+    from dibench.backends import cuda_cache, cuda_driver
+    from dibench.resources import compilers_by_arch
+
     try:
-        cuda = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return "no driver: libcuda.so.1 is not there"
-    status = cuda.cuInit(0)
-    if status:
-        return f"cuInit fails with error {status}"
-    count = ctypes.c_int()
-    cuda.cuDeviceGetCount(ctypes.byref(count))
-    return "" if count.value else "the driver sees no device"
+        if isinstance(gpu, cuda_driver.Gpu):
+            version = cuda_cache.choose_compiler(gpu.arch, gpu.cuda).version
+            return True, f"NVRTC {version[0]}.{version[1]}"
+        archs = compilers_by_arch()
+    except UserError as error:
+        return False, str(error)
+    versions = sorted({f"{compiler.version[0]}.{compiler.version[1]}" for compiler in archs.values()})
+    return True, f"NVRTC {' and '.join(versions)}, sm_{min(archs)} … sm_{max(archs)}"
+
+
+def _ncu() -> str:
+    from dibench.counters import find_ncu
+
+    try:
+        return find_ncu()
+    except UserError:
+        return ""
 
 
 def _energy() -> Iterator[Finding]:

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import sys
 import time
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dibench import __version__
 from dibench.errors import UserError
+
+if TYPE_CHECKING:
+    from dibench.backends import Backend
 
 
 def selftest(
     backend: Annotated[
         str, typer.Option(help="auto, cuda, cpu, or host: the CUDA kernels run by the CPU.")
     ] = "auto",
+    once: Annotated[
+        bool, typer.Option("--once", help="Not again where it passed with these kernels, device and driver.")
+    ] = False,
 ) -> None:
     """Check every kernel variant against a float64 reference on this machine; exit 1 if one is wrong.
 
@@ -31,6 +41,10 @@ def selftest(
     opened = None if chosen == "host" else open_backend(chosen)
     device = "the harness of csrc/host_cuda" if opened is None else opened.device().name
     typer.echo(f"{chosen}: {device}")
+    passed = _passed(chosen, opened)
+    if once and passed.exists():
+        typer.echo("passed before with these kernels, this device and driver; without --once it runs again")
+        return
     begin, failed, number = time.monotonic(), 0, 0
     try:
         for verdict in check(chosen, opened):
@@ -44,6 +58,22 @@ def selftest(
     typer.echo(f"{right} of {number} variants right, {time.monotonic() - begin:.1f} s")
     if failed:
         raise typer.Exit(1)
+    with contextlib.suppress(OSError):
+        passed.parent.mkdir(parents=True, exist_ok=True)
+        passed.touch()
+
+
+def _passed(chosen: str, opened: Backend | None) -> Path:
+    """The file that says so: its name is of kernels, compiler, device and driver."""
+    from dibench.compilers import cache_directory
+    from dibench.variants import sources_sha
+
+    device = opened.device() if opened else None
+    facts = device.facts if device else {}
+    parts = [chosen, __version__, sources_sha("cpu" if chosen == "cpu" else "cuda")]
+    parts += [device.uuid if device else "", *(str(facts.get(key)) for key in ("driver", "compiler", "isa"))]
+    digest = hashlib.sha256("\0".join(parts).encode()).hexdigest()[:24]
+    return cache_directory() / "selftest" / f"{chosen}-{digest}"
 
 
 def _show(variant: str, cases: int, worst: float, failure: str) -> None:
