@@ -323,7 +323,11 @@ def gemm_tile(layer: Layer) -> tuple[int, int]:
         waves = ceil_div(tiles, int(128 / share))
         return waves * gemm_macs(layer, tile_p, tile_k) / tiles / (share * _GEMM_TILES[tile])
 
-    legal = [tile for tile in _GEMM_TILES if tile[1] > 32 or layer.R * layer.S <= 25]
+    legal = [
+        tile
+        for tile in _GEMM_TILES
+        if (tile[1] > 32 or layer.R * layer.S <= 25) and (tile[1] < 256 or layer.H * layer.W > 1)
+    ]
     return min(legal, key=time)
 
 

@@ -1,6 +1,6 @@
 /* Convolution as one matrix product per group: tiles of both operands pass through shared memory, outputs stay in registers.
 [variant]
-ops          = ["standard", "pointwise", "grouped"]
+ops          = ["standard", "pointwise", "grouped", "fc"]
 stationarity = "output"
 fast         = true
 arch         = ">=60"
@@ -14,11 +14,12 @@ requires     = [
   "(tile_k, tile_p) in ((128, 128), (64, 128), (32, 128), (16, 256), (8, 256), (64, 64), (32, 32))",
   "R <= 16 and S <= 16",
   "tile_p > 32 or R * S <= 25",
+  "tile_p < 256 or H * W > 1",
 ]
 constants    = []
 grid         = "instances * gemm_tiles(tile_p, tile_k)"
 block        = "gemm_threads(tile_p, tile_k)"
-shared       = "8 * gemm_depth(tile_p) * (tile_k + 4 + tile_p) + 8 * gemm_depth(tile_p) * R * S"
+shared       = "8 * gemm_depth(tile_p) * (tile_k + tile_p + 8) + 8 * gemm_depth(tile_p) * R * S"
 counts.macs_executed = "gemm_macs(tile_p, tile_k)"
 counts.weight_reads  = "K * (C // groups) * R * S * ceil_div(N * P * Q, tile_p) + gemm_macs(tile_p, tile_k) // (8 if tile_p >= 128 else 4)"
 counts.input_reads   = "C * taps_inside() * ceil_div(K // groups, tile_k) + gemm_macs(tile_p, tile_k) // (4 if tile_k == 8 else 8)"
@@ -44,11 +45,21 @@ counts.input_reads_shared  = "gemm_macs(tile_p, tile_k) // (4 if tile_k == 8 els
 //       a warp takes 8 of the steps, a thread held_k x held_p outputs:
 //         acc[k][j] += w[k][e] * x[e][j]                           both from the copies of stage i
 //
-// In SASS the main loop is 78 - 87% FFMA (sm_90: 86% at 128 x 128, 85, 84 and 83% at 64 and 32 x 128 and 16 x 256,
-// 76% at 64 x 64, 74% at 8 x 256, 73% at 32 x 32), which bounds the share of the FP32 peak where one FFMA is issued
-// a cycle. Per FFMA a thread of 8 x 8 reads 1 byte of shared memory, one of 8 x 4 reads 1.5, of 128 that a
-// multiprocessor can read in the cycle of 128 FFMAs if no lanes asked for the same; per multiply-add a block reads
-// 4/tile_k + 4/tile_p bytes of L2. No spills, sm_60 to sm_120. Not yet measured on a GPU.
+// Share of FFMA among the instructions of the main loop, sm_90, which bounds the share of the FP32 peak where one is
+// issued in a cycle (windows are filters larger than 1x1, strides, odd images; the rest dense 1x1 / fully-connected):
+//
+//   tile_k x tile_p   dense   fc    windows   registers, warps on a multiprocessor
+//   128 x 128          85%    84%     80%      156    8
+//    64 x 128          85%    81%     76%      183    8
+//    32 x 128          85%    76%     73%      203    8
+//    16 x 256          83%            65%      168    8
+//     8 x 256          73%            49%      115   16
+//    64 x 64           73%    70%     67%      115   16
+//    32 x 32           71%    68%     60%      111   16
+//
+// Per FFMA a thread of 8 x 8 outputs reads 1 byte of shared memory, of 8 x 4 or 4 x 8 1.5 bytes, where a multiprocessor
+// has 1, but lanes that ask for the same share it. Per multiply-add a block reads 4/tile_k + 4/tile_p bytes through L2:
+// 8 bytes a cycle at 128 x 128, 32 at 32 x 32. No spills, sm_60 to sm_120. Not yet measured on a GPU.
 //
 // A small layer has few tiles, which would leave most of the multiprocessors idle: it gets small ones, and each
 // tile has `slices` groups of warps. They split the steps of every stage and are added up in the end, in a fixed
@@ -60,14 +71,15 @@ constexpr int warps_k = tile_k / (lanes_k * held_k), warps_p = tile_p / (lanes_p
 constexpr int slices = tile_p >= 128 ? 1 : tile_p == 64 ? 2 : 8;
 constexpr int slice_depth = 8, depth = slices * slice_depth;  // reduction steps of a stage
 constexpr int threads = 32 * warps_k * warps_p * slices;
-// Blocks that should share a multiprocessor. 64 sums in a thread want 165 registers (195 on Blackwell): 8 warps;
+// Blocks that should share a multiprocessor. 64 sums in a thread want 156 to 233 registers: 8 warps;
 // 32 sums want 128: 16 warps. Small tiles come when there are fewer blocks than multiprocessors: they may take more.
 constexpr int blocks = (tile_p == 64 || tile_k == 8 ? 512 : 256) / threads;
 
 // w lies as [k][e], and is copied as [e][k]: a thread reads its channels of one step 4 at a time. Rows are 4 floats
 // longer than they must be, so that a warp, which copies 8 steps of 4 channels at once, writes to 32 different banks.
-constexpr int w_pitch = tile_k + 4;
-constexpr int w_stage = depth * w_pitch, x_stage = depth * tile_p;
+// The same goes for x in fully-connected layers, [n][c] in memory.
+constexpr int w_pitch = tile_k + 4, x_pitch = tile_p + 4;
+constexpr int w_stage = depth * w_pitch, x_stage = depth * x_pitch;
 
 /// What step e of the reduction adds to the index of x, and which filter row and column it is: bits r, 16 + s.
 struct Tap {
@@ -103,11 +115,22 @@ __device__ __forceinline__ void copy_weights(int thread, float* to, const float*
       copy_weight(to + (e + de) * w_pitch + k + dk, w + (k + dk) * pitch + e + de, k + dk < rows && e + de < left);
 }
 
+// How positions lie in x:
+enum Lie {
+  lie_windows,  // under filters: next to each other or further apart, some on padding
+  lie_dense,    // in whole images under a 1x1 filter, 4 of them on 16 bytes
+  lie_rows      // fully-connected: a position is an image, a row of channels
+};
+__device__ __forceinline__ Lie lie_of(const Layer& l) {
+  if (l.R * l.S > 1 || l.pad_h > 0 || l.pad_w > 0 || l.P != l.H || l.Q != l.W) return lie_windows;
+  if (l.H * l.W == 1 && l.groups == 1) return lie_rows;
+  return l.stride_h == 1 && l.stride_w == 1 && l.H * l.W % 4 == 0 ? lie_dense : lie_windows;
+}
+
 // Threads deal out a stage of im2col(x) by columns: a thread copies its own columns only, the same in each stage.
-// Where 4 positions lie side by side in x too (`dense`: 1x1 filters on whole images), 4 columns are one copy.
-template <bool dense>
+template <Lie lie>
 struct Share {
-  static constexpr int wide = dense ? 4 : 1;                                         // positions of a copy
+  static constexpr int wide = lie == lie_dense ? 4 : 1;                              // positions of a copy
   static constexpr int lanes = tile_p / wide < threads ? tile_p / wide : threads;    // threads side by side
   static constexpr int columns = tile_p / wide / lanes;                              // of each, lanes * wide apart
   static constexpr int rows = depth * lanes / threads;                               // consecutive steps of each
@@ -115,24 +138,33 @@ struct Share {
   __device__ static int first_row(int thread) { return thread / lanes * rows; }
 };
 
-template <bool dense>
+template <Lie lie>
 __device__ __forceinline__ void copy_inputs(int thread, float* to, const float* x,
-                                            const Column (&column)[Share<dense>::columns], const Tap* taps, int image, int left) {
-  using Mine = Share<dense>;
+                                            const Column (&column)[Share<lie>::columns], const Tap* taps, int image,
+                                            int left) {
+  using Mine = Share<lie>;
   const int e = Mine::first_row(thread);
-  float* const own = to + e * tile_p + Mine::first_column(thread);
+  float* const own = to + e * x_pitch + Mine::first_column(thread);
   DIBENCH_HELD for (int i = 0; i < Mine::rows; ++i) {
-    const Tap tap = dense ? Tap{(e + i) * image, 0} : taps[e + i];
+    const Tap tap = lie == lie_dense ? Tap{(e + i) * image, 0} : taps[e + i];
     DIBENCH_HELD for (int j = 0; j < Mine::columns; ++j) {
-      const bool inside = e + i < left && (dense ? column[j].hidden == 0 : (column[j].hidden & tap.row_and_column) == 0);
-      float* const shared = own + i * tile_p + j * Mine::lanes * Mine::wide;
+      const bool hidden = lie == lie_dense ? column[j].hidden : column[j].hidden & tap.row_and_column;
+      float* const shared = own + i * x_pitch + j * Mine::lanes * Mine::wide;
       const float* const global = x + (column[j].offset + tap.offset);
-      if (dense)
-        copy_input((float4*)shared, (const float4*)global, inside);
+      if (lie == lie_dense)
+        copy_input((float4*)shared, (const float4*)global, !hidden && e + i < left);
       else
-        copy_input(shared, global, inside);
+        copy_input(shared, global, !hidden && e + i < left);
     }
   }
+}
+
+/// As copy_weights, for x[n][c].
+__device__ __forceinline__ void copy_rows(int thread, float* to, const float* x, int C, int positions, int left) {
+  const int e = thread % 8, j = thread / 8;
+  DIBENCH_HELD for (int de = 0; de < depth; de += 8)
+    DIBENCH_HELD for (int dj = 0; dj < tile_p; dj += threads / 8)
+      copy_input(to + (e + de) * x_pitch + j + dj, x + (j + dj) * C + e + de, j + dj < positions && e + de < left);
 }
 
 __device__ __forceinline__ void unpack(float* to, float4 from) {
@@ -156,27 +188,30 @@ __device__ __forceinline__ Place place(int thread) {
 }
 
 /// acc = the thread's share of w[k][e] * im2col(x)[e][j], summed over its steps e.
-template <bool dense>
+template <Lie lie>
 __device__ __forceinline__ void multiply(float (&acc)[held_k][held_p], const Layer& layer, const float* w, int rows,
                                          const float* x, int p0, float* w_copies, float* x_copies, const Tap* taps) {
   const int image = layer.H * layer.W, window = layer.R * layer.S, steps = layer.C / layer.groups * window;
   const int thread = late(threadIdx.x);
-  Column column[Share<dense>::columns];
-  DIBENCH_HELD for (int j = 0; j < Share<dense>::columns; ++j)
-    column[j] = column_of(layer, p0 + Share<dense>::first_column(thread) + j * Share<dense>::lanes * Share<dense>::wide);
+  Column column[Share<lie>::columns];
+  DIBENCH_HELD for (int j = 0; j < Share<lie>::columns; ++j)
+    column[j] = column_of(layer, p0 + Share<lie>::first_column(thread) + j * Share<lie>::lanes * Share<lie>::wide);
 
   const Place own = place(thread);
   int next_tap = 0, buffer = 0;  // of the stage to be copied next: its place in the table, and in shared memory
   int left = steps;              // from there to the end
   auto start_copies = [&] {
     copy_weights(thread, w_copies + buffer * w_stage, w, steps, rows, left);
-    copy_inputs<dense>(thread, x_copies + buffer * x_stage, x, column, taps + next_tap, image, left);
+    if constexpr (lie == lie_rows)
+      copy_rows(thread, x_copies + buffer * x_stage, x + p0 * steps, steps, layer.N - p0, left);
+    else
+      copy_inputs<lie>(thread, x_copies + buffer * x_stage, x, column, taps + next_tap, image, left);
     commit_copies();
     buffer ^= 1;
     left -= depth;
     w += depth;
     next_tap += depth;
-    if (dense || next_tap == depth * window) next_tap = 0, x += depth * image;
+    if (lie != lie_windows || next_tap == depth * window) next_tap = 0, x += depth * image;
   };
 
   start_copies();
@@ -184,7 +219,7 @@ __device__ __forceinline__ void multiply(float (&acc)[held_k][held_p], const Lay
     DIBENCH_HELD for (int j = 0; j < held_p; ++j) acc[i][j] = 0.0f;
   DIBENCH_LOOP for (int e0 = 0; e0 < steps; e0 += depth) {
     const float* const w_now = w_copies + (buffer ^ 1) * w_stage + own.slice * slice_depth * w_pitch + own.k;
-    const float* const x_now = x_copies + (buffer ^ 1) * x_stage + own.slice * slice_depth * tile_p + own.p;
+    const float* const x_now = x_copies + (buffer ^ 1) * x_stage + own.slice * slice_depth * x_pitch + own.p;
     wait_for_copies<0>();
     __syncthreads();  // everyone's copies of this stage are there, and nobody reads the stage before any more:
     if (left > 0) start_copies();  // its place is free
@@ -194,7 +229,7 @@ __device__ __forceinline__ void multiply(float (&acc)[held_k][held_p], const Lay
       DIBENCH_HELD for (int i = 0; i < held_k; i += 4)
         unpack(w_held + i, fetch_weight_shared((const float4*)(w_now + e * w_pitch + i * lanes_k)));
       DIBENCH_HELD for (int j = 0; j < held_p; j += 4)
-        unpack(x_held + j, fetch_input_shared((const float4*)(x_now + e * tile_p + j * lanes_p)));
+        unpack(x_held + j, fetch_input_shared((const float4*)(x_now + e * x_pitch + j * lanes_p)));
       DIBENCH_HELD for (int i = 0; i < held_k; ++i)
         DIBENCH_HELD for (int j = 0; j < held_p; ++j) acc[i][j] = mac(acc[i][j], w_held[i], x_held[j]);
     }
@@ -233,7 +268,7 @@ extern "C" __global__ void __launch_bounds__(threads, blocks)
     conv_implicit_gemm(const Layer layer, int instances, const float* x, const float* w, float* y) {
   DYNAMIC_SHARED(float, shared);
   float* const w_copies = shared;                      // [2][depth][w_pitch]
-  float* const x_copies = w_copies + 2 * w_stage;      // [2][depth][tile_p]
+  float* const x_copies = w_copies + 2 * w_stage;      // [2][depth][x_pitch]
   Tap* const taps = (Tap*)(x_copies + 2 * x_stage);    // [depth * R * S]
 
   // After R*S stages the filter taps come back in the same order, `depth` channels on: the table ends there.
@@ -246,18 +281,19 @@ extern "C" __global__ void __launch_bounds__(threads, blocks)
 
   const int group_c = layer.C / layer.groups, positions = layer.N * layer.P * layer.Q;
   const int items = instances * layer.groups * ceil_div(layer.K / layer.groups, tile_k) * ceil_div(positions, tile_p);
-  const bool dense = window == 1 && layer.stride_h == 1 && layer.stride_w == 1 && layer.pad_h == 0 &&
-                     layer.pad_w == 0 && layer.P == layer.H && layer.Q == layer.W && image % 4 == 0;
+  const Lie lie = lie_of(layer);
   DIBENCH_LOOP for (int item = blockIdx.x; item < items; item += gridDim.x) {
     float acc[held_k][held_p];
     {
       const Tile tile = tile_of(layer, item);
       const float* const tile_w = w + tile.instance * w_elements(layer) + tile.k * group_c * window;
       const float* const tile_x = x + tile.instance * x_elements(layer) + tile.group * group_c * image;
-      if (dense)
-        multiply<true>(acc, layer, tile_w, tile.rows, tile_x, tile.p, w_copies, x_copies, taps);
+      if (lie == lie_dense)
+        multiply<lie_dense>(acc, layer, tile_w, tile.rows, tile_x, tile.p, w_copies, x_copies, taps);
+      else if (lie == lie_rows && tile_p < 256)
+        multiply<lie_rows>(acc, layer, tile_w, tile.rows, tile_x, tile.p, w_copies, x_copies, taps);
       else
-        multiply<false>(acc, layer, tile_w, tile.rows, tile_x, tile.p, w_copies, x_copies, taps);
+        multiply<lie_windows>(acc, layer, tile_w, tile.rows, tile_x, tile.p, w_copies, x_copies, taps);
     }
     // Both again, so that the registers of the main loop are its own.
     const Tile tile = tile_of(layer, late(item));
