@@ -40,6 +40,7 @@ Floats = npt.NDArray[np.float64]
 _STEP_S = 5e-3  # of the trace; sensors interpolate within it
 _RIPPLE_S = 0.1
 _SETTLED_S = 3.0
+_MEMORY_S = 0.5  # of the clock's control: a pause of milliseconds between two loads is none to it
 _CAP = 0x4
 _KEPT_S = 2.5  # of the trace: more than the longest average
 
@@ -152,7 +153,8 @@ class SimulatedGpu:
         if load == self._load:
             return
         now = self._clock.now()
-        before = self._load.power_w
+        recently = np.interp([now - _MEMORY_S, now], self._t, self._j)
+        before = float(recently[1] - recently[0]) / _MEMORY_S
         self._load, self._since = load, now
         works = load.power_w > self._resting
         self._kick = self.card.overshoot * abs(load.power_w - before) / load.power_w if works else 0.0

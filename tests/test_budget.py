@@ -1,0 +1,89 @@
+"""Joules and their intervals: parts that add up, variances pooled, the truth covered."""
+
+from __future__ import annotations
+
+import attrs
+import numpy as np
+import pytest
+from replayed_sweeps import Outcome, sweep, usable
+
+from dibench.budget import BETWEEN, LEAKAGE_PER_C, Baseline, Pool, Visit, combine, disagreement
+from dibench.intervals import Part, combined_df, t_975
+from dibench.meters.replay import AMPERE, DESKTOP, HOPPER, PASCAL, VOLTA, Card
+
+QUIET = Visit(1.0, Part(1e-6, 20.0), 1e-7, 60.0)
+
+
+def test_squares_of_the_budget_add_up_to_the_interval() -> None:
+    pool = Pool()
+    pool.add("a", QUIET)
+    found = combine([QUIET], pool, 60.0)
+    assert found.energy_j == pytest.approx(1.0)
+    assert found.ci_j**2 == pytest.approx(found.ci_tick_j**2 + found.ci_spread_j**2 + found.ci_drift_j**2)
+    t = t_975(combined_df([QUIET.spread, BETWEEN, Part(1e-7)]))
+    assert found.ci_drift_j == pytest.approx(t * 0.005)
+    assert found.ci_tick_j == pytest.approx(t * np.sqrt(1e-7))
+
+
+def test_three_visits_lean_on_the_pool_not_on_each_other() -> None:
+    """Two visits that happen to agree do not make a narrow interval."""
+    pool = Pool()
+    rng = np.random.default_rng(3)
+    for _ in range(30):
+        pool.add("sentinel", attrs.evolve(QUIET, energy_j=2.0 * float(np.exp(0.004 * rng.standard_normal()))))
+    for _ in range(3):
+        pool.add("case", QUIET)
+    single, triple = combine([QUIET], pool, 60.0), combine([QUIET] * 3, pool, 60.0)
+    assert triple.ci_j == pytest.approx(single.ci_j / np.sqrt(3), rel=0.02)
+    assert pool.between().df == BETWEEN.df + 29 + 2
+    assert 0.003 < np.sqrt(pool.between().variance) < 0.006
+
+
+def test_leakage_is_learned_from_sentinels_and_known_before() -> None:
+    assert Pool().leakage()[0] == LEAKAGE_PER_C
+    pool = Pool()
+    rng = np.random.default_rng(4)
+    for celsius in np.linspace(45.0, 70.0, 30):
+        energy_j = float(np.exp(0.0032 * (celsius - 60) + 0.002 * rng.standard_normal()))
+        pool.add("sentinel", attrs.evolve(QUIET, energy_j=energy_j, celsius=float(celsius)))
+    slope, sd = pool.leakage()
+    assert slope == pytest.approx(0.0032, abs=2 * sd + 1e-4) and sd < 2e-4
+    warm = attrs.evolve(QUIET, energy_j=float(np.exp(0.0032 * 8)), celsius=68.0)
+    assert combine([warm], pool, 60.0).energy_j == pytest.approx(1.0, rel=2e-3)
+
+
+def test_a_baseline_is_subtracted_with_its_uncertainty() -> None:
+    assert Baseline(120.0, 0.6).above(0.5, 2e-3) == pytest.approx((0.26, 0.0012))
+
+
+def test_estimators_that_disagree_are_told_with_both_numbers() -> None:
+    other = attrs.evolve(QUIET, energy_j=1.02)
+    assert disagreement(QUIET, attrs.evolve(QUIET, energy_j=1.001)) == ""
+    said = disagreement(QUIET, other)
+    assert "counter 1 J, instant power 1.02 J" in said and "differ by 2%" in said
+
+
+def covered(outcomes: list[Outcome]) -> float:
+    return float(np.mean([abs(outcome.error) <= outcome.half_width for outcome in outcomes]))
+
+
+@pytest.mark.parametrize("card", [HOPPER, AMPERE, DESKTOP, VOLTA, PASCAL], ids=lambda card: str(card.name))
+def test_bias_within_half_a_percent_and_coverage_of_at_least_93_percent(card: Card) -> None:
+    """Settling rule, visits by tier, sentinels, kernels of 5 µs to 2 s; ripple, leakage, temperature."""
+    outcomes = [outcome for seed in range(40) for outcome in sweep(seed, (card,))]
+    good = usable(outcomes)
+    assert len(good) > 550, "hardly any case is flagged for being in step with the sensor"
+    assert covered(good) >= 0.93
+    for low_s, high_s in ((0.0, 1e-3), (1e-3, 0.05), (0.05, 3.0)):
+        some = [outcome for outcome in good if low_s <= outcome.launch_s < high_s]
+        assert abs(np.mean([outcome.error for outcome in some])) < 0.005
+        assert covered(some) >= 0.93
+    for visits in (1, 3):
+        assert covered([outcome for outcome in good if outcome.visits == visits]) >= 0.93
+
+
+def test_intervals_are_not_bought_with_width() -> None:
+    """Half-widths a reader can use: 1.5% for one visit, about 1% for three."""
+    good = usable([outcome for seed in range(10) for outcome in sweep(seed, (HOPPER,))])
+    for visits, most in ((1, 0.016), (3, 0.012)):
+        assert np.median([outcome.half_width for outcome in good if outcome.visits == visits]) < most

@@ -1,0 +1,142 @@
+"""Power from what a sensor showed: exact on exact readings, silent about nothing, seeing what launches do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+
+from dibench.meters.replay import HOPPER, Load, ReplayedClock
+from dibench.meters.simulated import SimulatedGpu
+from dibench.ticks import (
+    Power,
+    counter_power,
+    drifting,
+    in_step,
+    instant_power,
+    sampled,
+    settled,
+    update_period_s,
+)
+
+T = np.arange(0.0, 4.0, 5e-3)
+ALIKE: dict[str, Any] = {"launch_s": 1e-4, "averaging_s": 0.1}
+
+
+def counter(watts: float = 400.0, period_s: float = 0.1, phase_s: float = 0.03) -> np.ndarray[Any, Any]:
+    """What a counter shows that moves every period, at the times T."""
+    return np.floor((T - phase_s) / period_s + 1e-9) * watts * period_s * 1e3 + 1e9
+
+
+def power(found: Power | str) -> Power:
+    assert isinstance(found, Power), found
+    return found
+
+
+def test_power_is_energy_between_ticks_over_time_between_ticks() -> None:
+    found = power(counter_power(T, counter(), 0.5, 3.8, **ALIKE))
+    assert found.power_w == pytest.approx(400.0, rel=2e-3)
+    assert found.begin_s >= 0.5 and found.end_s <= 3.8
+    assert len(found.steps_w) == 32 and found.steps_w == pytest.approx([found.power_w] * 32)
+    # Two edges, each anywhere in 5 ms: sd 5 ms/√12 each.
+    assert found.edge == pytest.approx(5e-3 * np.sqrt(2 / 12) / 3.2, rel=1e-6)
+
+
+def test_a_reading_that_comes_late_does_not_look_like_a_change_of_power() -> None:
+    late = (T > 2.0) & (T < 2.25)  # the sampler slept through two ticks
+    found = power(counter_power(T[~late], counter()[~late], 0.5, 3.8, **ALIKE))
+    assert len(found.steps_w) == 32
+    assert np.std(found.steps_w) < 1e-9 * 400
+
+
+def test_a_counter_that_begins_anew_or_jumps_gives_no_energy_but_a_reason() -> None:
+    anew, jump = counter(), counter()
+    anew[T > 2.0] -= 1e9
+    jump[T > 2.0] += 5e6
+    assert "went back from" in str(counter_power(T, anew, 0.5, 3.8, **ALIKE))
+    assert "jumped by 5000 J in a tick of" in str(counter_power(T, jump, 0.5, 3.8, most_w=1000.0, **ALIKE))
+
+
+def test_too_few_ticks_give_no_energy_but_a_reason() -> None:
+    found = counter_power(T, counter(period_s=0.5), 0.5, 2.0, **ALIKE)
+    assert found == "the energy counter moved 3 times in the window, 5 wanted"
+    still = np.full_like(T, 7.0)
+    assert "moved 0 times" in str(counter_power(T, still, 0.5, 3.5, **ALIKE))
+    assert "moved 0 times" in str(instant_power(T, still, 0.5, 3.5, period_s=0.1, **ALIKE))
+
+
+@pytest.mark.parametrize("period_s", [0.02, 0.1, 0.5])
+def test_the_update_period_is_seen(period_s: float) -> None:
+    t = np.arange(0.0, 12 * period_s, 1e-3)
+    values = np.floor(t / period_s + 0.3)
+    assert update_period_s(t, values) == pytest.approx(period_s, rel=0.01)
+    assert update_period_s(t[: len(t) // 4], values[: len(t) // 4]) is None
+
+
+def test_counter_and_power_have_periods_of_their_own() -> None:
+    clock = ReplayedClock()
+    gpu = SimulatedGpu(clock, attrs.evolve(HOPPER, counter_s=0.5, power_s=0.02, averaging_s=0.01))
+    gpu.launch(Load(400.0), 8000)
+    t = np.arange(1.0, 8.0, 2e-3)
+    assert update_period_s(t, gpu.energies_mj(t).astype(float)) == pytest.approx(0.5, rel=0.01)
+    assert update_period_s(t, gpu.instants_mw(t).astype(float)) == pytest.approx(0.02, rel=0.01)
+
+
+def test_instant_power_leaves_out_what_was_averaged_before_the_window() -> None:
+    """Idle until 1.0 s: the update at 1.05 s still averages idle, and the mean must not have it."""
+    t = np.arange(0.0, 4.0, 5e-3)
+    shown = 100.0 + 300.0 * np.clip((np.floor((t - 0.05) / 0.1) * 0.1 + 0.05 - 1.0) / 0.1, 0, 1) + 0.01 * T
+    found = power(instant_power(t, shown, 1.0, 4.0, period_s=0.1, **ALIKE))
+    assert found.power_w == pytest.approx(400.0, abs=0.1)
+
+
+def test_long_launches_are_counted_whole() -> None:
+    """Launches of 0.7 s, high then low: any other span than whole launches tells another power."""
+    clock = ReplayedClock()
+    card = attrs.evolve(HOPPER, ripple=0.0, stay=0.0, overshoot=0.0, leakage_per_c=0.0, averaging_s=0.1)
+    gpu = SimulatedGpu(clock, card)
+    gpu.launch(Load(400.0, 0.7, contrast=0.3), 8)
+    t = np.arange(0.7, 0.7 * 7.3, 5e-3)
+    naive = gpu.energies_mj(np.array([0.7, 0.7 * 7.3]))
+    assert abs(np.diff(naive)[0] * 1e-3 / (0.7 * 6.3) / 400.0 - 1) > 0.01
+    found = power(
+        counter_power(t, gpu.energies_mj(t).astype(float), 0.7, 0.7 * 7.3, launch_s=0.7, averaging_s=0.1)
+    )
+    assert found.power_w == pytest.approx(400.0, rel=3e-3)
+    part = found.spread
+    assert part is not None and part.variance**0.5 < 0.02, "what repeats with each launch is no noise"
+
+
+def test_a_sensor_in_step_with_the_launches_is_told() -> None:
+    at = np.arange(30) * 0.1
+    assert in_step(at, 0.1, 0.025) > 0.8, "always the same quarter of a launch"
+    assert in_step(at, 0.1, 0.1) < 1e-9, "the whole launch each time"
+    assert in_step(at, 0.0137, 0.025) < 0.05
+    assert in_step(at, 5e-6, 0.025) < 1e-3
+
+
+def test_settling_is_seen_as_far_as_ten_samples_can_tell() -> None:
+    rng = np.random.default_rng(1)
+    quiet = 400 * (1 + 0.01 * rng.standard_normal((1000, 10)))
+    steps = quiet + np.where(np.arange(10) >= 5, 12.0, 0.0)  # 3%: three times the ripple
+    assert np.mean([settled(row) for row in quiet]) > 0.94
+    assert np.mean([settled(row) for row in steps]) < 0.15
+    assert not settled(quiet[0][:9])
+
+
+def test_power_that_goes_on_changing_through_a_window_is_seen() -> None:
+    rng = np.random.default_rng(2)
+
+    def window(slope: float) -> Power:
+        steps = 400 * (1 + 0.01 * rng.standard_normal(30) + slope * np.arange(30))
+        return Power(400.0, tuple(steps), 0.0, 0.0, 3.0, 0.0)
+
+    assert np.mean([drifting(window(0.0)) != 0 for _ in range(500)]) < 0.01
+    assert np.mean([drifting(window(0.003)) > 0.02 for _ in range(500)]) > 0.95
+
+
+def test_samples_at_regular_times_end_with_the_last_reading() -> None:
+    assert sampled(np.array([0.0, 0.1, 0.2]), np.array([1.0, 2.0, 3.0]), 0.1).tolist() == [2.0, 3.0]
+    assert sampled(np.array([]), np.array([]), 0.1).tolist() == []
