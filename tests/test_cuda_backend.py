@@ -551,6 +551,19 @@ def test_asking_for_cuda_without_a_gpu_says_what_is_missing(monkeypatch: pytest.
     ):
         backends.open_backend("cuda")
     monkeypatch.setattr(cuda_gpu, "find_spec", lambda name: None)
+
+    class OldDriver(fake_gpu.FakeCupy):
+        def _free(self, pointer: int) -> None:
+            raise fake_gpu.CUDARuntimeError(35, "cudaErrorInsufficientDriver: too old")
+
+    monkeypatch.setattr(cuda_driver, "gpu", lambda: fake_gpu.GPU)
+    monkeypatch.setattr(cuda_gpu, "import_cupy", lambda gpu: OldDriver())
+    with pytest.raises(
+        UserError, match=r"Test GPU cannot be used .*InsufficientDriver.*dibench\[cuda13\]' fits"
+    ):
+        backends.open_backend("cuda")
+    monkeypatch.undo()
+    monkeypatch.setattr(cuda_gpu, "find_spec", lambda name: None)
     for gpu, extra in ((fake_gpu.GPU, "cuda13"), (attrs.evolve(fake_gpu.GPU, arch=61), "cuda12")):
         with pytest.raises(UserError, match=rf"--backend: needs CuPy: pip install 'dibench\[{extra}\]'"):
             cuda_gpu.import_cupy(gpu)

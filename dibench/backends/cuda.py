@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dibench import anchors, architectures, compilers, variants
-from dibench.backends import Device, cuda_cache, cuda_driver, cuda_gpu
+from dibench.backends import Device, DeviceFaultError, cuda_cache, cuda_driver, cuda_gpu
 from dibench.backends.cpu import operand
 from dibench.backends.cuda_buffers import (
     COLD_L2S,
@@ -83,7 +83,14 @@ class CudaBackend:
             if not directory.is_dir():  # none were brought along either
                 raise
         threads = max(1, min(8, (os.cpu_count() or 2) // 2))
-        return cls(gpu, cuda_gpu.Device(cuda_gpu.import_cupy(gpu)), KernelCache(compiler, directory, threads))
+        cupy = cuda_gpu.import_cupy(gpu)
+        try:
+            return cls(gpu, cuda_gpu.Device(cupy), KernelCache(compiler, directory, threads))
+        except DeviceFaultError as fault:
+            advice = (
+                f"pip install 'dibench[{cuda_driver.extra(gpu)}]' fits its driver for CUDA {gpu.cuda_version}"
+            )
+            raise UserError("--backend", f"{gpu.name} cannot be used ({fault}); {advice}", "cuda") from None
 
     def device(self) -> Device:
         """The GPU's model, its UUID as NVML and nvidia-smi show it, facts that were read and not set."""

@@ -125,6 +125,7 @@ class Device:
         with self._explained("copy"):
             kind = self._runtime.memcpyHostToDevice
             self._runtime.memcpy(pointer, values.ctypes.data, values.nbytes, kind)
+            self._settle()
 
     def read(self, pointer: int, values: npt.NDArray[Any]) -> None:
         """Fill an array, C-contiguous, from the device."""
@@ -136,12 +137,18 @@ class Device:
         """Copy within the device."""
         with self._explained("copy"):
             self._runtime.memcpy(target, source, nbytes, self._runtime.memcpyDeviceToDevice)
+            self._settle()
 
     def fill(self, pointer: int, byte: int, nbytes: int) -> None:
         """Set every byte; 0xFF makes floats NaN."""
         with self._explained("fill"):
             self._runtime.memset(pointer, byte, nbytes)
-            self._runtime.deviceSynchronize()  # a memset of device memory is asynchronous to other streams
+            self._settle()
+
+    def _settle(self) -> None:
+        # Copies and memsets return before the device has done them, and our stream does not wait for the
+        # default stream's work (CUDA Runtime API, "API synchronization behavior").
+        self._runtime.deviceSynchronize()
 
     def load(self, cubin: bytes, name: str, shared_bytes: int = 0) -> Kernel:
         """A kernel from machine code, allowed `shared_bytes` of dynamic shared memory."""

@@ -7,6 +7,7 @@ import sys
 import typer
 
 from dibench import __version__
+from dibench.backends import DeviceFaultError
 from dibench.cli.counters import counters
 from dibench.cli.doctor import doctor
 from dibench.cli.fit import fit
@@ -61,6 +62,8 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         status = command.main(arguments, prog_name="python -m dibench", standalone_mode=False)
     except UserError as error:
+        _fail(str(error))
+    except DeviceFaultError as error:
         _fail(str(error))
     except typer.Exit as exit_request:
         status = exit_request.exit_code

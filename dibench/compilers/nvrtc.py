@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import os
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -139,7 +140,9 @@ def compiler(major: int) -> Compiler:
         UserError: it is not installed; the message names the wheel.
     """
     inside_wheel, bare, wheel = _LIBRARIES[major]
-    for candidate in [*(str(root / inside_wheel) for root in wheel_roots()), bare]:
+    in_wheels = [str(root / inside_wheel) for root in wheel_roots()]
+    in_toolkits = [str(root / "lib64" / bare) for root in _toolkits()]
+    for candidate in [*in_wheels, bare, *in_toolkits]:
         try:
             library = ctypes.CDLL(candidate)
         except OSError:
@@ -153,6 +156,12 @@ def compiler(major: int) -> Compiler:
         library.nvrtcGetSupportedArchs(archs)
         return Compiler(library, (numbers[0].value, numbers[1].value), tuple(archs))
     raise UserError("nvrtc", f"CUDA {major}'s compiler is missing: pip install {wheel}")
+
+
+def _toolkits() -> list[Path]:
+    """Where a CUDA toolkit may be installed."""
+    named = [Path(os.environ[name]) for name in ("CUDA_PATH", "CUDA_HOME") if os.environ.get(name)]
+    return [*named, *sorted(Path("/usr/local").glob("cuda*"), reverse=True)]
 
 
 def compiler_for(arch: int) -> Compiler:
