@@ -4,7 +4,6 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 NATIVE := $(shell find csrc -type f 2>/dev/null) setup.py
-EXTRAS ?=
 
 .PHONY: run test setup bench clean check-prerequisites help
 .DEFAULT_GOAL := help
