@@ -288,9 +288,9 @@ def test_it_prints_the_page_as_a_link(tmp_path: Path, capsys: pytest.CaptureFixt
         ({}, "sweep.csv: no such file"),
         ({"sweep.csv": ""}, "sweep.csv: is empty"),
         ({"sweep.csv": "op,status\nfc,ok\n"}, "sweep.csv: header: must have the column"),
-        ({"manifest.json": "{"}, "manifest.json: must be JSON"),
+        ({"manifest.json": "{"}, "manifest.json: is not JSON"),
         ({"manifest.json": "[1]"}, "manifest.json: must be a JSON object"),
-        ({"manifest.json": b"\xff\xfe"}, "manifest.json: must be JSON"),
+        ({"manifest.json": b"\xff\xfe"}, "manifest.json: is not JSON"),
     ],
 )
 def test_what_cannot_be_read_is_one_clear_line(
