@@ -5,13 +5,14 @@ VENV := .venv
 PY := $(VENV)/bin/python
 NATIVE := $(shell find csrc -type f 2>/dev/null) setup.py
 
-.PHONY: run test setup bench clean check-prerequisites help
+.PHONY: run test setup bench gpu-check clean check-prerequisites help
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make run    the main job: sweep real layers, fit, report (under five minutes)"
 	@echo "make test   every test, linter and type check"
 	@echo "make bench  our fastest kernels beside PyTorch's library"
+	@echo "make gpu-check  what only a GPU can show: every kernel, memory errors, races, counters"
 	@echo "make setup  only .venv and the extension"
 	@echo "make clean  remove what these made, but not results/"
 
@@ -50,6 +51,9 @@ test: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed-torch
 	$(PY) -m pytest benchmarks --benchmark-only --benchmark-columns=min,median,rounds --benchmark-sort=name -o addopts=
+
+gpu-check: setup
+	@bash scripts/gpu-check.sh
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info dibench/*.so .mypy_cache .ruff_cache .import_linter_cache .hypothesis

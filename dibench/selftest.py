@@ -62,12 +62,13 @@ Run = Callable[[Case], tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any
 """Runs a case once: x and w as numbers, y; each with a leading dimension of instances."""
 
 
-def selftest(backend: str, opened: Backend | None) -> Iterator[Verdict]:
+def selftest(backend: str, opened: Backend | None, *, small: bool = False) -> Iterator[Verdict]:
     """Check the variants of a backend one by one.
 
     Args:
         backend: `cuda`, `host` or `cpu`.
         opened: the backend, opened; None for host, which needs none.
+        small: only the smallest layers.
 
     Raises:
         DeviceFaultError: a kernel lost the device; nothing more can be checked in this process.
@@ -75,7 +76,8 @@ def selftest(backend: str, opened: Backend | None) -> Iterator[Verdict]:
     run: Run = _on_host if backend == "host" else {"cpu": _on_cpu, "cuda": _on_cuda}[backend](opened)
     arch = opened.device().facts["arch"] if opened is not None and backend == "cuda" else None
     registry = variants.registry("cpu" if backend == "cpu" else "cuda")
-    layers = EDGES if backend == "host" else EDGES + WHOLE_TILES  # the harness is there to be right, not fast
+    small = small or backend == "host"  # the harness is there to be right, not fast
+    layers = EDGES if small else EDGES + WHOLE_TILES
     planned = {name: list(cases_of(variant, layers, arch)) for name, variant in registry.items()}
     if opened is not None:
         opened.prefetch([case for cases in planned.values() for case in cases])

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Everything that only a GPU can show, in one command: results, memory errors and races, hardware counters, a sweep.
+# What a missing tool leaves out is said, not hidden. Tables go to results/local/gpu-check.
+set -uo pipefail
+export PY="${PY:-.venv/bin/python}"
+dibench="$PY -m dibench"
+out=results/local/gpu-check
+failed=0
+step() {
+  echo "== $*"
+  "$@" || { echo "FAILED: $*" >&2; failed=1; }
+}
+
+mkdir -p "$out"
+bash scripts/gpu-wheels.sh || exit 1
+$dibench doctor
+step $dibench selftest --backend cuda
+
+if command -v compute-sanitizer >/dev/null; then
+  for tool in memcheck racecheck; do
+    step compute-sanitizer --tool "$tool" --error-exitcode 1 $dibench selftest --backend cuda --small
+  done
+else
+  echo "not checked: compute-sanitizer is not installed (it comes with the CUDA toolkit)"
+fi
+
+step $dibench sweep smoke --backend cuda --out "$out/smoke" --fresh
+if command -v ncu >/dev/null; then
+  step $dibench counters smoke --out "$out/counters.csv"
+else
+  echo "not checked: ncu is not installed (package nsight-compute)"
+fi
+exit $failed
