@@ -77,6 +77,10 @@ class GpuSensor(Protocol):
     def name(self) -> str:
         """The model."""
 
+    @property
+    def duty(self) -> float:
+        """The share of each update period that the power sensor really sees."""
+
     def energy_mj(self) -> int:
         """Joules since the driver was loaded, in mJ."""
 

@@ -99,6 +99,7 @@ class SimulatedGpu:
             start_c: temperature at the beginning; that of idling without it.
         """
         self.card, self.uuid, self.name, self._clock = card, uuid, card.name, clock
+        self.duty = card.averaging_s / card.power_s
         self._faults, self._processes, self._steps, self._mig = faults, processes, counter_steps, mig
         self._rng = np.random.default_rng(seed)
         self._load, self._since, self._kick, self._stay = Load(card.idle_w), 0.0, 0.0, 0.0
@@ -112,8 +113,7 @@ class SimulatedGpu:
         self._power = _Sensor(card.power_s, card.averaging_s, phase * card.power_s)
         self._average = _Sensor(card.power_s, 1.0, phase * card.power_s)
         counter_s = card.counter_s or 1.0
-        duty = card.averaging_s / card.power_s
-        self._counter = _Sensor(counter_s, min(duty, 1.0) * counter_s, self._rng.random() * counter_s)
+        self._counter = _Sensor(counter_s, self.duty * counter_s, self._rng.random() * counter_s)
         clock.attach(self)
 
     # -- what runs --------------------------------------------------------------------------------------

@@ -1,0 +1,189 @@
+"""A real GPU's sensors through NVML (`nvidia-ml-py`, module `pynvml`). Nothing is ever set.
+
+Which call is instant power (nvml.h): field 186, NVML_FI_DEV_POWER_INSTANT, on every architecture whose driver
+has it; without it nvmlDeviceGetPowerUsage, which is instant on GA100 and everything before Ampere, and on
+Ampere, Ada, Hopper and later the average of a second: there it does not stand in. The sensor sees 25 of each
+100 ms on Hopper and GA100, all of it on Turing, Ampere and Ada, half on Volta and Pascal (Yang, Adamek and
+Armour, "Part-time Power Measurements", SC24); of later ones nothing is published, a quarter is assumed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any, TypeVar
+
+from dibench.errors import UserError
+from dibench.meters.gpu_sensor import NOT_SUPPORTED, GpuSensor, SensorError
+
+_T = TypeVar("_T")
+
+_INSTANT, _AVERAGE = 185 + 1, 185  # NVML_FI_DEV_POWER_INSTANT, NVML_FI_DEV_POWER_AVERAGE
+_GPU, _SM, _MEMORY = 0, 1, 2  # NVML_TEMPERATURE_GPU, NVML_CLOCK_SM, NVML_CLOCK_MEM
+_VALUE = {0: "dVal", 1: "uiVal", 2: "ulVal", 3: "ullVal", 4: "sllVal", 5: "siVal", 6: "usVal"}
+_AMPERE = (8, 0)
+_DUTY: Mapping[tuple[int, int], float] = {
+    (6, 0): 0.5, (6, 1): 0.5, (7, 0): 0.5, (7, 2): 0.5,
+    (7, 5): 1.0, (8, 6): 1.0, (8, 7): 1.0, (8, 9): 1.0,
+    (8, 0): 0.25, (9, 0): 0.25,
+}  # fmt: skip
+_DUTY_UNKNOWN = 0.25
+
+
+class NvmlGpu:
+    """One GPU's sensors."""
+
+    def __init__(self, pynvml: Any, handle: Any) -> None:
+        """The GPU behind an NVML handle.
+
+        Raises:
+            SensorError: NVML cannot even tell which it is.
+        """
+        self._nvml, self._handle = pynvml, handle
+        self.uuid = _text(self._ask("uuid", pynvml.nvmlDeviceGetUUID, handle))
+        self.name = _text(self._ask("name", pynvml.nvmlDeviceGetName, handle))
+        capability = self._ask("capability", pynvml.nvmlDeviceGetCudaComputeCapability, handle)
+        self.capability: tuple[int, int] = (int(capability[0]), int(capability[1]))
+        self.duty = _DUTY.get(self.capability, _DUTY_UNKNOWN)
+
+    def energy_mj(self) -> int:
+        """Volta and later."""
+        return int(self._ask("energy_mj", self._nvml.nvmlDeviceGetTotalEnergyConsumption, self._handle))
+
+    def instant_mw(self) -> int:
+        """Field 186, or the older call where that is instant."""
+        try:
+            return self._field(_INSTANT, "instant_mw")
+        except SensorError as error:
+            if error.code != NOT_SUPPORTED or self.capability > _AMPERE:
+                raise
+        return int(self._ask("instant_mw", self._nvml.nvmlDeviceGetPowerUsage, self._handle))
+
+    def average_mw(self) -> int:
+        """Field 185: Ampere (except GA100) and later."""
+        return self._field(_AVERAGE, "average_mw")
+
+    def temperature_c(self) -> float:
+        """Of the chip."""
+        return float(self._ask("temperature_c", self._nvml.nvmlDeviceGetTemperature, self._handle, _GPU))
+
+    def clocks_mhz(self) -> tuple[int, int]:
+        """Multiprocessors, memory."""
+        ask, call = self._ask, self._nvml.nvmlDeviceGetClockInfo
+        return int(ask("clocks_mhz", call, self._handle, _SM)), int(
+            ask("clocks_mhz", call, self._handle, _MEMORY)
+        )
+
+    def clock_events(self) -> int:
+        """Under the name of older drivers too."""
+        call = getattr(self._nvml, "nvmlDeviceGetCurrentClocksEventReasons", None)
+        with contextlib.suppress(SensorError):
+            if call is not None:
+                return int(self._ask("clock_events", call, self._handle))
+        call = self._nvml.nvmlDeviceGetCurrentClocksThrottleReasons
+        return int(self._ask("clock_events", call, self._handle))
+
+    def limit_w(self) -> float:
+        """In force."""
+        return 1e-3 * float(self._ask("limit_w", self._nvml.nvmlDeviceGetEnforcedPowerLimit, self._handle))
+
+    def processes(self) -> Mapping[int, str]:
+        """Compute and graphics; a name that may not be known is empty."""
+        found: dict[int, str] = {}
+        for kind in ("Compute", "Graphics"):
+            call = getattr(self._nvml, f"nvmlDeviceGet{kind}RunningProcesses")
+            for process in self._ask("processes", call, self._handle):
+                found[int(process.pid)] = self._process_name(int(process.pid))
+        return found
+
+    def mig(self) -> bool:
+        """Whether MIG mode is on; False where there is no such mode."""
+        try:
+            return bool(self._ask("mig", self._nvml.nvmlDeviceGetMigMode, self._handle)[0])
+        except SensorError as error:
+            if error.code == NOT_SUPPORTED:
+                return False
+            raise
+
+    def _process_name(self, pid: int) -> str:
+        try:
+            name = _text(self._ask("processes", self._nvml.nvmlSystemGetProcessName, pid))
+        except SensorError:
+            return ""
+        return name.replace("\\", "/").rpartition("/")[2]
+
+    def _field(self, field: int, reading: str) -> int:
+        value = self._ask(reading, self._nvml.nvmlDeviceGetFieldValues, self._handle, [field])[0]
+        if value.nvmlReturn:
+            raise SensorError(int(value.nvmlReturn), reading)
+        return int(getattr(value.value, _VALUE.get(int(value.valueType), "uiVal")))
+
+    def _ask(self, reading: str, call: Callable[..., _T], *arguments: Any) -> _T:
+        return _asked(self._nvml, reading, call, *arguments)
+
+
+def _asked(pynvml: Any, reading: str, call: Callable[..., _T], *arguments: Any) -> _T:
+    try:
+        return call(*arguments)
+    except pynvml.NVMLError as error:
+        raise SensorError(int(error.value), reading) from None
+
+
+def _text(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def import_pynvml() -> Any:
+    """The module.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    if find_spec("pynvml") is None:
+        raise UserError("--meter", "needs NVML's Python module: pip install nvidia-ml-py", "nvml")
+    return import_module("pynvml")
+
+
+def gpus(pynvml: Any) -> Sequence[NvmlGpu]:
+    """All GPUs that NVML shows, in its order, which is not CUDA's.
+
+    Raises:
+        UserError: NVML refuses; the message names the remedy.
+    """
+    try:
+        _asked(pynvml, "", pynvml.nvmlInit)
+        number = _asked(pynvml, "", pynvml.nvmlDeviceGetCount)
+        handles = [_asked(pynvml, "", pynvml.nvmlDeviceGetHandleByIndex, index) for index in range(number)]
+        return [NvmlGpu(pynvml, handle) for handle in handles]
+    except SensorError as error:
+        raise error.refused() from None
+
+
+def find(shown: Sequence[GpuSensor], uuid: str) -> GpuSensor:
+    """The GPU that launches, among those that NVML shows: by UUID, never by position.
+
+    Raises:
+        UserError: it is not among them, or it is cut into instances (MIG): its sensors then see the others'
+            work too.
+    """
+    if uuid.startswith("MIG-"):
+        raise UserError("--meter", _MIG_RULE, uuid)
+    for gpu in shown:
+        if gpu.uuid == uuid:
+            try:
+                cut = gpu.mig()
+            except SensorError as error:
+                raise error.refused() from None
+            if cut:
+                raise UserError("--meter", _MIG_RULE, uuid)
+            return gpu
+    known = ", ".join(gpu.uuid for gpu in shown) or "none"
+    raise UserError("--meter", f"NVML must show the GPU that launches, and shows {known}", uuid)
+
+
+_MIG_RULE = (
+    "needs a whole GPU: power sensors measure the chip, not a MIG instance. "
+    "Take another GPU, or ask the administrator to disable MIG, or use --meter model or none"
+)

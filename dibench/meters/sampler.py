@@ -1,0 +1,139 @@
+"""Reads a GPU's sensors while launches run, and never stops them.
+
+A thread of its own reads counter and instant power every 5 ms, state (temperature, clocks, what holds them
+down) every 100 ms. It touches NVML only: no CUDA call, no lock that launching takes; what its readings cost
+is measured while they are made, `Sampler.cost`, and stands in the facts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import attrs
+import numpy as np
+
+from dibench.meters.gpu_sensor import Clock, GpuSensor, SensorError
+from dibench.ticks import Floats
+
+READ_S = 5e-3
+_STATE_EVERY = 20  # readings
+
+
+class RealClock:
+    """The monotonic clock of this machine, and threads for what is done every so often."""
+
+    def now(self) -> float:
+        """Seconds since some instant."""
+        return time.perf_counter()
+
+    def sleep(self, seconds: float) -> None:
+        """Wait."""
+        time.sleep(seconds)
+
+    @contextlib.contextmanager
+    def every(self, period_s: float, do: Callable[[], None]) -> Iterator[None]:
+        """Do something every `period_s` in a thread until the context ends; what is late is not made up."""
+        stop = threading.Event()
+
+        def work() -> None:
+            due = time.perf_counter()
+            while not stop.is_set():
+                do()
+                due = max(due + period_s, time.perf_counter())
+                stop.wait(due - time.perf_counter())
+
+        thread = threading.Thread(target=work, name="sampler", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+
+@attrs.frozen
+class State:
+    """A GPU's state at one time."""
+
+    at_s: float
+    temperature_c: float
+    sm_mhz: int
+    memory_mhz: int
+    events: int
+
+
+@attrs.frozen
+class Readings:
+    """What was read while a sampler watched."""
+
+    energy_at_s: Floats
+    energy_mj: Floats
+    power_at_s: Floats
+    power_w: Floats
+    states: tuple[State, ...]
+    errors: tuple[tuple[float, SensorError], ...]
+    """Readings that failed, and when."""
+
+
+class Sampler:
+    """Readings of one GPU, taken in the background."""
+
+    def __init__(self, sensor: GpuSensor, clock: Clock, *, counter: bool, read_s: float = READ_S) -> None:
+        """A sampler that reads nothing yet; `counter`: whether there is an energy counter to read."""
+        self._sensor, self._clock, self._counter, self._read_s = sensor, clock, counter, read_s
+        self._cost_s, self._rounds = 0.0, 0
+        self._clear()
+
+    def _clear(self) -> None:
+        self._energies: list[tuple[float, int]] = []
+        self._powers: list[tuple[float, int]] = []
+        self._states: list[State] = []
+        self._errors: list[tuple[float, SensorError]] = []
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Read until the context ends; what was read before is forgotten."""
+        self._clear()
+        with self._clock.every(self._read_s, self._read):
+            yield
+
+    def _read(self) -> None:
+        begin = self._clock.now()
+        try:
+            if self._counter:
+                energy_mj = self._sensor.energy_mj()
+                self._energies.append((self._clock.now(), energy_mj))
+            power_mw = self._sensor.instant_mw()
+            self._powers.append((self._clock.now(), power_mw))
+            if self._rounds % _STATE_EVERY == 0:
+                self._states.append(self._state())
+        except SensorError as error:
+            self._errors.append((self._clock.now(), error))
+        self._rounds += 1
+        self._cost_s += self._clock.now() - begin
+
+    def _state(self) -> State:
+        sm_mhz, memory_mhz = self._sensor.clocks_mhz()
+        return State(
+            self._clock.now(), self._sensor.temperature_c(), sm_mhz, memory_mhz, self._sensor.clock_events()
+        )
+
+    def readings(self) -> Readings:
+        """What was read so far; may be asked while it watches."""
+        energies, powers = list(self._energies), list(self._powers)
+        return Readings(
+            energy_at_s=np.array([at for at, _ in energies]),
+            energy_mj=np.array([mj for _, mj in energies], dtype=np.float64),
+            power_at_s=np.array([at for at, _ in powers]),
+            power_w=np.array([mw * 1e-3 for _, mw in powers]),
+            states=tuple(self._states),
+            errors=tuple(self._errors),
+        )
+
+    @property
+    def cost(self) -> float:
+        """The share of one CPU core's time that reading took, as measured."""
+        return self._cost_s / (self._rounds * self._read_s) if self._rounds else 0.0

@@ -1,0 +1,168 @@
+"""NVML's answers: the right call on each generation, the right GPU, refusals that name the remedy."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import time
+
+import numpy as np
+import pytest
+from fake_nvml import FakeNvml
+
+from dibench.errors import UserError
+from dibench.meters.gpu_sensor import LOST, NO_PERMISSION, TIMEOUT, SensorError, event_names
+from dibench.meters.nvml import NvmlGpu, find, gpus
+from dibench.meters.replay import HOPPER, PASCAL, Card, Fault, Load, Process, ReplayedClock
+from dibench.meters.sampler import RealClock, Sampler
+from dibench.meters.simulated import SimulatedGpu
+
+
+def one(card: Card = HOPPER, **how: object) -> tuple[ReplayedClock, SimulatedGpu, NvmlGpu]:
+    clock = ReplayedClock()
+    gpu = SimulatedGpu(clock, card)
+    return clock, gpu, gpus(FakeNvml([gpu], **how))[0]  # type: ignore[arg-type]
+
+
+def test_every_reading_goes_through() -> None:
+    clock = ReplayedClock()
+    gpu = SimulatedGpu(clock, uuid="GPU-7", processes=[Process(4711, "Xorg", 10.0)])
+    shown = gpus(FakeNvml([gpu]))[0]
+    gpu.launch(Load(900.0), 2000)
+    assert (shown.uuid, shown.name, shown.duty) == ("GPU-7", "Replayed Hopper", 0.25)
+    assert shown.energy_mj() == gpu.energy_mj() and shown.instant_mw() == gpu.instant_mw()
+    assert shown.average_mw() == gpu.average_mw() and shown.temperature_c() == gpu.temperature_c()
+    assert shown.clocks_mhz() == gpu.clocks_mhz() and shown.limit_w() == 700.0
+    assert event_names(shown.clock_events()) == "sw_power_cap"
+    assert shown.processes() == {4711: "Xorg"} and not shown.mig()
+
+
+def test_old_drivers_instant_power_is_the_older_call_where_that_is_instant() -> None:
+    _, volta, shown = one(capability=(7, 0), fields=False)
+    volta.launch(Load(250.0), 300)
+    assert shown.instant_mw() == volta.instant_mw() != volta.average_mw()
+
+
+def test_the_average_of_a_second_never_stands_in_for_instant_power() -> None:
+    _, _, shown = one(capability=(8, 6), fields=False)
+    with pytest.raises(SensorError, match="does not offer the reading"):
+        shown.instant_mw()
+
+
+def test_a_card_before_volta_has_no_counter() -> None:
+    clock, _, shown = one(PASCAL, capability=(6, 1))
+    clock.sleep(1.0)
+    with pytest.raises(SensorError, match="use --meter nvml_power"):
+        shown.energy_mj()
+    assert shown.instant_mw() > 0
+
+
+def test_the_gpu_is_found_by_uuid_whatever_the_order() -> None:
+    clock = ReplayedClock()
+    a, b = SimulatedGpu(clock, uuid="GPU-a"), SimulatedGpu(clock, uuid="GPU-b")
+    for order in ([a, b], [b, a]):
+        assert find(gpus(FakeNvml(order)), "GPU-b").uuid == "GPU-b"
+    with pytest.raises(UserError, match=r"must show the GPU that launches, and shows GPU-a, GPU-b"):
+        find(gpus(FakeNvml([a, b])), "GPU-c")
+
+
+def test_mig_is_refused_with_what_to_do() -> None:
+    cut = SimulatedGpu(ReplayedClock(), uuid="GPU-m", mig=True)
+    for uuid in ("GPU-m", "MIG-1234"):
+        with pytest.raises(UserError, match=r"needs a whole GPU.*not a MIG instance"):
+            find(gpus(FakeNvml([cut])), uuid)
+
+
+@pytest.mark.parametrize(
+    ("code", "remedy"),
+    [(9, "nvidia-smi must work"), (12, "install the driver"), (18, "reboot"), (4242, "NVML error 4242")],
+)
+def test_what_nvml_refuses_names_the_remedy(code: int, remedy: str) -> None:
+    with pytest.raises(UserError, match=remedy):
+        gpus(FakeNvml([], init_error=code))
+
+
+def test_a_refusal_becomes_a_sensor_error_with_its_code() -> None:
+    clock = ReplayedClock()
+    gpu = SimulatedGpu(clock, faults=[Fault(NO_PERMISSION, reading="energy_mj"), Fault(LOST, 1.0)])
+    shown = gpus(FakeNvml([gpu]))[0]
+    with pytest.raises(SensorError, match="may not read it") as refused:
+        shown.energy_mj()
+    assert not refused.value.lost and "may not read it" in str(refused.value.refused())
+    clock.sleep(2.0)
+    with pytest.raises(SensorError) as lost:
+        shown.instant_mw()
+    assert lost.value.lost
+
+
+def test_the_sampler_reads_while_launches_run() -> None:
+    clock, gpu, shown = one()
+    sampler = Sampler(shown, clock, counter=True)
+    with sampler.watching():
+        gpu.launch(Load(500.0), 2000)
+    found = sampler.readings()
+    assert len(found.energy_mj) == len(found.power_w) == pytest.approx(401, abs=2)
+    assert np.diff(found.energy_at_s) == pytest.approx(5e-3)
+    assert found.energy_mj[-1] > found.energy_mj[0] and found.power_w[-1] == pytest.approx(
+        gpu.instant_mw() / 1e3
+    )
+    assert len(found.states) == pytest.approx(21, abs=1) and not found.errors
+    with sampler.watching():
+        pass
+    assert len(sampler.readings().power_w) == 0, "each watch begins anew"
+
+
+def test_the_sampler_survives_errors_and_keeps_them() -> None:
+    clock = ReplayedClock()
+    gpu = SimulatedGpu(clock, faults=[Fault(TIMEOUT, 0.5, 0.6)])
+    sampler = Sampler(gpu, clock, counter=True)
+    with sampler.watching():
+        gpu.launch(Load(500.0), 1000)
+    found = sampler.readings()
+    assert len(found.errors) == pytest.approx(20, abs=1)
+    assert len(found.power_w) == pytest.approx(181, abs=2)
+
+
+def test_the_real_clock_reads_in_a_thread_that_ends() -> None:
+    clock, ran = RealClock(), threading.Event()
+    before = threading.active_count()
+    names: list[str] = []
+
+    def do() -> None:
+        names.append(threading.current_thread().name)
+        if len(names) == 3:
+            ran.set()
+
+    with clock.every(1e-3, do):
+        assert ran.wait(30.0)
+    assert set(names) == {"sampler"} and threading.active_count() == before
+    begin = time.perf_counter()
+    clock.sleep(0.01)
+    assert clock.now() >= begin + 0.01
+
+
+def test_what_reading_costs_is_measured() -> None:
+    clock = ReplayedClock()
+
+    class Slow(SimulatedGpu):
+        def instant_mw(self) -> int:
+            clock._now += 1e-4  # a call takes a tenth of a millisecond
+            return super().instant_mw()
+
+    sampler = Sampler(Slow(clock), clock, counter=False)
+    assert sampler.cost == 0.0
+    with sampler.watching():
+        clock.sleep(1.0)
+    assert sampler.cost == pytest.approx(1e-4 / 5e-3, rel=0.05)
+
+
+def test_pynvml_has_what_is_asked_of_it() -> None:
+    pynvml = pytest.importorskip("pynvml")
+    asked = [name for name in dir(FakeNvml) if name.startswith("nvml")]
+    for name in asked:
+        assert callable(getattr(pynvml, name))
+        fake = list(inspect.signature(getattr(FakeNvml, name)).parameters)[1:]
+        assert len(inspect.signature(getattr(pynvml, name)).parameters) >= len(fake)
+    assert (pynvml.NVML_FI_DEV_POWER_INSTANT, pynvml.NVML_FI_DEV_POWER_AVERAGE) == (186, 185)
+    assert (pynvml.NVML_TEMPERATURE_GPU, pynvml.NVML_CLOCK_SM, pynvml.NVML_CLOCK_MEM) == (0, 1, 2)
+    assert pynvml.NVML_VALUE_TYPE_UNSIGNED_INT == 1 and pynvml.NVMLError(10).value == 10
