@@ -9,7 +9,6 @@ from typing import Any, TypeVar
 from dibench.meters.gpu_sensor import NOT_SUPPORTED, SensorError
 from dibench.meters.simulated import SimulatedGpu
 
-
 _T = TypeVar("_T")
 
 
