@@ -41,6 +41,9 @@ METRICS = {
 MMA_METRIC = "sm__inst_executed_pipe_tensor.sum"
 """Asked for where a case computes on tensor cores: `mma_executed`, instructions of warps."""
 
+MACS_PER_MMA = {"tf32": 16 * 8 * 8, "fp16": 16 * 8 * 16, "bf16": 16 * 8 * 16}
+"""Multiply-adds of one warp's `mma` instruction, shapes m16n8k8 and m16n8k16."""
+
 _OPTIONS = (
     "--csv", "--print-units", "base", "--clock-control", "none", "--cache-control", "none",
     "--replay-mode", "application", "--profile-from-start", "off", "--target-processes", "all",
@@ -59,7 +62,7 @@ RATIOS = {
 OURS = ("macs_executed", "accesses", "load_sectors", "compulsory_bytes")
 COLUMNS = (
     "case_id", "op", "variant", "dtype", "instances", "cold", "knobs", *OURS,
-    *METRICS, "dram_bytes", "mma_executed", *RATIOS, "status", "reason",
+    *METRICS, "dram_bytes", "mma_executed", *RATIOS, "mma_ratio", "status", "reason",
 )  # fmt: skip
 
 
@@ -166,6 +169,10 @@ def rows(cases: Sequence[Case], kernels: Sequence[Kernel]) -> Iterator[dict[str,
         for ratio, (ncu, own) in RATIOS.items():
             known = row.get(ncu) is not None and row.get(own)
             row[ratio] = row[ncu] / row[own] if known else None
+        if case.dtype in MACS_PER_MMA:
+            row["fma_ratio"] = None  # what FFMA does there is not the product
+            if row.get("mma_executed") is not None:
+                row["mma_ratio"] = MACS_PER_MMA[case.dtype] * row["mma_executed"] / row["macs_executed"]
         yield {**row, "status": "ok", "reason": ""}
 
 

@@ -90,6 +90,16 @@ def test_a_row_has_both_and_their_ratio() -> None:
     assert set(row) - set(counters.COLUMNS) == set()
 
 
+def test_tensor_cores_are_counted_by_their_instructions() -> None:
+    half = case(dtype="fp16", instances=64)  # the dtype decides, whatever the kernel
+    ours = counters.ours(half)["macs_executed"]
+    assert ours == 2 * 2048
+    metrics = {**measured(), counters.MMA_METRIC: "2"}
+    (row,) = counters.rows([half], counters.parse(printed([("conv_no_reuse", metrics)])))
+    assert (row["mma_ratio"], row["fma_ratio"], row["load_sectors"]) == (1.0, None, None)
+    assert row["compulsory_bytes"] == 64 * (2 * (16 + 32) + 4 * 8)
+
+
 def test_launches_of_something_else_are_refused() -> None:
     kernels = counters.parse(printed([("conv_no_reuse", measured()), ("conv_no_reuse", measured())]))
     with pytest.raises(

@@ -112,12 +112,15 @@ def _table(rows: list[dict[str, Any]]) -> Any:
     table = Table(title="measured over ours", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for name in ("variant", "op", "cases"):
         table.add_column(name, justify="right" if name == "cases" else "left", no_wrap=True)
-    shown = {"fma_ratio": "FMA", "accesses_ratio": "accesses", "l1_load_sectors_ratio": "L1 sectors"}
+    shown = {
+        "fma_ratio": "FMA", "mma_ratio": "MMA", "accesses_ratio": "accesses",
+        "l1_load_sectors_ratio": "L1 sectors",
+    }  # fmt: skip
     for label in (*shown.values(), "DRAM, cold"):
         table.add_column(label, justify="right", no_wrap=True)
     for variant, op in dict.fromkeys((row["variant"], row["op"]) for row in rows):
         group = [row for row in rows if (row["variant"], row["op"]) == (variant, op)]
-        cells = [_range(row[ratio] for row in group) for ratio in shown]
+        cells = [_range(row.get(ratio) for row in group) for ratio in shown]
         cold = _range(row["dram_ratio"] for row in group if row["cold"])
         table.add_row(variant, op, str(len(group)), *cells, cold)
     return table
