@@ -349,6 +349,32 @@ def gemm_tile_k(layer: Layer) -> int:
     return gemm_tile(layer)[0]
 
 
+# The tensor-core GEMM of csrc/cuda/tensor_gemm.cuh.
+
+
+def tensor_macs(layer: Layer, tile_p: int, tile_k: int, depth: int) -> int:
+    """Multiply-adds of all tiles, filled up with zeros to whole tiles and whole stages of `depth` steps.
+
+    >>> tensor_macs(Layer(N=1, C=3, H=8, W=8, K=20, R=3, S=3, pad_h=1, pad_w=1), 64, 64, 32)  # 64 x 64 x 32
+    131072
+    """
+    steps = ceil_div(layer.C // layer.groups * layer.R * layer.S, depth) * depth
+    return gemm_tiles(layer, tile_p, tile_k) * tile_p * tile_k * steps
+
+
+def tensor_tile(layer: Layer, depth: int) -> int:
+    """Side of the square tile that suits a layer: 128, unless 64 fits it better or fills the GPU better.
+
+    With fewer large tiles than some 100 multiprocessors, small ones keep more of them busy. Not yet measured.
+
+    >>> tensor_tile(Layer(N=32, C=256, H=14, W=14, K=256, R=3, S=3, pad_h=1, pad_w=1), 16)
+    64
+    """
+    taps = 49 if depth == 16 else 25  # what fits into shared memory beside the tiles
+    wide = layer.K // layer.groups > 64 and taps >= layer.R * layer.S
+    return 128 if wide and gemm_tiles(layer, 128, 128) >= 100 else 64
+
+
 # The register window of csrc/cuda/depthwise_window.cu.
 
 

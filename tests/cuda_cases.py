@@ -12,7 +12,9 @@ import pytest
 import references
 from hypothesis import strategies as st
 
+from dibench import reference
 from dibench.backends import host
+from dibench.backends.cuda_buffers import as_elements, as_values
 from dibench.layer import Layer
 from dibench.variants import Variant, registry
 
@@ -51,15 +53,15 @@ def settings_of(draw: st.DrawFn, variant: Variant, layer: Layer) -> dict[str, An
 
 def check(variant: Variant, layer: Layer, knobs: Mapping[str, Any], **how: Any) -> host.Outcome:
     """Run it; every output must be right and every count the header's. Returns what was counted."""
+    assert variant.cuda is not None
     instances = how.pop("instances", 1)
-    x, w, _ = references.operands(layer, instances, seed=7)
-    outcome = host.run(variant, layer, knobs, x, w, **how)
+    dtype = how.pop("dtype", variant.cuda.dtypes[0])
+    x, w = (as_elements(values, dtype) for values in references.operands(layer, instances, seed=7)[:2])
+    outcome = host.run(variant, layer, knobs, x, w, dtype=dtype, **how)
+    x, w = as_values(x, dtype), as_values(w, dtype)
     for i in range(instances):
-        expected = references.convolution(layer, x[i], w[i])
-        # A sum of n rounded float32 products is off by at most n·2⁻²⁴ of the sum of their magnitudes.
-        terms = layer.C // layer.groups * layer.R * layer.S
-        slack = (terms + 1) * 2.0**-24 * references.convolution(layer, abs(x[i]), abs(w[i]))
-        wrong = ~(np.abs(outcome.y[i] - expected) <= slack)
+        expected = reference.convolution(layer, x[i], w[i])
+        wrong = ~(np.abs(outcome.y[i] - expected) <= reference.allowance(layer, x[i], w[i], dtype))
         assert not wrong.any(), (
             f"instance {i}: {wrong.sum()} of {wrong.size} outputs wrong, first {np.argwhere(wrong)[0]}"
         )

@@ -31,14 +31,13 @@ counts.input_reads_shared  = "gemm_macs(tile_p, tile_k) // (4 if tile_k == 8 els
 #include "layer.cuh"
 //
 #include "async_copy.cuh"
+#include "im2col.cuh"
 
 // For each group, with j = (n, p, q) a position and e = (c, r, s) a step of the reduction:
 //
 //   y[K/groups][N*P*Q] = w[K/groups][E] * im2col(x)[E][N*P*Q]          E = C/groups * R * S
 //
-// The matrix im2col(x) is never stored: im2col[e][j] is x[n, c, p*stride - pad + r*dil, q*stride - pad + s*dil],
-// or 0 on padding. Its index splits into a part that depends on the position only, which a thread works out once
-// per tile for the columns it copies, and a part that depends on e only: a table in shared memory.
+// The matrix im2col(x) is never stored: see im2col.cuh.
 //
 //   a block makes tile_k x tile_p outputs
 //     for each stage of the reduction: depth steps                 copies of stage i + 1 start
@@ -81,31 +80,6 @@ constexpr int blocks = (tile_p == 64 || tile_k == 8 ? 512 : 256) / threads;
 constexpr int w_pitch = tile_k + 4, x_pitch = tile_p + 4;
 constexpr int w_stage = depth * w_pitch, x_stage = depth * x_pitch;
 
-/// What step e of the reduction adds to the index of x, and which filter row and column it is: bits r, 16 + s.
-struct Tap {
-  int offset;
-  unsigned row_and_column;
-};
-
-/// A column of im2col(x), one output position. `hidden` has the bits of the filter rows and columns that lie on
-/// padding there; all bits, if there is no such position.
-struct Column {
-  int offset;
-  unsigned hidden;
-};
-
-__device__ __forceinline__ Column column_of(const Layer& l, int position) {
-  if (position >= l.N * l.P * l.Q) return {0, ~0u};
-  const int P = late(l.P), Q = late(l.Q), n = position / (P * Q), p = position / Q % P, q = position % Q;
-  const int line = p * l.stride_h - l.pad_h, column = q * l.stride_w - l.pad_w;  // under filter tap (0, 0)
-  unsigned hidden = 0;
-  DIBENCH_LOOP for (int r = 0; r < l.R; ++r)
-    if (line + r * l.dil_h < 0 || line + r * l.dil_h >= l.H) hidden |= 1u << r;
-  DIBENCH_LOOP for (int s = 0; s < l.S; ++s)
-    if (column + s * l.dil_w < 0 || column + s * l.dil_w >= l.W) hidden |= 1u << (16 + s);
-  return {n * l.C * l.H * l.W + line * l.W + column, hidden};
-}
-
 /// Starts the copy of a stage of w, of which `rows` channels and `left` steps exist; zeros elsewhere, so that what
 /// is past the end adds nothing. 8 lanes read 8 neighbours in a row of w: a whole sector.
 __device__ __forceinline__ void copy_weights(int thread, float* to, const float* w, int pitch, int rows, int left) {
@@ -113,18 +87,6 @@ __device__ __forceinline__ void copy_weights(int thread, float* to, const float*
   DIBENCH_HELD for (int de = 0; de < depth; de += 8)
     DIBENCH_HELD for (int dk = 0; dk < tile_k; dk += threads / 8)
       copy_weight(to + (e + de) * w_pitch + k + dk, w + (k + dk) * pitch + e + de, k + dk < rows && e + de < left);
-}
-
-// How positions lie in x:
-enum Lie {
-  lie_windows,  // under filters: next to each other or further apart, some on padding
-  lie_dense,    // in whole images under a 1x1 filter, 4 of them on 16 bytes
-  lie_rows      // fully-connected: a position is an image, a row of channels
-};
-__device__ __forceinline__ Lie lie_of(const Layer& l) {
-  if (l.R * l.S > 1 || l.pad_h > 0 || l.pad_w > 0 || l.P != l.H || l.Q != l.W) return lie_windows;
-  if (l.H * l.W == 1 && l.groups == 1) return lie_rows;
-  return l.stride_h == 1 && l.stride_w == 1 && l.H * l.W % 4 == 0 ? lie_dense : lie_windows;
 }
 
 // Threads deal out a stage of im2col(x) by columns: a thread copies its own columns only, the same in each stage.
@@ -271,17 +233,13 @@ extern "C" __global__ void __launch_bounds__(threads, blocks)
   float* const x_copies = w_copies + 2 * w_stage;      // [2][depth][x_pitch]
   Tap* const taps = (Tap*)(x_copies + 2 * x_stage);    // [depth * R * S]
 
-  // After R*S stages the filter taps come back in the same order, `depth` channels on: the table ends there.
   const int image = layer.H * layer.W, window = layer.R * layer.S;
-  DIBENCH_LOOP for (int e = threadIdx.x; e < depth * window; e += threads) {
-    const int c = e / window, r = e / layer.S % layer.R, s = e % layer.S;
-    taps[e] = {c * image + r * layer.dil_h * layer.W + s * layer.dil_w, 1u << r | 1u << (16 + s)};
-  }
+  fill_taps(taps, layer, depth, threads);
   __syncthreads();  // the table is complete
 
   const int group_c = layer.C / layer.groups, positions = layer.N * layer.P * layer.Q;
   const int items = instances * layer.groups * ceil_div(layer.K / layer.groups, tile_k) * ceil_div(positions, tile_p);
-  const Lie lie = lie_of(layer);
+  const Lie lie = lie_of(layer, 4);
   DIBENCH_LOOP for (int item = blockIdx.x; item < items; item += gridDim.x) {
     float acc[held_k][held_p];
     {

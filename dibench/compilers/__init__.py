@@ -57,8 +57,8 @@ def constants(
 ) -> str:
     """The text of constants.cuh for one compile: knobs and the dimensions that the header names.
 
-    A knob of words becomes one constant for each word and one for the choice. With `proof` the layer's
-    sizes are static constants too (csrc/cuda/README.md).
+    A knob of words becomes one constant for each word and one for the choice; so does the data type. With
+    `proof` the layer's sizes are static constants too (csrc/cuda/README.md).
 
     Raises:
         UserError: a data type that the variant does not have.
@@ -67,6 +67,8 @@ def constants(
     if dtype not in launch.dtypes:
         raise UserError("dtype", f"{variant.name} has {', '.join(launch.dtypes)}", dtype, where=variant.name)
     lines = ["// Generated for one compile.", "#pragma once", f"using T = {ELEMENT[dtype]};"]
+    lines += [f"constexpr int dtype_{name} = {i};" for i, name in enumerate(ELEMENT)]
+    lines.append(f"constexpr int dtype = dtype_{dtype};")
     for name, legal in variant.knobs.items():
         value = knobs[name]
         if isinstance(value, str):

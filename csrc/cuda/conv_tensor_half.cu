@@ -1,0 +1,34 @@
+/* Convolution on tensor cores in fp16 or bf16: an implicit GEMM of m16n8k16 products with fp32 sums.
+[variant]
+ops          = ["standard", "pointwise", "grouped", "fc"]
+stationarity = "output"
+fast         = true
+arch         = ">=80"
+dtypes       = ["fp16", "bf16"]
+teaches      = "Half the bytes and twice the multiply-adds of tf32 in one instruction, if two steps of the reduction lie in one word: weights do, inputs are paired on their way to shared memory."
+knobs.tile_p = [128, 64]
+knobs.tile_k = [128, 64]
+prefer.tile_p = "tensor_tile(32)"
+prefer.tile_k = "tensor_tile(32)"
+requires     = ["tile_p == tile_k", "R <= 16 and S <= 16", "R * S <= (25 if tile_p == 128 else 49)"]
+constants    = []
+grid         = "instances * gemm_tiles(tile_p, tile_k)"
+block        = "2 * tile_p"
+shared       = "8 * (24 * tile_k + 16 * (tile_p + 4)) + 256 * R * S"
+counts.macs_executed = "tensor_macs(tile_p, tile_k, 32)"
+counts.weight_reads  = "K * (C // groups) * R * S * ceil_div(N * P * Q, tile_p) + tensor_macs(tile_p, tile_k, 32) // 32"
+counts.input_reads   = "C * taps_inside() * ceil_div(K // groups, tile_k) + tensor_macs(tile_p, tile_k, 32) // (tile_k // 2)"
+counts.output_reads  = "0"
+counts.output_writes = "N * K * P * Q"
+counts.weight_reads_shared = "tensor_macs(tile_p, tile_k, 32) // 32"
+counts.input_reads_shared  = "tensor_macs(tile_p, tile_k, 32) // (tile_k // 2)"
+*/
+#include "layer.cuh"
+//
+#include "tensor_gemm.cuh"
+
+extern "C" __global__ void __launch_bounds__(threads, 1)
+    conv_tensor_half(const Layer layer, int instances, const T* x, const T* w, float* y) {
+  DYNAMIC_SHARED(unsigned, shared);
+  tensor_gemm(layer, instances, x, w, y, shared);
+}

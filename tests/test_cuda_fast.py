@@ -1,0 +1,145 @@
+"""The fast CUDA kernels: every tile and data type, the instructions of their main loops, and each barrier."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from cuda_cases import check
+
+from dibench import networks
+from dibench.backends import host
+from dibench.compilers import nvrtc, sass
+from dibench.layer import Layer
+from dibench.variants import Variant, registry
+
+FAST = [variant for variant in registry("cuda").values() if variant.fast]
+GEMM = registry("cuda")["conv_implicit_gemm"]
+TENSOR = [variant for variant in FAST if variant.name.startswith("conv_tensor")]
+TILES = [(128, 128), (64, 128), (32, 128), (16, 256), (8, 256), (64, 64), (32, 32)]  # tile_k, tile_p
+
+# Tiles end early in every direction, and so do stages of the reduction; each way in which positions lie in x.
+EDGES = {
+    "windows": Layer(N=2, C=6, H=7, W=9, K=10, R=3, S=3, pad_h=1, pad_w=1, stride_h=2, groups=2),
+    "dilated": Layer(N=1, C=21, H=9, W=9, K=35, R=3, S=2, pad_h=1, pad_w=1, dil_h=2, dil_w=2),
+    "dense": Layer(N=3, C=41, H=6, W=12, K=35, R=1, S=1),
+    "vectors": Layer(N=2, C=72, H=8, W=8, K=70, R=1, S=1),
+    "odd images": Layer(N=3, C=41, H=5, W=5, K=75, R=1, S=1),
+    "rows": Layer.fc(37, 70, 75),
+    "aligned rows": Layer.fc(70, 72, 9),
+}
+
+
+@pytest.mark.parametrize("layer", EDGES.values(), ids=EDGES)
+@pytest.mark.parametrize(("tile_k", "tile_p"), TILES)
+def test_every_tile_is_right_and_counted(layer: Layer, tile_k: int, tile_p: int) -> None:
+    knobs = {"tile_p": tile_p, "tile_k": tile_k}
+    if not GEMM.allows(layer, knobs):
+        assert tile_p == 256 and layer.op == "fc"
+        return
+    forward = check(GEMM, layer, knobs, instances=2, sms=3)
+    backward = check(GEMM, layer, knobs, instances=2, reverse_threads=True, reverse_blocks=True)
+    assert forward.y.tobytes() == backward.y.tobytes()
+
+
+@pytest.mark.parametrize("layer", EDGES.values(), ids=EDGES)
+@pytest.mark.parametrize(
+    ("variant", "dtype"), [(variant, dtype) for variant in TENSOR for dtype in variant.dtypes], ids=str
+)
+def test_every_data_type_is_right_and_counted(variant: Variant, dtype: str, layer: Layer) -> None:
+    for tile in (64, 128):
+        knobs = {"tile_p": tile, "tile_k": tile}
+        forward = check(variant, layer, knobs, dtype=dtype, instances=2, sectors=False)
+        backward = check(
+            variant, layer, knobs, dtype=dtype, instances=2, reverse_threads=True, reverse_blocks=True
+        )
+        assert forward.y.tobytes() == backward.y.tobytes()
+
+
+@pytest.mark.parametrize("N", [1, 8, 32])
+def test_preferred_knobs_are_legal_for_real_layers(N: int) -> None:
+    """Every layer of the 25 networks has a fast kernel in fp32 and, if it sums over channels, in tf32."""
+    layers = networks.distinct(layer for name in networks.names() for layer in networks.load(name))
+    for layer in layers:
+        batched = layer.with_batch(N)
+        runs = [v for v in FAST if batched.op in v.ops and v.allows(batched, v.preferred(batched))]
+        assert any("fp32" in v.dtypes for v in runs), batched
+        assert batched.op == "depthwise" or any("tf32" in v.dtypes for v in runs), batched
+
+
+# ---- what the main loops execute: of each, one per way in which positions lie in x ------------------------
+
+
+@pytest.mark.parametrize(("tile_k", "tile_p"), TILES)
+@pytest.mark.parametrize("arch", [75, 90])
+def test_the_gemm_executes_what_its_header_counts(arch: int, tile_k: int, tile_p: int) -> None:
+    layer, knobs = EDGES["vectors"], {"tile_p": tile_p, "tile_k": tile_k}
+    names = sass.instructions(
+        sass.disassemble(nvrtc.compiler_for(arch).compile_variant(GEMM, layer, knobs, arch=arch))
+    )
+    loops = 3 if tile_p < 256 else 2  # dense, windows and, in all but the widest, rows
+    held_k, held_p = (4 if tile_k == 8 else 8), (8 if tile_p >= 128 else 4)
+    counts = GEMM.counts_for(layer, knobs)
+    assert counts["weight_reads_shared"] * held_p == counts["macs_executed"]
+    assert counts["input_reads_shared"] * held_k == counts["macs_executed"]
+    assert names.count("FFMA") == loops * 8 * held_k * held_p  # 8 steps of a stage
+    wide = sum(name.startswith("LDS") and name.endswith(".128") for name in names)
+    vectors = loops * 8 * (held_k + held_p) // 4
+    assert vectors <= wide <= vectors + 16  # the others read the table of taps, two at once
+    if arch >= 80:
+        assert any(name.startswith("LDGSTS") and name.endswith(".128") for name in names)
+
+
+@pytest.mark.parametrize(
+    ("variant", "dtype", "instruction"),
+    [
+        (registry("cuda")["conv_tensor_tf32"], "tf32", "HMMA.1688.F32.TF32"),
+        (registry("cuda")["conv_tensor_half"], "fp16", "HMMA.16816.F32"),
+        (registry("cuda")["conv_tensor_half"], "bf16", "HMMA.16816.F32.BF16"),
+    ],
+    ids=["tf32", "fp16", "bf16"],
+)
+@pytest.mark.parametrize("arch", [80, 90])
+def test_products_run_on_tensor_cores(arch: int, variant: Variant, dtype: str, instruction: str) -> None:
+    for tile, products in ((64, 16), (128, 32)):  # of a warp and stage: 2 k-steps of 2 x 4 or 4 x 4
+        binary = nvrtc.compiler_for(arch).compile_variant(
+            variant, EDGES["dense"], {"tile_p": tile, "tile_k": tile}, arch=arch, dtype=dtype
+        )
+        names = sass.instructions(sass.disassemble(binary))
+        assert names.count(instruction) == sum(name.startswith("HMMA") for name in names) == 3 * products
+        assert "LDG.E.128" in names
+
+
+# ---- each barrier and each wait is needed: without it some order of threads gives wrong numbers -----------
+
+
+def without(variant: Variant, path: Path, mark: str, number: int) -> Variant:
+    """The variant with the text `mark` deleted where it stands for the `number`-th time."""
+    source = variant.path.read_text("utf-8")
+    places = [found.start() for found in re.finditer(re.escape(mark), source)]
+    mutant = path / variant.path.name
+    mutant.write_text(source[: places[number]] + source[places[number] + len(mark) :], "utf-8")
+    return attrs.evolve(variant, path=mutant)
+
+
+def is_caught(variant: Variant, layer: Layer, knobs: dict[str, Any]) -> bool:
+    for threads in (False, True):
+        try:
+            check(variant, layer, knobs, reverse_threads=threads, sms=1)
+        except (AssertionError, host.KernelError):
+            return True
+    return False
+
+
+SPLIT = Layer(N=1, C=37, H=7, W=7, K=33, R=3, S=3, pad_h=1, pad_w=1)  # several tiles, several stages
+MARKS = [("__syncthreads();", i) for i in range(GEMM.path.read_text("utf-8").count("__syncthreads();"))]
+
+
+@pytest.mark.parametrize(("mark", "number"), [*MARKS, ("wait_for_copies<0>();", 0), ("commit_copies();", 0)])
+def test_no_barrier_is_idle(mark: str, number: int, tmp_path: Path) -> None:
+    knobs = {"tile_p": 32, "tile_k": 32}
+    check(GEMM, SPLIT, knobs, sms=1)
+    assert is_caught(without(GEMM, tmp_path, mark, number), SPLIT, knobs)
