@@ -100,6 +100,8 @@ class FakeCupy:
             driver=SimpleNamespace(
                 CUDADriverError=CUDADriverError,
                 CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES=8,
+                CU_FUNC_ATTRIBUTE_NUM_REGS=4,
+                funcGetAttribute=lambda attribute, function: 32,
                 funcSetAttribute=lambda function, attribute, value: self._check(),
                 launchKernel=self._launch,
             ),

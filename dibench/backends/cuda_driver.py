@@ -7,7 +7,6 @@ the same device in NVML, where that variable changes nothing.
 from __future__ import annotations
 
 import ctypes
-import os
 import uuid
 from functools import lru_cache
 from pathlib import Path
@@ -52,9 +51,6 @@ class Gpu:
 
 def first_gpu(library: str = LIBRARY) -> Gpu | str:
     """The GPU that kernels would run on, or in one phrase why there is none."""
-    # A kernel that is loaded at its first launch would be loaded inside of a capture. The driver reads this
-    # when it is initialised.
-    os.environ.setdefault("CUDA_MODULE_LOADING", "EAGER")
     try:
         cuda = ctypes.CDLL(library)
     except OSError:

@@ -156,6 +156,8 @@ class Device:
             module = self._cuda.function.Module()
             module.load(cubin)
             function = module.get_function(name)
+            # A driver may load code only when it is asked about it: now, not in the middle of a capture.
+            self._driver.funcGetAttribute(self._driver.CU_FUNC_ATTRIBUTE_NUM_REGS, function.ptr)
             if shared_bytes > _STATIC_SHARED_LIMIT:
                 attribute = self._driver.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
                 self._driver.funcSetAttribute(function.ptr, attribute, shared_bytes)
