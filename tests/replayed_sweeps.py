@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dibench.budget import Energy, Pool, Visit, combine
+from dibench.intervals import t_975
 from dibench.meters.replay import HOPPER, REFERENCE_C, Card, Load, ReplayedClock
 from dibench.meters.simulated import SimulatedGpu
 from dibench.ticks import MOST_IN_STEP, Power, counter_power, instant_power, sampled, settled
@@ -87,6 +88,8 @@ class Outcome:
     visits: int
     launch_s: float
     in_step: float
+    naive: float
+    """Half-width of the t-interval on the last visit's updates, as if independent and all there is."""
 
 
 def sweep(
@@ -123,7 +126,7 @@ def sweep(
     order = [case for case, number in enumerate(visits) for _ in range(number)] + [-1] * sentinels
     rng.shuffle(order)
     pool, stays = Pool(), dict[int, list[Visit]]()
-    steps = dict[int, float]()
+    steps, naive = dict[int, float](), dict[int, float]()
     reference = Load(0.7 * card.limit_w, 1e-3)
     for case in order:
         found = stay(gpu, clock, reference if case < 0 else loads[case], rng)
@@ -132,6 +135,8 @@ def sweep(
             continue  # too few updates: such a row has no energy
         steps[case] = max(steps.get(case, 0.0), power.in_step)
         visit = found.visit(power)
+        n, spread = len(power.steps_w), float(np.std(power.steps_w, ddof=1)) / power.power_w
+        naive[case] = t_975(n - 1) * spread / math.sqrt(n)
         pool.add(case, visit)
         stays.setdefault(case, []).append(visit)
     outcomes = []
@@ -142,7 +147,12 @@ def sweep(
         truth = load.joules(card) * (1 + card.leakage_per_c * (reference_c - REFERENCE_C))
         outcomes.append(
             Outcome(
-                energy.energy_j / truth - 1, energy.ci_j / truth, len(stays[case]), load.launch_s, steps[case]
+                energy.energy_j / truth - 1,
+                energy.ci_j / truth,
+                len(stays[case]),
+                load.launch_s,
+                steps[case],
+                naive[case],
             )
         )
     return outcomes

@@ -141,6 +141,17 @@ def test_the_real_clock_reads_in_a_thread_that_ends() -> None:
     assert clock.now() >= begin + 0.01
 
 
+def test_what_fails_in_the_thread_is_not_lost() -> None:
+    clock, tried = RealClock(), threading.Event()
+
+    def do() -> None:
+        tried.set()
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError), clock.every(1e-3, do):
+        assert tried.wait(30.0)
+
+
 def test_what_reading_costs_is_measured() -> None:
     clock = ReplayedClock()
 

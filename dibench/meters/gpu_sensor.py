@@ -123,14 +123,14 @@ class Clock(Protocol):
 
 
 CLOCK_EVENTS: Mapping[int, str] = {
-    0x2: "applications_clocks",
+    0x2: "applications_clocks_setting",
     0x4: "sw_power_cap",
     0x8: "hw_slowdown",
     0x10: "sync_boost",
-    0x20: "sw_thermal",
-    0x40: "hw_thermal",
-    0x80: "hw_power_brake",
-    0x100: "display_clocks",
+    0x20: "sw_thermal_slowdown",
+    0x40: "hw_thermal_slowdown",
+    0x80: "hw_power_brake_slowdown",
+    0x100: "display_clock_setting",
 }
 """NVML's clock-event reasons by bit; 0x1, idle, holds nothing down."""
 
@@ -139,6 +139,6 @@ def event_names(bits: int) -> str:
     """The clock-event reasons in a row's cell.
 
     >>> event_names(0x4 | 0x20 | 0x1)
-    'sw_power_cap;sw_thermal'
+    'sw_power_cap;sw_thermal_slowdown'
     """
     return ";".join(name for bit, name in CLOCK_EVENTS.items() if bits & bit)

@@ -28,6 +28,8 @@ class Card:
     active_idle_w: float = 120.0
     filler_w: float = 480.0
     limit_w: float = 700.0
+    counter_gain: float = 1.0
+    """What the energy counter shows over the truth; instant power shows the truth."""
     ripple: float = 0.01
     """Standard deviation of 100 ms of power, relative."""
     rho: float = 0.3

@@ -37,13 +37,17 @@ class RealClock:
     def every(self, period_s: float, do: Callable[[], None]) -> Iterator[None]:
         """Do something every `period_s` in a thread until the context ends; what is late is not made up."""
         stop = threading.Event()
+        failures: list[Exception] = []
 
         def work() -> None:
             due = time.perf_counter()
-            while not stop.is_set():
-                do()
-                due = max(due + period_s, time.perf_counter())
-                stop.wait(due - time.perf_counter())
+            try:
+                while not stop.is_set():
+                    do()
+                    due = max(due + period_s, time.perf_counter())
+                    stop.wait(due - time.perf_counter())
+            except Exception as failure:  # raised where somebody sees it, when the context ends
+                failures.append(failure)
 
         thread = threading.Thread(target=work, name="sampler", daemon=True)
         thread.start()
@@ -52,6 +56,8 @@ class RealClock:
         finally:
             stop.set()
             thread.join()
+        if failures:
+            raise failures[0]
 
 
 @attrs.frozen

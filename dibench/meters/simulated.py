@@ -53,6 +53,7 @@ class _Sensor:
         self._phase_s, self._updates = phase_s, 0
         self.times: Floats = np.array([-period_s])
         self.watts: Floats = np.array([0.0])
+        self.summed: Floats = np.array([0.0])
 
     def extend(self, end: float, joules: Callable[[Any], Floats]) -> None:
         number = math.floor((end - self._phase_s) / self.period_s) + 1
@@ -62,6 +63,7 @@ class _Sensor:
         seen = np.minimum(self._averaging_s, np.maximum(times, 1e-9))
         watts = (joules(times) - joules(times - seen)) / seen
         self.times, self.watts = np.append(self.times, times), np.append(self.watts, watts)
+        self.summed = np.append(self.summed, self.summed[-1] + np.cumsum(watts))
         self._updates = number
 
     def index(self, t: Any) -> Any:
@@ -225,8 +227,8 @@ class SimulatedGpu:
 
     def energies_mj(self, t: Floats) -> npt.NDArray[np.int64]:
         """The counter as readings at times t would have shown it."""
-        ticks = np.cumsum(self._counter.watts) * self._counter.period_s * 1e3
-        shown = 1e6 + ticks[self._counter.index(t)]
+        unit = self._counter.period_s * 1e3 * self.card.counter_gain
+        shown = 1e6 + self._counter.summed[self._counter.index(t)] * unit
         for at, step in self._steps:
             shown = shown + step * (t >= at)
         return np.asarray(np.maximum(shown, 0), np.int64)
