@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Everything that only a GPU can show, in one command: results, memory errors and races, hardware counters, a sweep.
+# Everything that only a GPU can show, in one command: results, memory errors and races, hardware counters, a sweep,
+# speed beside cuDNN.
 # What a missing tool leaves out is said, not hidden. Tables go to results/local/gpu-check.
 set -uo pipefail
 export PY="${PY:-.venv/bin/python}"
@@ -29,5 +30,10 @@ if command -v ncu >/dev/null; then
   step $dibench counters smoke --out "$out/counters.csv"
 else
   echo "not checked: ncu is not installed (package nsight-compute)"
+fi
+if $PY -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
+  step $PY -m benchmarks.gpu_speed "$out/speed.csv"
+else
+  echo "not measured: PyTorch with CUDA is not installed, so there is nothing to compare speeds with"
 fi
 exit $failed

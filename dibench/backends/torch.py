@@ -47,7 +47,7 @@ class TorchLayer:
         torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
         x = torch.from_numpy(operand((layer.N, layer.C, layer.H, layer.W), data, seed, 0))
         w = torch.from_numpy(operand((layer.K, layer.C // layer.groups, layer.R, layer.S), data, seed, 1))
-        self._run = _call(torch, layer, x, w)
+        self._run = layer_call(torch, layer, x, w)
         self._inference_mode: Any = torch.inference_mode
 
     def output(self) -> Any:
@@ -68,7 +68,8 @@ class TorchLayer:
         self._run = lambda: None
 
 
-def _call(torch: Any, layer: Layer, x: Any, w: Any) -> Callable[[], Any]:
+def layer_call(torch: Any, layer: Layer, x: Any, w: Any) -> Callable[[], Any]:
+    """The layer as a call of PyTorch's functions on x[N,C,H,W] and w[K,C/groups,R,S], wherever they lie."""
     functional = torch.nn.functional
     if layer.op == "fc":
         x, w = x.reshape(layer.N, layer.C), w.reshape(layer.K, layer.C)

@@ -43,8 +43,7 @@ def measure(
     target = _layer(layer, batch)
     kernels = open_backend(backend)
     energy, why_not = _meter(meter, kernels.name)
-    peer = _peer(target, energy) if kernels.name == "cpu" else []  # PyTorch runs on the CPU here
-    results = [_ours(kernels, target, energy), *peer]
+    results = [_ours(kernels, target, energy), *_peer(target, energy, kernels.name)]
     peaks = kernels.peaks()
     _show(target, kernels, results, peaks, why_not)
 
@@ -96,16 +95,25 @@ def _ours(kernels: Backend, layer: Layer, energy: Meter) -> Result:
     return min(results, key=lambda result: result.measurement.time_s)
 
 
-def _peer(layer: Layer, energy: Meter) -> list[Result]:
+def _peer(layer: Layer, energy: Meter, backend: str) -> list[Result]:
     from importlib.util import find_spec
 
     if find_spec("torch") is None:
         return []
     from importlib.metadata import version
 
-    from dibench.backends.torch import TorchLayer
+    name = f"PyTorch {version('torch').partition('+')[0]}"
+    if backend == "cpu":
+        from dibench.backends.torch import TorchLayer
 
-    return [Result(f"PyTorch {version('torch').partition('+')[0]}", _measured(TorchLayer(layer), energy))]
+        return [Result(name, _measured(TorchLayer(layer), energy))]
+    from dibench.backends.torch_gpu import TorchGpuLayer
+
+    try:
+        theirs = TorchGpuLayer(layer)
+    except UserError:  # a build for the CPU: no peer for a GPU
+        return []
+    return [Result(name, _measured(theirs, energy, on_cpu=False))]
 
 
 def _measured(prepared: Prepared, energy: Meter, *, on_cpu: bool = True) -> Measurement:

@@ -1,0 +1,89 @@
+"""PyTorch's library on a GPU (cuDNN, cuBLAS) as a peer: the same layers and operands, graphs and events."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from dibench.backends.cpu import operand
+from dibench.backends.torch import layer_call
+from dibench.errors import UserError
+
+if TYPE_CHECKING:
+    from dibench.layer import Layer
+
+_MOST_NODES = 256
+_WARM_UPS = (
+    3  # before a capture, as PyTorch's notes on CUDA graphs ask; cuDNN chooses its algorithm meanwhile
+)
+
+
+class TorchGpuLayer:
+    """One layer ready to launch through PyTorch on the first GPU: NCHW, no bias, no gradients.
+
+    The math mode is ours: fp32 without tf32 inside, tf32, fp16 or bf16. cuDNN may try its algorithms and take
+    the fastest.
+    """
+
+    cells: Mapping[str, Any] = {}
+    counts: Mapping[str, int] = {}  # what the library accesses is its own affair
+
+    def __init__(self, layer: Layer, *, data: str = "uniform", seed: int = 1, dtype: str = "fp32") -> None:
+        try:
+            import torch
+        except ImportError:
+            raise UserError("torch", "is not installed: pip install torch") from None
+        if not torch.cuda.is_available():
+            raise UserError(
+                "torch", "sees no GPU: this build of PyTorch may be for the CPU", torch.__version__
+            )
+        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = dtype == "tf32"
+        kind = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(dtype, torch.float32)
+        shapes = (
+            (layer.N, layer.C, layer.H, layer.W),
+            (layer.K, layer.C // layer.groups, layer.R, layer.S),
+        )
+        x, w = (
+            torch.from_numpy(operand(shape, data, seed, i)).to("cuda", kind) for i, shape in enumerate(shapes)
+        )
+        self._torch = torch
+        self._run = layer_call(torch, layer, x, w)
+        self._graphs: dict[int, Any] = {}
+        self._begin, self._end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+        self._stream = torch.cuda.Stream()
+        with torch.inference_mode(), torch.cuda.stream(self._stream):
+            for _ in range(_WARM_UPS):
+                self._run()
+        torch.cuda.synchronize()
+
+    def output(self) -> Any:
+        """The layer's output as a float32 NumPy array [N, K, P, Q], or [N, K] of a fully-connected layer."""
+        with self._torch.inference_mode():
+            return self._run().float().cpu().numpy()
+
+    def launch(self, n: int) -> float:
+        """Launch n times back to back; seconds for all, by the GPU's events."""
+        whole, rest = divmod(n, _MOST_NODES)
+        graphs = [self._graph(_MOST_NODES)] * whole + ([self._graph(rest)] if rest else [])
+        with self._torch.cuda.stream(self._stream):
+            self._begin.record()
+            for graph in graphs:
+                graph.replay()
+            self._end.record()
+        self._end.synchronize()
+        return float(self._begin.elapsed_time(self._end)) * 1e-3
+
+    def close(self) -> None:
+        """Give the operands' memory back."""
+        self._graphs.clear()
+        self._run = lambda: None
+
+    def _graph(self, size: int) -> Any:
+        if size not in self._graphs:
+            graph = self._torch.cuda.CUDAGraph()
+            with self._torch.inference_mode(), self._torch.cuda.graph(graph, stream=self._stream):
+                for _ in range(size):
+                    self._run()
+            self._graphs[size] = graph
+        return self._graphs[size]
