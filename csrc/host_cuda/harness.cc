@@ -5,8 +5,8 @@
 //   barrier divergence          live threads wait at different barriers, or a warp exchange never completes
 //   race                        two blocks, or two threads between barriers, touch one element of y
 //   out of bounds               an accessor leaves its operand
-// Shared memory is NaN (all bits set) when a block starts. Threads and blocks run in either order: a deleted
-// barrier shows as a wrong number in one of them.
+// Shared memory is NaN (all bits set) when a block starts. Threads and blocks run in either order, and each warp as
+// far ahead of the others as barriers let it: a deleted barrier shows as a wrong number in one of them.
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -245,19 +245,22 @@ void run_block() {
     f.context.uc_link = nullptr;
     makecontext(&f.context, fiber_main, 0);
   }
-  for (;;) {  // each round runs every ready thread until it parks or ends, then sees who may go on
-    bool live = false, released = false;
-    for (size_t i = 0; i < n; ++i) {
-      Fiber& f = fibers[launch.reverse_threads ? n - 1 - i : i];
-      if (f.state == ready) resume(f);
-      if (failed) return;
-      live = live || f.state != done;
+  for (;;) {  // each round runs every warp as far as it gets without the others, then sees who may go on
+    bool live = false;
+    for (size_t i = 0; i < requests.size(); ++i) {
+      const size_t warp = launch.reverse_threads ? requests.size() - 1 - i : i;
+      const size_t begin = warp * 32, end = n < begin + 32 ? n : begin + 32;
+      do {  // through its exchanges: no other warp may need to have done anything meanwhile
+        for (size_t j = begin; j < end; ++j) {
+          Fiber& f = fibers[launch.reverse_threads ? begin + end - 1 - j : j];
+          if (f.state == ready) resume(f);
+          if (failed) return;
+        }
+      } while (release_warp(warp));
+      for (size_t j = begin; j < end; ++j) live = live || fibers[j].state != done;
     }
     if (!live) break;
-    for (size_t warp = 0; warp < requests.size(); ++warp)
-      while (release_warp(warp)) released = true;
-    if (!released) released = release_block();
-    if (!released && !failed) report_deadlock();
+    if (!release_block() && !failed) report_deadlock();
     if (failed) return;
   }
   if (launch.count_sectors) count_requests();
