@@ -63,7 +63,8 @@ class Stay:
     energy: Visit | None
     alternative: Visit | None
     power_w: float | None
-    updates: int
+    steps_w: tuple[float, ...]
+    """Power of each update in the window."""
     launches: int
     states: tuple[State, ...]
     reasons: tuple[str, ...]
@@ -204,7 +205,7 @@ class Metering:
             energy=first,
             alternative=second,
             power_w=None if isinstance(main, str) else main.power_w,
-            updates=0 if isinstance(main, str) else len(main.steps_w),
+            steps_w=() if isinstance(main, str) else main.steps_w,
             launches=launches,
             states=states,
             reasons=tuple(reasons),
@@ -297,7 +298,7 @@ class Metering:
             "energy_source": self._meter.source,
             "meter_period_s": self._meter.period_s,
             "visits": n,
-            "windows": sum(stay.updates for stay in stays),
+            "windows": sum(len(stay.steps_w) for stay in stays),
             "launches": sum(stay.launches for stay in stays),
             **_state_cells(states),
             "status": "flagged" if reasons else "ok",

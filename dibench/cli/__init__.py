@@ -8,6 +8,7 @@ import typer
 
 from dibench import __version__
 from dibench.backends import DeviceFaultError
+from dibench.cli.calibrate import calibrate
 from dibench.cli.counters import counters
 from dibench.cli.doctor import doctor
 from dibench.cli.fit import fit
@@ -41,7 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 # In the order of the main job, then what helps beside it.
-for verb in (sweep, fit, report, measure, networks, layers, variants, selftest, counters, doctor):
+for verb in (sweep, fit, report, measure, networks, layers, variants, selftest, calibrate, counters, doctor):
     app.command()(verb)
 
 

@@ -1,0 +1,170 @@
+"""What one metered GPU can resolve: noise against window length, spread between visits, visits to take.
+
+The same load again and again (A/A): whatever differs is noise. One uninterrupted run is cut into windows of
+several lengths; then visits apart, the filler between them, tell what a visit adds. The file is kept for
+device and driver, and the pool of the next sweep begins with what it says.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+
+from dibench import budget, compilers, files
+from dibench.errors import UserError
+from dibench.intervals import FEWEST, Part, t_975
+from dibench.visits import Metering, Stay, VisitSettings
+
+if TYPE_CHECKING:
+    from dibench.backends import Prepared
+    from dibench.meters.gpu import Busy, GpuMeter
+
+TARGET = 0.01
+"""Relative half-width that the recommended number of visits reaches."""
+
+WINDOWS_S = (0.2, 0.5, 1.0, 2.0, 3.0, 5.0)
+_VISITS = (1, 2, 3, 5, 9)
+_BETWEEN_VISITS_S = 0.5
+
+
+@attrs.frozen
+class Effort:
+    """How long a calibration runs, and how many visits it makes."""
+
+    run_s: float
+    visits: int
+
+
+SHORT, LONG = Effort(10.0, 4), Effort(60.0, 20)
+"""About 40 seconds, baselines included, and about three minutes."""
+
+
+@attrs.frozen
+class Calibration:
+    """What was found; powers in W, noise relative (1σ)."""
+
+    device_uuid: str
+    driver: str
+    meter: Mapping[str, Any]
+    idle_power_w: float | None
+    idle_ci_w: float | None
+    active_idle_power_w: float
+    active_idle_ci_w: float
+    noise: Mapping[str, float]
+    """Of a window by its length in seconds, from one uninterrupted run."""
+    between: float
+    """Between visits, beyond what happens within one."""
+    between_df: float
+    half_width: Mapping[str, float]
+    """Relative half-width of the 95% interval by number of visits."""
+    visits: int | None
+    """That reach TARGET; None where nine do not."""
+    notes: tuple[str, ...]
+
+    @property
+    def pool(self) -> Part:
+        """What the next sweep's pool begins with."""
+        return Part(self.between**2, self.between_df)
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return attrs.asdict(self)
+
+
+def calibrate(
+    meter: GpuMeter, busy: Busy, prepared: Prepared, *, driver: str, effort: Effort = SHORT
+) -> Calibration:
+    """Calibrate a meter that has started, on launches of one case.
+
+    Raises:
+        DeviceFaultError: the GPU is lost.
+    """
+    metering = Metering(meter, busy, VisitSettings(visit_s=effort.run_s))
+    run = metering.visit(prepared, "run")
+    metering = Metering(meter, busy)
+    visits: list[Stay] = []
+    for _ in range(effort.visits):
+        with busy():
+            meter.clock.sleep(_BETWEEN_VISITS_S)
+        visits.append(metering.visit(prepared, "visits"))
+    between = metering.pool.between()
+    widths = half_widths([stay.energy for stay in visits if stay.energy is not None], between)
+    return Calibration(
+        device_uuid=meter.sensor.uuid,
+        driver=driver,
+        meter=dict(meter.facts),
+        idle_power_w=None if meter.idle is None else meter.idle.power_w,
+        idle_ci_w=None if meter.idle is None else meter.idle.ci_w,
+        active_idle_power_w=meter.active_idle.power_w,
+        active_idle_ci_w=meter.active_idle.ci_w,
+        noise={f"{length_s:g}": sd for length_s, sd in noise(run.steps_w, meter.period_s or 1.0).items()},
+        between=math.sqrt(between.variance),
+        between_df=between.df,
+        half_width={str(number): width for number, width in widths.items()},
+        visits=next((number for number, width in widths.items() if width <= TARGET), None),
+        notes=tuple(dict.fromkeys(reason for stay in (run, *visits) for reason in stay.reasons)),
+    )
+
+
+def noise(steps_w: Sequence[float], period_s: float) -> dict[float, float]:
+    """Relative standard deviation of windows cut from a run, by their length in seconds.
+
+    From differences of neighbours, √(Σ(x[i+1] − x[i])²/2(n − 1)), the Allan deviation: a chip that warms
+    through the run is no noise. Lengths that leave fewer than four windows are left out.
+
+    >>> noise([1.0, 3.0] * 20, 0.1)[0.2]
+    0.0
+    """
+    found = {}
+    for length_s in WINDOWS_S:
+        size = round(length_s / period_s)
+        number = len(steps_w) // size if size else 0
+        if number >= FEWEST:
+            means = np.reshape(steps_w[: number * size], (number, size)).mean(axis=1)
+            found[length_s] = float(np.sqrt((np.diff(means) ** 2).mean() / 2) / means.mean())
+    return found
+
+
+def half_widths(visits: Sequence[budget.Visit], between: Part) -> dict[int, float]:
+    """Relative half-width to expect from 1, 2, 3, 5 and 9 visits like these; empty without any."""
+    if not visits:
+        return {}
+    within = float(np.mean([visit.spread.variance + visit.tick for visit in visits]))
+    return {number: t_975(between.df) * math.sqrt((between.variance + within) / number) for number in _VISITS}
+
+
+def path_of(uuid: str, driver: str) -> Path:
+    """Where the calibration of a device under a driver is kept."""
+    return compilers.cache_directory() / "calibration" / f"{uuid}-{driver}.json"
+
+
+def write(calibration: Calibration, path: Path) -> None:
+    """Keep a calibration.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    with files.explained(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_json(path, calibration.as_json())
+
+
+def kept_pool(path: Path) -> Part:
+    """What a kept calibration says of visits, or what is known without one.
+
+    Raises:
+        UserError: there is a file, but not one that `write` made.
+    """
+    found = files.read_json_object(path)
+    if found is None:
+        return budget.BETWEEN
+    try:
+        return Part(float(found["between"]) ** 2, float(found["between_df"]))
+    except (KeyError, TypeError, ValueError):
+        rule = "is not a calibration: delete it, or run python -m dibench calibrate"
+        raise UserError("", rule, where=path) from None

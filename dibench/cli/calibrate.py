@@ -1,0 +1,91 @@
+"""`calibrate`: what the GPU's power sensor can resolve here, and how many visits a case needs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dibench.errors import UserError
+
+if TYPE_CHECKING:
+    from dibench.calibration import Calibration
+
+_LAYER = "N=32,C=256,H=28,W=28,K=256,R=3,S=3,pad_h=1,pad_w=1"
+_SOURCES = ("nvml_counter", "nvml_power")
+
+
+def calibrate(
+    long: Annotated[bool, typer.Option("--long", help="Three minutes instead of 40 seconds.")] = False,
+    meter: Annotated[str, typer.Option(help="nvml_counter or nvml_power.")] = "nvml_counter",
+    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
+) -> None:
+    """Find the GPU's tick periods, noise, idle and active idle power, and the visits a case needs.
+
+    The result is kept for this GPU and driver, with a figure beside it.
+    """
+    if meter not in _SOURCES:
+        raise UserError("--meter", f"must be {' or '.join(_SOURCES)}: only a sensor has noise", meter)
+    from dibench import calibration, files
+    from dibench.report.noise import noise_figure
+
+    found = _on_this_gpu(meter, calibration.LONG if long else calibration.SHORT)
+    path = calibration.path_of(found.device_uuid, found.driver)
+    calibration.write(found, path)
+    figure = noise_figure({float(length): sd for length, sd in found.noise.items()}, found.between)
+    files.replace_file(path.with_suffix(".svg"), figure.encode())
+    if as_json:
+        typer.echo(json.dumps(found.as_json(), indent=1))
+    else:
+        _show(found, path)
+
+
+def _on_this_gpu(source: str, effort: Any) -> Calibration:
+    from dibench import calibration, variants
+    from dibench.backends import cuda_driver
+    from dibench.layer import Layer
+    from dibench.meters.gpu import GpuMeter
+    from dibench.plan import usual_case
+
+    gpu = cuda_driver.gpu()
+    if isinstance(gpu, str):
+        raise UserError("calibrate", f"needs an NVIDIA GPU: {gpu}")
+    meter = GpuMeter.open(source, gpu.uuid)
+    meter.measure_idle()  # before there is a context
+    from dibench.backends.cuda import CudaBackend
+
+    backend = CudaBackend.open()
+    layer = Layer.parse(_LAYER)
+    able = [v for v in variants.registry("cuda").values() if layer.op in v.ops and "fp32" in v.dtypes]
+    variant = next((v for v in able if v.fast), able[0])
+    prepared = backend.prepare(usual_case(layer, variant))
+    try:
+        meter.start(backend.busy)
+        driver = cuda_driver.driver_version()
+        return calibration.calibrate(meter, backend.busy, prepared, driver=driver, effort=effort)
+    finally:
+        prepared.close()
+
+
+def _show(found: Calibration, path: Path) -> None:
+    from dibench.cli.output import console
+
+    out = console()
+    facts = found.meter
+    out.print(f"[bold]{facts['gpu']}[/bold]  {found.device_uuid}", soft_wrap=True)
+    for what, period_s in (("energy counter", "counter_period_s"), ("instant power", "power_period_s")):
+        value = facts[period_s]
+        out.print(f"  {what:<15} " + ("not there" if value is None else f"moves every {1e3 * value:.0f} ms"))
+    if found.idle_power_w is not None:
+        out.print(f"  idle            {found.idle_power_w:.1f} ± {found.idle_ci_w or 0:.1f} W")
+    out.print(f"  active idle     {found.active_idle_power_w:.1f} ± {found.active_idle_ci_w:.1f} W")
+    noise = ", ".join(f"{100 * sd:.2g}% in {length} s" for length, sd in found.noise.items())
+    out.print(f"  noise (1σ)      {noise or 'too few windows'}; a visit adds {100 * found.between:.2g}%")
+    widths = ", ".join(f"±{100 * width:.2g}% from {number}" for number, width in found.half_width.items())
+    out.print(f"  visits          {widths or 'no energy was read'}", soft_wrap=True)
+    out.print(f"  reading         {facts['reading']}")
+    for note in found.notes:
+        out.print(f"  note            {note}", soft_wrap=True)
+    out.print(f"kept as {path}, figure beside it", soft_wrap=True)
