@@ -326,7 +326,7 @@ def gemm_tile(layer: Layer) -> tuple[int, int]:
     legal = [
         tile
         for tile in _GEMM_TILES
-        if (tile[1] > 32 or layer.R * layer.S <= 25) and (tile[1] < 256 or layer.H * layer.W > 1)
+        if (tile[1] > 32 or layer.R * layer.S <= 24) and (tile[1] < 256 or layer.H * layer.W > 1)
     ]
     return min(legal, key=time)
 
@@ -370,7 +370,7 @@ def tensor_tile(layer: Layer, depth: int) -> int:
     >>> tensor_tile(Layer(N=32, C=256, H=14, W=14, K=256, R=3, S=3, pad_h=1, pad_w=1), 16)
     64
     """
-    taps = 49 if depth == 16 else 25  # what fits into shared memory beside the tiles
+    taps = 60 if depth == 16 else 30  # what fits into shared memory beside the tiles
     wide = layer.K // layer.groups > 64 and taps >= layer.R * layer.S
     return 128 if wide and gemm_tiles(layer, 128, 128) >= 100 else 64
 

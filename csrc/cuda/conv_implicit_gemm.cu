@@ -13,13 +13,13 @@ prefer.tile_k = "gemm_tile_k()"
 requires     = [
   "(tile_k, tile_p) in ((128, 128), (64, 128), (32, 128), (16, 256), (8, 256), (64, 64), (32, 32))",
   "R <= 16 and S <= 16",
-  "tile_p > 32 or R * S <= 25",
+  "8 * gemm_depth(tile_p) * (tile_k + tile_p + 8 + R * S) <= 49152",
   "tile_p < 256 or H * W > 1",
 ]
 constants    = []
 grid         = "instances * gemm_tiles(tile_p, tile_k)"
 block        = "gemm_threads(tile_p, tile_k)"
-shared       = "8 * gemm_depth(tile_p) * (tile_k + tile_p + 8) + 8 * gemm_depth(tile_p) * R * S"
+shared       = "8 * gemm_depth(tile_p) * (tile_k + tile_p + 8 + R * S)"
 counts.macs_executed = "gemm_macs(tile_p, tile_k)"
 counts.weight_reads  = "K * (C // groups) * R * S * ceil_div(N * P * Q, tile_p) + gemm_macs(tile_p, tile_k) // (8 if tile_p >= 128 else 4)"
 counts.input_reads   = "C * taps_inside() * ceil_div(K // groups, tile_k) + gemm_macs(tile_p, tile_k) // (4 if tile_k == 8 else 8)"

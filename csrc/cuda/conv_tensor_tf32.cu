@@ -10,7 +10,7 @@ knobs.tile_p = [128, 64]
 knobs.tile_k = [128, 64]
 prefer.tile_p = "tensor_tile(16)"
 prefer.tile_k = "tensor_tile(16)"
-requires     = ["tile_p == tile_k", "R <= 16 and S <= 16", "tile_p == 64 or R * S <= 49"]
+requires     = ["tile_p == tile_k", "R <= 16 and S <= 16", "8 * (24 * tile_k + 16 * (tile_p + 4)) + 128 * R * S <= 49152"]
 constants    = []
 grid         = "instances * gemm_tiles(tile_p, tile_k)"
 block        = "2 * tile_p"
