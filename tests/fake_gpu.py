@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
@@ -185,6 +186,7 @@ class FakeCupy:
             self.profiled.append(code["name"])
         if code["name"] in SUPPORT:
             if code["name"] != "gate":
+                time.sleep(1e-3)
                 self.clock_s += PASS_S * values[2].value
             return
         self.clock_s += LAUNCH_S

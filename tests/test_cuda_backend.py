@@ -63,8 +63,9 @@ def test_a_case_is_prepared_launched_and_right(gpu: fake_gpu.FakeGpuBackend) -> 
     assert prepared.counts == variants.registry("cuda")["conv_output_stationary"].counts_for(
         STANDARD, case_of(STANDARD).knobs
     )
+    used = gpu.cupy._used()
     prepared.close()
-    assert gpu.cupy._used() == 0
+    assert used - gpu.cupy._used() >= 4 * 2 * (STANDARD.inputs + STANDARD.weights + STANDARD.outputs)
 
 
 @pytest.mark.parametrize("n", [1, 7, MOST_NODES, 2 * MOST_NODES + 3])
@@ -77,6 +78,7 @@ def test_so_many_launches_as_asked_and_the_time_of_those_alone(gpu: fake_gpu.Fak
         gpu.cupy.clock_s += 1.0 if work[0]["name"] == "gate" else 1e-6
 
     prepared = gpu.prepare(case_of())
+    launched.clear()
     assert prepared.launch(n) == pytest.approx(n * 1e-6), "what holds the stream open is not counted"
     assert launched == ["gate"] + ["conv_output_stationary"] * n
     captures = gpu.cupy.captures
@@ -204,6 +206,14 @@ def test_the_gpu_is_kept_busy_while_the_host_prepares(gpu: fake_gpu.FakeGpuBacke
     with gpu.busy():
         assert ran.wait(10)
     assert len(gpu.cupy.launched) > before
+
+
+def test_between_cases_the_filler_runs_and_during_them_it_does_not(gpu: fake_gpu.FakeGpuBackend) -> None:
+    prepared = gpu.prepare(case_of())
+    assert "anchor_fma" in [name for name, _ in gpu.cupy.launched], "while operands are drawn and copied"
+    gpu.cupy.launched.clear()
+    prepared.launch(3)
+    assert "anchor_fma" not in [name for name, _ in gpu.cupy.launched]
 
 
 def test_device_says_what_it_is(gpu: fake_gpu.FakeGpuBackend) -> None:

@@ -117,7 +117,7 @@ class CudaBackend:
         }
 
     def prepare(self, case: Case) -> PreparedCase:
-        """Operands of the case on the device, its kernel loaded.
+        """Operands of the case on the device, its kernel loaded; the GPU is kept busy meanwhile.
 
         Raises:
             UserError: the variant's header, the architecture or the compiled kernel's needs say no.
@@ -126,6 +126,10 @@ class CudaBackend:
         """
         variant = _variant(case)
         self._check(variant, case)
+        with self.busy():
+            return self._prepared(case, variant)
+
+    def _prepared(self, case: Case, variant: Variant) -> PreparedCase:
         binary = self._cache.binary(self.source(variant, case))
         _check_resources(variant, binary.spill_bytes, self.gpu.arch)
         geometry = self.geometry(variant, case)
