@@ -46,6 +46,7 @@ def test_the_smoke_plan_end_to_end_and_again(tmp_path: Path) -> None:
     assert again.returncode == 0 and "0 of them measured now" in again.stdout
     manifest = files.read_json_object(out / "manifest.json")
     assert manifest is not None and manifest["peaks"]["mac_per_s"] > 0
+    assert manifest["device"]["facts"]["openmp_spin_count"] == "1000", "threads give up cores they cannot use"
     assert manifest["sessions"][0]["command_line"][2:5] == ["dibench", "sweep", "smoke"]
 
 

@@ -59,6 +59,7 @@ class CpuBackend:
                 "isa": self.isa,
                 "lanes": self.lanes,
                 "threads": self.threads,
+                "openmp_spin_count": os.environ.get("GOMP_SPINCOUNT"),
                 "cpus": os.cpu_count(),
                 "machine": platform.machine(),
                 "kernel": platform.release(),
