@@ -23,9 +23,18 @@ def noise_figure(noise: Mapping[float, float], between: float) -> str:
     if lengths:
         falling = [percent[0] * math.sqrt(lengths[0] / length) for length in lengths]
         axes.plot(lengths, falling, color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)))
-        axes.annotate("1/√length", (lengths[-1], falling[-1]), color=MUTED, ha="right", va="bottom")
+        axes.annotate(
+            "1/√length", (lengths[-1], falling[-1]), xytext=(0, -6), textcoords="offset points",
+            color=MUTED, ha="right", va="top",
+        )  # fmt: skip
+        axes.set_xscale("log")
+        axes.set_xticks(lengths, [f"{length:g}" for length in lengths])
+        axes.minorticks_off()
     axes.axhline(100 * between, color=MUTED, linewidth=1.0)
-    axes.annotate("a visit adds", (0.01, 100 * between), xycoords=("axes fraction", "data"), color=MUTED)
+    axes.annotate(
+        "what a visit adds", (0.99, 100 * between), xycoords=("axes fraction", "data"), xytext=(0, 4),
+        textcoords="offset points", color=MUTED, ha="right",
+    )  # fmt: skip
     axes.set_xlabel("length of a window, s")
     axes.set_ylabel("1σ of its power, %")
     axes.set_ylim(bottom=0)
