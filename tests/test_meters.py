@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from dibench.errors import UserError
-from dibench.meters import NAMES, open_meter
+from dibench.meters import NAMES, Reading, open_meter
 from dibench.meters.model import FACTS, ModelMeter
 from dibench.meters.rapl import RaplMeter, Zone, find_zones
+from dibench.meters.zeus import ZeusMeter
 
 
 class Machine:
@@ -146,3 +150,56 @@ def test_auto_takes_a_working_sensor_first(tmp_path: Path, monkeypatch: pytest.M
     machine = Machine(tmp_path)
     monkeypatch.setattr(RaplMeter.open.__func__, "__defaults__", (tmp_path, machine.clock))  # type: ignore[attr-defined]
     assert open_meter("auto", "cpu").source == "rapl"
+
+
+class Monitor:
+    """Zeus's monitor of a GPU that draws 250 W."""
+
+    def __init__(self, joules: float = 500.0) -> None:
+        self.joules, self.asked = joules, list[tuple[Any, ...]]()
+
+    def begin_window(self, key: str, sync_execution: bool = True) -> None:
+        self.asked.append(("begin", key, sync_execution))
+
+    def end_window(self, key: str, sync_execution: bool = True, cancel: bool = False) -> SimpleNamespace:
+        self.asked.append(("end", key, sync_execution, cancel))
+        return SimpleNamespace(gpu_energy={0: self.joules})
+
+
+def test_zeus_reads_our_windows_without_synchronising() -> None:
+    monitor = Monitor()
+    meter = ZeusMeter(monitor)
+    assert meter.window(lambda: 2.0, {}, 1) == Reading(2.0, 500.0)
+    assert monitor.asked == [("begin", "dibench", False), ("end", "dibench", False, False)]
+    assert (meter.source, meter.has_variance, meter.period_s) == ("zeus", True, 0.1)
+    assert "as Zeus reads it" in meter.facts["kind"]
+
+
+def test_a_window_in_which_zeus_saw_nothing_has_no_energy() -> None:
+    assert ZeusMeter(Monitor(0.0)).window(lambda: 1e-3, {}, 1).energy_j is None
+
+
+def test_a_window_that_fails_is_cancelled() -> None:
+    monitor = Monitor()
+    with pytest.raises(ZeroDivisionError):
+        ZeusMeter(monitor).window(lambda: 1 / 0, {}, 1)
+    assert monitor.asked[-1] == ("end", "dibench", False, True)
+
+
+def test_zeus_is_refused_in_one_line_where_it_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UserError, match="does not meter the device of backend cpu"):
+        open_meter("zeus", "cpu")
+    monkeypatch.setitem(sys.modules, "zeus.monitor", None)
+    with pytest.raises(UserError, match=r"needs Zeus .*pip install 'dibench\[zeus\]'"):
+        open_meter("zeus", "cuda")
+
+    def refuse(**_: Any) -> None:
+        raise RuntimeError("no GPU")
+
+    monkeypatch.setitem(sys.modules, "zeus.monitor", SimpleNamespace(ZeusMonitor=refuse))
+    with pytest.raises(UserError, match="Zeus cannot read this GPU: RuntimeError: no GPU"):
+        open_meter("zeus", "cuda")
+    opened = SimpleNamespace(ZeusMonitor=lambda gpu_indices, cpu_indices: Monitor())
+    monkeypatch.setitem(sys.modules, "zeus.monitor", opened)
+    assert open_meter("zeus", "cuda").source == "zeus"
+    assert open_meter("auto", "cuda").source == "model", "only where it is named"

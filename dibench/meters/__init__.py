@@ -1,8 +1,8 @@
 """Energy meters: what stands between a window of launches and its joules.
 
 One file is one meter. A meter is chosen by name in the process that also holds the device, it never returns
-zero for what it cannot read, and `source` says in every row what kind of number it is: `rapl` is a sensor,
-`model` is computed from counted accesses, `none` leaves the energy empty.
+zero for what it cannot read, and `source` says in every row what kind of number it is: `rapl` and `zeus` are
+sensors, `model` is computed from counted accesses, `none` leaves the energy empty.
 """
 
 from __future__ import annotations
@@ -14,11 +14,14 @@ import attrs
 
 from dibench.errors import UserError
 
-NAMES = ("auto", "rapl", "model", "none")
+NAMES = ("auto", "rapl", "zeus", "model", "none")
 """What `--meter` accepts."""
 
 _SENSORS = {"cpu": ("rapl",)}
 """The sensors that meter each backend's device, best first. `auto` tries these before `model`."""
+
+_ASKED_FOR = {"cuda": ("zeus",)}
+"""Those that meter a backend's device too, but only where they are named."""
 
 
 @attrs.frozen
@@ -81,8 +84,8 @@ def open_meter(name: str, backend: str) -> Meter:
         from dibench.meters.none import NoMeter
 
         return NoMeter()
-    if name == "rapl":
-        if name not in sensors:
+    if name in ("rapl", "zeus"):
+        if name not in (*sensors, *_ASKED_FOR.get(backend, ())):
             raise UserError("--meter", f"does not meter the device of backend {backend}", name)
         return _open_sensor(name)
     if name == "auto":
@@ -97,6 +100,10 @@ def open_meter(name: str, backend: str) -> Meter:
 
 
 def _open_sensor(name: str) -> Meter:
+    if name == "zeus":
+        from dibench.meters.zeus import ZeusMeter
+
+        return ZeusMeter.open()
     from dibench.meters.rapl import RaplMeter
 
-    return {"rapl": RaplMeter.open}[name]()
+    return RaplMeter.open()
