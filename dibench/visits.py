@@ -14,7 +14,7 @@ The number of visits is the caller's, fixed beforehand; `cells` makes the row of
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -23,6 +23,7 @@ import numpy as np
 from dibench import budget, ticks
 from dibench.backends import DeviceFaultError
 from dibench.budget import Pool, Visit
+from dibench.errors import UserError
 from dibench.intervals import Part, t_975, variance_of_mean
 from dibench.meters.gpu_sensor import SensorError, event_names
 from dibench.ticks import Power
@@ -80,7 +81,7 @@ class Metering:
         self._meter, self._busy = meter, busy
         self._settings = settings or VisitSettings()
         self.pool = pool or Pool()
-        self._processes = self._read(meter.sensor.processes)
+        self._processes = self._seen()
         self._baseline_at = meter.clock.now()
         self._foreign = ""
 
@@ -245,39 +246,39 @@ class Metering:
 
     def _others(self) -> list[str]:
         """Changes of foreign load since the start, by the process list and by active idle power."""
+        before, now = self._processes, self._seen()
+        foreign = [self._foreign] if self._foreign else []
+        if before is None or now is None:
+            return foreign
+        came = [f"process {pid} ({name}) came to this GPU" for pid, name in now.items() if pid not in before]
+        went = [f"process {pid} ({name}) left this GPU" for pid, name in before.items() if pid not in now]
+        return came + went + foreign
+
+    def _seen(self) -> Mapping[int, str] | None:
+        """Who has a context on this GPU; None where that may not be known."""
         try:
-            now = self._meter.sensor.processes()
+            return self._meter.sensor.processes()
         except SensorError:
-            return [self._foreign] if self._foreign else []
-        came = [
-            f"process {pid} ({name}) came to this GPU"
-            for pid, name in now.items()
-            if pid not in self._processes
-        ]
-        went = [
-            f"process {pid} ({name}) left this GPU" for pid, name in self._processes.items() if pid not in now
-        ]
-        return came + went + ([self._foreign] if self._foreign else [])
+            return None
 
     def _renew_baseline(self) -> None:
         """Measure active idle power again when it is time; a change is somebody's load."""
         meter = self._meter
         if meter.clock.now() - self._baseline_at < self._settings.baseline_every_s:
             return
-        before, now = meter.active_idle, meter.measure_active_idle(self._busy)
+        before = meter.active_idle
         self._baseline_at = meter.clock.now()
+        try:
+            now = meter.measure_active_idle(self._busy)
+        except UserError as error:
+            self._foreign = f"active idle power was not measured again: {error}"
+            return
         changed = abs(now.power_w - before.power_w)
         beyond = changed > 3 * math.hypot(before.ci_w, now.ci_w) and changed > 0.03 * before.power_w
         self._foreign = (
             f"active idle power changed from {before.power_w:.0f} to {now.power_w:.0f} W" if beyond else ""
         )
         meter.active_idle = attrs.evolve(now, ci_w=math.hypot(now.ci_w, changed / 2))
-
-    def _read(self, read: Callable[[], Mapping[int, str]]) -> Mapping[int, str]:
-        try:
-            return read()
-        except SensorError:
-            return {}
 
     # -- the row ----------------------------------------------------------------------------------------
 

@@ -336,6 +336,23 @@ def test_trap_a_load_that_no_process_list_shows() -> None:
     assert rig.meter.active_idle.ci_w > 20
 
 
+def test_a_process_list_that_may_not_be_read_flags_nothing() -> None:
+    hidden = Fault(NO_PERMISSION, 5.0, 16.0, reading="processes")
+    rig = Rig(faults=[hidden], processes=[Process(17, "Xorg")])
+    assert 5.0 < rig.clock.now() < 16.0
+    rig.clock.sleep(20.0)
+    assert rig.row()["status"] == "ok"
+
+
+def test_a_baseline_that_cannot_be_measured_again_flags_and_keeps_the_old_one() -> None:
+    rig = Rig(settings=VisitSettings(baseline_every_s=20.0), faults=[Fault(TIMEOUT, 40.0, 44.5)])
+    before = rig.meter.active_idle
+    rig.clock.sleep(39.5 - rig.clock.now())
+    row = rig.row()
+    assert row["status"] == "flagged" and "active idle power was not measured again" in row["reason"]
+    assert rig.meter.active_idle == before and row["active_idle_power_w"] == before.power_w
+
+
 def test_trap_estimators_that_disagree() -> None:
     rig = Rig(attrs.evolve(CALM, counter_gain=0.93))
     row = rig.row()
