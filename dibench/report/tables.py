@@ -235,7 +235,6 @@ def mishaps(rows: pd.DataFrame) -> Table:
         ("status", "reason", "rows"),
         cells,
         text_columns=frozenset({0, 1}),
-        narrow=True,
     )
 
 
