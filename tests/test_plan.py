@@ -249,7 +249,7 @@ def test_smoke_and_default_have_every_operator_under_every_stationarity_and_fast
 
 def test_default_has_enough_rows_from_several_networks() -> None:
     cases = preset("default").cases
-    assert 120 <= len(cases) <= 220
+    assert 120 <= len(cases) <= 260  # more would not fit into the five minutes of `make run`
     assert len({case.layer.name.partition("/")[0] for case in cases}) >= 6
     assert all(case.layer.name for case in cases)
 
