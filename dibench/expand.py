@@ -205,9 +205,12 @@ def _select(rule: KernelRule, kernels: Mapping[str, Variant]) -> list[Variant]:
         or (rule.fast and variant.fast)
         or (not variant.fast and variant.stationarity in rule.stationarity)
     ]
-    selected = [variant for variant in selected if set(rule.dtype) & set(variant.dtypes)]
     if not selected:
         raise UserError(rule.where, "must select at least one kernel variant", "none")
+    has = sorted({dtype for variant in selected for dtype in variant.dtypes})
+    selected = [variant for variant in selected if set(rule.dtype) & set(variant.dtypes)]
+    if not selected:
+        raise UserError(f"{rule.where}: dtype", f"must be one of {', '.join(has)}", ", ".join(rule.dtype))
     for knob, values in rule.knobs.items():
         legal = [variant.knobs[knob] for variant in selected if knob in variant.knobs]
         if not legal:

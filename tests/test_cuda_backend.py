@@ -339,6 +339,9 @@ def test_what_no_gpu_can_hold_is_left_out_of_a_plan_with_limit_and_value(tmp_pat
     plan.write_text(plan.read_text().replace("warps = 4", "warps = 5"))
     with pytest.raises(UserError, match=r"warps: no case can use this value: .* must be one of .*\(got 5\)"):
         load_plan(plan, backend="cuda")
+    plan.write_text('[[layers]]\nlayers = ["vgg16/features.0"]\n[[kernels]]\nvariants = ["conv_tensor_half"]\n')
+    with pytest.raises(UserError, match=r"dtype: must be one of bf16, fp16 \(got 'fp32'\)"):
+        load_plan(plan, backend="cuda")
 
 
 def test_limits_of_an_architecture_are_named(tmp_path: Path) -> None:
