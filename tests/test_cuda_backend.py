@@ -339,7 +339,8 @@ def test_what_no_gpu_can_hold_is_left_out_of_a_plan_with_limit_and_value(tmp_pat
     plan.write_text(plan.read_text().replace("warps = 4", "warps = 5"))
     with pytest.raises(UserError, match=r"warps: no case can use this value: .* must be one of .*\(got 5\)"):
         load_plan(plan, backend="cuda")
-    plan.write_text('[[layers]]\nlayers = ["vgg16/features.0"]\n[[kernels]]\nvariants = ["conv_tensor_half"]\n')
+    plan.write_text('[[layers]]\nlayers = ["N=1,C=8,H=7,W=7,K=8,R=1,S=1"]\n')
+    plan.write_text(plan.read_text() + '[[kernels]]\nvariants = ["conv_tensor_half"]\n')
     with pytest.raises(UserError, match=r"dtype: must be one of bf16, fp16 \(got 'fp32'\)"):
         load_plan(plan, backend="cuda")
 
@@ -604,3 +605,6 @@ def test_cupy_has_what_we_ask_of_it(gpu: fake_gpu.FakeGpuBackend) -> None:
         assert hasattr(cupy.cuda.function.Module, name)
     for name in ("begin_capture", "end_capture", "synchronize"):
         assert hasattr(cupy.cuda.Stream, name)
+    for name in ("launch", "upload"):
+        assert hasattr(cupy.cuda.Graph, name)
+    assert hasattr(cupy.cuda.function.Function, "ptr")
