@@ -230,7 +230,11 @@ def main(path: Path) -> None:
     cases = [case_from_json(fields) for fields in json.loads(path.read_text("utf-8"))]
     backend.prefetch(cases)
     for case in cases:
-        prepared = backend.prepare(case)
+        try:
+            prepared = backend.prepare(case)
+        except UserError as refused:  # told as ncu tells its own errors: see refusal()
+            print(f"==ERROR== case {case.case_id}: {refused}", flush=True)
+            sys.exit(1)
         prepared.launch_profiled()
         prepared.close()
 

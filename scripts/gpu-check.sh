@@ -27,7 +27,7 @@ fi
 
 step $dibench sweep smoke --backend cuda --out "$out/smoke" --fresh
 if command -v ncu >/dev/null; then
-  step $dibench counters smoke --out "$out/counters.csv"
+  step $dibench counters benchmarks/counters.toml --cases 200 --out "$out/counters.csv"
 else
   echo "not checked: ncu is not installed (package nsight-compute)"
 fi

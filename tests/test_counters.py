@@ -11,14 +11,16 @@ import stat
 from pathlib import Path
 from typing import Any
 
+import attrs
 import fake_gpu
 import pytest
 
 from dibench import backends, cli, counters, variants
 from dibench.backends import cuda_driver
+from dibench.backends.cuda_buffers import Layout, ring
 from dibench.errors import UserError
 from dibench.layer import Layer
-from dibench.plan import Case, usual_case
+from dibench.plan import Case, load_plan, usual_case
 
 HEADER = (
     '"ID","Process ID","Process Name","Host Name","Kernel Name","Context","Stream","Block Size","Grid Size",'
@@ -209,3 +211,31 @@ def test_the_profiled_program_launches_every_case_once(
     counters.write_cases(tmp_path / "cases.json", cases)
     counters.main(tmp_path / "cases.json")
     assert gpu.cupy.profiled == ["conv_no_reuse", "conv_output_stationary", "conv_no_reuse"]
+
+
+def test_a_case_that_the_gpu_refuses_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gpu = fake_gpu.FakeGpuBackend(tmp_path / "cache")
+    monkeypatch.setattr(backends, "open_backend", lambda name: gpu)
+    tiny = case(cold=True, layer=Layer.fc(N=1, C=1, K=1))
+    counters.write_cases(tmp_path / "cases.json", [tiny])
+    with pytest.raises(SystemExit):
+        counters.main(tmp_path / "cases.json")
+    told = counters.refusal(capsys.readouterr().out + "==ERROR== The application returned an error code (1).")
+    assert f"ncu: failed: case {tiny.case_id}: cold: needs operands of at least" in str(told)
+
+
+def test_what_gpu_check_counts_can_show_every_expectation() -> None:
+    """Every variant and data type, cold too; sectors known, operands more than what else passes."""
+    plan = load_plan(Path(__file__).parents[1] / "benchmarks" / "counters.toml", backend="cuda", arch=90)
+    cases = [case for case in plan.cases if not case.sentinel]
+    family = {(v.name, dtype) for v in variants.registry("cuda").values() for dtype in v.dtypes}
+    for cold in (False, True):
+        assert {(case.variant, case.dtype) for case in cases if case.cold == cold} == family
+    assert len({case.case_id for case in cases}) <= 200
+    l2_bytes = 60 * 2**20  # an H200's; twice as much must be possible too
+    for case in cases:
+        assert case.layer.macs * case.instances <= counters._MOST_HARNESS_MACS
+        assert counters.ours(attrs.evolve(case, dtype="bf16"))["compulsory_bytes"] > 200_000
+        ring(Layout.of(case).used_bytes, 2 * l2_bytes)
