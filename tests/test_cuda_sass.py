@@ -132,3 +132,17 @@ def test_the_cache_knob_moves_the_loads(variant: Variant) -> None:
         ]
     assert scopes["ca"] == [operands, counts["output_reads"]]
     assert scopes["cg"] == [0, operands + counts["output_reads"]]
+
+
+@pytest.mark.parametrize("arch", [75, 80, 86, 89, 90, 100, 120])
+@BY_NAME
+def test_what_lies_outside_is_not_multiplied(variant: Variant, arch: int) -> None:
+    """In the loops as launched, too: each FFMA predicated, none whose product an FSEL throws away."""
+    layer = Layer(N=2, C=16, H=14, W=14, K=32, R=3, S=3, pad_h=1, pad_w=1)
+    knobs = settings(variant, tile_p=4, tile_k=2, tile_c=2, warps=4)
+    binary = nvrtc.compiler_for(arch).compile_variant(variant, layer, knobs, arch=arch)
+    listing = sass.disassemble(binary)
+    products = [line for line in listing.splitlines() if "FFMA" in line]
+    assert products
+    assert all("@" in line for line in products)
+    assert not sass.tally(binary)["FSEL"]

@@ -64,9 +64,18 @@ __device__ __forceinline__ void store_output(float* p, float value, bool inside)
   asm volatile(DIBENCH_STORE_L2 ::"l"(p), "f"(value), "r"(int(inside)));
 }
 
-/// acc + a * b, one FFMA, where `inside`; otherwise acc, and nothing is multiplied.
+/// acc + a * b, one FFMA, where `inside`; otherwise acc, and nothing is multiplied. ptxas predicates what it is given as
+/// an expression before Blackwell, and as a predicate from there on; the other way round it multiplies always, and
+/// throws the product away with an FSEL.
 __device__ __forceinline__ float mac(float acc, float a, float b, bool inside = true) {
+#if __CUDA_ARCH__ >= 1000
+  asm("{ .reg .pred inside; setp.ne.s32 inside, %3, 0; @inside fma.rn.f32 %0, %1, %2, %0; }"
+      : "+f"(acc)
+      : "f"(a), "f"(b), "r"(int(inside)));
+  return acc;
+#else
   return inside ? __fmaf_rn(a, b, acc) : acc;
+#endif
 }
 
 // ---- copies of operands in shared memory: volatile, so that each is one LDS --------------------------
