@@ -95,6 +95,44 @@ def test_the_gemm_executes_what_its_header_counts(arch: int, tile_k: int, tile_p
         assert any(name.startswith("LDGSTS") and name.endswith(".128") for name in names)
 
 
+@pytest.mark.parametrize(("window", "stride"), [(3, 1), (5, 1), (7, 1), (3, 2)])
+@pytest.mark.parametrize("arch", [75, 90])
+def test_the_stencil_executes_what_its_header_counts(arch: int, window: int, stride: int) -> None:
+    variant = registry("cuda")["depthwise_window"]
+    for tile_p in [tile for tile in (4, 7, 14, 28) if tile <= 7 or window <= 5]:
+        # Two strips, one of each channel: the kernel, whose loops all unroll, is the work of one.
+        layer = Layer(
+            N=1, C=2, H=(tile_p - 1) * stride + window, W=window, K=2, R=window, S=window,
+            stride_h=stride, stride_w=stride, groups=2,
+        )  # fmt: skip
+        counts = variant.counts_for(layer, {"tile_p": tile_p})
+        binary = nvrtc.compiler_for(arch).compile_variant(variant, layer, {"tile_p": tile_p}, arch=arch)
+        counted, listing = sass.tally(binary), sass.disassemble(binary)
+        assert 2 * counted["FFMA"] == counts["macs_executed"]
+        assert 2 * counted["LDG"] == counts["weight_reads"] + counts["input_reads"]
+        assert 2 * counted["STG"] == counts["output_writes"]
+        # Strips that end early multiply no further.
+        assert not counted["FSEL"]
+        assert all("@" in line for line in listing.splitlines() if "FFMA" in line)
+
+
+@pytest.mark.parametrize("tile_p", [1, 2, 4, 8])
+@pytest.mark.parametrize("arch", [75, 90])
+def test_the_matrix_vector_product_executes_what_its_header_counts(arch: int, tile_p: int) -> None:
+    variant = registry("cuda")["fc_matrix_vector"]
+    binary = nvrtc.compiler_for(arch).compile_variant(
+        variant, Layer.fc(8, 64, 64), {"tile_p": tile_p, "warps": 4}, arch=arch
+    )
+    names = sass.instructions(sass.disassemble(binary))
+    wide = sum(name.startswith("LDG") and ".128" in name for name in names)
+    single = sum(name.startswith("LDG") for name in names) - wide
+    # In every loop: one read of w and tile_p of x, for as many products with each element of w.
+    assert wide > 0 and wide % (tile_p + 1) == single % (tile_p + 1) == 0
+    assert names.count("FFMA") == tile_p * (4 * wide + single) // (tile_p + 1)
+    assert names.count("FSEL") == 0
+    assert sum(name.startswith("STG") for name in names) == 1
+
+
 @pytest.mark.parametrize(
     ("variant", "dtype", "instruction"),
     [

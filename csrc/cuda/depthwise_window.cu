@@ -13,7 +13,7 @@ constants    = ["R", "S", "stride_h", "stride_w", "dil_w"]
 grid         = "ceil_div(instances * N * K * ceil_div(P, tile_p) * Q, 128)"
 block        = "128"
 shared       = "0"
-counts.macs_executed = "N * K * ceil_div(P, tile_p) * tile_p * Q * R * S"
+counts.macs_executed = "N * K * P * Q * R * S"
 counts.weight_reads  = "N * K * R * S * ceil_div(P, tile_p) * Q"
 counts.input_reads   = "N * K * strip_lines(tile_p) * columns_inside()"
 counts.output_reads  = "0"
@@ -32,9 +32,9 @@ counts.output_writes = "N * K * P * Q"
 // Each input goes from L2 to a multiprocessor about once, and from L1 to registers S/stride_w times.
 //
 // The limit is DRAM, 8 bytes for R*S multiply-adds, if the instructions around them fit into its time: an H200 brings
-// 2.6 outputs in a cycle to a multiprocessor, which can issue 49 instructions for each. sm_90, 3x3, stride 1: 29 for an
-// output (9 FFMA, 3 LDG, 1 STG; predicates, addresses) and 290 for a strip (divisions, weights, first rows), so 70 at
-// tile_p 7, 50 at 14 and 39 at 28: longer strips where there are threads enough without.
+// 2.6 outputs in a cycle to a multiprocessor, which can issue 49 instructions for each. sm_90, 3x3, stride 1: 30 for an
+// output (9 FFMA, 3 LDG, 1 STG; predicates, addresses) and 290 for a strip (divisions, weights, first rows), so 71 at
+// tile_p 7, 51 at 14 and 40 at 28: longer strips where there are threads enough without.
 // Registers: 56 for 3x3 (32 warps), 96 for 5x5 (20), 150 for 7x7 (12). No spills, sm_60 to sm_120. Not yet measured
 // on a GPU.
 
@@ -70,10 +70,11 @@ extern "C" __global__ void __launch_bounds__(threads, R * S <= 9 ? 8 : R * S <= 
     DIBENCH_HELD for (int r = 0; r < R - fresh; ++r) read_row(0, r);
     DIBENCH_HELD for (int i = 0; i < tile_p; ++i) {
       DIBENCH_HELD for (int r = R - fresh; r < R; ++r) read_row(i, r);
+      const bool inside = p0 + i < layer.P;
       float sum = 0.0f;
       DIBENCH_HELD for (int r = 0; r < R; ++r)
-        DIBENCH_HELD for (int s = 0; s < S; ++s) sum = mac(sum, w_held[r][s], window[r][s]);
-      put_output(out + i * layer.Q, sum, p0 + i < layer.P);
+        DIBENCH_HELD for (int s = 0; s < S; ++s) sum = mac(sum, w_held[r][s], window[r][s], inside);
+      put_output(out + i * layer.Q, sum, inside);
       DIBENCH_HELD for (int r = 0; r < R - fresh; ++r)  // no instructions: the loop is unrolled, registers renamed
         DIBENCH_HELD for (int s = 0; s < S; ++s) window[r][s] = window[r + fresh][s];
     }
