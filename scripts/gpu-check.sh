@@ -7,6 +7,7 @@ export PY="${PY:-.venv/bin/python}"
 dibench="$PY -m dibench"
 out=results/local/gpu-check
 failed=0
+export PATH="$PATH:/usr/local/cuda/bin" # where a toolkit lies that nobody has put on the path
 step() {
   echo "== $*"
   "$@" || { echo "FAILED: $*" >&2; failed=1; }
@@ -26,7 +27,7 @@ else
 fi
 
 step $dibench sweep smoke --backend cuda --out "$out/smoke" --fresh
-if command -v ncu >/dev/null; then
+if $PY -c 'from dibench.counters import find_ncu; find_ncu()' 2>/dev/null; then
   step $dibench counters benchmarks/counters.toml --cases 200 --out "$out/counters.csv"
 else
   echo "not checked: ncu is not installed (package nsight-compute)"
