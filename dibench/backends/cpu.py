@@ -50,7 +50,7 @@ class CpuBackend:
 
     def device(self) -> Device:
         """The processor's model; its uuid is a hash of machine and model, as CPUs have none to show."""
-        name = _model_name()
+        name = model_name()
         identity = f"{_machine_id()}/{name}"
         return Device(
             name=name,
@@ -189,7 +189,8 @@ def _last_level_cache_bytes() -> int:
     return max(kibibytes, default=0) * 1024
 
 
-def _model_name() -> str:
+def model_name() -> str:
+    """The processor's model as Linux tells it, on Arm boards the board's; else the architecture."""
     fields: dict[str, Any] = {}
     for line in _read("/proc/cpuinfo").splitlines():
         key, _, value = line.partition(":")

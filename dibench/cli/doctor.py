@@ -68,23 +68,16 @@ def _look(area: str, what: str, ok: bool, seen: str, remedy: str = "") -> Findin
 
 
 def _machine() -> Iterator[Finding]:
+    from dibench.backends.cpu import model_name
+
     cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
     free = shutil.disk_usage(Path.cwd()).free
-    seen = f"{_processor()}, {cores} of {os.cpu_count()} cores for this process"
+    seen = f"{model_name()}, {cores} of {os.cpu_count()} cores for this process"
     yield _look("machine", "processor", True, seen)
     remedy = "end other work before a sweep: it shows up as spread, and as flagged rows"
     yield _look("machine", "quiet", load < 0.5 * cores, f"load average {load:.1f}", remedy)
     remedy = "free some: a sweep of the 25 networks writes a few MB"
     yield _look("machine", "disk", free > 1e8, f"{free / 1e9:.1f} GB free here", remedy)
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def _kernels() -> Iterator[Finding]:
