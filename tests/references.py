@@ -1,4 +1,4 @@
-"""What kernel tests share: a float64 convolution, random layers and knobs, builds of the extension."""
+"""What kernel tests share: operands, random layers and knobs, builds of the extension."""
 
 from __future__ import annotations
 
@@ -23,26 +23,6 @@ from dibench.variants import KNOBS, Variant
 
 ROOT = Path(__file__).resolve().parent.parent
 Floats = npt.NDArray[np.float32]
-
-
-def convolution(layer: Layer, x: npt.NDArray[Any], w: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """y[n,k,p,q] = sum over c, r, s of w[k,c,r,s]·x[n, c, p·stride - pad + r·dil, ...] in float64."""
-    g = layer.groups
-    x64 = x.astype(np.float64).reshape(layer.N, g, layer.C // g, layer.H, layer.W)
-    w64 = w.astype(np.float64).reshape(g, layer.K // g, layer.C // g, layer.R, layer.S)
-    y = np.zeros((layer.N, g, layer.K // g, layer.P, layer.Q))
-    for r, s in itertools.product(range(layer.R), range(layer.S)):
-        h = np.arange(layer.P) * layer.stride_h - layer.pad_h + r * layer.dil_h
-        v = np.arange(layer.Q) * layer.stride_w - layer.pad_w + s * layer.dil_w
-        p, q = np.flatnonzero((h >= 0) & (h < layer.H)), np.flatnonzero((v >= 0) & (v < layer.W))
-        if p.size and q.size:
-            seen = x64[
-                :, :, :, h[p[0]] : h[p[-1]] + 1 : layer.stride_h, v[q[0]] : v[q[-1]] + 1 : layer.stride_w
-            ]
-            y[:, :, :, p[0] : p[-1] + 1, q[0] : q[-1] + 1] += np.einsum(
-                "gkc,ngchv->ngkhv", w64[..., r, s], seen
-            )
-    return y.reshape(layer.N, layer.K, layer.P, layer.Q)
 
 
 def operands(layer: Layer, instances: int, seed: int) -> tuple[Floats, Floats, Floats]:

@@ -13,9 +13,10 @@ import random
 import sys
 
 import numpy as np
-from references import box, convolution, legal_knobs, operands
+from references import box, legal_knobs, operands
 
 from dibench.layer import Layer
+from dibench.reference import convolution
 from dibench.variants import registry
 
 LAYERS = [

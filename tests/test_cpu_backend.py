@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from references import ROOT, build, convolution, operands
+from references import ROOT, build, operands
 
 from dibench import _cpu
 from dibench.backends import DATA, open_backend
@@ -20,6 +20,7 @@ from dibench.backends.cpu import CpuBackend, operand
 from dibench.errors import UserError
 from dibench.layer import Layer
 from dibench.plan import Case
+from dibench.reference import convolution
 
 LAYER = Layer(N=1, C=4, H=6, W=6, K=4, R=3, S=3, pad_h=1, pad_w=1)
 BOX = (4, 2, 2, 3, 0)

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from references import Floats, box, convolution, layers, legal_knobs, operands
+from references import Floats, box, layers, legal_knobs, operands
 
 from dibench import _cpu
 from dibench.layer import Layer
+from dibench.reference import convolution
 from dibench.variants import Variant, registry
 
 CPU = list(registry("cpu").values())

@@ -16,11 +16,10 @@ import attrs
 import fake_gpu
 import numpy as np
 import pytest
-import references
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from dibench import architectures, backends, variants
+from dibench import architectures, backends, reference, variants
 from dibench.backends import cuda_buffers, cuda_cache, cuda_driver, cuda_gpu
 from dibench.backends.cuda import MOST_NODES
 from dibench.backends.cuda_cache import KernelCache, Source
@@ -58,7 +57,7 @@ def test_a_case_is_prepared_launched_and_right(gpu: fake_gpu.FakeGpuBackend) -> 
     x, w = prepared.operands()
     y = prepared.compute()
     for i in range(2):
-        np.testing.assert_allclose(y[i], references.convolution(STANDARD, x[i], w[i]), rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(y[i], reference.convolution(STANDARD, x[i], w[i]), rtol=1e-5, atol=1e-5)
     assert not np.array_equal(x[0], x[1]), "each instance has its own operands"
     assert prepared.counts == variants.registry("cuda")["conv_output_stationary"].counts_for(
         STANDARD, case_of(STANDARD).knobs
