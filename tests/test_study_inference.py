@@ -245,3 +245,16 @@ def test_accepted_span_reaches_over_a_rejected_hill() -> None:
 def test_student_quantile_of_the_table() -> None:
     assert student_quantile(1) == pytest.approx(12.706, abs=1e-3)
     assert student_quantile(24) == pytest.approx(2.064, abs=1e-3)
+
+
+def test_a_criterion_that_answers_differently_when_asked_again_gives_a_bound() -> None:
+    """As a fit that begins at the last one's solution may, in its last digits."""
+    asked: set[float] = set()
+
+    def excess(at: float) -> float:
+        again = at in asked
+        asked.add(at)
+        return -1e-12 if again and at == 0.5 else at - 0.5 + 1e-12
+
+    found = accepted_span(excess, 0.2, np.linspace(0, 1, 21))
+    assert found.high == pytest.approx(0.5, abs=1e-3)

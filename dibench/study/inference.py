@@ -14,6 +14,7 @@ of weights v_g replaces u by v_g·u within each cluster g.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -246,6 +247,7 @@ def accepted_span(excess: Callable[[float], float], value: float, grid: FloatArr
         value: the estimate, not rejected.
         grid: increasing, over the whole range. A bound is None where the end of the grid is not rejected.
     """
+    excess = functools.cache(excess)  # see `_distance_from_rejection`
     points = np.union1d(grid, [value])
     inside = [at for at in points.tolist() if at == value or excess(at) <= 0]
     low, high = inside[0], inside[-1]
@@ -259,9 +261,11 @@ def accepted_span(excess: Callable[[float], float], value: float, grid: FloatArr
 def _distance_from_rejection(p_value: Callable[[float], float], level: float) -> Callable[[float], float]:
     """|z| of the p value less the critical |z|: positive where rejected, nearly linear in the value.
 
-    A test that cannot be made rejects nothing.
+    A test that cannot be made rejects nothing. Each value is looked at once: fits begin at the last one's
+    solution, so a second look may differ in its last digits and put a bound on the other side.
     """
 
+    @functools.cache
     def distance(at: float) -> float:
         p = p_value(at)
         return -1.0 if math.isnan(p) else _normal_quantile(p) - _normal_quantile(1 - level)
