@@ -39,8 +39,8 @@ class Layer:
 
     x[n,c,h,w] with C·H·W inputs an image, w[k,c,r,s] with C/groups channels, y[n,k,p,q]. A
     fully-connected layer has H = W = R = S = P = Q = 1. `pad_h` and `pad_w` are the padding before the
-    first row and column; P and Q follow from equal padding at the end unless they are given, and may then
-    be larger as far as more padding at the end explains it.
+    first row and column; P and Q follow from equal padding at the end unless they are given, and then say
+    how much there is: from none up to where the last window still begins on an input.
 
     Raises:
         UserError: a dimension breaks a rule; the message names dimension, rule and value.
@@ -82,24 +82,24 @@ class Layer:
                 raise UserError(what, f"must be at most {_LARGEST_COUNT}", getattr(self, what))
 
     def _output_size(self, output: str, size: str, filter_size: str, axis: str) -> int:
-        """P or Q: derived from equal padding at both ends, or the given one where more padding allows it."""
+        """P or Q: of equal padding at both ends, or the given one where other padding explains it."""
         extent: int = getattr(self, size)
         pad, stride, dil = (getattr(self, f"{knob}_{axis}") for knob in ("pad", "stride", "dil"))
         span = dil * (getattr(self, filter_size) - 1) + 1
-        padded = extent + 2 * pad
-        if span > padded:
-            what = f"must be at most {size} + 2*pad_{axis} = {padded}"
-            if dil > 1:
-                what = f"dil_{axis}*({filter_size} - 1) + 1 = {span} " + what
-            raise UserError(filter_size, what, getattr(self, filter_size))
-        derived = (padded - span) // stride + 1
         given = getattr(self, output)
+        derived = (extent + 2 * pad - span) // stride + 1  # below 1 where the filter does not fit
         if given is None:
+            if span > extent + 2 * pad:
+                what = f"must be at most {size} + 2*pad_{axis} = {extent + 2 * pad}"
+                if dil > 1:
+                    what = f"dil_{axis}*({filter_size} - 1) + 1 = {span} " + what
+                raise UserError(filter_size, what, getattr(self, filter_size))
             return int(derived)
         _whole_number(output, given)
+        least = max(1, (extent + pad - span) // stride + 1)  # no padding at the end
         most = max(derived, (extent + pad - 1) // stride + 1)  # the last window still begins on an input
-        if not derived <= given <= most:
-            rule = f"must be {derived}" if most == derived else f"must be from {derived} to {most}"
+        if not least <= given <= most:
+            rule = f"must be {least}" if most == least else f"must be from {least} to {most}"
             raise UserError(output, rule + " for these dimensions", given)
         return int(given)
 

@@ -44,7 +44,7 @@ OPERATORS = ("standard", "standard", "depthwise", "grouped", "pointwise", "fc")
 
 @st.composite
 def layers(draw: st.DrawFn, ops: Collection[str] = OPERATORS) -> Layer:
-    """Small layers of some operators with padding, stride, dilation, groups, and more padding at the end."""
+    """Small layers of some operators: padding (more or less of it at the end), stride, dilation, groups."""
     op = draw(st.sampled_from([op for op in OPERATORS if op in ops]))
     if op == "fc":
         return Layer.fc(draw(st.integers(1, 9)), draw(st.integers(1, 40)), draw(st.integers(1, 40)))
@@ -67,12 +67,12 @@ def layers(draw: st.DrawFn, ops: Collection[str] = OPERATORS) -> Layer:
         N=draw(st.integers(1, 3)), C=C, H=H, W=W, K=K, R=R, S=S, stride_h=stride_h, stride_w=stride_w,
         pad_h=pad_h, pad_w=pad_w, dil_h=dil_h, dil_w=dil_w, groups=groups,
     )  # fmt: skip
-    return with_more_end_padding(layer) if draw(st.booleans()) else layer
+    return with_end_padding(layer, draw(st.sampled_from([0, 1, -1, -2])))
 
 
-def with_more_end_padding(layer: Layer) -> Layer:
-    """The layer with one more output row and column, where some more padding at the end allows it."""
-    for P, Q in ((1, 1), (1, 0), (0, 1)):
+def with_end_padding(layer: Layer, more: int) -> Layer:
+    """The layer with so many more (or fewer) output rows and columns, where padding at the end allows it."""
+    for P, Q in ((more, more), (more, 0), (0, more)):
         try:
             return Layer.from_dims({**layer.dims, "P": layer.P + P, "Q": layer.Q + Q})
         except UserError:

@@ -74,6 +74,24 @@ def test_more_padding_at_the_end_is_told_by_p_and_q() -> None:
         conv(H=224, W=224, stride_h=2, stride_w=2, P=113, Q=112)
 
 
+@pytest.mark.parametrize(("begin", "end"), [(b, e) for b in range(3) for e in range(3)])
+@pytest.mark.parametrize(
+    ("size", "filter_size", "stride"), [(7, 3, 1), (8, 3, 2), (6, 5, 3), (1, 2, 1), (2, 3, 1)]
+)
+def test_any_padding_at_the_end_is_told_by_p(
+    size: int, filter_size: int, stride: int, begin: int, end: int
+) -> None:
+    windows = size + begin + end - filter_size
+    if windows < 0:
+        return
+    P = windows // stride + 1
+    if P > 1 and (P - 1) * stride - begin >= size:
+        return  # the last window would see padding only
+    layer = conv(H=size, R=filter_size, stride_h=stride, pad_h=begin, P=P)
+    assert layer.P == P
+    assert layer.macs == P * layer.Q * layer.K * layer.C * filter_size * layer.S
+
+
 @pytest.mark.parametrize(
     ("dims", "message"),
     [
@@ -87,6 +105,7 @@ def test_more_padding_at_the_end_is_told_by_p_and_q() -> None:
         ({"groups": 3}, "C: must be a multiple of groups = 3 (got 4)"),
         ({"C": 3, "groups": 3}, "K: must be a multiple of groups = 3 (got 8)"),
         ({"P": 4}, "P: must be from 5 to 7 for these dimensions (got 4)"),
+        ({"pad_h": 1, "P": 5}, "P: must be from 6 to 8 for these dimensions (got 5)"),
     ],
 )
 def test_a_wrong_dimension_is_refused_with_rule_and_value(dims: dict[str, int], message: str) -> None:
