@@ -1,0 +1,54 @@
+"""Any network as a `Model`: one of the 25, or a table.
+
+`load(source)` is the way in. Weights are never read: shapes are enough. No pickle is ever loaded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from dibench import networks
+from dibench.errors import UserError
+from dibench.models.model import Model, NotCovered
+from dibench.models.table import read_table
+
+__all__ = ["Model", "NotCovered", "load"]
+
+PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin")
+MOST_IMAGES = 2**20
+
+
+def load(source: str | Path, *, batch: int | None = None, shapes: Mapping[str, str] | None = None) -> Model:
+    """The model behind a name, a file or a module.
+
+    Args:
+        source: a network of `python -m dibench networks`; or the path of a .csv table.
+        batch: images in one inference; None takes what the source says, else 1.
+        shapes: shape of each input by its name ("" is the only or first one), as `"1,3,224,224"`, with
+            `:int64` behind it where a PyTorch module wants no floats. They decide over what a file says.
+
+    Raises:
+        UserError: no such source, or not one that can be read; the message is one line.
+
+    >>> load("resnet50", batch=8).macs
+    32713474048
+    """
+    if batch is not None and not 1 <= batch <= MOST_IMAGES:
+        raise UserError("--batch", f"must be from 1 to {MOST_IMAGES}", batch)
+    text = str(source)
+    suffix = Path(text).suffix.lower()
+    if suffix in PICKLES:
+        raise UserError(
+            "model", f"must not be a {suffix} file: it holds a pickle, which can run any code. "
+            "Export it to ONNX, or name the code that builds it as module:callable", text
+        )  # fmt: skip
+    if shapes:
+        raise UserError("--input-shape", "must stand with an ONNX file or a PyTorch module, tables have none")
+    if suffix == ".csv":
+        name, layers = Path(text).stem, read_table(Path(text))
+    else:
+        name, layers = text, networks.load(text)
+    # Tables are at batch 1; a linear layer inside a network may have more rows than one per image.
+    layers = tuple(layer.with_batch(layer.N * (batch or 1)) for layer in layers)
+    return Model(name=name, batch=batch or 1, layers=layers)

@@ -1,0 +1,86 @@
+"""A model as dibench sees it: the layers it knows, and by name every product it does not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import attrs
+
+from dibench.layer import Layer
+
+
+@attrs.frozen(kw_only=True)
+class NotCovered:
+    """A convolution or product of a model that is no `Layer`, and why; `macs` is None where not known."""
+
+    name: str
+    op: str
+    reason: str
+    macs: int | None
+
+
+@attrs.frozen(kw_only=True)
+class Model:
+    """The layers of one model in execution order at one batch size, and what they leave out.
+
+    `layers` are named `model/node`, each name once; a layer that runs twice stands there twice. `parameters`
+    counts every element of every parameter the model holds, biases and normalisation included; None where
+    the source does not tell.
+    """
+
+    name: str
+    batch: int
+    layers: tuple[Layer, ...]
+    not_covered: tuple[NotCovered, ...] = ()
+    input_shapes: dict[str, tuple[int, ...]] = attrs.field(factory=dict)
+    parameters: int | None = None
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of `layers`."""
+        return sum(layer.macs for layer in self.layers)
+
+    @property
+    def macs_known(self) -> int:
+        """Multiply-adds of `layers` and of what is not covered, as far as they are known."""
+        return self.macs + sum(part.macs or 0 for part in self.not_covered)
+
+    @property
+    def weights(self) -> int:
+        """Weight elements of `layers`; a weight read by two layers counts twice, as each reads it."""
+        return sum(layer.weights for layer in self.layers)
+
+    @property
+    def coverage(self) -> str:
+        """One line: how many of the model's MACs the layers are.
+
+        >>> Model(name="m", batch=1, layers=(Layer.fc(N=1, C=10, K=10),)).coverage
+        'covers 100 of 100 MACs (100%): every convolution and product of the model'
+        """
+        share = self.macs / self.macs_known if self.macs_known else 1.0
+        percent = f"{share:.1%}" if self.not_covered else "100%"
+        text = f"covers {self.macs:,} of {self.macs_known:,} MACs ({percent}): "
+        if not self.not_covered:
+            return text + "every convolution and product of the model"
+        unknown = sum(part.macs is None for part in self.not_covered)
+        text += f"{len(self.not_covered)} not covered"
+        return text + (f", {unknown} of them of unknown MACs" if unknown else "")
+
+
+def unique_names(model: str, nodes: Iterable[str]) -> list[str]:
+    """`model/node` for each node; the second of a name gets `#2`.
+
+    >>> unique_names("m", ["conv", "fc", "conv"])
+    ['m/conv', 'm/fc', 'm/conv#2']
+    """
+    taken: set[str] = set()
+    names = []
+    for node in nodes:
+        base = name = f"{model}/{node}"
+        number = 1
+        while name in taken:
+            number += 1
+            name = f"{base}#{number}"
+        taken.add(name)
+        names.append(name)
+    return names
