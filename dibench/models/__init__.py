@@ -1,4 +1,4 @@
-"""Any network as a `Model`: one of the 25, or a table.
+"""Any network as a `Model`: one of the 25, a table, an ONNX file.
 
 `load(source)` is the way in. Weights are never read: shapes are enough. No pickle is ever loaded.
 """
@@ -23,7 +23,7 @@ def load(source: str | Path, *, batch: int | None = None, shapes: Mapping[str, s
     """The model behind a name, a file or a module.
 
     Args:
-        source: a network of `python -m dibench networks`; or the path of a .csv table.
+        source: a network of `python -m dibench networks`; the path of an .onnx file or of a .csv table.
         batch: images in one inference; None takes what the source says, else 1.
         shapes: shape of each input by its name ("" is the only or first one), as `"1,3,224,224"`, with
             `:int64` behind it where a PyTorch module wants no floats. They decide over what a file says.
@@ -43,6 +43,10 @@ def load(source: str | Path, *, batch: int | None = None, shapes: Mapping[str, s
             "model", f"must not be a {suffix} file: it holds a pickle, which can run any code. "
             "Export it to ONNX, or name the code that builds it as module:callable", text
         )  # fmt: skip
+    if suffix == ".onnx":
+        from dibench.models import onnx as from_onnx
+
+        return from_onnx.read(Path(text), batch, shapes or {})
     if shapes:
         raise UserError("--input-shape", "must stand with an ONNX file or a PyTorch module, tables have none")
     if suffix == ".csv":

@@ -1,0 +1,103 @@
+"""ONNX files, read in a process of their own with limited memory and time."""
+
+from __future__ import annotations
+
+import atexit
+import importlib.util
+import json
+import os
+import select
+import subprocess
+import sys
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from dibench.errors import UserError
+from dibench.layer import DIMENSIONS, Layer
+from dibench.models.model import Model, NotCovered
+
+TIME_LIMIT_S = 30.0
+
+
+def read(path: Path, batch: int | None, shapes: Mapping[str, str]) -> Model:
+    """The model of an ONNX file; `batch` and `shapes` as `models.load` describes them.
+
+    Raises:
+        UserError: the file is broken or too much, leaves a size open, or the onnx package is missing.
+    """
+    if importlib.util.find_spec("onnx") is None:
+        raise UserError("", "needs the onnx package to be read: pip install 'dibench[onnx]'", where=path)
+    reply = _reader().ask({"path": str(path), "batch": batch, "shapes": dict(shapes)})
+    if "error" in reply:
+        raise UserError("", reply["error"])
+    plain = reply["model"]
+    layers = tuple(
+        Layer(**dict(zip(DIMENSIONS, sizes, strict=True)), name=name) for *sizes, name in plain["layers"]
+    )
+    return Model(
+        name=plain["name"],
+        batch=plain["batch"],
+        layers=layers,
+        not_covered=tuple(NotCovered(**part) for part in plain["not_covered"]),
+        input_shapes={name: tuple(shape) for name, shape in plain["input_shapes"].items()},
+        parameters=plain["parameters"],
+    )
+
+
+@cache
+def _reader() -> _Reader:
+    reader = _Reader()
+    atexit.register(reader.close)
+    return reader
+
+
+class _Reader:
+    """The reader process, started when first asked and again after it died."""
+
+    def __init__(self) -> None:
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        if self._process is None:
+            self._process = _start()
+        process = self._process
+        assert process.stdin is not None and process.stdout is not None
+        try:
+            process.stdin.write(json.dumps(request).encode() + b"\n")
+            process.stdin.flush()
+            ready, _, _ = select.select([process.stdout], [], [], TIME_LIMIT_S)
+            line = process.stdout.readline() if ready else b""
+        except BrokenPipeError:
+            ready, line = [process.stdout], b""
+        except BaseException:  # Ctrl-C: what it still answers belongs to nobody
+            self.close()
+            raise
+        if line:
+            reply: dict[str, Any] = json.loads(line)
+            return reply
+        self.close()
+        why = f"ONNX's reader ended on it (status {process.returncode})"
+        return {"error": f"{request['path']}: " + (why if ready else f"takes more than {TIME_LIMIT_S:.0f} s")}
+
+    def close(self) -> None:
+        """End the process."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.kill()
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+
+def _start() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "dibench.models.onnx_reader"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)},
+    )

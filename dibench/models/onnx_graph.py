@@ -1,0 +1,306 @@
+"""An ONNX file's graph as a `Model`: input sizes set, functions inlined, shapes inferred, products found.
+
+Runs in the reader process (`onnx_reader`), where memory and time are limited: ONNX's C++ code sees the file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+import onnx
+import onnx.defs
+import onnx.inliner
+import onnx.shape_inference
+from google.protobuf.message import DecodeError
+
+from dibench.errors import UserError
+from dibench.layer import Layer
+from dibench.models.model import Model, NotCovered, unique_names
+from dibench.models.onnx_inputs import set_inputs, weight_inputs
+from dibench.models.onnx_products import PRODUCTS, WITHOUT_PRODUCT, Operands, UnknownShapeError
+from dibench.models.onnx_wire import without_weights
+from dibench.models.products import Shape, Uncovered
+
+MOST_NODES = 500_000
+_STANDARD = ("", "ai.onnx")
+
+
+def read(path: Path, batch: int | None, shapes: Mapping[str, str]) -> Model:
+    """The model of an ONNX file; `batch` and `shapes` as `models.load` describes them.
+
+    Raises:
+        UserError: the file is broken, or leaves a size open; the message is one line.
+    """
+    try:
+        proto = onnx.ModelProto.FromString(without_weights(path))
+    except DecodeError:
+        raise UserError("", "is not an ONNX file: its messages cannot be parsed", where=path) from None
+    try:
+        return _read(proto, path.stem, batch, shapes)
+    except UserError as error:
+        raise UserError("", str(error), where=path) from None
+
+
+def _read(proto: Any, name: str, batch: int | None, shapes: Mapping[str, str]) -> Model:
+    if not proto.graph.node:
+        raise UserError("graph", "must have at least one node: this is no model")
+    parameters = sum(_size(tensor.dims) for tensor in proto.graph.initializer)
+    proto = _inlined(proto)
+    _check_order(proto.graph, set())
+    weights = weight_inputs(proto.graph)
+    given = set_inputs(proto.graph, weights, batch, shapes)
+    inferred = _infer(proto, strict=False)
+    found = list(_Walk(inferred, weights).graph(inferred.graph, {}, set(), inside=""))
+    failed = next((one for one in found if isinstance(one.result, UnknownShapeError)), None)
+    if failed is not None:
+        _explain(proto, failed)
+    names = unique_names(name, [one.name for one in found])
+    layers, not_covered = [], []
+    for one, unique in zip(found, names, strict=True):
+        if isinstance(one.result, Layer):
+            layers.append(one.result.renamed(unique))
+        elif isinstance(one.result, Uncovered) and one.result.macs != 0:
+            not_covered.append(
+                NotCovered(name=unique, op=one.op, reason=one.result.reason, macs=one.result.macs)
+            )
+        elif isinstance(one.result, UnknownShapeError):
+            not_covered.append(
+                NotCovered(name=unique, op=one.op, reason="its shape depends on data", macs=None)
+            )
+    first = next(iter(given.values()), (1,))
+    return Model(
+        name=name, batch=first[0] if first else 1, layers=tuple(layers), not_covered=tuple(not_covered),
+        input_shapes=given, parameters=parameters or None,
+    )  # fmt: skip
+
+
+def _size(dims: Any) -> int:
+    size = 1
+    for dim in dims:
+        if dim < 0:
+            raise UserError("initializer", "must not have a negative size", dim)
+        size *= dim
+    return size
+
+
+def _inlined(proto: Any) -> Any:
+    """The model with its own functions in place of their calls."""
+    if not proto.functions:
+        return proto
+    bodies = {(f.domain, f.name): f.node for f in proto.functions}
+    sizes: dict[tuple[str, str], int] = {}
+
+    def nodes(body: Any, above: tuple[tuple[str, str], ...]) -> int:
+        total = 0
+        for node in _nodes(body):
+            key = (node.domain, node.op_type)
+            if key in above:
+                raise UserError(f"function {key[1]}", "must not call itself")
+            if key in bodies and key not in sizes:
+                if len(above) > 50:
+                    raise UserError("functions", "must not nest deeper than 50")
+                sizes[key] = nodes(bodies[key], (*above, key))
+            total += sizes.get(key, 1)
+            if total > MOST_NODES:
+                raise UserError("graph", f"must have at most {MOST_NODES} nodes with its functions inlined")
+        return total
+
+    nodes(proto.graph.node, ())
+    try:
+        return onnx.inliner.inline_local_functions(proto)
+    except Exception as error:
+        raise UserError("functions", f"cannot be inlined: {_first_line(error)}") from None
+
+
+def _nodes(body: Any) -> Iterator[Any]:
+    """The nodes of a body and of the graphs inside its nodes."""
+    for node in body:
+        yield node
+        for graph in _subgraphs(node):
+            yield from _nodes(graph.node)
+
+
+def _subgraphs(node: Any) -> Iterator[Any]:
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
+
+
+def _check_order(graph: Any, outer: set[str]) -> None:
+    """Every node reads what was written before it: a cycle has no such order."""
+    written = {output for node in graph.node for output in node.output if output}
+    ready = outer | {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+    for node in graph.node:
+        for name in node.input:
+            if name in written and name not in ready:
+                raise UserError(
+                    f"node {node.name or node.op_type}",
+                    "must come after what writes its input: the graph has a cycle or is out of order",
+                    name,
+                )
+        for inner in _subgraphs(node):
+            _check_order(inner, ready)
+        ready.update(node.output)
+
+
+def _infer(proto: Any, *, strict: bool) -> Any:
+    try:
+        return onnx.shape_inference.infer_shapes(proto, strict_mode=strict, data_prop=True)
+    except Exception as error:
+        raise UserError("graph", f"contradicts itself: {_first_line(error)}") from None
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[:2])[:200] if lines else type(error).__name__
+
+
+@attrs.frozen
+class _Found:
+    """A convolution or product in the graph: its node's name and operator, and what it is."""
+
+    name: str
+    op: str
+    result: Layer | Uncovered | UnknownShapeError
+    reads: str = ""  # the tensor whose shape is not known
+
+
+class _Walk:
+    """Finds convolutions and products in a graph whose shapes are inferred."""
+
+    def __init__(self, proto: Any, weights: set[str]) -> None:
+        self._weights = weights
+        self._opsets = {opset.domain: opset.version for opset in proto.opset_import}
+
+    def graph(
+        self, graph: Any, outer: Mapping[str, Shape | None], constants: set[str], inside: str
+    ) -> Iterator[_Found]:
+        """What a graph computes, in order; `inside` says why nothing of a graph within a node is a layer."""
+        shapes = {**outer, **_shapes(graph)}
+        constants = constants | {tensor.name for tensor in graph.initializer}
+        constants |= {tensor.values.name for tensor in graph.sparse_initializer}
+        if not inside:
+            constants |= self._weights | _missing(graph, shapes)
+        for node in graph.node:
+            for inner in _subgraphs(node):
+                why = inside or f"inside {node.op_type}, which may run it never or many times"
+                yield from self.graph(inner, shapes, constants, why)
+            if all(name in constants for name in node.input if name) and not _random(node):
+                constants.update(node.output)
+            yield from self._node(node, shapes, constants, inside)
+
+    def _node(
+        self, node: Any, shapes: Mapping[str, Shape | None], constants: set[str], inside: str
+    ) -> Iterator[_Found]:
+        domain = "" if node.domain in _STANDARD else node.domain
+        product = PRODUCTS.get((domain, node.op_type))
+        name = clean(node.name or (node.output[0] if node.output else node.op_type)).strip("/")
+        op = clean(node.op_type)
+        if product is None:
+            if not self._known(domain, node.op_type):
+                where = f" of {clean(domain)}" if domain else ""
+                yield _Found(name, op, Uncovered(f"unknown operator{where}: it may multiply"))
+            return
+        operands = Operands(
+            {attribute.name: _value(attribute) for attribute in node.attribute},
+            [shapes.get(each) for each in node.input],
+            [shapes.get(each) for each in node.output],
+            [each in constants for each in node.input],
+        )
+        try:
+            result: Layer | Uncovered | UnknownShapeError = product(operands)
+        except UnknownShapeError as unknown:
+            result = unknown
+        except (IndexError, KeyError, AttributeError, TypeError, ValueError):
+            raise UserError(f"node {name}", f"must have the inputs and attributes of {op}") from None
+        except UserError as error:
+            raise UserError(f"node {name}", str(error)) from None
+        if inside and isinstance(result, Layer):
+            result = Uncovered(inside, result.macs)
+        elif inside and isinstance(result, UnknownShapeError):
+            result = Uncovered(inside)
+        reads = ""
+        if isinstance(result, UnknownShapeError):
+            index = result.args[0]
+            reads = node.input[index] if index < len(node.input) else ""
+        yield _Found(name, op, result, reads)
+
+    def _known(self, domain: str, op: str) -> bool:
+        if (domain, op) in WITHOUT_PRODUCT:
+            return True
+        version = self._opsets.get(domain, self._opsets.get(domain or "ai.onnx", 1))
+        try:
+            return bool(onnx.defs.has(op, max(1, version), domain)) or bool(onnx.defs.has(op, domain))
+        except (TypeError, ValueError, RuntimeError, OverflowError):
+            return False
+
+
+def _random(node: Any) -> bool:
+    return not any(node.input) and node.op_type != "Constant"
+
+
+def _missing(graph: Any, shapes: Mapping[str, Shape | None]) -> set[str]:
+    """What nodes read though nothing writes it: weights that were stripped from the file."""
+    written = {output for node in graph.node for output in node.output}
+    there = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
+    return {name for node in graph.node for name in node.input if name and name not in written | there}
+
+
+def _shapes(graph: Any) -> dict[str, Shape | None]:
+    shapes: dict[str, Shape | None] = {}
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        shapes[value.name] = _shape(value)
+    for tensor in graph.initializer:
+        shapes[tensor.name] = tuple(tensor.dims)
+    return shapes
+
+
+def _shape(value: Any) -> Shape | None:
+    """The shape of a value, None where a size is open."""
+    kind = value.type.tensor_type
+    if not value.type.HasField("tensor_type") or not kind.HasField("shape"):
+        return None
+    if not all(dim.HasField("dim_value") for dim in kind.shape.dim):
+        return None
+    sizes = tuple(dim.dim_value for dim in kind.shape.dim)
+    if any(size < 0 for size in sizes):
+        raise UserError(f"value {clean(value.name)}", "must not have a negative size", sizes)
+    return sizes
+
+
+def _value(attribute: Any) -> Any:
+    kinds = {1: "f", 2: "i", 3: "s", 6: "floats", 7: "ints", 8: "strings"}
+    if attribute.type not in kinds:
+        return None
+    value = getattr(attribute, kinds[attribute.type])
+    return list(value) if attribute.type in (6, 7, 8) else value
+
+
+def _explain(proto: Any, failed: _Found) -> None:
+    """Say why a shape is not known, where the file is at fault; data-dependent sizes are not.
+
+    Raises:
+        UserError: the graph contradicts itself, or an operator that ONNX does not define hides the shape.
+    """
+    _infer(proto, strict=True)
+    walk = _Walk(proto, set())
+    unknown = [
+        node.op_type
+        for node in proto.graph.node
+        if not walk._known("" if node.domain in _STANDARD else node.domain, node.op_type)
+    ]
+    if unknown:
+        raise UserError(
+            f"node {failed.name}",
+            f"has no known input shape: the operator {clean(unknown[0])} is unknown, "
+            "and the file does not tell the shape of what it writes",
+        )
+
+
+def clean(text: str) -> str:
+    """Printable and short: a name in a file is not trusted on a terminal."""
+    return "".join(ch if ch.isprintable() else "?" for ch in text[:120])
