@@ -8,7 +8,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from importlib import metadata, util
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
@@ -57,8 +57,11 @@ def _summary(findings: list[Finding]) -> str:
     able = {finding.what: finding.ok for finding in findings}
     kernels = [what for what in ("CPU kernels", "CUDA kernels") if able[what]]
     runs = " and ".join(kernels) or "no kernels"
+    sensors = [what for what in ("RAPL", "nvml_counter", "nvml_power") if able[what]]
     energy = (
-        "measured by RAPL" if able["RAPL"] else "not measured here; `model` computes a stand-in that says so"
+        "measured by " + ", ".join(sensors)
+        if sensors
+        else "not measured here; `model` computes a stand-in that says so"
     )
     return f"In short: {runs}; time measured; energy {energy}."
 
@@ -154,19 +157,50 @@ def _ncu() -> str:
 
 
 def _energy() -> Iterator[Finding]:
+    """Every meter that is a sensor."""
     from dibench.meters.rapl import RaplMeter
 
     try:
         meter = RaplMeter.open()
     except UserError as error:
-        seen, _, remedy = str(error).removeprefix("RAPL: ").partition(": ")
-        yield _look("energy", "RAPL", False, seen, remedy)
+        yield _refused("RAPL", error)
     else:
         zones = ", ".join(zone.name for zone in meter.zones)
         yield _look("energy", "RAPL", True, f"{zones}; new value every {meter.period_s * 1e3:.2g} ms")
-    nvml = util.find_spec("pynvml") is not None
-    remedy = "pip install nvidia-ml-py, on a machine with an NVIDIA GPU"
-    yield _look("energy", "NVML", nvml, f"pynvml is {'' if nvml else 'not '}installed", remedy)
+    yield from _gpu_meters()
+    zeus = _version("zeus-ml")
+    remedy = "pip install 'dibench[zeus]', on a machine with a GPU: its reading then stands beside ours"
+    yield _look("energy", "zeus", bool(zeus), f"Zeus {zeus}" if zeus else "Zeus is not installed", remedy)
+
+
+def _gpu_meters() -> Iterator[Finding]:
+    """The meters that read NVML, and whether this GPU and driver were calibrated."""
+    from dibench import calibration
+    from dibench.backends import cuda_driver
+    from dibench.meters.gpu import GpuMeter
+
+    gpu = cuda_driver.gpu()
+    for source, what in (("nvml_counter", "energy counter"), ("nvml_power", "instant power")):
+        if isinstance(gpu, str):
+            remedy = "install the NVIDIA driver (nvidia-smi must work); in a container, pass the GPU in"
+            yield _look("energy", source, False, gpu, remedy)
+            continue
+        try:
+            meter = GpuMeter.open(source, gpu.uuid)
+        except UserError as error:
+            yield _refused(source, error)
+        else:
+            yield _look("energy", source, True, f"{what} of {meter.sensor.name}, limit {meter.limit_w:.0f} W")
+    if not isinstance(gpu, str):
+        kept = calibration.path_of(gpu.uuid, cuda_driver.driver_version())
+        seen = f"kept as {kept}" if kept.is_file() else "none of this GPU under this driver"
+        yield _look("energy", "calibration", kept.is_file(), seen, "python -m dibench calibrate, 40 seconds")
+
+
+def _refused(meter: str, error: UserError) -> Finding:
+    """Refusals read "what is wrong: what to do"."""
+    seen, _, remedy = error.rule.partition(": ")
+    return _look("energy", meter, False, seen, remedy or "see above")
 
 
 def _version(package: str) -> str:
