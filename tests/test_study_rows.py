@@ -12,6 +12,7 @@ from study_frames import energy_of, measured, some_layers, table
 from dibench import networks
 from dibench.errors import UserError
 from dibench.layer import Layer
+from dibench.meters.gpu_sensor import CLOCK_EVENTS, event_names
 from dibench.study.folds import make_folds
 from dibench.study.models import data_of
 from dibench.study.rows import select
@@ -59,6 +60,15 @@ def test_each_reason_for_staying_out_is_counted(cells: dict[str, Any], reason: s
     assert selection.rows == 10
     assert len(selection.frame) == 9
     assert selection.sources == ("rapl",)
+
+
+def test_every_clock_event_that_a_gpu_tells_is_harmless_or_keeps_its_row_out() -> None:
+    """The names are those of `dibench.meters.gpu_sensor`; a limit that the user set holds for all rows."""
+    harmless = {"applications_clocks_setting", "display_clock_setting"}
+    for bit, name in CLOCK_EVENTS.items():
+        frame = changed(3, clock_events=event_names(bit | 0x1))
+        capped = "clock capped" in select(frame).excluded
+        assert capped == (name not in harmless), name
 
 
 def test_flagged_rows_and_harmless_clock_events_count() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -233,8 +234,10 @@ def test_trap_drift_with_temperature() -> None:
 
 
 def test_trap_throttling_is_written_down_with_the_energy() -> None:
+    """The naive joules of a capped load pass for those of the same kernel at full clock, which costs more."""
     load = Load(900.0, 1e-3)
     rig = Rig()
+    assert naive(rig.gpu, load, 5.0) < 0.9 * load.power_w * load.launch_s
     row = rig.row(load)
     assert_good(row, rig.truth(load))
     assert row["clock_events"] == "sw_power_cap" and row["sm_clock_mhz"] < 1900
@@ -264,6 +267,10 @@ def test_trap_nvml_errors_in_mid_window() -> None:
     assert row["status"] == "flagged"
     assert "NVML, 40 of" in row["reason"] and "did not answer in time" in row["reason"]
     assert abs(row["energy_j"] - rig.truth()) <= row["energy_ci_j"]
+    again = Rig(faults=[Fault(TIMEOUT, 17.0, 17.2)])
+    again.clock.sleep(14.1 - again.clock.now())
+    with pytest.raises(SensorError, match="did not answer"):  # as it ends in the middle of the errors
+        naive(again.gpu, LOAD, 3.0)
 
 
 def test_trap_the_device_is_lost() -> None:
@@ -274,13 +281,21 @@ def test_trap_the_device_is_lost() -> None:
 
 
 def test_trap_a_device_that_only_nvml_lost() -> None:
-    rig = Rig(faults=[Fault(RESET_REQUIRED, 17.0, reading="energy_mj")])  # launches still return
+    """By instant power, averaged as it comes, nothing looks wrong: launches still return."""
+    rig = Rig(faults=[Fault(RESET_REQUIRED, 17.0, reading="energy_mj")])
     rig.clock.sleep(14.8 - rig.clock.now())
     with pytest.raises(DeviceFaultError, match="must be reset"):
         rig.row()
 
 
 def test_trap_permission_refused() -> None:
+    """Where the naive way takes what it cannot read for nothing, a launch costs nothing."""
+    refused = SimulatedGpu(ReplayedClock(), faults=[Fault(NO_PERMISSION, reading="energy_mj")])
+    read = []
+    for _ in range(2):
+        with contextlib.suppress(SensorError):
+            read.append(refused.energy_mj())
+    assert sum(read) == 0
     with pytest.raises(UserError, match="may not read it: ask the administrator"):
         Rig(faults=[Fault(NO_PERMISSION)])
     with pytest.raises(UserError, match="may not read it"):
@@ -311,6 +326,17 @@ def test_trap_the_wrong_gpu_is_metered() -> None:
     row = metering.cells([metering.visit(Prepared(launching, LOAD), "case")], 1)
     truth = LOAD.joules(CALM) * (1 + CALM.leakage_per_c * (meter.reference_c - REFERENCE_C))
     assert_good(row, truth)
+
+
+def test_trap_a_gpu_cut_into_instances() -> None:
+    """The sensors of a MIG device see the neighbour's work: read naively it is ours."""
+    neighbour = Process(4711, "python", 200.0)
+    gpu = SimulatedGpu(ReplayedClock(), CALM, uuid="GPU-cut", mig=True, processes=[neighbour])
+    gpu.open_context()
+    assert naive(gpu, LOAD, 5.0) > 1.3 * LOAD.joules(CALM)
+    for uuid in ("GPU-cut", "MIG-4f1c"):
+        with pytest.raises(UserError, match="needs a whole GPU"):
+            nvml.find(nvml.gpus(FakeNvml([gpu])), uuid)
 
 
 def test_trap_another_process_appears() -> None:

@@ -26,7 +26,9 @@ Mask = NDArray[np.bool_]
 ENERGY_COLUMNS = tuple(column for column in RESPONSES if column.endswith("_j"))
 """Energies a fit may explain, best first."""
 
-HARMLESS_CLOCK_EVENTS = frozenset({"none", "gpu_idle", "applications_clocks_setting"})
+HARMLESS_CLOCK_EVENTS = frozenset(
+    {"none", "gpu_idle", "applications_clocks_setting", "display_clock_setting"}
+)
 """Clock-event reasons that do not say that load held the clock down."""
 
 PLAUSIBLE = (1e-18, 1e9)
