@@ -163,7 +163,15 @@ def effective_clusters(model: Linearised, clusters: Clustering) -> float:
 
 
 def cluster_errors(jacobian: FloatArray, residuals: FloatArray, clusters: Clustering) -> FloatArray | None:
-    """Cluster-robust standard errors (k,) of the coefficients, with the factor G/(G−1)·(n−1)/(n−k).
+    """Cluster-robust standard errors (k,) of the coefficients; None where `cluster_covariance` is."""
+    covariance = cluster_covariance(jacobian, residuals, clusters)
+    return None if covariance is None else np.sqrt(np.diagonal(covariance))
+
+
+def cluster_covariance(
+    jacobian: FloatArray, residuals: FloatArray, clusters: Clustering
+) -> FloatArray | None:
+    """Cluster-robust covariance (k, k) of the coefficients, with the factor G/(G−1)·(n−1)/(n−k).
 
     None with fewer than two clusters or a Jacobian without full rank.
     """
@@ -177,9 +185,9 @@ def cluster_errors(jacobian: FloatArray, residuals: FloatArray, clusters: Cluste
         return None
     scores = np.zeros((clusters.size, k))
     np.add.at(scores, clusters.member, q * residuals[:, None])
-    meat = np.linalg.solve(r, scores.T)
+    meat = np.linalg.solve(r, scores.T) / length[:, None]
     factor = clusters.size / (clusters.size - 1) * (n - 1) / (n - k)
-    return np.asarray(np.sqrt(factor * np.sum(meat**2, axis=1)) / length)
+    return np.asarray(factor * (meat @ meat.T))
 
 
 def classical_errors(jacobian: FloatArray, residuals: FloatArray) -> FloatArray:

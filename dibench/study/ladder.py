@@ -47,6 +47,12 @@ class Rung:
     coefficients: tuple[Coefficient, ...]
     below_zero: tuple[str, ...]
     """Coefficients that the free fit puts below zero; predictions hold them at zero."""
+    names: tuple[str, ...]
+    """Of the columns of its design, and of `parameters`."""
+    parameters: FloatArray
+    """Those that predict, none below zero, in joules or seconds per unit."""
+    alpha: float | None
+    """Of `di_disjoint`, whose design needs it."""
     predicted: FloatArray
     """In sample, (n,)."""
     held_out: FloatArray
@@ -84,6 +90,9 @@ def fit_rung(
         k=k,
         coefficients=_coefficients(at, free, clusterings),
         below_zero=tuple(name for name, value in zip(at.names, free.parameters, strict=True) if value < 0),
+        names=at.names,
+        parameters=bounded.parameters,
+        alpha=alpha if model == "di_disjoint" else None,
         predicted=at.columns @ bounded.parameters,
         held_out=predict_held_out(model, data, folds, terms),
         rss=bounded.rss,

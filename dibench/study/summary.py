@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dibench.study.calibrated import calibration_of
 from dibench.study.figures import scores
 from dibench.study.inference import LEVEL
 from dibench.study.ladder import Coefficient, NoRung, Rung
@@ -62,6 +63,7 @@ def as_json(fit: Fit) -> dict[str, Any]:
                 name: {"alpha": _alpha(alpha), "p_value": test.p_value}
                 for name, (alpha, test) in fit.sensitivity.items()
             },
+            "calibration": calibration_of(fit),
             "folds": {"by": fit.folds.by, "names": [fold.name for fold in fit.folds.folds]},
             "method": METHOD,
             "pipeline_check": None if fit.pipeline_check is None else as_json(fit.pipeline_check),
