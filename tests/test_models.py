@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -71,11 +72,15 @@ def test_no_pickle_is_ever_loaded(name: str, tmp_path: Path) -> None:
     ("source", "options", "message"),
     [
         ("resnet5", {}, "network: must be one of the 25 networks, perhaps resnet50"),
+        ("nets.py:Net", {}, "model: needs PyTorch: pip install 'dibench[torch]'"),
         ("resnet50", {"batch": 0}, "--batch: must be from 1 to 1048576 (got 0)"),
         ("resnet50", {"shapes": {"": "1,3,96,96"}}, "--input-shape: must stand with an ONNX file"),
     ],
 )
-def test_a_wrong_source_is_one_line(source: str, options: dict[str, object], message: str) -> None:
+def test_a_wrong_source_is_one_line(
+    source: str, options: dict[str, object], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(UserError) as caught:
         models.load(source, **options)  # type: ignore[arg-type]
     assert message in str(caught.value)

@@ -33,7 +33,8 @@ def layers(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="A network of `python -m dibench networks`, an .onnx file, or a .csv table of layers.",
+            help="A network of `python -m dibench networks`, an .onnx file, a .csv table of layers, or, with "
+            "PyTorch, module:callable, file.py:callable, torchvision:resnet50, timm:NAME.",
         ),
     ],
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV for programs instead of a table.")] = False,

@@ -1,4 +1,4 @@
-"""Any network as a `Model`: one of the 25, a table, an ONNX file.
+"""Any network as a `Model`: one of the 25, a table, an ONNX file, a PyTorch module.
 
 `load(source)` is the way in. Weights are never read: shapes are enough. No pickle is ever loaded.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from dibench import networks
 from dibench.errors import UserError
@@ -19,11 +20,14 @@ PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin")
 MOST_IMAGES = 2**20
 
 
-def load(source: str | Path, *, batch: int | None = None, shapes: Mapping[str, str] | None = None) -> Model:
+def load(
+    source: str | Path | Any, *, batch: int | None = None, shapes: Mapping[str, str] | None = None
+) -> Model:
     """The model behind a name, a file or a module.
 
     Args:
-        source: a network of `python -m dibench networks`; the path of an .onnx file or of a .csv table.
+        source: a network of `python -m dibench networks`; the path of an .onnx file or of a .csv table;
+            `module:callable` or `file.py:callable` that gives a `torch.nn.Module`; or such a module.
         batch: images in one inference; None takes what the source says, else 1.
         shapes: shape of each input by its name ("" is the only or first one), as `"1,3,224,224"`, with
             `:int64` behind it where a PyTorch module wants no floats. They decide over what a file says.
@@ -36,6 +40,10 @@ def load(source: str | Path, *, batch: int | None = None, shapes: Mapping[str, s
     """
     if batch is not None and not 1 <= batch <= MOST_IMAGES:
         raise UserError("--batch", f"must be from 1 to {MOST_IMAGES}", batch)
+    if not isinstance(source, (str, Path)):
+        from dibench.models import torch as from_torch
+
+        return from_torch.read(source, batch, shapes or {})
     text = str(source)
     suffix = Path(text).suffix.lower()
     if suffix in PICKLES:
@@ -47,6 +55,10 @@ def load(source: str | Path, *, batch: int | None = None, shapes: Mapping[str, s
         from dibench.models import onnx as from_onnx
 
         return from_onnx.read(Path(text), batch, shapes or {})
+    if ":" in text:
+        from dibench.models import torch as from_torch
+
+        return from_torch.read(text, batch, shapes or {})
     if shapes:
         raise UserError("--input-shape", "must stand with an ONNX file or a PyTorch module, tables have none")
     if suffix == ".csv":

@@ -1,0 +1,336 @@
+"""PyTorch modules as models: nothing computed, nothing allocated, nothing missed."""
+
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from dibench import models, networks  # noqa: E402
+from dibench.cli import main  # noqa: E402
+from dibench.layer import Layer  # noqa: E402
+
+nn: Any = torch.nn
+F: Any = torch.nn.functional
+
+
+class Bottleneck(nn.Module):  # type: ignore[misc]
+    def __init__(self, C: int, width: int, stride: int) -> None:
+        super().__init__()
+        K = 4 * width
+        self.conv1 = nn.Conv2d(C, width, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = nn.Conv2d(width, K, 1, bias=False)
+        self.bn3 = nn.BatchNorm2d(K)
+        self.downsample = None
+        if C != K or stride != 1:
+            self.downsample = nn.Sequential(nn.Conv2d(C, K, 1, stride, bias=False), nn.BatchNorm2d(K))
+
+    def forward(self, x: Any) -> Any:
+        y = F.relu(self.bn1(self.conv1(x)))
+        y = F.relu(self.bn2(self.conv2(y)))
+        y = self.bn3(self.conv3(y))
+        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+class ResNet50(nn.Module):  # type: ignore[misc]
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        C = 64
+        for number, (blocks, width) in enumerate(((3, 64), (4, 128), (6, 256), (3, 512)), start=1):
+            stage = []
+            for block in range(blocks):
+                stage.append(Bottleneck(C, width, 2 if block == 0 and number > 1 else 1))
+                C = 4 * width
+            setattr(self, f"layer{number}", nn.Sequential(*stage))
+        self.fc = nn.Linear(C, 1000)
+
+    def forward(self, x: Any) -> Any:
+        x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
+
+
+class ViT(nn.Module):  # type: ignore[misc]
+    """ViT-B/16 at its published sizes."""
+
+    def __init__(self, width: int = 768, heads: int = 12, depth: int = 12) -> None:
+        super().__init__()
+        self.patch = nn.Conv2d(3, width, 16, 16)
+        self.token = nn.Parameter(torch.zeros(1, 1, width))
+        self.position = nn.Parameter(torch.zeros(1, 197, width))
+        layer = nn.TransformerEncoderLayer(
+            width, heads, 4 * width, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.encoder = nn.TransformerEncoder(layer, depth, nn.LayerNorm(width), enable_nested_tensor=False)
+        self.head = nn.Linear(width, 1000)
+
+    def forward(self, x: Any) -> Any:
+        x = self.patch(x).flatten(2).transpose(1, 2)
+        x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1) + self.position
+        return self.head(self.encoder(x)[:, 0])
+
+
+def test_resnet50_is_the_published_table() -> None:
+    with torch.device("meta"):
+        module = ResNet50()
+    model = models.load(module, shapes={"": "1,3,224,224"})
+    table = {layer.name.partition("/")[2]: layer.shape for layer in networks.load("resnet50")}
+    assert {layer.name.partition("/")[2]: layer.shape for layer in model.layers} == table
+    assert len(model.layers) == len(table)
+    assert model.not_covered == ()
+    assert model.parameters == 25557032  # torchvision's resnet50
+
+
+def test_vit_b_16_has_every_projection_and_lists_its_attention() -> None:
+    with torch.device("meta"):
+        module = ViT()
+    model = models.load(module, shapes={"": "1,3,224,224"})
+    # torchvision publishes 17.564 GFLOPS (of multiply-adds) and 86,567,656 parameters for vit_b_16.
+    assert model.macs_known == 17563828224
+    assert model.parameters == 86567656
+    names = [layer.name.partition("/")[2] for layer in model.layers]
+    assert names[1:5] == [
+        "encoder.layers.0.self_attn.in_proj", "encoder.layers.0.self_attn.out_proj",
+        "encoder.layers.0.linear1", "encoder.layers.0.linear2",
+    ]  # fmt: skip
+    assert model.layers[1].shape == Layer.fc(N=197, C=768, K=2304).shape
+    assert {part.reason for part in model.not_covered} == {"product of two activations, no weight"}
+    assert sum(part.macs or 0 for part in model.not_covered) == 12 * 2 * 197 * 197 * 768
+
+
+class Functional(nn.Module):  # type: ignore[misc]
+    def __init__(self) -> None:
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(8, 2, 3, 3))
+        self.v = nn.Parameter(torch.zeros(5, 8))
+        self.experts = nn.Parameter(torch.zeros(4, 5, 6))
+
+    def forward(self, x: Any) -> Any:
+        x = F.conv2d(x, self.w, stride=2, padding=(1, 0), groups=2, dilation=(1, 2))
+        x = F.linear(x.mean((2, 3)), self.v)
+        x = torch.bmm(x.expand(4, *x.shape), self.experts)
+        return torch.einsum("gnk,gmk->gnm", x, x)
+
+
+def test_functional_calls_are_seen() -> None:
+    model = models.load(Functional(), shapes={"": "3,4,9,9"})
+    conv, fc, experts = model.layers
+    assert conv.shape == Layer(
+        N=3, C=4, H=9, W=9, K=8, R=3, S=3, stride_h=2, stride_w=2, pad_h=1, pad_w=0, dil_w=2, groups=2
+    ).shape  # fmt: skip
+    assert (conv.name, fc.name, fc.shape) == ("Functional/w", "Functional/v", Layer.fc(3, 8, 5).shape)
+    # The same three inputs go to all four experts: a product with 4·6 output channels.
+    assert experts.shape == Layer.fc(3, 5, 24).shape
+    (part,) = model.not_covered
+    assert (part.op, part.macs) == ("bmm", 4 * 3 * 3 * 6)
+
+
+def test_a_weight_is_counted_once_however_pytorch_broadcasts_it() -> None:
+    class Awkward(nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(16, 10, bias=False)
+
+        def forward(self, x: Any) -> Any:
+            return self.fc(
+                x.flatten(2).transpose(1, 2)
+            )  # not contiguous: PyTorch may run a batch of products
+
+    (layer,) = models.load(Awkward(), shapes={"": "5,16,3,4"}).layers
+    assert (layer.N, layer.weights, layer.macs) == (60, 160, 60 * 160)
+
+
+def test_filters_computed_from_weights_are_weights() -> None:
+    class Standardised(nn.Conv2d):  # type: ignore[misc]
+        def forward(self, x: Any) -> Any:
+            w = F.batch_norm(self.weight.reshape(1, len(self.weight), -1), None, None, training=True)
+            return F.conv2d(x, w.reshape_as(self.weight), self.bias, self.stride, self.padding)
+
+    model = models.load(nn.Sequential(Standardised(3, 8, 3), nn.ReLU()), shapes={"": "1,3,8,8"})
+    assert [layer.name for layer in model.layers] == ["Sequential/0"]
+    assert model.not_covered == ()
+
+
+def test_what_is_no_layer_is_listed() -> None:
+    class Rest(nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.up = nn.ConvTranspose2d(4, 6, 3, 2)
+            self.one = nn.Conv1d(6, 5, 3)
+            self.cube = nn.Conv3d(1, 2, 2)
+            self.bilinear = nn.Bilinear(5, 5, 3)
+
+        def forward(self, x: Any) -> Any:
+            y = self.up(x)
+            z = self.one(y.flatten(2))
+            self.cube(y.unsqueeze(1))
+            return (
+                self.bilinear(z.mT, z.mT),
+                F.conv2d(x, x[:, :, :1, :1]),
+                F.scaled_dot_product_attention(x, x, x),
+            )
+
+    model = models.load(Rest(), shapes={"": "1,4,5,5"})
+    assert model.layers == ()
+    macs = {part.name.partition("/")[2]: part.macs for part in model.not_covered}
+    assert macs["up"] == 4 * 25 * 6 * 9
+    assert macs["one"] == 5 * (11 * 11 - 2) * 6 * 3
+    assert macs["cube"] == 2 * 5 * 10 * 10 * 8
+    reasons = {part.reason for part in model.not_covered}
+    assert {"transposed convolution", "1-D convolution", "3-D convolution"} <= reasons
+    assert "filter computed at run time" in reasons
+    assert any(part.op == "trilinear" for part in model.not_covered)
+    products = [part.macs for part in model.not_covered if "two activations" in part.reason]
+    assert sum(macs or 0 for macs in products) == 4 * 2 * 5 * 5 * 5
+
+
+def test_the_module_stays_as_it_was() -> None:
+    module = nn.Sequential(nn.Linear(4, 4), nn.Dropout(), nn.BatchNorm1d(4))
+    module[2].eval()
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    fast = torch.backends.mha.get_fastpath_enabled()
+    models.load(module, shapes={"": "2,4"})
+    assert [part.training for part in module] == [True, True, False] and module.training
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in module)
+    assert torch.backends.mha.get_fastpath_enabled() == fast
+
+
+def test_several_inputs_by_name_and_type() -> None:
+    class Text(nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed, self.fc = nn.Embedding(50, 8), nn.Linear(8, 3)
+
+        def forward(self, ids: Any, *, mask: Any) -> Any:
+            return self.fc(self.embed(ids) * mask.unsqueeze(-1))
+
+    model = models.load(Text(), shapes={"": "2,7:int64", "mask": "2,7"})
+    assert [layer.shape for layer in model.layers] == [Layer.fc(14, 8, 3).shape]
+
+
+SOURCE = """
+import torch
+from torch import nn
+
+def small():
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8 * 36, 4))
+
+class Peeks(nn.Module):
+    def forward(self, x):
+        return x if x.sum().item() > 0 else -x
+
+def fails():
+    raise RuntimeError("out of\\nluck")
+
+number = 3
+gives_number = lambda: 3
+there = small()
+"""
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "my_nets.py").write_text(SOURCE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delitem(sys.modules, "my_nets", raising=False)
+    return "my_nets"
+
+
+@pytest.mark.parametrize("named", ["my_nets:small", "my_nets.py:small", "my_nets:there"])
+def test_a_module_is_named_by_module_or_file_and_callable(source: str, named: str) -> None:
+    model = models.load(named, shapes={"": "2,3,8,8"})
+    assert (model.name, model.batch, len(model.layers)) == (named.rpartition(":")[2], 2, 2)
+
+
+@pytest.mark.parametrize(
+    ("named", "options", "message"),
+    [
+        ("my_nets:Peeks", ["--input-shape", "1,3"], "Peeks cannot run on meta tensors"),
+        ("my_nets:fails", ["--input-shape", "1,3"], "my_nets:fails cannot be built: RuntimeError: out of"),
+        (
+            "my_nets:number",
+            ["--input-shape", "1,3"],
+            "model: must be a callable or a torch.nn.Module (got 'int')",
+        ),
+        ("my_nets:gives_number", ["--input-shape", "1,3"], "must give a torch.nn.Module (got 'int')"),
+        ("my_nets:nothing", ["--input-shape", "1,3"], "must name something in my_nets (got 'nothing')"),
+        ("no_such:thing", ["--input-shape", "1,3"], "cannot be built: ModuleNotFoundError: No module named"),
+        ("nowhere.py:thing", ["--input-shape", "1,3"], "nowhere.py: no such file"),
+        ("my_nets:small", [], "must be given the size of its input: --input-shape 1,3,224,224"),
+        (
+            "my_nets:small",
+            ["--input-shape", "1,3,8,9"],
+            "cannot run on meta tensors (shapes without numbers)",
+        ),
+        ("my_nets:small", ["--input-shape", "1,3,8,8:text"], "must end in a type of PyTorch (got 'text')"),
+        (
+            "my_nets:small",
+            ["--input-shape", "1,3,8,8", "-N", "4"],
+            "--batch: must be that of --input-shape, 1",
+        ),
+    ],
+)
+def test_what_cannot_be_read_is_one_line(
+    source: str, named: str, options: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        main(["layers", named, *options])
+    captured = capsys.readouterr()
+    assert exit_info.value.code == 2
+    assert message in captured.err and captured.err.count("\n") == 1
+    assert captured.out == ""
+
+
+def test_published_packages_are_asked_for_no_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def get_model(name: str, weights: Any) -> Any:
+        asked.append((name, weights))
+        return nn.Sequential(nn.Conv2d(3, 8, 3))
+
+    def create_model(name: str, pretrained: bool) -> Any:
+        asked.append((name, pretrained))
+        module = nn.Sequential(nn.Conv2d(3, 8, 3))
+        module.default_cfg = {"input_size": (3, 20, 20)}
+        return module
+
+    for package, member in (("torchvision", "models"), ("timm", "")):
+        module: Any = types.ModuleType(package)
+        monkeypatch.setitem(sys.modules, package, module)
+        if member:
+            inner: Any = types.ModuleType(f"{package}.{member}")
+            inner.get_model = get_model
+            monkeypatch.setitem(sys.modules, f"{package}.{member}", inner)
+        else:
+            module.create_model = create_model
+    assert models.load("torchvision:resnet50", batch=2).layers[0].H == 224
+    assert models.load("timm:small").layers[0].H == 20
+    assert asked == [("resnet50", None), ("small", False)]
+
+
+def test_a_product_unknown_to_dibench_is_listed() -> None:
+    library = torch.library.Library("dibench_test", "DEF")
+    library.define("magic(Tensor x) -> Tensor")
+    library.impl("magic", lambda x: torch.empty_like(x), "Meta")
+
+    class Magic(nn.Module):  # type: ignore[misc]
+        def forward(self, x: Any) -> Any:
+            return torch.ops.dibench_test.magic(x)
+
+    (part,) = models.load(Magic(), shapes={"": "1,3"}).not_covered
+    assert (part.op, part.macs, part.reason) == (
+        "magic",
+        None,
+        "unknown operator of dibench_test: it may multiply",
+    )
