@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -72,11 +71,11 @@ def test_refusals_name_the_remedy(findings: Any) -> None:
 
 
 def test_without_a_driver_and_without_zeus(findings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["dibench.cli.doctor"], "_version", lambda package: "")
+    monkeypatch.setattr("dibench.meters.zeus.release", lambda: "")
     found = findings(None)
     assert found["nvml_counter"]["seen"] == "there is no NVIDIA driver" and "calibration" not in found
     assert "dibench[zeus]" in found["zeus"]["remedy"]
-    monkeypatch.setattr(sys.modules["dibench.cli.doctor"], "_version", lambda package: "0.11")
+    monkeypatch.setattr("dibench.meters.zeus.release", lambda: "0.16.0")
     assert findings(None)["zeus"]["ok"]
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import sys
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from fake_nvml import FakeNvml
 
 from dibench.errors import UserError
 from dibench.meters import NAMES, Reading, open_meter
 from dibench.meters.model import FACTS, ModelMeter
 from dibench.meters.rapl import RaplMeter, Zone, find_zones
+from dibench.meters.replay import Load, ReplayedClock
+from dibench.meters.simulated import SimulatedGpu
 from dibench.meters.zeus import ZeusMeter
 
 
@@ -203,3 +207,67 @@ def test_zeus_is_refused_in_one_line_where_it_cannot_be(monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "zeus.monitor", opened)
     assert open_meter("zeus", "cuda").source == "zeus"
     assert open_meter("auto", "cuda").source == "model", "only where it is named"
+
+
+@pytest.mark.parametrize(
+    ("visible", "uuid", "index"), [((0, 1), "GPU-b", 1), ((1,), "GPU-b", 0), ((1, 0), "GPU-a", 1)]
+)
+def test_zeus_reads_the_gpu_that_launches(
+    visible: tuple[int, ...], uuid: str, index: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[Any]()
+    _show_zeus(monkeypatch, visible, asked)
+    ZeusMeter.open(uuid)
+    assert asked == [[index]]
+
+
+def test_a_gpu_that_zeus_takes_for_another_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """CUDA_VISIBLE_DEVICES=1 is CUDA's second GPU, GPU-a, and NVML's second, GPU-b."""
+    _show_zeus(monkeypatch, (1,), [])
+    with pytest.raises(
+        UserError, match=r"set CUDA_DEVICE_ORDER=PCI_BUS_ID, .* it shows GPU-b \(got 'GPU-a'\)"
+    ):
+        ZeusMeter.open("GPU-a")
+
+
+def _show_zeus(monkeypatch: pytest.MonkeyPatch, visible: tuple[int, ...], asked: list[Any]) -> None:
+    """Zeus on a machine with GPU-a and GPU-b, of which it shows these by NVML's numbers."""
+
+    def monitor(gpu_indices: list[int] | None, cpu_indices: list[int]) -> Monitor:
+        asked.append(gpu_indices)
+        return Monitor()
+
+    gpus = SimpleNamespace(gpus=[SimpleNamespace(gpu_index=number) for number in visible])
+    monkeypatch.setitem(sys.modules, "zeus.monitor", SimpleNamespace(ZeusMonitor=monitor))
+    monkeypatch.setitem(sys.modules, "zeus.device", SimpleNamespace(get_gpus=lambda: gpus))
+    clock = ReplayedClock()
+    replayed = FakeNvml([SimulatedGpu(clock, uuid=uuid) for uuid in ("GPU-a", "GPU-b")])
+    monkeypatch.setattr("dibench.meters.nvml.import_pynvml", lambda: replayed)
+
+
+def test_on_apples_chips_gpu_and_memory_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    chip = SimpleNamespace(cpu_total_mj=70, gpu_mj=900, gpu_sram_mj=None, dram_mj=100)
+    found = SimpleNamespace(gpu_energy={}, soc_energy=chip)
+    monitor = SimpleNamespace(begin_window=lambda *_, **__: None, end_window=lambda *_, **__: found)
+    assert ZeusMeter(monitor).window(lambda: 1.0, {}, 1).energy_j == pytest.approx(1.0)
+
+
+def test_zeus_itself_reads_a_replayed_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Zeus is installed: its monitor on our NVML, edges off by at most a tick on either side."""
+    pytest.importorskip("zeus.monitor")
+    pynvml, devices = import_module("pynvml"), import_module("zeus.device.gpu")
+    clock = ReplayedClock()
+    gpu = SimulatedGpu(clock, uuid="GPU-b")
+    replayed = FakeNvml([SimulatedGpu(clock, uuid="GPU-a"), gpu])
+    for name in dir(replayed):
+        if name.startswith("nvml"):
+            monkeypatch.setattr(pynvml, name, getattr(replayed, name))
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetArchitecture", lambda handle: pynvml.NVML_DEVICE_ARCH_HOPPER)
+    unlinked = SimpleNamespace(isC2cEnabled=0)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetC2cModeInfoV", lambda handle: unlinked, raising=False)
+    monkeypatch.setattr(devices, "_gpus", None)
+    meter = ZeusMeter.open("GPU-b")
+    load = Load(500.0, 1e-3)
+    gpu.launch(load, 5000)
+    found = meter.window(lambda: gpu.launch(load, 5000), {}, 5000)
+    assert found.energy_j == pytest.approx(5000 * load.joules(gpu.card), rel=0.04)

@@ -159,6 +159,7 @@ def _ncu() -> str:
 def _energy() -> Iterator[Finding]:
     """Every meter that is a sensor."""
     from dibench.meters.rapl import RaplMeter
+    from dibench.meters.zeus import release
 
     try:
         meter = RaplMeter.open()
@@ -168,7 +169,7 @@ def _energy() -> Iterator[Finding]:
         zones = ", ".join(zone.name for zone in meter.zones)
         yield _look("energy", "RAPL", True, f"{zones}; new value every {meter.period_s * 1e3:.2g} ms")
     yield from _gpu_meters()
-    zeus = _version("zeus-ml")
+    zeus = release()
     remedy = "pip install 'dibench[zeus]', on a machine with a GPU: its reading then stands beside ours"
     yield _look("energy", "zeus", bool(zeus), f"Zeus {zeus}" if zeus else "Zeus is not installed", remedy)
 

@@ -1,13 +1,16 @@
-"""Zeus (`zeus-ml`) as a meter: what its monitor reads around our windows, to stand beside our own reading.
+"""Zeus (`zeus`, formerly `zeus-ml`) as a meter: what its monitor reads around our windows, beside our own.
 
-Zeus reads a GPU's energy counter at the edges of a window, on NVIDIA, AMD and Apple devices as far as it
-carries them; it does not wait for the counter's ticks, so a window has to be long: twenty periods, as for
-every meter that is read at edges, here of the 100 ms that data-centre cards have. Windows start and end when
-the device has finished; Zeus is told not to synchronise, which it can do through PyTorch or JAX only.
+Zeus reads a GPU's energy counter at the edges of a window, on NVIDIA and AMD; before Volta it integrates
+power in a process of its own. It does not wait for the counter's ticks, so a window has to be long: twenty
+periods, as for every meter that is read at edges, here of the 100 ms that data-centre cards have. Windows
+begin and end when the device has finished; Zeus, which knows other frameworks, is told not to wait for it.
+
+On Apple's chips Zeus shows no GPU but a chip with its parts: GPU and memory are what a card's counter holds.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -16,27 +19,33 @@ from typing import Any
 from dibench.errors import UserError
 from dibench.meters import Reading
 
+PACKAGES = ("zeus", "zeus-ml")
+"""Its name on PyPI since 0.12, and before."""
+
 _WINDOW = "dibench"
-_FIRST = 0  # of the GPUs that CUDA_VISIBLE_DEVICES leaves: the one that launches
+_ON_CHIP_MJ = ("gpu_mj", "gpu_sram_mj", "dram_mj")
 
 
 class ZeusMeter:
-    """The first visible GPU through a ZeusMonitor."""
+    """One GPU through a ZeusMonitor."""
 
     source = "zeus"
     has_variance = True
     period_s: float | None = 0.1
 
-    def __init__(self, monitor: Any) -> None:
-        """A meter of the monitor's first GPU."""
-        self._monitor = monitor
+    def __init__(self, monitor: Any, index: int = 0) -> None:
+        """A meter of the monitor's GPU of that index."""
+        self._monitor, self._index = monitor, index
 
     @classmethod
-    def open(cls) -> ZeusMeter:
-        """The meter of the first visible GPU.
+    def open(cls, uuid: str = "") -> ZeusMeter:
+        """The meter of the GPU with that UUID; without one of the first that Zeus shows.
+
+        Zeus counts GPUs as NVML does, by bus, CUDA by speed unless CUDA_DEVICE_ORDER=PCI_BUS_ID is set: by
+        `CUDA_VISIBLE_DEVICES=1` Zeus may mean another GPU than the one that launches.
 
         Raises:
-            UserError: Zeus is not installed, or finds no GPU it can read.
+            UserError: Zeus is not installed, finds no GPU it can read, or not the one that launches.
         """
         try:
             monitor = import_module("zeus.monitor")
@@ -46,7 +55,11 @@ class ZeusMeter:
                 "--meter", f"needs Zeus ({reason}): pip install 'dibench[zeus]'", "zeus"
             ) from None
         try:
-            return cls(monitor.ZeusMonitor(gpu_indices=[_FIRST], cpu_indices=[]))
+            index = _index_of(uuid) if uuid else 0
+            indices = [index] if uuid else None  # None: all there are, which may be none beside Apple's chip
+            return cls(monitor.ZeusMonitor(gpu_indices=indices, cpu_indices=[]), index)
+        except UserError:
+            raise
         except Exception as error:  # Zeus has its own for each vendor
             reason = f"{type(error).__name__}: {error}"
             raise UserError("--meter", f"Zeus cannot read this GPU: {reason}", "zeus") from None
@@ -54,13 +67,9 @@ class ZeusMeter:
     @property
     def facts(self) -> Mapping[str, Any]:
         """Which Zeus; what it cannot say."""
-        try:
-            release = version("zeus-ml")
-        except PackageNotFoundError:
-            release = "unknown"
         return {
             "kind": "sensor: the GPU's energy counter as Zeus reads it at the edges of a window",
-            "zeus": release,
+            "zeus": release(),
             "note": "gross energy of the GPU; edges are not aligned to the counter's ticks",
         }
 
@@ -72,5 +81,39 @@ class ZeusMeter:
         except BaseException:
             self._monitor.end_window(_WINDOW, sync_execution=False, cancel=True)
             raise
-        energy_j = self._monitor.end_window(_WINDOW, sync_execution=False).gpu_energy.get(_FIRST)
-        return Reading(time_s, float(energy_j) if energy_j else None)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a counter that did not move: said by an empty cell here
+            energy_j = self._joules(self._monitor.end_window(_WINDOW, sync_execution=False))
+        return Reading(time_s, energy_j or None)
+
+    def _joules(self, measurement: Any) -> float:
+        if self._index in measurement.gpu_energy:
+            return float(measurement.gpu_energy[self._index])
+        chip = getattr(measurement, "soc_energy", None)
+        return 1e-3 * sum(float(getattr(chip, part, None) or 0.0) for part in _ON_CHIP_MJ)
+
+
+def release() -> str:
+    """The installed version of Zeus; empty where there is none."""
+    for package in PACKAGES:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            continue
+    return ""
+
+
+def _index_of(uuid: str) -> int:
+    """Zeus's index of the GPU with that UUID."""
+    from dibench.meters import nvml
+
+    shown = [gpu.uuid for gpu in nvml.gpus(nvml.import_pynvml())]
+    indices = [gpu.gpu_index for gpu in import_module("zeus.device").get_gpus().gpus]
+    for index, position in enumerate(indices):
+        if shown[position] == uuid:
+            return index
+    rule = (
+        "Zeus must show the GPU that launches: set CUDA_DEVICE_ORDER=PCI_BUS_ID, "
+        "and CUDA_VISIBLE_DEVICES by number; it shows "
+    )
+    raise UserError("--meter", rule + (", ".join(shown[position] for position in indices) or "none"), uuid)
