@@ -15,6 +15,7 @@ from dibench.cli.fit import fit
 from dibench.cli.layers import layers
 from dibench.cli.measure import measure
 from dibench.cli.networks import networks
+from dibench.cli.predict import predict
 from dibench.cli.report import report
 from dibench.cli.selftest import selftest
 from dibench.cli.sweep import sweep
@@ -42,7 +43,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 # In the order of the main job, then what helps beside it.
-for verb in (sweep, fit, report, measure, networks, layers, variants, selftest, calibrate, counters, doctor):
+for verb in (
+    sweep,
+    fit,
+    report,
+    predict,
+    measure,
+    networks,
+    layers,
+    variants,
+    selftest,
+    calibrate,
+    counters,
+    doctor,
+):
     app.command()(verb)
 
 

@@ -15,7 +15,7 @@ pooling, additions, memory management), and layers of which the network's librar
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
@@ -27,6 +27,7 @@ from dibench.study.calibrated import RANGED, Calibration, gradient
 from dibench.study.inference import student_quantile
 from dibench.study.models import Data, data_of
 from dibench.study.rows import counts
+from dibench.study.summary import plain
 
 if TYPE_CHECKING:
     from dibench.layer import Layer
@@ -103,6 +104,38 @@ def predict(networks: Sequence[Model], fit: Calibration) -> list[Prediction]:
         _prediction(network, _part(costs, begin, end), fit)
         for network, begin, end in zip(networks, begins, ends, strict=True)
     ]
+
+
+def as_json(found: Prediction, fit: Calibration) -> dict[str, Any]:
+    """A prediction as plain values, in joules or seconds; None for what the fit cannot predict."""
+    costs = found.costs
+    made: dict[str, Any] = plain(
+        {
+            "network": found.network.name,
+            "batch": found.network.batch,
+            "unit": fit.unit,
+            "total": attrs.asdict(found.total),
+            "per_inference": attrs.asdict(found.per_inference),
+            "by_operator": {op: attrs.asdict(part) for op, part in found.by_operator.items()},
+            "unpredicted_operators": found.unpredicted,
+            "coverage": found.network.coverage,
+            "not_covered": [attrs.asdict(part) for part in found.network.not_covered],
+            "layers": [
+                {
+                    "name": layer.name,
+                    "op": layer.op,
+                    **layer.dims,
+                    "value": costs.mean[row],
+                    "low": costs.low[row],
+                    "high": costs.high[row],
+                    "terms": {term: values[row] for term, values in costs.terms.items()},
+                    "outside": costs.outside[row],
+                }
+                for row, layer in enumerate(costs.layers)
+            ],
+        }
+    )
+    return made
 
 
 def layer_costs(layers: Sequence[Layer], fit: Calibration) -> LayerCosts:

@@ -1,0 +1,165 @@
+"""`predict` and `explain` as their users type them, and one line for every kind of bad input."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from study_frames import measured
+
+from dibench import study
+from dibench.cli import main
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def run_main(*arguments: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as exit_info:
+            main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        assert isinstance(exit_info.value.code, int)
+        return exit_info.value.code, captured.out, captured.err
+
+    return run_main
+
+
+@pytest.fixture(scope="module")
+def figures() -> dict[str, Any]:
+    return study.fit(measured(160, noise=0.15), draws=99).to_json()
+
+
+@pytest.fixture
+def fit(tmp_path: Path, figures: dict[str, Any]) -> Path:
+    return written(tmp_path, figures)
+
+
+def written(folder: Path, figures: dict[str, Any], **changed: Any) -> Path:
+    path = folder / "fit.json"
+    path.write_text(json.dumps({**figures, **changed}))
+    return path
+
+
+def test_one_network_is_shown_by_layer_operator_and_total(run: Run, fit: Path) -> None:
+    status, out, err = run("predict", "mobilenet_v2", "--fit", fit)
+    assert (status, err) == (0, "")
+    assert out.splitlines()[0].startswith(
+        "Energy, gross, predicted by weighted DI fitted on card (fp32, rapl"
+    )
+    for words in ("24 costliest of 53 layers", "features.18.0", "depthwise", "95% interval", "dominant"):
+        assert words in out
+    assert re.search(r"total +1\.\d+ mJ \(1\.\d+ to \d\.\d+\)", out)
+    assert "covers 300,774,272 of 300,774,272 MACs (100%)" in out
+    assert "classifier" in run("predict", "mobilenet_v2", "--fit", fit, "--all")[1]
+
+
+def test_two_networks_at_three_batches_stand_side_by_side(run: Run, fit: Path) -> None:
+    status, out, _ = run("predict", "resnet50", "--fit", fit, "--compare", "vgg16", "--batch", "1,8,32")
+    assert status == 0
+    assert "vgg16, batch 32" in " ".join(out.split())
+    rows = [line.split() for line in out.splitlines() if re.match(r"(resnet50|vgg16) +\d+ ", line)]
+    assert [row[:2] for row in rows] == [[n, b] for n in ("resnet50", "vgg16") for b in ("1", "8", "32")]
+
+
+def test_json_holds_what_the_tables_show(run: Run, fit: Path) -> None:
+    status, out, _ = run("predict", "resnet50", "--fit", fit, "--batch", "8", "--json")
+    content = json.loads(out)
+    (one,) = content["predictions"]
+    assert status == 0
+    assert (one["network"], one["batch"], one["unit"], len(one["layers"])) == ("resnet50", 8, "J", 54)
+    assert one["total"]["value"] == pytest.approx(sum(layer["value"] for layer in one["layers"]))
+    assert one["per_inference"]["value"] == pytest.approx(one["total"]["value"] / 8)
+    assert content["measured"] is True
+
+
+@pytest.mark.parametrize("verb", ["predict"])
+def test_time_and_modelled_energy_are_never_called_energy(
+    run: Run, tmp_path: Path, figures: dict[str, Any], verb: str
+) -> None:
+    path = written(tmp_path, figures, response="time_s", energy_source=["none"])
+    out = run(verb, "alexnet", "--fit", path)[1]
+    assert out.startswith("Time (not energy), predicted")
+    assert "no joules" in out
+    assert "mJ" not in out
+    path = written(tmp_path, figures, energy_source=["model"], response_measured=False)
+    assert run(verb, "alexnet", "--fit", path)[1].startswith("PIPELINE CHECK, not a prediction of any device")
+    path = written(tmp_path, figures, energy_source=["simulated"], response_measured=False)
+    assert "Simulated energy" in run(verb, "alexnet", "--fit", path)[1].splitlines()[0]
+
+
+def test_operators_without_rows_are_named_and_in_no_total(
+    run: Run, tmp_path: Path, figures: dict[str, Any]
+) -> None:
+    frame = measured(160, noise=0.15)
+    frame = frame[~frame["op"].isin(["depthwise"])]
+    path = written(tmp_path, study.fit(frame, draws=99).to_json())
+    status, out, _ = run("predict", "mobilenet_v2", "--fit", path)
+    assert status == 0
+    assert "no depthwise layer is in the fit; 17 layers, 6." in out
+
+
+def refused(run: Run, *arguments: object) -> str:
+    status, out, err = run(*arguments)
+    assert (status, out) == (2, "")
+    assert err.count("\n") == 1
+    assert "Traceback" not in err
+    return err
+
+
+@pytest.mark.parametrize("verb", ["predict"])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("resnet5", "--fit", "FIT"), "network: must be one of the 25 networks, perhaps resnet50"),
+        (("resnet50",), "--fit"),
+        (("resnet50", "--fit", "none.json"), "none.json: no such file"),
+        (("resnet50", "--fit", "."), "cannot be read: Is a directory"),
+        (("resnet50", "--fit", "FIT", "--model", "time"), "--model: must be one of macs, ai, di_weighted"),
+        (("resnet50", "--fit", "FIT", "--dtype", "fp7"), "--dtype: must be one of fp32, tf32, fp16, bf16"),
+        (("resnet50", "--fit", "FIT", "--dtype", "bf16"), "--dtype: must be fp32: costs of one data type"),
+        (("resnet50", "--fit", "FIT", "--batch", "0"), "--batch: must be whole numbers above zero"),
+        (("resnet50", "--fit", "FIT", "--batch", "1,x"), "--batch: must be whole numbers above zero"),
+        (("resnet50", "--fit", "FIT", "--batch", "9999999"), "--batch: must be from 1 to 1048576"),
+        (("weights.pt", "--fit", "FIT"), "must not be a .pt file"),
+    ],
+)
+def test_bad_options_get_one_line(
+    run: Run, fit: Path, verb: str, options: tuple[str, ...], words: str
+) -> None:
+    assert words in refused(run, verb, *(str(fit) if option == "FIT" else option for option in options))
+
+
+@pytest.mark.parametrize("verb", ["predict"])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "is not JSON"),
+        ("[1]", "must be a JSON object"),
+        ("{}", "write the file with `fit"),
+        ('{"calibration": {"models": {"di_weighted": {}}}, "setting": {}}', "is not what `fit` writes"),
+        ('{"calibration": 1, "setting": 2}', "is not what `fit` writes"),
+    ],
+)  # fmt: skip
+def test_broken_fits_get_one_line(run: Run, tmp_path: Path, verb: str, text: str, words: str) -> None:
+    path = tmp_path / "broken.json"
+    path.write_text(text)
+    line = refused(run, verb, "resnet50", "--fit", path)
+    assert words in line
+    assert "broken.json" in line
+
+
+@pytest.mark.parametrize("verb", ["predict"])
+def test_a_fit_with_nan_or_without_the_model_is_refused(
+    run: Run, tmp_path: Path, figures: dict[str, Any], verb: str
+) -> None:
+    text = json.dumps(figures)
+    content = json.loads(text)
+    content["calibration"]["models"]["di_weighted"]["values"][0] = float("nan")
+    assert "values: must be finite" in refused(run, verb, "vgg16", "--fit", written(tmp_path, content))
+    content["calibration"]["models"].pop("di_weighted")
+    assert "is not in this fit" in refused(run, verb, "vgg16", "--fit", written(tmp_path, content))
