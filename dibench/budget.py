@@ -81,16 +81,32 @@ class Pool:
         """A pool that knows no more than `between`, such as a calibration's A/A noise."""
         self._prior = between
         self._groups: dict[Hashable, list[Visit]] = {}
+        self._known: tuple[tuple[float, float], Part] | None = None
 
     def add(self, case: Hashable, visit: Visit) -> None:
         """Take a visit into account; those of one case (all sentinels are one) are repeats."""
         self._groups.setdefault(case, []).append(visit)
+        self._known = None
 
     def leakage(self) -> tuple[float, float]:
         """Energy per degree and its standard deviation: the regression within repeats, and what was known.
 
         Normal prior, normal likelihood: precisions add up.
         """
+        return self._learned()[0]
+
+    def between(self) -> Part:
+        """Variance between visits of the same case beyond what happens within one."""
+        return self._learned()[1]
+
+    def _learned(self) -> tuple[tuple[float, float], Part]:
+        """Both, once for as long as no visit is added: every row of a sweep asks."""
+        if self._known is None:
+            leakage = self._leakage()
+            self._known = leakage, self._between(leakage[0])
+        return self._known
+
+    def _leakage(self) -> tuple[float, float]:
         sxx = sxy = 0.0
         for visits in self._repeated():
             c = np.array([visit.celsius for visit in visits])
@@ -101,9 +117,7 @@ class Pool:
         precision = 1 / LEAKAGE_SD**2 + sxx / noise
         return (LEAKAGE_PER_C / LEAKAGE_SD**2 + sxy / noise) / precision, 1 / math.sqrt(precision)
 
-    def between(self) -> Part:
-        """Variance between visits of the same case beyond what happens within one."""
-        leakage, _ = self.leakage()
+    def _between(self, leakage: float) -> Part:
         squares, df = self._prior.variance * self._prior.df, self._prior.df
         for visits in self._repeated():
             y = np.array([math.log(visit.energy_j) - leakage * visit.celsius for visit in visits])

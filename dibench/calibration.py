@@ -18,7 +18,8 @@ import numpy as np
 from dibench import budget, compilers, files
 from dibench.errors import UserError
 from dibench.intervals import FEWEST, Part, t_975
-from dibench.visits import Metering, Stay, VisitSettings
+from dibench.stays import Stay, VisitSettings
+from dibench.visits import Metering
 
 if TYPE_CHECKING:
     from dibench.backends import Prepared
@@ -85,14 +86,17 @@ def calibrate(
         DeviceFaultError: the GPU is lost.
     """
     metering = Metering(meter, busy, VisitSettings(visit_s=effort.run_s))
-    run = metering.visit(prepared, "run")
+    run = metering.visit(prepared)
     metering = Metering(meter, busy)
     visits: list[Stay] = []
+    pool = budget.Pool()
     for _ in range(effort.visits):
         with busy():
             meter.clock.sleep(_BETWEEN_VISITS_S)
-        visits.append(metering.visit(prepared, "visits"))
-    between = metering.pool.between()
+        visits.append(metering.visit(prepared))
+        if (energy := visits[-1].energy) is not None:
+            pool.add("visits", energy)
+    between = pool.between()
     widths = half_widths([stay.energy for stay in visits if stay.energy is not None], between)
     return Calibration(
         device_uuid=meter.sensor.uuid,

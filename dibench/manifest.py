@@ -48,8 +48,15 @@ def identity_of(
         "seed": plan.seed,
         "content of the plan (SHA-256)": plan.sha[:16],
         "kernel sources (SHA-256)": sources_sha[:16],
-        **{name.replace("_", " "): value for name, value in attrs.asdict(settings).items()},
+        **{name.replace("_", " "): value for name, value in _in_force(settings, opened).items()},
     }
+
+
+def _in_force(settings: Settings, opened: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the settings that this meter is used by."""
+    if opened["meter"].get("in_visits"):
+        return attrs.asdict(settings.visit)
+    return {name: value for name, value in attrs.asdict(settings).items() if name != "visit"}
 
 
 def refuse_other(out: Path, earlier: Mapping[str, Any] | None, identity: Mapping[str, Any]) -> None:
@@ -74,7 +81,7 @@ def set_aside(out: Path) -> str:
     moved = ""
     with files.explained(out):
         # The table first: a manifest without table resumes, a table without manifest would not.
-        for name in (record.TABLE, record.MANIFEST):
+        for name in (record.TABLE, record.VISITS, record.MANIFEST):
             stem, _, suffix = name.partition(".")
             with contextlib.suppress(FileNotFoundError):
                 aside = out / f"{stem}-until-{stamp}.{suffix}"
@@ -111,6 +118,9 @@ class Manifest:
         self._path = out / record.MANIFEST
         self.session = f"{now.replace(':', '').replace('-', '')}-{os.getpid()}"
         self.energy_source = str(opened["meter"]["source"])
+        # Rows of all sessions are stated at one temperature, the first one's.
+        facts = opened["meter"]["facts"]
+        self.reference_c = earlier.get("reference_c") if earlier else facts.get("reference_c")
         self._session: dict[str, Any] = {
             "session": self.session,
             "started_at": now,
@@ -128,6 +138,7 @@ class Manifest:
             "backend": identity["backend"],
             "energy_source": self.energy_source,
             "meter": opened["meter"],
+            "reference_c": self.reference_c,
             "plan": {
                 "name": plan.name,
                 "sha": plan.sha,
@@ -153,10 +164,14 @@ class Manifest:
         """Replace the file."""
         files.write_json(self._path, self._data)
 
-    def end(self, ended: str, rows: int, statuses: Mapping[str, int], restarts: int) -> None:
-        """Write how the session ended."""
+    def end(
+        self, ended: str, rows: int, statuses: Mapping[str, int], restarts: int, inside: float | None
+    ) -> None:
+        """Write how the session ended; `inside` is the share of its time in windows and settling."""
         now = utc_now()
         self._session |= {"ended_at": now, "ended": ended, "rows": rows, "worker_restarts": restarts}
+        if inside is not None:
+            self._session["share_in_windows_and_settling"] = inside
         self._data |= {"ended_at": now, "rows": dict(statuses)}
         self.save()
 

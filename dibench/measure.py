@@ -28,6 +28,7 @@ import attrs
 
 from dibench import intervals
 from dibench.intervals import mean_interval
+from dibench.stays import VisitSettings
 
 if TYPE_CHECKING:
     from dibench.backends import Prepared
@@ -52,6 +53,13 @@ class Settings:
     """Least seconds of launches before the first window (and at least one launch)."""
     window_s: float = 0.01
     """Least seconds of a window: ten million ticks of the CPU's monotonic clock; longer for a slow meter."""
+    visit: VisitSettings = attrs.field(factory=VisitSettings)
+    """Instead of all these, where a GPU is metered."""
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> Settings:
+        """The settings of `attrs.asdict`."""
+        return cls(**{**fields, "visit": VisitSettings(**fields["visit"])})
 
 
 @attrs.frozen

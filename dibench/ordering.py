@@ -38,6 +38,8 @@ LAUNCHES = (1e4, 1e7)
 
 FIRST_ROUND = 24
 SENTINEL_EVERY = 20
+VISIT_BLOCK = 12
+"""Cases whose visits take turns: three visits of four seconds are then about a minute apart."""
 
 PRIOR = 1e-4
 """Information at the start, for each log parameter: it is known within a factor e² = (1σ) 2 while a
@@ -224,6 +226,36 @@ def _sequence(layers: Sequence[Layer], units: Sequence[Unit], rng: np.random.Gen
                 open_layers[position_of[units[pick].layer]] = False
     sequence += [index for index in random_picks if index not in taken]
     return sequence
+
+
+def in_visits(visits: Sequence[int], seed: int) -> list[tuple[int, int]]:
+    """Which case to visit when: (index, number of the visit from 1), for cases that want so many visits each.
+
+    The visits of a case are minutes apart, so that what differs between them is what differs between times;
+    and cases are finished block by block, so that a sweep that ends early has few half-visited ones. Within a
+    block of VISIT_BLOCK cases with several visits the first visits keep their order, later ones are shuffled.
+
+    >>> in_visits([1, 2, 1], seed=1)
+    [(0, 1), (1, 1), (2, 1), (1, 2)]
+    """
+    rng = np.random.default_rng(seed)
+    steps: list[tuple[int, int]] = []
+    block: list[int] = []
+
+    def finish() -> None:
+        for number in range(2, max((visits[index] for index in block), default=1) + 1):
+            again = [index for index in block if visits[index] >= number]
+            steps.extend((again[at], number) for at in rng.permutation(len(again)))
+        block.clear()
+
+    for index, wanted in enumerate(visits):
+        steps.append((index, 1))
+        if wanted > 1:
+            block.append(index)
+        if len(block) == VISIT_BLOCK:
+            finish()
+    finish()
+    return steps
 
 
 def with_sentinels(cases: Sequence[Any], sentinel: Any) -> list[Any]:

@@ -62,6 +62,7 @@ class Case:
     data: str = "uniform"
     seed: int = 1  # of operand values
     sentinel: bool = False
+    visits: int = 1  # to a metered GPU, at different times; one row in the end
     order: int = 1  # position in the plan, from 1
     tier: int = 1  # round of falling information it belongs to, from 1
 
@@ -158,6 +159,7 @@ def load_plan(
     seed: int = 1,
     registry: Mapping[str, Variant] | None = None,
     arch: int | None = None,
+    visits: int | None = None,
 ) -> Plan:
     """The plan of a file or preset for one backend, in the measuring order of `seed`.
 
@@ -167,6 +169,7 @@ def load_plan(
         seed: of the random part of the order; the set of cases is the same for every seed.
         registry: kernel variants by name; by default those found in csrc/.
         arch: compute capability of the GPU to plan for, 90 for sm_90; what it cannot run is left out.
+        visits: to each case on a metered GPU, in place of the plan's.
 
     Raises:
         UserError: the plan breaks a rule; the message names file, key, rule and value.
@@ -175,7 +178,10 @@ def load_plan(
         from dibench import variants
 
         registry = variants.registry(backend)
-    return make_plan(_open(path_or_preset, backend), backend=backend, seed=seed, registry=registry, arch=arch)
+    file = _open(path_or_preset, backend)
+    if visits is not None:
+        file = attrs.evolve(file, visits=visits)
+    return make_plan(file, backend=backend, seed=seed, registry=registry, arch=arch)
 
 
 def _open(path_or_preset: str | Path, backend: str) -> PlanFile:
@@ -214,10 +220,10 @@ def make_plan(
         raise error if error.where else UserError("", str(error), where=file.path) from None
     ordered = _in_order(groups, kernels, seed)
     cases = tuple(
-        _case(choice, kernels[choice.variant], file.values_seed, order, tier, choice is sentinel)
+        _case(choice, kernels[choice.variant], file, order, tier, choice is sentinel)
         for order, (choice, tier) in enumerate(_with_sentinels(ordered, sentinel), start=1)
     )
-    ids = sorted(case.case_id for case in cases)
+    ids = sorted(case.case_id + f" {case.visits} visits" * (case.visits > 1) for case in cases)
     sha = hashlib.sha256("\n".join(ids).encode()).hexdigest()
     return Plan(file.name, file.description, backend, cases, seed, sha, dict(dropped.most_common()))
 
@@ -268,7 +274,7 @@ def _sentinel(file: PlanFile, kernels: Mapping[str, Variant]) -> Choice:
     raise UserError("[plan]: sentinel", "must be a layer that a kernel variant can run", file.sentinel)
 
 
-def _case(choice: Choice, variant: Variant, values_seed: int, order: int, tier: int, sentinel: bool) -> Case:
+def _case(choice: Choice, variant: Variant, file: PlanFile, order: int, tier: int, sentinel: bool) -> Case:
     return with_knobs(
         choice.layer,
         variant,
@@ -278,8 +284,9 @@ def _case(choice: Choice, variant: Variant, values_seed: int, order: int, tier: 
         sms=choice.sms,
         cold=choice.cold,
         data=choice.data,
-        seed=values_seed,
+        seed=file.values_seed,
         sentinel=sentinel,
+        visits=1 if sentinel else file.visits,
         order=order,
         tier=tier,
     )

@@ -10,6 +10,7 @@ sentinel    = "resnet50/layer2.1.conv2"        # the layer measured again and ag
 sms         = "all"                            # GPU: blocks wherever there is room; or one to each of the
                                                # "whole", "half", "quarter" of its multiprocessors; a list
 cold        = false                            # GPU: operands from memory in every launch; also a list
+visits      = 1                                # metered GPU: stays at each case, at different times
 
 [[layers]]                                     # exactly one source each:
 networks   = "all"                             #   a network, a list of them, or all 25
@@ -105,6 +106,7 @@ class PlanFile:
     instances: tuple[int, ...]
     sms: tuple[str, ...]
     cold: tuple[bool, ...]
+    visits: int
     values_seed: int
     sentinel: str
     layers: tuple[LayerRule, ...]
@@ -168,6 +170,7 @@ def _document(document: dict[str, Any], where: str, name: str) -> PlanFile:
         instances=head.take("instances", _list_of(_positive), (1,)),
         sms=head.take("sms", _list_of(_one_of(SHARES)), ("all",)),
         cold=head.take("cold", _list_of(_flag), (False,)),
+        visits=head.take("visits", _positive, 1),
         values_seed=head.take("values_seed", _natural, 1),
         sentinel=head.take("sentinel", _text, DEFAULT_SENTINEL),
         layers=layers,

@@ -1,5 +1,6 @@
 """What a sweep leaves on disk: the table, the manifest, and the lock that keeps a second sweep away.
 
+- `visits.jsonl`, where a GPU is metered, has a line for each visit, and grows like the table below.
 - `sweep.csv` only ever grows, one `os.write` per row, so a killed program leaves whole rows and at most one
   torn last line, which the next start cuts off. Rows survive the death of the program at once; they are
   forced to the disk (fdatasync) at most every five seconds and at the end, so a power failure may
@@ -17,7 +18,7 @@ import fcntl
 import io
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +29,7 @@ from dibench.files import explained, replace_file
 if TYPE_CHECKING:
     from dibench.plan import Case
 
-TABLE, MANIFEST, LOCK = "sweep.csv", "manifest.json", "sweep.lock"
+TABLE, VISITS, MANIFEST, LOCK = "sweep.csv", "visits.jsonl", "manifest.json", "sweep.lock"
 FINISHED = ("ok", "flagged", "skipped")
 _SYNC_EVERY_S = 5.0
 _DEAD_OWNER_WAIT_S = 2.0
@@ -90,25 +91,25 @@ def _csv_line(cells: list[str]) -> bytes:
 HEADER = _csv_line(list(schema.NAMES))
 
 
-class Table:
-    """`sweep.csv`, open for appending; to be opened under the directory's lock only."""
+class GrowingFile:
+    """A file of whole lines, open for appending; to be opened under the directory's lock only."""
 
-    def __init__(self, path: Path, *, write: Write = os.write) -> None:
-        """Open the table, cut off a torn last line, write the header where there is none.
+    def __init__(self, path: Path, *, header: bytes = b"", write: Write = os.write) -> None:
+        """Open the file, cut off a torn last line, write the header where there is none.
 
         Raises:
-            UserError: the file cannot be written, or is not a table of this program.
+            UserError: the file cannot be written, or begins with another header.
         """
         self.path = path
-        self._write = write
+        self._header, self._write = header, write
         self._synced_at = time.monotonic()
         with self._explained():
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
             self._fd = os.open(path, flags, 0o644)
         try:
             self._size = self._repair()
-            if self._size == 0:
-                self._append(HEADER)
+            if self._size == 0 and header:
+                self.append_line(header)
         except BaseException:
             os.close(self._fd)
             raise
@@ -119,24 +120,20 @@ class Table:
             data = self.path.read_bytes()
             whole = data.rfind(b"\n") + 1
             first = data[: data.find(b"\n") + 1] or data  # a torn header has no newline yet
-            if not (HEADER.startswith(data) if whole == 0 else first.replace(b"\r\n", b"\n") == HEADER):
+            torn_header = whole == 0 and self._header.startswith(data)
+            if self._header and not torn_header and first.replace(b"\r\n", b"\n") != self._header:
                 rule = "is not a table of this version of dibench: take another --out, or --fresh"
                 raise UserError("header", rule, where=self.path)
             if whole < len(data):
                 os.ftruncate(self._fd, whole)
             return whole
 
-    def append(self, row: Mapping[str, Any]) -> None:
-        """Write one row, whole or not at all.
+    def append_line(self, line: bytes) -> None:
+        """Write one line, whole or not at all.
 
         Raises:
-            UserError: the disk is full or the file cannot be written; all earlier rows are kept.
+            UserError: the disk is full or the file cannot be written; all earlier lines are kept.
         """
-        self._append(line_of(row))
-        if time.monotonic() - self._synced_at >= _SYNC_EVERY_S:
-            self.sync()
-
-    def _append(self, line: bytes) -> None:
         with self._explained():
             try:
                 written = 0
@@ -146,6 +143,8 @@ class Table:
                 self._cut()
                 raise
         self._size += len(line)
+        if time.monotonic() - self._synced_at >= _SYNC_EVERY_S:
+            self.sync()
 
     def sync(self) -> None:
         """Force what is written to the disk."""
@@ -170,6 +169,22 @@ class Table:
     def _explained(self) -> Any:
         with explained(self.path, "rows before this one are kept; the same command resumes"):
             yield
+
+
+class Table(GrowingFile):
+    """`sweep.csv`."""
+
+    def __init__(self, path: Path, *, write: Write = os.write) -> None:
+        """See GrowingFile."""
+        super().__init__(path, header=HEADER, write=write)
+
+    def append(self, row: Mapping[str, Any]) -> None:
+        """Write one row, whole or not at all.
+
+        Raises:
+            UserError: the disk is full or the file cannot be written; all earlier rows are kept.
+        """
+        self.append_line(line_of(row))
 
 
 def read_statuses(path: Path) -> dict[str, str]:
@@ -198,14 +213,26 @@ def read_statuses(path: Path) -> dict[str, str]:
     return statuses
 
 
-def drop_rows(path: Path, status: str) -> None:
-    """Replace the table by one without the rows of that status, at once (so that they are measured again)."""
+def rewrite(
+    path: Path,
+    change: Callable[[dict[str, str]], Mapping[str, Any] | None],
+    further: Sequence[Mapping[str, Any]] = (),
+) -> None:
+    """Replace the table, at once, by one with each row changed.
+
+    Args:
+        path: of the table.
+        change: from the cells of a row, as text, to those that differ; None drops the row.
+        further: rows to be added.
+    """
     lines = [HEADER]
     with explained(path), path.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            if row["status"] != status:
-                lines.append(_csv_line([row[name] for name in schema.NAMES]))
-    replace_file(path, b"".join(lines))
+            changed = change(row)
+            if changed is not None:
+                cells = row | {name: schema.format_value(value) for name, value in changed.items()}
+                lines.append(_csv_line([cells[name] for name in schema.NAMES]))
+    replace_file(path, b"".join([*lines, *map(line_of, further)]))
 
 
 class Lock:

@@ -120,6 +120,15 @@ COLUMNS: tuple[Column, ...] = (
     *_columns("text", clock_events="reasons that held the clock down", data="distribution of operand values"),
     *_columns("int", seed="of operand values"),
     *_columns("text", status="one of " + " ".join(STATUSES), reason="why it is not ok"),
+    # Beyond the contract: what some cards say of themselves, mean in the windows.
+    *_columns(
+        "float",
+        memory_power_w="of the memory alone, by its own sensor",
+        dram_bandwidth_pct="of the peak, by the GPU's own counters (GPM)",
+        fp32_pct="FP32 pipes in use, likewise",
+        tensor_pct="tensor cores in use, likewise",
+        occupancy_pct="warps resident, likewise",
+    ),
 )
 
 NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)

@@ -1,11 +1,13 @@
 """A sweep: every case of a plan measured once, one row each, however often the program is killed on the way.
 
 The parent plans, records and decides; the worker measures. What identifies a sweep stands in its manifest,
-and the same command goes on where the last one ended if all of it is still the same.
+and the same command goes on where the last one ended if all of it is still the same. A metered GPU is
+visited: a case gets as many visits as planned, at different times, and its row when the last one is made.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -15,9 +17,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from dibench import files, record
+from dibench.calibration import kept_pool
+from dibench.calibration import path_of as calibration_path
 from dibench.errors import UserError
 from dibench.manifest import Manifest, identity_of, refuse_other, set_aside, utc_now
 from dibench.measure import Settings
+from dibench.ordering import in_visits
+from dibench.visit_book import VisitBook
 from dibench.worker import Worker, WorkerDiedError, hang_limit_s
 
 if TYPE_CHECKING:
@@ -29,12 +35,16 @@ _LOOK_AHEAD = 8
 
 @attrs.frozen
 class Opened:
-    """Device and meter answered; `finished` of `total` cases stand in the table already."""
+    """Device and meter answered; `finished` of `total` cases stand in the table already.
+
+    `steps` are to be measured: the other cases, each as often as it is to be visited.
+    """
 
     device: str
     energy_source: str
     total: int
     finished: int
+    steps: int
 
 
 @attrs.frozen
@@ -53,13 +63,21 @@ class CaseEnded:
 
 
 @attrs.frozen
+class VisitEnded:
+    """A visit was written down, of a case that more visits follow."""
+
+    case: Case
+    number: int
+
+
+@attrs.frozen
 class WorkerRestarted:
     """The worker died and a new one took its place."""
 
     reason: str
 
 
-Event = Opened | CaseBegan | CaseEnded | WorkerRestarted
+Event = Opened | CaseBegan | VisitEnded | CaseEnded | WorkerRestarted
 
 
 @attrs.frozen
@@ -76,6 +94,8 @@ class Summary:
     """`complete`, `time budget` or `interrupted`."""
     energy_source: str
     elapsed_s: float
+    inside: float | None = None
+    """Share of the measuring time in windows and the settling before them, where a GPU was metered."""
     kept_as: str = ""
     """Where `fresh` moved the earlier table."""
 
@@ -123,6 +143,7 @@ def run_sweep(
     """
     begin = time.monotonic()
     with record.Lock(out), _Device(sweep, limit_s or hang_limit_s(sweep.settings), on_event) as device:
+        _refuse_test_data(out, device.opened["meter"]["source"])
         earlier = None if fresh else files.read_json_object(out / record.MANIFEST)
         identity = identity_of(sweep.plan, sweep.backend, sweep.settings, sweep.sources_sha, device.opened)
         refuse_other(out, earlier, identity)
@@ -140,31 +161,66 @@ def run_sweep(
             peaks=peaks,
         )
         manifest.save()
-        if retry_failed and (out / record.TABLE).exists():
-            record.Table(out / record.TABLE).close()  # repaired before it is read
-            record.drop_rows(out / record.TABLE, "failed")
-        table = record.Table(out / record.TABLE)
+        book = _open_book(out, device.opened, manifest.reference_c)
         try:
-            statuses = record.read_statuses(out / record.TABLE)
-            finished = len(statuses)
-            open_cases = [case for case in sweep.plan.cases if case.case_id not in statuses]
-            on_event(Opened(device.name, manifest.energy_source, len(sweep.plan.cases), finished))
-            loop = _Loop(sweep, device, table, statuses, manifest.session, on_event)
-            ended = loop.run(open_cases, deadline)
+            _tidy(out / record.TABLE, book, retry_failed)
+            with contextlib.closing(record.Table(out / record.TABLE)) as table:
+                loop = _Loop(sweep, device, table, book, manifest.session, on_event)
+                begun_with = len(loop.statuses)
+                left = loop.open_cases()
+                steps = loop.steps()
+                total = len(sweep.plan.cases)
+                on_event(Opened(device.name, manifest.energy_source, total, begun_with, len(steps)))
+                ended = loop.run(steps, deadline)
+            if book is not None:
+                loop.state_again(out / record.TABLE)
         finally:
-            table.close()
-        counts = Counter(statuses.values())
-        manifest.end(ended, len(statuses) - finished, counts, device.restarts)
-    measured = len(statuses) - finished
+            if book is not None:
+                book.close()
+        counts = Counter(loop.statuses.values())
+        measured = loop.finished
+        manifest.end(ended, measured, counts, device.restarts, loop.inside)
     return Summary(
         statuses=counts,
         measured=measured,
-        left=len(open_cases) - measured,
+        left=len(left) - measured,
         ended=ended,
         energy_source=manifest.energy_source,
         elapsed_s=time.monotonic() - begin,
+        inside=loop.inside,
         kept_as=kept_as,
     )
+
+
+def _refuse_test_data(out: Path, source: str) -> None:
+    """Replayed joules never lie where measured ones are published."""
+    parts = out.resolve().parts
+    if source == "simulated" and "results" in parts and parts[parts.index("results") + 1 :][:1] != ("local",):
+        raise UserError("--out", "must not be under results/: simulated energy is test data", str(out))
+
+
+def _open_book(out: Path, opened: Mapping[str, Any], reference_c: float | None) -> VisitBook | None:
+    """The visits of a metered GPU, with what a calibration of it knows; None where nothing is visited."""
+    if not opened["meter"]["in_visits"]:
+        return None
+    device = opened["device"]
+    prior = kept_pool(calibration_path(device["uuid"], str(device["facts"].get("driver"))))
+    return VisitBook(out / record.VISITS, prior, float(reference_c or 0.0))
+
+
+def _tidy(path: Path, book: VisitBook | None, retry_failed: bool) -> None:
+    """Drop rows that are to be measured again, and those of cases that some visits are missing of."""
+    if not path.exists():
+        return
+    record.Table(path).close()  # repaired before it is read
+
+    def keep(row: dict[str, str]) -> dict[str, str] | None:
+        if row["status"] in ("failed", "skipped"):
+            return None if retry_failed and row["status"] == "failed" else {}
+        return None if book is not None and book.wants_more(row["case_id"]) else {}
+
+    if retry_failed or book is not None:
+        record.rewrite(path, keep)
 
 
 class _Device:
@@ -231,30 +287,91 @@ class _Loop:
         sweep: Sweep,
         device: _Device,
         table: record.Table,
-        statuses: dict[str, str],
+        book: VisitBook | None,
         session: str,
         on_event: Callable[[Event], None],
     ) -> None:
-        self._sweep, self._device, self._table = sweep, device, table
-        self._statuses, self._session, self._on_event = statuses, session, on_event
-        self._expected = Expected(sweep.settings)
+        self._sweep, self._device, self._table, self._book = sweep, device, table, book
+        self._session, self._on_event = session, on_event
+        self._expected = Expected(sweep.settings, in_visits=book is not None)
+        self._inside_s = self._took_s = 0.0
+        self.statuses = record.read_statuses(table.path)
+        self.finished = 0
+        """Cases that this command finished."""
 
-    def run(self, cases: Sequence[Case], deadline: float | None) -> str:
+    @property
+    def inside(self) -> float | None:
+        """Share of the time in windows and settling."""
+        return self._inside_s / self._took_s if self._took_s > 0 else None
+
+    def open_cases(self) -> list[Case]:
+        """Cases of the plan without a row."""
+        return [case for case in self._sweep.plan.cases if case.case_id not in self.statuses]
+
+    def run(self, steps: Sequence[Case], deadline: float | None) -> str:
+        """Measure what is open; how it ended, in one or two words."""
         try:
-            for index, case in enumerate(cases):
+            for index, case in enumerate(steps):
+                if case.case_id in self.statuses:  # it failed at an earlier visit
+                    continue
                 if deadline is not None and time.monotonic() + self._expected.seconds(case) > deadline:
                     return "time budget"
-                self._one(case, cases[index + 1 : index + 1 + _LOOK_AHEAD])
+                upcoming = steps[index + 1 : index + 1 + _LOOK_AHEAD]
+                self._one(case, upcoming)
         except KeyboardInterrupt:
             return "interrupted"
         return "complete"
 
+    def steps(self) -> list[Case]:
+        """Each open case as often as it is to be visited, in measuring order."""
+        cases = self.open_cases()
+        if self._book is None:
+            return cases
+        steps = []
+        for index, number in in_visits([case.visits for case in cases], self._sweep.plan.seed):
+            made = self._book.number(cases[index].case_id)
+            if number > made:
+                steps.append(cases[index])
+            elif number == cases[index].visits:  # the program was killed before it could write the row
+                self._write(cases[index], utc_now(), self._book.cells(cases[index].case_id) or {})
+        return steps
+
     def _one(self, case: Case, upcoming: Sequence[Case]) -> None:
         self._on_event(CaseBegan(case))
         started_at, begin = utc_now(), time.monotonic()
-        measured = self._device.measure(case, upcoming)
+        measured: dict[str, Any] | None = self._device.measure(case, upcoming)
+        if self._book is not None and measured is not None and "stay" in measured:
+            measured = self._visited(case, measured)
+        took_s = time.monotonic() - begin
+        if measured is None:
+            self._expected.learn(case, took_s, {})
+            return
+        row = self._write(case, started_at, measured)
+        self._expected.learn(case, took_s, row)
+
+    def _visited(self, case: Case, found: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Write a visit down; the row's cells if it was the last one."""
+        assert self._book is not None
+        self._took_s += found["took_s"]
+        self._inside_s += found["stay"]["inside_s"]
+        common = {name: found[name] for name in ("energy_source", "meter_period_s")}
+        self._book.add(case, common | found["cells"], found["stay"], found["took_s"])
+        if self._book.wants_more(case.case_id):
+            self._on_event(VisitEnded(case, self._book.number(case.case_id)))
+            return None
+        return self._book.cells(case.case_id)
+
+    def _write(self, case: Case, started_at: str, measured: Mapping[str, Any]) -> dict[str, Any]:
+        row = self._row(case, started_at, measured)
+        self._table.append(row)
+        self.statuses[case.case_id] = row["status"]
+        self.finished += 1
+        self._on_event(CaseEnded(case, row))
+        return row
+
+    def _row(self, case: Case, started_at: str, measured: Mapping[str, Any]) -> dict[str, Any]:
         device = self._device.opened["device"]
-        row = {
+        return {
             **record.case_cells(case, self._sweep.stationarity(case.variant)),
             "session": self._session,
             "started_at": started_at,
@@ -262,17 +379,33 @@ class _Loop:
             "device_uuid": device["uuid"],
             **measured,
         }
-        self._table.append(row)
-        self._statuses[case.case_id] = row["status"]
-        self._expected.learn(case, time.monotonic() - begin, row)
-        self._on_event(CaseEnded(case, row))
+
+    def state_again(self, path: Path) -> None:
+        """Rows by what all visits together tell, and flagged ones of cases that were visited too seldom yet.
+
+        The table is closed by now, and is replaced whole.
+        """
+        book = self._book
+        assert book is not None
+
+        def again(row: dict[str, str]) -> Mapping[str, Any]:
+            return {} if row["status"] in ("failed", "skipped") else book.cells(row["case_id"]) or {}
+
+        partly = [
+            self._row(case, utc_now(), cells)
+            for case in self.open_cases()
+            if (cells := book.cells(case.case_id)) is not None
+        ]
+        record.rewrite(path, again, partly)
 
 
 class Expected:
     """How long the next case will take, learned from those before it: rather too long than too short."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._walls = deque([settings.case_budget_s], maxlen=20)
+    def __init__(self, settings: Settings, *, in_visits: bool = False) -> None:
+        visit = settings.visit
+        first = visit.settle_s + visit.visit_s if in_visits else settings.case_budget_s
+        self._walls = deque([first], maxlen=20)
         self._s_per_mac: dict[tuple[str, str], float] = {}
 
     def learn(self, case: Case, wall_s: float, row: Mapping[str, Any]) -> None:

@@ -8,24 +8,25 @@
 3. **What else was true**: temperature, clocks, what held them down, who else was on the GPU, and whether the
    second estimator agrees.
 
-The number of visits is the caller's, fixed beforehand; `cells` makes the row of a case from all of them.
+The number of visits is the caller's, fixed beforehand; `dibench.stays` makes a row from all of a case.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import attrs
 import numpy as np
 
 from dibench import budget, ticks
 from dibench.backends import DeviceFaultError
-from dibench.budget import Pool, Visit
+from dibench.budget import Visit
 from dibench.errors import UserError
-from dibench.intervals import Part, t_975, variance_of_mean
+from dibench.intervals import Part, variance_of_mean
 from dibench.meters.gpu_sensor import SensorError, event_names
+from dibench.stays import Condition, Stay, VisitSettings
 from dibench.ticks import Power
 
 if TYPE_CHECKING:
@@ -43,66 +44,32 @@ _LEAST_UPDATES = (
 )
 
 
-@attrs.frozen
-class VisitSettings:
-    """How long a visit lasts. They stand in the manifest."""
-
-    visit_s: float = 3.0
-    settle_s: float = 1.0
-    longest_settle_s: float = 3.0
-    baseline_every_s: float = 300.0
-    """Active idle power is measured again after so long; a change beyond its intervals flags what follows."""
-
-
-@attrs.frozen
-class Stay:
-    """What one visit found. Joules and seconds are per launch, all instances together."""
-
-    time_s: float
-    time: Part | None
-    """Relative variance of `time_s`."""
-    energy: Visit | None
-    alternative: Visit | None
-    power_w: float | None
-    steps_w: tuple[float, ...]
-    """Power of each update in the window."""
-    launches: int
-    states: tuple[State, ...]
-    reasons: tuple[str, ...]
-
-
 class Metering:
-    """All visits of a sweep on one GPU: pooled variances, baselines, who was on the GPU from the start."""
+    """Visits on one GPU: baselines, and who was on the GPU from the start."""
 
-    def __init__(
-        self, meter: GpuMeter, busy: Busy, settings: VisitSettings | None = None, pool: Pool | None = None
-    ) -> None:
+    def __init__(self, meter: GpuMeter, busy: Busy, settings: VisitSettings | None = None) -> None:
         """Metering with a meter that has started; the context that launches exists."""
         self._meter, self._busy = meter, busy
         self._settings = settings or VisitSettings()
-        self.pool = pool or Pool()
         self._processes = self._seen()
         self._baseline_at = meter.clock.now()
         self._foreign = ""
 
-    def visit(self, prepared: Prepared, group: Hashable) -> Stay:
+    def visit(self, prepared: Prepared) -> Stay:
         """One stay at a case.
-
-        Args:
-            prepared: what launches.
-            group: equal for repeats of one case and for all sentinels.
 
         Raises:
             DeviceFaultError: the GPU is lost.
         """
         self._renew_baseline()
         sampler, clock, reasons = self._meter.sampler, self._meter.clock, list[str]()
+        began_s = clock.now()
         with sampler.watching():
             launch_s = self._settle(prepared, reasons)
-            begin_s = clock.now()
+            begin_s, before = clock.now(), self._meter.snapshot()
             batch, batches = self._batches(launch_s)
             seconds = [prepared.launch(batch) for _ in range(batches)]
-            end_s = clock.now()
+            end_s, after = clock.now(), self._meter.snapshot()
         readings = sampler.readings()
         launches = batch * batches
         busy_s = math.fsum(seconds)
@@ -113,10 +80,32 @@ class Metering:
         time_s = busy_s / launches
         time = None if part is None else attrs.evolve(part, variance=part.variance / time_s**2)
         found = self._powers(readings, begin_s, end_s, time_s)
-        stay = self._stay(found, readings, (begin_s, end_s), time_s, time, launches, reasons)
-        if stay.energy is not None:
-            self.pool.add(group, stay.energy)
-        return stay
+        states = tuple(state for state in readings.states if begin_s <= state.at_s <= end_s)
+        first, second = self._energies(found, states, time_s, time)
+        reasons += self._doubts(found[0]) + self._failures(readings) + self._others()
+        if first and second:
+            counter, power = (first, second) if self._meter.by_counter else (second, first)
+            reasons += filter(None, [budget.disagreement(counter, power)])
+        main = found[0]
+        return Stay(
+            time_s=time_s,
+            time=time,
+            energy=first,
+            alternative=second,
+            power_w=None if isinstance(main, str) else main.power_w,
+            steps_w=() if isinstance(main, str) else tuple(main.steps_w),
+            launches=launches,
+            condition=_condition(states),
+            idle=self._meter.idle,
+            active_idle=self._meter.active_idle,
+            counters=self._meter.counters(before, after, states),
+            inside_s=end_s - began_s,
+            reasons=tuple(reasons),
+        )
+
+    def now(self) -> float:
+        """Seconds by the clock that visits take place on."""
+        return self._meter.clock.now()
 
     # -- launching --------------------------------------------------------------------------------------
 
@@ -182,35 +171,16 @@ class Metering:
             )
         return (counter, power) if meter.by_counter else (power, counter)
 
-    def _stay(
+    def _energies(
         self,
         found: tuple[Power | str, Power | str],
-        readings: Readings,
-        window: tuple[float, float],
+        states: Sequence[State],
         time_s: float,
         time: Part | None,
-        launches: int,
-        reasons: list[str],
-    ) -> Stay:
-        states = tuple(state for state in readings.states if window[0] <= state.at_s <= window[1])
+    ) -> list[Visit | None]:
+        """Joules of a launch by both estimators."""
         celsius = (states[0].temperature_c + states[-1].temperature_c) / 2 if states else math.nan
-        first, second = (self._energy(power, time_s, time, celsius) for power in found)
-        reasons += self._doubts(found[0]) + self._failures(readings) + self._others()
-        if first and second:
-            counter, power = (first, second) if self._meter.by_counter else (second, first)
-            reasons += filter(None, [budget.disagreement(counter, power)])
-        main = found[0]
-        return Stay(
-            time_s=time_s,
-            time=time,
-            energy=first,
-            alternative=second,
-            power_w=None if isinstance(main, str) else main.power_w,
-            steps_w=() if isinstance(main, str) else main.steps_w,
-            launches=launches,
-            states=states,
-            reasons=tuple(reasons),
-        )
+        return [self._energy(power, time_s, time, celsius) for power in found]
 
     def _energy(self, power: Power | str, time_s: float, time: Part | None, celsius: float) -> Visit | None:
         if isinstance(power, str) or (spread := power.spread) is None:
@@ -280,75 +250,17 @@ class Metering:
         )
         meter.active_idle = attrs.evolve(now, ci_w=math.hypot(now.ci_w, changed / 2))
 
-    # -- the row ----------------------------------------------------------------------------------------
 
-    def cells(self, stays: Sequence[Stay], instances: int) -> dict[str, Any]:
-        """The row of a case from its visits: per launch and instance, as the CSV has them."""
-        n = len(stays)
-        time_s = math.fsum(stay.time_s for stay in stays) / n
-        reasons = list(dict.fromkeys(reason for stay in stays for reason in stay.reasons))
-        states = [state for stay in stays for state in stay.states]
-        powers = [stay.power_w for stay in stays if stay.power_w is not None]
-        return {
-            "time_s": time_s / instances,
-            "time_ci_s": _time_ci_s(stays, time_s, instances),
-            **self._energy_cells(stays, time_s, instances),
-            "power_w": math.fsum(powers) / len(powers) if powers else None,
-            "idle_power_w": None if self._meter.idle is None else self._meter.idle.power_w,
-            "active_idle_power_w": self._meter.active_idle.power_w,
-            "energy_source": self._meter.source,
-            "meter_period_s": self._meter.period_s,
-            "visits": n,
-            "windows": sum(len(stay.steps_w) for stay in stays),
-            "launches": sum(stay.launches for stay in stays),
-            **_state_cells(states),
-            "status": "flagged" if reasons else "ok",
-            "reason": "; ".join(reasons),
-        }
-
-    def _energy_cells(self, stays: Sequence[Stay], time_s: float, instances: int) -> dict[str, float]:
-        """Gross, above both baselines, by the second estimator, and the budget; empty where not read."""
-        cells: dict[str, float] = {}
-        meter = self._meter
-        seconds = [stay.alternative for stay in stays if stay.alternative is not None]
-        if len(seconds) == len(stays):
-            cells["energy_alt_j"] = budget.combine(seconds, self.pool, meter.reference_c).energy_j
-        firsts = [stay.energy for stay in stays if stay.energy is not None]
-        if len(firsts) == len(stays):
-            energy = budget.combine(firsts, self.pool, meter.reference_c)
-            above, baseline_j = meter.active_idle.above(energy.energy_j, time_s)
-            cells |= {
-                "energy_j": energy.energy_j,
-                "energy_ci_j": energy.ci_j,
-                "ci_tick_j": energy.ci_tick_j,
-                "ci_spread_j": energy.ci_spread_j,
-                "ci_drift_j": energy.ci_drift_j,
-                "ci_baseline_j": baseline_j,
-                "energy_above_active_idle_j": above,
-            }
-            if meter.idle is not None:
-                cells["energy_above_idle_j"] = meter.idle.above(energy.energy_j, time_s)[0]
-        return {name: joules / instances for name, joules in cells.items()}
-
-
-def _time_ci_s(stays: Sequence[Stay], time_s: float, instances: int) -> float | None:
-    parts = [stay.time for stay in stays if stay.time is not None]
-    if len(parts) < len(stays):
-        return None
-    variance = math.fsum(part.variance for part in parts) / len(parts) ** 2
-    return t_975(min(part.df for part in parts)) * math.sqrt(variance) * time_s / instances
-
-
-def _state_cells(states: Sequence[State]) -> dict[str, Any]:
+def _condition(states: Sequence[State]) -> Condition | None:
     if not states:
-        return {}
+        return None
     events = 0
     for state in states:
         events |= state.events
-    return {
-        "temp_start_c": states[0].temperature_c,
-        "temp_end_c": states[-1].temperature_c,
-        "sm_clock_mhz": float(np.mean([state.sm_mhz for state in states])),
-        "mem_clock_mhz": float(np.mean([state.memory_mhz for state in states])),
-        "clock_events": event_names(events),
-    }
+    return Condition(
+        temp_start_c=states[0].temperature_c,
+        temp_end_c=states[-1].temperature_c,
+        sm_clock_mhz=float(np.mean([state.sm_mhz for state in states])),
+        mem_clock_mhz=float(np.mean([state.memory_mhz for state in states])),
+        clock_events=tuple(filter(None, event_names(events).split(";"))),
+    )

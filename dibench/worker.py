@@ -10,7 +10,6 @@ Requests: `{"do": "open", ...}`, `{"do": "peaks"}`, `{"do": "measure", "case": .
 
 from __future__ import annotations
 
-import importlib
 import json
 import os
 import select
@@ -25,13 +24,13 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from dibench import schema
 from dibench.backends import DeviceFaultError
 from dibench.errors import OutOfMemoryError, UserError
-from dibench.measure import Settings, measure_case, waited_s
+from dibench.instrument import Instrument, open_instrument
+from dibench.measure import Settings
 
 if TYPE_CHECKING:
-    from dibench.backends import Backend
-    from dibench.meters import Meter
     from dibench.plan import Case
 
 _START_LIMIT_S = 120.0  # a GPU backend creates its context and compiles
@@ -48,7 +47,7 @@ class WorkerDiedError(Exception):
 
 def hang_limit_s(settings: Settings) -> float:
     """Seconds after which a case counts as hung: far beyond its budget, as one launch may exceed that."""
-    return 60.0 + 60.0 * settings.case_budget_s
+    return 60.0 + 60.0 * max(settings.case_budget_s, settings.visit.visit_s)
 
 
 def case_to_json(case: Case) -> dict[str, Any]:
@@ -167,53 +166,29 @@ class Worker:
                 pipe.close()
 
 
-def open_backend(name: str) -> Backend:
-    """The backend of that name, or `module:callable` for one from elsewhere."""
-    if ":" in name:
-        module, _, factory = name.partition(":")
-        made: Backend = getattr(importlib.import_module(module), factory)()
-        return made
-    from dibench import backends
-
-    return backends.open_backend(name)
-
-
 class _Server:
     """The worker's side: one device, one meter, one request at a time."""
 
-    _backend: Backend
-    _meter: Meter
-    _settings: Settings
+    _instrument: Instrument
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         match request["do"]:
             case "open":
-                return self._open(request)
+                settings = Settings.from_json(request["settings"])
+                self._instrument = open_instrument(request["backend"], request["meter"], settings)
+                return self._instrument.facts()
             case "peaks":
-                return dict(self._backend.peaks())
+                return dict(self._instrument.backend.peaks())
             case _:
-                self._backend.prefetch([case_from_json(fields) for fields in request["upcoming"]])
+                upcoming = [case_from_json(fields) for fields in request["upcoming"]]
+                self._instrument.backend.prefetch(upcoming)
                 return self._measure(case_from_json(request["case"]))
 
-    def _open(self, request: dict[str, Any]) -> dict[str, Any]:
-        from dibench.meters import open_meter
-
-        self._settings = Settings(**request["settings"])
-        self._backend = open_backend(request["backend"])
-        self._meter = open_meter(request["meter"], self._backend.name)
-        return {
-            "device": attrs.asdict(self._backend.device()),
-            "meter": {
-                "source": self._meter.source,
-                "period_s": self._meter.period_s,
-                "facts": dict(self._meter.facts),
-            },
-        }
-
     def _measure(self, case: Case) -> dict[str, Any]:
-        common = {"energy_source": self._meter.source, "meter_period_s": self._meter.period_s}
+        meter = self._instrument.meter
+        common = {"energy_source": meter.source, "meter_period_s": meter.period_s}
         try:
-            return common | measured_cells(case, self._backend, self._meter, self._settings)
+            return common | _measured(case, self._instrument)
         except OutOfMemoryError as error:
             return common | {"status": "failed", "reason": str(error)}
         except DeviceFaultError as error:
@@ -226,23 +201,22 @@ class _Server:
             return common | {"status": "failed", "reason": f"{type(error).__name__}: {error}"[:300]}
 
 
-def measured_cells(case: Case, backend: Backend, meter: Meter, settings: Settings) -> dict[str, Any]:
-    """Prepare a case, measure it, and name what was found as the row's columns do."""
-    from dibench import schema
-
-    prepared = backend.prepare(case)
+def _measured(case: Case, instrument: Instrument) -> dict[str, Any]:
+    """What was found at a case: its row's cells; or of a visit its record, and how long all of it took."""
+    metering = instrument.metering
+    began_s = metering.now() if metering else 0.0
+    prepared = instrument.backend.prepare(case)
     try:
-        # What the meter charges for: the whole launch, compulsory elements included.
-        layer = case.layer
-        elements = {"weights": layer.weights, "inputs": layer.inputs, "outputs": layer.outputs}
-        whole = {what: count * case.instances for what, count in {**prepared.counts, **elements}.items()}
-        # Where the device is the CPU, other processes can take its cores away.
-        waited = waited_s if backend.name == "cpu" else lambda: 0.0
-        measurement = measure_case(prepared, meter, settings, counts=whole, waited=waited)
         counts = {what: count for what, count in prepared.counts.items() if what in schema.NAMES}
-        return counts | dict(prepared.cells) | measurement.cells(case.instances)
+        found = counts | dict(prepared.cells)
+        if metering is None:
+            layer = case.layer  # compulsory elements are charged for, too
+            elements = {"weights": layer.weights, "inputs": layer.inputs, "outputs": layer.outputs}
+            return found | instrument.cells(prepared, {**prepared.counts, **elements}, case.instances)
+        stay = instrument.visit(prepared)
     finally:
         prepared.close()
+    return {"cells": found, "stay": stay.to_json(), "took_s": metering.now() - began_s}
 
 
 def _die_with(parent: int) -> None:

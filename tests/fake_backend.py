@@ -69,6 +69,10 @@ class Fake:
         return Prepared(0.002 if case.layer.name == "slow" else 0.0)
 
 
+def broken() -> Fake:
+    raise RuntimeError("no device today")
+
+
 class Prepared:
     counts = COUNTS
     cells: Mapping[str, Any] = {}

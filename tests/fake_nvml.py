@@ -32,6 +32,7 @@ class FakeNvml:
         init_error: int = 0,
     ) -> None:
         self._gpus, self._capability, self._fields, self._init_error = gpus, capability, fields, init_error
+        self.samples = 0
 
     def nvmlInit(self) -> None:
         if self._init_error:
@@ -59,10 +60,39 @@ class FakeNvml:
         """Nvml.h: the average of a second on Ampere (except GA100) and newer, instant before."""
         return _answer(gpu.average_mw if self._capability > (8, 0) else gpu.instant_mw)
 
-    def nvmlDeviceGetFieldValues(self, gpu: SimulatedGpu, fields: list[int]) -> list[Any]:
+    NVML_GPM_METRICS_GET_VERSION = 1
+
+    def nvmlGpmQueryDeviceSupport(self, gpu: SimulatedGpu) -> Any:
+        return SimpleNamespace(isSupportedDevice=int(gpu.card.memory_share is not None))
+
+    def nvmlGpmSampleAlloc(self) -> Any:
+        self.samples += 1
+        return SimpleNamespace(gpu=None, at=None)
+
+    def nvmlGpmSampleGet(self, gpu: SimulatedGpu, sample: Any) -> Any:
+        sample.gpu, sample.at = gpu, _answer(gpu.snapshot)
+        return sample
+
+    def nvmlGpmSampleFree(self, sample: Any) -> None:
+        self.samples -= 1
+
+    def c_nvmlGpmMetricsGet_t(self) -> Any:
+        metrics = [SimpleNamespace(metricId=0, nvmlReturn=0, value=0.0) for _ in range(8)]
+        return SimpleNamespace(version=0, numMetrics=0, sample1=None, sample2=None, metrics=metrics)
+
+    def nvmlGpmMetricsGet(self, request: Any) -> Any:
+        """Metric 12, FP32, is replayed; the others are refused one by one, as GPM does."""
+        begin, end = request.sample1, request.sample2
+        shown = _answer(lambda: begin.gpu.activity(begin.at, end.at))
+        for metric in request.metrics[: request.numMetrics]:
+            metric.nvmlReturn = 0 if metric.metricId == 12 else NOT_SUPPORTED
+            metric.value = shown["fp32_pct"]
+        return request
+
+    def nvmlDeviceGetFieldValues(self, gpu: SimulatedGpu, fields: list[Any]) -> list[Any]:
         if not self._fields:
             return [SimpleNamespace(nvmlReturn=NOT_SUPPORTED, valueType=0, value=None) for _ in fields]
-        shown = {186: gpu.instant_mw, 185: gpu.average_mw}
+        shown = {186: gpu.instant_mw, 185: gpu.average_mw, (186, 2): gpu.memory_mw}
         return [
             SimpleNamespace(
                 nvmlReturn=0, valueType=1, value=SimpleNamespace(uiVal=_answer(shown[field]), dVal=1e-300)

@@ -473,6 +473,19 @@ def test_next_kernels_compile_in_the_background(cache: tuple[KernelCache, Counti
     assert compiler.compiled == 2, "each once, whether the background or the asker came first"
 
 
+def test_operands_drawn_ahead_are_those_drawn_when_asked() -> None:
+    cases = [Case(layer=Layer.fc(2, 8, k), backend="cuda", variant="v", instances=2) for k in (3, 4, 5, 6)]
+    ahead, when_asked = cuda_buffers.Operands(), cuda_buffers.Operands()
+    for index, case in enumerate(cases):
+        for later in cases[index + 1 : index + 2]:
+            ahead.draw_ahead(later)
+        for drawn, expected in zip(ahead.of(case), when_asked.of(case), strict=True):
+            np.testing.assert_array_equal(drawn, expected)
+    for case in cases:  # nobody comes for them: they are let go
+        ahead.draw_ahead(case)
+    assert len(ahead._ahead) == 2
+
+
 def test_nvrtc_fills_the_cache(tmp_path: Path) -> None:
     kernels = KernelCache(nvrtc.compiler(13), tmp_path)
     binary = kernels.binary(tiny())

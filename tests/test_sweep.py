@@ -49,7 +49,7 @@ def test_every_case_gets_one_row_whatever_happens_to_it(tmp_path: Path) -> None:
     assert summary.statuses == {"ok": 3, "failed": 4, "skipped": 1}
     restarts = [event.reason for event in events if isinstance(event, WorkerRestarted)]
     assert len(restarts) == 3, "a case that only raises costs no restart"
-    assert events[0] == Opened("fake device", "model", 8, 0)
+    assert events[0] == Opened("fake device", "model", 8, 0, 8)
     assert sum(isinstance(event, CaseEnded) for event in events) == 8
     assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.json", "sweep.csv"]
 
@@ -201,7 +201,12 @@ def test_a_table_without_manifest_is_not_guessed_at(tmp_path: Path) -> None:
 
 
 def test_a_backend_that_cannot_start_is_one_line_with_its_last_words(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"could not be opened: worker died: exit status 1: AttributeError"):
+    with pytest.raises(UserError, match=r"could not be opened: worker died: exit status 1: RuntimeError: no"):
+        run_sweep(sweep_of(["a"], backend="fake_backend:broken"), tmp_path)
+
+
+def test_a_backend_from_elsewhere_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"--backend: must be module:callable .*no attribute 'Absent'"):
         run_sweep(sweep_of(["a"], backend="fake_backend:Absent"), tmp_path)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -13,6 +13,7 @@ from fake_nvml import FakeNvml
 
 from dibench import schema
 from dibench.backends import DeviceFaultError
+from dibench.budget import Pool
 from dibench.errors import UserError
 from dibench.meters import nvml
 from dibench.meters.gpu import GpuMeter
@@ -31,7 +32,8 @@ from dibench.meters.replay import (
     ReplayedClock,
 )
 from dibench.meters.simulated import SimulatedGpu
-from dibench.visits import Metering, Stay, VisitSettings
+from dibench.stays import Stay, VisitSettings, cells
+from dibench.visits import Metering
 
 LOAD = Load(500.0, 1e-3)
 CALM = attrs.evolve(HOPPER, ripple=0.005, stay=0.001)
@@ -80,14 +82,22 @@ class Rig:
         self.gpu.open_context()
         self.meter.start(self.gpu.busy)
         self.metering = Metering(self.meter, self.gpu.busy, settings)
+        self.pool = Pool()
 
     def stay(self, load: Load = LOAD, group: str = "case", pause_s: float = 0.0) -> Stay:
         with self.gpu.busy():
             self.clock.sleep(0.5)
-        return self.metering.visit(Prepared(self.gpu, load, pause_s), group)
+        stay = self.metering.visit(Prepared(self.gpu, load, pause_s))
+        if stay.energy is not None:
+            self.pool.add(group, stay.energy)
+        return stay
+
+    def cells(self, stays: Sequence[Stay], instances: int = 1) -> dict[str, Any]:
+        source = {"energy_source": self.meter.source, "meter_period_s": self.meter.period_s}
+        return source | cells(stays, self.pool, self.meter.reference_c, instances)
 
     def row(self, load: Load = LOAD, visits: int = 1, group: str = "case") -> dict[str, Any]:
-        return self.metering.cells([self.stay(load, group) for _ in range(visits)], 1)
+        return self.cells([self.stay(load, group) for _ in range(visits)])
 
     def truth(self, load: Load = LOAD) -> float:
         card = self.gpu.card
@@ -143,7 +153,7 @@ def test_a_row_says_everything_and_is_right(card: Card) -> None:
 def test_instances_share_a_launch() -> None:
     rig = Rig()
     stay = rig.stay()
-    one, four = (rig.metering.cells([stay], instances) for instances in (1, 4))
+    one, four = (rig.cells([stay], instances) for instances in (1, 4))
     for cell in ("time_s", "energy_j", "energy_ci_j", "energy_above_idle_j", "ci_tick_j", "energy_alt_j"):
         assert four[cell] == pytest.approx(one[cell] / 4)
     assert four["power_w"] == one["power_w"] and four["launches"] == one["launches"]
@@ -323,7 +333,7 @@ def test_trap_the_wrong_gpu_is_metered() -> None:
     metering = Metering(meter, launching.busy)
     with launching.busy():
         clock.sleep(0.5)
-    row = metering.cells([metering.visit(Prepared(launching, LOAD), "case")], 1)
+    row = cells([metering.visit(Prepared(launching, LOAD))], Pool(), meter.reference_c, 1)
     truth = LOAD.joules(CALM) * (1 + CALM.leakage_per_c * (meter.reference_c - REFERENCE_C))
     assert_good(row, truth)
 
@@ -402,7 +412,7 @@ def test_trap_power_that_never_settles() -> None:
 
 def test_trap_pauses_between_launches() -> None:
     rig = Rig()
-    row = rig.metering.cells([rig.stay(pause_s=0.01)], 1)
+    row = rig.cells([rig.stay(pause_s=0.01)])
     assert row["status"] == "flagged" and "did not launch in 3" in row["reason"]
 
 

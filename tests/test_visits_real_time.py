@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
-from dibench.budget import Baseline
+from dibench.budget import Baseline, Pool
 from dibench.meters.gpu import GpuMeter
+from dibench.meters.gpu_sensor import NOT_SUPPORTED, SensorError
 from dibench.meters.sampler import RealClock
-from dibench.visits import Metering, VisitSettings
+from dibench.stays import VisitSettings, cells
+from dibench.visits import Metering
 
 WATTS, TICK_S, LAUNCH_S = 300.0, 0.02, 1e-3
 
@@ -42,6 +44,15 @@ class Sensor:
 
     def limit_w(self) -> float:
         return 700.0
+
+    def memory_mw(self) -> int:
+        raise SensorError(NOT_SUPPORTED, "memory_mw")
+
+    def snapshot(self) -> Any:
+        raise SensorError(NOT_SUPPORTED, "snapshot")
+
+    def activity(self, begin: Any, end: Any) -> Mapping[str, float]:
+        raise SensorError(NOT_SUPPORTED, "activity")
 
     def processes(self) -> Mapping[int, str]:
         return {}
@@ -75,8 +86,8 @@ def test_a_visit_on_the_real_clock() -> None:
     meter.counter_period_s = meter.power_period_s = TICK_S
     meter.active_idle, meter.reference_c = Baseline(100.0, 1.0), 60.0
     metering = Metering(meter, busy, VisitSettings(visit_s=1.0, settle_s=0.1, longest_settle_s=0.2))
-    stay = metering.visit(Sleeper(), "case")
-    row = metering.cells([stay], 1)
+    stay = metering.visit(Sleeper())
+    row = cells([stay], Pool(), meter.reference_c, 1)
     assert row["energy_j"] == pytest.approx(WATTS * row["time_s"], rel=0.02)
     assert row["energy_alt_j"] == pytest.approx(WATTS * row["time_s"], rel=0.02)
     assert row["windows"] >= 30 and row["temp_start_c"] == 60.0

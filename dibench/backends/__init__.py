@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
+from dibench.elsewhere import is_elsewhere, make
 from dibench.errors import UserError
 
 if TYPE_CHECKING:
     from dibench.plan import Case
 
 NAMES = ("auto", "cuda", "cpu")
-"""What `--backend` accepts."""
+"""What `--backend` accepts, and `module:callable` for a device from elsewhere."""
 
 DATA = ("uniform", "normal", "zeros", "low_toggle")
 """Distributions of operand values (they change energy by up to 40%, so every row names its own)."""
@@ -72,6 +74,9 @@ class Backend(Protocol):
             DeviceFaultError: the device is lost.
         """
 
+    def busy(self) -> AbstractContextManager[None]:
+        """Keep the device busy while the context lasts, where cooling down would change what is measured."""
+
     def prefetch(self, cases: Sequence[Case]) -> None:
         """Begin in the background what these cases will need; they come next."""
 
@@ -82,6 +87,9 @@ def open_backend(name: str) -> Backend:
     Raises:
         UserError: unknown name, or this installation cannot run it; the message says what is missing.
     """
+    if is_elsewhere(name):
+        made: Backend = make("--backend", name)
+        return made
     if resolve(name) == "cuda":
         from dibench.backends.cuda import CudaBackend
 
@@ -91,12 +99,30 @@ def open_backend(name: str) -> Backend:
     return CpuBackend()
 
 
+def kernels_of(name: str) -> str:
+    """Whose kernels a resolved backend runs: a device from elsewhere runs the CUDA family."""
+    return "cuda" if is_elsewhere(name) else name
+
+
+def device_uuid(name: str) -> str:
+    """The UUID of the GPU that a resolved backend will launch on; empty without. No context is made for it.
+
+    A device from elsewhere is not asked.
+    """
+    from dibench.backends import cuda_driver
+
+    gpu = cuda_driver.gpu() if name == "cuda" else ""
+    return "" if isinstance(gpu, str) else gpu.uuid
+
+
 def resolve(name: str) -> str:
     """The backend that a name stands for: `auto` is cuda where a driver, a GPU and CuPy are there, else cpu.
 
     Raises:
         UserError: no such backend.
     """
+    if is_elsewhere(name):
+        return name
     if name not in NAMES:
         raise UserError("--backend", f"must be one of {', '.join(NAMES)}", name)
     if name != "auto":

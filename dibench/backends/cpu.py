@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -90,6 +91,10 @@ class CpuBackend:
             raise UserError("dtype", "the CPU's kernels compute in fp32", case.dtype)
         counts = variant.counts_for(case.layer, case.knobs, self.lanes, self.threads)
         return PreparedCase(self, case, counts)
+
+    def busy(self) -> AbstractContextManager[None]:
+        """Nothing: what a processor did before a case is not measured with it."""
+        return nullcontext()
 
     def prefetch(self, cases: Sequence[Case]) -> None:
         """Nothing: the kernels are compiled already."""

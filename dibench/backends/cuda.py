@@ -18,11 +18,10 @@ import numpy.typing as npt
 
 from dibench import anchors, architectures, compilers, variants
 from dibench.backends import Device, DeviceFaultError, cuda_cache, cuda_driver, cuda_gpu
-from dibench.backends.cpu import operand
 from dibench.backends.cuda_buffers import (
     COLD_L2S,
     Layout,
-    as_elements,
+    Operands,
     kernel_arguments,
     operand_shapes,
     ring,
@@ -58,6 +57,7 @@ class CudaBackend:
         self.gpu = gpu
         self._device = device
         self._cache = cache
+        self.operands = Operands()
         self._filling: Launch | None = None
         gate = variants.source_directory() / "cuda" / "support" / "gate.cu"
         self._gate = self._load(Source("gate", gate.read_text("utf-8"), {}, gpu.arch))
@@ -142,7 +142,9 @@ class CudaBackend:
         return PreparedCase(self, self._device, case, variant, kernel, geometry)
 
     def prefetch(self, cases: Sequence[Case]) -> None:
-        """Compile the kernels of these cases in the background, whatever is not compiled yet."""
+        """In the background: operands of the first of these cases are drawn, what is not compiled is."""
+        if cases:
+            self.operands.draw_ahead(cases[0])
         sources = []
         for case in cases:
             with suppress(UserError):  # prepare() says it, when it is this case's turn
@@ -266,10 +268,7 @@ class PreparedCase:
 
     def operands(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """x and w as the kernel reads them: float32, or the bits of a 16-bit type as uint16."""
-        case = self._case
-        shapes = operand_shapes(case.layer, case.instances)
-        x, w = (operand(shape, case.data, case.seed, i) for i, shape in enumerate(shapes[:2]))
-        return as_elements(x, case.dtype), as_elements(w, case.dtype)
+        return self._backend.operands.of(self._case)
 
     def compute(self) -> npt.NDArray[np.float32]:
         """The outputs of one launch; they are NaN before it, so one that the kernel forgets shows."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import math
+from collections.abc import Hashable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
 import numpy.typing as npt
 
+from dibench.backends.cpu import operand
 from dibench.errors import UserError
 from dibench.layer import DIMENSIONS
 
@@ -24,6 +27,8 @@ ALIGNMENT = 256
 """Bytes; what cudaMalloc gives, and more than any vector access needs."""
 
 _MOST_REPLICAS = 8192
+_CASES_AHEAD = 2  # the one to be prepared now, and the one after it
+_MOST_AHEAD = 2**30  # bytes of a case's operands that the host keeps
 
 
 @attrs.frozen
@@ -118,6 +123,40 @@ def as_elements(values: npt.NDArray[np.float32], dtype: str) -> npt.NDArray[Any]
         bits = values.view(np.uint32)
         return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)  # ties to even
     return values
+
+
+Drawn = tuple[npt.NDArray[Any], npt.NDArray[Any]]
+
+
+class Operands:
+    """Values of x and w as the kernel reads them; the next case's are drawn while one is measured."""
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="operands")
+        self._ahead: dict[Hashable, Future[Drawn]] = {}
+
+    def draw_ahead(self, case: Case) -> None:
+        """Begin to draw the values of the case that comes next, unless they would take too much memory."""
+        key = _values_of(case)
+        if key not in self._ahead and Layout.of(case).used_bytes <= _MOST_AHEAD:
+            if len(self._ahead) >= _CASES_AHEAD:
+                del self._ahead[next(iter(self._ahead))]  # nobody came for it
+            self._ahead[key] = self._pool.submit(_draw, case)
+
+    def of(self, case: Case) -> Drawn:
+        """Float32, or the bits of a 16-bit type as uint16."""
+        drawn = self._ahead.pop(_values_of(case), None)
+        return _draw(case) if drawn is None else drawn.result()
+
+
+def _values_of(case: Case) -> Hashable:
+    return case.layer.shape, case.instances, case.dtype, case.data, case.seed
+
+
+def _draw(case: Case) -> Drawn:
+    shapes = operand_shapes(case.layer, case.instances)
+    x, w = (operand(shape, case.data, case.seed, which) for which, shape in enumerate(shapes[:2]))
+    return as_elements(x, case.dtype), as_elements(w, case.dtype)
 
 
 def as_values(elements: npt.NDArray[Any], dtype: str) -> npt.NDArray[Any]:

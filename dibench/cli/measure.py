@@ -12,9 +12,9 @@ from dibench.errors import UserError
 
 if TYPE_CHECKING:
     from dibench.backends import Backend, Prepared
+    from dibench.instrument import Instrument
     from dibench.layer import Layer
-    from dibench.measure import Measurement
-    from dibench.meters import Meter
+    from dibench.measure import Settings
 
 _FP32_BYTES = 4
 
@@ -30,7 +30,9 @@ def measure(
         int, typer.Option("--batch", "-N", help="Batch size; 0 leaves the layer's own.", metavar="N")
     ] = 0,
     backend: Annotated[str, typer.Option(help="What runs the kernels: auto, cuda, cpu.")] = "auto",
-    meter: Annotated[str, typer.Option(help="Joules from: auto, rapl, none.")] = "auto",
+    meter: Annotated[
+        str, typer.Option(help="Joules from: auto, nvml_counter, nvml_power, rapl, zeus, none.")
+    ] = "auto",
 ) -> None:
     """Measure one layer with the fastest kernel of its operator: time, joules, reuse, place on the roofline.
 
@@ -38,22 +40,22 @@ def measure(
 
     [bold]python -m dibench measure mobilenet_v2/features.2.conv.1.0 --batch 8[/bold]
     """
-    from dibench.backends import open_backend
+    from dibench.measure import Settings
 
     target = _layer(layer, batch)
-    kernels = open_backend(backend)
-    energy, why_not = _meter(meter, kernels.name)
-    results = [_ours(kernels, target, energy), *_peer(target, energy, kernels.name)]
+    instrument, why_not = _instrument(backend, meter, Settings(target=0.01, case_budget_s=4.0))
+    kernels = instrument.backend
+    results = [_ours(instrument, target), *_peer(instrument, target)]
     peaks = kernels.peaks()
     _show(target, kernels, results, peaks, why_not)
 
 
 @attrs.frozen
 class Result:
-    """One way to run the layer, and what it measured."""
+    """One way to run the layer, and the cells of a row that were measured."""
 
     name: str
-    measurement: Measurement
+    cells: Mapping[str, Any]
 
 
 def _layer(text: str, batch: int) -> Layer:
@@ -66,36 +68,37 @@ def _layer(text: str, batch: int) -> Layer:
     return found.with_batch(batch * found.N if "=" not in text else batch) if batch else found
 
 
-def _meter(name: str, backend: str) -> tuple[Meter, str]:
-    """A sensor, or the meter without energy and the reason. Modelled joules have no place beside a time."""
-    from dibench.meters import open_meter
+def _instrument(backend: str, meter: str, settings: Settings) -> tuple[Instrument, str]:
+    """With a sensor, or without energy and the reason. Modelled joules have no place beside a time."""
+    from dibench.backends import resolve
+    from dibench.instrument import open_instrument
 
-    if name == "model":
-        raise UserError("--meter", "must be auto, rapl or none: one layer shows measured joules only", name)
-    opened = open_meter(name, backend)
-    if opened.source != "model":
-        return opened, "not asked for" if opened.source == "none" else ""
-    return open_meter("none", backend), "no sensor here; `python -m dibench doctor` says why"
+    if meter == "model":
+        raise UserError(
+            "--meter", "must be a sensor, auto or none: one layer shows measured joules only", meter
+        )
+    opened = open_instrument(resolve(backend), meter, settings)
+    if opened.meter.source != "model":
+        return opened, "not asked for" if opened.meter.source == "none" else ""
+    from dibench.meters.none import NoMeter
+
+    why = opened.not_metered or "no sensor here; `python -m dibench doctor` says why"
+    return attrs.evolve(opened, meter=NoMeter()), why
 
 
-def _ours(kernels: Backend, layer: Layer, energy: Meter) -> Result:
+def _ours(instrument: Instrument, layer: Layer) -> Result:
     from dibench import variants
     from dibench.plan import usual_case
 
+    kernels = instrument.backend
     registry = variants.registry(kernels.name).values()
     running = [v for v in registry if layer.op in v.ops and "fp32" in v.dtypes]
     fast = [v for v in running if v.fast] or running
-    results = [
-        Result(
-            v.name,
-            _measured(kernels.prepare(usual_case(layer, v)), energy, on_cpu=kernels.name == "cpu"),
-        )
-        for v in fast
-    ]
-    return min(results, key=lambda result: result.measurement.time_s)
+    results = [Result(v.name, _measured(kernels.prepare(usual_case(layer, v)), instrument)) for v in fast]
+    return min(results, key=lambda result: float(result.cells["time_s"]))
 
 
-def _peer(layer: Layer, energy: Meter, backend: str) -> list[Result]:
+def _peer(instrument: Instrument, layer: Layer) -> list[Result]:
     from importlib.util import find_spec
 
     if find_spec("torch") is None:
@@ -103,26 +106,22 @@ def _peer(layer: Layer, energy: Meter, backend: str) -> list[Result]:
     from importlib.metadata import version
 
     name = f"PyTorch {version('torch').partition('+')[0]}"
-    if backend == "cpu":
+    if instrument.backend.name == "cpu":
         from dibench.backends.torch import TorchLayer
 
-        return [Result(name, _measured(TorchLayer(layer), energy))]
+        return [Result(name, _measured(TorchLayer(layer), instrument))]
     from dibench.backends.torch_gpu import TorchGpuLayer
 
     try:
         theirs = TorchGpuLayer(layer)
     except UserError:  # a build for the CPU: no peer for a GPU
         return []
-    return [Result(name, _measured(theirs, energy, on_cpu=False))]
+    return [Result(name, _measured(theirs, instrument))]
 
 
-def _measured(prepared: Prepared, energy: Meter, *, on_cpu: bool = True) -> Measurement:
-    from dibench.measure import Settings, measure_case, waited_s
-
+def _measured(prepared: Prepared, instrument: Instrument) -> dict[str, Any]:
     try:
-        settings = Settings(target=0.01, case_budget_s=4.0)
-        # Where the device is the CPU, other processes can take its cores away.
-        return measure_case(prepared, energy, settings, waited=waited_s if on_cpu else lambda: 0.0)
+        return instrument.cells(prepared)
     finally:
         prepared.close()
 
@@ -149,8 +148,8 @@ def _show(
     if why_not:
         out.print(f"energy    {why_not}", soft_wrap=True)
     for result in results:
-        if result.measurement.status != "ok":
-            out.print(f"note      {result.name}: {result.measurement.reason}", soft_wrap=True)
+        if result.cells["status"] != "ok":
+            out.print(f"note      {result.name}: {result.cells['reason']}", soft_wrap=True)
 
 
 def _table(layer: Layer, results: list[Result], roof: float) -> Any:
@@ -162,15 +161,14 @@ def _table(layer: Layer, results: list[Result], roof: float) -> Any:
     for column in ("kernel", "time", "±", "GMAC/s", "of the roof", "energy", "pJ/MAC"):
         table.add_column(column, justify="left" if column == "kernel" else "right")
     for result in results:
-        got = result.measurement
-        rate = layer.macs / got.time_s
-        spread = f"{100 * got.time_ci_s / got.time_s:.1f}%" if got.time_ci_s is not None else ""
-        energy = short(got.energy_j, "J") if got.energy_j is not None else "not measured"
-        per_mac = f"{got.energy_j / layer.macs * 1e12:.3g}" if got.energy_j is not None else ""
+        got = result.cells
+        time_s, energy_j = got["time_s"], got.get("energy_j")
+        rate = layer.macs / time_s
+        spread = f"{100 * got['time_ci_s'] / time_s:.1f}%" if got["time_ci_s"] is not None else ""
+        energy = short(energy_j, "J") if energy_j is not None else "not measured"
+        per_mac = f"{energy_j / layer.macs * 1e12:.3g}" if energy_j is not None else ""
         share = f"{100 * rate / roof:.0f}%"
-        table.add_row(
-            result.name, short(got.time_s, "s"), spread, f"{rate / 1e9:.3g}", share, energy, per_mac
-        )
+        table.add_row(result.name, short(time_s, "s"), spread, f"{rate / 1e9:.3g}", share, energy, per_mac)
     return table
 
 

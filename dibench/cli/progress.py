@@ -67,7 +67,7 @@ class Progress:
 
     def __init__(self, deadline: float | None) -> None:
         self._deadline = deadline
-        self._done = self._total = self._begun_with = 0
+        self._done = self._total = 0
         self._began_at = time.monotonic()
         self._last_line_at = 0.0
         self._bar: Any = None
@@ -88,7 +88,7 @@ class Progress:
 
     def show(self, event: Event) -> None:
         """Show one event of a sweep."""
-        from dibench.sweep import CaseBegan, CaseEnded, Opened, WorkerRestarted
+        from dibench.sweep import CaseBegan, CaseEnded, Opened, VisitEnded, WorkerRestarted
 
         match event:
             case Opened():
@@ -96,39 +96,41 @@ class Progress:
             case CaseBegan(case):
                 if self._bar is not None:
                     self._bar.update(self._task, description=case_text(case), **self._pace())
+            case VisitEnded(case, number):
+                self._end(case, f"visit {number} of {case.visits}")
             case CaseEnded(case, row):
-                self._end(case, dict(row))
+                self._end(case, result_text(dict(row)), failed=row["status"] == "failed")
             case WorkerRestarted(reason):
                 self._say(f"{reason}; started a new one")
 
     def _open(self, event: Opened) -> None:
-        self._done = self._begun_with = event.finished
-        self._total = event.total
+        self._total = event.steps
         self._began_at = time.monotonic()
         self._say(
             f"{event.device}; energy: {event.energy_source}; {event.total - event.finished} cases to measure"
+            + (f" in {event.steps} visits" if event.steps > event.total - event.finished else "")
             + (f", {event.finished} measured already" if event.finished else "")
         )
         if self._bar is not None:
-            self._bar.update(self._task, total=event.total, completed=event.finished)
+            self._bar.update(self._task, total=event.steps, completed=0)
 
-    def _end(self, case: Case, row: dict[str, Any]) -> None:
+    def _end(self, case: Case, result: str, *, failed: bool = False) -> None:
         self._done += 1
         if self._bar is not None:
             self._bar.update(self._task, completed=self._done, **self._pace())
-            if row["status"] == "failed":
-                self._say(f"{case_text(case)}: {result_text(row)}")
+            if failed:
+                self._say(f"{case_text(case)}: {result}")
             return
         now = time.monotonic()
         due = now - self._last_line_at >= _LINE_EVERY_S or self._done == self._total
-        if due or row["status"] == "failed":
+        if due or failed:
             self._last_line_at = now
             pace = self._pace()
-            self._say(f"[{self._done}/{self._total}] {pace['left']}  {case_text(case)}  {result_text(row)}")
+            self._say(f"[{self._done}/{self._total}] {pace['left']}  {case_text(case)}  {result}")
 
     def _pace(self) -> dict[str, str]:
-        """Rate and time left, from this command's own cases; the time budget may end it earlier."""
-        elapsed, measured = time.monotonic() - self._began_at, self._done - self._begun_with
+        """Rate and time left, from what this command measured; the time budget may end it earlier."""
+        elapsed, measured = time.monotonic() - self._began_at, self._done
         if measured == 0 or elapsed <= 0:
             return {"rate": "", "left": ""}
         left_s = (self._total - self._done) * elapsed / measured

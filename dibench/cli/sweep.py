@@ -18,8 +18,12 @@ if TYPE_CHECKING:
     from dibench.plan import Plan
     from dibench.sweep import Summary
 
+_MOST_VISITS = 100
 _RESUME_DROPS = ("--fresh", "--retry-failed")
 _SOURCES = {
+    "nvml_counter": "measured by the GPU's energy counter (NVML)",
+    "nvml_power": "measured by the GPU's power sensor, integrated (NVML)",
+    "simulated": "SIMULATED: a replayed GPU, test data and no evidence",
     "rapl": "measured by the processor's counters (RAPL)",
     "model": "MODELLED (counted accesses × published energy per access), not measured: no evidence",
     "none": "not measured; time only",
@@ -40,7 +44,8 @@ def sweep(
     meter: Annotated[
         str,
         typer.Option(
-            help="Joules from auto, rapl, model or none. auto: a sensor that works, else the model."
+            help="Joules from auto, nvml_counter, nvml_power, rapl, zeus, model or none. "
+            "auto: a sensor that works, else the model."
         ),
     ] = "auto",
     time_budget: Annotated[
@@ -60,6 +65,13 @@ def sweep(
     case_budget: Annotated[
         str, typer.Option(help="A case ends after this long, flagged if the target is not reached.")
     ] = "1s",
+    visits: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            help="Stays of 3 s at each case, minutes apart, where a GPU is metered; 0: as the plan says.",
+        ),
+    ] = 0,
 ) -> None:
     """Measure every case of a plan: one row each, in an order of which every prefix can be analysed.
 
@@ -74,13 +86,17 @@ def sweep(
         raise UserError("--seed", "must be 0 or more", seed)
     budget_s = duration_s("--time-budget", time_budget) if time_budget else None
     settings = _settings(target, duration_s("--case-budget", case_budget))
-    from dibench.backends import resolve
+    if not 0 <= visits <= _MOST_VISITS:
+        raise UserError("--visits", f"must be from 1 to {_MOST_VISITS}", visits)
+    from dibench.backends import kernels_of, resolve
     from dibench.meters import check_name
     from dibench.plan import load_plan
 
     check_name(meter)
     backend = resolve(backend)
-    planned = load_plan(plan, backend=backend, seed=seed, arch=_arch(backend))
+    planned = load_plan(
+        plan, backend=kernels_of(backend), seed=seed, arch=_arch(backend), visits=visits or None
+    )
     if dry_run:
         from dibench.cli.plan_view import show_plan
 
@@ -150,13 +166,13 @@ def _run(
     from dibench.cli.progress import Progress
     from dibench.sweep import Sweep, run_sweep
 
-    registry = variants.registry(backend)
+    registry = variants.registry(planned.backend)
     job = Sweep(
         plan=planned,
         backend=backend,
         meter=meter,
         settings=settings,
-        sources_sha=variants.sources_sha(backend),
+        sources_sha=variants.sources_sha(planned.backend),
         stationarity=lambda variant: registry[variant].stationarity,
         command_line=["python", "-m", "dibench", *sys.argv[1:]],
     )
@@ -176,6 +192,8 @@ def _show(summary: Summary, out: Path) -> None:
     say(f"{rows} of {rows + summary.left} cases in the table ({by_status or 'none yet'})", nl=False)
     say(f"; {summary.measured} of them measured now, in {time_text(summary.elapsed_s)}")
     say(f"energy    {_SOURCES.get(summary.energy_source, summary.energy_source)}")
+    if summary.inside is not None:
+        say(f"time      {100 * summary.inside:.0f}% in windows and the settling they need")
     say(f"table     {out / TABLE}\nmanifest  {out / MANIFEST}")
     if summary.kept_as:
         say(f"earlier   {out / summary.kept_as}")

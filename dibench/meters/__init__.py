@@ -8,16 +8,20 @@ sensors, `model` is computed from counted accesses, `none` leaves the energy emp
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
+from dibench.elsewhere import is_elsewhere, make
 from dibench.errors import UserError
 
-NAMES = ("auto", "rapl", "zeus", "model", "none")
-"""What `--meter` accepts."""
+if TYPE_CHECKING:
+    from dibench.meters.gpu import GpuMeter
 
-_SENSORS = {"cpu": ("rapl",)}
+NAMES = ("auto", "nvml_counter", "nvml_power", "rapl", "zeus", "model", "none")
+"""What `--meter` accepts, and `module:callable` for a meter from elsewhere."""
+
+_SENSORS = {"cpu": ("rapl",), "cuda": ("nvml_counter", "nvml_power")}
 """The sensors that meter each backend's device, best first. `auto` tries these before `model`."""
 
 _ASKED_FOR = {"cuda": ("zeus",)}
@@ -67,31 +71,39 @@ def check_name(name: str) -> None:
     Raises:
         UserError: it names the legal ones.
     """
-    if name not in NAMES:
+    if name not in NAMES and not is_elsewhere(name):
         raise UserError("--meter", "must be one of " + ", ".join(NAMES), name)
 
 
-def open_meter(name: str, backend: str) -> Meter:
+def open_meter(name: str, backend: str, uuid: str = "") -> Meter | GpuMeter:
     """The meter of that name for that backend's device; `auto` takes a working sensor, else the model.
+
+    Args:
+        name: one of NAMES, or `module:callable`.
+        backend: whose device is metered.
+        uuid: of that device, where it is a GPU.
 
     Raises:
         UserError: no such meter, it does not meter this backend's device, or its sensor refuses; the
             message names the remedy.
     """
     check_name(name)
+    if is_elsewhere(name):
+        made: Meter | GpuMeter = make("--meter", name)
+        return made
     sensors = _SENSORS.get(backend, ())
     if name == "none":
         from dibench.meters.none import NoMeter
 
         return NoMeter()
-    if name in ("rapl", "zeus"):
+    if name not in ("auto", "model"):
         if name not in (*sensors, *_ASKED_FOR.get(backend, ())):
             raise UserError("--meter", f"does not meter the device of backend {backend}", name)
-        return _open_sensor(name)
+        return _open_sensor(name, uuid)
     if name == "auto":
         for sensor in sensors:
             try:
-                return _open_sensor(sensor)
+                return _open_sensor(sensor, uuid)
             except UserError:
                 continue  # `doctor` tells why; the model then says in every row that nothing was metered
     from dibench.meters.model import ModelMeter
@@ -99,7 +111,11 @@ def open_meter(name: str, backend: str) -> Meter:
     return ModelMeter()
 
 
-def _open_sensor(name: str) -> Meter:
+def _open_sensor(name: str, uuid: str) -> Meter | GpuMeter:
+    if name.startswith("nvml"):
+        from dibench.meters.gpu import GpuMeter
+
+        return GpuMeter.open(name, uuid)
     if name == "zeus":
         from dibench.meters.zeus import ZeusMeter
 

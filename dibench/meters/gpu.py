@@ -8,7 +8,8 @@ GPU that launches.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -17,7 +18,7 @@ from dibench.errors import UserError
 from dibench.intervals import mean_interval
 from dibench.meters import nvml
 from dibench.meters.gpu_sensor import NOT_SUPPORTED, Clock, GpuSensor, SensorError
-from dibench.meters.sampler import READ_S, RealClock, Sampler
+from dibench.meters.sampler import READ_S, RealClock, Sampler, State
 from dibench.ticks import sampled, update_period_s
 
 Busy = Callable[[], AbstractContextManager[None]]
@@ -136,6 +137,24 @@ class GpuMeter:
                 f"{idle_w:.0f} W without"
             )
             raise UserError("--meter", rule, self.sensor.uuid)
+
+    def snapshot(self) -> Any:
+        """The state of the card's activity counters; None where there are none or they cannot be read."""
+        try:
+            return self.sensor.snapshot()
+        except SensorError:
+            return None
+
+    def counters(self, begin: Any, end: Any, states: Sequence[State]) -> Mapping[str, float]:
+        """What the card says of a window, by column: activity between two snapshots, power of its memory."""
+        found: dict[str, float] = {}
+        if begin is not None and end is not None:
+            with contextlib.suppress(SensorError):
+                found |= self.sensor.activity(begin, end)
+        watts = [state.memory_w for state in states if state.memory_w is not None]
+        if watts:
+            found["memory_power_w"] = sum(watts) / len(watts)
+        return found
 
     def measure_active_idle(self, busy: Busy) -> Baseline:
         """Power with a context and clocks up but no work: what the GPU draws just after load."""

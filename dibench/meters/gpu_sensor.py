@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Any, Protocol
 
 from dibench.errors import UserError
 
@@ -101,6 +101,15 @@ class GpuSensor(Protocol):
 
     def limit_w(self) -> float:
         """The power limit in force."""
+
+    def memory_mw(self) -> int:
+        """Instant power of the memory alone, in mW."""
+
+    def snapshot(self) -> Any:
+        """The state of the card's own activity counters (GPM, Hopper and later), for `activity`."""
+
+    def activity(self, begin: Any, end: Any) -> Mapping[str, float]:
+        """Percent of the peak between two snapshots at least 0.1 s apart, by column of the table."""
 
     def processes(self) -> Mapping[int, str]:
         """Who has a context on this GPU: process id and name."""

@@ -23,6 +23,9 @@ _T = TypeVar("_T")
 _INSTANT, _AVERAGE = 185 + 1, 185  # NVML_FI_DEV_POWER_INSTANT, NVML_FI_DEV_POWER_AVERAGE
 _GPU, _SM, _MEMORY = 0, 1, 2  # NVML_TEMPERATURE_GPU, NVML_CLOCK_SM, NVML_CLOCK_MEM
 _VALUE = {0: "dVal", 1: "uiVal", 2: "ulVal", 3: "ullVal", 4: "sllVal", 5: "siVal", 6: "usVal"}
+_MEMORY_SCOPE = 2  # NVML_POWER_SCOPE_MEMORY
+_ACTIVITY = {"dram_bandwidth_pct": 10, "fp32_pct": 12, "tensor_pct": 5, "occupancy_pct": 3}
+"""Columns and GPM metrics: NVML_GPM_METRIC_{DRAM_BW_UTIL, FP32_UTIL, ANY_TENSOR_UTIL, SM_OCCUPANCY}."""
 _AMPERE = (8, 0)
 _DUTY: Mapping[tuple[int, int], float] = {
     (6, 0): 0.5, (6, 1): 0.5, (7, 0): 0.5, (7, 2): 0.5,
@@ -47,6 +50,14 @@ class NvmlGpu:
         capability = self._ask("capability", pynvml.nvmlDeviceGetCudaComputeCapability, handle)
         self.capability: tuple[int, int] = (int(capability[0]), int(capability[1]))
         self.duty = _DUTY.get(self.capability, _DUTY_UNKNOWN)
+        self._has_activity = self._supports_activity()
+
+    def _supports_activity(self) -> bool:
+        call = getattr(self._nvml, "nvmlGpmQueryDeviceSupport", None)
+        try:
+            return call is not None and bool(self._ask("snapshot", call, self._handle).isSupportedDevice)
+        except SensorError:
+            return False
 
     def energy_mj(self) -> int:
         """Volta and later."""
@@ -89,6 +100,34 @@ class NvmlGpu:
         """In force."""
         return 1e-3 * float(self._ask("limit_w", self._nvml.nvmlDeviceGetEnforcedPowerLimit, self._handle))
 
+    def memory_mw(self) -> int:
+        """Field 186 in the scope of the memory: Hopper and later, where the board has such a sensor."""
+        return self._field((_INSTANT, _MEMORY_SCOPE), "memory_mw")
+
+    def snapshot(self) -> Any:
+        """A GPM sample."""
+        nvml = self._nvml
+        if not self._has_activity:
+            raise SensorError(NOT_SUPPORTED, "snapshot")
+        sample = self._ask("snapshot", nvml.nvmlGpmSampleAlloc)
+        return self._ask("snapshot", nvml.nvmlGpmSampleGet, self._handle, sample)
+
+    def activity(self, begin: Any, end: Any) -> Mapping[str, float]:
+        """GPM metrics of both samples, which are freed."""
+        nvml = self._nvml
+        request = nvml.c_nvmlGpmMetricsGet_t()
+        request.version = nvml.NVML_GPM_METRICS_GET_VERSION
+        request.numMetrics, request.sample1, request.sample2 = len(_ACTIVITY), begin, end
+        for index, metric in enumerate(_ACTIVITY.values()):
+            request.metrics[index].metricId = metric
+        try:
+            self._ask("activity", nvml.nvmlGpmMetricsGet, request)
+        finally:
+            for sample in (begin, end):
+                self._ask("activity", nvml.nvmlGpmSampleFree, sample)
+        found = zip(_ACTIVITY, request.metrics, strict=False)
+        return {column: float(metric.value) for column, metric in found if not metric.nvmlReturn}
+
     def processes(self) -> Mapping[int, str]:
         """Compute and graphics; a name that may not be known is empty."""
         found: dict[int, str] = {}
@@ -114,7 +153,7 @@ class NvmlGpu:
             return ""
         return name.replace("\\", "/").rpartition("/")[2]
 
-    def _field(self, field: int, reading: str) -> int:
+    def _field(self, field: int | tuple[int, int], reading: str) -> int:
         value = self._ask(reading, self._nvml.nvmlDeviceGetFieldValues, self._handle, [field])[0]
         if value.nvmlReturn:
             raise SensorError(int(value.nvmlReturn), reading)

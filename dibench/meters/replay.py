@@ -43,6 +43,8 @@ class Card:
     thermal_s: float = 25.0
     clock_mhz: int = 1980
     memory_mhz: int = 2619
+    memory_share: float | None = 0.2
+    """Of the power, drawn by the memory; None where the board has no such sensor and no activity counters."""
 
 
 HOPPER = Card()

@@ -69,6 +69,7 @@ class State:
     sm_mhz: int
     memory_mhz: int
     events: int
+    memory_w: float | None = None
 
 
 @attrs.frozen
@@ -91,6 +92,7 @@ class Sampler:
         """A sampler that reads nothing yet; `counter`: whether there is an energy counter to read."""
         self._sensor, self._clock, self._counter, self._read_s = sensor, clock, counter, read_s
         self._cost_s, self._rounds = 0.0, 0
+        self._memory = True  # until the card says that it has no such sensor
         self._clear()
 
     def _clear(self) -> None:
@@ -124,8 +126,22 @@ class Sampler:
     def _state(self) -> State:
         sm_mhz, memory_mhz = self._sensor.clocks_mhz()
         return State(
-            self._clock.now(), self._sensor.temperature_c(), sm_mhz, memory_mhz, self._sensor.clock_events()
+            self._clock.now(),
+            self._sensor.temperature_c(),
+            sm_mhz,
+            memory_mhz,
+            self._sensor.clock_events(),
+            self._memory_w(),
         )
+
+    def _memory_w(self) -> float | None:
+        try:
+            return 1e-3 * self._sensor.memory_mw() if self._memory else None
+        except SensorError as error:
+            if error.lost:
+                raise
+            self._memory = False
+            return None
 
     def readings(self) -> Readings:
         """What was read so far; may be asked while it watches."""

@@ -276,6 +276,26 @@ class SimulatedGpu:
         self._check("limit_w")
         return self.card.limit_w
 
+    def memory_mw(self) -> int:
+        """A share of instant power."""
+        self._check("memory_mw")
+        if self.card.memory_share is None:
+            raise SensorError(NOT_SUPPORTED, "memory_mw")
+        return round(self.card.memory_share * self.instant_mw())
+
+    def snapshot(self) -> tuple[float, float]:
+        """The time, and joules so far."""
+        self._check("snapshot")
+        if self.card.memory_share is None:
+            raise SensorError(NOT_SUPPORTED, "snapshot")
+        return self._clock.now(), float(self._j[-1])
+
+    def activity(self, begin: tuple[float, float], end: tuple[float, float]) -> Mapping[str, float]:
+        """FP32 pipes in use as power is to its limit; nothing else is replayed."""
+        self._check("activity")
+        mean_w = (end[1] - begin[1]) / (end[0] - begin[0])
+        return {"fp32_pct": 100 * mean_w / self.card.limit_w}
+
     def processes(self) -> Mapping[int, str]:
         """Who else is on it."""
         self._check("processes")

@@ -1,0 +1,108 @@
+"""A device with a meter on it, opened in the order the meter needs, and how it measures a prepared case.
+
+A GPU's own sensor is used in visits (`dibench.visits`), every other meter in windows (`dibench.measure`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+
+from dibench import backends, stays
+from dibench.backends import Backend, Prepared
+from dibench.budget import Pool
+from dibench.errors import UserError
+from dibench.measure import Settings, measure_case, waited_s
+from dibench.meters import Meter, open_meter
+from dibench.meters.gpu import GpuMeter
+from dibench.stays import Stay
+from dibench.visits import Metering
+
+
+@attrs.frozen
+class Instrument:
+    """Opened with `open_instrument`."""
+
+    backend: Backend
+    meter: Meter | GpuMeter
+    settings: Settings
+    metering: Metering | None
+    """Where the meter is used in visits."""
+    not_metered: str = ""
+    """Why a GPU's sensor was given up for the model."""
+
+    def visit(self, prepared: Prepared) -> Stay:
+        """One visit.
+
+        Raises:
+            DeviceFaultError: the GPU is lost.
+        """
+        assert self.metering is not None
+        return self.metering.visit(prepared)
+
+    def cells(
+        self, prepared: Prepared, elements: Mapping[str, int] | None = None, instances: int = 1
+    ) -> dict[str, Any]:
+        """The measured cells of a row, from windows or from one visit.
+
+        Args:
+            prepared: what launches.
+            elements: what one launch does per instance, for meters that calculate.
+            instances: copies of the layer in one launch.
+        """
+        if isinstance(self.meter, GpuMeter):
+            return stays.cells([self.visit(prepared)], Pool(), self.meter.reference_c, instances)
+        # What the meter charges for: the whole launch.
+        whole = {what: count * instances for what, count in (elements or {}).items()}
+        # Where the device is the CPU, other processes can take its cores away.
+        waited = waited_s if self.backend.name == "cpu" else lambda: 0.0
+        measurement = measure_case(prepared, self.meter, self.settings, counts=whole, waited=waited)
+        return measurement.cells(instances)
+
+    def facts(self) -> dict[str, Any]:
+        """Device and meter as the manifest has them."""
+        meter = self.meter
+        given_up = {"not_metered": self.not_metered} if self.not_metered else {}
+        return {
+            "device": attrs.asdict(self.backend.device()),
+            "meter": {
+                "source": meter.source,
+                "period_s": meter.period_s,
+                "facts": {**meter.facts, **given_up},
+                "in_visits": self.metering is not None,
+            },
+        }
+
+
+def open_instrument(backend: str, meter: str, settings: Settings) -> Instrument:
+    """Open device and meter: a GPU's idle power is measured before there is a context on it.
+
+    Args:
+        backend: a name of `dibench.backends.NAMES` other than auto, or `module:callable`.
+        meter: a name of `dibench.meters.NAMES`, or `module:callable`. With `auto` a sensor that refuses gives
+            way to the model, which then says in every row that nothing was metered.
+        settings: how long and how exactly.
+
+    Raises:
+        UserError: one of them cannot be had here; the message names the remedy.
+    """
+    chosen = open_meter(meter, backend, backends.device_uuid(backend))
+    if not isinstance(chosen, GpuMeter):
+        return Instrument(backends.open_backend(backend), chosen, settings, None)
+    refusal = None
+    try:
+        chosen.measure_idle()
+    except UserError as error:
+        refusal = error
+    device = backends.open_backend(backend)
+    try:
+        if refusal is not None:
+            raise refusal
+        chosen.start(device.busy)
+    except UserError as error:
+        if meter != "auto":
+            raise
+        return Instrument(device, open_meter("model", backend), settings, None, str(error))
+    return Instrument(device, chosen, settings, Metering(chosen, device.busy, settings.visit))

@@ -1,0 +1,183 @@
+"""What visits leave behind: a record of each, and the row that the visits of one case make together.
+
+A record says everything that its row needs, baselines included, so that rows can be made again at any time:
+with what all visits of a sweep together tell of temperature and of repeats, an early row's interval is as
+well founded as a late one's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import attrs
+
+from dibench import budget
+from dibench.budget import Baseline, Pool, Visit
+from dibench.intervals import Part, t_975
+
+
+@attrs.frozen
+class VisitSettings:
+    """How long a visit lasts. They stand in the manifest."""
+
+    visit_s: float = 3.0
+    settle_s: float = 1.0
+    longest_settle_s: float = 3.0
+    baseline_every_s: float = 300.0
+    """Active idle power is measured again after so long; a change beyond its intervals flags what follows."""
+
+
+@attrs.frozen
+class Condition:
+    """The GPU while a visit's window lasted."""
+
+    temp_start_c: float
+    temp_end_c: float
+    sm_clock_mhz: float
+    mem_clock_mhz: float
+    clock_events: tuple[str, ...]
+
+
+@attrs.frozen
+class Stay:
+    """What one visit found. Joules and seconds are per launch, all instances together."""
+
+    time_s: float
+    time: Part | None
+    """Relative variance of `time_s`."""
+    energy: Visit | None
+    alternative: Visit | None
+    power_w: float | None
+    steps_w: tuple[float, ...]
+    """Power of each update in the window."""
+    launches: int
+    condition: Condition | None
+    idle: Baseline | None
+    active_idle: Baseline
+    counters: Mapping[str, float]
+    """Means over the window that the card's own counters gave, by column."""
+    inside_s: float
+    """Seconds that settling and window took."""
+    reasons: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return attrs.asdict(self)
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Stay:
+        """The stay of `to_json`."""
+
+        def visit(fields: Mapping[str, Any] | None) -> Visit | None:
+            return None if fields is None else Visit(**{**fields, "spread": Part(**fields["spread"])})
+
+        time, condition, idle = found["time"], found["condition"], found["idle"]
+        if condition is not None:
+            condition = Condition(**{**condition, "clock_events": tuple(condition["clock_events"])})
+        parts = {
+            "time": None if time is None else Part(**time),
+            "energy": visit(found["energy"]),
+            "alternative": visit(found["alternative"]),
+            "steps_w": tuple(found["steps_w"]),
+            "condition": condition,
+            "idle": None if idle is None else Baseline(**idle),
+            "active_idle": Baseline(**found["active_idle"]),
+            "reasons": tuple(found["reasons"]),
+        }
+        return cls(**{**found, **parts})
+
+
+def cells(stays: Sequence[Stay], pool: Pool, reference_c: float, instances: int) -> dict[str, Any]:
+    """The measured cells of a row from the visits of its case: per launch and instance, as the CSV has them.
+
+    Args:
+        stays: at least one.
+        pool: all visits of the sweep.
+        reference_c: the temperature that energies are stated at.
+        instances: copies of the layer in one launch.
+    """
+    n = len(stays)
+    time_s = math.fsum(stay.time_s for stay in stays) / n
+    reasons = list(dict.fromkeys(reason for stay in stays for reason in stay.reasons))
+    powers = [stay.power_w for stay in stays if stay.power_w is not None]
+    return {
+        "time_s": time_s / instances,
+        "time_ci_s": _time_ci_s(stays, time_s, instances),
+        **_energy_cells(stays, pool, reference_c, time_s, instances),
+        "power_w": math.fsum(powers) / len(powers) if powers else None,
+        "visits": n,
+        "windows": sum(len(stay.steps_w) for stay in stays),
+        "launches": sum(stay.launches for stay in stays),
+        **_condition_cells([stay.condition for stay in stays if stay.condition is not None]),
+        **_counter_cells(stays),
+        "status": "flagged" if reasons else "ok",
+        "reason": "; ".join(reasons),
+    }
+
+
+def _energy_cells(
+    stays: Sequence[Stay], pool: Pool, reference_c: float, time_s: float, instances: int
+) -> dict[str, float]:
+    """Gross, above both baselines, by the second estimator, and the budget; empty where not read."""
+    cells: dict[str, float] = {}
+    seconds = [stay.alternative for stay in stays if stay.alternative is not None]
+    if len(seconds) == len(stays):
+        cells["energy_alt_j"] = budget.combine(seconds, pool, reference_c).energy_j
+    active_idle = _mean([stay.active_idle for stay in stays])
+    idles = [stay.idle for stay in stays if stay.idle is not None]
+    idle = _mean(idles) if idles else None
+    firsts = [stay.energy for stay in stays if stay.energy is not None]
+    if len(firsts) == len(stays):
+        energy = budget.combine(firsts, pool, reference_c)
+        above, baseline_j = active_idle.above(energy.energy_j, time_s)
+        cells |= {
+            "energy_j": energy.energy_j,
+            "energy_ci_j": energy.ci_j,
+            "ci_tick_j": energy.ci_tick_j,
+            "ci_spread_j": energy.ci_spread_j,
+            "ci_drift_j": energy.ci_drift_j,
+            "ci_baseline_j": baseline_j,
+            "energy_above_active_idle_j": above,
+        }
+        if idle is not None:
+            cells["energy_above_idle_j"] = idle.above(energy.energy_j, time_s)[0]
+    powers = {"active_idle_power_w": active_idle.power_w}
+    if idle is not None:
+        powers["idle_power_w"] = idle.power_w
+    return {name: joules / instances for name, joules in cells.items()} | powers
+
+
+def _mean(baselines: Sequence[Baseline]) -> Baseline:
+    """Of the same quantity at several visits; their uncertainty is not independent, so it does not shrink."""
+    n = len(baselines)
+    return Baseline(math.fsum(b.power_w for b in baselines) / n, math.fsum(b.ci_w for b in baselines) / n)
+
+
+def _time_ci_s(stays: Sequence[Stay], time_s: float, instances: int) -> float | None:
+    parts = [stay.time for stay in stays if stay.time is not None]
+    if len(parts) < len(stays):
+        return None
+    variance = math.fsum(part.variance for part in parts) / len(parts) ** 2
+    return t_975(min(part.df for part in parts)) * math.sqrt(variance) * time_s / instances
+
+
+def _condition_cells(conditions: Sequence[Condition]) -> dict[str, Any]:
+    if not conditions:
+        return {}
+    n = len(conditions)
+    events = dict.fromkeys(event for condition in conditions for event in condition.clock_events)
+    return {
+        "temp_start_c": conditions[0].temp_start_c,
+        "temp_end_c": conditions[-1].temp_end_c,
+        "sm_clock_mhz": math.fsum(condition.sm_clock_mhz for condition in conditions) / n,
+        "mem_clock_mhz": math.fsum(condition.mem_clock_mhz for condition in conditions) / n,
+        "clock_events": ";".join(events),
+    }
+
+
+def _counter_cells(stays: Sequence[Stay]) -> dict[str, float]:
+    """Means over the visits that have them all."""
+    names = set[str].intersection(*(set(stay.counters) for stay in stays))
+    return {name: math.fsum(stay.counters[name] for stay in stays) / len(stays) for name in sorted(names)}

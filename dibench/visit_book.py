@@ -1,0 +1,116 @@
+"""The visits of a sweep: one line of `visits.jsonl` each, and the rows of the table that they make.
+
+The lines are what was measured; rows follow from them. A case's visits are minutes apart, so a sweep may end
+between them: its next command makes those that are missing. And what all visits together tell of temperature
+and repeats is better known at the end than on the way, so rows are stated again when a command ends.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dibench import files, record, stays
+from dibench.budget import Pool
+from dibench.errors import UserError
+from dibench.intervals import Part
+from dibench.stays import Stay
+
+if TYPE_CHECKING:
+    from dibench.plan import Case
+
+SENTINELS = "sentinels"
+
+
+class VisitBook:
+    """All visits so far, open for appending; under the directory's lock only."""
+
+    def __init__(self, path: Path, prior: Part, reference_c: float) -> None:
+        """Read what earlier commands wrote, without a torn last line.
+
+        Args:
+            path: of the file; made if needed.
+            prior: what is known of the spread between visits before any was made here.
+            reference_c: the temperature that energies are stated at.
+
+        Raises:
+            UserError: the file cannot be written, or a line is none of ours.
+        """
+        self._file = record.GrowingFile(path)
+        self._pool, self._reference_c = Pool(prior), reference_c
+        self._of_case: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+        try:
+            self._read(path)
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _read(self, path: Path) -> None:
+        with files.explained(path):
+            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        for number, line in enumerate(lines, start=1):
+            try:
+                self._take(json.loads(line))
+            except (ValueError, KeyError, TypeError, AttributeError):
+                rule = "is not a visit of this version of dibench: take another --out, or --fresh"
+                raise UserError(f"line {number}", rule, where=path) from None
+
+    def _take(self, visit: dict[str, Any]) -> None:
+        visit["stay"] = Stay.from_json(visit["stay"])
+        self._of_case[visit["case_id"]].append(visit)
+        if (energy := visit["stay"].energy) is not None:
+            self._pool.add(visit["group"], energy)
+
+    def add(self, case: Case, found: Mapping[str, Any], stay: Mapping[str, Any], took_s: float) -> None:
+        """Write a visit down.
+
+        Args:
+            case: what was visited.
+            found: the row's cells that are known without other visits.
+            stay: `Stay.to_json` of it.
+            took_s: seconds of all of it, preparing included.
+        """
+        visit = {
+            "case_id": case.case_id,
+            "group": SENTINELS if case.sentinel else case.case_id,
+            "visits": case.visits,
+            "instances": case.instances,
+            "cells": dict(found),
+            "took_s": took_s,
+            "stay": dict(stay),
+        }
+        self._file.append_line(json.dumps(visit, allow_nan=False).encode() + b"\n")
+        self._take(visit)
+
+    def number(self, case_id: str) -> int:
+        """Visits of a case so far."""
+        return len(self._of_case.get(case_id, ()))
+
+    def wants_more(self, case_id: str) -> bool:
+        """Whether a case was visited, but not as often as planned."""
+        visits = self._of_case.get(case_id, [])
+        return bool(visits) and len(visits) < int(visits[-1]["visits"])
+
+    def cells(self, case_id: str) -> dict[str, Any] | None:
+        """The measured cells of a case's row, by all that is known now; None of a case never visited.
+
+        Of a case that was not visited as often as planned the row is flagged.
+        """
+        visits = self._of_case.get(case_id)
+        if visits is None:
+            return None
+        last = visits[-1]
+        found = [visit["stay"] for visit in visits]
+        row = dict(last["cells"])
+        row |= stays.cells(found, self._pool, self._reference_c, last["instances"])
+        if len(visits) < last["visits"]:
+            missing = f"{len(visits)} of {last['visits']} visits"
+            row |= {"status": "flagged", "reason": "; ".join(filter(None, (missing, row["reason"])))}
+        return row
+
+    def close(self) -> None:
+        """Leave a file of whole lines, on the disk."""
+        self._file.close()
