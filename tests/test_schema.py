@@ -77,7 +77,6 @@ def test_the_columns_are_those_of_the_contract_once_each() -> None:
         ),
         ({"op": "fc"}, "line 3: op: must be standard for these dimensions (got 'fc')"),
         ({"status": ""}, "line 3: status: must be one of ok, flagged, failed, skipped (got '')"),
-        ({"R": "9"}, "line 3: R: must be at most H + 2*pad_h = 7 (got 9)"),
         ({"P": "4"}, "line 3: P: must be from 5 to 7 for these dimensions (got 4)"),
     ],
 )
