@@ -120,14 +120,14 @@ COLUMNS: tuple[Column, ...] = (
     *_columns("text", clock_events="reasons that held the clock down", data="distribution of operand values"),
     *_columns("int", seed="of operand values"),
     *_columns("text", status="one of " + " ".join(STATUSES), reason="why it is not ok"),
-    # Beyond the contract: what some cards say of themselves, mean in the windows.
+    # Beyond the contract: what some cards tell of themselves, means over the windows; empty elsewhere.
     *_columns(
         "float",
-        memory_power_w="of the memory alone, by its own sensor",
-        dram_bandwidth_pct="of the peak, by the GPU's own counters (GPM)",
-        fp32_pct="FP32 pipes in use, likewise",
-        tensor_pct="tensor cores in use, likewise",
-        occupancy_pct="warps resident, likewise",
+        memory_power_w="of power_w, what the card's memory drew",
+        dram_bandwidth_pct="bytes that DRAM moved over the most it could",
+        fp32_pct="time in which the FP32 units worked",
+        tensor_pct="time in which the tensor cores worked",
+        occupancy_pct="warps present over the most there could be",
     ),
 )
 

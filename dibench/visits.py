@@ -66,10 +66,10 @@ class Metering:
         began_s = clock.now()
         with sampler.watching():
             launch_s = self._settle(prepared, reasons)
-            begin_s, before = clock.now(), self._meter.snapshot()
+            begin_s = clock.now()
             batch, batches = self._batches(launch_s)
             seconds = [prepared.launch(batch) for _ in range(batches)]
-            end_s, after = clock.now(), self._meter.snapshot()
+            end_s = clock.now()
         readings = sampler.readings()
         launches = batch * batches
         busy_s = math.fsum(seconds)
@@ -98,7 +98,7 @@ class Metering:
             condition=_condition(states),
             idle=self._meter.idle,
             active_idle=self._meter.active_idle,
-            counters=self._meter.counters(before, after, states),
+            counters=readings.counters(begin_s, end_s),
             inside_s=end_s - began_s,
             reasons=tuple(reasons),
         )

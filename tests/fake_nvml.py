@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Collection, Sequence
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
@@ -18,10 +19,22 @@ class NVMLError(Exception):
         super().__init__(value)
 
 
+class _MetricsGet:
+    """c_nvmlGpmMetricsGet_t."""
+
+    def __init__(self) -> None:
+        self.version, self.numMetrics = 0, 0
+        self.sample1: dict[str, Any] = {}
+        self.sample2: dict[str, Any] = {}
+        self.metrics = [SimpleNamespace(metricId=0, nvmlReturn=0, value=0.0) for _ in range(8)]
+
+
 class FakeNvml:
     """A module's worth of functions; `capability` and `fields` say how old GPU and driver are."""
 
     NVMLError = NVMLError
+    NVML_GPM_METRICS_GET_VERSION = 1
+    c_nvmlGpmMetricsGet_t = _MetricsGet
 
     def __init__(
         self,
@@ -30,9 +43,11 @@ class FakeNvml:
         capability: tuple[int, int] = (9, 0),
         fields: bool = True,
         init_error: int = 0,
+        lacking: Collection[int] = (),
     ) -> None:
+        """`lacking`: GPM metrics that this card refuses."""
+        self._lacking = lacking
         self._gpus, self._capability, self._fields, self._init_error = gpus, capability, fields, init_error
-        self.samples = 0
 
     def nvmlInit(self) -> None:
         if self._init_error:
@@ -60,45 +75,38 @@ class FakeNvml:
         """Nvml.h: the average of a second on Ampere (except GA100) and newer, instant before."""
         return _answer(gpu.average_mw if self._capability > (8, 0) else gpu.instant_mw)
 
-    NVML_GPM_METRICS_GET_VERSION = 1
-
-    def nvmlGpmQueryDeviceSupport(self, gpu: SimulatedGpu) -> Any:
-        return SimpleNamespace(isSupportedDevice=int(gpu.card.memory_share is not None))
-
-    def nvmlGpmSampleAlloc(self) -> Any:
-        self.samples += 1
-        return SimpleNamespace(gpu=None, at=None)
-
-    def nvmlGpmSampleGet(self, gpu: SimulatedGpu, sample: Any) -> Any:
-        sample.gpu, sample.at = gpu, _answer(gpu.snapshot)
-        return sample
-
-    def nvmlGpmSampleFree(self, sample: Any) -> None:
-        self.samples -= 1
-
-    def c_nvmlGpmMetricsGet_t(self) -> Any:
-        metrics = [SimpleNamespace(metricId=0, nvmlReturn=0, value=0.0) for _ in range(8)]
-        return SimpleNamespace(version=0, numMetrics=0, sample1=None, sample2=None, metrics=metrics)
-
-    def nvmlGpmMetricsGet(self, request: Any) -> Any:
-        """Metric 12, FP32, is replayed; the others are refused one by one, as GPM does."""
-        begin, end = request.sample1, request.sample2
-        shown = _answer(lambda: begin.gpu.activity(begin.at, end.at))
-        for metric in request.metrics[: request.numMetrics]:
-            metric.nvmlReturn = 0 if metric.metricId == 12 else NOT_SUPPORTED
-            metric.value = shown["fp32_pct"]
-        return request
-
-    def nvmlDeviceGetFieldValues(self, gpu: SimulatedGpu, fields: list[Any]) -> list[Any]:
+    def nvmlDeviceGetFieldValues(self, gpu: SimulatedGpu, fields: list[tuple[int, int]]) -> list[Any]:
         if not self._fields:
             return [SimpleNamespace(nvmlReturn=NOT_SUPPORTED, valueType=0, value=None) for _ in fields]
-        shown = {186: gpu.instant_mw, 185: gpu.average_mw, (186, 2): gpu.memory_mw}
+        shown = {(186, 0): gpu.instant_mw, (185, 0): gpu.average_mw, (185, 2): gpu.memory_mw}
         return [
             SimpleNamespace(
                 nvmlReturn=0, valueType=1, value=SimpleNamespace(uiVal=_answer(shown[field]), dVal=1e-300)
             )
             for field in fields
         ]
+
+    def nvmlGpmQueryDeviceSupport(self, gpu: SimulatedGpu) -> SimpleNamespace:
+        return SimpleNamespace(isSupportedDevice=int(gpu.card.gpm))
+
+    def nvmlGpmSampleAlloc(self) -> dict[str, Any]:
+        return {}
+
+    def nvmlGpmSampleGet(self, gpu: SimulatedGpu, sample: dict[str, Any]) -> dict[str, Any]:
+        """A sample holds what happened since the one before: enough for neighbours, all that is asked."""
+        self._number = getattr(self, "_number", 0) + 1
+        sample.clear()
+        sample |= {"number": self._number, "since": _answer(gpu.activity)}
+        return sample
+
+    def nvmlGpmMetricsGet(self, asked: _MetricsGet) -> _MetricsGet:
+        """Percent, as nvml.h has them; a metric that the card lacks says so; of no time, no number."""
+        assert asked.version == 1 and asked.sample2["number"] == asked.sample1["number"] + 1
+        names = {10: "dram_bandwidth_pct", 12: "fp32_pct", 5: "tensor_pct", 3: "occupancy_pct"}
+        for metric in asked.metrics[: asked.numMetrics]:
+            metric.nvmlReturn = NOT_SUPPORTED if metric.metricId in self._lacking else 0
+            metric.value = asked.sample2["since"].get(names[metric.metricId], math.nan)
+        return asked
 
     def nvmlDeviceGetTemperature(self, gpu: SimulatedGpu, sensor: int) -> int:
         return int(_answer(gpu.temperature_c))

@@ -80,8 +80,14 @@ class Prepared:
 
     def __init__(self, case: Case, counts: Mapping[str, int]) -> None:
         self.counts = counts
-        seconds = launch_s(case)
-        self.load = Load(HOPPER.active_idle_w + truth_j(case) / seconds, seconds)
+        seconds, layer = launch_s(case), case.layer
+        elements = layer.weights + layer.inputs + layer.outputs
+        self.load = Load(
+            HOPPER.active_idle_w + truth_j(case) / seconds,
+            seconds,
+            dram_bandwidth_pct=100 * case.instances * 4 * elements / BYTES_PER_S / seconds,
+            fp32_pct=100 * case.instances * layer.macs / MAC_PER_S / seconds,
+        )
 
     def launch(self, n: int) -> float:
         return GPU.launch(self.load, n)

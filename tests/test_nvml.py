@@ -6,14 +6,16 @@ import inspect
 import threading
 import time
 
+import attrs
 import numpy as np
 import pytest
 from fake_nvml import FakeNvml
 
 from dibench.errors import UserError
-from dibench.meters.gpu_sensor import LOST, NO_PERMISSION, TIMEOUT, SensorError, event_names
+from dibench.meters import nvml
+from dibench.meters.gpu_sensor import ACTIVITY, LOST, NO_PERMISSION, TIMEOUT, SensorError, event_names
 from dibench.meters.nvml import NvmlGpu, find, gpus
-from dibench.meters.replay import HOPPER, PASCAL, Card, Fault, Load, Process, ReplayedClock
+from dibench.meters.replay import AMPERE, HOPPER, PASCAL, Card, Fault, Load, Process, ReplayedClock
 from dibench.meters.sampler import RealClock, Sampler
 from dibench.meters.simulated import SimulatedGpu
 
@@ -33,6 +35,7 @@ def test_every_reading_goes_through() -> None:
     assert shown.energy_mj() == gpu.energy_mj() and shown.instant_mw() == gpu.instant_mw()
     assert shown.average_mw() == gpu.average_mw() and shown.temperature_c() == gpu.temperature_c()
     assert shown.clocks_mhz() == gpu.clocks_mhz() and shown.limit_w() == 700.0
+    assert shown.memory_mw() == gpu.memory_mw()
     assert event_names(shown.clock_events()) == "sw_power_cap"
     assert shown.processes() == {4711: "Xorg"} and not shown.mig()
 
@@ -55,6 +58,60 @@ def test_a_card_before_volta_has_no_counter() -> None:
     with pytest.raises(SensorError, match="use --meter nvml_power"):
         shown.energy_mj()
     assert shown.instant_mw() > 0
+
+
+BUSY = Load(500.0, dram_bandwidth_pct=60.0, fp32_pct=25.0, occupancy_pct=50.0)
+
+
+def test_what_the_units_did_lies_between_two_looks() -> None:
+    _, gpu, shown = one()
+    assert shown.activity() == {}, "the first look has nothing to compare with"
+    assert shown.activity() == {}, "nor have two at once"
+    gpu.launch(BUSY, 500)
+    gpu.launch(attrs.evolve(BUSY, dram_bandwidth_pct=20.0), 500)
+    found = shown.activity()
+    assert found == pytest.approx(
+        {"dram_bandwidth_pct": 40.0, "fp32_pct": 25.0, "tensor_pct": 0.0, "occupancy_pct": 50.0}, abs=1.0
+    )
+    gpu.launch(BUSY, 500)
+    assert shown.activity()["dram_bandwidth_pct"] == pytest.approx(60.0)
+    assert set(found) == set(ACTIVITY)
+
+
+def test_a_metric_that_a_card_lacks_is_left_out_and_a_look_that_failed_begins_anew() -> None:
+    clock = ReplayedClock()
+    gpu = SimulatedGpu(clock, faults=[Fault(TIMEOUT, 0.4, 0.6, "activity")])
+    shown = gpus(FakeNvml([gpu], lacking=[12]))[0]
+    shown.activity()
+    gpu.launch(BUSY, 500)
+    with pytest.raises(SensorError, match="did not answer"):
+        shown.activity()
+    gpu.launch(BUSY, 500)
+    assert shown.activity() == {}
+    gpu.launch(BUSY, 500)
+    assert set(shown.activity()) == set(ACTIVITY) - {"fp32_pct"}
+
+
+def test_what_older_cards_and_bindings_do_not_tell_is_refused_by_its_name() -> None:
+    _, _, shown = one(AMPERE, capability=(8, 0))
+    for read in (shown.activity, shown.memory_mw):
+        with pytest.raises(SensorError, match="does not offer the reading") as refused:
+            read()
+        assert refused.value.reading == read.__name__
+
+    class OldBinding(FakeNvml):
+        @property
+        def nvmlGpmQueryDeviceSupport(self) -> None:  # type: ignore[override]
+            raise AttributeError
+
+    with pytest.raises(SensorError, match="does not offer the reading"):
+        gpus(OldBinding([SimulatedGpu(ReplayedClock())]))[0].activity()
+
+
+def test_a_card_that_answers_zero_does_not_meter_its_memory() -> None:
+    _, _, shown = one(attrs.evolve(HOPPER, memory_w=0.0))
+    with pytest.raises(SensorError, match="does not offer the reading"):
+        shown.memory_mw()
 
 
 def test_the_gpu_is_found_by_uuid_whatever_the_order() -> None:
@@ -110,6 +167,42 @@ def test_the_sampler_reads_while_launches_run() -> None:
     with sampler.watching():
         pass
     assert len(sampler.readings().power_w) == 0, "each watch begins anew"
+
+
+def test_means_of_the_card_count_where_they_lie_in_the_window() -> None:
+    clock, gpu, shown = one()
+    sampler = Sampler(shown, clock, counter=True, memory=True, activity=True)
+    with sampler.watching():
+        gpu.launch(attrs.evolve(BUSY, dram_bandwidth_pct=10.0), 1000)
+        begin_s = clock.now()
+        gpu.launch(BUSY, 3000)
+        end_s = clock.now()
+        gpu.launch(attrs.evolve(BUSY, dram_bandwidth_pct=10.0), 1000)
+    found = sampler.readings()
+    assert found.counters(begin_s, end_s) == pytest.approx(
+        {"dram_bandwidth_pct": 60.0, "fp32_pct": 25.0, "tensor_pct": 0.0, "occupancy_pct": 50.0,
+         "memory_power_w": 100.0 * (1 + 2 * 0.6) / 3},
+        abs=1e-3,
+    )  # fmt: skip
+    assert found.counters(0.0, end_s)["dram_bandwidth_pct"] < 55.0
+    assert found.counters(begin_s, begin_s + 0.3) == {}, "nothing lies wholly within so short a time"
+
+
+def test_what_joules_do_not_need_may_fail_in_silence() -> None:
+    clock = ReplayedClock()
+    faults = [Fault(TIMEOUT, 1.0, 1.4, "activity"), Fault(TIMEOUT, 0.0, 9.0, "memory_mw")]
+    gpu = SimulatedGpu(clock, faults=faults)
+    sampler = Sampler(gpu, clock, counter=True, memory=True, activity=True)
+    with sampler.watching():
+        gpu.launch(BUSY, 3000)
+    found = sampler.readings()
+    assert not found.errors and len(found.power_w) == pytest.approx(601, abs=2)
+    assert set(found.counters(0.0, clock.now())) == set(ACTIVITY)
+    lost = SimulatedGpu(clock, faults=[Fault(LOST, reading="activity")])
+    watch = Sampler(lost, clock, counter=True, activity=True)
+    with watch.watching():
+        clock.sleep(0.1)
+    assert watch.readings().errors[0][1].lost
 
 
 def test_the_sampler_survives_errors_and_keeps_them() -> None:
@@ -175,5 +268,13 @@ def test_pynvml_has_what_is_asked_of_it() -> None:
         fake = list(inspect.signature(getattr(FakeNvml, name)).parameters)[1:]
         assert len(inspect.signature(getattr(pynvml, name)).parameters) >= len(fake)
     assert (pynvml.NVML_FI_DEV_POWER_INSTANT, pynvml.NVML_FI_DEV_POWER_AVERAGE) == (186, 185)
+    assert (pynvml.NVML_POWER_SCOPE_GPU, pynvml.NVML_POWER_SCOPE_MEMORY) == (0, 2)
+    gpm = [getattr(pynvml, f"NVML_GPM_METRIC_{n}") for n in ("DRAM_BW_UTIL", "FP32_UTIL", "ANY_TENSOR_UTIL")]
+    assert [*gpm, pynvml.NVML_GPM_METRIC_SM_OCCUPANCY] == list(nvml._GPM.values())
+    asked = pynvml.c_nvmlGpmMetricsGet_t()
+    assert set(vars(FakeNvml.c_nvmlGpmMetricsGet_t())) == {field for field, _ in asked._fields_}
+    assert {"metricId", "nvmlReturn", "value"} <= {field for field, _ in asked.metrics[0]._fields_}
+    assert pynvml.NVML_GPM_METRICS_GET_VERSION == FakeNvml.NVML_GPM_METRICS_GET_VERSION
+    assert "isSupportedDevice" in dict(pynvml.c_nvmlGpmSupport_t._fields_)
     assert (pynvml.NVML_TEMPERATURE_GPU, pynvml.NVML_CLOCK_SM, pynvml.NVML_CLOCK_MEM) == (0, 1, 2)
     assert pynvml.NVML_VALUE_TYPE_UNSIGNED_INT == 1 and pynvml.NVMLError(10).value == 10

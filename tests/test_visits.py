@@ -17,7 +17,7 @@ from dibench.budget import Pool
 from dibench.errors import UserError
 from dibench.meters import nvml
 from dibench.meters.gpu import GpuMeter
-from dibench.meters.gpu_sensor import LOST, NO_PERMISSION, RESET_REQUIRED, TIMEOUT, SensorError
+from dibench.meters.gpu_sensor import ACTIVITY, LOST, NO_PERMISSION, RESET_REQUIRED, TIMEOUT, SensorError
 from dibench.meters.replay import (
     AMPERE,
     DESKTOP,
@@ -146,8 +146,23 @@ def test_a_row_says_everything_and_is_right(card: Card) -> None:
     assert 0 < row["ci_baseline_j"] < 0.02 * row["energy_j"]
     assert row["clock_events"] == "" and row["sm_clock_mhz"] == pytest.approx(card.clock_mhz, rel=0.02)
     assert row["temp_end_c"] >= 30
+    assert ("memory_power_w" in row) == (card.memory_w is not None)
+    assert set(ACTIVITY) <= set(row) if card.gpm else set(ACTIVITY).isdisjoint(row)
     if card.counter_s is not None:
         assert row["energy_alt_j"] == pytest.approx(row["energy_j"], rel=0.02)
+
+
+def test_what_the_cards_own_counters_say_stands_in_the_row_per_visit_not_per_launch() -> None:
+    rig = Rig()
+    load = attrs.evolve(LOAD, dram_bandwidth_pct=50.0, fp32_pct=80.0, tensor_pct=10.0, occupancy_pct=60.0)
+    stays = [rig.stay(load) for _ in range(2)]
+    row = rig.cells(stays, 4)
+    assert {name: row[name] for name in ACTIVITY} == pytest.approx(
+        {"dram_bandwidth_pct": 50.0, "fp32_pct": 80.0, "tensor_pct": 10.0, "occupancy_pct": 60.0}, abs=0.1
+    )
+    assert row["memory_power_w"] == pytest.approx(100.0 * 2 / 3, abs=0.01)
+    lacking = attrs.evolve(stays[0], counters={"dram_bandwidth_pct": 50.0})
+    assert "fp32_pct" not in rig.cells([lacking, stays[1]], 1), "not the mean of one visit of two"
 
 
 def test_instances_share_a_launch() -> None:

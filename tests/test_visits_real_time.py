@@ -11,7 +11,6 @@ import pytest
 
 from dibench.budget import Baseline, Pool
 from dibench.meters.gpu import GpuMeter
-from dibench.meters.gpu_sensor import NOT_SUPPORTED, SensorError
 from dibench.meters.sampler import RealClock
 from dibench.stays import VisitSettings, cells
 from dibench.visits import Metering
@@ -33,6 +32,12 @@ class Sensor:
     def average_mw(self) -> int:
         return int(WATTS * 1e3)
 
+    def memory_mw(self) -> int:
+        return 40_000
+
+    def activity(self) -> Mapping[str, float]:
+        return {"dram_bandwidth_pct": 50.0}
+
     def temperature_c(self) -> float:
         return 60.0
 
@@ -44,15 +49,6 @@ class Sensor:
 
     def limit_w(self) -> float:
         return 700.0
-
-    def memory_mw(self) -> int:
-        raise SensorError(NOT_SUPPORTED, "memory_mw")
-
-    def snapshot(self) -> Any:
-        raise SensorError(NOT_SUPPORTED, "snapshot")
-
-    def activity(self, begin: Any, end: Any) -> Mapping[str, float]:
-        raise SensorError(NOT_SUPPORTED, "activity")
 
     def processes(self) -> Mapping[int, str]:
         return {}
@@ -90,6 +86,7 @@ def test_a_visit_on_the_real_clock() -> None:
     row = cells([stay], Pool(), meter.reference_c, 1)
     assert row["energy_j"] == pytest.approx(WATTS * row["time_s"], rel=0.02)
     assert row["energy_alt_j"] == pytest.approx(WATTS * row["time_s"], rel=0.02)
+    assert row["dram_bandwidth_pct"] == 50.0
     assert row["windows"] >= 30 and row["temp_start_c"] == 60.0
     assert row["energy_above_active_idle_j"] == pytest.approx(row["energy_j"] - 100.0 * row["time_s"])
     assert 0.0 < meter.sampler.cost < 1.0

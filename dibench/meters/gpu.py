@@ -8,8 +8,7 @@ GPU that launches.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -18,7 +17,7 @@ from dibench.errors import UserError
 from dibench.intervals import mean_interval
 from dibench.meters import nvml
 from dibench.meters.gpu_sensor import NOT_SUPPORTED, Clock, GpuSensor, SensorError
-from dibench.meters.sampler import READ_S, RealClock, Sampler, State
+from dibench.meters.sampler import READ_S, RealClock, Sampler
 from dibench.ticks import sampled, update_period_s
 
 Busy = Callable[[], AbstractContextManager[None]]
@@ -61,7 +60,14 @@ class GpuMeter:
             self.limit_w = sensor.limit_w()
         except SensorError as error:
             raise error.refused() from None
-        self.sampler = Sampler(sensor, clock, counter=self._has_counter)
+        self._has_memory, self._has_activity = _offers(sensor.memory_mw), _offers(sensor.activity)
+        self.sampler = Sampler(
+            sensor,
+            clock,
+            counter=self._has_counter,
+            memory=self._has_memory,
+            activity=self._has_activity,
+        )
 
     @classmethod
     def open(cls, source: str, uuid: str) -> GpuMeter:
@@ -138,24 +144,6 @@ class GpuMeter:
             )
             raise UserError("--meter", rule, self.sensor.uuid)
 
-    def snapshot(self) -> Any:
-        """The state of the card's activity counters; None where there are none or they cannot be read."""
-        try:
-            return self.sensor.snapshot()
-        except SensorError:
-            return None
-
-    def counters(self, begin: Any, end: Any, states: Sequence[State]) -> Mapping[str, float]:
-        """What the card says of a window, by column: activity between two snapshots, power of its memory."""
-        found: dict[str, float] = {}
-        if begin is not None and end is not None:
-            with contextlib.suppress(SensorError):
-                found |= self.sensor.activity(begin, end)
-        watts = [state.memory_w for state in states if state.memory_w is not None]
-        if watts:
-            found["memory_power_w"] = sum(watts) / len(watts)
-        return found
-
     def measure_active_idle(self, busy: Busy) -> Baseline:
         """Power with a context and clocks up but no work: what the GPU draws just after load."""
         with busy():
@@ -194,9 +182,20 @@ class GpuMeter:
             "idle_power_w": idle,
             "active_idle_power_w": self.active_idle.power_w,
             "reference_c": self.reference_c,
+            "memory_power": "averaged over a second" if self._has_memory else "not offered",
+            "activity": "GPM metrics" if self._has_activity else "not offered",
             "reading": f"every {1e3 * READ_S:g} ms in a thread, {100 * self.sampler.cost:.2g}% of a CPU core",
             "gain": _GAIN,
         }
+
+
+def _offers(read: Callable[[], object]) -> bool:
+    """Whether the card answers that reading."""
+    try:
+        read()
+    except SensorError:
+        return False
+    return True
 
 
 def _unreadable(errors: tuple[tuple[float, SensorError], ...]) -> UserError:

@@ -5,13 +5,15 @@ Which reading means what (nvml.h, and Yang, Adamek and Armour, "Part-time Power 
 - `energy_mj`: joules since the driver was loaded, Volta and later; it moves in ticks of 20 to 500 ms.
 - `instant_mw`: power now, updated every 20 to 100 ms, averaged over 10 to 100 ms of them.
 - `average_mw`: power averaged over the last second. Never integrated as if it were instant.
+- `memory_mw`: the memory's share of it, averaged likewise. Which cards have it is not documented; H100 does.
+- `activity`: NVML's GPM metrics, Hopper and later: what the chip's units did between two looks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import Any, Protocol
+from typing import Protocol
 
 from dibench.errors import UserError
 
@@ -90,6 +92,15 @@ class GpuSensor(Protocol):
     def average_mw(self) -> int:
         """Power averaged over one second, in mW."""
 
+    def memory_mw(self) -> int:
+        """Power of the memory averaged over one second, in mW; part of the GPU's."""
+
+    def activity(self) -> Mapping[str, float]:
+        """What the chip's units did since the last call, in percent, by name in ACTIVITY; empty at the first.
+
+        Calls should be more than 100 ms apart (nvml.h). Not for two threads at once.
+        """
+
     def temperature_c(self) -> float:
         """Of the chip, whole degrees."""
 
@@ -101,15 +112,6 @@ class GpuSensor(Protocol):
 
     def limit_w(self) -> float:
         """The power limit in force."""
-
-    def memory_mw(self) -> int:
-        """Instant power of the memory alone, in mW."""
-
-    def snapshot(self) -> Any:
-        """The state of the card's own activity counters (GPM, Hopper and later), for `activity`."""
-
-    def activity(self, begin: Any, end: Any) -> Mapping[str, float]:
-        """Percent of the peak between two snapshots at least 0.1 s apart, by column of the table."""
 
     def processes(self) -> Mapping[int, str]:
         """Who has a context on this GPU: process id and name."""
@@ -130,6 +132,10 @@ class Clock(Protocol):
     def every(self, period_s: float, do: Callable[[], None]) -> AbstractContextManager[None]:
         """Do something every `period_s` until the context ends."""
 
+
+ACTIVITY = ("dram_bandwidth_pct", "fp32_pct", "tensor_pct", "occupancy_pct")
+"""The GPM metrics that rows have as columns: bytes moved over the most that memory could; time in which the
+multiprocessors' FP32 units and tensor cores worked; warps present over the most there could be."""
 
 CLOCK_EVENTS: Mapping[int, str] = {
     0x2: "applications_clocks_setting",

@@ -5,11 +5,15 @@ has it; without it nvmlDeviceGetPowerUsage, which is instant on GA100 and everyt
 Ampere, Ada, Hopper and later the average of a second: there it does not stand in. The sensor sees 25 of each
 100 ms on Hopper and GA100, all of it on Turing, Ampere and Ada, half on Volta and Pascal (Yang, Adamek and
 Armour, "Part-time Power Measurements", SC24); of later ones nothing is published, a quarter is assumed.
+
+GPM metrics need Hopper or later. Their unit on the chip is not the one that profilers own, say NVIDIA's
+developers (github.com/NVIDIA/DCGM, issue 62), so that Nsight or DCGM may run beside.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
@@ -22,10 +26,10 @@ _T = TypeVar("_T")
 
 _INSTANT, _AVERAGE = 185 + 1, 185  # NVML_FI_DEV_POWER_INSTANT, NVML_FI_DEV_POWER_AVERAGE
 _GPU, _SM, _MEMORY = 0, 1, 2  # NVML_TEMPERATURE_GPU, NVML_CLOCK_SM, NVML_CLOCK_MEM
+_WHOLE, _ITS_MEMORY = 0, 2  # NVML_POWER_SCOPE_GPU, NVML_POWER_SCOPE_MEMORY
+_GPM = {"dram_bandwidth_pct": 10, "fp32_pct": 12, "tensor_pct": 5, "occupancy_pct": 3}
+"""NVML_GPM_METRIC_DRAM_BW_UTIL, FP32_UTIL, ANY_TENSOR_UTIL, SM_OCCUPANCY."""
 _VALUE = {0: "dVal", 1: "uiVal", 2: "ulVal", 3: "ullVal", 4: "sllVal", 5: "siVal", 6: "usVal"}
-_MEMORY_SCOPE = 2  # NVML_POWER_SCOPE_MEMORY
-_ACTIVITY = {"dram_bandwidth_pct": 10, "fp32_pct": 12, "tensor_pct": 5, "occupancy_pct": 3}
-"""Columns and GPM metrics: NVML_GPM_METRIC_{DRAM_BW_UTIL, FP32_UTIL, ANY_TENSOR_UTIL, SM_OCCUPANCY}."""
 _AMPERE = (8, 0)
 _DUTY: Mapping[tuple[int, int], float] = {
     (6, 0): 0.5, (6, 1): 0.5, (7, 0): 0.5, (7, 2): 0.5,
@@ -50,14 +54,8 @@ class NvmlGpu:
         capability = self._ask("capability", pynvml.nvmlDeviceGetCudaComputeCapability, handle)
         self.capability: tuple[int, int] = (int(capability[0]), int(capability[1]))
         self.duty = _DUTY.get(self.capability, _DUTY_UNKNOWN)
-        self._has_activity = self._supports_activity()
-
-    def _supports_activity(self) -> bool:
-        call = getattr(self._nvml, "nvmlGpmQueryDeviceSupport", None)
-        try:
-            return call is not None and bool(self._ask("snapshot", call, self._handle).isSupportedDevice)
-        except SensorError:
-            return False
+        self._samples: list[Any] = []  # of GPM: the last one, the one to fill; kept while the process lives
+        self._sampled = False
 
     def energy_mj(self) -> int:
         """Volta and later."""
@@ -75,6 +73,44 @@ class NvmlGpu:
     def average_mw(self) -> int:
         """Field 185: Ampere (except GA100) and later."""
         return self._field(_AVERAGE, "average_mw")
+
+    def memory_mw(self) -> int:
+        """Field 185 for the memory; a card that does not meter it answers 0."""
+        if (found := self._field(_AVERAGE, "memory_mw", _ITS_MEMORY)) <= 0:
+            raise SensorError(NOT_SUPPORTED, "memory_mw")
+        return found
+
+    def activity(self) -> Mapping[str, float]:
+        """Two GPM samples, and what lies between them."""
+        if not self._samples:
+            self._samples = self._allocate()
+        before, now = self._samples
+        begun, self._sampled = self._sampled, False
+        self._ask("activity", self._nvml.nvmlGpmSampleGet, self._handle, now)
+        self._samples, self._sampled = [now, before], True
+        return self._between(before, now) if begun else {}
+
+    def _allocate(self) -> list[Any]:
+        if not hasattr(self._nvml, "nvmlGpmQueryDeviceSupport"):  # an old pynvml
+            raise SensorError(NOT_SUPPORTED, "activity")
+        support = self._ask("activity", self._nvml.nvmlGpmQueryDeviceSupport, self._handle)
+        if not support.isSupportedDevice:
+            raise SensorError(NOT_SUPPORTED, "activity")
+        return [self._ask("activity", self._nvml.nvmlGpmSampleAlloc) for _ in range(2)]
+
+    def _between(self, before: Any, now: Any) -> Mapping[str, float]:
+        asked = self._nvml.c_nvmlGpmMetricsGet_t()
+        asked.version, asked.numMetrics = self._nvml.NVML_GPM_METRICS_GET_VERSION, len(_GPM)
+        asked.sample1, asked.sample2 = before, now
+        for metric, number in zip(asked.metrics, _GPM.values(), strict=False):
+            metric.metricId = number
+        self._ask("activity", self._nvml.nvmlGpmMetricsGet, asked)
+        found = zip(_GPM, asked.metrics, strict=False)
+        return {
+            name: float(metric.value)
+            for name, metric in found
+            if not metric.nvmlReturn and math.isfinite(metric.value)
+        }
 
     def temperature_c(self) -> float:
         """Of the chip."""
@@ -99,34 +135,6 @@ class NvmlGpu:
     def limit_w(self) -> float:
         """In force."""
         return 1e-3 * float(self._ask("limit_w", self._nvml.nvmlDeviceGetEnforcedPowerLimit, self._handle))
-
-    def memory_mw(self) -> int:
-        """Field 186 in the scope of the memory: Hopper and later, where the board has such a sensor."""
-        return self._field((_INSTANT, _MEMORY_SCOPE), "memory_mw")
-
-    def snapshot(self) -> Any:
-        """A GPM sample."""
-        nvml = self._nvml
-        if not self._has_activity:
-            raise SensorError(NOT_SUPPORTED, "snapshot")
-        sample = self._ask("snapshot", nvml.nvmlGpmSampleAlloc)
-        return self._ask("snapshot", nvml.nvmlGpmSampleGet, self._handle, sample)
-
-    def activity(self, begin: Any, end: Any) -> Mapping[str, float]:
-        """GPM metrics of both samples, which are freed."""
-        nvml = self._nvml
-        request = nvml.c_nvmlGpmMetricsGet_t()
-        request.version = nvml.NVML_GPM_METRICS_GET_VERSION
-        request.numMetrics, request.sample1, request.sample2 = len(_ACTIVITY), begin, end
-        for index, metric in enumerate(_ACTIVITY.values()):
-            request.metrics[index].metricId = metric
-        try:
-            self._ask("activity", nvml.nvmlGpmMetricsGet, request)
-        finally:
-            for sample in (begin, end):
-                self._ask("activity", nvml.nvmlGpmSampleFree, sample)
-        found = zip(_ACTIVITY, request.metrics, strict=False)
-        return {column: float(metric.value) for column, metric in found if not metric.nvmlReturn}
 
     def processes(self) -> Mapping[int, str]:
         """Compute and graphics; a name that may not be known is empty."""
@@ -153,8 +161,8 @@ class NvmlGpu:
             return ""
         return name.replace("\\", "/").rpartition("/")[2]
 
-    def _field(self, field: int | tuple[int, int], reading: str) -> int:
-        value = self._ask(reading, self._nvml.nvmlDeviceGetFieldValues, self._handle, [field])[0]
+    def _field(self, field: int, reading: str, scope: int = _WHOLE) -> int:
+        value = self._ask(reading, self._nvml.nvmlDeviceGetFieldValues, self._handle, [(field, scope)])[0]
         if value.nvmlReturn:
             raise SensorError(int(value.nvmlReturn), reading)
         return int(getattr(value.value, _VALUE.get(int(value.valueType), "uiVal")))

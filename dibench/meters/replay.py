@@ -43,13 +43,22 @@ class Card:
     thermal_s: float = 25.0
     clock_mhz: int = 1980
     memory_mhz: int = 2619
-    memory_share: float | None = 0.2
-    """Of the power, drawn by the memory; None where the board has no such sensor and no activity counters."""
+    memory_w: float | None = 100.0
+    """What its memory draws at full bandwidth, a third of it at rest; None where that is not metered."""
+    gpm: bool = True
+    """Whether it tells what its units do."""
 
 
 HOPPER = Card()
 AMPERE = Card(
-    name="Replayed Ampere", averaging_s=0.1, limit_w=400.0, filler_w=280.0, idle_w=50.0, active_idle_w=75.0
+    name="Replayed Ampere",
+    averaging_s=0.1,
+    limit_w=400.0,
+    filler_w=280.0,
+    idle_w=50.0,
+    active_idle_w=75.0,
+    memory_w=None,
+    gpm=False,
 )
 DESKTOP = attrs.evolve(AMPERE, name="Replayed desktop card", counter_s=0.5)
 VOLTA = attrs.evolve(
@@ -67,6 +76,10 @@ class Load:
     launch_s: float = 1e-3
     contrast: float = 0.0
     """The first half of a launch draws 1 + contrast times the mean, the second half 1 − contrast times."""
+    dram_bandwidth_pct: float = 0.0
+    fp32_pct: float = 0.0
+    tensor_pct: float = 0.0
+    occupancy_pct: float = 0.0
 
     def slowdown(self, card: Card) -> float:
         """How much longer a launch takes under the card's power limit; 1 below it."""

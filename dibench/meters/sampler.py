@@ -1,8 +1,9 @@
 """Reads a GPU's sensors while launches run, and never stops them.
 
 A thread of its own reads counter and instant power every 5 ms, state (temperature, clocks, what holds them
-down) every 100 ms. It touches NVML only: no CUDA call, no lock that launching takes; what its readings cost
-is measured while they are made, `Sampler.cost`, and stands in the facts.
+down, power of the memory) every 100 ms, what the chip's units did every 500 ms. It touches NVML only: no CUDA
+call, no lock that launching takes; what its readings cost is measured while they are made, `Sampler.cost`,
+and stands in the facts.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import attrs
 import numpy as np
@@ -20,6 +21,8 @@ from dibench.ticks import Floats
 
 READ_S = 5e-3
 _STATE_EVERY = 20  # readings
+_ACTIVITY_EVERY = 100
+_MEMORY_AVERAGE_S = 1.0
 
 
 class RealClock:
@@ -69,7 +72,15 @@ class State:
     sm_mhz: int
     memory_mhz: int
     events: int
-    memory_w: float | None = None
+
+
+@attrs.frozen
+class Mean:
+    """What the card itself averaged over some time, by column of the table."""
+
+    begin_s: float
+    end_s: float
+    values: Mapping[str, float]
 
 
 @attrs.frozen
@@ -81,24 +92,56 @@ class Readings:
     power_at_s: Floats
     power_w: Floats
     states: tuple[State, ...]
+    means: tuple[Mean, ...]
     errors: tuple[tuple[float, SensorError], ...]
     """Readings that failed, and when."""
+
+    def counters(self, begin_s: float, end_s: float) -> dict[str, float]:
+        """Means over a window of what the card averaged wholly within it, by column."""
+        sums: dict[str, tuple[float, float]] = {}
+        for mean in self.means:
+            if begin_s <= mean.begin_s and mean.end_s <= end_s:
+                seconds = mean.end_s - mean.begin_s
+                for name, value in mean.values.items():
+                    total, weight = sums.get(name, (0.0, 0.0))
+                    sums[name] = total + seconds * value, weight + seconds
+        return {name: total / weight for name, (total, weight) in sums.items() if weight > 0}
 
 
 class Sampler:
     """Readings of one GPU, taken in the background."""
 
-    def __init__(self, sensor: GpuSensor, clock: Clock, *, counter: bool, read_s: float = READ_S) -> None:
-        """A sampler that reads nothing yet; `counter`: whether there is an energy counter to read."""
+    def __init__(
+        self,
+        sensor: GpuSensor,
+        clock: Clock,
+        *,
+        counter: bool,
+        memory: bool = False,
+        activity: bool = False,
+        read_s: float = READ_S,
+    ) -> None:
+        """A sampler that reads nothing yet.
+
+        Args:
+            sensor: whose.
+            clock: whose time readings have.
+            counter: whether there is an energy counter to read.
+            memory: whether the memory's power is to be read.
+            activity: whether what the chip's units do is.
+            read_s: between readings of counter and power.
+        """
         self._sensor, self._clock, self._counter, self._read_s = sensor, clock, counter, read_s
+        self._memory, self._activity = memory, activity
         self._cost_s, self._rounds = 0.0, 0
-        self._memory = True  # until the card says that it has no such sensor
         self._clear()
 
     def _clear(self) -> None:
         self._energies: list[tuple[float, int]] = []
         self._powers: list[tuple[float, int]] = []
         self._states: list[State] = []
+        self._means: list[Mean] = []
+        self._looked_at_s: float | None = None
         self._errors: list[tuple[float, SensorError]] = []
 
     @contextlib.contextmanager
@@ -118,10 +161,36 @@ class Sampler:
             self._powers.append((self._clock.now(), power_mw))
             if self._rounds % _STATE_EVERY == 0:
                 self._states.append(self._state())
+            self._read_means()
         except SensorError as error:
             self._errors.append((self._clock.now(), error))
         self._rounds += 1
         self._cost_s += self._clock.now() - begin
+
+    def _read_means(self) -> None:
+        if self._memory and self._rounds % _STATE_EVERY == 0:
+            self._read_mean(self._memory_power)
+        if self._activity and self._rounds % _ACTIVITY_EVERY == 0:
+            self._read_mean(self._since_last_look)
+
+    def _read_mean(self, read: Callable[[], Mean | None]) -> None:
+        """What joules do not need: where it fails, cells stay empty and no row is flagged."""
+        try:
+            if mean := read():
+                self._means.append(mean)
+        except SensorError as error:
+            if error.lost:
+                raise
+
+    def _memory_power(self) -> Mean:
+        watts, now = 1e-3 * self._sensor.memory_mw(), self._clock.now()
+        return Mean(now - _MEMORY_AVERAGE_S, now, {"memory_power_w": watts})
+
+    def _since_last_look(self) -> Mean | None:
+        before, self._looked_at_s = self._looked_at_s, None
+        found, now = self._sensor.activity(), self._clock.now()
+        self._looked_at_s = now
+        return None if before is None else Mean(before, now, found)
 
     def _state(self) -> State:
         sm_mhz, memory_mhz = self._sensor.clocks_mhz()
@@ -131,17 +200,7 @@ class Sampler:
             sm_mhz,
             memory_mhz,
             self._sensor.clock_events(),
-            self._memory_w(),
         )
-
-    def _memory_w(self) -> float | None:
-        try:
-            return 1e-3 * self._sensor.memory_mw() if self._memory else None
-        except SensorError as error:
-            if error.lost:
-                raise
-            self._memory = False
-            return None
 
     def readings(self) -> Readings:
         """What was read so far; may be asked while it watches."""
@@ -152,6 +211,7 @@ class Sampler:
             power_at_s=np.array([at for at, _ in powers]),
             power_w=np.array([mw * 1e-3 for _, mw in powers]),
             states=tuple(self._states),
+            means=tuple(self._means),
             errors=tuple(self._errors),
         )
 

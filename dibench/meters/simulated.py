@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from dibench.meters.gpu_sensor import LOST, NOT_SUPPORTED, SensorError
+from dibench.meters.gpu_sensor import ACTIVITY, LOST, NOT_SUPPORTED, SensorError
 from dibench.meters.replay import (
     HOPPER,
     POWER_EXPONENT,
@@ -41,6 +41,7 @@ _STEP_S = 5e-3  # of the trace; sensors interpolate within it
 _RIPPLE_S = 0.1
 _SETTLED_S = 3.0
 _MEMORY_S = 0.5  # of the clock's control: a pause of milliseconds between two loads is none to it
+_MEMORY_POWER_S = 1.0
 _CAP = 0x4
 _KEPT_S = 2.5  # of the trace: more than the longest average
 
@@ -106,6 +107,8 @@ class SimulatedGpu:
         self._rng = np.random.default_rng(seed)
         self._load, self._since, self._kick, self._stay = Load(card.idle_w), 0.0, 0.0, 0.0
         self._resting = card.idle_w
+        self._loads: list[tuple[float, Load]] = [(-_MEMORY_POWER_S, self._load)]
+        self._looked_at: float | None = None
         self._ripple_value, self._ripple_left = self._rng.standard_normal(), _RIPPLE_S
         self._t: Floats = np.array([0.0])
         self._j: Floats = np.array([0.0])
@@ -158,6 +161,7 @@ class SimulatedGpu:
         recently = np.interp([now - _MEMORY_S, now], self._t, self._j)
         before = float(recently[1] - recently[0]) / _MEMORY_S
         self._load, self._since = load, now
+        self._loads.append((now, load))
         works = load.power_w > self._resting
         self._kick = self.card.overshoot * abs(load.power_w - before) / load.power_w if works else 0.0
         self._stay = self.card.stay * self._rng.standard_normal() if works else 0.0
@@ -254,6 +258,38 @@ class SimulatedGpu:
         self._check("average_mw")
         return round(1e3 * float(self._average.watts[self._average.index(self._clock.now())]))
 
+    def memory_mw(self) -> int:
+        """The memory's share of the average over one second."""
+        self._check("memory_mw")
+        if (full_w := self.card.memory_w) is None:
+            raise SensorError(NOT_SUPPORTED, "memory_mw")
+        now = self._clock.now()
+        return round(
+            1e3 * full_w * (1 + 0.02 * self._mean("dram_bandwidth_pct", now - _MEMORY_POWER_S, now)) / 3
+        )
+
+    def activity(self) -> Mapping[str, float]:
+        """Since the last call."""
+        self._check("activity")
+        if not self.card.gpm:
+            raise SensorError(NOT_SUPPORTED, "activity")
+        before, now = self._looked_at, self._clock.now()
+        self._looked_at = now
+        if before is None or now <= before:
+            return {}
+        return {name: self._mean(name, before, now) for name in ACTIVITY}
+
+    def _mean(self, name: str, begin: float, end: float) -> float:
+        """Of what the loads between two times do."""
+        total, until = 0.0, end
+        for at, load in reversed(self._loads):
+            if at < until:
+                total += (until - max(begin, at)) * float(getattr(load, name))
+                until = at
+            if at <= begin:
+                break
+        return total / (end - begin)
+
     def temperature_c(self) -> float:
         """Whole degrees, as NVML has them."""
         self._check("temperature_c")
@@ -275,26 +311,6 @@ class SimulatedGpu:
         """The power limit."""
         self._check("limit_w")
         return self.card.limit_w
-
-    def memory_mw(self) -> int:
-        """A share of instant power."""
-        self._check("memory_mw")
-        if self.card.memory_share is None:
-            raise SensorError(NOT_SUPPORTED, "memory_mw")
-        return round(self.card.memory_share * self.instant_mw())
-
-    def snapshot(self) -> tuple[float, float]:
-        """The time, and joules so far."""
-        self._check("snapshot")
-        if self.card.memory_share is None:
-            raise SensorError(NOT_SUPPORTED, "snapshot")
-        return self._clock.now(), float(self._j[-1])
-
-    def activity(self, begin: tuple[float, float], end: tuple[float, float]) -> Mapping[str, float]:
-        """FP32 pipes in use as power is to its limit; nothing else is replayed."""
-        self._check("activity")
-        mean_w = (end[1] - begin[1]) / (end[0] - begin[0])
-        return {"fp32_pct": 100 * mean_w / self.card.limit_w}
 
     def processes(self) -> Mapping[int, str]:
         """Who else is on it."""
