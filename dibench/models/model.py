@@ -57,13 +57,13 @@ class Model:
         >>> Model(name="m", batch=1, layers=(Layer.fc(N=1, C=10, K=10),)).coverage
         'covers 100 of 100 MACs (100%): every convolution and product of the model'
         """
-        share = self.macs / self.macs_known if self.macs_known else 1.0
-        percent = f"{share:.1%}" if self.not_covered else "100%"
-        text = f"covers {self.macs:,} of {self.macs_known:,} MACs ({percent}): "
         if not self.not_covered:
-            return text + "every convolution and product of the model"
+            every = "every convolution and product of the model"
+            return f"covers {self.macs:,} of {self.macs:,} MACs (100%): {every}"
         unknown = sum(part.macs is None for part in self.not_covered)
-        text += f"{len(self.not_covered)} not covered"
+        known = f"{self.macs_known:,} known" if unknown else f"{self.macs_known:,}"
+        share = f" ({self.macs / self.macs_known:.1%})" if self.macs_known else ""
+        text = f"covers {self.macs:,} of {known} MACs{share}: {len(self.not_covered)} not covered"
         return text + (f", {unknown} of them of unknown MACs" if unknown else "")
 
 

@@ -6,6 +6,8 @@ Runs in the reader process (`onnx_reader`), where memory and time are limited: O
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from dibench.models.model import Model, NotCovered, unique_names
 from dibench.models.onnx_inputs import set_inputs, weight_inputs
 from dibench.models.onnx_products import PRODUCTS, WITHOUT_PRODUCT, Operands, UnknownShapeError
 from dibench.models.onnx_wire import without_weights
-from dibench.models.products import Shape, Uncovered
+from dibench.models.products import Shape, Uncovered, shape_text
 
 MOST_NODES = 500_000
 _STANDARD = ("", "ai.onnx")
@@ -41,7 +43,7 @@ def read(path: Path, batch: int | None, shapes: Mapping[str, str]) -> Model:
     try:
         return _read(proto, path.stem, batch, shapes)
     except UserError as error:
-        raise UserError("", str(error), where=path) from None
+        raise UserError("", clean(str(error), 400), where=path) from None
 
 
 def _read(proto: Any, name: str, batch: int | None, shapes: Mapping[str, str]) -> Model:
@@ -52,11 +54,13 @@ def _read(proto: Any, name: str, batch: int | None, shapes: Mapping[str, str]) -
     _check_order(proto.graph, set())
     weights = weight_inputs(proto.graph)
     given = set_inputs(proto.graph, weights, batch, shapes)
-    inferred = _infer(proto, strict=False)
+    inferred, contradiction = _inferred(proto)
+    if contradiction is not None and (batch is not None or shapes):
+        raise UserError("graph", f"does not take these sizes: {contradiction}")
     found = list(_Walk(inferred, weights).graph(inferred.graph, {}, set(), inside=""))
     failed = next((one for one in found if isinstance(one.result, UnknownShapeError)), None)
     if failed is not None:
-        _explain(proto, failed)
+        _explain(proto, failed, contradiction)
     names = unique_names(name, [one.name for one in found])
     layers, not_covered = [], []
     for one, unique in zip(found, names, strict=True):
@@ -70,6 +74,7 @@ def _read(proto: Any, name: str, batch: int | None, shapes: Mapping[str, str]) -
             not_covered.append(
                 NotCovered(name=unique, op=one.op, reason="its shape depends on data", macs=None)
             )
+    given = {clean(name): shape for name, shape in given.items()}
     first = next(iter(given.values()), (1,))
     return Model(
         name=name, batch=first[0] if first else 1, layers=tuple(layers), not_covered=tuple(not_covered),
@@ -147,9 +152,15 @@ def _check_order(graph: Any, outer: set[str]) -> None:
         ready.update(node.output)
 
 
-def _infer(proto: Any, *, strict: bool) -> Any:
+def _inferred(proto: Any) -> tuple[Any, str | None]:
+    """The model with every shape that follows, and what in it contradicts something, if anything."""
+    infer = partial(onnx.shape_inference.infer_shapes, proto, data_prop=True)
     try:
-        return onnx.shape_inference.infer_shapes(proto, strict_mode=strict, data_prop=True)
+        return infer(strict_mode=True), None
+    except Exception as error:  # of the C++ code: InferenceError, ValueError, UnicodeDecodeError, ...
+        contradiction = _first_line(error)
+    try:
+        return infer(strict_mode=False), contradiction
     except Exception as error:
         raise UserError("graph", f"contradicts itself: {_first_line(error)}") from None
 
@@ -191,6 +202,8 @@ class _Walk:
                 yield from self.graph(inner, shapes, constants, why)
             if all(name in constants for name in node.input if name) and not _random(node):
                 constants.update(node.output)
+            if node.op_type == "Reshape":
+                _check_reshape(node, shapes)
             yield from self._node(node, shapes, constants, inside)
 
     def _node(
@@ -239,6 +252,17 @@ class _Walk:
             return False
 
 
+def _check_reshape(node: Any, shapes: Mapping[str, Shape | None]) -> None:
+    """What ONNX's inference does not check: a file may fix a size that other sizes no longer fill."""
+    before, after = (shapes.get(names[0]) if names else None for names in (node.input, node.output))
+    if before is not None and after is not None and prod(before) != prod(after):
+        raise UserError(
+            f"node {clean(node.name or node.op_type)}",
+            f"must keep the number of elements of {shape_text(before)}: the file fixes this shape",
+            shape_text(after),
+        )
+
+
 def _random(node: Any) -> bool:
     return not any(node.input) and node.op_type != "Constant"
 
@@ -280,13 +304,20 @@ def _value(attribute: Any) -> Any:
     return list(value) if attribute.type in (6, 7, 8) else value
 
 
-def _explain(proto: Any, failed: _Found) -> None:
+def _explain(proto: Any, failed: _Found, contradiction: str | None) -> None:
     """Say why a shape is not known, where the file is at fault; data-dependent sizes are not.
 
     Raises:
         UserError: the graph contradicts itself, or an operator that ONNX does not define hides the shape.
     """
-    _infer(proto, strict=True)
+    if contradiction is not None:
+        raise UserError("graph", f"contradicts itself: {contradiction}")
+    shapes = _shapes(proto.graph)
+    missing = [name for name in _missing(proto.graph, shapes) if name not in shapes]
+    if missing:
+        raise UserError(
+            f"node {failed.name}", "has no known input shape: nothing in the file writes", clean(missing[0])
+        )
     walk = _Walk(proto, set())
     unknown = [
         node.op_type
@@ -301,6 +332,7 @@ def _explain(proto: Any, failed: _Found) -> None:
         )
 
 
-def clean(text: str) -> str:
-    """Printable and short: a name in a file is not trusted on a terminal."""
-    return "".join(ch if ch.isprintable() else "?" for ch in text[:120])
+def clean(text: str | bytes, most: int = 120) -> str:
+    """Printable and short: a name in a file is not trusted on a terminal, nor to be UTF-8."""
+    text = text if isinstance(text, str) else text.decode("utf-8", "replace")
+    return "".join(ch if ch.isprintable() else "?" for ch in text[:most])

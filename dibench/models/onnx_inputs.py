@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dibench.errors import UserError
-from dibench.models.inputs import parse_shape
+from dibench.models.inputs import LARGEST, MOST_AXES, parse_shape
 from dibench.models.onnx_products import WEIGHT_INPUTS
 from dibench.models.products import Shape
 
@@ -136,6 +136,8 @@ def _give_batch(
 def _known(value: Any) -> Shape:
     kind = value.type.tensor_type
     dims = kind.shape.dim
+    if len(dims) > MOST_AXES:
+        raise UserError(f"input {value.name}", f"must have at most {MOST_AXES} axes", len(dims))
     sizes = [dim.dim_value if dim.HasField("dim_value") else None for dim in dims]
     if not kind.HasField("shape"):
         raise UserError(
@@ -149,6 +151,6 @@ def _known(value: Any) -> Shape:
         raise UserError(
             f"input {value.name}", f"leaves {open_sizes} open: give --input-shape {value.name}={example}"
         )
-    if any(size is not None and size < 1 for size in sizes):
-        raise UserError(f"input {value.name}", "must have sizes of at least 1", sizes)
+    if not all(1 <= size <= LARGEST for size in sizes if size is not None):
+        raise UserError(f"input {value.name}", f"must have sizes from 1 to {LARGEST}", sizes)
     return tuple(size for size in sizes if size is not None)

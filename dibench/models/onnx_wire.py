@@ -11,6 +11,8 @@ Source of the encoding: https://protobuf.dev/programming-guides/encoding; of the
 from __future__ import annotations
 
 import mmap
+import os
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -50,10 +52,12 @@ def without_weights(path: Path) -> bytes:
         UserError: it cannot be read, is cut off, is no protobuf message, or holds more than a graph can need.
     """
     try:
-        with path.open("rb") as file:
-            if not path.is_file():
+        # Without blocking: a pipe would be waited for.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:  # noqa: PTH123
+            facts = os.fstat(file.fileno())
+            if not stat.S_ISREG(facts.st_mode):
                 raise UserError("", "must be a file", where=path)
-            if path.stat().st_size == 0:
+            if facts.st_size == 0:
                 raise UserError("", "is empty", where=path)
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 return _Reader(data).message(0, len(data), _MODEL, DEEPEST)
