@@ -128,6 +128,7 @@ COLUMNS: tuple[Column, ...] = (
         fp32_pct="time in which the FP32 units worked",
         tensor_pct="time in which the tensor cores worked",
         occupancy_pct="warps present over the most there could be",
+        zeus_power_w="power_w as Zeus reads it on the same windows",
     ),
 )
 

@@ -57,7 +57,7 @@ class Stay:
     idle: Baseline | None
     active_idle: Baseline
     counters: Mapping[str, float]
-    """Means over the window that the card's own counters gave, by column."""
+    """Means over the window by column, from the card's own counters and from a meter beside ours."""
     inside_s: float
     """Seconds that settling and window took."""
     reasons: tuple[str, ...]

@@ -68,7 +68,7 @@ class Metering:
             launch_s = self._settle(prepared, reasons)
             begin_s = clock.now()
             batch, batches = self._batches(launch_s)
-            seconds = [prepared.launch(batch) for _ in range(batches)]
+            seconds, beside = self._launch(prepared, batch, batches)
             end_s = clock.now()
         readings = sampler.readings()
         launches = batch * batches
@@ -98,7 +98,7 @@ class Metering:
             condition=_condition(states),
             idle=self._meter.idle,
             active_idle=self._meter.active_idle,
-            counters=readings.counters(begin_s, end_s),
+            counters=readings.counters(begin_s, end_s) | beside,
             inside_s=end_s - began_s,
             reasons=tuple(reasons),
         )
@@ -139,6 +139,22 @@ class Metering:
         window_s = max(self._settings.visit_s, _LEAST_UPDATES * (self._meter.period_s or 0.0))
         batch = max(1, math.ceil(window_s / _BATCHES / launch_s))
         return batch, max(1, math.ceil(window_s / (batch * launch_s)))
+
+    def _launch(self, prepared: Prepared, batch: int, batches: int) -> tuple[list[float], dict[str, float]]:
+        """Seconds of each batch; power of all by the meter beside ours, where there is one that saw them."""
+        seconds: list[float] = []
+
+        def run() -> float:
+            seconds.extend(prepared.launch(batch) for _ in range(batches))
+            return math.fsum(seconds)
+
+        if (other := self._meter.beside) is None:
+            run()
+            return seconds, {}
+        reading = other.window(run, {}, batch * batches)
+        if reading.energy_j is None:
+            return seconds, {}
+        return seconds, {f"{other.source}_power_w": reading.energy_j / reading.time_s}
 
     # -- reading ----------------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -13,6 +14,7 @@ from fake_nvml import FakeNvml
 
 from dibench.errors import UserError
 from dibench.meters import NAMES, Reading, open_meter
+from dibench.meters.gpu import GpuMeter
 from dibench.meters.model import FACTS, ModelMeter
 from dibench.meters.rapl import RaplMeter, Zone, find_zones
 from dibench.meters.replay import Load, ReplayedClock
@@ -146,7 +148,7 @@ def test_auto_never_takes_the_processors_counter_for_another_device() -> None:
 
 
 def test_an_unknown_meter_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UserError, match="must be one of " + ", ".join(NAMES)):
+    with pytest.raises(UserError, match=re.escape("must be one of " + ", ".join(NAMES))):
         open_meter("rappl", "cpu")
 
 
@@ -206,7 +208,12 @@ def test_zeus_is_refused_in_one_line_where_it_cannot_be(monkeypatch: pytest.Monk
     opened = SimpleNamespace(ZeusMonitor=lambda gpu_indices, cpu_indices: Monitor())
     monkeypatch.setitem(sys.modules, "zeus.monitor", opened)
     assert open_meter("zeus", "cuda").source == "zeus"
+    with pytest.raises(UserError, match="does not meter the device of backend cpu"):
+        open_meter("nvml_counter+zeus", "cpu")
     assert open_meter("auto", "cuda").source == "model", "only where it is named"
+    assert open_meter("zeus", "my_lab.rocm:backend").source == "zeus", "whatever GPU that is"
+    with pytest.raises(UserError, match="does not meter the device of backend my_lab"):
+        open_meter("nvml_counter", "my_lab.rocm:backend")
 
 
 @pytest.mark.parametrize(
@@ -219,6 +226,14 @@ def test_zeus_reads_the_gpu_that_launches(
     _show_zeus(monkeypatch, visible, asked)
     ZeusMeter.open(uuid)
     assert asked == [[index]]
+
+
+def test_zeus_may_stand_beside_our_own_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list[Any]()
+    _show_zeus(monkeypatch, (0, 1), asked)
+    meter = open_meter("nvml_power+zeus", "cuda", "GPU-b")
+    assert isinstance(meter, GpuMeter) and meter.source == "nvml_power" and meter.sensor.uuid == "GPU-b"
+    assert meter.beside is not None and meter.beside.source == "zeus" and asked == [[1]]
 
 
 def test_a_gpu_that_zeus_takes_for_another_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

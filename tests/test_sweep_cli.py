@@ -66,7 +66,7 @@ def test_the_time_budget_says_what_is_left_and_how_to_go_on(tmp_path: Path) -> N
         (["smoke", "--out", "OUT", "--backend", "abacus"], "--backend: must be one of auto, cuda, cpu"),
         (
             ["smoke", "--out", "OUT", "--meter", "wet finger"],
-            "--meter: must be one of auto, nvml_counter, nvml_power, rapl, zeus, model, none",
+            "--meter: must be one of auto, nvml_counter, nvml_power, rapl, zeus, nvml_counter+zeus",
         ),
         (["smoke", "--out", "OUT", "--time-budget", "soon"], "--time-budget: must be a time such as"),
         (["smoke", "--out", "OUT", "--case-budget", "-1s"], "--case-budget: must be a time such as"),

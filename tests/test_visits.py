@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -32,6 +33,7 @@ from dibench.meters.replay import (
     ReplayedClock,
 )
 from dibench.meters.simulated import SimulatedGpu
+from dibench.meters.zeus import ZeusMeter
 from dibench.stays import Stay, VisitSettings, cells
 from dibench.visits import Metering
 
@@ -62,6 +64,19 @@ class Prepared:
         pass
 
 
+class Monitor:
+    """Zeus's: the counter as it stands at the edges of a window."""
+
+    def __init__(self, gpu: SimulatedGpu) -> None:
+        self._gpu, self._begin_mj = gpu, 0
+
+    def begin_window(self, key: str, sync_execution: bool) -> None:
+        self._begin_mj = self._gpu.energy_mj()
+
+    def end_window(self, key: str, sync_execution: bool, cancel: bool = False) -> SimpleNamespace:
+        return SimpleNamespace(gpu_energy={0: 1e-3 * (self._gpu.energy_mj() - self._begin_mj)})
+
+
 class Rig:
     """A replayed GPU read through NVML's face, its meter started."""
 
@@ -72,11 +87,13 @@ class Rig:
         seed: int = 1,
         source: str = "simulated",
         settings: VisitSettings | None = None,
+        beside: bool = False,
         **how: Any,
     ) -> None:
         self.clock = ReplayedClock()
         self.gpu = SimulatedGpu(self.clock, card, seed=seed, **how)
-        self.meter = GpuMeter(nvml.gpus(FakeNvml([self.gpu]))[0], self.clock, source)
+        zeus = ZeusMeter(Monitor(self.gpu)) if beside else None
+        self.meter = GpuMeter(nvml.gpus(FakeNvml([self.gpu]))[0], self.clock, source, beside=zeus)
         self.clock.sleep(0.5)
         self.meter.measure_idle()
         self.gpu.open_context()
@@ -163,6 +180,16 @@ def test_what_the_cards_own_counters_say_stands_in_the_row_per_visit_not_per_lau
     assert row["memory_power_w"] == pytest.approx(100.0 * 2 / 3, abs=0.01)
     lacking = attrs.evolve(stays[0], counters={"dram_bandwidth_pct": 50.0})
     assert "fp32_pct" not in rig.cells([lacking, stays[1]], 1), "not the mean of one visit of two"
+
+
+def test_zeus_reads_the_same_windows_beside_ours() -> None:
+    """A window of 3 s holds 30 ticks of 100 ms, or one more or less: off by 3%, right on average."""
+    rig = Rig(beside=True)
+    rows = [rig.row(Load(500.0, 1.013e-3)) for _ in range(12)]
+    ratios = [row["zeus_power_w"] / row["power_w"] for row in rows]
+    assert all(abs(ratio - 1) < 0.04 for ratio in ratios) and np.ptp(ratios) > 0.01
+    assert np.mean(ratios) == pytest.approx(1.0, abs=0.012)
+    assert "beside" in rig.meter.facts and "zeus_power_w" not in Rig().row()
 
 
 def test_instances_share_a_launch() -> None:

@@ -45,7 +45,7 @@ def sweep(
         str,
         typer.Option(
             help="Joules from auto, nvml_counter, nvml_power, rapl, zeus, model or none. "
-            "auto: a sensor that works, else the model."
+            "auto: a sensor that works, else the model. nvml_counter+zeus: Zeus beside, on the same windows."
         ),
     ] = "auto",
     time_budget: Annotated[

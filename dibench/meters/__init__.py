@@ -18,13 +18,16 @@ from dibench.errors import UserError
 if TYPE_CHECKING:
     from dibench.meters.gpu import GpuMeter
 
-NAMES = ("auto", "nvml_counter", "nvml_power", "rapl", "zeus", "model", "none")
+_BESIDE = ("nvml_counter+zeus", "nvml_power+zeus")
+"""A GPU's sensor, and on the same windows another meter whose power stands beside in the row."""
+
+NAMES = ("auto", "nvml_counter", "nvml_power", "rapl", "zeus", *_BESIDE, "model", "none")
 """What `--meter` accepts, and `module:callable` for a meter from elsewhere."""
 
 _SENSORS = {"cpu": ("rapl",), "cuda": ("nvml_counter", "nvml_power")}
 """The sensors that meter each backend's device, best first. `auto` tries these before `model`."""
 
-_ASKED_FOR = {"cuda": ("zeus",)}
+_ASKED_FOR = {"cuda": ("zeus", *_BESIDE)}
 """Those that meter a backend's device too, but only where they are named."""
 
 
@@ -97,7 +100,8 @@ def open_meter(name: str, backend: str, uuid: str = "") -> Meter | GpuMeter:
 
         return NoMeter()
     if name not in ("auto", "model"):
-        if name not in (*sensors, *_ASKED_FOR.get(backend, ())):
+        foreign = is_elsewhere(backend) and name == "zeus"  # an AMD or Apple GPU, if Zeus carries it
+        if not foreign and name not in (*sensors, *_ASKED_FOR.get(backend, ())):
             raise UserError("--meter", f"does not meter the device of backend {backend}", name)
         return _open_sensor(name, uuid)
     if name == "auto":
@@ -112,14 +116,17 @@ def open_meter(name: str, backend: str, uuid: str = "") -> Meter | GpuMeter:
 
 
 def _open_sensor(name: str, uuid: str) -> Meter | GpuMeter:
+    zeus: Meter | None = None
+    if name.endswith("zeus"):
+        from dibench.meters.zeus import ZeusMeter
+
+        zeus = ZeusMeter.open(uuid)
     if name.startswith("nvml"):
         from dibench.meters.gpu import GpuMeter
 
-        return GpuMeter.open(name, uuid)
-    if name == "zeus":
-        from dibench.meters.zeus import ZeusMeter
-
-        return ZeusMeter.open()
+        return GpuMeter.open(name.partition("+")[0], uuid, beside=zeus)
+    if zeus is not None:
+        return zeus
     from dibench.meters.rapl import RaplMeter
 
     return RaplMeter.open()

@@ -15,7 +15,7 @@ from typing import Any
 from dibench.budget import Baseline
 from dibench.errors import UserError
 from dibench.intervals import mean_interval
-from dibench.meters import nvml
+from dibench.meters import Meter, nvml
 from dibench.meters.gpu_sensor import NOT_SUPPORTED, Clock, GpuSensor, SensorError
 from dibench.meters.sampler import READ_S, RealClock, Sampler
 from dibench.ticks import sampled, update_period_s
@@ -42,13 +42,13 @@ class GpuMeter:
 
     has_variance = True
 
-    def __init__(self, sensor: GpuSensor, clock: Clock, source: str) -> None:
-        """A meter of that GPU.
+    def __init__(self, sensor: GpuSensor, clock: Clock, source: str, *, beside: Meter | None = None) -> None:
+        """A meter of that GPU; `beside` is one that reads the same windows.
 
         Raises:
             UserError: the GPU has no energy counter and one is asked for, or nothing may be read.
         """
-        self.sensor, self.clock, self.source = sensor, clock, source
+        self.sensor, self.clock, self.source, self.beside = sensor, clock, source, beside
         self.counter_period_s: float | None = None
         self.power_period_s: float | None = None
         self.idle: Baseline | None = None
@@ -70,13 +70,14 @@ class GpuMeter:
         )
 
     @classmethod
-    def open(cls, source: str, uuid: str) -> GpuMeter:
+    def open(cls, source: str, uuid: str, *, beside: Meter | None = None) -> GpuMeter:
         """The meter of the GPU with that UUID.
 
         Raises:
             UserError: NVML, the driver or the GPU refuses; the message names the remedy.
         """
-        return cls(nvml.find(nvml.gpus(nvml.import_pynvml()), uuid), RealClock(), source)
+        sensor = nvml.find(nvml.gpus(nvml.import_pynvml()), uuid)
+        return cls(sensor, RealClock(), source, beside=beside)
 
     def _reads_counter(self) -> bool:
         """Whether there is a counter to read; as second estimator it may be missing."""
@@ -186,6 +187,7 @@ class GpuMeter:
             "activity": "GPM metrics" if self._has_activity else "not offered",
             "reading": f"every {1e3 * READ_S:g} ms in a thread, {100 * self.sampler.cost:.2g}% of a CPU core",
             "gain": _GAIN,
+            **({} if self.beside is None else {"beside": dict(self.beside.facts)}),
         }
 
 
