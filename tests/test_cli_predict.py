@@ -77,7 +77,7 @@ def test_json_holds_what_the_tables_show(run: Run, fit: Path) -> None:
     assert content["measured"] is True
 
 
-@pytest.mark.parametrize("verb", ["predict"])
+@pytest.mark.parametrize("verb", ["predict", "explain"])
 def test_time_and_modelled_energy_are_never_called_energy(
     run: Run, tmp_path: Path, figures: dict[str, Any], verb: str
 ) -> None:
@@ -85,7 +85,8 @@ def test_time_and_modelled_energy_are_never_called_energy(
     out = run(verb, "alexnet", "--fit", path)[1]
     assert out.startswith("Time (not energy), predicted")
     assert "no joules" in out
-    assert "mJ" not in out
+    assert re.search(r"\d [mµ]s", out)
+    assert not re.search(r"\d [mµ]J", out)
     path = written(tmp_path, figures, energy_source=["model"], response_measured=False)
     assert run(verb, "alexnet", "--fit", path)[1].startswith("PIPELINE CHECK, not a prediction of any device")
     path = written(tmp_path, figures, energy_source=["simulated"], response_measured=False)
@@ -111,7 +112,7 @@ def refused(run: Run, *arguments: object) -> str:
     return err
 
 
-@pytest.mark.parametrize("verb", ["predict"])
+@pytest.mark.parametrize("verb", ["predict", "explain"])
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -122,8 +123,8 @@ def refused(run: Run, *arguments: object) -> str:
         (("resnet50", "--fit", "FIT", "--model", "time"), "--model: must be one of macs, ai, di_weighted"),
         (("resnet50", "--fit", "FIT", "--dtype", "fp7"), "--dtype: must be one of fp32, tf32, fp16, bf16"),
         (("resnet50", "--fit", "FIT", "--dtype", "bf16"), "--dtype: must be fp32: costs of one data type"),
-        (("resnet50", "--fit", "FIT", "--batch", "0"), "--batch: must be whole numbers above zero"),
-        (("resnet50", "--fit", "FIT", "--batch", "1,x"), "--batch: must be whole numbers above zero"),
+        (("resnet50", "--fit", "FIT", "--batch", "0"), "--batch"),
+        (("resnet50", "--fit", "FIT", "--batch", "1,x"), "--batch"),
         (("resnet50", "--fit", "FIT", "--batch", "9999999"), "--batch: must be from 1 to 1048576"),
         (("weights.pt", "--fit", "FIT"), "must not be a .pt file"),
     ],
@@ -134,7 +135,7 @@ def test_bad_options_get_one_line(
     assert words in refused(run, verb, *(str(fit) if option == "FIT" else option for option in options))
 
 
-@pytest.mark.parametrize("verb", ["predict"])
+@pytest.mark.parametrize("verb", ["predict", "explain"])
 @pytest.mark.parametrize(
     ("text", "words"),
     [
@@ -153,7 +154,7 @@ def test_broken_fits_get_one_line(run: Run, tmp_path: Path, verb: str, text: str
     assert "broken.json" in line
 
 
-@pytest.mark.parametrize("verb", ["predict"])
+@pytest.mark.parametrize("verb", ["predict", "explain"])
 def test_a_fit_with_nan_or_without_the_model_is_refused(
     run: Run, tmp_path: Path, figures: dict[str, Any], verb: str
 ) -> None:
@@ -163,3 +164,43 @@ def test_a_fit_with_nan_or_without_the_model_is_refused(
     assert "values: must be finite" in refused(run, verb, "vgg16", "--fit", written(tmp_path, content))
     content["calibration"]["models"].pop("di_weighted")
     assert "is not in this fit" in refused(run, verb, "vgg16", "--fit", written(tmp_path, content))
+
+
+def test_explain_names_dominant_terms_and_ranks_changes(run: Run, fit: Path) -> None:
+    status, out, err = run("explain", "resnet50", "--fit", fit)
+    assert (status, err) == (0, "")
+    assert "The whole network: MACs " in out
+    for words in (
+        "bottleneck width",
+        "depthwise-separable",
+        "groups",
+        "wherever it fits",
+        "accuracy is not known",
+    ):
+        assert words in out
+    saved = json.loads(run("explain", "resnet50", "--fit", fit, "--json")[1])["savings"]
+    values = [one["saved"]["value"] for one in saved]
+    assert values == sorted(values, reverse=True)
+    assert {"bottleneck width", "depthwise-separable", "groups", "batch"} <= {one["knob"] for one in saved}
+
+
+def test_a_data_type_is_a_knob_where_a_fit_of_it_is_given(
+    run: Run, tmp_path: Path, figures: dict[str, Any]
+) -> None:
+    single = written(tmp_path, figures)
+    halves = tmp_path / "half.json"
+    half = json.loads(json.dumps(figures))
+    half["setting"]["dtype"] = "fp16"
+    entry = half["calibration"]["models"]["di_weighted"]
+    entry["values"] = [value / 2 for value in entry["values"]]
+    entry["covariance"] = [[value / 4 for value in row] for row in entry["covariance"]]
+    halves.write_text(json.dumps(half))
+    command = ("explain", "vgg16", "--fit", single, "--dtype-fit")
+    saved = json.loads(run(*command, halves, "--json")[1])["savings"]
+    (one,) = [one for one in saved if one["knob"] == "dtype"]
+    assert one["share"] == pytest.approx(0.5)
+    assert one["saved"]["low"] < one["saved"]["value"] < one["saved"]["high"]
+    assert "must be of another data type" in refused(run, *command, single)
+    half["setting"]["device"] = "another card"
+    halves.write_text(json.dumps(half))
+    assert "must have the device of --fit" in refused(run, *command, halves)

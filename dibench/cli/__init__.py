@@ -11,6 +11,7 @@ from dibench.backends import DeviceFaultError
 from dibench.cli.calibrate import calibrate
 from dibench.cli.counters import counters
 from dibench.cli.doctor import doctor
+from dibench.cli.explain import explain
 from dibench.cli.fit import fit
 from dibench.cli.layers import layers
 from dibench.cli.measure import measure
@@ -48,6 +49,7 @@ for verb in (
     fit,
     report,
     predict,
+    explain,
     measure,
     networks,
     layers,

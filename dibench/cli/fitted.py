@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dibench.errors import UserError
 
@@ -70,6 +70,20 @@ def quantity(fit: Calibration) -> str:
         kind = kind.replace("Modelled", "Simulated")
     named = {"energy_above_active_idle_j": " above active idle", "energy_above_idle_j": " above idle"}
     return kind + named.get(fit.response, ", gross")
+
+
+def origin(fit: Calibration) -> dict[str, Any]:
+    """The same for programs."""
+    return {
+        "model": fit.model,
+        "device": fit.device,
+        "dtype": fit.dtype,
+        "response": fit.response,
+        "energy_source": list(fit.energy_source),
+        "measured": fit.measured,
+        "basis": fit.basis,
+        "level": 0.95,
+    }
 
 
 def introduce(out: Console, fit: Calibration, path: Path) -> None:

@@ -66,19 +66,10 @@ def predict(
 def _print_json(found: list[Prediction], fit: Calibration) -> None:
     import json
 
+    from dibench.cli.fitted import origin
     from dibench.study import predict as engine
 
-    content = {
-        "model": fit.model,
-        "device": fit.device,
-        "dtype": fit.dtype,
-        "response": fit.response,
-        "energy_source": fit.energy_source,
-        "measured": fit.measured,
-        "basis": fit.basis,
-        "level": 0.95,
-        "predictions": [engine.as_json(one, fit) for one in found],
-    }
+    content = {**origin(fit), "predictions": [engine.as_json(one, fit) for one in found]}
     typer.echo(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False))
 
 

@@ -19,7 +19,7 @@ from dibench import intensity
 from dibench.errors import UserError
 from dibench.study.figures import rmse_log
 from dibench.study.inference import Clustering, cluster_covariance, student_quantile
-from dibench.study.ladder import Rung
+from dibench.study.ladder import Rung, fit_rung
 from dibench.study.models import Data, design, per_di_disjoint_slope
 from dibench.study.rows import counts
 
@@ -33,6 +33,25 @@ RANGED = ("macs", "weights", "inputs", "outputs")
 
 PREDICTORS = ("macs", "ai", "di_weighted", "di_disjoint")
 """Models that need nothing but a layer's shape."""
+
+
+IDLE_POWERS = {
+    "energy_above_active_idle_j": ("active_idle_power_w",),
+    "energy_above_idle_j": ("idle_power_w",),
+    "energy_j": ("active_idle_power_w", "idle_power_w"),
+}
+"""The power that each energy leaves out, or for gross energy holds."""
+
+
+@attrs.frozen
+class ConstantPower:
+    """What the device draws whatever it computes, and the fit of time that says for how long."""
+
+    power_w: float
+    column: str
+    """Of the CSV contract: `active_idle_power_w` or `idle_power_w`."""
+    time: Calibration
+    """Of weighted DI on the times of the same rows."""
 
 
 @attrs.frozen
@@ -61,6 +80,8 @@ class Calibration:
     """The same for layers that the fit has not seen: the held-out error where that is larger."""
     ranges: Mapping[str, Mapping[str, tuple[float, float]]]
     """Least and most of MACs and elements in the rows, by operator."""
+    constant_power: ConstantPower | None = None
+    """None for a fit of time, and where the rows say no idle power."""
 
     @property
     def kind(self) -> str:
@@ -88,7 +109,23 @@ def calibration_of(fit: Fit) -> dict[str, Any]:
             if isinstance(rung := fit.rungs.get(name), Rung)
         },
         "ranges": _ranges(fit.data.op, counts(frame)),
+        "constant_power": _constant_power(fit),
     }
+
+
+def _constant_power(fit: Fit) -> dict[str, Any] | None:
+    frame, time = fit.selection.frame, fit.data.time
+    if fit.selection.kind == "time" or not (time > 0).all():
+        return None
+    for column in IDLE_POWERS[fit.selection.response]:
+        power = float(frame[column].median()) if column in frame else math.nan
+        if power > 0:
+            rung = fit_rung("di_weighted", attrs.evolve(fit.data, y=time), fit.clusterings, fit.folds)
+            if not isinstance(rung, Rung):
+                return None
+            entry = calibrate(rung, attrs.evolve(fit.data, y=time), fit.clusterings)
+            return None if entry is None else {"power_w": power, "column": column, "time": entry}
+    return None
 
 
 def calibrate(rung: Rung, data: Data, clusterings: Sequence[Clustering]) -> dict[str, Any] | None:
@@ -188,12 +225,14 @@ def read_calibration(figures: Mapping[str, Any], model: str, *, where: object = 
         rule = f"is not what `fit` writes ({type(error).__name__}: {error})"
         raise UserError("calibration", rule, where=where) from None
     _check(found, where)
+    if found.constant_power is not None:
+        _check(found.constant_power.time, where)
     return found
 
 
 def _read(figures: Mapping[str, Any], model: str, entry: Mapping[str, Any]) -> Calibration:
     setting = figures["setting"]
-    return Calibration(
+    found = Calibration(
         model=model,
         device=str(setting.get("device") or "a device without name"),
         dtype=str(setting.get("dtype") or ""),
@@ -201,17 +240,29 @@ def _read(figures: Mapping[str, Any], model: str, entry: Mapping[str, Any]) -> C
         energy_source=tuple(map(str, figures["energy_source"])),
         measured=bool(figures["response_measured"]),
         basis=str(figures["basis"]),
-        names=tuple(map(str, entry["names"])),
-        values=_numbers(entry["values"]),
-        covariance=_numbers(entry["covariance"]),
-        degrees=int(entry["degrees"]),
-        residual_log=float(_numbers([entry["residual_log"]])[0]),
-        unseen_log=float(_numbers([entry["unseen_log"]])[0]),
+        **_fitted(entry),
         ranges={
             str(op): {what: (float(own[what][0]), float(own[what][1])) for what in RANGED}
             for op, own in figures["calibration"]["ranges"].items()
         },
     )
+    power = figures["calibration"]["constant_power"]
+    if power is None:
+        return found
+    time = attrs.evolve(found, model="di_weighted", response="time_s", **_fitted(power["time"]))
+    watts = float(_numbers([power["power_w"]])[0])
+    return attrs.evolve(found, constant_power=ConstantPower(watts, str(power["column"]), time))
+
+
+def _fitted(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "names": tuple(map(str, entry["names"])),
+        "values": _numbers(entry["values"]),
+        "covariance": _numbers(entry["covariance"]),
+        "degrees": int(entry["degrees"]),
+        "residual_log": float(_numbers([entry["residual_log"]])[0]),
+        "unseen_log": float(_numbers([entry["unseen_log"]])[0]),
+    }
 
 
 def _numbers(values: Any) -> FloatArray:
