@@ -85,3 +85,32 @@ def residual(path: Path, batch: int | str | None = "N") -> Path:
         weight("w3", [10, 8]), weight("bias", [10]),
     ]  # fmt: skip
     return save(path, nodes, [value("x", [batch, 3, "H", "W"])], weights)
+
+
+def varint(value: int) -> bytes:
+    out = b""
+    while value > 127:
+        out += bytes([value & 127 | 128])
+        value >>= 7
+    return out + bytes([value])
+
+
+def field(number: int, content: bytes) -> bytes:
+    """A protobuf field that holds bytes or a message."""
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def with_embedded_weights(path: Path, C: int, K: int) -> Path:
+    """x[1,C]·w[C,K] with the float32 weights inside the file, as a hole that takes no disk."""
+    save(path, [helper.make_node("MatMul", ["x", "w"], ["y"], name="fc")], [value("x", [1, C])])
+    graph = onnx.load_model_from_string(path.read_bytes()).graph.SerializeToString()
+    size = 4 * C * K
+    tensor = weight("w", [C, K]).SerializeToString() + varint(9 << 3 | 2) + varint(size)  # raw_data
+    inside = varint(5 << 3 | 2) + varint(len(tensor) + size) + tensor  # initializer
+    rest = helper.make_model(helper.make_graph([], "", [], []), opset_imports=[helper.make_opsetid("", 17)])
+    rest.ClearField("graph")
+    head = rest.SerializeToString() + varint(7 << 3 | 2) + varint(len(graph) + len(inside) + size)
+    with path.open("wb") as file:
+        file.write(head + graph + inside)
+        file.truncate(file.tell() + size)
+    return path

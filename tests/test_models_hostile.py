@@ -18,6 +18,7 @@ onnx = pytest.importorskip("onnx")
 
 import onnx_files as files  # noqa: E402
 from onnx import TensorProto, helper  # noqa: E402
+from onnx_files import field, varint  # noqa: E402
 
 from dibench import models  # noqa: E402
 from dibench.cli import main  # noqa: E402
@@ -27,18 +28,6 @@ from dibench.models.onnx_wire import MOST_BYTES, without_weights  # noqa: E402
 
 node = helper.make_node
 Make = Callable[[Path], Path]
-
-
-def varint(value: int) -> bytes:
-    out = b""
-    while value > 127:
-        out += bytes([value & 127 | 128])
-        value >>= 7
-    return out + bytes([value])
-
-
-def field(number: int, content: bytes) -> bytes:
-    return varint(number << 3 | 2) + varint(len(content)) + content
 
 
 def raw(content: bytes) -> Make:

@@ -16,6 +16,7 @@ from onnx import TensorProto, helper  # noqa: E402
 
 from dibench import models, networks  # noqa: E402
 from dibench.layer import Layer  # noqa: E402
+from dibench.models import onnx as from_onnx  # noqa: E402
 
 node = helper.make_node
 
@@ -50,6 +51,19 @@ def test_a_graph_with_branches_takes_its_open_sizes_from_the_options(tmp_path: P
     assert by_name["fc"].shape == Layer.fc(N=4, C=8, K=10).shape
     assert model.parameters == 216 + 288 + 64 + 80 + 10
     assert models.load(path, batch=2, shapes={"": "2,3,32,32"}).batch == 2
+
+
+def test_a_layer_is_named_by_its_weight_where_a_module_named_it(tmp_path: Path) -> None:
+    nodes = [
+        node("Conv", ["x", "layer1.0.conv1.weight"], ["a"], name="node_Conv_904"),
+        node("Conv", ["a", "onnx::Conv_497"], ["b"], name="/layer1/conv2/Conv"),
+        node("Conv", ["b", "w"], ["c"]),
+    ]
+    weights = [
+        files.weight(name, [3, 3, 1, 1]) for name in ("layer1.0.conv1.weight", "onnx::Conv_497", "w")
+    ]  # fmt: skip
+    model = models.load(files.save(tmp_path / "m.onnx", nodes, [files.value("x", [1, 3, 4, 4])], weights))
+    assert [layer.name for layer in model.layers] == ["m/layer1.0.conv1", "m/layer1/conv2/Conv", "m/c"]
 
 
 def test_padding_before_and_after_may_differ(tmp_path: Path) -> None:
@@ -273,3 +287,16 @@ def test_a_fixed_batch_in_the_file_can_be_changed(tmp_path: Path) -> None:
     assert only(path).N == 1
     assert only(path, batch=32).shape == Layer(N=32, C=3, H=8, W=8, K=4, R=3, S=3).shape
     assert only(path, shapes={"x": "2,3,20,9"}).P == 18
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads its memory from Linux's /proc")
+def test_weights_of_gigabytes_are_not_loaded(tmp_path: Path) -> None:
+    """A file of 3 GB, beyond what protobuf itself can parse; its weights are a hole that takes no disk."""
+    path = files.with_embedded_weights(tmp_path / "huge.onnx", C=2**15, K=3 * 2**13)
+    assert path.stat().st_size > 3 * 2**30
+    assert only(path).shape == Layer.fc(N=1, C=2**15, K=3 * 2**13).shape
+    process = from_onnx._reader()._process
+    assert process is not None
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    peak_kb = int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
+    assert peak_kb < 300_000

@@ -11,6 +11,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from torch_nets import MobileNetV2, ResNet50, ViT  # noqa: E402
+
 from dibench import models, networks  # noqa: E402
 from dibench.cli import main  # noqa: E402
 from dibench.layer import Layer  # noqa: E402
@@ -19,76 +21,25 @@ nn: Any = torch.nn
 F: Any = torch.nn.functional
 
 
-class Bottleneck(nn.Module):  # type: ignore[misc]
-    def __init__(self, C: int, width: int, stride: int) -> None:
-        super().__init__()
-        K = 4 * width
-        self.conv1 = nn.Conv2d(C, width, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = nn.Conv2d(width, width, 3, stride, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = nn.Conv2d(width, K, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(K)
-        self.downsample = None
-        if C != K or stride != 1:
-            self.downsample = nn.Sequential(nn.Conv2d(C, K, 1, stride, bias=False), nn.BatchNorm2d(K))
-
-    def forward(self, x: Any) -> Any:
-        y = F.relu(self.bn1(self.conv1(x)))
-        y = F.relu(self.bn2(self.conv2(y)))
-        y = self.bn3(self.conv3(y))
-        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
-
-
-class ResNet50(nn.Module):  # type: ignore[misc]
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
-        C = 64
-        for number, (blocks, width) in enumerate(((3, 64), (4, 128), (6, 256), (3, 512)), start=1):
-            stage = []
-            for block in range(blocks):
-                stage.append(Bottleneck(C, width, 2 if block == 0 and number > 1 else 1))
-                C = 4 * width
-            setattr(self, f"layer{number}", nn.Sequential(*stage))
-        self.fc = nn.Linear(C, 1000)
-
-    def forward(self, x: Any) -> Any:
-        x = F.max_pool2d(F.relu(self.bn1(self.conv1(x))), 3, 2, 1)
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
-
-
-class ViT(nn.Module):  # type: ignore[misc]
-    """ViT-B/16 at its published sizes."""
-
-    def __init__(self, width: int = 768, heads: int = 12, depth: int = 12) -> None:
-        super().__init__()
-        self.patch = nn.Conv2d(3, width, 16, 16)
-        self.token = nn.Parameter(torch.zeros(1, 1, width))
-        self.position = nn.Parameter(torch.zeros(1, 197, width))
-        layer = nn.TransformerEncoderLayer(
-            width, heads, 4 * width, activation="gelu", batch_first=True, norm_first=True
-        )
-        self.encoder = nn.TransformerEncoder(layer, depth, nn.LayerNorm(width), enable_nested_tensor=False)
-        self.head = nn.Linear(width, 1000)
-
-    def forward(self, x: Any) -> Any:
-        x = self.patch(x).flatten(2).transpose(1, 2)
-        x = torch.cat([self.token.expand(x.shape[0], -1, -1), x], 1) + self.position
-        return self.head(self.encoder(x)[:, 0])
-
-
-def test_resnet50_is_the_published_table() -> None:
+@pytest.mark.parametrize(
+    ("network", "make", "parameters"),
+    [
+        ("resnet50", ResNet50, 25557032),
+        ("mobilenet_v2", MobileNetV2, 3504872),
+    ],
+)
+def test_a_network_is_its_published_table(network: str, make: Any, parameters: int) -> None:
+    """Layers as in the table, parameters as torchvision publishes them."""
     with torch.device("meta"):
-        module = ResNet50()
+        module = make()
     model = models.load(module, shapes={"": "1,3,224,224"})
-    table = {layer.name.partition("/")[2]: layer.shape for layer in networks.load("resnet50")}
-    assert {layer.name.partition("/")[2]: layer.shape for layer in model.layers} == table
-    assert len(model.layers) == len(table)
+    table = sorted(layer.shape for layer in networks.load(network))
+    assert sorted(layer.shape for layer in model.layers) == table
     assert model.not_covered == ()
-    assert model.parameters == 25557032  # torchvision's resnet50
+    assert model.parameters == parameters
+    if network == "resnet50":
+        names = {layer.name.partition("/")[2] for layer in model.layers}
+        assert names == {layer.name.partition("/")[2] for layer in networks.load(network)}
 
 
 def test_vit_b_16_has_every_projection_and_lists_its_attention() -> None:

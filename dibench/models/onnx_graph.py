@@ -211,7 +211,7 @@ class _Walk:
     ) -> Iterator[_Found]:
         domain = "" if node.domain in _STANDARD else node.domain
         product = PRODUCTS.get((domain, node.op_type))
-        name = clean(node.name or (node.output[0] if node.output else node.op_type)).strip("/")
+        name = _name(node, constants)
         op = clean(node.op_type)
         if product is None:
             if not self._known(domain, node.op_type):
@@ -261,6 +261,15 @@ def _check_reshape(node: Any, shapes: Mapping[str, Shape | None]) -> None:
             f"must keep the number of elements of {shape_text(before)}: the file fixes this shape",
             shape_text(after),
         )
+
+
+def _name(node: Any, constants: set[str]) -> str:
+    """Of its weight, `layer1.0.conv1`, where the file kept the name a module gave it; else of the node."""
+    for read in node.input:
+        text = clean(read)
+        if read in constants and text.endswith(".weight"):
+            return text.removesuffix(".weight")
+    return clean(node.name or (node.output[0] if node.output else node.op_type)).strip("/")
 
 
 def _random(node: Any) -> bool:

@@ -1,0 +1,151 @@
+"""`layers` as its user meets it: intensities with any α, what drags a network down, and what is left out."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dibench import intensity, networks
+from dibench.cli import main
+from dibench.layer import Layer
+from dibench.models.intensities import Alphas, drags, reuse_of
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def run_main(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as exit_info:
+            main(["layers", *arguments])
+        captured = capsys.readouterr()
+        assert isinstance(exit_info.value.code, int)
+        return exit_info.value.code, captured.out, captured.err
+
+    return run_main
+
+
+def fit_file(path: Path, weighted: Any, disjoint: Any = 0.25) -> Path:
+    """The part of `fit --json` that says α."""
+    alpha = {"weighted": {"value": weighted}, "disjoint": {"value": disjoint}}
+    path.write_text(json.dumps({"alpha": alpha, "verdict": "undecided"}))
+    return path
+
+
+def test_json_has_counts_reuse_and_both_forms_of_di_of_layers_and_network(run: Run, tmp_path: Path) -> None:
+    fit = fit_file(tmp_path / "fit.json", 0.7)
+    status, out, _ = run("alexnet", "--json", "--batch", "4", "--fit", str(fit))
+    figures = json.loads(out)
+    layers = [layer.with_batch(4) for layer in networks.load("alexnet")]
+    assert status == 0 and figures["batch"] == 4 and len(figures["layers"]) == len(layers)
+    for shown, layer in zip(figures["layers"], layers, strict=True):
+        m, w, a = layer.macs, layer.weights, layer.activations
+        assert (shown["macs"], shown["weights"], shown["ai"]) == (m, w, layer.ai)
+        assert shown["input_reuse"] == m / layer.inputs
+        assert shown["di_weighted"] == intensity.di_weighted(m, w, a, 0.7)
+        assert shown["di_disjoint"] == intensity.di_disjoint(m, w, a, 0.25)
+        assert (shown["alpha_weighted"], shown["alpha_disjoint"]) == (0.7, 0.25)
+    network = figures["network"]
+    w, a = (sum(getattr(layer, what) for layer in layers) for what in ("weights", "activations"))
+    assert network["macs"] == 4 * 714188480
+    assert network["ai"] == pytest.approx(network["macs"] / (w + a))
+    assert network["di_weighted"] == pytest.approx(network["macs"] / (2 * (0.7 * w + 0.3 * a)))
+
+
+def test_the_layer_that_drags_most_is_the_one_whose_mending_helps_most() -> None:
+    layers = list(networks.load("alexnet"))
+    ranked = drags(layers)
+    assert [drag.layer.name for drag in ranked[:3]] == [f"alexnet/classifier.{i}" for i in (1, 4, 6)]
+    whole = reuse_of(layers)
+    for drag in ranked:
+        elements = sum(layer.weights + layer.activations for layer in layers)
+        own = drag.layer.weights + drag.layer.activations
+        fair = min(own, drag.layer.macs / whole.ai)  # as many elements a MAC as the network
+        mended = whole.macs / (elements - own + fair)
+        assert drag.lost == pytest.approx(mended / whole.ai - 1)
+    assert sum(drag.macs_share for drag in ranked) == pytest.approx(1)
+
+
+def test_alpha_decides_what_drags() -> None:
+    weights_bound, activations_bound = (
+        Layer.fc(N=1, C=512, K=512),
+        Layer(N=1, C=64, H=56, W=56, K=4, R=1, S=1),
+    )
+    middle = Layer(N=1, C=64, H=14, W=14, K=64, R=3, S=3, pad_h=1, pad_w=1)
+    layers = [weights_bound, activations_bound, middle]
+    assert drags(layers, 0.95)[0].layer is weights_bound
+    assert drags(layers, 0.05)[0].layer is activations_bound
+
+
+def test_half_is_ai() -> None:
+    reuse = reuse_of(networks.load("googlenet"))
+    assert reuse.di(Alphas(weighted=0.5, disjoint=0.5))[0] == pytest.approx(reuse.ai)
+
+
+def test_the_table_shows_network_drag_and_coverage(run: Run) -> None:
+    status, out, _ = run("vgg16", "--alpha", "0.7")
+    assert status == 0
+    assert "DI weighted" in out and "at α = 0.7" in out
+    assert "What drags it down" in out and out.index("classifier.0") > 0
+    assert out.rstrip().endswith("(100%): every convolution and product of the model.")
+
+
+def test_csv_has_di_where_an_alpha_is_chosen(run: Run) -> None:
+    _, out, err = run("alexnet", "--csv", "--alpha", "0.5")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert err == ""
+    assert all(float(row["di_weighted"]) == pytest.approx(float(row["ai"])) for row in rows)
+
+
+def test_csv_says_beside_it_what_it_leaves_out(run: Run, tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    import onnx_files as files
+    from onnx import helper
+
+    path = files.save(
+        tmp_path / "up.onnx",
+        [helper.make_node("Conv", ["x", "w"], ["y"]), helper.make_node("ConvTranspose", ["y", "v"], ["z"])],
+        [files.value("x", [1, 3, 8, 8])],
+        [files.weight("w", [4, 3, 3, 3]), files.weight("v", [4, 2, 2, 2])],
+    )
+    status, out, err = run(str(path), "--csv")
+    assert status == 0 and len(out.splitlines()) == 2
+    assert err == "dibench: up: the table covers 3,888 of 5,040 MACs (77.1%): 1 not covered\n"
+    _, out, _ = run(str(path))
+    assert "not covered: 1 × ConvTranspose, transposed convolution: 1.15k MACs (z)" in out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--alpha", "1.5"], "--alpha: must be from 0 to 1 (got 1.5)"),
+        (["--alpha", "nan"], "--alpha: must be from 0 to 1 (got nan)"),
+        (["--alpha", "0.5", "--fit", "{tmp}/fit.json"], "--alpha: must not stand with --fit"),
+        (["--fit", "{tmp}/none.json"], "none.json: no such file"),
+        (["--fit", "{tmp}/none.txt/x"], "cannot be read"),
+        (["--fit", "{tmp}/empty.json"], "empty.json: alpha: must be there, as `fit --json` writes it"),
+        (["--fit", "{tmp}/open.json"], "alpha weighted: was not determined by this fit"),
+        (["--fit", "{tmp}/wide.json"], "alpha weighted: must be from 0 to 1 to weigh anything (got 1.2)"),
+        (["--csv", "--json"], "--csv: must not stand with --json"),
+        (["--input-shape", "x=1,3"], "--input-shape: must stand with an ONNX file or a PyTorch module"),
+        (["--input-shape", "big"], "--input-shape: must be at most 8 whole numbers such as 1,3,224,224"),
+        (["--input-shape", "x=1,-3"], "--input-shape x: must be at most 8 whole numbers"),
+        (["--input-shape", "x=0"], "--input-shape x: must have sizes from 1 to 2147483647"),
+        (["--input-shape", "x=1", "--input-shape", "x=2"], "--input-shape: must name each input once"),
+    ],
+)
+def test_a_wrong_option_is_one_line(run: Run, tmp_path: Path, options: list[str], message: str) -> None:
+    fit_file(tmp_path / "fit.json", 0.5)
+    fit_file(tmp_path / "open.json", None)
+    fit_file(tmp_path / "wide.json", 1.2)
+    (tmp_path / "empty.json").write_text("{}")
+    (tmp_path / "none.txt").write_text("")
+    status, out, err = run("alexnet", *(option.format(tmp=tmp_path) for option in options))
+    assert (status, out) == (2, "")
+    assert message in err and err.count("\n") == 1
