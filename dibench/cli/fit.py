@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dibench.cli.held_out import show_held_out
 from dibench.errors import UserError
 from dibench.files import write_json
 
@@ -96,6 +97,7 @@ def show(out: Console, figures: dict[str, Any]) -> None:
     out.print(_model_table(figures))
     _show_coefficients(out, figures)
     out.print(_operator_table(figures))
+    show_held_out(out, figures)
     _show_sensitivity(out, figures)
     _show_rows(out, figures)
     if figures["pipeline_check"] is not None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dibench.study import held_out
 from dibench.study.calibrated import calibration_of
 from dibench.study.figures import scores
 from dibench.study.inference import LEVEL
@@ -64,6 +65,7 @@ def as_json(fit: Fit) -> dict[str, Any]:
                 for name, (alpha, test) in fit.sensitivity.items()
             },
             "calibration": calibration_of(fit),
+            "held_out": held_out.as_json(held_out.hold_out(fit.data, fit.rungs), fit.data),
             "folds": {"by": fit.folds.by, "names": [fold.name for fold in fit.folds.folds]},
             "method": METHOD,
             "pipeline_check": None if fit.pipeline_check is None else as_json(fit.pipeline_check),
