@@ -26,6 +26,9 @@ ENERGY_SOURCES = ("nvml_counter", "nvml_power", "rapl", "zeus", "model", "simula
 MEASURED_SOURCES = ("nvml_counter", "nvml_power", "rapl", "zeus")
 """Energy sources that are sensors. `model` is computed, `simulated` is test data: neither is evidence."""
 
+ANCHOR = "anchor"
+"""`op` of an anchor kernel's row: no layer, its dimensions are empty."""
+
 RESPONSES = ("energy_above_active_idle_j", "energy_above_idle_j", "energy_j", "time_s")
 """What a fit can explain, best first; a file needs at least one of them."""
 
@@ -54,7 +57,7 @@ COLUMNS: tuple[Column, ...] = (
         device_uuid="which one",
         backend="cpu, cuda, torch, host",
         name="network/layer, may be empty",
-        op="standard, depthwise, pointwise, grouped, fc",
+        op="standard, depthwise, pointwise, grouped, fc; anchor, which has no dimensions",
     ),
     *(Column(dim, "int", "layer dimension") for dim in DIMENSIONS),
     *_columns(
@@ -135,7 +138,7 @@ COLUMNS: tuple[Column, ...] = (
 NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)
 REQUIRED: tuple[str, ...] = ("op", *DIMENSIONS, "dtype", "energy_source", "status")
 _KINDS = {column.name: column.kind for column in COLUMNS}
-_CHOICES = {"op": OPERATORS, "status": STATUSES, "energy_source": ENERGY_SOURCES}
+_CHOICES = {"op": (*OPERATORS, ANCHOR), "status": STATUSES, "energy_source": ENERGY_SOURCES}
 
 
 def format_value(value: Any) -> str:
@@ -259,6 +262,11 @@ def _check_layers(path: object, frame: pd.DataFrame) -> None:
     dims = [frame[dim] for dim in DIMENSIONS]
     for line, (op, *values) in enumerate(zip(frame["op"], *dims, strict=True), start=2):
         shape = tuple(values)
+        if op == ANCHOR:
+            given = next((dim for dim, v in zip(DIMENSIONS, values, strict=True) if v is not pd.NA), None)
+            if given is not None:
+                raise UserError(f"line {line}: {given}", "must be empty, an anchor is no layer", where=path)
+            continue
         if shape not in checked:
             try:
                 known = {d: int(v) for d, v in zip(DIMENSIONS, values, strict=True) if v is not pd.NA}

@@ -84,7 +84,8 @@ def twin(layer: Layer) -> Layer | None:
 
     N'·P'·Q' = R·S·K/g and K' = g·N·P·Q/(R·S) (stride 1, same padding). Filters with more than one tap
     keep H and W, so that equally many taps fall on padding; others take the largest square image that
-    divides and is not larger. Depthwise layers, and fully-connected ones at N = 1, have no clean twin.
+    divides and is not larger. Depthwise layers have no clean twin, nor have fully-connected ones with N or
+    K = 1.
 
     >>> swapped = twin(Layer(N=64, C=256, H=24, W=24, K=256, R=3, S=3, pad_h=1, pad_w=1))
     >>> swapped.N, swapped.K, swapped.H
@@ -92,7 +93,7 @@ def twin(layer: Layer) -> Layer | None:
     """
     taps = layer.R * layer.S
     positions = layer.N * layer.P * layer.Q
-    if layer.op == "depthwise" or not same_size(layer) or (layer.op == "fc" and layer.N == 1):
+    if layer.op == "depthwise" or not same_size(layer) or (layer.op == "fc" and 1 in (layer.N, layer.K)):
         return None
     if positions % taps:
         return None

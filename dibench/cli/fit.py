@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dibench.cli import fit_twins
 from dibench.cli.held_out import show_held_out
 from dibench.errors import UserError
 from dibench.files import write_json
@@ -44,6 +45,9 @@ def fit(
     dtype: Annotated[str | None, typer.Option(help="Only rows of this data type.")] = None,
     draws: Annotated[int, typer.Option(help="Bootstrap draws of each test.")] = 9999,
     seed: Annotated[int | None, typer.Option(help="Of the bootstrap's draws.")] = None,
+    twins: Annotated[
+        bool, typer.Option("--twins", help="Show pairs of layers whose weights and inputs are exchanged.")
+    ] = False,
 ) -> None:
     """Fit MACs, time, AI and DI to measured energy (or time) and weigh AI against DI."""
     if not 99 <= draws <= 99_999:
@@ -57,7 +61,10 @@ def fit(
         write_json(json_file, figures)
     from dibench.cli.output import console
 
-    show(console(), figures)
+    if twins:
+        fit_twins.show(console(), figures["twins"])
+    else:
+        show(console(), figures)
     if json_file is not None:
         console().print(f"\nEvery figure: {json_file}", soft_wrap=True)
 
@@ -68,10 +75,13 @@ def _fit(tables: list[Path], *, seed: int | None, **chosen: Any) -> dict[str, An
     frames = [read_csv(path) for path in tables]
     from dibench import study
 
+    frame, rows = _joined(frames), {name: chosen[name] for name in ("device", "backend", "dtype")}
     if seed is not None:
         chosen["seed"] = seed
     try:
-        return study.fit(_joined(frames), **chosen).to_json()
+        figures = study.fit(frame, **chosen).to_json()
+        figures["twins"] = fit_twins.figures(frame, figures["alpha"]["weighted"], rows)
+        return figures
     except UserError as error:
         raise UserError("", str(error), where=", ".join(map(str, tables))) from None
 

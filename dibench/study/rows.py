@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dibench import intensity
 from dibench.errors import UserError
 from dibench.layer import DIMENSIONS
-from dibench.schema import MEASURED_SOURCES, REQUIRED, RESPONSES, STATUSES
+from dibench.schema import ANCHOR, MEASURED_SOURCES, REQUIRED, RESPONSES, STATUSES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,6 +78,7 @@ def select(
     backend: str | None = None,
     dtype: str | None = None,
     modelled: bool = False,
+    every_kernel: bool = False,
 ) -> Selection:
     """The rows that count, and the response they have in common.
 
@@ -91,6 +92,7 @@ def select(
         frame: a table of the CSV contract, as `schema.read_csv` gives it.
         device, backend, dtype: use only these rows.
         modelled: explain modelled or simulated energy instead, as a check of the pipeline.
+        every_kernel: keep every kernel of a layer: what twins and the reuse lattice compare.
 
     Raises:
         UserError: columns are missing, several devices without a choice, or no row is left.
@@ -102,6 +104,7 @@ def select(
             raise UserError("status", "must be one of " + ", ".join(STATUSES), status)
     for status in ("failed", "skipped"):
         sieve.drop(sieve.text("status") == status, status)
+    sieve.drop(sieve.text("op") == ANCHOR, "anchor, no layer")
     sieve.drop(sieve.number("sentinel") == 1, "sentinel")
     sieve.drop(_is_repeated(sieve), "repeat of a case, its last row stands")
     sieve.drop(_is_capped(sieve.text("clock_events")), "clock capped")
@@ -118,15 +121,32 @@ def select(
     least, most = PLAUSIBLE
     value = sieve.number(response)
     sieve.drop((value < least) | (value > most), f"{response} not from {least:g} to {most:g}")
-    variants = _fastest_variants(sieve, response)
-    family = np.array([variants.get(op, "") for op in sieve.text("op").tolist()], dtype=object)
-    sieve.drop(sieve.text("variant") != family, "not the fastest variant of its operator")
-    sieve.drop(_is_slower(sieve, response), "slower run of the same layer")
+    variants: dict[str, str] = {}
+    if not every_kernel:
+        variants = _fastest_variants(sieve, response)
+        family = np.array([variants.get(op, "") for op in sieve.text("op").tolist()], dtype=object)
+        sieve.drop(sieve.text("variant") != family, "not the fastest variant of its operator")
+        sieve.drop(_is_slower(sieve, response), "slower run of the same layer")
     if not len(sieve.frame):
         raise _nothing_left(sieve)
     sources = tuple(sorted(set(sieve.text("energy_source"))))
     used = sieve.frame.reset_index(drop=True)
     return Selection(used, len(frame), sieve.excluded, response, sources, setting, variants)
+
+
+def anchors(frame: pd.DataFrame, selection: Selection) -> pd.DataFrame:
+    """The anchor kernels' rows under the selection's setting and response: what pins one level by itself."""
+    sieve = _Sieve(frame)
+    sieve.drop(sieve.text("op") != ANCHOR, "a layer")
+    sieve.drop(~np.isin(sieve.text("status").astype(str), ("ok", "flagged")), "not measured")
+    sieve.drop(_is_capped(sieve.text("clock_events")), "clock capped")
+    for name, value in selection.setting.items():
+        if name in ("device", "device_uuid", "backend"):  # an anchor has one data type and no operands
+            sieve.drop(sieve.text(name) != value, f"another {name}")
+    if selection.kind == "energy":
+        sieve.drop(~np.isin(sieve.text("energy_source").astype(str), selection.sources), "another source")
+    sieve.drop(~(sieve.number(selection.response) > 0), f"no {selection.response}")
+    return sieve.frame.reset_index(drop=True)
 
 
 class _Sieve:

@@ -1,0 +1,51 @@
+"""`fit --twins` and its key of the JSON, as a user sees them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from study_frames import measured
+from test_study_twins import STANDARD
+from test_study_twins import measured as measured_pairs
+
+from dibench.cli import main
+
+Run = Callable[..., str]
+DRAWS = ("--draws", "99")
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def run_main(*arguments: object) -> str:
+        with pytest.raises(SystemExit) as exit_info:
+            main([str(argument) for argument in arguments])
+        assert exit_info.value.code == 0
+        return " ".join(capsys.readouterr().out.split())
+
+    return run_main
+
+
+def test_twins_on_one_screen_and_in_json(run: Run, tmp_path: Path) -> None:
+    table, target = tmp_path / "sweep.csv", tmp_path / "fit.json"
+    measured_pairs(STANDARD, w=60.0, noise=0.005).to_csv(table, index=False)
+    out = run("fit", table, "--twins", "--json", target, *DRAWS)
+    for words in ("Of measured energy (energy_j).", "differs", "none measured", "depthwise: not testable"):
+        assert words in out
+    twins = json.loads(target.read_text())["twins"]
+    (entry,) = twins["responses"]["energy"]["twins"]
+    assert (entry["op"], entry["pairs"], entry["decision"]) == ("standard", 12, "differs")
+    assert entry["fitted_alpha"] in ("agrees", "compatible", "contradicts", "no comparison")
+    assert twins["measured"] is True
+
+
+def test_a_table_without_twins_says_what_to_measure(run: Run, tmp_path: Path) -> None:
+    table, target = tmp_path / "sweep.csv", tmp_path / "fit.json"
+    frame = measured(30)
+    frame.to_csv(table, index=False)
+    assert "No exact twins in these rows. `dibench sweep twins` measures" in run(
+        "fit", table, "--twins", "--json", target, *DRAWS
+    )
+    assert json.loads(target.read_text())["twins"] is None
