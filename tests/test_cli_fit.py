@@ -75,6 +75,8 @@ def test_one_screen_and_complete_json(run: Run, sweep: Path, tmp_path: Path) -> 
         assert word in out
     figures = json.loads(target.read_text(encoding="utf-8"))
     assert figures["rows_used"] == 90
+    assert len(figures["networks"]["ranked"]) + len(figures["networks"]["left_out"]) == 25
+    assert "Whole networks at batch 1" in out
     assert figures["verdict"].lower() in out.lower()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fit.json", "sweep.csv"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dibench.cli import fit_twins
+from dibench.cli import fit_networks, fit_twins
 from dibench.cli.held_out import show_held_out
 from dibench.errors import UserError
 from dibench.files import write_json
@@ -81,6 +81,7 @@ def _fit(tables: list[Path], *, seed: int | None, **chosen: Any) -> dict[str, An
     try:
         figures = study.fit(frame, **chosen).to_json()
         figures["twins"] = fit_twins.figures(frame, figures["alpha"]["weighted"], rows)
+        figures["networks"] = fit_networks.figures_of(frame, **rows)
         return figures
     except UserError as error:
         raise UserError("", str(error), where=", ".join(map(str, tables))) from None
@@ -109,6 +110,7 @@ def show(out: Console, figures: dict[str, Any]) -> None:
     out.print(_operator_table(figures))
     show_held_out(out, figures)
     _show_sensitivity(out, figures)
+    fit_networks.show(out, figures["networks"])
     _show_rows(out, figures)
     if figures["pipeline_check"] is not None:
         _show_pipeline_check(out, figures["pipeline_check"])

@@ -49,7 +49,7 @@ def make_folds(data: Data, seed: int = 0) -> Folds:
     for name in sorted(set(label.tolist())):
         test = label == name
         if name in networks.FAMILIES:
-            shared = np.isin(data.layer, sorted(_shapes(name)))
+            shared = np.isin(data.layer, sorted(family_shapes(name)))
         else:
             shared = np.isin(data.layer, data.layer[test])
         folds.append(Fold(name, test, ~test & ~shared))
@@ -60,7 +60,7 @@ def _family(network: str) -> str:
     return networks.family(network) if network in networks.names() else ""
 
 
-def _shapes(family: str) -> set[str]:
+def family_shapes(family: str) -> set[str]:
     """The shapes without batch of a family, written as `Data.layer` writes them."""
     layers = (layer for network in networks.FAMILIES[family] for layer in networks.load(network))
     return {"x".join(map(str, layer.shape[1:])) for layer in layers}
