@@ -60,10 +60,25 @@ class Energy:
 
 @attrs.frozen
 class Baseline:
-    """A power that is subtracted, and the half-width of its 95% interval."""
+    """A power that is subtracted, the half-width of its 95% interval, and how warm the chip was."""
 
     power_w: float
     ci_w: float
+    celsius: float | None = None
+
+    def at(self, reference_c: float, leakage: float) -> Baseline:
+        """The same on a chip of that temperature, as if it grew with it like the energy of a load.
+
+        Leakage is known of loads; without one its share may be smaller or larger. So the whole correction is
+        added to the interval.
+
+        >>> Baseline(100.0, 0.0, 40.0).at(50.0, 0.002).power_w
+        102.02013400267557
+        """
+        if self.celsius is None:
+            return self
+        change_w = self.power_w * math.expm1(leakage * (reference_c - self.celsius))
+        return Baseline(self.power_w + change_w, math.hypot(self.ci_w, change_w), reference_c)
 
     def above(self, energy_j: float, time_s: float) -> tuple[float, float]:
         """Energy above this baseline and the baseline's part of its interval, for one launch.
@@ -87,6 +102,14 @@ class Pool:
         """Take a visit into account; those of one case (all sentinels are one) are repeats."""
         self._groups.setdefault(case, []).append(visit)
         self._known = None
+
+    def typical_c(self) -> float | None:
+        """The median of the visits' temperatures, which rows are stated at as few are far from it.
+
+        None before the first visit.
+        """
+        degrees = [visit.celsius for visit in chain.from_iterable(self._groups.values())]
+        return float(np.median(degrees)) if degrees else None
 
     def leakage(self) -> tuple[float, float]:
         """Energy per degree and its standard deviation: the regression within repeats, and what was known.

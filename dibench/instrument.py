@@ -53,7 +53,10 @@ class Instrument:
             instances: copies of the layer in one launch.
         """
         if isinstance(self.meter, GpuMeter):
-            return stays.cells([self.visit(prepared)], Pool(), self.meter.reference_c, instances)
+            stay, pool = self.visit(prepared), Pool()
+            if stay.energy is not None:
+                pool.add("case", stay.energy)
+            return stays.cells([stay], pool, instances)
         # What the meter charges for: the whole launch.
         whole = {what: count * instances for what, count in (elements or {}).items()}
         # Where the device is the CPU, other processes can take its cores away.

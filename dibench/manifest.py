@@ -118,9 +118,6 @@ class Manifest:
         self._path = out / record.MANIFEST
         self.session = f"{now.replace(':', '').replace('-', '')}-{os.getpid()}"
         self.energy_source = str(opened["meter"]["source"])
-        # Rows of all sessions are stated at one temperature, the first one's.
-        facts = opened["meter"]["facts"]
-        self.reference_c = earlier.get("reference_c") if earlier else facts.get("reference_c")
         self._session: dict[str, Any] = {
             "session": self.session,
             "started_at": now,
@@ -138,7 +135,7 @@ class Manifest:
             "backend": identity["backend"],
             "energy_source": self.energy_source,
             "meter": opened["meter"],
-            "reference_c": self.reference_c,
+            "reference_c": earlier.get("reference_c") if earlier else None,
             "plan": {
                 "name": plan.name,
                 "sha": plan.sha,
@@ -163,6 +160,10 @@ class Manifest:
     def save(self) -> None:
         """Replace the file."""
         files.write_json(self._path, self._data)
+
+    def state_at(self, reference_c: float | None) -> None:
+        """Note the temperature that energies are stated at, the same in all rows of all sessions."""
+        self._data["reference_c"] = reference_c
 
     def end(
         self, ended: str, rows: int, statuses: Mapping[str, int], restarts: int, inside: float | None

@@ -89,13 +89,12 @@ class Stay:
         return cls(**{**found, **parts})
 
 
-def cells(stays: Sequence[Stay], pool: Pool, reference_c: float, instances: int) -> dict[str, Any]:
+def cells(stays: Sequence[Stay], pool: Pool, instances: int) -> dict[str, Any]:
     """The measured cells of a row from the visits of its case: per launch and instance, as the CSV has them.
 
     Args:
         stays: at least one.
-        pool: all visits of the sweep.
-        reference_c: the temperature that energies are stated at.
+        pool: all visits of the sweep, these included; energies are stated at its typical temperature.
         instances: copies of the layer in one launch.
     """
     n = len(stays)
@@ -105,7 +104,7 @@ def cells(stays: Sequence[Stay], pool: Pool, reference_c: float, instances: int)
     return {
         "time_s": time_s / instances,
         "time_ci_s": _time_ci_s(stays, time_s, instances),
-        **_energy_cells(stays, pool, reference_c, time_s, instances),
+        **_energy_cells(stays, pool, time_s, instances),
         "power_w": math.fsum(powers) / len(powers) if powers else None,
         "visits": n,
         "windows": sum(len(stay.steps_w) for stay in stays),
@@ -117,18 +116,20 @@ def cells(stays: Sequence[Stay], pool: Pool, reference_c: float, instances: int)
     }
 
 
-def _energy_cells(
-    stays: Sequence[Stay], pool: Pool, reference_c: float, time_s: float, instances: int
-) -> dict[str, float]:
+def _energy_cells(stays: Sequence[Stay], pool: Pool, time_s: float, instances: int) -> dict[str, float]:
     """Gross, above both baselines, by the second estimator, and the budget; empty where not read."""
     cells: dict[str, float] = {}
+    firsts = [stay.energy for stay in stays if stay.energy is not None]
     seconds = [stay.alternative for stay in stays if stay.alternative is not None]
+    reference_c = pool.typical_c()
+    if reference_c is None:  # nothing was read by the first estimator yet, here neither
+        reference_c = seconds[0].celsius if seconds else 0.0
     if len(seconds) == len(stays):
         cells["energy_alt_j"] = budget.combine(seconds, pool, reference_c).energy_j
-    active_idle = _mean([stay.active_idle for stay in stays])
+    leakage = pool.leakage()[0]
+    active_idle = _mean([stay.active_idle for stay in stays]).at(reference_c, leakage)
     idles = [stay.idle for stay in stays if stay.idle is not None]
-    idle = _mean(idles) if idles else None
-    firsts = [stay.energy for stay in stays if stay.energy is not None]
+    idle = _mean(idles).at(reference_c, leakage) if idles else None
     if len(firsts) == len(stays):
         energy = budget.combine(firsts, pool, reference_c)
         above, baseline_j = active_idle.above(energy.energy_j, time_s)
@@ -152,7 +153,12 @@ def _energy_cells(
 def _mean(baselines: Sequence[Baseline]) -> Baseline:
     """Of the same quantity at several visits; their uncertainty is not independent, so it does not shrink."""
     n = len(baselines)
-    return Baseline(math.fsum(b.power_w for b in baselines) / n, math.fsum(b.ci_w for b in baselines) / n)
+    degrees = [b.celsius for b in baselines if b.celsius is not None]
+    return Baseline(
+        math.fsum(b.power_w for b in baselines) / n,
+        math.fsum(b.ci_w for b in baselines) / n,
+        math.fsum(degrees) / n if len(degrees) == n else None,
+    )
 
 
 def _time_ci_s(stays: Sequence[Stay], time_s: float, instances: int) -> float | None:

@@ -161,7 +161,7 @@ def run_sweep(
             peaks=peaks,
         )
         manifest.save()
-        book = _open_book(out, device.opened, manifest.reference_c)
+        book = _open_book(out, device.opened)
         try:
             _tidy(out / record.TABLE, book, retry_failed)
             with contextlib.closing(record.Table(out / record.TABLE)) as table:
@@ -174,6 +174,7 @@ def run_sweep(
                 ended = loop.run(steps, deadline)
             if book is not None:
                 loop.state_again(out / record.TABLE)
+                manifest.state_at(book.reference_c)
         finally:
             if book is not None:
                 book.close()
@@ -199,13 +200,13 @@ def _refuse_test_data(out: Path, source: str) -> None:
         raise UserError("--out", "must not be under results/: simulated energy is test data", str(out))
 
 
-def _open_book(out: Path, opened: Mapping[str, Any], reference_c: float | None) -> VisitBook | None:
+def _open_book(out: Path, opened: Mapping[str, Any]) -> VisitBook | None:
     """The visits of a metered GPU, with what a calibration of it knows; None where nothing is visited."""
     if not opened["meter"]["in_visits"]:
         return None
     device = opened["device"]
     prior = kept_pool(calibration_path(device["uuid"], str(device["facts"].get("driver"))))
-    return VisitBook(out / record.VISITS, prior, float(reference_c or 0.0))
+    return VisitBook(out / record.VISITS, prior)
 
 
 def _tidy(path: Path, book: VisitBook | None, retry_failed: bool) -> None:

@@ -28,19 +28,18 @@ SENTINELS = "sentinels"
 class VisitBook:
     """All visits so far, open for appending; under the directory's lock only."""
 
-    def __init__(self, path: Path, prior: Part, reference_c: float) -> None:
+    def __init__(self, path: Path, prior: Part) -> None:
         """Read what earlier commands wrote, without a torn last line.
 
         Args:
             path: of the file; made if needed.
             prior: what is known of the spread between visits before any was made here.
-            reference_c: the temperature that energies are stated at.
 
         Raises:
             UserError: the file cannot be written, or a line is none of ours.
         """
         self._file = record.GrowingFile(path)
-        self._pool, self._reference_c = Pool(prior), reference_c
+        self._pool = Pool(prior)
         self._of_case: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         try:
             self._read(path)
@@ -85,6 +84,11 @@ class VisitBook:
         self._file.append_line(json.dumps(visit, allow_nan=False).encode() + b"\n")
         self._take(visit)
 
+    @property
+    def reference_c(self) -> float | None:
+        """The temperature that rows are stated at; None before the first visit."""
+        return self._pool.typical_c()
+
     def number(self, case_id: str) -> int:
         """Visits of a case so far."""
         return len(self._of_case.get(case_id, ()))
@@ -105,7 +109,7 @@ class VisitBook:
         last = visits[-1]
         found = [visit["stay"] for visit in visits]
         row = dict(last["cells"])
-        row |= stays.cells(found, self._pool, self._reference_c, last["instances"])
+        row |= stays.cells(found, self._pool, last["instances"])
         if len(visits) < last["visits"]:
             missing = f"{len(visits)} of {last['visits']} visits"
             row |= {"status": "flagged", "reason": "; ".join(filter(None, (missing, row["reason"])))}

@@ -37,6 +37,10 @@ if TYPE_CHECKING:
 MOST_GAP = 0.005
 """Of a window that the device spent between batches."""
 
+_IDLE_PER_C = 0.008
+"""How much active idle power may grow per degree without anybody's load: leakage's watts under load, 0.2% of
+some 500 W, over some 120 W."""
+
 _BATCHES = 10
 _CALIBRATION_S = 0.02
 _LEAST_UPDATES = (
@@ -53,6 +57,7 @@ class Metering:
         self._settings = settings or VisitSettings()
         self._processes = self._seen()
         self._baseline_at = meter.clock.now()
+        self._lap_at = meter.opened_s
         self._foreign = ""
 
     def visit(self, prepared: Prepared) -> Stay:
@@ -103,9 +108,10 @@ class Metering:
             reasons=tuple(reasons),
         )
 
-    def now(self) -> float:
-        """Seconds by the clock that visits take place on."""
-        return self._meter.clock.now()
+    def lap_s(self) -> float:
+        """Seconds since this was asked last, the first time since the meter was opened."""
+        before, self._lap_at = self._lap_at, self._meter.clock.now()
+        return self._lap_at - before
 
     # -- launching --------------------------------------------------------------------------------------
 
@@ -202,7 +208,7 @@ class Metering:
         if isinstance(power, str) or (spread := power.spread) is None:
             return None
         if math.isnan(celsius):  # temperature could not be read: nothing is corrected for
-            celsius = self._meter.reference_c
+            celsius = self._meter.active_idle.celsius or 0.0
         variance = spread.variance + (0.0 if time is None else time.variance)
         return Visit(power.power_w * time_s, Part(variance, spread.df), power.edge**2, celsius)
 
@@ -260,11 +266,13 @@ class Metering:
             self._foreign = f"active idle power was not measured again: {error}"
             return
         changed = abs(now.power_w - before.power_w)
-        beyond = changed > 3 * math.hypot(before.ci_w, now.ci_w) and changed > 0.03 * before.power_w
+        warmer_c = abs(now.celsius - before.celsius) if now.celsius and before.celsius else 0.0
+        allowed = max(3 * math.hypot(before.ci_w, now.ci_w), 0.03 * before.power_w)
+        beyond = changed > allowed + _IDLE_PER_C * warmer_c * before.power_w
         self._foreign = (
             f"active idle power changed from {before.power_w:.0f} to {now.power_w:.0f} W" if beyond else ""
         )
-        meter.active_idle = attrs.evolve(now, ci_w=math.hypot(now.ci_w, changed / 2))
+        meter.active_idle = attrs.evolve(now, ci_w=math.hypot(now.ci_w, changed / 2)) if beyond else now
 
 
 def _condition(states: Sequence[State]) -> Condition | None:

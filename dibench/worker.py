@@ -202,9 +202,8 @@ class _Server:
 
 
 def _measured(case: Case, instrument: Instrument) -> dict[str, Any]:
-    """What was found at a case: its row's cells; or of a visit its record, and how long all of it took."""
+    """What was found at a case: its row's cells; of a visit its record, and seconds since the one before."""
     metering = instrument.metering
-    began_s = metering.now() if metering else 0.0
     prepared = instrument.backend.prepare(case)
     try:
         counts = {what: count for what, count in prepared.counts.items() if what in schema.NAMES}
@@ -216,7 +215,7 @@ def _measured(case: Case, instrument: Instrument) -> dict[str, Any]:
         stay = instrument.visit(prepared)
     finally:
         prepared.close()
-    return {"cells": found, "stay": stay.to_json(), "took_s": metering.now() - began_s}
+    return {"cells": found, "stay": stay.to_json(), "took_s": metering.lap_s()}
 
 
 def _die_with(parent: int) -> None:

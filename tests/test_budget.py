@@ -56,6 +56,22 @@ def test_a_baseline_is_subtracted_with_its_uncertainty() -> None:
     assert Baseline(120.0, 0.6).above(0.5, 2e-3) == pytest.approx((0.26, 0.0012))
 
 
+def test_a_baseline_is_stated_at_the_temperature_of_the_rows_and_wider_for_it() -> None:
+    cold = Baseline(120.0, 3.0, 40.0)
+    warm = cold.at(60.0, 0.002)
+    assert warm.power_w == pytest.approx(120.0 * np.exp(0.04)) and warm.celsius == 60.0
+    assert warm.ci_w == pytest.approx(np.hypot(3.0, warm.power_w - 120.0))
+    assert Baseline(120.0, 3.0).at(60.0, 0.002) == Baseline(120.0, 3.0), "where temperature is not known"
+
+
+def test_rows_are_stated_at_the_median_temperature() -> None:
+    pool = Pool()
+    assert pool.typical_c() is None
+    for celsius in (37.0, 58.0, 60.0):
+        pool.add("a", attrs.evolve(QUIET, celsius=celsius))
+    assert pool.typical_c() == 58.0
+
+
 def test_estimators_that_disagree_are_told_with_both_numbers() -> None:
     other = attrs.evolve(QUIET, energy_j=1.02)
     assert disagreement(QUIET, attrs.evolve(QUIET, energy_j=1.001)) == ""

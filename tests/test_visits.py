@@ -111,14 +111,15 @@ class Rig:
 
     def cells(self, stays: Sequence[Stay], instances: int = 1) -> dict[str, Any]:
         source = {"energy_source": self.meter.source, "meter_period_s": self.meter.period_s}
-        return source | cells(stays, self.pool, self.meter.reference_c, instances)
+        return source | cells(stays, self.pool, instances)
 
     def row(self, load: Load = LOAD, visits: int = 1, group: str = "case") -> dict[str, Any]:
         return self.cells([self.stay(load, group) for _ in range(visits)])
 
     def truth(self, load: Load = LOAD) -> float:
-        card = self.gpu.card
-        return load.joules(card) * (1 + card.leakage_per_c * (self.meter.reference_c - REFERENCE_C))
+        """At the temperature that rows are stated at, before the first one at that of now."""
+        card, reference_c = self.gpu.card, self.pool.typical_c() or self.gpu.temperature_c()
+        return load.joules(card) * (1 + card.leakage_per_c * (reference_c - REFERENCE_C))
 
 
 def error(row: Mapping[str, Any], truth: float) -> float:
@@ -271,13 +272,14 @@ def test_trap_drift_with_temperature() -> None:
     rig = Rig(attrs.evolve(CALM, leakage_per_c=0.003))
     for _ in range(3):
         rig.stay(group="sentinel")
-    cold, cold_naive = rig.row(group="a"), naive(rig.gpu, LOAD, 3.0)
+    cold_stay, cold_naive = rig.stay(group="a"), naive(rig.gpu, LOAD, 3.0)
     for number in range(12):
         with rig.gpu.busy():
             rig.clock.sleep(10.0)
         if number % 2:
             rig.stay(group="sentinel")
-    warm, warm_naive = rig.row(group="b"), naive(rig.gpu, LOAD, 3.0)
+    warm_stay, warm_naive = rig.stay(group="b"), naive(rig.gpu, LOAD, 3.0)
+    cold, warm = rig.cells([cold_stay]), rig.cells([warm_stay])
     assert warm["temp_start_c"] - cold["temp_start_c"] > 8
     assert warm_naive / cold_naive > 1.02
     for row in (cold, warm):
@@ -375,9 +377,11 @@ def test_trap_the_wrong_gpu_is_metered() -> None:
     metering = Metering(meter, launching.busy)
     with launching.busy():
         clock.sleep(0.5)
-    row = cells([metering.visit(Prepared(launching, LOAD))], Pool(), meter.reference_c, 1)
-    truth = LOAD.joules(CALM) * (1 + CALM.leakage_per_c * (meter.reference_c - REFERENCE_C))
-    assert_good(row, truth)
+    stay, pool = metering.visit(Prepared(launching, LOAD)), Pool()
+    assert stay.energy is not None
+    pool.add("case", stay.energy)
+    truth = LOAD.joules(CALM) * (1 + CALM.leakage_per_c * (stay.energy.celsius - REFERENCE_C))
+    assert_good(cells([stay], pool, 1), truth)
 
 
 def test_trap_a_gpu_cut_into_instances() -> None:
@@ -414,6 +418,26 @@ def test_trap_a_load_that_no_process_list_shows() -> None:
     assert rig.meter.active_idle.ci_w > 20
 
 
+def test_a_chip_that_got_warmer_is_no_foreign_load_and_its_baseline_is_that_of_its_temperature() -> None:
+    rig = Rig(attrs.evolve(CALM, leakage_per_c=0.003), settings=VisitSettings(baseline_every_s=60.0))
+    before, cold = rig.meter.active_idle, rig.stay(group="cold")
+    with rig.gpu.busy():
+        rig.clock.sleep(120.0)
+    warm = [rig.stay(group="sentinel") for _ in range(3)]
+    after = rig.meter.active_idle
+    assert before.celsius and after.celsius and after.celsius > before.celsius + 10
+    assert after.power_w > 1.03 * before.power_w
+    card, reference_c = rig.gpu.card, rig.pool.typical_c() or 0.0
+    idle_w = card.active_idle_w * (1 + card.leakage_per_c * (reference_c - REFERENCE_C))
+    for stays in ([cold], warm):
+        row = rig.cells(stays)
+        assert row["status"] == "ok", row["reason"]
+        above = rig.truth() - idle_w * row["time_s"]
+        half = np.hypot(row["energy_ci_j"], row["ci_baseline_j"])
+        assert abs(row["energy_above_active_idle_j"] - above) <= half < 0.06 * above
+    assert row["active_idle_power_w"] == pytest.approx(idle_w, rel=0.01), "of the warm visits"
+
+
 def test_a_process_list_that_may_not_be_read_flags_nothing() -> None:
     hidden = Fault(NO_PERMISSION, 5.0, 16.0, reading="processes")
     rig = Rig(faults=[hidden], processes=[Process(17, "Xorg")])
@@ -428,7 +452,9 @@ def test_a_baseline_that_cannot_be_measured_again_flags_and_keeps_the_old_one() 
     rig.clock.sleep(39.5 - rig.clock.now())
     row = rig.row()
     assert row["status"] == "flagged" and "active idle power was not measured again" in row["reason"]
-    assert rig.meter.active_idle == before and row["active_idle_power_w"] == before.power_w
+    assert rig.meter.active_idle == before
+    stated = before.at(rig.pool.typical_c() or 0.0, rig.pool.leakage()[0])
+    assert row["active_idle_power_w"] == stated.power_w
 
 
 def test_trap_estimators_that_disagree() -> None:

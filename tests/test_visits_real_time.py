@@ -80,10 +80,10 @@ def busy() -> Iterator[None]:
 def test_a_visit_on_the_real_clock() -> None:
     meter = GpuMeter(Sensor(), RealClock(), "nvml_counter")
     meter.counter_period_s = meter.power_period_s = TICK_S
-    meter.active_idle, meter.reference_c = Baseline(100.0, 1.0), 60.0
+    meter.active_idle = Baseline(100.0, 1.0)
     metering = Metering(meter, busy, VisitSettings(visit_s=1.0, settle_s=0.1, longest_settle_s=0.2))
     stay = metering.visit(Sleeper())
-    row = cells([stay], Pool(), meter.reference_c, 1)
+    row = cells([stay], Pool(), 1)
     assert row["energy_j"] == pytest.approx(WATTS * row["time_s"], rel=0.02)
     assert row["energy_alt_j"] == pytest.approx(WATTS * row["time_s"], rel=0.02)
     assert row["dram_bandwidth_pct"] == 50.0

@@ -8,6 +8,7 @@ GPU that launches.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
@@ -53,7 +54,7 @@ class GpuMeter:
         self.power_period_s: float | None = None
         self.idle: Baseline | None = None
         self.active_idle = Baseline(0.0, 0.0)
-        self.reference_c = 0.0
+        self.opened_s = clock.now()
         try:
             self._has_counter = self._reads_counter()
             sensor.instant_mw()
@@ -120,7 +121,6 @@ class GpuMeter:
         watch = Sampler(self.sensor, self.clock, counter=self._has_counter, read_s=_FAST_READ_S)
         with busy():
             self.clock.sleep(1.0)
-            self.reference_c = self._temperature_c()
             with watch.watching():
                 for _ in range(round(_LONGEST_WATCH_S / _WATCH_S)):
                     self.clock.sleep(_WATCH_S)
@@ -159,13 +159,8 @@ class GpuMeter:
         if len(found.power_w) < 2:
             raise _unreadable(found.errors)
         mean_w, ci_w = mean_interval(sampled(found.power_at_s, found.power_w, _SAMPLE_S).tolist())
-        return Baseline(mean_w, ci_w or 0.0)
-
-    def _temperature_c(self) -> float:
-        try:
-            return self.sensor.temperature_c()
-        except SensorError as error:
-            raise error.refused() from None
+        degrees = [state.temperature_c for state in found.states]
+        return Baseline(mean_w, ci_w or 0.0, math.fsum(degrees) / len(degrees) if degrees else None)
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -182,7 +177,6 @@ class GpuMeter:
             "power_limit_w": self.limit_w,
             "idle_power_w": idle,
             "active_idle_power_w": self.active_idle.power_w,
-            "reference_c": self.reference_c,
             "memory_power": "averaged over a second" if self._has_memory else "not offered",
             "activity": "GPM metrics" if self._has_activity else "not offered",
             "reading": f"every {1e3 * READ_S:g} ms in a thread, {100 * self.sampler.cost:.2g}% of a CPU core",
