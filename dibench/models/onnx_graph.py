@@ -195,7 +195,7 @@ class _Walk:
         constants = constants | {tensor.name for tensor in graph.initializer}
         constants |= {tensor.values.name for tensor in graph.sparse_initializer}
         if not inside:
-            constants |= self._weights | _missing(graph, shapes)
+            constants |= self._weights | _missing(graph)
         for node in graph.node:
             for inner in _subgraphs(node):
                 why = inside or f"inside {node.op_type}, which may run it never or many times"
@@ -276,11 +276,12 @@ def _random(node: Any) -> bool:
     return not any(node.input) and node.op_type != "Constant"
 
 
-def _missing(graph: Any, shapes: Mapping[str, Shape | None]) -> set[str]:
+def _missing(graph: Any) -> set[str]:
     """What nodes read though nothing writes it: weights that were stripped from the file."""
     written = {output for node in graph.node for output in node.output}
     there = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
-    return {name for node in graph.node for name in node.input if name and name not in written | there}
+    known = written | there | {tensor.values.name for tensor in graph.sparse_initializer}
+    return {name for node in graph.node for name in node.input if name and name not in known}
 
 
 def _shapes(graph: Any) -> dict[str, Shape | None]:
@@ -289,6 +290,8 @@ def _shapes(graph: Any) -> dict[str, Shape | None]:
         shapes[value.name] = _shape(value)
     for tensor in graph.initializer:
         shapes[tensor.name] = tuple(tensor.dims)
+    for sparse in graph.sparse_initializer:
+        shapes[sparse.values.name] = tuple(sparse.dims)
     return shapes
 
 
@@ -322,7 +325,7 @@ def _explain(proto: Any, failed: _Found, contradiction: str | None) -> None:
     if contradiction is not None:
         raise UserError("graph", f"contradicts itself: {contradiction}")
     shapes = _shapes(proto.graph)
-    missing = [name for name in _missing(proto.graph, shapes) if name not in shapes]
+    missing = [name for name in _missing(proto.graph) if name not in shapes]
     if missing:
         raise UserError(
             f"node {failed.name}", "has no known input shape: nothing in the file writes", clean(missing[0])

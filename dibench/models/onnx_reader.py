@@ -16,7 +16,7 @@ import attrs
 
 from dibench.errors import UserError
 
-MEMORY_BYTES = 2**30  # of its own; the file's pages are mapped and do not count
+MEMORY_BYTES = 2**30
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:

@@ -1,16 +1,15 @@
 """Reads an ONNX file without its weights: the protobuf messages, copied but for what tensors hold.
 
-A model of gigabytes has a graph of kilobytes. The file is mapped, the messages are walked by their length
-prefixes, and the payload of every tensor of more than `KEPT` bytes is stepped over, so its pages are never
-read. Small payloads stay: shapes are computed from them. References to external data are dropped, so nothing
-outside the file can be opened, whatever it names.
+A model of gigabytes has a graph of kilobytes. The messages are walked by their length prefixes, and the
+payload of every tensor of more than `KEPT` bytes is stepped over and never read. Small payloads stay: shapes
+are computed from them. References to external data are dropped, so nothing outside the file can be opened,
+whatever it names.
 
 Source of the encoding: https://protobuf.dev/programming-guides/encoding; of the field numbers: onnx.proto.
 """
 
 from __future__ import annotations
 
-import mmap
 import os
 import stat
 from pathlib import Path
@@ -23,6 +22,8 @@ MOST_BYTES = 32 * 2**20  # of what is kept: the graph of a model of 100,000 node
 MOST_FIELDS = 2_000_000
 DEEPEST = 90  # messages within messages; protobuf itself stops at 100
 
+WINDOW = 2**16  # bytes read at a time
+_LONGEST_NUMBER = 10  # bytes
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _DROP: Final = "drop"
 _PAYLOAD: Final = "payload"
@@ -59,8 +60,7 @@ def without_weights(path: Path) -> bytes:
                 raise UserError("", "must be a file", where=path)
             if facts.st_size == 0:
                 raise UserError("", "is empty", where=path)
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return _Reader(data).message(0, len(data), _MODEL, DEEPEST)
+            return _Reader(file.fileno()).message(0, facts.st_size, _MODEL, DEEPEST)
     except OSError as error:
         raise UserError("", f"cannot be read: {error.strerror}", where=path) from None
     except _WireError as error:
@@ -72,8 +72,11 @@ class _WireError(Exception):
 
 
 class _Reader:
-    def __init__(self, data: mmap.mmap) -> None:
-        self._data = data
+    def __init__(self, file: int) -> None:
+        # Read, not mapped: a mapped page brings its neighbours, and they would count as memory.
+        self._file = file
+        self._window = b""
+        self._begin = 0  # of the window in the file
         self._fields = 0
         self._kept = 0
 
@@ -96,7 +99,7 @@ class _Reader:
                 self._kept += at - start
                 if self._kept > MOST_BYTES:
                     raise _WireError(f"must have at most {MOST_BYTES >> 20} MB beside its weights")
-                out += self._data[start:at]
+                out += self._bytes(start, at)
         return bytes(out)
 
     def _payload(self, at: int, end: int) -> int:
@@ -131,12 +134,21 @@ class _Reader:
             raise _WireError(f"is cut off or not an ONNX file: the field at byte {start} ends beyond {end}")
         return number, wire, value, at
 
+    def _bytes(self, start: int, end: int) -> bytes:
+        offset = start - self._begin
+        if offset >= 0 and end - self._begin <= len(self._window):
+            return self._window[offset : end - self._begin]
+        return os.pread(self._file, end - start, start)
+
     def _number(self, at: int, end: int) -> tuple[int, int]:
-        value = 0
-        for i in range(10):
-            if at + i >= end:
+        offset = at - self._begin
+        if not 0 <= offset <= len(self._window) - _LONGEST_NUMBER:
+            self._window, self._begin, offset = os.pread(self._file, WINDOW, at), at, 0
+        window, value = self._window, 0
+        for i in range(_LONGEST_NUMBER):
+            if at + i >= end or offset + i >= len(window):
                 raise _WireError(f"is cut off or not an ONNX file: a number at byte {at} has no end")
-            byte = self._data[at + i]
+            byte = window[offset + i]
             value |= (byte & 127) << 7 * i
             if byte < 128:
                 return value, at + i + 1
