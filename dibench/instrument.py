@@ -60,7 +60,7 @@ class Instrument:
         # What the meter charges for: the whole launch.
         whole = {what: count * instances for what, count in (elements or {}).items()}
         # Where the device is the CPU, other processes can take its cores away.
-        waited = waited_s if self.backend.name == "cpu" else lambda: 0.0
+        waited = waited_s if self.backend.name in ("cpu", "torch") else lambda: 0.0
         measurement = measure_case(prepared, self.meter, self.settings, counts=whole, waited=waited)
         return measurement.cells(instances)
 

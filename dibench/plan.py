@@ -204,10 +204,10 @@ def make_plan(
     file: PlanFile, *, backend: str, seed: int, registry: Mapping[str, Variant], arch: int | None = None
 ) -> Plan:
     """Layers × kernels × knob values of a plan file, ordered and numbered, with sentinels."""
-    if backend == "cpu" and (file.sms != ("all",) or any(file.cold)):
+    if (backend != "cuda" and file.sms != ("all",)) or (backend == "cpu" and any(file.cold)):
         field = "sms" if file.sms != ("all",) else "cold"
         raise UserError(
-            f"[plan]: {field}", "is for backends with multiprocessors, not for cpu", where=file.path
+            f"[plan]: {field}", f"is for backends with multiprocessors, not for {backend}", where=file.path
         )
     kernels = {name: variant for name, variant in registry.items() if variant.backend == backend}
     if not kernels:

@@ -52,7 +52,7 @@ import attrs
 from dibench.errors import UserError
 from dibench.intensity import OPERATORS
 from dibench.layer import DIMENSIONS
-from dibench.variants import CUDA_KNOBS, STATIONARITIES
+from dibench.variants import PLAN_KNOBS, STATIONARITIES
 
 SYMBOLS = {"tile_p": ("row",), "tile_k": ("K",), "tile_c": ("C",), "taps": ("S", "RS"), "window": ()}
 """What a knob may be set to besides a number: as much as the layer has."""
@@ -240,11 +240,11 @@ def _kernel_rule(content: Any, where: str, layers: Sequence[LayerRule]) -> Kerne
         dtype=table.take("dtype", _list_of(_one_of(DTYPES)), ("fp32",)),
         knobs={
             knob: table.take(knob, _list_of(_knob_value(knob)))
-            for knob in CUDA_KNOBS
+            for knob in PLAN_KNOBS
             if knob in table.content
         },
     )
-    table.finish(("variants", "stationarity", "fast", "on", "ops", "dtype", *CUDA_KNOBS))
+    table.finish(("variants", "stationarity", "fast", "on", "ops", "dtype", *PLAN_KNOBS))
     if not (rule.variants or rule.stationarity or rule.fast):
         raise UserError(where, "must select kernels by variants, stationarity or fast = true")
     return rule

@@ -17,6 +17,7 @@ from typing import Any, Literal
 
 import attrs
 
+from dibench import library
 from dibench.errors import UserError
 from dibench.formula import Formula
 from dibench.layer import DIMENSIONS, Layer
@@ -26,6 +27,9 @@ KNOBS = ("tile_p", "tile_k", "tile_c", "taps", "window")
 
 CUDA_KNOBS = (*KNOBS, "lanes", "cache", "warps", "stage_w", "stage_x")
 """Those of CUDA variants. The further ones travel in the CSV columns `lanes` and `knobs`."""
+
+PLAN_KNOBS = (*CUDA_KNOBS, *library.KNOBS)
+"""All that a plan may name."""
 
 COUNTS = ("macs_executed", "weight_reads", "input_reads", "output_reads", "output_writes")
 """What every header gives a formula for, in elements per launch and instance."""
@@ -70,6 +74,7 @@ class Variant:
     source_sha: str
     cuda: CudaLaunch | None = None
     prefer: Mapping[str, Formula] = MappingProxyType({})
+    without_cuda: tuple[str, ...] = ("fp32",)
 
     def preferred(self, layer: Layer) -> dict[str, Any]:
         """Values of the knobs for which the header says what suits a layer; a plan may ask for others."""
@@ -79,7 +84,7 @@ class Variant:
     @property
     def dtypes(self) -> tuple[str, ...]:
         """Data types of the operands that it computes with."""
-        return self.cuda.dtypes if self.cuda else ("fp32",)
+        return self.cuda.dtypes if self.cuda else self.without_cuda
 
     def check(self, layer: Layer, knobs: Mapping[str, Any]) -> None:
         """Refuse a layer or knobs that this variant cannot run.
@@ -158,10 +163,30 @@ def registry(backend: str = "cpu") -> Mapping[str, Variant]:
     Raises:
         UserError: no such backend, or a header that cannot be read; the message names file, field and rule.
     """
+    if backend == "torch":
+        return MappingProxyType({library.here().name: _of_library(library.here())})
     if backend not in SUFFIXES:
-        raise UserError("backend", f"must be one of {', '.join(SUFFIXES)}", backend)
+        raise UserError("backend", f"must be one of {', '.join((*SUFFIXES, 'torch'))}", backend)
     paths = sorted((source_directory() / backend).glob(f"*{SUFFIXES[backend]}"))
     return MappingProxyType({path.stem: read_variant(path, backend) for path in paths})
+
+
+def _of_library(found: library.Library) -> Variant:
+    return Variant(
+        name=found.name,
+        backend="torch",
+        ops=OPERATORS,
+        stationarity="",
+        fast=True,
+        knobs=found.knobs,
+        requires=(),
+        counts=MappingProxyType({}),
+        summary=found.summary,
+        teaches=found.teaches,
+        path=Path(library.__file__),
+        source_sha=sources_sha("torch"),
+        without_cuda=found.dtypes,
+    )
 
 
 def read_variant(path: Path, backend: str) -> Variant:
@@ -291,8 +316,10 @@ def _read_formula(field: str, text: Any, names: frozenset[str], path: Path) -> F
 def sources_sha(backend: str) -> str:
     """SHA-256 over the names and bytes of all kernel sources of a backend.
 
-    A sweep resumes only with the kernels it began with.
+    A sweep resumes only with the kernels it began with. Of a library it is its release that counts.
     """
+    if backend == "torch":
+        return hashlib.sha256(f"PyTorch {library.version()}".encode()).hexdigest()
     digest = hashlib.sha256()
     suffixes = {SUFFIXES[backend], *_HEADERS[backend]}
     for path in sorted((source_directory() / backend).iterdir()):

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
+from dibench import library
 from dibench.elsewhere import is_elsewhere, make
 from dibench.errors import UserError
 
 if TYPE_CHECKING:
     from dibench.plan import Case
 
-NAMES = ("auto", "cuda", "cpu")
+NAMES = ("auto", "cuda", "cpu", "torch")
 """What `--backend` accepts, and `module:callable` for a device from elsewhere."""
 
 DATA = ("uniform", "normal", "zeros", "low_toggle")
@@ -94,6 +95,10 @@ def open_backend(name: str) -> Backend:
         from dibench.backends.cuda import CudaBackend
 
         return CudaBackend.open()
+    if name == "torch":
+        from dibench.backends.library import TorchBackend
+
+        return TorchBackend.open()
     from dibench.backends.cpu import CpuBackend
 
     return CpuBackend()
@@ -111,7 +116,8 @@ def device_uuid(name: str) -> str:
     """
     from dibench.backends import cuda_driver
 
-    gpu = cuda_driver.gpu() if name == "cuda" else ""
+    on_gpu = name == "cuda" or (name == "torch" and library.here() is library.CUDNN)
+    gpu = cuda_driver.gpu() if on_gpu else ""
     return "" if isinstance(gpu, str) else gpu.uuid
 
 

@@ -51,11 +51,9 @@ class CpuBackend:
 
     def device(self) -> Device:
         """The processor's model; its uuid is a hash of machine and model, as CPUs have none to show."""
-        name = model_name()
-        identity = f"{_machine_id()}/{name}"
         return Device(
-            name=name,
-            uuid="cpu-" + hashlib.sha256(identity.encode()).hexdigest()[:16],
+            name=model_name(),
+            uuid=uuid(),
             facts={
                 "isa": self.isa,
                 "lanes": self.lanes,
@@ -69,7 +67,7 @@ class CpuBackend:
 
     def peaks(self) -> dict[str, float]:
         """MAC/s of an FMA-only loop and B/s of reading memory, on all threads, measured now."""
-        last_level = _last_level_cache_bytes()
+        last_level = last_level_cache_bytes()
         buffer = max(min(max(_LEAST_BUFFER, 4 * last_level), _available_bytes() // 2), 2**20)
         return {
             "mac_per_s": float(self._cpu.peak_flops(self.isa, self.threads, _PEAK_SECONDS)),
@@ -110,7 +108,7 @@ class PreparedCase:
         self._backend = backend
         self._case = case
         layer = case.layer
-        _check_memory(layer, case.instances)
+        check_memory(layer, case.instances)
         x = (case.instances, layer.N, layer.C, layer.H, layer.W)
         w = (case.instances, layer.K, layer.C // layer.groups, layer.R, layer.S)
         self.x = operand(x, case.data, case.seed, 0)
@@ -170,7 +168,12 @@ def _aligned(shape: tuple[int, ...]) -> Floats:
     return memory[start : start + size].reshape(shape)
 
 
-def _check_memory(layer: Layer, instances: int) -> None:
+def check_memory(layer: Layer, instances: int) -> None:
+    """Refuse what would not fit beside everything else.
+
+    Raises:
+        UserError: it names the memory needed and left.
+    """
     # Operands, and a scratch of the fast variants that is never larger than three copies of the inputs.
     needed = 4 * instances * (layer.weights + layer.inputs + layer.outputs) + 4 * 3 * layer.inputs
     available = _available_bytes()
@@ -188,10 +191,17 @@ def _available_bytes() -> int:
     return int(os.sysconf("SC_PHYS_PAGES")) * int(os.sysconf("SC_PAGE_SIZE"))
 
 
-def _last_level_cache_bytes() -> int:
+def last_level_cache_bytes() -> int:
+    """Of the largest cache; 0 where Linux does not tell."""
     sizes = [_read(path).strip() for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")]
     kibibytes = [int(size[:-1]) for size in sizes if size.endswith("K") and size[:-1].isdigit()]
     return max(kibibytes, default=0) * 1024
+
+
+def uuid() -> str:
+    """A hash of machine and model."""
+    identity = f"{_machine_id()}/{model_name()}"
+    return "cpu-" + hashlib.sha256(identity.encode()).hexdigest()[:16]
 
 
 def model_name() -> str:

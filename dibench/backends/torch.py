@@ -31,13 +31,26 @@ def keep_freed_memory() -> None:
 
 
 class TorchLayer:
-    """One layer ready to launch through PyTorch: fp32, NCHW, no bias, no gradients."""
+    """One layer ready to launch through PyTorch on the CPU: no bias, no gradients.
+
+    A launch runs each of `instances` independent copies once. With more than one set of copies, launches take
+    the sets in turn: what one launch read is gone from the cache when its set comes again.
+    """
 
     cells: Mapping[str, Any] = {}
     counts: Mapping[str, int] = {}  # what the library accesses is its own affair
 
     def __init__(
-        self, layer: Layer, *, data: str = "uniform", seed: int = 1, threads: int | None = None
+        self,
+        layer: Layer,
+        *,
+        data: str = "uniform",
+        seed: int = 1,
+        threads: int | None = None,
+        dtype: str = "fp32",
+        instances: int = 1,
+        sets: int = 1,
+        channels_last: bool = False,
     ) -> None:
         try:
             import torch
@@ -45,27 +58,48 @@ class TorchLayer:
             raise UserError("torch", "is not installed: pip install 'dibench[torch]'") from None
         keep_freed_memory()
         torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
-        x = torch.from_numpy(operand((layer.N, layer.C, layer.H, layer.W), data, seed, 0))
-        w = torch.from_numpy(operand((layer.K, layer.C // layer.groups, layer.R, layer.S), data, seed, 1))
-        self._run = layer_call(torch, layer, x, w)
+        place = torch.bfloat16 if dtype == "bf16" else torch.float32
+        copies = layer_calls(torch, layer, place, instances * sets, data, seed, channels_last)
+        self._sets = [copies[one * instances : (one + 1) * instances] for one in range(sets)]
+        self._next = 0
         self._inference_mode: Any = torch.inference_mode
 
     def output(self) -> Any:
         """The layer's output as a NumPy array [N, K, P, Q], or [N, K] of a fully-connected layer."""
         with self._inference_mode():
-            return self._run().numpy()
+            return self._sets[0][0]().float().numpy()
 
     def launch(self, n: int) -> float:
         """Launch n times back to back; seconds for all."""
         with self._inference_mode():
             begin = time.perf_counter()
             for _ in range(n):
-                self._run()
+                for run in self._sets[self._next]:
+                    run()
+                self._next = (self._next + 1) % len(self._sets)
             return time.perf_counter() - begin
 
     def close(self) -> None:
         """Give the operands' memory back."""
-        self._run = lambda: None
+        self._sets = [[]]
+
+
+def layer_calls(
+    torch: Any, layer: Layer, place: Any, copies: int, data: str, seed: int, channels_last: bool
+) -> list[Callable[[], Any]]:
+    """Calls on so many copies of the layer's operands; `place` is a device or a type of PyTorch, or both."""
+    shapes = (
+        (copies, layer.N, layer.C, layer.H, layer.W),
+        (copies, layer.K, layer.C // layer.groups, layer.R, layer.S),
+    )
+    place = place if isinstance(place, tuple) else (place,)
+    x, w = (torch.from_numpy(operand(shape, data, seed, i)).to(*place) for i, shape in enumerate(shapes))
+    if channels_last and layer.op != "fc":
+        last = {"memory_format": torch.channels_last}
+        return [
+            layer_call(torch, layer, x[i].contiguous(**last), w[i].contiguous(**last)) for i in range(copies)
+        ]
+    return [layer_call(torch, layer, x[i], w[i]) for i in range(copies)]
 
 
 def layer_call(torch: Any, layer: Layer, x: Any, w: Any) -> Callable[[], Any]:

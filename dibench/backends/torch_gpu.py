@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dibench.backends.cpu import operand
-from dibench.backends.torch import layer_call
+from dibench.backends.torch import layer_calls
 from dibench.errors import UserError
 
 if TYPE_CHECKING:
@@ -19,16 +18,27 @@ _WARM_UPS = (
 
 
 class TorchGpuLayer:
-    """One layer ready to launch through PyTorch on the first GPU: NCHW, no bias, no gradients.
+    """One layer ready to launch through PyTorch on the first GPU: no bias, no gradients.
 
-    The math mode is ours: fp32 without tf32 inside, tf32, fp16 or bf16. cuDNN may try its algorithms and take
-    the fastest.
+    The math mode is ours: fp32 without tf32 inside, tf32, fp16 or bf16. With `benchmark` cuDNN tries its
+    algorithms before and takes the fastest. Copies and sets as of `TorchLayer`.
     """
 
     cells: Mapping[str, Any] = {}
     counts: Mapping[str, int] = {}  # what the library accesses is its own affair
 
-    def __init__(self, layer: Layer, *, data: str = "uniform", seed: int = 1, dtype: str = "fp32") -> None:
+    def __init__(
+        self,
+        layer: Layer,
+        *,
+        data: str = "uniform",
+        seed: int = 1,
+        dtype: str = "fp32",
+        instances: int = 1,
+        sets: int = 1,
+        channels_last: bool = False,
+        benchmark: bool = True,
+    ) -> None:
         try:
             import torch
         except ImportError:
@@ -37,30 +47,25 @@ class TorchGpuLayer:
             raise UserError(
                 "torch", "sees no GPU: this build of PyTorch may be for the CPU", torch.__version__
             )
-        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.benchmark = benchmark
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = dtype == "tf32"
         kind = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(dtype, torch.float32)
-        shapes = (
-            (layer.N, layer.C, layer.H, layer.W),
-            (layer.K, layer.C // layer.groups, layer.R, layer.S),
-        )
-        x, w = (
-            torch.from_numpy(operand(shape, data, seed, i)).to("cuda", kind) for i, shape in enumerate(shapes)
-        )
         self._torch = torch
-        self._run = layer_call(torch, layer, x, w)
+        copies = layer_calls(torch, layer, ("cuda", kind), instances * sets, data, seed, channels_last)
+        self._sets = [copies[one * instances : (one + 1) * instances] for one in range(sets)]
         self._graphs: dict[int, Any] = {}
         self._begin, self._end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         self._stream = torch.cuda.Stream()
         with torch.inference_mode(), torch.cuda.stream(self._stream):
             for _ in range(_WARM_UPS):
-                self._run()
+                for run in copies:
+                    run()
         torch.cuda.synchronize()
 
     def output(self) -> Any:
         """The layer's output as a float32 NumPy array [N, K, P, Q], or [N, K] of a fully-connected layer."""
         with self._torch.inference_mode():
-            return self._run().float().cpu().numpy()
+            return self._sets[0][0]().float().cpu().numpy()
 
     def launch(self, n: int) -> float:
         """Launch n times back to back; seconds for all, by the GPU's events."""
@@ -77,13 +82,14 @@ class TorchGpuLayer:
     def close(self) -> None:
         """Give the operands' memory back."""
         self._graphs.clear()
-        self._run = lambda: None
+        self._sets = [[]]
 
     def _graph(self, size: int) -> Any:
         if size not in self._graphs:
             graph = self._torch.cuda.CUDAGraph()
             with self._torch.inference_mode(), self._torch.cuda.graph(graph, stream=self._stream):
-                for _ in range(size):
-                    self._run()
+                for launch in range(size):
+                    for run in self._sets[launch % len(self._sets)]:
+                        run()
             self._graphs[size] = graph
         return self._graphs[size]

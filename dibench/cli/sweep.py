@@ -40,7 +40,9 @@ def sweep(
             metavar="DIR", help="Directory of sweep.csv and manifest.json; what it holds is resumed."
         ),
     ] = "",
-    backend: Annotated[str, typer.Option(help="What runs the kernels: auto, cuda, cpu.")] = "auto",
+    backend: Annotated[
+        str, typer.Option(help="What runs the kernels: auto, cuda, cpu; torch: PyTorch's library.")
+    ] = "auto",
     meter: Annotated[
         str,
         typer.Option(

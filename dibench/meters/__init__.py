@@ -94,7 +94,11 @@ def open_meter(name: str, backend: str, uuid: str = "") -> Meter | GpuMeter:
     if is_elsewhere(name):
         made: Meter | GpuMeter = make("--meter", name)
         return made
+    library = backend == "torch"
+    backend = ("cuda" if uuid else "cpu") if library else backend
     sensors = _SENSORS.get(backend, ())
+    if name == "model" and library:
+        raise UserError("--meter", "has no accesses of a library to model: auto, none or a sensor", name)
     if name == "none":
         from dibench.meters.none import NoMeter
 
@@ -110,6 +114,8 @@ def open_meter(name: str, backend: str, uuid: str = "") -> Meter | GpuMeter:
                 return _open_sensor(sensor, uuid)
             except UserError:
                 continue  # `doctor` tells why; the model then says in every row that nothing was metered
+        if library:  # whose accesses nobody counted
+            return open_meter("none", backend)
     from dibench.meters.model import ModelMeter
 
     return ModelMeter()

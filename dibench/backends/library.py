@@ -1,0 +1,209 @@
+"""PyTorch's library as a backend: the layers of a plan through oneDNN or cuDNN, in the same windows and rows.
+
+It is the peer that users would otherwise measure. `instances` copies of a layer run one after the other in a
+launch (ours run side by side where the device has room). `cold` launches take sets of copies in turn, as many
+as four last-level caches hold, so that no launch finds its operands there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any
+
+from dibench import library
+from dibench.backends import Device, DeviceFaultError
+from dibench.backends import cpu as host
+from dibench.errors import OutOfMemoryError, UserError
+
+if TYPE_CHECKING:
+    from dibench.backends import Prepared
+    from dibench.backends.torch import TorchLayer
+    from dibench.backends.torch_gpu import TorchGpuLayer
+    from dibench.plan import Case
+
+_PEAK_SIZE = 2048
+_PEAK_BYTES = 2**28
+_PEAK_TRIES = 5
+_CACHES = 4  # as many last-level caches lie between two launches of one set
+_MOST_SETS = 4096
+
+
+class TorchBackend:
+    """PyTorch's convolutions and products on its first GPU, or on the CPU where it sees none."""
+
+    name = "torch"
+
+    def __init__(self, torch: Any, *, on_gpu: bool) -> None:
+        self._torch = torch
+        self._on_gpu = on_gpu
+        self.library = library.CUDNN if on_gpu else library.ONEDNN
+        self._threads = len(os.sched_getaffinity(0))
+        if not on_gpu:
+            torch.set_num_threads(self._threads)
+
+    @classmethod
+    def open(cls) -> TorchBackend:
+        """The backend of this installation.
+
+        Raises:
+            UserError: PyTorch is not installed.
+        """
+        try:
+            import torch
+        except ImportError:
+            rule = "needs PyTorch: pip install 'dibench[torch]'"
+            raise UserError("--backend", rule, "torch") from None
+        return cls(torch, on_gpu=torch.cuda.is_available())
+
+    def device(self) -> Device:
+        """The GPU as PyTorch names it, or the processor as the CPU's backend does."""
+        torch = self._torch
+        facts: dict[str, Any] = {"torch": torch.__version__, "library": self.library.name}
+        if not self._on_gpu:
+            facts |= {"threads": self._threads, "torch_isa": torch.backends.cpu.get_cpu_capability()}
+            return Device(host.model_name(), host.uuid(), facts)
+        found = torch.cuda.get_device_properties(0)
+        facts |= {"cudnn": torch.backends.cudnn.version(), "cuda": torch.version.cuda}
+        uuid = getattr(found, "uuid", None)
+        return Device(found.name, f"GPU-{uuid}" if uuid else "", facts)
+
+    def peaks(self) -> Mapping[str, float]:
+        """MAC/s of a large matrix product and B/s of summing a large array, the best of some tries."""
+        torch, place = self._torch, "cuda" if self._on_gpu else "cpu"
+        a = torch.ones((_PEAK_SIZE, _PEAK_SIZE), device=place)
+        long = torch.ones(_PEAK_BYTES // 4, device=place)
+        return {
+            "mac_per_s": _PEAK_SIZE**3 / self._best_s(lambda: a @ a),
+            "bytes_per_s": _PEAK_BYTES / self._best_s(long.sum),
+        }
+
+    def _best_s(self, work: Callable[[], Any]) -> float:
+        seconds = []
+        for _ in range(_PEAK_TRIES):
+            self._wait()
+            begin = time.perf_counter()
+            work()
+            self._wait()
+            seconds.append(time.perf_counter() - begin)
+        return min(seconds)
+
+    def _wait(self) -> None:
+        if self._on_gpu:
+            self._torch.cuda.synchronize()
+
+    def prepare(self, case: Case) -> Prepared:
+        """Operands of a case in place.
+
+        Raises:
+            UserError: the library has no such variant, knob or data type, or memory does not suffice.
+            OutOfMemoryError: the GPU has too little memory.
+            DeviceFaultError: the GPU is lost.
+        """
+        sets = self._sets(case)
+        self._check(case, sets)
+        with self._explained(case):
+            made = self._layer(case, sets)
+        made.cells = {"knobs": self._knobs(case)}
+        return made
+
+    def _layer(self, case: Case, sets: int) -> TorchLayer | TorchGpuLayer:
+        knobs = case.knobs
+        common: dict[str, Any] = {
+            "data": case.data,
+            "seed": case.seed,
+            "dtype": case.dtype,
+            "instances": case.instances,
+            "sets": sets,
+            "channels_last": knobs["format"] == "nhwc",
+        }
+        if self._on_gpu:
+            from dibench.backends.torch_gpu import TorchGpuLayer
+
+            return TorchGpuLayer(case.layer, **common, benchmark=bool(knobs["benchmark"]))
+        from dibench.backends.torch import TorchLayer
+
+        return TorchLayer(case.layer, threads=self._threads, **common)
+
+    def _check(self, case: Case, sets: int) -> None:
+        if case.variant != self.library.name:
+            rule = f"must be {self.library.name}: what PyTorch has on this device"
+            raise UserError("variant", rule, case.variant)
+        if case.dtype not in self.library.dtypes:
+            raise UserError("dtype", "must be one of " + ", ".join(self.library.dtypes), case.dtype)
+        if set(case.knobs) != set(self.library.knobs):
+            raise UserError("knobs", "must be " + ", ".join(self.library.knobs), ", ".join(case.knobs))
+        if case.sms != "all":
+            raise UserError("sms", "must be all: a library takes what it wants", case.sms)
+        if not self._on_gpu:
+            host.check_memory(case.layer, case.instances * sets)
+
+    def _sets(self, case: Case) -> int:
+        """Sets of copies that launches take in turn."""
+        if not case.cold:
+            return 1
+        cache = (
+            int(self._torch.cuda.get_device_properties(0).L2_cache_size)
+            if self._on_gpu
+            else host.last_level_cache_bytes()
+        )
+        layer = case.layer
+        width = 2 if case.dtype in ("fp16", "bf16") else 4
+        touched = width * case.instances * (layer.weights + layer.inputs + layer.outputs)
+        return min(math.ceil(_CACHES * cache / touched) + 1, _MOST_SETS)
+
+    def _knobs(self, case: Case) -> str:
+        """Everything that was in force, in one cell."""
+        said = {**case.knobs, "tf32": int(case.dtype == "tf32")}
+        if case.cold:
+            said["cold"] = 1
+        return ";".join(f"{name}={value}" for name, value in said.items())
+
+    @contextlib.contextmanager
+    def _explained(self, case: Case) -> Iterator[None]:
+        """PyTorch's errors in the words of a sweep."""
+        try:
+            yield
+        except UserError:
+            raise
+        except RuntimeError as error:
+            text = " ".join(str(error).split())[:200]
+            if "out of memory" in text:
+                raise OutOfMemoryError("layer", f"needs more memory than the GPU has: {text}") from None
+            if "CUDA error" in text:
+                raise DeviceFaultError(f"the GPU is lost: {text}") from None
+            raise UserError("layer", f"is refused by PyTorch: {text}", case.layer) from None
+
+    def busy(self) -> AbstractContextManager[None]:
+        """Keep a GPU multiplying matrices from another stream; nothing on a CPU."""
+        return self._filler() if self._on_gpu else nullcontext()
+
+    @contextlib.contextmanager
+    def _filler(self) -> Iterator[None]:
+        torch, stop = self._torch, threading.Event()
+
+        def work() -> None:
+            with contextlib.suppress(Exception):  # a lost device shows in the measuring thread
+                a = torch.ones((_PEAK_SIZE, _PEAK_SIZE), device="cuda")
+                stream = torch.cuda.Stream()
+                with torch.cuda.stream(stream):
+                    while not stop.is_set():
+                        for _ in range(4):
+                            a @ a
+                        stream.synchronize()
+
+        thread = threading.Thread(target=work, name="filler", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join()
+
+    def prefetch(self, cases: Sequence[Case]) -> None:
+        """Nothing: the library is compiled already."""
