@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything that only a GPU can show, in one command: results, memory errors and races, hardware counters, a sweep,
-# speed beside cuDNN.
+# Everything that only a GPU can show, in one command: results, memory errors and races, hardware counters, the power
+# sensor, a sweep with joules, speed beside cuDNN.
 # What a missing tool leaves out is said, not hidden. Tables go to results/local/gpu-check.
 set -uo pipefail
 export PY="${PY:-.venv/bin/python}"
@@ -26,7 +26,10 @@ else
   echo "not checked: compute-sanitizer is not installed (it comes with the CUDA toolkit)"
 fi
 
-step $dibench sweep smoke --backend cuda --out "$out/smoke" --fresh
+step $dibench calibrate
+meter=auto # Zeus, where it is installed, reads the same windows
+$PY -c 'import zeus.monitor' 2>/dev/null && meter=nvml_counter+zeus
+step $dibench sweep smoke --backend cuda --meter "$meter" --out "$out/smoke" --fresh
 if $PY -c 'from dibench.counters import find_ncu; find_ncu()' 2>/dev/null; then
   step $dibench counters benchmarks/counters.toml --cases 200 --out "$out/counters.csv"
 else
