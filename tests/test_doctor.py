@@ -45,7 +45,9 @@ def findings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Cap
 def test_a_gpu_that_is_read_in_both_ways(findings: Any, tmp_path: Path) -> None:
     found = findings()
     assert found["nvml_counter"]["ok"] and found["nvml_power"]["ok"]
-    assert found["nvml_counter"]["seen"] == "energy counter of Replayed Hopper, limit 700 W"
+    assert found["nvml_counter"]["seen"] == (
+        "energy counter of Replayed Hopper, limit 700 W, power of the memory, GPM metrics"
+    )
     assert not found["calibration"]["ok"] and "dibench calibrate" in found["calibration"]["remedy"]
     (kept := calibration.path_of(GPU.uuid, "")).parent.mkdir(parents=True)
     kept.write_text("{}")
@@ -55,6 +57,7 @@ def test_a_gpu_that_is_read_in_both_ways(findings: Any, tmp_path: Path) -> None:
 def test_a_card_before_volta_has_power_only(findings: Any) -> None:
     found = findings(PASCAL)
     assert found["nvml_power"]["ok"] and not found["nvml_counter"]["ok"]
+    assert found["nvml_power"]["seen"] == "instant power of Replayed Pascal, limit 300 W"
     assert "does not offer the reading" in found["nvml_counter"]["seen"]
     assert "--meter nvml_power" in found["nvml_counter"]["remedy"]
 

@@ -191,7 +191,8 @@ def _gpu_meters() -> Iterator[Finding]:
         except UserError as error:
             yield _refused(source, error)
         else:
-            yield _look("energy", source, True, f"{what} of {meter.sensor.name}, limit {meter.limit_w:.0f} W")
+            seen = f"{what} of {meter.sensor.name}, limit {meter.limit_w:.0f} W"
+            yield _look("energy", source, True, seen + "".join(f", {extra}" for extra in meter.extras))
     if not isinstance(gpu, str):
         kept = calibration.path_of(gpu.uuid, cuda_driver.driver_version())
         seen = f"kept as {kept}" if kept.is_file() else "none of this GPU under this driver"

@@ -163,6 +163,12 @@ class GpuMeter:
         return Baseline(mean_w, ci_w or 0.0, math.fsum(degrees) / len(degrees) if degrees else None)
 
     @property
+    def extras(self) -> tuple[str, ...]:
+        """What this card tells beyond what joules need."""
+        found = (("power of the memory", self._has_memory), ("GPM metrics", self._has_activity))
+        return tuple(name for name, there in found if there)
+
+    @property
     def facts(self) -> Mapping[str, Any]:
         """What the manifest records."""
         idle = None if self.idle is None else self.idle.power_w
@@ -177,8 +183,7 @@ class GpuMeter:
             "power_limit_w": self.limit_w,
             "idle_power_w": idle,
             "active_idle_power_w": self.active_idle.power_w,
-            "memory_power": "averaged over a second" if self._has_memory else "not offered",
-            "activity": "GPM metrics" if self._has_activity else "not offered",
+            "further_readings": list(self.extras),
             "reading": f"every {1e3 * READ_S:g} ms in a thread, {100 * self.sampler.cost:.2g}% of a CPU core",
             "gain": _GAIN,
             **({} if self.beside is None else {"beside": dict(self.beside.facts)}),
