@@ -1,4 +1,4 @@
-"""`fit --twins` and its key of the JSON, as a user sees them."""
+"""`fit --twins`, `fit --lattice` and their keys of the JSON, as a user sees them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from study_frames import measured
+from test_study_lattice import anchor_rows
+from test_study_lattice import table as lattice_table
 from test_study_twins import STANDARD
 from test_study_twins import measured as measured_pairs
 
@@ -49,3 +51,19 @@ def test_a_table_without_twins_says_what_to_measure(run: Run, tmp_path: Path) ->
         "fit", table, "--twins", "--json", target, *DRAWS
     )
     assert json.loads(target.read_text())["twins"] is None
+
+
+def test_lattice_on_one_screen_and_in_json(run: Run, tmp_path: Path) -> None:
+    table, target = tmp_path / "sweep.csv", tmp_path / "fit.json"
+    anchor_rows(40.0, lattice_table(noise=0.005)).to_csv(table, index=False)
+    out = run("fit", table, "--lattice", "--json", target, *DRAWS)
+    for words in ("Of measured energy (energy_j).", "L2, warm", "anchor_l2: 40", "expected 32 to 48: out"):
+        assert words in out
+    found = json.loads(target.read_text())["lattice"]
+    assert found["lattices"][0]["alpha"]["value"] == pytest.approx(0.25, abs=0.02)
+    lattice_table(noise=0.005, shares=[132]).to_csv(table, index=False)
+    assert "1: not to be relied on, every row ran on the same multiprocessors" in run(
+        "fit", table, "--lattice", *DRAWS
+    )
+    measured(30).to_csv(table, index=False)
+    assert "No reuse lattice in these rows" in run("fit", table, "--lattice", *DRAWS)

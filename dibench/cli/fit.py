@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dibench.cli import fit_networks, fit_twins
+from dibench.cli import fit_lattice, fit_networks, fit_twins
 from dibench.cli.held_out import show_held_out
 from dibench.errors import UserError
 from dibench.files import write_json
@@ -48,6 +48,9 @@ def fit(
     twins: Annotated[
         bool, typer.Option("--twins", help="Show pairs of layers whose weights and inputs are exchanged.")
     ] = False,
+    lattice: Annotated[
+        bool, typer.Option("--lattice", help="Show what one access costs, from one layer under many boxes.")
+    ] = False,
 ) -> None:
     """Fit MACs, time, AI and DI to measured energy (or time) and weigh AI against DI."""
     if not 99 <= draws <= 99_999:
@@ -63,7 +66,9 @@ def fit(
 
     if twins:
         fit_twins.show(console(), figures["twins"])
-    else:
+    if lattice:
+        fit_lattice.show(console(), figures["lattice"])
+    if not (twins or lattice):
         show(console(), figures)
     if json_file is not None:
         console().print(f"\nEvery figure: {json_file}", soft_wrap=True)
@@ -81,6 +86,7 @@ def _fit(tables: list[Path], *, seed: int | None, **chosen: Any) -> dict[str, An
     try:
         figures = study.fit(frame, **chosen).to_json()
         figures["twins"] = fit_twins.figures(frame, figures["alpha"]["weighted"], rows)
+        figures["lattice"] = fit_lattice.figures(frame, rows)
         figures["networks"] = fit_networks.figures_of(frame, **rows)
         return figures
     except UserError as error:
