@@ -53,6 +53,32 @@ def test_a_graph_with_branches_takes_its_open_sizes_from_the_options(tmp_path: P
     assert models.load(path, batch=2, shapes={"": "2,3,32,32"}).batch == 2
 
 
+def test_a_shape_that_the_graph_computes_is_computed(tmp_path: Path) -> None:
+    """As PyTorch exports attention: heads split by integers that ONNX's own inference does not follow."""
+    integers = [
+        helper.make_tensor(name, TensorProto.INT64, [len(values)], values)
+        for name, values in (("zero", [0]), ("one", [1]), ("last", [2]), ("heads", [4]))
+    ]
+    nodes = [
+        node("Shape", ["x"], ["s"]),
+        node("Gather", ["s", "zero"], ["n"]), node("Gather", ["s", "one"], ["t"]),
+        node("Gather", ["s", "last"], ["c"]), node("Div", ["c", "heads"], ["d"]),
+        node("ConstantOfShape", ["one"], ["any"], value=integers[0]),
+        node("Equal", ["any", "zero"], ["same"]),
+        node("Where", ["same", "heads", "zero"], ["h"]),
+        node("Concat", ["n", "t", "h", "d"], ["to"], axis=0),
+        node("Reshape", ["x", "to"], ["r"]),
+        node("Transpose", ["r"], ["q"], perm=[0, 2, 1, 3]),
+        node("Transpose", ["r"], ["k"], perm=[0, 2, 3, 1]),
+        node("MatMul", ["q", "k"], ["scores"]),
+    ]  # fmt: skip
+    path = files.save(tmp_path / "h.onnx", nodes, [files.value("x", ["N", "T", 32])], integers)
+    model = models.load(path, shapes={"x": "2,7,32"})
+    (part,) = model.not_covered
+    assert part.macs == 2 * 4 * 7 * 7 * 8
+    assert model.parameters is None  # sizes are none
+
+
 def test_a_layer_is_named_by_its_weight_where_a_module_named_it(tmp_path: Path) -> None:
     nodes = [
         node("Conv", ["x", "layer1.0.conv1.weight"], ["a"], name="node_Conv_904"),

@@ -184,6 +184,12 @@ class Peeks(nn.Module):
 def fails():
     raise RuntimeError("out of\\nluck")
 
+def leaves():
+    raise SystemExit("no parameters for you")
+
+def lazy():
+    return nn.LazyLinear(4)
+
 number = 3
 gives_number = lambda: 3
 there = small()
@@ -209,6 +215,8 @@ def test_a_module_is_named_by_module_or_file_and_callable(source: str, named: st
     [
         ("my_nets:Peeks", ["--input-shape", "1,3"], "Peeks cannot run on meta tensors"),
         ("my_nets:fails", ["--input-shape", "1,3"], "my_nets:fails cannot be built: RuntimeError: out of"),
+        ("my_nets:leaves", ["--input-shape", "1,3"], "cannot be built: SystemExit: no parameters for you"),
+        ("my_nets:lazy", ["--input-shape", "1,3"], "LazyLinear cannot run on meta tensors"),
         (
             "my_nets:number",
             ["--input-shape", "1,3"],

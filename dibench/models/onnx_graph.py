@@ -21,12 +21,14 @@ from google.protobuf.message import DecodeError
 from dibench.errors import UserError
 from dibench.layer import Layer
 from dibench.models.model import Model, NotCovered, unique_names
+from dibench.models.onnx_folding import fold
 from dibench.models.onnx_inputs import set_inputs, weight_inputs
 from dibench.models.onnx_products import PRODUCTS, WITHOUT_PRODUCT, Operands, UnknownShapeError
 from dibench.models.onnx_wire import without_weights
 from dibench.models.products import Shape, Uncovered, shape_text
 
 MOST_NODES = 500_000
+_NO_PARAMETER = (onnx.TensorProto.INT64, onnx.TensorProto.BOOL, onnx.TensorProto.STRING)  # sizes, masks
 _STANDARD = ("", "ai.onnx")
 
 
@@ -49,15 +51,16 @@ def read(path: Path, batch: int | None, shapes: Mapping[str, str]) -> Model:
 def _read(proto: Any, name: str, batch: int | None, shapes: Mapping[str, str]) -> Model:
     if not proto.graph.node:
         raise UserError("graph", "must have at least one node: this is no model")
-    parameters = sum(_size(tensor.dims) for tensor in proto.graph.initializer)
+    sizes = [(tensor.data_type, _size(tensor.dims)) for tensor in proto.graph.initializer]
+    parameters = sum(size for kind, size in sizes if kind not in _NO_PARAMETER)
     proto = _inlined(proto)
     _check_order(proto.graph, set())
     weights = weight_inputs(proto.graph)
-    given = set_inputs(proto.graph, weights, batch, shapes)
+    given, resized = set_inputs(proto.graph, weights, batch, shapes)
     inferred, contradiction = _inferred(proto)
     if contradiction is not None and (batch is not None or shapes):
         raise UserError("graph", f"does not take these sizes: {contradiction}")
-    found = list(_Walk(inferred, weights).graph(inferred.graph, {}, set(), inside=""))
+    found = list(_Walk(inferred, weights, resized).graph(inferred.graph, {}, set(), inside=""))
     failed = next((one for one in found if isinstance(one.result, UnknownShapeError)), None)
     if failed is not None:
         _explain(proto, failed, contradiction)
@@ -154,6 +157,20 @@ def _check_order(graph: Any, outer: set[str]) -> None:
 
 def _inferred(proto: Any) -> tuple[Any, str | None]:
     """The model with every shape that follows, and what in it contradicts something, if anything."""
+    inferred, contradiction = _inferred_once(proto)
+    opset = max((each.version for each in proto.opset_import if each.domain in _STANDARD), default=1)
+    while _open(inferred.graph) and fold(proto.graph, _shapes(inferred.graph), opset):
+        inferred, contradiction = _inferred_once(proto)
+    return inferred, contradiction
+
+
+def _open(graph: Any) -> bool:
+    """Whether the shape of anything that a node writes is not known."""
+    shapes = _shapes(graph)
+    return any(shapes.get(name) is None for node in graph.node for name in node.output if name)
+
+
+def _inferred_once(proto: Any) -> tuple[Any, str | None]:
     infer = partial(onnx.shape_inference.infer_shapes, proto, data_prop=True)
     try:
         return infer(strict_mode=True), None
@@ -183,8 +200,9 @@ class _Found:
 class _Walk:
     """Finds convolutions and products in a graph whose shapes are inferred."""
 
-    def __init__(self, proto: Any, weights: set[str]) -> None:
+    def __init__(self, proto: Any, weights: set[str], resized: bool = False) -> None:
         self._weights = weights
+        self._resized = resized  # the file was made for other sizes
         self._opsets = {opset.domain: opset.version for opset in proto.opset_import}
 
     def graph(
@@ -203,7 +221,7 @@ class _Walk:
             if all(name in constants for name in node.input if name) and not _random(node):
                 constants.update(node.output)
             if node.op_type == "Reshape":
-                _check_reshape(node, shapes)
+                _check_reshape(node, shapes, self._resized)
             yield from self._node(node, shapes, constants, inside)
 
     def _node(
@@ -252,15 +270,19 @@ class _Walk:
             return False
 
 
-def _check_reshape(node: Any, shapes: Mapping[str, Shape | None]) -> None:
+def _check_reshape(node: Any, shapes: Mapping[str, Shape | None], resized: bool) -> None:
     """What ONNX's inference does not check: a file may fix a size that other sizes no longer fill."""
     before, after = (shapes.get(names[0]) if names else None for names in (node.input, node.output))
-    if before is not None and after is not None and prod(before) != prod(after):
+    if after is None or (before is None and not resized):
+        return
+    name = f"node {clean(node.name or node.op_type)}"
+    if before is None:
         raise UserError(
-            f"node {clean(node.name or node.op_type)}",
-            f"must keep the number of elements of {shape_text(before)}: the file fixes this shape",
-            shape_text(after),
+            name, "fixes a shape in the file that may not fit other sizes; export it with open ones"
         )
+    if prod(before) != prod(after):
+        rule = f"must keep the number of elements of {shape_text(before)}: the file fixes this shape"
+        raise UserError(name, rule, shape_text(after))
 
 
 def _name(node: Any, constants: set[str]) -> str:

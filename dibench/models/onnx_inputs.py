@@ -40,8 +40,8 @@ def weight_inputs(graph: Any) -> set[str]:
 
 def set_inputs(
     graph: Any, weights: set[str], batch: int | None, shapes: Mapping[str, str]
-) -> dict[str, Shape]:
-    """Gives every input of the graph its size, in place; the shapes by name.
+) -> tuple[dict[str, Shape], bool]:
+    """Gives every input of the graph its size, in place; the shapes by name, and whether the file had others.
 
     A given shape decides; then the batch, for the first axis of the first input and every axis of the same
     name (or, where sizes are fixed, every first axis of the same size); an open batch is 1.
@@ -68,7 +68,7 @@ def set_inputs(
         del graph.value_info[:]
         for value in graph.output:
             value.type.tensor_type.ClearField("shape")
-    return {value.name: _known(value) for value in tensors}
+    return {value.name: _known(value) for value in tensors}, fixed_changed
 
 
 def _given(tensors: list[Any], shapes: Mapping[str, str]) -> dict[str, Shape]:

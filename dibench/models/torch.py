@@ -140,7 +140,7 @@ def _explained(source: str, what: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         first = str(error).strip().splitlines()
         raise UserError(
             "model", f"{source} {what}: {type(error).__name__}" + (f": {first[0][:200]}" if first else "")
@@ -181,15 +181,17 @@ def _run(module: Any, inputs: Mapping[str, tuple[tuple[int, ...], str]], recorde
     def on_meta(tensor: Any) -> Any:
         return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
 
+    cannot = "cannot run on meta tensors (shapes without numbers)"
     arrays = {
         name: torch.empty(shape, dtype=getattr(torch, dtype), device="meta")
         for name, (shape, dtype) in inputs.items()
     }
     args = (arrays.pop(""),) if "" in arrays else ()
-    state = {
-        name: on_meta(tensor.detach())
-        for name, tensor in (*module.named_parameters(), *module.named_buffers())
-    }
+    with _explained(type(module).__name__, cannot):  # a lazy module has no shapes yet
+        state = {
+            name: on_meta(tensor.detach())
+            for name, tensor in (*module.named_parameters(), *module.named_buffers())
+        }
     recorder.weights(state)
     training = [part for part in module.modules() if part.training]
     fast = torch.backends.mha.get_fastpath_enabled()
@@ -198,7 +200,7 @@ def _run(module: Any, inputs: Mapping[str, tuple[tuple[int, ...], str]], recorde
         # One fused operator in place of attention's products would hide its projections.
         torch.backends.mha.set_fastpath_enabled(False)
         with (
-            _explained(type(module).__name__, "cannot run on meta tensors (shapes without numbers)"),
+            _explained(type(module).__name__, cannot),
             recorder.watching(module), torch.no_grad(), torch.device("meta"), _dispatch(recorder),
         ):  # fmt: skip
             torch.func.functional_call(module, state, args, arrays)
