@@ -13,6 +13,7 @@ from dibench.cli.counters import counters
 from dibench.cli.doctor import doctor
 from dibench.cli.explain import explain
 from dibench.cli.fit import fit
+from dibench.cli.generality import generality
 from dibench.cli.layers import layers
 from dibench.cli.measure import measure
 from dibench.cli.networks import networks
@@ -47,6 +48,7 @@ app = typer.Typer(
 for verb in (
     sweep,
     fit,
+    generality,
     report,
     predict,
     explain,

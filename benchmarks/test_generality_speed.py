@@ -1,0 +1,58 @@
+"""Correlation and α in 10,000 subsets of 100 of the 572 layers, beside the straightforward loop.
+
+The loop calls NumPy for each subset's correlation and fits each subset's α in full, on 100 subsets, since
+10,000 would take it minutes; it is given per 10,000.
+"""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from dibench import networks
+from dibench.layer import Layer
+from dibench.study.models import Data, data_of
+from dibench.study.subset_fits import refitted_alpha, step_statistics
+from dibench.study.subsets import correlations_over, draw
+
+SUBSETS, LOOPED = 10_000, 100
+SIZE = 100
+
+
+def layers() -> Data:
+    import pandas as pd
+
+    known: list[Layer] = networks.distinct(x for name in networks.names() for x in networks.load(name))
+    frame = pd.DataFrame([one.dims for one in known]).assign(op=[one.op for one in known])
+    rng = np.random.default_rng(1)
+    exact = [3 * x.macs + 12 * x.weights + 48 * x.activations + 1e6 for x in known]
+    frame["energy_j"] = 1e-12 * np.array(exact) * np.exp(0.1 * rng.standard_normal(len(known)))
+    return data_of(frame, "energy_j")
+
+
+def test_correlations_and_alpha_of_10_000_subsets(benchmark: BenchmarkFixture) -> None:
+    data = layers()
+    n = len(data)
+    y, x = np.log(data.macs / data.y), np.log(data.macs / (data.weights + data.activations))[None]
+
+    def vectorised() -> None:
+        step = step_statistics("di_weighted", data)
+        assert step is not None
+        for chosen in draw(n, SIZE, SUBSETS, np.random.default_rng(1)):
+            correlations_over(chosen, y, x)
+            member = np.zeros((len(chosen), n))
+            np.put_along_axis(member, chosen, 1.0, axis=1)
+            step.alpha(step.one_step(member)[0])
+
+    begin = time.process_time()
+    for chosen in next(draw(n, SIZE, LOOPED, np.random.default_rng(1))):
+        np.corrcoef(x[0, chosen], y[chosen])
+        member = np.zeros((1, n))
+        member[0, chosen] = 1
+        refitted_alpha(data, member)
+    looped = (time.process_time() - begin) * SUBSETS / LOOPED
+    benchmark.pedantic(vectorised, rounds=3)  # type: ignore[no-untyped-call]
+    benchmark.extra_info["loop_s_per_10_000"] = looped
+    print(f"\nloop: {looped:.0f} s of processor time per 10,000 subsets")

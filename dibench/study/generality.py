@@ -1,0 +1,376 @@
+"""Generality: would another choice of networks, or of layers, have said the same?
+
+Two answers of different weight. *Evidence*: on each architecture family, by how much do fits that never saw
+it err with AI and with DI; paired by family, with an interval over families. *Description*: how correlation,
+α and error spread over subsets of the networks and layers at hand, beside the spread that combinatorics
+gives to any fixed set (`subsets`). Subsets can show that a figure hangs on a few networks. They cannot show
+that it holds for networks outside the set, and a bell shape over them shows nothing at all.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from dibench import networks
+from dibench.errors import UserError
+from dibench.study.figures import pearson
+from dibench.study.folds import family_shapes
+from dibench.study.inference import student_quantile
+from dibench.study.models import Data
+from dibench.study.subset_fits import StepStatistics, refitted_alpha, step_statistics
+from dibench.study.subsets import (
+    FEWEST,
+    Distribution,
+    MadeUp,
+    correlations_over,
+    curve,
+    describe,
+    draw,
+    fisher,
+    influence_curve,
+    made_up_spread,
+)
+from dibench.study.unseen import COMPARED, Unseen, predict_families
+from dibench.study.whole_networks import SEED, WholeNetworks, whole_networks
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FloatArray = NDArray[np.float64]
+
+SUBSETS = 10_000
+REFITS = 30
+"""Subsets of each size that are fitted in full, to say how good one step is."""
+
+NETWORK_SIZES = (5, 8, 12, 16, 20)
+LAYER_SIZES = (10, 20, 50, 100, 200, 400)
+FEWEST_FAMILIES = 3
+STABLE = 0.95
+"""Share of the subsets that must agree before anything is called stable across them."""
+
+
+@attrs.frozen
+class Spread:
+    """One predictor's correlation with efficiency, on logarithms, over subsets of k."""
+
+    r: Distribution | None
+    z: Distribution | None
+    """Of Fisher's z."""
+    curve: float
+    influence_curve: float
+    made_up: MadeUp
+
+
+@attrs.frozen
+class Size:
+    """All that was computed over the subsets of one size."""
+
+    k: int
+    subsets: int
+    spreads: dict[str, Spread]
+    di_above_ai: dict[str, float]
+    """By form of DI: share of the subsets in which it correlates better than AI."""
+    alpha: Distribution | None
+    """α of weighted DI on the subset's layers, by one step."""
+    alpha_undetermined: float
+    """Share of subsets whose layers do not tell α."""
+    one_step_error: float | None
+    """Median distance of that α from the full refit, over `REFITS` subsets."""
+    one_step_worst: float | None
+    error: dict[str, Distribution | None]
+    """Root mean square log error of `ai` and `di_weighted` on the subset's own layers."""
+
+
+@attrs.frozen
+class Population:
+    """The fixed set that subsets are drawn from."""
+
+    unit: str
+    """`networks` or `layers`."""
+    names: tuple[str, ...]
+    efficiency: FloatArray
+    predictors: dict[str, FloatArray]
+    """Bare indices, α held out by family."""
+    r: dict[str, float]
+    """Correlation of logarithms over the whole set."""
+    sizes: tuple[Size, ...]
+
+
+@attrs.frozen
+class FamilyDifference:
+    """Held-out root mean square log errors on one family's layers."""
+
+    family: str
+    rows: int
+    errors: dict[str, float]
+
+
+@attrs.frozen
+class Evidence:
+    """AI against one form of DI over families: mean of error(AI) − error(DI), positive where DI errs less."""
+
+    model: str
+    families: int
+    mean: float
+    ci_low: float | None
+    ci_high: float | None
+    sign_flip_p: float | None
+    """Exact, two-sided."""
+
+    @property
+    def decision(self) -> str:
+        """`DI`, `AI` or `undecided`: whether the interval excludes zero."""
+        if self.ci_low is None or self.ci_high is None:
+            return "undecided"
+        return "DI" if self.ci_low > 0 else "AI" if self.ci_high < 0 else "undecided"
+
+
+@attrs.frozen
+class Generality:
+    """The study of one table."""
+
+    fleet: WholeNetworks
+    seed: int
+    subsets: int
+    alpha: float | None
+    """Of weighted DI on all rows."""
+    families: tuple[FamilyDifference, ...]
+    evidence: tuple[Evidence, ...]
+    populations: tuple[Population, ...]
+    not_studied: dict[str, str]
+    """Unit → why it has no population."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Every figure as plain values; what is not known is None."""
+        from dibench.study.generality_summary import as_json
+
+        return as_json(self)
+
+
+def generality(
+    frame: pd.DataFrame,
+    *,
+    device: str | None = None,
+    backend: str | None = None,
+    dtype: str | None = None,
+    batch: int | None = None,
+    subsets: int = SUBSETS,
+    sizes: Sequence[int] | None = None,
+    layer_sizes: Sequence[int] | None = None,
+    seed: int = SEED,
+) -> Generality:
+    """Study a table of the CSV contract.
+
+    Args:
+        frame: the table.
+        device, backend, dtype, batch: as for `whole_networks`.
+        subsets: drawn of each size.
+        sizes: networks in a subset; by default those of 5, 8, 12, 16, 20 that are fewer than there are.
+        layer_sizes: distinct layers in a subset; by default those of 10, 20, 50, 100, 200, 400.
+        seed: of all draws.
+
+    Raises:
+        UserError: no row can be used, a size is impossible, or nothing can be studied.
+    """
+    fleet = whole_networks(frame, device=device, backend=backend, dtype=dtype, batch=batch, seed=seed)
+    data = fleet.data
+    unseen = fleet.unseen or predict_families(data)
+    steps = {model: step_statistics(model, data) for model in ("ai", "di_weighted")}
+    rng = np.random.default_rng(seed)
+    populations, not_studied = [], {}
+    for unit, wanted, usual in (("networks", sizes, NETWORK_SIZES), ("layers", layer_sizes, LAYER_SIZES)):
+        members = _network_members(fleet) if unit == "networks" else _layer_members(fleet, unseen)
+        n = len(members.names)
+        chosen = _check_sizes(unit, wanted, n) if wanted else [k for k in usual if k < n]
+        if n <= FEWEST or not chosen:
+            not_studied[unit] = f"{n} of them can be used, too few for subsets"
+            continue
+        populations.append(_study(members, data, steps, chosen, subsets, rng))
+    families = _family_differences(data, unseen)
+    if not populations and not families:
+        raise UserError("rows", "must hold layers of several of the 25 networks to study generality")
+    step = steps["di_weighted"]
+    alpha = None if step is None else float(step.alpha(step.parameters[None])[0])
+    return Generality(
+        fleet=fleet,
+        seed=seed,
+        subsets=subsets,
+        alpha=alpha,
+        families=families,
+        evidence=tuple(_evidence(model, families) for model in ("di_weighted", "di_disjoint")),
+        populations=tuple(populations),
+        not_studied=not_studied,
+    )
+
+
+def _check_sizes(unit: str, sizes: Sequence[int], n: int) -> list[int]:
+    for k in sizes:
+        if not FEWEST <= k < n:
+            raise UserError(
+                f"size of subsets of {unit}", f"must be from {FEWEST} to {n - 1}, there are {n}", k
+            )
+    return sorted(set(sizes))
+
+
+@attrs.frozen
+class _Members:
+    """What subsets are drawn from: names, efficiency, predictors, and which rows of the data each holds."""
+
+    unit: str
+    names: tuple[str, ...]
+    efficiency: FloatArray
+    predictors: dict[str, FloatArray]
+    rows: FloatArray
+    """(n, rows), 1 where a member has the row's layer, at any batch."""
+
+
+def _network_members(fleet: WholeNetworks) -> _Members:
+    ranked = fleet.ranked if fleet.unseen else ()
+    layers = fleet.data.layer
+    shapes = [
+        np.isin(layers, ["x".join(map(str, layer.shape[1:])) for layer in networks.load(one.network)])
+        for one in ranked
+    ]
+    known = {name: np.array([one.predictors[name] for one in ranked]) for name in COMPARED if ranked}
+    usable = {name: column for name, column in known.items() if np.isfinite(column).all()}
+    names = tuple(one.network for one in ranked)
+    return _Members("networks", names, fleet.column("efficiency"), usable, np.array(shapes, dtype=float))
+
+
+def _layer_members(fleet: WholeNetworks, unseen: dict[str, Unseen]) -> _Members:
+    """Distinct layers of the 25 networks at the fleet's batch; α by the fold of a family they are in."""
+    data = fleet.data
+    own: FloatArray = np.full(len(data), np.nan)
+    elements = {name: own.copy() for name in ("ai", "di_weighted", "di_disjoint")}
+    inside = np.zeros(len(data), dtype=bool)
+    for family, fold in unseen.items():
+        mine = np.isin(data.layer, sorted(family_shapes(family))) & ~inside
+        for name, column in elements.items():
+            column[mine] = fold.elements[name][mine]
+        inside |= mine
+    at = np.flatnonzero(inside & (data.batch == fleet.batch))
+    found = {"macs": data.macs[at], **{name: data.macs[at] / column[at] for name, column in elements.items()}}
+    usable = {name: column for name, column in found.items() if np.isfinite(column).all()}
+    rows = data.layer[at][:, None] == data.layer[None, :]
+    return _Members("layers", tuple(data.layer[at]), data.macs[at] / data.y[at], usable, rows.astype(float))
+
+
+def _study(
+    members: _Members,
+    data: Data,
+    steps: dict[str, StepStatistics | None],
+    sizes: Sequence[int],
+    subsets: int,
+    rng: np.random.Generator,
+) -> Population:
+    y = np.log(members.efficiency)
+    x = {name: np.log(column) for name, column in members.predictors.items()}
+    # Layers of equal size have one index: a constant correlates with nothing.
+    x = {name: column for name, column in x.items() if float(np.ptp(column)) > 1e-9}
+    r = {name: pearson(y, column) for name, column in x.items()}
+    found = [_size(members, data, steps, k, subsets, y, x, r, rng) for k in sizes]
+    return Population(members.unit, members.names, members.efficiency, members.predictors, r, tuple(found))
+
+
+def _size(
+    members: _Members,
+    data: Data,
+    steps: dict[str, StepStatistics | None],
+    k: int,
+    subsets: int,
+    y: FloatArray,
+    x: dict[str, FloatArray],
+    r: dict[str, float],
+    rng: np.random.Generator,
+) -> Size:
+    n = len(y)
+    stacked = np.array(list(x.values()))
+    correlated, fitted = [], []
+    for number, chosen in enumerate(draw(n, k, subsets, rng)):
+        correlated.append(correlations_over(chosen, y, stacked))
+        fitted.append(_fits(members, data, steps, chosen, refits=REFITS if number == 0 else 0))
+    values = dict(zip(x, np.concatenate(correlated, axis=1), strict=True))
+    spreads = {
+        name: Spread(
+            r=describe(values[name]),
+            z=describe(fisher(values[name])),
+            curve=curve(n, k),
+            influence_curve=influence_curve(y, x[name], k),
+            made_up=made_up_spread(n, k, r[name], subsets, rng),
+        )
+        for name in x
+    }
+    alpha, ai, di = (np.concatenate([one[position] for one in fitted]) for position in range(3))
+    distance = fitted[0][3]
+    return Size(
+        k=k,
+        subsets=subsets,
+        spreads=spreads,
+        di_above_ai={
+            name: float(np.mean(values[name] > values["ai"]))
+            for name in ("di_weighted", "di_disjoint")
+            if name in values and "ai" in values
+        },
+        alpha=describe(alpha),
+        alpha_undetermined=float(np.mean(~np.isfinite(alpha))),
+        one_step_error=float(np.median(distance)) if len(distance) else None,
+        one_step_worst=float(distance.max()) if len(distance) else None,
+        error={"ai": describe(ai), "di_weighted": describe(di)},
+    )
+
+
+def _fits(
+    members: _Members,
+    data: Data,
+    steps: dict[str, StepStatistics | None],
+    chosen: NDArray[np.intp],
+    *,
+    refits: int,
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """α, error of AI and of DI in each subset, and |one step − refit| of the first few."""
+    ai, di = steps["ai"], steps["di_weighted"]
+    if ai is None or di is None:
+        nothing: FloatArray = np.full(len(chosen), np.nan)
+        return nothing, nothing, nothing, nothing[:0]
+    inside = np.zeros((len(chosen), len(members.names)))
+    np.put_along_axis(inside, chosen, 1.0, axis=1)
+    rows = (inside @ members.rows > 0).astype(float)
+    parameters, error_di = di.one_step(rows)
+    alpha = di.alpha(parameters)
+    distance = np.abs(refitted_alpha(data, rows[:refits]) - alpha[:refits])
+    return alpha, ai.one_step(rows)[1], error_di, distance[np.isfinite(distance)]
+
+
+def _family_differences(data: Data, unseen: dict[str, Unseen]) -> tuple[FamilyDifference, ...]:
+    found = []
+    for family, fold in unseen.items():
+        own = np.isin(data.layer, sorted(family_shapes(family)))
+        for predicted in fold.predicted.values():
+            own = own & np.isfinite(predicted)
+        if own.any():
+            errors = {
+                model: float(np.sqrt(np.mean(np.log(predicted[own] / data.y[own]) ** 2)))
+                for model, predicted in fold.predicted.items()
+            }
+            found.append(FamilyDifference(family, int(own.sum()), errors))
+    return tuple(found)
+
+
+def _evidence(model: str, families: Sequence[FamilyDifference]) -> Evidence:
+    """Student's interval over families and the exact sign-flip test; none for fewer than three families."""
+    difference = np.array([one.errors["ai"] - one.errors[model] for one in families])
+    n = len(difference)
+    mean = float(difference.mean()) if n else math.nan
+    if n < FEWEST_FAMILIES:
+        return Evidence(model, n, mean, None, None, None)
+    half = student_quantile(n - 1) * float(difference.std(ddof=1)) / math.sqrt(n)
+    signs = 1 - 2 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)
+    flipped = np.abs(signs @ difference) / n
+    p = float(np.mean(flipped >= abs(mean) * (1 - 1e-9)))
+    return Evidence(model, n, mean, mean - half, mean + half, p)

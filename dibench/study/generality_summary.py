@@ -1,0 +1,105 @@
+"""The generality study as plain values and in words that say no more than it shows."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from dibench.study.generality import STABLE, Evidence, Generality, Population
+from dibench.study.networks_summary import network_json
+from dibench.study.summary import plain
+
+METHOD = {
+    "evidence": "per family: root mean square log error of fits without the family and every shape in it, "
+    "AI minus DI; Student's interval over families, exact sign-flip p. Families share some shapes.",
+    "subsets": "without replacement from a fixed set; correlations of logarithms from sums",
+    "curve": "sqrt((n - k) / (n - 1)) / sqrt(k - 3) in Fisher's z: what combinatorics alone gives",
+    "influence_curve": "the same with the influence of these members in place of normal ones",
+    "made_up": "the same resampling of sets of n random normal points with the same correlation",
+    "normality": "skew, kurtosis, Shapiro-Wilk (first 5,000 subsets) and Q-Q describe; they are no evidence",
+    "alpha_and_error": "one Gauss-Newton step from the fit to all rows, by each subset's sums; "
+    "one_step_error is its median distance from full refits of some subsets",
+}
+
+
+def as_json(found: Generality) -> dict[str, Any]:
+    """See `Generality.to_json`."""
+    selection = found.fleet.selection
+    figures: dict[str, Any] = plain(
+        {
+            "response": selection.response,
+            "response_kind": selection.kind,
+            "response_measured": selection.measured,
+            "evidence_of_energy": selection.evidence,
+            "batch": found.fleet.batch,
+            "rows": len(found.fleet.data),
+            "seed": found.seed,
+            "subsets": found.subsets,
+            "alpha": found.alpha,
+            "words": words(found),
+            "families": [attrs.asdict(one) for one in found.families],
+            "evidence": {
+                one.model: {**attrs.asdict(one), "decision": one.decision} for one in found.evidence
+            },
+            "populations": {one.unit: _population(one) for one in found.populations},
+            "not_studied": found.not_studied,
+            "networks_left_out": [network_json(one) for one in found.fleet.left_out],
+            "method": METHOD,
+        }
+    )
+    return figures
+
+
+def _population(one: Population) -> dict[str, Any]:
+    return {
+        "n": len(one.names),
+        "names": list(one.names),
+        "efficiency": one.efficiency.tolist(),
+        "predictors": {name: column.tolist() for name, column in one.predictors.items()},
+        "r": one.r,
+        "sizes": [attrs.asdict(size) for size in one.sizes],
+    }
+
+
+FORMS = {"di_weighted": "weighted DI", "di_disjoint": "disjoint DI"}
+
+
+def words(found: Generality) -> list[str]:
+    """What can be said, evidence first."""
+    said = [_evidence(one) for one in found.evidence]
+    for population in found.populations:
+        said += [_stability(population, form) for form in FORMS if form in population.r]
+    return said
+
+
+def _evidence(one: Evidence) -> str:
+    form = FORMS[one.model]
+    if one.ci_low is None or one.ci_high is None:
+        return f"AI against {form}: undecided, {one.families} families are too few for an interval."
+    interval = (
+        f"AI's error less DI's is {one.mean:+.1%} ({one.ci_low:+.1%} to {one.ci_high:+.1%}, "
+        f"{one.families} families)"
+    )
+    answer = {
+        "DI": f"on families it has not seen, {form} errs less than AI",
+        "AI": f"on families it has not seen, AI errs less than {form}",
+        "undecided": f"families do not tell AI from {form}",
+    }[one.decision]
+    return f"{answer[0].upper()}{answer[1:]}: {interval}."
+
+
+def _stability(population: Population, form: str) -> str:
+    """At the size nearest to half of the set: do the subsets agree on the order of AI and DI?"""
+    size = min(population.sizes, key=lambda one: abs(one.k - len(population.names) / 2))
+    if form not in size.di_above_ai:
+        return f"{FORMS[form]}: not compared over subsets of these {population.unit}."
+    share = size.di_above_ai[form]
+    whole = "above" if population.r[form] > population.r["ai"] else "below"
+    agree = share if whole == "above" else 1 - share
+    stable = "stable" if agree >= STABLE else "not stable"
+    return (
+        f"{FORMS[form][0].upper()}{FORMS[form][1:]} correlates {whole} AI in {agree:.0%} of the subsets of "
+        f"{size.k} of {len(population.names)} {population.unit}: {stable} across subsets of these "
+        f"{population.unit}."
+    )
