@@ -6,7 +6,6 @@ Runs in the reader process (`onnx_reader`), where memory and time are limited: O
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from functools import partial
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -14,22 +13,26 @@ from typing import Any
 import attrs
 import onnx
 import onnx.defs
-import onnx.inliner
-import onnx.shape_inference
 from google.protobuf.message import DecodeError
 
 from dibench.errors import UserError
 from dibench.layer import Layer
 from dibench.models.model import Model, NotCovered, unique_names
-from dibench.models.onnx_folding import fold
+from dibench.models.onnx_inference import (
+    STANDARD,
+    check_order,
+    clean,
+    inferred,
+    inlined,
+    shapes_of,
+    subgraphs,
+)
 from dibench.models.onnx_inputs import set_inputs, weight_inputs
 from dibench.models.onnx_products import PRODUCTS, WITHOUT_PRODUCT, Operands, UnknownShapeError
 from dibench.models.onnx_wire import without_weights
 from dibench.models.products import Shape, Uncovered, shape_text
 
-MOST_NODES = 500_000
 _NO_PARAMETER = (onnx.TensorProto.INT64, onnx.TensorProto.BOOL, onnx.TensorProto.STRING)  # sizes, masks
-_STANDARD = ("", "ai.onnx")
 
 
 def read(path: Path, batch: int | None, shapes: Mapping[str, str]) -> Model:
@@ -53,14 +56,14 @@ def _read(proto: Any, name: str, batch: int | None, shapes: Mapping[str, str]) -
         raise UserError("graph", "must have at least one node: this is no model")
     sizes = [(tensor.data_type, _size(tensor.dims)) for tensor in proto.graph.initializer]
     parameters = sum(size for kind, size in sizes if kind not in _NO_PARAMETER)
-    proto = _inlined(proto)
-    _check_order(proto.graph, set())
+    proto = inlined(proto)
+    check_order(proto.graph, set())
     weights = weight_inputs(proto.graph)
     given, resized = set_inputs(proto.graph, weights, batch, shapes)
-    inferred, contradiction = _inferred(proto)
+    whole, contradiction = inferred(proto)
     if contradiction is not None and (batch is not None or shapes):
         raise UserError("graph", f"does not take these sizes: {contradiction}")
-    found = list(_Walk(inferred, weights, resized).graph(inferred.graph, {}, set(), inside=""))
+    found = list(_Walk(whole, weights, resized).graph(whole.graph, {}, set(), inside=""))
     failed = next((one for one in found if isinstance(one.result, UnknownShapeError)), None)
     if failed is not None:
         _explain(proto, failed, contradiction)
@@ -94,99 +97,6 @@ def _size(dims: Any) -> int:
     return size
 
 
-def _inlined(proto: Any) -> Any:
-    """The model with its own functions in place of their calls."""
-    if not proto.functions:
-        return proto
-    bodies = {(f.domain, f.name): f.node for f in proto.functions}
-    sizes: dict[tuple[str, str], int] = {}
-
-    def nodes(body: Any, above: tuple[tuple[str, str], ...]) -> int:
-        total = 0
-        for node in _nodes(body):
-            key = (node.domain, node.op_type)
-            if key in above:
-                raise UserError(f"function {key[1]}", "must not call itself")
-            if key in bodies and key not in sizes:
-                if len(above) > 50:
-                    raise UserError("functions", "must not nest deeper than 50")
-                sizes[key] = nodes(bodies[key], (*above, key))
-            total += sizes.get(key, 1)
-            if total > MOST_NODES:
-                raise UserError("graph", f"must have at most {MOST_NODES} nodes with its functions inlined")
-        return total
-
-    nodes(proto.graph.node, ())
-    try:
-        return onnx.inliner.inline_local_functions(proto)
-    except Exception as error:
-        raise UserError("functions", f"cannot be inlined: {_first_line(error)}") from None
-
-
-def _nodes(body: Any) -> Iterator[Any]:
-    """The nodes of a body and of the graphs inside its nodes."""
-    for node in body:
-        yield node
-        for graph in _subgraphs(node):
-            yield from _nodes(graph.node)
-
-
-def _subgraphs(node: Any) -> Iterator[Any]:
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
-
-
-def _check_order(graph: Any, outer: set[str]) -> None:
-    """Every node reads what was written before it: a cycle has no such order."""
-    written = {output for node in graph.node for output in node.output if output}
-    ready = outer | {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
-    for node in graph.node:
-        for name in node.input:
-            if name in written and name not in ready:
-                raise UserError(
-                    f"node {node.name or node.op_type}",
-                    "must come after what writes its input: the graph has a cycle or is out of order",
-                    name,
-                )
-        for inner in _subgraphs(node):
-            _check_order(inner, ready)
-        ready.update(node.output)
-
-
-def _inferred(proto: Any) -> tuple[Any, str | None]:
-    """The model with every shape that follows, and what in it contradicts something, if anything."""
-    inferred, contradiction = _inferred_once(proto)
-    opset = max((each.version for each in proto.opset_import if each.domain in _STANDARD), default=1)
-    while _open(inferred.graph) and fold(proto.graph, _shapes(inferred.graph), opset):
-        inferred, contradiction = _inferred_once(proto)
-    return inferred, contradiction
-
-
-def _open(graph: Any) -> bool:
-    """Whether the shape of anything that a node writes is not known."""
-    shapes = _shapes(graph)
-    return any(shapes.get(name) is None for node in graph.node for name in node.output if name)
-
-
-def _inferred_once(proto: Any) -> tuple[Any, str | None]:
-    infer = partial(onnx.shape_inference.infer_shapes, proto, data_prop=True)
-    try:
-        return infer(strict_mode=True), None
-    except Exception as error:  # of the C++ code: InferenceError, ValueError, UnicodeDecodeError, ...
-        contradiction = _first_line(error)
-    try:
-        return infer(strict_mode=False), contradiction
-    except Exception as error:
-        raise UserError("graph", f"contradicts itself: {_first_line(error)}") from None
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return " ".join(lines[:2])[:200] if lines else type(error).__name__
-
-
 @attrs.frozen
 class _Found:
     """A convolution or product in the graph: its node's name and operator, and what it is."""
@@ -209,13 +119,13 @@ class _Walk:
         self, graph: Any, outer: Mapping[str, Shape | None], constants: set[str], inside: str
     ) -> Iterator[_Found]:
         """What a graph computes, in order; `inside` says why nothing of a graph within a node is a layer."""
-        shapes = {**outer, **_shapes(graph)}
+        shapes = {**outer, **shapes_of(graph)}
         constants = constants | {tensor.name for tensor in graph.initializer}
         constants |= {tensor.values.name for tensor in graph.sparse_initializer}
         if not inside:
             constants |= self._weights | _missing(graph)
         for node in graph.node:
-            for inner in _subgraphs(node):
+            for inner in subgraphs(node):
                 why = inside or f"inside {node.op_type}, which may run it never or many times"
                 yield from self.graph(inner, shapes, constants, why)
             if all(name in constants for name in node.input if name) and not _random(node):
@@ -227,7 +137,7 @@ class _Walk:
     def _node(
         self, node: Any, shapes: Mapping[str, Shape | None], constants: set[str], inside: str
     ) -> Iterator[_Found]:
-        domain = "" if node.domain in _STANDARD else node.domain
+        domain = "" if node.domain in STANDARD else node.domain
         product = PRODUCTS.get((domain, node.op_type))
         name = _name(node, constants)
         op = clean(node.op_type)
@@ -306,30 +216,6 @@ def _missing(graph: Any) -> set[str]:
     return {name for node in graph.node for name in node.input if name and name not in known}
 
 
-def _shapes(graph: Any) -> dict[str, Shape | None]:
-    shapes: dict[str, Shape | None] = {}
-    for value in (*graph.input, *graph.output, *graph.value_info):
-        shapes[value.name] = _shape(value)
-    for tensor in graph.initializer:
-        shapes[tensor.name] = tuple(tensor.dims)
-    for sparse in graph.sparse_initializer:
-        shapes[sparse.values.name] = tuple(sparse.dims)
-    return shapes
-
-
-def _shape(value: Any) -> Shape | None:
-    """The shape of a value, None where a size is open."""
-    kind = value.type.tensor_type
-    if not value.type.HasField("tensor_type") or not kind.HasField("shape"):
-        return None
-    if not all(dim.HasField("dim_value") for dim in kind.shape.dim):
-        return None
-    sizes = tuple(dim.dim_value for dim in kind.shape.dim)
-    if any(size < 0 for size in sizes):
-        raise UserError(f"value {clean(value.name)}", "must not have a negative size", sizes)
-    return sizes
-
-
 def _value(attribute: Any) -> Any:
     kinds = {1: "f", 2: "i", 3: "s", 6: "floats", 7: "ints", 8: "strings"}
     if attribute.type not in kinds:
@@ -346,7 +232,7 @@ def _explain(proto: Any, failed: _Found, contradiction: str | None) -> None:
     """
     if contradiction is not None:
         raise UserError("graph", f"contradicts itself: {contradiction}")
-    shapes = _shapes(proto.graph)
+    shapes = shapes_of(proto.graph)
     missing = [name for name in _missing(proto.graph) if name not in shapes]
     if missing:
         raise UserError(
@@ -356,7 +242,7 @@ def _explain(proto: Any, failed: _Found, contradiction: str | None) -> None:
     unknown = [
         node.op_type
         for node in proto.graph.node
-        if not walk._known("" if node.domain in _STANDARD else node.domain, node.op_type)
+        if not walk._known("" if node.domain in STANDARD else node.domain, node.op_type)
     ]
     if unknown:
         raise UserError(
@@ -364,9 +250,3 @@ def _explain(proto: Any, failed: _Found, contradiction: str | None) -> None:
             f"has no known input shape: the operator {clean(unknown[0])} is unknown, "
             "and the file does not tell the shape of what it writes",
         )
-
-
-def clean(text: str | bytes, most: int = 120) -> str:
-    """Printable and short: a name in a file is not trusted on a terminal, nor to be UTF-8."""
-    text = text if isinstance(text, str) else text.decode("utf-8", "replace")
-    return "".join(ch if ch.isprintable() else "?" for ch in text[:most])
