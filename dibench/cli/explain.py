@@ -40,6 +40,9 @@ def explain(
         ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every layer and every change.")] = False,
+    figures: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write figures there, as SVG and PNG.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON for programs instead of tables.")] = False,
 ) -> None:
     """Show what each layer's cost is made of, and rank the changes of design that would save most.
@@ -60,12 +63,30 @@ def explain(
     from dibench.study import explain as engine
 
     found = engine.explain(network, calibration, batches=batches, dtypes=others)
+    if figures is not None:
+        _draw(figures, found, calibration)
     if as_json:
         _print_json(found, calibration)
         return
     from dibench.cli.output import console
 
     _show(console(), found, calibration, fit, every=every)
+    if figures is not None:
+        console().print(f"Figures: {figures}", soft_wrap=True, markup=False)
+
+
+def _draw(folder: Path, found: Explanation, fit: Calibration) -> None:
+    from dibench.cli.fitted import kind_of
+    from dibench.report import costs
+    from dibench.report.drawn import write_figures
+
+    network, shown = found.prediction.network.name, (fit.unit, kind_of(fit))
+    drawings = [
+        costs.layer_bars(network, found.prediction.costs, found.terms, *shown),
+        costs.operator_bars(found.prediction, found.terms, *shown),
+        costs.saving_bars(network, _strongest(found.savings), *shown),
+    ]
+    write_figures(folder, drawings)
 
 
 def _other(path: Path, by: str, fit: Calibration) -> Calibration:

@@ -72,6 +72,13 @@ def quantity(fit: Calibration) -> str:
     return kind + named.get(fit.response, ", gross")
 
 
+def kind_of(fit: Calibration) -> str:
+    """What figures call it."""
+    if fit.kind == "time":
+        return "predicted time"
+    return "predicted energy" if fit.measured else "energy, PIPELINE CHECK only"
+
+
 def origin(fit: Calibration) -> dict[str, Any]:
     """The same for programs."""
     return {

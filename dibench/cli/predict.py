@@ -34,6 +34,9 @@ def predict(
     ] = "di_weighted",
     dtype: Annotated[str, typer.Option(help="Data type of the network: must be the fit's.")] = "",
     every: Annotated[bool, typer.Option("--all", help="Every layer, not the costliest only.")] = False,
+    figures: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Write figures there, as SVG and PNG.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON for programs instead of tables.")] = False,
 ) -> None:
     """Predict what a network costs on the device of a fit: per layer, operator and inference, with intervals.
@@ -55,12 +58,34 @@ def predict(
     from dibench.study import predict as engine
 
     found = engine.predict(wanted, calibration)
+    if figures is not None:
+        _draw(figures, found, calibration)
     if as_json:
         _print_json(found, calibration)
         return
     from dibench.cli.output import console
 
     _show(console(), found, calibration, fit, every=every)
+    if figures is not None:
+        console().print(f"Figures: {figures}", soft_wrap=True, markup=False)
+
+
+def _draw(folder: Path, found: list[Prediction], fit: Calibration) -> None:
+    """Layers and operators of each network at its first batch, and all of them side by side."""
+    from dibench.cli.fitted import kind_of
+    from dibench.report import costs
+    from dibench.report.drawn import write_figures
+
+    drawings = []
+    for one in {one.network.name: one for one in reversed(found)}.values():
+        shown = (one.costs.terms, fit.unit, kind_of(fit))
+        drawings += [
+            costs.layer_bars(one.network.name, one.costs, *shown),
+            costs.operator_bars(one, *shown),
+        ]
+    if len(found) > 1:
+        drawings.append(costs.comparison(found, fit.unit, kind_of(fit)))
+    write_figures(folder, drawings)
 
 
 def _print_json(found: list[Prediction], fit: Calibration) -> None:

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
+import numpy as np
 from markupsafe import Markup, escape
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
@@ -34,6 +36,16 @@ OPERATOR_COLOURS = {
     "fc": "#010115",
 }
 """One colour per operator everywhere; style.css gives each its Okabe-Ito colour in light and dark."""
+TERM_COLOURS = {
+    "MACs": "#010121",
+    "weights": "#010122",
+    "inputs": "#010123",
+    "outputs": "#010124",
+    "reuse": "#010125",
+    "launch": "#010126",
+    "constant power": "#010127",
+}
+"""One colour per term of a cost everywhere, Okabe-Ito likewise."""
 OPERATOR_MARKERS = {"standard": "o", "depthwise": "^", "pointwise": "s", "grouped": "D", "fc": "X"}
 
 _VARIABLES = {
@@ -44,6 +56,7 @@ _VARIABLES = {
     ACCENT: "--accent",
     FAINT: "--faint",
     **{colour: f"--{op}" for op, colour in OPERATOR_COLOURS.items()},
+    **{colour: f"--{term.replace(' ', '-').lower()}" for term, colour in TERM_COLOURS.items()},
 }
 
 _STYLE: Any = {
@@ -118,6 +131,37 @@ def standalone(panel: str, css: str) -> str:
     style = f"<style>{theme[0]}svg {{ font: 400 11px var(--sans); }}</style>"
     head, end, body = panel.partition(">")
     return f'{head} xmlns="http://www.w3.org/2000/svg"{end}{style}{body}\n'
+
+
+def themes(css: str) -> dict[str, dict[str, str]]:
+    """Of `light` and `dark` the colour that stands for each sentinel colour, from the page's style sheet."""
+    light, dark = (
+        dict(re.findall(r"(--[\w-]+): (#[0-9a-f]{6});", block))
+        for block in re.findall(r":root \{(.*?)\}", css, re.DOTALL)[:2]
+    )
+    return {
+        theme: {sentinel: variables[name] for sentinel, name in _VARIABLES.items()}
+        for theme, variables in (("light", light), ("dark", {**light, **dark}))
+    }
+
+
+def recoloured(figure: Figure, colours: Mapping[str, str]) -> None:
+    """Paint a figure, drawn in sentinel colours or recoloured before, in real ones, its surface too."""
+    from matplotlib.colors import to_hex, to_rgba
+
+    kinds = ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor")
+    for artist in figure.findobj():
+        known: dict[str, str] = artist.__dict__.setdefault("_dibench_sentinels", {})
+        for kind in kinds:
+            if not hasattr(artist, f"get_{kind}") or not hasattr(artist, f"set_{kind}"):
+                continue
+            now = getattr(artist, f"get_{kind}")()
+            if isinstance(now, np.ndarray) and now.ndim == 2:
+                now = now[0] if len(now) else "none"
+            sentinel = known.setdefault(kind, to_hex(now))
+            if sentinel in colours:
+                getattr(artist, f"set_{kind}")(to_rgba(colours[sentinel], to_rgba(now)[3]))
+    figure.set_facecolor(colours[SURFACE])
 
 
 def _page_style(body: str) -> str:
