@@ -149,3 +149,24 @@ def test_a_wrong_option_is_one_line(run: Run, tmp_path: Path, options: list[str]
     status, out, err = run("alexnet", *(option.format(tmp=tmp_path) for option in options))
     assert (status, out) == (2, "")
     assert message in err and err.count("\n") == 1
+
+
+def test_networks_puts_any_models_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = tmp_path / "mine.csv"
+    table.write_text("name,N,C,H,W,K,R,S\nfc,1,100,1,1,50,1,1\n")
+    with pytest.raises(SystemExit) as exit_info:
+        main(["networks", "vgg16", str(table), "--csv", "--batch", "4", "--alpha", "0.7"])
+    vgg, mine = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert exit_info.value.code == 0
+    assert (vgg["family"], vgg["macs"], vgg["batch"]) == ("vgg", str(4 * 15470264320), "4")
+    assert (mine["network"], mine["weights"], mine["weight_reuse"], mine["family"]) == (
+        "mine",
+        "5000",
+        "4.0",
+        "",
+    )
+    assert float(mine["di_weighted"]) == pytest.approx(20000 / (2 * (0.7 * 5000 + 0.3 * 600)))
+    with pytest.raises(SystemExit):
+        main(["networks", "vgg16", str(table), "--alpha", "0.7"])
+    out = capsys.readouterr().out
+    assert "2 networks, batch 1" in out and "DI weighted" in out and "mine" in out

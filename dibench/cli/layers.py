@@ -65,11 +65,12 @@ def layers(
     3-D convolutions, products of two activations) is listed below with its MACs.
     """
     from dibench import models
+    from dibench.cli.alphas import chosen_alphas
     from dibench.models.inputs import parse_inputs
 
     if as_csv and as_json:
         raise UserError("--csv", "must not stand with --json")
-    alphas = _alphas(alpha, fit)
+    alphas = chosen_alphas(alpha, fit)
     loaded = models.load(model, batch=batch, shapes=parse_inputs(input_shape or []))
     if as_json:
         print(json.dumps(_plain(loaded, alphas), indent=1, ensure_ascii=False))
@@ -77,40 +78,6 @@ def layers(
         _write_csv(loaded, alphas)
     else:
         _show(loaded, alphas, fit)
-
-
-def _alphas(alpha: float | None, fit: Path | None) -> Alphas | None:
-    from dibench.models.intensities import Alphas
-
-    if alpha is not None and fit is not None:
-        raise UserError("--alpha", "must not stand with --fit, which brings its own")
-    if fit is not None:
-        return Alphas(weighted=_fitted(fit, "weighted"), disjoint=_fitted(fit, "disjoint"))
-    if alpha is None:
-        return None
-    if not 0 <= alpha <= 1:
-        raise UserError("--alpha", "must be from 0 to 1", alpha)
-    return Alphas(weighted=alpha, disjoint=alpha)
-
-
-def _fitted(path: Path, form: str) -> float:
-    """The α of one form in what `fit --json` wrote."""
-    from dibench.files import read_json_object
-
-    figures = read_json_object(path)
-    if figures is None:
-        raise UserError("", "no such file", where=path)
-    try:
-        value = figures["alpha"][form]["value"]
-    except (KeyError, TypeError):
-        raise UserError("alpha", "must be there, as `fit --json` writes it", where=path) from None
-    if value is None:
-        raise UserError(
-            f"alpha {form}", "was not determined by this fit; choose one with --alpha", where=path
-        )
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-        raise UserError(f"alpha {form}", "must be from 0 to 1 to weigh anything", value, where=path)
-    return float(value)
 
 
 def _reuse(layer: Layer) -> Reuse:

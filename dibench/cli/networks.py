@@ -1,62 +1,118 @@
-"""`networks`: the 25 networks, what they compute and what they move."""
+"""`networks [MODEL…]`: networks side by side, what they compute, move and reuse."""
 
 from __future__ import annotations
 
 import csv
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+if TYPE_CHECKING:
+    from dibench.models import Model
+    from dibench.models.intensities import Alphas
+
 _HEADER = ("network", "layers", "macs", "weights", "inputs", "outputs", "ai", "distinct_shapes", "family")
+_MORE = ("batch", "macs_known", "weight_reuse", "input_reuse", "output_reuse")
+_DI = ("alpha_weighted", "di_weighted", "alpha_disjoint", "di_disjoint")
 
 
 def networks(
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[MODEL…]", help="Whatever `layers` reads; nothing for the 25 networks."),
+    ] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="CSV for programs instead of a table.")] = False,
+    batch: Annotated[
+        int | None, typer.Option("--batch", "-N", help="Images in one inference.", metavar="N")
+    ] = None,
+    alpha: Annotated[
+        float | None, typer.Option("--alpha", help="Show DI with this weight of weights, 0 to 1 (½ is AI).")
+    ] = None,
+    fit: Annotated[
+        Path | None,
+        typer.Option("--fit", metavar="FIT.json", help="Show DI with the α that `fit --json` found."),
+    ] = None,
 ) -> None:
-    """List the 25 networks with their MACs, elements and arithmetic intensity at batch 1."""
-    rows = [_row(name) for name in _names()]
+    """List networks with their MACs, elements, reuse per data type and intensity.
+
+    [bold]python -m dibench networks mobilenet_v2 mine.onnx --batch 8 --alpha 0.7[/bold]
+    """
+    from dibench import networks as built_in
+    from dibench.cli.alphas import chosen_alphas
+    from dibench.models import load
+
+    alphas = chosen_alphas(alpha, fit)
+    found = [load(name, batch=batch) for name in models or built_in.names()]
     if as_csv:
-        csv.writer(sys.stdout, lineterminator="\n").writerows([_HEADER, *rows])
+        header = [*_HEADER, *_MORE, *(_DI if alphas else ())]
+        csv.writer(sys.stdout, lineterminator="\n").writerows([header, *(_row(one, alphas) for one in found)])
+        for model in found:
+            if model.not_covered:
+                print(f"dibench: {model.name}: the table {model.coverage}", file=sys.stderr)
         return
+    _show(found, alphas, "25 networks" if not models else f"{len(found)} networks")
+
+
+def _family(name: str) -> str:
+    from dibench import networks as built_in
+
+    return built_in.family(name) if name in built_in.names() else ""
+
+
+def _row(model: Model, alphas: Alphas | None) -> list[str | int | float]:
+    from dibench.models.intensities import reuse_of
+    from dibench.networks import distinct
+
+    total = reuse_of(model.layers)
+    counts = [total.macs, total.weights, total.inputs, total.outputs]
+    row: list[str | int | float] = [model.name, len(model.layers), *counts]
+    row += [total.ai if model.layers else "", len(distinct(model.layers)), _family(model.name)]
+    row += [model.batch, model.macs_known, *(total.by_data_type if model.layers else ("", "", ""))]
+    if alphas is not None:
+        weighted, disjoint = total.di(alphas) if model.layers else ("", "")
+        row += [alphas.weighted, weighted, alphas.disjoint, disjoint]
+    return row
+
+
+def _show(found: list[Model], alphas: Alphas | None, what: str) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     from dibench.cli.output import console, short
+    from dibench.models.intensities import reuse_of
+    from dibench.networks import distinct
 
-    table = Table(box=None, header_style="bold", title="25 networks, batch 1", title_justify="left")
-    for column in ("network", "layers", "MACs", "weights", "inputs", "outputs", "AI", "shapes", "family"):
-        table.add_column(column, justify="left" if column in ("network", "family") else "right", no_wrap=True)
-    for name, layers, *counts, ai, distinct, family in rows:
-        table.add_row(name, str(layers), *map(short, counts), f"{ai:.1f}", str(distinct), family)
-    console().print(table)
-    console().print(
+    batches = sorted({model.batch for model in found})
+    title = f"{what}, batch {', '.join(map(str, batches))}"
+    table = Table(box=None, header_style="bold", title=title, title_justify="left")
+    di = ("DI weighted", "DI disjoint") if alphas else ()
+    columns = ("MACs", "weights", "inputs", "outputs", "M/W", "M/X", "M/Y", "AI", *di, "shapes")
+    table.add_column("network", no_wrap=True)
+    for column in ("layers", *columns):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("family", no_wrap=True)
+    for model in found:
+        total = reuse_of(model.layers)
+        counts = map(short, (total.macs, total.weights, total.inputs, total.outputs))
+        if model.layers:
+            figures = [total.ai, *(total.di(alphas) if alphas else ())]
+            reuse = [*map(short, total.by_data_type), *(f"{value:.1f}" for value in figures)]
+        else:
+            reuse = ["–"] * (4 + len(di))
+        shapes = str(len(distinct(model.layers)))
+        table.add_row(
+            escape(model.name), str(len(model.layers)), *counts, *reuse, shapes, _family(model.name)
+        )  # fmt: skip
+    out = console()
+    out.print(table)
+    if alphas is not None:
+        out.print(f"\nDI at α = {alphas.weighted:.3g} (weighted) and {alphas.disjoint:.3g} (disjoint).")
+    for model in found:
+        if model.not_covered:
+            out.print(f"\n{escape(model.name)}: the table {model.coverage}.", soft_wrap=True)
+    out.print(
         "\nAI is M / (W + X + Y) in MAC per element, every layer's own tensors counted. "
         "Layers of one: [bold]python -m dibench layers resnet50[/bold]"
-    )
-
-
-def _names() -> tuple[str, ...]:
-    from dibench.networks import names
-
-    return names()
-
-
-def _row(name: str) -> tuple[str, int, int, int, int, int, float, int, str]:
-    from dibench.intensity import arithmetic_intensity
-    from dibench.networks import distinct, family, load
-
-    layers = load(name)
-    m, w, x, y = (
-        sum(getattr(layer, what) for layer in layers) for what in ("macs", "weights", "inputs", "outputs")
-    )
-    return (
-        name,
-        len(layers),
-        m,
-        w,
-        x,
-        y,
-        arithmetic_intensity(m, w, x + y),
-        len(distinct(layers)),
-        family(name),
     )
