@@ -9,6 +9,7 @@ import typer
 from dibench import __version__
 from dibench.backends import DeviceFaultError
 from dibench.cli.calibrate import calibrate
+from dibench.cli.compare import compare
 from dibench.cli.counters import counters
 from dibench.cli.doctor import doctor
 from dibench.cli.explain import explain
@@ -50,6 +51,7 @@ for verb in (
     fit,
     generality,
     report,
+    compare,
     predict,
     explain,
     measure,
