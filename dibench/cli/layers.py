@@ -150,7 +150,7 @@ def _show(model: Model, alphas: Alphas | None, fit: Path | None) -> None:
     from dibench.cli.output import console
 
     out = console()
-    inputs = ", ".join(f"{name} {list(shape)}" for name, shape in model.input_shapes.items())
+    inputs = ", ".join(f"{name} {list(shape)}".strip() for name, shape in model.input_shapes.items())
     about = f"{model.name}, batch {model.batch}" + (f", {inputs}" if inputs else "")
     if model.layers:
         out.print(_layer_table(model, alphas, escape(about)))

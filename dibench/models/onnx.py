@@ -20,6 +20,7 @@ from dibench.layer import DIMENSIONS, Layer
 from dibench.models.model import Model, NotCovered
 
 TIME_LIMIT_S = 30.0
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
 def read(path: Path, batch: int | None, shapes: Mapping[str, str]) -> Model:
@@ -101,5 +102,10 @@ def _start() -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)},
+        # One thread: on many cores the stacks of NumPy's thread pool alone would pass the memory limit.
+        env={
+            **os.environ,
+            **_ONE_THREAD,
+            "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
+        },
     )

@@ -27,10 +27,22 @@ from dibench.models.products import (
 
 _NO_PRODUCT_NAMESPACES = ("aten", "prim", "prims", "profiler", "torchvision")
 _TELLING = re.compile(
-    r"(?:^|_)(?:conv\w*|\w*convolution\w*|(?:add|badd|addb|b|int|scaled|sparse)*mm|(?:add)?mv|v?dot|matmul"
+    r"(?:^|_)(?:conv(?!ert)\w*|\w*convolution\w*|(?:add|badd|addb|b|int|scaled|sparse)*mm|(?:add)?mv|v?dot|matmul"
     r"|linear|bilinear|trilinear|attention|lstm|gru|rnn|weight_int\dpack\w*)(?:_|\.|$)"
 )
 """Names of operators that multiply; such a one that is not known is listed, not passed over."""
+
+
+def tells(op: str) -> bool:
+    """Whether an operator's name says that it convolves or multiplies.
+
+    >>> [tells(op) for op in ("_sparse_mm", "conv_tbc", "lstm", "_weight_int8pack_mm", "_trilinear")]
+    [True, True, True, True, True]
+    >>> [tells(op) for op in ("convert_element_type", "upsample_bilinear2d", "native_layer_norm")]
+    [False, False, False]
+    """
+    return _TELLING.search(op) is not None
+
 
 _CONVOLUTIONS = ("convolution", "_convolution", "convolution_overrideable")
 # Where the two factors stand among the arguments.
@@ -126,7 +138,7 @@ class Recorder:
             return self._weight(weight), Uncovered("deformable convolution", macs)
         if namespace not in _NO_PRODUCT_NAMESPACES:
             return None, Uncovered(f"unknown operator of {namespace}: it may multiply")
-        if _TELLING.search(op):
+        if tells(op):
             return None, Uncovered("operator that multiplies and that dibench does not know")
         return None
 
