@@ -1,7 +1,8 @@
 """The five anchor kernels: each pins the energy of one level by itself (csrc/cuda/anchors).
 
 They are no layers: they take a buffer, and say in their `[anchor]` headers how many accesses of which level
-a launch makes. What the reuse lattice says of a level is checked against them.
+a launch makes, and how large a launch is where they are measured: `elements` and `passes` of about a
+millisecond on a GPU of 2022. What the reuse lattice says of a level is checked against them.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from dibench.variants import source_directory
 
 COUNTS = ("macs_executed", "reads", "writes")
 _NAMES = frozenset({"blocks", "elements", "passes"})
-_FIELDS = {"level", "access", "arch", "teaches", "block", "counts"}
+_FIELDS = {"level", "access", "arch", "teaches", "block", "elements", "buffer", "passes", "counts"}
 
 
 @attrs.frozen
@@ -33,6 +34,11 @@ class Anchor:
     access: str
     least_arch: int
     block: int
+    elements: Formula
+    """Of a measured launch, by `blocks` and `l2_bytes`."""
+    buffer: Formula
+    """Elements of the buffer, by `blocks` and `elements`."""
+    passes: int
     counts: Mapping[str, Formula]
     summary: str
     teaches: str
@@ -46,6 +52,15 @@ class Anchor:
         """
         values = {"blocks": blocks, "elements": elements, "passes": passes}
         return {name: int(formula.value(values)) for name, formula in self.counts.items()}
+
+    def launch_size(self, *, blocks: int, l2_bytes: int) -> tuple[int, int]:
+        """Elements of a measured launch, and of its buffer.
+
+        >>> registry()["anchor_l1"].launch_size(blocks=8, l2_bytes=2**25)
+        (4096, 32768)
+        """
+        elements = int(self.elements.value({"blocks": blocks, "l2_bytes": l2_bytes}))
+        return elements, int(self.buffer.value({"blocks": blocks, "elements": elements}))
 
 
 @lru_cache
@@ -76,6 +91,9 @@ def _read(path: Path) -> Anchor:
         access=fields["access"],
         least_arch=int(fields["arch"].removeprefix(">=")),
         block=fields["block"],
+        elements=Formula.parse(fields["elements"], frozenset({"blocks", "l2_bytes"})),
+        buffer=Formula.parse(fields["buffer"], frozenset({"blocks", "elements"})),
+        passes=fields["passes"],
         counts=MappingProxyType({name: Formula.parse(fields["counts"][name], _NAMES) for name in COUNTS}),
         summary=" ".join(text.strip().partition("\n")[0].split()),
         teaches=fields["teaches"],

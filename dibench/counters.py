@@ -231,7 +231,7 @@ def main(path: Path) -> None:
     backend.prefetch(cases)
     for case in cases:
         try:
-            prepared = backend.prepare(case)
+            prepared = backend.prepare_layer(case)
         except UserError as refused:  # told as ncu tells its own errors: see refusal()
             print(f"==ERROR== case {case.case_id}: {refused}", flush=True)
             sys.exit(1)

@@ -19,6 +19,7 @@ CASE_S = 0.1
 WINDOWS = 20
 """Windows of a case, mostly 16 and sometimes 32 before the interval is small enough."""
 
+_ANCHOR_S = 2e-3
 _FEWEST_LAUNCHES = 3  # however slow: warm-up, calibration, one window
 
 
@@ -53,8 +54,11 @@ def expected_s(
     """
     seconds = 0.0
     for case in cases:
-        rate = rate_of(registry[case.variant], case.layer.op, rates) * threads
-        launch = case.layer.macs * case.instances / rate
+        if case.anchor:
+            launch = _ANCHOR_S
+        else:
+            rate = rate_of(registry[case.variant], case.layer.op, rates) * threads
+            launch = case.layer.macs * case.instances / rate
         windows = settings.warm_up_s + WINDOWS * max(settings.window_s, launch)
         seconds += CASE_S + max(_FEWEST_LAUNCHES * launch, min(settings.case_budget_s, windows))
     return seconds

@@ -66,22 +66,25 @@ def expand(
     for rule in file.kernels:
         expansion = _Expansion(rule, _select(rule, kernels), dropped, max(file.instances), arch)
         groups = [
-            group
+            (file.cold if layer_rule.cold is None else layer_rule.cold, group)
             for layer_rule, members in layer_sets
             if rule.on is None or layer_rule.name in rule.on
             for group in members
             if all(layer.op in rule.ops for layer in group)
         ]
-        launches = list(product(file.instances, file.data, file.sms, file.cold))
+        launches = list(product(file.instances, file.data, file.sms))
         per_group = prod(map(len, rule.knobs.values())) * len(launches)
-        _bound(rule.where, len(choices) + len(groups) * per_group * len(expansion.variants))
-        for group in groups:
+        _bound(
+            rule.where,
+            len(choices) + sum(len(colds) for colds, _ in groups) * per_group * len(expansion.variants),
+        )
+        for colds, group in groups:
             for variant, boxes in expansion.fitting(group):
-                for launch, dtype in product(launches, expansion.dtypes(variant)):
+                for launch, cold, dtype in product(launches, colds, expansion.dtypes(variant)):
                     new = tuple(
                         choice
                         for layer, box in zip(group, boxes, strict=True)
-                        if _is_new(seen, choice := Choice(layer, variant, box, *launch, dtype))
+                        if _is_new(seen, choice := Choice(layer, variant, box, *launch, cold, dtype))
                     )
                     if new:
                         choices.append(new)

@@ -14,11 +14,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from dibench import ordering
+from dibench import anchors, ordering
 from dibench.errors import UserError
 from dibench.expand import Choice, default_box, expand, resolve_layer
 from dibench.layer import Layer
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from dibench.variants import Variant
 
 DTYPE = "fp32"
+
+NO_LAYER = Layer.fc(N=1, C=1, K=1)
+"""What stands for the layer in an anchor's case; its id and its row have no dimensions."""
 
 
 def _pairs(value: Iterable[Sequence[Any]]) -> tuple[tuple[str, int | str], ...]:
@@ -67,6 +71,16 @@ class Case:
     tier: int = 1  # round of falling information it belongs to, from 1
 
     @property
+    def anchor(self) -> bool:
+        """Whether the kernel is an anchor: it pins the energy of one level, and computes no layer."""
+        return self.variant in anchors.registry()
+
+    @property
+    def op(self) -> str:
+        """The layer's operator, or `anchor`."""
+        return "anchor" if self.anchor else self.layer.op
+
+    @property
     def knobs(self) -> dict[str, Any]:
         """The knobs the kernel has, by name: whole numbers, or words."""
         values = (self.tile_p, self.tile_k, self.tile_c, self.taps, self.window)
@@ -89,8 +103,8 @@ class Case:
         """The text whose hash is the case's id: JSON with sorted keys and no spaces.
 
         {"backend", "data", "dtype", "knobs": {the kernel's knobs and "instances"}, "layer": {the sixteen
-        dimensions}, "seed", "variant"}; the knobs have "sms" where it is not "all", and "cold": 1 where it
-        is; a sentinel, measured again and again, adds its "order".
+        dimensions, none of an anchor}, "seed", "variant"}; the knobs have "sms" where it is not "all", and
+        "cold": 1 where it is; a sentinel, measured again and again, adds its "order".
         """
         launch: dict[str, Any] = {"instances": self.instances}
         if self.sms != "all":
@@ -102,7 +116,7 @@ class Case:
             "data": self.data,
             "dtype": self.dtype,
             "knobs": {**self.knobs, **launch},
-            "layer": self.layer.dims,
+            "layer": {} if self.anchor else self.layer.dims,
             "seed": self.seed,
             "variant": self.variant,
         }
@@ -141,9 +155,13 @@ def usual_case(layer: Layer, variant: Variant, **fields: Any) -> Case:
 
 def with_knobs(layer: Layer, variant: Variant, knobs: Mapping[str, Any], **fields: Any) -> Case:
     """A layer under a kernel at these knob values."""
+    return Case(layer=layer, backend=variant.backend, variant=variant.name, **_split(knobs), **fields)
+
+
+def _split(knobs: Mapping[str, Any]) -> dict[str, Any]:
+    """Knobs as the fields of a case."""
     box = {name: value for name, value in knobs.items() if name in KNOBS}
-    further = tuple((name, value) for name, value in knobs.items() if name not in KNOBS)
-    return Case(layer=layer, backend=variant.backend, variant=variant.name, further=further, **box, **fields)
+    return {**box, "further": tuple((name, value) for name, value in knobs.items() if name not in KNOBS)}
 
 
 def presets() -> tuple[str, ...]:
@@ -204,11 +222,13 @@ def make_plan(
     file: PlanFile, *, backend: str, seed: int, registry: Mapping[str, Variant], arch: int | None = None
 ) -> Plan:
     """Layers × kernels × knob values of a plan file, ordered and numbered, with sentinels."""
-    if (backend != "cuda" and file.sms != ("all",)) or (backend == "cpu" and any(file.cold)):
+    if (backend != "cuda" and file.sms != ("all",)) or (backend == "cpu" and _any_cold(file)):
         field = "sms" if file.sms != ("all",) else "cold"
         raise UserError(
             f"[plan]: {field}", f"is for backends with multiprocessors, not for {backend}", where=file.path
         )
+    if backend != "cuda" and file.anchors:
+        raise UserError("[plan]: anchors", f"is for the GPU's kernels, not for {backend}", where=file.path)
     kernels = {name: variant for name, variant in registry.items() if variant.backend == backend}
     if not kernels:
         raise UserError("backend", "must have kernel variants", backend, where=file.path)
@@ -219,13 +239,18 @@ def make_plan(
     except UserError as error:
         raise error if error.where else UserError("", str(error), where=file.path) from None
     ordered = _in_order(groups, kernels, seed)
+    ordered = [*_anchors(file, seed), *ordered]
     cases = tuple(
-        _case(choice, kernels[choice.variant], file, order, tier, choice is sentinel)
+        _case(choice, file, backend, order, tier, choice is sentinel)
         for order, (choice, tier) in enumerate(_with_sentinels(ordered, sentinel), start=1)
     )
     ids = sorted(case.case_id + f" {case.visits} visits" * (case.visits > 1) for case in cases)
     sha = hashlib.sha256("\n".join(ids).encode()).hexdigest()
     return Plan(file.name, file.description, backend, cases, seed, sha, dict(dropped.most_common()))
+
+
+def _any_cold(file: PlanFile) -> bool:
+    return any(file.cold) or any(any(rule.cold or ()) for rule in file.layers)
 
 
 def _in_order(
@@ -251,6 +276,14 @@ def _in_order(
     return [(choice, tier) for index, tier in zip(order, rounds, strict=True) for choice in groups[index]]
 
 
+def _anchors(file: PlanFile, seed: int) -> list[tuple[Choice, int]]:
+    """Each anchor on each share of the multiprocessors, in random order, before the first round's layers."""
+    names = tuple(anchors.registry()) if "all" in file.anchors else file.anchors
+    chosen = [Choice(NO_LAYER, name, (), 1, file.data[0], sms) for name in names for sms in file.sms]
+    Random(seed).shuffle(chosen)
+    return [(choice, 1) for choice in chosen]
+
+
 def _with_sentinels(ordered: Sequence[tuple[Choice, int]], sentinel: Choice) -> Iterable[tuple[Choice, int]]:
     """Each sentinel in the round of the case before it."""
     tier = 1
@@ -274,11 +307,12 @@ def _sentinel(file: PlanFile, kernels: Mapping[str, Variant]) -> Choice:
     raise UserError("[plan]: sentinel", "must be a layer that a kernel variant can run", file.sentinel)
 
 
-def _case(choice: Choice, variant: Variant, file: PlanFile, order: int, tier: int, sentinel: bool) -> Case:
-    return with_knobs(
-        choice.layer,
-        variant,
-        dict(choice.knobs),
+def _case(choice: Choice, file: PlanFile, backend: str, order: int, tier: int, sentinel: bool) -> Case:
+    return Case(
+        layer=choice.layer,
+        backend=backend,
+        variant=choice.variant,
+        **_split(dict(choice.knobs)),
         dtype=choice.dtype,
         instances=choice.instances,
         sms=choice.sms,

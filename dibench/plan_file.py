@@ -9,6 +9,7 @@ values_seed = 1                                # seed of operand values
 sentinel    = "resnet50/layer2.1.conv2"        # the layer measured again and again
 sms         = "all"                            # GPU: blocks wherever there is room; or one to each of the
                                                # "whole", "half", "quarter" of its multiprocessors; a list
+anchors     = "all"                            # GPU: also the kernels that pin one level each; or their names
 cold        = false                            # GPU: operands from memory in every launch; also a list
 visits      = 1                                # metered GPU: stays at each case, at different times
 
@@ -22,6 +23,7 @@ transposed = ["N=1,C=8,H=4,W=16,…"]            #   each with height and width 
 # and any of these:
 name     = "small"                             # for [[kernels]] to refer to
 batches  = [1, 8, 32]                          # in place of the plan's
+cold     = true                                # in place of the plan's
 ops      = ["standard", "fc"]
 min_macs = 1_000_000
 max_macs = 20_000_000
@@ -49,6 +51,7 @@ from typing import Any
 
 import attrs
 
+from dibench import anchors
 from dibench.errors import UserError
 from dibench.intensity import OPERATORS
 from dibench.layer import DIMENSIONS
@@ -79,6 +82,7 @@ class LayerRule:
     min_macs: int = 0
     max_macs: int = 2**63
     per_op: int | None = None
+    cold: tuple[bool, ...] | None = None
 
 
 @attrs.frozen
@@ -106,6 +110,7 @@ class PlanFile:
     instances: tuple[int, ...]
     sms: tuple[str, ...]
     cold: tuple[bool, ...]
+    anchors: tuple[str, ...]
     visits: int
     values_seed: int
     sentinel: str
@@ -170,6 +175,7 @@ def _document(document: dict[str, Any], where: str, name: str) -> PlanFile:
         instances=head.take("instances", _list_of(_positive), (1,)),
         sms=head.take("sms", _list_of(_one_of(SHARES)), ("all",)),
         cold=head.take("cold", _list_of(_flag), (False,)),
+        anchors=head.take("anchors", _list_of(_one_of(("all", *anchors.registry()))), ()),
         visits=head.take("visits", _positive, 1),
         values_seed=head.take("values_seed", _natural, 1),
         sentinel=head.take("sentinel", _text, DEFAULT_SENTINEL),
@@ -210,6 +216,7 @@ def _layer_rule(content: Any, where: str, batches: tuple[int, ...]) -> LayerRule
         min_macs=table.take("min_macs", _natural, 0),
         max_macs=table.take("max_macs", _natural, 2**63),
         per_op=table.take("per_op", _positive, None),
+        cold=table.take("cold", _list_of(_flag), None),
     )
     table.finish()
     if rule.per_op is not None and source in ("twins", "transposed"):

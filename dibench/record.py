@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 from dibench import schema
 from dibench.errors import UserError
 from dibench.files import explained, replace_file
+from dibench.schema import ANCHOR
 
 if TYPE_CHECKING:
     from dibench.plan import Case
@@ -39,6 +40,20 @@ Write = Callable[[int, bytes], int]
 
 def case_cells(case: Case, stationarity: str) -> dict[str, Any]:
     """The cells of a row that are known before anything is measured."""
+    if case.anchor:
+        return {
+            "case_id": case.case_id,
+            "order": case.order,
+            "sentinel": 0,
+            "backend": case.backend,
+            "op": ANCHOR,
+            "dtype": case.dtype,
+            "variant": case.variant,
+            "instances": 1,
+            "knobs": "" if case.sms == "all" else f"sms={case.sms}",
+            "data": case.data,
+            "seed": case.seed,
+        }
     layer = case.layer
     boxes = ("tile_p", "tile_k", "tile_c", "instances", "lanes")
     further = {knob: value for knob, value in case.knobs.items() if knob not in boxes and value is not None}

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from dibench import compilers
+from dibench import anchors, compilers
 from dibench.backends import cuda_cache, cuda_driver, cuda_gpu, host
 from dibench.backends.cuda import CudaBackend
 from dibench.compilers.nvrtc import Binary
@@ -36,8 +36,7 @@ GPU = cuda_driver.Gpu(
 VARIANT = (ctypes.c_int * len(DIMENSIONS), ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
 SUPPORT: Mapping[str, tuple[Any, ...]] = {
     "gate": (ctypes.c_longlong,),
-    "anchor_fma": (ctypes.c_void_p, ctypes.c_longlong, ctypes.c_int),
-    "anchor_dram_read": (ctypes.c_void_p, ctypes.c_longlong, ctypes.c_int),
+    **dict.fromkeys(anchors.registry(), (ctypes.c_void_p, ctypes.c_longlong, ctypes.c_int)),
 }
 
 

@@ -19,16 +19,17 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from dibench import architectures, backends, reference, variants
+from dibench import anchors, architectures, backends, reference, schema, variants
 from dibench.backends import cuda_buffers, cuda_cache, cuda_driver, cuda_gpu
-from dibench.backends.cuda import MOST_NODES
 from dibench.backends.cuda_cache import KernelCache, Source
+from dibench.backends.cuda_gpu import MOST_NODES
 from dibench.compilers import nvrtc
 from dibench.errors import OutOfMemoryError, UserError
 from dibench.expand import default_box
-from dibench.layer import Layer
+from dibench.layer import DIMENSIONS, Layer
 from dibench.measure import Settings
-from dibench.plan import Case, Plan, load_plan, presets
+from dibench.plan import NO_LAYER, Case, Plan, load_plan, presets
+from dibench.study.rows import select
 from dibench.sweep import Sweep, run_sweep
 from dibench.worker import case_from_json, case_to_json
 
@@ -53,7 +54,7 @@ def replicas_launched(gpu: fake_gpu.FakeGpuBackend) -> list[int]:
 
 
 def test_a_case_is_prepared_launched_and_right(gpu: fake_gpu.FakeGpuBackend) -> None:
-    prepared = gpu.prepare(case_of(STANDARD, instances=2, seed=5))
+    prepared = gpu.prepare_layer(case_of(STANDARD, instances=2, seed=5))
     x, w = prepared.operands()
     y = prepared.compute()
     for i in range(2):
@@ -76,7 +77,7 @@ def test_so_many_launches_as_asked_and_the_time_of_those_alone(gpu: fake_gpu.Fak
         launched.append(work[0]["name"])
         gpu.cupy.clock_s += 1.0 if work[0]["name"] == "gate" else 1e-6
 
-    prepared = gpu.prepare(case_of())
+    prepared = gpu.prepare_layer(case_of())
     launched.clear()
     assert prepared.launch(n) == pytest.approx(n * 1e-6), "what holds the stream open is not counted"
     assert launched == ["gate"] + ["conv_output_stationary"] * n
@@ -115,7 +116,7 @@ def test_between_two_launches_on_a_replica_four_caches_of_others_pass(
 
 def test_cold_launches_go_around_copies_of_the_operands(gpu: fake_gpu.FakeGpuBackend) -> None:
     layer = Layer.fc(N=4, C=200, K=20)  # 19.5 KB, of a cache of 64 KiB
-    warm, cold = gpu.prepare(case_of(layer)), gpu.prepare(case_of(layer, cold=True))
+    warm, cold = gpu.prepare_layer(case_of(layer)), gpu.prepare_layer(case_of(layer, cold=True))
     gpu.cupy.launched.clear()
     warm.launch(5)
     assert len(set(replicas_launched(gpu))) == 1
@@ -129,7 +130,7 @@ def test_cold_launches_go_around_copies_of_the_operands(gpu: fake_gpu.FakeGpuBac
 
 
 def test_the_profiler_sees_one_launch_after_the_operands_are_in_place(gpu: fake_gpu.FakeGpuBackend) -> None:
-    prepared = gpu.prepare(case_of(Layer.fc(N=4, C=200, K=20), cold=True))
+    prepared = gpu.prepare_layer(case_of(Layer.fc(N=4, C=200, K=20), cold=True))
     prepared.launch_profiled()
     assert gpu.cupy.profiled == ["conv_output_stationary"]
     before = replicas_launched(gpu)[:-1]
@@ -139,7 +140,7 @@ def test_the_profiler_sees_one_launch_after_the_operands_are_in_place(gpu: fake_
 def test_so_few_operands_that_no_number_of_copies_is_cold(gpu: fake_gpu.FakeGpuBackend) -> None:
     gpu.gpu = attrs.evolve(gpu.gpu, l2_bytes=2**26)
     with pytest.raises(UserError, match=r"cold: needs operands of at least 43691 bytes .* more instances"):
-        gpu.prepare(case_of(cold=True))
+        gpu.prepare_layer(case_of(cold=True))
 
 
 def test_too_little_memory_says_what_was_asked_and_what_is_free(gpu: fake_gpu.FakeGpuBackend) -> None:
@@ -148,8 +149,8 @@ def test_too_little_memory_says_what_was_asked_and_what_is_free(gpu: fake_gpu.Fa
         OutOfMemoryError,
         match=rf"layer: asks for {4 * (2**25 + 2**12 + 2**13)} bytes .*, \d+ of {2**26} are free",
     ):
-        gpu.prepare(case_of(large))
-    gpu.prepare(case_of()).close()
+        gpu.prepare_layer(case_of(large))
+    gpu.prepare_layer(case_of()).close()
 
 
 def test_shares_of_the_gpu_get_one_block_to_a_multiprocessor(gpu: fake_gpu.FakeGpuBackend) -> None:
@@ -160,13 +161,13 @@ def test_shares_of_the_gpu_get_one_block_to_a_multiprocessor(gpu: fake_gpu.FakeG
         for share in ("all", "whole", "half", "quarter")
     }
     assert blocks == {"all": 64 * 512 // 32, "whole": 8, "half": 4, "quarter": 2}
-    prepared = gpu.prepare(case_of(layer, "conv_no_reuse", sms="half"))
+    prepared = gpu.prepare_layer(case_of(layer, "conv_no_reuse", sms="half"))
     assert prepared.cells == {"sms": 4}
 
 
 def test_what_the_device_cannot_run_is_refused_with_limit_and_value(gpu: fake_gpu.FakeGpuBackend) -> None:
     with pytest.raises(UserError, match=r"dtype: must be one of fp32 \(got 'fp16'\)"):
-        gpu.prepare(case_of(dtype="fp16"))
+        gpu.prepare_layer(case_of(dtype="fp16"))
     with pytest.raises(UserError, match=r"variant: must be one of .*conv_no_reuse.* \(got 'conv_magic'\)"):
         gpu.prepare(attrs.evolve(case_of(), variant="conv_magic"))
     with pytest.raises(UserError, match=r"tile_p: must be one of 1, 2, 4, 8 \(got 3\)"):
@@ -174,10 +175,10 @@ def test_what_the_device_cannot_run_is_refused_with_limit_and_value(gpu: fake_gp
     compiled = gpu.compiler.compile
     gpu.compiler.compile = lambda *a, **k: attrs.evolve(compiled(*a, **k), spill_bytes=64)  # type: ignore[method-assign]
     with pytest.raises(UserError, match=r"registers: must suffice without spilling on sm_90.* \(got 64\)"):
-        gpu.prepare(case_of(STANDARD))
+        gpu.prepare_layer(case_of(STANDARD))
     gpu.compiler.compile = lambda *a, **k: attrs.evolve(compiled(*a, **k), shared_bytes=300_000)  # type: ignore[method-assign]
     with pytest.raises(UserError, match=r"shared memory: must be at most 232448 bytes .* \(got 300000\)"):
-        gpu.prepare(case_of(Layer.fc(N=1, C=3, K=2)))
+        gpu.prepare_layer(case_of(Layer.fc(N=1, C=3, K=2)))
 
 
 def test_peaks_are_work_over_time(gpu: fake_gpu.FakeGpuBackend) -> None:
@@ -208,7 +209,7 @@ def test_the_gpu_is_kept_busy_while_the_host_prepares(gpu: fake_gpu.FakeGpuBacke
 
 
 def test_between_cases_the_filler_runs_and_during_them_it_does_not(gpu: fake_gpu.FakeGpuBackend) -> None:
-    prepared = gpu.prepare(case_of())
+    prepared = gpu.prepare_layer(case_of())
     assert "anchor_fma" in [name for name, _ in gpu.cupy.launched], "while operands are drawn and copied"
     gpu.cupy.launched.clear()
     prepared.launch(3)
@@ -309,11 +310,14 @@ def test_every_case_of_a_preset_fits_the_gpu_it_is_planned_for(name: str, arch: 
     plan = load_plan(name, backend="cuda", arch=arch)
     registry = variants.registry("cuda")
     for case in plan.cases:
+        if case.anchor:
+            continue
         registry[case.variant].check(case.layer, case.knobs)
         architectures.check(registry[case.variant], case.layer, case.knobs, case.instances, arch)
     kinds = {
         (case.layer.op, registry[case.variant].fast or registry[case.variant].stationarity)
         for case in plan.cases
+        if not case.anchor
     }
     if name in ("smoke", "default"):
         for op in variants.OPERATORS:
@@ -620,3 +624,86 @@ def test_cupy_has_what_we_ask_of_it(gpu: fake_gpu.FakeGpuBackend) -> None:
     for name in ("launch", "upload"):
         assert hasattr(cupy.cuda.Graph, name)
     assert hasattr(cupy.cuda.function.Function, "ptr")
+
+
+# Anchors as cases.
+
+ANCHOR_PLAN = """
+[plan]
+anchors = "all"
+sms     = ["whole", "quarter"]
+sentinel = "N=2,C=10,H=1,W=1,K=6,R=1,S=1"
+[[layers]]
+layers = "N=2,C=10,H=1,W=1,K=7,R=1,S=1"
+[[kernels]]
+variants = "conv_no_reuse"
+"""
+
+
+def anchor_plan(tmp_path: Path, text: str = ANCHOR_PLAN, backend: str = "cuda") -> Plan:
+    path = tmp_path / "anchors.toml"
+    path.write_text(text)
+    return load_plan(path, backend=backend)
+
+
+def test_anchors_are_cases_of_a_plan_on_each_share(tmp_path: Path) -> None:
+    plan = anchor_plan(tmp_path)
+    pinned = [case for case in plan.cases if case.anchor]
+    assert {(case.variant, case.sms) for case in pinned} == {
+        (name, sms) for name in anchors.registry() for sms in ("whole", "quarter")
+    }
+    assert all(case.op == "anchor" and '"layer":{}' in case.key for case in pinned)
+    assert len({case.case_id for case in plan.cases}) == len(plan.cases)
+    assert case_from_json(json.loads(json.dumps(case_to_json(pinned[0])))) == pinned[0]
+    one = anchor_plan(tmp_path, ANCHOR_PLAN.replace('"all"', '"anchor_l2"'))
+    assert {case.variant for case in one.cases if case.anchor} == {"anchor_l2"}
+    with pytest.raises(UserError, match=r"\[plan\]: anchors: must be one of all, anchor_dram_read"):
+        anchor_plan(tmp_path, ANCHOR_PLAN.replace('"all"', '"anchor_l3"'))
+    text = ANCHOR_PLAN.replace('sms     = ["whole", "quarter"]\n', "").replace("conv_no_reuse", "fc_dot")
+    with pytest.raises(UserError, match=r"\[plan\]: anchors: is for the GPU's kernels, not for cpu"):
+        anchor_plan(tmp_path, text, "cpu")
+
+
+def test_anchors_become_rows_that_count_as_their_headers_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_GPU_CACHE", str(tmp_path / "cache"))
+    registry = variants.registry("cuda")
+    plan = anchor_plan(tmp_path)
+    sweep = Sweep(
+        plan=plan,
+        backend="fake_gpu:backend",
+        meter="model",
+        settings=Settings(target=0.5, case_budget_s=5.0, warm_up_s=0.0, window_s=1e-3),
+        sources_sha="b" * 64,
+        stationarity=lambda variant: registry[variant].stationarity if variant in registry else "",
+    )
+    assert run_sweep(sweep, tmp_path / "out").ended == "complete"
+    frame = schema.read_csv(tmp_path / "out" / "sweep.csv")
+    rows = frame[frame["op"] == "anchor"]
+    assert set(rows["status"]) <= {"ok", "flagged"} and len(rows) == 2 * len(anchors.registry())
+    assert rows[list(DIMENSIONS)].isna().all(axis=None)
+    for row in rows.to_dict("records"):
+        anchor = anchors.registry()[row["variant"]]
+        blocks = {"sms=whole": fake_gpu.GPU.sms, "sms=quarter": fake_gpu.GPU.sms // 4}[row["knobs"]]
+        elements, _ = anchor.launch_size(blocks=blocks, l2_bytes=fake_gpu.GPU.l2_bytes)
+        counted = anchor.counts_for(blocks=blocks, elements=elements, passes=anchor.passes)
+        assert row["sms"] == blocks
+        found = [row[name] for name in ("macs_executed", "input_reads", "output_writes")]
+        assert found == [counted[name] for name in anchors.COUNTS]
+        assert row["time_s"] == pytest.approx(anchor.passes * fake_gpu.PASS_S)
+    left_out = select(frame, modelled=True).excluded
+    assert left_out["anchor, no layer"] == len(rows)
+
+
+def test_an_anchors_buffer_is_filled_and_given_back(gpu: fake_gpu.FakeGpuBackend) -> None:
+    case = Case(layer=NO_LAYER, backend="cuda", variant="anchor_l1", sms="half")
+    prepared = gpu.prepare(case)
+    buffer = list(gpu.cupy.memory.values())[-1].view(np.float32)
+    assert len(buffer) == 4 * 4096, "a row for each block"
+    assert np.unique(buffer).size > 0.9 * buffer.size, "no zeros: the bits that move are part of the energy"
+    seconds = prepared.launch(3)
+    assert seconds == pytest.approx(3 * anchors.registry()["anchor_l1"].passes * fake_gpu.PASS_S)
+    held = len(gpu.cupy.memory)
+    prepared.close()
+    assert len(gpu.cupy.memory) == held - 1

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dibench import backends, duration, expand, ordering, plan, plan_file, variants
+from dibench import anchors, backends, duration, expand, ordering, plan, plan_file, variants
 from dibench.errors import UserError
 from dibench.intensity import OPERATORS
 from dibench.layer import Layer
@@ -464,3 +464,18 @@ def test_expected_time_is_overhead_and_windows_within_the_budget(registry: Mappi
 def test_default_is_expected_to_end_in_time() -> None:
     made = preset("default")
     assert duration.expected_s(made.cases, variants.registry("cpu"), Settings(), threads=2) < 150
+
+
+def test_the_lattice_of_a_gpu_has_levels_mappings_shares_and_anchors() -> None:
+    cases = [case for case in plan.load_plan("lattice", backend="cuda").cases if not case.sentinel]
+    layers = {(case.layer.N, case.cold) for case in cases if not case.anchor}
+    assert layers == {(64, True), (2, False)}
+    assert Layer(N=64, C=256, H=32, W=32, K=256, R=1, S=1).macs == 4_294_967_296
+    held = [case for case in cases if case.variant == "conv_output_stationary"]
+    boxes = {case.box[:3] for case in held}
+    assert {(1, 1, 1), (8, 1, 1), (1, 8, 1), (1, 1, 256), (8, 4, 256), (4, 8, 256), (2, 2, 8)} <= boxes
+    per_box = Counter(case.box[:3] for case in held)
+    assert set(per_box.values()) == {2 * 2 * 2 * 3}, "each box on each layer, mapping, cache level and share"
+    assert {(case.variant, case.sms) for case in cases if case.anchor} == {
+        (name, sms) for name in anchors.registry() for sms in ("whole", "half", "quarter")
+    }

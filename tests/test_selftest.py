@@ -124,7 +124,7 @@ def test_a_wrong_output_is_named_and_ends_in_status_1(
     damage: Any,
     said: str,
 ) -> None:
-    prepare = gpu.prepare
+    prepare = gpu.prepare_layer
 
     def damaged(case: Case) -> Any:
         prepared = prepare(case)

@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from dibench import anchors, architectures, compilers, variants
-from dibench.backends import Device, DeviceFaultError, cuda_cache, cuda_driver, cuda_gpu
+from dibench.backends import Device, DeviceFaultError, Prepared, cuda_cache, cuda_driver, cuda_gpu
+from dibench.backends.cuda_anchor import PreparedAnchor, anchor_launch
 from dibench.backends.cuda_buffers import (
     COLD_L2S,
     Layout,
@@ -27,16 +28,13 @@ from dibench.backends.cuda_buffers import (
     ring,
 )
 from dibench.backends.cuda_cache import KernelCache, Source
-from dibench.backends.cuda_gpu import Buffer, Graph, Launch
+from dibench.backends.cuda_gpu import MOST_NODES, Buffer, Graph, Launch
 from dibench.compilers import Geometry
 from dibench.errors import UserError
 from dibench.variants import Variant
 
 if TYPE_CHECKING:
     from dibench.plan import Case
-
-MOST_NODES = 1024
-"""Launches in one graph: some milliseconds to capture, long enough that the gap to the next is nothing."""
 
 _MOST_GRAPHS = 64
 _GATE_S = 200e-6  # enqueuing the graphs of a window takes less
@@ -116,8 +114,16 @@ class CudaBackend:
             "bytes_per_s": 4 * self._peak("anchor_dram_read", "reads", buffer // 4),
         }
 
-    def prepare(self, case: Case) -> PreparedCase:
-        """Operands of the case on the device, its kernel loaded; the GPU is kept busy meanwhile.
+    def prepare(self, case: Case) -> Prepared:
+        """The case ready to launch; the GPU is kept busy meanwhile.
+
+        Raises:
+            UserError, OutOfMemoryError, DeviceFaultError: as `prepare_layer`.
+        """
+        return self._prepared_anchor(case) if case.anchor else self.prepare_layer(case)
+
+    def prepare_layer(self, case: Case) -> PreparedCase:
+        """Operands of a layer's case on the device, its kernel loaded; the GPU is kept busy meanwhile.
 
         Raises:
             UserError: the variant's header, the architecture or the compiled kernel's needs say no.
@@ -141,6 +147,16 @@ class CudaBackend:
         kernel = self._device.load(binary.cubin, variant.name, geometry.shared_bytes)
         return PreparedCase(self, self._device, case, variant, kernel, geometry)
 
+    def _prepared_anchor(self, case: Case) -> PreparedAnchor:
+        anchor = anchors.registry()[case.variant]
+        if self.gpu.arch < anchor.least_arch:
+            rule = f"must be at least {anchor.least_arch}"
+            raise UserError("compute capability", rule, self.gpu.arch, where=anchor.name)
+        blocks = self._blocks() if case.sms == "all" else max(1, self.gpu.sms // _SHARES[case.sms])
+        with self.busy():
+            kernel = self._load(self._anchor_source(anchor.name))
+            return PreparedAnchor(self.gpu, self._device, self.gate, anchor, kernel, case, blocks)
+
     def prefetch(self, cases: Sequence[Case]) -> None:
         """In the background: operands of the first of these cases are drawn, what is not compiled is."""
         if cases:
@@ -148,6 +164,9 @@ class CudaBackend:
         sources = []
         for case in cases:
             with suppress(UserError):  # prepare() says it, when it is this case's turn
+                if case.anchor:
+                    sources.append(self._anchor_source(case.variant))
+                    continue
                 variant = _variant(case)
                 self._check(variant, case)
                 sources.append(self.source(variant, case))
@@ -199,9 +218,7 @@ class CudaBackend:
     def _anchor_launch(
         self, kernel: cuda_gpu.Kernel, name: str, buffer: Buffer, elements: int, passes: int
     ) -> Launch:
-        arguments = (ctypes.c_void_p(buffer.pointer), ctypes.c_longlong(elements), ctypes.c_int(passes))
-        geometry = Geometry(self._blocks(), anchors.registry()[name].block, 0)
-        return Launch(kernel.handle, geometry, arguments)
+        return anchor_launch(kernel, anchors.registry()[name], buffer, self._blocks(), elements, passes)
 
     def _peak(self, name: str, count: str, elements: int) -> float:
         """What an anchor does a second, in so many passes that it takes _PEAK_SECONDS."""

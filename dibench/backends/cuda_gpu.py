@@ -22,6 +22,9 @@ from dibench.backends import DeviceFaultError, cuda_driver
 from dibench.compilers import Geometry
 from dibench.errors import OutOfMemoryError, UserError
 
+MOST_NODES = 1024
+"""Launches in one graph: some milliseconds to capture, long enough that the gap to the next is nothing."""
+
 _STATIC_SHARED_LIMIT = 48 * 1024  # bytes; more must be opted in to
 _MEMORY_ALLOCATION = 2  # cudaErrorMemoryAllocation
 

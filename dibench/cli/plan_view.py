@@ -40,7 +40,9 @@ def show_plan(plan: Plan, settings: Settings) -> None:
 
 def _summary(plan: Plan, settings: Settings, registry: Mapping[str, Variant]) -> str:
     sentinels = sum(case.sentinel for case in plan.cases)
-    shapes = len({case.layer.shape for case in plan.cases if not case.sentinel})
+    shapes = len({case.layer.shape for case in plan.cases if not (case.sentinel or case.anchor)})
+    anchors = sum(case.anchor for case in plan.cases)
+    besides = f"{sentinels} of them sentinels" + (f", {anchors} anchors" if anchors else "")
     threads = cores()
     # A GPU is so much faster than a core that overhead and windows make up the time.
     on_gpu = plan.backend != "cpu"
@@ -48,7 +50,7 @@ def _summary(plan: Plan, settings: Settings, registry: Mapping[str, Variant]) ->
     seconds = expected_s(plan.cases, registry, settings, threads=threads, rates=rates)
     where = "the GPU" if on_gpu else f"{threads} core{'s' * (threads > 1)}"
     return (
-        f"{len(plan.cases):,} cases for {plan.backend} ({sentinels} of them sentinels) on {shapes:,} "
+        f"{len(plan.cases):,} cases for {plan.backend} ({besides}) on {shapes:,} "
         f"distinct layers, order seed {plan.seed}; about {duration_text(seconds)} on {where}"
     )
 
@@ -73,7 +75,7 @@ def duration_text(seconds: float) -> str:
 def _by_operator(plan: Plan, registry: Mapping[str, Variant]) -> Table:
     counts: Counter[tuple[str, str]] = Counter()
     for case in plan.cases:
-        if not case.sentinel:
+        if not (case.sentinel or case.anchor):
             variant = registry[case.variant]
             counts[case.layer.op, "fast" if variant.fast else variant.stationarity] += 1
     columns = [kind for kind in ("fast", *STATIONARITIES) if any(counts[op, kind] for op in OPERATORS)]
@@ -99,13 +101,19 @@ def _first_cases(plan: Plan) -> Table:
     for case in plan.cases[:_FIRST]:
         case_id = f"{case.case_id}{' sentinel' * case.sentinel}"
         table.add_row(
-            str(case.order), case_id, case.layer.op, shape_text(case.layer), case.variant, _knobs(case)
+            str(case.order),
+            case_id,
+            case.op,
+            "" if case.anchor else shape_text(case.layer),
+            case.variant,
+            _knobs(case),
         )
     return table
 
 
 def _knobs(case: Case) -> str:
-    return " ".join(f"{knob}={value}" for knob, value in case.knobs.items())
+    knobs = case.knobs | ({} if case.sms == "all" else {"sms": case.sms})
+    return " ".join(f"{knob}={value}" for knob, value in knobs.items())
 
 
 def _table(title: str, *columns: str, right: list[str] | None = None) -> Table:

@@ -43,6 +43,8 @@ def case_text(case: Case) -> str:
     >>> case_text(Case(layer=Layer.fc(8, 64, 10, "lenet/fc"), backend="cpu", variant="fc_dot", tile_p=4))
     'lenet/fc N8 fc_dot tile_p=4'
     """
+    if case.anchor:
+        return case.variant if case.sms == "all" else f"{case.variant} sms={case.sms}"
     batch = f" N{case.layer.N}" if case.layer.N > 1 else ""
     name = case.layer.name + batch if case.layer.name else shape_text(case.layer)
     knobs = "".join(f" {knob}={value}" for knob, value in case.knobs.items())

@@ -175,7 +175,7 @@ def _run(
         meter=meter,
         settings=settings,
         sources_sha=variants.sources_sha(planned.backend),
-        stationarity=lambda variant: registry[variant].stationarity,
+        stationarity=lambda variant: registry[variant].stationarity if variant in registry else "",
         command_line=["python", "-m", "dibench", *sys.argv[1:]],
     )
     with Progress(deadline) as progress:

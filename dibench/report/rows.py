@@ -8,7 +8,7 @@ import numpy as np
 
 from dibench import intensity
 from dibench.layer import DIMENSIONS
-from dibench.schema import RESPONSES
+from dibench.schema import ANCHOR, RESPONSES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +28,7 @@ def page_rows(frame: pd.DataFrame) -> pd.DataFrame:
     `accesses_per_mac` (effective); `ps_per_mac`, `mac_per_s`, `pj_per_mac` (of `energy_column`); `usable`
     (status ok or flagged, no sentinel, a time) and `fastest` (see `_fastest`). Unknown is NaN.
     """
-    rows = frame.copy()
+    rows = frame[frame["op"] != ANCHOR].copy()
     for name in _TEXT:
         rows[name] = rows[name].fillna("").astype(str) if name in rows else ""
     for name in (*DIMENSIONS, *_NUMBERS):

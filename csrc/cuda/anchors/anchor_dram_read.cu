@@ -5,6 +5,9 @@ access       = "read"
 arch         = ">=60"
 teaches      = "What a read costs that comes from memory: nothing of the buffer is left in a cache when its turn comes again."
 block        = 256
+elements     = "l2_bytes"
+buffer       = "elements"
+passes       = 16
 counts.macs_executed = "0"
 counts.reads         = "elements * passes"
 counts.writes        = "0"

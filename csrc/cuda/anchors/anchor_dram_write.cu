@@ -5,6 +5,9 @@ access       = "write"
 arch         = ">=60"
 teaches      = "What a write costs that ends in memory; L2 can only delay it."
 block        = 256
+elements     = "l2_bytes"
+buffer       = "elements"
+passes       = 16
 counts.macs_executed = "0"
 counts.reads         = "0"
 counts.writes        = "elements * passes"

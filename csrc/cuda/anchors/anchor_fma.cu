@@ -5,6 +5,9 @@ access       = "fma"
 arch         = ">=60"
 teaches      = "What a multiply-add costs when its operands are already there: the floor under every kernel."
 block        = 256
+elements     = "blocks * 256"
+buffer       = "elements"
+passes       = 4096
 counts.macs_executed = "blocks * 256 * passes * 64"
 counts.reads         = "0"
 counts.writes        = "blocks * 256"

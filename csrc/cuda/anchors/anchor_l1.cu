@@ -5,6 +5,9 @@ access       = "read"
 arch         = ">=60"
 teaches      = "What a read costs that L1 answers: the window is small, and each load may be served there."
 block        = 256
+elements     = "4096"
+buffer       = "blocks * elements"
+passes       = 2048
 counts.macs_executed = "0"
 counts.reads         = "blocks * elements * passes"
 counts.writes        = "0"

@@ -5,6 +5,9 @@ access       = "read"
 arch         = ">=60"
 teaches      = "What a read costs that L2 answers: the loads ask for a copy that all multiprocessors agree on, so L1 may not serve them."
 block        = 256
+elements     = "l2_bytes // 16"
+buffer       = "elements"
+passes       = 512
 counts.macs_executed = "0"
 counts.reads         = "elements * passes"
 counts.writes        = "0"
