@@ -14,7 +14,7 @@ from dibench import architectures, networks, shapes
 from dibench.counting import row_length
 from dibench.errors import UserError
 from dibench.layer import Layer
-from dibench.plan_file import KernelRule, LayerRule, PlanFile
+from dibench.plan_file import KernelRule, LayerRule, Pairs, PlanFile
 
 if TYPE_CHECKING:
     from dibench.variants import Variant
@@ -152,7 +152,9 @@ def _source(rule: LayerRule, dropped: Counter[str]) -> list[Group]:
     if rule.source == "iso_macs":
         text, steps = rule.value
         return [(layer,) for layer in shapes.iso_macs(resolve_layer(text, where), min(steps, 31))]
-    return [_pair(text, rule.source, where) for text in rule.value]
+    if isinstance(rule.value, Pairs):
+        return _generated(rule.value, rule.source, where)
+    return [_pair(resolve_layer(text, where), text, rule.source, where) for text in rule.value]
 
 
 def _of_networks(names: Sequence[str], where: str) -> list[Layer]:
@@ -181,8 +183,29 @@ def _grid(rule: LayerRule, where: str, dropped: Counter[str]) -> list[Group]:
     return groups
 
 
-def _pair(text: str, source: str, where: str) -> Group:
-    layer = resolve_layer(text, where)
+def _generated(rule: Pairs, source: str, where: str) -> list[Group]:
+    """Pairs of each operator: layers and their twins, or the same layers made oblong and transposed."""
+    groups: list[Group] = []
+    for op in shapes.TWIN_OPERATORS:
+        halves = shapes.twin_halves(
+            op,
+            per_op=rule.per_op,
+            multiple=rule.multiple,
+            tile=rule.tile,
+            macs=(rule.min_macs, rule.max_macs),
+        )
+        for half in halves:
+            layer = half if source == "twins" else shapes.oblong(half)
+            if layer is not None:  # a fully-connected layer has no image
+                groups.append(_pair(layer, str(half), source, where))
+    if not groups:
+        raise UserError(
+            where, "must make at least one pair: other multiples, or more between the MACs", "none"
+        )
+    return groups
+
+
+def _pair(layer: Layer, text: str, source: str, where: str) -> Group:
     other = shapes.twin(layer) if source == "twins" else shapes.transposed(layer)
     if other is None:
         rule = (

@@ -20,6 +20,8 @@ grid       = {N = 1, C = [32, 64], H = 14, W = 14, K = [32, 64], R = 1, S = 1}
 iso_macs   = {layer = "resnet50/layer1.0.conv2", steps = 3}
 twins      = ["N=64,C=256,H=24,…"]             #   each with its exact twin, measured as a pair
 transposed = ["N=1,C=8,H=4,W=16,…"]            #   each with height and width exchanged
+#   or for both generated: so many of each operator, N·P·Q/(R·S) and K/groups multiples, rows too
+twins      = {per_op = 8, multiple = 128, tile = 4, min_macs = 1_000_000_000, max_macs = 40_000_000_000}
 # and any of these:
 name     = "small"                             # for [[kernels]] to refer to
 batches  = [1, 8, 32]                          # in place of the plan's
@@ -195,6 +197,8 @@ def _layer_rule(content: Any, where: str, batches: tuple[int, ...]) -> LayerRule
         )
     source = given[0]
     readers: dict[str, Callable[[Any], Any]] = {"grid": _table, "iso_macs": _table}
+    if source in ("twins", "transposed") and isinstance(table.content[source], dict):
+        readers[source] = _table
     value = table.take(source, readers.get(source, _list_of(_text)))
     if source == "grid":
         value = _axes(value, f"{where}: grid")
@@ -202,6 +206,8 @@ def _layer_rule(content: Any, where: str, batches: tuple[int, ...]) -> LayerRule
         family = _Table(value, f"{where}: iso_macs")
         value = (family.take("layer", _text), family.take("steps", _positive, 3))
         family.finish()
+    elif isinstance(value, dict):
+        value = _pairs(value, f"{where}: {source}")
     if "batches" in table.content and source not in ("networks", "layers"):
         raise UserError(
             f"{where}: batches", f"must not stand beside {source}, whose layers give N themselves"
@@ -222,6 +228,30 @@ def _layer_rule(content: Any, where: str, batches: tuple[int, ...]) -> LayerRule
     if rule.per_op is not None and source in ("twins", "transposed"):
         raise UserError(f"{where}: per_op", f"must not stand beside {source}: pairs are measured whole")
     return rule
+
+
+@attrs.frozen
+class Pairs:
+    """Twins, or transposed layers, to be generated; see shapes.twin_halves."""
+
+    per_op: int
+    multiple: int
+    tile: int
+    min_macs: int
+    max_macs: int
+
+
+def _pairs(content: dict[str, Any], where: str) -> Pairs:
+    table = _Table(content, where)
+    pairs = Pairs(
+        per_op=table.take("per_op", _positive, 8),
+        multiple=table.take("multiple", _positive),
+        tile=table.take("tile", _positive, 1),
+        min_macs=table.take("min_macs", _natural, 0),
+        max_macs=table.take("max_macs", _natural),
+    )
+    table.finish()
+    return pairs
 
 
 def _axes(content: dict[str, Any], where: str) -> dict[str, tuple[int, ...]]:

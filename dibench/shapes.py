@@ -118,6 +118,74 @@ def _image(layer: Layer, positions: int) -> tuple[int, int] | None:
     return next((size, size) for size in range(largest, 0, -1) if positions % size**2 == 0)
 
 
+TWIN_OPERATORS = ("standard", "grouped", "pointwise", "fc")
+"""Operators whose layers may have an exact twin."""
+
+_TWIN_RATIOS = (4, 64)  # of weights to inputs: far enough apart to show, near enough to be layers
+_TWIN_GROUPS = 8
+_MOST_OUTPUTS = 4  # for each weight: where outputs cost most, weights and inputs show little
+
+
+def twin_halves(op: str, *, per_op: int, multiple: int, tile: int, macs: tuple[int, int]) -> list[Layer]:
+    """Layers with an exact twin, the halves of more weights, spread over ratios of weights to inputs.
+
+    With N·P·Q = R·S·a and K/groups = b, the twin has b and a in their places: W = b·C·R·S and X = a·C·R·S
+    are exchanged, M = (R·S)²·a·b·C and Y = R·S·a·b·groups stay. a and b are multiples of one number, so that
+    tiles, lanes and warps are filled in both halves: as many threads, none idle.
+
+    Args:
+        op: one of TWIN_OPERATORS.
+        per_op: how many; fewer where there are not so many.
+        multiple: of a and b.
+        tile: rows are multiples of twice this, also when they are made half as long as a placebo.
+        macs: least and most multiply-adds.
+
+    >>> halves = twin_halves("pointwise", per_op=8, multiple=16, tile=2, macs=(10**6, 10**8))
+    >>> len(halves), all(twin(half).weights == half.inputs for half in halves)
+    (8, True)
+    """
+    R, groups = (3 if op in ("standard", "grouped") else 1), (_TWIN_GROUPS if op == "grouped" else 1)
+    steps = [multiple * factor * 2**power for power in range(12) for factor in (1, 3)]
+    images = (1,) if op == "fc" else (8, 12, 16, 24, 32, 48)
+    found = []
+    for a, b, C, H in product(steps, steps, (2**power for power in range(4, 13)), images):
+        least, most = _TWIN_RATIOS
+        fits = least * a <= b <= most * a and macs[0] <= R**4 * a * b * C <= macs[1]
+        if (
+            not fits
+            or groups * a > _MOST_OUTPUTS * C
+            or R * R * a % (H * H)
+            or R * R * b % (H * H)
+            or (H > 1 and H % (2 * tile))
+        ):
+            continue
+        layer = Layer(
+            N=R * R * a // (H * H),
+            C=C,
+            H=H,
+            W=H,
+            K=groups * b,
+            R=R,
+            S=R,
+            pad_h=R // 2,
+            pad_w=R // 2,
+            groups=groups,
+        )
+        if layer.op == op and twin(layer) is not None:
+            found.append(layer)
+    found.sort(key=lambda layer: (layer.weights / layer.inputs, layer.macs, layer.shape))
+    positions = np.linspace(0, len(found) - 1, min(per_op, len(found)))
+    return [found[round(at)] for at in positions.tolist()]
+
+
+def oblong(layer: Layer) -> Layer | None:
+    """The layer with its image half as high and twice as wide; None where it cannot be."""
+    if layer.H % 2 or not same_size(layer):
+        return None
+    H, W = layer.H // 2, 2 * layer.W
+    return attrs.evolve(layer, H=H, W=W, P=H, Q=W)
+
+
 def transposed(layer: Layer) -> Layer | None:
     """Height and width exchanged: every count unchanged, the placebo of twins; None for square layers.
 

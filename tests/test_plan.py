@@ -334,6 +334,18 @@ def test_twins_has_eight_pairs_per_operator_and_their_placebo() -> None:
             r"iso_macs: .*must begin with a layer of stride 1",
         ),
         (
+            "[[layers]]\ntwins = {multiple = 16}\n" + FAST,
+            r"\[\[layers\]\] 1: twins: max_macs: must be given",
+        ),
+        (
+            "[[layers]]\ntwins = {multiple = 16, max_macs = 10}\n" + FAST,
+            r"\[\[layers\]\] 1: twins: must make at least one pair",
+        ),
+        (
+            "[[layers]]\ntransposed = {multiple = 16, max_macs = 10, tiles = 4}\n" + FAST,
+            r"transposed: tiles: is not a key here; perhaps tile",
+        ),
+        (
             '[[layers]]\ntwins = "N=8,C=8,H=1,W=1,K=4,R=1,S=1"\nper_op = 2\n' + FAST,
             r"\[\[layers\]\] 1: per_op: must not stand beside twins",
         ),

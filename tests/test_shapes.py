@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from dibench import networks, shapes
@@ -101,3 +101,40 @@ def test_a_spread_reaches_both_ends_of_every_operator() -> None:
         kept = sorted(layer.weights / layer.activations for layer in chosen if layer.op == op)
         assert len(kept) == min(4, len(ratios))
         assert len(kept) == 1 or (kept[0], kept[-1]) == (ratios[0], ratios[-1])
+
+
+@given(
+    st.sampled_from(shapes.TWIN_OPERATORS),
+    st.sampled_from([8, 16, 32, 128]),
+    st.sampled_from([1, 2, 4]),
+    st.integers(1, 12),
+    st.integers(20, 34),
+)
+@settings(max_examples=25, deadline=None)
+def test_generated_halves_have_exact_twins_and_placebos(
+    op: str, multiple: int, tile: int, per_op: int, size: int
+) -> None:
+    halves = shapes.twin_halves(
+        op, per_op=per_op, multiple=multiple, tile=tile, macs=(2**size // 16, 2**size)
+    )
+    assert len(halves) <= per_op
+    assert len({half.shape for half in halves}) == len(halves)
+    for half in halves:
+        other = shapes.twin(half)
+        assert other is not None
+        assert half.op == other.op == op
+        assert (half.weights, half.inputs) == (other.inputs, other.weights)
+        assert (half.macs, half.outputs, half.ai) == (other.macs, other.outputs, other.ai)
+        assert (half.C, half.groups, half.R, half.S) == (other.C, other.groups, other.R, other.S)
+        assert half.weights >= 4 * half.inputs
+        for one in (half, other):  # as many threads in both halves, none without work
+            assert one.N * one.P * one.Q // (one.R * one.S) % multiple == 0
+            assert one.K // one.groups % multiple == 0
+        wide = shapes.oblong(half)
+        assert (wide is None) == (op == "fc")
+        if wide is not None:
+            tall = shapes.transposed(wide)
+            assert tall is not None and tall.shape != wide.shape
+            for name in ("macs", "weights", "inputs", "outputs"):
+                assert getattr(tall, name) == getattr(wide, name) == getattr(half, name)
+            assert wide.H % tile == 0 and tall.W % tile == 0
