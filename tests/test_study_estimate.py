@@ -13,8 +13,9 @@ from study_frames import E0_PJ, LAUNCH_PJ, disjoint_energy, distinct_layers, ene
 
 from dibench.study import figures
 from dibench.study.alpha import GRID, profile_disjoint
-from dibench.study.estimate import LOOSE, TIGHT, condition_number, fit_log, minimise
+from dibench.study.estimate import condition_number, fit_log
 from dibench.study.inference import classical_errors, cluster_errors, clustering
+from dibench.study.minimise import LOOSE, TIGHT, minimise
 from dibench.study.models import data_of, design
 
 # NIST Statistical Reference Datasets, nonlinear regression, https://www.itl.nist.gov/div898/strd/nls/

@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from dibench.study.estimate import LOOSE, LogFit, condition_number, fit_log
+from dibench.study.estimate import LogFit, condition_number, fit_log
 from dibench.study.inference import (
     UNDECIDABLE,
     Clustering,
@@ -23,6 +23,7 @@ from dibench.study.inference import (
     student_quantile,
     wild_cluster_test,
 )
+from dibench.study.minimise import LOOSE
 from dibench.study.models import (
     FULL,
     Data,

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dibench.study.alpha import COARSE_GRID, GRID, profile_disjoint
-from dibench.study.estimate import LOOSE, LogFit, condition_number, fit_log
+from dibench.study.estimate import LogFit, condition_number, fit_log
 from dibench.study.figures import aicc
 from dibench.study.folds import Folds
 from dibench.study.inference import Clustering, cluster_errors, student_quantile
+from dibench.study.minimise import LOOSE
 from dibench.study.models import FULL, Data, Design, Terms, design
 
 FloatArray = NDArray[np.float64]

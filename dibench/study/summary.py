@@ -24,7 +24,7 @@ PICO = 1e12
 FIGURES = ("n", "r2", "mape", "pearson", "spearman", "rmse_log")
 
 METHOD = {
-    "estimator": "least squares on the log of the response (scipy.optimize.least_squares)",
+    "estimator": "least squares on the log of the response (Levenberg and Marquardt)",
     "test": "restricted wild cluster bootstrap-t by layer and by network, the larger p value decides",
     "interval_weighted": "inversion of the test, not clipped to [0, 1]",
     "interval_disjoint": "profile likelihood on [0, 1], widened for clustered errors",

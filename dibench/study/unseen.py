@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from dibench import networks
 from dibench.study.alpha import COARSE_GRID, profile_disjoint
-from dibench.study.estimate import LOOSE, fit_log
+from dibench.study.estimate import fit_log
 from dibench.study.folds import family_shapes
+from dibench.study.minimise import LOOSE
 from dibench.study.models import Data, design, per_di_disjoint
 
 FloatArray = NDArray[np.float64]
