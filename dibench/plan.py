@@ -66,6 +66,8 @@ class Case:
     data: str = "uniform"
     seed: int = 1  # of operand values
     sentinel: bool = False
+    network: str = ""
+    """What builds a whole network, in place of the layer, whose N, C, H, W are then the network's input."""
     visits: int = 1  # to a metered GPU, at different times; one row in the end
     order: int = 1  # position in the plan, from 1
     tier: int = 1  # round of falling information it belongs to, from 1
@@ -104,7 +106,7 @@ class Case:
 
         {"backend", "data", "dtype", "knobs": {the kernel's knobs and "instances"}, "layer": {the sixteen
         dimensions, none of an anchor}, "seed", "variant"}; the knobs have "sms" where it is not "all", and
-        "cold": 1 where it is; a sentinel, measured again and again, adds its "order".
+        "cold": 1 where it is; a whole network adds "network"; a sentinel, measured repeatedly, its "order".
         """
         launch: dict[str, Any] = {"instances": self.instances}
         if self.sms != "all":
@@ -120,6 +122,8 @@ class Case:
             "seed": self.seed,
             "variant": self.variant,
         }
+        if self.network:
+            content["network"] = self.network
         if self.sentinel:
             content["order"] = self.order
         return _canonical(content)

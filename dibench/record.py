@@ -61,7 +61,7 @@ def case_cells(case: Case, stationarity: str) -> dict[str, Any]:
         further["sms"] = case.sms
     if case.cold:
         further["cold"] = 1
-    return {
+    cells = {
         "case_id": case.case_id,
         "order": case.order,
         "sentinel": int(case.sentinel),
@@ -83,6 +83,10 @@ def case_cells(case: Case, stationarity: str) -> dict[str, Any]:
         "data": case.data,
         "seed": case.seed,
     }
+    if case.network:
+        no_layer = {*layer.dims, *("macs", "weights", "outputs", "ai")} - {"N", "C", "H", "W"}
+        cells |= {"op": schema.NETWORK, **dict.fromkeys(no_layer)}
+    return cells
 
 
 def line_of(row: Mapping[str, Any]) -> bytes:

@@ -29,6 +29,11 @@ MEASURED_SOURCES = ("nvml_counter", "nvml_power", "rapl", "zeus")
 ANCHOR = "anchor"
 """`op` of an anchor kernel's row: no layer, its dimensions are empty."""
 
+NETWORK = "network"
+"""`op` of one inference of a whole network: of its dimensions N, C, H, W are filled, its input."""
+
+NO_LAYER = (ANCHOR, NETWORK)
+
 RESPONSES = ("energy_above_active_idle_j", "energy_above_idle_j", "energy_j", "time_s")
 """What a fit can explain, best first; a file needs at least one of them."""
 
@@ -57,7 +62,8 @@ COLUMNS: tuple[Column, ...] = (
         device_uuid="which one",
         backend="cpu, cuda, torch, host",
         name="network/layer, may be empty",
-        op="standard, depthwise, pointwise, grouped, fc; anchor, which has no dimensions",
+        op="standard, depthwise, pointwise, grouped, fc; anchor, which has no dimensions; "
+        "network, of which N, C, H, W are the input",
     ),
     *(Column(dim, "int", "layer dimension") for dim in DIMENSIONS),
     *_columns(
@@ -138,7 +144,7 @@ COLUMNS: tuple[Column, ...] = (
 NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)
 REQUIRED: tuple[str, ...] = ("op", *DIMENSIONS, "dtype", "energy_source", "status")
 _KINDS = {column.name: column.kind for column in COLUMNS}
-_CHOICES = {"op": (*OPERATORS, ANCHOR), "status": STATUSES, "energy_source": ENERGY_SOURCES}
+_CHOICES = {"op": (*OPERATORS, *NO_LAYER), "status": STATUSES, "energy_source": ENERGY_SOURCES}
 
 
 def format_value(value: Any) -> str:
@@ -262,6 +268,8 @@ def _check_layers(path: object, frame: pd.DataFrame) -> None:
     dims = [frame[dim] for dim in DIMENSIONS]
     for line, (op, *values) in enumerate(zip(frame["op"], *dims, strict=True), start=2):
         shape = tuple(values)
+        if op == NETWORK:
+            continue
         if op == ANCHOR:
             given = next((dim for dim, v in zip(DIMENSIONS, values, strict=True) if v is not pd.NA), None)
             if given is not None:

@@ -73,7 +73,8 @@ def test_the_columns_are_those_of_the_contract_once_each() -> None:
         ({"time_s": "-inf"}, "line 3: time_s: must be a finite number or empty (got '-inf')"),
         (
             {"op": "conv"},
-            "line 3: op: must be one of standard, depthwise, pointwise, grouped, fc, anchor (got 'conv')",
+            "line 3: op: must be one of standard, depthwise, pointwise, "
+            "grouped, fc, anchor, network (got 'conv')",
         ),
         ({"op": "fc"}, "line 3: op: must be standard for these dimensions (got 'fc')"),
         ({"status": ""}, "line 3: status: must be one of ok, flagged, failed, skipped (got '')"),

@@ -1,300 +1,190 @@
-"""Sums over a network's layers, and rankings that hold families out: known truth in, known truth out."""
+"""Whole networks: planned, measured through PyTorch where it is installed, and held against predictions."""
 
 from __future__ import annotations
 
-import io
-from collections import Counter
-from functools import cache
+import csv
+import json
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
-from rich.console import Console
-from study_frames import distinct_layers, energy_of, some_layers, table
+from study_frames import energy_of, measured, some_layers, table
 
-from dibench import networks
-from dibench.cli import fit_networks
+from dibench import models, record, schema, study, variants
+from dibench.cli import main
 from dibench.errors import UserError
-from dibench.layer import Layer
-from dibench.study.correlation import contest, weighted_pearson, williams
-from dibench.study.models import data_of
-from dibench.study.unseen import predict_families
-from dibench.study.whole_networks import WholeNetworks, whole_networks
+from dibench.layer import DIMENSIONS, Layer
+from dibench.network_plan import network_plan
+from dibench.plan import Case, usual_case
+from dibench.study.calibrated import Calibration, read_calibration
+from dibench.study.measured import check
+from dibench.study.predict import predict
+
+NET = """
+import torch
+
+def net():
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(8, 16, 3, stride=2, padding=1),
+        torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(16, 10),
+    )
+
+def broken():
+    raise ValueError("no such thing")
+"""
 
 
-def complete(*, alpha: float = 0.5, seed: int = 0, noise: float = 0.1, **cells: Any) -> pd.DataFrame:
-    layers = distinct_layers()
-    return table(layers, energy_of(layers, alpha=alpha, noise=noise, seed=seed), **cells)
+def case(**changed: Any) -> Case:
+    (variant,) = variants.registry("torch").values()
+    layer = Layer(N=8, C=3, H=64, W=48, K=1, R=1, S=1, name="torchvision:resnet50")
+    return usual_case(layer, variant, **{"network": "torchvision:resnet50", **changed})
 
 
-def network(found: WholeNetworks, name: str) -> Any:
-    return next(one for one in (*found.ranked, *found.left_out) if one.network == name)
+def network_rows(fit: Calibration, **changed: Any) -> pd.DataFrame:
+    """Rows of resnet50 at batch 8 in the frame of a layer table, at 1.2 times what is predicted."""
+    (found,) = predict([models.load("resnet50", batch=8)], fit)
+    layers = some_layers(3, seed=1)
+    frame = table(layers, energy_of(layers, alpha=0.2))
+    rows = frame.iloc[:1].assign(name="torchvision:resnet50", op=schema.NETWORK, N=8, backend="torch")
+    rows = rows.assign(energy_j=1.2 * found.total.value, **changed)
+    return pd.concat([frame, rows], ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def fit() -> Calibration:
+    return read_calibration(study.fit(measured(120), draws=99).to_json(), "di_weighted")
+
+
+def test_a_network_is_a_row_with_its_input_only(tmp_path: Path) -> None:
+    cells = record.case_cells(case(), "")
+    known = {name for name in (*DIMENSIONS, "macs", "weights", "outputs", "ai") if cells[name] is not None}
+    assert known == {"N", "C", "H", "W"}
+    assert (cells["op"], cells["name"], cells["N"]) == ("network", "torchvision:resnet50", 8)
+    path = tmp_path / "sweep.csv"
+    row = {**cells, "time_s": 1.0, "energy_source": "none", "status": "ok"}
+    path.write_bytes(record.HEADER + record.line_of(row))
+    frame = schema.read_csv(path)
+    assert frame["op"].tolist() == ["network"]
+    assert frame["H"].tolist() == [64]
+    with pytest.raises(UserError, match="1 whole network, no layer"):
+        study.fit(frame)
+
+
+def test_its_id_is_of_the_network_and_its_input() -> None:
+    assert case().case_id != case(network="").case_id
+    assert case().case_id != case(network="torchvision:resnet18").case_id
+
+
+def test_a_fit_leaves_networks_out_and_says_so(fit: Calibration) -> None:
+    layers = some_layers(60, seed=2)
+    frame = table(layers, energy_of(layers, alpha=0.2, noise=0.1))
+    alone = study.fit(frame, draws=99).to_json()
+    both = study.fit(pd.concat([frame, network_rows(fit).tail(1)], ignore_index=True), draws=99).to_json()
+    assert both["excluded"]["whole network, no layer"] == 1
+    assert both["models"] == alone["models"]
+
+
+def test_a_measurement_is_held_against_the_prediction(fit: Calibration) -> None:
+    found = predict([models.load("resnet50", batch=b) for b in (1, 8)], fit)
+    frame = network_rows(fit)
+    assert check(frame, found[0], fit) is None  # not at batch 1
+    one = check(frame, found[1], fit)
+    assert one is not None
+    assert one.ratio == pytest.approx(1 / 1.2)
+    assert one.inside == (1.2 * found[1].total.value <= found[1].total.high)
+    assert one.backend == "torch"
 
 
 @pytest.mark.parametrize(
-    ("r12", "r13", "r23", "n", "t", "p"),
-    [
-        (0.3, 0.4, 0.5, 100, -1.0767, 0.2843),  # Silver, Hittner and May 2006
-        (0.4, 0.5, 0.1, 103, -0.8913, 0.3749),  # Steiger's example of 1980; R's psych: -0.89, 0.37
-        (0.80, 0.72, 0.89, 26, 1.361, 0.187),  # Howell, Statistical Methods for Psychology, 6th ed., p. 262
-    ],
-)  # fmt: skip
-def test_williams_test_gives_published_values(
-    r12: float, r13: float, r23: float, n: int, t: float, p: float
+    "changed", [{"device": "other"}, {"dtype": "bf16"}, {"energy_source": "model"}, {"status": "failed"}]
+)
+def test_a_measurement_of_another_setting_is_no_check(fit: Calibration, changed: dict[str, str]) -> None:
+    (found,) = predict([models.load("resnet50", batch=8)], fit)
+    with pytest.raises(UserError, match=r"--measured: must have whole networks \(op network\) on card, fp32"):
+        check(network_rows(fit, **changed), found, fit)
+
+
+def test_predict_shows_the_measured_network(
+    tmp_path: Path, fit: Calibration, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = williams(r12, r13, r23, n)
-    assert found.t == pytest.approx(t, abs=6e-4)
-    assert found.p_value == pytest.approx(p, abs=6e-4)
+    path, table_path = tmp_path / "fit.json", tmp_path / "networks.csv"
+    path.write_text(json.dumps(study.fit(measured(120), draws=99).to_json()))
+    network_rows(fit).to_csv(table_path, index=False)
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", "resnet50", "--batch", "8", "--fit", str(path), "--measured", str(table_path)])
+    assert ended.value.code == 0
+    assert "is 0.83× of that" in " ".join(capsys.readouterr().out.split())
 
 
-def test_williams_test_says_nothing_of_equal_predictors_or_three_networks() -> None:
-    assert williams(0.5, 0.5, 1.0, 25).p_value is None
-    assert williams(0.5, 0.4, 0.3, 3).p_value is None
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    with pytest.raises(SystemExit) as ended:
+        main(["sweep", *arguments, "--out", "/nowhere/out"])
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    return error
 
 
-def test_williams_test_holds_its_level() -> None:
-    """Two predictors that are equally good by construction: 5% of 4,000 samples of 25."""
-    rng = np.random.default_rng(7)
-    y = rng.standard_normal((4000, 25))
-    x2, x3 = (y + rng.standard_normal(y.shape) for _ in range(2))
-    pairs = zip(y, x2, x3, strict=True)
-    rejected = 0
-    for a, b, c in pairs:
-        r = np.corrcoef([a, b, c])
-        p = williams(r[0, 1], r[0, 2], r[1, 2], 25).p_value
-        rejected += p is not None and p < 0.05
-    assert 0.035 <= rejected / 4000 <= 0.065
-
-
-def test_weighted_correlation_is_that_of_repeated_networks() -> None:
-    rng = np.random.default_rng(2)
-    x, y = rng.standard_normal((2, 12))
-    weight = rng.integers(0, 4, (5, 12))
-    for row, r in zip(weight, weighted_pearson(x, y, weight.astype(float)), strict=True):
-        assert r == pytest.approx(np.corrcoef(np.repeat(x, row), np.repeat(y, row))[0, 1], abs=1e-12)
-
-
-def test_an_inference_is_the_sum_over_all_layers_repeats_included() -> None:
-    found = whole_networks(complete(noise=0.0))
-    assert len(found.ranked) == 25
-    assert found.left_out == ()
-    for name in ("resnet50", "nasnet_a_mobile", "alexnet"):
-        layers = networks.load(name)
-        one = network(found, name)
-        assert one.cost == pytest.approx(float(energy_of(layers, alpha=0.5).sum()), rel=1e-12)
-        assert one.macs == sum(layer.macs for layer in layers)
-        assert (one.layers, one.missing, one.covered_macs) == (len(layers), 0, pytest.approx(1.0))
-        elements = sum(layer.weights + layer.activations for layer in layers)
-        assert one.predictors["ai"] == pytest.approx(one.macs / elements)
-        assert one.predictors["macs"] == one.macs
-
-
-def test_at_a_batch_everything_is_per_inference_and_weights_move_once_a_launch() -> None:
-    layers = [layer.with_batch(8) for layer in distinct_layers()]
-    found = whole_networks(table(layers, energy_of(layers, alpha=0.5, noise=0.05)))
-    own = [layer.with_batch(8) for layer in networks.load("vgg16")]
-    one = network(found, "vgg16")
-    assert found.batch == 8
-    assert one.cost == pytest.approx(float(energy_of(own, alpha=0.5).sum()) / 8, rel=0.1)
-    assert one.macs == sum(layer.macs for layer in own) / 8
-    moved = sum(layer.weights + layer.activations for layer in own)
-    assert one.predictors["ai"] == pytest.approx(sum(layer.macs for layer in own) / moved)
-
-
-def test_the_interval_adds_rows_in_quadrature_and_the_shared_baseline_in_sum() -> None:
-    layers = distinct_layers()
-    energy = energy_of(layers, alpha=0.5)
-    cells = {"energy_ci_j": 0.02 * energy, "ci_baseline_j": 0.01 * energy}
-    often = Counter(layer.shape for layer in networks.load("resnet50"))
-    each = np.array([often[layer.shape] for layer in layers]) * energy
-    independent = float(np.sqrt(np.sum((0.02 * each) ** 2)))
-    gross = network(whole_networks(table(layers, energy, **cells)), "resnet50")
-    assert gross.cost_ci == pytest.approx(independent)
-    above = table(layers, energy, **cells, energy_above_active_idle_j=energy)
-    shared = network(whole_networks(above), "resnet50")
-    assert shared.cost_ci == pytest.approx(np.hypot(independent, 0.01 * each.sum()))
-    low, high = shared.efficiency_interval
-    assert low < shared.efficiency < high
-    assert network(whole_networks(table(layers, energy)), "resnet50").cost_ci is None
-
-
-def test_a_network_without_enough_measured_layers_is_left_out_and_says_how_much_it_has() -> None:
-    frame = complete()
-    largest = max(networks.load("vgg16"), key=lambda layer: layer.weights)
-    keep = [layer.shape != largest.shape for layer in distinct_layers()]
-    found = whole_networks(frame[keep].reset_index(drop=True))
-    one = network(found, "vgg16")
-    assert one in found.left_out
-    assert one.missing == 1
-    assert one.covered_macs == pytest.approx(1 - largest.macs / sum(x.macs for x in networks.load("vgg16")))
-    assert one.covered_macs > 0.99  # by multiply-adds alone it would pass; its dearest weights are missing
-    assert one.covered_elements < 0.5
-    assert "vgg16" in [x.network for x in whole_networks(frame[keep], required_share=0.3).ranked]
-
-
-def test_replicated_launches_do_not_count_and_short_ones_are_reported() -> None:
-    frame = complete(time_s=np.where([x.op == "fc" for x in distinct_layers()], 49e-6, 51e-6))
-    one = network(whole_networks(frame), "alexnet")
-    assert one.gap_bound == sum(layer.op == "fc" for layer in networks.load("alexnet")) > 0
-    assert 0 < one.gap_bound_share < 1
-    frame["instances"] = pd.array([4] * len(frame), dtype="Int64")
-    with pytest.raises(UserError, match="instances"):
-        whole_networks(frame)
-
-
-def test_without_measured_energy_networks_are_ranked_by_time_and_say_so() -> None:
-    figures = whole_networks(complete(energy_source="model")).to_json()
-    assert (figures["response"], figures["unit"], figures["evidence"]) == ("time_s", "MAC/s", False)
-
-
-def test_a_batch_that_was_not_measured_is_refused() -> None:
-    with pytest.raises(UserError, match="batch: must be one of 1 "):
-        whole_networks(complete(), batch=32)
-
-
-def test_a_family_is_predicted_without_any_row_of_its_shapes() -> None:
-    """Spoil every row of a family and of its shapes: its own fold must not notice."""
-    frame = complete()
-    shapes = {
-        layer.shape for layer in (x for name in networks.FAMILIES["resnet"] for x in networks.load(name))
-    }
-    own = np.array([layer.shape in shapes for layer in distinct_layers()])
-    assert "googlenet" in {
-        x.name.partition("/")[0] for x, mine in zip(distinct_layers(), own, strict=True) if mine
-    }
-    spoiled = frame.assign(energy_j=np.where(own, frame["energy_j"] * 1000, frame["energy_j"]))
-    plain, bad = (predict_families(data_of(x, "energy_j"))["resnet"] for x in (frame, spoiled))
-    assert plain.alpha == bad.alpha
-    for model, predicted in plain.predicted.items():
-        assert np.array_equal(predicted, bad.predicted[model], equal_nan=True)
-
-
-def test_alpha_of_0_9_is_found_in_every_fold() -> None:
-    found = whole_networks(complete(alpha=0.9, seed=3))
-    assert len(found.unseen) == 10
-    for fold in found.unseen.values():
-        assert fold.alpha["di_weighted"] == pytest.approx(0.9, abs=0.03)
-    for key in ("index_weighted", "model_weighted"):
-        one = found.contests[key]
-        assert one is not None
-        assert one.r_di > one.r_ai
-    assert found.correlations["model_di_weighted"].pearson_log == pytest.approx(0.985, abs=0.012)
-
-
-def test_where_di_is_clearly_better_the_networks_say_so() -> None:
-    one = whole_networks(complete(alpha=0.1, seed=1)).contests["model_weighted"]
-    assert one is not None
-    assert one.decision == "DI"
-    assert one.ci_low is not None
-    assert one.ci_low > 0
-    assert one.ci_high is not None
-    assert one.width == pytest.approx(one.ci_high - one.ci_low)
-
-
-@cache
-def few_networks_noise(seed: int) -> WholeNetworks:
-    """AI true, errors of layers as a rough kernel has them."""
-    return whole_networks(complete(alpha=0.5, seed=seed, noise=0.3), seed=seed)
-
-
-def tuned(found: WholeNetworks) -> float:
-    """The naive way: the correlation of weighted DI with α tuned on the very networks it is judged by."""
-    efficiency = found.column("efficiency")
-    layers = {one.network: networks.load(one.network) for one in found.ranked}
-    totals = np.array(
-        [[sum(x.macs for x in own), sum(x.weights for x in own), sum(x.activations for x in own)]
-         for own in layers.values()]
-    ).T  # fmt: skip
-    return max(
-        float(np.corrcoef(np.log(efficiency), np.log(_index(totals, alpha)))[0, 1])
-        for alpha in np.linspace(0.01, 0.99, 99)
+def test_bad_networks_get_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--models: must stand with --backend torch" in refused(
+        capsys, "--models", "a:b", "--backend", "cpu"
     )
+    command = ("--backend", "torch", "--models")
+    assert "must be torchvision:NAME, timm:NAME or" in refused(capsys, *command, "resnet50")
+    assert "must give the size of an image as @3x224x224" in refused(capsys, *command, "a:b@224")
+    assert "--batch: must be whole numbers" in refused(capsys, *command, "a:b", "--batch", "0")
 
 
-def _index(totals: Any, alpha: float) -> Any:
-    macs, weights, activations = totals
-    return macs / (2 * (alpha * weights + (1 - alpha) * activations))
+# With PyTorch
 
 
-def test_when_ai_is_true_di_tuned_on_the_networks_wins_and_held_out_it_does_not() -> None:
-    seeds = range(10)
-    naive = held_out = decided = 0
-    for seed in seeds:
-        one = few_networks_noise(seed).contests["index_weighted"]
-        assert one is not None
-        naive += tuned(few_networks_noise(seed)) > one.r_ai
-        held_out += one.r_di > one.r_ai
-        decided += one.decision == "DI"
-    assert naive == 10  # "DI predicts better", nearly always, although the truth is AI
-    assert held_out <= 8  # one form against itself plus noise: a coin, not a verdict
-    assert decided == 0
+@pytest.fixture
+def source(tmp_path: Path) -> str:
+    pytest.importorskip("torch")
+    path = tmp_path / "nets.py"
+    path.write_text(NET)
+    return str(path)
 
 
-def test_networks_of_one_family_are_not_independent() -> None:
-    """Twelve copies of one network add no evidence: the interval over families does not shrink with them."""
-    rng = np.random.default_rng(5)
-    family = np.array([f"f{number}" for number in range(8)])
-    y = np.exp(rng.standard_normal(8))
-    ai, di = (y * np.exp(0.6 * rng.standard_normal(8)) for _ in range(2))
-    single = contest(y, ai, di, family, seed=1)
-    y12, ai12, di12 = (np.repeat(x, 12) for x in (y, ai, di))
-    copies = contest(y12, ai12, di12, np.repeat(family, 12), seed=1)
-    assert single is not None
-    assert copies is not None
-    assert copies.families == single.families == 8
-    assert copies.width == pytest.approx(single.width)
-    assert copies.williams.p_value is not None  # which takes them as 96 networks, and is too sure
-    assert single.williams.p_value is not None
-    assert copies.williams.p_value < single.williams.p_value
+def test_a_network_is_measured_at_every_batch(source: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = ["sweep", "--backend", "torch", "--models", f"{source}:net@3x16x16", "--batch", "1,4"]
+    for _ in range(2):  # the second goes on and finds nothing to do
+        with pytest.raises(SystemExit) as ended:
+            main([*command, "--meter", "none", "--case-budget", "0.2", "--out", str(out)])
+        assert ended.value.code == 0
+    rows = list(csv.DictReader((out / "sweep.csv").read_text().splitlines()))
+    assert [(row["op"], row["N"], row["C"], row["H"]) for row in rows] == [
+        ("network", "1", "3", "16"), ("network", "4", "3", "16")
+    ]  # fmt: skip
+    assert all(row["status"] in ("ok", "flagged") and float(row["time_s"]) > 0 for row in rows)
 
 
-def test_few_layers_rank_no_network_and_json_says_why() -> None:
-    layers = some_layers(60, 1)
-    figures = whole_networks(table(layers, energy_of(layers, alpha=0.5))).to_json()
-    assert figures["contests"] == {}
-    assert "too few" in figures["reason"]
-    assert len(figures["ranked"]) + len(figures["left_out"]) == 25
+def test_what_is_launched_is_the_network(source: str) -> None:
+    import torch
+
+    from dibench.backends.library import TorchBackend
+    from dibench.models.torch import build
+
+    (planned,) = network_plan([f"{source}:net@3x16x16"], [2]).cases
+    made: Any = TorchBackend.open().prepare(planned)
+    torch.manual_seed(planned.seed)
+    module = build(f"{source}:net", device="cpu")[0].eval()
+    from dibench.backends.cpu import operand
+
+    with torch.inference_mode():
+        expected = module(torch.from_numpy(operand((2, 3, 16, 16), "uniform", 1, 0)))
+    assert torch.equal(torch.from_numpy(made.output()), expected)
+    assert made.launch(3) > 0
 
 
-def test_names_do_not_matter_only_shapes_do() -> None:
-    """Anybody's table without layer names gives the same networks."""
-    named = whole_networks(complete())
-    bare = whole_networks(complete().drop(columns="name"))
-    assert [one.cost for one in named.ranked] == [one.cost for one in bare.ranked]
-    assert named.contests == bare.contests
-
-
-def test_layers_of_no_network_change_no_sum() -> None:
-    odd = Layer(N=1, C=7, H=11, W=13, K=5, R=1, S=1, name="mine/odd")
-    layers = [*distinct_layers(), odd]
-    energy = energy_of(layers, alpha=0.5, noise=0.0)
-    found = whole_networks(table(layers, energy))
-    assert network(found, "resnet50").cost == pytest.approx(
-        float(energy_of(networks.load("resnet50"), alpha=0.5).sum())
-    )
-
-
-def shown(figures: dict[str, Any]) -> str:
-    out = Console(width=140, record=True, file=io.StringIO())
-    fit_networks.show(out, figures)
-    return out.export_text()
-
-
-def test_a_fit_shows_networks_in_a_few_lines_and_labels_what_is_not_energy() -> None:
-    text = shown(fit_networks.figures_of(complete(alpha=0.1, seed=1, noise=0.01)))
-
-    def true_efficiency(name: str) -> float:
-        own = networks.load(name)
-        return sum(x.macs for x in own) / float(energy_of(own, alpha=0.1).sum())
-
-    best = max(networks.names(), key=true_efficiency)
-    assert "energy summed over layers: 25 of 25" in text
-    assert f"Ranking by GMAC/J: {best} " in text
-    assert "), Williams p < 0.001: DI" in " ".join(text.split())
-    assert len(text.splitlines()) <= 10
-    by_time = shown(fit_networks.figures_of(complete(energy_source="none")))
-    assert "time summed over layers" in by_time
-    assert "GMAC/s" in by_time
-    replicas = pd.array([4] * len(distinct_layers()), dtype="Int64")
-    assert "not summed, instances" in shown(fit_networks.figures_of(complete(instances=replicas)))
+def test_a_network_that_cannot_be_built_is_refused_before_anything_is_measured(source: str) -> None:
+    with pytest.raises(UserError, match="cannot be built: ValueError: no such thing"):
+        network_plan([f"{source}:broken@3x16x16"], [1])
+    with pytest.raises(UserError, match="--input-shape"):
+        network_plan([f"{source}:net"], [1])
+    with pytest.raises(UserError, match="must name each network once"):
+        network_plan([f"{source}:net@3x16x16"] * 2, [1])
+    with pytest.raises(UserError, match="cannot run on meta tensors"):
+        network_plan([f"{source}:net@4x16x16"], [1])

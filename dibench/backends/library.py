@@ -105,10 +105,12 @@ class TorchBackend:
             OutOfMemoryError: the GPU has too little memory.
             DeviceFaultError: the GPU is lost.
         """
+        if case.network and (case.cold or case.instances > 1):
+            raise UserError("network", "runs warm and alone: cold and instances are for layers", case.network)
         sets = self._sets(case)
         self._check(case, sets)
         with self._explained(case):
-            made = self._layer(case, sets)
+            made = self._network(case) if case.network else self._layer(case, sets)
         made.cells = {"knobs": self._knobs(case)}
         return made
 
@@ -129,6 +131,13 @@ class TorchBackend:
         from dibench.backends.torch import TorchLayer
 
         return TorchLayer(case.layer, threads=self._threads, **common)
+
+    def _network(self, case: Case) -> TorchLayer | TorchGpuLayer:
+        from dibench.backends.torch_network import TorchGpuNetwork, TorchNetwork
+
+        if self._on_gpu:
+            return TorchGpuNetwork(self._torch, case)
+        return TorchNetwork(self._torch, case, self._threads)
 
     def _check(self, case: Case, sets: int) -> None:
         if case.variant != self.library.name:

@@ -60,7 +60,11 @@ class TorchLayer:
         torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
         place = torch.bfloat16 if dtype == "bf16" else torch.float32
         copies = layer_calls(torch, layer, place, instances * sets, data, seed, channels_last)
-        self._sets = [copies[one * instances : (one + 1) * instances] for one in range(sets)]
+        self._start(torch, [copies[one * instances : (one + 1) * instances] for one in range(sets)])
+
+    def _start(self, torch: Any, sets: list[list[Callable[[], Any]]]) -> None:
+        """Be ready to launch these calls."""
+        self._sets = sets
         self._next = 0
         self._inference_mode: Any = torch.inference_mode
 

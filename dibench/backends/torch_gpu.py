@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from dibench.backends.torch import layer_calls
@@ -50,15 +50,19 @@ class TorchGpuLayer:
         torch.backends.cudnn.benchmark = benchmark
         torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = dtype == "tf32"
         kind = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(dtype, torch.float32)
-        self._torch = torch
         copies = layer_calls(torch, layer, ("cuda", kind), instances * sets, data, seed, channels_last)
-        self._sets = [copies[one * instances : (one + 1) * instances] for one in range(sets)]
+        self._start(torch, [copies[one * instances : (one + 1) * instances] for one in range(sets)])
+
+    def _start(self, torch: Any, sets: list[list[Callable[[], Any]]]) -> None:
+        """Run these calls once or more on a stream of their own, so that graphs of them can be captured."""
+        self._torch = torch
+        self._sets = sets
         self._graphs: dict[int, Any] = {}
         self._begin, self._end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         self._stream = torch.cuda.Stream()
         with torch.inference_mode(), torch.cuda.stream(self._stream):
             for _ in range(_WARM_UPS):
-                for run in copies:
+                for run in (run for copies in sets for run in copies):
                     run()
         torch.cuda.synchronize()
 

@@ -40,6 +40,14 @@ def explain(
         ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every layer and every change.")] = False,
+    input_shape: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input-shape",
+            metavar="[NAME=]1,3,224,224",
+            help="As of `layers`; --batch replaces its first number.",
+        ),
+    ] = None,
     figures: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write figures there, as SVG and PNG.")
     ] = None,
@@ -53,13 +61,12 @@ def explain(
 
     [bold]python -m dibench explain resnet50 --fit fit.json[/bold]
     """
-    from dibench import models
-    from dibench.cli.fitted import open_fit
+    from dibench.cli.fitted import open_fit, open_model
 
     calibration = open_fit(fit, by, dtype)
     others = [_other(path, by, calibration) for path in dtype_fit or []]
-    network = models.load(model, batch=batch)
-    batches = [models.load(model, batch=size) for size in (1, 8, 32) if size != batch]
+    network = open_model(model, batch, input_shape)
+    batches = [open_model(model, size, input_shape) for size in (1, 8, 32) if size != batch]
     from dibench.study import explain as engine
 
     found = engine.explain(network, calibration, batches=batches, dtypes=others)

@@ -10,6 +10,7 @@ from dibench.errors import UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from dibench.models import Model
     from dibench.study.calibrated import Calibration
     from dibench.study.predict import Estimate
 
@@ -44,6 +45,18 @@ def open_fit(path: Path, model: str, dtype: str) -> Calibration:
         rule = f"must be {fit.dtype or 'left out'}: costs of one data type say nothing about another's"
         raise UserError("--dtype", rule, dtype, where=path)
     return fit
+
+
+def open_model(source: str, batch: int, input_shape: list[str] | None) -> Model:
+    """The model at a batch size, which also replaces the first number of every input's size."""
+    from dibench import models
+    from dibench.models.inputs import parse_inputs, parse_shape
+
+    shapes = {}
+    for name, text in parse_inputs(input_shape or []).items():
+        sizes, dtype = parse_shape(text, name)
+        shapes[name] = ",".join(map(str, (batch, *sizes[1:]))) + (f":{dtype}" if dtype else "")
+    return models.load(source, batch=batch, shapes=shapes)
 
 
 def batches_of(text: str) -> list[int]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import attrs
 import typer
 
 if TYPE_CHECKING:
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from dibench.study.calibrated import Calibration
+    from dibench.study.measured import Check
     from dibench.study.predict import Prediction
 
 _SHOWN = 24
@@ -34,6 +36,20 @@ def predict(
     ] = "di_weighted",
     dtype: Annotated[str, typer.Option(help="Data type of the network: must be the fit's.")] = "",
     every: Annotated[bool, typer.Option("--all", help="Every layer, not the costliest only.")] = False,
+    input_shape: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input-shape",
+            metavar="[NAME=]1,3,224,224",
+            help="As of `layers`; --batch replaces its first number.",
+        ),
+    ] = None,
+    measured: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CSV", help="Whole networks of `sweep --models`, to hold the prediction against."
+        ),
+    ] = None,
     figures: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write figures there, as SVG and PNG.")
     ] = None,
@@ -48,24 +64,26 @@ def predict(
 
     [bold]python -m dibench predict resnet50 --fit fit.json --compare mobilenet_v2 --batch 1,8,32[/bold]
     """
-    from dibench import models
-    from dibench.cli.fitted import batches_of, open_fit
+    from dibench.cli.fitted import batches_of, open_fit, open_model
 
     sizes = batches_of(batch)
     calibration = open_fit(fit, by, dtype)
     names = [model, *([compare] if compare else [])]
-    wanted = [models.load(name, batch=size) for name in names for size in sizes]
+    wanted = [open_model(name, size, input_shape) for name in names for size in sizes]
     from dibench.study import predict as engine
 
     found = engine.predict(wanted, calibration)
+    checks = _checks(measured, found, calibration)
     if figures is not None:
         _draw(figures, found, calibration)
     if as_json:
-        _print_json(found, calibration)
+        _print_json(found, calibration, checks)
         return
     from dibench.cli.output import console
 
     _show(console(), found, calibration, fit, every=every)
+    if measured is not None:
+        _show_checks(console(), checks, calibration)
     if figures is not None:
         console().print(f"Figures: {figures}", soft_wrap=True, markup=False)
 
@@ -88,13 +106,41 @@ def _draw(folder: Path, found: list[Prediction], fit: Calibration) -> None:
     write_figures(folder, drawings)
 
 
-def _print_json(found: list[Prediction], fit: Calibration) -> None:
+def _checks(path: Path | None, found: list[Prediction], fit: Calibration) -> list[Check]:
+    if path is None:
+        return []
+    from dibench.schema import read_csv
+    from dibench.study.measured import check
+
+    frame = read_csv(path)
+    made = [check(frame, one, fit) for one in found]
+    return [one for one in made if one is not None]
+
+
+def _show_checks(out: Console, checks: list[Check], fit: Calibration) -> None:
+    from dibench.cli.output import short
+
+    out.print()
+    for one in checks:
+        where = "inside" if one.inside else "outside"
+        cost = f"measured {short(one.measured, fit.unit)} a batch ({one.backend})"
+        said = f"predicted for its layers is {one.ratio:.2f}× of that, the measurement {where} the interval"
+        out.print(f"{one.network}, batch {one.batch}, whole: {cost}; {said}.", soft_wrap=True, markup=False)
+    if not checks:
+        out.print("No whole network of these was measured at these batch sizes.")
+
+
+def _print_json(found: list[Prediction], fit: Calibration, checks: list[Check]) -> None:
     import json
 
     from dibench.cli.fitted import origin
     from dibench.study import predict as engine
 
-    content = {**origin(fit), "predictions": [engine.as_json(one, fit) for one in found]}
+    content = {
+        **origin(fit),
+        "predictions": [engine.as_json(one, fit) for one in found],
+        "measured_networks": [attrs.asdict(one) for one in checks],
+    }
     typer.echo(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False))
 
 

@@ -50,6 +50,15 @@ def sweep(
             "auto: a sensor that works, else the model. nvml_counter+zeus: Zeus beside, on the same windows."
         ),
     ] = "auto",
+    models: Annotated[
+        str,
+        typer.Option(
+            metavar="LIST",
+            help="Whole networks in place of a plan, with --backend torch: torchvision:resnet50,timm:NAME,"
+            "FILE.py:CALLABLE@3x32x32 (@ and the size of an image where the package names none).",
+        ),
+    ] = "",
+    batch: Annotated[str, typer.Option("--batch", help="Batch sizes of --models: 1,8.")] = "1",
     time_budget: Annotated[
         str, typer.Option(help="End cleanly after 90s, 9m, 1h30m; the same command goes on later.")
     ] = "",
@@ -96,9 +105,12 @@ def sweep(
 
     check_name(meter)
     backend = resolve(backend)
-    planned = load_plan(
-        plan, backend=kernels_of(backend), seed=seed, arch=_arch(backend), visits=visits or None
-    )
+    if models:
+        planned = _networks_plan(models, batch, backend, visits)
+    else:
+        planned = load_plan(
+            plan, backend=kernels_of(backend), seed=seed, arch=_arch(backend), visits=visits or None
+        )
     if dry_run:
         from dibench.cli.plan_view import show_plan
 
@@ -116,6 +128,16 @@ def sweep(
     _show(summary, folder)
     if summary.ended == "interrupted":
         raise typer.Exit(130)
+
+
+def _networks_plan(models: str, batch: str, backend: str, visits: int) -> Plan:
+    """Each network at each batch size; its package says the size of an image, or the text behind an @."""
+    from dibench.cli.fitted import batches_of
+    from dibench.network_plan import network_plan
+
+    if backend != "torch":
+        raise UserError("--models", "must stand with --backend torch, which runs networks", backend)
+    return network_plan([name.strip() for name in models.split(",")], batches_of(batch), visits=visits or 1)
 
 
 def _arch(backend: str) -> int | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dibench import files
 from dibench.errors import UserError
-from dibench.schema import read_csv
+from dibench.schema import NO_LAYER, read_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,6 +35,7 @@ def write_report(directory: str | Path, *, figures: Path | None = None) -> Path:
     if not folder.is_dir():
         raise UserError("DIR", "must be the directory of a sweep", str(directory))
     frame = read_csv(folder / TABLE)
+    frame = frame[~frame["op"].isin(NO_LAYER)].reset_index(drop=True)  # the page draws layers
     manifest = files.read_json_object(folder / MANIFEST)
     sources = [TABLE] if manifest is None else [TABLE, MANIFEST]
     page = render(frame, manifest, _study(frame), sources)

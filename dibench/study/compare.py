@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from dibench.errors import UserError
 from dibench.intervals import Part, t_975
 from dibench.layer import DIMENSIONS
-from dibench.schema import ANCHOR, MEASURED_SOURCES
+from dibench.schema import MEASURED_SOURCES, NO_LAYER
 from dibench.study.twins import holm
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, *, margin: float = 0.03) -> Compar
 
 def _measured(frame: pd.DataFrame) -> pd.DataFrame:
     """Rows that were measured, sentinels aside; of a case measured twice the last row."""
-    kept = frame[frame["status"].isin(("ok", "flagged")) & (frame["op"] != ANCHOR)]
+    kept = frame[frame["status"].isin(("ok", "flagged")) & ~frame["op"].isin(NO_LAYER)]
     if "sentinel" in kept:
         kept = kept[kept["sentinel"].fillna(0) != 1]
     if "case_id" in kept:

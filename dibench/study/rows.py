@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dibench import intensity
 from dibench.errors import UserError
 from dibench.layer import DIMENSIONS
-from dibench.schema import ANCHOR, MEASURED_SOURCES, REQUIRED, RESPONSES, STATUSES
+from dibench.schema import ANCHOR, MEASURED_SOURCES, NETWORK, REQUIRED, RESPONSES, STATUSES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,6 +106,7 @@ def select(
         sieve.drop(sieve.text("status") == status, status)
     sieve.drop(sieve.text("op") == ANCHOR, "anchor, no layer")
     sieve.drop(sieve.number("sentinel") == 1, "sentinel")
+    sieve.drop(sieve.text("op") == NETWORK, "whole network, no layer")
     sieve.drop(_is_repeated(sieve), "repeat of a case, its last row stands")
     sieve.drop(_is_capped(sieve.text("clock_events")), "clock capped")
     sieve.drop(_contradicts_dimensions(sieve), "counts contradict the dimensions")

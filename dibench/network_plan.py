@@ -1,0 +1,53 @@
+"""A plan of whole networks: one case for each network and batch size."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+
+import attrs
+
+from dibench import models, variants
+from dibench.errors import UserError
+from dibench.layer import Layer
+from dibench.plan import Case, Plan, usual_case
+
+
+def network_plan(sources: Sequence[str], batches: Sequence[int], *, visits: int = 1) -> Plan:
+    """The plan, in the order given.
+
+    Args:
+        sources: `torchvision:NAME`, `timm:NAME`, `module:callable` or `file.py:callable`, each with
+            `@3x32x32` behind it where nobody names the size of an image.
+        batches: of every network.
+        visits: to a metered GPU.
+
+    Raises:
+        UserError: a network cannot be built, or takes anything but images.
+    """
+    cases = [_case(source, batch) for source in sources for batch in batches]
+    cases = [attrs.evolve(case, order=order, visits=visits) for order, case in enumerate(cases, start=1)]
+    ids = sorted({case.case_id for case in cases})
+    if len(ids) < len(cases):
+        raise UserError("--models", "must name each network once", ",".join(sources))
+    sha = hashlib.sha256("\n".join(ids).encode()).hexdigest()
+    return Plan("models", "whole networks through PyTorch", "torch", tuple(cases), 0, sha, {})
+
+
+def _case(source: str, batch: int) -> Case:
+    source, _, size = source.partition("@")
+    if ":" not in source:
+        raise UserError("--models", "must be torchvision:NAME, timm:NAME or module:callable", source)
+    if size and not re.fullmatch(r"[0-9]{1,5}(x[0-9]{1,5}){2}", size):
+        raise UserError("--models", "must give the size of an image as @3x224x224", size)
+    shapes = {"": ",".join(map(str, (batch, *size.split("x"))))} if size else None
+    found = models.load(source, batch=batch, shapes=shapes)
+    ((_, shape),) = found.input_shapes.items() if len(found.input_shapes) == 1 else ((None, ()),)
+    if len(shape) != 4:
+        raise UserError("--models", "must take one image tensor N, C, H, W", source)
+    n, c, h, w = shape
+    (variant,) = variants.registry("torch").values()
+    # Its name is what `predict` calls it; a slash would make it a layer of a network.
+    layer = Layer(N=n, C=c, H=h, W=w, K=1, R=1, S=1, name=source.replace("/", "."))
+    return usual_case(layer, variant, network=source)
