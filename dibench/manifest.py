@@ -2,10 +2,10 @@
 
 Keys: `identity` (what resuming compares), `device` (name, uuid, facts), `driver`, `cuda`, `peaks` (of this
 device, measured: `mac_per_s`, `bytes_per_s`), `backend`, `energy_source`, `meter` (source, period_s, facts),
-`plan` (name, sha, seed, cases), `settings`, `sources_sha`, `versions`, `command_line`, `source_revision`,
-`started_at`, `ended_at` (UTC), `rows` (by status, at the end of the last session), `sessions` (one per start
-of the program: session, started_at, ended_at, ended, rows, worker_restarts, command_line, source_revision;
-`ended_at` stays null where the program was killed).
+`plan` (name, sha, seed, shard, cases), `settings`, `sources_sha`, `versions`, `command_line`,
+`source_revision`, `started_at`, `ended_at` (UTC), `rows` (by status, at the end of the last session),
+`sessions` (one per start of the program: session, started_at, ended_at, ended, rows, worker_restarts,
+command_line, source_revision; `ended_at` stays null where the program was killed).
 """
 
 from __future__ import annotations
@@ -46,6 +46,7 @@ def identity_of(
         "energy source": opened["meter"]["source"],
         "plan": plan.name,
         "seed": plan.seed,
+        "shard": plan.shard or None,
         "content of the plan (SHA-256)": plan.sha[:16],
         "kernel sources (SHA-256)": sources_sha[:16],
         **{name.replace("_", " "): value for name, value in _in_force(settings, opened).items()},
@@ -140,6 +141,7 @@ class Manifest:
                 "name": plan.name,
                 "sha": plan.sha,
                 "seed": plan.seed,
+                "shard": plan.shard or None,
                 "cases": len(plan.cases),
             },
             "settings": attrs.asdict(settings),

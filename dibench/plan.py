@@ -34,6 +34,9 @@ DTYPE = "fp32"
 NO_LAYER = Layer.fc(N=1, C=1, K=1)
 """What stands for the layer in an anchor's case; its id and its row have no dimensions."""
 
+_Group = tuple[tuple[Choice, ...], int]
+"""Choices that are measured together, and their round."""
+
 
 def _pairs(value: Iterable[Sequence[Any]]) -> tuple[tuple[str, int | str], ...]:
     """Knobs as a tuple of pairs, also where they come from JSON as lists."""
@@ -148,8 +151,10 @@ class Plan:
     backend: str
     cases: tuple[Case, ...] = attrs.field(repr=False)
     seed: int  # of the order
-    sha: str  # of the set of cases, whatever their order
+    sha: str  # of the set of cases, whatever their order; of all shards together
     dropped: Mapping[str, int]  # combinations that do not fit, by reason
+    shard: str = ""
+    """`3/16` where the cases are one of several parts of the plan."""
 
 
 def usual_case(layer: Layer, variant: Variant, **fields: Any) -> Case:
@@ -182,6 +187,7 @@ def load_plan(
     registry: Mapping[str, Variant] | None = None,
     arch: int | None = None,
     visits: int | None = None,
+    shard: ordering.Shard | None = None,
 ) -> Plan:
     """The plan of a file or preset for one backend, in the measuring order of `seed`.
 
@@ -192,6 +198,7 @@ def load_plan(
         registry: kernel variants by name; by default those found in csrc/.
         arch: compute capability of the GPU to plan for, 90 for sm_90; what it cannot run is left out.
         visits: to each case on a metered GPU, in place of the plan's.
+        shard: only this part of the plan.
 
     Raises:
         UserError: the plan breaks a rule; the message names file, key, rule and value.
@@ -203,7 +210,7 @@ def load_plan(
     file = _open(path_or_preset, backend)
     if visits is not None:
         file = attrs.evolve(file, visits=visits)
-    return make_plan(file, backend=backend, seed=seed, registry=registry, arch=arch)
+    return make_plan(file, backend=backend, seed=seed, registry=registry, arch=arch, shard=shard)
 
 
 def _open(path_or_preset: str | Path, backend: str) -> PlanFile:
@@ -223,9 +230,18 @@ def _open(path_or_preset: str | Path, backend: str) -> PlanFile:
 
 
 def make_plan(
-    file: PlanFile, *, backend: str, seed: int, registry: Mapping[str, Variant], arch: int | None = None
+    file: PlanFile,
+    *,
+    backend: str,
+    seed: int,
+    registry: Mapping[str, Variant],
+    arch: int | None = None,
+    shard: ordering.Shard | None = None,
 ) -> Plan:
-    """Layers × kernels × knob values of a plan file, ordered and numbered, with sentinels."""
+    """Layers × kernels × knob values of a plan file, ordered and numbered, with sentinels.
+
+    A shard has sentinels of its own. What is measured together, as the halves of a twin, stays together.
+    """
     if (backend != "cuda" and file.sms != ("all",)) or (backend == "cpu" and _any_cold(file)):
         field = "sms" if file.sms != ("all",) else "cold"
         raise UserError(
@@ -244,13 +260,25 @@ def make_plan(
         raise error if error.where else UserError("", str(error), where=file.path) from None
     ordered = _in_order(groups, kernels, seed)
     ordered = [*_anchors(file, seed), *ordered]
-    cases = tuple(
-        _case(choice, file, backend, order, tier, choice is sentinel)
-        for order, (choice, tier) in enumerate(_with_sentinels(ordered, sentinel), start=1)
-    )
+
+    def numbered(part: Sequence[_Group], shard: ordering.Shard) -> tuple[Case, ...]:
+        choices = [(choice, tier) for group, tier in part for choice in group]
+        return tuple(
+            _case(choice, file, backend, shard.position(own), tier, choice is sentinel)
+            for own, (choice, tier) in enumerate(_with_sentinels(choices, sentinel), start=1)
+        )
+
+    cases = numbered(ordered, ordering.Shard(1, 1))
     ids = sorted(case.case_id + f" {case.visits} visits" * (case.visits > 1) for case in cases)
     sha = hashlib.sha256("\n".join(ids).encode()).hexdigest()
-    return Plan(file.name, file.description, backend, cases, seed, sha, dict(dropped.most_common()))
+    if shard is not None:
+        if shard.of > len(ordered):
+            rule = f"must have at most {len(ordered)} parts, one for each case of this plan"
+            raise UserError("--shard", rule, str(shard))
+        cases = numbered(shard.deal(ordered), shard)
+    return Plan(
+        file.name, file.description, backend, cases, seed, sha, dict(dropped.most_common()), str(shard or "")
+    )
 
 
 def _any_cold(file: PlanFile) -> bool:
@@ -259,8 +287,8 @@ def _any_cold(file: PlanFile) -> bool:
 
 def _in_order(
     groups: Sequence[tuple[Choice, ...]], kernels: Mapping[str, Variant], seed: int
-) -> list[tuple[Choice, int]]:
-    """Choices in measuring order, each with its round; groups stay together."""
+) -> list[_Group]:
+    """Groups in measuring order, each with its round."""
     index_of: dict[int, int] = {}
     layers: list[Layer] = []
     variant_index = {name: index for index, name in enumerate(kernels)}
@@ -277,15 +305,15 @@ def _in_order(
             ordering.Unit(index, variant_index[variant], informs=kernels[variant].fast or not any_fast)
         )
     order, rounds = ordering.measuring_order(layers, units, seed)
-    return [(choice, tier) for index, tier in zip(order, rounds, strict=True) for choice in groups[index]]
+    return [(groups[index], tier) for index, tier in zip(order, rounds, strict=True)]
 
 
-def _anchors(file: PlanFile, seed: int) -> list[tuple[Choice, int]]:
+def _anchors(file: PlanFile, seed: int) -> list[_Group]:
     """Each anchor on each share of the multiprocessors, in random order, before the first round's layers."""
     names = tuple(anchors.registry()) if "all" in file.anchors else file.anchors
     chosen = [Choice(NO_LAYER, name, (), 1, file.data[0], sms) for name in names for sms in file.sms]
     Random(seed).shuffle(chosen)
-    return [(choice, 1) for choice in chosen]
+    return [((choice,), 1) for choice in chosen]
 
 
 def _with_sentinels(ordered: Sequence[tuple[Choice, int]], sentinel: Choice) -> Iterable[tuple[Choice, int]]:

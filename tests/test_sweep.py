@@ -97,7 +97,7 @@ def test_the_manifest_says_what_was_measured_where_and_how(tmp_path: Path) -> No
     manifest = manifest_of(tmp_path)
     assert manifest["device"] == {"name": "fake device", "uuid": "fake-0", "facts": {"threads": 1}}
     assert manifest["peaks"] == {"mac_per_s": 1e9, "bytes_per_s": 1e10}
-    assert manifest["plan"] == {"name": "test", "sha": "a" * 64, "seed": 1, "cases": 1}
+    assert manifest["plan"] == {"name": "test", "sha": "a" * 64, "seed": 1, "shard": None, "cases": 1}
     assert manifest["energy_source"] == "model"
     assert "ISSCC 2014" in manifest["meter"]["facts"]["reference"]
     assert manifest["settings"] == attrs.asdict(QUICK)

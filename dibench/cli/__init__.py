@@ -17,6 +17,7 @@ from dibench.cli.fit import fit
 from dibench.cli.generality import generality
 from dibench.cli.layers import layers
 from dibench.cli.measure import measure
+from dibench.cli.merge import merge
 from dibench.cli.networks import networks
 from dibench.cli.predict import predict
 from dibench.cli.report import report
@@ -48,6 +49,7 @@ app = typer.Typer(
 # In the order of the main job, then what helps beside it.
 for verb in (
     sweep,
+    merge,
     fit,
     generality,
     report,

@@ -49,8 +49,9 @@ def _summary(plan: Plan, settings: Settings, registry: Mapping[str, Variant]) ->
     rates = dict.fromkeys(registry, _GPU_RATE / threads) if on_gpu else None
     seconds = expected_s(plan.cases, registry, settings, threads=threads, rates=rates)
     where = "the GPU" if on_gpu else f"{threads} core{'s' * (threads > 1)}"
+    part = f"shard {plan.shard}: " if plan.shard else ""
     return (
-        f"{len(plan.cases):,} cases for {plan.backend} ({besides}) on {shapes:,} "
+        f"{part}{len(plan.cases):,} cases for {plan.backend} ({besides}) on {shapes:,} "
         f"distinct layers, order seed {plan.seed}; about {duration_text(seconds)} on {where}"
     )
 

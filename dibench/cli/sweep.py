@@ -83,6 +83,12 @@ def sweep(
             help="Stays of 3 s at each case, minutes apart, where a GPU is metered; 0: as the plan says.",
         ),
     ] = 0,
+    shard: Annotated[
+        str,
+        typer.Option(
+            metavar="I/N", help="Only this part of the plan, such as 3/16; `merge` joins the parts."
+        ),
+    ] = "",
 ) -> None:
     """Measure every case of a plan: one row each, in an order of which every prefix can be analysed.
 
@@ -101,15 +107,26 @@ def sweep(
         raise UserError("--visits", f"must be from 1 to {_MOST_VISITS}", visits)
     from dibench.backends import kernels_of, resolve
     from dibench.meters import check_name
+    from dibench.ordering import Shard
     from dibench.plan import load_plan
 
     check_name(meter)
     backend = resolve(backend)
+    part = Shard.parse(shard) if shard else None
     if models:
+        if part is not None:
+            raise UserError(
+                "--shard", "divides a plan, not --models: give each machine its own networks", shard
+            )
         planned = _networks_plan(models, batch, backend, visits)
     else:
         planned = load_plan(
-            plan, backend=kernels_of(backend), seed=seed, arch=_arch(backend), visits=visits or None
+            plan,
+            backend=kernels_of(backend),
+            seed=seed,
+            arch=_arch(backend),
+            visits=visits or None,
+            shard=part,
         )
     if dry_run:
         from dibench.cli.plan_view import show_plan

@@ -1,0 +1,258 @@
+"""Shards of a plan and their union: disjoint, complete, each with sentinels; what contradicts is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from fake_backend import sweep_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dibench import files, schema
+from dibench.cli import main
+from dibench.errors import UserError
+from dibench.merge import merge
+from dibench.ordering import Shard
+from dibench.plan import Case, Plan, load_plan, make_plan
+from dibench.plan_file import parse_plan
+from dibench.sweep import Sweep, run_sweep
+from dibench.variants import registry
+
+TWINS = """
+[plan]
+[[layers]]
+layers = ["N=1,C=8,H=4,W=4,K=16,R=1,S=1", "N=1,C=8,H=1,W=1,K=4,R=1,S=1", "N=2,C=8,H=1,W=1,K=4,R=1,S=1"]
+name = "single"
+[[layers]]
+twins = ["N=4,C=16,H=8,W=8,K=64,R=1,S=1", "N=2,C=24,H=8,W=8,K=64,R=1,S=1"]
+name = "pairs"
+[[kernels]]
+stationarity = ["output", "none"]
+"""
+
+
+def small(seed: int = 1, shard: Shard | None = None) -> Plan:
+    """Six single cases and eight in pairs, without sentinels."""
+    file = parse_plan(TWINS, where="test", name="test")
+    return make_plan(file, backend="cpu", seed=seed, registry=registry("cpu"), shard=shard)
+
+
+def measured(plan: Plan) -> list[Case]:
+    return [case for case in plan.cases if not case.sentinel]
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**32), of=st.integers(1, 10))
+def test_shards_are_disjoint_complete_and_keep_the_order(seed: int, of: int) -> None:
+    whole = small(seed)
+    shards = [small(seed, Shard(index, of)) for index in range(1, of + 1)]
+    assert shards == [small(seed, Shard(index, of)) for index in range(1, of + 1)], "the same every time"
+    ids = [case.case_id for shard in shards for case in shard.cases]
+    assert len(set(ids)) == len(ids), "no case twice, sentinels included"
+    order = {case.case_id: case.order for case in measured(whole)}
+    assert {case.case_id for shard in shards for case in measured(shard)} == set(order)
+    positions = [case.order for shard in shards for case in shard.cases]
+    assert len(set(positions)) == len(positions)
+    for shard in shards:
+        assert shard.sha == whole.sha and shard.cases[0].sentinel and shard.cases[-1].sentinel
+        assert [case.order for case in shard.cases] == sorted(case.order for case in shard.cases)
+        within = [order[case.case_id] for case in measured(shard)]
+        assert within == sorted(within), "measured in the plan's order"
+
+
+@pytest.mark.parametrize("of", [2, 3, 7])
+def test_the_halves_of_a_twin_stay_on_one_machine(of: int) -> None:
+    whole = measured(small())
+    # Cases that share a kernel and M but not W and X are pairs here.
+    pairs: dict[Any, set[str]] = {}
+    for case in whole:
+        if case.layer.macs > 100_000:
+            pairs.setdefault((case.variant, case.layer.macs), set()).add(case.case_id)
+    assert len(pairs) == 4 and all(len(pair) == 2 for pair in pairs.values())
+    for index in range(1, of + 1):
+        own = {case.case_id for case in small(shard=Shard(index, of)).cases}
+        assert all(pair <= own or not pair & own for pair in pairs.values())
+
+
+def test_each_shard_of_the_default_plan_begins_with_what_tells_most() -> None:
+    """Dealt like cards: the first cases of four shards are the plan's first four."""
+    whole = measured(load_plan("default", backend="cpu"))
+    first = {measured(load_plan("default", backend="cpu", shard=Shard(i, 4)))[0].case_id for i in range(1, 5)}
+    assert first == {case.case_id for case in whole[:4]}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "3", "0/2", "3/2", "-1/2", "1/0", "1/2/3", "a/b", "1 / 2", "²/3", "1/9999999"]
+)
+def test_what_is_no_shard_is_refused(text: str) -> None:
+    with pytest.raises(UserError, match=r"--shard: must be such as 3/16"):
+        Shard.parse(text)
+
+
+def test_more_shards_than_cases_are_refused() -> None:
+    with pytest.raises(UserError, match=r"--shard: must have at most 10 parts"):
+        small(shard=Shard(1, 11))
+
+
+def shard_sweep(index: int, of: int, names: list[str], **changes: Any) -> Sweep:
+    """One shard of a plan of instantaneous cases."""
+    sweep = sweep_of(names)
+    cases = tuple(Shard(index, of).deal(sweep.plan.cases))
+    plan = attrs.evolve(sweep.plan, cases=cases, shard=f"{index}/{of}")
+    return attrs.evolve(sweep, plan=plan, **changes)
+
+
+NAMES = [f"layer{number}" for number in range(7)]
+
+
+@pytest.fixture(scope="module")
+def measured_parts(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folders = [tmp_path_factory.mktemp(f"part{index}") for index in (1, 2, 3)]
+    for index, folder in enumerate(folders, start=1):
+        run_sweep(shard_sweep(index, 3, NAMES), folder)
+    return folders
+
+
+@pytest.fixture
+def parts(measured_parts: list[Path], tmp_path: Path) -> list[Path]:
+    """Three shards, to be spoiled."""
+    return [Path(shutil.copytree(part, tmp_path / part.name)) for part in measured_parts]
+
+
+def test_shards_merge_into_the_whole_sweep(parts: list[Path], tmp_path: Path) -> None:
+    merged = merge(parts[::-1], tmp_path / "out")
+    assert (merged.rows, merged.statuses, merged.missing_shards) == (7, {"ok": 7}, ())
+    frame = schema.read_csv(tmp_path / "out" / "sweep.csv")
+    assert list(frame["name"]) == NAMES, "in the plan's order"
+    lines = {line for part in parts for line in (part / "sweep.csv").read_bytes().splitlines()}
+    assert set((tmp_path / "out" / "sweep.csv").read_bytes().splitlines()) == lines, "to the last byte"
+    manifest = files.read_json_object(tmp_path / "out" / "manifest.json")
+    assert manifest is not None
+    assert manifest["plan"]["cases"] == 7 and len(manifest["sessions"]) == 3
+    assert [one["shard"] for one in manifest["merged_from"]] == ["3/3", "2/3", "1/3"]
+    with pytest.raises(UserError, match=r"shard: was 'merged'"):
+        run_sweep(sweep_of(NAMES), tmp_path / "out")
+    with pytest.raises(UserError, match="is merged already"):
+        merge([tmp_path / "out"], tmp_path / "again")
+
+
+def test_missing_shards_and_cases_are_told(parts: list[Path], tmp_path: Path) -> None:
+    lines = (parts[0] / "sweep.csv").read_text().splitlines(keepends=True)
+    (parts[0] / "sweep.csv").write_text("".join(lines[:-1]))
+    merged = merge([parts[0], parts[2]], tmp_path / "out")
+    assert merged.missing_shards == ("2/3",)
+    assert [part.left for part in merged.parts] == [1, 0]
+
+
+def test_the_device_mix_is_told(parts: list[Path], tmp_path: Path) -> None:
+    spoil_manifest(parts[1], lambda m: m["device"].update(name="other", uuid="other-0"))
+    spoil_table(parts[1], lambda text: text.replace("fake device,fake-0", "other,other-0"))
+    spoil_manifest(parts[1], lambda m: m["identity"].update(device="other"))
+    merged = merge(parts, tmp_path / "out")
+    assert merged.devices == {"fake device": 1, "other": 1}
+    manifest = files.read_json_object(tmp_path / "out" / "manifest.json")
+    assert manifest is not None and manifest["device"]["name"] == "fake device, other"
+    assert "peaks" not in manifest, "peaks of two kinds of device are peaks of none"
+
+
+def spoil_manifest(part: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    manifest = json.loads((part / "manifest.json").read_text())
+    change(manifest)
+    (part / "manifest.json").write_text(json.dumps(manifest))
+
+
+def spoil_table(part: Path, change: Callable[[str], str]) -> None:
+    (part / "sweep.csv").write_text(change((part / "sweep.csv").read_text()))
+
+
+def of_identity(**changes: Any) -> Callable[[Path], None]:
+    return lambda part: spoil_manifest(part, lambda m: m["identity"].update(changes))
+
+
+def twice(part: Path) -> None:
+    """A case of another shard here too."""
+    foreign = (part.parent / "part10" / "sweep.csv").read_text().splitlines()[1]
+    session = json.loads((part / "manifest.json").read_text())["sessions"][0]["session"]
+    cells = foreign.split(",")
+    cells[schema.NAMES.index("session")] = session
+    spoil_table(part, lambda text: text + ",".join(cells) + "\n")
+
+
+SPOILED: dict[str, tuple[Callable[[Path], object], str]] = {
+    "another plan": (of_identity(**{"content of the plan (SHA-256)": "0"}), "content of the plan"),
+    "other kernels": (
+        of_identity(**{"kernel sources (SHA-256)": "0"}),
+        "kernel sources (SHA-256): must be the",
+    ),
+    "another seed": (of_identity(seed=9), "seed: must be the same in all parts: 1 in"),
+    "another meter": (of_identity(**{"energy source": "rapl"}), "energy source: must be the same"),
+    "another target": (of_identity(target=0.7), "target: must be the same"),
+    "another division": (of_identity(shard="2/4"), "shard: must divide the plan alike"),
+    "the whole": (of_identity(shard=None), "shard: must divide the plan alike"),
+    "the same shard": (of_identity(shard="1/3"), "shard: must be given once"),
+    "a case twice": (twice, "case_id: must stand in one part only"),
+    "another device": (
+        lambda part: spoil_table(part, lambda text: text.replace("fake-0", "fake-1", 1)),
+        "line 2: device_uuid: contradicts the manifest",
+    ),
+    "an unknown session": (
+        lambda part: spoil_manifest(part, lambda m: m["sessions"].clear()),
+        "line 2: session: contradicts the manifest",
+    ),
+    "a torn line": (lambda part: spoil_table(part, lambda text: text[:-40]), "status"),
+    "another header": (
+        lambda part: spoil_table(part, lambda text: text.replace("case_id", "case", 1)),
+        "table",
+    ),
+    "no manifest": (lambda part: (part / "manifest.json").unlink(), "has no manifest.json"),
+    "no sweep's manifest": (lambda part: (part / "manifest.json").write_text("{}"), "is not the manifest"),
+    "no JSON": (lambda part: (part / "manifest.json").write_text("{"), "is not JSON"),
+}
+
+
+@pytest.mark.parametrize("what", SPOILED)
+def test_what_overlaps_or_contradicts_is_refused_and_nothing_is_written(
+    what: str, parts: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spoil, words = SPOILED[what]
+    spoil(parts[1])
+    with pytest.raises(SystemExit) as exit_info:
+        main(["merge", *map(str, parts), "--out", str(tmp_path / "out")])
+    err = capsys.readouterr().err
+    assert exit_info.value.code == 2
+    assert words in err and str(parts[1]) in err and err.count("\n") == 1
+    assert {path.name for path in tmp_path.iterdir()} == {part.name for part in parts}
+
+
+def test_an_existing_destination_stays_as_it_is(parts: list[Path], tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "notes").write_text("mine")
+    for out in (tmp_path / "out", tmp_path / "out" / "notes", parts[0]):
+        with pytest.raises(UserError, match=r"--out: must not exist yet"):
+            merge(parts, out)
+
+
+def test_one_directory_resumes_only_its_own_shard(tmp_path: Path) -> None:
+    run_sweep(shard_sweep(1, 2, NAMES), tmp_path)
+    with pytest.raises(
+        UserError, match=r"shard: was '1/2' in the sweep that this directory holds, is '2/2' now"
+    ):
+        run_sweep(shard_sweep(2, 2, NAMES), tmp_path)
+
+
+def test_the_command_says_what_it_joined(
+    parts: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        main(["merge", str(parts[0]), str(parts[1]), "--out", str(tmp_path / "out")])
+    out = capsys.readouterr().out
+    assert exit_info.value.code == 0
+    assert "5 rows of 2 sweeps (5 ok)" in out
+    assert "missing   shards 3/3" in out
+    assert "1 × fake device" in out
