@@ -64,10 +64,12 @@ def tensor(how: str, tile: int, dtype: str) -> Proof:
 
 
 def stencil(window: int, stride: int, tile_p: int) -> Proof:
-    sizes = {"H": (tile_p - 1) * stride + window, "W": 127 * stride + window}
-    layer = Layer(N=1, C=1, **sizes, K=1, R=window, S=window, stride_h=stride, stride_w=stride)
     # One channel would be a standard convolution: two, of which a block makes one.
-    return Proof(STENCIL, attrs.evolve(layer, C=2, K=2, groups=2), {"tile_p": tile_p})
+    layer = Layer(
+        N=1, C=2, H=(tile_p - 1) * stride + window, W=127 * stride + window, K=2, R=window, S=window,
+        stride_h=stride, stride_w=stride, groups=2,
+    )  # fmt: skip
+    return Proof(STENCIL, layer, {"tile_p": tile_p})
 
 
 PROOFS = {
@@ -136,8 +138,8 @@ def test_a_whole_layer_is_what_its_header_counts(
     assert products(proof, code) * threads == counts["macs_executed"]
     assert moved(code, "LDG", "LDGSTS") * threads == element * reads
     assert moved(code, "STG") * threads // proof.slices == 4 * counts["output_writes"]
-    # Operands come from shared memory 16 bytes at a time in the GEMM and 4 or 8 at the tensor cores; what comes
-    # otherwise is the table of taps, and sums that slices hand over.
+    # From shared memory operands come 16 bytes at a time in the GEMM, 4 or 8 at the tensor cores; the rest is
+    # the table of taps, and sums that slices hand over.
     width = {"only": "128"} if proof.dtype == "fp32" else {"but": "128"}
     operands = moved(code, "LDS", **width)
     assert operands * threads == element * shared

@@ -23,11 +23,15 @@ MODEL_NAMES = {
     "ai": "AI",
     "di_weighted": "DI weighted",
     "di_disjoint": "DI disjoint",
+    "di_split": "DI split",
+    "effective": "accesses",
 }
 SENSITIVITY_NAMES = {
     "without_launch": "without e_launch",
     "one_e0": "one e0 for all operators",
     "without_launch_and_one_e0": "without either",
+    "gross": "gross energy",
+    "gross_with_power": "gross with power in place of e_launch",
 }
 
 
@@ -176,9 +180,18 @@ def _show_coefficients(out: Console, figures: dict[str, Any]) -> None:
         f"AI against DI weighted: t = {_number(test['statistic'])}, p = {_number(test['p_value'], '.4f')}, "
         f"wild cluster bootstrap, {test['draws']:,} draws, {clusters}"
     )
-    di = figures["models"]["di_weighted"]["coefficients"]
-    if di:
-        out.print("DI weighted: " + ", ".join(f"{_plain(name)} {_coefficient(c)}" for name, c in di.items()))
+    split = figures["test_weights_vs_inputs"]
+    if split["p_value"] is not None:
+        out.print(
+            f"Weights against inputs, outputs free: t = {_number(split['statistic'])}, "
+            f"p = {_number(split['p_value'], '.4f')}"
+        )
+    for name in ("di_weighted", "effective"):
+        found = figures["models"][name]["coefficients"]
+        if found:
+            shown = ", ".join(f"{_plain(term)} {_coefficient(c)}" for term, c in found.items())
+            rows = f" ({figures['models'][name]['n']} rows of all kernels)" if name == "effective" else ""
+            out.print(f"{_name(name)}{rows}: {shown}")
     out.print()
 
 

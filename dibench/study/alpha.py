@@ -31,6 +31,7 @@ from dibench.study.models import (
     design,
     fixed_alpha,
     per_di_disjoint_slope,
+    weights_like_inputs,
 )
 
 FloatArray = NDArray[np.float64]
@@ -57,6 +58,30 @@ class Alpha:
 UNKNOWN = Alpha(None, None, None, True)
 
 
+def with_baseline(alpha: Alpha, data: Data, terms: Terms = FULL) -> Alpha:
+    """The interval widened by what is not known of the idle power that was subtracted.
+
+    The power is one number for all rows, so its error moves α as a whole: by how much is found with the power
+    at both ends of its 95% interval, and added in squares. Without an answer at an end there is no bound.
+    """
+    if alpha.value is None or not (data.baseline > 0).any():
+        return alpha
+    moved = []
+    for sign in (-1.0, 1.0):
+        y = data.y + sign * data.baseline
+        value = WeightedAlpha(attrs.evolve(data, y=y), (), terms).value if (y > 0).all() else None
+        if value is None:
+            return attrs.evolve(alpha, ci_low=None, ci_high=None, unbounded=True)
+        moved.append(abs(value - alpha.value))
+
+    def end(bound: float | None, sign: float) -> float | None:
+        if bound is None or alpha.value is None:
+            return None
+        return alpha.value + sign * math.hypot(bound - alpha.value, max(moved))
+
+    return attrs.evolve(alpha, ci_low=end(alpha.ci_low, -1.0), ci_high=end(alpha.ci_high, 1.0))
+
+
 @attrs.frozen
 class ClusterTest:
     """A test by each clustering; the larger p value decides."""
@@ -68,6 +93,23 @@ class ClusterTest:
         """The test with the largest p value; not a number where none could be made."""
         made = [test for test in self.by.values() if not math.isnan(test.p_value)]
         return max(made, key=lambda test: test.p_value) if made else UNDECIDABLE
+
+
+def weights_and_inputs(data: Data, clusterings: Sequence[Clustering], terms: Terms = FULL) -> ClusterTest:
+    """Test of e_w = e_x in `di_split`, e_y free: whether weights and inputs differ, whatever outputs do.
+
+    No test can be made where the rows do not tell the coefficients apart.
+    """
+    full = design("di_split", data, terms=terms)
+    at = weights_like_inputs(data, terms)
+    if len(data) <= len(full.names) + 1:
+        return ClusterTest({})
+    restricted = fit_log(at.columns, data.y, tolerance=LOOSE)
+    direction = np.zeros(len(full.names))
+    direction[full.names.index("e_w")], direction[full.names.index("e_x")] = 1.0, -1.0
+    jacobian = full.columns / (at.columns @ restricted.parameters)[:, None]
+    model = Linearised(jacobian, restricted.residuals, direction)
+    return ClusterTest({c.name: wild_cluster_test(model, c) for c in clusterings})
 
 
 class WeightedAlpha:

@@ -11,11 +11,19 @@ import numpy as np
 
 from dibench import intensity
 from dibench.study import rows as row_rules
-from dibench.study.alpha import UNKNOWN, Alpha, DisjointAlpha, WeightedAlpha
+from dibench.study.alpha import (
+    UNKNOWN,
+    Alpha,
+    ClusterTest,
+    DisjointAlpha,
+    WeightedAlpha,
+    weights_and_inputs,
+    with_baseline,
+)
 from dibench.study.folds import Folds, make_folds
 from dibench.study.inference import DRAWS, Clustering, Test, clustering
 from dibench.study.ladder import NoRung, Rung, fit_rung, predict_held_out
-from dibench.study.models import MODELS, Data, Labels, Terms, data_of
+from dibench.study.models import FULL, MODELS, Data, Labels, Terms, data_of
 from dibench.study.verdict import Findings, Verdict, decide
 
 if TYPE_CHECKING:
@@ -29,6 +37,10 @@ SENSITIVITIES = {
     "one_e0": Terms(e0_per_operator=False),
     "without_launch_and_one_e0": Terms(launch=False, e0_per_operator=False),
 }
+"""Of the same response."""
+GROSS_SENSITIVITIES = {"gross": FULL, "gross_with_power": Terms(launch=False, power=True)}
+"""Of gross energy, where the response is energy above a baseline: all of it, a total-energy α; and with a
+constant power times time in the launch's place."""
 
 
 @attrs.frozen
@@ -46,6 +58,14 @@ class Comparison:
 
 
 @attrs.frozen
+class Effective:
+    """`effective` on the rows of all kernels, with as many data as there are."""
+
+    data: Data
+    rung: Rung | NoRung
+
+
+@attrs.frozen
 class Fit:
     """A fit of the ladder: `to_json()` gives all of it as plain values, `to_frame()` rows and predictions."""
 
@@ -56,6 +76,9 @@ class Fit:
     rungs: dict[str, Rung | NoRung]
     comparison: Comparison
     disjoint: Alpha
+    split: ClusterTest
+    """Of e_w = e_x with e_y free: whether weights and inputs differ, whatever outputs do."""
+    effective: Effective
     by_operator: dict[str, Comparison]
     sensitivity: dict[str, tuple[Alpha, Test]]
     pipeline_check: Fit | None
@@ -104,13 +127,12 @@ def fit(
     """
     chosen: dict[str, Any] = {"device": device, "backend": backend, "dtype": dtype}
     selection = row_rules.select(frame, **chosen)
-    check = None
-    if selection.kind == "time":
-        check = _modelled_energy(frame, chosen)
-    return _study(selection, draws, seed, check)
+    every = row_rules.select(frame, **chosen, every_kernel=True)
+    check = _modelled_energy(frame, chosen, draws, seed) if selection.kind == "time" else None
+    return _study(selection, every, draws, seed, check)
 
 
-def _modelled_energy(frame: pd.DataFrame, chosen: dict[str, Any]) -> row_rules.Selection | None:
+def _modelled_energy(frame: pd.DataFrame, chosen: dict[str, Any], draws: int, seed: int) -> Fit | None:
     energies = [column for column in row_rules.ENERGY_COLUMNS if column in frame]
     usable = frame["energy_source"].isin(["model", "simulated"]) & (frame[energies] > 0).any(axis=1)
     if not usable.any():
@@ -118,12 +140,17 @@ def _modelled_energy(frame: pd.DataFrame, chosen: dict[str, Any]) -> row_rules.S
     from dibench.errors import UserError
 
     try:
-        return row_rules.select(frame, **chosen, modelled=True)
+        one, every = (
+            row_rules.select(frame, **chosen, modelled=True, every_kernel=every) for every in (False, True)
+        )
     except UserError:  # the rows with energy are among the excluded
         return None
+    return _study(one, every, draws, seed, None)
 
 
-def _study(selection: row_rules.Selection, draws: int, seed: int, check: row_rules.Selection | None) -> Fit:
+def _study(
+    selection: row_rules.Selection, every: row_rules.Selection, draws: int, seed: int, check: Fit | None
+) -> Fit:
     data = data_of(selection.frame, selection.response)
     clusterings = make_clusterings(data, draws, seed)
     folds = make_folds(data, seed)
@@ -142,10 +169,37 @@ def _study(selection: row_rules.Selection, draws: int, seed: int, check: row_rul
         rungs=rungs,
         comparison=comparison,
         disjoint=_disjoint(data, clusterings, rungs["di_disjoint"]),
+        split=weights_and_inputs(data, clusterings),
+        effective=_effective(every, draws, seed),
         by_operator=by_operator,
-        sensitivity={name: _without(terms, data, clusterings) for name, terms in SENSITIVITIES.items()},
-        pipeline_check=_study(check, draws, seed, None) if check is not None else None,
+        sensitivity={
+            **{name: _alternative(terms, data, clusterings) for name, terms in SENSITIVITIES.items()},
+            **_of_gross_energy(selection, data, clusterings),
+        },
+        pipeline_check=check,
     )
+
+
+def _effective(every: row_rules.Selection, draws: int, seed: int) -> Effective:
+    """`effective` models whatever kernel: rows of all of them."""
+    data = data_of(every.frame, every.response)
+    counted = np.asarray(np.isfinite(data.accesses).all(axis=1))
+    if not counted.any():
+        return Effective(data, NoRung("effective", "the table counts no accesses"))
+    data = data.only(counted)
+    rung = fit_rung("effective", data, make_clusterings(data, draws, seed), make_folds(data, seed))
+    return Effective(data, rung)
+
+
+def _of_gross_energy(
+    selection: row_rules.Selection, data: Data, clusterings: Sequence[Clustering]
+) -> dict[str, tuple[Alpha, Test]]:
+    gross = data_of(selection.frame, "energy_j") if "energy_j" in selection.frame else None
+    if selection.response not in ("energy_above_active_idle_j", "energy_above_idle_j") or gross is None:
+        return {}
+    if not ((gross.y > 0).all() and (gross.time > 0).all()):
+        return {}
+    return {name: _alternative(terms, gross, clusterings) for name, terms in GROSS_SENSITIVITIES.items()}
 
 
 def _rung(
@@ -176,7 +230,7 @@ def make_clusterings(data: Data, draws: int, seed: int) -> tuple[Clustering, ...
 def compare(data: Data, clusterings: Sequence[Clustering], folds: Folds) -> Comparison:
     """Estimate α, test AI inside DI, predict held-out rows with both, and decide."""
     problem = WeightedAlpha(data, clusterings)
-    alpha = problem.estimate()
+    alpha = with_baseline(problem.estimate(), data)
     tested = problem.test(0.5)
     enough = len(data) > len(problem.full.names)
     ai, di = held_out_errors(data, clusterings[-1], folds) if enough else (None, None)
@@ -214,6 +268,6 @@ def held_out_errors(data: Data, clusters: Clustering, folds: Folds) -> tuple[flo
     return error(ai), error(di)
 
 
-def _without(terms: Terms, data: Data, clusterings: Sequence[Clustering]) -> tuple[Alpha, Test]:
+def _alternative(terms: Terms, data: Data, clusterings: Sequence[Clustering]) -> tuple[Alpha, Test]:
     problem = WeightedAlpha(data, clusterings, terms)
     return problem.estimate(), problem.test(0.5).decisive

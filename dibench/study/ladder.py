@@ -79,6 +79,9 @@ def fit_rung(
     timeless = ~(np.isfinite(data.time) & (data.time > 0))
     if model == "time" and timeless.any():
         return NoRung(model, f"{int(timeless.sum())} rows have no time_s above zero")
+    uncounted = ~np.isfinite(data.accesses).all(axis=1)
+    if model == "effective" and uncounted.any():
+        return NoRung(model, f"{int(uncounted.sum())} rows do not count their accesses")
     alpha = profile_disjoint(data, GRID, terms=terms)[0] if model == "di_disjoint" else 0.5
     at = design(model, data, alpha, terms)
     k = len(at.names) + (model == "di_disjoint")

@@ -8,10 +8,14 @@ Every rung but `time` carries one e₀ per operator and e_launch:
 `ai`           E = e₀[op]·M + e·(W + A) + e_launch
 `di_weighted`  E = e₀[op]·M + e_w·W + e_a·A + e_launch, α = e_w / (e_w + e_a)
 `di_disjoint`  E = e₀[op]·M + k·M/DI_α + e_launch, DI_α = α·M/W + (1−α)·M/A
+`di_split`     E = e₀[op]·M + e_w·W + e_x·X + e_y·Y + e_launch
+`effective`    E = e₀[op]·M_executed + e_w·W_read + e_x·X_read + e_y·(Y_read + Y_written) + e_launch
 =============  ======================================================================
 
-M multiply-adds, W weights, A = X + Y activations, all compulsory; t time per launch; a launch of
-several instances shares its cost among them. `ai` is `di_weighted` with e_w = e_a, that is α = ½.
+M multiply-adds, W weights, A = X + Y activations (inputs, outputs), compulsory but in `effective`, which
+counts what a kernel really accesses and so describes every kernel, not only the fastest; t time per launch; a
+launch of several instances shares its cost among them. `ai` is `di_weighted` with e_w = e_a, that is α = ½,
+and `di_weighted` is `di_split` with e_x = e_y.
 """
 
 from __future__ import annotations
@@ -32,7 +36,8 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 Labels = NDArray[np.str_]
 
-MODELS = ("macs", "time", "ai", "di_weighted", "di_disjoint")
+MODELS = ("macs", "time", "ai", "di_weighted", "di_disjoint", "di_split")
+"""On compulsory counts, one kernel an operator. `effective` is fitted apart, to the rows of all kernels."""
 
 FORMULAS = {
     "macs": "E = e0[op]*M + e_launch",
@@ -40,6 +45,8 @@ FORMULAS = {
     "ai": "E = e0[op]*M + e*(W + A) + e_launch",
     "di_weighted": "E = e0[op]*M + e_w*W + e_a*A + e_launch; alpha = e_w/(e_w + e_a)",
     "di_disjoint": "E = e0[op]*M + k*M/DI + e_launch; DI = alpha*M/W + (1 - alpha)*M/A",
+    "di_split": "E = e0[op]*M + e_w*W + e_x*X + e_y*Y + e_launch",
+    "effective": "E = e0[op]*M_executed + e_w*W_read + e_x*X_read + e_y*(Y_read + Y_written) + e_launch",
 }
 
 
@@ -53,7 +60,14 @@ class Data:
     """Seconds; not a number where the table has none."""
     macs: FloatArray
     weights: FloatArray
-    activations: FloatArray
+    inputs: FloatArray
+    outputs: FloatArray
+    accesses: FloatArray
+    """(n, 4): multiply-adds executed, weights read, inputs read, partial sums and outputs read or written;
+    not numbers where the table does not count them."""
+    baseline: FloatArray
+    """Half-width of the response's 95% interval from the idle power that was subtracted, the same power in
+    all rows; zero where nothing was."""
     launch: FloatArray
     """Share of a launch: 1 / instances."""
     batch: FloatArray
@@ -65,6 +79,11 @@ class Data:
 
     def __len__(self) -> int:
         return len(self.y)
+
+    @property
+    def activations(self) -> FloatArray:
+        """A = X + Y."""
+        return self.inputs + self.outputs
 
     def only(self, rows: NDArray[np.bool_]) -> Data:
         """The same for some of the rows."""
@@ -88,13 +107,28 @@ def data_of(frame: pd.DataFrame, response: str) -> Data:
         time=column("time_s"),
         macs=count["macs"],
         weights=count["weights"],
-        activations=count["inputs"] + count["outputs"],
+        inputs=count["inputs"],
+        outputs=count["outputs"],
+        accesses=np.column_stack(
+            [
+                column("macs_executed"),
+                column("weight_reads"),
+                column("input_reads"),
+                column("output_reads") + column("output_writes"),
+            ]
+        ),
+        baseline=_baseline(column("ci_baseline_j"), response),
         launch=1 / np.where(instances >= 1, instances, 1.0),
         batch=column("N"),
         op=np.array(frame["op"].tolist(), dtype=np.str_),
         layer=np.array(["x".join(row) for row in shapes.to_numpy(dtype=object)], dtype=np.str_),
         network=np.array([name.partition("/")[0] if "/" in name else "" for name in names], dtype=np.str_),
     )
+
+
+def _baseline(half_width: FloatArray, response: str) -> FloatArray:
+    subtracted = response.startswith("energy_above")
+    return np.nan_to_num(half_width) if subtracted else np.zeros(len(half_width))
 
 
 @attrs.frozen
@@ -112,6 +146,8 @@ class Terms:
 
     launch: bool = True
     e0_per_operator: bool = True
+    power: bool = False
+    """Constant power times time, never beside e_launch: the two are alike."""
 
 
 FULL = Terms()
@@ -124,11 +160,19 @@ def design(model: str, data: Data, alpha: float = 0.5, terms: Terms = FULL) -> D
     """
     if model == "time":
         return Design(("power",), ("second",), data.time[:, None])
-    parts: list[tuple[str, str, FloatArray]] = _mac_terms(data, terms)
+    if model == "effective":
+        _, weights, inputs, outputs = data.accesses.T
+        reads = [("e_w", "weight read", weights), ("e_x", "input read", inputs)]
+        parts = [*_mac_terms(data, terms, executed=True), *reads, ("e_y", "output access", outputs)]
+        return _with_launch(parts, data, terms)
+    parts = _mac_terms(data, terms)
     if model == "ai":
         parts.append(("e", "element", data.weights + data.activations))
     elif model == "di_weighted":
         parts += [("e_w", "weight", data.weights), ("e_a", "activation", data.activations)]
+    elif model == "di_split":
+        operands = (("e_w", "weight", data.weights), ("e_x", "input", data.inputs))
+        parts += [*operands, ("e_y", "output", data.outputs)]
     elif model == "di_disjoint":
         parts.append(("k", "MAC/DI", per_di_disjoint(data, alpha)))
     elif model != "macs":
@@ -142,6 +186,12 @@ def fixed_alpha(data: Data, alpha: float, terms: Terms = FULL) -> Design:
     return _with_launch([*_mac_terms(data, terms), ("s", "element", column)], data, terms)
 
 
+def weights_like_inputs(data: Data, terms: Terms = FULL) -> Design:
+    """`di_split` with one coefficient for weights and inputs: the hypothesis that only outputs differ."""
+    operands = (("e_wx", "element", data.weights + data.inputs), ("e_y", "output", data.outputs))
+    return _with_launch([*_mac_terms(data, terms), *operands], data, terms)
+
+
 def per_di_disjoint(data: Data, alpha: float) -> FloatArray:
     """M / DI_α of the disjoint form, in elements: W at α = 1, A at α = 0."""
     return np.asarray(data.macs / intensity.di_disjoint(data.macs, data.weights, data.activations, alpha))
@@ -152,15 +202,18 @@ def per_di_disjoint_slope(data: Data, alpha: float) -> FloatArray:
     return np.asarray(-(per_di_disjoint(data, alpha) ** 2) * (1 / data.weights - 1 / data.activations))
 
 
-def _mac_terms(data: Data, terms: Terms) -> list[tuple[str, str, FloatArray]]:
+def _mac_terms(data: Data, terms: Terms, *, executed: bool = False) -> list[tuple[str, str, FloatArray]]:
+    macs = data.accesses[:, 0] if executed else data.macs
     if not terms.e0_per_operator:
-        return [("e0", "MAC", data.macs)]
+        return [("e0", "MAC", macs)]
     present = [op for op in intensity.OPERATORS if (data.op == op).any()]
-    return [(f"e0[{op}]", "MAC", np.where(data.op == op, data.macs, 0.0)) for op in present]
+    return [(f"e0[{op}]", "MAC", np.where(data.op == op, macs, 0.0)) for op in present]
 
 
 def _with_launch(parts: list[tuple[str, str, FloatArray]], data: Data, terms: Terms) -> Design:
     if terms.launch:
         parts = [*parts, ("e_launch", "launch", data.launch)]
+    if terms.power:
+        parts = [*parts, ("power", "second", data.time)]
     names, per, columns = zip(*parts, strict=True)
     return Design(names, per, np.column_stack(columns))

@@ -16,7 +16,7 @@ from dibench.study.models import FORMULAS
 from dibench.study.verdict import MARGIN
 
 if TYPE_CHECKING:
-    from dibench.study.alpha import Alpha
+    from dibench.study.alpha import Alpha, ClusterTest
     from dibench.study.fit import Comparison, Fit
     from dibench.study.inference import Test
 
@@ -26,6 +26,7 @@ FIGURES = ("n", "r2", "mape", "pearson", "spearman", "rmse_log")
 METHOD = {
     "estimator": "least squares on the log of the response (Levenberg and Marquardt)",
     "test": "restricted wild cluster bootstrap-t by layer and by network, the larger p value decides",
+    "baseline": "the interval of the idle power that was subtracted is part of alpha's",
     "interval_weighted": "inversion of the test, not clipped to [0, 1]",
     "interval_disjoint": "profile likelihood on [0, 1], widened for clustered errors",
     "intervals_of_coefficients": "cluster-robust standard errors and Student's t",
@@ -58,7 +59,11 @@ def as_json(fit: Fit) -> dict[str, Any]:
             "reliable": comparison.verdict.reliable,
             "alpha": {"weighted": _alpha(comparison.alpha), "disjoint": _alpha(fit.disjoint)},
             "test_ai_vs_di": _test(fit, comparison),
-            "models": {name: _model(fit, rung) for name, rung in fit.rungs.items()},
+            "test_weights_vs_inputs": _by_clustering(fit.split),
+            "models": {
+                **{name: _model(fit, rung) for name, rung in fit.rungs.items()},
+                "effective": _effective(fit),
+            },
             "by_operator": {op: _operator(fit, op) for op in fit.by_operator},
             "sensitivity": {
                 name: {"alpha": _alpha(alpha), "p_value": test.p_value}
@@ -98,9 +103,15 @@ def basis(fit: Fit) -> str:
 def verdict_text(fit: Fit) -> str:
     """The verdict in plain words, with what it is about."""
     about = _about(fit)
+    matters = "the data type matters: a weight and an activation do not cost the same"
+    if not fit.split.decisive.p_value < 1 - LEVEL:
+        # The data type matters where weights and inputs differ; else it may be that only outputs do.
+        p = fit.split.decisive.p_value
+        matters = "weights and activations differ, but weights and inputs cannot be told apart " + (
+            f"(p = {p:.2f}): outputs differ" if math.isfinite(p) else "(no test): outputs may be what differs"
+        )
     answer = {
-        "DI": f"DI. For {about} the data type matters: a weight and an activation do not cost the same, "
-        "and DI predicts layers it has not seen better than AI.",
+        "DI": f"DI. For {about} {matters}, and DI predicts layers it has not seen better than AI.",
         "AI": f"AI. For {about} a weight and an activation cost the same within the margin, so AI is enough.",
         "undecided": f"Undecided. For {about} these rows cannot tell AI from DI.",
     }[fit.verdict]
@@ -166,25 +177,52 @@ def _test(fit: Fit, comparison: Comparison) -> dict[str, Any]:
     }
 
 
+def _by_clustering(test: ClusterTest) -> dict[str, Any]:
+    decisive = test.decisive
+    by = {name: {"statistic": one.statistic, "p_value": one.p_value} for name, one in test.by.items()}
+    return {"statistic": decisive.statistic, "p_value": decisive.p_value, "by": by}
+
+
 def _model(fit: Fit, rung: Rung | NoRung) -> dict[str, Any]:
     """A model's figures; all None with a reason where it was not fitted."""
-    if isinstance(rung, NoRung):
-        nothing = dict.fromkeys(FIGURES)
-        return {
-            **nothing,
-            "k": None,
-            "aicc": None,
-            "held_out": dict(nothing),
-            "condition": None,
-            "coefficients": {},
-            "below_zero": [],
-            "formula": FORMULAS[rung.name],
-            "reason": rung.reason,
-        }
     everywhere = np.ones(len(fit.data), dtype=bool)
-    unit = "ps" if fit.selection.kind == "time" else "pJ"
+    unit = _unit(fit)
+    if isinstance(rung, NoRung):
+        return _not_fitted(rung)
+    return {**_in_and_out(fit, rung, everywhere), **_rung(rung, unit)}
+
+
+def _effective(fit: Fit) -> dict[str, Any]:
+    """As the other models, but on the rows of all kernels: its AICc is not comparable with theirs."""
+    rung, y = fit.effective.rung, fit.effective.data.y
+    if isinstance(rung, NoRung):
+        return _not_fitted(rung)
+    known = np.isfinite(rung.held_out)
+    outside = {"held_out": scores(y[known], rung.held_out[known])}
+    return {**scores(y, rung.predicted), **outside, **_rung(rung, _unit(fit)), "aicc": None}
+
+
+def _unit(fit: Fit) -> str:
+    return "ps" if fit.selection.kind == "time" else "pJ"
+
+
+def _not_fitted(rung: NoRung) -> dict[str, Any]:
+    nothing = dict.fromkeys(FIGURES)
     return {
-        **_in_and_out(fit, rung, everywhere),
+        **nothing,
+        "k": None,
+        "aicc": None,
+        "held_out": dict(nothing),
+        "condition": None,
+        "coefficients": {},
+        "below_zero": [],
+        "formula": FORMULAS[rung.name],
+        "reason": rung.reason,
+    }
+
+
+def _rung(rung: Rung, unit: str) -> dict[str, Any]:
+    return {
         "k": rung.k,
         "aicc": rung.aicc,
         "condition": rung.condition,
