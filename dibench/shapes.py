@@ -179,11 +179,16 @@ def twin_halves(op: str, *, per_op: int, multiple: int, tile: int, macs: tuple[i
 
 
 def oblong(layer: Layer) -> Layer | None:
-    """The layer with its image half as high and twice as wide; None where it cannot be."""
+    """The layer with its image half as high and twice as wide, padding made part of it; None without one.
+
+    With padding at the edges a kernel would skip other taps in rows than in columns: transposed, its counts
+    would differ.
+    """
     if layer.H % 2 or not same_size(layer):
         return None
     H, W = layer.H // 2, 2 * layer.W
-    return attrs.evolve(layer, H=H, W=W, P=H, Q=W)
+    rows, columns = H + 2 * layer.pad_h, W + 2 * layer.pad_w
+    return attrs.evolve(layer, H=rows, W=columns, P=H, Q=W, pad_h=0, pad_w=0)
 
 
 def transposed(layer: Layer) -> Layer | None:

@@ -491,3 +491,21 @@ def test_the_lattice_of_a_gpu_has_levels_mappings_shares_and_anchors() -> None:
     assert {(case.variant, case.sms) for case in cases if case.anchor} == {
         (name, sms) for name in anchors.registry() for sms in ("whole", "half", "quarter")
     }
+
+
+@pytest.mark.parametrize("backend", ["cpu", "cuda"])
+def test_both_halves_of_every_generated_pair_count_alike(backend: str) -> None:
+    registry = variants.registry(backend)
+    cases = [case for case in plan.load_plan("twins", backend=backend).cases if not case.sentinel]
+    pairs: Counter[tuple[str, str]] = Counter()
+    for one, other in zip(cases[::2], cases[1::2], strict=True):
+        first, second = (registry[case.variant].counts_for(case.layer, case.knobs) for case in (one, other))
+        if one.layer.weights == other.layer.weights:
+            assert first == second, "a placebo differs in no count"
+            pairs[one.op, "placebo"] += 1
+        else:
+            assert (one.layer.weights, one.layer.inputs) == (other.layer.inputs, other.layer.weights)
+            kept = ("macs_executed", "weight_reads", "input_reads", "output_reads", "output_writes")
+            assert [first[name] for name in kept] == [second[name] for name in kept]
+            pairs[one.op, "twin"] += 1
+    assert min(pairs.values()) >= 8

@@ -94,6 +94,17 @@ def test_the_placebo_stands_beside_and_counts_that_differ_are_no_pair() -> None:
     assert result.not_exact == {"twins": 0, "placebo": 12}
 
 
+def test_a_kernel_that_reads_more_in_one_half_is_no_comparison() -> None:
+    frame = measured(STANDARD).assign(weight_reads=1000, input_reads=500)
+    assert only(study_twins.twins(frame)).pairs == 12
+    heavy = frame["K"] > 100
+    swapped = frame.assign(weight_reads=np.where(heavy, 1000, 500), input_reads=np.where(heavy, 500, 1000))
+    assert only(study_twins.twins(swapped)).pairs == 12
+    uneven = study_twins.twins(frame.assign(input_reads=frame["K"]))
+    assert uneven is not None
+    assert (uneven.decisive(), uneven.not_exact["twins"]) == ((), 12)
+
+
 def test_kernels_and_lane_mappings_are_kept_apart() -> None:
     frames = [measured(STANDARD, w=30.0, lanes="p"), measured(STANDARD, x=30.0, lanes="k")]
     result = study_twins.twins(pd.concat(frames, ignore_index=True))

@@ -53,7 +53,10 @@ def show(out: Console, values: dict[str, Any] | None) -> None:
         out.print(f"[dim]{what}: not testable, {why}.[/dim]")
     left_out = sum(values["not_exact"].values())
     if left_out:
-        out.print(f"[dim]{left_out} pairs of rows left out: the kernel does or moves more in one half.[/dim]")
+        out.print(
+            f"[dim]{left_out} pairs of rows left out: the kernel tiles by the layer and reads or does more "
+            "in one half.[/dim]"
+        )
 
 
 def _table(response: str, kinds: dict[str, Any]) -> Table:

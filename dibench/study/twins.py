@@ -136,8 +136,12 @@ def twins(frame: pd.DataFrame, **chosen: str | None) -> Twins | None:
     used = selection.frame
     by_shape = {"twins": _found(used, _twin_sides), "placebo": _found(used, _placebo_sides)}
     found = {kind: _exact(used, matches, EQUAL[kind]) for kind, matches in by_shape.items()}
-    if not found["twins"]:
+    found["twins"] = _controlled(used, found["twins"])
+    if not by_shape["twins"]:
         return None
+    compared = {(match.op, match.variant) for match in found["twins"]}
+    if compared:  # a placebo is of the same kernels
+        found["placebo"] = [one for one in found["placebo"] if (one.op, one.variant) in compared]
     responses = {selection.kind: selection.response}
     if "time_s" in used and (used["time_s"] > 0).all():
         responses["time"] = "time_s"
@@ -175,6 +179,24 @@ def _exact(frame: pd.DataFrame, matches: list[_Match], columns: tuple[str, ...])
         return bool(np.all((upper == lower) | np.isnan(upper) | np.isnan(lower)))
 
     return [match for match in matches if equal(match)]
+
+
+def _controlled(frame: pd.DataFrame, matches: list[_Match]) -> list[_Match]:
+    """The matches whose halves read weights and inputs equally often, or as often as the other's swapped.
+
+    A kernel that chooses its tiles by the layer reads otherwise in each half, and its cost differs for that.
+    """
+    if "weight_reads" not in frame or "input_reads" not in frame:
+        return matches
+    reads = frame[["weight_reads", "input_reads"]].to_numpy(dtype=np.float64, na_value=np.nan)
+
+    def alike(match: _Match) -> bool:
+        upper, lower = reads[match.upper], reads[match.lower]
+        if np.isnan([upper, lower]).any():
+            return True
+        return bool((upper == lower).all() or (upper == lower[::-1]).all())
+
+    return [match for match in matches if alike(match)]
 
 
 def _found(frame: pd.DataFrame, sides: Any) -> list[_Match]:
