@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-_NAMES = {"macs": "MACs", "ai": "AI", "di_weighted": "DI weighted"}
+_NAMES = {"macs": "MACs", "ai": "AI", "di_weighted": "DI weighted", "di_disjoint": "DI disjoint"}
 
 
 def show_held_out(out: Console, figures: dict[str, Any]) -> None:

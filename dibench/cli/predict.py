@@ -158,7 +158,7 @@ def _show(out: Console, found: list[Prediction], fit: Calibration, path: Path, *
     if len(found) > 1:
         out.print()
         out.print(_batch_table(found, fit))
-    for one in {one.network.name: one for one in found}.values():
+    for one in {one.network.name: one for one in reversed(found)}.values():
         _show_missing(out, one)
 
 
@@ -223,9 +223,22 @@ def _layer_table(found: Prediction, fit: Calibration, *, every: bool) -> Table:
             f"{value / found.total.value:.1%}",
             "█" * max(1, round(_BAR * value / most)),
             f"{term} {costs.terms[term][row] / value:.0%}",
-            costs.outside[row],
+            _farthest(costs.outside[row]),
         )
     return table
+
+
+def _farthest(outside: str) -> str:
+    """The one count that lies farthest outside, and how many more do.
+
+    >>> _farthest("macs 1.2× below, inputs 5× below"), _farthest("")
+    ('inputs 5× below, 1 more', '')
+    """
+    said = outside.split(", ")
+    if len(said) < 2:
+        return outside
+    farthest = max(said, key=lambda words: float(words.split()[1].rstrip("×")))
+    return f"{farthest}, {len(said) - 1} more"
 
 
 def _outside_share(found: Prediction) -> float:

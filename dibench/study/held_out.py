@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-MODELS = ("macs", "ai", "di_weighted")
-"""Disjoint DI, whose α each fold would have to search, is held out by family in `ladder` only."""
+MODELS = ("macs", "ai", "di_weighted", "di_disjoint")
+"""Those that need nothing but a layer's shape."""
 
 NAIVE_FOLDS = 10
 LEAST_SHARE = 0.9
