@@ -11,7 +11,7 @@ NATIVE := $(shell find csrc -type f 2>/dev/null) setup.py
 help:
 	@echo "make run    the main job: sweep real layers, fit, report (under five minutes)"
 	@echo "make test   every test, linter and type check"
-	@echo "make bench  our fastest kernels beside PyTorch's library"
+	@echo "make bench  kernel variants of a layer side by side, our fastest beside PyTorch's library"
 	@echo "make gpu-check  what only a GPU can show: every kernel, memory errors, races, counters"
 	@echo "make setup  only .venv and the extension"
 	@echo "make clean  remove what these made, but not results/"
@@ -50,7 +50,7 @@ test: $(VENV)/.installed-test
 	$(PY) -m pytest
 
 bench: $(VENV)/.installed-torch
-	$(PY) -m pytest benchmarks --benchmark-only --benchmark-columns=min,median,rounds --benchmark-sort=name -o addopts=
+	$(PY) -m pytest benchmarks --benchmark-only --benchmark-autosave --benchmark-columns=min,median,rounds
 
 gpu-check: setup
 	@bash scripts/gpu-check.sh

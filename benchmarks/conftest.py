@@ -13,6 +13,8 @@ from dibench.backends.torch import keep_freed_memory
 
 keep_freed_memory()
 
+pytest_plugins = ["dibench.pytest_plugin"]
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -28,6 +30,20 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=0.3,
         metavar="S",
         help="time per layer and thread count (default: 0.3)",
+    )
+    parser.addoption(
+        "--by-layer",
+        type=int,
+        default=2,
+        metavar="N",
+        help="layers per operator under which all variants are compared (default: 2)",
+    )
+    parser.addoption(
+        "--alpha",
+        type=float,
+        default=0.4,
+        metavar="A",
+        help="weight of a weight in the DI shown; default: 0.4, as README's rows gave for time on a CPU",
     )
     parser.addoption(
         "--op", action="append", default=[], metavar="OP", help="only this operator; may be repeated"

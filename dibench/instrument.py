@@ -109,3 +109,22 @@ def open_instrument(backend: str, meter: str, settings: Settings) -> Instrument:
             raise
         return Instrument(device, open_meter("model", backend), settings, None, str(error))
     return Instrument(device, chosen, settings, Metering(chosen, device.busy, settings.visit))
+
+
+def open_sensor(backend: str, meter: str, settings: Settings) -> tuple[Instrument, str]:
+    """As `open_instrument`, but never modelled joules: with a sensor, or without energy and the reason.
+
+    Raises:
+        UserError: the model is asked for, or the sensor that is named refuses.
+    """
+    if meter == "model":
+        raise UserError(
+            "--meter", "must be a sensor, auto or none: only measured joules are shown here", meter
+        )
+    opened = open_instrument(backend, meter, settings)
+    if opened.meter.source != "model":
+        return opened, "not asked for" if opened.meter.source == "none" else ""
+    from dibench.meters.none import NoMeter
+
+    why = opened.not_metered or "no sensor here; `python -m dibench doctor` says why"
+    return attrs.evolve(opened, meter=NoMeter()), why

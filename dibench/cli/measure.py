@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from dibench.backends import Backend, Prepared
     from dibench.instrument import Instrument
     from dibench.layer import Layer
-    from dibench.measure import Settings
 
 _FP32_BYTES = 4
 
@@ -40,10 +39,13 @@ def measure(
 
     [bold]python -m dibench measure mobilenet_v2/features.2.conv.1.0 --batch 8[/bold]
     """
+    from dibench.backends import resolve
+    from dibench.instrument import open_sensor
     from dibench.measure import Settings
 
     target = _layer(layer, batch)
-    instrument, why_not = _instrument(backend, meter, Settings(target=0.01, case_budget_s=4.0))
+    settings = Settings(target=0.01, case_budget_s=4.0)
+    instrument, why_not = open_sensor(resolve(backend), meter, settings)
     kernels = instrument.backend
     results = [_ours(instrument, target), *_peer(instrument, target)]
     peaks = kernels.peaks()
@@ -66,24 +68,6 @@ def _layer(text: str, batch: int) -> Layer:
         raise UserError("--batch", "must be a positive number", batch)
     found = Layer.parse(text) if "=" in text else networks.find(text)
     return found.with_batch(batch * found.N if "=" not in text else batch) if batch else found
-
-
-def _instrument(backend: str, meter: str, settings: Settings) -> tuple[Instrument, str]:
-    """With a sensor, or without energy and the reason. Modelled joules have no place beside a time."""
-    from dibench.backends import resolve
-    from dibench.instrument import open_instrument
-
-    if meter == "model":
-        raise UserError(
-            "--meter", "must be a sensor, auto or none: one layer shows measured joules only", meter
-        )
-    opened = open_instrument(resolve(backend), meter, settings)
-    if opened.meter.source != "model":
-        return opened, "not asked for" if opened.meter.source == "none" else ""
-    from dibench.meters.none import NoMeter
-
-    why = opened.not_metered or "no sensor here; `python -m dibench doctor` says why"
-    return attrs.evolve(opened, meter=NoMeter()), why
 
 
 def _ours(instrument: Instrument, layer: Layer) -> Result:

@@ -1,0 +1,327 @@
+"""Energy in pytest-benchmark: the fixture `energy_benchmark`, its limits, and comparison with an earlier run.
+
+Any project that installs dibench and pytest-benchmark has it:
+
+    @pytest.mark.energy_limit(energy_j=0.5, time_s=0.02)   # of one call; either may stand alone
+    def test_transform(energy_benchmark):
+        energy_benchmark(transform, data)
+
+    pytest --energy-meter auto --benchmark-autosave
+    pytest --benchmark-compare --energy-compare-fail mean:5%
+
+`energy_benchmark` is pytest-benchmark's `benchmark` for the time; then it runs windows of the same call under
+a meter of dibench and puts joules per call into `extra_info`: `energy_source`, and where that is a sensor
+`energy_j`, `energy_ci_j` (half-width of the 95% interval), `power_w`, `energy_windows`, `energy_calls`, and
+`energy_reason` where the number is flagged. Without a sensor `energy_source` is `none` and there is no
+`energy_j`: never a zero. A limit on energy that cannot be checked skips its test and says so.
+
+A limit or comparison fails when the difference is beyond the intervals too. Code that runs on a GPU needs
+`--energy-device cuda` and a call that waits for the GPU.
+
+PYTEST_DONT_REWRITE
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import pytest
+
+if TYPE_CHECKING:
+    from dibench.instrument import Instrument
+
+_LIMITS = ("energy_j", "time_s")
+
+
+@attrs.frozen
+class Threshold:
+    """How much more energy a call may need than in the run compared with."""
+
+    text: str
+    relative: float
+    joules: float
+
+    @classmethod
+    def parse(cls, text: str) -> Threshold:
+        """`mean:5%`, or `mean:0.001` in joules, as pytest-benchmark writes thresholds of time."""
+        match = re.fullmatch(r"mean:(\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)(%?)", text, re.ASCII)
+        if match is None or not math.isfinite(float(match[1])):
+            raise argparse.ArgumentTypeError(f"must be such as mean:5% or mean:0.001 (joules), not {text!r}")
+        value = float(match[1])
+        return cls(text, value / 100, 0.0) if match[2] else cls(text, 0.0, value)
+
+    def exceeded(self, now: Mapping[str, Any], before: Mapping[str, Any]) -> str:
+        """Empty, or in one phrase by how much; noise is the two intervals together."""
+        rise = now["energy_j"] - before["energy_j"]
+        noise = math.hypot(now.get("energy_ci_j") or 0.0, before.get("energy_ci_j") or 0.0)
+        if rise - noise <= max(self.relative * before["energy_j"], self.joules):
+            return ""
+        percent = 100 * rise / before["energy_j"]
+        return (
+            f"{now['energy_j']:.4g} J a call, was {before['energy_j']:.4g} J: {percent:+.1f}%, "
+            f"noise ±{100 * noise / before['energy_j']:.1f}%, allowed {self.text}"
+        )
+
+
+class EnergyBenchmark:
+    """The fixture: pytest-benchmark's `benchmark`, and joules of the same call."""
+
+    def __init__(
+        self, benchmark: Any, open_instrument: Callable[[], Instrument], limits: Mapping[str, float]
+    ) -> None:
+        """Around pytest-benchmark's fixture; the instrument is opened when it is first needed."""
+        self.benchmark = benchmark
+        self._open_instrument = open_instrument
+        self._limits = limits
+
+    @property
+    def extra_info(self) -> dict[str, Any]:
+        """What is saved with the benchmark."""
+        found: dict[str, Any] = self.benchmark.extra_info
+        return found
+
+    def __call__(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Benchmark `function(*args, **kwargs)` and meter it; its result."""
+        result = self.benchmark(function, *args, **kwargs)
+        self._finish(lambda n: _timed(n, function, args, kwargs))
+        return result
+
+    def pedantic(
+        self, target: Callable[..., Any], args: tuple[Any, ...] = (), kwargs: Any = None, **options: Any
+    ) -> Any:
+        """As `benchmark.pedantic`; `setup` and `teardown` would be metered with the call and are refused."""
+        for name in ("setup", "teardown"):
+            if options.get(name) is not None:
+                raise ValueError(f"energy_benchmark.pedantic: {name} would be metered with the call")
+        result = self.benchmark.pedantic(target, args=args, kwargs=kwargs, **options)
+        self._finish(lambda n: _timed(n, target, args, kwargs or {}))
+        return result
+
+    def launches(self, launch: Callable[[int], float], rounds: int = 5) -> None:
+        """Benchmark what counts and times itself: `launch(n)` runs n times and returns the seconds of all."""
+        self.benchmark.pedantic(launch, args=(1,), rounds=rounds, warmup_rounds=1)
+        self._finish(launch)
+
+    def _finish(self, launch: Callable[[int], float]) -> None:
+        if self.benchmark.disabled:
+            return
+        self.extra_info.update(self._metered(launch))
+        self._check()
+
+    def _metered(self, launch: Callable[[int], float]) -> dict[str, Any]:
+        instrument = self._open_instrument()
+        if instrument.meter.source == "none":
+            return {"energy_source": "none"}
+        cells = instrument.cells(_Calls(launch))
+        source = str(cells.get("energy_source") or instrument.meter.source)
+        if cells.get("energy_j") is None:
+            return {"energy_source": "none", "energy_reason": cells.get("reason") or "the meter read nothing"}
+        names = ("energy_j", "energy_ci_j", "energy_above_idle_j", "energy_above_active_idle_j", "power_w")
+        known = {name: cells[name] for name in names if cells.get(name) is not None}
+        reason = {"energy_reason": cells["reason"]} if cells.get("reason") else {}
+        counted = {"energy_windows": cells.get("windows"), "energy_calls": cells.get("launches")}
+        return {"energy_source": source, **known, **counted, **reason}
+
+    def _check(self) -> None:
+        mean_s = float(self.benchmark.stats.stats.mean)
+        limit_s, limit_j = self._limits.get("time_s"), self._limits.get("energy_j")
+        if limit_s is not None and mean_s > limit_s:
+            pytest.fail(f"energy_limit: {mean_s:.4g} s a call, at most {limit_s:g} s", pytrace=False)
+        if limit_j is None:
+            return
+        if "energy_j" not in self.extra_info:
+            why = self.extra_info.get("energy_reason") or "no sensor"
+            pytest.skip(f"energy_limit: not checked, energy_source=none ({why})")
+        energy_j, ci_j = self.extra_info["energy_j"], self.extra_info.get("energy_ci_j") or 0.0
+        if energy_j - ci_j > limit_j:
+            interval = f" ± {ci_j:.2g}" if ci_j else ""
+            said = f"{energy_j:.4g}{interval} J a call ({self.extra_info['energy_source']})"
+            pytest.fail(f"energy_limit: {said}, at most {limit_j:g} J", pytrace=False)
+
+
+@attrs.frozen
+class _Calls:
+    """A callable as what a meter's windows launch."""
+
+    launch: Callable[[int], float]
+    counts: Mapping[str, int] = {}
+    cells: Mapping[str, Any] = {}
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+def _timed(n: int, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> float:
+    begin = time.perf_counter()
+    for _ in range(n):
+        function(*args, **kwargs)
+    return time.perf_counter() - begin
+
+
+@pytest.fixture
+def energy_benchmark(benchmark: Any, request: pytest.FixtureRequest) -> EnergyBenchmark:
+    """pytest-benchmark's `benchmark` that also meters joules: see `dibench.pytest_plugin`."""
+    session: _Session = request.config.stash[_SESSION]
+    return EnergyBenchmark(benchmark, session.instrument, _limits_of(request.node))
+
+
+def _limits_of(node: pytest.Item) -> dict[str, float]:
+    marker = node.get_closest_marker("energy_limit")
+    if marker is None:
+        return {}
+    if marker.args or not marker.kwargs or set(marker.kwargs) - set(_LIMITS):
+        raise ValueError("energy_limit: must name energy_j=, time_s= or both, of one call")
+    for name, value in marker.kwargs.items():
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < math.inf:
+            raise ValueError(f"energy_limit: {name} must be a number above 0 (got {value!r})")
+    return dict(marker.kwargs)
+
+
+class _Session:
+    """The meter of a test run, opened once, and what became of comparisons."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self._instrument: Instrument | None = None
+        self.why_not = ""
+        self.regressions: list[str] = []
+        self.not_compared: list[str] = []
+
+    def instrument(self) -> Instrument:
+        if self._instrument is None:
+            from dibench.errors import UserError
+            from dibench.instrument import open_sensor
+            from dibench.measure import Settings
+
+            option = self.config.getoption
+            settings = Settings(case_budget_s=option("energy_time"))
+            try:
+                self._instrument, self.why_not = open_sensor(
+                    option("energy_device"), option("energy_meter"), settings
+                )
+            except UserError as error:
+                pytest.exit(f"dibench: {str(error).replace('--meter', '--energy-meter')}", returncode=4)
+        return self._instrument
+
+    @property
+    def benchmarks(self) -> list[Any]:
+        """Those of this run that went through `energy_benchmark`."""
+        own = getattr(self.config, "_benchmarksession", None)
+        return [one for one in own.benchmarks if "energy_source" in one.extra_info] if own else []
+
+    def compare(self, threshold: Threshold) -> None:
+        """Note every benchmark that needs more energy than in the runs compared with."""
+        saved = self.config._benchmarksession.compared_mapping or {}  # type: ignore[attr-defined]
+        compared = 0
+        for one in self.benchmarks:
+            for earlier in saved.values():
+                before = earlier.get(one.fullname, {}).get("extra_info", {})
+                both = [info.get("energy_source", "none") for info in (before, one.extra_info)]
+                if any("energy_j" not in info for info in (before, one.extra_info)) or both[0] != both[1]:
+                    self.not_compared.append(f"{one.name}: energy_source was {both[0]}, is {both[1]}")
+                    continue
+                compared += 1
+                if said := threshold.exceeded(one.extra_info, before):
+                    self.regressions.append(f"{one.name}: {said}")
+        if not compared:
+            self.regressions.append("no benchmark's energy could be compared, so nothing was checked")
+
+
+_SESSION = pytest.StashKey[_Session]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options, in a group of their own."""
+    group = parser.getgroup("energy", "energy of benchmarks (dibench)")
+    group.addoption(
+        "--energy-meter",
+        default="auto",
+        metavar="METER",
+        help="What reads joules: auto (a sensor that works, else none), rapl, nvml_counter, nvml_power, "
+        "zeus, none, or module:callable for a meter of your own. Default: auto.",
+    )
+    group.addoption(
+        "--energy-device",
+        default="cpu",
+        choices=("cpu", "cuda"),
+        help="Whose sensor: of the machine's packages, or of the GPU that CUDA launches on. Default: cpu.",
+    )
+    group.addoption(
+        "--energy-time",
+        type=_seconds,
+        default=1.0,
+        metavar="SECONDS",
+        help="Metered time of each benchmark, at most. Default: 1.",
+    )
+    group.addoption(
+        "--energy-compare-fail",
+        type=Threshold.parse,
+        metavar="EXPR",
+        help="With --benchmark-compare: fail if a benchmark's joules rise by more than EXPR and the noise "
+        "(mean:5%% or mean:0.001 for joules), or if there is nothing to compare.",
+    )
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= 3600:
+        raise argparse.ArgumentTypeError(f"must be seconds from 0 to 3600, not {text!r}")
+    return value
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker; refuse a threshold without a comparison."""
+    config.addinivalue_line(
+        "markers",
+        "energy_limit(energy_j, time_s): fail where one call of energy_benchmark needs more.",
+    )
+    config.stash[_SESSION] = _Session(config)
+    if config.getoption("energy_compare_fail") and not config.getoption("benchmark_compare", None):
+        raise pytest.UsageError("--energy-compare-fail needs --benchmark-compare of pytest-benchmark")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Compare with the saved runs; a regression is exit status 1."""
+    own = session.config.stash[_SESSION]
+    threshold = session.config.getoption("energy_compare_fail")
+    if threshold is None or not own.benchmarks:
+        return
+    own.compare(threshold)
+    if own.regressions and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Joules of each benchmark, or why there are none, and what got worse."""
+    own = terminalreporter.config.stash[_SESSION]
+    if not own.benchmarks:
+        return
+    terminalreporter.section("energy per call", sep="-")
+    say = terminalreporter.write_line
+    unmetered = 0
+    for one in sorted(own.benchmarks, key=lambda one: (one.group or "", one.name)):
+        info = one.extra_info
+        if "energy_j" not in info:
+            unmetered += 1
+            continue
+        interval = f" ± {info['energy_ci_j']:.2g}" if info.get("energy_ci_j") is not None else ""
+        power = f", {info['power_w']:.3g} W" if info.get("power_w") is not None else ""
+        reason = f"  ({info['energy_reason']})" if info.get("energy_reason") else ""
+        group = f"{one.group}: " if one.group else ""
+        say(f"{group}{one.name}  {info['energy_j']:.4g}{interval} J{power}  {info['energy_source']}{reason}")
+    if unmetered:
+        say(f"{unmetered} benchmarks without energy: energy_source=none ({own.why_not or 'see extra_info'})")
+    for line in own.not_compared:
+        say(f"energy not compared: {line}")
+    for line in own.regressions:
+        say(f"energy has regressed: {line}", red=True)
