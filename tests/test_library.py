@@ -18,7 +18,8 @@ import pytest
 
 from dibench import backends, library, variants
 from dibench.backends import cpu as host
-from dibench.backends.library import TorchBackend
+from dibench.backends.torch_gpu import pieces
+from dibench.backends.torch_library import TorchBackend
 from dibench.cli import main
 from dibench.errors import OutOfMemoryError, UserError
 from dibench.layer import Layer
@@ -161,6 +162,42 @@ def test_a_gpu_without_memory_fails_the_row_and_other_errors_skip_it(monkeypatch
     failing("FIND was unable to find an engine")
     with pytest.raises(UserError, match="is refused by PyTorch: FIND"):
         gpu().prepare(gpu_case(LAYERS[0]))
+
+
+@pytest.mark.parametrize("sets", [1, 2, 3, 200, 256, 300, 1000])
+def test_graphs_take_every_set_in_turn_across_calls(sets: int) -> None:
+    begin, order = 0, []
+    graphs = set()
+    for n in (1, 7, 700, 700, 5, 256):
+        found, begin = pieces(n, begin, sets)
+        assert sum(size for _, size in found) == n
+        assert all(0 < size <= 256 for _, size in found)
+        order += [launch % sets for first, size in found for launch in range(first, first + size)]
+        graphs |= set(found)
+    assert order == [launch % sets for launch in range(len(order))]
+    assert len(graphs) <= 20
+
+
+def test_a_gpu_whose_sensor_refuses_leaves_energy_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    from dibench import instrument
+    from dibench.measure import Settings
+    from dibench.meters.gpu import GpuMeter
+
+    class Refusing(GpuMeter):
+        def __init__(self) -> None:
+            pass
+
+        def measure_idle(self) -> None:
+            raise UserError("--meter", "is not supported by this GPU")
+
+    monkeypatch.setattr(
+        "dibench.instrument.open_meter",
+        lambda name, *more: Refusing() if name == "auto" else open_meter(name, *more),
+    )
+    monkeypatch.setattr("dibench.backends.open_backend", lambda _: gpu())
+    opened = instrument.open_instrument("torch", "auto", Settings())
+    assert opened.meter.source == "none"
+    assert "not supported" in opened.not_metered
 
 
 def test_a_gpu_is_named_as_pytorch_names_it() -> None:

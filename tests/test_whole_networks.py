@@ -161,10 +161,30 @@ def test_a_network_is_measured_at_every_batch(source: str, tmp_path: Path) -> No
     assert all(row["status"] in ("ok", "flagged") and float(row["time_s"]) > 0 for row in rows)
 
 
+def test_a_dry_run_names_networks_and_inputs(source: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(
+            [
+                "sweep",
+                "--backend",
+                "torch",
+                "--models",
+                f"{source}:net@3x16x16",
+                "--batch",
+                "1,4",
+                "--dry-run",
+            ]
+        )
+    assert ended.value.code == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "batch 4, images 3×16×16" in out
+    assert "pointwise" not in out
+
+
 def test_what_is_launched_is_the_network(source: str) -> None:
     import torch
 
-    from dibench.backends.library import TorchBackend
+    from dibench.backends.torch_library import TorchBackend
     from dibench.models.torch import build
 
     (planned,) = network_plan([f"{source}:net@3x16x16"], [2]).cases

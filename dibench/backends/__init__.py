@@ -96,7 +96,7 @@ def open_backend(name: str) -> Backend:
 
         return CudaBackend.open()
     if name == "torch":
-        from dibench.backends.library import TorchBackend
+        from dibench.backends.torch_library import TorchBackend
 
         return TorchBackend.open()
     from dibench.backends.cpu import CpuBackend

@@ -57,7 +57,8 @@ class TorchGpuLayer:
         """Run these calls once or more on a stream of their own, so that graphs of them can be captured."""
         self._torch = torch
         self._sets = sets
-        self._graphs: dict[int, Any] = {}
+        self._graphs: dict[tuple[int, int], Any] = {}
+        self._next = 0
         self._begin, self._end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         self._stream = torch.cuda.Stream()
         with torch.inference_mode(), torch.cuda.stream(self._stream):
@@ -73,8 +74,8 @@ class TorchGpuLayer:
 
     def launch(self, n: int) -> float:
         """Launch n times back to back; seconds for all, by the GPU's events."""
-        whole, rest = divmod(n, _MOST_NODES)
-        graphs = [self._graph(_MOST_NODES)] * whole + ([self._graph(rest)] if rest else [])
+        parts, self._next = pieces(n, self._next, len(self._sets))
+        graphs = [self._graph(first, size) for first, size in parts]
         with self._torch.cuda.stream(self._stream):
             self._begin.record()
             for graph in graphs:
@@ -88,12 +89,34 @@ class TorchGpuLayer:
         self._graphs.clear()
         self._sets = [[]]
 
-    def _graph(self, size: int) -> Any:
-        if size not in self._graphs:
+    def _graph(self, first: int, size: int) -> Any:
+        """So many launches, the first with that set of copies."""
+        if (first, size) not in self._graphs:
             graph = self._torch.cuda.CUDAGraph()
             with self._torch.inference_mode(), self._torch.cuda.graph(graph, stream=self._stream):
-                for launch in range(size):
+                for launch in range(first, first + size):
                     for run in self._sets[launch % len(self._sets)]:
                         run()
-            self._graphs[size] = graph
-        return self._graphs[size]
+            self._graphs[first, size] = graph
+        return self._graphs[first, size]
+
+
+def pieces(n: int, begin: int, sets: int) -> tuple[list[tuple[int, int]], int]:
+    """n launches as graphs, (first set, launches) each, and the set that comes next.
+
+    Sets go on where the last call ended, so that each is as long unused as any; few different graphs.
+
+    >>> pieces(600, 0, 1)
+    ([(0, 256), (0, 256), (0, 88)], 0)
+    >>> pieces(4, 2, 3)
+    ([(2, 1), (0, 3)], 0)
+    """
+    found = []
+    while n:
+        # Whole rounds of the sets as far as a graph has room, after what completes the round.
+        room = sets * max(1, _MOST_NODES // sets) if begin == 0 else sets - begin
+        size = min(n, room, _MOST_NODES)
+        found.append((begin, size))
+        begin = (begin + size) % sets
+        n -= size
+    return found, begin

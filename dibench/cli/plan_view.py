@@ -28,9 +28,14 @@ def show_plan(plan: Plan, settings: Settings) -> None:
     """Print a plan: what it is, counts, expected time, reasons for what was left out, the first cases."""
     from rich.text import Text
 
-    registry = variants.registry(plan.backend)
     out = console()
     out.print(Text(f"{plan.name}: {plan.description}" if plan.description else plan.name, style="bold"))
+    if any(case.network for case in plan.cases):
+        for case in plan.cases:
+            n, c, h, w = case.layer.shape[:4]
+            out.print(Text(f"  {case.case_id}  {case.network}  batch {n}, images {c}×{h}×{w}"))
+        return
+    registry = variants.registry(plan.backend)
     out.print(_summary(plan, settings, registry))
     out.print(_by_operator(plan, registry))
     if plan.dropped:

@@ -239,6 +239,8 @@ _PARTS = {
     "e": ("weights", "inputs", "outputs"),
     "e_w": ("weights",),
     "e_a": ("inputs", "outputs"),
+    "e_x": ("inputs",),
+    "e_y": ("outputs",),
     "k": ("reuse",),
     "e_launch": ("launch",),
 }
