@@ -23,13 +23,14 @@ from dibench.study.inference import (
     student_quantile,
     wild_cluster_test,
 )
-from dibench.study.minimise import LOOSE
+from dibench.study.minimise import LOOSE, minimise
 from dibench.study.models import (
     FULL,
     Data,
     Terms,
     design,
     fixed_alpha,
+    per_di_disjoint,
     per_di_disjoint_slope,
     weights_like_inputs,
 )
@@ -38,6 +39,11 @@ FloatArray = NDArray[np.float64]
 
 FAR = 100.0
 """An α as far from [0, 1] as anybody could mean: a walk that gets here unrejected found no bound."""
+
+ROWS_OF_A_SEARCH = 20_000
+"""A grid finds a valley on so many rows, evenly spread, as well as on more."""
+
+DISJOINT_TOLERANCE = 1e-10
 
 GRID = np.linspace(0.0, 1.0, 21)
 COARSE_GRID = np.linspace(0.0, 1.0, 11)
@@ -207,13 +213,11 @@ class DisjointAlpha:
         if widening is None or n <= k:
             return UNKNOWN
         allowed = self.fit.rss / (n - k) * widening
-        near: FloatArray | None = None
 
         def excess(alpha: float) -> float:
-            nonlocal near
             columns = design("di_disjoint", self.data, alpha, self.terms).columns
+            near = self.fit.parameters
             fit = fit_log(columns, self.data.y, nonnegative=True, near=near, tolerance=LOOSE)
-            near = fit.parameters
             return float(fit.rss - self.fit.rss - allowed)
 
         found = accepted_span(excess, self.value, GRID)
@@ -245,25 +249,58 @@ class DisjointAlpha:
 def profile_disjoint(data: Data, grid: FloatArray, *, terms: Terms = FULL) -> tuple[float, LogFit]:
     """α of the least residual sum of squares of `di_disjoint`, and the fit there, coefficients ≥ 0.
 
-    A grid finds the deepest valley, golden-section steps between its neighbours the bottom.
+    A grid finds the deepest valley, on some of the rows where they are many; from there all coefficients and
+    α descend together on all rows.
     """
-    from scipy.optimize import minimize_scalar
-
+    every = max(1, len(data) // ROWS_OF_A_SEARCH)
+    sample = data.only(np.arange(len(data)) % every == 0)
     near: FloatArray | None = None
-
-    def at(alpha: float) -> LogFit:
-        nonlocal near
-        columns = design("di_disjoint", data, float(alpha), terms).columns
-        fit = fit_log(columns, data.y, nonnegative=True, near=near, tolerance=LOOSE)
+    best: tuple[float, float, FloatArray] | None = None
+    for alpha in grid.tolist():
+        columns = design("di_disjoint", sample, alpha, terms).columns
+        fit = fit_log(columns, sample.y, nonnegative=True, near=near, tolerance=LOOSE)
         near = fit.parameters
-        return fit
-
-    depth = [at(alpha).rss for alpha in grid]
-    best = int(np.argmin(depth))
-    low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
-    found = minimize_scalar(
-        lambda alpha: at(alpha).rss, bounds=(low, high), method="bounded", options={"xatol": 1e-5}
-    )
-    alpha = float(found.x) if found.fun < depth[best] else float(grid[best])
+        if best is None or fit.rss < best[0]:
+            best = fit.rss, alpha, near
+    assert best is not None
+    alpha, theta = _descend_disjoint(data, best[1], best[2], terms)
     columns = design("di_disjoint", data, alpha, terms).columns
-    return alpha, fit_log(columns, data.y, nonnegative=True)
+    return alpha, fit_log(columns, data.y, nonnegative=True, near=theta)
+
+
+def _descend_disjoint(data: Data, alpha: float, theta: FloatArray, terms: Terms) -> tuple[float, FloatArray]:
+    """α in [0, 1] and θ ≥ 0 of the nearest minimum; as given where the sample lacked an operator."""
+    at = design("di_disjoint", data, alpha, terms)
+    k = at.names.index("k")
+    relative = at.columns / data.y[:, None]
+    if len(theta) != len(at.names) or not (relative @ theta > 0).all():
+        return alpha, fit_log(at.columns, data.y, nonnegative=True, tolerance=LOOSE).parameters
+    scale = np.abs(relative).mean(axis=0)
+    scale[scale == 0] = 1.0
+    relative = relative / scale
+    latest = alpha
+
+    def columns(at_alpha: float) -> FloatArray:
+        nonlocal latest
+        if at_alpha != latest:
+            relative[:, k] = per_di_disjoint(data, at_alpha) / data.y / scale[k]
+            latest = at_alpha
+        return np.asarray(relative)
+
+    def residual(share: FloatArray) -> FloatArray:
+        return np.asarray(np.log(columns(float(share[-1])) @ share[:-1]))
+
+    def jacobian(share: FloatArray) -> FloatArray:
+        rows = columns(float(share[-1]))
+        steep = share[k] * per_di_disjoint_slope(data, float(share[-1])) / data.y / scale[k]
+        return np.asarray(np.column_stack([rows, steep]) / (rows @ share[:-1])[:, None])
+
+    found = minimise(
+        residual,
+        jacobian,
+        [np.append(theta * scale, alpha)],
+        lower=0.0,
+        upper=np.append(np.full(len(theta), np.inf), 1.0),
+        tolerance=DISJOINT_TOLERANCE,
+    )
+    return float(found.parameters[-1]), np.asarray(found.parameters[:-1] / scale)

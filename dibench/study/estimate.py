@@ -63,14 +63,11 @@ def fit_log(
     def jacobian(share: FloatArray) -> FloatArray:
         return np.asarray(relative / (relative @ share)[:, None])
 
-    warm = near is not None and (relative @ (near * scale) > 0).all()
-    if warm and near is not None:
-        starts = [near * scale]
-    else:
+    lower = 0.0 if nonnegative else -np.inf
+    starts = [] if near is None else [np.maximum(near * scale, lower)]
+    if not starts or not (relative @ starts[0] > 0).all():
         starts = _starts(relative) if tolerance <= TIGHT else _starts(relative)[:1]
-    found = minimise(residual, jacobian, starts, tolerance=tolerance)
-    if nonnegative and (found.parameters < 0).any():
-        found = minimise(residual, jacobian, _starts(relative)[:1], lower=0.0, tolerance=tolerance)
+    found = minimise(residual, jacobian, starts, lower=lower, tolerance=tolerance)
     return LogFit(found.parameters / scale, -found.residuals, found.jacobian * scale)
 
 
@@ -81,8 +78,9 @@ def _starts(relative: FloatArray) -> list[FloatArray]:
     every = max(1, n // ROWS_OF_A_START)
     # A column with negative entries (α far outside [0, 1]) could carry a start out of the domain.
     safe = np.where((relative >= 0).all(axis=0), 1.0 / k, 0.0)
+    q, r = np.linalg.qr(relative[::every])
     try:
-        fitted = nnls(relative[::every], np.ones(-(-n // every)))[0]
+        fitted = nnls(r, q.sum(axis=0))[0]
     except RuntimeError:  # nnls gives up after its iterations
         return [safe]
     starts = (0.98 * fitted + 0.02 * safe, safe)

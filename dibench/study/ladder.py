@@ -98,7 +98,7 @@ def fit_rung(
         parameters=bounded.parameters,
         alpha=alpha if model == "di_disjoint" else None,
         predicted=at.columns @ bounded.parameters,
-        held_out=predict_held_out(model, data, folds, terms),
+        held_out=predict_held_out(model, data, folds, terms, bounded.parameters),
         rss=bounded.rss,
         aicc=aicc(bounded.rss, len(data), k),
         condition=condition_number(free.jacobian),
@@ -126,29 +126,38 @@ def _known(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
 
 
-def predict_held_out(model: str, data: Data, folds: Folds, terms: Terms = FULL) -> FloatArray:
-    """Each row's response as predicted without its fold; α of the disjoint form is fitted again each time."""
+def predict_held_out(
+    model: str, data: Data, folds: Folds, terms: Terms = FULL, near: FloatArray | None = None
+) -> FloatArray:
+    """Each row's response as predicted without its fold; α of the disjoint form is fitted again each time.
+
+    Args:
+        model: of `models.MODELS`.
+        data, folds: the rows, and which of them to predict from which.
+        terms: the common terms.
+        near: coefficients (k,) of a fit of all rows: where the folds' fits begin.
+    """
     predicted = np.full(len(data), np.nan)
+    everywhere = design(model, data, terms=terms)
     for fold in folds.folds:
-        train = data.only(fold.train)
-        if len(train) < 2:
+        if model == "di_disjoint":
+            if fold.train.sum() < 2:
+                continue
+            alpha = profile_disjoint(data.only(fold.train), COARSE_GRID, terms=terms)[0]
+            everywhere = design(model, data, alpha, terms)
+        # An operator that the fold took away has no coefficient, and its rows no prediction.
+        learned = (everywhere.columns[fold.train] != 0).any(axis=0)
+        if fold.train.sum() <= max(learned.sum(), 1):
             continue
-        alpha = profile_disjoint(train, COARSE_GRID, terms=terms)[0] if model == "di_disjoint" else 0.5
-        learned = design(model, train, alpha, terms)
-        if len(train) <= len(learned.names):
-            continue
-        theta = dict(
-            zip(
-                learned.names,
-                fit_log(learned.columns, train.y, nonnegative=True, tolerance=LOOSE).parameters.tolist(),
-                strict=True,
-            )
-        )
-        # The same columns for all rows; an operator that the fold took away has no coefficient.
-        everywhere = design(model, data, alpha, terms)
-        known = np.array([theta.get(name, 0.0) for name in everywhere.names])
-        value = everywhere.columns @ known
-        learnable = np.isin(data.op, train.op) if terms.e0_per_operator else np.ones(len(data), dtype=bool)
-        rows = fold.test & learnable & (value > 0)
-        predicted[rows] = value[rows]
+        theta = np.zeros(len(learned))
+        theta[learned] = fit_log(
+            everywhere.columns[np.ix_(fold.train, learned)],
+            data.y[fold.train],
+            nonnegative=True,
+            near=None if near is None else near[learned],
+            tolerance=LOOSE,
+        ).parameters
+        value = everywhere.columns[fold.test] @ theta
+        learnable = (everywhere.columns[np.ix_(fold.test, ~learned)] == 0).all(axis=1)
+        predicted[fold.test] = np.where(learnable & (value > 0), value, np.nan)
     return predicted
