@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import attrs
 import numpy as np
@@ -23,7 +23,7 @@ from dibench.study.inference import (
     student_quantile,
     wild_cluster_test,
 )
-from dibench.study.minimise import LOOSE, minimise
+from dibench.study.minimise import BLOCK, LOOSE, minimise
 from dibench.study.models import (
     FULL,
     Data,
@@ -268,39 +268,35 @@ def profile_disjoint(data: Data, grid: FloatArray, *, terms: Terms = FULL) -> tu
     return alpha, fit_log(columns, data.y, nonnegative=True, near=theta)
 
 
-def _descend_disjoint(data: Data, alpha: float, theta: FloatArray, terms: Terms) -> tuple[float, FloatArray]:
-    """α in [0, 1] and θ ≥ 0 of the nearest minimum; as given where the sample lacked an operator."""
+def _descend_disjoint(
+    data: Data, alpha: float, theta: FloatArray, terms: Terms
+) -> tuple[float, FloatArray | None]:
+    """α in [0, 1] and θ ≥ 0 of the nearest minimum; only the given α where the sample lacked an operator."""
     at = design("di_disjoint", data, alpha, terms)
     k = at.names.index("k")
-    relative = at.columns / data.y[:, None]
-    if len(theta) != len(at.names) or not (relative @ theta > 0).all():
-        return alpha, fit_log(at.columns, data.y, nonnegative=True, tolerance=LOOSE).parameters
-    scale = np.abs(relative).mean(axis=0)
-    scale[scale == 0] = 1.0
-    relative = relative / scale
-    latest = alpha
+    others = at.columns.copy()
+    others[:, k] = 0.0
 
-    def columns(at_alpha: float) -> FloatArray:
-        nonlocal latest
-        if at_alpha != latest:
-            relative[:, k] = per_di_disjoint(data, at_alpha) / data.y / scale[k]
-            latest = at_alpha
-        return np.asarray(relative)
+    def blocks(parameters: FloatArray) -> Iterator[tuple[FloatArray, FloatArray]]:
+        now = float(parameters[-1])
+        for first in range(0, len(data), BLOCK):
+            block = slice(first, first + BLOCK)
+            part = data.only(block)
+            z = np.column_stack([others[block], parameters[k] * per_di_disjoint_slope(part, now)])
+            z[:, k] = per_di_disjoint(part, now)
+            predicted = z[:, :-1] @ parameters[:-1]
+            yield np.log(predicted / part.y), z / predicted[:, None]
 
-    def residual(share: FloatArray) -> FloatArray:
-        return np.asarray(np.log(columns(float(share[-1])) @ share[:-1]))
-
-    def jacobian(share: FloatArray) -> FloatArray:
-        rows = columns(float(share[-1]))
-        steep = share[k] * per_di_disjoint_slope(data, float(share[-1])) / data.y / scale[k]
-        return np.asarray(np.column_stack([rows, steep]) / (rows @ share[:-1])[:, None])
-
-    found = minimise(
-        residual,
-        jacobian,
-        [np.append(theta * scale, alpha)],
-        lower=0.0,
-        upper=np.append(np.full(len(theta), np.inf), 1.0),
-        tolerance=DISJOINT_TOLERANCE,
-    )
-    return float(found.parameters[-1]), np.asarray(found.parameters[:-1] / scale)
+    if len(theta) != len(at.names):
+        return alpha, None
+    try:
+        found = minimise(
+            blocks,
+            [np.append(theta, alpha)],
+            lower=0.0,
+            upper=np.append(np.full(len(theta), np.inf), 1.0),
+            tolerance=DISJOINT_TOLERANCE,
+        )
+    except ValueError:
+        return alpha, None
+    return float(found.parameters[-1]), np.asarray(found.parameters[:-1])

@@ -2,89 +2,117 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from dibench.study.minimise import TIGHT, minimise
+from dibench.study.minimise import BLOCK, TIGHT, Blocks, minimise, triangle
 
 FloatArray = NDArray[np.float64]
+Mask = NDArray[np.bool_]
 
 ROWS_OF_A_START = 10_000
 """A start needs no more rows than this, evenly spread."""
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class LogFit:
     """log y = log(Z·θ) + ε, least squares on ε."""
 
     parameters: FloatArray
     """θ in the units of y per unit of each column of Z."""
-    residuals: FloatArray
-    """log y − log(Z·θ)."""
-    jacobian: FloatArray
-    """∂log(Z·θ)/∂θ = Z / (Z·θ)."""
+    rss: float
+    """Residual sum of squares of log y."""
+    columns: FloatArray = attrs.field(repr=False)
+    response: FloatArray = attrs.field(repr=False)
 
     @property
-    def rss(self) -> float:
-        """Residual sum of squares of log y."""
-        return float(self.residuals @ self.residuals)
+    def residuals(self) -> FloatArray:
+        """log y − log(Z·θ)."""
+        return np.asarray(np.log(self.response / (self.columns @ self.parameters)))
+
+    @property
+    def jacobian(self) -> FloatArray:
+        """∂log(Z·θ)/∂θ = Z / (Z·θ)."""
+        return np.asarray(self.columns / (self.columns @ self.parameters)[:, None])
 
 
 def fit_log(
     columns: FloatArray,
     response: FloatArray,
     *,
+    rows: Mask | None = None,
     nonnegative: bool = False,
     near: FloatArray | None = None,
     tolerance: float = TIGHT,
 ) -> LogFit:
     """Fit log y = log(Z·θ) + ε by least squares over θ with Z·θ > 0.
 
-    Columns are divided by y and by their mean, so that every parameter is the share of the response that
-    its column explains: of order one, whatever the units. Starts are the non-negative least squares fit of
-    relative errors and, for a tight fit, equal shares.
+    Starts are the non-negative least squares fit of relative errors and, for a tight fit, equal shares of
+    the response for every column.
 
     Args:
         columns: Z (n, k), non-negative.
         response: y (n,), positive.
+        rows: (n,) fit these rows only; the result's rows are all of them.
         nonnegative: keep θ ≥ 0; without it θ is free as far as Z·θ stays positive.
         near: a θ close to the solution, tried alone where it lies inside the domain.
         tolerance: as of `minimise`.
     """
-    relative = columns / response[:, None]
+    lower = 0.0 if nonnegative else -np.inf
+    blocks = _blocks(columns, response, rows)
+    found = None
+    if near is not None:
+        try:
+            found = minimise(blocks, [near], lower=lower, tolerance=tolerance)
+        except ValueError:  # outside the domain
+            found = None
+    if found is None:
+        starts = _starts(columns, response, rows)
+        found = minimise(
+            blocks, starts if tolerance <= TIGHT else starts[:1], lower=lower, tolerance=tolerance
+        )
+    return LogFit(found.parameters, found.rss, columns, response)
+
+
+def _blocks(columns: FloatArray, response: FloatArray, rows: Mask | None) -> Blocks:
+    """log(Z·θ/y) and Z/(Z·θ), block by block, so that no second array of Z's size is made."""
+
+    def blocks(theta: FloatArray) -> Iterator[tuple[FloatArray, FloatArray]]:
+        for first in range(0, len(response), BLOCK):
+            z, y = columns[first : first + BLOCK], response[first : first + BLOCK]
+            if rows is not None:
+                chosen = rows[first : first + BLOCK]
+                if not chosen.all():
+                    z, y = z[chosen], y[chosen]
+            predicted = z @ theta
+            yield np.log(predicted / y), z / predicted[:, None]
+
+    return blocks
+
+
+def _starts(columns: FloatArray, response: FloatArray, rows: Mask | None) -> list[FloatArray]:
+    """Shares of the response by relative errors, and equal ones; only those inside the domain."""
+    from scipy.optimize import nnls
+
+    every = max(1, len(response) // ROWS_OF_A_START)
+    sample = slice(None, None, every) if rows is None else np.flatnonzero(rows)[::every]
+    relative = columns[sample] / response[sample, None]
     scale = np.abs(relative).mean(axis=0)
     scale[scale == 0] = 1.0
     relative = relative / scale
-
-    def residual(share: FloatArray) -> FloatArray:
-        return np.asarray(np.log(relative @ share))
-
-    def jacobian(share: FloatArray) -> FloatArray:
-        return np.asarray(relative / (relative @ share)[:, None])
-
-    lower = 0.0 if nonnegative else -np.inf
-    starts = [] if near is None else [np.maximum(near * scale, lower)]
-    if not starts or not (relative @ starts[0] > 0).all():
-        starts = _starts(relative) if tolerance <= TIGHT else _starts(relative)[:1]
-    found = minimise(residual, jacobian, starts, lower=lower, tolerance=tolerance)
-    return LogFit(found.parameters / scale, -found.residuals, found.jacobian * scale)
-
-
-def _starts(relative: FloatArray) -> list[FloatArray]:
-    from scipy.optimize import nnls
-
-    n, k = relative.shape
-    every = max(1, n // ROWS_OF_A_START)
     # A column with negative entries (α far outside [0, 1]) could carry a start out of the domain.
-    safe = np.where((relative >= 0).all(axis=0), 1.0 / k, 0.0)
-    q, r = np.linalg.qr(relative[::every])
+    safe = np.where((columns >= 0).all(axis=0), 1.0 / columns.shape[1], 0.0)
+    q, r = np.linalg.qr(relative)
     try:
         fitted = nnls(r, q.sum(axis=0))[0]
     except RuntimeError:  # nnls gives up after its iterations
-        return [safe]
-    starts = (0.98 * fitted + 0.02 * safe, safe)
-    return [start for start in starts if (relative @ start > 0).all()]
+        return [safe / scale]
+    used = columns if rows is None else columns[rows]
+    starts = (start / scale for start in (0.98 * fitted + 0.02 * safe, safe))
+    return [start for start in starts if (used @ start > 0).all()]
 
 
 def condition_number(jacobian: FloatArray) -> float:
@@ -95,7 +123,9 @@ def condition_number(jacobian: FloatArray) -> float:
     >>> condition_number(np.array([[1.0, 0.0], [0.0, 1000.0]]))
     1.0
     """
-    length = np.linalg.norm(jacobian, axis=0)
-    if not length.all() or jacobian.shape[0] < jacobian.shape[1]:
+    n, k = jacobian.shape
+    if n < k:
         return float("inf")
-    return float(np.linalg.cond(jacobian / length))
+    r = triangle((jacobian[first : first + BLOCK] for first in range(0, n, BLOCK)), k)
+    length = np.linalg.norm(r, axis=0)
+    return float(np.linalg.cond(r / length)) if length.all() else float("inf")

@@ -22,11 +22,17 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from dibench.study.minimise import BLOCK, triangle
+
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
 DRAWS = 9_999
 LEVEL = 0.95
+ENOUGH_FOR_CHOLESKY = 1e-3
+"""Least diagonal of R, columns at unit length, at which J′J still holds ten digits of it."""
+
+DRAWS_AT_ONCE = 512
 FEW_CLUSTERS = 12
 """Below it two-point weights have too few distinct draws: Webb's six points instead."""
 
@@ -46,6 +52,21 @@ class Clustering:
         """Number of clusters."""
         return int(self.weights.shape[1])
 
+    @functools.cached_property
+    def _order(self) -> tuple[IntArray, IntArray]:
+        """Rows in the order of their clusters, and where each cluster begins."""
+        order = np.argsort(self.member, kind="stable")
+        begins = np.searchsorted(self.member[order], np.arange(self.size + 1))
+        return order, begins.astype(np.intp)
+
+    def sums(self, factor: FloatArray, rows: FloatArray) -> FloatArray:
+        """Σ factor·row of each cluster: (n,) and (n, k) to (clusters, k)."""
+        from scipy.sparse import csr_array
+
+        order, begins = self._order
+        picked = csr_array((factor[order], order, begins), shape=(self.size, len(factor)))
+        return np.asarray(picked @ rows)
+
 
 def clustering(name: str, labels: NDArray[np.str_], *, draws: int, seed: int) -> Clustering:
     """Clusters of equal labels with mean-zero, variance-one weights: Rademacher's, or Webb's when few."""
@@ -60,13 +81,48 @@ def clustering(name: str, labels: NDArray[np.str_], *, draws: int, seed: int) ->
     return Clustering(name, member, weights)
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Linearised:
     """The model at a restricted fit: its full Jacobian, the residuals there, the direction to be tested."""
 
     jacobian: FloatArray
     residuals: FloatArray
     direction: FloatArray
+
+    @functools.cached_property
+    def triangle(self) -> FloatArray | None:
+        """R (k, k) of J = QR; None where J has not full rank."""
+        return triangle_of(self.jacobian)
+
+    @functools.cached_property
+    def influence(self) -> FloatArray | None:
+        """a = J(J′J)⁻¹c (n,) of each row on the tested direction."""
+        r = self.triangle
+        if r is None:
+            return None
+        return np.asarray(self.jacobian @ np.linalg.solve(r, np.linalg.solve(r.T, self.direction)))
+
+
+def triangle_of(jacobian: FloatArray) -> FloatArray | None:
+    """R (k, k) with R′R = J′J; None where J has not full rank or no row more than columns.
+
+    By Cholesky where the columns are far from collinear and rows are many, else by decomposing J itself.
+    """
+    n, k = jacobian.shape
+    square = jacobian.T @ jacobian
+    length = np.sqrt(np.diagonal(square))
+    if n <= k or not length.all() or not np.isfinite(length).all():
+        return None
+    if n > BLOCK:
+        try:
+            factor = np.linalg.cholesky(square / np.outer(length, length)).T
+            if np.diagonal(factor).min() > ENOUGH_FOR_CHOLESKY:
+                return np.asarray(factor * length)
+        except np.linalg.LinAlgError:
+            pass
+    r = triangle((jacobian[first : first + BLOCK] / length for first in range(0, n, BLOCK)), k)
+    diagonal = np.abs(np.diagonal(r))
+    return None if diagonal.min() < 1e-9 * diagonal.max() else r * length
 
 
 @attrs.frozen
@@ -87,12 +143,17 @@ def wild_cluster_test(model: Linearised, clusters: Clustering) -> Test:
     small-sample factor left out of both sides. p = (1 + #{|t*| ≥ |t|}) / (1 + draws). Not a number with
     fewer than two clusters or where J has not full rank.
     """
-    basis, influence = _orthonormal(model)
-    if basis is None or influence is None or clusters.size < 2:
+    r, influence = model.triangle, model.influence
+    if r is None or influence is None or clusters.size < 2:
         return UNDECIDABLE
-    sums = _cluster_sums(clusters, basis, influence, model.residuals)
+    sums = _cluster_sums(clusters, model.jacobian, r, influence, model.residuals, model.direction)
     observed = float(_t_statistics(np.ones((1, clusters.size)), *sums)[0])
-    drawn = _t_statistics(clusters.weights, *sums)
+    drawn = np.concatenate(
+        [
+            _t_statistics(clusters.weights[first : first + DRAWS_AT_ONCE], *sums)
+            for first in range(0, len(clusters.weights), DRAWS_AT_ONCE)
+        ]
+    )
     if not math.isfinite(observed):
         return UNDECIDABLE
     # A draw of equal signs reproduces the observed |t| up to rounding and counts as reaching it.
@@ -100,34 +161,19 @@ def wild_cluster_test(model: Linearised, clusters: Clustering) -> Test:
     return Test(observed, (1 + reached) / (1 + len(drawn)))
 
 
-def _orthonormal(model: Linearised) -> tuple[FloatArray | None, FloatArray | None]:
-    """Q of J = QR, and the influence a = J(J′J)⁻¹c = Q·R⁻ᵀc of each row on the tested direction."""
-    length = np.linalg.norm(model.jacobian, axis=0)
-    if not length.all() or not np.isfinite(length).all() or len(model.residuals) <= len(length):
-        return None, None
-    q, r = np.linalg.qr(model.jacobian / length)
-    diagonal = np.abs(np.diagonal(r))
-    if diagonal.min() < 1e-9 * diagonal.max():
-        return None, None
-    return q, q @ np.linalg.solve(r.T, model.direction / length)
-
-
 def _cluster_sums(
-    clusters: Clustering, basis: FloatArray, influence: FloatArray, residuals: FloatArray
+    clusters: Clustering,
+    jacobian: FloatArray,
+    r: FloatArray,
+    influence: FloatArray,
+    residuals: FloatArray,
+    direction: FloatArray,
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Per cluster: Σ a·u (G,), Σ q·u (G, k), Σ a·q (G, k). All that a draw needs."""
-
-    def per_cluster(rows: FloatArray) -> FloatArray:
-        out = np.zeros((clusters.size, rows.shape[1]))
-        np.add.at(out, clusters.member, rows)
-        return out
-
-    weighted = influence * residuals
-    return (
-        per_cluster(weighted[:, None])[:, 0],
-        per_cluster(basis * residuals[:, None]),
-        per_cluster(basis * influence[:, None]),
-    )
+    """Per cluster: Σ a·u (G,), Σ q·u (G, k), Σ a·q (G, k), q the rows of JR⁻¹. All that a draw needs."""
+    inverse = np.asarray(np.linalg.inv(r), dtype=np.float64)
+    moment = np.asarray(clusters.sums(residuals, jacobian) @ inverse)
+    leverage = np.asarray(clusters.sums(influence, jacobian) @ inverse)
+    return np.asarray(moment @ (inverse.T @ direction)), moment, leverage
 
 
 def _t_statistics(
@@ -155,7 +201,7 @@ def effective_clusters(model: Linearised, clusters: Clustering) -> float:
     That is G* = G/(1 + Γ) of Carter, Schnepel and Steigerwald (Review of Economics and Statistics 2017) for
     errors independent within clusters. Zero where the direction cannot be estimated.
     """
-    _, influence = _orthonormal(model)
+    influence = model.influence
     if influence is None:
         return 0.0
     share = np.bincount(clusters.member, influence**2, minlength=clusters.size)
@@ -176,16 +222,11 @@ def cluster_covariance(
     None with fewer than two clusters or a Jacobian without full rank.
     """
     n, k = jacobian.shape
-    length = np.linalg.norm(jacobian, axis=0)
-    if clusters.size < 2 or n <= k or not length.all():
+    r = triangle_of(jacobian)
+    if clusters.size < 2 or r is None:
         return None
-    q, r = np.linalg.qr(jacobian / length)
-    diagonal = np.abs(np.diagonal(r))
-    if diagonal.min() < 1e-9 * diagonal.max():
-        return None
-    scores = np.zeros((clusters.size, k))
-    np.add.at(scores, clusters.member, q * residuals[:, None])
-    meat = np.linalg.solve(r, scores.T) / length[:, None]
+    scores = clusters.sums(residuals, jacobian)
+    meat = np.linalg.solve(r, np.linalg.solve(r.T, scores.T))
     factor = clusters.size / (clusters.size - 1) * (n - 1) / (n - k)
     return np.asarray(factor * (meat @ meat.T))
 
@@ -196,14 +237,10 @@ def classical_errors(jacobian: FloatArray, residuals: FloatArray) -> FloatArray:
     Not a number without full rank or degrees of freedom.
     """
     n, k = jacobian.shape
-    length = np.linalg.norm(jacobian, axis=0)
-    if n <= k or not length.all():
+    r = triangle_of(jacobian)
+    if r is None:
         return np.full(k, np.nan)
-    r = np.linalg.qr(jacobian / length, mode="r")
-    diagonal = np.abs(np.diagonal(r))
-    if diagonal.min() < 1e-9 * diagonal.max():
-        return np.full(k, np.nan)
-    spread = np.linalg.norm(np.linalg.inv(r), axis=1) / length
+    spread = np.linalg.norm(np.linalg.inv(r), axis=1)
     return np.asarray(spread * math.sqrt(float(residuals @ residuals) / (n - k)))
 
 

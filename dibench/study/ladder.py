@@ -146,13 +146,14 @@ def predict_held_out(
             alpha = profile_disjoint(data.only(fold.train), COARSE_GRID, terms=terms)[0]
             everywhere = design(model, data, alpha, terms)
         # An operator that the fold took away has no coefficient, and its rows no prediction.
-        learned = (everywhere.columns[fold.train] != 0).any(axis=0)
+        learned = fold.train @ (everywhere.columns != 0)
         if fold.train.sum() <= max(learned.sum(), 1):
             continue
         theta = np.zeros(len(learned))
         theta[learned] = fit_log(
-            everywhere.columns[np.ix_(fold.train, learned)],
-            data.y[fold.train],
+            everywhere.columns if learned.all() else everywhere.columns[:, learned],
+            data.y,
+            rows=fold.train,
             nonnegative=True,
             near=None if near is None else near[learned],
             tolerance=LOOSE,

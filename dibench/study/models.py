@@ -85,7 +85,7 @@ class Data:
         """A = X + Y."""
         return self.inputs + self.outputs
 
-    def only(self, rows: NDArray[np.bool_]) -> Data:
+    def only(self, rows: NDArray[np.bool_] | slice) -> Data:
         """The same for some of the rows."""
         return Data(*(array[rows] for array in attrs.astuple(self, recurse=False)))
 
