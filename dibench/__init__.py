@@ -1,3 +1,30 @@
-"""dibench: how much energy a neural-network layer costs, and which description of its reuse predicts it."""
+"""dibench: how much energy a neural-network layer costs, and which description of its reuse predicts it.
+
+In a notebook:
+
+    import dibench
+
+    frame = dibench.load("results/local/cpu/sweep.csv")
+    found = dibench.fit(frame)
+    print(found.summary())
+    found.plot()
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dibench.notebook import fit as fit
+    from dibench.notebook import load as load
 
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """`load` and `fit`, whose libraries take their time, when they are asked for."""
+    if name not in ("fit", "load"):
+        raise AttributeError(f"module 'dibench' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module("dibench.notebook"), name)

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dibench.cli import fit_lattice, fit_networks, fit_twins
+from dibench.cli import fit_devices, fit_lattice, fit_networks, fit_twins
 from dibench.cli.held_out import show_held_out
 from dibench.errors import UserError
 from dibench.files import write_json
 
 if TYPE_CHECKING:
-    import pandas as pd
     from rich.console import Console
     from rich.table import Table
 
@@ -43,7 +42,7 @@ def fit(
         Path | None, typer.Option("--json", metavar="FILE", help="Write every figure there as JSON.")
     ] = None,
     device: Annotated[
-        str | None, typer.Option(help="Which device, where the rows come from several.")
+        str | None, typer.Option(help="One device in full, where the rows come from several.")
     ] = None,
     backend: Annotated[str | None, typer.Option(help="Only rows of this backend.")] = None,
     dtype: Annotated[str | None, typer.Option(help="Only rows of this data type.")] = None,
@@ -68,26 +67,29 @@ def fit(
         write_json(json_file, figures)
     from dibench.cli.output import console
 
-    if twins:
+    if "cards" in figures:
+        fit_devices.show(console(), figures)
+    elif twins:
         fit_twins.show(console(), figures["twins"])
-    if lattice:
+    elif lattice:
         fit_lattice.show(console(), figures["lattice"])
-    if not (twins or lattice):
+    else:
         show(console(), figures)
     if json_file is not None:
         console().print(f"\nEvery figure: {json_file}", soft_wrap=True)
 
 
 def _fit(tables: list[Path], *, seed: int | None, **chosen: Any) -> dict[str, Any]:
-    from dibench.schema import read_csv
+    from dibench import notebook, study
 
-    frames = [read_csv(path) for path in tables]
-    from dibench import study
-
-    frame, rows = _joined(frames), {name: chosen[name] for name in ("device", "backend", "dtype")}
+    frame, rows = notebook.load(*tables), {name: chosen[name] for name in ("device", "backend", "dtype")}
     if seed is not None:
         chosen["seed"] = seed
+    several = len(study.cards_in(frame)) > 1 and chosen["device"] is None
     try:
+        if several:
+            del chosen["device"]
+            return study.fit_cards(frame, **chosen).to_json()
         figures = study.fit(frame, **chosen).to_json()
         figures["twins"] = fit_twins.figures(frame, figures["alpha"]["weighted"], rows)
         figures["lattice"] = fit_lattice.figures(frame, rows)
@@ -95,13 +97,6 @@ def _fit(tables: list[Path], *, seed: int | None, **chosen: Any) -> dict[str, An
         return figures
     except UserError as error:
         raise UserError("", str(error), where=", ".join(map(str, tables))) from None
-
-
-def _joined(frames: list[pd.DataFrame]) -> pd.DataFrame:
-    import pandas as pd
-
-    filled = [frame for frame in frames if len(frame)]
-    return pd.concat(filled, ignore_index=True) if filled else frames[0]
 
 
 def _check_destination(path: Path) -> None:

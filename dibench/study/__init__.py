@@ -5,6 +5,7 @@
 `alpha` and `inference` estimate, test and bound α, `verdict` decides, `summary` writes it as plain values.
 """
 
+from dibench.study.devices import Cards, cards_in, fit_cards
 from dibench.study.fit import Fit, fit
 
-__all__ = ["Fit", "fit"]
+__all__ = ["Cards", "Fit", "cards_in", "fit", "fit_cards"]

@@ -28,6 +28,7 @@ from dibench.study.verdict import Findings, Verdict, decide
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
 
 SEED = 20_200_806
 """Default of the bootstrap's draws: any fixed number; this one is the day the abstract was submitted."""
@@ -88,6 +89,18 @@ class Fit:
     def verdict(self) -> str:
         """`AI`, `DI` or `undecided`."""
         return self.comparison.verdict.decision
+
+    def summary(self) -> str:
+        """Verdict, α and the ladder in a dozen lines of text."""
+        from dibench.study.summary import as_text
+
+        return as_text(self)
+
+    def plot(self) -> Figure:
+        """What AI and DI predict of rows they were not fitted to, against what was measured."""
+        from dibench.study.plot import plot
+
+        return plot(self)
 
     def to_json(self) -> dict[str, Any]:
         """Every figure as numbers, text, lists and mappings; what is not known is None, never NaN."""

@@ -79,6 +79,27 @@ def as_json(fit: Fit) -> dict[str, Any]:
     return figures
 
 
+def as_text(fit: Fit) -> str:
+    """See `Fit.summary`."""
+    lines = [basis(fit), verdict_text(fit), ""]
+    lines.append(f"{'model':<12} {'k':>2} {'R2':>6} {'MAPE':>7} {'held out':>9}")
+    for name, rung in fit.rungs.items():
+        if isinstance(rung, NoRung):
+            lines.append(f"{name:<12} not fitted: {rung.reason}")
+            continue
+        inside = _in_and_out(fit, rung, np.ones(len(fit.data), dtype=bool))
+        outside = inside["held_out"]["mape"]
+        shown = "" if outside is None or not math.isfinite(outside) else f"{100 * outside:.1f}%"
+        lines.append(f"{name:<12} {rung.k:>2} {inside['r2']:>6.3f} {100 * inside['mape']:>6.1f}% {shown:>9}")
+    if fit.comparison.verdict.reliable and fit.comparison.alpha.value is not None:
+        alpha = fit.comparison.alpha
+        low, high = ("unbounded" if end is None else f"{end:.2f}" for end in (alpha.ci_low, alpha.ci_high))
+        lines.append(f"\nalpha (weighted DI) {alpha.value:.2f} ({low} to {high}), {len(fit.data)} rows")
+    else:
+        lines.append(f"\nalpha (weighted DI) is not to be relied on, {len(fit.data)} rows")
+    return "\n".join(lines)
+
+
 _TIME_ONLY = "Measured time: these rows have no measured energy, so nothing here is evidence about energy."
 
 

@@ -1,0 +1,58 @@
+"""What `fit` shows of rows from several cards: α of each, between them, and together with a gain per card."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def show(out: Console, figures: dict[str, Any]) -> None:
+    """One line a card, then the joint fit and the differences."""
+    from rich.table import Table
+
+    title = "Each card on its own"
+    table = Table(box=None, header_style="bold", title=title, title_justify="left", title_style="")
+    table.add_column("card", overflow="fold")
+    for name in ("rows", "response", "α (95%)", "says"):
+        table.add_column(name, justify="right" if name == "rows" else "left", overflow="fold")
+    for card in figures["cards"]:
+        own = card["fit"]
+        if own is None:
+            table.add_row(card["label"], "–", "–", "–", card["why_not"])
+            continue
+        alpha = interval(own["alpha"]["weighted"]) if own["reliable"] else "–"
+        source = own["response"] if own["evidence"] else f"{own['response']}, no measured energy"
+        table.add_row(card["label"], str(own["rows_used"]), source, alpha, own["verdict"])
+    out.print(table)
+    joint = figures["joint"]
+    if joint is None:
+        why = figures["why_not_joint"] or "the rows do not tell"
+        out.print(f"\nNot fitted together: {why}", markup=False)
+    else:
+        gains = ", ".join(map(_gain, joint["cards"], joint["gains"]))
+        alpha = interval(joint["alpha"])
+        out.print(
+            f"\nTogether, {joint['rows']} rows, a gain per card: α {alpha}; gains {gains}", markup=False
+        )
+    for one in figures["differences"]:
+        out.print(f"α of {one['first']} less that of {one['second']}: {interval(one['alpha'])}", markup=False)
+    out.print("\nOne card in full: --device NAME")
+
+
+def _gain(card: str, gain: dict[str, Any]) -> str:
+    ends = "" if gain["ci_low"] == gain["ci_high"] else f" ({_ends(gain, 3)})"
+    return f"{card} ×{gain['value']:.3f}{ends}"
+
+
+def interval(estimate: dict[str, Any]) -> str:
+    """`0.31 (0.27 to 0.36)`; words where there is no number."""
+    value = estimate["value"]
+    return "not determined" if value is None else f"{value:.2f} ({_ends(estimate, 2)})"
+
+
+def _ends(estimate: dict[str, Any], digits: int) -> str:
+    ends = (estimate["ci_low"], estimate["ci_high"])
+    low, high = ("unbounded" if end is None else f"{end:.{digits}f}" for end in ends)
+    return f"{low} to {high}"

@@ -1,0 +1,64 @@
+"""One figure of a fit for notebooks: what AI and weighted DI predict of rows they were not fitted to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from dibench import intensity
+from dibench.study.ladder import Rung
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from dibench.study.fit import Fit
+
+TITLES = {"ai": "AI", "di_weighted": "DI, weighted"}
+MARKERS = {"standard": "o", "depthwise": "^", "pointwise": "s", "grouped": "D", "fc": "X"}
+COLOURS = {  # Okabe and Ito: told apart whatever colours one sees
+    "standard": "#0072B2",
+    "depthwise": "#E69F00",
+    "pointwise": "#009E73",
+    "grouped": "#CC79A7",
+    "fc": "#D55E00",
+}
+
+
+def plot(fit: Fit) -> Figure:
+    """Held-out predictions against what was measured, on logarithms; the line is a perfect prediction."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    for axes, name in zip(figure.subplots(1, 2, sharex=True, sharey=True), TITLES, strict=True):
+        rung = fit.rungs[name]
+        axes.set_title(TITLES[name])
+        axes.set_xlabel(f"measured {fit.selection.kind} ({_unit(fit)})")
+        if not isinstance(rung, Rung):
+            axes.text(
+                0.5, 0.5, f"not fitted: {rung.reason}", ha="center", transform=axes.transAxes, wrap=True
+            )
+            continue
+        known = np.isfinite(rung.held_out)
+        ends = [fit.data.y.min(), fit.data.y.max()]
+        axes.loglog(ends, ends, color="grey", linewidth=1)
+        for op in intensity.OPERATORS:
+            rows = known & (fit.data.op == op)
+            if rows.any():
+                axes.loglog(
+                    fit.data.y[rows],
+                    rung.held_out[rows],
+                    MARKERS[op],
+                    color=COLOURS[op],
+                    markersize=4,
+                    label=op,
+                )
+        axes.legend(fontsize="small")
+    figure.axes[0].set_ylabel(f"predicted, held out by {fit.folds.by}")
+    label = "" if fit.selection.measured else "not measured: a check of the pipeline. "
+    figure.suptitle(f"{label}{fit.verdict}: {fit.comparison.verdict.reasons[0].brief}")
+    return figure
+
+
+def _unit(fit: Fit) -> str:
+    return "s" if fit.selection.kind == "time" else "J"
