@@ -126,6 +126,7 @@ def test_what_is_not_known_of_idle_power_widens_alpha() -> None:
 
 def test_gross_energy_is_told_apart() -> None:
     frame = priced(200, 60.0, 40.0, 40.0, noise=0.02)
+    frame["time_s"] = frame["energy_j"] / 60.0 * np.random.default_rng(0).uniform(0.5, 2.0, len(frame))
     rows: dict[str, Any] = fit(above_idle(frame, 30.0, 0.1), draws=DRAWS).to_json()
     assert rows["response"] == "energy_above_active_idle_j"
     for name in ("gross", "gross_with_power"):
