@@ -48,7 +48,7 @@ SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno
 FLAVOURS = {
     "release": (["-O3"], ["-O2"], []),
     "count": (["-O0", "-DDIBENCH_COUNT"], ["-O0", "-DDIBENCH_COUNT"], []),
-    "sanitize": (["-O0", *SANITIZERS], ["-O0"], SANITIZERS),
+    "sanitize": (["-O0", *SANITIZERS], ["-O0", *SANITIZERS], SANITIZERS),
 }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 
 from dibench import counting
+from dibench.errors import UserError
 
 _HELPERS = {
     name: helper
@@ -31,6 +32,10 @@ _ALLOWED = (
     ast.Constant, ast.Tuple, ast.Add, ast.Sub, ast.Mult, ast.FloorDiv, ast.Mod, ast.USub, ast.Not, ast.And,
     ast.Or, ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.In, ast.NotIn,
 )  # fmt: skip
+
+
+class FormulaError(UserError):
+    """A header's formula that cannot be computed: a mistake in the header, whatever it was asked about."""
 
 
 class _GiveLayer(ast.NodeTransformer):
@@ -61,7 +66,7 @@ class Formula:
         """
         try:
             tree = ast.parse(text, mode="eval")
-        except SyntaxError as error:
+        except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
             raise ValueError(f"is not an expression: {text!r}") from error
         used: set[str] = set()
         functions: set[int] = set()
@@ -78,6 +83,11 @@ class Formula:
                 ):
                     raise ValueError(f"calls something that dibench.counting does not name: {text!r}")
                 functions.add(id(node.func))
+                _check_arguments(node.func.id, len(node.args))
+            if isinstance(node, (ast.BinOp, ast.UnaryOp)) and not isinstance(
+                getattr(node, "op", None), ast.Not
+            ):
+                _check_operands(node)
         for node in ast.walk(tree):
             if isinstance(node, ast.Name) and id(node) not in functions:
                 if node.id not in names:
@@ -87,5 +97,33 @@ class Formula:
         return cls(text, compile(tree, f"<{text}>", "eval"), frozenset(used))
 
     def value(self, values: Mapping[str, Any]) -> Any:
-        """The formula's value, given `layer` and every name it uses."""
-        return eval(self.code, _GLOBALS, dict(values))  # only what parse() let through
+        """The formula's value, given `layer` and every name it uses.
+
+        Raises:
+            FormulaError: it divides by zero, or mixes words and numbers.
+        """
+        try:
+            return eval(self.code, _GLOBALS, dict(values))  # only what parse() let through
+        except (ArithmeticError, TypeError, ValueError, MemoryError, RecursionError) as error:
+            raise FormulaError("formula", f"cannot be computed: {error}", self.text) from None
+
+
+def _check_arguments(name: str, given: int) -> None:
+    """Refuse a call that the helper does not take; the layer is given by us."""
+    if name not in _HELPERS:
+        if given < 1:
+            raise ValueError(f"{name} needs something to choose from")
+        return
+    wanted = len(inspect.signature(_HELPERS[name]).parameters) - (name in _TAKES_LAYER)
+    if given != wanted:
+        raise ValueError(f"{name} takes {wanted} arguments, not {given}")
+
+
+def _check_operands(node: ast.BinOp | ast.UnaryOp) -> None:
+    """Refuse arithmetic on words and tuples: `"ab" * 10**9` is memory, not a number."""
+    operands = (node.left, node.right) if isinstance(node, ast.BinOp) else (node.operand,)
+    for operand in operands:
+        if isinstance(operand, ast.Tuple) or (
+            isinstance(operand, ast.Constant) and type(operand.value) is str
+        ):
+            raise ValueError("may compute with numbers only")

@@ -19,7 +19,7 @@ import attrs
 
 from dibench import library
 from dibench.errors import UserError
-from dibench.formula import Formula
+from dibench.formula import Formula, FormulaError
 from dibench.layer import DIMENSIONS, Layer
 
 KNOBS = ("tile_p", "tile_k", "tile_c", "taps", "window")
@@ -120,9 +120,15 @@ class Variant:
                 raise UserError(field, f"must satisfy {formula.text} with {shown}", where=self.name)
 
     def allows(self, layer: Layer, knobs: Mapping[str, Any]) -> bool:
-        """Whether `check` would pass."""
+        """Whether `check` would pass.
+
+        Raises:
+            FormulaError: the header's own mistake.
+        """
         try:
             self.check(layer, knobs)
+        except FormulaError:
+            raise
         except UserError:
             return False
         return True
@@ -140,7 +146,11 @@ class Variant:
             warp: lanes of a GPU's warp; 1 in a proof compile (csrc/cuda/README.md).
         """
         values = {"lanes": lanes, "threads": threads, "warp": warp, **_values(layer, knobs)}
-        return {name: int(formula.value(values)) for name, formula in self.counts.items()}
+        counts = {name: formula.value(values) for name, formula in self.counts.items()}
+        for name, count in counts.items():
+            if not isinstance(count, int):
+                raise FormulaError(f"counts.{name}", "must be a whole number", count, where=self.name)
+        return {name: int(count) for name, count in counts.items()}
 
 
 def _values(layer: Layer, knobs: Mapping[str, Any]) -> dict[str, Any]:
@@ -196,7 +206,10 @@ def read_variant(path: Path, backend: str) -> Variant:
         UserError: no `[variant]` header, or a field of it breaks its rule.
     """
     source = path.read_bytes()
-    header = re.match(r"\s*/\*(.*?)\*/", source.decode("utf-8"), re.DOTALL)
+    try:
+        header = re.match(r"\s*/\*(.*?)\*/", source.decode("utf-8"), re.DOTALL)
+    except UnicodeDecodeError as error:
+        raise UserError("", f"is not text in UTF-8: {error}", where=path) from None
     text, mark, table = header[1].partition("\n[variant]\n") if header else ("", "", "")
     if not mark:
         raise UserError("[variant]", "must stand in the first comment of a kernel file", where=path)

@@ -2,7 +2,9 @@
 
     LD_PRELOAD=libasan.so python tests/sanitized.py build/cpu/sanitize/_cpu*.so
 
-Each operand is an allocation of its own, so one element too far is a report and a non-zero exit.
+Each operand is an allocation of its own, so one element too far is a report and a non-zero exit. With the
+word `hostile` and a number, so many calls with arguments that a caller should not give: an exception each, or
+a launch that stays inside what it was given.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import importlib.machinery
 import importlib.util
 import random
 import sys
+from typing import Any
 
 import numpy as np
 from references import box, legal_knobs, operands
@@ -36,12 +39,122 @@ LAYERS = [
 ]
 
 
+HOSTILE_NUMBERS = (
+    -(2**63),
+    -1,
+    0,
+    1,
+    2,
+    3,
+    5,
+    64,
+    2**31 - 1,
+    2**31,
+    2**32,
+    2**62,
+    2**63,
+    2**70,
+    1.5,
+    None,
+    "3",
+    True,
+)
+REFUSALS = (TypeError, ValueError, OverflowError, MemoryError)
+
+
+def hostile_array(choose: random.Random, fitting: Any, others: list[Any]) -> Any:
+    """The array that fits, or one that is wrong in type, strides, alignment, rights, shape or place."""
+    array = fitting.copy()
+    match choose.randrange(16):
+        case 0:
+            return array.astype(choose.choice(["f8", "i4", ">f4", "f2", "c8", "O", "U3", "?", "m8[s]"]))
+        case 1:
+            return array[..., ::-1]
+        case 2:
+            return np.asfortranarray(array)
+        case 3:
+            return np.broadcast_to(np.float32(1), array.shape)
+        case 4:
+            array.flags.writeable = False
+            return array
+        case 5:
+            return np.zeros(array.nbytes + 1, np.uint8)[1:].view(np.float32).reshape(array.shape)
+        case 6:
+            return array[:, :, :, :-1] if array.ndim > 3 else array
+        case 7:
+            return choose.choice(
+                [None, 3, "xyz", b"1234", [[1.0]], object(), np.float32(1), np.zeros((), "f4")]
+            )
+        case 8:
+            return np.zeros((0, *array.shape[1:]), np.float32)
+        case 9:
+            return choose.choice(others)
+        case 10:  # shares memory with another operand
+            other = choose.choice(others)
+            if isinstance(other, np.ndarray) and other.dtype == np.float32 and other.size >= array.size:
+                return other.reshape(-1)[: array.size].reshape(array.shape)
+            return array
+        case 11:
+            return np.repeat(array, 2, axis=0)
+        case 12:  # zero strides, shapes whose product overflows 64 bits
+            return np.lib.stride_tricks.as_strided(array, (1, 2**20, 2**20, 1, 1), (0,) * 5, writeable=False)
+        case _:
+            return array
+
+
+def hostile(cpu: Any, calls: int) -> None:
+    """Random wrong arguments for every function of the module, seeded."""
+    choose = random.Random(2008_02565)
+    refused = 0
+    variants = list(registry("cpu").values())
+
+    def number() -> Any:
+        return choose.choice(HOSTILE_NUMBERS)
+
+    for _ in range(calls):
+        variant = choose.choice(variants)
+        layer = choose.choice([one for one in LAYERS if one.op in variant.ops])
+        knobs = choose.choice(legal_knobs(variant, layer))
+        x, w, y = operands(layer, 1, 3)
+        arrays = [hostile_array(choose, fitting, [x, w, y]) for fitting in (x, w, y)]
+        shape, boxed = list(layer.shape), list(box(knobs))
+        for values in (shape, boxed):
+            if choose.random() < 0.4:
+                values[choose.randrange(len(values))] = number()
+        if choose.random() < 0.05:
+            shape = shape[: choose.randrange(17)]
+        launches = choose.choice([1, 1, 1, 2, 0, -1, 2**63, 1.5, None])
+        threads = choose.choice([1, 2, 3, 64, 0, -1, 4097, 2**40, None])
+        name = choose.choice([variant.name] * 9 + ["", "nothing", "conv_no_reuse"])
+        isa = choose.choice([cpu.isas()[-1]] * 9 + ["", "x86-64-v9"])
+        try:
+            match choose.randrange(12):
+                case 0:
+                    cpu.peak_flops(
+                        isa, threads, choose.choice([1e-4, 0, -1.0, float("nan"), float("inf"), None])
+                    )
+                case 1:
+                    small = choose.choice([1, 2, 0, -1, None])
+                    cpu.peak_bandwidth(small, choose.choice([4096, 4099, 0, -1, 2**63, 2**41]), 1e-4)
+                case 2:
+                    cpu.vector_lanes(choose.choice([isa, None, 3, b"x86-64-v3"]))
+                case _:
+                    cpu.launch(name, isa, shape, boxed, *arrays, threads, launches)
+        except REFUSALS:
+            refused += 1
+    print(calls, "calls,", refused, "refused")
+    assert calls / 3 < refused < calls
+
+
 def main(path: str) -> None:
     loader = importlib.machinery.ExtensionFileLoader("_cpu", path)
     spec = importlib.util.spec_from_file_location("_cpu", path, loader=loader)
     assert spec is not None
     cpu = importlib.util.module_from_spec(spec)
     loader.exec_module(cpu)
+    if "hostile" in sys.argv:
+        hostile(cpu, int(sys.argv[-1]))
+        return
     choose = random.Random(1)
     ran = 0
     for variant in registry("cpu").values():

@@ -210,12 +210,14 @@ def sanitized_build() -> Path:
 
 
 def sanitized(*arguments: str) -> subprocess.CompletedProcess[str]:
-    library = subprocess.run(
-        ["g++", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
-    ).stdout.strip()
+    # libstdc++ too: the sanitizer looks for what throws exceptions when it is loaded, before our module.
+    libraries = [
+        subprocess.run(["g++", f"-print-file-name={name}"], capture_output=True, text=True, check=True).stdout
+        for name in ("libasan.so", "libstdc++.so")
+    ]
     environment = {
         **os.environ,
-        "LD_PRELOAD": library,
+        "LD_PRELOAD": ":".join(path.strip() for path in libraries),
         "ASAN_OPTIONS": "detect_leaks=0",
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
         "PYTHONMALLOC": "malloc",
@@ -226,6 +228,11 @@ def sanitized(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_kernels_stay_inside_their_operands_and_the_language() -> None:
     done = sanitized()
+    assert done.returncode == 0, done.stdout + done.stderr[:3000]
+
+
+def test_hostile_arguments_are_an_exception_each_and_never_a_crash() -> None:
+    done = sanitized("hostile", "300")
     assert done.returncode == 0, done.stdout + done.stderr[:3000]
 
 

@@ -96,6 +96,10 @@ def main(arguments: list[str] | None = None) -> None:
         # The reader of our output went away (`| head`): nothing more to say, and not a failure.
         sys.stderr.close()
         status = 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _fail(f"{error.filename}: {error.strerror}")  # such as a name longer than file systems have
     except Exception as error:
         # A misspelt option or verb. Typer carries Click inside or beside it, depending on its release, so
         # its usage errors are known by what they can do.

@@ -1,0 +1,124 @@
+"""The long run of fuzzing: `python scripts/fuzz.py plan csv header command --minutes 60`.
+
+Mutations of real inputs until the time is over. Each distinct failure (a traceback, more than ten seconds,
+more than 2 GB) is printed once, and its input kept in build/fuzz/. With `--coverage` one target is run by
+atheris (pip install atheris), which keeps the inputs that reach new lines; it stops at the first failure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import random
+import resource
+import signal
+import sys
+import tempfile
+import time
+import traceback
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+KEPT = ROOT / "build" / "fuzz"
+NAMES = ("plan", "csv", "header", "command")
+LONGEST_S, MOST_BYTES = 10, 2**31
+
+
+def by_coverage(name: str, minutes: float, seed: int) -> None:
+    """One target under atheris, its corpus in build/fuzz/corpus-NAME."""
+    import atheris
+
+    with atheris.instrument_imports(include=["dibench"]):
+        from fuzz_targets import TARGETS, seeds
+
+        from dibench import cli, merge, study  # noqa: F401 - to be instrumented now
+        from dibench.errors import UserError
+        from dibench.study import compare, rows  # noqa: F401
+
+    corpus = KEPT / f"corpus-{name}"
+    corpus.mkdir(parents=True, exist_ok=True)
+    for number, content in enumerate(seeds(name)):
+        (corpus / f"seed-{number}").write_bytes(content)
+    folder = Path(tempfile.mkdtemp())
+
+    def once(data: bytes) -> None:
+        with contextlib.suppress(UserError):
+            TARGETS[name](data, folder)
+
+    limits = [
+        f"-max_total_time={round(60 * minutes)}",
+        f"-timeout={LONGEST_S}",
+        f"-rss_limit_mb={MOST_BYTES >> 20}",
+    ]
+    atheris.Setup([sys.argv[0], *limits, f"-seed={seed}", f"-artifact_prefix={KEPT}/", str(corpus)], once)
+    atheris.Fuzz()
+
+
+def by_mutation(names: list[str], minutes: float, seed: int) -> int:
+    """All targets in turn; how many distinct failures there were."""
+    from fuzz_targets import TARGETS, mutated, seeds
+
+    from dibench.errors import UserError
+
+    def expired(number: int, frame: object) -> None:
+        raise TimeoutError(f"longer than {LONGEST_S} s")
+
+    signal.signal(signal.SIGALRM, expired)
+    resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, resource.RLIM_INFINITY))
+    source, known, failures, runs = random.Random(seed), {name: seeds(name) for name in names}, set(), 0
+    end = time.monotonic() + 60 * minutes
+    with tempfile.TemporaryDirectory() as temporary:
+        while time.monotonic() < end:
+            name = names[runs % len(names)]
+            folder = Path(temporary) / f"{name}{runs // 1000}"
+            folder.mkdir(exist_ok=True)
+            data, runs = mutated(source, known[name]), runs + 1
+            signal.alarm(LONGEST_S)
+            try:
+                TARGETS[name](data, folder)
+            except UserError:
+                pass
+            except BaseException as error:
+                signal.alarm(0)
+                if isinstance(error, KeyboardInterrupt):
+                    break
+                where = traceback.extract_tb(error.__traceback__)[-1]
+                key = (name, type(error).__name__, where.filename, where.lineno)
+                if key not in failures:
+                    failures.add(key)
+                    KEPT.mkdir(parents=True, exist_ok=True)
+                    kept = KEPT / f"{name}-{len(failures)}"
+                    kept.write_bytes(data)
+                    print(f"\n{kept}")
+                    traceback.print_exception(error, limit=-6)
+            finally:
+                signal.alarm(0)
+    print(f"{runs:,} inputs, {len(failures)} distinct failures")
+    return len(failures)
+
+
+def main() -> None:
+    """Parse the command line and run."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(NAMES))
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**31))
+    parser.add_argument("--coverage", action="store_true", help="one target, by atheris")
+    given = parser.parse_args()
+    if unknown := set(given.targets) - set(NAMES):
+        parser.error(f"TARGET must be of {', '.join(NAMES)} (got {', '.join(unknown)})")
+    names = given.targets or list(NAMES)
+    print(f"seed {given.seed}", flush=True)
+    os.chdir(tempfile.mkdtemp())
+    if given.coverage:
+        by_coverage(names[0], given.minutes, given.seed)
+    else:
+        sys.exit(bool(by_mutation(names, given.minutes, given.seed)))
+
+
+if __name__ == "__main__":
+    main()
