@@ -17,6 +17,7 @@ from dibench.study.inference import (
     Test,
     accepted_span,
     classical_errors,
+    cluster_covariance,
     cluster_errors,
     effective_clusters,
     invert,
@@ -41,9 +42,12 @@ FAR = 100.0
 """An α as far from [0, 1] as anybody could mean: a walk that gets here unrejected found no bound."""
 
 ROWS_OF_A_SEARCH = 20_000
-"""A grid finds a valley on so many rows, evenly spread, as well as on more."""
+"""A grid finds a valley on so many rows, taken at random, as well as on more."""
 
-DISJOINT_TOLERANCE = 1e-10
+ROWS_OF_AN_OPERATOR = 200
+
+DISJOINT_TOLERANCE = 1e-12
+"""Above `minimise.TIGHT`'s would end before α has the digits that are reported."""
 
 GRID = np.linspace(0.0, 1.0, 21)
 COARSE_GRID = np.linspace(0.0, 1.0, 11)
@@ -129,7 +133,7 @@ class WeightedAlpha:
         self.w, self.a = self.full.names.index("e_w"), self.full.names.index("e_a")
         self.fit = fit_log(self.full.columns, data.y)
         self.condition = condition_number(self.fit.jacobian)
-        self._near: FloatArray | None = None
+        self._jacobian = np.empty_like(self.full.columns)
 
     @property
     def value(self) -> float | None:
@@ -140,13 +144,11 @@ class WeightedAlpha:
     def test(self, alpha: float) -> ClusterTest:
         """Test of e_w·(1−α) = e_a·α; at α = ½ that is AI against DI."""
         at = fixed_alpha(self.data, alpha, self.terms)
-        restricted = fit_log(at.columns, self.data.y, near=self._near, tolerance=LOOSE)
-        self._near = restricted.parameters
+        restricted = fit_log(at.columns, self.data.y, near=self._near(at.names, alpha), tolerance=LOOSE)
         # Full columns at the restricted prediction: the same denominator, two columns where it had one.
         predicted = at.columns @ restricted.parameters
-        model = Linearised(
-            self.full.columns / predicted[:, None], restricted.residuals, self._direction(alpha)
-        )
+        np.divide(self.full.columns, predicted[:, None], out=self._jacobian)
+        model = Linearised(self._jacobian, np.log(self.data.y / predicted), self._direction(alpha))
         return ClusterTest({c.name: wild_cluster_test(model, c) for c in self.clusterings})
 
     def estimate(self) -> Alpha:
@@ -154,7 +156,6 @@ class WeightedAlpha:
         value = self.value
         if value is None:
             return UNKNOWN
-        self._near = None
         found = invert(
             lambda alpha: self.test(alpha).decisive.p_value, value, self._step(value), lower=-FAR, upper=FAR
         )
@@ -175,18 +176,28 @@ class WeightedAlpha:
         direction[self.w], direction[self.a] = 1 - alpha, -alpha
         return direction
 
+    def _near(self, names: tuple[str, ...], alpha: float) -> FloatArray | None:
+        """Where the restricted fit begins: the free one with both elements' cost at the given α.
+
+        A function of α alone, so that a test's answer does not depend on the tests before it.
+        """
+        known = dict(zip(self.full.names, self.fit.parameters.tolist(), strict=True))
+        w, a = alpha, 1 - alpha
+        both = (w * known["e_w"] + a * known["e_a"]) / (w * w + a * a)
+        near = np.array([known.get(name, both) for name in names])
+        return near if both > 0 else None
+
     def _step(self, value: float) -> float:
-        """Two standard errors of α, taken as if rows were independent: where the walk begins."""
-        j = self.fit.jacobian
-        length = np.linalg.norm(j, axis=0)
-        c = self._direction(value) / length
-        variance = (
-            self.fit.rss
-            / (len(self.data) - len(c))
-            * float(c @ np.linalg.solve((j / length).T @ (j / length), c))
-        )
+        """Where the walk for the interval's ends begins: t times the larger clustered standard error of α."""
+        direction = self._direction(value)
+        half = 0.0
+        for clusters in self.clusterings:
+            covariance = cluster_covariance(self.fit.jacobian, self.fit.residuals, clusters)
+            if covariance is not None:
+                error = math.sqrt(max(float(direction @ covariance @ direction), 0.0))
+                half = max(half, error * student_quantile(clusters.size - 1))
         total = float(self.fit.parameters[self.w] + self.fit.parameters[self.a])
-        return float(min(max(2 * math.sqrt(variance) / total, 1e-6), 1.0))
+        return float(min(max(1.05 * half / total, 1e-6), 1.0))
 
 
 class DisjointAlpha:
@@ -252,8 +263,7 @@ def profile_disjoint(data: Data, grid: FloatArray, *, terms: Terms = FULL) -> tu
     A grid finds the deepest valley, on some of the rows where they are many; from there all coefficients and
     α descend together on all rows.
     """
-    every = max(1, len(data) // ROWS_OF_A_SEARCH)
-    sample = data.only(np.arange(len(data)) % every == 0)
+    sample = _sample(data)
     near: FloatArray | None = None
     best: tuple[float, float, FloatArray] | None = None
     for alpha in grid.tolist():
@@ -263,15 +273,26 @@ def profile_disjoint(data: Data, grid: FloatArray, *, terms: Terms = FULL) -> tu
         if best is None or fit.rss < best[0]:
             best = fit.rss, alpha, near
     assert best is not None
-    alpha, theta = _descend_disjoint(data, best[1], best[2], terms)
-    columns = design("di_disjoint", data, alpha, terms).columns
-    return alpha, fit_log(columns, data.y, nonnegative=True, near=theta)
+    alpha, theta, rss = _descend_disjoint(data, best[1], best[2], terms)
+    return alpha, LogFit(theta, rss, design("di_disjoint", data, alpha, terms).columns, data.y)
+
+
+def _sample(data: Data) -> Data:
+    """Rows at random, some of every operator; all where they are not many."""
+    if len(data) <= ROWS_OF_A_SEARCH:
+        return data
+    order = np.random.default_rng(0).permutation(len(data))
+    kept = [order[:ROWS_OF_A_SEARCH]]
+    kept += [order[data.op[order] == op][:ROWS_OF_AN_OPERATOR] for op in sorted(set(data.op.tolist()))]
+    chosen = np.zeros(len(data), dtype=bool)
+    chosen[np.concatenate(kept)] = True
+    return data.only(chosen)
 
 
 def _descend_disjoint(
     data: Data, alpha: float, theta: FloatArray, terms: Terms
-) -> tuple[float, FloatArray | None]:
-    """α in [0, 1] and θ ≥ 0 of the nearest minimum; only the given α where the sample lacked an operator."""
+) -> tuple[float, FloatArray, float]:
+    """α in [0, 1], θ ≥ 0 and the residual sum of squares of the nearest minimum."""
     at = design("di_disjoint", data, alpha, terms)
     k = at.names.index("k")
     others = at.columns.copy()
@@ -287,16 +308,11 @@ def _descend_disjoint(
             predicted = z[:, :-1] @ parameters[:-1]
             yield np.log(predicted / part.y), z / predicted[:, None]
 
-    if len(theta) != len(at.names):
-        return alpha, None
-    try:
-        found = minimise(
-            blocks,
-            [np.append(theta, alpha)],
-            lower=0.0,
-            upper=np.append(np.full(len(theta), np.inf), 1.0),
-            tolerance=DISJOINT_TOLERANCE,
-        )
-    except ValueError:
-        return alpha, None
-    return float(found.parameters[-1]), np.asarray(found.parameters[:-1])
+    found = minimise(
+        blocks,
+        [np.append(theta, alpha)],
+        lower=0.0,
+        upper=np.append(np.full(len(theta), np.inf), 1.0),
+        tolerance=DISJOINT_TOLERANCE,
+    )
+    return float(found.parameters[-1]), np.asarray(found.parameters[:-1]), found.rss

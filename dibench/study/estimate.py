@@ -13,8 +13,8 @@ from dibench.study.minimise import BLOCK, TIGHT, Blocks, minimise, triangle
 FloatArray = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-ROWS_OF_A_START = 10_000
-"""A start needs no more rows than this, evenly spread."""
+ROWS_OF_A_START = 2_000
+"""A start needs no more rows than this, taken at random."""
 
 
 @attrs.frozen(eq=False)
@@ -97,20 +97,19 @@ def _starts(columns: FloatArray, response: FloatArray, rows: Mask | None) -> lis
     """Shares of the response by relative errors, and equal ones; only those inside the domain."""
     from scipy.optimize import nnls
 
-    every = max(1, len(response) // ROWS_OF_A_START)
-    sample = slice(None, None, every) if rows is None else np.flatnonzero(rows)[::every]
-    relative = columns[sample] / response[sample, None]
-    scale = np.abs(relative).mean(axis=0)
+    used = columns if rows is None else columns[rows]
+    y = response if rows is None else response[rows]
+    scale = (1 / y) @ np.abs(used) / len(y)
     scale[scale == 0] = 1.0
-    relative = relative / scale
     # A column with negative entries (α far outside [0, 1]) could carry a start out of the domain.
-    safe = np.where((columns >= 0).all(axis=0), 1.0 / columns.shape[1], 0.0)
-    q, r = np.linalg.qr(relative)
+    safe = np.where((used >= 0).all(axis=0), 1.0 / columns.shape[1], 0.0)
+    few = len(y) <= ROWS_OF_A_START
+    sample = slice(None) if few else np.random.default_rng(0).choice(len(y), ROWS_OF_A_START, replace=False)
+    q, r = np.linalg.qr(used[sample] / y[sample, None] / scale)
     try:
         fitted = nnls(r, q.sum(axis=0))[0]
     except RuntimeError:  # nnls gives up after its iterations
         return [safe / scale]
-    used = columns if rows is None else columns[rows]
     starts = (start / scale for start in (0.98 * fitted + 0.02 * safe, safe))
     return [start for start in starts if (used @ start > 0).all()]
 

@@ -89,8 +89,14 @@ def hold_out(data: Data, rungs: Mapping[str, Rung | NoRung], seed: int = 0) -> H
         skipped={one.family: int(one.left.sum()) for one in families if one not in enough},
         needed=needed,
         wholes=tuple(_wholes(data)),
-        naive={name: predict_held_out(name, data, naive) for name in fitted} if enough else {},
-        unseen={name: {one.family: _without(name, data, one) for one in enough} for name in fitted},
+        naive={
+            name: predict_held_out(name, data, naive, near=rung.parameters) for name, rung in fitted.items()
+        }
+        if enough
+        else {},
+        unseen={
+            name: {one.family: _without(rung, data, one) for one in enough} for name, rung in fitted.items()
+        },
     )
 
 
@@ -109,8 +115,9 @@ def _shape(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape[1:]))
 
 
-def _without(model: str, data: Data, family: LeftOut) -> FloatArray:
-    return predict_held_out(model, data, Folds("family", (Fold(family.family, family.rows, family.left),)))
+def _without(rung: Rung, data: Data, family: LeftOut) -> FloatArray:
+    fold = Folds("family", (Fold(family.family, family.rows, family.left),))
+    return predict_held_out(rung.name, data, fold, near=rung.parameters)
 
 
 def _wholes(data: Data) -> list[Whole]:

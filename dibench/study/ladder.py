@@ -18,10 +18,12 @@ from dibench.study.estimate import LogFit, condition_number, fit_log
 from dibench.study.figures import aicc
 from dibench.study.folds import Folds
 from dibench.study.inference import Clustering, cluster_errors, student_quantile
-from dibench.study.minimise import LOOSE
 from dibench.study.models import FULL, Data, Design, Terms, design
 
 FloatArray = NDArray[np.float64]
+
+WITHOUT_TRACE = 1e-11
+"""Relative change of the sum at which a fold's fit stands: nothing is left of where it began."""
 
 NOT_IDENTIFIED = 1e8
 """Condition number from which single coefficients are arithmetic noise."""
@@ -156,7 +158,7 @@ def predict_held_out(
             rows=fold.train,
             nonnegative=True,
             near=None if near is None else near[learned],
-            tolerance=LOOSE,
+            tolerance=WITHOUT_TRACE,
         ).parameters
         value = everywhere.columns[fold.test] @ theta
         learnable = (everywhere.columns[np.ix_(fold.test, ~learned)] == 0).all(axis=1)

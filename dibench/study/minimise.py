@@ -32,6 +32,9 @@ LOOSE = 1e-7
 BLOCK = 8_192
 """Rows of a block: with ten columns it fits into a core's own cache."""
 
+ENOUGH_FOR_CHOLESKY = 1e-3
+"""Least diagonal of R, columns at unit length, at which J′J still holds ten digits of it."""
+
 STEPS = 200
 LEAST_DAMPING, MOST_DAMPING = 1e-10, 1e12
 
@@ -160,23 +163,43 @@ def _descend(
 
 
 def _polish(blocks: Blocks, solution: Solution) -> Solution:
-    """Full Gauss-Newton steps: sums stop changing at half the digits that parameters can have, and normal
-    equations lose what a decomposition of the Jacobian keeps."""
-    k = len(solution.parameters)
+    """Full Gauss-Newton steps: sums stop changing at half the digits that parameters can have."""
     for _ in range(2):
-        stacked = (
-            np.column_stack([jacobian, residuals]) for residuals, jacobian in blocks(solution.parameters)
-        )
-        r = triangle(stacked, k + 1)
-        if len(r) < k:
+        step = _full_step(blocks, solution.parameters)
+        if step is None:
             return solution
-        length = np.linalg.norm(r[:k, :k], axis=0)
-        size = np.abs(np.diagonal(r)[:k]) / np.where(length > 0, length, 1.0)
-        if not length.all() or size.min() < 1e-12 * size.max():
-            return solution
-        parameters = solution.parameters - np.linalg.solve(r[:k, :k] / length, r[:k, k]) / length
-        sums = _sum(blocks, parameters)
+        sums = _sum(blocks, solution.parameters + step)
         if sums is None or sums.rss > solution.rss:
             return solution
-        solution = Solution(parameters, sums.rss)
+        solution = Solution(solution.parameters + step, sums.rss)
     return solution
+
+
+def _full_step(blocks: Blocks, at: FloatArray) -> FloatArray | None:
+    """−(J′J)⁻¹J′r, from the sums where columns are far from collinear, else by decomposing (J, r): that keeps
+    the digits which squares lose. None without full rank."""
+    sums, k = _sum(blocks, at), len(at)
+    if sums is None or not (size := np.sqrt(np.diagonal(sums.normal))).all():
+        return None
+    r = cholesky(sums.normal / np.outer(size, size))
+    if r is not None:
+        return np.asarray(-np.linalg.solve(r, np.linalg.solve(r.T, sums.gradient / size)) / size)
+    pairs = blocks(at)
+    stacked = triangle(
+        (np.column_stack([jacobian / size, residuals]) for residuals, jacobian in pairs), k + 1
+    )
+    if len(stacked) < k:
+        return None
+    diagonal = np.abs(np.diagonal(stacked)[:k])
+    if diagonal.min() < 1e-12 * diagonal.max():
+        return None
+    return np.asarray(-np.linalg.solve(stacked[:k, :k], stacked[:k, k]) / size)
+
+
+def cholesky(normal: FloatArray) -> FloatArray | None:
+    """R (k, k) of J with unit columns, from J′J; None where that holds less than ten digits of it."""
+    try:
+        r = np.asarray(np.linalg.cholesky(normal).T)
+    except np.linalg.LinAlgError:
+        return None
+    return r if np.diagonal(r).min() > ENOUGH_FOR_CHOLESKY else None
