@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import warnings
 from collections.abc import Mapping
 from types import CodeType
 from typing import Any
@@ -65,8 +66,10 @@ class Formula:
             ValueError: no expression, or one that uses anything else.
         """
         try:
-            tree = ast.parse(text, mode="eval")
-        except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", SyntaxWarning)  # `2if` and the like
+                tree = ast.parse(text, mode="eval")
+        except (SyntaxError, SyntaxWarning, ValueError, MemoryError, RecursionError) as error:
             raise ValueError(f"is not an expression: {text!r}") from error
         used: set[str] = set()
         functions: set[int] = set()

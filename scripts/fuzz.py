@@ -1,8 +1,8 @@
 """The long run of fuzzing: `python scripts/fuzz.py plan csv header command --minutes 60`.
 
-Mutations of real inputs until the time is over. Each distinct failure (a traceback, more than ten seconds,
-more than 2 GB) is printed once, and its input kept in build/fuzz/. With `--coverage` one target is run by
-atheris (pip install atheris), which keeps the inputs that reach new lines; it stops at the first failure.
+Mutations of real inputs until the time is over. Each distinct failure (a traceback, ten seconds of processor
+time, more than 2 GB) is printed once, and its input kept in build/fuzz/. With `--coverage` one target is run
+by atheris (pip install atheris), which keeps the inputs that reach new lines; it stops at the first failure.
 """
 
 from __future__ import annotations
@@ -65,6 +65,7 @@ def by_mutation(names: list[str], minutes: float, seed: int) -> int:
     def expired(number: int, frame: object) -> None:
         raise TimeoutError(f"longer than {LONGEST_S} s")
 
+    signal.signal(signal.SIGPROF, expired)  # of processor time: a busy machine is no hang
     signal.signal(signal.SIGALRM, expired)
     resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, resource.RLIM_INFINITY))
     source, known, failures, runs = random.Random(seed), {name: seeds(name) for name in names}, set(), 0
@@ -75,13 +76,13 @@ def by_mutation(names: list[str], minutes: float, seed: int) -> int:
             folder = Path(temporary) / f"{name}{runs // 1000}"
             folder.mkdir(exist_ok=True)
             data, runs = mutated(source, known[name]), runs + 1
-            signal.alarm(LONGEST_S)
+            signal.setitimer(signal.ITIMER_PROF, LONGEST_S)
+            signal.alarm(10 * LONGEST_S)
             try:
                 TARGETS[name](data, folder)
             except UserError:
                 pass
             except BaseException as error:
-                signal.alarm(0)
                 if isinstance(error, KeyboardInterrupt):
                     break
                 where = traceback.extract_tb(error.__traceback__)[-1]
@@ -94,6 +95,7 @@ def by_mutation(names: list[str], minutes: float, seed: int) -> int:
                     print(f"\n{kept}")
                     traceback.print_exception(error, limit=-6)
             finally:
+                signal.setitimer(signal.ITIMER_PROF, 0)
                 signal.alarm(0)
     print(f"{runs:,} inputs, {len(failures)} distinct failures")
     return len(failures)

@@ -14,7 +14,7 @@ from fuzz_targets import TARGETS, mutated, seeds
 from dibench.errors import UserError
 
 RUNS = {"plan": 60, "csv": 60, "header": 300, "command": 40}
-LONGEST_S = 10
+LONGEST_S = 30
 
 
 @contextlib.contextmanager
