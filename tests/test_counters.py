@@ -181,6 +181,22 @@ def test_the_verb_writes_a_table(tools: Path, capsys: pytest.CaptureFixture[str]
     assert "conv_no_reuse" in out and "counters.csv" in out
 
 
+def test_anchors_of_a_plan_are_passed_over(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    plan = tools / "plan.toml"
+    plan.write_text(PLAN.replace("[plan]", '[plan]\nanchors = "all"'))
+    assert any(case.anchor for case in load_plan(plan, backend="cuda").cases)
+    install(tools, printed([("conv_no_reuse", measured())]))
+    status, out, _ = run([str(plan), "--out", str(tools / "counters.csv")], capsys)
+    assert status == 0 and "conv_no_reuse" in out
+
+
+def test_a_wrong_plan_is_named_where_ncu_is_missing_too(
+    tools: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, _, err = run(["nope"], capsys)
+    assert status == 2 and err.startswith("dibench: plan: must be a file or one of the presets")
+
+
 def test_without_ncu_or_permission_one_line_says_so(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
     plan = str(tools / "plan.toml")
     status, out, err = run([plan], capsys)

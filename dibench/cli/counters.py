@@ -38,16 +38,22 @@ def counters(
     from dibench.backends import cuda_driver
     from dibench.plan import load_plan
 
-    ncu = hardware.find_ncu()
     gpu = cuda_driver.gpu()
+    arch = None if isinstance(gpu, str) else gpu.arch
+    planned = load_plan(plan, backend="cuda", seed=seed, arch=arch)  # first: a wrong plan is wrong anywhere
+    ncu = hardware.find_ncu()
     if isinstance(gpu, str):
         raise UserError("counters", f"{gpu}: counters are read on a GPU")
-    planned = load_plan(plan, backend="cuda", seed=seed, arch=gpu.arch)
-    chosen = list({case.case_id: case for case in planned.cases if not case.sentinel}.values())[:cases]
+    chosen = list({case.case_id: case for case in planned.cases if _is_layer(case)}.values())[:cases]
     kernels = hardware.parse(_profiled(hardware, ncu, chosen))
     rows = list(hardware.rows(chosen, kernels))
     _write(out, hardware.COLUMNS, rows)
     _show(rows, out)
+
+
+def _is_layer(case: Case) -> bool:
+    """Whether the case's launch has a layer's counts, which a sentinel would repeat and an anchor lacks."""
+    return not case.sentinel and not case.anchor
 
 
 def _profiled(hardware: Any, ncu: str, chosen: list[Case]) -> str:
