@@ -124,6 +124,12 @@ def test_a_closed_pipe_is_no_error() -> None:
     assert done.stderr == ""
 
 
+def test_a_table_whose_reader_is_gone_is_no_error_either() -> None:
+    command = f"set -o pipefail; {sys.executable} -m dibench variants | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_importing_the_package_needs_neither_extension_nor_heavy_modules() -> None:
     script = (
         "import sys; sys.modules['dibench._cpu'] = None\n"

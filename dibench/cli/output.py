@@ -28,8 +28,16 @@ def console(*, stderr: bool = False) -> Console:
 
     from rich.console import Console
 
+    class Terminal(Console):
+        def on_broken_pipe(self) -> None:
+            """Whoever read our output went away (`| head`): not a failure, as rich has it."""
+            try:
+                super().on_broken_pipe()
+            except SystemExit:
+                raise SystemExit(0) from None
+
     stream = sys.stderr if stderr else sys.stdout
-    return Console(stderr=stderr, highlight=False, soft_wrap=False, width=None if stream.isatty() else 140)
+    return Terminal(stderr=stderr, highlight=False, soft_wrap=False, width=None if stream.isatty() else 140)
 
 
 def short(value: float, unit: str = "") -> str:
