@@ -41,15 +41,18 @@ def by_coverage(name: str, minutes: float, seed: int) -> None:
     corpus.mkdir(parents=True, exist_ok=True)
     for number, content in enumerate(seeds(name)):
         (corpus / f"seed-{number}").write_bytes(content)
+
     folder = Path(tempfile.mkdtemp())
 
     def once(data: bytes) -> None:
         with contextlib.suppress(UserError):
             TARGETS[name](data, folder)
 
+    for content in seeds(name):
+        once(content)  # libraries that are loaded at first use take their time
     limits = [
         f"-max_total_time={round(60 * minutes)}",
-        f"-timeout={LONGEST_S}",
+        f"-timeout={10 * LONGEST_S}",
         f"-rss_limit_mb={MOST_BYTES >> 20}",
     ]
     atheris.Setup([sys.argv[0], *limits, f"-seed={seed}", f"-artifact_prefix={KEPT}/", str(corpus)], once)
