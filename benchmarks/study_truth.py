@@ -1,0 +1,262 @@
+"""Does the study's test hold what it says? Thousands of made-up studies with known truth, real layer shapes.
+
+    python -m benchmarks.study_truth                   # 4,000 seeds of each of 160 scenarios
+    python -m benchmarks.study_truth --seeds 400
+
+An interval of α is what the test does not reject, so it covers the truth where the test accepts it: that is
+counted, scenario by scenario, with the study's own bootstrap. Fits of many seeds are made at once; that they
+are those of `dibench.study` is tested in tests/test_study_truth.py.
+
+Truth: E = e0·M + e_w·W + e_x·X + e_y·Y + e_launch times a lognormal error of 10%, α = e_w / (e_w + e_x). Where
+e_y = 2·e_x weighted DI is not the whole truth, and α means what its fit finds without any error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import math
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from functools import cache
+
+import attrs
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from dibench import networks
+from dibench.study.alpha import WeightedAlpha
+from dibench.study.fit import make_clusterings
+from dibench.study.inference import (
+    Clustering,
+    Linearised,
+    effective_clusters,
+    wild_cluster_test,
+)
+from dibench.study.models import Data, Design, data_of, design, fixed_alpha, weights_like_inputs
+
+FloatArray = NDArray[np.float64]
+
+SHAPES, BATCHES = 150, (1, 8)
+E0_J = 3e-12
+SPREAD = 0.1
+LAUNCHES_J = {"none": 0.0, "large": 1e-5}
+NOISES = ("iid", "layer", "network", "heavy")
+ALPHAS = (0.0, 0.02, 0.5, 0.9, 1.0)
+RATIOS = (4.0, 60.0)
+OUTPUTS = (1.0, 2.0)
+DRAWS = 399
+LEVEL = 0.05
+_AT_ONCE = 250
+_STEPS = 30
+
+
+@attrs.frozen
+class Scenario:
+    """One truth."""
+
+    noise: str
+    launch: str
+    outputs: float
+    """e_y over e_x."""
+    alpha: float
+    ratio: float
+    """(e_w + e_x) / e0."""
+
+    def __str__(self) -> str:
+        return f"{self.noise:<8} {self.launch:<6} {self.outputs:<4g} {self.alpha:<5g} {self.ratio:<3g}"
+
+
+@attrs.frozen
+class Outcome:
+    """How often the truth was accepted, and weights told from inputs."""
+
+    scenario: Scenario
+    seeds: int
+    alpha: float
+    """What the fit finds without error."""
+    covered: float
+    effective: float
+    """Clusters that the direction rests on, of the clustering with fewer."""
+    split_rejected: float | None
+    """Where e_w = e_x is true."""
+
+    @property
+    def error(self) -> float:
+        """Standard error of `covered`."""
+        return math.sqrt(max(self.covered * (1 - self.covered), 1 / self.seeds) / self.seeds)
+
+
+def scenarios() -> list[Scenario]:
+    """All of them."""
+    return [Scenario(*one) for one in itertools.product(NOISES, LAUNCHES_J, OUTPUTS, ALPHAS, RATIOS)]
+
+
+@cache
+def rows() -> Data:
+    """150 of the 572 shapes at two batch sizes; no response yet."""
+    layers = networks.distinct(layer for name in networks.names() for layer in networks.load(name))
+    chosen = np.random.default_rng(7).choice(len(layers), SHAPES, replace=False)
+    batched = [layers[index].with_batch(batch) for index in chosen for batch in BATCHES]
+    frame = pd.DataFrame([layer.dims for layer in batched])
+    frame["name"] = [layer.name for layer in batched]
+    frame["op"] = [layer.op for layer in batched]
+    frame["energy_j"] = 1.0
+    return data_of(frame, "energy_j")
+
+
+def exact(scenario: Scenario) -> FloatArray:
+    """Joules without error."""
+    data = rows()
+    e_w = scenario.alpha * scenario.ratio * E0_J
+    e_x = (1 - scenario.alpha) * scenario.ratio * E0_J
+    reuse = e_w * data.weights + e_x * data.inputs + scenario.outputs * e_x * data.outputs
+    return np.asarray(E0_J * data.macs + reuse + LAUNCHES_J[scenario.launch])
+
+
+def errors(noise: str, rng: np.random.Generator, clusterings: tuple[Clustering, ...]) -> FloatArray:
+    """Errors of log E, standard deviation SPREAD."""
+    n = len(rows())
+    own = rng.standard_normal(n)
+    if noise == "heavy":  # Student's t with three degrees of freedom
+        return np.asarray(SPREAD * rng.standard_t(3, n) / math.sqrt(3))
+    if noise == "iid":
+        return np.asarray(SPREAD * own)
+    clusters = next(c for c in clusterings if c.name == noise)
+    return np.asarray(SPREAD * (0.8 * rng.standard_normal(clusters.size)[clusters.member] + 0.6 * own))
+
+
+def fits(columns: FloatArray, log_y: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Least squares of log y = log(Z·θ) for many y (s, n) at once: log Z·θ (s, n), and whether it converged (s,).
+
+    Gauss and Newton's steps, halved until Z·θ stays positive and the sum falls.
+    """
+    scale = columns.mean(axis=0)
+    z = columns / scale
+    start = np.linalg.lstsq(z / np.exp(log_y.mean(axis=0))[:, None], np.ones(len(z)), rcond=None)[0]
+    start = np.maximum(start, 1e-3 * np.abs(start).max())
+    theta = np.tile(start, (len(log_y), 1))
+    log_fit = np.log(theta @ z.T)
+    rss = ((log_y - log_fit) ** 2).sum(axis=1)
+    done = np.zeros(len(log_y), dtype=bool)
+    for _ in range(_STEPS):
+        share = np.exp(-log_fit)  # (s, n)
+        normal = np.einsum("ni,sn,nj->sij", z, share**2, z, optimize=True)
+        gradient = np.einsum("ni,sn->si", z, share * (log_y - log_fit))
+        step = np.linalg.solve(normal, gradient[..., None])[..., 0]
+        width = np.ones(len(log_y))
+        for _ in range(40):
+            with np.errstate(invalid="ignore", divide="ignore"):
+                tried = np.log((theta + width[:, None] * step) @ z.T)
+            new = ((log_y - tried) ** 2).sum(axis=1)
+            worse = ~(new <= rss * (1 + 1e-12))
+            if not worse.any():
+                break
+            width[worse] /= 2
+        width[worse] = 0.0
+        theta = theta + width[:, None] * step
+        log_fit = np.log(theta @ z.T)
+        new = ((log_y - log_fit) ** 2).sum(axis=1)
+        done = rss - new <= 1e-9 * new
+        rss = new
+        if done.all():
+            break
+    return log_fit, done
+
+
+def rejected(
+    full: Design,
+    restricted: Design,
+    direction: FloatArray,
+    log_y: FloatArray,
+    clusterings: tuple[Clustering, ...],
+) -> list[bool]:
+    """Whether the hypothesis is rejected at 5%, for each y: the larger p value decides."""
+    log_fit, _ = fits(restricted.columns, log_y)
+    answers = []
+    for fitted, y in zip(log_fit, log_y, strict=True):
+        model = Linearised(full.columns * np.exp(-fitted)[:, None], y - fitted, direction)
+        answers.append(max(wild_cluster_test(model, c).p_value for c in clusterings) <= LEVEL)
+    return answers
+
+
+def towards(names: tuple[str, ...], **weights: float) -> FloatArray:
+    """A direction in the coefficients."""
+    direction = np.zeros(len(names))
+    for name, weight in weights.items():
+        direction[names.index(name)] = weight
+    return direction
+
+
+def pseudo_true(scenario: Scenario) -> float:
+    """α of weighted DI fitted to joules without error."""
+    if scenario.outputs == 1.0:
+        return scenario.alpha
+    value = WeightedAlpha(attrs.evolve(rows(), y=exact(scenario)), ()).value
+    assert value is not None
+    return value
+
+
+def seeds_of(scenario: Scenario, first: int, last: int) -> Iterator[FloatArray]:
+    """log y (s, n) in batches; a seed gives the same errors in every run."""
+    log_exact = np.log(exact(scenario))
+    plain = make_clusterings(rows(), 1, 0)
+    for begin in range(first, last, _AT_ONCE):
+        yield np.array(
+            [
+                log_exact + errors(scenario.noise, np.random.default_rng([seed, 11]), plain)
+                for seed in range(begin, min(begin + _AT_ONCE, last))
+            ]
+        )
+
+
+def run(scenario: Scenario, seeds: int, draws: int = DRAWS) -> Outcome:
+    """Count for one scenario."""
+    data, alpha = rows(), pseudo_true(scenario)
+    full, restricted = design("di_weighted", data), fixed_alpha(data, alpha)
+    direction = towards(full.names, e_w=1 - alpha, e_a=-alpha)
+    split, alike = design("di_split", data), weights_like_inputs(data)
+    apart = towards(split.names, e_w=1.0, e_x=-1.0)
+    misses, split_rejections = 0, 0
+    for number, log_y in enumerate(seeds_of(scenario, 0, seeds)):
+        clusterings = make_clusterings(data, draws, number)
+        misses += sum(rejected(full, restricted, direction, log_y, clusterings))
+        if scenario.alpha == 0.5:
+            split_rejections += sum(rejected(split, alike, apart, log_y, clusterings))
+    at_truth = Linearised(full.columns / exact(scenario)[:, None], np.zeros(len(data)), direction)
+    effective = min(effective_clusters(at_truth, c) for c in make_clusterings(data, 1, 0))
+    told = split_rejections / seeds if scenario.alpha == 0.5 else None
+    return Outcome(scenario, seeds, alpha, 1 - misses / seeds, effective, told)
+
+
+def main() -> None:
+    """Run the scenarios and print a table, the worst first."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, default=4000, help="studies of each scenario (default: 4000)")
+    parser.add_argument("--draws", type=int, default=DRAWS, help=f"bootstrap draws (default: {DRAWS})")
+    parser.add_argument("--processes", type=int, default=os.cpu_count(), help="default: one a core")
+    options = parser.parse_args()
+    outcomes = []
+    with ProcessPoolExecutor(options.processes) as pool:
+        jobs = [pool.submit(run, one, options.seeds, options.draws) for one in scenarios()]
+        for job in jobs:
+            outcomes.append(job.result())
+            print(f"{len(outcomes)}/{len(jobs)}", end="\r", flush=True)
+    print("noise    launch e_y  alpha ratio  fitted  covered  ±se    effective clusters  e_w = e_x rejected")
+    for one in sorted(outcomes, key=lambda outcome: outcome.covered):
+        split = "" if one.split_rejected is None else f"{one.split_rejected:.3f}"
+        print(
+            f"{one.scenario}   {one.alpha:6.3f}  {one.covered:.4f}  {one.error:.4f}  {one.effective:8.1f}  {split:>20}"
+        )
+    covered = np.array([one.covered for one in outcomes])
+    print(
+        f"\n{len(outcomes)} scenarios, {options.seeds} seeds each: covered {covered.min():.4f} to {covered.max():.4f}"
+    )
+
+
+if __name__ == "__main__":
+    main()
