@@ -7,8 +7,8 @@ An interval of α is what the test does not reject, so it covers the truth where
 counted, scenario by scenario, with the study's own bootstrap. Fits of many seeds are made at once; that they
 are those of `dibench.study` is tested in tests/test_study_truth.py.
 
-Truth: E = e0·M + e_w·W + e_x·X + e_y·Y + e_launch times a lognormal error of 10%, α = e_w / (e_w + e_x). Where
-e_y = 2·e_x weighted DI is not the whole truth, and α means what its fit finds without any error.
+Truth: E = e0·M + e_w·W + e_x·X + e_y·Y + e_launch times a lognormal error of 10%, α = e_w / (e_w + e_x).
+Where e_y = 2·e_x weighted DI is not the whole truth, and α means what its fit finds without any error.
 """
 
 from __future__ import annotations
@@ -129,7 +129,7 @@ def errors(noise: str, rng: np.random.Generator, clusterings: tuple[Clustering, 
 
 
 def fits(columns: FloatArray, log_y: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Least squares of log y = log(Z·θ) for many y (s, n) at once: log Z·θ (s, n), and whether it converged (s,).
+    """Least squares of log y = log(Z·θ) for many y (s, n) at once: log Z·θ (s, n), converged or not (s,).
 
     Gauss and Newton's steps, halved until Z·θ stays positive and the sum falls.
     """
@@ -249,13 +249,11 @@ def main() -> None:
     print("noise    launch e_y  alpha ratio  fitted  covered  ±se    effective clusters  e_w = e_x rejected")
     for one in sorted(outcomes, key=lambda outcome: outcome.covered):
         split = "" if one.split_rejected is None else f"{one.split_rejected:.3f}"
-        print(
-            f"{one.scenario}   {one.alpha:6.3f}  {one.covered:.4f}  {one.error:.4f}  {one.effective:8.1f}  {split:>20}"
-        )
+        share = f"{one.covered:.4f}  {one.error:.4f}"
+        print(f"{one.scenario}   {one.alpha:6.3f}  {share}  {one.effective:8.1f}  {split:>20}")
     covered = np.array([one.covered for one in outcomes])
-    print(
-        f"\n{len(outcomes)} scenarios, {options.seeds} seeds each: covered {covered.min():.4f} to {covered.max():.4f}"
-    )
+    ends = f"covered {covered.min():.4f} to {covered.max():.4f}"
+    print(f"\n{len(outcomes)} scenarios, {options.seeds} seeds each: {ends}")
 
 
 if __name__ == "__main__":

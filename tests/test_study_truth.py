@@ -37,7 +37,7 @@ def test_many_fits_at_once_are_the_studys_fits(scenario: truth.Scenario) -> None
     data, alpha = truth.rows(), truth.pseudo_true(scenario)
     clusterings = make_clusterings(data, 99, 0)
     full, restricted = design("di_weighted", data), fixed_alpha(data, alpha)
-    fitted, converged = truth.fits(restricted.columns, log_y)
+    _, converged = truth.fits(restricted.columns, log_y)
     assert converged.all()
     direction = truth.towards(full.names, e_w=1 - alpha, e_a=-alpha)
     fast = truth.rejected(full, restricted, direction, log_y, clusterings)

@@ -81,6 +81,7 @@ def fit(
 
 def _fit(tables: list[Path], *, seed: int | None, **chosen: Any) -> dict[str, Any]:
     from dibench import notebook, study
+    from dibench.study import claims
 
     frame, rows = notebook.load(*tables), {name: chosen[name] for name in ("device", "backend", "dtype")}
     if seed is not None:
@@ -94,6 +95,7 @@ def _fit(tables: list[Path], *, seed: int | None, **chosen: Any) -> dict[str, An
         figures["twins"] = fit_twins.figures(frame, figures["alpha"]["weighted"], rows)
         figures["lattice"] = fit_lattice.figures(frame, rows)
         figures["networks"] = fit_networks.figures_of(frame, **rows)
+        figures["claims"] = claims.as_json(claims.claims(figures))
         return figures
     except UserError as error:
         raise UserError("", str(error), where=", ".join(map(str, tables))) from None
@@ -110,6 +112,7 @@ def _check_destination(path: Path) -> None:
 def show(out: Console, figures: dict[str, Any]) -> None:
     """The fit on one screen: verdict, models, α, operators, what stayed out."""
     _show_verdict(out, figures)
+    _show_claims(out, figures["claims"])
     out.print(_model_table(figures))
     _show_coefficients(out, figures)
     out.print(_operator_table(figures))
@@ -127,7 +130,18 @@ def _show_verdict(out: Console, figures: dict[str, Any]) -> None:
     answer, _, why = figures["verdict_text"].partition(" Why: ")
     out.print(basis)
     out.print(f"[{style}]{answer}[/{style}]")
-    out.print(f"Why: {_plain(why)}\n")
+    out.print(f"Why: {_plain(why)}")
+
+
+def _show_claims(out: Console, found: list[dict[str, str]]) -> None:
+    """One line a claim; the report says them in full."""
+    style = {"confirmed": "green", "refuted": "red", "undecided": "yellow", "not testable": "dim"}
+    out.print("The paper's claims here:")
+    for one in found:
+        because = one["number"] or one["check"] or one["why"]
+        line = f" {one['name']:<15} [{style[one['answer']]}]{one['answer']:<12}[/] {_plain(because)}"
+        out.print(line, no_wrap=True, overflow="ellipsis")
+    out.print()
 
 
 def _model_table(figures: dict[str, Any]) -> Table:
@@ -181,12 +195,9 @@ def _show_coefficients(out: Console, figures: dict[str, Any]) -> None:
             f"Weights against inputs, outputs free: t = {_number(split['statistic'])}, "
             f"p = {_number(split['p_value'], '.4f')}"
         )
-    for name in ("di_weighted", "effective"):
-        found = figures["models"][name]["coefficients"]
-        if found:
-            shown = ", ".join(f"{_plain(term)} {_coefficient(c)}" for term, c in found.items())
-            rows = f" ({figures['models'][name]['n']} rows of all kernels)" if name == "effective" else ""
-            out.print(f"{_name(name)}{rows}: {shown}")
+    di = figures["models"]["di_weighted"]["coefficients"]
+    if di:
+        out.print("DI weighted: " + ", ".join(f"{_plain(name)} {_coefficient(c)}" for name, c in di.items()))
     out.print()
 
 

@@ -9,7 +9,6 @@ that it holds for networks outside the set, and a bell shape over them shows not
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,9 +18,9 @@ from numpy.typing import NDArray
 
 from dibench import networks
 from dibench.errors import UserError
+from dibench.study.families import Evidence, FamilyDifference, evidence_of, family_differences
 from dibench.study.figures import pearson
 from dibench.study.folds import family_shapes
-from dibench.study.inference import student_quantile
 from dibench.study.models import Data
 from dibench.study.subset_fits import StepStatistics, refitted_alpha, step_statistics
 from dibench.study.subsets import (
@@ -50,7 +49,6 @@ REFITS = 30
 
 NETWORK_SIZES = (5, 8, 12, 16, 20)
 LAYER_SIZES = (10, 20, 50, 100, 200, 400)
-FEWEST_FAMILIES = 3
 STABLE = 0.95
 """Share of the subsets that must agree before anything is called stable across them."""
 
@@ -100,35 +98,6 @@ class Population:
     r: dict[str, float]
     """Correlation of logarithms over the whole set."""
     sizes: tuple[Size, ...]
-
-
-@attrs.frozen
-class FamilyDifference:
-    """Held-out root mean square log errors on one family's layers."""
-
-    family: str
-    rows: int
-    errors: dict[str, float]
-
-
-@attrs.frozen
-class Evidence:
-    """AI against one form of DI over families: mean of error(AI) − error(DI), positive where DI errs less."""
-
-    model: str
-    families: int
-    mean: float
-    ci_low: float | None
-    ci_high: float | None
-    sign_flip_p: float | None
-    """Exact, two-sided."""
-
-    @property
-    def decision(self) -> str:
-        """`DI`, `AI` or `undecided`: whether the interval excludes zero."""
-        if self.ci_low is None or self.ci_high is None:
-            return "undecided"
-        return "DI" if self.ci_low > 0 else "AI" if self.ci_high < 0 else "undecided"
 
 
 @attrs.frozen
@@ -192,7 +161,7 @@ def generality(
             not_studied[unit] = f"{n} of them can be used, too few for subsets"
             continue
         populations.append(_study(members, data, steps, chosen, subsets, rng))
-    families = _family_differences(data, unseen)
+    families = family_differences(data, unseen)
     if not populations and not families:
         raise UserError("rows", "must hold layers of several of the 25 networks to study generality")
     step = steps["di_weighted"]
@@ -203,7 +172,7 @@ def generality(
         subsets=subsets,
         alpha=alpha,
         families=families,
-        evidence=tuple(_evidence(model, families) for model in ("di_weighted", "di_disjoint")),
+        evidence=evidence_of(families),
         populations=tuple(populations),
         not_studied=not_studied,
     )
@@ -345,32 +314,3 @@ def _fits(
     alpha = di.alpha(parameters)
     distance = np.abs(refitted_alpha(data, rows[:refits]) - alpha[:refits])
     return alpha, ai.one_step(rows)[1], error_di, distance[np.isfinite(distance)]
-
-
-def _family_differences(data: Data, unseen: dict[str, Unseen]) -> tuple[FamilyDifference, ...]:
-    found = []
-    for family, fold in unseen.items():
-        own = np.isin(data.layer, sorted(family_shapes(family)))
-        for predicted in fold.predicted.values():
-            own = own & np.isfinite(predicted)
-        if own.any():
-            errors = {
-                model: float(np.sqrt(np.mean(np.log(predicted[own] / data.y[own]) ** 2)))
-                for model, predicted in fold.predicted.items()
-            }
-            found.append(FamilyDifference(family, int(own.sum()), errors))
-    return tuple(found)
-
-
-def _evidence(model: str, families: Sequence[FamilyDifference]) -> Evidence:
-    """Student's interval over families and the exact sign-flip test; none for fewer than three families."""
-    difference = np.array([one.errors["ai"] - one.errors[model] for one in families])
-    n = len(difference)
-    mean = float(difference.mean()) if n else math.nan
-    if n < FEWEST_FAMILIES:
-        return Evidence(model, n, mean, None, None, None)
-    half = student_quantile(n - 1) * float(difference.std(ddof=1)) / math.sqrt(n)
-    signs = 1 - 2 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)
-    flipped = np.abs(signs @ difference) / n
-    p = float(np.mean(flipped >= abs(mean) * (1 - 1e-9)))
-    return Evidence(model, n, mean, mean - half, mean + half, p)

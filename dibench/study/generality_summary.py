@@ -6,7 +6,8 @@ from typing import Any
 
 import attrs
 
-from dibench.study.generality import STABLE, Evidence, Generality, Population
+from dibench.study.families import Evidence
+from dibench.study.generality import STABLE, Generality, Population
 from dibench.study.networks_summary import network_json
 from dibench.study.summary import plain
 

@@ -276,7 +276,9 @@ def _predictors(
     one: NetworkCost, count: FloatArray, unseen: dict[str, Unseen], batch: int
 ) -> dict[str, float]:
     """Each predictor by the fold of the network's own family; weights are moved once a launch."""
-    fold = unseen[one.family]
+    fold = unseen.get(one.family)
+    if fold is None:  # too few networks to compare, so nothing was predicted
+        return {}
     launch_macs = one.macs * batch
     rows = count > 0
     found = {"macs": one.macs}
