@@ -2,7 +2,8 @@
 
 Parts belong together when they measured the same plan with the same kernels, settings and kind of sensor;
 where devices differ that is said, not refused. No case may stand in two parts, and no row may contradict the
-manifest beside it.
+manifest beside it. Rows are joined as they stand; the visits that a GPU's rows were made of stay where they
+are.
 """
 
 from __future__ import annotations

@@ -126,6 +126,15 @@ def test_tables_without_a_common_case_are_matched_by_layer_and_its_fastest_row()
     assert found.quantities[0].ratio == pytest.approx(1.5, rel=0.01)
 
 
+def test_rows_without_a_layer_are_matched_by_case_only() -> None:
+    a, b = sweep(1), sweep(2)
+    for frame in (a, b):
+        frame.loc[:1, "op"] = "anchor"
+    assert len(compare(a, b).quantities[0].cases) == CASES
+    b["case_id"] = [f"other{at}" for at in range(len(b))]
+    assert len(compare(a, b).quantities[0].cases) == CASES - 2
+
+
 def test_nothing_in_common_is_refused() -> None:
     a = sweep(1)
     with pytest.raises(UserError, match="a case or a layer in common"):

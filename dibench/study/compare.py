@@ -177,7 +177,7 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, *, margin: float = 0.03) -> Compar
 
 def _measured(frame: pd.DataFrame) -> pd.DataFrame:
     """Rows that were measured, sentinels aside; of a case measured twice the last row."""
-    kept = frame[frame["status"].isin(("ok", "flagged")) & ~frame["op"].isin(NO_LAYER)]
+    kept = frame[frame["status"].isin(("ok", "flagged"))]
     if "sentinel" in kept:
         kept = kept[kept["sentinel"].fillna(0) != 1]
     if "case_id" in kept:
@@ -188,6 +188,7 @@ def _measured(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _fastest(frame: pd.DataFrame) -> pd.DataFrame:
     """One row for each layer and data type: the fastest, or the one of least energy without times."""
+    frame = frame[~frame["op"].isin(NO_LAYER)]
     by = next((column for column in INTERVALS if column in frame and frame[column].notna().any()), None)
     ordered = frame if by is None else frame.sort_values(by, kind="stable")
     return ordered.drop_duplicates([*DIMENSIONS, "dtype"]).reset_index(drop=True)
