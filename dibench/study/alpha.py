@@ -41,7 +41,7 @@ FloatArray = NDArray[np.float64]
 FAR = 100.0
 """An α as far from [0, 1] as anybody could mean: a walk that gets here unrejected found no bound."""
 
-ROWS_OF_A_SEARCH = 20_000
+ROWS_OF_A_SEARCH = 5_000
 """A grid finds a valley on so many rows, taken at random, as well as on more."""
 
 ROWS_OF_AN_OPERATOR = 200

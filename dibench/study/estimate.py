@@ -8,7 +8,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from dibench.study.minimise import BLOCK, TIGHT, Blocks, minimise, triangle
+from dibench.study.minimise import BLOCK, TIGHT, Blocks, cholesky, minimise, triangle
 
 FloatArray = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -123,8 +123,13 @@ def condition_number(jacobian: FloatArray) -> float:
     1.0
     """
     n, k = jacobian.shape
-    if n < k:
+    normal = jacobian.T @ jacobian
+    length = np.sqrt(np.diagonal(normal))
+    if n < k or not length.all():
         return float("inf")
+    factor = cholesky(normal / np.outer(length, length))
+    if factor is not None:
+        return float(np.linalg.cond(factor))
     r = triangle((jacobian[first : first + BLOCK] for first in range(0, n, BLOCK)), k)
     length = np.linalg.norm(r, axis=0)
     return float(np.linalg.cond(r / length)) if length.all() else float("inf")

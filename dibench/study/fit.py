@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -168,7 +168,7 @@ def _study(
     clusterings = make_clusterings(data, draws, seed)
     folds = make_folds(data, seed)
     rungs = {name: _rung(name, selection, data, clusterings, folds) for name in MODELS}
-    comparison = compare(data, clusterings, folds)
+    comparison = compare(data, clusterings, folds, rungs)
     operators = [op for op in intensity.OPERATORS if (data.op == op).any()]
     by_operator = {}
     for op in operators:
@@ -193,12 +193,17 @@ def _study(
     )
 
 
+_UNCOUNTED = NoRung("effective", "the table counts no accesses")
+
+
 def _effective(every: row_rules.Selection, draws: int, seed: int) -> Effective:
     """`effective` models whatever kernel: rows of all of them."""
+    if "weight_reads" not in every.frame:
+        return Effective(data_of(every.frame.iloc[:0], every.response), _UNCOUNTED)
     data = data_of(every.frame, every.response)
     counted = np.asarray(np.isfinite(data.accesses).all(axis=1))
     if not counted.any():
-        return Effective(data, NoRung("effective", "the table counts no accesses"))
+        return Effective(data, _UNCOUNTED)
     data = data.only(counted)
     rung = fit_rung("effective", data, make_clusterings(data, draws, seed), make_folds(data, seed))
     return Effective(data, rung)
@@ -240,13 +245,21 @@ def make_clusterings(data: Data, draws: int, seed: int) -> tuple[Clustering, ...
     return tuple(found)
 
 
-def compare(data: Data, clusterings: Sequence[Clustering], folds: Folds) -> Comparison:
-    """Estimate α, test AI inside DI, predict held-out rows with both, and decide."""
+def compare(
+    data: Data,
+    clusterings: Sequence[Clustering],
+    folds: Folds,
+    rungs: Mapping[str, Rung | NoRung] | None = None,
+) -> Comparison:
+    """Estimate α, test AI inside DI, predict held-out rows with both, and decide.
+
+    `rungs` of the same rows and folds, where they are fitted already, hold those predictions.
+    """
     problem = WeightedAlpha(data, clusterings)
     alpha = with_baseline(problem.estimate(), data)
     tested = problem.test(0.5)
     enough = len(data) > len(problem.full.names)
-    ai, di = held_out_errors(data, clusterings[-1], folds) if enough else (None, None)
+    ai, di = held_out_errors(data, clusterings[-1], folds, rungs or {}) if enough else (None, None)
     effective = problem.effective_clusters()
     findings = Findings(
         rows=len(data),
@@ -265,9 +278,16 @@ def compare(data: Data, clusterings: Sequence[Clustering], folds: Folds) -> Comp
     )
 
 
-def held_out_errors(data: Data, clusters: Clustering, folds: Folds) -> tuple[float | None, float | None]:
+def held_out_errors(
+    data: Data, clusters: Clustering, folds: Folds, rungs: Mapping[str, Rung | NoRung]
+) -> tuple[float | None, float | None]:
     """Root mean square log error of AI and of DI on the rows both predict, each cluster with one vote."""
-    ai, di = (predict_held_out(model, data, folds) for model in ("ai", "di_weighted"))
+
+    def predictions(model: str) -> Any:
+        rung = rungs.get(model)
+        return rung.held_out if isinstance(rung, Rung) else predict_held_out(model, data, folds)
+
+    ai, di = predictions("ai"), predictions("di_weighted")
     both = np.isfinite(ai) & np.isfinite(di)
     if not both.any():
         return None, None

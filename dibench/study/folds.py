@@ -40,7 +40,8 @@ def make_folds(data: Data, seed: int = 0) -> Folds:
     With fewer than three families among the rows every row is held out by layer. Layers are dealt to
     folds at random from the seed; a layer is in one fold with all its batches.
     """
-    family = np.array([_family(network) for network in data.network], dtype=np.str_)
+    named, which = np.unique(data.network, return_inverse=True)
+    family = np.array([_family(network) for network in named.tolist()], dtype=np.str_)[which]
     if len(set(family.tolist()) - {""}) < FEWEST_FAMILIES:
         family = np.full(len(data), "", dtype=np.str_)
     by_layer = _deal_layers(data.layer, seed)

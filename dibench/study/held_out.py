@@ -121,18 +121,33 @@ def _without(rung: Rung, data: Data, family: LeftOut) -> FloatArray:
 
 
 def _wholes(data: Data) -> list[Whole]:
-    place = {key: row for row, key in enumerate(zip(data.batch.tolist(), data.layer.tolist(), strict=True))}
+    layers_of = {name: networks.load(name) for name in networks.names()}
+    shapes = sorted({_shape(layer.shape) for layers in layers_of.values() for layer in layers})
+    batches = sorted({int(number) for number in data.batch.tolist()})
+    row_of = _rows_by_shape_and_batch(data, shapes, batches)
     found = []
-    for name in networks.names():
-        layers = networks.load(name)
-        for batch in sorted({int(number) for number in data.batch.tolist()}):
-            keys = [(float(layer.N * batch), _shape(layer.shape)) for layer in layers]
-            rows = [place[key] for key in keys if key in place]
-            held = sum(layer.macs for layer, key in zip(layers, keys, strict=True) if key in place)
-            if rows:
-                share = held / sum(layer.macs for layer in layers)
-                found.append(Whole(name, batch, np.array(rows, dtype=np.intp), share))
+    for name, layers in layers_of.items():
+        macs = np.array([layer.macs for layer in layers], dtype=np.float64)
+        shape = np.searchsorted(shapes, [_shape(layer.shape) for layer in layers])
+        times = np.array([layer.N for layer in layers])
+        for batch in batches:
+            column = np.searchsorted(batches, times * batch)
+            there = (column < len(batches)) & (np.take(batches, column, mode="clip") == times * batch)
+            row = np.where(there, row_of[shape, np.minimum(column, len(batches) - 1)], -1)
+            if (row >= 0).any():
+                found.append(Whole(name, batch, row[row >= 0], float(macs[row >= 0].sum() / macs.sum())))
     return found
+
+
+def _rows_by_shape_and_batch(data: Data, shapes: Sequence[str], batches: Sequence[int]) -> NDArray[np.intp]:
+    """The last row of each shape (sorted) at each batch (sorted); −1 where there is none."""
+    row_of = np.full((len(shapes), len(batches)), -1, dtype=np.intp)
+    names, which = np.unique(data.layer, return_inverse=True)
+    place = np.searchsorted(shapes, names)
+    place = np.where(np.take(shapes, place, mode="clip") == names, place, -1)[which]
+    known = np.flatnonzero(place >= 0)
+    row_of[place[known], np.searchsorted(batches, data.batch[known])] = known
+    return row_of
 
 
 def as_json(found: HeldOut, data: Data) -> dict[str, Any]:

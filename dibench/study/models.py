@@ -20,7 +20,8 @@ and `di_weighted` is `di_split` with e_x = e_y.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
@@ -100,8 +101,7 @@ def data_of(frame: pd.DataFrame, response: str) -> Data:
 
     count = counts(frame)
     instances = column("instances")
-    shapes = frame[list(DIMENSIONS[1:])].astype("int64").astype(str)
-    names = frame["name"].fillna("").astype(str) if "name" in frame else frame["op"].map(lambda _: "")
+    names = frame["name"].fillna("") if "name" in frame else np.full(len(frame), "")
     return Data(
         y=column(response),
         time=column("time_s"),
@@ -120,10 +120,27 @@ def data_of(frame: pd.DataFrame, response: str) -> Data:
         baseline=_baseline(column("ci_baseline_j"), response),
         launch=1 / np.where(instances >= 1, instances, 1.0),
         batch=column("N"),
-        op=np.array(frame["op"].tolist(), dtype=np.str_),
-        layer=np.array(["x".join(row) for row in shapes.to_numpy(dtype=object)], dtype=np.str_),
-        network=np.array([name.partition("/")[0] if "/" in name else "" for name in names], dtype=np.str_),
+        op=_each(frame["op"], str),
+        layer=_shapes(frame),
+        network=_each(names, lambda name: name.partition("/")[0] if "/" in name else ""),
     )
+
+
+def _each(values: Any, text: Callable[[str], str]) -> Labels:
+    """A text of each value, made once for values that are equal."""
+    import pandas as pd
+
+    codes, different = pd.factorize(np.asarray(values, dtype=object))
+    return np.array([text(str(value)) for value in different], dtype=np.str_)[codes]
+
+
+def _shapes(frame: pd.DataFrame) -> Labels:
+    """The dimensions without batch, joined by x."""
+    shapes = frame[list(DIMENSIONS[1:])].astype("int64")
+    code = shapes.groupby(list(DIMENSIONS[1:]), sort=False).ngroup().to_numpy()
+    first = np.unique(code, return_index=True)[1]
+    different = shapes.iloc[first].to_numpy(dtype=object)
+    return np.array(["x".join(map(str, shape)) for shape in different], dtype=np.str_)[code]
 
 
 def _baseline(half_width: FloatArray, response: str) -> FloatArray:

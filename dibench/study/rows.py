@@ -312,8 +312,8 @@ def _is_slower(sieve: _Sieve, response: str) -> Mask:
 
 def _layers(sieve: _Sieve) -> NDArray[np.intp]:
     """A number for each row's layer, equal for equal dimensions."""
-    shapes = sieve.frame[list(DIMENSIONS)].to_numpy(dtype=np.int64)
-    return np.unique(shapes, axis=0, return_inverse=True)[1].reshape(-1)
+    shapes = sieve.frame[list(DIMENSIONS)].astype("int64")
+    return np.asarray(shapes.groupby(list(DIMENSIONS), sort=False).ngroup(), dtype=np.intp)
 
 
 def _nothing_left(sieve: _Sieve) -> UserError:
