@@ -9,6 +9,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from dibench import intensity
 from dibench.study.estimate import LogFit, condition_number, fit_log
 from dibench.study.inference import (
     UNDECIDABLE,
@@ -134,6 +135,7 @@ class WeightedAlpha:
         self.fit = fit_log(self.full.columns, data.y)
         self.condition = condition_number(self.fit.jacobian)
         self._jacobian = np.empty_like(self.full.columns)
+        self._restricted = fixed_alpha(data, 0.5, terms)
 
     @property
     def value(self) -> float | None:
@@ -143,7 +145,8 @@ class WeightedAlpha:
 
     def test(self, alpha: float) -> ClusterTest:
         """Test of e_w·(1−α) = e_a·α; at α = ½ that is AI against DI."""
-        at = fixed_alpha(self.data, alpha, self.terms)
+        at = self._restricted
+        at.columns[:, at.names.index("s")] = alpha * self.data.weights + (1 - alpha) * self.data.activations
         restricted = fit_log(at.columns, self.data.y, near=self._near(at.names, alpha), tolerance=LOOSE)
         # Full columns at the restricted prediction: the same denominator, two columns where it had one.
         predicted = at.columns @ restricted.parameters
@@ -224,9 +227,11 @@ class DisjointAlpha:
         if widening is None or n <= k:
             return UNKNOWN
         allowed = self.fit.rss / (n - k) * widening
+        at = design("di_disjoint", self.data, self.value, self.terms)
+        columns, k_column = at.columns, at.names.index("k")
 
         def excess(alpha: float) -> float:
-            columns = design("di_disjoint", self.data, alpha, self.terms).columns
+            columns[:, k_column] = per_di_disjoint(self.data, alpha)
             near = self.fit.parameters
             fit = fit_log(columns, self.data.y, nonnegative=True, near=near, tolerance=LOOSE)
             return float(fit.rss - self.fit.rss - allowed)
@@ -281,9 +286,11 @@ def _sample(data: Data) -> Data:
     """Rows at random, some of every operator; all where they are not many."""
     if len(data) <= ROWS_OF_A_SEARCH:
         return data
-    order = np.random.default_rng(0).permutation(len(data))
-    kept = [order[:ROWS_OF_A_SEARCH]]
-    kept += [order[data.op[order] == op][:ROWS_OF_AN_OPERATOR] for op in sorted(set(data.op.tolist()))]
+    random = np.random.default_rng(0)
+    kept = [random.choice(len(data), ROWS_OF_A_SEARCH, replace=False)]
+    for op in intensity.OPERATORS:
+        own = np.flatnonzero(data.op == op)
+        kept.append(random.choice(own, min(len(own), ROWS_OF_AN_OPERATOR), replace=False))
     chosen = np.zeros(len(data), dtype=bool)
     chosen[np.concatenate(kept)] = True
     return data.only(chosen)
@@ -295,18 +302,18 @@ def _descend_disjoint(
     """α in [0, 1], θ ≥ 0 and the residual sum of squares of the nearest minimum."""
     at = design("di_disjoint", data, alpha, terms)
     k = at.names.index("k")
-    others = at.columns.copy()
-    others[:, k] = 0.0
+    rows = np.column_stack([at.columns, np.zeros(len(data))])
+    per_weight, per_activation = 1 / data.weights, 1 / data.activations
 
     def blocks(parameters: FloatArray) -> Iterator[tuple[FloatArray, FloatArray]]:
         now = float(parameters[-1])
         for first in range(0, len(data), BLOCK):
             block = slice(first, first + BLOCK)
-            part = data.only(block)
-            z = np.column_stack([others[block], parameters[k] * per_di_disjoint_slope(part, now)])
-            z[:, k] = per_di_disjoint(part, now)
+            z, w, a = rows[block], per_weight[block], per_activation[block]
+            z[:, k] = 1 / (now * w + (1 - now) * a)  # M/DI, and its derivative by α
+            z[:, -1] = parameters[k] * z[:, k] ** 2 * (a - w)
             predicted = z[:, :-1] @ parameters[:-1]
-            yield np.log(predicted / part.y), z / predicted[:, None]
+            yield np.log(predicted / data.y[block]), z / predicted[:, None]
 
     found = minimise(
         blocks,

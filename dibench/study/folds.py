@@ -45,14 +45,15 @@ def make_folds(data: Data, seed: int = 0) -> Folds:
     if len(set(family.tolist()) - {""}) < FEWEST_FAMILIES:
         family = np.full(len(data), "", dtype=np.str_)
     by_layer = _deal_layers(data.layer, seed)
+    shapes, shape = np.unique(data.layer, return_inverse=True)
     label = np.where(family != "", family, by_layer)
     folds = []
     for name in sorted(set(label.tolist())):
         test = label == name
         if name in networks.FAMILIES:
-            shared = np.isin(data.layer, sorted(family_shapes(name)))
+            shared = np.isin(shapes, sorted(family_shapes(name)))[shape]
         else:
-            shared = np.isin(data.layer, data.layer[test])
+            shared = (np.bincount(shape, test, minlength=len(shapes)) > 0)[shape]
         folds.append(Fold(name, test, ~test & ~shared))
     return Folds("family" if (family != "").any() else "layer", tuple(folds))
 

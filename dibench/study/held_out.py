@@ -102,11 +102,13 @@ def hold_out(data: Data, rungs: Mapping[str, Rung | NoRung], seed: int = 0) -> H
 
 def _families(data: Data) -> list[LeftOut]:
     found = []
+    named, shape = np.unique(data.layer, return_inverse=True)
+    owners, owner = np.unique(data.network, return_inverse=True)
     for family, members in networks.FAMILIES.items():
         shapes = {_shape(layer.shape) for name in members for layer in networks.load(name)}
-        rows = np.isin(data.layer, sorted(shapes))
+        rows = np.isin(named, sorted(shapes))[shape]
         if rows.any():
-            found.append(LeftOut(family, rows, ~rows & ~np.isin(data.network, members)))
+            found.append(LeftOut(family, rows, ~rows & ~np.isin(owners, members)[owner]))
     return found
 
 

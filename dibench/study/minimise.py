@@ -137,6 +137,12 @@ def _descend(
         size = np.sqrt(np.diagonal(sums.normal)[free])
         system = sums.normal[np.ix_(free, free)] / np.outer(size, size)
         push = -sums.gradient[free] / size
+        last = _last_step(system, push, tolerance * sums.rss)
+        if last is not None:
+            there = at.copy()
+            there[free] += last / size
+            if ((there >= lower) & (there <= upper)).all():
+                return Solution(there, sums.rss - float(push @ last))
         new: _Sums | None = None
         while damping <= MOST_DAMPING:
             there = at.copy()
@@ -160,6 +166,15 @@ def _descend(
         if gained <= tolerance * sums.rss:
             break
     return Solution(at, sums.rss)
+
+
+def _last_step(system: FloatArray, push: FloatArray, gain: float) -> FloatArray | None:
+    """The full step where it promises no more than a gain: too little for another pass over the rows."""
+    try:
+        step = np.asarray(np.linalg.solve(system, push))
+    except np.linalg.LinAlgError:
+        return None
+    return step if 0 <= push @ step <= gain else None
 
 
 def _polish(blocks: Blocks, solution: Solution) -> Solution:
