@@ -5,13 +5,14 @@ VENV := .venv
 PY := $(VENV)/bin/python
 NATIVE := $(shell find csrc -type f 2>/dev/null) setup.py
 
-.PHONY: run test setup bench gpu-check clean check-prerequisites help
+.PHONY: run test setup bench campaign gpu-check clean check-prerequisites help
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make run    the main job: sweep real layers, fit, report (under five minutes)"
 	@echo "make test   every test, linter and type check"
 	@echo "make bench  kernel variants of a layer side by side, our fastest beside PyTorch's library"
+	@echo "make campaign  ten minutes on a GPU: what tells most, fit and report; goes on where the last ended"
 	@echo "make gpu-check  what only a GPU can show: every kernel, memory errors, races, counters"
 	@echo "make setup  only .venv and the extension"
 	@echo "make clean  remove what these made, but not results/"
@@ -51,6 +52,9 @@ test: $(VENV)/.installed-test
 
 bench: $(VENV)/.installed-torch
 	$(PY) -m pytest benchmarks --benchmark-only --benchmark-autosave --benchmark-columns=min,median,rounds
+
+campaign: setup
+	@bash scripts/campaign.sh
 
 gpu-check: setup
 	@bash scripts/gpu-check.sh

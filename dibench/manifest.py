@@ -103,6 +103,7 @@ class Manifest:
         plan: Plan,
         settings: Settings,
         sources_sha: str,
+        kernel_shas: Mapping[str, str],
         command_line: Sequence[str],
         opened: Mapping[str, Any],
         peaks: Mapping[str, Any],
@@ -146,6 +147,7 @@ class Manifest:
             },
             "settings": attrs.asdict(settings),
             "sources_sha": sources_sha,
+            "kernels": dict(kernel_shas),
             "versions": {
                 "dibench": __version__,
                 "python": platform.python_version(),

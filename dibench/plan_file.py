@@ -151,12 +151,17 @@ def parse_plan(text: str, *, where: str, name: str) -> PlanFile:
     except (RecursionError, ValueError) as error:  # nested too deeply; an integer of too many digits
         raise UserError("", f"is not TOML: {' '.join(str(error).split()[:12])}", where=where) from None
     try:
-        return _document(document, where, name)
+        return plan_of(document, where=where, name=name)
     except UserError as error:
         raise error if error.where else UserError("", str(error), where=where) from None
 
 
-def _document(document: dict[str, Any], where: str, name: str) -> PlanFile:
+def plan_of(document: dict[str, Any], *, where: str, name: str) -> PlanFile:
+    """The plan in a document that is read already.
+
+    Raises:
+        UserError: it breaks a rule; the message names table, key, rule and value.
+    """
     top = _Table(document, "")
     head = _Table(top.take("plan", _table, {}), "[plan]")
     batches = head.take("batches", _list_of(_positive), (1,))

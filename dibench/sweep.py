@@ -104,7 +104,8 @@ class Summary:
 class Sweep:
     """What to measure and how: all that two commands must share to continue one another.
 
-    `sources_sha` identifies the kernel sources; `stationarity` names a variant's operand held in registers.
+    `sources_sha` identifies the kernel sources, `kernel_shas` each of them for later reading; `stationarity`
+    names a variant's operand held in registers.
     """
 
     plan: Plan
@@ -114,6 +115,7 @@ class Sweep:
     sources_sha: str
     stationarity: Callable[[str], str]
     command_line: Sequence[str] = ()
+    kernel_shas: Mapping[str, str] = attrs.field(factory=dict, repr=False)
 
 
 def run_sweep(
@@ -156,6 +158,7 @@ def run_sweep(
             plan=sweep.plan,
             settings=sweep.settings,
             sources_sha=sweep.sources_sha,
+            kernel_shas=sweep.kernel_shas,
             command_line=sweep.command_line,
             opened=device.opened,
             peaks=peaks,

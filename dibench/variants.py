@@ -339,3 +339,20 @@ def sources_sha(backend: str) -> str:
         if path.suffix in suffixes:
             digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
+
+
+@lru_cache
+def kernel_shas(backend: str) -> Mapping[str, str]:
+    """SHA-256 by variant, over its file and the headers that all of them share; anchors are variants too.
+
+    A row of a kernel that has changed since is no row of the same case.
+    """
+    directory = source_directory() / backend
+    shared = hashlib.sha256()
+    for path in sorted(directory.iterdir()):
+        if path.suffix in _HEADERS[backend]:
+            shared.update(path.name.encode() + b"\0" + path.read_bytes())
+    paths = [*directory.glob(f"*{SUFFIXES[backend]}"), *directory.glob(f"anchors/*{SUFFIXES[backend]}")]
+    return MappingProxyType(
+        {path.stem: hashlib.sha256(shared.digest() + path.read_bytes()).hexdigest() for path in sorted(paths)}
+    )

@@ -19,3 +19,6 @@ fi
 $dibench sweep default --backend "$backend" --out "$out" --time-budget "${TIME_BUDGET:-150s}" "$@"
 $dibench fit "$out/sweep.csv" --json "$out/fit.json"
 $dibench report "$out"
+if [ "$backend" != cuda ]; then
+  bash scripts/measured.sh
+fi

@@ -10,11 +10,10 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any
 
 from fake_nvml import FakeNvml
 
-from dibench import architectures, variants
+from dibench import anchors, architectures, variants
 from dibench.backends import Device
 from dibench.errors import UserError
 from dibench.meters import nvml
@@ -23,11 +22,23 @@ from dibench.meters.replay import HOPPER, Load, ReplayedClock
 from dibench.meters.simulated import SimulatedGpu
 from dibench.plan import Case
 
-E0_PJ, E_W_PJ, E_A_PJ, LAUNCH_J = 2.0, 60.0, 40.0, 2e-5
-"""The truth: pJ per multiply-add, per weight and per activation, and joules of a launch; alpha is 0.6."""
+E0_PJ, E_W_PJ, E_A_PJ, LAUNCH_J = 12.0, 600.0, 400.0, 2e-4
+"""The truth: pJ per multiply-add, per weight and per activation, and joules of a launch; alpha is 0.6.
+
+As on a large card, where memory costs some 10 pJ a bit: loads draw 250 to 650 W.
+"""
 MAC_PER_S, BYTES_PER_S, GAP_S = 2e13, 2e12, 2e-6
 PREPARE_S = 0.3
-ARCH = 90
+ANCHOR_PJ = {
+    "anchor_fma": 0,
+    "anchor_l1": 20,
+    "anchor_l2": 100,
+    "anchor_dram_read": 400,
+    "anchor_dram_write": 400,
+}
+ANCHOR_W = 250.0
+SHARES = {"all": 1, "whole": 1, "half": 2, "quarter": 4}
+ARCH, SMS, L2_BYTES = 90, 132, 50 * 2**20
 
 CLOCK = ReplayedClock()
 GPU = SimulatedGpu(CLOCK, HOPPER, seed=int(os.environ.get("REPLAYED_SEED", "1")))
@@ -36,16 +47,31 @@ GPU = SimulatedGpu(CLOCK, HOPPER, seed=int(os.environ.get("REPLAYED_SEED", "1"))
 def truth_j(case: Case) -> float:
     """Above active idle, of a launch with all its instances."""
     layer, copies = case.layer, case.instances
+    if case.anchor:
+        counts = anchor_counts(case)
+        accesses = counts["input_reads"] + counts["output_writes"]
+        return LAUNCH_J + (E0_PJ * counts["macs_executed"] + ANCHOR_PJ[case.variant] * accesses) * 1e-12
     picojoules = E0_PJ * layer.macs + E_W_PJ * layer.weights + E_A_PJ * (layer.inputs + layer.outputs)
     return LAUNCH_J + copies * picojoules * 1e-12
 
 
 def launch_s(case: Case) -> float:
     """Roofline, or what it takes to stay under the power limit."""
+    if case.anchor:
+        return max(1e-4, truth_j(case) / ANCHOR_W)
     layer = case.layer
     elements = layer.weights + layer.inputs + layer.outputs
     roof_s = case.instances * max(layer.macs / MAC_PER_S, 4 * elements / BYTES_PER_S) + GAP_S
     return max(roof_s, truth_j(case) / (HOPPER.limit_w - HOPPER.active_idle_w - 50.0))
+
+
+def anchor_counts(case: Case) -> dict[str, int]:
+    """As the backend of a GPU counts them."""
+    anchor, blocks = anchors.registry()[case.variant], SMS // SHARES[case.sms]
+    elements, _ = anchor.launch_size(blocks=blocks, l2_bytes=L2_BYTES)
+    counted = anchor.counts_for(blocks=blocks, elements=elements, passes=anchor.passes)
+    reads = {"weight_reads": 0, "input_reads": counted["reads"], "output_reads": 0}
+    return reads | {"macs_executed": counted["macs_executed"], "output_writes": counted["writes"]}
 
 
 class ReplayedBackend:
@@ -66,6 +92,8 @@ class ReplayedBackend:
     def prepare(self, case: Case) -> Prepared:
         if os.environ.get("REPLAYED_CRASH") == case.case_id:
             sys.exit("the replayed driver is gone")
+        if case.anchor:
+            return Prepared(case, anchor_counts(case))
         variant = variants.registry("cuda").get(case.variant)
         if variant is None:
             raise UserError("variant", "must be one of the family", case.variant)
@@ -76,11 +104,10 @@ class ReplayedBackend:
 
 
 class Prepared:
-    cells: Mapping[str, Any] = {"sms": 132}
-
     def __init__(self, case: Case, counts: Mapping[str, int]) -> None:
         self.counts = counts
         seconds, layer = launch_s(case), case.layer
+        self.cells = {"sms": SMS // SHARES[case.sms]}
         elements = layer.weights + layer.inputs + layer.outputs
         self.load = Load(
             HOPPER.active_idle_w + truth_j(case) / seconds,

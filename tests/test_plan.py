@@ -448,7 +448,7 @@ _KEYS = [
 )
 def test_odd_values_make_a_plan_or_one_line_never_a_crash(document: dict[str, object]) -> None:
     with contextlib.suppress(UserError):
-        file = plan_file._document(document, "plan.toml", "test")
+        file = plan_file.plan_of(document, where="plan.toml", name="test")
         plan.make_plan(file, backend="cpu", seed=1, registry=variants.registry("cpu"))
 
 

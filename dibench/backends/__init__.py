@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 NAMES = ("auto", "cuda", "cpu", "torch")
 """What `--backend` accepts, and `module:callable` for a device from elsewhere."""
 
+PAIRED = "cuda+torch"
+"""Our kernels and PyTorch's library on one GPU, as a campaign opens them; see `paired`."""
+
 DATA = ("uniform", "normal", "zeros", "low_toggle")
 """Distributions of operand values (they change energy by up to 40%, so every row names its own)."""
 
@@ -95,6 +98,10 @@ def open_backend(name: str) -> Backend:
         from dibench.backends.cuda import CudaBackend
 
         return CudaBackend.open()
+    if name == PAIRED:
+        from dibench.backends.paired import PairedBackend
+
+        return PairedBackend.open()
     if name == "torch":
         from dibench.backends.torch_library import TorchBackend
 
@@ -106,7 +113,7 @@ def open_backend(name: str) -> Backend:
 
 def kernels_of(name: str) -> str:
     """Whose kernels a resolved backend runs: a device from elsewhere runs the CUDA family."""
-    return "cuda" if is_elsewhere(name) else name
+    return "cuda" if is_elsewhere(name) or name == PAIRED else name
 
 
 def device_uuid(name: str) -> str:
@@ -116,7 +123,7 @@ def device_uuid(name: str) -> str:
     """
     from dibench.backends import cuda_driver
 
-    on_gpu = name == "cuda" or (name == "torch" and library.here() is library.CUDNN)
+    on_gpu = name in ("cuda", PAIRED) or (name == "torch" and library.here() is library.CUDNN)
     gpu = cuda_driver.gpu() if on_gpu else ""
     return "" if isinstance(gpu, str) else gpu.uuid
 
@@ -127,7 +134,7 @@ def resolve(name: str) -> str:
     Raises:
         UserError: no such backend.
     """
-    if is_elsewhere(name):
+    if is_elsewhere(name) or name == PAIRED:
         return name
     if name not in NAMES:
         raise UserError("--backend", f"must be one of {', '.join(NAMES)}", name)

@@ -57,8 +57,7 @@ class CudaBackend:
         self._cache = cache
         self.operands = Operands()
         self._filling: Launch | None = None
-        gate = variants.source_directory() / "cuda" / "support" / "gate.cu"
-        self._gate = self._load(Source("gate", gate.read_text("utf-8"), {}, gpu.arch))
+        self._gate = self._load(gate_source(gpu.arch))
         cycles = ctypes.c_longlong(int(_GATE_S * 1e3 * (gpu.clock_khz or 1_500_000)))
         self.gate = Launch(self._gate.handle, Geometry(1, 1, 0), (cycles,))
 
@@ -74,16 +73,17 @@ class CudaBackend:
             rule = f"{gpu}: nvidia-smi must work here (in a container, pass the GPU in); or --backend cpu"
             raise UserError("--backend", rule, "cuda")
         directory = cuda_cache.default_directory()
+        brought = cuda_cache.brought_directory()
         compiler = None
         try:
             compiler = cuda_cache.choose_compiler(gpu.arch, gpu.cuda)
         except UserError:
-            if not directory.is_dir():  # none were brought along either
+            if not directory.is_dir() and brought is None:
                 raise
         threads = max(1, min(8, (os.cpu_count() or 2) // 2))
         cupy = cuda_gpu.import_cupy(gpu)
         try:
-            return cls(gpu, cuda_gpu.Device(cupy), KernelCache(compiler, directory, threads))
+            return cls(gpu, cuda_gpu.Device(cupy), KernelCache(compiler, directory, threads, brought=brought))
         except DeviceFaultError as fault:
             advice = (
                 f"pip install 'dibench[{cuda_driver.extra(gpu)}]' fits its driver for CUDA {gpu.cuda_version}"
@@ -189,9 +189,7 @@ class CudaBackend:
 
     def source(self, variant: Variant, case: Case) -> Source:
         """What the kernel of a case is compiled from."""
-        headers = compilers.device_headers()
-        headers["constants.cuh"] = compilers.constants(variant, case.layer, case.knobs, dtype=case.dtype)
-        return Source(variant.name, variant.path.read_text("utf-8"), headers, self.gpu.arch)
+        return layer_source(variant, case, self.gpu.arch)
 
     def geometry(self, variant: Variant, case: Case) -> Geometry:
         """Grid, block and dynamic shared memory of the case's launches on this GPU."""
@@ -206,8 +204,7 @@ class CudaBackend:
         architectures.check(variant, case.layer, case.knobs, case.instances, self.gpu.arch)
 
     def _anchor_source(self, name: str) -> Source:
-        text = anchors.registry()[name].path.read_text("utf-8")
-        return Source(name, text, compilers.device_headers(), self.gpu.arch)
+        return anchor_source(name, self.gpu.arch)
 
     def _load(self, source: Source) -> cuda_gpu.Kernel:
         return self._device.load(self._cache.binary(source).cubin, source.name)
@@ -236,6 +233,25 @@ class CudaBackend:
             buffer.close()
         done = anchors.registry()[name].counts_for(blocks=self._blocks(), elements=elements, passes=passes)
         return done[count] / seconds
+
+
+def layer_source(variant: Variant, case: Case, arch: int) -> Source:
+    """What the kernel of a layer's case is compiled from."""
+    headers = compilers.device_headers()
+    headers["constants.cuh"] = compilers.constants(variant, case.layer, case.knobs, dtype=case.dtype)
+    return Source(variant.name, variant.path.read_text("utf-8"), headers, arch)
+
+
+def anchor_source(name: str, arch: int) -> Source:
+    """What an anchor is compiled from."""
+    text = anchors.registry()[name].path.read_text("utf-8")
+    return Source(name, text, compilers.device_headers(), arch)
+
+
+def gate_source(arch: int) -> Source:
+    """The kernel that holds the stream while graphs are enqueued."""
+    path = variants.source_directory() / "cuda" / "support" / "gate.cu"
+    return Source("gate", path.read_text("utf-8"), {}, arch)
 
 
 class PreparedCase:

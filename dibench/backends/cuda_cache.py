@@ -73,9 +73,20 @@ def choose_compiler(arch: int, cuda: int) -> nvrtc.Compiler:
 class KernelCache:
     """Binaries by source: from memory, from disk, or compiled; `prefetch` compiles in the background."""
 
-    def __init__(self, compiler: nvrtc.Compiler | None, directory: Path, threads: int = 1) -> None:
-        """Use `directory`, made when something is written; without a compiler only what it holds is had."""
+    def __init__(
+        self,
+        compiler: nvrtc.Compiler | None,
+        directory: Path,
+        threads: int = 1,
+        *,
+        brought: Path | None = None,
+    ) -> None:
+        """Use `directory`, made when something is written; without a compiler only what it holds is had.
+
+        Binaries brought along come before those that would have to be compiled, whatever NVRTC made them.
+        """
         self._compiler = compiler
+        self._brought = brought
         self._directory = directory
         self._lock = threading.Lock()
         self._futures: dict[str, Future[Binary]] = {}
@@ -121,8 +132,9 @@ class KernelCache:
 
     @property
     def compiler_name(self) -> str:
-        """The compiler with its version, or that there is none."""
-        return f"NVRTC {self._version}" if self._compiler else "none: kernels compiled elsewhere"
+        """The compiler with its version, or that there is none; and whether kernels were brought along."""
+        name = f"NVRTC {self._version}" if self._compiler else "none: kernels compiled elsewhere"
+        return name + (", kernels brought along" if self._compiler and self._brought else "")
 
     @property
     def _version(self) -> str:
@@ -131,9 +143,11 @@ class KernelCache:
 
     def _candidates(self, source: Source) -> list[Path]:
         """Where the binary may lie: of our compiler, or of any where we have none."""
+        name = self._path(source, "*").name
+        brought = [] if self._brought is None else sorted(self._brought.glob(name), reverse=True)
         if self._compiler is not None:
-            return [self._path(source, self._version)]
-        return sorted(self._directory.glob(self._path(source, "*").name), reverse=True)
+            return [self._path(source, self._version), *brought]
+        return [*sorted(self._directory.glob(name), reverse=True), *brought]
 
     def _path(self, source: Source, version: str) -> Path:
         return self._directory / f"{source.name}-sm_{source.arch}-{source.digest}-nvrtc{version}.bin"
@@ -142,6 +156,12 @@ class KernelCache:
 def default_directory() -> Path:
     """Below the cache of all compilers."""
     return compilers.cache_directory() / "cuda"
+
+
+def brought_directory() -> Path | None:
+    """Kernels compiled elsewhere and brought along, read only: $DIBENCH_KERNELS."""
+    named = os.environ.get("DIBENCH_KERNELS")
+    return Path(named) if named else None
 
 
 def _write(path: Path, binary: Binary) -> None:

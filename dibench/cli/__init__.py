@@ -9,6 +9,7 @@ import typer
 from dibench import __version__
 from dibench.backends import DeviceFaultError
 from dibench.cli.calibrate import calibrate
+from dibench.cli.campaign import campaign
 from dibench.cli.compare import compare
 from dibench.cli.counters import counters
 from dibench.cli.doctor import doctor
@@ -49,6 +50,7 @@ app = typer.Typer(
 # In the order of the main job, then what helps beside it.
 for verb in (
     sweep,
+    campaign,
     merge,
     fit,
     generality,

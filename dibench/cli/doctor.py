@@ -33,16 +33,16 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="A JSON list for programs.")] = False,
 ) -> None:
     """Tell what this machine can run and measure; for each "cannot", the reason and the remedy."""
-    findings = [finding for look in _LOOKS for finding in look()]
+    found = findings()
     if as_json:
-        typer.echo(json.dumps([attrs.asdict(finding) for finding in findings], indent=1))
+        typer.echo(json.dumps([attrs.asdict(finding) for finding in found], indent=1))
         return
     from rich.markup import escape
 
     from dibench.cli.output import console
 
     out, area = console(), ""
-    for finding in findings:
+    for finding in found:
         if finding.area != area:
             area = finding.area
             out.print(f"\n[bold]{area}[/bold]")
@@ -50,7 +50,12 @@ def doctor(
         out.print(f"  {mark}  {finding.what:<22} {escape(finding.seen)}", soft_wrap=True)
         if finding.remedy:
             out.print(f"       {'':<22} [dim]remedy:[/dim] {escape(finding.remedy)}", soft_wrap=True)
-    out.print(f"\n{_summary(findings)}", soft_wrap=True)
+    out.print(f"\n{_summary(found)}", soft_wrap=True)
+
+
+def findings() -> list[Finding]:
+    """Everything that there is to be looked at."""
+    return [finding for look in _LOOKS for finding in look()]
 
 
 def _summary(findings: list[Finding]) -> str:

@@ -13,6 +13,7 @@ import typer
 
 from dibench import __version__
 from dibench.errors import UserError
+from dibench.files import write_json
 
 if TYPE_CHECKING:
     from dibench.backends import Backend
@@ -28,6 +29,10 @@ def selftest(
     small: Annotated[
         bool, typer.Option("--small", help="Only the smallest layers, as under compute-sanitizer.")
     ] = False,
+    json_file: Annotated[
+        Path | None,
+        typer.Option("--json", metavar="FILE", help="Write there what was found, after each variant."),
+    ] = None,
 ) -> None:
     """Check every kernel variant against a float64 reference on this machine; exit 1 if one is wrong.
 
@@ -47,16 +52,30 @@ def selftest(
     passed = _passed(chosen, opened)
     if once and passed.exists():
         typer.echo("passed before with these kernels, this device and driver; without --once it runs again")
+        if json_file is not None:
+            write_json(json_file, {"passed_before": True, "complete": True, "variants": {}})
         return
     begin, failed, number = time.monotonic(), 0, 0
+    found: dict[str, str] = {}
+
+    def note(complete: bool) -> None:
+        if json_file is not None:
+            write_json(json_file, {"passed_before": False, "complete": complete, "variants": found})
+
     try:
         for verdict in check(chosen, opened, small=small):
             number += 1
             failed += bool(verdict.failure)
             _show(verdict.variant, verdict.cases, verdict.worst, verdict.failure)
+            found[verdict.variant] = verdict.failure and f"failed: {verdict.failure}"
+            found[verdict.variant] = found[verdict.variant] or (
+                "right" if verdict.cases else "not for this GPU"
+            )
+            note(False)
     except DeviceFaultError as fault:
         typer.echo(f"FAILED  a kernel lost the device, what follows was not checked: {fault}")
         raise typer.Exit(1) from None
+    note(True)
     right = number - failed
     typer.echo(f"{right} of {number} variants right, {time.monotonic() - begin:.1f} s")
     if failed:

@@ -24,10 +24,11 @@ _BESIDE = ("nvml_counter+zeus", "nvml_power+zeus")
 NAMES = ("auto", "nvml_counter", "nvml_power", "rapl", "zeus", *_BESIDE, "model", "none")
 """What `--meter` accepts, and `module:callable` for a meter from elsewhere."""
 
-_SENSORS = {"cpu": ("rapl",), "cuda": ("nvml_counter", "nvml_power")}
+_ON_GPU = ("nvml_counter", "nvml_power")
+_SENSORS = {"cpu": ("rapl",), "cuda": _ON_GPU, "cuda+torch": _ON_GPU}
 """The sensors that meter each backend's device, best first. `auto` tries these before `model`."""
 
-_ASKED_FOR = {"cuda": ("zeus", *_BESIDE)}
+_ASKED_FOR = {"cuda": ("zeus", *_BESIDE), "cuda+torch": ("zeus", *_BESIDE)}
 """Those that meter a backend's device too, but only where they are named."""
 
 

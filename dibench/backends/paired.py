@@ -1,0 +1,81 @@
+"""Our kernels and PyTorch's library on one GPU, in one process under one meter: `cuda+torch`.
+
+Each case goes to the backend that it is planned for, so that both stand in one table, with the same
+baselines, temperature history and pool of repeats. Where PyTorch cannot be used its cases are skipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING
+
+import attrs
+
+from dibench.backends.cuda import CudaBackend
+from dibench.backends.torch_library import TorchBackend
+from dibench.errors import UserError
+
+if TYPE_CHECKING:
+    from dibench.backends import Backend, Device, Prepared
+    from dibench.plan import Case
+
+
+class PairedBackend:
+    """The GPU, by our kernels and by the library."""
+
+    name = "cuda"
+
+    def __init__(self, ours: Backend, theirs: Backend | UserError) -> None:
+        self._ours, self._theirs = ours, theirs
+
+    @classmethod
+    def open(cls) -> PairedBackend:
+        """Both, or ours alone where PyTorch does not see this GPU.
+
+        Raises:
+            UserError: our kernels cannot run here; the message names the remedy.
+        """
+        ours = CudaBackend.open()
+        theirs: Backend | UserError
+        try:
+            opened = TorchBackend.open()
+            theirs, seen = opened, opened.device().name
+            if seen != ours.device().name:
+                theirs = UserError("torch", f"must see {ours.device().name}", seen)
+        except UserError as error:
+            theirs = error
+        except (ImportError, OSError, RuntimeError) as error:  # a broken installation is no reason to stop
+            theirs = UserError("torch", f"cannot be used: {type(error).__name__}: {error}"[:200])
+        return cls(ours, theirs)
+
+    def device(self) -> Device:
+        """The GPU; its facts name the library, or why there is none."""
+        device = self._ours.device()
+        if isinstance(self._theirs, UserError):
+            return attrs.evolve(device, facts={**device.facts, "torch": str(self._theirs)})
+        return attrs.evolve(device, facts={**self._theirs.device().facts, **device.facts})
+
+    def peaks(self) -> Mapping[str, float]:
+        """Of our anchors."""
+        return self._ours.peaks()
+
+    def busy(self) -> AbstractContextManager[None]:
+        """Our filler, whoever is next."""
+        return self._ours.busy()
+
+    def prepare(self, case: Case) -> Prepared:
+        """By the backend that the case is planned for.
+
+        Raises:
+            UserError, OutOfMemoryError, DeviceFaultError: as that one; PyTorch cannot be used.
+        """
+        if case.backend != "torch":
+            return self._ours.prepare(case)
+        if isinstance(self._theirs, UserError):
+            raise self._theirs
+        return self._theirs.prepare(case)  # without our filler: cuDNN tries its algorithms meanwhile
+
+    def prefetch(self, cases: Sequence[Case]) -> None:
+        """Our kernels; the library is compiled already."""
+        self._ours.prefetch([case for case in cases if case.backend != "torch"])

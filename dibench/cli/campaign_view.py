@@ -1,0 +1,190 @@
+"""What a campaign shows: stages beforehand, at the end what is there and missing, a README beside it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+import typer
+
+from dibench.cli.output import console
+from dibench.cli.plan_view import duration_text
+from dibench.cli.progress import time_text
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from dibench.cli.campaign_steps import Card
+    from dibench.earlier import Earlier
+    from dibench.stages import Campaign, Stage
+    from dibench.sweep import Summary
+
+VISIT_S = 4.5
+"""A visit with its settling and preparing, as replayed; measured ones replace it."""
+_BEFORE_S, _CLOSING_S = 100.0, 25.0
+_SOURCES = {
+    "simulated": "SIMULATED: a replayed GPU, test data and no evidence",
+    "model": "NOT MEASURED: no sensor could be read; modelled energy is no evidence",
+    "none": "NOT MEASURED: time only",
+}
+
+
+@attrs.frozen
+class Standing:
+    """Where a stage stands: its cases, those with a row, those whose row is `ok`, visits that are left."""
+
+    stage: Stage
+    done: int
+    ok: int
+    visits_left: int
+
+
+def say(line: str) -> None:
+    """One plain line."""
+    typer.echo(line)
+
+
+def standings(found: Campaign, rows: Sequence[Mapping[str, str]]) -> list[Standing]:
+    """Of every stage, by the rows of all runs."""
+    best: dict[str, str] = {}
+    for row in rows:
+        if row["status"] in ("ok", "flagged", "skipped") and best.get(row["case_id"]) != "ok":
+            best[row["case_id"]] = row["status"]
+    result = []
+    for stage in found.stages:
+        there = [best[case.case_id] for case in stage.cases if case.case_id in best]
+        left = sum(case.visits for case in stage.cases if case.case_id not in best)
+        result.append(Standing(stage, len(there), there.count("ok"), left))
+    return result
+
+
+def show_stages(found: Campaign, earlier: Earlier, budget_s: float) -> None:
+    """What --dry-run shows: stages, cases, minutes, questions; how far one run comes."""
+    from dibench.ordering import in_visits
+
+    out = console()
+    cases = found.plan.cases
+    steps = in_visits([case.visits for case in cases], found.plan.seed)
+    first = steps[: max(0, int((budget_s - _BEFORE_S - _CLOSING_S) / VISIT_S))]
+    made = Counter(index for index, _ in first)
+    finished = {cases[index].case_id for index, number in made.items() if number >= cases[index].visits}
+    table = _table("stage", "cases", "measured", "visits left", "minutes", "this run", "answers")
+    for one in standings(found, earlier.rows):
+        in_run = sum(case.case_id in finished for case in one.stage.cases)
+        minutes = one.visits_left * VISIT_S / 60
+        table.add_row(
+            one.stage.name,
+            *(str(n) for n in (len(one.stage.cases), one.done, one.visits_left, round(minutes), in_run)),
+            one.stage.answers,
+        )
+    out.print(table)
+    runs = len(steps) * VISIT_S / max(1.0, budget_s - _BEFORE_S - _CLOSING_S)
+    out.print(
+        f"{len(cases):,} cases are left, {len(steps):,} visits of about {VISIT_S:g} s: "
+        f"{duration_text(len(steps) * VISIT_S)}, {runs:.0f} runs of {time_text(budget_s)}. "
+        f"A first run checks for up to {time_text(_BEFORE_S)} and finishes about {len(finished)} cases.",
+        soft_wrap=True,
+    )
+
+
+def show_earlier(earlier: Earlier, card: Card) -> None:
+    """What is resumed, what was left out of it, and whether this is another card."""
+    if not earlier.tables:
+        return
+    cards = earlier.cards()
+    say(f"earlier   {len(earlier.rows)} rows of {len(earlier.tables)} runs on {len(cards)} cards")
+    for variant, number in earlier.stale.items():
+        say(f"earlier   {number} rows of {variant} are left out and measured again: its source has changed")
+    if cards and card.uuid not in cards:
+        say("earlier   this is another card of the model: anchors and sentinels first; its gain is fitted")
+
+
+def show_end(
+    found: Campaign,
+    summary: Summary,
+    rows: Sequence[Mapping[str, str]],
+    earlier: Earlier,
+    wrong: Sequence[str],
+    elapsed_s: float,
+) -> None:
+    """The closing summary."""
+    out = console()
+    table = _table("stage", "cases", "measured", "ok", "visits left")
+    for one in standings(found, rows):
+        table.add_row(
+            one.stage.name, *(str(n) for n in (len(one.stage.cases), one.done, one.ok, one.visits_left))
+        )
+    out.print(table)
+    statuses = ", ".join(f"{count} {status}" for status, count in summary.statuses.items())
+    say(f"this run  {summary.measured} cases ({statuses or 'none'}), {time_text(elapsed_s)}: {summary.ended}")
+    say(
+        f"together  {len(rows)} rows of {len({row['device_uuid'] for row in rows})} cards, sentinels included"
+    )
+    say(f"energy    {_SOURCES.get(summary.energy_source, 'measured, ' + summary.energy_source)}")
+    if wrong:
+        say(f"left out  {', '.join(wrong)}: wrong on this GPU")
+
+
+def show_next(found: Campaign, summary: Summary, rows: Sequence[Mapping[str, str]], again: str) -> None:
+    """How long the rest takes, and the command for it."""
+    left = sum(one.visits_left for one in standings(found, rows))
+    if not left:
+        say("Every case of the campaign is measured.")
+        return
+    say(f"\n{left} visits are missing, about {duration_text(left * VISIT_S)}. To go on:\n  {again}")
+
+
+def write_readme(
+    out: Path, found: Campaign, summary: Summary, rows: Sequence[Mapping[str, str]], card: Card, again: str
+) -> None:
+    """How and when this directory was measured, and what is missing."""
+    from dibench.files import replace_file
+
+    measured = summary.energy_source not in _SOURCES
+    what = "Measured on a GPU" if measured else _SOURCES[summary.energy_source]
+    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    lines = [
+        f"# {card.name}",
+        "",
+        f"{what}.",
+        "",
+        f"By `python -m dibench campaign`, ended {now}, on {card.uuid}, driver {card.driver},",
+        f"energy source {summary.energy_source}. {summary.measured} cases by the last command.",
+        "",
+        "| stage | cases | measured | converged | visits missing | answers |",
+        "|---|---|---|---|---|---|",
+    ]
+    for one in standings(found, rows):
+        numbers = (len(one.stage.cases), one.done, one.ok, one.visits_left)
+        cells = " | ".join(map(str, numbers))
+        lines.append(f"| {one.stage.name} | {cells} | {one.stage.answers} |")
+    lines += [
+        "",
+        "`sweep.csv` has a row for each case (columns: `dibench/schema.py`), `visits.jsonl` what each visit",
+        "found, `manifest.json` device, driver, versions and command lines, `selftest.json` what was checked",
+        "before, `calibration.json` what the sensor resolves. `fit.json` and `report.html` are of this run",
+        "and those it resumed; `python -m dibench fit` and `report` make them again from the tables.",
+        "",
+        "To go on:",
+        "",
+        f"    {again}",
+        "",
+    ]
+    replace_file(out / "README.md", "\n".join(lines).encode())
+
+
+def _table(*columns: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for column in columns:
+        left = column in ("stage", "answers")
+        table.add_column(
+            column, justify="left" if left else "right", overflow="fold", no_wrap=column == "stage"
+        )
+    return table

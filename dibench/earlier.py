@@ -1,0 +1,131 @@
+"""What earlier runs of a campaign have measured on this model of card, read only.
+
+A row counts where it is of the same model, of the same kind of energy, and of a kernel whose source has not
+changed since; a row of a changed kernel is left out of everything, and its case is measured again.
+"""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from dibench import calibration, files, record
+from dibench.errors import UserError
+from dibench.schema import MEASURED_SOURCES
+
+_WITH_RESULT = ("ok", "flagged", "skipped")
+
+
+@attrs.frozen
+class Earlier:
+    """Rows of earlier runs, as text by column."""
+
+    tables: tuple[Path, ...] = ()
+    rows: tuple[Mapping[str, str], ...] = attrs.field(default=(), repr=False)
+    """That count, each case of a card once."""
+    stale: Mapping[str, int] = attrs.field(factory=dict)
+    """Rows left out, by variant whose source has changed."""
+
+    def done(self) -> set[str]:
+        """Ids of cases that need not be measured again."""
+        return {row["case_id"] for row in self.rows if row["status"] in _WITH_RESULT}
+
+    def cards(self) -> Counter[str]:
+        """Rows by UUID of the card."""
+        return Counter(row["device_uuid"] for row in self.rows)
+
+    @property
+    def last_order(self) -> int:
+        """The highest position in a plan so far."""
+        return max((int(row["order"]) for row in self.rows if row["order"]), default=0)
+
+
+def read_earlier(
+    paths: Iterable[Path], *, device: str, simulated: bool, kernels: Mapping[str, str], sources_sha: str
+) -> Earlier:
+    """The rows of tables, or of all tables below directories.
+
+    Args:
+        paths: of `sweep.csv` files or directories.
+        device: the model of the card at hand.
+        simulated: whether it is a replayed one: its rows and measured ones never lie in one data set.
+        kernels: SHA-256 of each kernel source now.
+        sources_sha: of all of them together, for manifests that do not name each.
+
+    Raises:
+        UserError: nothing is there, no table of this program, another model, another kind of energy.
+    """
+    tables = _tables(paths)
+    rows: list[Mapping[str, str]] = []
+    stale: Counter[str] = Counter()
+    seen: set[tuple[str, str]] = set()
+    for path in tables:
+        manifest = files.read_json_object(path.with_name(record.MANIFEST)) or {}
+        for row in _rows(path):
+            _check(row, path, device, simulated)
+            variant, key = row["variant"], (row["device_uuid"], row["case_id"])
+            if not simulated and row["energy_source"] not in MEASURED_SOURCES:
+                continue  # no joules: its case is measured again
+            if row["backend"] != "torch" and not _same_kernel(variant, manifest, kernels, sources_sha):
+                stale[variant] += 1
+            elif key not in seen:
+                seen.add(key)
+                rows.append(row)
+    return Earlier(tuple(tables), tuple(rows), dict(stale.most_common()))
+
+
+def _tables(paths: Iterable[Path]) -> list[Path]:
+    found: list[Path] = []
+    for path in paths:
+        below = sorted(path.rglob(record.TABLE)) if path.is_dir() else [path.with_name(record.TABLE)]
+        if not below or not path.exists():
+            raise UserError("--resume", f"must be a {record.TABLE} or a directory that has one", str(path))
+        found += [table for table in below if table not in found]
+    return found
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with files.explained(path), path.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        missing = {"case_id", "device", "device_uuid", "variant", "status", "energy_source", "order"}
+        missing -= set(reader.fieldnames or ())
+        if missing:
+            raise UserError("header", "must be a sweep's: it lacks " + ", ".join(sorted(missing)), where=path)
+        return [row for row in reader if None not in row and None not in row.values()]
+
+
+def _check(row: Mapping[str, str], path: Path, device: str, simulated: bool) -> None:
+    if row["device"] != device:
+        raise UserError("--resume", f"must hold rows of {device}", row["device"], where=path)
+    source = row["energy_source"]
+    if source and simulated != (source == "simulated"):
+        kind = "simulated" if simulated else "measured"
+        raise UserError("--resume", f"must hold {kind} rows, as this run does", source, where=path)
+
+
+def _same_kernel(
+    variant: str, manifest: Mapping[str, Any], kernels: Mapping[str, str], sources_sha: str
+) -> bool:
+    known = manifest.get("kernels")
+    if isinstance(known, dict) and variant in known:
+        return bool(known[variant] == kernels.get(variant))
+    return bool(manifest.get("sources_sha") == sources_sha)
+
+
+def bring_calibration(tables: Iterable[Path], uuid: str, driver: str) -> Path:
+    """Where the calibration of this card and driver lies; one beside an earlier table is put there."""
+    kept = calibration.path_of(uuid, driver)
+    for table in tables:
+        beside = table.with_name("calibration.json")
+        found = files.read_json_object(beside) if beside.is_file() and not kept.is_file() else None
+        if found and (found.get("device_uuid"), found.get("driver")) == (uuid, driver):
+            with files.explained(kept):
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(beside, kept)
+    return kept

@@ -1,0 +1,70 @@
+"""Every kernel of a campaign, compiled where there is no GPU, to be brought along to where one is lent.
+
+The directory holds what `KernelCache` would make on the spot; $DIBENCH_KERNELS names it there. NVRTC 12
+compiles where it knows the architecture: a driver for CUDA 12 does not load what CUDA 13 compiled.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import attrs
+
+from dibench import anchors, selftest, variants
+from dibench.backends.cuda import anchor_source, gate_source, layer_source
+from dibench.backends.cuda_cache import KernelCache, Source
+from dibench.compilers import nvrtc
+from dibench.errors import UserError
+from dibench.plan import Case
+
+
+@attrs.frozen
+class Compiled:
+    """So many of all kernels are there."""
+
+    number: int
+    total: int
+
+
+def compile_ahead(cases: Iterable[Case], arch: int, directory: Path, *, threads: int) -> Iterator[Compiled]:
+    """Compile what these cases, selftest and calibration need; what is there already is kept.
+
+    Raises:
+        UserError: no compiler is installed that knows the architecture; the message names the wheel.
+        CompileError: a kernel does not compile.
+    """
+    cache = KernelCache(_compiler(arch), directory, threads)
+    sources = list({source.digest: source for source in _sources(cases, arch)}.values())
+    try:
+        cache.prefetch(sources)
+        for number, source in enumerate(sources, start=1):
+            cache.binary(source)
+            yield Compiled(number, len(sources))
+    finally:
+        cache.close()
+
+
+def _compiler(arch: int) -> nvrtc.Compiler:
+    for major in (12, 13):
+        try:
+            compiler = nvrtc.compiler(major)
+        except UserError:
+            continue
+        if arch in compiler.archs:
+            return compiler
+    raise UserError("--arch", "needs an NVRTC that knows it: pip install nvidia-cuda-nvrtc-cu12", arch)
+
+
+def _sources(cases: Iterable[Case], arch: int) -> Iterator[Source]:
+    yield gate_source(arch)
+    for name, anchor in anchors.registry().items():
+        if arch >= anchor.least_arch:
+            yield anchor_source(name, arch)
+    kernels = variants.registry("cuda")
+    for case in cases:
+        if case.backend == "cuda" and not case.anchor:
+            yield layer_source(kernels[case.variant], case, arch)
+    for variant in kernels.values():  # its edges come last: they matter least
+        for case in selftest.cases_of(variant, selftest.EDGES + selftest.WHOLE_TILES, arch):
+            yield layer_source(variant, case, arch)
