@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import statsmodels.api as sm
 from study_frames import disjoint_energy, distinct_layers, energy_of, some_layers, table
 
 from dibench.study.alpha import DisjointAlpha, WeightedAlpha
@@ -17,6 +18,8 @@ from dibench.study.inference import (
     Interval,
     Linearised,
     accepted_span,
+    classical_errors,
+    cluster_covariance,
     clustering,
     effective_clusters,
     invert,
@@ -66,6 +69,43 @@ def test_every_draw_equals_the_regression_it_stands_for() -> None:
     ]
     reached = sum(abs(t) >= abs(observed) for t in drawn)
     assert found.p_value == pytest.approx((1 + reached) / 200)
+
+
+@pytest.mark.parametrize("clusters", [3, 8, 30])
+def test_cluster_covariance_equals_statsmodels(clusters: int) -> None:
+    """On a regression with an intercept, columns of very different size, and clusters of unequal size."""
+    rng = np.random.default_rng(clusters)
+    x = np.column_stack([np.ones(90), rng.normal(size=90) * 1e6, rng.uniform(1, 2, 90) * 1e-3])
+    y = x @ [1.0, 2e-6, 300.0] + rng.standard_t(3, 90)
+    labels = np.array([f"c{number}" for number in rng.integers(0, clusters, 90) ** 2 // clusters])
+    groups = np.unique(labels, return_inverse=True)[1]
+    expected = sm.OLS(y, x).fit(cov_type="cluster", cov_kwds={"groups": groups})
+    found = cluster_covariance(x, expected.resid, clustering("c", labels, draws=9, seed=0))
+    assert found is not None
+    size = np.sqrt(np.diagonal(expected.cov_params()))
+    np.testing.assert_allclose(
+        found / np.outer(size, size), expected.cov_params() / np.outer(size, size), atol=1e-9
+    )
+    np.testing.assert_allclose(classical_errors(x, expected.resid), sm.OLS(y, x).fit().bse, rtol=1e-9)
+
+
+def test_every_draw_equals_statsmodels_on_the_same_signs() -> None:
+    """Its cluster-robust t of the tested coefficient, small-sample factor left out as in ours."""
+    model, labels = linear_example(np.random.default_rng(3))
+    clusters = clustering("c", labels, draws=99, seed=5)
+    g, n, k = clusters.size, *model.jacobian.shape
+    factor = math.sqrt(g / (g - 1) * (n - 1) / (n - k))
+
+    def t_of(u: Any) -> float:
+        fitted = sm.OLS(u, model.jacobian).fit(cov_type="cluster", cov_kwds={"groups": clusters.member})
+        return float(fitted.tvalues[2]) * factor
+
+    found = wild_cluster_test(model, clusters)
+    observed = t_of(model.residuals)
+    assert found.statistic == pytest.approx(observed, rel=1e-9)
+    drawn = [t_of(v[clusters.member] * model.residuals) for v in clusters.weights]
+    reached = sum(abs(t) >= abs(observed) * (1 - 1e-9) for t in drawn)
+    assert found.p_value == pytest.approx((1 + reached) / 100)
 
 
 def test_all_sign_patterns_give_the_exact_distribution() -> None:
