@@ -381,7 +381,7 @@ def test_figures_are_written_as_files_that_stand_alone(tmp_path: Path) -> None:
     write_report(directory, figures=figures)
     names = {path.stem for path in figures.glob("*.svg")}
     assert names >= {"time-ai", "energy-ai", "roofline", "stationarity"}
-    for path in figures.iterdir():
+    for path in figures.glob("*.svg"):
         text = path.read_text(encoding="utf-8")
         assert ElementTree.fromstring(text).tag == "{http://www.w3.org/2000/svg}svg"
         used = set(re.findall(r"var\((--[\w-]+)\)", text))

@@ -7,15 +7,15 @@ from typing import Any
 import pytest
 from study_frames import distinct_layers, energy_of, some_layers, table
 
-from dibench.cli.fit_networks import figures_of
 from dibench.layer import Layer
 from dibench.study import fit
 from dibench.study.claims import CONFIRMED, NOT_TESTABLE, REFUTED, UNDECIDED, Claim, claims
+from dibench.study.whole import network_figures
 
 
 def answers(frame: Any, draws: int = 299) -> dict[str, Claim]:
     figures = fit(frame, draws=draws).to_json()
-    figures["networks"] = figures_of(frame)
+    figures["networks"] = network_figures(frame)
     return {claim.name: claim for claim in claims(figures)}
 
 

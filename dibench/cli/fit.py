@@ -81,7 +81,7 @@ def fit(
 
 def _fit(tables: list[Path], *, seed: int | None, **chosen: Any) -> dict[str, Any]:
     from dibench import notebook, study
-    from dibench.study import claims
+    from dibench.study import whole
 
     frame, rows = notebook.load(*tables), {name: chosen[name] for name in ("device", "backend", "dtype")}
     if seed is not None:
@@ -91,12 +91,7 @@ def _fit(tables: list[Path], *, seed: int | None, **chosen: Any) -> dict[str, An
         if several:
             del chosen["device"]
             return study.fit_cards(frame, **chosen).to_json()
-        figures = study.fit(frame, **chosen).to_json()
-        figures["twins"] = fit_twins.figures(frame, figures["alpha"]["weighted"], rows)
-        figures["lattice"] = fit_lattice.figures(frame, rows)
-        figures["networks"] = fit_networks.figures_of(frame, **rows)
-        figures["claims"] = claims.as_json(claims.claims(figures))
-        return figures
+        return whole.figures(frame, study.fit(frame, **chosen), **rows)
     except UserError as error:
         raise UserError("", str(error), where=", ".join(map(str, tables))) from None
 

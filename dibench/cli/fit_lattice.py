@@ -5,17 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import pandas as pd
     from rich.console import Console
     from rich.table import Table
-
-
-def figures(frame: pd.DataFrame, chosen: dict[str, Any]) -> dict[str, Any] | None:
-    """The reuse lattices of a table as plain values; None where there are none."""
-    from dibench.study.lattice import lattice
-
-    found = lattice(frame, **chosen)
-    return None if found is None else found.to_json()
 
 
 def show(out: Console, values: dict[str, Any] | None) -> None:

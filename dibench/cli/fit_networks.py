@@ -4,12 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
-from dibench.errors import UserError
-
 if TYPE_CHECKING:
-    import pandas as pd
     from rich.console import Console
 
 PREDICTOR_NAMES = {"macs": "MACs", "ai": "AI", "di_weighted": "DI weighted", "di_disjoint": "DI disjoint"}
@@ -19,25 +14,6 @@ CONTEST_NAMES = {
     "model_weighted": "DI weighted, model",
     "model_disjoint": "DI disjoint, model",
 }
-
-
-def figures_of(frame: pd.DataFrame, **chosen: Any) -> dict[str, Any]:
-    """The JSON key `networks` of a fit on the same rows; `{"reason": …}` where no network can be summed."""
-    from dibench.study.families import evidence_of, family_differences
-    from dibench.study.summary import plain
-    from dibench.study.unseen import predict_families
-    from dibench.study.whole_networks import whole_networks
-
-    chosen = {name: chosen.get(name) for name in ("device", "backend", "dtype")}
-    try:
-        found = whole_networks(frame, **chosen)
-    except UserError as error:
-        return {"reason": str(error), "ranked": [], "left_out": [], "families": {}}
-    differences = family_differences(found.data, found.unseen or predict_families(found.data))
-    families = {
-        one.model: plain({**attrs.asdict(one), "decision": one.decision}) for one in evidence_of(differences)
-    }
-    return {**found.to_json(), "families": families}
 
 
 def show(out: Console, figures: dict[str, Any]) -> None:

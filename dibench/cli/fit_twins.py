@@ -5,28 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import pandas as pd
     from rich.console import Console
     from rich.table import Table
 
 _STYLE = {"equivalent": "green", "differs": "bold", "undecided": "yellow"}
 _LANES = {"": "–", "both": "p and k"}
-
-
-def figures(
-    frame: pd.DataFrame, alpha: dict[str, Any] | None, chosen: dict[str, Any]
-) -> dict[str, Any] | None:
-    """The twins of a table as plain values, each with what fitted α says of it; None where there are none."""
-    from dibench.study.twins import agreement, twins
-
-    result = twins(frame, **chosen)
-    if result is None:
-        return None
-    values = result.to_json()
-    for response, kinds in result.responses.items():
-        for entry, shown in zip(kinds["twins"], values["responses"][response]["twins"], strict=True):
-            shown["fitted_alpha"] = "no comparison" if alpha is None else agreement(entry, alpha)
-    return values
 
 
 def show(out: Console, values: dict[str, Any] | None) -> None:

@@ -15,7 +15,7 @@ def report(
     ],
     figures: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write each figure as an SVG file into this directory too."),
+        typer.Option(metavar="DIR", help="Write each figure as SVG and PNG files into this directory too."),
     ] = None,
 ) -> None:
     """Write DIR/report.html: one self-contained page with figures, the fit and how to reproduce it."""

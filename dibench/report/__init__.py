@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dibench import files
 from dibench.errors import UserError
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from dibench.report.sections import Study
 
 TABLE, MANIFEST, PAGE = "sweep.csv", "manifest.json", "report.html"
+SUBSETS = 2_000
+"""Of networks and of layers that the page's distributions are drawn from."""
 
 
 def write_report(directory: str | Path, *, figures: Path | None = None) -> Path:
@@ -24,38 +27,47 @@ def write_report(directory: str | Path, *, figures: Path | None = None) -> Path:
 
     Args:
         directory: of the sweep.
-        figures: where to write each figure of the page as an SVG file too.
+        figures: where to write each figure of the page too, as SVG and, light and dark, as PNG.
 
     Raises:
         UserError: the directory or its table is missing or cannot be read, or the page cannot be written.
     """
+    from dibench.report.drawn import write_panels
     from dibench.report.page import render
 
     folder = Path(directory)
     if not folder.is_dir():
         raise UserError("DIR", "must be the directory of a sweep", str(directory))
-    frame = read_csv(folder / TABLE)
-    frame = frame[~frame["op"].isin(NO_LAYER)].reset_index(drop=True)  # the page draws layers
+    table = read_csv(folder / TABLE)
+    frame = table[~table["op"].isin(NO_LAYER)].reset_index(drop=True)  # the page draws layers
     manifest = files.read_json_object(folder / MANIFEST)
     sources = [TABLE] if manifest is None else [TABLE, MANIFEST]
-    page = render(frame, manifest, _study(frame), sources)
+    page = render(frame, manifest, _study(table), sources)
     files.replace_file(folder / PAGE, page.html.encode())
     if figures is not None:
-        with files.explained(figures):
-            figures.mkdir(parents=True, exist_ok=True)
-        for name, svg in page.figures.items():
-            files.replace_file(figures / f"{name}.svg", svg.encode())
+        write_panels(figures, page.figures)
     return folder / PAGE
 
 
 def _study(frame: pd.DataFrame) -> Study:
     from dibench.report.sections import Study
-    from dibench.study import fit
+    from dibench.study import fit, whole
 
     try:
         found = fit(frame)
+        figures = whole.figures(frame, found)
     except UserError as error:
         return Study(why_not=str(error))
-    figures, check = found.to_json(), found.pipeline_check
+    check = found.pipeline_check
     checked = Study(figures["pipeline_check"], check.to_frame()) if check else None
-    return Study(figures, found.to_frame(), check=checked)
+    return Study(figures, found.to_frame(), check=checked, generality=_generality(frame))
+
+
+def _generality(frame: pd.DataFrame) -> Mapping[str, Any] | None:
+    """With fewer subsets than the verb `generality`, enough to draw; None where there is nothing to study."""
+    from dibench.study.generality import generality
+
+    try:
+        return generality(frame, subsets=SUBSETS).to_json()
+    except UserError:
+        return None

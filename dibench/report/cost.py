@@ -15,8 +15,9 @@ from dibench.report.svg import INK, MUTED, OPERATOR_COLOURS, OPERATOR_MARKERS, S
 
 if TYPE_CHECKING:
     import pandas as pd
-    from markupsafe import Markup
     from matplotlib.axes import Axes
+
+    from dibench.report.svg import Drawn
 
 INTENSITIES = ("ai", "di_weighted", "di_disjoint")
 _AXIS = {
@@ -56,7 +57,7 @@ def response_of(fit: fitted.FitJson | None) -> Response:
     return Response("energy", adjective, "pj_per_mac", column, "pJ")
 
 
-def intensity_panel(rows: pd.DataFrame, fit: fitted.FitJson, model: str, response: Response) -> Markup | None:
+def intensity_panel(rows: pd.DataFrame, fit: fitted.FitJson, model: str, response: Response) -> Drawn | None:
     """Cost per MAC against one intensity, the fastest kernel of each layer; None where α is not known.
 
     The curve is the fit's cost without the launch; layers of few MACs lie above it by e_launch/M.
@@ -120,7 +121,7 @@ def _draw_curves(
     return ends
 
 
-def predicted_panel(rows: pd.DataFrame, fit: fitted.FitJson, model: str, response: Response) -> Markup | None:
+def predicted_panel(rows: pd.DataFrame, fit: fitted.FitJson, model: str, response: Response) -> Drawn | None:
     """Predicted against measured cost per launch of each layer of the fit; None without predictions."""
     column = fitted.prediction(rows, model)
     if column is None:
@@ -157,7 +158,7 @@ def _unit_of(typical: float, unit: str) -> tuple[str, float]:
     return "p" + unit, 1e-12
 
 
-def residual_panel(rows: pd.DataFrame, response: Response) -> Markup | None:
+def residual_panel(rows: pd.DataFrame, response: Response) -> Drawn | None:
     """Measured over predicted by operator, AI above DI: where a model is wrong, and in which direction."""
     columns = {model: column for model in ("ai", "di_weighted") if (column := fitted.prediction(rows, model))}
     models = list(columns)
@@ -217,7 +218,7 @@ def _draw_strip(axes: Axes, ratios: Any, op: str, height: float) -> None:
     axes.plot([middle], [height], marker="o", markersize=6, color=INK, markeredgecolor=SURFACE)
 
 
-def alpha_panel(fit: fitted.FitJson) -> Markup | None:
+def alpha_panel(fit: fitted.FitJson) -> Drawn | None:
     """α of both forms with its interval on the line from 0 to 1; one half is AI."""
     known = [(form, found) for form in ("weighted", "disjoint") if (found := fitted.alpha(fit, form))]
     if not known:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dibench import files
-from dibench.report.svg import recoloured, standalone, themes, to_svg
+from dibench.report.svg import Drawn, recoloured, standalone, themes, to_svg
 
 if TYPE_CHECKING:
     from dibench.report.costs import Drawing
@@ -23,16 +23,24 @@ def write_figures(folder: Path, drawings: Sequence[Drawing]) -> list[Path]:
     Raises:
         UserError: the directory cannot be made, or a file not written.
     """
+    panels = {
+        one.name: to_svg(one.figure, one.name, title=one.title, description=one.description)
+        for one in drawings
+    }
+    return write_panels(folder, panels)
+
+
+def write_panels(folder: Path, panels: Mapping[str, Drawn]) -> list[Path]:
+    """The same for panels by name."""
     css = (resources.files("dibench.report") / "style.css").read_text(encoding="utf-8")
     contents: dict[Path, bytes] = {}
-    for one in drawings:
-        panel = to_svg(one.figure, one.name, title=one.title, description=one.description)
-        contents[folder / f"{one.name}.svg"] = standalone(panel, css).encode()
+    for name, panel in panels.items():
+        contents[folder / f"{name}.svg"] = standalone(panel, css).encode()
         for theme, colours in themes(css).items():
-            recoloured(one.figure, colours)
+            recoloured(panel.figure, colours)
             image = io.BytesIO()
-            one.figure.savefig(image, format="png", dpi=_DOTS_PER_INCH)
-            contents[folder / f"{one.name}-{theme}.png"] = image.getvalue()
+            panel.figure.savefig(image, format="png", dpi=_DOTS_PER_INCH)
+            contents[folder / f"{name}-{theme}.png"] = image.getvalue()
     with files.explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
     for path, content in contents.items():

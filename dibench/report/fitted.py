@@ -25,6 +25,8 @@ MODEL_NAMES = {
     "ai": "AI",
     "di_weighted": "DI, weighted",
     "di_disjoint": "DI, disjoint",
+    "di_split": "DI, inputs apart",
+    "effective": "accesses",
 }
 HELD_OUT, IN_SAMPLE = "held_out", "predicted"
 _FORM = {"di_weighted": "weighted", "di_disjoint": "disjoint"}

@@ -12,11 +12,12 @@ from markupsafe import Markup
 from dibench import __version__
 from dibench.layer import DIMENSIONS
 from dibench.report import axes as ax
-from dibench.report import cost, roofline, stationarity, tables, words
+from dibench.report import claims, cost, roofline, stationarity, tables, words
+from dibench.report.evidence_sections import evidence_sections
 from dibench.report.numbers import count, is_number
 from dibench.report.rows import page_rows
 from dibench.report.sections import alpha_figure, sections
-from dibench.report.svg import standalone
+from dibench.report.svg import Drawn
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,10 +35,10 @@ _MARKS = {
 
 @attrs.frozen
 class Page:
-    """The report: its HTML, and its figures by name as SVG that stands alone."""
+    """The report: its HTML, and its figures by name."""
 
     html: str
-    figures: Mapping[str, str]
+    figures: Mapping[str, Drawn]
 
 
 def render(
@@ -68,7 +69,7 @@ def render(
     )
     verdict = words.verdict(study.fit, study.why_not)
     css = resources.files("dibench.report").joinpath("style.css").read_text(encoding="utf-8")
-    parts = sections(rows, study, peaks, shares)
+    parts = [*sections(rows, study, peaks, shares), *evidence_sections(rows, study)]
     panels = [panel for part in parts for panel in part.panels]
     html = environment.get_template("report.html.jinja").render(
         css=Markup(css),
@@ -77,13 +78,14 @@ def render(
         facts=_facts(rows, manifest),
         banners=words.banners(rows, manifest),
         verdict={**verdict, "panel": alpha_figure(study)},
+        claims=claims.cards(study.fit),
         key=_key(rows),
         operators=list(_MARKS),
         sections=parts,
         tables=_tables(frame, rows, study, shares),
         reproduce=_reproduce(manifest, files),
     )
-    return Page(html, {panel.ident.removeprefix("figure-"): standalone(panel.svg, css) for panel in panels})
+    return Page(html, {panel.ident.removeprefix("figure-"): panel.svg for panel in panels})
 
 
 def _peaks(manifest: Mapping[str, Any] | None) -> roofline.Peaks | None:

@@ -13,7 +13,8 @@ from dibench.report.svg import FAINT, MUTED, new_panel, to_svg
 
 if TYPE_CHECKING:
     import pandas as pd
-    from markupsafe import Markup
+
+    from dibench.report.svg import Drawn
 
 
 @cache
@@ -25,7 +26,7 @@ def network_reuse() -> Any:
     return np.array([(layer.macs / layer.weights, layer.macs / layer.activations) for layer in layers]).T
 
 
-def shapes_panel(rows: pd.DataFrame) -> Markup:
+def shapes_panel(rows: pd.DataFrame) -> Drawn:
     """Weight reuse against activation reuse that the shapes allow, before the layers of 25 networks."""
     usable = rows[rows["usable"]]
     background = network_reuse()
@@ -73,7 +74,7 @@ def _draw_equal_ai(axes: Any) -> None:
         )
 
 
-def kernels_panel(rows: pd.DataFrame) -> Markup | None:
+def kernels_panel(rows: pd.DataFrame) -> Drawn | None:
     """Effective weight reuse against effective input reuse, by the counted reads; None without counts."""
     usable = rows[rows["usable"]]
     drawn = ax.thin(usable, "weight_reuse_done", "input_reuse_done")
@@ -96,7 +97,7 @@ def kernels_panel(rows: pd.DataFrame) -> Markup | None:
     )
 
 
-def accesses_panel(rows: pd.DataFrame) -> Markup | None:
+def accesses_panel(rows: pd.DataFrame) -> Drawn | None:
     """Time per MAC against accesses per MAC: what an access costs; None without counts."""
     usable = rows[rows["usable"]]
     drawn = ax.thin(usable, "accesses_per_mac", "ps_per_mac")

@@ -12,7 +12,8 @@ from dibench.report.svg import ACCENT, INK, MUTED, new_panel, to_svg
 
 if TYPE_CHECKING:
     import pandas as pd
-    from markupsafe import Markup
+
+    from dibench.report.svg import Drawn
 
 # Peaks = {"mac_per_s": ..., "bytes_per_s": ...} of the manifest, measured by the sweep on this machine.
 Peaks = dict[str, float]
@@ -43,7 +44,7 @@ def attained(rows: pd.DataFrame, peaks: Peaks) -> dict[str, dict[str, float]]:
     }
 
 
-def roofline_panel(rows: pd.DataFrame, peaks: Peaks | None) -> Markup:
+def roofline_panel(rows: pd.DataFrame, peaks: Peaks | None) -> Drawn:
     """MAC/s against MAC per compulsory byte; filled: the fastest kernel of each operator."""
     usable = rows[rows["usable"]]
     fast = ax.thin(usable[usable["fastest"]], "mac_per_byte", "mac_per_s")

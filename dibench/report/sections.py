@@ -14,7 +14,8 @@ from dibench.report.rows import page_rows
 
 if TYPE_CHECKING:
     import pandas as pd
-    from markupsafe import Markup
+
+    from dibench.report.svg import Drawn
 
 
 @attrs.frozen
@@ -28,6 +29,8 @@ class Study:
     used: pd.DataFrame | None = None
     why_not: str = ""
     check: Study | None = None
+    generality: Mapping[str, Any] | None = None
+    """`Generality.to_json()`, where the rows allow it."""
 
 
 @attrs.frozen
@@ -37,7 +40,7 @@ class Panel:
     ident: str
     title: str
     lines: Sequence[str]
-    svg: Markup
+    svg: Drawn
 
 
 @attrs.frozen

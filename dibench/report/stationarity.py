@@ -13,8 +13,9 @@ from dibench.report.numbers import count, plain
 from dibench.report.svg import INK, MUTED, OPERATOR_COLOURS, OPERATOR_MARKERS, SURFACE, new_panel, to_svg
 
 if TYPE_CHECKING:
-    from markupsafe import Markup
     from matplotlib.axes import Axes
+
+    from dibench.report.svg import Drawn
 
 PAIRS = (("weight", "output"), ("input", "output"), ("input", "weight"))
 _BOX = ("tile_p", "tile_k", "tile_c", "instances", "knobs", "dtype", "device")
@@ -68,7 +69,7 @@ def summary(pairs: pd.DataFrame) -> list[dict[str, Any]]:
     return lines
 
 
-def stationarity_panel(pairs: pd.DataFrame, measure: str) -> Markup | None:
+def stationarity_panel(pairs: pd.DataFrame, measure: str) -> Drawn | None:
     """One strip per operator and stationarity: every ratio, its median in words; None without pairs.
 
     Args:

@@ -96,7 +96,13 @@ def new_panel(width: float = 330, height: float = 285) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def to_svg(figure: Figure, ident: str, *, title: str, description: str) -> Markup:
+class Drawn(Markup):
+    """A panel's `<svg>`, and the figure that it was made from."""
+
+    figure: Figure
+
+
+def to_svg(figure: Figure, ident: str, *, title: str, description: str) -> Drawn:
     """The figure as one `<svg>` element: text as text, a title, a description for who cannot see it."""
     buffer = io.StringIO()
     with matplotlib.rc_context(_STYLE):
@@ -109,7 +115,7 @@ def to_svg(figure: Figure, ident: str, *, title: str, description: str) -> Marku
     body = body[body.index(">") + 1 : body.rindex("</svg>")]
     body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.DOTALL)
     body = _own_idents(_short_numbers(_page_style(body)), ident)
-    return Markup(
+    drawn = Drawn(
         f'<svg class="panel" viewBox="0 0 {width:.0f} {height:.0f}" role="img" '
         f'style="max-width: {1.45 * width:.0f}px" '
         f'aria-labelledby="{ident}-title {ident}-desc" preserveAspectRatio="xMidYMid meet">'
@@ -117,6 +123,8 @@ def to_svg(figure: Figure, ident: str, *, title: str, description: str) -> Marku
         f'<desc id="{ident}-desc">{escape(description)}</desc>'
         f"{body.strip()}</svg>"
     )
+    drawn.figure = figure
+    return drawn
 
 
 def standalone(panel: str, css: str) -> str:

@@ -38,6 +38,7 @@ def fit_tables(fit: fitted.FitJson) -> list[Table]:
     tables = [
         models(fit),
         coefficients(fit),
+        coefficients(fit, apart=True),
         by_operator(fit),
         alphas(fit),
         sensitivity(fit),
@@ -94,10 +95,14 @@ def models(fit: fitted.FitJson) -> Table:
     )
 
 
-def coefficients(fit: fitted.FitJson) -> Table:
-    """Every coefficient, one line a term and one column a model."""
+APART = ("di_split", "effective")
+"""Models whose terms the others do not have: a table of their own."""
+
+
+def coefficients(fit: fitted.FitJson, *, apart: bool = False) -> Table:
+    """Every coefficient, one line a term and one column a model; `apart`: of the models in APART."""
     found = {model: figures.get("coefficients") or {} for model, figures in (fit.get("models") or {}).items()}
-    shown = [model for model in fitted.MODEL_NAMES if found.get(model)]
+    shown = [model for model in fitted.MODEL_NAMES if found.get(model) and (model in APART) == apart]
     terms = sorted(
         dict.fromkeys(term for model in shown for term in found[model]), key=lambda term: term == "e_launch"
     )
@@ -115,7 +120,7 @@ def coefficients(fit: fitted.FitJson) -> Table:
     }
     held = f" Below zero and held at zero in predictions: {', '.join(sorted(below))}." if below else ""
     return Table(
-        f"Coefficients: the {_cost(fit)} of one event",
+        f"{'Inputs, outputs and accesses apart' if apart else 'Coefficients'}: the {_cost(fit)} of one event",
         ("term", "unit", *(fitted.MODEL_NAMES[model] for model in shown)),
         rows,
         f"In brackets the 95% interval. Empty: the model has no such term.{held}",

@@ -1,0 +1,109 @@
+"""The questions that need more than one fit: operators, twins, the lattice, whole networks, generality."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dibench.report import cost, evidence
+from dibench.report.sections import Panel, Section, Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def evidence_sections(rows: pd.DataFrame, study: Study) -> list[Section]:
+    """Those that the rows allow, in reading order."""
+    return [
+        *_operators_section(study),
+        *_twins_section(study),
+        *_lattice_section(rows, study),
+        *_networks_section(study),
+        *_generality_section(study),
+    ]
+
+
+def _operators_section(study: Study) -> list[Section]:
+    svg = evidence.operators_panel(study.fit or {})
+    if svg is None:
+        return []
+    lines = ["each operator's rows alone, with 95% interval; those that tell nothing are left out"]
+    panel = Panel("figure-alpha-operators", "α by operator", lines, svg)
+    return [Section("operators", "Operators", "Do all operators say the same?", [], [panel])]
+
+
+def _twins_section(study: Study) -> list[Section]:
+    twins = (study.fit or {}).get("twins")
+    if not twins:
+        return []
+    panels = [
+        Panel(
+            f"figure-twins-{response}",
+            f"In {response}",
+            ["hollow: placebo, nothing but orientation differs"],
+            svg,
+        )
+        for response in twins["responses"]
+        if (svg := evidence.twins_panel(twins, response)) is not None
+    ]
+    lead = (
+        f"Two layers whose weights and inputs exchange their sizes and nothing else does ({twins['basis']}). "
+        "AI says 1. Right of the grey band, a weight costs more than an input."
+    )
+    untestable = [f"{what}: not testable, {why}." for what, why in twins["not_testable"].items()]
+    return [
+        Section(
+            "twins", "Twins", "Does it matter which operand is the large one?", [lead], panels, untestable
+        )
+    ]
+
+
+def _lattice_section(rows: pd.DataFrame, study: Study) -> list[Section]:
+    lattices = (study.fit or {}).get("lattice")
+    response = cost.response_of(study.fit)
+    unit = "pJ" if response.name == "energy" else "ps"
+    if not lattices or (svg := evidence.lattice_panel(rows[rows["usable"]], response.column, unit)) is None:
+        return []
+    panel = Panel("figure-lattice", f"{unit} per MAC by box", ["darker: dearer"], svg)
+    lead = (
+        f"One layer under many boxes ({lattices['basis']}): reuse is the only thing that changes. What one "
+        "access costs at each level is in `fit --lattice`."
+    )
+    return [Section("lattice", "Lattice", "What does reuse save, all else equal?", [lead], [panel])]
+
+
+def _networks_section(study: Study) -> list[Section]:
+    figures = study.fit or {}
+    networks, held_out = figures.get("networks") or {}, figures.get("held_out") or {}
+    panels = []
+    if (svg := evidence.ranking_panel(networks)) is not None:
+        lines = ["first: most efficient; coloured: moved by a third of the field or more"]
+        panels.append(Panel("figure-ranking", "Who is first?", lines, svg))
+    if (svg := evidence.held_out_panel(held_out, networks.get("cost_unit", "J"))) is not None:
+        lines = ["each network by a fit without its family and every shape in it"]
+        panels.append(Panel("figure-held-out", "Predicted unseen", lines, svg))
+    if not panels:
+        return []
+    return [Section("networks", "Networks", "Does DI say which network is efficient?", [], panels)]
+
+
+def _generality_section(study: Study) -> list[Section]:
+    if study.generality is None:
+        return []
+    panels = [
+        Panel(
+            f"figure-generality-{number}", title, ["line: what drawing from a fixed set gives by itself"], svg
+        )
+        for number, (title, svg) in enumerate(evidence.distribution_panels(study.generality))
+    ]
+    if not panels:
+        return []
+    return [
+        Section(
+            "generality",
+            "Generality",
+            "Would other networks have said the same?",
+            list(study.generality["words"]),
+            panels,
+            ["Bell shapes over subsets of a fixed set describe; they are no evidence for other networks."],
+        )
+    ]

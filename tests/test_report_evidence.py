@@ -1,0 +1,101 @@
+"""The page's figures beyond one fit, from synthetic tables and from dictionaries as analyses give them."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from study_frames import distinct_layers, energy_of, table
+
+from dibench.report import evidence, write_report
+from dibench.report.claims import cards
+from dibench.study.generality import generality
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """The page of all 572 shapes with α = 0.2, and its figures as files."""
+    folder = tmp_path_factory.mktemp("evidence")
+    layers = distinct_layers()
+    frame = table(
+        layers, energy_of(layers, alpha=0.2, noise=0.05, seed=1), instances=1, stationarity="output"
+    )
+    frame["variant"] = "made_up"
+    frame.to_csv(folder / "sweep.csv", index=False)
+    return write_report(folder, figures=folder / "figures").read_text(encoding="utf-8"), folder / "figures"
+
+
+def test_the_page_begins_with_an_answer_to_each_claim(page: tuple[str, Path]) -> None:
+    html, _ = page
+    assert html.index('id="claims"') < html.index('id="verdict"')
+    assert html.count('class="card claim') == 4
+    assert 'class="card claim yes"' in html and "α = 0.2" in html
+
+
+def test_networks_and_generality_are_drawn(page: tuple[str, Path]) -> None:
+    html, _ = page
+    for name in ("ranking", "held-out", "generality-0", "generality-1"):
+        assert f'id="figure-{name}"' in html, name
+    assert "stable across subsets of these networks" in html
+
+
+def test_every_figure_is_a_file_in_three_forms(page: tuple[str, Path]) -> None:
+    html, figures = page
+    svgs = sorted(path.stem for path in figures.glob("*.svg"))
+    assert svgs and len(svgs) == html.count('<svg class="panel"') - html.count('id="figure-alpha"')
+    for name in svgs:
+        for theme in ("light", "dark"):
+            assert (figures / f"{name}-{theme}.png").read_bytes().startswith(b"\x89PNG")
+
+
+TWIN = {"op": "standard", "lanes": "p", "ratio": 1.08, "ci_low": 1.05, "ci_high": 1.11}
+TWINS: dict[str, Any] = {
+    "margin": 0.03,
+    "responses": {
+        "energy": {"twins": [TWIN], "placebo": [{**TWIN, "ratio": 1.0, "ci_low": 0.99, "ci_high": None}]}
+    },
+}
+
+
+def test_twins_stand_beside_their_placebo() -> None:
+    svg = evidence.twins_panel(TWINS, "energy")
+    assert svg is not None and "standard p placebo" in svg and "1.08" in svg
+    nothing = copy.deepcopy(TWINS)
+    nothing["responses"]["energy"]["twins"][0]["ratio"] = None
+    nothing["responses"]["energy"]["placebo"] = []
+    assert evidence.twins_panel(nothing, "energy") is None
+
+
+def test_the_lattice_shows_every_box() -> None:
+    boxes = [(p, k) for p in (1, 4) for k in (1, 2, 8)]
+    frame = pd.DataFrame(boxes, columns=["tile_p", "tile_k"]).assign(
+        stationarity="output", macs=1e9, N=1, C=8, H=8, W=8, K=8, R=1, S=1
+    )
+    frame["energy_j"] = [0.001 * (1 / p + 1 / k) for p, k in boxes]
+    svg = evidence.lattice_panel(frame, "energy_j", "pJ")
+    assert svg is not None and svg.count("<text") >= len(boxes) + 2 + 3
+    assert evidence.lattice_panel(frame[frame["tile_p"] == 1], "energy_j", "pJ") is None
+
+
+def test_operators_that_tell_nothing_are_not_drawn() -> None:
+    alpha = {"value": 0.3, "ci_low": None, "ci_high": 0.4}
+    figures = {"by_operator": {"fc": {"reliable": False, "alpha": {"weighted": alpha}}}}
+    assert evidence.operators_panel(figures) is None
+    figures["by_operator"]["fc"]["reliable"] = True
+    assert evidence.operators_panel(figures) is not None
+
+
+def test_distributions_need_subsets() -> None:
+    assert evidence.distribution_panels({"populations": {}}) == []
+    layers = distinct_layers()
+    found = generality(table(layers, energy_of(layers, alpha=0.2, noise=0.1)), subsets=50).to_json()
+    panels = evidence.distribution_panels(found)
+    assert len(panels) == 4 and np.all(["<svg" in svg for _, svg in panels])
+
+
+def test_no_claims_without_a_fit() -> None:
+    assert cards(None) == [] and cards({}) == []
