@@ -1,11 +1,12 @@
 """`manifest.json`: what was measured where, with what, and what two commands must share to go on together.
 
-Keys: `identity` (what resuming compares), `device` (name, uuid, facts), `driver`, `cuda`, `peaks` (of this
-device, measured: `mac_per_s`, `bytes_per_s`), `backend`, `energy_source`, `meter` (source, period_s, facts),
-`plan` (name, sha, seed, shard, cases), `settings`, `sources_sha`, `versions`, `command_line`,
-`source_revision`, `started_at`, `ended_at` (UTC), `rows` (by status, at the end of the last session),
-`sessions` (one per start of the program: session, started_at, ended_at, ended, rows, worker_restarts,
-command_line, source_revision; `ended_at` stays null where the program was killed).
+Keys: `identity` (what resuming compares), `device` (name, uuid, facts), `devices` (a list, where there are
+several), `driver`, `cuda`, `peaks` (of the first device, measured: `mac_per_s`, `bytes_per_s`), `backend`,
+`energy_source`, `meter` (source, period_s, facts), `plan` (name, sha, seed, shard, cases), `settings`,
+`sources_sha`, `versions`, `command_line`, `source_revision`, `started_at`, `ended_at` (UTC), `rows` (by
+status, at the end of the last session), `sessions` (one per start of the program: session, started_at,
+ended_at, ended, rows, worker_restarts, command_line, source_revision; `ended_at` stays null where the
+program was killed).
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ class Manifest:
         sources_sha: str,
         kernel_shas: Mapping[str, str],
         command_line: Sequence[str],
-        opened: Mapping[str, Any],
+        opened: Sequence[Mapping[str, Any]],
         peaks: Mapping[str, Any],
     ) -> None:
         """Describe this session; nothing is written yet.
@@ -119,7 +120,11 @@ class Manifest:
             raise UserError("", rule, where=out / record.TABLE)
         self._path = out / record.MANIFEST
         self.session = f"{now.replace(':', '').replace('-', '')}-{os.getpid()}"
-        self.energy_source = str(opened["meter"]["source"])
+        self.energy_source = str(opened[0]["meter"]["source"])
+        self._devices: dict[str, dict[str, Any]] = {}
+        if earlier:
+            one = {**earlier["device"], "meter": earlier["meter"], "reference_c": earlier.get("reference_c")}
+            self._devices = {each["uuid"]: each for each in earlier.get("devices") or [one]}
         self._session: dict[str, Any] = {
             "session": self.session,
             "started_at": now,
@@ -130,14 +135,12 @@ class Manifest:
         }
         self._data: dict[str, Any] = {
             "identity": identity,
-            "device": opened["device"],
-            "driver": opened["device"]["facts"].get("driver"),
-            "cuda": opened["device"]["facts"].get("cuda"),
+            "driver": opened[0]["device"]["facts"].get("driver"),
+            "cuda": opened[0]["device"]["facts"].get("cuda"),
             "peaks": dict(peaks),
             "backend": identity["backend"],
             "energy_source": self.energy_source,
-            "meter": opened["meter"],
-            "reference_c": earlier.get("reference_c") if earlier else None,
+            "meter": opened[0]["meter"],
             "plan": {
                 "name": plan.name,
                 "sha": plan.sha,
@@ -160,14 +163,41 @@ class Manifest:
             "rows": {},
             "sessions": [*(earlier["sessions"] if earlier else ()), self._session],
         }
+        self.note_devices(opened)
 
     def save(self) -> None:
         """Replace the file."""
         files.write_json(self._path, self._data)
 
-    def state_at(self, reference_c: float | None) -> None:
-        """Note the temperature that energies are stated at, the same in all rows of all sessions."""
-        self._data["reference_c"] = reference_c
+    def note_devices(self, opened: Sequence[Mapping[str, Any]]) -> None:
+        """Note devices that measure in this session, beside those of earlier ones.
+
+        Where all rows are of one device, `device` says it; of several `devices` is the list.
+        """
+        for each in opened:
+            uuid = each["device"]["uuid"]
+            stated = self._devices.get(uuid, {}).get("reference_c")
+            self._devices[uuid] = {**each["device"], "meter": each["meter"], "reference_c": stated}
+        self._describe_devices()
+
+    def add_device(self, opened: Mapping[str, Any]) -> None:
+        """Write down a device that came while others measured, before there is a row of it."""
+        self.note_devices([opened])
+        self.save()
+
+    def state_at(self, reference_c: Mapping[str, float]) -> None:
+        """Note the temperature that energies of each device are stated at, in all rows of all sessions."""
+        for uuid, celsius in reference_c.items():
+            if uuid in self._devices:
+                self._devices[uuid]["reference_c"] = celsius
+        self._describe_devices()
+
+    def _describe_devices(self) -> None:
+        first, *others = self._devices.values()
+        self._data["reference_c"] = first["reference_c"]
+        self._data["device"] = {key: first[key] for key in ("name", "uuid", "facts")}
+        if others:
+            self._data["devices"] = [first, *others]
 
     def end(
         self, ended: str, rows: int, statuses: Mapping[str, int], restarts: int, inside: float | None

@@ -40,9 +40,9 @@ class Part:
         return self.manifest["identity"].get("shard") or ""
 
     @property
-    def device(self) -> tuple[str, str]:
-        """Name and uuid."""
-        return str(self.manifest["device"]["name"]), str(self.manifest["device"]["uuid"])
+    def devices(self) -> tuple[tuple[str, str], ...]:
+        """Name and uuid of each."""
+        return devices_of(self.manifest)
 
     @property
     def left(self) -> int:
@@ -62,7 +62,13 @@ class Merged:
     @property
     def devices(self) -> Mapping[str, int]:
         """How many devices of each name."""
-        return Counter(name for name, _ in dict.fromkeys(part.device for part in self.parts))
+        return Counter(name for name, _ in dict.fromkeys(one for part in self.parts for one in part.devices))
+
+
+def devices_of(manifest: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Name and uuid of every device of a sweep."""
+    found = manifest.get("devices") or [manifest["device"]]
+    return tuple((str(one["name"]), str(one["uuid"])) for one in found)
 
 
 def merge(folders: Sequence[Path], out: Path) -> Merged:
@@ -102,7 +108,7 @@ def _read(folder: Path) -> Part:
     try:
         known = isinstance(manifest["identity"], dict) and isinstance(manifest["sessions"], list)
         int(manifest["plan"]["cases"])
-        device = str(manifest["device"]["uuid"]), str(manifest["device"]["name"])
+        devices = devices_of(manifest)
         sessions = {str(session["session"]) for session in manifest["sessions"]}
     except (KeyError, TypeError, ValueError):
         known = False
@@ -113,8 +119,9 @@ def _read(folder: Path) -> Part:
     path = folder / record.TABLE
     rows = tuple(_rows(path))
     for line, row in enumerate(rows, start=2):
-        if (row["device_uuid"], row["device"]) != device:
-            rule = f"contradicts the manifest, which was written on {device[1]} ({device[0]})"
+        if (row["device"], row["device_uuid"]) not in devices:
+            written = ", ".join(f"{name} ({uuid})" for name, uuid in devices)
+            rule = f"contradicts the manifest, which was written on {written}"
             raise UserError(f"line {line}: device_uuid", rule, row["device_uuid"], where=path)
         if row["session"] not in sessions:
             rule = "contradicts the manifest, which knows no such session"
@@ -210,7 +217,7 @@ def _manifest(merged: Merged) -> dict[str, Any]:
     found = {
         **alike,
         "identity": {**first["identity"], "device": ", ".join(devices), "shard": "merged"},
-        "device": first["device"] if len({part.device for part in merged.parts}) == 1 else {
+        "device": first["device"] if len({one for part in merged.parts for one in part.devices}) == 1 else {
             "name": ", ".join(devices), "uuid": None, "facts": {},
         },
         "plan": {**first["plan"], "cases": sum(m["plan"]["cases"] for m in manifests), "shard": None},
@@ -226,7 +233,7 @@ def _manifest(merged: Merged) -> dict[str, Any]:
                 "directory": str(part.folder), "shard": part.shard or None, "rows": len(part.rows),
                 "cases_left": part.left,
                 **{key: part.manifest.get(key) for key in (
-                    "device", "driver", "cuda", "peaks", "meter", "reference_c", "command_line",
+                    "device", "devices", "driver", "cuda", "peaks", "meter", "reference_c", "command_line",
                     "source_revision",
                 )},
             }

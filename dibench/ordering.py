@@ -229,12 +229,12 @@ def _sequence(layers: Sequence[Layer], units: Sequence[Unit], rng: np.random.Gen
     return sequence
 
 
-def in_visits(visits: Sequence[int], seed: int) -> list[tuple[int, int]]:
+def in_visits(visits: Sequence[int], seed: int, block_size: int = VISIT_BLOCK) -> list[tuple[int, int]]:
     """Which case to visit when: (index, number of the visit from 1), for cases that want so many visits each.
 
     The visits of a case are minutes apart, so that what differs between them is what differs between times;
     and cases are finished block by block, so that a sweep that ends early has few half-visited ones. Within a
-    block of VISIT_BLOCK cases with several visits the first visits keep their order, later ones are shuffled.
+    block of so many cases with several visits the first visits keep their order, later ones are shuffled.
 
     >>> in_visits([1, 2, 1], seed=1)
     [(0, 1), (1, 1), (2, 1), (1, 2)]
@@ -253,7 +253,7 @@ def in_visits(visits: Sequence[int], seed: int) -> list[tuple[int, int]]:
         steps.append((index, 1))
         if wanted > 1:
             block.append(index)
-        if len(block) == VISIT_BLOCK:
+        if len(block) == block_size:
             finish()
     finish()
     return steps

@@ -74,6 +74,8 @@ class Case:
     visits: int = 1  # to a metered GPU, at different times; one row in the end
     order: int = 1  # position in the plan, from 1
     tier: int = 1  # round of falling information it belongs to, from 1
+    together: int = 0
+    """Cases of one number, as the halves of a twin, are compared, so measured on one device; 0: alone."""
 
     @property
     def anchor(self) -> bool:
@@ -263,8 +265,17 @@ def make_plan(
 
     def numbered(part: Sequence[_Group], shard: ordering.Shard) -> tuple[Case, ...]:
         choices = [(choice, tier) for group, tier in part for choice in group]
+        together = {
+            id(choice): number
+            for number, (group, _) in enumerate(part, start=1)
+            for choice in group
+            if len(group) > 1
+        }
         return tuple(
-            _case(choice, file, backend, shard.position(own), tier, choice is sentinel)
+            attrs.evolve(
+                _case(choice, file, backend, shard.position(own), tier, choice is sentinel),
+                together=together.get(id(choice), 0),
+            )
             for own, (choice, tier) in enumerate(_with_sentinels(choices, sentinel), start=1)
         )
 

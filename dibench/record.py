@@ -232,6 +232,14 @@ def read_statuses(path: Path) -> dict[str, str]:
     return statuses
 
 
+def column(path: Path, name: str) -> dict[str, str]:
+    """One cell of every row of a table of ours, by `case_id`; empty where there is no table."""
+    if not path.exists():
+        return {}
+    with explained(path), path.open(encoding="utf-8", newline="", errors="replace") as file:
+        return {row["case_id"]: row[name] for row in csv.DictReader(file)}
+
+
 def rewrite(
     path: Path,
     change: Callable[[dict[str, str]], Mapping[str, Any] | None],

@@ -1,5 +1,7 @@
 """The visits of a sweep: one line of `visits.jsonl` each, and the rows of the table that they make.
 
+Visits of a case, and what repeats tell of leakage and spread, are of one card each: sensors differ.
+
 The lines are what was measured; rows follow from them. A case's visits are minutes apart, so a sweep may end
 between them: its next command makes those that are missing. And what all visits together tell of temperature
 and repeats is better known at the end than on the way, so rows are stated again when a command ends.
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dibench import files, record, stays
-from dibench.budget import Pool
+from dibench.budget import BETWEEN, Pool
 from dibench.errors import UserError
 from dibench.intervals import Part
 from dibench.stays import Stay
@@ -28,18 +30,19 @@ SENTINELS = "sentinels"
 class VisitBook:
     """All visits so far, open for appending; under the directory's lock only."""
 
-    def __init__(self, path: Path, prior: Part) -> None:
+    def __init__(self, path: Path, priors: Mapping[str, Part]) -> None:
         """Read what earlier commands wrote, without a torn last line.
 
         Args:
             path: of the file; made if needed.
-            prior: what is known of the spread between visits before any was made here.
+            priors: what is known of the spread between visits of a device, by UUID, before any was made here.
 
         Raises:
             UserError: the file cannot be written, or a line is none of ours.
         """
         self._file = record.GrowingFile(path)
-        self._pool = Pool(prior)
+        self._priors = priors
+        self._pools: dict[str, Pool] = {}
         self._of_case: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
         try:
             self._read(path)
@@ -59,21 +62,30 @@ class VisitBook:
 
     def _take(self, visit: dict[str, Any]) -> None:
         visit["stay"] = Stay.from_json(visit["stay"])
-        self._of_case[visit["case_id"]].append(visit)
+        visits, uuid = self._of_case[visit["case_id"]], str(visit["device_uuid"])
+        if visits and visits[-1]["device_uuid"] != uuid:
+            visits.clear()  # the card was lost: the case began anew on another
+        visits.append(visit)
+        if uuid not in self._pools:
+            self._pools[uuid] = Pool(self._priors.get(uuid, BETWEEN))
         if (energy := visit["stay"].energy) is not None:
-            self._pool.add(visit["group"], energy)
+            self._pools[uuid].add(visit["group"], energy)
 
-    def add(self, case: Case, found: Mapping[str, Any], stay: Mapping[str, Any], took_s: float) -> None:
+    def add(
+        self, case: Case, uuid: str, found: Mapping[str, Any], stay: Mapping[str, Any], took_s: float
+    ) -> None:
         """Write a visit down.
 
         Args:
             case: what was visited.
+            uuid: of the device.
             found: the row's cells that are known without other visits.
             stay: `Stay.to_json` of it.
             took_s: seconds of all of it, preparing included.
         """
         visit = {
             "case_id": case.case_id,
+            "device_uuid": uuid,
             "group": SENTINELS if case.sentinel else case.case_id,
             "visits": case.visits,
             "instances": case.instances,
@@ -85,12 +97,18 @@ class VisitBook:
         self._take(visit)
 
     @property
-    def reference_c(self) -> float | None:
-        """The temperature that rows are stated at; None before the first visit."""
-        return self._pool.typical_c()
+    def reference_c(self) -> dict[str, float]:
+        """The temperature that rows of a device are stated at, by its UUID."""
+        stated = {uuid: pool.typical_c() for uuid, pool in self._pools.items()}
+        return {uuid: celsius for uuid, celsius in stated.items() if celsius is not None}
+
+    def device(self, case_id: str) -> str:
+        """The device that a case is visited on; empty of a case never visited."""
+        visits = self._of_case.get(case_id)
+        return str(visits[-1]["device_uuid"]) if visits else ""
 
     def number(self, case_id: str) -> int:
-        """Visits of a case so far."""
+        """Visits of a case so far, on that device."""
         return len(self._of_case.get(case_id, ()))
 
     def wants_more(self, case_id: str) -> bool:
@@ -109,7 +127,7 @@ class VisitBook:
         last = visits[-1]
         found = [visit["stay"] for visit in visits]
         row = dict(last["cells"])
-        row |= stays.cells(found, self._pool, last["instances"])
+        row |= stays.cells(found, self._pools[str(last["device_uuid"])], last["instances"])
         if len(visits) < last["visits"]:
             missing = f"{len(visits)} of {last['visits']} visits"
             row |= {"status": "flagged", "reason": "; ".join(filter(None, (missing, row["reason"])))}

@@ -66,8 +66,11 @@ def case_from_json(fields: dict[str, Any]) -> Case:
 class Worker:
     """The parent's handle: starts the process, asks, and says how it died."""
 
-    def __init__(self, backend: str, meter: str, settings: Settings) -> None:
-        """Start the process; `open` makes it open backend and meter."""
+    def __init__(self, backend: str, meter: str, settings: Settings, visible: str = "") -> None:
+        """Start the process; `open` makes it open backend and meter.
+
+        `visible` is the worker's CUDA_VISIBLE_DEVICES; empty leaves it as it is.
+        """
         self._opening = {"do": "open", "backend": backend, "meter": meter, "settings": attrs.asdict(settings)}
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 # closed by close()
         self._buffer = b""
@@ -82,6 +85,7 @@ class Worker:
             env={
                 **_WAITING,
                 **os.environ,
+                **({"CUDA_VISIBLE_DEVICES": visible} if visible else {}),
                 "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
             },
         )

@@ -13,6 +13,7 @@ from typing import Any
 
 import attrs
 
+from dibench import variants
 from dibench.errors import UserError
 from dibench.layer import Layer
 from dibench.measure import Settings
@@ -34,10 +35,15 @@ class Device:
 class Fake:
     name = "fake"
 
+    def __init__(self) -> None:
+        lost = os.environ.get("FAKE_LOST")
+        if lost and Path(lost).exists() and self.device().uuid == os.environ.get("FAKE_UNLUCKY"):
+            raise UserError("device", "has fallen off the bus")
+
     def device(self) -> Device:
         return Device(
             os.environ.get("FAKE_DEVICE", "fake device"),
-            "fake-0",
+            os.environ.get("CUDA_VISIBLE_DEVICES") or "fake-0",
             {"threads": int(os.environ.get("FAKE_THREADS", "1"))},
         )
 
@@ -58,6 +64,8 @@ class Fake:
             case "exit":
                 print("the driver is gone", file=sys.stderr)
                 os._exit(3)
+            case "gone":  # with all that stands around it, as a machine that loses power
+                os.kill(os.getppid(), signal.SIGKILL)
             case "hang":
                 time.sleep(1000)
             case "memory":
@@ -66,6 +74,12 @@ class Fake:
                 raise UserError("tile_p", "must be at most 8", 9)
             case "chatty":
                 print("a library prints")
+        if (log := os.environ.get("FAKE_BEGUN")) is not None:
+            with Path(log).open("a", encoding="utf-8") as file:
+                print(case.order, self.device().uuid, file=file)
+        if self.device().uuid == os.environ.get("FAKE_UNLUCKY"):  # the card is lost, and does not come back
+            Path(os.environ["FAKE_LOST"]).touch()
+            os._exit(4)
         return Prepared(0.002 if case.layer.name == "slow" else 0.0)
 
 
@@ -112,6 +126,12 @@ def sweep_of(names: list[str], **changes: Any) -> Sweep:
     return attrs.evolve(sweep, **changes)
 
 
+def cluster_sweep(names: list[str], scheduler: str) -> Sweep:
+    """On a cluster, whose workers must have the same sources of real kernels."""
+    plan = attrs.evolve(plan_of(names), backend="cpu")
+    return sweep_of([], plan=plan, scheduler=scheduler, sources_sha=variants.sources_sha("cpu"))
+
+
 def replayed(values: list[float]) -> SimpleNamespace:
     """A prepared case whose launches take these seconds, one value after the other, then again."""
     taken = {"calls": 0}
@@ -124,7 +144,9 @@ def replayed(values: list[float]) -> SimpleNamespace:
 
 
 if __name__ == "__main__":
-    # A sweep as a process of its own, to be killed: OUT CASES [TIME]
+    # A sweep as a process of its own, to be killed: OUT CASES [SCHEDULER]
     from dibench.sweep import run_sweep
 
-    print(run_sweep(sweep_of(["slow"] * int(sys.argv[2])), Path(sys.argv[1])).ended, flush=True)
+    work = ["slow"] * int(sys.argv[2])
+    job = cluster_sweep(work, sys.argv[3]) if sys.argv[3:] else sweep_of(work)
+    print(run_sweep(job, Path(sys.argv[1])).ended, flush=True)

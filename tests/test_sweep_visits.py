@@ -19,11 +19,12 @@ import pytest
 import replayed_device
 from fake_backend import sweep_of
 
-from dibench import budget, files, ordering, record, schema, variants
+from dibench import files, ordering, record, schema, variants
 from dibench.errors import UserError
+from dibench.events import CaseEnded, VisitEnded
 from dibench.measure import Settings
 from dibench.plan import Plan, load_plan
-from dibench.sweep import CaseEnded, Sweep, VisitEnded, run_sweep
+from dibench.sweep import Sweep, run_sweep
 from dibench.visit_book import VisitBook
 
 HERE = Path(__file__).parent
@@ -146,8 +147,8 @@ def test_rows_are_stated_by_what_all_visits_tell(tmp_path: Path) -> None:
     frame = read(tmp_path / "out").set_index("case_id")
     manifest = files.read_json_object(tmp_path / "out" / "manifest.json")
     assert manifest is not None
-    book = VisitBook(tmp_path / "out" / record.VISITS, budget.BETWEEN)
-    assert book.reference_c == manifest["reference_c"]
+    book = VisitBook(tmp_path / "out" / record.VISITS, {})
+    assert book.reference_c == {replayed_device.GPU.uuid: manifest["reference_c"]}
     for case in plan.cases:
         cells = book.cells(case.case_id)
         assert cells is not None

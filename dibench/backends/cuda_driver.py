@@ -78,6 +78,15 @@ def first_gpu(library: str = LIBRARY) -> Gpu | str:
     )
 
 
+def uuids(library: str = LIBRARY) -> tuple[str, ...] | str:
+    """Every GPU that CUDA shows, in its order, or in one phrase why there is none."""
+    found = first_gpu(library)
+    if isinstance(found, str):
+        return found
+    cuda = ctypes.CDLL(library)
+    return tuple(_uuid(cuda, ordinal) for ordinal in range(_integer(cuda.cuDeviceGetCount)))
+
+
 @lru_cache(maxsize=1)
 def gpu() -> Gpu | str:
     """`first_gpu`, asked once."""
@@ -99,11 +108,11 @@ def driver_version() -> str:
     return next((word for word in words if word.count(".") >= 1 and word[0].isdigit()), "")
 
 
-def _uuid(cuda: Any) -> str:
+def _uuid(cuda: Any, ordinal: int = 0) -> str:
     """GPU-… as nvidia-smi shows it; MIG-… where the device is an instance of a partitioned GPU."""
     whole, own = (ctypes.create_string_buffer(16) for _ in range(2))
-    cuda.cuDeviceGetUuid(whole, 0)
-    if not hasattr(cuda, "cuDeviceGetUuid_v2") or cuda.cuDeviceGetUuid_v2(own, 0):
+    cuda.cuDeviceGetUuid(whole, ordinal)
+    if not hasattr(cuda, "cuDeviceGetUuid_v2") or cuda.cuDeviceGetUuid_v2(own, ordinal):
         own = whole
     kind = "GPU" if own.raw == whole.raw else "MIG"
     return f"{kind}-{uuid.UUID(bytes=own.raw)}"

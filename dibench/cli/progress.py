@@ -13,8 +13,8 @@ from dibench.cli.output import shape_text, short
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from dibench.events import Event, Opened
     from dibench.plan import Case
-    from dibench.sweep import Event, Opened
 
 _LINE_EVERY_S = 5.0
 
@@ -90,7 +90,15 @@ class Progress:
 
     def show(self, event: Event) -> None:
         """Show one event of a sweep."""
-        from dibench.sweep import CaseBegan, CaseEnded, Opened, VisitEnded, WorkerRestarted
+        from dibench.events import (
+            CaseBegan,
+            CaseEnded,
+            DeviceJoined,
+            DeviceLost,
+            Opened,
+            VisitEnded,
+            WorkerRestarted,
+        )
 
         match event:
             case Opened():
@@ -104,6 +112,10 @@ class Progress:
                 self._end(case, result_text(dict(row)), failed=row["status"] == "failed")
             case WorkerRestarted(reason):
                 self._say(f"{reason}; started a new one")
+            case DeviceLost(reason):
+                self._say(f"device lost: {reason}; the others go on")
+            case DeviceJoined(where):
+                self._say(f"device joined: {where}")
 
     def _open(self, event: Opened) -> None:
         self._total = event.steps

@@ -16,7 +16,7 @@ from dibench.errors import UserError
 if TYPE_CHECKING:
     from dibench.measure import Settings
     from dibench.plan import Plan
-    from dibench.sweep import Summary
+    from dibench.sweep import Summary, Sweep
 
 _MOST_VISITS = 100
 _RESUME_DROPS = ("--fresh", "--retry-failed")
@@ -83,6 +83,20 @@ def sweep(
             help="Stays of 3 s at each case, minutes apart, where a GPU is metered; 0: as the plan says.",
         ),
     ] = 0,
+    devices: Annotated[
+        str,
+        typer.Option(
+            metavar="LIST",
+            help="GPUs of this machine that share the cases: 0,1 as CUDA counts them, UUIDs, or all.",
+        ),
+    ] = "",
+    scheduler: Annotated[
+        str,
+        typer.Option(
+            metavar="TCP://HOST:PORT",
+            help="The GPUs of a Dask cluster share the cases; docs/scale.md says how to start one.",
+        ),
+    ] = "",
     shard: Annotated[
         str,
         typer.Option(
@@ -106,12 +120,16 @@ def sweep(
     if not 0 <= visits <= _MOST_VISITS:
         raise UserError("--visits", f"must be from 1 to {_MOST_VISITS}", visits)
     from dibench.backends import kernels_of, resolve
+    from dibench.crew import choose
     from dibench.meters import check_name
     from dibench.ordering import Shard
     from dibench.plan import load_plan
 
     check_name(meter)
     backend = resolve(backend)
+    if devices and scheduler:
+        raise UserError("--devices", "chooses GPUs of this machine; with --scheduler its workers do", devices)
+    chosen = choose(devices, backend) if devices else ()
     part = Shard.parse(shard) if shard else None
     if models:
         if part is not None:
@@ -139,9 +157,8 @@ def sweep(
         )
     deadline = None if budget_s is None else begin + budget_s
     folder = Path(out)
-    summary = _run(
-        planned, backend, meter, settings, folder, deadline, retry_failed=retry_failed, fresh=fresh
-    )
+    job = _job(planned, backend, meter, settings, chosen, scheduler)
+    summary = _run(job, folder, deadline, retry_failed=retry_failed, fresh=fresh)
     _show(summary, folder)
     if summary.ended == "interrupted":
         raise typer.Exit(130)
@@ -192,23 +209,14 @@ def duration_s(option: str, text: str) -> float:
     return seconds
 
 
-def _run(
-    planned: Plan,
-    backend: str,
-    meter: str,
-    settings: Settings,
-    out: Path,
-    deadline: float | None,
-    *,
-    retry_failed: bool,
-    fresh: bool,
-) -> Summary:
+def _job(
+    planned: Plan, backend: str, meter: str, settings: Settings, devices: tuple[str, ...], scheduler: str
+) -> Sweep:
     from dibench import variants
-    from dibench.cli.progress import Progress
-    from dibench.sweep import Sweep, run_sweep
+    from dibench.sweep import Sweep
 
     registry = variants.registry(planned.backend)
-    job = Sweep(
+    return Sweep(
         plan=planned,
         backend=backend,
         meter=meter,
@@ -216,7 +224,15 @@ def _run(
         sources_sha=variants.sources_sha(planned.backend),
         stationarity=lambda variant: registry[variant].stationarity if variant in registry else "",
         command_line=["python", "-m", "dibench", *sys.argv[1:]],
+        devices=devices,
+        scheduler=scheduler,
     )
+
+
+def _run(job: Sweep, out: Path, deadline: float | None, *, retry_failed: bool, fresh: bool) -> Summary:
+    from dibench.cli.progress import Progress
+    from dibench.sweep import run_sweep
+
     with Progress(deadline) as progress:
         return run_sweep(
             job, out, deadline=deadline, retry_failed=retry_failed, fresh=fresh, on_event=progress.show

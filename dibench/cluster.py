@@ -1,0 +1,330 @@
+"""Devices of a Dask cluster as those of one sweep.
+
+A Dask worker with the resource `dibench` stands for one device: the GPU that CUDA shows it first. It holds
+the device in a process of its own, as a sweep on one machine does, and measures one case at a time, since a
+case takes the resource. What it finds goes back to the sweep, which alone writes. A worker that dies or
+vanishes is a lost device: its case goes to another. One that comes, or comes back, joins in.
+
+    dask scheduler
+    CUDA_VISIBLE_DEVICES=0 dask worker tcp://HOST:8786 --nthreads 1 --resources dibench=1
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import re
+import socket
+import time
+import warnings
+from collections.abc import Mapping, Sequence
+from concurrent.futures import CancelledError
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from dibench import __version__, variants
+from dibench.crew import Device, DeviceLostError, Found, LocalDevice, Opening, check_alike
+from dibench.errors import UserError
+from dibench.measure import Settings
+from dibench.worker import case_from_json, case_to_json
+
+if TYPE_CHECKING:
+    from dibench.plan import Case
+
+RESOURCE = "dibench"
+_ANSWER_S = 10.0
+_OPEN_S = 180.0
+_PATIENCE_S = 60.0
+_LOOK_EVERY_S = 1.0
+_ADDRESS = re.compile(r"(?:tcp|tls)://(.+):(\d{1,5})")
+_START = (
+    f"start one for each GPU: CUDA_VISIBLE_DEVICES=0 dask worker {{}} --nthreads 1 --resources {RESOURCE}=1"
+)
+
+
+class ClusterDevice:
+    """The sweep's side of a device: every request is a task that only its Dask worker may run."""
+
+    def __init__(self, client: Any, address: str, limit_s: float) -> None:
+        """Nothing is sent yet."""
+        self._client, self.address, self._limit_s = client, address, limit_s
+        self._future: Any = None
+        self.opened: dict[str, Any] = {}
+
+    def begin(self, request: Mapping[str, Any]) -> Any:
+        """Begin to open it; the future's result is for `finish`."""
+        return self._task(_open, json.dumps(request))
+
+    def _task(self, function: Any, *arguments: str) -> Any:
+        return self._client.submit(
+            function,
+            *arguments,
+            workers=[self.address],
+            allow_other_workers=False,
+            resources={RESOURCE: 1},
+            pure=False,
+            retries=0,
+        )
+
+    def peaks(self) -> dict[str, Any]:
+        """See Device."""
+        answer = self._answer(self._task(_peaks, self._client.id), _OPEN_S)
+        if "error" in answer:
+            raise UserError("--scheduler", f"{self.address}: {answer['error']}")
+        return dict(answer["peaks"])
+
+    def measure(self, case: Case, upcoming: Sequence[Case] = ()) -> Found:
+        """See Device."""
+        cases = json.dumps([case_to_json(each) for each in (case, *upcoming)])
+        # The worker gives a hung case up by itself; what is beyond that is a worker that vanished.
+        try:
+            answer = self._answer(self._task(_measure, self._client.id, cases), self._limit_s + _OPEN_S)
+        except UserError as error:
+            raise DeviceLostError(str(error)) from None
+        if "error" in answer:
+            raise DeviceLostError(f"{self.address}: {answer['error']}")
+        return Found(answer["cells"], answer["died"])
+
+    def _answer(self, future: Any, limit_s: float) -> dict[str, Any]:
+        self._future = future
+        try:
+            answer: dict[str, Any] = json.loads(future.result(timeout=limit_s))
+        except CancelledError:
+            raise DeviceLostError(f"worker {self.address} is gone") from None
+        except Exception as error:
+            why = f"worker {self.address}: {_line(error)}"
+            if future.status == "error" and type(error).__name__ != "KilledWorker":
+                raise UserError("--scheduler", why) from None  # the program there, such as no dibench at all
+            raise DeviceLostError(why) from None
+        finally:
+            self._future = None
+        return answer
+
+    def give_up(self) -> None:
+        """Let whoever waits for an answer know that none will come."""
+        future = self._future
+        if future is not None:
+            with contextlib.suppress(Exception):
+                future.cancel(force=True)
+
+
+class ClusterCrew:
+    """All suitable workers of a cluster."""
+
+    def __init__(self, opening: Opening, address: str, kernels: str, sources_sha: str) -> None:
+        """Find the cluster and open its devices, all at once.
+
+        Args:
+            opening: backend, meter and settings.
+            address: of the scheduler, `tcp://host:port`.
+            kernels: the backend whose sources must be the same on all workers.
+            sources_sha: of the sources here.
+
+        Raises:
+            UserError: no scheduler, no worker, or workers with another dibench or other devices.
+        """
+        self._address, self._limit_s = address, opening.limit_s
+        self._client = _connect(address)
+        self.devices: list[ClusterDevice] = []
+        self._opening_now: dict[str, tuple[ClusterDevice, Any]] = {}
+        self._refused: set[str] = set()
+        self._looked_at = time.monotonic()
+        self._request = {
+            "client": self._client.id,
+            "backend": opening.backend,
+            "meter": opening.meter,
+            "settings": attrs.asdict(opening.settings),
+            "limit_s": opening.limit_s,
+            "version": __version__,
+            "kernels": kernels,
+            "sources": sources_sha,
+        }
+        try:
+            self._open_all()
+        except BaseException:
+            self.close()
+            raise
+
+    def _open_all(self) -> None:
+        there = self._suitable()
+        if not there:
+            start = _START.format(self._address)
+            rule = f"has no worker with the resource {RESOURCE}: start one for each GPU: {start}"
+            raise UserError("--scheduler", rule, self._address)
+        self._begin(there)
+        why = ""
+        for device, future in list(self._opening_now.values()):
+            try:
+                self._finish(device, future)
+            except DeviceLostError as error:
+                why = str(error)  # the others go on without it
+                continue
+            self.devices.append(device)
+        self._opening_now.clear()
+        if not self.devices:
+            raise UserError("--scheduler", f"lost its workers while they were opened: {why}", self._address)
+        check_alike(self.devices, "--scheduler")
+
+    def _suitable(self) -> set[str]:
+        workers = self._client.scheduler_info(n_workers=-1)["workers"]
+        return {address for address, each in workers.items() if each["resources"].get(RESOURCE, 0) >= 1}
+
+    def _begin(self, addresses: set[str]) -> None:
+        # A lambda travels as code: the scheduler needs no dibench.
+        clients = self._client.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.clients))
+        for address in sorted(addresses):
+            device = ClusterDevice(self._client, address, self._limit_s)
+            self._opening_now[address] = device, device.begin({**self._request, "clients": clients})
+
+    def _finish(self, device: ClusterDevice, future: Any) -> None:
+        answer = device._answer(future, _OPEN_S)
+        if "error" in answer:
+            raise UserError("--scheduler", f"worker {device.address}: {answer['error']}")
+        device.opened = answer["opened"]
+
+    def remove(self, device: Device) -> None:
+        """See Crew."""
+        self.devices = [other for other in self.devices if other is not device]
+
+    def joined(self) -> Sequence[Device]:
+        """See Crew; also tells those that wait for workers which are gone."""
+        if time.monotonic() - self._looked_at < _LOOK_EVERY_S:
+            return ()
+        self._looked_at = time.monotonic()
+        try:
+            there = self._suitable()
+        except Exception:  # the scheduler is gone; whoever waits for an answer is told so by Dask
+            return ()
+        for device in self.devices:
+            if device.address not in there:
+                device.give_up()
+        known = {device.address for device in self.devices} | set(self._opening_now) | self._refused
+        if there - known:
+            with contextlib.suppress(Exception):
+                self._begin(there - known)
+        return self._opened_meanwhile()
+
+    def _opened_meanwhile(self) -> list[ClusterDevice]:
+        ready = {address: each for address, each in self._opening_now.items() if each[1].done()}
+        new = []
+        for address, (device, future) in ready.items():
+            del self._opening_now[address]
+            try:
+                self._finish(device, future)
+                check_alike([*self.devices, device], "--scheduler")
+            except DeviceLostError:
+                continue
+            except UserError:  # another card or program: not one of ours
+                self._refused.add(address)
+                continue
+            self.devices.append(device)
+            new.append(device)
+        return new
+
+    def replacement(self, why: str) -> Sequence[Device]:
+        """See Crew."""
+        deadline = time.monotonic() + _PATIENCE_S
+        while time.monotonic() < deadline and self._client.status == "running":
+            if new := self.joined():
+                return new
+            time.sleep(_LOOK_EVERY_S / 4)
+        rule = f"has no worker left ({why}): rows are kept, the same command goes on"
+        raise UserError("--scheduler", rule, self._address)
+
+    def close(self) -> None:
+        """See Crew; workers measure nothing further for this sweep."""
+        for device in self.devices:
+            device.give_up()
+        addresses = [device.address for device in self.devices] + list(self._opening_now)
+        self.devices, self._opening_now = [], {}
+        with contextlib.suppress(Exception):
+            if addresses:
+                client = self._client.id
+                self._client.run(_close, client, workers=addresses, on_error="ignore")
+        with contextlib.suppress(Exception):
+            self._client.close(timeout=_ANSWER_S)
+
+
+def _connect(address: str) -> Any:
+    try:
+        import distributed
+    except ImportError:
+        raise UserError("--scheduler", "needs Dask: pip install 'dibench[dask]'", address) from None
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said in one line
+    try:
+        _knock(address)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # versions that differ: dibench's own are compared later
+            return distributed.Client(address, timeout=_ANSWER_S, set_as_default=False, name="dibench")
+    except (OSError, ValueError, OverflowError) as error:
+        rule = f"must be the address of a Dask scheduler, such as tcp://host:8786 ({_line(error)})"
+        raise UserError("--scheduler", rule, address) from None
+
+
+def _knock(address: str) -> None:
+    """Fail at once where nobody listens; Dask would try again and again."""
+    found = _ADDRESS.fullmatch(address)
+    if found is None:
+        raise ValueError("no such address")
+    with socket.create_connection((found[1].strip("[]"), int(found[2])), timeout=_ANSWER_S):
+        pass
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+
+
+# What follows runs in the Dask worker.
+
+_held: dict[str, LocalDevice] = {}
+"""The device of this Dask worker, by the client whose sweep uses it: one at most."""
+
+
+def _open(request_json: str) -> str:
+    request = json.loads(request_json)
+    here = {"version": __version__, "sources": variants.sources_sha(request["kernels"])}
+    for what, name in (("version", "version of dibench"), ("sources", "kernel sources (SHA-256)")):
+        if here[what] != request[what]:
+            asked, own = str(request[what])[:16], str(here[what])[:16]
+            return json.dumps({"error": f"{name} must be the same as the sweep's: {asked}, is {own}"})
+    for client, device in list(_held.items()):
+        if client in request["clients"] and client != request["client"]:
+            return json.dumps({"error": "measures for another sweep: wait for it, or stop it"})
+        del _held[client]
+        device.close()  # of a sweep that was killed
+    settings = Settings.from_json(request["settings"])
+    device = LocalDevice(Opening(request["backend"], request["meter"], settings, request["limit_s"]))
+    _held[request["client"]] = device
+    try:
+        device.open()
+    except UserError as error:
+        _close(request["client"])
+        return json.dumps({"error": str(error)})
+    return json.dumps({"opened": device.opened})
+
+
+def _peaks(client: str) -> str:
+    try:
+        return json.dumps({"peaks": _held[client].peaks()})
+    except (UserError, KeyError) as error:
+        return json.dumps({"error": str(error)})
+
+
+def _measure(client: str, cases_json: str) -> str:
+    case, *upcoming = (case_from_json(fields) for fields in json.loads(cases_json))
+    if client not in _held:
+        return json.dumps({"error": "the worker was restarted"})
+    try:
+        found = _held[client].measure(case, upcoming)
+    except DeviceLostError as error:
+        _close(client)
+        return json.dumps({"error": str(error)})
+    return json.dumps({"cells": found.cells, "died": found.died})
+
+
+def _close(client: str) -> None:
+    device = _held.pop(client, None)
+    if device is not None:
+        device.close()

@@ -1,0 +1,271 @@
+"""The devices of a sweep. A device is the worker that holds it and, after a crash, its successor."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, Protocol
+
+import attrs
+
+from dibench.errors import UserError
+from dibench.worker import Worker, WorkerDiedError
+
+if TYPE_CHECKING:
+    from dibench.measure import Settings
+    from dibench.plan import Case
+
+
+@attrs.frozen
+class Opening:
+    """What is opened on every device, and the seconds after which a case counts as hung."""
+
+    backend: str
+    meter: str
+    settings: Settings
+    limit_s: float
+
+
+@attrs.frozen
+class Found:
+    """The measured cells of a case; `died` says why the worker had to be replaced, if it had to."""
+
+    cells: dict[str, Any]
+    died: str = ""
+
+
+class DeviceLostError(Exception):
+    """The device cannot be had any more: its case is to be measured elsewhere. The message says why."""
+
+
+class Device(Protocol):
+    """One device with its meter, open; it measures one case at a time."""
+
+    @property
+    def opened(self) -> dict[str, Any]:
+        """What device and meter are."""
+
+    def peaks(self) -> dict[str, Any]:
+        """The device's peaks, measured now.
+
+        Raises:
+            UserError: it cannot.
+        """
+
+    def measure(self, case: Case, upcoming: Sequence[Case] = ()) -> Found:
+        """Measure a case; a crash is a failed case. Called from a thread.
+
+        Raises:
+            DeviceLostError: there is no such device any more.
+        """
+
+
+class Crew(Protocol):
+    """All devices of a sweep; `close` ends what they do, now."""
+
+    @property
+    def devices(self) -> Sequence[Device]:
+        """Those that are there."""
+
+    def remove(self, device: Device) -> None:
+        """It was lost."""
+
+    def joined(self) -> Sequence[Device]:
+        """Those that came since this was last asked."""
+
+    def replacement(self, why: str) -> Sequence[Device]:
+        """Called where none is left: those that come within a while.
+
+        Raises:
+            UserError: none will come; `why` the last one was lost.
+        """
+
+    def close(self) -> None:
+        """Give all devices back."""
+
+
+def uuid_of(device: Device) -> str:
+    """The device's identity."""
+    return str(device.opened["device"]["uuid"])
+
+
+def check_alike(devices: Sequence[Device], option: str) -> None:
+    """Refuse cards of two models and one card twice: rows of one sweep are compared with each other.
+
+    Raises:
+        UserError: naming both.
+    """
+    first, seen = devices[0].opened, set()
+    for device in devices:
+        opened = device.opened
+        for what, now, known in (
+            ("model", opened["device"]["name"], first["device"]["name"]),
+            ("energy source", opened["meter"]["source"], first["meter"]["source"]),
+        ):
+            if now != known:
+                rule = f"must be devices of one {what}, with a sweep for each: {known} and"
+                raise UserError(option, rule, now)
+        if uuid_of(device) in seen:
+            raise UserError(option, "must have each device once", uuid_of(device))
+        seen.add(uuid_of(device))
+
+
+class LocalDevice:
+    """A device of this machine."""
+
+    def __init__(self, opening: Opening, visible: str = "") -> None:
+        """Start the worker; `open` waits for it.
+
+        Args:
+            opening: backend, meter and settings.
+            visible: CUDA_VISIBLE_DEVICES of the worker; empty leaves it as it is.
+        """
+        self._opening, self._visible = opening, visible
+        self._lock = threading.Lock()
+        self._closed = False
+        self.opened: dict[str, Any] = {}
+        self._worker = self._started()
+
+    def _started(self) -> Worker:
+        return Worker(self._opening.backend, self._opening.meter, self._opening.settings, self._visible)
+
+    def open(self) -> None:
+        """Wait for device and meter; also after a crash, when they must be the same as before.
+
+        Raises:
+            UserError: they cannot be had.
+        """
+        try:
+            opened = self._worker.open()
+        except WorkerDiedError as death:
+            rule = f"{self._opening.backend} could not be opened: {death}"
+            raise UserError("--backend", rule) from None
+        if self.opened and any(
+            opened["device"][key] != self.opened["device"][key] for key in ("uuid", "name")
+        ):
+            raise UserError("device", f"must stay {self.opened['device']['name']}", opened["device"]["name"])
+        self.opened = opened
+
+    def peaks(self) -> dict[str, Any]:
+        """See Device."""
+        try:
+            return self._worker.peaks()
+        except WorkerDiedError as death:
+            rule = f"{self._opening.backend} could not measure its peaks: {death}"
+            raise UserError("--backend", rule) from None
+
+    def measure(self, case: Case, upcoming: Sequence[Case] = ()) -> Found:
+        """See Device; a crash is a failed case and one restart."""
+        try:
+            return Found(self._worker.measure(case, self._opening.limit_s, upcoming))
+        except WorkerDiedError as death:
+            reason = str(death)
+        with self._lock:
+            if self._closed:
+                raise DeviceLostError("closed")
+            self._worker.close()
+            self._worker = self._started()
+        try:
+            self.open()
+        except UserError as error:
+            raise DeviceLostError(str(error)) from None
+        source = self.opened["meter"]["source"]
+        return Found({"status": "failed", "reason": reason, "energy_source": source}, died=reason)
+
+    def close(self) -> None:
+        """End the worker, whatever it does."""
+        with self._lock:
+            self._closed = True
+            self._worker.close()
+
+
+class LocalCrew:
+    """Devices of this machine, one worker each."""
+
+    def __init__(self, opening: Opening, visible: Sequence[str] = ()) -> None:
+        """Open all of them at once.
+
+        Args:
+            opening: backend, meter and settings.
+            visible: CUDA_VISIBLE_DEVICES of each; nothing: the one device that the backend opens.
+
+        Raises:
+            UserError: one of them cannot be had, or they are of two models.
+        """
+        self.devices: list[LocalDevice] = []
+        try:
+            # Started by this thread: the kernel ends a worker with the thread that started it.
+            self.devices += [LocalDevice(opening, each) for each in visible or ("",)]
+            with ThreadPoolExecutor(len(self.devices)) as pool:
+                opened = [pool.submit(device.open) for device in self.devices]
+                try:
+                    for future in opened:
+                        future.result()
+                except BaseException:
+                    self.close()  # nobody waits for the others
+                    raise
+            check_alike(self.devices, "--devices")
+        except BaseException:
+            self.close()
+            raise
+
+    def remove(self, device: Device) -> None:
+        """See Crew."""
+        for each in self.devices:
+            if each is device:
+                each.close()
+        self.devices = [other for other in self.devices if other is not device]
+
+    def joined(self) -> Sequence[Device]:
+        """Nobody comes."""
+        return ()
+
+    def replacement(self, why: str) -> Sequence[Device]:
+        """Nobody will come."""
+        raise UserError("", why)
+
+    def close(self) -> None:
+        """See Crew."""
+        for device in self.devices:
+            with contextlib.suppress(OSError):
+                device.close()
+
+
+def choose(devices: str, backend: str) -> tuple[str, ...]:
+    """What `--devices` names, as UUIDs where it is GPUs.
+
+    Args:
+        devices: indices as CUDA counts them, UUIDs or their beginnings, or `all`.
+        backend: resolved.
+
+    Raises:
+        UserError: no such device, or one twice.
+    """
+    from dibench.backends import cuda_driver
+    from dibench.elsewhere import is_elsewhere
+
+    wanted = [part.strip() for part in devices.split(",")]
+    if is_elsewhere(backend):
+        chosen = wanted  # it knows its devices itself
+    else:
+        if backend == "cpu":
+            raise UserError("--devices", "chooses GPUs, but the backend is cpu", devices)
+        there = cuda_driver.uuids()
+        if isinstance(there, str):
+            raise UserError("--devices", f"must be GPUs of this machine: {there}", devices)
+        chosen = list(there) if wanted == ["all"] else [_uuid_of(text, there) for text in wanted]
+    if len(set(chosen)) < len(chosen) or "" in chosen:
+        raise UserError("--devices", "must name each device once, as in 0,1", devices)
+    return tuple(chosen)
+
+
+def _uuid_of(text: str, there: Sequence[str]) -> str:
+    if text.isascii() and text.isdigit() and len(text) < 5 and int(text) < len(there):
+        return there[int(text)]
+    fitting = [uuid for uuid in there if text.startswith(("GPU-", "MIG-")) and uuid.startswith(text)]
+    if len(fitting) == 1:
+        return fitting[0]
+    shown = ", ".join(f"{index} ({uuid})" for index, uuid in enumerate(there))
+    raise UserError("--devices", f"must be all or of {shown}", text)

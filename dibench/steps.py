@@ -1,0 +1,92 @@
+"""What a sweep still has to measure, and which of its devices may take which step.
+
+Devices share the work: a free one takes the next step that it may. It may not take
+
+- a case that another device has visited before: the visits of a case are made on one card, as are cases
+  that are compared with each other (`Case.together`), since every card's sensor has a gain of its own;
+- a sentinel while another device has had fewer: each card gets its share of them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dibench.plan import Case
+
+_Key = str | int
+
+
+class Steps:
+    """Cases, each as often as it is still to be visited, in measuring order."""
+
+    def __init__(self, steps: Sequence[Case], homes: Mapping[_Key, str], made: Mapping[str, int]) -> None:
+        """Begin.
+
+        Args:
+            steps: in measuring order.
+            homes: the device that cases are bound to by what was measured earlier, by `key_of`.
+            made: visits that a case has on its device already, by its id.
+        """
+        self._left = list(steps)
+        self._homes = dict(homes)
+        self._made = Counter(made)
+        self._sentinels: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._left)
+
+    def upcoming(self, number: int) -> list[Case]:
+        """Those that come next, on whatever device."""
+        return self._left[:number]
+
+    def take(self, uuid: str, among: Iterable[str]) -> Case | None:
+        """The next step for a device; None where only others can go on.
+
+        >>> from dibench.layer import Layer
+        >>> from dibench.plan import Case
+        >>> case = Case(layer=Layer.fc(N=1, C=2, K=3), backend="cpu", variant="fc_dot", visits=2)
+        >>> steps = Steps([case, case], {}, {})
+        >>> [steps.take(uuid, ("a", "b")) is case for uuid in ("a", "b", "a")]
+        [True, False, True]
+        """
+        served = self._sentinels[uuid] <= min((self._sentinels[other] for other in among), default=0)
+        waiting = None
+        for index, case in enumerate(self._left):
+            if self._homes.get(key_of(case), uuid) != uuid:
+                continue
+            if not case.sentinel or served:
+                return self._taken(index, uuid)
+            waiting = index if waiting is None else waiting
+        return None if waiting is None else self._taken(waiting, uuid)
+
+    def _taken(self, index: int, uuid: str) -> Case:
+        case = self._left.pop(index)
+        self._homes[key_of(case)] = uuid
+        self._made[case.case_id] += 1
+        self._sentinels[uuid] += case.sentinel
+        return case
+
+    def put_back(self, case: Case) -> None:
+        """A step that came to nothing is the next one again."""
+        self._made[case.case_id] -= 1
+        self._left.insert(0, case)
+
+    def drop(self, case: Case) -> None:
+        """The case has its row: no further visit of it."""
+        if case.visits > 1:
+            self._left = [other for other in self._left if other.case_id != case.case_id]
+
+    def lose(self, uuid: str) -> None:
+        """A device is gone: what is bound to it begins anew on others, all visits of a case on one."""
+        self._homes = {key: home for key, home in self._homes.items() if home != uuid}
+        for case in {case.case_id: case for case in self._left}.values():
+            if key_of(case) not in self._homes:
+                self._left += [case] * self._made.pop(case.case_id, 0)
+
+
+def key_of(case: Case) -> _Key:
+    """What a device is bound to: the case, or all that it is compared with."""
+    return case.together or case.case_id

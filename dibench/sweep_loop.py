@@ -1,0 +1,264 @@
+"""Case after case, on all devices at once, until there is none, no time, or an interrupt.
+
+Devices measure in a thread each; everything else, above all writing, is done by the one that calls `run`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from dibench import record
+from dibench.crew import Crew, Device, DeviceLostError, Found, uuid_of
+from dibench.events import (
+    CaseBegan,
+    CaseEnded,
+    DeviceJoined,
+    DeviceLost,
+    Event,
+    VisitEnded,
+    WorkerRestarted,
+)
+from dibench.expected import Expected
+from dibench.manifest import utc_now
+from dibench.ordering import VISIT_BLOCK, in_visits
+from dibench.steps import Steps, key_of
+from dibench.visit_book import VisitBook
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dibench.measure import Settings
+    from dibench.plan import Case, Plan
+
+_LOOK_AHEAD = 8
+"""Cases that a backend may prepare for while one is measured: a GPU's kernels are compiled meanwhile."""
+
+_POLL_S = 1.0
+_MOST_DEVICES = 4096
+_MOST_LOSSES = 3
+"""A case that was under way each time a device was lost is taken for the cause."""
+
+
+@attrs.frozen
+class _UnderWay:
+    device: Device
+    case: Case
+    started_at: str
+    begin: float
+
+
+class Loop:
+    """The measuring of one command."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        settings: Settings,
+        stationarity: Callable[[str], str],
+        crew: Crew,
+        table: record.Table,
+        book: VisitBook | None,
+        session: str,
+        on_event: Callable[[Event], None],
+        on_join: Callable[[Mapping[str, Any]], object],
+    ) -> None:
+        """Take up what the table and the book hold."""
+        self._plan, self._stationarity, self._crew = plan, stationarity, crew
+        self._table, self._book, self._session, self._on_event = table, book, session, on_event
+        self._on_join = on_join
+        self._expected = Expected(settings, in_visits=book is not None)
+        self._inside_s = self._took_s = 0.0
+        self._under_way: dict[Future[Found], _UnderWay] = {}
+        self._losses: Counter[str] = Counter()
+        self._last_loss = ""
+        self.statuses = record.read_statuses(table.path)
+        self.finished = 0
+        """Cases that this command finished."""
+        self.restarts = 0
+        self.opened: dict[str, Mapping[str, Any]] = {uuid_of(one): one.opened for one in crew.devices}
+        """Every device that measured, by UUID."""
+
+    @property
+    def inside(self) -> float | None:
+        """Share of the time in windows and settling."""
+        return self._inside_s / self._took_s if self._took_s > 0 else None
+
+    def open_cases(self) -> list[Case]:
+        """Cases of the plan without a row."""
+        return [case for case in self._plan.cases if case.case_id not in self.statuses]
+
+    def steps(self) -> Steps:
+        """Each open case as often as it is to be visited, in measuring order."""
+        cases, book, homes = self.open_cases(), self._book, self._homes()
+        if book is None:
+            return Steps(cases, homes, {})
+        made = {case.case_id: book.number(case.case_id) if key_of(case) in homes else 0 for case in cases}
+        steps = []
+        block = VISIT_BLOCK * len(self._crew.devices)
+        for index, number in in_visits([case.visits for case in cases], self._plan.seed, block):
+            case = cases[index]
+            if number > made[case.case_id]:
+                steps.append(case)
+            elif number == case.visits:  # the program was killed before it could write the row
+                device = book.device(case.case_id)
+                self._write(case, self.opened[device], utc_now(), book.cells(case.case_id) or {})
+        return Steps(steps, homes, made)
+
+    def _homes(self) -> dict[str | int, str]:
+        """Which of the devices that are there a case is bound to."""
+        homes: dict[str | int, str] = {}
+        written = record.column(self._table.path, "device_uuid")
+        for case in self._plan.cases:
+            visited = self._book.device(case.case_id) if self._book is not None else ""
+            home = visited or (written.get(case.case_id, "") if case.together else "")
+            if home in self.opened:
+                homes[key_of(case)] = home
+        return homes
+
+    def run(self, steps: Steps, deadline: float | None) -> str:
+        """Measure what is open; how it ended, in one or two words.
+
+        Raises:
+            UserError: the disk is full, or no device is left.
+        """
+        pool = ThreadPoolExecutor(_MOST_DEVICES, thread_name_prefix="device")
+        try:
+            while True:
+                self._welcome(self._crew.joined())
+                in_time = self._hand_out(pool, steps, deadline)
+                if not self._under_way:
+                    if steps and in_time:  # with nobody to take them
+                        self._welcome(self._crew.replacement(self._last_loss))
+                        continue
+                    return "complete" if in_time else "time budget"
+                done, _ = wait(self._under_way, timeout=_POLL_S, return_when=FIRST_COMPLETED)
+                for future in done:
+                    self._take_in(self._under_way.pop(future), future, steps)
+        except KeyboardInterrupt:
+            return "interrupted"
+        finally:
+            if self._under_way:  # nobody waits for a case that is under way
+                self._crew.close()
+            pool.shutdown()
+
+    def _welcome(self, devices: Sequence[Device]) -> None:
+        for device in devices:
+            self.opened[uuid_of(device)] = device.opened
+            self._on_join(device.opened)
+            self._on_event(DeviceJoined(f"{device.opened['device']['name']} ({uuid_of(device)})"))
+
+    def _hand_out(self, pool: ThreadPoolExecutor, steps: Steps, deadline: float | None) -> bool:
+        """Give every free device a step; whether there was time for all."""
+        busy = {id(each.device) for each in self._under_way.values()}
+        uuids = [uuid_of(device) for device in self._crew.devices]
+        for device in self._crew.devices:
+            if id(device) in busy:
+                continue
+            case = steps.take(uuid_of(device), uuids)
+            if case is None:
+                continue
+            begin = time.monotonic()
+            if deadline is not None and begin + self._expected.seconds(case) > deadline:
+                steps.put_back(case)
+                return False
+            self._on_event(CaseBegan(case))
+            future = pool.submit(device.measure, case, steps.upcoming(_LOOK_AHEAD))
+            self._under_way[future] = _UnderWay(device, case, utc_now(), begin)
+        return True
+
+    def _take_in(self, begun: _UnderWay, future: Future[Found], steps: Steps) -> None:
+        """Record what a device found, or that it is gone."""
+        case, device = begun.case, begun.device
+        try:
+            found = future.result()
+        except DeviceLostError as error:
+            self._lost(begun, steps, str(error))
+            return
+        if found.died:
+            self.restarts += 1
+            self._on_event(WorkerRestarted(found.died))
+        took_s, cells = time.monotonic() - begun.begin, found.cells
+        if self._book is not None and "stay" in cells:
+            more = self._visited(case, uuid_of(device), cells)
+            if more is None:
+                self._expected.learn(case, took_s, {})
+                return
+            cells = more
+        steps.drop(case)
+        self._expected.learn(case, took_s, self._write(case, device.opened, begun.started_at, cells))
+
+    def _lost(self, begun: _UnderWay, steps: Steps, why: str) -> None:
+        case, device = begun.case, begun.device
+        self._crew.remove(device)
+        self._losses[case.case_id] += 1
+        if self._losses[case.case_id] < _MOST_LOSSES:
+            steps.put_back(case)
+        else:
+            steps.drop(case)
+            reason = f"{_MOST_LOSSES} devices were lost while it was measured, the last: {why}"
+            source = device.opened["meter"]["source"]
+            failed = {"status": "failed", "reason": reason, "energy_source": source}
+            self._write(case, device.opened, begun.started_at, failed)
+        steps.lose(uuid_of(device))
+        self._last_loss = why
+        self._on_event(DeviceLost(why))
+
+    def _visited(self, case: Case, uuid: str, found: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Write a visit down; the row's cells if it was the last one."""
+        assert self._book is not None
+        self._took_s += found["took_s"]
+        self._inside_s += found["stay"]["inside_s"]
+        common = {name: found[name] for name in ("energy_source", "meter_period_s")}
+        self._book.add(case, uuid, common | found["cells"], found["stay"], found["took_s"])
+        if self._book.wants_more(case.case_id):
+            self._on_event(VisitEnded(case, self._book.number(case.case_id)))
+            return None
+        return self._book.cells(case.case_id)
+
+    def _write(
+        self, case: Case, opened: Mapping[str, Any], started_at: str, measured: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        device = opened["device"]
+        row = self._row(case, device["name"], device["uuid"], started_at, measured)
+        self._table.append(row)
+        self.statuses[case.case_id] = row["status"]
+        self.finished += 1
+        self._on_event(CaseEnded(case, row))
+        return row
+
+    def _row(
+        self, case: Case, name: str, uuid: str, started_at: str, measured: Mapping[str, Any]
+    ) -> dict[str, Any]:
+        return {
+            **record.case_cells(case, self._stationarity(case.variant)),
+            "session": self._session,
+            "started_at": started_at,
+            "device": name,
+            "device_uuid": uuid,
+            **measured,
+        }
+
+    def state_again(self, path: Path) -> None:
+        """Rows by what all visits together tell, and flagged ones of cases that were visited too seldom yet.
+
+        The table is closed by now, and is replaced whole.
+        """
+        book = self._book
+        assert book is not None
+        name = next(iter(self.opened.values()))["device"]["name"]  # all devices of a sweep are of one model
+
+        def again(row: dict[str, str]) -> Mapping[str, Any]:
+            return {} if row["status"] in ("failed", "skipped") else book.cells(row["case_id"]) or {}
+
+        partly: Sequence[dict[str, Any]] = [
+            self._row(case, name, book.device(case.case_id), utc_now(), cells)
+            for case in self.open_cases()
+            if (cells := book.cells(case.case_id)) is not None
+        ]
+        record.rewrite(path, again, partly)
