@@ -223,11 +223,14 @@ def _text(path: object, name: str, cells: list[str]) -> Any:
 
 def _number(path: object, name: str, cells: list[str], parse: Any, rule: str) -> list[Any]:
     values: list[Any] = []
+    known: dict[str, Any] = {"": None}  # most columns repeat a few cells
     for line, cell in enumerate(cells, start=2):
-        try:
-            values.append(parse(cell) if cell else None)
-        except ValueError:
-            raise UserError(f"line {line}: {name}", rule, cell, where=path) from None
+        if cell not in known:
+            try:
+                known[cell] = parse(cell)
+            except ValueError:
+                raise UserError(f"line {line}: {name}", rule, cell, where=path) from None
+        values.append(known[cell])
     return values
 
 
