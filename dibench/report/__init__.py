@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from dibench import files
 from dibench.errors import UserError
 from dibench.schema import NO_LAYER, read_csv
@@ -39,14 +41,29 @@ def write_report(directory: str | Path, *, figures: Path | None = None) -> Path:
     if not folder.is_dir():
         raise UserError("DIR", "must be the directory of a sweep", str(directory))
     table = read_csv(folder / TABLE)
+    cards = _cards(table)
+    table = _card_with_most_rows(table) if cards else table
     frame = table[~table["op"].isin(NO_LAYER)].reset_index(drop=True)  # the page draws layers
     manifest = files.read_json_object(folder / MANIFEST)
     sources = [TABLE] if manifest is None else [TABLE, MANIFEST]
-    page = render(frame, manifest, _study(table), sources)
+    page = render(frame, manifest, attrs.evolve(_study(table), cards=cards), sources)
     files.replace_file(folder / PAGE, page.html.encode())
     if figures is not None:
         write_panels(figures, page.figures)
     return folder / PAGE
+
+
+def _cards(frame: pd.DataFrame) -> Mapping[str, Any] | None:
+    """What several cards say; None of one."""
+    from dibench.study import cards_in, fit_cards
+
+    return fit_cards(frame).to_json() if len(cards_in(frame)) > 1 else None
+
+
+def _card_with_most_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    keys = [name for name in ("device", "device_uuid") if name in frame]
+    groups = frame.fillna(dict.fromkeys(keys, "")).groupby(keys, sort=False)
+    return max((group for _, group in groups), key=len).reset_index(drop=True)
 
 
 def _study(frame: pd.DataFrame) -> Study:

@@ -50,6 +50,29 @@ def operators_panel(figures: Json) -> Drawn | None:
     return to_svg(figure, "alpha-operators", title="α by operator", description=f"{said}.")
 
 
+def cards_panel(cards: Json) -> Drawn | None:
+    """α of each card, and of all together with a gain per card; None where no card tells."""
+    found = [
+        (card["label"], card["fit"]["alpha"]["weighted"])
+        for card in cards["cards"]
+        if card["fit"] and card["fit"]["reliable"]
+    ]
+    if cards["joint"]:
+        found.append(("together", cards["joint"]["alpha"]))
+    found = [(label, alpha) for label, alpha in found if is_number(alpha["value"])]
+    if not found:
+        return None
+    figure, axes = new_panel(420, 70 + 34 * len(found))
+    axes.axvspan(0.45, 0.55, color=MUTED, alpha=0.16, linewidth=0)
+    for height, (_, alpha) in enumerate(found):
+        _interval(axes, height, alpha["value"], alpha["ci_low"], alpha["ci_high"], "", (-0.5, 1.5))
+    _rows(axes, [label if len(label) < 26 else f"{label[:12]}…{label[-12:]}" for label, _ in found])
+    axes.set_xlim(-0.5, 1.5)
+    axes.set_xlabel("α")
+    said = "; ".join(f"{label} {plain(alpha['value'], 2)}" for label, alpha in found)
+    return to_svg(figure, "cards", title="α by card", description=f"{said}.")
+
+
 def twins_panel(twins: Json, response: str) -> Drawn | None:
     """Ratio of the half with more weights over that with more inputs, its placebo hollow beside it."""
     kinds = twins["responses"].get(response) or {}

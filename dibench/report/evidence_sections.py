@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dibench.report import cost, evidence
+from dibench.report.numbers import is_number
 from dibench.report.sections import Panel, Section, Study
 
 if TYPE_CHECKING:
@@ -14,12 +15,32 @@ if TYPE_CHECKING:
 def evidence_sections(rows: pd.DataFrame, study: Study) -> list[Section]:
     """Those that the rows allow, in reading order."""
     return [
+        *_cards_section(study),
         *_operators_section(study),
         *_twins_section(study),
         *_lattice_section(rows, study),
         *_networks_section(study),
         *_generality_section(study),
     ]
+
+
+def _cards_section(study: Study) -> list[Section]:
+    if study.cards is None:
+        return []
+    joint = study.cards["joint"]
+    lines = ["The rest of this page is about the card with most rows; cards are never pooled silently."]
+    if joint:
+        gains = (
+            f"{name} ×{gain['value']:.3f}" for name, gain in zip(joint["cards"], joint["gains"], strict=True)
+        )
+        lines.append(f"Fitted together with a gain per card: {', '.join(gains)}.")
+    for one in study.cards["differences"]:
+        if is_number(one["alpha"]["value"]):
+            apart = cost.interval_words(one["alpha"])
+            lines.append(f"α of {one['first']} less that of {one['second']}: {apart}.")
+    svg = evidence.cards_panel(study.cards)
+    panels = [] if svg is None else [Panel("figure-cards", "α by card", ["with 95% interval"], svg)]
+    return [Section("cards", "Cards", "Do all cards say the same?", lines, panels)]
 
 
 def _operators_section(study: Study) -> list[Section]:

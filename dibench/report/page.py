@@ -181,6 +181,7 @@ def _tables(
     found = tables.fit_tables(study.fit) if study.fit else []
     response = cost.response_of(study.fit)
     found.append(tables.stationarities(stationarity.equal_boxes(rows, response.column), response.name))
+    found.append(tables.error_budget(frame))
     found.append(tables.mishaps(rows))
     found.append(tables.operators(rows, shares))
     found += tables.ends(rows)

@@ -31,6 +31,8 @@ class Study:
     check: Study | None = None
     generality: Mapping[str, Any] | None = None
     """`Generality.to_json()`, where the rows allow it."""
+    cards: Mapping[str, Any] | None = None
+    """`Cards.to_json()` of a table with several; the rest of the page is about the card with most rows."""
 
 
 @attrs.frozen
