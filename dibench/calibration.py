@@ -41,8 +41,8 @@ class Effort:
     visits: int
 
 
-SHORT, LONG = Effort(10.0, 4), Effort(60.0, 20)
-"""About 40 seconds, baselines included, and about three minutes."""
+BRIEF, SHORT, LONG = Effort(5.0, 3), Effort(10.0, 4), Effort(60.0, 20)
+"""About 27 and 40 seconds, baselines included, and about three minutes."""
 
 
 @attrs.frozen

@@ -41,6 +41,7 @@ class Stage:
     answers: str
     share: float
     every_card: bool
+    pairs: bool
     cases: tuple[Case, ...] = attrs.field(repr=False)
 
 
@@ -80,7 +81,14 @@ def load_stages(
                 seen.add(case.case_id)
                 new.append(case)
         found.append(
-            Stage(table["name"], table["answers"], table["share"], table.get("every_card", False), tuple(new))
+            Stage(
+                table["name"],
+                table["answers"],
+                table["share"],
+                table.get("every_card", False),
+                table.get("pairs", False),
+                tuple(new),
+            )
         )
     return found
 
@@ -152,14 +160,20 @@ def plan_campaign(
         stages: of `load_stages`.
         seed: of the order in which cases are visited again.
         done: ids of cases that earlier runs have measured.
-        again: measure stages that are for every card, also where they are done: the card is another one.
+        again: the card is another one: measure stages that are for every card also where they are done, and
+            pairs of which one half is.
         first_order: of the first case. Orders go on from earlier runs, so that sentinels, whose ids contain
             theirs, have ids of their own.
 
     Raises:
         UserError: nothing is left.
     """
-    owed = {case.case_id for stage in stages if stage.every_card and again for case in stage.cases}
+    owed = set[str]()
+    for stage in stages if again else ():
+        if stage.every_card:
+            owed |= {case.case_id for case in stage.cases}
+        if stage.pairs:
+            owed |= _torn(stage, done)
     stage_of = {case.case_id: stage.name for stage in stages for case in stage.cases}
     left = [case for case in in_turns(stages) if case.case_id in owed or case.case_id not in done]
     if not left:
@@ -172,6 +186,13 @@ def plan_campaign(
     sha = hashlib.sha256("\n".join(ids).encode()).hexdigest()
     plan = Plan("campaign", "a campaign in stages", "cuda", cases, seed, sha, {})
     return Campaign(plan, tuple(stages), stage_of)
+
+
+def _torn(stage: Stage, done: Collection[str]) -> set[str]:
+    """Both halves of each pair that has one half on the card before: two cards are no pair."""
+    ids = [case.case_id for case in stage.cases]
+    pairs = zip(ids[::2], ids[1::2], strict=True)
+    return {half for pair in pairs for half in pair if (pair[0] in done) != (pair[1] in done)}
 
 
 def sentinel() -> Case:
@@ -190,7 +211,7 @@ def in_turns(stages: Sequence[Stage]) -> list[Case]:
     """All cases: stages of share 0 whole, then the others in turns by share of visits.
 
     >>> one, two = (Case(layer=sentinel().layer, backend="cuda", variant=name) for name in ("a", "b"))
-    >>> stages = [Stage("a", "", 75, False, (one,) * 6), Stage("b", "", 25, False, (two,) * 2)]
+    >>> stages = [Stage("a", "", 75, False, False, (one,) * 6), Stage("b", "", 25, False, False, (two,) * 2)]
     >>> "".join(case.variant for case in in_turns(stages))
     'abaaabaa'
     """

@@ -3,6 +3,7 @@
 set -euo pipefail
 PY="${PY:-.venv/bin/python}"
 found=0
+shopt -s nullglob
 echo
 for device in results/*/; do
   [ "$device" = results/local/ ] && continue

@@ -403,6 +403,19 @@ def cache(tmp_path: Path) -> Iterator[tuple[KernelCache, CountingCompiler, Path]
     made.close()
 
 
+def test_a_kernel_brought_along_is_not_compiled_again_whatever_compiler_made_it(
+    cache: tuple[KernelCache, CountingCompiler, Path], tmp_path: Path
+) -> None:
+    kernels, _, directory = cache
+    first = kernels.binary(tiny())
+    newer = CountingCompiler()
+    newer.version = (99, 0)
+    here = KernelCache(newer, tmp_path / "here", brought=directory)  # type: ignore[arg-type]
+    assert here.binary(tiny()) == first and not newer.compiled
+    assert KernelCache(None, tmp_path / "here", brought=directory).binary(tiny()) == first
+    assert not (tmp_path / "here").exists()
+
+
 def test_a_kernel_is_compiled_once_for_all_sweeps(cache: tuple[KernelCache, CountingCompiler, Path]) -> None:
     kernels, compiler, directory = cache
     first = kernels.binary(tiny())

@@ -19,6 +19,9 @@ _SOURCES = ("nvml_counter", "nvml_power")
 
 def calibrate(
     long: Annotated[bool, typer.Option("--long", help="Three minutes instead of 40 seconds.")] = False,
+    brief: Annotated[
+        bool, typer.Option("--brief", help="27 seconds: what a campaign spares for it.")
+    ] = False,
     meter: Annotated[str, typer.Option(help="nvml_counter or nvml_power.")] = "nvml_counter",
     as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
 ) -> None:
@@ -28,10 +31,13 @@ def calibrate(
     """
     if meter not in _SOURCES:
         raise UserError("--meter", f"must be {' or '.join(_SOURCES)}: only a sensor has noise", meter)
+    if long and brief:
+        raise UserError("--brief", "must not stand beside --long")
     from dibench import calibration, files
     from dibench.report.noise import noise_figure
 
-    found = _on_this_gpu(meter, calibration.LONG if long else calibration.SHORT)
+    effort = calibration.LONG if long else calibration.BRIEF if brief else calibration.SHORT
+    found = _on_this_gpu(meter, effort)
     path = calibration.path_of(found.device_uuid, found.driver)
     calibration.write(found, path)
     figure = noise_figure({float(length): sd for length, sd in found.noise.items()}, found.between)

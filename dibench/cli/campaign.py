@@ -100,10 +100,11 @@ def campaign(
     wrong = campaign_steps.check(folder, card, earlier, limit_s)
     found = _plan(card, earlier, seed, arch, wrong)
     summary = campaign_steps.measure(found, card, meter, folder, deadline - closing_s)
-    rows = campaign_steps.closing(folder, earlier, deadline)
+    rows = campaign_steps.close(folder, earlier, deadline)
+    visit_s = campaign_steps.visit_s(folder)
     campaign_view.show_end(found, summary, rows, earlier, wrong, time.monotonic() - begin)
     again = _next_command(out, resume or [])
-    campaign_view.show_next(found, summary, rows, again)
+    campaign_view.show_next(found, rows, again, visit_s)
     campaign_view.write_readme(folder, found, summary, rows, card, again)
     if summary.ended == "interrupted":
         raise typer.Exit(130)

@@ -6,6 +6,7 @@ any, and a check that hangs is ended when its time is up.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
     from dibench.sweep import Summary
 
 _LEAST_S = 4.0
+_HANG_S = 45.0
+"""A case takes some six seconds, and some more where gigabytes of operands are drawn first."""
 
 
 @attrs.frozen
@@ -138,7 +142,7 @@ def _calibrate(out: Path, card: Card, earlier: Earlier, limit_s: float) -> None:
     if kept.is_file():
         typer.echo("calibrate done before on this card under this driver")
     else:
-        _child("calibrate", ["calibrate"], limit_s)
+        _child("calibrate", ["calibrate", "--brief"], limit_s)
     if kept.is_file():
         shutil.copyfile(kept, out / "calibration.json")
 
@@ -162,10 +166,20 @@ def measure(found: Campaign, card: Card, meter: str, out: Path, deadline: float)
         kernel_shas=variants.kernel_shas("cuda"),
     )
     with Progress(deadline) as progress:
-        return run_sweep(job, out, deadline=deadline, on_event=progress.show)
+        return run_sweep(job, out, deadline=deadline, on_event=progress.show, limit_s=_HANG_S)
 
 
-def closing(out: Path, earlier: Earlier, deadline: float) -> list[dict[str, str]]:
+def visit_s(out: Path) -> float:
+    """Seconds of a visit here, preparing included; the usual ones where nothing was visited."""
+    from dibench import record
+    from dibench.cli.campaign_view import VISIT_S
+
+    path = out / record.VISITS
+    lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+    return fmean(json.loads(line)["took_s"] for line in lines) if lines else VISIT_S
+
+
+def close(out: Path, earlier: Earlier, deadline: float) -> list[dict[str, str]]:
     """Fit and report of this run and the earlier ones together; all their rows, as text.
 
     Both are made again at any time from what is measured: where time is up they are left for then.

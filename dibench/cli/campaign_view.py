@@ -129,13 +129,16 @@ def show_end(
         say(f"left out  {', '.join(wrong)}: wrong on this GPU")
 
 
-def show_next(found: Campaign, summary: Summary, rows: Sequence[Mapping[str, str]], again: str) -> None:
+def show_next(
+    found: Campaign, rows: Sequence[Mapping[str, str]], again: str, visit_s: float = VISIT_S
+) -> None:
     """How long the rest takes, and the command for it."""
     left = sum(one.visits_left for one in standings(found, rows))
     if not left:
         say("Every case of the campaign is measured.")
         return
-    say(f"\n{left} visits are missing, about {duration_text(left * VISIT_S)}. To go on:\n  {again}")
+    say(f"\n{left} visits are missing: {duration_text(left * visit_s)} at {visit_s:.1f} s. To go on:")
+    say(f"  {again}")
 
 
 def write_readme(
