@@ -24,6 +24,9 @@ from dibench.stays import Stay
 if TYPE_CHECKING:
     from dibench.plan import Case
 
+GAP_BOUND_S = 50e-6
+"""A launch costs the GPU a microsecond or two beside the kernel: below this that is over two percent."""
+
 SENTINELS = "sentinels"
 
 
@@ -119,7 +122,8 @@ class VisitBook:
     def cells(self, case_id: str) -> dict[str, Any] | None:
         """The measured cells of a case's row, by all that is known now; None of a case never visited.
 
-        Of a case that was not visited as often as planned the row is flagged.
+        A row is flagged whose case was not visited as often as planned, and one of a single instance whose
+        launches take less than GAP_BOUND_S.
         """
         visits = self._of_case.get(case_id)
         if visits is None:
@@ -128,9 +132,13 @@ class VisitBook:
         found = [visit["stay"] for visit in visits]
         row = dict(last["cells"])
         row |= stays.cells(found, self._pools[str(last["device_uuid"])], last["instances"])
+        doubts = []
         if len(visits) < last["visits"]:
-            missing = f"{len(visits)} of {last['visits']} visits"
-            row |= {"status": "flagged", "reason": "; ".join(filter(None, (missing, row["reason"])))}
+            doubts.append(f"{len(visits)} of {last['visits']} visits")
+        if last["instances"] == 1 and row["time_s"] < GAP_BOUND_S:
+            doubts.append("gap_bound: a launch is so short that the gap to the next one counts")
+        if doubts:
+            row |= {"status": "flagged", "reason": "; ".join(filter(None, (*doubts, row["reason"])))}
         return row
 
     def close(self) -> None:
