@@ -32,10 +32,17 @@ LOOSE = 1e-7
 BLOCK = 8_192
 """Rows of a block: with ten columns it fits into a core's own cache."""
 
-ENOUGH_FOR_CHOLESKY = 1e-3
+ENOUGH_FOR_CHOLESKY = 1e-2
 """Least diagonal of R, columns at unit length, at which J′J still holds ten digits of it."""
 
-STEPS = 200
+STEPS = 2000
+POLISHING_STEPS = 60
+POLISHED = 1e-12
+"""Relative change of every parameter at which polishing ends."""
+
+ROUNDING = 1e-11
+"""Relative error of a sum of squares near its minimum, with room."""
+
 LEAST_DAMPING, MOST_DAMPING = 1e-10, 1e12
 
 
@@ -178,23 +185,34 @@ def _last_step(system: FloatArray, push: FloatArray, gain: float) -> FloatArray 
 
 
 def _polish(blocks: Blocks, solution: Solution) -> Solution:
-    """Full Gauss-Newton steps: sums stop changing at half the digits that parameters can have."""
-    for _ in range(2):
-        step = _full_step(blocks, solution.parameters)
-        if step is None:
-            return solution
-        sums = _sum(blocks, solution.parameters + step)
-        if sums is None or sums.rss > solution.rss:
-            return solution
-        solution = Solution(solution.parameters + step, sums.rss)
-    return solution
+    """Full Gauss-Newton steps: sums stop changing at half the digits that parameters can have.
+
+    Each must be shorter than the one before; a sum that rises by no more than rounding stops none.
+    """
+    at, sums = solution.parameters, _sum(blocks, solution.parameters)
+    best, length = solution, np.inf
+    for _ in range(POLISHING_STEPS):
+        step = None if sums is None else _full_step(blocks, at, sums)
+        if step is None or sums is None:
+            return best
+        size = np.sqrt(np.diagonal(sums.normal))
+        shorter = float(np.linalg.norm(size * step))
+        sums = _sum(blocks, at + step)
+        if sums is None or shorter >= length or sums.rss > best.rss * (1 + ROUNDING):
+            return best
+        done = bool((np.abs(step) <= POLISHED * np.abs(at)).all())
+        at, length = at + step, shorter
+        best = Solution(at, sums.rss)
+        if done:
+            return best
+    return best
 
 
-def _full_step(blocks: Blocks, at: FloatArray) -> FloatArray | None:
+def _full_step(blocks: Blocks, at: FloatArray, sums: _Sums) -> FloatArray | None:
     """−(J′J)⁻¹J′r, from the sums where columns are far from collinear, else by decomposing (J, r): that keeps
     the digits which squares lose. None without full rank."""
-    sums, k = _sum(blocks, at), len(at)
-    if sums is None or not (size := np.sqrt(np.diagonal(sums.normal))).all():
+    k = len(at)
+    if not (size := np.sqrt(np.diagonal(sums.normal))).all():
         return None
     r = cholesky(sums.normal / np.outer(size, size))
     if r is not None:
