@@ -168,6 +168,44 @@ def test_fully_connected_layers_at_one_batch_tell_nothing() -> None:
     assert result["alpha"]["weighted"] == {"value": None, "ci_low": None, "ci_high": None, "unbounded": True}
 
 
+def alike() -> pd.DataFrame:
+    """18 layers of two families: terms too alike."""
+    layers = [one for one in distinct_layers() if one.name.startswith(("vgg", "alexnet"))]
+    return table(layers, energy_of(layers, alpha=0.3, noise=0.05))
+
+
+@pytest.mark.parametrize(
+    ("frame", "why"),
+    [
+        (measured(12), "too few rows"),
+        (alike(), "cannot tell the terms apart"),
+        (measured(150, seed=3, ratio=0.0), "rule out no value"),
+        (
+            table(some_layers(150, 3), energy_of(some_layers(150, 3), alpha=0.3, noise=3.0)),
+            "rule out no value",
+        ),
+    ],
+    ids=["few rows", "alike", "reuse is free", "loud"],
+)
+def test_rows_that_cannot_tell_give_a_reason_and_no_number_that_looks_like_an_answer(
+    frame: pd.DataFrame, why: str
+) -> None:
+    found = fit(frame, draws=DRAWS)
+    result = found.to_json()
+    assert result["verdict"] == "undecided"
+    assert why in "; ".join(result["reasons"])
+    assert result["determined"] is result["reliable"] is False
+    nothing = {"value": None, "ci_low": None, "ci_high": None, "unbounded": True}
+    assert result["alpha"] == {"weighted": nothing, "disjoint": nothing}
+    assert all(one == {"alpha": nothing, "p_value": None} for one in result["sensitivity"].values())
+    for test in ("test_ai_vs_di", "test_weights_vs_inputs"):
+        tests = [result[test], *result[test]["by"].values()]
+        assert all(one["statistic"] is one["p_value"] is None for one in tests)
+    for own in result["by_operator"].values():
+        assert own["reliable"] is False
+    assert "not to be relied on" in found.summary()
+
+
 @pytest.mark.parametrize("rows", [1, 2, 3, 5, 8, 12])
 def test_few_rows_are_undecided_and_never_an_exception(rows: int) -> None:
     result = fitted(measured(rows))

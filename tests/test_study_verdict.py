@@ -78,6 +78,22 @@ def test_undecided_where_the_data_cannot_tell(changes: dict[str, object], why: s
     assert [why in reason.text for reason in found.reasons] == [True]
 
 
+@pytest.mark.parametrize(
+    ("changes", "determined"),
+    [
+        ({"condition": 31.0}, False),
+        ({"rows": 5}, False),
+        ({"ci_low": None, "ci_high": None}, False),
+        ({"ci_low": None}, True),
+        ({"effective_clusters": {"layer": 9.0}}, True),
+    ],
+)
+def test_what_rows_do_not_determine_is_told_from_what_is_not_sure(
+    changes: dict[str, object], determined: bool
+) -> None:
+    assert decide(attrs.evolve(CLEAR, **changes)).determined is determined  # type: ignore[arg-type]
+
+
 def test_the_limits_themselves_are_enough() -> None:
     assert verdict(condition=30.0, rows=24, effective_clusters={"layer": 10.0})[0] == "DI"
 

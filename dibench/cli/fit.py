@@ -171,6 +171,9 @@ def _show_coefficients(out: Console, figures: dict[str, Any]) -> None:
             out.print(
                 f"[dim]{_name(name)}: {_plain(held)} fitted below zero; predictions hold it at 0.[/dim]"
             )
+    if not figures["determined"]:
+        out.print("\n[yellow]α and its tests are not to be relied on, and not shown: see why above.[/]\n")
+        return
     alpha, test = figures["alpha"], figures["test_ai_vs_di"]
     doubt = "" if figures["reliable"] else "   [yellow]not to be relied on, see why above[/yellow]"
     out.print(
@@ -214,6 +217,8 @@ def _operator_table(figures: dict[str, Any]) -> Table:
 
 
 def _show_sensitivity(out: Console, figures: dict[str, Any]) -> None:
+    if not figures["determined"]:
+        return
     said = "; ".join(
         f"{SENSITIVITY_NAMES[name]} {_interval(one['alpha'])}" for name, one in figures["sensitivity"].items()
     )
@@ -271,14 +276,16 @@ def _interval(alpha: dict[str, Any]) -> str:
     """`0.31 (0.27 to 0.36)`; no number where the rows do not tell.
 
     >>> _interval({"value": 0.314, "ci_low": 0.2, "ci_high": None})
-    '0.31 (0.20 to unbounded)'
+    'above 0.20'
     """
-    if alpha["value"] is None:
-        return "not determined"
     ends = (alpha["ci_low"], alpha["ci_high"])
+    if alpha["value"] is None or ends == (None, None):
+        return "not determined"
+    if None in ends:  # all that is known: the estimate itself could be anything beyond
+        return f"below {ends[1]:.2f}" if ends[0] is None else f"above {ends[0]:.2f}"
     # Enough digits to tell the ends apart.
-    digits = 4 if None not in ends and ends[1] - ends[0] < 0.02 else 2
-    low, high = ("unbounded" if end is None else f"{end:.{digits}f}" for end in ends)
+    digits = 4 if ends[1] - ends[0] < 0.02 else 2
+    low, high = (f"{end:.{digits}f}" for end in ends)
     return f"{alpha['value']:.{digits}f} ({low} to {high})"
 
 

@@ -122,7 +122,7 @@ def _reasons(fit: fitted.FitJson) -> list[str]:
 def _alpha_words(fit: fitted.FitJson) -> str:
     forms = {form: fitted.alpha(fit, form) for form in ("weighted", "disjoint")}
     if not any(fitted.bounded(found) for found in forms.values()):
-        return "These rows do not determine α, the weight of weights: neither form's interval has a bound."
+        return "These rows do not determine α, the weight of weights, in either form."
     weighted, disjoint = map(interval_words, forms.values())
     return (
         f"The fitted weight of weights, α, is {weighted} in the weighted form and {disjoint} in the disjoint "

@@ -155,13 +155,18 @@ class WeightedAlpha:
         return ClusterTest({c.name: wild_cluster_test(model, c) for c in self.clusterings})
 
     def estimate(self) -> Alpha:
-        """Estimate and 95% interval by inversion of the test, not clipped to [0, 1]."""
+        """Estimate and 95% interval by inversion of the test, not clipped to [0, 1].
+
+        Unknown where no value is rejected either way: the estimate then is a number without meaning.
+        """
         value = self.value
         if value is None:
             return UNKNOWN
         found = invert(
             lambda alpha: self.test(alpha).decisive.p_value, value, self._step(value), lower=-FAR, upper=FAR
         )
+        if found.low is None and found.high is None:
+            return UNKNOWN
         return Alpha(value, found.low, found.high, found.low is None or found.high is None)
 
     def effective_clusters(self) -> dict[str, float]:

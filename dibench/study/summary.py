@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dibench.study import held_out
+from dibench.study.alpha import UNKNOWN
 from dibench.study.calibrated import calibration_of
 from dibench.study.figures import scores
-from dibench.study.inference import LEVEL
+from dibench.study.inference import LEVEL, UNDECIDABLE
 from dibench.study.ladder import Coefficient, NoRung, Rung
 from dibench.study.models import FORMULAS
 from dibench.study.verdict import MARGIN
@@ -39,6 +40,7 @@ METHOD = {
 def as_json(fit: Fit) -> dict[str, Any]:
     """See `Fit.to_json`."""
     selection, comparison = fit.selection, fit.comparison
+    determined = comparison.verdict.determined
     figures: dict[str, Any] = plain(
         {
             "rows": selection.rows,
@@ -57,16 +59,20 @@ def as_json(fit: Fit) -> dict[str, Any]:
             "verdict_text": verdict_text(fit),
             "reasons": [reason.text for reason in comparison.verdict.reasons],
             "reliable": comparison.verdict.reliable,
-            "alpha": {"weighted": _alpha(comparison.alpha), "disjoint": _alpha(fit.disjoint)},
+            "determined": determined,
+            "alpha": {
+                "weighted": _alpha(comparison.alpha, determined),
+                "disjoint": _alpha(fit.disjoint, determined),
+            },
             "test_ai_vs_di": _test(fit, comparison),
-            "test_weights_vs_inputs": _by_clustering(fit.split),
+            "test_weights_vs_inputs": _by_clustering(fit.split, determined),
             "models": {
                 **{name: _model(fit, rung) for name, rung in fit.rungs.items()},
                 "effective": _effective(fit),
             },
             "by_operator": {op: _operator(fit, op) for op in fit.by_operator},
             "sensitivity": {
-                name: {"alpha": _alpha(alpha), "p_value": test.p_value}
+                name: {"alpha": _alpha(alpha, determined), "p_value": _told(test, determined).p_value}
                 for name, (alpha, test) in fit.sensitivity.items()
             },
             "calibration": calibration_of(fit),
@@ -169,7 +175,9 @@ def plain(value: Any) -> Any:
     return value
 
 
-def _alpha(alpha: Alpha) -> dict[str, Any]:
+def _alpha(alpha: Alpha, determined: bool) -> dict[str, Any]:
+    """Without numbers where the rows do not determine them: none that could pass for an answer."""
+    alpha = alpha if determined else UNKNOWN
     return {
         "value": alpha.value,
         "ci_low": alpha.ci_low,
@@ -178,8 +186,15 @@ def _alpha(alpha: Alpha) -> dict[str, Any]:
     }
 
 
+def _told(test: Test, determined: bool) -> Test:
+    return test if determined else UNDECIDABLE
+
+
 def _test(fit: Fit, comparison: Comparison) -> dict[str, Any]:
+    determined = comparison.verdict.determined
+
     def one(name: str, test: Test) -> dict[str, Any]:
+        test = _told(test, determined)
         clusters = {c.name: c for c in fit.clusterings}[name]
         return {
             "statistic": test.statistic,
@@ -188,9 +203,10 @@ def _test(fit: Fit, comparison: Comparison) -> dict[str, Any]:
             "effective_clusters": comparison.effective[name],
         }
 
+    decisive = _told(comparison.test, determined)
     return {
-        "statistic": comparison.test.statistic,
-        "p_value": comparison.test.p_value,
+        "statistic": decisive.statistic,
+        "p_value": decisive.p_value,
         "by": {name: one(name, test) for name, test in comparison.tests.items()},
         "draws": len(fit.clusterings[0].weights),
         "condition": comparison.condition,
@@ -198,9 +214,10 @@ def _test(fit: Fit, comparison: Comparison) -> dict[str, Any]:
     }
 
 
-def _by_clustering(test: ClusterTest) -> dict[str, Any]:
-    decisive = test.decisive
-    by = {name: {"statistic": one.statistic, "p_value": one.p_value} for name, one in test.by.items()}
+def _by_clustering(test: ClusterTest, determined: bool) -> dict[str, Any]:
+    decisive = _told(test.decisive, determined)
+    told = {name: _told(one, determined) for name, one in test.by.items()}
+    by = {name: {"statistic": one.statistic, "p_value": one.p_value} for name, one in told.items()}
     return {"statistic": decisive.statistic, "p_value": decisive.p_value, "by": by}
 
 
@@ -286,8 +303,8 @@ def _operator(fit: Fit, op: str) -> dict[str, Any]:
     return {
         "n": int(rows.sum()),
         "models": {name: _in_and_out(fit, rung, rows) for name, rung in fitted.items()},
-        "alpha": {"weighted": _alpha(own.alpha)},
-        "p_value": own.test.p_value,
+        "alpha": {"weighted": _alpha(own.alpha, own.verdict.determined)},
+        "p_value": _told(own.test, own.verdict.determined).p_value,
         "condition": own.condition,
         "effective_clusters": own.effective,
         "verdict": own.verdict.decision,

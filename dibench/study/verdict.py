@@ -52,13 +52,17 @@ class Verdict:
     reasons: tuple[Reason, ...]
     reliable: bool = True
     """False where the data cannot carry an answer, whatever α is."""
+    determined: bool = True
+    """False where the rows do not determine α, however many independent layers they are: a number for it
+    would be one of the rows' arithmetic, not of the device."""
 
 
 def decide(found: Findings) -> Verdict:
     """Apply the rule; every reason that applies is given."""
-    obstacles = _obstacles(found)
-    if obstacles:
-        return Verdict("undecided", tuple(obstacles), reliable=False)
+    undetermined, unsure = _undetermined(found), _unsure(found)
+    if undetermined or unsure:
+        reasons = (*undetermined, *unsure)
+        return Verdict("undecided", reasons, reliable=False, determined=not undetermined)
     assert found.alpha is not None and found.ci_low is not None and found.ci_high is not None
     interval = f"α = {found.alpha:.2f} (95% interval {found.ci_low:.2f} to {found.ci_high:.2f})"
     low, high = MARGIN
@@ -82,8 +86,8 @@ def decide(found: Findings) -> Verdict:
     )
 
 
-def _obstacles(found: Findings) -> list[Reason]:
-    """Why data cannot carry an answer, whatever the estimate is."""
+def _undetermined(found: Findings) -> list[Reason]:
+    """Why the rows do not determine α, whatever its estimate is."""
     reasons = []
     needed = ROWS_PER_COEFFICIENT * found.coefficients
     if found.rows < needed:
@@ -97,15 +101,22 @@ def _obstacles(found: Findings) -> list[Reason]:
         limit = f"{LARGEST_CONDITION:.0f}"
         text = f"these layers cannot tell the terms apart: condition number {shown}, over {limit}"
         reasons.append(Reason("terms too alike", text))
+    elif found.alpha is None or (found.ci_low is None and found.ci_high is None):
+        text = "α is not determined: these rows rule out no value of it"
+        reasons.append(Reason("α not determined", text))
+    return reasons
+
+
+def _unsure(found: Findings) -> list[Reason]:
+    """Why α's interval carries no answer: without an end, or on fewer independent layers or networks than an
+    interval needs. Not asked of clusters where no direction separates AI from DI."""
+    reasons = []
+    if (found.ci_low is None) != (found.ci_high is None):
+        reasons.append(Reason("α unbounded", "the interval of α is unbounded"))
     for name, number in found.effective_clusters.items():
-        if number < FEWEST_EFFECTIVE_CLUSTERS:
+        if 0 < number < FEWEST_EFFECTIVE_CLUSTERS:
             text = (
                 f"too few independent {name}s: {number:.1f} effective, {FEWEST_EFFECTIVE_CLUSTERS:.0f} needed"
             )
             reasons.append(Reason(f"too few {name}s", text))
-    if found.alpha is None:
-        text = "α is not determined: data reuse adds nothing measurable to the cost"
-        reasons.append(Reason("α not determined", text))
-    elif found.ci_low is None or found.ci_high is None:
-        reasons.append(Reason("α unbounded", "the interval of α is unbounded"))
     return reasons
