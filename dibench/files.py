@@ -55,6 +55,13 @@ def replace_file(path: Path, content: bytes) -> None:
             raise
 
 
+def remove_unfinished(folder: Path, name: str) -> None:
+    """Remove what a program left that was killed while it replaced a file; nobody may be replacing it now."""
+    with explained(folder):
+        for path in folder.glob(f".{name}.*.new"):
+            path.unlink(missing_ok=True)
+
+
 def write_json(path: Path, data: Any) -> None:
     """Replace a JSON file, whole or not at all; numbers that JSON does not have are refused."""
     text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False, default=str)

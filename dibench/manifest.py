@@ -82,6 +82,8 @@ def set_aside(out: Path) -> str:
     stamp = utc_now().replace(":", "").replace("-", "")
     moved = ""
     with files.explained(out):
+        while any(out.glob(f"*-until-{stamp}.*")):  # a clock that was set back, or the same second
+            stamp += "+"
         # The table first: a manifest without table resumes, a table without manifest would not.
         for name in (record.TABLE, record.VISITS, record.MANIFEST):
             stem, _, suffix = name.partition(".")
@@ -120,6 +122,9 @@ class Manifest:
             raise UserError("", rule, where=out / record.TABLE)
         self._path = out / record.MANIFEST
         self.session = f"{now.replace(':', '').replace('-', '')}-{os.getpid()}"
+        known = {session["session"] for session in (earlier["sessions"] if earlier else ())}
+        while self.session in known:  # a clock that was set back, in a container that counts from 1
+            self.session += "+"
         self.energy_source = str(opened[0]["meter"]["source"])
         self._devices: dict[str, dict[str, Any]] = {}
         if earlier:
@@ -225,7 +230,8 @@ def source_revision() -> str | None:
 
 
 def _git(git: str, root: Path, *arguments: str) -> str:
-    command = [git, "-C", str(root), *arguments]
+    # Without its lock, which a program that is killed just then would leave in the checkout.
+    command = [git, "--no-optional-locks", "-C", str(root), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
 

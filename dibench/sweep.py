@@ -105,6 +105,8 @@ def run_sweep(
     begin = time.monotonic()
     opening = Opening(sweep.backend, sweep.meter, sweep.settings, limit_s or hang_limit_s(sweep.settings))
     with record.Lock(out), contextlib.closing(_crew(sweep, opening)) as crew:
+        for name in (record.TABLE, record.MANIFEST):
+            files.remove_unfinished(out, name)
         opened = crew.devices[0].opened
         _refuse_test_data(out, opened["meter"]["source"])
         earlier = None if fresh else files.read_json_object(out / record.MANIFEST)

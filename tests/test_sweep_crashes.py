@@ -2,63 +2,38 @@
 
 from __future__ import annotations
 
+import ast
+import datetime
+import itertools
 import os
-import random
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from crash_campaign import HOW
 from fake_backend import sweep_of
+from processes import HERE, alive, children, environment, lines, wait_for
 
 from dibench import files, record, schema
 from dibench.errors import UserError
 from dibench.sweep import run_sweep
 
 CASES = 12  # a case takes about 0.05 s, the start of the program about 0.4 s
-HERE = Path(__file__).parent
 
 
 def start(out: Path, cases: int = CASES) -> subprocess.Popen[str]:
-    path = os.pathsep.join([str(HERE.parent), str(HERE), *filter(None, sys.path)])
     return subprocess.Popen(
         [sys.executable, str(HERE / "fake_backend.py"), str(out), str(cases)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": path},
+        env=environment(),
     )
-
-
-def children(pid: int) -> list[int]:
-    try:
-        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-    except OSError:
-        return []
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def wait_for(what: Callable[[], object], limit_s: float = 20.0) -> None:
-    deadline = time.monotonic() + limit_s
-    while not what():
-        assert time.monotonic() < deadline, "it never came"
-        time.sleep(0.002)
-
-
-def lines(out: Path) -> int:
-    try:
-        return (out / "sweep.csv").read_bytes().count(b"\n")
-    except OSError:
-        return 0
 
 
 def check_complete(out: Path, cases: int = CASES) -> None:
@@ -70,26 +45,25 @@ def check_complete(out: Path, cases: int = CASES) -> None:
     assert sorted(path.name for path in out.iterdir()) == ["manifest.json", "sweep.csv"]
 
 
-@pytest.mark.parametrize("victim", ["parent", "worker", "both"])
-def test_killed_at_random_instants_and_resumed(tmp_path: Path, victim: str) -> None:
-    rng = random.Random(f"instants {victim}")
-    for _ in range(4):
-        program = start(tmp_path)
-        time.sleep(rng.uniform(0.05, 1.2))
-        workers = children(program.pid)
-        if victim != "parent":
-            for worker in workers:
-                os.kill(worker, signal.SIGKILL)
-        if victim != "worker":
-            program.kill()
-        program.communicate(timeout=60)
-        for worker in workers:
-            wait_for(lambda pid=worker: not alive(pid), 5.0)  # type: ignore[misc]
-        kept = record.read_statuses(tmp_path / "sweep.csv") if lines(tmp_path) else {}
-        assert len(kept) <= CASES
-    summary = run_sweep(sweep_of(["slow"] * CASES), tmp_path)
-    assert summary.left == 0
-    check_complete(tmp_path)
+def test_killed_at_a_hundred_random_instants(tmp_path: Path) -> None:
+    """Parent, worker, both, in the middle of a row and of a manifest: see crash_campaign.py."""
+    command = [sys.executable, str(HERE / "crash_campaign.py")]
+    programs = [
+        subprocess.Popen(
+            [*command, str(tmp_path / str(seed)), str(seed), "20"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(),
+        )
+        for seed in range(5)
+    ]
+    died: Counter[str] = Counter()
+    told = [program.communicate(timeout=200) for program in programs]
+    for program, (output, errors) in zip(programs, told, strict=True):
+        assert program.returncode == 0, errors
+        died += Counter(ast.literal_eval(output.splitlines()[-1]))
+    assert died.total() >= 100 and min(died[how] for how in HOW) >= 10
 
 
 def test_only_the_parent_killed_the_lock_is_free_at_once_and_the_worker_ends(tmp_path: Path) -> None:
@@ -115,10 +89,7 @@ def test_only_the_parent_killed_the_lock_is_free_at_once_and_the_worker_ends(tmp
 def test_a_worker_whose_parent_died_before_it_started_does_not_stay(tmp_path: Path) -> None:
     """The race of PR_SET_PDEATHSIG: the parent given is not the parent found."""
     orphan = [sys.executable, "-m", "dibench.worker", "1" if os.getpid() != 1 else "2"]
-    path = os.pathsep.join([str(HERE.parent), *filter(None, sys.path)])
-    run = subprocess.run(
-        orphan, stdin=subprocess.DEVNULL, timeout=30, check=False, env={**os.environ, "PYTHONPATH": path}
-    )
+    run = subprocess.run(orphan, stdin=subprocess.DEVNULL, timeout=30, check=False, env=environment())
     assert run.returncode == 1
 
 
@@ -178,3 +149,72 @@ except UserError as error:
     summary = run_sweep(sweep_of(["slow"] * CASES), tmp_path)
     assert summary.measured == CASES - kept
     check_complete(tmp_path)
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """16 KiB, where this process may mount."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(disk)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("only root may mount a small disk")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_really_full_disk_then_room_again(tiny_disk: Path) -> None:
+    out = tiny_disk / "out"
+    ballast = tiny_disk / "ballast"
+    ballast.write_bytes(bytes(4096))
+    with pytest.raises(UserError, match="cannot be written: No space left on device"):
+        run_sweep(sweep_of(["slow"] * 60), out)
+    kept = record.read_statuses(out / "sweep.csv")
+    assert 0 < len(kept) < 60
+    remount = ["mount", "-o", "remount,size=1m", str(tiny_disk)]
+    subprocess.run(remount, check=True)
+    assert run_sweep(sweep_of(["slow"] * 60), out).measured == 60 - len(kept)
+    check_complete(out, 60)
+
+
+def test_where_nothing_may_be_written(tmp_path: Path) -> None:
+    """A read-only directory; root may write there, but nobody can in /proc."""
+    out = tmp_path / "out"
+    out.mkdir()
+    out.chmod(0o555)
+    for place in [Path("/proc/dibench")] + ([out] if os.geteuid() != 0 else []):
+        with pytest.raises(UserError, match=r"cannot be written: (Permission denied|No such file)"):
+            run_sweep(sweep_of(["slow"]), place)
+    assert not list(out.iterdir())
+
+
+def test_a_clock_that_jumps_backwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The wall clock names and dates; it measures and orders nothing."""
+    days = itertools.count()
+
+    class Backwards(datetime.datetime):
+        @classmethod
+        def now(cls, tz: datetime.tzinfo | None = None) -> Backwards:
+            return cls(2026, 3, 1, tzinfo=tz) - datetime.timedelta(days=next(days) // 3)
+
+    monkeypatch.setattr("datetime.datetime", Backwards)
+    monkeypatch.setattr("time.time", lambda: 1e9 - next(days))
+    first = run_sweep(sweep_of(["slow"] * 5), tmp_path, deadline=time.monotonic() + 60)
+    assert (first.ended, first.measured) == ("complete", 5) and first.elapsed_s < 30
+    assert run_sweep(sweep_of(["slow"] * 5), tmp_path).measured == 0
+    check_complete(tmp_path, 5)
+
+
+def test_a_clock_that_stands_still_overwrites_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dibench.manifest.utc_now", lambda: "2026-03-01T00:00:00Z")
+    for _ in range(3):
+        run_sweep(sweep_of(["slow"]), tmp_path, fresh=True)
+    assert len(list(tmp_path.glob("sweep-until-*.csv"))) == 2
+    assert len(list(tmp_path.glob("manifest-until-*.json"))) == 2
+    run_sweep(sweep_of(["slow"]), tmp_path)
+    manifest = files.read_json_object(tmp_path / "manifest.json")
+    assert manifest is not None and len({one["session"] for one in manifest["sessions"]}) == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -43,10 +44,9 @@ def test_two_devices_share_the_cases_and_one_table(tmp_path: Path) -> None:
     assert (summary.ended, summary.left, summary.measured) == ("complete", 0, 40)
     assert sorted(frame["order"]) == list(range(1, 41)) and set(frame["status"]) <= {"ok", "flagged"}
     assert events[0].device == "2 × fake device"
-    share = Counter(frame["device_uuid"])
-    assert set(share) == set(TWO) and min(share.values()) >= 8
+    assert set(frame["device_uuid"]) == set(TWO)
     sentinels = Counter(frame[frame["sentinel"] == 1]["device_uuid"])
-    assert sentinels == {"card-a": 2, "card-b": 2}
+    assert set(sentinels) == set(TWO), "however fast one is"
     compared = {case.case_id: case.together for case in plan.cases if case.together}
     frame["together"] = frame["case_id"].map(compared)
     assert (frame.groupby("together")["device_uuid"].nunique() == 1).all()
@@ -124,6 +124,23 @@ def test_what_devices_can_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("dibench.backends.cuda_driver.uuids", lambda: "there is no NVIDIA driver")
     with pytest.raises(UserError, match="must be GPUs of this machine: there is no NVIDIA driver"):
         crew.choose("0", "cuda")
+
+
+def test_each_card_gets_its_share_of_sentinels() -> None:
+    """Whoever is free: one of three is four times as fast as the others."""
+    plan = attrs.evolve(plan_of(["slow"] * 600))
+    cases = [attrs.evolve(case, sentinel=case.order % 20 == 1) for case in plan.cases]
+    steps = Steps(cases, {}, {})
+    served: Counter[str] = Counter()
+    shared: Counter[str] = Counter()
+    for uuid in itertools.cycle("aaaabc"):
+        case = steps.take(uuid, "abc")
+        if case is None:
+            break
+        shared[uuid] += 1
+        served[uuid] += case.sentinel
+    assert served.total() == 30 and shared.total() == 600
+    assert shared["a"] > 3 * shared["b"] and max(served.values()) - min(served.values()) <= 1
 
 
 def test_a_case_whose_card_is_lost_between_visits_begins_anew_on_another() -> None:
