@@ -99,3 +99,9 @@ def test_distributions_need_subsets() -> None:
 
 def test_no_claims_without_a_fit() -> None:
     assert cards(None) == [] and cards({}) == []
+
+
+def test_what_networks_cost_is_split_by_term(page: tuple[str, Path]) -> None:
+    html, figures = page
+    for name in ("cost-resnet50", "cost-mobilenet-v2", "cost-compared"):
+        assert f'id="figure-{name}"' in html and (figures / f"{name}-light.png").exists()

@@ -144,7 +144,7 @@ def _bars(
     if len(names):
         axes.errorbar(
             left, rows, xerr=np.maximum(np.stack([left - ends[0] / size, ends[1] / size - left]), 0.0),
-            fmt="none", ecolor=INK, elinewidth=1.1, capsize=2.5,
+            fmt="none", color=INK, ecolor=INK, elinewidth=1.1, capsize=2.5,
         )  # fmt: skip
     _finish(axes, names)
     axes.set_xlim(left=0)

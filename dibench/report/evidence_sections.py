@@ -4,12 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dibench.report import cost, evidence
+from dibench import models
+from dibench.errors import UserError
+from dibench.report import cost, costs, evidence
 from dibench.report.numbers import is_number
 from dibench.report.sections import Panel, Section, Study
+from dibench.report.svg import to_svg
+from dibench.study.calibrated import read_calibration
+from dibench.study.explain import with_constant_power
+from dibench.study.predict import predict
 
 if TYPE_CHECKING:
     import pandas as pd
+
+BATCH = 8
 
 
 def evidence_sections(rows: pd.DataFrame, study: Study) -> list[Section]:
@@ -20,6 +28,7 @@ def evidence_sections(rows: pd.DataFrame, study: Study) -> list[Section]:
         *_twins_section(study),
         *_lattice_section(rows, study),
         *_networks_section(study),
+        *_costs_section(study),
         *_generality_section(study),
     ]
 
@@ -105,6 +114,33 @@ def _networks_section(study: Study) -> list[Section]:
     if not panels:
         return []
     return [Section("networks", "Networks", "Does DI say which network is efficient?", [], panels)]
+
+
+SHOWN = ("resnet50", "mobilenet_v2")
+"""Networks whose predicted cost the page draws: one of standard layers, one of depthwise ones."""
+
+
+def _costs_section(study: Study) -> list[Section]:
+    """What two networks cost by the fit, split by term; `predict` and `explain` do it for any network."""
+    try:
+        fit = read_calibration(study.fit or {}, "di_weighted")
+    except UserError:
+        return []
+    found = predict([models.load(name, batch=BATCH) for name in SHOWN], fit)
+    panels = []
+    for one in found:
+        drawn = costs.operator_bars(one, with_constant_power(one.costs, fit), fit.unit, fit.kind)
+        ident = f"figure-cost-{one.network.name}".replace("_", "-")
+        svg = to_svg(
+            drawn.figure, ident.removeprefix("figure-"), title=drawn.title, description=drawn.description
+        )
+        panels.append(Panel(ident, drawn.title, [drawn.description], svg))
+    drawn = costs.comparison(found, fit.unit, fit.kind)
+    svg = to_svg(drawn.figure, "cost-compared", title=drawn.title, description=drawn.description)
+    panels.append(Panel("figure-cost-compared", drawn.title, [], svg))
+    basis = fit.basis.rstrip(".")
+    lead = f"Predicted by weighted DI as fitted here ({basis}). `predict` and `explain` show any network."
+    return [Section("costs", "Costs", "What is a network's cost made of?", [lead], panels, wide=True)]
 
 
 def _generality_section(study: Study) -> list[Section]:

@@ -55,6 +55,8 @@ class Section:
     lines: Sequence[str]
     panels: Sequence[Panel] = ()
     notes: Sequence[str] = ()
+    wide: bool = False
+    """One panel below the other, each as wide as the page."""
 
 
 def alpha_figure(study: Study) -> Panel | None:
