@@ -75,6 +75,8 @@ def test_the_time_budget_says_what_is_left_and_how_to_go_on(tmp_path: Path) -> N
         (["smoke"], "--out: must name the directory"),
         (["smoke", "--out", "OUT", "--seed", "many"], "'--seed'"),
         (["smoke", "--out", "OUT", "--seed", "-1"], "--seed: must be 0 or more (got -1)"),
+        (["smoke", "--out", "OUT", "--devices", "0", "--backend", "cpu"], "--devices: chooses GPUs"),
+        (["smoke", "--out", "OUT", "--scheduler", "tcp://x:1"], "--backend: must be named with --scheduler"),
         (["smoke", "--out", ""], "--out: must name the directory"),
     ],
 )

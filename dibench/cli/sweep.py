@@ -126,6 +126,8 @@ def sweep(
     from dibench.plan import load_plan
 
     check_name(meter)
+    if scheduler and backend == "auto":
+        raise UserError("--backend", "must be named with --scheduler: workers may differ from this machine")
     backend = resolve(backend)
     if devices and scheduler:
         raise UserError("--devices", "chooses GPUs of this machine; with --scheduler its workers do", devices)
