@@ -166,6 +166,9 @@ def test_fully_connected_layers_at_one_batch_tell_nothing() -> None:
     assert result["verdict"] == "undecided"
     assert any("single batch size" in reason for reason in result["reasons"])
     assert result["alpha"]["weighted"] == {"value": None, "ci_low": None, "ci_high": None, "unbounded": True}
+    for name in ("di_weighted", "di_split"):
+        assert result["models"][name]["below_zero"] == []
+        assert all(one["value"] is None for one in result["models"][name]["coefficients"].values())
 
 
 def alike() -> pd.DataFrame:

@@ -91,11 +91,14 @@ def fit_rung(
         return NoRung(model, f"{len(data)} rows are too few for {k} coefficients")
     free = fit_log(at.columns, data.y)
     bounded = free if (free.parameters >= 0).all() else fit_log(at.columns, data.y, nonnegative=True)
+    condition = condition_number(free.jacobian)
+    told = condition <= NOT_IDENTIFIED  # else a coefficient's sign is arithmetic noise like its value
+    below_zero = [name for name, value in zip(at.names, free.parameters, strict=True) if told and value < 0]
     return Rung(
         name=model,
         k=k,
         coefficients=_coefficients(at, free, clusterings),
-        below_zero=tuple(name for name, value in zip(at.names, free.parameters, strict=True) if value < 0),
+        below_zero=tuple(below_zero),
         names=at.names,
         parameters=bounded.parameters,
         alpha=alpha if model == "di_disjoint" else None,
@@ -103,7 +106,7 @@ def fit_rung(
         held_out=predict_held_out(model, data, folds, terms, bounded.parameters),
         rss=bounded.rss,
         aicc=aicc(bounded.rss, len(data), k),
-        condition=condition_number(free.jacobian),
+        condition=condition,
     )
 
 
