@@ -19,7 +19,7 @@ from dibench import calibration, files, record
 from dibench.errors import UserError
 from dibench.schema import MEASURED_SOURCES
 
-_WITH_RESULT = ("ok", "flagged", "skipped")
+_MEASURED = ("ok", "flagged")
 
 
 @attrs.frozen
@@ -34,7 +34,7 @@ class Earlier:
 
     def done(self) -> set[str]:
         """Ids of cases that need not be measured again."""
-        return {row["case_id"] for row in self.rows if row["status"] in _WITH_RESULT}
+        return {row["case_id"] for row in self.rows if has_result(row)}
 
     def cards(self) -> Counter[str]:
         """Rows by UUID of the card."""
@@ -47,7 +47,13 @@ class Earlier:
 
 
 def read_earlier(
-    paths: Iterable[Path], *, device: str, simulated: bool, kernels: Mapping[str, str], sources_sha: str
+    paths: Iterable[Path],
+    *,
+    device: str,
+    simulated: bool,
+    kernels: Mapping[str, str],
+    sources_sha: str,
+    but: Path | None = None,
 ) -> Earlier:
     """The rows of tables, or of all tables below directories.
 
@@ -57,11 +63,12 @@ def read_earlier(
         simulated: whether it is a replayed one: its rows and measured ones never lie in one data set.
         kernels: SHA-256 of each kernel source now.
         sources_sha: of all of them together, for manifests that do not name each.
+        but: a directory that is not read though it lies below another: the one that this run writes to.
 
     Raises:
         UserError: nothing is there, no table of this program, another model, another kind of energy.
     """
-    tables = _tables(paths)
+    tables = _tables(paths, None if but is None else but.resolve())
     rows: list[Mapping[str, str]] = []
     stale: Counter[str] = Counter()
     seen: set[tuple[str, str]] = set()
@@ -70,7 +77,7 @@ def read_earlier(
         for row in _rows(path):
             _check(row, path, device, simulated)
             variant, key = row["variant"], (row["device_uuid"], row["case_id"])
-            if not simulated and row["energy_source"] not in MEASURED_SOURCES:
+            if not simulated and row["status"] in _MEASURED and row["energy_source"] not in MEASURED_SOURCES:
                 continue  # no joules: its case is measured again
             if row["backend"] != "torch" and not _same_kernel(variant, manifest, kernels, sources_sha):
                 stale[variant] += 1
@@ -80,13 +87,18 @@ def read_earlier(
     return Earlier(tuple(tables), tuple(rows), dict(stale.most_common()))
 
 
-def _tables(paths: Iterable[Path]) -> list[Path]:
+def has_result(row: Mapping[str, str]) -> bool:
+    """Whether it is measured, or this model of card cannot; PyTorch may be there another time."""
+    return row["status"] in _MEASURED or (row["status"] == "skipped" and row["backend"] != "torch")
+
+
+def _tables(paths: Iterable[Path], but: Path | None) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         below = sorted(path.rglob(record.TABLE)) if path.is_dir() else [path.with_name(record.TABLE)]
-        if not below or not path.exists():
+        if not below or not all(table.is_file() for table in below) or not path.exists():
             raise UserError("--resume", f"must be a {record.TABLE} or a directory that has one", str(path))
-        found += [table for table in below if table not in found]
+        found += [table for table in below if table not in found and table.parent.resolve() != but]
     return found
 
 

@@ -73,7 +73,7 @@ def load_stages(
     text = (resources.files("dibench.presets") / FILE).read_text(encoding="utf-8")
     found, seen = [], set[str]()
     for table in tomllib.loads(text)["stages"]:
-        if table.get("peer") and not peer:
+        if (table.get("peer") and not peer) or arch < table.get("arch", 0):
             continue
         new = []
         for case in _cases(table, arch, seed):

@@ -13,6 +13,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -145,6 +146,16 @@ def test_pairs_stand_together_and_are_measured_on_one_card(stages: list[Stage]) 
     assert twins.cases[0].case_id not in ids and twins.cases[1].case_id in ids
 
 
+def test_the_library_stands_right_behind_our_kernel_on_the_same_layer() -> None:
+    (peer,) = (stage for stage in load_stages(arch=90, peer=True) if stage.name == "peer")
+    theirs = [index for index, case in enumerate(peer.cases) if case.backend == "torch"]
+    assert len(theirs) >= 10
+    for index in theirs:
+        ours, library = peer.cases[index - 1 : index + 1]
+        assert ours.backend == "cuda" and ours.layer.shape == library.layer.shape
+        assert ours.dtype == library.dtype and ours.instances == library.instances == 1
+
+
 def test_replicas_fill_the_gpu_and_fit_into_memory(stages: list[Stage]) -> None:
     (layers,) = (stage for stage in stages if stage.name == "layers")
     for case in layers.cases:
@@ -180,13 +191,16 @@ def test_rows_of_changed_kernels_are_left_out_and_said(tmp_path: Path) -> None:
         {"case_id": "b"},
         {"case_id": "c", "status": "failed"},
         {"case_id": "d", "energy_source": "model"},
+        {"case_id": "f", "status": "skipped", "energy_source": "nvml_counter"},
+        {"case_id": "g", "status": "skipped", "backend": "torch"},
         kernels={"conv": "old", "other": "same"},
     )
     write_rows(tmp_path / "2", {"case_id": "e", "device_uuid": "GPU-2", "order": 9})
     found = earlier_of(tmp_path)
-    assert found.stale == {"conv": 1} and found.done() == {"b", "e"} and found.last_order == 9
+    assert found.stale == {"conv": 1} and found.done() == {"b", "e", "f"} and found.last_order == 9
     assert set(found.cards()) == {"GPU-1", "GPU-2"}
-    assert earlier_of(tmp_path, sources_sha="others").done() == {"b"}
+    assert earlier_of(tmp_path, sources_sha="others").done() == {"b", "f"}
+    assert earlier_of(tmp_path, but=tmp_path / "1").done() == {"e"}
 
 
 @pytest.mark.parametrize(
@@ -207,9 +221,13 @@ def test_every_kernel_source_has_a_sha_of_its_own() -> None:
 
 
 def test_each_case_goes_to_the_backend_it_is_planned_for() -> None:
-    ours, theirs = replayed_device.ReplayedBackend(), UserError("torch", "is not installed")
-    paired = PairedBackend(ours, theirs)
-    case = sentinel()
+    case, ours = sentinel(), replayed_device.ReplayedBackend()
+    library = SimpleNamespace(prepare=lambda case: case.backend, device=ours.device)
+    both = PairedBackend(ours, library)
+    assert both.prepare(attrs.evolve(case, backend="torch")) == "torch"  # type: ignore[comparison-overlap]
+    assert isinstance(both.prepare(case), replayed_device.Prepared)
+
+    paired = PairedBackend(ours, UserError("torch", "is not installed"))
     with pytest.raises(UserError, match="torch: is not installed"):
         paired.prepare(attrs.evolve(case, backend="torch"))
     assert "is not installed" in paired.device().facts["torch"]

@@ -68,6 +68,7 @@ def campaign(
     begin = time.monotonic()
     from dibench.cli import campaign_steps, campaign_view
     from dibench.cli.sweep import duration_s
+    from dibench.files import explained
     from dibench.meters import check_name
 
     if seed < 0:
@@ -93,7 +94,8 @@ def campaign(
     assert card is not None
     folder, deadline = Path(out), begin + budget_s
     campaign_steps.refuse_test_data(folder, card)
-    folder.mkdir(parents=True, exist_ok=True)
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     campaign_view.say(f"{card.name}, {card.uuid or 'no UUID'}, driver {card.driver}")
     campaign_view.show_earlier(earlier, card)
     limit_s = min(_CHECK_S, budget_s / 6)
@@ -132,6 +134,7 @@ def _kernels(directory: Path) -> Path:
 
 def _compile(out: Path, arch: int, seed: int) -> None:
     from dibench.cli.progress import time_text
+    from dibench.files import explained
     from dibench.kernels_ahead import compile_ahead
     from dibench.stages import in_turns, load_stages, sentinel
 
@@ -139,6 +142,8 @@ def _compile(out: Path, arch: int, seed: int) -> None:
     cases = [sentinel(), *in_turns(load_stages(arch=arch, seed=seed, peer=True))]
     threads = max(1, len(os.sched_getaffinity(0)))
     total = 0
+    with explained(out):
+        (out / "cuda").mkdir(parents=True, exist_ok=True)
     for done in compile_ahead(cases, arch, out / "cuda", threads=threads):
         total = done.total
         if time.monotonic() - last > 5.0 or done.number == done.total:

@@ -93,6 +93,7 @@ def earlier(paths: list[Path], card: Card | None, out: Path | None) -> Earlier:
         simulated=card.simulated,
         kernels=variants.kernel_shas("cuda"),
         sources_sha=variants.sources_sha("cuda"),
+        but=out,
     )
 
 

@@ -50,9 +50,11 @@ def say(line: str) -> None:
 
 def standings(found: Campaign, rows: Sequence[Mapping[str, str]]) -> list[Standing]:
     """Of every stage, by the rows of all runs."""
+    from dibench.earlier import has_result
+
     best: dict[str, str] = {}
     for row in rows:
-        if row["status"] in ("ok", "flagged", "skipped") and best.get(row["case_id"]) != "ok":
+        if has_result(row) and best.get(row["case_id"]) != "ok":
             best[row["case_id"]] = row["status"]
     result = []
     for stage in found.stages:

@@ -44,6 +44,7 @@ def selftest(
         raise UserError("--backend", f"must be one of {', '.join(NAMES)}", backend)
     from dibench.backends import DeviceFaultError, open_backend, resolve
     from dibench.selftest import selftest as check
+    from dibench.variants import registry
 
     chosen = backend if backend == "host" else resolve(backend)
     opened = None if chosen == "host" else open_backend(chosen)
@@ -73,6 +74,9 @@ def selftest(
             )
             note(False)
     except DeviceFaultError as fault:
+        lost = next(name for name in registry("cpu" if chosen == "cpu" else "cuda") if name not in found)
+        found[lost] = f"failed: the device is lost: {fault}"
+        note(False)
         typer.echo(f"FAILED  a kernel lost the device, what follows was not checked: {fault}")
         raise typer.Exit(1) from None
     note(True)
