@@ -104,7 +104,7 @@ def campaign(
     summary = campaign_steps.measure(found, card, meter, folder, deadline - closing_s)
     rows = campaign_steps.close(folder, earlier, deadline)
     visit_s = campaign_steps.visit_s(folder)
-    campaign_view.show_end(found, summary, rows, earlier, wrong, time.monotonic() - begin)
+    campaign_view.show_end(found, summary, rows, wrong, time.monotonic() - begin)
     again = _next_command(out, resume or [])
     campaign_view.show_next(found, rows, again, visit_s)
     campaign_view.write_readme(folder, found, summary, rows, card, again)

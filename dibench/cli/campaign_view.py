@@ -109,7 +109,6 @@ def show_end(
     found: Campaign,
     summary: Summary,
     rows: Sequence[Mapping[str, str]],
-    earlier: Earlier,
     wrong: Sequence[str],
     elapsed_s: float,
 ) -> None:
