@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -105,3 +106,42 @@ def test_what_networks_cost_is_split_by_term(page: tuple[str, Path]) -> None:
     html, figures = page
     for name in ("cost-resnet50", "cost-mobilenet-v2", "cost-compared"):
         assert f'id="figure-{name}"' in html and (figures / f"{name}-light.png").exists()
+
+
+def test_quantiles_of_standardised_values_are_drawn_as_they_are() -> None:
+    normal = [-2.0, -1.0, 0.0, 1.0, 2.0]
+    z = {"normal_quantiles": normal, "quantiles": normal, "mean": 1.7, "sd": 0.04, "skew": 0.0,
+         "excess_kurtosis": 0.0}  # fmt: skip
+    axes = evidence._quantiles("layers", z).figure.axes[0]
+    line, points = axes.get_lines()
+    assert [np.asarray(one.get_ydata()).tolist() for one in (line, points)] == [normal, normal]
+
+
+def test_a_lattice_without_differences_is_not_painted_as_if_it_had_some() -> None:
+    boxes = [(p, k) for p in (1, 4) for k in (1, 8)]
+    frame = pd.DataFrame(boxes, columns=["tile_p", "tile_k"]).assign(
+        stationarity="output", macs=1e9, N=1, C=8, H=8, W=8, K=8, R=1, S=1
+    )
+    frame["energy_j"] = [0.017, 0.0170001, 0.0170002, 0.0170003]
+
+    def strengths(frame: pd.DataFrame) -> list[float]:
+        svg = evidence.lattice_panel(frame, "energy_j", "pJ")
+        assert svg is not None
+        return [float(area.get_alpha() or 0.0) for area in svg.figure.axes[0].collections]
+
+    assert np.ptp(strengths(frame)) < 0.01
+    frame["energy_j"] *= [1.0, 2.0, 3.0, 4.0]
+    assert np.ptp(strengths(frame)) > 0.7
+
+
+def test_simulated_joules_are_never_called_measured(tmp_path: Path) -> None:
+    layers = distinct_layers()
+    frame = table(layers, energy_of(layers, alpha=0.2, noise=0.05, seed=1), instances=1)
+    frame["variant"], frame["energy_source"] = "made_up", "simulated"
+    frame.to_csv(tmp_path / "sweep.csv", index=False)
+    html = write_report(tmp_path).read_text(encoding="utf-8")
+    figures = html[html.index('id="figure-ranking"') : html.index('id="generality"')]
+    assert "simulated, J an inference" in figures and "measured" not in figures
+    answer = re.search(r'class="answer">([^<]*)', html)
+    assert answer is not None and answer[1].startswith("Pipeline check, not evidence: ")
+    assert html.count('class="answer-word">not testable') == 4

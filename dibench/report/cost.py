@@ -246,7 +246,10 @@ def interval_words(found: Mapping[str, Any]) -> str:
     """
     if not fitted.bounded(found):
         return "not determined by these rows"
-    value, low, high = (plain(found.get(part), 2) for part in ("value", "ci_low", "ci_high"))
+    ends = [float(found[end]) for end in ("ci_low", "ci_high") if is_number(found.get(end))]
+    # Enough digits to tell the ends apart, as `fit` prints them.
+    digits = 4 if len(ends) == 2 and 0 < ends[1] - ends[0] < 0.02 else 2
+    value, low, high = (plain(found.get(part), digits) for part in ("value", "ci_low", "ci_high"))
     if UNKNOWN not in (low, high):
         return f"{value} (95% interval {low} to {high})"
     side = f"from {low}, unbounded above" if high == UNKNOWN else f"up to {high}, unbounded below"

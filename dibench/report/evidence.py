@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 Json = Mapping[str, Any]
 
+_LEAST_SPAN = float(np.log(1.1))
+"""Of the heat map's colours, in log cost."""
+
 
 def operators_panel(figures: Json) -> Drawn | None:
     """α of each operator's own rows with its interval; None where no operator has one."""
@@ -44,8 +47,7 @@ def operators_panel(figures: Json) -> Drawn | None:
     for height, (op, alpha) in enumerate(found):
         _interval(axes, height, alpha["value"], alpha["ci_low"], alpha["ci_high"], op, (-0.5, 1.5))
     _rows(axes, [op for op, _ in found])
-    axes.set_xlim(-0.5, 1.5)
-    axes.set_xlabel("α of the operator's own rows")
+    _alpha_axis(axes, "α of the operator's own rows")
     said = "; ".join(f"{op} {plain(alpha['value'], 2)}" for op, alpha in found)
     return to_svg(figure, "alpha-operators", title="α by operator", description=f"{said}.")
 
@@ -67,10 +69,15 @@ def cards_panel(cards: Json) -> Drawn | None:
     for height, (_, alpha) in enumerate(found):
         _interval(axes, height, alpha["value"], alpha["ci_low"], alpha["ci_high"], "", (-0.5, 1.5))
     _rows(axes, [label if len(label) < 26 else f"{label[:12]}…{label[-12:]}" for label, _ in found])
-    axes.set_xlim(-0.5, 1.5)
-    axes.set_xlabel("α")
+    _alpha_axis(axes, "α")
     said = "; ".join(f"{label} {plain(alpha['value'], 2)}" for label, alpha in found)
     return to_svg(figure, "cards", title="α by card", description=f"{said}.")
+
+
+def _alpha_axis(axes: Axes, label: str) -> None:
+    axes.set_xlim(-0.5, 1.5)
+    axes.set_xticks([-0.5, 0, 0.5, 1, 1.5], ["-0.5", "0", "½ = AI", "1", "1.5"])
+    axes.set_xlabel(label)
 
 
 def twins_panel(twins: Json, response: str) -> Drawn | None:
@@ -131,22 +138,24 @@ def lattice_panel(frame: pd.DataFrame, column: str, unit: str) -> Drawn | None:
         return None
     figure, axes = new_panel(360, 300)
     values: Any = np.log(grid.to_numpy(dtype=float))
-    low, high = np.nanmin(values), np.nanmax(values)
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
+    # Boxes that differ by less than a tenth all look alike: the colours shall not magnify noise.
+    low, high = min(low, (low + high) / 2 - _LEAST_SPAN / 2), max(high, (low + high) / 2 + _LEAST_SPAN / 2)
     for row, line in np.argwhere(np.isfinite(values)).tolist():
         value = float(values[row, line])
-        strength = 0.12 + 0.78 * (value - low) / max(high - low, 1e-9)
+        strength = 0.12 + 0.78 * (value - low) / (high - low)
         axes.fill_between(
             [line - 0.5, line + 0.5], row - 0.5, row + 0.5, color=ACCENT, alpha=strength, linewidth=0
         )
         colour = SURFACE if strength > 0.55 else INK
         axes.text(
-            line, row, plain(float(np.exp(value)), 2), ha="center", va="center", color=colour, fontsize=11
+            line, row, plain(float(np.exp(value)), 3), ha="center", va="center", color=colour, fontsize=11
         )
     axes.set_xticks(range(grid.shape[1]), [str(int(tile)) for tile in grid.columns])
     axes.set_yticks(range(grid.shape[0]), [str(int(tile)) for tile in grid.index])
     axes.set(
         xlabel="tile_k: multiply-adds an input read serves",
-        ylabel="tile_p: an weight read serves".replace("an w", "a w"),
+        ylabel="tile_p: multiply-adds a weight read serves",
     )
     axes.grid(visible=False)
     return to_svg(
@@ -157,10 +166,10 @@ def lattice_panel(frame: pd.DataFrame, column: str, unit: str) -> Drawn | None:
     )
 
 
-def ranking_panel(networks: Json) -> Drawn | None:
-    """Ranks of the networks by measurement, MACs, AI and DI, as lines from column to column."""
+def ranking_panel(networks: Json, adjective: str) -> Drawn | None:
+    """Ranks of the networks by their cost (`adjective`: measured, simulated…), MACs, AI and DI, as lines."""
     ranked: Sequence[Json] = networks.get("ranked") or ()
-    columns = [("measured", "efficiency"), ("MACs", "macs"), ("AI", "ai"), ("DI", "di_weighted")]
+    columns = [(adjective, "efficiency"), ("MACs", "macs"), ("AI", "ai"), ("DI", "di_weighted")]
     if len(ranked) < 4 or any(name not in ranked[0]["predictors"] for _, name in columns[1:]):
         return None
     values = {
@@ -184,8 +193,11 @@ def ranking_panel(networks: Json) -> Drawn | None:
     return to_svg(figure, "ranking", title="Networks ranked", description=f"Most efficient: {first}.")
 
 
-def held_out_panel(held_out: Json, unit: str) -> Drawn | None:
-    """Whole networks: predicted by weighted DI without their family, against measured; None without any."""
+def held_out_panel(held_out: Json, unit: str, adjective: str) -> Drawn | None:
+    """Whole networks: predicted by weighted DI without their family, against the sum of their layers.
+
+    None without any. `adjective` says what these sums are: measured, modelled, simulated.
+    """
     found = [
         one
         for one in held_out.get("networks") or ()
@@ -200,7 +212,7 @@ def held_out_panel(held_out: Json, unit: str) -> Drawn | None:
     ends = [min(x.min(), y.min()), max(x.max(), y.max())]
     axes.plot(ends, ends, color=MUTED, linewidth=1)
     axes.plot(x, y, linestyle="none", marker="o", markersize=5, color=ACCENT, markeredgecolor=SURFACE)
-    axes.set(xlabel=f"measured, {unit} an inference", ylabel="predicted unseen")
+    axes.set(xlabel=f"{adjective}, {unit} an inference", ylabel="predicted unseen")
     return to_svg(figure, "held-out", title="Unseen networks", description=f"{len(found)} networks.")
 
 

@@ -104,11 +104,12 @@ def _lattice_section(rows: pd.DataFrame, study: Study) -> list[Section]:
 def _networks_section(study: Study) -> list[Section]:
     figures = study.fit or {}
     networks, held_out = figures.get("networks") or {}, figures.get("held_out") or {}
+    response = cost.response_of(study.fit)
     panels = []
-    if (svg := evidence.ranking_panel(networks)) is not None:
+    if (svg := evidence.ranking_panel(networks, response.adjective)) is not None:
         lines = ["first: most efficient; coloured: moved by a third of the field or more"]
         panels.append(Panel("figure-ranking", "Who is first?", lines, svg))
-    if (svg := evidence.held_out_panel(held_out, networks.get("cost_unit", "J"))) is not None:
+    if (svg := evidence.held_out_panel(held_out, response.unit[1:], response.adjective)) is not None:
         lines = ["each network by a fit without its family and every shape in it"]
         panels.append(Panel("figure-held-out", "Predicted unseen", lines, svg))
     if not panels:

@@ -109,11 +109,13 @@ def coefficients(fit: fitted.FitJson, *, apart: bool = False) -> Table:
     rows = []
     for term in terms:
         entries = [found[model].get(term) for model in shown]
+        unit = next(str(entry["unit"]) for entry in entries if entry)
+        size = _PICO if unit.startswith("p") else 1.0  # the time rung's power is in W
         scale, prefix = common_scale(
-            entry["value"] * _PICO for entry in entries if entry and is_number(entry["value"])
+            entry["value"] * size for entry in entries if entry and is_number(entry["value"])
         )
-        per = next(str(entry["unit"]) for entry in entries if entry).removeprefix("p")
-        cells = [_coefficient(entry, scale / _PICO) for entry in entries]
+        per = unit.removeprefix("p")
+        cells = [_coefficient(entry, scale / size) for entry in entries]
         rows.append([term.replace("e0", "e₀"), prefix + per, *cells])
     below = {
         term for figures in (fit.get("models") or {}).values() for term in figures.get("below_zero") or []
@@ -157,9 +159,9 @@ def alphas(fit: fitted.FitJson) -> Table:
         "α: how much a weight weighs against an activation",
         ("form of DI", "α", "95% low", "95% high"),
         rows,
-        f"Test of α = ½ (weighted form): t = {plain(test.get('statistic'))}, p = "
-        f"{p_value(test.get('p_value'))}. "
-        "A dash: unbounded, or not determined by these rows.",
+        f"Test of α = ½ (weighted form): t = {plain(test.get('statistic'))}, "
+        f"p = {p_value(test.get('p_value'))}. ".replace("= <", "<")
+        + "A dash: unbounded, or not determined by these rows.",
         narrow=True,
     )
 

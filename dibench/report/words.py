@@ -95,7 +95,8 @@ def verdict(fit: fitted.FitJson | None, why_not: str) -> dict[str, Any]:
     what, adjective = response.name, response.adjective
     return {
         "question": f"Does it matter for {what} whether an element is a weight or an activation?",
-        "answer": _answer(str(fit.get("verdict", "")), f"{adjective} {what}"),
+        "answer": ("" if adjective == "measured" else "Pipeline check, not evidence: ")
+        + _answer(str(fit.get("verdict", "")), f"{adjective} {what}"),
         "lines": [*_reasons(fit), _alpha_words(fit), _test_words(fit), _standing(fit, what, adjective)],
     }
 

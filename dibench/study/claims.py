@@ -158,8 +158,10 @@ def _held_out(own: Mapping[str, Any], model: str) -> float | None:
 
 
 def _interval(alpha: Mapping[str, Any]) -> str:
-    low, high = ("unbounded" if alpha[end] is None else f"{alpha[end]:.2f}" for end in ("ci_low", "ci_high"))
-    return f"{alpha['value']:.2f} ({low} to {high})"
+    ends = (alpha["ci_low"], alpha["ci_high"])
+    digits = 4 if None not in ends and ends[1] - ends[0] < 0.02 else 2  # enough to tell the ends apart
+    low, high = ("unbounded" if end is None else f"{end:.{digits}f}" for end in ends)
+    return f"{alpha['value']:.{digits}f} ({low} to {high})"
 
 
 def as_json(found: Sequence[Claim]) -> list[dict[str, str]]:

@@ -155,6 +155,8 @@ def lattice(frame: pd.DataFrame, **chosen: str | None) -> Study | None:
         if "instances" in used
         else [*DIMENSIONS, "level", "lanes"]
     )
+    # Layers of a sweep of networks have a box or two each: asked for together, not one by one.
+    used = used[used.groupby(keys, dropna=False)["box"].transform("nunique") >= LEAST_BOXES]
     found = []
     for _, rows in used.groupby(keys, sort=False, dropna=False):
         fitted = fit_lattice(rows, selection.response, energy=energy)
