@@ -70,7 +70,10 @@ class ClusterDevice:
 
     def peaks(self) -> dict[str, Any]:
         """See Device."""
-        answer = self._answer(self._task(_peaks, self._client.id), _OPEN_S)
+        try:
+            answer = self._answer(self._task(_peaks, self._client.id), _OPEN_S)
+        except DeviceLostError as error:
+            raise UserError("--scheduler", f"lost a device while its peaks were measured: {error}") from None
         if "error" in answer:
             raise UserError("--scheduler", f"{self.address}: {answer['error']}")
         return dict(answer["peaks"])

@@ -41,7 +41,7 @@ SHARES = {"all": 1, "whole": 1, "half": 2, "quarter": 4}
 ARCH, SMS, L2_BYTES = 90, 132, 50 * 2**20
 
 CLOCK = ReplayedClock()
-UUID = os.environ.get("REPLAYED_UUID", "GPU-simulated-0")
+UUID = os.environ.get("REPLAYED_UUID") or os.environ.get("CUDA_VISIBLE_DEVICES") or "GPU-simulated-0"
 GPU = SimulatedGpu(CLOCK, HOPPER, seed=int(os.environ.get("REPLAYED_SEED", "1")), uuid=UUID)
 
 

@@ -109,6 +109,47 @@ def test_a_sweep_in_visits(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "sweep.csv").read_bytes() == before
 
 
+def test_two_cards_visit_their_own_cases_and_know_their_own_noise(tmp_path: Path) -> None:
+    plan, out = plan_of(tmp_path, visits=3, per_op=2), tmp_path / "out"
+    seen = 0
+
+    def stop(event: Any) -> None:
+        nonlocal seen
+        seen += isinstance(event, VisitEnded)
+        if seen == 7:
+            raise KeyboardInterrupt
+
+    sweep = replayed(plan, devices=("GPU-a", "GPU-b"))
+    assert run_sweep(sweep, out, on_event=stop).ended == "interrupted"
+    summary = run_sweep(sweep, out)
+    frame = read(out)
+    assert summary.left == 0 and sorted(frame["order"]) == list(range(1, len(plan.cases) + 1))
+    assert set(frame["device_uuid"]) == {"GPU-a", "GPU-b"}
+    visits = [json.loads(line) for line in (out / "visits.jsonl").read_text().splitlines()]
+    where: dict[str, list[str]] = {}
+    for visit in visits:
+        where.setdefault(visit["case_id"], []).append(visit["device_uuid"])
+    assert all(len(set(cards)) == 1 for cards in where.values()), "all visits of a case on one card"
+    assert {case_id: len(cards) for case_id, cards in where.items()} == dict_of(plan)
+    assert dict(zip(frame["case_id"], frame["device_uuid"], strict=True)) == {
+        case_id: cards[0] for case_id, cards in where.items()
+    }
+    # What one card's visits tell, without the other's, is what its rows say.
+    for uuid in ("GPU-a", "GPU-b"):
+        alone = tmp_path / uuid
+        alone.write_text("".join(json.dumps(one) + "\n" for one in visits if one["device_uuid"] == uuid))
+        book = VisitBook(alone, {})
+        for row in frame[frame["device_uuid"] == uuid].to_dict("records"):
+            cells = book.cells(str(row["case_id"]))
+            assert cells is not None and cells["energy_j"] == row["energy_j"]
+            assert cells["ci_drift_j"] == row["ci_drift_j"]
+        book.close()
+    manifest = files.read_json_object(out / "manifest.json")
+    assert manifest is not None
+    stated = {one["uuid"]: one["reference_c"] for one in manifest["devices"]}
+    assert set(stated) == {"GPU-a", "GPU-b"} and None not in stated.values()
+
+
 def test_nine_minutes_hold_eighty_cases_and_are_spent_measuring(tmp_path: Path) -> None:
     """A balanced plan: a dozen cases visited three times, the rest once, sentinels between."""
     plan = plan_of(tmp_path, visits=1, per_op=40)
