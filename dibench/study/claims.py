@@ -92,7 +92,7 @@ def _every_operator(figures: Mapping[str, Any]) -> Claim:
     if not figures["reliable"] or unknown or missing:
         lacking = ", ".join([*missing, *unknown])
         why = f"no answer for {lacking}" if lacking else "the rows together do not tell α"
-        return Claim("operators", text, UNDECIDED, number, why)
+        return Claim("operators", text, UNDECIDED, "", why)
     if worse:
         return Claim("operators", text, REFUTED, number, f"AI predicts unseen {', '.join(worse)} rows better")
     return Claim("operators", text, CONFIRMED, number, "and no operator's own α, nor a twin, contradicts it")
