@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from report_sweeps import rows, write
+from study_frames import distinct_layers, energy_of, table
 
 from dibench.report import write_report
 
@@ -100,3 +101,19 @@ def test_it_is_light_by_day_and_dark_by_night(page: str, tmp_path: Path) -> None
     dark = probe(page, tmp_path, "--blink-settings=preferredColorScheme=0")[1]
     assert brightness(light["background"]) > 600 > 200 > brightness(light["ink"])
     assert brightness(dark["background"]) < 200 < 600 < brightness(dark["ink"])
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no chromium: apt-get install chromium")
+def test_the_figures_of_whole_networks_fit_too(tmp_path: Path) -> None:
+    layers = distinct_layers()
+    frame = table(layers, energy_of(layers, alpha=0.2, noise=0.05, seed=1), instances=1)
+    frame["variant"] = "made_up"
+    frame.to_csv(tmp_path / "sweep.csv", index=False)
+    page = write_report(tmp_path).read_text(encoding="utf-8")
+    for name in ("energy-roofline", "ranking", "held-out", "generality-1"):
+        assert f'id="figure-{name}"' in page, name
+    for frame_found in probe(page, tmp_path):
+        assert frame_found["scroll"] <= frame_found["inner"]
+        assert frame_found["panels"] == page.count('<svg class="panel"')
+        assert frame_found["spilled"] == []
+        assert frame_found["tiny"] == []

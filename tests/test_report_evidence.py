@@ -14,6 +14,8 @@ from study_frames import distinct_layers, energy_of, table
 
 from dibench.report import evidence, write_report
 from dibench.report.claims import cards
+from dibench.report.missing import missing_section
+from dibench.report.sections import Panel, Section, Study
 from dibench.study.generality import generality
 
 
@@ -39,7 +41,7 @@ def test_the_page_begins_with_an_answer_to_each_claim(page: tuple[str, Path]) ->
 
 def test_networks_and_generality_are_drawn(page: tuple[str, Path]) -> None:
     html, _ = page
-    for name in ("ranking", "held-out", "generality-0", "generality-1"):
+    for name in ("energy-roofline", "ranking", "held-out", "generality-0", "generality-1"):
         assert f'id="figure-{name}"' in html, name
     assert "stable across subsets of these networks" in html
 
@@ -145,3 +147,13 @@ def test_simulated_joules_are_never_called_measured(tmp_path: Path) -> None:
     answer = re.search(r'class="answer">([^<]*)', html)
     assert answer is not None and answer[1].startswith("Pipeline check, not evidence: ")
     assert html.count('class="answer-word">not testable') == 4
+
+
+def test_what_is_missing_is_said_with_the_command_that_brings_it(page: tuple[str, Path]) -> None:
+    html, _ = page
+    missing = html[html.index('id="missing"') : html.index('id="tables"')]
+    assert "sweep twins" in missing and "sweep lattice" in missing, "these rows have neither"
+    assert "ranking" not in missing and "doctor" not in missing, "energy and all networks are there"
+    twins = Panel("figure-twins-energy", "", [], None)  # type: ignore[arg-type]
+    said = missing_section([Section("twins", "", "", [], [twins])], Study())[0].notes
+    assert not any("twins" in line for line in said) and "doctor" in said[0]

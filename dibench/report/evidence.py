@@ -118,7 +118,7 @@ def _far(one: Json) -> float:
 
 
 def _twin_label(kind: str, one: Json) -> str:
-    lanes = f" {one['lanes']}" if one["lanes"] in ("p", "k") else ""
+    lanes = f" {one['lanes']}" if one["lanes"] else ""
     return f"{one['op']}{lanes}" if kind == "twins" else f"{one['op']}{lanes} placebo"
 
 

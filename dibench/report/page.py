@@ -14,6 +14,7 @@ from dibench.layer import DIMENSIONS
 from dibench.report import axes as ax
 from dibench.report import claims, cost, roofline, stationarity, tables, words
 from dibench.report.evidence_sections import evidence_sections
+from dibench.report.missing import missing_section
 from dibench.report.numbers import count, is_number
 from dibench.report.rows import page_rows
 from dibench.report.sections import alpha_figure, sections
@@ -70,6 +71,7 @@ def render(
     verdict = words.verdict(study.fit, study.why_not)
     css = resources.files("dibench.report").joinpath("style.css").read_text(encoding="utf-8")
     parts = [*sections(rows, study, peaks, shares), *evidence_sections(rows, study)]
+    parts += missing_section(parts, study) if parts else []
     panels = [panel for part in parts for panel in part.panels]
     html = environment.get_template("report.html.jinja").render(
         css=Markup(css),

@@ -111,7 +111,7 @@ def _draw_roof(axes: Any, peaks: Peaks) -> None:
 def _description(usable: pd.DataFrame, fast: pd.DataFrame, peaks: Peaks | None) -> str:
     roof = (
         f"The roof: {scaled(peaks['mac_per_s'], 'MAC/s')} and {scaled(peaks['bytes_per_s'], 'B/s')}, "
-        "measured here. "
+        "as the manifest says. "
         if peaks
         else "No peaks were recorded, so no roof is drawn. "
     )

@@ -9,6 +9,7 @@ import attrs
 
 from dibench.report import axes as ax
 from dibench.report import cost, fitted, reuse, roofline, stationarity, words
+from dibench.report.energy_roofline import energy_roofline_panel
 from dibench.report.numbers import count, plain, scaled
 from dibench.report.rows import page_rows
 
@@ -80,7 +81,7 @@ def sections(
         _cost_section(rows, study),
         *([_check_section(study.check)] if study.check else []),
         _reuse_section(rows),
-        _roofline_section(rows, peaks, shares),
+        _roofline_section(rows, study, peaks, shares),
         _stationarity_section(rows, study),
         *_prediction_section(study),
     ]
@@ -194,11 +195,16 @@ def _thinned(usable: int) -> list[str]:
     ]
 
 
-def _roofline_section(rows: pd.DataFrame, peaks: roofline.Peaks | None, shares: Mapping[str, Any]) -> Section:
+def _roofline_section(
+    rows: pd.DataFrame, study: Study, peaks: roofline.Peaks | None, shares: Mapping[str, Any]
+) -> Section:
     if peaks:
+        simulated = bool((rows["energy_source"] == "simulated").any())
+        whose = "the simulated device's" if simulated else "this machine's own"
+        basis = "set beforehand" if simulated else "measured in this sweep"
         lines = [
-            f"The roof is this machine's own: {scaled(peaks['mac_per_s'], 'MAC/s')} of multiply-adds and "
-            f"{scaled(peaks['bytes_per_s'], 'B/s')} from memory, both measured in this sweep.",
+            f"The roof is {whose}: {scaled(peaks['mac_per_s'], 'MAC/s')} of multiply-adds and "
+            f"{scaled(peaks['bytes_per_s'], 'B/s')} from memory, both {basis}.",
             roofline.attained_words(dict(shares)),
         ]
     else:
@@ -212,9 +218,25 @@ def _roofline_section(rows: pd.DataFrame, peaks: roofline.Peaks | None, shares: 
     panel = Panel(
         "figure-roofline", "How near does each layer come?", beside, roofline.roofline_panel(rows, peaks)
     )
+    panels = [panel, *_energy_roofline(study)]
     return Section(
-        "roofline", "Roofline", "How near do the kernels come to what this machine can do?", lines, [panel]
+        "roofline", "Roofline", "How near do the kernels come to what this machine can do?", lines, panels
     )
+
+
+def _energy_roofline(study: Study) -> list[Panel]:
+    """Of fits of energy: modelled joules beside measured time stay in the section that checks the model."""
+    response = cost.response_of(study.fit)
+    if study.fit is None or study.used is None or response.name != "energy":
+        return []
+    svg = energy_roofline_panel(page_rows(study.used), study.fit, response.adjective)
+    if svg is None:
+        return []
+    beside = [
+        "Curves: AI's fit without the launch, which pulls small layers below. Marks on the axis: where an "
+        "operator's data cost as much as its multiply-adds."
+    ]
+    return [Panel("figure-energy-roofline", f"Work per {response.adjective} joule", beside, svg)]
 
 
 def _stationarity_section(rows: pd.DataFrame, study: Study) -> Section:
@@ -252,7 +274,7 @@ def _prediction_section(study: Study) -> list[Section]:
                 Panel(
                     f"figure-predicted-{model}".replace("_", "-"),
                     f"Predicted by {fitted.MODEL_NAMES[model]}",
-                    [_predicted_how(used, model)],
+                    [_predicted_how(used, model, response.adjective)],
                     svg,
                 )
             )
@@ -280,7 +302,7 @@ def _prediction_section(study: Study) -> list[Section]:
     ]
 
 
-def _predicted_how(used: pd.DataFrame, model: str) -> str:
+def _predicted_how(used: pd.DataFrame, model: str, adjective: str) -> str:
     if (fitted.prediction(used, model) or "").startswith(fitted.HELD_OUT):
-        return "by a fit that has not seen the layer's family; on the line: as measured"
-    return "in sample; on the line: as measured"
+        return f"by a fit that has not seen the layer's family; on the line: as {adjective}"
+    return f"in sample; on the line: as {adjective}"
