@@ -72,8 +72,8 @@ class Baseline:
         Leakage is known of loads; without one its share may be smaller or larger. So the whole correction is
         added to the interval.
 
-        >>> Baseline(100.0, 0.0, 40.0).at(50.0, 0.002).power_w
-        102.02013400267557
+        >>> round(Baseline(100.0, 0.0, 40.0).at(50.0, 0.002).power_w, 3)
+        102.02
         """
         if self.celsius is None:
             return self
