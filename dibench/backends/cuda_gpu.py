@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dibench.backends import DeviceFaultError, cuda_driver
+from dibench.background import in_background
 from dibench.compilers import Geometry
 from dibench.errors import OutOfMemoryError, UserError
 
@@ -216,9 +217,8 @@ class Device:
         Between cases the host draws and copies operands; a GPU that idles meanwhile cools and lowers its
         clocks, and the next case pays for it.
         """
-        stop = threading.Event()
 
-        def work() -> None:
+        def work(stop: threading.Event) -> None:
             with contextlib.suppress(Exception):  # a lost device shows in the measuring thread
                 self._cuda.Device(0).use()
                 stream = self._cuda.Stream(non_blocking=True)
@@ -227,13 +227,8 @@ class Device:
                         self._launch(launch, stream)
                     stream.synchronize()
 
-        thread = threading.Thread(target=work, name="filler", daemon=True)
-        thread.start()
-        try:
+        with in_background("filler", work):
             yield
-        finally:
-            stop.set()
-            thread.join()
 
     def _launch(self, launch: Launch, stream: Any) -> None:
         arguments = launch.arguments

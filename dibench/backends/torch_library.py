@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from dibench import library
 from dibench.backends import Device, DeviceFaultError
 from dibench.backends import cpu as host
+from dibench.background import in_background
 from dibench.errors import OutOfMemoryError, UserError
 
 if TYPE_CHECKING:
@@ -194,9 +195,9 @@ class TorchBackend:
 
     @contextlib.contextmanager
     def _filler(self) -> Iterator[None]:
-        torch, stop = self._torch, threading.Event()
+        torch = self._torch
 
-        def work() -> None:
+        def work(stop: threading.Event) -> None:
             with contextlib.suppress(Exception):  # a lost device shows in the measuring thread
                 a = torch.ones((_PEAK_SIZE, _PEAK_SIZE), device="cuda")
                 stream = torch.cuda.Stream()
@@ -206,13 +207,8 @@ class TorchBackend:
                             a @ a
                         stream.synchronize()
 
-        thread = threading.Thread(target=work, name="filler", daemon=True)
-        thread.start()
-        try:
+        with in_background("filler", work):
             yield
-        finally:
-            stop.set()
-            thread.join()
 
     def prefetch(self, cases: Sequence[Case]) -> None:
         """Nothing: the library is compiled already."""

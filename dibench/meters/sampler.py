@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 import attrs
 import numpy as np
 
+from dibench.background import in_background
 from dibench.meters.gpu_sensor import Clock, GpuSensor, SensorError
 from dibench.ticks import Floats
 
@@ -39,10 +40,9 @@ class RealClock:
     @contextlib.contextmanager
     def every(self, period_s: float, do: Callable[[], None]) -> Iterator[None]:
         """Do something every `period_s` in a thread until the context ends; what is late is not made up."""
-        stop = threading.Event()
         failures: list[Exception] = []
 
-        def work() -> None:
+        def work(stop: threading.Event) -> None:
             due = time.perf_counter()
             try:
                 while not stop.is_set():
@@ -52,13 +52,8 @@ class RealClock:
             except Exception as failure:  # raised where somebody sees it, when the context ends
                 failures.append(failure)
 
-        thread = threading.Thread(target=work, name="sampler", daemon=True)
-        thread.start()
-        try:
+        with in_background("sampler", work):
             yield
-        finally:
-            stop.set()
-            thread.join()
         if failures:
             raise failures[0]
 

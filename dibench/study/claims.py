@@ -17,6 +17,9 @@ from dibench.intensity import OPERATORS
 
 CONFIRMED, REFUTED, UNDECIDED, NOT_TESTABLE = "confirmed", "refuted", "undecided", "not testable"
 
+_ANSWERS = {"DI": CONFIRMED, "AI": REFUTED}
+"""By what an analysis decides for; anything else is undecided."""
+
 
 @attrs.frozen
 class Claim:
@@ -58,7 +61,7 @@ def _data_type(figures: Mapping[str, Any]) -> Claim:
     number, why = "", "; ".join(figures["reasons"])
     if figures["reliable"] and alpha["value"] is not None:
         number = f"α = {_interval(alpha)}, {figures['rows_used']} rows"
-    answer = {"DI": CONFIRMED, "AI": REFUTED}.get(verdict, UNDECIDED)
+    answer = _ANSWERS.get(verdict, UNDECIDED)
     p = (figures.get("test_weights_vs_inputs") or {}).get("p_value")
     if answer == CONFIRMED and not (p is not None and p < 0.05):
         why += "; weights and inputs cannot be told apart, so it may be outputs that differ"
@@ -124,7 +127,7 @@ def _whole_networks(figures: Mapping[str, Any]) -> Claim:
     number = (
         f"correlation with DI less that with AI {contest['difference']:+.2f}{width}, {len(ranked)} networks"
     )
-    answer = {"DI": CONFIRMED, "AI": REFUTED}.get(contest["decision"], UNDECIDED)
+    answer = _ANSWERS.get(contest["decision"], UNDECIDED)
     why = {
         CONFIRMED: "Williams' test and the bootstrap over families agree",
         REFUTED: "AI ranks them better, by both tests",
@@ -144,7 +147,7 @@ def _generality(figures: Mapping[str, Any]) -> Claim:
         f"AI's error less DI's on unseen families {100 * found['mean']:+.1f}% "
         f"({100 * found['ci_low']:+.1f} to {100 * found['ci_high']:+.1f}), {found['families']} families"
     )
-    answer = {"DI": CONFIRMED, "AI": REFUTED}.get(found["decision"], UNDECIDED)
+    answer = _ANSWERS.get(found["decision"], UNDECIDED)
     why = {
         CONFIRMED: "DI errs less on families it has not seen; no statement about networks unlike these",
         REFUTED: "AI errs less on families it has not seen",
