@@ -1,12 +1,14 @@
-"""NIST's certified nonlinear regressions, as published: https://www.itl.nist.gov/div898/strd/nls/nls_main.shtml
+"""NIST's certified regressions (StRD, public domain): https://www.itl.nist.gov/div898/strd/
 
-The files in tests/nist/ are NIST's own (public domain), one data set each: two starts, certified parameters
-with standard deviations, the residual sum of squares, and the rows.
+Nonlinear: the files tests/nist/*.dat are NIST's own, one data set each: two starts, certified parameters with
+standard deviations, the residual sum of squares, and the rows. Linear: tests/nist/linear.toml has the same of
+all eleven, without starts.
 """
 
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -114,3 +116,29 @@ def load(name: str) -> Certified:
     x = rows[:, 1] if rows.shape[1] == 2 else rows[:, 1:]
     y = np.log(rows[:, 0]) if name == "Nelson" else rows[:, 0]
     return Certified(name, y, x, table[:, :2].T, table[:, 2], table[:, 3], float(found[1]))
+
+
+@attrs.frozen(eq=False)
+class Linear:
+    """A linear data set: y = X·b."""
+
+    name: str
+    y: Any
+    columns: Any
+    """X (n, k)."""
+    parameters: Any
+    deviations: Any
+    rss: float
+
+
+def load_linear() -> list[Linear]:
+    """All eleven."""
+    sets = tomllib.loads((FOLDER / "linear.toml").read_text(encoding="ascii"))
+    found = []
+    for name, one in sets.items():
+        y, x, parameters, deviations = (
+            np.array(one[key], dtype=np.float64) for key in ("y", "x", "parameters", "deviations")
+        )
+        columns = [x**power for power in one["powers"]] if x.ndim == 1 else [np.ones(len(x)), *x.T]
+        found.append(Linear(name, y, np.column_stack(columns), parameters, deviations, one["rss"]))
+    return found
