@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,10 @@ import pandas as pd
 import pytest
 from study_frames import distinct_layers, energy_of, table
 
-from dibench.report import evidence, write_report
+from dibench.report import evidence, twins, write_report
 from dibench.report.claims import cards
 from dibench.report.missing import missing_section
-from dibench.report.sections import Panel, Section, Study
+from dibench.report.parts import Panel, Section, Study
 from dibench.study.generality import generality
 
 
@@ -55,22 +54,33 @@ def test_every_figure_is_a_file_in_three_forms(page: tuple[str, Path]) -> None:
             assert (figures / f"{name}-{theme}.png").read_bytes().startswith(b"\x89PNG")
 
 
-TWIN = {"op": "standard", "lanes": "p", "ratio": 1.08, "ci_low": 1.05, "ci_high": 1.11}
-TWINS: dict[str, Any] = {
-    "margin": 0.03,
-    "responses": {
-        "energy": {"twins": [TWIN], "placebo": [{**TWIN, "ratio": 1.0, "ci_low": 0.99, "ci_high": None}]}
-    },
-}
+def twins_of(*ratios: float) -> dict[str, Any]:
+    return {
+        "op": "standard", "lanes": "p", "pairs": len(ratios), "ratio": float(np.exp(np.mean(np.log(ratios)))),
+        "ci_low": min(ratios), "ci_high": max(ratios), "by_pair": list(ratios), "decision": "differs",
+    }  # fmt: skip
 
 
-def test_twins_stand_beside_their_placebo() -> None:
-    svg = evidence.twins_panel(TWINS, "energy")
-    assert svg is not None and "standard p placebo" in svg and "1.08" in svg
-    nothing = copy.deepcopy(TWINS)
-    nothing["responses"]["energy"]["twins"][0]["ratio"] = None
-    nothing["responses"]["energy"]["placebo"] = []
-    assert evidence.twins_panel(nothing, "energy") is None
+def test_a_pair_of_twins_is_a_line_that_falls_where_the_half_of_many_weights_costs_less() -> None:
+    kinds = {"twins": [twins_of(0.9, 0.96)], "placebo": [twins_of(1.01, 0.99)]}
+    svg = twins.slopes_panel(kinds, "standard", "energy", 0.03)
+    assert svg is not None and "×0.930" in svg and "lanes p" in svg
+    (axes,) = svg.figure.axes
+    lines = [np.asarray(line.get_ydata(), dtype=float) for line in axes.get_lines()]
+    slopes = [line[1] / line[0] for line in lines if len(line) == 2]
+    for ratio in (0.9, 0.96, 1.01, 0.99):
+        assert any(slope == pytest.approx(ratio) for slope in slopes)
+    (band,) = axes.patches
+    low, high = band.get_bbox().intervaly  # type: ignore[attr-defined]
+    assert high / low == pytest.approx(1.03), "a line that stays inside differs by less than 3%"
+    bottom, top = axes.get_ylim()
+    assert bottom < 0.9**0.5 < 0.9**-0.5 < top
+
+
+def test_twins_without_a_placebo_say_so_and_without_pairs_are_not_drawn() -> None:
+    alone = twins.slopes_panel({"twins": [twins_of(0.9)], "placebo": []}, "standard", "energy", 0.03)
+    assert alone is not None and "no placebo" in alone
+    assert twins.slopes_panel({"twins": [twins_of(0.9)], "placebo": []}, "fc", "energy", 0.03) is None
 
 
 def test_the_lattice_shows_every_box() -> None:
@@ -147,6 +157,8 @@ def test_simulated_joules_are_never_called_measured(tmp_path: Path) -> None:
     answer = re.search(r'class="answer">([^<]*)', html)
     assert answer is not None and answer[1].startswith("Pipeline check, not evidence: ")
     assert html.count('class="answer-word">not testable') == 4
+    drawn = re.findall(r'<svg class="panel".*?</svg>', html, re.DOTALL)
+    assert all(">simulated</text>" in one and ">Simulated. " in one for one in drawn)
 
 
 def test_what_is_missing_is_said_with_the_command_that_brings_it(page: tuple[str, Path]) -> None:

@@ -15,7 +15,7 @@ from dibench.schema import NO_LAYER, read_csv
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dibench.report.sections import Study
+    from dibench.report.parts import Study
 
 TABLE, MANIFEST, PAGE = "sweep.csv", "manifest.json", "report.html"
 SUBSETS = 2_000
@@ -67,7 +67,7 @@ def _card_with_most_rows(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _study(frame: pd.DataFrame) -> Study:
-    from dibench.report.sections import Study
+    from dibench.report.parts import Study
     from dibench.study import fit, whole
 
     try:

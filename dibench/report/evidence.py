@@ -1,4 +1,4 @@
-"""Figures beyond one fit: α by operator, exact twins, the reuse lattice, whole networks, generality."""
+"""Figures beyond one fit: α by operator, the reuse lattice, whole networks, generality."""
 
 from __future__ import annotations
 
@@ -78,48 +78,6 @@ def _alpha_axis(axes: Axes, label: str) -> None:
     axes.set_xlim(-0.5, 1.5)
     axes.set_xticks([-0.5, 0, 0.5, 1, 1.5], ["-0.5", "0", "½ = AI", "1", "1.5"])
     axes.set_xlabel(label)
-
-
-def twins_panel(twins: Json, response: str) -> Drawn | None:
-    """Ratio of the half with more weights over that with more inputs, its placebo hollow beside it."""
-    kinds = twins["responses"].get(response) or {}
-    rows = [
-        (kind, one)
-        for one in kinds.get("twins", ())
-        for kind, one in (("twins", one), ("placebo", _placebo_of(one, kinds.get("placebo", ()))))
-        if one is not None and is_number(one["ratio"])
-    ]
-    if not rows:
-        return None
-    figure, axes = new_panel(400, 70 + 26 * len(rows))
-    margin = twins["margin"]
-    axes.axvspan(1 / (1 + margin), 1 + margin, color=MUTED, alpha=0.16, linewidth=0)
-    axes.axvline(1.0, color=MUTED, linewidth=1.0)
-    widest = max(0.08, *(abs(_far(one) - 1) for _, one in rows)) * 1.15
-    for height, (kind, one) in enumerate(rows):
-        ends = (one["ci_low"], one["ci_high"])
-        _interval(
-            axes, height, one["ratio"], *ends, one["op"], (1 - widest, 1 + widest), hollow=kind == "placebo"
-        )
-    _rows(axes, [_twin_label(kind, one) for kind, one in rows])
-    axes.set_xlim(1 - widest, 1 + widest)
-    axes.set_xlabel(f"{response}, more weights over more inputs")
-    said = "; ".join(f"{_twin_label(kind, one)} {plain(one['ratio'], 3)}" for kind, one in rows)
-    return to_svg(figure, f"twins-{response}", title=f"Exact twins in {response}", description=f"{said}.")
-
-
-def _placebo_of(one: Json, entries: Sequence[Json]) -> Json | None:
-    return next((p for p in entries if p["op"] == one["op"] and p["lanes"] == one["lanes"]), None)
-
-
-def _far(one: Json) -> float:
-    ends = [value for value in (one["ratio"], one["ci_low"], one["ci_high"]) if is_number(value)]
-    return float(max(ends, key=lambda value: abs(value - 1)))
-
-
-def _twin_label(kind: str, one: Json) -> str:
-    lanes = f" {one['lanes']}" if one["lanes"] else ""
-    return f"{one['op']}{lanes}" if kind == "twins" else f"{one['op']}{lanes} placebo"
 
 
 def lattice_panel(frame: pd.DataFrame, column: str, unit: str) -> Drawn | None:

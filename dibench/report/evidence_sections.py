@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from dibench import models
 from dibench.errors import UserError
-from dibench.report import cost, costs, evidence
+from dibench.report import cost, costs, evidence, twins
 from dibench.report.numbers import is_number
-from dibench.report.sections import Panel, Section, Study
+from dibench.report.parts import Panel, Section, Study
 from dibench.report.svg import to_svg
 from dibench.study.calibrated import read_calibration
 from dibench.study.explain import with_constant_power
@@ -25,7 +25,7 @@ def evidence_sections(rows: pd.DataFrame, study: Study) -> list[Section]:
     return [
         *_cards_section(study),
         *_operators_section(study),
-        *_twins_section(study),
+        *twins.section(study),
         *_lattice_section(rows, study),
         *_networks_section(study),
         *_costs_section(study),
@@ -59,32 +59,6 @@ def _operators_section(study: Study) -> list[Section]:
     lines = ["each operator's rows alone, with 95% interval; those that tell nothing are left out"]
     panel = Panel("figure-alpha-operators", "α by operator", lines, svg)
     return [Section("operators", "Operators", "Do all operators say the same?", [], [panel])]
-
-
-def _twins_section(study: Study) -> list[Section]:
-    twins = (study.fit or {}).get("twins")
-    if not twins:
-        return []
-    panels = [
-        Panel(
-            f"figure-twins-{response}",
-            f"In {response}",
-            ["hollow: placebo, nothing but orientation differs"],
-            svg,
-        )
-        for response in twins["responses"]
-        if (svg := evidence.twins_panel(twins, response)) is not None
-    ]
-    lead = (
-        f"Two layers whose weights and inputs exchange their sizes and nothing else does ({twins['basis']}). "
-        "AI says 1. Right of the grey band, a weight costs more than an input."
-    )
-    untestable = [f"{what}: not testable, {why}." for what, why in twins["not_testable"].items()]
-    return [
-        Section(
-            "twins", "Twins", "Does it matter which operand is the large one?", [lead], panels, untestable
-        )
-    ]
 
 
 def _lattice_section(rows: pd.DataFrame, study: Study) -> list[Section]:

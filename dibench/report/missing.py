@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from dibench.report.sections import Section, Study
+from dibench.report.parts import Section, Study
 
 _FIGURES = {
     "figure-twins-": ("Exact twins", "python -m dibench sweep twins --out DIR"),

@@ -12,18 +12,18 @@ from markupsafe import Markup
 from dibench import __version__
 from dibench.layer import DIMENSIONS
 from dibench.report import axes as ax
-from dibench.report import claims, cost, roofline, stationarity, tables, words
+from dibench.report import claims, cost, fit_tables, roofline, stationarity, tables, words
 from dibench.report.evidence_sections import evidence_sections
 from dibench.report.missing import missing_section
 from dibench.report.numbers import count, is_number
 from dibench.report.rows import page_rows
 from dibench.report.sections import alpha_figure, sections
-from dibench.report.svg import Drawn
+from dibench.report.svg import Drawn, marked
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dibench.report.sections import Study
+    from dibench.report.parts import Study
 
 _MARKS = {
     "standard": '<circle cx="7.5" cy="7.5" r="5.5"/>',
@@ -70,7 +70,9 @@ def render(
     )
     verdict = words.verdict(study.fit, study.why_not)
     css = resources.files("dibench.report").joinpath("style.css").read_text(encoding="utf-8")
-    parts = [*sections(rows, study, peaks, shares), *evidence_sections(rows, study)]
+    with marked(words.mark(rows, study)):
+        verdict["panel"] = alpha_figure(study)
+        parts = [*sections(rows, study, peaks, shares), *evidence_sections(rows, study)]
     parts += missing_section(parts, study) if parts else []
     panels = [panel for part in parts for panel in part.panels]
     html = environment.get_template("report.html.jinja").render(
@@ -79,7 +81,7 @@ def render(
         headline=_headline(rows, manifest),
         facts=_facts(rows, manifest),
         banners=words.banners(rows, manifest),
-        verdict={**verdict, "panel": alpha_figure(study)},
+        verdict=verdict,
         claims=claims.cards(study.fit),
         key=_key(rows),
         operators=list(_MARKS),
@@ -180,7 +182,7 @@ def _key(rows: pd.DataFrame) -> list[dict[str, Any]]:
 def _tables(
     frame: pd.DataFrame, rows: pd.DataFrame, study: Study, shares: Mapping[str, Any]
 ) -> list[tables.Table]:
-    found = tables.fit_tables(study.fit) if study.fit else []
+    found = fit_tables.fit_tables(study.fit) if study.fit else []
     response = cost.response_of(study.fit)
     found.append(tables.stationarities(stationarity.equal_boxes(rows, response.column), response.name))
     found.append(tables.error_budget(frame))

@@ -2,62 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-
-import attrs
 
 from dibench.report import axes as ax
 from dibench.report import cost, fitted, reuse, roofline, stationarity, words
 from dibench.report.energy_roofline import energy_roofline_panel
 from dibench.report.numbers import count, plain, scaled
+from dibench.report.parts import Panel, Section, Study
 from dibench.report.rows import page_rows
+from dibench.report.svg import marked
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from dibench.report.svg import Drawn
-
-
-@attrs.frozen
-class Study:
-    """A fit as the page needs it: the dictionary of `Fit.to_json()` and the rows of `Fit.to_frame()`.
-
-    Where there is no fit, `why_not` says why. `check` is the fit of modelled energy, a check of the pipeline.
-    """
-
-    fit: Mapping[str, Any] | None = None
-    used: pd.DataFrame | None = None
-    why_not: str = ""
-    check: Study | None = None
-    generality: Mapping[str, Any] | None = None
-    """`Generality.to_json()`, where the rows allow it."""
-    cards: Mapping[str, Any] | None = None
-    """`Cards.to_json()` of a table with several; the rest of the page is about the card with most rows."""
-
-
-@attrs.frozen
-class Panel:
-    """One figure: an anchor, a title that asks or states, lines beside it, the drawing."""
-
-    ident: str
-    title: str
-    lines: Sequence[str]
-    svg: Drawn
-
-
-@attrs.frozen
-class Section:
-    """One question of the page with its figures."""
-
-    ident: str
-    short: str
-    question: str
-    lines: Sequence[str]
-    panels: Sequence[Panel] = ()
-    notes: Sequence[str] = ()
-    wide: bool = False
-    """One panel below the other, each as wide as the page."""
 
 
 def alpha_figure(study: Study) -> Panel | None:
@@ -133,7 +90,8 @@ def _cost_section(rows: pd.DataFrame, study: Study) -> Section:
 def _check_section(check: Study) -> Section:
     assert check.fit is not None and check.used is not None
     response = cost.response_of(check.fit)
-    panels = _intensity_panels(page_rows(check.used), check.fit, response)
+    with marked(response.adjective):
+        panels = _intensity_panels(page_rows(check.used), check.fit, response)
     source = " and ".join(check.fit.get("energy_source") or [])
     return Section(
         "check",

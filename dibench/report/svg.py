@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
@@ -28,6 +30,7 @@ GRID = "#010103"
 SURFACE = "#010104"
 ACCENT = "#010105"
 FAINT = "#010106"
+WARN = "#010107"
 OPERATOR_COLOURS = {
     "standard": "#010111",
     "depthwise": "#010112",
@@ -55,6 +58,7 @@ _VARIABLES = {
     SURFACE: "--surface",
     ACCENT: "--accent",
     FAINT: "--faint",
+    WARN: "--warn",
     **{colour: f"--{op}" for op, colour in OPERATOR_COLOURS.items()},
     **{colour: f"--{term.replace(' ', '-').lower()}" for term, colour in TERM_COLOURS.items()},
 }
@@ -86,14 +90,34 @@ _STYLE: Any = {
 }
 
 
+_MARK: ContextVar[str] = ContextVar("mark", default="")
+
+
+@contextmanager
+def marked(words: str) -> Iterator[None]:
+    """Write these words into every panel finished inside: what is not measured says so wherever it goes."""
+    token = _MARK.set(words)
+    try:
+        yield
+    finally:
+        _MARK.reset(token)
+
+
 def new_panel(width: float = 330, height: float = 285) -> tuple[Figure, Axes]:
     """An empty panel of so many SVG units: small enough to be read on a phone, sharp at any size."""
+    figure, (axes,) = new_rows(1, width, height)
+    return figure, axes
+
+
+def new_rows(number: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """An empty panel of several axes, one below the other, that share both scales."""
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(width / UNITS_PER_INCH, height / UNITS_PER_INCH), layout="constrained")
         FigureCanvasSVG(figure)
-        axes = figure.add_subplot()
-    axes.tick_params(length=0, pad=5)
-    return figure, axes
+        column = figure.subplots(number, 1, sharex=True, sharey=True, squeeze=False)[:, 0].tolist()
+    for axes in column:
+        axes.tick_params(length=0, pad=5)
+    return figure, column
 
 
 class Drawn(Markup):
@@ -104,6 +128,10 @@ class Drawn(Markup):
 
 def to_svg(figure: Figure, ident: str, *, title: str, description: str) -> Drawn:
     """The figure as one `<svg>` element: text as text, a title, a description for who cannot see it."""
+    mark = _MARK.get()
+    if mark:
+        figure.suptitle(mark, x=0.995, ha="right", fontsize=9.5, weight="bold", color=WARN)
+        description = f"{mark.capitalize()}. {description}"
     buffer = io.StringIO()
     with matplotlib.rc_context(_STYLE):
         figure.savefig(

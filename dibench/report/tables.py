@@ -1,4 +1,4 @@
-"""The tables of the page: every number of the fit, what stayed out and why, and the ends of the sweep."""
+"""The tables of the sweep itself: what was measured, how surely, what went wrong, its ends, its manifest."""
 
 from __future__ import annotations
 
@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from dibench.report import axes as ax
-from dibench.report import fitted, stationarity
-from dibench.report.numbers import UNKNOWN, common_scale, count, is_number, p_value, plain, scaled, share
+from dibench.report import stationarity
+from dibench.report.numbers import UNKNOWN, count, plain, scaled, share
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_PICO = 1e-12  # the fit gives coefficients in picoseconds and picojoules
-_SAYS_NOTHING = {UNKNOWN, ""}
 _ENDS = 8  # layers in each of the tables of cheapest and dearest
 
 
@@ -31,203 +29,6 @@ class Table:
     text_columns: frozenset[int] = frozenset({0})
     best_rows: frozenset[int] = frozenset()
     narrow: bool = False
-
-
-def fit_tables(fit: fitted.FitJson) -> list[Table]:
-    """Models, coefficients, α, operators and exclusions of a fit; a table without rows is left out."""
-    tables = [
-        models(fit),
-        coefficients(fit),
-        coefficients(fit, apart=True),
-        by_operator(fit),
-        alphas(fit),
-        sensitivity(fit),
-        exclusions(fit),
-    ]
-    return [table for table in tables if any(set(row[1:]) - _SAYS_NOTHING for row in table.rows)]
-
-
-def _cost(fit: fitted.FitJson) -> str:
-    return "time" if fit.get("response") == "time_s" else "energy"
-
-
-def models(fit: fitted.FitJson) -> Table:
-    """One line a model: R² of the logarithm, mean absolute error, both correlations, in and out of sample."""
-    # Time explains itself: that rung says something about energy only.
-    own_rung = "time" if _cost(fit) == "time" else ""
-    names = [name for name in fitted.MODEL_NAMES if name in (fit.get("models") or {}) and name != own_rung]
-    rows = []
-    for name in names:
-        figures = fit["models"][name]
-        held_out = figures.get("held_out") or {}
-        rows.append(
-            [
-                fitted.MODEL_NAMES[name],
-                plain(figures.get("r2")),
-                share(figures.get("mape")),
-                plain(figures.get("pearson")),
-                plain(figures.get("spearman")),
-                plain(held_out.get("r2")),
-                share(held_out.get("mape")),
-                plain(held_out.get("spearman")),
-            ]
-        )
-    errors = [(fit["models"][name].get("held_out") or fit["models"][name]).get("mape") for name in names]
-    known = [error for error in errors if is_number(error)]
-    best = frozenset({errors.index(min(known))}) if known else frozenset()
-    return Table(
-        f"How well each description predicts {_cost(fit)} per launch",
-        (
-            "model",
-            "R² (log)",
-            "mean error",
-            "Pearson",
-            "Spearman",
-            "R² held out",
-            "error held out",
-            "Spearman held out",
-        ),
-        rows,
-        "Every model but time alone carries one cost per MAC and operator and one cost per launch. Held "
-        "out: the row's "
-        "architecture family and every shape it shares were left out of the fit. Bold: least error.",
-        best_rows=best,
-    )
-
-
-APART = ("di_split", "effective")
-"""Models whose terms the others do not have: a table of their own."""
-
-
-def coefficients(fit: fitted.FitJson, *, apart: bool = False) -> Table:
-    """Every coefficient, one line a term and one column a model; `apart`: of the models in APART."""
-    found = {model: figures.get("coefficients") or {} for model, figures in (fit.get("models") or {}).items()}
-    shown = [model for model in fitted.MODEL_NAMES if found.get(model) and (model in APART) == apart]
-    terms = sorted(
-        dict.fromkeys(term for model in shown for term in found[model]), key=lambda term: term == "e_launch"
-    )
-    rows = []
-    for term in terms:
-        entries = [found[model].get(term) for model in shown]
-        unit = next(str(entry["unit"]) for entry in entries if entry)
-        size = _PICO if unit.startswith("p") else 1.0  # the time rung's power is in W
-        scale, prefix = common_scale(
-            entry["value"] * size for entry in entries if entry and is_number(entry["value"])
-        )
-        per = unit.removeprefix("p")
-        cells = [_coefficient(entry, scale / size) for entry in entries]
-        rows.append([term.replace("e0", "e₀"), prefix + per, *cells])
-    below = {
-        term for figures in (fit.get("models") or {}).values() for term in figures.get("below_zero") or []
-    }
-    held = f" Below zero and held at zero in predictions: {', '.join(sorted(below))}." if below else ""
-    return Table(
-        f"{'Inputs, outputs and accesses apart' if apart else 'Coefficients'}: the {_cost(fit)} of one event",
-        ("term", "unit", *(fitted.MODEL_NAMES[model] for model in shown)),
-        rows,
-        f"In brackets the 95% interval. Empty: the model has no such term.{held}",
-        text_columns=frozenset({0, 1}),
-    )
-
-
-def _coefficient(entry: Mapping[str, Any] | None, scale: float) -> str:
-    if not entry:
-        return ""
-    value, low, high = (
-        plain(entry[part] / scale) if is_number(entry.get(part)) else UNKNOWN
-        for part in ("value", "ci_low", "ci_high")
-    )
-    return value if UNKNOWN in (low, high) else f"{value} ({low} to {high})"
-
-
-def alphas(fit: fitted.FitJson) -> Table:
-    """α of both forms."""
-    found = fit.get("alpha") or {}
-    rows = [
-        [
-            form,
-            *(
-                plain(own.get(part), 4) if fitted.bounded(own) else UNKNOWN
-                for part in ("value", "ci_low", "ci_high")
-            ),
-        ]
-        for form, own in found.items()
-        if isinstance(own, Mapping)
-    ]
-    test = fit.get("test_ai_vs_di") or {}
-    return Table(
-        "α: how much a weight weighs against an activation",
-        ("form of DI", "α", "95% low", "95% high"),
-        rows,
-        f"Test of α = ½ (weighted form): t = {plain(test.get('statistic'))}, "
-        f"p = {p_value(test.get('p_value'))}. ".replace("= <", "<")
-        + "A dash: unbounded, or not determined by these rows.",
-        narrow=True,
-    )
-
-
-def by_operator(fit: fitted.FitJson) -> Table:
-    """The pooled models judged on each operator's rows, and what those rows say on their own."""
-    rows = []
-    for op, own in (fit.get("by_operator") or {}).items():
-        if not own.get("models"):
-            continue
-        cells = [str(op), count(own.get("n"))]
-        for model in ("ai", "di_weighted"):
-            figures = (own.get("models") or {}).get(model) or {}
-            cells += [plain(figures.get("r2")), share(figures.get("mape"))]
-        found = (own.get("alpha") or {}).get("weighted") or {}
-        cells += [
-            alpha_interval(found),
-            p_value(own.get("p_value")),
-            str(own.get("verdict", UNKNOWN)),
-        ]
-        rows.append(cells)
-    return Table(
-        "By operator",
-        (
-            "operator",
-            "layers",
-            "AI: R²",
-            "error",
-            "DI weighted: R²",
-            "error",
-            "α of its own rows",
-            "p",
-            "verdict",
-        ),
-        rows,
-        "R² and error: the pooled fit, judged on each operator's layers; below zero where it is worse than "
-        "their mean. "
-        "α, p and verdict: a fit of that operator alone.",
-    )
-
-
-def alpha_interval(found: Mapping[str, Any]) -> str:
-    """`0.31 (0.2 to 0.42)`, a dash for a bound that is not known."""
-    value, low, high = (plain(found.get(part), 2) for part in ("value", "ci_low", "ci_high"))
-    return f"{value} ({low} to {high})" if fitted.bounded(found) else UNKNOWN
-
-
-def sensitivity(fit: fitted.FitJson) -> Table:
-    """α where terms of the model are left out: not for inference, but to see what it hangs on."""
-    rows = [
-        [
-            str(name).replace("_", " "),
-            alpha_interval((own or {}).get("alpha") or {}),
-            p_value((own or {}).get("p_value")),
-        ]
-        for name, own in (fit.get("sensitivity") or {}).items()
-    ]
-    note = "Weighted form. Models without these terms are biased; they are shown, never used for the verdict."
-    return Table("What α hangs on", ("fit", "α (95% interval)", "p"), rows, note, narrow=True)
-
-
-def exclusions(fit: fitted.FitJson) -> Table:
-    """Why rows stayed out of the fit."""
-    rows = [[str(reason), count(number)] for reason, number in (fit.get("excluded") or {}).items()]
-    note = f"{count(fit.get('rows_used'))} of {count(fit.get('rows'), 'row')} were used."
-    return Table("Rows left out of the fit, and why", ("reason", "rows"), rows, note, narrow=True)
 
 
 BUDGET = {

@@ -13,6 +13,8 @@ from dibench.schema import MEASURED_SOURCES
 if TYPE_CHECKING:
     import pandas as pd
 
+    from dibench.report.parts import Study
+
 _SOURCE_NOTES = {
     "nvml_counter": "energy counter of the GPU",
     "nvml_power": "power sensor of the GPU, integrated",
@@ -34,6 +36,14 @@ def source_fact(names: list[str]) -> tuple[str, str]:
     if not names:
         return "none", "no rows"
     return " + ".join(names), "; ".join(_SOURCE_NOTES.get(name, "") for name in names).strip("; ")
+
+
+def mark(rows: pd.DataFrame, study: Study) -> str:
+    """What every figure of the page carries where it was not measured; else empty."""
+    if "simulated" in sources(rows):
+        return "simulated"
+    adjective = response_of(study.fit).adjective
+    return "" if adjective == "measured" else adjective
 
 
 def banners(rows: pd.DataFrame, manifest: Mapping[str, Any] | None) -> list[dict[str, str]]:

@@ -88,6 +88,8 @@ class Pairs:
     reason: str
     by_kernel: dict[str, float]
     """Geometric mean ratio of each kernel variant."""
+    by_pair: tuple[float, ...]
+    """Ratio of each pair of layers, over its kernels."""
 
 
 @attrs.frozen
@@ -313,6 +315,7 @@ def _judged(
             name: float(np.exp(_differences(members, logs).mean()))
             for name, members in sorted(by_variant.items())
         },
+        by_pair=tuple(np.exp(difference).tolist()),
     )
 
 
