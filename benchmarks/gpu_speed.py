@@ -14,13 +14,13 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from dibench import networks, shapes, variants
+from dibench import networks, variants
 from dibench.backends import Backend, Prepared, open_backend
 from dibench.backends.torch_gpu import TorchGpuLayer
 from dibench.errors import UserError
 from dibench.intensity import OPERATORS
 from dibench.layer import Layer
-from dibench.plan import usual_case
+from dibench.plan import shapes, usual_case
 
 BATCHES = (1, 32)
 PER_OP = 12

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from dibench import plan, plan_file, variants
+from dibench import plan, variants
+from dibench.plan import file as plan_file
 
 PLAN = f"""
 [[layers]]

@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from dibench import record, variants
+from dibench import variants
 from dibench.errors import UserError
-from dibench.worker import case_from_json, case_to_json
+from dibench.sweep import record
+from dibench.sweep.worker import case_from_json, case_to_json
 
 if TYPE_CHECKING:
     from dibench.plan import Case

@@ -15,9 +15,11 @@ from typing import Any
 
 import attrs
 
-from dibench import calibration, files, record
+from dibench import files
 from dibench.errors import UserError
+from dibench.measure import calibration
 from dibench.schema import MEASURED_SOURCES
+from dibench.sweep import record
 
 _MEASURED = ("ok", "flagged")
 

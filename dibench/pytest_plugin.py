@@ -34,7 +34,7 @@ import attrs
 import pytest
 
 if TYPE_CHECKING:
-    from dibench.instrument import Instrument
+    from dibench.measure.instrument import Instrument
 
 _LIMITS = ("energy_j", "time_s")
 
@@ -196,8 +196,8 @@ class _Session:
     def instrument(self) -> Instrument:
         if self._instrument is None:
             from dibench.errors import UserError
-            from dibench.instrument import open_sensor
-            from dibench.measure import Settings
+            from dibench.measure.instrument import open_sensor
+            from dibench.measure.settings import Settings
 
             option = self.config.getoption
             settings = Settings(case_budget_s=option("energy_time"))

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from dibench import architectures, ordering, variants
+from dibench import architectures, variants
 from dibench.errors import UserError
-from dibench.plan import Case, Plan, make_plan
-from dibench.plan_file import plan_of
+from dibench.plan import Case, Plan, make_plan, ordering
+from dibench.plan.file import plan_of
 
 if TYPE_CHECKING:
     from dibench.layer import Layer

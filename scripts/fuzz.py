@@ -33,7 +33,7 @@ def by_coverage(name: str, minutes: float, seed: int) -> None:
     with atheris.instrument_imports(include=["dibench"]):
         from fuzz_targets import TARGETS, seeds
 
-        from dibench import cli, merge, study  # noqa: F401 - to be instrumented now
+        from dibench import cli, study  # noqa: F401 - to be instrumented now
         from dibench.errors import UserError
         from dibench.study import compare, rows  # noqa: F401
 

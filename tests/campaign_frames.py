@@ -6,7 +6,7 @@ import pandas as pd
 from study_frames import distinct_layers, energy_of, table
 from test_study_lattice import table as lattice_rows
 
-from dibench.shapes import TWIN_OPERATORS, oblong, transposed, twin, twin_halves
+from dibench.plan.shapes import TWIN_OPERATORS, oblong, transposed, twin, twin_halves
 from dibench.study.lattice import COUNTS
 
 PAIRS = 8

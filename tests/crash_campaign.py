@@ -23,9 +23,10 @@ from typing import Any
 from fake_backend import sweep_of
 from processes import children
 
-from dibench import files, record, schema
+from dibench import files, schema
 from dibench.errors import UserError
-from dibench.sweep import run_sweep
+from dibench.sweep import record
+from dibench.sweep.run import run_sweep
 
 CASES = 40
 HOW = ("parent", "worker", "both", "row", "manifest")

@@ -16,9 +16,9 @@ import attrs
 from dibench import variants
 from dibench.errors import UserError
 from dibench.layer import Layer
-from dibench.measure import Settings
+from dibench.measure.settings import Settings
 from dibench.plan import Case, Plan
-from dibench.sweep import Sweep
+from dibench.sweep.run import Sweep
 
 BACKEND = "fake_backend:Fake"
 QUICK = Settings(target=0.5, case_budget_s=0.5, warm_up_s=0.0, window_s=1e-3)
@@ -145,7 +145,7 @@ def replayed(values: list[float]) -> SimpleNamespace:
 
 if __name__ == "__main__":
     # A sweep as a process of its own, to be killed: OUT CASES [SCHEDULER]
-    from dibench.sweep import run_sweep
+    from dibench.sweep.run import run_sweep
 
     work = ["slow"] * int(sys.argv[2])
     job = cluster_sweep(work, sys.argv[3]) if sys.argv[3:] else sweep_of(work)

@@ -34,10 +34,10 @@ def plan_target(data: bytes, folder: Path) -> None:
 
 def csv_target(data: bytes, folder: Path) -> None:
     """A table: read, its rows chosen for a fit, compared with itself, resumed and merged as a sweep's."""
-    from dibench import record
-    from dibench.merge import merge
     from dibench.study.compare import compare
     from dibench.study.rows import select
+    from dibench.sweep import record
+    from dibench.sweep.merge import merge
 
     path = folder / "sweep.csv"
     path.write_bytes(data)

@@ -9,11 +9,11 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from dibench.budget import Energy, Pool, Visit, combine
 from dibench.intervals import t_975
+from dibench.measure.budget import Energy, Pool, Visit, combine
 from dibench.meters.replay import HOPPER, REFERENCE_C, Card, Load, ReplayedClock
 from dibench.meters.simulated import SimulatedGpu
-from dibench.ticks import MOST_IN_STEP, Power, counter_power, instant_power, sampled, settled
+from dibench.meters.ticks import MOST_IN_STEP, Power, counter_power, instant_power, sampled, settled
 
 READ_S = 5e-3
 VISIT_S, SETTLE_S, LONGEST_SETTLE_S = 3.0, 1.0, 3.0

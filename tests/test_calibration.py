@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 from test_visits import LOAD, Prepared, Rig
 
-from dibench import budget, calibration
-from dibench.calibration import LONG, SHORT, Calibration, calibrate, half_widths, kept_pool, noise
 from dibench.cli import main
 from dibench.errors import UserError
 from dibench.intervals import Part, t_975
+from dibench.measure import budget, calibration
+from dibench.measure.calibration import LONG, SHORT, Calibration, calibrate, half_widths, kept_pool, noise
 from dibench.meters.replay import DESKTOP, HOPPER, PASCAL, Card
 from dibench.report.noise import noise_figure
 

@@ -26,7 +26,7 @@ from dibench.backends.paired import PairedBackend
 from dibench.cli import main
 from dibench.earlier import read_earlier
 from dibench.errors import UserError
-from dibench.ordering import in_visits
+from dibench.plan.ordering import in_visits
 from dibench.stages import Stage, load_stages, plan_campaign, sentinel
 
 HERE = Path(__file__).parent

@@ -25,13 +25,13 @@ from dibench.backends.cuda_cache import KernelCache, Source
 from dibench.backends.cuda_gpu import MOST_NODES
 from dibench.compilers import nvrtc
 from dibench.errors import OutOfMemoryError, UserError
-from dibench.expand import default_box
 from dibench.layer import DIMENSIONS, Layer
-from dibench.measure import Settings
+from dibench.measure.settings import Settings
 from dibench.plan import NO_LAYER, Case, Plan, load_plan, presets
+from dibench.plan.expand import default_box
 from dibench.study.rows import select
-from dibench.sweep import Sweep, run_sweep
-from dibench.worker import case_from_json, case_to_json
+from dibench.sweep.run import Sweep, run_sweep
+from dibench.sweep.worker import case_from_json, case_to_json
 
 STANDARD = Layer(N=1, C=3, H=5, W=4, K=4, R=3, S=3, pad_h=1, pad_w=1)
 FC = Layer.fc(N=2, C=10, K=6)

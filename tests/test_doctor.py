@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from fake_nvml import FakeNvml
 
-from dibench import calibration
 from dibench.backends.cuda_driver import Gpu
 from dibench.cli import main
+from dibench.measure import calibration
 from dibench.meters.gpu_sensor import NO_PERMISSION
 from dibench.meters.replay import HOPPER, PASCAL, Card, Fault, ReplayedClock
 from dibench.meters.simulated import SimulatedGpu

@@ -13,7 +13,7 @@ from fake_backend import plan_of, sweep_of
 from dibench import files, schema, variants
 from dibench.layer import Layer
 from dibench.plan import load_plan
-from dibench.sweep import run_sweep
+from dibench.sweep.run import run_sweep
 
 ROOT = Path(__file__).parent.parent
 PLAN = """

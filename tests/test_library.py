@@ -179,8 +179,8 @@ def test_graphs_take_every_set_in_turn_across_calls(sets: int) -> None:
 
 
 def test_a_gpu_whose_sensor_refuses_leaves_energy_empty(monkeypatch: pytest.MonkeyPatch) -> None:
-    from dibench import instrument
-    from dibench.measure import Settings
+    from dibench.measure import instrument
+    from dibench.measure.settings import Settings
     from dibench.meters.gpu import GpuMeter
 
     class Refusing(GpuMeter):
@@ -191,7 +191,7 @@ def test_a_gpu_whose_sensor_refuses_leaves_energy_empty(monkeypatch: pytest.Monk
             raise UserError("--meter", "is not supported by this GPU")
 
     monkeypatch.setattr(
-        "dibench.instrument.open_meter",
+        "dibench.measure.instrument.open_meter",
         lambda name, *more: Refusing() if name == "auto" else open_meter(name, *more),
     )
     monkeypatch.setattr("dibench.backends.open_backend", lambda _: gpu())

@@ -11,7 +11,8 @@ from fake_backend import replayed
 from scipy import stats
 
 from dibench.intervals import mean_interval
-from dibench.measure import FEWEST_WINDOWS, Settings, measure_case, waited_s
+from dibench.measure.settings import Settings
+from dibench.measure.windows import FEWEST_WINDOWS, measure_case, waited_s
 from dibench.meters import Reading
 from dibench.meters.none import NoMeter
 

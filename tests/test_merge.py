@@ -17,11 +17,11 @@ from hypothesis import strategies as st
 from dibench import files, schema
 from dibench.cli import main
 from dibench.errors import UserError
-from dibench.merge import merge
-from dibench.ordering import Shard
 from dibench.plan import Case, Plan, load_plan, make_plan
-from dibench.plan_file import parse_plan
-from dibench.sweep import Sweep, run_sweep
+from dibench.plan.file import parse_plan
+from dibench.plan.ordering import Shard
+from dibench.sweep.merge import merge
+from dibench.sweep.run import Sweep, run_sweep
 from dibench.variants import registry
 
 TWINS = """

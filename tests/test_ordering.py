@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dibench import networks, ordering
+from dibench import networks
 from dibench.intensity import OPERATORS
 from dibench.layer import Layer
-from dibench.ordering import ALPHAS, LAUNCHES, PRIOR, RATIOS, Unit
+from dibench.plan import ordering
+from dibench.plan.ordering import ALPHAS, LAUNCHES, PRIOR, RATIOS, Unit
 
 RELATIVE_ERROR = 0.02  # of one measurement
 

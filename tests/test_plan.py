@@ -15,12 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dibench import anchors, backends, duration, expand, ordering, plan, plan_file, variants
+from dibench import anchors, backends, plan, variants
 from dibench.errors import UserError
 from dibench.intensity import OPERATORS
 from dibench.layer import Layer
-from dibench.measure import Settings
-from dibench.plan import Case, Plan
+from dibench.measure.settings import Settings
+from dibench.plan import Case, Plan, expand, ordering
+from dibench.plan import file as plan_file
+from dibench.sweep import duration
 from dibench.variants import STATIONARITIES, Variant
 
 HEADER = """/* A kernel for tests.

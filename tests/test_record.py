@@ -14,8 +14,9 @@ from fake_backend import plan_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dibench import record, schema
+from dibench import schema
 from dibench.errors import UserError
+from dibench.sweep import record
 
 
 def row(number: int = 1, **cells: Any) -> dict[str, Any]:

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from dibench import networks, shapes
+from dibench import networks
 from dibench.errors import UserError
 from dibench.layer import Layer
+from dibench.plan import shapes
 
 
 def same_padded(N: int, C: int, H: int, K: int, R: int = 1, groups: int = 1) -> Layer:

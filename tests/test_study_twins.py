@@ -14,8 +14,8 @@ import study_frames
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dibench import shapes
 from dibench.layer import Layer
+from dibench.plan import shapes
 from dibench.study import twins as study_twins
 
 STANDARD = [

@@ -13,11 +13,11 @@ from fake_backend import COUNTS, QUICK, plan_of, sweep_of
 
 from dibench import files, schema
 from dibench.errors import UserError
-from dibench.events import CaseEnded, Opened, WorkerRestarted
-from dibench.expected import Expected
-from dibench.manifest import source_revision
 from dibench.meters.model import energy_per_launch_j
-from dibench.sweep import run_sweep
+from dibench.sweep.events import CaseEnded, Opened, WorkerRestarted
+from dibench.sweep.expected import Expected
+from dibench.sweep.manifest import source_revision
+from dibench.sweep.run import run_sweep
 
 
 def rows_of(out: Path) -> list[dict[str, str]]:

@@ -18,8 +18,8 @@ from processes import alive, children, environment, wait_for
 
 from dibench import files, schema
 from dibench.errors import UserError
-from dibench.events import CaseEnded, DeviceJoined, DeviceLost
-from dibench.sweep import run_sweep
+from dibench.sweep.events import CaseEnded, DeviceJoined, DeviceLost
+from dibench.sweep.run import run_sweep
 
 pytest.importorskip("distributed", reason="the extra [dask] is not installed")
 
@@ -156,7 +156,7 @@ def test_a_case_that_takes_its_worker_with_it_is_given_up(cluster: Cluster, tmp_
 def test_when_no_worker_is_left_the_sweep_ends_in_one_line(
     cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dibench.cluster._PATIENCE_S", 0.5)
+    monkeypatch.setattr("dibench.sweep.cluster._PATIENCE_S", 0.5)
     cluster.add("card-f")
     cluster.wait(1)
     with pytest.raises(UserError, match=r"--scheduler: has no worker left .*the same command goes on"):

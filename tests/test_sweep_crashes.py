@@ -19,9 +19,10 @@ from crash_campaign import HOW
 from fake_backend import sweep_of
 from processes import HERE, alive, children, environment, lines, wait_for
 
-from dibench import files, record, schema
+from dibench import files, schema
 from dibench.errors import UserError
-from dibench.sweep import run_sweep
+from dibench.sweep import record
+from dibench.sweep.run import run_sweep
 
 CASES = 12  # a case takes about 0.05 s, the start of the program about 0.4 s
 
@@ -88,7 +89,7 @@ def test_only_the_parent_killed_the_lock_is_free_at_once_and_the_worker_ends(tmp
 
 def test_a_worker_whose_parent_died_before_it_started_does_not_stay(tmp_path: Path) -> None:
     """The race of PR_SET_PDEATHSIG: the parent given is not the parent found."""
-    orphan = [sys.executable, "-m", "dibench.worker", "1" if os.getpid() != 1 else "2"]
+    orphan = [sys.executable, "-m", "dibench.sweep.worker", "1" if os.getpid() != 1 else "2"]
     run = subprocess.run(orphan, stdin=subprocess.DEVNULL, timeout=30, check=False, env=environment())
     assert run.returncode == 1
 
@@ -127,7 +128,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (3500, 3500))
 sys.path.insert(0, {str(HERE)!r})
 from pathlib import Path
 from fake_backend import sweep_of
-from dibench.sweep import run_sweep
+from dibench.sweep.run import run_sweep
 from dibench.errors import UserError
 try:
     run_sweep(sweep_of(["slow"] * {CASES}), Path({str(tmp_path)!r}))
@@ -210,7 +211,7 @@ def test_a_clock_that_jumps_backwards(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_a_clock_that_stands_still_overwrites_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("dibench.manifest.utc_now", lambda: "2026-03-01T00:00:00Z")
+    monkeypatch.setattr("dibench.sweep.manifest.utc_now", lambda: "2026-03-01T00:00:00Z")
     for _ in range(3):
         run_sweep(sweep_of(["slow"]), tmp_path, fresh=True)
     assert len(list(tmp_path.glob("sweep-until-*.csv"))) == 2

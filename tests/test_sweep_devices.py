@@ -12,13 +12,14 @@ import pandas as pd
 import pytest
 from fake_backend import plan_of, sweep_of
 
-from dibench import crew, files, merge, schema
+from dibench import files, schema
 from dibench.errors import UserError
-from dibench.events import DeviceLost
 from dibench.layer import Layer
 from dibench.plan import Case, Plan
-from dibench.steps import Steps
-from dibench.sweep import run_sweep
+from dibench.sweep import crew, merge
+from dibench.sweep.events import DeviceLost
+from dibench.sweep.run import run_sweep
+from dibench.sweep.steps import Steps
 
 TWO = ("card-a", "card-b")
 

@@ -19,13 +19,14 @@ import pytest
 import replayed_device
 from fake_backend import sweep_of
 
-from dibench import files, ordering, record, schema, variants
+from dibench import files, schema, variants
 from dibench.errors import UserError
-from dibench.events import CaseEnded, VisitEnded
-from dibench.measure import Settings
-from dibench.plan import Plan, load_plan
-from dibench.sweep import Sweep, run_sweep
-from dibench.visit_book import VisitBook
+from dibench.measure.settings import Settings
+from dibench.plan import Plan, load_plan, ordering
+from dibench.sweep import record
+from dibench.sweep.events import CaseEnded, VisitEnded
+from dibench.sweep.run import Sweep, run_sweep
+from dibench.sweep.visit_book import VisitBook
 
 HERE = Path(__file__).parent
 PLAN = """

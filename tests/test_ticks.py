@@ -10,7 +10,7 @@ import pytest
 
 from dibench.meters.replay import HOPPER, Load, ReplayedClock
 from dibench.meters.simulated import SimulatedGpu
-from dibench.ticks import (
+from dibench.meters.ticks import (
     Power,
     counter_power,
     drifting,

@@ -14,8 +14,11 @@ from fake_nvml import FakeNvml
 
 from dibench import schema
 from dibench.backends import DeviceFaultError
-from dibench.budget import Pool
 from dibench.errors import UserError
+from dibench.measure.budget import Pool
+from dibench.measure.settings import VisitSettings
+from dibench.measure.stays import Stay, cells
+from dibench.measure.visits import Metering
 from dibench.meters import nvml
 from dibench.meters.gpu import GpuMeter
 from dibench.meters.gpu_sensor import ACTIVITY, LOST, NO_PERMISSION, RESET_REQUIRED, TIMEOUT, SensorError
@@ -34,8 +37,6 @@ from dibench.meters.replay import (
 )
 from dibench.meters.simulated import SimulatedGpu
 from dibench.meters.zeus import ZeusMeter
-from dibench.stays import Stay, VisitSettings, cells
-from dibench.visits import Metering
 
 LOAD = Load(500.0, 1e-3)
 CALM = attrs.evolve(HOPPER, ripple=0.005, stay=0.001)

@@ -9,11 +9,13 @@ from typing import Any
 
 import pytest
 
-from dibench.budget import Baseline, Pool
+from dibench.measure.budget import Pool
+from dibench.measure.settings import VisitSettings
+from dibench.measure.stays import cells
+from dibench.measure.visits import Metering
+from dibench.meters.baseline import Baseline
 from dibench.meters.gpu import GpuMeter
 from dibench.meters.sampler import RealClock
-from dibench.stays import VisitSettings, cells
-from dibench.visits import Metering
 
 WATTS, TICK_S, LAUNCH_S = 300.0, 0.02, 1e-3
 

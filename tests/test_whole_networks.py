@@ -11,15 +11,16 @@ import pandas as pd
 import pytest
 from study_frames import energy_of, measured, some_layers, table
 
-from dibench import models, record, schema, study, variants
+from dibench import models, schema, study, variants
 from dibench.cli import main
 from dibench.errors import UserError
 from dibench.layer import DIMENSIONS, Layer
-from dibench.network_plan import network_plan
 from dibench.plan import Case, usual_case
+from dibench.plan.whole_networks import network_plan
 from dibench.study.calibrated import Calibration, read_calibration
 from dibench.study.measured import check
 from dibench.study.predict import predict
+from dibench.sweep import record
 
 NET = """
 import torch

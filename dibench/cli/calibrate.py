@@ -11,7 +11,7 @@ import typer
 from dibench.errors import UserError
 
 if TYPE_CHECKING:
-    from dibench.calibration import Calibration
+    from dibench.measure.calibration import Calibration
 
 _LAYER = "N=32,C=256,H=28,W=28,K=256,R=3,S=3,pad_h=1,pad_w=1"
 _SOURCES = ("nvml_counter", "nvml_power")
@@ -33,7 +33,8 @@ def calibrate(
         raise UserError("--meter", f"must be {' or '.join(_SOURCES)}: only a sensor has noise", meter)
     if long and brief:
         raise UserError("--brief", "must not stand beside --long")
-    from dibench import calibration, files
+    from dibench import files
+    from dibench.measure import calibration
     from dibench.report.noise import noise_figure
 
     effort = calibration.LONG if long else calibration.BRIEF if brief else calibration.SHORT
@@ -49,9 +50,10 @@ def calibrate(
 
 
 def _on_this_gpu(source: str, effort: Any) -> Calibration:
-    from dibench import calibration, variants
+    from dibench import variants
     from dibench.backends import cuda_driver
     from dibench.layer import Layer
+    from dibench.measure import calibration
     from dibench.meters.gpu import GpuMeter
     from dibench.plan import usual_case
 

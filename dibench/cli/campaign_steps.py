@@ -25,7 +25,7 @@ from dibench.errors import UserError
 if TYPE_CHECKING:
     from dibench.earlier import Earlier
     from dibench.stages import Campaign
-    from dibench.sweep import Summary
+    from dibench.sweep.run import Summary
 
 _LEAST_S = 4.0
 _HANG_S = 45.0
@@ -152,8 +152,8 @@ def measure(found: Campaign, card: Card, meter: str, out: Path, deadline: float)
     """The sweep."""
     from dibench import variants
     from dibench.cli.progress import Progress
-    from dibench.measure import Settings
-    from dibench.sweep import Sweep, run_sweep
+    from dibench.measure.settings import Settings
+    from dibench.sweep.run import Sweep, run_sweep
 
     cuda = variants.registry("cuda")
     job = Sweep(
@@ -172,8 +172,8 @@ def measure(found: Campaign, card: Card, meter: str, out: Path, deadline: float)
 
 def visit_s(out: Path) -> float:
     """Seconds of a visit here, preparing included; the usual ones where nothing was visited."""
-    from dibench import record
     from dibench.cli.campaign_view import VISIT_S
+    from dibench.sweep import record
 
     path = out / record.VISITS
     lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
@@ -187,7 +187,8 @@ def close(out: Path, earlier: Earlier, deadline: float) -> list[dict[str, str]]:
     """
     import csv
 
-    from dibench import record, schema
+    from dibench import schema
+    from dibench.sweep import record
 
     with (out / record.TABLE).open(encoding="utf-8", newline="") as file:
         own = list(csv.DictReader(file))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from dibench.cli.campaign_steps import Card
     from dibench.earlier import Earlier
     from dibench.stages import Campaign, Stage
-    from dibench.sweep import Summary
+    from dibench.sweep.run import Summary
 
 VISIT_S = 4.5
 """A visit with its settling and preparing, as replayed; measured ones replace it."""
@@ -66,7 +66,7 @@ def standings(found: Campaign, rows: Sequence[Mapping[str, str]]) -> list[Standi
 
 def show_stages(found: Campaign, earlier: Earlier, budget_s: float) -> None:
     """What --dry-run shows: stages, cases, minutes, questions; how far one run comes."""
-    from dibench.ordering import in_visits
+    from dibench.plan.ordering import in_visits
 
     out = console()
     cases = found.plan.cases

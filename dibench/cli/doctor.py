@@ -181,8 +181,8 @@ def _energy() -> Iterator[Finding]:
 
 def _gpu_meters() -> Iterator[Finding]:
     """The meters that read NVML, and whether this GPU and driver were calibrated."""
-    from dibench import calibration
     from dibench.backends import cuda_driver
+    from dibench.measure import calibration
     from dibench.meters.gpu import GpuMeter
 
     gpu = cuda_driver.gpu()

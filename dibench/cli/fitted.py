@@ -30,7 +30,7 @@ def open_fit(path: Path, model: str, dtype: str) -> Calibration:
         UserError: no such file, no fit, no such model in it, or it is for another data type.
     """
     from dibench.files import read_json_object
-    from dibench.plan_file import DTYPES
+    from dibench.plan.file import DTYPES
     from dibench.study.calibrated import read_calibration
 
     if dtype and dtype not in DTYPES:

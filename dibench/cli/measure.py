@@ -12,8 +12,8 @@ from dibench.errors import UserError
 
 if TYPE_CHECKING:
     from dibench.backends import Backend, Prepared
-    from dibench.instrument import Instrument
     from dibench.layer import Layer
+    from dibench.measure.instrument import Instrument
 
 _FP32_BYTES = 4
 
@@ -40,8 +40,8 @@ def measure(
     [bold]python -m dibench measure mobilenet_v2/features.2.conv.1.0 --batch 8[/bold]
     """
     from dibench.backends import resolve
-    from dibench.instrument import open_sensor
-    from dibench.measure import Settings
+    from dibench.measure.instrument import open_sensor
+    from dibench.measure.settings import Settings
 
     target = _layer(layer, batch)
     settings = Settings(target=0.01, case_budget_s=4.0)

@@ -27,7 +27,7 @@ def merge(
 
     [bold]python -m dibench merge part1 part2 --out networks[/bold]
     """
-    from dibench.merge import merge as join
+    from dibench.sweep.merge import merge as join
 
     merged = join(parts, out)
     by_status = ", ".join(f"{count:,} {status}" for status, count in merged.statuses.items())

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from dibench import variants
 from dibench.cli.output import console, shape_text
-from dibench.duration import expected_s
 from dibench.intensity import OPERATORS
+from dibench.sweep.duration import expected_s
 from dibench.variants import STATIONARITIES, Variant
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from dibench.measure import Settings
+    from dibench.measure.settings import Settings
     from dibench.plan import Case, Plan
 
 _FIRST = 12

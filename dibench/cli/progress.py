@@ -13,8 +13,8 @@ from dibench.cli.output import shape_text, short
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from dibench.events import Event, Opened
     from dibench.plan import Case
+    from dibench.sweep.events import Event, Opened
 
 _LINE_EVERY_S = 5.0
 
@@ -90,7 +90,7 @@ class Progress:
 
     def show(self, event: Event) -> None:
         """Show one event of a sweep."""
-        from dibench.events import (
+        from dibench.sweep.events import (
             CaseBegan,
             CaseEnded,
             DeviceJoined,

@@ -14,9 +14,9 @@ import typer
 from dibench.errors import UserError
 
 if TYPE_CHECKING:
-    from dibench.measure import Settings
+    from dibench.measure.settings import Settings
     from dibench.plan import Plan
-    from dibench.sweep import Summary, Sweep
+    from dibench.sweep.run import Summary, Sweep
 
 _MOST_VISITS = 100
 _RESUME_DROPS = ("--fresh", "--retry-failed")
@@ -120,10 +120,10 @@ def sweep(
     if not 0 <= visits <= _MOST_VISITS:
         raise UserError("--visits", f"must be from 1 to {_MOST_VISITS}", visits)
     from dibench.backends import kernels_of, resolve
-    from dibench.crew import choose
     from dibench.meters import check_name
-    from dibench.ordering import Shard
     from dibench.plan import load_plan
+    from dibench.plan.ordering import Shard
+    from dibench.sweep.crew import choose
 
     check_name(meter)
     if scheduler and backend == "auto":
@@ -169,7 +169,7 @@ def sweep(
 def _networks_plan(models: str, batch: str, backend: str, visits: int) -> Plan:
     """Each network at each batch size; its package says the size of an image, or the text behind an @."""
     from dibench.cli.fitted import batches_of
-    from dibench.network_plan import network_plan
+    from dibench.plan.whole_networks import network_plan
 
     if backend != "torch":
         raise UserError("--models", "must stand with --backend torch, which runs networks", backend)
@@ -187,7 +187,7 @@ def _arch(backend: str) -> int | None:
 
 
 def _settings(target_percent: float, case_budget_s: float) -> Settings:
-    from dibench.measure import Settings
+    from dibench.measure.settings import Settings
 
     if not 0.01 <= target_percent <= 100:
         raise UserError("--target", "must be from 0.01 to 100 percent", target_percent)
@@ -215,7 +215,7 @@ def _job(
     planned: Plan, backend: str, meter: str, settings: Settings, devices: tuple[str, ...], scheduler: str
 ) -> Sweep:
     from dibench import variants
-    from dibench.sweep import Sweep
+    from dibench.sweep.run import Sweep
 
     registry = variants.registry(planned.backend)
     return Sweep(
@@ -233,7 +233,7 @@ def _job(
 
 def _run(job: Sweep, out: Path, deadline: float | None, *, retry_failed: bool, fresh: bool) -> Summary:
     from dibench.cli.progress import Progress
-    from dibench.sweep import run_sweep
+    from dibench.sweep.run import run_sweep
 
     with Progress(deadline) as progress:
         return run_sweep(
@@ -243,7 +243,7 @@ def _run(job: Sweep, out: Path, deadline: float | None, *, retry_failed: bool, f
 
 def _show(summary: Summary, out: Path) -> None:
     from dibench.cli.progress import time_text
-    from dibench.record import MANIFEST, TABLE
+    from dibench.sweep.record import MANIFEST, TABLE
 
     say = typer.echo
     rows = sum(summary.statuses.values())

@@ -1,9 +1,9 @@
 """A GPU's meter: `nvml_counter`, `nvml_power`, and `simulated` for tests.
 
 It differs from other meters in that a window's edges mean nothing to it: launches run on while a sampler
-reads, and `dibench.visits` finds power between the updates that were seen. What it needs to know first is
-found here: the idle baselines, the update periods of counter and power, and whether the GPU metered is the
-GPU that launches.
+reads, and `dibench.measure.visits` finds power between the updates that were seen. What it needs to know
+first is found here: the idle baselines, the update periods of counter and power, and whether the GPU metered
+is the GPU that launches.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
-from dibench.budget import Baseline
 from dibench.errors import UserError
 from dibench.intervals import mean_interval
 from dibench.meters import Meter, nvml
+from dibench.meters.baseline import Baseline
 from dibench.meters.gpu_sensor import NOT_SUPPORTED, Clock, GpuSensor, SensorError
 from dibench.meters.sampler import READ_S, RealClock, Sampler
-from dibench.ticks import sampled, update_period_s
+from dibench.meters.ticks import sampled, update_period_s
 
 Busy = Callable[[], AbstractContextManager[None]]
 

@@ -6,8 +6,8 @@ contains the packages: adding either would count joules twice. Counters are in m
 after `max_energy_range_uj`. A zone without DRAM counter leaves memory out; the facts say which zones
 were summed.
 
-A window is as long as at least 20 update periods (`dibench.measure`), and its edges are *not* aligned to
-updates: both edges then read up to one period late, with equal distribution, so that the mean over windows
+A window is as long as at least 20 update periods (`dibench.measure.windows`), and its edges are *not* aligned
+to updates: both edges then read up to one period late, with equal distribution, so that the mean over windows
 is unbiased and the quantisation is part of the spread that the interval is made of.
 """
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from dibench.background import in_background
 from dibench.meters.gpu_sensor import Clock, GpuSensor, SensorError
-from dibench.ticks import Floats
+from dibench.meters.ticks import Floats
 
 READ_S = 5e-3
 _STATE_EVERY = 20  # readings

@@ -37,7 +37,7 @@ Floats = NDArray[np.float64]
 
 LEVEL = 0.05
 _BUDGETED_DF = 8.0
-"""Of an interval that an error budget of visits made: what `dibench.budget` knows about repeats at least."""
+"""Of an interval that an error budget of visits made: what `measure.budget` knows about repeats at least."""
 
 INTERVALS = {"time_s": "time_ci_s", "energy_j": "energy_ci_j"}
 """What is compared, and the column of its 95% half-width."""

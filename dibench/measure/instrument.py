@@ -1,6 +1,6 @@
 """A device with a meter on it, opened in the order the meter needs, and how it measures a prepared case.
 
-A GPU's own sensor is used in visits (`dibench.visits`), every other meter in windows (`dibench.measure`).
+A GPU's own sensor is used in visits (`visits`), every other meter in windows (`windows`).
 """
 
 from __future__ import annotations
@@ -10,15 +10,17 @@ from typing import Any
 
 import attrs
 
-from dibench import backends, stays
+from dibench import backends
 from dibench.backends import Backend, Prepared
-from dibench.budget import Pool
 from dibench.errors import UserError
-from dibench.measure import Settings, measure_case, waited_s
+from dibench.measure import stays
+from dibench.measure.budget import Pool
+from dibench.measure.settings import Settings
+from dibench.measure.stays import Stay
+from dibench.measure.visits import Metering
+from dibench.measure.windows import measure_case, waited_s
 from dibench.meters import Meter, open_meter
 from dibench.meters.gpu import GpuMeter
-from dibench.stays import Stay
-from dibench.visits import Metering
 
 
 @attrs.frozen

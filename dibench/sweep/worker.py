@@ -27,8 +27,8 @@ import attrs
 from dibench import schema
 from dibench.backends import DeviceFaultError
 from dibench.errors import OutOfMemoryError, UserError
-from dibench.instrument import Instrument, open_instrument
-from dibench.measure import Settings
+from dibench.measure.instrument import Instrument, open_instrument
+from dibench.measure.settings import Settings
 
 if TYPE_CHECKING:
     from dibench.plan import Case
@@ -75,7 +75,7 @@ class Worker:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 # closed by close()
         self._buffer = b""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "dibench.worker", str(os.getpid())],
+            [sys.executable, "-m", "dibench.sweep.worker", str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dibench.measure import Settings
+    from dibench.measure.settings import Settings
     from dibench.plan import Case
 
 

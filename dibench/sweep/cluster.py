@@ -25,10 +25,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from dibench import __version__, variants
-from dibench.crew import Device, DeviceLostError, Found, LocalDevice, Opening, check_alike
 from dibench.errors import UserError
-from dibench.measure import Settings
-from dibench.worker import case_from_json, case_to_json
+from dibench.measure.settings import Settings
+from dibench.sweep.crew import Device, DeviceLostError, Found, LocalDevice, Opening, check_alike
+from dibench.sweep.worker import case_from_json, case_to_json
 
 if TYPE_CHECKING:
     from dibench.plan import Case

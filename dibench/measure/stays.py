@@ -13,20 +13,10 @@ from typing import Any
 
 import attrs
 
-from dibench import budget
-from dibench.budget import Baseline, Pool, Visit
 from dibench.intervals import Part, t_975
-
-
-@attrs.frozen
-class VisitSettings:
-    """How long a visit lasts. They stand in the manifest."""
-
-    visit_s: float = 3.0
-    settle_s: float = 1.0
-    longest_settle_s: float = 3.0
-    baseline_every_s: float = 300.0
-    """Active idle power is measured again after so long; a change beyond its intervals flags what follows."""
+from dibench.measure import budget
+from dibench.measure.budget import Pool, Visit
+from dibench.meters.baseline import Baseline
 
 
 @attrs.frozen

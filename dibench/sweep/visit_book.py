@@ -15,11 +15,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dibench import files, record, stays
-from dibench.budget import BETWEEN, Pool
+from dibench import files
 from dibench.errors import UserError
 from dibench.intervals import Part
-from dibench.stays import Stay
+from dibench.measure import stays
+from dibench.measure.budget import BETWEEN, Pool
+from dibench.measure.stays import Stay
+from dibench.sweep import record
 
 if TYPE_CHECKING:
     from dibench.plan import Case

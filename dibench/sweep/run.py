@@ -1,7 +1,7 @@
 """A sweep: every case of a plan measured once, one row each, however often the program is killed on the way.
 
 The parent plans, records and decides; workers measure, one to a device. Several devices share the cases out
-among them (`dibench.steps`). What identifies a sweep stands in its manifest, and the same command goes on
+among them (`steps`). What identifies a sweep stands in its manifest, and the same command goes on
 where the last one ended if all of it is still the same, with as many devices of that model as there are. A
 metered GPU is visited: a case gets as many visits as planned, at different times and on one card, and its row
 when the last one is made.
@@ -18,17 +18,18 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from dibench import files, record
-from dibench.calibration import kept_pool
-from dibench.calibration import path_of as calibration_path
-from dibench.crew import Crew, LocalCrew, Opening
+from dibench import files
 from dibench.errors import UserError
-from dibench.events import Event, Opened
-from dibench.manifest import Manifest, identity_of, refuse_other, set_aside
-from dibench.measure import Settings
-from dibench.sweep_loop import Loop
-from dibench.visit_book import VisitBook
-from dibench.worker import hang_limit_s
+from dibench.measure.calibration import kept_pool
+from dibench.measure.calibration import path_of as calibration_path
+from dibench.measure.settings import Settings
+from dibench.sweep import record
+from dibench.sweep.crew import Crew, LocalCrew, Opening
+from dibench.sweep.events import Event, Opened
+from dibench.sweep.loop import Loop
+from dibench.sweep.manifest import Manifest, identity_of, refuse_other, set_aside
+from dibench.sweep.visit_book import VisitBook
+from dibench.sweep.worker import hang_limit_s
 
 if TYPE_CHECKING:
     from dibench.intervals import Part
@@ -178,7 +179,7 @@ def _refuse_test_data(out: Path, source: str) -> None:
 def _crew(sweep: Sweep, opening: Opening) -> Crew:
     if not sweep.scheduler:
         return LocalCrew(opening, sweep.devices)
-    from dibench.cluster import ClusterCrew
+    from dibench.sweep.cluster import ClusterCrew
 
     return ClusterCrew(opening, sweep.scheduler, sweep.plan.backend, sweep.sources_sha)
 

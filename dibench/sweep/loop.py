@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from dibench import record
-from dibench.crew import Crew, Device, DeviceLostError, Found, uuid_of
-from dibench.events import (
+from dibench.plan.ordering import VISIT_BLOCK, in_visits
+from dibench.sweep import record
+from dibench.sweep.crew import Crew, Device, DeviceLostError, Found, uuid_of
+from dibench.sweep.events import (
     CaseBegan,
     CaseEnded,
     DeviceJoined,
@@ -24,16 +25,15 @@ from dibench.events import (
     VisitEnded,
     WorkerRestarted,
 )
-from dibench.expected import Expected
-from dibench.manifest import utc_now
-from dibench.ordering import VISIT_BLOCK, in_visits
-from dibench.steps import Steps, key_of
-from dibench.visit_book import VisitBook
+from dibench.sweep.expected import Expected
+from dibench.sweep.manifest import utc_now
+from dibench.sweep.steps import Steps, key_of
+from dibench.sweep.visit_book import VisitBook
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dibench.measure import Settings
+    from dibench.measure.settings import Settings
     from dibench.plan import Case, Plan
 
 _LOOK_AHEAD = 8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from dibench.measure import Settings
+from dibench.measure.settings import Settings
 from dibench.plan import Case
 from dibench.variants import Variant
 

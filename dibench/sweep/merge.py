@@ -18,9 +18,10 @@ from typing import Any
 
 import attrs
 
-from dibench import __version__, files, record
+from dibench import __version__, files
 from dibench.errors import UserError
-from dibench.manifest import utc_now
+from dibench.sweep import record
+from dibench.sweep.manifest import utc_now
 
 _MAY_DIFFER = ("device", "threads", "instruction set", "shard")
 """Of a sweep's identity; everything else must be equal."""

@@ -23,11 +23,12 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from dibench import __version__, files, record
+from dibench import __version__, files
 from dibench.errors import UserError
+from dibench.sweep import record
 
 if TYPE_CHECKING:
-    from dibench.measure import Settings
+    from dibench.measure.settings import Settings
     from dibench.plan import Plan
 
 

@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from dibench import budget, compilers, files
+from dibench import compilers, files
 from dibench.errors import UserError
 from dibench.intervals import FEWEST, Part, t_975
-from dibench.stays import Stay, VisitSettings
-from dibench.visits import Metering
+from dibench.measure import budget
+from dibench.measure.settings import VisitSettings
+from dibench.measure.stays import Stay
+from dibench.measure.visits import Metering
 
 if TYPE_CHECKING:
     from dibench.backends import Prepared

@@ -28,10 +28,10 @@ import attrs
 
 from dibench import intervals
 from dibench.intervals import mean_interval
-from dibench.stays import VisitSettings
 
 if TYPE_CHECKING:
     from dibench.backends import Prepared
+    from dibench.measure.settings import Settings
     from dibench.meters import Meter, Reading
 
 FEWEST_WINDOWS = 10
@@ -39,27 +39,6 @@ MOST_WAITING = 0.01  # of a window's time; half of the default target
 _FIRST_LOOK = 16
 _PERIODS_PER_WINDOW = 20  # of the meter: quantisation is at most a twentieth of a window
 _LARGEST_STEP = 100.0  # calibration never multiplies launches by more: one odd reading must not cost minutes
-
-
-@attrs.frozen
-class Settings:
-    """How long and how exactly a case is measured. They stand in the manifest; resuming needs equal ones."""
-
-    target: float = 0.02
-    """Relative half-width of the 95% interval at which a case is finished."""
-    case_budget_s: float = 1.0
-    """Seconds of one case, warm-up included, after which it ends, flagged if the target is not reached."""
-    warm_up_s: float = 0.02
-    """Least seconds of launches before the first window (and at least one launch)."""
-    window_s: float = 0.01
-    """Least seconds of a window: ten million ticks of the CPU's monotonic clock; longer for a slow meter."""
-    visit: VisitSettings = attrs.field(factory=VisitSettings)
-    """Instead of all these, where a GPU is metered."""
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> Settings:
-        """The settings of `attrs.asdict`."""
-        return cls(**{**fields, "visit": VisitSettings(**fields["visit"])})
 
 
 @attrs.frozen

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 
 from dibench.errors import UserError
-from dibench.worker import Worker, WorkerDiedError
+from dibench.sweep.worker import Worker, WorkerDiedError
 
 if TYPE_CHECKING:
-    from dibench.measure import Settings
+    from dibench.measure.settings import Settings
     from dibench.plan import Case
 
 

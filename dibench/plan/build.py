@@ -1,13 +1,11 @@
-"""Plans: layers × kernels × knob values, as cases in measuring order.
+"""From a plan file to a plan: layers × kernels × knob values, as cases in measuring order.
 
-What makes a case is hashed to its id, so that a sweep can be resumed and anybody can find a row again; see
-Case.case_id. The set of cases follows from plan file and kernel registry alone, never from the machine.
+The set of cases follows from plan file and kernel registry alone, never from the machine.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,133 +13,26 @@ from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
-from dibench import anchors, ordering
+from dibench import anchors
 from dibench.errors import UserError
-from dibench.expand import Choice, default_box, expand, resolve_layer
 from dibench.layer import Layer
-from dibench.plan_file import PlanFile, parse_plan, read_plan
-from dibench.variants import KNOBS
+from dibench.plan import ordering
+from dibench.plan.case import DTYPE, Case, knob_fields
+from dibench.plan.expand import Choice, default_box, expand, resolve_layer
+from dibench.plan.file import PlanFile, parse_plan, read_plan
 
 if TYPE_CHECKING:
     from dibench.variants import Variant
-
-DTYPE = "fp32"
 
 NO_LAYER = Layer.fc(N=1, C=1, K=1)
 """What stands for the layer in an anchor's case; its id and its row have no dimensions."""
 
 _Group = tuple[tuple[Choice, ...], int]
 """Choices that are measured together, and their round."""
-
-
-def _pairs(value: Iterable[Sequence[Any]]) -> tuple[tuple[str, int | str], ...]:
-    """Knobs as a tuple of pairs, also where they come from JSON as lists."""
-    return tuple((name, setting) for name, setting in value)
-
-
-_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
-
-
-@attrs.frozen(kw_only=True)
-class Case:
-    """One layer under one kernel; its knobs are resolved to numbers, None where the kernel has no such."""
-
-    layer: Layer
-    backend: str
-    variant: str
-    dtype: str = DTYPE
-    tile_p: int | None = None
-    tile_k: int | None = None
-    tile_c: int | None = None
-    taps: int | None = None
-    window: int | None = None
-    further: tuple[tuple[str, int | str], ...] = attrs.field(default=(), converter=_pairs)
-    """The kernel's knobs beyond these five, such as `lanes` and `warps` of CUDA kernels."""
-    instances: int = 1
-    sms: str = "all"
-    """Blocks wherever there is room (`all`), or one to each of the `whole`, `half` or `quarter` of a GPU."""
-    cold: bool = False
-    """Operands come from memory in every launch, not from the last-level cache."""
-    data: str = "uniform"
-    seed: int = 1  # of operand values
-    sentinel: bool = False
-    network: str = ""
-    """What builds a whole network, in place of the layer, whose N, C, H, W are then the network's input."""
-    visits: int = 1  # to a metered GPU, at different times; one row in the end
-    order: int = 1  # position in the plan, from 1
-    tier: int = 1  # round of falling information it belongs to, from 1
-    together: int = 0
-    """Cases of one number, as the halves of a twin, are compared, so measured on one device; 0: alone."""
-
-    @property
-    def anchor(self) -> bool:
-        """Whether the kernel is an anchor: it pins the energy of one level, and computes no layer."""
-        return self.variant in anchors.registry()
-
-    @property
-    def op(self) -> str:
-        """The layer's operator, or `anchor`."""
-        return "anchor" if self.anchor else self.layer.op
-
-    @property
-    def knobs(self) -> dict[str, Any]:
-        """The knobs the kernel has, by name: whole numbers, or words."""
-        values = (self.tile_p, self.tile_k, self.tile_c, self.taps, self.window)
-        box = {knob: value for knob, value in zip(KNOBS, values, strict=True) if value is not None}
-        return {**box, **dict(self.further)}
-
-    @property
-    def box(self) -> tuple[int, int, int, int, int]:
-        """tile_p, tile_k, tile_c, taps, window as csrc/cpu/kernel.h wants them: 0 where there is no knob."""
-        return (
-            self.tile_p or 0,
-            self.tile_k or 0,
-            self.tile_c or 0,
-            self.taps or 0,
-            self.window or 0,
-        )
-
-    @property
-    def key(self) -> str:
-        """The text whose hash is the case's id: JSON with sorted keys and no spaces.
-
-        {"backend", "data", "dtype", "knobs": {the kernel's knobs and "instances"}, "layer": {the sixteen
-        dimensions, none of an anchor}, "seed", "variant"}; the knobs have "sms" where it is not "all", and
-        "cold": 1 where it is; a whole network adds "network"; a sentinel, measured repeatedly, its "order".
-        """
-        launch: dict[str, Any] = {"instances": self.instances}
-        if self.sms != "all":
-            launch["sms"] = self.sms
-        if self.cold:
-            launch["cold"] = 1
-        content = {
-            "backend": self.backend,
-            "data": self.data,
-            "dtype": self.dtype,
-            "knobs": {**self.knobs, **launch},
-            "layer": {} if self.anchor else self.layer.dims,
-            "seed": self.seed,
-            "variant": self.variant,
-        }
-        if self.network:
-            content["network"] = self.network
-        if self.sentinel:
-            content["order"] = self.order
-        return _canonical(content)
-
-    @property
-    def case_id(self) -> str:
-        """First 16 hex digits of the SHA-256 of `key`.
-
-        >>> layer = Layer.fc(N=1, C=2, K=3)
-        >>> Case(layer=layer, backend="cpu", variant="fc_dot").case_id
-        '91ac3fe11f64aef2'
-        """
-        return hashlib.sha256(self.key.encode()).hexdigest()[:16]
 
 
 @attrs.frozen
@@ -157,22 +48,6 @@ class Plan:
     dropped: Mapping[str, int]  # combinations that do not fit, by reason
     shard: str = ""
     """`3/16` where the cases are one of several parts of the plan."""
-
-
-def usual_case(layer: Layer, variant: Variant, **fields: Any) -> Case:
-    """A layer under a kernel at the knob values that it has where a plan asks for none."""
-    return with_knobs(layer, variant, default_box(variant, layer), **fields)
-
-
-def with_knobs(layer: Layer, variant: Variant, knobs: Mapping[str, Any], **fields: Any) -> Case:
-    """A layer under a kernel at these knob values."""
-    return Case(layer=layer, backend=variant.backend, variant=variant.name, **_split(knobs), **fields)
-
-
-def _split(knobs: Mapping[str, Any]) -> dict[str, Any]:
-    """Knobs as the fields of a case."""
-    box = {name: value for name, value in knobs.items() if name in KNOBS}
-    return {**box, "further": tuple((name, value) for name, value in knobs.items() if name not in KNOBS)}
 
 
 def presets() -> tuple[str, ...]:
@@ -194,7 +69,7 @@ def load_plan(
     """The plan of a file or preset for one backend, in the measuring order of `seed`.
 
     Args:
-        path_or_preset: a TOML file (see dibench.plan_file) or the name of a preset.
+        path_or_preset: a TOML file (see dibench.plan.file) or the name of a preset.
         backend: kernels of this backend are planned.
         seed: of the random part of the order; the set of cases is the same for every seed.
         registry: kernel variants by name; by default those found in csrc/.
@@ -355,7 +230,7 @@ def _case(choice: Choice, file: PlanFile, backend: str, order: int, tier: int, s
         layer=choice.layer,
         backend=backend,
         variant=choice.variant,
-        **_split(dict(choice.knobs)),
+        **knob_fields(dict(choice.knobs)),
         dtype=choice.dtype,
         instances=choice.instances,
         sms=choice.sms,

@@ -1,14 +1,14 @@
 """A visit: one stay at a case on a metered GPU, launches running on while a sampler reads.
 
 1. **Settling.** The case's own launches for at least a second, then until ten samples of 100 ms say that
-   power has settled (`dibench.ticks.settled` tells what they can and cannot support), at most three seconds.
+   power has settled (`ticks.settled` tells what they can and cannot support), at most three seconds.
    Before it the GPU must have been busy (the backend's filler), or clocks take their three seconds.
 2. **Window.** Three seconds of launches in ten batches without a pause, more where a launch lasts longer.
    Joules of a launch = power between the sensor's updates times time per launch by the device's events.
 3. **What else was true**: temperature, clocks, what held them down, who else was on the GPU, and whether the
    second estimator agrees.
 
-The number of visits is the caller's, fixed beforehand; `dibench.stays` makes a row from all of a case.
+The number of visits is the caller's, fixed beforehand; `stays` makes a row from all of a case.
 """
 
 from __future__ import annotations
@@ -20,14 +20,16 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
-from dibench import budget, ticks
 from dibench.backends import DeviceFaultError
-from dibench.budget import Visit
 from dibench.errors import UserError
 from dibench.intervals import Part, variance_of_mean
+from dibench.measure import budget
+from dibench.measure.budget import Visit
+from dibench.measure.settings import VisitSettings
+from dibench.measure.stays import Condition, Stay
+from dibench.meters import ticks
 from dibench.meters.gpu_sensor import SensorError, event_names
-from dibench.stays import Condition, Stay, VisitSettings
-from dibench.ticks import Power
+from dibench.meters.ticks import Power
 
 if TYPE_CHECKING:
     from dibench.backends import Prepared

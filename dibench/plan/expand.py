@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from dibench import architectures, networks, shapes
+from dibench import architectures, networks
 from dibench.counting import row_length
 from dibench.errors import UserError
 from dibench.layer import Layer
-from dibench.plan_file import KernelRule, LayerRule, Pairs, PlanFile
+from dibench.plan import shapes
+from dibench.plan.file import KernelRule, LayerRule, Pairs, PlanFile
 
 if TYPE_CHECKING:
     from dibench.variants import Variant

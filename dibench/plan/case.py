@@ -1,0 +1,142 @@
+"""A case: one layer under one kernel with its knobs, and the id that anybody can find its row by."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from dibench import anchors
+from dibench.layer import Layer
+from dibench.plan.expand import default_box
+from dibench.variants import KNOBS
+
+if TYPE_CHECKING:
+    from dibench.variants import Variant
+
+DTYPE = "fp32"
+
+
+def _pairs(value: Iterable[Sequence[Any]]) -> tuple[tuple[str, int | str], ...]:
+    """Knobs as a tuple of pairs, also where they come from JSON as lists."""
+    return tuple((name, setting) for name, setting in value)
+
+
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
+
+
+@attrs.frozen(kw_only=True)
+class Case:
+    """One layer under one kernel; its knobs are resolved to numbers, None where the kernel has no such."""
+
+    layer: Layer
+    backend: str
+    variant: str
+    dtype: str = DTYPE
+    tile_p: int | None = None
+    tile_k: int | None = None
+    tile_c: int | None = None
+    taps: int | None = None
+    window: int | None = None
+    further: tuple[tuple[str, int | str], ...] = attrs.field(default=(), converter=_pairs)
+    """The kernel's knobs beyond these five, such as `lanes` and `warps` of CUDA kernels."""
+    instances: int = 1
+    sms: str = "all"
+    """Blocks wherever there is room (`all`), or one to each of the `whole`, `half` or `quarter` of a GPU."""
+    cold: bool = False
+    """Operands come from memory in every launch, not from the last-level cache."""
+    data: str = "uniform"
+    seed: int = 1  # of operand values
+    sentinel: bool = False
+    network: str = ""
+    """What builds a whole network, in place of the layer, whose N, C, H, W are then the network's input."""
+    visits: int = 1  # to a metered GPU, at different times; one row in the end
+    order: int = 1  # position in the plan, from 1
+    tier: int = 1  # round of falling information it belongs to, from 1
+    together: int = 0
+    """Cases of one number, as the halves of a twin, are compared, so measured on one device; 0: alone."""
+
+    @property
+    def anchor(self) -> bool:
+        """Whether the kernel is an anchor: it pins the energy of one level, and computes no layer."""
+        return self.variant in anchors.registry()
+
+    @property
+    def op(self) -> str:
+        """The layer's operator, or `anchor`."""
+        return "anchor" if self.anchor else self.layer.op
+
+    @property
+    def knobs(self) -> dict[str, Any]:
+        """The knobs the kernel has, by name: whole numbers, or words."""
+        values = (self.tile_p, self.tile_k, self.tile_c, self.taps, self.window)
+        box = {knob: value for knob, value in zip(KNOBS, values, strict=True) if value is not None}
+        return {**box, **dict(self.further)}
+
+    @property
+    def box(self) -> tuple[int, int, int, int, int]:
+        """tile_p, tile_k, tile_c, taps, window as csrc/cpu/kernel.h wants them: 0 where there is no knob."""
+        return (
+            self.tile_p or 0,
+            self.tile_k or 0,
+            self.tile_c or 0,
+            self.taps or 0,
+            self.window or 0,
+        )
+
+    @property
+    def key(self) -> str:
+        """The text whose hash is the case's id: JSON with sorted keys and no spaces.
+
+        {"backend", "data", "dtype", "knobs": {the kernel's knobs and "instances"}, "layer": {the sixteen
+        dimensions, none of an anchor}, "seed", "variant"}; the knobs have "sms" where it is not "all", and
+        "cold": 1 where it is; a whole network adds "network"; a sentinel, measured repeatedly, its "order".
+        """
+        launch: dict[str, Any] = {"instances": self.instances}
+        if self.sms != "all":
+            launch["sms"] = self.sms
+        if self.cold:
+            launch["cold"] = 1
+        content = {
+            "backend": self.backend,
+            "data": self.data,
+            "dtype": self.dtype,
+            "knobs": {**self.knobs, **launch},
+            "layer": {} if self.anchor else self.layer.dims,
+            "seed": self.seed,
+            "variant": self.variant,
+        }
+        if self.network:
+            content["network"] = self.network
+        if self.sentinel:
+            content["order"] = self.order
+        return _canonical(content)
+
+    @property
+    def case_id(self) -> str:
+        """First 16 hex digits of the SHA-256 of `key`.
+
+        >>> layer = Layer.fc(N=1, C=2, K=3)
+        >>> Case(layer=layer, backend="cpu", variant="fc_dot").case_id
+        '91ac3fe11f64aef2'
+        """
+        return hashlib.sha256(self.key.encode()).hexdigest()[:16]
+
+
+def usual_case(layer: Layer, variant: Variant, **fields: Any) -> Case:
+    """A layer under a kernel at the knob values that it has where a plan asks for none."""
+    return with_knobs(layer, variant, default_box(variant, layer), **fields)
+
+
+def with_knobs(layer: Layer, variant: Variant, knobs: Mapping[str, Any], **fields: Any) -> Case:
+    """A layer under a kernel at these knob values."""
+    return Case(layer=layer, backend=variant.backend, variant=variant.name, **knob_fields(knobs), **fields)
+
+
+def knob_fields(knobs: Mapping[str, Any]) -> dict[str, Any]:
+    """Knobs as the fields of a case."""
+    box = {name: value for name, value in knobs.items() if name in KNOBS}
+    return {**box, "further": tuple((name, value) for name, value in knobs.items() if name not in KNOBS)}
