@@ -9,6 +9,10 @@ from __future__ import annotations
 
 import csv
 import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from operator import not_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -143,6 +147,9 @@ COLUMNS: tuple[Column, ...] = (
 
 NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)
 REQUIRED: tuple[str, ...] = ("op", *DIMENSIONS, "dtype", "energy_source", "status")
+BLOCK = 8_192
+"""Rows that are read as text at once: bounds memory."""
+
 _KINDS = {column.name: column.kind for column in COLUMNS}
 _CHOICES = {"op": (*OPERATORS, *NO_LAYER), "status": STATUSES, "energy_source": ENERGY_SOURCES}
 
@@ -165,35 +172,45 @@ def format_value(value: Any) -> str:
 def read_csv(path: str | Path) -> pd.DataFrame:
     """A sweep's table as a frame: whole numbers as nullable Int64, decimals as float64, the rest as text.
 
+    Read in blocks of rows; of a block, each different cell of a column is looked at once.
+
     Raises:
         UserError: the file is missing, not a table of this contract, cut off, or a cell breaks a rule; the
             message names file, line, column, rule and value.
     """
     import pandas as pd
 
-    header, rows = _read_cells(Path(path))
-    columns: dict[str, Any] = {}
-    for position, name in enumerate(header):
-        cells = [row[position] for row in rows]
-        columns[name] = _CONVERT[_KINDS.get(name, "text")](path, name, cells)
-    frame = pd.DataFrame(columns)
+    path = Path(path)
+    blocks = []
+    with _explained(path), path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets write the mark
+        lines = csv.reader(file, strict=True)
+        header = next(lines, None)
+        if header is None:
+            raise UserError("", "is empty: must begin with a header line", where=path)
+        _check_header(path, header)
+        first = 2
+        while rows := list(islice(lines, BLOCK)):
+            _check_lengths(path, header, rows, first, at_end=len(rows) < BLOCK)
+            blocks.append(_frame(path, header, list(zip(*rows, strict=True)), first))
+            first += len(rows)
+    frame = pd.concat(blocks, ignore_index=True) if blocks else _frame(path, header, [()] * len(header), 2)
     _check_layers(path, frame)
     return frame
 
 
-def _read_cells(path: Path) -> tuple[list[str], list[list[str]]]:
+@contextmanager
+def _explained(path: Path) -> Iterator[None]:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets write the mark
-            table = list(csv.reader(file, strict=True))
+        yield
     except FileNotFoundError:
         raise UserError("", "no such file", where=path) from None
     except OSError as error:
         raise UserError("", f"cannot be read: {error.strerror}", where=path) from None
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError("", f"is not a CSV file in UTF-8: {error}", where=path) from None
-    if not table:
-        raise UserError("", "is empty: must begin with a header line", where=path)
-    header, rows = table[0], table[1:]
+
+
+def _check_header(path: Path, header: list[str]) -> None:
     for name in REQUIRED:
         if name not in header:
             raise UserError("header", f"must have the column {name}", ",".join(header), where=path)
@@ -202,91 +219,133 @@ def _read_cells(path: Path) -> tuple[list[str], list[list[str]]]:
     for name in header:
         if header.count(name) > 1:
             raise UserError("header", "must name each column once", name, where=path)
-    for line, row in enumerate(rows, start=2):
+
+
+def _check_lengths(path: Path, header: list[str], rows: list[list[str]], first: int, *, at_end: bool) -> None:
+    for line, row in enumerate(rows, start=first):
         if len(row) != len(header):
-            cut = ", it is cut off" if line == len(table) and len(row) < len(header) else ""
+            last = at_end and line == first + len(rows) - 1
+            cut = ", it is cut off" if last and len(row) < len(header) else ""
             rule = f"must have {len(header)} cells as the header has{cut}"
             raise UserError(f"line {line}", rule, len(row), where=path)
-    return header, rows
 
 
-def _text(path: object, name: str, cells: list[str]) -> Any:
-    if name in _CHOICES:
-        legal = _CHOICES[name]
-        for line, cell in enumerate(cells, start=2):
-            if cell not in legal:
-                raise UserError(
-                    f"line {line}: {name}", "must be one of " + ", ".join(legal), cell, where=path
-                )
-    return cells
+@attrs.frozen
+class _Cells:
+    """One column of a block of rows."""
+
+    path: Path
+    name: str
+    first: int
+    """Line of the first cell in the file."""
+    texts: tuple[str, ...]
+
+    def refused(self, rule: str, text: str) -> UserError:
+        """What to raise for the first cell with that text."""
+        line = self.first + self.texts.index(text)
+        return UserError(f"line {line}: {self.name}", rule, text, where=self.path)
+
+    def numbers(self, parse: Callable[[str], float], empty: float, rule: str, dtype: str) -> Any:
+        """The cells parsed."""
+        import numpy as np
+
+        known = {"": empty}
+        for text in dict.fromkeys(self.texts):
+            if text:
+                try:
+                    known[text] = parse(text)
+                except ValueError:
+                    raise self.refused(rule, text) from None
+        return np.fromiter(map(known.__getitem__, self.texts), dtype=dtype, count=len(self.texts))
 
 
-def _number(path: object, name: str, cells: list[str], parse: Any, rule: str) -> list[Any]:
-    values: list[Any] = []
-    known: dict[str, Any] = {"": None}  # most columns repeat a few cells
-    for line, cell in enumerate(cells, start=2):
-        if cell not in known:
-            try:
-                known[cell] = parse(cell)
-            except ValueError:
-                raise UserError(f"line {line}: {name}", rule, cell, where=path) from None
-        values.append(known[cell])
-    return values
-
-
-def _finite(cell: str) -> float:
-    value = float(cell)
-    if not math.isfinite(value) or "_" in cell or not cell.isascii():
-        raise ValueError(cell)
-    return value
-
-
-def _whole(cell: str) -> int:
-    if "_" in cell or not cell.isascii() or abs(value := int(cell)) >= 2**63:
-        raise ValueError(cell)
-    return value
-
-
-def _int(path: object, name: str, cells: list[str]) -> Any:
+def _frame(path: Path, header: list[str], columns: list[tuple[str, ...]], first: int) -> pd.DataFrame:
     import pandas as pd
 
-    return pd.array(_number(path, name, cells, _whole, "must be a whole number or empty"), dtype="Int64")
+    return pd.DataFrame(
+        {
+            name: _CONVERT[_KINDS.get(name, "text")](_Cells(path, name, first, texts))
+            for name, texts in zip(header, columns, strict=True)
+        }
+    )
 
 
-def _float(path: object, name: str, cells: list[str]) -> Any:
+def _text(cells: _Cells) -> list[str]:
+    shared = dict(zip(cells.texts, cells.texts, strict=True))  # equal cells are one string in memory
+    if cells.name in _CHOICES:
+        legal = _CHOICES[cells.name]
+        for text in shared:
+            if text not in legal:
+                raise cells.refused("must be one of " + ", ".join(legal), text)
+    return [shared[text] for text in cells.texts]
+
+
+def _int(cells: _Cells) -> Any:
     import numpy as np
-
-    values = _number(path, name, cells, _finite, "must be a finite number or empty")
-    return np.array([math.nan if value is None else value for value in values], dtype=np.float64)
-
-
-_CONVERT = {"text": _text, "int": _int, "float": _float}
-
-
-def _check_layers(path: object, frame: pd.DataFrame) -> None:
-    """Every row's dimensions make a layer, and its operator is that layer's."""
     import pandas as pd
 
-    checked: dict[tuple[Any, ...], str] = {}
-    dims = [frame[dim] for dim in DIMENSIONS]
-    for line, (op, *values) in enumerate(zip(frame["op"], *dims, strict=True), start=2):
-        shape = tuple(values)
-        if op == NETWORK:
-            continue
-        if op == ANCHOR:
-            given = next((dim for dim, v in zip(DIMENSIONS, values, strict=True) if v is not pd.NA), None)
-            if given is not None:
-                raise UserError(f"line {line}: {given}", "must be empty, an anchor is no layer", where=path)
-            continue
-        if shape not in checked:
-            try:
-                known = {d: int(v) for d, v in zip(DIMENSIONS, values, strict=True) if v is not pd.NA}
-                for dim in DIMENSIONS:
-                    if dim not in known:
-                        raise UserError(dim, "must not be empty")
-                checked[shape] = Layer.from_dims(known).op
-            except UserError as error:
-                raise UserError(f"line {line}", str(error), where=path) from None
-        if op != checked[shape]:
-            rule = f"must be {checked[shape]} for these dimensions"
-            raise UserError(f"line {line}: op", rule, op, where=path)
+    numbers = cells.numbers(_whole, 0, "must be a whole number or empty", "i8")
+    missing = np.fromiter(map(not_, cells.texts), dtype=bool, count=len(cells.texts))
+    return pd.arrays.IntegerArray(numbers, missing)
+
+
+def _float(cells: _Cells) -> Any:
+    return cells.numbers(_finite, math.nan, "must be a finite number or empty", "f8")
+
+
+_CONVERT: dict[str, Callable[[_Cells], Any]] = {"text": _text, "int": _int, "float": _float}
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value) or "_" in text or not text.isascii():
+        raise ValueError(text)
+    return value
+
+
+def _whole(text: str) -> int:
+    if "_" in text or not text.isascii() or abs(value := int(text)) >= 2**63:
+        raise ValueError(text)
+    return value
+
+
+def _check_layers(path: Path, frame: pd.DataFrame) -> None:
+    """Every row's dimensions make a layer, and its operator is that layer's.
+
+    What holds at two batch sizes holds between them: of rows that differ in N alone those of the least and
+    the largest are looked at, and row by row only where something is wrong.
+    """
+    if _are_layers(frame):
+        return
+    for line, (op, *dims) in enumerate(frame[["op", *DIMENSIONS]].itertuples(index=False), start=2):
+        try:
+            _check_layer(op, dims)
+        except UserError as error:
+            raise UserError(f"line {line}", str(error), where=path) from None
+
+
+def _are_layers(frame: pd.DataFrame) -> bool:
+    rows = frame.groupby(["op", frame["N"].isna(), *DIMENSIONS[1:]], sort=False, dropna=False)["N"]
+    try:
+        for (op, _, *rest), least, most in rows.agg(["min", "max"]).itertuples():
+            _check_layer(op, [least, *rest])
+            _check_layer(op, [most, *rest])
+    except UserError:
+        return False
+    return True
+
+
+def _check_layer(op: str, dims: Sequence[Any]) -> None:
+    import pandas as pd
+
+    known = {dim: int(value) for dim, value in zip(DIMENSIONS, dims, strict=True) if value is not pd.NA}
+    if op == ANCHOR:
+        for dim in known:
+            raise UserError(dim, "must be empty, an anchor is no layer")
+    elif op != NETWORK:
+        for dim in DIMENSIONS:
+            if dim not in known:
+                raise UserError(dim, "must not be empty")
+        layer = Layer.from_dims(known)
+        if op != layer.op:
+            raise UserError("op", f"must be {layer.op} for these dimensions", op)
