@@ -38,6 +38,9 @@ NETWORK = "network"
 
 NO_LAYER = (ANCHOR, NETWORK)
 
+DISTRIBUTIONS = ("uniform", "normal", "zeros", "low_toggle")
+"""Of operand values: they change energy by up to 40%, so every row names its own under `data`."""
+
 RESPONSES = ("energy_above_active_idle_j", "energy_above_idle_j", "energy_j", "time_s")
 """What a fit can explain, best first; a file needs at least one of them."""
 

@@ -15,12 +15,13 @@ import pytest
 from references import ROOT, build, operands
 
 from dibench import _cpu
-from dibench.backends import DATA, open_backend
+from dibench.backends import open_backend
 from dibench.backends.cpu import CpuBackend, operand
 from dibench.errors import UserError
 from dibench.layer import Layer
 from dibench.plan import Case
 from dibench.reference import convolution
+from dibench.schema import DISTRIBUTIONS
 
 LAYER = Layer(N=1, C=4, H=6, W=6, K=4, R=3, S=3, pad_h=1, pad_w=1)
 BOX = (4, 2, 2, 3, 0)
@@ -44,7 +45,7 @@ def test_a_prepared_case_computes_its_layer_and_knows_its_counts() -> None:
     assert prepared.x.nbytes == prepared.y.nbytes == 0
 
 
-@pytest.mark.parametrize("data", DATA)
+@pytest.mark.parametrize("data", DISTRIBUTIONS)
 def test_operand_values_follow_from_distribution_and_seed(data: str) -> None:
     values = operand((50, 1000), data, 7, 0)
     np.testing.assert_array_equal(values, operand((50, 1000), data, 7, 0))

@@ -27,8 +27,8 @@ from dibench.compilers import nvrtc
 from dibench.errors import OutOfMemoryError, UserError
 from dibench.layer import DIMENSIONS, Layer
 from dibench.measure.settings import Settings
-from dibench.plan import NO_LAYER, Case, Plan, load_plan, presets
-from dibench.plan.expand import default_box
+from dibench.plan import ANCHOR_LAYER, Case, Plan, load_plan, presets
+from dibench.plan.boxes import default_box
 from dibench.study.rows import select
 from dibench.sweep.run import Sweep, run_sweep
 from dibench.sweep.worker import case_from_json, case_to_json
@@ -710,7 +710,7 @@ def test_anchors_become_rows_that_count_as_their_headers_do(
 
 
 def test_an_anchors_buffer_is_filled_and_given_back(gpu: fake_gpu.FakeGpuBackend) -> None:
-    case = Case(layer=NO_LAYER, backend="cuda", variant="anchor_l1", sms="half")
+    case = Case(layer=ANCHOR_LAYER, backend="cuda", variant="anchor_l1", sms="half")
     prepared = gpu.prepare(case)
     buffer = list(gpu.cupy.memory.values())[-1].view(np.float32)
     assert len(buffer) == 4 * 4096, "a row for each block"

@@ -200,6 +200,11 @@ def test_what_is_launched_is_the_network(source: str) -> None:
     assert made.launch(3) > 0
 
 
+def test_another_number_of_visits_is_another_sweep(source: str) -> None:
+    once, again, thrice = (network_plan([f"{source}:net@3x16x16"], [2], visits=n) for n in (1, 1, 3))
+    assert once.sha == again.sha != thrice.sha
+
+
 def test_a_network_that_cannot_be_built_is_refused_before_anything_is_measured(source: str) -> None:
     with pytest.raises(UserError, match="cannot be built: ValueError: no such thing"):
         network_plan([f"{source}:broken@3x16x16"], [1])

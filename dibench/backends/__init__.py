@@ -21,9 +21,6 @@ NAMES = ("auto", "cuda", "cpu", "torch")
 PAIRED = "cuda+torch"
 """Our kernels and PyTorch's library on one GPU, as a campaign opens them; see `paired`."""
 
-DATA = ("uniform", "normal", "zeros", "low_toggle")
-"""Distributions of operand values (they change energy by up to 40%, so every row names its own)."""
-
 
 @attrs.frozen
 class Device:

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from dibench import variants
-from dibench.backends import DATA, Device
+from dibench.backends import Device
 from dibench.errors import UserError
+from dibench.schema import DISTRIBUTIONS
 
 if TYPE_CHECKING:
     from dibench.layer import Layer
@@ -156,7 +157,7 @@ def operand(shape: tuple[int, ...], data: str, seed: int, which: int) -> Floats:
         rng.random(out=values, dtype=np.float32)
         values[...] = np.where(values < 0.5, np.float32(1), np.nextafter(np.float32(1), np.float32(2)))
     else:
-        raise UserError("data", f"must be one of {', '.join(DATA)}", data)
+        raise UserError("data", f"must be one of {', '.join(DISTRIBUTIONS)}", data)
     return values
 
 

@@ -17,18 +17,20 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from dibench import anchors
+from dibench import anchors, architectures
 from dibench.errors import UserError
 from dibench.layer import Layer
 from dibench.plan import ordering
+from dibench.plan.boxes import default_box
 from dibench.plan.case import DTYPE, Case, knob_fields
-from dibench.plan.expand import Choice, default_box, expand, resolve_layer
+from dibench.plan.expand import Choice, expand
 from dibench.plan.file import PlanFile, parse_plan, read_plan
+from dibench.plan.layers import resolve_layer
 
 if TYPE_CHECKING:
     from dibench.variants import Variant
 
-NO_LAYER = Layer.fc(N=1, C=1, K=1)
+ANCHOR_LAYER = Layer.fc(N=1, C=1, K=1)
 """What stands for the layer in an anchor's case; its id and its row have no dimensions."""
 
 _Group = tuple[tuple[Choice, ...], int]
@@ -119,56 +121,70 @@ def make_plan(
 
     A shard has sentinels of its own. What is measured together, as the halves of a twin, stays together.
     """
-    if (backend != "cuda" and file.sms != ("all",)) or (backend == "cpu" and _any_cold(file)):
-        field = "sms" if file.sms != ("all",) else "cold"
-        raise UserError(
-            f"[plan]: {field}", f"is for backends with multiprocessors, not for {backend}", where=file.path
-        )
-    if backend != "cuda" and file.anchors:
-        raise UserError("[plan]: anchors", f"is for the GPU's kernels, not for {backend}", where=file.path)
+    _check_backend(file, backend)
     kernels = {name: variant for name, variant in registry.items() if variant.backend == backend}
     if not kernels:
         raise UserError("backend", "must have kernel variants", backend, where=file.path)
     dropped: Counter[str] = Counter()
     try:
         groups = expand(file, kernels, dropped, arch)
-        sentinel = _sentinel(file, kernels)
+        sentinel = _sentinel(file, kernels, arch)
     except UserError as error:
         raise error if error.where else UserError("", str(error), where=file.path) from None
-    ordered = _in_order(groups, kernels, seed)
-    ordered = [*_anchors(file, seed), *ordered]
-
-    def numbered(part: Sequence[_Group], shard: ordering.Shard) -> tuple[Case, ...]:
-        choices = [(choice, tier) for group, tier in part for choice in group]
-        together = {
-            id(choice): number
-            for number, (group, _) in enumerate(part, start=1)
-            for choice in group
-            if len(group) > 1
-        }
-        return tuple(
-            attrs.evolve(
-                _case(choice, file, backend, shard.position(own), tier, choice is sentinel),
-                together=together.get(id(choice), 0),
-            )
-            for own, (choice, tier) in enumerate(_with_sentinels(choices, sentinel), start=1)
-        )
-
-    cases = numbered(ordered, ordering.Shard(1, 1))
-    ids = sorted(case.case_id + f" {case.visits} visits" * (case.visits > 1) for case in cases)
-    sha = hashlib.sha256("\n".join(ids).encode()).hexdigest()
+    ordered = [*_anchors(file, seed), *_in_order(groups, kernels, seed)]
+    cases = _numbered(ordered, sentinel, file, backend)
+    sha = sha_of(cases)
     if shard is not None:
         if shard.of > len(ordered):
             rule = f"must have at most {len(ordered)} parts, one for each case of this plan"
             raise UserError("--shard", rule, str(shard))
-        cases = numbered(shard.deal(ordered), shard)
+        cases = _numbered(shard.deal(ordered), sentinel, file, backend, shard)
     return Plan(
         file.name, file.description, backend, cases, seed, sha, dict(dropped.most_common()), str(shard or "")
     )
 
 
-def _any_cold(file: PlanFile) -> bool:
-    return any(file.cold) or any(any(rule.cold or ()) for rule in file.layers)
+def sha_of(cases: Iterable[Case]) -> str:
+    """SHA-256 of what is to be measured how often, whatever the order."""
+    ids = sorted(case.case_id + f" {case.visits} visits" * (case.visits > 1) for case in cases)
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()
+
+
+def _check_backend(file: PlanFile, backend: str) -> None:
+    """Refuse what the backend's device has not."""
+
+    def refuse(key: str, needs: str) -> None:
+        raise UserError(f"[plan]: {key}", f"is for {needs}, not for {backend}", where=file.path)
+
+    if backend != "cuda" and file.sms != ("all",):
+        refuse("sms", "backends with multiprocessors")
+    if backend == "cpu" and (any(file.cold) or any(any(rule.cold or ()) for rule in file.layers)):
+        refuse("cold", "backends with multiprocessors")
+    if backend != "cuda" and file.anchors:
+        refuse("anchors", "the GPU's kernels")
+
+
+def _numbered(
+    groups: Sequence[_Group],
+    sentinel: Choice,
+    file: PlanFile,
+    backend: str,
+    shard: ordering.Shard = ordering.WHOLE,
+) -> tuple[Case, ...]:
+    """The cases of groups, sentinels between them, each with its place in the whole plan's order."""
+    choices = [
+        (choice, tier, number if len(group) > 1 else 0)
+        for number, (group, tier) in enumerate(groups, start=1)
+        for choice in group
+    ]
+    cases: list[Case] = []
+    tier = 1
+    for own, entry in enumerate(ordering.with_sentinels(choices, None), start=1):
+        # A sentinel belongs to the round of the case before it.
+        choice, tier, together = entry or (sentinel, tier, 0)
+        case = _case(choice, file, backend, sentinel=entry is None)
+        cases.append(attrs.evolve(case, order=shard.position(own), tier=tier, together=together))
+    return tuple(cases)
 
 
 def _in_order(
@@ -197,21 +213,13 @@ def _in_order(
 def _anchors(file: PlanFile, seed: int) -> list[_Group]:
     """Each anchor on each share of the multiprocessors, in random order, before the first round's layers."""
     names = tuple(anchors.registry()) if "all" in file.anchors else file.anchors
-    chosen = [Choice(NO_LAYER, name, (), 1, file.data[0], sms) for name in names for sms in file.sms]
+    chosen = [Choice(ANCHOR_LAYER, name, (), 1, file.data[0], sms) for name in names for sms in file.sms]
     Random(seed).shuffle(chosen)
     return [((choice,), 1) for choice in chosen]
 
 
-def _with_sentinels(ordered: Sequence[tuple[Choice, int]], sentinel: Choice) -> Iterable[tuple[Choice, int]]:
-    """Each sentinel in the round of the case before it."""
-    tier = 1
-    for entry in ordering.with_sentinels(ordered, None):
-        tier = tier if entry is None else entry[1]
-        yield (sentinel, tier) if entry is None else entry
-
-
-def _sentinel(file: PlanFile, kernels: Mapping[str, Variant]) -> Choice:
-    """The reference layer under the fast variant of its operator, or the first that has its operator."""
+def _sentinel(file: PlanFile, kernels: Mapping[str, Variant], arch: int | None) -> Choice:
+    """The reference layer under the fast variant of its operator, or the first that can run it."""
     layer = resolve_layer(file.sentinel, "[plan]: sentinel")
     fitting = [variant for variant in kernels.values() if layer.op in variant.ops and DTYPE in variant.dtypes]
     fitting.sort(key=lambda variant: not variant.fast)
@@ -219,13 +227,14 @@ def _sentinel(file: PlanFile, kernels: Mapping[str, Variant]) -> Choice:
         try:
             knobs = default_box(variant, layer)
             variant.check(layer, knobs)
+            architectures.check(variant, layer, knobs, arch=arch)
         except UserError:
             continue
         return Choice(layer, variant.name, tuple(knobs.items()), 1, file.data[0], file.sms[0], file.cold[0])
     raise UserError("[plan]: sentinel", "must be a layer that a kernel variant can run", file.sentinel)
 
 
-def _case(choice: Choice, file: PlanFile, backend: str, order: int, tier: int, sentinel: bool) -> Case:
+def _case(choice: Choice, file: PlanFile, backend: str, *, sentinel: bool) -> Case:
     return Case(
         layer=choice.layer,
         backend=backend,
@@ -239,6 +248,4 @@ def _case(choice: Choice, file: PlanFile, backend: str, order: int, tier: int, s
         seed=file.values_seed,
         sentinel=sentinel,
         visits=1 if sentinel else file.visits,
-        order=order,
-        tier=tier,
     )

@@ -11,7 +11,7 @@ import attrs
 
 from dibench import anchors
 from dibench.layer import Layer
-from dibench.plan.expand import default_box
+from dibench.plan.boxes import default_box
 from dibench.variants import KNOBS
 
 if TYPE_CHECKING:

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from dibench import architectures, networks
-from dibench.counting import row_length
+from dibench import architectures
 from dibench.errors import UserError
 from dibench.layer import Layer
-from dibench.plan import shapes
-from dibench.plan.file import KernelRule, LayerRule, Pairs, PlanFile
+from dibench.plan.boxes import default_box, resolved, room
+from dibench.plan.file import KernelRule, PlanFile
+from dibench.plan.layers import Group, bound, layer_groups
 
 if TYPE_CHECKING:
     from dibench.variants import Variant
-
-MOST_CASES = 1_000_000
-"""A plan of more is a mistake: at half a second a case it would take six days."""
-
-Group = tuple[Layer, ...]
-"""Layers measured together or not at all: one, or a pair of twins."""
 
 Box = tuple[tuple[str, int | str], ...]
 """A kernel's knobs, resolved to numbers; some are words."""
@@ -60,7 +54,7 @@ def expand(
     """
     table: dict[tuple[int, ...], Layer] = {}
     layer_sets = [
-        (rule, [_interned(table, group) for group in _layer_groups(rule, dropped)]) for rule in file.layers
+        (rule, [_interned(table, group) for group in layer_groups(rule, dropped)]) for rule in file.layers
     ]
     choices: list[tuple[Choice, ...]] = []
     seen: set[tuple[object, ...]] = set()
@@ -74,18 +68,19 @@ def expand(
             if all(layer.op in rule.ops for layer in group)
         ]
         launches = list(product(file.instances, file.data, file.sms))
-        per_group = prod(map(len, rule.knobs.values())) * len(launches)
-        _bound(
+        per_group = prod(map(len, rule.knobs.values())) * len(launches) * len(rule.dtype)
+        bound(
             rule.where,
             len(choices) + sum(len(colds) for colds, _ in groups) * per_group * len(expansion.variants),
         )
         for colds, group in groups:
             for variant, boxes in expansion.fitting(group):
-                for launch, cold, dtype in product(launches, colds, expansion.dtypes(variant)):
+                dtypes = [dtype for dtype in rule.dtype if dtype in variant.dtypes]
+                for launch, cold, dtype in product(launches, colds, dtypes):
                     new = tuple(
                         choice
                         for layer, box in zip(group, boxes, strict=True)
-                        if _is_new(seen, choice := Choice(layer, variant, box, *launch, cold, dtype))
+                        if _is_new(seen, choice := Choice(layer, variant.name, box, *launch, cold, dtype))
                     )
                     if new:
                         choices.append(new)
@@ -103,122 +98,6 @@ def _is_new(seen: set[tuple[object, ...]], choice: Choice) -> bool:
     launch = (choice.instances, choice.data, choice.sms, choice.cold, choice.dtype)
     seen.add((id(choice.layer), choice.variant, choice.knobs, *launch))
     return len(seen) > before
-
-
-def _bound(where: str, count: int) -> None:
-    if count > MOST_CASES:
-        raise UserError(where, f"must not make more than {MOST_CASES} combinations", count)
-
-
-# Layers
-
-
-def resolve_layer(text: str, where: str) -> Layer:
-    """A layer by `network/layer` or by its dimensions."""
-    try:
-        return Layer.parse(text) if "=" in text else networks.find(text)
-    except UserError as error:
-        raise UserError(where, str(error)) from None
-
-
-def _layer_groups(rule: LayerRule, dropped: Counter[str]) -> list[Group]:
-    """The layers of one [[layers]] table, filtered, each shape once."""
-    groups = {tuple(layer.shape for layer in group): group for group in reversed(_source(rule, dropped))}
-    kept = [
-        group
-        for group in reversed(groups.values())
-        if all(rule.min_macs <= layer.macs <= rule.max_macs and layer.op in rule.ops for layer in group)
-    ]
-    if rule.per_op is not None:
-        kept = [(layer,) for layer in shapes.spread([group[0] for group in kept], rule.per_op)]
-    if not kept:
-        raise UserError(rule.where, "must select at least one layer", "none")
-    return kept
-
-
-def _source(rule: LayerRule, dropped: Counter[str]) -> list[Group]:
-    where = f"{rule.where}: {rule.source}"
-    if rule.source == "networks":
-        named = networks.names() if rule.value == ("all",) else rule.value
-        return _batched(_of_networks(named, where), rule.batches)
-    if rule.source == "layers":
-        groups: list[Group] = []
-        for text in rule.value:
-            layer = resolve_layer(text, where)
-            # A written-out shape says its own N.
-            groups += [(layer,)] if "=" in text else _batched([layer], rule.batches)
-        return groups
-    if rule.source == "grid":
-        return _grid(rule, where, dropped)
-    if rule.source == "iso_macs":
-        text, steps = rule.value
-        return [(layer,) for layer in shapes.iso_macs(resolve_layer(text, where), min(steps, 31))]
-    if isinstance(rule.value, Pairs):
-        return _generated(rule.value, rule.source, where)
-    return [_pair(resolve_layer(text, where), text, rule.source, where) for text in rule.value]
-
-
-def _of_networks(names: Sequence[str], where: str) -> list[Layer]:
-    try:
-        return networks.distinct(layer for name in names for layer in networks.load(name))
-    except UserError as error:
-        raise UserError(where, error.rule, error.value) from None
-
-
-def _batched(layers: Iterable[Layer], batches: Sequence[int]) -> list[Group]:
-    return [(layer if N == layer.N else layer.with_batch(N),) for layer in layers for N in batches]
-
-
-def _grid(rule: LayerRule, where: str, dropped: Counter[str]) -> list[Group]:
-    _bound(where, prod(map(len, rule.value.values())))
-    groups: list[Group] = []
-    first: UserError | None = None
-    for layer in shapes.grid(rule.value):
-        if isinstance(layer, UserError):
-            first = first or layer
-            dropped[f"{where}: {layer.field}: makes no layer"] += 1
-        else:
-            groups.append((layer,))
-    if first is not None and not groups:
-        raise UserError(where, f"must make at least one layer: {first}")
-    return groups
-
-
-def _generated(rule: Pairs, source: str, where: str) -> list[Group]:
-    """Pairs of each operator: layers and their twins, or the same layers made oblong and transposed."""
-    groups: list[Group] = []
-    for op in shapes.TWIN_OPERATORS:
-        halves = shapes.twin_halves(
-            op,
-            per_op=rule.per_op,
-            multiple=rule.multiple,
-            tile=rule.tile,
-            macs=(rule.min_macs, rule.max_macs),
-        )
-        for half in halves:
-            layer = half if source == "twins" else shapes.oblong(half)
-            if layer is not None:  # a fully-connected layer has no image
-                groups.append(_pair(layer, str(half), source, where))
-    if not groups:
-        raise UserError(
-            where, "must make at least one pair: other multiples, or more between the MACs", "none"
-        )
-    return groups
-
-
-def _pair(layer: Layer, text: str, source: str, where: str) -> Group:
-    other = shapes.twin(layer) if source == "twins" else shapes.transposed(layer)
-    if other is None:
-        rule = (
-            "must have an exact twin: stride 1, same padding, N*P*Q divisible by R*S, R*S*K/groups by P*Q"
-            if source == "twins"
-            else "must be a layer that is not square"
-        )
-        raise UserError(where, rule, text)
-    return (layer, other)
-
-
-# Kernels
 
 
 def _select(rule: KernelRule, kernels: Mapping[str, Variant]) -> list[Variant]:
@@ -246,40 +125,6 @@ def _select(rule: KernelRule, kernels: Mapping[str, Variant]) -> list[Variant]:
     return selected
 
 
-def room(layer: Layer) -> dict[str, int]:
-    """The most that each knob, or symbol for one, can be on a layer.
-
-    A tile of positions may not leave its row; see counting.row_length.
-    """
-    K, C = layer.K // layer.groups, layer.C // layer.groups
-    row, taps = row_length(layer), layer.R * layer.S
-    return {
-        "tile_p": row, "tile_k": K, "tile_c": C, "taps": taps, "window": 1,
-        "row": row, "K": K, "C": C, "S": layer.S, "RS": taps,
-    }  # fmt: skip
-
-
-def default_box(variant: Variant, layer: Layer) -> dict[str, Any]:
-    """Knobs that a plan leaves out: all the layer has where any value is legal, else the smallest.
-
-    Where the header says which values suit the layer, those. Of knobs that are no part of the box, the value
-    that the header names first.
-    """
-    most = room(layer)
-    usual = {
-        knob: most[knob] if legal == "any" else min(legal) if knob in most else _usual(knob, legal)
-        for knob, legal in variant.knobs.items()
-    }
-    return {**usual, **variant.preferred(layer)}
-
-
-def _usual(knob: str, legal: tuple[Any, ...]) -> Any:
-    """What a kernel runs with where nobody asks: one that can stage an operand does, blocks have 8 warps."""
-    if knob.startswith("stage_"):
-        return max(legal)
-    return 8 if knob == "warps" and 8 in legal else legal[0]
-
-
 class _Expansion:
     """The variants and knob values of one [[kernels]] table, fitted to layer after layer."""
 
@@ -301,7 +146,7 @@ class _Expansion:
         self._boxes: dict[tuple[object, ...], list[_Resolved]] = {}
         self._made_any = False
 
-    def fitting(self, group: Group) -> Iterator[tuple[str, list[Box]]]:
+    def fitting(self, group: Group) -> Iterator[tuple[Variant, list[Box]]]:
         """Variant and box of each layer of a group, for every combination that fits all of them."""
         ops = tuple(layer.op for layer in group)
         if ops not in self._running:
@@ -311,12 +156,7 @@ class _Expansion:
             for combination in zip(*per_layer, strict=True):
                 boxes = self._fit(variant, group, combination)
                 if boxes is not None:
-                    yield variant.name, boxes
-
-    def dtypes(self, variant: str) -> list[str]:
-        """Those asked for that the variant has."""
-        (found,) = (selected for selected in self.variants if selected.name == variant)
-        return [dtype for dtype in self._rule.dtype if dtype in found.dtypes]
+                    yield variant, boxes
 
     def finish(self) -> None:
         """Refuse a table that made no case, or a knob value that no case can use."""
@@ -372,32 +212,7 @@ class _Expansion:
             asked = self._asked(variant)
             left_out = default_box(variant, layer)
             self._boxes[key] = [
-                (values, _box(variant, left_out, dict(zip(asked, values, strict=True)), most))
+                (values, resolved(variant, left_out, dict(zip(asked, values, strict=True)), most))
                 for values in product(*(self._rule.knobs[knob] for knob in asked))
             ]
         return self._boxes[key]
-
-
-def _box(
-    variant: Variant, left_out: Mapping[str, Any], asked: Mapping[str, int | str], most: Mapping[str, int]
-) -> dict[str, Any] | UserError:
-    """Knobs as numbers; what is more than the layer has becomes the most that is legal on it."""
-    box = dict(left_out)
-    for knob, written in asked.items():
-        if knob not in most:
-            if written not in variant.knobs[knob]:
-                return UserError(knob, "must be one of " + ", ".join(map(str, variant.knobs[knob])), written)
-            box[knob] = written
-            continue
-        value = most[written] if isinstance(written, str) else written
-        legal = variant.knobs[knob]
-        if legal != "any" and not isinstance(written, str) and value not in legal:
-            return UserError(knob, "must be one of " + ", ".join(map(str, legal)), value)
-        # A fast kernel's tile is its own affair: it may be larger than a row.
-        if value > most[knob] and not variant.fast:
-            fitting = [most[knob]] if legal == "any" else [v for v in legal if v <= most[knob]]
-            if not fitting:
-                return UserError(knob, f"must be at most {most[knob]}", value)
-            value = max(fitting)
-        box[knob] = value
-    return box

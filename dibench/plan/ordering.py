@@ -303,6 +303,10 @@ class Shard:
         return (own - 1) * self.of + self.index
 
 
+WHOLE = Shard(1, 1)
+"""The one part of a plan that nobody shares."""
+
+
 def with_sentinels(cases: Sequence[Any], sentinel: Any) -> list[Any]:
     """The cases with a sentinel before the first, after every SENTINEL_EVERY of them, and after the last.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Sequence
 
@@ -11,7 +10,8 @@ import attrs
 from dibench import models, variants
 from dibench.errors import UserError
 from dibench.layer import Layer
-from dibench.plan import Case, Plan, usual_case
+from dibench.plan.build import Plan, sha_of
+from dibench.plan.case import Case, usual_case
 
 
 def network_plan(sources: Sequence[str], batches: Sequence[int], *, visits: int = 1) -> Plan:
@@ -28,11 +28,9 @@ def network_plan(sources: Sequence[str], batches: Sequence[int], *, visits: int 
     """
     cases = [_case(source, batch) for source in sources for batch in batches]
     cases = [attrs.evolve(case, order=order, visits=visits) for order, case in enumerate(cases, start=1)]
-    ids = sorted({case.case_id for case in cases})
-    if len(ids) < len(cases):
+    if len({case.case_id for case in cases}) < len(cases):
         raise UserError("--models", "must name each network once", ",".join(sources))
-    sha = hashlib.sha256("\n".join(ids).encode()).hexdigest()
-    return Plan("models", "whole networks through PyTorch", "torch", tuple(cases), 0, sha, {})
+    return Plan("models", "whole networks through PyTorch", "torch", tuple(cases), 0, sha_of(cases), {})
 
 
 def _case(source: str, batch: int) -> Case:

@@ -1,0 +1,82 @@
+"""A kernel's knobs as numbers on one layer: what a plan leaves out, or writes in symbols, or too large."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from dibench.counting import row_length
+from dibench.errors import UserError
+from dibench.layer import Layer
+
+if TYPE_CHECKING:
+    from dibench.variants import Variant
+
+
+def room(layer: Layer) -> dict[str, int]:
+    """The most that each knob, or symbol for one, can be on a layer.
+
+    A tile of positions may not leave its row; see counting.row_length.
+    """
+    K, C = layer.K // layer.groups, layer.C // layer.groups
+    row, taps = row_length(layer), layer.R * layer.S
+    return {
+        "tile_p": row, "tile_k": K, "tile_c": C, "taps": taps, "window": 1,
+        "row": row, "K": K, "C": C, "S": layer.S, "RS": taps,
+    }  # fmt: skip
+
+
+def default_box(variant: Variant, layer: Layer) -> dict[str, Any]:
+    """Knobs that a plan leaves out: all the layer has where any value is legal, else the smallest.
+
+    Where the header says which values suit the layer, those. Of knobs that are no part of the box, the value
+    that the header names first.
+    """
+    most = room(layer)
+    usual = {
+        knob: most[knob] if legal == "any" else min(legal) if knob in most else _usual(knob, legal)
+        for knob, legal in variant.knobs.items()
+    }
+    return {**usual, **variant.preferred(layer)}
+
+
+def _usual(knob: str, legal: tuple[Any, ...]) -> Any:
+    """What a kernel runs with where nobody asks: one that can stage an operand does, blocks have 8 warps."""
+    if knob.startswith("stage_"):
+        return max(legal)
+    return 8 if knob == "warps" and 8 in legal else legal[0]
+
+
+def resolved(
+    variant: Variant, left_out: Mapping[str, Any], asked: Mapping[str, int | str], most: Mapping[str, int]
+) -> dict[str, Any] | UserError:
+    """Knobs as numbers; what is more than the layer has becomes the most that is legal on it.
+
+    Args:
+        variant: whose knobs.
+        left_out: values of the knobs that nobody asks for, see `default_box`.
+        asked: values as a plan writes them, symbols too.
+        most: what the layer has, see `room`.
+
+    Returns:
+        A value for each knob; in its place an error where one can have none.
+    """
+    box = dict(left_out)
+    for knob, written in asked.items():
+        if knob not in most:
+            if written not in variant.knobs[knob]:
+                return UserError(knob, "must be one of " + ", ".join(map(str, variant.knobs[knob])), written)
+            box[knob] = written
+            continue
+        value = most[written] if isinstance(written, str) else written
+        legal = variant.knobs[knob]
+        if legal != "any" and not isinstance(written, str) and value not in legal:
+            return UserError(knob, "must be one of " + ", ".join(map(str, legal)), value)
+        # A fast kernel's tile is its own affair: it may be larger than a row.
+        if value > most[knob] and not variant.fast:
+            fitting = [most[knob]] if legal == "any" else [v for v in legal if v <= most[knob]]
+            if not fitting:
+                return UserError(knob, f"must be at most {most[knob]}", value)
+            value = max(fitting)
+        box[knob] = value
+    return box

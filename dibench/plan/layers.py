@@ -1,0 +1,130 @@
+"""The layers that a plan file's [[layers]] tables stand for."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from math import prod
+
+from dibench import networks
+from dibench.errors import UserError
+from dibench.layer import Layer
+from dibench.plan import shapes
+from dibench.plan.file import LayerRule, Pairs
+
+MOST_CASES = 1_000_000
+"""A plan of more is a mistake: at half a second a case it would take six days."""
+
+Group = tuple[Layer, ...]
+"""Layers measured together or not at all: one, or a pair of twins."""
+
+
+def bound(where: str, count: int) -> None:
+    """Refuse so many combinations, before they are made."""
+    if count > MOST_CASES:
+        raise UserError(where, f"must not make more than {MOST_CASES} combinations", count)
+
+
+def resolve_layer(text: str, where: str) -> Layer:
+    """A layer by `network/layer` or by its dimensions."""
+    try:
+        return Layer.parse(text) if "=" in text else networks.find(text)
+    except UserError as error:
+        raise UserError(where, str(error)) from None
+
+
+def layer_groups(rule: LayerRule, dropped: Counter[str]) -> list[Group]:
+    """The layers of one [[layers]] table, filtered, each shape once."""
+    groups = {tuple(layer.shape for layer in group): group for group in reversed(_source(rule, dropped))}
+    kept = [
+        group
+        for group in reversed(groups.values())
+        if all(rule.min_macs <= layer.macs <= rule.max_macs and layer.op in rule.ops for layer in group)
+    ]
+    if rule.per_op is not None:
+        kept = [(layer,) for layer in shapes.spread([group[0] for group in kept], rule.per_op)]
+    if not kept:
+        raise UserError(rule.where, "must select at least one layer", "none")
+    return kept
+
+
+def _source(rule: LayerRule, dropped: Counter[str]) -> list[Group]:
+    where = f"{rule.where}: {rule.source}"
+    if rule.source == "networks":
+        named = networks.names() if rule.value == ("all",) else rule.value
+        return _batched(_of_networks(named, where), rule.batches)
+    if rule.source == "layers":
+        groups: list[Group] = []
+        for text in rule.value:
+            layer = resolve_layer(text, where)
+            # A written-out shape says its own N.
+            groups += [(layer,)] if "=" in text else _batched([layer], rule.batches)
+        return groups
+    if rule.source == "grid":
+        return _grid(rule, where, dropped)
+    if rule.source == "iso_macs":
+        text, steps = rule.value
+        return [(layer,) for layer in shapes.iso_macs(resolve_layer(text, where), min(steps, 31))]
+    if isinstance(rule.value, Pairs):
+        return _generated(rule.value, rule.source, where)
+    return [_pair(resolve_layer(text, where), text, rule.source, where) for text in rule.value]
+
+
+def _of_networks(names: Sequence[str], where: str) -> list[Layer]:
+    try:
+        return networks.distinct(layer for name in names for layer in networks.load(name))
+    except UserError as error:
+        raise UserError(where, error.rule, error.value) from None
+
+
+def _batched(layers: Iterable[Layer], batches: Sequence[int]) -> list[Group]:
+    return [(layer if N == layer.N else layer.with_batch(N),) for layer in layers for N in batches]
+
+
+def _grid(rule: LayerRule, where: str, dropped: Counter[str]) -> list[Group]:
+    bound(where, prod(map(len, rule.value.values())))
+    groups: list[Group] = []
+    first: UserError | None = None
+    for layer in shapes.grid(rule.value):
+        if isinstance(layer, UserError):
+            first = first or layer
+            dropped[f"{where}: {layer.field}: makes no layer"] += 1
+        else:
+            groups.append((layer,))
+    if first is not None and not groups:
+        raise UserError(where, f"must make at least one layer: {first}")
+    return groups
+
+
+def _generated(rule: Pairs, source: str, where: str) -> list[Group]:
+    """Pairs of each operator: layers and their twins, or the same layers made oblong and transposed."""
+    groups: list[Group] = []
+    for op in shapes.TWIN_OPERATORS:
+        halves = shapes.twin_halves(
+            op,
+            per_op=rule.per_op,
+            multiple=rule.multiple,
+            tile=rule.tile,
+            macs=(rule.min_macs, rule.max_macs),
+        )
+        for half in halves:
+            layer = half if source == "twins" else shapes.oblong(half)
+            if layer is not None:  # a fully-connected layer has no image
+                groups.append(_pair(layer, str(half), source, where))
+    if not groups:
+        raise UserError(
+            where, "must make at least one pair: other multiples, or more between the MACs", "none"
+        )
+    return groups
+
+
+def _pair(layer: Layer, text: str, source: str, where: str) -> Group:
+    other = shapes.twin(layer) if source == "twins" else shapes.transposed(layer)
+    if other is None:
+        rule = (
+            "must have an exact twin: stride 1, same padding, N*P*Q divisible by R*S, R*S*K/groups by P*Q"
+            if source == "twins"
+            else "must be a layer that is not square"
+        )
+        raise UserError(where, rule, text)
+    return (layer, other)
