@@ -12,9 +12,11 @@ import pytest
 from study_frames import distinct_layers, energy_of, table
 
 from dibench.report import evidence, twins, write_report
+from dibench.report.alpha import Line, alpha_panel
 from dibench.report.claims import cards
 from dibench.report.missing import missing_section
 from dibench.report.parts import Panel, Section, Study
+from dibench.report.svg import SURFACE
 from dibench.study.generality import generality
 
 
@@ -94,12 +96,43 @@ def test_the_lattice_shows_every_box() -> None:
     assert evidence.lattice_panel(frame[frame["tile_p"] == 1], "energy_j", "pJ") is None
 
 
-def test_operators_that_tell_nothing_are_not_drawn() -> None:
-    alpha = {"value": 0.3, "ci_low": None, "ci_high": 0.4}
-    figures = {"by_operator": {"fc": {"reliable": False, "alpha": {"weighted": alpha}}}}
-    assert evidence.operators_panel(figures) is None
-    figures["by_operator"]["fc"]["reliable"] = True
-    assert evidence.operators_panel(figures) is not None
+def alpha_line(value: float | None, low: float | None, high: float | None, **more: Any) -> Line:
+    found = {"value": value, "ci_low": low, "ci_high": high}
+    return Line(**{"op": "fc", "card": "", "found": found, "reliable": True, **more})
+
+
+def test_an_alpha_without_both_bounds_is_words_and_no_mark() -> None:
+    whole = alpha_line(0.3, 0.2, 0.4, op="standard")
+    svg = alpha_panel([whole, alpha_line(0.6, 0.5, None), alpha_line(None, None, None, op="grouped")])
+    assert svg is not None
+    for said in ("0.30 (0.20 to 0.40)", "above 0.50", "not determined"):
+        assert f">{said}</text>" in svg
+    (axes,) = svg.figure.axes
+    marks = [line.get_marker() for line in axes.get_lines() if line.get_marker() != "None"]
+    assert marks == ["o"], "of the first, which is bounded on both sides"
+    assert alpha_panel([alpha_line(0.6, 0.5, None)]) is None
+
+
+def test_cards_stand_side_by_side_under_their_operator() -> None:
+    lines = [
+        alpha_line(0.3, 0.2, 0.4, op=op, card=card, reliable=op != "fc")
+        for op in ("all operators", "fc")
+        for card in ("gpu-1", "a card with a very long name (gpu-2)")
+    ]
+    svg = alpha_panel(lines)
+    assert svg is not None
+    (axes,) = svg.figure.axes
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == ["all operators", "gpu-1", "a card wit…(gpu-2)", "fc", "gpu-1", "a card wit…(gpu-2)"]
+    hollow = [line for line in axes.get_lines() if line.get_markerfacecolor() == SURFACE]
+    assert [float(np.asarray(line.get_ydata())[0]) for line in hollow] == [4.0, 5.0]
+
+
+def test_what_lies_beyond_the_scale_is_an_arrow_and_no_mark() -> None:
+    svg = alpha_panel([alpha_line(2.0, -3.0, 7.0)])
+    assert svg is not None and "2.00 (−3.00 to 7.00)" in svg
+    markers = [line.get_marker() for line in svg.figure.axes[0].get_lines()]
+    assert {"<", ">"} <= set(markers) and "X" not in markers
 
 
 def test_distributions_need_subsets() -> None:

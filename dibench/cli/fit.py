@@ -11,27 +11,11 @@ from dibench.cli import fit_devices, fit_lattice, fit_networks, fit_twins
 from dibench.cli.held_out import show_held_out
 from dibench.errors import UserError
 from dibench.files import write_json
+from dibench.words import MODEL_NAMES, SENSITIVITY_NAMES, interval
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
-
-MODEL_NAMES = {
-    "macs": "MACs",
-    "time": "time",
-    "ai": "AI",
-    "di_weighted": "DI weighted",
-    "di_disjoint": "DI disjoint",
-    "di_split": "DI split",
-    "effective": "accesses",
-}
-SENSITIVITY_NAMES = {
-    "without_launch": "without e_launch",
-    "one_e0": "one e0 for all operators",
-    "without_launch_and_one_e0": "without either",
-    "gross": "gross energy",
-    "gross_with_power": "gross with power in place of e_launch",
-}
 
 
 def fit(
@@ -157,7 +141,7 @@ def _model_table(figures: dict[str, Any]) -> Table:
         if model["reason"] is None:
             inside, outside = _scores(model), _scores(model["held_out"])
             behind = None if model["aicc"] is None else model["aicc"] - min(known)
-            table.add_row(_name(name), str(model["k"]), *inside, _number(behind, ".0f"), *outside)
+            table.add_row(MODEL_NAMES[name], str(model["k"]), *inside, _number(behind, ".0f"), *outside)
     return table
 
 
@@ -165,20 +149,18 @@ def _show_coefficients(out: Console, figures: dict[str, Any]) -> None:
     """What was not fitted and why, α of both forms, the test, and the coefficients of weighted DI."""
     for name, model in figures["models"].items():
         if model["reason"] is not None:
-            out.print(f"[dim]{_name(name)}: not fitted, {model['reason']}.[/dim]")
+            out.print(f"[dim]{MODEL_NAMES[name]}: not fitted, {model['reason']}.[/dim]")
         elif model["below_zero"]:
             held = ", ".join(model["below_zero"])
             out.print(
-                f"[dim]{_name(name)}: {_plain(held)} fitted below zero; predictions hold it at 0.[/dim]"
+                f"[dim]{MODEL_NAMES[name]}: {_plain(held)} fitted below zero; predictions hold it at 0.[/dim]"
             )
     if not figures["determined"]:
         out.print("\n[yellow]α and its tests are not to be relied on, and not shown: see why above.[/]\n")
         return
     alpha, test = figures["alpha"], figures["test_ai_vs_di"]
     doubt = "" if figures["reliable"] else "   [yellow]not to be relied on, see why above[/yellow]"
-    out.print(
-        f"\nα weighted {_interval(alpha['weighted'])}   α disjoint {_interval(alpha['disjoint'])}{doubt}"
-    )
+    out.print(f"\nα weighted {interval(alpha['weighted'])}   α disjoint {interval(alpha['disjoint'])}{doubt}")
     clusters = ", ".join(
         f"{one['clusters']} {name}s ({_number(one['effective_clusters'], '.0f')} effective)"
         for name, one in test["by"].items()
@@ -211,7 +193,7 @@ def _operator_table(figures: dict[str, Any]) -> Table:
     table.add_column("says")
     for op, own in figures["by_operator"].items():
         ai, di = (_scores(own["models"].get(name, {})) for name in ("ai", "di_weighted"))
-        alpha = _interval(own["alpha"]["weighted"]) if own["reliable"] else "–"
+        alpha = interval(own["alpha"]["weighted"]) if own["reliable"] else "–"
         table.add_row(op, str(own["n"]), *ai[:2], *di, alpha, f"{own['verdict']}: {own['brief']}")
     return table
 
@@ -220,7 +202,7 @@ def _show_sensitivity(out: Console, figures: dict[str, Any]) -> None:
     if not figures["determined"]:
         return
     said = "; ".join(
-        f"{SENSITIVITY_NAMES[name]} {_interval(one['alpha'])}" for name, one in figures["sensitivity"].items()
+        f"{SENSITIVITY_NAMES[name]} {interval(one['alpha'])}" for name, one in figures["sensitivity"].items()
     )
     out.print(f"\nSensitivity, not evidence. α weighted {said}")
 
@@ -240,7 +222,7 @@ def _show_pipeline_check(out: Console, figures: dict[str, Any]) -> None:
     di = figures["models"]["di_weighted"]
     out.print(
         f"\n[bold yellow]{figures['basis']}[/bold yellow] On {figures['rows_used']} rows: "
-        f"α weighted {_interval(figures['alpha']['weighted'])}, R² of log {_number(di['r2'], '.3f')}, "
+        f"α weighted {interval(figures['alpha']['weighted'])}, R² of log {_number(di['r2'], '.3f')}, "
         f"MAPE {_number(di['mape'], '.1%')}."
     )
 
@@ -250,10 +232,6 @@ def _response(figures: dict[str, Any]) -> str:
         return "measured time"
     kind = "measured" if figures["evidence"] else " or ".join(figures["energy_source"])
     return f"{kind} energy ({figures['response']})"
-
-
-def _name(model: str) -> str:
-    return MODEL_NAMES[model]
 
 
 def _plain(text: str) -> str:
@@ -270,23 +248,6 @@ def _scores(model: dict[str, Any]) -> list[str]:
 
 def _number(value: float | None, spec: str = ".3g") -> str:
     return "–" if value is None else format(value, spec)
-
-
-def _interval(alpha: dict[str, Any]) -> str:
-    """`0.31 (0.27 to 0.36)`; no number where the rows do not tell.
-
-    >>> _interval({"value": 0.314, "ci_low": 0.2, "ci_high": None})
-    'above 0.20'
-    """
-    ends = (alpha["ci_low"], alpha["ci_high"])
-    if alpha["value"] is None or ends == (None, None):
-        return "not determined"
-    if None in ends:  # all that is known: the estimate itself could be anything beyond
-        return f"below {ends[1]:.2f}" if ends[0] is None else f"above {ends[0]:.2f}"
-    # Enough digits to tell the ends apart.
-    digits = 4 if ends[1] - ends[0] < 0.02 else 2
-    low, high = (f"{end:.{digits}f}" for end in ends)
-    return f"{alpha['value']:.{digits}f} ({low} to {high})"
 
 
 def _coefficient(c: dict[str, Any]) -> str:

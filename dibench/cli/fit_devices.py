@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dibench.words import interval
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -42,17 +44,6 @@ def show(out: Console, figures: dict[str, Any]) -> None:
 
 
 def _gain(card: str, gain: dict[str, Any]) -> str:
-    ends = "" if gain["ci_low"] == gain["ci_high"] else f" ({_ends(gain, 3)})"
-    return f"{card} ×{gain['value']:.3f}{ends}"
-
-
-def interval(estimate: dict[str, Any]) -> str:
-    """`0.31 (0.27 to 0.36)`; words where there is no number."""
-    value = estimate["value"]
-    return "not determined" if value is None else f"{value:.2f} ({_ends(estimate, 2)})"
-
-
-def _ends(estimate: dict[str, Any], digits: int) -> str:
-    ends = (estimate["ci_low"], estimate["ci_high"])
-    low, high = ("unbounded" if end is None else f"{end:.{digits}f}" for end in ends)
-    return f"{low} to {high}"
+    if gain["ci_low"] == gain["ci_high"]:  # the first card, which the others are compared with
+        return f"{card} ×1"
+    return f"{card} ×{interval(gain)}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -10,8 +9,9 @@ import numpy as np
 
 from dibench.report import axes as ax
 from dibench.report import fitted
-from dibench.report.numbers import UNKNOWN, count, is_number, plain, share
+from dibench.report.numbers import count, plain, share
 from dibench.report.svg import INK, MUTED, OPERATOR_COLOURS, OPERATOR_MARKERS, SURFACE, new_panel, to_svg
+from dibench.words import MODEL_NAMES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,7 +83,7 @@ def intensity_panel(rows: pd.DataFrame, fit: fitted.FitJson, model: str, respons
     return to_svg(
         figure,
         f"{response.name}-{model}".replace("_", "-"),
-        title=f"{response.name.capitalize()} per MAC against {fitted.MODEL_NAMES[model]}",
+        title=f"{response.name.capitalize()} per MAC against {MODEL_NAMES[model]}",
         description=f"{count(len(drawn), 'layer')}. Median {response.unit} per MAC: {medians}.",
     )
 
@@ -146,7 +146,7 @@ def predicted_panel(rows: pd.DataFrame, fit: fitted.FitJson, model: str, respons
     return to_svg(
         figure,
         f"predicted-{response.name}-{model}".replace("_", "-"),
-        title=f"Predicted against {response.adjective} {response.name}, {fitted.MODEL_NAMES[model]}",
+        title=f"Predicted against {response.adjective} {response.name}, {MODEL_NAMES[model]}",
         description=f"{count(len(drawn), 'layer')}; {share(within)} are predicted within a factor of two.",
     )
 
@@ -189,7 +189,7 @@ def residual_panel(rows: pd.DataFrame, response: Response) -> Drawn | None:
     axes.spines["left"].set_visible(False)
     axes.set_xlabel(f"{response.adjective} / predicted {response.name}")
     said = "; ".join(
-        f"{op} {fitted.MODEL_NAMES[model]} {plain(float(ratios[model][rows['op'] == op].median()))}"
+        f"{op} {MODEL_NAMES[model]} {plain(float(ratios[model][rows['op'] == op].median()))}"
         for op, model in lines
     )
     return to_svg(
@@ -216,74 +216,3 @@ def _draw_strip(axes: Axes, ratios: Any, op: str, height: float) -> None:
     low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
     axes.plot([low, high], [height, height], color=INK, linewidth=1.8, solid_capstyle="butt")
     axes.plot([middle], [height], marker="o", markersize=6, color=INK, markeredgecolor=SURFACE)
-
-
-def alpha_panel(fit: fitted.FitJson) -> Drawn | None:
-    """α of both forms with its interval on the line from 0 to 1; one half is AI."""
-    known = [(form, found) for form in ("weighted", "disjoint") if (found := fitted.alpha(fit, form))]
-    if not known:
-        return None
-    figure, axes = new_panel(380, 80 + 44 * len(known))
-    axes.axvspan(0.45, 0.55, color=MUTED, alpha=0.16, linewidth=0)
-    axes.axvline(0.5, color=MUTED, linewidth=1.2)
-    for position, (_, found) in enumerate(known):
-        _draw_interval(axes, found, position)
-    axes.set_xlim(-0.2, 1.2)
-    axes.set_ylim(len(known) - 0.5, -0.7)
-    axes.set_xticks([0, 0.5, 1], ["0\nactivations only", "½\nAI", "1\nweights only"])
-    axes.set_yticks(range(len(known)), [form for form, _ in known])
-    axes.grid(axis="y", visible=False)
-    axes.spines["left"].set_visible(False)
-    said = "; ".join(f"{form} {interval_words(found)}" for form, found in known)
-    return to_svg(figure, "alpha", title="Fitted α of both forms of DI", description=said + ".")
-
-
-def interval_words(found: Mapping[str, Any]) -> str:
-    """A value with its interval; no value where the rows bound it on neither side.
-
-    >>> interval_words({"value": 0.31, "ci_low": 0.2, "ci_high": None})
-    '0.31 (95% interval from 0.2, unbounded above)'
-    """
-    if not fitted.bounded(found):
-        return "not determined by these rows"
-    ends = [float(found[end]) for end in ("ci_low", "ci_high") if is_number(found.get(end))]
-    # Enough digits to tell the ends apart, as `fit` prints them.
-    digits = 4 if len(ends) == 2 and 0 < ends[1] - ends[0] < 0.02 else 2
-    value, low, high = (plain(found.get(part), digits) for part in ("value", "ci_low", "ci_high"))
-    if UNKNOWN not in (low, high):
-        return f"{value} (95% interval {low} to {high})"
-    side = f"from {low}, unbounded above" if high == UNKNOWN else f"up to {high}, unbounded below"
-    return f"{value} (95% interval {side})"
-
-
-def _draw_interval(axes: Axes, found: Mapping[str, Any], height: float) -> None:
-    low, high = (
-        found[end] if is_number(found.get(end)) and -0.2 <= found[end] <= 1.2 else None
-        for end in ("ci_low", "ci_high")
-    )
-    axes.plot(
-        [-0.2 if low is None else low, 1.2 if high is None else high],
-        [height] * 2,
-        color=INK,
-        linewidth=5,
-        alpha=0.28,
-        solid_capstyle="butt",
-    )
-    for end, edge, marker in ((low, -0.2, "<"), (high, 1.2, ">")):
-        if end is None:
-            axes.plot([edge], [height], marker=marker, markersize=8, color=MUTED, clip_on=False)
-    known = fitted.bounded(found)
-    at = min(max(found["value"], -0.18), 1.18)
-    if known:
-        axes.plot([at], [height], marker="o", markersize=8, color=INK, markeredgecolor=SURFACE)
-    axes.annotate(
-        plain(found["value"], 2) if known else "not determined",
-        (at if known else 0.5, height),
-        xytext=(0, 9),
-        textcoords="offset points",
-        ha="center",
-        color=INK,
-        fontsize=11.5,
-        weight="bold",
-        annotation_clip=False,
-    )

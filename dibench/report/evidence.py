@@ -1,4 +1,4 @@
-"""Figures beyond one fit: α by operator, the reuse lattice, whole networks, generality."""
+"""Figures beyond one fit: the reuse lattice, whole networks, generality."""
 
 from __future__ import annotations
 
@@ -15,69 +15,18 @@ from dibench.report.svg import (
     FAINT,
     INK,
     MUTED,
-    OPERATOR_COLOURS,
-    OPERATOR_MARKERS,
     SURFACE,
     new_panel,
     to_svg,
 )
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     from dibench.report.svg import Drawn
 
 Json = Mapping[str, Any]
 
 _LEAST_SPAN = float(np.log(1.1))
 """Of the heat map's colours, in log cost."""
-
-
-def operators_panel(figures: Json) -> Drawn | None:
-    """α of each operator's own rows with its interval; None where no operator has one."""
-    found = [
-        (op, own["alpha"]["weighted"])
-        for op, own in (figures.get("by_operator") or {}).items()
-        if own["reliable"] and is_number(own["alpha"]["weighted"]["value"])
-    ]
-    if not found:
-        return None
-    figure, axes = new_panel(380, 70 + 34 * len(found))
-    axes.axvspan(0.45, 0.55, color=MUTED, alpha=0.16, linewidth=0)
-    for height, (op, alpha) in enumerate(found):
-        _interval(axes, height, alpha["value"], alpha["ci_low"], alpha["ci_high"], op, (-0.5, 1.5))
-    _rows(axes, [op for op, _ in found])
-    _alpha_axis(axes, "α of the operator's own rows")
-    said = "; ".join(f"{op} {plain(alpha['value'], 2)}" for op, alpha in found)
-    return to_svg(figure, "alpha-operators", title="α by operator", description=f"{said}.")
-
-
-def cards_panel(cards: Json) -> Drawn | None:
-    """α of each card, and of all together with a gain per card; None where no card tells."""
-    found = [
-        (card["label"], card["fit"]["alpha"]["weighted"])
-        for card in cards["cards"]
-        if card["fit"] and card["fit"]["reliable"]
-    ]
-    if cards["joint"]:
-        found.append(("together", cards["joint"]["alpha"]))
-    found = [(label, alpha) for label, alpha in found if is_number(alpha["value"])]
-    if not found:
-        return None
-    figure, axes = new_panel(420, 70 + 34 * len(found))
-    axes.axvspan(0.45, 0.55, color=MUTED, alpha=0.16, linewidth=0)
-    for height, (_, alpha) in enumerate(found):
-        _interval(axes, height, alpha["value"], alpha["ci_low"], alpha["ci_high"], "", (-0.5, 1.5))
-    _rows(axes, [label if len(label) < 26 else f"{label[:12]}…{label[-12:]}" for label, _ in found])
-    _alpha_axis(axes, "α")
-    said = "; ".join(f"{label} {plain(alpha['value'], 2)}" for label, alpha in found)
-    return to_svg(figure, "cards", title="α by card", description=f"{said}.")
-
-
-def _alpha_axis(axes: Axes, label: str) -> None:
-    axes.set_xlim(-0.5, 1.5)
-    axes.set_xticks([-0.5, 0, 0.5, 1, 1.5], ["-0.5", "0", "½ = AI", "1", "1.5"])
-    axes.set_xlabel(label)
 
 
 def lattice_panel(frame: pd.DataFrame, column: str, unit: str) -> Drawn | None:
@@ -222,37 +171,3 @@ def _quantiles(unit: str, z: Json) -> Drawn:
     words = f"skew {plain(z['skew'], 2)}, excess kurtosis {plain(z['excess_kurtosis'], 2)}"
     note(axes, words)
     return to_svg(figure, f"quantiles-{unit}", title=f"Q–Q over subsets of {unit}", description=words)
-
-
-def _interval(
-    axes: Axes,
-    height: float,
-    value: float,
-    low: float | None,
-    high: float | None,
-    op: str,
-    limits: tuple[float, float],
-    *,
-    hollow: bool = False,
-) -> None:
-    colour = OPERATOR_COLOURS.get(op, INK)
-    left = limits[0] if low is None else max(low, limits[0])
-    right = limits[1] if high is None else min(high, limits[1])
-    if low is not None or high is not None:
-        axes.plot([left, right], [height] * 2, color=colour, linewidth=4, alpha=0.35, solid_capstyle="butt")
-    axes.plot(
-        [min(max(value, limits[0]), limits[1])],
-        [height],
-        marker=OPERATOR_MARKERS.get(op, "o"),
-        markersize=7,
-        color=colour,
-        markerfacecolor=SURFACE if hollow else colour,
-        markeredgecolor=colour,
-    )
-
-
-def _rows(axes: Axes, labels: Sequence[str]) -> None:
-    axes.set_yticks(range(len(labels)), list(labels))
-    axes.set_ylim(len(labels) - 0.4, -0.6)
-    axes.grid(axis="y", visible=False)
-    axes.spines["left"].set_visible(False)

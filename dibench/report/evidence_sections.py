@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from dibench import models
 from dibench.errors import UserError
 from dibench.report import cost, costs, evidence, twins
-from dibench.report.numbers import is_number
 from dibench.report.parts import Panel, Section, Study
 from dibench.report.svg import to_svg
 from dibench.study.calibrated import read_calibration
 from dibench.study.explain import with_constant_power
 from dibench.study.predict import predict
+from dibench.words import interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +24,6 @@ def evidence_sections(rows: pd.DataFrame, study: Study) -> list[Section]:
     """Those that the rows allow, in reading order."""
     return [
         *_cards_section(study),
-        *_operators_section(study),
         *twins.section(study),
         *_lattice_section(rows, study),
         *_networks_section(study),
@@ -44,21 +43,8 @@ def _cards_section(study: Study) -> list[Section]:
         )
         lines.append(f"Fitted together with a gain per card: {', '.join(gains)}.")
     for one in study.cards["differences"]:
-        if is_number(one["alpha"]["value"]):
-            apart = cost.interval_words(one["alpha"])
-            lines.append(f"α of {one['first']} less that of {one['second']}: {apart}.")
-    svg = evidence.cards_panel(study.cards)
-    panels = [] if svg is None else [Panel("figure-cards", "α by card", ["with 95% interval"], svg)]
-    return [Section("cards", "Cards", "Do all cards say the same?", lines, panels)]
-
-
-def _operators_section(study: Study) -> list[Section]:
-    svg = evidence.operators_panel(study.fit or {})
-    if svg is None:
-        return []
-    lines = ["each operator's rows alone, with 95% interval; those that tell nothing are left out"]
-    panel = Panel("figure-alpha-operators", "α by operator", lines, svg)
-    return [Section("operators", "Operators", "Do all operators say the same?", [], [panel])]
+        lines.append(f"α of {one['first']} less that of {one['second']}: {interval(one['alpha'])}.")
+    return [Section("cards", "Cards", "Do all cards say the same?", lines)]
 
 
 def _lattice_section(rows: pd.DataFrame, study: Study) -> list[Section]:

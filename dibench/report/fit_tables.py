@@ -8,6 +8,7 @@ from typing import Any
 from dibench.report import fitted
 from dibench.report.numbers import UNKNOWN, common_scale, count, is_number, p_value, plain, share
 from dibench.report.tables import Table
+from dibench.words import MODEL_NAMES, SENSITIVITY_NAMES, interval
 
 _PICO = 1e-12  # the fit gives coefficients in picoseconds and picojoules
 _SAYS_NOTHING = {UNKNOWN, ""}
@@ -36,14 +37,14 @@ def models(fit: fitted.FitJson) -> Table:
     """One line a model: R² of the logarithm, mean absolute error, both correlations, in and out of sample."""
     # Time explains itself: that rung says something about energy only.
     own_rung = "time" if _cost(fit) == "time" else ""
-    names = [name for name in fitted.MODEL_NAMES if name in (fit.get("models") or {}) and name != own_rung]
+    names = [name for name in MODEL_NAMES if name in (fit.get("models") or {}) and name != own_rung]
     rows = []
     for name in names:
         figures = fit["models"][name]
         held_out = figures.get("held_out") or {}
         rows.append(
             [
-                fitted.MODEL_NAMES[name],
+                MODEL_NAMES[name],
                 plain(figures.get("r2")),
                 share(figures.get("mape")),
                 plain(figures.get("pearson")),
@@ -83,7 +84,7 @@ APART = ("di_split", "effective")
 def coefficients(fit: fitted.FitJson, *, apart: bool = False) -> Table:
     """Every coefficient, one line a term and one column a model; `apart`: of the models in APART."""
     found = {model: figures.get("coefficients") or {} for model, figures in (fit.get("models") or {}).items()}
-    shown = [model for model in fitted.MODEL_NAMES if found.get(model) and (model in APART) == apart]
+    shown = [model for model in MODEL_NAMES if found.get(model) and (model in APART) == apart]
     terms = sorted(
         dict.fromkeys(term for model in shown for term in found[model]), key=lambda term: term == "e_launch"
     )
@@ -104,7 +105,7 @@ def coefficients(fit: fitted.FitJson, *, apart: bool = False) -> Table:
     held = f" Below zero and held at zero in predictions: {', '.join(sorted(below))}." if below else ""
     return Table(
         f"{'Inputs, outputs and accesses apart' if apart else 'Coefficients'}: the {_cost(fit)} of one event",
-        ("term", "unit", *(fitted.MODEL_NAMES[model] for model in shown)),
+        ("term", "unit", *(MODEL_NAMES[model] for model in shown)),
         rows,
         f"In brackets the 95% interval. Empty: the model has no such term.{held}",
         text_columns=frozenset({0, 1}),
@@ -123,26 +124,14 @@ def _coefficient(entry: Mapping[str, Any] | None, scale: float) -> str:
 
 def alphas(fit: fitted.FitJson) -> Table:
     """α of both forms."""
-    found = fit.get("alpha") or {}
-    rows = [
-        [
-            form,
-            *(
-                plain(own.get(part), 4) if fitted.bounded(own) else UNKNOWN
-                for part in ("value", "ci_low", "ci_high")
-            ),
-        ]
-        for form, own in found.items()
-        if isinstance(own, Mapping)
-    ]
+    rows = [[form, interval(found)] for form, found in (fit.get("alpha") or {}).items()]
     test = fit.get("test_ai_vs_di") or {}
     return Table(
         "α: how much a weight weighs against an activation",
-        ("form of DI", "α", "95% low", "95% high"),
+        ("form of DI", "α (95% interval)"),
         rows,
         f"Test of α = ½ (weighted form): t = {plain(test.get('statistic'))}, "
-        f"p = {p_value(test.get('p_value'))}. ".replace("= <", "<")
-        + "A dash: unbounded, or not determined by these rows.",
+        f"p = {p_value(test.get('p_value'))}.".replace("= <", "<"),
         narrow=True,
     )
 
@@ -157,9 +146,8 @@ def by_operator(fit: fitted.FitJson) -> Table:
         for model in ("ai", "di_weighted"):
             figures = (own.get("models") or {}).get(model) or {}
             cells += [plain(figures.get("r2")), share(figures.get("mape"))]
-        found = (own.get("alpha") or {}).get("weighted") or {}
         cells += [
-            alpha_interval(found),
+            interval(own["alpha"]["weighted"]),
             p_value(own.get("p_value")),
             str(own.get("verdict", UNKNOWN)),
         ]
@@ -184,19 +172,13 @@ def by_operator(fit: fitted.FitJson) -> Table:
     )
 
 
-def alpha_interval(found: Mapping[str, Any]) -> str:
-    """`0.31 (0.2 to 0.42)`, a dash for a bound that is not known."""
-    value, low, high = (plain(found.get(part), 2) for part in ("value", "ci_low", "ci_high"))
-    return f"{value} ({low} to {high})" if fitted.bounded(found) else UNKNOWN
-
-
 def sensitivity(fit: fitted.FitJson) -> Table:
     """α where terms of the model are left out: not for inference, but to see what it hangs on."""
     rows = [
         [
-            str(name).replace("_", " "),
-            alpha_interval((own or {}).get("alpha") or {}),
-            p_value((own or {}).get("p_value")),
+            SENSITIVITY_NAMES[name],
+            interval(own["alpha"]),
+            p_value(own["p_value"]),
         ]
         for name, own in (fit.get("sensitivity") or {}).items()
     ]

@@ -19,15 +19,6 @@ if TYPE_CHECKING:
 FitJson = Mapping[str, Any]
 Array = Any
 
-MODEL_NAMES = {
-    "macs": "MACs alone",
-    "time": "time alone",
-    "ai": "AI",
-    "di_weighted": "DI, weighted",
-    "di_disjoint": "DI, disjoint",
-    "di_split": "DI, inputs apart",
-    "effective": "accesses",
-}
 HELD_OUT, IN_SAMPLE = "held_out", "predicted"
 _FORM = {"di_weighted": "weighted", "di_disjoint": "disjoint"}
 
@@ -36,11 +27,6 @@ def alpha(fit: FitJson, form: str) -> Mapping[str, Any]:
     """`value`, `ci_low`, `ci_high` of one form (`weighted` or `disjoint`); empty where the fit has none."""
     found = (fit.get("alpha") or {}).get(form)
     return found if isinstance(found, Mapping) and is_number(found.get("value")) else {}
-
-
-def bounded(found: Mapping[str, Any]) -> bool:
-    """Whether an estimate of α has a bound on at least one side; without any it is no number to show."""
-    return is_number(found.get("value")) and any(is_number(found.get(end)) for end in ("ci_low", "ci_high"))
 
 
 def coefficients(fit: FitJson, model: str) -> dict[str, float]:

@@ -9,10 +9,6 @@ from dibench.report.parts import Section, Study
 _FIGURES = {
     "figure-twins-": ("Exact twins", "python -m dibench sweep twins --out DIR"),
     "figure-lattice": ("The reuse lattice", "python -m dibench sweep lattice --out DIR"),
-    "figure-alpha-operators": (
-        "α of single operators: more layers of each",
-        "python -m dibench sweep networks --out DIR",
-    ),
     "figure-ranking": (
         "The ranking of whole networks: all their layers",
         "python -m dibench sweep networks --out DIR, run to its end",
@@ -25,7 +21,6 @@ _FIGURES = {
         "Distributions over subsets: layers of several networks",
         "python -m dibench sweep networks --out DIR",
     ),
-    "figure-cards": ("Another card beside this one", "the same sweep there, both tables in one"),
 }
 
 
@@ -41,6 +36,8 @@ def missing_section(sections: Iterable[Section], study: Study) -> list[Section]:
         lines.insert(
             0, "Measured energy: python -m dibench doctor says what a machine can measure, and what it lacks."
         )
+    if study.cards is None:
+        lines.append("Another card beside this one: the same sweep there, both tables in one.")
     if not lines:
         return []
     return [Section("missing", "Missing", "What is missing here, and what brings it?", [], [], lines)]

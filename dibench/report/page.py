@@ -13,11 +13,12 @@ from dibench import __version__
 from dibench.layer import DIMENSIONS
 from dibench.report import axes as ax
 from dibench.report import claims, cost, fit_tables, roofline, stationarity, tables, words
+from dibench.report.alpha import alpha_figure
 from dibench.report.evidence_sections import evidence_sections
 from dibench.report.missing import missing_section
 from dibench.report.numbers import count, is_number
 from dibench.report.rows import page_rows
-from dibench.report.sections import alpha_figure, sections
+from dibench.report.sections import sections
 from dibench.report.svg import Drawn, marked
 
 if TYPE_CHECKING:

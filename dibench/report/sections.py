@@ -8,24 +8,14 @@ from typing import TYPE_CHECKING, Any
 from dibench.report import axes as ax
 from dibench.report import cost, fitted, reuse, roofline, stationarity, words
 from dibench.report.energy_roofline import energy_roofline_panel
-from dibench.report.numbers import count, plain, scaled
+from dibench.report.numbers import count, scaled
 from dibench.report.parts import Panel, Section, Study
 from dibench.report.rows import page_rows
 from dibench.report.svg import marked
+from dibench.words import MODEL_NAMES, interval
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-def alpha_figure(study: Study) -> Panel | None:
-    """α of both forms with its interval; None where nothing was fitted."""
-    svg = cost.alpha_panel(study.fit) if study.fit else None
-    if svg is None:
-        return None
-    lines = [
-        "Point: estimate. Bar: 95% interval; an arrow: it goes on. Grey band: inside it, AI is good enough."
-    ]
-    return Panel("figure-alpha", "How much does a weight weigh against an activation?", lines, svg)
 
 
 def sections(
@@ -50,16 +40,11 @@ def _intensity_panels(rows: pd.DataFrame, fit: Mapping[str, Any], response: cost
         svg = cost.intensity_panel(rows, fit, model, response)
         if svg is not None:
             form = {"di_weighted": "weighted", "di_disjoint": "disjoint"}.get(model)
-            line = _drawn_at(fitted.alpha(fit, form)) if form else "weights and activations count alike"
+            found = fitted.alpha(fit, form) if form else {}
+            line = f"at the fitted α: {interval(found)}" if form else "weights and activations count alike"
             ident = f"figure-{response.name}-{model}".replace("_", "-")
-            panels.append(Panel(ident, f"Against {fitted.MODEL_NAMES[model]}", [line], svg))
+            panels.append(Panel(ident, f"Against {MODEL_NAMES[model]}", [line], svg))
     return panels
-
-
-def _drawn_at(found: Mapping[str, Any]) -> str:
-    if fitted.bounded(found):
-        return f"α = {cost.interval_words(found)}"
-    return f"drawn at the estimate α = {plain(found['value'], 2)}, which these rows do not determine"
 
 
 def _cost_section(rows: pd.DataFrame, study: Study) -> Section:
@@ -231,7 +216,7 @@ def _prediction_section(study: Study) -> list[Section]:
             panels.append(
                 Panel(
                     f"figure-predicted-{model}".replace("_", "-"),
-                    f"Predicted by {fitted.MODEL_NAMES[model]}",
+                    f"Predicted by {MODEL_NAMES[model]}",
                     [_predicted_how(used, model, response.adjective)],
                     svg,
                 )

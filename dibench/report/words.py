@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from dibench.report import fitted
-from dibench.report.cost import interval_words, response_of
+from dibench.report.cost import response_of
 from dibench.report.numbers import count, is_number, p_value, plain, share
 from dibench.schema import MEASURED_SOURCES
+from dibench.words import MODEL_NAMES, UNDETERMINED, interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -131,13 +132,13 @@ def _reasons(fit: fitted.FitJson) -> list[str]:
 
 
 def _alpha_words(fit: fitted.FitJson) -> str:
-    forms = {form: fitted.alpha(fit, form) for form in ("weighted", "disjoint")}
-    if not any(fitted.bounded(found) for found in forms.values()):
+    forms = [fitted.alpha(fit, form) for form in ("weighted", "disjoint")]
+    if not any(forms):
         return "These rows do not determine α, the weight of weights, in either form."
-    weighted, disjoint = map(interval_words, forms.values())
+    weighted, disjoint = (interval(found) if found else UNDETERMINED for found in forms)
     return (
         f"The fitted weight of weights, α, is {weighted} in the weighted form and {disjoint} in the disjoint "
-        "form. At α = ½ the weighted form is AI itself."
+        "form, in brackets the 95% interval. At α = ½ the weighted form is AI itself."
     )
 
 
@@ -170,7 +171,7 @@ def best_model(fit: fitted.FitJson) -> str:
     outside = all(is_number(figures.get("mape")) for figures in held_out)
     figures = held_out if outside else [models[name] for name in shown]
     said = "; ".join(
-        f"{fitted.MODEL_NAMES[name]} {share(own.get('mape'))} (R² {plain(own.get('r2'))})"
+        f"{MODEL_NAMES[name]} {share(own.get('mape'))} (R² {plain(own.get('r2'))})"
         for name, own in zip(shown, figures, strict=True)
     )
     where = "on layers of families that the fit has not seen" if outside else "in sample"

@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 
 from dibench.intensity import OPERATORS
+from dibench.words import interval
 
 CONFIRMED, REFUTED, UNDECIDED, NOT_TESTABLE = "confirmed", "refuted", "undecided", "not testable"
 
@@ -60,7 +61,7 @@ def _data_type(figures: Mapping[str, Any]) -> Claim:
     alpha, verdict = figures["alpha"]["weighted"], figures["verdict"]
     number, why = "", "; ".join(figures["reasons"])
     if figures["reliable"] and alpha["value"] is not None:
-        number = f"α = {_interval(alpha)}, {figures['rows_used']} rows"
+        number = f"α = {interval(alpha)}, {figures['rows_used']} rows"
     answer = _ANSWERS.get(verdict, UNDECIDED)
     p = (figures.get("test_weights_vs_inputs") or {}).get("p_value")
     if answer == CONFIRMED and not (p is not None and p < 0.05):
@@ -86,7 +87,7 @@ def _every_operator(figures: Mapping[str, Any]) -> Claim:
         alpha = own["alpha"]["weighted"]
         ends = (alpha["ci_low"], alpha["ci_high"])
         if own["reliable"] and pooled is not None and None not in ends and not ends[0] <= pooled <= ends[1]:
-            contrary.append(f"{name} alone says α = {_interval(alpha)}")
+            contrary.append(f"{name} alone says α = {interval(alpha)}")
     contrary += _twins_against(figures.get("twins"), figures["alpha"]["weighted"])
     number = f"DI predicts {len(better)} of {len(operators)} operators better than AI" if operators else ""
     if contrary:
@@ -108,7 +109,7 @@ def _twins_against(twins: Mapping[str, Any] | None, alpha: Mapping[str, Any]) ->
         return []
     entries = twins["responses"].get("energy", {}).get("twins", ())
     return [
-        f"twins of {entry['op']} contradict fitted α = {_interval(alpha)}"
+        f"twins of {entry['op']} contradict fitted α = {interval(alpha)}"
         for entry in entries
         if entry.get("fitted_alpha") == "contradicts"
     ]
@@ -159,13 +160,6 @@ def _generality(figures: Mapping[str, Any]) -> Claim:
 def _held_out(own: Mapping[str, Any], model: str) -> float | None:
     error = ((own.get("models") or {}).get(model) or {}).get("held_out") or {}
     return error.get("rmse_log")
-
-
-def _interval(alpha: Mapping[str, Any]) -> str:
-    ends = (alpha["ci_low"], alpha["ci_high"])
-    digits = 4 if None not in ends and ends[1] - ends[0] < 0.02 else 2  # enough to tell the ends apart
-    low, high = ("unbounded" if end is None else f"{end:.{digits}f}" for end in ends)
-    return f"{alpha['value']:.{digits}f} ({low} to {high})"
 
 
 def as_json(found: Sequence[Claim]) -> list[dict[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import attrs
 import numpy as np
 
 from dibench.study import held_out
@@ -15,6 +16,7 @@ from dibench.study.inference import LEVEL, UNDECIDABLE
 from dibench.study.ladder import Coefficient, NoRung, Rung
 from dibench.study.models import FORMULAS
 from dibench.study.verdict import MARGIN
+from dibench.words import interval
 
 if TYPE_CHECKING:
     from dibench.study.alpha import Alpha, ClusterTest
@@ -98,9 +100,8 @@ def as_text(fit: Fit) -> str:
         shown = "" if outside is None or not math.isfinite(outside) else f"{100 * outside:.1f}%"
         lines.append(f"{name:<12} {rung.k:>2} {inside['r2']:>6.3f} {100 * inside['mape']:>6.1f}% {shown:>9}")
     if fit.comparison.verdict.reliable and fit.comparison.alpha.value is not None:
-        alpha = fit.comparison.alpha
-        low, high = ("unbounded" if end is None else f"{end:.2f}" for end in (alpha.ci_low, alpha.ci_high))
-        lines.append(f"\nalpha (weighted DI) {alpha.value:.2f} ({low} to {high}), {len(fit.data)} rows")
+        alpha = attrs.asdict(fit.comparison.alpha)
+        lines.append(f"\nalpha (weighted DI) {interval(alpha)}, {len(fit.data)} rows")
     else:
         lines.append(f"\nalpha (weighted DI) is not to be relied on, {len(fit.data)} rows")
     return "\n".join(lines)

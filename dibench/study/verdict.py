@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import attrs
 
+from dibench.words import interval
+
 MARGIN = (0.45, 0.55)
 FEWEST_EFFECTIVE_CLUSTERS = 10.0
 LARGEST_CONDITION = 30.0
@@ -64,17 +66,16 @@ def decide(found: Findings) -> Verdict:
         reasons = (*undetermined, *unsure)
         return Verdict("undecided", reasons, reliable=False, determined=not undetermined)
     assert found.alpha is not None and found.ci_low is not None and found.ci_high is not None
-    interval = f"α = {found.alpha:.2f} (95% interval {found.ci_low:.2f} to {found.ci_high:.2f})"
+    ends = {"value": found.alpha, "ci_low": found.ci_low, "ci_high": found.ci_high}
+    alpha = f"α = {interval(ends)}"
     low, high = MARGIN
     margin = f"the margin {low} to {high} around ½"
     if low <= found.ci_low and found.ci_high <= high:
-        return Verdict(
-            "AI", (Reason("inside the margin", f"{interval} lies inside {margin}, where DI is AI"),)
-        )
+        return Verdict("AI", (Reason("inside the margin", f"{alpha} lies inside {margin}, where DI is AI"),))
     if found.ci_high >= low and found.ci_low <= high:
-        across = Reason("across the margin", f"{interval} lies neither inside nor outside {margin}")
+        across = Reason("across the margin", f"{alpha} lies neither inside nor outside {margin}")
         return Verdict("undecided", (across,))
-    outside = Reason("outside the margin", f"{interval} lies outside {margin}")
+    outside = Reason("outside the margin", f"{alpha} lies outside {margin}")
     if found.held_out_ai is None or found.held_out_di is None:
         nothing = Reason("nothing held out", "no rows could be held out to compare predictions")
         return Verdict("undecided", (nothing, outside))

@@ -1,0 +1,61 @@
+"""How estimates and models are named wherever one reads of them: screen, claims and page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+MODEL_NAMES = {
+    "macs": "MACs",
+    "time": "time",
+    "ai": "AI",
+    "di_weighted": "DI weighted",
+    "di_disjoint": "DI disjoint",
+    "di_split": "DI split",
+    "effective": "accesses",
+}
+"""The rungs of the ladder, in its order."""
+
+SENSITIVITY_NAMES = {
+    "without_launch": "without e_launch",
+    "one_e0": "one e₀ for all operators",
+    "without_launch_and_one_e0": "without either",
+    "gross": "gross energy",
+    "gross_with_power": "gross with power in place of e_launch",
+}
+"""The fits that show what α hangs on."""
+
+UNDETERMINED = "not determined"
+
+
+def interval(estimate: Mapping[str, Any]) -> str:
+    """A value with its 95% interval; words, and no value, where it is not bounded on both sides.
+
+    Where one end is missing, the estimate itself could be anything beyond the other.
+
+    Args:
+        estimate: `value`, `ci_low` and `ci_high`, None for what the rows do not tell.
+
+    >>> interval({"value": 0.314, "ci_low": 0.27, "ci_high": 0.36})
+    '0.31 (0.27 to 0.36)'
+    >>> interval({"value": 0.314, "ci_low": 0.2, "ci_high": None})
+    'above 0.20'
+    >>> interval({"value": 0.314, "ci_low": None, "ci_high": None})
+    'not determined'
+    >>> interval({"value": -0.5, "ci_low": -0.5, "ci_high": -0.499})
+    '−0.5000 (−0.5000 to −0.4990)'
+    """
+    value, low, high = (estimate[part] for part in ("value", "ci_low", "ci_high"))
+    if value is None or low is None is high:
+        return UNDETERMINED
+    if low is None:
+        return f"below {_number(high, 2)}"
+    if high is None:
+        return f"above {_number(low, 2)}"
+    digits = 4 if high - low < 0.02 else 2  # enough to tell the ends apart
+    return f"{_number(value, digits)} ({_number(low, digits)} to {_number(high, digits)})"
+
+
+def _number(value: float, digits: int) -> str:
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text.replace("-", "−")
