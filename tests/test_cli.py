@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from dibench import networks
-from dibench.cli import main
+from dibench.cli import app, main
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -127,6 +127,34 @@ def test_a_closed_pipe_is_no_error() -> None:
 def test_a_table_whose_reader_is_gone_is_no_error_either() -> None:
     command = f"set -o pipefail; {sys.executable} -m dibench variants | true"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+SHOWN = ["", "--version", "variants", "variants --json", "networks", "networks --csv", "layers vgg16 --json"]
+VERBS = [command.callback.__name__ for command in app.registered_commands if command.callback]
+
+
+@pytest.mark.parametrize("line", [*SHOWN, *(f"{verb} --help" for verb in VERBS)])
+def test_a_full_disk_behind_the_output_is_one_clear_line(
+    line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        with pytest.raises(SystemExit) as exit_info:
+            main(line.split())
+    assert exit_info.value.code == 2
+    assert capsys.readouterr().err == "dibench: output cannot be written: No space left on device\n"
+
+
+def test_what_is_left_of_lost_output_is_not_tried_again() -> None:
+    command = f"{sys.executable} -m dibench layers densenet201 --csv > /dev/full"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+
+
+def test_output_that_is_closed_goes_nowhere() -> None:
+    command = f"{sys.executable} -m dibench networks >&-"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 
 import typer
@@ -70,6 +72,9 @@ for verb in (
     app.command()(verb)
 
 
+_UNWRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+
+
 @app.callback(invoke_without_command=True)
 def _root(
     context: typer.Context,
@@ -84,11 +89,13 @@ def _root(
 def main(arguments: list[str] | None = None) -> None:
     """Run one command line and exit: 0, or 2 after one line that says what the user can correct."""
     command = typer.main.get_command(app)
+    for stream in ("stdout", "stderr"):
+        if getattr(sys, stream) is None:  # closed by who started us, as `>&-` does
+            setattr(sys, stream, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
     try:
         status = command.main(arguments, prog_name="python -m dibench", standalone_mode=False)
-    except UserError as error:
-        _fail(str(error))
-    except DeviceFaultError as error:
+        sys.stdout.flush()  # a disk that is full shows here, not when the interpreter ends
+    except (UserError, DeviceFaultError) as error:
         _fail(str(error))
     except typer.Exit as exit_request:
         status = exit_request.exit_code
@@ -96,12 +103,15 @@ def main(arguments: list[str] | None = None) -> None:
         status = 130
     except BrokenPipeError:
         # The reader of our output went away (`| head`): nothing more to say, and not a failure.
-        sys.stderr.close()
+        _drop_output()
         status = 0
     except OSError as error:
-        if error.filename is None:
+        if error.filename is not None:
+            _fail(f"{error.filename}: {error.strerror}")  # such as a name longer than file systems have
+        if error.errno not in _UNWRITTEN:
             raise
-        _fail(f"{error.filename}: {error.strerror}")  # such as a name longer than file systems have
+        _drop_output()
+        _fail(f"output cannot be written: {error.strerror}")
     except Exception as error:
         # A misspelt option or verb. Typer carries Click inside or beside it, depending on its release, so
         # its usage errors are known by what they can do.
@@ -109,6 +119,11 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         _fail(error.format_message())
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _drop_output() -> None:
+    """Forget what is still to be written, or the interpreter tries, and complains, once more at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _fail(message: str) -> None:
