@@ -25,7 +25,7 @@ from dibench.report.rows import page_rows
 from dibench.report.stationarity import equal_boxes
 from dibench.schema import read_csv
 from dibench.study import fit
-from dibench.words import interval
+from dibench.words import MODEL_NAMES, interval
 
 FIGURES = {
     "alpha",
@@ -213,6 +213,13 @@ def test_it_tells_how_to_reproduce_it(modelled: Example) -> None:
     assert facts["plan.seed"] == ["7"]
     assert facts["sources_sha"] == [MANIFEST["sources_sha"]]
     assert facts["peaks.mac_per_s"] == ["130000000000.0"]
+
+
+def test_the_method_describes_every_rung_of_the_ladder(modelled: Example) -> None:
+    html = modelled.page.html
+    method = html[html.index('id="method"') : html.index('id="reproduce"')]
+    assert re.findall(r"<dt>(.*?)</dt>", method) == list(MODEL_NAMES.values())
+    assert list(modelled.figures["models"]) == list(MODEL_NAMES)
 
 
 def test_rows_that_do_not_determine_alpha_show_none(tmp_path: Path) -> None:
