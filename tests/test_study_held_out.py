@@ -14,27 +14,30 @@ from dibench import networks, study
 from dibench.study.figures import mape, spearman
 from dibench.study.fit import make_clusterings
 from dibench.study.folds import make_folds
-from dibench.study.held_out import LEAST_SHARE, HeldOut, as_json, hold_out
+from dibench.study.held_out import HeldOut, as_json, hold_out
 from dibench.study.ladder import Rung, fit_rung
-from dibench.study.models import Data, data_of
+from dibench.study.models import data_of
+from dibench.study.network_sums import REQUIRED_SHARE
+from dibench.study.unseen import Unseen, predict_families
 
 
-def held_out(frame: pd.DataFrame) -> tuple[Data, HeldOut]:
+def held_out(frame: pd.DataFrame) -> HeldOut:
     data = data_of(frame, "energy_j")
     clusterings, folds = make_clusterings(data, 9, 0), make_folds(data)
     rungs = {name: fit_rung(name, data, clusterings, folds) for name in ("macs", "ai", "di_weighted")}
-    return data, hold_out(data, rungs)
+    return hold_out(data, rungs, predict_families(data))
 
 
 @cache
-def everything() -> tuple[Data, HeldOut]:
+def everything() -> HeldOut:
     """All 572 shapes at two batch sizes, with noise of rows and of networks."""
     layers = [layer.with_batch(layer.N * n) for layer in distinct_layers() for n in (1, 8)]
     return held_out(table(layers, energy_of(layers, alpha=0.2, noise=0.2, network_noise=0.15)))
 
 
 def test_no_shape_of_a_family_is_learnt_from() -> None:
-    data, found = everything()
+    found = everything()
+    data = found.data
     assert [one.family for one in found.families] == list(networks.FAMILIES)
     for one in found.families:
         assert not (one.rows & one.left).any()
@@ -52,16 +55,21 @@ def test_no_shape_of_a_family_is_learnt_from() -> None:
     assert shared
 
 
+def inception(found: HeldOut) -> Unseen:
+    (family,) = [one for one in found.families if one.family == "inception"]
+    return family
+
+
 def test_predictions_of_a_family_do_not_depend_on_its_rows() -> None:
     layers = some_layers(200, seed=1)
     frame = table(layers, energy_of(layers, alpha=0.2, noise=0.1))
-    _, before = held_out(frame)
-    (family,) = [one for one in before.families if one.family == "inception"]
+    before = held_out(frame)
+    family = inception(before)
     frame.loc[family.rows, "energy_j"] *= 3.0
-    _, after = held_out(frame)
+    after = held_out(frame)
     np.testing.assert_allclose(
-        after.unseen["di_weighted"]["inception"][family.rows],
-        before.unseen["di_weighted"]["inception"][family.rows],
+        inception(after).predicted["di_weighted"][family.rows],
+        family.predicted["di_weighted"][family.rows],
         rtol=1e-6,
     )
     assert not np.allclose(
@@ -70,9 +78,10 @@ def test_predictions_of_a_family_do_not_depend_on_its_rows() -> None:
 
 
 def test_errors_are_those_of_the_predictions() -> None:
-    data, found = everything()
-    figures = as_json(found, data)
-    predicted = found.unseen["di_weighted"]
+    found = everything()
+    data = found.data
+    figures = as_json(found)
+    predicted = {one.family: one.predicted["di_weighted"] for one in found.families}
     y = np.concatenate([data.y[one.rows] for one in found.families])
     theirs = np.concatenate([predicted[one.family][one.rows] for one in found.families])
     errors = figures["models"]["di_weighted"]["layers"]
@@ -82,14 +91,14 @@ def test_errors_are_those_of_the_predictions() -> None:
     rows = [keys.index((8.0, "x".join(map(str, layer.shape[1:])))) for layer in networks.load("resnet50")]
     assert resnet["measured"] == pytest.approx(data.y[rows].sum() / 8)
     assert resnet["held_out"]["di_weighted"] == pytest.approx(predicted["resnet"][rows].sum() / 8)
-    assert resnet["share_of_macs"] == 1.0
+    assert (resnet["covered_macs"], resnet["covered_elements"]) == (1.0, 1.0)
     assert len(figures["networks"]) == 50
     assert figures["models"]["macs"]["networks"]["n"] == 50
 
 
 def test_the_naive_split_flatters_and_the_right_model_wins_where_reuse_matters() -> None:
-    data, found = everything()
-    models = as_json(found, data)["models"]
+    found = everything()
+    models = as_json(found)["models"]
     for name in models:
         assert models[name]["layers_naive"]["mape"] < models[name]["layers"]["mape"]
     assert models["di_weighted"]["layers"]["mape"] < models["ai"]["layers"]["mape"]
@@ -97,10 +106,11 @@ def test_the_naive_split_flatters_and_the_right_model_wins_where_reuse_matters()
 
 
 def test_networks_without_nearly_all_their_rows_are_undecided() -> None:
-    data, found = held_out(measured(116))
-    figures = as_json(found, data)
-    assert all(one["share_of_macs"] >= LEAST_SHARE for one in figures["networks"])
-    assert "have rows for 90% of their MACs, 5 needed" in figures["undecided"]["networks"]
+    found = held_out(measured(116))
+    figures = as_json(found)
+    for one in figures["networks"]:
+        assert min(one["covered_macs"], one["covered_elements"]) >= REQUIRED_SHARE
+    assert "have rows for 95% of their MACs and elements, 5 needed" in figures["undecided"]["networks"]
     assert figures["models"]["ai"]["networks"]["mape"] is None
     assert figures["models"]["ai"]["layers"]["mape"] is not None
 
@@ -111,8 +121,8 @@ def test_too_few_rows_left_are_undecided_with_their_number() -> None:
         for layer in some_layers(300, seed=4)
         if networks.family(layer.name.split("/")[0]) == "inception"
     ]
-    data, found = held_out(table(layers[:40], energy_of(layers[:40], alpha=0.2, noise=0.1)))
-    figures = as_json(found, data)
+    found = held_out(table(layers[:40], energy_of(layers[:40], alpha=0.2, noise=0.1)))
+    figures = as_json(found)
     assert "inception leaves 0" in figures["undecided"]["layers"]
     assert figures["skipped"]["inception"] == 0
     assert all(model["layers"]["mape"] is None for model in figures["models"].values())
@@ -134,4 +144,4 @@ def test_an_unfitted_model_is_left_out() -> None:
     data = data_of(measured(60), "energy_j")
     rung = fit_rung("macs", data, make_clusterings(data, 9, 0), make_folds(data))
     assert isinstance(rung, Rung)
-    assert list(hold_out(data, {"macs": rung}).unseen) == ["macs"]
+    assert list(as_json(hold_out(data, {"macs": rung}, predict_families(data)))["models"]) == ["macs"]

@@ -21,7 +21,7 @@ from dibench.study.correlation import contest, weighted_pearson, williams
 from dibench.study.models import data_of
 from dibench.study.unseen import predict_families
 from dibench.study.whole import network_figures
-from dibench.study.whole_networks import WholeNetworks, whole_networks
+from dibench.study.whole_networks import WholeNetworks, column, whole_networks
 
 
 def complete(*, alpha: float = 0.5, seed: int = 0, noise: float = 0.1, **cells: Any) -> pd.DataFrame:
@@ -201,7 +201,7 @@ def few_networks_noise(seed: int) -> WholeNetworks:
 
 def tuned(found: WholeNetworks) -> float:
     """The naive way: the correlation of weighted DI with α tuned on the very networks it is judged by."""
-    efficiency = found.column("efficiency")
+    efficiency = column(found.ranked, "efficiency")
     layers = {one.network: networks.load(one.network) for one in found.ranked}
     totals = np.array(
         [[sum(x.macs for x in own), sum(x.weights for x in own), sum(x.activations for x in own)]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dibench.study.figures import pearson, spearman
+from dibench.study.folds import FEWEST_FAMILIES
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -142,7 +143,7 @@ def _family_bootstrap(
     y: FloatArray, a: FloatArray, d: FloatArray, member: IntArray, families: int, *, seed: int, draws: int
 ) -> tuple[float | None, float | None]:
     """95% of r(y, d) − r(y, a) when whole families are drawn with replacement, networks paired throughout."""
-    if families < 3:
+    if families < FEWEST_FAMILIES:
         return None, None
     rng = np.random.default_rng(seed)
     weight = rng.multinomial(families, np.full(families, 1 / families), size=draws)[:, member].astype(float)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 import numpy as np
 
-from dibench.study.folds import FEWEST_FAMILIES, family_shapes
+from dibench.study.folds import FEWEST_FAMILIES
 from dibench.study.inference import student_quantile
 from dibench.study.models import Data
 from dibench.study.unseen import Unseen
@@ -47,7 +47,7 @@ def family_differences(data: Data, unseen: Mapping[str, Unseen]) -> tuple[Family
     """Errors on each family's layers of the fits that never saw them, rows that every model predicts."""
     found = []
     for family, fold in unseen.items():
-        own = np.isin(data.layer, sorted(family_shapes(family)))
+        own = fold.rows
         for predicted in fold.predicted.values():
             own = own & np.isfinite(predicted)
         if own.any():

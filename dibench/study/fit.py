@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -22,8 +23,9 @@ from dibench.study.alpha import (
 )
 from dibench.study.folds import Folds, make_folds
 from dibench.study.inference import DRAWS, Clustering, Test, clustering
-from dibench.study.ladder import NoRung, Rung, fit_rung, predict_held_out
+from dibench.study.ladder import NoRung, Rung, fit_rung
 from dibench.study.models import FULL, MODELS, Data, Labels, Terms, data_of
+from dibench.study.unseen import Unseen, predict_families, predict_held_out
 from dibench.study.verdict import Findings, Verdict, decide
 
 if TYPE_CHECKING:
@@ -84,6 +86,12 @@ class Fit:
     sensitivity: dict[str, tuple[Alpha, Test]]
     pipeline_check: Fit | None
     """The same on modelled energy, where time was fitted because no energy was measured."""
+
+    @functools.cached_property
+    def unseen(self) -> dict[str, Unseen]:
+        """Each architecture family as predicted without its rows and the shapes they share."""
+        near = {name: rung.parameters for name, rung in self.rungs.items() if isinstance(rung, Rung)}
+        return predict_families(self.data, near)
 
     @property
     def verdict(self) -> str:

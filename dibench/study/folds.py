@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dibench import networks
-from dibench.study.models import Data, Labels
+from dibench.study.models import Data, Labels, shape_text
 
 LAYER_FOLDS = 10
 FEWEST_FAMILIES = 3
@@ -51,7 +51,7 @@ def make_folds(data: Data, seed: int = 0) -> Folds:
     for name in sorted(set(label.tolist())):
         test = label == name
         if name in networks.FAMILIES:
-            shared = np.isin(shapes, sorted(family_shapes(name)))[shape]
+            shared = np.isin(shapes, shapes_of(*networks.FAMILIES[name]))[shape]
         else:
             shared = (np.bincount(shape, test, minlength=len(shapes)) > 0)[shape]
         folds.append(Fold(name, test, ~test & ~shared))
@@ -62,10 +62,9 @@ def _family(network: str) -> str:
     return networks.family(network) if network in networks.names() else ""
 
 
-def family_shapes(family: str) -> set[str]:
-    """The shapes without batch of a family, written as `Data.layer` writes them."""
-    layers = (layer for network in networks.FAMILIES[family] for layer in networks.load(network))
-    return {"x".join(map(str, layer.shape[1:])) for layer in layers}
+def shapes_of(*names: str) -> list[str]:
+    """The distinct shapes without batch of some networks, written as `Data.layer` writes them."""
+    return sorted({shape_text(layer.shape) for name in names for layer in networks.load(name)})
 
 
 def _deal_layers(layer: Labels, seed: int) -> Labels:

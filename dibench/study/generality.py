@@ -10,18 +10,18 @@ that it holds for networks outside the set, and a bell shape over them shows not
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from dibench import networks
 from dibench.errors import UserError
 from dibench.study.families import Evidence, FamilyDifference, evidence_of, family_differences
 from dibench.study.figures import pearson
-from dibench.study.folds import family_shapes
+from dibench.study.folds import shapes_of
 from dibench.study.models import Data
+from dibench.study.rows import Choice
 from dibench.study.subset_fits import StepStatistics, refitted_alpha, step_statistics
 from dibench.study.subsets import (
     FEWEST,
@@ -35,8 +35,8 @@ from dibench.study.subsets import (
     influence_curve,
     made_up_spread,
 )
-from dibench.study.unseen import COMPARED, Unseen, predict_families
-from dibench.study.whole_networks import SEED, WholeNetworks, whole_networks
+from dibench.study.unseen import COMPARED
+from dibench.study.whole_networks import SEED, WholeNetworks, column, whole_networks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -125,43 +125,41 @@ class Generality:
 def generality(
     frame: pd.DataFrame,
     *,
-    device: str | None = None,
-    backend: str | None = None,
-    dtype: str | None = None,
     batch: int | None = None,
     subsets: int = SUBSETS,
     sizes: Sequence[int] | None = None,
     layer_sizes: Sequence[int] | None = None,
     seed: int = SEED,
+    **chosen: Unpack[Choice],
 ) -> Generality:
     """Study a table of the CSV contract.
 
     Args:
         frame: the table.
-        device, backend, dtype, batch: as for `whole_networks`.
+        batch: as for `whole_networks`.
         subsets: drawn of each size.
         sizes: networks in a subset; by default those of 5, 8, 12, 16, 20 that are fewer than there are.
         layer_sizes: distinct layers in a subset; by default those of 10, 20, 50, 100, 200, 400.
         seed: of all draws.
+        chosen: `device`, `backend`, `dtype`, as of `rows.select`.
 
     Raises:
         UserError: no row can be used, a size is impossible, or nothing can be studied.
     """
-    fleet = whole_networks(frame, device=device, backend=backend, dtype=dtype, batch=batch, seed=seed)
+    fleet = whole_networks(frame, batch=batch, seed=seed, **chosen)
     data = fleet.data
-    unseen = fleet.unseen or predict_families(data)
     steps = {model: step_statistics(model, data) for model in ("ai", "di_weighted")}
     rng = np.random.default_rng(seed)
     populations, not_studied = [], {}
     for unit, wanted, usual in (("networks", sizes, NETWORK_SIZES), ("layers", layer_sizes, LAYER_SIZES)):
-        members = _network_members(fleet) if unit == "networks" else _layer_members(fleet, unseen)
+        members = _network_members(fleet) if unit == "networks" else _layer_members(fleet)
         n = len(members.names)
-        chosen = _check_sizes(unit, wanted, n) if wanted else [k for k in usual if k < n]
-        if n <= FEWEST or not chosen:
+        ks = _check_sizes(unit, wanted, n) if wanted else [k for k in usual if k < n]
+        if n <= FEWEST or not ks:
             not_studied[unit] = f"{n} of them can be used, too few for subsets"
             continue
-        populations.append(_study(members, data, steps, chosen, subsets, rng))
-    families = family_differences(data, unseen)
+        populations.append(_study(members, data, steps, ks, subsets, rng))
+    families = family_differences(data, fleet.unseen)
     if not populations and not families:
         raise UserError("rows", "must hold layers of several of the 25 networks to study generality")
     step = steps["di_weighted"]
@@ -200,32 +198,28 @@ class _Members:
 
 
 def _network_members(fleet: WholeNetworks) -> _Members:
-    ranked = fleet.ranked if fleet.unseen else ()
-    layers = fleet.data.layer
-    shapes = [
-        np.isin(layers, ["x".join(map(str, layer.shape[1:])) for layer in networks.load(one.network)])
-        for one in ranked
-    ]
-    known = {name: np.array([one.predictors[name] for one in ranked]) for name in COMPARED if ranked}
-    usable = {name: column for name, column in known.items() if np.isfinite(column).all()}
+    ranked = fleet.ranked if fleet.contests else ()
+    shapes = [np.isin(fleet.data.layer, shapes_of(one.network)) for one in ranked]
+    known = {name: column(ranked, name) for name in COMPARED if ranked}
+    usable = {name: values for name, values in known.items() if np.isfinite(values).all()}
     names = tuple(one.network for one in ranked)
-    return _Members("networks", names, fleet.column("efficiency"), usable, np.array(shapes, dtype=float))
+    return _Members("networks", names, column(ranked, "efficiency"), usable, np.array(shapes, dtype=float))
 
 
-def _layer_members(fleet: WholeNetworks, unseen: dict[str, Unseen]) -> _Members:
+def _layer_members(fleet: WholeNetworks) -> _Members:
     """Distinct layers of the 25 networks at the fleet's batch; α by the fold of a family they are in."""
     data = fleet.data
     own: FloatArray = np.full(len(data), np.nan)
     elements = {name: own.copy() for name in ("ai", "di_weighted", "di_disjoint")}
     inside = np.zeros(len(data), dtype=bool)
-    for family, fold in unseen.items():
-        mine = np.isin(data.layer, sorted(family_shapes(family))) & ~inside
-        for name, column in elements.items():
-            column[mine] = fold.elements[name][mine]
+    for fold in fleet.unseen.values():
+        mine = fold.rows & ~inside
+        for name, values in fold.elements(data.only(mine)).items():
+            elements[name][mine] = values
         inside |= mine
     at = np.flatnonzero(inside & (data.batch == fleet.batch))
-    found = {"macs": data.macs[at], **{name: data.macs[at] / column[at] for name, column in elements.items()}}
-    usable = {name: column for name, column in found.items() if np.isfinite(column).all()}
+    found = {"macs": data.macs[at], **{name: data.macs[at] / values[at] for name, values in elements.items()}}
+    usable = {name: values for name, values in found.items() if np.isfinite(values).all()}
     rows = data.layer[at][:, None] == data.layer[None, :]
     return _Members("layers", tuple(data.layer[at]), data.macs[at] / data.y[at], usable, rows.astype(float))
 

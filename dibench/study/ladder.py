@@ -13,17 +13,15 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from dibench.study.alpha import COARSE_GRID, GRID, profile_disjoint
+from dibench.study.alpha import GRID, profile_disjoint
 from dibench.study.estimate import LogFit, condition_number, fit_log
 from dibench.study.figures import aicc
 from dibench.study.folds import Folds
 from dibench.study.inference import Clustering, cluster_errors, student_quantile
 from dibench.study.models import FULL, Data, Design, Terms, design
+from dibench.study.unseen import predict_held_out
 
 FloatArray = NDArray[np.float64]
-
-WITHOUT_TRACE = 1e-11
-"""Relative change of the sum at which a fold's fit stands: nothing is left of where it began."""
 
 NOT_IDENTIFIED = 1e8
 """Condition number from which single coefficients are arithmetic noise."""
@@ -129,41 +127,3 @@ def _coefficients(at: Design, fit: LogFit, clusterings: Sequence[Clustering]) ->
 
 def _known(value: float) -> float | None:
     return float(value) if math.isfinite(value) else None
-
-
-def predict_held_out(
-    model: str, data: Data, folds: Folds, terms: Terms = FULL, near: FloatArray | None = None
-) -> FloatArray:
-    """Each row's response as predicted without its fold; α of the disjoint form is fitted again each time.
-
-    Args:
-        model: of `models.MODELS`.
-        data, folds: the rows, and which of them to predict from which.
-        terms: the common terms.
-        near: coefficients (k,) of a fit of all rows: where the folds' fits begin.
-    """
-    predicted = np.full(len(data), np.nan)
-    everywhere = design(model, data, terms=terms)
-    for fold in folds.folds:
-        if model == "di_disjoint":
-            if fold.train.sum() < 2:
-                continue
-            alpha = profile_disjoint(data.only(fold.train), COARSE_GRID, terms=terms)[0]
-            everywhere = design(model, data, alpha, terms)
-        # An operator that the fold took away has no coefficient, and its rows no prediction.
-        learned = fold.train @ (everywhere.columns != 0)
-        if fold.train.sum() <= max(learned.sum(), 1):
-            continue
-        theta = np.zeros(len(learned))
-        theta[learned] = fit_log(
-            everywhere.columns if learned.all() else everywhere.columns[:, learned],
-            data.y,
-            rows=fold.train,
-            nonnegative=True,
-            near=None if near is None else near[learned],
-            tolerance=WITHOUT_TRACE,
-        ).parameters
-        value = everywhere.columns[fold.test] @ theta
-        learnable = (everywhere.columns[np.ix_(fold.test, ~learned)] == 0).all(axis=1)
-        predicted[fold.test] = np.where(learnable & (value > 0), value, np.nan)
-    return predicted

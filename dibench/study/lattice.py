@@ -20,7 +20,7 @@ Fieller's (1954), and has no end where e_w + e_x is not told from zero.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import attrs
 import numpy as np
@@ -129,7 +129,7 @@ class Study:
         return values
 
 
-def lattice(frame: pd.DataFrame, **chosen: str | None) -> Study | None:
+def lattice(frame: pd.DataFrame, **chosen: Unpack[row_rules.Choice]) -> Study | None:
     """Fit every reuse lattice in a table; None where it has none.
 
     A lattice is one layer, level and lane mapping under LEAST_BOXES boxes or more, whose reads differ.
@@ -143,7 +143,7 @@ def lattice(frame: pd.DataFrame, **chosen: str | None) -> Study | None:
     """
     if any(name not in frame for name in COUNTS):
         return None
-    selection = row_rules.select(frame, **chosen, every_kernel=True)  # type: ignore[arg-type]
+    selection = row_rules.select(frame, **chosen, every_kernel=True)
     used = selection.frame[selection.frame[list(COUNTS)].notna().all(axis=1)].reset_index(drop=True)
     used = used.assign(level=_levels(used), lanes=_text(used, "lanes"), box=_boxes(used))
     energy = selection.kind == "energy"

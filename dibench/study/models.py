@@ -20,7 +20,7 @@ and `di_weighted` is `di_split` with e_x = e_y.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -86,7 +86,7 @@ class Data:
         """A = X + Y."""
         return self.inputs + self.outputs
 
-    def only(self, rows: NDArray[np.bool_] | slice) -> Data:
+    def only(self, rows: NDArray[np.bool_] | NDArray[np.intp] | slice) -> Data:
         """The same for some of the rows."""
         return Data(*(array[rows] for array in attrs.astuple(self, recurse=False)))
 
@@ -135,12 +135,25 @@ def _each(values: Any, text: Callable[[str], str]) -> Labels:
 
 
 def _shapes(frame: pd.DataFrame) -> Labels:
-    """The dimensions without batch, joined by x."""
+    """`shape_text` of each row."""
     shapes = frame[list(DIMENSIONS[1:])].astype("int64")
     code = shapes.groupby(list(DIMENSIONS[1:]), sort=False).ngroup().to_numpy()
     first = np.unique(code, return_index=True)[1]
     different = shapes.iloc[first].to_numpy(dtype=object)
-    return np.array(["x".join(map(str, shape)) for shape in different], dtype=np.str_)[code]
+    return np.array([_joined(shape) for shape in different], dtype=np.str_)[code]
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """A layer's shape without its batch, as `Data.layer` writes it.
+
+    >>> shape_text(range(16))
+    '1x2x3x4x5x6x7x8x9x10x11x12x13x14x15'
+    """
+    return _joined(shape[1:])
+
+
+def _joined(dimensions: Iterable[int]) -> str:
+    return "x".join(map(str, dimensions))
 
 
 def _baseline(half_width: FloatArray, response: str) -> FloatArray:

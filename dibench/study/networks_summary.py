@@ -7,8 +7,9 @@ from typing import Any
 import attrs
 
 from dibench.study.correlation import Contest
+from dibench.study.folds import FEWEST_FAMILIES
 from dibench.study.summary import plain
-from dibench.study.whole_networks import GAP_BOUND_S, NetworkCost, WholeNetworks
+from dibench.study.whole_networks import FEWEST, GAP_BOUND_S, NetworkCost, WholeNetworks
 
 METHOD = {
     "sum": "each distinct layer measured once, times how often the network has it; nothing filled in",
@@ -19,7 +20,10 @@ METHOD = {
     "contest": "correlations of logarithms; Williams' t; paired bootstrap over families, alpha not redrawn",
 }
 
-FEWER = "{} networks are too few to compare rankings: at least 4 are needed, of 3 families for an interval"
+FEWER = (
+    "{} networks are too few to compare rankings: "
+    f"at least {FEWEST} are needed, of {FEWEST_FAMILIES} families for an interval"
+)
 
 
 def as_json(found: WholeNetworks) -> dict[str, Any]:
@@ -38,7 +42,7 @@ def as_json(found: WholeNetworks) -> dict[str, Any]:
             "complete_by_batch": found.complete_by_batch,
             "required_share": found.required_share,
             "gap_bound_s": GAP_BOUND_S,
-            "reason": None if found.unseen else FEWER.format(len(found.ranked)),
+            "reason": None if found.contests else FEWER.format(len(found.ranked)),
             "ranked": [network_json(one) for one in found.ranked],
             "left_out": [network_json(one) for one in found.left_out],
             "alpha_held_out": {name: fold.alpha for name, fold in found.unseen.items()},

@@ -7,7 +7,7 @@ the others are counted among the exclusions.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import attrs
 import numpy as np
@@ -36,6 +36,14 @@ PLAUSIBLE = (1e-18, 1e9)
 
 SETTINGS = ("device", "device_uuid", "backend", "dtype", "data")
 """What all rows of one fit have in common."""
+
+
+class Choice(TypedDict, total=False):
+    """What a caller may choose of `SETTINGS`; the rest is the most frequent."""
+
+    device: str | None
+    backend: str | None
+    dtype: str | None
 
 
 @attrs.frozen

@@ -78,7 +78,7 @@ def as_json(fit: Fit) -> dict[str, Any]:
                 for name, (alpha, test) in fit.sensitivity.items()
             },
             "calibration": calibration_of(fit),
-            "held_out": held_out.as_json(held_out.hold_out(fit.data, fit.rungs), fit.data),
+            "held_out": held_out.as_json(held_out.hold_out(fit.data, fit.rungs, fit.unseen)),
             "folds": {"by": fit.folds.by, "names": [fold.name for fold in fit.folds.folds]},
             "method": METHOD,
             "pipeline_check": None if fit.pipeline_check is None else as_json(fit.pipeline_check),

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import attrs
 import numpy as np
@@ -124,7 +124,7 @@ class Twins:
         }
 
 
-def twins(frame: pd.DataFrame, **chosen: str | None) -> Twins | None:
+def twins(frame: pd.DataFrame, **chosen: Unpack[row_rules.Choice]) -> Twins | None:
     """Compare the pairs in a table; None where it has no twins.
 
     Args:
@@ -134,7 +134,7 @@ def twins(frame: pd.DataFrame, **chosen: str | None) -> Twins | None:
     Raises:
         UserError: no row can be used.
     """
-    selection = row_rules.select(frame, **chosen, every_kernel=True)  # type: ignore[arg-type]
+    selection = row_rules.select(frame, **chosen, every_kernel=True)
     used = selection.frame
     by_shape = {"twins": _found(used, _twin_sides), "placebo": _found(used, _placebo_sides)}
     found = {kind: _exact(used, matches, EQUAL[kind]) for kind, matches in by_shape.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import attrs
 
@@ -11,16 +11,16 @@ from dibench.study import claims
 from dibench.study.families import evidence_of, family_differences
 from dibench.study.fit import Fit
 from dibench.study.lattice import lattice
+from dibench.study.rows import Choice
 from dibench.study.summary import plain
 from dibench.study.twins import agreement, twins
-from dibench.study.unseen import predict_families
 from dibench.study.whole_networks import whole_networks
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def figures(frame: pd.DataFrame, found: Fit, **chosen: str | None) -> dict[str, Any]:
+def figures(frame: pd.DataFrame, found: Fit, **chosen: Unpack[Choice]) -> dict[str, Any]:
     """A fit's figures with `twins`, `lattice` (None where the rows have none), `networks` and `claims`.
 
     Args:
@@ -32,13 +32,13 @@ def figures(frame: pd.DataFrame, found: Fit, **chosen: str | None) -> dict[str, 
     values["twins"] = twin_figures(frame, values["alpha"]["weighted"], **chosen)
     lattices = lattice(frame, **chosen)
     values["lattice"] = None if lattices is None else lattices.to_json()
-    values["networks"] = network_figures(frame, **chosen)
+    values["networks"] = network_figures(frame, fit=found, **chosen)
     values["claims"] = claims.as_json(claims.claims(values))
     return values
 
 
 def twin_figures(
-    frame: pd.DataFrame, alpha: dict[str, Any] | None, **chosen: str | None
+    frame: pd.DataFrame, alpha: dict[str, Any] | None, **chosen: Unpack[Choice]
 ) -> dict[str, Any] | None:
     """The twins of a table, each with what fitted α says of it; None where there are none."""
     result = twins(frame, **chosen)
@@ -51,13 +51,16 @@ def twin_figures(
     return values
 
 
-def network_figures(frame: pd.DataFrame, **chosen: Any) -> dict[str, Any]:
-    """Whole networks, and AI against DI on unseen families; `{"reason": …}` where none can be summed."""
+def network_figures(frame: pd.DataFrame, fit: Fit | None = None, **chosen: Unpack[Choice]) -> dict[str, Any]:
+    """Whole networks, and AI against DI on unseen families; `{"reason": …}` where none can be summed.
+
+    `fit`, as of `whole_networks`, saves doing again what the fit of the table has done.
+    """
     try:
-        found = whole_networks(frame, **chosen)
+        found = whole_networks(frame, fit=fit, **chosen)
     except UserError as error:
         return {"reason": str(error), "ranked": [], "left_out": [], "families": {}}
-    differences = family_differences(found.data, found.unseen or predict_families(found.data))
+    differences = family_differences(found.data, found.unseen)
     families = {
         one.model: plain({**attrs.asdict(one), "decision": one.decision}) for one in evidence_of(differences)
     }

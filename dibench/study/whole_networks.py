@@ -1,38 +1,37 @@
 """Whole networks: what an inference costs as the sum over layers, and what ranks the networks rightly.
 
-Each distinct layer is measured once and counts as often as the network has it. A sum over layers leaves out
-what happens between them (other operators, fusion); it is what the paper's claim is about. Layers that
-were not measured are never filled in by a fit: a network takes part in the rankings only if the measured
-layers hold the required share of both its multiply-adds and its elements, and then all its figures,
-intensities included, are of those layers.
+A sum over layers leaves out what happens between them (other operators, fusion); it is what the paper's claim
+is about. A network takes part in the rankings only if measured layers hold enough of it (`network_sums`), and
+then all its figures, intensities included, are of those layers.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Unpack
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from dibench import networks
 from dibench.errors import UserError
-from dibench.layer import DIMENSIONS
 from dibench.study import rows as row_rules
 from dibench.study.correlation import Contest, Correlations, contest, correlations
 from dibench.study.models import Data, data_of
+from dibench.study.network_sums import REQUIRED_SHARE, NetworkSum, network_sums
 from dibench.study.unseen import Unseen, predict_families
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from dibench.study.fit import Fit
+
 FloatArray = NDArray[np.float64]
 
-REQUIRED_SHARE = 0.95
-"""Share of a network's multiply-adds, and of its elements, that measured layers must hold."""
+FEWEST = 4
+"""Networks below which rankings compare nothing."""
 
 GAP_BOUND_S = 50e-6
 """Launches shorter than this are bound by the gaps between launches as much as by their work."""
@@ -117,23 +116,21 @@ class WholeNetworks:
 
         return as_json(self)
 
-    def column(self, name: str) -> FloatArray:
-        """`efficiency`, or a predictor, of the ranked networks."""
-        if name == "efficiency":
-            return np.array([one.macs / one.cost for one in self.ranked if one.cost is not None])
-        return np.array([one.predictors[name] for one in self.ranked])
+
+def column(networks: Sequence[NetworkCost], name: str) -> FloatArray:
+    """`efficiency`, or a predictor, of networks in the rankings."""
+    values = [one.efficiency if name == "efficiency" else one.predictors[name] for one in networks]
+    return np.array(values, dtype=np.float64)
 
 
 def whole_networks(
     frame: pd.DataFrame,
     *,
-    device: str | None = None,
-    backend: str | None = None,
-    dtype: str | None = None,
     batch: int | None = None,
     required_share: float = REQUIRED_SHARE,
     seed: int = SEED,
-    modelled: bool = False,
+    fit: Fit | None = None,
+    **chosen: Unpack[row_rules.Choice],
 ) -> WholeNetworks:
     """Sum a table's layers to networks and rank them.
 
@@ -141,40 +138,50 @@ def whole_networks(
 
     Args:
         frame: a table of the CSV contract.
-        device, backend, dtype: use only these rows.
         batch: images of a launch; by default the batch of most networks, the smaller where equal.
         required_share: of a network's multiply-adds and of its elements, 0 to 1.
         seed: of the bootstrap.
-        modelled: use modelled energy, as a check of the pipeline.
+        fit: of the same table and choice, where there is one: what it has done is not done again.
+        chosen: `device`, `backend`, `dtype`, as of `rows.select`.
 
     Raises:
         UserError: no row can be used, or none has that batch.
     """
-    chosen: dict[str, Any] = {"device": device, "backend": backend, "dtype": dtype}
-    selection = row_rules.select(_single(frame), **chosen, modelled=modelled)
-    data = data_of(selection.frame, selection.response)
-    batches = sorted({int(n) for n in data.batch})
+    single = _single(frame)
+    if fit is not None and single is frame:
+        selection, data, unseen = fit.selection, fit.data, fit.unseen
+    else:
+        selection = row_rules.select(single, **chosen)
+        data = data_of(selection.frame, selection.response)
+        unseen = predict_families(data)
+    sums = list(network_sums(data))
+    batches = sorted({one.batch for one in sums})
     if batch is not None and batch not in batches:
         raise UserError("batch", "must be one of " + ", ".join(map(str, batches)), batch)
-    costs = {n: _costs(selection, data, n) for n in batches}
-    complete = {n: sum(_enough(one, required_share) for one in costs[n][0]) for n in batches}
+    complete = Counter(one.batch for one in sums if one.holds(required_share))
     best = batch if batch is not None else max(batches, key=lambda n: (complete[n], -n))
-    members, counts = costs[best]
-    inside = [position for position, one in enumerate(members) if _enough(one, required_share)]
-    # Fewer than four networks compare nothing, and the fits by family would be for nothing.
-    unseen = predict_families(data) if len(inside) >= 4 else {}
-    ranked = [
-        attrs.evolve(
-            members[position], predictors=_predictors(members[position], counts[position], unseen, best)
-        )
-        for position in inside
-    ]
+    uncertainty = _uncertainty(selection)
+    ranked, left_out = [], []
+    for one in sums:
+        if one.batch == best:
+            cost = _cost(one, data, uncertainty)
+            if one.holds(required_share):
+                predictors = _predictors(one, data, unseen[one.family])
+                ranked.append(attrs.evolve(cost, predictors=predictors))
+            else:
+                left_out.append(cost)
     ranked.sort(key=lambda one: -(one.efficiency or 0.0))
-    found = WholeNetworks(
-        selection, data, best, complete, required_share, tuple(ranked),
-        tuple(one for one in members if not _enough(one, required_share)), unseen, {}, {},
-    )  # fmt: skip
-    return _compared(found, seed) if unseen else found
+    return WholeNetworks(
+        selection=selection,
+        data=data,
+        batch=best,
+        complete_by_batch={n: complete[n] for n in batches},
+        required_share=required_share,
+        ranked=tuple(ranked),
+        left_out=tuple(left_out),
+        unseen=unseen,
+        **_compared(ranked, seed),
+    )
 
 
 def _single(frame: pd.DataFrame) -> pd.DataFrame:
@@ -187,64 +194,28 @@ def _single(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[~several]
 
 
-@cache
-def _layers_of(network: str) -> dict[tuple[int, ...], tuple[int, int, int]]:
-    """Shape without batch → how often, multiply-adds, weights. Of one launch's image."""
-    layers = networks.load(network)
-    often = Counter(layer.shape[1:] for layer in layers)
-    return {layer.shape[1:]: (often[layer.shape[1:]], layer.macs, layer.weights) for layer in layers}
-
-
-def _elements(shape: tuple[int, ...], batch: int, weights: int) -> float:
-    """W + X + Y of a launch of that batch."""
-    dims = dict(zip(DIMENSIONS[1:], shape, strict=True))
-    return weights + batch * (dims["C"] * dims["H"] * dims["W"] + dims["K"] * dims["P"] * dims["Q"])
-
-
-def _costs(
-    selection: row_rules.Selection, data: Data, batch: int
-) -> tuple[list[NetworkCost], list[FloatArray]]:
-    """Every network at a batch, and how often it has the layer of each row (rows,)."""
-    shapes = selection.frame[list(DIMENSIONS)].to_numpy(dtype=np.int64).tolist()
-    row_of = {tuple(shape[1:]): row for row, shape in enumerate(shapes) if shape[0] == batch}
-    independent, shared = _uncertainty(selection)
-    members, counts = [], []
-    for name in networks.names():
-        count: FloatArray = np.zeros(len(data))
-        all_macs = all_elements = elements = 0.0
-        missing = 0
-        for shape, (often, macs, weights) in _layers_of(name).items():
-            size = often * _elements(shape, batch, weights)
-            all_macs += often * macs
-            all_elements += size
-            if shape in row_of:
-                count[row_of[shape]] = often
-                elements += size
-            else:
-                missing += often
-        has = count > 0
-        gap_bound = has & (data.time < GAP_BOUND_S)
-        cost = float(count @ data.y)
-        ci = math.sqrt(float(np.sum((count * independent)[has] ** 2)) + float(count[has] @ shared[has]) ** 2)
-        covered = float(count @ data.macs) / batch
-        members.append(
-            NetworkCost(
-                network=name,
-                family=networks.family(name),
-                cost=cost / batch if cost > 0 else None,
-                cost_ci=ci / batch if cost > 0 and math.isfinite(ci) else None,
-                macs=covered,
-                covered_macs=covered / all_macs,
-                covered_elements=elements / all_elements,
-                layers=len(networks.load(name)),
-                missing=missing,
-                gap_bound=int(count[gap_bound].sum()),
-                gap_bound_share=float(count[gap_bound] @ data.y[gap_bound]) / cost if cost > 0 else 0.0,
-                predictors={},
-            )
-        )
-        counts.append(count)
-    return members, counts
+def _cost(one: NetworkSum, data: Data, uncertainty: tuple[FloatArray, FloatArray]) -> NetworkCost:
+    rows, often = np.unique(one.rows, return_counts=True)
+    independent, shared = (half_width[rows] for half_width in uncertainty)
+    each = often * data.y[rows]
+    cost = float(each.sum())
+    ci = math.hypot(float(np.linalg.norm(often * independent)), float(often @ shared))
+    gap_bound = data.time[rows] < GAP_BOUND_S
+    measured = len(rows) > 0
+    return NetworkCost(
+        network=one.network,
+        family=one.family,
+        cost=cost / one.batch if measured else None,
+        cost_ci=ci / one.batch if measured and math.isfinite(ci) else None,
+        macs=one.macs,
+        covered_macs=one.covered_macs,
+        covered_elements=one.covered_elements,
+        layers=one.layers,
+        missing=one.layers - len(one.rows),
+        gap_bound=int(often[gap_bound].sum()),
+        gap_bound_share=float(each[gap_bound].sum()) / cost if measured else 0.0,
+        predictors={},
+    )
 
 
 def _uncertainty(selection: row_rules.Selection) -> tuple[FloatArray, FloatArray]:
@@ -266,37 +237,28 @@ def _uncertainty(selection: row_rules.Selection) -> tuple[FloatArray, FloatArray
     return column("energy_ci_j", unknown), column("ci_baseline_j", 0.0) if above else np.zeros(len(frame))
 
 
-def _enough(one: NetworkCost, share: float) -> bool:
-    # A whole network's shares are sums in another order: equal up to rounding.
-    least = min(one.covered_macs, one.covered_elements) * (1 + 1e-12)
-    return one.cost is not None and least >= share
-
-
-def _predictors(
-    one: NetworkCost, count: FloatArray, unseen: dict[str, Unseen], batch: int
-) -> dict[str, float]:
+def _predictors(one: NetworkSum, data: Data, fold: Unseen) -> dict[str, float]:
     """Each predictor by the fold of the network's own family; weights are moved once a launch."""
-    fold = unseen.get(one.family)
-    if fold is None:  # too few networks to compare, so nothing was predicted
-        return {}
-    launch_macs = one.macs * batch
-    rows = count > 0
+    launch_macs = one.macs * one.batch
     found = {"macs": one.macs}
-    for name, elements in fold.elements.items():
-        found[name] = launch_macs / float(count[rows] @ elements[rows])
+    for name, elements in fold.elements(data.only(one.rows)).items():
+        found[name] = launch_macs / float(elements.sum())
     for name, predicted in fold.predicted.items():
-        found[f"model_{name}"] = launch_macs / float(count[rows] @ predicted[rows])
+        found[f"model_{name}"] = launch_macs / float(predicted[one.rows].sum())
     return found
 
 
-def _compared(found: WholeNetworks, seed: int) -> WholeNetworks:
-    efficiency = found.column("efficiency")
-    family = np.array([one.family for one in found.ranked], dtype=np.str_)
-    return attrs.evolve(
-        found,
-        correlations={name: correlations(efficiency, found.column(name)) for name in PREDICTORS},
-        contests={
-            name: contest(efficiency, found.column(ai), found.column(di), family, seed=seed)
+def _compared(ranked: Sequence[NetworkCost], seed: int) -> dict[str, Any]:
+    """Correlations and contests; fewer than FEWEST networks compare nothing."""
+    if len(ranked) < FEWEST:
+        return {"correlations": {}, "contests": {}}
+    efficiency = column(ranked, "efficiency")
+    family = np.array([one.family for one in ranked], dtype=np.str_)
+    value = {name: column(ranked, name) for name in PREDICTORS}
+    return {
+        "correlations": {name: correlations(efficiency, value[name]) for name in PREDICTORS},
+        "contests": {
+            name: contest(efficiency, value[ai], value[di], family, seed=seed)
             for name, (ai, di) in CONTESTS.items()
         },
-    )
+    }
