@@ -13,12 +13,18 @@ from dibench.errors import UserError
 
 
 @contextlib.contextmanager
-def explained(path: Path, kept: str = "") -> Iterator[None]:
-    """Turn an error of the file system into one line about that path; `kept` says what is not lost."""
+def explained(path: Path, kept: str = "", *, doing: str = "written") -> Iterator[None]:
+    """Turn an error of the file system into one line about that path.
+
+    Args:
+        path: what the line is about.
+        kept: what is not lost.
+        doing: `written` or `read`.
+    """
     try:
         yield
     except OSError as error:
-        rule = f"cannot be written: {os.strerror(error.errno or 0)}" + (f" ({kept})" if kept else "")
+        rule = f"cannot be {doing}: {os.strerror(error.errno or 0)}" + (f" ({kept})" if kept else "")
         raise UserError("", rule, where=path) from None
 
 

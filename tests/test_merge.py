@@ -13,6 +13,7 @@ import pytest
 from fake_backend import sweep_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_sweep_visits import plan_of, replayed
 
 from dibench import files, schema
 from dibench.cli import main
@@ -20,8 +21,11 @@ from dibench.errors import UserError
 from dibench.plan import Case, Plan, load_plan, make_plan
 from dibench.plan.file import parse_plan
 from dibench.plan.ordering import Shard
+from dibench.sweep import record
+from dibench.sweep.events import VisitEnded
 from dibench.sweep.merge import merge
 from dibench.sweep.run import Sweep, run_sweep
+from dibench.sweep.visit_book import VisitBook
 from dibench.variants import registry
 
 TWINS = """
@@ -228,6 +232,111 @@ def test_what_overlaps_or_contradicts_is_refused_and_nothing_is_written(
     assert exit_info.value.code == 2
     assert words in err and str(parts[1]) in err and err.count("\n") == 1
     assert {path.name for path in tmp_path.iterdir()} == {part.name for part in parts}
+
+
+@pytest.fixture(scope="module")
+def visited_parts(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Two shards of a plan in visits, on a replayed GPU each; the second one ended between visits."""
+    folder = tmp_path_factory.mktemp("visited")
+    outs = []
+    for index in (1, 2):
+        plan = plan_of(folder, visits=2, per_op=2, shard=Shard(index, 2))
+        outs.append(folder / f"half{index}")
+        seen: list[VisitEnded] = []
+
+        def stop(event: object, seen: list[VisitEnded] = seen, index: int = index) -> None:
+            if isinstance(event, VisitEnded):
+                seen.append(event)
+                if index == 2 and len(seen) == 2:
+                    raise KeyboardInterrupt
+
+        run_sweep(replayed(plan, devices=(f"GPU-{index}",)), outs[-1], on_event=stop)
+    return outs
+
+
+@pytest.fixture
+def halves(visited_parts: list[Path], tmp_path: Path) -> list[Path]:
+    """Those two shards, to be spoiled."""
+    return [Path(shutil.copytree(part, tmp_path / part.name)) for part in visited_parts]
+
+
+def test_the_visits_of_shards_are_joined_too(halves: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    merge(halves[::-1], out)
+    visits = [(half / record.VISITS).read_bytes() for half in halves]
+    assert (out / record.VISITS).read_bytes() == visits[1] + visits[0], "to the last byte"
+    # Its rows follow from them, as they do in each half: those of a case on its own card.
+    frame = schema.read_csv(out / record.TABLE)
+    book = VisitBook(out / record.VISITS, {})
+    for row in frame.to_dict("records"):
+        cells = book.cells(str(row["case_id"]))
+        assert cells is not None and cells["energy_j"] == row["energy_j"]
+        assert cells["ci_drift_j"] == row["ci_drift_j"]
+    book.close()
+    assert set(frame["device_uuid"]) == {"GPU-1", "GPU-2"} and (frame["status"] == "flagged").sum() >= 2
+
+
+def spoil_visits(part: Path, change: Callable[[list[dict[str, Any]]], Any]) -> None:
+    path = part / record.VISITS
+    visits = [json.loads(line) for line in path.read_text().splitlines()]
+    change(visits)
+    path.write_text("".join(json.dumps(visit) + "\n" for visit in visits))
+
+
+def visited_elsewhere(half: Path) -> None:
+    """A visit, without a row yet, of a case that the other half measured."""
+    foreign = json.loads((half.parent / "half1" / record.VISITS).read_text().splitlines()[0])
+    spoil_visits(half, lambda visits: visits.append({**foreign, "device_uuid": "GPU-2"}))
+
+
+SPOILED_VISITS: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no visits": (
+        lambda half: (half / record.VISITS).unlink(),
+        "has no visits.jsonl, of which its rows are made: copy it, too",
+    ),
+    "one too few": (
+        lambda half: spoil_visits(half, lambda visits: visits.pop()),
+        "contradicts visits.jsonl beside it, by which it is",
+    ),
+    "one too many": (
+        lambda half: spoil_visits(half, lambda visits: visits.append(visits[-1])),
+        "visits: contradicts visits.jsonl beside it, by which it is 2 (got '1')",
+    ),
+    "other launches": (
+        lambda half: spoil_visits(half, lambda visits: visits[0]["stay"].update(launches=1)),
+        "launches: contradicts visits.jsonl beside it, by which it is",
+    ),
+    "an unknown card": (
+        lambda half: spoil_visits(half, lambda visits: visits[0].update(device_uuid="GPU-3")),
+        "visits.jsonl: line 1: device_uuid: contradicts the manifest, which was written on",
+    ),
+    "a case visited twice": (visited_elsewhere, "case_id: must stand in one part only"),
+    "a torn visit": (
+        lambda half: (half / record.VISITS).write_bytes((half / record.VISITS).read_bytes()[:-40]),
+        "visits.jsonl: is cut off: run its sweep again, which repairs it",
+    ),
+    "another file": (
+        lambda half: (half / record.VISITS).write_text("{}\n"),
+        "visits.jsonl: line 1: is not a visit",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", SPOILED_VISITS)
+def test_visits_that_contradict_are_refused(what: str, halves: list[Path], tmp_path: Path) -> None:
+    spoil, words = SPOILED_VISITS[what]
+    spoil(halves[1])
+    with pytest.raises(UserError) as refused:
+        merge(halves, tmp_path / "out")
+    assert words in str(refused.value) and str(halves[1]) in str(refused.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_simulated_parts_are_not_joined_where_measured_ones_lie(halves: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="must not be under results/: simulated energy is test data"):
+        merge(halves, tmp_path / "results" / "h100")
+    assert not (tmp_path / "results").exists()
+    merge(halves, tmp_path / "results" / "local" / "h100")
 
 
 def test_an_existing_destination_stays_as_it_is(parts: list[Path], tmp_path: Path) -> None:

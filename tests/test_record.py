@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from dibench import schema
 from dibench.errors import UserError
 from dibench.sweep import record
+from dibench.sweep.lock import Lock
 
 
 def row(number: int = 1, **cells: Any) -> dict[str, Any]:
@@ -197,12 +198,12 @@ def test_a_case_in_two_rows_is_noticed(tmp_path: Path) -> None:
 
 
 def test_a_second_lock_names_the_first_ones_process(tmp_path: Path) -> None:
-    with record.Lock(tmp_path):
+    with Lock(tmp_path):
         assert (tmp_path / record.LOCK).read_text() == f"{os.getpid()}\n"
         with pytest.raises(UserError, match=rf"in use by another sweep \(process {os.getpid()}\)"):
-            record.Lock(tmp_path).__enter__()
+            Lock(tmp_path).__enter__()
     assert not (tmp_path / record.LOCK).exists()
-    with record.Lock(tmp_path):
+    with Lock(tmp_path):
         pass
 
 
@@ -213,22 +214,32 @@ def test_a_disk_too_full_for_the_lock_is_left_as_it_was(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "pwrite", full)
-    with pytest.raises(UserError, match="cannot be written: No space left"), record.Lock(tmp_path):
-        pass
+    for folder in (tmp_path, tmp_path / "a" / "b"):
+        with pytest.raises(UserError, match="cannot be written: No space left"), Lock(folder):
+            pass
     assert not list(tmp_path.iterdir())
+
+
+def test_directories_made_for_nothing_are_removed(tmp_path: Path) -> None:
+    with Lock(tmp_path / "kept" / "out") as _:
+        (tmp_path / "kept" / "mine").write_text("")
+    assert [path.name for path in tmp_path.rglob("*")] == ["kept", "mine"]
+    with Lock(tmp_path / "new" / "out"):
+        (tmp_path / "new" / "out" / record.TABLE).write_text("")
+    assert (tmp_path / "new" / "out" / record.TABLE).exists()
 
 
 def test_the_file_of_a_killed_process_locks_nothing(tmp_path: Path) -> None:
     (tmp_path / record.LOCK).write_text("1\n")
-    with record.Lock(tmp_path):
+    with Lock(tmp_path):
         pass
 
 
 def test_a_child_does_not_inherit_the_lock(tmp_path: Path) -> None:
-    with record.Lock(tmp_path):
+    with Lock(tmp_path):
         child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, close_fds=False)
     try:
-        with record.Lock(tmp_path):
+        with Lock(tmp_path):
             assert child.poll() is None
     finally:
         child.communicate(b"\n")
@@ -238,7 +249,7 @@ def test_a_directory_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     # Below a regular file: refused for everybody, root included.
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written: Not a directory"):
-        record.Lock(tmp_path / "file" / "out").__enter__()
+        Lock(tmp_path / "file" / "out").__enter__()
 
 
 def _with_path() -> dict[str, str]:

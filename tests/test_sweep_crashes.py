@@ -22,6 +22,7 @@ from processes import HERE, alive, children, environment, lines, wait_for
 from dibench import files, schema
 from dibench.errors import UserError
 from dibench.sweep import record
+from dibench.sweep.lock import Lock
 from dibench.sweep.run import run_sweep
 
 CASES = 12  # a case takes about 0.05 s, the start of the program about 0.4 s
@@ -74,7 +75,7 @@ def test_only_the_parent_killed_the_lock_is_free_at_once_and_the_worker_ends(tmp
     program.kill()
     program.wait()
     begin = time.monotonic()
-    with record.Lock(tmp_path):
+    with Lock(tmp_path):
         assert time.monotonic() - begin < 1.0
     wait_for(lambda: not alive(worker), 5.0)
     program.communicate()

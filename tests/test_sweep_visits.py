@@ -42,10 +42,10 @@ fast = true
 """
 
 
-def plan_of(directory: Path, visits: int, per_op: int) -> Plan:
+def plan_of(directory: Path, visits: int, per_op: int, shard: ordering.Shard | None = None) -> Plan:
     path = directory / "plan.toml"
     path.write_text(PLAN.format(visits=visits, per_op=per_op))
-    return load_plan(path, backend="cuda", arch=replayed_device.ARCH)
+    return load_plan(path, backend="cuda", arch=replayed_device.ARCH, shard=shard)
 
 
 def replayed(plan: Plan, **changes: Any) -> Sweep:
@@ -279,6 +279,7 @@ def test_simulated_joules_never_lie_under_results(tmp_path: Path) -> None:
     plan = plan_of(tmp_path, visits=1, per_op=1)
     with pytest.raises(UserError, match=r"--out: must not be under results/: simulated energy is test data"):
         run_sweep(replayed(plan), tmp_path / "results" / "h100")
+    assert not (tmp_path / "results").exists(), "nothing is left behind"
 
 
 def test_auto_gives_way_to_the_model_where_no_gpu_can_be_metered(tmp_path: Path) -> None:

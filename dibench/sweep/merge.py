@@ -2,17 +2,16 @@
 
 Parts belong together when they measured the same plan with the same kernels, settings and kind of sensor;
 where devices differ that is said, not refused. No case may stand in two parts, and no row may contradict the
-manifest beside it. Rows are joined as they stand; the visits that a GPU's rows were made of stay where they
-are.
+manifest and the visits beside it. Rows are joined as they stand, and so are the visits that a GPU's rows were
+made of.
 """
 
 from __future__ import annotations
 
-import csv
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,33 +21,10 @@ from dibench import __version__, files
 from dibench.errors import UserError
 from dibench.sweep import record
 from dibench.sweep.manifest import utc_now
+from dibench.sweep.parts import Part, read_part
 
 _MAY_DIFFER = ("device", "threads", "instruction set", "shard")
 """Of a sweep's identity; everything else must be equal."""
-
-
-@attrs.frozen
-class Part:
-    """One sweep to be joined: its rows' cells, and what its manifest says."""
-
-    folder: Path
-    manifest: Mapping[str, Any]
-    rows: tuple[Mapping[str, str], ...] = attrs.field(repr=False)
-
-    @property
-    def shard(self) -> str:
-        """`3/16`, or empty for a sweep of the whole plan."""
-        return self.manifest["identity"].get("shard") or ""
-
-    @property
-    def devices(self) -> tuple[tuple[str, str], ...]:
-        """Name and uuid of each."""
-        return devices_of(self.manifest)
-
-    @property
-    def left(self) -> int:
-        """Cases of its plan that have no row."""
-        return int(self.manifest["plan"]["cases"]) - len(self.rows)
 
 
 @attrs.frozen
@@ -66,12 +42,6 @@ class Merged:
         return Counter(name for name, _ in dict.fromkeys(one for part in self.parts for one in part.devices))
 
 
-def devices_of(manifest: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Name and uuid of every device of a sweep."""
-    found = manifest.get("devices") or [manifest["device"]]
-    return tuple((str(one["name"]), str(one["uuid"])) for one in found)
-
-
 def merge(folders: Sequence[Path], out: Path) -> Merged:
     """Join the sweeps of some directories into a new one.
 
@@ -83,7 +53,8 @@ def merge(folders: Sequence[Path], out: Path) -> Merged:
         UserError: a part cannot be read or contradicts itself or another; nothing has been written then.
     """
     _check_destination(out)
-    parts = tuple(_read(folder) for folder in folders)
+    parts = tuple(read_part(folder) for folder in folders)
+    record.refuse_test_data(out, str(parts[0].manifest.get("energy_source")))
     for part in parts[1:]:
         _check_same_sweep(parts[0], part)
     _check_shards(parts)
@@ -99,50 +70,6 @@ def _check_destination(out: Path) -> None:
     with files.explained(out):
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise UserError("--out", "must not exist yet, or be an empty directory", str(out))
-
-
-def _read(folder: Path) -> Part:
-    manifest = files.read_json_object(folder / record.MANIFEST)
-    if manifest is None:
-        rule = f"has no {record.MANIFEST}: must be the directory of a sweep"
-        raise UserError("", rule, where=folder)
-    try:
-        known = isinstance(manifest["identity"], dict) and isinstance(manifest["sessions"], list)
-        int(manifest["plan"]["cases"])
-        devices = devices_of(manifest)
-        sessions = {str(session["session"]) for session in manifest["sessions"]}
-    except (KeyError, TypeError, ValueError):
-        known = False
-    if not known:
-        raise UserError("", "is not the manifest of a sweep", where=folder / record.MANIFEST)
-    if manifest["identity"].get("shard") == "merged":
-        raise UserError("", "is merged already: give the sweeps that it was made of", where=folder)
-    path = folder / record.TABLE
-    rows = tuple(_rows(path))
-    for line, row in enumerate(rows, start=2):
-        if (row["device"], row["device_uuid"]) not in devices:
-            written = ", ".join(f"{name} ({uuid})" for name, uuid in devices)
-            rule = f"contradicts the manifest, which was written on {written}"
-            raise UserError(f"line {line}: device_uuid", rule, row["device_uuid"], where=path)
-        if row["session"] not in sessions:
-            rule = "contradicts the manifest, which knows no such session"
-            raise UserError(f"line {line}: session", rule, row["session"], where=path)
-    return Part(folder, manifest, rows)
-
-
-def _rows(path: Path) -> Iterator[Mapping[str, str]]:
-    if not path.exists():
-        return
-    record.read_statuses(path)  # every row has an id and a status, and no id stands twice
-    with files.explained(path), path.open(encoding="utf-8", newline="") as file:
-        if file.readline() != record.HEADER.decode():
-            raise UserError("header", "is not a table of this version of dibench", where=path)
-        file.seek(0)
-        for line, row in enumerate(csv.DictReader(file, strict=True), start=2):
-            if None in row or None in row.values():
-                rule = "must have as many cells as the header: run its sweep again, which repairs it"
-                raise UserError(f"line {line}", rule, where=path)
-            yield row
 
 
 def _check_same_sweep(first: Part, other: Part) -> None:
@@ -170,8 +97,7 @@ def _check_shards(parts: Sequence[Part]) -> None:
 def _check_cases(parts: Sequence[Part]) -> None:
     seen: dict[str, Part] = {}
     for part in parts:
-        for row in part.rows:
-            case = row["case_id"]
+        for case in part.cases:
             if case in seen:
                 rule = f"must stand in one part only, is in {seen[case].folder} too"
                 raise UserError("case_id", rule, case, where=part.folder)
@@ -191,12 +117,14 @@ def _position(row: Mapping[str, str]) -> tuple[int, str]:
 
 
 def _write(merged: Merged, rows: Sequence[Mapping[str, str]], out: Path) -> None:
-    """Both files in a new directory beside, renamed into place: whole or not at all."""
+    """All files in a new directory beside, renamed into place: whole or not at all."""
     with files.explained(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
         files.replace_file(beside / record.TABLE, record.HEADER + b"".join(map(record.line_of, rows)))
+        if lines := [visit.line() for part in merged.parts for visit in part.visits]:
+            files.replace_file(beside / record.VISITS, b"".join(lines))
         files.write_json(beside / record.MANIFEST, _manifest(merged))
         with files.explained(out):
             beside.chmod(0o755)

@@ -1,4 +1,4 @@
-"""What a sweep leaves on disk: the table, the manifest, and the lock that keeps a second sweep away.
+"""What a sweep leaves on disk, above all its table.
 
 - `visits.jsonl`, where a GPU is metered, has a line for each visit, and grows like the table below.
 - `sweep.csv` only ever grows, one `os.write` per row, so a killed program leaves whole rows and at most one
@@ -13,8 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import errno
-import fcntl
 import io
 import os
 import time
@@ -33,9 +31,19 @@ if TYPE_CHECKING:
 TABLE, VISITS, MANIFEST, LOCK = "sweep.csv", "visits.jsonl", "manifest.json", "sweep.lock"
 FINISHED = ("ok", "flagged", "skipped")
 _SYNC_EVERY_S = 5.0
-_DEAD_OWNER_WAIT_S = 2.0
 
 Write = Callable[[int, bytes], int]
+
+
+def refuse_test_data(out: Path, source: str) -> None:
+    """Replayed joules never lie where measured ones are published.
+
+    Raises:
+        UserError: `out` lies under `results/`, and not under `results/local/`.
+    """
+    parts = out.resolve().parts
+    if source == "simulated" and "results" in parts and parts[parts.index("results") + 1 :][:1] != ("local",):
+        raise UserError("--out", "must not be under results/: simulated energy is test data", str(out))
 
 
 def case_cells(case: Case, stationarity: str) -> dict[str, Any]:
@@ -215,7 +223,7 @@ def read_statuses(path: Path) -> dict[str, str]:
     statuses: dict[str, str] = {}
     if not path.exists():
         return statuses
-    with explained(path), path.open(encoding="utf-8", newline="", errors="replace") as file:
+    with explained(path, doing="read"), path.open(encoding="utf-8", newline="", errors="replace") as file:
         try:
             for row in csv.DictReader(file, strict=True):
                 case_id, status = row["case_id"], row["status"]
@@ -236,7 +244,7 @@ def column(path: Path, name: str) -> dict[str, str]:
     """One cell of every row of a table of ours, by `case_id`; empty where there is no table."""
     if not path.exists():
         return {}
-    with explained(path), path.open(encoding="utf-8", newline="", errors="replace") as file:
+    with explained(path, doing="read"), path.open(encoding="utf-8", newline="", errors="replace") as file:
         return {row["case_id"]: row[name] for row in csv.DictReader(file)}
 
 
@@ -260,78 +268,3 @@ def rewrite(
                 cells = row | {name: schema.format_value(value) for name, value in changed.items()}
                 lines.append(_csv_line([cells[name] for name in schema.NAMES]))
     replace_file(path, b"".join([*lines, *map(line_of, further)]))
-
-
-class Lock:
-    """The exclusive right to write into a directory, as a context manager.
-
-    The descriptor is not inheritable: a worker never holds the lock of a parent that was killed.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        self._path = directory / LOCK
-        self._fd = -1
-
-    def __enter__(self) -> Lock:
-        with explained(self._path.parent):
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-        deadline = time.monotonic() + _DEAD_OWNER_WAIT_S
-        while not self._try():
-            owner = self._owner()
-            # A killed sweep's lock may outlive it by the instant that the kernel needs to clean up.
-            if (owner is None or _is_gone(owner)) and time.monotonic() < deadline:
-                time.sleep(0.01)
-                continue
-            who = f"process {owner}" if owner else "another process"
-            rule = f"is in use by another sweep ({who}): wait for it, stop it, or take another --out"
-            raise UserError("--out", rule, where=self._path.parent)
-        return self
-
-    def _try(self) -> bool:
-        with explained(self._path.parent):
-            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-            try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # The last owner removes its file: a lock on a removed file excludes nobody.
-                held = os.fstat(fd).st_ino == self._path.stat().st_ino
-                if held:
-                    self._sign(fd)
-                    self._fd = fd
-            except OSError as error:
-                os.close(fd)
-                if error.errno in (errno.EWOULDBLOCK, errno.ENOENT):
-                    return False
-                raise
-            if not held:
-                os.close(fd)
-            return held
-
-    def _sign(self, fd: int) -> None:
-        try:
-            os.ftruncate(fd, 0)
-            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-        except OSError:  # a full disk: nothing half-written stays
-            self._path.unlink(missing_ok=True)
-            raise
-
-    def _owner(self) -> int | None:
-        try:
-            return int(self._path.read_text())
-        except (OSError, ValueError):
-            return None
-
-    def __exit__(self, *exc: object) -> None:
-        with contextlib.suppress(OSError):
-            self._path.unlink()
-        os.close(self._fd)
-        self._fd = -1
-
-
-def _is_gone(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass
-    return False

@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING
 import attrs
 
 from dibench import files
-from dibench.errors import UserError
 from dibench.measure.calibration import kept_pool
 from dibench.measure.calibration import path_of as calibration_path
 from dibench.measure.settings import Settings
 from dibench.sweep import record
 from dibench.sweep.crew import Crew, LocalCrew, Opening
 from dibench.sweep.events import Event, Opened
+from dibench.sweep.lock import Lock
 from dibench.sweep.loop import Loop
 from dibench.sweep.manifest import Manifest, identity_of, refuse_other, set_aside
 from dibench.sweep.visit_book import VisitBook
@@ -105,11 +105,11 @@ def run_sweep(
     """
     begin = time.monotonic()
     opening = Opening(sweep.backend, sweep.meter, sweep.settings, limit_s or hang_limit_s(sweep.settings))
-    with record.Lock(out), contextlib.closing(_crew(sweep, opening)) as crew:
+    with Lock(out), contextlib.closing(_crew(sweep, opening)) as crew:
         for name in (record.TABLE, record.MANIFEST):
             files.remove_unfinished(out, name)
         opened = crew.devices[0].opened
-        _refuse_test_data(out, opened["meter"]["source"])
+        record.refuse_test_data(out, opened["meter"]["source"])
         earlier = None if fresh else files.read_json_object(out / record.MANIFEST)
         identity = identity_of(sweep.plan, sweep.backend, sweep.settings, sweep.sources_sha, opened)
         refuse_other(out, earlier, identity)
@@ -167,13 +167,6 @@ def run_sweep(
         inside=loop.inside,
         kept_as=kept_as,
     )
-
-
-def _refuse_test_data(out: Path, source: str) -> None:
-    """Replayed joules never lie where measured ones are published."""
-    parts = out.resolve().parts
-    if source == "simulated" and "results" in parts and parts[parts.index("results") + 1 :][:1] != ("local",):
-        raise UserError("--out", "must not be under results/: simulated energy is test data", str(out))
 
 
 def _crew(sweep: Sweep, opening: Opening) -> Crew:

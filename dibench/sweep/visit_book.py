@@ -15,6 +15,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from dibench import files
 from dibench.errors import UserError
 from dibench.intervals import Part
@@ -30,6 +32,62 @@ GAP_BOUND_S = 50e-6
 """A launch costs the GPU a microsecond or two beside the kernel: below this that is over two percent."""
 
 SENTINELS = "sentinels"
+
+
+@attrs.frozen
+class Visited:
+    """One visit as a line says it."""
+
+    case_id: str
+    device_uuid: str
+    group: str
+    """Whose repeats it is one of: the case's, or all sentinels'."""
+    visits: int
+    """That the case is to have."""
+    instances: int
+    cells: Mapping[str, Any]
+    """Of the row, known without other visits."""
+    took_s: float
+    stay: Stay
+
+    def line(self) -> bytes:
+        """One line of JSON."""
+        return json.dumps(attrs.asdict(self), allow_nan=False).encode() + b"\n"
+
+    @classmethod
+    def of_line(cls, line: str) -> Visited:
+        """The visit of `line`.
+
+        Raises:
+            ValueError, KeyError, TypeError or AttributeError: it is none.
+        """
+        found = json.loads(line)
+        return cls(**{**found, "stay": Stay.from_json(found["stay"])})
+
+
+def read_visits(path: Path) -> list[Visited]:
+    """The visits of a file of whole lines, in order.
+
+    Raises:
+        UserError: it cannot be read, or a line is none of ours.
+    """
+    with files.explained(path, doing="read"):
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    visits = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            visits.append(Visited.of_line(line))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            rule = "is not a visit of this version of dibench: take another --out, or --fresh"
+            raise UserError(f"line {number}", rule, where=path) from None
+    return visits
+
+
+def keep(visits: list[Visited], visit: Visited) -> None:
+    """Add a visit to those that make its case's row: all of one card, the last one that visited it."""
+    if visits and visits[-1].device_uuid != visit.device_uuid:
+        visits.clear()  # the card was lost: the case began anew on another
+    visits.append(visit)
 
 
 class VisitBook:
@@ -48,33 +106,20 @@ class VisitBook:
         self._file = record.GrowingFile(path)
         self._priors = priors
         self._pools: dict[str, Pool] = {}
-        self._of_case: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+        self._of_case: defaultdict[str, list[Visited]] = defaultdict(list)
         try:
-            self._read(path)
+            for visit in read_visits(path):
+                self._take(visit)
         except BaseException:
             self._file.close()
             raise
 
-    def _read(self, path: Path) -> None:
-        with files.explained(path):
-            lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-        for number, line in enumerate(lines, start=1):
-            try:
-                self._take(json.loads(line))
-            except (ValueError, KeyError, TypeError, AttributeError):
-                rule = "is not a visit of this version of dibench: take another --out, or --fresh"
-                raise UserError(f"line {number}", rule, where=path) from None
-
-    def _take(self, visit: dict[str, Any]) -> None:
-        visit["stay"] = Stay.from_json(visit["stay"])
-        visits, uuid = self._of_case[visit["case_id"]], str(visit["device_uuid"])
-        if visits and visits[-1]["device_uuid"] != uuid:
-            visits.clear()  # the card was lost: the case began anew on another
-        visits.append(visit)
-        if uuid not in self._pools:
-            self._pools[uuid] = Pool(self._priors.get(uuid, BETWEEN))
-        if (energy := visit["stay"].energy) is not None:
-            self._pools[uuid].add(visit["group"], energy)
+    def _take(self, visit: Visited) -> None:
+        keep(self._of_case[visit.case_id], visit)
+        if visit.device_uuid not in self._pools:
+            self._pools[visit.device_uuid] = Pool(self._priors.get(visit.device_uuid, BETWEEN))
+        if (energy := visit.stay.energy) is not None:
+            self._pools[visit.device_uuid].add(visit.group, energy)
 
     def add(
         self, case: Case, uuid: str, found: Mapping[str, Any], stay: Mapping[str, Any], took_s: float
@@ -88,17 +133,17 @@ class VisitBook:
             stay: `Stay.to_json` of it.
             took_s: seconds of all of it, preparing included.
         """
-        visit = {
-            "case_id": case.case_id,
-            "device_uuid": uuid,
-            "group": SENTINELS if case.sentinel else case.case_id,
-            "visits": case.visits,
-            "instances": case.instances,
-            "cells": dict(found),
-            "took_s": took_s,
-            "stay": dict(stay),
-        }
-        self._file.append_line(json.dumps(visit, allow_nan=False).encode() + b"\n")
+        visit = Visited(
+            case_id=case.case_id,
+            device_uuid=uuid,
+            group=SENTINELS if case.sentinel else case.case_id,
+            visits=case.visits,
+            instances=case.instances,
+            cells=dict(found),
+            took_s=took_s,
+            stay=Stay.from_json(stay),
+        )
+        self._file.append_line(visit.line())
         self._take(visit)
 
     @property
@@ -110,7 +155,7 @@ class VisitBook:
     def device(self, case_id: str) -> str:
         """The device that a case is visited on; empty of a case never visited."""
         visits = self._of_case.get(case_id)
-        return str(visits[-1]["device_uuid"]) if visits else ""
+        return visits[-1].device_uuid if visits else ""
 
     def number(self, case_id: str) -> int:
         """Visits of a case so far, on that device."""
@@ -119,7 +164,7 @@ class VisitBook:
     def wants_more(self, case_id: str) -> bool:
         """Whether a case was visited, but not as often as planned."""
         visits = self._of_case.get(case_id, [])
-        return bool(visits) and len(visits) < int(visits[-1]["visits"])
+        return bool(visits) and len(visits) < visits[-1].visits
 
     def cells(self, case_id: str) -> dict[str, Any] | None:
         """The measured cells of a case's row, by all that is known now; None of a case never visited.
@@ -131,13 +176,12 @@ class VisitBook:
         if visits is None:
             return None
         last = visits[-1]
-        found = [visit["stay"] for visit in visits]
-        row = dict(last["cells"])
-        row |= stays.cells(found, self._pools[str(last["device_uuid"])], last["instances"])
+        pool = self._pools[last.device_uuid]
+        row = dict(last.cells) | stays.cells([visit.stay for visit in visits], pool, last.instances)
         doubts = []
-        if len(visits) < last["visits"]:
-            doubts.append(f"{len(visits)} of {last['visits']} visits")
-        if last["instances"] == 1 and row["time_s"] < GAP_BOUND_S:
+        if len(visits) < last.visits:
+            doubts.append(f"{len(visits)} of {last.visits} visits")
+        if last.instances == 1 and row["time_s"] < GAP_BOUND_S:
             doubts.append("gap_bound: a launch is so short that the gap to the next one counts")
         if doubts:
             row |= {"status": "flagged", "reason": "; ".join(filter(None, (*doubts, row["reason"])))}

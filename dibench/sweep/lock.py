@@ -1,0 +1,108 @@
+"""One sweep at a time in a directory: a lock that ends with its process however that dies, and names it."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import time
+from pathlib import Path
+
+from dibench.errors import UserError
+from dibench.files import explained
+from dibench.sweep.record import LOCK
+
+_DEAD_OWNER_WAIT_S = 2.0
+
+
+class Lock:
+    """The exclusive right to write into a directory, as a context manager.
+
+    The directory is made if needed; one that stays empty is removed again. The descriptor is not inheritable:
+    a worker never holds the lock of a parent that was killed.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / LOCK
+        self._fd = -1
+        self._made: list[Path] = []
+
+    def __enter__(self) -> Lock:
+        folder = self._path.parent
+        with explained(folder):
+            self._made = [each for each in (folder, *folder.parents) if not each.exists()]
+            folder.mkdir(parents=True, exist_ok=True)
+        try:
+            self._wait()
+        except BaseException:
+            self._remove_made()
+            raise
+        return self
+
+    def _wait(self) -> None:
+        deadline = time.monotonic() + _DEAD_OWNER_WAIT_S
+        while not self._try():
+            owner = self._owner()
+            # A killed sweep's lock may outlive it by the instant that the kernel needs to clean up.
+            if (owner is None or _is_gone(owner)) and time.monotonic() < deadline:
+                time.sleep(0.01)
+                continue
+            who = f"process {owner}" if owner else "another process"
+            rule = f"is in use by another sweep ({who}): wait for it, stop it, or take another --out"
+            raise UserError("--out", rule, where=self._path.parent)
+
+    def _try(self) -> bool:
+        with explained(self._path.parent):
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            try:
+                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # The last owner removes its file: a lock on a removed file excludes nobody.
+                held = os.fstat(fd).st_ino == self._path.stat().st_ino
+                if held:
+                    self._sign(fd)
+                    self._fd = fd
+            except OSError as error:
+                os.close(fd)
+                if error.errno in (errno.EWOULDBLOCK, errno.ENOENT):
+                    return False
+                raise
+            if not held:
+                os.close(fd)
+            return held
+
+    def _sign(self, fd: int) -> None:
+        try:
+            os.ftruncate(fd, 0)
+            os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
+        except OSError:  # a full disk: nothing half-written stays
+            self._path.unlink(missing_ok=True)
+            raise
+
+    def _owner(self) -> int | None:
+        try:
+            return int(self._path.read_text())
+        except (OSError, ValueError):
+            return None
+
+    def __exit__(self, *exc: object) -> None:
+        with contextlib.suppress(OSError):
+            self._path.unlink()
+        os.close(self._fd)
+        self._fd = -1
+        self._remove_made()
+
+    def _remove_made(self) -> None:
+        with contextlib.suppress(OSError):  # the first that holds something ends it
+            for folder in self._made:
+                folder.rmdir()
+
+
+def _is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False
