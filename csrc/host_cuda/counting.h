@@ -38,7 +38,7 @@ inline void store_output(float* p, float value, bool inside, DIBENCH_SITE) {
 inline float mac(float acc, float a, float b, bool inside = true) {
   if (!inside) return acc;
   dibench_host::count_macs(1);
-  return fmaf(a, b, acc);
+  return __fmaf_rn(a, b, acc);
 }
 
 inline float load_weight_shared(const float* p, bool inside = true) {

@@ -8,9 +8,9 @@
 namespace dibench_host {
 inline float half_value(unsigned short h) {
   const int exponent = h >> 10 & 31, mantissa = h & 1023;
-  const float magnitude = exponent == 31  ? (mantissa ? NAN : INFINITY)
-                          : exponent == 0 ? ldexpf(float(mantissa), -24)
-                                          : ldexpf(float(mantissa | 1024), exponent - 25);
+  const float magnitude = exponent == 31  ? (mantissa ? __builtin_nanf("") : __builtin_inff())
+                          : exponent == 0 ? __builtin_ldexpf(float(mantissa), -24)
+                                          : __builtin_ldexpf(float(mantissa | 1024), exponent - 25);
   return h >> 15 ? -magnitude : magnitude;
 }
 inline float bfloat_value(unsigned short b) { return __uint_as_float(unsigned(b) << 16); }
