@@ -24,7 +24,9 @@ SHARED_BYTES = {
 """Most dynamic and static shared memory of a block, by compute capability."""
 
 MOST_THREADS = 1024
-MOST_BLOCKS = 2**31 - 1
+MOST_LAUNCHED = 2**31
+"""Threads of a launch. Kernels count work items in 32 bits, from the first to one stride past the last."""
+
 _INT = 2**31
 
 
@@ -67,12 +69,12 @@ def check(
             rule = f"must be fewer than 2^31 = {_INT} elements"
             raise UserError(operand, rule, elements, where=where)
     values = {"layer": layer, **layer.dims, **knobs, "instances": instances}
-    for what, formula, most in (
-        ("threads of a block", launch.block, MOST_THREADS),
-        ("blocks", launch.grid, MOST_BLOCKS),
-        ("shared memory", launch.shared, max(SHARED_BYTES.values()) if arch is None else shared_bytes(arch)),
+    block, blocks, shared = (int(f.value(values)) for f in (launch.block, launch.grid, launch.shared))
+    for what, value, most in (
+        ("threads of a block", block, MOST_THREADS),
+        ("threads of a launch", block * blocks, MOST_LAUNCHED),
+        ("shared memory", shared, max(SHARED_BYTES.values()) if arch is None else shared_bytes(arch)),
     ):
-        value = int(formula.value(values))
         if value > most:
             unit = " bytes" if what == "shared memory" else ""
             device = "" if arch is None else f" on sm_{arch}"

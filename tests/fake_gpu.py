@@ -76,6 +76,8 @@ class FakeCupy:
         self.memory: dict[int, np.ndarray[Any, Any]] = {}
         self.launched: list[tuple[str, tuple[Any, ...]]] = []
         self.captures = 0
+        self.static_shared = 0  # bytes of every kernel
+        self.allowed: list[tuple[int, int]] = []  # attributes of functions that were set
         self.watching = False
         self.profiled: list[str] = []
         self.clock_s = 0.0
@@ -100,9 +102,9 @@ class FakeCupy:
             driver=SimpleNamespace(
                 CUDADriverError=CUDADriverError,
                 CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES=8,
-                CU_FUNC_ATTRIBUTE_NUM_REGS=4,
-                funcGetAttribute=lambda attribute, function: 32,
-                funcSetAttribute=lambda function, attribute, value: self._check(),
+                CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES=1,
+                funcGetAttribute=lambda attribute, function: {1: self.static_shared}[attribute],
+                funcSetAttribute=lambda function, attribute, value: self.allowed.append((attribute, value)),
                 launchKernel=self._launch,
             ),
             function=SimpleNamespace(Module=lambda: FakeModule(self)),

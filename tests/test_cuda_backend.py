@@ -181,6 +181,20 @@ def test_what_the_device_cannot_run_is_refused_with_limit_and_value(gpu: fake_gp
         gpu.prepare_layer(case_of(Layer.fc(N=1, C=3, K=2)))
 
 
+@pytest.mark.parametrize(
+    ("static", "dynamic", "allowed"),
+    [(0, 49152, []), (0, 49153, [(8, 49153)]), (32768, 16384, []), (32768, 16385, [(8, 16385)])],
+)
+def test_more_shared_memory_than_usual_is_asked_for(
+    gpu: fake_gpu.FakeGpuBackend, static: int, dynamic: int, allowed: list[tuple[int, int]]
+) -> None:
+    """Static and dynamic memory share the 48 KiB that a block gets unasked."""
+    gpu.cupy.static_shared = static
+    device = cuda_gpu.Device(gpu.cupy)
+    device.load(json.dumps({"name": "kernel"}).encode(), "kernel", dynamic)
+    assert gpu.cupy.allowed == allowed
+
+
 def test_peaks_are_work_over_time(gpu: fake_gpu.FakeGpuBackend) -> None:
     peaks = gpu.peaks()
     # The stand-in takes 1 ms for a pass: 64 multiply-adds of each thread of 8 x 8 blocks, or the buffer.
@@ -368,6 +382,9 @@ def test_limits_of_an_architecture_are_named(tmp_path: Path) -> None:
     assert "at most 101376 bytes on sm_89 (got 150000)" in refused(89, shared="150000")
     assert refused(90, block="128 * warps + 32") == (
         "hungry: threads of a block: must be at most 1024 on sm_90 (got 1056)"
+    )
+    assert refused(90, grid="16777216") == (
+        "hungry: threads of a launch: must be at most 2147483648 on sm_90 (got 4294967296)"
     )
     assert refused(75, arch=">=80") == "hungry: arch: must be at least sm_80 (got 'sm_75')"
 

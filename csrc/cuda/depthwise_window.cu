@@ -44,7 +44,7 @@ constexpr int fresh = stride_h < R ? stride_h : R;  // rows that the window gain
 extern "C" __global__ void __launch_bounds__(threads, R * S <= 9 ? 8 : R * S <= 25 ? 5 : 3)
     depthwise_window(const Layer layer, int instances, const float* x, const float* w, float* y) {
   const int strips = ceil_div(layer.P, tile_p);
-  // Of all instances together: 2^32 strips would be more outputs than any device holds.
+  // Of all instances together. A launch has at most 2^31 threads: neither these nor one stride more overflow.
   const unsigned items = unsigned(instances) * unsigned(layer.N * layer.K) * unsigned(strips * layer.Q);
   DIBENCH_LOOP for (unsigned item = blockIdx.x * threads + threadIdx.x; item < items; item += gridDim.x * threads) {
     const int row = int(item / unsigned(layer.Q)), q = int(item % unsigned(layer.Q));

@@ -26,7 +26,7 @@ from dibench.errors import OutOfMemoryError, UserError
 MOST_NODES = 1024
 """Launches in one graph: some milliseconds to capture, long enough that the gap to the next is nothing."""
 
-_STATIC_SHARED_LIMIT = 48 * 1024  # bytes; more must be opted in to
+_USUAL_SHARED_LIMIT = 48 * 1024  # bytes of a block, static and dynamic; more must be opted in to
 _MEMORY_ALLOCATION = 2  # cudaErrorMemoryAllocation
 
 
@@ -161,8 +161,10 @@ class Device:
             module.load(cubin)
             function = module.get_function(name)
             # A driver may load code only when it is asked about it: now, not in the middle of a capture.
-            self._driver.funcGetAttribute(self._driver.CU_FUNC_ATTRIBUTE_NUM_REGS, function.ptr)
-            if shared_bytes > _STATIC_SHARED_LIMIT:
+            static = self._driver.funcGetAttribute(
+                self._driver.CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, function.ptr
+            )
+            if static + shared_bytes > _USUAL_SHARED_LIMIT:
                 attribute = self._driver.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
                 self._driver.funcSetAttribute(function.ptr, attribute, shared_bytes)
         return Kernel(module, function)
