@@ -13,10 +13,12 @@ import scipy.stats
 import study_frames
 from hypothesis import given
 from hypothesis import strategies as st
+from statsmodels.stats.multitest import multipletests
 
 from dibench.layer import Layer
 from dibench.plan import shapes
 from dibench.study import twins as study_twins
+from dibench.study.sign_flips import flip_test, holm, interval
 
 STANDARD = [
     Layer(N=N, C=C, H=12, W=12, K=16, R=3, S=3, pad_h=1, pad_w=1)
@@ -152,7 +154,7 @@ def test_every_twin_of_the_generator_is_found(N: int, C: int, H: int, K: int, R:
 def test_the_sign_flip_test_is_scipys(n: int) -> None:
     rng = np.random.default_rng(n)
     difference = rng.standard_normal(n) * 0.02 + 0.01
-    p = study_twins.flip_test(difference)
+    p = flip_test(difference)
     expected = scipy.stats.permutation_test(
         (difference, np.zeros(n)), lambda a, b, axis: np.sum(a - b, axis=axis), vectorized=True,
         permutation_type="samples", n_resamples=2**n if n <= 14 else 200_000, rng=rng,
@@ -163,13 +165,13 @@ def test_the_sign_flip_test_is_scipys(n: int) -> None:
 @pytest.mark.parametrize("n", [8, 12, 20])
 def test_the_interval_is_what_the_test_does_not_reject(n: int) -> None:
     difference = np.random.default_rng(n).standard_normal(n) + 0.5
-    low, high = study_twins.interval(difference, 0.95)
+    low, high = interval(difference, 0.95)
     assert low is not None and high is not None
     for inside in (low + 1e-3, high - 1e-3):
-        assert study_twins.flip_test(difference - inside) > 0.049
+        assert flip_test(difference - inside) > 0.049
     for outside in (low - 1e-3, high + 1e-3):
-        assert study_twins.flip_test(difference - outside) < 0.055
-    assert study_twins.interval(difference[:5], 0.95) == (None, None), "five signs bound nothing at 95%"
+        assert flip_test(difference - outside) < 0.055
+    assert interval(difference[:5], 0.95) == (None, None), "five signs bound nothing at 95%"
 
 
 def test_the_interval_covers_and_false_alarms_are_rare() -> None:
@@ -177,18 +179,18 @@ def test_the_interval_covers_and_false_alarms_are_rare() -> None:
     draws = rng.standard_t(4, (600, 10)) * 0.01
     hit = alarm = 0
     for difference in draws:
-        low, high = study_twins.interval(difference, 0.95)
+        low, high = interval(difference, 0.95)
         assert low is not None and high is not None
         hit += low <= 0 <= high
-        alarm += study_twins.flip_test(difference) < 0.05
+        alarm += flip_test(difference) < 0.05
     assert hit >= 0.93 * len(draws)
     assert alarm <= 0.07 * len(draws)
 
 
-def test_holm_is_the_text_books() -> None:
-    # p (0.01, 0.02, 0.03, 0.04) times (4, 3, 2, 1), each at least the one before.
-    assert study_twins.holm([0.02, 0.04, 0.01, 0.03]) == pytest.approx([0.06, 0.06, 0.04, 0.06])
-    assert math.isnan(study_twins.holm([math.nan, 0.02])[0])
+def test_holm_is_statsmodels() -> None:
+    p_values = np.random.default_rng(3).uniform(0, 0.2, 40).tolist()
+    assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1].tolist())
+    assert math.isnan(holm([math.nan, 0.02])[0])
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ from dibench.errors import UserError
 from dibench.intervals import Part, t_975
 from dibench.layer import DIMENSIONS
 from dibench.schema import MEASURED_SOURCES, NO_LAYER
-from dibench.study.twins import holm
+from dibench.study.sign_flips import holm
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,6 +11,7 @@ import numpy as np
 from dibench.study.folds import FEWEST_FAMILIES
 from dibench.study.inference import student_quantile
 from dibench.study.models import Data
+from dibench.study.sign_flips import flip_test
 from dibench.study.unseen import Unseen
 
 
@@ -72,7 +73,4 @@ def _evidence(model: str, families: Sequence[FamilyDifference]) -> Evidence:
     if n < FEWEST_FAMILIES:
         return Evidence(model, n, mean, None, None, None)
     half = student_quantile(n - 1) * float(difference.std(ddof=1)) / math.sqrt(n)
-    signs = 1 - 2 * (np.arange(2**n)[:, None] >> np.arange(n) & 1)
-    flipped = np.abs(signs @ difference) / n
-    p = float(np.mean(flipped >= abs(mean) * (1 - 1e-9)))
-    return Evidence(model, n, mean, mean - half, mean + half, p)
+    return Evidence(model, n, mean, mean - half, mean + half, flip_test(difference))

@@ -165,8 +165,7 @@ def lattice(frame: pd.DataFrame, **chosen: Unpack[row_rules.Choice]) -> Study | 
     if not found:
         return None
     return Study(
-        basis=f"{'measured' if selection.measured else ' or '.join(selection.sources)} {selection.kind} "
-        f"({selection.response})",
+        basis=selection.basis,
         kind=selection.kind,
         measured=selection.measured,
         lattices=tuple(sorted(found, key=lambda one: (one.operands_bytes, one.level, one.lanes))),

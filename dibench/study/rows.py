@@ -74,6 +74,12 @@ class Selection:
         return self.kind == "time" or all(source in MEASURED_SOURCES for source in self.sources)
 
     @property
+    def basis(self) -> str:
+        """What is explained, such as `measured energy (energy_j)`."""
+        source = "measured" if self.measured else " or ".join(self.sources)
+        return f"{source} {self.kind} ({self.response})"
+
+    @property
     def evidence(self) -> bool:
         """Whether the fit is evidence about energy: only measured joules are."""
         return self.kind == "energy" and self.measured
