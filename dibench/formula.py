@@ -11,22 +11,15 @@ from typing import Any
 
 import attrs
 
-from dibench import counting
+from dibench.counting import HELPERS
 from dibench.errors import UserError
 
-_HELPERS = {
-    name: helper
-    for name, helper in vars(counting).items()
-    if callable(helper)
-    and not name.startswith("_")
-    and getattr(helper, "__module__", "") == counting.__name__
-}
 _TAKES_LAYER = {
     name
-    for name, helper in _HELPERS.items()
+    for name, helper in HELPERS.items()
     if next(iter(inspect.signature(helper).parameters), "") == "layer"
 }
-_GLOBALS: dict[str, Any] = {"__builtins__": {}, "min": min, "max": max, **_HELPERS}
+_GLOBALS: dict[str, Any] = {"__builtins__": {}, "min": min, "max": max, **HELPERS}
 
 _ALLOWED = (
     ast.Expression, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare, ast.IfExp, ast.Call, ast.Name, ast.Load,
@@ -81,7 +74,7 @@ class Formula:
             if isinstance(node, ast.Call):
                 if (
                     not isinstance(node.func, ast.Name)
-                    or node.func.id not in {"min", "max", *_HELPERS}
+                    or node.func.id not in {"min", "max", *HELPERS}
                     or node.keywords
                 ):
                     raise ValueError(f"calls something that dibench.counting does not name: {text!r}")
@@ -113,11 +106,11 @@ class Formula:
 
 def _check_arguments(name: str, given: int) -> None:
     """Refuse a call that the helper does not take; the layer is given by us."""
-    if name not in _HELPERS:
+    if name not in HELPERS:
         if given < 1:
             raise ValueError(f"{name} needs something to choose from")
         return
-    wanted = len(inspect.signature(_HELPERS[name]).parameters) - (name in _TAKES_LAYER)
+    wanted = len(inspect.signature(HELPERS[name]).parameters) - (name in _TAKES_LAYER)
     if given != wanted:
         raise ValueError(f"{name} takes {wanted} arguments, not {given}")
 

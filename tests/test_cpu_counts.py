@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from references import box, extension, layers, legal_knobs, operands
 
-from dibench import counting
+from dibench.counting import positions
 from dibench.layer import Layer
 from dibench.variants import COUNTS, Variant, registry
 
@@ -127,11 +127,11 @@ def test_helpers_equal_their_definitions(layer: Layer, tile_p: int) -> None:
         if 0 <= p * layer.stride_h - layer.pad_h + r * layer.dil_h < layer.H
         and 0 <= q * layer.stride_w - layer.pad_w + s * layer.dil_w < layer.W
     ]  # fmt: skip
-    assert counting.taps_inside(layer) == len(inside)
-    if counting.row_length(layer) == layer.Q and layer.op not in ("fc",):
-        assert counting.tiles_touched(layer, tile_p) == len(
+    assert positions.taps_inside(layer) == len(inside)
+    if positions.row_length(layer) == layer.Q and layer.op not in ("fc",):
+        assert positions.tiles_touched(layer, tile_p) == len(
             {(n, p, q // tile_p, r, s) for n, p, q, r, s in inside}
         )
         if layer.dil_w == 1 and layer.stride_w <= layer.S:
             elements = {(n, p, q // tile_p, r, q * layer.stride_w + s) for n, p, q, r, s in inside}
-            assert counting.clipped_windows(layer, tile_p) == len(elements)
+            assert positions.clipped_windows(layer, tile_p) == len(elements)

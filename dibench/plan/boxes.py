@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dibench.counting import row_length
+from dibench.counting.positions import row_length
 from dibench.errors import UserError
 from dibench.layer import Layer
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def room(layer: Layer) -> dict[str, int]:
     """The most that each knob, or symbol for one, can be on a layer.
 
-    A tile of positions may not leave its row; see counting.row_length.
+    A tile of positions may not leave its row; see counting.positions.row_length.
     """
     K, C = layer.K // layer.groups, layer.C // layer.groups
     row, taps = row_length(layer), layer.R * layer.S
