@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
-from dibench.meters.gpu_sensor import NOT_SUPPORTED, SensorError
+from dibench.meters.gpu_sensor import LOST, NOT_SUPPORTED, SensorError
 from dibench.meters.simulated import SimulatedGpu
 
 _T = TypeVar("_T")
@@ -30,7 +30,7 @@ class _MetricsGet:
 
 
 class FakeNvml:
-    """A module's worth of functions; `capability` and `fields` say how old GPU and driver are."""
+    """A module's worth of functions."""
 
     NVMLError = NVMLError
     NVML_GPM_METRICS_GET_VERSION = 1
@@ -41,12 +41,22 @@ class FakeNvml:
         gpus: Sequence[SimulatedGpu],
         *,
         capability: tuple[int, int] = (9, 0),
-        fields: bool = True,
+        fields: int = 0,
         init_error: int = 0,
         lacking: Collection[int] = (),
+        limit: bool = True,
     ) -> None:
-        """`lacking`: GPM metrics that this card refuses."""
-        self._lacking = lacking
+        """What this GPU and driver have.
+
+        Args:
+            gpus: what is shown.
+            capability: of all of them.
+            fields: the code with which the driver refuses every field; 0 where it knows them.
+            init_error: the code with which NVML refuses to begin.
+            lacking: GPM metrics that this card refuses.
+            limit: whether the card names a power limit.
+        """
+        self._lacking, self._limit = lacking, limit
         self._gpus, self._capability, self._fields, self._init_error = gpus, capability, fields, init_error
 
     def nvmlInit(self) -> None:
@@ -57,6 +67,8 @@ class FakeNvml:
         return len(self._gpus)
 
     def nvmlDeviceGetHandleByIndex(self, index: int) -> SimulatedGpu:
+        if self._gpus[index].lost:
+            raise NVMLError(LOST)
         return self._gpus[index]
 
     def nvmlDeviceGetUUID(self, gpu: SimulatedGpu) -> bytes:
@@ -76,8 +88,8 @@ class FakeNvml:
         return _answer(gpu.average_mw if self._capability > (8, 0) else gpu.instant_mw)
 
     def nvmlDeviceGetFieldValues(self, gpu: SimulatedGpu, fields: list[tuple[int, int]]) -> list[Any]:
-        if not self._fields:
-            return [SimpleNamespace(nvmlReturn=NOT_SUPPORTED, valueType=0, value=None) for _ in fields]
+        if self._fields:
+            return [SimpleNamespace(nvmlReturn=self._fields, valueType=0, value=None) for _ in fields]
         shown = {(186, 0): gpu.instant_mw, (185, 0): gpu.average_mw, (185, 2): gpu.memory_mw}
         return [
             SimpleNamespace(
@@ -118,6 +130,8 @@ class FakeNvml:
         return _answer(gpu.clock_events)
 
     def nvmlDeviceGetEnforcedPowerLimit(self, gpu: SimulatedGpu) -> int:
+        if not self._limit:
+            raise NVMLError(NOT_SUPPORTED)
         return round(1e3 * _answer(gpu.limit_w))
 
     def nvmlDeviceGetComputeRunningProcesses(self, gpu: SimulatedGpu) -> list[Any]:

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import math
+import sys
 import threading
 import time
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 import attrs
 import numpy as np
@@ -13,7 +17,18 @@ from fake_nvml import FakeNvml
 
 from dibench.errors import UserError
 from dibench.meters import nvml
-from dibench.meters.gpu_sensor import ACTIVITY, LOST, NO_PERMISSION, TIMEOUT, SensorError, event_names
+from dibench.meters.gpu import GpuMeter
+from dibench.meters.gpu_sensor import (
+    ACTIVITY,
+    INVALID_ARGUMENT,
+    LOST,
+    NO_FUNCTION,
+    NO_PERMISSION,
+    NOT_SUPPORTED,
+    TIMEOUT,
+    SensorError,
+    event_names,
+)
 from dibench.meters.nvml import NvmlGpu, find, gpus
 from dibench.meters.replay import AMPERE, HOPPER, PASCAL, Card, Fault, Load, Process, ReplayedClock
 from dibench.meters.sampler import RealClock, Sampler
@@ -40,16 +55,61 @@ def test_every_reading_goes_through() -> None:
     assert shown.processes() == {4711: "Xorg"} and not shown.mig()
 
 
-def test_old_drivers_instant_power_is_the_older_call_where_that_is_instant() -> None:
-    _, volta, shown = one(capability=(7, 0), fields=False)
+@pytest.mark.parametrize("code", [INVALID_ARGUMENT, NOT_SUPPORTED])
+def test_old_drivers_instant_power_is_the_older_call_where_that_is_instant(code: int) -> None:
+    _, volta, shown = one(capability=(7, 0), fields=code)
     volta.launch(Load(250.0), 300)
     assert shown.instant_mw() == volta.instant_mw() != volta.average_mw()
 
 
 def test_the_average_of_a_second_never_stands_in_for_instant_power() -> None:
-    _, _, shown = one(capability=(8, 6), fields=False)
-    with pytest.raises(SensorError, match="does not offer the reading"):
+    _, _, shown = one(capability=(8, 6), fields=INVALID_ARGUMENT)
+    with pytest.raises(SensorError, match="does not offer the reading: update the driver"):
         shown.instant_mw()
+
+
+def test_a_card_without_a_power_limit_is_metered_all_the_same() -> None:
+    clock, gpu, shown = one(limit=False)
+    meter = GpuMeter(shown, clock, "nvml_counter")
+    meter.measure_idle()
+    gpu.open_context()
+    meter.start(gpu.busy)
+    assert math.isinf(meter.limit_w) and meter.facts["power_limit_w"] is None
+
+
+def test_calls_go_on_under_their_newer_and_older_names() -> None:
+    class Newer(FakeNvml):
+        """As bindings may be once the deprecated calls are gone."""
+
+        def nvmlDeviceGetTemperatureV(self, gpu: SimulatedGpu, sensor: int) -> int:
+            return super().nvmlDeviceGetTemperature(gpu, sensor)
+
+        def nvmlDeviceGetTemperature(self, gpu: SimulatedGpu, sensor: int) -> int:
+            raise self.NVMLError(NO_FUNCTION)
+
+        def nvmlDeviceGetCurrentClocksEventReasons(self, gpu: SimulatedGpu) -> int:
+            return 0x2004
+
+    shown = gpus(Newer([SimulatedGpu(ReplayedClock())]))[0]
+    assert shown.temperature_c() == one()[2].temperature_c()
+    assert event_names(shown.clock_events()) == "sw_power_cap;0x2000", "a reason without a name is told"
+
+
+def test_one_lost_card_of_a_machine_is_no_reason_to_lose_the_others() -> None:
+    clock = ReplayedClock()
+    dead = SimulatedGpu(clock, uuid="GPU-a", faults=[Fault(LOST)])
+    shown = gpus(FakeNvml([dead, SimulatedGpu(clock, uuid="GPU-b")]))
+    assert [(gpu.index, gpu.uuid) for gpu in shown] == [(1, "GPU-b")]
+    with pytest.raises(UserError, match="fell off the bus"):
+        gpus(FakeNvml([dead]))
+
+
+def test_another_package_of_the_bindings_name_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    old = ModuleType("pynvml")
+    old.__spec__ = ModuleSpec("pynvml", None)
+    monkeypatch.setitem(sys.modules, "pynvml", old)
+    with pytest.raises(UserError, match=r"needs nvidia-ml-py in place of the old pynvml"):
+        nvml.import_pynvml()
 
 
 def test_a_card_before_volta_has_no_counter() -> None:

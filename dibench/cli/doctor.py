@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import shutil
@@ -196,7 +197,8 @@ def _gpu_meters() -> Iterator[Finding]:
         except UserError as error:
             yield _refused(source, error)
         else:
-            seen = f"{what} of {meter.sensor.name}, limit {meter.limit_w:.0f} W"
+            limit = f"limit {meter.limit_w:.0f} W" if math.isfinite(meter.limit_w) else "no limit named"
+            seen = f"{what} of {meter.sensor.name}, {limit}"
             yield _look("energy", source, True, seen + "".join(f", {extra}" for extra in meter.extras))
     if not isinstance(gpu, str):
         kept = calibration.path_of(gpu.uuid, cuda_driver.driver_version())

@@ -180,7 +180,7 @@ class GpuMeter:
             "counter_period_s": self.counter_period_s,
             "power_period_s": self.power_period_s,
             "share_of_period_seen": self.sensor.duty,
-            "power_limit_w": self.limit_w,
+            "power_limit_w": self.limit_w if math.isfinite(self.limit_w) else None,
             "idle_power_w": idle,
             "active_idle_power_w": self.active_idle.power_w,
             "further_readings": list(self.extras),

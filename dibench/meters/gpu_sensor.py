@@ -17,12 +17,16 @@ from typing import Protocol
 
 from dibench.errors import UserError
 
-NO_PERMISSION, NOT_SUPPORTED, TIMEOUT, LOST, RESET_REQUIRED = 4, 3, 10, 15, 16
+INVALID_ARGUMENT, NOT_SUPPORTED, NO_PERMISSION = 2, 3, 4
+TIMEOUT, NO_FUNCTION, LOST, RESET_REQUIRED = 10, 13, 15, 16
 
 _MEANINGS: Mapping[int, tuple[str, str]] = {
     1: ("NVML is not initialised", "nvidia-smi must work here"),
-    2: ("NVML refuses an argument", "update the driver, or nvidia-ml-py"),
-    NOT_SUPPORTED: ("this GPU or driver does not offer the reading", "use --meter nvml_power, model or none"),
+    INVALID_ARGUMENT: ("NVML refuses an argument", "update the driver, or nvidia-ml-py"),
+    NOT_SUPPORTED: (
+        "this GPU or driver does not offer the reading",
+        "update the driver, or use --meter nvml_power, model or none",
+    ),
     NO_PERMISSION: (
         "this user may not read it",
         "ask the administrator to allow it, or in a container or virtual machine pass the GPU in whole",
@@ -32,7 +36,7 @@ _MEANINGS: Mapping[int, tuple[str, str]] = {
     9: ("no NVIDIA driver is loaded", "nvidia-smi must work here; in a container, pass the GPU in"),
     TIMEOUT: ("NVML did not answer in time", "measure again; end other monitoring programs"),
     12: ("libnvidia-ml.so is not there", "install the driver; in a container, pass the GPU in"),
-    13: ("the driver is too old for this reading", "update the driver"),
+    NO_FUNCTION: ("the driver is too old for this reading", "update the driver"),
     LOST: ("the GPU fell off the bus or is not reachable", "look into dmesg for Xid errors; reboot"),
     RESET_REQUIRED: ("the GPU must be reset", "ask the administrator for nvidia-smi --gpu-reset, or reboot"),
     18: ("driver and NVML library differ in version", "reboot, or load the kernel module of the new driver"),
@@ -111,7 +115,7 @@ class GpuSensor(Protocol):
         """NVML's bits of what holds the clock down now."""
 
     def limit_w(self) -> float:
-        """The power limit in force."""
+        """The power limit in force; infinite of a card that names none."""
 
     def processes(self) -> Mapping[int, str]:
         """Who has a context on this GPU: process id and name."""
@@ -146,14 +150,19 @@ CLOCK_EVENTS: Mapping[int, str] = {
     0x40: "hw_thermal_slowdown",
     0x80: "hw_power_brake_slowdown",
     0x100: "display_clock_setting",
+    0x200: "board_limit",
+    0x400: "reliability",
 }
-"""NVML's clock-event reasons by bit; 0x1, idle, holds nothing down."""
+"""NVML's clock-event reasons by bit; the last two of older drivers (clocksThrottleReasons) only."""
+
+_IDLE = 0x1  # holds nothing down
 
 
 def event_names(bits: int) -> str:
-    """The clock-event reasons in a row's cell.
+    """The clock-event reasons in a row's cell; one that has no name yet by its bit.
 
-    >>> event_names(0x4 | 0x20 | 0x1)
-    'sw_power_cap;sw_thermal_slowdown'
+    >>> event_names(0x4 | 0x20 | 0x1), event_names(0x2000)
+    ('sw_power_cap;sw_thermal_slowdown', '0x2000')
     """
-    return ";".join(name for bit, name in CLOCK_EVENTS.items() if bits & bit)
+    set_bits = [1 << position for position in range(bits.bit_length()) if bits >> position & 1]
+    return ";".join(CLOCK_EVENTS.get(bit, f"{bit:#x}") for bit in set_bits if bit != _IDLE)

@@ -12,7 +12,6 @@ developers (github.com/NVIDIA/DCGM, issue 62), so that Nsight or DCGM may run be
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
@@ -20,7 +19,13 @@ from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from dibench.errors import UserError
-from dibench.meters.gpu_sensor import NOT_SUPPORTED, GpuSensor, SensorError
+from dibench.meters.gpu_sensor import (
+    INVALID_ARGUMENT,
+    NO_FUNCTION,
+    NOT_SUPPORTED,
+    GpuSensor,
+    SensorError,
+)
 
 _T = TypeVar("_T")
 
@@ -38,17 +43,20 @@ _DUTY: Mapping[tuple[int, int], float] = {
 }  # fmt: skip
 _DUTY_UNKNOWN = 0.25
 
+_NOT_THERE = (NOT_SUPPORTED, INVALID_ARGUMENT, NO_FUNCTION)
+"""How NVML says that a driver does not know a call or a field."""
+
 
 class NvmlGpu:
     """One GPU's sensors."""
 
-    def __init__(self, pynvml: Any, handle: Any) -> None:
-        """The GPU behind an NVML handle.
+    def __init__(self, pynvml: Any, handle: Any, index: int = 0) -> None:
+        """The GPU behind an NVML handle, NVML's `index`-th.
 
         Raises:
             SensorError: NVML cannot even tell which it is.
         """
-        self._nvml, self._handle = pynvml, handle
+        self._nvml, self._handle, self.index = pynvml, handle, index
         self.uuid = _text(self._ask("uuid", pynvml.nvmlDeviceGetUUID, handle))
         self.name = _text(self._ask("name", pynvml.nvmlDeviceGetName, handle))
         capability = self._ask("capability", pynvml.nvmlDeviceGetCudaComputeCapability, handle)
@@ -66,8 +74,10 @@ class NvmlGpu:
         try:
             return self._field(_INSTANT, "instant_mw")
         except SensorError as error:
-            if error.code != NOT_SUPPORTED or self.capability > _AMPERE:
+            if error.code not in _NOT_THERE:
                 raise
+            if self.capability > _AMPERE:
+                raise SensorError(NOT_SUPPORTED, "instant_mw") from None
         return int(self._ask("instant_mw", self._nvml.nvmlDeviceGetPowerUsage, self._handle))
 
     def average_mw(self) -> int:
@@ -113,8 +123,9 @@ class NvmlGpu:
         }
 
     def temperature_c(self) -> float:
-        """Of the chip."""
-        return float(self._ask("temperature_c", self._nvml.nvmlDeviceGetTemperature, self._handle, _GPU))
+        """Of the chip, by the older call where there still is one."""
+        names = ("nvmlDeviceGetTemperature", "nvmlDeviceGetTemperatureV")
+        return float(self._ask_first("temperature_c", names, self._handle, _GPU))
 
     def clocks_mhz(self) -> tuple[int, int]:
         """Multiprocessors, memory."""
@@ -125,16 +136,18 @@ class NvmlGpu:
 
     def clock_events(self) -> int:
         """Under the name of older drivers too."""
-        call = getattr(self._nvml, "nvmlDeviceGetCurrentClocksEventReasons", None)
-        with contextlib.suppress(SensorError):
-            if call is not None:
-                return int(self._ask("clock_events", call, self._handle))
-        call = self._nvml.nvmlDeviceGetCurrentClocksThrottleReasons
-        return int(self._ask("clock_events", call, self._handle))
+        calls = ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons")
+        return int(self._ask_first("clock_events", calls, self._handle))
 
     def limit_w(self) -> float:
-        """In force."""
-        return 1e-3 * float(self._ask("limit_w", self._nvml.nvmlDeviceGetEnforcedPowerLimit, self._handle))
+        """In force; some cards of laptops and desktops name none."""
+        try:
+            limit_mw = self._ask("limit_w", self._nvml.nvmlDeviceGetEnforcedPowerLimit, self._handle)
+        except SensorError as error:
+            if error.code in _NOT_THERE:
+                return math.inf
+            raise
+        return 1e-3 * float(limit_mw)
 
     def processes(self) -> Mapping[int, str]:
         """Compute and graphics; a name that may not be known is empty."""
@@ -167,6 +180,18 @@ class NvmlGpu:
             raise SensorError(int(value.nvmlReturn), reading)
         return int(getattr(value.value, _VALUE.get(int(value.valueType), "uiVal")))
 
+    def _ask_first(self, reading: str, names: Sequence[str], *arguments: Any) -> Any:
+        """By the first of these calls that binding and driver have."""
+        refusal = SensorError(NO_FUNCTION, reading)
+        for call in filter(None, (getattr(self._nvml, name, None) for name in names)):
+            try:
+                return self._ask(reading, call, *arguments)
+            except SensorError as error:
+                if error.code != NO_FUNCTION:
+                    raise
+                refusal = error
+        raise refusal
+
     def _ask(self, reading: str, call: Callable[..., _T], *arguments: Any) -> _T:
         return _asked(self._nvml, reading, call, *arguments)
 
@@ -186,26 +211,39 @@ def import_pynvml() -> Any:
     """The module.
 
     Raises:
-        UserError: it is not installed.
+        UserError: it is not installed, or another package of that name is.
     """
     if find_spec("pynvml") is None:
         raise UserError("--meter", "needs NVML's Python module: pip install nvidia-ml-py", "nvml")
-    return import_module("pynvml")
+    found = import_module("pynvml")
+    if not hasattr(found, "nvmlDeviceGetFieldValues"):
+        rule = "needs nvidia-ml-py in place of the old pynvml: pip uninstall pynvml; pip install nvidia-ml-py"
+        raise UserError("--meter", rule, "nvml")
+    return found
 
 
 def gpus(pynvml: Any) -> Sequence[NvmlGpu]:
-    """All GPUs that NVML shows, in its order, which is not CUDA's.
+    """All GPUs that NVML shows, in its order, which is not CUDA's; one that is lost is left out.
 
     Raises:
-        UserError: NVML refuses; the message names the remedy.
+        UserError: NVML refuses, or every GPU does; the message names the remedy.
     """
+    found: list[NvmlGpu] = []
+    refusal: SensorError | None = None
     try:
         _asked(pynvml, "", pynvml.nvmlInit)
         number = _asked(pynvml, "", pynvml.nvmlDeviceGetCount)
-        handles = [_asked(pynvml, "", pynvml.nvmlDeviceGetHandleByIndex, index) for index in range(number)]
-        return [NvmlGpu(pynvml, handle) for handle in handles]
     except SensorError as error:
         raise error.refused() from None
+    for index in range(number):
+        try:
+            handle = _asked(pynvml, "", pynvml.nvmlDeviceGetHandleByIndex, index)
+            found.append(NvmlGpu(pynvml, handle, index))
+        except SensorError as error:
+            refusal = refusal or error
+    if refusal is not None and not found:
+        raise refusal.refused()
+    return found
 
 
 def find(shown: Sequence[GpuSensor], uuid: str) -> GpuSensor:

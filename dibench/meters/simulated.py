@@ -329,7 +329,12 @@ class SimulatedGpu:
             if fault.begin_s <= now < fault.end_s and fault.reading in ("", reading):
                 raise SensorError(fault.code, reading)
 
-    def _check_lost(self) -> None:
+    @property
+    def lost(self) -> bool:
+        """Whether it fell off the bus."""
         now = self._clock.now()
-        if any(fault.code == LOST and fault.begin_s <= now for fault in self._faults):
+        return any(fault.code == LOST and fault.begin_s <= now for fault in self._faults)
+
+    def _check_lost(self) -> None:
+        if self.lost:
             raise SensorError(LOST, "launch")

@@ -107,13 +107,14 @@ def _index_of(uuid: str) -> int:
     """Zeus's index of the GPU with that UUID."""
     from dibench.meters import nvml
 
-    shown = [gpu.uuid for gpu in nvml.gpus(nvml.import_pynvml())]
+    shown = {gpu.index: gpu.uuid for gpu in nvml.gpus(nvml.import_pynvml())}
     indices = [gpu.gpu_index for gpu in import_module("zeus.device").get_gpus().gpus]
     for index, position in enumerate(indices):
-        if shown[position] == uuid:
+        if shown.get(position) == uuid:
             return index
     rule = (
         "Zeus must show the GPU that launches: set CUDA_DEVICE_ORDER=PCI_BUS_ID, "
         "and CUDA_VISIBLE_DEVICES by number; it shows "
     )
-    raise UserError("--meter", rule + (", ".join(shown[position] for position in indices) or "none"), uuid)
+    seen = ", ".join(shown.get(position, "a lost GPU") for position in indices) or "none"
+    raise UserError("--meter", rule + seen, uuid)
