@@ -13,6 +13,7 @@ import study_frames
 
 from dibench.layer import Layer
 from dibench.study import lattice as study_lattice
+from dibench.study.slopes import share
 
 LAYER = Layer(N=64, C=256, H=32, W=32, K=256, R=1, S=1)
 TRUTH = {"power": 120.0, "mac": 8.0, "weight": 20.0, "input": 60.0, "output": 90.0}  # W, pJ
@@ -183,10 +184,10 @@ def test_what_is_no_lattice_is_none() -> None:
 
 
 def test_fieller_has_no_end_where_the_sum_is_not_told_from_zero() -> None:
-    assert study_lattice.share(np.array([1.0, 1.0]), np.eye(2) * 4, 2.0) is None
+    assert share(np.array([1.0, 1.0]), np.eye(2) * 4, 2.0) is None
     # Fieller's interval against the definition: the hypothesis at either end lies t errors from the estimate.
     pair, variance, t = np.array([2.0, 5.0]), np.array([[0.2, 0.05], [0.05, 0.3]]), 2.1
-    found = study_lattice.share(pair, variance, t)
+    found = share(pair, variance, t)
     assert found is not None
     for end in (found.ci_low, found.ci_high):
         assert end is not None

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dibench.study.inference import student_quantile
+from dibench.study.plain import plain
 from dibench.study.predict import Estimate, LayerCosts, Prediction, layer_costs, predict, residual_square
 from dibench.study.redesign import changes
-from dibench.study.summary import plain
 
 if TYPE_CHECKING:
     from dibench.layer import Layer

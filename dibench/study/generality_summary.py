@@ -9,7 +9,7 @@ import attrs
 from dibench.study.families import Evidence
 from dibench.study.generality import STABLE, Generality, Population
 from dibench.study.networks_summary import network_json
-from dibench.study.summary import plain
+from dibench.study.plain import plain
 
 METHOD = {
     "evidence": "per family: root mean square log error of fits without the family and every shape in it, "

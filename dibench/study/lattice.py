@@ -13,8 +13,7 @@ operands are cold) is the same for every box and stands in e_mac. A slope also b
 decides which operand's read is one broadcast sector. α here is e_w/(e_w + e_x) at that level and mapping; it
 is never averaged with the α of shapes.
 
-Intervals are jackknifed by box (CV3: Bell and McCaffrey 2002; MacKinnon, Nielsen and Webb 2023), α's is
-Fieller's (1954), and has no end where e_w + e_x is not told from zero.
+Intervals are jackknifed by box, α's is Fieller's (`slopes`).
 """
 
 from __future__ import annotations
@@ -28,63 +27,29 @@ from numpy.typing import NDArray
 
 from dibench.layer import DIMENSIONS
 from dibench.study import rows as row_rules
-from dibench.study.estimate import condition_number, fit_log
+from dibench.study.estimate import LogFit, condition_number, fit_log
 from dibench.study.inference import student_quantile
+from dibench.study.lattice_checks import (
+    BYTES,
+    Check,
+    anchor_checks,
+    anchor_costs,
+    lattice_checks,
+    shares_of,
+)
+from dibench.study.plain import PICO
+from dibench.study.slopes import Slope, jackknife, share, slope
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FloatArray = NDArray[np.float64]
 
-PICO = 1e12
 LEAST_BOXES = 8
 WORST_CONDITION = 30.0
 """Belsley, Kuh and Welsch 1980: beyond it, coefficients are harmed."""
 
-TOLERANCE = 0.20
-"""Lattice and anchor that differ by more are reported."""
-
 COUNTS = ("macs_executed", "weight_reads", "input_reads", "output_reads", "output_writes")
-SLOPES = ("weight", "input", "output")
-BYTES = 4  # of an element: fp32
-
-RANGES = {
-    "L2 read": (15.0 * BYTES, 50.0 * BYTES),
-    "shared read": (2.0 * BYTES, 10.0 * BYTES),
-    "L1 read": (2.0 * BYTES, 10.0 * BYTES),
-    "DRAM read": (5.0 * 8 * BYTES, 12.0 * 8 * BYTES),
-    "multiply-add": (6.0, 15.0),
-}
-"""What published figures lead one to expect, in pJ an element or multiply-add of a GPU: no facts, a reason
-to look where a coefficient lies outside."""
-
-ANCHORS = {
-    "anchor_fma": ("macs_executed", "multiply-add"),
-    "anchor_l1": ("input_reads", "L1 read"),
-    "anchor_l2": ("input_reads", "L2 read"),
-    "anchor_dram_read": ("input_reads", "DRAM read"),
-    "anchor_dram_write": ("output_writes", "DRAM write"),
-}
-"""What each anchor kernel does, by the column that counts it."""
-
-
-@attrs.frozen
-class Slope:
-    """A coefficient: pJ (or ps) an access or multiply-add, W for the time term; bounds None where unknown."""
-
-    value: float
-    ci_low: float | None
-    ci_high: float | None
-
-
-@attrs.frozen
-class Check:
-    """A coefficient beside what it should be: an anchor's, or a published range."""
-
-    what: str
-    value: float
-    expected: tuple[float, float]
-    agrees: bool
 
 
 @attrs.frozen
@@ -147,21 +112,18 @@ def lattice(frame: pd.DataFrame, **chosen: Unpack[row_rules.Choice]) -> Study | 
     used = selection.frame[selection.frame[list(COUNTS)].notna().all(axis=1)].reset_index(drop=True)
     used = used.assign(level=_levels(used), lanes=_text(used, "lanes"), box=_boxes(used))
     energy = selection.kind == "energy"
-    anchors = _anchors(row_rules.anchors(frame, selection), selection.response, energy)
+    anchors = anchor_costs(row_rules.anchors(frame, selection), selection.response, energy=energy)
     # Published ranges are of GPUs.
     ranged = energy and selection.measured and selection.setting["backend"] == "cuda"
-    keys = (
-        [*DIMENSIONS, "instances", "level", "lanes"]
-        if "instances" in used
-        else [*DIMENSIONS, "level", "lanes"]
-    )
+    keys = [name for name in (*DIMENSIONS, "instances", "level", "lanes") if name in used]
     # Layers of a sweep of networks have a box or two each: asked for together, not one by one.
     used = used[used.groupby(keys, dropna=False)["box"].transform("nunique") >= LEAST_BOXES]
     found = []
     for _, rows in used.groupby(keys, sort=False, dropna=False):
-        fitted = fit_lattice(rows, selection.response, energy=energy)
-        if fitted is not None:
-            found.append(attrs.evolve(fitted, checks=_checks(fitted, anchors, ranged)))
+        one = fit_lattice(rows, selection.response, energy=energy)
+        if one is not None:
+            checks = lattice_checks(one.level, one.lanes, one.coefficients, anchors, ranged=ranged)
+            found.append(attrs.evolve(one, checks=checks))
     if not found:
         return None
     return Study(
@@ -170,11 +132,8 @@ def lattice(frame: pd.DataFrame, **chosen: Unpack[row_rules.Choice]) -> Study | 
         measured=selection.measured,
         lattices=tuple(sorted(found, key=lambda one: (one.operands_bytes, one.level, one.lanes))),
         anchors=anchors,
-        anchor_checks=tuple(
-            _in_range(name, slope, ANCHORS[name][1]) for name, slope in anchors.items()
-            if ranged and ANCHORS[name][1] in RANGES
-        ),
-    )  # fmt: skip
+        anchor_checks=anchor_checks(anchors) if ranged else (),
+    )
 
 
 def fit_lattice(rows: pd.DataFrame, response: str, *, energy: bool) -> Lattice | None:
@@ -185,40 +144,26 @@ def fit_lattice(rows: pd.DataFrame, response: str, *, energy: bool) -> Lattice |
         response: the column explained.
         energy: whether that is energy: then power times time is a term, where the multiprocessors vary.
     """
-    shares = _shares(rows)
+    shares = shares_of(rows)
     if not energy and len(shares) > 1:  # time itself scales with the share
         rows = rows[rows["sms"] == max(shares)]
         shares = (max(shares),)
-    per_variant = rows.groupby("variant")["box"].transform("nunique")
-    rows = rows[per_variant >= 2]  # a kernel of one box says nothing beside its own e_mac
+    # A kernel of one box says nothing beside its own e_mac.
+    rows = rows[rows.groupby("variant")["box"].transform("nunique") >= 2]
     boxes = int(rows["box"].nunique())
     names, columns = _columns(rows, with_time=energy and len(shares) > 1)
     if boxes < LEAST_BOXES or len(rows) <= len(names) or not _reads_differ(rows):
         return None
-    y = rows[response].to_numpy(float)
-    found = fit_log(columns, y)
-    condition = condition_number(found.jacobian)
-    variance = jackknife(found.jacobian, found.residuals, rows["box"].to_numpy())
-    scale = np.array([1.0 if name == "power" else PICO for name in names])
-    values = found.parameters * scale
-    t = student_quantile(boxes - len(names)) if boxes > len(names) else math.nan
-    alpha = None
-    if variance is not None:
-        variance = variance * np.outer(scale, scale)
-        w, x = names.index("weight"), names.index("input")
-        alpha = share(values[[w, x]], variance[np.ix_([w, x], [w, x])], t)
-    errors = np.full(len(names), math.nan) if variance is None else np.sqrt(np.diag(variance))
-    coefficients = {
-        name: _slope(value, t * error) for name, value, error in zip(names, values, errors, strict=True)
-    }
+    fitted = fit_log(columns, rows[response].to_numpy(float))
+    condition = condition_number(fitted.jacobian)
+    coefficients, alpha = _told(names, fitted, rows["box"].to_numpy(), boxes)
     first = rows.iloc[0]
-    layer = {name: int(first[name]) for name in DIMENSIONS}
+    count = row_rules.counts(rows.iloc[:1])
     return Lattice(
         level=str(first["level"]),
         lanes=str(first["lanes"]),
-        layer=layer,
-        operands_bytes=BYTES * int(sum(row_rules.counts(rows.iloc[:1])[name][0] for name in
-                                       ("weights", "inputs", "outputs"))),
+        layer={name: int(first[name]) for name in DIMENSIONS},
+        operands_bytes=BYTES * int(sum(count[name][0] for name in ("weights", "inputs", "outputs"))),
         rows=len(rows),
         boxes=boxes,
         shares=shares,
@@ -226,52 +171,24 @@ def fit_lattice(rows: pd.DataFrame, response: str, *, energy: bool) -> Lattice |
         alpha=alpha,
         condition=condition,
         reason=_doubt(condition, coefficients, energy, shares),
-    )  # fmt: skip
+    )
 
 
-def jackknife(jacobian: FloatArray, residuals: FloatArray, cluster: NDArray[Any]) -> FloatArray | None:
-    """The covariance (k, k) of coefficients by leaving out one cluster after the other, CV3.
-
-    The step of leaving out g is −(J′J − J_g′J_g)⁻¹·J_g′·r_g at the fit; V = (G−1)/G·Σ δ_g·δ_g′. None where
-    the rest of some cluster cannot carry the coefficients.
-    """
-    length = np.linalg.norm(jacobian, axis=0)
-    if not length.all() or not np.isfinite(length).all():
-        return None
-    scaled = jacobian / length
-    gram = scaled.T @ scaled
-    steps = []
-    for label in np.unique(cluster):
-        own = cluster == label
-        rest = gram - scaled[own].T @ scaled[own]
-        if np.linalg.cond(rest) > 1e10:
-            return None
-        steps.append(np.linalg.solve(rest, -scaled[own].T @ residuals[own]) / length)
-    delta = np.array(steps)
-    return np.asarray((len(delta) - 1) / len(delta) * delta.T @ delta)
-
-
-def share(pair: FloatArray, variance: FloatArray, t: float) -> Slope | None:
-    """α = e_w/(e_w + e_x) with Fieller's interval; None where the sum is not told from zero.
-
-    The interval holds every α at which (1−α)·e_w − α·e_x lies within t of its standard error of zero.
-
-    >>> share(np.array([1.0, 3.0]), np.zeros((2, 2)), 2.0)
-    Slope(value=0.25, ci_low=0.25, ci_high=0.25)
-    """
-    total = float(pair.sum())
-    if not math.isfinite(t) or total == 0:
-        return None
-    ww, xx, wx = variance[0, 0], variance[1, 1], variance[0, 1]
-    # (e_w − α·s)² ≤ t²·(v_w − 2·α·c + α²·v_s), s the sum, c = cov(e_w, s).
-    v_s, c = ww + xx + 2 * wx, ww + wx
-    a = total**2 - t**2 * v_s
-    b = float(pair[0]) * total - t**2 * c
-    root = b**2 - a * (float(pair[0]) ** 2 - t**2 * ww)
-    if a <= 0:
-        return None
-    half = math.sqrt(max(float(root), 0.0))
-    return Slope(float(pair[0]) / total, float((b - half) / a), float((b + half) / a))
+def _told(
+    names: list[str], fitted: LogFit, box: NDArray[Any], boxes: int
+) -> tuple[dict[str, Slope], Slope | None]:
+    """The coefficients in their units with intervals, and α; bounds None where boxes are too few."""
+    scale = np.array([1.0 if name == "power" else PICO for name in names])
+    values = fitted.parameters * scale
+    t = student_quantile(boxes - len(names)) if boxes > len(names) else math.nan
+    variance = jackknife(fitted.jacobian, fitted.residuals, box)
+    if variance is None:
+        return {name: slope(value, math.nan) for name, value in zip(names, values, strict=True)}, None
+    variance = variance * np.outer(scale, scale)
+    half = t * np.sqrt(np.diag(variance))
+    w, x = names.index("weight"), names.index("input")
+    alpha = share(values[[w, x]], variance[np.ix_([w, x], [w, x])], t)
+    return {name: slope(value, width) for name, value, width in zip(names, values, half, strict=True)}, alpha
 
 
 def _columns(rows: pd.DataFrame, *, with_time: bool) -> tuple[list[str], FloatArray]:
@@ -310,73 +227,6 @@ def _doubt(condition: float, found: dict[str, Slope], energy: bool, shares: tupl
         return f"{', '.join(below)} fitted below zero: costs that add up do not describe these rows"
     alone = any(slope.ci_low is None for slope in found.values())
     return "some coefficient stands on one box alone" if alone else ""
-
-
-def _anchors(rows: pd.DataFrame, response: str, energy: bool) -> dict[str, Slope]:
-    """What one access of each anchor costs: E = P₀·time + e·n over shares of the multiprocessors."""
-    found = {}
-    for name, (count, _) in ANCHORS.items():
-        own = rows[(rows["variant"] == name) & rows[count].notna()] if count in rows else rows.iloc[:0]
-        if not energy and len(own):
-            own = own[own["sms"] == own["sms"].max()] if "sms" in own else own
-        if not len(own):
-            continue
-        n, y = own[count].to_numpy(float), own[response].to_numpy(float)
-        columns = n[:, None]
-        if energy:
-            if len(own) < 3 or len(_shares(own)) < 2:
-                continue  # power times time cannot be told from the accesses
-            columns = np.column_stack([n, own["time_s"].to_numpy(float)])
-        fitted = fit_log(columns, y)
-        degrees = len(own) - columns.shape[1]
-        error = math.nan
-        if degrees > 0:
-            inverse = np.linalg.pinv(fitted.jacobian.T @ fitted.jacobian)
-            error = student_quantile(degrees) * math.sqrt(inverse[0, 0] * fitted.rss / degrees)
-        found[name] = _slope(fitted.parameters[0] * PICO, error * PICO)
-    return found
-
-
-def _checks(one: Lattice, anchors: dict[str, Slope], ranged: bool) -> tuple[Check, ...]:
-    """The lattice beside anchors that do the same, and beside published ranges."""
-    checks = []
-    macs = [slope.value for name, slope in one.coefficients.items() if name.startswith("mac/")]
-    # Under lanes p neighbouring lanes read neighbouring inputs, as those of the anchors do.
-    pairs = [("multiply-add", float(np.median(macs)), "anchor_fma")]
-    if one.lanes == "p" and one.level.startswith(("L1", "L2")):
-        reads = "L1 read" if one.level.startswith("L1") else "L2 read"
-        pairs.append(
-            (reads, one.coefficients["input"].value, "anchor_l1" if reads == "L1 read" else "anchor_l2")
-        )
-    for what, value, anchor in pairs:
-        if anchor in anchors:
-            expected = anchors[anchor].value
-            ends = (expected * (1 - TOLERANCE), expected * (1 + TOLERANCE))
-            checks.append(Check(f"{what} against {anchor}", value, ends, ends[0] <= value <= ends[1]))
-    if ranged:
-        for what, value, _ in pairs:
-            checks.append(_in_range(what, Slope(value, None, None), what))
-        if one.level.startswith("shared"):
-            checks.append(_in_range("shared read", one.coefficients["input"], "shared read"))
-    return tuple(checks)
-
-
-def _in_range(what: str, slope: Slope, kind: str) -> Check:
-    low, high = RANGES[kind]
-    return Check(
-        f"{what} in the range of published figures", slope.value, (low, high), low <= slope.value <= high
-    )
-
-
-def _slope(value: float, half: float) -> Slope:
-    known = math.isfinite(half)
-    return Slope(float(value), float(value - half) if known else None, float(value + half) if known else None)
-
-
-def _shares(rows: pd.DataFrame) -> tuple[int, ...]:
-    if "sms" not in rows:
-        return ()
-    return tuple(sorted(int(value) for value in rows["sms"].dropna().unique()))
 
 
 def _text(rows: pd.DataFrame, name: str) -> list[str]:

@@ -8,7 +8,7 @@ import attrs
 
 from dibench.study.correlation import Contest
 from dibench.study.folds import FEWEST_FAMILIES
-from dibench.study.summary import plain
+from dibench.study.plain import plain
 from dibench.study.whole_networks import FEWEST, GAP_BOUND_S, NetworkCost, WholeNetworks
 
 METHOD = {

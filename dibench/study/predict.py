@@ -26,8 +26,8 @@ from dibench.layer import DIMENSIONS
 from dibench.study.calibrated import RANGED, Calibration, gradient
 from dibench.study.inference import student_quantile
 from dibench.study.models import Data, data_of
+from dibench.study.plain import plain
 from dibench.study.rows import counts
-from dibench.study.summary import plain
 
 if TYPE_CHECKING:
     from dibench.layer import Layer

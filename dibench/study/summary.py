@@ -15,6 +15,7 @@ from dibench.study.figures import scores
 from dibench.study.inference import LEVEL, UNDECIDABLE
 from dibench.study.ladder import Coefficient, NoRung, Rung
 from dibench.study.models import FORMULAS
+from dibench.study.plain import PICO, plain
 from dibench.study.verdict import MARGIN
 from dibench.words import interval
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from dibench.study.fit import Comparison, Fit
     from dibench.study.inference import Test
 
-PICO = 1e12
 FIGURES = ("n", "r2", "mape", "pearson", "spearman", "rmse_log")
 
 METHOD = {
@@ -155,25 +155,6 @@ def _about(fit: Fit) -> str:
     if selection.evidence:
         return "measured energy"
     return "simulated energy" if selection.sources == ("simulated",) else "modelled energy"
-
-
-def plain(value: Any) -> Any:
-    """The value with NumPy's types made Python's, and what is not finite made None.
-
-    >>> plain({"a": np.float64("nan"), "b": (np.int64(3), 0.5)})
-    {'a': None, 'b': [3, 0.5]}
-    """
-    if isinstance(value, dict):
-        return {str(key): plain(entry) for key, entry in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [plain(entry) for entry in value]
-    if isinstance(value, (bool, np.bool_)):
-        return bool(value)
-    if isinstance(value, (int, np.integer)):
-        return int(value)
-    if isinstance(value, (float, np.floating)):
-        return float(value) if math.isfinite(value) else None
-    return value
 
 
 def _alpha(alpha: Alpha, determined: bool) -> dict[str, Any]:

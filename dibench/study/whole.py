@@ -11,8 +11,8 @@ from dibench.study import claims
 from dibench.study.families import evidence_of, family_differences
 from dibench.study.fit import Fit
 from dibench.study.lattice import lattice
+from dibench.study.plain import plain
 from dibench.study.rows import Choice
-from dibench.study.summary import plain
 from dibench.study.twins import agreement, twins
 from dibench.study.whole_networks import whole_networks
 
