@@ -2,7 +2,7 @@
 
 Kernels run on the harness of csrc/host_cuda, so results are real; time is not: a launch takes LAUNCH_S. What
 this stand-in cannot show is whether CuPy and the driver behave as it does. Where CuPy is installed its
-attributes are compared with those offered here (test_cuda_backend.py).
+attributes are compared with those offered here (test_cuda_driver.py).
 """
 
 from __future__ import annotations
@@ -18,11 +18,13 @@ from typing import Any
 
 import numpy as np
 
-from dibench import anchors, compilers
+from dibench import anchors, compilers, variants
 from dibench.backends import cuda_cache, cuda_driver, cuda_gpu, host
 from dibench.backends.cuda import CudaBackend
 from dibench.compilers.nvrtc import Binary
 from dibench.layer import DIMENSIONS, Layer
+from dibench.plan import Case
+from dibench.plan.boxes import default_box
 
 LAUNCH_S = 0.01
 PASS_S = 1e-3  # of an anchor
@@ -262,10 +264,21 @@ class FakeGpuBackend(CudaBackend):
 
     def __init__(self, directory: Path) -> None:
         self.cupy, self.compiler = FakeCupy(), HostCompiler()
-        cache = cuda_cache.KernelCache(self.compiler, directory)  # type: ignore[arg-type]
+        cache = cuda_cache.KernelCache(self.compiler, directory)
         super().__init__(GPU, cuda_gpu.Device(self.cupy), cache)
 
 
 def backend() -> FakeGpuBackend:
     """For a worker: `fake_gpu:backend`."""
     return FakeGpuBackend(Path(os.environ["FAKE_GPU_CACHE"]))
+
+
+STANDARD = Layer(N=1, C=3, H=5, W=4, K=4, R=3, S=3, pad_h=1, pad_w=1)
+FC = Layer.fc(N=2, C=10, K=6)
+
+
+def case_of(layer: Layer = FC, variant: str = "conv_output_stationary", **fields: Any) -> Case:
+    """A case of the backend: the layer at the variant's usual knobs, or at those given as `knobs`."""
+    box = {**default_box(variants.registry("cuda")[variant], layer), **fields.pop("knobs", {})}
+    known = {knob: box.pop(knob) for knob in list(box) if knob in variants.KNOBS}
+    return Case(layer=layer, backend="cuda", variant=variant, further=box.items(), **known, **fields)

@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import attrs
 
@@ -70,12 +70,23 @@ def choose_compiler(arch: int, cuda: int) -> nvrtc.Compiler:
     raise UserError("nvrtc", rule)
 
 
+class Compiles(Protocol):
+    """What makes machine code of a source, as NVRTC does."""
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """Major and minor: part of an entry's name."""
+
+    def compile(self, source: str, name: str, headers: Mapping[str, str], *, arch: int) -> Binary:
+        """The kernel `name`; CompileError where it does not compile."""
+
+
 class KernelCache:
     """Binaries by source: from memory, from disk, or compiled; `prefetch` compiles in the background."""
 
     def __init__(
         self,
-        compiler: nvrtc.Compiler | None,
+        compiler: Compiles | None,
         directory: Path,
         threads: int = 1,
         *,

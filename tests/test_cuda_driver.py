@@ -1,0 +1,111 @@
+"""Is there a GPU, and what opens it: the driver, in whose place a small library answers, and CuPy."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import attrs
+import fake_gpu
+import pytest
+
+from dibench import backends
+from dibench.backends import cuda_driver, cuda_gpu
+from dibench.errors import UserError
+
+DRIVER = r"""
+#include <string.h>
+int cuInit(unsigned flags) { return INIT; }
+int cuGetErrorName(int e, const char** s) { *s = "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH"; return 0; }
+int cuDeviceGetCount(int* n) { *n = COUNT; return 0; }
+int cuDriverGetVersion(int* v) { *v = 12080; return 0; }
+int cuDeviceGetName(char* s, int n, int d) { strncpy(s, "NVIDIA Test", n); return 0; }
+int cuDeviceTotalMem_v2(unsigned long* b, int d) { *b = 1ul << 37; return 0; }
+int cuDeviceGetUuid(char* u, int d) { for (int i = 0; i < 16; ++i) u[i] = i ? 16 * i : 0; return 0; }
+int cuDeviceGetUuid_v2(char* u, int d) { cuDeviceGetUuid(u, d); u[15] ^= MIG; return 0; }
+int cuDeviceGetAttribute(int* v, int a, int d) {
+  switch (a) { case 75: *v = 9; break; case 76: *v = 0; break; case 16: *v = 132; break; default: *v = a; }
+  return 0;
+}
+"""
+
+
+def driver(tmp_path: Path, init: int = 0, count: int = 1, mig: int = 0) -> str:
+    source, library = tmp_path / "driver.c", tmp_path / f"libcuda-{init}-{count}-{mig}.so"
+    source.write_text(DRIVER)
+    flags = [f"-DINIT={init}", f"-DCOUNT={count}", f"-DMIG={mig}", "-shared", "-fPIC", "-w"]
+    subprocess.run(["gcc", *flags, str(source), "-o", str(library)], check=True)
+    return str(library)
+
+
+def test_the_driver_is_asked_without_cupy(tmp_path: Path) -> None:
+    gpu = cuda_driver.first_gpu(driver(tmp_path))
+    assert isinstance(gpu, cuda_driver.Gpu)
+    assert (gpu.name, gpu.arch, gpu.sms, gpu.cuda, gpu.cuda_version) == ("NVIDIA Test", 90, 132, 12, "12.8")
+    assert gpu.uuid == "GPU-00102030-4050-6070-8090-a0b0c0d0e0f0", "bytes of 0 included"
+    assert (gpu.l2_bytes, gpu.memory_bytes, gpu.ecc) == (38, 2**37, True)
+    partition = cuda_driver.first_gpu(driver(tmp_path, mig=1))
+    assert isinstance(partition, cuda_driver.Gpu)
+    assert partition.uuid.startswith("MIG-")
+
+
+def test_why_there_is_no_gpu(tmp_path: Path) -> None:
+    assert "CUDA_ERROR_SYSTEM_DRIVER_MISMATCH" in str(cuda_driver.first_gpu(driver(tmp_path, init=803)))
+    assert "sees no device" in str(cuda_driver.first_gpu(driver(tmp_path, count=0)))
+    assert "no NVIDIA driver" in str(cuda_driver.first_gpu("libcuda-that-is-not-there.so.1"))
+
+
+def test_auto_is_cuda_only_where_driver_and_cupy_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    found = importlib.util.find_spec
+    for cupy in (True, False):
+        for gpu in (fake_gpu.GPU, "no driver"):
+            monkeypatch.setattr(
+                importlib.util,
+                "find_spec",
+                lambda name, cupy=cupy: cupy or None if name == "cupy" else found(name),
+            )
+            monkeypatch.setattr(cuda_driver, "gpu", lambda gpu=gpu: gpu)
+            assert backends.resolve("auto") == ("cuda" if cupy and gpu is fake_gpu.GPU else "cpu")
+
+
+def test_asking_for_cuda_without_a_gpu_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cuda_driver, "gpu", lambda: "there is no NVIDIA driver")
+    with pytest.raises(
+        UserError, match=r"--backend: there is no NVIDIA driver: nvidia-smi must work.*'cuda'"
+    ):
+        backends.open_backend("cuda")
+    monkeypatch.setattr(cuda_gpu, "find_spec", lambda name: None)
+
+    class OldDriver(fake_gpu.FakeCupy):
+        def _free(self, pointer: int) -> None:
+            raise fake_gpu.CUDARuntimeError(35, "cudaErrorInsufficientDriver: too old")
+
+    monkeypatch.setattr(cuda_driver, "gpu", lambda: fake_gpu.GPU)
+    monkeypatch.setattr(cuda_gpu, "import_cupy", lambda gpu: OldDriver())
+    with pytest.raises(
+        UserError, match=r"Test GPU cannot be used .*InsufficientDriver.*dibench\[cuda13\]' fits"
+    ):
+        backends.open_backend("cuda")
+    monkeypatch.undo()
+    monkeypatch.setattr(cuda_gpu, "find_spec", lambda name: None)
+    for gpu, extra in ((fake_gpu.GPU, "cuda13"), (attrs.evolve(fake_gpu.GPU, arch=61), "cuda12")):
+        with pytest.raises(UserError, match=rf"--backend: needs CuPy: pip install 'dibench\[{extra}\]'"):
+            cuda_gpu.import_cupy(gpu)
+
+
+def test_cupy_has_what_we_ask_of_it(gpu: fake_gpu.FakeGpuBackend) -> None:
+    cupy = pytest.importorskip("cupy", reason="CuPy is not installed")
+    for area in ("runtime", "driver"):
+        for name in vars(getattr(gpu.cupy.cuda, area)):
+            assert hasattr(getattr(cupy.cuda, area), name), f"{area}.{name}"
+    for name in ("Device", "Stream", "Event", "get_elapsed_time"):
+        assert hasattr(cupy.cuda, name)
+    for name in ("load", "get_function"):
+        assert hasattr(cupy.cuda.function.Module, name)
+    for name in ("begin_capture", "end_capture", "synchronize"):
+        assert hasattr(cupy.cuda.Stream, name)
+    for name in ("launch", "upload"):
+        assert hasattr(cupy.cuda.Graph, name)
+    assert hasattr(cupy.cuda.function.Function, "ptr")
