@@ -43,9 +43,18 @@ CUDNN = Library(
 )
 
 
+def no_cudnn() -> str:
+    """Why this installation has no library for a GPU; empty where it may have one, without loading it."""
+    if find_spec("torch") is None:
+        return "PyTorch is not installed"
+    if metadata.version("torch").endswith("+cpu"):
+        return "PyTorch is installed for the CPU only"
+    return ""
+
+
 def here() -> Library:
     """cuDNN where PyTorch sees a GPU, else oneDNN: what one installation has, it can plan for."""
-    if find_spec("torch") is None or metadata.version("torch").endswith("+cpu"):
+    if no_cudnn():
         return ONEDNN
     import torch
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from dibench import architectures, reference, variants
 from dibench.backends import DeviceFaultError
+from dibench.elsewhere import is_elsewhere
 from dibench.errors import UserError
 from dibench.layer import Layer
 from dibench.plan import Case, usual_case, with_knobs
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from dibench.backends import Backend
 
 NAMES = ("auto", "cuda", "host", "cpu")
-"""What `--backend` accepts; host runs the CUDA kernels on the CPU."""
+"""What `--backend` accepts, and `module:callable`; host runs the CUDA kernels on the CPU."""
 
 INSTANCES = 2
 _DRAWS = 200  # of knob values, until one is legal
@@ -62,27 +63,45 @@ Run = Callable[[Case], tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any
 """Runs a case once: x and w as numbers, y; each with a leading dimension of instances."""
 
 
-def selftest(backend: str, opened: Backend | None, *, small: bool = False) -> Iterator[Verdict]:
+def selftest(
+    backend: str, opened: Backend | None, *, small: bool = False, only: Sequence[str] = ()
+) -> Iterator[Verdict]:
     """Check the variants of a backend one by one.
 
     Args:
-        backend: `cuda`, `host` or `cpu`.
+        backend: `cuda`, `host`, `cpu`, or `module:callable`, which runs the CUDA family.
         opened: the backend, opened; None for host, which needs none.
         small: only the smallest layers.
+        only: these variants, in this order; by default all.
 
     Raises:
         DeviceFaultError: a kernel lost the device; nothing more can be checked in this process.
+        UserError: no such variant.
     """
-    run: Run = _on_host if backend == "host" else {"cpu": _on_cpu, "cuda": _on_cuda}[backend](opened)
-    arch = opened.device().facts["arch"] if opened is not None and backend == "cuda" else None
-    registry = variants.registry("cpu" if backend == "cpu" else "cuda")
-    small = small or backend == "host"  # the harness is there to be right, not fast
+    device = "cuda" if is_elsewhere(backend) else backend
+    run: Run = _on_host if device == "host" else {"cpu": _on_cpu, "cuda": _on_cuda}[device](opened)
+    arch = opened.device().facts["arch"] if opened is not None and device == "cuda" else None
+    small = small or device == "host"  # the harness is there to be right, not fast
     layers = EDGES if small else EDGES + WHOLE_TILES
-    planned = {name: list(cases_of(variant, layers, arch)) for name, variant in registry.items()}
+    chosen = chosen_variants(backend, only)
+    planned = {variant.name: list(cases_of(variant, layers, arch)) for variant in chosen}
     if opened is not None:
         opened.prefetch([case for cases in planned.values() for case in cases])
-    for name, cases in planned.items():
-        yield _verdict(registry[name], cases, run, arch)
+    for variant in chosen:
+        yield _verdict(variant, planned[variant.name], run, arch)
+
+
+def chosen_variants(backend: str, only: Sequence[str] = ()) -> list[Variant]:
+    """The variants of those names, or all of a backend.
+
+    Raises:
+        UserError: no such variant.
+    """
+    registry = variants.registry("cpu" if backend == "cpu" else "cuda")
+    for name in only:
+        if name not in registry:
+            raise UserError("--only", f"must be of {', '.join(registry)}", name)
+    return [registry[name] for name in only or registry]
 
 
 def cases_of(variant: Variant, layers: tuple[Layer, ...], arch: int | None = None) -> Iterator[Case]:
@@ -135,7 +154,7 @@ def _verdict(variant: Variant, cases: list[Case], run: Run, arch: int | None) ->
     worst, right = 0.0, 0
     for case in cases:
         try:
-            error = _error(case, *run(case))
+            error = share_of_error(case, *run(case))
         except DeviceFaultError:
             raise
         except Exception as problem:
@@ -148,7 +167,7 @@ def _verdict(variant: Variant, cases: list[Case], run: Run, arch: int | None) ->
     return Verdict(variant.name, right, worst, "")
 
 
-def _error(case: Case, x: npt.NDArray[Any], w: npt.NDArray[Any], y: npt.NDArray[Any]) -> float:
+def share_of_error(case: Case, x: npt.NDArray[Any], w: npt.NDArray[Any], y: npt.NDArray[Any]) -> float:
     """The largest error of all outputs as a share of what is allowed; NaN where one is."""
     shares = []
     for i in range(case.instances):
@@ -204,11 +223,16 @@ def _on_host(case: Case) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArra
         outcome = host.run(variant, case.layer, case.knobs, x, w, dtype=case.dtype, sectors=False)
     except (host.KernelError, host.HostCompileError) as problem:
         raise RuntimeError(str(problem).strip().partition("\n")[0]) from None
-    _check_counts(variant, case, outcome.counts)
+    check_counts(variant, case, outcome.counts)
     return as_values(x, case.dtype), as_values(w, case.dtype), outcome.y
 
 
-def _check_counts(variant: Variant, case: Case, counted: Mapping[str, int]) -> None:
+def check_counts(variant: Variant, case: Case, counted: Mapping[str, int]) -> None:
+    """Hold what the harness counted in a launch against the header.
+
+    Raises:
+        RuntimeError: they differ; names the count and both numbers.
+    """
     promised = variant.counts_for(case.layer, case.knobs)
     for name, count in counted.items():
         if count != case.instances * promised[name]:

@@ -174,14 +174,15 @@ def registry(backend: str = "cpu") -> Mapping[str, Variant]:
         UserError: no such backend, or a header that cannot be read; the message names file, field and rule.
     """
     if backend == "torch":
-        return MappingProxyType({library.here().name: _of_library(library.here())})
+        return MappingProxyType({library.here().name: of_library(library.here())})
     if backend not in SUFFIXES:
         raise UserError("backend", f"must be one of {', '.join((*SUFFIXES, 'torch'))}", backend)
     paths = sorted((source_directory() / backend).glob(f"*{SUFFIXES[backend]}"))
     return MappingProxyType({path.stem: read_variant(path, backend) for path in paths})
 
 
-def _of_library(found: library.Library) -> Variant:
+def of_library(found: library.Library) -> Variant:
+    """A vendor's library as a variant; whether it is installed is not asked."""
     return Variant(
         name=found.name,
         backend="torch",

@@ -64,8 +64,8 @@ class HostCompiler:
     def compile(self, source: str, name: str, headers: Mapping[str, str], *, arch: int) -> Binary:
         self.compiled.append(name)
         code: dict[str, str] = {"name": name}
-        if name not in SUPPORT:
-            code["source"], code["constants"] = source, headers["constants.cuh"]
+        if name != "gate":
+            code["source"], code["constants"] = source, headers.get("constants.cuh", "")
         return Binary(name, arch, json.dumps(code).encode(), 32, 0, 0, 0, "")
 
 
@@ -198,17 +198,29 @@ class FakeCupy:
             self.lost = "cudaErrorIllegalAddress: an illegal memory access was encountered"
             return
         instances = values[1].value
-        operands = {}
-        for name, pointer, elements in (
-            ("input", values[2].value, layer.inputs),
-            ("weight", values[3].value, layer.weights),
-            ("output", values[4].value, layer.outputs),
-        ):
-            self._inside(pointer, 4 * instances * elements)
-            flat = (ctypes.c_float * (instances * elements)).from_address(pointer)
-            operands[name] = np.ctypeslib.as_array(flat)
+        element = ctypes.c_uint16 if "using T = unsigned short" in code["constants"] else ctypes.c_float
+        operands = {
+            "input": self.view(values[2].value, instances * layer.inputs, element),
+            "weight": self.view(values[3].value, instances * layer.weights, element),
+            "output": self.view(values[4].value, instances * layer.outputs, ctypes.c_float),
+        }
+        self.harness(code, values, operands, geometry)
+
+    def view(self, pointer: int, elements: int, element: Any) -> np.ndarray[Any, Any]:
+        """Device memory as an array."""
+        self._inside(pointer, ctypes.sizeof(element) * elements)
+        return np.ctypeslib.as_array((element * elements).from_address(pointer))
+
+    def harness(
+        self,
+        code: dict[str, str],
+        values: tuple[Any, ...],
+        operands: Mapping[str, np.ndarray[Any, Any]],
+        geometry: compilers.Geometry,
+    ) -> Any:
+        """Run the kernel; what it accessed."""
         kernel = host.build(code["source"], code["name"], code["constants"])
-        kernel.launch(list(values), operands, geometry, sectors=False)
+        return kernel.launch(list(values), operands, geometry, sectors=False)
 
 
 class FakeModule:

@@ -37,6 +37,8 @@ ANCHOR_PJ = {
     "anchor_dram_write": 400,
 }
 ANCHOR_W = 250.0
+SCALE = int(os.environ.get("REPLAYED_SCALE", "1"))
+"""The card takes each layer for so many copies: layers that a CPU can run keep it as busy as real ones."""
 SHARES = {"all": 1, "whole": 1, "half": 2, "quarter": 4}
 ARCH, SMS, L2_BYTES = 90, 132, 50 * 2**20
 
@@ -45,25 +47,37 @@ UUID = os.environ.get("REPLAYED_UUID") or os.environ.get("CUDA_VISIBLE_DEVICES")
 GPU = SimulatedGpu(CLOCK, HOPPER, seed=int(os.environ.get("REPLAYED_SEED", "1")), uuid=UUID)
 
 
-def truth_j(case: Case) -> float:
-    """Above active idle, of a launch with all its instances."""
-    layer, copies = case.layer, case.instances
+def truth_j(case: Case, counts: Mapping[str, int] | None = None) -> float:
+    """Above active idle, of a launch with all its instances; `counts` are an anchor's."""
+    layer, copies = case.layer, case.instances * SCALE
     if case.anchor:
-        counts = anchor_counts(case)
+        counts = counts or anchor_counts(case)
         accesses = counts["input_reads"] + counts["output_writes"]
         return LAUNCH_J + (E0_PJ * counts["macs_executed"] + ANCHOR_PJ[case.variant] * accesses) * 1e-12
     picojoules = E0_PJ * layer.macs + E_W_PJ * layer.weights + E_A_PJ * (layer.inputs + layer.outputs)
     return LAUNCH_J + copies * picojoules * 1e-12
 
 
-def launch_s(case: Case) -> float:
+def launch_s(case: Case, counts: Mapping[str, int] | None = None) -> float:
     """Roofline, or what it takes to stay under the power limit."""
     if case.anchor:
-        return max(1e-4, truth_j(case) / ANCHOR_W)
-    layer = case.layer
+        return max(1e-4, truth_j(case, counts) / ANCHOR_W)
+    layer, copies = case.layer, case.instances * SCALE
     elements = layer.weights + layer.inputs + layer.outputs
-    roof_s = case.instances * max(layer.macs / MAC_PER_S, 4 * elements / BYTES_PER_S) + GAP_S
+    roof_s = copies * max(layer.macs / MAC_PER_S, 4 * elements / BYTES_PER_S) + GAP_S
     return max(roof_s, truth_j(case) / (HOPPER.limit_w - HOPPER.active_idle_w - 50.0))
+
+
+def load_of(case: Case, counts: Mapping[str, int] | None = None) -> Load:
+    """What the card sees of launches of a case."""
+    seconds, layer, copies = launch_s(case, counts), case.layer, case.instances * SCALE
+    elements = layer.weights + layer.inputs + layer.outputs
+    return Load(
+        HOPPER.active_idle_w + truth_j(case, counts) / seconds,
+        seconds,
+        dram_bandwidth_pct=100 * copies * 4 * elements / BYTES_PER_S / seconds,
+        fp32_pct=100 * copies * layer.macs / MAC_PER_S / seconds,
+    )
 
 
 def anchor_counts(case: Case) -> dict[str, int]:
@@ -107,15 +121,8 @@ class ReplayedBackend:
 class Prepared:
     def __init__(self, case: Case, counts: Mapping[str, int]) -> None:
         self.counts = counts
-        seconds, layer = launch_s(case), case.layer
         self.cells = {"sms": SMS // SHARES[case.sms]}
-        elements = layer.weights + layer.inputs + layer.outputs
-        self.load = Load(
-            HOPPER.active_idle_w + truth_j(case) / seconds,
-            seconds,
-            dram_bandwidth_pct=100 * case.instances * 4 * elements / BYTES_PER_S / seconds,
-            fp32_pct=100 * case.instances * layer.macs / MAC_PER_S / seconds,
-        )
+        self.load = load_of(case)
 
     def launch(self, n: int) -> float:
         return GPU.launch(self.load, n)

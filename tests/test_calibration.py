@@ -99,7 +99,7 @@ def test_the_verb_shows_keeps_and_draws(
 ) -> None:
     found, _ = on(HOPPER)
     monkeypatch.setenv("DIBENCH_CACHE", str(tmp_path))
-    monkeypatch.setattr(sys.modules["dibench.cli.calibrate"], "_on_this_gpu", lambda source, effort: found)
+    monkeypatch.setattr(sys.modules["dibench.cli.calibrate"], "_on_this_gpu", lambda *how: found)
     with pytest.raises(SystemExit):
         main(["calibrate"])
     said = capsys.readouterr().out

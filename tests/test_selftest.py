@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -139,15 +140,43 @@ def test_a_wrong_output_is_named_and_ends_in_status_1(
 
 
 def test_a_fault_ends_it_with_status_1(
-    gpu: fake_gpu.FakeGpuBackend, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    gpu: fake_gpu.FakeGpuBackend,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     def lost(case: Case) -> Any:
         raise DeviceFaultError("CUDA, run: illegal access")
 
     monkeypatch.setattr(gpu, "prepare", lost)
-    status, text = run(["--backend", "cuda"], capsys)
+    found = tmp_path / "found.json"
+    status, text = run(["--backend", "cuda", "--json", str(found)], capsys)
     assert status == 1
     assert "a kernel lost the device" in text and "illegal access" in text
+    told = json.loads(found.read_text())
+    assert told["lost"] and "checking" not in told
+    assert told["variants"]["conv_no_reuse"].startswith("failed: the device is lost")
+
+
+def test_what_is_found_stands_in_a_file_after_each_variant(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    names, path, turns = ["fc_matrix_vector", "conv_no_reuse"], tmp_path / "found.json", list[Any]()
+
+    def check(chosen: str, opened: Any, *, small: bool, only: list[str]) -> Iterator[selftest.Verdict]:
+        for name in only:
+            turns.append(json.loads(path.read_text())["checking"])
+            yield selftest.Verdict(name, 3, 0.5, "is wrong" * (name == "conv_no_reuse"))
+
+    monkeypatch.setenv("DIBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(selftest, "selftest", check)
+    once = ["--backend", "host", "--only", ",".join(names), "--json", str(path), "--once"]
+    assert run(once, capsys)[0] == 1 and turns == names
+    told = {"complete": True, "variants": {names[0]: "right", names[1]: "failed: is wrong"}, "lost": False}
+    assert json.loads(path.read_text()) == told
+    status, text = run(once, capsys)
+    assert status == 1 and turns == [*names, names[1]], "what was right is not checked again"
+    assert "1 variants were right before" in text and "0 of 1 variants right" in text
 
 
 def test_a_kernel_that_nothing_tests_is_a_failure(
@@ -165,5 +194,10 @@ def test_a_kernel_that_nothing_tests_is_a_failure(
 def test_an_unknown_backend_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["--backend", "tpu"], capsys) == (
         2,
-        "dibench: --backend: must be one of auto, cuda, host, cpu (got 'tpu')\n",
+        "dibench: --backend: must be one of auto, cuda, host, cpu, or module:callable (got 'tpu')\n",
     )
+
+
+def test_an_unknown_variant_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    status, text = run(["--backend", "host", "--only", "conv_no_reuse,fc_fastest"], capsys)
+    assert status == 2 and "--only: must be of conv_implicit_gemm, " in text and "(got 'fc_fastest')" in text

@@ -24,6 +24,7 @@ from dibench.compilers import nvrtc
 from dibench.compilers.nvrtc import Binary
 from dibench.errors import UserError
 
+NOT_COMPILED = "is not among the compiled kernels"
 _FORMAT = b"dibench kernel 1\n"
 _HEADER_FIELDS = ("name", "arch", "registers", "shared_bytes", "stack_bytes", "spill_bytes", "log")
 
@@ -110,6 +111,10 @@ class KernelCache:
                 if source.digest not in self._futures:
                     self._futures[source.digest] = self._pool.submit(self._made, source)
 
+    def holds(self, source: Source) -> bool:
+        """Whether it need not be compiled."""
+        return any(path.is_file() for path in self._candidates(source))
+
     def binary(self, source: Source) -> Binary:
         """The compiled kernel.
 
@@ -134,7 +139,7 @@ class KernelCache:
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 return _read(path)
         if self._compiler is None:
-            rule = f"is not among the compiled kernels of {self._directory}, and there is no compiler"
+            rule = f"{NOT_COMPILED} of {self._directory}, and there is no compiler"
             raise UserError("kernel", f"{rule}: pip install nvidia-cuda-nvrtc", source.name)
         compiled = self._compiler.compile(source.text, source.name, source.headers, arch=source.arch)
         with contextlib.suppress(OSError):  # a cache that cannot be written costs time, not the sweep

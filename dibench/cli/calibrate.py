@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dibench.errors import UserError
 
 if TYPE_CHECKING:
-    from dibench.measure.calibration import Calibration
+    from dibench.measure.calibration import Calibration, Effort
 
-_LAYER = "N=32,C=256,H=28,W=28,K=256,R=3,S=3,pad_h=1,pad_w=1"
+LAYER = "N=32,C=256,H=28,W=28,K=256,R=3,S=3,pad_h=1,pad_w=1"
 _SOURCES = ("nvml_counter", "nvml_power")
 
 
@@ -22,15 +22,26 @@ def calibrate(
     brief: Annotated[
         bool, typer.Option("--brief", help="27 seconds: what a campaign spares for it.")
     ] = False,
-    meter: Annotated[str, typer.Option(help="nvml_counter or nvml_power.")] = "nvml_counter",
+    backend: Annotated[str, typer.Option(help="cuda, or module:callable from elsewhere.")] = "cuda",
+    meter: Annotated[
+        str, typer.Option(help="nvml_counter, nvml_power, or module:callable from elsewhere.")
+    ] = "nvml_counter",
+    layer: Annotated[
+        str, typer.Option(metavar="LAYER", help="What runs: large enough to fill the GPU.")
+    ] = LAYER,
     as_json: Annotated[bool, typer.Option("--json", help="JSON for programs.")] = False,
 ) -> None:
     """Find the GPU's tick periods, noise, idle and active idle power, and the visits a case needs.
 
     The result is kept for this GPU and driver, with a figure beside it.
     """
-    if meter not in _SOURCES:
-        raise UserError("--meter", f"must be {' or '.join(_SOURCES)}: only a sensor has noise", meter)
+    from dibench.elsewhere import is_elsewhere
+
+    if meter not in _SOURCES and not is_elsewhere(meter):
+        rule = f"must be {' or '.join(_SOURCES)}, or module:callable: only a sensor has noise"
+        raise UserError("--meter", rule, meter)
+    if backend != "cuda" and not is_elsewhere(backend):
+        raise UserError("--backend", "must be cuda or module:callable: what is calibrated is a GPU", backend)
     if long and brief:
         raise UserError("--brief", "must not stand beside --long")
     from dibench import files
@@ -38,7 +49,7 @@ def calibrate(
     from dibench.report.noise import noise_figure
 
     effort = calibration.LONG if long else calibration.BRIEF if brief else calibration.SHORT
-    found = _on_this_gpu(meter, effort)
+    found = _on_this_gpu(backend, meter, layer, effort)
     path = calibration.path_of(found.device_uuid, found.driver)
     calibration.write(found, path)
     figure = noise_figure({float(length): sd for length, sd in found.noise.items()}, found.between)
@@ -49,30 +60,34 @@ def calibrate(
         _show(found, path)
 
 
-def _on_this_gpu(source: str, effort: Any) -> Calibration:
+def _on_this_gpu(backend: str, source: str, layer: str, effort: Effort) -> Calibration:
     from dibench import variants
     from dibench.backends import cuda_driver
-    from dibench.layer import Layer
     from dibench.measure import calibration
+    from dibench.measure.instrument import open_instrument
+    from dibench.measure.settings import Settings
     from dibench.meters.gpu import GpuMeter
     from dibench.plan import usual_case
+    from dibench.plan.layers import resolve_layer
 
-    gpu = cuda_driver.gpu()
-    if isinstance(gpu, str):
-        raise UserError("calibrate", f"needs an NVIDIA GPU: {gpu}")
-    meter = GpuMeter.open(source, gpu.uuid)
-    meter.measure_idle()  # before there is a context
-    from dibench.backends.cuda import CudaBackend
-
-    backend = CudaBackend.open()
-    layer = Layer.parse(_LAYER)
-    able = [v for v in variants.registry("cuda").values() if layer.op in v.ops and "fp32" in v.dtypes]
+    chosen = resolve_layer(layer, "--layer")
+    able = [v for v in variants.registry("cuda").values() if chosen.op in v.ops and "fp32" in v.dtypes]
     variant = next((v for v in able if v.fast), able[0])
-    prepared = backend.prepare(usual_case(layer, variant))
+    if backend == "cuda" and isinstance(gpu := cuda_driver.gpu(), str):
+        raise UserError("calibrate", f"needs an NVIDIA GPU: {gpu}")
+    instrument = open_instrument(backend, source, Settings())
+    if not isinstance(instrument.meter, GpuMeter):
+        raise UserError("--meter", "must be a GPU's sensor, which is used in visits", source)
+    device = instrument.backend.device()
+    prepared = instrument.backend.prepare(usual_case(chosen, variant))
     try:
-        meter.start(backend.busy)
-        driver = cuda_driver.driver_version()
-        return calibration.calibrate(meter, backend.busy, prepared, driver=driver, effort=effort)
+        return calibration.calibrate(
+            instrument.meter,
+            instrument.backend.busy,
+            prepared,
+            driver=str(device.facts.get("driver") or ""),
+            effort=effort,
+        )
     finally:
         prepared.close()
 

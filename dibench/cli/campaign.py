@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,11 +14,13 @@ import typer
 from dibench.errors import UserError
 
 if TYPE_CHECKING:
+    from dibench.campaign.earlier import Earlier
+    from dibench.campaign.plan import Campaign
+    from dibench.campaign.stages import Stages
     from dibench.cli.campaign_steps import Card
-    from dibench.earlier import Earlier
-    from dibench.stages import Campaign
 
 _CHECK_S = 45.0
+"""Of selftest and of calibration, at most; a sixth of a budget that is short."""
 
 
 def campaign(
@@ -43,6 +45,10 @@ def campaign(
         Path | None,
         typer.Option(metavar="DIR", help="Kernels that --compile-only has made, brought along."),
     ] = None,
+    stages: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Stages of your own, as dibench/presets/campaign.stages.toml."),
+    ] = None,
     compile_only: Annotated[
         bool,
         typer.Option("--compile-only", help="Compile all kernels into --out, for --kernels; no GPU needed."),
@@ -61,14 +67,18 @@ def campaign(
     and tensor cores in turns; then fit and report. Kill it at any time: what is measured is kept, and the
     same command goes on.
 
-    [bold]python -m dibench campaign --time-budget 9m --out results/my-gpu/1[/bold]
+    [bold]python -m dibench campaign --time-budget 9m --out results/local/campaign/1[/bold]
 
-    [bold]python -m dibench campaign --time-budget 9m --out results/my-gpu/2 --resume results/my-gpu/1[/bold]
+    [bold]python -m dibench campaign --time-budget 9m --out results/local/campaign/2
+    --resume results/local/campaign/1[/bold]
+
+    [bold]python -m dibench publish results/local/campaign[/bold]   (into results/<card>/, to be committed)
     """
     begin = time.monotonic()
-    from dibench.cli import campaign_steps, campaign_view
+    from dibench import library
+    from dibench.campaign.stages import load_stages
+    from dibench.cli import campaign_kernels, campaign_steps, campaign_view
     from dibench.cli.sweep import duration_s
-    from dibench.files import explained
     from dibench.meters import check_name
 
     if seed < 0:
@@ -79,81 +89,79 @@ def campaign(
         raise UserError("--closing", "must be less than --time-budget", closing)
     check_name(meter)
     if not out and not dry_run:
-        raise UserError("--out", "must name the directory of this run, such as results/my-gpu/1")
+        raise UserError("--out", "must name the directory of this run, such as results/local/campaign/1")
     if compile_only:
-        _compile(Path(out), arch, seed)
+        campaign_kernels.compile_all(Path(out), load_stages(arch=arch, seed=seed, path=stages), arch)
         return
     if kernels is not None:
-        os.environ["DIBENCH_KERNELS"] = str(_kernels(kernels))
+        campaign_kernels.bring(kernels)
     card = campaign_steps.card(backend, need=not dry_run)
     earlier = campaign_steps.earlier(resume or [], card, Path(out) if out else None)
+    no_library = card.no_library if card else library.no_cudnn()
+    found = load_stages(arch=card.arch if card else arch, seed=seed, no_library=no_library, path=stages)
     if dry_run:
-        found = _plan(card, earlier, seed, arch)
-        campaign_view.show_stages(found, earlier, budget_s)
+        campaign_view.show_stages(_plan(card, earlier, found, seed), earlier, budget_s)
         return
     assert card is not None
-    folder, deadline = Path(out), begin + budget_s
-    campaign_steps.refuse_test_data(folder, card)
-    with explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    campaign_view.say(f"{card.name}, {card.uuid or 'no UUID'}, driver {card.driver}")
-    campaign_view.show_earlier(earlier, card)
-    limit_s = min(_CHECK_S, budget_s / 6)
-    wrong = campaign_steps.check(folder, card, earlier, limit_s)
-    found = _plan(card, earlier, seed, arch, wrong)
-    summary = campaign_steps.measure(found, card, meter, folder, deadline - closing_s)
-    rows = campaign_steps.close(folder, earlier, deadline)
-    visit_s = campaign_steps.visit_s(folder)
-    campaign_view.show_end(found, summary, rows, wrong, time.monotonic() - begin)
-    again = _next_command(out, resume or [])
-    campaign_view.show_next(found, rows, again, visit_s)
-    campaign_view.write_readme(folder, found, summary, rows, card, again)
-    if summary.ended == "interrupted":
+    ended = _measured(
+        Path(out), card, earlier, found, meter=meter, seed=seed, deadline=begin + budget_s,
+        closing_s=closing_s, limit_s=min(_CHECK_S, budget_s / 6), again=_next_command(out, resume or []),
+    )  # fmt: skip
+    campaign_view.say(f"\ntook {time.monotonic() - begin:.0f} s")
+    if ended == "interrupted":
         raise typer.Exit(130)
 
 
-def _plan(card: Card | None, earlier: Earlier, seed: int, arch: int, wrong: tuple[str, ...] = ()) -> Campaign:
-    from dibench.stages import load_stages, plan_campaign
+def _measured(
+    out: Path,
+    card: Card,
+    earlier: Earlier,
+    found: Stages,
+    *,
+    meter: str,
+    seed: int,
+    deadline: float,
+    closing_s: float,
+    limit_s: float,
+    again: str,
+) -> str:
+    """The run from first to last; how it ended."""
+    from dibench.cli import campaign_checks, campaign_kernels, campaign_readme, campaign_steps, campaign_view
+    from dibench.files import explained
 
-    stages = load_stages(
-        arch=card.arch if card else arch, seed=seed, peer=bool(card and card.peer), without=wrong
-    )
+    campaign_steps.refuse_test_data(out, card)
+    with explained(out):
+        out.mkdir(parents=True, exist_ok=True)
+    campaign_view.show_begin(card, earlier, found.left_out)
+    if not card.simulated:
+        campaign_kernels.check(found, card.arch)
+    checks = campaign_checks.check(out, card, earlier, found, meter, limit_s)
+    plan = _plan(card, earlier, found, seed, checks.wrong)
+    summary, refusal = campaign_steps.measure(plan, card, meter, out, deadline - closing_s)
+    rows = campaign_steps.all_rows(out, earlier)
+    campaign_steps.close(out, rows, out / "manifest.json", deadline)
+    campaign_view.show_end(plan, summary, rows, checks)
+    campaign_view.show_next(plan, rows, again, campaign_steps.visit_s(out))
+    campaign_readme.write_readme(out, plan, summary, rows, card, checks, again)
+    if refusal is not None:
+        raise refusal
+    return summary.ended
+
+
+def _plan(
+    card: Card | None, earlier: Earlier, found: Stages, seed: int, wrong: Collection[str] = ()
+) -> Campaign:
+    from dibench.campaign.plan import plan_campaign
+
     cards = earlier.cards()
     another = card is not None and bool(cards) and card.uuid not in cards
     return plan_campaign(
-        stages, seed=seed, done=earlier.done(), again=another, first_order=earlier.last_order + 1
-    )
-
-
-def _kernels(directory: Path) -> Path:
-    found = directory / "cuda" if (directory / "cuda").is_dir() else directory
-    if not any(found.glob("*.bin")):
-        raise UserError("--kernels", "must hold what campaign --compile-only made", str(directory))
-    return found.resolve()
-
-
-def _compile(out: Path, arch: int, seed: int) -> None:
-    from dibench.cli.progress import time_text
-    from dibench.files import explained
-    from dibench.kernels_ahead import compile_ahead
-    from dibench.stages import in_turns, load_stages, sentinel
-
-    begin, last = time.monotonic(), 0.0
-    cases = [sentinel(), *in_turns(load_stages(arch=arch, seed=seed, peer=True))]
-    threads = max(1, len(os.sched_getaffinity(0)))
-    total = 0
-    with explained(out):
-        (out / "cuda").mkdir(parents=True, exist_ok=True)
-    for done in compile_ahead(cases, arch, out / "cuda", threads=threads):
-        total = done.total
-        if time.monotonic() - last > 5.0 or done.number == done.total:
-            last = time.monotonic()
-            typer.echo(f"[{done.number}/{done.total}] kernels for sm_{arch}", err=True)
-    size = sum(path.stat().st_size for path in (out / "cuda").glob("*.bin")) / 2**20
-    took = time_text(time.monotonic() - begin)
-    typer.echo(f"{total} kernels for sm_{arch} in {out}, {size:.1f} MiB, {took}")
-    typer.echo(
-        f"On the machine with the GPU: python -m dibench campaign --kernels {shlex.quote(str(out))} --out …"
+        found,
+        seed=seed,
+        done=earlier.done(),
+        without=wrong,
+        again=another,
+        first_order=earlier.last_order + 1,
     )
 
 

@@ -1,30 +1,27 @@
-"""The steps of a campaign: who is there, is it right, what can it resolve; measure; fit and report.
-
-What needs a context of its own on the GPU runs as a process of its own: idle power is metered before there is
-any, and a check that hangs is ended when its time is up.
-"""
+"""The steps of a campaign: who is there, what earlier runs measured; measure; fit and report."""
 
 from __future__ import annotations
 
+import csv
 import json
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
-import typer
 
+from dibench.cli import child
+from dibench.cli.campaign_view import VISIT_S, say
 from dibench.errors import UserError
 
 if TYPE_CHECKING:
-    from dibench.earlier import Earlier
-    from dibench.stages import Campaign
+    from dibench.campaign.earlier import Earlier
+    from dibench.campaign.plan import Campaign
     from dibench.sweep.run import Summary
 
 _LEAST_S = 4.0
@@ -36,13 +33,16 @@ _HANG_S = 45.0
 class Card:
     """The GPU that a campaign runs on."""
 
+    own: str
+    """The backend of our kernels: `cuda`, or `module:callable`."""
     backend: str
+    """What the sweep opens: the same, or it with PyTorch's library."""
     name: str
     uuid: str
     driver: str
     arch: int
-    peer: bool
-    """Whether PyTorch's library is there for it."""
+    no_library: str
+    """Why PyTorch's library is not measured beside our kernels; empty where it is."""
     simulated: bool
 
 
@@ -58,8 +58,9 @@ def card(backend: str, *, need: bool) -> Card | None:
 
     if is_elsewhere(backend):
         device = backends.open_backend(backend).device()
-        driver, arch = str(device.facts.get("driver")), int(device.facts.get("arch", 90))
-        return Card(backend, device.name, device.uuid, driver, arch, False, True)
+        driver, arch = str(device.facts.get("driver") or ""), int(device.facts.get("arch", 90))
+        why = "a device from elsewhere has no library"
+        return Card(backend, backend, device.name, device.uuid, driver, arch, why, True)
     if backend not in ("auto", "cuda"):
         raise UserError(
             "--backend", "must be auto, cuda or module:callable: a campaign is for a GPU", backend
@@ -69,16 +70,15 @@ def card(backend: str, *, need: bool) -> Card | None:
         if need:
             raise UserError("campaign", f"needs an NVIDIA GPU: {gpu}; --dry-run shows what it would measure")
         return None
-    os.environ.setdefault("PYTORCH_NVML_BASED_CUDA_CHECK", "1")  # it looks without touching the GPU
-    peer = library.here() is library.CUDNN
-    name = backends.PAIRED if peer else "cuda"
-    return Card(name, gpu.name, gpu.uuid, cuda_driver.driver_version(), gpu.arch, peer, False)
+    why = library.no_cudnn()  # loading it takes seconds: the worker does, and skips its cases if it must
+    opened = "cuda" if why else backends.PAIRED
+    return Card("cuda", opened, gpu.name, gpu.uuid, cuda_driver.driver_version(), gpu.arch, why, False)
 
 
 def earlier(paths: list[Path], card: Card | None, out: Path | None) -> Earlier:
     """What earlier runs measured on this model of card."""
     from dibench import variants
-    from dibench.earlier import Earlier, read_earlier
+    from dibench.campaign.earlier import Earlier, read_earlier
 
     if not paths:
         return Earlier()
@@ -104,56 +104,19 @@ def refuse_test_data(out: Path, card: Card) -> None:
         raise UserError("--out", "must not be under results/: simulated energy is test data", str(out))
 
 
-def check(out: Path, card: Card, earlier: Earlier, limit_s: float) -> tuple[str, ...]:
-    """Doctor, selftest and calibration, each at most so long; kernels that computed something wrong."""
-    from dibench.cli.doctor import findings
-    from dibench.files import read_json_object, write_json
+def measure(
+    found: Campaign, card: Card, meter: str, out: Path, deadline: float
+) -> tuple[Summary, UserError | None]:
+    """The sweep; where it is refused on the way, what it measured before, and why.
 
-    path = out / "selftest.json"
-    found: dict[str, Any] = {"doctor": [attrs.asdict(finding) for finding in findings()]}
-    for finding in found["doctor"]:
-        if not finding["ok"] and finding["area"] in ("GPU", "energy"):
-            typer.echo(f"doctor    {finding['what']}: no, {finding['seen']}")
-    if card.simulated:
-        typer.echo("selftest  not run: a device from elsewhere computes nothing")
-        typer.echo("calibrate not run: a device from elsewhere has no sensor of its own")
-        write_json(path, found)
-        return ()
-    with tempfile.TemporaryDirectory() as scratch:
-        told = Path(scratch) / "selftest.json"
-        _child("selftest", ["selftest", "--backend", "cuda", "--once", "--json", str(told)], limit_s)
-        found["selftest"] = read_json_object(told) or {"complete": False, "variants": {}}
-    write_json(path, found)
-    verdicts = found["selftest"]["variants"]
-    wrong = tuple(name for name, verdict in verdicts.items() if verdict.startswith("failed"))
-    if not found["selftest"]["complete"]:
-        typer.echo(
-            f"selftest  {len(verdicts)} variants were checked in time; the others are measured unchecked"
-        )
-    for name in wrong:
-        typer.echo(f"selftest  {name} is not measured: {verdicts[name]}")
-    _calibrate(out, card, earlier, limit_s)
-    return wrong
-
-
-def _calibrate(out: Path, card: Card, earlier: Earlier, limit_s: float) -> None:
-    from dibench.earlier import bring_calibration
-
-    kept = bring_calibration(earlier.tables, card.uuid, card.driver)
-    if kept.is_file():
-        typer.echo("calibrate done before on this card under this driver")
-    else:
-        _child("calibrate", ["calibrate", "--brief"], limit_s)
-    if kept.is_file():
-        shutil.copyfile(kept, out / "calibration.json")
-
-
-def measure(found: Campaign, card: Card, meter: str, out: Path, deadline: float) -> Summary:
-    """The sweep."""
+    Raises:
+        UserError: it is refused before it measures anything.
+    """
     from dibench import variants
     from dibench.cli.progress import Progress
     from dibench.measure.settings import Settings
-    from dibench.sweep.run import Sweep, run_sweep
+    from dibench.sweep import record
+    from dibench.sweep.run import Summary, Sweep, run_sweep
 
     cuda = variants.registry("cuda")
     job = Sweep(
@@ -166,13 +129,25 @@ def measure(found: Campaign, card: Card, meter: str, out: Path, deadline: float)
         command_line=["python", "-m", "dibench", *sys.argv[1:]],
         kernel_shas=variants.kernel_shas("cuda"),
     )
-    with Progress(deadline) as progress:
-        return run_sweep(job, out, deadline=deadline, on_event=progress.show, limit_s=_HANG_S)
+    before, begin = len(record.column(out / record.TABLE, "status")), time.monotonic()
+    try:
+        with Progress(deadline) as progress:
+            summary = run_sweep(job, out, deadline=deadline, on_event=progress.show, limit_s=_HANG_S)
+            return summary, None
+    except UserError as error:
+        statuses = record.column(out / record.TABLE, "status")
+        if len(statuses) == before:
+            raise
+        refusal = error
+    say(f"stopped   {refusal}")
+    measured = len(statuses) - before
+    source = next(iter(set(record.column(out / record.TABLE, "energy_source").values()) - {""}), "none")
+    took_s, left = time.monotonic() - begin, len(found.plan.cases) - len(statuses)
+    return Summary(Counter(statuses.values()), measured, left, f"stopped: {refusal}", source, took_s), refusal
 
 
 def visit_s(out: Path) -> float:
     """Seconds of a visit here, preparing included; the usual ones where nothing was visited."""
-    from dibench.cli.campaign_view import VISIT_S
     from dibench.sweep import record
 
     path = out / record.VISITS
@@ -180,71 +155,44 @@ def visit_s(out: Path) -> float:
     return fmean(json.loads(line)["took_s"] for line in lines) if lines else VISIT_S
 
 
-def close(out: Path, earlier: Earlier, deadline: float) -> list[dict[str, str]]:
-    """Fit and report of this run and the earlier ones together; all their rows, as text.
-
-    Both are made again at any time from what is measured: where time is up they are left for then.
-    """
-    import csv
-
+def all_rows(out: Path, earlier: Earlier) -> list[dict[str, str]]:
+    """Those of this run and of earlier ones, as text."""
     from dibench import schema
     from dibench.sweep import record
 
-    with (out / record.TABLE).open(encoding="utf-8", newline="") as file:
-        own = list(csv.DictReader(file))
-    rows = [*({name: row.get(name, "") for name in schema.NAMES} for row in earlier.rows), *own]
+    own: list[dict[str, str]] = []
+    if (path := out / record.TABLE).is_file():
+        with path.open(encoding="utf-8", newline="") as file:
+            own = list(csv.DictReader(file))
+    return [*({name: row.get(name, "") for name in schema.NAMES} for row in earlier.rows), *own]
+
+
+def close(out: Path, rows: list[dict[str, str]], manifest: Path, until: float) -> None:
+    """Fit and report of these rows, into `out`; shown, or said why not.
+
+    Both are made again at any time from what is measured: where time is up they are left for then.
+    """
+    from dibench import schema
+    from dibench.sweep import record
+
     with tempfile.TemporaryDirectory() as scratch:
         joined = Path(scratch)
         with (joined / record.TABLE).open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, schema.NAMES, lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
-        shutil.copyfile(out / record.MANIFEST, joined / record.MANIFEST)
+        if manifest.is_file():
+            shutil.copyfile(manifest, joined / record.MANIFEST)
+        until = max(until - 1.0, time.monotonic() + _LEAST_S)
         fit = ["fit", str(joined / record.TABLE), "--backend", "cuda", "--json", str(out / "fit.json")]
-        left_s = max(_LEAST_S, deadline - time.monotonic() - 1.0)
-        with _started(fit) as fitting, _started(["report", str(joined)]) as reporting:
-            until = time.monotonic() + left_s
-            _ended("fit", fitting, until, show=True)
-            _ended("report", reporting, until)
-        if (joined / "report.html").is_file():
+        with child.started(fit) as fitting, child.started(["report", str(joined)]) as reporting:
+            fitted, reported = child.ended(fitting, until), child.ended(reporting, until)
+        if fitted.status == 0:
+            say(f"\n{fitted.text.rstrip()}\n")
+        else:
+            say(f"fit       {fitted.how}; python -m dibench fit makes it at any time")
+        if reported.status == 0:
             shutil.move(joined / "report.html", out / "report.html")
-    return rows
-
-
-def _environment() -> dict[str, str]:
-    path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
-    return {**os.environ, "PYTHONPATH": path}
-
-
-def _started(arguments: list[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "dibench", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=_environment(),
-    )
-
-
-def _child(name: str, arguments: list[str], limit_s: float) -> None:
-    """A verb in a process of its own; its last line is told, or that its time was up."""
-    typer.echo(f"{name:<9} at most {limit_s:.0f} s …")
-    with _started(arguments) as process:
-        _ended(name, process, time.monotonic() + limit_s)
-
-
-def _ended(name: str, process: subprocess.Popen[str], until: float, *, show: bool = False) -> None:
-    try:
-        text, _ = process.communicate(timeout=max(0.1, until - time.monotonic()))
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.communicate()
-        typer.echo(f"{name:<9} its time was up")
-        return
-    except BaseException:
-        process.kill()
-        raise
-    if show and not process.returncode:
-        typer.echo(f"\n{text.rstrip()}\n")
-    elif lines := text.strip().splitlines():
-        typer.echo(f"{name:<9} {lines[-1] if name != 'report' or process.returncode else 'written'}")
+            say("report    written")
+        else:
+            say(f"report    {reported.how}; python -m dibench report makes it at any time")

@@ -1,11 +1,9 @@
-"""What a campaign shows: stages beforehand, at the end what is there and missing, a README beside it."""
+"""What a campaign shows: stages beforehand, at the end what is there, what is missing, and how to go on."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
@@ -18,19 +16,22 @@ from dibench.cli.progress import time_text
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from dibench.campaign.earlier import Earlier
+    from dibench.campaign.plan import Campaign
+    from dibench.campaign.stages import Stage
+    from dibench.cli.campaign_checks import Checks
     from dibench.cli.campaign_steps import Card
-    from dibench.earlier import Earlier
-    from dibench.stages import Campaign, Stage
     from dibench.sweep.run import Summary
 
 VISIT_S = 4.5
 """A visit with its settling and preparing, as replayed; measured ones replace it."""
 _BEFORE_S, _CLOSING_S = 100.0, 25.0
-_SOURCES = {
+NOT_MEASURED = {
     "simulated": "SIMULATED: a replayed GPU, test data and no evidence",
     "model": "NOT MEASURED: no sensor could be read; modelled energy is no evidence",
     "none": "NOT MEASURED: time only",
 }
+"""What is said of energy sources that are no sensors."""
 
 
 @attrs.frozen
@@ -50,7 +51,7 @@ def say(line: str) -> None:
 
 def standings(found: Campaign, rows: Sequence[Mapping[str, str]]) -> list[Standing]:
     """Of every stage, by the rows of all runs."""
-    from dibench.earlier import has_result
+    from dibench.campaign.earlier import has_result
 
     best: dict[str, str] = {}
     for row in rows:
@@ -93,41 +94,46 @@ def show_stages(found: Campaign, earlier: Earlier, budget_s: float) -> None:
     )
 
 
-def show_earlier(earlier: Earlier, card: Card) -> None:
-    """What is resumed, what was left out of it, and whether this is another card."""
-    if not earlier.tables:
-        return
-    cards = earlier.cards()
-    say(f"earlier   {len(earlier.rows)} rows of {len(earlier.tables)} runs on {len(cards)} cards")
-    for variant, number in earlier.stale.items():
-        say(f"earlier   {number} rows of {variant} are left out and measured again: its source has changed")
-    if cards and card.uuid not in cards:
-        say("earlier   this is another card of the model: anchors and sentinels first; its gain is fitted")
+def show_begin(card: Card, earlier: Earlier, left_out: Mapping[str, str]) -> None:
+    """The card; what is resumed, what was left out of it; which stages this machine cannot measure."""
+    say(f"{card.name}, {card.uuid or 'no UUID'}, driver {card.driver or 'not told'}")
+    if earlier.tables:
+        cards = earlier.cards()
+        say(f"earlier   {len(earlier.rows)} rows of {len(earlier.tables)} runs on {len(cards)} cards")
+        for variant, number in earlier.stale.items():
+            say(f"earlier   {number} rows of {variant} are left out, measured again: its source has changed")
+        if cards and card.uuid not in cards:
+            say("earlier   another card of the model: anchors and sentinels first; its gain is fitted")
+    for stage, why in left_out.items():
+        say(f"left out  stage {stage}: {why}")
 
 
-def show_end(
-    found: Campaign,
-    summary: Summary,
-    rows: Sequence[Mapping[str, str]],
-    wrong: Sequence[str],
-    elapsed_s: float,
-) -> None:
+def show_end(found: Campaign, summary: Summary, rows: Sequence[Mapping[str, str]], checks: Checks) -> None:
     """The closing summary."""
-    out = console()
     table = _table("stage", "cases", "measured", "ok", "visits left")
     for one in standings(found, rows):
         table.add_row(
             one.stage.name, *(str(n) for n in (len(one.stage.cases), one.done, one.ok, one.visits_left))
         )
-    out.print(table)
+    console().print(table)
     statuses = ", ".join(f"{count} {status}" for status, count in summary.statuses.items())
-    say(f"this run  {summary.measured} cases ({statuses or 'none'}), {time_text(elapsed_s)}: {summary.ended}")
-    say(
-        f"together  {len(rows)} rows of {len({row['device_uuid'] for row in rows})} cards, sentinels included"
-    )
-    say(f"energy    {_SOURCES.get(summary.energy_source, 'measured, ' + summary.energy_source)}")
-    if wrong:
-        say(f"left out  {', '.join(wrong)}: wrong on this GPU")
+    say(f"this run  {summary.measured} cases ({statuses or 'none'}): {summary.ended}")
+    cards = len({row["device_uuid"] for row in rows})
+    say(f"together  {len(rows)} rows of {cards} card{'s' * (cards != 1)}, sentinels included")
+    say(f"energy    {NOT_MEASURED.get(summary.energy_source, 'measured, ' + summary.energy_source)}")
+    for line in remarks(found, checks):
+        say(f"left out  {line}")
+
+
+def remarks(found: Campaign, checks: Checks) -> list[str]:
+    """What was not measured or not checked, and why."""
+    lines = [f"stage {stage}: {why}" for stage, why in found.left_out.items()]
+    lines += [f"kernel {name}: {why}" for name, why in checks.wrong.items()]
+    if checks.unchecked:
+        lines.append(f"selftest of {', '.join(checks.unchecked)}: no time; they are measured unchecked")
+    if checks.not_calibrated:
+        lines.append(f"calibration: {checks.not_calibrated}")
+    return lines
 
 
 def show_next(
@@ -140,45 +146,6 @@ def show_next(
         return
     say(f"\n{left} visits are missing: {duration_text(left * visit_s)} at {visit_s:.1f} s. To go on:")
     say(f"  {again}")
-
-
-def write_readme(
-    out: Path, found: Campaign, summary: Summary, rows: Sequence[Mapping[str, str]], card: Card, again: str
-) -> None:
-    """How and when this directory was measured, and what is missing."""
-    from dibench.files import replace_file
-
-    measured = summary.energy_source not in _SOURCES
-    what = "Measured on a GPU" if measured else _SOURCES[summary.energy_source]
-    now = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    lines = [
-        f"# {card.name}",
-        "",
-        f"{what}.",
-        "",
-        f"By `python -m dibench campaign`, ended {now}, on {card.uuid}, driver {card.driver},",
-        f"energy source {summary.energy_source}. {summary.measured} cases by the last command.",
-        "",
-        "| stage | cases | measured | converged | visits missing | answers |",
-        "|---|---|---|---|---|---|",
-    ]
-    for one in standings(found, rows):
-        numbers = (len(one.stage.cases), one.done, one.ok, one.visits_left)
-        cells = " | ".join(map(str, numbers))
-        lines.append(f"| {one.stage.name} | {cells} | {one.stage.answers} |")
-    lines += [
-        "",
-        "`sweep.csv` has a row for each case (columns: `dibench/schema.py`), `visits.jsonl` what each visit",
-        "found, `manifest.json` device, driver, versions and command lines, `selftest.json` what was checked",
-        "before, `calibration.json` what the sensor resolves. `fit.json` and `report.html` are of this run",
-        "and those it resumed; `python -m dibench fit` and `report` make them again from the tables.",
-        "",
-        "To go on:",
-        "",
-        f"    {again}",
-        "",
-    ]
-    replace_file(out / "README.md", "\n".join(lines).encode())
 
 
 def _table(*columns: str) -> Table:

@@ -189,7 +189,7 @@ def _open_book(out: Path, crew: Crew) -> VisitBook | None:
         if not one.opened["meter"]["in_visits"]:
             return None
         device = one.opened["device"]
-        path = calibration_path(device["uuid"], str(device["facts"].get("driver")))
+        path = calibration_path(device["uuid"], str(device["facts"].get("driver") or ""))
         priors[str(device["uuid"])] = kept_pool(path)
     return VisitBook(out / record.VISITS, priors)
 

@@ -222,7 +222,7 @@ def _measured(case: Case, instrument: Instrument) -> dict[str, Any]:
     return {"cells": found, "stay": stay.to_json(), "took_s": metering.lap_s()}
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
     """Have the kernel kill this process when its parent dies; leave at once if it is dead already."""
     import ctypes
 
@@ -235,7 +235,7 @@ def main(parent: int) -> None:
     """Answer requests from standard input until it ends."""
     import resource
 
-    _die_with(parent)
+    die_with(parent)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is a row, not a file of gigabytes
     # Whatever a library prints must not get between the answers.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")

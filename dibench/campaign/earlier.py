@@ -6,6 +6,7 @@ changed since; a row of a changed kernel is left out of everything, and its case
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import shutil
 from collections import Counter
@@ -16,11 +17,14 @@ from typing import Any
 import attrs
 
 from dibench import files
+from dibench.backends.cuda_cache import NOT_COMPILED
+from dibench.checked import Checked, path_of
 from dibench.errors import UserError
 from dibench.measure import calibration
 from dibench.schema import MEASURED_SOURCES
 from dibench.sweep import record
 
+_COLUMNS = {"case_id", "device", "device_uuid", "variant", "status", "reason", "energy_source", "order"}
 _MEASURED = ("ok", "flagged")
 
 
@@ -90,8 +94,10 @@ def read_earlier(
 
 
 def has_result(row: Mapping[str, str]) -> bool:
-    """Whether it is measured, or this model of card cannot; PyTorch may be there another time."""
-    return row["status"] in _MEASURED or (row["status"] == "skipped" and row["backend"] != "torch")
+    """Whether it is measured, or this model of card cannot; what was not installed may be another time."""
+    if row["status"] == "skipped":
+        return row["backend"] != "torch" and NOT_COMPILED not in row["reason"]
+    return row["status"] in _MEASURED
 
 
 def _tables(paths: Iterable[Path], but: Path | None) -> list[Path]:
@@ -107,7 +113,16 @@ def _tables(paths: Iterable[Path], but: Path | None) -> list[Path]:
 def _rows(path: Path) -> list[dict[str, str]]:
     with files.explained(path), path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
-        missing = {"case_id", "device", "device_uuid", "variant", "status", "energy_source", "order"}
+        missing = {
+            "case_id",
+            "device",
+            "device_uuid",
+            "variant",
+            "status",
+            "reason",
+            "energy_source",
+            "order",
+        }
         missing -= set(reader.fieldnames or ())
         if missing:
             raise UserError("header", "must be a sweep's: it lacks " + ", ".join(sorted(missing)), where=path)
@@ -132,14 +147,49 @@ def _same_kernel(
     return bool(manifest.get("sources_sha") == sources_sha)
 
 
-def bring_calibration(tables: Iterable[Path], uuid: str, driver: str) -> Path:
-    """Where the calibration of this card and driver lies; one beside an earlier table is put there."""
+def bring_calibration(files_beside: Iterable[Path], uuid: str, driver: str) -> Path:
+    """Where the calibration of this card and driver lies; one beside an earlier table is put there.
+
+    Args:
+        files_beside: files of earlier runs, in whose directories it may lie.
+        uuid: of the card.
+        driver: in force.
+    """
     kept = calibration.path_of(uuid, driver)
-    for table in tables:
-        beside = table.with_name("calibration.json")
-        found = files.read_json_object(beside) if beside.is_file() and not kept.is_file() else None
+    for beside in _beside(files_beside, "calibration*.json"):
+        found = None
+        with contextlib.suppress(UserError):
+            found = files.read_json_object(beside) if not kept.is_file() else None
         if found and (found.get("device_uuid"), found.get("driver")) == (uuid, driver):
             with files.explained(kept):
                 kept.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(beside, kept)
     return kept
+
+
+def bring_checked(
+    files_beside: Iterable[Path], uuid: str, driver: str, sources: Mapping[str, str]
+) -> Checked:
+    """What is known of the kernels on this card under this driver: here, and beside earlier tables.
+
+    Args:
+        files_beside: as of `bring_calibration`.
+        uuid: of the card.
+        driver: in force.
+        sources: SHA-256 of each kernel source now.
+    """
+    checked = Checked.read(path_of("cuda", uuid, driver), uuid, driver)
+    for beside in _beside(files_beside, "selftest*.json"):
+        there = Checked.read(beside, uuid, driver)
+        new = set(there.known(sources, small=True)) - set(checked.known(sources, small=True))
+        checked.kernels.update({name: there.kernels[name] for name in new})
+    if checked.kernels:
+        with contextlib.suppress(UserError, OSError):
+            checked.path.parent.mkdir(parents=True, exist_ok=True)
+            files.write_json(checked.path, checked.as_json())
+    return checked
+
+
+def _beside(files_beside: Iterable[Path], pattern: str) -> list[Path]:
+    folders = dict.fromkeys(path.parent for path in files_beside)
+    return [path for folder in folders for path in sorted(folder.glob(pattern))]

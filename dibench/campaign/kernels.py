@@ -21,10 +21,11 @@ from dibench.plan import Case
 
 @attrs.frozen
 class Compiled:
-    """So many of all kernels are there."""
+    """So many of all kernels are done; of the last one, what the compiler says if it does not compile."""
 
     number: int
     total: int
+    wrong: str = ""
 
 
 def compile_ahead(cases: Iterable[Case], arch: int, directory: Path, *, threads: int) -> Iterator[Compiled]:
@@ -32,17 +33,26 @@ def compile_ahead(cases: Iterable[Case], arch: int, directory: Path, *, threads:
 
     Raises:
         UserError: no compiler is installed that knows the architecture; the message names the wheel.
-        CompileError: a kernel does not compile.
     """
     cache = KernelCache(_compiler(arch), directory, threads)
     sources = list({source.digest: source for source in _sources(cases, arch)}.values())
     try:
         cache.prefetch(sources)
         for number, source in enumerate(sources, start=1):
-            cache.binary(source)
-            yield Compiled(number, len(sources))
+            wrong = ""
+            try:
+                cache.binary(source)
+            except nvrtc.CompileError as error:
+                wrong = f"{source.name}: {' '.join(str(error).split())[:200]}"
+            yield Compiled(number, len(sources), wrong)
     finally:
         cache.close()
+
+
+def lacking(cases: Iterable[Case], arch: int, cache: KernelCache) -> tuple[int, int]:
+    """How many kernels of these cases a cache lacks, and of how many."""
+    sources = {source.digest: source for source in _measured(cases, arch)}
+    return sum(not cache.holds(source) for source in sources.values()), len(sources)
 
 
 def _compiler(arch: int) -> nvrtc.Compiler:
@@ -56,7 +66,7 @@ def _compiler(arch: int) -> nvrtc.Compiler:
     raise UserError("--arch", "needs an NVRTC that knows it: pip install nvidia-cuda-nvrtc-cu12", arch)
 
 
-def _sources(cases: Iterable[Case], arch: int) -> Iterator[Source]:
+def _measured(cases: Iterable[Case], arch: int) -> Iterator[Source]:
     yield gate_source(arch)
     for name, anchor in anchors.registry().items():
         if arch >= anchor.least_arch:
@@ -65,6 +75,10 @@ def _sources(cases: Iterable[Case], arch: int) -> Iterator[Source]:
     for case in cases:
         if case.backend == "cuda" and not case.anchor:
             yield layer_source(kernels[case.variant], case, arch)
-    for variant in kernels.values():  # its edges come last: they matter least
+
+
+def _sources(cases: Iterable[Case], arch: int) -> Iterator[Source]:
+    yield from _measured(cases, arch)
+    for variant in variants.registry("cuda").values():  # its edges come last: they matter least
         for case in selftest.cases_of(variant, selftest.EDGES + selftest.WHOLE_TILES, arch):
             yield layer_source(variant, case, arch)
