@@ -105,7 +105,7 @@ class RehearsedBackend(CudaBackend):
     def __init__(self) -> None:
         self.cupy = RehearsedCupy()
         cache = cuda_cache.KernelCache(
-            AheadCompiler(),  # type: ignore[arg-type]
+            AheadCompiler(),
             compilers.cache_directory() / "rehearsed",
             threads=2,
             brought=cuda_cache.brought_directory(),

@@ -237,7 +237,7 @@ def test_a_cache_tells_which_kernels_it_lacks(stages: Stages, tmp_path: Path) ->
     cases = [stages.sentinel, *stages.stages[0].cases]
     total = lacking(cases, 90, KernelCache(None, tmp_path))[1]
     kernel = layer_source(variants.registry("cuda")[stages.sentinel.variant], stages.sentinel, 90)
-    KernelCache(fake_gpu.HostCompiler(), tmp_path).binary(kernel)  # type: ignore[arg-type]
+    KernelCache(fake_gpu.HostCompiler(), tmp_path).binary(kernel)
     assert lacking(cases, 90, KernelCache(None, tmp_path / "other", brought=tmp_path)) == (total - 1, total)
     assert lacking(cases, 80, KernelCache(None, tmp_path)) == (total, total), "of another architecture"
 
@@ -255,7 +255,7 @@ def test_kernels_that_are_not_of_this_checkout_are_refused_where_nothing_compile
     with pytest.raises(UserError, match="--kernels: must be of this checkout, for sm_90"):
         campaign_kernels.check(stages, 90)
     kernel = layer_source(variants.registry("cuda")[stages.sentinel.variant], stages.sentinel, 90)
-    KernelCache(fake_gpu.HostCompiler(), tmp_path).binary(kernel)  # type: ignore[arg-type]
+    KernelCache(fake_gpu.HostCompiler(), tmp_path).binary(kernel)
     campaign_kernels.check(stages, 90)
     said = capsys.readouterr().out
     assert "kernels   1 of " in said and "cannot be compiled here, their cases are skipped" in said
