@@ -100,7 +100,7 @@ COLUMNS: tuple[Column, ...] = (
         input_reads="input elements read",
         output_reads="partial sums read",
         output_writes="partial sums and outputs written",
-        weight_sectors="32-byte sectors of weights asked for",
+        weight_sectors="32-byte sectors of weights asked for; no formula tells them: empty in our own sweeps",
         input_sectors="of inputs",
         output_sectors="of outputs",
     ),

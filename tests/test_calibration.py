@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import attrs
 import numpy as np
 import pytest
-from test_visits import LOAD, Prepared, Rig
+from visit_rig import LOAD, Prepared, Rig
 
 from dibench.cli import main
 from dibench.errors import UserError

@@ -31,9 +31,6 @@ class Sensor:
     def instant_mw(self) -> int:
         return int(WATTS * 1e3) + int(time.perf_counter() / TICK_S) % 2
 
-    def average_mw(self) -> int:
-        return int(WATTS * 1e3)
-
     def memory_mw(self) -> int:
         return 40_000
 

@@ -4,8 +4,8 @@ Which reading means what (nvml.h, and Yang, Adamek and Armour, "Part-time Power 
 
 - `energy_mj`: joules since the driver was loaded, Volta and later; it moves in ticks of 20 to 500 ms.
 - `instant_mw`: power now, updated every 20 to 100 ms, averaged over 10 to 100 ms of them.
-- `average_mw`: power averaged over the last second. Never integrated as if it were instant.
-- `memory_mw`: the memory's share of it, averaged likewise. Which cards have it is not documented; H100 does.
+- `memory_mw`: the memory's share of it, averaged over the last second. Which cards have it is not documented;
+  H100 does.
 - `activity`: NVML's GPM metrics, Hopper and later: what the chip's units did between two looks.
 """
 
@@ -92,9 +92,6 @@ class GpuSensor(Protocol):
 
     def instant_mw(self) -> int:
         """Instant power in mW."""
-
-    def average_mw(self) -> int:
-        """Power averaged over one second, in mW."""
 
     def memory_mw(self) -> int:
         """Power of the memory averaged over one second, in mW; part of the GPU's."""

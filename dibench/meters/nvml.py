@@ -2,9 +2,10 @@
 
 Which call is instant power (nvml.h): field 186, NVML_FI_DEV_POWER_INSTANT, on every architecture whose driver
 has it; without it nvmlDeviceGetPowerUsage, which is instant on GA100 and everything before Ampere, and on
-Ampere, Ada, Hopper and later the average of a second: there it does not stand in. The sensor sees 25 of each
-100 ms on Hopper and GA100, all of it on Turing, Ampere and Ada, half on Volta and Pascal (Yang, Adamek and
-Armour, "Part-time Power Measurements", SC24); of later ones nothing is published, a quarter is assumed.
+Ampere, Ada, Hopper and later the average of a second: there it does not stand in. Averages are never
+integrated as if they were instant, so that of the card (field 185) is not even read. The sensor sees 25 of
+each 100 ms on Hopper and GA100, all of it on Turing, Ampere and Ada, half on Volta and Pascal (Yang, Adamek
+and Armour, "Part-time Power Measurements", SC24); of later ones nothing is published, a quarter is assumed.
 
 GPM metrics need Hopper or later. Their unit on the chip is not the one that profilers own, say NVIDIA's
 developers (github.com/NVIDIA/DCGM, issue 62), so that Nsight or DCGM may run beside.
@@ -79,10 +80,6 @@ class NvmlGpu:
             if self.capability > _AMPERE:
                 raise SensorError(NOT_SUPPORTED, "instant_mw") from None
         return int(self._ask("instant_mw", self._nvml.nvmlDeviceGetPowerUsage, self._handle))
-
-    def average_mw(self) -> int:
-        """Field 185: Ampere (except GA100) and later."""
-        return self._field(_AVERAGE, "average_mw")
 
     def memory_mw(self) -> int:
         """Field 185 for the memory; a card that does not meter it answers 0."""

@@ -84,12 +84,6 @@ def shares(table: Floats) -> Floats:
     return np.asarray(terms / terms.sum(axis=2, keepdims=True))
 
 
-def mean_log_det(rows: Floats) -> float:
-    """Mean over scenarios of log det(PRIOR·1 + Σ x·xᵀ) for rows of shape (scenarios, picks, 9)."""
-    information = np.einsum("spi,spj->sij", rows, rows) + PRIOR * np.eye(rows.shape[2])
-    return float(np.linalg.slogdet(information)[1].mean())
-
-
 class _Information:
     """Inverse information matrices of all scenarios, and the leverage of every candidate."""
 

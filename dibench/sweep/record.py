@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from dibench.plan import Case
 
 TABLE, VISITS, MANIFEST, LOCK = "sweep.csv", "visits.jsonl", "manifest.json", "sweep.lock"
-FINISHED = ("ok", "flagged", "skipped")
 _SYNC_EVERY_S = 5.0
 
 Write = Callable[[int, bytes], int]
