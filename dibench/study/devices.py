@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dibench.errors import UserError
+from dibench.study.columns import texts
 from dibench.study.fit import SEED, Fit, fit, make_clusterings
 from dibench.study.inference import DRAWS, Clustering, cluster_covariance, student_quantile
 from dibench.study.minimise import minimise, whole
@@ -108,12 +109,7 @@ class Cards:
 
 def cards_in(frame: pd.DataFrame) -> list[tuple[str, str]]:
     """Device and UUID of every card that has rows, in the order of appearance."""
-    empty = ["" for _ in range(len(frame))]
-    names, uuids = (
-        frame[column].fillna("").astype(str).tolist() if column in frame else empty
-        for column in ("device", "device_uuid")
-    )
-    return list(dict.fromkeys(zip(names, uuids, strict=True)))
+    return list(dict.fromkeys(zip(texts(frame, "device"), texts(frame, "device_uuid"), strict=True)))
 
 
 def fit_cards(frame: pd.DataFrame, *, draws: int = DRAWS, seed: int = SEED, **chosen: Any) -> Cards:
@@ -144,10 +140,7 @@ def fit_cards(frame: pd.DataFrame, *, draws: int = DRAWS, seed: int = SEED, **ch
 
 
 def _card(frame: pd.DataFrame, device: str, uuid: str, draws: int, seed: int, chosen: dict[str, Any]) -> Card:
-    own = frame
-    for column, value in (("device", device), ("device_uuid", uuid)):
-        if column in own:
-            own = own[own[column].fillna("").astype(str) == value]
+    own = frame[(texts(frame, "device") == device) & (texts(frame, "device_uuid") == uuid)]
     try:
         return Card(device, uuid, fit(own.reset_index(drop=True), draws=draws, seed=seed, **chosen))
     except UserError as error:

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from dibench.layer import DIMENSIONS
 from dibench.study import rows as row_rules
+from dibench.study.columns import texts
 from dibench.study.estimate import LogFit, condition_number, fit_log
 from dibench.study.inference import student_quantile
 from dibench.study.lattice_checks import (
@@ -110,7 +111,7 @@ def lattice(frame: pd.DataFrame, **chosen: Unpack[row_rules.Choice]) -> Study | 
         return None
     selection = row_rules.select(frame, **chosen, every_kernel=True)
     used = selection.frame[selection.frame[list(COUNTS)].notna().all(axis=1)].reset_index(drop=True)
-    used = used.assign(level=_levels(used), lanes=_text(used, "lanes"), box=_boxes(used))
+    used = used.assign(level=_levels(used), lanes=texts(used, "lanes"), box=_boxes(used))
     energy = selection.kind == "energy"
     anchors = anchor_costs(row_rules.anchors(frame, selection), selection.response, energy=energy)
     # Published ranges are of GPUs.
@@ -229,16 +230,10 @@ def _doubt(condition: float, found: dict[str, Slope], energy: bool, shares: tupl
     return "some coefficient stands on one box alone" if alone else ""
 
 
-def _text(rows: pd.DataFrame, name: str) -> list[str]:
-    if name not in rows:
-        return [""] * len(rows)
-    return [str(value) for value in rows[name].astype(object).fillna("")]
-
-
 def _levels(rows: pd.DataFrame) -> list[str]:
     """Where a kernel's rereads are answered, and where its operands come from, by its knobs."""
     levels = []
-    for backend, text in zip(_text(rows, "backend"), _text(rows, "knobs"), strict=True):
+    for backend, text in zip(texts(rows, "backend"), texts(rows, "knobs").tolist(), strict=True):
         knobs = dict(part.split("=", 1) for part in text.split(";") if "=" in part)
         where = {"ca": "L1", "cg": "L2"}.get(knobs.get("cache", ""), "caches")
         if "1" in (knobs.get("stage_w"), knobs.get("stage_x")):
@@ -251,4 +246,4 @@ def _levels(rows: pd.DataFrame) -> list[str]:
 def _boxes(rows: pd.DataFrame) -> list[str]:
     """Kernel and box of each row, whatever its share of the multiprocessors: one draw of the lattice."""
     names = ("variant", "tile_p", "tile_k", "tile_c")
-    return [" ".join(parts) for parts in zip(*(_text(rows, name) for name in names), strict=True)]
+    return [" ".join(parts) for parts in zip(*(texts(rows, name) for name in names), strict=True)]

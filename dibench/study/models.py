@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from dibench import intensity
 from dibench.layer import DIMENSIONS
+from dibench.study.columns import numbers
 from dibench.study.rows import counts
 
 if TYPE_CHECKING:
@@ -93,33 +94,27 @@ class Data:
 
 def data_of(frame: pd.DataFrame, response: str) -> Data:
     """The arrays of the rows of a selection."""
-
-    def column(name: str) -> FloatArray:
-        if name not in frame:
-            return np.full(len(frame), np.nan)
-        return frame[name].to_numpy(dtype=np.float64, na_value=np.nan)
-
     count = counts(frame)
-    instances = column("instances")
+    instances = numbers(frame, "instances")
     names = frame["name"].fillna("") if "name" in frame else np.full(len(frame), "")
     return Data(
-        y=column(response),
-        time=column("time_s"),
+        y=numbers(frame, response),
+        time=numbers(frame, "time_s"),
         macs=count["macs"],
         weights=count["weights"],
         inputs=count["inputs"],
         outputs=count["outputs"],
         accesses=np.column_stack(
             [
-                column("macs_executed"),
-                column("weight_reads"),
-                column("input_reads"),
-                column("output_reads") + column("output_writes"),
+                numbers(frame, "macs_executed"),
+                numbers(frame, "weight_reads"),
+                numbers(frame, "input_reads"),
+                numbers(frame, "output_reads") + numbers(frame, "output_writes"),
             ]
         ),
-        baseline=_baseline(column("ci_baseline_j"), response),
+        baseline=_baseline(numbers(frame, "ci_baseline_j"), response),
         launch=1 / np.where(instances >= 1, instances, 1.0),
-        batch=column("N"),
+        batch=numbers(frame, "N"),
         op=_each(frame["op"], str),
         layer=_shapes(frame),
         network=_each(names, lambda name: name.partition("/")[0] if "/" in name else ""),

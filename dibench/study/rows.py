@@ -17,6 +17,7 @@ from dibench import intensity
 from dibench.errors import UserError
 from dibench.layer import DIMENSIONS
 from dibench.schema import ANCHOR, MEASURED_SOURCES, NETWORK, REQUIRED, RESPONSES, STATUSES
+from dibench.study.columns import numbers, texts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -177,14 +178,10 @@ class _Sieve:
             self.frame = self.frame[~out]
 
     def text(self, column: str) -> NDArray[np.object_]:
-        if column not in self.frame:
-            return np.full(len(self.frame), "", dtype=object)
-        return self.frame[column].fillna("").astype(str).to_numpy(dtype=object)
+        return texts(self.frame, column)
 
     def number(self, column: str) -> NDArray[np.float64]:
-        if column not in self.frame:
-            return np.full(len(self.frame), np.nan)
-        return self.frame[column].to_numpy(dtype=np.float64, na_value=np.nan)
+        return numbers(self.frame, column)
 
 
 def _check_columns(frame: pd.DataFrame) -> None:
@@ -217,7 +214,7 @@ def _is_capped(events: NDArray[np.object_]) -> Mask:
 
 def counts(frame: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
     """Compulsory counts of each row from its dimensions: macs, weights, inputs, outputs."""
-    d = {dim: frame[dim].to_numpy(dtype=np.float64, na_value=np.nan) for dim in DIMENSIONS}
+    d = {dim: numbers(frame, dim) for dim in DIMENSIONS}
     return {
         "macs": intensity.macs(d["N"], d["K"], d["P"], d["Q"], d["C"], d["groups"], d["R"], d["S"]),
         "weights": intensity.weights(d["K"], d["C"], d["groups"], d["R"], d["S"]),

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from dibench.layer import DIMENSIONS
 from dibench.study import rows as row_rules
+from dibench.study.columns import numbers, texts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,20 +62,14 @@ def matches(frame: pd.DataFrame) -> dict[str, tuple[list[Match], list[Match]]]:
     tiles by the layer does not read otherwise in one half.
     """
     dims = {dim: frame[dim].to_numpy(dtype=np.int64) for dim in DIMENSIONS}
-    texts = {name: _text(frame, name) for name in _KERNEL}
+    kernel = {name: texts(frame, name) for name in _KERNEL}
     by_shape = {
-        "twins": _joined(dims, texts, *_twin_sides(dims, row_rules.counts(frame))),
-        "placebo": _joined(dims, texts, *_placebo_sides(dims)),
+        "twins": _joined(dims, kernel, *_twin_sides(dims, row_rules.counts(frame))),
+        "placebo": _joined(dims, kernel, *_placebo_sides(dims)),
     }
     fair = {kind: _exact(frame, found, EQUAL[kind]) for kind, found in by_shape.items()}
     fair["twins"] = _controlled(frame, fair["twins"])
     return {kind: (by_shape[kind], fair[kind]) for kind in by_shape}
-
-
-def _text(frame: pd.DataFrame, name: str) -> NDArray[np.object_]:
-    if name not in frame:
-        return np.full(len(frame), "", dtype=object)
-    return frame[name].astype(object).fillna("").astype(str).to_numpy(dtype=object)
 
 
 def _twin_sides(dims: Mapping[str, IntArray], count: Mapping[str, Any]) -> tuple[list[Any], Mask, Mask]:
@@ -107,7 +102,7 @@ def _placebo_sides(dims: Mapping[str, IntArray]) -> tuple[list[Any], Mask, Mask]
 
 def _joined(
     dims: Mapping[str, IntArray],
-    texts: Mapping[str, NDArray[np.object_]],
+    kernel: Mapping[str, NDArray[np.object_]],
     common: Sequence[Any],
     upper: Mask,
     usable: Mask,
@@ -115,7 +110,7 @@ def _joined(
     """Of each kernel and key the first upper row with the first lower one, the second with the second, …"""
     import pandas as pd
 
-    table = pd.DataFrame({f"{at}": column for at, column in enumerate([*texts.values(), *common])})[usable]
+    table = pd.DataFrame({f"{at}": column for at, column in enumerate([*kernel.values(), *common])})[usable]
     group = table.groupby(list(table.columns), sort=False).ngroup().to_numpy()
     row, upper = np.flatnonzero(usable), upper[usable]
     place = pd.DataFrame({"group": group, "upper": upper}).groupby(["group", "upper"]).cumcount().to_numpy()
@@ -126,7 +121,7 @@ def _joined(
     found = []
     for one, other in zip(uppers.tolist(), lowers.tolist(), strict=True):
         pair = (tuple(shape[one].tolist()), tuple(shape[other].tolist()))
-        op, lanes, variant = (texts[name][one] for name in ("op", "lanes", "variant"))
+        op, lanes, variant = (kernel[name][one] for name in ("op", "lanes", "variant"))
         found.append(Match(op, lanes, variant, pair, one, other))
     return sorted(found, key=lambda match: max(match.upper, match.lower))
 
@@ -150,7 +145,7 @@ def _controlled(frame: pd.DataFrame, found: list[Match]) -> list[Match]:
     """
     if "weight_reads" not in frame or "input_reads" not in frame:
         return found
-    reads = frame[["weight_reads", "input_reads"]].to_numpy(dtype=np.float64, na_value=np.nan)
+    reads = np.column_stack([numbers(frame, name) for name in ("weight_reads", "input_reads")])
 
     def alike(match: Match) -> bool:
         upper, lower = reads[match.upper], reads[match.lower]

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from dibench.errors import UserError
 from dibench.study import rows as row_rules
+from dibench.study.columns import numbers
 from dibench.study.correlation import Contest, Correlations, contest, correlations
 from dibench.study.models import Data, data_of
 from dibench.study.network_sums import REQUIRED_SHARE, NetworkSum, network_sums
@@ -186,12 +187,10 @@ def whole_networks(
 
 def _single(frame: pd.DataFrame) -> pd.DataFrame:
     """Rows of one instance: replicas keep ratios but not what a launch of one costs."""
-    if "instances" not in frame:
-        return frame
-    several = frame["instances"].to_numpy(dtype=np.float64, na_value=np.nan) > 1
+    several = numbers(frame, "instances") > 1
     if len(frame) and several.all():
         raise UserError("instances", "must be 1 in some row to sum networks")
-    return frame[~several]
+    return frame[~several] if several.any() else frame
 
 
 def _cost(one: NetworkSum, data: Data, uncertainty: tuple[FloatArray, FloatArray]) -> NetworkCost:
@@ -224,17 +223,11 @@ def _uncertainty(selection: row_rules.Selection) -> tuple[FloatArray, FloatArray
     The baseline is subtracted from every row alike, so its error grows as the sum, not as its root.
     """
     frame = selection.frame
-
-    def column(name: str, absent: float) -> FloatArray:
-        if name not in frame:
-            return np.full(len(frame), absent)
-        return frame[name].to_numpy(dtype=np.float64, na_value=absent)
-
-    unknown = math.nan
     if selection.kind == "time":
-        return column("time_ci_s", unknown), np.zeros(len(frame))
+        return numbers(frame, "time_ci_s"), np.zeros(len(frame))
     above = selection.response != "energy_j"
-    return column("energy_ci_j", unknown), column("ci_baseline_j", 0.0) if above else np.zeros(len(frame))
+    shared = numbers(frame, "ci_baseline_j", 0.0) if above else np.zeros(len(frame))
+    return numbers(frame, "energy_ci_j"), shared
 
 
 def _predictors(one: NetworkSum, data: Data, fold: Unseen) -> dict[str, float]:

@@ -1,0 +1,96 @@
+"""Which rows of two sweeps belong together, and what of them can be compared."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dibench.layer import DIMENSIONS
+from dibench.schema import MEASURED_SOURCES, NO_LAYER
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+INTERVALS = {"time_s": "time_ci_s", "energy_j": "energy_ci_j"}
+"""What is compared, and the column of its 95% half-width."""
+
+
+def measured(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows that were measured, sentinels aside; of a case measured twice the last row."""
+    kept = frame[frame["status"].isin(("ok", "flagged"))]
+    if "sentinel" in kept:
+        kept = kept[kept["sentinel"].fillna(0) != 1]
+    if "case_id" in kept:
+        known = kept["case_id"].fillna("") != ""
+        kept = kept[~(known & kept.duplicated("case_id", keep="last"))]
+    return kept.reset_index(drop=True)
+
+
+def fastest(frame: pd.DataFrame) -> pd.DataFrame:
+    """One row for each layer and data type: the fastest, or the one of least energy without times."""
+    frame = frame[~frame["op"].isin(NO_LAYER)]
+    by = next((column for column in INTERVALS if column in frame and frame[column].notna().any()), None)
+    ordered = frame if by is None else frame.sort_values(by, kind="stable")
+    return ordered.drop_duplicates([*DIMENSIONS, "dtype"]).reset_index(drop=True)
+
+
+def joined(keys: list[str], a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
+    """Rows of both with equal keys side by side; columns end in `_a` and `_b`."""
+    if keys == ["case_id"]:
+        a, b = (frame[frame["case_id"].fillna("") != ""] for frame in (a, b))
+    return a.merge(b, on=keys, suffixes=("_a", "_b"), how="inner", sort=False)
+
+
+def usable(pairs: pd.DataFrame, column: str) -> pd.DataFrame | str:
+    """The pairs in which both know the quantity, or why there is none."""
+    sides = [f"{column}_{side}" for side in "ab"]
+    if not all(side in pairs for side in sides):
+        return f"no column {column} in both tables"
+    found = pairs[(pairs[sides[0]] > 0) & (pairs[sides[1]] > 0)]
+    if column != "energy_j":
+        return found if len(found) else "no case has a time in both tables"
+    sources = [values_of(pairs, f"energy_source_{side}") for side in "ab"]
+    sensors = [tuple(source for source in own if source in MEASURED_SOURCES) for own in sources]
+    if not all(sensors):
+        said = [", ".join(own) for own in sources]
+        return f"energy_source is {said[0]} in A and {said[1]} in B: not measured in both"
+    found = found[found["energy_source_a"].isin(MEASURED_SOURCES)]
+    alike = found[found["energy_source_a"] == found["energy_source_b"]]
+    if not len(alike):
+        return f"energy_source is {sensors[0][0]} in A and {sensors[1][0]} in B: two kinds of sensor"
+    return alike
+
+
+def newly_failed(a: pd.DataFrame, b: pd.DataFrame) -> tuple[str, ...]:
+    """Cases measured in A (its rows of `measured`) whose last row in B failed, with B's reason."""
+    if "case_id" not in b:
+        return ()
+    last = b.drop_duplicates("case_id", keep="last")
+    failed = last[last["status"] == "failed"].set_index("case_id")
+    both = [case for case in a["case_id"] if case in failed.index]
+    found = []
+    for case in both:
+        row = dict(failed.loc[case])
+        words = [case, text(row, "name"), text(row, "variant")]
+        found.append(f"{' '.join(filter(None, words))}: {text(row, 'reason') or 'no reason given'}")
+    return tuple(found)
+
+
+def settings_that_differ(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, tuple[str, str]]:
+    """Device and the like where the sweeps do not agree: column → values in A, in B."""
+    found = {}
+    for name in ("device", "device_uuid", "backend", "dtype", "energy_source"):
+        of_a, of_b = (", ".join(values_of(frame, name)) for frame in (a, b))
+        if of_a != of_b:
+            found[name] = (of_a, of_b)
+    return found
+
+
+def values_of(frame: pd.DataFrame, column: str) -> tuple[str, ...]:
+    """The different values of a column; none where the table lacks it."""
+    return tuple(sorted({str(v) for v in frame[column].dropna()})) if column in frame else ()
+
+
+def text(row: dict[Any, Any], name: str) -> str:
+    """A cell of a joined row, A's where both have it."""
+    value = row.get(name, row.get(f"{name}_a"))
+    return "" if value is None or value != value else str(value)
