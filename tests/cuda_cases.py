@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
 import numpy as np
-import pytest
 import references
 from hypothesis import strategies as st
 
@@ -21,21 +19,6 @@ from dibench.variants import Variant, registry
 CUDA = list(registry("cuda").values())
 LAUNCH_KNOBS = ("lanes", "cache", "warps")
 """Knobs that say how a launch is laid out: independent of the box, so they need no joint enumeration."""
-
-
-def ahead(request: pytest.FixtureRequest, work: Callable[..., Any]) -> Iterator[dict[str, Future[Any]]]:
-    """`work` of every selected test of the module that has its parameters, by test name, on two threads.
-
-    Compilers and disassemblers take their time outside Python: the next test's runs during this one's.
-    """
-    names = set(work.__code__.co_varnames[: work.__code__.co_argcount])
-    module = [item for item in request.session.items if item.path == request.path]
-    with ThreadPoolExecutor(2) as pool:
-        yield {
-            item.name: pool.submit(work, **item.callspec.params)
-            for item in module
-            if hasattr(item, "callspec") and set(item.callspec.params) == names
-        }
 
 
 @st.composite

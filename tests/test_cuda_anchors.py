@@ -68,23 +68,26 @@ BODY = {
 }
 
 
+def compiled(anchor: Anchor, arch: int = 90) -> list[nvrtc.Binary]:
+    source = anchor.path.read_text("utf-8")
+    compiler = nvrtc.compiler_for(arch)
+    return [compiler.compile(source, anchor.name, compilers.device_headers(), arch=arch)]
+
+
+@pytest.mark.machine_code(of=compiled)
 @BY_NAME
-def test_the_machine_code_is_the_loop_and_nothing_else(anchor: Anchor) -> None:
-    binary = nvrtc.compiler(13).compile(
-        anchor.path.read_text("utf-8"), anchor.name, compilers.device_headers(), arch=90
-    )
+def test_the_machine_code_is_the_loop_and_nothing_else(anchor: Anchor, listings: list[str]) -> None:
+    (listing,) = listings
     name, modifier, times = BODY[anchor.name]
-    found = [i for i in sass.instructions(sass.disassemble(binary)) if i.partition(".")[0] == name]
+    found = [i for i in sass.instructions(listing) if i.partition(".")[0] == name]
     assert len(found) == times
     assert all(i.endswith(modifier) for i in found)
-    traffic = sass.tally(binary)  # beside the loop: the sum's store, or one that next to never happens
+    traffic = sass.tally(listing)  # beside the loop: the sum's store, or one that next to never happens
     assert traffic["LDG"] + traffic["STG"] == {"fma": 1, "read": 8 + 1, "write": 8}[anchor.access]
 
 
 @BY_NAME
 @pytest.mark.parametrize("arch", [60, 61, 70, 75, 80, 86, 89, 90, 100, 120])
 def test_compiles_everywhere(anchor: Anchor, arch: int) -> None:
-    binary = nvrtc.compiler_for(arch).compile(
-        anchor.path.read_text("utf-8"), anchor.name, compilers.device_headers(), arch=arch
-    )
+    (binary,) = compiled(anchor, arch)
     assert (binary.spill_bytes, binary.stack_bytes) == (0, 0)

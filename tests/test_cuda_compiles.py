@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
-from concurrent.futures import Future
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
 import pytest
 import references
-from cuda_cases import LAUNCH_KNOBS, ahead
+from cuda_cases import LAUNCH_KNOBS
 
 from dibench.compilers import nvrtc
 from dibench.errors import UserError
@@ -70,17 +69,10 @@ def compiled(variant: Variant, arch: int, op: str) -> list[tuple[dict[str, Any],
     ]
 
 
-@pytest.fixture(scope="module")
-def binaries(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[Any]]]:
-    yield from ahead(request, compiled)
-
-
 @pytest.mark.parametrize(("variant", "arch", "op"), CASES)
-def test_compiles_without_spilling(
-    variant: Variant, arch: int, op: str, binaries: dict[str, Future[Any]], request: pytest.FixtureRequest
-) -> None:
+def test_compiles_without_spilling(variant: Variant, arch: int, op: str) -> None:
     assert variant.cuda is not None
-    for knobs, binary in binaries[request.node.name].result():
+    for knobs, binary in compiled(variant, arch, op):
         assert binary.spill_bytes <= variant.cuda.spill_bytes, (knobs, binary.log)
         assert binary.stack_bytes <= variant.cuda.spill_bytes, (knobs, binary.log)
         assert 0 < binary.registers <= 255

@@ -47,7 +47,12 @@ def test_every_tile_is_right_and_counted(layer: Layer, tile_k: int, tile_p: int)
 
 @pytest.mark.parametrize("layer", EDGES.values(), ids=EDGES)
 @pytest.mark.parametrize(
-    ("variant", "dtype"), [(variant, dtype) for variant in TENSOR for dtype in variant.dtypes], ids=str
+    ("variant", "dtype"),
+    [
+        pytest.param(variant, dtype, id=f"{variant.name}-{dtype}")
+        for variant in TENSOR
+        for dtype in variant.dtypes
+    ],
 )
 def test_every_data_type_is_right_and_counted(variant: Variant, dtype: str, layer: Layer) -> None:
     for tile in (64, 128):
@@ -75,19 +80,38 @@ def test_preferred_knobs_are_legal_for_real_layers(N: int) -> None:
 # ---- what the streaming kernels execute, also where a strip or a tile of images ends early ---------------
 
 
-@pytest.mark.parametrize(("window", "stride"), [(3, 1), (5, 1), (7, 1), (3, 2)])
-@pytest.mark.parametrize("arch", [75, 90, 120])
-def test_the_stencil_executes_what_its_header_counts(arch: int, window: int, stride: int) -> None:
-    variant = registry("cuda")["depthwise_window"]
-    for tile_p in [tile for tile in (4, 7, 14, 28) if tile <= 7 or window <= 5]:
-        # Two strips, one of each channel: the kernel, whose loops all unroll, is the work of one.
-        layer = Layer(
+STENCIL = registry("cuda")["depthwise_window"]
+
+
+def strips(window: int, stride: int) -> dict[int, Layer]:
+    """By tile_p two strips, one of each channel: the kernel, whose loops all unroll, is the work of one."""
+    return {
+        tile_p: Layer(
             N=1, C=2, H=(tile_p - 1) * stride + window, W=window, K=2, R=window, S=window,
             stride_h=stride, stride_w=stride, groups=2,
-        )  # fmt: skip
-        counts = variant.counts_for(layer, {"tile_p": tile_p})
-        binary = nvrtc.compiler_for(arch).compile_variant(variant, layer, {"tile_p": tile_p}, arch=arch)
-        counted, listing = sass.tally(binary), sass.disassemble(binary)
+        )
+        for tile_p in (4, 7, 14, 28)
+        if tile_p <= 7 or window <= 5
+    }  # fmt: skip
+
+
+def stencils(arch: int, window: int, stride: int) -> list[nvrtc.Binary]:
+    compiler = nvrtc.compiler_for(arch)
+    return [
+        compiler.compile_variant(STENCIL, layer, {"tile_p": tile_p}, arch=arch)
+        for tile_p, layer in strips(window, stride).items()
+    ]
+
+
+@pytest.mark.machine_code(of=stencils)
+@pytest.mark.parametrize(("window", "stride"), [(3, 1), (5, 1), (7, 1), (3, 2)])
+@pytest.mark.parametrize("arch", [75, 90, 120])
+def test_the_stencil_executes_what_its_header_counts(
+    arch: int, window: int, stride: int, listings: list[str]
+) -> None:
+    for (tile_p, layer), listing in zip(strips(window, stride).items(), listings, strict=True):
+        counts = STENCIL.counts_for(layer, {"tile_p": tile_p})
+        counted = sass.tally(listing)
         assert 2 * counted["FFMA"] == counts["macs_executed"]
         assert 2 * counted["LDG"] == counts["weight_reads"] + counts["input_reads"]
         assert 2 * counted["STG"] == counts["output_writes"]
@@ -96,6 +120,12 @@ def test_the_stencil_executes_what_its_header_counts(arch: int, window: int, str
         assert len(always) == counted["FSEL"] == (tile_p if arch >= 100 else 0)
 
 
+def matrix_vector(arch: int, tile_p: int) -> list[nvrtc.Binary]:
+    variant, knobs = registry("cuda")["fc_matrix_vector"], {"tile_p": tile_p, "warps": 4}
+    return [nvrtc.compiler_for(arch).compile_variant(variant, Layer.fc(8, 64, 64), knobs, arch=arch)]
+
+
+@pytest.mark.machine_code(of=matrix_vector)
 @pytest.mark.parametrize(
     ("arch", "tile_p"),
     # At tile_p 1 Blackwell's code has a second loop, for a tile without an image, which no launch enters.
@@ -106,12 +136,11 @@ def test_the_stencil_executes_what_its_header_counts(arch: int, window: int, str
         if arch <= 90 or tile > 1
     ],
 )
-def test_the_matrix_vector_product_executes_what_its_header_counts(arch: int, tile_p: int) -> None:
-    variant = registry("cuda")["fc_matrix_vector"]
-    binary = nvrtc.compiler_for(arch).compile_variant(
-        variant, Layer.fc(8, 64, 64), {"tile_p": tile_p, "warps": 4}, arch=arch
-    )
-    names = sass.instructions(sass.disassemble(binary))
+def test_the_matrix_vector_product_executes_what_its_header_counts(
+    arch: int, tile_p: int, listings: list[str]
+) -> None:
+    (listing,) = listings
+    names = sass.instructions(listing)
     wide = sum(name.startswith("LDG") and ".128" in name for name in names)
     single = sum(name.startswith("LDG") for name in names) - wide
     # In every loop: one read of w and tile_p of x, for as many products with each element of w.

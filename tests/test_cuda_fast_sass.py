@@ -10,13 +10,10 @@ is proved there too.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import Future
 from typing import Any
 
 import attrs
 import pytest
-from cuda_cases import ahead
 
 from dibench import compilers
 from dibench.compilers import nvrtc, sass
@@ -100,12 +97,13 @@ CASES = [
 WIDTH = {"128": 16, "64": 8, "32": 4, "U16": 2, "U8": 1}
 
 
-def code_of(proof: Proof, arch: int) -> Counter[str]:
-    """Instructions with their modifiers."""
-    binary = nvrtc.compiler_for(arch).compile_variant(
-        proof.variant, proof.layer, proof.knobs, arch=arch, dtype=proof.dtype, proof=True
-    )
-    return Counter(sass.instructions(sass.disassemble(binary)))
+def compiled(proof: Proof, arch: int) -> list[nvrtc.Binary]:
+    compiler = nvrtc.compiler_for(arch)
+    return [
+        compiler.compile_variant(
+            proof.variant, proof.layer, proof.knobs, arch=arch, dtype=proof.dtype, proof=True
+        )
+    ]
 
 
 def moved(code: Counter[str], *names: str, but: str = "", only: str = "") -> int:
@@ -119,16 +117,11 @@ def moved(code: Counter[str], *names: str, but: str = "", only: str = "") -> int
     return total
 
 
-@pytest.fixture(scope="module")
-def codes(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[Counter[str]]]]:
-    yield from ahead(request, code_of)
-
-
+@pytest.mark.machine_code(of=compiled)
 @pytest.mark.parametrize(("proof", "arch"), CASES)
-def test_a_whole_layer_is_what_its_header_counts(
-    proof: Proof, arch: int, codes: dict[str, Future[Counter[str]]], request: pytest.FixtureRequest
-) -> None:
-    code = codes[request.node.name].result()
+def test_a_whole_layer_is_what_its_header_counts(proof: Proof, arch: int, listings: list[str]) -> None:
+    (listing,) = listings
+    code = Counter(sass.instructions(listing))
     counts = proof.variant.counts_for(proof.layer, proof.knobs)
     geometry = compilers.geometry(proof.variant, proof.layer, proof.knobs)
     threads = geometry.block * geometry.grid

@@ -6,13 +6,10 @@ left are the accesses and multiply-adds themselves, edges and padding included.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import Future
 from typing import Any
 
 import attrs
 import pytest
-from cuda_cases import ahead
 
 from dibench.compilers import nvrtc, sass
 from dibench.layer import Layer
@@ -44,11 +41,15 @@ class Executed:
     stores: int
 
 
-def executed(variant: Variant, layer: Layer, knobs: dict[str, Any], arch: int, *options: str) -> Executed:
-    binary = nvrtc.compiler_for(arch).compile_variant(
-        variant, layer, knobs, arch=arch, proof=True, options=options
-    )
-    counted = sass.tally(binary)
+def proof(
+    variant: Variant, layer: Layer, knobs: dict[str, Any], arch: int = 90, *options: str
+) -> list[nvrtc.Binary]:
+    compiler = nvrtc.compiler_for(arch)
+    return [compiler.compile_variant(variant, layer, knobs, arch=arch, proof=True, options=options)]
+
+
+def executed(listing: str) -> Executed:
+    counted = sass.tally(listing)
     assert not counted["BRA"] - 1, "a loop or branch is left: the layer is too large to unroll"  # 1: the end
     return Executed(
         macs=counted["FFMA"] + counted["FMUL"] + 2 * counted["FFMA2"],
@@ -87,46 +88,45 @@ CASES = [
 ]
 
 
-def proof(variant: Variant, layer: Layer, knobs: dict[str, Any], arch: int) -> Executed:
-    return executed(variant, layer, knobs, arch)
-
-
-@pytest.fixture(scope="module")
-def proofs(request: pytest.FixtureRequest) -> Iterator[dict[str, Future[Executed]]]:
-    yield from ahead(request, proof)
-
-
+@pytest.mark.machine_code(of=proof)
 @pytest.mark.parametrize(("variant", "layer", "knobs", "arch"), CASES)
 def test_machine_code_executes_what_the_header_counts(
-    variant: Variant,
-    layer: Layer,
-    knobs: dict[str, Any],
-    arch: int,
-    proofs: dict[str, Future[Executed]],
-    request: pytest.FixtureRequest,
+    variant: Variant, layer: Layer, knobs: dict[str, Any], arch: int, listings: list[str]
 ) -> None:
-    assert proofs[request.node.name].result() == promised(variant, layer, knobs)
+    assert [executed(listing) for listing in listings] == [promised(variant, layer, knobs)]
 
 
+def plain(variant: Variant) -> list[nvrtc.Binary]:
+    knobs = settings(variant, tile_p=2)
+    return proof(variant, LAYERS["pointwise"], knobs, 90, "-DDIBENCH_MUTANT_PLAIN_LOADS")
+
+
+@pytest.mark.machine_code(of=plain)
 @BY_NAME
-def test_plain_accesses_would_be_merged(variant: Variant) -> None:
+def test_plain_accesses_would_be_merged(variant: Variant, listings: list[str]) -> None:
     """Without ld.relaxed the compiler keeps what it has read: the proof must notice."""
-    layer, knobs = LAYERS["pointwise"], settings(variant, tile_p=2)
-    plain = executed(variant, layer, knobs, 90, "-DDIBENCH_MUTANT_PLAIN_LOADS")
-    assert plain.loads < promised(variant, layer, knobs).loads
+    wanted = promised(variant, LAYERS["pointwise"], settings(variant, tile_p=2))
+    assert [executed(listing).loads < wanted.loads for listing in listings] == [True]
 
 
+def of_both_caches(variant: Variant) -> list[nvrtc.Binary]:
+    return [
+        binary
+        for cache in ("ca", "cg")
+        for binary in proof(variant, LAYERS["pointwise"], settings(variant, cache=cache))
+    ]
+
+
+@pytest.mark.machine_code(of=of_both_caches)
 @BY_NAME
-def test_the_cache_knob_moves_the_loads(variant: Variant) -> None:
+def test_the_cache_knob_moves_the_loads(variant: Variant, listings: list[str]) -> None:
     layer = LAYERS["pointwise"]
     counts = variant.counts_for(layer, settings(variant), warp=1)
     operands = counts["weight_reads"] + counts["input_reads"]
     operands -= counts.get("weight_reads_shared", 0) + counts.get("input_reads_shared", 0)
     scopes = {}
-    for cache in ("ca", "cg"):
-        knobs = settings(variant, cache=cache)
-        binary = nvrtc.compiler(13).compile_variant(variant, layer, knobs, arch=90, proof=True)
-        names = sass.instructions(sass.disassemble(binary))
+    for cache, listing in zip(("ca", "cg"), listings, strict=True):
+        names = sass.instructions(listing)
         scopes[cache] = [
             sum(name.startswith("LDG") and name.endswith(scope) for name in names) for scope in ("SM", "GPU")
         ]
@@ -134,15 +134,19 @@ def test_the_cache_knob_moves_the_loads(variant: Variant) -> None:
     assert scopes["cg"] == [0, operands + counts["output_reads"]]
 
 
-@pytest.mark.parametrize("arch", [75, 80, 86, 89, 90, 100, 120])
-@BY_NAME
-def test_what_lies_outside_is_not_multiplied(variant: Variant, arch: int) -> None:
-    """In the loops as launched, too: each FFMA predicated, none whose product an FSEL throws away."""
+def as_launched(variant: Variant, arch: int) -> list[nvrtc.Binary]:
     layer = Layer(N=2, C=16, H=14, W=14, K=32, R=3, S=3, pad_h=1, pad_w=1)
     knobs = settings(variant, tile_p=4, tile_k=2, tile_c=2, warps=4)
-    binary = nvrtc.compiler_for(arch).compile_variant(variant, layer, knobs, arch=arch)
-    listing = sass.disassemble(binary)
+    return [nvrtc.compiler_for(arch).compile_variant(variant, layer, knobs, arch=arch)]
+
+
+@pytest.mark.machine_code(of=as_launched)
+@pytest.mark.parametrize("arch", [75, 80, 86, 89, 90, 100, 120])
+@BY_NAME
+def test_what_lies_outside_is_not_multiplied(variant: Variant, arch: int, listings: list[str]) -> None:
+    """In the loops as launched, too: each FFMA predicated, none whose product an FSEL throws away."""
+    (listing,) = listings
     products = [line for line in listing.splitlines() if "FFMA" in line]
     assert products
     assert all("@" in line for line in products)
-    assert not sass.tally(binary)["FSEL"]
+    assert not sass.tally(listing)["FSEL"]

@@ -162,8 +162,7 @@ def test_mma_of_tf32_is_the_product_of_rounded_operands(reverse: bool) -> None:
     assert counts.macs_executed == 16 * 8 * 8
 
 
-@pytest.mark.parametrize("arch", [80, 90, 120])
-def test_mma_is_one_instruction(arch: int) -> None:
+def three_products(arch: int) -> list[nvrtc.Binary]:
     source = """#include "mma.cuh"
     extern "C" __global__ void probe(const unsigned* x, float* y) {
       unsigned a[4], b[2];
@@ -175,5 +174,10 @@ def test_mma_is_one_instruction(arch: int) -> None:
       mma_bf16(d, a, b);
       for (int i = 0; i < 4; ++i) y[i * 32 + threadIdx.x] = d[i];
     }"""
-    binary = nvrtc.compiler(13).compile(source, "probe", compilers.device_headers(), arch=arch)
-    assert sass.tally(binary)["HMMA"] == 3
+    return [nvrtc.compiler(13).compile(source, "probe", compilers.device_headers(), arch=arch)]
+
+
+@pytest.mark.machine_code(of=three_products)
+@pytest.mark.parametrize("arch", [80, 90, 120])
+def test_mma_is_one_instruction(arch: int, listings: list[str]) -> None:
+    assert [sass.tally(listing)["HMMA"] for listing in listings] == [3]
