@@ -38,6 +38,9 @@ NETWORK = "network"
 
 NO_LAYER = (ANCHOR, NETWORK)
 
+LIBRARY = "torch"
+"""`backend` of the rows of PyTorch's library, the peer of our kernels."""
+
 DISTRIBUTIONS = ("uniform", "normal", "zeros", "low_toggle")
 """Of operand values: they change energy by up to 40%, so every row names its own under `data`."""
 

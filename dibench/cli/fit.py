@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dibench.cli import fit_devices, fit_lattice, fit_networks, fit_twins
+from dibench.cli import fit_devices, fit_lattice, fit_networks, fit_peer, fit_twins
 from dibench.cli.held_out import show_held_out
 from dibench.errors import UserError
 from dibench.files import write_json
@@ -98,6 +98,7 @@ def show(out: Console, figures: dict[str, Any]) -> None:
     show_held_out(out, figures)
     _show_sensitivity(out, figures)
     fit_networks.show(out, figures["networks"])
+    fit_peer.show(out, figures["peer"])
     _show_rows(out, figures)
     if figures["pipeline_check"] is not None:
         _show_pipeline_check(out, figures["pipeline_check"])

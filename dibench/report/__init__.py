@@ -10,7 +10,7 @@ import attrs
 
 from dibench import files
 from dibench.errors import UserError
-from dibench.schema import NO_LAYER, read_csv
+from dibench.schema import LIBRARY, NO_LAYER, read_csv
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +43,7 @@ def write_report(directory: str | Path, *, figures: Path | None = None) -> Path:
     table = read_csv(folder / TABLE)
     cards = _cards(table)
     table = _card_with_most_rows(table) if cards else table
-    frame = table[~table["op"].isin(NO_LAYER)].reset_index(drop=True)  # the page draws layers
+    frame = _drawn(table)
     manifest = files.read_json_object(folder / MANIFEST)
     sources = [TABLE] if manifest is None else [TABLE, MANIFEST]
     page = render(frame, manifest, attrs.evolve(_study(table), cards=cards), sources)
@@ -51,6 +51,15 @@ def write_report(directory: str | Path, *, figures: Path | None = None) -> Path:
     if figures is not None:
         write_panels(figures, page.figures)
     return folder / PAGE
+
+
+def _drawn(table: pd.DataFrame) -> pd.DataFrame:
+    """Layers by our kernels; by a library where nothing else ran: beside ours it has a table of its own."""
+    layers = table[~table["op"].isin(NO_LAYER)]
+    theirs = layers["backend"].eq(LIBRARY) if "backend" in layers else None
+    if theirs is not None and not theirs.all():
+        layers = layers[~theirs]
+    return layers.reset_index(drop=True)
 
 
 def _cards(frame: pd.DataFrame) -> Mapping[str, Any] | None:

@@ -24,6 +24,7 @@ def fit_tables(fit: fitted.FitJson) -> list[Table]:
         alphas(fit),
         sensitivity(fit),
         twins(fit),
+        peer(fit),
         exclusions(fit),
     ]
     return [table for table in tables if any(set(row[1:]) - _SAYS_NOTHING for row in table.rows)]
@@ -221,6 +222,38 @@ def _ratio(one: Mapping[str, Any]) -> str:
     if one["ci_low"] is None or one["ci_high"] is None:
         return f"{one['ratio']:.3f} (unbounded)"
     return f"{one['ratio']:.3f} ({one['ci_low']:.3f} to {one['ci_high']:.3f})"
+
+
+def peer(fit: fitted.FitJson) -> Table:
+    """Our fastest kernels beside a library on the same layers."""
+    found = fit.get("peer") or {}
+    rows = [
+        [
+            one["op"],
+            one["dtype"],
+            count(one["time"]["layers"]),
+            _beside(one["time"]),
+            _beside(one["energy"]),
+            ", ".join(one["variants"]),
+        ]
+        for one in found.get("by") or ()
+    ]
+    source = found.get("energy_source") or ""
+    joules = "measured" if found.get("measured") else f"{source or 'not'}, not measured: no evidence"
+    return Table(
+        f"Our fastest kernels beside {found.get('library')}: its cost over ours",
+        ("operator", "type", "layers", "time", "joules", "ours"),
+        rows,
+        "Above 1 ours take less. Geometric mean over layers with its 95% interval; a layer's fastest kernel "
+        f"on both sides. Joules are gross, {joules}.",
+        text_columns=frozenset({0, 1, 5}),
+    )
+
+
+def _beside(ratio: Mapping[str, Any] | None) -> str:
+    if ratio is None:
+        return UNKNOWN
+    return f"{ratio['value']:.2f}" if ratio["ci_low"] is None else interval(ratio)
 
 
 def exclusions(fit: fitted.FitJson) -> Table:

@@ -74,7 +74,7 @@ def _add_cost(rows: pd.DataFrame) -> None:
 
 
 def _fastest(rows: pd.DataFrame) -> Any:
-    """True for the best time of each layer, dtype and device by the fastest variant of its operator.
+    """True for the best time of each layer, dtype and device by the fastest variant of its operator in it.
 
     That variant has the least median time per MAC. A layer run by other variants only has no such row: how
     slow a kernel without reuse is says nothing about the layer.
@@ -82,8 +82,9 @@ def _fastest(rows: pd.DataFrame) -> Any:
     usable = rows[rows["usable"]]
     if usable.empty:
         return np.zeros(len(rows), dtype=bool)
-    typical: Any = usable.groupby(["op", "variant"])["ps_per_mac"].median()
-    quickest = set(typical.groupby("op").idxmin())
-    chosen = usable[[pair in quickest for pair in zip(usable["op"], usable["variant"], strict=True)]]
+    kinds = ["op", "dtype", "variant"]
+    typical: Any = usable.groupby(kinds)["ps_per_mac"].median()
+    quickest = set(typical.groupby(["op", "dtype"]).idxmin())
+    chosen = usable[[kind in quickest for kind in zip(*(usable[name] for name in kinds), strict=True)]]
     best: Any = chosen.groupby([*DIMENSIONS, "dtype", "device"])["time_s"].idxmin()
     return rows.index.isin(best)

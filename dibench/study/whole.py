@@ -11,6 +11,7 @@ from dibench.study import claims
 from dibench.study.families import evidence_of, family_differences
 from dibench.study.fit import Fit
 from dibench.study.lattice import lattice
+from dibench.study.peer import peers
 from dibench.study.plain import plain
 from dibench.study.rows import Choice
 from dibench.study.twins import agreement, twins
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def figures(frame: pd.DataFrame, found: Fit, **chosen: Unpack[Choice]) -> dict[str, Any]:
-    """A fit's figures with `twins`, `lattice` (None where the rows have none), `networks` and `claims`.
+    """A fit's figures with `twins`, `lattice`, `peer` (None without such rows), `networks` and `claims`.
 
     Args:
         frame: the table that was fitted.
@@ -33,6 +34,8 @@ def figures(frame: pd.DataFrame, found: Fit, **chosen: Unpack[Choice]) -> dict[s
     lattices = lattice(frame, **chosen)
     values["lattice"] = None if lattices is None else lattices.to_json()
     values["networks"] = network_figures(frame, fit=found, **chosen)
+    beside = peers(frame)
+    values["peer"] = None if beside is None else beside.to_json()
     values["claims"] = claims.as_json(claims.claims(values))
     return values
 
