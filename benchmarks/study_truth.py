@@ -27,13 +27,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dibench import networks
-from dibench.study.alpha import WeightedAlpha
+from dibench.study.alpha import WeightedAlpha, cluster_test
 from dibench.study.fit import make_clusterings
 from dibench.study.inference import (
     Clustering,
     Linearised,
+    deciding,
     effective_clusters,
-    wild_cluster_test,
+    without_misfit,
 )
 from dibench.study.models import Data, Design, data_of, design, fixed_alpha, weights_like_inputs
 
@@ -128,8 +129,8 @@ def errors(noise: str, rng: np.random.Generator, clusterings: tuple[Clustering, 
     return np.asarray(SPREAD * (0.8 * rng.standard_normal(clusters.size)[clusters.member] + 0.6 * own))
 
 
-def fits(columns: FloatArray, log_y: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Least squares of log y = log(Z·θ) for many y (s, n) at once: log Z·θ (s, n), converged or not (s,).
+def fits(columns: FloatArray, log_y: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Least squares of log y = log(Z·θ) for many y (s, n) at once: θ (s, k), log Z·θ (s, n), converged (s,).
 
     Gauss and Newton's steps, halved until Z·θ stays positive and the sum falls.
     """
@@ -163,23 +164,44 @@ def fits(columns: FloatArray, log_y: FloatArray) -> tuple[FloatArray, FloatArray
         rss = new
         if done.all():
             break
-    return log_fit, done
+    return theta / scale, log_fit, done
 
 
-def rejected(
-    full: Design,
-    restricted: Design,
-    direction: FloatArray,
-    log_y: FloatArray,
-    clusterings: tuple[Clustering, ...],
-) -> list[bool]:
-    """Whether the hypothesis is rejected at 5%, for each y: the larger p value decides."""
-    log_fit, _ = fits(restricted.columns, log_y)
+def alpha_rejected(alpha: float, log_y: FloatArray, clusterings: tuple[Clustering, ...]) -> list[bool]:
+    """Whether α of weighted DI is rejected at 5%, for each y: `WeightedAlpha.test` of many at once."""
+    data = rows()
+    full, restricted = design("di_weighted", data), fixed_alpha(data, alpha)
+    theta, free, _ = fits(full.columns, log_y)
+    _, fixed, _ = fits(restricted.columns, log_y)
+    at_w, at_a = full.names.index("e_w"), full.names.index("e_a")
     answers = []
-    for fitted, y in zip(log_fit, log_y, strict=True):
-        model = Linearised(full.columns * np.exp(-fitted)[:, None], y - fitted, direction)
-        answers.append(max(wild_cluster_test(model, c).p_value for c in clusterings) <= LEVEL)
+    for coefficients, best, fitted, y in zip(theta, free, fixed, log_y, strict=True):
+        both = coefficients[at_w] + coefficients[at_a]
+        estimate = coefficients[at_w] / both if both > 0 else 0.5
+        at_estimate = _linearised(full, best, y, e_w=1 - estimate, e_a=-estimate)
+        model = _linearised(full, fitted, y, e_w=1 - alpha, e_a=-alpha)
+        model = without_misfit(model, data.outputs * np.exp(-fitted))
+        tested = cluster_test(model, clusterings, deciding(at_estimate, clusterings))
+        answers.append(tested.decisive.p_value <= LEVEL)
     return answers
+
+
+def split_rejected(log_y: FloatArray, clusterings: tuple[Clustering, ...]) -> list[bool]:
+    """Whether e_w = e_x is rejected at 5%, for each y: `weights_and_inputs` of many at once."""
+    data = rows()
+    full = design("di_split", data)
+    _, alike, _ = fits(weights_like_inputs(data).columns, log_y)
+    answers = []
+    for fitted, y in zip(alike, log_y, strict=True):
+        model = _linearised(full, fitted, y, e_w=1.0, e_x=-1.0)
+        tested = cluster_test(model, clusterings, deciding(model, clusterings))
+        answers.append(tested.decisive.p_value <= LEVEL)
+    return answers
+
+
+def _linearised(full: Design, log_fit: FloatArray, log_y: FloatArray, **weights: float) -> Linearised:
+    direction = towards(full.names, **weights)
+    return Linearised(full.columns * np.exp(-log_fit)[:, None], log_y - log_fit, direction)
 
 
 def towards(names: tuple[str, ...], **weights: float) -> FloatArray:
@@ -215,16 +237,14 @@ def seeds_of(scenario: Scenario, first: int, last: int) -> Iterator[FloatArray]:
 def run(scenario: Scenario, seeds: int, draws: int = DRAWS) -> Outcome:
     """Count for one scenario."""
     data, alpha = rows(), pseudo_true(scenario)
-    full, restricted = design("di_weighted", data), fixed_alpha(data, alpha)
-    direction = towards(full.names, e_w=1 - alpha, e_a=-alpha)
-    split, alike = design("di_split", data), weights_like_inputs(data)
-    apart = towards(split.names, e_w=1.0, e_x=-1.0)
     misses, split_rejections = 0, 0
     for number, log_y in enumerate(seeds_of(scenario, 0, seeds)):
         clusterings = make_clusterings(data, draws, number)
-        misses += sum(rejected(full, restricted, direction, log_y, clusterings))
+        misses += sum(alpha_rejected(alpha, log_y, clusterings))
         if scenario.alpha == 0.5:
-            split_rejections += sum(rejected(split, alike, apart, log_y, clusterings))
+            split_rejections += sum(split_rejected(log_y, clusterings))
+    full = design("di_weighted", data)
+    direction = towards(full.names, e_w=1 - alpha, e_a=-alpha)
     at_truth = Linearised(full.columns / exact(scenario)[:, None], np.zeros(len(data)), direction)
     effective = min(effective_clusters(at_truth, c) for c in make_clusterings(data, 1, 0))
     told = split_rejections / seeds if scenario.alpha == 0.5 else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import statsmodels.api as sm
 from study_frames import disjoint_energy, distinct_layers, energy_of, some_layers, table
 
 from dibench.study.alpha import DisjointAlpha, WeightedAlpha
+from dibench.study.estimate import fit_log
 from dibench.study.fit import make_clusterings
 from dibench.study.inference import (
     Clustering,
@@ -21,12 +23,14 @@ from dibench.study.inference import (
     classical_errors,
     cluster_covariance,
     clustering,
+    deciding,
     effective_clusters,
     invert,
     student_quantile,
     wild_cluster_test,
+    without_misfit,
 )
-from dibench.study.models import FULL, Data, Terms, data_of
+from dibench.study.models import FULL, Data, Terms, data_of, design
 
 DRAWS = 299
 NAIVE = Terms(launch=False, e0_per_operator=False)
@@ -224,11 +228,59 @@ def test_the_interval_is_what_the_test_does_not_reject() -> None:
         assert problem.test(bound - inward * 0.01).decisive.p_value <= 0.05
 
 
-def test_the_larger_p_value_decides() -> None:
+def test_the_larger_p_value_decides_where_networks_are_few() -> None:
     data = data_with(150, 3, alpha=0.35, network_noise=0.15)
-    tested = WeightedAlpha(data, make_clusterings(data, 999, 0)).test(0.5)
-    assert set(tested.by) == {"layer", "network"}
+    problem = WeightedAlpha(data, make_clusterings(data, 999, 0))
+    tested = problem.test(0.5)
+    assert problem.effective_clusters()["network"] < 10
+    assert set(tested.by) == set(tested.deciding) == {"layer", "network"}
     assert tested.decisive.p_value == max(test.p_value for test in tested.by.values())
+
+
+def mean_of(groups: Mapping[str, Sequence[str]]) -> tuple[Linearised, tuple[Clustering, ...]]:
+    """A mean of 60 rows, clustered by each of the labels."""
+    model = Linearised(np.ones((60, 1)), np.random.default_rng(0).standard_normal(60), np.array([1.0]))
+    clusterings = (clustering(name, np.array(own), draws=99, seed=0) for name, own in groups.items())
+    return model, tuple(clusterings)
+
+
+def test_networks_alone_decide_where_they_hold_all_layers_and_are_many() -> None:
+    layer = [f"layer {row // 2}" for row in range(60)]
+    network = [f"network {row // 4}" for row in range(60)]
+    few = [f"network {row // 12}" for row in range(60)]
+    crossed = [f"network {row % 15}" for row in range(60)]  # rows of one layer in two networks
+    for coarse, expected in (
+        (network, ["network"]),
+        (few, ["layer", "network"]),
+        (crossed, ["layer", "network"]),
+    ):
+        found = deciding(*mean_of({"layer": layer, "network": coarse}))
+        assert [one.name for one in found] == expected
+    (only,) = deciding(*mean_of({"layer": layer}))
+    assert only.name == "layer"
+
+
+def test_what_outputs_of_another_cost_explain_is_no_error_and_moves_no_estimate() -> None:
+    """No noise, outputs at twice the inputs' cost: what weighted DI misses is the same each time."""
+    layers = some_layers(150, 5)
+    operands = np.array([(one.macs, one.weights, one.inputs, one.outputs) for one in layers]).T
+    energy = 1e-12 * (np.array([1.0, 4.0, 6.0, 12.0]) @ operands)
+    data = data_of(table(layers, energy), "energy_j")
+    weighted = design("di_weighted", data)
+    predicted = weighted.columns @ fit_log(weighted.columns, data.y).parameters
+    jacobian, outputs = weighted.columns / predicted[:, None], data.outputs / predicted
+    direction = np.array([{"e_w": 0.6, "e_a": -0.4}.get(name, 0.0) for name in weighted.names])
+    model = Linearised(jacobian, np.log(data.y / predicted), direction)
+    cleaned = without_misfit(model, outputs)
+    assert cleaned.influence == pytest.approx(model.influence, rel=1e-6)
+    assert np.std(cleaned.residuals) < 0.5 * np.std(model.residuals)
+    unexplained = sm.OLS(model.residuals, np.column_stack([jacobian, outputs])).fit().resid
+    assert cleaned.residuals == pytest.approx(unexplained, abs=1e-6 * np.std(unexplained))
+    # A column of the model's own, or rows no more than columns, change nothing.
+    assert without_misfit(model, jacobian[:, 0]) is model
+    few = slice(0, jacobian.shape[1] + 1)
+    small = Linearised(jacobian[few], model.residuals[few], direction)
+    assert without_misfit(small, outputs[few]) is small
 
 
 def test_alpha_is_not_clipped() -> None:

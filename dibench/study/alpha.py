@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator, Sequence
 
@@ -20,10 +21,12 @@ from dibench.study.inference import (
     classical_errors,
     cluster_covariance,
     cluster_errors,
+    deciding,
     effective_clusters,
     invert,
     student_quantile,
     wild_cluster_test,
+    without_misfit,
 )
 from dibench.study.minimise import BLOCK, LOOSE, minimise
 from dibench.study.models import (
@@ -95,15 +98,24 @@ def with_baseline(alpha: Alpha, data: Data, terms: Terms = FULL) -> Alpha:
 
 @attrs.frozen
 class ClusterTest:
-    """A test by each clustering; the larger p value decides."""
+    """A test by each clustering; the largest p value of those that decide counts."""
 
     by: dict[str, Test]
+    deciding: tuple[str, ...] = ()
 
     @property
     def decisive(self) -> Test:
-        """The test with the largest p value; not a number where none could be made."""
-        made = [test for test in self.by.values() if not math.isnan(test.p_value)]
+        """The test that counts; not a number where none could be made."""
+        made = [self.by[name] for name in self.deciding if not math.isnan(self.by[name].p_value)]
         return max(made, key=lambda test: test.p_value) if made else UNDECIDABLE
+
+
+def cluster_test(
+    model: Linearised, clusterings: Sequence[Clustering], decide: Sequence[Clustering]
+) -> ClusterTest:
+    """The bootstrap test by each clustering, some of which decide."""
+    by = {one.name: wild_cluster_test(model, one) for one in clusterings}
+    return ClusterTest(by, tuple(one.name for one in decide))
 
 
 def weights_and_inputs(data: Data, clusterings: Sequence[Clustering], terms: Terms = FULL) -> ClusterTest:
@@ -120,7 +132,7 @@ def weights_and_inputs(data: Data, clusterings: Sequence[Clustering], terms: Ter
     direction[full.names.index("e_w")], direction[full.names.index("e_x")] = 1.0, -1.0
     jacobian = full.columns / (at.columns @ restricted.parameters)[:, None]
     model = Linearised(jacobian, restricted.residuals, direction)
-    return ClusterTest({c.name: wild_cluster_test(model, c) for c in clusterings})
+    return cluster_test(model, clusterings, deciding(model, clusterings))
 
 
 class WeightedAlpha:
@@ -152,7 +164,9 @@ class WeightedAlpha:
         predicted = at.columns @ restricted.parameters
         np.divide(self.full.columns, predicted[:, None], out=self._jacobian)
         model = Linearised(self._jacobian, np.log(self.data.y / predicted), self._direction(alpha))
-        return ClusterTest({c.name: wild_cluster_test(model, c) for c in self.clusterings})
+        # Outputs may cost other than inputs: how far that is from weighted DI is not a matter of chance.
+        model = without_misfit(model, self.data.outputs / predicted)
+        return cluster_test(model, self.clusterings, self._deciding)
 
     def estimate(self) -> Alpha:
         """Estimate and 95% interval by inversion of the test, not clipped to [0, 1].
@@ -171,10 +185,18 @@ class WeightedAlpha:
 
     def effective_clusters(self) -> dict[str, float]:
         """Effective clusters of the direction that separates AI from DI, by clustering."""
+        return {c.name: effective_clusters(self._at_estimate, c) for c in self.clusterings}
+
+    @functools.cached_property
+    def _at_estimate(self) -> Linearised:
         value = self.value
         direction = self._direction(0.5 if value is None else value)
-        model = Linearised(self.fit.jacobian, self.fit.residuals, direction)
-        return {c.name: effective_clusters(model, c) for c in self.clusterings}
+        return Linearised(self.fit.jacobian, self.fit.residuals, direction)
+
+    @functools.cached_property
+    def _deciding(self) -> tuple[Clustering, ...]:
+        """The same at every α: the interval would have jumps."""
+        return deciding(self._at_estimate, self.clusterings)
 
     def _identified(self) -> bool:
         return len(self.data) > len(self.full.names) and self.condition < 1e8

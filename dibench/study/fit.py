@@ -52,7 +52,7 @@ class Comparison:
 
     alpha: Alpha
     test: Test
-    tests: dict[str, Test]
+    tests: ClusterTest
     effective: dict[str, float]
     condition: float
     held_out_ai: float | None
@@ -281,9 +281,7 @@ def compare(
         held_out_ai=ai,
         held_out_di=di,
     )
-    return Comparison(
-        alpha, tested.decisive, tested.by, effective, problem.condition, ai, di, decide(findings)
-    )
+    return Comparison(alpha, tested.decisive, tested, effective, problem.condition, ai, di, decide(findings))
 
 
 def held_out_errors(

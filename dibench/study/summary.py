@@ -28,7 +28,8 @@ FIGURES = ("n", "r2", "mape", "pearson", "spearman", "rmse_log")
 
 METHOD = {
     "estimator": "least squares on the log of the response (Levenberg and Marquardt)",
-    "test": "restricted wild cluster bootstrap-t by layer and by network, the larger p value decides",
+    "test": "restricted wild cluster bootstrap-t by layer and by network; by network alone where it has ten "
+    "effective clusters, else the larger p value decides",
     "baseline": "the interval of the idle power that was subtracted is part of alpha's",
     "interval_weighted": "inversion of the test, not clipped to [0, 1]",
     "interval_disjoint": "profile likelihood on [0, 1], widened for clustered errors",
@@ -189,7 +190,8 @@ def _test(fit: Fit, comparison: Comparison) -> dict[str, Any]:
     return {
         "statistic": decisive.statistic,
         "p_value": decisive.p_value,
-        "by": {name: one(name, test) for name, test in comparison.tests.items()},
+        "decided_by": list(comparison.tests.deciding),
+        "by": {name: one(name, test) for name, test in comparison.tests.by.items()},
         "draws": len(fit.clusterings[0].weights),
         "condition": comparison.condition,
         "held_out_rmse_log": {"ai": comparison.held_out_ai, "di_weighted": comparison.held_out_di},
@@ -200,7 +202,12 @@ def _by_clustering(test: ClusterTest, determined: bool) -> dict[str, Any]:
     decisive = _told(test.decisive, determined)
     told = {name: _told(one, determined) for name, one in test.by.items()}
     by = {name: {"statistic": one.statistic, "p_value": one.p_value} for name, one in told.items()}
-    return {"statistic": decisive.statistic, "p_value": decisive.p_value, "by": by}
+    return {
+        "statistic": decisive.statistic,
+        "p_value": decisive.p_value,
+        "decided_by": list(test.deciding),
+        "by": by,
+    }
 
 
 def _model(fit: Fit, rung: Rung | NoRung) -> dict[str, Any]:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import attrs
 
+from dibench.study.inference import ENOUGH_CLUSTERS
 from dibench.words import interval
 
 MARGIN = (0.45, 0.55)
-FEWEST_EFFECTIVE_CLUSTERS = 10.0
 LARGEST_CONDITION = 30.0
 ROWS_PER_COEFFICIENT = 3
 
@@ -115,9 +115,7 @@ def _unsure(found: Findings) -> list[Reason]:
     if (found.ci_low is None) != (found.ci_high is None):
         reasons.append(Reason("α unbounded", "the interval of α is unbounded"))
     for name, number in found.effective_clusters.items():
-        if 0 < number < FEWEST_EFFECTIVE_CLUSTERS:
-            text = (
-                f"too few independent {name}s: {number:.1f} effective, {FEWEST_EFFECTIVE_CLUSTERS:.0f} needed"
-            )
+        if 0 < number < ENOUGH_CLUSTERS:
+            text = f"too few independent {name}s: {number:.1f} effective, {ENOUGH_CLUSTERS:.0f} needed"
             reasons.append(Reason(f"too few {name}s", text))
     return reasons
