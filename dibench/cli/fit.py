@@ -168,7 +168,7 @@ def _show_coefficients(out: Console, figures: dict[str, Any]) -> None:
     )
     out.print(
         f"AI against DI weighted: t = {_number(test['statistic'])}, p = {_number(test['p_value'], '.4f')}, "
-        f"wild cluster bootstrap, {test['draws']:,} draws, {clusters}"
+        f"wild cluster bootstrap by {' and '.join(test['decided_by'])}, {test['draws']:,} draws, {clusters}"
     )
     split = figures["test_weights_vs_inputs"]
     if split["p_value"] is not None:
