@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,8 @@ from dibench.errors import UserError
 from dibench.meters.model import energy_per_launch_j
 from dibench.sweep.events import CaseEnded, Opened, WorkerRestarted
 from dibench.sweep.expected import Expected
-from dibench.sweep.manifest import source_revision
+from dibench.sweep.manifest import refuse_other, source_revision
+from dibench.sweep.parts import read_part
 from dibench.sweep.run import run_sweep
 
 
@@ -200,6 +203,40 @@ def test_a_table_without_manifest_is_not_guessed_at(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").unlink()
     with pytest.raises(UserError, match=r"sweep\.csv: has no manifest\.json beside it.*--fresh"):
         run_sweep(sweep_of(["a"]), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda m: m.pop("identity"),
+        lambda m: m.pop("device"),
+        lambda m: m.update(peaks=None),
+        lambda m: m.update(peaks={"mac_per_s": "fast"}),
+        lambda m: m.update(meter=[]),
+        lambda m: m.update(sessions=[{}]),
+        lambda m: m.pop("started_at"),
+        lambda m: m.update(plan={}),
+        lambda m: m.update(devices=[{"name": "fake device"}]),
+    ],
+)
+def test_a_damaged_manifest_is_one_line(
+    damage: Callable[[dict[str, Any]], object], finished: Path, tmp_path: Path
+) -> None:
+    manifest = manifest_of(finished)
+    refuse_other(finished, manifest, manifest["identity"])
+    damage(manifest)
+    with pytest.raises(UserError, match=r"manifest\.json: is not the manifest of a sweep: take another"):
+        refuse_other(finished, manifest, {})
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(UserError, match=r"manifest\.json: is not the manifest of a sweep"):
+        read_part(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    run_sweep(sweep_of(["a"]), folder)
+    return folder
 
 
 def test_a_backend_that_cannot_start_is_one_line_with_its_last_words(tmp_path: Path) -> None:

@@ -59,7 +59,8 @@ def fit() -> Calibration:
 
 def test_a_network_is_a_row_with_its_input_only(tmp_path: Path) -> None:
     cells = record.case_cells(case(), "")
-    known = {name for name in (*DIMENSIONS, "macs", "weights", "outputs", "ai") if cells[name] is not None}
+    sizes = (*DIMENSIONS, "macs", "weights", "outputs", "ai")
+    known = {name for name in sizes if cells.get(name) is not None}
     assert known == {"N", "C", "H", "W"}
     assert (cells["op"], cells["name"], cells["N"]) == ("network", "torchvision:resnet50", 8)
     path = tmp_path / "sweep.csv"

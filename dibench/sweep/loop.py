@@ -33,8 +33,8 @@ from dibench.sweep.visit_book import VisitBook
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from dibench.measure.settings import Settings
-    from dibench.plan import Case, Plan
+    from dibench.plan import Case
+    from dibench.sweep.job import Sweep
 
 _LOOK_AHEAD = 8
 """Cases that a backend may prepare for while one is measured: a GPU's kernels are compiled meanwhile."""
@@ -58,9 +58,7 @@ class Loop:
 
     def __init__(
         self,
-        plan: Plan,
-        settings: Settings,
-        stationarity: Callable[[str], str],
+        sweep: Sweep,
         crew: Crew,
         table: record.Table,
         book: VisitBook | None,
@@ -68,11 +66,21 @@ class Loop:
         on_event: Callable[[Event], None],
         on_join: Callable[[Mapping[str, Any]], object],
     ) -> None:
-        """Take up what the table and the book hold."""
-        self._plan, self._stationarity, self._crew = plan, stationarity, crew
+        """Take up what the table and the book hold.
+
+        Args:
+            sweep: what is measured.
+            crew: on what.
+            table: where rows go.
+            book: where visits go; None where windows are measured instead.
+            session: what the rows name this command.
+            on_event: told what happens.
+            on_join: told what a device is that came meanwhile, before there is a row of it.
+        """
+        self._plan, self._stationarity, self._crew = sweep.plan, sweep.stationarity, crew
         self._table, self._book, self._session, self._on_event = table, book, session, on_event
         self._on_join = on_join
-        self._expected = Expected(settings, in_visits=book is not None)
+        self._expected = Expected(sweep.settings, in_visits=book is not None)
         self._inside_s = self._took_s = 0.0
         self._under_way: dict[Future[Found], _UnderWay] = {}
         self._losses: Counter[str] = Counter()

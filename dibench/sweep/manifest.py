@@ -1,12 +1,13 @@
 """`manifest.json`: what was measured where, with what, and what two commands must share to go on together.
 
 Keys: `identity` (what resuming compares), `device` (name, uuid, facts), `devices` (a list, where there are
-several), `driver`, `cuda`, `peaks` (of the first device, measured: `mac_per_s`, `bytes_per_s`), `backend`,
-`energy_source`, `meter` (source, period_s, facts), `plan` (name, sha, seed, shard, cases), `settings`,
-`sources_sha`, `versions`, `command_line`, `source_revision`, `started_at`, `ended_at` (UTC), `rows` (by
-status, at the end of the last session), `sessions` (one per start of the program: session, started_at,
-ended_at, ended, rows, worker_restarts, command_line, source_revision; `ended_at` stays null where the
-program was killed).
+several), `reference_c` (the temperature that its energies are stated at, where it is visited), `driver`,
+`cuda`, `peaks` (of the first device, measured: `mac_per_s`, `bytes_per_s`), `backend`, `energy_source`,
+`meter` (source, period_s, facts, in_visits), `plan` (name, sha, seed, shard, cases), `settings`,
+`sources_sha`, `kernels` (the SHA-256 of each, of a campaign), `versions`, `command_line`,
+`source_revision`, `started_at`, `ended_at` (UTC), `rows` (by status, at the end of the last session),
+`sessions` (one per start of the program: session, started_at, ended_at, ended, rows, worker_restarts,
+command_line, source_revision; `ended_at` stays null where the program was killed).
 """
 
 from __future__ import annotations
@@ -29,29 +30,32 @@ from dibench.sweep import record
 
 if TYPE_CHECKING:
     from dibench.measure.settings import Settings
-    from dibench.plan import Plan
+    from dibench.sweep.job import Sweep
 
 
 _DEVICE_FACTS = {"threads": "threads", "instruction set": "isa"}
 
 
-def identity_of(
-    plan: Plan, backend: str, settings: Settings, sources_sha: str, opened: Mapping[str, Any]
-) -> dict[str, Any]:
-    """What must be equal for two commands to continue one another, in words for the user."""
+def identity_of(sweep: Sweep, opened: Mapping[str, Any]) -> dict[str, Any]:
+    """What must be equal for two commands to continue one another, in words for the user.
+
+    Args:
+        sweep: of the command.
+        opened: device and meter, as an instrument describes them.
+    """
     facts = opened["device"]["facts"]
     return {
         "device": opened["device"]["name"],
         # One processor with half its cores (taskset, a smaller container) is another device.
         **{what: facts[key] for what, key in _DEVICE_FACTS.items() if key in facts},
-        "backend": backend,
+        "backend": sweep.backend,
         "energy source": opened["meter"]["source"],
-        "plan": plan.name,
-        "seed": plan.seed,
-        "shard": plan.shard or None,
-        "content of the plan (SHA-256)": plan.sha[:16],
-        "kernel sources (SHA-256)": sources_sha[:16],
-        **{name.replace("_", " "): value for name, value in _in_force(settings, opened).items()},
+        "plan": sweep.plan.name,
+        "seed": sweep.plan.seed,
+        "shard": sweep.plan.shard or None,
+        "content of the plan (SHA-256)": sweep.plan.sha[:16],
+        "kernel sources (SHA-256)": sweep.sources_sha[:16],
+        **{name.replace("_", " "): value for name, value in _in_force(sweep.settings, opened).items()},
     }
 
 
@@ -67,13 +71,32 @@ def refuse_other(out: Path, earlier: Mapping[str, Any] | None, identity: Mapping
     remedy = "take another --out, or --fresh to begin anew (the old files are renamed)"
     if earlier is None:
         return
-    known = earlier.get("identity")
-    if not isinstance(known, dict) or "peaks" not in earlier or "sessions" not in earlier:
+    if not is_of_a_sweep(earlier):
         raise UserError("", f"is not the manifest of a sweep: {remedy}", where=out / record.MANIFEST)
+    known = earlier["identity"]
     for what, now in identity.items():
         if known.get(what) != now:
             rule = f"was {known.get(what)!r} in the sweep that this directory holds, is {now!r} now: {remedy}"
             raise UserError(what, rule, where=out)
+
+
+def is_of_a_sweep(manifest: Mapping[str, Any]) -> bool:
+    """Whether a manifest has what going on, or joining, needs."""
+    try:
+        tables = [manifest["identity"], manifest["meter"], manifest["peaks"], manifest["device"]["facts"]]
+        numbers = [manifest["plan"]["cases"], *manifest["peaks"].values()]
+        texts = [manifest["started_at"], *(session["session"] for session in manifest["sessions"])]
+        texts += [text for device in devices_of(manifest) for text in device]
+    except (KeyError, TypeError, AttributeError):
+        return False
+    kinds = ((tables, dict), (numbers, (int, float)), (texts, str))
+    return all(isinstance(value, kind) for values, kind in kinds for value in values)
+
+
+def devices_of(manifest: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Name and uuid of every device of a sweep."""
+    found = manifest.get("devices") or [manifest["device"]]
+    return tuple((one["name"], one["uuid"]) for one in found)
 
 
 def set_aside(out: Path) -> str:
@@ -103,71 +126,48 @@ class Manifest:
         out: Path,
         earlier: dict[str, Any] | None,
         identity: dict[str, Any],
-        *,
-        plan: Plan,
-        settings: Settings,
-        sources_sha: str,
-        kernel_shas: Mapping[str, str],
-        command_line: Sequence[str],
+        sweep: Sweep,
         opened: Sequence[Mapping[str, Any]],
         peaks: Mapping[str, Any],
     ) -> None:
         """Describe this session; nothing is written yet.
 
+        Args:
+            out: the sweep's directory.
+            earlier: the manifest that lies there, of a sweep that this one continues.
+            identity: see `identity_of`.
+            sweep: what is measured.
+            opened: the devices that are there.
+            peaks: of the first device.
+
         Raises:
             UserError: there is a table, but no manifest says what it holds.
         """
-        now = utc_now()
         if earlier is None and (out / record.TABLE).exists():
             rule = f"has no {record.MANIFEST} beside it: take another --out, or --fresh to begin anew"
             raise UserError("", rule, where=out / record.TABLE)
+        sessions = earlier["sessions"] if earlier else []
         self._path = out / record.MANIFEST
-        self.session = f"{now.replace(':', '').replace('-', '')}-{os.getpid()}"
-        known = {session["session"] for session in (earlier["sessions"] if earlier else ())}
-        while self.session in known:  # a clock that was set back, in a container that counts from 1
-            self.session += "+"
+        self._session = _new_session(sessions, sweep.command_line)
+        self.session: str = self._session["session"]
         self.energy_source = str(opened[0]["meter"]["source"])
         self._devices: dict[str, dict[str, Any]] = {}
         if earlier:
             one = {**earlier["device"], "meter": earlier["meter"], "reference_c": earlier.get("reference_c")}
             self._devices = {each["uuid"]: each for each in earlier.get("devices") or [one]}
-        self._session: dict[str, Any] = {
-            "session": self.session,
-            "started_at": now,
-            "ended_at": None,
-            "ended": None,
-            "command_line": list(command_line),
-            "source_revision": source_revision(),
-        }
         self._data: dict[str, Any] = {
             "identity": identity,
             "driver": opened[0]["device"]["facts"].get("driver"),
             "cuda": opened[0]["device"]["facts"].get("cuda"),
             "peaks": dict(peaks),
-            "backend": identity["backend"],
             "energy_source": self.energy_source,
             "meter": opened[0]["meter"],
-            "plan": {
-                "name": plan.name,
-                "sha": plan.sha,
-                "seed": plan.seed,
-                "shard": plan.shard or None,
-                "cases": len(plan.cases),
-            },
-            "settings": attrs.asdict(settings),
-            "sources_sha": sources_sha,
-            "kernels": dict(kernel_shas),
-            "versions": {
-                "dibench": __version__,
-                "python": platform.python_version(),
-                "platform": platform.platform(),
-            },
-            "command_line": list(command_line),
+            **_described(sweep),
             "source_revision": self._session["source_revision"],
-            "started_at": earlier["started_at"] if earlier else now,
+            "started_at": earlier["started_at"] if earlier else self._session["started_at"],
             "ended_at": None,
             "rows": {},
-            "sessions": [*(earlier["sessions"] if earlier else ()), self._session],
+            "sessions": [*sessions, self._session],
         }
         self.note_devices(opened)
 
@@ -215,6 +215,45 @@ class Manifest:
             self._session["share_in_windows_and_settling"] = inside
         self._data |= {"ended_at": now, "rows": dict(statuses)}
         self.save()
+
+
+def _new_session(sessions: Sequence[Mapping[str, Any]], command_line: Sequence[str]) -> dict[str, Any]:
+    now = utc_now()
+    name = f"{now.replace(':', '').replace('-', '')}-{os.getpid()}"
+    while any(name == each["session"] for each in sessions):
+        name += "+"  # a clock that was set back, in a container that counts from 1
+    return {
+        "session": name,
+        "started_at": now,
+        "ended_at": None,
+        "ended": None,
+        "command_line": list(command_line),
+        "source_revision": source_revision(),
+    }
+
+
+def _described(sweep: Sweep) -> dict[str, Any]:
+    """What is measured, with what, by which command."""
+    plan = sweep.plan
+    return {
+        "backend": sweep.backend,
+        "plan": {
+            "name": plan.name,
+            "sha": plan.sha,
+            "seed": plan.seed,
+            "shard": plan.shard or None,
+            "cases": len(plan.cases),
+        },
+        "settings": attrs.asdict(sweep.settings),
+        "sources_sha": sweep.sources_sha,
+        "kernels": dict(sweep.kernel_shas),
+        "versions": {
+            "dibench": __version__,
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+        },
+        "command_line": list(sweep.command_line),
+    }
 
 
 def source_revision() -> str | None:

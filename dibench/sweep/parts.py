@@ -13,6 +13,7 @@ import attrs
 from dibench import files
 from dibench.errors import UserError
 from dibench.sweep import record
+from dibench.sweep.manifest import devices_of, is_of_a_sweep
 from dibench.sweep.visit_book import Visited, keep, read_visits
 
 
@@ -60,25 +61,12 @@ def read_part(folder: Path) -> Part:
     return part
 
 
-def devices_of(manifest: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Name and uuid of every device of a sweep."""
-    found = manifest.get("devices") or [manifest["device"]]
-    return tuple((str(one["name"]), str(one["uuid"])) for one in found)
-
-
 def _manifest(folder: Path) -> dict[str, Any]:
     manifest = files.read_json_object(folder / record.MANIFEST)
     if manifest is None:
         rule = f"has no {record.MANIFEST}: must be the directory of a sweep"
         raise UserError("", rule, where=folder)
-    try:
-        known = isinstance(manifest["identity"], dict)
-        int(manifest["plan"]["cases"])
-        devices_of(manifest)
-        _sessions(manifest)
-    except (KeyError, TypeError, ValueError):
-        known = False
-    if not known:
+    if not is_of_a_sweep(manifest):
         raise UserError("", "is not the manifest of a sweep", where=folder / record.MANIFEST)
     if manifest["identity"].get("shard") == "merged":
         raise UserError("", "is merged already: give the sweeps that it was made of", where=folder)

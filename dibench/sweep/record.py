@@ -23,7 +23,6 @@ from typing import TYPE_CHECKING, Any
 from dibench import schema
 from dibench.errors import UserError
 from dibench.files import explained, replace_file
-from dibench.schema import ANCHOR
 
 if TYPE_CHECKING:
     from dibench.plan import Case
@@ -45,55 +44,49 @@ def refuse_test_data(out: Path, source: str) -> None:
         raise UserError("--out", "must not be under results/: simulated energy is test data", str(out))
 
 
+_OF_THE_BOX = ("tile_p", "tile_k", "tile_c", "lanes")
+_OF_A_NETWORK = {"N", "C", "H", "W", "inputs"}
+
+
 def case_cells(case: Case, stationarity: str) -> dict[str, Any]:
     """The cells of a row that are known before anything is measured."""
-    if case.anchor:
-        return {
-            "case_id": case.case_id,
-            "order": case.order,
-            "sentinel": 0,
-            "backend": case.backend,
-            "op": ANCHOR,
-            "dtype": case.dtype,
-            "variant": case.variant,
-            "instances": 1,
-            "knobs": "" if case.sms == "all" else f"sms={case.sms}",
-            "data": case.data,
-            "seed": case.seed,
-        }
-    layer = case.layer
-    boxes = ("tile_p", "tile_k", "tile_c", "instances", "lanes")
-    further = {knob: value for knob, value in case.knobs.items() if knob not in boxes and value is not None}
-    if case.sms != "all":
-        further["sms"] = case.sms
-    if case.cold:
-        further["cold"] = 1
     cells = {
         "case_id": case.case_id,
         "order": case.order,
         "sentinel": int(case.sentinel),
         "backend": case.backend,
-        "name": layer.name,
-        "op": layer.op,
-        **layer.dims,
+        "op": schema.NETWORK if case.network else case.op,
         "dtype": case.dtype,
         "variant": case.variant,
-        "stationarity": stationarity,
-        **{box: case.knobs.get(box) for box in boxes},
         "instances": case.instances,
-        "knobs": ";".join(f"{knob}={value}" for knob, value in further.items()),
+        "knobs": _further_knobs(case),
+        "data": case.data,
+        "seed": case.seed,
+    }
+    if case.anchor:
+        return cells
+    layer = case.layer
+    sizes: dict[str, Any] = {
+        **layer.dims,
         "macs": layer.macs,
         "weights": layer.weights,
         "inputs": layer.inputs,
         "outputs": layer.outputs,
         "ai": layer.ai,
-        "data": case.data,
-        "seed": case.seed,
     }
     if case.network:
-        no_layer = {*layer.dims, *("macs", "weights", "outputs", "ai")} - {"N", "C", "H", "W"}
-        cells |= {"op": schema.NETWORK, **dict.fromkeys(no_layer)}
-    return cells
+        sizes = {name: value for name, value in sizes.items() if name in _OF_A_NETWORK}
+    box = {knob: case.knobs.get(knob) for knob in _OF_THE_BOX}
+    return cells | {"name": layer.name, **sizes, "stationarity": stationarity, **box}
+
+
+def _further_knobs(case: Case) -> str:
+    further = {knob: value for knob, value in case.knobs.items() if knob not in _OF_THE_BOX}
+    if case.sms != "all":
+        further["sms"] = case.sms
+    if case.cold:
+        further["cold"] = 1
+    return ";".join(f"{knob}={value}" for knob, value in further.items())
 
 
 def line_of(row: Mapping[str, Any]) -> bytes:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,10 +21,10 @@ import attrs
 from dibench import files
 from dibench.measure.calibration import kept_pool
 from dibench.measure.calibration import path_of as calibration_path
-from dibench.measure.settings import Settings
 from dibench.sweep import record
 from dibench.sweep.crew import Crew, LocalCrew, Opening
 from dibench.sweep.events import Event, Opened
+from dibench.sweep.job import Sweep
 from dibench.sweep.lock import Lock
 from dibench.sweep.loop import Loop
 from dibench.sweep.manifest import Manifest, identity_of, refuse_other, set_aside
@@ -33,7 +33,8 @@ from dibench.sweep.worker import hang_limit_s
 
 if TYPE_CHECKING:
     from dibench.intervals import Part
-    from dibench.plan import Plan
+
+__all__ = ["Summary", "Sweep", "run_sweep"]
 
 
 @attrs.frozen
@@ -54,28 +55,6 @@ class Summary:
     """Share of the measuring time in windows and the settling before them, where a GPU was metered."""
     kept_as: str = ""
     """Where `fresh` moved the earlier table."""
-
-
-@attrs.frozen(kw_only=True)
-class Sweep:
-    """What to measure and how: all that two commands must share to continue one another.
-
-    `sources_sha` identifies the kernel sources, `kernel_shas` each of them for later reading; `stationarity`
-    names a variant's operand held in registers.
-    `devices` are CUDA_VISIBLE_DEVICES for a worker each, `scheduler` the address of a Dask cluster whose
-    devices are used instead; without either the backend opens its one device.
-    """
-
-    plan: Plan
-    backend: str
-    meter: str
-    settings: Settings
-    sources_sha: str
-    stationarity: Callable[[str], str]
-    command_line: Sequence[str] = ()
-    kernel_shas: Mapping[str, str] = attrs.field(factory=dict, repr=False)
-    devices: Sequence[str] = ()
-    scheduler: str = ""
 
 
 def run_sweep(
@@ -106,44 +85,14 @@ def run_sweep(
     begin = time.monotonic()
     opening = Opening(sweep.backend, sweep.meter, sweep.settings, limit_s or hang_limit_s(sweep.settings))
     with Lock(out), contextlib.closing(_crew(sweep, opening)) as crew:
-        for name in (record.TABLE, record.MANIFEST):
-            files.remove_unfinished(out, name)
-        opened = crew.devices[0].opened
-        record.refuse_test_data(out, opened["meter"]["source"])
-        earlier = None if fresh else files.read_json_object(out / record.MANIFEST)
-        identity = identity_of(sweep.plan, sweep.backend, sweep.settings, sweep.sources_sha, opened)
-        refuse_other(out, earlier, identity)
-        kept_as = set_aside(out) if fresh else ""
-        manifest = Manifest(
-            out,
-            earlier,
-            identity,
-            plan=sweep.plan,
-            settings=sweep.settings,
-            sources_sha=sweep.sources_sha,
-            kernel_shas=sweep.kernel_shas,
-            command_line=sweep.command_line,
-            opened=[device.opened for device in crew.devices],
-            peaks=earlier["peaks"] if earlier else crew.devices[0].peaks(),
-        )
+        manifest, kept_as = _begin(sweep, out, crew, fresh=fresh)
         manifest.save()
         book = _open_book(out, crew)
         try:
             _tidy(out / record.TABLE, book, retry_failed)
             with contextlib.closing(record.Table(out / record.TABLE)) as table:
-                loop = Loop(
-                    sweep.plan,
-                    sweep.settings,
-                    sweep.stationarity,
-                    crew,
-                    table,
-                    book,
-                    manifest.session,
-                    on_event,
-                    manifest.add_device,
-                )
+                loop = Loop(sweep, crew, table, book, manifest.session, on_event, manifest.add_device)
                 begun_with = len(loop.statuses)
-                left = loop.open_cases()
                 steps = loop.steps()
                 total, name = len(sweep.plan.cases), _name(crew)
                 on_event(Opened(name, manifest.energy_source, total, begun_with, len(steps)))
@@ -155,18 +104,31 @@ def run_sweep(
             if book is not None:
                 book.close()
         counts = Counter(loop.statuses.values())
-        measured = loop.finished
-        manifest.end(ended, measured, counts, loop.restarts, loop.inside)
+        manifest.end(ended, loop.finished, counts, loop.restarts, loop.inside)
     return Summary(
         statuses=counts,
-        measured=measured,
-        left=len(left) - measured,
+        measured=loop.finished,
+        left=len(loop.open_cases()),
         ended=ended,
         energy_source=manifest.energy_source,
         elapsed_s=time.monotonic() - begin,
         inside=loop.inside,
         kept_as=kept_as,
     )
+
+
+def _begin(sweep: Sweep, out: Path, crew: Crew, *, fresh: bool) -> tuple[Manifest, str]:
+    """The manifest of this session, and where an earlier table was moved; refuses what must not go on."""
+    for name in (record.TABLE, record.MANIFEST):
+        files.remove_unfinished(out, name)
+    opened = [device.opened for device in crew.devices]
+    record.refuse_test_data(out, opened[0]["meter"]["source"])
+    earlier = None if fresh else files.read_json_object(out / record.MANIFEST)
+    identity = identity_of(sweep, opened[0])
+    refuse_other(out, earlier, identity)
+    kept_as = set_aside(out) if fresh else ""
+    peaks = earlier["peaks"] if earlier else crew.devices[0].peaks()
+    return Manifest(out, earlier, identity, sweep, opened, peaks), kept_as
 
 
 def _crew(sweep: Sweep, opening: Opening) -> Crew:
