@@ -14,6 +14,7 @@ from dibench.files import write_json
 from dibench.words import MODEL_NAMES, SENSITIVITY_NAMES, interval
 
 if TYPE_CHECKING:
+    import pandas as pd
     from rich.console import Console
     from rich.table import Table
 
@@ -53,6 +54,8 @@ def fit(
 
     if "cards" in figures:
         fit_devices.show(console(), figures)
+    if "models" not in figures:  # several cards that cannot be taken for one
+        pass
     elif twins:
         fit_twins.show(console(), figures["twins"])
     elif lattice:
@@ -74,10 +77,27 @@ def _fit(tables: list[Path], *, seed: int | None, **chosen: Any) -> dict[str, An
     try:
         if several:
             del chosen["device"]
-            return study.fit_cards(frame, **chosen).to_json()
+            return _several(frame, chosen)
         return whole.figures(frame, study.fit(frame, **chosen), **rows)
     except UserError as error:
         raise UserError("", str(error), where=", ".join(map(str, tables))) from None
+
+
+def _several(frame: pd.DataFrame, chosen: dict[str, Any]) -> dict[str, Any]:
+    """Each card, and all of them as one where they are of one model: its figures are then the file's."""
+    from dibench import study
+    from dibench.study import whole
+
+    cards = study.fit_cards(frame, **chosen).to_json()
+    joined = study.one_model(frame)
+    if joined is None:
+        return cards
+    rows = {name: chosen[name] for name in ("backend", "dtype")}
+    try:
+        figures = whole.figures(joined.frame, study.fit(joined.frame, **chosen), **rows)
+    except UserError:  # nothing that can be fitted: the cards say why
+        return cards
+    return {**figures, **cards, **joined.to_json()}
 
 
 def _check_destination(path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dibench.words import interval
+from dibench.words import gain_text, gains_text, interval
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,17 +33,14 @@ def show(out: Console, figures: dict[str, Any]) -> None:
         why = figures["why_not_joint"] or "the rows do not tell"
         out.print(f"\nNot fitted together: {why}", markup=False)
     else:
-        gains = ", ".join(map(_gain, joint["cards"], joint["gains"]))
+        gains = ", ".join(map(gain_text, joint["cards"], joint["gains"]))
         alpha = interval(joint["alpha"])
         out.print(
             f"\nTogether, {joint['rows']} rows, a gain per card: α {alpha}; gains {gains}", markup=False
         )
     for one in figures["differences"]:
         out.print(f"α of {one['first']} less that of {one['second']}: {interval(one['alpha'])}", markup=False)
-    out.print("\nOne card in full: --device NAME")
-
-
-def _gain(card: str, gain: dict[str, Any]) -> str:
-    if gain["ci_low"] == gain["ci_high"]:  # the first card, which the others are compared with
-        return f"{card} ×1"
-    return f"{card} ×{interval(gain)}"
+    if "gains" not in figures:
+        out.print("\nOne card in full: --device NAME")
+        return
+    out.print(f"\nAll cards as one. {gains_text(figures)}", markup=False)

@@ -41,8 +41,7 @@ def write_report(directory: str | Path, *, figures: Path | None = None) -> Path:
     if not folder.is_dir():
         raise UserError("DIR", "must be the directory of a sweep", str(directory))
     table = read_csv(folder / TABLE)
-    cards = _cards(table)
-    table = _card_with_most_rows(table) if cards else table
+    cards, table = _cards(table)
     frame = _drawn(table)
     manifest = files.read_json_object(folder / MANIFEST)
     sources = [TABLE] if manifest is None else [TABLE, MANIFEST]
@@ -62,11 +61,16 @@ def _drawn(table: pd.DataFrame) -> pd.DataFrame:
     return layers.reset_index(drop=True)
 
 
-def _cards(frame: pd.DataFrame) -> Mapping[str, Any] | None:
-    """What several cards say; None of one."""
-    from dibench.study import cards_in, fit_cards
+def _cards(frame: pd.DataFrame) -> tuple[Mapping[str, Any] | None, pd.DataFrame]:
+    """What several cards say, None of one; and the rows to draw: of all as one, or of one of them."""
+    from dibench.study import cards_in, fit_cards, one_model
 
-    return fit_cards(frame).to_json() if len(cards_in(frame)) > 1 else None
+    if len(cards_in(frame)) < 2:
+        return None, frame
+    cards, joined = fit_cards(frame).to_json(), one_model(frame)
+    if joined is None:
+        return cards, _card_with_most_rows(frame)
+    return {**cards, **joined.to_json()}, joined.frame
 
 
 def _card_with_most_rows(frame: pd.DataFrame) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from dibench.report.svg import to_svg
 from dibench.study.calibrated import read_calibration
 from dibench.study.explain import with_constant_power
 from dibench.study.predict import predict
-from dibench.words import interval
+from dibench.words import gains_text, interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +37,9 @@ def _cards_section(study: Study) -> list[Section]:
         return []
     joint = study.cards["joint"]
     lines = ["The rest of this page is about the card with most rows; cards are never pooled silently."]
-    if joint:
+    if "gains" in study.cards:
+        lines = [f"The rest of this page takes all cards as one. {gains_text(study.cards)}"]
+    elif joint:
         gains = (
             f"{name} ×{gain['value']:.3f}" for name, gain in zip(joint["cards"], joint["gains"], strict=True)
         )

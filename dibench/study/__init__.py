@@ -7,5 +7,6 @@
 
 from dibench.study.devices import Cards, cards_in, fit_cards
 from dibench.study.fit import Fit, fit
+from dibench.study.one_model import OneModel, one_model
 
-__all__ = ["Cards", "Fit", "cards_in", "fit", "fit_cards"]
+__all__ = ["Cards", "Fit", "OneModel", "cards_in", "fit", "fit_cards", "one_model"]

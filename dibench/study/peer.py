@@ -17,12 +17,13 @@ from dibench.intensity import OPERATORS
 from dibench.layer import DIMENSIONS
 from dibench.schema import LIBRARY, MEASURED_SOURCES
 from dibench.study.inference import student_quantile
+from dibench.study.one_model import CARD
 from dibench.study.plain import plain
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_SAME = (*DIMENSIONS, "dtype", "device_uuid", "data", "instances", "cold")
+_SAME = (*DIMENSIONS, "dtype", "device_uuid", CARD, "data", "instances", "cold")
 
 
 @attrs.frozen
@@ -91,7 +92,7 @@ def _in_order(entry: tuple[Any, Any]) -> tuple[str, int]:
 def _usable(frame: pd.DataFrame) -> pd.DataFrame:
     """Measured layers at full device, with text where cells may be empty."""
     rows = frame[frame["op"].isin(OPERATORS) & frame["status"].isin(("ok", "flagged"))].copy()
-    for name in ("backend", "device_uuid", "data", "knobs", "variant", "energy_source"):
+    for name in ("backend", "device_uuid", CARD, "data", "knobs", "variant", "energy_source"):
         rows[name] = rows[name].fillna("").astype(str) if name in rows else ""
     for name, empty in (("instances", 1.0), ("sentinel", 0.0), ("time_s", np.nan), ("energy_j", np.nan)):
         rows[name] = rows[name].astype("float64").fillna(empty) if name in rows else empty

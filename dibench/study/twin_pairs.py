@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from dibench.layer import DIMENSIONS
 from dibench.study import rows as row_rules
 from dibench.study.columns import numbers, texts
+from dibench.study.one_model import CARD
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +34,8 @@ EQUAL = {
 }  # fmt: skip
 """Effective counts that must be equal in both halves, where the table has them."""
 
-_KERNEL = ("op", "lanes", "variant", "tile_p", "tile_k", "tile_c", "instances", "knobs")
+_KERNEL = ("op", "lanes", "variant", "tile_p", "tile_k", "tile_c", "instances", "knobs", CARD)
+"""Both halves are of one card, where rows of several stand beside each other (`one_model`)."""
 _FILTER = ("C", "R", "S", "groups", "stride_h", "stride_w", "pad_h", "pad_w", "dil_h", "dil_w")
 _TURN = (
     ("W", "H"), ("S", "R"), ("Q", "P"), ("stride_w", "stride_h"), ("pad_w", "pad_h"), ("dil_w", "dil_h"),
