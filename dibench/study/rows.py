@@ -200,16 +200,17 @@ def _is_repeated(sieve: _Sieve) -> Mask:
     case = sieve.text("case_id")
     # The key holds all of these; other tools may number the cases of each table from one.
     same = [name for name in ("case_id", *SETTINGS, "variant", "knobs", *DIMENSIONS) if name in frame]
-    repeated = frame.duplicated(same, keep="last")
-    copies = frame.duplicated(keep="last")
-    return np.asarray(np.where(case == "", copies, repeated), dtype=bool)
+    repeated = frame.duplicated(same, keep="last").to_numpy(dtype=bool)
+    unnamed = case == ""
+    return np.where(unnamed, frame.duplicated(keep="last"), repeated) if unnamed.any() else repeated
 
 
 def _is_capped(events: NDArray[np.object_]) -> Mask:
     def capped(cell: str) -> bool:
         return any(word not in HARMLESS_CLOCK_EVENTS for word in cell.replace(";", " ").lower().split())
 
-    return np.array([capped(cell) for cell in events], dtype=bool)
+    known = {cell: capped(cell) for cell in dict.fromkeys(events)}
+    return np.fromiter(map(known.__getitem__, events), dtype=bool, count=len(events))
 
 
 def counts(frame: pd.DataFrame) -> dict[str, NDArray[np.float64]]:

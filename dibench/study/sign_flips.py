@@ -16,6 +16,8 @@ FloatArray = NDArray[np.float64]
 EXACT_PAIRS = 14
 DRAWS = 9_999
 SEED = 20_200_806
+AT_ONCE = 2_000_000
+"""Random numbers drawn at once: bounds memory whatever the number of pairs."""
 
 
 def flip_test(difference: FloatArray) -> float:
@@ -26,11 +28,10 @@ def flip_test(difference: FloatArray) -> float:
     >>> flip_test(np.array([0.1, 0.2, 0.3]))
     0.25
     """
-    flipped, exact = _patterns(len(difference))
-    drawn = (1 - 2.0 * flipped) @ difference
-    observed = abs(float(difference.sum()))
-    reached = int(np.count_nonzero(np.abs(drawn) >= observed * (1 - 1e-9)))
-    return reached / len(drawn) if exact else (1 + reached) / (1 + len(drawn))
+    sums, _, exact = _subset_sums(difference)
+    total = float(difference.sum())
+    reached = int(np.count_nonzero(np.abs(total - 2 * sums) >= abs(total) * (1 - 1e-9)))
+    return reached / len(sums) if exact else (1 + reached) / (1 + len(sums))
 
 
 def interval(difference: FloatArray, level: float) -> tuple[float | None, float | None]:
@@ -39,18 +40,25 @@ def interval(difference: FloatArray, level: float) -> tuple[float | None, float 
     Flipping the subset F about a centre δ raises the mean exactly where the mean over F is at most δ. So the
     ends are order statistics of the means of the subsets.
     """
-    flipped, _ = _patterns(len(difference))
-    flipped = flipped[flipped.any(axis=1)]
-    means = np.sort(flipped @ difference / flipped.sum(axis=1))
+    sums, sizes, _ = _subset_sums(difference)
+    means = np.sort(sums[sizes > 0] / sizes[sizes > 0])
     rank = int((1 - level) / 2 * (1 + len(means)) * (1 + 1e-12))
     return (None, None) if rank < 1 else (float(means[rank - 1]), float(means[-rank]))
 
 
-def _patterns(n: int) -> tuple[NDArray[np.bool_], bool]:
-    """Which differences each pattern flips, shape (patterns, n), and whether these are all patterns."""
+def _subset_sums(difference: FloatArray) -> tuple[FloatArray, FloatArray, bool]:
+    """Sum and number of the differences that each pattern flips, and whether these are all patterns."""
+    n = len(difference)
     if n <= EXACT_PAIRS:
-        return (np.arange(2**n)[:, None] >> np.arange(n) & 1).astype(bool), True
-    return np.random.default_rng(SEED).random((DRAWS, n)) < 0.5, False
+        flipped = (np.arange(2**n)[:, None] >> np.arange(n) & 1).astype(float)
+        return flipped @ difference, flipped.sum(axis=1), True
+    rng = np.random.default_rng(SEED)
+    sums, sizes = np.empty(DRAWS), np.empty(DRAWS)
+    block = max(1, AT_ONCE // n)
+    for first in range(0, DRAWS, block):
+        flipped = (rng.random((min(block, DRAWS - first), n)) < 0.5).astype(float)
+        sums[first : first + block], sizes[first : first + block] = flipped @ difference, flipped.sum(axis=1)
+    return sums, sizes, False
 
 
 def holm(p_values: list[float]) -> list[float]:

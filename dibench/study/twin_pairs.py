@@ -64,10 +64,9 @@ def matches(frame: pd.DataFrame) -> dict[str, tuple[list[Match], list[Match]]]:
     tiles by the layer does not read otherwise in one half.
     """
     dims = {dim: frame[dim].to_numpy(dtype=np.int64) for dim in DIMENSIONS}
-    kernel = {name: texts(frame, name) for name in _KERNEL}
     by_shape = {
-        "twins": _joined(dims, kernel, *_twin_sides(dims, row_rules.counts(frame))),
-        "placebo": _joined(dims, kernel, *_placebo_sides(dims)),
+        "twins": _joined(frame, dims, *_twin_sides(dims, row_rules.counts(frame))),
+        "placebo": _joined(frame, dims, *_placebo_sides(dims)),
     }
     fair = {kind: _exact(frame, found, EQUAL[kind]) for kind, found in by_shape.items()}
     fair["twins"] = _controlled(frame, fair["twins"])
@@ -103,28 +102,28 @@ def _placebo_sides(dims: Mapping[str, IntArray]) -> tuple[list[Any], Mask, Mask]
 
 
 def _joined(
-    dims: Mapping[str, IntArray],
-    kernel: Mapping[str, NDArray[np.object_]],
-    common: Sequence[Any],
-    upper: Mask,
-    usable: Mask,
+    frame: pd.DataFrame, dims: Mapping[str, IntArray], common: Sequence[Any], upper: Mask, usable: Mask
 ) -> list[Match]:
     """Of each kernel and key the first upper row with the first lower one, the second with the second, …"""
     import pandas as pd
 
-    table = pd.DataFrame({f"{at}": column for at, column in enumerate([*kernel.values(), *common])})[usable]
-    group = table.groupby(list(table.columns), sort=False).ngroup().to_numpy()
-    row, upper = np.flatnonzero(usable), upper[usable]
+    keys = pd.DataFrame(dict(enumerate(common)))
+    # Most rows of a large table have no partner by shape: what is left is grouped by kernel too.
+    mark = pd.util.hash_pandas_object(keys, index=False).to_numpy()
+    row = np.flatnonzero(usable & np.isin(mark, np.intersect1d(mark[usable & upper], mark[usable & ~upper])))
+    upper = upper[row]
+    kernel = {name: texts(frame.iloc[row], name) for name in _KERNEL}
+    keys = keys.iloc[row].assign(**kernel)
+    group = keys.groupby(list(keys.columns), sort=False).ngroup().to_numpy()
     place = pd.DataFrame({"group": group, "upper": upper}).groupby(["group", "upper"]).cumcount().to_numpy()
     seat = group * (len(row) + 1) + place
     _, first, second = np.intersect1d(seat[upper], seat[~upper], assume_unique=True, return_indices=True)
-    uppers, lowers = row[upper][first], row[~upper][second]
-    shape = np.column_stack(list(dims.values()))
+    uppers, lowers = np.flatnonzero(upper)[first], np.flatnonzero(~upper)[second]
     found = []
     for one, other in zip(uppers.tolist(), lowers.tolist(), strict=True):
-        pair = (tuple(shape[one].tolist()), tuple(shape[other].tolist()))
+        pair = tuple(tuple(int(sizes[row[half]]) for sizes in dims.values()) for half in (one, other))
         op, lanes, variant = (kernel[name][one] for name in ("op", "lanes", "variant"))
-        found.append(Match(op, lanes, variant, pair, one, other))
+        found.append(Match(op, lanes, variant, pair, int(row[one]), int(row[other])))
     return sorted(found, key=lambda match: max(match.upper, match.lower))
 
 
