@@ -18,7 +18,7 @@ from statsmodels.stats.multitest import multipletests
 from dibench.layer import Layer
 from dibench.plan import shapes
 from dibench.study import twins as study_twins
-from dibench.study.sign_flips import flip_test, holm, interval
+from dibench.study.sign_flips import flips, holm
 
 STANDARD = [
     Layer(N=N, C=C, H=12, W=12, K=16, R=3, S=3, pad_h=1, pad_w=1)
@@ -154,7 +154,7 @@ def test_every_twin_of_the_generator_is_found(N: int, C: int, H: int, K: int, R:
 def test_the_sign_flip_test_is_scipys(n: int) -> None:
     rng = np.random.default_rng(n)
     difference = rng.standard_normal(n) * 0.02 + 0.01
-    p = flip_test(difference)
+    p = flips(difference).p_value
     expected = scipy.stats.permutation_test(
         (difference, np.zeros(n)), lambda a, b, axis: np.sum(a - b, axis=axis), vectorized=True,
         permutation_type="samples", n_resamples=2**n if n <= 14 else 200_000, rng=rng,
@@ -165,13 +165,13 @@ def test_the_sign_flip_test_is_scipys(n: int) -> None:
 @pytest.mark.parametrize("n", [8, 12, 20])
 def test_the_interval_is_what_the_test_does_not_reject(n: int) -> None:
     difference = np.random.default_rng(n).standard_normal(n) + 0.5
-    low, high = interval(difference, 0.95)
+    low, high = flips(difference).interval(0.95)
     assert low is not None and high is not None
     for inside in (low + 1e-3, high - 1e-3):
-        assert flip_test(difference - inside) > 0.049
+        assert flips(difference - inside).p_value > 0.049
     for outside in (low - 1e-3, high + 1e-3):
-        assert flip_test(difference - outside) < 0.055
-    assert interval(difference[:5], 0.95) == (None, None), "five signs bound nothing at 95%"
+        assert flips(difference - outside).p_value < 0.055
+    assert flips(difference[:5]).interval(0.95) == (None, None), "five signs bound nothing at 95%"
 
 
 def test_the_interval_covers_and_false_alarms_are_rare() -> None:
@@ -179,10 +179,10 @@ def test_the_interval_covers_and_false_alarms_are_rare() -> None:
     draws = rng.standard_t(4, (600, 10)) * 0.01
     hit = alarm = 0
     for difference in draws:
-        low, high = interval(difference, 0.95)
+        low, high = flips(difference).interval(0.95)
         assert low is not None and high is not None
         hit += low <= 0 <= high
-        alarm += flip_test(difference) < 0.05
+        alarm += flips(difference).p_value < 0.05
     assert hit >= 0.93 * len(draws)
     assert alarm <= 0.07 * len(draws)
 

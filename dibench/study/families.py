@@ -11,7 +11,7 @@ import numpy as np
 from dibench.study.folds import FEWEST_FAMILIES
 from dibench.study.inference import student_quantile
 from dibench.study.models import Data
-from dibench.study.sign_flips import flip_test
+from dibench.study.sign_flips import flips
 from dibench.study.unseen import Unseen
 
 
@@ -73,4 +73,4 @@ def _evidence(model: str, families: Sequence[FamilyDifference]) -> Evidence:
     if n < FEWEST_FAMILIES:
         return Evidence(model, n, mean, None, None, None)
     half = student_quantile(n - 1) * float(difference.std(ddof=1)) / math.sqrt(n)
-    return Evidence(model, n, mean, mean - half, mean + half, flip_test(difference))
+    return Evidence(model, n, mean, mean - half, mean + half, flips(difference).p_value)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+import attrs
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,45 +21,56 @@ AT_ONCE = 2_000_000
 """Random numbers drawn at once: bounds memory whatever the number of pairs."""
 
 
-def flip_test(difference: FloatArray) -> float:
-    """Two-sided p value of the sign flip test that the differences are symmetric about zero.
+@attrs.frozen(eq=False)
+class Flips:
+    """What flipping the signs of some differences gives: the test, and the interval that it inverts to."""
 
-    Of all 2ⁿ sign patterns up to EXACT_PAIRS differences, of DRAWS seeded ones beyond.
+    differences: FloatArray
+    """(n,)"""
+    sums: FloatArray
+    """Of the differences that each pattern flips, (patterns,)."""
+    sizes: FloatArray
+    """How many these are, (patterns,)."""
+    exact: bool
+    """Whether these are all 2ⁿ patterns."""
 
-    >>> flip_test(np.array([0.1, 0.2, 0.3]))
+    @property
+    def p_value(self) -> float:
+        """Two-sided, of the hypothesis that the differences are symmetric about zero."""
+        total = float(self.differences.sum())
+        flipped = np.abs(total - 2 * self.sums)
+        reached = int(np.count_nonzero(flipped >= abs(total) * (1 - 1e-9)))
+        return reached / len(self.sums) if self.exact else (1 + reached) / (1 + len(self.sums))
+
+    def interval(self, level: float) -> tuple[float | None, float | None]:
+        """The centres of symmetry that the test does not reject; None for an end that is not bounded.
+
+        Flipping the subset F about a centre δ raises the mean exactly where the mean over F is at most δ. So
+        the ends are order statistics of the means of the subsets.
+        """
+        some = self.sizes > 0
+        means = np.sort(self.sums[some] / self.sizes[some])
+        rank = int((1 - level) / 2 * (1 + len(means)) * (1 + 1e-12))
+        return (None, None) if rank < 1 else (float(means[rank - 1]), float(means[-rank]))
+
+
+def flips(difference: FloatArray) -> Flips:
+    """Every sign pattern of up to EXACT_PAIRS differences (n,), DRAWS seeded ones of more.
+
+    >>> flips(np.array([0.1, 0.2, 0.3])).p_value
     0.25
     """
-    sums, _, exact = _subset_sums(difference)
-    total = float(difference.sum())
-    reached = int(np.count_nonzero(np.abs(total - 2 * sums) >= abs(total) * (1 - 1e-9)))
-    return reached / len(sums) if exact else (1 + reached) / (1 + len(sums))
-
-
-def interval(difference: FloatArray, level: float) -> tuple[float | None, float | None]:
-    """The centres of symmetry that the sign flip test does not reject; None for an end that is not bounded.
-
-    Flipping the subset F about a centre δ raises the mean exactly where the mean over F is at most δ. So the
-    ends are order statistics of the means of the subsets.
-    """
-    sums, sizes, _ = _subset_sums(difference)
-    means = np.sort(sums[sizes > 0] / sizes[sizes > 0])
-    rank = int((1 - level) / 2 * (1 + len(means)) * (1 + 1e-12))
-    return (None, None) if rank < 1 else (float(means[rank - 1]), float(means[-rank]))
-
-
-def _subset_sums(difference: FloatArray) -> tuple[FloatArray, FloatArray, bool]:
-    """Sum and number of the differences that each pattern flips, and whether these are all patterns."""
     n = len(difference)
     if n <= EXACT_PAIRS:
         flipped = (np.arange(2**n)[:, None] >> np.arange(n) & 1).astype(float)
-        return flipped @ difference, flipped.sum(axis=1), True
+        return Flips(difference, flipped @ difference, flipped.sum(axis=1), True)
     rng = np.random.default_rng(SEED)
     sums, sizes = np.empty(DRAWS), np.empty(DRAWS)
     block = max(1, AT_ONCE // n)
     for first in range(0, DRAWS, block):
         flipped = (rng.random((min(block, DRAWS - first), n)) < 0.5).astype(float)
         sums[first : first + block], sizes[first : first + block] = flipped @ difference, flipped.sum(axis=1)
-    return sums, sizes, False
+    return Flips(difference, sums, sizes, False)
 
 
 def holm(p_values: list[float]) -> list[float]:

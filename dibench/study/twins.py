@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dibench.study import rows as row_rules
-from dibench.study.sign_flips import flip_test, holm, interval
+from dibench.study.sign_flips import Flips, flips, holm
 from dibench.study.twin_pairs import Match, matches
 
 if TYPE_CHECKING:
@@ -154,9 +154,10 @@ def _compared(frame: pd.DataFrame, matches: list[Match], column: str) -> tuple[P
     for lanes in lanes_of:
         own = [(op, groups[op, lanes]) for op in ops if groups.get((op, lanes))]
         differences = [_differences(members, logs) for _, members in own]
-        adjusted = holm([flip_test(one) if len(one) >= LEAST_PAIRS else math.nan for one in differences])
-        for (op, members), difference, p_holm in zip(own, differences, adjusted, strict=True):
-            entries.append(_judged(op, lanes, members, difference, p_holm, logs))
+        flipped = [flips(one) for one in differences]
+        tested = [one.p_value if len(one.differences) >= LEAST_PAIRS else math.nan for one in flipped]
+        for (op, members), one, p_holm in zip(own, flipped, holm(tested), strict=True):
+            entries.append(_judged(op, lanes, members, logs, one, p_holm))
     return tuple(entries)
 
 
@@ -178,24 +179,23 @@ def _differences(matches: list[Match], logs: FloatArray) -> FloatArray:
 
 
 def _judged(
-    op: str, lanes: str, matches: list[Match], difference: FloatArray, p_holm: float, logs: FloatArray
+    op: str, lanes: str, matches: list[Match], logs: FloatArray, flipped: Flips, p_holm: float
 ) -> Pairs:
     by_variant: defaultdict[str, list[Match]] = defaultdict(list)
     for match in matches:
         by_variant[match.variant].append(match)
-    mean = float(difference.mean())
-    low, high = interval(difference, 0.95)
-    inner = interval(difference, 0.90)
-    decision, reason = _decide(len(difference), p_holm, *inner)
+    difference = flipped.differences
+    low, high = flipped.interval(0.95)
+    decision, reason = _decide(len(difference), p_holm, *flipped.interval(0.90))
     return Pairs(
         op=op,
         lanes=lanes,
         pairs=len(difference),
         kernels=len(by_variant),
-        ratio=math.exp(mean),
+        ratio=math.exp(float(difference.mean())),
         ci_low=None if low is None else math.exp(low),
         ci_high=None if high is None else math.exp(high),
-        p_value=flip_test(difference),
+        p_value=flipped.p_value,
         p_holm=None if math.isnan(p_holm) else p_holm,
         decision=decision,
         reason=reason,
