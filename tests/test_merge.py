@@ -339,6 +339,16 @@ def test_simulated_parts_are_not_joined_where_measured_ones_lie(halves: list[Pat
     merge(halves, tmp_path / "results" / "local" / "h100")
 
 
+def test_a_part_given_twice_and_parts_without_rows_are_refused(parts: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"DIR: must be given once"):
+        merge([parts[0], parts[1], parts[0].parent / "." / parts[0].name], tmp_path / "out")
+    for part in parts:
+        (part / record.TABLE).unlink()
+    with pytest.raises(UserError, match=r"DIR: must have rows"):
+        merge(parts, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_existing_destination_stays_as_it_is(parts: list[Path], tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "notes").write_text("mine")

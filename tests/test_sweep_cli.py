@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from dibench import files, schema
+from dibench.cli.plan_view import show_plan
+from dibench.measure.settings import Settings
 from dibench.plan import load_plan
 
 ROOT = Path(__file__).parent.parent
@@ -78,6 +80,14 @@ def test_the_time_budget_says_what_is_left_and_how_to_go_on(tmp_path: Path) -> N
         (["smoke", "--out", "OUT", "--devices", "0", "--backend", "cpu"], "--devices: chooses GPUs"),
         (["smoke", "--out", "OUT", "--scheduler", "tcp://x:1"], "--backend: must be named with --scheduler"),
         (["smoke", "--out", ""], "--out: must name the directory"),
+        (["smoke", "--out", "OUT/file"], "--out: must be a directory"),
+        (["smoke", "--out", "OUT", "--batch", "8"], "--batch: is of --models"),
+        (
+            ["smoke", "--out", "OUT", "--models", "a:b"],
+            "PLAN: is of layers, and --models",
+        ),
+        (["--shard", "1/2", "--out", "OUT", "--models", "a:b"], "--shard: is of layers"),
+        (["--out", "OUT", "--models", "a:b"], "--models: must stand with --backend torch"),
     ],
 )
 def test_bad_input_is_one_line_and_status_2(tmp_path: Path, arguments: list[str], named: str) -> None:
@@ -93,3 +103,14 @@ def test_dry_run_measures_and_writes_nothing(tmp_path: Path) -> None:
     run = dibench("sweep", "smoke", "--out", tmp_path / "out", "--dry-run")
     assert run.returncode == 0 and "28 cases" in run.stdout
     assert not (tmp_path / "out").exists()
+
+
+def test_a_gpu_is_told_the_time_of_its_visits(capsys: pytest.CaptureFixture[str]) -> None:
+    """Three visits of 4.5 s to each of 699 cases are hours, not the minutes that time alone takes."""
+    plan = load_plan("lattice", backend="cuda")
+    show_plan(plan, Settings())
+    told = " ".join(capsys.readouterr().out.split())
+    visits = 3 * sum(not case.sentinel for case in plan.cases) + sum(case.sentinel for case in plan.cases)
+    assert f"about {4.5 * visits / 3600:.1f} h on a metered GPU, in {visits:,} visits" in told
+    show_plan(plan, Settings(), "none")
+    assert " min on the GPU" in capsys.readouterr().out

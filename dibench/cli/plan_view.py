@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from dibench import variants
+from dibench import library, variants
 from dibench.cli.output import console, shape_text
 from dibench.intensity import OPERATORS
-from dibench.sweep.duration import expected_s
+from dibench.sweep.duration import expected_s, visits_s
 from dibench.variants import STATIONARITIES, Variant
 
 if TYPE_CHECKING:
@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from dibench.plan import Case, Plan
 
 _FIRST = 12
+_NOT_IN_VISITS = ("model", "none", "zeus")
 _GPU_RATE = 1e12  # multiply-adds a second, as the reuse kernels of a large GPU reach at least
 _REASONS = 10
 
 
-def show_plan(plan: Plan, settings: Settings) -> None:
+def show_plan(plan: Plan, settings: Settings, meter: str = "auto") -> None:
     """Print a plan: what it is, counts, expected time, reasons for what was left out, the first cases."""
     from rich.text import Text
 
@@ -36,34 +37,40 @@ def show_plan(plan: Plan, settings: Settings) -> None:
             out.print(Text(f"  {case.case_id}  {case.network}  batch {n}, images {c}×{h}×{w}"))
         return
     registry = variants.registry(plan.backend)
-    out.print(_summary(plan, settings, registry))
+    out.print(_summary(plan, registry, _time(plan, settings, registry, meter)))
     out.print(_by_operator(plan, registry))
     if plan.dropped:
         out.print(_dropped(plan))
     out.print(_first_cases(plan))
 
 
-def _summary(plan: Plan, settings: Settings, registry: Mapping[str, Variant]) -> str:
+def _summary(plan: Plan, registry: Mapping[str, Variant], time: str) -> str:
     sentinels = sum(case.sentinel for case in plan.cases)
     shapes = len({case.layer.shape for case in plan.cases if not (case.sentinel or case.anchor)})
     anchors = sum(case.anchor for case in plan.cases)
     besides = f"{sentinels} of them sentinels" + (f", {anchors} anchors" if anchors else "")
-    threads = cores()
-    # A GPU is so much faster than a core that overhead and windows make up the time.
-    on_gpu = plan.backend != "cpu"
-    rates = dict.fromkeys(registry, _GPU_RATE / threads) if on_gpu else None
-    seconds = expected_s(plan.cases, registry, settings, threads=threads, rates=rates)
-    where = "the GPU" if on_gpu else f"{threads} core{'s' * (threads > 1)}"
     part = f"shard {plan.shard}: " if plan.shard else ""
     return (
         f"{part}{len(plan.cases):,} cases for {plan.backend} ({besides}) on {shapes:,} "
-        f"distinct layers, order seed {plan.seed}; about {duration_text(seconds)} on {where}"
+        f"distinct layers, order seed {plan.seed}; {time}"
     )
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def _time(plan: Plan, settings: Settings, registry: Mapping[str, Variant], meter: str) -> str:
+    threads = len(os.sched_getaffinity(0))
+    if plan.backend == "cpu" or library.ONEDNN.name in registry:
+        seconds = expected_s(plan.cases, registry, settings, threads=threads)
+        return f"about {duration_text(seconds)} on {threads} core{'s' * (threads > 1)}"
+    # A GPU is so much faster than a core that overhead and windows make up the time.
+    rates = dict.fromkeys(registry, _GPU_RATE / threads)
+    unmetered = duration_text(expected_s(plan.cases, registry, settings, threads=threads, rates=rates))
+    if meter in _NOT_IN_VISITS:
+        return f"about {unmetered} on the GPU"
+    visits = sum(case.visits for case in plan.cases)
+    return (
+        f"about {duration_text(visits_s(plan.cases))} on a metered GPU, in {visits:,} visits "
+        f"(its time alone, --meter none: {unmetered})"
+    )
 
 
 def duration_text(seconds: float) -> str:

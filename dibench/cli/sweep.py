@@ -6,6 +6,7 @@ import re
 import shlex
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from dibench.plan import Plan
     from dibench.sweep.run import Summary, Sweep
 
+_DEFAULT_PLAN = "default"
 _MOST_VISITS = 100
 _RESUME_DROPS = ("--fresh", "--retry-failed")
 _SOURCES = {
@@ -32,8 +34,12 @@ _SOURCES = {
 
 def sweep(
     plan: Annotated[
-        str, typer.Argument(help="A preset (smoke, default, networks, lattice, twins) or a TOML file.")
-    ] = "default",
+        str,
+        typer.Argument(
+            help="A preset (smoke, default, networks, lattice, twins) or a TOML file.",
+            show_default=_DEFAULT_PLAN,
+        ),
+    ] = "",
     out: Annotated[
         str,
         typer.Option(
@@ -58,7 +64,9 @@ def sweep(
             "FILE.py:CALLABLE@3x32x32 (@ and the size of an image where the package names none).",
         ),
     ] = "",
-    batch: Annotated[str, typer.Option("--batch", help="Batch sizes of --models: 1,8.")] = "1",
+    batch: Annotated[
+        str, typer.Option("--batch", help="Batch sizes of --models: 1,8.", show_default="1")
+    ] = "",
     time_budget: Annotated[
         str, typer.Option(help="End cleanly after 90s, 9m, 1h30m; the same command goes on later.")
     ] = "",
@@ -113,67 +121,73 @@ def sweep(
     [bold]python -m dibench sweep networks --out results/local/networks --time-budget 9m[/bold]
     """
     begin = time.monotonic()
-    if seed < 0:
-        raise UserError("--seed", "must be 0 or more", seed)
-    budget_s = duration_s("--time-budget", time_budget) if time_budget else None
+    deadline = begin + duration_s("--time-budget", time_budget) if time_budget else None
     settings = _settings(target, duration_s("--case-budget", case_budget))
-    if not 0 <= visits <= _MOST_VISITS:
-        raise UserError("--visits", f"must be from 1 to {_MOST_VISITS}", visits)
-    from dibench.backends import kernels_of, resolve
+    from dibench.backends import resolve
     from dibench.meters import check_name
-    from dibench.plan import load_plan
-    from dibench.plan.ordering import Shard
     from dibench.sweep.crew import choose
 
     check_name(meter)
     if scheduler and backend == "auto":
         raise UserError("--backend", "must be named with --scheduler: workers may differ from this machine")
-    backend = resolve(backend)
     if devices and scheduler:
         raise UserError("--devices", "chooses GPUs of this machine; with --scheduler its workers do", devices)
+    backend = resolve(backend)
     chosen = choose(devices, backend) if devices else ()
-    part = Shard.parse(shard) if shard else None
+    if not 0 <= visits <= _MOST_VISITS:
+        raise UserError("--visits", f"must be from 1 to {_MOST_VISITS}, or 0 for the plan's", visits)
     if models:
-        if part is not None:
-            raise UserError(
-                "--shard", "divides a plan, not --models: give each machine its own networks", shard
-            )
-        planned = _networks_plan(models, batch, backend, visits)
+        planned = _networks_plan(models, batch, backend, visits, {"PLAN": plan, "--shard": shard})
+    elif batch:
+        raise UserError("--batch", "is of --models: layers have theirs from the plan", batch)
     else:
-        planned = load_plan(
-            plan,
-            backend=kernels_of(backend),
-            seed=seed,
-            arch=_arch(backend),
-            visits=visits or None,
-            shard=part,
-        )
+        planned = _layers_plan(plan, backend, seed, visits, shard)
     if dry_run:
         from dibench.cli.plan_view import show_plan
 
-        show_plan(planned, settings)
+        show_plan(planned, settings, meter)
         return
     if not out:  # an unset variable of a script, too, shall not mean the working directory
         raise UserError(
             "--out", "must name the directory of the sweep, such as results/local/" + planned.name
         )
-    deadline = None if budget_s is None else begin + budget_s
-    folder = Path(out)
     job = _job(planned, backend, meter, settings, chosen, scheduler)
-    summary = _run(job, folder, deadline, retry_failed=retry_failed, fresh=fresh)
-    _show(summary, folder)
+    summary = _run(job, Path(out), deadline, retry_failed=retry_failed, fresh=fresh)
+    _show(summary, Path(out))
     if summary.ended == "interrupted":
         raise typer.Exit(130)
 
 
-def _networks_plan(models: str, batch: str, backend: str, visits: int) -> Plan:
+def _layers_plan(plan: str, backend: str, seed: int, visits: int, shard: str) -> Plan:
+    """Layers under kernels, as a preset or a file says."""
+    from dibench.backends import kernels_of
+    from dibench.plan import load_plan
+    from dibench.plan.ordering import Shard
+
+    if seed < 0:
+        raise UserError("--seed", "must be 0 or more", seed)
+    return load_plan(
+        plan or _DEFAULT_PLAN,
+        backend=kernels_of(backend),
+        seed=seed,
+        arch=_arch(backend),
+        visits=visits or None,
+        shard=Shard.parse(shard) if shard else None,
+    )
+
+
+def _networks_plan(models: str, batch: str, backend: str, visits: int, not_beside: Mapping[str, str]) -> Plan:
     """Each network at each batch size; its package says the size of an image, or the text behind an @."""
     from dibench.cli.fitted import batches_of
     from dibench.plan.whole_networks import network_plan
 
+    for option, value in not_beside.items():
+        if value:
+            raise UserError(option, "is of layers, and --models measures whole networks instead", value)
     if backend != "torch":
         raise UserError("--models", "must stand with --backend torch, which runs networks", backend)
-    return network_plan([name.strip() for name in models.split(",")], batches_of(batch), visits=visits or 1)
+    names = [name.strip() for name in models.split(",")]
+    return network_plan(names, batches_of(batch or "1"), visits=visits or 1)
 
 
 def _arch(backend: str) -> int | None:

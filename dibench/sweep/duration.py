@@ -19,6 +19,9 @@ CASE_S = 0.1
 WINDOWS = 20
 """Windows of a case, mostly 16 and sometimes 32 before the interval is small enough."""
 
+VISIT_S = 4.5
+"""Seconds of a visit to a metered GPU, settling, preparing and a share of the baselines included."""
+
 _ANCHOR_S = 2e-3
 _FEWEST_LAUNCHES = 3  # however slow: warm-up, calibration, one window
 
@@ -32,6 +35,11 @@ def rate_of(variant: Variant, op: str, rates: Mapping[str, float] | None = None)
     return RATES["none" if variant.stationarity == "none" else "reuse"]
 
 
+def visits_s(cases: Iterable[Case]) -> float:
+    """Seconds that the visits of a metered GPU will take, whatever the cases are."""
+    return VISIT_S * sum(case.visits for case in cases)
+
+
 def expected_s(
     cases: Iterable[Case],
     registry: Mapping[str, Variant],
@@ -40,7 +48,7 @@ def expected_s(
     threads: int = 1,
     rates: Mapping[str, float] | None = None,
 ) -> float:
-    """Seconds that measuring the cases will take.
+    """Seconds that measuring the cases in windows will take.
 
     The sum over cases of CASE_S + warm-up + WINDOWS windows, a window being the least one of the settings
     or one launch of M·instances / (rate·threads) seconds, whichever is longer; a case ends with its budget.

@@ -31,6 +31,8 @@ class Lock:
     def __enter__(self) -> Lock:
         folder = self._path.parent
         with explained(folder):
+            if folder.exists() and not folder.is_dir():
+                raise UserError("--out", "must be a directory", str(folder))
             self._made = [each for each in (folder, *folder.parents) if not each.exists()]
             folder.mkdir(parents=True, exist_ok=True)
         try:

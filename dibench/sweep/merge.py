@@ -53,6 +53,7 @@ def merge(folders: Sequence[Path], out: Path) -> Merged:
         UserError: a part cannot be read or contradicts itself or another; nothing has been written then.
     """
     _check_destination(out)
+    _check_folders(folders)
     parts = tuple(read_part(folder) for folder in folders)
     record.refuse_test_data(out, str(parts[0].manifest.get("energy_source")))
     for part in parts[1:]:
@@ -60,6 +61,8 @@ def merge(folders: Sequence[Path], out: Path) -> Merged:
     _check_shards(parts)
     _check_cases(parts)
     rows = sorted((row for part in parts for row in part.rows), key=_position)
+    if not rows:
+        raise UserError("DIR", "must have rows: nothing has been measured in any part yet")
     statuses = Counter(row["status"] for row in rows)
     merged = Merged(parts, len(rows), statuses, _missing(parts))
     _write(merged, rows, out)
@@ -70,6 +73,14 @@ def _check_destination(out: Path) -> None:
     with files.explained(out):
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
             raise UserError("--out", "must not exist yet, or be an empty directory", str(out))
+
+
+def _check_folders(folders: Sequence[Path]) -> None:
+    seen: set[Path] = set()
+    for folder in folders:
+        if folder.resolve() in seen:
+            raise UserError("DIR", "must be given once", str(folder))
+        seen.add(folder.resolve())
 
 
 def _check_same_sweep(first: Part, other: Part) -> None:
