@@ -34,7 +34,6 @@ from dibench.study.inference import (
     Linearised,
     deciding,
     effective_clusters,
-    without_misfit,
 )
 from dibench.study.models import Data, Design, data_of, design, fixed_alpha, weights_like_inputs
 
@@ -180,7 +179,7 @@ def alpha_rejected(alpha: float, log_y: FloatArray, clusterings: tuple[Clusterin
         estimate = coefficients[at_w] / both if both > 0 else 0.5
         at_estimate = _linearised(full, best, y, e_w=1 - estimate, e_a=-estimate)
         model = _linearised(full, fitted, y, e_w=1 - alpha, e_a=-alpha)
-        model = without_misfit(model, data.outputs * np.exp(-fitted))
+        model = attrs.evolve(model, misfit=data.outputs * np.exp(-fitted))
         tested = cluster_test(model, clusterings, deciding(at_estimate, clusterings))
         answers.append(tested.decisive.p_value <= LEVEL)
     return answers

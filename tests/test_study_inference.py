@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 import statsmodels.api as sm
@@ -28,7 +29,6 @@ from dibench.study.inference import (
     invert,
     student_quantile,
     wild_cluster_test,
-    without_misfit,
 )
 from dibench.study.models import FULL, Data, Terms, data_of, design
 
@@ -271,16 +271,16 @@ def test_what_outputs_of_another_cost_explain_is_no_error_and_moves_no_estimate(
     jacobian, outputs = weighted.columns / predicted[:, None], data.outputs / predicted
     direction = np.array([{"e_w": 0.6, "e_a": -0.4}.get(name, 0.0) for name in weighted.names])
     model = Linearised(jacobian, np.log(data.y / predicted), direction)
-    cleaned = without_misfit(model, outputs)
-    assert cleaned.influence == pytest.approx(model.influence, rel=1e-6)
-    assert np.std(cleaned.residuals) < 0.5 * np.std(model.residuals)
+    cleaned = attrs.evolve(model, misfit=outputs)
+    assert cleaned.influence == pytest.approx(model.influence)
     unexplained = sm.OLS(model.residuals, np.column_stack([jacobian, outputs])).fit().resid
-    assert cleaned.residuals == pytest.approx(unexplained, abs=1e-6 * np.std(unexplained))
+    assert cleaned.errors == pytest.approx(unexplained, abs=1e-6 * np.std(unexplained))
+    assert np.std(cleaned.errors) < 0.5 * np.std(model.residuals)
     # A column of the model's own, or rows no more than columns, change nothing.
-    assert without_misfit(model, jacobian[:, 0]) is model
+    assert attrs.evolve(model, misfit=jacobian[:, 0]).errors is model.residuals
     few = slice(0, jacobian.shape[1] + 1)
-    small = Linearised(jacobian[few], model.residuals[few], direction)
-    assert without_misfit(small, outputs[few]) is small
+    small = Linearised(jacobian[few], model.residuals[few], direction, misfit=outputs[few])
+    assert small.errors is small.residuals
 
 
 def test_alpha_is_not_clipped() -> None:

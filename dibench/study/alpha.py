@@ -26,7 +26,6 @@ from dibench.study.inference import (
     invert,
     student_quantile,
     wild_cluster_test,
-    without_misfit,
 )
 from dibench.study.minimise import BLOCK, LOOSE, minimise
 from dibench.study.models import (
@@ -163,9 +162,13 @@ class WeightedAlpha:
         # Full columns at the restricted prediction: the same denominator, two columns where it had one.
         predicted = at.columns @ restricted.parameters
         np.divide(self.full.columns, predicted[:, None], out=self._jacobian)
-        model = Linearised(self._jacobian, np.log(self.data.y / predicted), self._direction(alpha))
         # Outputs may cost other than inputs: how far that is from weighted DI is not a matter of chance.
-        model = without_misfit(model, self.data.outputs / predicted)
+        model = Linearised(
+            self._jacobian,
+            np.log(self.data.y / predicted),
+            self._direction(alpha),
+            misfit=self.data.outputs / predicted,
+        )
         return cluster_test(model, self.clusterings, self._deciding)
 
     def estimate(self) -> Alpha:

@@ -39,6 +39,9 @@ ENOUGH_CLUSTERS = 10.0
 NOTHING_OF_ITS_OWN = 1e-6
 """Share of a column's length, below which other columns explain it up to rounding."""
 
+NEARLY_ALL = 0.01
+"""Share of a column's length left by others, above which rounding is no matter."""
+
 FEW_CLUSTERS = 12
 """Below it two-point weights have too few distinct draws: Webb's six points instead."""
 
@@ -89,11 +92,19 @@ def clustering(name: str, labels: NDArray[np.str_], *, draws: int, seed: int) ->
 
 @attrs.frozen(eq=False)
 class Linearised:
-    """The model at a restricted fit: its full Jacobian, the residuals there, the direction to be tested."""
+    """The model at a restricted fit: its full Jacobian, the residuals there, the direction to be tested.
+
+    A model that is not the whole truth misses each row by the same amount however often it is measured.
+    Counted as errors of clusters these misses make intervals too wide: Abadie, Imbens and Zheng, "Inference
+    for Misspecified Models with Fixed Regressors" (Journal of the American Statistical Association 2014).
+    What a column `misfit` (n,) explains beyond the Jacobian is therefore no error. The estimate and each
+    row's influence stay as they are.
+    """
 
     jacobian: FloatArray
     residuals: FloatArray
     direction: FloatArray
+    misfit: FloatArray | None = None
 
     @functools.cached_property
     def triangle(self) -> FloatArray | None:
@@ -107,6 +118,30 @@ class Linearised:
         if r is None:
             return None
         return np.asarray(self.jacobian @ np.linalg.solve(r, np.linalg.solve(r.T, self.direction)))
+
+    @functools.cached_property
+    def beside(self) -> FloatArray | None:
+        """The misfit's column made orthogonal to the Jacobian, at length 1.
+
+        None without one, where it has nothing of its own, or with rows too few.
+        """
+        r, (n, k) = self.triangle, self.jacobian.shape
+        if self.misfit is None or r is None or n <= k + 1:
+            return None
+        own = self.misfit
+        for _ in range(2):
+            before = np.linalg.norm(own)
+            own = own - self.jacobian @ np.linalg.solve(r, np.linalg.solve(r.T, self.jacobian.T @ own))
+            if np.linalg.norm(own) > NEARLY_ALL * before:
+                break  # else rounding left some: once more
+        length = np.linalg.norm(own)
+        return own / length if length > NOTHING_OF_ITS_OWN * np.linalg.norm(self.misfit) else None
+
+    @functools.cached_property
+    def errors(self) -> FloatArray:
+        """The residuals (n,) less what the misfit explains."""
+        own = self.beside
+        return self.residuals if own is None else self.residuals - own * float(own @ self.residuals)
 
 
 def triangle_of(jacobian: FloatArray) -> FloatArray | None:
@@ -125,32 +160,6 @@ def triangle_of(jacobian: FloatArray) -> FloatArray | None:
     r = triangle((jacobian[first : first + BLOCK] / length for first in range(0, n, BLOCK)), k)
     diagonal = np.abs(np.diagonal(r))
     return None if diagonal.min() < 1e-9 * diagonal.max() else r * length
-
-
-def without_misfit(model: Linearised, column: FloatArray) -> Linearised:
-    """The same test where what `column` (n,) explains beyond the Jacobian is no error.
-
-    A model that is not the whole truth misses each row by the same amount however often it is measured.
-    Counted as errors of clusters these misses make intervals too wide: Abadie, Imbens and Zheng, "Inference
-    for Misspecified Models with Fixed Regressors" (Journal of the American Statistical Association 2014). The
-    column joins the Jacobian made orthogonal to it and not tested: the estimate and each row's influence
-    stay as they are. Unchanged where the column has nothing of its own, or rows are too few.
-    """
-    r = model.triangle
-    n, k = model.jacobian.shape
-    if r is None or n <= k + 1:
-        return model
-    own = column
-    for _ in range(2):  # the second time takes off what rounding left
-        own = own - model.jacobian @ np.linalg.solve(r, np.linalg.solve(r.T, model.jacobian.T @ own))
-    square = float(own @ own)
-    if not square > NOTHING_OF_ITS_OWN**2 * float(column @ column):
-        return model
-    return Linearised(
-        np.column_stack([model.jacobian, own]),
-        model.residuals - own * (float(own @ model.residuals) / square),
-        np.append(model.direction, 0.0),
-    )
 
 
 @attrs.frozen
@@ -174,7 +183,7 @@ def wild_cluster_test(model: Linearised, clusters: Clustering) -> Test:
     r, influence = model.triangle, model.influence
     if r is None or influence is None or clusters.size < 2:
         return UNDECIDABLE
-    sums = _cluster_sums(clusters, model.jacobian, r, influence, model.residuals, model.direction)
+    sums = _cluster_sums(model, clusters, r, influence)
     observed = float(_t_statistics(np.ones((1, clusters.size)), *sums)[0])
     drawn = np.concatenate(
         [
@@ -190,18 +199,21 @@ def wild_cluster_test(model: Linearised, clusters: Clustering) -> Test:
 
 
 def _cluster_sums(
-    clusters: Clustering,
-    jacobian: FloatArray,
-    r: FloatArray,
-    influence: FloatArray,
-    residuals: FloatArray,
-    direction: FloatArray,
+    model: Linearised, clusters: Clustering, r: FloatArray, influence: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Per cluster: Σ a·u (G,), Σ q·u (G, k), Σ a·q (G, k), q the rows of JR⁻¹. All that a draw needs."""
+    """Per cluster: Σ a·u (G,), Σ q·u (G, k), Σ a·q (G, k), q the rows of JR⁻¹. All that a draw needs.
+
+    A misfit's column beside the Jacobian is one more column of q.
+    """
     inverse = np.asarray(np.linalg.inv(r), dtype=np.float64)
-    moment = np.asarray(clusters.sums(residuals, jacobian) @ inverse)
-    leverage = np.asarray(clusters.sums(influence, jacobian) @ inverse)
-    return np.asarray(moment @ (inverse.T @ direction)), moment, leverage
+    moment = np.asarray(clusters.sums(model.errors, model.jacobian) @ inverse)
+    leverage = np.asarray(clusters.sums(influence, model.jacobian) @ inverse)
+    score = np.asarray(moment @ (inverse.T @ model.direction))
+    if model.beside is not None:
+        own = model.beside[:, None]
+        moment = np.hstack([moment, clusters.sums(model.errors, own)])
+        leverage = np.hstack([leverage, clusters.sums(influence, own)])
+    return score, moment, leverage
 
 
 def _t_statistics(
