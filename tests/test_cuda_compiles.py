@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 import attrs
@@ -11,13 +13,16 @@ import pytest
 import references
 from cuda_cases import LAUNCH_KNOBS
 
+from dibench import compilers
 from dibench.compilers import nvrtc
 from dibench.errors import UserError
 from dibench.layer import Layer
-from dibench.variants import Variant, registry
+from dibench.variants import Variant, registry, source_directory
 
 CUDA_13 = (75, 80, 86, 89, 90, 100, 120)
 CUDA_12 = (60, 61, 70)
+BRANCHES = (60, 70, 75, 80, 100)
+"""The least architectures of each compiler and of each condition on __CUDA_ARCH__ in csrc/cuda."""
 VARIANTS = list(registry("cuda").values())
 
 LAYERS = {
@@ -59,14 +64,22 @@ CASES = [
 
 
 def compiled(variant: Variant, arch: int, op: str) -> list[tuple[dict[str, Any], nvrtc.Binary]]:
-    """Every data type at the extremes of the knobs."""
+    """Every data type at the highest setting of the knobs, and at the lowest where device code branches."""
     assert variant.cuda is not None
-    compiler = nvrtc.compiler_for(arch)
+    lowest, highest = extremes(variant, LAYERS[op])
     return [
-        (knobs, compiler.compile_variant(variant, LAYERS[op], knobs, arch=arch, dtype=dtype))
+        (knobs, of_text(variant.name, compilers.constants(variant, LAYERS[op], knobs, dtype=dtype), arch))
         for dtype in variant.cuda.dtypes
-        for knobs in extremes(variant, LAYERS[op])
+        for knobs in ([lowest, highest] if arch in BRANCHES else [highest])
     ]
+
+
+@cache
+def of_text(name: str, constants: str, arch: int) -> nvrtc.Binary:
+    """The compile of a variant with these constants: most variants have the same for every operator."""
+    source = registry("cuda")[name].path.read_text("utf-8")
+    headers = {**compilers.device_headers(), "constants.cuh": constants}
+    return nvrtc.compiler_for(arch).compile(source, name, headers, arch=arch)
 
 
 @pytest.mark.parametrize(("variant", "arch", "op"), CASES)
@@ -77,6 +90,12 @@ def test_compiles_without_spilling(variant: Variant, arch: int, op: str) -> None
         assert binary.stack_bytes <= variant.cuda.spill_bytes, (knobs, binary.log)
         assert 0 < binary.registers <= 255
         assert binary.shared_bytes <= 48 * 1024
+
+
+def test_every_branch_of_the_device_code_is_compiled_at_both_ends_of_the_knobs() -> None:
+    texts = [path.read_text("utf-8") for path in (source_directory() / "cuda").glob("*.cu*")]
+    least = {int(arch) // 10 for text in texts for arch in re.findall(r"__CUDA_ARCH__ >= (\d+)", text)}
+    assert least and least <= set(BRANCHES)
 
 
 def test_an_error_is_the_compilers() -> None:
