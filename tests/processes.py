@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -12,9 +13,23 @@ HERE = Path(__file__).parent
 
 
 def environment(**further: str) -> dict[str, str]:
-    """With the tree and its tests to be imported from."""
+    """With the tree and its tests to be imported from; as if started by hand."""
     path = os.pathsep.join([str(HERE.parent), str(HERE), *filter(None, sys.path)])
-    return {**os.environ, "PYTHONPATH": path, **further}
+    known = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+    return {**known, "PYTHONPATH": path, **further}
+
+
+def sanitized(**further: str) -> dict[str, str]:
+    """For a program that loads what -fsanitize=address built.
+
+    Preloads the sanitizer, and libstdc++: it looks for what throws exceptions when it is loaded itself.
+    """
+    libraries = [
+        subprocess.run(["g++", f"-print-file-name={name}"], capture_output=True, text=True, check=True).stdout
+        for name in ("libasan.so", "libstdc++.so")
+    ]
+    preload = ":".join(path.strip() for path in libraries)
+    return environment(LD_PRELOAD=preload, ASAN_OPTIONS="detect_leaks=0", **further)
 
 
 def children(pid: int) -> list[int]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from processes import environment
 
 from dibench.layer import Layer
 from dibench.networks import find
@@ -24,7 +24,7 @@ def test_variants_of_a_layer_are_one_group_with_what_they_do_and_cost(tmp_path: 
     done = subprocess.run(
         [*command, f"--benchmark-storage={tmp_path}"],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        env=environment(),
         capture_output=True,
         text=True,
         check=False,

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from processes import environment
 from study_frames import measured
 
 from dibench.cli import main
@@ -208,13 +209,16 @@ def test_an_earlier_json_survives_a_write_that_fails(
 
 def test_a_fresh_process_fits_and_refuses_alike(sweep: Path, tmp_path: Path) -> None:
     """What a user types, in a directory of their own, with the default number of draws."""
-    root = Path(__file__).parents[1]
-    environment = {**os.environ, "PYTHONPATH": str(root)}
     command = [sys.executable, "-m", "dibench", "fit"]
 
     def typed(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*command, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
+            [*command, *arguments],
+            cwd=tmp_path,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=120,
         )
 
     fine = typed("sweep.csv", "--json", "fit.json")

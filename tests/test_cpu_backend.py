@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import processes
 import pytest
 from references import ROOT, build, operands
 
@@ -211,20 +212,9 @@ def sanitized_build() -> Path:
 
 
 def sanitized(*arguments: str) -> subprocess.CompletedProcess[str]:
-    # libstdc++ too: the sanitizer looks for what throws exceptions when it is loaded, before our module.
-    libraries = [
-        subprocess.run(["g++", f"-print-file-name={name}"], capture_output=True, text=True, check=True).stdout
-        for name in ("libasan.so", "libstdc++.so")
-    ]
-    environment = {
-        **os.environ,
-        "LD_PRELOAD": ":".join(path.strip() for path in libraries),
-        "ASAN_OPTIONS": "detect_leaks=0",
-        "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
-        "PYTHONMALLOC": "malloc",
-    }
     command = [sys.executable, str(ROOT / "tests" / "sanitized.py"), str(sanitized_build()), *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    env = processes.sanitized(PYTHONMALLOC="malloc")
+    return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
 
 def test_kernels_stay_inside_their_operands_and_the_language() -> None:

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 
-HERE = Path(__file__).parent
+from processes import sanitized
 
-ALL_VARIANTS = f"""
-import sys
-sys.path.insert(0, {str(HERE)!r})
+ALL_VARIANTS = """
 from dibench.backends import host
 host.build = lambda *a, _build=host.build, **k: _build(*a, **k, sanitize=True)
 from cuda_cases import CUDA, check
@@ -34,18 +30,12 @@ for variant in CUDA:
 def test_no_variant_oversteps() -> None:
     from dibench.variants import registry
 
-    asan = subprocess.run(["g++", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True)
     done = subprocess.run(
         [sys.executable, "-c", ALL_VARIANTS],
         capture_output=True,
         text=True,
         check=False,
-        env={
-            **os.environ,
-            "LD_PRELOAD": asan.stdout.strip(),
-            "PYTHONPATH": os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")]),
-            "ASAN_OPTIONS": "detect_leaks=0",
-        },
+        env=sanitized(),
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == list(registry("cuda"))

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import subprocess
 import sys
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import processes
 import pytest
 
 from dibench import compilers
 from dibench.backends import host
-from dibench.variants import source_directory
 
 TILE, TILES = 64, 3
 N = TILE * TILES
@@ -158,7 +157,6 @@ def test_a_kernel_that_does_not_compile_says_why() -> None:
 
 SANITIZED = """
 import sys
-sys.path.insert(0, {tests!r})
 import test_host_cuda_harness as t
 t.host.build = lambda *a, _build=t.host.build, **k: _build(*a, **k, sanitize=True)
 source = sys.stdin.read()
@@ -168,21 +166,14 @@ print("right" if t.smooth(source)[0] else "wrong")
 
 def sanitized(source: str) -> subprocess.CompletedProcess[str]:
     """The kernel run under AddressSanitizer and UndefinedBehaviorSanitizer."""
-    preload = subprocess.run(
-        ["g++", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    here = os.path.dirname(__file__)  # noqa: PTH120
-    paths = os.pathsep.join([str(source_directory().parent), here, os.environ.get("PYTHONPATH", "")])
     return subprocess.run(
-        [sys.executable, "-c", SANITIZED.format(tests=here)],
+        [sys.executable, "-c", SANITIZED],
         input=source,
         capture_output=True,
         text=True,
         check=False,
-        env={
-            **os.environ, "LD_PRELOAD": preload, "PYTHONPATH": paths, "ASAN_OPTIONS": "detect_leaks=0",
-        },
-    )  # fmt: skip
+        env=processes.sanitized(),
+    )
 
 
 def test_sanitizers_pass_a_right_kernel() -> None:

@@ -50,7 +50,8 @@ def test_limited(energy_benchmark):
 def test_slow(energy_benchmark):
     energy_benchmark(work)
 """
-QUICK = ("--energy-time=0.1", "--benchmark-max-time=0.01", "-p", "dibench.pytest_plugin")
+PLUGINS = ("-p", "pytest_benchmark.plugin", "-p", "dibench.pytest_plugin")
+QUICK = ("--energy-time=0.1", "--benchmark-max-time=0.01", *PLUGINS)
 
 
 @pytest.fixture
@@ -58,6 +59,8 @@ def project(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytes
     pytester.makepyfile(my_meter=METER, test_work=TESTS)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(pytester.path)]))
     monkeypatch.setenv("JOULES", "0.4")
+    monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")  # what else is installed takes most of a start
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # with it, pytest-benchmark measures nothing
     return pytester
 
 

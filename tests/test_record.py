@@ -13,6 +13,7 @@ import pytest
 from fake_backend import plan_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processes import environment
 
 from dibench import schema
 from dibench.errors import UserError
@@ -171,7 +172,7 @@ print(number)
 """
     path = tmp_path / "sweep.csv"
     arguments = [sys.executable, "-c", program, str(path), str(Path(__file__).parent)]
-    run = subprocess.run(arguments, capture_output=True, text=True, env=_with_path(), timeout=60, check=True)
+    run = subprocess.run(arguments, capture_output=True, text=True, env=environment(), timeout=60, check=True)
     message, number = run.stdout.splitlines()
     assert message.startswith(f"{path}: cannot be written: File too large")
     assert len(schema.read_csv(path)) == int(number) - 1
@@ -250,7 +251,3 @@ def test_a_directory_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be written: Not a directory"):
         Lock(tmp_path / "file" / "out").__enter__()
-
-
-def _with_path() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path)}

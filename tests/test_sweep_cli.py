@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from processes import environment
 
 from dibench import files, schema
 from dibench.cli.plan_view import show_plan
 from dibench.measure.settings import Settings
 from dibench.plan import load_plan
 
-ROOT = Path(__file__).parent.parent
 QUICKLY = ("--case-budget", "0.02s", "--target", "50")
 
 
@@ -25,7 +24,7 @@ def dibench(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=120,
         check=False,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"},
+        env=environment(COLUMNS="120"),
     )
 
 

@@ -126,7 +126,6 @@ def test_a_disk_full_while_sweeping_keeps_what_was_measured(tmp_path: Path) -> N
     program = f"""
 import resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (3500, 3500))
-sys.path.insert(0, {str(HERE)!r})
 from pathlib import Path
 from fake_backend import sweep_of
 from dibench.sweep.run import run_sweep
@@ -136,13 +135,12 @@ try:
 except UserError as error:
     print(error)
 """
-    path = os.pathsep.join([str(HERE.parent), *filter(None, sys.path)])
     run = subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,
         text=True,
         timeout=60,
-        env={**os.environ, "PYTHONPATH": path},
+        env=environment(),
         check=True,
     )
     assert "cannot be written: File too large" in run.stdout and run.stdout.count("\n") == 1

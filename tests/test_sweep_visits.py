@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import random
 import signal
 import subprocess
@@ -18,6 +17,7 @@ import pandas as pd
 import pytest
 import replayed_device
 from fake_backend import sweep_of
+from processes import HERE, environment
 
 from dibench import files, schema, variants
 from dibench.errors import UserError
@@ -28,7 +28,6 @@ from dibench.sweep.events import CaseEnded, VisitEnded
 from dibench.sweep.run import Sweep, run_sweep
 from dibench.sweep.visit_book import VisitBook
 
-HERE = Path(__file__).parent
 PLAN = """
 [plan]
 visits = {visits}
@@ -245,12 +244,11 @@ def test_a_worker_that_dies_costs_its_case_alone(tmp_path: Path, monkeypatch: py
 
 def test_killed_at_random_instants_no_visit_is_lost_or_made_twice(tmp_path: Path) -> None:
     plan, out = plan_of(tmp_path, visits=2, per_op=1), tmp_path / "out"
-    path = os.pathsep.join([str(HERE.parent), str(HERE), *filter(None, sys.path)])
     rng = random.Random("visits")
     for _ in range(5):
         program = subprocess.Popen(
             [sys.executable, str(HERE / "test_sweep_visits.py"), str(tmp_path)],
-            env={**os.environ, "PYTHONPATH": path},
+            env=environment(),
             stdout=subprocess.DEVNULL,
         )
         time.sleep(rng.uniform(1.5, 4.0))
