@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -44,6 +45,8 @@ def interval(estimate: Mapping[str, Any]) -> str:
     'not determined'
     >>> interval({"value": -0.5, "ci_low": -0.5, "ci_high": -0.499})
     '−0.5000 (−0.5000 to −0.4990)'
+    >>> interval({"value": 0.0, "ci_low": 0.0, "ci_high": 2.5e-5})
+    '0.000000 (0.000000 to 0.000025)'
     """
     value, low, high = (estimate[part] for part in ("value", "ci_low", "ci_high"))
     if value is None or low is None is high:
@@ -52,7 +55,8 @@ def interval(estimate: Mapping[str, Any]) -> str:
         return f"below {_number(high, 2)}"
     if high is None:
         return f"above {_number(low, 2)}"
-    digits = 4 if high - low < 0.02 else 2  # enough to tell the ends apart
+    width = max(high - low, 1e-9)
+    digits = 2 if width >= 0.02 else 1 - math.floor(math.log10(width))  # enough to tell the ends apart
     return f"{_number(value, digits)} ({_number(low, digits)} to {_number(high, digits)})"
 
 
@@ -74,8 +78,10 @@ def gains_text(figures: Mapping[str, Any]) -> str:
         figures: `gains` and `cards_left_out`, as of `study.one_model`.
     """
     first, *others = figures["gains"]
-    gains = ", ".join(f"{gain_text(one['uuid'], one)} from {one['cases']} cases" for one in others)
-    text = f"Joules divided by each card's gain over {first['uuid']}, from what both measured: {gains}."
+    named = [(one["uuid"] or "the card without device_uuid", one) for one in others]
+    gains = ", ".join(f"{gain_text(name, one)} from {one['cases']} cases" for name, one in named)
+    reference = first["uuid"] or "the card without device_uuid"
+    text = f"Joules divided by each card's gain over {reference}, from what both measured: {gains}."
     return text + "".join(f" Without {uuid}: no case in common." for uuid in figures["cards_left_out"])
 
 

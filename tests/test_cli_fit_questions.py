@@ -51,6 +51,8 @@ def test_a_table_without_twins_says_what_to_measure(run: Run, tmp_path: Path) ->
         "fit", table, "--twins", "--json", target, *DRAWS
     )
     assert json.loads(target.read_text())["twins"] is None
+    both = run("fit", table.parent, "--twins", "--lattice", *DRAWS)
+    assert both.index("depthwise: not testable, ") < both.index("No reuse lattice in these rows")
 
 
 def test_lattice_on_one_screen_and_in_json(run: Run, tmp_path: Path) -> None:

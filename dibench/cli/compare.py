@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dibench.cli.options import table_of
+from dibench.cli.output import console, escape, number, plain_table, short
 from dibench.errors import UserError
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ def compare(
     margin = _margin(fail_above)
     from dibench.schema import read_csv
 
-    tables = [read_csv(_table_of(path)) for path in (a, b)]
+    tables = [read_csv(table_of(path)) for path in (a, b)]
     from dibench.study.compare import compare as engine
 
     try:
@@ -55,10 +57,6 @@ def compare(
         _show(found, tables)
     if found.worse:
         raise typer.Exit(1)
-
-
-def _table_of(path: Path) -> Path:
-    return path / "sweep.csv" if path.is_dir() else path
 
 
 def _margin(text: str) -> float:
@@ -74,8 +72,6 @@ def _margin(text: str) -> float:
 
 def _show(found: Comparison, tables: list[pd.DataFrame]) -> None:
     from rich.text import Text
-
-    from dibench.cli.output import console
 
     out = console()
     for quantity in found.quantities:
@@ -135,17 +131,12 @@ def _percent(ratio: float) -> str:
 
 
 def _table(quantity: Quantity, matched_by: str) -> Table:
-    from rich.markup import escape
-    from rich.table import Table
-
-    from dibench.cli.output import short
-
     what, unit = _WORDS[quantity.column]
     worse, better = quantity.having("worse"), quantity.having("better")
     title = f"Changed {what} beyond noise and {100 * quantity.margin:g}%"
     if len(worse) > _SHOWN or len(better) > _SHOWN:
         title += f", the largest {_SHOWN} of each direction"
-    table = Table(box=None, header_style="bold", title=title, title_justify="left", title_style="")
+    table = plain_table(title)
     for name in ("layer", "op", "kernel"):
         table.add_column(name, overflow="ellipsis", no_wrap=True)
     for name in ("A", "B", "change", "95%", "p (Holm)"):
@@ -164,7 +155,7 @@ def _table(quantity: Quantity, matched_by: str) -> Table:
             short(case.b, unit),
             _percent(case.ratio),
             f"{low} to {high}",
-            "–" if p is None else f"{p:.2g}",
+            number(p, ".2g"),
         )
 
     for case in worse[:_SHOWN]:
@@ -180,7 +171,7 @@ def _basis(found: Comparison, tables: list[pd.DataFrame]) -> list[str]:
     lines = [f"Matched {how}. Rows of A without partner: {found.only_a}, of B: {found.only_b}."]
     for quantity in found.quantities:
         what, _ = _WORDS[quantity.column]
-        p = "–" if quantity.p_wilcoxon is None else f"{quantity.p_wilcoxon:.2g}"
+        p = number(quantity.p_wilcoxon, ".2g")
         without = sum(case.low is None for case in quantity.cases)
         lines.append(
             f"{what.capitalize()}: Wilcoxon signed-rank p = {p}; between stays at the reference case "

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dibench.cli.options import AsJson, Figures, FitDtype, FitFile, FitModel, InputShapes, Model
+from dibench.cli.output import console, escape, plain_table, short
 from dibench.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,17 +24,11 @@ _LAYERS, _CHANGES = 16, 20
 
 
 def explain(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A network of `networks`, or what `layers` reads.")
-    ],
-    fit: Annotated[
-        Path, typer.Option("--fit", metavar="FIT.json", help="What `fit … --json FIT.json` wrote.")
-    ],
+    model: Model,
+    fit: FitFile,
     batch: Annotated[int, typer.Option("--batch", "-N", metavar="N", help="Batch size it is used with.")] = 1,
-    by: Annotated[
-        str, typer.Option("--model", help="macs, ai, di_weighted or di_disjoint of that fit.")
-    ] = "di_weighted",
-    dtype: Annotated[str, typer.Option(help="Data type of the network: must be the fit's.")] = "",
+    by: FitModel = "di_weighted",
+    dtype: FitDtype = "",
     dtype_fit: Annotated[
         list[Path] | None,
         typer.Option(
@@ -40,18 +36,9 @@ def explain(
         ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every layer and every change.")] = False,
-    input_shape: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--input-shape",
-            metavar="[NAME=]1,3,224,224",
-            help="As of `layers`; --batch replaces its first number.",
-        ),
-    ] = None,
-    figures: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write figures there, as SVG and PNG.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs instead of tables.")] = False,
+    input_shape: InputShapes = None,
+    figures: Figures = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show what each layer's cost is made of, and rank the changes of design that would save most.
 
@@ -75,8 +62,6 @@ def explain(
     if as_json:
         _print_json(found, calibration)
         return
-    from dibench.cli.output import console
-
     _show(console(), found, calibration, fit, every=every)
     if figures is not None:
         console().print(f"Figures: {figures}", soft_wrap=True, markup=False)
@@ -126,7 +111,7 @@ def _show(out: Console, found: Explanation, fit: Calibration, path: Path, *, eve
     introduce(out, fit, path)
     cost = found.prediction.per_inference
     name = f"{found.prediction.network.name}, batch {found.prediction.network.batch}"
-    out.print(f"{_plain(name)}: [bold]{interval(cost, fit.unit)}[/bold] per inference\n")
+    out.print(f"{escape(name)}: [bold]{interval(cost, fit.unit)}[/bold] per inference\n")
     out.print(_term_table(found, fit, every=every))
     out.print(_whole(found, fit), soft_wrap=True)
     out.print()
@@ -136,9 +121,6 @@ def _show(out: Console, found: Explanation, fit: Calibration, path: Path, *, eve
 
 def _term_table(found: Explanation, fit: Calibration, *, every: bool) -> Table:
     import numpy as np
-    from rich.table import Table
-
-    from dibench.cli.output import short
 
     costs = found.prediction.costs
     rank = np.argsort(np.where(costs.known, -costs.mean, 0.0), kind="stable").tolist()
@@ -147,9 +129,7 @@ def _term_table(found: Explanation, fit: Calibration, *, every: bool) -> Table:
         "" if len(shown) == len(rank) else f" ({len(shown)} costliest of {len(rank)}, --all shows every one)"
     )
     title = f"What each layer's cost is made of{few}"
-    table = Table(
-        box=None, header_style="bold", title=title, title_justify="left", title_style="", pad_edge=False
-    )
+    table = plain_table(title, pad_edge=False)
     table.add_column("layer", overflow="fold")
     table.add_column("op")
     for name in ("cost", *found.terms):
@@ -157,7 +137,7 @@ def _term_table(found: Explanation, fit: Calibration, *, every: bool) -> Table:
     table.add_column("dominant")
     for row in shown:
         layer = costs.layers[row]
-        head = (_plain(layer.name.partition("/")[2]), layer.op)
+        head = (escape(layer.name.partition("/")[2]), layer.op)
         if not costs.known[row]:
             table.add_row(*head, "–", *("" for _ in found.terms), "operator not in the fit")
             continue
@@ -185,17 +165,13 @@ def _whole(found: Explanation, fit: Calibration) -> str:
 
 
 def _saving_table(found: Explanation, fit: Calibration, *, every: bool) -> Table:
-    from rich.table import Table
-
     from dibench.cli.fitted import interval
 
     savings = list(found.savings) if every else _strongest(found.savings)[:_CHANGES]
     title = "Changes that would save most per inference, by this model"
     if len(savings) < len(found.savings):
         title += f" ({len(savings)} of {len(found.savings)}, --all shows every one)"
-    table = Table(
-        box=None, header_style="bold", title=title, title_justify="left", title_style="", pad_edge=False
-    )
+    table = plain_table(title, pad_edge=False)
     for name in ("change", "to", "where", "saves (95% interval)", "of the cost", "MACs", ""):
         table.add_column(
             name, justify="right" if name in ("of the cost", "MACs") else "left", overflow="fold"
@@ -206,7 +182,7 @@ def _saving_table(found: Explanation, fit: Calibration, *, every: bool) -> Table
         saved = interval(one.saved, fit.unit)
         note = ", ".join(filter(None, (doubt, outside)))
         table.add_row(
-            one.knob, one.setting, _plain(one.where), saved, f"{one.share:.1%}", f"{one.macs:.2f}×", note
+            one.knob, one.setting, escape(one.where), saved, f"{one.share:.1%}", f"{one.macs:.2f}×", note
         )
     return table
 
@@ -231,10 +207,4 @@ def _show_notes(out: Console, found: Explanation) -> None:
     network = found.prediction.network
     if network.not_covered or found.prediction.unpredicted:
         lost = ", ".join(found.prediction.unpredicted)
-        out.print(_plain(f"{network.name} {network.coverage}{f'; not in the fit: {lost}' if lost else ''}"))
-
-
-def _plain(text: str) -> str:
-    from rich.markup import escape
-
-    return escape(text)
+        out.print(escape(f"{network.name} {network.coverage}{f'; not in the fit: {lost}' if lost else ''}"))

@@ -9,6 +9,8 @@ import typer
 
 from dibench.cli import fit_devices, fit_lattice, fit_networks, fit_peer, fit_twins
 from dibench.cli.held_out import show_held_out
+from dibench.cli.options import Backend, Device, Dtype, JsonFile, Seed, Tables, check_json, check_seed, load
+from dibench.cli.output import console, escape, number, plain_table
 from dibench.errors import UserError
 from dibench.files import write_json
 from dibench.words import MODEL_NAMES, SENSITIVITY_NAMES, interval
@@ -20,19 +22,13 @@ if TYPE_CHECKING:
 
 
 def fit(
-    tables: Annotated[
-        list[Path], typer.Argument(metavar="CSV…", help="sweep.csv files, or anybody's table.")
-    ],
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write every figure there as JSON.")
-    ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="One device in full, where the rows come from several.")
-    ] = None,
-    backend: Annotated[str | None, typer.Option(help="Only rows of this backend.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="Only rows of this data type.")] = None,
+    tables: Tables,
+    json_file: JsonFile = None,
+    device: Device = None,
+    backend: Backend = None,
+    dtype: Dtype = None,
     draws: Annotated[int, typer.Option(help="Bootstrap draws of each test.")] = 9999,
-    seed: Annotated[int | None, typer.Option(help="Of the bootstrap's draws.")] = None,
+    seed: Seed = None,
     twins: Annotated[
         bool, typer.Option("--twins", help="Show pairs of layers whose weights and inputs are exchanged.")
     ] = False,
@@ -40,39 +36,35 @@ def fit(
         bool, typer.Option("--lattice", help="Show what one access costs, from one layer under many boxes.")
     ] = False,
 ) -> None:
-    """Fit MACs, time, AI and DI to measured energy (or time) and weigh AI against DI."""
+    """Fit MACs, time, AI and DI to measured energy (or time) and weigh AI against DI.
+
+    [bold]python -m dibench fit results/local/networks --json fit.json[/bold]
+    """
     if not 99 <= draws <= 99_999:
         raise UserError("--draws", "must be from 99 to 99999", draws)
-    if seed is not None and seed < 0:
-        raise UserError("--seed", "must be 0 or more", seed)
-    if json_file is not None:
-        _check_destination(json_file)
-    figures = _fit(tables, device=device, backend=backend, dtype=dtype, draws=draws, seed=seed)
+    seeded = check_seed(seed)
+    check_json(json_file)
+    figures = _fit(tables, device=device, backend=backend, dtype=dtype, draws=draws, **seeded)
     if json_file is not None:
         write_json(json_file, figures)
-    from dibench.cli.output import console
-
     if "cards" in figures:
         fit_devices.show(console(), figures)
-    if "models" not in figures:  # several cards that cannot be taken for one
-        pass
-    elif twins:
-        fit_twins.show(console(), figures["twins"])
-    elif lattice:
-        fit_lattice.show(console(), figures["lattice"])
-    else:
-        show(console(), figures)
+    if "models" in figures:  # else several cards that cannot be taken for one
+        if twins:
+            fit_twins.show(console(), figures["twins"])
+        if lattice:
+            fit_lattice.show(console(), figures["lattice"])
+        if not (twins or lattice):
+            show(console(), figures)
     if json_file is not None:
         console().print(f"\nEvery figure: {json_file}", soft_wrap=True)
 
 
-def _fit(tables: list[Path], *, seed: int | None, **chosen: Any) -> dict[str, Any]:
-    from dibench import notebook, study
+def _fit(tables: list[Path], **chosen: Any) -> dict[str, Any]:
+    from dibench import study
     from dibench.study import whole
 
-    frame, rows = notebook.load(*tables), {name: chosen[name] for name in ("device", "backend", "dtype")}
-    if seed is not None:
-        chosen["seed"] = seed
+    frame, rows = load(tables), {name: chosen[name] for name in ("device", "backend", "dtype")}
     several = len(study.cards_in(frame)) > 1 and chosen["device"] is None
     try:
         if several:
@@ -100,14 +92,6 @@ def _several(frame: pd.DataFrame, chosen: dict[str, Any]) -> dict[str, Any]:
     return {**figures, **cards, **joined.to_json()}
 
 
-def _check_destination(path: Path) -> None:
-    """Say what is wrong before the fit runs, not after."""
-    if path.is_dir():
-        raise UserError("--json", "must be a file, this is a directory", str(path))
-    if not path.parent.is_dir():
-        raise UserError("--json", "must lie in a directory that exists", str(path))
-
-
 def show(out: Console, figures: dict[str, Any]) -> None:
     """The fit on one screen: verdict, models, α, operators, what stayed out."""
     _show_verdict(out, figures)
@@ -130,7 +114,7 @@ def _show_verdict(out: Console, figures: dict[str, Any]) -> None:
     answer, _, why = figures["verdict_text"].partition(" Why: ")
     out.print(basis)
     out.print(f"[{style}]{answer}[/{style}]")
-    out.print(f"Why: {_plain(why)}")
+    out.print(f"Why: {escape(why)}")
 
 
 def _show_claims(out: Console, found: list[dict[str, str]]) -> None:
@@ -139,20 +123,18 @@ def _show_claims(out: Console, found: list[dict[str, str]]) -> None:
     out.print("The paper's claims here:")
     for one in found:
         because = one["number"] or one["check"] or one["why"]
-        line = f" {one['name']:<15} [{style[one['answer']]}]{one['answer']:<12}[/] {_plain(because)}"
+        line = f" {one['name']:<15} [{style[one['answer']]}]{one['answer']:<12}[/] {escape(because)}"
         out.print(line, no_wrap=True, overflow="ellipsis")
     out.print()
 
 
 def _model_table(figures: dict[str, Any]) -> Table:
-    from rich.table import Table
-
     by = {"family": "whole families of networks", "layer": "layers"}[figures["folds"]["by"]]
     title = (
         f"Prediction of {_response(figures)}, {figures['rows_used']} rows. "
         f"R² of logs, r Pearson, ρ Spearman; out: held out by {by}"
     )
-    table = Table(box=None, header_style="bold", title=title, title_justify="left", title_style="")
+    table = plain_table(title)
     table.add_column("model", no_wrap=True)
     names = ("R²", "MAPE", "r", "ρ")
     for name in ("k", *names, "ΔAICc", *(f"{name} out" for name in names)):
@@ -162,7 +144,7 @@ def _model_table(figures: dict[str, Any]) -> Table:
         if model["reason"] is None:
             inside, outside = _scores(model), _scores(model["held_out"])
             behind = None if model["aicc"] is None else model["aicc"] - min(known)
-            table.add_row(MODEL_NAMES[name], str(model["k"]), *inside, _number(behind, ".0f"), *outside)
+            table.add_row(MODEL_NAMES[name], str(model["k"]), *inside, number(behind, ".0f"), *outside)
     return table
 
 
@@ -174,7 +156,7 @@ def _show_coefficients(out: Console, figures: dict[str, Any]) -> None:
         elif model["below_zero"]:
             held = ", ".join(model["below_zero"])
             out.print(
-                f"[dim]{MODEL_NAMES[name]}: {_plain(held)} fitted below zero; predictions hold it at 0.[/dim]"
+                f"[dim]{MODEL_NAMES[name]}: {escape(held)} fitted below zero; predictions hold it at 0.[/dim]"
             )
     if not figures["determined"]:
         out.print("\n[yellow]α and its tests are not to be relied on, and not shown: see why above.[/]\n")
@@ -183,30 +165,28 @@ def _show_coefficients(out: Console, figures: dict[str, Any]) -> None:
     doubt = "" if figures["reliable"] else "   [yellow]not to be relied on, see why above[/yellow]"
     out.print(f"\nα weighted {interval(alpha['weighted'])}   α disjoint {interval(alpha['disjoint'])}{doubt}")
     clusters = ", ".join(
-        f"{one['clusters']} {name}s ({_number(one['effective_clusters'], '.0f')} effective)"
+        f"{one['clusters']} {name}s ({number(one['effective_clusters'], '.0f')} effective)"
         for name, one in test["by"].items()
     )
     out.print(
-        f"AI against DI weighted: t = {_number(test['statistic'])}, p = {_number(test['p_value'], '.4f')}, "
+        f"AI against DI weighted: t = {number(test['statistic'])}, p = {number(test['p_value'], '.4f')}, "
         f"wild cluster bootstrap by {' and '.join(test['decided_by'])}, {test['draws']:,} draws, {clusters}"
     )
     split = figures["test_weights_vs_inputs"]
     if split["p_value"] is not None:
         out.print(
-            f"Weights against inputs, outputs free: t = {_number(split['statistic'])}, "
-            f"p = {_number(split['p_value'], '.4f')}"
+            f"Weights against inputs, outputs free: t = {number(split['statistic'])}, "
+            f"p = {number(split['p_value'], '.4f')}"
         )
     di = figures["models"]["di_weighted"]["coefficients"]
     if di:
-        out.print("DI weighted: " + ", ".join(f"{_plain(name)} {_coefficient(c)}" for name, c in di.items()))
+        out.print("DI weighted: " + ", ".join(f"{escape(name)} {_coefficient(c)}" for name, c in di.items()))
     out.print()
 
 
 def _operator_table(figures: dict[str, Any]) -> Table:
-    from rich.table import Table
-
     title = "By operator: the pooled models on its rows, then what its rows say alone"
-    table = Table(box=None, header_style="bold", title=title, title_justify="left", title_style="")
+    table = plain_table(title)
     table.add_column("operator", no_wrap=True)
     for name in ("rows", "AI: R²", "MAPE", "DI: R²", "MAPE", "r", "ρ"):
         table.add_column(name, justify="right")
@@ -229,12 +209,12 @@ def _show_sensitivity(out: Console, figures: dict[str, Any]) -> None:
 
 
 def _show_rows(out: Console, figures: dict[str, Any]) -> None:
-    excluded = ", ".join(f"{number} {_plain(reason)}" for reason, number in figures["excluded"].items())
-    setting = ", ".join(_plain(value) for value in figures["setting"].values() if value)
+    excluded = ", ".join(f"{number} {escape(reason)}" for reason, number in figures["excluded"].items())
+    setting = ", ".join(escape(value) for value in figures["setting"].values() if value)
     left_out = f"; left out: {excluded}" if excluded else ""
     flagged = f", {figures['rows_flagged']} flagged" if figures["rows_flagged"] else ""
     out.print(f"Rows: {figures['rows_used']} of {figures['rows']} ({setting}{flagged}){left_out}")
-    variants = ", ".join(f"{op} {_plain(name)}" for op, name in figures["variants"].items() if name)
+    variants = ", ".join(f"{op} {escape(name)}" for op, name in figures["variants"].items() if name)
     if variants:
         out.print(f"Variants, the fastest of each operator: {variants}")
 
@@ -243,8 +223,8 @@ def _show_pipeline_check(out: Console, figures: dict[str, Any]) -> None:
     di = figures["models"]["di_weighted"]
     out.print(
         f"\n[bold yellow]{figures['basis']}[/bold yellow] On {figures['rows_used']} rows: "
-        f"α weighted {interval(figures['alpha']['weighted'])}, R² of log {_number(di['r2'], '.3f')}, "
-        f"MAPE {_number(di['mape'], '.1%')}."
+        f"α weighted {interval(figures['alpha']['weighted'])}, R² of log {number(di['r2'], '.3f')}, "
+        f"MAPE {number(di['mape'], '.1%')}."
     )
 
 
@@ -255,20 +235,9 @@ def _response(figures: dict[str, Any]) -> str:
     return f"{kind} energy ({figures['response']})"
 
 
-def _plain(text: str) -> str:
-    """Text with square brackets that rich shall not read as markup."""
-    from rich.markup import escape
-
-    return escape(text)
-
-
 def _scores(model: dict[str, Any]) -> list[str]:
     kinds = (("r2", ".3f"), ("mape", ".1%"), ("pearson", ".3f"), ("spearman", ".3f"))
-    return [_number(model.get(name), spec) for name, spec in kinds]
-
-
-def _number(value: float | None, spec: str = ".3g") -> str:
-    return "–" if value is None else format(value, spec)
+    return [number(model.get(name), spec) for name, spec in kinds]
 
 
 def _coefficient(c: dict[str, Any]) -> str:
@@ -277,4 +246,4 @@ def _coefficient(c: dict[str, Any]) -> str:
         (1e-6, c["unit"].replace("p", "µ", 1)) if c["unit"].endswith("/launch") else (1.0, c["unit"])
     )
     value, low, high = (None if c[key] is None else c[key] * scale for key in ("value", "ci_low", "ci_high"))
-    return f"{_number(value)} ({_number(low)} to {_number(high)}) {unit}"
+    return f"{number(value)} ({number(low)} to {number(high)}) {unit}"

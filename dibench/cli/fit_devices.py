@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dibench.cli.output import plain_table
 from dibench.words import gain_text, gains_text, interval
 
 if TYPE_CHECKING:
@@ -12,10 +13,8 @@ if TYPE_CHECKING:
 
 def show(out: Console, figures: dict[str, Any]) -> None:
     """One line a card, then the joint fit and the differences."""
-    from rich.table import Table
-
     title = "Each card on its own"
-    table = Table(box=None, header_style="bold", title=title, title_justify="left", title_style="")
+    table = plain_table(title)
     table.add_column("card", overflow="fold")
     for name in ("rows", "response", "α (95%)", "says"):
         table.add_column(name, justify="right" if name == "rows" else "left", overflow="fold")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dibench.cli.output import plain_table
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -13,13 +15,13 @@ def show(out: Console, values: dict[str, Any] | None) -> None:
     """Coefficients, what keeps them from being relied on, anchors and published ranges."""
     if values is None:
         out.print(
-            "\n[yellow]No reuse lattice in these rows[/yellow]: one layer under eight boxes or more, with "
+            "[yellow]No reuse lattice in these rows[/yellow]: one layer under eight boxes or more, with "
             "counted accesses. `dibench sweep lattice` measures it."
         )
         return
     colour = "default" if values["measured"] else "yellow"
     out.print(
-        f"\n[bold]Reuse lattice[/bold]: what one access costs, in {values['unit']}. Of "
+        f"[bold]Reuse lattice[/bold]: what one access costs, in {values['unit']}. Of "
         f"[{colour}]{values['basis']}[/{colour}]."
     )
     out.print(
@@ -42,9 +44,7 @@ def show(out: Console, values: dict[str, Any] | None) -> None:
 
 
 def _table(values: dict[str, Any]) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, header_style="bold")
+    table = plain_table()
     table.add_column("", justify="right")
     for name in ("level", "lanes", "operands"):
         table.add_column(name, no_wrap=True)

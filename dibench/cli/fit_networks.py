@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dibench.cli.output import number
+from dibench.words import MODEL_NAMES
+
 if TYPE_CHECKING:
     from rich.console import Console
 
-PREDICTOR_NAMES = {"macs": "MACs", "ai": "AI", "di_weighted": "DI weighted", "di_disjoint": "DI disjoint"}
+PREDICTORS = ("macs", "ai", "di_weighted", "di_disjoint")
 CONTEST_NAMES = {
     "index_weighted": "DI weighted, bare index",
     "index_disjoint": "DI disjoint, bare index",
@@ -30,9 +33,9 @@ def show(out: Console, figures: dict[str, Any]) -> None:
         return
     for prefix, title in (("", "as bare indices"), ("model_", "as whole models, held out")):
         shown = ", ".join(
-            f"{name} {_number(figures['correlations'][prefix + key]['pearson_log'])}"
-            f"/{_number(figures['correlations'][prefix + key]['spearman'], '.2f')}"
-            for key, name in PREDICTOR_NAMES.items()
+            f"{MODEL_NAMES[key]} {number(figures['correlations'][prefix + key]['pearson_log'], '.3f')}"
+            f"/{number(figures['correlations'][prefix + key]['spearman'], '.2f')}"
+            for key in PREDICTORS
         )
         out.print(f"r of logs/ρ with it, {title}: {shown}")
     for key in ("index_weighted", "model_weighted"):
@@ -74,7 +77,3 @@ def contest_text(key: str, one: dict[str, Any]) -> str:
 
 def _p(value: float | None) -> str:
     return "not determined" if value is None else "< 0.001" if value < 0.001 else f"= {value:.3f}"
-
-
-def _number(value: float | None, spec: str = ".3f") -> str:
-    return "–" if value is None else format(value, spec)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dibench.cli.output import plain_table
 from dibench.words import interval
 
 if TYPE_CHECKING:
@@ -12,15 +13,13 @@ if TYPE_CHECKING:
 
 def show(out: Console, values: dict[str, Any] | None) -> None:
     """One line an operator and data type; nothing where there is no library in the rows."""
-    from rich.table import Table
-
     if values is None:
         return
     title = (
         f"Our fastest kernels beside {values['library']}: its time and gross joules over ours, "
         "above 1 ours take less"
     )
-    table = Table(box=None, header_style="bold", title=title, title_justify="left", title_style="")
+    table = plain_table(title)
     table.add_column("operator", no_wrap=True)
     for name in ("dtype", "layers", "time", "joules"):
         table.add_column(name, justify="right" if name == "layers" else "left")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dibench.cli.output import plain_table
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -16,13 +18,14 @@ def show(out: Console, values: dict[str, Any] | None) -> None:
     """The pairs of each response, what is not testable, and what to measure where there are none."""
     if values is None:
         out.print(
-            "\n[yellow]No exact twins in these rows.[/yellow] "
+            "[yellow]No exact twins in these rows.[/yellow] "
             "`dibench sweep twins` measures eight pairs of each operator that has them."
         )
+        _show_not_testable(out)
         return
     colour = "default" if values["measured"] else "yellow"
     out.print(
-        f"\n[bold]Exact twins[/bold]: weights and inputs exchanged, all else equal. Of [{colour}]"
+        f"[bold]Exact twins[/bold]: weights and inputs exchanged, all else equal. Of [{colour}]"
         f"{values['basis']}[/{colour}]."
     )
     out.print(
@@ -32,8 +35,7 @@ def show(out: Console, values: dict[str, Any] | None) -> None:
     )
     for response, kinds in values["responses"].items():
         out.print(_table(response, kinds))
-    for what, why in values["not_testable"].items():
-        out.print(f"[dim]{what}: not testable, {why}.[/dim]")
+    _show_not_testable(out)
     left_out = sum(values["not_exact"].values())
     if left_out:
         out.print(
@@ -42,12 +44,15 @@ def show(out: Console, values: dict[str, Any] | None) -> None:
         )
 
 
-def _table(response: str, kinds: dict[str, Any]) -> Table:
-    from rich.table import Table
+def _show_not_testable(out: Console) -> None:
+    from dibench.study.twins import NOT_TESTABLE
 
-    table = Table(
-        box=None, header_style="bold", title=f"\n{response}", title_justify="left", title_style="bold"
-    )
+    for what, why in NOT_TESTABLE.items():
+        out.print(f"[dim]{what}: not testable, {why}.[/dim]")
+
+
+def _table(response: str, kinds: dict[str, Any]) -> Table:
+    table = plain_table(f"\n{response}", style="bold")
     table.add_column("operator", no_wrap=True)
     table.add_column("lanes")
     for name in ("pairs", "ratio", "95%", "p (Holm)"):

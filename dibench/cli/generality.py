@@ -7,41 +7,37 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dibench.cli.options import Backend, Device, Dtype, JsonFile, Seed, Tables, check_json, check_seed, load
+from dibench.cli.output import console, number, plain_table
 from dibench.errors import UserError
 from dibench.files import write_json
+from dibench.words import MODEL_NAMES
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-NAMES = {"macs": "MACs", "ai": "AI", "di_weighted": "DI weighted", "di_disjoint": "DI disjoint"}
 _BARS = " ▁▂▃▄▅▆▇█"
 _FEWEST_SUBSETS, _MOST_SUBSETS = 100, 1_000_000
 
 
 def generality(
-    tables: Annotated[
-        list[Path], typer.Argument(metavar="CSV…", help="sweep.csv files, or anybody's table.")
-    ],
-    json_file: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write every figure there as JSON.")
-    ] = None,
+    tables: Tables,
+    json_file: JsonFile = None,
     subsets: Annotated[int, typer.Option(help="Subsets drawn of each size.")] = 10_000,
     sizes: Annotated[
-        str, typer.Option(metavar="K,…", help="Networks in a subset. [default: 5,8,12,16,20]")
+        str, typer.Option(metavar="K,…", help="Networks in a subset. By default 5,8,12,16,20.")
     ] = "",
     layer_sizes: Annotated[
-        str, typer.Option(metavar="K,…", help="Layers in a subset. [default: 10,20,50,100,200,400]")
+        str, typer.Option(metavar="K,…", help="Layers in a subset. By default 10,20,50,100,200,400.")
     ] = "",
     batch: Annotated[
         int | None, typer.Option(help="Images of a launch. By default that of most complete networks.")
     ] = None,
-    device: Annotated[
-        str | None, typer.Option(help="Which device, where the rows come from several.")
-    ] = None,
-    backend: Annotated[str | None, typer.Option(help="Only rows of this backend.")] = None,
-    dtype: Annotated[str | None, typer.Option(help="Only rows of this data type.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of all draws.")] = None,
+    device: Device = None,
+    backend: Backend = None,
+    dtype: Dtype = None,
+    seed: Seed = None,
 ) -> None:
     """Ask whether other networks or layers would have said the same, and show what subsets cannot say.
 
@@ -52,22 +48,15 @@ def generality(
     """
     if not _FEWEST_SUBSETS <= subsets <= _MOST_SUBSETS:
         raise UserError("--subsets", f"must be from {_FEWEST_SUBSETS} to {_MOST_SUBSETS}", subsets)
-    if seed is not None and seed < 0:
-        raise UserError("--seed", "must be 0 or more", seed)
     chosen: dict[str, Any] = {
         "sizes": _sizes("--sizes", sizes),
         "layer_sizes": _sizes("--layer-sizes", layer_sizes),
-        "batch": batch, "device": device, "backend": backend, "dtype": dtype,
+        "batch": batch, "device": device, "backend": backend, "dtype": dtype, **check_seed(seed),
     }  # fmt: skip
-    if seed is not None:
-        chosen["seed"] = seed
-    if json_file is not None:
-        _check_destination(json_file)
+    check_json(json_file)
     figures = _study(tables, subsets=subsets, **chosen)
     if json_file is not None:
         write_json(json_file, figures)
-    from dibench.cli.output import console
-
     show(console(), figures)
     if json_file is not None:
         console().print(f"\nEvery figure: {json_file}", soft_wrap=True)
@@ -82,23 +71,10 @@ def _sizes(option: str, text: str) -> list[int] | None:
     return [int(part) for part in parts]
 
 
-def _check_destination(path: Path) -> None:
-    if path.is_dir():
-        raise UserError("--json", "must be a file, this is a directory", str(path))
-    if not path.parent.is_dir():
-        raise UserError("--json", "must lie in a directory that exists", str(path))
-
-
 def _study(tables: list[Path], **chosen: Any) -> dict[str, Any]:
-    from dibench.schema import read_csv
-
-    frames = [read_csv(path) for path in tables]
-    import pandas as pd
-
     from dibench.study.generality import generality as study
 
-    filled = [frame for frame in frames if len(frame)]
-    frame = pd.concat(filled, ignore_index=True) if filled else frames[0]
+    frame = load(tables)
     try:
         return study(frame, **chosen).to_json()
     except UserError as error:
@@ -131,9 +107,7 @@ def show(out: Console, figures: dict[str, Any]) -> None:
 
 
 def _table(title: str, *columns: str) -> Table:
-    from rich.table import Table
-
-    table = Table(box=None, header_style="bold", title=title, title_justify="left", title_style="bold")
+    table = plain_table(title, style="bold")
     for name in columns:
         table.add_column(name, justify="right", no_wrap=True)
     return table
@@ -169,12 +143,12 @@ def _spread_table(unit: str, population: dict[str, Any]) -> Table:
             r, z, made_up = one["r"], one["z"], one["made_up"]
             table.add_row(
                 str(size["k"]),
-                NAMES[name],
+                MODEL_NAMES[name],
                 f"{r['median']:.3f} ({r['low']:.2f} to {r['high']:.2f})",
                 histogram(z["counts"]),
                 f"{z['sd']:.3f}",
                 f"{one['curve']:.3f}",
-                _number(one["influence_curve"]),
+                number(one["influence_curve"], ".3f"),
                 f"{made_up['median']:.3f} ({made_up['low']:.2f}–{made_up['high']:.2f})",
                 f"{z['skew']:+.2f}",
                 f"{z['excess_kurtosis']:+.2f}",
@@ -184,7 +158,8 @@ def _spread_table(unit: str, population: dict[str, Any]) -> Table:
 
 
 def _alpha_table(unit: str, population: dict[str, Any], whole: float | None) -> Table:
-    title = f"α of weighted DI over subsets of {unit} ({_number(whole)} on all), errors of fit in the subset"
+    on_all = number(whole, ".3f")
+    title = f"α of weighted DI over subsets of {unit} ({on_all} on all), errors of fit in the subset"
     table = _table(
         title, "k", "α (95% of subsets)", "distribution", "one step off", "no α", "error AI", "error DI",
         "DI weighted above AI",
@@ -199,7 +174,7 @@ def _alpha_table(unit: str, population: dict[str, Any], whole: float | None) -> 
             str(size["k"]),
             spread,
             "" if alpha is None else histogram(alpha["counts"]),
-            _number(size["one_step_error"]),
+            number(size["one_step_error"], ".3f"),
             f"{size['alpha_undetermined']:.1%}",
             *(
                 "–" if error[name] is None else f"{error[name]['median']:.1%}"
@@ -240,7 +215,3 @@ def signed_bar(share: float, width: int = 8) -> str:
     full = round(min(abs(share), 1) * width)
     left, right = ("█" * full, "") if share < 0 else ("", "█" * full)
     return f"{left:>{width}}│{right:<{width}}"
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"

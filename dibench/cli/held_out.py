@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dibench.cli.output import number, plain_table
+from dibench.words import MODEL_NAMES
+
 if TYPE_CHECKING:
     from rich.console import Console
-
-_NAMES = {"macs": "MACs", "ai": "AI", "di_weighted": "DI weighted", "di_disjoint": "DI disjoint"}
 
 
 def show_held_out(out: Console, figures: dict[str, Any]) -> None:
     """Errors per layer and per network, beside those of a naive split; why there are none."""
-    from rich.table import Table
-
     found = figures["held_out"]
     reason = found["undecided"]["layers"]
     if reason is not None:
@@ -22,7 +21,7 @@ def show_held_out(out: Console, figures: dict[str, Any]) -> None:
     left = [family["rows_left"] for family in found["families"]]
     rows = f"{min(left)} to {max(left)} rows left"
     title = f"Unseen families: {len(left)} left out with every shape they share ({rows}); naive: random rows"
-    table = Table(box=None, header_style="bold", title=title, title_justify="left", title_style="")
+    table = plain_table(title)
     table.add_column("model", no_wrap=True)
     for name in ("layers", "MAPE", "naive", "ρ", "naive", "networks", "MAPE", "naive", "ρ", "naive"):
         table.add_column(name, justify="right")
@@ -31,9 +30,9 @@ def show_held_out(out: Console, figures: dict[str, Any]) -> None:
         for what in ("layers", "networks"):
             errors, naive = model[what], model[f"{what}_naive"]
             cells.append(str(errors["n"]))
-            cells += [_number(errors["mape"], ".1%"), _number(naive["mape"], ".1%")]
-            cells += [_number(errors["spearman"], ".3f"), _number(naive["spearman"], ".3f")]
-        table.add_row(_NAMES.get(name, name), *cells)
+            cells += [number(errors["mape"], ".1%"), number(naive["mape"], ".1%")]
+            cells += [number(errors["spearman"], ".3f"), number(naive["spearman"], ".3f")]
+        table.add_row(MODEL_NAMES[name], *cells)
     out.print()
     out.print(table)
     if found["skipped"]:
@@ -41,7 +40,3 @@ def show_held_out(out: Console, figures: dict[str, Any]) -> None:
         out.print(f"Not left out, as too few rows would remain: {said}; {found['rows_needed']} needed")
     if found["undecided"]["networks"] is not None:
         out.print(f"Networks: undecided, {found['undecided']['networks']}.", soft_wrap=True)
-
-
-def _number(value: float | None, spec: str) -> str:
-    return "–" if value is None else format(value, spec)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Table
 
     from dibench.layer import Layer
 
@@ -38,6 +39,36 @@ def console(*, stderr: bool = False) -> Console:
 
     stream = sys.stderr if stderr else sys.stdout
     return Terminal(stderr=stderr, highlight=False, soft_wrap=False, width=None if stream.isatty() else 140)
+
+
+def plain_table(title: str = "", *, style: str = "", pad_edge: bool = True) -> Table:
+    """A table without lines, its title above at the left."""
+    from rich.table import Table
+
+    return Table(
+        box=None,
+        header_style="bold",
+        title=title or None,
+        title_justify="left",
+        title_style=style,
+        pad_edge=pad_edge,
+    )
+
+
+def escape(text: str) -> str:
+    """Text with square brackets that rich shall not read as markup."""
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def number(value: float | None, spec: str = ".3g") -> str:
+    """A number in that format; a dash where there is none.
+
+    >>> number(0.12345), number(None)
+    ('0.123', '–')
+    """
+    return "–" if value is None else format(value, spec)
 
 
 def short(value: float, unit: str = "") -> str:

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import attrs
 import typer
 
+from dibench.cli.options import AsJson, Figures, FitDtype, FitFile, FitModel, InputShapes, Model, table_of
+from dibench.cli.output import console, short
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -17,39 +20,24 @@ if TYPE_CHECKING:
 
 
 def predict(
-    model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A network of `networks`, or what `layers` reads.")
-    ],
-    fit: Annotated[
-        Path, typer.Option("--fit", metavar="FIT.json", help="What `fit … --json FIT.json` wrote.")
-    ],
+    model: Model,
+    fit: FitFile,
     batch: Annotated[str, typer.Option("--batch", "-N", help="One batch size, or several: 1,8,32.")] = "1",
     compare: Annotated[
         str, typer.Option("--compare", metavar="MODEL2", help="A second network beside the first.")
     ] = "",
-    by: Annotated[
-        str, typer.Option("--model", help="macs, ai, di_weighted or di_disjoint of that fit.")
-    ] = "di_weighted",
-    dtype: Annotated[str, typer.Option(help="Data type of the network: must be the fit's.")] = "",
+    by: FitModel = "di_weighted",
+    dtype: FitDtype = "",
     every: Annotated[bool, typer.Option("--all", help="Every layer, not the costliest only.")] = False,
-    input_shape: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--input-shape",
-            metavar="[NAME=]1,3,224,224",
-            help="As of `layers`; --batch replaces its first number.",
-        ),
-    ] = None,
+    input_shape: InputShapes = None,
     measured: Annotated[
         Path | None,
         typer.Option(
             metavar="CSV", help="Whole networks of `sweep --models`, to hold the prediction against."
         ),
     ] = None,
-    figures: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Write figures there, as SVG and PNG.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="JSON for programs instead of tables.")] = False,
+    figures: Figures = None,
+    as_json: AsJson = False,
 ) -> None:
     """Predict what a network costs on the device of a fit: per layer, operator and inference, with intervals.
 
@@ -75,7 +63,6 @@ def predict(
     if as_json:
         _print_json(found, calibration, checks)
         return
-    from dibench.cli.output import console
     from dibench.cli.predict_view import show
 
     show(console(), found, calibration, fit, every=every)
@@ -109,14 +96,12 @@ def _checks(path: Path | None, found: list[Prediction], fit: Calibration) -> lis
     from dibench.schema import read_csv
     from dibench.study.measured import check
 
-    frame = read_csv(path)
+    frame = read_csv(table_of(path))
     made = [check(frame, one, fit) for one in found]
     return [one for one in made if one is not None]
 
 
 def _show_checks(out: Console, checks: list[Check], fit: Calibration) -> None:
-    from dibench.cli.output import short
-
     out.print()
     for one in checks:
         where = "inside" if one.inside else "outside"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dibench.cli.output import escape, plain_table, short
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -14,6 +16,13 @@ if TYPE_CHECKING:
 
 _SHOWN = 24
 _BAR = 14
+_LAYER_COLUMNS = (
+    "layer", "op", "MACs", "AI", "cost", "95% interval", "share", "", "dominant",
+    "outside the measured range",
+)  # fmt: skip
+_BATCH_COLUMNS = (
+    "network", "batch", "MACs per inference", "M/W", "M/A", "AI", "per inference", "relative", "per MAC",
+)  # fmt: skip
 
 
 def show(out: Console, found: list[Prediction], fit: Calibration, path: Path, *, every: bool) -> None:
@@ -38,10 +47,6 @@ def show(out: Console, found: list[Prediction], fit: Calibration, path: Path, *,
 def _layer_table(found: Prediction, fit: Calibration, *, every: bool) -> Table:
     """The costliest layers in execution order, each with a bar of its share."""
     import numpy as np
-    from rich.markup import escape
-    from rich.table import Table
-
-    from dibench.cli.output import short
 
     costs = found.costs
     rank = np.argsort(np.where(costs.known, -costs.mean, 0.0), kind="stable")
@@ -52,53 +57,36 @@ def _layer_table(found: Prediction, fit: Calibration, *, every: bool) -> Table:
         else f"the {len(shown)} costliest of {len(costs.layers)} layers, --all shows every one"
     )
     title = f"{found.network.name}, batch {found.network.batch}: {which}"
-    table = Table(
-        box=None,
-        header_style="bold",
-        title=escape(title),
-        title_justify="left",
-        title_style="",
-        pad_edge=False,
-    )
-    for name in (
-        "layer",
-        "op",
-        "MACs",
-        "AI",
-        "cost",
-        "95% interval",
-        "share",
-        "",
-        "dominant",
-        "outside the measured range",
-    ):
+    table = plain_table(escape(title), pad_edge=False)
+    for name in _LAYER_COLUMNS:
         right = name in ("MACs", "AI", "cost", "share")
-        table.add_column(
-            name,
-            justify="right" if right else "left",
-            overflow="fold",
-            no_wrap=not name.startswith(("out", "layer")),
-        )
+        folds = name in ("layer", _LAYER_COLUMNS[-1])
+        table.add_column(name, justify="right" if right else "left", overflow="fold", no_wrap=not folds)
     most = np.nanmax(costs.mean, initial=0.0)
     for row in shown:
         layer = costs.layers[row]
-        name = escape(layer.name.partition("/")[2])
-        head = (name, layer.op, short(layer.macs), f"{layer.ai:.1f}")
-        if not costs.known[row]:
+        head = (escape(layer.name.partition("/")[2]), layer.op, short(layer.macs), f"{layer.ai:.1f}")
+        if costs.known[row]:
+            bar = "█" * max(1, round(_BAR * costs.mean[row] / most))
+            table.add_row(*head, *_layer_cells(found, row, fit.unit, bar))
+        else:
             table.add_row(*head, "–", "", "", "", "", "operator not in the fit")
-            continue
-        value = costs.mean[row]
-        term = max(costs.terms, key=lambda term: costs.terms[term][row])
-        table.add_row(
-            *head,
-            short(value, fit.unit),
-            f"{short(costs.low[row], fit.unit)} to {short(costs.high[row], fit.unit)}",
-            f"{value / found.total.value:.1%}",
-            "█" * max(1, round(_BAR * value / most)),
-            f"{term} {costs.terms[term][row] / value:.0%}",
-            _farthest(costs.outside[row]),
-        )
     return table
+
+
+def _layer_cells(found: Prediction, row: int, unit: str, bar: str) -> tuple[str, ...]:
+    """What a layer costs, from `cost` on."""
+    costs = found.costs
+    value = costs.mean[row]
+    term = max(costs.terms, key=lambda term: costs.terms[term][row])
+    return (
+        short(value, unit),
+        f"{short(costs.low[row], unit)} to {short(costs.high[row], unit)}",
+        f"{value / found.total.value:.1%}",
+        bar,
+        f"{term} {costs.terms[term][row] / value:.0%}",
+        _farthest(costs.outside[row]),
+    )
 
 
 def _farthest(outside: str) -> str:
@@ -131,16 +119,11 @@ def _outside_line(found: list[Prediction]) -> str:
 
 def _operator_table(found: list[Prediction], fit: Calibration) -> Table:
     """Per inference, by operator and in total; one column for each network and batch."""
-    from rich.markup import escape
-    from rich.table import Table
-
     from dibench.cli.fitted import interval
     from dibench.intensity import OPERATORS
 
     title = f"{'Time' if fit.kind == 'time' else 'Energy'} per inference, with 95% intervals"
-    table = Table(
-        box=None, header_style="bold", title=title, title_justify="left", title_style="", pad_edge=False
-    )
+    table = plain_table(title, pad_edge=False)
     table.add_column("operator")
     for one in found:
         table.add_column(escape(f"{one.network.name}, batch {one.network.batch}"), justify="left")
@@ -163,31 +146,10 @@ def _operator_table(found: list[Prediction], fit: Calibration) -> Table:
 
 def _batch_table(found: list[Prediction], fit: Calibration) -> Table:
     """How reuse and cost change from network to network and batch to batch."""
-    from rich.markup import escape
-    from rich.table import Table
-
     from dibench.cli.fitted import interval
-    from dibench.cli.output import short
 
-    table = Table(
-        box=None,
-        header_style="bold",
-        title="Reuse and cost",
-        title_justify="left",
-        title_style="",
-        pad_edge=False,
-    )
-    for name in (
-        "network",
-        "batch",
-        "MACs per inference",
-        "M/W",
-        "M/A",
-        "AI",
-        "per inference",
-        "relative",
-        "per MAC",
-    ):
+    table = plain_table("Reuse and cost", pad_edge=False)
+    for name in _BATCH_COLUMNS:
         table.add_column(name, justify="left" if name in ("network", "per inference") else "right")
     first = found[0].per_inference.value
     for one in found:
@@ -212,7 +174,6 @@ def _batch_table(found: list[Prediction], fit: Calibration) -> Table:
 
 def _show_missing(out: Console, found: Prediction) -> None:
     """What the total leaves out."""
-    from rich.markup import escape
 
     name = escape(found.network.name)
     if found.unpredicted:

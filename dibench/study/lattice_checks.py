@@ -78,35 +78,42 @@ def anchor_costs(rows: pd.DataFrame, response: str, *, energy: bool) -> dict[str
 def anchor_checks(anchors: Mapping[str, Slope]) -> tuple[Check, ...]:
     """The anchors beside published figures."""
     kinds = {name: ANCHORS[name][1] for name in anchors}
-    return tuple(_in_range(kind, anchors[name].value, name) for name, kind in kinds.items() if kind in RANGES)
+    return tuple(_in_range(kind, anchors[name], name) for name, kind in kinds.items() if kind in RANGES)
 
 
 def lattice_checks(
     level: str, lanes: str, costs: Mapping[str, Slope], anchors: Mapping[str, Slope], *, ranged: bool
 ) -> tuple[Check, ...]:
     """A lattice beside anchors that do the same, and where `ranged` beside published figures."""
-    macs = [cost.value for name, cost in costs.items() if name.startswith("mac/")]
-    pairs = [("multiply-add", float(np.median(macs)), "anchor_fma")]
+    macs = [cost for name, cost in costs.items() if name.startswith("mac/")]
+    pairs = [("multiply-add", sorted(macs, key=lambda cost: cost.value)[len(macs) // 2], "anchor_fma")]
     # Under lanes p neighbouring lanes read neighbouring inputs, as those of the anchors do.
     cache = level[:2]
     if lanes == "p" and cache in ("L1", "L2"):
-        pairs.append((f"{cache} read", costs["input"].value, f"anchor_{cache.lower()}"))
+        pairs.append((f"{cache} read", costs["input"], f"anchor_{cache.lower()}"))
     checks = []
-    for what, value, anchor in pairs:
+    for what, cost, anchor in pairs:
         if anchor in anchors:
             expected = anchors[anchor].value
             low, high = expected * (1 - TOLERANCE), expected * (1 + TOLERANCE)
-            checks.append(Check(f"{what} against {anchor}", value, (low, high), low <= value <= high))
+            checks.append(
+                Check(f"{what} against {anchor}", cost.value, (low, high), low <= cost.value <= high)
+            )
     if ranged:
-        checks += [_in_range(what, value, what) for what, value, _ in pairs]
+        checks += [_in_range(what, cost, what) for what, cost, _ in pairs]
         if level.startswith("shared"):
-            checks.append(_in_range("shared read", costs["input"].value, "shared read"))
+            checks.append(_in_range("shared read", costs["input"], "shared read"))
     return tuple(checks)
 
 
-def _in_range(kind: str, value: float, what: str) -> Check:
+def _in_range(kind: str, cost: Slope, what: str) -> Check:
+    """Whether any value of the interval lies in the range."""
     low, high = RANGES[kind]
-    return Check(f"{what} in the range of published figures", value, (low, high), low <= value <= high)
+    least = cost.value if cost.ci_low is None else cost.ci_low
+    most = cost.value if cost.ci_high is None else cost.ci_high
+    return Check(
+        f"{what} in the range of published figures", cost.value, (low, high), least <= high and most >= low
+    )
 
 
 def shares_of(rows: pd.DataFrame) -> tuple[int, ...]:
