@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
@@ -51,6 +52,8 @@ class Fake:
         return {"mac_per_s": 1e9, "bytes_per_s": 1e10}
 
     def prefetch(self, cases: Sequence[Case]) -> None:
+        if any(case.layer.name == "refuse" for case in cases):
+            raise UserError("tile_p", "must be at most 8", 9)
         if log := os.environ.get("FAKE_PREFETCH"):
             with Path(log).open("a", encoding="utf-8") as file:
                 print(*(case.layer.name for case in cases), file=file)
@@ -80,7 +83,7 @@ class Fake:
         if self.device().uuid == os.environ.get("FAKE_UNLUCKY"):  # the card is lost, and does not come back
             Path(os.environ["FAKE_LOST"]).touch()
             os._exit(4)
-        return Prepared(0.002 if case.layer.name == "slow" else 0.0)
+        return Prepared(0.002 if case.layer.name == "slow" else 0.0, case.layer.name == "nan")
 
 
 def broken() -> Fake:
@@ -91,12 +94,12 @@ class Prepared:
     counts = COUNTS
     cells: Mapping[str, Any] = {}
 
-    def __init__(self, pause_s: float) -> None:
-        self._pause_s = pause_s
+    def __init__(self, pause_s: float, nan: bool) -> None:
+        self._pause_s, self._launch_s = pause_s, math.nan if nan else 1e-3
 
     def launch(self, n: int) -> float:
         time.sleep(self._pause_s)
-        return n * 1e-3
+        return n * self._launch_s
 
     def close(self) -> None:
         pass

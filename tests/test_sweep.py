@@ -36,7 +36,7 @@ def manifest_of(out: Path) -> dict[str, Any]:
 
 
 def test_every_case_gets_one_row_whatever_happens_to_it(tmp_path: Path) -> None:
-    names = ["first", "crash", "memory", "refuse", "chatty", "exit", "oom", "last"]
+    names = ["first", "crash", "memory", "refuse", "chatty", "nan", "exit", "oom", "last"]
     events: list[Any] = []
     summary = run_sweep(sweep_of(names), tmp_path, on_event=events.append)
     found = {row["name"]: (row["status"], row["reason"]) for row in rows_of(tmp_path)}
@@ -46,16 +46,18 @@ def test_every_case_gets_one_row_whatever_happens_to_it(tmp_path: Path) -> None:
         "memory": ("failed", "MemoryError: 64 GiB of inputs"),
         "refuse": ("skipped", "tile_p: must be at most 8 (got 9)"),
         "chatty": ("ok", ""),
+        "nan": ("failed", found["nan"][1]),
         "exit": ("failed", "worker died: exit status 3: the driver is gone"),
         "oom": ("failed", "worker died: SIGKILL (out of memory?)"),
         "last": ("ok", ""),
     }
-    assert (summary.ended, summary.measured, summary.left) == ("complete", 8, 0)
-    assert summary.statuses == {"ok": 3, "failed": 4, "skipped": 1}
+    assert found["nan"][1].startswith("ValueError: Out of range float values are not JSON compliant")
+    assert (summary.ended, summary.measured, summary.left) == ("complete", 9, 0)
+    assert summary.statuses == {"ok": 3, "failed": 5, "skipped": 1}
     restarts = [event.reason for event in events if isinstance(event, WorkerRestarted)]
     assert len(restarts) == 3, "a case that only raises costs no restart"
-    assert events[0] == Opened("fake device", "model", 8, 0, 8)
-    assert sum(isinstance(event, CaseEnded) for event in events) == 8
+    assert events[0] == Opened("fake device", "model", 9, 0, 9)
+    assert sum(isinstance(event, CaseEnded) for event in events) == 9
     assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.json", "sweep.csv"]
 
 

@@ -90,7 +90,7 @@ def test_only_the_parent_killed_the_lock_is_free_at_once_and_the_worker_ends(tmp
 
 def test_a_worker_whose_parent_died_before_it_started_does_not_stay(tmp_path: Path) -> None:
     """The race of PR_SET_PDEATHSIG: the parent given is not the parent found."""
-    orphan = [sys.executable, "-m", "dibench.sweep.worker", "1" if os.getpid() != 1 else "2"]
+    orphan = [sys.executable, "-m", "dibench.sweep.serve", "1" if os.getpid() != 1 else "2"]
     run = subprocess.run(orphan, stdin=subprocess.DEVNULL, timeout=30, check=False, env=environment())
     assert run.returncode == 1
 

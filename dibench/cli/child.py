@@ -13,9 +13,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import attrs
+
+from dibench.processes import python_path
 
 
 @attrs.frozen
@@ -39,7 +40,6 @@ class Ended:
 @contextlib.contextmanager
 def started(arguments: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
     """A verb, running while the context lasts."""
-    path = os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
     with subprocess.Popen(
         [sys.executable, "-m", "dibench.cli.child", str(os.getpid()), *arguments],
         stdin=subprocess.DEVNULL,
@@ -47,7 +47,7 @@ def started(arguments: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        env={**os.environ, "PYTHONPATH": path},
+        env={**os.environ, "PYTHONPATH": python_path()},
     ) as process:
         try:
             yield process
@@ -74,7 +74,7 @@ def run(arguments: Sequence[str], until: float) -> Ended:
 
 if __name__ == "__main__":
     from dibench.cli import main
-    from dibench.sweep.worker import die_with
+    from dibench.processes import die_with
 
     die_with(int(sys.argv[1]))
     main(sys.argv[2:])

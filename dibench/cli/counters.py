@@ -73,16 +73,16 @@ def _profiled(hardware: Any, ncu: str, chosen: list[Case]) -> str:
 
 def _run(command: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
     import os
-    import sys
 
-    path = os.pathsep.join(place or str(Path.cwd()) for place in sys.path)
+    from dibench.processes import python_path
+
     return subprocess.run(
         command,
         capture_output=True,
         text=True,
         errors="replace",
         check=False,
-        env={**os.environ, "PYTHONPATH": path, **environment},
+        env={**os.environ, "PYTHONPATH": python_path(), **environment},
     )
 
 

@@ -18,6 +18,7 @@ from typing import Any
 from dibench.errors import UserError
 from dibench.layer import DIMENSIONS, Layer
 from dibench.models.model import Model, NotCovered
+from dibench.processes import python_path
 
 TIME_LIMIT_S = 30.0
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
@@ -106,6 +107,6 @@ def _start() -> subprocess.Popen[bytes]:
         env={
             **os.environ,
             **_ONE_THREAD,
-            "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
+            "PYTHONPATH": python_path(),
         },
     )

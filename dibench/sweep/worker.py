@@ -1,8 +1,7 @@
-"""The process that holds device and meter, and the parent's handle to it.
+"""The parent's handle to the process that holds device and meter (`dibench.sweep.serve`).
 
 One worker lives as long as a sweep. It is a fresh interpreter, not a fork, so that it inherits neither locks
-nor threads nor a CUDA context; the two talk in JSON lines. It ends when its parent dies, however that dies:
-the kernel kills it (PR_SET_PDEATHSIG, set for the *thread* that started it), and its standard input ends.
+nor threads nor a CUDA context; the two talk in JSON lines.
 
 Requests: `{"do": "open", ...}`, `{"do": "peaks"}`, `{"do": "measure", "case": ...}`. Answers:
 `{"answer": ...}`, or `{"error": "..."}` for what the user can correct.
@@ -19,22 +18,18 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from dibench import schema
-from dibench.backends import DeviceFaultError
-from dibench.errors import OutOfMemoryError, UserError
-from dibench.measure.instrument import Instrument, open_instrument
-from dibench.measure.settings import Settings
+from dibench.errors import UserError
+from dibench.processes import python_path
 
 if TYPE_CHECKING:
+    from dibench.measure.settings import Settings
     from dibench.plan import Case
 
 _START_LIMIT_S = 120.0  # a GPU backend creates its context and compiles
-_PR_SET_PDEATHSIG = 1
 _WAITING = {"GOMP_SPINCOUNT": "1000"}
 """Threads of a CPU kernel wait for each other some 10 µs awake, then asleep. OpenMP's default, milliseconds
 awake, costs a whole time slice at each barrier where other processes use the cores (a convolution of 0.57 ms
@@ -75,7 +70,7 @@ class Worker:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 # closed by close()
         self._buffer = b""
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "dibench.sweep.worker", str(os.getpid())],
+            [sys.executable, "-m", "dibench.sweep.serve", str(os.getpid())],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
@@ -86,7 +81,7 @@ class Worker:
                 **_WAITING,
                 **os.environ,
                 **({"CUDA_VISIBLE_DEVICES": visible} if visible else {}),
-                "PYTHONPATH": os.pathsep.join(path or str(Path.cwd()) for path in sys.path),
+                "PYTHONPATH": python_path(),
             },
         )
 
@@ -168,87 +163,3 @@ class Worker:
         for pipe in (self._process.stdin, self._process.stdout, self._stderr):
             if pipe is not None:
                 pipe.close()
-
-
-class _Server:
-    """The worker's side: one device, one meter, one request at a time."""
-
-    _instrument: Instrument
-
-    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        match request["do"]:
-            case "open":
-                settings = Settings.from_json(request["settings"])
-                self._instrument = open_instrument(request["backend"], request["meter"], settings)
-                return self._instrument.facts()
-            case "peaks":
-                return dict(self._instrument.backend.peaks())
-            case _:
-                upcoming = [case_from_json(fields) for fields in request["upcoming"]]
-                self._instrument.backend.prefetch(upcoming)
-                return self._measure(case_from_json(request["case"]))
-
-    def _measure(self, case: Case) -> dict[str, Any]:
-        meter = self._instrument.meter
-        common = {"energy_source": meter.source, "meter_period_s": meter.period_s}
-        try:
-            return common | _measured(case, self._instrument)
-        except OutOfMemoryError as error:
-            return common | {"status": "failed", "reason": str(error)}
-        except DeviceFaultError as error:
-            # Nothing works any more in this process: the parent reads the last line and starts another.
-            print(" ".join(str(error).split()), file=sys.stderr, flush=True)
-            os._exit(1)
-        except UserError as error:  # a rule of the variant or the device says no: not a failure
-            return common | {"status": "skipped", "reason": str(error)}
-        except Exception as error:
-            return common | {"status": "failed", "reason": f"{type(error).__name__}: {error}"[:300]}
-
-
-def _measured(case: Case, instrument: Instrument) -> dict[str, Any]:
-    """What was found at a case: its row's cells; of a visit its record, and seconds since the one before."""
-    metering = instrument.metering
-    prepared = instrument.backend.prepare(case)
-    try:
-        counts = {what: count for what, count in prepared.counts.items() if what in schema.NAMES}
-        found = counts | dict(prepared.cells)
-        if metering is None:
-            layer = case.layer  # compulsory elements are charged for, too
-            elements = {"weights": layer.weights, "inputs": layer.inputs, "outputs": layer.outputs}
-            return found | instrument.cells(prepared, {**prepared.counts, **elements}, case.instances)
-        stay = instrument.visit(prepared)
-    finally:
-        prepared.close()
-    return {"cells": found, "stay": stay.to_json(), "took_s": metering.lap_s()}
-
-
-def die_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent dies; leave at once if it is dead already."""
-    import ctypes
-
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        os._exit(1)
-
-
-def main(parent: int) -> None:
-    """Answer requests from standard input until it ends."""
-    import resource
-
-    die_with(parent)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is a row, not a file of gigabytes
-    # Whatever a library prints must not get between the answers.
-    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    server = _Server()
-    for line in sys.stdin:
-        try:
-            answer: dict[str, Any] = {"answer": server.answer(json.loads(line))}
-        except UserError as error:
-            answer = {"error": str(error)}
-        answers.write(json.dumps(answer) + "\n")
-        answers.flush()
-
-
-if __name__ == "__main__":
-    main(int(sys.argv[1]))

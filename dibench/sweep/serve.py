@@ -1,0 +1,99 @@
+"""The process that holds device and meter, and answers its parent's requests (`dibench.sweep.worker`).
+
+It ends when its parent dies, however that dies: the kernel kills it, and its standard input ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from typing import Any
+
+from dibench import schema
+from dibench.backends import DeviceFaultError
+from dibench.errors import OutOfMemoryError, UserError
+from dibench.measure.instrument import Instrument, open_instrument
+from dibench.measure.settings import Settings
+from dibench.plan import Case
+from dibench.processes import die_with
+from dibench.sweep.worker import case_from_json
+
+
+class _Server:
+    """The worker's side: one device, one meter, one request at a time."""
+
+    _instrument: Instrument
+
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        match request["do"]:
+            case "open":
+                settings = Settings.from_json(request["settings"])
+                self._instrument = open_instrument(request["backend"], request["meter"], settings)
+                return self._instrument.facts()
+            case "peaks":
+                return dict(self._instrument.backend.peaks())
+            case _:
+                upcoming = [case_from_json(fields) for fields in request["upcoming"]]
+                with contextlib.suppress(UserError):  # said when it is that case's turn
+                    self._instrument.backend.prefetch(upcoming)
+                return self._measure(case_from_json(request["case"]))
+
+    def _measure(self, case: Case) -> dict[str, Any]:
+        meter = self._instrument.meter
+        common = {"energy_source": meter.source, "meter_period_s": meter.period_s}
+        try:
+            found = common | _measured(case, self._instrument)
+            json.dumps(found, allow_nan=False)  # no cell holds what is no number: a failed case
+            return found
+        except OutOfMemoryError as error:
+            return common | {"status": "failed", "reason": str(error)}
+        except DeviceFaultError as error:
+            # Nothing works any more in this process: the parent reads the last line and starts another.
+            print(" ".join(str(error).split()), file=sys.stderr, flush=True)
+            os._exit(1)
+        except UserError as error:  # a rule of the variant or the device says no: not a failure
+            return common | {"status": "skipped", "reason": str(error)}
+        except Exception as error:
+            return common | {"status": "failed", "reason": f"{type(error).__name__}: {error}"[:300]}
+
+
+def _measured(case: Case, instrument: Instrument) -> dict[str, Any]:
+    """What was found at a case: its row's cells; of a visit its record, and seconds since the one before."""
+    metering = instrument.metering
+    prepared = instrument.backend.prepare(case)
+    try:
+        counts = {what: count for what, count in prepared.counts.items() if what in schema.NAMES}
+        found = counts | dict(prepared.cells)
+        if metering is None:
+            layer = case.layer  # compulsory elements are charged for, too
+            elements = {"weights": layer.weights, "inputs": layer.inputs, "outputs": layer.outputs}
+            return found | instrument.cells(prepared, {**prepared.counts, **elements}, case.instances)
+        stay = instrument.visit(prepared)
+    finally:
+        prepared.close()
+    return {"cells": found, "stay": stay.to_json(), "took_s": metering.lap_s()}
+
+
+def main(parent: int) -> None:
+    """Answer requests from standard input until it ends."""
+    import resource
+
+    die_with(parent)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is a row, not a file of gigabytes
+    # Whatever a library prints must not get between the answers.
+    answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    server = _Server()
+    for line in sys.stdin:
+        try:
+            answer: dict[str, Any] = {"answer": server.answer(json.loads(line))}
+        except UserError as error:
+            answer = {"error": str(error)}
+        answers.write(json.dumps(answer) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
