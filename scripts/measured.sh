@@ -4,15 +4,16 @@ set -euo pipefail
 PY="${PY:-.venv/bin/python}"
 found=0
 shopt -s nullglob
-echo
-for device in results/*/; do
-  [ "$device" = results/local/ ] && continue
-  mapfile -t tables < <(find "$device" -name sweep.csv | sort)
-  [ "${#tables[@]}" -gt 0 ] || continue
+for table in results/*/sweep.csv; do
+  device=$(dirname "$table")
+  [ "$device" = results/local ] && continue
   found=1
-  echo "=== Not from this machine: measured on a GPU, committed under $device ==="
-  $PY -m dibench fit "${tables[@]}" --backend cuda || true
+  echo
+  echo "=== Not from this machine: measured on GPUs earlier, committed under $device (README.md there says how and when) ==="
+  $PY -m dibench fit "$table" --backend cuda || echo "its fit could not be shown; $device/report.html is there" >&2
+  echo "=== End of $device ==="
 done
 if [ "$found" = 0 ]; then
+  echo
   echo "Measured GPU data are still to come (results/ holds none); to contribute: make campaign, see results/README.md"
 fi

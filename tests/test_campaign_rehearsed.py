@@ -7,6 +7,7 @@ Nothing here is evidence: the joules are simulated, and say so in every row.
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,15 +16,18 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pandas as pd
 import pytest
 from processes import alive, children, environment, lines, wait_for
 
 from dibench import compilers, schema, selftest, variants
 from dibench.backends import host
+from dibench.campaign.dataset import gather
 from dibench.campaign.stages import Stages, load_stages
 
 TINY = Path(__file__).parent / "campaign_tiny.stages.toml"
+MEASURED = Path(__file__).parent.parent / "scripts" / "measured.sh"
 ARCH, SCALE = 90, "4096"
 OPTIONS = ("--backend", "rehearsed_gpu:backend", "--meter", "rehearsed_gpu:meter")
 ALPHA = 0.6  # of replayed_device
@@ -74,71 +78,167 @@ def visits(out: Path) -> Counter[str]:
     return Counter(json.loads(line)["case_id"] for line in (out / "visits.jsonl").read_text().splitlines())
 
 
-def test_a_campaign_is_killed_ends_in_time_and_is_finished_on_another_machine(
-    tiny: Stages, tmp_path: Path
-) -> None:
-    first, second = tmp_path / "1", tmp_path / "2"
-    here = machine(tmp_path / "here")
+@attrs.frozen
+class Told:
+    """Two runs of one campaign: what they said, and where they lie."""
 
-    # Killed in the middle, and nothing of it stays behind.
+    first: Path
+    second: Path
+    killed: str
+    before: pd.DataFrame
+    """The table of the run that was killed, as it was then."""
+    out_of_time: str
+    finished: str
+    kept: bool
+    """Whether the second run left the first one's files alone."""
+
+
+@pytest.fixture(scope="module")
+def told(tiny: Stages, tmp_path_factory: pytest.TempPathFactory) -> Told:
+    """A run that is killed in the middle; the same again, out of time; the rest of it on another machine."""
+    place = tmp_path_factory.mktemp("campaign")
+    first, second, here = place / "1", place / "2", machine(place / "here")
     program = subprocess.Popen(
         command(first, "--time-budget", "300s"), env=here, stdout=subprocess.PIPE, text=True
     )
     wait_for(lambda: lines(first) >= STARTED_BEFORE or program.poll() is not None, 200.0)
     family = children(program.pid)
     program.send_signal(signal.SIGKILL)
-    said = program.communicate()[0]
-    assert program.returncode == -signal.SIGKILL and family, said
-    wait_for(lambda: not any(map(alive, family)))
-    assert "6 of 6 variants right" in said, "numbers and counts of every kernel were checked, on the harness"
-    assert "calibrate kept as" in said and "stage peer: a device from elsewhere has no library" in said
-    known = json.loads((first / "selftest.json").read_text())["kernels"]
-    assert {name: one["found"] for name, one in known.items()} == dict.fromkeys(tiny.variants, "right")
+    killed = program.communicate()[0]
+    assert program.returncode == -signal.SIGKILL and family, killed
+    wait_for(lambda: not any(map(alive, family)))  # nothing stays behind on the GPU
     before = schema.read_csv(first / "sweep.csv")
-
-    # The same command checks nothing again, repeats nothing, and ends when its time is up.
     slow = {**here, "REHEARSED_PAUSE_S": "0.4"}
-    said = run(slow, first, "--time-budget", "12s", "--closing", "1s")
-    for words in ("selftest  done before", "calibrate done before", "time budget", "visits are missing"):
-        assert words in said
-    sessions = json.loads((first / "manifest.json").read_text())["sessions"]
-    assert [session["ended"] for session in sessions] == [None, "time budget"]
-    after = schema.read_csv(first / "sweep.csv")
-    assert after["case_id"].is_unique and set(before["case_id"]) <= set(after["case_id"])
-    assert f"--out {second} --resume {first}" in said, "it says how to go on"
-
-    # Elsewhere what was checked of this card is brought along, and what is missing is measured.
+    out_of_time = run(slow, first, "--time-budget", "12s", "--closing", "1s")
     kept = {path: path.read_bytes() for path in first.iterdir()}
-    said = run(machine(tmp_path / "there"), second, "--resume", str(first), "--closing", "60s")
-    assert {path: path.read_bytes() for path in first.iterdir()} == kept, "read only"
+    finished = run(machine(place / "there"), second, "--resume", str(first), "--closing", "60s")
+    unchanged = {path: path.read_bytes() for path in first.iterdir()} == kept
+    return Told(first, second, killed, before, out_of_time, finished, unchanged)
+
+
+def test_every_kernel_is_checked_and_the_sensor_calibrated_before(tiny: Stages, told: Told) -> None:
+    assert "6 of 6 variants right" in told.killed, "numbers and counts, on the harness"
+    assert "calibrate kept as" in told.killed
+    assert "stage peer: a device from elsewhere has no library" in told.killed
+    known = json.loads((told.first / "selftest.json").read_text())["kernels"]
+    assert {name: one["found"] for name, one in known.items()} == dict.fromkeys(tiny.variants, "right")
+
+
+def test_the_same_command_checks_and_repeats_nothing_and_ends_in_time(told: Told) -> None:
+    for words in ("selftest  done before", "calibrate done before", "time budget", "visits are missing"):
+        assert words in told.out_of_time
+    sessions = json.loads((told.first / "manifest.json").read_text())["sessions"]
+    assert [session["ended"] for session in sessions] == [None, "time budget"]
+    after = schema.read_csv(told.first / "sweep.csv")
+    assert after["case_id"].is_unique and set(told.before["case_id"]) <= set(after["case_id"])
+    assert f"--out {told.second} --resume {told.first}" in told.out_of_time, "it says how to go on"
+
+
+def test_the_rest_is_measured_on_another_machine_and_the_truth_is_found(tiny: Stages, told: Told) -> None:
     for words in ("selftest  done before", "calibrate done before", "Every case of the campaign is measured"):
-        assert words in said
-    check_together(tiny, first, second)
-
-
-def check_together(tiny: Stages, first: Path, second: Path) -> None:
-    """Both runs: every case as often as planned, once; simulated; the truth found."""
-    frames = [schema.read_csv(out / "sweep.csv") for out in (first, second)]
+        assert words in told.finished, "what was checked of this card is brought along"
+    assert told.kept, "read only"
+    frames = [schema.read_csv(out / "sweep.csv") for out in (told.first, told.second)]
     frame = pd.concat(frames, ignore_index=True)
     assert frame["case_id"].is_unique
     assert set(frame["energy_source"]) == {"simulated"} and set(frame["status"]) <= {"ok", "flagged"}
     planned = {case.case_id: case.visits for stage in tiny.stages for case in stage.cases}
     assert set(planned) <= set(frame["case_id"])
-    made = visits(first) + visits(second)
+    made = visits(told.first) + visits(told.second)
     assert all(number <= planned.get(case, 1) for case, number in made.items()), "nothing is repeated"
     long = frame[~frame["reason"].fillna("").str.contains("gap_bound|of 2 visits")]
     assert len(long) > 0.8 * len(frame) and (long["status"] == "ok").mean() > 0.9
-    found = json.loads((second / "fit.json").read_text())
+    found = json.loads((told.second / "fit.json").read_text())
     assert found["rows"] == len(frame) and not found["evidence"], "the fit is of both runs"
     alpha = found["alpha"]["weighted"]
     assert alpha["ci_low"] - 0.01 < ALPHA < alpha["ci_high"] + 0.01
-    assert {path.name for path in second.iterdir()} == {
+
+
+def test_few_files_that_say_what_they_are(told: Told) -> None:
+    assert {path.name for path in told.second.iterdir()} == {
         *("sweep.csv", "visits.jsonl", "manifest.json", "selftest.json", "calibration.json"),
         *("fit.json", "report.html", "README.md"),
     }
-    readme = (second / "README.md").read_text()
+    readme = (told.second / "README.md").read_text()
     assert "SIMULATED" in readme and "stage peer: a device from elsewhere has no library" in readme
-    assert "SIMULATED" in (second / "report.html").read_text().upper()
+    assert "SIMULATED" in (told.second / "report.html").read_text().upper()
+
+
+def publish(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    verb = [sys.executable, "-m", "dibench", "publish", *arguments]
+    return subprocess.run(verb, env=environment(), cwd=place, capture_output=True, text=True, timeout=300)
+
+
+def show_measured(place: Path) -> str:
+    """What `make run` ends with on a machine without a GPU."""
+    done = subprocess.run(
+        ["bash", str(MEASURED)], cwd=place, env=environment(PY=sys.executable), capture_output=True, text=True
+    )
+    assert done.returncode == 0 and not done.stderr, done.stderr
+    return done.stdout
+
+
+def measured(told: Told, place: Path) -> Path:
+    """Both runs as if a sensor had measured what was simulated: what only a GPU can make, kept nowhere."""
+    root = place / "results" / "local" / "campaign"
+    for number, folder in enumerate((told.first, told.second), start=1):
+        shutil.copytree(folder, root / str(number))
+        for name, around in (("sweep.csv", ",{},"), ("manifest.json", '"{}"')):
+            path = root / str(number) / name
+            cell = around.format("simulated")
+            assert cell in path.read_text()
+            path.write_text(path.read_text().replace(cell, around.format("nvml_counter")))
+    (root / "1" / "counters.csv").write_text("case_id,status\n0123456789abcdef,ok\n")
+    return root
+
+
+def test_one_command_makes_a_dataset_of_the_runs_and_make_run_shows_its_fit(
+    told: Told, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = measured(told, tmp_path)
+    assert "Measured GPU data are still to come" in show_measured(tmp_path), "runs of one's own are none"
+    done = publish(tmp_path, "results/local/campaign")
+    assert done.returncode == 0, done.stderr
+    dataset = tmp_path / "results" / "replayed-hopper"
+    assert {path.name for path in dataset.iterdir()} == {
+        *("sweep.csv", "visits.jsonl", "manifest.json", "selftest.json", "calibration.json", "counters.csv"),
+        *("fit.json", "report.html", "README.md"),
+    }
+    frame = schema.read_csv(dataset / "sweep.csv")
+    parts = [schema.read_csv(root / number / "sweep.csv") for number in ("1", "2")]
+    assert list(frame["case_id"]) == [case for part in parts for case in part["case_id"]]
+    assert visits(dataset) == visits(told.first) + visits(told.second)
+    manifest = json.loads((dataset / "manifest.json").read_text())
+    assert len(manifest["sessions"]) == 3 and manifest["device"]["name"] == "Replayed Hopper"
+    found = json.loads((dataset / "fit.json").read_text())
+    assert found["evidence"] and found["rows"] == len(frame)
+    readme = (dataset / "README.md").read_text()
+    for words in ("Measured on 1 card (GPU-simulated-0)", "| anchors |", "| peer |", "visits are missing"):
+        assert words in readme
+    assert "--resume results/replayed-hopper" in readme and "No hardware counters" not in readme
+
+    monkeypatch.chdir(tmp_path)
+    grown = gather([Path("results/replayed-hopper"), Path("results/local/campaign/2")])
+    assert [row["case_id"] for row in grown.rows] == list(frame["case_id"]), "it grows by what is new"
+    assert len(grown.sessions) == 3
+
+    # A machine without a GPU ends `make run` with it, told apart.
+    shown = show_measured(tmp_path)
+    begin, _, rest = shown.partition("=== Not from this machine: measured on GPUs earlier")
+    assert not begin.strip() and "results/replayed-hopper" in rest and "still to come" not in rest
+    assert "Measured energy" in rest and rest.rstrip().endswith("=== End of results/replayed-hopper ===")
+
+
+def test_what_no_sensor_measured_is_never_published(told: Told, tmp_path: Path) -> None:
+    refused = publish(tmp_path, str(told.first.parent))
+    assert refused.returncode == 2 and "must hold measured rows" in refused.stderr
+    root = measured(told, tmp_path)
+    table = root / "2" / "sweep.csv"
+    table.write_text(table.read_text().replace("nvml_counter", "model", 1))
+    refused = publish(tmp_path, "results/local/campaign")
+    assert refused.returncode == 2 and refused.stderr.count("\n") == 1
+    assert "only measured joules are committed (got 'model')" in refused.stderr
+    assert {path.name for path in (tmp_path / "results").iterdir()} == {"local"}, "nothing half-written"
 
 
 FEW = """

@@ -75,9 +75,8 @@ def read_earlier(
         UserError: nothing is there, no table of this program, another model, another kind of energy.
     """
     tables = _tables(paths, None if but is None else but.resolve())
-    rows: list[Mapping[str, str]] = []
+    rows: dict[tuple[str, str], Mapping[str, str]] = {}
     stale: Counter[str] = Counter()
-    seen: set[tuple[str, str]] = set()
     for path in tables:
         manifest = files.read_json_object(path.with_name(record.MANIFEST)) or {}
         for row in _rows(path):
@@ -87,10 +86,9 @@ def read_earlier(
                 continue  # no joules: its case is measured again
             if row["backend"] != "torch" and not _same_kernel(variant, manifest, kernels, sources_sha):
                 stale[variant] += 1
-            elif key not in seen:
-                seen.add(key)
-                rows.append(row)
-    return Earlier(tuple(tables), tuple(rows), dict(stale.most_common()))
+            elif key not in rows or not has_result(rows[key]):  # failed at first
+                rows[key] = row
+    return Earlier(tuple(tables), tuple(rows.values()), dict(stale.most_common()))
 
 
 def has_result(row: Mapping[str, str]) -> bool:
@@ -106,24 +104,14 @@ def _tables(paths: Iterable[Path], but: Path | None) -> list[Path]:
         below = sorted(path.rglob(record.TABLE)) if path.is_dir() else [path.with_name(record.TABLE)]
         if not below or not all(table.is_file() for table in below) or not path.exists():
             raise UserError("--resume", f"must be a {record.TABLE} or a directory that has one", str(path))
-        found += [table for table in below if table not in found and table.parent.resolve() != but]
-    return found
+        found += [table for table in below if table.parent.resolve() != but]
+    return list({table.resolve(): table for table in found}.values())
 
 
 def _rows(path: Path) -> list[dict[str, str]]:
-    with files.explained(path), path.open(encoding="utf-8", newline="") as file:
+    with files.explained(path, doing="read"), path.open(encoding="utf-8", newline="") as file:
         reader = csv.DictReader(file)
-        missing = {
-            "case_id",
-            "device",
-            "device_uuid",
-            "variant",
-            "status",
-            "reason",
-            "energy_source",
-            "order",
-        }
-        missing -= set(reader.fieldnames or ())
+        missing = _COLUMNS - set(reader.fieldnames or ())
         if missing:
             raise UserError("header", "must be a sweep's: it lacks " + ", ".join(sorted(missing)), where=path)
         return [row for row in reader if None not in row and None not in row.values()]

@@ -23,6 +23,7 @@ from dibench.cli.measure import measure
 from dibench.cli.merge import merge
 from dibench.cli.networks import networks
 from dibench.cli.predict import predict
+from dibench.cli.publish import publish
 from dibench.cli.report import report
 from dibench.cli.selftest import selftest
 from dibench.cli.sweep import sweep
@@ -53,6 +54,7 @@ app = typer.Typer(
 for verb in (
     sweep,
     campaign,
+    publish,
     merge,
     fit,
     generality,

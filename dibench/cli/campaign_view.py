@@ -49,7 +49,7 @@ def say(line: str) -> None:
     typer.echo(line)
 
 
-def standings(found: Campaign, rows: Sequence[Mapping[str, str]]) -> list[Standing]:
+def standings(stages: Sequence[Stage], rows: Sequence[Mapping[str, str]]) -> list[Standing]:
     """Of every stage, by the rows of all runs."""
     from dibench.campaign.earlier import has_result
 
@@ -58,7 +58,7 @@ def standings(found: Campaign, rows: Sequence[Mapping[str, str]]) -> list[Standi
         if has_result(row) and best.get(row["case_id"]) != "ok":
             best[row["case_id"]] = row["status"]
     result = []
-    for stage in found.stages:
+    for stage in stages:
         there = [best[case.case_id] for case in stage.cases if case.case_id in best]
         left = sum(case.visits for case in stage.cases if case.case_id not in best)
         result.append(Standing(stage, len(there), there.count("ok"), left))
@@ -76,7 +76,7 @@ def show_stages(found: Campaign, earlier: Earlier, budget_s: float) -> None:
     made = Counter(index for index, _ in first)
     finished = {cases[index].case_id for index, number in made.items() if number >= cases[index].visits}
     table = _table("stage", "cases", "measured", "visits left", "minutes", "this run", "answers")
-    for one in standings(found, earlier.rows):
+    for one in standings(found.stages, earlier.rows):
         in_run = sum(case.case_id in finished for case in one.stage.cases)
         minutes = one.visits_left * VISIT_S / 60
         table.add_row(
@@ -111,7 +111,7 @@ def show_begin(card: Card, earlier: Earlier, left_out: Mapping[str, str]) -> Non
 def show_end(found: Campaign, summary: Summary, rows: Sequence[Mapping[str, str]], checks: Checks) -> None:
     """The closing summary."""
     table = _table("stage", "cases", "measured", "ok", "visits left")
-    for one in standings(found, rows):
+    for one in standings(found.stages, rows):
         table.add_row(
             one.stage.name, *(str(n) for n in (len(one.stage.cases), one.done, one.ok, one.visits_left))
         )
@@ -140,7 +140,7 @@ def show_next(
     found: Campaign, rows: Sequence[Mapping[str, str]], again: str, visit_s: float = VISIT_S
 ) -> None:
     """How long the rest takes, and the command for it."""
-    left = sum(one.visits_left for one in standings(found, rows))
+    left = sum(one.visits_left for one in standings(found.stages, rows))
     if not left:
         say("Every case of the campaign is measured.")
         return
