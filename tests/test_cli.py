@@ -99,7 +99,7 @@ BAD_INPUT = [
     ("sweep smoke --time-budget soon --out {tmp}/o", "soon"),
     ("sweep smoke --out {tmp}/file/below", "file"),
     ("fit {tmp}/none.csv", "no such file"),
-    ("fit {tmp}", "cannot be read"),
+    ("fit {tmp}", "sweep.csv: no such file"),
     ("fit {tmp}/file", "must have the column"),
     ("report {tmp}/none", "none"),
     ("report {tmp}", "sweep.csv"),
