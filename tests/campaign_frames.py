@@ -14,12 +14,27 @@ MACS = (2_000_000, 20_000_000)
 
 
 def campaign(
-    *, alpha: float = 0.3, gain: float = 1.0, card: str = "gpu-1", source: str = "rapl", seed: int = 0
+    *,
+    alpha: float = 0.3,
+    gain: float = 1.0,
+    card: str = "gpu-1",
+    source: str = "rapl",
+    every: int = 1,
+    seed: int = 0,
 ) -> pd.DataFrame:
-    """Rows of one card under weighted DI of that α; the lattice's costs are those of its own truth."""
+    """Rows of one card under weighted DI of that α; the lattice's costs are those of its own truth.
+
+    Args:
+        alpha: of the networks' layers and of twins.
+        gain: of the card's sensor.
+        card: its identity.
+        source: `energy_source`.
+        every: of so many layers of the 25 networks one.
+        seed: of the noise.
+    """
     lattice = pd.concat([lattice_rows(noise=0.01, lanes=lanes, seed=seed) for lanes in ("p", "k")])
     lattice["stationarity"] = lattice["variant"]
-    parts = [_networks(alpha, seed), _twins(alpha, seed + 1), lattice]
+    parts = [_networks(alpha, every, seed), _twins(alpha, seed + 1), lattice]
     rows = pd.concat([part.astype({"case_id": str}) for part in parts], ignore_index=True)
     whole = ["instances", "sms", "tile_p", "tile_k", "tile_c", *COUNTS]
     rows[whole] = rows[whole].astype("Int64")
@@ -30,8 +45,8 @@ def campaign(
     return rows.assign(device="a GPU", device_uuid=card, backend="cuda", energy_source=source)
 
 
-def _networks(alpha: float, seed: int) -> pd.DataFrame:
-    layers = distinct_layers()
+def _networks(alpha: float, every: int, seed: int) -> pd.DataFrame:
+    layers = distinct_layers()[::every]
     energy = energy_of(layers, alpha=alpha, noise=0.05, network_noise=0.02, seed=seed)
     variants = [f"fast_{layer.op}" for layer in layers]
     return table(layers, energy, variant=variants, instances=1, stationarity="output")

@@ -1,4 +1,4 @@
-"""One BLAS thread, what is collected, and what modules of tests share: a GPU's stand-in, machine code."""
+"""One BLAS thread, what is collected, and what modules of tests share: machine code, reports."""
 
 from __future__ import annotations
 
@@ -53,3 +53,36 @@ def listings(request: pytest.FixtureRequest, _machine_code: dict[str, list[str]]
     The disassembler starts slowly: what all tests of a module want goes through it at once.
     """
     return _machine_code[request.node.name]
+
+
+@pytest.fixture(scope="session")
+def report_of_a_campaign(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a report of everything a campaign measures, α = 0.2, its figures in `figures`."""
+    from campaign_frames import campaign
+
+    from dibench.report import write_report
+
+    folder = tmp_path_factory.mktemp("campaign")
+    campaign(alpha=0.2).to_csv(folder / "sweep.csv", index=False)
+    write_report(folder, figures=folder / "figures")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def report_of_two_cards(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a report of two simulated models of cards, each with layers, twins and a lattice."""
+    import pandas as pd
+    from campaign_frames import campaign
+
+    from dibench.report import write_report
+
+    folder = tmp_path_factory.mktemp("cards")
+    cards = [
+        campaign(alpha=0.3, card="gpu-1", source="simulated", every=4),
+        campaign(alpha=0.5, card="gpu-2", gain=1.08, source="simulated", every=5, seed=5).assign(
+            device="another GPU"
+        ),
+    ]
+    pd.concat(cards).to_csv(folder / "sweep.csv", index=False)
+    write_report(folder)
+    return folder

@@ -17,7 +17,7 @@ from study_frames import measured
 from dibench import models, study
 from dibench.cli import main
 from dibench.models import Model
-from dibench.report import costs
+from dibench.report import cost_bars
 from dibench.report.drawn import write_figures
 from dibench.report.svg import TERM_COLOURS, themes
 from dibench.study.calibrated import Calibration, read_calibration
@@ -67,7 +67,7 @@ def test_predict_and_explain_write_figures(
 
 def test_svg_follows_the_theme_and_pngs_have_one_each(tmp_path: Path, fit: Calibration) -> None:
     (found,) = predict([models.load("alexnet")], fit)
-    drawing = costs.layer_bars("alexnet", found.costs, found.costs.terms, "J", "predicted energy")
+    drawing = cost_bars.layer_bars("alexnet", found.costs, found.costs.terms, "J", "predicted energy")
     write_figures(tmp_path, [drawing])
     text = (tmp_path / "layers-alexnet.svg").read_text()
     assert not re.search("#0101[0-9a-f]{2}", text)  # no colour of a panel's own
@@ -77,7 +77,7 @@ def test_svg_follows_the_theme_and_pngs_have_one_each(tmp_path: Path, fit: Calib
     assert light[0, 0, :3] == pytest.approx(to_rgb("#ffffff"), abs=0.01)
     assert dark[0, 0, :3] == pytest.approx(to_rgb("#1b1e24"), abs=0.01)
     # The same drawing again, after it was painted: the same files.
-    again = costs.layer_bars("alexnet", found.costs, found.costs.terms, "J", "predicted energy")
+    again = cost_bars.layer_bars("alexnet", found.costs, found.costs.terms, "J", "predicted energy")
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
     write_figures(tmp_path, [again])
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
@@ -86,7 +86,9 @@ def test_svg_follows_the_theme_and_pngs_have_one_each(tmp_path: Path, fit: Calib
 def test_bars_add_up_to_the_cost(fit: Calibration) -> None:
     network = models.load("squeezenet1_1")
     found = explain(network, fit)
-    drawing = costs.layer_bars("squeezenet1_1", found.prediction.costs, found.terms, "J", "predicted energy")
+    drawing = cost_bars.layer_bars(
+        "squeezenet1_1", found.prediction.costs, found.terms, "J", "predicted energy"
+    )
     (axes,) = drawing.figure.axes
     ends = sorted(patch.get_x() + patch.get_width() for patch in axes.patches)  # type: ignore[attr-defined]
     assert ends[-1] * 1e-6 == pytest.approx(found.prediction.costs.mean.max())
@@ -96,7 +98,7 @@ def test_bars_add_up_to_the_cost(fit: Calibration) -> None:
 
 def test_a_long_network_shows_its_costliest_and_says_so(fit: Calibration) -> None:
     (found,) = predict([models.load("densenet201")], fit)
-    drawing = costs.layer_bars("densenet201", found.costs, found.costs.terms, "J", "predicted energy")
+    drawing = cost_bars.layer_bars("densenet201", found.costs, found.costs.terms, "J", "predicted energy")
     assert drawing.title.endswith("the 28 costliest")
 
 
@@ -104,8 +106,8 @@ def test_nothing_to_draw_is_drawn(fit: Calibration, tmp_path: Path) -> None:
     (found,) = predict([Model(name="../empty", batch=1, layers=())], fit)
     shown = (found.costs.terms, "J", "predicted energy")
     drawings = [
-        costs.layer_bars("../empty", found.costs, *shown), costs.operator_bars(found, *shown),
-        costs.comparison([found], "J", "predicted energy"), costs.saving_bars("../empty", [], "J", "energy"),
+        cost_bars.layer_bars("../empty", found.costs, *shown), cost_bars.operator_bars(found, *shown),
+        cost_bars.comparison([found], *shown[1:]), cost_bars.saving_bars("../empty", [], *shown[1:]),
     ]  # fmt: skip
     written = write_figures(tmp_path, drawings)
     assert all(path.parent == tmp_path for path in written)  # a model's name leads nowhere else

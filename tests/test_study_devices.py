@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -82,7 +83,10 @@ def test_rows_that_explain_different_things_are_not_joined() -> None:
 
 
 def test_the_command_shows_every_card_and_writes_all(tmp_path: Path) -> None:
-    for name, frame in (("a", card("a", 0.3)), ("b", card("b", 0.3, gain=1.05, seed=2))):
+    for name, frame in (
+        ("a", card("a", 0.3)),
+        ("b", card("b", 0.3, gain=1.05, seed=2).assign(device="other")),
+    ):
         frame.to_csv(tmp_path / f"{name}.csv", index=False)
     command = [sys.executable, "-m", "dibench", "fit", str(tmp_path / "a.csv"), str(tmp_path / "b.csv")]
 
@@ -92,8 +96,13 @@ def test_the_command_shows_every_card_and_writes_all(tmp_path: Path) -> None:
 
     out = run("--json", str(tmp_path / "fit.json"))
     assert "a gain per card" in out and "less that of" in out
+    assert all(f"The paper's claims on {name}:" in out for name in ("card (a)", "other (b)"))
     figures = json.loads((tmp_path / "fit.json").read_text())
     assert len(figures["cards"]) == 2 and figures["cards"][0]["fit"]["verdict"]
+    assert all(
+        len(card["fit"]["claims"]) == 4 and "ranked" in card["fit"]["networks"] for card in figures["cards"]
+    )
+    assert re.findall(r"^(.*)\n\nNo exact twins", run("--twins"), re.MULTILINE) == ["card (a)", "other (b)"]
     assert "Each card on its own" not in run("--device", "card")
 
 

@@ -12,8 +12,8 @@ from study_frames import some_layers, table
 
 from dibench.cli import fit_peer
 from dibench.layer import Layer
-from dibench.report import _drawn
 from dibench.report.fit_tables import peer as peer_table
+from dibench.report.studies import layers_of
 from dibench.study.peer import Peers, peers
 
 LAYERS = [layer for layer in some_layers(60, seed=1) if layer.op == "pointwise"][:6]
@@ -100,4 +100,4 @@ def test_a_table_without_a_library_has_no_peer_and_a_page_draws_our_kernels() ->
     theirs = rows(LAYERS, "torch_cudnn", "torch", OURS_S / 9, OURS_J)
     assert peers(ours) is None and peers(theirs) is None
     both = pd.concat([ours, theirs], ignore_index=True)
-    assert set(_drawn(both)["backend"]) == {"cuda"} and set(_drawn(theirs)["backend"]) == {"torch"}
+    assert set(layers_of(both)["backend"]) == {"cuda"} and set(layers_of(theirs)["backend"]) == {"torch"}

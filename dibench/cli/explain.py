@@ -69,14 +69,14 @@ def explain(
 
 def _draw(folder: Path, found: Explanation, fit: Calibration) -> None:
     from dibench.cli.fitted import kind_of
-    from dibench.report import costs
+    from dibench.report import cost_bars
     from dibench.report.drawn import write_figures
 
     network, shown = found.prediction.network.name, (fit.unit, kind_of(fit))
     drawings = [
-        costs.layer_bars(network, found.prediction.costs, found.terms, *shown),
-        costs.operator_bars(found.prediction, found.terms, *shown),
-        costs.saving_bars(network, _strongest(found.savings), *shown),
+        cost_bars.layer_bars(network, found.prediction.costs, found.terms, *shown),
+        cost_bars.operator_bars(found.prediction, found.terms, *shown),
+        cost_bars.saving_bars(network, _strongest(found.savings), *shown),
     ]
     write_figures(folder, drawings)
 

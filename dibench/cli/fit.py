@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dibench.cli import fit_devices, fit_lattice, fit_networks, fit_peer, fit_twins
+from dibench.cli import fit_claims, fit_devices, fit_lattice, fit_networks, fit_peer, fit_twins
 from dibench.cli.held_out import show_held_out
 from dibench.cli.options import Backend, Device, Dtype, JsonFile, Seed, Tables, check_json, check_seed, load
 from dibench.cli.output import console, escape, number, plain_table
@@ -16,7 +16,6 @@ from dibench.files import write_json
 from dibench.words import MODEL_NAMES, SENSITIVITY_NAMES, interval
 
 if TYPE_CHECKING:
-    import pandas as pd
     from rich.console import Console
     from rich.table import Table
 
@@ -47,14 +46,14 @@ def fit(
     figures = _fit(tables, device=device, backend=backend, dtype=dtype, draws=draws, **seeded)
     if json_file is not None:
         write_json(json_file, figures)
-    if "cards" in figures:
-        fit_devices.show(console(), figures)
-    if "models" in figures:  # else several cards that cannot be taken for one
-        if twins:
-            fit_twins.show(console(), figures["twins"])
-        if lattice:
-            fit_lattice.show(console(), figures["lattice"])
-        if not (twins or lattice):
+    parts = {"twins": fit_twins.show} if twins else {}
+    parts |= {"lattice": fit_lattice.show} if lattice else {}
+    if parts:
+        _show_parts(console(), figures, parts)
+    else:
+        if "cards" in figures:
+            fit_devices.show(console(), figures)
+        if "models" in figures:  # not of cards that cannot be taken for one
             show(console(), figures)
     if json_file is not None:
         console().print(f"\nEvery figure: {json_file}", soft_wrap=True)
@@ -69,33 +68,31 @@ def _fit(tables: list[Path], **chosen: Any) -> dict[str, Any]:
     try:
         if several:
             del chosen["device"]
-            return _several(frame, chosen)
+            return whole.several(frame, **chosen).figures
         return whole.figures(frame, study.fit(frame, **chosen), **rows)
     except UserError as error:
         raise UserError("", str(error), where=", ".join(map(str, tables))) from None
 
 
-def _several(frame: pd.DataFrame, chosen: dict[str, Any]) -> dict[str, Any]:
-    """Each card, and all of them as one where they are of one model: its figures are then the file's."""
-    from dibench import study
-    from dibench.study import whole
-
-    cards = study.fit_cards(frame, **chosen).to_json()
-    joined = study.one_model(frame)
-    if joined is None:
-        return cards
-    rows = {name: chosen[name] for name in ("backend", "dtype")}
-    try:
-        figures = whole.figures(joined.frame, study.fit(joined.frame, **chosen), **rows)
-    except UserError:  # nothing that can be fitted: the cards say why
-        return cards
-    return {**figures, **cards, **joined.to_json()}
+def _show_parts(out: Console, figures: dict[str, Any], parts: dict[str, Any]) -> None:
+    """Twins, lattice, or both; of each card by itself where there are several that are not one."""
+    one: dict[str, Any] = {"label": "", "fit": figures}
+    for card in [one] if "models" in figures else figures["cards"]:
+        if card["label"]:
+            out.print(f"\n[bold]{escape(card['label'])}[/bold]")
+        if card["fit"] is None:
+            out.print(card["why_not"], markup=False)
+            continue
+        for part, show_part in parts.items():
+            show_part(out, card["fit"][part])
 
 
 def show(out: Console, figures: dict[str, Any]) -> None:
     """The fit on one screen: verdict, models, α, operators, what stayed out."""
     _show_verdict(out, figures)
-    _show_claims(out, figures["claims"])
+    out.print("The paper's claims here:")
+    fit_claims.show(out, figures["claims"])
+    out.print()
     out.print(_model_table(figures))
     _show_coefficients(out, figures)
     out.print(_operator_table(figures))
@@ -115,17 +112,6 @@ def _show_verdict(out: Console, figures: dict[str, Any]) -> None:
     out.print(basis)
     out.print(f"[{style}]{answer}[/{style}]")
     out.print(f"Why: {escape(why)}")
-
-
-def _show_claims(out: Console, found: list[dict[str, str]]) -> None:
-    """One line a claim; the report says them in full."""
-    style = {"confirmed": "green", "refuted": "red", "undecided": "yellow", "not testable": "dim"}
-    out.print("The paper's claims here:")
-    for one in found:
-        because = one["number"] or one["check"] or one["why"]
-        line = f" {one['name']:<15} [{style[one['answer']]}]{one['answer']:<12}[/] {escape(because)}"
-        out.print(line, no_wrap=True, overflow="ellipsis")
-    out.print()
 
 
 def _model_table(figures: dict[str, Any]) -> Table:

@@ -1,9 +1,10 @@
-"""What `fit` shows of rows from several cards: α of each, between them, and together with a gain per card."""
+"""What `fit` shows of several cards: α of each, between them, together with a gain per card; their claims."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dibench.cli import fit_claims
 from dibench.cli.output import plain_table
 from dibench.words import gain_text, gains_text, interval
 
@@ -39,7 +40,11 @@ def show(out: Console, figures: dict[str, Any]) -> None:
         )
     for one in figures["differences"]:
         out.print(f"α of {one['first']} less that of {one['second']}: {interval(one['alpha'])}", markup=False)
-    if "gains" not in figures:
-        out.print("\nOne card in full: --device NAME")
+    if "gains" in figures:
+        out.print(f"\nAll cards as one. {gains_text(figures)}", markup=False)
         return
-    out.print(f"\nAll cards as one. {gains_text(figures)}", markup=False)
+    for card in figures["cards"]:
+        if card["fit"] is not None:
+            out.print(f"\nThe paper's claims on {card['label']}:", markup=False)
+            fit_claims.show(out, card["fit"]["claims"])
+    out.print("\nOne card in full: --device NAME. Twins, lattice: --twins, --lattice")

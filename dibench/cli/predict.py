@@ -75,18 +75,18 @@ def predict(
 def _draw(folder: Path, found: list[Prediction], fit: Calibration) -> None:
     """Layers and operators of each network at its first batch, and all of them side by side."""
     from dibench.cli.fitted import kind_of
-    from dibench.report import costs
+    from dibench.report import cost_bars
     from dibench.report.drawn import write_figures
 
     drawings = []
     for one in {one.network.name: one for one in reversed(found)}.values():
         shown = (one.costs.terms, fit.unit, kind_of(fit))
         drawings += [
-            costs.layer_bars(one.network.name, one.costs, *shown),
-            costs.operator_bars(one, *shown),
+            cost_bars.layer_bars(one.network.name, one.costs, *shown),
+            cost_bars.operator_bars(one, *shown),
         ]
     if len(found) > 1:
-        drawings.append(costs.comparison(found, fit.unit, kind_of(fit)))
+        drawings.append(cost_bars.comparison(found, fit.unit, kind_of(fit)))
     write_figures(folder, drawings)
 
 

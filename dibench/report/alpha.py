@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from dibench.intensity import OPERATORS
+from dibench.report.axes import rows_of_text
 from dibench.report.numbers import is_number
-from dibench.report.parts import Panel, Study
+from dibench.report.parts import Json, Panel, Study
 from dibench.report.svg import INK, MUTED, OPERATOR_COLOURS, OPERATOR_MARKERS, SURFACE, new_panel, to_svg
+from dibench.study.verdict import MARGIN
 from dibench.words import interval
 
 if TYPE_CHECKING:
@@ -18,14 +20,12 @@ if TYPE_CHECKING:
 
     from dibench.report.svg import Drawn
 
-ALL_OPERATORS, ALL_CARDS = "all operators", "all cards"
+ALL_OPERATORS, ALL_CARDS = "all operators", "all, gains fitted"
 
 WIDEST = (-0.5, 1.5)
 """The scale goes no further: what lies beyond is an arrow at its edge, and a number."""
 
-MARGIN = (0.45, 0.55)
-"""Inside it, AI is good enough: the rule of `study.verdict`."""
-
+MOST_CARDS = 4
 _ROW = 23  # SVG units
 
 
@@ -44,32 +44,32 @@ class Line:
         return all(is_number(self.found[part]) for part in ("value", "ci_low", "ci_high"))
 
 
-def alpha_figure(study: Study) -> Panel | None:
+def alpha_figure(studies: Sequence[Study], together: Json | None) -> Panel | None:
     """None where no α at all is bounded on both sides."""
-    lines = alpha_lines(study)
+    lines = alpha_lines(studies, together)
     svg = alpha_panel(lines)
     if svg is None:
         return None
-    beside = [
-        "Mark: estimate. Bar: 95% interval; an arrow: it goes on. Grey band: inside it, AI is good enough."
-    ]
+    beside = ["Bar: 95% interval; an arrow: it goes on. Inside the grey band, AI is good enough."]
     if any(line.drawn and not line.reliable for line in lines):
         beside.append("Hollow: too few independent layers or networks to rely on.")
-    return Panel("figure-alpha", "How much does a weight weigh against an activation?", beside, svg)
+    return Panel("How much does a weight weigh against an activation?", beside, svg)
 
 
-def alpha_lines(study: Study) -> list[Line]:
-    """All operators together, then each, of every card; the joint fit of the cards with all operators."""
-    cards = study.cards or {"cards": [{"label": "", "fit": study.fit}], "joint": None}
-    fits = [(card["label"], card["fit"]) for card in cards["cards"] if card["fit"]]
-    lines = [Line(ALL_OPERATORS, label, fit["alpha"]["weighted"], fit["reliable"]) for label, fit in fits]
-    if cards["joint"]:
-        lines.append(Line(ALL_OPERATORS, ALL_CARDS, cards["joint"]["alpha"], True))
+def alpha_lines(studies: Sequence[Study], together: Json | None) -> list[Line]:
+    """All operators together, then each, of every card; the joint fit of the cards with all operators.
+
+    Of more than `MOST_CARDS` only the first, which the page is about, operator by operator.
+    """
+    fits = [(study.card, study.fit) for study in studies if study.fit is not None]
+    lines = [Line(ALL_OPERATORS, card, fit["alpha"]["weighted"], fit["reliable"]) for card, fit in fits]
+    if together and together["joint"]:
+        lines.append(Line(ALL_OPERATORS, ALL_CARDS, together["joint"]["alpha"], True))
     for op in OPERATORS:
-        for label, fit in fits:
+        for card, fit in fits if len(fits) <= MOST_CARDS else fits[:1]:
             if op in fit["by_operator"]:
                 own = fit["by_operator"][op]
-                lines.append(Line(op, label, own["alpha"]["weighted"], own["reliable"]))
+                lines.append(Line(op, card, own["alpha"]["weighted"], own["reliable"]))
     return lines
 
 
@@ -108,14 +108,11 @@ def _rows(lines: Sequence[Line]) -> list[Line | str]:
 
 def _label(axes: Axes, rows: Sequence[Line | str]) -> None:
     names = [row if isinstance(row, str) else _short(row.card or row.op) for row in rows]
-    axes.set_yticks(range(len(rows)), names)
-    axes.set_ylim(len(rows) - 0.4, -0.6)
+    rows_of_text(axes, range(len(rows)), names)
     for row, text in zip(rows, axes.get_yticklabels(), strict=True):
         op = row if isinstance(row, str) else "" if row.card else row.op
         if op:
             text.set(color=OPERATOR_COLOURS.get(op, INK), weight="bold")
-    axes.grid(axis="y", visible=False)
-    axes.spines["left"].set_visible(False)
 
 
 def _short(name: str) -> str:

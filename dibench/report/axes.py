@@ -11,7 +11,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from dibench.intensity import OPERATORS
 from dibench.report.numbers import tick
-from dibench.report.svg import MUTED, OPERATOR_COLOURS, OPERATOR_MARKERS, SURFACE
+from dibench.report.svg import INK, MUTED, OPERATOR_COLOURS, OPERATOR_MARKERS, SURFACE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 Array = Any  # of float64
 
+POINTS_PER_STRIP = 120
 POINTS_PER_PANEL = 900
 """More markers than this hide each other and make the page slow: a panel then shows an even selection."""
 
@@ -122,6 +123,35 @@ def scatter_open(
             markeredgewidth=0.7,
             alpha=alpha,
         )
+
+
+def strip(axes: Axes, ratios: Array, op: str, height: float) -> None:
+    """One line of ratios: a mark each, the middle half as a bar, the median as a dot.
+
+    Args:
+        axes: a panel with ratios along x.
+        ratios: ascending.
+        op: operator, for the colour.
+        height: of the line.
+    """
+    few = np.unique(np.linspace(0, len(ratios) - 1, POINTS_PER_STRIP).round().astype(int))
+    # A fixed pattern instead of random jitter: the same sweep draws the same picture.
+    lift = 0.26 * np.sin(2.4 * np.arange(len(few)))
+    axes.plot(
+        ratios[few], height + lift, linestyle="none", marker=OPERATOR_MARKERS[op], markersize=3.1,
+        color=OPERATOR_COLOURS[op], markeredgewidth=0, alpha=0.5,
+    )  # fmt: skip
+    low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
+    axes.plot([low, high], [height, height], color=INK, linewidth=1.7, solid_capstyle="butt")
+    axes.plot([middle], [height], marker="o", markersize=6.5, color=INK, markeredgecolor=SURFACE)
+
+
+def rows_of_text(axes: Axes, heights: Sequence[float], labels: Sequence[str]) -> None:
+    """Lines from top to bottom, each with its label at the left, and no axis there."""
+    axes.set_ylim(heights[-1] + 0.6, heights[0] - 0.6)
+    axes.set_yticks(heights, labels)
+    axes.grid(axis="y", visible=False)
+    axes.spines["left"].set_visible(False)
 
 
 def end_labels(axes: Axes, ends: Sequence[tuple[str, float, str]], *, gap: float = 0.062) -> None:

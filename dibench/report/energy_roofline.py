@@ -14,6 +14,8 @@ import numpy as np
 from dibench.report import axes as ax
 from dibench.report import fitted
 from dibench.report.numbers import count, plain, scaled
+from dibench.report.parts import Json, Panel, Study
+from dibench.report.response import response_of
 from dibench.report.svg import MUTED, OPERATOR_COLOURS, new_panel, to_svg
 
 if TYPE_CHECKING:
@@ -22,7 +24,20 @@ if TYPE_CHECKING:
     from dibench.report.svg import Drawn
 
 
-def balance(fit: fitted.FitJson, op: str) -> float | None:
+def panels(study: Study) -> list[Panel]:
+    """Of fits of energy: modelled joules beside measured time stay in the section that checks the model."""
+    response = response_of(study.fit)
+    if study.fit is None or study.used is None or response.name != "energy":
+        return []
+    svg = energy_roofline_panel(study.used, study.fit, response.adjective)
+    beside = [
+        "Curves: AI's fit without the launch, which pulls small layers below. Marks on the axis: where an "
+        "operator's data cost as much as its multiply-adds."
+    ]
+    return [] if svg is None else [Panel(f"Work per {response.adjective} joule", beside, svg)]
+
+
+def balance(fit: Json, op: str) -> float | None:
     """AI at which an operator's elements cost as much as its multiply-adds, e/e₀; None where unknown.
 
     >>> balance({"models": {"ai": {"coefficients": {"e0[fc]": {"value": 2.0}, "e": {"value": 90.0}}}}}, "fc")
@@ -35,7 +50,7 @@ def balance(fit: fitted.FitJson, op: str) -> float | None:
     return element / base
 
 
-def energy_roofline_panel(rows: pd.DataFrame, fit: fitted.FitJson, adjective: str) -> Drawn | None:
+def energy_roofline_panel(rows: pd.DataFrame, fit: Json, adjective: str) -> Drawn | None:
     """MAC/J against AI of the layers that were fitted, one arch an operator; None without energies.
 
     Args:

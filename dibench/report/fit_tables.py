@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from dibench.report import fitted
 from dibench.report.numbers import UNKNOWN, common_scale, count, is_number, p_value, plain, share
+from dibench.report.parts import Json
 from dibench.report.tables import Table
 from dibench.words import MODEL_NAMES, SENSITIVITY_NAMES, interval
 
@@ -14,7 +14,7 @@ _PICO = 1e-12  # the fit gives coefficients in picoseconds and picojoules
 _SAYS_NOTHING = {UNKNOWN, ""}
 
 
-def fit_tables(fit: fitted.FitJson) -> list[Table]:
+def fit_tables(fit: Json) -> list[Table]:
     """Every table of a fit that says something."""
     tables = [
         models(fit),
@@ -30,11 +30,11 @@ def fit_tables(fit: fitted.FitJson) -> list[Table]:
     return [table for table in tables if any(set(row[1:]) - _SAYS_NOTHING for row in table.rows)]
 
 
-def _cost(fit: fitted.FitJson) -> str:
+def _cost(fit: Json) -> str:
     return "time" if fit.get("response") == "time_s" else "energy"
 
 
-def models(fit: fitted.FitJson) -> Table:
+def models(fit: Json) -> Table:
     """One line a model: R² of the logarithm, mean absolute error, both correlations, in and out of sample."""
     # Time explains itself: that rung says something about energy only.
     own_rung = "time" if _cost(fit) == "time" else ""
@@ -82,7 +82,7 @@ APART = ("di_split", "effective")
 """Models whose terms the others do not have: a table of their own."""
 
 
-def coefficients(fit: fitted.FitJson, *, apart: bool = False) -> Table:
+def coefficients(fit: Json, *, apart: bool = False) -> Table:
     """Every coefficient, one line a term and one column a model; `apart`: of the models in APART."""
     found = {model: figures.get("coefficients") or {} for model, figures in (fit.get("models") or {}).items()}
     shown = [model for model in MODEL_NAMES if found.get(model) and (model in APART) == apart]
@@ -110,6 +110,7 @@ def coefficients(fit: fitted.FitJson, *, apart: bool = False) -> Table:
         rows,
         f"In brackets the 95% interval. Empty: the model has no such term.{held}",
         text_columns=frozenset({0, 1}),
+        wraps=True,
     )
 
 
@@ -120,10 +121,12 @@ def _coefficient(entry: Mapping[str, Any] | None, scale: float) -> str:
         plain(entry[part] / scale) if is_number(entry.get(part)) else UNKNOWN
         for part in ("value", "ci_low", "ci_high")
     )
-    return value if UNKNOWN in (low, high) else f"{value} ({low} to {high})"
+    if UNKNOWN in (low, high):
+        return value
+    return f"{value} ({low} to {high})".replace(" to ", "\u00a0to\u00a0")
 
 
-def alphas(fit: fitted.FitJson) -> Table:
+def alphas(fit: Json) -> Table:
     """α of both forms."""
     rows = [[form, interval(found)] for form, found in (fit.get("alpha") or {}).items()]
     test = fit.get("test_ai_vs_di") or {}
@@ -137,7 +140,7 @@ def alphas(fit: fitted.FitJson) -> Table:
     )
 
 
-def by_operator(fit: fitted.FitJson) -> Table:
+def by_operator(fit: Json) -> Table:
     """The pooled models judged on each operator's rows, and what those rows say on their own."""
     rows = []
     for op, own in (fit.get("by_operator") or {}).items():
@@ -173,7 +176,7 @@ def by_operator(fit: fitted.FitJson) -> Table:
     )
 
 
-def sensitivity(fit: fitted.FitJson) -> Table:
+def sensitivity(fit: Json) -> Table:
     """α where terms of the model are left out: not for inference, but to see what it hangs on."""
     rows = [
         [
@@ -187,7 +190,7 @@ def sensitivity(fit: fitted.FitJson) -> Table:
     return Table("What α hangs on", ("fit", "α (95% interval)", "p"), rows, note, narrow=True)
 
 
-def twins(fit: fitted.FitJson) -> Table:
+def twins(fit: Json) -> Table:
     """Exact twins in energy and in time: every operator under every lane mapping, its placebo beside."""
     found = fit.get("twins") or {}
     rows = []
@@ -224,7 +227,7 @@ def _ratio(one: Mapping[str, Any]) -> str:
     return f"{one['ratio']:.3f} ({one['ci_low']:.3f} to {one['ci_high']:.3f})"
 
 
-def peer(fit: fitted.FitJson) -> Table:
+def peer(fit: Json) -> Table:
     """Our fastest kernels beside a library on the same layers."""
     found = fit.get("peer") or {}
     rows = [
@@ -256,7 +259,7 @@ def _beside(ratio: Mapping[str, Any] | None) -> str:
     return f"{ratio['value']:.2f}" if ratio["ci_low"] is None else interval(ratio)
 
 
-def exclusions(fit: fitted.FitJson) -> Table:
+def exclusions(fit: Json) -> Table:
     """Why rows stayed out of the fit."""
     rows = [[str(reason), count(number)] for reason, number in (fit.get("excluded") or {}).items()]
     note = f"{count(fit.get('rows_used'))} of {count(fit.get('rows'), 'row')} were used."

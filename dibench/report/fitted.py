@@ -12,30 +12,30 @@ import numpy as np
 
 from dibench import intensity
 from dibench.report.numbers import is_number
+from dibench.report.parts import Json
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FitJson = Mapping[str, Any]
 Array = Any
 
 HELD_OUT, IN_SAMPLE = "held_out", "predicted"
 _FORM = {"di_weighted": "weighted", "di_disjoint": "disjoint"}
 
 
-def alpha(fit: FitJson, form: str) -> Mapping[str, Any]:
+def alpha(fit: Json, form: str) -> Mapping[str, Any]:
     """`value`, `ci_low`, `ci_high` of one form (`weighted` or `disjoint`); empty where the fit has none."""
     found = (fit.get("alpha") or {}).get(form)
     return found if isinstance(found, Mapping) and is_number(found.get("value")) else {}
 
 
-def coefficients(fit: FitJson, model: str) -> dict[str, float]:
+def coefficients(fit: Json, model: str) -> dict[str, float]:
     """Coefficient by name in picoseconds or picojoules per event; empty where the model was not fitted."""
     entries = ((fit.get("models") or {}).get(model) or {}).get("coefficients") or {}
     return {name: float(entry["value"]) for name, entry in entries.items() if is_number(entry.get("value"))}
 
 
-def intensity_of(rows: Any, fit: FitJson, model: str) -> Array | None:
+def intensity_of(rows: Any, fit: Json, model: str) -> Array | None:
     """AI or DI at the fitted α for each row (`macs weights activations`); None where α is not known."""
     m, w, a = rows["macs"], rows["weights"], rows["activations"]
     if model == "ai":
@@ -49,7 +49,7 @@ def intensity_of(rows: Any, fit: FitJson, model: str) -> Array | None:
     return np.where(np.isfinite(values) & (values > 0), values, np.nan)
 
 
-def per_mac(fit: FitJson, model: str, op: str, values: Array) -> Array | None:
+def per_mac(fit: Json, model: str, op: str, values: Array) -> Array | None:
     """Fitted cost per MAC in ps or pJ of an operator at these intensities, without the cost of the launch.
 
     AI: e₀ + e/AI. Weighted DI: e₀ + (e_w + e_a)/(2·DI). Disjoint DI: e₀ + k/DI.

@@ -2,41 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 from dibench.report.parts import Section, Study
 
 _FIGURES = {
-    "figure-twins-": ("Exact twins", "python -m dibench sweep twins --out DIR"),
-    "figure-lattice": ("The reuse lattice", "python -m dibench sweep lattice --out DIR"),
-    "figure-ranking": (
+    "twins": ("Exact twins", "`python -m dibench sweep twins --out DIR`"),
+    "lattice": ("The reuse lattice", "`python -m dibench sweep lattice --out DIR`"),
+    "ranking": (
         "The ranking of whole networks: all their layers",
-        "python -m dibench sweep networks --out DIR, run to its end",
+        "`python -m dibench sweep networks --out DIR`, run to its end",
     ),
-    "figure-held-out": (
+    "held-out": (
         "Predicted against measured networks of unseen families",
-        "python -m dibench sweep networks --out DIR, run to its end",
+        "`python -m dibench sweep networks --out DIR`, run to its end",
     ),
-    "figure-generality-": (
+    "generality": (
         "Distributions over subsets: layers of several networks",
-        "python -m dibench sweep networks --out DIR",
+        "`python -m dibench sweep networks --out DIR`",
     ),
 }
+"""What panels whose names begin so show, and what brings them."""
 
 
-def missing_section(sections: Iterable[Section], study: Study) -> list[Section]:
-    """One line a figure that is not among those of the sections; nothing where all are."""
-    idents = [panel.ident for section in sections for panel in section.panels]
+def sections(shown: Sequence[Section], studies: Sequence[Study]) -> list[Section]:
+    """One line for each kind of figure that none of these sections has; none where all are there."""
+    names = [panel.svg.name for section in shown for panel in section.panels]
     lines = [
         f"{what}: {command}."
         for start, (what, command) in _FIGURES.items()
-        if not any(ident.startswith(start) for ident in idents)
+        if not any(name.startswith(start) for name in names)
     ]
-    if not (study.fit or {}).get("evidence"):
-        lines.insert(
-            0, "Measured energy: python -m dibench doctor says what a machine can measure, and what it lacks."
-        )
-    if study.cards is None:
+    if not (studies[0].fit or {}).get("evidence"):
+        doctor = "`python -m dibench doctor` says what a machine can measure, and what it lacks"
+        lines.insert(0, f"Measured energy: {doctor}.")
+    if len(studies) == 1:
         lines.append("Another card beside this one: the same sweep there, both tables in one.")
     if not lines:
         return []

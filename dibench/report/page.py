@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import attrs
-from markupsafe import Markup
+import jinja2
+from markupsafe import Markup, escape
 
 from dibench import __version__
 from dibench.layer import DIMENSIONS
 from dibench.report import axes as ax
-from dibench.report import claims, cost, fit_tables, roofline, stationarity, tables, words
+from dibench.report import (
+    cards,
+    claims,
+    cost,
+    fit_tables,
+    generality,
+    lattice,
+    missing,
+    network_costs,
+    networks,
+    prediction,
+    reuse,
+    roofline,
+    stationarity,
+    tables,
+    twins,
+    words,
+)
 from dibench.report.alpha import alpha_figure
-from dibench.report.evidence_sections import evidence_sections
-from dibench.report.missing import missing_section
 from dibench.report.numbers import count, is_number
-from dibench.report.rows import page_rows
-from dibench.report.sections import sections
+from dibench.report.parts import AS_ONE, Json, Section, Study
+from dibench.report.response import response_of
 from dibench.report.svg import Drawn, marked
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from dibench.report.parts import Study
 
 _MARKS = {
     "standard": '<circle cx="7.5" cy="7.5" r="5.5"/>',
@@ -37,31 +52,81 @@ _MARKS = {
 
 @attrs.frozen
 class Page:
-    """The report: its HTML, and its figures by name."""
+    """The report: its HTML, and its figures."""
 
     html: str
-    figures: Mapping[str, Drawn]
+    panels: Sequence[Drawn]
 
 
 def render(
-    frame: pd.DataFrame,
-    manifest: Mapping[str, Any] | None,
-    study: Study,
+    studies: Sequence[Study],
+    together: Json | None,
+    manifest: Json | None,
     files: Sequence[str] = ("sweep.csv",),
 ) -> Page:
     """The page and its figures.
 
     Args:
-        frame: the sweep, as `schema.read_csv` gives it.
-        manifest: the manifest, or None where there is none.
-        study: the fit that the verdict rests on.
+        studies: of each card, that which the page is about first.
+        together: what several cards say together.
+        manifest: None where there is none.
         files: names of the data files beside the page.
     """
-    import jinja2
-
-    rows = page_rows(frame)
+    study = studies[0]
     peaks = _peaks(manifest)
-    shares = roofline.attained(rows, peaks) if peaks else {}
+    shares = roofline.attained(study.rows, peaks) if peaks else {}
+    with marked(words.mark(study)):
+        alpha = alpha_figure(studies, together)
+        sections = _sections(studies, together, peaks, shares)
+    css = resources.files("dibench.report").joinpath("style.css").read_text(encoding="utf-8")
+    html = (
+        _environment()
+        .get_template("report.html.jinja")
+        .render(
+            css=Markup(css),
+            version=__version__,
+            headline=_headline(study.rows, manifest),
+            facts=_facts(studies, manifest),
+            banners=words.banners(study.rows, manifest),
+            verdict={**words.verdict(study), "panel": alpha},
+            claims=claims.answers(studies),
+            joined=study.card == AS_ONE,
+            key=_key(study.rows),
+            operators=list(_MARKS),
+            sections=sections,
+            tables=_tables(study, shares),
+            reproduce=_reproduce(manifest, files),
+        )
+    )
+    panels = [panel for section in sections for panel in section.panels]
+    return Page(html, [panel.svg for panel in ([alpha] if alpha else []) + panels])
+
+
+def _sections(
+    studies: Sequence[Study], together: Json | None, peaks: roofline.Peaks | None, shares: Mapping[str, Any]
+) -> list[Section]:
+    """The questions in reading order; none where no row has a time or an energy to show."""
+    study = studies[0]
+    if not study.rows["usable"].any():
+        return []
+    shown = [
+        cost.section(study),
+        *([cost.check_section(study.check)] if study.check else []),
+        reuse.section(study.rows),
+        roofline.section(study, peaks, shares),
+        stationarity.section(study),
+        *prediction.sections(study),
+        *cards.sections(together),
+        *twins.sections(studies),
+        *lattice.sections(studies),
+        *networks.sections(studies),
+        *network_costs.sections(study),
+        *generality.sections(study),
+    ]
+    return [*shown, *missing.sections(shown, studies)]
+
+
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("dibench.report"),
         autoescape=True,
@@ -69,31 +134,20 @@ def render(
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    verdict = words.verdict(study.fit, study.why_not)
-    css = resources.files("dibench.report").joinpath("style.css").read_text(encoding="utf-8")
-    with marked(words.mark(rows, study)):
-        verdict["panel"] = alpha_figure(study)
-        parts = [*sections(rows, study, peaks, shares), *evidence_sections(rows, study)]
-    parts += missing_section(parts, study) if parts else []
-    panels = [panel for part in parts for panel in part.panels]
-    html = environment.get_template("report.html.jinja").render(
-        css=Markup(css),
-        version=__version__,
-        headline=_headline(rows, manifest),
-        facts=_facts(rows, manifest),
-        banners=words.banners(rows, manifest),
-        verdict=verdict,
-        claims=claims.cards(study.fit),
-        key=_key(rows),
-        operators=list(_MARKS),
-        sections=parts,
-        tables=_tables(frame, rows, study, shares),
-        reproduce=_reproduce(manifest, files),
-    )
-    return Page(html, {panel.ident.removeprefix("figure-"): panel.svg for panel in panels})
+    environment.filters["code"] = _code
+    return environment
 
 
-def _peaks(manifest: Mapping[str, Any] | None) -> roofline.Peaks | None:
+def _code(text: str) -> Markup:
+    """Text with what stands in backticks as code.
+
+    >>> _code("run `a < b` now")
+    Markup('run <code>a &lt; b</code> now')
+    """
+    return Markup(re.sub("`(.+?)`", r"<code>\1</code>", str(escape(text))))
+
+
+def _peaks(manifest: Json | None) -> roofline.Peaks | None:
     found = (manifest or {}).get("peaks")
     names = ("mac_per_s", "bytes_per_s")
     if not isinstance(found, Mapping) or not all(
@@ -103,7 +157,7 @@ def _peaks(manifest: Mapping[str, Any] | None) -> roofline.Peaks | None:
     return {name: float(found[name]) for name in names}
 
 
-def _device(rows: pd.DataFrame, manifest: Mapping[str, Any] | None) -> str:
+def _device(rows: pd.DataFrame, manifest: Json | None) -> str:
     given = (manifest or {}).get("device")
     if isinstance(given, Mapping):
         given = given.get("name")
@@ -111,12 +165,13 @@ def _device(rows: pd.DataFrame, manifest: Mapping[str, Any] | None) -> str:
     return str(given) if given else ", ".join(devices) or "an unnamed device"
 
 
-def _headline(rows: pd.DataFrame, manifest: Mapping[str, Any] | None) -> str:
+def _headline(rows: pd.DataFrame, manifest: Json | None) -> str:
     layers = _layers(rows)
     return f"What {count(layers, 'layer')} cost{'s' if layers == 1 else ''} on {_device(rows, manifest)}"
 
 
-def _facts(rows: pd.DataFrame, manifest: Mapping[str, Any] | None) -> list[dict[str, str]]:
+def _facts(studies: Sequence[Study], manifest: Json | None) -> list[dict[str, str]]:
+    rows = studies[0].rows
     by_status = rows["status"].value_counts()
     others = ", ".join(
         f"{count(int(by_status[name]))} {name}"
@@ -131,7 +186,10 @@ def _facts(rows: pd.DataFrame, manifest: Mapping[str, Any] | None) -> list[dict[
     ]
     plan = (manifest or {}).get("plan")
     backends = ", ".join(sorted({name for name in rows["backend"] if name}))
+    names = {study.card for study in studies} - {AS_ONE}
+    several = {"term": "Cards", "value": count(len(names)), "note": f"most of the page: {studies[0].card}"}
     return [
+        *([several] if len(studies) > 1 else []),
         {"term": "Rows", "value": count(len(rows)), "note": others or "all ok"},
         {
             "term": "Layers",
@@ -180,20 +238,20 @@ def _key(rows: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def _tables(
-    frame: pd.DataFrame, rows: pd.DataFrame, study: Study, shares: Mapping[str, Any]
-) -> list[tables.Table]:
-    found = fit_tables.fit_tables(study.fit) if study.fit else []
-    response = cost.response_of(study.fit)
-    found.append(tables.stationarities(stationarity.equal_boxes(rows, response.column), response.name))
-    found.append(tables.error_budget(frame))
-    found.append(tables.mishaps(rows))
-    found.append(tables.operators(rows, shares))
-    found += tables.ends(rows)
+def _tables(study: Study, shares: Mapping[str, Any]) -> list[tables.Table]:
+    rows, response = study.rows, response_of(study.fit)
+    found = [
+        *(fit_tables.fit_tables(study.fit) if study.fit else []),
+        tables.stationarities(stationarity.equal_boxes(rows, response.column), response.name),
+        tables.error_budget(rows),
+        tables.mishaps(rows),
+        tables.operators(rows, shares),
+        *tables.ends(rows),
+    ]
     return [table for table in found if table.rows]
 
 
-def _reproduce(manifest: Mapping[str, Any] | None, files: Sequence[str]) -> dict[str, Any]:
+def _reproduce(manifest: Json | None, files: Sequence[str]) -> dict[str, Any]:
     known = manifest or {}
     command = known.get("command_line") or known.get("command") or ""
     if isinstance(command, (list, tuple)):

@@ -9,12 +9,35 @@ import numpy as np
 
 from dibench.report import axes as ax
 from dibench.report.numbers import count, plain, tick
+from dibench.report.parts import Panel, Section
 from dibench.report.svg import FAINT, MUTED, new_panel, to_svg
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from dibench.report.svg import Drawn
+
+
+def section(rows: pd.DataFrame) -> Section:
+    """What shapes allow, what kernels do, and what an access costs."""
+    faint = ["faint: the layers of 25 networks at batch 1"]
+    panels = [Panel("What the shapes allow", faint, shapes_panel(rows))]
+    kernels, accesses = kernels_panel(rows), accesses_panel(rows)
+    if kernels is not None:
+        panels.append(Panel("What the kernels do", ["counted reads, all variants and boxes"], kernels))
+    if accesses is not None:
+        panels.append(Panel("What an access costs", ["all variants and boxes"], accesses))
+    lead = (
+        "A shape bounds reuse: every weight and every activation moved once. A kernel's box decides how much "
+        "of it happens: tile_p positions share a weight, tile_k channels share an input."
+    )
+    usable = int(rows["usable"].sum())
+    thinned = (
+        f"Panels with more than {count(ax.POINTS_PER_PANEL)} points show an even selection of the "
+        f"{count(usable, 'row')}."
+    )
+    notes = [thinned] if usable > ax.POINTS_PER_PANEL else []
+    return Section("reuse", "Reuse", "Which reuse did the sweep cover?", [lead], panels, notes)
 
 
 @cache

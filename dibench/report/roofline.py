@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dibench.report import axes as ax
+from dibench.report import energy_roofline
 from dibench.report.numbers import count, plain, scaled, share
+from dibench.report.parts import Panel, Section, Study
 from dibench.report.svg import ACCENT, INK, MUTED, new_panel, to_svg
 
 if TYPE_CHECKING:
@@ -17,6 +20,29 @@ if TYPE_CHECKING:
 
 # Peaks = {"mac_per_s": ..., "bytes_per_s": ...} of the manifest, measured by the sweep on this machine.
 Peaks = dict[str, float]
+
+
+def section(study: Study, peaks: Peaks | None, shares: Mapping[str, Any]) -> Section:
+    """Work per second under the roof of this machine's peaks; of fits of energy, work per joule too."""
+    if peaks:
+        simulated = bool((study.rows["energy_source"] == "simulated").any())
+        whose = "the simulated device's" if simulated else "this machine's own"
+        basis = "set beforehand" if simulated else "measured in this sweep"
+        lines = [
+            f"The roof is {whose}: {scaled(peaks['mac_per_s'], 'MAC/s')} of multiply-adds and "
+            f"{scaled(peaks['bytes_per_s'], 'B/s')} from memory, both {basis}.",
+            attained_words(shares),
+        ]
+    else:
+        lines = ["No peaks of this machine were recorded, so there is no roof to compare with."]
+    beside = [
+        "Filled: the fastest kernel of each operator. Hollow: all other kernels, whose reuse is a knob.",
+        "Bytes are compulsory: every element once. Kernels with little reuse access far more, mostly in "
+        "caches; data that stay in a cache can lift a layer above the slanted roof.",
+    ]
+    panel = Panel("How near does each layer come?", beside, roofline_panel(study.rows, peaks))
+    question = "How near do the kernels come to what this machine can do?"
+    return Section("roofline", "Roofline", question, lines, [panel, *energy_roofline.panels(study)])
 
 
 def attainable(mac_per_byte: Any, peaks: Peaks) -> Any:
@@ -120,7 +146,7 @@ def _description(usable: pd.DataFrame, fast: pd.DataFrame, peaks: Peaks | None) 
     return f"{roof}{count(len(usable), 'row')}. Fastest kernel by operator: {each}."
 
 
-def attained_words(shares: dict[str, dict[str, float]]) -> str:
+def attained_words(shares: Mapping[str, Any]) -> str:
     """One sentence: how near the fastest kernels come to the roof.
 
     >>> attained_words({"fc": {"layers": 3, "median": 0.5, "best": 0.61, "mac_per_s": 1e9}})

@@ -8,7 +8,7 @@ import numpy as np
 
 from dibench import intensity
 from dibench.layer import DIMENSIONS
-from dibench.schema import ANCHOR, RESPONSES
+from dibench.schema import RESPONSES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,14 +21,17 @@ _NUMBERS = (*RESPONSES, "macs_executed", *_ACCESSES, "tile_p", "tile_k", "tile_c
 
 
 def page_rows(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame of `schema.read_csv` with every column the page reads, and what follows from them.
+    """Rows of layers with every column the page reads, and what follows from them.
 
     `macs weights inputs outputs` are counted from the shape. Added are `activations`, `ai`, `weight_reuse`,
     `activation_reuse` and `mac_per_byte` (compulsory); `weight_reuse_done`, `input_reuse_done` and
     `accesses_per_mac` (effective); `ps_per_mac`, `mac_per_s`, `pj_per_mac` (of `energy_column`); `usable`
     (status ok or flagged, no sentinel, a time) and `fastest` (see `_fastest`). Unknown is NaN.
+
+    Args:
+        frame: of layers, as `schema.read_csv` gives it.
     """
-    rows = frame[frame["op"] != ANCHOR].copy()
+    rows = frame.copy()
     for name in _TEXT:
         rows[name] = rows[name].fillna("").astype(str) if name in rows else ""
     for name in (*DIMENSIONS, *_NUMBERS):

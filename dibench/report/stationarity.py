@@ -4,24 +4,44 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 
 from dibench.layer import DIMENSIONS
 from dibench.report import axes as ax
 from dibench.report.numbers import count, plain
-from dibench.report.svg import INK, MUTED, OPERATOR_COLOURS, OPERATOR_MARKERS, SURFACE, new_panel, to_svg
+from dibench.report.parts import Panel, Section, Study
+from dibench.report.response import response_of
+from dibench.report.svg import INK, MUTED, OPERATOR_COLOURS, new_panel, to_svg
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-
     from dibench.report.svg import Drawn
 
 PAIRS = (("weight", "output"), ("input", "output"), ("input", "weight"))
 _BOX = ("tile_p", "tile_k", "tile_c", "instances", "knobs", "dtype", "device")
 _COUNTS = ("macs_executed", "weight_reads", "input_reads", "output_reads", "output_writes")
 _STRIP = 24  # SVG units between the strips
-_POINTS_PER_STRIP = 120
+
+
+def section(study: Study) -> Section:
+    """Kernels with equal boxes, compared by the operand that they hold."""
+    response = response_of(study.fit)
+    pairs = equal_boxes(study.rows, response.column)
+    svg = stationarity_panel(pairs, response.name)
+    lines = [
+        "With equal boxes, the kernels read and write the same number of elements. What still differs is "
+        "which operand waits in registers, and in which order the others pass."
+    ]
+    panels = []
+    if svg is None:
+        lines.append("No layer of this sweep was run with the same box under two stationarities.")
+    else:
+        beside = [
+            f"{count(len(pairs), 'pair')} of kernels. Each mark is one layer and box.",
+            "Dot and number: median. Bar: the middle half. Right of 1, holding what is named first takes "
+            f"more {response.name}.",
+        ]
+        panels.append(Panel("Same accesses, another order", beside, svg))
+    return Section("stationarity", "Stationarity", "Does it matter which operand stays?", lines, panels)
 
 
 def equal_boxes(rows: pd.DataFrame, response: str) -> pd.DataFrame:
@@ -89,51 +109,22 @@ def stationarity_panel(pairs: pd.DataFrame, measure: str) -> Drawn | None:
         ticks.append(op)
         for line in lines:
             if line["op"] == op:
-                _draw_strip(axes, pairs, line, len(ticks))
+                own = pairs.loc[(pairs["op"] == op) & (pairs["pair"] == line["pair"]), "ratio"]
+                ax.strip(axes, own.sort_values().to_numpy(dtype=float), op, len(ticks))
+                axes.annotate(
+                    f"{plain(line['median'], 2)}×", (1.01, len(ticks)), xycoords=axes.get_yaxis_transform(),
+                    va="center", color=INK, fontsize=10.5, weight="bold", annotation_clip=False,
+                )  # fmt: skip
                 ticks.append(line["pair"])
-    axes.set_ylim(len(ticks) - 0.2, -0.7)
-    axes.set_yticks(range(len(ticks)), ticks)
+    ax.rows_of_text(axes, range(len(ticks)), ticks)
     for label in axes.get_yticklabels():
         if label.get_text() in operators:
             label.set(color=OPERATOR_COLOURS[label.get_text()], weight="bold")
-    axes.grid(axis="y", visible=False)
-    axes.spines["left"].set_visible(False)
     axes.set_xlabel(f"ratio of {measure}, equal layer and box")
     said = "; ".join(f"{line['op']} {line['pair']} {plain(line['median'])}" for line in lines)
     return to_svg(
         figure,
-        f"stationarity-{measure}",
+        "stationarity",
         title=f"{measure.capitalize()} by stationarity at equal boxes",
         description=f"{count(len(pairs), 'pair')} of equal boxes. Median ratio of {measure}: {said}.",
-    )
-
-
-def _draw_strip(axes: Axes, pairs: pd.DataFrame, line: dict[str, Any], height: float) -> None:
-    op = str(line["op"])
-    own = pairs.loc[(pairs["op"] == op) & (pairs["pair"] == line["pair"]), "ratio"].sort_values()
-    shown = own.iloc[np.unique(np.linspace(0, len(own) - 1, _POINTS_PER_STRIP).round().astype(int))]
-    # A fixed pattern instead of random jitter: the same sweep draws the same picture.
-    lift = 0.26 * np.sin(2.4 * np.arange(len(shown)))
-    colour = OPERATOR_COLOURS[op]
-    axes.plot(
-        shown,
-        height + lift,
-        linestyle="none",
-        marker=OPERATOR_MARKERS[op],
-        markersize=3,
-        color=colour,
-        markeredgewidth=0,
-        alpha=0.45,
-    )
-    axes.plot([line["low"], line["high"]], [height, height], color=INK, linewidth=1.6, solid_capstyle="butt")
-    axes.plot([line["median"]], [height], marker="o", markersize=7, color=INK, markeredgecolor=SURFACE)
-    axes.text(
-        1.01,
-        height,
-        f"{plain(line['median'], 2)}×",
-        transform=axes.get_yaxis_transform(),
-        va="center",
-        color=INK,
-        fontsize=10.5,
-        weight="bold",
     )

@@ -105,28 +105,29 @@ def marked(words: str) -> Iterator[None]:
 
 def new_panel(width: float = 330, height: float = 285) -> tuple[Figure, Axes]:
     """An empty panel of so many SVG units: small enough to be read on a phone, sharp at any size."""
-    figure, (axes,) = new_rows(1, width, height)
+    figure, (axes,) = new_grid(1, 1, width, height)
     return figure, axes
 
 
-def new_rows(number: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """An empty panel of several axes, one below the other, that share both scales."""
+def new_grid(rows: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """An empty panel of several axes, row by row, that share both scales."""
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(width / UNITS_PER_INCH, height / UNITS_PER_INCH), layout="constrained")
-        FigureCanvasSVG(figure)
-        column = figure.subplots(number, 1, sharex=True, sharey=True, squeeze=False)[:, 0].tolist()
-    for axes in column:
+        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    every = grid.ravel().tolist()
+    for axes in every:
         axes.tick_params(length=0, pad=5)
-    return figure, column
+    return figure, every
 
 
 class Drawn(Markup):
-    """A panel's `<svg>`, and the figure that it was made from."""
+    """A panel's `<svg>`, its name, and the figure that it was made from."""
 
+    name: str
     figure: Figure
 
 
-def to_svg(figure: Figure, ident: str, *, title: str, description: str) -> Drawn:
+def to_svg(figure: Figure, name: str, *, title: str, description: str) -> Drawn:
     """The figure as one `<svg>` element: text as text, a title, a description for who cannot see it."""
     mark = _MARK.get()
     if mark:
@@ -134,24 +135,24 @@ def to_svg(figure: Figure, ident: str, *, title: str, description: str) -> Drawn
         description = f"{mark.capitalize()}. {description}"
     buffer = io.StringIO()
     with matplotlib.rc_context(_STYLE):
-        figure.savefig(
-            buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
-        )
+        # Not `savefig`, which draws everything a first time only to know its size.
+        canvas: Any = FigureCanvasSVG(figure)
+        canvas.print_svg(buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     body = buffer.getvalue()
     width, height = (value * UNITS_PER_INCH for value in figure.get_size_inches())
     body = body[body.index("<svg") :]
     body = body[body.index(">") + 1 : body.rindex("</svg>")]
     body = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", body, flags=re.DOTALL)
-    body = _own_idents(_short_numbers(_page_style(body)), ident)
+    body = _own_idents(_short_numbers(_page_style(body)), name)
     drawn = Drawn(
         f'<svg class="panel" viewBox="0 0 {width:.0f} {height:.0f}" role="img" '
         f'style="max-width: {1.45 * width:.0f}px" '
-        f'aria-labelledby="{ident}-title {ident}-desc" preserveAspectRatio="xMidYMid meet">'
-        f'<title id="{ident}-title">{escape(title)}</title>'
-        f'<desc id="{ident}-desc">{escape(description)}</desc>'
+        f'aria-labelledby="{name}-title {name}-desc" preserveAspectRatio="xMidYMid meet">'
+        f'<title id="{name}-title">{escape(title)}</title>'
+        f'<desc id="{name}-desc">{escape(description)}</desc>'
         f"{body.strip()}</svg>"
     )
-    drawn.figure = figure
+    drawn.name, drawn.figure = name, figure
     return drawn
 
 

@@ -29,6 +29,8 @@ class Table:
     text_columns: frozenset[int] = frozenset({0})
     best_rows: frozenset[int] = frozenset()
     narrow: bool = False
+    wraps: bool = False
+    """Whether a cell may go on in a second line, where it has an ordinary space."""
 
 
 BUDGET = {

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dibench.report.numbers import is_number, plain
-from dibench.report.parts import Panel, Section, Study
-from dibench.report.svg import INK, MUTED, OPERATOR_COLOURS, OPERATOR_MARKERS, SURFACE, new_rows, to_svg
+from dibench.report.parts import Json, Panel, Section, Study
+from dibench.report.svg import INK, MUTED, OPERATOR_COLOURS, OPERATOR_MARKERS, SURFACE, new_grid, to_svg
+from dibench.study.twins import MARGIN, NOT_TESTABLE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from dibench.report.svg import Drawn
 
-Json = Mapping[str, Any]
-
+_PERCENT = f"{100 * np.expm1(MARGIN):.0f}%"
 TWINS, PLACEBO = (0.0, 1.0), (1.6, 2.6)
 """Where the two halves of a pair stand along x."""
 
@@ -26,58 +26,63 @@ _LEAST_SPAN = 1.03
 """Ratio from the middle to the edge of the scale, at least: noise shall not look like a slope."""
 
 
-def section(study: Study) -> list[Section]:
-    """One panel an operator, of the response that decides; nothing where the rows have no twins."""
-    twins = (study.fit or {}).get("twins")
-    if not twins:
+def sections(studies: Sequence[Study]) -> list[Section]:
+    """One panel an operator and card, of the response that decides; none where the rows have no twins."""
+    panels, bases = [], []
+    for study in studies:
+        twins = (study.fit or {}).get("twins")
+        if not twins:
+            continue
+        response = next(iter(twins["responses"]))
+        kinds = twins["responses"][response]
+        bases.append(twins["basis"])
+        for op in dict.fromkeys(one["op"] for one in kinds["twins"]):
+            svg = slopes_panel(kinds, op, response, name=study.ident(f"twins-{op}"))
+            if svg is not None:
+                panels.append(Panel(_says(op, kinds["twins"]), [], svg, study.card))
+    if not panels:
         return []
-    response = next(iter(twins["responses"]))
-    kinds = twins["responses"][response]
-    panels = [
-        Panel(f"figure-twins-{op}", _says(op, kinds["twins"], twins["margin"]), [], svg)
-        for op in dict.fromkeys(one["op"] for one in kinds["twins"])
-        if (svg := slopes_panel(kinds, op, response, twins["margin"])) is not None
-    ]
-    margin = f"{100 * twins['margin']:.0f}%"
     lead = [
-        f"Two layers whose weights and inputs exchange their sizes and nothing else does ({twins['basis']}). "
-        "Each thin line is one such pair, the thick line their mean, the bar its 95% interval. AI: level; "
-        "a line that rises says that a weight costs more than an input.",
-        f"Inside the grey band a pair differs by less than {margin}. The placebo exchanges height and width, "
-        "which leaves every count as it was: a slope there is no matter of the data type.",
+        f"Two layers whose weights and inputs exchange their sizes and nothing else does "
+        f"({', '.join(dict.fromkeys(bases))}). Each thin line is one such pair, the thick line their mean, "
+        "the bar its 95% interval. AI: level. A line that rises says that a weight costs more than an input.",
+        f"Inside the grey band a pair differs by less than {_PERCENT}. The placebo exchanges height and "
+        "width, which leaves every count as it was: a slope there is no matter of the data type.",
     ]
-    untestable = [f"{what}: not testable, {why}." for what, why in twins["not_testable"].items()]
+    untestable = [f"{what}: not testable, {why}." for what, why in NOT_TESTABLE.items()]
     question = "Does it matter which operand is the large one?"
     return [Section("twins", "Twins", question, lead, panels, untestable)]
 
 
-def _says(op: str, entries: Sequence[Json], margin: float) -> str:
+def _says(op: str, entries: Sequence[Json]) -> str:
     """An operator with what its twins decide, under both mappings together where there are two."""
     own = [one for one in entries if one["op"] == op]
     chosen = next((one for one in own if one["lanes"] == "both"), own[0])
     if chosen["decision"] == "differs":
         return f"{op}: a weight costs {'more' if chosen['ratio'] > 1 else 'less'} than an input"
     if chosen["decision"] == "equivalent":
-        return f"{op}: no difference of {100 * margin:.0f}%"
+        return f"{op}: equal within {_PERCENT}"
     return f"{op}: undecided"
 
 
-def slopes_panel(kinds: Mapping[str, Sequence[Json]], op: str, response: str, margin: float) -> Drawn | None:
+def slopes_panel(
+    kinds: Mapping[str, Sequence[Json]], op: str, response: str, *, name: str = "twins"
+) -> Drawn | None:
     """Lines of one operator's pairs, a row a lane mapping, the placebo beside; None without any.
 
     Args:
         kinds: `twins` and `placebo`, as `Twins.to_json()` has them for a response.
         op: operator.
         response: what the ratios are of.
-        margin: within which halves are equivalent, 0.03.
+        name: of the figure.
     """
     own = {kind: {one["lanes"]: one for one in entries if one["op"] == op} for kind, entries in kinds.items()}
     mappings = [lanes for lanes in _MAPPINGS if lanes in own["twins"] and own["twins"][lanes]["by_pair"]]
     if not mappings:
         return None
-    figure, rows = new_rows(len(mappings), 330, 75 + 105 * len(mappings))
+    figure, rows = new_grid(len(mappings), 1, 330, 75 + 105 * len(mappings))
     for axes, lanes in zip(rows, mappings, strict=True):
-        axes.axhspan((1 + margin) ** -0.5, (1 + margin) ** 0.5, color=MUTED, alpha=0.16, linewidth=0)
+        axes.axhspan(np.exp(-MARGIN / 2), np.exp(MARGIN / 2), color=MUTED, alpha=0.16, linewidth=0)
         axes.set_title(_MAPPINGS[lanes], loc="left", fontsize=10, color=INK, weight="bold")
         for kind, at in (("twins", TWINS), ("placebo", PLACEBO)):
             if lanes in own[kind]:
@@ -87,7 +92,7 @@ def slopes_panel(kinds: Mapping[str, Sequence[Json]], op: str, response: str, ma
     _scales(rows, [one for lines in own.values() for one in lines.values()])
     figure.supylabel(f"{response}, over the mean of its pair", fontsize=11, color=MUTED)
     said = "; ".join(_words(lanes, own["twins"][lanes], own["placebo"].get(lanes)) for lanes in mappings)
-    return to_svg(figure, f"twins-{op}", title=f"Exact twins: {op}, {response}", description=f"{said}.")
+    return to_svg(figure, name, title=f"Exact twins: {op}, {response}", description=f"{said}.")
 
 
 def _draw(axes: Axes, one: Json, at: tuple[float, float], colour: str) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from dibench.report import fitted
-from dibench.report.cost import response_of
 from dibench.report.numbers import count, is_number, p_value, plain, share
+from dibench.report.parts import AS_ONE, Json
+from dibench.report.response import response_of
 from dibench.schema import MEASURED_SOURCES
 from dibench.words import MODEL_NAMES, UNDETERMINED, interval
 
@@ -39,9 +40,9 @@ def source_fact(names: list[str]) -> tuple[str, str]:
     return " + ".join(names), "; ".join(_SOURCE_NOTES.get(name, "") for name in names).strip("; ")
 
 
-def mark(rows: pd.DataFrame, study: Study) -> str:
+def mark(study: Study) -> str:
     """What every figure of the page carries where it was not measured; else empty."""
-    if "simulated" in sources(rows):
+    if "simulated" in sources(study.rows):
         return "simulated"
     adjective = response_of(study.fit).adjective
     return "" if adjective == "measured" else adjective
@@ -94,21 +95,25 @@ def _banner(title: str, text: str) -> dict[str, str]:
     return {"title": title, "text": text}
 
 
-def verdict(fit: fitted.FitJson | None, why_not: str) -> dict[str, Any]:
+def verdict(study: Study) -> dict[str, Any]:
     """Question, answer in one sentence and the numbers that say so."""
+    fit = study.fit
     if fit is None:
         return {
             "question": "Does the data type matter?",
             "answer": "Nothing can be said yet.",
-            "lines": [f"The rows could not be fitted: {why_not}."],
+            "lines": [f"The rows could not be fitted: {study.why_not}."],
         }
     response = response_of(fit)
     what, adjective = response.name, response.adjective
+    about = f"{study.card}, the card with most rows" if study.card != AS_ONE else "cards of one model as one"
+    lines = [f"Of {about}."] if study.card else []
+    lines += [*_reasons(fit), _alpha_words(fit), _test_words(fit), _standing(fit, what, adjective)]
     return {
         "question": f"Does it matter for {what} whether an element is a weight or an activation?",
         "answer": ("" if adjective == "measured" else "Pipeline check, not evidence: ")
         + _answer(str(fit.get("verdict", "")), f"{adjective} {what}"),
-        "lines": [*_reasons(fit), _alpha_words(fit), _test_words(fit), _standing(fit, what, adjective)],
+        "lines": lines,
     }
 
 
@@ -125,13 +130,13 @@ def _answer(decision: str, what: str) -> str:
     return f"{decision or 'No verdict'}."
 
 
-def _reasons(fit: fitted.FitJson) -> list[str]:
+def _reasons(fit: Json) -> list[str]:
     reasons = fit.get("reasons") or []
     listed = [reasons] if isinstance(reasons, str) else list(reasons)
     return [f"Why: {'; '.join(map(str, listed))}."] if listed else []
 
 
-def _alpha_words(fit: fitted.FitJson) -> str:
+def _alpha_words(fit: Json) -> str:
     forms = [fitted.alpha(fit, form) for form in ("weighted", "disjoint")]
     if not any(forms):
         return "These rows do not determine α, the weight of weights, in either form."
@@ -142,7 +147,7 @@ def _alpha_words(fit: fitted.FitJson) -> str:
     )
 
 
-def _test_words(fit: fitted.FitJson) -> str:
+def _test_words(fit: Json) -> str:
     test = fit.get("test_ai_vs_di") or {}
     if not is_number(test.get("p_value")):
         return "The test of AI inside DI could not be made on these rows."
@@ -153,7 +158,7 @@ def _test_words(fit: fitted.FitJson) -> str:
     )
 
 
-def _standing(fit: fitted.FitJson, what: str, adjective: str) -> str:
+def _standing(fit: Json, what: str, adjective: str) -> str:
     layers, rows = count(fit.get("rows_used"), "layer"), count(fit.get("rows"), "row")
     basis = f"It rests on {layers}, run by the fastest kernel of their operator, out of {rows}."
     if what == "time":
@@ -163,7 +168,7 @@ def _standing(fit: fitted.FitJson, what: str, adjective: str) -> str:
     return basis
 
 
-def best_model(fit: fitted.FitJson) -> str:
+def best_model(fit: Json) -> str:
     """One sentence on how well the descriptions predict, held out where the fit could hold out."""
     models = fit.get("models") or {}
     shown = [name for name in ("macs", "ai", "di_weighted", "di_disjoint") if name in models]

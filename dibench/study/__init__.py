@@ -5,8 +5,8 @@
 `alpha` and `inference` estimate, test and bound α, `verdict` decides, `summary` writes it as plain values.
 """
 
-from dibench.study.devices import Cards, cards_in, fit_cards
+from dibench.study.devices import Cards, cards_in, fit_cards, rows_of
 from dibench.study.fit import Fit, fit
 from dibench.study.one_model import OneModel, one_model
 
-__all__ = ["Cards", "Fit", "OneModel", "cards_in", "fit", "fit_cards", "one_model"]
+__all__ = ["Cards", "Fit", "OneModel", "cards_in", "fit", "fit_cards", "one_model", "rows_of"]

@@ -109,7 +109,7 @@ def _twins_against(twins: Mapping[str, Any] | None, alpha: Mapping[str, Any]) ->
         return []
     entries = twins["responses"].get("energy", {}).get("twins", ())
     return [
-        f"twins of {entry['op']} contradict fitted α = {interval(alpha)}"
+        f"twins of {entry['op']} contradict fitted α, {interval(alpha)}"
         for entry in entries
         if entry.get("fitted_alpha") == "contradicts"
     ]
@@ -124,10 +124,8 @@ def _whole_networks(figures: Mapping[str, Any]) -> Claim:
     if not contest or contest.get("difference") is None:
         why = networks.get("reason") or "no whole network was measured"
         return Claim("whole networks", text, UNDECIDED, "", str(why))
-    width = "" if contest["ci_low"] is None else f" ({contest['ci_low']:+.2f} to {contest['ci_high']:+.2f})"
-    number = (
-        f"correlation with DI less that with AI {contest['difference']:+.2f}{width}, {len(ranked)} networks"
-    )
+    apart = {**contest, "value": contest["difference"]}
+    number = f"correlation with DI less that with AI {interval(apart)}, {len(ranked)} networks"
     answer = _ANSWERS.get(contest["decision"], UNDECIDED)
     why = {
         CONFIRMED: "Williams' test and the bootstrap over families agree",

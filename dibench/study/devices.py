@@ -112,6 +112,12 @@ def cards_in(frame: pd.DataFrame) -> list[tuple[str, str]]:
     return list(dict.fromkeys(zip(texts(frame, "device"), texts(frame, "device_uuid"), strict=True)))
 
 
+def rows_of(frame: pd.DataFrame, device: str, uuid: str) -> pd.DataFrame:
+    """The rows of one card, as `cards_in` names it."""
+    own: pd.DataFrame = frame[(texts(frame, "device") == device) & (texts(frame, "device_uuid") == uuid)]
+    return own.reset_index(drop=True)
+
+
 def fit_cards(frame: pd.DataFrame, *, draws: int = DRAWS, seed: int = SEED, **chosen: Any) -> Cards:
     """Fit every card of a table on its own, and together where they explain the same response.
 
@@ -140,9 +146,8 @@ def fit_cards(frame: pd.DataFrame, *, draws: int = DRAWS, seed: int = SEED, **ch
 
 
 def _card(frame: pd.DataFrame, device: str, uuid: str, draws: int, seed: int, chosen: dict[str, Any]) -> Card:
-    own = frame[(texts(frame, "device") == device) & (texts(frame, "device_uuid") == uuid)]
     try:
-        return Card(device, uuid, fit(own.reset_index(drop=True), draws=draws, seed=seed, **chosen))
+        return Card(device, uuid, fit(rows_of(frame, device, uuid), draws=draws, seed=seed, **chosen))
     except UserError as error:
         return Card(device, uuid, None, str(error))
 

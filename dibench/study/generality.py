@@ -41,6 +41,8 @@ from dibench.study.whole_networks import SEED, WholeNetworks, column, whole_netw
 if TYPE_CHECKING:
     import pandas as pd
 
+    from dibench.study.fit import Fit
+
 FloatArray = NDArray[np.float64]
 
 SUBSETS = 10_000
@@ -129,7 +131,9 @@ def generality(
     subsets: int = SUBSETS,
     sizes: Sequence[int] | None = None,
     layer_sizes: Sequence[int] | None = None,
+    half_only: bool = False,
     seed: int = SEED,
+    fit: Fit | None = None,
     **chosen: Unpack[Choice],
 ) -> Generality:
     """Study a table of the CSV contract.
@@ -140,13 +144,15 @@ def generality(
         subsets: drawn of each size.
         sizes: networks in a subset; by default those of 5, 8, 12, 16, 20 that are fewer than there are.
         layer_sizes: distinct layers in a subset; by default those of 10, 20, 50, 100, 200, 400.
+        half_only: of the usual sizes only the one nearest to half of the set, which the words are about.
         seed: of all draws.
+        fit: as of `whole_networks`.
         chosen: `device`, `backend`, `dtype`, as of `rows.select`.
 
     Raises:
         UserError: no row can be used, a size is impossible, or nothing can be studied.
     """
-    fleet = whole_networks(frame, batch=batch, seed=seed, **chosen)
+    fleet = whole_networks(frame, batch=batch, seed=seed, fit=fit, **chosen)
     data = fleet.data
     steps = {model: step_statistics(model, data) for model in ("ai", "di_weighted")}
     rng = np.random.default_rng(seed)
@@ -158,6 +164,8 @@ def generality(
         if n <= FEWEST or not ks:
             not_studied[unit] = f"{n} of them can be used, too few for subsets"
             continue
+        if half_only and not wanted:
+            ks = [nearest_half(ks, n)]
         populations.append(_study(members, data, steps, ks, subsets, rng))
     families = family_differences(data, fleet.unseen)
     if not populations and not families:
@@ -174,6 +182,11 @@ def generality(
         populations=tuple(populations),
         not_studied=not_studied,
     )
+
+
+def nearest_half(sizes: Sequence[int], n: int) -> int:
+    """Of sizes of subsets the one nearest to half of a set of n."""
+    return min(sizes, key=lambda k: abs(k - n / 2))
 
 
 def _check_sizes(unit: str, sizes: Sequence[int], n: int) -> list[int]:

@@ -7,7 +7,7 @@ from typing import Any
 import attrs
 
 from dibench.study.families import Evidence
-from dibench.study.generality import STABLE, Generality, Population
+from dibench.study.generality import STABLE, Generality, Population, nearest_half
 from dibench.study.networks_summary import network_json
 from dibench.study.plain import plain
 
@@ -92,7 +92,8 @@ def _evidence(one: Evidence) -> str:
 
 def _stability(population: Population, form: str) -> str:
     """At the size nearest to half of the set: do the subsets agree on the order of AI and DI?"""
-    size = min(population.sizes, key=lambda one: abs(one.k - len(population.names) / 2))
+    k = nearest_half([one.k for one in population.sizes], len(population.names))
+    size = next(one for one in population.sizes if one.k == k)
     if form not in size.di_above_ai:
         return f"{FORMS[form]}: not compared over subsets of these {population.unit}."
     share = size.di_above_ai[form]

@@ -19,6 +19,7 @@ Intervals are jackknifed by box, α's is Fieller's (`slopes`).
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any, Unpack
 
 import attrs
@@ -54,6 +55,17 @@ COUNTS = ("macs_executed", "weight_reads", "input_reads", "output_reads", "outpu
 
 
 @attrs.frozen
+class BoxCost:
+    """What a multiply-add costs under a box: the median over kernels, on most multiprocessors."""
+
+    tile_p: int
+    tile_k: int
+    tile_c: int
+    per_mac: float
+    """pJ or ps."""
+
+
+@attrs.frozen
 class Lattice:
     """The coefficients of one layer at one level under one lane mapping."""
 
@@ -68,6 +80,8 @@ class Lattice:
     coefficients: dict[str, Slope]
     """`power` (W), `weight`, `input`, `output`, and `mac/VARIANT` of each kernel."""
     alpha: Slope | None
+    per_box: tuple[BoxCost, ...]
+    """Ascending by the sides of the box."""
     condition: float
     reason: str
     """Why the coefficients are not to be relied on; empty where they are."""
@@ -170,6 +184,7 @@ def fit_lattice(rows: pd.DataFrame, response: str, *, energy: bool) -> Lattice |
         shares=shares,
         coefficients=coefficients,
         alpha=alpha,
+        per_box=_per_box(rows, response, shares),
         condition=condition,
         reason=_doubt(condition, coefficients, energy, shares),
     )
@@ -190,6 +205,20 @@ def _told(
     w, x = names.index("weight"), names.index("input")
     alpha = share(values[[w, x]], variance[np.ix_([w, x], [w, x])], t)
     return {name: slope(value, width) for name, value, width in zip(names, values, half, strict=True)}, alpha
+
+
+def _per_box(rows: pd.DataFrame, response: str, shares: tuple[int, ...]) -> tuple[BoxCost, ...]:
+    """The cost of a multiply-add of the layer, executed or not, under each box."""
+    sides = ["tile_p", "tile_k", "tile_c"]
+    if not set(sides) <= set(rows):
+        return ()
+    rows = rows[rows[sides].notna().all(axis=1)]
+    rows = rows[rows["sms"] == max(shares)] if shares else rows
+    costs: defaultdict[tuple[int, int, int], list[float]] = defaultdict(list)
+    per_mac = PICO * rows[response].to_numpy(float) / row_rules.counts(rows)["macs"]
+    for p, k, c, cost in zip(*(rows[side].astype(int) for side in sides), per_mac.tolist(), strict=True):
+        costs[p, k, c].append(cost)
+    return tuple(BoxCost(*box, float(np.median(own))) for box, own in sorted(costs.items()))
 
 
 def _columns(rows: pd.DataFrame, *, with_time: bool) -> tuple[list[str], FloatArray]:

@@ -8,9 +8,12 @@ import attrs
 
 from dibench.errors import UserError
 from dibench.study import claims
+from dibench.study.devices import Cards, fit_cards, rows_of
 from dibench.study.families import evidence_of, family_differences
-from dibench.study.fit import Fit
+from dibench.study.fit import SEED, Fit, fit
+from dibench.study.inference import DRAWS
 from dibench.study.lattice import lattice
+from dibench.study.one_model import OneModel, one_model
 from dibench.study.peer import peers
 from dibench.study.plain import plain
 from dibench.study.rows import Choice
@@ -38,6 +41,41 @@ def figures(frame: pd.DataFrame, found: Fit, **chosen: Unpack[Choice]) -> dict[s
     values["peer"] = None if beside is None else beside.to_json()
     values["claims"] = claims.as_json(claims.claims(values))
     return values
+
+
+@attrs.frozen
+class Several:
+    """Several cards: each by itself, and all as one where they are of one model."""
+
+    cards: Cards
+    joined: OneModel | None
+    fit: Fit | None
+    """Of the joined rows; None where they are not joined, or cannot be fitted."""
+    figures: dict[str, Any]
+    """`Cards.to_json()` with all `figures` of each card as its `fit`; those of the joined rows beside."""
+
+
+def several(frame: pd.DataFrame, *, draws: int = DRAWS, seed: int = SEED, **chosen: Any) -> Several:
+    """Fit each card of a table, and all of them as one.
+
+    Args:
+        frame: a table of the CSV contract with several cards.
+        draws, seed: of the bootstraps.
+        chosen: `backend`, `dtype`, as of `fit`.
+    """
+    cards, joined = fit_cards(frame, draws=draws, seed=seed, **chosen), one_model(frame)
+    values = cards.to_json()
+    for card, told in zip(cards.cards, values["cards"], strict=True):
+        if card.fit is not None:
+            told["fit"] = figures(rows_of(frame, card.device, card.uuid), card.fit, **chosen)
+    if joined is None:
+        return Several(cards, None, None, values)
+    try:
+        found = fit(joined.frame, draws=draws, seed=seed, **chosen)
+        whole = figures(joined.frame, found, **chosen)
+    except UserError:  # nothing that can be fitted: the cards say why
+        return Several(cards, None, None, values)
+    return Several(cards, joined, found, {**whole, **values, **joined.to_json()})
 
 
 def twin_figures(

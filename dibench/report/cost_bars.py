@@ -10,6 +10,7 @@ import numpy as np
 
 from dibench.intensity import OPERATORS
 from dibench.report.numbers import common_scale, scaled, share
+from dibench.report.parts import slug
 from dibench.report.svg import (
     ACCENT,
     INK,
@@ -32,7 +33,7 @@ Array = Any  # of float64
 LAYERS = 28
 """More bars than this nobody reads: the costliest are drawn."""
 SAVINGS = 14
-_ROW, _FRAME, _WIDTH = 19, 112, 620
+_ROW, _FRAME, _WIDTH, _NARROW = 19, 112, 620, 330
 
 
 @attrs.frozen
@@ -59,8 +60,7 @@ def layer_bars(network: str, costs: LayerCosts, terms: Mapping[str, Array], unit
     axes.set_xlabel(f"{kind} ({scale})")
     left_out = len(costs.layers) - len(rows)
     title = f"{network}: {kind} of each layer" + (f", the {len(rows)} costliest" if left_out else "")
-    _titled(axes, title)
-    return Drawing(f"layers-{_slug(network)}", title, _said(names, parts, whole, unit), figure)
+    return Drawing(f"layers-{slug(network)}", title, _said(names, parts, whole, unit), figure)
 
 
 def operator_bars(found: Prediction, terms: Mapping[str, Array], unit: str, kind: str) -> Drawing:
@@ -76,11 +76,10 @@ def operator_bars(found: Prediction, terms: Mapping[str, Array], unit: str, kind
     above = whole - np.array([found.by_operator[one].value for one in present])
     ends = _ends([found.by_operator[one] for one in present]) + above
     labels = [f"{one} ({int((op == one).sum())})" for one in present]
-    figure, axes, scale = _bars(labels, parts, TERM_COLOURS, ends, unit)
+    figure, axes, scale = _bars(labels, parts, TERM_COLOURS, ends, unit, width=_NARROW)
     axes.set_xlabel(f"{kind} of one batch ({scale})")
     title = f"{name}: {kind} by operator"
-    _titled(axes, title)
-    return Drawing(f"operators-{_slug(name)}", title, _said(labels, parts, whole, unit), figure)
+    return Drawing(f"operators-{slug(name)}", title, _said(labels, parts, whole, unit), figure)
 
 
 def comparison(found: Sequence[Prediction], unit: str, kind: str) -> Drawing:
@@ -94,11 +93,10 @@ def comparison(found: Sequence[Prediction], unit: str, kind: str) -> Drawing:
     }
     whole = np.array([one.per_inference.value for one in found])
     ends = _ends([one.per_inference for one in found])
-    figure, axes, scale = _bars(names, parts, OPERATOR_COLOURS, ends, unit)
+    figure, axes, scale = _bars(names, parts, OPERATOR_COLOURS, ends, unit, width=_NARROW)
     axes.set_xlabel(f"{kind} per inference ({scale})")
     networks = " and ".join(dict.fromkeys(one.network.name for one in found))
     title = f"{networks}: {kind} per inference"
-    _titled(axes, title)
     return Drawing("comparison", title, _said(names, parts, whole, unit), figure)
 
 
@@ -118,20 +116,19 @@ def saving_bars(network: str, savings: Sequence[Saving], unit: str, kind: str) -
     axes.set_xlabel(f"{kind} saved per inference ({prefix}{unit}); hollow: may save nothing")
     said = "; ".join(f"{n} {scaled(o.saved.value, unit)}" for n, o in zip(names, shown, strict=True))
     title = f"{network}: what would save most"
-    _titled(axes, title)
-    return Drawing(f"savings-{_slug(network)}", title, said + ".", figure)
-
-
-def _titled(axes: Axes, title: str) -> None:
-    """Files stand alone: what they show is written in them."""
-    axes.set_title(title, loc="left", fontsize=11, color=INK)
+    return Drawing(f"savings-{slug(network)}", title, said + ".", figure)
 
 
 def _bars(
-    names: Sequence[str], parts: Mapping[str, Array], colours: Mapping[str, str], ends: Array, unit: str
+    names: Sequence[str],
+    parts: Mapping[str, Array],
+    colours: Mapping[str, str],
+    ends: Array,
+    unit: str,
+    width: float = _WIDTH,
 ) -> tuple[Figure, Axes, str]:
     """Stacked horizontal bars with a legend and intervals; the figure, its axes, the unit with its prefix."""
-    figure, axes = new_panel(_WIDTH, _FRAME + _ROW * max(len(names), 1))
+    figure, axes = new_panel(width, _FRAME + _ROW * max(len(names), 1))
     size, prefix = common_scale(np.append(np.add.reduce(list(parts.values())), 0.0).tolist())
     left = np.zeros(len(names))
     rows = np.arange(len(names))
@@ -150,8 +147,8 @@ def _bars(
     axes.set_xlim(left=0)
     if parts:
         figure.legend(
-            loc="outside upper left", ncols=len(parts), frameon=False, fontsize=10, labelcolor=INK,
-            handlelength=0.9, handletextpad=0.4, columnspacing=1.1,
+            loc="outside upper left", ncols=min(len(parts), round(width / 85)), frameon=False, fontsize=10,
+            labelcolor=INK, handlelength=0.9, handletextpad=0.4, columnspacing=1.1,
         )  # fmt: skip
     return figure, axes, f"{prefix}{unit}"
 
@@ -178,12 +175,3 @@ def _said(names: Sequence[str], parts: Mapping[str, Array], whole: Array, unit: 
         of_it = share(float(parts[part][row]) / float(whole[row]))
         said.append(f"{name} {scaled(float(whole[row]), unit)}, {part} {of_it}")
     return "; ".join(said) + "."
-
-
-def _slug(text: str) -> str:
-    """A text as a part of a file's name.
-
-    >>> _slug("torchvision:resnet50 at batch 8")
-    'torchvision-resnet50-at-batch-8'
-    """
-    return "".join(ch if (ch.isalnum() and ch.isascii()) or ch == "_" else "-" for ch in text).strip("-")[:80]
