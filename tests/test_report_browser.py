@@ -1,4 +1,4 @@
-"""The report in a real browser, at the widths of a phone and a desk, in light and dark."""
+"""The report in a real browser: on a phone and a desk, in light and dark; and that flaws would be seen."""
 
 from __future__ import annotations
 
@@ -7,60 +7,94 @@ import json
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from report_sweeps import rows, write
-from study_frames import distinct_layers, energy_of, table
 
 from dibench.report import write_report
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-WIDTHS = (360, 1280)
+PHONE, DESK = 360, 1280
+THEMES = ("light", "dark")
 
-# The page stands in a frame of each width; the probe writes what it finds into the host's DOM.
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium: apt-get install chromium")
+
+FIGURES = {
+    "processor": {
+        "time-ai", "energy-ai", "reuse-shapes", "reuse-kernels", "reuse-cost", "roofline", "stationarity",
+        "predicted-ai", "predicted-di-weighted", "residuals",
+    },
+    "campaign": {
+        "alpha", "energy-ai", "energy-di-weighted", "energy-di-disjoint", "reuse-shapes", "reuse-kernels",
+        "reuse-cost", "roofline", "energy-roofline", "predicted-ai", "predicted-di-weighted", "residuals",
+        "twins-standard", "twins-grouped", "twins-pointwise", "twins-fc", "lattice-1", "lattice-2",
+        "ranking", "held-out", "cost-resnet50", "cost-mobilenet-v2", "cost-compared",
+        "generality-networks", "generality-quantiles-networks", "generality-layers",
+        "generality-quantiles-layers",
+    },
+    "cards": {
+        "alpha", "energy-ai", "energy-roofline", "residuals",
+        *(f"{name}-{card}" for card in ("a-gpu-gpu-1", "another-gpu-gpu-2") for name in (
+            "twins-standard", "twins-grouped", "twins-pointwise", "twins-fc", "lattice-1", "lattice-2")),
+    },
+}  # fmt: skip
+"""What each page must show."""
+
+# Each page stands in a frame of its own width and theme; the probe writes what it finds into the host's DOM.
 PROBE = """
 <pre id="probe"></pre>
 <script>
+const overlap = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 2
+                       && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 2;
+const look = frame => {
+  const page = frame.contentDocument, spilled = [], overlapping = [], seen = [], cut = [];
+  for (const figure of page.querySelectorAll("figure")) {
+    const svg = figure.querySelector("svg.panel");
+    if (!svg) continue;
+    const box = svg.getBoundingClientRect();
+    if (box.width >= 100 && box.height >= 50) seen.push(figure.id);
+    const texts = [...svg.querySelectorAll("text")].map(t => [t.textContent, t.getBoundingClientRect()]);
+    texts.forEach(([said, own], index) => {
+      const room = [own.left - box.left, box.right - own.right, own.top - box.top, box.bottom - own.bottom];
+      if (Math.min(...room) < -3) spilled.push(figure.id + ": " + said);
+      for (const [other, its] of texts.slice(index + 1))
+        if (overlap(own, its)) overlapping.push(figure.id + ": " + said + " and " + other);
+    });
+  }
+  for (const table of page.querySelectorAll(".table"))
+    if (table.scrollWidth > table.clientWidth) cut.push(table.getAttribute("aria-label"));
+  const style = frame.contentWindow.getComputedStyle(page.body);
+  return {page: frame.title, theme: frame.style.colorScheme, inner: frame.contentWindow.innerWidth,
+          scroll: page.documentElement.scrollWidth, spilled, overlapping, seen, cut,
+          background: style.backgroundColor, ink: style.color};
+};
 addEventListener("load", () => {
-  const found = [...document.querySelectorAll("iframe")].map(frame => {
-    const page = frame.contentDocument, root = page.documentElement, spilled = [], tiny = [], cut = [];
-    for (const svg of page.querySelectorAll("svg.panel")) {
-      const box = svg.getBoundingClientRect();
-      if (box.width < 100 || box.height < 50) tiny.push(svg.getAttribute("aria-labelledby"));
-      for (const text of svg.querySelectorAll("text")) {
-        const own = text.getBoundingClientRect();
-        const x = [own.left - box.left, box.right - own.right];
-        const y = [own.top - box.top, box.bottom - own.bottom];
-        if (Math.min(...x, ...y) < -3) spilled.push(text.textContent);
-      }
-    }
-    for (const table of page.querySelectorAll(".table"))
-      if (table.scrollWidth > table.clientWidth) cut.push(table.getAttribute("aria-label"));
-    const style = frame.contentWindow.getComputedStyle(page.body);
-    return {inner: frame.contentWindow.innerWidth, scroll: root.scrollWidth, spilled, tiny, cut,
-            panels: page.querySelectorAll("svg.panel").length,
-            background: style.backgroundColor, ink: style.color};
-  });
+  const found = [...document.querySelectorAll("iframe")].map(look);
   document.getElementById("probe").textContent = JSON.stringify(found);
 });
 </script>
 """
 
 
-@pytest.fixture(scope="module")
-def page(tmp_path_factory: pytest.TempPathFactory) -> str:
-    table = rows(200)
-    table[0]["name"] = "a_network_with_a_long_name/" + "a_layer_name_without_any_space_to_break_at" * 3
-    return write_report(write(tmp_path_factory.mktemp("browser"), table)).read_text(encoding="utf-8")
+@attrs.frozen
+class Look:
+    """What the probe found in each frame, and what the browser wrote on its console."""
+
+    frames: list[dict[str, Any]]
+    console: list[str]
 
 
-def probe(page: str, directory: Path, *flags: str) -> list[dict[str, Any]]:
-    """What the probe found in each frame; fails on any message on the browser's console."""
+def look(pages: Mapping[str, str], directory: Path, widths: Sequence[int], themes: Sequence[str]) -> Look:
     assert BROWSER is not None
     frames = "".join(
-        f'<iframe width="{width}" height="900" srcdoc="{html.escape(page)}"></iframe>' for width in WIDTHS
+        f'<iframe title="{name}" width="{width}" height="900" style="color-scheme: {theme}" '
+        f'srcdoc="{html.escape(page)}"></iframe>'
+        for (name, page), width, theme in product(pages.items(), widths, themes)
     )
     host = directory / "host.html"
     host.write_text(f"<!doctype html><style>iframe{{border:0}}</style>{frames}{PROBE}", encoding="utf-8")
@@ -68,52 +102,83 @@ def probe(page: str, directory: Path, *flags: str) -> list[dict[str, Any]]:
         [
             BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
             "--disable-background-networking", "--disable-component-update", "--disable-sync",
-            f"--user-data-dir={directory / 'profile'}", "--enable-logging=stderr", *flags, "--dump-dom",
+            f"--user-data-dir={directory / 'profile'}", "--enable-logging=stderr", "--dump-dom",
             host.as_uri(),
         ],
-        capture_output=True, text=True, timeout=120, check=True,
+        capture_output=True, text=True, timeout=300, check=True,
     )  # fmt: skip
-    assert "CONSOLE" not in done.stderr, done.stderr
     match = re.search(r'<pre id="probe">(.+?)</pre>', done.stdout, flags=re.DOTALL)
     assert match, "the probe did not run"
-    return list(json.loads(html.unescape(match[1])))
+    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    return Look(list(json.loads(html.unescape(match[1]))), console)
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no chromium: apt-get install chromium")
-def test_nothing_overflows_on_a_phone_or_a_desk(page: str, tmp_path: Path) -> None:
-    found = probe(page, tmp_path)
-    assert [frame["inner"] for frame in found] == list(WIDTHS)
-    for frame in found:
-        assert frame["scroll"] <= frame["inner"]
-        assert frame["panels"] >= 13
-        assert frame["spilled"] == []
-        assert frame["tiny"] == []
+def faults(frame: dict[str, Any], figures: set[str]) -> list[str]:
+    """What a reader would stumble on in one frame."""
+    found = [f"missing: {name}" for name in sorted(figures - {one[7:] for one in frame["seen"]})]
+    found += [f"spilled: {said}" for said in frame["spilled"]]
+    found += [f"overlapping: {said}" for said in frame["overlapping"]]
+    if frame["scroll"] > frame["inner"]:
+        found.append(f"wider than the screen: {frame['scroll']}")
     # On a phone a wide table scrolls inside its frame; on a desk every table of figures is seen whole.
-    assert [caption for caption in found[1]["cut"] if not caption.startswith("The layer")] == []
+    if frame["inner"] == DESK:
+        found += [f"cut: {name}" for name in frame["cut"] if not name.startswith("The layer")]
+    background, ink = (
+        sum(map(float, re.findall(r"[\d.]+", frame[what])[:3])) for what in ("background", "ink")
+    )
+    light, dark = (background, ink) if frame["theme"] == "light" else (ink, background)
+    if not light > 600 > 200 > dark:
+        found.append(f"not {frame['theme']}")
+    return found
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no chromium: apt-get install chromium")
-def test_it_is_light_by_day_and_dark_by_night(page: str, tmp_path: Path) -> None:
-    def brightness(colour: str) -> float:
-        return sum(map(float, re.findall(r"[\d.]+", colour)[:3]))
+@pytest.fixture(scope="module")
+def pages(
+    tmp_path_factory: pytest.TempPathFactory, report_of_a_campaign: Path, report_of_two_cards: Path
+) -> dict[str, str]:
+    table = rows(200)
+    table[0]["name"] = "a_network_with_a_long_name/" + "a_layer_name_without_any_space_to_break_at" * 3
+    processor = write_report(write(tmp_path_factory.mktemp("browser"), table))
+    found = {
+        "processor": processor,
+        "campaign": report_of_a_campaign / "report.html",
+        "cards": report_of_two_cards / "report.html",
+    }
+    return {name: path.read_text(encoding="utf-8") for name, path in found.items()}
 
-    light = probe(page, tmp_path, "--blink-settings=preferredColorScheme=1")[1]
-    dark = probe(page, tmp_path, "--blink-settings=preferredColorScheme=0")[1]
-    assert brightness(light["background"]) > 600 > 200 > brightness(light["ink"])
-    assert brightness(dark["background"]) < 200 < 600 < brightness(dark["ink"])
+
+def test_every_figure_is_seen_and_nothing_overflows(pages: dict[str, str], tmp_path: Path) -> None:
+    found = look(pages, tmp_path, (PHONE, DESK), THEMES)
+    assert found.console == []
+    assert [frame["inner"] for frame in found.frames] == [PHONE, PHONE, DESK, DESK] * len(pages)
+    for frame in found.frames:
+        where = frame["page"], frame["inner"], frame["theme"]
+        assert (where, faults(frame, FIGURES[frame["page"]])) == (where, [])
 
 
-@pytest.mark.skipif(BROWSER is None, reason="no chromium: apt-get install chromium")
-def test_the_figures_of_whole_networks_fit_too(tmp_path: Path) -> None:
-    layers = distinct_layers()
-    frame = table(layers, energy_of(layers, alpha=0.2, noise=0.05, seed=1), instances=1)
-    frame["variant"] = "made_up"
-    frame.to_csv(tmp_path / "sweep.csv", index=False)
-    page = write_report(tmp_path).read_text(encoding="utf-8")
-    for name in ("energy-roofline", "ranking", "held-out", "generality-1"):
-        assert f'id="figure-{name}"' in page, name
-    for frame_found in probe(page, tmp_path):
-        assert frame_found["scroll"] <= frame_found["inner"]
-        assert frame_found["panels"] == page.count('<svg class="panel"')
-        assert frame_found["spilled"] == []
-        assert frame_found["tiny"] == []
+def test_a_page_with_a_flaw_would_be_found_out(pages: dict[str, str], tmp_path: Path) -> None:
+    page = pages["campaign"]
+
+    def without(pattern: str) -> str:
+        flawed, times = re.subn(pattern, "", page, count=1, flags=re.DOTALL)
+        assert times == 1
+        return flawed
+
+    def with_(markup: str) -> str:
+        return page.replace("<main>", f"<main>{markup}")
+
+    flawed = {
+        "missing: twins-fc": without(r'<figure class="card[^"]*" id="figure-twins-fc".*?</figure>'),
+        "missing: lattice-1": without(r'(?<=</figcaption>)<svg class="panel"[^>]*lattice-1.*?</svg>'),
+        "missing: alpha": with_("<style>#figure-alpha svg { display: none }</style>"),
+        "wider than the screen": with_('<div style="position: absolute; width: 3000px">x</div>'),
+        "not light": with_("<style>:root { --page: #000 }</style>"),
+        "spilled": with_("<style>#figure-ranking text { font-size: 60px !important }</style>"),
+        "overlapping": with_("<style>#figure-ranking text { font-size: 60px !important }</style>"),
+        "nothing but on the console": with_("<script>missing()</script>"),
+    }
+    found = look(flawed, tmp_path, (DESK,), ("light",))
+    assert len(found.console) == 1 and "missing is not defined" in found.console[0]
+    for flaw, frame in zip(flawed, found.frames, strict=True):
+        said = faults(frame, FIGURES["campaign"])
+        assert any(one.startswith(flaw) for one in said) or (not said and "console" in flaw), (flaw, said)
