@@ -65,3 +65,4 @@ def test_rows_that_cannot_tell_show_no_number_of_alpha() -> None:
     assert found["data types"].number == "" and "α =" not in found["data types"].why
     few = answers(table(some_layers(12, 1), energy_of(some_layers(12, 1), alpha=0.9)), draws=99)
     assert few["data types"].answer == UNDECIDED and few["data types"].number == ""
+    assert few["generality"].number == "", "what twelve rows leave for a fold carries no fit"

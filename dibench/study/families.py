@@ -45,10 +45,13 @@ class Evidence:
 
 
 def family_differences(data: Data, unseen: Mapping[str, Unseen]) -> tuple[FamilyDifference, ...]:
-    """Errors on each family's layers of the fits that never saw them, rows that every model predicts."""
+    """Errors on each family's layers of the fits that never saw them, rows that every model predicts.
+
+    Families that leave too few rows to learn from are no evidence.
+    """
     found = []
     for family, fold in unseen.items():
-        own = fold.rows
+        own = fold.rows & fold.enough
         for predicted in fold.predicted.values():
             own = own & np.isfinite(predicted)
         if own.any():

@@ -19,8 +19,7 @@ from dibench.study.folds import FEWEST_FAMILIES, Fold, Folds
 from dibench.study.ladder import NoRung, Rung
 from dibench.study.models import Data
 from dibench.study.network_sums import REQUIRED_SHARE, NetworkSum, network_sums
-from dibench.study.unseen import COMPARED, Unseen, predict_held_out
-from dibench.study.verdict import ROWS_PER_COEFFICIENT
+from dibench.study.unseen import COMPARED, Unseen, predict_held_out, rows_needed
 
 FloatArray = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -51,8 +50,7 @@ def hold_out(
 ) -> HeldOut:
     """Choose the families that leave enough rows, and predict random tenths of the rows beside them."""
     fitted = {name: rung for name in COMPARED if isinstance(rung := rungs.get(name), Rung)}
-    needed = ROWS_PER_COEFFICIENT * max((rung.k for rung in fitted.values()), default=1)
-    families = tuple(one for one in unseen.values() if one.left.sum() >= needed)
+    families = tuple(one for one in unseen.values() if one.enough)
     known = {one.family for one in families}
     order = np.random.default_rng(seed).permutation(len(data)) % NAIVE_FOLDS
     naive = Folds("row", tuple(Fold(str(i), order == i, order != i) for i in range(NAIVE_FOLDS)))
@@ -60,7 +58,7 @@ def hold_out(
         data=data,
         families=families,
         skipped={name: int(one.left.sum()) for name, one in unseen.items() if name not in known},
-        needed=needed,
+        needed=rows_needed(data),
         sums=tuple(one for one in network_sums(data) if one.family in known and one.holds(REQUIRED_SHARE)),
         naive={
             name: predict_held_out(name, data, naive, near=rung.parameters) if families else np.empty(0)

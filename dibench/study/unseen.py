@@ -19,6 +19,7 @@ from dibench.study.alpha import COARSE_GRID, profile_disjoint
 from dibench.study.estimate import fit_log
 from dibench.study.folds import Folds, shapes_of
 from dibench.study.models import FULL, Data, Design, Terms, design, per_di_disjoint
+from dibench.study.verdict import ROWS_PER_COEFFICIENT
 
 FloatArray = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -121,6 +122,8 @@ class Unseen:
     """(n,): its rows."""
     left: Mask
     """(n,): what is learnt from."""
+    enough: bool
+    """Whether these are the `rows_needed`: else what they say of the family is arithmetic noise."""
     alpha: dict[str, float]
     """`di_weighted`, `di_disjoint`; not a number where the rows left say nothing of reuse."""
     predicted: dict[str, FloatArray]
@@ -135,6 +138,11 @@ class Unseen:
             "di_weighted": 2 * (weighted * data.weights + (1 - weighted) * data.activations),
             "di_disjoint": nothing if math.isnan(disjoint) else per_di_disjoint(data, disjoint),
         }
+
+
+def rows_needed(data: Data) -> int:
+    """Rows that carry the largest of the models: e₀ of each operator and three coefficients more."""
+    return ROWS_PER_COEFFICIENT * (len(np.unique(data.op)) + 3)
 
 
 def predict_families(data: Data, near: Mapping[str, FloatArray] | None = None) -> dict[str, Unseen]:
@@ -165,5 +173,6 @@ def predict_families(data: Data, near: Mapping[str, FloatArray] | None = None) -
             model: np.full(len(data), np.nan) if one is None else one.predict(rows)
             for model, one in learned.items()
         }
-        found[family] = Unseen(family, rows, left, alpha, predicted)
+        enough = int(left.sum()) >= rows_needed(data)
+        found[family] = Unseen(family, rows, left, enough, alpha, predicted)
     return found
