@@ -13,10 +13,11 @@ import pytest
 if TYPE_CHECKING:
     from fake_gpu import FakeGpuBackend
 
-# BLAS threads wait for each other awake. On matrices as small as a fit's they gain little on idle cores, and
-# where something else uses the cores, as it does in a suite, a product takes many times as long. Set before
-# NumPy is imported; programs that tests start inherit it.
+# Threads of BLAS and OpenMP wait for each other awake. Where something else uses the cores, as it does in a
+# suite, small products and short kernels then take many times as long. As the program sets it for itself;
+# before the libraries are loaded, and for programs that tests start.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 collect_ignore = [] if find_spec("torch") else ["torch_nets.py"]
 

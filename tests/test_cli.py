@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -167,3 +168,11 @@ def test_importing_the_package_needs_neither_extension_nor_heavy_modules() -> No
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_analysis_needs_no_second_core(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OPENBLAS_NUM_THREADS")
+    run("variants")
+    assert "OPENBLAS_NUM_THREADS" not in os.environ, "a library that is measured has all cores"
+    run("fit", "none.csv")
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "1"

@@ -79,6 +79,13 @@ def test_a_layer_beyond_memory_is_refused_before_it_is_allocated() -> None:
         CpuBackend().prepare(case(instances=2**40))
 
 
+def test_threads_of_a_kernel_wait_asleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GOMP_SPINCOUNT")
+    assert open_backend("cpu").device().facts["openmp_spin_count"] == "1000"
+    monkeypatch.setenv("GOMP_SPINCOUNT", "7")
+    assert open_backend("cpu").device().facts["openmp_spin_count"] == "7", "the user's own is kept"
+
+
 def test_the_device_is_this_machine() -> None:
     backend = CpuBackend()
     device = backend.device()
