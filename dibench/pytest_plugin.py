@@ -212,12 +212,17 @@ class _Session:
     @property
     def benchmarks(self) -> list[Any]:
         """Those of this run that went through `energy_benchmark`."""
-        own = getattr(self.config, "_benchmarksession", None)
+        own = self._of_pytest_benchmark
         return [one for one in own.benchmarks if "energy_source" in one.extra_info] if own else []
+
+    @property
+    def _of_pytest_benchmark(self) -> Any:
+        """The session of that plugin; None where it is not loaded. It has no public way to it."""
+        return getattr(self.config, "_benchmarksession", None)
 
     def compare(self, threshold: Threshold) -> None:
         """Note every benchmark that needs more energy than in the runs compared with."""
-        saved = self.config._benchmarksession.compared_mapping or {}  # type: ignore[attr-defined]
+        saved = self._of_pytest_benchmark.compared_mapping or {}
         compared = 0
         for one in self.benchmarks:
             for earlier in saved.values():

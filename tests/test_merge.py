@@ -20,7 +20,7 @@ from dibench.cli import main
 from dibench.errors import UserError
 from dibench.plan import Case, Plan, load_plan, make_plan
 from dibench.plan.file import parse_plan
-from dibench.plan.ordering import Shard
+from dibench.plan.shard import Shard
 from dibench.sweep import record
 from dibench.sweep.events import VisitEnded
 from dibench.sweep.merge import merge

@@ -9,6 +9,7 @@ import threading
 import time
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any
 
 import attrs
 import numpy as np
@@ -35,10 +36,10 @@ from dibench.meters.sampler import RealClock, Sampler
 from dibench.meters.simulated import SimulatedGpu
 
 
-def one(card: Card = HOPPER, **how: object) -> tuple[ReplayedClock, SimulatedGpu, NvmlGpu]:
+def one(card: Card = HOPPER, **how: Any) -> tuple[ReplayedClock, SimulatedGpu, NvmlGpu]:
     clock = ReplayedClock()
     gpu = SimulatedGpu(clock, card)
-    return clock, gpu, gpus(FakeNvml([gpu], **how))[0]  # type: ignore[arg-type]
+    return clock, gpu, gpus(FakeNvml([gpu], **how))[0]
 
 
 def test_every_reading_goes_through() -> None:
@@ -152,20 +153,18 @@ def test_a_metric_that_a_card_lacks_is_left_out_and_a_look_that_failed_begins_an
     assert set(shown.activity()) == set(ACTIVITY) - {"fp32_pct"}
 
 
-def test_what_older_cards_and_bindings_do_not_tell_is_refused_by_its_name() -> None:
+def test_what_older_cards_and_bindings_do_not_tell_is_refused_by_its_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     _, _, shown = one(AMPERE, capability=(8, 0))
     for read in (shown.activity, shown.memory_mw):
         with pytest.raises(SensorError, match="does not offer the reading") as refused:
             read()
         assert refused.value.reading == read.__name__
 
-    class OldBinding(FakeNvml):
-        @property
-        def nvmlGpmQueryDeviceSupport(self) -> None:  # type: ignore[override]
-            raise AttributeError
-
+    monkeypatch.delattr(FakeNvml, "nvmlGpmQueryDeviceSupport")  # as an old binding
     with pytest.raises(SensorError, match="does not offer the reading"):
-        gpus(OldBinding([SimulatedGpu(ReplayedClock())]))[0].activity()
+        gpus(FakeNvml([SimulatedGpu(ReplayedClock())]))[0].activity()
 
 
 def test_a_card_that_answers_zero_does_not_meter_its_memory() -> None:

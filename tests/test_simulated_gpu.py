@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 import numpy as np
 import pytest
@@ -25,8 +27,8 @@ from dibench.meters.simulated import SimulatedGpu
 QUIET = attrs.evolve(HOPPER, ripple=0.0, stay=0.0, overshoot=0.0, leakage_per_c=0.0)
 
 
-def running(card: Card, load: Load, seconds: float, seed: int = 0, **options: object) -> SimulatedGpu:
-    gpu = SimulatedGpu(ReplayedClock(), card, seed=seed, **options)  # type: ignore[arg-type]
+def running(card: Card, load: Load, seconds: float, seed: int = 0, **options: Any) -> SimulatedGpu:
+    gpu = SimulatedGpu(ReplayedClock(), card, seed=seed, **options)
     gpu.launch(load, round(seconds / load.launch_s))
     return gpu
 

@@ -8,6 +8,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -117,9 +118,13 @@ def test_workers_killed_on_the_way_cost_nothing(cluster: Cluster, tmp_path: Path
     assert sum(isinstance(event, DeviceJoined) for event in events) <= 1
     assert len(held) >= 1
     for pid in held:
-        wait_for(lambda pid=pid: not alive(pid), 5.0)  # type: ignore[misc]
+        wait_for(partial(_ended, pid), 5.0)
     cluster.add("card-b")
     cluster.wait(3)
+
+
+def _ended(pid: int) -> bool:
+    return not alive(pid)
 
 
 def test_a_sweep_killed_and_begun_again_on_the_same_cluster(cluster: Cluster, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from dibench import files, schema, variants
 from dibench.errors import UserError
 from dibench.measure.settings import Settings
 from dibench.plan import Plan, load_plan, ordering
+from dibench.plan.shard import Shard
 from dibench.sweep import record
 from dibench.sweep.events import CaseEnded, VisitEnded
 from dibench.sweep.run import Sweep, run_sweep
@@ -41,7 +42,7 @@ fast = true
 """
 
 
-def plan_of(directory: Path, visits: int, per_op: int, shard: ordering.Shard | None = None) -> Plan:
+def plan_of(directory: Path, visits: int, per_op: int, shard: Shard | None = None) -> Plan:
     path = directory / "plan.toml"
     path.write_text(PLAN.format(visits=visits, per_op=per_op))
     return load_plan(path, backend="cuda", arch=replayed_device.ARCH, shard=shard)

@@ -207,11 +207,11 @@ def test_trap_another_process_appears() -> None:
     assert row["status"] == "flagged" and "process 4711 (python) came to this GPU" in row["reason"]
 
 
-def test_trap_a_load_that_no_process_list_shows() -> None:
+def test_trap_a_load_that_no_process_list_shows(monkeypatch: pytest.MonkeyPatch) -> None:
     """In a container other processes are invisible; active idle power, measured again now and then, tells."""
     hidden = Process(4711, "python", 60.0, 30.0)
     rig = Rig(settings=VisitSettings(baseline_every_s=20.0), processes=[hidden])
-    rig.metering._meter.sensor.processes = dict  # type: ignore[method-assign]
+    monkeypatch.setattr(rig.meter.sensor, "processes", dict)
     assert rig.row()["status"] == "ok"
     rig.clock.sleep(25.0)
     row = rig.row()

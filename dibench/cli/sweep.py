@@ -162,7 +162,7 @@ def _layers_plan(plan: str, backend: str, seed: int, visits: int, shard: str) ->
     """Layers under kernels, as a preset or a file says."""
     from dibench.backends import kernels_of
     from dibench.plan import load_plan
-    from dibench.plan.ordering import Shard
+    from dibench.plan.shard import Shard
 
     if seed < 0:
         raise UserError("--seed", "must be 0 or more", seed)

@@ -3,7 +3,7 @@
 In the order of the data's way: `file` reads a plan file, `table` by table; `layers` finds its layers,
 `shapes` makes those for a question; `boxes` are knob values as numbers on a layer, `expand` keeps what really
 fits; `ordering` says what comes first, `build` puts it together, `case` is what one row of a table measures.
-`whole_networks` plans networks, not layers.
+A `shard` is one machine's part. `whole_networks` plans networks, not layers.
 """
 
 from dibench.plan.build import ANCHOR_LAYER, Plan, load_plan, make_plan, presets

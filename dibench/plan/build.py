@@ -26,6 +26,7 @@ from dibench.plan.case import DTYPE, Case, knob_fields
 from dibench.plan.expand import Choice, expand
 from dibench.plan.file import PlanFile, parse_plan, read_plan
 from dibench.plan.layers import resolve_layer
+from dibench.plan.shard import WHOLE, Shard
 
 if TYPE_CHECKING:
     from dibench.variants import Variant
@@ -66,7 +67,7 @@ def load_plan(
     registry: Mapping[str, Variant] | None = None,
     arch: int | None = None,
     visits: int | None = None,
-    shard: ordering.Shard | None = None,
+    shard: Shard | None = None,
 ) -> Plan:
     """The plan of a file or preset for one backend, in the measuring order of `seed`.
 
@@ -115,7 +116,7 @@ def make_plan(
     seed: int,
     registry: Mapping[str, Variant],
     arch: int | None = None,
-    shard: ordering.Shard | None = None,
+    shard: Shard | None = None,
 ) -> Plan:
     """Layers × kernels × knob values of a plan file, ordered and numbered, with sentinels.
 
@@ -169,7 +170,7 @@ def _numbered(
     sentinel: Choice,
     file: PlanFile,
     backend: str,
-    shard: ordering.Shard = ordering.WHOLE,
+    shard: Shard = WHOLE,
 ) -> tuple[Case, ...]:
     """The cases of groups, sentinels between them, each with its place in the whole plan's order."""
     choices = [

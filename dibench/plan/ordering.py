@@ -25,7 +25,6 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from dibench.errors import UserError
 from dibench.intensity import OPERATORS
 from dibench.layer import Layer
 
@@ -251,54 +250,6 @@ def in_visits(visits: Sequence[int], seed: int, block_size: int = VISIT_BLOCK) -
             finish()
     finish()
     return steps
-
-
-@attrs.frozen
-class Shard:
-    """One part of a plan that several machines share: the `index`-th of `of`, from 1."""
-
-    index: int
-    of: int
-
-    @classmethod
-    def parse(cls, text: str) -> Shard:
-        """A shard as a user types it.
-
-        >>> Shard.parse("3/16")
-        Shard(index=3, of=16)
-
-        Raises:
-            UserError: it is none.
-        """
-        index, slash, of = text.partition("/")
-        if slash and all(part.isascii() and part.isdigit() and len(part) < 7 for part in (index, of)):
-            found = cls(int(index), int(of))
-            if 1 <= found.index <= found.of:
-                return found
-        raise UserError("--shard", "must be such as 3/16, the third of sixteen parts", text)
-
-    def __str__(self) -> str:
-        return f"{self.index}/{self.of}"
-
-    def deal(self, in_order: Sequence[Any]) -> list[Any]:
-        """This shard's part, dealt like cards: every shard gets the most informative first.
-
-        >>> Shard(2, 3).deal("abcdefg")
-        ['b', 'e']
-        """
-        return list(in_order[self.index - 1 :: self.of])
-
-    def position(self, own: int) -> int:
-        """Position in the plan of this shard's `own`-th case, both from 1: no two shards share one.
-
-        >>> [Shard(2, 3).position(own) for own in (1, 2)]
-        [2, 5]
-        """
-        return (own - 1) * self.of + self.index
-
-
-WHOLE = Shard(1, 1)
-"""The one part of a plan that nobody shares."""
 
 
 def with_sentinels(cases: Sequence[Any], sentinel: Any) -> list[Any]:

@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from dibench import __version__, variants
+from dibench import __version__
 from dibench.errors import UserError
-from dibench.measure.settings import Settings
-from dibench.sweep.crew import Device, DeviceLostError, Found, LocalDevice, Opening, check_alike
-from dibench.sweep.worker import case_from_json, case_to_json
+from dibench.sweep import on_dask
+from dibench.sweep.crew import Device, DeviceLostError, Found, Opening, check_alike
+from dibench.sweep.worker import case_to_json
 
 if TYPE_CHECKING:
     from dibench.plan import Case
@@ -55,7 +55,7 @@ class ClusterDevice:
 
     def begin(self, request: Mapping[str, Any]) -> Any:
         """Begin to open it; the future's result is for `finish`."""
-        return self._task(_open, json.dumps(request))
+        return self._task(on_dask.open_device, json.dumps(request))
 
     def _task(self, function: Any, *arguments: str) -> Any:
         return self._client.submit(
@@ -71,7 +71,7 @@ class ClusterDevice:
     def peaks(self) -> dict[str, Any]:
         """See Device."""
         try:
-            answer = self._answer(self._task(_peaks, self._client.id), _OPEN_S)
+            answer = self.answer(self._task(on_dask.peaks, self._client.id), _OPEN_S)
         except DeviceLostError as error:
             raise UserError("--scheduler", f"lost a device while its peaks were measured: {error}") from None
         if "error" in answer:
@@ -83,14 +83,20 @@ class ClusterDevice:
         cases = json.dumps([case_to_json(each) for each in (case, *upcoming)])
         # The worker gives a hung case up by itself; what is beyond that is a worker that vanished.
         try:
-            answer = self._answer(self._task(_measure, self._client.id, cases), self._limit_s + _OPEN_S)
+            answer = self.answer(self._task(on_dask.measure, self._client.id, cases), self._limit_s + _OPEN_S)
         except UserError as error:
             raise DeviceLostError(str(error)) from None
         if "error" in answer:
             raise DeviceLostError(f"{self.address}: {answer['error']}")
         return Found(answer["cells"], answer["died"])
 
-    def _answer(self, future: Any, limit_s: float) -> dict[str, Any]:
+    def answer(self, future: Any, limit_s: float) -> dict[str, Any]:
+        """What a task answered.
+
+        Raises:
+            DeviceLostError: the worker is gone, or gave no answer within `limit_s`.
+            UserError: the program there failed.
+        """
         self._future = future
         try:
             answer: dict[str, Any] = json.loads(future.result(timeout=limit_s))
@@ -182,7 +188,7 @@ class ClusterCrew:
             self._opening_now[address] = device, device.begin({**self._request, "clients": clients})
 
     def _finish(self, device: ClusterDevice, future: Any) -> None:
-        answer = device._answer(future, _OPEN_S)
+        answer = device.answer(future, _OPEN_S)
         if "error" in answer:
             raise UserError("--scheduler", f"worker {device.address}: {answer['error']}")
         device.opened = answer["opened"]
@@ -245,7 +251,7 @@ class ClusterCrew:
         with contextlib.suppress(Exception):
             if addresses:
                 client = self._client.id
-                self._client.run(_close, client, workers=addresses, on_error="ignore")
+                self._client.run(on_dask.close, client, workers=addresses, on_error="ignore")
         with contextlib.suppress(Exception):
             self._client.close(timeout=_ANSWER_S)
 
@@ -277,57 +283,3 @@ def _knock(address: str) -> None:
 
 def _line(error: BaseException) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]
-
-
-# What follows runs in the Dask worker.
-
-_held: dict[str, LocalDevice] = {}
-"""The device of this Dask worker, by the client whose sweep uses it: one at most."""
-
-
-def _open(request_json: str) -> str:
-    request = json.loads(request_json)
-    here = {"version": __version__, "sources": variants.sources_sha(request["kernels"])}
-    for what, name in (("version", "version of dibench"), ("sources", "kernel sources (SHA-256)")):
-        if here[what] != request[what]:
-            asked, own = str(request[what])[:16], str(here[what])[:16]
-            return json.dumps({"error": f"{name} must be the same as the sweep's: {asked}, is {own}"})
-    for client, device in list(_held.items()):
-        if client in request["clients"] and client != request["client"]:
-            return json.dumps({"error": "measures for another sweep: wait for it, or stop it"})
-        del _held[client]
-        device.close()  # of a sweep that was killed
-    settings = Settings.from_json(request["settings"])
-    device = LocalDevice(Opening(request["backend"], request["meter"], settings, request["limit_s"]))
-    _held[request["client"]] = device
-    try:
-        device.open()
-    except UserError as error:
-        _close(request["client"])
-        return json.dumps({"error": str(error)})
-    return json.dumps({"opened": device.opened})
-
-
-def _peaks(client: str) -> str:
-    try:
-        return json.dumps({"peaks": _held[client].peaks()})
-    except (UserError, KeyError) as error:
-        return json.dumps({"error": str(error)})
-
-
-def _measure(client: str, cases_json: str) -> str:
-    case, *upcoming = (case_from_json(fields) for fields in json.loads(cases_json))
-    if client not in _held:
-        return json.dumps({"error": "the worker was restarted"})
-    try:
-        found = _held[client].measure(case, upcoming)
-    except DeviceLostError as error:
-        _close(client)
-        return json.dumps({"error": str(error)})
-    return json.dumps({"cells": found.cells, "died": found.died})
-
-
-def _close(client: str) -> None:
-    device = _held.pop(client, None)
-    if device is not None:
-        device.close()

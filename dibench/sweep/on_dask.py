@@ -1,0 +1,69 @@
+"""What runs in a Dask worker: it holds one device for one sweep, which is at the other end (`cluster`).
+
+Requests and answers are JSON, so that neither side must have the other's objects.
+"""
+
+from __future__ import annotations
+
+import json
+
+from dibench import __version__, variants
+from dibench.errors import UserError
+from dibench.measure.settings import Settings
+from dibench.sweep.crew import DeviceLostError, LocalDevice, Opening
+from dibench.sweep.worker import case_from_json
+
+_held: dict[str, LocalDevice] = {}
+"""The device of this Dask worker, by the client whose sweep uses it: one at most."""
+
+
+def open_device(request_json: str) -> str:
+    """Open the device for a sweep: `opened`, what it is, or `error`."""
+    request = json.loads(request_json)
+    here = {"version": __version__, "sources": variants.sources_sha(request["kernels"])}
+    for what, name in (("version", "version of dibench"), ("sources", "kernel sources (SHA-256)")):
+        if here[what] != request[what]:
+            asked, own = str(request[what])[:16], str(here[what])[:16]
+            return json.dumps({"error": f"{name} must be the same as the sweep's: {asked}, is {own}"})
+    for client, device in list(_held.items()):
+        if client in request["clients"] and client != request["client"]:
+            return json.dumps({"error": "measures for another sweep: wait for it, or stop it"})
+        del _held[client]
+        device.close()  # of a sweep that was killed
+    settings = Settings.from_json(request["settings"])
+    device = LocalDevice(Opening(request["backend"], request["meter"], settings, request["limit_s"]))
+    _held[request["client"]] = device
+    try:
+        device.open()
+    except UserError as error:
+        close(request["client"])
+        return json.dumps({"error": str(error)})
+    return json.dumps({"opened": device.opened})
+
+
+def peaks(client: str) -> str:
+    """The device's `peaks`, or `error`."""
+    try:
+        return json.dumps({"peaks": _held[client].peaks()})
+    except (UserError, KeyError) as error:
+        return json.dumps({"error": str(error)})
+
+
+def measure(client: str, cases_json: str) -> str:
+    """Measure the first of these cases, the others come next: `cells` and `died` as in Found, or `error`."""
+    case, *upcoming = (case_from_json(fields) for fields in json.loads(cases_json))
+    if client not in _held:
+        return json.dumps({"error": "the worker was restarted"})
+    try:
+        found = _held[client].measure(case, upcoming)
+    except DeviceLostError as error:
+        close(client)
+        return json.dumps({"error": str(error)})
+    return json.dumps({"cells": found.cells, "died": found.died})
+
+
+def close(client: str) -> None:
+    """Give a sweep's device back, whatever it does."""
+    device = _held.pop(client, None)
+    if device is not None:
+        device.close()
