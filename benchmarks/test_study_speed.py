@@ -21,10 +21,10 @@ from dibench import networks
 from dibench.layer import DIMENSIONS, Layer
 from dibench.study import fit
 from dibench.study.alpha import WeightedAlpha
+from dibench.study.columns import counts
 from dibench.study.fit import make_clusterings
 from dibench.study.inference import Linearised, wild_cluster_test
 from dibench.study.models import data_of
-from dibench.study.rows import counts
 
 ROWS, DRAWS, LOOPED = 1_000_000, 2_000, 1_999
 

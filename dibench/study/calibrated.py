@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from dibench import intensity
 from dibench.errors import UserError
+from dibench.study.columns import counts
 from dibench.study.figures import rmse_log
 from dibench.study.inference import Clustering, cluster_covariance, student_quantile
 from dibench.study.ladder import Rung, fit_rung
 from dibench.study.models import Data, design, per_di_disjoint_slope
-from dibench.study.rows import counts
 
 if TYPE_CHECKING:
     from dibench.study.fit import Fit

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from dibench.layer import DIMENSIONS
 from dibench.study import rows as row_rules
-from dibench.study.columns import texts
+from dibench.study.columns import counts, texts
 from dibench.study.estimate import LogFit, condition_number, fit_log
 from dibench.study.inference import student_quantile
 from dibench.study.lattice_checks import (
@@ -173,7 +173,7 @@ def fit_lattice(rows: pd.DataFrame, response: str, *, energy: bool) -> Lattice |
     condition = condition_number(fitted.jacobian)
     coefficients, alpha = _told(names, fitted, rows["box"].to_numpy(), boxes)
     first = rows.iloc[0]
-    count = row_rules.counts(rows.iloc[:1])
+    count = counts(rows.iloc[:1])
     return Lattice(
         level=str(first["level"]),
         lanes=str(first["lanes"]),
@@ -215,7 +215,7 @@ def _per_box(rows: pd.DataFrame, response: str, shares: tuple[int, ...]) -> tupl
     rows = rows[rows[sides].notna().all(axis=1)]
     rows = rows[rows["sms"] == max(shares)] if shares else rows
     costs: defaultdict[tuple[int, int, int], list[float]] = defaultdict(list)
-    per_mac = PICO * rows[response].to_numpy(float) / row_rules.counts(rows)["macs"]
+    per_mac = PICO * rows[response].to_numpy(float) / counts(rows)["macs"]
     for p, k, c, cost in zip(*(rows[side].astype(int) for side in sides), per_mac.tolist(), strict=True):
         costs[p, k, c].append(cost)
     return tuple(BoxCost(*box, float(np.median(own))) for box, own in sorted(costs.items()))

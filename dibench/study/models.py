@@ -29,8 +29,7 @@ from numpy.typing import NDArray
 
 from dibench import intensity
 from dibench.layer import DIMENSIONS
-from dibench.study.columns import numbers
-from dibench.study.rows import counts
+from dibench.study.columns import counts, numbers
 
 if TYPE_CHECKING:
     import pandas as pd

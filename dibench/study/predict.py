@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 from dibench.intensity import OPERATORS
 from dibench.layer import DIMENSIONS
 from dibench.study.calibrated import RANGED, Calibration, gradient
+from dibench.study.columns import counts
 from dibench.study.inference import student_quantile
 from dibench.study.models import Data, data_of
 from dibench.study.plain import plain
-from dibench.study.rows import counts
 
 if TYPE_CHECKING:
     from dibench.layer import Layer

@@ -13,11 +13,11 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from dibench import intensity
 from dibench.errors import UserError
 from dibench.layer import DIMENSIONS
 from dibench.schema import ANCHOR, MEASURED_SOURCES, NETWORK, REQUIRED, RESPONSES, STATUSES
-from dibench.study.columns import numbers, texts
+from dibench.study.columns import counts, numbers, texts
+from dibench.study.fastest import fastest_variants, is_slower
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,39 +112,23 @@ def select(
     Raises:
         UserError: columns are missing, several devices without a choice, or no row is left.
     """
-    _check_columns(frame)
+    _check_table(frame)
     sieve = _Sieve(frame)
-    for status in sorted(set(sieve.text("status"))):
-        if status not in STATUSES:
-            raise UserError("status", "must be one of " + ", ".join(STATUSES), status)
-    for status in ("failed", "skipped"):
-        sieve.drop(sieve.text("status") == status, status)
-    sieve.drop(sieve.text("op") == ANCHOR, "anchor, no layer")
-    sieve.drop(sieve.number("sentinel") == 1, "sentinel")
-    sieve.drop(sieve.text("op") == NETWORK, "whole network, no layer")
-    sieve.drop(_is_repeated(sieve), "repeat of a case, its last row stands")
-    sieve.drop(_is_capped(sieve.text("clock_events")), "clock capped")
-    sieve.drop(_contradicts_dimensions(sieve), "counts contradict the dimensions")
+    _drop_unusable(sieve)
     chosen = {"device": device, "backend": backend, "dtype": dtype}
     # What the caller chose comes first, so that the most frequent of the rest is counted among those rows.
     order = sorted(SETTINGS, key=lambda name: chosen.get(name) is None)
     setting = {name: _settle(sieve, name, chosen.get(name)) for name in order}
-    if not len(sieve.frame):
-        raise _nothing_left(sieve)
+    sieve.check()
     response = _choose_response(sieve, modelled)
-    sieve.drop(~np.isfinite(sieve.number(response)), f"no {response}")
-    sieve.drop(sieve.number(response) <= 0, f"{response} not above zero")
-    least, most = PLAUSIBLE
-    value = sieve.number(response)
-    sieve.drop((value < least) | (value > most), f"{response} not from {least:g} to {most:g}")
+    _drop_implausible(sieve, response)
     variants: dict[str, str] = {}
     if not every_kernel:
-        variants = _fastest_variants(sieve, response)
-        family = np.array([variants.get(op, "") for op in sieve.text("op").tolist()], dtype=object)
+        variants = fastest_variants(sieve.frame, response)
+        family = np.array([variants[op] for op in sieve.text("op").tolist()], dtype=object)
         sieve.drop(sieve.text("variant") != family, "not the fastest variant of its operator")
-        sieve.drop(_is_slower(sieve, response), "slower run of the same layer")
-    if not len(sieve.frame):
-        raise _nothing_left(sieve)
+        sieve.drop(is_slower(sieve.frame, response), "slower run of the same layer")
+    sieve.check()
     sources = tuple(sorted(set(sieve.text("energy_source"))))
     used = sieve.frame.reset_index(drop=True)
     return Selection(used, len(frame), sieve.excluded, response, sources, setting, variants)
@@ -177,6 +161,12 @@ class _Sieve:
             self.excluded[reason] = self.excluded.get(reason, 0) + int(out.sum())
             self.frame = self.frame[~out]
 
+    def check(self) -> None:
+        """Raise where no row is left."""
+        if not len(self.frame):
+            left_out = ", ".join(f"{number} {reason}" for reason, number in self.excluded.items())
+            raise UserError("rows", f"must leave at least one to fit, left out: {left_out}")
+
     def text(self, column: str) -> NDArray[np.object_]:
         return texts(self.frame, column)
 
@@ -184,7 +174,7 @@ class _Sieve:
         return numbers(self.frame, column)
 
 
-def _check_columns(frame: pd.DataFrame) -> None:
+def _check_table(frame: pd.DataFrame) -> None:
     for name in REQUIRED:
         if name not in frame:
             raise UserError("columns", f"must contain {name}", ", ".join(map(str, frame.columns)))
@@ -192,6 +182,29 @@ def _check_columns(frame: pd.DataFrame) -> None:
         raise UserError("columns", "must contain one of " + ", ".join(RESPONSES))
     if not len(frame):
         raise UserError("rows", "must be at least one, the table has a header only")
+    for status in sorted(set(texts(frame, "status"))):
+        if status not in STATUSES:
+            raise UserError("status", "must be one of " + ", ".join(STATUSES), status)
+
+
+def _drop_unusable(sieve: _Sieve) -> None:
+    """What was not measured, is no layer, stands twice, ran at a capped clock, or contradicts itself."""
+    for status in ("failed", "skipped"):
+        sieve.drop(sieve.text("status") == status, status)
+    sieve.drop(sieve.text("op") == ANCHOR, "anchor, no layer")
+    sieve.drop(sieve.number("sentinel") == 1, "sentinel")
+    sieve.drop(sieve.text("op") == NETWORK, "whole network, no layer")
+    sieve.drop(_is_repeated(sieve), "repeat of a case, its last row stands")
+    sieve.drop(_is_capped(sieve.text("clock_events")), "clock capped")
+    sieve.drop(_contradicts_dimensions(sieve), "counts contradict the dimensions")
+
+
+def _drop_implausible(sieve: _Sieve, response: str) -> None:
+    sieve.drop(~np.isfinite(sieve.number(response)), f"no {response}")
+    sieve.drop(sieve.number(response) <= 0, f"{response} not above zero")
+    least, most = PLAUSIBLE
+    value = sieve.number(response)
+    sieve.drop((value < least) | (value > most), f"{response} not from {least:g} to {most:g}")
 
 
 def _is_repeated(sieve: _Sieve) -> Mask:
@@ -211,17 +224,6 @@ def _is_capped(events: NDArray[np.object_]) -> Mask:
 
     known = {cell: capped(cell) for cell in dict.fromkeys(events)}
     return np.fromiter(map(known.__getitem__, events), dtype=bool, count=len(events))
-
-
-def counts(frame: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
-    """Compulsory counts of each row from its dimensions: macs, weights, inputs, outputs."""
-    d = {dim: numbers(frame, dim) for dim in DIMENSIONS}
-    return {
-        "macs": intensity.macs(d["N"], d["K"], d["P"], d["Q"], d["C"], d["groups"], d["R"], d["S"]),
-        "weights": intensity.weights(d["K"], d["C"], d["groups"], d["R"], d["S"]),
-        "inputs": intensity.inputs(d["N"], d["C"], d["H"], d["W"]),
-        "outputs": intensity.outputs(d["N"], d["K"], d["P"], d["Q"]),
-    }
 
 
 def _contradicts_dimensions(sieve: _Sieve) -> Mask:
@@ -282,52 +284,3 @@ def _energy_response(sieve: _Sieve, wanted: Mask) -> str:
         if cells and 2 * cells >= len(sieve.frame):
             return column
     return max(filled, key=lambda column: filled[column])
-
-
-def _cost(sieve: _Sieve, response: str) -> NDArray[np.float64]:
-    """Time, by which the fastest is found; the response where the table has no times."""
-    time = sieve.number("time_s")
-    return np.where(time > 0, time, np.inf) if (time > 0).any() else sieve.number(response)
-
-
-def _fastest_variants(sieve: _Sieve, response: str) -> dict[str, str]:
-    """Of each operator the variant of the least median time per MAC.
-
-    Only variants on at least half as many layers as the operator's widest one compete: the few layers of a
-    narrow one may simply be easy. A fast variant that a sweep ran on every layer wins over knobs
-    tried on a handful.
-    """
-    op, variant = sieve.text("op"), sieve.text("variant")
-    per_mac = _cost(sieve, response) / counts(sieve.frame)["macs"]
-    layer = _layers(sieve)
-    fastest: dict[str, str] = {}
-    for name in sorted(set(op.tolist())):
-        own = sorted(set(variant[op == name].tolist()))
-        rows = {one: (op == name) & (variant == one) for one in own}
-        covered = {one: len(np.unique(layer[rows[one]])) for one in own}
-        most = max(covered.values())
-        fastest[name] = min(
-            (one for one in own if 2 * covered[one] >= most),
-            key=lambda one: float(np.median(per_mac[rows[one]])),
-        )
-    return fastest
-
-
-def _is_slower(sieve: _Sieve, response: str) -> Mask:
-    """Every row of a layer but the one of the least time."""
-    order = np.argsort(_cost(sieve, response), kind="stable")
-    _, first = np.unique(_layers(sieve)[order], return_index=True)
-    slower = np.ones(len(sieve.frame), dtype=bool)
-    slower[order[first]] = False
-    return slower
-
-
-def _layers(sieve: _Sieve) -> NDArray[np.intp]:
-    """A number for each row's layer, equal for equal dimensions."""
-    shapes = sieve.frame[list(DIMENSIONS)].astype("int64")
-    return np.asarray(shapes.groupby(list(DIMENSIONS), sort=False).ngroup(), dtype=np.intp)
-
-
-def _nothing_left(sieve: _Sieve) -> UserError:
-    left_out = ", ".join(f"{number} {reason}" for reason, number in sieve.excluded.items())
-    return UserError("rows", f"must leave at least one to fit, left out: {left_out}")

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dibench.layer import DIMENSIONS
-from dibench.study import rows as row_rules
-from dibench.study.columns import numbers, texts
+from dibench.study.columns import counts, numbers, texts
 from dibench.study.one_model import CARD
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def matches(frame: pd.DataFrame) -> dict[str, tuple[list[Match], list[Match]]]:
     """
     dims = {dim: frame[dim].to_numpy(dtype=np.int64) for dim in DIMENSIONS}
     by_shape = {
-        "twins": _joined(frame, dims, *_twin_sides(dims, row_rules.counts(frame))),
+        "twins": _joined(frame, dims, *_twin_sides(dims, counts(frame))),
         "placebo": _joined(frame, dims, *_placebo_sides(dims)),
     }
     fair = {kind: _exact(frame, found, EQUAL[kind]) for kind, found in by_shape.items()}
