@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 NAMES = ("auto", "cuda", "host", "cpu")
 """What `--backend` accepts, and `module:callable`; host runs the CUDA kernels on the CPU."""
 
+
+class NotCheckableError(UserError):
+    """A backend from elsewhere that does not tell what its kernels computed."""
+
+
 INSTANCES = 2
 _DRAWS = 200  # of knob values, until one is legal
 
@@ -76,7 +81,7 @@ def selftest(
 
     Raises:
         DeviceFaultError: a kernel lost the device; nothing more can be checked in this process.
-        UserError: no such variant.
+        UserError: no such variant, or a backend from elsewhere that cannot be checked.
     """
     device = "cuda" if is_elsewhere(backend) else backend
     run: Run = _on_host if device == "host" else {"cpu": _on_cpu, "cuda": _on_cuda}[device](opened)
@@ -155,7 +160,7 @@ def _verdict(variant: Variant, cases: list[Case], run: Run, arch: int | None) ->
     for case in cases:
         try:
             error = share_of_error(case, *run(case))
-        except DeviceFaultError:
+        except (DeviceFaultError, NotCheckableError):
             raise
         except Exception as problem:
             return Verdict(variant.name, right, worst, f"{_text(case)}: {problem}")
@@ -202,6 +207,9 @@ def _on_cuda(backend: Any) -> Run:
 
     def run(case: Case) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
         prepared = backend.prepare(case)
+        if not (hasattr(prepared, "operands") and hasattr(prepared, "compute")):
+            rule = "must tell the operands and outputs of a case, by operands() and compute(), to be checked"
+            raise NotCheckableError("--backend", rule, backend.name)
         try:
             x, w = (as_values(elements, case.dtype) for elements in prepared.operands())
             return x, w, prepared.compute()

@@ -179,6 +179,14 @@ def test_what_is_found_stands_in_a_file_after_each_variant(
     assert "1 variants were right before" in text and "0 of 1 variants right" in text
 
 
+def test_a_backend_that_does_not_tell_what_it_computed_is_refused_not_called_wrong(
+    gpu: fake_gpu.FakeGpuBackend, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gpu, "prepare", lambda case: SimpleNamespace(close=lambda: None))
+    status, text = run(["--backend", "my_lab:board"], capsys)
+    assert status == 2 and "must tell the operands and outputs of a case" in text and "FAILED" not in text
+
+
 def test_a_kernel_that_nothing_tests_is_a_failure(
     monkeypatch: pytest.MonkeyPatch, gpu: fake_gpu.FakeGpuBackend
 ) -> None:

@@ -93,3 +93,6 @@ def test_fit_shows_all_cards_as_one(
     figures = json.loads((tmp_path / "fit.json").read_text())
     assert len(figures["cards"]) == 2 and figures["rows_used"] == len(LAYERS)
     assert figures["gains"][1]["cases"] == 10 and "calibration" in figures, "predict takes it"
+    with pytest.raises(SystemExit) as ended:
+        main(["generality", str(path), "--subsets", "100"])
+    assert ended.value.code == 0 and "All cards as one" in capsys.readouterr().out

@@ -33,6 +33,7 @@ _SOURCES = ("nvml_counter", "nvml_power")
 _HUNG_S = 20.0
 """All layers of a kernel take about a second: one that took so long when time was up does not end."""
 _MOST_CRASHES = 3
+_REFUSED = 2  # exit status of what the user can correct
 _LEAST_S = 3.0
 """A selftest that is begun with less time checks nothing."""
 
@@ -119,7 +120,7 @@ def _selftest(card: Card, left: list[str], until: float) -> dict[str, str]:
         turn = told.get("checking")
         if told.get("lost") and left:  # by a kernel that is known; the others go on without it
             continue
-        if turn is None:  # all are done, or it could not begin
+        if turn is None or ended.status == _REFUSED:  # all are done, or it cannot be done here
             say(f"selftest  {ended.how}")
             break
         if ended.status is None and since_s < _HUNG_S:

@@ -11,7 +11,7 @@ from dibench.cli.options import Backend, Device, Dtype, JsonFile, Seed, Tables, 
 from dibench.cli.output import console, number, plain_table
 from dibench.errors import UserError
 from dibench.files import write_json
-from dibench.words import MODEL_NAMES
+from dibench.words import MODEL_NAMES, gains_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -72,10 +72,14 @@ def _sizes(option: str, text: str) -> list[int] | None:
 
 
 def _study(tables: list[Path], **chosen: Any) -> dict[str, Any]:
+    from dibench.study import one_model
     from dibench.study.generality import generality as study
 
     frame = load(tables)
+    joined = one_model(frame) if chosen.get("device") is None else None
     try:
+        if joined is not None:
+            return study(joined.frame, **chosen).to_json() | joined.to_json()
         return study(frame, **chosen).to_json()
     except UserError as error:
         raise UserError("", str(error), where=", ".join(map(str, tables))) from None
@@ -87,6 +91,8 @@ def show(out: Console, figures: dict[str, Any]) -> None:
         out.print("[yellow]PIPELINE CHECK: energy that no sensor measured says nothing of a device.[/yellow]")
     elif figures["response_kind"] == "time":
         out.print("[yellow]Measured time: these rows have no measured energy.[/yellow]")
+    if "gains" in figures:
+        out.print(f"All cards as one. {gains_text(figures)}", markup=False)
     for sentence in figures["words"]:
         out.print(f"[bold]{sentence}[/bold]")
     out.print()
