@@ -8,22 +8,31 @@ from typing import Any
 import attrs
 import numpy as np
 import references
+from hypothesis import assume
 from hypothesis import strategies as st
 
 from dibench import reference
 from dibench.backends import host
 from dibench.backends.cuda_buffers import as_elements, as_values
 from dibench.layer import Layer
-from dibench.variants import Variant, registry
+from dibench.variants import OPERATORS, Variant, registry
 
 CUDA = list(registry("cuda").values())
 LAUNCH_KNOBS = ("lanes", "cache", "warps")
 """Knobs that say how a launch is laid out: independent of the box, so they need no joint enumeration."""
 
+REUSE = [variant for variant in CUDA if not variant.fast]
+"""Whose accesses are executed as written."""
+
+BOXED = [
+    variant for variant in REUSE if set(variant.ops) == set(OPERATORS) and {*LAUNCH_KNOBS} <= {*variant.knobs}
+]
+"""Those on box.cuh: they run every operator, so what a knob does is shown on one layer for all."""
+
 
 @st.composite
 def settings_of(draw: st.DrawFn, variant: Variant, layer: Layer) -> dict[str, Any]:
-    """Some legal setting of the variant's knobs for a layer, or none: `assume` it."""
+    """Some legal setting of the variant's knobs for a layer, where there is one."""
     box = {name: legal for name, legal in variant.knobs.items() if name not in LAUNCH_KNOBS}
     layout = {
         name: draw(st.sampled_from(legal)) for name, legal in variant.knobs.items() if name in LAUNCH_KNOBS
@@ -31,7 +40,8 @@ def settings_of(draw: st.DrawFn, variant: Variant, layer: Layer) -> dict[str, An
     fixed: Mapping[str, Any] = {name: (value,) for name, value in layout.items()}
     narrowed = attrs.evolve(variant, knobs={**box, **fixed})
     legal = references.legal_knobs(narrowed, layer)
-    return draw(st.sampled_from(legal)) if legal else {}
+    assume(legal)
+    return draw(st.sampled_from(legal))
 
 
 def check(variant: Variant, layer: Layer, knobs: Mapping[str, Any], **how: Any) -> host.Outcome:

@@ -51,6 +51,11 @@ def layers(draw: st.DrawFn, ops: Collection[str] = OPERATORS) -> Layer:
     groups = draw(st.integers(2, 4)) if op in ("depthwise", "grouped") else 1
     C = groups * (1 if op == "depthwise" else draw(st.integers(1, 9)))
     K = groups * draw(st.integers(1, 9))
+    if op == "pointwise" and draw(
+        st.booleans()
+    ):  # as networks have it: outputs and inputs are the same positions
+        H, W = draw(st.integers(1, 15)), draw(st.integers(1, 15))
+        return Layer(N=draw(st.integers(1, 3)), C=C, H=H, W=W, K=K, R=1, S=1)
     filters = st.just(1) if op == "pointwise" else st.sampled_from([1, 2, 3, 3, 3, 5, 7, 11])
     R, S = draw(filters), draw(filters)
     if draw(st.booleans()):

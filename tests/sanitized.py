@@ -107,14 +107,17 @@ def hostile(cpu: Any, calls: int) -> None:
     choose = random.Random(2008_02565)
     refused = 0
     variants = list(registry("cpu").values())
+    legal = {
+        variant.name: [(layer, knobs) for layer in LAYERS for knobs in legal_knobs(variant, layer)]
+        for variant in variants
+    }
 
     def number() -> Any:
         return choose.choice(HOSTILE_NUMBERS)
 
     for _ in range(calls):
         variant = choose.choice(variants)
-        layer = choose.choice([one for one in LAYERS if one.op in variant.ops])
-        knobs = choose.choice(legal_knobs(variant, layer))
+        layer, knobs = choose.choice(legal[variant.name])
         x, w, y = operands(layer, 1, 3)
         arrays = [hostile_array(choose, fitting, [x, w, y]) for fitting in (x, w, y)]
         shape, boxed = list(layer.shape), list(box(knobs))

@@ -14,7 +14,11 @@ from dibench.layer import Layer
 from dibench.variants import COUNTS, Variant, registry
 
 CPU = list(registry("cpu").values())
-REUSE = {v.stationarity: v for v in CPU if not v.fast}
+REUSE = {
+    "output": registry("cpu")["conv_output_stationary"],
+    "weight": registry("cpu")["conv_weight_stationary"],
+    "input": registry("cpu")["conv_input_stationary"],
+}
 
 
 def counted(

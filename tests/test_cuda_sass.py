@@ -6,17 +6,18 @@ left are the accesses and multiply-adds themselves, edges and padding included.
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import attrs
 import pytest
+from cuda_cases import BOXED, REUSE
 
 from dibench.compilers import nvrtc, sass
 from dibench.layer import Layer
-from dibench.variants import Variant, registry
+from dibench.variants import Variant
 
-REUSE = [variant for variant in registry("cuda").values() if not variant.fast]
-BY_NAME = pytest.mark.parametrize("variant", REUSE, ids=[variant.name for variant in REUSE])
+BY_NAME = pytest.mark.parametrize("variant", BOXED, ids=[variant.name for variant in BOXED])
 
 LAYERS = {
     "padded": Layer(N=1, C=2, H=1, W=3, K=2, R=3, S=3, pad_h=1, pad_w=1),
@@ -72,6 +73,16 @@ def settings(variant: Variant, **chosen: Any) -> dict[str, Any]:
     return {name: chosen.get(name, usual.get(name, 1)) for name in variant.knobs}
 
 
+def legal_case(variant: Variant) -> tuple[Layer, dict[str, Any]]:
+    """A layer and knobs that the variant takes, with tiles and padding if it may be."""
+    candidates = itertools.product(({"tile_p": 2, "taps": 3}, {}), LAYERS.values())
+    return next(
+        (layer, knobs)
+        for box, layer in candidates
+        if variant.allows(layer, knobs := settings(variant, **box))
+    )
+
+
 CASES = [
     pytest.param(variant, layer, knobs, 90, id=f"{variant.name}-{name}-{number}-sm_90")
     for variant in REUSE
@@ -79,11 +90,8 @@ CASES = [
     for number, box in enumerate(BOXES)
     if variant.allows(layer, knobs := settings(variant, **box)) and (variant.knobs.keys() & box or not box)
 ] + [
-    pytest.param(
-        variant, LAYERS["padded"], settings(variant, tile_p=2, taps=3), arch, id=f"{variant.name}-sm_{arch}"
-    )
+    pytest.param(variant, *legal_case(variant), arch, id=f"{variant.name}-sm_{arch}")
     for variant in REUSE
-    for knobs in [settings(variant, tile_p=2, taps=3)]
     for arch in (75, 80, 100, 120)
 ]
 

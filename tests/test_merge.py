@@ -37,7 +37,7 @@ name = "single"
 twins = ["N=4,C=16,H=8,W=8,K=64,R=1,S=1", "N=2,C=24,H=8,W=8,K=64,R=1,S=1"]
 name = "pairs"
 [[kernels]]
-stationarity = ["output", "none"]
+variants = ["conv_output_stationary", "conv_no_reuse"]
 """
 
 

@@ -12,33 +12,14 @@
 // All lanes of a warp walk the same loops, those at edges with predicates that switch accesses off: lanes
 // reconverge for free, and the harness knows what one request of the warp is.
 #pragma once
-#include "layer.cuh"
-//
 #include "access.cuh"
+#include "threads.cuh"
 
 constexpr Level operand_level = cache == cache_ca ? level_l1 : level_l2;
 
-// A turn is 32 tiles, one to a lane. Warps take turns until all are done, so any number of blocks will do:
-// a launch is held to a part of the multiprocessors by giving it as many blocks.
-#ifdef DIBENCH_PROOF  // one thread does the whole layer, so that the SASS holds each of its accesses
-constexpr int warp_lanes = 1;
-__device__ __forceinline__ int lane() { return 0; }
-__device__ __forceinline__ int warp() { return 0; }
-__device__ __forceinline__ int first_block() { return 0; }
-__device__ __forceinline__ int block_step() { return 1; }
-__device__ __forceinline__ int instances_of(int) { return 1; }
-__device__ __forceinline__ int first_turn() { return 0; }
-__device__ __forceinline__ int turn_step() { return 1; }
-#else
-constexpr int warp_lanes = 32;
-__device__ __forceinline__ int lane() { return threadIdx.x % 32; }
-__device__ __forceinline__ int warp() { return threadIdx.x / 32; }
-__device__ __forceinline__ int first_block() { return blockIdx.x; }
-__device__ __forceinline__ int block_step() { return gridDim.x; }
-__device__ __forceinline__ int instances_of(int instances) { return instances; }
-__device__ __forceinline__ int first_turn() { return blockIdx.x * warps + threadIdx.x / 32; }
-__device__ __forceinline__ int turn_step() { return gridDim.x * warps; }
-#endif
+// A turn is 32 tiles, one to a lane. Warps take turns until all are done.
+__device__ __forceinline__ int first_turn() { return proof ? 0 : blockIdx.x * warps + threadIdx.x / 32; }
+__device__ __forceinline__ int turn_step() { return proof ? 1 : gridDim.x * warps; }
 
 /// The layer as rows: runs of positions that share all weights and that a tile does not leave. A row is
 ///   fc                           the batch: N positions, C apart in x and K apart in y;
