@@ -17,6 +17,7 @@ from dibench.meters.replay import (
     VOLTA,
     Card,
     Load,
+    Process,
 )
 
 
@@ -85,6 +86,17 @@ def test_the_facts_say_what_was_found() -> None:
     assert facts["estimator"] == "energy counter" and facts["share_of_period_seen"] == 0.25
     assert "5% to 13%" in facts["gain"] and "of a CPU core" in facts["reading"]
     assert Rig(PASCAL).meter.facts["estimator"] == "instant power"
+
+
+def test_idle_power_is_that_of_a_gpu_at_rest() -> None:
+    """One that comes to rest while it is looked at is looked at again; one that never does, says so."""
+    woken = Rig(processes=[Process(1, "waking", 40.0, 0.0, 2.0)])
+    rested = Rig()
+    assert woken.meter.idle is not None and rested.meter.idle is not None
+    assert woken.meter.idle.power_w == pytest.approx(rested.meter.idle.power_w, rel=0.02)
+    assert woken.meter.facts["idle_settled"] and rested.meter.facts["idle_settled"]
+    restless = Rig(processes=[Process(n, "waking", 10.0, n, 20.0) for n in range(20)])
+    assert not restless.meter.facts["idle_settled"]
 
 
 def test_power_may_be_asked_for_where_there_is_a_counter() -> None:

@@ -19,13 +19,14 @@ from dibench.meters import Meter, nvml
 from dibench.meters.baseline import Baseline
 from dibench.meters.gpu_sensor import NOT_SUPPORTED, Clock, GpuSensor, SensorError
 from dibench.meters.sampler import READ_S, RealClock, Sampler
-from dibench.meters.ticks import sampled, update_period_s
+from dibench.meters.ticks import sampled, settled, update_period_s
 
 Busy = Callable[[], AbstractContextManager[None]]
 
 SOURCES = ("nvml_counter", "nvml_power", "simulated")
 
 _BASELINE_S = 2.0
+_MOST_BASELINES = 5  # until idle power has come to rest: ten seconds
 _AFTER_LOAD_S = 0.5  # power falls within the sensor's averaging, clocks stay up for seconds
 _LEAST_RISE_W, _LEAST_RISE = 5.0, 0.05
 _FAST_READ_S = 1e-3
@@ -53,6 +54,7 @@ class GpuMeter:
         self.counter_period_s: float | None = None
         self.power_period_s: float | None = None
         self.idle: Baseline | None = None
+        self.idle_settled = False
         self.active_idle = Baseline(0.0, 0.0)
         self.opened_s = clock.now()
         try:
@@ -103,10 +105,16 @@ class GpuMeter:
     def measure_idle(self) -> None:
         """Measure idle power: to be called before there is a CUDA context.
 
+        A GPU that was asleep until NVML asked, or had work a moment ago, comes to rest within seconds only:
+        what is measured before is measured again.
+
         Raises:
             UserError: nothing could be read.
         """
-        self.idle = self._baseline()
+        for _ in range(_MOST_BASELINES):
+            self.idle, self.idle_settled = self._baseline()
+            if self.idle_settled:
+                break
 
     def start(self, busy: Busy) -> None:
         """Measure active idle power, find the update periods, see power rise under load.
@@ -150,17 +158,20 @@ class GpuMeter:
         with busy():
             self.clock.sleep(1.0)
         self.clock.sleep(_AFTER_LOAD_S)
-        return self._baseline()
+        return self._baseline()[0]
 
-    def _baseline(self) -> Baseline:
+    def _baseline(self) -> tuple[Baseline, bool]:
+        """Power while nothing runs, and whether it had come to rest."""
         with self.sampler.watching():
             self.clock.sleep(_BASELINE_S)
         found = self.sampler.readings()
         if len(found.power_w) < 2:
             raise _unreadable(found.errors)
-        mean_w, ci_w = mean_interval(sampled(found.power_at_s, found.power_w, _SAMPLE_S).tolist())
+        samples = sampled(found.power_at_s, found.power_w, _SAMPLE_S)
+        mean_w, ci_w = mean_interval(samples.tolist())
         degrees = [state.temperature_c for state in found.states]
-        return Baseline(mean_w, ci_w or 0.0, math.fsum(degrees) / len(degrees) if degrees else None)
+        celsius = math.fsum(degrees) / len(degrees) if degrees else None
+        return Baseline(mean_w, ci_w or 0.0, celsius), settled(samples)
 
     @property
     def extras(self) -> tuple[str, ...]:
@@ -182,6 +193,7 @@ class GpuMeter:
             "share_of_period_seen": self.sensor.duty,
             "power_limit_w": self.limit_w if math.isfinite(self.limit_w) else None,
             "idle_power_w": idle,
+            "idle_settled": self.idle_settled,
             "active_idle_power_w": self.active_idle.power_w,
             "further_readings": list(self.extras),
             "reading": f"every {1e3 * READ_S:g} ms in a thread, {100 * self.sampler.cost:.2g}% of a CPU core",
