@@ -18,23 +18,10 @@ from numpy.typing import NDArray
 
 from dibench.errors import UserError
 from dibench.study.families import Evidence, FamilyDifference, evidence_of, family_differences
-from dibench.study.figures import pearson
 from dibench.study.folds import shapes_of
-from dibench.study.models import Data
 from dibench.study.rows import Choice
-from dibench.study.subset_fits import StepStatistics, refitted_alpha, step_statistics
-from dibench.study.subsets import (
-    FEWEST,
-    Distribution,
-    MadeUp,
-    correlations_over,
-    curve,
-    describe,
-    draw,
-    fisher,
-    influence_curve,
-    made_up_spread,
-)
+from dibench.study.subset_study import Members, Population, fits_of, study
+from dibench.study.subsets import FEWEST
 from dibench.study.unseen import COMPARED
 from dibench.study.whole_networks import SEED, WholeNetworks, column, whole_networks
 
@@ -46,60 +33,10 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 
 SUBSETS = 10_000
-REFITS = 30
-"""Subsets of each size that are fitted in full, to say how good one step is."""
-
 NETWORK_SIZES = (5, 8, 12, 16, 20)
 LAYER_SIZES = (10, 20, 50, 100, 200, 400)
 STABLE = 0.95
 """Share of the subsets that must agree before anything is called stable across them."""
-
-
-@attrs.frozen
-class Spread:
-    """One predictor's correlation with efficiency, on logarithms, over subsets of k."""
-
-    r: Distribution | None
-    z: Distribution | None
-    """Of Fisher's z."""
-    curve: float
-    influence_curve: float
-    made_up: MadeUp
-
-
-@attrs.frozen
-class Size:
-    """All that was computed over the subsets of one size."""
-
-    k: int
-    subsets: int
-    spreads: dict[str, Spread]
-    di_above_ai: dict[str, float]
-    """By form of DI: share of the subsets in which it correlates better than AI."""
-    alpha: Distribution | None
-    """α of weighted DI on the subset's layers, by one step."""
-    alpha_undetermined: float
-    """Share of subsets whose layers do not tell α."""
-    one_step_error: float | None
-    """Median distance of that α from the full refit, over `REFITS` subsets."""
-    one_step_worst: float | None
-    error: dict[str, Distribution | None]
-    """Root mean square log error of `ai` and `di_weighted` on the subset's own layers."""
-
-
-@attrs.frozen
-class Population:
-    """The fixed set that subsets are drawn from."""
-
-    unit: str
-    """`networks` or `layers`."""
-    names: tuple[str, ...]
-    efficiency: FloatArray
-    predictors: dict[str, FloatArray]
-    """Bare indices, α held out by family."""
-    r: dict[str, float]
-    """Correlation of logarithms over the whole set."""
-    sizes: tuple[Size, ...]
 
 
 @attrs.frozen
@@ -154,29 +91,26 @@ def generality(
     """
     fleet = whole_networks(frame, batch=batch, seed=seed, fit=fit, **chosen)
     data = fleet.data
-    steps = {model: step_statistics(model, data) for model in ("ai", "di_weighted")}
+    fits = fits_of(data)
     rng = np.random.default_rng(seed)
     populations, not_studied = [], {}
-    for unit, wanted, usual in (("networks", sizes, NETWORK_SIZES), ("layers", layer_sizes, LAYER_SIZES)):
-        members = _network_members(fleet) if unit == "networks" else _layer_members(fleet)
-        n = len(members.names)
-        ks = _check_sizes(unit, wanted, n) if wanted else [k for k in usual if k < n]
-        if n <= FEWEST or not ks:
-            not_studied[unit] = f"{n} of them can be used, too few for subsets"
-            continue
-        if half_only and not wanted:
-            ks = [nearest_half(ks, n)]
-        populations.append(_study(members, data, steps, ks, subsets, rng))
+    for members, wanted, usual in (
+        (_network_members(fleet), sizes, NETWORK_SIZES),
+        (_layer_members(fleet), layer_sizes, LAYER_SIZES),
+    ):
+        ks = _sizes(members, wanted, usual, half_only=half_only)
+        if ks:
+            populations.append(study(members, fits, ks, subsets, rng))
+        else:
+            not_studied[members.unit] = f"{len(members)} of them can be used, too few for subsets"
     families = family_differences(data, fleet.unseen)
     if not populations and not families:
         raise UserError("rows", "must hold layers of several of the 25 networks to study generality")
-    step = steps["di_weighted"]
-    alpha = None if step is None else float(step.alpha(step.parameters[None])[0])
     return Generality(
         fleet=fleet,
         seed=seed,
         subsets=subsets,
-        alpha=alpha,
+        alpha=fits.alpha(),
         families=families,
         evidence=evidence_of(families),
         populations=tuple(populations),
@@ -189,37 +123,31 @@ def nearest_half(sizes: Sequence[int], n: int) -> int:
     return min(sizes, key=lambda k: abs(k - n / 2))
 
 
-def _check_sizes(unit: str, sizes: Sequence[int], n: int) -> list[int]:
-    for k in sizes:
+def _sizes(
+    members: Members, wanted: Sequence[int] | None, usual: Sequence[int], *, half_only: bool
+) -> list[int]:
+    """Of the subsets that are drawn; none where the members are too few."""
+    n = len(members)
+    for k in wanted or ():
         if not FEWEST <= k < n:
-            raise UserError(
-                f"size of subsets of {unit}", f"must be from {FEWEST} to {n - 1}, there are {n}", k
-            )
-    return sorted(set(sizes))
+            rule = f"must be from {FEWEST} to {n - 1}, there are {n}"
+            raise UserError(f"size of subsets of {members.unit}", rule, k)
+    sizes = sorted(set(wanted)) if wanted else [k for k in usual if k < n]
+    if n <= FEWEST or not sizes:
+        return []
+    return [nearest_half(sizes, n)] if half_only and not wanted else sizes
 
 
-@attrs.frozen
-class _Members:
-    """What subsets are drawn from: names, efficiency, predictors, and which rows of the data each holds."""
-
-    unit: str
-    names: tuple[str, ...]
-    efficiency: FloatArray
-    predictors: dict[str, FloatArray]
-    rows: FloatArray
-    """(n, rows), 1 where a member has the row's layer, at any batch."""
-
-
-def _network_members(fleet: WholeNetworks) -> _Members:
+def _network_members(fleet: WholeNetworks) -> Members:
     ranked = fleet.ranked if fleet.contests else ()
     shapes = [np.isin(fleet.data.layer, shapes_of(one.network)) for one in ranked]
     known = {name: column(ranked, name) for name in COMPARED if ranked}
     usable = {name: values for name, values in known.items() if np.isfinite(values).all()}
     names = tuple(one.network for one in ranked)
-    return _Members("networks", names, column(ranked, "efficiency"), usable, np.array(shapes, dtype=float))
+    return Members("networks", names, column(ranked, "efficiency"), usable, np.array(shapes, dtype=float))
 
 
-def _layer_members(fleet: WholeNetworks) -> _Members:
+def _layer_members(fleet: WholeNetworks) -> Members:
     """Distinct layers of the 25 networks at the fleet's batch; α by the fold of a family they are in."""
     data = fleet.data
     own: FloatArray = np.full(len(data), np.nan)
@@ -234,90 +162,4 @@ def _layer_members(fleet: WholeNetworks) -> _Members:
     found = {"macs": data.macs[at], **{name: data.macs[at] / values[at] for name, values in elements.items()}}
     usable = {name: values for name, values in found.items() if np.isfinite(values).all()}
     rows = data.layer[at][:, None] == data.layer[None, :]
-    return _Members("layers", tuple(data.layer[at]), data.macs[at] / data.y[at], usable, rows.astype(float))
-
-
-def _study(
-    members: _Members,
-    data: Data,
-    steps: dict[str, StepStatistics | None],
-    sizes: Sequence[int],
-    subsets: int,
-    rng: np.random.Generator,
-) -> Population:
-    y = np.log(members.efficiency)
-    x = {name: np.log(column) for name, column in members.predictors.items()}
-    # Layers of equal size have one index: a constant correlates with nothing.
-    x = {name: column for name, column in x.items() if float(np.ptp(column)) > 1e-9}
-    r = {name: pearson(y, column) for name, column in x.items()}
-    found = [_size(members, data, steps, k, subsets, y, x, r, rng) for k in sizes]
-    return Population(members.unit, members.names, members.efficiency, members.predictors, r, tuple(found))
-
-
-def _size(
-    members: _Members,
-    data: Data,
-    steps: dict[str, StepStatistics | None],
-    k: int,
-    subsets: int,
-    y: FloatArray,
-    x: dict[str, FloatArray],
-    r: dict[str, float],
-    rng: np.random.Generator,
-) -> Size:
-    n = len(y)
-    stacked = np.array(list(x.values()))
-    correlated, fitted = [], []
-    for number, chosen in enumerate(draw(n, k, subsets, rng)):
-        correlated.append(correlations_over(chosen, y, stacked))
-        fitted.append(_fits(members, data, steps, chosen, refits=REFITS if number == 0 else 0))
-    values = dict(zip(x, np.concatenate(correlated, axis=1), strict=True))
-    spreads = {
-        name: Spread(
-            r=describe(values[name]),
-            z=describe(fisher(values[name])),
-            curve=curve(n, k),
-            influence_curve=influence_curve(y, x[name], k),
-            made_up=made_up_spread(n, k, r[name], subsets, rng),
-        )
-        for name in x
-    }
-    alpha, ai, di = (np.concatenate([one[position] for one in fitted]) for position in range(3))
-    distance = fitted[0][3]
-    return Size(
-        k=k,
-        subsets=subsets,
-        spreads=spreads,
-        di_above_ai={
-            name: float(np.mean(values[name] > values["ai"]))
-            for name in ("di_weighted", "di_disjoint")
-            if name in values and "ai" in values
-        },
-        alpha=describe(alpha),
-        alpha_undetermined=float(np.mean(~np.isfinite(alpha))),
-        one_step_error=float(np.median(distance)) if len(distance) else None,
-        one_step_worst=float(distance.max()) if len(distance) else None,
-        error={"ai": describe(ai), "di_weighted": describe(di)},
-    )
-
-
-def _fits(
-    members: _Members,
-    data: Data,
-    steps: dict[str, StepStatistics | None],
-    chosen: NDArray[np.intp],
-    *,
-    refits: int,
-) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """α, error of AI and of DI in each subset, and |one step − refit| of the first few."""
-    ai, di = steps["ai"], steps["di_weighted"]
-    if ai is None or di is None:
-        nothing: FloatArray = np.full(len(chosen), np.nan)
-        return nothing, nothing, nothing, nothing[:0]
-    inside = np.zeros((len(chosen), len(members.names)))
-    np.put_along_axis(inside, chosen, 1.0, axis=1)
-    rows = (inside @ members.rows > 0).astype(float)
-    parameters, error_di = di.one_step(rows)
-    alpha = di.alpha(parameters)
-    distance = np.abs(refitted_alpha(data, rows[:refits]) - alpha[:refits])
-    return alpha, ai.one_step(rows)[1], error_di, distance[np.isfinite(distance)]
+    return Members("layers", tuple(data.layer[at]), data.macs[at] / data.y[at], usable, rows.astype(float))

@@ -7,9 +7,10 @@ from typing import Any
 import attrs
 
 from dibench.study.families import Evidence
-from dibench.study.generality import STABLE, Generality, Population, nearest_half
+from dibench.study.generality import STABLE, Generality, nearest_half
 from dibench.study.networks_summary import network_json
 from dibench.study.plain import plain
+from dibench.study.subset_study import Population
 
 METHOD = {
     "evidence": "per family: root mean square log error of fits without the family and every shape in it, "
@@ -43,7 +44,7 @@ def as_json(found: Generality) -> dict[str, Any]:
             "evidence": {
                 one.model: {**attrs.asdict(one), "decision": one.decision} for one in found.evidence
             },
-            "populations": {one.unit: _population(one) for one in found.populations},
+            "populations": {one.members.unit: _population(one) for one in found.populations},
             "not_studied": found.not_studied,
             "networks_left_out": [network_json(one) for one in found.fleet.left_out],
             "method": METHOD,
@@ -53,12 +54,13 @@ def as_json(found: Generality) -> dict[str, Any]:
 
 
 def _population(one: Population) -> dict[str, Any]:
+    members = one.members
     return {
-        "n": len(one.names),
-        "names": list(one.names),
-        "efficiency": one.efficiency.tolist(),
-        "predictors": {name: column.tolist() for name, column in one.predictors.items()},
-        "r": one.r,
+        "n": len(members),
+        "names": list(members.names),
+        "efficiency": members.efficiency.tolist(),
+        "predictors": {name: column.tolist() for name, column in members.predictors.items()},
+        "r": members.r,
         "sizes": [attrs.asdict(size) for size in one.sizes],
     }
 
@@ -70,7 +72,7 @@ def words(found: Generality) -> list[str]:
     """What can be said, evidence first."""
     said = [_evidence(one) for one in found.evidence]
     for population in found.populations:
-        said += [_stability(population, form) for form in FORMS if form in population.r]
+        said += [_stability(population, form) for form in FORMS if form in population.members.r]
     return said
 
 
@@ -92,16 +94,16 @@ def _evidence(one: Evidence) -> str:
 
 def _stability(population: Population, form: str) -> str:
     """At the size nearest to half of the set: do the subsets agree on the order of AI and DI?"""
-    k = nearest_half([one.k for one in population.sizes], len(population.names))
+    members = population.members
+    k = nearest_half([one.k for one in population.sizes], len(members))
     size = next(one for one in population.sizes if one.k == k)
     if form not in size.di_above_ai:
-        return f"{FORMS[form]}: not compared over subsets of these {population.unit}."
+        return f"{FORMS[form]}: not compared over subsets of these {members.unit}."
     share = size.di_above_ai[form]
-    whole = "above" if population.r[form] > population.r["ai"] else "below"
+    whole = "above" if members.r[form] > members.r["ai"] else "below"
     agree = share if whole == "above" else 1 - share
     stable = "stable" if agree >= STABLE else "not stable"
     return (
         f"{FORMS[form][0].upper()}{FORMS[form][1:]} correlates {whole} AI in {agree:.0%} of the subsets of "
-        f"{size.k} of {len(population.names)} {population.unit}: {stable} across subsets of these "
-        f"{population.unit}."
+        f"{size.k} of {len(members)} {members.unit}: {stable} across subsets of these {members.unit}."
     )

@@ -163,14 +163,11 @@ def whole_networks(
     best = batch if batch is not None else max(batches, key=lambda n: (complete[n], -n))
     uncertainty = _uncertainty(selection)
     ranked, left_out = [], []
-    for one in sums:
-        if one.batch == best:
-            cost = _cost(one, data, uncertainty)
-            if one.holds(required_share):
-                predictors = _predictors(one, data, unseen[one.family])
-                ranked.append(attrs.evolve(cost, predictors=predictors))
-            else:
-                left_out.append(cost)
+    for one in (one for one in sums if one.batch == best):
+        if one.holds(required_share):
+            ranked.append(_cost(one, data, uncertainty, unseen[one.family]))
+        else:
+            left_out.append(_cost(one, data, uncertainty, None))
     ranked.sort(key=lambda one: -(one.efficiency or 0.0))
     return WholeNetworks(
         selection=selection,
@@ -193,7 +190,9 @@ def _single(frame: pd.DataFrame) -> pd.DataFrame:
     return frame[~several] if several.any() else frame
 
 
-def _cost(one: NetworkSum, data: Data, uncertainty: tuple[FloatArray, FloatArray]) -> NetworkCost:
+def _cost(
+    one: NetworkSum, data: Data, uncertainty: tuple[FloatArray, FloatArray], fold: Unseen | None
+) -> NetworkCost:
     rows, often = np.unique(one.rows, return_counts=True)
     independent, shared = (half_width[rows] for half_width in uncertainty)
     each = often * data.y[rows]
@@ -213,7 +212,7 @@ def _cost(one: NetworkSum, data: Data, uncertainty: tuple[FloatArray, FloatArray
         missing=one.layers - len(one.rows),
         gap_bound=int(often[gap_bound].sum()),
         gap_bound_share=float(each[gap_bound].sum()) / cost if measured else 0.0,
-        predictors={},
+        predictors={} if fold is None else _predictors(one, data, fold),
     )
 
 
