@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from command_line import Run
     from fake_gpu import FakeGpuBackend
 
 # Threads of BLAS and OpenMP wait for each other awake. Where something else uses the cores, as it does in a
@@ -20,6 +21,20 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 collect_ignore = [] if find_spec("torch") else ["torch_nets.py"]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    from dibench.cli import main
+
+    def run_main(*words: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as ended:
+            main([str(word) for word in words])
+        captured = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, captured.out, captured.err
+
+    return run_main
 
 
 @pytest.fixture

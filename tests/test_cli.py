@@ -8,27 +8,13 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from command_line import Run
 
 from dibench import networks
 from dibench.cli import app, main
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def run_main(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as exit_info:
-            main(list(arguments))
-        captured = capsys.readouterr()
-        assert isinstance(exit_info.value.code, int)
-        return exit_info.value.code, captured.out, captured.err
-
-    return run_main
 
 
 def test_alone_it_says_what_it_is_and_gives_three_examples(run: Run) -> None:

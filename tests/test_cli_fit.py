@@ -12,25 +12,11 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from command_line import Run, refused
 from processes import environment
 from study_frames import measured
 
-from dibench.cli import main
-
-Run = Callable[..., tuple[int, str, str]]
 DRAWS = ("--draws", "199")
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def run_main(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as exit_info:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        assert isinstance(exit_info.value.code, int)
-        return exit_info.value.code, captured.out, captured.err
-
-    return run_main
 
 
 @pytest.fixture(scope="module")
@@ -43,16 +29,6 @@ def sweep(tmp_path: Path, frame: pd.DataFrame) -> Path:
     path = tmp_path / "sweep.csv"
     frame.to_csv(path, index=False)
     return path
-
-
-def refused(run: Run, *arguments: object) -> str:
-    """The one line of a refusal."""
-    status, out, err = run("fit", *arguments)
-    assert status == 2
-    assert out == ""
-    assert err.count("\n") == 1
-    assert "Traceback" not in err
-    return err
 
 
 def test_one_screen_and_complete_json(run: Run, sweep: Path, tmp_path: Path) -> None:
@@ -159,7 +135,7 @@ def test_bad_tables_get_one_line_that_names_file_field_and_value(
     bad = tmp_path / "bad.csv"
     bad.write_bytes(spoil(sweep.read_text()))
     target = tmp_path / "fit.json"
-    line = refused(run, bad, "--json", target, *DRAWS)
+    line = refused(run, "fit", bad, "--json", target, *DRAWS)
     assert "bad.csv" in line
     for word in words:
         assert word in line, line
@@ -167,8 +143,8 @@ def test_bad_tables_get_one_line_that_names_file_field_and_value(
 
 
 def test_a_missing_file_and_a_directory_are_named(run: Run, tmp_path: Path) -> None:
-    assert "none.csv: no such file" in refused(run, tmp_path / "none.csv")
-    assert str(tmp_path) in refused(run, tmp_path)
+    assert "none.csv: no such file" in refused(run, "fit", tmp_path / "none.csv")
+    assert str(tmp_path) in refused(run, "fit", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -182,14 +158,16 @@ def test_a_missing_file_and_a_directory_are_named(run: Run, tmp_path: Path) -> N
     ],
 )
 def test_bad_options_are_named(run: Run, sweep: Path, options: tuple[str, str], words: str) -> None:
-    assert words in refused(run, sweep, *options)
+    assert words in refused(run, "fit", sweep, *options)
 
 
 def test_a_json_destination_that_cannot_be_is_named_before_the_fit(
     run: Run, sweep: Path, tmp_path: Path
 ) -> None:
-    assert "--json: must lie in a directory" in refused(run, sweep, "--json", tmp_path / "no" / "fit.json")
-    assert "--json: must be a file" in refused(run, sweep, "--json", tmp_path)
+    assert "--json: must lie in a directory" in refused(
+        run, "fit", sweep, "--json", tmp_path / "no" / "fit.json"
+    )
+    assert "--json: must be a file" in refused(run, "fit", sweep, "--json", tmp_path)
 
 
 def test_an_earlier_json_survives_a_write_that_fails(
@@ -202,7 +180,9 @@ def test_an_earlier_json_survives_a_write_that_fails(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    assert "fit.json: cannot be written: No space left" in refused(run, sweep, "--json", target, *DRAWS)
+    assert "fit.json: cannot be written: No space left" in refused(
+        run, "fit", sweep, "--json", target, *DRAWS
+    )
     assert target.read_text() == "earlier"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fit.json", "sweep.csv"]
 

@@ -3,37 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from command_line import Run, shown
 from study_frames import measured
 from test_study_lattice import anchor_rows
 from test_study_lattice import table as lattice_table
 from test_study_twins import STANDARD
 from test_study_twins import measured as measured_pairs
 
-from dibench.cli import main
-
-Run = Callable[..., str]
 DRAWS = ("--draws", "99")
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def run_main(*arguments: object) -> str:
-        with pytest.raises(SystemExit) as exit_info:
-            main([str(argument) for argument in arguments])
-        assert exit_info.value.code == 0
-        return " ".join(capsys.readouterr().out.split())
-
-    return run_main
 
 
 def test_twins_on_one_screen_and_in_json(run: Run, tmp_path: Path) -> None:
     table, target = tmp_path / "sweep.csv", tmp_path / "fit.json"
     measured_pairs(STANDARD, w=60.0, noise=0.005).to_csv(table, index=False)
-    out = run("fit", table, "--twins", "--json", target, *DRAWS)
+    out = shown(run, "fit", table, "--twins", "--json", target, *DRAWS)
     for words in ("Of measured energy (energy_j).", "differs", "none measured", "depthwise: not testable"):
         assert words in out
     twins = json.loads(target.read_text())["twins"]
@@ -47,25 +33,25 @@ def test_a_table_without_twins_says_what_to_measure(run: Run, tmp_path: Path) ->
     table, target = tmp_path / "sweep.csv", tmp_path / "fit.json"
     frame = measured(30)
     frame.to_csv(table, index=False)
-    assert "No exact twins in these rows. `dibench sweep twins` measures" in run(
-        "fit", table, "--twins", "--json", target, *DRAWS
+    assert "No exact twins in these rows. `dibench sweep twins` measures" in shown(
+        run, "fit", table, "--twins", "--json", target, *DRAWS
     )
     assert json.loads(target.read_text())["twins"] is None
-    both = run("fit", table.parent, "--twins", "--lattice", *DRAWS)
+    both = shown(run, "fit", table.parent, "--twins", "--lattice", *DRAWS)
     assert both.index("depthwise: not testable, ") < both.index("No reuse lattice in these rows")
 
 
 def test_lattice_on_one_screen_and_in_json(run: Run, tmp_path: Path) -> None:
     table, target = tmp_path / "sweep.csv", tmp_path / "fit.json"
     anchor_rows(40.0, lattice_table(noise=0.005)).to_csv(table, index=False)
-    out = run("fit", table, "--lattice", "--json", target, *DRAWS)
+    out = shown(run, "fit", table, "--lattice", "--json", target, *DRAWS)
     for words in ("Of measured energy (energy_j).", "L2, warm", "anchor_l2: 40", "expected 32 to 48: out"):
         assert words in out
     found = json.loads(target.read_text())["lattice"]
     assert found["lattices"][0]["alpha"]["value"] == pytest.approx(0.25, abs=0.02)
     lattice_table(noise=0.005, shares=[132]).to_csv(table, index=False)
-    assert "1: not to be relied on, every row ran on the same multiprocessors" in run(
-        "fit", table, "--lattice", *DRAWS
+    assert "1: not to be relied on, every row ran on the same multiprocessors" in shown(
+        run, "fit", table, "--lattice", *DRAWS
     )
     measured(30).to_csv(table, index=False)
-    assert "No reuse lattice in these rows" in run("fit", table, "--lattice", *DRAWS)
+    assert "No reuse lattice in these rows" in shown(run, "fit", table, "--lattice", *DRAWS)

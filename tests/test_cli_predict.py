@@ -4,29 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import Run, refused
 from study_frames import measured
 
 from dibench import study
-from dibench.cli import main
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def run_main(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as exit_info:
-            main([str(argument) for argument in arguments])
-        captured = capsys.readouterr()
-        assert isinstance(exit_info.value.code, int)
-        return exit_info.value.code, captured.out, captured.err
-
-    return run_main
 
 
 @pytest.fixture(scope="module")
@@ -102,14 +87,6 @@ def test_operators_without_rows_are_named_and_in_no_total(
     status, out, _ = run("predict", "mobilenet_v2", "--fit", path)
     assert status == 0
     assert "no depthwise layer is in the fit; 17 layers, 6." in out
-
-
-def refused(run: Run, *arguments: object) -> str:
-    status, out, err = run(*arguments)
-    assert (status, out) == (2, "")
-    assert err.count("\n") == 1
-    assert "Traceback" not in err
-    return err
 
 
 @pytest.mark.parametrize("verb", ["predict", "explain"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from command_line import Run, refused
 from study_frames import some_layers, table
 
-from dibench.cli import main
 from dibench.errors import UserError
 from dibench.study.compare import compare
 
@@ -141,21 +140,6 @@ def test_nothing_in_common_is_refused() -> None:
         compare(a, a[a["sentinel"] == 0].assign(case_id="x", dtype="fp16"))
 
 
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def run_main(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as exit_info:
-            main([str(argument) for argument in ("compare", *arguments)])
-        captured = capsys.readouterr()
-        assert isinstance(exit_info.value.code, int)
-        return exit_info.value.code, captured.out, captured.err
-
-    return run_main
-
-
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[Path, Path, Path]:
     found = tmp_path / "a", tmp_path / "same.csv", tmp_path / "worse.csv"
@@ -168,18 +152,18 @@ def files(tmp_path: Path) -> tuple[Path, Path, Path]:
 
 def test_the_answer_leads_and_the_status_says_it_to_scripts(run: Run, files: tuple[Path, ...]) -> None:
     a, same, worse = files
-    status, out, err = run(a, same)
+    status, out, err = run("compare", a, same)
     assert (status, err) == (0, "")
     assert out.startswith("B takes as much time as A, within 3%: ")
-    status, out, err = run(a, worse)
+    status, out, err = run("compare", a, worse)
     assert (status, err) == (1, "")
     assert "singly, 3 worse, 0 better beyond noise" in out.splitlines()[0]
     assert len(out.splitlines()) <= 24, "one screen"
-    assert run(a, worse, "--fail-above", "30%")[0] == 0
+    assert run("compare", a, worse, "--fail-above", "30%")[0] == 0
 
 
 def test_json_holds_every_case(run: Run, files: tuple[Path, ...]) -> None:
-    status, out, _ = run(files[0], files[2], "--json")
+    status, out, _ = run("compare", files[0], files[2], "--json")
     figures = json.loads(out)
     assert status == 1 and figures["worse"] is True
     time = figures["quantities"][0]
@@ -202,6 +186,4 @@ def test_usage_is_status_2_and_one_line(
 ) -> None:
     (tmp_path / "empty").mkdir()
     known = {"A": files[0], "B": files[1], "absent": tmp_path / "absent", "empty": tmp_path / "empty"}
-    status, out, err = run(*(known.get(argument, argument) for argument in arguments))
-    assert (status, out) == (2, "")
-    assert words in err and err.count("\n") == 1
+    assert words in refused(run, "compare", *(known.get(argument, argument) for argument in arguments))

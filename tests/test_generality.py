@@ -5,17 +5,16 @@ from __future__ import annotations
 import itertools
 import json
 import math
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from command_line import Run, refused
 from scipy import stats
 from study_frames import distinct_layers, energy_of, some_layers, table
 
-from dibench.cli import main
 from dibench.study.generality import Generality, generality
 from dibench.study.models import data_of
 from dibench.study.subset_fits import refitted_alpha, step_statistics
@@ -28,8 +27,6 @@ from dibench.study.subsets import (
     influence_curve,
     made_up_spread,
 )
-
-Run = Callable[..., tuple[int, str, str]]
 
 
 def complete(*, alpha: float, seed: int = 0, noise: float = 0.1) -> pd.DataFrame:
@@ -169,22 +166,12 @@ def test_the_same_seed_gives_the_same_study() -> None:
     assert one["populations"] != other["populations"]
 
 
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
-    def run_main(*arguments: object) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as exit_info:
-            main(["generality", *map(str, arguments)])
-        captured = capsys.readouterr()
-        assert isinstance(exit_info.value.code, int)
-        return exit_info.value.code, captured.out, captured.err
-
-    return run_main
-
-
 def test_the_verb_shows_evidence_first_and_writes_everything(run: Run, tmp_path: Path) -> None:
     path, target = tmp_path / "sweep.csv", tmp_path / "g.json"
     complete(alpha=0.9).to_csv(path, index=False)
-    status, out, err = run(path, "--subsets", 100, "--sizes", "8,12", "--layer-sizes", "50", "--json", target)
+    status, out, err = run(
+        "generality", path, "--subsets", 100, "--sizes", "8,12", "--layer-sizes", "50", "--json", target
+    )
     assert (status, err) == (0, "")
     assert out.startswith("On families it has not seen, weighted DI errs less than AI")
     assert out.index("Evidence:") < out.index("Subsets of k of 25 networks")
@@ -197,7 +184,7 @@ def test_few_layers_study_layers_only_and_say_why(run: Run, tmp_path: Path) -> N
     path = tmp_path / "sweep.csv"
     frame = table(layers, energy_of(layers, alpha=0.5, noise=0.1), energy_source="none")
     frame.to_csv(path, index=False)
-    status, out, _ = run(path, "--subsets", 100)
+    status, out, _ = run("generality", path, "--subsets", 100)
     assert status == 0
     assert "Measured time" in out
     assert "Subsets of networks: not drawn, " in out
@@ -219,7 +206,4 @@ def test_few_layers_study_layers_only_and_say_why(run: Run, tmp_path: Path) -> N
 def test_bad_options_are_named(run: Run, tmp_path: Path, options: tuple[str, str], words: str) -> None:
     path = tmp_path / "sweep.csv"
     complete(alpha=0.5).to_csv(path, index=False)
-    status, out, err = run(path, *options)
-    assert (status, out) == (2, "")
-    assert words in err
-    assert err.count("\n") == 1
+    assert words in refused(run, "generality", path, *options)
