@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dibench import study
-from dibench.schema import read_csv
+from dibench.table import read_csv
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -23,10 +23,11 @@ from typing import Any
 from fake_backend import sweep_of
 from processes import children
 
-from dibench import files, schema
+from dibench import files
 from dibench.errors import UserError
 from dibench.sweep import record
 from dibench.sweep.run import run_sweep
+from dibench.table import read_csv
 
 CASES = 40
 HOW = ("parent", "worker", "both", "row", "manifest")
@@ -133,7 +134,7 @@ def is_complete(out: Path) -> bool:
 
 def check_complete(out: Path) -> None:
     """Every case exactly once, and no file beside that does not belong there."""
-    frame = schema.read_csv(out / record.TABLE)
+    frame = read_csv(out / record.TABLE)
     assert sorted(frame["order"]) == list(range(1, CASES + 1)), "every case exactly once"
     assert frame["case_id"].is_unique
     there = {path.name for path in out.iterdir()} - {record.LOCK}

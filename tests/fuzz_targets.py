@@ -16,6 +16,7 @@ from pathlib import Path
 from dibench import plan, schema, variants
 from dibench.errors import UserError
 from dibench.layer import Layer
+from dibench.table import read_csv
 
 ROOT = Path(__file__).parent.parent
 LAYERS = (
@@ -49,7 +50,7 @@ def csv_target(data: bytes, folder: Path) -> None:
         with contextlib.suppress(UserError):
             use()
     path.write_bytes(data)  # Table cuts off a torn line
-    frame = schema.read_csv(path)
+    frame = read_csv(path)
     with contextlib.suppress(UserError):
         compare(frame, frame)
     select(frame)

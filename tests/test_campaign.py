@@ -30,6 +30,7 @@ from dibench.cli import campaign_kernels, main
 from dibench.errors import UserError
 from dibench.plan.ordering import in_visits
 from dibench.sweep import record
+from dibench.table import read_csv
 
 REPLAYED = ("--backend", "replayed_device:backend", "--meter", "replayed_device:meter")
 
@@ -98,7 +99,7 @@ def test_the_first_runs_tell_what_the_energy_is_made_of(stages: Stages, tmp_path
     ]
     table = tmp_path / "sweep.csv"
     table.write_bytes(record.HEADER + b"".join(map(record.line_of, rows)))
-    found = study.fit(schema.read_csv(table), draws=999).to_json()
+    found = study.fit(read_csv(table), draws=999).to_json()
     assert found["determined"] and found["reliable"] and found["verdict"] == "DI" and not found["evidence"]
     alpha = found["alpha"]["weighted"]
     assert alpha["ci_low"] < 0.6 < alpha["ci_high"] and alpha["ci_high"] - alpha["ci_low"] < 0.02

@@ -21,10 +21,11 @@ import pandas as pd
 import pytest
 from processes import alive, children, environment, lines, wait_for
 
-from dibench import compilers, schema, selftest, variants
+from dibench import compilers, selftest, variants
 from dibench.backends import host
 from dibench.campaign.dataset import gather
 from dibench.campaign.stages import Stages, load_stages
+from dibench.table import read_csv
 
 TINY = Path(__file__).parent / "campaign_tiny.stages.toml"
 MEASURED = Path(__file__).parent.parent / "scripts" / "measured.sh"
@@ -107,7 +108,7 @@ def told(tiny: Stages, tmp_path_factory: pytest.TempPathFactory) -> Told:
     killed = program.communicate()[0]
     assert program.returncode == -signal.SIGKILL and family, killed
     wait_for(lambda: not any(map(alive, family)))  # nothing stays behind on the GPU
-    before = schema.read_csv(first / "sweep.csv")
+    before = read_csv(first / "sweep.csv")
     slow = {**here, "REHEARSED_PAUSE_S": "0.4"}
     out_of_time = run(slow, first, "--time-budget", "12s", "--closing", "1s")
     kept = {path: path.read_bytes() for path in first.iterdir()}
@@ -129,7 +130,7 @@ def test_the_same_command_checks_and_repeats_nothing_and_ends_in_time(told: Told
         assert words in told.out_of_time
     sessions = json.loads((told.first / "manifest.json").read_text())["sessions"]
     assert [session["ended"] for session in sessions] == [None, "time budget"]
-    after = schema.read_csv(told.first / "sweep.csv")
+    after = read_csv(told.first / "sweep.csv")
     assert after["case_id"].is_unique and set(told.before["case_id"]) <= set(after["case_id"])
     assert f"--out {told.second} --resume {told.first}" in told.out_of_time, "it says how to go on"
 
@@ -138,7 +139,7 @@ def test_the_rest_is_measured_on_another_machine_and_the_truth_is_found(tiny: St
     for words in ("selftest  done before", "calibrate done before", "Every case of the campaign is measured"):
         assert words in told.finished, "what was checked of this card is brought along"
     assert told.kept, "read only"
-    frames = [schema.read_csv(out / "sweep.csv") for out in (told.first, told.second)]
+    frames = [read_csv(out / "sweep.csv") for out in (told.first, told.second)]
     frame = pd.concat(frames, ignore_index=True)
     assert frame["case_id"].is_unique
     assert set(frame["energy_source"]) == {"simulated"} and set(frame["status"]) <= {"ok", "flagged"}
@@ -204,8 +205,8 @@ def test_one_command_makes_a_dataset_of_the_runs_and_make_run_shows_its_fit(
         *("sweep.csv", "visits.jsonl", "manifest.json", "selftest.json", "calibration.json", "counters.csv"),
         *("fit.json", "report.html", "README.md"),
     }
-    frame = schema.read_csv(dataset / "sweep.csv")
-    parts = [schema.read_csv(root / number / "sweep.csv") for number in ("1", "2")]
+    frame = read_csv(dataset / "sweep.csv")
+    parts = [read_csv(root / number / "sweep.csv") for number in ("1", "2")]
     assert list(frame["case_id"]) == [case for part in parts for case in part["case_id"]]
     assert visits(dataset) == visits(told.first) + visits(told.second)
     manifest = json.loads((dataset / "manifest.json").read_text())
@@ -271,7 +272,7 @@ def test_what_fails_before_costs_itself_and_nothing_else(tiny: Stages, tmp_path:
         "report    written",
     ):
         assert words in said, said
-    frame = schema.read_csv(out / "sweep.csv")
+    frame = read_csv(out / "sweep.csv")
     assert set(frame["variant"]) == {"conv_implicit_gemm"} and set(frame["status"]) <= {"ok", "flagged"}
     assert len(frame) == 3, "the case between its sentinels"
     readme = (out / "README.md").read_text()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from fake_gpu import FC, STANDARD, case_of
 
-from dibench import anchors, schema, variants
+from dibench import anchors, variants
 from dibench.errors import UserError
 from dibench.layer import DIMENSIONS, Layer
 from dibench.measure.settings import Settings
@@ -20,6 +20,7 @@ from dibench.plan import ANCHOR_LAYER, Case, Plan, load_plan
 from dibench.study.rows import select
 from dibench.sweep.run import Sweep, run_sweep
 from dibench.sweep.worker import case_from_json, case_to_json
+from dibench.table import read_csv
 
 
 def rows_of(out: Path) -> dict[str, dict[str, str]]:
@@ -142,7 +143,7 @@ def test_anchors_become_rows_that_count_as_their_headers_do(
         stationarity=lambda variant: registry[variant].stationarity if variant in registry else "",
     )
     assert run_sweep(sweep, tmp_path / "out").ended == "complete"
-    frame = schema.read_csv(tmp_path / "out" / "sweep.csv")
+    frame = read_csv(tmp_path / "out" / "sweep.csv")
     rows = frame[frame["op"] == "anchor"]
     assert set(rows["status"]) <= {"ok", "flagged"} and len(rows) == 2 * len(anchors.registry())
     assert rows[list(DIMENSIONS)].isna().all(axis=None)

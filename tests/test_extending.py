@@ -10,10 +10,11 @@ import pytest
 from cuda_cases import check
 from fake_backend import plan_of, sweep_of
 
-from dibench import files, schema, variants
+from dibench import files, variants
 from dibench.layer import Layer
 from dibench.plan import load_plan
 from dibench.sweep.run import run_sweep
+from dibench.table import read_csv
 
 ROOT = Path(__file__).parent.parent
 PLAN = """
@@ -54,7 +55,7 @@ def test_a_meter_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.syspath_prepend(str(tmp_path))
     out = tmp_path / "out"
     run_sweep(sweep_of([], plan=plan_of(["slow", "slow"]), meter="my_meter:meter"), out)
-    frame = schema.read_csv(out / "sweep.csv")
+    frame = read_csv(out / "sweep.csv")
     assert len(frame) == 2 and (frame["energy_j"] > 0).all()
     assert set(frame["energy_source"]) == {"simulated"}
     manifest = files.read_json_object(out / "manifest.json")

@@ -26,6 +26,7 @@ from dibench.sweep.events import VisitEnded
 from dibench.sweep.merge import merge
 from dibench.sweep.run import Sweep, run_sweep
 from dibench.sweep.visit_book import VisitBook
+from dibench.table import read_csv
 from dibench.variants import registry
 
 TWINS = """
@@ -132,7 +133,7 @@ def parts(measured_parts: list[Path], tmp_path: Path) -> list[Path]:
 def test_shards_merge_into_the_whole_sweep(parts: list[Path], tmp_path: Path) -> None:
     merged = merge(parts[::-1], tmp_path / "out")
     assert (merged.rows, merged.statuses, merged.missing_shards) == (7, {"ok": 7}, ())
-    frame = schema.read_csv(tmp_path / "out" / "sweep.csv")
+    frame = read_csv(tmp_path / "out" / "sweep.csv")
     assert list(frame["name"]) == NAMES, "in the plan's order"
     lines = {line for part in parts for line in (part / "sweep.csv").read_bytes().splitlines()}
     assert set((tmp_path / "out" / "sweep.csv").read_bytes().splitlines()) == lines, "to the last byte"
@@ -266,7 +267,7 @@ def test_the_visits_of_shards_are_joined_too(halves: list[Path], tmp_path: Path)
     visits = [(half / record.VISITS).read_bytes() for half in halves]
     assert (out / record.VISITS).read_bytes() == visits[1] + visits[0], "to the last byte"
     # Its rows follow from them, as they do in each half: those of a case on its own card.
-    frame = schema.read_csv(out / record.TABLE)
+    frame = read_csv(out / record.TABLE)
     book = VisitBook(out / record.VISITS, {})
     for row in frame.to_dict("records"):
         cells = book.cells(str(row["case_id"]))

@@ -19,6 +19,7 @@ from dibench import schema
 from dibench.errors import UserError
 from dibench.sweep import record
 from dibench.sweep.lock import Lock
+from dibench.table import read_csv
 
 
 def row(number: int = 1, **cells: Any) -> dict[str, Any]:
@@ -37,7 +38,7 @@ def table_of(path: Path, rows: int) -> Path:
 
 def test_rows_read_back_as_the_contract_has_them(tmp_path: Path) -> None:
     path = table_of(tmp_path / "sweep.csv", 3)
-    frame = schema.read_csv(path)
+    frame = read_csv(path)
     assert tuple(frame.columns) == schema.NAMES
     assert list(frame["order"]) == [1, 2, 3]
     assert list(frame["status"]) == ["ok"] * 3
@@ -50,7 +51,7 @@ def test_text_with_quotes_commas_and_newlines_stays_one_line(tmp_path: Path) -> 
     table.append(row(status="failed", reason='ValueError: "a", b\nc\r\nd é'))
     table.close()
     assert path.read_bytes().count(b"\n") == 2
-    assert list(schema.read_csv(path)["reason"]) == ['ValueError: "a", b c d é']
+    assert list(read_csv(path)["reason"]) == ['ValueError: "a", b c d é']
 
 
 def test_a_cell_that_is_no_column_or_not_finite_is_refused() -> None:
@@ -115,14 +116,14 @@ def test_a_full_disk_costs_the_row_that_did_not_fit_and_nothing_else(tmp_path: P
     assert "rows before this one are kept" in str(caught.value)
     assert path.read_bytes() == before
     table.close()
-    assert len(schema.read_csv(path)) == 2
+    assert len(read_csv(path)) == 2
 
 
 def test_a_short_write_is_continued(tmp_path: Path) -> None:
     table = record.Table(tmp_path / "sweep.csv", write=lambda fd, data: os.write(fd, data[:7]))
     table.append(row(1))
     table.close()
-    assert len(schema.read_csv(tmp_path / "sweep.csv")) == 1
+    assert len(read_csv(tmp_path / "sweep.csv")) == 1
 
 
 def test_an_interrupt_in_the_middle_of_a_row_leaves_no_part_of_it(tmp_path: Path) -> None:
@@ -175,7 +176,7 @@ print(number)
     run = subprocess.run(arguments, capture_output=True, text=True, env=environment(), timeout=60, check=True)
     message, number = run.stdout.splitlines()
     assert message.startswith(f"{path}: cannot be written: File too large")
-    assert len(schema.read_csv(path)) == int(number) - 1
+    assert len(read_csv(path)) == int(number) - 1
     assert path.read_bytes().endswith(b"\n")
 
 
@@ -186,7 +187,7 @@ def test_failed_rows_are_dropped_to_be_measured_again(tmp_path: Path) -> None:
     table.close()
     record.rewrite(path, lambda cells: None if cells["status"] == "failed" else {})
     assert list(record.read_statuses(path).values()) == ["ok", "ok"]
-    assert list(schema.read_csv(path)["order"]) == [1, 2]
+    assert list(read_csv(path)["order"]) == [1, 2]
 
 
 def test_a_case_in_two_rows_is_noticed(tmp_path: Path) -> None:

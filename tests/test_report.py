@@ -23,8 +23,8 @@ from dibench.report.numbers import plain, share
 from dibench.report.roofline import attainable
 from dibench.report.rows import page_rows
 from dibench.report.stationarity import equal_boxes
-from dibench.schema import read_csv
 from dibench.study import fit
+from dibench.table import read_csv
 from dibench.words import MODEL_NAMES, interval
 
 FIGURES = {

@@ -10,6 +10,7 @@ import pytest
 from dibench import schema
 from dibench.errors import UserError
 from dibench.layer import DIMENSIONS
+from dibench.table import read_csv
 
 HEADER = ["name", "op", *DIMENSIONS, "dtype", "energy_source", "status", "time_s", "colour"]
 ROW = dict(
@@ -37,7 +38,7 @@ def write(path: Path, *rows: dict[str, str], header: list[str] = HEADER, end: st
 
 
 def test_a_small_table_of_anybodys_tool_is_read(tmp_path: Path) -> None:
-    frame = schema.read_csv(write(tmp_path / "a.csv", ROW, {**ROW, "time_s": "", "status": "failed"}))
+    frame = read_csv(write(tmp_path / "a.csv", ROW, {**ROW, "time_s": "", "status": "failed"}))
     assert list(frame.columns) == HEADER
     assert frame["N"].dtype == "Int64"
     assert frame["time_s"][0] == 0.25
@@ -48,7 +49,7 @@ def test_a_small_table_of_anybodys_tool_is_read(tmp_path: Path) -> None:
 def test_a_table_saved_by_a_spreadsheet_begins_with_a_mark_that_is_no_part_of_it(tmp_path: Path) -> None:
     path = write(tmp_path / "a.csv", ROW)
     path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
-    assert list(schema.read_csv(path).columns) == HEADER
+    assert list(read_csv(path).columns) == HEADER
 
 
 def test_the_columns_are_those_of_the_contract_once_each() -> None:
@@ -86,20 +87,20 @@ def test_a_bad_cell_is_named_with_line_column_rule_and_value(
 ) -> None:
     path = write(tmp_path / "bad.csv", ROW, {**ROW, **change})
     with pytest.raises(UserError) as caught:
-        schema.read_csv(path)
+        read_csv(path)
     assert str(caught.value) == f"{path}: {message}"
 
 
 def test_missing_columns_are_named(tmp_path: Path) -> None:
     path = write(tmp_path / "bad.csv", ROW, header=[name for name in HEADER if name != "groups"])
     with pytest.raises(UserError, match=r"bad\.csv: header: must have the column groups"):
-        schema.read_csv(path)
+        read_csv(path)
     path = write(tmp_path / "bad.csv", ROW, header=[name for name in HEADER if name != "time_s"])
     with pytest.raises(UserError, match=r"header: must have one of the columns energy_above_active_idle_j"):
-        schema.read_csv(path)
+        read_csv(path)
     path = write(tmp_path / "bad.csv", ROW, header=[*HEADER, "N"])
     with pytest.raises(UserError, match=r"header: must name each column once \(got 'N'\)"):
-        schema.read_csv(path)
+        read_csv(path)
 
 
 def test_a_file_cut_off_in_its_last_line_is_refused(tmp_path: Path) -> None:
@@ -108,7 +109,7 @@ def test_a_file_cut_off_in_its_last_line_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         UserError, match=r"cut\.csv: line 3: must have 23 cells as the header has, it is cut off"
     ):
-        schema.read_csv(path)
+        read_csv(path)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,7 @@ def test_what_is_no_table_is_refused(tmp_path: Path, content: bytes, message: st
     path = tmp_path / "odd.csv"
     path.write_bytes(content)
     with pytest.raises(UserError, match=message):
-        schema.read_csv(path)
+        read_csv(path)
 
 
 def test_random_bytes_never_end_in_anything_but_a_refusal(tmp_path: Path) -> None:
@@ -136,7 +137,7 @@ def test_random_bytes_never_end_in_anything_but_a_refusal(tmp_path: Path) -> Non
             damaged[source.randrange(len(damaged))] = source.randrange(256)
         path.write_bytes(bytes(damaged))
         try:
-            frame = schema.read_csv(path)
+            frame = read_csv(path)
         except UserError as error:
             assert str(error).startswith(str(path)) and "\n" not in str(error)
         else:
@@ -145,9 +146,9 @@ def test_random_bytes_never_end_in_anything_but_a_refusal(tmp_path: Path) -> Non
 
 def test_missing_file_and_directory_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"none\.csv: no such file"):
-        schema.read_csv(tmp_path / "none.csv")
+        read_csv(tmp_path / "none.csv")
     with pytest.raises(UserError, match=r"cannot be read: Is a directory"):
-        schema.read_csv(tmp_path)
+        read_csv(tmp_path)
 
 
 def test_cells_are_written_so_that_they_read_back_exactly() -> None:

@@ -13,7 +13,7 @@ import attrs
 import pytest
 from fake_backend import COUNTS, QUICK, plan_of, sweep_of
 
-from dibench import files, schema
+from dibench import files
 from dibench.errors import UserError
 from dibench.meters.model import energy_per_launch_j
 from dibench.sweep.events import CaseEnded, Opened, WorkerRestarted
@@ -21,10 +21,11 @@ from dibench.sweep.expected import Expected
 from dibench.sweep.manifest import refuse_other, source_revision
 from dibench.sweep.parts import read_part
 from dibench.sweep.run import run_sweep
+from dibench.table import read_csv
 
 
 def rows_of(out: Path) -> list[dict[str, str]]:
-    schema.read_csv(out / "sweep.csv")
+    read_csv(out / "sweep.csv")
     with (out / "sweep.csv").open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from processes import environment
 
-from dibench import files, schema
+from dibench import files
 from dibench.cli.plan_view import show_plan
 from dibench.measure.settings import Settings
 from dibench.plan import load_plan
+from dibench.table import read_csv
 
 QUICKLY = ("--case-budget", "0.02s", "--target", "50")
 
@@ -37,7 +38,7 @@ def test_the_smoke_plan_end_to_end_and_again(tmp_path: Path) -> None:
     assert "MODELLED" in first.stdout and "no evidence" in first.stdout
     assert f"python -m dibench fit {out}/sweep.csv" in first.stdout
     assert "\x1b" not in first.stdout + first.stderr, "no control codes where there is no terminal"
-    frame = schema.read_csv(out / "sweep.csv")
+    frame = read_csv(out / "sweep.csv")
     assert list(frame["case_id"]) == [case.case_id for case in cases]
     assert set(frame["status"]) <= {"ok", "flagged"}
     assert (frame["time_s"] > 0).all() and (frame["energy_j"] > 0).all()

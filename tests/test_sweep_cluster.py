@@ -17,10 +17,11 @@ import pytest
 from fake_backend import cluster_sweep
 from processes import alive, children, environment, wait_for
 
-from dibench import files, schema
+from dibench import files
 from dibench.errors import UserError
 from dibench.sweep.events import CaseEnded, DeviceJoined, DeviceLost
 from dibench.sweep.run import run_sweep
+from dibench.table import read_csv
 
 pytest.importorskip("distributed", reason="the extra [dask] is not installed")
 
@@ -108,7 +109,7 @@ def test_workers_killed_on_the_way_cost_nothing(cluster: Cluster, tmp_path: Path
             cluster.workers["card-b"].kill()
 
     summary = run_sweep(cluster_sweep(names, cluster.address), tmp_path, on_event=watch)
-    frame = schema.read_csv(tmp_path / "sweep.csv")
+    frame = read_csv(tmp_path / "sweep.csv")
     assert (summary.ended, summary.left, summary.measured) == ("complete", 0, 60)
     assert sorted(frame["order"]) == list(range(1, 61)) and frame["case_id"].is_unique
     failed = frame[frame["status"] == "failed"]
@@ -146,14 +147,14 @@ def test_a_sweep_killed_and_begun_again_on_the_same_cluster(cluster: Cluster, tm
     program.wait()
     time.sleep(0.2)
     summary = run_sweep(cluster_sweep(["slow"] * 60, cluster.address), tmp_path)
-    frame = schema.read_csv(table)
+    frame = read_csv(table)
     assert summary.left == 0 and 0 < summary.measured < 60
     assert sorted(frame["order"]) == list(range(1, 61))
 
 
 def test_a_case_that_takes_its_worker_with_it_is_given_up(cluster: Cluster, tmp_path: Path) -> None:
     summary = run_sweep(cluster_sweep(["slow", "gone", "slow"], cluster.address), tmp_path)
-    frame = schema.read_csv(tmp_path / "sweep.csv").set_index("name")
+    frame = read_csv(tmp_path / "sweep.csv").set_index("name")
     assert summary.statuses["failed"] == 1 and summary.left == 0
     assert "3 devices were lost while it was measured" in str(frame.loc["gone", "reason"])
 
@@ -166,7 +167,7 @@ def test_when_no_worker_is_left_the_sweep_ends_in_one_line(
     cluster.wait(1)
     with pytest.raises(UserError, match=r"--scheduler: has no worker left .*the same command goes on"):
         run_sweep(cluster_sweep(["slow", "gone", "slow"], cluster.address), tmp_path)
-    assert list(schema.read_csv(tmp_path / "sweep.csv")["status"]) in (["ok"], ["flagged"])
+    assert list(read_csv(tmp_path / "sweep.csv")["status"]) in (["ok"], ["flagged"])
 
 
 def test_what_is_wrong_with_a_cluster_is_one_line(cluster: Cluster, tmp_path: Path) -> None:

@@ -19,11 +19,12 @@ from crash_campaign import HOW
 from fake_backend import sweep_of
 from processes import HERE, alive, children, environment, lines, wait_for
 
-from dibench import files, schema
+from dibench import files
 from dibench.errors import UserError
 from dibench.sweep import record
 from dibench.sweep.lock import Lock
 from dibench.sweep.run import run_sweep
+from dibench.table import read_csv
 
 CASES = 12  # a case takes about 0.05 s, the start of the program about 0.4 s
 
@@ -39,7 +40,7 @@ def start(out: Path, cases: int = CASES) -> subprocess.Popen[str]:
 
 
 def check_complete(out: Path, cases: int = CASES) -> None:
-    frame = schema.read_csv(out / "sweep.csv")
+    frame = read_csv(out / "sweep.csv")
     assert sorted(frame["order"]) == list(range(1, cases + 1)), "every case exactly once"
     assert frame["case_id"].is_unique
     manifest = files.read_json_object(out / "manifest.json")
@@ -144,7 +145,7 @@ except UserError as error:
         check=True,
     )
     assert "cannot be written: File too large" in run.stdout and run.stdout.count("\n") == 1
-    kept = len(schema.read_csv(tmp_path / "sweep.csv"))
+    kept = len(read_csv(tmp_path / "sweep.csv"))
     assert 0 < kept < CASES
     summary = run_sweep(sweep_of(["slow"] * CASES), tmp_path)
     assert summary.measured == CASES - kept

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from fake_backend import plan_of, sweep_of
 
-from dibench import files, schema
+from dibench import files
 from dibench.errors import UserError
 from dibench.layer import Layer
 from dibench.plan import Case, Plan
@@ -21,12 +21,13 @@ from dibench.sweep import crew, merge
 from dibench.sweep.events import DeviceLost
 from dibench.sweep.run import run_sweep
 from dibench.sweep.steps import Steps
+from dibench.table import read_csv
 
 TWO = ("card-a", "card-b")
 
 
 def read(out: Path) -> pd.DataFrame:
-    return schema.read_csv(out / "sweep.csv")
+    return read_csv(out / "sweep.csv")
 
 
 def with_cases(**changes: Any) -> Plan:

@@ -19,7 +19,7 @@ import replayed_device
 from fake_backend import sweep_of
 from processes import HERE, environment
 
-from dibench import files, schema, variants
+from dibench import files, variants
 from dibench.errors import UserError
 from dibench.measure.settings import Settings
 from dibench.plan import Plan, load_plan, ordering
@@ -28,6 +28,7 @@ from dibench.sweep import record
 from dibench.sweep.events import CaseEnded, VisitEnded
 from dibench.sweep.run import Sweep, run_sweep
 from dibench.sweep.visit_book import VisitBook
+from dibench.table import read_csv
 
 PLAN = """
 [plan]
@@ -61,7 +62,7 @@ def replayed(plan: Plan, **changes: Any) -> Sweep:
 
 
 def read(out: Path) -> pd.DataFrame:
-    return schema.read_csv(out / "sweep.csv")
+    return read_csv(out / "sweep.csv")
 
 
 def check_truth(frame: pd.DataFrame, plan: Plan) -> None:

@@ -21,6 +21,7 @@ from dibench.study.calibrated import Calibration, read_calibration
 from dibench.study.measured import check
 from dibench.study.predict import predict
 from dibench.sweep import record
+from dibench.table import read_csv
 
 NET = """
 import torch
@@ -66,7 +67,7 @@ def test_a_network_is_a_row_with_its_input_only(tmp_path: Path) -> None:
     path = tmp_path / "sweep.csv"
     row = {**cells, "time_s": 1.0, "energy_source": "none", "status": "ok"}
     path.write_bytes(record.HEADER + record.line_of(row))
-    frame = schema.read_csv(path)
+    frame = read_csv(path)
     assert frame["op"].tolist() == ["network"]
     assert frame["H"].tolist() == [64]
     with pytest.raises(UserError, match="1 whole network, no layer"):

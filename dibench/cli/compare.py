@@ -42,7 +42,7 @@ def compare(
     [bold]python -m dibench compare results/local/before results/local/after --fail-above 5%[/bold]
     """
     margin = _margin(fail_above)
-    from dibench.schema import read_csv
+    from dibench.table import read_csv
 
     tables = [read_csv(table_of(path)) for path in (a, b)]
     from dibench.study.compare import compare as engine

@@ -93,8 +93,8 @@ def _draw(folder: Path, found: list[Prediction], fit: Calibration) -> None:
 def _checks(path: Path | None, found: list[Prediction], fit: Calibration) -> list[Check]:
     if path is None:
         return []
-    from dibench.schema import read_csv
     from dibench.study.measured import check
+    from dibench.table import read_csv
 
     frame = read_csv(table_of(path))
     made = [check(frame, one, fit) for one in found]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from dibench import files
 from dibench.errors import UserError
-from dibench.schema import read_csv
+from dibench.table import read_csv
 
 TABLE, MANIFEST, PAGE = "sweep.csv", "manifest.json", "report.html"
 

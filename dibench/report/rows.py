@@ -29,7 +29,7 @@ def page_rows(frame: pd.DataFrame) -> pd.DataFrame:
     (status ok or flagged, no sentinel, a time) and `fastest` (see `_fastest`). Unknown is NaN.
 
     Args:
-        frame: of layers, as `schema.read_csv` gives it.
+        frame: of layers, as `table.read_csv` gives it.
     """
     rows = frame.copy()
     for name in _TEXT:

@@ -138,7 +138,7 @@ def fit(
     """Fit the ladder to a table of the CSV contract and weigh AI against DI.
 
     Args:
-        frame: the table, as `schema.read_csv` gives it; several tables may be concatenated.
+        frame: the table, as `table.read_csv` gives it; several tables may be concatenated.
         device, backend, dtype: use only these rows; needed for `device` where there are several.
         draws: bootstrap draws of each test.
         seed: of the draws and of folds by layer.

@@ -104,7 +104,7 @@ def select(
     counts with its fastest variant, each layer with its fastest run of it.
 
     Args:
-        frame: a table of the CSV contract, as `schema.read_csv` gives it.
+        frame: a table of the CSV contract, as `table.read_csv` gives it.
         device, backend, dtype: use only these rows.
         modelled: explain modelled or simulated energy instead, as a check of the pipeline.
         every_kernel: keep every kernel of a layer: what twins and the reuse lattice compare.
