@@ -49,6 +49,8 @@ class Fake:
         )
 
     def peaks(self) -> dict[str, float]:
+        if os.environ.get("FAKE_PEAKS") == "crash":
+            os.kill(os.getpid(), signal.SIGSEGV)
         return {"mac_per_s": 1e9, "bytes_per_s": 1e10}
 
     def prefetch(self, cases: Sequence[Case]) -> None:

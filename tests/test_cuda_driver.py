@@ -27,6 +27,8 @@ int cuDeviceGetAttribute(int* v, int a, int d) {
   switch (a) { case 75: *v = 9; break; case 76: *v = 0; break; case 16: *v = 132; break; default: *v = a; }
   return 0;
 }
+int nvmlInit_v2(void) { return INIT; }
+int nvmlSystemGetDriverVersion(char* s, unsigned n) { strncpy(s, "580.159.04", n); return 0; }
 """
 
 
@@ -47,6 +49,19 @@ def test_the_driver_is_asked_without_cupy(tmp_path: Path) -> None:
     partition = cuda_driver.first_gpu(driver(tmp_path, mig=1))
     assert isinstance(partition, cuda_driver.Gpu)
     assert partition.uuid.startswith("MIG-")
+
+
+def test_the_drivers_release_is_its_modules_or_nvmls(tmp_path: Path) -> None:
+    module = tmp_path / "version"
+    module.write_text(
+        "NVRM version: NVIDIA UNIX Open Kernel Module for x86_64 570.86.15  Release Build\nGCC\n"
+    )
+    assert cuda_driver.driver_version(module, "nowhere.so") == "570.86.15"
+    for text in ("", "NVRM version: none"):
+        module.write_text(text)
+        assert cuda_driver.driver_version(module, driver(tmp_path)) == "580.159.04"
+        assert cuda_driver.driver_version(module, "nowhere.so") == ""
+    assert cuda_driver.driver_version(tmp_path / "none", driver(tmp_path, init=9)) == ""
 
 
 def test_why_there_is_no_gpu(tmp_path: Path) -> None:

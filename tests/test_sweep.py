@@ -16,7 +16,7 @@ from fake_backend import COUNTS, QUICK, plan_of, sweep_of
 from dibench import files
 from dibench.errors import UserError
 from dibench.meters.model import energy_per_launch_j
-from dibench.sweep.events import CaseEnded, Opened, WorkerRestarted
+from dibench.sweep.events import CaseEnded, NoPeaks, Opened, WorkerRestarted
 from dibench.sweep.expected import Expected
 from dibench.sweep.manifest import refuse_other, source_revision
 from dibench.sweep.parts import read_part
@@ -60,6 +60,30 @@ def test_every_case_gets_one_row_whatever_happens_to_it(tmp_path: Path) -> None:
     assert events[0] == Opened("fake device", "model", 9, 0, 9)
     assert sum(isinstance(event, CaseEnded) for event in events) == 9
     assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.json", "sweep.csv"]
+
+
+def test_a_kernel_that_ends_worker_after_worker_is_not_tried_for_ever(tmp_path: Path) -> None:
+    events: list[Any] = []
+    names = ["first", "crash", "crash", "slow", "slow"]
+    summary = run_sweep(sweep_of(names), tmp_path, on_event=events.append, most_deaths=2)
+    found = [(row["status"], row["reason"]) for row in rows_of(tmp_path)]
+    died, given_up = ("failed", "worker died: SIGSEGV"), ("failed", "not tried: fake ended 2 workers before")
+    assert found == [("ok", ""), died, died, given_up, given_up]
+    assert (summary.ended, summary.left) == ("complete", 0)
+    again = run_sweep(sweep_of(["crash", "first", "crash"]), tmp_path / "unasked")
+    assert again.statuses == {"failed": 2, "ok": 1}, "without being asked to it tries every case"
+
+
+def test_peaks_that_end_the_worker_do_not_end_the_sweep(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_PEAKS", "crash")
+    events: list[Any] = []
+    summary = run_sweep(sweep_of(["first", "last"]), tmp_path, on_event=events.append)
+    assert summary.statuses == {"ok": 2} and manifest_of(tmp_path)["peaks"] == {}
+    (told,) = [event for event in events if isinstance(event, NoPeaks)]
+    assert "could not measure its peaks: worker died: SIGSEGV" in told.reason
+    assert run_sweep(sweep_of(["first", "last"]), tmp_path).ended == "complete", "it is gone on with"
 
 
 def test_a_row_holds_what_the_contract_asks_for(tmp_path: Path) -> None:

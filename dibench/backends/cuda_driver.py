@@ -14,7 +14,7 @@ from typing import Any
 
 import attrs
 
-LIBRARY = "libcuda.so.1"
+LIBRARY, NVML_LIBRARY = "libcuda.so.1", "libnvidia-ml.so.1"
 
 # CUdevice_attribute of cuda.h
 _ATTRIBUTES = {
@@ -98,14 +98,21 @@ def extra(gpu: Gpu) -> str:
     return "cuda13" if gpu.cuda >= 13 and gpu.arch >= 75 else "cuda12"
 
 
-def driver_version() -> str:
-    """The driver's release such as 570.86.15, as its kernel module says; empty where it does not."""
+def driver_version(module: Path = Path("/proc/driver/nvidia/version"), library: str = NVML_LIBRARY) -> str:
+    """The driver's release such as 570.86.15, by its kernel module or, in a sandbox, NVML; empty without."""
     try:
-        text = Path("/proc/driver/nvidia/version").read_text(encoding="utf-8", errors="replace")
+        words = module.read_text(encoding="utf-8", errors="replace").partition("\n")[0].split()
+        return next(word for word in words if word.count(".") >= 1 and word[0].isdigit())
+    except (OSError, StopIteration):
+        pass
+    try:
+        nvml = ctypes.CDLL(library)
     except OSError:
         return ""
-    words = text.partition("\n")[0].split()
-    return next((word for word in words if word.count(".") >= 1 and word[0].isdigit()), "")
+    text = ctypes.create_string_buffer(80)
+    if nvml.nvmlInit_v2() or nvml.nvmlSystemGetDriverVersion(text, len(text)):
+        return ""
+    return text.value.decode(errors="replace")
 
 
 def _uuid(cuda: Any, ordinal: int = 0) -> str:

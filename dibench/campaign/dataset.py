@@ -176,13 +176,14 @@ def _joined_manifest(dataset: Dataset) -> dict[str, Any]:
             devices[one["uuid"]] = one
     used = {row["device_uuid"] for row in dataset.rows}
     kept = [one for uuid, one in devices.items() if uuid in used]
-    names = set.intersection(*(set(manifest["peaks"]) for manifest in dataset.manifests))
+    peaks = [manifest["peaks"] for manifest in dataset.manifests if manifest["peaks"]]
+    names = set.intersection(*map(set, peaks)) if peaks else ()
     return {
         **last,
         "device": {key: kept[0][key] for key in ("name", "uuid", "facts")},
         **({"devices": kept} if len(kept) > 1 else {}),
         # What could be reached: the best that any run saw.
-        "peaks": {name: max(m["peaks"][name] for m in dataset.manifests) for name in sorted(names)},
+        "peaks": {name: max(one[name] for one in peaks) for name in sorted(names)},
         "plan": {**last["plan"], "cases": len(dataset.rows)},
         "kernels": dict(variants.kernel_shas("cuda")),
         "sources_sha": variants.sources_sha("cuda"),

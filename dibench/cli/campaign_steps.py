@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 _LEAST_S = 4.0
 _HANG_S = 45.0
 """A case takes some six seconds, and some more where gigabytes of operands are drawn first."""
+_MOST_DEATHS = 2
+"""Another worker takes ten seconds to open its meter, a hang 45 more: minutes are short."""
 
 
 @attrs.frozen
@@ -132,7 +134,14 @@ def measure(
     before, begin = len(record.column(out / record.TABLE, "status")), time.monotonic()
     try:
         with Progress(deadline) as progress:
-            summary = run_sweep(job, out, deadline=deadline, on_event=progress.show, limit_s=_HANG_S)
+            summary = run_sweep(
+                job,
+                out,
+                deadline=deadline,
+                on_event=progress.show,
+                limit_s=_HANG_S,
+                most_deaths=_MOST_DEATHS,
+            )
             return summary, None
     except UserError as error:
         statuses = record.column(out / record.TABLE, "status")

@@ -95,6 +95,7 @@ class Progress:
             CaseEnded,
             DeviceJoined,
             DeviceLost,
+            NoPeaks,
             Opened,
             VisitEnded,
             WorkerRestarted,
@@ -112,6 +113,8 @@ class Progress:
                 self._end(case, result_text(dict(row)), failed=row["status"] == "failed")
             case WorkerRestarted(reason):
                 self._say(f"{reason}; started a new one")
+            case NoPeaks(reason):
+                self._say(f"{reason}; going on without")
             case DeviceLost(reason):
                 self._say(f"device lost: {reason}; the others go on")
             case DeviceJoined(where):

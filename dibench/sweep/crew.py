@@ -153,6 +153,7 @@ class LocalDevice:
         try:
             return self._worker.peaks()
         except WorkerDiedError as death:
+            self._restart()
             rule = f"{self._opening.backend} could not measure its peaks: {death}"
             raise UserError("--backend", rule) from None
 
@@ -162,17 +163,26 @@ class LocalDevice:
             return Found(self._worker.measure(case, self._opening.limit_s, upcoming))
         except WorkerDiedError as death:
             reason = str(death)
+        try:
+            self._restart()
+        except UserError as error:
+            raise DeviceLostError(str(error)) from None
+        source = self.opened["meter"]["source"]
+        return Found({"status": "failed", "reason": reason, "energy_source": source}, died=reason)
+
+    def _restart(self) -> None:
+        """Another worker on the same device.
+
+        Raises:
+            DeviceLostError: the device was closed meanwhile.
+            UserError: it cannot be had any more.
+        """
         with self._lock:
             if self._closed:
                 raise DeviceLostError("closed")
             self._worker.close()
             self._worker = self._started()
-        try:
-            self.open()
-        except UserError as error:
-            raise DeviceLostError(str(error)) from None
-        source = self.opened["meter"]["source"]
-        return Found({"status": "failed", "reason": reason, "energy_source": source}, died=reason)
+        self.open()
 
     def close(self) -> None:
         """End the worker, whatever it does."""

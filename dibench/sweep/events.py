@@ -56,6 +56,13 @@ class WorkerRestarted:
 
 
 @attrs.frozen
+class NoPeaks:
+    """The device's peaks could not be measured; the sweep goes on without."""
+
+    reason: str
+
+
+@attrs.frozen
 class DeviceLost:
     """A device of several cannot be had any more; its cases go to the others."""
 
@@ -69,4 +76,4 @@ class DeviceJoined:
     where: str
 
 
-Event = Opened | CaseBegan | VisitEnded | CaseEnded | WorkerRestarted | DeviceLost | DeviceJoined
+Event = Opened | CaseBegan | VisitEnded | CaseEnded | WorkerRestarted | NoPeaks | DeviceLost | DeviceJoined

@@ -65,6 +65,7 @@ class Loop:
         session: str,
         on_event: Callable[[Event], None],
         on_join: Callable[[Mapping[str, Any]], object],
+        most_deaths: int | None = None,
     ) -> None:
         """Take up what the table and the book hold.
 
@@ -76,6 +77,7 @@ class Loop:
             session: what the rows name this command.
             on_event: told what happens.
             on_join: told what a device is that came meanwhile, before there is a row of it.
+            most_deaths: of workers at cases of one kernel, after which its other cases are not tried.
         """
         self._plan, self._stationarity, self._crew = sweep.plan, sweep.stationarity, crew
         self._table, self._book, self._session, self._on_event = table, book, session, on_event
@@ -84,6 +86,8 @@ class Loop:
         self._inside_s = self._took_s = 0.0
         self._under_way: dict[Future[Found], _UnderWay] = {}
         self._losses: Counter[str] = Counter()
+        self._deaths: Counter[str] = Counter()
+        self._most_deaths = most_deaths
         self._last_loss = ""
         self.statuses = record.read_statuses(table.path)
         self.finished = 0
@@ -200,6 +204,18 @@ class Loop:
             cells = more
         steps.drop(case)
         self._expected.learn(case, took_s, self._write(case, device.opened, begun.started_at, cells))
+        if found.died:
+            self._give_up(case, device.opened, steps)
+
+    def _give_up(self, case: Case, opened: Mapping[str, Any], steps: Steps) -> None:
+        """Fail what a kernel that ended worker after worker has still before it: each costs a restart."""
+        self._deaths[case.variant] += 1
+        if self._deaths[case.variant] != self._most_deaths:
+            return
+        reason = f"not tried: {case.variant} ended {self._most_deaths} workers before"
+        failed = {"status": "failed", "reason": reason, "energy_source": opened["meter"]["source"]}
+        for other in steps.drop_variant(case.variant):
+            self._write(other, opened, utc_now(), failed)
 
     def _lost(self, begun: _UnderWay, steps: Steps, why: str) -> None:
         case, device = begun.case, begun.device

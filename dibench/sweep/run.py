@@ -14,16 +14,17 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from dibench import files
+from dibench.errors import UserError
 from dibench.measure.calibration import kept_pool
 from dibench.measure.calibration import path_of as calibration_path
 from dibench.sweep import record
 from dibench.sweep.crew import Crew, LocalCrew, Opening
-from dibench.sweep.events import Event, Opened
+from dibench.sweep.events import Event, NoPeaks, Opened
 from dibench.sweep.job import Sweep
 from dibench.sweep.lock import Lock
 from dibench.sweep.loop import Loop
@@ -66,6 +67,7 @@ def run_sweep(
     fresh: bool = False,
     on_event: Callable[[Event], None] = lambda event: None,
     limit_s: float | None = None,
+    most_deaths: int | None = None,
 ) -> Summary:
     """Measure the cases of a plan that have no row in `out` yet.
 
@@ -77,6 +79,7 @@ def run_sweep(
         fresh: begin anew; an earlier table and manifest are renamed, once the new sweep can start.
         on_event: told what happens as it happens.
         limit_s: seconds after which a case counts as hung.
+        most_deaths: of workers at cases of one kernel, after which its other cases are not tried.
 
     Raises:
         UserError: another sweep runs there, the earlier one differs, device or meter cannot be had, the
@@ -85,13 +88,15 @@ def run_sweep(
     begin = time.monotonic()
     opening = Opening(sweep.backend, sweep.meter, sweep.settings, limit_s or hang_limit_s(sweep.settings))
     with Lock(out), contextlib.closing(_crew(sweep, opening)) as crew:
-        manifest, kept_as = _begin(sweep, out, crew, fresh=fresh)
+        manifest, kept_as = _begin(sweep, out, crew, fresh=fresh, on_event=on_event)
         manifest.save()
         book = _open_book(out, crew)
         try:
             _tidy(out / record.TABLE, book, retry_failed)
             with contextlib.closing(record.Table(out / record.TABLE)) as table:
-                loop = Loop(sweep, crew, table, book, manifest.session, on_event, manifest.add_device)
+                loop = Loop(
+                    sweep, crew, table, book, manifest.session, on_event, manifest.add_device, most_deaths
+                )
                 begun_with = len(loop.statuses)
                 steps = loop.steps()
                 total, name = len(sweep.plan.cases), _name(crew)
@@ -117,7 +122,9 @@ def run_sweep(
     )
 
 
-def _begin(sweep: Sweep, out: Path, crew: Crew, *, fresh: bool) -> tuple[Manifest, str]:
+def _begin(
+    sweep: Sweep, out: Path, crew: Crew, *, fresh: bool, on_event: Callable[[Event], None]
+) -> tuple[Manifest, str]:
     """The manifest of this session, and where an earlier table was moved; refuses what must not go on."""
     for name in (record.TABLE, record.MANIFEST):
         files.remove_unfinished(out, name)
@@ -127,8 +134,19 @@ def _begin(sweep: Sweep, out: Path, crew: Crew, *, fresh: bool) -> tuple[Manifes
     identity = identity_of(sweep, opened[0])
     refuse_other(out, earlier, identity)
     kept_as = set_aside(out) if fresh else ""
-    peaks = earlier["peaks"] if earlier else crew.devices[0].peaks()
+    peaks = earlier["peaks"] if earlier else _peaks(crew, on_event)
     return Manifest(out, earlier, identity, sweep, opened, peaks), kept_as
+
+
+def _peaks(crew: Crew, on_event: Callable[[Event], None]) -> Mapping[str, Any]:
+    """Of the first device. Rows do without: where this machine cannot measure them there are none."""
+    try:
+        return crew.devices[0].peaks()
+    except UserError as error:
+        if not isinstance(crew, LocalCrew):  # a cluster's device is gone with its peaks
+            raise
+        on_event(NoPeaks(str(error)))
+        return {}
 
 
 def _crew(sweep: Sweep, opening: Opening) -> Crew:

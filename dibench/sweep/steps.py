@@ -79,6 +79,12 @@ class Steps:
         if case.visits > 1:
             self._left = [other for other in self._left if other.case_id != case.case_id]
 
+    def drop_variant(self, variant: str) -> list[Case]:
+        """No further step of a kernel; its cases that had one left."""
+        dropped = {case.case_id: case for case in self._left if case.variant == variant}
+        self._left = [case for case in self._left if case.variant != variant]
+        return list(dropped.values())
+
     def lose(self, uuid: str) -> None:
         """A device is gone: what is bound to it begins anew on others, all visits of a case on one."""
         self._homes = {key: home for key, home in self._homes.items() if home != uuid}
