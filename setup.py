@@ -24,6 +24,7 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 from setuptools.errors import CompileError
 
 ROOT = Path(__file__).resolve().parent
@@ -152,6 +153,16 @@ class Build:
             Path(str(output) + ".new").replace(output)
 
 
+class BuildPython(build_py):
+    """build_py into an empty directory: all that is there is packed, modules of an earlier build too."""
+
+    def run(self) -> None:
+        """Empty the directory, then as usual."""
+        if not self.editable_mode:
+            shutil.rmtree(self.build_lib, ignore_errors=True)
+        super().run()
+
+
 class BuildKernels(build_ext):
     """build_ext with a flavour, and with every kernel compiled once per instruction set."""
 
@@ -161,19 +172,22 @@ class BuildKernels(build_ext):
         ("isas=", None, f"instruction sets, of {' '.join(ISAS)}"),
     ]
 
-    def initialize_options(self) -> None:  # noqa: D102
+    def initialize_options(self) -> None:
+        """A release for every instruction set."""
         super().initialize_options()
         self.flavour = "release"
         self.isas = " ".join(ISAS)
 
-    def build_extension(self, ext: Extension) -> None:  # noqa: D102
+    def build_extension(self, ext: Extension) -> None:
+        """Build the flavour; only a release goes where setuptools wants it."""
         build = Build(self.flavour, self.isas.split())
         if self.flavour == "release":
             build.run(Path(self.get_ext_fullpath(ext.name)).absolute())
         else:
             build.run(build.directory / f"_cpu{sysconfig.get_config_var('EXT_SUFFIX')}")
 
-    def copy_extensions_to_source(self) -> None:  # noqa: D102
+    def copy_extensions_to_source(self) -> None:
+        """Only a release goes into a checkout."""
         if self.flavour == "release":
             super().copy_extensions_to_source()
 
@@ -185,5 +199,5 @@ headers = sorted(str(path.relative_to(ROOT)) for path in (ROOT / SOURCES).glob("
 
 setup(
     ext_modules=[Extension("dibench._cpu", sources=sources, depends=headers, language="c++")],
-    cmdclass={"build_ext": BuildKernels},
+    cmdclass={"build_py": BuildPython, "build_ext": BuildKernels},
 )

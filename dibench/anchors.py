@@ -7,8 +7,6 @@ millisecond on a GPU of 2022. What the reuse lattice says of a level is checked 
 
 from __future__ import annotations
 
-import re
-import tomllib
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -18,6 +16,7 @@ import attrs
 
 from dibench.errors import UserError
 from dibench.formula import Formula
+from dibench.header import read_formula, read_header
 from dibench.variants import source_directory
 
 COUNTS = ("macs_executed", "reads", "writes")
@@ -75,14 +74,7 @@ def registry() -> Mapping[str, Anchor]:
 
 
 def _read(path: Path) -> Anchor:
-    header = re.match(r"\s*/\*(.*?)\*/", path.read_text("utf-8"), re.DOTALL)
-    text, mark, table = header[1].partition("\n[anchor]\n") if header else ("", "", "")
-    if not mark:
-        raise UserError("[anchor]", "must stand in the first comment of an anchor's file", where=path)
-    try:
-        fields = tomllib.loads(table)
-    except tomllib.TOMLDecodeError as error:
-        raise UserError("[anchor]", f"must be TOML: {error}", where=path) from error
+    summary, fields = read_header(path, "anchor")
     if set(fields) != _FIELDS or set(fields["counts"]) != set(COUNTS):
         raise UserError("[anchor]", f"must have {', '.join(sorted(_FIELDS))}", sorted(fields), where=path)
     return Anchor(
@@ -91,11 +83,13 @@ def _read(path: Path) -> Anchor:
         access=fields["access"],
         least_arch=int(fields["arch"].removeprefix(">=")),
         block=fields["block"],
-        elements=Formula.parse(fields["elements"], frozenset({"blocks", "l2_bytes"})),
-        buffer=Formula.parse(fields["buffer"], frozenset({"blocks", "elements"})),
+        elements=read_formula("elements", fields["elements"], frozenset({"blocks", "l2_bytes"}), path),
+        buffer=read_formula("buffer", fields["buffer"], frozenset({"blocks", "elements"}), path),
         passes=fields["passes"],
-        counts=MappingProxyType({name: Formula.parse(fields["counts"][name], _NAMES) for name in COUNTS}),
-        summary=" ".join(text.strip().partition("\n")[0].split()),
+        counts=MappingProxyType(
+            {name: read_formula(f"counts.{name}", fields["counts"][name], _NAMES, path) for name in COUNTS}
+        ),
+        summary=summary,
         teaches=fields["teaches"],
         path=path,
     )

@@ -102,6 +102,13 @@ def away(python: Path, folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
+def test_every_package_travels() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    code = {path.parent for path in (ROOT / "dibench").rglob("__init__.py")}
+    found = {".".join(folder.relative_to(ROOT).parts) for folder in code}
+    assert found <= set(settings["packages"])
+
+
 def test_the_sdist_makes_the_wheel_that_the_checkout_makes(wheel: Path, tmp_path: Path) -> None:
     names = [set(zipfile.ZipFile(one).namelist()) for one in (wheel, build("wheel", tmp_path))]
     assert names[0] == names[1]

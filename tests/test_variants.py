@@ -52,7 +52,9 @@ def test_a_header_becomes_a_variant(tmp_path: Path) -> None:
     [
         ("[variant]", "[kernel]", r"idle.cpp: \[variant\]: must stand in the first comment"),
         ('"output"', '"sideways"', r"stationarity: must be one of output.*got 'sideways'"),
-        ('"fc"]', '"attention"]', r"ops: must list some of fc"),
+        ('"fc"]', '"attention"]', r"ops: must list some of standard"),
+        ('"fc"]', '["fc"]]', r"ops: must list some of standard"),
+        ('["tile_p * tile_c <= 8"]', '"tile_p < 8"', r"requires: must be a list of words.*got 'tile_p < 8'"),
         ("false", '"no"', r"fast: must be true or false"),
         ("teaches", "teach", r"teaches: must be given"),
         ("tile_p = [1, 2]", "tile_q = [1, 2]", r"knobs.tile_q: must be one of tile_p"),
@@ -74,6 +76,29 @@ def test_a_header_that_breaks_a_rule_is_refused_by_field(
     assert old in HEADER
     with pytest.raises(UserError, match=message):
         read(tmp_path, HEADER.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("dtypes", '["fp8"]', r"dtypes: must list some of fp32, tf32, fp16, bf16 \(got \['fp8'\]\)"),
+        ("constants", '["R", "tile_p"]', r"constants: must list some of N, C, H"),
+        ("arch", '"sm_90"', r'arch: must be ">=NN", the least compute capability'),
+        ("grid", '"N * sms"', r"grid: unknown name 'sms'"),
+        ("spill_bytes", '"none"', r"spill_bytes: must be a whole number"),
+        ("prefer.tile_p", '"2"', r"prefer: must be a table of lanes, cache, warps"),
+    ],
+)
+def test_a_launch_that_breaks_a_rule_is_refused_by_field(
+    tmp_path: Path, field: str, value: str, message: str
+) -> None:
+    lines = (source_directory() / "cuda" / "conv_no_reuse.cu").read_text().splitlines(keepends=True)
+    lines = [line for line in lines if line.split("=")[0].strip() != field]
+    at = next(i for i, line in enumerate(lines) if line.startswith("counts."))
+    path = tmp_path / "kernel.cu"
+    path.write_text("".join([*lines[:at], f"{field} = {value}\n", *lines[at:]]))
+    with pytest.raises(UserError, match=message):
+        read_variant(path, "cuda")
 
 
 @pytest.mark.parametrize(

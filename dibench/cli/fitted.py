@@ -30,8 +30,8 @@ def open_fit(path: Path, model: str, dtype: str) -> Calibration:
         UserError: no such file, no fit, no such model in it, or it is for another data type.
     """
     from dibench.files import read_json_object
-    from dibench.plan.file import DTYPES
     from dibench.study.calibrated import read_calibration
+    from dibench.variants import DTYPES
 
     if dtype and dtype not in DTYPES:
         raise UserError("--dtype", "must be one of " + ", ".join(DTYPES), dtype)

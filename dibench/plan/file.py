@@ -68,13 +68,12 @@ from dibench.plan.table import (
     whole_number,
 )
 from dibench.schema import DISTRIBUTIONS
-from dibench.variants import PLAN_KNOBS, STATIONARITIES
+from dibench.variants import DTYPES, PLAN_KNOBS, STATIONARITIES
 
 SYMBOLS = {"tile_p": ("row",), "tile_k": ("K",), "tile_c": ("C",), "taps": ("S", "RS"), "window": ()}
 """What a knob may be set to besides a number: as much as the layer has."""
 
 SOURCES = ("networks", "layers", "grid", "iso_macs", "twins", "transposed")
-DTYPES = ("fp32", "tf32", "fp16", "bf16")
 SHARES = ("all", "whole", "half", "quarter")
 DEFAULT_SENTINEL = "resnet50/layer2.1.conv2"
 _LARGEST_FILE = 2**20  # bytes; a plan is written by hand
