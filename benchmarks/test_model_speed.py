@@ -9,9 +9,9 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
-from pytest_benchmark.fixture import BenchmarkFixture
 
 pytest.importorskip("onnx")
 
@@ -33,31 +33,29 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_largest_network_from_onnx(benchmark: BenchmarkFixture, folder: Path) -> None:
+def test_largest_network_from_onnx(benchmark: Any, folder: Path) -> None:
     path = folder / f"{LARGEST}.onnx"
     model = benchmark(models.load, path)
     assert model.layers == networks.load(LARGEST)
 
 
-def test_largest_network_from_onnx_with_the_start_of_the_program(
-    benchmark: BenchmarkFixture, folder: Path
-) -> None:
+def test_largest_network_from_onnx_with_the_start_of_the_program(benchmark: Any, folder: Path) -> None:
     command = [sys.executable, "-m", "dibench", "layers", str(folder / f"{LARGEST}.onnx"), "--csv"]
 
     def run() -> None:
         subprocess.run(command, check=True, capture_output=True)
 
-    benchmark.pedantic(run, rounds=5, warmup_rounds=1)  # type: ignore[no-untyped-call]
+    benchmark.pedantic(run, rounds=5, warmup_rounds=1)
 
 
-def test_the_25_networks_from_onnx(benchmark: BenchmarkFixture, folder: Path) -> None:
+def test_the_25_networks_from_onnx(benchmark: Any, folder: Path) -> None:
     def load_all() -> int:
         return sum(len(models.load(path).layers) for path in folder.glob("*.onnx"))
 
     assert benchmark(load_all) == sum(len(networks.load(name)) for name in networks.names())
 
 
-def test_tables_and_intensities_of_1000_networks(benchmark: BenchmarkFixture) -> None:
+def test_tables_and_intensities_of_1000_networks(benchmark: Any) -> None:
     alphas = Alphas(weighted=0.7, disjoint=0.3)
 
     def all_of_it() -> None:
@@ -69,11 +67,11 @@ def test_tables_and_intensities_of_1000_networks(benchmark: BenchmarkFixture) ->
             drags(layers, alphas.weighted)
 
     begin = time.process_time()
-    benchmark.pedantic(all_of_it, rounds=1)  # type: ignore[no-untyped-call]
+    benchmark.pedantic(all_of_it, rounds=1)
     benchmark.extra_info["cpu_s"] = time.process_time() - begin
 
 
-def test_a_model_of_3_gb_alone_in_its_process(benchmark: BenchmarkFixture, tmp_path: Path) -> None:
+def test_a_model_of_3_gb_alone_in_its_process(benchmark: Any, tmp_path: Path) -> None:
     path = files.with_embedded_weights(tmp_path / "huge.onnx", C=2**15, K=3 * 2**13)
     # Of itself VmHWM: on Linux ru_maxrss begins with the size of the process that started it, which is ours.
     code = (
@@ -89,7 +87,7 @@ def test_a_model_of_3_gb_alone_in_its_process(benchmark: BenchmarkFixture, tmp_p
         )
         return int(done.stdout) / 1024
 
-    peak = benchmark.pedantic(peak_mb, rounds=3)  # type: ignore[no-untyped-call]
+    peak = benchmark.pedantic(peak_mb, rounds=3)
     benchmark.extra_info["peak_mb"] = peak
     print(f"\nlargest resident size of a process: {peak:.0f} MB")
     assert peak < 300

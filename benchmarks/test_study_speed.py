@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import statsmodels.api as sm
-from pytest_benchmark.fixture import BenchmarkFixture
 
 from dibench import networks
 from dibench.layer import DIMENSIONS, Layer
@@ -54,7 +53,7 @@ def table(rows: int) -> pd.DataFrame:
     )
 
 
-def test_the_ladder_of_a_million_rows(benchmark: BenchmarkFixture) -> None:
+def test_the_ladder_of_a_million_rows(benchmark: Any) -> None:
     frame = table(ROWS)
     spent: list[float] = []
 
@@ -67,7 +66,7 @@ def test_the_ladder_of_a_million_rows(benchmark: BenchmarkFixture) -> None:
         assert alpha.ci_low < 0.2 < alpha.ci_high
         assert len(found.selection.frame) == ROWS
 
-    benchmark.pedantic(ladder, rounds=1)  # type: ignore[no-untyped-call]
+    benchmark.pedantic(ladder, rounds=1)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     benchmark.extra_info.update(processor_s=spent[-1], peak_gb=peak)
     print(f"\na million rows: {spent[-1]:.0f} s of processor time, {peak:.1f} GB at most")
@@ -96,7 +95,7 @@ def looped(model: Linearised, clusters: Any) -> float:
     return (1 + sum(abs(t) >= abs(observed) * (1 - 1e-9) for t in drawn)) / (1 + len(drawn))
 
 
-def test_the_bootstrap_beside_the_statsmodels_loop(benchmark: BenchmarkFixture) -> None:
+def test_the_bootstrap_beside_the_statsmodels_loop(benchmark: Any) -> None:
     model, clusters = linearised()
     begin = time.process_time()
     expected = looped(model, clusters)
@@ -106,7 +105,7 @@ def test_the_bootstrap_beside_the_statsmodels_loop(benchmark: BenchmarkFixture) 
         fresh = Linearised(model.jacobian, model.residuals, model.direction)
         return wild_cluster_test(fresh, clusters).p_value
 
-    found = benchmark.pedantic(ours, rounds=50, warmup_rounds=3)  # type: ignore[no-untyped-call]
+    found = benchmark.pedantic(ours, rounds=50, warmup_rounds=3)
     assert math.isclose(found, expected, rel_tol=1e-9)
     benchmark.extra_info["statsmodels_loop_s"] = loop
     print(f"\nstatsmodels once a draw: {loop:.2f} s of processor time for {LOOPED:,} draws of 572 rows")

@@ -113,7 +113,8 @@ def test_kernels_and_lane_mappings_are_kept_apart() -> None:
     assert result is not None
     by_lanes = {entry.lanes: entry for entry in result.decisive()}
     assert set(by_lanes) == {"both", "p", "k"}
-    assert by_lanes["p"].ratio * by_lanes["k"].ratio == pytest.approx(1.0)  # type: ignore[operator]
+    ratios = [by_lanes[lanes].ratio or math.nan for lanes in ("p", "k")]
+    assert math.prod(ratios) == pytest.approx(1.0)
     assert by_lanes["both"].ratio == pytest.approx(1.0)
     assert all(entry.pairs == 12 for entry in by_lanes.values()), "kernels of one pair are one pair"
     other = measured(STANDARD)

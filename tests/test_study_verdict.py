@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 import pytest
 
@@ -21,8 +23,8 @@ CLEAR = Findings(
 )
 
 
-def verdict(**changes: object) -> tuple[str, str]:
-    found = decide(attrs.evolve(CLEAR, **changes))  # type: ignore[arg-type]
+def verdict(**changes: Any) -> tuple[str, str]:
+    found = decide(attrs.evolve(CLEAR, **changes))
     return found.decision, "; ".join(reason.text for reason in found.reasons)
 
 
@@ -70,9 +72,9 @@ def test_undecided_across_the_margin(low: float, high: float) -> None:
         ({"rows": 23}, "too few rows: 23, and 8 coefficients need 24"),
     ],
 )
-def test_undecided_where_the_data_cannot_tell(changes: dict[str, object], why: str) -> None:
+def test_undecided_where_the_data_cannot_tell(changes: dict[str, Any], why: str) -> None:
     """Each alone overturns findings that would otherwise say DI."""
-    found = decide(attrs.evolve(CLEAR, **changes))  # type: ignore[arg-type]
+    found = decide(attrs.evolve(CLEAR, **changes))
     assert found.decision == "undecided"
     assert not found.reliable
     assert [why in reason.text for reason in found.reasons] == [True]
@@ -89,9 +91,9 @@ def test_undecided_where_the_data_cannot_tell(changes: dict[str, object], why: s
     ],
 )
 def test_what_rows_do_not_determine_is_told_from_what_is_not_sure(
-    changes: dict[str, object], determined: bool
+    changes: dict[str, Any], determined: bool
 ) -> None:
-    assert decide(attrs.evolve(CLEAR, **changes)).determined is determined  # type: ignore[arg-type]
+    assert decide(attrs.evolve(CLEAR, **changes)).determined is determined
 
 
 def test_the_limits_themselves_are_enough() -> None:
