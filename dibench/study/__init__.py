@@ -1,8 +1,13 @@
-"""The study: what the rows of a sweep say about energy, time, AI and DI.
+"""The study: what the rows of a sweep say about energy, time, AI and DI. Where to look:
 
-`fit(frame)` is the way in. Inside, in the order of the data's way: `rows` chooses rows and response,
-`models` makes design matrices, `estimate` fits them, `folds` holds families out, `ladder` fits every rung,
-`alpha` and `inference` estimate, test and bound α, `verdict` decides, `summary` writes it as plain values.
+- The ladder, `fit(frame)`: `rows` and `fastest` choose rows and response, `models` makes design matrices,
+  `estimate` and `minimise` fit them, `folds` and `unseen` hold families out, `ladder` fits every rung,
+  `alpha` and `inference` estimate, test and bound α, `verdict` decides, `summary` writes it as plain values.
+- Beside it: `twins` (pairs found by `twin_pairs`), `lattice` (held against `lattice_checks`),
+  `whole_networks` (layers summed by `network_sums`), `generality` over families and subsets, `devices` and
+  `one_model` for several cards, `peer` for a library. `whole` puts all together, `claims` sums up.
+- What a fit is used for: `calibrated` is what its JSON knows, `predict`, `explain` and `measured` apply it.
+- Two sweeps side by side: `compare`.
 """
 
 from dibench.study.devices import Cards, cards_in, fit_cards, rows_of
