@@ -1,4 +1,4 @@
-"""The options `--alpha` and `--fit` of the verbs that show DI."""
+"""What the options `--alpha` and `--fit` mean to the verbs that show DI."""
 
 from __future__ import annotations
 
@@ -9,6 +9,12 @@ from dibench.errors import UserError
 
 if TYPE_CHECKING:
     from dibench.models.intensities import Alphas
+
+DI_COLUMNS = ("alpha_weighted", "di_weighted", "alpha_disjoint", "di_disjoint")
+"""What a table for programs has more where an α is chosen."""
+
+DI_HEADINGS = ("DI weighted", "DI disjoint")
+"""And one for people."""
 
 
 def chosen_alphas(alpha: float | None, fit: Path | None) -> Alphas | None:

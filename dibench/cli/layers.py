@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import attrs
 import typer
 
+from dibench.cli.alphas import DI_COLUMNS, DI_HEADINGS, chosen_alphas
+from dibench.cli.options import Alpha, AlphaOfFit, AsCsv, Batch
+from dibench.cli.output import tell_not_covered
 from dibench.errors import UserError
 from dibench.layer import DIMENSIONS, Layer
 
@@ -24,7 +27,6 @@ if TYPE_CHECKING:
 
 _COUNTS = ("macs", "weights", "inputs", "outputs")
 _REUSE = ("weight_reuse", "input_reuse", "output_reuse")
-_DI = ("alpha_weighted", "di_weighted", "alpha_disjoint", "di_disjoint")
 _DRAGS_SHOWN = 10
 
 
@@ -37,11 +39,9 @@ def layers(
             "PyTorch, module:callable, file.py:callable, torchvision:resnet50, timm:NAME.",
         ),
     ],
-    as_csv: Annotated[bool, typer.Option("--csv", help="CSV for programs instead of a table.")] = False,
+    as_csv: AsCsv = False,
     as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON instead of a table.")] = False,
-    batch: Annotated[
-        int | None, typer.Option("--batch", "-N", help="Images in one inference.", metavar="N")
-    ] = None,
+    batch: Batch = None,
     input_shape: Annotated[
         list[str] | None,
         typer.Option(
@@ -51,13 +51,8 @@ def layers(
             "1,77:int64).",
         ),
     ] = None,
-    alpha: Annotated[
-        float | None, typer.Option("--alpha", help="Show DI with this weight of weights, 0 to 1 (½ is AI).")
-    ] = None,
-    fit: Annotated[
-        Path | None,
-        typer.Option("--fit", metavar="FIT.json", help="Show DI with the α that `fit --json` found."),
-    ] = None,
+    alpha: Alpha = None,
+    fit: AlphaOfFit = None,
 ) -> None:
     """Show each convolution and fully-connected layer of a model: shape, MACs, elements, reuse, AI and DI.
 
@@ -65,7 +60,6 @@ def layers(
     3-D convolutions, products of two activations) is listed below with its MACs.
     """
     from dibench import models
-    from dibench.cli.alphas import chosen_alphas
     from dibench.models.inputs import parse_inputs
 
     if as_csv and as_json:
@@ -93,7 +87,7 @@ def _figures(reuse: Reuse, alphas: Alphas | None) -> dict[str, float]:
     named["ai"] = reuse.ai
     if alphas is not None:
         weighted, disjoint = reuse.di(alphas)
-        named.update(zip(_DI, (alphas.weighted, weighted, alphas.disjoint, disjoint), strict=True))
+        named.update(zip(DI_COLUMNS, (alphas.weighted, weighted, alphas.disjoint, disjoint), strict=True))
     return named
 
 
@@ -135,13 +129,12 @@ def _drags(model: Model, alphas: Alphas | None) -> list[Drag]:
 
 def _write_csv(model: Model, alphas: Alphas | None) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(["name", "op", *DIMENSIONS, *_COUNTS, *_REUSE, "ai", *(_DI if alphas else ())])
+    writer.writerow(["name", "op", *DIMENSIONS, *_COUNTS, *_REUSE, "ai", *(DI_COLUMNS if alphas else ())])
     writer.writerows(
         [layer.name, layer.op, *layer.shape, *_figures(_reuse(layer), alphas).values()]
         for layer in model.layers
     )
-    if model.not_covered:  # the table has no rows for it
-        print(f"dibench: {model.name}: the table {model.coverage}", file=sys.stderr)
+    tell_not_covered([model])
 
 
 def _show(model: Model, alphas: Alphas | None, fit: Path | None) -> None:
@@ -169,7 +162,7 @@ def _layer_table(model: Model, alphas: Alphas | None, title: str) -> Table:
     from dibench.cli.output import shape_text, short
 
     table = Table(box=None, header_style="bold", title=title, title_justify="left")
-    di = ("DI weighted", "DI disjoint") if alphas else ()
+    di = DI_HEADINGS if alphas else ()
     left = ("layer", "op", "shape")
     for column in (*left, "MACs", "weights", "inputs", "outputs", "M/W", "M/X", "M/Y", "AI", *di):
         table.add_column(column, justify="left" if column in left else "right", overflow="fold")

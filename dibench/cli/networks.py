@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import csv
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from dibench.cli.alphas import DI_COLUMNS, DI_HEADINGS, chosen_alphas
+from dibench.cli.options import Alpha, AlphaOfFit, AsCsv, Batch
+from dibench.cli.output import tell_not_covered
 
 if TYPE_CHECKING:
     from dibench.models import Model
@@ -15,7 +18,6 @@ if TYPE_CHECKING:
 
 _HEADER = ("network", "layers", "macs", "weights", "inputs", "outputs", "ai", "distinct_shapes", "family")
 _MORE = ("batch", "macs_known", "weight_reuse", "input_reuse", "output_reuse")
-_DI = ("alpha_weighted", "di_weighted", "alpha_disjoint", "di_disjoint")
 
 
 def networks(
@@ -23,34 +25,24 @@ def networks(
         list[str] | None,
         typer.Argument(metavar="[MODEL…]", help="Whatever `layers` reads; nothing for the 25 networks."),
     ] = None,
-    as_csv: Annotated[bool, typer.Option("--csv", help="CSV for programs instead of a table.")] = False,
-    batch: Annotated[
-        int | None, typer.Option("--batch", "-N", help="Images in one inference.", metavar="N")
-    ] = None,
-    alpha: Annotated[
-        float | None, typer.Option("--alpha", help="Show DI with this weight of weights, 0 to 1 (½ is AI).")
-    ] = None,
-    fit: Annotated[
-        Path | None,
-        typer.Option("--fit", metavar="FIT.json", help="Show DI with the α that `fit --json` found."),
-    ] = None,
+    as_csv: AsCsv = False,
+    batch: Batch = None,
+    alpha: Alpha = None,
+    fit: AlphaOfFit = None,
 ) -> None:
     """List networks with their MACs, elements, reuse per data type and intensity.
 
     [bold]python -m dibench networks mobilenet_v2 mine.onnx --batch 8 --alpha 0.7[/bold]
     """
     from dibench import networks as built_in
-    from dibench.cli.alphas import chosen_alphas
     from dibench.models import load
 
     alphas = chosen_alphas(alpha, fit)
     found = [load(name, batch=batch) for name in models or built_in.names()]
     if as_csv:
-        header = [*_HEADER, *_MORE, *(_DI if alphas else ())]
+        header = [*_HEADER, *_MORE, *(DI_COLUMNS if alphas else ())]
         csv.writer(sys.stdout, lineterminator="\n").writerows([header, *(_row(one, alphas) for one in found)])
-        for model in found:
-            if model.not_covered:
-                print(f"dibench: {model.name}: the table {model.coverage}", file=sys.stderr)
+        tell_not_covered(found)
         return
     _show(found, alphas, "25 networks" if not models else f"{len(found)} networks")
 
@@ -87,7 +79,7 @@ def _show(found: list[Model], alphas: Alphas | None, what: str) -> None:
     batches = sorted({model.batch for model in found})
     title = f"{what}, batch {', '.join(map(str, batches))}"
     table = Table(box=None, header_style="bold", title=title, title_justify="left")
-    di = ("DI weighted", "DI disjoint") if alphas else ()
+    di = DI_HEADINGS if alphas else ()
     columns = ("MACs", "weights", "inputs", "outputs", "M/W", "M/X", "M/Y", "AI", *di, "shapes")
     table.add_column("network", no_wrap=True)
     for column in ("layers", *columns):

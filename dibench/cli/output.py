@@ -5,10 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from rich.console import Console
     from rich.table import Table
 
     from dibench.layer import Layer
+    from dibench.models import Model
 
 _PREFIXES = (
     (1e12, "T"),
@@ -69,6 +72,15 @@ def number(value: float | None, spec: str = ".3g") -> str:
     ('0.123', '–')
     """
     return "–" if value is None else format(value, spec)
+
+
+def tell_not_covered(models: Iterable[Model]) -> None:
+    """Say, beside a table for programs, which part of a model it has no rows for."""
+    import sys
+
+    for model in models:
+        if model.not_covered:
+            print(f"dibench: {model.name}: the table {model.coverage}", file=sys.stderr)
 
 
 def short(value: float, unit: str = "") -> str:
