@@ -8,15 +8,12 @@ are kept as text.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
 from dibench.intensity import OPERATORS
 from dibench.layer import DIMENSIONS
-
-if TYPE_CHECKING:
-    pass
 
 STATUSES = ("ok", "flagged", "failed", "skipped")
 ENERGY_SOURCES = ("nvml_counter", "nvml_power", "rapl", "zeus", "model", "simulated", "none")

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dibench.intervals import t_975
-from dibench.measure.budget import Energy, Pool, Visit, combine
+from dibench.measure.budget import Pool, Visit, combine
 from dibench.meters.replay import HOPPER, REFERENCE_C, Card, Load, ReplayedClock
 from dibench.meters.simulated import SimulatedGpu
 from dibench.meters.ticks import MOST_IN_STEP, Power, counter_power, instant_power, sampled, settled
@@ -104,14 +104,7 @@ def sweep(
 ) -> list[Outcome]:
     """Cases in random order with sentinels between, 1 or 3 visits each, on a card drawn from those given."""
     rng = np.random.default_rng(seed)
-    card = cards[int(rng.integers(len(cards)))]
-    card = attrs.evolve(
-        card,
-        ripple=float(rng.uniform(0.005, 0.02)),
-        rho=float(rng.uniform(0.0, 0.5)),
-        stay=float(rng.uniform(0.001, 0.005)),
-        leakage_per_c=float(rng.uniform(0.001, 0.003)),
-    )
+    card = drawn(cards, rng)
     clock = ReplayedClock()
     gpu = SimulatedGpu(clock, card, seed=seed)
     gpu.open_context()
@@ -125,37 +118,48 @@ def sweep(
     visits = [1 if rng.random() < 0.6 else 3 for _ in loads]
     order = [case for case, number in enumerate(visits) for _ in range(number)] + [-1] * sentinels
     rng.shuffle(order)
-    pool, stays = Pool(), dict[int, list[Visit]]()
-    steps, naive = dict[int, float](), dict[int, float]()
+    pool, made = Pool(), dict[int, list[tuple[Visit, Power]]]()
     reference = Load(0.7 * card.limit_w, 1e-3)
     for case in order:
         found = stay(gpu, clock, reference if case < 0 else loads[case], rng)
         power = found.instant if card.counter_s is None else found.counter
         if isinstance(power, str):
             continue  # too few updates: such a row has no energy
-        steps[case] = max(steps.get(case, 0.0), power.in_step)
         visit = found.visit(power)
-        n, spread = len(power.steps_w), float(np.std(power.steps_w, ddof=1)) / power.power_w
-        naive[case] = t_975(n - 1) * spread / math.sqrt(n)
         pool.add(case, visit)
-        stays.setdefault(case, []).append(visit)
-    outcomes = []
-    for case, load in enumerate(loads):
-        if case not in stays:
-            continue
-        energy: Energy = combine(stays[case], pool, reference_c)
-        truth = load.joules(card) * (1 + card.leakage_per_c * (reference_c - REFERENCE_C))
-        outcomes.append(
-            Outcome(
-                energy.energy_j / truth - 1,
-                energy.ci_j / truth,
-                len(stays[case]),
-                load.launch_s,
-                steps[case],
-                naive[case],
-            )
-        )
-    return outcomes
+        made.setdefault(case, []).append((visit, power))
+    return [
+        outcome(load, card, made[case], pool, reference_c) for case, load in enumerate(loads) if case in made
+    ]
+
+
+def drawn(cards: tuple[Card, ...], rng: np.random.Generator) -> Card:
+    """One of them, with a noise and a leakage of its own."""
+    return attrs.evolve(
+        cards[int(rng.integers(len(cards)))],
+        ripple=float(rng.uniform(0.005, 0.02)),
+        rho=float(rng.uniform(0.0, 0.5)),
+        stay=float(rng.uniform(0.001, 0.005)),
+        leakage_per_c=float(rng.uniform(0.001, 0.003)),
+    )
+
+
+def outcome(
+    load: Load, card: Card, visits: list[tuple[Visit, Power]], pool: Pool, reference_c: float
+) -> Outcome:
+    """A case's visits against what a launch truly costs."""
+    energy = combine([visit for visit, _ in visits], pool, reference_c)
+    truth = load.joules(card) * (1 + card.leakage_per_c * (reference_c - REFERENCE_C))
+    last = visits[-1][1]
+    n, spread = len(last.steps_w), float(np.std(last.steps_w, ddof=1)) / last.power_w
+    return Outcome(
+        energy.energy_j / truth - 1,
+        energy.ci_j / truth,
+        len(visits),
+        load.launch_s,
+        max(power.in_step for _, power in visits),
+        t_975(n - 1) * spread / math.sqrt(n),
+    )
 
 
 def usable(outcomes: list[Outcome]) -> list[Outcome]:
