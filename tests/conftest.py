@@ -72,15 +72,33 @@ def listings(request: pytest.FixtureRequest, _machine_code: dict[str, list[str]]
 
 
 @pytest.fixture(scope="session")
+def report_of_a_processor(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The directory of a report of every operator without an energy sensor; names are long and hostile."""
+    from report_sweeps import HOSTILE, rows, write
+
+    from dibench.report import write_report
+
+    table = rows(300, seed=3)  # of seed 0, α has no bound, and a page without α is not what is looked at
+    table[0]["name"] = "a_network_with_a_long_name/" + "a_layer_name_without_any_space_to_break_at" * 3
+    table[3] |= {"status": "failed", "time_s": None, "energy_j": None, "reason": HOSTILE}
+    for row in table:
+        if row["op"] == "fc":
+            row["name"] = f"{HOSTILE}/{HOSTILE}"
+    folder = write(tmp_path_factory.mktemp("processor"), table)
+    write_report(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def report_of_a_campaign(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The directory of a report of everything a campaign measures, α = 0.2, its figures in `figures`."""
+    """The directory of a report of everything a campaign measures, α = 0.2."""
     from campaign_frames import campaign
 
     from dibench.report import write_report
 
     folder = tmp_path_factory.mktemp("campaign")
     campaign(alpha=0.2).to_csv(folder / "sweep.csv", index=False)
-    write_report(folder, figures=folder / "figures")
+    write_report(folder)
     return folder
 
 

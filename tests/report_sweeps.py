@@ -23,6 +23,9 @@ MANIFEST = {
     "versions": {"dibench": "0.1.0", "python": "3.11.7"},
     "command_line": ["python", "-m", "dibench", "sweep", "default", "--out", "here"],
 }
+HOSTILE = '<script>alert("x")</script>&<b>'
+"""A name that is markup."""
+
 _PS_PER_MAC = {"standard": 11.0, "pointwise": 10.0, "depthwise": 40.0, "grouped": 30.0, "fc": 25.0}
 _SLOWER = {"output": 8.0, "weight": 10.0, "input": 12.0, "none": 30.0}
 

@@ -139,7 +139,7 @@ def _sizes(
 
 
 def _network_members(fleet: WholeNetworks) -> Members:
-    ranked = fleet.ranked if fleet.contests else ()
+    ranked = fleet.ranked
     shapes = [np.isin(fleet.data.layer, shapes_of(one.network)) for one in ranked]
     known = {name: column(ranked, name) for name in COMPARED if ranked}
     usable = {name: values for name, values in known.items() if np.isfinite(values).all()}

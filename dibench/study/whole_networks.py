@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Unpack
 
 import attrs
@@ -108,8 +109,28 @@ class WholeNetworks:
     left_out: tuple[NetworkCost, ...]
     unseen: dict[str, Unseen]
     """By family, the fits without it."""
-    correlations: dict[str, Correlations]
-    contests: dict[str, Contest | None]
+    seed: int
+    """Of the bootstrap of the contests."""
+
+    @cached_property
+    def correlations(self) -> dict[str, Correlations]:
+        """Of efficiency with each predictor; of fewer than FEWEST networks none."""
+        if len(self.ranked) < FEWEST:
+            return {}
+        efficiency = column(self.ranked, "efficiency")
+        return {name: correlations(efficiency, column(self.ranked, name)) for name in PREDICTORS}
+
+    @cached_property
+    def contests(self) -> dict[str, Contest | None]:
+        """AI against DI, by name of `CONTESTS`; of fewer than FEWEST networks none."""
+        if len(self.ranked) < FEWEST:
+            return {}
+        efficiency, ai_and_di = column(self.ranked, "efficiency"), {}
+        family = np.array([one.family for one in self.ranked], dtype=np.str_)
+        for name, pair in CONTESTS.items():
+            ai, di = (column(self.ranked, one) for one in pair)
+            ai_and_di[name] = contest(efficiency, ai, di, family, seed=self.seed)
+        return ai_and_di
 
     def to_json(self) -> dict[str, Any]:
         """Every figure as plain values; what is not known is None."""
@@ -178,7 +199,7 @@ def whole_networks(
         ranked=tuple(ranked),
         left_out=tuple(left_out),
         unseen=unseen,
-        **_compared(ranked, seed),
+        seed=seed,
     )
 
 
@@ -238,19 +259,3 @@ def _predictors(one: NetworkSum, data: Data, fold: Unseen) -> dict[str, float]:
     for name, predicted in fold.predicted.items():
         found[f"model_{name}"] = launch_macs / float(predicted[one.rows].sum())
     return found
-
-
-def _compared(ranked: Sequence[NetworkCost], seed: int) -> dict[str, Any]:
-    """Correlations and contests; fewer than FEWEST networks compare nothing."""
-    if len(ranked) < FEWEST:
-        return {"correlations": {}, "contests": {}}
-    efficiency = column(ranked, "efficiency")
-    family = np.array([one.family for one in ranked], dtype=np.str_)
-    value = {name: column(ranked, name) for name in PREDICTORS}
-    return {
-        "correlations": {name: correlations(efficiency, value[name]) for name in PREDICTORS},
-        "contests": {
-            name: contest(efficiency, value[ai], value[di], family, seed=seed)
-            for name, (ai, di) in CONTESTS.items()
-        },
-    }
