@@ -7,6 +7,7 @@ Nothing here is evidence: the joules are simulated, and say so in every row.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -50,6 +51,31 @@ def tiny() -> Stages:
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(build, jobs))
     return found
+
+
+BARE = """
+import sys
+
+class Lacking:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {lacking} or name == "dibench._cpu":
+            raise ImportError(name + " is not installed on this machine")
+
+sys.meta_path.insert(0, Lacking())
+"""
+LACKING = {"statsmodels", "torch", "torchvision", "timm", "onnx", "pybind11", "dask", "distributed", "zeus"}
+
+
+def bare(where: dict[str, str], place: Path) -> dict[str, str]:
+    """That machine without the compiled extension and all that a campaign does not need, not even git."""
+    (place / "bare").mkdir()
+    (place / "bare" / "sitecustomize.py").write_text(BARE.replace("{lacking}", repr(LACKING)))
+    (place / "bin").mkdir()
+    for tool in ("g++", "as", "ld", "cc1plus"):  # for the harness
+        if found := shutil.which(tool):
+            (place / "bin" / tool).symlink_to(found)
+    path = os.pathsep.join([str(place / "bare"), where["PYTHONPATH"]])
+    return {**where, "PYTHONPATH": path, "PATH": str(place / "bin")}
 
 
 def machine(place: Path) -> dict[str, str]:
@@ -96,7 +122,7 @@ class Told:
 
 @pytest.fixture(scope="module")
 def told(tiny: Stages, tmp_path_factory: pytest.TempPathFactory) -> Told:
-    """A run that is killed in the middle; the same again, out of time; the rest of it on another machine."""
+    """A run that is killed in the middle; the same again, out of time; the rest of it on a bare machine."""
     place = tmp_path_factory.mktemp("campaign")
     first, second, here = place / "1", place / "2", machine(place / "here")
     program = subprocess.Popen(
@@ -112,7 +138,8 @@ def told(tiny: Stages, tmp_path_factory: pytest.TempPathFactory) -> Told:
     slow = {**here, "REHEARSED_PAUSE_S": "0.4"}
     out_of_time = run(slow, first, "--time-budget", "12s", "--closing", "1s")
     kept = {path: path.read_bytes() for path in first.iterdir()}
-    finished = run(machine(place / "there"), second, "--resume", str(first), "--closing", "60s")
+    there = bare(machine(place / "there"), place)
+    finished = run(there, second, "--resume", str(first), "--closing", "60s")
     unchanged = {path: path.read_bytes() for path in first.iterdir()} == kept
     return Told(first, second, killed, before, out_of_time, finished, unchanged)
 
@@ -139,6 +166,10 @@ def test_the_rest_is_measured_on_another_machine_and_the_truth_is_found(tiny: St
     for words in ("selftest  done before", "calibrate done before", "Every case of the campaign is measured"):
         assert words in told.finished, "what was checked of this card is brought along"
     assert told.kept, "read only"
+    doctor = {
+        one["what"]: one["ok"] for one in json.loads((told.second / "selftest.json").read_text())["doctor"]
+    }
+    assert not doctor["CPU kernels"] and not doctor["PyTorch (peer)"], "it was a bare machine"
     frames = [read_csv(out / "sweep.csv") for out in (told.first, told.second)]
     frame = pd.concat(frames, ignore_index=True)
     assert frame["case_id"].is_unique
