@@ -188,7 +188,7 @@ def ours(case: Case) -> dict[str, Any]:
     """What the header's formulas and the shape say of one launch, all instances together."""
     counts = variants.registry("cuda")[case.variant].counts_for(case.layer, case.knobs)
     accesses = sum(counts[name] for name in ("weight_reads", "input_reads", "output_reads", "output_writes"))
-    layer, element = case.layer, 2 if case.dtype in ("fp16", "bf16") else 4
+    layer, element = case.layer, variants.ELEMENT_BYTES[case.dtype]
     return {
         "macs_executed": case.instances * counts["macs_executed"],
         "accesses": case.instances * accesses,
@@ -207,7 +207,7 @@ def _sectors(case: Case) -> int | None:
     import numpy as np
 
     from dibench.backends import host
-    from dibench.backends.cuda_buffers import operand_shapes
+    from dibench.backends.operands import operand_shapes
 
     x, w = (np.zeros(shape, np.float32) for shape in operand_shapes(case.layer, case.instances)[:2])
     try:

@@ -203,7 +203,7 @@ def _on_cpu(backend: Any) -> Run:
 
 
 def _on_cuda(backend: Any) -> Run:
-    from dibench.backends.cuda_buffers import as_values
+    from dibench.backends.operands import as_values
 
     def run(case: Case) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
         prepared = backend.prepare(case)
@@ -221,8 +221,7 @@ def _on_cuda(backend: Any) -> Run:
 
 def _on_host(case: Case) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any]]:
     from dibench.backends import host
-    from dibench.backends.cpu import operand
-    from dibench.backends.cuda_buffers import as_elements, as_values, operand_shapes
+    from dibench.backends.operands import as_elements, as_values, operand, operand_shapes
 
     variant = variants.registry("cuda")[case.variant]
     shapes = operand_shapes(case.layer, case.instances)

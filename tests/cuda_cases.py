@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from dibench import reference
 from dibench.backends import host
-from dibench.backends.cuda_buffers import as_elements, as_values
+from dibench.backends.operands import as_elements, as_values
 from dibench.layer import Layer
 from dibench.variants import OPERATORS, Variant, registry
 

@@ -30,7 +30,7 @@ from replayed_device import GPU
 from dibench import anchors, compilers, selftest, variants
 from dibench.backends import Device, cuda_cache, cuda_gpu, host
 from dibench.backends.cuda import CudaBackend
-from dibench.backends.cuda_buffers import as_values
+from dibench.backends.operands import as_values
 from dibench.compilers.nvrtc import Binary
 from dibench.errors import UserError
 from dibench.meters.gpu import GpuMeter

@@ -17,7 +17,8 @@ from references import ROOT, build, operands
 
 from dibench import _cpu
 from dibench.backends import open_backend
-from dibench.backends.cpu import CpuBackend, operand
+from dibench.backends.cpu import CpuBackend
+from dibench.backends.operands import operand
 from dibench.errors import UserError
 from dibench.layer import Layer
 from dibench.plan import Case

@@ -12,7 +12,7 @@ from fake_gpu import case_of
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from dibench.backends import cuda_buffers
+from dibench.backends import cuda_buffers, operands
 from dibench.errors import UserError
 from dibench.layer import Layer
 from dibench.plan import Case
@@ -96,9 +96,9 @@ def test_operands_drawn_ahead_are_those_drawn_when_asked() -> None:
 def test_sixteen_bit_elements_are_rounded_to_nearest() -> None:
     rng = np.random.default_rng(1)
     values = rng.standard_normal(10_000).astype(np.float32)
-    halves = cuda_buffers.as_values(cuda_buffers.as_elements(values, "fp16"), "fp16")
+    halves = operands.as_values(operands.as_elements(values, "fp16"), "fp16")
     assert np.array_equal(halves, values.astype(np.float16))
-    rounded = cuda_buffers.as_values(cuda_buffers.as_elements(values, "bf16"), "bf16")
+    rounded = operands.as_values(operands.as_elements(values, "bf16"), "bf16")
     assert np.all(np.abs(rounded - values) <= np.abs(values) * 2.0**-8)
     torch = pytest.importorskip("torch")
     assert np.array_equal(rounded, torch.from_numpy(values).bfloat16().float().numpy())

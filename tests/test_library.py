@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from dibench import backends, library, variants
-from dibench.backends import cpu as host
+from dibench.backends.operands import operand, operand_shapes
 from dibench.backends.torch_gpu import pieces
 from dibench.backends.torch_library import TorchBackend
 from dibench.cli import main
@@ -216,8 +216,7 @@ def test_the_library_computes_the_layer(layer: Layer, form: str) -> None:
     pytest.importorskip("torch")
     one = attrs.evolve(case(layer), further=(("format", form),))
     made: Any = TorchBackend.open().prepare(one)
-    x = host.operand((1, layer.N, layer.C, layer.H, layer.W), "uniform", 1, 0)[0]
-    w = host.operand((1, layer.K, layer.C // layer.groups, layer.R, layer.S), "uniform", 1, 1)[0]
+    x, w = (operand(shape, "uniform", 1, i)[0] for i, shape in enumerate(operand_shapes(layer, 1)[:2]))
     expected = convolution(layer, x, w)
     np.testing.assert_allclose(made.output().reshape(expected.shape), expected, rtol=1e-4, atol=1e-4)
     assert made.cells == {"knobs": f"format={form};tf32=0"}

@@ -194,7 +194,7 @@ def test_what_is_launched_is_the_network(source: str) -> None:
     made: Any = TorchBackend.open().prepare(planned)
     torch.manual_seed(planned.seed)
     module = build(f"{source}:net", device="cpu")[0].eval()
-    from dibench.backends.cpu import operand
+    from dibench.backends.operands import operand
 
     with torch.inference_mode():
         expected = module(torch.from_numpy(operand((2, 3, 16, 16), "uniform", 1, 0)))

@@ -12,20 +12,16 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from dibench import variants
 from dibench.backends import Device
+from dibench.backends.operands import aligned, operand, operand_shapes
 from dibench.errors import UserError
-from dibench.schema import DISTRIBUTIONS
 
 if TYPE_CHECKING:
     from dibench.layer import Layer
     from dibench.plan import Case
 
-Floats = npt.NDArray[np.float32]
-
-_ALIGNMENT = 64  # bytes: a cache line, and a vector of the widest instruction set
 _PEAK_SECONDS = 0.3
 _LEAST_BUFFER = 2**28  # bytes; beyond what caches hold
 
@@ -110,11 +106,10 @@ class PreparedCase:
         self._case = case
         layer = case.layer
         check_memory(layer, case.instances)
-        x = (case.instances, layer.N, layer.C, layer.H, layer.W)
-        w = (case.instances, layer.K, layer.C // layer.groups, layer.R, layer.S)
+        x, w, y = operand_shapes(layer, case.instances)
         self.x = operand(x, case.data, case.seed, 0)
         self.w = operand(w, case.data, case.seed, 1)
-        self.y = _aligned((case.instances, layer.N, layer.K, layer.P, layer.Q))
+        self.y = aligned(y)
         self.y.fill(0)  # its pages exist before the first launch
 
     def launch(self, n: int) -> float:
@@ -129,44 +124,6 @@ class PreparedCase:
     def close(self) -> None:
         """Give the operands' memory back."""
         self.x = self.w = self.y = np.empty(0, np.float32)
-
-
-def operand(shape: tuple[int, ...], data: str, seed: int, which: int) -> Floats:
-    """An operand's values: same distribution, seed and `which` (0 for x, 1 for w), same values.
-
-    `uniform` on [-1, 1); `normal`, standard; `zeros`; `low_toggle`, 1 or the float after 1, so that
-    neighbours differ in at most one bit.
-
-    >>> operand((2, 3), "zeros", 1, 0).tolist()
-    [[0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
-
-    Raises:
-        UserError: no such distribution.
-    """
-    values = _aligned(shape)
-    rng = np.random.default_rng([seed, which])
-    if data == "uniform":
-        rng.random(out=values, dtype=np.float32)
-        values *= 2
-        values -= 1
-    elif data == "normal":
-        rng.standard_normal(out=values, dtype=np.float32)
-    elif data == "zeros":
-        values.fill(0)
-    elif data == "low_toggle":
-        rng.random(out=values, dtype=np.float32)
-        values[...] = np.where(values < 0.5, np.float32(1), np.nextafter(np.float32(1), np.float32(2)))
-    else:
-        raise UserError("data", f"must be one of {', '.join(DISTRIBUTIONS)}", data)
-    return values
-
-
-def _aligned(shape: tuple[int, ...]) -> Floats:
-    """An uninitialised array that begins on a cache line."""
-    size = int(np.prod(shape, dtype=np.int64))
-    memory = np.empty(size + _ALIGNMENT // 4, np.float32)
-    start = -memory.ctypes.data % _ALIGNMENT // 4
-    return memory[start : start + size].reshape(shape)
 
 
 def check_memory(layer: Layer, instances: int) -> None:

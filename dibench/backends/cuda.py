@@ -19,16 +19,10 @@ import numpy.typing as npt
 from dibench import anchors, architectures, compilers, variants
 from dibench.backends import Device, DeviceFaultError, Prepared, cuda_cache, cuda_driver, cuda_gpu
 from dibench.backends.cuda_anchor import PreparedAnchor, anchor_launch
-from dibench.backends.cuda_buffers import (
-    COLD_L2S,
-    Layout,
-    Operands,
-    kernel_arguments,
-    operand_shapes,
-    ring,
-)
+from dibench.backends.cuda_buffers import COLD_L2S, Layout, Operands, ring
 from dibench.backends.cuda_cache import KernelCache, Source
 from dibench.backends.cuda_gpu import MOST_NODES, Buffer, Graph, Launch
+from dibench.backends.operands import operand_shapes
 from dibench.compilers import Geometry
 from dibench.errors import UserError
 from dibench.variants import Variant
@@ -348,7 +342,7 @@ class PreparedCase:
 
     def _launch(self, replica: int) -> Launch:
         at, layout = self._buffer.pointer + replica * self._layout.stride, self._layout
-        arguments = kernel_arguments(
+        arguments = compilers.kernel_arguments(
             self._case.layer, self._case.instances, at + layout.x, at + layout.w, at + layout.y
         )
         return Launch(self._kernel.handle, self._geometry, arguments)

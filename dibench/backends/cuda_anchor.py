@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from dibench.anchors import Anchor
 from dibench.backends import cuda_driver, cuda_gpu
-from dibench.backends.cpu import operand
 from dibench.backends.cuda_gpu import MOST_NODES, Buffer, Graph, Launch
+from dibench.backends.operands import operand
 from dibench.compilers import Geometry
 
 if TYPE_CHECKING:

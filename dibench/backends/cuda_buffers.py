@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import ctypes
 import math
 from collections.abc import Hashable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import numpy as np
 import numpy.typing as npt
 
-from dibench.backends.cpu import operand
+from dibench.backends.operands import as_elements, operand, operand_shapes
 from dibench.errors import UserError
-from dibench.layer import DIMENSIONS
+from dibench.variants import ELEMENT_BYTES
 
 if TYPE_CHECKING:
-    from dibench.layer import Layer
     from dibench.plan import Case
 
 COLD_L2S = 4
@@ -44,7 +41,7 @@ class Layout:
     @classmethod
     def of(cls, case: Case) -> Layout:
         """Inputs, weights, outputs one behind the other, each aligned."""
-        element = 2 if case.dtype in ("fp16", "bf16") else 4
+        element = ELEMENT_BYTES[case.dtype]
         layer, instances = case.layer, case.instances
         sizes = (
             element * instances * layer.inputs,
@@ -96,35 +93,6 @@ def ring(used_bytes: int, l2_bytes: int) -> Ring:
     return Ring(replicas, step)
 
 
-def kernel_arguments(layer: Layer, instances: int, x: int, w: int, y: int) -> tuple[Any, ...]:
-    """The arguments of every variant: layer by value, instances, addresses of the operands."""
-    packed = (ctypes.c_int * len(DIMENSIONS))(*(layer.dims[name] for name in DIMENSIONS))
-    return (packed, ctypes.c_int(instances), *(ctypes.c_void_p(address) for address in (x, w, y)))
-
-
-def operand_shapes(layer: Layer, instances: int) -> tuple[tuple[int, ...], ...]:
-    """x [I,N,C,H,W], w [I,K,C/groups,R,S], y [I,N,K,P,Q]."""
-    return (
-        (instances, layer.N, layer.C, layer.H, layer.W),
-        (instances, layer.K, layer.C // layer.groups, layer.R, layer.S),
-        (instances, layer.N, layer.K, layer.P, layer.Q),
-    )
-
-
-def as_elements(values: npt.NDArray[np.float32], dtype: str) -> npt.NDArray[Any]:
-    """float32 values as a kernel's elements: themselves, or rounded to the nearest 16-bit float, its bits.
-
-    >>> [hex(bits) for bits in as_elements(np.array([1.0, -2.0], np.float32), "bf16")]
-    ['0x3f80', '0xc000']
-    """
-    if dtype == "fp16":
-        return values.astype(np.float16).view(np.uint16)
-    if dtype == "bf16":
-        bits = values.view(np.uint32)
-        return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16).astype(np.uint16)  # ties to even
-    return values
-
-
 Drawn = tuple[npt.NDArray[Any], npt.NDArray[Any]]
 
 
@@ -157,16 +125,3 @@ def _draw(case: Case) -> Drawn:
     shapes = operand_shapes(case.layer, case.instances)
     x, w = (operand(shape, case.data, case.seed, which) for which, shape in enumerate(shapes[:2]))
     return as_elements(x, case.dtype), as_elements(w, case.dtype)
-
-
-def as_values(elements: npt.NDArray[Any], dtype: str) -> npt.NDArray[Any]:
-    """The numbers that a kernel computes with, from the elements it reads; tf32 drops 13 bits.
-
-    >>> as_values(as_elements(np.array([1.0, -2.5], np.float32), "bf16"), "bf16").tolist()
-    [1.0, -2.5]
-    """
-    if dtype == "fp16":
-        return elements.view(np.float16)
-    if dtype == "bf16":
-        return (elements.astype(np.uint32) << 16).view(np.float32)
-    return elements

@@ -21,11 +21,12 @@ import attrs
 
 from dibench import compilers
 from dibench.errors import UserError
-from dibench.layer import DIMENSIONS, Layer
 from dibench.variants import Variant, source_directory
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from dibench.layer import Layer
 
 _FLAGS = (
     "-std=c++20", "-O2", "-g1", "-fPIC", "-fvisibility=hidden", "-fno-gnu-unique", "-ffp-contract=off",
@@ -179,7 +180,7 @@ def run(
     instances = len(x)
     y = np.full((instances, layer.N, layer.K, layer.P, layer.Q), np.nan, np.float32)
     counts = kernel.launch(
-        arguments(layer, instances, x, w, y),
+        compilers.kernel_arguments(layer, instances, *(array.ctypes.data for array in (x, w, y))),
         {"weight": w, "input": x, "output": y},
         compilers.geometry(variant, layer, knobs, instances=instances, sms=sms),
         reverse_threads=reverse_threads,
@@ -205,14 +206,6 @@ def outcome(y: npt.NDArray[Any], counts: _Counts) -> Outcome:
         shared={"weight_reads_shared": shared_weights, "input_reads_shared": shared_inputs},
         sectors=dict(zip(("weight_sectors", "input_sectors", "output_sectors"), counts.sectors, strict=True)),
     )
-
-
-def arguments(
-    layer: Layer, instances: int, x: npt.NDArray[Any], w: npt.NDArray[Any], y: npt.NDArray[Any]
-) -> list[Any]:
-    """The arguments of every variant: layer by value, instances, the three operands."""
-    packed = (ctypes.c_int * len(DIMENSIONS))(*(layer.dims[name] for name in DIMENSIONS))
-    return [packed, ctypes.c_int(instances), *(ctypes.c_void_p(array.ctypes.data) for array in (x, w, y))]
 
 
 @lru_cache(maxsize=512)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from dibench.backends.cpu import operand
+from dibench.backends.operands import operand, operand_shapes
 from dibench.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # malloc.h
 def keep_freed_memory() -> None:
     """Let malloc keep what is freed instead of handing it back to the kernel.
 
-    PyTorch allocates each output anew. Fresh pages cost a fault each, which once made a ratio of 1.8 look
+    PyTorch allocates each output anew. Fresh pages cost a fault each, enough to make a ratio of 1.8 look
     like 22: we compare kernels, not page faults.
     """
     libc = ctypes.CDLL(None)
@@ -92,10 +92,7 @@ def layer_calls(
     torch: Any, layer: Layer, place: Any, copies: int, data: str, seed: int, channels_last: bool
 ) -> list[Callable[[], Any]]:
     """Calls on so many copies of the layer's operands; `place` is a device or a type of PyTorch, or both."""
-    shapes = (
-        (copies, layer.N, layer.C, layer.H, layer.W),
-        (copies, layer.K, layer.C // layer.groups, layer.R, layer.S),
-    )
+    shapes = operand_shapes(layer, copies)[:2]
     place = place if isinstance(place, tuple) else (place,)
     x, w = (torch.from_numpy(operand(shape, data, seed, i)).to(*place) for i, shape in enumerate(shapes))
     if channels_last and layer.op != "fc":

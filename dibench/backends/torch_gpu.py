@@ -12,9 +12,8 @@ if TYPE_CHECKING:
     from dibench.layer import Layer
 
 _MOST_NODES = 256
-_WARM_UPS = (
-    3  # before a capture, as PyTorch's notes on CUDA graphs ask; cuDNN chooses its algorithm meanwhile
-)
+_WARM_UPS = 3
+"""Before a capture, as PyTorch's notes on CUDA graphs ask; cuDNN chooses its algorithm meanwhile."""
 
 
 class TorchGpuLayer:
@@ -42,14 +41,12 @@ class TorchGpuLayer:
         try:
             import torch
         except ImportError:
-            raise UserError("torch", "is not installed: pip install torch") from None
+            raise UserError("torch", "is not installed: pip install 'dibench[torch]'") from None
         if not torch.cuda.is_available():
             raise UserError(
                 "torch", "sees no GPU: this build of PyTorch may be for the CPU", torch.__version__
             )
-        torch.backends.cudnn.benchmark = benchmark
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = dtype == "tf32"
-        kind = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(dtype, torch.float32)
+        kind = set_up(torch, dtype, benchmark=benchmark)
         copies = layer_calls(torch, layer, ("cuda", kind), instances * sets, data, seed, channels_last)
         self._start(torch, [copies[one * instances : (one + 1) * instances] for one in range(sets)])
 
@@ -99,6 +96,13 @@ class TorchGpuLayer:
                         run()
             self._graphs[first, size] = graph
         return self._graphs[first, size]
+
+
+def set_up(torch: Any, dtype: str, *, benchmark: bool) -> Any:
+    """Put cuDNN's and cuBLAS's math mode in force; PyTorch's type of the operands."""
+    torch.backends.cudnn.benchmark = benchmark
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = dtype == "tf32"
+    return {"fp16": torch.float16, "bf16": torch.bfloat16}.get(dtype, torch.float32)
 
 
 def pieces(n: int, begin: int, sets: int) -> tuple[list[tuple[int, int]], int]:

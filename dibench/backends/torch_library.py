@@ -21,6 +21,7 @@ from dibench.backends import Device, DeviceFaultError
 from dibench.backends import cpu as host
 from dibench.background import in_background
 from dibench.errors import OutOfMemoryError, UserError
+from dibench.variants import ELEMENT_BYTES
 
 if TYPE_CHECKING:
     from dibench.backends import Prepared
@@ -163,7 +164,7 @@ class TorchBackend:
             else host.last_level_cache_bytes()
         )
         layer = case.layer
-        width = 2 if case.dtype in ("fp16", "bf16") else 4
+        width = ELEMENT_BYTES[case.dtype]
         touched = width * case.instances * (layer.weights + layer.inputs + layer.outputs)
         return min(math.ceil(_CACHES * cache / touched) + 1, _MOST_SETS)
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dibench.backends.cpu import operand
+from dibench.backends.operands import operand
 from dibench.backends.torch import TorchLayer, keep_freed_memory
-from dibench.backends.torch_gpu import TorchGpuLayer
+from dibench.backends.torch_gpu import TorchGpuLayer, set_up
 from dibench.models.torch import build
 
 if TYPE_CHECKING:
@@ -32,9 +32,7 @@ class TorchGpuNetwork(TorchGpuLayer):
     """A network on the first GPU."""
 
     def __init__(self, torch: Any, case: Case) -> None:
-        torch.backends.cudnn.benchmark = bool(case.knobs["benchmark"])
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = case.dtype == "tf32"
-        kind = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(case.dtype, torch.float32)
+        kind = set_up(torch, case.dtype, benchmark=bool(case.knobs["benchmark"]))
         self._start(torch, [[_call(torch, case, "cuda", kind)]])
 
 

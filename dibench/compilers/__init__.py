@@ -6,6 +6,7 @@ for the CPU. This module holds what they share: the generated constants, the lau
 
 from __future__ import annotations
 
+import ctypes
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -50,6 +51,12 @@ def geometry(
         block=int(launch.block.value(values)),
         shared_bytes=int(launch.shared.value(values)),
     )
+
+
+def kernel_arguments(layer: Layer, instances: int, x: int, w: int, y: int) -> tuple[Any, ...]:
+    """A launch's arguments, as the kernel has them: layer by value, instances, addresses of the operands."""
+    packed = (ctypes.c_int * len(DIMENSIONS))(*(layer.dims[name] for name in DIMENSIONS))
+    return (packed, ctypes.c_int(instances), *(ctypes.c_void_p(address) for address in (x, w, y)))
 
 
 def constants(

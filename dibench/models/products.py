@@ -47,6 +47,33 @@ def convolution(
     >>> same.P, same.pad_h
     (112, 0)
     """
+    outputs = _output_sizes(x, w, strides, pads, dilations, groups)
+    axes = len(outputs)
+    if axes != 2:
+        return Uncovered(f"{axes}-D convolution", x[0] * w[0] * prod(outputs) * prod(w[1:]))
+    dims = {
+        "N": x[0], "C": x[1], "H": x[2], "W": x[3], "K": w[0], "R": w[2], "S": w[3],
+        "P": outputs[0], "Q": outputs[1], "stride_h": strides[0], "stride_w": strides[1],
+        "pad_h": pads[0][0], "pad_w": pads[1][0], "dil_h": dilations[0], "dil_w": dilations[1],
+        "groups": groups,
+    }  # fmt: skip
+    try:
+        return Layer.from_dims(dims)
+    except UserError as error:
+        if error.field not in ("P", "Q"):
+            raise
+        return Uncovered("whole windows lie on padding", prod((x[0], w[0], *outputs, *w[1:])))
+
+
+def _output_sizes(
+    x: Shape,
+    w: Shape,
+    strides: Sequence[int],
+    pads: Sequence[tuple[int, int]],
+    dilations: Sequence[int],
+    groups: int,
+) -> list[int]:
+    """The result's size along each spatial axis, once the shapes agree."""
     axes = len(x) - 2
     if not 1 <= axes <= 3 or len(w) != len(x):
         raise UserError("filter", f"must have as many dimensions as its input {shape_text(x)}", shape_text(w))
@@ -66,20 +93,7 @@ def convolution(
                 "filter", f"must fit its padded input: {taps} taps, dilation {dil}", size + begin + end
             )
         outputs.append(room // stride + 1)
-    if axes != 2:
-        return Uncovered(f"{axes}-D convolution", x[0] * w[0] * prod(outputs) * prod(w[1:]))
-    dims = {
-        "N": x[0], "C": x[1], "H": x[2], "W": x[3], "K": w[0], "R": w[2], "S": w[3],
-        "P": outputs[0], "Q": outputs[1], "stride_h": strides[0], "stride_w": strides[1],
-        "pad_h": pads[0][0], "pad_w": pads[1][0], "dil_h": dilations[0], "dil_w": dilations[1],
-        "groups": groups,
-    }  # fmt: skip
-    try:
-        return Layer.from_dims(dims)
-    except UserError as error:
-        if error.field not in ("P", "Q"):
-            raise
-        return Uncovered("whole windows lie on padding", prod((x[0], w[0], *outputs, *w[1:])))
+    return outputs
 
 
 def transposed_convolution(x: Shape, w: Shape) -> Uncovered:

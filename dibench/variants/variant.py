@@ -29,8 +29,10 @@ COUNTS = ("macs_executed", "weight_reads", "input_reads", "output_reads", "outpu
 SHARED_COUNTS = ("weight_reads_shared", "input_reads_shared")
 """What a CUDA variant that stages operands adds: how many of the reads were of shared memory."""
 
-DTYPES = ("fp32", "tf32", "fp16", "bf16")
-"""Of the operands; sums are always fp32."""
+ELEMENT_BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2}
+"""Of an operand's element, by data type. Outputs and sums are fp32 always."""
+
+DTYPES = tuple(ELEMENT_BYTES)
 
 STATIONARITIES = ("output", "weight", "input", "none")
 
