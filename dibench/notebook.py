@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dibench import study
-from dibench.table import read_csv
+from dibench.table import read_csv, table_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,14 +16,14 @@ def load(*tables: str | Path) -> pd.DataFrame:
     """The rows of one or more tables of the CSV contract, checked, as one frame.
 
     Args:
-        tables: `sweep.csv` files, or anybody's.
+        tables: `sweep.csv` files, the directories of sweeps, or anybody's files.
 
     Raises:
         dibench.errors.UserError: a file is missing or breaks the contract; the message says where.
     """
     import pandas as pd
 
-    frames = [read_csv(table) for table in tables]
+    frames = [read_csv(table_of(table)) for table in tables]
     filled = [frame for frame in frames if len(frame)]
     return pd.concat(filled, ignore_index=True) if filled else frames[0]
 

@@ -24,6 +24,12 @@ BLOCK = 8_192
 """Rows that are read as text at once: bounds memory."""
 
 
+def table_of(path: str | Path) -> Path:
+    """The table of a sweep's directory; any other path stays."""
+    path = Path(path)
+    return path / "sweep.csv" if path.is_dir() else path
+
+
 def read_csv(path: str | Path) -> pd.DataFrame:
     """A sweep's table as a frame: whole numbers as nullable Int64, decimals as float64, the rest as text.
 

@@ -55,8 +55,10 @@ def interval(estimate: Mapping[str, Any]) -> str:
         return f"below {_number(high, 2)}"
     if high is None:
         return f"above {_number(low, 2)}"
-    width = max(high - low, 1e-9)
-    digits = 2 if width >= 0.02 else 1 - math.floor(math.log10(width))  # enough to tell the ends apart
+    width = high - low
+    if 0 < width < 1e-5:
+        return f"{value:.2g} ({low:.2g} to {high:.2g})"
+    digits = 2 if width >= 0.02 else 4 if width <= 0 else 1 - math.floor(math.log10(width))  # tell ends apart
     return f"{_number(value, digits)} ({_number(low, digits)} to {_number(high, digits)})"
 
 

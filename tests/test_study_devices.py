@@ -107,9 +107,10 @@ def test_the_command_shows_every_card_and_writes_all(tmp_path: Path) -> None:
 
 
 def test_from_a_notebook(tmp_path: Path) -> None:
-    path = tmp_path / "a.csv"
+    path = tmp_path / "sweep.csv"
     card("a", 0.3).to_csv(path, index=False)
     frame = dibench.load(path)
+    assert frame.equals(dibench.load(tmp_path)), "a sweep's directory is its table"
     assert len(dibench.load(path, path)) == 2 * len(frame) and len(cards_in(frame)) == 1
     found = dibench.fit(frame, draws=DRAWS)
     text = found.summary()

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dibench.cli.options import table_of
 from dibench.cli.output import console, escape, number, plain_table, short
 from dibench.errors import UserError
 
@@ -42,7 +41,7 @@ def compare(
     [bold]python -m dibench compare results/local/before results/local/after --fail-above 5%[/bold]
     """
     margin = _margin(fail_above)
-    from dibench.table import read_csv
+    from dibench.table import read_csv, table_of
 
     tables = [read_csv(table_of(path)) for path in (a, b)]
     from dibench.study.compare import compare as engine

@@ -63,11 +63,6 @@ Figures = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for programs instead of tables.")]
 
 
-def table_of(path: Path) -> Path:
-    """The table of a sweep's directory; any other path stays."""
-    return path / "sweep.csv" if path.is_dir() else path
-
-
 def one_blas_thread() -> None:
     """Before NumPy is loaded: one thread for its products, unless the environment says otherwise.
 
@@ -86,7 +81,7 @@ def load(tables: list[Path]) -> pd.DataFrame:
     one_blas_thread()
     from dibench import notebook
 
-    return notebook.load(*map(table_of, tables))
+    return notebook.load(*tables)
 
 
 def check_seed(seed: int | None) -> dict[str, int]:

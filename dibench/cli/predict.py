@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import attrs
 import typer
 
-from dibench.cli.options import AsJson, Figures, FitDtype, FitFile, FitModel, InputShapes, Model, table_of
+from dibench.cli.options import AsJson, Figures, FitDtype, FitFile, FitModel, InputShapes, Model
 from dibench.cli.output import console, short
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ def _checks(path: Path | None, found: list[Prediction], fit: Calibration) -> lis
     if path is None:
         return []
     from dibench.study.measured import check
-    from dibench.table import read_csv
+    from dibench.table import read_csv, table_of
 
     frame = read_csv(table_of(path))
     made = [check(frame, one, fit) for one in found]
