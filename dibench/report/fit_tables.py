@@ -215,7 +215,7 @@ def twins(fit: Json) -> Table:
         ("operator", "of", "lanes", "pairs", "ratio", "p (Holm)", "says", "placebo"),
         rows,
         "In brackets the 95% interval, by sign flips over pairs of layers. Equivalent: within "
-        f"{share(found.get('margin'))}. Placebo: wide over tall.",
+        f"{100 * found.get('margin', 0.0):.0f}%. Placebo: wide over tall.",
         text_columns=frozenset({0, 1, 2, 6, 7}),
     )
 

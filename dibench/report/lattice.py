@@ -39,7 +39,7 @@ def sections(studies: Sequence[Study]) -> list[Section]:
     if not panels:
         return []
     lead = [
-        f"One layer under many boxes ({', '.join(dict.fromkeys(bases))}): reuse is all that changes. A box "
+        f"One layer under many boxes, reuse is all that changes: {', '.join(dict.fromkeys(bases))}. A box "
         "reads a weight once for tile_p multiply-adds and an input once for tile_k. Darker: dearer.",
         "What one access costs belongs to the level that answers it and to the lane mapping. Its α is "
         "weight / (weight + input), never to be mixed with the α of shapes.",

@@ -34,7 +34,7 @@ def sections(study: Study) -> list[Section]:
         svg = to_svg(one.figure, name, title=one.title, description=one.description)
         panels.append(Panel(one.title, [], svg))
     lead = (
-        f"Predicted by weighted DI as fitted here ({fit.basis.rstrip('.')}). `python -m dibench predict` and "
-        "`explain` show any network."
+        f"Predicted by weighted DI as fitted here. {fit.basis} `python -m dibench predict` and `explain` do "
+        "it for any network."
     )
     return [Section("costs", "Costs", "What is a network's cost made of?", [lead], panels)]

@@ -11,7 +11,7 @@ from dibench.report import axes as ax
 from dibench.report import energy_roofline
 from dibench.report.numbers import count, plain, scaled, share
 from dibench.report.parts import Panel, Section, Study
-from dibench.report.svg import ACCENT, INK, MUTED, new_panel, to_svg
+from dibench.report.svg import ACCENT, INK, MUTED, SURFACE, new_panel, to_svg
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -128,6 +128,7 @@ def _draw_roof(axes: Any, peaks: Peaks) -> None:
             color=INK,
             fontsize=10,
             weight="bold",
+            bbox={"facecolor": SURFACE, "edgecolor": "none", "alpha": 0.75, "pad": 0.5},
         )
     else:
         ax.note(axes, f"ridge at {plain(ridge)} MAC per byte, left of every layer", y=0.03)

@@ -43,8 +43,8 @@ def sections(studies: Sequence[Study]) -> list[Section]:
     if not panels:
         return []
     lead = [
-        f"Two layers whose weights and inputs exchange their sizes and nothing else does "
-        f"({', '.join(dict.fromkeys(bases))}). Each thin line is one such pair, the thick line their mean, "
+        "Two layers whose weights and inputs exchange their sizes and nothing else does: "
+        f"{', '.join(dict.fromkeys(bases))}. Each thin line is one such pair, the thick line their mean, "
         "the bar its 95% interval. AI: level. A line that rises says that a weight costs more than an input.",
         f"Inside the grey band a pair differs by less than {_PERCENT}. The placebo exchanges height and "
         "width, which leaves every count as it was: a slope there is no matter of the data type.",
