@@ -35,7 +35,7 @@ counts.output_writes = "N * K * P * Q"
 // 2.6 outputs in a cycle to a multiprocessor, which can issue 49 instructions for each. sm_90, 3x3, stride 1: 30 for an
 // output (9 FFMA, 3 LDG, 1 STG; predicates, addresses) and 290 for a strip (divisions, weights, first rows), so 71 at
 // tile_p 7, 51 at 14 and 40 at 28: longer strips where there are threads enough without.
-// Registers: 56 for 3x3 (32 warps), 96 for 5x5 (20), 150 for 7x7 (12). No spills, sm_60 to sm_120. Not yet measured
+// Registers: up to 60 for 3x3 (32 warps), 96 for 5x5 (20), 152 for 7x7 (12). No spills, sm_60 to sm_120. Not yet measured
 // on a GPU.
 
 constexpr int threads = 128;

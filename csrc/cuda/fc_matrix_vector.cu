@@ -36,8 +36,8 @@ counts.output_writes = "N * K"
 // multiprocessor, of 64 that fit, keep 32 KiB under way, what an H200 delivers within its latency. x comes from L1
 // and L2: at tile_p 1 as many bytes as w, which L1 serves beside what comes from DRAM.
 // 16-byte loads where C is a multiple of 4: the loop of tile_p 1 is 8 LDG.128, then 16 FFMA, 35 instructions for 2 KiB
-// of w in a warp. 72 registers at tile_p 1 (28 warps), 170 at 8 (12; Blackwell 244). No spills, sm_60 to sm_120. Not yet
-// measured on a GPU.
+// of w in a warp. sm_90: 72 registers at tile_p 1 (28 warps), 170 at 8 (12); Blackwell 76 and up to 248. No spills, sm_60
+// to sm_120. Not yet measured on a GPU.
 
 constexpr int threads = 32 * warps;
 

@@ -1,7 +1,8 @@
 """From a CUDA variant's file to machine code: what every compiler of it needs.
 
-`nvrtc` compiles for GPUs that need not be there, `sass` reads what came out, `gxx` compiles the same file
-for the CPU. This module holds what they share: the generated constants, the launch geometry, the cache.
+`nvrtc` compiles for GPUs that need not be there, `sass` reads what came out; `dibench.backends.host` compiles
+the same file for the CPU. This module holds what they share: the generated constants, a launch's geometry and
+arguments, where the results are kept.
 """
 
 from __future__ import annotations

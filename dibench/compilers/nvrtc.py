@@ -165,13 +165,12 @@ def _toolkits() -> list[Path]:
 
 
 def compiler_for(arch: int) -> Compiler:
-    """The newest installed NVRTC that compiles for an architecture.
+    """CUDA 13's NVRTC for the architectures it has, sm_75 and later; CUDA 12's for those before.
 
     Raises:
-        UserError: none does.
+        UserError: it is not installed; the message names the wheel.
     """
-    newest = 13 if arch >= 75 else 12
-    return compiler(newest)
+    return compiler(13 if arch >= 75 else 12)
 
 
 def wheel_roots() -> list[Path]:
