@@ -62,6 +62,16 @@ def interval(estimate: Mapping[str, Any]) -> str:
     return f"{_number(value, digits)} ({_number(low, digits)} to {_number(high, digits)})"
 
 
+def percent_apart(difference: float) -> str:
+    """A difference of two relative errors, with its sign.
+
+    >>> percent_apart(0.139), percent_apart(-0.021), percent_apart(-0.0001)
+    ('+13.9%', '−2.1%', '0.0%')
+    """
+    text = f"{difference:+.1%}"
+    return "0.0%" if float(text.rstrip("%")) == 0 else text.replace("-", "−")
+
+
 def gain_text(card: str, gain: Mapping[str, Any]) -> str:
     """A card with what its joules are over those of the card that the others are compared with.
 

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from dibench.intensity import OPERATORS
-from dibench.words import interval
+from dibench.words import interval, percent_apart
 
 CONFIRMED, REFUTED, UNDECIDED, NOT_TESTABLE = "confirmed", "refuted", "undecided", "not testable"
 
@@ -142,10 +142,8 @@ def _generality(figures: Mapping[str, Any]) -> Claim:
     if not found or found["ci_low"] is None:
         why = "too few families of networks for an interval"
         return Claim("generality", text, UNDECIDED, "", why)
-    number = (
-        f"AI's error less DI's on unseen families {100 * found['mean']:+.1f}% "
-        f"({100 * found['ci_low']:+.1f} to {100 * found['ci_high']:+.1f}), {found['families']} families"
-    )
+    mean, low, high = (percent_apart(found[part]) for part in ("mean", "ci_low", "ci_high"))
+    number = f"AI's error less DI's on unseen families {mean} ({low} to {high}), {found['families']} families"
     answer = _ANSWERS.get(found["decision"], UNDECIDED)
     why = {
         CONFIRMED: "DI errs less on families it has not seen; no statement about networks unlike these",

@@ -11,6 +11,7 @@ from dibench.study.generality import STABLE, Generality, nearest_half
 from dibench.study.networks_summary import network_json
 from dibench.study.plain import plain
 from dibench.study.subset_study import Population
+from dibench.words import percent_apart
 
 METHOD = {
     "evidence": "per family: root mean square log error of fits without the family and every shape in it, "
@@ -80,10 +81,8 @@ def _evidence(one: Evidence) -> str:
     form = FORMS[one.model]
     if one.ci_low is None or one.ci_high is None:
         return f"AI against {form}: undecided, {one.families} families are too few for an interval."
-    interval = (
-        f"AI's error less DI's is {one.mean:+.1%} ({one.ci_low:+.1%} to {one.ci_high:+.1%}, "
-        f"{one.families} families)"
-    )
+    mean, low, high = map(percent_apart, (one.mean, one.ci_low, one.ci_high))
+    interval = f"AI's error less DI's is {mean} ({low} to {high}, {one.families} families)"
     answer = {
         "DI": f"on families it has not seen, {form} errs less than AI",
         "AI": f"on families it has not seen, AI errs less than {form}",
