@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from html.parser import HTMLParser
+from importlib import resources
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -23,7 +24,8 @@ from dibench.report.numbers import plain, share
 from dibench.report.roofline import attainable
 from dibench.report.rows import page_rows
 from dibench.report.stationarity import equal_boxes
-from dibench.study import fit
+from dibench.report.svg import OPERATOR_COLOURS, OPERATOR_MARKERS, themes
+from dibench.study import fit, plot
 from dibench.table import read_csv
 from dibench.words import MODEL_NAMES, interval
 
@@ -359,6 +361,12 @@ def test_the_fastest_kernel_is_that_of_the_operator(tmp_path: Path) -> None:
 def test_the_roof_is_the_lesser_of_compute_and_bandwidth() -> None:
     peaks = {"mac_per_s": 100.0, "bytes_per_s": 10.0}
     assert attainable(pd.Series([1.0, 10.0, 50.0]), peaks).tolist() == [10.0, 100.0, 100.0]
+
+
+def test_operators_have_the_colours_of_the_page_in_a_notebook_too() -> None:
+    light = themes((resources.files("dibench.report") / "style.css").read_text(encoding="utf-8"))["light"]
+    assert {op: light[sentinel] for op, sentinel in OPERATOR_COLOURS.items()} == plot.COLOURS
+    assert plot.MARKERS == OPERATOR_MARKERS
 
 
 def test_thinned_points_keep_every_operators_ends() -> None:

@@ -118,6 +118,9 @@ def test_from_a_notebook(tmp_path: Path) -> None:
     assert {"predicted_ai", "held_out_di_weighted"} <= set(found.to_frame().columns)
     figure = found.plot()
     assert len(figure.axes) == 2 and all(axes.get_title() for axes in figure.axes)
+    assert figure.axes[0].get_xlabel() == "measured energy (J)"
+    simulated = dibench.fit(frame.assign(energy_source="simulated"), draws=DRAWS).plot()
+    assert simulated.axes[0].get_xlabel() == "simulated energy (J)"
     figure.savefig(tmp_path / "fit.png")
 
 

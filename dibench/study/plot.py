@@ -8,32 +8,34 @@ import numpy as np
 
 from dibench import intensity
 from dibench.study.ladder import Rung
+from dibench.words import MODEL_NAMES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from dibench.study.fit import Fit
 
-TITLES = {"ai": "AI", "di_weighted": "DI, weighted"}
+TITLES = {name: MODEL_NAMES[name] for name in ("ai", "di_weighted")}
 MARKERS = {"standard": "o", "depthwise": "^", "pointwise": "s", "grouped": "D", "fc": "X"}
-COLOURS = {  # Okabe and Ito: told apart whatever colours one sees
-    "standard": "#0072B2",
-    "depthwise": "#E69F00",
-    "pointwise": "#009E73",
-    "grouped": "#CC79A7",
-    "fc": "#D55E00",
+COLOURS = {  # Okabe and Ito, told apart whatever colours one sees: those of the report
+    "standard": "#0072b2",
+    "depthwise": "#d55e00",
+    "pointwise": "#009e73",
+    "grouped": "#c2689a",
+    "fc": "#23262d",
 }
 
 
 def plot(fit: Fit) -> Figure:
-    """Held-out predictions against what was measured, on logarithms; the line is a perfect prediction."""
+    """Held-out predictions against the rows, on logarithms; the line is a perfect prediction."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     for axes, name in zip(figure.subplots(1, 2, sharex=True, sharey=True), TITLES, strict=True):
         rung = fit.rungs[name]
         axes.set_title(TITLES[name])
-        axes.set_xlabel(f"measured {fit.selection.kind} ({_unit(fit)})")
+        source = "measured" if fit.selection.measured else " or ".join(fit.selection.sources)
+        axes.set_xlabel(f"{source} {fit.selection.kind} ({_unit(fit)})")
         if not isinstance(rung, Rung):
             axes.text(
                 0.5, 0.5, f"not fitted: {rung.reason}", ha="center", transform=axes.transAxes, wrap=True
