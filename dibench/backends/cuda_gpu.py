@@ -66,9 +66,8 @@ class Graph:
 class Kernel:
     """A loaded kernel; it stays loaded as long as this object lives."""
 
-    def __init__(self, module: Any, function: Any) -> None:
-        self._module = module
-        self._function = function
+    def __init__(self, function: Any) -> None:
+        self._function = function  # which holds its module
         self.handle: int = function.ptr
 
 
@@ -167,7 +166,7 @@ class Device:
             if static + shared_bytes > _USUAL_SHARED_LIMIT:
                 attribute = self._driver.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
                 self._driver.funcSetAttribute(function.ptr, attribute, shared_bytes)
-        return Kernel(module, function)
+        return Kernel(function)
 
     def capture(self, launches: Sequence[Launch]) -> Graph:
         """Launches as one graph, on the device and ready."""

@@ -40,7 +40,6 @@ _SANITIZE = (
 )  # fmt: skip
 
 OPERANDS = ("weight", "input", "output")
-COUNTS = ("macs_executed", "weight_reads", "input_reads", "output_reads", "output_writes")
 
 
 class KernelError(Exception):

@@ -86,15 +86,15 @@ def gemm_macs(layer: Layer, tile_p: int, tile_k: int) -> int:
 
 
 @lru_cache(maxsize=4096)
-def gemm_tile(layer: Layer) -> tuple[int, int]:
+def _gemm_tile(layer: Layer) -> tuple[int, int]:
     """(tile_k, tile_p) that should take the least time for a layer on a GPU of about 128 multiprocessors.
 
     A multiprocessor works at its full rate on 8 warps or more; tiles come in waves that fill the GPU so. The
     rates are estimates from the inner loops' instruction mix and L2 traffic, not yet measured.
 
-    >>> gemm_tile(Layer(N=32, C=64, H=56, W=56, K=256, R=1, S=1))
+    >>> _gemm_tile(Layer(N=32, C=64, H=56, W=56, K=256, R=1, S=1))
     (128, 128)
-    >>> gemm_tile(Layer(N=1, C=512, H=7, W=7, K=512, R=3, S=3, pad_h=1, pad_w=1))
+    >>> _gemm_tile(Layer(N=1, C=512, H=7, W=7, K=512, R=3, S=3, pad_h=1, pad_w=1))
     (32, 32)
     """
 
@@ -104,30 +104,30 @@ def gemm_tile(layer: Layer) -> tuple[int, int]:
         waves = ceil_div(tiles, int(128 / share))
         return waves * gemm_macs(layer, tile_p, tile_k) / tiles / (share * _GEMM_TILES[tile])
 
-    legal = [
-        tile
-        for tile in _GEMM_TILES
-        if (tile[1] > 32 or layer.R * layer.S <= 24) and (tile[1] < 256 or layer.H * layer.W > 1)
-    ]
-    return min(legal, key=time)
+    def fits(tile: tuple[int, int]) -> bool:  # as the header requires
+        tile_k, tile_p = tile
+        shared = 8 * gemm_depth(tile_p) * (tile_k + tile_p + 8 + layer.R * layer.S)
+        return shared <= 49152 and (tile_p < 256 or layer.H * layer.W > 1)
+
+    return min(filter(fits, _GEMM_TILES), key=time)
 
 
 def gemm_tile_p(layer: Layer) -> int:
-    """Positions of the tile that `gemm_tile` chooses.
+    """Positions of the tile that should take a layer the least time.
 
     >>> gemm_tile_p(Layer(N=8, C=64, H=56, W=56, K=64, R=3, S=3, pad_h=1, pad_w=1))
     128
     """
-    return gemm_tile(layer)[1]
+    return _gemm_tile(layer)[1]
 
 
 def gemm_tile_k(layer: Layer) -> int:
-    """Channels of the tile that `gemm_tile` chooses.
+    """Channels of the tile that should take a layer the least time.
 
     >>> gemm_tile_k(Layer(N=8, C=64, H=56, W=56, K=64, R=3, S=3, pad_h=1, pad_w=1))
     64
     """
-    return gemm_tile(layer)[0]
+    return _gemm_tile(layer)[0]
 
 
 # The tensor-core GEMM of tensor_gemm.cuh.

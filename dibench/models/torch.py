@@ -216,7 +216,7 @@ def _dispatch(recorder: Recorder) -> Any:
     leaves = importlib.import_module("torch.utils._pytree").tree_leaves
     tensor = _torch().Tensor
 
-    class Dispatch(mode):  # type: ignore[misc,valid-type]
+    class Dispatch(mode):  # type: ignore[misc,valid-type]  # known at run time only, as PyTorch is
         def __torch_dispatch__(
             self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
         ) -> Any:
