@@ -8,21 +8,19 @@ from __future__ import annotations
 import ctypes
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import numpy as np
-import numpy.typing as npt
 
 from dibench import anchors, architectures, compilers, variants
 from dibench.backends import Device, DeviceFaultError, Prepared, cuda_cache, cuda_driver, cuda_gpu
 from dibench.backends.cuda_anchor import PreparedAnchor, anchor_launch
-from dibench.backends.cuda_buffers import COLD_L2S, Layout, Operands, ring
+from dibench.backends.cuda_buffers import COLD_L2S, Operands
 from dibench.backends.cuda_cache import KernelCache, Source
-from dibench.backends.cuda_gpu import MOST_NODES, Buffer, Graph, Launch
-from dibench.backends.operands import operand_shapes
+from dibench.backends.cuda_case import PreparedCase
+from dibench.backends.cuda_gpu import Buffer, Launch
 from dibench.compilers import Geometry
 from dibench.errors import UserError
 from dibench.variants import Variant
@@ -30,7 +28,6 @@ from dibench.variants import Variant
 if TYPE_CHECKING:
     from dibench.plan import Case
 
-_MOST_GRAPHS = 64
 _GATE_S = 200e-6  # enqueuing the graphs of a window takes less
 _FILLER_S = 2e-3
 _SHARES = {"whole": 1, "half": 2, "quarter": 4}
@@ -248,106 +245,6 @@ def gate_source(arch: int) -> Source:
     return Source("gate", path.read_text("utf-8"), {}, arch)
 
 
-class PreparedCase:
-    """One case on the GPU: its kernel, and a ring of replicas of its operands (one, unless it is cold).
-
-    Launches go around the ring, so that a cold one finds its operands in no cache: those of the launches
-    since it last touched them were more than the second-level cache holds, COLD_L2S times.
-    """
-
-    def __init__(
-        self,
-        backend: CudaBackend,
-        device: cuda_gpu.Device,
-        case: Case,
-        variant: Variant,
-        kernel: cuda_gpu.Kernel,
-        geometry: Geometry,
-    ) -> None:
-        self.counts: Mapping[str, int] = variant.counts_for(case.layer, case.knobs)
-        self.cells: Mapping[str, Any] = {"sms": min(geometry.grid, backend.gpu.sms)}
-        self._backend, self._device, self._case = backend, device, case
-        self._kernel, self._geometry = kernel, geometry
-        self._layout = Layout.of(case)
-        self.ring = ring(self._layout.used_bytes, backend.gpu.l2_bytes if case.cold else 0)
-        self._buffer = device.allocate(self._layout.stride * self.ring.replicas, _field(case))
-        self._graphs: dict[tuple[int, int], Graph] = {}
-        self._position = 0
-        try:
-            self._fill()
-        except BaseException:
-            self.close()
-            raise
-
-    def launch(self, n: int) -> float:
-        """Launch n times back to back; seconds for all by the GPU's events, without what launching costs.
-
-        Raises:
-            DeviceFaultError: the kernel faulted.
-        """
-        graphs, start, left = [], self._position, n
-        while left:
-            size = min(left, MOST_NODES)
-            graphs.append(self._graph(start, size))
-            start, left = (start + size) % self.ring.replicas, left - size
-        self._position = self.ring.after(start, n)
-        return self._device.seconds(graphs, self._backend.gate)
-
-    def operands(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        """x and w as the kernel reads them: float32, or the bits of a 16-bit type as uint16."""
-        return self._backend.operands.of(self._case)
-
-    def compute(self) -> npt.NDArray[np.float32]:
-        """The outputs of one launch; they are NaN before it, so one that the kernel forgets shows."""
-        y = np.empty(operand_shapes(self._case.layer, self._case.instances)[2], np.float32)
-        pointer = self._buffer.pointer + self._layout.y
-        self._device.fill(pointer, 0xFF, y.nbytes)
-        self._position = 0
-        self.launch(1)
-        self._device.read(pointer, y)
-        return y
-
-    def launch_profiled(self) -> None:
-        """Launch until the operands are where they belong, then once with the profiler watching."""
-        self.launch(self.ring.replicas)
-        self._device.profile(self._launch(self._position))
-
-    def close(self) -> None:
-        """Give the operands' memory back."""
-        self._graphs.clear()
-        self._buffer.close()
-
-    def _fill(self) -> None:
-        x, w = self.operands()
-        first = self._buffer.pointer
-        self._device.fill(first, 0, self._layout.stride)
-        self._device.write(first + self._layout.x, x)
-        self._device.write(first + self._layout.w, w)
-        done = 1  # the other replicas are copies, each time as many as there are already
-        while done < self.ring.replicas:
-            size = min(done, self.ring.replicas - done)
-            self._device.copy(first + done * self._layout.stride, first, size * self._layout.stride)
-            done += size
-
-    def _graph(self, start: int, size: int) -> Graph:
-        """`size` launches around the ring from a replica on."""
-        key = (start, size)
-        if key not in self._graphs:
-            if len(self._graphs) >= _MOST_GRAPHS:
-                del self._graphs[next(iter(self._graphs))]
-            replicas = self.ring.replicas
-            unique = [self._launch((start + i) % replicas) for i in range(min(size, replicas))]
-            self._graphs[key] = self._device.capture([unique[i % replicas] for i in range(size)])
-        return self._graphs[key]
-
-    def _launch(self, replica: int) -> Launch:
-        at, layout = self._buffer.pointer + replica * self._layout.stride, self._layout
-        arguments = compilers.kernel_arguments(
-            self._case.layer, self._case.instances, at + layout.x, at + layout.w, at + layout.y
-        )
-        return Launch(self._kernel.handle, self._geometry, arguments)
-
-
 def _variant(case: Case) -> Variant:
     registry = variants.registry("cuda")
     if case.variant not in registry:
@@ -360,7 +257,3 @@ def _check_resources(variant: Variant, spill_bytes: int, arch: int) -> None:
     if spill_bytes > variant.cuda.spill_bytes:
         rule = f"must suffice without spilling on sm_{arch}, bytes spilled at most {variant.cuda.spill_bytes}"
         raise UserError("registers", rule, spill_bytes, where=variant.name)
-
-
-def _field(case: Case) -> str:
-    return "instances" if case.instances > 1 else "cold" if case.cold else "layer"
