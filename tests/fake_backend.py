@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import attrs
+from processes import wait_for
 
 from dibench import variants
 from dibench.errors import UserError
@@ -73,6 +74,8 @@ class Fake:
                 os.kill(os.getppid(), signal.SIGKILL)
             case "hang":
                 time.sleep(1000)
+            case "gated":
+                wait_for(Path(os.environ["FAKE_GATE"]).exists)
             case "memory":
                 raise MemoryError("64 GiB of inputs")
             case "refuse":
@@ -149,9 +152,9 @@ def replayed(values: list[float]) -> SimpleNamespace:
 
 
 if __name__ == "__main__":
-    # A sweep as a process of its own, to be killed: OUT CASES [SCHEDULER]
+    # A sweep as a process of its own, to be killed: OUT CASES [SCHEDULER]; cases by number or by name
     from dibench.sweep.run import run_sweep
 
-    work = ["slow"] * int(sys.argv[2])
+    work = ["slow"] * int(sys.argv[2]) if sys.argv[2].isdigit() else sys.argv[2].split()
     job = cluster_sweep(work, sys.argv[3]) if sys.argv[3:] else sweep_of(work)
     print(run_sweep(job, Path(sys.argv[1])).ended, flush=True)

@@ -29,7 +29,7 @@ from dibench.table import read_csv
 CASES = 12  # a case takes about 0.05 s, the start of the program about 0.4 s
 
 
-def start(out: Path, cases: int = CASES) -> subprocess.Popen[str]:
+def start(out: Path, cases: int | str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, str(HERE / "fake_backend.py"), str(out), str(cases)],
         stdout=subprocess.PIPE,
@@ -107,17 +107,21 @@ def test_two_sweeps_in_one_directory(tmp_path: Path) -> None:
         program.communicate()
 
 
-def test_ctrl_c_leaves_a_valid_table_and_resumes(tmp_path: Path) -> None:
-    program = start(tmp_path)
-    wait_for(lambda: lines(tmp_path) > 3)
+def test_ctrl_c_leaves_a_valid_table_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names, gate = ["slow"] * CASES, tmp_path.with_name("gate")
+    names[4] = "gated"
+    monkeypatch.setenv("FAKE_GATE", str(gate))
+    program = start(tmp_path, " ".join(names))
+    wait_for(lambda: lines(tmp_path) > 4)
     program.send_signal(signal.SIGINT)
+    gate.touch()
     output, errors = program.communicate(timeout=20)
     assert output.strip() == "interrupted", errors
     assert "Traceback" not in errors
     manifest = files.read_json_object(tmp_path / "manifest.json")
     assert manifest is not None and manifest["sessions"][0]["ended"] == "interrupted"
     measured = lines(tmp_path) - 1
-    summary = run_sweep(sweep_of(["slow"] * CASES), tmp_path)
+    summary = run_sweep(sweep_of(names), tmp_path)
     assert summary.measured == CASES - measured
     check_complete(tmp_path)
 
