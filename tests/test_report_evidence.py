@@ -67,13 +67,13 @@ def test_each_card_has_claims_twins_and_lattice_under_its_name(cards: str) -> No
 
 
 def test_cards_of_one_model_stand_as_one_and_each_by_itself_behind(tmp_path: Path) -> None:
-    both = pd.concat([card("a", 0.3).iloc[:100], card("b", 0.3, 1.08, seed=2).iloc[:60]], ignore_index=True)
-    both.to_csv(tmp_path / "sweep.csv", index=False)
+    cards = [card("a", 0.3).iloc[:100], card("b", 0.3, 1.08, seed=2).iloc[60:130]]
+    pd.concat(cards, ignore_index=True).to_csv(tmp_path / "sweep.csv", index=False)
     html = write_report(tmp_path).read_text(encoding="utf-8")
     shown = part(html, "claims", "verdict")
     assert re.findall(r'class="of-card">(.*?)<', shown) == ["all cards as one"]
     assert re.findall(r"<summary>(.*?)<", shown) == ["card (a) by itself", "card (b) by itself"]
-    assert "from 60 cases" in html and "It rests on 100 layers" in html, "each once"
+    assert "from 40 cases" in html and "It rests on 130 layers" in html, "each once"
 
 
 def test_simulated_joules_are_never_called_measured(cards: str) -> None:

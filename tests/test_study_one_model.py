@@ -54,6 +54,8 @@ def test_cards_that_cannot_be_compared_are_not_taken_for_one(frame: pd.DataFrame
     assert one_model(frame.assign(device=np.where(frame["device_uuid"] == "GPU-1", "a", "b"))) is None
     apart = pd.concat([rows("GPU-1", 0, 50), rows("GPU-2", 50, 90)], ignore_index=True)
     assert one_model(apart) is None
+    repeated = pd.concat([rows("GPU-1", 0, 100), rows("GPU-2", 0, 60, GAIN, seed=2)], ignore_index=True)
+    assert one_model(repeated) is None  # of 60 cases one card's row would stand for both
     failed = frame.assign(status=np.where(frame["device_uuid"] == "GPU-2", "failed", "ok"))
     assert one_model(failed) is None
     found = one_model(pd.concat([frame, rows("GPU-3", 5, 6)], ignore_index=True))

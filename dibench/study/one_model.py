@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 CARD = "card"
 """The column that says which card a row is of, once `device_uuid` stands for all."""
 
+MOST_SHARED = 0.5
+"""Share of the reference's cases that another card may have measured too and still add to it."""
+
 _SAME_CASE = (
     *DIMENSIONS, "op", "dtype", "backend", "variant", "tile_p", "tile_k", "tile_c", "lanes", "instances",
     "knobs", "data",
@@ -57,7 +60,11 @@ class OneModel:
 
 
 def one_model(frame: pd.DataFrame) -> OneModel | None:
-    """Rows of several cards as one's; None of one card, of several models, or where no two share a case."""
+    """Rows of several cards as one's.
+
+    None of one card, of several models, where no two share a case, and where another card measured most of
+    what the first did: those are a comparison of cards, and of a case only one card's row would stand.
+    """
     cards = cards_in(frame)
     if len(cards) < 2 or len({device for device, _ in cards}) > 1:
         return None
@@ -68,7 +75,7 @@ def one_model(frame: pd.DataFrame) -> OneModel | None:
     for _, uuid in cards:
         if uuid != reference and (gain := _gain(uuid, logs, reference)) is not None:
             gains[uuid] = gain
-    if len(gains) < 2:
+    if len(gains) < 2 or max(gain.cases for gain in gains.values()) > MOST_SHARED * logs[reference].count():
         return None
     rows = frame[uuids.isin(list(gains))].copy()
     rows[CARD] = uuids[rows.index]
