@@ -58,7 +58,7 @@ class Layer:
     R: int
     S: int
     P: int = None  # type: ignore[assignment]  # None until __attrs_post_init__ derives it
-    Q: int = None  # type: ignore[assignment]
+    Q: int = None  # type: ignore[assignment]  # likewise
     stride_h: int = 1
     stride_w: int = 1
     pad_h: int = 0

@@ -35,7 +35,7 @@ def by_coverage(name: str, minutes: float, seed: int) -> None:
 
         from dibench import cli, study  # noqa: F401 - to be instrumented now
         from dibench.errors import UserError
-        from dibench.study import compare, rows  # noqa: F401
+        from dibench.study import compare, rows  # noqa: F401 - likewise
 
     corpus = KEPT / f"corpus-{name}"
     corpus.mkdir(parents=True, exist_ok=True)

@@ -319,7 +319,7 @@ def test_each_case_goes_to_the_backend_it_is_planned_for() -> None:
     case, ours = load_stages(arch=90).sentinel, replayed_device.ReplayedBackend()
     library = SimpleNamespace(prepare=lambda case: case.backend, device=ours.device)
     both = PairedBackend(ours, library)
-    assert both.prepare(attrs.evolve(case, backend="torch")) == "torch"  # type: ignore[comparison-overlap]
+    assert both.prepare(attrs.evolve(case, backend="torch")) == "torch"  # type: ignore[comparison-overlap]  # a stand-in
     assert isinstance(both.prepare(case), replayed_device.Prepared)
 
     paired = PairedBackend(ours, UserError("torch", "is not installed"))

@@ -117,7 +117,7 @@ def test_a_wrong_dimension_is_refused_with_rule_and_value(dims: dict[str, int], 
 @pytest.mark.parametrize("value", [1.0, "3", None, True, float("nan")])
 def test_a_dimension_is_a_whole_number(value: object) -> None:
     with pytest.raises(UserError, match=r"^N: must be a whole number \(got "):
-        Layer(N=value, C=1, H=1, W=1, K=1, R=1, S=1)  # type: ignore[arg-type]
+        Layer(N=value, C=1, H=1, W=1, K=1, R=1, S=1)  # type: ignore[arg-type]  # wrong on purpose
 
 
 def test_counts_beyond_64_bits_are_refused() -> None:

@@ -82,7 +82,7 @@ def test_a_wrong_source_is_one_line(
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     with pytest.raises(UserError) as caught:
-        models.load(source, **options)  # type: ignore[arg-type]
+        models.load(source, **options)  # type: ignore[arg-type]  # each kind of option
     assert message in str(caught.value)
 
 

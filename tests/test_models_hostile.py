@@ -16,16 +16,16 @@ from hypothesis import strategies as st
 
 onnx = pytest.importorskip("onnx")
 
-import onnx_files as files  # noqa: E402
-from onnx import TensorProto, helper  # noqa: E402
-from onnx_files import field, varint  # noqa: E402
+import onnx_files as files  # noqa: E402 - after the check above
+from onnx import TensorProto, helper  # noqa: E402 - after the check above
+from onnx_files import field, varint  # noqa: E402 - after the check above
 
-from dibench import models  # noqa: E402
-from dibench.cli import main  # noqa: E402
-from dibench.errors import UserError  # noqa: E402
-from dibench.models import onnx as from_onnx  # noqa: E402
-from dibench.models import onnx_wire  # noqa: E402
-from dibench.models.onnx_wire import MOST_BYTES, without_weights  # noqa: E402
+from dibench import models  # noqa: E402 - after the check above
+from dibench.cli import main  # noqa: E402 - after the check above
+from dibench.errors import UserError  # noqa: E402 - after the check above
+from dibench.models import onnx as from_onnx  # noqa: E402 - after the check above
+from dibench.models import onnx_wire  # noqa: E402 - after the check above
+from dibench.models.onnx_wire import MOST_BYTES, without_weights  # noqa: E402 - after the check above
 
 node = helper.make_node
 Make = Callable[[Path], Path]

@@ -11,12 +11,12 @@ import pytest
 
 onnx = pytest.importorskip("onnx")
 
-import onnx_files as files  # noqa: E402
-from onnx import TensorProto, helper  # noqa: E402
+import onnx_files as files  # noqa: E402 - after the check above
+from onnx import TensorProto, helper  # noqa: E402 - after the check above
 
-from dibench import models, networks  # noqa: E402
-from dibench.layer import Layer  # noqa: E402
-from dibench.models import onnx as from_onnx  # noqa: E402
+from dibench import models, networks  # noqa: E402 - after the check above
+from dibench.layer import Layer  # noqa: E402 - after the check above
+from dibench.models import onnx as from_onnx  # noqa: E402 - after the check above
 
 node = helper.make_node
 

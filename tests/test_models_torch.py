@@ -11,11 +11,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from torch_nets import MobileNetV2, ResNet50, ViT  # noqa: E402
+from torch_nets import MobileNetV2, ResNet50, ViT  # noqa: E402 - after the check above
 
-from dibench import models, networks  # noqa: E402
-from dibench.cli import main  # noqa: E402
-from dibench.layer import Layer  # noqa: E402
+from dibench import models, networks  # noqa: E402 - after the check above
+from dibench.cli import main  # noqa: E402 - after the check above
+from dibench.layer import Layer  # noqa: E402 - after the check above
 
 nn: Any = torch.nn
 F: Any = torch.nn.functional
@@ -59,7 +59,7 @@ def test_vit_b_16_has_every_projection_and_lists_its_attention() -> None:
     assert sum(part.macs or 0 for part in model.not_covered) == 12 * 2 * 197 * 197 * 768
 
 
-class Functional(nn.Module):  # type: ignore[misc]
+class Functional(nn.Module):  # type: ignore[misc]  # untyped base: PyTorch may be absent
     def __init__(self) -> None:
         super().__init__()
         self.w = nn.Parameter(torch.zeros(8, 2, 3, 3))
@@ -87,7 +87,7 @@ def test_functional_calls_are_seen() -> None:
 
 
 def test_a_weight_is_counted_once_however_pytorch_broadcasts_it() -> None:
-    class Awkward(nn.Module):  # type: ignore[misc]
+    class Awkward(nn.Module):  # type: ignore[misc]  # untyped base: PyTorch may be absent
         def __init__(self) -> None:
             super().__init__()
             self.fc = nn.Linear(16, 10, bias=False)
@@ -102,7 +102,7 @@ def test_a_weight_is_counted_once_however_pytorch_broadcasts_it() -> None:
 
 
 def test_filters_computed_from_weights_are_weights() -> None:
-    class Standardised(nn.Conv2d):  # type: ignore[misc]
+    class Standardised(nn.Conv2d):  # type: ignore[misc]  # untyped base: PyTorch may be absent
         def forward(self, x: Any) -> Any:
             w = F.batch_norm(self.weight.reshape(1, len(self.weight), -1), None, None, training=True)
             return F.conv2d(x, w.reshape_as(self.weight), self.bias, self.stride, self.padding)
@@ -113,7 +113,7 @@ def test_filters_computed_from_weights_are_weights() -> None:
 
 
 def test_what_is_no_layer_is_listed() -> None:
-    class Rest(nn.Module):  # type: ignore[misc]
+    class Rest(nn.Module):  # type: ignore[misc]  # untyped base: PyTorch may be absent
         def __init__(self) -> None:
             super().__init__()
             self.up = nn.ConvTranspose2d(4, 6, 3, 2)
@@ -158,7 +158,7 @@ def test_the_module_stays_as_it_was() -> None:
 
 
 def test_several_inputs_by_name_and_type() -> None:
-    class Text(nn.Module):  # type: ignore[misc]
+    class Text(nn.Module):  # type: ignore[misc]  # untyped base: PyTorch may be absent
         def __init__(self) -> None:
             super().__init__()
             self.embed, self.fc = nn.Embedding(50, 8), nn.Linear(8, 3)
@@ -283,7 +283,7 @@ def test_a_product_unknown_to_dibench_is_listed() -> None:
     library.define("magic(Tensor x) -> Tensor")
     library.impl("magic", lambda x: torch.empty_like(x), "Meta")
 
-    class Magic(nn.Module):  # type: ignore[misc]
+    class Magic(nn.Module):  # type: ignore[misc]  # untyped base: PyTorch may be absent
         def forward(self, x: Any) -> Any:
             return torch.ops.dibench_test.magic(x)
 

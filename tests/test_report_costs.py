@@ -90,7 +90,7 @@ def test_bars_add_up_to_the_cost(fit: Calibration) -> None:
         "squeezenet1_1", found.prediction.costs, found.terms, "J", "predicted energy"
     )
     (axes,) = drawing.figure.axes
-    ends = sorted(patch.get_x() + patch.get_width() for patch in axes.patches)  # type: ignore[attr-defined]
+    ends = sorted(patch.get_x() + patch.get_width() for patch in axes.patches)  # type: ignore[attr-defined]  # patches are known as Artist
     assert ends[-1] * 1e-6 == pytest.approx(found.prediction.costs.mean.max())
     assert "28" not in drawing.title
     assert len(axes.get_yticklabels()) == len(network.layers)

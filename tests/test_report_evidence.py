@@ -121,7 +121,7 @@ def test_a_pair_of_twins_is_a_line_that_falls_where_the_half_of_many_weights_cos
     for ratio in (0.9, 0.96, 1.01, 0.99):
         assert any(slope == pytest.approx(ratio) for slope in slopes)
     (band,) = axes.patches
-    low, high = band.get_bbox().intervaly  # type: ignore[attr-defined]
+    low, high = band.get_bbox().intervaly  # type: ignore[attr-defined]  # patches are known as Artist
     assert high / low == pytest.approx(1.03), "a line that stays inside differs by less than 3%"
     bottom, top = axes.get_ylim()
     assert bottom < 0.9**0.5 < 0.9**-0.5 < top

@@ -10,7 +10,7 @@ nn: Any = torch.nn
 F: Any = torch.nn.functional
 
 
-class Bottleneck(nn.Module):  # type: ignore[misc]
+class Bottleneck(nn.Module):  # type: ignore[misc]  # untyped base: PyTorch may be absent
     def __init__(self, C: int, width: int, stride: int) -> None:
         super().__init__()
         K = 4 * width
@@ -31,7 +31,7 @@ class Bottleneck(nn.Module):  # type: ignore[misc]
         return F.relu(y + (x if self.downsample is None else self.downsample(x)))
 
 
-class ResNet50(nn.Module):  # type: ignore[misc]
+class ResNet50(nn.Module):  # type: ignore[misc]  # untyped base: PyTorch may be absent
     def __init__(self) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, 64, 7, 2, 3, bias=False)
@@ -51,7 +51,7 @@ class ResNet50(nn.Module):  # type: ignore[misc]
         return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
 
 
-class ViT(nn.Module):  # type: ignore[misc]
+class ViT(nn.Module):  # type: ignore[misc]  # untyped base: PyTorch may be absent
     """ViT-B/16 at its published sizes."""
 
     def __init__(self, width: int = 768, heads: int = 12, depth: int = 12) -> None:
@@ -71,7 +71,7 @@ class ViT(nn.Module):  # type: ignore[misc]
         return self.head(self.encoder(x)[:, 0])
 
 
-class InvertedResidual(nn.Module):  # type: ignore[misc]
+class InvertedResidual(nn.Module):  # type: ignore[misc]  # untyped base: PyTorch may be absent
     def __init__(self, C: int, K: int, stride: int, expansion: int) -> None:
         super().__init__()
         width = C * expansion
@@ -92,7 +92,7 @@ def normalised(C: int, K: int, size: int, stride: int = 1, groups: int = 1) -> l
     return [conv, nn.BatchNorm2d(K), nn.ReLU6()]
 
 
-class MobileNetV2(nn.Module):  # type: ignore[misc]
+class MobileNetV2(nn.Module):  # type: ignore[misc]  # untyped base: PyTorch may be absent
     STAGES = (
         (1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1),
         (6, 160, 3, 2), (6, 320, 1, 1),
