@@ -223,13 +223,8 @@ def _t_statistics(
 
     The square is multiplied out, so that a draw costs G·k operations and no (draws, G) array is made.
     """
-    delta = weights @ moment
-    cross = weights @ (score[:, None] * leverage)
-    variance = (
-        weights**2 @ score**2
-        - 2 * np.einsum("bk,bk->b", delta, cross)
-        + np.einsum("bk,kl,bl->b", delta, leverage.T @ leverage, delta, optimize=True)
-    )
+    delta, cross = np.hsplit(weights @ np.hstack([moment, score[:, None] * leverage]), 2)
+    variance = weights**2 @ score**2 + (delta * (delta @ (leverage.T @ leverage) - 2 * cross)).sum(axis=1)
     floor = 1e-12 * float(score @ score)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray((weights @ score) / np.sqrt(np.maximum(variance, floor)))
