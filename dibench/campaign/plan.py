@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Mapping, Sequence
 
 import attrs
@@ -10,6 +9,7 @@ import attrs
 from dibench.campaign.stages import Stage, Stages, in_turns
 from dibench.errors import UserError
 from dibench.plan import Case, Plan, ordering
+from dibench.plan.build import sha_of
 
 
 @attrs.frozen
@@ -63,10 +63,7 @@ def plan_campaign(
     left = [case for case in in_turns(stages) if case.case_id in owed or case.case_id not in done]
     if not left:
         raise UserError("--resume", "must leave something to measure: every case of the campaign is there")
-    ids = sorted(
-        f"{case.case_id} {case.visits} visits" for case in _numbered(left, found.sentinel, first_order)
-    )
-    sha = hashlib.sha256("\n".join(ids).encode()).hexdigest()
+    sha = sha_of(_numbered(left, found.sentinel, first_order))
     right = [case for case in left if case.variant not in without]
     cases = _numbered(right, found.right_sentinel(without), first_order)
     plan = Plan("campaign", "a campaign in stages", "cuda", cases, seed, sha, {})

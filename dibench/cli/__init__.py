@@ -84,8 +84,9 @@ def _root(
     version: bool = typer.Option(False, "--version", help="Show the version and exit."),
 ) -> None:
     if context.invoked_subcommand in _ANALYSES:
-        # Matrices of a fit are too small for BLAS threads, which wait for each other awake: where something
-        # else uses the cores, a fit of 572 layers took 19 s with two threads and 5 s with one.
+        # Before NumPy is loaded. Matrices of a fit are narrow, and BLAS threads wait for each other awake: a
+        # report took 15 s of both cores and takes 6 of one; where something else used them, a fit of 572
+        # layers took 19 s with two threads and 5 s with one.
         os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     if version:
         typer.echo(f"dibench {__version__}")

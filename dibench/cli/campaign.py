@@ -128,8 +128,9 @@ def _measured(
     """The run from first to last; how it ended."""
     from dibench.cli import campaign_checks, campaign_kernels, campaign_readme, campaign_steps, campaign_view
     from dibench.files import explained
+    from dibench.sweep.record import refuse_test_data
 
-    campaign_steps.refuse_test_data(out, card)
+    refuse_test_data(out, "simulated" if card.simulated else "")  # before anything runs
     with explained(out):
         out.mkdir(parents=True, exist_ok=True)
     campaign_view.show_begin(card, earlier, found.left_out)

@@ -23,7 +23,7 @@ def compile_all(out: Path, found: Stages, arch: int) -> None:
     """All kernels of these stages, of selftest and calibration; exit 1 if one does not compile."""
     from dibench.campaign.kernels import compile_ahead
     from dibench.campaign.stages import in_turns
-    from dibench.cli.progress import time_text
+    from dibench.cli.output import time_text
     from dibench.files import explained
 
     begin, last, total, wrong = time.monotonic(), 0.0, 0, list[str]()

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 import attrs
 import typer
 
-from dibench.cli.output import console
-from dibench.cli.plan_view import duration_text
-from dibench.cli.progress import time_text
+from dibench.cli.output import console, duration_text, time_text
+from dibench.sweep.duration import VISIT_S
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from dibench.cli.campaign_steps import Card
     from dibench.sweep.run import Summary
 
-VISIT_S = 4.5
-"""A visit with its settling and preparing, as replayed; measured ones replace it."""
 _BEFORE_S, _CLOSING_S = 100.0, 25.0
 NOT_MEASURED = {
     "simulated": "SIMULATED: a replayed GPU, test data and no evidence",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -63,22 +62,12 @@ Figures = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for programs instead of tables.")]
 
 
-def one_blas_thread() -> None:
-    """Before NumPy is loaded: one thread for its products, unless the environment says otherwise.
-
-    The matrices of a fit are narrow. BLAS threads wait for each other awake: on two cores in use, a report
-    took 15 seconds of both where it takes 6 of one, and a fit of 150,000 rows 49 seconds, not 14.
-    """
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-
-
 def load(tables: list[Path]) -> pd.DataFrame:
     """The rows of all tables.
 
     Raises:
         UserError: a file is missing or breaks the contract.
     """
-    one_blas_thread()
     from dibench import notebook
 
     return notebook.load(*tables)

@@ -1,4 +1,4 @@
-"""How the verbs show numbers, layers and tables."""
+"""How the verbs show numbers, durations, layers and tables."""
 
 from __future__ import annotations
 
@@ -24,6 +24,34 @@ _PREFIXES = (
     (1e-9, "n"),
     (1e-12, "p"),
 )
+
+
+def time_text(seconds: float) -> str:
+    """Seconds for people.
+
+    >>> time_text(0.31), time_text(59.6), time_text(3725)
+    ('0.3 s', '1m 00s', '1h 02m')
+    """
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02d}s"
+    return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
+
+
+def duration_text(seconds: float) -> str:
+    """A rough duration in words.
+
+    >>> duration_text(42.1), duration_text(200), duration_text(7300), duration_text(400000)
+    ('42 s', '3.3 min', '2.0 h', '4.6 days')
+    """
+    for size, unit in ((86400.0, "days"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
 
 
 def console(*, stderr: bool = False) -> Console:

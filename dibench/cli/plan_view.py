@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from dibench import library, variants
-from dibench.cli.output import console, shape_text
+from dibench.cli.output import console, duration_text, shape_text
 from dibench.intensity import OPERATORS
 from dibench.sweep.duration import expected_s, visits_s
 from dibench.variants import STATIONARITIES, Variant
@@ -71,18 +71,6 @@ def _time(plan: Plan, settings: Settings, registry: Mapping[str, Variant], meter
         f"about {duration_text(visits_s(plan.cases))} on a metered GPU, in {visits:,} visits "
         f"(its time alone, --meter none: {unmetered})"
     )
-
-
-def duration_text(seconds: float) -> str:
-    """A rough duration in words.
-
-    >>> duration_text(42.1), duration_text(200), duration_text(7300), duration_text(400000)
-    ('42 s', '3.3 min', '2.0 h', '4.6 days')
-    """
-    for size, unit in ((86400.0, "days"), (3600.0, "h"), (60.0, "min")):
-        if seconds >= 1.5 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"
 
 
 def _by_operator(plan: Plan, registry: Mapping[str, Variant]) -> Table:

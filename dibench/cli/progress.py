@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from dibench.cli.output import shape_text, short
+from dibench.cli.output import shape_text, short, time_text
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -17,22 +17,6 @@ if TYPE_CHECKING:
     from dibench.sweep.events import Event, Opened
 
 _LINE_EVERY_S = 5.0
-
-
-def time_text(seconds: float) -> str:
-    """Seconds for people.
-
-    >>> time_text(0.31), time_text(59.6), time_text(3725)
-    ('0.3 s', '1m 00s', '1h 02m')
-    """
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60}m {whole % 60:02d}s"
-    return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
 
 
 def case_text(case: Case) -> str:

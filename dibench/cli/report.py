@@ -7,8 +7,6 @@ from typing import Annotated
 
 import typer
 
-from dibench.cli.options import one_blas_thread
-
 
 def report(
     directory: Annotated[
@@ -21,7 +19,6 @@ def report(
     ] = None,
 ) -> None:
     """Write DIR/report.html: one self-contained page with figures, the fit and how to reproduce it."""
-    one_blas_thread()
     from dibench.report import write_report
 
     page = write_report(directory, figures=figures)

@@ -51,13 +51,17 @@ class Comparison:
     """AI against weighted DI on some rows."""
 
     alpha: Alpha
-    test: Test
     tests: ClusterTest
     effective: dict[str, float]
     condition: float
     held_out_ai: float | None
     held_out_di: float | None
     verdict: Verdict
+
+    @property
+    def test(self) -> Test:
+        """Of AI inside DI, the one that counts."""
+        return self.tests.decisive
 
 
 @attrs.frozen
@@ -281,7 +285,7 @@ def compare(
         held_out_ai=ai,
         held_out_di=di,
     )
-    return Comparison(alpha, tested.decisive, tested, effective, problem.condition, ai, di, decide(findings))
+    return Comparison(alpha, tested, effective, problem.condition, ai, di, decide(findings))
 
 
 def held_out_errors(

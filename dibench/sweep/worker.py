@@ -30,10 +30,6 @@ if TYPE_CHECKING:
     from dibench.plan import Case
 
 _START_LIMIT_S = 120.0  # a GPU backend creates its context and compiles
-_WAITING = {"GOMP_SPINCOUNT": "1000"}
-"""Threads of a CPU kernel wait for each other some 10 µs awake, then asleep. OpenMP's default, milliseconds
-awake, costs a whole time slice at each barrier where other processes use the cores (a convolution of 0.57 ms
-took 45 ms on average beside one busy process, 2 ms so), and gains nothing where they do not."""
 
 
 class WorkerDiedError(Exception):
@@ -78,7 +74,6 @@ class Worker:
             # Its own group: Ctrl-C at the terminal reaches the parent alone, which then decides.
             process_group=0,
             env={
-                **_WAITING,
                 **os.environ,
                 **({"CUDA_VISIBLE_DEVICES": visible} if visible else {}),
                 "PYTHONPATH": python_path(),
