@@ -189,6 +189,8 @@ def test_few_layers_study_layers_only_and_say_why(run: Run, tmp_path: Path) -> N
     assert "Measured time" in out
     assert "Subsets of networks: not drawn, " in out
     assert "Subsets of k of 80 layers" in out
+    wanted = refused(run, "generality", path, "--sizes", 9)
+    assert "cannot be chosen: subsets need more than 4 networks, these rows hold" in wanted
 
 
 @pytest.mark.parametrize(

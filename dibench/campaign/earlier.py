@@ -119,11 +119,11 @@ def _rows(path: Path) -> list[dict[str, str]]:
 
 def _check(row: Mapping[str, str], path: Path, device: str, simulated: bool) -> None:
     if row["device"] != device:
-        raise UserError("--resume", f"must hold rows of {device}", row["device"], where=path)
+        raise UserError("device", f"must hold rows of {device}", row["device"], where=path)
     source = row["energy_source"]
     if source and simulated != (source == "simulated"):
         kind = "simulated" if simulated else "measured"
-        raise UserError("--resume", f"must hold {kind} rows, as this run does", source, where=path)
+        raise UserError("energy_source", f"must hold {kind} rows only", source, where=path)
 
 
 def _same_kernel(

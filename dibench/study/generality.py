@@ -130,7 +130,8 @@ def _sizes(
     n = len(members)
     for k in wanted or ():
         if not FEWEST <= k < n:
-            rule = f"must be from {FEWEST} to {n - 1}, there are {n}"
+            few = f"cannot be chosen: subsets need more than {FEWEST} {members.unit}, these rows hold {n}"
+            rule = few if n <= FEWEST else f"must be from {FEWEST} to {n - 1}, there are {n}"
             raise UserError(f"size of subsets of {members.unit}", rule, k)
     sizes = sorted(set(wanted)) if wanted else [k for k in usual if k < n]
     if n <= FEWEST or not sizes:
