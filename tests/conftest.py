@@ -1,9 +1,10 @@
-"""One BLAS thread, what is collected, and what modules of tests share: machine code, reports."""
+"""One BLAS thread, a cache of their own, and what modules of tests share: machine code, reports."""
 
 from __future__ import annotations
 
 import itertools
 import os
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
 # before the libraries are loaded, and for programs that tests start.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+
+# What was compiled is kept from run to run. What the user's programs found of a device, also of a replayed
+# one, lies elsewhere: a calibration is part of what a sweep's rows say.
+CACHE = Path(__file__).parent.parent / "build" / "test-cache"
+os.environ["DIBENCH_CACHE"] = str(CACHE)
 
 collect_ignore = [] if find_spec("torch") else ["torch_nets.py"]
 
@@ -45,6 +51,9 @@ def gpu(tmp_path: Path) -> FakeGpuBackend:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if not hasattr(config, "workerinput"):  # once, not by each of the processes that share the tests
+        for found in ("calibration", "selftest"):
+            shutil.rmtree(CACHE / found, ignore_errors=True)
     config.addinivalue_line("markers", "machine_code(of=): the test's `listings` are of these binaries.")
 
 
