@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from dibench import networks, variants
+from dibench import kernels, networks
 from dibench.backends import Backend, Prepared, open_backend
 from dibench.backends.torch_gpu import TorchGpuLayer
 from dibench.errors import UserError
@@ -46,7 +46,7 @@ def launches(prepared: Prepared) -> int:
 def compare(backend: Backend, layer: Layer, dtype: str) -> dict[str, object]:
     """One row: the fastest of our variants that run the layer in this type, and the library."""
     fast = [
-        v for v in variants.registry("cuda").values() if v.fast and layer.op in v.ops and dtype in v.dtypes
+        v for v in kernels.registry("cuda").values() if v.fast and layer.op in v.ops and dtype in v.dtypes
     ]
     best: tuple[float, str] | None = None
     theirs = TorchGpuLayer(layer, dtype=dtype)

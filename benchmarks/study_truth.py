@@ -5,7 +5,7 @@
 
 An interval of α is what the test does not reject, so it covers the truth where the test accepts it: that is
 counted, scenario by scenario, with the study's own bootstrap. Fits of many seeds are made at once; that they
-are those of `dibench.study` is tested in tests/test_study_truth.py.
+are those of `dibench.study` is tested in tests/study/test_study_truth.py.
 
 Truth: E = e0·M + e_w·W + e_x·X + e_y·Y + e_launch times a lognormal error of 10%, α = e_w / (e_w + e_x).
 Where e_y = 2·e_x weighted DI is not the whole truth, and α means what its fit finds without any error.
@@ -27,15 +27,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from dibench import networks
-from dibench.study.alpha import WeightedAlpha, cluster_test
-from dibench.study.fit import make_clusterings
-from dibench.study.inference import (
-    Clustering,
-    Linearised,
-    deciding,
-    effective_clusters,
-)
-from dibench.study.models import Data, Design, data_of, design, fixed_alpha, weights_like_inputs
+from dibench.study.ladder.alpha import WeightedAlpha, cluster_test
+from dibench.study.ladder.fit import make_clusterings
+from dibench.study.ladder.models import Data, Design, data_of, design, fixed_alpha, weights_like_inputs
+from dibench.study.maths.inference import Clustering, Linearised, deciding, effective_clusters
 
 FloatArray = NDArray[np.float64]
 

@@ -13,8 +13,8 @@ import pytest
 
 from benchmarks.side_by_side import Pair
 from dibench import networks
+from dibench.kernels import OPERATORS, registry
 from dibench.layer import Layer
-from dibench.variants import OPERATORS, registry
 
 ALL_THREADS = len(os.sched_getaffinity(0))
 

@@ -13,9 +13,9 @@ import numpy as np
 
 from dibench import networks
 from dibench.layer import Layer
-from dibench.study.models import Data, data_of
-from dibench.study.subset_fits import refitted_alpha, step_statistics
-from dibench.study.subsets import correlations_over, draw
+from dibench.study.ladder.models import Data, data_of
+from dibench.study.questions.subset_fits import refitted_alpha, step_statistics
+from dibench.study.questions.subsets import correlations_over, draw
 
 SUBSETS, LOOPED = 10_000, 100
 SIZE = 100

@@ -15,7 +15,7 @@ import pytest
 
 pytest.importorskip("onnx")
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
 import onnx_files as files
 
 from dibench import models, networks

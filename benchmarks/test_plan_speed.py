@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from dibench import plan, variants
+from dibench import kernels, plan
 from dibench.plan import file as plan_file
 
 PLAN = f"""
@@ -24,7 +24,7 @@ fast = true
 
 def make() -> plan.Plan:
     file = plan_file.parse_plan(PLAN, where="benchmark", name="benchmark")
-    return plan.make_plan(file, backend="cpu", seed=1, registry=variants.registry("cpu"))
+    return plan.make_plan(file, backend="cpu", seed=1, registry=kernels.registry("cpu"))
 
 
 def test_plan_100_000_cases(benchmark: Any) -> None:

@@ -19,11 +19,11 @@ import statsmodels.api as sm
 from dibench import networks
 from dibench.layer import DIMENSIONS, Layer
 from dibench.study import fit
-from dibench.study.alpha import WeightedAlpha
-from dibench.study.columns import counts
-from dibench.study.fit import make_clusterings
-from dibench.study.inference import Linearised, wild_cluster_test
-from dibench.study.models import data_of
+from dibench.study.ladder.alpha import WeightedAlpha
+from dibench.study.ladder.fit import make_clusterings
+from dibench.study.ladder.models import data_of
+from dibench.study.maths.inference import Linearised, wild_cluster_test
+from dibench.study.table.columns import counts
 
 ROWS, DRAWS, LOOPED = 1_000_000, 2_000, 1_999
 

@@ -20,7 +20,7 @@ import traceback
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 KEPT = ROOT / "build" / "fuzz"
 NAMES = ("plan", "csv", "header", "command")
 LONGEST_S, MOST_BYTES = 10, 2**31
@@ -35,7 +35,8 @@ def by_coverage(name: str, minutes: float, seed: int) -> None:
 
         from dibench import cli, study  # noqa: F401 - to be instrumented now
         from dibench.errors import UserError
-        from dibench.study import compare, rows  # noqa: F401 - likewise
+        from dibench.study.table import rows  # noqa: F401 - likewise
+        from dibench.study.use import compare  # noqa: F401 - likewise
 
     corpus = KEPT / f"corpus-{name}"
     corpus.mkdir(parents=True, exist_ok=True)

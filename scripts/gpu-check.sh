@@ -30,7 +30,7 @@ step $dibench calibrate
 meter=auto # Zeus, where it is installed, reads the same windows
 $PY -c 'import zeus.monitor' 2>/dev/null && meter=nvml_counter+zeus
 step $dibench sweep smoke --backend cuda --meter "$meter" --out "$out/smoke" --fresh
-if $PY -c 'from dibench.counters import find_ncu; find_ncu()' 2>/dev/null; then
+if $PY -c 'from dibench.check.counters import find_ncu; find_ncu()' 2>/dev/null; then
   step $dibench counters benchmarks/counters.toml --cases 200 --out "$out/counters.csv"
 else
   echo "not checked: ncu is not installed (package nsight-compute)"

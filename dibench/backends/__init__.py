@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
-from dibench import library
 from dibench.elsewhere import is_elsewhere, make
 from dibench.errors import UserError
+from dibench.kernels import library
 
 if TYPE_CHECKING:
     from dibench.plan import Case

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dibench import variants
+from dibench import kernels
 from dibench.backends import Device
 from dibench.backends.operands import aligned, operand, operand_shapes
 from dibench.errors import UserError
@@ -77,7 +77,7 @@ class CpuBackend:
         Raises:
             UserError: the variant does not allow the layer or knobs, or memory does not suffice.
         """
-        registry = variants.registry("cpu")
+        registry = kernels.registry("cpu")
         if case.variant not in registry:
             raise UserError("variant", f"must be one of {', '.join(registry)}", case.variant)
         variant = registry[case.variant]

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from dibench import anchors, architectures, compilers, variants
+from dibench import kernels
 from dibench.backends import Device, DeviceFaultError, Prepared, cuda_cache, cuda_driver, cuda_gpu
 from dibench.backends.cuda_anchor import PreparedAnchor, anchor_launch
 from dibench.backends.cuda_buffers import COLD_L2S, Operands
 from dibench.backends.cuda_cache import KernelCache, Source
 from dibench.backends.cuda_case import PreparedCase
 from dibench.backends.cuda_gpu import Buffer, Launch
-from dibench.compilers import Geometry
 from dibench.errors import UserError
-from dibench.variants import Variant
+from dibench.kernels import Variant, anchors, architectures, compilers
+from dibench.kernels.compilers import Geometry
 
 if TYPE_CHECKING:
     from dibench.plan import Case
@@ -241,12 +241,12 @@ def anchor_source(name: str, arch: int) -> Source:
 
 def gate_source(arch: int) -> Source:
     """The kernel that holds the stream while graphs are enqueued."""
-    path = variants.source_directory() / "cuda" / "support" / "gate.cu"
+    path = kernels.source_directory() / "cuda" / "support" / "gate.cu"
     return Source("gate", path.read_text("utf-8"), {}, arch)
 
 
 def _variant(case: Case) -> Variant:
-    registry = variants.registry("cuda")
+    registry = kernels.registry("cuda")
     if case.variant not in registry:
         raise UserError("variant", f"must be one of {', '.join(registry)}", case.variant)
     return registry[case.variant]

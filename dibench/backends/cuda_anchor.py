@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from dibench.anchors import Anchor
 from dibench.backends import cuda_driver, cuda_gpu
 from dibench.backends.cuda_gpu import MOST_NODES, Buffer, Graph, Launch
 from dibench.backends.operands import operand
-from dibench.compilers import Geometry
+from dibench.kernels.anchors import Anchor
+from dibench.kernels.compilers import Geometry
 
 if TYPE_CHECKING:
     from dibench.plan import Case

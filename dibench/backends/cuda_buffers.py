@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from dibench.backends.operands import as_elements, operand, operand_shapes
 from dibench.errors import UserError
-from dibench.variants import ELEMENT_BYTES
+from dibench.kernels import ELEMENT_BYTES
 
 if TYPE_CHECKING:
     from dibench.plan import Case

@@ -19,10 +19,10 @@ from typing import Any, Protocol
 
 import attrs
 
-from dibench import compilers
-from dibench.compilers import nvrtc
-from dibench.compilers.nvrtc import Binary
 from dibench.errors import UserError
+from dibench.kernels import compilers
+from dibench.kernels.compilers import nvrtc
+from dibench.kernels.compilers.nvrtc import Binary
 
 NOT_COMPILED = "is not among the compiled kernels"
 _FORMAT = b"dibench kernel 1\n"

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from dibench import compilers
 from dibench.backends import cuda_gpu
 from dibench.backends.cuda_buffers import Layout, ring
 from dibench.backends.cuda_gpu import MOST_NODES, Graph, Launch
 from dibench.backends.operands import operand_shapes
-from dibench.compilers import Geometry
-from dibench.variants import Variant
+from dibench.kernels import Variant, compilers
+from dibench.kernels.compilers import Geometry
 
 if TYPE_CHECKING:
     from dibench.backends.cuda import CudaBackend

@@ -20,8 +20,8 @@ import numpy.typing as npt
 
 from dibench.backends import DeviceFaultError, cuda_driver
 from dibench.background import in_background
-from dibench.compilers import Geometry
 from dibench.errors import OutOfMemoryError, UserError
+from dibench.kernels.compilers import Geometry
 
 MOST_NODES = 1024
 """Launches in one graph: some milliseconds to capture, long enough that the gap to the next is nothing."""

@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from dibench import compilers
 from dibench.errors import UserError
-from dibench.variants import Variant, source_directory
+from dibench.kernels import Variant, compilers, source_directory
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -16,12 +16,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from dibench import library
 from dibench.backends import Device, DeviceFaultError
 from dibench.backends import cpu as host
 from dibench.background import in_background
 from dibench.errors import OutOfMemoryError, UserError
-from dibench.variants import ELEMENT_BYTES
+from dibench.kernels import ELEMENT_BYTES, library
 
 if TYPE_CHECKING:
     from dibench.backends import Prepared

@@ -46,7 +46,7 @@ def calibrate(
         raise UserError("--brief", "must not stand beside --long")
     from dibench import files
     from dibench.measure import calibration
-    from dibench.report.noise import noise_figure
+    from dibench.show.noise import noise_figure
 
     effort = calibration.LONG if long else calibration.BRIEF if brief else calibration.SHORT
     found = _on_this_gpu(backend, meter, layer, effort)
@@ -61,7 +61,7 @@ def calibrate(
 
 
 def _on_this_gpu(backend: str, source: str, layer: str, effort: Effort) -> Calibration:
-    from dibench import variants
+    from dibench import kernels
     from dibench.backends import cuda_driver
     from dibench.measure import calibration
     from dibench.measure.instrument import open_instrument
@@ -71,7 +71,7 @@ def _on_this_gpu(backend: str, source: str, layer: str, effort: Effort) -> Calib
     from dibench.plan.layers import resolve_layer
 
     chosen = resolve_layer(layer, "--layer")
-    able = [v for v in variants.registry("cuda").values() if chosen.op in v.ops and "fp32" in v.dtypes]
+    able = [v for v in kernels.registry("cuda").values() if chosen.op in v.ops and "fp32" in v.dtypes]
     variant = next((v for v in able if v.fast), able[0])
     if backend == "cuda" and isinstance(gpu := cuda_driver.gpu(), str):
         raise UserError("calibrate", f"needs an NVIDIA GPU: {gpu}")

@@ -14,10 +14,10 @@ import typer
 from dibench.errors import UserError
 
 if TYPE_CHECKING:
-    from dibench.campaign.earlier import Earlier
-    from dibench.campaign.plan import Campaign
-    from dibench.campaign.stages import Stages
     from dibench.cli.campaign_steps import Card
+    from dibench.plan.campaign import Campaign
+    from dibench.plan.stages import Stages
+    from dibench.sweep.earlier import Earlier
 
 _CHECK_S = 45.0
 """Of selftest and of calibration, at most; a sixth of a budget that is short."""
@@ -75,11 +75,11 @@ def campaign(
     [bold]python -m dibench publish results/local/campaign[/bold]   (into results/<card>/, to be committed)
     """
     begin = time.monotonic()
-    from dibench import library
-    from dibench.campaign.stages import load_stages
     from dibench.cli import campaign_kernels, campaign_steps, campaign_view
     from dibench.cli.sweep import duration_s
+    from dibench.kernels import library
     from dibench.meters import check_name
+    from dibench.plan.stages import load_stages
 
     if seed < 0:
         raise UserError("--seed", "must be 0 or more", seed)
@@ -152,7 +152,7 @@ def _measured(
 def _plan(
     card: Card | None, earlier: Earlier, found: Stages, seed: int, wrong: Collection[str] = ()
 ) -> Campaign:
-    from dibench.campaign.plan import plan_campaign
+    from dibench.plan.campaign import plan_campaign
 
     cards = earlier.cards()
     another = card is not None and bool(cards) and card.uuid not in cards

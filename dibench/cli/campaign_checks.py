@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from dibench.checked import FAILED, NOT_HERE, RIGHT
 from dibench.cli import child
 from dibench.cli.campaign_view import say
 from dibench.errors import UserError
+from dibench.sweep.checked import FAILED, NOT_HERE, RIGHT
 
 if TYPE_CHECKING:
-    from dibench.campaign.earlier import Earlier
-    from dibench.campaign.stages import Stages
     from dibench.cli.campaign_steps import Card
+    from dibench.plan.stages import Stages
+    from dibench.sweep.earlier import Earlier
 
 SELFTEST, CALIBRATION = "selftest.json", "calibration.json"
 
@@ -86,10 +86,10 @@ def check_kernels(
         needed: variants in the order in which they are measured.
         limit_s: seconds that it may take.
     """
-    from dibench import variants
-    from dibench.campaign.earlier import bring_checked
+    from dibench import kernels
+    from dibench.sweep.earlier import bring_checked
 
-    sources = variants.kernel_shas("cuda")
+    sources = kernels.kernel_shas("cuda")
     checked = bring_checked([*earlier.tables, out / SELFTEST], card.uuid, card.driver, sources)
     known = checked.known(sources, small=card.simulated)
     found = {name: known[name] for name in needed if known.get(name) in (RIGHT, NOT_HERE)}
@@ -152,7 +152,7 @@ def _told(card: Card, names: list[str], until: float) -> tuple[dict[str, Any], c
 
 def calibrate(out: Path, card: Card, earlier: Earlier, layer: str, meter: str, limit_s: float) -> str:
     """Calibrate the sensor on that layer unless that was done; empty, or why there is no calibration."""
-    from dibench.campaign.earlier import bring_calibration
+    from dibench.sweep.earlier import bring_calibration
 
     kept = bring_calibration([*earlier.tables, out / CALIBRATION], card.uuid, card.driver)
     if _usable(kept):
@@ -195,8 +195,8 @@ def _usable(path: Path) -> bool:
 
 def write(out: Path, card: Card, doctor: list[dict[str, Any]]) -> None:
     """What was checked, beside the table: the verdicts of this card's kernels, and doctor's findings."""
-    from dibench.checked import Checked, path_of
     from dibench.files import write_json
+    from dibench.sweep.checked import Checked, path_of
 
     checked = Checked.read(path_of("cuda", card.uuid, card.driver), card.uuid, card.driver)
     write_json(out / SELFTEST, {**checked.as_json(), "doctor": doctor})

@@ -14,17 +14,17 @@ from dibench.cli.campaign_view import say
 from dibench.errors import UserError
 
 if TYPE_CHECKING:
-    from dibench.campaign.stages import Stages
+    from dibench.plan.stages import Stages
 
 _SAY_EVERY_S = 5.0
 
 
 def compile_all(out: Path, found: Stages, arch: int) -> None:
     """All kernels of these stages, of selftest and calibration; exit 1 if one does not compile."""
-    from dibench.campaign.kernels import compile_ahead
-    from dibench.campaign.stages import in_turns
+    from dibench.check.compile_ahead import compile_ahead
     from dibench.cli.output import time_text
     from dibench.files import explained
+    from dibench.plan.stages import in_turns
 
     begin, last, total, wrong = time.monotonic(), 0.0, 0, list[str]()
     threads = max(1, len(os.sched_getaffinity(0)))
@@ -66,8 +66,8 @@ def check(found: Stages, arch: int) -> None:
         UserError: none is, and there is no compiler: every case would be skipped.
     """
     from dibench.backends import cuda_cache, cuda_driver
-    from dibench.campaign.kernels import lacking
-    from dibench.campaign.stages import in_turns
+    from dibench.check.compile_ahead import lacking
+    from dibench.plan.stages import in_turns
 
     brought = cuda_cache.brought_directory()
     cache = cuda_cache.KernelCache(None, cuda_cache.default_directory(), brought=brought)

@@ -13,11 +13,11 @@ from dibench.cli.campaign_view import NOT_MEASURED, remarks, standings
 from dibench.cli.output import duration_text
 
 if TYPE_CHECKING:
-    from dibench.campaign.dataset import Dataset
-    from dibench.campaign.plan import Campaign
-    from dibench.campaign.stages import Stage
     from dibench.cli.campaign_checks import Checks
     from dibench.cli.campaign_steps import Card
+    from dibench.plan.campaign import Campaign
+    from dibench.plan.stages import Stage
+    from dibench.sweep.dataset import Dataset
     from dibench.sweep.run import Summary
 
 _FILES = (
@@ -74,8 +74,8 @@ def write_dataset_readme(out: Path, found: Dataset, runs: Sequence[Path], name: 
         runs: as the command named them.
         name: of the directory that it will be.
     """
-    from dibench.campaign.stages import load_stages
     from dibench.files import read_json_object
+    from dibench.plan.stages import load_stages
 
     stages = load_stages(arch=found.arch).stages
     analyses = (
@@ -164,8 +164,8 @@ def _answers(figures: Mapping[str, Any]) -> list[str]:
 
 
 def _missing(out: Path, left: int, name: str) -> list[str]:
-    from dibench.campaign.dataset import COUNTERS
     from dibench.cli.campaign_steps import visit_s
+    from dibench.sweep.dataset import COUNTERS
 
     parts = []
     if left:

@@ -21,8 +21,8 @@ from dibench.errors import UserError
 from dibench.sweep.duration import VISIT_S
 
 if TYPE_CHECKING:
-    from dibench.campaign.earlier import Earlier
-    from dibench.campaign.plan import Campaign
+    from dibench.plan.campaign import Campaign
+    from dibench.sweep.earlier import Earlier
     from dibench.sweep.run import Summary
 
 _LEAST_S = 4.0
@@ -55,9 +55,10 @@ def card(backend: str, *, need: bool) -> Card | None:
     Raises:
         UserError: there is none, but it is needed; the message says what is missing.
     """
-    from dibench import backends, library
+    from dibench import backends
     from dibench.backends import cuda_driver
     from dibench.elsewhere import is_elsewhere
+    from dibench.kernels import library
 
     if is_elsewhere(backend):
         device = backends.open_backend(backend).device()
@@ -80,8 +81,8 @@ def card(backend: str, *, need: bool) -> Card | None:
 
 def earlier(paths: list[Path], card: Card | None, out: Path | None) -> Earlier:
     """What earlier runs measured on this model of card."""
-    from dibench import variants
-    from dibench.campaign.earlier import Earlier, read_earlier
+    from dibench import kernels
+    from dibench.sweep.earlier import Earlier, read_earlier
 
     if not paths:
         return Earlier()
@@ -94,8 +95,8 @@ def earlier(paths: list[Path], card: Card | None, out: Path | None) -> Earlier:
         paths,
         device=card.name,
         simulated=card.simulated,
-        kernels=variants.kernel_shas("cuda"),
-        sources_sha=variants.sources_sha("cuda"),
+        kernels=kernels.kernel_shas("cuda"),
+        sources_sha=kernels.sources_sha("cuda"),
         but=out,
     )
 
@@ -108,22 +109,22 @@ def measure(
     Raises:
         UserError: it is refused before it measures anything.
     """
-    from dibench import variants
+    from dibench import kernels
     from dibench.cli.progress import Progress
     from dibench.measure.settings import Settings
     from dibench.sweep import record
     from dibench.sweep.run import Summary, Sweep, run_sweep
 
-    cuda = variants.registry("cuda")
+    cuda = kernels.registry("cuda")
     job = Sweep(
         plan=found.plan,
         backend=card.backend,
         meter=meter,
         settings=Settings(),
-        sources_sha=variants.sources_sha("cuda"),
+        sources_sha=kernels.sources_sha("cuda"),
         stationarity=lambda name: cuda[name].stationarity if name in cuda else "",
         command_line=["python", "-m", "dibench", *sys.argv[1:]],
-        kernel_shas=variants.kernel_shas("cuda"),
+        kernel_shas=kernels.kernel_shas("cuda"),
     )
     before, begin = len(record.column(out / record.TABLE, "status")), time.monotonic()
     try:

@@ -15,11 +15,11 @@ from dibench.sweep.duration import VISIT_S
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from dibench.campaign.earlier import Earlier
-    from dibench.campaign.plan import Campaign
-    from dibench.campaign.stages import Stage
     from dibench.cli.campaign_checks import Checks
     from dibench.cli.campaign_steps import Card
+    from dibench.plan.campaign import Campaign
+    from dibench.plan.stages import Stage
+    from dibench.sweep.earlier import Earlier
     from dibench.sweep.run import Summary
 
 _BEFORE_S, _CLOSING_S = 100.0, 25.0
@@ -48,7 +48,7 @@ def say(line: str) -> None:
 
 def standings(stages: Sequence[Stage], rows: Sequence[Mapping[str, str]]) -> list[Standing]:
     """Of every stage, by the rows of all runs."""
-    from dibench.campaign.earlier import has_result
+    from dibench.sweep.earlier import has_result
 
     best: dict[str, str] = {}
     for row in rows:

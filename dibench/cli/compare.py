@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
 
-    from dibench.study.compare import Comparison, Difference, Quantity
+    from dibench.study.use.compare import Comparison, Difference, Quantity
 
 _SHOWN = 8
 _WORDS = {"time_s": ("time", "s"), "energy_j": ("energy", "J")}
@@ -44,7 +44,7 @@ def compare(
     from dibench.table import read_csv, table_of
 
     tables = [read_csv(table_of(path)) for path in (a, b)]
-    from dibench.study.compare import compare as engine
+    from dibench.study.use.compare import compare as engine
 
     try:
         found = engine(*tables, margin=margin)

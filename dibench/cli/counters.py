@@ -34,8 +34,8 @@ def counters(
         raise UserError("--cases", f"must be from 1 to {_MOST_CASES}", cases)
     if not out.parent.is_dir():
         raise UserError("--out", "must lie in a directory that exists", str(out))
-    from dibench import counters as hardware
     from dibench.backends import cuda_driver
+    from dibench.check import counters as hardware
     from dibench.plan import load_plan
 
     gpu = cuda_driver.gpu()

@@ -132,7 +132,7 @@ def _gpu() -> Iterator[Finding]:
 
 
 def _cuda_variants() -> list[str]:
-    from dibench.variants import registry
+    from dibench.kernels import registry
 
     return list(registry("cuda"))
 
@@ -140,7 +140,7 @@ def _cuda_variants() -> list[str]:
 def _cuda_compiler(gpu: object) -> tuple[bool, str]:
     """Whether there is a compiler for the GPU, or without one any; its version or why not."""
     from dibench.backends import cuda_cache, cuda_driver
-    from dibench.resources import compilers_by_arch
+    from dibench.check.resources import compilers_by_arch
 
     try:
         if isinstance(gpu, cuda_driver.Gpu):
@@ -154,7 +154,7 @@ def _cuda_compiler(gpu: object) -> tuple[bool, str]:
 
 
 def _ncu() -> str:
-    from dibench.counters import find_ncu
+    from dibench.check.counters import find_ncu
 
     try:
         return find_ncu()

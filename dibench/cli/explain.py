@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from dibench.study.calibrated import Calibration
-    from dibench.study.explain import Explanation, Saving
+    from dibench.study.ladder.calibrated import Calibration
+    from dibench.study.use.explain import Explanation, Saving
 
 _LAYERS, _CHANGES = 16, 20
 
@@ -54,7 +54,7 @@ def explain(
     others = [_other(path, by, calibration) for path in dtype_fit or []]
     network = open_model(model, batch, input_shape)
     batches = [open_model(model, size, input_shape) for size in (1, 8, 32) if size != batch]
-    from dibench.study import explain as engine
+    from dibench.study.use import explain as engine
 
     found = engine.explain(network, calibration, batches=batches, dtypes=others)
     if figures is not None:
@@ -69,8 +69,8 @@ def explain(
 
 def _draw(folder: Path, found: Explanation, fit: Calibration) -> None:
     from dibench.cli.fitted import kind_of
-    from dibench.report import cost_bars
-    from dibench.report.drawn import write_figures
+    from dibench.show import cost_bars
+    from dibench.show.drawn import write_figures
 
     network, shown = found.prediction.network.name, (fit.unit, kind_of(fit))
     drawings = [
@@ -98,8 +98,8 @@ def _print_json(found: Explanation, fit: Calibration) -> None:
     import json
 
     from dibench.cli.fitted import origin
-    from dibench.study import explain as engine
-    from dibench.study import predict
+    from dibench.study.use import explain as engine
+    from dibench.study.use import predict
 
     content = {**origin(fit), **predict.as_json(found.prediction, fit), **engine.as_json(found)}
     typer.echo(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False))

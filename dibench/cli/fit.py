@@ -61,7 +61,7 @@ def fit(
 
 def _fit(tables: list[Path], **chosen: Any) -> dict[str, Any]:
     from dibench import study
-    from dibench.study import whole
+    from dibench.study.questions import whole
 
     frame, rows = load(tables), {name: chosen[name] for name in ("device", "backend", "dtype")}
     several = len(study.cards_in(frame)) > 1 and chosen["device"] is None

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from dibench.models import Model
-    from dibench.study.calibrated import Calibration
-    from dibench.study.predict import Estimate
+    from dibench.study.ladder.calibrated import Calibration
+    from dibench.study.use.predict import Estimate
 
 MODEL_NAMES = {
     "macs": "MACs alone",
@@ -30,8 +30,8 @@ def open_fit(path: Path, model: str, dtype: str) -> Calibration:
         UserError: no such file, no fit, no such model in it, or it is for another data type.
     """
     from dibench.files import read_json_object
-    from dibench.study.calibrated import read_calibration
-    from dibench.variants import DTYPES
+    from dibench.kernels import DTYPES
+    from dibench.study.ladder.calibrated import read_calibration
 
     if dtype and dtype not in DTYPES:
         raise UserError("--dtype", "must be one of " + ", ".join(DTYPES), dtype)
@@ -124,7 +124,7 @@ def introduce(out: Console, fit: Calibration, path: Path) -> None:
 def interval(estimate: Estimate, unit: str) -> str:
     """A value with its interval, in one unit.
 
-    >>> from dibench.study.predict import Estimate
+    >>> from dibench.study.use.predict import Estimate
     >>> interval(Estimate(2e-3, 1.5e-3, 2.5e-3), "J")
     '2.00 mJ (1.50 to 2.50)'
     """

@@ -73,7 +73,7 @@ def _sizes(option: str, text: str) -> list[int] | None:
 
 def _study(tables: list[Path], **chosen: Any) -> dict[str, Any]:
     from dibench.study import one_model
-    from dibench.study.generality import generality as study
+    from dibench.study.questions.generality import generality as study
 
     frame = load(tables)
     joined = one_model(frame) if chosen.get("device") is None else None

@@ -71,14 +71,14 @@ def _layer(text: str, batch: int) -> Layer:
 
 
 def _ours(instrument: Instrument, layer: Layer) -> Result:
-    from dibench import variants
+    from dibench import kernels
     from dibench.plan import usual_case
 
-    kernels = instrument.backend
-    registry = variants.registry(kernels.name).values()
+    backend = instrument.backend
+    registry = kernels.registry(backend.name).values()
     running = [v for v in registry if layer.op in v.ops and "fp32" in v.dtypes]
     fast = [v for v in running if v.fast] or running
-    results = [Result(v.name, _measured(kernels.prepare(usual_case(layer, v)), instrument)) for v in fast]
+    results = [Result(v.name, _measured(backend.prepare(usual_case(layer, v)), instrument)) for v in fast]
     return min(results, key=lambda result: float(result.cells["time_s"]))
 
 

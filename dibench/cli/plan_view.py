@@ -7,11 +7,11 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from dibench import library, variants
+from dibench import kernels
 from dibench.cli.output import console, duration_text, shape_text
 from dibench.intensity import OPERATORS
+from dibench.kernels import STATIONARITIES, Variant, library
 from dibench.sweep.duration import expected_s, visits_s
-from dibench.variants import STATIONARITIES, Variant
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -36,7 +36,7 @@ def show_plan(plan: Plan, settings: Settings, meter: str = "auto") -> None:
             n, c, h, w = case.layer.shape[:4]
             out.print(Text(f"  {case.case_id}  {case.network}  batch {n}, images {c}×{h}×{w}"))
         return
-    registry = variants.registry(plan.backend)
+    registry = kernels.registry(plan.backend)
     out.print(_summary(plan, registry, _time(plan, settings, registry, meter)))
     out.print(_by_operator(plan, registry))
     if plan.dropped:

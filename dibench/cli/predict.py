@@ -14,9 +14,9 @@ from dibench.cli.output import console, short
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from dibench.study.calibrated import Calibration
-    from dibench.study.measured import Check
-    from dibench.study.predict import Prediction
+    from dibench.study.ladder.calibrated import Calibration
+    from dibench.study.use.measured import Check
+    from dibench.study.use.predict import Prediction
 
 
 def predict(
@@ -54,7 +54,7 @@ def predict(
     calibration = open_fit(fit, by, dtype)
     names = [model, *([compare] if compare else [])]
     wanted = [open_model(name, size, input_shape) for name in names for size in sizes]
-    from dibench.study import predict as engine
+    from dibench.study.use import predict as engine
 
     found = engine.predict(wanted, calibration)
     checks = _checks(measured, found, calibration)
@@ -75,8 +75,8 @@ def predict(
 def _draw(folder: Path, found: list[Prediction], fit: Calibration) -> None:
     """Layers and operators of each network at its first batch, and all of them side by side."""
     from dibench.cli.fitted import kind_of
-    from dibench.report import cost_bars
-    from dibench.report.drawn import write_figures
+    from dibench.show import cost_bars
+    from dibench.show.drawn import write_figures
 
     drawings = []
     for one in {one.network.name: one for one in reversed(found)}.values():
@@ -93,7 +93,7 @@ def _draw(folder: Path, found: list[Prediction], fit: Calibration) -> None:
 def _checks(path: Path | None, found: list[Prediction], fit: Calibration) -> list[Check]:
     if path is None:
         return []
-    from dibench.study.measured import check
+    from dibench.study.use.measured import check
     from dibench.table import read_csv, table_of
 
     frame = read_csv(table_of(path))
@@ -116,7 +116,7 @@ def _print_json(found: list[Prediction], fit: Calibration, checks: list[Check]) 
     import json
 
     from dibench.cli.fitted import origin
-    from dibench.study import predict as engine
+    from dibench.study.use import predict as engine
 
     content = {
         **origin(fit),

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from dibench.study.calibrated import Calibration
-    from dibench.study.predict import Prediction
+    from dibench.study.ladder.calibrated import Calibration
+    from dibench.study.use.predict import Prediction
 
 _SHOWN = 24
 _BAR = 14

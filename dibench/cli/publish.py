@@ -16,7 +16,7 @@ import typer
 from dibench.errors import UserError
 
 if TYPE_CHECKING:
-    from dibench.campaign.dataset import Dataset
+    from dibench.sweep.dataset import Dataset
 
 _LIMIT_S = 3600.0
 
@@ -37,10 +37,9 @@ def publish(
 
     [bold]python -m dibench publish results/local/campaign[/bold]
     """
-    from dibench.campaign import dataset
     from dibench.cli import campaign_readme
     from dibench.cli.campaign_view import say
-    from dibench.sweep import record
+    from dibench.sweep import dataset, record
 
     found = dataset.gather(runs)
     folder = out or Path("results") / slug(found.device)

@@ -15,8 +15,8 @@ from dibench.files import write_json
 
 if TYPE_CHECKING:
     from dibench.backends import Backend
-    from dibench.checked import Checked
-    from dibench.selftest import Verdict
+    from dibench.check.selftest import Verdict
+    from dibench.sweep.checked import Checked
 
 
 def selftest(
@@ -47,8 +47,8 @@ def selftest(
 
     Small layers whose tiles end in the middle, every output checked, outputs NaN before each run.
     """
+    from dibench.check.selftest import NAMES, chosen_variants
     from dibench.elsewhere import is_elsewhere
-    from dibench.selftest import NAMES, chosen_variants
 
     if backend not in NAMES and not is_elsewhere(backend):
         raise UserError("--backend", f"must be one of {', '.join(NAMES)}, or module:callable", backend)
@@ -72,7 +72,7 @@ def selftest(
 def _check(chosen: str, opened: Backend | None, left: list[str], book: _Book, small: bool) -> None:
     """Check these, say each; exit 1 if one is wrong or loses the device."""
     from dibench.backends import DeviceFaultError
-    from dibench.selftest import selftest as check
+    from dibench.check.selftest import selftest as check
 
     begin, failed = time.monotonic(), 0
     book.begin(left)
@@ -105,9 +105,9 @@ class _Book:
 
     @classmethod
     def of(cls, chosen: str, opened: Backend | None, *, small: bool, json_file: Path | None) -> _Book:
-        from dibench.checked import Checked, path_of
         from dibench.elsewhere import is_elsewhere
-        from dibench.variants import kernel_shas
+        from dibench.kernels import kernel_shas
+        from dibench.sweep.checked import Checked, path_of
 
         device = opened.device() if opened else None
         facts = device.facts if device else {}
@@ -127,13 +127,13 @@ class _Book:
         self._tell()
 
     def end(self, verdict: Verdict) -> None:
-        from dibench.checked import FAILED, NOT_HERE, RIGHT
+        from dibench.sweep.checked import FAILED, NOT_HERE, RIGHT
 
         found = FAILED + verdict.failure if verdict.failure else RIGHT if verdict.cases else NOT_HERE
         self._note(verdict.variant, found)
 
     def lost(self, why: str) -> None:
-        from dibench.checked import FAILED
+        from dibench.sweep.checked import FAILED
 
         self._note(self.left[0], f"{FAILED}the device is lost: {why}", lost=True)
 

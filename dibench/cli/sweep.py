@@ -228,16 +228,16 @@ def duration_s(option: str, text: str) -> float:
 def _job(
     planned: Plan, backend: str, meter: str, settings: Settings, devices: tuple[str, ...], scheduler: str
 ) -> Sweep:
-    from dibench import variants
+    from dibench import kernels
     from dibench.sweep.run import Sweep
 
-    registry = variants.registry(planned.backend)
+    registry = kernels.registry(planned.backend)
     return Sweep(
         plan=planned,
         backend=backend,
         meter=meter,
         settings=settings,
-        sources_sha=variants.sources_sha(planned.backend),
+        sources_sha=kernels.sources_sha(planned.backend),
         stationarity=lambda variant: registry[variant].stationarity if variant in registry else "",
         command_line=["python", "-m", "dibench", *sys.argv[1:]],
         devices=devices,

@@ -13,8 +13,8 @@ from dibench.errors import UserError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from dibench.resources import Needs
-    from dibench.variants import Variant
+    from dibench.check.resources import Needs
+    from dibench.kernels import Variant
 
 _BACKENDS = ("cpu", "cuda")
 
@@ -31,7 +31,7 @@ def variants(
 
     In JSON a variant has one object for each operator it runs.
     """
-    from dibench.variants import registry
+    from dibench.kernels import registry
 
     if backend and backend not in _BACKENDS:
         raise UserError("--backend", f"must be one of {', '.join(_BACKENDS)}", backend)
@@ -59,8 +59,8 @@ def variants(
 def _needs() -> list[Needs]:
     from rich.progress import track
 
+    from dibench.check.resources import needs
     from dibench.cli.output import console
-    from dibench.resources import needs
 
     shown = track(needs(), "compiling", console=console(stderr=True), transient=True, total=None)
     return list(shown)
@@ -130,8 +130,8 @@ def _resources(needed: list[Needs]) -> Table:
     from rich import box
     from rich.table import Table
 
-    from dibench.resources import ARCHS
-    from dibench.variants import registry
+    from dibench.check.resources import ARCHS
+    from dibench.kernels import registry
 
     table = Table(title="CUDA variants", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     table.add_column("variant", no_wrap=True)

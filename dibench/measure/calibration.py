@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from dibench import compilers, files
+from dibench import files
 from dibench.errors import UserError
 from dibench.intervals import FEWEST, Part, t_975
+from dibench.kernels import compilers
 from dibench.measure import budget
 from dibench.measure.settings import VisitSettings
 from dibench.measure.stays import Stay

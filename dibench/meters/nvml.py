@@ -20,13 +20,7 @@ from importlib.util import find_spec
 from typing import Any, TypeVar
 
 from dibench.errors import UserError
-from dibench.meters.gpu_sensor import (
-    INVALID_ARGUMENT,
-    NO_FUNCTION,
-    NOT_SUPPORTED,
-    GpuSensor,
-    SensorError,
-)
+from dibench.meters.gpu_sensor import INVALID_ARGUMENT, NO_FUNCTION, NOT_SUPPORTED, GpuSensor, SensorError
 
 _T = TypeVar("_T")
 

@@ -15,7 +15,7 @@ import attrs
 
 from dibench.errors import UserError
 from dibench.layer import Layer
-from dibench.models.products import (
+from dibench.models.products import (  # fmt: skip
     TWO_ACTIVATIONS,
     Shape,
     Uncovered,
@@ -23,7 +23,7 @@ from dibench.models.products import (
     convolution,
     matmul,
     transposed_convolution,
-)  # fmt: skip
+)
 
 
 @attrs.frozen

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from dibench.counting.positions import row_length
 from dibench.errors import UserError
+from dibench.kernels.counting.positions import row_length
 from dibench.layer import Layer
 
 if TYPE_CHECKING:
-    from dibench.variants import Variant
+    from dibench.kernels import Variant
 
 
 def room(layer: Layer) -> dict[str, int]:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from dibench import anchors, architectures
 from dibench.errors import UserError
+from dibench.kernels import anchors, architectures
 from dibench.layer import Layer
 from dibench.plan import ordering
 from dibench.plan.boxes import default_box
@@ -29,7 +29,7 @@ from dibench.plan.layers import resolve_layer
 from dibench.plan.shard import WHOLE, Shard
 
 if TYPE_CHECKING:
-    from dibench.variants import Variant
+    from dibench.kernels import Variant
 
 ANCHOR_LAYER = Layer.fc(N=1, C=1, K=1)
 """What stands for the layer in an anchor's case; its id and its row have no dimensions."""
@@ -84,9 +84,9 @@ def load_plan(
         UserError: the plan breaks a rule; the message names file, key, rule and value.
     """
     if registry is None:
-        from dibench import variants
+        from dibench import kernels
 
-        registry = variants.registry(backend)
+        registry = kernels.registry(backend)
     file = _open(path_or_preset, backend)
     if visits is not None:
         file = attrs.evolve(file, visits=visits)

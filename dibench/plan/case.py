@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from dibench import anchors
+from dibench.kernels import KNOBS, anchors
 from dibench.layer import Layer
 from dibench.plan.boxes import default_box
-from dibench.variants import KNOBS
 
 if TYPE_CHECKING:
-    from dibench.variants import Variant
+    from dibench.kernels import Variant
 
 DTYPE = "fp32"
 

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from dibench import architectures
 from dibench.errors import UserError
+from dibench.kernels import architectures
 from dibench.layer import Layer
 from dibench.plan.boxes import default_box, resolved, room
 from dibench.plan.file import KernelRule, PlanFile
 from dibench.plan.layers import Group, bound, layer_groups
 
 if TYPE_CHECKING:
-    from dibench.variants import Variant
+    from dibench.kernels import Variant
 
 Box = tuple[tuple[str, int | str], ...]
 """A kernel's knobs, resolved to numbers; some are words."""

@@ -52,11 +52,11 @@ from typing import Any
 
 import attrs
 
-from dibench import anchors
 from dibench.errors import UserError
 from dibench.intensity import OPERATORS
+from dibench.kernels import DTYPES, PLAN_KNOBS, STATIONARITIES, anchors
 from dibench.layer import DIMENSIONS
-from dibench.plan.table import (
+from dibench.plan.toml_table import (
     Table,
     a_table,
     flag,
@@ -68,7 +68,6 @@ from dibench.plan.table import (
     whole_number,
 )
 from dibench.schema import DISTRIBUTIONS
-from dibench.variants import DTYPES, PLAN_KNOBS, STATIONARITIES
 
 SYMBOLS = {"tile_p": ("row",), "tile_k": ("K",), "tile_c": ("C",), "taps": ("S", "RS"), "window": ()}
 """What a knob may be set to besides a number: as much as the layer has."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import attrs
 
-from dibench import models, variants
+from dibench import kernels, models
 from dibench.errors import UserError
 from dibench.layer import Layer
 from dibench.plan.build import Plan, sha_of
@@ -45,7 +45,7 @@ def _case(source: str, batch: int) -> Case:
     if len(shape) != 4:
         raise UserError("--models", "must take one image tensor N, C, H, W", source)
     n, c, h, w = shape
-    (variant,) = variants.registry("torch").values()
+    (variant,) = kernels.registry("torch").values()
     # Its name is what `predict` calls it; a slash would make it a layer of a network.
     layer = Layer(N=n, C=c, H=h, W=w, K=1, R=1, S=1, name=source.replace("/", "."))
     return usual_case(layer, variant, network=source)

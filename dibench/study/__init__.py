@@ -10,8 +10,8 @@
 - Two sweeps side by side: `compare`.
 """
 
-from dibench.study.devices import Cards, cards_in, fit_cards, rows_of
-from dibench.study.fit import Fit, fit
-from dibench.study.one_model import OneModel, one_model
+from dibench.study.ladder.fit import Fit, fit
+from dibench.study.questions.devices import Cards, cards_in, fit_cards, rows_of
+from dibench.study.questions.one_model import OneModel, one_model
 
 __all__ = ["Cards", "Fit", "OneModel", "cards_in", "fit", "fit_cards", "one_model", "rows_of"]

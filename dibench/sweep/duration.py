@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from dibench.kernels import Variant
 from dibench.measure.settings import Settings
 from dibench.plan import Case
-from dibench.variants import Variant
 
 RATES = {"fast": 20e9, "fast depthwise": 5e9, "fast fc": 5e9, "none": 2e9, "reuse": 0.5e9}
 """Multiply-adds a second of one core, rounded down from a 2.x GHz server core with AVX2: vectors keep

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 
-from dibench import __version__, variants
+from dibench import __version__, kernels
 from dibench.errors import UserError
 from dibench.measure.settings import Settings
 from dibench.sweep.crew import DeviceLostError, LocalDevice, Opening
@@ -20,7 +20,7 @@ _held: dict[str, LocalDevice] = {}
 def open_device(request_json: str) -> str:
     """Open the device for a sweep: `opened`, what it is, or `error`."""
     request = json.loads(request_json)
-    here = {"version": __version__, "sources": variants.sources_sha(request["kernels"])}
+    here = {"version": __version__, "sources": kernels.sources_sha(request["kernels"])}
     for what, name in (("version", "version of dibench"), ("sources", "kernel sources (SHA-256)")):
         if here[what] != request[what]:
             asked, own = str(request[what])[:16], str(here[what])[:16]

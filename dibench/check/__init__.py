@@ -1,0 +1,1 @@
+"""What is checked before measuring: kernels against references, their resources, counters of the hardware."""

@@ -1,0 +1,244 @@
+"""Hardware counters beside ours: cases run once under NVIDIA's Nsight Compute, its CSV read and compared.
+
+`python -m dibench.check.counters CASES.json` runs under ncu: it launches each case outside the profiler
+until its operands are where they belong, then once inside. Kernels are replayed by running the program again
+(`--replay-mode application`), not by restoring memory, so that caches are in every pass as the case has them.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from dibench import kernels
+from dibench.errors import UserError
+from dibench.sweep import record
+from dibench.sweep.worker import case_from_json, case_to_json
+
+if TYPE_CHECKING:
+    from dibench.plan import Case
+
+METRICS = {
+    "fma_executed": "smsp__sass_thread_inst_executed_op_ffma_pred_on.sum",
+    "accesses_executed": "smsp__sass_thread_inst_executed_op_memory_pred_on.sum",
+    "l1_load_sectors": "l1tex__t_sectors_pipe_lsu_mem_global_op_ld.sum",
+    "l1_store_sectors": "l1tex__t_sectors_pipe_lsu_mem_global_op_st.sum",
+    "l1_load_bytes": "l1tex__t_bytes_pipe_lsu_mem_global_op_ld.sum",
+    "l1_store_bytes": "l1tex__t_bytes_pipe_lsu_mem_global_op_st.sum",
+    "l2_bytes": "lts__t_bytes.sum",
+    "dram_read_bytes": "dram__bytes_read.sum",
+    "dram_write_bytes": "dram__bytes_write.sum",
+}
+"""Our names for what ncu counts, all per launch. Names as in "Nsight Compute CLI: Metrics Comparison"."""
+
+MMA_METRIC = "sm__inst_executed_pipe_tensor.sum"
+"""Asked for where a case computes on tensor cores: `mma_executed`, instructions of warps."""
+
+MACS_PER_MMA = {"tf32": 16 * 8 * 8, "fp16": 16 * 8 * 16, "bf16": 16 * 8 * 16}
+"""Multiply-adds of one warp's `mma` instruction, shapes m16n8k8 and m16n8k16."""
+
+_OPTIONS = (
+    "--csv", "--print-units", "base", "--clock-control", "none", "--cache-control", "none",
+    "--replay-mode", "application", "--profile-from-start", "off", "--target-processes", "all",
+)  # fmt: skip
+_PERMISSION = "ERR_NVGPUCTRPERM"
+_PLACES = ("usr/local/cuda/bin/ncu", "opt/nvidia/nsight-compute/*/ncu", "usr/local/cuda-*/bin/ncu")
+
+RATIOS = {
+    "fma_ratio": ("fma_executed", "macs_executed"),
+    "accesses_ratio": ("accesses_executed", "accesses"),
+    "l1_load_sectors_ratio": ("l1_load_sectors", "load_sectors"),
+    "dram_ratio": ("dram_bytes", "compulsory_bytes"),
+}
+"""Measured over ours. Expected: 1 exactly; 1 exactly where nothing is staged; 1 ± 0.02; cold 1 ± 0.05."""
+
+OURS = ("macs_executed", "accesses", "load_sectors", "compulsory_bytes")
+COLUMNS = (
+    "case_id", "op", "variant", "dtype", "instances", "cold", "knobs", *OURS,
+    *METRICS, "dram_bytes", "mma_executed", *RATIOS, "mma_ratio", "status", "reason",
+)  # fmt: skip
+
+
+@attrs.frozen
+class Kernel:
+    """One profiled launch: the kernel's name and what was counted, by the names of METRICS."""
+
+    name: str
+    counted: Mapping[str, float]
+
+
+def find_ncu() -> str:
+    """Where ncu is.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    places = (path for place in _PLACES for path in sorted(Path("/").glob(place), reverse=True))
+    found = shutil.which("ncu") or next(map(str, places), "")
+    if not found:
+        rule = "is not installed: it comes with the CUDA toolkit, or alone as package nsight-compute"
+        raise UserError("ncu", f"Nsight Compute {rule}")
+    return found
+
+
+def command(ncu: str, cases: Path, *, tensor: bool) -> list[str]:
+    """The command line that profiles the cases of a file."""
+    metrics = [*METRICS.values(), *([MMA_METRIC] if tensor else [])]
+    program = [sys.executable, "-m", "dibench.check.counters", str(cases)]
+    return [ncu, *_OPTIONS, "--metrics", ",".join(metrics), *program]
+
+
+def write_cases(path: Path, cases: Sequence[Case]) -> None:
+    """The cases for the program that runs under ncu."""
+    path.write_text(json.dumps([case_to_json(case) for case in cases]), encoding="utf-8")
+
+
+def refusal(output: str) -> UserError | None:
+    """Why ncu counted nothing, where its output says so."""
+    if _PERMISSION in output:
+        rule = (
+            f"the driver keeps its counters from this user ({_PERMISSION}): run as root, or allow all users "
+            "by `options nvidia NVreg_RestrictProfilingToAdminUsers=0` in /etc/modprobe.d, restart"
+        )
+        return UserError("ncu", rule)
+    errors = [line.partition("==ERROR==")[2].strip() for line in output.splitlines() if "==ERROR==" in line]
+    return UserError("ncu", f"failed: {' '.join(errors[0].split())[:300]}") if errors else None
+
+
+def parse(output: str) -> list[Kernel]:
+    """The profiled launches in order, from what `ncu --csv --print-units base` prints.
+
+    Lines that begin with `==` and what the program itself printed are passed over; the table begins at the
+    line with "ID" and has one row for each launch and metric.
+
+    Raises:
+        UserError: there is no such table, or a column is missing; the message quotes ncu.
+    """
+    lines = output.splitlines()
+    begin = next((number for number, line in enumerate(lines) if line.startswith('"ID",')), None)
+    if begin is None:
+        raise refusal(output) or UserError("ncu", "printed no table of counters: no kernel was profiled")
+    rows = [line for line in lines[begin:] if line.startswith('"')]
+    names = {metric: ours for ours, metric in METRICS.items()} | {MMA_METRIC: "mma_executed"}
+    kernels: dict[str, tuple[str, dict[str, float]]] = {}
+    for row in csv.DictReader(io.StringIO("\n".join(rows))):
+        missing = {"Kernel Name", "Metric Name", "Metric Value"} - set(row)
+        if missing:
+            raise UserError("ncu", f"printed a table without {', '.join(sorted(missing))}")
+        _, counted = kernels.setdefault(row["ID"], (row["Kernel Name"].partition("(")[0], {}))
+        value = _number(row["Metric Value"])
+        if row["Metric Name"] in names and value is not None:
+            counted[names[row["Metric Name"]]] = value
+    return [Kernel(name, counted) for name, counted in kernels.values()]
+
+
+def _number(text: str) -> float | None:
+    """A count with thousands separated or not; None for n/a.
+
+    >>> _number("1,234"), _number("n/a")
+    (1234, None)
+    """
+    try:
+        value = float(text.replace(",", ""))
+    except ValueError:
+        return None
+    return int(value) if value.is_integer() else value
+
+
+def rows(cases: Sequence[Case], kernels: Sequence[Kernel]) -> Iterator[dict[str, Any]]:
+    """One row for each case: ours, measured, measured over ours.
+
+    Raises:
+        UserError: the launches are not those of the cases.
+    """
+    if [kernel.name for kernel in kernels] != [case.variant for case in cases]:
+        rule = f"must have profiled {len(cases)} launches, one of each case in order"
+        raise UserError("ncu", rule, len(kernels))
+    for case, kernel in zip(cases, kernels, strict=True):
+        measured: dict[str, Any] = dict(kernel.counted)
+        if {"dram_read_bytes", "dram_write_bytes"} <= set(measured):
+            measured["dram_bytes"] = measured["dram_read_bytes"] + measured["dram_write_bytes"]
+        row = {**_about(case), **ours(case), **measured}
+        for ratio, (ncu, own) in RATIOS.items():
+            known = row.get(ncu) is not None and row.get(own)
+            row[ratio] = row[ncu] / row[own] if known else None
+        if case.dtype in MACS_PER_MMA:
+            row["fma_ratio"] = None  # what FFMA does there is not the product
+            if row.get("mma_executed") is not None:
+                row["mma_ratio"] = MACS_PER_MMA[case.dtype] * row["mma_executed"] / row["macs_executed"]
+        yield {**row, "status": "ok", "reason": ""}
+
+
+def _about(case: Case) -> dict[str, Any]:
+    cells = record.case_cells(case, kernels.registry("cuda")[case.variant].stationarity)
+    knobs = ";".join(f"{name}={value}" for name, value in case.knobs.items())
+    about = {name: cells[name] for name in ("case_id", "op", "variant", "dtype", "instances")}
+    return {**about, "cold": int(case.cold), "knobs": knobs}
+
+
+def ours(case: Case) -> dict[str, Any]:
+    """What the header's formulas and the shape say of one launch, all instances together."""
+    counts = kernels.registry("cuda")[case.variant].counts_for(case.layer, case.knobs)
+    accesses = sum(counts[name] for name in ("weight_reads", "input_reads", "output_reads", "output_writes"))
+    layer, element = case.layer, kernels.ELEMENT_BYTES[case.dtype]
+    return {
+        "macs_executed": case.instances * counts["macs_executed"],
+        "accesses": case.instances * accesses,
+        "load_sectors": _sectors(case),
+        "compulsory_bytes": case.instances * (element * (layer.weights + layer.inputs) + 4 * layer.outputs),
+    }
+
+
+_MOST_HARNESS_MACS = 2_000_000
+
+
+def _sectors(case: Case) -> int | None:
+    """32-byte sectors of all loads as the harness counts them; of small cases only, it takes its time."""
+    if case.layer.macs * case.instances > _MOST_HARNESS_MACS or case.dtype != "fp32":
+        return None
+    import numpy as np
+
+    from dibench.backends import host
+    from dibench.backends.operands import operand_shapes
+
+    x, w = (np.zeros(shape, np.float32) for shape in operand_shapes(case.layer, case.instances)[:2])
+    try:
+        outcome = host.run(kernels.registry("cuda")[case.variant], case.layer, case.knobs, x, w)
+    except (UserError, host.HostCompileError):  # no g++ beside the GPU
+        return None
+    # Partial sums are read back as often as they are written, but for the first time.
+    outputs = outcome.sectors["output_sectors"]
+    reads, writes = outcome.counts["output_reads"], outcome.counts["output_writes"]
+    loaded = outputs * reads // (reads + writes)
+    return int(outcome.sectors["weight_sectors"] + outcome.sectors["input_sectors"] + loaded)
+
+
+def main(path: Path) -> None:
+    """Run under ncu: every case of the file once inside the profiler."""
+    from dibench.backends import open_backend
+    from dibench.backends.cuda import CudaBackend
+
+    backend = open_backend("cuda")
+    assert isinstance(backend, CudaBackend)
+    cases = [case_from_json(fields) for fields in json.loads(path.read_text("utf-8"))]
+    backend.prefetch(cases)
+    for case in cases:
+        try:
+            prepared = backend.prepare_layer(case)
+        except UserError as refused:  # told as ncu tells its own errors: see refusal()
+            print(f"==ERROR== case {case.case_id}: {refused}", flush=True)
+            sys.exit(1)
+        prepared.launch_profiled()
+        prepared.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

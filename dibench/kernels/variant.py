@@ -1,0 +1,150 @@
+"""One kernel variant: what its header promises, checked and computed for a layer and knobs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+import attrs
+
+from dibench.errors import UserError
+from dibench.kernels import library
+from dibench.kernels.formula import Formula, FormulaError
+from dibench.layer import Layer
+
+KNOBS = ("tile_p", "tile_k", "tile_c", "taps", "window")
+"""The knobs a case may turn, in the order of `Box` in csrc/cpu/kernel.h."""
+
+CUDA_KNOBS = (*KNOBS, "lanes", "cache", "warps", "stage_w", "stage_x")
+"""Those of CUDA variants. The further ones travel in the CSV columns `lanes` and `knobs`."""
+
+PLAN_KNOBS = (*CUDA_KNOBS, *library.KNOBS)
+"""All that a plan may name."""
+
+COUNTS = ("macs_executed", "weight_reads", "input_reads", "output_reads", "output_writes")
+"""What every header gives a formula for, in elements per launch and instance."""
+
+SHARED_COUNTS = ("weight_reads_shared", "input_reads_shared")
+"""What a CUDA variant that stages operands adds: how many of the reads were of shared memory."""
+
+ELEMENT_BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2}
+"""Of an operand's element, by data type. Outputs and sums are fp32 always."""
+
+DTYPES = tuple(ELEMENT_BYTES)
+
+STATIONARITIES = ("output", "weight", "input", "none")
+
+
+@attrs.frozen
+class CudaLaunch:
+    """What the header of a CUDA variant adds: what is compiled, how it is launched (csrc/cuda/README.md)."""
+
+    least_arch: int
+    dtypes: tuple[str, ...]
+    constants: tuple[str, ...]
+    grid: Formula
+    block: Formula
+    shared: Formula
+    spill_bytes: int
+
+
+@attrs.frozen
+class Variant:
+    """One kernel file: what its header promises."""
+
+    name: str
+    backend: str
+    ops: tuple[str, ...]
+    stationarity: str
+    fast: bool
+    knobs: Mapping[str, tuple[Any, ...] | Literal["any"]]
+    requires: tuple[Formula, ...]
+    counts: Mapping[str, Formula]
+    summary: str
+    teaches: str
+    path: Path
+    cuda: CudaLaunch | None = None
+    prefer: Mapping[str, Formula] = MappingProxyType({})
+    without_cuda: tuple[str, ...] = ("fp32",)
+
+    def preferred(self, layer: Layer) -> dict[str, Any]:
+        """Values of the knobs for which the header says what suits a layer; a plan may ask for others."""
+        values = {"layer": layer, **layer.dims}
+        return {name: formula.value(values) for name, formula in self.prefer.items()}
+
+    @property
+    def dtypes(self) -> tuple[str, ...]:
+        """Data types of the operands that it computes with."""
+        return self.cuda.dtypes if self.cuda else self.without_cuda
+
+    def check(self, layer: Layer, knobs: Mapping[str, Any]) -> None:
+        """Refuse a layer or knobs that this variant cannot run.
+
+        Raises:
+            UserError: names the operator, knob or limit, and its values.
+        """
+        if layer.op not in self.ops:
+            raise UserError("op", f"{self.name} runs {', '.join(self.ops)}", layer.op, where=self.name)
+        for name in knobs:
+            if name not in self.knobs:
+                raise UserError(
+                    name, f"is no knob of it (has {', '.join(self.knobs) or 'none'})", where=self.name
+                )
+        for name, legal in self.knobs.items():
+            if name not in knobs:
+                raise UserError(name, "must be given", where=self.name)
+            value = knobs[name]
+            if isinstance(value, str) and value in legal and legal != "any":
+                continue
+            if isinstance(value, bool) or not isinstance(value, int):
+                raise UserError(name, "must be a whole number", value, where=self.name)
+            if legal == "any":
+                if value < 1:
+                    raise UserError(name, "must be at least 1", value, where=self.name)
+            elif value not in legal:
+                raise UserError(name, f"must be one of {', '.join(map(str, legal))}", value, where=self.name)
+        values = _values(layer, knobs)
+        for formula in self.requires:
+            if not formula.value(values):
+                shown = ", ".join(f"{name} = {values[name]}" for name in sorted(formula.names))
+                field = next((name for name in CUDA_KNOBS if name in formula.names), "layer")
+                raise UserError(field, f"must satisfy {formula.text} with {shown}", where=self.name)
+
+    def allows(self, layer: Layer, knobs: Mapping[str, Any]) -> bool:
+        """Whether `check` would pass.
+
+        Raises:
+            FormulaError: the header's own mistake.
+        """
+        try:
+            self.check(layer, knobs)
+        except FormulaError:
+            raise
+        except UserError:
+            return False
+        return True
+
+    def counts_for(
+        self, layer: Layer, knobs: Mapping[str, Any], lanes: int = 1, threads: int = 1, warp: int = 32
+    ) -> dict[str, int]:
+        """Elements accessed and multiply-adds done by one launch of one instance, exactly.
+
+        Args:
+            layer: what is computed.
+            knobs: a value for each of the variant's knobs.
+            lanes: floats in a vector of the instruction set (4, 8 or 16); in CUDA variants this is a knob.
+            threads: threads of the launch.
+            warp: lanes of a GPU's warp; 1 in a proof compile (csrc/cuda/README.md).
+        """
+        values = {"lanes": lanes, "threads": threads, "warp": warp, **_values(layer, knobs)}
+        counts = {name: formula.value(values) for name, formula in self.counts.items()}
+        for name, count in counts.items():
+            if not isinstance(count, int):
+                raise FormulaError(f"counts.{name}", "must be a whole number", count, where=self.name)
+        return {name: int(count) for name, count in counts.items()}
+
+
+def _values(layer: Layer, knobs: Mapping[str, Any]) -> dict[str, Any]:
+    return {"layer": layer, **layer.dims, **knobs}

@@ -1,0 +1,148 @@
+"""α by card and operator with its intervals: one figure, which the verdict stands beside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from dibench.intensity import OPERATORS
+from dibench.show.axes import rows_of_text
+from dibench.show.numbers import is_number
+from dibench.show.parts import Json, Panel, Study
+from dibench.show.svg import INK, MUTED, OPERATOR_COLOURS, OPERATOR_MARKERS, SURFACE, new_panel, to_svg
+from dibench.study.ladder.verdict import MARGIN
+from dibench.words import interval
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from dibench.show.svg import Drawn
+
+ALL_OPERATORS, ALL_CARDS = "all operators", "all, gains fitted"
+
+WIDEST = (-0.5, 1.5)
+"""The scale goes no further: what lies beyond is an arrow at its edge, and a number."""
+
+MOST_CARDS = 4
+_ROW = 23  # SVG units
+
+
+@attrs.frozen
+class Line:
+    """One α: of which operator, of which card (empty where there is one), whether it carries an answer."""
+
+    op: str
+    card: str
+    found: Mapping[str, Any]
+    reliable: bool
+
+    @property
+    def drawn(self) -> bool:
+        """Whether it has a mark: what is not bounded on both sides is said in words."""
+        return all(is_number(self.found[part]) for part in ("value", "ci_low", "ci_high"))
+
+
+def alpha_figure(studies: Sequence[Study], together: Json | None) -> Panel | None:
+    """None where no α at all is bounded on both sides."""
+    lines = alpha_lines(studies, together)
+    svg = alpha_panel(lines)
+    if svg is None:
+        return None
+    beside = ["Bar: 95% interval; an arrow: it goes on. Inside the grey band, AI is good enough."]
+    if any(line.drawn and not line.reliable for line in lines):
+        beside.append("Hollow: too few independent layers or networks to rely on.")
+    return Panel("How much does a weight weigh against an activation?", beside, svg)
+
+
+def alpha_lines(studies: Sequence[Study], together: Json | None) -> list[Line]:
+    """All operators together, then each, of every card; the joint fit of the cards with all operators.
+
+    Of more than `MOST_CARDS` only the first, which the page is about, operator by operator.
+    """
+    fits = [(study.card, study.fit) for study in studies if study.fit is not None]
+    lines = [Line(ALL_OPERATORS, card, fit["alpha"]["weighted"], fit["reliable"]) for card, fit in fits]
+    if together and together["joint"]:
+        lines.append(Line(ALL_OPERATORS, ALL_CARDS, together["joint"]["alpha"], True))
+    for op in OPERATORS:
+        for card, fit in fits if len(fits) <= MOST_CARDS else fits[:1]:
+            if op in fit["by_operator"]:
+                own = fit["by_operator"][op]
+                lines.append(Line(op, card, own["alpha"]["weighted"], own["reliable"]))
+    return lines
+
+
+def alpha_panel(lines: Sequence[Line]) -> Drawn | None:
+    """A row for each α, grouped by operator where there are several cards; None where none has a mark."""
+    drawn = [line for line in lines if line.drawn]
+    if not drawn:
+        return None
+    rows = _rows(lines)
+    figure, axes = new_panel(430, 62 + _ROW * len(rows))
+    low = max(WIDEST[0], min(-0.05, *(line.found["ci_low"] for line in drawn)))
+    high = min(WIDEST[1], max(1.05, *(line.found["ci_high"] for line in drawn)))
+    axes.set_xlim(low, high)
+    axes.axvspan(*MARGIN, color=MUTED, alpha=0.16, linewidth=0)
+    axes.axvline(0.5, color=MUTED, linewidth=1.2)
+    for height, row in enumerate(rows):
+        if isinstance(row, Line):
+            _draw(axes, row, height)
+    axes.set_xticks([0, 0.5, 1], ["0\nonly activations", "½\nAI", "1\nonly weights"])
+    _label(axes, rows)
+    said = "; ".join(f"{' '.join(filter(None, (one.op, one.card)))} {interval(one.found)}" for one in lines)
+    return to_svg(figure, "alpha", title="α of weighted DI, by card and operator", description=f"{said}.")
+
+
+def _rows(lines: Sequence[Line]) -> list[Line | str]:
+    """The lines, of several cards with the operator as a heading of its own above each group."""
+    if not any(line.card for line in lines):
+        return list(lines)
+    rows: list[Line | str] = []
+    for line in lines:
+        if not rows or (isinstance(rows[-1], Line) and rows[-1].op != line.op):
+            rows.append(line.op)
+        rows.append(line)
+    return rows
+
+
+def _label(axes: Axes, rows: Sequence[Line | str]) -> None:
+    names = [row if isinstance(row, str) else _short(row.card or row.op) for row in rows]
+    rows_of_text(axes, range(len(rows)), names)
+    for row, text in zip(rows, axes.get_yticklabels(), strict=True):
+        op = row if isinstance(row, str) else "" if row.card else row.op
+        if op:
+            text.set(color=OPERATOR_COLOURS.get(op, INK), weight="bold")
+
+
+def _short(name: str) -> str:
+    """A card's name with its middle left out where it is long: both ends tell cards apart.
+
+    >>> _short("NVIDIA H100 80GB HBM3 (GPU-2f0c-77aa)")
+    'NVIDIA H10…c-77aa)'
+    """
+    return name if len(name) < 20 else f"{name[:10]}…{name[-7:]}"
+
+
+def _draw(axes: Axes, line: Line, height: float) -> None:
+    """Interval and mark of one α, and both as a number at the right; words alone where it has none."""
+    axes.annotate(
+        interval(line.found), (1.0, height), xycoords=axes.get_yaxis_transform(), xytext=(8, 0),
+        textcoords="offset points", va="center", fontsize=10.5, color=INK if line.reliable else MUTED,
+    )  # fmt: skip
+    if not line.drawn:
+        return
+    low, high = axes.get_xlim()
+    colour = OPERATOR_COLOURS.get(line.op, INK)
+    value, ends = line.found["value"], [line.found["ci_low"], line.found["ci_high"]]
+    shown = [min(max(end, low), high) for end in ends]
+    axes.plot(shown, [height] * 2, color=colour, linewidth=4, alpha=0.35, solid_capstyle="butt")
+    for at, beyond, marker in ((low, ends[0] < low, "<"), (high, ends[1] > high, ">")):
+        if beyond:
+            axes.plot([at], [height], marker=marker, markersize=7, color=colour, clip_on=False)
+    if low <= value <= high:
+        axes.plot(
+            [value], [height], marker=OPERATOR_MARKERS.get(line.op, "o"), markersize=7.5, color=colour,
+            markerfacecolor=colour if line.reliable else SURFACE,
+            markeredgecolor=SURFACE if line.reliable else colour,
+        )  # fmt: skip

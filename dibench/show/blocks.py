@@ -1,0 +1,113 @@
+"""What a person is told, before anyone knows where: headlines, sentences, tables, figures and notes.
+
+One module a question builds these from findings, once. `terminal` and `page` render them; neither changes a
+word or a number. Text may hold `code` in backticks and **strong** words; everything else is taken as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import attrs
+
+if TYPE_CHECKING:
+    from dibench.show.svg import Drawn
+
+Tone = Literal["", "good", "warn", "quiet"]
+"""How text is meant: an answer that stands, one to be careful with, or one that can be skipped."""
+
+
+@attrs.frozen
+class Headline:
+    """The answer, in one sentence."""
+
+    text: str
+    tone: Tone = ""
+
+
+@attrs.frozen
+class Sentence:
+    """A paragraph."""
+
+    text: str
+    tone: Tone = ""
+
+
+@attrs.frozen
+class Note:
+    """Small print."""
+
+    text: str
+
+
+@attrs.frozen
+class Cell:
+    """A cell of a table that needs more than its text."""
+
+    text: str
+    tone: Tone = ""
+    strong: bool = False
+
+
+@attrs.frozen
+class Column:
+    """One column of a table."""
+
+    name: str
+    text: bool = False
+    """Words, set at the left; else a number, set at the right."""
+    rank: int = 0
+    """Where there is no room for all, the columns with the highest rank are left out first; 0: never."""
+    wraps: bool = False
+    """Whether a cell may go on in a second line."""
+
+
+def columns(*names: str, text: Sequence[str] = ()) -> tuple[Column, ...]:
+    """Columns by name; the first one and those in `text` hold words.
+
+    >>> [column.name for column in columns("operator", "rows", "says", text=["says"]) if column.text]
+    ['operator', 'says']
+    """
+    return tuple(Column(name, text=number == 0 or name in text) for number, name in enumerate(names))
+
+
+@attrs.frozen
+class Table:
+    """Rows of cells under a caption; the first cell of a row is its heading."""
+
+    caption: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[str | Cell]]
+    note: str = ""
+    best_rows: frozenset[int] = frozenset()
+    narrow: bool = False
+    """Few short columns: two such tables fit side by side on a page."""
+
+
+@attrs.frozen
+class Figure:
+    """A drawing; a terminal, which cannot show it, leaves it out and never draws it."""
+
+    name: str
+    title: str
+    """Asks or states."""
+    draw: Callable[[], Drawn | None]
+    """Draws it, once; None where there turns out to be nothing to see."""
+    lines: Sequence[str] = ()
+    card: str = ""
+    """Which card it shows, where a page shows several."""
+
+
+Block = Headline | Sentence | Note | Table | Figure
+
+
+@attrs.frozen
+class Section:
+    """One question with what answers it."""
+
+    ident: str
+    short: str
+    """Its name in a table of contents."""
+    question: str
+    blocks: Sequence[Block]

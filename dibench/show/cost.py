@@ -1,0 +1,138 @@
+"""Time or energy per MAC against AI and DI with the fit's curves; modelled energy likewise, as a check."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dibench.show import axes as ax
+from dibench.show import fitted
+from dibench.show.numbers import count, plain
+from dibench.show.parts import Json, Panel, Section, Study
+from dibench.show.response import Response, response_of
+from dibench.show.svg import OPERATOR_COLOURS, SURFACE, marked, new_panel, to_svg
+from dibench.words import MODEL_NAMES, interval
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+    from dibench.show.svg import Drawn
+
+_AXIS = {
+    "ai": "AI (MAC per element)",
+    "di_weighted": "weighted DI (MAC per element)",
+    "di_disjoint": "disjoint DI (MAC per element)",
+}
+
+
+def section(study: Study) -> Section:
+    """Of the layers of the fit; without a fit, of the fastest kernel of each."""
+    response = response_of(study.fit)
+    used = study.rows[study.rows["fastest"]] if study.used is None else study.used
+    panels = _panels(used, study.fit or {}, response)
+    curves = ["Curves: the fitted cost without its launch, which lifts layers of few MACs above them."]
+    notes = curves if study.fit else []
+    if len(panels) < len(_AXIS):
+        left_out = "DI needs a fitted α; where these rows do not determine one, its panel is left out."
+        notes = [*notes, left_out]
+    lead = (
+        f"Each point is one layer, run by the fastest kernel of its operator. If an intensity explained "
+        f"{response.name}, the points of an operator would lie on one falling curve."
+    )
+    question = f"Does a MAC get cheaper in {response.name} as its data are reused?"
+    return Section("cost", response.name.capitalize(), question, [lead], panels, notes)
+
+
+def check_section(check: Study) -> Section:
+    """The same of modelled energy beside measured time: whether study and model hang together."""
+    assert check.fit is not None and check.used is not None
+    response = response_of(check.fit)
+    with marked(response.adjective):
+        panels = _panels(check.used, check.fit, response)
+    source = " and ".join(check.fit.get("energy_source") or [])
+    return Section(
+        "check",
+        f"{response.adjective.capitalize()} energy",
+        "Pipeline check, not evidence: does the study find what the energy model put in?",
+        [
+            f"These joules are {response.adjective}, not measured (energy source: {source}). The curves show "
+            "that counts, table, fit and figures hang together. They say nothing about this machine."
+        ],
+        panels,
+    )
+
+
+def _panels(rows: pd.DataFrame, fit: Json, response: Response) -> list[Panel]:
+    panels = []
+    for model in _AXIS:
+        svg = intensity_panel(rows, fit, model, response)
+        if svg is not None:
+            form = {"di_weighted": "weighted", "di_disjoint": "disjoint"}.get(model)
+            found = fitted.alpha(fit, form) if form else {}
+            line = f"at the fitted α: {interval(found)}" if form else "weights and activations count alike"
+            panels.append(Panel(f"Against {MODEL_NAMES[model]}", [line], svg))
+    return panels
+
+
+def intensity_panel(rows: pd.DataFrame, fit: Json, model: str, response: Response) -> Drawn | None:
+    """Cost per MAC against one intensity, the fastest kernel of each layer; None where α is not known.
+
+    The curve is the fit's cost without the launch; layers of few MACs lie above it by e_launch/M.
+    """
+    values = fitted.intensity_of(rows, fit, model)
+    if values is None:
+        return None
+    rows = rows.assign(intensity=values)
+    drawn = ax.thin(rows, "intensity", response.per_mac)
+    if drawn.empty:
+        return None
+    figure, axes = new_panel()
+    ax.log_axes(axes, [drawn["intensity"]], [drawn[response.per_mac]])
+    ax.scatter(axes, drawn, "intensity", response.per_mac, alpha=0.62)
+    ends = _draw_curves(axes, drawn, fit, model, response)
+    ax.end_labels(axes, ends)
+    axes.set_xlabel(_AXIS[model])
+    axes.set_ylabel(response.axis)
+    medians = ", ".join(
+        f"{op} {plain(float(drawn.loc[drawn['op'] == op, response.per_mac].median()))}"
+        for op in ax.present(drawn)
+    )
+    return to_svg(
+        figure,
+        f"{response.name}-{model}".replace("_", "-"),
+        title=f"{response.name.capitalize()} per MAC against {MODEL_NAMES[model]}",
+        description=f"{count(len(drawn), 'layer')}. Median {response.unit} per MAC: {medians}.",
+    )
+
+
+def _draw_curves(axes: Axes, drawn: pd.DataFrame, fit: Json, model: str, response: Response) -> list[Any]:
+    """One curve per operator over the range of its rows; label, height and colour of each end."""
+    ends = []
+    bottom, top = axes.get_ylim()
+    for op in ax.present(drawn):
+        own = drawn[drawn["op"] == op]
+        x = np.geomspace(own["intensity"].min(), own["intensity"].max(), 80)
+        y = fitted.per_mac(fit, model, op, x)
+        colour = OPERATOR_COLOURS[op]
+        if y is None:
+            ends.append((op, float(own[response.per_mac].median()), colour))
+            continue
+        visible = np.where(y > 0, y, np.nan)
+        # A light seam keeps the curve apart from the points that it crosses.
+        axes.plot(x, visible, color=SURFACE, linewidth=4.5, alpha=0.8, zorder=3)
+        axes.plot(x, visible, color=colour, linewidth=2, zorder=4)
+        last = visible[-1] if np.isfinite(visible[-1]) else float(own[response.per_mac].median())
+        last = float(np.clip(last, bottom, top))
+        axes.plot(
+            [x[-1], axes.get_xlim()[1]],
+            [last, last],
+            color=colour,
+            linewidth=0.8,
+            linestyle=(0, (1, 2)),
+            alpha=0.8,
+        )
+        ends.append((op, last, colour))
+    axes.set_ylim(bottom, top)
+    return ends

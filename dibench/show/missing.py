@@ -1,0 +1,43 @@
+"""What the page could show and these rows do not allow, each with the command that brings it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dibench.show.parts import Section, Study
+
+_FIGURES = {
+    "twins": ("Exact twins", "`python -m dibench sweep twins --out DIR`"),
+    "lattice": ("The reuse lattice", "`python -m dibench sweep lattice --out DIR`"),
+    "ranking": (
+        "The ranking of whole networks: all their layers",
+        "`python -m dibench sweep networks --out DIR`, run to its end",
+    ),
+    "held-out": (
+        "Predicted against measured networks of unseen families",
+        "`python -m dibench sweep networks --out DIR`, run to its end",
+    ),
+    "generality": (
+        "Distributions over subsets: layers of several networks",
+        "`python -m dibench sweep networks --out DIR`",
+    ),
+}
+"""What panels whose names begin so show, and what brings them."""
+
+
+def sections(shown: Sequence[Section], studies: Sequence[Study]) -> list[Section]:
+    """One line for each kind of figure that none of these sections has; none where all are there."""
+    names = [panel.svg.name for section in shown for panel in section.panels]
+    lines = [
+        f"{what}: {command}."
+        for start, (what, command) in _FIGURES.items()
+        if not any(name.startswith(start) for name in names)
+    ]
+    if not (studies[0].fit or {}).get("evidence"):
+        doctor = "`python -m dibench doctor` says what a machine can measure, and what it lacks"
+        lines.insert(0, f"Measured energy: {doctor}.")
+    if len(studies) == 1:
+        lines.append("Another card beside this one: the same sweep there, both tables in one.")
+    if not lines:
+        return []
+    return [Section("missing", "Missing", "What is missing here, and what brings it?", [], [], lines)]

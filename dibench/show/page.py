@@ -1,0 +1,264 @@
+"""The page put together: rows, manifest and fit in, one HTML text out. Nothing here reads or writes files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import jinja2
+from markupsafe import Markup, escape
+
+from dibench import __version__
+from dibench.layer import DIMENSIONS
+from dibench.show import axes as ax
+from dibench.show import (
+    cards,
+    claims,
+    cost,
+    fit_tables,
+    generality,
+    lattice,
+    missing,
+    network_costs,
+    networks,
+    prediction,
+    reuse,
+    roofline,
+    stationarity,
+    tables,
+    twins,
+    words,
+)
+from dibench.show.alpha import alpha_figure
+from dibench.show.numbers import count, is_number
+from dibench.show.parts import AS_ONE, Json, Section, Study
+from dibench.show.response import response_of
+from dibench.show.svg import Drawn, marked
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_MARKS = {
+    "standard": '<circle cx="7.5" cy="7.5" r="5.5"/>',
+    "depthwise": '<path d="M7.5 1.5 14 13.5H1z"/>',
+    "pointwise": '<path d="M2 2h11v11H2z"/>',
+    "grouped": '<path d="M7.5 .5l7 7-7 7-7-7z"/>',
+    "fc": '<path d="M4 1l3.5 3.5L11 1l3 3-3.5 3.5L14 11l-3 3-3.5-3.5L4 14l-3-3 3.5-3.5L1 4z"/>',
+}
+
+
+@attrs.frozen
+class Page:
+    """The report: its HTML, and its figures."""
+
+    html: str
+    panels: Sequence[Drawn]
+
+
+def render(
+    studies: Sequence[Study],
+    together: Json | None,
+    manifest: Json | None,
+    files: Sequence[str] = ("sweep.csv",),
+) -> Page:
+    """The page and its figures.
+
+    Args:
+        studies: of each card, that which the page is about first.
+        together: what several cards say together.
+        manifest: None where there is none.
+        files: names of the data files beside the page.
+    """
+    study = studies[0]
+    peaks = _peaks(manifest)
+    shares = roofline.attained(study.rows, peaks) if peaks else {}
+    with marked(words.mark(study)):
+        alpha = alpha_figure(studies, together)
+        sections = _sections(studies, together, peaks, shares)
+    css = resources.files("dibench.show").joinpath("style.css").read_text(encoding="utf-8")
+    html = (
+        _environment()
+        .get_template("report.html.jinja")
+        .render(
+            css=Markup(css),
+            version=__version__,
+            headline=_headline(study.rows, manifest),
+            facts=_facts(studies, manifest),
+            banners=words.banners(study.rows, manifest),
+            verdict={**words.verdict(study), "panel": alpha},
+            claims=claims.answers(studies),
+            joined=study.card == AS_ONE,
+            key=_key(study.rows),
+            operators=list(_MARKS),
+            sections=sections,
+            tables=_tables(study, shares),
+            reproduce=_reproduce(manifest, files),
+        )
+    )
+    panels = [panel for section in sections for panel in section.panels]
+    return Page(html, [panel.svg for panel in ([alpha] if alpha else []) + panels])
+
+
+def _sections(
+    studies: Sequence[Study], together: Json | None, peaks: roofline.Peaks | None, shares: Mapping[str, Any]
+) -> list[Section]:
+    """The questions in reading order; none where no row has a time or an energy to show."""
+    study = studies[0]
+    if not study.rows["usable"].any():
+        return []
+    shown = [
+        cost.section(study),
+        *([cost.check_section(study.check)] if study.check else []),
+        reuse.section(study.rows),
+        roofline.section(study, peaks, shares),
+        stationarity.section(study),
+        *prediction.sections(study),
+        *cards.sections(together),
+        *twins.sections(studies),
+        *lattice.sections(studies),
+        *networks.sections(studies),
+        *network_costs.sections(study),
+        *generality.sections(study),
+    ]
+    return [*shown, *missing.sections(shown, studies)]
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("dibench.show"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters["code"] = _code
+    return environment
+
+
+def _code(text: str) -> Markup:
+    """Text with what stands in backticks as code.
+
+    >>> _code("run `a < b` now")
+    Markup('run <code>a &lt; b</code> now')
+    """
+    return Markup(re.sub("`(.+?)`", r"<code>\1</code>", str(escape(text))))
+
+
+def _peaks(manifest: Json | None) -> roofline.Peaks | None:
+    found = (manifest or {}).get("peaks")
+    names = ("mac_per_s", "bytes_per_s")
+    if not isinstance(found, Mapping) or not all(
+        is_number(found.get(name)) and found[name] > 0 for name in names
+    ):
+        return None
+    return {name: float(found[name]) for name in names}
+
+
+def _device(rows: pd.DataFrame, manifest: Json | None) -> str:
+    given = (manifest or {}).get("device")
+    if isinstance(given, Mapping):
+        given = given.get("name")
+    devices = sorted({name for name in rows["device"] if name})
+    return str(given) if given else ", ".join(devices) or "an unnamed device"
+
+
+def _headline(rows: pd.DataFrame, manifest: Json | None) -> str:
+    layers = _layers(rows)
+    return f"What {count(layers, 'layer')} cost{'s' if layers == 1 else ''} on {_device(rows, manifest)}"
+
+
+def _facts(studies: Sequence[Study], manifest: Json | None) -> list[dict[str, str]]:
+    rows = studies[0].rows
+    by_status = rows["status"].value_counts()
+    others = ", ".join(
+        f"{count(int(by_status[name]))} {name}"
+        for name in ("flagged", "failed", "skipped")
+        if name in by_status
+    )
+    usable = rows[rows["usable"]]
+    networks = {name.partition("/")[0] for name in usable["name"] if "/" in name}
+    source, note = words.source_fact(words.sources(rows))
+    times = sorted(time for time in rows["started_at"] if time) or [
+        str((manifest or {}).get("started_at") or "")
+    ]
+    plan = (manifest or {}).get("plan")
+    backends = ", ".join(sorted({name for name in rows["backend"] if name}))
+    names = {study.card for study in studies} - {AS_ONE}
+    several = {"term": "Cards", "value": count(len(names)), "note": f"most of the page: {studies[0].card}"}
+    return [
+        *([several] if len(studies) > 1 else []),
+        {"term": "Rows", "value": count(len(rows)), "note": others or "all ok"},
+        {
+            "term": "Layers",
+            "value": count(_layers(rows)),
+            "note": f"of {count(len(networks), 'network')}" if networks else "",
+        },
+        {
+            "term": "Kernels",
+            "value": count(usable["variant"].nunique(), "variant"),
+            "note": f"{backends} backend" if backends else "",
+        },
+        {
+            "term": "Measured",
+            "value": times[0][:10] or "not recorded",
+            "note": " · ".join(filter(None, (_clock(times[0]), _plan_name(plan)))),
+        },
+        {"term": "Energy source", "value": source, "note": note},
+    ]
+
+
+def _layers(rows: pd.DataFrame) -> int:
+    """Distinct layers that were measured."""
+    return len(rows.loc[rows["usable"], [*DIMENSIONS, "dtype"]].drop_duplicates())
+
+
+def _clock(moment: str) -> str:
+    return f"{moment[11:16]} UTC" if len(moment) >= 16 else ""
+
+
+def _plan_name(plan: Any) -> str:
+    name = plan.get("name") if isinstance(plan, Mapping) else plan
+    return f"plan {name}" if name else ""
+
+
+def _key(rows: pd.DataFrame) -> list[dict[str, Any]]:
+    usable = rows[rows["usable"]]
+    return [
+        {
+            "op": op,
+            "rows": count(int((usable["op"] == op).sum()), "row"),
+            "svg": Markup(
+                f'<svg viewBox="0 0 15 15" aria-hidden="true" fill="var(--{op})">{_MARKS[op]}</svg>'
+            ),
+        }
+        for op in ax.present(usable)
+    ]
+
+
+def _tables(study: Study, shares: Mapping[str, Any]) -> list[tables.Table]:
+    rows, response = study.rows, response_of(study.fit)
+    found = [
+        *(fit_tables.fit_tables(study.fit) if study.fit else []),
+        tables.stationarities(stationarity.equal_boxes(rows, response.column), response.name),
+        tables.error_budget(rows),
+        tables.mishaps(rows),
+        tables.operators(rows, shares),
+        *tables.ends(rows),
+    ]
+    return [table for table in found if table.rows]
+
+
+def _reproduce(manifest: Json | None, files: Sequence[str]) -> dict[str, Any]:
+    known = manifest or {}
+    command = known.get("command_line") or known.get("command") or ""
+    if isinstance(command, (list, tuple)):
+        command = " ".join(map(str, command))
+    lines = (
+        ["Run this again; finished cases are kept, and a changed kernel or device is refused."]
+        if command
+        else ["The command line was not recorded."]
+    )
+    return {"lines": lines, "command": str(command), "files": list(files), "table": tables.facts(known)}

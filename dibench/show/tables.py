@@ -1,0 +1,197 @@
+"""The tables of the sweep itself: what was measured, how surely, what went wrong, its ends, its manifest."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from dibench.show import axes as ax
+from dibench.show import stationarity
+from dibench.show.numbers import UNKNOWN, count, plain, scaled, share
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_ENDS = 8  # layers in each of the tables of cheapest and dearest
+
+
+@attrs.frozen
+class Table:
+    """A caption, a note, a header and cells of text; the first cell of a row is its heading."""
+
+    caption: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    note: str = ""
+    text_columns: frozenset[int] = frozenset({0})
+    best_rows: frozenset[int] = frozenset()
+    narrow: bool = False
+    wraps: bool = False
+    """Whether a cell may go on in a second line, where it has an ordinary space."""
+
+
+BUDGET = {
+    "sensor's ticks": "ci_tick_j",
+    "ripple within a visit": "ci_spread_j",
+    "between visits, and temperature": "ci_drift_j",
+    "baseline (of energy above it only)": "ci_baseline_j",
+    "gross energy, together": "energy_ci_j",
+}
+
+
+def error_budget(frame: pd.DataFrame) -> Table:
+    """Of a table's rows with an interval of energy: how wide it is, and which part of it comes from what."""
+    found = []
+    for name, column in BUDGET.items():
+        if column in frame and "energy_j" in frame:
+            relative = (frame[column] / frame["energy_j"])[(frame[column] > 0) & (frame["energy_j"] > 0)]
+            if len(relative):
+                found.append([name, *(f"{100 * relative.quantile(q):.2g}%" for q in (0.05, 0.5, 0.95))])
+    return Table(
+        "Error budget: half-widths of 95% intervals over gross energy",
+        ("part", "5% of rows below", "median", "95% of rows below"),
+        found,
+        "Squares add up. Not in it: the sensor's gain, the same factor in all rows of a card, 5 to 13% off "
+        "in published comparisons.",
+    )
+
+
+def mishaps(rows: pd.DataFrame) -> Table:
+    """Rows that are not `ok`, by status and reason, the most frequent first."""
+    own = rows[rows["status"] != "ok"]
+    # Reasons of one kind differ in their figures: those are left open.
+    kind = own["reason"].str.replace(r"[\d.]+(?:e[+-]?\d+)?", "…", regex=True)
+    counted = Counter(zip(own["status"], kind, strict=True))
+    cells = [[status, reason or UNKNOWN, count(number)] for (status, reason), number in counted.most_common()]
+    return Table(
+        "Rows that are not ok",
+        ("status", "reason", "rows"),
+        cells,
+        text_columns=frozenset({0, 1}),
+    )
+
+
+def stationarities(pairs: pd.DataFrame, measure: str) -> Table:
+    """Medians and middle halves of the ratios at equal boxes."""
+    rows = [
+        [
+            line["op"],
+            line["pair"],
+            count(line["pairs"]),
+            plain(line["median"]),
+            f"{plain(line['low'])} to {plain(line['high'])}",
+        ]
+        for line in stationarity.summary(pairs)
+    ]
+    return Table(
+        f"Ratio of {measure} at equal layer and box",
+        ("operator", "held / held", "pairs", "median", "middle half"),
+        rows,
+        text_columns=frozenset({0, 1}),
+        narrow=True,
+    )
+
+
+def operators(rows: pd.DataFrame, shares: Mapping[str, Mapping[str, float]]) -> Table:
+    """What was measured of each operator, and how fast its fastest kernels are."""
+    usable = rows[rows["usable"]]
+    fastest = usable[usable["fastest"]]
+    cells = []
+    for op in ax.present(usable):
+        own, fast = usable[usable["op"] == op], fastest[fastest["op"] == op]
+        cells.append(
+            [
+                op,
+                count(len(own)),
+                count(len(fast)),
+                scaled(float(fast["ps_per_mac"].median()) * 1e-12, "s"),
+                scaled(float(fast["mac_per_s"].max()), "MAC/s"),
+                share((shares.get(op) or {}).get("median")),
+                share((shares.get(op) or {}).get("best")),
+            ]
+        )
+    return Table(
+        "What was measured, by operator",
+        (
+            "operator",
+            "rows",
+            "layers",
+            "median time per MAC",
+            "fastest",
+            "median share of roof",
+            "best share",
+        ),
+        cells,
+        "Layers, times and shares: the fastest kernel of each operator. The roof counts compulsory bytes, so "
+        "a layer whose data stay in a cache may exceed it.",
+    )
+
+
+def ends(rows: pd.DataFrame) -> list[Table]:
+    """The layers of least and most time per MAC, by the fastest kernel of their operator."""
+    fastest = rows[rows["fastest"]].sort_values("ps_per_mac")
+    if len(fastest) <= 2 * _ENDS:
+        chosen = [("Layers from the least to the most time per MAC", fastest)]
+    else:
+        chosen = [
+            ("The layers with the least time per MAC", fastest.head(_ENDS)),
+            ("The layers with the most time per MAC", fastest.tail(_ENDS)[::-1]),
+        ]
+    columns = ("layer", "operator", "shape", "kernel", "MACs", "AI", "time", "per MAC")
+    text = frozenset({0, 1, 2, 3})
+    return [
+        Table(
+            caption,
+            columns,
+            [_layer_cells({str(k): v for k, v in row.items()}) for row in own.to_dict("records")],
+            text_columns=text,
+        )
+        for caption, own in chosen
+        if len(own)
+    ]
+
+
+def _layer_cells(row: Mapping[str, Any]) -> list[str]:
+    return [
+        row["name"] or "unnamed",
+        row["op"],
+        shape(row),
+        row["variant"] or UNKNOWN,
+        scaled(row["macs"]),
+        plain(row["ai"]),
+        scaled(row["time_s"], "s"),
+        scaled(row["ps_per_mac"] * 1e-12, "s"),
+    ]
+
+
+def shape(row: Mapping[str, Any]) -> str:
+    """Input, output and filter of a row: `64×56×56 → 128×28×28, 3×3/2`, a batch above one in front."""
+    d = {name: int(row[name]) for name in ("N", "C", "H", "K", "R", "S", "P", "Q", "stride_h", "groups")}
+    batch = f"{d['N']}×" if d["N"] > 1 else ""
+    if row["op"] == "fc":
+        return f"{batch}{d['C']} → {d['K']}"
+    stride = f"/{d['stride_h']}" if d["stride_h"] > 1 else ""
+    groups = f", {d['groups']} groups" if d["groups"] > 1 else ""
+    width = int(row["W"])
+    return f"{batch}{d['C']}×{d['H']}×{width} → {d['K']}×{d['P']}×{d['Q']}, {d['R']}×{d['S']}{stride}{groups}"
+
+
+def facts(manifest: Mapping[str, Any]) -> Table:
+    """The manifest flattened: `device.name`, `versions.numpy`, one line each."""
+    rows = [[name, value] for name, value in _flat(manifest)]
+    return Table("The manifest", ("what", "value"), rows, text_columns=frozenset({0, 1}))
+
+
+def _flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        return [
+            pair
+            for key, own in value.items()
+            for pair in _flat(own, f"{prefix}.{key}" if prefix else str(key))
+        ]
+    if isinstance(value, (list, tuple)):
+        return [(prefix, ", ".join(map(str, value)))]
+    return [(prefix, UNKNOWN if value is None else str(value))]

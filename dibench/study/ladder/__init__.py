@@ -1,0 +1,1 @@
+"""The ladder of models: MACs, time, AI and DI fitted, tested, held out and judged."""

@@ -1,0 +1,73 @@
+"""Folds that hold out whole architecture families and every layer shape they share.
+
+All shapes of resnet50 stand in resnet101: a fold that drops only one of them has seen its answers. So a
+fold drops every row of a family, and from the rest every row whose shape occurs in any network of it.
+"""
+
+from __future__ import annotations
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from dibench import networks
+from dibench.study.ladder.models import Data, Labels, shape_text
+
+LAYER_FOLDS = 10
+FEWEST_FAMILIES = 3
+
+
+@attrs.frozen
+class Fold:
+    """Rows to predict, and rows to learn from."""
+
+    name: str
+    test: NDArray[np.bool_]
+    train: NDArray[np.bool_]
+
+
+@attrs.frozen
+class Folds:
+    """The folds of a set of rows, and what they hold out: `family` or `layer`."""
+
+    by: str
+    folds: tuple[Fold, ...]
+
+
+def make_folds(data: Data, seed: int = 0) -> Folds:
+    """One fold per architecture family; ten folds of layers for rows without a known network.
+
+    With fewer than three families among the rows every row is held out by layer. Layers are dealt to
+    folds at random from the seed; a layer is in one fold with all its batches.
+    """
+    named, which = np.unique(data.network, return_inverse=True)
+    family = np.array([_family(network) for network in named.tolist()], dtype=np.str_)[which]
+    if len(set(family.tolist()) - {""}) < FEWEST_FAMILIES:
+        family = np.full(len(data), "", dtype=np.str_)
+    by_layer = _deal_layers(data.layer, seed)
+    shapes, shape = np.unique(data.layer, return_inverse=True)
+    label = np.where(family != "", family, by_layer)
+    folds = []
+    for name in sorted(set(label.tolist())):
+        test = label == name
+        if name in networks.FAMILIES:
+            shared = np.isin(shapes, shapes_of(*networks.FAMILIES[name]))[shape]
+        else:
+            shared = (np.bincount(shape, test, minlength=len(shapes)) > 0)[shape]
+        folds.append(Fold(name, test, ~test & ~shared))
+    return Folds("family" if (family != "").any() else "layer", tuple(folds))
+
+
+def _family(network: str) -> str:
+    return networks.family(network) if network in networks.names() else ""
+
+
+def shapes_of(*names: str) -> list[str]:
+    """The distinct shapes without batch of some networks, written as `Data.layer` writes them."""
+    return sorted({shape_text(layer.shape) for name in names for layer in networks.load(name)})
+
+
+def _deal_layers(layer: Labels, seed: int) -> Labels:
+    names, which = np.unique(layer, return_inverse=True)
+    order = np.random.default_rng(seed).permutation(len(names)) % LAYER_FOLDS
+    return np.array([f"layers {number}" for number in order], dtype=np.str_)[which]

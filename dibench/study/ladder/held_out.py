@@ -1,0 +1,166 @@
+"""How well models predict layers and whole networks of families that the fit has never seen.
+
+Beside the fits without a family (`unseen`) stands the naive split, random rows: there a layer's other batch
+sizes, and its like in a sister network, stay in the training rows, and errors look smaller than a designer of
+a new network will find them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from dibench.study.ladder.folds import FEWEST_FAMILIES, Fold, Folds
+from dibench.study.ladder.models import Data
+from dibench.study.ladder.network_sums import REQUIRED_SHARE, NetworkSum, network_sums
+from dibench.study.ladder.rungs import NoRung, Rung
+from dibench.study.ladder.unseen import COMPARED, Unseen, predict_held_out, rows_needed
+from dibench.study.maths.scores import mape, spearman
+
+FloatArray = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+NAIVE_FOLDS = 10
+FEWEST_LAYERS = 10
+FEWEST_NETWORKS = 5
+
+
+@attrs.frozen
+class HeldOut:
+    """Predictions of both splits by model: by family (see `Unseen`), and (n,) of the naive one."""
+
+    data: Data
+    families: tuple[Unseen, ...]
+    """Those that leave enough rows to learn from."""
+    skipped: Mapping[str, int]
+    """Families that leave too few, and how many they leave."""
+    needed: int
+    """Rows that the largest model needs."""
+    sums: tuple[NetworkSum, ...]
+    """Networks of those families that rows hold enough of, at each batch size."""
+    naive: Mapping[str, FloatArray]
+
+
+def hold_out(
+    data: Data, rungs: Mapping[str, Rung | NoRung], unseen: Mapping[str, Unseen], seed: int = 0
+) -> HeldOut:
+    """Choose the families that leave enough rows, and predict random tenths of the rows beside them."""
+    fitted = {name: rung for name in COMPARED if isinstance(rung := rungs.get(name), Rung)}
+    families = tuple(one for one in unseen.values() if one.enough)
+    known = {one.family for one in families}
+    order = np.random.default_rng(seed).permutation(len(data)) % NAIVE_FOLDS
+    naive = Folds("row", tuple(Fold(str(i), order == i, order != i) for i in range(NAIVE_FOLDS)))
+    return HeldOut(
+        data=data,
+        families=families,
+        skipped={name: int(one.left.sum()) for name, one in unseen.items() if name not in known},
+        needed=rows_needed(data),
+        sums=tuple(one for one in network_sums(data) if one.family in known and one.holds(REQUIRED_SHARE)),
+        naive={
+            name: predict_held_out(name, data, naive, near=rung.parameters) if families else np.empty(0)
+            for name, rung in fitted.items()
+        },
+    )
+
+
+def as_json(found: HeldOut) -> dict[str, Any]:
+    """Errors by model of both splits, per layer and per network; None and a reason where rows do not suffice.
+
+    Both splits are scored on the same rows: each row once for each family that it belongs to.
+    """
+    undecided = {"layers": _why_no_layers(found), "networks": _why_no_networks(found)}
+    at = {"layers": _at_layers, "networks": _at_networks}
+    families = found.families
+    measured = {what: values(found, [found.data.y] * len(families)) for what, values in at.items()}
+
+    def predicted(split: Callable[[Unseen, str], FloatArray]) -> dict[str, dict[str, FloatArray]]:
+        return {
+            what: {name: values(found, [split(one, name) for one in families]) for name in found.naive}
+            for what, values in at.items()
+        }
+
+    unseen, naive = (
+        predicted(lambda one, name: one.predicted[name]),
+        predicted(lambda _, name: found.naive[name]),
+    )
+    return {
+        "families": [
+            {"family": one.family, "rows": int(one.rows.sum()), "rows_left": int(one.left.sum())}
+            for one in families
+        ],
+        "skipped": dict(found.skipped),
+        "rows_needed": found.needed,
+        "required_share": REQUIRED_SHARE,
+        "models": {
+            name: {
+                f"{what}{split}": _errors(measured[what], values[what][name], undecided[what])
+                for split, values in (("", unseen), ("_naive", naive))
+                for what in at
+            }
+            for name in found.naive
+        },
+        "networks": [
+            {
+                "network": one.network,
+                "batch": one.batch,
+                "covered_macs": one.covered_macs,
+                "covered_elements": one.covered_elements,
+                "measured": measured["networks"][row],
+                "held_out": {name: values[row] for name, values in unseen["networks"].items()},
+                "naive": {name: values[row] for name, values in naive["networks"].items()},
+            }
+            for row, one in enumerate(found.sums)
+        ],
+        "undecided": undecided,
+    }
+
+
+def _at_layers(found: HeldOut, by_family: Sequence[FloatArray]) -> FloatArray:
+    """The values (n,) of each family at its rows, one after the other."""
+    parts = [values[one.rows] for one, values in zip(found.families, by_family, strict=True)]
+    return np.concatenate([np.empty(0), *parts])
+
+
+def _at_networks(found: HeldOut, by_family: Sequence[FloatArray]) -> FloatArray:
+    """The sum of each network's layers per inference, from the values (n,) of its family."""
+    of = dict(zip((one.family for one in found.families), by_family, strict=True))
+    return np.array([of[one.family][one.rows].sum() / one.batch for one in found.sums])
+
+
+def _errors(y: FloatArray, predicted: FloatArray, undecided: str | None) -> dict[str, Any]:
+    """`n`, `mape` and `spearman` of what has a prediction; None where that is too little to say."""
+    known = np.isfinite(predicted)
+    errors: dict[str, Any] = {"n": int(known.sum()), "mape": None, "spearman": None}
+    if undecided is None and known.sum() >= 3:
+        errors["mape"] = mape(y[known], predicted[known])
+        errors["spearman"] = spearman(y[known], predicted[known])
+    return errors
+
+
+def _why_no_layers(found: HeldOut) -> str | None:
+    """Why there is no figure for layers; None where there is one."""
+    rows = sum(int(one.rows.sum()) for one in found.families)
+    if len(found.families) < FEWEST_FAMILIES:
+        left = ", ".join(f"{name} leaves {number}" for name, number in found.skipped.items())
+        return (
+            f"{len(found.families)} families leave the {found.needed} rows that the models need, "
+            f"{FEWEST_FAMILIES} needed ({left or 'no further family has rows'})"
+        )
+    if rows < FEWEST_LAYERS:
+        return f"{rows} rows are of families that can be left out, {FEWEST_LAYERS} needed"
+    return None
+
+
+def _why_no_networks(found: HeldOut) -> str | None:
+    """The same for networks."""
+    different = len({one.network for one in found.sums})
+    if different >= FEWEST_NETWORKS:
+        return None
+    return (
+        f"{different} networks have rows for {REQUIRED_SHARE:.0%} of their MACs and elements, "
+        f"{FEWEST_NETWORKS} needed"
+    )

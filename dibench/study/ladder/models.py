@@ -1,0 +1,243 @@
+"""The ladder: what each model says a layer costs, as columns of a design matrix.
+
+Every rung but `time` carries one e₀ per operator and e_launch:
+
+=============  ======================================================================
+`macs`         E = e₀[op]·M + e_launch
+`time`         E = power·t
+`ai`           E = e₀[op]·M + e·(W + A) + e_launch
+`di_weighted`  E = e₀[op]·M + e_w·W + e_a·A + e_launch, α = e_w / (e_w + e_a)
+`di_disjoint`  E = e₀[op]·M + k·M/DI_α + e_launch, DI_α = α·M/W + (1−α)·M/A
+`di_split`     E = e₀[op]·M + e_w·W + e_x·X + e_y·Y + e_launch
+`effective`    E = e₀[op]·M_executed + e_w·W_read + e_x·X_read + e_y·(Y_read + Y_written) + e_launch
+=============  ======================================================================
+
+M multiply-adds, W weights, A = X + Y activations (inputs, outputs), compulsory but in `effective`, which
+counts what a kernel really accesses and so describes every kernel, not only the fastest; t time per launch; a
+launch of several instances shares its cost among them. `ai` is `di_weighted` with e_w = e_a, that is α = ½,
+and `di_weighted` is `di_split` with e_x = e_y.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from dibench import intensity
+from dibench.layer import DIMENSIONS
+from dibench.study.table.columns import counts, numbers
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FloatArray = NDArray[np.float64]
+Labels = NDArray[np.str_]
+
+MODELS = ("macs", "time", "ai", "di_weighted", "di_disjoint", "di_split")
+"""On compulsory counts, one kernel an operator. `effective` is fitted apart, to the rows of all kernels."""
+
+FORMULAS = {
+    "macs": "E = e0[op]*M + e_launch",
+    "time": "E = power*t",
+    "ai": "E = e0[op]*M + e*(W + A) + e_launch",
+    "di_weighted": "E = e0[op]*M + e_w*W + e_a*A + e_launch; alpha = e_w/(e_w + e_a)",
+    "di_disjoint": "E = e0[op]*M + k*M/DI + e_launch; DI = alpha*M/W + (1 - alpha)*M/A",
+    "di_split": "E = e0[op]*M + e_w*W + e_x*X + e_y*Y + e_launch",
+    "effective": "E = e0[op]*M_executed + e_w*W_read + e_x*X_read + e_y*(Y_read + Y_written) + e_launch",
+}
+
+
+@attrs.frozen
+class Data:
+    """What the models see of the rows: arrays of one length n."""
+
+    y: FloatArray
+    """Response: joules or seconds per launch and instance."""
+    time: FloatArray
+    """Seconds; not a number where the table has none."""
+    macs: FloatArray
+    weights: FloatArray
+    inputs: FloatArray
+    outputs: FloatArray
+    accesses: FloatArray
+    """(n, 4): multiply-adds executed, weights read, inputs read, partial sums and outputs read or written;
+    not numbers where the table does not count them."""
+    baseline: FloatArray
+    """Half-width of the response's 95% interval from the idle power that was subtracted, the same power in
+    all rows; zero where nothing was."""
+    launch: FloatArray
+    """Share of a launch: 1 / instances."""
+    batch: FloatArray
+    op: Labels
+    layer: Labels
+    """The shape without batch: rows of one layer at several batches share it."""
+    network: Labels
+    """The network of the row's name; empty where it has none."""
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    @property
+    def activations(self) -> FloatArray:
+        """A = X + Y."""
+        return self.inputs + self.outputs
+
+    def only(self, rows: NDArray[np.bool_] | NDArray[np.intp] | slice) -> Data:
+        """The same for some of the rows."""
+        return Data(*(array[rows] for array in attrs.astuple(self, recurse=False)))
+
+
+def data_of(frame: pd.DataFrame, response: str) -> Data:
+    """The arrays of the rows of a selection."""
+    count = counts(frame)
+    instances = numbers(frame, "instances")
+    names = frame["name"].fillna("") if "name" in frame else np.full(len(frame), "")
+    return Data(
+        y=numbers(frame, response),
+        time=numbers(frame, "time_s"),
+        macs=count["macs"],
+        weights=count["weights"],
+        inputs=count["inputs"],
+        outputs=count["outputs"],
+        accesses=np.column_stack(
+            [
+                numbers(frame, "macs_executed"),
+                numbers(frame, "weight_reads"),
+                numbers(frame, "input_reads"),
+                numbers(frame, "output_reads") + numbers(frame, "output_writes"),
+            ]
+        ),
+        baseline=_baseline(numbers(frame, "ci_baseline_j"), response),
+        launch=1 / np.where(instances >= 1, instances, 1.0),
+        batch=numbers(frame, "N"),
+        op=_each(frame["op"], str),
+        layer=_shapes(frame),
+        network=_each(names, lambda name: name.partition("/")[0] if "/" in name else ""),
+    )
+
+
+def _each(values: Any, text: Callable[[str], str]) -> Labels:
+    """A text of each value, made once for values that are equal."""
+    import pandas as pd
+
+    codes, different = pd.factorize(np.asarray(values, dtype=object))
+    return np.array([text(str(value)) for value in different], dtype=np.str_)[codes]
+
+
+def _shapes(frame: pd.DataFrame) -> Labels:
+    """`shape_text` of each row."""
+    shapes = frame[list(DIMENSIONS[1:])].astype("int64")
+    code = shapes.groupby(list(DIMENSIONS[1:]), sort=False).ngroup().to_numpy()
+    first = np.unique(code, return_index=True)[1]
+    different = shapes.iloc[first].to_numpy(dtype=object)
+    return np.array([_joined(shape) for shape in different], dtype=np.str_)[code]
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """A layer's shape without its batch, as `Data.layer` writes it.
+
+    >>> shape_text(range(16))
+    '1x2x3x4x5x6x7x8x9x10x11x12x13x14x15'
+    """
+    return _joined(shape[1:])
+
+
+def _joined(dimensions: Iterable[int]) -> str:
+    return "x".join(map(str, dimensions))
+
+
+def _baseline(half_width: FloatArray, response: str) -> FloatArray:
+    subtracted = response.startswith("energy_above")
+    return np.nan_to_num(half_width) if subtracted else np.zeros(len(half_width))
+
+
+@attrs.frozen
+class Design:
+    """Coefficient names, the unit each is per, and the matrix Z (n, k) with E = Z·θ."""
+
+    names: tuple[str, ...]
+    per: tuple[str, ...]
+    columns: FloatArray
+
+
+@attrs.frozen
+class Terms:
+    """Which of the common terms a fit carries. The full set is the study's; less is shown as sensitivity."""
+
+    launch: bool = True
+    e0_per_operator: bool = True
+    power: bool = False
+    """Constant power times time, never beside e_launch: the two are alike."""
+
+
+FULL = Terms()
+
+
+def design(model: str, data: Data, alpha: float = 0.5, terms: Terms = FULL) -> Design:
+    """The design of a model on these rows; `alpha` matters to `di_disjoint` only.
+
+    Operators without a row have no column.
+    """
+    if model == "time":
+        return Design(("power",), ("second",), data.time[:, None])
+    if model == "effective":
+        _, weights, inputs, outputs = data.accesses.T
+        reads = [("e_w", "weight read", weights), ("e_x", "input read", inputs)]
+        parts = [*_mac_terms(data, terms, executed=True), *reads, ("e_y", "output access", outputs)]
+        return _with_launch(parts, data, terms)
+    parts = _mac_terms(data, terms)
+    if model == "ai":
+        parts.append(("e", "element", data.weights + data.activations))
+    elif model == "di_weighted":
+        parts += [("e_w", "weight", data.weights), ("e_a", "activation", data.activations)]
+    elif model == "di_split":
+        operands = (("e_w", "weight", data.weights), ("e_x", "input", data.inputs))
+        parts += [*operands, ("e_y", "output", data.outputs)]
+    elif model == "di_disjoint":
+        parts.append(("k", "MAC/DI", per_di_disjoint(data, alpha)))
+    elif model != "macs":
+        raise ValueError(f"no such model: {model}")
+    return _with_launch(parts, data, terms)
+
+
+def fixed_alpha(data: Data, alpha: float, terms: Terms = FULL) -> Design:
+    """`di_weighted` with α given: one coefficient s of α·W + (1−α)·A, so that e_w = s·α and e_a = s·(1−α)."""
+    column = alpha * data.weights + (1 - alpha) * data.activations
+    return _with_launch([*_mac_terms(data, terms), ("s", "element", column)], data, terms)
+
+
+def weights_like_inputs(data: Data, terms: Terms = FULL) -> Design:
+    """`di_split` with one coefficient for weights and inputs: the hypothesis that only outputs differ."""
+    operands = (("e_wx", "element", data.weights + data.inputs), ("e_y", "output", data.outputs))
+    return _with_launch([*_mac_terms(data, terms), *operands], data, terms)
+
+
+def per_di_disjoint(data: Data, alpha: float) -> FloatArray:
+    """M / DI_α of the disjoint form, in elements: W at α = 1, A at α = 0."""
+    return np.asarray(data.macs / intensity.di_disjoint(data.macs, data.weights, data.activations, alpha))
+
+
+def per_di_disjoint_slope(data: Data, alpha: float) -> FloatArray:
+    """Its derivative by α: −(M/DI_α)²·(1/W − 1/A)."""
+    return np.asarray(-(per_di_disjoint(data, alpha) ** 2) * (1 / data.weights - 1 / data.activations))
+
+
+def _mac_terms(data: Data, terms: Terms, *, executed: bool = False) -> list[tuple[str, str, FloatArray]]:
+    macs = data.accesses[:, 0] if executed else data.macs
+    if not terms.e0_per_operator:
+        return [("e0", "MAC", macs)]
+    present = [op for op in intensity.OPERATORS if (data.op == op).any()]
+    return [(f"e0[{op}]", "MAC", np.where(data.op == op, macs, 0.0)) for op in present]
+
+
+def _with_launch(parts: list[tuple[str, str, FloatArray]], data: Data, terms: Terms) -> Design:
+    if terms.launch:
+        parts = [*parts, ("e_launch", "launch", data.launch)]
+    if terms.power:
+        parts = [*parts, ("power", "second", data.time)]
+    names, per, columns = zip(*parts, strict=True)
+    return Design(names, per, np.column_stack(columns))

@@ -1,0 +1,129 @@
+"""One rung of the ladder on some rows: coefficients with intervals, and predictions in and out of sample.
+
+Coefficients are free, so that their intervals mean what they say; one below zero is reported, not clipped.
+Predictions come from the fit with coefficients ≥ 0, which is the same fit where none is below zero.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from dibench.study.ladder.alpha import GRID, profile_disjoint
+from dibench.study.ladder.folds import Folds
+from dibench.study.ladder.models import FULL, Data, Design, Terms, design
+from dibench.study.ladder.unseen import predict_held_out
+from dibench.study.maths.estimate import LogFit, condition_number, fit_log
+from dibench.study.maths.inference import Clustering, cluster_errors, student_quantile
+from dibench.study.maths.scores import aicc
+
+FloatArray = NDArray[np.float64]
+
+NOT_IDENTIFIED = 1e8
+"""Condition number from which single coefficients are arithmetic noise."""
+
+
+@attrs.frozen
+class Coefficient:
+    """A coefficient in joules or seconds per unit; bounds are None where the rows cannot give them."""
+
+    name: str
+    per: str
+    value: float | None
+    ci_low: float | None
+    ci_high: float | None
+
+
+@attrs.frozen
+class Rung:
+    """A fitted model."""
+
+    name: str
+    k: int
+    """Number of coefficients, α of the disjoint form included."""
+    coefficients: tuple[Coefficient, ...]
+    below_zero: tuple[str, ...]
+    """Coefficients that the free fit puts below zero; predictions hold them at zero."""
+    names: tuple[str, ...]
+    """Of the columns of its design, and of `parameters`."""
+    parameters: FloatArray
+    """Those that predict, none below zero, in joules or seconds per unit."""
+    alpha: float | None
+    """Of `di_disjoint`, whose design needs it."""
+    predicted: FloatArray
+    """In sample, (n,)."""
+    held_out: FloatArray
+    """Each row predicted by a fit without its fold; not a number where that fit lacks its operator."""
+    rss: float
+    """Residual sum of squares of log y, of the predictions."""
+    aicc: float
+    condition: float
+
+
+@attrs.frozen
+class NoRung:
+    """A model that these rows cannot be fitted with, and why."""
+
+    name: str
+    reason: str
+
+
+def fit_rung(
+    model: str, data: Data, clusterings: Sequence[Clustering], folds: Folds, terms: Terms = FULL
+) -> Rung | NoRung:
+    """Fit a model of `models.MODELS` to the rows, and again without each fold."""
+    timeless = ~(np.isfinite(data.time) & (data.time > 0))
+    if model == "time" and timeless.any():
+        return NoRung(model, f"{int(timeless.sum())} rows have no time_s above zero")
+    uncounted = ~np.isfinite(data.accesses).all(axis=1)
+    if model == "effective" and uncounted.any():
+        return NoRung(model, f"{int(uncounted.sum())} rows do not count their accesses")
+    alpha = profile_disjoint(data, GRID, terms=terms)[0] if model == "di_disjoint" else 0.5
+    at = design(model, data, alpha, terms)
+    k = len(at.names) + (model == "di_disjoint")
+    if len(data) <= k + 1:
+        return NoRung(model, f"{len(data)} rows are too few for {k} coefficients")
+    free = fit_log(at.columns, data.y)
+    bounded = free if (free.parameters >= 0).all() else fit_log(at.columns, data.y, nonnegative=True)
+    condition = condition_number(free.jacobian)
+    told = condition <= NOT_IDENTIFIED  # else a coefficient's sign is arithmetic noise like its value
+    below_zero = [name for name, value in zip(at.names, free.parameters, strict=True) if told and value < 0]
+    return Rung(
+        name=model,
+        k=k,
+        coefficients=_coefficients(at, free, clusterings),
+        below_zero=tuple(below_zero),
+        names=at.names,
+        parameters=bounded.parameters,
+        alpha=alpha if model == "di_disjoint" else None,
+        predicted=at.columns @ bounded.parameters,
+        held_out=predict_held_out(model, data, folds, terms, bounded.parameters),
+        rss=bounded.rss,
+        aicc=aicc(bounded.rss, len(data), k),
+        condition=condition,
+    )
+
+
+def _coefficients(at: Design, fit: LogFit, clusterings: Sequence[Clustering]) -> tuple[Coefficient, ...]:
+    """Values with 95% intervals: cluster-robust errors and Student's t, by the clustering that gives more."""
+    if condition_number(fit.jacobian) > NOT_IDENTIFIED:
+        return tuple(
+            Coefficient(name, per, None, None, None) for name, per in zip(at.names, at.per, strict=True)
+        )
+    half = np.full(len(at.names), np.nan)
+    for clusters in clusterings:
+        errors = cluster_errors(fit.jacobian, fit.residuals, clusters)
+        if errors is not None:
+            half = np.fmax(half, errors * student_quantile(clusters.size - 1))
+    return tuple(
+        Coefficient(name, per, float(value), _known(value - width), _known(value + width))
+        for name, per, value, width in zip(at.names, at.per, fit.parameters, half, strict=True)
+    )
+
+
+def _known(value: float) -> float | None:
+    return float(value) if math.isfinite(value) else None

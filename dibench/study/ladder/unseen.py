@@ -1,0 +1,178 @@
+"""What fits say of rows they have not seen: fold by fold, and family by family.
+
+A family's fold drops every row whose shape stands in any of its networks, at every batch and under whatever
+name it was measured; α of both forms of DI is fitted anew in each. A network is then predicted by the fold of
+its own family, whichever network first lent its shapes a name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from dibench import networks
+from dibench.study.ladder.alpha import COARSE_GRID, profile_disjoint
+from dibench.study.ladder.folds import Folds, shapes_of
+from dibench.study.ladder.models import FULL, Data, Design, Terms, design, per_di_disjoint
+from dibench.study.ladder.verdict import ROWS_PER_COEFFICIENT
+from dibench.study.maths.estimate import fit_log
+
+FloatArray = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+COMPARED = ("macs", "ai", "di_weighted", "di_disjoint")
+"""Models that need nothing but a layer's shape."""
+
+WITHOUT_TRACE = 1e-11
+"""Relative change of the sum at which a fold's fit stands: nothing is left of where it began."""
+
+
+@attrs.frozen(eq=False)
+class Learned:
+    """A model fitted to some of the rows, coefficients ≥ 0."""
+
+    at: Design
+    """Of all rows, at this fit's α."""
+    parameters: FloatArray
+    """(k,)"""
+    known: Mask
+    """(k,): columns of which the fitted rows have something. An operator that the fold took away has none."""
+    alpha: float
+    """Of both forms of DI; not a number for other models, and where the rows say nothing of reuse."""
+
+    def predict(self, rows: Mask) -> FloatArray:
+        """The response of those rows (n,); not a number elsewhere, and where a coefficient is not known."""
+        predicted = np.full(len(rows), np.nan)
+        value = self.at.columns[rows] @ self.parameters
+        learnable = (self.at.columns[np.ix_(rows, ~self.known)] == 0).all(axis=1)
+        predicted[rows] = np.where(learnable & (value > 0), value, np.nan)
+        return predicted
+
+
+def learn(
+    model: str,
+    data: Data,
+    train: Mask,
+    terms: Terms = FULL,
+    *,
+    at: Design | None = None,
+    near: FloatArray | None = None,
+) -> Learned | None:
+    """Fit a model to some rows; None where they are too few for its coefficients.
+
+    Args:
+        model: of `models.MODELS`.
+        data, train: all rows, and which to learn from.
+        terms: the common terms.
+        at: the model's design on all rows, where it is at hand; not for `di_disjoint`, whose α is fitted too.
+        near: coefficients (k,) of a fit of all rows, to begin at.
+    """
+    if train.sum() < 2:
+        return None
+    disjoint = (
+        profile_disjoint(data.only(train), COARSE_GRID, terms=terms)[0] if model == "di_disjoint" else 0.5
+    )
+    if at is None or model == "di_disjoint":
+        at = design(model, data, disjoint, terms)
+    known = train @ (at.columns != 0)
+    if train.sum() <= max(known.sum(), 1):
+        return None
+    parameters = np.zeros(len(known))
+    parameters[known] = fit_log(
+        at.columns if known.all() else at.columns[:, known],
+        data.y,
+        rows=train,
+        nonnegative=True,
+        near=None if near is None else near[known],
+        tolerance=WITHOUT_TRACE,
+    ).parameters
+    return Learned(at, parameters, known, _alpha(model, at.names, parameters, disjoint))
+
+
+def _alpha(model: str, names: tuple[str, ...], parameters: FloatArray, disjoint: float) -> float:
+    value = dict(zip(names, parameters.tolist(), strict=True))
+    if model == "di_weighted" and value["e_w"] + value["e_a"] > 0:
+        return float(value["e_w"] / (value["e_w"] + value["e_a"]))
+    return disjoint if model == "di_disjoint" and value["k"] > 0 else math.nan
+
+
+def predict_held_out(
+    model: str, data: Data, folds: Folds, terms: Terms = FULL, near: FloatArray | None = None
+) -> FloatArray:
+    """Each row's response as predicted without its fold; arguments as of `learn`."""
+    predicted = np.full(len(data), np.nan)
+    at = design(model, data, terms=terms)
+    for fold in folds.folds:
+        learned = learn(model, data, fold.train, terms, at=at, near=near)
+        if learned is not None:
+            predicted[fold.test] = learned.predict(fold.test)[fold.test]
+    return predicted
+
+
+@attrs.frozen(eq=False)
+class Unseen:
+    """A family as predicted from the rows that share no shape with it."""
+
+    family: str
+    rows: Mask
+    """(n,): its rows."""
+    left: Mask
+    """(n,): what is learnt from."""
+    enough: bool
+    """Whether these are the `rows_needed`: else what they say of the family is arithmetic noise."""
+    alpha: dict[str, float]
+    """`di_weighted`, `di_disjoint`; not a number where the rows left say nothing of reuse."""
+    predicted: dict[str, FloatArray]
+    """By model of `COMPARED`, the response of its rows (n,); not a number where it cannot be predicted."""
+
+    def elements(self, data: Data) -> dict[str, FloatArray]:
+        """M / index of some rows: W + A, 2·(α·W + (1−α)·A), and M / DI of the disjoint form."""
+        weighted, disjoint = self.alpha["di_weighted"], self.alpha["di_disjoint"]
+        nothing = np.full(len(data), np.nan)
+        return {
+            "ai": data.weights + data.activations,
+            "di_weighted": 2 * (weighted * data.weights + (1 - weighted) * data.activations),
+            "di_disjoint": nothing if math.isnan(disjoint) else per_di_disjoint(data, disjoint),
+        }
+
+
+def rows_needed(data: Data) -> int:
+    """Rows that carry the largest of the models: e₀ of each operator and three coefficients more."""
+    return ROWS_PER_COEFFICIENT * (len(np.unique(data.op)) + 3)
+
+
+def predict_families(data: Data, near: Mapping[str, FloatArray] | None = None) -> dict[str, Unseen]:
+    """Every family with a row of its own, predicted by fits to what is left without it.
+
+    Args:
+        data: all rows.
+        near: by model, coefficients (k,) of a fit of all rows, to begin at.
+    """
+    found = {}
+    shapes, shape = np.unique(data.layer, return_inverse=True)
+    owners, owner = np.unique(data.network, return_inverse=True)
+    designs = {model: design(model, data) for model in COMPARED if model != "di_disjoint"}
+    for family, members in networks.FAMILIES.items():
+        rows = np.isin(shapes, shapes_of(*members))[shape]
+        if not rows.any():
+            continue
+        left = ~rows & ~np.isin(owners, members)[owner]
+        learned = {
+            model: learn(model, data, left, at=designs.get(model), near=(near or {}).get(model))
+            for model in COMPARED
+        }
+        alpha = {
+            model: math.nan if (one := learned[model]) is None else one.alpha
+            for model in ("di_weighted", "di_disjoint")
+        }
+        predicted = {
+            model: np.full(len(data), np.nan) if one is None else one.predict(rows)
+            for model, one in learned.items()
+        }
+        enough = int(left.sum()) >= rows_needed(data)
+        found[family] = Unseen(family, rows, left, enough, alpha, predicted)
+    return found

@@ -1,0 +1,121 @@
+"""AI, DI, or undecided: the margin rule, in words.
+
+DI where α's interval lies outside [0.45, 0.55] and DI predicts held-out families better; AI where the
+interval lies inside; undecided otherwise, and whenever the data cannot carry an answer. The bar is on α and
+not on the p value alone, because with enough rows any α but exactly ½ is significant.
+"""
+
+from __future__ import annotations
+
+import attrs
+
+from dibench.study.maths.inference import ENOUGH_CLUSTERS
+from dibench.words import interval
+
+MARGIN = (0.45, 0.55)
+LARGEST_CONDITION = 30.0
+ROWS_PER_COEFFICIENT = 3
+
+
+@attrs.frozen
+class Findings:
+    """What the rule looks at."""
+
+    rows: int
+    coefficients: int
+    """Of `di_weighted`."""
+    alpha: float | None
+    ci_low: float | None
+    ci_high: float | None
+    effective_clusters: dict[str, float]
+    """By clustering: layer, network."""
+    condition: float
+    """Of the Jacobian of `di_weighted`, columns at unit length."""
+    only_fc_at_one_batch: bool
+    """All rows fully-connected at one batch size: M is a multiple of W there."""
+    held_out_ai: float | None
+    held_out_di: float | None
+    """Root mean square log errors on held-out rows, each cluster with one vote."""
+
+
+@attrs.frozen
+class Reason:
+    """One reason, in three words for a table and in a sentence."""
+
+    brief: str
+    text: str
+
+
+@attrs.frozen
+class Verdict:
+    """`AI`, `DI` or `undecided`, and why."""
+
+    decision: str
+    reasons: tuple[Reason, ...]
+    reliable: bool = True
+    """False where the data cannot carry an answer, whatever α is."""
+    determined: bool = True
+    """False where the rows do not determine α, however many independent layers they are: a number for it
+    would be one of the rows' arithmetic, not of the device."""
+
+
+def decide(found: Findings) -> Verdict:
+    """Apply the rule; every reason that applies is given."""
+    undetermined, unsure = _undetermined(found), _unsure(found)
+    if undetermined or unsure:
+        reasons = (*undetermined, *unsure)
+        return Verdict("undecided", reasons, reliable=False, determined=not undetermined)
+    assert found.alpha is not None and found.ci_low is not None and found.ci_high is not None
+    ends = {"value": found.alpha, "ci_low": found.ci_low, "ci_high": found.ci_high}
+    alpha = f"α = {interval(ends)}"
+    low, high = MARGIN
+    margin = f"the margin {low} to {high} around ½"
+    if low <= found.ci_low and found.ci_high <= high:
+        return Verdict("AI", (Reason("inside the margin", f"{alpha} lies inside {margin}, where DI is AI"),))
+    if found.ci_high >= low and found.ci_low <= high:
+        across = Reason("across the margin", f"{alpha} lies neither inside nor outside {margin}")
+        return Verdict("undecided", (across,))
+    outside = Reason("outside the margin", f"{alpha} lies outside {margin}")
+    if found.held_out_ai is None or found.held_out_di is None:
+        nothing = Reason("nothing held out", "no rows could be held out to compare predictions")
+        return Verdict("undecided", (nothing, outside))
+    errors = f"log error on held-out rows {found.held_out_di:.3f} with DI, {found.held_out_ai:.3f} with AI"
+    if found.held_out_di < found.held_out_ai:
+        return Verdict("DI", (outside, Reason("predicts better", errors)))
+    return Verdict(
+        "undecided", (Reason("predicts no better", f"DI does not predict better: {errors}"), outside)
+    )
+
+
+def _undetermined(found: Findings) -> list[Reason]:
+    """Why the rows do not determine α, whatever its estimate is."""
+    reasons = []
+    needed = ROWS_PER_COEFFICIENT * found.coefficients
+    if found.rows < needed:
+        text = f"too few rows: {found.rows}, and {found.coefficients} coefficients need {needed}"
+        reasons.append(Reason("too few rows", text))
+    if found.only_fc_at_one_batch:
+        text = "only fully-connected layers at a single batch size: MACs are a multiple of weights"
+        reasons.append(Reason("one batch size", text))
+    elif not found.condition <= LARGEST_CONDITION:
+        shown = f"{found.condition:.0f}" if found.condition < 1e6 else "without bound"
+        limit = f"{LARGEST_CONDITION:.0f}"
+        text = f"these layers cannot tell the terms apart: condition number {shown}, over {limit}"
+        reasons.append(Reason("terms too alike", text))
+    elif found.alpha is None or (found.ci_low is None and found.ci_high is None):
+        text = "α is not determined: these rows rule out no value of it"
+        reasons.append(Reason("α not determined", text))
+    return reasons
+
+
+def _unsure(found: Findings) -> list[Reason]:
+    """Why α's interval carries no answer: without an end, or on fewer independent layers or networks than an
+    interval needs. Not asked of clusters where no direction separates AI from DI."""
+    reasons = []
+    if (found.ci_low is None) != (found.ci_high is None):
+        reasons.append(Reason("α unbounded", "the interval of α is unbounded"))
+    for name, number in found.effective_clusters.items():
+        if 0 < number < ENOUGH_CLUSTERS:
+            text = f"too few independent {name}s: {number:.1f} effective, {ENOUGH_CLUSTERS:.0f} needed"
+            reasons.append(Reason(f"too few {name}s", text))
+    return reasons

@@ -1,0 +1,123 @@
+"""Several cards of one model as one card: what a campaign measured on whatever card it was given.
+
+Sensors differ by a gain of their own, and cards of a model by a little of everything else. What two cards
+both measured, anchors and sentinels above all, tells the ratio of their joules; a card's energies and powers
+are divided by it, and its rows stand beside those of the card with most rows. Halves of twins, and kernels
+beside a library, are still compared within a card only: column `card` says which.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+
+from dibench.layer import DIMENSIONS
+from dibench.schema import RESPONSES
+from dibench.study.maths.inference import student_quantile
+from dibench.study.questions.devices import cards_in
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CARD = "card"
+"""The column that says which card a row is of, once `device_uuid` stands for all."""
+
+MOST_SHARED = 0.5
+"""Share of the reference's cases that another card may have measured too and still add to it."""
+
+_SAME_CASE = (
+    *DIMENSIONS, "op", "dtype", "backend", "variant", "tile_p", "tile_k", "tile_c", "lanes", "instances",
+    "knobs", "data",
+)  # fmt: skip
+
+
+@attrs.frozen
+class Gain:
+    """A card's joules over the reference's, from so many cases that both measured."""
+
+    uuid: str
+    value: float
+    ci_low: float | None
+    ci_high: float | None
+    cases: int
+
+
+@attrs.frozen
+class OneModel:
+    """The rows of all cards, and what each was divided by."""
+
+    frame: pd.DataFrame
+    gains: tuple[Gain, ...]
+    left_out: tuple[str, ...]
+    """UUIDs of cards that share no case with the reference."""
+
+    def to_json(self) -> dict[str, Any]:
+        """What was done, as plain values: beside the figures of the fit."""
+        return {"gains": [attrs.asdict(gain) for gain in self.gains], "cards_left_out": list(self.left_out)}
+
+
+def one_model(frame: pd.DataFrame) -> OneModel | None:
+    """Rows of several cards as one's.
+
+    None of one card, of several models, where no two share a case, and where another card measured most of
+    what the first did: those are a comparison of cards, and of a case only one card's row would stand.
+    """
+    cards = cards_in(frame)
+    if len(cards) < 2 or len({device for device, _ in cards}) > 1:
+        return None
+    uuids = frame["device_uuid"].fillna("").astype(str)
+    logs = _log_joules(frame, uuids)
+    reference = str(uuids.value_counts().idxmax())
+    gains = {reference: Gain(reference, 1.0, 1.0, 1.0, 0)}
+    for _, uuid in cards:
+        if uuid != reference and (gain := _gain(uuid, logs, reference)) is not None:
+            gains[uuid] = gain
+    if len(gains) < 2 or max(gain.cases for gain in gains.values()) > MOST_SHARED * logs[reference].count():
+        return None
+    rows = frame[uuids.isin(list(gains))].copy()
+    rows[CARD] = uuids[rows.index]
+    factor = rows[CARD].map({uuid: gain.value for uuid, gain in gains.items()}).to_numpy(dtype=np.float64)
+    for name in rows.columns:
+        if name.endswith(("_j", "power_w")):
+            rows[name] = rows[name] / factor
+    rows["device_uuid"] = f"{len(gains)} cards"
+    left_out = tuple(uuid for _, uuid in cards if uuid not in gains)
+    return OneModel(rows.reset_index(drop=True), tuple(gains.values()), left_out)
+
+
+def _log_joules(frame: pd.DataFrame, uuids: pd.Series[str]) -> pd.DataFrame:
+    """Mean log of joules by case (lines) and card (columns), NaN where a card did not measure it."""
+    usable = frame["status"].isin(("ok", "flagged"))
+    response = next(
+        (
+            name
+            for name in RESPONSES
+            if name != "time_s" and name in frame and (frame[name][usable] > 0).any()
+        ),
+        None,
+    )
+    if response is None:
+        return uuids.iloc[:0].to_frame()
+    usable &= frame[response] > 0
+    same = [name for name in _SAME_CASE if name in frame]
+    table = frame.loc[usable, same].astype("string").fillna("")
+    table["card"], table["log"] = uuids[usable], np.log(frame.loc[usable, response].astype("float64"))
+    return table.pivot_table(index=same, columns="card", values="log", aggfunc="mean")
+
+
+def _gain(uuid: str, logs: pd.DataFrame, reference: str) -> Gain | None:
+    """The geometric mean of the ratios, with a t-interval over cases."""
+    if uuid not in logs or reference not in logs:
+        return None
+    apart = (logs[uuid] - logs[reference]).dropna().to_numpy(dtype=np.float64)
+    n = len(apart)
+    if not n:
+        return None
+    mean = float(apart.mean())
+    if n == 1:
+        return Gain(uuid, math.exp(mean), None, None, 1)
+    half = student_quantile(n - 1) * float(apart.std(ddof=1)) / math.sqrt(n)
+    return Gain(uuid, math.exp(mean), math.exp(mean - half), math.exp(mean + half), n)

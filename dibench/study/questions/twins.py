@@ -1,0 +1,240 @@
+"""Exact twins: does the energy change when weights and inputs exchange their sizes and nothing else does?
+
+AI says that both halves of a pair (`twin_pairs`) cost the same; of a placebo the ratio must be one. The test
+flips the signs of the pairs' log ratios (`sign_flips`), Holm adjusts over the operators, equivalence is the
+90% interval inside the margin (Schuirmann 1987).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, Unpack
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from dibench.study.maths.sign_flips import Flips, flips, holm
+from dibench.study.questions.twin_pairs import Match, matches
+from dibench.study.table import rows as row_rules
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import pandas as pd
+
+FloatArray = NDArray[np.float64]
+
+LEAST_PAIRS = 8
+"""Fewer decide nothing: with five, no sign flip test can have a p value below 0.06."""
+
+MARGIN = math.log(1.03)
+"""Twins whose cost differs by less than 3% are called equivalent."""
+
+BOTH = "both"
+OPERATORS = ("standard", "grouped", "pointwise", "fc")
+"""Operators that have exact twins."""
+
+NOT_TESTABLE = {
+    "depthwise": "has no exact twin, its weights and inputs share the channels; "
+    "what is tested instead: α over depthwise layers of different sizes in the ladder",
+    "fc at N = 1": "has no exact twin, W = M whatever the shape; "
+    "what is tested instead: twins of fc at N > 1, and the reuse lattice",
+}
+
+
+@attrs.frozen
+class Pairs:
+    """One group of pairs: how the cost of one half compares with the other's.
+
+    The ratio of twins is the half with more weights over the one with more inputs; of a placebo the wide
+    image over the tall one.
+    """
+
+    op: str
+    lanes: str
+    """`p`, `k`, empty where kernels have no lanes, or `both`: each pair's mean over the mappings."""
+    pairs: int
+    kernels: int
+    ratio: float | None
+    """Geometric mean over the pairs."""
+    ci_low: float | None
+    """Ends of the 95% interval; None where so few pairs bound nothing."""
+    ci_high: float | None
+    p_value: float | None
+    p_holm: float | None
+    decision: str
+    """`equivalent`, `differs` or `undecided`."""
+    reason: str
+    by_kernel: dict[str, float]
+    """Geometric mean ratio of each kernel variant."""
+    by_pair: tuple[float, ...]
+    """Ratio of each pair of layers, over its kernels."""
+
+
+@attrs.frozen
+class Twins:
+    """Twins and their placebo by response; `to_json()` gives plain values."""
+
+    basis: str
+    responses: dict[str, dict[str, tuple[Pairs, ...]]]
+    """Response (`energy`, `time`) → `twins` and `placebo` → one entry for each operator and lane mapping."""
+    measured: bool
+    not_exact: dict[str, int]
+    """Pairs of rows left out because the kernel executes or moves more in one half, by kind."""
+
+    def decisive(self, kind: str = "twins") -> tuple[Pairs, ...]:
+        """The entries of the first response, which is energy where energy was measured."""
+        return next(iter(self.responses.values()))[kind]
+
+    def to_json(self) -> dict[str, Any]:
+        """Every figure as plain values, None where it is not known."""
+        return {
+            "basis": self.basis,
+            "measured": self.measured,
+            "margin": math.expm1(MARGIN),
+            "least_pairs": LEAST_PAIRS,
+            "ratio": "half with more weights over half with more inputs; placebo: wide over tall",
+            "responses": {
+                response: {kind: [attrs.asdict(one) for one in entries] for kind, entries in groups.items()}
+                for response, groups in self.responses.items()
+            },
+            "not_exact": self.not_exact,
+            "not_testable": NOT_TESTABLE,
+        }
+
+
+def twins(frame: pd.DataFrame, **chosen: Unpack[row_rules.Choice]) -> Twins | None:
+    """Compare the pairs in a table; None where it has no twins.
+
+    Args:
+        frame: a table of the CSV contract; pairs are found by shape.
+        chosen: `device`, `backend`, `dtype`, as `rows.select` takes them.
+
+    Raises:
+        UserError: no row can be used.
+    """
+    selection = row_rules.select(frame, **chosen, every_kernel=True)
+    used = selection.frame
+    both = matches(used)
+    if not both["twins"][0]:
+        return None
+    found = {kind: fair for kind, (_, fair) in both.items()}
+    not_exact = {kind: len(by_shape) - len(fair) for kind, (by_shape, fair) in both.items()}
+    compared = {(match.op, match.variant) for match in found["twins"]}
+    if compared:  # a placebo is of the same kernels
+        found["placebo"] = [one for one in found["placebo"] if (one.op, one.variant) in compared]
+    responses = {selection.kind: selection.response}
+    if "time_s" in used and (used["time_s"] > 0).all():
+        responses["time"] = "time_s"
+    return Twins(
+        basis=selection.basis,
+        responses={
+            name: {kind: _compared(used, members, column) for kind, members in found.items()}
+            for name, column in responses.items()
+        },
+        measured=selection.measured,
+        not_exact=not_exact,
+    )
+
+
+def _compared(frame: pd.DataFrame, matches: list[Match], column: str) -> tuple[Pairs, ...]:
+    logs = np.log(frame[column].to_numpy(dtype=np.float64))
+    groups: defaultdict[tuple[str, str], list[Match]] = defaultdict(list)
+    for match in matches:
+        groups[match.op, match.lanes].append(match)
+    ops = [op for op in (*OPERATORS, "depthwise") if any(op == key[0] for key in groups)]
+    for op in ops:
+        mapped = [match for key, members in groups.items() if key[0] == op and key[1] for match in members]
+        if len({match.lanes for match in mapped}) > 1:
+            groups[op, BOTH] = _under_every_mapping(mapped)
+    lanes_of = sorted({lanes for _, lanes in groups}, key=lambda lanes: (lanes != BOTH, lanes))
+    entries = []
+    for lanes in lanes_of:
+        own = [(op, groups[op, lanes]) for op in ops if groups.get((op, lanes))]
+        differences = [_differences(members, logs) for _, members in own]
+        flipped = [flips(one) for one in differences]
+        tested = [one.p_value if len(one.differences) >= LEAST_PAIRS else math.nan for one in flipped]
+        for (op, members), one, p_holm in zip(own, flipped, holm(tested), strict=True):
+            entries.append(_judged(op, lanes, members, logs, one, p_holm))
+    return tuple(entries)
+
+
+def _under_every_mapping(matches: list[Match]) -> list[Match]:
+    """The matches of pairs that were run under each lane mapping alike, so that mappings cancel."""
+    lanes = {match.lanes for match in matches}
+    seen: defaultdict[Any, set[str]] = defaultdict(set)
+    for match in matches:
+        seen[match.pair, match.variant].add(match.lanes)
+    return [match for match in matches if seen[match.pair, match.variant] == lanes]
+
+
+def _differences(matches: list[Match], logs: FloatArray) -> FloatArray:
+    """One log ratio for each pair of layers: the mean over its kernels, which are no independent evidence."""
+    by_pair: defaultdict[Any, list[float]] = defaultdict(list)
+    for match in matches:
+        by_pair[match.pair].append(float(logs[match.upper] - logs[match.lower]))
+    return np.array([np.mean(values) for values in by_pair.values()])
+
+
+def _judged(
+    op: str, lanes: str, matches: list[Match], logs: FloatArray, flipped: Flips, p_holm: float
+) -> Pairs:
+    by_variant: defaultdict[str, list[Match]] = defaultdict(list)
+    for match in matches:
+        by_variant[match.variant].append(match)
+    difference = flipped.differences
+    low, high = flipped.interval(0.95)
+    decision, reason = _decide(len(difference), p_holm, *flipped.interval(0.90))
+    return Pairs(
+        op=op,
+        lanes=lanes,
+        pairs=len(difference),
+        kernels=len(by_variant),
+        ratio=math.exp(float(difference.mean())),
+        ci_low=None if low is None else math.exp(low),
+        ci_high=None if high is None else math.exp(high),
+        p_value=flipped.p_value,
+        p_holm=None if math.isnan(p_holm) else p_holm,
+        decision=decision,
+        reason=reason,
+        by_kernel={
+            name: float(np.exp(_differences(members, logs).mean()))
+            for name, members in sorted(by_variant.items())
+        },
+        by_pair=tuple(np.exp(difference).tolist()),
+    )
+
+
+def _decide(pairs: int, p_holm: float, low: float | None, high: float | None) -> tuple[str, str]:
+    if pairs < LEAST_PAIRS:
+        return "undecided", f"{pairs} pairs, at least {LEAST_PAIRS} are needed"
+    if low is not None and high is not None and low > -MARGIN and high < MARGIN:
+        return "equivalent", "the 90% interval lies inside the margin of 3%"
+    if p_holm < 0.05:
+        return "differs", f"p = {p_holm:.2g} after Holm"
+    return "undecided", "neither a difference nor its absence is shown"
+
+
+def agreement(entry: Pairs, alpha: Mapping[str, Any]) -> str:
+    """What fitted α says of these twins, and whether they agree.
+
+    α above ½ says that weights cost more than activations, so the ratio is above one.
+
+    Args:
+        entry: of twins.
+        alpha: `value`, `ci_low` and `ci_high` as a fit's JSON has them.
+    """
+    expected = _side(alpha["ci_low"], alpha["ci_high"], 0.5)
+    shown = _side(entry.ci_low, entry.ci_high, 1.0)
+    if entry.decision == "undecided" or alpha["value"] is None:
+        return "no comparison"
+    if expected == 0 or shown == 0:
+        return "agrees" if expected == shown else "compatible"
+    return "agrees" if expected == shown else "contradicts"
+
+
+def _side(low: float | None, high: float | None, middle: float) -> int:
+    """1 where the interval lies above, -1 below, 0 where it holds the middle."""
+    return 1 if low is not None and low > middle else -1 if high is not None and high < middle else 0

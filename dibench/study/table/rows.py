@@ -1,0 +1,286 @@
+"""Which rows a fit uses, what it explains, and why the other rows stay out.
+
+One fit is one device, one backend, one data type, one operand distribution and one energy source: nothing
+is pooled silently. Several devices need a choice by the caller; of the rest the most frequent is taken and
+the others are counted among the exclusions.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypedDict
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from dibench.errors import UserError
+from dibench.layer import DIMENSIONS
+from dibench.schema import ANCHOR, MEASURED_SOURCES, NETWORK, REQUIRED, RESPONSES, STATUSES
+from dibench.study.table.columns import counts, numbers, texts
+from dibench.study.table.fastest import fastest_variants, is_slower
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Mask = NDArray[np.bool_]
+
+ENERGY_COLUMNS = tuple(column for column in RESPONSES if column.endswith("_j"))
+"""Energies a fit may explain, best first."""
+
+HARMLESS_CLOCK_EVENTS = frozenset(
+    {"none", "gpu_idle", "applications_clocks_setting", "display_clock_setting"}
+)
+"""Clock-event reasons that do not say that load held the clock down."""
+
+PLAUSIBLE = (1e-18, 1e9)
+"""Joules or seconds of one launch: what lies beyond is a slip of units."""
+
+SETTINGS = ("device", "device_uuid", "backend", "dtype", "data")
+"""What all rows of one fit have in common."""
+
+
+class Choice(TypedDict, total=False):
+    """What a caller may choose of `SETTINGS`; the rest is the most frequent."""
+
+    device: str | None
+    backend: str | None
+    dtype: str | None
+
+
+@attrs.frozen
+class Selection:
+    """The rows of one fit and how they were chosen."""
+
+    frame: pd.DataFrame
+    rows: int
+    """Rows of the tables before any exclusion."""
+    excluded: dict[str, int]
+    """Reason → number of rows, in the order in which the rules apply."""
+    response: str
+    """The column that is explained."""
+    sources: tuple[str, ...]
+    """Values of `energy_source` in the rows used."""
+    setting: dict[str, str]
+    variants: dict[str, str]
+    """The kernel variant of each operator; empty text where the table names none."""
+
+    @property
+    def kind(self) -> str:
+        """`energy` or `time`."""
+        return "time" if self.response == "time_s" else "energy"
+
+    @property
+    def measured(self) -> bool:
+        """Whether the response comes from a sensor or a clock, not from a model or a simulated device."""
+        return self.kind == "time" or all(source in MEASURED_SOURCES for source in self.sources)
+
+    @property
+    def basis(self) -> str:
+        """What is explained, such as `measured energy (energy_j)`."""
+        source = "measured" if self.measured else " or ".join(self.sources)
+        return f"{source} {self.kind} ({self.response})"
+
+    @property
+    def evidence(self) -> bool:
+        """Whether the fit is evidence about energy: only measured joules are."""
+        return self.kind == "energy" and self.measured
+
+
+def select(
+    frame: pd.DataFrame,
+    *,
+    device: str | None = None,
+    backend: str | None = None,
+    dtype: str | None = None,
+    modelled: bool = False,
+    every_kernel: bool = False,
+) -> Selection:
+    """The rows that count, and the response they have in common.
+
+    Rows that failed or were skipped, sentinels, repeats of a case (the last one stands), rows with a capped
+    clock and rows of another setting stay out. Measured energy is the response where rows have it: above
+    active idle, else above idle, else gross, the first that at least half of the rows fill. Without
+    measured energy it is measured time. The models on compulsory counts describe one kernel: each operator
+    counts with its fastest variant, each layer with its fastest run of it.
+
+    Args:
+        frame: a table of the CSV contract, as `table.read_csv` gives it.
+        device, backend, dtype: use only these rows.
+        modelled: explain modelled or simulated energy instead, as a check of the pipeline.
+        every_kernel: keep every kernel of a layer: what twins and the reuse lattice compare.
+
+    Raises:
+        UserError: columns are missing, several devices without a choice, or no row is left.
+    """
+    _check_table(frame)
+    sieve = _Sieve(frame)
+    _drop_unusable(sieve)
+    chosen = {"device": device, "backend": backend, "dtype": dtype}
+    # What the caller chose comes first, so that the most frequent of the rest is counted among those rows.
+    order = sorted(SETTINGS, key=lambda name: chosen.get(name) is None)
+    setting = {name: _settle(sieve, name, chosen.get(name)) for name in order}
+    sieve.check()
+    response = _choose_response(sieve, modelled)
+    _drop_implausible(sieve, response)
+    variants: dict[str, str] = {}
+    if not every_kernel:
+        variants = fastest_variants(sieve.frame, response)
+        family = np.array([variants[op] for op in sieve.text("op").tolist()], dtype=object)
+        sieve.drop(sieve.text("variant") != family, "not the fastest variant of its operator")
+        sieve.drop(is_slower(sieve.frame, response), "slower run of the same layer")
+    sieve.check()
+    sources = tuple(sorted(set(sieve.text("energy_source"))))
+    used = sieve.frame.reset_index(drop=True)
+    return Selection(used, len(frame), sieve.excluded, response, sources, setting, variants)
+
+
+def anchors(frame: pd.DataFrame, selection: Selection) -> pd.DataFrame:
+    """The anchor kernels' rows under the selection's setting and response: what pins one level by itself."""
+    sieve = _Sieve(frame)
+    sieve.drop(sieve.text("op") != ANCHOR, "a layer")
+    sieve.drop(~np.isin(sieve.text("status").astype(str), ("ok", "flagged")), "not measured")
+    sieve.drop(_is_capped(sieve.text("clock_events")), "clock capped")
+    for name, value in selection.setting.items():
+        if name in ("device", "device_uuid", "backend"):  # an anchor has one data type and no operands
+            sieve.drop(sieve.text(name) != value, f"another {name}")
+    if selection.kind == "energy":
+        sieve.drop(~np.isin(sieve.text("energy_source").astype(str), selection.sources), "another source")
+    sieve.drop(~(sieve.number(selection.response) > 0), f"no {selection.response}")
+    return sieve.frame.reset_index(drop=True)
+
+
+class _Sieve:
+    """The rows still in, and how many each rule took out."""
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self.frame = frame
+        self.excluded: dict[str, int] = {}
+
+    def drop(self, out: Mask, reason: str) -> None:
+        if out.any():
+            self.excluded[reason] = self.excluded.get(reason, 0) + int(out.sum())
+            self.frame = self.frame[~out]
+
+    def check(self) -> None:
+        """Raise where no row is left."""
+        if not len(self.frame):
+            left_out = ", ".join(f"{number} {reason}" for reason, number in self.excluded.items())
+            raise UserError("rows", f"must leave at least one to fit, left out: {left_out}")
+
+    def text(self, column: str) -> NDArray[np.object_]:
+        return texts(self.frame, column)
+
+    def number(self, column: str) -> NDArray[np.float64]:
+        return numbers(self.frame, column)
+
+
+def _check_table(frame: pd.DataFrame) -> None:
+    for name in REQUIRED:
+        if name not in frame:
+            raise UserError("columns", f"must contain {name}", ", ".join(map(str, frame.columns)))
+    if not any(name in frame for name in RESPONSES):
+        raise UserError("columns", "must contain one of " + ", ".join(RESPONSES))
+    if not len(frame):
+        raise UserError("rows", "must be at least one, the table has a header only")
+    for status in sorted(set(texts(frame, "status"))):
+        if status not in STATUSES:
+            raise UserError("status", "must be one of " + ", ".join(STATUSES), status)
+
+
+def _drop_unusable(sieve: _Sieve) -> None:
+    """What was not measured, is no layer, stands twice, ran at a capped clock, or contradicts itself."""
+    for status in ("failed", "skipped"):
+        sieve.drop(sieve.text("status") == status, status)
+    sieve.drop(sieve.text("op") == ANCHOR, "anchor, no layer")
+    sieve.drop(sieve.number("sentinel") == 1, "sentinel")
+    sieve.drop(sieve.text("op") == NETWORK, "whole network, no layer")
+    sieve.drop(_is_repeated(sieve), "repeat of a case, its last row stands")
+    sieve.drop(_is_capped(sieve.text("clock_events")), "clock capped")
+    sieve.drop(_contradicts_dimensions(sieve), "counts contradict the dimensions")
+
+
+def _drop_implausible(sieve: _Sieve, response: str) -> None:
+    sieve.drop(~np.isfinite(sieve.number(response)), f"no {response}")
+    sieve.drop(sieve.number(response) <= 0, f"{response} not above zero")
+    least, most = PLAUSIBLE
+    value = sieve.number(response)
+    sieve.drop((value < least) | (value > most), f"{response} not from {least:g} to {most:g}")
+
+
+def _is_repeated(sieve: _Sieve) -> Mask:
+    """Rows of a case that a later row measured again, and exact copies of a row without case_id."""
+    frame = sieve.frame
+    case = sieve.text("case_id")
+    # The key holds all of these; other tools may number the cases of each table from one.
+    same = [name for name in ("case_id", *SETTINGS, "variant", "knobs", *DIMENSIONS) if name in frame]
+    repeated = frame.duplicated(same, keep="last").to_numpy(dtype=bool)
+    unnamed = case == ""
+    return np.where(unnamed, frame.duplicated(keep="last"), repeated) if unnamed.any() else repeated
+
+
+def _is_capped(events: NDArray[np.object_]) -> Mask:
+    def capped(cell: str) -> bool:
+        return any(word not in HARMLESS_CLOCK_EVENTS for word in cell.replace(";", " ").lower().split())
+
+    known = {cell: capped(cell) for cell in dict.fromkeys(events)}
+    return np.fromiter(map(known.__getitem__, events), dtype=bool, count=len(events))
+
+
+def _contradicts_dimensions(sieve: _Sieve) -> Mask:
+    out = np.zeros(len(sieve.frame), dtype=bool)
+    for name, expected in counts(sieve.frame).items():
+        given = sieve.number(name)
+        out |= np.isfinite(given) & (np.abs(given - expected) > 1e-9 * expected)
+        out |= ~np.isfinite(expected)
+    return out
+
+
+def _settle(sieve: _Sieve, name: str, chosen: str | None) -> str:
+    """The value of a setting that all rows of the fit share; the other rows leave."""
+    values = sieve.text(name)
+    present, how_often = np.unique(values.astype(str), return_counts=True)
+    if not len(present):
+        return chosen or ""
+    if chosen is not None and chosen not in present:
+        raise UserError(name, "must be one of " + ", ".join(map(repr, present.tolist())), chosen)
+    if chosen is None and name == "device" and len(present) > 1:
+        shown = ", ".join(map(repr, present.tolist()))
+        raise UserError("device", f"must be chosen, devices are never pooled: {shown}")
+    value = chosen if chosen is not None else str(present[np.argmax(how_often)])
+    for other in present.tolist():
+        if other != value:
+            sieve.drop(
+                sieve.text(name) == other,
+                f"{name} {other or 'not given'}, the fit is for {value or 'not given'}",
+            )
+    return value
+
+
+def _choose_response(sieve: _Sieve, modelled: bool) -> str:
+    """The column to explain; rows whose source does not fit it leave."""
+    source = sieve.text("energy_source")
+    has_energy = np.zeros(len(sieve.frame), dtype=bool)
+    for column in ENERGY_COLUMNS:
+        has_energy |= sieve.number(column) > 0
+    from_sensor = np.isin(source.astype(str), MEASURED_SOURCES)
+    if not modelled and (from_sensor & has_energy).any():
+        return _energy_response(sieve, from_sensor & has_energy)
+    if not modelled and ((source != "simulated") & (sieve.number("time_s") > 0)).any():
+        sieve.drop(source == "simulated", "simulated device")
+        return "time_s"
+    return _energy_response(sieve, np.isin(source.astype(str), ("model", "simulated")) & has_energy)
+
+
+def _energy_response(sieve: _Sieve, wanted: Mask) -> str:
+    if not wanted.any():
+        raise UserError("response", "must be above zero in some row: one of " + ", ".join(RESPONSES))
+    source = sieve.text("energy_source").astype(str)
+    names, how_often = np.unique(source[wanted], return_counts=True)
+    chosen = str(names[np.argmax(how_often)])
+    for other in sorted(set(source) - {chosen}):
+        sieve.drop(sieve.text("energy_source") == other, f"energy_source {other}, the fit is for {chosen}")
+    filled = {column: int(np.isfinite(sieve.number(column)).sum()) for column in ENERGY_COLUMNS}
+    for column, cells in filled.items():
+        if cells and 2 * cells >= len(sieve.frame):
+            return column
+    return max(filled, key=lambda column: filled[column])

@@ -1,0 +1,1 @@
+"""What a fit is used for: predict, explain, compare."""

@@ -1,0 +1,56 @@
+"""`pytest benchmarks/ --benchmark-autosave` as a user types it: what is saved and can be compared."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from processes import environment
+
+from dibench.layer import Layer
+from dibench.networks import find
+
+ROOT = Path(__file__).parents[2]
+EFFECTIVE = ("macs_executed", "weight_reads", "input_reads", "output_reads", "output_writes")
+RATES = ("gflop_per_s", "gb_per_s", "effective_gb_per_s")
+
+
+def test_variants_of_a_layer_are_one_group_with_what_they_do_and_cost(tmp_path: Path) -> None:
+    quick = ("--benchmark-autosave", "--op=fc", "--by-layer=1", "--seconds=0.001")
+    command = [sys.executable, "-m", "pytest", "benchmarks/test_variants_by_layer.py", *quick]
+    done = subprocess.run(
+        [*command, f"--benchmark-storage={tmp_path}"],
+        cwd=ROOT,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    out = done.stdout
+    assert done.returncode == 0, out + done.stderr
+    (saved,) = tmp_path.rglob("*.json")
+    benchmarks = json.loads(saved.read_text())["benchmarks"]
+    (layer,) = {one["group"] for one in benchmarks}
+    shape: Layer = find(layer)
+    assert f"benchmark '{layer}'" in out and len(benchmarks) >= 4
+    accesses = set()
+    for one in benchmarks:
+        info = one["extra_info"]
+        assert (info["macs"], info["op"]) == (shape.macs, "fc")
+        assert info["ai"] == pytest.approx(shape.ai)
+        assert info["alpha"] == 0.4 and info["di_weighted"] != info["di_disjoint"]
+        assert info["gflop_per_s"] == pytest.approx(2e-9 * shape.macs / one["stats"]["min"])
+        assert all(info[rate] > 0 for rate in RATES)
+        accesses.add(tuple(info[name] for name in EFFECTIVE))
+        assert ("energy_j" in info) == (info["energy_source"] != "none")
+    assert len(accesses) > 2, "variants differ in what they access"
+    table = subprocess.run(
+        [sys.executable, "-m", "pytest_benchmark", f"--storage={tmp_path}", "compare", "--group-by=group"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    assert layer in table and "conv_output_stationary" in table

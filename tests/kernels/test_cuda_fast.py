@@ -1,0 +1,194 @@
+"""The fast CUDA kernels: every tile and data type, the instructions of their main loops, and each barrier."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from cuda_cases import check
+
+from dibench import networks
+from dibench.backends import host
+from dibench.kernels import Variant, compilers, registry
+from dibench.kernels.compilers import nvrtc, sass
+from dibench.layer import Layer
+
+FAST = [variant for variant in registry("cuda").values() if variant.fast]
+GEMM = registry("cuda")["conv_implicit_gemm"]
+TENSOR = [variant for variant in FAST if variant.name.startswith("conv_tensor")]
+TILES = [(128, 128), (64, 128), (32, 128), (16, 256), (8, 256), (64, 64), (32, 32)]  # tile_k, tile_p
+
+# Tiles end early in every direction, and so do stages of the reduction; each way in which positions lie in x.
+EDGES = {
+    "windows": Layer(N=2, C=6, H=7, W=9, K=10, R=3, S=3, pad_h=1, pad_w=1, stride_h=2, groups=2),
+    "dilated": Layer(N=1, C=21, H=9, W=9, K=35, R=3, S=2, pad_h=1, pad_w=1, dil_h=2, dil_w=2),
+    "dense": Layer(N=3, C=41, H=6, W=12, K=35, R=1, S=1),
+    "vectors": Layer(N=2, C=72, H=8, W=8, K=70, R=1, S=1),
+    "odd images": Layer(N=3, C=41, H=5, W=5, K=75, R=1, S=1),
+    "rows": Layer.fc(37, 70, 75),
+    "aligned rows": Layer.fc(70, 72, 9),
+}
+
+
+@pytest.mark.parametrize("layer", EDGES.values(), ids=EDGES)
+@pytest.mark.parametrize(("tile_k", "tile_p"), TILES)
+def test_every_tile_is_right_and_counted(layer: Layer, tile_k: int, tile_p: int) -> None:
+    knobs = {"tile_p": tile_p, "tile_k": tile_k}
+    if not GEMM.allows(layer, knobs):
+        assert tile_p == 256 and layer.op == "fc"
+        return
+    forward = check(GEMM, layer, knobs, instances=2, sms=3)
+    backward = check(GEMM, layer, knobs, instances=2, reverse_threads=True, reverse_blocks=True)
+    assert forward.y.tobytes() == backward.y.tobytes()
+
+
+@pytest.mark.parametrize("layer", EDGES.values(), ids=EDGES)
+@pytest.mark.parametrize(
+    ("variant", "dtype"),
+    [
+        pytest.param(variant, dtype, id=f"{variant.name}-{dtype}")
+        for variant in TENSOR
+        for dtype in variant.dtypes
+    ],
+)
+def test_every_data_type_is_right_and_counted(variant: Variant, dtype: str, layer: Layer) -> None:
+    for tile in (64, 128):
+        knobs = {"tile_p": tile, "tile_k": tile}
+        forward = check(variant, layer, knobs, dtype=dtype, instances=2, sectors=False)
+        backward = check(
+            variant, layer, knobs, dtype=dtype, instances=2, reverse_threads=True, reverse_blocks=True
+        )
+        assert forward.y.tobytes() == backward.y.tobytes()
+
+
+@pytest.mark.parametrize("N", [1, 8, 32])
+def test_preferred_knobs_are_legal_for_real_layers(N: int) -> None:
+    """Every layer of the 25 networks has a fast kernel in fp32 and, if it sums over channels, in tf32."""
+    layers = networks.distinct(layer for name in networks.names() for layer in networks.load(name))
+    for layer in layers:
+        batched = layer.with_batch(N)
+        runs = [v for v in FAST if batched.op in v.ops and v.allows(batched, v.preferred(batched))]
+        for variant in runs:  # more than 48 KiB takes asking, and not every GPU has it
+            assert compilers.geometry(variant, batched, variant.preferred(batched)).shared_bytes <= 48 * 1024
+        assert any("fp32" in v.dtypes for v in runs), batched
+        assert batched.op == "depthwise" or any("tf32" in v.dtypes for v in runs), batched
+
+
+# ---- what the streaming kernels execute, also where a strip or a tile of images ends early ---------------
+
+
+STENCIL = registry("cuda")["depthwise_window"]
+
+
+def strips(window: int, stride: int) -> dict[int, Layer]:
+    """By tile_p two strips, one of each channel: the kernel, whose loops all unroll, is the work of one."""
+    return {
+        tile_p: Layer(
+            N=1, C=2, H=(tile_p - 1) * stride + window, W=window, K=2, R=window, S=window,
+            stride_h=stride, stride_w=stride, groups=2,
+        )
+        for tile_p in (4, 7, 14, 28)
+        if tile_p <= 7 or window <= 5
+    }  # fmt: skip
+
+
+def stencils(arch: int, window: int, stride: int) -> list[nvrtc.Binary]:
+    compiler = nvrtc.compiler_for(arch)
+    return [
+        compiler.compile_variant(STENCIL, layer, {"tile_p": tile_p}, arch=arch)
+        for tile_p, layer in strips(window, stride).items()
+    ]
+
+
+@pytest.mark.machine_code(of=stencils)
+@pytest.mark.parametrize(("window", "stride"), [(3, 1), (5, 1), (7, 1), (3, 2)])
+@pytest.mark.parametrize("arch", [75, 90, 120])
+def test_the_stencil_executes_what_its_header_counts(
+    arch: int, window: int, stride: int, listings: list[str]
+) -> None:
+    for (tile_p, layer), listing in zip(strips(window, stride).items(), listings, strict=True):
+        counts = STENCIL.counts_for(layer, {"tile_p": tile_p})
+        counted = sass.tally(listing)
+        assert 2 * counted["FFMA"] == counts["macs_executed"]
+        assert 2 * counted["LDG"] == counts["weight_reads"] + counts["input_reads"]
+        assert 2 * counted["STG"] == counts["output_writes"]
+        # Strips that end early multiply no further; Blackwell throws an output's first product away.
+        always = [line for line in listing.splitlines() if "FFMA" in line and "@" not in line]
+        assert len(always) == counted["FSEL"] == (tile_p if arch >= 100 else 0)
+
+
+def matrix_vector(arch: int, tile_p: int) -> list[nvrtc.Binary]:
+    variant, knobs = registry("cuda")["fc_matrix_vector"], {"tile_p": tile_p, "warps": 4}
+    return [nvrtc.compiler_for(arch).compile_variant(variant, Layer.fc(8, 64, 64), knobs, arch=arch)]
+
+
+@pytest.mark.machine_code(of=matrix_vector)
+@pytest.mark.parametrize(
+    ("arch", "tile_p"),
+    # At tile_p 1 Blackwell's code has a second loop, for a tile without an image, which no launch enters.
+    [
+        (arch, tile)
+        for arch in (75, 80, 86, 89, 90, 100, 120)
+        for tile in (1, 2, 4, 8)
+        if arch <= 90 or tile > 1
+    ],
+)
+def test_the_matrix_vector_product_executes_what_its_header_counts(
+    arch: int, tile_p: int, listings: list[str]
+) -> None:
+    (listing,) = listings
+    names = sass.instructions(listing)
+    wide = sum(name.startswith("LDG") and ".128" in name for name in names)
+    single = sum(name.startswith("LDG") for name in names) - wide
+    # In every loop: one read of w and tile_p of x, for as many products with each element of w.
+    assert wide > 0 and wide % (tile_p + 1) == single % (tile_p + 1) == 0
+    assert names.count("FFMA") == tile_p * (4 * wide + single) // (tile_p + 1)
+    # On Blackwell the first product of each sum is thrown away where there is no such image.
+    assert names.count("FSEL") == (2 * tile_p if arch >= 100 else 0)
+    assert sum(name.startswith("STG") for name in names) == 1
+
+
+# ---- each barrier and each wait is needed: without it some order of threads gives wrong numbers -----------
+
+
+def whole_source(variant: Variant) -> str:
+    """The kernel's text with tensor_gemm.cuh, which holds most of some, in its place."""
+    header = (variant.path.parent / "tensor_gemm.cuh").read_text("utf-8")
+    return variant.path.read_text("utf-8").replace('#include "tensor_gemm.cuh"\n', header)
+
+
+def is_caught(variant: Variant, layer: Layer, knobs: dict[str, Any]) -> bool:
+    for threads in (False, True):
+        try:
+            check(variant, layer, knobs, reverse_threads=threads, sms=1)
+        except (AssertionError, host.KernelError):
+            return True
+    return False
+
+
+CONV = Layer(N=1, C=37, H=9, W=9, K=70, R=3, S=3, pad_h=1, pad_w=1)  # several tiles, several stages
+GUARDED = {  # kernels whose threads wait for each other, with a layer that makes a block go round all loops
+    "conv_implicit_gemm": (CONV, {"tile_p": 32, "tile_k": 32}),
+    "conv_tensor_tf32": (CONV, {"tile_p": 64, "tile_k": 64}),
+    "fc_matrix_vector": (Layer.fc(3, 260, 4), {"tile_p": 2, "warps": 4}),
+}
+GUARDS = [
+    (name, guard, number)
+    for name in GUARDED
+    for guard in ("__syncthreads();", "wait_for_copies<0>();", "commit_copies();")
+    for number in range(whole_source(registry("cuda")[name]).count(guard))
+]
+
+
+@pytest.mark.parametrize(("name", "guard", "number"), GUARDS)
+def test_no_barrier_is_idle(name: str, guard: str, number: int, tmp_path: Path) -> None:
+    variant, (layer, knobs) = registry("cuda")[name], GUARDED[name]
+    assert not is_caught(variant, layer, knobs), "the kernel as it stands is right in both orders"
+    source = whole_source(variant)
+    place = [found.start() for found in re.finditer(re.escape(guard), source)][number]
+    mutant = tmp_path / variant.path.name
+    mutant.write_text(source[:place] + source[place + len(guard) :], "utf-8")
+    assert is_caught(attrs.evolve(variant, path=mutant), layer, knobs)

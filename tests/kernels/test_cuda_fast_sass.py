@@ -1,0 +1,150 @@
+"""Counted is executed, in fast kernels too: a whole small layer of each, compiled, is what its header says.
+
+In a proof compile sizes are constants and loops unroll. The layer is one block's work and fills it: what
+stands in the machine code, times the threads that execute it, are the accesses and multiply-adds themselves.
+What lies outside of a layer at its edges is switched off one by one, which the harness counts
+(test_cuda_fast.py). The loop of fc_matrix_vector begins at the thread's own channel and does not unroll: it
+is proved there too.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import attrs
+import pytest
+
+from dibench.kernels import Variant, compilers, registry
+from dibench.kernels.compilers import nvrtc, sass
+from dibench.layer import Layer
+
+CUDA = registry("cuda")
+GEMM, STENCIL = CUDA["conv_implicit_gemm"], CUDA["depthwise_window"]
+TF32, HALF = CUDA["conv_tensor_tf32"], CUDA["conv_tensor_half"]
+ARCHS = (75, 80, 86, 89, 90, 100, 120)
+GEMM_TILES = [(128, 128), (64, 128), (32, 128), (16, 256), (8, 256), (64, 64), (32, 32)]  # tile_k, tile_p
+STAGES = 2
+
+
+@attrs.frozen
+class Proof:
+    """A layer that is exactly one block's work, with what its kernel does beside operands."""
+
+    variant: Variant
+    layer: Layer
+    knobs: dict[str, Any]
+    dtype: str = "fp32"
+    slices: int = 1
+    """Groups of warps that add up their sums in the end; one of them stores."""
+
+
+def lie(how: str, tile_k: int, tile_p: int, depth: int) -> Layer:
+    """A layer of two stages whose positions lie in x as `how` says (im2col.cuh); no edge, no padding."""
+    if how == "rows":
+        return Layer.fc(tile_p, STAGES * depth, tile_k)
+    if how == "dense":
+        return Layer(N=1, C=STAGES * depth, H=tile_p // 16, W=16, K=tile_k, R=1, S=1)
+    return Layer(N=1, C=depth, H=tile_p // 16, W=17, K=tile_k, R=1, S=2)
+
+
+def gemm(how: str, tile_k: int, tile_p: int) -> Proof:
+    slices = 1 if tile_p >= 128 else 2 if tile_p == 64 else 8
+    layer = lie(how, tile_k, tile_p, 8 * slices)
+    return Proof(GEMM, layer, {"tile_p": tile_p, "tile_k": tile_k}, slices=slices)
+
+
+def tensor(how: str, tile: int, dtype: str) -> Proof:
+    layer = lie(how, tile, tile, 16 if dtype == "tf32" else 32)
+    return Proof(TF32 if dtype == "tf32" else HALF, layer, {"tile_p": tile, "tile_k": tile}, dtype)
+
+
+def stencil(window: int, stride: int, tile_p: int) -> Proof:
+    # One channel would be a standard convolution: two, of which a block makes one.
+    layer = Layer(
+        N=1, C=2, H=(tile_p - 1) * stride + window, W=127 * stride + window, K=2, R=window, S=window,
+        stride_h=stride, stride_w=stride, groups=2,
+    )  # fmt: skip
+    return Proof(STENCIL, layer, {"tile_p": tile_p})
+
+
+PROOFS = {
+    **{f"gemm {how} {k}x{p}": gemm(how, k, p) for how in ("dense", "windows") for k, p in GEMM_TILES},
+    **{f"gemm rows {k}x{p}": gemm("rows", k, p) for k, p in GEMM_TILES if p < 256},
+    **{
+        f"tensor {how} {tile} {dtype}": tensor(how, tile, dtype)
+        for how in ("dense", "windows", "rows")
+        for tile in (64, 128)
+        for dtype in ("tf32", "fp16", "bf16")
+    },
+    **{
+        f"stencil {window} {stride} {tile_p}": stencil(window, stride, tile_p)
+        for window, stride, tile_p in [(3, 1, 4), (3, 2, 7), (3, 1, 28), (5, 1, 14), (7, 1, 7)]
+    },
+}
+EVERYWHERE = (
+    "gemm dense 128x128", "gemm windows 32x32", "gemm rows 64x64", "tensor dense 128 tf32",
+    "tensor windows 64 bf16", "tensor rows 64 fp16", "stencil 3 1 4", "stencil 5 1 14",
+)  # fmt: skip
+CASES = [
+    pytest.param(PROOFS[name], arch, id=f"{name} sm_{arch}")
+    for name in PROOFS
+    for arch in (ARCHS if name in EVERYWHERE else (90,))
+    if arch >= 80 or not name.startswith("tensor")
+]
+
+WIDTH = {"128": 16, "64": 8, "32": 4, "U16": 2, "U8": 1}
+
+
+def compiled(proof: Proof, arch: int) -> list[nvrtc.Binary]:
+    compiler = nvrtc.compiler_for(arch)
+    return [
+        compiler.compile_variant(
+            proof.variant, proof.layer, proof.knobs, arch=arch, dtype=proof.dtype, proof=True
+        )
+    ]
+
+
+def moved(code: Counter[str], *names: str, but: str = "", only: str = "") -> int:
+    """Bytes that one thread moves with these instructions, of some widths."""
+    total = 0
+    for name, number in code.items():
+        first, *modifiers = name.split(".")
+        width = next((m for m in modifiers if m in WIDTH), "32")
+        if first in names and width != but and only in ("", width):
+            total += number * WIDTH[width]
+    return total
+
+
+@pytest.mark.machine_code(of=compiled)
+@pytest.mark.parametrize(("proof", "arch"), CASES)
+def test_a_whole_layer_is_what_its_header_counts(proof: Proof, arch: int, listings: list[str]) -> None:
+    (listing,) = listings
+    code = Counter(sass.instructions(listing))
+    counts = proof.variant.counts_for(proof.layer, proof.knobs)
+    geometry = compilers.geometry(proof.variant, proof.layer, proof.knobs)
+    threads = geometry.block * geometry.grid
+    shared = counts.get("weight_reads_shared", 0) + counts.get("input_reads_shared", 0)
+    reads = counts["weight_reads"] + counts["input_reads"] - shared
+    element = 2 if proof.dtype in ("fp16", "bf16") else 4
+    assert products(proof, code) * threads == counts["macs_executed"]
+    assert moved(code, "LDG", "LDGSTS") * threads == element * reads
+    assert moved(code, "STG") * threads // proof.slices == 4 * counts["output_writes"]
+    # From shared memory operands come 16 bytes at a time in the GEMM, 4 or 8 at the tensor cores; the rest is
+    # the table of taps, and sums that slices hand over.
+    width = {"only": "128"} if proof.dtype == "fp32" else {"but": "128"}
+    operands = moved(code, "LDS", **width)
+    assert operands * threads == element * shared
+
+
+def products(proof: Proof, code: Counter[str]) -> int:
+    """Multiply-adds that one thread executes; of an mma its 32nd part."""
+    number: Counter[str] = Counter()
+    for name, times in code.items():
+        number[name.partition(".")[0]] += times
+    if proof.dtype == "fp32":
+        return number["FFMA"] + number["FMUL"] + 2 * number["FFMA2"]
+    k = "1688" if proof.dtype == "tf32" else "16816"
+    kind = {"tf32": f"HMMA.{k}.F32.TF32", "fp16": f"HMMA.{k}.F32", "bf16": f"HMMA.{k}.F32.BF16"}[proof.dtype]
+    assert code[kind] == number["HMMA"]
+    return 16 * 8 * (8 if proof.dtype == "tf32" else 16) // 32 * number["HMMA"]

@@ -1,0 +1,155 @@
+"""The registry: what a kernel file's header must say, which formulas are let through, what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dibench.errors import UserError
+from dibench.kernels import COUNTS, read_variant, registry, source_directory, sources_sha
+from dibench.kernels.formula import Formula
+from dibench.layer import Layer
+
+HEADER = """/* A kernel that does nothing.
+[variant]
+ops          = ["pointwise", "fc"]
+stationarity = "output"
+fast         = false
+teaches      = "how to be brief"
+knobs.tile_p = [1, 2]
+knobs.tile_c = "any"
+requires     = ["tile_p * tile_c <= 8"]
+counts.macs_executed = "K * C"
+counts.weight_reads  = "K * C // tile_p"
+counts.input_reads   = "ceil_div(C, lanes) * threads"
+counts.output_reads  = "0 if tile_c == C else row_length()"
+counts.output_writes = "min(P, Q)"
+*/
+"""
+POINTWISE = Layer(N=1, C=16, H=4, W=8, K=2, R=1, S=1)
+
+
+def read(tmp_path: Path, text: str) -> object:
+    path = tmp_path / "idle.cpp"
+    path.write_text(text)
+    return read_variant(path, "cpu")
+
+
+def test_a_header_becomes_a_variant(tmp_path: Path) -> None:
+    path = tmp_path / "idle.cpp"
+    path.write_text(HEADER)
+    variant = read_variant(path, "cpu")
+    assert (variant.name, variant.summary, variant.fast) == ("idle", "A kernel that does nothing.", False)
+    assert dict(variant.knobs) == {"tile_p": (1, 2), "tile_c": "any"}
+    counts = variant.counts_for(POINTWISE, {"tile_p": 2, "tile_c": 4}, lanes=8, threads=3)
+    assert list(counts.values()) == [32, 16, 6, 32, 4]
+    assert tuple(counts) == COUNTS
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[variant]", "[kernel]", r"idle.cpp: \[variant\]: must stand in the first comment"),
+        ('"output"', '"sideways"', r"stationarity: must be one of output.*got 'sideways'"),
+        ('"fc"]', '"attention"]', r"ops: must list some of standard"),
+        ('"fc"]', '["fc"]]', r"ops: must list some of standard"),
+        ('["tile_p * tile_c <= 8"]', '"tile_p < 8"', r"requires: must be a list of words.*got 'tile_p < 8'"),
+        ("false", '"no"', r"fast: must be true or false"),
+        ("teaches", "teach", r"teaches: must be given"),
+        ("tile_p = [1, 2]", "tile_q = [1, 2]", r"knobs.tile_q: must be one of tile_p"),
+        ("[1, 2]", "[]", r'knobs.tile_p: must be "any" or a list'),
+        ("[1, 2]", "[1, -2]", r'knobs.tile_p: must be "any" or a list'),
+        ("K * C\"", "K * D\"", r"counts.macs_executed: unknown name 'D'"),
+        ("K * C\"", "K / C\"", r"counts.macs_executed: may not use Div"),
+        ("K * C\"", "K *\"", r"counts.macs_executed: is not an expression"),
+        ("ceil_div", "eval", r"counts.input_reads: calls something that kernels.counting does not name"),
+        ("min(P, Q)", "P.__class__", r"counts.output_writes: may not use Attribute"),
+        ("min(P, Q)", "[P for P in (1,)]", r"counts.output_writes: may not use"),
+        ("counts.output_reads", "counts.reads", r"counts: must have exactly"),
+        ("ops ", "ops = ", r"\[variant\]: must be TOML"),
+    ],
+)  # fmt: skip
+def test_a_header_that_breaks_a_rule_is_refused_by_field(
+    tmp_path: Path, old: str, new: str, message: str
+) -> None:
+    assert old in HEADER
+    with pytest.raises(UserError, match=message):
+        read(tmp_path, HEADER.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("dtypes", '["fp8"]', r"dtypes: must list some of fp32, tf32, fp16, bf16 \(got \['fp8'\]\)"),
+        ("constants", '["R", "tile_p"]', r"constants: must list some of N, C, H"),
+        ("arch", '"sm_90"', r'arch: must be ">=NN", the least compute capability'),
+        ("grid", '"N * sms"', r"grid: unknown name 'sms'"),
+        ("spill_bytes", '"none"', r"spill_bytes: must be a whole number"),
+        ("prefer.tile_p", '"2"', r"prefer: must be a table of lanes, cache, warps"),
+    ],
+)
+def test_a_launch_that_breaks_a_rule_is_refused_by_field(
+    tmp_path: Path, field: str, value: str, message: str
+) -> None:
+    lines = (source_directory() / "cuda" / "conv_no_reuse.cu").read_text().splitlines(keepends=True)
+    lines = [line for line in lines if line.split("=")[0].strip() != field]
+    at = next(i for i, line in enumerate(lines) if line.startswith("counts."))
+    path = tmp_path / "kernel.cu"
+    path.write_text("".join([*lines[:at], f"{field} = {value}\n", *lines[at:]]))
+    with pytest.raises(UserError, match=message):
+        read_variant(path, "cuda")
+
+
+@pytest.mark.parametrize(
+    ("layer", "knobs", "message"),
+    [
+        (POINTWISE, {"tile_p": 3, "tile_c": 1}, r"tile_p: must be one of 1, 2 \(got 3\)"),
+        (POINTWISE, {"tile_p": 1, "tile_c": 0}, r"tile_c: must be at least 1 \(got 0\)"),
+        (POINTWISE, {"tile_p": 1}, r"tile_c: must be given"),
+        (POINTWISE, {"tile_p": 1, "tile_c": 1, "taps": 1}, r"taps: is no knob of it \(has tile_p, tile_c\)"),
+        (
+            POINTWISE,
+            {"tile_p": 2, "tile_c": 5},
+            r"tile_p: must satisfy tile_p \* tile_c <= 8 with tile_c = 5, tile_p = 2",
+        ),
+        (Layer(N=1, C=1, H=3, W=3, K=1, R=3, S=3), {}, r"op: idle runs pointwise, fc \(got 'standard'\)"),
+    ],
+)
+def test_a_case_beyond_a_limit_is_refused_with_limit_and_value(
+    tmp_path: Path, layer: Layer, knobs: dict[str, int], message: str
+) -> None:
+    path = tmp_path / "idle.cpp"
+    path.write_text(HEADER)
+    variant = read_variant(path, "cpu")
+    with pytest.raises(UserError, match=message):
+        variant.check(layer, knobs)
+    assert not variant.allows(layer, knobs)
+
+
+def test_formulas_know_tuples_and_logic() -> None:
+    formula = Formula.parse("S in (3, 5) and not S == 5 or S > 9", frozenset({"S"}))
+    assert [bool(formula.value({"S": s})) for s in (3, 5, 10)] == [True, False, True]
+
+
+def test_every_kernel_file_is_a_variant() -> None:
+    files = {path.stem for path in (source_directory() / "cpu").glob("*.cpp")}
+    assert files == set(registry("cpu"))
+
+
+def test_the_sources_hash_follows_every_byte(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "cpu").mkdir()
+    monkeypatch.setattr("dibench.kernels.source_directory", lambda: tmp_path)
+    seen = []
+    for name, text in [("a.cpp", "1"), ("a.cpp", "2"), ("box.h", "2"), ("notes.txt", "2")]:
+        (tmp_path / "cpu" / name).write_text(text)
+        sources_sha.cache_clear()
+        seen.append(sources_sha("cpu"))
+    sources_sha.cache_clear()
+    assert len(set(seen)) == 3
+    assert seen[2] == seen[3], "only what is compiled counts"
+
+
+def test_an_unknown_backend_is_named() -> None:
+    with pytest.raises(UserError, match=r"backend: must be one of cpu.*got 'abacus'"):
+        registry("abacus")

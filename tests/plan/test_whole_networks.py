@@ -1,0 +1,218 @@
+"""Whole networks: planned, measured through PyTorch where it is installed, and held against predictions."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from study_frames import energy_of, measured, some_layers, table
+
+from dibench import kernels, models, schema, study
+from dibench.cli import main
+from dibench.errors import UserError
+from dibench.layer import DIMENSIONS, Layer
+from dibench.plan import Case, usual_case
+from dibench.plan.whole_networks import network_plan
+from dibench.study.ladder.calibrated import Calibration, read_calibration
+from dibench.study.use.measured import check
+from dibench.study.use.predict import predict
+from dibench.sweep import record
+from dibench.table import read_csv
+
+NET = """
+import torch
+
+def net():
+    return torch.nn.Sequential(
+        torch.nn.Conv2d(3, 8, 3, padding=1), torch.nn.ReLU(), torch.nn.Conv2d(8, 16, 3, stride=2, padding=1),
+        torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(16, 10),
+    )
+
+def broken():
+    raise ValueError("no such thing")
+"""
+
+
+def case(**changed: Any) -> Case:
+    (variant,) = kernels.registry("torch").values()
+    layer = Layer(N=8, C=3, H=64, W=48, K=1, R=1, S=1, name="torchvision:resnet50")
+    return usual_case(layer, variant, **{"network": "torchvision:resnet50", **changed})
+
+
+def network_rows(fit: Calibration, **changed: Any) -> pd.DataFrame:
+    """Rows of resnet50 at batch 8 in the frame of a layer table, at 1.2 times what is predicted."""
+    (found,) = predict([models.load("resnet50", batch=8)], fit)
+    layers = some_layers(3, seed=1)
+    frame = table(layers, energy_of(layers, alpha=0.2))
+    rows = frame.iloc[:1].assign(name="torchvision:resnet50", op=schema.NETWORK, N=8, backend="torch")
+    rows = rows.assign(energy_j=1.2 * found.total.value, **changed)
+    return pd.concat([frame, rows], ignore_index=True)
+
+
+@pytest.fixture(scope="module")
+def fit() -> Calibration:
+    return read_calibration(study.fit(measured(120), draws=99).to_json(), "di_weighted")
+
+
+def test_a_network_is_a_row_with_its_input_only(tmp_path: Path) -> None:
+    cells = record.case_cells(case(), "")
+    sizes = (*DIMENSIONS, "macs", "weights", "outputs", "ai")
+    known = {name for name in sizes if cells.get(name) is not None}
+    assert known == {"N", "C", "H", "W"}
+    assert (cells["op"], cells["name"], cells["N"]) == ("network", "torchvision:resnet50", 8)
+    path = tmp_path / "sweep.csv"
+    row = {**cells, "time_s": 1.0, "energy_source": "none", "status": "ok"}
+    path.write_bytes(record.HEADER + record.line_of(row))
+    frame = read_csv(path)
+    assert frame["op"].tolist() == ["network"]
+    assert frame["H"].tolist() == [64]
+    with pytest.raises(UserError, match="1 whole network, no layer"):
+        study.fit(frame)
+
+
+def test_its_id_is_of_the_network_and_its_input() -> None:
+    assert case().case_id != case(network="").case_id
+    assert case().case_id != case(network="torchvision:resnet18").case_id
+
+
+def test_a_fit_leaves_networks_out_and_says_so(fit: Calibration) -> None:
+    layers = some_layers(60, seed=2)
+    frame = table(layers, energy_of(layers, alpha=0.2, noise=0.1))
+    alone = study.fit(frame, draws=99).to_json()
+    both = study.fit(pd.concat([frame, network_rows(fit).tail(1)], ignore_index=True), draws=99).to_json()
+    assert both["excluded"]["whole network, no layer"] == 1
+    assert both["models"] == alone["models"]
+
+
+def test_a_measurement_is_held_against_the_prediction(fit: Calibration) -> None:
+    found = predict([models.load("resnet50", batch=b) for b in (1, 8)], fit)
+    frame = network_rows(fit)
+    assert check(frame, found[0], fit) is None  # not at batch 1
+    one = check(frame, found[1], fit)
+    assert one is not None
+    assert one.ratio == pytest.approx(1 / 1.2)
+    assert one.inside == (1.2 * found[1].total.value <= found[1].total.high)
+    assert one.backend == "torch"
+
+
+@pytest.mark.parametrize(
+    "changed", [{"device": "other"}, {"dtype": "bf16"}, {"energy_source": "model"}, {"status": "failed"}]
+)
+def test_a_measurement_of_another_setting_is_no_check(fit: Calibration, changed: dict[str, str]) -> None:
+    (found,) = predict([models.load("resnet50", batch=8)], fit)
+    with pytest.raises(UserError, match=r"--measured: must have whole networks \(op network\) on card, fp32"):
+        check(network_rows(fit, **changed), found, fit)
+
+
+def test_predict_shows_the_measured_network(
+    tmp_path: Path, fit: Calibration, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, table_path = tmp_path / "fit.json", tmp_path / "networks.csv"
+    path.write_text(json.dumps(study.fit(measured(120), draws=99).to_json()))
+    network_rows(fit).to_csv(table_path, index=False)
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", "resnet50", "--batch", "8", "--fit", str(path), "--measured", str(table_path)])
+    assert ended.value.code == 0
+    assert "is 0.83× of that" in " ".join(capsys.readouterr().out.split())
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    with pytest.raises(SystemExit) as ended:
+        main(["sweep", *arguments, "--out", "/nowhere/out"])
+    assert ended.value.code == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    return error
+
+
+def test_bad_networks_get_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--models: must stand with --backend torch" in refused(
+        capsys, "--models", "a:b", "--backend", "cpu"
+    )
+    command = ("--backend", "torch", "--models")
+    assert "must be torchvision:NAME, timm:NAME or" in refused(capsys, *command, "resnet50")
+    assert "must give the size of an image as @3x224x224" in refused(capsys, *command, "a:b@224")
+    assert "--batch: must be whole numbers" in refused(capsys, *command, "a:b", "--batch", "0")
+
+
+# With PyTorch
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> str:
+    pytest.importorskip("torch")
+    path = tmp_path / "nets.py"
+    path.write_text(NET)
+    return str(path)
+
+
+def test_a_network_is_measured_at_every_batch(source: str, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = ["sweep", "--backend", "torch", "--models", f"{source}:net@3x16x16", "--batch", "1,4"]
+    for _ in range(2):  # the second goes on and finds nothing to do
+        with pytest.raises(SystemExit) as ended:
+            main([*command, "--meter", "none", "--case-budget", "0.2", "--out", str(out)])
+        assert ended.value.code == 0
+    rows = list(csv.DictReader((out / "sweep.csv").read_text().splitlines()))
+    assert [(row["op"], row["N"], row["C"], row["H"]) for row in rows] == [
+        ("network", "1", "3", "16"), ("network", "4", "3", "16")
+    ]  # fmt: skip
+    assert all(row["status"] in ("ok", "flagged") and float(row["time_s"]) > 0 for row in rows)
+
+
+def test_a_dry_run_names_networks_and_inputs(source: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(
+            [
+                "sweep",
+                "--backend",
+                "torch",
+                "--models",
+                f"{source}:net@3x16x16",
+                "--batch",
+                "1,4",
+                "--dry-run",
+            ]
+        )
+    assert ended.value.code == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "batch 4, images 3×16×16" in out
+    assert "pointwise" not in out
+
+
+def test_what_is_launched_is_the_network(source: str) -> None:
+    import torch
+
+    from dibench.backends.torch_library import TorchBackend
+    from dibench.models.torch import build
+
+    (planned,) = network_plan([f"{source}:net@3x16x16"], [2]).cases
+    made: Any = TorchBackend.open().prepare(planned)
+    torch.manual_seed(planned.seed)
+    module = build(f"{source}:net", device="cpu")[0].eval()
+    from dibench.backends.operands import operand
+
+    with torch.inference_mode():
+        expected = module(torch.from_numpy(operand((2, 3, 16, 16), "uniform", 1, 0)))
+    assert torch.equal(torch.from_numpy(made.output()), expected)
+    assert made.launch(3) > 0
+
+
+def test_another_number_of_visits_is_another_sweep(source: str) -> None:
+    once, again, thrice = (network_plan([f"{source}:net@3x16x16"], [2], visits=n) for n in (1, 1, 3))
+    assert once.sha == again.sha != thrice.sha
+
+
+def test_a_network_that_cannot_be_built_is_refused_before_anything_is_measured(source: str) -> None:
+    with pytest.raises(UserError, match="cannot be built: ValueError: no such thing"):
+        network_plan([f"{source}:broken@3x16x16"], [1])
+    with pytest.raises(UserError, match="--input-shape"):
+        network_plan([f"{source}:net"], [1])
+    with pytest.raises(UserError, match="must name each network once"):
+        network_plan([f"{source}:net@3x16x16"] * 2, [1])
+    with pytest.raises(UserError, match="cannot run on meta tensors"):
+        network_plan([f"{source}:net@4x16x16"], [1])

@@ -1,0 +1,145 @@
+"""Figures of predictions as files: what they say, in light and in dark, and in colours all can tell apart."""
+
+from __future__ import annotations
+
+import json
+import re
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from matplotlib.colors import to_rgb
+from matplotlib.image import imread
+from study_frames import measured
+
+from dibench import models, study
+from dibench.cli import main
+from dibench.models import Model
+from dibench.show import cost_bars
+from dibench.show.drawn import write_figures
+from dibench.show.svg import TERM_COLOURS, themes
+from dibench.study.ladder.calibrated import Calibration, read_calibration
+from dibench.study.use.explain import explain
+from dibench.study.use.predict import predict
+
+
+@pytest.fixture(scope="module")
+def figures() -> dict[str, Any]:
+    return study.fit(measured(160, noise=0.15), draws=99).to_json()
+
+
+@pytest.fixture(scope="module")
+def fit(figures: dict[str, Any]) -> Calibration:
+    return read_calibration(figures, "di_weighted")
+
+
+def words(svg: Path) -> str:
+    return " ".join(ElementTree.fromstring(svg.read_text(encoding="utf-8")).itertext())
+
+
+def test_predict_and_explain_write_figures(
+    tmp_path: Path, figures: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "fit.json"
+    path.write_text(json.dumps(figures))
+    out = tmp_path / "figures"
+    for command in (
+        ("predict", "mobilenet_v2", "--compare", "alexnet", "--batch", "1,8"), ("explain", "mobilenet_v2")
+    ):  # fmt: skip
+        with pytest.raises(SystemExit) as ended:
+            main([*command, "--fit", str(path), "--figures", str(out)])
+        assert ended.value.code == 0
+    assert f"Figures: {out}" in capsys.readouterr().out.replace("\n", "")
+    names = {"comparison", "savings-mobilenet_v2"} | {
+        f"{what}-{network}{batch}"
+        for what, batch in (("layers", ""), ("operators", "-at-batch-1"))
+        for network in ("mobilenet_v2", "alexnet")
+    }
+    found = {file.name for file in out.iterdir()}
+    assert found == {f"{name}{end}" for name in names for end in (".svg", "-light.png", "-dark.png")}
+    said = words(out / "comparison.svg")
+    for text in ("mobilenet_v2, batch 8", "alexnet, batch 1", "depthwise", "predicted energy per inference"):
+        assert text in said
+    assert "bottleneck width" in words(out / "savings-mobilenet_v2.svg")
+
+
+def test_svg_follows_the_theme_and_pngs_have_one_each(tmp_path: Path, fit: Calibration) -> None:
+    (found,) = predict([models.load("alexnet")], fit)
+    drawing = cost_bars.layer_bars("alexnet", found.costs, found.costs.terms, "J", "predicted energy")
+    write_figures(tmp_path, [drawing])
+    text = (tmp_path / "layers-alexnet.svg").read_text()
+    assert not re.search("#0101[0-9a-f]{2}", text)  # no colour of a panel's own
+    assert "var(--macs)" in text
+    assert "var(--weights)" in text
+    light, dark = (imread(tmp_path / f"layers-alexnet-{theme}.png") for theme in ("light", "dark"))
+    assert light[0, 0, :3] == pytest.approx(to_rgb("#ffffff"), abs=0.01)
+    assert dark[0, 0, :3] == pytest.approx(to_rgb("#1b1e24"), abs=0.01)
+    # The same drawing again, after it was painted: the same files.
+    again = cost_bars.layer_bars("alexnet", found.costs, found.costs.terms, "J", "predicted energy")
+    before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    write_figures(tmp_path, [again])
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
+
+
+def test_bars_add_up_to_the_cost(fit: Calibration) -> None:
+    network = models.load("squeezenet1_1")
+    found = explain(network, fit)
+    drawing = cost_bars.layer_bars(
+        "squeezenet1_1", found.prediction.costs, found.terms, "J", "predicted energy"
+    )
+    (axes,) = drawing.figure.axes
+    ends = sorted(patch.get_x() + patch.get_width() for patch in axes.patches)  # type: ignore[attr-defined]  # patches are known as Artist
+    assert ends[-1] * 1e-6 == pytest.approx(found.prediction.costs.mean.max())
+    assert "28" not in drawing.title
+    assert len(axes.get_yticklabels()) == len(network.layers)
+
+
+def test_a_long_network_shows_its_costliest_and_says_so(fit: Calibration) -> None:
+    (found,) = predict([models.load("densenet201")], fit)
+    drawing = cost_bars.layer_bars("densenet201", found.costs, found.costs.terms, "J", "predicted energy")
+    assert drawing.title.endswith("the 28 costliest")
+
+
+def test_nothing_to_draw_is_drawn(fit: Calibration, tmp_path: Path) -> None:
+    (found,) = predict([Model(name="../empty", batch=1, layers=())], fit)
+    shown = (found.costs.terms, "J", "predicted energy")
+    drawings = [
+        cost_bars.layer_bars("../empty", found.costs, *shown), cost_bars.operator_bars(found, *shown),
+        cost_bars.comparison([found], *shown[1:]), cost_bars.saving_bars("../empty", [], *shown[1:]),
+    ]  # fmt: skip
+    written = write_figures(tmp_path, drawings)
+    assert all(path.parent == tmp_path for path in written)  # a model's name leads nowhere else
+
+
+def luminance(colour: str) -> float:
+    def linear(value: float) -> float:
+        return value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4
+
+    r, g, b = map(linear, to_rgb(colour))
+    return 0.2126 * r + 0.7152 * g + 0.0722 * b
+
+
+# Viénot, Brettel and Mollon 1999: what a dichromat sees of linear RGB.
+DICHROMATS = {
+    "protan": ((0.1121, 0.8853, -0.0005), (0.1127, 0.8897, -0.0001), (0.0045, 0.0, 1.0019)),
+    "deutan": ((0.2920, 0.7054, -0.0003), (0.2934, 0.7089, 0.0), (-0.02098, 0.02559, 1.0019)),
+}
+
+
+@pytest.mark.parametrize("seen", ["all", *DICHROMATS])
+def test_neighbouring_terms_differ_for_everybody(seen: str) -> None:
+    from importlib import resources
+
+    css = (resources.files("dibench.show") / "style.css").read_text(encoding="utf-8")
+    for colours in themes(css).values():
+        found = []
+        for sentinel in TERM_COLOURS.values():
+            rgb = [value**2.2 for value in to_rgb(colours[sentinel])]
+            if seen in DICHROMATS:
+                rgb = [sum(a * b for a, b in zip(row, rgb, strict=True)) for row in DICHROMATS[seen]]
+            found.append([max(value, 0.0) ** (1 / 2.2) for value in rgb])
+        for (one, a), (other, b) in combinations(zip(TERM_COLOURS, found, strict=True), 2):
+            distance = sum((x - y) ** 2 for x, y in zip(a, b, strict=True)) ** 0.5
+            assert distance > 0.1, (one, other, distance)

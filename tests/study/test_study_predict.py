@@ -1,0 +1,199 @@
+"""Predictions of networks: right totals, intervals that hold measurements, and what lies outside said so."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from study_frames import energy_of, measured, some_layers, table
+
+from dibench import models, networks, study
+from dibench.errors import UserError
+from dibench.layer import Layer
+from dibench.models import Model
+from dibench.study.ladder.calibrated import PREDICTORS, Calibration, calibrate, read_calibration
+from dibench.study.ladder.fit import make_clusterings
+from dibench.study.ladder.folds import make_folds
+from dibench.study.ladder.models import data_of
+from dibench.study.ladder.rungs import Rung, fit_rung
+from dibench.study.use.predict import TERMS, Estimate, predict
+
+
+@cache
+def text_of_fit(noise: float = 0.2) -> str:
+    return json.dumps(study.fit(measured(160, noise=noise), draws=99).to_json())
+
+
+def figures(noise: float = 0.2) -> dict[str, Any]:
+    made: dict[str, Any] = json.loads(text_of_fit(noise))
+    return made
+
+
+def truth(network: Model) -> float:
+    return float(energy_of(network.layers, alpha=0.2).sum())
+
+
+@pytest.mark.parametrize("model", ["di_weighted", "di_disjoint", "ai", "macs"])
+def test_every_model_of_shapes_predicts_networks_it_has_not_seen(model: str) -> None:
+    fit = read_calibration(figures(), model)
+    found = predict([models.load(name) for name in ("resnet50", "mobilenet_v2")], fit)
+    for one in found:
+        assert one.total.low < truth(one.network) < one.total.high
+        assert one.unpredicted == ()
+        np.testing.assert_allclose(one.costs.mean.sum(), one.total.value, rtol=1e-12)
+        np.testing.assert_allclose(np.sum(list(one.costs.terms.values()), axis=0), one.costs.mean, rtol=1e-9)
+        parts = sum(part.value for part in one.by_operator.values())
+        assert parts == pytest.approx(one.total.value)
+        assert set(one.costs.terms) <= set(TERMS)
+
+
+def test_exact_rows_are_predicted_exactly() -> None:
+    fit = read_calibration(figures(1e-7), "di_weighted")
+    (found,) = predict([models.load("vgg16", batch=8)], fit)
+    assert found.total.value == pytest.approx(truth(found.network), rel=1e-5)
+    assert found.per_inference.value == pytest.approx(found.total.value / 8)
+    np.testing.assert_allclose(found.costs.mean, energy_of(found.network.layers, alpha=0.2), rtol=1e-5)
+
+
+def calibration(seed: int, noise: float) -> Calibration:
+    """Of a fresh fit of weighted DI, without the bootstrap that predictions do not need."""
+    frame = measured(120, seed=seed, noise=noise)
+    data = data_of(frame, "energy_j")
+    clusterings = make_clusterings(data, 9, seed)
+    rung = fit_rung("di_weighted", data, clusterings, make_folds(data, seed))
+    assert isinstance(rung, Rung)
+    whole = figures()
+    whole["calibration"]["models"]["di_weighted"] = calibrate(rung, data, clusterings)
+    return read_calibration(json.loads(json.dumps(whole)), "di_weighted")
+
+
+def test_intervals_hold_the_measurements_of_unseen_layers_and_whole_networks() -> None:
+    """95% intervals of 24 fits: layers one by one, and networks whose like shapes err alike."""
+    noise, held, held_total, layers, totals = 0.3, 0, 0, 0, 0
+    wanted = [models.load(name) for name in ("resnet50", "vgg16", "mobilenet_v2", "googlenet", "alexnet")]
+    for seed in range(24):
+        fit = calibration(seed, noise)
+        rng = np.random.default_rng(1000 + seed)
+        for one in predict(wanted, fit):
+            error = noise * rng.standard_normal(int(one.costs.shape.max()) + 1)
+            real = energy_of(one.network.layers, alpha=0.2) * np.exp(error[one.costs.shape])
+            held += int(((one.costs.low < real) & (real < one.costs.high)).sum())
+            held_total += one.total.low < real.sum() < one.total.high
+            layers += len(real)
+            totals += 1
+    assert 0.93 <= held / layers <= 0.985
+    assert held_total / totals >= 0.90  # 120 totals; 0.95 less 2.5 standard errors
+
+
+def test_shared_errors_do_not_average_out_and_residuals_do() -> None:
+    fit = read_calibration(figures(), "di_weighted")
+    shapes = [layer.renamed(f"m/{number}") for number, layer in enumerate(some_layers(100, seed=5))]
+    like = [networks.find("resnet50/layer1.0.conv2").renamed(f"m/{number}") for number in range(100)]
+
+    def width(layers: list[Layer]) -> float:
+        (found,) = predict([Model(name="m", batch=1, layers=tuple(layers))], fit)
+        return math.log(found.total.high / found.total.low)
+
+    assert width(like) == pytest.approx(width(like[:1]))
+    assert width(shapes) < 0.6 * np.median([width([layer]) for layer in shapes])
+
+
+def test_one_layer_alone_is_its_own_total() -> None:
+    fit = read_calibration(figures(), "di_weighted")
+    (found,) = predict([Model(name="m", batch=1, layers=(Layer.fc(N=1, C=512, K=1000),))], fit)
+    costs = found.costs
+    own = (costs.mean[0], costs.low[0], costs.high[0])
+    for total in (found.total, found.by_operator["fc"]):
+        # Summed in another order: equal but for the last digits.
+        assert (total.value, total.low, total.high) == pytest.approx(own, rel=1e-12)
+
+
+def test_layers_outside_what_was_measured_say_how_far() -> None:
+    fit = read_calibration(figures(), "di_weighted")
+    most = fit.ranges["fc"]["weights"][1]
+    big = Layer.fc(N=1, C=2**14, K=2**15)
+    (found,) = predict([Model(name="m", batch=1, layers=(big, networks.find("vgg16/classifier.3")))], fit)
+    assert f"weights {big.weights / most:.3g}× above" in found.costs.outside[0]
+    assert found.costs.outside[1] == ""
+
+
+def test_an_operator_the_fit_has_not_seen_gets_no_number() -> None:
+    layers = [layer for layer in some_layers(200, seed=2) if layer.op not in ("depthwise", "grouped")]
+    frame = table(layers, energy_of(layers, alpha=0.2, noise=0.1))
+    fit = read_calibration(study.fit(frame, draws=99).to_json(), "di_weighted")
+    (found,) = predict([models.load("mobilenet_v2")], fit)
+    assert found.unpredicted == ("depthwise",)
+    depthwise = np.array([layer.op == "depthwise" for layer in found.costs.layers])
+    assert np.isnan(found.costs.mean[depthwise]).all()
+    assert np.isfinite(found.costs.mean[~depthwise]).all()
+    assert found.total.value == pytest.approx(found.costs.mean[~depthwise].sum())
+
+
+def test_an_empty_network_costs_nothing() -> None:
+    fit = read_calibration(figures(), "ai")
+    (found,) = predict([Model(name="m", batch=1, layers=())], fit)
+    assert found.total == Estimate(0.0, 0.0, 0.0)
+
+
+def test_a_thousand_networks_are_quick() -> None:
+    fit = read_calibration(figures(), "di_weighted")
+    begin = time.process_time()
+    wanted = [models.load(name, batch=batch) for batch in range(1, 41) for name in networks.names()]
+    found = predict(wanted, fit)
+    assert len(found) == 1000
+    assert time.process_time() - begin < 10.0
+
+
+def spoil(path: str, value: Any) -> dict[str, Any]:
+    """A fit with another value at `a/b/c`."""
+    made = figures()
+    *folders, last = path.split("/")
+    at: Any = made
+    for name in folders:
+        at = at[int(name) if isinstance(at, list) else name]
+    at[int(last) if isinstance(at, list) else last] = value
+    return made
+
+
+DI = "calibration/models/di_weighted"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("calibration", 3, "is not what `fit` writes"),
+        ("calibration/models", {}, "calibration of di_weighted: is not in this fit"),
+        (DI, None, "is not in this fit"),
+        (f"{DI}/values", [1.0], "values: must be"),
+        (f"{DI}/values/0", math.nan, "values: must be finite"),
+        (f"{DI}/values/0", None, "must be numbers"),
+        (f"{DI}/values/0", "1", "must be numbers"),
+        (f"{DI}/values/0", -1.0, "must not be below zero"),
+        (f"{DI}/covariance/0", [1.0], "is not what `fit` writes"),
+        (f"{DI}/covariance/0/1", 1e9, "must be a covariance"),
+        (f"{DI}/residual_log", math.inf, "residual_log: must be from 0 to 10"),
+        (f"{DI}/degrees", 0, "degrees: must be at least 1"),
+        ("calibration/ranges/fc", {}, "is not what `fit` writes"),
+        ("setting", None, "is not what `fit` writes"),
+    ],
+)
+def test_a_broken_fit_is_refused_by_field(path: str, value: Any, words: str) -> None:
+    with pytest.raises(UserError) as refusal:
+        read_calibration(spoil(path, value), "di_weighted", where="fit.json")
+    assert words in str(refusal.value)
+    assert str(refusal.value).startswith("fit.json: ")
+
+
+def test_json_that_is_no_fit_is_refused() -> None:
+    with pytest.raises(UserError, match="write the file with `fit … --json FILE`"):
+        read_calibration({}, "di_weighted")
+
+
+def test_a_model_that_needs_more_than_shapes_is_refused() -> None:
+    with pytest.raises(UserError, match="--model: must be one of " + ", ".join(PREDICTORS)):
+        read_calibration(figures(), "time")

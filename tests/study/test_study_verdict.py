@@ -1,0 +1,106 @@
+"""The verdict: each rule, on findings made for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+import pytest
+
+from dibench.study.ladder.verdict import Findings, decide
+
+CLEAR = Findings(
+    rows=120,
+    coefficients=8,
+    alpha=0.25,
+    ci_low=0.2,
+    ci_high=0.3,
+    effective_clusters={"layer": 60.0, "network": 12.0},
+    condition=9.0,
+    only_fc_at_one_batch=False,
+    held_out_ai=0.20,
+    held_out_di=0.15,
+)
+
+
+def verdict(**changes: Any) -> tuple[str, str]:
+    found = decide(attrs.evolve(CLEAR, **changes))
+    return found.decision, "; ".join(reason.text for reason in found.reasons)
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.2, 0.3), (0.7, 0.8), (-3.0, 0.4499), (0.5501, 4.0)])
+def test_di_where_alpha_lies_outside_the_margin_and_predicts_better(low: float, high: float) -> None:
+    decision, why = verdict(alpha=(low + high) / 2, ci_low=low, ci_high=high)
+    assert decision == "DI"
+    assert "outside the margin" in why and "0.150 with DI, 0.200 with AI" in why
+
+
+def test_undecided_where_alpha_lies_outside_but_predicts_no_better() -> None:
+    for error in (0.20, 0.25):
+        decision, why = verdict(held_out_di=error)
+        assert decision == "undecided"
+        assert why.startswith("DI does not predict better")
+    assert verdict(held_out_di=None, held_out_ai=None)[0] == "undecided"
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.45, 0.55), (0.47, 0.49), (0.52, 0.54)])
+def test_ai_where_alpha_lies_inside_the_margin(low: float, high: float) -> None:
+    decision, why = verdict(alpha=(low + high) / 2, ci_low=low, ci_high=high)
+    assert decision == "AI"
+    assert "inside the margin" in why
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.44, 0.54), (0.2, 0.46), (0.3, 0.7), (0.54, 0.9)])
+def test_undecided_across_the_margin(low: float, high: float) -> None:
+    decision, why = verdict(alpha=(low + high) / 2, ci_low=low, ci_high=high)
+    assert decision == "undecided"
+    assert "neither inside nor outside" in why
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"effective_clusters": {"layer": 60.0, "network": 9.9}}, "too few independent networks: 9.9"),
+        ({"effective_clusters": {"layer": 3.0}}, "too few independent layers: 3.0"),
+        ({"condition": 30.1}, "condition number 30, over 30"),
+        ({"condition": float("inf")}, "condition number without bound"),
+        ({"condition": float("nan")}, "condition number without bound"),
+        ({"ci_low": None}, "the interval of α is unbounded"),
+        ({"ci_high": None}, "the interval of α is unbounded"),
+        ({"alpha": None, "ci_low": None, "ci_high": None}, "α is not determined"),
+        ({"only_fc_at_one_batch": True}, "single batch size"),
+        ({"rows": 23}, "too few rows: 23, and 8 coefficients need 24"),
+    ],
+)
+def test_undecided_where_the_data_cannot_tell(changes: dict[str, Any], why: str) -> None:
+    """Each alone overturns findings that would otherwise say DI."""
+    found = decide(attrs.evolve(CLEAR, **changes))
+    assert found.decision == "undecided"
+    assert not found.reliable
+    assert [why in reason.text for reason in found.reasons] == [True]
+
+
+@pytest.mark.parametrize(
+    ("changes", "determined"),
+    [
+        ({"condition": 31.0}, False),
+        ({"rows": 5}, False),
+        ({"ci_low": None, "ci_high": None}, False),
+        ({"ci_low": None}, True),
+        ({"effective_clusters": {"layer": 9.0}}, True),
+    ],
+)
+def test_what_rows_do_not_determine_is_told_from_what_is_not_sure(
+    changes: dict[str, Any], determined: bool
+) -> None:
+    assert decide(attrs.evolve(CLEAR, **changes)).determined is determined
+
+
+def test_the_limits_themselves_are_enough() -> None:
+    assert verdict(condition=30.0, rows=24, effective_clusters={"layer": 10.0})[0] == "DI"
+
+
+def test_every_obstacle_is_named() -> None:
+    decision, why = verdict(rows=5, condition=1e9, effective_clusters={"layer": 2.0, "network": 1.0})
+    assert decision == "undecided"
+    assert why.count(";") == 3

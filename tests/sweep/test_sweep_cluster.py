@@ -1,0 +1,194 @@
+"""A sweep on a real Dask cluster: a scheduler and workers as processes of their own, killed on the way."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+from fake_backend import cluster_sweep
+from processes import HERE, alive, children, environment, wait_for
+
+from dibench import files
+from dibench.errors import UserError
+from dibench.sweep.events import CaseEnded, DeviceJoined, DeviceLost
+from dibench.sweep.run import run_sweep
+from dibench.table import read_csv
+
+pytest.importorskip("distributed", reason="the extra [dask] is not installed")
+
+_QUIET = {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "false", "DASK_DISTRIBUTED__ADMIN__TICK__LIMIT": "1h"}
+
+
+class Cluster:
+    """A scheduler, and workers by the device that they stand for."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._file = directory / "scheduler.json"
+        self._programs: list[subprocess.Popen[bytes]] = []
+        self._scheduler = self._start("scheduler", "--port", "0", "--scheduler-file", str(self._file))
+        wait_for(lambda: self._file.exists() and files.read_json_object(self._file))
+        self.address = str((files.read_json_object(self._file) or {})["address"])
+        self.workers: dict[str, subprocess.Popen[bytes]] = {}
+
+    def _start(self, verb: str, *arguments: str, **env: str) -> subprocess.Popen[bytes]:
+        start = f"import sys; from distributed.cli import dask_{verb} as it; it.main(sys.argv[1:])"
+        with (self._directory / "log").open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-c", start, *arguments, "--no-dashboard"],
+                stdout=log,
+                stderr=log,
+                env=environment(**_QUIET, **env),
+                cwd=self._directory,
+            )
+
+    def add(self, device: str, *further: str, **env: str) -> None:
+        resources = further or ("--resources", "dibench=1")
+        program = self._start(
+            "worker",
+            self.address,
+            *("--nthreads", "1", "--no-nanny", "--memory-limit", "0", *resources),
+            CUDA_VISIBLE_DEVICES=device,
+            **env,
+        )
+        self.workers[device] = program
+        self._programs.append(program)
+
+    def wait(self, number: int) -> None:
+        from distributed import Client
+
+        with Client(self.address, set_as_default=False) as client:
+            client.wait_for_workers(number, timeout=30)
+
+    def close(self) -> None:
+        for program in (*self._programs, self._scheduler):
+            program.kill()
+            program.wait()
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    made = Cluster(tmp_path_factory.mktemp("cluster"))
+    try:
+        for device in ("card-a", "card-b", "card-c"):
+            made.add(device)
+        made.wait(3)
+        yield made
+    finally:
+        made.close()
+
+
+def test_workers_killed_on_the_way_cost_nothing(cluster: Cluster, tmp_path: Path) -> None:
+    """One is killed and comes anew, one stands still and is killed; a case kills its device's process."""
+    names = ["slow"] * 60
+    names[10] = "crash"
+    events: list[Any] = []
+    held: list[int] = []
+
+    def watch(event: Any) -> None:
+        events.append(event)
+        ended = sum(isinstance(each, CaseEnded) for each in events)
+        if not isinstance(event, CaseEnded):
+            return
+        if ended == 8:
+            held.extend(children(cluster.workers["card-a"].pid))
+            cluster.workers["card-a"].kill()
+            cluster.add("card-a")
+        if ended == 20:
+            cluster.workers["card-b"].send_signal(signal.SIGSTOP)
+        if ended == 30:
+            cluster.workers["card-b"].kill()
+
+    summary = run_sweep(cluster_sweep(names, cluster.address), tmp_path, on_event=watch)
+    frame = read_csv(tmp_path / "sweep.csv")
+    assert (summary.ended, summary.left, summary.measured) == ("complete", 0, 60)
+    assert sorted(frame["order"]) == list(range(1, 61)) and frame["case_id"].is_unique
+    failed = frame[frame["status"] == "failed"]
+    assert list(failed["reason"]) == ["worker died: SIGSEGV"]
+    assert len(Counter(frame["device_uuid"])) == 3
+    assert sum(isinstance(event, DeviceLost) for event in events) == 2
+    assert sum(isinstance(event, DeviceJoined) for event in events) <= 1
+    assert len(held) >= 1
+    for pid in held:
+        wait_for(partial(_ended, pid), 5.0)
+    cluster.add("card-b")
+    cluster.wait(3)
+
+
+def _ended(pid: int) -> bool:
+    return not alive(pid)
+
+
+def test_a_sweep_killed_and_begun_again_on_the_same_cluster(cluster: Cluster, tmp_path: Path) -> None:
+    program = subprocess.Popen(
+        [
+            sys.executable,
+            str(HERE / "fake_backend.py"),
+            str(tmp_path),
+            "60",
+            cluster.address,
+        ],
+        env=environment(),
+    )
+    table = tmp_path / "sweep.csv"
+    wait_for(lambda: table.exists() and table.read_bytes().count(b"\n") > 10)
+    with pytest.raises(UserError, match=r"--scheduler: worker tcp.*measures for another sweep"):
+        run_sweep(cluster_sweep(["slow"], cluster.address), tmp_path / "other")
+    program.kill()
+    program.wait()
+    time.sleep(0.2)
+    summary = run_sweep(cluster_sweep(["slow"] * 60, cluster.address), tmp_path)
+    frame = read_csv(table)
+    assert summary.left == 0 and 0 < summary.measured < 60
+    assert sorted(frame["order"]) == list(range(1, 61))
+
+
+def test_a_case_that_takes_its_worker_with_it_is_given_up(cluster: Cluster, tmp_path: Path) -> None:
+    summary = run_sweep(cluster_sweep(["slow", "gone", "slow"], cluster.address), tmp_path)
+    frame = read_csv(tmp_path / "sweep.csv").set_index("name")
+    assert summary.statuses["failed"] == 1 and summary.left == 0
+    assert "3 devices were lost while it was measured" in str(frame.loc["gone", "reason"])
+
+
+def test_when_no_worker_is_left_the_sweep_ends_in_one_line(
+    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dibench.sweep.cluster._PATIENCE_S", 0.5)
+    cluster.add("card-f")
+    cluster.wait(1)
+    with pytest.raises(UserError, match=r"--scheduler: has no worker left .*the same command goes on"):
+        run_sweep(cluster_sweep(["slow", "gone", "slow"], cluster.address), tmp_path)
+    assert list(read_csv(tmp_path / "sweep.csv")["status"]) in (["ok"], ["flagged"])
+
+
+def test_what_is_wrong_with_a_cluster_is_one_line(cluster: Cluster, tmp_path: Path) -> None:
+    for device, program in list(cluster.workers.items()):
+        program.kill()
+        program.wait()
+        del cluster.workers[device]
+    cluster.add("card-d", "--resources", "other=1")
+    cluster.wait(1)
+    sweep = cluster_sweep(["slow"], cluster.address)
+    with pytest.raises(UserError, match=r"has no worker with the resource dibench: start one for each GPU"):
+        run_sweep(sweep, tmp_path)
+    cluster.add("card-e")
+    cluster.wait(2)
+    with pytest.raises(UserError, match=r"kernel sources .* the same as the sweep's: cccccccccccccccc, is"):
+        run_sweep(attrs.evolve(sweep, sources_sha="c" * 64), tmp_path)
+    cluster.add("card-e")
+    cluster.wait(3)
+    with pytest.raises(UserError, match=r"--scheduler: must have each device once \(got 'card-e'\)"):
+        run_sweep(sweep, tmp_path)
+    for wrong in ("tcp://127.0.0.1:1", "nonsense", "http://x:y"):
+        with pytest.raises(UserError, match=r"--scheduler: must be the address of a Dask scheduler"):
+            run_sweep(attrs.evolve(sweep, scheduler=wrong), tmp_path)
+    assert not (tmp_path / "sweep.csv").exists()
