@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
+from dibench.study.findings.plain import PICO, plain
 from dibench.study.ladder import held_out
 from dibench.study.ladder.alpha import UNKNOWN
 from dibench.study.ladder.calibrated import calibration_of
@@ -15,7 +16,6 @@ from dibench.study.ladder.models import FORMULAS
 from dibench.study.ladder.rungs import Coefficient, NoRung, Rung
 from dibench.study.ladder.verdict import MARGIN
 from dibench.study.maths.inference import LEVEL, UNDECIDABLE
-from dibench.study.maths.plain import PICO, plain
 from dibench.study.maths.scores import scores
 from dibench.words import interval
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import attrs
 
-from dibench.study.maths.plain import plain
+from dibench.study.findings.plain import plain
 from dibench.study.questions.families import Evidence
 from dibench.study.questions.generality import STABLE, Generality, nearest_half
 from dibench.study.questions.networks_summary import network_json

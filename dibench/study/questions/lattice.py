@@ -27,9 +27,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dibench.layer import DIMENSIONS
+from dibench.study.findings.plain import PICO
 from dibench.study.maths.estimate import LogFit, condition_number, fit_log
 from dibench.study.maths.inference import student_quantile
-from dibench.study.maths.plain import PICO
 from dibench.study.maths.slopes import Slope, jackknife, share, slope
 from dibench.study.questions.lattice_checks import (
     BYTES,

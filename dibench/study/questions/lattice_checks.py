@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
+from dibench.study.findings.plain import PICO
 from dibench.study.maths.estimate import fit_log
 from dibench.study.maths.inference import classical_errors, student_quantile
-from dibench.study.maths.plain import PICO
 from dibench.study.maths.slopes import Slope, slope
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import Any
 
 import attrs
 
+from dibench.study.findings.plain import plain
 from dibench.study.ladder.folds import FEWEST_FAMILIES
-from dibench.study.maths.plain import plain
 from dibench.study.questions.correlation import Contest
 from dibench.study.questions.whole_networks import FEWEST, GAP_BOUND_S, NetworkCost, WholeNetworks
 

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from dibench.intensity import OPERATORS
 from dibench.layer import DIMENSIONS
 from dibench.schema import LIBRARY, MEASURED_SOURCES
+from dibench.study.findings.plain import plain
 from dibench.study.maths.inference import student_quantile
-from dibench.study.maths.plain import plain
 from dibench.study.questions.one_model import CARD
 
 if TYPE_CHECKING:

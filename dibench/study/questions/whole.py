@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Unpack
 import attrs
 
 from dibench.errors import UserError
+from dibench.study.findings.plain import plain
 from dibench.study.ladder.fit import SEED, Fit, fit
 from dibench.study.maths.inference import DRAWS
-from dibench.study.maths.plain import plain
 from dibench.study.questions import claims
 from dibench.study.questions.devices import Cards, fit_cards, rows_of
 from dibench.study.questions.families import evidence_of, family_differences

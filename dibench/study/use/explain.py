@@ -14,8 +14,8 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from dibench.study.findings.plain import plain
 from dibench.study.maths.inference import student_quantile
-from dibench.study.maths.plain import plain
 from dibench.study.use.predict import Estimate, LayerCosts, Prediction, layer_costs, predict, residual_square
 from dibench.study.use.redesign import changes
 

@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 
 from dibench.intensity import OPERATORS
 from dibench.layer import DIMENSIONS
+from dibench.study.findings.plain import plain
 from dibench.study.ladder.calibrated import RANGED, Calibration, gradient
 from dibench.study.ladder.models import Data, data_of
 from dibench.study.maths.inference import student_quantile
-from dibench.study.maths.plain import plain
 from dibench.study.table.columns import counts
 
 if TYPE_CHECKING:
