@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from dibench.study.ladder.calibrated import Calibration
+    from dibench.study.findings.fitted_model import FittedModel
     from dibench.study.use.explain import Explanation, Saving
 
 _LAYERS, _CHANGES = 16, 20
@@ -67,7 +67,7 @@ def explain(
         console().print(f"Figures: {figures}", soft_wrap=True, markup=False)
 
 
-def _draw(folder: Path, found: Explanation, fit: Calibration) -> None:
+def _draw(folder: Path, found: Explanation, fit: FittedModel) -> None:
     from dibench.cli.fitted import kind_of
     from dibench.show import cost_bars
     from dibench.show.drawn import write_figures
@@ -81,7 +81,7 @@ def _draw(folder: Path, found: Explanation, fit: Calibration) -> None:
     write_figures(folder, drawings)
 
 
-def _other(path: Path, by: str, fit: Calibration) -> Calibration:
+def _other(path: Path, by: str, fit: FittedModel) -> FittedModel:
     from dibench.cli.fitted import open_fit
 
     other = open_fit(path, by, "")
@@ -94,7 +94,7 @@ def _other(path: Path, by: str, fit: Calibration) -> Calibration:
     return other
 
 
-def _print_json(found: Explanation, fit: Calibration) -> None:
+def _print_json(found: Explanation, fit: FittedModel) -> None:
     import json
 
     from dibench.cli.fitted import origin
@@ -105,7 +105,7 @@ def _print_json(found: Explanation, fit: Calibration) -> None:
     typer.echo(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False))
 
 
-def _show(out: Console, found: Explanation, fit: Calibration, path: Path, *, every: bool) -> None:
+def _show(out: Console, found: Explanation, fit: FittedModel, path: Path, *, every: bool) -> None:
     from dibench.cli.fitted import interval, introduce
 
     introduce(out, fit, path)
@@ -119,7 +119,7 @@ def _show(out: Console, found: Explanation, fit: Calibration, path: Path, *, eve
     _show_notes(out, found)
 
 
-def _term_table(found: Explanation, fit: Calibration, *, every: bool) -> Table:
+def _term_table(found: Explanation, fit: FittedModel, *, every: bool) -> Table:
     import numpy as np
 
     costs = found.prediction.costs
@@ -148,7 +148,7 @@ def _term_table(found: Explanation, fit: Calibration, *, every: bool) -> Table:
     return table
 
 
-def _whole(found: Explanation, fit: Calibration) -> str:
+def _whole(found: Explanation, fit: FittedModel) -> str:
     """The terms of the whole network, and what constant power is."""
     import numpy as np
 
@@ -164,7 +164,7 @@ def _whole(found: Explanation, fit: Calibration) -> str:
     return f"{said}. Constant power: {watts}, {kind} the energy above."
 
 
-def _saving_table(found: Explanation, fit: Calibration, *, every: bool) -> Table:
+def _saving_table(found: Explanation, fit: FittedModel, *, every: bool) -> Table:
     from dibench.cli.fitted import interval
 
     savings = list(found.savings) if every else _strongest(found.savings)[:_CHANGES]

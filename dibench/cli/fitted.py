@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from dibench.models import Model
-    from dibench.study.ladder.calibrated import Calibration
+    from dibench.study.findings.fitted_model import FittedModel
     from dibench.study.use.predict import Estimate
 
 MODEL_NAMES = {
@@ -23,7 +23,7 @@ MODEL_NAMES = {
 LARGEST_FIT = 64 * 2**20
 
 
-def open_fit(path: Path, model: str, dtype: str) -> Calibration:
+def open_fit(path: Path, model: str, dtype: str) -> FittedModel:
     """The model of a fit's JSON, for this data type (empty: the fit's own).
 
     Raises:
@@ -31,7 +31,7 @@ def open_fit(path: Path, model: str, dtype: str) -> Calibration:
     """
     from dibench.files import read_json_object
     from dibench.kernels import DTYPES
-    from dibench.study.ladder.calibrated import read_calibration
+    from dibench.study.use.fitted_model import read_fitted_model
 
     if dtype and dtype not in DTYPES:
         raise UserError("--dtype", "must be one of " + ", ".join(DTYPES), dtype)
@@ -40,7 +40,7 @@ def open_fit(path: Path, model: str, dtype: str) -> Calibration:
     figures = read_json_object(path)
     if figures is None:
         raise UserError("", "no such file: `python -m dibench fit CSV --json FILE` writes it", where=path)
-    fit = read_calibration(figures, model, where=path)
+    fit = read_fitted_model(figures, model, where=path)
     if dtype and dtype != fit.dtype:
         rule = f"must be {fit.dtype or 'left out'}: costs of one data type say nothing about another's"
         raise UserError("--dtype", rule, dtype, where=path)
@@ -71,7 +71,7 @@ def batches_of(text: str) -> list[int]:
     return list(dict.fromkeys(int(part) for part in parts))
 
 
-def quantity(fit: Calibration) -> str:
+def quantity(fit: FittedModel) -> str:
     """What is predicted, never more than what was fitted.
 
     Time and modelled joules must not pass for measured energy.
@@ -85,14 +85,14 @@ def quantity(fit: Calibration) -> str:
     return kind + named.get(fit.response, ", gross")
 
 
-def kind_of(fit: Calibration) -> str:
+def kind_of(fit: FittedModel) -> str:
     """What figures call it."""
     if fit.kind == "time":
         return "predicted time"
     return "predicted energy" if fit.measured else "energy, PIPELINE CHECK only"
 
 
-def origin(fit: Calibration) -> dict[str, Any]:
+def origin(fit: FittedModel) -> dict[str, Any]:
     """The same for programs."""
     return {
         "model": fit.model,
@@ -106,7 +106,7 @@ def origin(fit: Calibration) -> dict[str, Any]:
     }
 
 
-def introduce(out: Console, fit: Calibration, path: Path) -> None:
+def introduce(out: Console, fit: FittedModel, path: Path) -> None:
     """Two lines: what is predicted, by which model of which fit, and what an interval holds."""
     from rich.markup import escape
 

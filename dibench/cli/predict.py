@@ -14,7 +14,7 @@ from dibench.cli.output import console, short
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from dibench.study.ladder.calibrated import Calibration
+    from dibench.study.findings.fitted_model import FittedModel
     from dibench.study.use.measured import Check
     from dibench.study.use.predict import Prediction
 
@@ -72,7 +72,7 @@ def predict(
         console().print(f"Figures: {figures}", soft_wrap=True, markup=False)
 
 
-def _draw(folder: Path, found: list[Prediction], fit: Calibration) -> None:
+def _draw(folder: Path, found: list[Prediction], fit: FittedModel) -> None:
     """Layers and operators of each network at its first batch, and all of them side by side."""
     from dibench.cli.fitted import kind_of
     from dibench.show import cost_bars
@@ -90,7 +90,7 @@ def _draw(folder: Path, found: list[Prediction], fit: Calibration) -> None:
     write_figures(folder, drawings)
 
 
-def _checks(path: Path | None, found: list[Prediction], fit: Calibration) -> list[Check]:
+def _checks(path: Path | None, found: list[Prediction], fit: FittedModel) -> list[Check]:
     if path is None:
         return []
     from dibench.study.use.measured import check
@@ -101,7 +101,7 @@ def _checks(path: Path | None, found: list[Prediction], fit: Calibration) -> lis
     return [one for one in made if one is not None]
 
 
-def _show_checks(out: Console, checks: list[Check], fit: Calibration) -> None:
+def _show_checks(out: Console, checks: list[Check], fit: FittedModel) -> None:
     out.print()
     for one in checks:
         where = "inside" if one.inside else "outside"
@@ -112,7 +112,7 @@ def _show_checks(out: Console, checks: list[Check], fit: Calibration) -> None:
         out.print("No whole network of these was measured at these batch sizes.")
 
 
-def _print_json(found: list[Prediction], fit: Calibration, checks: list[Check]) -> None:
+def _print_json(found: list[Prediction], fit: FittedModel, checks: list[Check]) -> None:
     import json
 
     from dibench.cli.fitted import origin

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from dibench.study.ladder.calibrated import Calibration
+    from dibench.study.findings.fitted_model import FittedModel
     from dibench.study.use.predict import Prediction
 
 _SHOWN = 24
@@ -25,7 +25,7 @@ _BATCH_COLUMNS = (
 )  # fmt: skip
 
 
-def show(out: Console, found: list[Prediction], fit: Calibration, path: Path, *, every: bool) -> None:
+def show(out: Console, found: list[Prediction], fit: FittedModel, path: Path, *, every: bool) -> None:
     """Print all of it: layers where there is one network, then operators, then networks and batches."""
     from dibench.cli.fitted import introduce
 
@@ -44,7 +44,7 @@ def show(out: Console, found: list[Prediction], fit: Calibration, path: Path, *,
         _show_missing(out, one)
 
 
-def _layer_table(found: Prediction, fit: Calibration, *, every: bool) -> Table:
+def _layer_table(found: Prediction, fit: FittedModel, *, every: bool) -> Table:
     """The costliest layers in execution order, each with a bar of its share."""
     import numpy as np
 
@@ -117,7 +117,7 @@ def _outside_line(found: list[Prediction]) -> str:
     return f"[yellow]Outside the range that was measured, so extrapolated: {'; '.join(said)}.[/yellow]"
 
 
-def _operator_table(found: list[Prediction], fit: Calibration) -> Table:
+def _operator_table(found: list[Prediction], fit: FittedModel) -> Table:
     """Per inference, by operator and in total; one column for each network and batch."""
     from dibench.cli.fitted import interval
     from dibench.intensity import OPERATORS
@@ -144,7 +144,7 @@ def _operator_table(found: list[Prediction], fit: Calibration) -> Table:
     return table
 
 
-def _batch_table(found: list[Prediction], fit: Calibration) -> Table:
+def _batch_table(found: list[Prediction], fit: FittedModel) -> Table:
     """How reuse and cost change from network to network and batch to batch."""
     from dibench.cli.fitted import interval
 

@@ -7,8 +7,8 @@ from dibench.errors import UserError
 from dibench.show import cost_bars
 from dibench.show.parts import Panel, Section, Study
 from dibench.show.svg import to_svg
-from dibench.study.ladder.calibrated import read_calibration
 from dibench.study.use.explain import with_constant_power
+from dibench.study.use.fitted_model import read_fitted_model
 from dibench.study.use.predict import predict
 
 SHOWN = ("resnet50", "mobilenet_v2")
@@ -20,7 +20,7 @@ BATCH = 8
 def sections(study: Study) -> list[Section]:
     """Each network by operator and term, then both side by side; none where DI cannot predict."""
     try:
-        fit = read_calibration(study.fit or {}, "di_weighted")
+        fit = read_fitted_model(study.fit or {}, "di_weighted")
     except UserError:
         return []
     found = predict([models.load(name, batch=BATCH) for name in SHOWN], fit)

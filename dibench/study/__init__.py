@@ -6,7 +6,7 @@
 - Beside it: `twins` (pairs found by `twin_pairs`), `lattice` (held against `lattice_checks`),
   `whole_networks` (layers summed by `network_sums`), `generality` over families and subsets, `devices` and
   `one_model` for several cards, `peer` for a library. `whole` puts all together, `claims` sums up.
-- What a fit is used for: `calibrated` is what its JSON knows, `predict`, `explain` and `measured` apply it.
+- What a fit is used for: `predictors` hands over what predicts; `predict`, `explain`, `measured` use it.
 - Two sweeps side by side: `compare`.
 """
 

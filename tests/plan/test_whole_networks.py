@@ -17,7 +17,8 @@ from dibench.errors import UserError
 from dibench.layer import DIMENSIONS, Layer
 from dibench.plan import Case, usual_case
 from dibench.plan.whole_networks import network_plan
-from dibench.study.ladder.calibrated import Calibration, read_calibration
+from dibench.study.findings.fitted_model import FittedModel
+from dibench.study.use.fitted_model import read_fitted_model
 from dibench.study.use.measured import check
 from dibench.study.use.predict import predict
 from dibench.sweep import record
@@ -43,7 +44,7 @@ def case(**changed: Any) -> Case:
     return usual_case(layer, variant, **{"network": "torchvision:resnet50", **changed})
 
 
-def network_rows(fit: Calibration, **changed: Any) -> pd.DataFrame:
+def network_rows(fit: FittedModel, **changed: Any) -> pd.DataFrame:
     """Rows of resnet50 at batch 8 in the frame of a layer table, at 1.2 times what is predicted."""
     (found,) = predict([models.load("resnet50", batch=8)], fit)
     layers = some_layers(3, seed=1)
@@ -54,8 +55,8 @@ def network_rows(fit: Calibration, **changed: Any) -> pd.DataFrame:
 
 
 @pytest.fixture(scope="module")
-def fit() -> Calibration:
-    return read_calibration(study.fit(measured(120), draws=99).to_json(), "di_weighted")
+def fit() -> FittedModel:
+    return read_fitted_model(study.fit(measured(120), draws=99).to_json(), "di_weighted")
 
 
 def test_a_network_is_a_row_with_its_input_only(tmp_path: Path) -> None:
@@ -79,7 +80,7 @@ def test_its_id_is_of_the_network_and_its_input() -> None:
     assert case().case_id != case(network="torchvision:resnet18").case_id
 
 
-def test_a_fit_leaves_networks_out_and_says_so(fit: Calibration) -> None:
+def test_a_fit_leaves_networks_out_and_says_so(fit: FittedModel) -> None:
     layers = some_layers(60, seed=2)
     frame = table(layers, energy_of(layers, alpha=0.2, noise=0.1))
     alone = study.fit(frame, draws=99).to_json()
@@ -88,7 +89,7 @@ def test_a_fit_leaves_networks_out_and_says_so(fit: Calibration) -> None:
     assert both["models"] == alone["models"]
 
 
-def test_a_measurement_is_held_against_the_prediction(fit: Calibration) -> None:
+def test_a_measurement_is_held_against_the_prediction(fit: FittedModel) -> None:
     found = predict([models.load("resnet50", batch=b) for b in (1, 8)], fit)
     frame = network_rows(fit)
     assert check(frame, found[0], fit) is None  # not at batch 1
@@ -102,14 +103,14 @@ def test_a_measurement_is_held_against_the_prediction(fit: Calibration) -> None:
 @pytest.mark.parametrize(
     "changed", [{"device": "other"}, {"dtype": "bf16"}, {"energy_source": "model"}, {"status": "failed"}]
 )
-def test_a_measurement_of_another_setting_is_no_check(fit: Calibration, changed: dict[str, str]) -> None:
+def test_a_measurement_of_another_setting_is_no_check(fit: FittedModel, changed: dict[str, str]) -> None:
     (found,) = predict([models.load("resnet50", batch=8)], fit)
     with pytest.raises(UserError, match=r"--measured: must have whole networks \(op network\) on card, fp32"):
         check(network_rows(fit, **changed), found, fit)
 
 
 def test_predict_shows_the_measured_network(
-    tmp_path: Path, fit: Calibration, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, fit: FittedModel, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path, table_path = tmp_path / "fit.json", tmp_path / "networks.csv"
     path.write_text(json.dumps(study.fit(measured(120), draws=99).to_json()))

@@ -20,8 +20,9 @@ from dibench.models import Model
 from dibench.show import cost_bars
 from dibench.show.drawn import write_figures
 from dibench.show.svg import TERM_COLOURS, themes
-from dibench.study.ladder.calibrated import Calibration, read_calibration
+from dibench.study.findings.fitted_model import FittedModel
 from dibench.study.use.explain import explain
+from dibench.study.use.fitted_model import read_fitted_model
 from dibench.study.use.predict import predict
 
 
@@ -31,8 +32,8 @@ def figures() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def fit(figures: dict[str, Any]) -> Calibration:
-    return read_calibration(figures, "di_weighted")
+def fit(figures: dict[str, Any]) -> FittedModel:
+    return read_fitted_model(figures, "di_weighted")
 
 
 def words(svg: Path) -> str:
@@ -65,7 +66,7 @@ def test_predict_and_explain_write_figures(
     assert "bottleneck width" in words(out / "savings-mobilenet_v2.svg")
 
 
-def test_svg_follows_the_theme_and_pngs_have_one_each(tmp_path: Path, fit: Calibration) -> None:
+def test_svg_follows_the_theme_and_pngs_have_one_each(tmp_path: Path, fit: FittedModel) -> None:
     (found,) = predict([models.load("alexnet")], fit)
     drawing = cost_bars.layer_bars("alexnet", found.costs, found.costs.terms, "J", "predicted energy")
     write_figures(tmp_path, [drawing])
@@ -83,7 +84,7 @@ def test_svg_follows_the_theme_and_pngs_have_one_each(tmp_path: Path, fit: Calib
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
-def test_bars_add_up_to_the_cost(fit: Calibration) -> None:
+def test_bars_add_up_to_the_cost(fit: FittedModel) -> None:
     network = models.load("squeezenet1_1")
     found = explain(network, fit)
     drawing = cost_bars.layer_bars(
@@ -96,13 +97,13 @@ def test_bars_add_up_to_the_cost(fit: Calibration) -> None:
     assert len(axes.get_yticklabels()) == len(network.layers)
 
 
-def test_a_long_network_shows_its_costliest_and_says_so(fit: Calibration) -> None:
+def test_a_long_network_shows_its_costliest_and_says_so(fit: FittedModel) -> None:
     (found,) = predict([models.load("densenet201")], fit)
     drawing = cost_bars.layer_bars("densenet201", found.costs, found.costs.terms, "J", "predicted energy")
     assert drawing.title.endswith("the 28 costliest")
 
 
-def test_nothing_to_draw_is_drawn(fit: Calibration, tmp_path: Path) -> None:
+def test_nothing_to_draw_is_drawn(fit: FittedModel, tmp_path: Path) -> None:
     (found,) = predict([Model(name="../empty", batch=1, layers=())], fit)
     shown = (found.costs.terms, "J", "predicted energy")
     drawings = [

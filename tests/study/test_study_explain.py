@@ -14,13 +14,16 @@ from study_frames import energy_of, measured, some_layers, table
 from dibench import models, networks, study
 from dibench.layer import Layer
 from dibench.models import Model
-from dibench.study.ladder.calibrated import Calibration, calibrate, read_calibration
+from dibench.study.findings.fitted_model import FittedModel
+from dibench.study.findings.plain import plain
 from dibench.study.ladder.fit import make_clusterings
 from dibench.study.ladder.folds import make_folds
 from dibench.study.ladder.models import data_of
+from dibench.study.ladder.predictors import predictor_of
 from dibench.study.ladder.rungs import Rung, fit_rung
 from dibench.study.maths.inference import student_quantile
 from dibench.study.use.explain import CONSTANT, explain
+from dibench.study.use.fitted_model import read_fitted_model
 from dibench.study.use.predict import predict
 from dibench.study.use.redesign import EVERYWHERE, changes, separable
 
@@ -30,8 +33,8 @@ def text_of_fit(noise: float) -> str:
     return json.dumps(study.fit(measured(160, noise=noise), draws=99).to_json())
 
 
-def calibration(noise: float) -> Calibration:
-    return read_calibration(json.loads(text_of_fit(noise)), "di_weighted")
+def calibration(noise: float) -> FittedModel:
+    return read_fitted_model(json.loads(text_of_fit(noise)), "di_weighted")
 
 
 def cost(layers: Any) -> float:
@@ -117,8 +120,8 @@ def test_intervals_of_savings_hold_what_measuring_would_give() -> None:
         rung = fit_rung("di_weighted", data, clusterings, make_folds(data, seed))
         assert isinstance(rung, Rung)
         whole = json.loads(text_of_fit(0.2))
-        whole["calibration"]["models"]["di_weighted"] = calibrate(rung, data, clusterings)
-        fit = read_calibration(whole, "di_weighted")
+        whole["calibration"]["models"]["di_weighted"] = plain(predictor_of(rung, data, clusterings))
+        fit = read_fitted_model(whole, "di_weighted")
         rng = np.random.default_rng(seed + 500)
         errors: dict[tuple[int, ...], float] = {}
 
@@ -146,7 +149,7 @@ def test_dominant_terms_and_launch() -> None:
     assert [found.dominant(row) for row in range(3)] == ["launch", "weights", "MACs"]
 
 
-def with_power(response: str) -> Calibration:
+def with_power(response: str) -> FittedModel:
     """30 W of constant power: time is 1 ps a MAC, 2 ps an element, 5 µs a launch; noise on neither."""
     layers = some_layers(160, seed=3)
     time = np.array([m.macs + 2 * (m.weights + m.activations) + 5e6 for m in layers]) * 1e-12
@@ -155,7 +158,7 @@ def with_power(response: str) -> Calibration:
     frame = frame.rename(columns={"energy_j": response})
     frame["time_s"] = time
     frame["idle_power_w"], frame["active_idle_power_w"] = 30.0, 30.0
-    return read_calibration(study.fit(frame, draws=99).to_json(), "di_weighted")
+    return read_fitted_model(study.fit(frame, draws=99).to_json(), "di_weighted")
 
 
 @pytest.mark.parametrize("response", ["energy_j", "energy_above_idle_j", "energy_above_active_idle_j"])
@@ -175,7 +178,7 @@ def test_constant_power_is_a_term_of_its_own(response: str) -> None:
 def test_an_operator_the_fit_lacks_makes_a_change_unpredictable() -> None:
     layers = [layer for layer in some_layers(300, seed=2) if layer.op in ("standard", "pointwise", "fc")]
     frame = table(layers, energy_of(layers, alpha=0.2, noise=0.1))
-    fit = read_calibration(study.fit(frame, draws=99).to_json(), "di_weighted")
+    fit = read_fitted_model(study.fit(frame, draws=99).to_json(), "di_weighted")
     found = explain(models.load("vgg16"), fit)
     assert found.savings == ()
     assert set(found.unpredictable) == {"grouped", "depthwise"}

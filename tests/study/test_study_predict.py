@@ -16,11 +16,14 @@ from dibench import models, networks, study
 from dibench.errors import UserError
 from dibench.layer import Layer
 from dibench.models import Model
-from dibench.study.ladder.calibrated import PREDICTORS, Calibration, calibrate, read_calibration
+from dibench.study.findings.fitted_model import PREDICTORS, FittedModel
+from dibench.study.findings.plain import plain
 from dibench.study.ladder.fit import make_clusterings
 from dibench.study.ladder.folds import make_folds
 from dibench.study.ladder.models import data_of
+from dibench.study.ladder.predictors import predictor_of
 from dibench.study.ladder.rungs import Rung, fit_rung
+from dibench.study.use.fitted_model import read_fitted_model
 from dibench.study.use.predict import TERMS, Estimate, predict
 
 
@@ -40,7 +43,7 @@ def truth(network: Model) -> float:
 
 @pytest.mark.parametrize("model", ["di_weighted", "di_disjoint", "ai", "macs"])
 def test_every_model_of_shapes_predicts_networks_it_has_not_seen(model: str) -> None:
-    fit = read_calibration(figures(), model)
+    fit = read_fitted_model(figures(), model)
     found = predict([models.load(name) for name in ("resnet50", "mobilenet_v2")], fit)
     for one in found:
         assert one.total.low < truth(one.network) < one.total.high
@@ -53,14 +56,14 @@ def test_every_model_of_shapes_predicts_networks_it_has_not_seen(model: str) -> 
 
 
 def test_exact_rows_are_predicted_exactly() -> None:
-    fit = read_calibration(figures(1e-7), "di_weighted")
+    fit = read_fitted_model(figures(1e-7), "di_weighted")
     (found,) = predict([models.load("vgg16", batch=8)], fit)
     assert found.total.value == pytest.approx(truth(found.network), rel=1e-5)
     assert found.per_inference.value == pytest.approx(found.total.value / 8)
     np.testing.assert_allclose(found.costs.mean, energy_of(found.network.layers, alpha=0.2), rtol=1e-5)
 
 
-def calibration(seed: int, noise: float) -> Calibration:
+def calibration(seed: int, noise: float) -> FittedModel:
     """Of a fresh fit of weighted DI, without the bootstrap that predictions do not need."""
     frame = measured(120, seed=seed, noise=noise)
     data = data_of(frame, "energy_j")
@@ -68,8 +71,8 @@ def calibration(seed: int, noise: float) -> Calibration:
     rung = fit_rung("di_weighted", data, clusterings, make_folds(data, seed))
     assert isinstance(rung, Rung)
     whole = figures()
-    whole["calibration"]["models"]["di_weighted"] = calibrate(rung, data, clusterings)
-    return read_calibration(json.loads(json.dumps(whole)), "di_weighted")
+    whole["calibration"]["models"]["di_weighted"] = plain(predictor_of(rung, data, clusterings))
+    return read_fitted_model(json.loads(json.dumps(whole)), "di_weighted")
 
 
 def test_intervals_hold_the_measurements_of_unseen_layers_and_whole_networks() -> None:
@@ -91,7 +94,7 @@ def test_intervals_hold_the_measurements_of_unseen_layers_and_whole_networks() -
 
 
 def test_shared_errors_do_not_average_out_and_residuals_do() -> None:
-    fit = read_calibration(figures(), "di_weighted")
+    fit = read_fitted_model(figures(), "di_weighted")
     shapes = [layer.renamed(f"m/{number}") for number, layer in enumerate(some_layers(100, seed=5))]
     like = [networks.find("resnet50/layer1.0.conv2").renamed(f"m/{number}") for number in range(100)]
 
@@ -104,7 +107,7 @@ def test_shared_errors_do_not_average_out_and_residuals_do() -> None:
 
 
 def test_one_layer_alone_is_its_own_total() -> None:
-    fit = read_calibration(figures(), "di_weighted")
+    fit = read_fitted_model(figures(), "di_weighted")
     (found,) = predict([Model(name="m", batch=1, layers=(Layer.fc(N=1, C=512, K=1000),))], fit)
     costs = found.costs
     own = (costs.mean[0], costs.low[0], costs.high[0])
@@ -114,7 +117,7 @@ def test_one_layer_alone_is_its_own_total() -> None:
 
 
 def test_layers_outside_what_was_measured_say_how_far() -> None:
-    fit = read_calibration(figures(), "di_weighted")
+    fit = read_fitted_model(figures(), "di_weighted")
     most = fit.ranges["fc"]["weights"][1]
     big = Layer.fc(N=1, C=2**14, K=2**15)
     (found,) = predict([Model(name="m", batch=1, layers=(big, networks.find("vgg16/classifier.3")))], fit)
@@ -125,7 +128,7 @@ def test_layers_outside_what_was_measured_say_how_far() -> None:
 def test_an_operator_the_fit_has_not_seen_gets_no_number() -> None:
     layers = [layer for layer in some_layers(200, seed=2) if layer.op not in ("depthwise", "grouped")]
     frame = table(layers, energy_of(layers, alpha=0.2, noise=0.1))
-    fit = read_calibration(study.fit(frame, draws=99).to_json(), "di_weighted")
+    fit = read_fitted_model(study.fit(frame, draws=99).to_json(), "di_weighted")
     (found,) = predict([models.load("mobilenet_v2")], fit)
     assert found.unpredicted == ("depthwise",)
     depthwise = np.array([layer.op == "depthwise" for layer in found.costs.layers])
@@ -135,13 +138,13 @@ def test_an_operator_the_fit_has_not_seen_gets_no_number() -> None:
 
 
 def test_an_empty_network_costs_nothing() -> None:
-    fit = read_calibration(figures(), "ai")
+    fit = read_fitted_model(figures(), "ai")
     (found,) = predict([Model(name="m", batch=1, layers=())], fit)
     assert found.total == Estimate(0.0, 0.0, 0.0)
 
 
 def test_a_thousand_networks_are_quick() -> None:
-    fit = read_calibration(figures(), "di_weighted")
+    fit = read_fitted_model(figures(), "di_weighted")
     begin = time.process_time()
     wanted = [models.load(name, batch=batch) for batch in range(1, 41) for name in networks.names()]
     found = predict(wanted, fit)
@@ -184,16 +187,16 @@ DI = "calibration/models/di_weighted"
 )
 def test_a_broken_fit_is_refused_by_field(path: str, value: Any, words: str) -> None:
     with pytest.raises(UserError) as refusal:
-        read_calibration(spoil(path, value), "di_weighted", where="fit.json")
+        read_fitted_model(spoil(path, value), "di_weighted", where="fit.json")
     assert words in str(refusal.value)
     assert str(refusal.value).startswith("fit.json: ")
 
 
 def test_json_that_is_no_fit_is_refused() -> None:
     with pytest.raises(UserError, match="write the file with `fit … --json FILE`"):
-        read_calibration({}, "di_weighted")
+        read_fitted_model({}, "di_weighted")
 
 
 def test_a_model_that_needs_more_than_shapes_is_refused() -> None:
     with pytest.raises(UserError, match="--model: must be one of " + ", ".join(PREDICTORS)):
-        read_calibration(figures(), "time")
+        read_fitted_model(figures(), "time")

@@ -11,8 +11,8 @@ import numpy as np
 from dibench.study.findings.plain import PICO, plain
 from dibench.study.ladder import held_out
 from dibench.study.ladder.alpha import UNKNOWN
-from dibench.study.ladder.calibrated import calibration_of
 from dibench.study.ladder.models import FORMULAS
+from dibench.study.ladder.predictors import predictors_of
 from dibench.study.ladder.rungs import Coefficient, NoRung, Rung
 from dibench.study.ladder.verdict import MARGIN
 from dibench.study.maths.inference import LEVEL, UNDECIDABLE
@@ -78,7 +78,7 @@ def as_json(fit: Fit) -> dict[str, Any]:
                 name: {"alpha": _alpha(alpha, determined), "p_value": _told(test, determined).p_value}
                 for name, (alpha, test) in fit.sensitivity.items()
             },
-            "calibration": calibration_of(fit),
+            "calibration": predictors_of(fit),
             "held_out": held_out.as_json(held_out.hold_out(fit.data, fit.rungs, fit.unseen)),
             "folds": {"by": fit.folds.by, "names": [fold.name for fold in fit.folds.folds]},
             "method": METHOD,

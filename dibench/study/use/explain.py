@@ -22,7 +22,7 @@ from dibench.study.use.redesign import changes
 if TYPE_CHECKING:
     from dibench.layer import Layer
     from dibench.models import Model
-    from dibench.study.ladder.calibrated import Calibration
+    from dibench.study.findings.fitted_model import FittedModel
 
 FloatArray = NDArray[np.float64]
 
@@ -71,7 +71,7 @@ class Explanation:
 
 
 def explain(
-    network: Model, fit: Calibration, *, batches: Sequence[Model] = (), dtypes: Sequence[Calibration] = ()
+    network: Model, fit: FittedModel, *, batches: Sequence[Model] = (), dtypes: Sequence[FittedModel] = ()
 ) -> Explanation:
     """Explain a network's cost and rank the changes.
 
@@ -116,7 +116,7 @@ def explain(
     return Explanation(prediction, tuple(worth), len(savings) - len(worth), lacking, terms)
 
 
-def with_constant_power(costs: LayerCosts, fit: Calibration) -> Mapping[str, FloatArray]:
+def with_constant_power(costs: LayerCosts, fit: FittedModel) -> Mapping[str, FloatArray]:
     """The terms of layers with what the device draws whatever it computes: power times predicted time.
 
     Energy above idle leaves it out, so it stands on top. In gross energy it is part of every term, in
@@ -140,7 +140,7 @@ def _saving(
     sign: FloatArray,
     costs: LayerCosts,
     before: Prediction,
-    fit: Calibration,
+    fit: FittedModel,
     added: NDArray[np.intp],
 ) -> Saving:
     """A weighted sum of layers' costs, positive for what leaves and negative for what enters."""
@@ -169,7 +169,7 @@ def _symmetric(value: float, variance: float, degrees: int) -> Estimate:
     return Estimate(value, value - half, value + half)
 
 
-def _by_dtype(network: Model, before: Prediction, fit: Calibration, other: Calibration) -> Saving:
+def _by_dtype(network: Model, before: Prediction, fit: FittedModel, other: FittedModel) -> Saving:
     """Another fit: its errors are its own, so variances add."""
     (after,) = predict([network], other)
     variance = _variance(before, fit) + _variance(after, other)
@@ -185,7 +185,7 @@ def _by_dtype(network: Model, before: Prediction, fit: Calibration, other: Calib
     )
 
 
-def _variance(found: Prediction, fit: Calibration) -> float:
+def _variance(found: Prediction, fit: FittedModel) -> float:
     costs = found.costs
     slope = costs.gradient[costs.known].sum(axis=0)
     square = residual_square(costs.shape[costs.known], costs.mean[costs.known])

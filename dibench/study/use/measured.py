@@ -12,7 +12,7 @@ from dibench.schema import NETWORK
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dibench.study.ladder.calibrated import Calibration
+    from dibench.study.findings.fitted_model import FittedModel
     from dibench.study.use.predict import Prediction
 
 
@@ -30,7 +30,7 @@ class Check:
     """Whether the measurement lies in the interval of the sum of layers."""
 
 
-def check(frame: pd.DataFrame, found: Prediction, fit: Calibration) -> Check | None:
+def check(frame: pd.DataFrame, found: Prediction, fit: FittedModel) -> Check | None:
     """The last usable row of this network at this batch, on the fit's device, in its data type and response.
 
     `torchvision:resnet50` is `resnet50`: a row's name counts from its last colon.

@@ -23,9 +23,10 @@ from numpy.typing import NDArray
 
 from dibench.intensity import OPERATORS
 from dibench.layer import DIMENSIONS
+from dibench.study.findings.fitted_model import RANGED, FittedModel
 from dibench.study.findings.plain import plain
-from dibench.study.ladder.calibrated import RANGED, Calibration, gradient
 from dibench.study.ladder.models import Data, data_of
+from dibench.study.ladder.predictors import gradient
 from dibench.study.maths.inference import student_quantile
 from dibench.study.table.columns import counts
 
@@ -94,7 +95,7 @@ class Prediction:
         return self.total.per(self.network.batch)
 
 
-def predict(networks: Sequence[Model], fit: Calibration) -> list[Prediction]:
+def predict(networks: Sequence[Model], fit: FittedModel) -> list[Prediction]:
     """Cost of every layer, operator and network; all networks in one pass of array operations."""
     layers = [layer for network in networks for layer in network.layers]
     costs = layer_costs(layers, fit)
@@ -106,7 +107,7 @@ def predict(networks: Sequence[Model], fit: Calibration) -> list[Prediction]:
     ]
 
 
-def as_json(found: Prediction, fit: Calibration) -> dict[str, Any]:
+def as_json(found: Prediction, fit: FittedModel) -> dict[str, Any]:
     """A prediction as plain values, in joules or seconds; None for what the fit cannot predict."""
     costs = found.costs
     made: dict[str, Any] = plain(
@@ -138,7 +139,7 @@ def as_json(found: Prediction, fit: Calibration) -> dict[str, Any]:
     return made
 
 
-def layer_costs(layers: Sequence[Layer], fit: Calibration) -> LayerCosts:
+def layer_costs(layers: Sequence[Layer], fit: FittedModel) -> LayerCosts:
     """Each layer's cost by itself."""
     data, count, shape = _data(layers, fit)
     parameters = fit.values[:-1] if fit.model == "di_disjoint" else fit.values
@@ -164,7 +165,7 @@ def layer_costs(layers: Sequence[Layer], fit: Calibration) -> LayerCosts:
 
 
 def lognormal_interval(
-    mean: FloatArray, coefficient_variance: FloatArray, residual_square: FloatArray, fit: Calibration
+    mean: FloatArray, coefficient_variance: FloatArray, residual_square: FloatArray, fit: FittedModel
 ) -> tuple[FloatArray, FloatArray]:
     """95% interval of sums: their means, variance from coefficients, and Σ (mean of each shape)²."""
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -174,7 +175,7 @@ def lognormal_interval(
         return centre * np.exp(-width), centre * np.exp(width)
 
 
-def total_of(costs: LayerCosts, rows: NDArray[np.bool_], fit: Calibration) -> Estimate:
+def total_of(costs: LayerCosts, rows: NDArray[np.bool_], fit: FittedModel) -> Estimate:
     """The sum of some layers; zero where there is none."""
     if not rows.any():
         return Estimate(0.0, 0.0, 0.0)
@@ -192,7 +193,7 @@ def residual_square(shape: IntArray, amount: FloatArray) -> float:
     return float(together @ together)
 
 
-def _prediction(network: Model, costs: LayerCosts, fit: Calibration) -> Prediction:
+def _prediction(network: Model, costs: LayerCosts, fit: FittedModel) -> Prediction:
     op = np.array([layer.op for layer in costs.layers])
     present = [name for name in OPERATORS if (op == name).any()]
     return Prediction(
@@ -222,7 +223,7 @@ def _part(costs: LayerCosts, begin: int, end: int) -> LayerCosts:
     )
 
 
-def _data(layers: Sequence[Layer], fit: Calibration) -> tuple[Data, dict[str, FloatArray], IntArray]:
+def _data(layers: Sequence[Layer], fit: FittedModel) -> tuple[Data, dict[str, FloatArray], IntArray]:
     """The layers as the models of the study see rows, their counts, and a number for each shape."""
     import pandas as pd
 
@@ -261,7 +262,7 @@ def _terms(
     return {term: found[term] for term in TERMS if term in found}
 
 
-def _outside(data: Data, count: Mapping[str, FloatArray], fit: Calibration) -> list[str]:
+def _outside(data: Data, count: Mapping[str, FloatArray], fit: FittedModel) -> list[str]:
     said: list[list[str]] = [[] for _ in range(len(data))]
     for op, own in fit.ranges.items():
         rows = np.flatnonzero(data.op == op)

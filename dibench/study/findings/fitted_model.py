@@ -1,0 +1,101 @@
+"""What a fit hands to those who predict with it: the `calibration` of its JSON.
+
+Everything is in joules or seconds per unit, so that nothing is rounded on the way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+FloatArray = NDArray[np.float64]
+
+PREDICTORS = ("macs", "ai", "di_weighted", "di_disjoint")
+"""Models that need only a layer's shape."""
+
+RANGED = ("macs", "weights", "inputs", "outputs")
+"""Counts whose measured range is kept for each operator: outside it, a prediction is an extrapolation."""
+
+
+@attrs.frozen(eq=False)
+class Predictor:
+    """The coefficients of one model, and how far measurements lie from its curve."""
+
+    names: tuple[str, ...]
+    values: FloatArray
+    """(k,), none below zero; α of `di_disjoint` is the last."""
+    covariance: FloatArray
+    """(k, k) of `values`, cluster-robust; zero where a coefficient is held at zero."""
+    degrees: int
+    """Degrees of freedom of Student's t: clusters less one."""
+    residual_log: float
+    """Standard deviation of log y around the curve, in sample: √(RSS/(n−k))."""
+    unseen_log: float
+    """The same for layers that the fit has not seen: the held-out error where that is larger."""
+
+
+@attrs.frozen(eq=False)
+class PowerAndTime:
+    """What the device draws whatever it computes, and the fit of time that says for how long."""
+
+    power_w: float
+    column: str
+    """Of the CSV contract: `active_idle_power_w` or `idle_power_w`."""
+    time: Predictor
+    """Weighted DI, fitted to the times of the same rows."""
+
+
+@attrs.frozen(eq=False)
+class Predictors:
+    """The models of one fit that can predict."""
+
+    models: Mapping[str, Predictor | None]
+    """By name; None where the errors of a model cannot be estimated."""
+    ranges: Mapping[str, Mapping[str, tuple[float, float]]]
+    """Least and most of each of `RANGED` in the rows, by operator."""
+    constant_power: PowerAndTime | None
+    """None for a fit of time, and where the rows hold no idle power."""
+
+
+@attrs.frozen(eq=False)
+class ConstantPower:
+    """`PowerAndTime` as read back, its fit of time ready to predict."""
+
+    power_w: float
+    column: str
+    time: FittedModel
+
+
+@attrs.frozen(eq=False, kw_only=True)
+class FittedModel(Predictor):
+    """One model of one fit, ready to predict."""
+
+    model: str
+    device: str
+    dtype: str
+    response: str
+    """Column of the CSV contract that was fitted: `time_s` or an energy."""
+    energy_source: tuple[str, ...]
+    measured: bool
+    """False for modelled or simulated energy: predictions are then a check of the pipeline."""
+    basis: str
+    ranges: Mapping[str, Mapping[str, tuple[float, float]]]
+    constant_power: ConstantPower | None = None
+
+    @property
+    def kind(self) -> str:
+        """`energy` or `time`."""
+        return "time" if self.response == "time_s" else "energy"
+
+    @property
+    def unit(self) -> str:
+        """`J` or `s`."""
+        return "s" if self.kind == "time" else "J"
+
+    @property
+    def alpha(self) -> float:
+        """α of `di_disjoint`; other models do not use it."""
+        return float(self.values[-1]) if self.model == "di_disjoint" else 0.5

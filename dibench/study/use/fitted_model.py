@@ -1,0 +1,112 @@
+"""A model of a fit as `predict` and `explain` use it: read back from the fit's JSON, and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from dibench.errors import UserError
+from dibench.study.findings.fitted_model import PREDICTORS, RANGED, ConstantPower, FittedModel
+
+FloatArray = NDArray[np.float64]
+
+
+def read_fitted_model(figures: Mapping[str, Any], model: str, *, where: object = "") -> FittedModel:
+    """One model of the JSON that `fit` wrote, checked.
+
+    Args:
+        figures: the JSON.
+        model: one of `PREDICTORS`.
+        where: what messages call the file.
+
+    Raises:
+        UserError: it is no fit, lacks the model, or holds what no fit writes; the message names the field.
+    """
+    if model not in PREDICTORS:
+        raise UserError("--model", "must be one of " + ", ".join(PREDICTORS), model)
+    if "calibration" not in figures or "setting" not in figures:
+        raise UserError("calibration", "must be there: write the file with `fit … --json FILE`", where=where)
+    try:
+        entry = figures["calibration"]["models"].get(model)
+        if entry is None:
+            reason = (figures["models"].get(model) or {}).get("reason") or "too few rows or clusters"
+            raise UserError(f"calibration of {model}", f"is not in this fit: {reason}", where=where)
+        found = _read(figures, model, entry)
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        rule = f"is not what `fit` writes ({type(error).__name__}: {error})"
+        raise UserError("calibration", rule, where=where) from None
+    _check(found, where)
+    if found.constant_power is not None:
+        _check(found.constant_power.time, where)
+    return found
+
+
+def _read(figures: Mapping[str, Any], model: str, entry: Mapping[str, Any]) -> FittedModel:
+    setting = figures["setting"]
+    found = FittedModel(
+        model=model,
+        device=str(setting.get("device") or "a device without name"),
+        dtype=str(setting.get("dtype") or ""),
+        response=str(figures["response"]),
+        energy_source=tuple(map(str, figures["energy_source"])),
+        measured=bool(figures["response_measured"]),
+        basis=str(figures["basis"]),
+        **_fitted(entry),
+        ranges={
+            str(op): {what: (float(own[what][0]), float(own[what][1])) for what in RANGED}
+            for op, own in figures["calibration"]["ranges"].items()
+        },
+    )
+    power = figures["calibration"]["constant_power"]
+    if power is None:
+        return found
+    time = attrs.evolve(found, model="di_weighted", response="time_s", **_fitted(power["time"]))
+    watts = float(_numbers([power["power_w"]])[0])
+    return attrs.evolve(found, constant_power=ConstantPower(watts, str(power["column"]), time))
+
+
+def _fitted(entry: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "names": tuple(map(str, entry["names"])),
+        "values": _numbers(entry["values"]),
+        "covariance": _numbers(entry["covariance"]),
+        "degrees": int(entry["degrees"]),
+        "residual_log": float(_numbers([entry["residual_log"]])[0]),
+        "unseen_log": float(_numbers([entry["unseen_log"]])[0]),
+    }
+
+
+def _numbers(values: Any) -> FloatArray:
+    """As an array; text, null and booleans are no numbers, whatever NumPy makes of them."""
+    if any(isinstance(value, (str, bool)) or value is None for value in np.ravel(np.array(values, object))):
+        raise ValueError("must be numbers")
+    return np.array(values, dtype=np.float64)
+
+
+def _check(found: FittedModel, where: object) -> None:
+    k = len(found.names)
+    rules = (
+        ("values", found.values.shape == (k,), f"must be {k} numbers, one for each name"),
+        ("covariance", found.covariance.shape == (k, k), f"must be {k} × {k} numbers"),
+        ("values", bool(np.isfinite(found.values).all()), "must be finite"),
+        ("covariance", bool(np.isfinite(found.covariance).all()), "must be finite"),
+        ("values", bool((found.values >= 0).all()), "must not be below zero"),
+        ("degrees", found.degrees >= 1, "must be at least 1"),
+        ("residual_log", 0 <= found.residual_log < 10, "must be from 0 to 10"),
+        ("unseen_log", 0 <= found.unseen_log < 10, "must be from 0 to 10"),
+    )
+    for field, holds, rule in rules:
+        if not holds:
+            raise UserError(f"calibration of {found.model}: {field}", rule, where=where)
+    size = max(float(np.abs(found.covariance).max()), 1e-300)
+    scale = np.sqrt(np.abs(np.diagonal(found.covariance)))
+    if (
+        not np.allclose(found.covariance, found.covariance.T, rtol=1e-6, atol=1e-9 * size)
+        or (np.abs(found.covariance) > np.outer(scale, scale) * (1 + 1e-6) + 1e-300).any()
+    ):
+        field = f"calibration of {found.model}: covariance"
+        raise UserError(field, "must be a covariance: symmetric, correlations within ±1", where=where)
