@@ -5,7 +5,7 @@
 
 An interval of α is what the test does not reject, so it covers the truth where the test accepts it: that is
 counted, scenario by scenario, with the study's own bootstrap. Fits of many seeds are made at once; that they
-are those of `dibench.study` is tested in tests/study/test_study_truth.py.
+are those of `dibench.study` is tested in tests/study/test_truth.py.
 
 Truth: E = e0·M + e_w·W + e_x·X + e_y·Y + e_launch times a lognormal error of 10%, α = e_w / (e_w + e_x).
 Where e_y = 2·e_x weighted DI is not the whole truth, and α means what its fit finds without any error.

@@ -26,7 +26,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 CACHE = Path(__file__).parent.parent / "build" / "test-cache"
 os.environ["DIBENCH_CACHE"] = str(CACHE)
 
-collect_ignore = [] if find_spec("torch") else ["torch_nets.py"]
+collect_ignore = [] if find_spec("torch") else ["support/torch_nets.py"]
 
 
 @pytest.fixture

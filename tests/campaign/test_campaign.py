@@ -1,4 +1,4 @@
-"""What a campaign plans, takes from earlier runs and refuses; test_campaign_rehearsed.py runs it."""
+"""What a campaign plans, takes from earlier runs and refuses; test_rehearsed.py runs it."""
 
 from __future__ import annotations
 

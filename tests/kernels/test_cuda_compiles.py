@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-import attrs
 import pytest
-import references
-from cuda_cases import LAUNCH_KNOBS
+from cuda_cases import extremes
 
 from dibench.errors import UserError
 from dibench.kernels import Variant, compilers, registry, source_directory
@@ -33,23 +29,6 @@ LAYERS = {
     "pointwise": Layer(N=2, C=32, H=14, W=14, K=32, R=1, S=1),
     "fc": Layer.fc(N=32, C=64, K=64),
 }
-
-
-def extremes(variant: Variant, layer: Layer) -> list[dict[str, Any]]:
-    """The lowest and the highest legal settings of the knobs; the header must allow some."""
-    layout: dict[str, Any] = {
-        name: legal[:1] for name, legal in variant.knobs.items() if name in LAUNCH_KNOBS
-    }
-    boxes = references.legal_knobs(attrs.evolve(variant, knobs={**variant.knobs, **layout}), layer)
-
-    def size(knobs: Mapping[str, Any]) -> int:
-        return math.prod(value for value in knobs.values() if isinstance(value, int) and value)
-
-    lowest: dict[str, Any] = min(boxes, key=size)
-    highest: dict[str, Any] = max(boxes, key=size)
-    for name in layout:
-        highest[name] = [v for v in variant.knobs[name] if variant.allows(layer, {**highest, name: v})][-1]
-    return [lowest, highest]
 
 
 CASES = [

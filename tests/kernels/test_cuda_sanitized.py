@@ -10,8 +10,7 @@ from processes import sanitized
 ALL_VARIANTS = """
 from dibench.backends import host
 host.build = lambda *a, _build=host.build, **k: _build(*a, **k, sanitize=True)
-from cuda_cases import CUDA, check
-from test_cuda_compiles import extremes
+from cuda_cases import CUDA, check, extremes
 from dibench.layer import Layer
 
 layers = [

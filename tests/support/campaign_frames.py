@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pandas as pd
+from lattice_frames import table as lattice_rows
 from study_frames import distinct_layers, energy_of, table
-from test_study_lattice import table as lattice_rows
 
 from dibench.plan.shapes import TWIN_OPERATORS, oblong, transposed, twin, twin_halves
 from dibench.study.questions.lattice import COUNTS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -42,6 +43,23 @@ def settings_of(draw: st.DrawFn, variant: Variant, layer: Layer) -> dict[str, An
     legal = references.legal_knobs(narrowed, layer)
     assume(legal)
     return draw(st.sampled_from(legal))
+
+
+def extremes(variant: Variant, layer: Layer) -> list[dict[str, Any]]:
+    """The lowest and the highest legal settings of the knobs; the header must allow some."""
+    layout: dict[str, Any] = {
+        name: legal[:1] for name, legal in variant.knobs.items() if name in LAUNCH_KNOBS
+    }
+    boxes = references.legal_knobs(attrs.evolve(variant, knobs={**variant.knobs, **layout}), layer)
+
+    def size(knobs: Mapping[str, Any]) -> int:
+        return math.prod(value for value in knobs.values() if isinstance(value, int) and value)
+
+    lowest: dict[str, Any] = min(boxes, key=size)
+    highest: dict[str, Any] = max(boxes, key=size)
+    for name in layout:
+        highest[name] = [v for v in variant.knobs[name] if variant.allows(layer, {**highest, name: v})][-1]
+    return [lowest, highest]
 
 
 def check(variant: Variant, layer: Layer, knobs: Mapping[str, Any], **how: Any) -> host.Outcome:

@@ -1,4 +1,4 @@
-"""Run by test_cpu_backend.py under the sanitizers: every kernel on small layers with all their edges.
+"""Run by tests/backends/test_cpu.py under the sanitizers: every kernel on small layers with all their edges.
 
     LD_PRELOAD=libasan.so python tests/support/sanitized.py build/cpu/sanitize/_cpu*.so
 

@@ -77,6 +77,13 @@ def measured(number: int, *, seed: int = 0, alpha: float = 0.2, **truth: Any) ->
     return table(layers, energy_of(layers, alpha=alpha, seed=seed, **{"noise": 0.1, **truth}))
 
 
+def card(uuid: str, alpha: float, gain: float = 1.0, seed: int = 1, noise: float = 0.05) -> pd.DataFrame:
+    """200 layers, the same for every card; `gain` is the sensor's."""
+    layers = some_layers(200, 3)
+    energy = gain * energy_of(layers, alpha=alpha, noise=noise, seed=seed)
+    return table(layers, energy, device_uuid=uuid)
+
+
 def disjoint_energy(layers: Sequence[Layer], *, alpha: float, noise: float, seed: int) -> Any:
     """Joules by disjoint DI: e0 = 3 pJ/MAC, k = 60 pJ per MAC/DI."""
     rng = np.random.default_rng(seed)

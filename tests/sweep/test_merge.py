@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 import pytest
 from fake_backend import sweep_of
-from test_sweep_visits import plan_of, replayed
+from replayed_plans import plan_of, replayed
 
 from dibench import files, schema
 from dibench.cli import main

@@ -7,10 +7,9 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from fake_backend import plan_of
+from fake_backend import row
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from processes import environment
@@ -20,12 +19,6 @@ from dibench.errors import UserError
 from dibench.sweep import record
 from dibench.sweep.lock import Lock
 from dibench.table import read_csv
-
-
-def row(number: int = 1, **cells: Any) -> dict[str, Any]:
-    case = plan_of(["layer"] * number).cases[-1]
-    measured = {"time_s": 0.1, "energy_source": "none", "status": "ok", "reason": ""}
-    return record.case_cells(case, "output") | measured | cells
 
 
 def table_of(path: Path, rows: int) -> Path:
@@ -157,8 +150,8 @@ def test_the_file_size_limit_is_an_error_of_one_line(tmp_path: Path) -> None:
     program = """
 import resource, sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[2])
-from test_record import record, row
+from fake_backend import row
+from dibench.sweep import record
 resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
 table = record.Table(Path(sys.argv[1]))
 number = 0
@@ -172,7 +165,7 @@ table.close()
 print(number)
 """
     path = tmp_path / "sweep.csv"
-    arguments = [sys.executable, "-c", program, str(path), str(Path(__file__).parent)]
+    arguments = [sys.executable, "-c", program, str(path)]
     run = subprocess.run(arguments, capture_output=True, text=True, env=environment(), timeout=60, check=True)
     message, number = run.stdout.splitlines()
     assert message.startswith(f"{path}: cannot be written: File too large")

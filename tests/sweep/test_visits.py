@@ -17,48 +17,17 @@ import pandas as pd
 import pytest
 import replayed_device
 from fake_backend import sweep_of
-from processes import environment
+from processes import HERE, environment
+from replayed_plans import plan_of, replayed
 
-from dibench import files, kernels
+from dibench import files
 from dibench.errors import UserError
-from dibench.measure.settings import Settings
-from dibench.plan import Plan, load_plan, ordering
-from dibench.plan.shard import Shard
+from dibench.plan import Plan, ordering
 from dibench.sweep import record
 from dibench.sweep.events import CaseEnded, VisitEnded
-from dibench.sweep.run import Sweep, run_sweep
+from dibench.sweep.run import run_sweep
 from dibench.sweep.visit_book import VisitBook
 from dibench.table import read_csv
-
-PLAN = """
-[plan]
-visits = {visits}
-instances = 32
-[[layers]]
-networks = "all"
-batches = [8]
-per_op = {per_op}
-[[kernels]]
-fast = true
-"""
-
-
-def plan_of(directory: Path, visits: int, per_op: int, shard: Shard | None = None) -> Plan:
-    path = directory / "plan.toml"
-    path.write_text(PLAN.format(visits=visits, per_op=per_op))
-    return load_plan(path, backend="cuda", arch=replayed_device.ARCH, shard=shard)
-
-
-def replayed(plan: Plan, **changes: Any) -> Sweep:
-    sweep = Sweep(
-        plan=plan,
-        backend="replayed_device:backend",
-        meter="replayed_device:meter",
-        settings=Settings(),
-        sources_sha="c" * 64,
-        stationarity=lambda name: kernels.registry("cuda")[name].stationarity,
-    )
-    return attrs.evolve(sweep, **changes)
 
 
 def read(out: Path) -> pd.DataFrame:
@@ -249,7 +218,7 @@ def test_killed_at_random_instants_no_visit_is_lost_or_made_twice(tmp_path: Path
     rng = random.Random("visits")
     for _ in range(5):
         program = subprocess.Popen(
-            [sys.executable, __file__, str(tmp_path)],
+            [sys.executable, str(HERE / "replayed_plans.py"), str(tmp_path)],
             env=environment(),
             stdout=subprocess.DEVNULL,
         )
@@ -311,7 +280,3 @@ def test_every_case_is_visited_as_often_as_it_wants(seed: int) -> None:
         done = [sum(index == case for index, _ in steps[:at]) for case in range(60)]
         unfinished = max(unfinished, sum(0 < n < want for n, want in zip(done, visits, strict=True)))
     assert unfinished <= ordering.VISIT_BLOCK
-
-
-if __name__ == "__main__":
-    run_sweep(replayed(plan_of(Path(sys.argv[1]), visits=2, per_op=1)), Path(sys.argv[1]) / "out")

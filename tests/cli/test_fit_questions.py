@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from command_line import Run, shown
+from lattice_frames import anchor_rows
+from lattice_frames import table as lattice_table
 from study_frames import measured
-from test_study_lattice import anchor_rows
-from test_study_lattice import table as lattice_table
-from test_study_twins import STANDARD
-from test_study_twins import measured as measured_pairs
+from twin_frames import STANDARD
+from twin_frames import measured as measured_pairs
 
 DRAWS = ("--draws", "99")
 

@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from study_frames import distinct_layers, energy_of, table
-from test_study_devices import card
+from study_frames import card, distinct_layers, energy_of, table
 
 from dibench.show import claims, generality, lattice, missing, twins, write_report
 from dibench.show.alpha import Line, alpha_panel

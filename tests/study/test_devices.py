@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from study_frames import energy_of, some_layers, table
+from study_frames import card
 
 import dibench
 from dibench.study import cards_in, fit_cards
@@ -18,12 +18,6 @@ from dibench.study.ladder.models import data_of
 from dibench.study.questions.devices import difference_of
 
 DRAWS = 199
-
-
-def card(uuid: str, alpha: float, gain: float = 1.0, seed: int = 1, noise: float = 0.05) -> pd.DataFrame:
-    layers = some_layers(200, 3)
-    energy = gain * energy_of(layers, alpha=alpha, noise=noise, seed=seed)
-    return table(layers, energy, device_uuid=uuid)
 
 
 def both(*cards: pd.DataFrame) -> pd.DataFrame:
