@@ -10,7 +10,7 @@ from dibench.show.axes import note
 from dibench.show.numbers import plain
 from dibench.show.parts import Json, Panel, Section, Study
 from dibench.show.svg import ACCENT, FAINT, MUTED, new_panel, to_svg
-from dibench.study.questions.generality import nearest_half
+from dibench.study.findings.generality import nearest_half
 
 if TYPE_CHECKING:
     from dibench.show.svg import Drawn

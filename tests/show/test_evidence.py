@@ -204,7 +204,7 @@ def test_distributions_need_subsets() -> None:
     layers = distinct_layers()
     rows = table(layers, energy_of(layers, alpha=0.2, noise=0.1))
     found = study_generality(rows, subsets=50, half_only=True)
-    assert [[size.k for size in one.sizes] for one in found.populations] == [[12], [200]]
+    assert [[size.k for size in one.sizes] for one in found.populations.values()] == [[12], [200]]
     assert len(generality.distribution_panels(found.to_json())) == 4
 
 

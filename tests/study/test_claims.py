@@ -9,13 +9,14 @@ from study_frames import distinct_layers, energy_of, some_layers, table
 
 from dibench.layer import Layer
 from dibench.study import fit
+from dibench.study.findings.plain import plain
 from dibench.study.questions.claims import CONFIRMED, NOT_TESTABLE, REFUTED, UNDECIDED, Claim, claims
-from dibench.study.questions.whole import network_figures
+from dibench.study.questions.whole_networks import networks_of
 
 
 def answers(frame: Any, draws: int = 299) -> dict[str, Claim]:
     figures = fit(frame, draws=draws).to_json()
-    figures["networks"] = network_figures(frame)
+    figures["networks"] = plain(networks_of(frame))
     return {claim.name: claim for claim in claims(figures)}
 
 

@@ -15,8 +15,9 @@ from command_line import Run, refused
 from scipy import stats
 from study_frames import distinct_layers, energy_of, some_layers, table
 
+from dibench.study.findings.generality import Generality
 from dibench.study.ladder.models import data_of
-from dibench.study.questions.generality import Generality, generality
+from dibench.study.questions.generality import generality
 from dibench.study.questions.subset_fits import refitted_alpha, step_statistics
 from dibench.study.questions.subsets import (
     correlations_over,
@@ -113,7 +114,7 @@ def test_one_step_of_all_rows_is_the_fit_and_of_subsets_is_near_their_refit() ->
 
 def test_when_di_is_true_unseen_families_say_so() -> None:
     found = studied(0.9)
-    weighted = found.evidence[0]
+    weighted = found.evidence["di_weighted"]
     assert weighted.decision == "DI"
     assert weighted.families == 10
     assert weighted.sign_flip_p is not None
@@ -122,7 +123,7 @@ def test_when_di_is_true_unseen_families_say_so() -> None:
 
 
 def test_when_ai_is_true_no_seed_finds_di() -> None:
-    decisions = [studied(0.5, seed).evidence[0].decision for seed in range(4)]
+    decisions = [studied(0.5, seed).evidence["di_weighted"].decision for seed in range(4)]
     assert "DI" not in decisions
 
 
@@ -131,12 +132,13 @@ def test_evidence_is_paired_by_family() -> None:
     differences = [one.errors["ai"] - one.errors["di_weighted"] for one in found.families]
     expected = stats.ttest_1samp(differences, 0.0)
     low, high = expected.confidence_interval(0.95)
-    assert (found.evidence[0].ci_low, found.evidence[0].ci_high) == pytest.approx((low, high))
+    weighted = found.evidence["di_weighted"]
+    assert (weighted.ci_low, weighted.ci_high) == pytest.approx((low, high))
     flips = [
         abs(np.dot(signs, differences)) >= abs(sum(differences)) * (1 - 1e-9)
         for signs in itertools.product((1, -1), repeat=len(differences))
     ]
-    assert found.evidence[0].sign_flip_p == pytest.approx(np.mean(flips))
+    assert weighted.sign_flip_p == pytest.approx(np.mean(flips))
 
 
 def test_words_claim_stability_across_these_networks_and_never_more() -> None:

@@ -17,11 +17,12 @@ from dibench import networks
 from dibench.cli import fit_networks
 from dibench.errors import UserError
 from dibench.layer import Layer
+from dibench.study.findings.networks import NoNetworks, WholeNetworks
+from dibench.study.findings.plain import plain
 from dibench.study.ladder.models import data_of
 from dibench.study.ladder.unseen import predict_families
 from dibench.study.questions.correlation import contest, weighted_pearson, williams
-from dibench.study.questions.whole import network_figures
-from dibench.study.questions.whole_networks import WholeNetworks, column, whole_networks
+from dibench.study.questions.whole_networks import column, networks_of, whole_networks
 
 
 def complete(*, alpha: float = 0.5, seed: int = 0, noise: float = 0.1, **cells: Any) -> pd.DataFrame:
@@ -115,8 +116,7 @@ def test_the_interval_adds_rows_in_quadrature_and_the_shared_baseline_in_sum() -
     above = table(layers, energy, **cells, energy_above_active_idle_j=energy)
     shared = network(whole_networks(above), "resnet50")
     assert shared.cost_ci == pytest.approx(np.hypot(independent, 0.01 * each.sum()))
-    low, high = shared.efficiency_interval
-    assert low < shared.efficiency < high
+    assert shared.efficiency_low < shared.efficiency < shared.efficiency_high
     assert network(whole_networks(table(layers, energy)), "resnet50").cost_ci is None
 
 
@@ -165,17 +165,17 @@ def test_a_family_is_predicted_without_any_row_of_its_shapes() -> None:
         x.name.partition("/")[0] for x, mine in zip(distinct_layers(), own, strict=True) if mine
     }
     spoiled = frame.assign(energy_j=np.where(own, frame["energy_j"] * 1000, frame["energy_j"]))
-    plain, bad = (predict_families(data_of(x, "energy_j"))["resnet"] for x in (frame, spoiled))
-    assert plain.alpha == bad.alpha
-    for model, predicted in plain.predicted.items():
+    good, bad = (predict_families(data_of(x, "energy_j"))["resnet"] for x in (frame, spoiled))
+    assert good.alpha == bad.alpha
+    for model, predicted in good.predicted.items():
         assert np.array_equal(predicted, bad.predicted[model], equal_nan=True)
 
 
 def test_alpha_of_0_9_is_found_in_every_fold() -> None:
     found = whole_networks(complete(alpha=0.9, seed=3))
-    assert len(found.unseen) == 10
-    for fold in found.unseen.values():
-        assert fold.alpha["di_weighted"] == pytest.approx(0.9, abs=0.03)
+    assert len(found.alpha_held_out) == 10
+    for alpha in found.alpha_held_out.values():
+        assert alpha["di_weighted"] == pytest.approx(0.9, abs=0.03)
     for key in ("index_weighted", "model_weighted"):
         one = found.contests[key]
         assert one is not None
@@ -276,14 +276,14 @@ def test_layers_of_no_network_change_no_sum() -> None:
     )
 
 
-def shown(figures: dict[str, Any]) -> str:
+def shown(found: WholeNetworks | NoNetworks) -> str:
     out = Console(width=140, record=True, file=io.StringIO())
-    fit_networks.show(out, figures)
+    fit_networks.show(out, plain(found))
     return out.export_text()
 
 
 def test_a_fit_shows_networks_in_a_few_lines_and_labels_what_is_not_energy() -> None:
-    text = shown(network_figures(complete(alpha=0.1, seed=1, noise=0.01)))
+    text = shown(networks_of(complete(alpha=0.1, seed=1, noise=0.01)))
 
     def true_efficiency(name: str) -> float:
         own = networks.load(name)
@@ -294,8 +294,8 @@ def test_a_fit_shows_networks_in_a_few_lines_and_labels_what_is_not_energy() -> 
     assert f"Ranking by GMAC/J: {best} " in text
     assert "), Williams p < 0.001: DI" in " ".join(text.split())
     assert len(text.splitlines()) <= 10
-    by_time = shown(network_figures(complete(energy_source="none")))
+    by_time = shown(networks_of(complete(energy_source="none")))
     assert "time summed over layers" in by_time
     assert "GMAC/s" in by_time
     replicas = pd.array([4] * len(distinct_layers()), dtype="Int64")
-    assert "not summed, instances" in shown(network_figures(complete(instances=replicas)))
+    assert "not summed, instances" in shown(networks_of(complete(instances=replicas)))

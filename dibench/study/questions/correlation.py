@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from dibench.study.findings.networks import Contest, Correlations, Decision, Williams
 from dibench.study.ladder.folds import FEWEST_FAMILIES
 from dibench.study.maths.scores import pearson, spearman
 
@@ -15,19 +15,6 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
 
 BOOTSTRAP = 9_999
-
-
-@attrs.frozen
-class Correlations:
-    """A predictor against the response over n networks; None where it cannot be computed."""
-
-    n: int
-    pearson_log: float | None
-    """Of the logarithms: both span decades, and a raw correlation is the largest networks'."""
-    pearson: float | None
-    spearman: float | None
-    kendall: float | None
-    """Kendall's tau-b."""
 
 
 def correlations(response: FloatArray, predictor: FloatArray) -> Correlations:
@@ -45,14 +32,6 @@ def correlations(response: FloatArray, predictor: FloatArray) -> Correlations:
         float(kendalltau(y, x).statistic),
     )
     return Correlations(len(y), *(value if math.isfinite(value) else None for value in values))
-
-
-@attrs.frozen
-class Williams:
-    """Williams' t for r12 against r13, with n − 3 degrees of freedom, two-sided p."""
-
-    t: float | None
-    p_value: float | None
 
 
 def williams(r12: float, r13: float, r23: float, n: int) -> Williams:
@@ -82,40 +61,6 @@ def williams(r12: float, r13: float, r23: float, n: int) -> Williams:
     return Williams(t, float(2 * student.sf(abs(t), n - 3)))
 
 
-@attrs.frozen
-class Contest:
-    """AI against a form of DI as predictors of one response over the same networks, on logarithms."""
-
-    n: int
-    families: int
-    r_ai: float
-    r_di: float
-    r_between: float
-    """Correlation of the two predictors."""
-    williams: Williams
-    ci_low: float | None
-    ci_high: float | None
-    """95% percentile interval of r_di − r_ai by a paired bootstrap over families."""
-
-    @property
-    def difference(self) -> float:
-        """r_di − r_ai: above zero where DI correlates better."""
-        return self.r_di - self.r_ai
-
-    @property
-    def width(self) -> float | None:
-        """Width of the bootstrap's interval."""
-        return None if self.ci_low is None or self.ci_high is None else self.ci_high - self.ci_low
-
-    @property
-    def decision(self) -> str:
-        """`DI` or `AI` where both the interval and Williams' test (5%) exclude no difference."""
-        p = self.williams.p_value
-        if self.ci_low is None or self.ci_high is None or p is None or p >= 0.05:
-            return "undecided"
-        return "DI" if self.ci_low > 0 else "AI" if self.ci_high < 0 else "undecided"
-
-
 def contest(
     response: FloatArray,
     ai: FloatArray,
@@ -135,8 +80,31 @@ def contest(
         return None
     names, member = np.unique(family[known], return_inverse=True)
     low, high = _family_bootstrap(y, a, d, member, len(names), seed=seed, draws=draws)
-    n = len(y)
-    return Contest(n, len(names), r_ai, r_di, between, williams(r_di, r_ai, between, n), low, high)
+    test = williams(r_di, r_ai, between, len(y))
+    return Contest(
+        n=len(y),
+        families=len(names),
+        r_ai=r_ai,
+        r_di=r_di,
+        r_between=between,
+        difference=r_di - r_ai,
+        ci_low=low,
+        ci_high=high,
+        width=None if low is None or high is None else high - low,
+        williams=test,
+        decision="undecided" if test.p_value is None or test.p_value >= 0.05 else decision(low, high),
+    )
+
+
+def decision(low: float | None, high: float | None) -> Decision:
+    """Which is better, by a 95% interval of what DI has more of, or AI's errors are more than DI's.
+
+    >>> decision(0.01, 0.2), decision(-0.01, 0.2), decision(None, None)
+    ('DI', 'undecided', 'undecided')
+    """
+    if low is None or high is None:
+        return "undecided"
+    return "DI" if low > 0 else "AI" if high < 0 else "undecided"
 
 
 def _family_bootstrap(

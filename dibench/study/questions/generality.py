@@ -9,28 +9,26 @@ that it holds for networks outside the set, and a bell shape over them shows not
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Unpack
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Unpack
 
-import attrs
 import numpy as np
-from numpy.typing import NDArray
 
 from dibench.errors import UserError
-from dibench.study.ladder.folds import shapes_of
-from dibench.study.ladder.unseen import COMPARED
-from dibench.study.questions.families import Evidence, FamilyDifference, evidence_of, family_differences
-from dibench.study.questions.subset_study import Members, Population, fits_of, study
+from dibench.study.findings.generality import Generality, Population, nearest_half
+from dibench.study.findings.networks import Evidence
+from dibench.study.questions.families import evidence_of, family_differences
+from dibench.study.questions.subset_fits import fits_of
+from dibench.study.questions.subset_study import Members, layers_of, networks_of, study
 from dibench.study.questions.subsets import FEWEST
-from dibench.study.questions.whole_networks import SEED, WholeNetworks, column, whole_networks
+from dibench.study.questions.whole_networks import SEED, fleet_of
 from dibench.study.table.rows import Choice
+from dibench.words import percent_apart
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from dibench.study.ladder.fit import Fit
-
-FloatArray = NDArray[np.float64]
 
 SUBSETS = 10_000
 NETWORK_SIZES = (5, 8, 12, 16, 20)
@@ -38,27 +36,19 @@ LAYER_SIZES = (10, 20, 50, 100, 200, 400)
 STABLE = 0.95
 """Share of the subsets that must agree before anything is called stable across them."""
 
+METHOD = {
+    "evidence": "per family: root mean square log error of fits without the family and every shape in it, "
+    "AI minus DI; Student's interval over families, exact sign-flip p. Families share some shapes.",
+    "subsets": "without replacement from a fixed set; correlations of logarithms from sums",
+    "curve": "sqrt((n - k) / (n - 1)) / sqrt(k - 3) in Fisher's z: what combinatorics alone gives",
+    "influence_curve": "the same with the influence of these members in place of normal ones",
+    "made_up": "the same resampling of sets of n random normal points with the same correlation",
+    "normality": "skew, kurtosis, Shapiro-Wilk (first 5,000 subsets) and Q-Q describe; they are no evidence",
+    "alpha_and_error": "one Gauss-Newton step from the fit to all rows, by each subset's sums; "
+    "one_step_error is its median distance from full refits of some subsets",
+}
 
-@attrs.frozen
-class Generality:
-    """The study of one table."""
-
-    fleet: WholeNetworks
-    seed: int
-    subsets: int
-    alpha: float | None
-    """Of weighted DI on all rows."""
-    families: tuple[FamilyDifference, ...]
-    evidence: tuple[Evidence, ...]
-    populations: tuple[Population, ...]
-    not_studied: dict[str, str]
-    """Unit → why it has no population."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Every figure as plain values; what is not known is None."""
-        from dibench.study.questions.generality_summary import as_json
-
-        return as_json(self)
+FORMS = {"di_weighted": "weighted DI", "di_disjoint": "disjoint DI"}
 
 
 def generality(
@@ -77,50 +67,54 @@ def generality(
 
     Args:
         frame: the table.
-        batch: as for `whole_networks`.
+        batch: as of `fleet_of`.
         subsets: drawn of each size.
         sizes: networks in a subset; by default those of 5, 8, 12, 16, 20 that are fewer than there are.
         layer_sizes: distinct layers in a subset; by default those of 10, 20, 50, 100, 200, 400.
         half_only: of the usual sizes only the one nearest to half of the set, which the words are about.
         seed: of all draws.
-        fit: as of `whole_networks`.
+        fit: as of `fleet_of`.
         chosen: `device`, `backend`, `dtype`, as of `rows.select`.
 
     Raises:
         UserError: no row can be used, a size is impossible, or nothing can be studied.
     """
-    fleet = whole_networks(frame, batch=batch, seed=seed, fit=fit, **chosen)
-    data = fleet.data
+    fleet = fleet_of(frame, batch=batch, fit=fit, **chosen)
+    selection, data = fleet.selection, fleet.data
     fits = fits_of(data)
     rng = np.random.default_rng(seed)
-    populations, not_studied = [], {}
+    populations, not_studied = {}, {}
     for members, wanted, usual in (
-        (_network_members(fleet), sizes, NETWORK_SIZES),
-        (_layer_members(fleet), layer_sizes, LAYER_SIZES),
+        (networks_of(fleet), sizes, NETWORK_SIZES),
+        (layers_of(fleet), layer_sizes, LAYER_SIZES),
     ):
         ks = _sizes(members, wanted, usual, half_only=half_only)
         if ks:
-            populations.append(study(members, fits, ks, subsets, rng))
+            populations[members.unit] = study(members, fits, ks, subsets, rng)
         else:
             not_studied[members.unit] = f"{len(members)} of them can be used, too few for subsets"
     families = family_differences(data, fleet.unseen)
     if not populations and not families:
         raise UserError("rows", "must hold layers of several of the 25 networks to study generality")
+    evidence = evidence_of(families)
     return Generality(
-        fleet=fleet,
+        response=selection.response,
+        response_kind=selection.kind,
+        response_measured=selection.measured,
+        evidence_of_energy=selection.evidence,
+        batch=fleet.batch,
+        rows=len(data),
         seed=seed,
         subsets=subsets,
         alpha=fits.alpha(),
+        words=tuple(_words(evidence.values(), populations)),
         families=families,
-        evidence=evidence_of(families),
-        populations=tuple(populations),
+        evidence=evidence,
+        populations=populations,
         not_studied=not_studied,
+        networks_left_out=fleet.left_out,
+        method=METHOD,
     )
-
-
-def nearest_half(sizes: Sequence[int], n: int) -> int:
-    """Of sizes of subsets the one nearest to half of a set of n."""
-    return min(sizes, key=lambda k: abs(k - n / 2))
 
 
 def _sizes(
@@ -139,28 +133,38 @@ def _sizes(
     return [nearest_half(sizes, n)] if half_only and not wanted else sizes
 
 
-def _network_members(fleet: WholeNetworks) -> Members:
-    ranked = fleet.ranked
-    shapes = [np.isin(fleet.data.layer, shapes_of(one.network)) for one in ranked]
-    known = {name: column(ranked, name) for name in COMPARED if ranked}
-    usable = {name: values for name, values in known.items() if np.isfinite(values).all()}
-    names = tuple(one.network for one in ranked)
-    return Members("networks", names, column(ranked, "efficiency"), usable, np.array(shapes, dtype=float))
+def _words(evidence: Iterable[Evidence], populations: Mapping[str, Population]) -> list[str]:
+    """What can be said, evidence first, and no more than the figures show."""
+    said = [_evidence(one) for one in evidence]
+    for unit, population in populations.items():
+        said += [_stability(unit, population, form) for form in FORMS if form in population.r]
+    return said
 
 
-def _layer_members(fleet: WholeNetworks) -> Members:
-    """Distinct layers of the 25 networks at the fleet's batch; α by the fold of a family they are in."""
-    data = fleet.data
-    own: FloatArray = np.full(len(data), np.nan)
-    elements = {name: own.copy() for name in ("ai", "di_weighted", "di_disjoint")}
-    inside = np.zeros(len(data), dtype=bool)
-    for fold in fleet.unseen.values():
-        mine = fold.rows & ~inside
-        for name, values in fold.elements(data.only(mine)).items():
-            elements[name][mine] = values
-        inside |= mine
-    at = np.flatnonzero(inside & (data.batch == fleet.batch))
-    found = {"macs": data.macs[at], **{name: data.macs[at] / values[at] for name, values in elements.items()}}
-    usable = {name: values for name, values in found.items() if np.isfinite(values).all()}
-    rows = data.layer[at][:, None] == data.layer[None, :]
-    return Members("layers", tuple(data.layer[at]), data.macs[at] / data.y[at], usable, rows.astype(float))
+def _evidence(one: Evidence) -> str:
+    form = FORMS[one.model]
+    if one.ci_low is None or one.ci_high is None:
+        return f"AI against {form}: undecided, {one.families} families are too few for an interval."
+    mean, low, high = map(percent_apart, (one.mean, one.ci_low, one.ci_high))
+    interval = f"AI's error less DI's is {mean} ({low} to {high}, {one.families} families)"
+    answer = {
+        "DI": f"On families it has not seen, {form} errs less than AI",
+        "AI": f"On families it has not seen, AI errs less than {form}",
+        "undecided": f"Families do not tell AI from {form}",
+    }[one.decision]
+    return f"{answer}: {interval}."
+
+
+def _stability(unit: str, population: Population, form: str) -> str:
+    """At the size nearest to half of the set: do the subsets agree on the order of AI and DI?"""
+    size = population.half
+    if form not in size.di_above_ai:
+        return f"{FORMS[form]}: not compared over subsets of these {unit}."
+    share = size.di_above_ai[form]
+    whole = "above" if population.r[form] > population.r["ai"] else "below"
+    agree = share if whole == "above" else 1 - share
+    stable = "stable" if agree >= STABLE else "not stable"
+    return (
+        f"{FORMS[form][0].upper()}{FORMS[form][1:]} correlates {whole} AI in {agree:.0%} of the subsets of "
+        f"{size.k} of {population.n} {unit}: {stable} across subsets of these {unit}."
+    )

@@ -21,6 +21,33 @@ FloatArray = NDArray[np.float64]
 
 
 @attrs.frozen
+class Fits:
+    """The rows of all members, and what fits of AI and of weighted DI to them say of any subset."""
+
+    data: Data
+    ai: StepStatistics | None
+    di: StepStatistics | None
+    """Both None where the rows are too few."""
+
+    def of(self, rows: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """α, error of AI and error of DI in subsets (s, n) of zeros and ones."""
+        if self.ai is None or self.di is None:
+            nothing: FloatArray = np.full(len(rows), np.nan)
+            return nothing, nothing, nothing
+        parameters, error_di = self.di.one_step(rows)
+        return self.di.alpha(parameters), self.ai.one_step(rows)[1], error_di
+
+    def alpha(self) -> float | None:
+        """Of weighted DI on all rows."""
+        return None if self.di is None else float(self.di.alpha(self.di.parameters[None])[0])
+
+
+def fits_of(data: Data) -> Fits:
+    """Fit AI and weighted DI to all rows."""
+    return Fits(data, step_statistics("ai", data), step_statistics("di_weighted", data))
+
+
+@attrs.frozen
 class StepStatistics:
     """A model's fit to all rows, and what each row adds to a subset's sums."""
 

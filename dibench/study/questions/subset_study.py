@@ -9,12 +9,12 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from dibench.study.ladder.models import Data
+from dibench.study.findings.generality import Population, Size, Spread
+from dibench.study.ladder.folds import shapes_of
+from dibench.study.ladder.unseen import COMPARED
 from dibench.study.maths.scores import pearson
-from dibench.study.questions.subset_fits import StepStatistics, refitted_alpha, step_statistics
+from dibench.study.questions.subset_fits import Fits, refitted_alpha
 from dibench.study.questions.subsets import (
-    Distribution,
-    MadeUp,
     correlations_over,
     curve,
     describe,
@@ -23,6 +23,7 @@ from dibench.study.questions.subsets import (
     influence_curve,
     made_up_spread,
 )
+from dibench.study.questions.whole_networks import Fleet, column
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -70,78 +71,46 @@ class Members:
         return {name: pearson(self.y, column) for name, column in self.x.items()}
 
 
-@attrs.frozen
-class Spread:
-    """One predictor's correlation with efficiency, on logarithms, over subsets of k."""
-
-    r: Distribution | None
-    z: Distribution | None
-    """Of Fisher's z."""
-    curve: float
-    influence_curve: float
-    made_up: MadeUp
+def networks_of(fleet: Fleet) -> Members:
+    """The networks in the rankings."""
+    ranked = fleet.ranked
+    shapes = [np.isin(fleet.data.layer, shapes_of(one.network)) for one in ranked]
+    known = {name: column(ranked, name) for name in COMPARED if ranked}
+    usable = {name: values for name, values in known.items() if np.isfinite(values).all()}
+    names = tuple(one.network for one in ranked)
+    return Members("networks", names, column(ranked, "efficiency"), usable, np.array(shapes, dtype=float))
 
 
-@attrs.frozen
-class Size:
-    """All that was computed over the subsets of one size."""
-
-    k: int
-    subsets: int
-    spreads: dict[str, Spread]
-    di_above_ai: dict[str, float]
-    """By form of DI: share of the subsets in which it correlates better than AI."""
-    alpha: Distribution | None
-    """α of weighted DI on the subset's layers, by one step."""
-    alpha_undetermined: float
-    """Share of subsets whose layers do not tell α."""
-    one_step_error: float | None
-    """Median distance of that α from the full refit, over `REFITS` subsets."""
-    one_step_worst: float | None
-    error: dict[str, Distribution | None]
-    """Root mean square log error of `ai` and `di_weighted` on the subset's own layers."""
-
-
-@attrs.frozen
-class Population:
-    """The fixed set, and what was computed over its subsets of each size."""
-
-    members: Members
-    sizes: tuple[Size, ...]
-
-
-@attrs.frozen
-class Fits:
-    """The rows of all members, and what fits of AI and of weighted DI to them say of any subset."""
-
-    data: Data
-    ai: StepStatistics | None
-    di: StepStatistics | None
-    """Both None where the rows are too few."""
-
-    def of(self, rows: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """α, error of AI and error of DI in subsets (s, n) of zeros and ones."""
-        if self.ai is None or self.di is None:
-            nothing: FloatArray = np.full(len(rows), np.nan)
-            return nothing, nothing, nothing
-        parameters, error_di = self.di.one_step(rows)
-        return self.di.alpha(parameters), self.ai.one_step(rows)[1], error_di
-
-    def alpha(self) -> float | None:
-        """Of weighted DI on all rows."""
-        return None if self.di is None else float(self.di.alpha(self.di.parameters[None])[0])
-
-
-def fits_of(data: Data) -> Fits:
-    """Fit AI and weighted DI to all rows."""
-    return Fits(data, step_statistics("ai", data), step_statistics("di_weighted", data))
+def layers_of(fleet: Fleet) -> Members:
+    """Distinct layers of the 25 networks at the fleet's batch; α by the fit without a family they are in."""
+    data = fleet.data
+    own: FloatArray = np.full(len(data), np.nan)
+    elements = {name: own.copy() for name in ("ai", "di_weighted", "di_disjoint")}
+    inside = np.zeros(len(data), dtype=bool)
+    for fold in fleet.unseen.values():
+        mine = fold.rows & ~inside
+        for name, values in fold.elements(data.only(mine)).items():
+            elements[name][mine] = values
+        inside |= mine
+    at = np.flatnonzero(inside & (data.batch == fleet.batch))
+    found = {"macs": data.macs[at], **{name: data.macs[at] / values[at] for name, values in elements.items()}}
+    usable = {name: values for name, values in found.items() if np.isfinite(values).all()}
+    rows = data.layer[at][:, None] == data.layer[None, :]
+    return Members("layers", tuple(data.layer[at]), data.macs[at] / data.y[at], usable, rows.astype(float))
 
 
 def study(
     members: Members, fits: Fits, sizes: Sequence[int], subsets: int, rng: np.random.Generator
 ) -> Population:
     """Draw so many subsets of each size."""
-    return Population(members, tuple(_size(members, fits, k, subsets, rng) for k in sizes))
+    return Population(
+        n=len(members),
+        names=members.names,
+        efficiency=tuple(members.efficiency.tolist()),
+        predictors={name: tuple(values.tolist()) for name, values in members.predictors.items()},
+        r=members.r,
+        sizes=tuple(_size(members, fits, k, subsets, rng) for k in sizes),
+    )
 
 
 def _size(members: Members, fits: Fits, k: int, subsets: int, rng: np.random.Generator) -> Size:

@@ -17,9 +17,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-import attrs
 import numpy as np
 from numpy.typing import NDArray
+
+from dibench.study.findings.generality import Distribution, MadeUp
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
@@ -91,15 +92,6 @@ def influence_curve(response: FloatArray, predictor: FloatArray, k: int) -> floa
     return float(influence.std()) * curve(len(y), k)
 
 
-@attrs.frozen
-class MadeUp:
-    """Spread of z over subsets of sets that were drawn at random: median and central 90% of such sets."""
-
-    median: float
-    low: float
-    high: float
-
-
 def made_up_spread(n: int, k: int, r: float, subsets: int, rng: np.random.Generator) -> MadeUp:
     """Draw sets of n bivariate normal points of correlation r and resample k of each, as for networks."""
     r = min(max(r, -0.999), 0.999)
@@ -112,30 +104,6 @@ def made_up_spread(n: int, k: int, r: float, subsets: int, rng: np.random.Genera
         spreads.append(np.nanstd(fisher(z)))
     low, median, high = np.quantile(spreads, (0.05, 0.5, 0.95))
     return MadeUp(float(median), float(low), float(high))
-
-
-@attrs.frozen
-class Distribution:
-    """Values over subsets, described. Normality is description: resampling a fixed set proves nothing."""
-
-    n: int
-    """Subsets in which the value exists."""
-    mean: float
-    sd: float
-    low: float
-    median: float
-    high: float
-    """Central 95%."""
-    skew: float
-    excess_kurtosis: float
-    shapiro_w: float
-    shapiro_p: float
-    edges: tuple[float, ...]
-    counts: tuple[int, ...]
-    """Histogram."""
-    normal_quantiles: tuple[float, ...]
-    quantiles: tuple[float, ...]
-    """Q–Q: standard normal quantiles, and those of the standardised values."""
 
 
 def describe(values: FloatArray) -> Distribution | None:

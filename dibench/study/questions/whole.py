@@ -12,12 +12,11 @@ from dibench.study.ladder.fit import SEED, Fit, fit
 from dibench.study.maths.inference import DRAWS
 from dibench.study.questions import claims
 from dibench.study.questions.devices import Cards, fit_cards, rows_of
-from dibench.study.questions.families import evidence_of, family_differences
 from dibench.study.questions.lattice import lattice
 from dibench.study.questions.one_model import OneModel, one_model
 from dibench.study.questions.peer import peers
 from dibench.study.questions.twins import agreement, twins
-from dibench.study.questions.whole_networks import whole_networks
+from dibench.study.questions.whole_networks import networks_of
 from dibench.study.table.rows import Choice
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ def figures(frame: pd.DataFrame, found: Fit, **chosen: Unpack[Choice]) -> dict[s
     values["twins"] = twin_figures(frame, values["alpha"]["weighted"], **chosen)
     lattices = lattice(frame, **chosen)
     values["lattice"] = None if lattices is None else lattices.to_json()
-    values["networks"] = network_figures(frame, fit=found, **chosen)
+    values["networks"] = plain(networks_of(frame, found, **chosen))
     beside = peers(frame)
     values["peer"] = None if beside is None else beside.to_json()
     values["claims"] = claims.as_json(claims.claims(values))
@@ -90,19 +89,3 @@ def twin_figures(
         for entry, shown in zip(kinds["twins"], values["responses"][response]["twins"], strict=True):
             shown["fitted_alpha"] = "no comparison" if alpha is None else agreement(entry, alpha)
     return values
-
-
-def network_figures(frame: pd.DataFrame, fit: Fit | None = None, **chosen: Unpack[Choice]) -> dict[str, Any]:
-    """Whole networks, and AI against DI on unseen families; `{"reason": …}` where none can be summed.
-
-    `fit`, as of `whole_networks`, saves doing again what the fit of the table has done.
-    """
-    try:
-        found = whole_networks(frame, fit=fit, **chosen)
-    except UserError as error:
-        return {"reason": str(error), "ranked": [], "left_out": [], "families": {}}
-    differences = family_differences(found.data, found.unseen)
-    families = {
-        one.model: plain({**attrs.asdict(one), "decision": one.decision}) for one in evidence_of(differences)
-    }
-    return {**found.to_json(), "families": families}

@@ -1,8 +1,8 @@
-"""Whole networks: what an inference costs as the sum over layers, and what ranks the networks rightly.
+"""Whole networks: what an inference costs as the sum over layers, and which index ranks the networks rightly.
 
 A sum over layers leaves out what happens between them (other operators, fusion); it is what the paper's claim
-is about. A network takes part in the rankings only if measured layers hold enough of it (`network_sums`), and
-then all its figures, intensities included, are of those layers.
+is about. A network takes part in the rankings only if enough of it was measured (`network_sums`), and then
+all its figures, intensities included, are of the measured layers.
 """
 
 from __future__ import annotations
@@ -10,18 +10,20 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import TYPE_CHECKING, Unpack
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
 from dibench.errors import UserError
+from dibench.study.findings.networks import Contest, Correlations, NetworkCost, NoNetworks, WholeNetworks
+from dibench.study.ladder.folds import FEWEST_FAMILIES
 from dibench.study.ladder.models import Data, data_of
 from dibench.study.ladder.network_sums import REQUIRED_SHARE, NetworkSum, network_sums
 from dibench.study.ladder.unseen import Unseen, predict_families
-from dibench.study.questions.correlation import Contest, Correlations, contest, correlations
+from dibench.study.questions.correlation import contest, correlations
+from dibench.study.questions.families import evidence_of, family_differences
 from dibench.study.table import rows as row_rules
 from dibench.study.table.columns import numbers
 
@@ -54,95 +56,42 @@ CONTESTS = {
 
 SEED = 20_200_806
 
-
-@attrs.frozen
-class NetworkCost:
-    """One network at one batch: everything per inference and of its measured layers only."""
-
-    network: str
-    family: str
-    cost: float | None
-    """Joules or seconds of the response; None where nothing was measured."""
-    cost_ci: float | None
-    """Half-width of its 95% interval; None where a row lacks its own."""
-    macs: float
-    covered_macs: float
-    covered_elements: float
-    """Shares of the network's multiply-adds and of its W + X + Y that the measured layers hold."""
-    layers: int
-    missing: int
-    """Layers of the network, repeats included, without a measured row."""
-    gap_bound: int
-    """Layers, repeats included, whose launch took under 50 µs."""
-    gap_bound_share: float
-    """Their share of the cost."""
-    predictors: dict[str, float]
-    """By name of `PREDICTORS`, held out by family; empty for a network outside the rankings."""
-
-    @property
-    def efficiency(self) -> float | None:
-        """MAC/J or MAC/s."""
-        return None if self.cost is None else self.macs / self.cost
-
-    @property
-    def efficiency_interval(self) -> tuple[float | None, float | None]:
-        """95%; the upper end is None where the cost's interval reaches zero."""
-        if self.cost is None or self.cost_ci is None:
-            return None, None
-        above = self.cost - self.cost_ci
-        return self.macs / (self.cost + self.cost_ci), self.macs / above if above > 0 else None
+METHOD = {
+    "sum": "each distinct layer measured once, times how often the network has it; nothing filled in",
+    "interval": "95%; errors of rows in quadrature, that of the baseline, which they share, in sum",
+    "index": "M / sum of W + A; of 2(alpha W + (1 - alpha) A); of M / DI disjoint",
+    "model": "M / energy that the whole model predicts",
+    "held_out": "alpha and coefficients from fits without the network's family and every shape in it",
+    "contest": "correlations of logarithms; Williams' t; paired bootstrap over families, alpha not redrawn",
+}
 
 
 @attrs.frozen
-class WholeNetworks:
-    """The networks of a table at one batch, and what their measured efficiency says of AI and DI."""
+class Fleet:
+    """A table's networks at one batch, with the rows and fits that they rest on."""
 
     selection: row_rules.Selection
     data: Data
     """Every row of the selection, at all its batches: what the fits learn from."""
-    batch: int
-    complete_by_batch: dict[int, int]
-    """Batch → networks that enough layers were measured of."""
-    required_share: float
-    ranked: tuple[NetworkCost, ...]
-    """Networks in the rankings, most efficient first."""
-    left_out: tuple[NetworkCost, ...]
     unseen: dict[str, Unseen]
     """By family, the fits without it."""
-    seed: int
-    """Of the bootstrap of the contests."""
-
-    @cached_property
-    def correlations(self) -> dict[str, Correlations]:
-        """Of efficiency with each predictor; of fewer than FEWEST networks none."""
-        if len(self.ranked) < FEWEST:
-            return {}
-        efficiency = column(self.ranked, "efficiency")
-        return {name: correlations(efficiency, column(self.ranked, name)) for name in PREDICTORS}
-
-    @cached_property
-    def contests(self) -> dict[str, Contest | None]:
-        """AI against DI, by name of `CONTESTS`; of fewer than FEWEST networks none."""
-        if len(self.ranked) < FEWEST:
-            return {}
-        efficiency, ai_and_di = column(self.ranked, "efficiency"), {}
-        family = np.array([one.family for one in self.ranked], dtype=np.str_)
-        for name, pair in CONTESTS.items():
-            ai, di = (column(self.ranked, one) for one in pair)
-            ai_and_di[name] = contest(efficiency, ai, di, family, seed=self.seed)
-        return ai_and_di
-
-    def to_json(self) -> dict[str, Any]:
-        """Every figure as plain values; what is not known is None."""
-        from dibench.study.questions.networks_summary import as_json
-
-        return as_json(self)
+    batch: int
+    complete_by_batch: dict[int, int]
+    """Batch → networks of which enough layers were measured."""
+    required_share: float
+    ranked: tuple[NetworkCost, ...]
+    """Networks of which enough was measured, most efficient first."""
+    left_out: tuple[NetworkCost, ...]
 
 
-def column(networks: Sequence[NetworkCost], name: str) -> FloatArray:
-    """`efficiency`, or a predictor, of networks in the rankings."""
-    values = [one.efficiency if name == "efficiency" else one.predictors[name] for one in networks]
-    return np.array(values, dtype=np.float64)
+def networks_of(
+    frame: pd.DataFrame, fit: Fit | None = None, **chosen: Unpack[row_rules.Choice]
+) -> WholeNetworks | NoNetworks:
+    """`whole_networks` of a table, or why there are none."""
+    try:
+        return whole_networks(frame, fit=fit, **chosen)
+    except UserError as error:
+        return NoNetworks(str(error))
 
 
 def whole_networks(
@@ -154,7 +103,50 @@ def whole_networks(
     fit: Fit | None = None,
     **chosen: Unpack[row_rules.Choice],
 ) -> WholeNetworks:
-    """Sum a table's layers to networks and rank them.
+    """Sum a table's layers to networks, rank them, and compare what AI and DI say of them.
+
+    Args:
+        frame, batch, required_share, fit, chosen: as of `fleet_of`.
+        seed: of the bootstrap.
+
+    Raises:
+        UserError: no row can be used, or none has that batch.
+    """
+    fleet = fleet_of(frame, batch=batch, required_share=required_share, fit=fit, **chosen)
+    selection, ranked = fleet.selection, fleet.ranked
+    energy, enough = selection.kind == "energy", len(ranked) >= FEWEST
+    return WholeNetworks(
+        response=selection.response,
+        response_kind=selection.kind,
+        response_measured=selection.measured,
+        energy_source=selection.sources,
+        evidence=selection.evidence,
+        unit="MAC/J" if energy else "MAC/s",
+        cost_unit="J" if energy else "s",
+        batch=fleet.batch,
+        complete_by_batch=fleet.complete_by_batch,
+        required_share=fleet.required_share,
+        gap_bound_s=GAP_BOUND_S,
+        reason=None if enough else _too_few(len(ranked)),
+        ranked=ranked,
+        left_out=fleet.left_out,
+        alpha_held_out={name: fold.alpha for name, fold in fleet.unseen.items()},
+        correlations=_correlations(ranked) if enough else {},
+        contests=_contests(ranked, seed) if enough else {},
+        families=evidence_of(family_differences(fleet.data, fleet.unseen)),
+        method=METHOD,
+    )
+
+
+def fleet_of(
+    frame: pd.DataFrame,
+    *,
+    batch: int | None = None,
+    required_share: float = REQUIRED_SHARE,
+    fit: Fit | None = None,
+    **chosen: Unpack[row_rules.Choice],
+) -> Fleet:
+    """Sum a table's layers to networks and rank those of which enough was measured.
 
     Rows and response are chosen as `rows.select` does for every fit, from launches of a single instance.
 
@@ -162,8 +154,7 @@ def whole_networks(
         frame: a table of the CSV contract.
         batch: images of a launch; by default the batch of most networks, the smaller where equal.
         required_share: of a network's multiply-adds and of its elements, 0 to 1.
-        seed: of the bootstrap.
-        fit: of the same table and choice, where there is one: what it has done is not done again.
+        fit: of the same table and choice, where there is one: its rows and fits are used, not made again.
         chosen: `device`, `backend`, `dtype`, as of `rows.select`.
 
     Raises:
@@ -190,17 +181,43 @@ def whole_networks(
         else:
             left_out.append(_cost(one, data, uncertainty, None))
     ranked.sort(key=lambda one: -(one.efficiency or 0.0))
-    return WholeNetworks(
+    return Fleet(
         selection=selection,
         data=data,
+        unseen=unseen,
         batch=best,
         complete_by_batch={n: complete[n] for n in batches},
         required_share=required_share,
         ranked=tuple(ranked),
         left_out=tuple(left_out),
-        unseen=unseen,
-        seed=seed,
     )
+
+
+def column(networks: Sequence[NetworkCost], name: str) -> FloatArray:
+    """`efficiency`, or a predictor, of networks in the rankings."""
+    values = [one.efficiency if name == "efficiency" else one.predictors[name] for one in networks]
+    return np.array(values, dtype=np.float64)
+
+
+def _too_few(ranked: int) -> str:
+    return (
+        f"{ranked} networks are too few to compare rankings: "
+        f"at least {FEWEST} are needed, of {FEWEST_FAMILIES} families for an interval"
+    )
+
+
+def _correlations(ranked: Sequence[NetworkCost]) -> dict[str, Correlations]:
+    efficiency = column(ranked, "efficiency")
+    return {name: correlations(efficiency, column(ranked, name)) for name in PREDICTORS}
+
+
+def _contests(ranked: Sequence[NetworkCost], seed: int) -> dict[str, Contest | None]:
+    efficiency = column(ranked, "efficiency")
+    family = np.array([one.family for one in ranked], dtype=np.str_)
+    return {
+        name: contest(efficiency, column(ranked, ai), column(ranked, di), family, seed=seed)
+        for name, (ai, di) in CONTESTS.items()
+    }
 
 
 def _single(frame: pd.DataFrame) -> pd.DataFrame:
@@ -217,24 +234,39 @@ def _cost(
     rows, often = np.unique(one.rows, return_counts=True)
     independent, shared = (half_width[rows] for half_width in uncertainty)
     each = often * data.y[rows]
-    cost = float(each.sum())
+    total = float(each.sum())
     ci = math.hypot(float(np.linalg.norm(often * independent)), float(often @ shared))
     gap_bound = data.time[rows] < GAP_BOUND_S
     measured = len(rows) > 0
+    cost = total / one.batch if measured else None
+    cost_ci = ci / one.batch if measured and math.isfinite(ci) else None
+    low, high = _efficiency_interval(one.macs, cost, cost_ci)
     return NetworkCost(
         network=one.network,
         family=one.family,
-        cost=cost / one.batch if measured else None,
-        cost_ci=ci / one.batch if measured and math.isfinite(ci) else None,
+        cost=cost,
+        cost_ci=cost_ci,
         macs=one.macs,
         covered_macs=one.covered_macs,
         covered_elements=one.covered_elements,
         layers=one.layers,
         missing=one.layers - len(one.rows),
         gap_bound=int(often[gap_bound].sum()),
-        gap_bound_share=float(each[gap_bound].sum()) / cost if measured else 0.0,
+        gap_bound_share=float(each[gap_bound].sum()) / total if measured else 0.0,
         predictors={} if fold is None else _predictors(one, data, fold),
+        efficiency=None if cost is None else one.macs / cost,
+        efficiency_low=low,
+        efficiency_high=high,
     )
+
+
+def _efficiency_interval(
+    macs: float, cost: float | None, ci: float | None
+) -> tuple[float | None, float | None]:
+    """95%; no upper end where the cost's interval reaches zero."""
+    if cost is None or ci is None:
+        return None, None
+    return macs / (cost + ci), macs / (cost - ci) if cost > ci else None
 
 
 def _uncertainty(selection: row_rules.Selection) -> tuple[FloatArray, FloatArray]:
@@ -251,7 +283,7 @@ def _uncertainty(selection: row_rules.Selection) -> tuple[FloatArray, FloatArray
 
 
 def _predictors(one: NetworkSum, data: Data, fold: Unseen) -> dict[str, float]:
-    """Each predictor by the fold of the network's own family; weights are moved once a launch."""
+    """Each predictor by the fit without the network's family; a launch moves the weights once."""
     launch_macs = one.macs * one.batch
     found = {"macs": one.macs}
     for name, elements in fold.elements(data.only(one.rows)).items():
