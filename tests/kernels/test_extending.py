@@ -36,7 +36,7 @@ def test_a_kernel_variant_is_one_file(tmp_path: Path, monkeypatch: pytest.Monkey
     sources = tmp_path / "csrc"
     shutil.copytree(ROOT / "csrc", sources)
     (sources / "cuda" / "fc_plain.cu").write_text(example("cuda"))
-    for module in ("variants", "backends.host", "compilers"):
+    for module in ("kernels", "backends.host", "kernels.compilers"):
         monkeypatch.setattr(f"dibench.{module}.source_directory", lambda: sources)
     registry = kernels.registry.__wrapped__("cuda")  # not the remembered one
     variant = registry["fc_plain"]
