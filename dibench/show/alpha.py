@@ -9,8 +9,9 @@ import attrs
 
 from dibench.intensity import OPERATORS
 from dibench.show.axes import rows_of_text
+from dibench.show.blocks import Figure
 from dibench.show.numbers import is_number
-from dibench.show.parts import Json, Panel, Study
+from dibench.show.parts import Json, Study, panel
 from dibench.show.svg import INK, MUTED, OPERATOR_COLOURS, OPERATOR_MARKERS, SURFACE, new_panel, to_svg
 from dibench.study.ladder.verdict import MARGIN
 from dibench.words import interval
@@ -44,7 +45,7 @@ class Line:
         return all(is_number(self.found[part]) for part in ("value", "ci_low", "ci_high"))
 
 
-def alpha_figure(studies: Sequence[Study], together: Json | None) -> Panel | None:
+def alpha_figure(studies: Sequence[Study], together: Json | None) -> Figure | None:
     """None where no α at all is bounded on both sides."""
     lines = alpha_lines(studies, together)
     svg = alpha_panel(lines)
@@ -53,7 +54,7 @@ def alpha_figure(studies: Sequence[Study], together: Json | None) -> Panel | Non
     beside = ["Bar: 95% interval; an arrow: it goes on. Inside the grey band, AI is good enough."]
     if any(line.drawn and not line.reliable for line in lines):
         beside.append("Hollow: too few independent layers or networks to rely on.")
-    return Panel("How much does a weight weigh against an activation?", beside, svg)
+    return panel("How much does a weight weigh against an activation?", beside, svg)
 
 
 def alpha_lines(studies: Sequence[Study], together: Json | None) -> list[Line]:

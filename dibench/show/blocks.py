@@ -6,7 +6,7 @@ word or a number. Text may hold `code` in backticks and **strong** words; everyt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
 import attrs
@@ -63,13 +63,21 @@ class Column:
     """Whether a cell may go on in a second line."""
 
 
-def columns(*names: str, text: Sequence[str] = ()) -> tuple[Column, ...]:
-    """Columns by name; the first one and those in `text` hold words.
+def columns(
+    *names: str,
+    text: Collection[str] = (),
+    wraps: Collection[str] = (),
+    ranks: Mapping[str, int] | None = None,
+) -> tuple[Column, ...]:
+    """Columns by name; the first one and those in `text` hold words, `ranks` says which can be left out.
 
     >>> [column.name for column in columns("operator", "rows", "says", text=["says"]) if column.text]
     ['operator', 'says']
     """
-    return tuple(Column(name, text=number == 0 or name in text) for number, name in enumerate(names))
+    return tuple(
+        Column(name, text=number == 0 or name in text, rank=(ranks or {}).get(name, 0), wraps=name in wraps)
+        for number, name in enumerate(names)
+    )
 
 
 @attrs.frozen
@@ -81,6 +89,7 @@ class Table:
     rows: Sequence[Sequence[str | Cell]]
     note: str = ""
     best_rows: frozenset[int] = frozenset()
+    """Set in bold."""
     narrow: bool = False
     """Few short columns: two such tables fit side by side on a page."""
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dibench.show.parts import Json, Section
+from dibench.show.blocks import Section
+from dibench.show.parts import Json, section_of
 from dibench.words import gain_text, gains_text, interval
 
 
@@ -30,4 +31,4 @@ def sections(together: Json | None) -> list[Section]:
             lines.append(f"{card['label']} could not be fitted: {card['why_not']}.")
     for one in together["differences"]:
         lines.append(f"α of {one['first']} less that of {one['second']}: {interval(one['alpha'])}.")
-    return [Section("cards", "Cards", "Do all cards say the same?", lines)]
+    return [section_of("cards", "Cards", "Do all cards say the same?", lines)]

@@ -8,8 +8,9 @@ import numpy as np
 
 from dibench.show import axes as ax
 from dibench.show import fitted
+from dibench.show.blocks import Figure, Section
 from dibench.show.numbers import count, plain
-from dibench.show.parts import Json, Panel, Section, Study
+from dibench.show.parts import Json, Study, panel, section_of
 from dibench.show.response import Response, response_of
 from dibench.show.svg import OPERATOR_COLOURS, SURFACE, marked, new_panel, to_svg
 from dibench.words import MODEL_NAMES, interval
@@ -42,7 +43,7 @@ def section(study: Study) -> Section:
         f"{response.name}, the points of an operator would lie on one falling curve."
     )
     question = f"Does a MAC get cheaper in {response.name} as its data are reused?"
-    return Section("cost", response.name.capitalize(), question, [lead], panels, notes)
+    return section_of("cost", response.name.capitalize(), question, [lead], panels, notes)
 
 
 def check_section(check: Study) -> Section:
@@ -52,7 +53,7 @@ def check_section(check: Study) -> Section:
     with marked(response.adjective):
         panels = _panels(check.used, check.fit, response)
     source = " and ".join(check.fit.get("energy_source") or [])
-    return Section(
+    return section_of(
         "check",
         f"{response.adjective.capitalize()} energy",
         "Pipeline check, not evidence: does the study find what the energy model put in?",
@@ -64,7 +65,7 @@ def check_section(check: Study) -> Section:
     )
 
 
-def _panels(rows: pd.DataFrame, fit: Json, response: Response) -> list[Panel]:
+def _panels(rows: pd.DataFrame, fit: Json, response: Response) -> list[Figure]:
     panels = []
     for model in _AXIS:
         svg = intensity_panel(rows, fit, model, response)
@@ -72,7 +73,7 @@ def _panels(rows: pd.DataFrame, fit: Json, response: Response) -> list[Panel]:
             form = {"di_weighted": "weighted", "di_disjoint": "disjoint"}.get(model)
             found = fitted.alpha(fit, form) if form else {}
             line = f"at the fitted α: {interval(found)}" if form else "weights and activations count alike"
-            panels.append(Panel(f"Against {MODEL_NAMES[model]}", [line], svg))
+            panels.append(panel(f"Against {MODEL_NAMES[model]}", [line], svg))
     return panels
 
 

@@ -13,8 +13,9 @@ import numpy as np
 
 from dibench.show import axes as ax
 from dibench.show import fitted
+from dibench.show.blocks import Figure
 from dibench.show.numbers import count, plain, scaled
-from dibench.show.parts import Json, Panel, Study
+from dibench.show.parts import Json, Study, panel
 from dibench.show.response import response_of
 from dibench.show.svg import MUTED, OPERATOR_COLOURS, new_panel, to_svg
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from dibench.show.svg import Drawn
 
 
-def panels(study: Study) -> list[Panel]:
+def panels(study: Study) -> list[Figure]:
     """Of fits of energy: modelled joules beside measured time stay in the section that checks the model."""
     response = response_of(study.fit)
     if study.fit is None or study.used is None or response.name != "energy":
@@ -34,7 +35,7 @@ def panels(study: Study) -> list[Panel]:
         "Curves: AI's fit without the launch, which pulls small layers below. Marks on the axis: where an "
         "operator's data cost as much as its multiply-adds."
     ]
-    return [] if svg is None else [Panel(f"Work per {response.adjective} joule", beside, svg)]
+    return [] if svg is None else [panel(f"Work per {response.adjective} joule", beside, svg)]
 
 
 def balance(fit: Json, op: str) -> float | None:

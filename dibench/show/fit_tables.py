@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dibench.show.blocks import Table, columns
 from dibench.show.numbers import UNKNOWN, common_scale, count, is_number, p_value, plain, share
 from dibench.show.parts import Json
-from dibench.show.tables import Table
 from dibench.words import MODEL_NAMES, SENSITIVITY_NAMES, interval
 
 _PICO = 1e-12  # the fit gives coefficients in picoseconds and picojoules
@@ -60,7 +60,7 @@ def models(fit: Json) -> Table:
     best = frozenset({errors.index(min(known))}) if known else frozenset()
     return Table(
         f"How well each description predicts {_cost(fit)} per launch",
-        (
+        columns(
             "model",
             "R² (log)",
             "mean error",
@@ -103,14 +103,13 @@ def coefficients(fit: Json, *, apart: bool = False) -> Table:
     below = {
         term for figures in (fit.get("models") or {}).values() for term in figures.get("below_zero") or []
     }
+    names = [MODEL_NAMES[model] for model in shown]
     held = f" Below zero and held at zero in predictions: {', '.join(sorted(below))}." if below else ""
     return Table(
         f"{'Inputs, outputs and accesses apart' if apart else 'Coefficients'}: the {_cost(fit)} of one event",
-        ("term", "unit", *(MODEL_NAMES[model] for model in shown)),
+        columns("term", "unit", *names, text=["unit"], wraps=names),
         rows,
         f"In brackets the 95% interval. Empty: the model has no such term.{held}",
-        text_columns=frozenset({0, 1}),
-        wraps=True,
     )
 
 
@@ -132,7 +131,7 @@ def alphas(fit: Json) -> Table:
     test = fit.get("test_ai_vs_di") or {}
     return Table(
         "α: how much a weight weighs against an activation",
-        ("form of DI", "α (95% interval)"),
+        columns("form of DI", "α (95% interval)"),
         rows,
         f"Test of α = ½ (weighted form): t = {plain(test.get('statistic'))}, "
         f"p = {p_value(test.get('p_value'))}.".replace("= <", "<"),
@@ -158,7 +157,7 @@ def by_operator(fit: Json) -> Table:
         rows.append(cells)
     return Table(
         "By operator",
-        (
+        columns(
             "operator",
             "layers",
             "AI: R²",
@@ -187,7 +186,7 @@ def sensitivity(fit: Json) -> Table:
         for name, own in (fit.get("sensitivity") or {}).items()
     ]
     note = "Weighted form. Models without these terms are biased; they are shown, never used for the verdict."
-    return Table("What α hangs on", ("fit", "α (95% interval)", "p"), rows, note, narrow=True)
+    return Table("What α hangs on", columns("fit", "α (95% interval)", "p"), rows, note, narrow=True)
 
 
 def twins(fit: Json) -> Table:
@@ -212,11 +211,20 @@ def twins(fit: Json) -> Table:
             )
     return Table(
         "Exact twins: the half with more weights over the half with more inputs",
-        ("operator", "of", "lanes", "pairs", "ratio", "p (Holm)", "says", "placebo"),
+        columns(
+            "operator",
+            "of",
+            "lanes",
+            "pairs",
+            "ratio",
+            "p (Holm)",
+            "says",
+            "placebo",
+            text=["of", "lanes", "says", "placebo"],
+        ),
         rows,
         "In brackets the 95% interval, by sign flips over pairs of layers. Equivalent: within "
         f"{100 * found.get('margin', 0.0):.0f}%. Placebo: wide over tall.",
-        text_columns=frozenset({0, 1, 2, 6, 7}),
     )
 
 
@@ -245,11 +253,10 @@ def peer(fit: Json) -> Table:
     joules = "measured" if found.get("measured") else f"{source or 'not'}, not measured: no evidence"
     return Table(
         f"Our fastest kernels beside {found.get('library')}: its cost over ours",
-        ("operator", "type", "layers", "time", "joules", "ours"),
+        columns("operator", "type", "layers", "time", "joules", "ours", text=["type", "ours"]),
         rows,
         "Above 1 ours take less. Geometric mean over layers with its 95% interval; a layer's fastest kernel "
         f"on both sides. Joules are gross, {joules}.",
-        text_columns=frozenset({0, 1, 5}),
     )
 
 
@@ -263,4 +270,4 @@ def exclusions(fit: Json) -> Table:
     """Why rows stayed out of the fit."""
     rows = [[str(reason), count(number)] for reason, number in (fit.get("excluded") or {}).items()]
     note = f"{count(fit.get('rows_used'))} of {count(fit.get('rows'), 'row')} were used."
-    return Table("Rows left out of the fit, and why", ("reason", "rows"), rows, note, narrow=True)
+    return Table("Rows left out of the fit, and why", columns("reason", "rows"), rows, note, narrow=True)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dibench.show.axes import note
+from dibench.show.blocks import Figure, Section
 from dibench.show.numbers import plain
-from dibench.show.parts import Json, Panel, Section, Study
+from dibench.show.parts import Json, Study, panel, section_of
 from dibench.show.svg import ACCENT, FAINT, MUTED, new_panel, to_svg
 from dibench.study.findings.generality import nearest_half
 
@@ -23,10 +24,10 @@ def sections(study: Study) -> list[Section]:
         return []
     notes = ["Bell shapes over subsets of a fixed set describe; they are no evidence for other networks."]
     question = "Would other networks have said the same?"
-    return [Section("generality", "Generality", question, list(study.generality["words"]), panels, notes)]
+    return [section_of("generality", "Generality", question, list(study.generality["words"]), panels, notes)]
 
 
-def distribution_panels(generality: Json) -> list[Panel]:
+def distribution_panels(generality: Json) -> list[Figure]:
     """Over subsets: the distribution of the correlation with DI beside combinatorics' curve, and its Q–Q."""
     panels = []
     for unit, population in (generality.get("populations") or {}).items():
@@ -40,9 +41,9 @@ def distribution_panels(generality: Json) -> list[Panel]:
             continue
         drawn = f"subsets of {size['k']} of {population['n']} {unit}"
         beside = ["curve: the spread that drawing from a fixed set gives by itself"]
-        panels.append(Panel(f"Over {drawn}", beside, _histogram(unit, size, spread)))
+        panels.append(panel(f"Over {drawn}", beside, _histogram(unit, size, spread)))
         panels.append(
-            Panel(f"How normal, over {drawn}", ["on the line: normal"], _quantiles(unit, spread["z"]))
+            panel(f"How normal, over {drawn}", ["on the line: normal"], _quantiles(unit, spread["z"]))
         )
     return panels
 

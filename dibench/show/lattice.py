@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dibench.show.blocks import Section
 from dibench.show.numbers import plain, scaled
-from dibench.show.parts import Json, Panel, Section, Study
+from dibench.show.parts import Json, Study, panel, section_of
 from dibench.show.svg import ACCENT, INK, MUTED, SURFACE, new_grid, to_svg
 from dibench.words import interval
 
@@ -34,7 +35,7 @@ def sections(studies: Sequence[Study]) -> list[Section]:
             name = study.ident(f"lattice-{number}")
             svg = lattice_panel(one, found["unit"], name)
             if svg is not None:
-                panels.append(Panel(_title(one), [_slopes(one, found["unit"])], svg, study.card))
+                panels.append(panel(_title(one), [_slopes(one, found["unit"])], svg, study.card))
                 bases.append(found["basis"])
     if not panels:
         return []
@@ -44,7 +45,7 @@ def sections(studies: Sequence[Study]) -> list[Section]:
         "What one access costs belongs to the level that answers it and to the lane mapping. Its α is "
         "weight / (weight + input), never to be mixed with the α of shapes.",
     ]
-    return [Section("lattice", "Lattice", "What does reuse save, all else equal?", lead, panels)]
+    return [section_of("lattice", "Lattice", "What does reuse save, all else equal?", lead, panels)]
 
 
 def _title(one: Json) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dibench.show.parts import Section, Study
+from dibench.show.blocks import Section
+from dibench.show.parts import Study, section_of
 
 _FIGURES = {
     "twins": ("Exact twins", "`python -m dibench sweep twins --out DIR`"),
@@ -25,9 +26,8 @@ _FIGURES = {
 """What panels whose names begin so show, and what brings them."""
 
 
-def sections(shown: Sequence[Section], studies: Sequence[Study]) -> list[Section]:
-    """One line for each kind of figure that none of these sections has; none where all are there."""
-    names = [panel.svg.name for section in shown for panel in section.panels]
+def sections(names: Sequence[str], studies: Sequence[Study]) -> list[Section]:
+    """One line for each kind of figure that is not among these by name; none where all are there."""
     lines = [
         f"{what}: {command}."
         for start, (what, command) in _FIGURES.items()
@@ -40,4 +40,4 @@ def sections(shown: Sequence[Section], studies: Sequence[Study]) -> list[Section
         lines.append("Another card beside this one: the same sweep there, both tables in one.")
     if not lines:
         return []
-    return [Section("missing", "Missing", "What is missing here, and what brings it?", [], [], lines)]
+    return [section_of("missing", "Missing", "What is missing here, and what brings it?", [], [], lines)]

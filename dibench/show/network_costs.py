@@ -5,7 +5,8 @@ from __future__ import annotations
 from dibench import models
 from dibench.errors import UserError
 from dibench.show import cost_bars
-from dibench.show.parts import Panel, Section, Study
+from dibench.show.blocks import Section
+from dibench.show.parts import Study, panel, section_of
 from dibench.show.svg import to_svg
 from dibench.study.use.explain import with_constant_power
 from dibench.study.use.fitted_model import read_fitted_model
@@ -32,9 +33,9 @@ def sections(study: Study) -> list[Section]:
     for name, one in zip((*SHOWN, "compared"), drawn, strict=True):
         name = f"cost-{name}".replace("_", "-")
         svg = to_svg(one.figure, name, title=one.title, description=one.description)
-        panels.append(Panel(one.title, [], svg))
+        panels.append(panel(one.title, [], svg))
     lead = (
         f"Predicted by weighted DI as fitted here. {fit.basis} `python -m dibench predict` and `explain` do "
         "it for any network."
     )
-    return [Section("costs", "Costs", "What is a network's cost made of?", [lead], panels)]
+    return [section_of("costs", "Costs", "What is a network's cost made of?", [lead], panels)]

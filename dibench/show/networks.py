@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dibench.show.axes import log_axes, rows_of_text
+from dibench.show.blocks import Section
 from dibench.show.numbers import is_number
-from dibench.show.parts import Json, Panel, Section, Study
+from dibench.show.parts import Json, Study, panel, section_of
 from dibench.show.response import response_of
 from dibench.show.svg import ACCENT, MUTED, SURFACE, new_panel, to_svg
 
@@ -29,15 +30,15 @@ def sections(studies: Sequence[Study]) -> list[Section]:
         )
         if ranking is not None:
             lines = ["top: most efficient; coloured: AI or DI moves it by a third of the field or more"]
-            panels.append(Panel("Who is first?", lines, ranking, study.card))
+            panels.append(panel("Who is first?", lines, ranking, study.card))
         unseen = held_out_panel(
             figures.get("held_out") or {}, response.unit[1:], response.adjective, name=study.ident("held-out")
         )
         if unseen is not None:
             lines = ["each network by a fit without its family and every shape in it; on the line: right"]
-            panels.append(Panel("Predicted unseen", lines, unseen, study.card))
+            panels.append(panel("Predicted unseen", lines, unseen, study.card))
     question = "Does DI say which network is efficient?"
-    return [Section("networks", "Networks", question, [], panels)] if panels else []
+    return [section_of("networks", "Networks", question, [], panels)] if panels else []
 
 
 def ranking_panel(networks: Json, adjective: str, *, name: str = "ranking") -> Drawn | None:

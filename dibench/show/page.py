@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import jinja2
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from dibench import __version__
 from dibench.layer import DIMENSIONS
@@ -33,8 +31,10 @@ from dibench.show import (
     words,
 )
 from dibench.show.alpha import alpha_figure
+from dibench.show.blocks import Table
+from dibench.show.html import Question, draw, environment, question
 from dibench.show.numbers import count, is_number
-from dibench.show.parts import AS_ONE, Json, Section, Study
+from dibench.show.parts import AS_ONE, Json, Study
 from dibench.show.response import response_of
 from dibench.show.svg import Drawn, marked
 
@@ -77,10 +77,11 @@ def render(
     shares = roofline.attained(study.rows, peaks) if peaks else {}
     with marked(words.mark(study)):
         alpha = alpha_figure(studies, together)
-        sections = _sections(studies, together, peaks, shares)
+        verdict_figure = alpha and draw(alpha)
+        questions = _questions(studies, together, peaks, shares)
     css = resources.files("dibench.show").joinpath("style.css").read_text(encoding="utf-8")
     html = (
-        _environment()
+        environment()
         .get_template("report.html.jinja")
         .render(
             css=Markup(css),
@@ -88,28 +89,30 @@ def render(
             headline=_headline(study.rows, manifest),
             facts=_facts(studies, manifest),
             banners=words.banners(study.rows, manifest),
-            verdict={**words.verdict(study), "panel": alpha},
+            verdict={**words.verdict(study), "panel": verdict_figure},
             claims=claims.answers(studies),
             joined=study.card == AS_ONE,
             key=_key(study.rows),
-            operators=list(_MARKS),
-            sections=sections,
+            questions=questions,
             tables=_tables(study, shares),
             reproduce=_reproduce(manifest, files),
         )
     )
-    panels = [panel for section in sections for panel in section.panels]
-    return Page(html, [panel.svg for panel in ([alpha] if alpha else []) + panels])
+    shown = [
+        *([verdict_figure] if verdict_figure else []),
+        *(one for asked in questions for one in asked.figures),
+    ]
+    return Page(html, [one.svg for one in shown])
 
 
-def _sections(
+def _questions(
     studies: Sequence[Study], together: Json | None, peaks: roofline.Peaks | None, shares: Mapping[str, Any]
-) -> list[Section]:
+) -> list[Question]:
     """The questions in reading order; none where no row has a time or an energy to show."""
     study = studies[0]
     if not study.rows["usable"].any():
         return []
-    shown = [
+    sections = [
         cost.section(study),
         *([cost.check_section(study.check)] if study.check else []),
         reuse.section(study.rows),
@@ -123,28 +126,9 @@ def _sections(
         *network_costs.sections(study),
         *generality.sections(study),
     ]
-    return [*shown, *missing.sections(shown, studies)]
-
-
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("dibench.show"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters["code"] = _code
-    return environment
-
-
-def _code(text: str) -> Markup:
-    """Text with what stands in backticks as code.
-
-    >>> _code("run `a < b` now")
-    Markup('run <code>a &lt; b</code> now')
-    """
-    return Markup(re.sub("`(.+?)`", r"<code>\1</code>", str(escape(text))))
+    asked = [question(section) for section in sections]
+    names = [shown.svg.name for one in asked for shown in one.figures]
+    return [*asked, *map(question, missing.sections(names, studies))]
 
 
 def _peaks(manifest: Json | None) -> roofline.Peaks | None:
@@ -238,7 +222,7 @@ def _key(rows: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def _tables(study: Study, shares: Mapping[str, Any]) -> list[tables.Table]:
+def _tables(study: Study, shares: Mapping[str, Any]) -> list[Table]:
     rows, response = study.rows, response_of(study.fit)
     found = [
         *(fit_tables.fit_tables(study.fit) if study.fit else []),

@@ -1,4 +1,4 @@
-"""What the page is made of: a study of each card's rows, and sections of panels that answer one question."""
+"""What the page is about: a study of each card's rows."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
+
+from dibench.show.blocks import Figure, Note, Section, Sentence
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,40 +48,21 @@ class Study:
         return f"{name}-{slug(self.card).lower()}" if self.card else name
 
 
-@attrs.frozen
-class Panel:
-    """One figure: a title that asks or states, lines beside it, the drawing."""
-
-    title: str
-    lines: Sequence[str]
-    svg: Drawn
-    card: str = ""
-    """Which card it shows, where the page shows several."""
-
-    @property
-    def ident(self) -> str:
-        """Its anchor on the page."""
-        return f"figure-{self.svg.name}"
+def section_of(
+    ident: str,
+    short: str,
+    question: str,
+    lines: Sequence[str],
+    figures: Sequence[Figure] = (),
+    notes: Sequence[str] = (),
+) -> Section:
+    """A section of paragraphs, then figures, then small print."""
+    return Section(ident, short, question, [*map(Sentence, lines), *figures, *map(Note, notes)])
 
 
-@attrs.frozen
-class Section:
-    """One question of the page with its figures."""
-
-    ident: str
-    short: str
-    question: str
-    lines: Sequence[str]
-    panels: Sequence[Panel] = ()
-    notes: Sequence[str] = ()
-
-    @property
-    def by_card(self) -> dict[str, list[Panel]]:
-        """The panels in order, apart for each card."""
-        groups: dict[str, list[Panel]] = {}
-        for panel in self.panels:
-            groups.setdefault(panel.card, []).append(panel)
-        return groups
+def panel(title: str, lines: Sequence[str], svg: Drawn, card: str = "") -> Figure:
+    """A figure that is drawn already."""
+    return Figure(svg.name, title, lambda: svg, lines, card)
 
 
 def slug(text: str) -> str:

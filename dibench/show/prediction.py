@@ -9,8 +9,9 @@ import numpy as np
 
 from dibench.show import axes as ax
 from dibench.show import fitted, words
+from dibench.show.blocks import Section
 from dibench.show.numbers import common_scale, count, plain, share
-from dibench.show.parts import Json, Panel, Section, Study
+from dibench.show.parts import Json, Study, panel, section_of
 from dibench.show.response import Response, response_of
 from dibench.show.svg import MUTED, new_panel, to_svg
 from dibench.words import MODEL_NAMES
@@ -34,16 +35,16 @@ def sections(study: Study) -> list[Section]:
         svg = predicted_panel(used, study.fit, model, response)
         if svg is not None:
             beside = [_how(used, model, response.adjective)]
-            panels.append(Panel(f"Predicted by {MODEL_NAMES[model]}", beside, svg))
+            panels.append(panel(f"Predicted by {MODEL_NAMES[model]}", beside, svg))
     residuals = residual_panel(used, response)
     if residuals is not None:
         beside = ["right of 1: dearer than predicted; dot: median, bar: the middle half"]
-        panels.append(Panel("Where are they wrong?", beside, residuals))
+        panels.append(panel("Where are they wrong?", beside, residuals))
     if not panels:
         return []
     question = f"Can AI or DI predict the {response.name} of a layer?"
     notes = ["Layers whose operator no other family has cannot be held out: they are missing here."]
-    return [Section("prediction", "Prediction", question, [words.best_model(study.fit)], panels, notes)]
+    return [section_of("prediction", "Prediction", question, [words.best_model(study.fit)], panels, notes)]
 
 
 def _how(used: pd.DataFrame, model: str, adjective: str) -> str:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dibench.show import axes as ax
+from dibench.show.blocks import Section
 from dibench.show.numbers import count, plain, tick
-from dibench.show.parts import Panel, Section
+from dibench.show.parts import panel, section_of
 from dibench.show.svg import FAINT, MUTED, new_panel, to_svg
 
 if TYPE_CHECKING:
@@ -21,12 +22,12 @@ if TYPE_CHECKING:
 def section(rows: pd.DataFrame) -> Section:
     """What shapes allow, what kernels do, and what an access costs."""
     faint = ["faint: the layers of 25 networks at batch 1"]
-    panels = [Panel("What the shapes allow", faint, shapes_panel(rows))]
+    panels = [panel("What the shapes allow", faint, shapes_panel(rows))]
     kernels, accesses = kernels_panel(rows), accesses_panel(rows)
     if kernels is not None:
-        panels.append(Panel("What the kernels do", ["counted reads, all variants and boxes"], kernels))
+        panels.append(panel("What the kernels do", ["counted reads, all variants and boxes"], kernels))
     if accesses is not None:
-        panels.append(Panel("What an access costs", ["all variants and boxes"], accesses))
+        panels.append(panel("What an access costs", ["all variants and boxes"], accesses))
     lead = (
         "A shape bounds reuse: every weight and every activation moved once. A kernel's box decides how much "
         "of it happens: tile_p positions share a weight, tile_k channels share an input."
@@ -37,7 +38,7 @@ def section(rows: pd.DataFrame) -> Section:
         f"{count(usable, 'row')}."
     )
     notes = [thinned] if usable > ax.POINTS_PER_PANEL else []
-    return Section("reuse", "Reuse", "Which reuse did the sweep cover?", [lead], panels, notes)
+    return section_of("reuse", "Reuse", "Which reuse did the sweep cover?", [lead], panels, notes)
 
 
 @cache

@@ -9,8 +9,9 @@ import numpy as np
 
 from dibench.show import axes as ax
 from dibench.show import energy_roofline
+from dibench.show.blocks import Section
 from dibench.show.numbers import count, plain, scaled, share
-from dibench.show.parts import Panel, Section, Study
+from dibench.show.parts import Study, panel, section_of
 from dibench.show.svg import ACCENT, INK, MUTED, SURFACE, new_panel, to_svg
 
 if TYPE_CHECKING:
@@ -40,9 +41,9 @@ def section(study: Study, peaks: Peaks | None, shares: Mapping[str, Any]) -> Sec
         "Bytes are compulsory: every element once. Kernels with little reuse access far more, mostly in "
         "caches; data that stay in a cache can lift a layer above the slanted roof.",
     ]
-    panel = Panel("How near does each layer come?", beside, roofline_panel(study.rows, peaks))
+    near = panel("How near does each layer come?", beside, roofline_panel(study.rows, peaks))
     question = "How near do the kernels come to what this machine can do?"
-    return Section("roofline", "Roofline", question, lines, [panel, *energy_roofline.panels(study)])
+    return section_of("roofline", "Roofline", question, lines, [near, *energy_roofline.panels(study)])
 
 
 def attainable(mac_per_byte: Any, peaks: Peaks) -> Any:

@@ -8,8 +8,9 @@ import pandas as pd
 
 from dibench.layer import DIMENSIONS
 from dibench.show import axes as ax
+from dibench.show.blocks import Section
 from dibench.show.numbers import count, plain
-from dibench.show.parts import Panel, Section, Study
+from dibench.show.parts import Study, panel, section_of
 from dibench.show.response import response_of
 from dibench.show.svg import INK, MUTED, OPERATOR_COLOURS, new_panel, to_svg
 
@@ -40,8 +41,8 @@ def section(study: Study) -> Section:
             "Dot and number: median. Bar: the middle half. Right of 1, holding what is named first takes "
             f"more {response.name}.",
         ]
-        panels.append(Panel("Same accesses, another order", beside, svg))
-    return Section("stationarity", "Stationarity", "Does it matter which operand stays?", lines, panels)
+        panels.append(panel("Same accesses, another order", beside, svg))
+    return section_of("stationarity", "Stationarity", "Does it matter which operand stays?", lines, panels)
 
 
 def equal_boxes(rows: pd.DataFrame, response: str) -> pd.DataFrame:

@@ -3,34 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-
-import attrs
 
 from dibench.show import axes as ax
 from dibench.show import stationarity
+from dibench.show.blocks import Table, columns
 from dibench.show.numbers import UNKNOWN, count, plain, scaled, share
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _ENDS = 8  # layers in each of the tables of cheapest and dearest
-
-
-@attrs.frozen
-class Table:
-    """A caption, a note, a header and cells of text; the first cell of a row is its heading."""
-
-    caption: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    note: str = ""
-    text_columns: frozenset[int] = frozenset({0})
-    best_rows: frozenset[int] = frozenset()
-    narrow: bool = False
-    wraps: bool = False
-    """Whether a cell may go on in a second line, where it has an ordinary space."""
 
 
 BUDGET = {
@@ -52,7 +36,7 @@ def error_budget(frame: pd.DataFrame) -> Table:
                 found.append([name, *(f"{100 * relative.quantile(q):.2g}%" for q in (0.05, 0.5, 0.95))])
     return Table(
         "Error budget: half-widths of 95% intervals over gross energy",
-        ("part", "5% of rows below", "median", "95% of rows below"),
+        columns("part", "5% of rows below", "median", "95% of rows below"),
         found,
         "Squares add up. Not in it: the sensor's gain, the same factor in all rows of a card, 5 to 13% off "
         "in published comparisons.",
@@ -68,9 +52,8 @@ def mishaps(rows: pd.DataFrame) -> Table:
     cells = [[status, reason or UNKNOWN, count(number)] for (status, reason), number in counted.most_common()]
     return Table(
         "Rows that are not ok",
-        ("status", "reason", "rows"),
+        columns("status", "reason", "rows", text=["reason"]),
         cells,
-        text_columns=frozenset({0, 1}),
     )
 
 
@@ -88,9 +71,8 @@ def stationarities(pairs: pd.DataFrame, measure: str) -> Table:
     ]
     return Table(
         f"Ratio of {measure} at equal layer and box",
-        ("operator", "held / held", "pairs", "median", "middle half"),
+        columns("operator", "held / held", "pairs", "median", "middle half", text=["held / held"]),
         rows,
-        text_columns=frozenset({0, 1}),
         narrow=True,
     )
 
@@ -115,7 +97,7 @@ def operators(rows: pd.DataFrame, shares: Mapping[str, Mapping[str, float]]) -> 
         )
     return Table(
         "What was measured, by operator",
-        (
+        columns(
             "operator",
             "rows",
             "layers",
@@ -140,14 +122,13 @@ def ends(rows: pd.DataFrame) -> list[Table]:
             ("The layers with the least time per MAC", fastest.head(_ENDS)),
             ("The layers with the most time per MAC", fastest.tail(_ENDS)[::-1]),
         ]
-    columns = ("layer", "operator", "shape", "kernel", "MACs", "AI", "time", "per MAC")
-    text = frozenset({0, 1, 2, 3})
+    text = ["operator", "shape", "kernel"]
+    header = columns("layer", "operator", "shape", "kernel", "MACs", "AI", "time", "per MAC", text=text)
     return [
         Table(
             caption,
-            columns,
+            header,
             [_layer_cells({str(k): v for k, v in row.items()}) for row in own.to_dict("records")],
-            text_columns=text,
         )
         for caption, own in chosen
         if len(own)
@@ -182,7 +163,7 @@ def shape(row: Mapping[str, Any]) -> str:
 def facts(manifest: Mapping[str, Any]) -> Table:
     """The manifest flattened: `device.name`, `versions.numpy`, one line each."""
     rows = [[name, value] for name, value in _flat(manifest)]
-    return Table("The manifest", ("what", "value"), rows, text_columns=frozenset({0, 1}))
+    return Table("The manifest", columns("what", "value", text=["value"]), rows)
 
 
 def _flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:

@@ -1,23 +1,38 @@
-"""Blocks on a terminal: each as something that rich prints. Nothing here prints by itself."""
+"""Blocks on a terminal, by rich. A table wider than the terminal leaves out what matters least."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
+
+import attrs
 
 from dibench.show.blocks import Block, Cell, Figure, Headline, Note, Sentence, Table
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType
     from rich.table import Table as RichTable
     from rich.text import Text
 
 _STYLES = {"": "", "good": "green", "warn": "yellow", "quiet": "dim"}
+_GAP = 2
+"""Between columns."""
+_LEAST_WORDS = 16
+"""A column that wraps is not made narrower than this."""
+
+
+def show(out: Console, blocks: Iterable[Block]) -> None:
+    """Print the blocks in order; figures are left out, and never drawn.
+
+    Where the output is no terminal, a table is printed whole, however wide.
+    """
+    for block in rendered(blocks):
+        out.print(block, crop=False)
 
 
 def rendered(blocks: Iterable[Block]) -> Iterator[RenderableType]:
-    """Each block as rich shows it, in order; figures are left out."""
+    """Each block as rich shows it, in order, without figures."""
     for block in blocks:
         match block:
             case Headline(text, tone):
@@ -27,7 +42,7 @@ def rendered(blocks: Iterable[Block]) -> Iterator[RenderableType]:
             case Note(text):
                 yield _text(text, "dim")
             case Table():
-                yield _table(block)
+                yield _TableThatFits(block)
             case Figure():
                 pass
 
@@ -42,18 +57,82 @@ def _text(text: str, style: str = "") -> Text:
     return made
 
 
-def _table(table: Table) -> RichTable:
+@attrs.frozen
+class _TableThatFits:
+    """A table that leaves out columns until the terminal's width holds it."""
+
+    table: Table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        table, every = self.table, list(range(len(self.table.columns)))
+        kept = that_fit(table, options.max_width) if console.is_terminal else every
+        least, whole = (sum(each) - _GAP for each in zip(*(_widths(table, n) for n in kept), strict=True))
+        made = _made(table, kept)
+        if not console.is_terminal:
+            made.width = whole
+        elif least > options.max_width:  # better cut by the terminal's edge than by rich, column by column
+            made.width = least
+        if table.caption:
+            yield _text(table.caption)
+        yield made
+        if table.note:
+            yield _text(table.note, "dim")
+        if len(kept) < len(every):
+            left_out = (table.columns[n].name for n in every if n not in kept)
+            yield _text(f"No room for: {', '.join(left_out)}.", "dim")
+
+
+def that_fit(table: Table, width: int) -> list[int]:
+    """Which columns are shown in so many characters, by number: those of the highest rank go first.
+
+    >>> from dibench.show.blocks import columns
+    >>> ranked = columns("operator", "rows", "p", ranks={"rows": 2, "p": 1})
+    >>> wide = Table("", ranked, [["standard", "1 234", "0.042"]])
+    >>> that_fit(wide, 80), that_fit(wide, 20), that_fit(wide, 10), that_fit(wide, 1)
+    ([0, 1, 2], [0, 2], [0], [0])
+    """
+    least = [_widths(table, number)[0] for number in range(len(table.columns))]
+    kept = list(range(len(table.columns)))
+    while sum(least[number] for number in kept) - _GAP > width:
+        last = max(kept, key=lambda number: (table.columns[number].rank, number))
+        if table.columns[last].rank == 0:
+            break
+        kept.remove(last)
+    return kept
+
+
+def _widths(table: Table, number: int) -> tuple[int, int]:
+    """Characters that a column and the gap after it need so that no number breaks, and for one line each."""
+    from rich.cells import cell_len
+
+    lines = [table.columns[number].name, *(_words(row[number]) for row in table.rows)]
+    whole = max(map(cell_len, lines))
+    if not table.columns[number].wraps:
+        return whole + _GAP, whole + _GAP
+    longest = max(cell_len(word) for line in lines for word in line.split() or [""])
+    return min(whole, max(longest, _LEAST_WORDS)) + _GAP, whole + _GAP
+
+
+def _made(table: Table, kept: Sequence[int]) -> RichTable:
     from rich.table import Table as RichTable
 
-    made = RichTable(box=None, header_style="bold", title=_text(table.caption) if table.caption else None,
-                     title_justify="left", caption=_text(table.note, "dim") if table.note else None,
-                     caption_justify="left")  # fmt: skip
-    for number, column in enumerate(table.columns):
-        no_wrap = number == 0 and not column.wraps
-        made.add_column(column.name, justify="left" if column.text else "right", no_wrap=no_wrap)
+    made = RichTable(box=None, header_style="bold", padding=(0, _GAP, 0, 0), pad_edge=False)
+    for number in kept:
+        column, least = table.columns[number], _widths(table, number)[0] - _GAP
+        made.add_column(
+            column.name,
+            justify="left" if column.text else "right",
+            no_wrap=not column.wraps,
+            min_width=least,
+        )
     for number, row in enumerate(table.rows):
-        made.add_row(*map(_cell, row), style="bold" if number in table.best_rows else None)
+        cells = [_cell(row[column]) for column in kept]
+        made.add_row(*cells, style="bold" if number in table.best_rows else None)
     return made
+
+
+def _words(cell: str | Cell) -> str:
+    return (cell if isinstance(cell, str) else cell.text).replace("**", "")
 
 
 def _cell(cell: str | Cell) -> Text:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dibench.show.blocks import Section
 from dibench.show.numbers import is_number, plain
-from dibench.show.parts import Json, Panel, Section, Study
+from dibench.show.parts import Json, Study, panel, section_of
 from dibench.show.svg import INK, MUTED, OPERATOR_COLOURS, OPERATOR_MARKERS, SURFACE, new_grid, to_svg
 from dibench.study.questions.twins import MARGIN, NOT_TESTABLE
 
@@ -39,7 +40,7 @@ def sections(studies: Sequence[Study]) -> list[Section]:
         for op in dict.fromkeys(one["op"] for one in kinds["twins"]):
             svg = slopes_panel(kinds, op, response, name=study.ident(f"twins-{op}"))
             if svg is not None:
-                panels.append(Panel(_says(op, kinds["twins"]), [], svg, study.card))
+                panels.append(panel(_says(op, kinds["twins"]), [], svg, study.card))
     if not panels:
         return []
     lead = [
@@ -51,7 +52,7 @@ def sections(studies: Sequence[Study]) -> list[Section]:
     ]
     untestable = [f"{what}: not testable, {why}." for what, why in NOT_TESTABLE.items()]
     question = "Does it matter which operand is the large one?"
-    return [Section("twins", "Twins", question, lead, panels, untestable)]
+    return [section_of("twins", "Twins", question, lead, panels, untestable)]
 
 
 def _says(op: str, entries: Sequence[Json]) -> str:

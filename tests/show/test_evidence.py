@@ -13,9 +13,9 @@ from study_frames import card, distinct_layers, energy_of, table
 
 from dibench.show import claims, generality, lattice, missing, twins, write_report
 from dibench.show.alpha import Line, alpha_panel
-from dibench.show.parts import Panel, Section, Study
+from dibench.show.parts import Study
 from dibench.show.rows import page_rows
-from dibench.show.svg import SURFACE, Drawn
+from dibench.show.svg import SURFACE
 from dibench.study.questions.generality import generality as study_generality
 
 
@@ -92,11 +92,9 @@ def test_what_is_missing_is_said_with_the_command_that_brings_it(page: str, card
     assert "sweep twins" not in lacking and "doctor" in lacking
     one = Study(page_rows(table(distinct_layers()[:1], [1.0])))
     (nothing,) = missing.sections([], [one])
-    assert "sweep twins" in str(nothing.notes) and "sweep lattice" in str(nothing.notes)
-    drawn = Drawn("")
-    drawn.name = "twins-fc"
-    (said,) = missing.sections([Section("twins", "", "", [], [Panel("", [], drawn)])], [one])
-    assert not any("twins" in line for line in said.notes)
+    assert "sweep twins" in str(nothing.blocks) and "sweep lattice" in str(nothing.blocks)
+    (said,) = missing.sections(["twins-fc"], [one])
+    assert "twins" not in str(said.blocks)
 
 
 def test_no_claims_without_a_fit() -> None:

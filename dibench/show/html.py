@@ -1,0 +1,126 @@
+"""Blocks as HTML: each question a `<section>`, its figures drawn here and grouped by card."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cache
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import attrs
+import jinja2
+from markupsafe import Markup, escape
+
+from dibench.intensity import OPERATORS
+from dibench.show.blocks import Block, Cell, Column, Figure, Section, Table
+
+if TYPE_CHECKING:
+    from dibench.show.svg import Drawn
+
+
+@attrs.frozen
+class Shown:
+    """A figure with its drawing."""
+
+    figure: Figure
+    svg: Drawn
+
+    @property
+    def ident(self) -> str:
+        """Its anchor on the page."""
+        return f"figure-{self.svg.name}"
+
+
+@attrs.frozen
+class Part:
+    """Blocks of one kind that follow each other: `figures` by card, `tables`, or text."""
+
+    kind: str
+    blocks: Sequence[Block] = ()
+    by_card: dict[str, list[Shown]] = attrs.field(factory=dict)
+
+
+@attrs.frozen
+class Question:
+    """A section, drawn."""
+
+    section: Section
+    parts: Sequence[Part]
+
+    @property
+    def figures(self) -> list[Shown]:
+        """All of its figures, in order."""
+        return [shown for part in self.parts for own in part.by_card.values() for shown in own]
+
+
+def draw(figure: Figure) -> Shown | None:
+    """The figure drawn; None where there is nothing to see."""
+    svg = figure.draw()
+    return None if svg is None else Shown(figure, svg)
+
+
+def question(section: Section) -> Question:
+    """The section with its figures drawn; those with nothing to see are left out."""
+    parts = []
+    for kind, own in groupby(section.blocks, _kind):
+        blocks = list(own)
+        if kind != "figures":
+            parts.append(Part(kind, blocks))
+            continue
+        by_card: dict[str, list[Shown]] = {}
+        for shown in filter(None, (draw(block) for block in blocks if isinstance(block, Figure))):
+            by_card.setdefault(shown.figure.card, []).append(shown)
+        if by_card:
+            parts.append(Part(kind, by_card=by_card))
+    return Question(section, parts)
+
+
+def _kind(block: Block) -> str:
+    if isinstance(block, Figure):
+        return "figures"
+    return "tables" if isinstance(block, Table) else "text"
+
+
+@cache
+def environment() -> jinja2.Environment:
+    """The page's templates, with what they need to show blocks."""
+    made = jinja2.Environment(
+        loader=jinja2.PackageLoader("dibench.show"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    made.filters |= {
+        "inline": inline,
+        "cell": _cell,
+        "classes": _classes,
+        "kind_of": lambda block: type(block).__name__,
+    }
+    made.globals["operators"] = OPERATORS
+    return made
+
+
+def inline(text: str) -> Markup:
+    """Text with `code` and **strong** words.
+
+    >>> inline("run `a < b` **now**")
+    Markup('run <code>a &lt; b</code> <strong>now</strong>')
+    """
+    marked = re.sub("`(.+?)`", r"<code>\1</code>", str(escape(text)))
+    return Markup(re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", marked))
+
+
+def _cell(cell: str | Cell) -> Cell:
+    return Cell(cell) if isinstance(cell, str) else cell
+
+
+def _classes(styled: Column | Cell) -> Markup:
+    """The attribute `class` of a column's cells, or of a cell's own text; empty where they are plain."""
+    if isinstance(styled, Column):
+        names = ["text" if styled.text else "", "wraps" if styled.wraps else ""]
+    else:
+        names = [styled.tone, "strong" if styled.strong else ""]
+    joined = " ".join(filter(None, names))
+    return Markup(f' class="{joined}"') if joined else Markup()
