@@ -3,25 +3,34 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
+PYTEST := $(PY) -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+FAST := floor plan study show cli meters measure house/test_structure.py house/test_pages.py
 NATIVE := $(shell find csrc -type f 2>/dev/null) setup.py
 
-.PHONY: run test setup bench campaign gpu-check clean check-prerequisites help
+.PHONY: run campaign bench gpu-check setup setup-dev lint format test-fast test docs clean help check-prerequisites
 .DEFAULT_GOAL := help
 
 help:
-	@echo "make run    the main job: sweep real layers, fit, report (under five minutes)"
-	@echo "make test   every test, linter and type check"
-	@echo "make bench  kernel variants of a layer side by side, our fastest beside PyTorch's library"
-	@echo "make campaign  ten minutes on a GPU: what tells most, fit and report; goes on where the last ended"
-	@echo "make gpu-check  what only a GPU can show: every kernel, memory errors, races, counters"
-	@echo "make setup  only .venv and the extension"
-	@echo "make clean  remove what these made, but not results/"
+	@echo "To use it:"
+	@echo "  make run        the main job: sweep real layers, fit, report (under five minutes)"
+	@echo "  make campaign   ten minutes on a GPU: the most informative cases, fit, report; each call resumes"
+	@echo "  make bench      kernel variants of a layer side by side, our fastest beside PyTorch's library"
+	@echo "  make gpu-check  everything that only a GPU can show: kernels, memory errors, races, counters"
+	@echo "  make setup      only .venv and the compiled extension"
+	@echo "To change it (CONTRIBUTING.md):"
+	@echo "  make setup-dev  the same with linters and test libraries"
+	@echo "  make format     fix what ruff can fix, then format"
+	@echo "  make lint       ruff, mypy, import contracts"
+	@echo "  make test-fast  the tests that a change in Python needs (under a minute on two cores)"
+	@echo "  make test       linters and every test"
+	@echo "  make docs       docs/api.md and docs/figures/architecture.svg again, from the code"
+	@echo "  make clean      remove what these made, except results/"
 
 check-prerequisites:
 	@PYTHON=$(PYTHON) bash scripts/check-prerequisites.sh
 
-# What is installed depends on pyproject.toml, what is built on the kernel sources. The stamps make a
-# second call do nothing.
+# What is installed depends on pyproject.toml, what is built on the kernel sources. Where neither changed since
+# its stamp, a second call does nothing.
 $(VENV)/.created: | check-prerequisites
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
@@ -43,12 +52,27 @@ setup: $(VENV)/.installed
 run: setup
 	@bash scripts/run.sh
 
-test: $(VENV)/.installed-test
+setup-dev: $(VENV)/.installed-test
+
+format: setup-dev
+	$(VENV)/bin/ruff check --fix .
+	$(VENV)/bin/ruff format .
+
+lint: setup-dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(PY) -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
+
+test-fast: setup-dev
+	$(PYTEST) -m "not slow" $(addprefix tests/,$(FAST)) dibench
+
+test: lint
+	$(PYTEST)
+
+docs: setup-dev
+	$(PY) scripts/draw_architecture.py
+	$(PY) scripts/write_api.py
 
 bench: $(VENV)/.installed-torch
 	$(PY) -m pytest benchmarks --benchmark-only --benchmark-autosave --benchmark-columns=min,median,rounds

@@ -1,8 +1,8 @@
 """Counts, reuse and intensity of layers, as pure functions on numbers and NumPy arrays.
 
 Every function takes plain integers or integer arrays of one shape and returns the same kind. Counts are
-elements, MACs are multiply-adds; taps on padding count, as in every published counter. "Compulsory"
-counts, in other words: what the shape alone demands, every element once.
+elements, MACs are multiply-adds; taps on padding count, as in every published counter. These are compulsory
+counts: what the shape alone demands, every element once.
 
 Source of both DI forms: Jha and Mittal, "Modeling Data Reuse in Deep Neural Networks by Taking
 Data-Types into Cognizance", arXiv 2008.02565. Its abstract does not print the formula, so both readings
@@ -19,6 +19,7 @@ Numeric = Any
 OPERATORS = ("standard", "depthwise", "pointwise", "grouped", "fc")
 
 
+# Wide because the product has eight factors, each a dimension with a name.
 def macs(
     N: Numeric, K: Numeric, P: Numeric, Q: Numeric, C: Numeric, groups: Numeric, R: Numeric, S: Numeric
 ) -> Numeric:

@@ -1,0 +1,130 @@
+"""Write docs/api.md: the public Python API, from the docstrings.
+
+    python scripts/write_api.py [FILE]
+
+What is public stands in PUBLIC below; everything else may change without notice.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+ROOT = Path(__file__).resolve().parent.parent
+TARGET = ROOT / "docs" / "api.md"
+
+PUBLIC = {
+    "dibench": ("load", "fit"),
+    "dibench.study": ("fit", "Fit", "fit_cards", "cards_in"),
+    "dibench.layer": ("Layer",),
+    "dibench.intensity": (
+        "macs",
+        "weights",
+        "inputs",
+        "outputs",
+        "reuse",
+        "arithmetic_intensity",
+        "di_weighted",
+        "di_disjoint",
+    ),
+    "dibench.networks": ("names", "family", "load", "find", "distinct"),
+    "dibench.models": ("load", "Model", "NotCovered"),
+    "dibench.plan": ("load_plan", "Plan", "Case"),
+    "dibench.table": ("read_csv",),
+    "dibench.show": ("write_report",),
+    "dibench.meters": ("Meter", "Reading"),
+    "dibench.backends": ("Backend", "Prepared", "Device", "DeviceFaultError"),
+    "dibench.errors": ("UserError",),
+}
+"""By the module to import from."""
+
+INTRODUCTION = """\
+# The Python API
+
+Written from the docstrings by `scripts/write_api.py`; a test compares. Names that are not on this page are
+internal and may change in any release. `import dibench` alone loads nothing heavy. The
+[examples](../examples/README.md) show the API at work.
+"""
+
+
+def page() -> str:
+    """The whole page as Markdown."""
+    return "\n".join([INTRODUCTION, *(line for module in PUBLIC for line in chapter(module))])
+
+
+def chapter(name: str) -> Iterator[str]:
+    """A module and its public names."""
+    module = importlib.import_module(name)
+    yield f"## {name}\n"
+    if name != "dibench":  # whose docstring is a call of what follows
+        yield (sentences(inspect.getdoc(module) or "").partition(". ")[0].rstrip(".") + ".\n")
+    for public in PUBLIC[name]:
+        yield from entry(name, public, getattr(module, public))
+
+
+def entry(module: str, name: str, thing: Any) -> Iterator[str]:
+    """A function or class: how it is called, what its docstring says, and the methods of a class."""
+    called = not inspect.isclass(thing) or attrs.has(thing)
+    yield f"### {module}.{name}\n"
+    if called:
+        yield f"```python\n{call(name, thing).removesuffix(' -> None')}\n```\n"
+    yield markdown(inspect.getdoc(thing) or "") + "\n"
+    if not inspect.isclass(thing):
+        return
+    for member, value in vars(thing).items():
+        if member.startswith("_") or not (doc := inspect.getdoc(value)):
+            continue
+        method = getattr(thing, member)
+        yield f"- `.{call(member, method) if callable(method) else member}`: {sentences(doc)}"
+    yield ""
+
+
+def call(name: str, function: Any) -> str:
+    """A call with all parameters, one a line where one line would be long."""
+    found = inspect.signature(function)
+    parameters = [one for one in found.parameters.values() if one.name not in ("self", "cls")]
+    text = str(found.replace(parameters=parameters))
+    text = re.sub(r"(: |-> )'([^']*)'", r"\1\2", text)  # annotations are strings
+    if len(name + text) <= 100 or not parameters:
+        return name + text
+    single = [
+        str(found.replace(parameters=[one], return_annotation=inspect.Signature.empty)) for one in parameters
+    ]
+    lines = [re.sub(r": '([^']*)'", r": \1", one[1:-1].removeprefix("*, ")) for one in single]
+    first_by_name = next((at for at, one in enumerate(parameters) if one.kind is one.KEYWORD_ONLY), None)
+    if first_by_name is not None:
+        lines.insert(first_by_name, "*")
+    result = text[text.rindex(")") :]
+    return f"{name}(\n" + "".join(f"    {line},\n" for line in lines) + result
+
+
+def sentences(doc: str) -> str:
+    """The first paragraph on one line."""
+    return " ".join(doc.partition("\n\n")[0].split())
+
+
+def markdown(doc: str) -> str:
+    """A docstring with its arguments and errors as lists and its examples as code."""
+    text = re.sub(r"^(Args|Raises|Returns):$", r"**\1**\n", doc, flags=re.MULTILINE)
+    text = re.sub(r"^    (\*{0,2}\w[\w., ]*): ", r"- `\1`: ", text, flags=re.MULTILINE)
+    text = re.sub(r"^ {8}(?=\S)", "  ", text, flags=re.MULTILINE)  # where an entry goes on
+    examples = re.compile(r"^>>>.*(?:\n(?!\n).+)*", re.MULTILINE)
+    return examples.sub(lambda match: f"```python\n{match[0]}\n```", text)
+
+
+def main() -> None:
+    """Write it where the command line says, else in its place."""
+    target = Path(sys.argv[1]) if sys.argv[1:] else TARGET
+    target.write_text(page().rstrip("\n") + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
+    main()
