@@ -22,9 +22,9 @@ _SAY_EVERY_S = 5.0
 def compile_all(out: Path, found: Stages, arch: int) -> None:
     """All kernels of these stages, of selftest and calibration; exit 1 if one does not compile."""
     from dibench.check.compile_ahead import compile_ahead
-    from dibench.cli.output import time_text
     from dibench.files import explained
     from dibench.plan.stages import in_turns
+    from dibench.show.numbers import time_text
 
     begin, last, total, wrong = time.monotonic(), 0.0, 0, list[str]()
     threads = max(1, len(os.sched_getaffinity(0)))

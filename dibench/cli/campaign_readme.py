@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dibench.cli.campaign_view import NOT_MEASURED, remarks, standings
-from dibench.cli.output import duration_text
+from dibench.show.numbers import duration_text
 
 if TYPE_CHECKING:
     from dibench.cli.campaign_checks import Checks

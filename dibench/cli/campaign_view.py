@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import attrs
 import typer
 
-from dibench.cli.output import console, duration_text, time_text
+from dibench.cli.output import console
+from dibench.show.numbers import duration_text, time_text
 from dibench.sweep.duration import VISIT_S
 
 if TYPE_CHECKING:

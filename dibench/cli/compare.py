@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dibench.cli.output import console, escape, number, plain_table, short
+from dibench.cli.output import console, escape, plain_table
 from dibench.errors import UserError
+from dibench.show.numbers import number, short
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dibench.cli.options import AsJson, Figures, FitDtype, FitFile, FitModel, InputShapes, Model
-from dibench.cli.output import console, escape, plain_table, short
+from dibench.cli.output import console, escape, plain_table
 from dibench.errors import UserError
+from dibench.show.numbers import short
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -10,9 +10,10 @@ import typer
 from dibench.cli import fit_claims, fit_devices, fit_lattice, fit_networks, fit_peer, fit_twins
 from dibench.cli.held_out import show_held_out
 from dibench.cli.options import Backend, Device, Dtype, JsonFile, Seed, Tables, check_json, check_seed, load
-from dibench.cli.output import console, escape, number, plain_table
+from dibench.cli.output import console, escape, plain_table
 from dibench.errors import UserError
 from dibench.files import write_json
+from dibench.show.numbers import number
 from dibench.words import MODEL_NAMES, SENSITIVITY_NAMES, interval
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dibench.cli.output import number
+from dibench.show.numbers import number
 from dibench.words import MODEL_NAMES
 
 if TYPE_CHECKING:

@@ -128,7 +128,7 @@ def interval(estimate: Estimate, unit: str) -> str:
     >>> interval(Estimate(2e-3, 1.5e-3, 2.5e-3), "J")
     '2.00 mJ (1.50 to 2.50)'
     """
-    from dibench.cli.output import short
+    from dibench.show.numbers import short
 
     value = short(estimate.value, unit)
     number, _, named = value.partition(" ")

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dibench.cli.options import Backend, Device, Dtype, JsonFile, Seed, Tables, check_json, check_seed, load
-from dibench.cli.output import console, number, plain_table
+from dibench.cli.output import console, plain_table
 from dibench.errors import UserError
 from dibench.files import write_json
+from dibench.show.numbers import number
 from dibench.words import MODEL_NAMES, gains_text
 
 if TYPE_CHECKING:

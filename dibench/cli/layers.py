@@ -159,7 +159,7 @@ def _layer_table(model: Model, alphas: Alphas | None, title: str) -> Table:
     from rich.markup import escape
     from rich.table import Table
 
-    from dibench.cli.output import shape_text, short
+    from dibench.show.numbers import shape_text, short
 
     table = Table(box=None, header_style="bold", title=title, title_justify="left")
     di = DI_HEADINGS if alphas else ()
@@ -178,8 +178,8 @@ def _layer_table(model: Model, alphas: Alphas | None, title: str) -> Table:
 
 
 def _show_network(out: Console, model: Model, alphas: Alphas | None, fit: Path | None) -> None:
-    from dibench.cli.output import short
     from dibench.models.intensities import reuse_of
+    from dibench.show.numbers import short
 
     reuse = reuse_of(model.layers)
     per_w, per_x, per_y = map(short, reuse.by_data_type)
@@ -231,7 +231,7 @@ def _show_not_covered(out: Console, model: Model) -> None:
     """One line for each kind of what is not covered, with the first name."""
     from rich.markup import escape
 
-    from dibench.cli.output import short
+    from dibench.show.numbers import short
 
     kinds = Counter((part.op, part.reason) for part in model.not_covered)
     for (op, reason), number in kinds.items():

@@ -113,7 +113,8 @@ def _measured(prepared: Prepared, instrument: Instrument) -> dict[str, Any]:
 def _show(
     layer: Layer, kernels: Backend, results: list[Result], peaks: Mapping[str, Any], why_not: str
 ) -> None:
-    from dibench.cli.output import console, shape_text, short
+    from dibench.cli.output import console
+    from dibench.show.numbers import shape_text, short
 
     out = console()
     device = kernels.device()
@@ -139,7 +140,7 @@ def _show(
 def _table(layer: Layer, results: list[Result], roof: float) -> Any:
     from rich.table import Table
 
-    from dibench.cli.output import short
+    from dibench.show.numbers import short
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in ("kernel", "time", "±", "GMAC/s", "of the roof", "energy", "pJ/MAC"):
@@ -158,7 +159,7 @@ def _table(layer: Layer, results: list[Result], roof: float) -> Any:
 
 def _roofline(layer: Layer, peaks: Mapping[str, Any]) -> str:
     """Which roof limits the layer, from peaks measured a moment ago."""
-    from dibench.cli.output import short
+    from dibench.show.numbers import short
 
     ridge = peaks["mac_per_s"] / peaks["bytes_per_s"]
     intensity = layer.ai / _FP32_BYTES

@@ -72,9 +72,10 @@ def _show(found: list[Model], alphas: Alphas | None, what: str) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from dibench.cli.output import console, short
+    from dibench.cli.output import console
     from dibench.models.intensities import reuse_of
     from dibench.networks import distinct
+    from dibench.show.numbers import short
 
     batches = sorted({model.batch for model in found})
     title = f"{what}, batch {', '.join(map(str, batches))}"

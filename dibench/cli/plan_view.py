@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from dibench import kernels
-from dibench.cli.output import console, duration_text, shape_text
+from dibench.cli.output import console
 from dibench.intensity import OPERATORS
 from dibench.kernels import STATIONARITIES, Variant, library
+from dibench.show.numbers import duration_text, shape_text
 from dibench.sweep.duration import expected_s, visits_s
 
 if TYPE_CHECKING:

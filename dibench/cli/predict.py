@@ -9,7 +9,8 @@ import attrs
 import typer
 
 from dibench.cli.options import AsJson, Figures, FitDtype, FitFile, FitModel, InputShapes, Model
-from dibench.cli.output import console, short
+from dibench.cli.output import console
+from dibench.show.numbers import short
 
 if TYPE_CHECKING:
     from rich.console import Console

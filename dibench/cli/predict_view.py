@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dibench.cli.output import escape, plain_table, short
+from dibench.cli.output import escape, plain_table
+from dibench.show.numbers import short
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -256,7 +256,7 @@ def _run(job: Sweep, out: Path, deadline: float | None, *, retry_failed: bool, f
 
 
 def _show(summary: Summary, out: Path) -> None:
-    from dibench.cli.output import time_text
+    from dibench.show.numbers import time_text
     from dibench.sweep.record import MANIFEST, TABLE
 
     say = typer.echo

@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from dibench.intensity import OPERATORS
-from dibench.show.numbers import common_scale, scaled, share
+from dibench.show.numbers import common_scale, share, short
 from dibench.show.parts import slug
 from dibench.show.svg import ACCENT, INK, MUTED, OPERATOR_COLOURS, SURFACE, TERM_COLOURS, new_panel
 
@@ -106,7 +106,7 @@ def saving_bars(network: str, savings: Sequence[Saving], unit: str, kind: str) -
     axes.axvline(0, color=ACCENT, linewidth=1.2)
     _finish(axes, names)
     axes.set_xlabel(f"{kind} saved per inference ({prefix}{unit}); hollow: may save nothing")
-    said = "; ".join(f"{n} {scaled(o.saved.value, unit)}" for n, o in zip(names, shown, strict=True))
+    said = "; ".join(f"{n} {short(o.saved.value, unit)}" for n, o in zip(names, shown, strict=True))
     title = f"{network}: what would save most"
     return Drawing(f"savings-{slug(network)}", title, said + ".", figure)
 
@@ -165,5 +165,5 @@ def _said(names: Sequence[str], parts: Mapping[str, Array], whole: Array, unit: 
             continue
         part = max(parts, key=lambda part: float(parts[part][row]))
         of_it = share(float(parts[part][row]) / float(whole[row]))
-        said.append(f"{name} {scaled(float(whole[row]), unit)}, {part} {of_it}")
+        said.append(f"{name} {short(float(whole[row]), unit)}, {part} {of_it}")
     return "; ".join(said) + "."

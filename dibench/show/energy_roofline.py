@@ -14,7 +14,7 @@ import numpy as np
 from dibench.show import axes as ax
 from dibench.show import fitted
 from dibench.show.blocks import Figure
-from dibench.show.numbers import count, plain, scaled
+from dibench.show.numbers import count, plain, short
 from dibench.show.parts import Json, Study, panel
 from dibench.show.response import response_of
 from dibench.show.svg import MUTED, OPERATOR_COLOURS, new_panel, to_svg
@@ -77,7 +77,7 @@ def energy_roofline_panel(rows: pd.DataFrame, fit: Json, adjective: str) -> Draw
         axes.plot([at], [0.0], marker="|", markersize=16, color=OPERATOR_COLOURS[op],
                   transform=axes.get_xaxis_transform(), clip_on=False)  # fmt: skip
         bends.append(f"{op} {plain(at, 2)}")
-    axes.yaxis.set_major_formatter(lambda value, _: scaled(value))
+    axes.yaxis.set_major_formatter(lambda value, _: short(value))
     axes.set_xlabel("AI (MAC per element); ticks: data cost as much as computing")
     axes.set_ylabel(f"MAC per {adjective} joule")
     axes.tick_params(labelcolor=MUTED)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dibench.show.blocks import Section
-from dibench.show.numbers import plain, scaled
+from dibench.show.numbers import plain, short
 from dibench.show.parts import Json, Study, panel, section_of
 from dibench.show.svg import ACCENT, INK, MUTED, SURFACE, new_grid, to_svg
 from dibench.words import interval
@@ -50,7 +50,7 @@ def sections(studies: Sequence[Study]) -> list[Section]:
 
 def _title(one: Json) -> str:
     lanes = f", lanes {one['lanes']}" if one["lanes"] else ""
-    size = f"{scaled(one['operands_bytes'], 'B')} of operands"
+    size = f"{short(one['operands_bytes'], 'B')} of operands"
     return f"{one['level']}{lanes}; {size}"
 
 

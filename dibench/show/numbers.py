@@ -1,10 +1,14 @@
-"""Numbers as the page prints them: three digits, a prefix, a unit, and a dash for what is not known."""
+"""Numbers for people: three digits, a prefix, a unit, and a dash for what is not known."""
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dibench.layer import Layer
 
 _PREFIXES = (
     (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""),
@@ -43,18 +47,31 @@ def _minus(text: str) -> str:
     return text.replace("-", "−")
 
 
-def scaled(value: Any, unit: str = "", digits: int = 3) -> str:
-    """A value with the prefix that leaves one to three digits before the point.
+def short(value: Any, unit: str = "") -> str:
+    """A value in three digits with the prefix that leaves one to three of them before the point.
 
-    >>> scaled(2.31e-3, "s"), scaled(9.6e10, "MAC/s"), scaled(0, "s"), scaled(float("nan"), "s")
-    ('2.31 ms', '96 GMAC/s', '0 s', '–')
+    >>> short(2.31e-3, "s"), short(9.6e10, "MAC/s"), short(115605504), short(37), short(0, "s"), short(None)
+    ('2.31 ms', '96.0 GMAC/s', '116M', '37', '0 s', '–')
     """
     if not is_number(value):
         return UNKNOWN
     for scale, prefix in _PREFIXES:
         if abs(value) >= scale * 0.9995:
-            return f"{plain(value / scale, digits)} {prefix}{unit}".rstrip()
-    return f"{plain(value, digits)} {unit}".rstrip()
+            scaled = value / scale
+            size = abs(scaled)
+            whole = size >= 99.95 or (not unit and float(scaled).is_integer())
+            text = _minus(f"{scaled:.{0 if whole else 1 if size >= 9.995 else 2}f}")
+            return f"{text} {prefix}{unit}" if unit else f"{text}{prefix}"
+    return f"0 {unit}".strip()
+
+
+def number(value: float | None, spec: str = ".3g") -> str:
+    """A number in that format.
+
+    >>> number(0.12345), number(-0.021, ".1%"), number(None)
+    ('0.123', '−2.1%', '–')
+    """
+    return UNKNOWN if value is None else re.sub("^-", "−", format(value, spec))
 
 
 def common_scale(values: Iterable[Any]) -> tuple[float, str]:
@@ -103,6 +120,54 @@ def p_value(value: Any) -> str:
     if value < 0.001:
         return "< 0.001"
     return f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
+
+
+def time_text(seconds: float) -> str:
+    """Seconds as a clock shows them.
+
+    >>> time_text(0.31), time_text(59.6), time_text(3725)
+    ('0.3 s', '1m 00s', '1h 02m')
+    """
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60}m {whole % 60:02d}s"
+    return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
+
+
+def duration_text(seconds: float) -> str:
+    """A rough duration, such as an estimate.
+
+    >>> duration_text(42.1), duration_text(200), duration_text(7300), duration_text(400000)
+    ('42 s', '3.3 min', '2.0 h', '4.6 days')
+    """
+    for size, unit in ((86400.0, "days"), (3600.0, "h"), (60.0, "min")):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def shape_text(layer: Layer) -> str:
+    """A layer in the words of a paper: input → output, filter, and what is not the default.
+
+    >>> from dibench.layer import Layer
+    >>> shape_text(Layer(N=1, C=64, H=56, W=56, K=128, R=3, S=3, stride_h=2, stride_w=2, pad_h=1, pad_w=1))
+    '64×56×56 → 128×28×28  3×3 /2'
+    """
+    batch = f"{layer.N}×" if layer.N > 1 else ""
+    if layer.op == "fc":
+        return f"{batch}{layer.C} → {batch}{layer.K}"
+    text = f"{batch}{layer.C}×{layer.H}×{layer.W} → {batch}{layer.K}×{layer.P}×{layer.Q}  {layer.R}×{layer.S}"
+    for word, (down, across) in {
+        "/": (layer.stride_h, layer.stride_w),
+        "dil ": (layer.dil_h, layer.dil_w),
+    }.items():
+        if (down, across) != (1, 1):
+            text += f" {word}{down}" if down == across else f" {word}{down},{across}"
+    return text + (f" g{layer.groups}" if layer.groups > 1 else "")
 
 
 def tick(value: float) -> str:

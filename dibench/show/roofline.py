@@ -10,7 +10,7 @@ import numpy as np
 from dibench.show import axes as ax
 from dibench.show import energy_roofline
 from dibench.show.blocks import Section
-from dibench.show.numbers import count, plain, scaled, share
+from dibench.show.numbers import count, plain, share, short
 from dibench.show.parts import Study, panel, section_of
 from dibench.show.svg import ACCENT, INK, MUTED, SURFACE, new_panel, to_svg
 
@@ -30,8 +30,8 @@ def section(study: Study, peaks: Peaks | None, shares: Mapping[str, Any]) -> Sec
         whose = "the simulated device's" if simulated else "this machine's own"
         basis = "set beforehand" if simulated else "measured in this sweep"
         lines = [
-            f"The roof is {whose}: {scaled(peaks['mac_per_s'], 'MAC/s')} of multiply-adds and "
-            f"{scaled(peaks['bytes_per_s'], 'B/s')} from memory, both {basis}.",
+            f"The roof is {whose}: {short(peaks['mac_per_s'], 'MAC/s')} of multiply-adds and "
+            f"{short(peaks['bytes_per_s'], 'B/s')} from memory, both {basis}.",
             attained_words(shares),
         ]
     else:
@@ -83,7 +83,7 @@ def roofline_panel(rows: pd.DataFrame, peaks: Peaks | None) -> Drawn:
     ax.scatter(axes, fast, "mac_per_byte", "mac_per_s", size=5.4, alpha=0.95)
     if peaks:
         _draw_roof(axes, peaks)
-    axes.yaxis.set_major_formatter(lambda value, _: scaled(value))
+    axes.yaxis.set_major_formatter(lambda value, _: short(value))
     axes.set_xlabel("MAC per compulsory byte")
     axes.set_ylabel("MAC/s")
     return to_svg(
@@ -99,7 +99,7 @@ def _draw_roof(axes: Any, peaks: Peaks) -> None:
     bottom, top = axes.get_ylim()
     axes.set_ylim(bottom, top * 1.6)  # room for the words above the roof
     axes.annotate(
-        f"peak compute {scaled(peaks['mac_per_s'], 'MAC/s')}",
+        f"peak compute {short(peaks['mac_per_s'], 'MAC/s')}",
         (high, peaks["mac_per_s"]),
         xytext=(-2, 5),
         textcoords="offset points",
@@ -118,7 +118,7 @@ def _draw_roof(axes: Any, peaks: Peaks) -> None:
         decades_x, decades_y = np.log10(high / low), np.log10(axes.get_ylim()[1] / bottom)
         angle = float(np.degrees(np.arctan2(height / decades_y, width / decades_x)))
         axes.annotate(
-            f"peak bandwidth {scaled(peaks['bytes_per_s'], 'B/s')}",
+            f"peak bandwidth {short(peaks['bytes_per_s'], 'B/s')}",
             (at, attainable(at, peaks)),
             xytext=(-6, 6),
             textcoords="offset points",
@@ -138,13 +138,13 @@ def _draw_roof(axes: Any, peaks: Peaks) -> None:
 
 def _description(usable: pd.DataFrame, fast: pd.DataFrame, peaks: Peaks | None) -> str:
     roof = (
-        f"The roof: {scaled(peaks['mac_per_s'], 'MAC/s')} and {scaled(peaks['bytes_per_s'], 'B/s')}, "
+        f"The roof: {short(peaks['mac_per_s'], 'MAC/s')} and {short(peaks['bytes_per_s'], 'B/s')}, "
         "as the manifest says. "
         if peaks
         else "No peaks were recorded, so no roof is drawn. "
     )
     best = {op: fast.loc[fast["op"] == op, "mac_per_s"].max() for op in ax.present(fast)}
-    each = ", ".join(f"{op} {scaled(float(value), 'MAC/s')}" for op, value in best.items())
+    each = ", ".join(f"{op} {short(float(value), 'MAC/s')}" for op, value in best.items())
     return f"{roof}{count(len(usable), 'row')}. Fastest kernel by operator: {each}."
 
 

@@ -6,10 +6,11 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from dibench.layer import DIMENSIONS
 from dibench.show import axes as ax
 from dibench.show import stationarity
 from dibench.show.blocks import Table, columns
-from dibench.show.numbers import UNKNOWN, count, plain, scaled, share
+from dibench.show.numbers import UNKNOWN, count, plain, shape_text, share, short
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,8 +90,8 @@ def operators(rows: pd.DataFrame, shares: Mapping[str, Mapping[str, float]]) -> 
                 op,
                 count(len(own)),
                 count(len(fast)),
-                scaled(float(fast["ps_per_mac"].median()) * 1e-12, "s"),
-                scaled(float(fast["mac_per_s"].max()), "MAC/s"),
+                short(float(fast["ps_per_mac"].median()) * 1e-12, "s"),
+                short(float(fast["mac_per_s"].max()), "MAC/s"),
                 share((shares.get(op) or {}).get("median")),
                 share((shares.get(op) or {}).get("best")),
             ]
@@ -128,36 +129,24 @@ def ends(rows: pd.DataFrame) -> list[Table]:
         Table(
             caption,
             header,
-            [_layer_cells({str(k): v for k, v in row.items()}) for row in own.to_dict("records")],
+            [_layer_cells(row) for row in own.astype(dict.fromkeys(DIMENSIONS, int)).itertuples()],
         )
         for caption, own in chosen
         if len(own)
     ]
 
 
-def _layer_cells(row: Mapping[str, Any]) -> list[str]:
+def _layer_cells(row: Any) -> list[str]:
     return [
-        row["name"] or "unnamed",
-        row["op"],
-        shape(row),
-        row["variant"] or UNKNOWN,
-        scaled(row["macs"]),
-        plain(row["ai"]),
-        scaled(row["time_s"], "s"),
-        scaled(row["ps_per_mac"] * 1e-12, "s"),
+        row.name or "unnamed",
+        row.op,
+        shape_text(row),
+        row.variant or UNKNOWN,
+        short(row.macs),
+        plain(row.ai),
+        short(row.time_s, "s"),
+        short(row.ps_per_mac * 1e-12, "s"),
     ]
-
-
-def shape(row: Mapping[str, Any]) -> str:
-    """Input, output and filter of a row: `64×56×56 → 128×28×28, 3×3/2`, a batch above one in front."""
-    d = {name: int(row[name]) for name in ("N", "C", "H", "K", "R", "S", "P", "Q", "stride_h", "groups")}
-    batch = f"{d['N']}×" if d["N"] > 1 else ""
-    if row["op"] == "fc":
-        return f"{batch}{d['C']} → {d['K']}"
-    stride = f"/{d['stride_h']}" if d["stride_h"] > 1 else ""
-    groups = f", {d['groups']} groups" if d["groups"] > 1 else ""
-    width = int(row["W"])
-    return f"{batch}{d['C']}×{d['H']}×{width} → {d['K']}×{d['P']}×{d['Q']}, {d['R']}×{d['S']}{stride}{groups}"
 
 
 def facts(manifest: Mapping[str, Any]) -> Table:
