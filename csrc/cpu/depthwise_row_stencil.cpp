@@ -15,9 +15,15 @@ ops          = ["depthwise"]
 stationarity = "output"
 fast         = true
 teaches      = "A depthwise convolution is bound by loads: keep several output rows in registers and every input row serves up to R of them."
+# Tiles of up to 8 output rows, for each strip of rows whose planes are copied at once.
+define.strip = "strip_rows(P, plane_pitch(16), 6144)"
+define.tiles = "P // strip * ceil_div(strip, 8) + ceil_div(P % strip, 8)"
+# Input rows that the tiles load for one filter column.
+define.constant = "R in (3, 5, 7) and stride_h <= 2 and dil_h == 1"
+define.rows = "(P - tiles) * stride_h + tiles * R if constant else P * R"
 counts.macs_executed = "N * K * P * ceil_div(Q, lanes) * lanes * R * S"
-counts.weight_reads  = "N * K * stencil_tiles() * ceil_div(Q, lanes) * R * S"
-counts.input_reads   = "N * C * packing_reads(lanes, 6144, 16) + N * K * ceil_div(Q, lanes) * lanes * S * stencil_rows()"
+counts.weight_reads  = "N * K * tiles * ceil_div(Q, lanes) * R * S"
+counts.input_reads   = "N * C * packing_reads(lanes, 6144, 16) + N * K * ceil_div(Q, lanes) * lanes * S * rows"
 counts.output_reads  = "0"
 counts.output_writes = "N * K * P * row_copy(Q, lanes)"
 */

@@ -15,11 +15,19 @@ ops          = ["grouped"]
 stationarity = "output"
 fast         = true
 teaches      = "Grouped convolutions have too few channels to vectorise over: long runs of positions fill the vectors instead, however small the map."
-counts.macs_executed = "N * K * C // groups * R * S * lanes * grouped_vectors(lanes)"
-counts.weight_reads  = "N * K * C // groups * R * S * grouped_blocks(lanes)"
-counts.input_reads   = "N * C * (R * S * ceil_div(K // groups, 6 if lanes == 16 else 4) * lanes * grouped_vectors(lanes) + (0 if grouped_in_place(lanes) else packing_reads(lanes, 1024, 1)))"
+# An output plane is computed in runs of vectors of positions, junk between rows included, and a run in tiles of up to 4
+# vectors of 16 lanes, 3 of 8, 2 of 4; each tile reads every weight once.
+define.in_place = "dense_1x1() and lanes <= P * Q"
+define.strip = "strip_rows(P, plane_pitch(1), 1024)"
+define."run(rows)" = "ceil_div((rows - 1) * plane_pitch(1) + Q, lanes) if rows > 0 else 0"
+define."tiles(vectors)" = "ceil_div(vectors, 4 if lanes == 16 else 3 if lanes == 8 else 2)"
+define.vectors = "ceil_div(P * Q, lanes) if in_place else P // strip * run(strip) + run(P % strip)"
+define.blocks = "tiles(vectors) if in_place else P // strip * tiles(run(strip)) + tiles(run(P % strip))"
+counts.macs_executed = "N * K * C // groups * R * S * lanes * vectors"
+counts.weight_reads  = "N * K * C // groups * R * S * blocks"
+counts.input_reads   = "N * C * (R * S * ceil_div(K // groups, 6 if lanes == 16 else 4) * lanes * vectors + (0 if in_place else packing_reads(lanes, 1024, 1)))"
 counts.output_reads  = "0"
-counts.output_writes = "N * K * (lanes * grouped_vectors(lanes) if grouped_in_place(lanes) else P * row_copy(Q, lanes))"
+counts.output_writes = "N * K * (lanes * vectors if in_place else P * row_copy(Q, lanes))"
 */
 #include <omp.h>
 

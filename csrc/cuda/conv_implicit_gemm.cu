@@ -8,25 +8,43 @@ dtypes       = ["fp32"]
 teaches      = "A tile of tile_k x tile_p outputs reads each operand from global memory once per tile, and the 8 x 8 outputs of a thread read each copy in shared memory once per 8: arithmetic is the limit, not memory."
 knobs.tile_p = [128, 32, 64, 256]
 knobs.tile_k = [128, 8, 16, 32, 64]
-prefer.tile_p = "gemm_tile_p()"
-prefer.tile_k = "gemm_tile_k()"
+# Steps of the reduction that a block copies to shared memory at once: 8 for each of its slices.
+define."depth(tile_p)" = "16 if tile_p == 64 else 64 if tile_p == 32 else 8"
+# A thread holds held_k channels of held_p positions.
+define."held_k(tile_k)" = "4 if tile_k == 8 else 8"
+define."held_p(tile_p)" = "8 if tile_p >= 128 else 4"
+define."size(tile_k, tile_p)" = "tile_k * tile_p // (held_k(tile_k) * held_p(tile_p)) * depth(tile_p) // 8"
+define."bytes(tile_k, tile_p)" = "8 * depth(tile_p) * (tile_k + tile_p + 8 + R * S)"
+define."fits(tile_k, tile_p)" = "bytes(tile_k, tile_p) <= 49152 and (tile_p < 256 or H * W > 1)"
+define.done = "gemm_macs(tile_p, tile_k, depth(tile_p))"
+# tile_k, tile_p, and percent of a multiprocessor's rate that instruction mix and L2 may leave: estimates from the
+# inner loops, not yet measured.
+define.tiles = [[128, 128, 85], [64, 128, 80], [32, 128, 70], [64, 64, 70], [16, 256, 60], [8, 256, 40], [32, 32, 45]]
+# Time on a GPU of 128 multiprocessors, each at its full rate with 256 threads, to which tiles come in waves.
+# 21934080 is a multiple of every size * percent, so that no time is rounded.
+define."waves(tile_k, tile_p)" = "ceil_div(gemm_tiles(tile_p, tile_k), 128 * 256 // size(tile_k, tile_p))"
+define."steps(tile_p)" = "ceil_div(C // groups * R * S, depth(tile_p)) * depth(tile_p)"
+define."time(tile_k, tile_p, percent)" = "waves(tile_k, tile_p) * tile_k * tile_p * steps(tile_p) * 21934080 // (size(tile_k, tile_p) * percent)"
+define.least = "min(time(k, p, percent) for k, p, percent in tiles if fits(k, p))"
+prefer.tile_p = "first(p for k, p, percent in tiles if fits(k, p) and time(k, p, percent) == least)"
+prefer.tile_k = "first(k for k, p, percent in tiles if fits(k, p) and time(k, p, percent) == least)"
 requires     = [
-  "(tile_k, tile_p) in ((128, 128), (64, 128), (32, 128), (16, 256), (8, 256), (64, 64), (32, 32))",
+  "any(tile_k == k and tile_p == p for k, p, percent in tiles)",
   "R <= 16 and S <= 16",
-  "8 * gemm_depth(tile_p) * (tile_k + tile_p + 8 + R * S) <= 49152",
+  "bytes(tile_k, tile_p) <= 49152",
   "tile_p < 256 or H * W > 1",
 ]
 constants    = []
 grid         = "instances * gemm_tiles(tile_p, tile_k)"
-block        = "gemm_threads(tile_p, tile_k)"
-shared       = "8 * gemm_depth(tile_p) * (tile_k + tile_p + 8 + R * S)"
-counts.macs_executed = "gemm_macs(tile_p, tile_k)"
-counts.weight_reads  = "K * (C // groups) * R * S * ceil_div(N * P * Q, tile_p) + gemm_macs(tile_p, tile_k) // (8 if tile_p >= 128 else 4)"
-counts.input_reads   = "C * taps_inside() * ceil_div(K // groups, tile_k) + gemm_macs(tile_p, tile_k) // (4 if tile_k == 8 else 8)"
+block        = "size(tile_k, tile_p)"
+shared       = "bytes(tile_k, tile_p)"
+counts.macs_executed = "done"
+counts.weight_reads  = "K * (C // groups) * R * S * ceil_div(N * P * Q, tile_p) + done // held_p(tile_p)"
+counts.input_reads   = "C * taps_inside() * ceil_div(K // groups, tile_k) + done // held_k(tile_k)"
 counts.output_reads  = "0"
 counts.output_writes = "N * K * P * Q"
-counts.weight_reads_shared = "gemm_macs(tile_p, tile_k) // (8 if tile_p >= 128 else 4)"
-counts.input_reads_shared  = "gemm_macs(tile_p, tile_k) // (4 if tile_k == 8 else 8)"
+counts.weight_reads_shared = "done // held_p(tile_p)"
+counts.input_reads_shared  = "done // held_k(tile_k)"
 */
 #include "layer.cuh"
 //

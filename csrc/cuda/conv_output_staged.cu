@@ -15,8 +15,11 @@ knobs.stage_x = [0, 1]
 knobs.lanes  = ["p", "k"]
 knobs.cache  = ["ca", "cg"]
 knobs.warps  = [1, 2, 4, 8]
+# Blocks that cover an instance, and one group: of so many tiles of positions, and of channels.
+define."p_blocks(tiles)" = "ceil_div(position_tiles(tile_p), tiles)"
+define."k_blocks(tiles)" = "ceil_div(ceil_div(K // groups, tile_k), tiles)"
 constants    = ["R", "S", "stride_h", "stride_w", "dil_h", "dil_w"]
-grid         = "instances * groups * staged_k_blocks(tile_k, warps if lanes == 'p' else 32) * staged_p_blocks(tile_p, 32 if lanes == 'p' else warps)"
+grid         = "instances * groups * k_blocks(warps if lanes == 'p' else 32) * p_blocks(32 if lanes == 'p' else warps)"
 block        = "32 * warps"
 shared       = "0"
 requires     = [
@@ -28,9 +31,9 @@ requires     = [
   "taps == 1 or taps == S or taps == R * S",
 ]
 counts.macs_executed = "K * (C // groups) * taps_inside()"
-counts.weight_reads  = "K * (C // groups) * (tiles_touched(tile_p) + stage_w * R * S * staged_p_blocks(tile_p, warp if lanes == 'p' else warps))"
+counts.weight_reads  = "K * (C // groups) * (tiles_touched(tile_p) + stage_w * R * S * p_blocks(warp if lanes == 'p' else warps))"
 counts.weight_reads_shared = "stage_w * K * (C // groups) * tiles_touched(tile_p)"
-counts.input_reads   = "C * taps_inside() * (ceil_div(K // groups, tile_k) + stage_x * staged_k_blocks(tile_k, warps if lanes == 'p' else warp))"
+counts.input_reads   = "C * taps_inside() * (ceil_div(K // groups, tile_k) + stage_x * k_blocks(warps if lanes == 'p' else warp))"
 counts.input_reads_shared = "stage_x * C * taps_inside() * ceil_div(K // groups, tile_k)"
 counts.output_reads  = "N * K * P * Q * (ceil_div(C // groups, tile_c) * (R * S // taps) - 1)"
 counts.output_writes = "N * K * P * Q * ceil_div(C // groups, tile_c) * (R * S // taps)"

@@ -8,6 +8,11 @@ dtypes       = ["fp32"]
 teaches      = "With no channels to sum over, inputs can only be reused between neighbours: rows in the registers of one thread, columns through L1 between the lanes of a warp."
 knobs.tile_p = [7, 14, 28, 4]
 prefer.tile_p = "28 if P >= 28 and R * S <= 25 and N * K * P * Q >= 7340032 else 14 if P >= 14 and R * S <= 25 and N * K * P * Q >= 3670016 else 7 if P > 4 and N * K * P * Q >= 917504 else 4"
+# Input rows inside the image that strips of tile_p output rows read, each once per strip: those under a strip, or, where
+# strides leave rows out, those under each output row.
+define."inside(first, last)" = "max(0, min(last, H) - max(first, 0))"
+define."under(first, last)" = "inside(first * stride_h - pad_h, (last - 1) * stride_h - pad_h + R)"
+define.lines = "sum(under(p, min(p + tile_p, P)) for p in range(0, P, tile_p)) if stride_h <= R else lines_inside()"
 requires     = ["dil_h == 1", "R * S <= 49", "tile_p <= 7 or R * S <= 25"]
 constants    = ["R", "S", "stride_h", "stride_w", "dil_w"]
 grid         = "ceil_div(instances * N * K * ceil_div(P, tile_p) * Q, 128)"
@@ -15,7 +20,7 @@ block        = "128"
 shared       = "0"
 counts.macs_executed = "N * K * P * Q * R * S"
 counts.weight_reads  = "N * K * R * S * ceil_div(P, tile_p) * Q"
-counts.input_reads   = "N * K * strip_lines(tile_p) * columns_inside()"
+counts.input_reads   = "N * K * lines * columns_inside()"
 counts.output_reads  = "0"
 counts.output_writes = "N * K * P * Q"
 */

@@ -16,11 +16,11 @@ import attrs
 
 from dibench.errors import UserError
 from dibench.kernels import source_directory
-from dibench.kernels.formula import Formula
+from dibench.kernels.formula import Formula, Scope
 from dibench.kernels.header import read_formula, read_header
 
 COUNTS = ("macs_executed", "reads", "writes")
-_NAMES = frozenset({"blocks", "elements", "passes"})
+_LAUNCH = Scope({"blocks", "elements", "passes"})
 _FIELDS = {"level", "access", "arch", "teaches", "block", "elements", "buffer", "passes", "counts"}
 
 
@@ -83,11 +83,11 @@ def _read(path: Path) -> Anchor:
         access=fields["access"],
         least_arch=int(fields["arch"].removeprefix(">=")),
         block=fields["block"],
-        elements=read_formula("elements", fields["elements"], frozenset({"blocks", "l2_bytes"}), path),
-        buffer=read_formula("buffer", fields["buffer"], frozenset({"blocks", "elements"}), path),
+        elements=read_formula("elements", fields["elements"], Scope({"blocks", "l2_bytes"}), path),
+        buffer=read_formula("buffer", fields["buffer"], Scope({"blocks", "elements"}), path),
         passes=fields["passes"],
         counts=MappingProxyType(
-            {name: read_formula(f"counts.{name}", fields["counts"][name], _NAMES, path) for name in COUNTS}
+            {name: read_formula(f"counts.{name}", fields["counts"][name], _LAUNCH, path) for name in COUNTS}
         ),
         summary=summary,
         teaches=fields["teaches"],

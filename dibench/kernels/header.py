@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dibench.errors import UserError
-from dibench.kernels.formula import Formula
+from dibench.kernels.formula import Formula, Scope
 
 
 def read_header(path: Path, mark: str) -> tuple[str, dict[str, Any]]:
@@ -31,13 +31,13 @@ def read_header(path: Path, mark: str) -> tuple[str, dict[str, Any]]:
     return " ".join(text.strip().partition("\n")[0].split()), fields
 
 
-def read_formula(field: str, text: Any, names: frozenset[str], path: Path) -> Formula:
-    """The formula of a field, over `names`.
+def read_formula(field: str, text: Any, scope: Scope, path: Path) -> Formula:
+    """The formula of a field, of what is in scope.
 
     Raises:
         UserError: it is none; the message names file and field.
     """
     try:
-        return Formula.parse(str(text), names)
+        return Formula.parse(str(text), scope)
     except ValueError as error:
         raise UserError(field, str(error), where=path) from error

@@ -8,9 +8,11 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
+import attrs
+
 from dibench.errors import UserError
 from dibench.intensity import OPERATORS
-from dibench.kernels.formula import Formula
+from dibench.kernels.formula import Formula, Scope, read_definitions
 from dibench.kernels.header import read_formula, read_header
 from dibench.kernels.variant import (
     COUNTS,
@@ -25,9 +27,10 @@ from dibench.kernels.variant import (
 from dibench.layer import DIMENSIONS
 
 _REQUIRED = {"ops", "stationarity", "fast", "teaches", "counts"}
-_OPTIONAL = {"knobs", "requires"}
+_OPTIONAL = {"knobs", "requires", "define"}
 _CUDA_REQUIRED = {"arch", "dtypes", "constants", "grid", "block", "shared"}
 _CUDA_OPTIONAL = {"spill_bytes", "prefer"}
+_COUNT_NAMES = ("lanes", "threads", "warp")
 
 
 def read_variant(path: Path, backend: str) -> Variant:
@@ -40,7 +43,7 @@ def read_variant(path: Path, backend: str) -> Variant:
     on_gpu = backend == "cuda"
     _check_fields(fields, on_gpu, path)
     knobs = _read_knobs(fields.get("knobs", {}), CUDA_KNOBS if on_gpu else KNOBS, path)
-    names = frozenset({*DIMENSIONS, *knobs})
+    scope = _scope(fields.get("define", {}), knobs, path)
     requires = _words("requires", fields.get("requires", []), path)
     return Variant(
         name=path.stem,
@@ -49,14 +52,31 @@ def read_variant(path: Path, backend: str) -> Variant:
         stationarity=fields["stationarity"],
         fast=fields["fast"],
         knobs=MappingProxyType(knobs),
-        requires=tuple(read_formula("requires", text, names, path) for text in requires),
-        counts=MappingProxyType(_read_counts(fields["counts"], on_gpu, names, path)),
+        requires=tuple(read_formula("requires", text, scope, path) for text in requires),
+        counts=MappingProxyType(_read_counts(fields["counts"], on_gpu, scope, path)),
         summary=summary,
         teaches=str(fields["teaches"]),
         path=path,
-        cuda=_read_launch(fields, names, path) if on_gpu else None,
-        prefer=MappingProxyType(_read_prefer(fields.get("prefer", {}), knobs, path)),
+        cuda=_read_launch(fields, scope, path) if on_gpu else None,
+        prefer=MappingProxyType(_read_prefer(fields.get("prefer", {}), knobs, scope, path)),
     )
+
+
+def _scope(table: Any, knobs: Mapping[str, Any], path: Path) -> Scope:
+    """What formulas may name: dimensions, knobs, and the header's definitions, which may name more.
+
+    A formula that uses a definition is refused where it may not use a name that the definition needs.
+    """
+    if not isinstance(table, dict):
+        raise UserError("define", "must be a table of formulas", table, where=path)
+    of_words = {name for name, legal in knobs.items() if legal != "any" and {str} & set(map(type, legal))}
+    scope = Scope({*DIMENSIONS, *knobs}, frozenset(of_words))
+    found = read_definitions(table, _wider(scope, *_COUNT_NAMES, "instances"), where=path)
+    return attrs.evolve(scope, definitions=found)
+
+
+def _wider(scope: Scope, *names: str) -> Scope:
+    return attrs.evolve(scope, names=scope.names.union(names))
 
 
 def _check_fields(fields: Mapping[str, Any], on_gpu: bool, path: Path) -> None:
@@ -84,15 +104,15 @@ def _words(field: str, listed: Any, path: Path, *, known: Sequence[str] = ()) ->
     return list(listed)
 
 
-def _read_counts(table: Any, on_gpu: bool, names: frozenset[str], path: Path) -> dict[str, Formula]:
+def _read_counts(table: Any, on_gpu: bool, scope: Scope, path: Path) -> dict[str, Formula]:
     further = set(SHARED_COUNTS) if on_gpu else set()
     if not isinstance(table, dict) or set(table) - further != set(COUNTS):
         raise UserError("counts", f"must have exactly {', '.join(COUNTS)}", where=path)
-    names |= {"lanes", "threads", "warp"}
-    return {name: read_formula(f"counts.{name}", text, names, path) for name, text in table.items()}
+    scope = _wider(scope, *_COUNT_NAMES)
+    return {name: read_formula(f"counts.{name}", text, scope, path) for name, text in table.items()}
 
 
-def _read_launch(fields: Mapping[str, Any], names: frozenset[str], path: Path) -> CudaLaunch:
+def _read_launch(fields: Mapping[str, Any], scope: Scope, path: Path) -> CudaLaunch:
     arch = re.fullmatch(r">=([0-9]{2,3})", str(fields["arch"]))
     if not arch:
         raise UserError("arch", 'must be ">=NN", the least compute capability', fields["arch"], where=path)
@@ -102,9 +122,9 @@ def _read_launch(fields: Mapping[str, Any], names: frozenset[str], path: Path) -
         least_arch=int(arch[1]),
         dtypes=tuple(_words("dtypes", fields["dtypes"], path, known=DTYPES)),
         constants=tuple(_words("constants", fields["constants"], path, known=DIMENSIONS)),
-        grid=read_formula("grid", fields["grid"], names | {"instances"}, path),
-        block=read_formula("block", fields["block"], names, path),
-        shared=read_formula("shared", fields["shared"], names, path),
+        grid=read_formula("grid", fields["grid"], _wider(scope, "instances"), path),
+        block=read_formula("block", fields["block"], scope, path),
+        shared=read_formula("shared", fields["shared"], scope, path),
         spill_bytes=fields.get("spill_bytes", 0),
     )
 
@@ -132,8 +152,8 @@ def _is_knob_value(value: Any) -> bool:
     return (type(value) is int and value >= 0) or (type(value) is str and value.isidentifier())
 
 
-def _read_prefer(table: Any, knobs: Mapping[str, Any], path: Path) -> dict[str, Formula]:
+def _read_prefer(table: Any, knobs: Mapping[str, Any], scope: Scope, path: Path) -> dict[str, Formula]:
     if not isinstance(table, dict) or not set(table) <= set(knobs):
         raise UserError("prefer", f"must be a table of {', '.join(knobs) or 'no knobs'}", table, where=path)
-    names = frozenset(DIMENSIONS)
-    return {name: read_formula(f"prefer.{name}", text, names, path) for name, text in table.items()}
+    scope = attrs.evolve(scope, names=DIMENSIONS)
+    return {name: read_formula(f"prefer.{name}", text, scope, path) for name, text in table.items()}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from dibench.errors import UserError
 from dibench.kernels import COUNTS, read_variant, registry, source_directory, sources_sha
-from dibench.kernels.formula import Formula
+from dibench.kernels.formula import Formula, FormulaError, Scope, read_definitions
 from dibench.layer import Layer
 
 HEADER = """/* A kernel that does nothing.
@@ -63,7 +64,7 @@ def test_a_header_becomes_a_variant(tmp_path: Path) -> None:
         ("K * C\"", "K * D\"", r"counts.macs_executed: unknown name 'D'"),
         ("K * C\"", "K / C\"", r"counts.macs_executed: may not use Div"),
         ("K * C\"", "K *\"", r"counts.macs_executed: is not an expression"),
-        ("ceil_div", "eval", r"counts.input_reads: calls something that kernels.counting does not name"),
+        ("ceil_div", "eval", r"counts.input_reads: calls 'eval', which neither the header"),
         ("min(P, Q)", "P.__class__", r"counts.output_writes: may not use Attribute"),
         ("min(P, Q)", "[P for P in (1,)]", r"counts.output_writes: may not use"),
         ("counts.output_reads", "counts.reads", r"counts: must have exactly"),
@@ -128,8 +129,114 @@ def test_a_case_beyond_a_limit_is_refused_with_limit_and_value(
 
 
 def test_formulas_know_tuples_and_logic() -> None:
-    formula = Formula.parse("S in (3, 5) and not S == 5 or S > 9", frozenset({"S"}))
+    formula = Formula.parse("S in (3, 5) and not S == 5 or S > 9", Scope("S"))
     assert [bool(formula.value({"S": s})) for s in (3, 5, 10)] == [True, False, True]
+
+
+ROOM = Scope({"P", "Q", "lanes", "order"}, words=frozenset({"order"}))
+DEFINED = {
+    "half(n)": "ceil_div(n, 2)",
+    "pitch": "Q + lanes - 1",
+    "pairs": [[1, 10], [2, 20]],
+    "sizes": [4, 8],
+    "held": "sum(half(p) for p in range(0, P, 2) if p > 0)",
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("half(P) * pitch", 5 * 10),
+        ("held", 1 + 2 + 3 + 4),
+        ("sum(a * b for a, b in pairs)", 50),
+        ("first(b for a, b in pairs if a * 8 > P)", 20),
+        ("max(n for n in sizes) if any(n == lanes for n in sizes) else lanes in sizes", 8),
+        ("sum(p * q for p in range(1, 3) for q in range(p))", 0 + 0 + 2),
+        ("sum(lanes for lanes in range(3)) + lanes", 3 + 4),
+        ("(P, lanes) in ((9, 4), (8, 4)) and order in ('rows', 'columns')", True),
+    ],
+)
+def test_formulas_know_what_the_header_defines(text: str, value: int) -> None:
+    definitions = read_definitions(DEFINED, ROOM)
+    formula = Formula.parse(text, Scope(ROOM.names, ROOM.words, definitions))
+    assert formula.value({"P": 9, "Q": 7, "lanes": 4, "order": "rows"}) == value
+
+
+def test_a_definition_means_the_knob_even_where_a_parameter_has_its_name() -> None:
+    definitions = read_definitions({"own": "lanes * 2", "of(lanes)": "own + lanes"}, ROOM)
+    formula = Formula.parse("of(100)", Scope({"lanes"}, definitions=definitions))
+    assert formula.value({"lanes": 3}) == 106
+    assert formula.names == {"lanes"}, "a refusal shows every value that it follows from"
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("P", "1", r"define.P: must be a name in small letters"),
+        ("f()", "1", r"define.f\(\): must be a name in small letters, or name\(parameter"),
+        ("lanes", "1", r"define.lanes: must be a new name: lanes has a meaning already"),
+        ("ceil_div(a)", "1", r"must be a new name: ceil_div"),
+        ("half", "1", r"must be a new name: half"),
+        ("f(a, a)", "a", r"define.f\(a, a\): must name each parameter once"),
+        ("f(a)", [1], r"must be a formula, as a function is"),
+        ("f", [[1], [1, 2]], r"must be a formula, or a list"),
+        ("f", 1.5, r"must be a formula, or a list"),
+        ("f", "f + 1", r"define.f: unknown name 'f'"),
+        ("f", "later(1)", r"calls 'later', which neither the header nor kernels.counting defines"),
+        ("f", "half", r"half takes 1 arguments, not 0"),
+        ("f", "half(1, 2)", r"half takes 1 arguments, not 2"),
+        ("f(a)", "a(1)", r"calls 'a'"),
+        ("f", "P ** 2", r"may not use Pow"),
+        ("f", "layer", r"unknown name 'layer'"),
+        ("f", "order * 10", r"may only compare order, which is a word"),
+        ("f", "'ab' * P", r"may only compute with whole numbers"),
+        ("f", "(1, 2) * P", r"may only compare tuples"),
+        ("f", "pairs * 2", r"may only loop over pairs"),
+        ("f", "sum(pairs)", r"sum needs a loop"),
+        ("f", "min(P)", r"min needs two numbers, or a loop"),
+        ("f", "sum(a for a in pairs)", r"loops with 1 names over rows of 2"),
+        ("f", "sum(a for a, b in sizes)", r"loops with 2 names over rows of 1"),
+        ("f", "sum(a for a in half)", r"may only loop over range"),
+        ("f", "sum(_a for _a in range(3))", r"may only loop with names in small letters"),
+        ("f", "sum(sum(c for c in (a for a in range(3))) for b in range(2))", r"may only loop over range"),
+        ("f", "[a for a in range(3)]", r"may not use ListComp"),
+        ("f", "(lambda: 1)()", r"may only call functions by name"),
+        ("f", "1" + " + 1" * 100_000, r"is (nested too deeply|not an expression|longer than)"),
+    ],
+)  # fmt: skip
+def test_a_definition_that_breaks_a_rule_is_refused_by_name(key: str, value: object, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        read_definitions({**DEFINED, key: value} if key != "half" else {"half(n)": "n", key: value}, ROOM)
+
+
+def test_definitions_cannot_take_unbounded_time_or_memory() -> None:
+    doubling = {"x0": "P + P"} | {f"x{n}": f"x{n - 1} * x{n - 1}" for n in range(1, 40)}
+    with pytest.raises(
+        UserError, match=r"define.x1\d: is longer than 100,000 terms, definitions written out"
+    ):
+        read_definitions(doubling, ROOM)
+    formula = Formula.parse("sum(p * q for p in range(P) for q in range(P))", ROOM)
+    with pytest.raises(FormulaError, match=r"its loops take more than 100,000,000 steps"):
+        formula.value({"P": 2**31 - 1})
+    with pytest.raises(FormulaError, match=r"no item of its loop fits"):
+        Formula.parse("first(p for p in range(P) if p > P)", ROOM).value({"P": 3})
+
+
+def test_a_field_may_not_use_through_a_definition_what_it_may_not_use_itself(tmp_path: Path) -> None:
+    header = HEADER.replace("requires", 'define.wide = "lanes * 2"\nrequires').replace("<= 8", "<= wide")
+    with pytest.raises(UserError, match=r"idle.cpp: requires: unknown name 'lanes', which wide uses"):
+        read(tmp_path, header)
+    with pytest.raises(UserError, match=r"idle.cpp: define.wide: unknown name 'width'"):
+        read(tmp_path, header.replace('"lanes * 2"', '"width * 2"'))
+
+
+def test_every_definition_of_a_header_is_used() -> None:
+    for backend in ("cpu", "cuda"):
+        for variant in registry(backend).values():
+            text = variant.path.read_text(encoding="utf-8").partition("*/")[0]
+            for name in re.findall(r'(?m)^define\."?([a-z][a-z0-9_]*)', text):
+                uses = len(re.findall(rf"\b{name}\b", re.sub(r"(?m)^#.*", "", text)))
+                assert uses > 1, f"{variant.path}: define.{name} is used nowhere"
 
 
 def test_every_kernel_file_is_a_variant() -> None:

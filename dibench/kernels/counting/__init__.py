@@ -1,9 +1,9 @@
-"""Named helpers of the count formulas in the kernels' `[variant]` headers.
+"""Named helpers that the formulas of several kernels' headers share.
 
-Formulas are Python expressions over a layer's dimensions and a case's knobs; what needs more than
-arithmetic has a name here: in `positions` what every kernel may need, in `cpu` and `cuda` what belongs to
-kernels of one family. A helper whose first parameter is called `layer` is given the layer by itself: a header
-writes `tiles_touched(tile_p)`. All results are exact counts, of one instance of the layer.
+What one kernel alone needs stands in its header's `define`. `positions` has what follows from a layer's
+positions, rows and taps; `products` and `planes` have what a family of kernels shares. A helper whose first
+parameter is called `layer` is given the layer by itself: a header writes `tiles_touched(tile_p)`. All results
+are exact counts, of one instance of the layer.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from dibench.kernels.counting import cpu, cuda, positions
+from dibench.kernels.counting import planes, positions, products
 
 HELPERS: Mapping[str, Callable[..., Any]] = MappingProxyType(
     {
         name: helper
-        for module in (positions, cpu, cuda)
+        for module in (positions, products, planes)
         for name, helper in vars(module).items()
         if callable(helper)
         and not name.startswith("_")

@@ -26,7 +26,18 @@ def taps_inside(layer: Layer) -> int:
     >>> taps_inside(Layer(N=1, C=1, H=3, W=3, K=1, R=3, S=3, pad_h=1, pad_w=1))  # (2 + 3 + 2)²
     49
     """
-    return layer.N * _lines_inside(layer) * columns_inside(layer)
+    return layer.N * lines_inside(layer) * columns_inside(layer)
+
+
+@lru_cache(maxsize=4096)
+def lines_inside(layer: Layer) -> int:
+    """Pairs of an output row and a filter row whose input row lies inside the image.
+
+    >>> lines_inside(Layer(N=1, C=1, H=3, W=3, K=1, R=3, S=3, pad_h=1, pad_w=1))
+    7
+    """
+    spans = _spans(layer.P, layer.H, layer.R, layer.stride_h, layer.pad_h, layer.dil_h)
+    return sum(last - first for first, last in spans)
 
 
 def columns_inside(layer: Layer) -> int:
@@ -65,6 +76,20 @@ def position_tiles(layer: Layer, tile_p: int) -> int:
 
 
 @lru_cache(maxsize=4096)
+def warp_turns(layer: Layer, tile_p: int, tile_k: int, lanes_p: bool) -> int:
+    """Turns that the warps of a CUDA reuse variant take at one instance (box.cuh): 32 tiles each.
+
+    The lanes of a warp span position tiles (`lanes_p`) or channel tiles; what is left over idles.
+
+    >>> warp_turns(Layer.fc(N=8, C=3, K=40), 1, 1, lanes_p=False)  # 8 positions x 2 turns
+    16
+    """
+    positions = position_tiles(layer, tile_p)
+    channels = layer.groups * ceil_div(layer.K // layer.groups, tile_k)
+    return ceil_div(positions, 32) * channels if lanes_p else positions * ceil_div(channels, 32)
+
+
+@lru_cache(maxsize=4096)
 def tiles_touched(layer: Layer, tile_p: int) -> int:
     """Triples of row, tap and tile of tile_p positions in which the tap lies inside for some position.
 
@@ -78,7 +103,7 @@ def tiles_touched(layer: Layer, tile_p: int) -> int:
     tiles = sum(
         ceil_div(last, tile_p) - first // tile_p for first, last in _spans_inside(layer) if last > first
     )
-    return layer.N * _lines_inside(layer) * tiles
+    return layer.N * lines_inside(layer) * tiles
 
 
 @lru_cache(maxsize=4096)
@@ -96,7 +121,7 @@ def clipped_windows(layer: Layer, tile_p: int) -> int:
         first = q * layer.stride_w - layer.pad_w
         last = (min(q + tile_p, layer.Q) - 1) * layer.stride_w - layer.pad_w + layer.S
         columns += max(0, min(last, layer.W) - max(first, 0))
-    return layer.N * _lines_inside(layer) * columns
+    return layer.N * lines_inside(layer) * columns
 
 
 def dense_1x1(layer: Layer) -> bool:
@@ -129,10 +154,3 @@ def _spans(outputs: int, size: int, taps: int, stride: int, pad: int, dil: int) 
 @lru_cache(maxsize=4096)
 def _spans_inside(layer: Layer) -> list[tuple[int, int]]:
     return _spans(layer.Q, layer.W, layer.S, layer.stride_w, layer.pad_w, layer.dil_w)
-
-
-@lru_cache(maxsize=4096)
-def _lines_inside(layer: Layer) -> int:
-    """Pairs of an output row and a filter row whose input row lies inside the image."""
-    spans = _spans(layer.P, layer.H, layer.R, layer.stride_h, layer.pad_h, layer.dil_h)
-    return sum(last - first for first, last in spans)
