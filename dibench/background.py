@@ -1,4 +1,4 @@
-"""Work in a thread of its own while something else runs."""
+"""Run something in a thread while a context lasts."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 
 @contextlib.contextmanager
 def in_background(name: str, work: Callable[[threading.Event], None]) -> Iterator[None]:
-    """Run `work` in a thread until the context ends; the context waits for its end.
+    """Run `work` in a thread; when the context ends, tell it to stop and wait until it has.
 
     Args:
         name: of the thread.
-        work: is told to return by the event, and keeps its own failures.
+        work: must return soon after the event is set, and handle its own errors.
     """
     stop = threading.Event()
     thread = threading.Thread(target=work, args=(stop,), name=name, daemon=True)

@@ -1,4 +1,4 @@
-"""Backends and meters from outside of this package, named `module:callable` as Python's entry points are."""
+"""Backends and meters from outside this package, named `module:callable` like Python's entry points."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dibench.errors import UserError
 
 
 def is_elsewhere(name: str) -> bool:
-    """Whether a name means something outside of this package.
+    """Whether a name is `module:callable`.
 
     >>> is_elsewhere("my_lab.boards:meter"), is_elsewhere("cuda")
     (True, False)
@@ -18,7 +18,7 @@ def is_elsewhere(name: str) -> bool:
 
 
 def make(option: str, name: str) -> Any:
-    """What the callable returns.
+    """Import the module, call the callable and return its result.
 
     Raises:
         UserError: there is no such module or callable.

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and errors of the file system in one line."""
+"""Files replaced atomically, and errors of the file system as one-line messages."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from dibench.errors import UserError
 
 @contextlib.contextmanager
 def explained(path: Path, kept: str = "", *, doing: str = "written") -> Iterator[None]:
-    """Turn an error of the file system into one line about that path.
+    """Turn an `OSError` inside the context into a `UserError` of one line about that path.
 
     Args:
-        path: what the line is about.
-        kept: what is not lost.
+        path: named in the message.
+        kept: what is not lost, for the message.
         doing: `written` or `read`.
     """
     try:
@@ -29,12 +29,12 @@ def explained(path: Path, kept: str = "", *, doing: str = "written") -> Iterator
 
 
 def replace_file(path: Path, content: bytes) -> None:
-    """Write a file beside, force it to the disk and rename it into place.
+    """Write a temporary file next to it, flush it to disk, and rename it into place.
 
-    A device or pipe (/dev/stdout, /dev/full) is written to, not replaced; a link stays, its target changes.
+    A device or pipe (/dev/stdout, /dev/full) is written to, not replaced. Of a link, the target is replaced.
 
     Raises:
-        UserError: it cannot be written; the old file is untouched and the new one removed.
+        UserError: it cannot be written; the old file is untouched and the temporary one removed.
     """
     with explained(path):
         if path.exists() and not path.is_file() and not path.is_dir():
@@ -62,20 +62,23 @@ def replace_file(path: Path, content: bytes) -> None:
 
 
 def remove_unfinished(folder: Path, name: str) -> None:
-    """Remove what a program left that was killed while it replaced a file; nobody may be replacing it now."""
+    """Remove temporary files of a program that was killed while replacing a file.
+
+    The caller makes sure that nothing is replacing it now.
+    """
     with explained(folder):
         for path in folder.glob(f".{name}.*.new"):
             path.unlink(missing_ok=True)
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Replace a JSON file, whole or not at all; numbers that JSON does not have are refused."""
+    """Replace a JSON file atomically; NaN and infinity, which JSON does not have, are refused."""
     text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False, default=str)
     replace_file(path, text.encode() + b"\n")
 
 
 def read_json_object(path: Path) -> dict[str, Any] | None:
-    """The object of a JSON file, or None where there is no file.
+    """The object in a JSON file; None if there is no such file.
 
     Raises:
         UserError: it cannot be read or is not a JSON object.

@@ -1,9 +1,9 @@
-"""Mean and 95% interval of values in the order they were taken, which resemble their neighbours.
+"""Mean and 95% interval of autocorrelated values, in the order they were taken.
 
-Successive windows resemble each other (clocks, temperature), so that n of them know as much as n/f,
-f = (1 + ρ)/(1 − ρ) of an AR(1) process. The lag-1 autocorrelation r of n windows underestimates ρ by
-(1 + 3ρ)/n (Marriott and Pope, Biometrika 41, 1954) and scatters by 1/√n; ρ = (n·r + 1)/(n − 3) + 1/√n takes
-back the one and stays on the safe side of the other.
+Successive windows are correlated (clocks, temperature): n of them carry the information of n/f independent
+ones, f = (1 + ρ)/(1 − ρ) for an AR(1) process. The lag-1 autocorrelation r of n windows underestimates ρ by
+(1 + 3ρ)/n (Marriott and Pope, Biometrika 41, 1954) and has a standard error of 1/√n. So
+ρ = (n·r + 1)/(n − 3) + 1/√n: corrected for the bias, and one standard error on the safe side.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from itertools import pairwise
 import attrs
 
 FEWEST = 4
-"""Values below which nothing can be said about their spread."""
+"""With fewer values, nothing can be said about their spread."""
 
 
 @attrs.frozen
 class Part:
-    """A variance and the degrees of freedom it was estimated with; infinite where it is known."""
+    """A variance and its degrees of freedom, infinite if the variance is known exactly."""
 
     variance: float
     df: float = math.inf
@@ -49,7 +49,7 @@ def variance_of_mean(values: Sequence[float]) -> Part | None:
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float | None]:
-    """Mean, and half-width of its 95% interval, of windows in the order they were taken.
+    """The mean of windows in the order they were taken, and the half-width of its 95% interval.
 
     Returns:
         (mean, half-width); the half-width is None below four values, where nothing can be said.

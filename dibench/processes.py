@@ -1,4 +1,4 @@
-"""Processes of this program's own: they find the same modules, and end with their parent."""
+"""Child processes: they find the same modules as their parent, and end when it does."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ _PR_SET_PDEATHSIG = 1
 
 
 def python_path() -> str:
-    """What PYTHONPATH must be for a child to find the modules that this process finds."""
+    """The PYTHONPATH with which a child finds the same modules as this process."""
     return os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
 
 
 def die_with(parent: int) -> None:
-    """Have the kernel kill this process when its parent dies; leave at once if it is dead already.
+    """Have the kernel kill this process when its parent dies; exit at once if it is dead already.
 
-    The parent is, to the kernel, the thread that started the process (PR_SET_PDEATHSIG).
+    To the kernel, the parent is the thread that started the process (PR_SET_PDEATHSIG).
     """
     import ctypes
 

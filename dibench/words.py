@@ -26,6 +26,16 @@ SENSITIVITY_NAMES = {
 }
 """The fits that show what α hangs on."""
 
+SOURCE_MEANINGS = {
+    "nvml_counter": "measured by the GPU's energy counter (NVML)",
+    "nvml_power": "measured by the GPU's power sensor, integrated (NVML)",
+    "simulated": "SIMULATED: a replayed GPU, test data and no evidence",
+    "rapl": "measured by the processor's counters (RAPL)",
+    "model": "MODELLED (counted accesses × published energy per access), not measured: no evidence",
+    "none": "not measured; time only",
+}
+"""What a command says of the `energy_source` of its rows."""
+
 UNDETERMINED = "not determined"
 
 

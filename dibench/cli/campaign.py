@@ -76,7 +76,7 @@ def campaign(
     """
     begin = time.monotonic()
     from dibench.cli import campaign_kernels, campaign_steps, campaign_view
-    from dibench.cli.sweep import duration_s
+    from dibench.cli.options import duration_s
     from dibench.kernels import library
     from dibench.meters import check_name
     from dibench.plan.stages import load_stages

@@ -1,16 +1,23 @@
-"""Arguments and options that several verbs share, and what is wrong with them."""
+"""Arguments and options that several verbs share, how they are read, and errors in them."""
 
 from __future__ import annotations
 
+import inspect
+import re
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 
+import attrs
 import typer
 
 from dibench.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+T = TypeVar("T")
 
 # Verbs that analyse tables.
 
@@ -74,7 +81,7 @@ def load(tables: list[Path]) -> pd.DataFrame:
 
 
 def check_seed(seed: int | None) -> dict[str, int]:
-    """The seed as an argument to pass on; none where the default shall hold."""
+    """The seed as a keyword argument; empty for the default."""
     if seed is None:
         return {}
     if seed < 0:
@@ -83,10 +90,54 @@ def check_seed(seed: int | None) -> dict[str, int]:
 
 
 def check_json(path: Path | None) -> None:
-    """Say what is wrong with a destination before the work is done, not after."""
+    """Refuse a destination that cannot be written, before the work and not after."""
     if path is None:
         return
     if path.is_dir():
         raise UserError("--json", "must be a file, this is a directory", str(path))
     if not path.parent.is_dir():
         raise UserError("--json", "must lie in a directory that exists", str(path))
+
+
+_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
+
+
+def duration_s(option: str, text: str) -> float:
+    """Seconds of 90, 90s, 9m, 1h30m.
+
+    >>> duration_s("--time-budget", "1h30m"), duration_s("--time-budget", "90")
+    (5400.0, 90.0)
+    """
+    match = _DURATION.fullmatch(text.strip().lower())
+    parts = [float(part) if part else 0.0 for part in match.groups()] if match else [0.0]
+    seconds = sum(part * unit for part, unit in zip(parts, (3600.0, 60.0, 1.0), strict=False))
+    if not 0.0 < seconds < 1e8:
+        raise UserError(option, "must be a time such as 90s, 9m or 1h30m", text)
+    return seconds
+
+
+def grouped(verb: Callable[[T], None]) -> Callable[..., None]:
+    """A command for Typer of a verb that takes all its options as one object of an attrs class.
+
+    Each field of the class is an argument or option: Typer reads the signature, which is made of them.
+    """
+    (options,) = (kind for name, kind in get_type_hints(verb).items() if name != "return")
+    kinds = get_type_hints(options, include_extras=True)
+
+    @wraps(verb)
+    def command(**given: Any) -> None:
+        verb(options(**given))
+
+    command.__annotations__ = {field.name: kinds[field.name] for field in attrs.fields(options)}
+    command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter(
+                field.name,
+                inspect.Parameter.KEYWORD_ONLY,
+                default=inspect.Parameter.empty if field.default is attrs.NOTHING else field.default,
+                annotation=kinds[field.name],
+            )
+            for field in attrs.fields(options)
+        ]
+    )
+    return command

@@ -1,4 +1,4 @@
-"""How a running sweep is shown: a live bar on a terminal, a plain line every few seconds elsewhere."""
+"""Progress of a running sweep: a live bar on a terminal, elsewhere a plain line every few seconds."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def case_text(case: Case) -> str:
 
 
 def result_text(row: dict[str, Any]) -> str:
-    """What a row says in a few words.
+    """A row's result in a few words.
 
     >>> result_text({"status": "ok", "time_s": 0.00123, "time_ci_s": 0.0000123})
     '1.23 ms ±1.0%'
@@ -49,7 +49,7 @@ def result_text(row: dict[str, Any]) -> str:
 
 
 class Progress:
-    """Shows events on standard error, so that standard output holds the summary alone."""
+    """Shows events on standard error; standard output is for the summary."""
 
     def __init__(self, deadline: float | None) -> None:
         self._deadline = deadline
@@ -98,9 +98,9 @@ class Progress:
             case WorkerRestarted(reason):
                 self._say(f"{reason}; started a new one")
             case NoPeaks(reason):
-                self._say(f"{reason}; going on without")
+                self._say(f"{reason}; continuing without")
             case DeviceLost(reason):
-                self._say(f"device lost: {reason}; the others go on")
+                self._say(f"device lost: {reason}; the others continue")
             case DeviceJoined(where):
                 self._say(f"device joined: {where}")
 
@@ -130,7 +130,7 @@ class Progress:
             self._say(f"[{self._done}/{self._total}] {pace['left']}  {case_text(case)}  {result}")
 
     def _pace(self) -> dict[str, str]:
-        """Rate and time left, from what this command measured; the time budget may end it earlier."""
+        """Rate and time left, from what this command measured so far and the time budget."""
         elapsed, measured = time.monotonic() - self._began_at, self._done
         if measured == 0 or elapsed <= 0:
             return {"rate": "", "left": ""}
@@ -161,6 +161,6 @@ def _bar() -> Any:
         TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True, ratio=1)),
         console=console(stderr=True),
         transient=True,
-        refresh_per_second=2,  # drawing takes a core from what is measured
+        refresh_per_second=2,  # drawing takes time on a core that is being measured
         expand=True,
     )

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping
 
-from dibench.kernels import Variant
+import attrs
+
+from dibench.kernels import Variant, library
 from dibench.measure.settings import Settings
-from dibench.plan import Case
+from dibench.plan import Case, Plan
 
 RATES = {"fast": 20e9, "fast depthwise": 5e9, "fast fc": 5e9, "none": 2e9, "reuse": 0.5e9}
 """Multiply-adds a second of one core, rounded down from a 2.x GHz server core with AVX2: vectors keep
@@ -23,6 +26,10 @@ VISIT_S = 4.5
 """Seconds of a visit to a metered GPU, settling, preparing and a share of the baselines included."""
 
 _ANCHOR_S = 2e-3
+_NOT_IN_VISITS = ("model", "none", "zeus")
+"""Meters with which a GPU is measured in short windows, as a CPU is."""
+_GPU_RATE = 1e12
+"""Multiply-adds a second that the reuse kernels of a large GPU reach at least."""
 _FEWEST_LAUNCHES = 3  # however slow: warm-up, calibration, one window
 
 
@@ -70,3 +77,30 @@ def expected_s(
         windows = settings.warm_up_s + WINDOWS * max(settings.window_s, launch)
         seconds += CASE_S + max(_FEWEST_LAUNCHES * launch, min(settings.case_budget_s, windows))
     return seconds
+
+
+@attrs.frozen
+class Expected:
+    """How long a plan will take on this machine."""
+
+    seconds: float
+    cores: int = 0
+    """That run the kernels; 0 where a GPU does."""
+    visits: int = 0
+    """To a metered GPU; 0 where windows are measured."""
+    unmetered_s: float = 0.0
+    """Without a meter, where there are visits."""
+
+
+def expected(plan: Plan, registry: Mapping[str, Variant], settings: Settings, meter: str) -> Expected:
+    """How long a plan of layers will take with that meter, from documented rates."""
+    cores = len(os.sched_getaffinity(0))
+    if plan.backend == "cpu" or library.ONEDNN.name in registry:
+        return Expected(expected_s(plan.cases, registry, settings, threads=cores), cores)
+    # A GPU is so much faster than a core that overhead and windows make up the time.
+    rates = dict.fromkeys(registry, _GPU_RATE)
+    unmetered_s = expected_s(plan.cases, registry, settings, rates=rates)
+    if meter in _NOT_IN_VISITS:
+        return Expected(unmetered_s)
+    visits = sum(case.visits for case in plan.cases)
+    return Expected(visits_s(plan.cases), visits=visits, unmetered_s=unmetered_s)

@@ -29,7 +29,6 @@ KNOWN_LARGE = {
     "dibench/cli/fit.py fit",
     "dibench/cli/generality.py generality",
     "dibench/cli/predict.py predict",
-    "dibench/cli/sweep.py sweep",
     "dibench/meters/simulated.py __init__",
     "dibench/models/torch_products.py _convolution",
     "dibench/study/questions/generality.py generality",

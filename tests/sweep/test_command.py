@@ -10,7 +10,7 @@ import pytest
 from processes import environment
 
 from dibench import files
-from dibench.cli.plan_view import show_plan
+from dibench.cli.sweep import show_plan
 from dibench.measure.settings import Settings
 from dibench.plan import load_plan
 from dibench.table import read_csv
@@ -52,12 +52,12 @@ def test_the_smoke_plan_end_to_end_and_again(tmp_path: Path) -> None:
     assert manifest["sessions"][0]["command_line"][2:5] == ["dibench", "sweep", "smoke"]
 
 
-def test_the_time_budget_says_what_is_left_and_how_to_go_on(tmp_path: Path) -> None:
+def test_the_time_budget_says_what_is_left_and_how_to_resume(tmp_path: Path) -> None:
     run = dibench("sweep", "smoke", "--out", tmp_path, "--fresh", "--time-budget", "0.1s", *QUICKLY)
     assert run.returncode == 0, run.stderr
     assert "The time budget is used up" in run.stdout
-    go_on = run.stdout.partition("To go on: ")[2].splitlines()[0]
-    assert go_on.startswith("python -m dibench sweep smoke") and "--fresh" not in go_on
+    resume = run.stdout.partition("To resume: ")[2].splitlines()[0]
+    assert resume.startswith("python -m dibench sweep smoke") and "--fresh" not in resume
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_dry_run_measures_and_writes_nothing(tmp_path: Path) -> None:
 def test_a_gpu_is_told_the_time_of_its_visits(capsys: pytest.CaptureFixture[str]) -> None:
     """Three visits of 4.5 s to each of 699 cases are hours, not the minutes that time alone takes."""
     plan = load_plan("lattice", backend="cuda")
-    show_plan(plan, Settings())
+    show_plan(plan, Settings(), "auto")
     told = " ".join(capsys.readouterr().out.split())
     visits = 3 * sum(not case.sentinel for case in plan.cases) + sum(case.sentinel for case in plan.cases)
     assert f"about {4.5 * visits / 3600:.1f} h on a metered GPU, in {visits:,} visits" in told

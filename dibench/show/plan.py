@@ -1,0 +1,113 @@
+"""A plan as `sweep --dry-run` shows it: cases by operator and kernel, expected time, what was left out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from dibench.intensity import OPERATORS
+from dibench.show.blocks import Block, Headline, Sentence, Table, columns
+from dibench.show.numbers import duration_text, shape_text
+
+if TYPE_CHECKING:
+    from dibench.plan import Case, Plan
+    from dibench.sweep.duration import Expected
+
+_KINDS = ("fast", "output", "weight", "input", "none")
+_FIRST = 12
+_REASONS = 10
+
+
+def plan_blocks(plan: Plan, kinds: Mapping[str, str], expected: Expected | None) -> Iterator[Block]:
+    """What a plan is, case counts, expected time, what was left out and why, and the first cases.
+
+    Args:
+        plan: of layers or of whole networks.
+        kinds: of each kernel variant `fast` or its stationarity.
+        expected: how long layers will take; nothing is said of networks.
+    """
+    yield Headline(f"{plan.name}: {plan.description}" if plan.description else plan.name)
+    if any(case.network for case in plan.cases):
+        for case in plan.cases:
+            n, c, h, w = case.layer.shape[:4]
+            yield Sentence(f"  {case.case_id}  {case.network}  batch {n}, images {c}×{h}×{w}")
+        return
+    yield Sentence(f"{_summary(plan)}; {_time(expected)}" if expected else _summary(plan))
+    yield _by_operator(plan, kinds)
+    if plan.dropped:
+        yield _dropped(plan)
+    yield _first_cases(plan)
+
+
+def _summary(plan: Plan) -> str:
+    sentinels = sum(case.sentinel for case in plan.cases)
+    shapes = len({case.layer.shape for case in plan.cases if not (case.sentinel or case.anchor)})
+    anchors = sum(case.anchor for case in plan.cases)
+    besides = f"{sentinels} of them sentinels" + (f", {anchors} anchors" if anchors else "")
+    part = f"shard {plan.shard}: " if plan.shard else ""
+    return (
+        f"{part}{len(plan.cases):,} cases for {plan.backend} ({besides}) on {shapes:,} "
+        f"distinct layers, order seed {plan.seed}"
+    )
+
+
+def _time(expected: Expected) -> str:
+    about = f"about {duration_text(expected.seconds)}"
+    if expected.cores:
+        return f"{about} on {expected.cores} core{'s' * (expected.cores > 1)}"
+    if not expected.visits:
+        return f"{about} on the GPU"
+    unmetered = duration_text(expected.unmetered_s)
+    return (
+        f"{about} on a metered GPU, in {expected.visits:,} visits (its time alone, --meter none: {unmetered})"
+    )
+
+
+def _by_operator(plan: Plan, kinds: Mapping[str, str]) -> Table:
+    counts = Counter(
+        (case.layer.op, kinds[case.variant]) for case in plan.cases if not (case.sentinel or case.anchor)
+    )
+    shown = [kind for kind in _KINDS if any(counts[op, kind] for op in OPERATORS)]
+    rows = [
+        [op, *(f"{counts[op, kind]:,}" if counts[op, kind] else "–" for kind in shown)]
+        for op in OPERATORS
+        if any(counts[op, kind] for kind in shown)
+    ]
+    return Table("cases", columns("operator", *shown), rows)
+
+
+def _dropped(plan: Plan) -> Table:
+    reasons = list(plan.dropped.items())
+    rows = [[f"{count:,}", reason] for reason, count in reasons[:_REASONS]]
+    if len(reasons) > _REASONS:
+        rows.append([f"{sum(n for _, n in reasons[_REASONS:]):,}", f"{len(reasons) - _REASONS} more reasons"])
+    names = columns(
+        "count", "variant: field: rule", text=["variant: field: rule"], wraps=["variant: field: rule"]
+    )
+    return Table("combinations that do not fit, left out", names, rows)
+
+
+def _first_cases(plan: Plan) -> Table:
+    rows = [
+        [
+            str(case.order),
+            f"{case.case_id}{' sentinel' * case.sentinel}",
+            case.op,
+            "" if case.anchor else shape_text(case.layer),
+            case.variant,
+            _knobs(case),
+        ]
+        for case in plan.cases[:_FIRST]
+    ]
+    names = ("order", "case", "operator", "layer", "variant", "knobs")
+    return Table(
+        f"first of {len(plan.cases):,}",
+        columns(*names, text=names, wraps=["knobs"], ranks={"operator": 1}),
+        rows,
+    )
+
+
+def _knobs(case: Case) -> str:
+    knobs = case.knobs | ({} if case.sms == "all" else {"sms": case.sms})
+    return " ".join(f"{knob}={value}" for knob, value in knobs.items())
