@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from dibench import networks
 from dibench.study.ladder.alpha import WeightedAlpha, cluster_test
-from dibench.study.ladder.fit import make_clusterings
+from dibench.study.ladder.ladder import make_clusterings
 from dibench.study.ladder.models import Data, Design, data_of, design, fixed_alpha, weights_like_inputs
 from dibench.study.maths.inference import Clustering, Linearised, deciding, effective_clusters
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Protocol
 
 MODEL_NAMES = {
     "macs": "MACs",
@@ -39,7 +39,18 @@ SOURCE_MEANINGS = {
 UNDETERMINED = "not determined"
 
 
-def interval(estimate: Mapping[str, Any]) -> str:
+class Bounded(Protocol):
+    """A value with the ends of its 95% interval; None for what the rows do not tell."""
+
+    @property
+    def value(self) -> float | None: ...  # noqa: D102
+    @property
+    def ci_low(self) -> float | None: ...  # noqa: D102
+    @property
+    def ci_high(self) -> float | None: ...  # noqa: D102
+
+
+def interval(estimate: Bounded | Mapping[str, Any]) -> str:
     """A value with its 95% interval; words, and no value, where it is not bounded on both sides.
 
     Where one end is missing, the estimate itself could be anything beyond the other.
@@ -58,7 +69,11 @@ def interval(estimate: Mapping[str, Any]) -> str:
     >>> interval({"value": 0.0, "ci_low": 0.0, "ci_high": 2.5e-5})
     '0.000000 (0.000000 to 0.000025)'
     """
-    value, low, high = (estimate[part] for part in ("value", "ci_low", "ci_high"))
+    parts = ("value", "ci_low", "ci_high")
+    if isinstance(estimate, Mapping):
+        value, low, high = (estimate[part] for part in parts)
+    else:
+        value, low, high = (getattr(estimate, part) for part in parts)
     if value is None or low is None is high:
         return UNDETERMINED
     if low is None:

@@ -14,6 +14,7 @@ from dibench.cli.output import console, escape, plain_table
 from dibench.errors import UserError
 from dibench.files import write_json
 from dibench.show.numbers import number
+from dibench.study.findings import SCHEMA
 from dibench.words import MODEL_NAMES, SENSITIVITY_NAMES, interval
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def fit(
     check_json(json_file)
     figures = _fit(tables, device=device, backend=backend, dtype=dtype, draws=draws, **seeded)
     if json_file is not None:
-        write_json(json_file, figures)
+        write_json(json_file, {"schema": SCHEMA, **figures})
     parts = {"twins": fit_twins.show} if twins else {}
     parts |= {"lattice": fit_lattice.show} if lattice else {}
     if parts:
@@ -64,13 +65,13 @@ def _fit(tables: list[Path], **chosen: Any) -> dict[str, Any]:
     from dibench import study
     from dibench.study.questions import whole
 
-    frame, rows = load(tables), {name: chosen[name] for name in ("device", "backend", "dtype")}
+    frame = load(tables)
     several = len(study.cards_in(frame)) > 1 and chosen["device"] is None
     try:
         if several:
             del chosen["device"]
-            return whole.several(frame, **chosen).figures
-        return whole.figures(frame, study.fit(frame, **chosen), **rows)
+            return whole.several(frame, **chosen).to_json()
+        return whole.whole(frame, **chosen).to_json()
     except UserError as error:
         raise UserError("", str(error), where=", ".join(map(str, tables))) from None
 

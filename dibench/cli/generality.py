@@ -74,13 +74,14 @@ def _sizes(option: str, text: str) -> list[int] | None:
 
 def _study(tables: list[Path], **chosen: Any) -> dict[str, Any]:
     from dibench.study import one_model
+    from dibench.study.findings.plain import plain
     from dibench.study.questions.generality import generality as study
 
     frame = load(tables)
     joined = one_model(frame) if chosen.get("device") is None else None
     try:
         if joined is not None:
-            return study(joined.frame, **chosen).to_json() | joined.to_json()
+            return {**study(joined.frame, **chosen).to_json(), **plain(joined)}
         return study(frame, **chosen).to_json()
     except UserError as error:
         raise UserError("", str(error), where=", ".join(map(str, tables))) from None

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -11,15 +10,14 @@ from dibench.errors import UserError
 from dibench.schema import LIBRARY, NO_LAYER
 from dibench.show.parts import AS_ONE, Json, Study
 from dibench.show.rows import page_rows
-from dibench.study import cards_in, fit, rows_of
+from dibench.study import cards_in
 from dibench.study.questions import whole
-from dibench.study.questions.generality import generality
 from dibench.study.table.columns import texts
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dibench.study import Fit
+    from dibench.study.findings.whole import Card, Findings
 
 SUBSETS = 2_000
 """Of networks and of layers that the page's distributions are drawn from."""
@@ -32,50 +30,43 @@ def studies_of(table: pd.DataFrame) -> tuple[list[Study], Json | None]:
         table: of the CSV contract.
 
     Returns:
-        The studies, and of several cards `whole.Several.figures`.
+        The studies, and of several cards `whole.Several.to_json()`.
     """
     if len(cards_in(table)) < 2:
         return [_one_card(table)], None
-    found = whole.several(table)
-    studies = []
-    for card, told in zip(found.cards.cards, found.figures["cards"], strict=True):
-        own = rows_of(table, card.device, card.uuid)
-        if card.fit is None:
-            study = Study(layers_of(own), why_not=card.why_not)
-        else:
-            study = _study(own, card.fit, told["fit"])
-        studies.append(attrs.evolve(study, card=card.label))
-    if found.joined is not None and found.fit is not None:
-        joined = _study(found.joined.frame, found.fit, found.figures)
+    found = whole.several(table, subsets=SUBSETS)
+    cards = found.cards
+    if found.joined is None:
+        cards = tuple(sorted(cards, key=lambda card: -len(card.rows)))
+    studies = [attrs.evolve(_of_card(card), card=card.label) for card in cards]
+    if found.joined is not None and found.one_model is not None:
+        joined = _study(found.one_model.frame, found.joined)
         studies.insert(0, attrs.evolve(joined, card=AS_ONE))
-        return _with_generality(studies, found.joined.frame, found.fit), found.figures
-    studies.sort(key=lambda study: -len(study.rows))
-    first = next(card for card in found.cards.cards if card.label == studies[0].card)
-    own = rows_of(table, first.device, first.uuid)
-    return _with_generality(studies, own, first.fit), found.figures
+    return studies, found.to_json()
 
 
-def _with_generality(studies: list[Study], table: pd.DataFrame, found: Fit | None) -> list[Study]:
-    """Resampled for the first alone: of the others nothing of it is shown."""
-    return [attrs.evolve(studies[0], generality=_generality(table, found)), *studies[1:]]
+def _of_card(card: Card) -> Study:
+    if card.fit is None:
+        return Study(layers_of(card.rows), why_not=card.why_not)
+    return _study(card.rows, card.fit)
 
 
 def _one_card(table: pd.DataFrame) -> Study:
     try:
-        found = fit(table)
-        figures = whole.figures(table, found)
+        return _study(table, whole.whole(table, subsets=SUBSETS))
     except UserError as error:
         return Study(layers_of(table), why_not=str(error))
-    return attrs.evolve(_study(table, found, figures), generality=_generality(table, found))
 
 
-def _study(table: pd.DataFrame, found: Fit, figures: Json) -> Study:
-    check = found.pipeline_check
+def _study(table: pd.DataFrame, found: Findings) -> Study:
+    figures = found.to_json()
+    check = found.fit.pipeline_check
     checked = None
     if check is not None:
         used = page_rows(check.to_frame())
         checked = Study(used, figures["pipeline_check"], used)
-    return Study(layers_of(table), figures, page_rows(found.to_frame()), check=checked)
+    told = None if found.generality is None else found.generality.to_json()
+    return Study(layers_of(table), figures, page_rows(found.fit.to_frame()), check=checked, generality=told)
 
 
 def layers_of(table: pd.DataFrame) -> pd.DataFrame:
@@ -83,13 +74,3 @@ def layers_of(table: pd.DataFrame) -> pd.DataFrame:
     layers = table[~table["op"].isin(NO_LAYER)]
     theirs = texts(layers, "backend") == LIBRARY
     return page_rows(layers if theirs.all() else layers[~theirs])
-
-
-def _generality(table: pd.DataFrame, found: Fit | None) -> Mapping[str, Any] | None:
-    """With fewer subsets than the verb `generality`, enough to draw; None where there is nothing to study."""
-    if found is None:
-        return None
-    try:
-        return generality(table, subsets=SUBSETS, fit=found, half_only=True).to_json()
-    except UserError:
-        return None

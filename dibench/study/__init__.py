@@ -10,8 +10,10 @@
 - Two sweeps side by side: `compare`.
 """
 
-from dibench.study.ladder.fit import Fit, fit
-from dibench.study.questions.devices import Cards, cards_in, fit_cards, rows_of
-from dibench.study.questions.one_model import OneModel, one_model
+from dibench.study.findings.cards import OneModel
+from dibench.study.findings.ladder import Fit
+from dibench.study.ladder.fit import fit
+from dibench.study.questions.devices import cards_in, rows_of
+from dibench.study.questions.one_model import one_model
 
-__all__ = ["Cards", "Fit", "OneModel", "cards_in", "fit", "fit_cards", "one_model", "rows_of"]
+__all__ = ["Fit", "OneModel", "cards_in", "fit", "one_model", "rows_of"]

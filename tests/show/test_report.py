@@ -26,7 +26,7 @@ from dibench.show.rows import page_rows
 from dibench.show.stationarity import equal_boxes
 from dibench.show.svg import OPERATOR_COLOURS, OPERATOR_MARKERS, themes
 from dibench.study import fit
-from dibench.study.ladder import plot
+from dibench.study.findings import plot
 from dibench.table import read_csv
 from dibench.words import MODEL_NAMES, interval
 

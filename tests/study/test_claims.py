@@ -9,15 +9,13 @@ from study_frames import distinct_layers, energy_of, some_layers, table
 
 from dibench.layer import Layer
 from dibench.study import fit
-from dibench.study.findings.plain import plain
-from dibench.study.questions.claims import CONFIRMED, NOT_TESTABLE, REFUTED, UNDECIDED, Claim, claims
+from dibench.study.findings.claims import CONFIRMED, NOT_TESTABLE, REFUTED, UNDECIDED, Claim
+from dibench.study.questions.claims import claims
 from dibench.study.questions.whole_networks import networks_of
 
 
 def answers(frame: Any, draws: int = 299) -> dict[str, Claim]:
-    figures = fit(frame, draws=draws).to_json()
-    figures["networks"] = plain(networks_of(frame))
-    return {claim.name: claim for claim in claims(figures)}
+    return {claim.name: claim for claim in claims(fit(frame, draws=draws), networks_of(frame))}
 
 
 def all_layers(alpha: float, noise: float = 0.05, **cells: Any) -> Any:

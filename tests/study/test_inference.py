@@ -14,7 +14,7 @@ import statsmodels.api as sm
 from study_frames import disjoint_energy, distinct_layers, energy_of, some_layers, table
 
 from dibench.study.ladder.alpha import DisjointAlpha, WeightedAlpha
-from dibench.study.ladder.fit import make_clusterings
+from dibench.study.ladder.ladder import make_clusterings
 from dibench.study.ladder.models import FULL, Data, Terms, data_of, design
 from dibench.study.maths.estimate import fit_log
 from dibench.study.maths.inference import (

@@ -34,7 +34,7 @@ def frame() -> pd.DataFrame:
 
 def test_the_gain_is_found_and_taken_out(frame: pd.DataFrame) -> None:
     found = one_model(frame)
-    assert found is not None and not found.left_out
+    assert found is not None and not found.cards_left_out
     first, second = found.gains
     assert (first.uuid, first.value, first.cases) == ("GPU-1", 1.0, 0)
     assert (second.uuid, second.cases) == ("GPU-2", 10)
@@ -62,7 +62,7 @@ def test_cards_that_cannot_be_compared_are_not_taken_for_one(frame: pd.DataFrame
     assert found is not None and found.gains[-1].cases == 1 and found.gains[-1].ci_low is None
     more = pd.concat([frame, rows("GPU-4", 0, 1).assign(N=77)], ignore_index=True)
     found = one_model(more)
-    assert found is not None and found.left_out == ("GPU-4",)
+    assert found is not None and found.cards_left_out == ("GPU-4",)
     assert "GPU-4" not in set(found.frame["card"])
 
 

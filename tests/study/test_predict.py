@@ -18,8 +18,8 @@ from dibench.layer import Layer
 from dibench.models import Model
 from dibench.study.findings.fitted_model import PREDICTORS, FittedModel
 from dibench.study.findings.plain import plain
-from dibench.study.ladder.fit import make_clusterings
 from dibench.study.ladder.folds import make_folds
+from dibench.study.ladder.ladder import make_clusterings
 from dibench.study.ladder.models import data_of
 from dibench.study.ladder.predictors import predictor_of
 from dibench.study.ladder.rungs import Rung, fit_rung

@@ -11,7 +11,7 @@ from study_frames import E0_PJ, LAUNCH_PJ, some_layers, table
 
 from dibench.study import fit
 from dibench.study.ladder.alpha import WeightedAlpha, weights_and_inputs, with_baseline
-from dibench.study.ladder.fit import make_clusterings
+from dibench.study.ladder.ladder import make_clusterings
 from dibench.study.ladder.models import data_of
 
 DRAWS = 299

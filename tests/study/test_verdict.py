@@ -7,9 +7,9 @@ from typing import Any
 import attrs
 import pytest
 
-from dibench.study.ladder.verdict import Findings, decide
+from dibench.study.ladder.verdict import Grounds, decide
 
-CLEAR = Findings(
+CLEAR = Grounds(
     rows=120,
     coefficients=8,
     alpha=0.25,

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dibench import intensity
+from dibench.study.findings.estimate import UNKNOWN_ALPHA, Alpha
 from dibench.study.ladder.models import (
     FULL,
     Data,
@@ -54,21 +55,6 @@ DISJOINT_TOLERANCE = 1e-12
 
 GRID = np.linspace(0.0, 1.0, 21)
 COARSE_GRID = np.linspace(0.0, 1.0, 11)
-
-
-@attrs.frozen
-class Alpha:
-    """An estimate of α. None where the data do not tell."""
-
-    value: float | None
-    ci_low: float | None
-    ci_high: float | None
-    unbounded: bool
-    """Whether a bound is missing: for the weighted form no rejected value that way, for the disjoint form
-    the end of [0, 1] is not rejected (and stands as the bound)."""
-
-
-UNKNOWN = Alpha(None, None, None, True)
 
 
 def with_baseline(alpha: Alpha, data: Data, terms: Terms = FULL) -> Alpha:
@@ -178,12 +164,12 @@ class WeightedAlpha:
         """
         value = self.value
         if value is None:
-            return UNKNOWN
+            return UNKNOWN_ALPHA
         found = invert(
             lambda alpha: self.test(alpha).decisive.p_value, value, self._step(value), lower=-FAR, upper=FAR
         )
         if found.low is None and found.high is None:
-            return UNKNOWN
+            return UNKNOWN_ALPHA
         return Alpha(value, found.low, found.high, found.low is None or found.high is None)
 
     def effective_clusters(self) -> dict[str, float]:
@@ -255,7 +241,7 @@ class DisjointAlpha:
         n, k = self.jacobian.shape
         widening = self._widening()
         if widening is None or n <= k:
-            return UNKNOWN
+            return UNKNOWN_ALPHA
         allowed = self.fit.rss / (n - k) * widening
         at = design("di_disjoint", self.data, self.value, self.terms)
         columns, k_column = at.columns, at.names.index("k")
@@ -268,7 +254,7 @@ class DisjointAlpha:
 
         found = accepted_span(excess, self.value, GRID)
         if found.low is None and found.high is None:
-            return UNKNOWN
+            return UNKNOWN_ALPHA
         low = 0.0 if found.low is None else found.low
         high = 1.0 if found.high is None else found.high
         return Alpha(self.value, low, high, found.low is None or found.high is None)

@@ -7,13 +7,14 @@ a new network will find them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from dibench.study.findings.held_out import Errors, Family, HeldOut, ModelErrors, Undecided, UnseenNetwork
 from dibench.study.ladder.folds import FEWEST_FAMILIES, Fold, Folds
 from dibench.study.ladder.models import Data
 from dibench.study.ladder.network_sums import REQUIRED_SHARE, NetworkSum, network_sums
@@ -30,7 +31,7 @@ FEWEST_NETWORKS = 5
 
 
 @attrs.frozen
-class HeldOut:
+class Splits:
     """Predictions of both splits by model: by family (see `Unseen`), and (n,) of the naive one."""
 
     data: Data
@@ -47,14 +48,14 @@ class HeldOut:
 
 def hold_out(
     data: Data, rungs: Mapping[str, Rung | NoRung], unseen: Mapping[str, Unseen], seed: int = 0
-) -> HeldOut:
+) -> Splits:
     """Choose the families that leave enough rows, and predict random tenths of the rows beside them."""
     fitted = {name: rung for name in COMPARED if isinstance(rung := rungs.get(name), Rung)}
     families = tuple(one for one in unseen.values() if one.enough)
     known = {one.family for one in families}
     order = np.random.default_rng(seed).permutation(len(data)) % NAIVE_FOLDS
     naive = Folds("row", tuple(Fold(str(i), order == i, order != i) for i in range(NAIVE_FOLDS)))
-    return HeldOut(
+    return Splits(
         data=data,
         families=families,
         skipped={name: int(one.left.sum()) for name, one in unseen.items() if name not in known},
@@ -67,7 +68,7 @@ def hold_out(
     )
 
 
-def as_json(found: HeldOut) -> dict[str, Any]:
+def errors_of(found: Splits) -> HeldOut:
     """Errors by model of both splits, per layer and per network; None and a reason where rows do not suffice.
 
     Both splits are scored on the same rows: each row once for each family that it belongs to.
@@ -87,61 +88,60 @@ def as_json(found: HeldOut) -> dict[str, Any]:
         predicted(lambda one, name: one.predicted[name]),
         predicted(lambda _, name: found.naive[name]),
     )
-    return {
-        "families": [
-            {"family": one.family, "rows": int(one.rows.sum()), "rows_left": int(one.left.sum())}
-            for one in families
-        ],
-        "skipped": dict(found.skipped),
-        "rows_needed": found.needed,
-        "required_share": REQUIRED_SHARE,
-        "models": {
-            name: {
-                f"{what}{split}": _errors(measured[what], values[what][name], undecided[what])
-                for split, values in (("", unseen), ("_naive", naive))
-                for what in at
-            }
+    return HeldOut(
+        families=tuple(Family(one.family, int(one.rows.sum()), int(one.left.sum())) for one in families),
+        skipped=found.skipped,
+        rows_needed=found.needed,
+        required_share=REQUIRED_SHARE,
+        models={
+            name: ModelErrors(
+                *(
+                    _errors(measured[what], values[what][name], undecided[what])
+                    for values in (unseen, naive)
+                    for what in at
+                )
+            )
             for name in found.naive
         },
-        "networks": [
-            {
-                "network": one.network,
-                "batch": one.batch,
-                "covered_macs": one.covered_macs,
-                "covered_elements": one.covered_elements,
-                "measured": measured["networks"][row],
-                "held_out": {name: values[row] for name, values in unseen["networks"].items()},
-                "naive": {name: values[row] for name, values in naive["networks"].items()},
-            }
+        networks=tuple(
+            UnseenNetwork(
+                network=one.network,
+                batch=one.batch,
+                covered_macs=one.covered_macs,
+                covered_elements=one.covered_elements,
+                measured=float(measured["networks"][row]),
+                held_out={name: float(values[row]) for name, values in unseen["networks"].items()},
+                naive={name: float(values[row]) for name, values in naive["networks"].items()},
+            )
             for row, one in enumerate(found.sums)
-        ],
-        "undecided": undecided,
-    }
+        ),
+        undecided=Undecided(**undecided),
+    )
 
 
-def _at_layers(found: HeldOut, by_family: Sequence[FloatArray]) -> FloatArray:
+def _at_layers(found: Splits, by_family: Sequence[FloatArray]) -> FloatArray:
     """The values (n,) of each family at its rows, one after the other."""
     parts = [values[one.rows] for one, values in zip(found.families, by_family, strict=True)]
     return np.concatenate([np.empty(0), *parts])
 
 
-def _at_networks(found: HeldOut, by_family: Sequence[FloatArray]) -> FloatArray:
+def _at_networks(found: Splits, by_family: Sequence[FloatArray]) -> FloatArray:
     """The sum of each network's layers per inference, from the values (n,) of its family."""
     of = dict(zip((one.family for one in found.families), by_family, strict=True))
     return np.array([of[one.family][one.rows].sum() / one.batch for one in found.sums])
 
 
-def _errors(y: FloatArray, predicted: FloatArray, undecided: str | None) -> dict[str, Any]:
-    """`n`, `mape` and `spearman` of what has a prediction; None where that is too little to say."""
+def _errors(y: FloatArray, predicted: FloatArray, undecided: str | None) -> Errors:
+    """Of what has a prediction; None where that is too little to say."""
     known = np.isfinite(predicted)
-    errors: dict[str, Any] = {"n": int(known.sum()), "mape": None, "spearman": None}
-    if undecided is None and known.sum() >= 3:
-        errors["mape"] = mape(y[known], predicted[known])
-        errors["spearman"] = spearman(y[known], predicted[known])
-    return errors
+    n = int(known.sum())
+    if undecided is not None or n < 3:
+        return Errors(n, None, None)
+    rank = spearman(y[known], predicted[known])
+    return Errors(n, mape(y[known], predicted[known]), rank if math.isfinite(rank) else None)
 
 
-def _why_no_layers(found: HeldOut) -> str | None:
+def _why_no_layers(found: Splits) -> str | None:
     """Why there is no figure for layers; None where there is one."""
     rows = sum(int(one.rows.sum()) for one in found.families)
     if len(found.families) < FEWEST_FAMILIES:
@@ -155,7 +155,7 @@ def _why_no_layers(found: HeldOut) -> str | None:
     return None
 
 
-def _why_no_networks(found: HeldOut) -> str | None:
+def _why_no_networks(found: Splits) -> str | None:
     """The same for networks."""
     different = len({one.network for one in found.sums})
     if different >= FEWEST_NETWORKS:

@@ -19,7 +19,7 @@ from dibench.study.maths.scores import rmse_log
 from dibench.study.table.columns import counts
 
 if TYPE_CHECKING:
-    from dibench.study.ladder.fit import Fit
+    from dibench.study.ladder.ladder import Ladder
 
 FloatArray = NDArray[np.float64]
 
@@ -31,20 +31,20 @@ IDLE_POWERS = {
 """Idle power that each response leaves out or, for gross energy, contains."""
 
 
-def predictors_of(fit: Fit) -> Predictors:
+def predictors_of(fit: Ladder) -> Predictors:
     """Every fitted model that needs only a layer's shape; None for one whose errors cannot be estimated."""
     return Predictors(
         models={
             name: predictor_of(rung, fit.data, fit.clusterings)
-            for name in PREDICTORS
-            if isinstance(rung := fit.rungs.get(name), Rung)
+            for name, rung in fit.fitted.items()
+            if name in PREDICTORS
         },
         ranges=_ranges(fit.data.op, counts(fit.selection.frame)),
         constant_power=_constant_power(fit),
     )
 
 
-def _constant_power(fit: Fit) -> PowerAndTime | None:
+def _constant_power(fit: Ladder) -> PowerAndTime | None:
     frame, time = fit.selection.frame, fit.data.time
     if fit.selection.kind == "time" or not (time > 0).all():
         return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import attrs
 
+from dibench.study.findings.estimate import Estimate
 from dibench.study.maths.inference import ENOUGH_CLUSTERS
 from dibench.words import interval
 
@@ -18,7 +19,7 @@ ROWS_PER_COEFFICIENT = 3
 
 
 @attrs.frozen
-class Findings:
+class Grounds:
     """What the rule looks at."""
 
     rows: int
@@ -59,15 +60,14 @@ class Verdict:
     would be one of the rows' arithmetic, not of the device."""
 
 
-def decide(found: Findings) -> Verdict:
+def decide(found: Grounds) -> Verdict:
     """Apply the rule; every reason that applies is given."""
     undetermined, unsure = _undetermined(found), _unsure(found)
     if undetermined or unsure:
         reasons = (*undetermined, *unsure)
         return Verdict("undecided", reasons, reliable=False, determined=not undetermined)
     assert found.alpha is not None and found.ci_low is not None and found.ci_high is not None
-    ends = {"value": found.alpha, "ci_low": found.ci_low, "ci_high": found.ci_high}
-    alpha = f"α = {interval(ends)}"
+    alpha = f"α = {interval(Estimate(found.alpha, found.ci_low, found.ci_high))}"
     low, high = MARGIN
     margin = f"the margin {low} to {high} around ½"
     if low <= found.ci_low and found.ci_high <= high:
@@ -87,7 +87,7 @@ def decide(found: Findings) -> Verdict:
     )
 
 
-def _undetermined(found: Findings) -> list[Reason]:
+def _undetermined(found: Grounds) -> list[Reason]:
     """Why the rows do not determine α, whatever its estimate is."""
     reasons = []
     needed = ROWS_PER_COEFFICIENT * found.coefficients
@@ -108,7 +108,7 @@ def _undetermined(found: Findings) -> list[Reason]:
     return reasons
 
 
-def _unsure(found: Findings) -> list[Reason]:
+def _unsure(found: Grounds) -> list[Reason]:
     """Why α's interval carries no answer: without an end, or on fewer independent layers or networks than an
     interval needs. Not asked of clusters where no direction separates AI from DI."""
     reasons = []

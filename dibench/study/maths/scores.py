@@ -11,6 +11,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from dibench.study.findings.ladder import Scores
+
 FloatArray = NDArray[np.float64]
 
 
@@ -87,8 +89,8 @@ def aicc(rss: float, n: int, k: int) -> float:
     return n * math.log(rss / n) + 2 * p + 2 * p * (p + 1) / (n - p - 1)
 
 
-def scores(y: FloatArray, predicted: FloatArray) -> dict[str, float]:
-    """All figures of a set of predictions; not a number where fewer than three rows were predicted."""
-    names = (r2_log, mape, pearson, spearman, rmse_log)
-    values = [figure(y, predicted) if len(y) >= 3 else math.nan for figure in names]
-    return {"n": len(y), **dict(zip(("r2", "mape", "pearson", "spearman", "rmse_log"), values, strict=True))}
+def scores(y: FloatArray, predicted: FloatArray) -> Scores:
+    """All figures of a set of predictions; None where fewer than three rows were predicted."""
+    figures = (r2_log, mape, pearson, spearman, rmse_log)
+    values = (figure(y, predicted) if len(y) >= 3 else math.nan for figure in figures)
+    return Scores(len(y), *(value if math.isfinite(value) else None for value in values))

@@ -8,92 +8,68 @@ the same rule would have said is told apart as a check.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
 
 from dibench.intensity import OPERATORS
-from dibench.words import interval, percent_apart
-
-CONFIRMED, REFUTED, UNDECIDED, NOT_TESTABLE = "confirmed", "refuted", "undecided", "not testable"
+from dibench.study.findings.claims import CONFIRMED, NOT_TESTABLE, REFUTED, UNDECIDED, Claim
+from dibench.study.findings.estimate import Estimate
+from dibench.study.findings.ladder import Fit
+from dibench.study.findings.networks import NoNetworks, WholeNetworks
+from dibench.words import Bounded, interval, percent_apart
 
 _ANSWERS = {"DI": CONFIRMED, "AI": REFUTED}
 """By what an analysis decides for; anything else is undecided."""
 
 
-@attrs.frozen
-class Claim:
-    """One claim and what is known of it."""
+def claims(
+    fit: Fit, networks: WholeNetworks | NoNetworks, twins: Mapping[str, Any] | None = None
+) -> tuple[Claim, ...]:
+    """The four claims.
 
-    name: str
-    text: str
-    """The claim, in our words."""
-    answer: str
-    """One of the four."""
-    number: str
-    """The figure that says so; empty where there is none."""
-    why: str
-    """In a sentence."""
-    check: str = ""
-    """Where it is not testable: what the rule says of the rows that there are."""
+    Args:
+        fit: of the table.
+        networks: its whole networks.
+        twins: its twins with `fitted_alpha`; None where there are none.
+    """
+    found = (_data_type(fit), _every_operator(fit, twins), _whole_networks(networks), _generality(networks))
+    return found if fit.evidence else tuple(_no_evidence(claim, fit) for claim in found)
 
 
-def claims(figures: Mapping[str, Any]) -> tuple[Claim, ...]:
-    """The four claims from the figures of `fit --json`; what is missing there leaves its claim undecided."""
-    found = (_data_type(figures), _every_operator(figures), _whole_networks(figures), _generality(figures))
-    if figures["evidence"]:
-        return found
-    return tuple(_no_evidence(claim, figures) for claim in found)
-
-
-def _no_evidence(claim: Claim, figures: Mapping[str, Any]) -> Claim:
-    what = "only time was measured" if figures["response_kind"] == "time" else "no energy was measured"
-    kind = "time" if figures["response_kind"] == "time" else " or ".join(figures["energy_source"]) + " energy"
+def _no_evidence(claim: Claim, fit: Fit) -> Claim:
+    what = "only time was measured" if fit.response_kind == "time" else "no energy was measured"
+    kind = "time" if fit.response_kind == "time" else " or ".join(fit.energy_source) + " energy"
     said = f"of {kind}, the rule says: {claim.answer}"
     check = f"{said} ({claim.number})" if claim.number else said
     return attrs.evolve(claim, answer=NOT_TESTABLE, number="", why=f"{what} here", check=check)
 
 
-def _data_type(figures: Mapping[str, Any]) -> Claim:
+def _data_type(fit: Fit) -> Claim:
     """By the verdict on all operators together."""
     text = "AI misjudges data reuse, because it weighs weights and activations alike."
-    alpha, verdict = figures["alpha"]["weighted"], figures["verdict"]
-    number, why = "", "; ".join(figures["reasons"])
-    if figures["reliable"] and alpha["value"] is not None:
-        number = f"α = {interval(alpha)}, {figures['rows_used']} rows"
-    answer = _ANSWERS.get(verdict, UNDECIDED)
-    p = (figures.get("test_weights_vs_inputs") or {}).get("p_value")
+    number, why = "", "; ".join(fit.reasons)
+    if fit.reliable and fit.alpha.value is not None:
+        number = f"α = {interval(fit.alpha)}, {fit.rows_used} rows"
+    answer = _ANSWERS.get(fit.verdict, UNDECIDED)
+    p = fit.test_weights_vs_inputs.p_value
     if answer == CONFIRMED and not (p is not None and p < 0.05):
         why += "; weights and inputs cannot be told apart, so it may be outputs that differ"
     return Claim("data types", text, answer, number, why)
 
 
-def _every_operator(figures: Mapping[str, Any]) -> Claim:
+def _every_operator(fit: Fit, twins: Mapping[str, Any] | None) -> Claim:
     """DI must predict every operator's unseen rows better; an operator whose own α says otherwise refutes."""
     text = "DI models reuse correctly for all types of convolution and of layer, and all reuse patterns."
-    operators: Mapping[str, Any] = figures["by_operator"]
-    pooled = figures["alpha"]["weighted"]["value"]
-    better: list[str] = []
-    worse: list[str] = []
-    unknown: list[str] = []
-    contrary: list[str] = []
-    for name, own in operators.items():
-        ai, di = (_held_out(own, model) for model in ("ai", "di_weighted"))
-        if ai is None or di is None:
-            unknown.append(name)
-        else:
-            (better if di < ai else worse).append(name)
-        alpha = own["alpha"]["weighted"]
-        ends = (alpha["ci_low"], alpha["ci_high"])
-        if own["reliable"] and pooled is not None and None not in ends and not ends[0] <= pooled <= ends[1]:
-            contrary.append(f"{name} alone says α = {interval(alpha)}")
-    contrary += _twins_against(figures.get("twins"), figures["alpha"]["weighted"])
+    better, worse, unknown = _held_out_by_operator(fit)
+    contrary = [*_operators_against(fit), *_twins_against(twins, fit.alpha)]
+    operators = fit.by_operator
     number = f"DI predicts {len(better)} of {len(operators)} operators better than AI" if operators else ""
     if contrary:
         return Claim("operators", text, REFUTED, number, "; ".join(contrary))
     missing = [name for name in OPERATORS if name not in operators]
-    if not figures["reliable"] or unknown or missing:
+    if not fit.reliable or unknown or missing:
         lacking = ", ".join([*missing, *unknown])
         why = f"no answer for {lacking}" if lacking else "the rows together do not tell α"
         return Claim("operators", text, UNDECIDED, "", why)
@@ -103,7 +79,34 @@ def _every_operator(figures: Mapping[str, Any]) -> Claim:
     return Claim("operators", text, CONFIRMED, number, "and no operator's own α, nor a twin, contradicts it")
 
 
-def _twins_against(twins: Mapping[str, Any] | None, alpha: Mapping[str, Any]) -> list[str]:
+def _held_out_by_operator(fit: Fit) -> tuple[list[str], list[str], list[str]]:
+    """Operators whose unseen rows DI predicts better, those it predicts no better, and those without rows."""
+    better: list[str] = []
+    worse: list[str] = []
+    unknown: list[str] = []
+    for name, own in fit.by_operator.items():
+        ai, di = (
+            own.models[model].held_out.rmse_log if model in own.models else None
+            for model in ("ai", "di_weighted")
+        )
+        if ai is None or di is None:
+            unknown.append(name)
+        else:
+            (better if di < ai else worse).append(name)
+    return better, worse, unknown
+
+
+def _operators_against(fit: Fit) -> list[str]:
+    """Operators whose own interval of α excludes the α of all."""
+    pooled, found = fit.alpha.value, []
+    for name, own in fit.by_operator.items():
+        low, high = own.alpha.ci_low, own.alpha.ci_high
+        if own.reliable and None not in (pooled, low, high) and not low <= pooled <= high:  # type: ignore[operator]
+            found.append(f"{name} alone says α = {interval(own.alpha)}")
+    return found
+
+
+def _twins_against(twins: Mapping[str, Any] | None, alpha: Bounded) -> list[str]:
     """Operators whose exact twins say the opposite of fitted α."""
     if not twins:
         return []
@@ -115,18 +118,16 @@ def _twins_against(twins: Mapping[str, Any] | None, alpha: Mapping[str, Any]) ->
     ]
 
 
-def _whole_networks(figures: Mapping[str, Any]) -> Claim:
+def _whole_networks(networks: WholeNetworks | NoNetworks) -> Claim:
     """By correlation with measured efficiency, α held out by family; Williams' test and a bootstrap agree."""
     text = "DI indicates the energy efficiency of whole networks better than AI does."
-    networks = figures.get("networks") or {}
-    contest = (networks.get("contests") or {}).get("index_weighted")
-    ranked = networks.get("ranked") or ()
-    if not contest or contest.get("difference") is None:
-        why = networks.get("reason") or "no whole network was measured"
-        return Claim("whole networks", text, UNDECIDED, "", str(why))
-    apart = {**contest, "value": contest["difference"]}
-    number = f"correlation with DI less that with AI {interval(apart)}, {len(ranked)} networks"
-    answer = _ANSWERS.get(contest["decision"], UNDECIDED)
+    contest = networks.contests.get("index_weighted") if isinstance(networks, WholeNetworks) else None
+    if contest is None:
+        why = networks.reason or "no whole network was measured"
+        return Claim("whole networks", text, UNDECIDED, "", why)
+    apart = Estimate(contest.difference, contest.ci_low, contest.ci_high)
+    number = f"correlation with DI less that with AI {interval(apart)}, {len(networks.ranked)} networks"
+    answer = _ANSWERS.get(contest.decision, UNDECIDED)
     why = {
         CONFIRMED: "Williams' test and the bootstrap over families agree",
         REFUTED: "AI ranks them better, by both tests",
@@ -135,29 +136,19 @@ def _whole_networks(figures: Mapping[str, Any]) -> Claim:
     return Claim("whole networks", text, answer, number, why)
 
 
-def _generality(figures: Mapping[str, Any]) -> Claim:
+def _generality(networks: WholeNetworks | NoNetworks) -> Claim:
     """By errors on families that a fit has not seen, paired by family; never by a bell curve over subsets."""
     text = "What DI says is general: it holds for networks that were not used to find α."
-    found = ((figures.get("networks") or {}).get("families") or {}).get("di_weighted")
-    if not found or found["ci_low"] is None:
+    found = networks.families.get("di_weighted")
+    if found is None or found.ci_low is None or found.ci_high is None:
         why = "too few families of networks for an interval"
         return Claim("generality", text, UNDECIDED, "", why)
-    mean, low, high = (percent_apart(found[part]) for part in ("mean", "ci_low", "ci_high"))
-    number = f"AI's error less DI's on unseen families {mean} ({low} to {high}), {found['families']} families"
-    answer = _ANSWERS.get(found["decision"], UNDECIDED)
+    mean, low, high = map(percent_apart, (found.mean, found.ci_low, found.ci_high))
+    number = f"AI's error less DI's on unseen families {mean} ({low} to {high}), {found.families} families"
+    answer = _ANSWERS.get(found.decision, UNDECIDED)
     why = {
         CONFIRMED: "DI errs less on families it has not seen; no statement about networks unlike these",
         REFUTED: "AI errs less on families it has not seen",
         UNDECIDED: "families do not tell AI from DI",
     }[answer]
     return Claim("generality", text, answer, number, why)
-
-
-def _held_out(own: Mapping[str, Any], model: str) -> float | None:
-    error = ((own.get("models") or {}).get(model) or {}).get("held_out") or {}
-    return error.get("rmse_log")
-
-
-def as_json(found: Sequence[Claim]) -> list[dict[str, str]]:
-    """Plain values."""
-    return [attrs.asdict(claim) for claim in found]

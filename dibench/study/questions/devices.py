@@ -12,18 +12,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from itertools import combinations
+from typing import TYPE_CHECKING, Unpack
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
 from dibench.errors import UserError
-from dibench.study.ladder.fit import SEED, Fit, fit, make_clusterings
+from dibench.study.findings.cards import Compared, Difference, Joint
+from dibench.study.findings.estimate import UNKNOWN, Estimate
+from dibench.study.ladder.ladder import SEED, Ladder, climb, make_clusterings
 from dibench.study.ladder.models import Data, design
+from dibench.study.maths.estimate import fit_log
 from dibench.study.maths.inference import DRAWS, Clustering, cluster_covariance, student_quantile
 from dibench.study.maths.minimise import minimise, whole
 from dibench.study.table.columns import texts
+from dibench.study.table.rows import Choice
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,80 +36,20 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 
 
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Card:
-    """One card and what its own rows say; `why_not` where they cannot be fitted."""
+    """One card's rows and their ladder; `why_not` where they cannot be fitted."""
 
     device: str
     uuid: str
-    fit: Fit | None
+    rows: pd.DataFrame
+    ladder: Ladder | None
     why_not: str = ""
 
     @property
     def label(self) -> str:
-        """The model, and of the identity what tells cards of one model apart."""
+        """The model, and the UUID where there is one: it tells cards of one model apart."""
         return f"{self.device} ({self.uuid})" if self.uuid else self.device
-
-
-@attrs.frozen
-class Estimate:
-    """A value with its 95% interval; None where it cannot be had."""
-
-    value: float | None
-    ci_low: float | None
-    ci_high: float | None
-
-
-UNKNOWN = Estimate(None, None, None)
-
-
-@attrs.frozen
-class Joint:
-    """Common coefficients, a gain per card; the interval of α from cluster-robust errors."""
-
-    cards: tuple[str, ...]
-    rows: int
-    alpha: Estimate
-    gains: tuple[Estimate, ...]
-    """Of each card over the first, whose gain is one."""
-    clusters: int
-
-
-@attrs.frozen
-class Difference:
-    """α of one card less that of another; rows of one layer or network are one cluster on both."""
-
-    first: str
-    second: str
-    alpha: Estimate
-
-
-@attrs.frozen
-class Cards:
-    """All cards of a table."""
-
-    cards: tuple[Card, ...]
-    joint: Joint | None
-    differences: tuple[Difference, ...]
-    why_not_joint: str = ""
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values; each card's own fit complete."""
-        return {
-            "cards": [
-                {
-                    "device": card.device,
-                    "device_uuid": card.uuid,
-                    "label": card.label,
-                    "why_not": card.why_not,
-                    "fit": None if card.fit is None else card.fit.to_json(),
-                }
-                for card in self.cards
-            ],
-            "joint": None if self.joint is None else attrs.asdict(self.joint),
-            "why_not_joint": self.why_not_joint,
-            "differences": [attrs.asdict(one) for one in self.differences],
-        }
 
 
 def cards_in(frame: pd.DataFrame) -> list[tuple[str, str]]:
@@ -118,38 +63,39 @@ def rows_of(frame: pd.DataFrame, device: str, uuid: str) -> pd.DataFrame:
     return own.reset_index(drop=True)
 
 
-def fit_cards(frame: pd.DataFrame, *, draws: int = DRAWS, seed: int = SEED, **chosen: Any) -> Cards:
-    """Fit every card of a table on its own, and together where they explain the same response.
+def climb_cards(
+    frame: pd.DataFrame, *, draws: int = DRAWS, seed: int = SEED, **chosen: Unpack[Choice]
+) -> tuple[Card, ...]:
+    """Fit every card of a table on its own.
 
     Args:
         frame: a table of the CSV contract with one or more cards.
         draws, seed: of the bootstraps.
         chosen: `backend` and `dtype`, as of `fit`.
     """
-    cards = tuple(_card(frame, device, uuid, draws, seed, chosen) for device, uuid in cards_in(frame))
-    fitted = [card for card in cards if card.fit is not None]
-    responses = {card.fit.selection.response for card in fitted if card.fit is not None}
-    sources = {card.fit.selection.sources for card in fitted if card.fit is not None}
+    found = []
+    for device, uuid in cards_in(frame):
+        rows = rows_of(frame, device, uuid)
+        try:
+            found.append(Card(device, uuid, rows, climb(rows, draws=draws, seed=seed, **chosen)))
+        except UserError as error:
+            found.append(Card(device, uuid, rows, None, str(error)))
+    return tuple(found)
+
+
+def compare(cards: Sequence[Card]) -> Compared:
+    """The cards together where they explain the same response, and α between each two."""
+    fitted = [(card.label, card.ladder) for card in cards if card.ladder is not None]
     if len(fitted) < 2:
-        return Cards(cards, None, (), "fewer than two cards can be fitted")
+        return Compared(None, "fewer than two cards can be fitted", ())
+    responses = {one.selection.response for _, one in fitted}
+    sources = {one.selection.sources for _, one in fitted}
     if len(responses) > 1 or len(sources) > 1:
         told = ", ".join(sorted(responses | {" ".join(one) for one in sources}))
-        return Cards(cards, None, (), f"the cards' rows do not say the same thing: {told}")
-    parts = [card.fit.data for card in fitted if card.fit is not None]
-    labels = [card.label for card in fitted]
-    differences = tuple(
-        difference_of(labels[i], labels[j], parts[i], parts[j])
-        for i in range(len(parts))
-        for j in range(i + 1, len(parts))
-    )
-    return Cards(cards, _joint(labels, parts), differences)
-
-
-def _card(frame: pd.DataFrame, device: str, uuid: str, draws: int, seed: int, chosen: dict[str, Any]) -> Card:
-    try:
-        return Card(device, uuid, fit(rows_of(frame, device, uuid), draws=draws, seed=seed, **chosen))
-    except UserError as error:
-        return Card(device, uuid, None, str(error))
+        return Compared(None, f"the cards' rows do not say the same thing: {told}", ())
+    parts = [(label, one.data) for label, one in fitted]
+    differences = tuple(difference_of(a, b, one, other) for (a, one), (b, other) in combinations(parts, 2))
+    return Compared(_joint([label for label, _ in parts], [data for _, data in parts]), "", differences)
 
 
 def _together(parts: Sequence[Data]) -> Data:
@@ -157,7 +103,7 @@ def _together(parts: Sequence[Data]) -> Data:
     return Data(*(np.concatenate(arrays) for arrays in zip(*fields, strict=True)))
 
 
-def _joint(labels: Sequence[str], parts: Sequence[Data]) -> Joint | None:
+def _joint(labels: Sequence[str], parts: Sequence[Data]) -> Joint:
     data = _together(parts)
     at = design("di_weighted", data)
     card = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
@@ -237,8 +183,6 @@ def _alpha(
 
 def difference_of(first: str, second: str, one: Data, other: Data) -> Difference:
     """Both fits as one block-diagonal system, so that what a layer has in common on both cards cancels."""
-    from dibench.study.maths.estimate import fit_log
-
     gradients, jacobians, residuals, values = [], [], [], []
     for data in (one, other):
         at = design("di_weighted", data)

@@ -28,7 +28,7 @@ from dibench.words import percent_apart
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dibench.study.ladder.fit import Fit
+    from dibench.study.ladder.ladder import Ladder
 
 SUBSETS = 10_000
 NETWORK_SIZES = (5, 8, 12, 16, 20)
@@ -60,7 +60,7 @@ def generality(
     layer_sizes: Sequence[int] | None = None,
     half_only: bool = False,
     seed: int = SEED,
-    fit: Fit | None = None,
+    ladder: Ladder | None = None,
     **chosen: Unpack[Choice],
 ) -> Generality:
     """Study a table of the CSV contract.
@@ -73,13 +73,13 @@ def generality(
         layer_sizes: distinct layers in a subset; by default those of 10, 20, 50, 100, 200, 400.
         half_only: of the usual sizes only the one nearest to half of the set, which the words are about.
         seed: of all draws.
-        fit: as of `fleet_of`.
+        ladder: as of `fleet_of`.
         chosen: `device`, `backend`, `dtype`, as of `rows.select`.
 
     Raises:
         UserError: no row can be used, a size is impossible, or nothing can be studied.
     """
-    fleet = fleet_of(frame, batch=batch, fit=fit, **chosen)
+    fleet = fleet_of(frame, batch=batch, ladder=ladder, **chosen)
     selection, data = fleet.selection, fleet.data
     fits = fits_of(data)
     rng = np.random.default_rng(seed)

@@ -9,13 +9,13 @@ beside a library, are still compared within a card only: column `card` says whic
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import attrs
 import numpy as np
 
 from dibench.layer import DIMENSIONS
 from dibench.schema import RESPONSES
+from dibench.study.findings.cards import Gain, OneModel
 from dibench.study.maths.inference import student_quantile
 from dibench.study.questions.devices import cards_in
 
@@ -32,31 +32,6 @@ _SAME_CASE = (
     *DIMENSIONS, "op", "dtype", "backend", "variant", "tile_p", "tile_k", "tile_c", "lanes", "instances",
     "knobs", "data",
 )  # fmt: skip
-
-
-@attrs.frozen
-class Gain:
-    """A card's joules over the reference's, from so many cases that both measured."""
-
-    uuid: str
-    value: float
-    ci_low: float | None
-    ci_high: float | None
-    cases: int
-
-
-@attrs.frozen
-class OneModel:
-    """The rows of all cards, and what each was divided by."""
-
-    frame: pd.DataFrame
-    gains: tuple[Gain, ...]
-    left_out: tuple[str, ...]
-    """UUIDs of cards that share no case with the reference."""
-
-    def to_json(self) -> dict[str, Any]:
-        """What was done, as plain values: beside the figures of the fit."""
-        return {"gains": [attrs.asdict(gain) for gain in self.gains], "cards_left_out": list(self.left_out)}
 
 
 def one_model(frame: pd.DataFrame) -> OneModel | None:

@@ -1,4 +1,4 @@
-"""Every analysis of one table put together: what `fit --json` writes and the report draws."""
+"""Every question put to one table, or to several cards: what `fit --json` writes and the report shows."""
 
 from __future__ import annotations
 
@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any, Unpack
 import attrs
 
 from dibench.errors import UserError
-from dibench.study.findings.plain import plain
-from dibench.study.ladder.fit import SEED, Fit, fit
+from dibench.study.findings.generality import Generality
+from dibench.study.findings.whole import Card, Findings, Several
+from dibench.study.ladder.findings import findings_of
+from dibench.study.ladder.ladder import SEED, Ladder, climb
 from dibench.study.maths.inference import DRAWS
-from dibench.study.questions import claims
-from dibench.study.questions.devices import Cards, fit_cards, rows_of
+from dibench.study.questions.claims import claims
+from dibench.study.questions.devices import climb_cards, compare
+from dibench.study.questions.generality import generality
 from dibench.study.questions.lattice import lattice
-from dibench.study.questions.one_model import OneModel, one_model
+from dibench.study.questions.one_model import one_model
 from dibench.study.questions.peer import peers
 from dibench.study.questions.twins import agreement, twins
 from dibench.study.questions.whole_networks import networks_of
@@ -23,58 +26,85 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def figures(frame: pd.DataFrame, found: Fit, **chosen: Unpack[Choice]) -> dict[str, Any]:
-    """A fit's figures with `twins`, `lattice`, `peer` (None without such rows), `networks` and `claims`.
+def whole(
+    frame: pd.DataFrame,
+    *,
+    draws: int = DRAWS,
+    seed: int = SEED,
+    subsets: int | None = None,
+    **chosen: Unpack[Choice],
+) -> Findings:
+    """The fit of a table with twins, reuse lattice, whole networks, a library beside, and the paper's claims.
 
     Args:
-        frame: the table that was fitted.
-        found: its fit.
-        chosen: `device`, `backend`, `dtype` of the fit.
+        frame: a table of the CSV contract, of one card unless `device` is chosen.
+        draws, seed: of the bootstraps.
+        subsets: drawn for the study of generality; None leaves it out.
+        chosen: `device`, `backend`, `dtype`, as of `fit`.
+
+    Raises:
+        UserError: no row can be fitted; the message says why.
     """
-    values = found.to_json()
-    values["twins"] = twin_figures(frame, values["alpha"]["weighted"], **chosen)
-    lattices = lattice(frame, **chosen)
-    values["lattice"] = None if lattices is None else lattices.to_json()
-    values["networks"] = plain(networks_of(frame, found, **chosen))
-    beside = peers(frame)
-    values["peer"] = None if beside is None else beside.to_json()
-    values["claims"] = claims.as_json(claims.claims(values))
-    return values
+    return _whole(frame, climb(frame, draws=draws, seed=seed, **chosen), subsets, **chosen)
 
 
-@attrs.frozen
-class Several:
-    """Several cards: each by itself, and all as one where they are of one model."""
+def several(
+    frame: pd.DataFrame,
+    *,
+    draws: int = DRAWS,
+    seed: int = SEED,
+    subsets: int | None = None,
+    **chosen: Unpack[Choice],
+) -> Several:
+    """Each card of a table, the cards compared, and all as one where they are of one model.
 
-    cards: Cards
-    joined: OneModel | None
-    fit: Fit | None
-    """Of the joined rows; None where they are not joined, or cannot be fitted."""
-    figures: dict[str, Any]
-    """`Cards.to_json()` with all `figures` of each card as its `fit`; those of the joined rows beside."""
-
-
-def several(frame: pd.DataFrame, *, draws: int = DRAWS, seed: int = SEED, **chosen: Any) -> Several:
-    """Fit each card of a table, and all of them as one.
+    Generality, where asked for, is studied for all as one, else for the card of the most rows.
 
     Args:
         frame: a table of the CSV contract with several cards.
-        draws, seed: of the bootstraps.
-        chosen: `backend`, `dtype`, as of `fit`.
+        draws, seed, subsets, chosen: as of `whole`.
     """
-    cards, joined = fit_cards(frame, draws=draws, seed=seed, **chosen), one_model(frame)
-    values = cards.to_json()
-    for card, told in zip(cards.cards, values["cards"], strict=True):
-        if card.fit is not None:
-            told["fit"] = figures(rows_of(frame, card.device, card.uuid), card.fit, **chosen)
-    if joined is None:
-        return Several(cards, None, None, values)
+    climbed = climb_cards(frame, draws=draws, seed=seed, **chosen)
+    joined = one_model(frame)
+    together = None
+    if joined is not None:
+        try:
+            together = whole(joined.frame, draws=draws, seed=seed, subsets=subsets, **chosen)
+        except UserError:  # nothing that can be fitted: the cards say why
+            joined = None
+    most = max(climbed, key=lambda card: len(card.rows))
+    cards = []
+    for card in climbed:
+        drawn = subsets if together is None and card is most else None
+        found = None if card.ladder is None else _whole(card.rows, card.ladder, drawn, **chosen)
+        cards.append(Card(card.device, card.uuid, card.label, card.why_not, found, card.rows))
+    return Several(together, tuple(cards), compare(climbed), joined)
+
+
+def _whole(frame: pd.DataFrame, ladder: Ladder, subsets: int | None, **chosen: Unpack[Choice]) -> Findings:
+    fit = findings_of(ladder)
+    pairs = twin_figures(frame, attrs.asdict(fit.alpha.weighted), **chosen)
+    networks = networks_of(frame, ladder, **chosen)
+    lattices, beside = lattice(frame, **chosen), peers(frame)
+    return Findings(
+        fit=fit,
+        twins=pairs,
+        lattice=None if lattices is None else lattices.to_json(),
+        networks=networks,
+        peer=None if beside is None else beside.to_json(),
+        claims=claims(fit, networks, pairs),
+        generality=None if subsets is None else _generality(frame, ladder, subsets, **chosen),
+    )
+
+
+def _generality(
+    frame: pd.DataFrame, ladder: Ladder, subsets: int, **chosen: Unpack[Choice]
+) -> Generality | None:
+    """Of subsets of one size, nearest to half of the set; None where there is nothing to study."""
     try:
-        found = fit(joined.frame, draws=draws, seed=seed, **chosen)
-        whole = figures(joined.frame, found, **chosen)
-    except UserError:  # nothing that can be fitted: the cards say why
-        return Several(cards, None, None, values)
-    return Several(cards, joined, found, {**whole, **values, **joined.to_json()})
+        return generality(frame, subsets=subsets, ladder=ladder, half_only=True, **chosen)
+    except UserError:
+        return None
 
 
 def twin_figures(

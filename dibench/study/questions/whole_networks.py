@@ -30,7 +30,7 @@ from dibench.study.table.columns import numbers
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dibench.study.ladder.fit import Fit
+    from dibench.study.ladder.ladder import Ladder
 
 FloatArray = NDArray[np.float64]
 
@@ -85,11 +85,11 @@ class Fleet:
 
 
 def networks_of(
-    frame: pd.DataFrame, fit: Fit | None = None, **chosen: Unpack[row_rules.Choice]
+    frame: pd.DataFrame, ladder: Ladder | None = None, **chosen: Unpack[row_rules.Choice]
 ) -> WholeNetworks | NoNetworks:
     """`whole_networks` of a table, or why there are none."""
     try:
-        return whole_networks(frame, fit=fit, **chosen)
+        return whole_networks(frame, ladder=ladder, **chosen)
     except UserError as error:
         return NoNetworks(str(error))
 
@@ -100,7 +100,7 @@ def whole_networks(
     batch: int | None = None,
     required_share: float = REQUIRED_SHARE,
     seed: int = SEED,
-    fit: Fit | None = None,
+    ladder: Ladder | None = None,
     **chosen: Unpack[row_rules.Choice],
 ) -> WholeNetworks:
     """Sum a table's layers to networks, rank them, and compare what AI and DI say of them.
@@ -112,7 +112,7 @@ def whole_networks(
     Raises:
         UserError: no row can be used, or none has that batch.
     """
-    fleet = fleet_of(frame, batch=batch, required_share=required_share, fit=fit, **chosen)
+    fleet = fleet_of(frame, batch=batch, required_share=required_share, ladder=ladder, **chosen)
     selection, ranked = fleet.selection, fleet.ranked
     energy, enough = selection.kind == "energy", len(ranked) >= FEWEST
     return WholeNetworks(
@@ -143,7 +143,7 @@ def fleet_of(
     *,
     batch: int | None = None,
     required_share: float = REQUIRED_SHARE,
-    fit: Fit | None = None,
+    ladder: Ladder | None = None,
     **chosen: Unpack[row_rules.Choice],
 ) -> Fleet:
     """Sum a table's layers to networks and rank those of which enough was measured.
@@ -154,15 +154,15 @@ def fleet_of(
         frame: a table of the CSV contract.
         batch: images of a launch; by default the batch of most networks, the smaller where equal.
         required_share: of a network's multiply-adds and of its elements, 0 to 1.
-        fit: of the same table and choice, where there is one: its rows and fits are used, not made again.
+        ladder: of the same table and choice, where there is one: its rows and fits are used, not made again.
         chosen: `device`, `backend`, `dtype`, as of `rows.select`.
 
     Raises:
         UserError: no row can be used, or none has that batch.
     """
     single = _single(frame)
-    if fit is not None and single is frame:
-        selection, data, unseen = fit.selection, fit.data, fit.unseen
+    if ladder is not None and single is frame:
+        selection, data, unseen = ladder.selection, ladder.data, ladder.unseen
     else:
         selection = row_rules.select(single, **chosen)
         data = data_of(selection.frame, selection.response)

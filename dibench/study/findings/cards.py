@@ -1,0 +1,64 @@
+"""What several cards say: each by itself, compared, and as one where they are of one model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from dibench.study.findings.estimate import Estimate
+from dibench.study.findings.plain import HIDDEN
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@attrs.frozen
+class Joint:
+    """Common coefficients and a gain per card; α's interval is from cluster-robust errors."""
+
+    cards: tuple[str, ...]
+    rows: int
+    alpha: Estimate
+    gains: tuple[Estimate, ...]
+    """Of each card over the first, whose gain is one."""
+    clusters: int
+
+
+@attrs.frozen
+class Difference:
+    """α of one card less that of another; rows of one layer or network are one cluster on both."""
+
+    first: str
+    second: str
+    alpha: Estimate
+
+
+@attrs.frozen
+class Compared:
+    """Cards fitted together, and α compared between each two."""
+
+    joint: Joint | None
+    why_not_joint: str
+    differences: tuple[Difference, ...]
+
+
+@attrs.frozen
+class Gain:
+    """A card's joules over the reference's, from so many cases that both measured."""
+
+    uuid: str
+    value: float
+    ci_low: float | None
+    ci_high: float | None
+    cases: int
+
+
+@attrs.frozen(eq=False)
+class OneModel:
+    """The rows of all cards, and what each card's joules were divided by."""
+
+    frame: pd.DataFrame = attrs.field(metadata=HIDDEN)
+    gains: tuple[Gain, ...]
+    cards_left_out: tuple[str, ...]
+    """UUIDs of cards that share no case with the reference."""

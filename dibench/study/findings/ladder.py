@@ -1,0 +1,262 @@
+"""What a fit of the ladder found: every model, α, the test of AI inside DI, and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from dibench.study.findings.estimate import Alpha, ClusteredTest, Estimate
+from dibench.study.findings.fitted_model import Predictors
+from dibench.study.findings.held_out import HeldOut
+from dibench.study.findings.plain import HIDDEN, INLINE, plain
+from dibench.words import MODEL_NAMES, interval
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+FloatArray = NDArray[np.float64]
+
+
+@attrs.frozen
+class Scores:
+    """How well predictions fit a response; None where they are too few, or a figure is not defined."""
+
+    n: int | None
+    """Rows predicted."""
+    r2: float | None
+    """Of the log of the response."""
+    mape: float | None
+    """A fraction."""
+    pearson: float | None
+    spearman: float | None
+    rmse_log: float | None
+
+
+NO_SCORES = Scores(None, None, None, None, None, None)
+
+
+@attrs.frozen
+class Scored:
+    """A model's predictions of some rows."""
+
+    scores: Scores = attrs.field(metadata=INLINE)
+    """In sample."""
+    held_out: Scores
+    """By fold, on the rows that every fitted model predicts."""
+
+
+@attrs.frozen
+class Coefficient(Estimate):
+    """A coefficient in its unit."""
+
+    unit: str
+
+
+@attrs.frozen
+class Model(Scored):
+    """One rung of the ladder."""
+
+    k: int | None
+    """Number of coefficients, α of the disjoint form included."""
+    aicc: float | None
+    condition: float | None
+    coefficients: Mapping[str, Coefficient]
+    below_zero: tuple[str, ...]
+    """Coefficients that the free fit puts below zero; predictions hold them at zero."""
+    formula: str
+    reason: str | None
+    """Why it was not fitted; None where it was."""
+
+
+@attrs.frozen
+class WeightedAlpha:
+    """α of weighted DI."""
+
+    weighted: Alpha
+
+    @property
+    def value(self) -> float | None:
+        """Of weighted DI; None where the rows do not determine it."""
+        return self.weighted.value
+
+    @property
+    def ci_low(self) -> float | None:
+        """Lower end of the 95% interval of weighted DI's α."""
+        return self.weighted.ci_low
+
+    @property
+    def ci_high(self) -> float | None:
+        """Upper end of the 95% interval of weighted DI's α."""
+        return self.weighted.ci_high
+
+
+@attrs.frozen
+class Alphas(WeightedAlpha):
+    """α of both forms of DI; `value`, `ci_low` and `ci_high` are those of the weighted form."""
+
+    disjoint: Alpha
+
+
+@attrs.frozen
+class AiAgainstDi(ClusteredTest):
+    """Test of AI inside weighted DI."""
+
+    draws: int
+    condition: float | None
+    """Condition number of the Jacobian of `di_weighted`, columns at unit length."""
+    held_out_rmse_log: Mapping[str, float | None]
+    """`ai` and `di_weighted`: on held-out rows, each cluster with one vote."""
+
+
+@attrs.frozen
+class Sensitivity:
+    """α under other terms, or of another energy: not evidence."""
+
+    alpha: Alpha
+    p_value: float | None
+
+
+@attrs.frozen
+class Operator:
+    """The pooled models on an operator's rows, and what those rows say alone."""
+
+    n: int
+    models: Mapping[str, Scored]
+    alpha: WeightedAlpha
+    p_value: float | None
+    condition: float | None
+    effective_clusters: Mapping[str, float]
+    verdict: str
+    reliable: bool
+    brief: str
+    """The first reason in three words."""
+    reasons: tuple[str, ...]
+
+
+@attrs.frozen
+class FoldNames:
+    """What the folds hold out: `family` or `layer`, and the name of each fold."""
+
+    by: str
+    names: tuple[str, ...]
+
+
+@attrs.frozen(eq=False)
+class Fit:
+    """A fit of the ladder. Fields are the keys of `to_json()`; `to_frame()` gives rows and predictions."""
+
+    rows: int
+    """Rows of the tables before any exclusion."""
+    rows_used: int
+    rows_flagged: int
+    excluded: Mapping[str, int]
+    """Reason → number of rows, in the order in which the rules apply."""
+    setting: Mapping[str, str]
+    """What all rows used have in common: device, backend, dtype…"""
+    variants: Mapping[str, str]
+    """The kernel variant of each operator; empty text where the table names none."""
+    response: str
+    """The column that is explained."""
+    response_kind: str
+    """`energy` or `time`."""
+    response_measured: bool
+    """Whether the response comes from a sensor or a clock, not from a model or a simulated device."""
+    energy_source: tuple[str, ...]
+    """Values of `energy_source` in the rows used."""
+    evidence: bool
+    """Whether this is evidence about energy: only measured joules are."""
+    basis: str
+    """One sentence: what the response is, and what it therefore says."""
+    verdict: str
+    """`AI`, `DI` or `undecided`."""
+    verdict_text: str
+    """The verdict in a sentence, and why."""
+    reasons: tuple[str, ...]
+    brief: str = attrs.field(metadata=HIDDEN)
+    """The first reason in three words."""
+    reliable: bool
+    """False where the rows cannot carry an answer, whatever α is."""
+    determined: bool
+    """False where the rows do not determine α: it has no value then."""
+    alpha: Alphas
+    test_ai_vs_di: AiAgainstDi
+    test_weights_vs_inputs: ClusteredTest
+    """Of e_w = e_x with e_y free: whether weights and inputs differ, whatever outputs do."""
+    models: Mapping[str, Model]
+    """In the ladder's order; `effective` is fitted to the rows of all kernels."""
+    by_operator: Mapping[str, Operator]
+    sensitivity: Mapping[str, Sensitivity]
+    calibration: Predictors
+    """What `predict` and `explain` need."""
+    held_out: HeldOut
+    folds: FoldNames
+    method: Mapping[str, Any]
+    pipeline_check: Fit | None
+    """The same on modelled energy, where time was fitted because no energy was measured."""
+    used: pd.DataFrame = attrs.field(repr=False, metadata=HIDDEN)
+    """The rows of the fit."""
+    predictions: Mapping[str, FloatArray] = attrs.field(repr=False, metadata=HIDDEN)
+    """`predicted_MODEL` and `held_out_MODEL`, (n,) in the response's unit."""
+
+    @property
+    def unit(self) -> str:
+        """Of the response: `J` or `s`."""
+        return "s" if self.response_kind == "time" else "J"
+
+    def summary(self) -> str:
+        """Verdict, α and the ladder in a dozen lines of text."""
+        lines = [self.basis, self.verdict_text, ""]
+        lines.append(f"{'model':<12} {'k':>2} {'R2':>6} {'MAPE':>7} {'held out':>9}")
+        for name, model in self.models.items():
+            if name == "effective":
+                continue
+            if model.reason is not None:
+                lines.append(f"{name:<12} not fitted: {model.reason}")
+                continue
+            r2, errors = _text(model.scores.r2, ".3f"), _text(model.scores.mape, ".1%")
+            outside = _text(model.held_out.mape, ".1%")
+            lines.append(f"{name:<12} {model.k:>2} {r2:>6} {errors:>7} {outside:>9}")
+        told = interval(self.alpha) if self.reliable and self.alpha.value is not None else None
+        said = f"alpha (weighted DI) {told or 'is not to be relied on'}, {self.rows_used} rows"
+        return "\n".join([*lines, "", said])
+
+    def plot(self) -> Figure:
+        """What AI and DI predict of rows they were not fitted to, against what was measured."""
+        from dibench.study.findings.plot import plot
+
+        source = "measured" if self.response_measured else " or ".join(self.energy_source)
+        label = "" if self.response_measured else "not measured: a check of the pipeline. "
+        predictions: dict[str, FloatArray | str] = {}
+        for name in ("ai", "di_weighted"):
+            why_not = self.models[name].reason
+            found = self.predictions[f"held_out_{name}"] if why_not is None else f"not fitted: {why_not}"
+            predictions[MODEL_NAMES[name]] = found
+        return plot(
+            self.used[self.response].to_numpy(dtype=np.float64),
+            self.used["op"].to_numpy(dtype=np.str_),
+            predictions,
+            x_label=f"{source} {self.response_kind} ({self.unit})",
+            y_label=f"predicted, held out by {self.folds.by}",
+            title=f"{label}{self.verdict}: {self.brief}",
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Every figure as numbers, text, lists and mappings; what is not known is None, never NaN."""
+        figures: dict[str, Any] = plain(self)
+        return figures
+
+    def to_frame(self) -> pd.DataFrame:
+        """The rows used, with `predicted_MODEL` and `held_out_MODEL` in the response's unit."""
+        frame = self.used.copy()
+        for name, values in self.predictions.items():
+            frame[name] = values
+        return frame
+
+
+def _text(value: float | None, spec: str) -> str:
+    return "" if value is None else format(value, spec)

@@ -1,0 +1,67 @@
+"""Everything that one table says: the fit and the questions beside it; of several cards, all of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from dibench.study.findings.cards import Compared, OneModel
+from dibench.study.findings.claims import Claim
+from dibench.study.findings.generality import Generality
+from dibench.study.findings.ladder import Fit
+from dibench.study.findings.networks import NoNetworks, WholeNetworks
+from dibench.study.findings.plain import HIDDEN, INLINE, plain
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@attrs.frozen(eq=False)
+class Findings:
+    """One table: `to_json()` holds the fit's own keys and one more for each further question."""
+
+    fit: Fit = attrs.field(metadata=INLINE)
+    twins: dict[str, Any] | None
+    """None without such rows, like `lattice` and `peer`."""
+    lattice: dict[str, Any] | None
+    networks: WholeNetworks | NoNetworks
+    peer: dict[str, Any] | None
+    claims: tuple[Claim, ...]
+    generality: Generality | None = attrs.field(default=None, metadata=HIDDEN)
+    """Where it was asked for, and can be studied; `generality --json` writes it, `fit --json` does not."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Every figure as numbers, text, lists and mappings; what is not known is None, never NaN."""
+        figures: dict[str, Any] = plain(self)
+        return figures
+
+
+@attrs.frozen(eq=False)
+class Card:
+    """One card: its rows, and what they say; `why_not` where they cannot be fitted."""
+
+    device: str
+    device_uuid: str
+    label: str
+    """The model, and the UUID where there is one."""
+    why_not: str
+    fit: Findings | None
+    rows: pd.DataFrame = attrs.field(repr=False, metadata=HIDDEN)
+
+
+@attrs.frozen(eq=False)
+class Several:
+    """Several cards: as one where they are of one model, each by itself, and compared."""
+
+    joined: Findings | None = attrs.field(metadata=INLINE)
+    """Of all cards as one; None where they are not joined, or cannot be fitted."""
+    cards: tuple[Card, ...]
+    compared: Compared = attrs.field(metadata=INLINE)
+    one_model: OneModel | None = attrs.field(metadata=INLINE)
+    """What was done to join them; None where they are not."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Every figure as numbers, text, lists and mappings; what is not known is None, never NaN."""
+        figures: dict[str, Any] = plain(self)
+        return figures

@@ -1,0 +1,256 @@
+"""From the fitted ladder to its findings: everything is computed here, once, and only read from then on."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dibench.study.findings import ladder
+from dibench.study.findings.estimate import UNKNOWN_ALPHA, Alpha, ClusteredTest, ClusterOutcome, Outcome
+from dibench.study.findings.ladder import NO_SCORES, Model, Scored
+from dibench.study.findings.plain import PICO
+from dibench.study.ladder.held_out import errors_of, hold_out
+from dibench.study.ladder.models import FORMULAS
+from dibench.study.ladder.predictors import predictors_of
+from dibench.study.ladder.rungs import Coefficient, NoRung, Rung
+from dibench.study.ladder.verdict import MARGIN
+from dibench.study.maths.inference import LEVEL, UNDECIDABLE
+from dibench.study.maths.scores import scores
+
+if TYPE_CHECKING:
+    from dibench.study.ladder.alpha import ClusterTest
+    from dibench.study.ladder.ladder import Comparison, Ladder
+    from dibench.study.maths.inference import Test
+
+METHOD = {
+    "estimator": "least squares on the log of the response (Levenberg and Marquardt)",
+    "test": "restricted wild cluster bootstrap-t by layer and by network; by network alone where it has ten "
+    "effective clusters, else the larger p value decides",
+    "baseline": "the interval of the idle power that was subtracted is part of alpha's",
+    "interval_weighted": "inversion of the test, not clipped to [0, 1]",
+    "interval_disjoint": "profile likelihood on [0, 1], widened for clustered errors",
+    "intervals_of_coefficients": "cluster-robust standard errors and Student's t",
+    "figures": "on the predicted response; r2 is of its log, mape a fraction, held_out by fold",
+    "margin": list(MARGIN),
+    "level": LEVEL,
+}
+
+
+def findings_of(found: Ladder) -> ladder.Fit:
+    """What a fitted ladder says; where its rows do not determine α, no number stands for it."""
+    selection, comparison, verdict = found.selection, found.comparison, found.comparison.verdict
+    determined = verdict.determined
+    check = None if found.check is None else findings_of(found.check)
+    return ladder.Fit(
+        rows=selection.rows,
+        rows_used=len(selection.frame),
+        rows_flagged=int((selection.frame["status"] == "flagged").sum()),
+        excluded=selection.excluded,
+        setting=selection.setting,
+        variants=selection.variants,
+        response=selection.response,
+        response_kind=selection.kind,
+        response_measured=selection.measured,
+        energy_source=selection.sources,
+        evidence=selection.evidence,
+        basis=_basis(found),
+        verdict=verdict.decision,
+        verdict_text=_verdict_text(found),
+        reasons=tuple(reason.text for reason in verdict.reasons),
+        brief=verdict.reasons[0].brief,
+        reliable=verdict.reliable,
+        determined=determined,
+        alpha=ladder.Alphas(_alpha(comparison.alpha, determined), _alpha(found.disjoint, determined)),
+        test_ai_vs_di=_ai_against_di(found),
+        test_weights_vs_inputs=_clustered(found.split, determined),
+        models={
+            **{name: _model(found, rung) for name, rung in found.rungs.items()},
+            "effective": _effective(found),
+        },
+        by_operator={op: _operator(found, op, own) for op, own in found.by_operator.items()},
+        sensitivity={
+            name: ladder.Sensitivity(_alpha(alpha, determined), _outcome(test, determined).p_value)
+            for name, (alpha, test) in found.sensitivity.items()
+        },
+        calibration=predictors_of(found),
+        held_out=errors_of(hold_out(found.data, found.rungs, found.unseen)),
+        folds=ladder.FoldNames(found.folds.by, tuple(fold.name for fold in found.folds.folds)),
+        method=METHOD,
+        pipeline_check=check,
+        used=selection.frame,
+        predictions={
+            f"{how}_{name}": values
+            for name, rung in found.fitted.items()
+            for how, values in (("predicted", rung.predicted), ("held_out", rung.held_out))
+        },
+    )
+
+
+_TIME_ONLY = "Measured time: these rows have no measured energy, so nothing here is evidence about energy."
+
+
+def _basis(found: Ladder) -> str:
+    """One sentence: what the response is and what it therefore says."""
+    selection = found.selection
+    source = ", ".join(selection.sources)
+    if selection.evidence:
+        return f"Measured energy ({selection.response}, {source})."
+    if selection.kind == "time" and found.check is not None:
+        modelled = ", ".join(found.check.selection.sources)
+        return f"{_TIME_ONLY} Their {modelled} energy is fitted apart, as a pipeline check."
+    if selection.kind == "time":
+        return _TIME_ONLY
+    kind = "Simulated" if selection.sources == ("simulated",) else "Modelled"
+    return (
+        f"PIPELINE CHECK. {kind} energy ({source}): it shows that the program works, "
+        "and says nothing about any device."
+    )
+
+
+def _verdict_text(found: Ladder) -> str:
+    """The verdict in plain words, with what it is about."""
+    about = _about(found)
+    matters = "the data type matters: a weight and an activation do not cost the same"
+    if not found.split.decisive.p_value < 1 - LEVEL:
+        # The data type matters where weights and inputs differ; else it may be that only outputs do.
+        p = found.split.decisive.p_value
+        matters = "weights and activations differ, but weights and inputs cannot be told apart " + (
+            f"(p = {p:.2f}): outputs differ" if math.isfinite(p) else "(no test): outputs may be what differs"
+        )
+    verdict = found.comparison.verdict
+    answer = {
+        "DI": f"DI. For {about} {matters}, and DI predicts layers it has not seen better than AI.",
+        "AI": f"AI. For {about} a weight and an activation cost the same within the margin, so AI is enough.",
+        "undecided": f"Undecided. For {about} these rows cannot tell AI from DI.",
+    }[verdict.decision]
+    if not found.selection.measured:
+        answer = f"No evidence, a check of the pipeline only. It answers: {answer}"
+    return f"{answer} Why: {'; '.join(reason.text for reason in verdict.reasons)}."
+
+
+def _about(found: Ladder) -> str:
+    selection = found.selection
+    if selection.kind == "time":
+        return "measured time (not energy)"
+    if selection.evidence:
+        return "measured energy"
+    return "simulated energy" if selection.sources == ("simulated",) else "modelled energy"
+
+
+def _alpha(alpha: Alpha, determined: bool) -> Alpha:
+    return alpha if determined else UNKNOWN_ALPHA
+
+
+def _outcome(test: Test, determined: bool) -> Outcome:
+    told = test if determined else UNDECIDABLE
+    return Outcome(_known(told.statistic), _known(told.p_value))
+
+
+def _ai_against_di(found: Ladder) -> ladder.AiAgainstDi:
+    comparison = found.comparison
+    determined = comparison.verdict.determined
+    sizes = {clusters.name: clusters.size for clusters in found.clusterings}
+    by = {name: _outcome(test, determined) for name, test in comparison.tests.by.items()}
+    decisive = _outcome(comparison.test, determined)
+    return ladder.AiAgainstDi(
+        statistic=decisive.statistic,
+        p_value=decisive.p_value,
+        decided_by=comparison.tests.deciding,
+        by={
+            name: ClusterOutcome(one.statistic, one.p_value, sizes[name], comparison.effective[name])
+            for name, one in by.items()
+        },
+        draws=len(found.clusterings[0].weights),
+        condition=_known(comparison.condition),
+        held_out_rmse_log={"ai": comparison.held_out_ai, "di_weighted": comparison.held_out_di},
+    )
+
+
+def _clustered(test: ClusterTest, determined: bool) -> ClusteredTest:
+    decisive = _outcome(test.decisive, determined)
+    by = {name: _outcome(one, determined) for name, one in test.by.items()}
+    return ClusteredTest(decisive.statistic, decisive.p_value, test.deciding, by)
+
+
+def _model(found: Ladder, rung: Rung | NoRung) -> Model:
+    if isinstance(rung, NoRung):
+        return _not_fitted(rung)
+    return _fitted(found, rung, _scored(found, rung, np.ones(len(found.data), dtype=bool)), rung.aicc)
+
+
+def _effective(found: Ladder) -> Model:
+    """As the other models, but on the rows of all kernels: its AICc is not comparable with theirs."""
+    rung, y = found.effective.rung, found.effective.data.y
+    if isinstance(rung, NoRung):
+        return _not_fitted(rung)
+    known = np.isfinite(rung.held_out)
+    scored = Scored(scores(y, rung.predicted), scores(y[known], rung.held_out[known]))
+    return _fitted(found, rung, scored, math.nan)
+
+
+def _not_fitted(rung: NoRung) -> Model:
+    return Model(
+        scores=NO_SCORES,
+        held_out=NO_SCORES,
+        k=None,
+        aicc=None,
+        condition=None,
+        coefficients={},
+        below_zero=(),
+        formula=FORMULAS[rung.name],
+        reason=rung.reason,
+    )
+
+
+def _fitted(found: Ladder, rung: Rung, scored: Scored, aicc: float) -> Model:
+    unit = "ps" if found.selection.kind == "time" else "pJ"
+    return Model(
+        scores=scored.scores,
+        held_out=scored.held_out,
+        k=rung.k,
+        aicc=_known(aicc),
+        condition=_known(rung.condition),
+        coefficients={one.name: _coefficient(one, unit) for one in rung.coefficients},
+        below_zero=rung.below_zero,
+        formula=FORMULAS[rung.name],
+        reason=None,
+    )
+
+
+def _coefficient(one: Coefficient, unit: str) -> ladder.Coefficient:
+    if one.name == "power":
+        return ladder.Coefficient(one.value, one.ci_low, one.ci_high, "W")
+    value, low, high = (None if v is None else v * PICO for v in (one.value, one.ci_low, one.ci_high))
+    return ladder.Coefficient(value, low, high, f"{unit}/{one.per}")
+
+
+def _scored(found: Ladder, rung: Rung, rows: NDArray[np.bool_]) -> Scored:
+    """Figures of some rows in sample, and held out on the rows that every fitted model predicts."""
+    y = found.data.y
+    held_out = np.logical_and.reduce([rows, *(np.isfinite(one.held_out) for one in found.fitted.values())])
+    return Scored(scores(y[rows], rung.predicted[rows]), scores(y[held_out], rung.held_out[held_out]))
+
+
+def _operator(found: Ladder, op: str, own: Comparison) -> ladder.Operator:
+    """The pooled models on an operator's rows, and what those rows say on their own."""
+    rows, verdict = found.data.op == op, own.verdict
+    return ladder.Operator(
+        n=int(rows.sum()),
+        models={name: _scored(found, rung, rows) for name, rung in found.fitted.items()},
+        alpha=ladder.WeightedAlpha(_alpha(own.alpha, verdict.determined)),
+        p_value=_outcome(own.test, verdict.determined).p_value,
+        condition=_known(own.condition),
+        effective_clusters=own.effective,
+        verdict=verdict.decision,
+        reliable=verdict.reliable,
+        brief=verdict.reasons[0].brief,
+        reasons=tuple(reason.text for reason in verdict.reasons),
+    )
+
+
+def _known(value: float) -> float | None:
+    """None for what is not a finite number."""
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,270 @@
+"""From a sweep's table to the ladder: every rung, α, the test of AI against DI, and a verdict, as arrays."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Unpack
+
+import attrs
+import numpy as np
+
+from dibench import intensity
+from dibench.errors import UserError
+from dibench.study.findings.estimate import UNKNOWN_ALPHA, Alpha
+from dibench.study.ladder.alpha import (
+    ClusterTest,
+    DisjointAlpha,
+    WeightedAlpha,
+    weights_and_inputs,
+    with_baseline,
+)
+from dibench.study.ladder.folds import Folds, make_folds
+from dibench.study.ladder.models import FULL, MODELS, Data, Labels, Terms, data_of
+from dibench.study.ladder.rungs import NoRung, Rung, fit_rung
+from dibench.study.ladder.unseen import Unseen, predict_families, predict_held_out
+from dibench.study.ladder.verdict import Grounds, Verdict, decide
+from dibench.study.maths.inference import DRAWS, Clustering, Test, clustering
+from dibench.study.table import rows as row_rules
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SEED = 20_200_806
+"""Default of the bootstrap's draws: any fixed number; this one is the day the abstract was submitted."""
+
+SENSITIVITIES = {
+    "without_launch": Terms(launch=False),
+    "one_e0": Terms(e0_per_operator=False),
+    "without_launch_and_one_e0": Terms(launch=False, e0_per_operator=False),
+}
+"""Of the same response."""
+GROSS_SENSITIVITIES = {"gross": FULL, "gross_with_power": Terms(launch=False, power=True)}
+"""Of gross energy, where the response is energy above a baseline: all of it, a total-energy α; and with a
+constant power times time in the launch's place."""
+
+
+@attrs.frozen
+class Comparison:
+    """AI against weighted DI on some rows."""
+
+    alpha: Alpha
+    tests: ClusterTest
+    effective: dict[str, float]
+    condition: float
+    held_out_ai: float | None
+    held_out_di: float | None
+    verdict: Verdict
+
+    @property
+    def test(self) -> Test:
+        """Of AI inside DI, the one that counts."""
+        return self.tests.decisive
+
+
+@attrs.frozen
+class Effective:
+    """`effective` on the rows of all kernels, with as many data as there are."""
+
+    data: Data
+    rung: Rung | NoRung
+
+
+@attrs.frozen(eq=False)
+class Ladder:
+    """Every rung fitted to the rows of one table, as arrays: the working object of the study."""
+
+    selection: row_rules.Selection
+    data: Data
+    folds: Folds
+    clusterings: tuple[Clustering, ...]
+    rungs: dict[str, Rung | NoRung]
+    comparison: Comparison
+    disjoint: Alpha
+    split: ClusterTest
+    """Of e_w = e_x with e_y free: whether weights and inputs differ, whatever outputs do."""
+    effective: Effective
+    by_operator: dict[str, Comparison]
+    sensitivity: dict[str, tuple[Alpha, Test]]
+    unseen: dict[str, Unseen]
+    """Each architecture family as predicted without its rows and the shapes they share."""
+    check: Ladder | None
+    """The same on modelled energy, where time was fitted because no energy was measured."""
+
+    @property
+    def fitted(self) -> dict[str, Rung]:
+        """The rungs that these rows can be fitted with."""
+        return {name: rung for name, rung in self.rungs.items() if isinstance(rung, Rung)}
+
+
+def climb(
+    frame: pd.DataFrame,
+    *,
+    draws: int = DRAWS,
+    seed: int = SEED,
+    **chosen: Unpack[row_rules.Choice],
+) -> Ladder:
+    """Fit every rung of the ladder to a table; arguments and errors are those of `fit`."""
+    selection = row_rules.select(frame, **chosen)
+    every = row_rules.select(frame, **chosen, every_kernel=True)
+    check = _modelled_energy(frame, chosen, draws, seed) if selection.kind == "time" else None
+    return _climb(selection, every, draws, seed, check)
+
+
+def _modelled_energy(frame: pd.DataFrame, chosen: row_rules.Choice, draws: int, seed: int) -> Ladder | None:
+    energies = [column for column in row_rules.ENERGY_COLUMNS if column in frame]
+    usable = frame["energy_source"].isin(["model", "simulated"]) & (frame[energies] > 0).any(axis=1)
+    if not usable.any():
+        return None
+    try:
+        one, every = (
+            row_rules.select(frame, **chosen, modelled=True, every_kernel=every) for every in (False, True)
+        )
+    except UserError:  # the rows with energy are among the excluded
+        return None
+    return _climb(one, every, draws, seed, None)
+
+
+def _climb(
+    selection: row_rules.Selection, every: row_rules.Selection, draws: int, seed: int, check: Ladder | None
+) -> Ladder:
+    data = data_of(selection.frame, selection.response)
+    clusterings = make_clusterings(data, draws, seed)
+    folds = make_folds(data, seed)
+    rungs = {name: _rung(name, selection, data, clusterings, folds) for name in MODELS}
+    comparison = compare(data, clusterings, folds, rungs)
+    operators = [op for op in intensity.OPERATORS if (data.op == op).any()]
+    by_operator = {}
+    for op in operators:
+        own = data.only(data.op == op)
+        by_operator[op] = compare(own, make_clusterings(own, draws, seed), make_folds(own, seed))
+    near = {name: rung.parameters for name, rung in rungs.items() if isinstance(rung, Rung)}
+    return Ladder(
+        selection=selection,
+        data=data,
+        folds=folds,
+        clusterings=clusterings,
+        rungs=rungs,
+        comparison=comparison,
+        disjoint=_disjoint(data, clusterings, rungs["di_disjoint"]),
+        split=weights_and_inputs(data, clusterings),
+        effective=_effective(every, draws, seed),
+        by_operator=by_operator,
+        sensitivity={
+            **{name: _alternative(terms, data, clusterings) for name, terms in SENSITIVITIES.items()},
+            **_of_gross_energy(selection, data, clusterings),
+        },
+        unseen=predict_families(data, near),
+        check=check,
+    )
+
+
+_UNCOUNTED = NoRung("effective", "the table counts no accesses")
+
+
+def _effective(every: row_rules.Selection, draws: int, seed: int) -> Effective:
+    """`effective` models whatever kernel: rows of all of them."""
+    if "weight_reads" not in every.frame:
+        return Effective(data_of(every.frame.iloc[:0], every.response), _UNCOUNTED)
+    data = data_of(every.frame, every.response)
+    counted = np.asarray(np.isfinite(data.accesses).all(axis=1))
+    if not counted.any():
+        return Effective(data, _UNCOUNTED)
+    data = data.only(counted)
+    rung = fit_rung("effective", data, make_clusterings(data, draws, seed), make_folds(data, seed))
+    return Effective(data, rung)
+
+
+def _of_gross_energy(
+    selection: row_rules.Selection, data: Data, clusterings: Sequence[Clustering]
+) -> dict[str, tuple[Alpha, Test]]:
+    gross = data_of(selection.frame, "energy_j") if "energy_j" in selection.frame else None
+    if selection.response not in ("energy_above_active_idle_j", "energy_above_idle_j") or gross is None:
+        return {}
+    if not ((gross.y > 0).all() and (gross.time > 0).all()):
+        return {}
+    return {name: _alternative(terms, gross, clusterings) for name, terms in GROSS_SENSITIVITIES.items()}
+
+
+def _rung(
+    name: str,
+    selection: row_rules.Selection,
+    data: Data,
+    clusterings: Sequence[Clustering],
+    folds: Folds,
+) -> Rung | NoRung:
+    if name == "time" and selection.kind == "time":
+        return NoRung(name, "time is what is explained here")
+    return fit_rung(name, data, clusterings, folds)
+
+
+def _disjoint(data: Data, clusterings: Sequence[Clustering], rung: Rung | NoRung) -> Alpha:
+    return DisjointAlpha(data, clusterings).estimate() if isinstance(rung, Rung) else UNKNOWN_ALPHA
+
+
+def make_clusterings(data: Data, draws: int, seed: int) -> tuple[Clustering, ...]:
+    """By layer, and by network where any row names one; a row without a network is then on its own."""
+    found = [clustering("layer", data.layer, draws=draws, seed=seed)]
+    if (data.network != "").any():
+        labels: Labels = np.where(data.network != "", data.network, np.char.add("layer ", data.layer))
+        found.append(clustering("network", labels, draws=draws, seed=seed))
+    return tuple(found)
+
+
+def compare(
+    data: Data,
+    clusterings: Sequence[Clustering],
+    folds: Folds,
+    rungs: Mapping[str, Rung | NoRung] | None = None,
+) -> Comparison:
+    """Estimate α, test AI inside DI, predict held-out rows with both, and decide.
+
+    `rungs` of the same rows and folds, where they are fitted already, hold those predictions.
+    """
+    problem = WeightedAlpha(data, clusterings)
+    alpha = with_baseline(problem.estimate(), data)
+    tested = problem.test(0.5)
+    enough = len(data) > len(problem.full.names)
+    ai, di = held_out_errors(data, clusterings[-1], folds, rungs or {}) if enough else (None, None)
+    effective = problem.effective_clusters()
+    grounds = Grounds(
+        rows=len(data),
+        coefficients=len(problem.full.names),
+        alpha=alpha.value,
+        ci_low=alpha.ci_low,
+        ci_high=alpha.ci_high,
+        effective_clusters=effective,
+        condition=problem.condition,
+        only_fc_at_one_batch=bool((data.op == "fc").all() and len(np.unique(data.batch)) == 1),
+        held_out_ai=ai,
+        held_out_di=di,
+    )
+    return Comparison(alpha, tested, effective, problem.condition, ai, di, decide(grounds))
+
+
+def held_out_errors(
+    data: Data, clusters: Clustering, folds: Folds, rungs: Mapping[str, Rung | NoRung]
+) -> tuple[float | None, float | None]:
+    """Root mean square log error of AI and of DI on the rows both predict, each cluster with one vote."""
+
+    def predictions(model: str) -> Any:
+        rung = rungs.get(model)
+        return rung.held_out if isinstance(rung, Rung) else predict_held_out(model, data, folds)
+
+    ai, di = predictions("ai"), predictions("di_weighted")
+    both = np.isfinite(ai) & np.isfinite(di)
+    if not both.any():
+        return None, None
+
+    def error(predicted: Any) -> float:
+        square = np.log(predicted[both] / data.y[both]) ** 2
+        member = clusters.member[both]
+        votes = np.bincount(member, square) / np.maximum(np.bincount(member), 1)
+        return math.sqrt(float(votes[np.unique(member)].mean()))
+
+    return error(ai), error(di)
+
+
+def _alternative(terms: Terms, data: Data, clusterings: Sequence[Clustering]) -> tuple[Alpha, Test]:
+    problem = WeightedAlpha(data, clusterings, terms)
+    return problem.estimate(), problem.test(0.5).decisive
