@@ -10,12 +10,6 @@ from dibench.errors import UserError
 if TYPE_CHECKING:
     from dibench.models.intensities import Alphas
 
-DI_COLUMNS = ("alpha_weighted", "di_weighted", "alpha_disjoint", "di_disjoint")
-"""What a table for programs has more where an α is chosen."""
-
-DI_HEADINGS = ("DI weighted", "DI disjoint")
-"""And one for people."""
-
 
 def chosen_alphas(alpha: float | None, fit: Path | None) -> Alphas | None:
     """One α for both forms of DI, or what a fit found for each; None where neither is asked for.

@@ -9,6 +9,12 @@ import attrs
 from dibench import intensity
 from dibench.layer import Layer
 
+COLUMNS = ("macs", "weights", "inputs", "outputs", "weight_reuse", "input_reuse", "output_reuse", "ai")
+"""What a table for programs says of a layer or network."""
+
+DI_COLUMNS = ("alpha_weighted", "di_weighted", "alpha_disjoint", "di_disjoint")
+"""And what it says more where an α is chosen."""
+
 
 @attrs.frozen(kw_only=True)
 class Alphas:
@@ -48,6 +54,18 @@ class Reuse:
             float(intensity.di_disjoint(self.macs, self.weights, activations, alphas.disjoint)),
         )
 
+    def figures(self, alphas: Alphas | None) -> dict[str, float]:
+        """By name of `COLUMNS` and, with an α, of `DI_COLUMNS`; of no layers the counts alone, all zero."""
+        counts = (self.macs, self.weights, self.inputs, self.outputs)
+        if not self.macs:
+            return dict(zip(COLUMNS, counts, strict=False))
+        found = dict(zip(COLUMNS, (*counts, *self.by_data_type, self.ai), strict=True))
+        if alphas is not None:
+            weighted, disjoint = self.di(alphas)
+            di = (alphas.weighted, weighted, alphas.disjoint, disjoint)
+            found |= zip(DI_COLUMNS, di, strict=True)
+        return found
+
 
 def reuse_of(layers: Sequence[Layer]) -> Reuse:
     """The sums over layers.
@@ -84,7 +102,7 @@ class Drag:
 
 
 def drags(layers: Sequence[Layer], alpha: float = 0.5) -> list[Drag]:
-    """The layers by what the network's AI (α = ½) or weighted DI loses by each, worst first.
+    """The layers by what the network's AI (α = ½) or weighted DI loses through each, worst first.
 
     >>> heavy, light = Layer.fc(N=1, C=100, K=100), Layer(N=1, C=8, H=9, W=9, K=8, R=3, S=3)
     >>> [(drag.layer.op, drag.lost > 0) for drag in drags([light, heavy])]

@@ -1,83 +1,227 @@
-"""Over subsets of networks and layers: how the correlation with DI spreads, and how normal that looks."""
+"""Would other networks or layers have said the same? Unseen families first, then subsets of those at hand."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dibench.show.axes import note
-from dibench.show.blocks import Figure, Section
-from dibench.show.numbers import plain
-from dibench.show.parts import Json, Study, panel, section_of
-from dibench.show.svg import ACCENT, FAINT, MUTED, new_panel, to_svg
-from dibench.study.findings.generality import nearest_half
+from dibench.show.blocks import Block, Figure, Headline, Note, Section, Sentence, Table, columns
+from dibench.show.numbers import UNKNOWN, number, plain
+from dibench.study.findings.plain import plain as plain_values
+from dibench.words import MODEL_NAMES, gains_text
 
 if TYPE_CHECKING:
     from dibench.show.svg import Drawn
+    from dibench.study.findings.cards import OneModel
+    from dibench.study.findings.generality import Distribution, Generality, Population, Size, Spread
+
+_BARS = " ▁▂▃▄▅▆▇█"
 
 
-def sections(study: Study) -> list[Section]:
-    """Where networks and layers suffice for subsets; else none."""
-    panels = distribution_panels(study.generality or {})
-    if study.generality is None or not panels:
+def sections(found: Generality | None) -> list[Section]:
+    """The page's section; none where networks and layers are too few for subsets."""
+    if found is None or not found.populations:
         return []
-    notes = ["Bell shapes over subsets of a fixed set describe; they are no evidence for other networks."]
-    question = "Would other networks have said the same?"
-    return [section_of("generality", "Generality", question, list(study.generality["words"]), panels, notes)]
+    return [Section("generality", "Generality", "Would other networks have said the same?", blocks(found))]
 
 
-def distribution_panels(generality: Json) -> list[Figure]:
-    """Over subsets: the distribution of the correlation with DI beside combinatorics' curve, and its Q–Q."""
-    panels = []
-    for unit, population in (generality.get("populations") or {}).items():
-        sizes = population["sizes"]
-        if not sizes:
-            continue
-        half = nearest_half([one["k"] for one in sizes], population["n"])
-        size = next(one for one in sizes if one["k"] == half)
-        spread = size["spreads"].get("di_weighted")
-        if not spread or not spread["z"]:
-            continue
-        drawn = f"subsets of {size['k']} of {population['n']} {unit}"
-        beside = ["curve: the spread that drawing from a fixed set gives by itself"]
-        panels.append(panel(f"Over {drawn}", beside, _histogram(unit, size, spread)))
-        panels.append(
-            panel(f"How normal, over {drawn}", ["on the line: normal"], _quantiles(unit, spread["z"]))
+def basis(found: Generality, joined: OneModel | None) -> list[Block]:
+    """What the study rests on, where that is not measured energy of one card."""
+    shown: list[Block] = []
+    if not found.response_measured:
+        text = "PIPELINE CHECK: energy that no sensor measured says nothing of a device."
+        shown.append(Sentence(text, "warn"))
+    elif found.response_kind == "time":
+        shown.append(Sentence("Measured time: these rows have no measured energy.", "warn"))
+    if joined is not None:
+        shown.append(Sentence(f"All cards as one. {gains_text(plain_values(joined))}"))
+    return shown
+
+
+def blocks(found: Generality) -> list[Block]:
+    """Words, evidence by family, then the subsets of networks and of layers."""
+    first, *more = found.words
+    shown: list[Block] = [Headline(first), *map(Sentence, more)]
+    if found.families:
+        shown.append(_families(found))
+    for unit, population in found.populations.items():
+        shown += [_spreads(unit, population), _alphas(unit, population, found.alpha)]
+    shown += [Sentence(f"Subsets of {unit}: not drawn, {why}.") for unit, why in found.not_studied.items()]
+    shown += distributions(found)
+    if found.populations:
+        shown.append(
+            Note(
+                "curve: √((n−k)/(n−1))/√(k−3), what drawing k of n fixed ones gives by combinatorics alone; "
+                "members: the same with the influence of these very ones; made up: sets of random points, no "
+                "network in them. A spread near them, and a bell shape, say nothing of networks outside the "
+                "set. α and error: one Gauss–Newton step in each subset, off by the median shown from full "
+                "refits."
+            )
         )
-    return panels
+    return shown
 
 
-def _histogram(unit: str, size: Json, spread: Json) -> Drawn:
-    z = spread["z"]
-    edges, counts = np.asarray(z["edges"]), np.asarray(z["counts"], dtype=float)
+def distributions(found: Generality) -> Iterator[Figure]:
+    """Over subsets: the distribution of the correlation with DI beside combinatorics' curve, and its Q–Q."""
+    for unit, population in found.populations.items():
+        size = population.half
+        spread = size.spreads.get("di_weighted")
+        if spread is None or spread.z is None:
+            continue
+        drawn = f"subsets of {size.k} of {population.n} {unit}"
+        beside = ["curve: the spread that drawing from a fixed set gives by itself"]
+        histogram = partial(_draw_histogram, unit, size, spread, spread.z)
+        yield Figure(f"generality-{unit}", f"Over {drawn}", histogram, beside)
+        quantiles = partial(draw_quantiles, unit, spread.z)
+        yield Figure(
+            f"generality-quantiles-{unit}", f"How normal, over {drawn}", quantiles, ["on the line: normal"]
+        )
+
+
+def _families(found: Generality) -> Table:
+    """Held-out errors by family, and the difference as a bar."""
+    apart = [one.errors["ai"] - one.errors["di_weighted"] for one in found.families]
+    largest = max(map(abs, apart), default=0.0) or 1.0
+    rows = []
+    for one, difference in zip(found.families, apart, strict=True):
+        errors = (f"{one.errors[name]:.1%}" for name in ("ai", "di_weighted", "di_disjoint"))
+        drawn = signed_bar(difference / largest)
+        rows.append([one.family, str(one.rows), *errors, number(difference, "+.1%"), drawn])
+    return Table(
+        "Evidence: error (RMS of logs) on families the fit has not seen",
+        columns("family", "rows", "AI", "DI weighted", "DI disjoint", "AI − DI weighted", "", text=[""]),
+        rows,
+        "Bar: filled where DI weighted errs less, light where AI does.",
+    )
+
+
+def _spreads(unit: str, population: Population) -> Table:
+    rows = []
+    for size in population.sizes:
+        for name, one in size.spreads.items():
+            if one.r is None or one.z is None or name == "macs":
+                continue
+            r, z, made_up = one.r, one.z, one.made_up
+            rows.append(
+                [
+                    str(size.k),
+                    MODEL_NAMES[name],
+                    f"{number(r.median, '.3f')} ({number(r.low, '.2f')} to {number(r.high, '.2f')})",
+                    histogram(z.counts),
+                    f"{z.sd:.3f}",
+                    f"{one.curve:.3f}",
+                    number(one.influence_curve, ".3f"),
+                    f"{made_up.median:.3f} ({made_up.low:.2f}–{made_up.high:.2f})",
+                    number(z.skew, "+.2f"),
+                    number(z.excess_kurtosis, "+.2f"),
+                    f"{z.shapiro_p:.2g}",
+                ]
+            )
+    return Table(
+        f"Subsets of k of {population.n} {unit}: correlation with efficiency, and the spread of its Fisher z",
+        columns(
+            "k", "index", "r (95% of subsets)", "distribution", "SD of z", "curve", "members",
+            "made up (90%)", "skew", "kurtosis", "Shapiro p", text=["index", "distribution"],
+            ranks={"Shapiro p": 5, "kurtosis": 4, "skew": 4, "made up (90%)": 3, "members": 2,
+                   "distribution": 1},
+        ),
+        rows,
+    )  # fmt: skip
+
+
+def _alphas(unit: str, population: Population, whole: float | None) -> Table:
+    rows = []
+    for size in population.sizes:
+        alpha, above = size.alpha, size.di_above_ai.get("di_weighted")
+        errors = (size.error[name] for name in ("ai", "di_weighted"))
+        rows.append(
+            [
+                str(size.k),
+                UNKNOWN if alpha is None else f"{alpha.median:.2f} ({alpha.low:.2f} to {alpha.high:.2f})",
+                "" if alpha is None else histogram(alpha.counts),
+                number(size.one_step_error, ".3f"),
+                f"{size.alpha_undetermined:.1%}",
+                *(UNKNOWN if error is None else f"{error.median:.1%}" for error in errors),
+                UNKNOWN if above is None else f"{above:.0%}",
+                "" if above is None else bar(above),
+            ]
+        )
+    return Table(
+        f"α of weighted DI over subsets of {unit} ({number(whole, '.3f')} on all), errors of fit in the "
+        "subset",
+        columns(
+            "k", "α (95% of subsets)", "distribution", "one step off", "no α", "error AI", "error DI",
+            "DI weighted above AI", "", text=["distribution", ""], ranks={"distribution": 1},
+        ),
+        rows,
+    )  # fmt: skip
+
+
+def histogram(counts: Sequence[int]) -> str:
+    """Counts as a line of blocks, two bins in one.
+
+    >>> histogram([0, 0, 1, 1, 8, 8, 4, 4])
+    ' ▁█▄'
+    """
+    pairs = [sum(counts[at : at + 2]) for at in range(0, len(counts), 2)]
+    most = max(pairs) or 1
+    return "".join(_BARS[-(-8 * count // most)] for count in pairs)
+
+
+def bar(share: float, width: int = 10) -> str:
+    """A share of 1 as a bar.
+
+    >>> bar(0.5, 4)
+    '██░░'
+    """
+    full = round(share * width)
+    return "█" * full + "░" * (width - full)
+
+
+def signed_bar(share: float, width: int = 8) -> str:
+    """From −1 to 1 as a bar, light below zero.
+
+    >>> signed_bar(0.5, 4), signed_bar(-1, 4)
+    ('██', '░░░░')
+    """
+    return ("█" if share > 0 else "░") * round(min(abs(share), 1) * width)
+
+
+def _draw_histogram(unit: str, size: Size, spread: Spread, z: Distribution) -> Drawn:
+    from dibench.show.axes import note
+    from dibench.show.svg import ACCENT, FAINT, MUTED, new_panel, to_svg
+
+    edges, counts = np.asarray(z.edges), np.asarray(z.counts, dtype=float)
     density = counts / counts.sum() / np.diff(edges)
     figure, axes = new_panel(330, 270)
     axes.stairs(density, edges, fill=True, color=FAINT)
     axes.stairs(density, edges, color=MUTED, linewidth=1)
     at = np.linspace(edges[0], edges[-1], 200)
-    curve = (
-        np.exp(-((at - z["mean"]) ** 2) / (2 * spread["curve"] ** 2)) / spread["curve"] / np.sqrt(2 * np.pi)
-    )
+    curve = np.exp(-((at - z.mean) ** 2) / (2 * spread.curve**2)) / spread.curve / np.sqrt(2 * np.pi)
     axes.plot(at, curve, color=ACCENT, linewidth=1.8)
-    note(axes, f"spread {plain(z['sd'], 2)}\nof the curve {plain(spread['curve'], 2)}")
+    note(axes, f"spread {plain(z.sd, 2)}\nof the curve {plain(spread.curve, 2)}")
     axes.set(xlabel="correlation with DI (Fisher's z)", yticks=[])
     return to_svg(
         figure,
         f"generality-{unit}",
         title=f"Over subsets of {unit}",
-        description=f"{size['subsets']} subsets; the curve is what drawing from a fixed set gives by itself.",
+        description=f"{size.subsets} subsets; the curve is what drawing from a fixed set gives by itself.",
     )
 
 
-def _quantiles(unit: str, z: Json) -> Drawn:
-    normal = np.asarray(z["normal_quantiles"], dtype=float)
-    own = np.asarray(z["quantiles"], dtype=float)  # standardised
+def draw_quantiles(unit: str, z: Distribution) -> Drawn:
+    """Q–Q of standardised values: those of a normal distribution lie on the line."""
+    from dibench.show.axes import note
+    from dibench.show.svg import ACCENT, MUTED, new_panel, to_svg
+
     figure, axes = new_panel(330, 270)
-    axes.plot(normal, normal, color=MUTED, linewidth=1)
-    axes.plot(normal, own, linestyle="none", marker="o", markersize=3, color=ACCENT)
+    axes.plot(z.normal_quantiles, z.normal_quantiles, color=MUTED, linewidth=1)
+    axes.plot(z.normal_quantiles, z.quantiles, linestyle="none", marker="o", markersize=3, color=ACCENT)
     axes.set(xlabel="normal quantile", ylabel="quantile of the subsets")
-    words = f"skew {plain(z['skew'], 2)}\nexcess kurtosis {plain(z['excess_kurtosis'], 2)}"
+    words = f"skew {plain(z.skew, 2)}\nexcess kurtosis {plain(z.excess_kurtosis, 2)}"
     note(axes, words)
     return to_svg(
         figure, f"generality-quantiles-{unit}", title=f"Q–Q over subsets of {unit}", description=words

@@ -124,7 +124,7 @@ def _questions(
         *lattice.sections(studies),
         *networks.sections(studies),
         *network_costs.sections(study),
-        *generality.sections(study),
+        *generality.sections(study.generality),
     ]
     asked = [question(section) for section in sections]
     names = [shown.svg.name for one in asked for shown in one.figures]

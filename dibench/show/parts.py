@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from dibench.show.svg import Drawn
+    from dibench.study.findings.generality import Generality
 
 Json = Mapping[str, Any]
 
@@ -34,8 +35,8 @@ class Study:
     """Why there is no fit."""
     check: Study | None = None
     """The fit of modelled energy, a check of the pipeline."""
-    generality: Json | None = None
-    """`Generality.to_json()`, where the rows allow it."""
+    generality: Generality | None = None
+    """Where the rows allow it."""
     card: str = ""
     """Its name where the page shows several."""
 

@@ -65,8 +65,13 @@ def _study(table: pd.DataFrame, found: Findings) -> Study:
     if check is not None:
         used = page_rows(check.to_frame())
         checked = Study(used, figures["pipeline_check"], used)
-    told = None if found.generality is None else found.generality.to_json()
-    return Study(layers_of(table), figures, page_rows(found.fit.to_frame()), check=checked, generality=told)
+    return Study(
+        layers_of(table),
+        figures,
+        page_rows(found.fit.to_frame()),
+        check=checked,
+        generality=found.generality,
+    )
 
 
 def layers_of(table: pd.DataFrame) -> pd.DataFrame:

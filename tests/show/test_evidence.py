@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,6 +18,7 @@ from dibench.show.parts import Study
 from dibench.show.rows import page_rows
 from dibench.show.svg import SURFACE
 from dibench.study.questions.generality import generality as study_generality
+from dibench.study.questions.subsets import describe
 
 
 @pytest.fixture(scope="module")
@@ -198,18 +200,20 @@ def test_what_lies_beyond_the_scale_is_an_arrow_and_no_mark() -> None:
 
 
 def test_distributions_need_subsets() -> None:
-    assert generality.distribution_panels({"populations": {}}) == []
     layers = distinct_layers()
     rows = table(layers, energy_of(layers, alpha=0.2, noise=0.1))
     found = study_generality(rows, subsets=50, half_only=True)
     assert [[size.k for size in one.sizes] for one in found.populations.values()] == [[12], [200]]
-    assert len(generality.distribution_panels(found.to_json())) == 4
+    assert len(list(generality.distributions(found))) == 4
+    assert not list(generality.distributions(attrs.evolve(found, populations={})))
+    assert generality.sections(attrs.evolve(found, populations={})) == []
 
 
 def test_quantiles_of_standardised_values_are_drawn_as_they_are() -> None:
     normal = [-2.0, -1.0, 0.0, 1.0, 2.0]
-    z = {"normal_quantiles": normal, "quantiles": normal, "mean": 1.7, "sd": 0.04, "skew": 0.0,
-         "excess_kurtosis": 0.0}  # fmt: skip
-    axes = generality._quantiles("layers", z).figure.axes[0]
+    found = describe(np.linspace(1.6, 1.8, 50))
+    assert found is not None
+    z = attrs.evolve(found, normal_quantiles=tuple(normal), quantiles=tuple(normal))
+    axes = generality.draw_quantiles("layers", z).figure.axes[0]
     line, points = axes.get_lines()
     assert [np.asarray(one.get_ydata()).tolist() for one in (line, points)] == [normal, normal]

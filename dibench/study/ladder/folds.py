@@ -1,7 +1,7 @@
 """Folds that hold out whole architecture families and every layer shape they share.
 
-All shapes of resnet50 stand in resnet101: a fold that drops only one of them has seen its answers. So a
-fold drops every row of a family, and from the rest every row whose shape occurs in any network of it.
+Every shape of resnet50 occurs in resnet101: a fold that drops only one of the two has seen its answers. So a
+fold drops every row of a family, and of the other rows each whose shape occurs in one of its networks.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FEWEST_FAMILIES = 3
 
 @attrs.frozen
 class Fold:
-    """Rows to predict, and rows to learn from."""
+    """Rows to predict, and rows to fit to."""
 
     name: str
     test: NDArray[np.bool_]
@@ -28,17 +28,17 @@ class Fold:
 
 @attrs.frozen
 class Folds:
-    """The folds of a set of rows, and what they hold out: `family` or `layer`."""
+    """The folds of a set of rows, and what each holds out: a `family` or `layer`s."""
 
     by: str
     folds: tuple[Fold, ...]
 
 
 def make_folds(data: Data, seed: int = 0) -> Folds:
-    """One fold per architecture family; ten folds of layers for rows without a known network.
+    """One fold per architecture family; ten folds of layers for rows of no known network.
 
-    With fewer than three families among the rows every row is held out by layer. Layers are dealt to
-    folds at random from the seed; a layer is in one fold with all its batches.
+    With rows of fewer than three families, all rows are held out by layer. Layers are dealt to folds at
+    random from the seed, each with all its batches.
     """
     named, which = np.unique(data.network, return_inverse=True)
     family = np.array([_family(network) for network in named.tolist()], dtype=np.str_)[which]
@@ -63,7 +63,7 @@ def _family(network: str) -> str:
 
 
 def shapes_of(*names: str) -> list[str]:
-    """The distinct shapes without batch of some networks, written as `Data.layer` writes them."""
+    """The distinct shapes of some networks, without batch, written as in `Data.layer`."""
     return sorted({shape_text(layer.shape) for name in names for layer in networks.load(name)})
 
 

@@ -1,8 +1,9 @@
-"""A network as the sum of its layers: which row stands for each, and how much of the network rows hold.
+"""A network as the sum of its layers: which row stands for each layer, and how much was measured.
 
-Each distinct layer is measured once and counts as often as the network has it. Layers that were not measured
-are never filled in by a fit: a network counts only where measured layers hold the required share of both its
-multiply-adds and its elements (the dearest weights may have few multiply-adds), and then for those layers.
+Each distinct layer is measured once and counts as often as the network has it. A fit never fills in layers
+that were not measured. A network counts only if its measured layers hold the required share of both its
+multiply-adds and its elements (the costliest weights may have few multiply-adds); its figures are then those
+of the measured layers.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ REQUIRED_SHARE = 0.95
 
 @attrs.frozen(eq=False)
 class NetworkSum:
-    """One network at one batch size, as far as rows hold it."""
+    """The measured part of one network at one batch size."""
 
     network: str
     batch: int
@@ -45,7 +46,7 @@ class NetworkSum:
 
     def holds(self, share: float) -> bool:
         """Whether rows hold that share of multiply-adds and of elements."""
-        # The shares of a whole network are sums in another order: equal up to rounding.
+        # Shares of a whole network are sums in different orders, so they are 1 only up to rounding.
         return len(self.rows) > 0 and min(self.covered_macs, self.covered_elements) * (1 + 1e-12) >= share
 
 

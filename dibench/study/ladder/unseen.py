@@ -1,8 +1,8 @@
-"""What fits say of rows they have not seen: fold by fold, and family by family.
+"""What fits predict for rows they have not seen: fold by fold, and family by family.
 
-A family's fold drops every row whose shape stands in any of its networks, at every batch and under whatever
-name it was measured; α of both forms of DI is fitted anew in each. A network is then predicted by the fold of
-its own family, whichever network first lent its shapes a name.
+A family's fold drops every row whose shape occurs in any of the family's networks, at every batch and under
+any name; α of both forms of DI is fitted again in each fold. A network is then predicted by the fold of its
+own family, whatever network its layers are named after.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ FloatArray = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 COMPARED = ("macs", "ai", "di_weighted", "di_disjoint")
-"""Models that need nothing but a layer's shape."""
+"""Models that need only a layer's shape."""
 
 WITHOUT_TRACE = 1e-11
-"""Relative change of the sum at which a fold's fit stands: nothing is left of where it began."""
+"""Relative change of the sum of squares at which a fold's fit stops: its starting point leaves no trace."""
 
 
 @attrs.frozen(eq=False)
@@ -40,9 +40,9 @@ class Learned:
     parameters: FloatArray
     """(k,)"""
     known: Mask
-    """(k,): columns of which the fitted rows have something. An operator that the fold took away has none."""
+    """(k,): columns that are not zero in every fitted row, as that of an operator the fold took away is."""
     alpha: float
-    """Of both forms of DI; not a number for other models, and where the rows say nothing of reuse."""
+    """Of either form of DI; not a number for other models, and where the rows say nothing about reuse."""
 
     def predict(self, rows: Mask) -> FloatArray:
         """The response of those rows (n,); not a number elsewhere, and where a coefficient is not known."""
@@ -62,14 +62,14 @@ def learn(
     at: Design | None = None,
     near: FloatArray | None = None,
 ) -> Learned | None:
-    """Fit a model to some rows; None where they are too few for its coefficients.
+    """Fit a model to some rows; None if they are too few for its coefficients.
 
     Args:
         model: of `models.MODELS`.
         data, train: all rows, and which to learn from.
         terms: the common terms.
-        at: the model's design on all rows, where it is at hand; not for `di_disjoint`, whose α is fitted too.
-        near: coefficients (k,) of a fit of all rows, to begin at.
+        at: the model's design on all rows, if it is at hand; not for `di_disjoint`, whose α is fitted too.
+        near: coefficients (k,) to start at, of a fit to all rows.
     """
     if train.sum() < 2:
         return None
@@ -121,16 +121,16 @@ class Unseen:
     rows: Mask
     """(n,): its rows."""
     left: Mask
-    """(n,): what is learnt from."""
+    """(n,): the rows that the models are fitted to."""
     enough: bool
-    """Whether these are the `rows_needed`: else what they say of the family is arithmetic noise."""
+    """Whether these are at least `rows_needed`; what fewer say of the family is noise."""
     alpha: dict[str, float]
-    """`di_weighted`, `di_disjoint`; not a number where the rows left say nothing of reuse."""
+    """`di_weighted`, `di_disjoint`; not a number where the rows left say nothing about reuse."""
     predicted: dict[str, FloatArray]
     """By model of `COMPARED`, the response of its rows (n,); not a number where it cannot be predicted."""
 
     def elements(self, data: Data) -> dict[str, FloatArray]:
-        """M / index of some rows: W + A, 2·(α·W + (1−α)·A), and M / DI of the disjoint form."""
+        """M / index, by index, of some rows: W + A, 2·(α·W + (1−α)·A), and M / DI of the disjoint form."""
         weighted, disjoint = self.alpha["di_weighted"], self.alpha["di_disjoint"]
         nothing = np.full(len(data), np.nan)
         return {
@@ -141,16 +141,16 @@ class Unseen:
 
 
 def rows_needed(data: Data) -> int:
-    """Rows that carry the largest of the models: e₀ of each operator and three coefficients more."""
+    """Rows that the largest model needs: it has e₀ of each operator and three more coefficients."""
     return ROWS_PER_COEFFICIENT * (len(np.unique(data.op)) + 3)
 
 
 def predict_families(data: Data, near: Mapping[str, FloatArray] | None = None) -> dict[str, Unseen]:
-    """Every family with a row of its own, predicted by fits to what is left without it.
+    """Each family that has rows, predicted by fits to the rows that share no shape with it.
 
     Args:
         data: all rows.
-        near: by model, coefficients (k,) of a fit of all rows, to begin at.
+        near: by model, coefficients (k,) to start at, of a fit to all rows.
     """
     found = {}
     shapes, shape = np.unique(data.layer, return_inverse=True)

@@ -18,9 +18,9 @@ from dibench.study.questions.correlation import decision
 
 
 def family_differences(data: Data, unseen: Mapping[str, Unseen]) -> tuple[FamilyDifference, ...]:
-    """Errors on each family's layers of the fits that never saw them, rows that every model predicts.
+    """Errors on each family's layers, of fits that have not seen them, over rows that every model predicts.
 
-    Families that leave too few rows to learn from are no evidence.
+    Families that leave too few rows to fit are no evidence and are left out.
     """
     found = []
     for family, fold in unseen.items():

@@ -51,6 +51,7 @@ METHOD = {
 FORMS = {"di_weighted": "weighted DI", "di_disjoint": "disjoint DI"}
 
 
+# Wide because each parameter is a choice of its own that most callers leave alone.
 def generality(
     frame: pd.DataFrame,
     *,

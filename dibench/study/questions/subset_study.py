@@ -61,7 +61,7 @@ class Members:
 
     @functools.cached_property
     def x(self) -> dict[str, FloatArray]:
-        """Log predictors. Layers of equal size have one index: a constant correlates with nothing."""
+        """Log predictors, without those that are constant: they correlate with nothing."""
         logs = {name: np.log(column) for name, column in self.predictors.items()}
         return {name: column for name, column in logs.items() if float(np.ptp(column)) > 1e-9}
 

@@ -1,4 +1,4 @@
-"""Subsets of a fixed set of networks or layers: how a correlation spreads over them, and how it must.
+"""How a correlation spreads over subsets of a fixed set of networks or layers, and how it must spread.
 
 The set is fixed, so its subsets are not samples of a population. A sample correlation's Fisher z is, to
 first order, a mean over its members of each one's influence; the mean of k members drawn without replacement
@@ -7,9 +7,9 @@ that variance is 1/(k−3). So the spread over subsets is
 
     SD(z) ≈ √((n−k)/(n−1)) / √(k−3)
 
-whatever the truth is: narrow near k = n because the subsets are then nearly the same. `curve` is this line;
-`influence_curve` puts these very members' influences in place of normal ones; `made_up_spread` draws sets
-of n points at random, with no network in them, and resamples those.
+whatever the truth is; near k = n it is narrow because the subsets are then nearly the same. `curve` is this
+line; `influence_curve` takes the influences of these very members in place of normal ones; `made_up_spread`
+draws sets of n random points, with no network in them, and resamples those.
 """
 
 from __future__ import annotations
@@ -39,7 +39,10 @@ QUANTILES = np.linspace(0.01, 0.99, 99)
 
 
 def draw(n: int, k: int, subsets: int, rng: np.random.Generator) -> Iterator[IntArray]:
-    """Subsets of k of n members without replacement, equally likely, in blocks (some, k) of indices."""
+    """Subsets of k of n members, without replacement and equally likely, as blocks of indices (some, k).
+
+    `Generator.choice` draws one subset at a time.
+    """
     block = max(1, CHUNK // n)
     for begin in range(0, subsets, block):
         keys = rng.random((min(block, subsets - begin), n), dtype=np.float32)
@@ -49,7 +52,8 @@ def draw(n: int, k: int, subsets: int, rng: np.random.Generator) -> Iterator[Int
 def correlations_over(members: IntArray, response: FloatArray, predictors: FloatArray) -> FloatArray:
     """Pearson's correlation of each predictor (m, n) with the response (n,) in each subset (s, k): (m, s).
 
-    From sums over the subset, values centred on the whole set first so that no digits cancel.
+    From sums over each subset, all subsets at once. Values are first centred on the whole set, so that no
+    digits cancel.
     """
     k = members.shape[1]
     y = (response - response.mean())[members]
@@ -93,7 +97,7 @@ def influence_curve(response: FloatArray, predictor: FloatArray, k: int) -> floa
 
 
 def made_up_spread(n: int, k: int, r: float, subsets: int, rng: np.random.Generator) -> MadeUp:
-    """Draw sets of n bivariate normal points of correlation r and resample k of each, as for networks."""
+    """Draw sets of n bivariate normal points of correlation r, and resample k of each as of networks."""
     r = min(max(r, -0.999), 0.999)
     each = max(25, subsets // MADE_UP_SETS)
     spreads = []
@@ -115,7 +119,7 @@ def describe(values: FloatArray) -> Distribution | None:
         return None
     shapiro = stats.shapiro(values[:SHAPIRO_MOST])
     low, median, high = np.quantile(values, (0.025, 0.5, 0.975))
-    # A few wild values shall not squeeze all others into one bin: they count in the outermost ones.
+    # Outliers count in the outermost bins, so that they do not squeeze all other values into one.
     inner = np.quantile(values, (0.002, 0.998))
     counts, edges = np.histogram(np.clip(values, *inner), bins=BINS)
     standard = (np.quantile(values, QUANTILES) - values.mean()) / values.std()

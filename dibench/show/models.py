@@ -1,0 +1,152 @@
+"""Models as they are: their layers and networks with counts, reuse and intensity, and what they leave out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from dibench import networks
+from dibench.models import Model
+from dibench.models.intensities import Alphas, Drag, reuse_of
+from dibench.show.blocks import Block, Note, Sentence, Table, columns
+from dibench.show.numbers import UNKNOWN, shape_text, short
+
+_COUNTS = ("MACs", "weights", "inputs", "outputs")
+_REUSE = ("M/W", "M/X", "M/Y")
+_DI = ("DI weighted", "DI disjoint")
+_RANKS = {"outputs": 5, "inputs": 4, "M/Y": 3, "M/X": 2, "M/W": 2, "weights": 1}
+_DRAGS_SHOWN = 10
+
+
+def layer_blocks(model: Model, alphas: Alphas | None, drags: Sequence[Drag], origin: str = "") -> list[Block]:
+    """One model: its layers, their sum, which of them drag it down, and what is no layer.
+
+    Args:
+        model: as loaded.
+        alphas: for DI; None leaves it out.
+        drags: the layers through which the model loses intensity, worst first.
+        origin: where α comes from, where a fit found it.
+    """
+    shapes = ", ".join(f"{name} {list(shape)}".strip() for name, shape in model.input_shapes.items())
+    about = f"{model.name}, batch {model.batch}" + (f", {shapes}" if shapes else "")
+    if not model.layers:
+        found: list[Block] = [Sentence(f"{about}: no layer that dibench knows.")]
+    else:
+        found = [_layers(model, alphas, about), Sentence(_sum(model, alphas, origin))]
+        found += _drags(drags, alphas)
+    found += map(Sentence, _not_covered(model))
+    return [*found, Sentence(f"The table {model.coverage}.")]
+
+
+def network_blocks(found: Sequence[Model], alphas: Alphas | None, what: str) -> list[Block]:
+    """Models side by side, a line each.
+
+    Args:
+        found: the models.
+        alphas: for DI; None leaves it out.
+        what: how the table calls them, such as `25 networks`.
+    """
+    blocks: list[Block] = [_networks(found, alphas, what)]
+    if alphas is not None:
+        blocks.append(
+            Sentence(f"DI at α = {alphas.weighted:.3g} (weighted) and {alphas.disjoint:.3g} (disjoint).")
+        )
+    blocks += [Sentence(f"{one.name}: the table {one.coverage}.") for one in found if one.not_covered]
+    blocks.append(
+        Note(
+            "AI is M / (W + X + Y) in MAC per element, every layer's own tensors counted. "
+            "Layers of one: `python -m dibench layers resnet50`"
+        )
+    )
+    return blocks
+
+
+def family(model: Model) -> str:
+    """The architecture family of one of the 25 networks; else nothing."""
+    return networks.family(model.name) if model.name in networks.names() else ""
+
+
+def _layers(model: Model, alphas: Alphas | None, caption: str) -> Table:
+    names = ("layer", "op", "shape", *_COUNTS, *_REUSE, "AI", *(_DI if alphas else ()))
+    rows = []
+    for layer in model.layers:
+        reuse = reuse_of([layer])
+        counts = (reuse.macs, reuse.weights, reuse.inputs, reuse.outputs)
+        intensities = [reuse.ai, *(reuse.di(alphas) if alphas else ())]
+        rows.append([
+            layer.name.partition("/")[2], layer.op, shape_text(layer), *map(short, counts),
+            *map(short, reuse.by_data_type), *(f"{value:.1f}" for value in intensities),
+        ])  # fmt: skip
+    wraps = ("layer", "shape")
+    return Table(caption, columns(*names, text=("op", "shape"), wraps=wraps, ranks=_RANKS), rows)
+
+
+def _sum(model: Model, alphas: Alphas | None, origin: str) -> str:
+    reuse = reuse_of(model.layers)
+    per_w, per_x, per_y = map(short, reuse.by_data_type)
+    text = (
+        f"**Network**: {short(reuse.macs)} MACs, {short(reuse.weights)} weights, "
+        f"{short(reuse.inputs)} inputs, {short(reuse.outputs)} outputs; reuse M/W {per_w}, M/X {per_x}, "
+        f"M/Y {per_y}; AI {reuse.ai:.1f}"
+    )
+    if alphas is not None:
+        weighted, disjoint = reuse.di(alphas)
+        text += (
+            f"; DI weighted {weighted:.1f} at α = {alphas.weighted:.3g}, "
+            f"disjoint {disjoint:.1f} at α = {alphas.disjoint:.3g}" + (f" ({origin})" if origin else "")
+        )
+    if model.parameters is not None:
+        text += f". The model has {short(model.parameters)} parameters"
+    return f"{text}."
+
+
+def _drags(drags: Sequence[Drag], alphas: Alphas | None) -> Iterator[Block]:
+    if not drags:
+        return
+    what = f"weighted DI (α = {alphas.weighted:.3g})" if alphas else "AI"
+    more = f", the worst {_DRAGS_SHOWN} of {len(drags)}" if len(drags) > _DRAGS_SHOWN else ""
+    rows = [
+        [
+            drag.layer.name.partition("/")[2],
+            drag.layer.op,
+            f"{drag.macs_share:.1%}",
+            f"{drag.elements_share:.1%}",
+            f"+{drag.lost:.1%}",
+        ]
+        for drag in drags[:_DRAGS_SHOWN]
+    ]
+    yield Sentence(
+        f"**What drags it down**{more}: by how much the network's {what} would rise if the layer moved as "
+        "few elements a MAC as the network does"
+    )
+    names = ("layer", "op", "of MACs", "of elements", "would rise")
+    yield Table("", columns(*names, text=("op",), wraps=("layer",)), rows)
+
+
+def _not_covered(model: Model) -> Iterator[str]:
+    """One line for each kind of what is no layer, with the first name."""
+    kinds = Counter((part.op, part.reason) for part in model.not_covered)
+    for (op, reason), number in kinds.items():
+        parts = [part for part in model.not_covered if (part.op, part.reason) == (op, reason)]
+        known = [part.macs for part in parts if part.macs is not None]
+        macs = f"{short(sum(known))} MACs" if known else "MACs not known"
+        name = parts[0].name.partition("/")[2] + (" …" if number > 1 else "")
+        yield f"**not covered**: {number} × {op}, {reason}: {macs} ({name})"
+
+
+def _networks(found: Sequence[Model], alphas: Alphas | None, what: str) -> Table:
+    di = _DI if alphas else ()
+    rows = []
+    for model in found:
+        total = reuse_of(model.layers)
+        counts = map(short, (total.macs, total.weights, total.inputs, total.outputs))
+        reuse = [UNKNOWN] * (4 + len(di))
+        if model.layers:
+            intensities = [total.ai, *(total.di(alphas) if alphas else ())]
+            reuse = [*map(short, total.by_data_type), *(f"{value:.1f}" for value in intensities)]
+        shapes = str(len(networks.distinct(model.layers)))
+        rows.append([model.name, str(len(model.layers)), *counts, *reuse, shapes, family(model)])
+    batches = ", ".join(map(str, sorted({model.batch for model in found})))
+    names = ("network", "layers", *_COUNTS, *_REUSE, "AI", *di, "shapes", "family")
+    ranks = _RANKS | {"shapes": 6, "family": 6}
+    return Table(f"{what}, batch {batches}", columns(*names, text=("family",), ranks=ranks), rows)
