@@ -45,7 +45,7 @@ def show(out: Console, values: dict[str, Any] | None) -> None:
 
 
 def _show_not_testable(out: Console) -> None:
-    from dibench.study.questions.twins import NOT_TESTABLE
+    from dibench.study.findings.twins import NOT_TESTABLE
 
     for what, why in NOT_TESTABLE.items():
         out.print(f"[dim]{what}: not testable, {why}.[/dim]")

@@ -11,7 +11,8 @@ from dibench.show.blocks import Section
 from dibench.show.numbers import is_number, plain
 from dibench.show.parts import Json, Study, panel, section_of
 from dibench.show.svg import INK, MUTED, OPERATOR_COLOURS, OPERATOR_MARKERS, SURFACE, new_grid, to_svg
-from dibench.study.questions.twins import MARGIN, NOT_TESTABLE
+from dibench.study.findings.twins import NOT_TESTABLE
+from dibench.study.questions.twins import MARGIN
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

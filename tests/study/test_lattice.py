@@ -8,11 +8,12 @@ import pytest
 import study_frames
 from lattice_frames import LAYER, RATES, SHARES, TRUTH, anchor_rows, table
 
+from dibench.study.findings.lattice import Lattice
 from dibench.study.maths.slopes import share
 from dibench.study.questions import lattice as study_lattice
 
 
-def only(frame: pd.DataFrame) -> study_lattice.Lattice:
+def only(frame: pd.DataFrame) -> Lattice:
     found = study_lattice.lattice(frame)
     assert found is not None
     (one,) = found.lattices

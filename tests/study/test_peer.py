@@ -14,7 +14,8 @@ from dibench.cli import fit_peer
 from dibench.layer import Layer
 from dibench.show.fit_tables import peer as peer_table
 from dibench.show.studies import layers_of
-from dibench.study.questions.peer import Peers, peers
+from dibench.study.findings.peer import Peers
+from dibench.study.questions.peer import peers
 
 LAYERS = [layer for layer in some_layers(60, seed=1) if layer.op == "pointwise"][:6]
 OURS_S, OURS_J = 1e-3, 0.2

@@ -17,13 +17,16 @@ from twin_frames import STANDARD, TALL, measured
 
 from dibench.layer import Layer
 from dibench.plan import shapes
+from dibench.study.findings.estimate import Estimate
+from dibench.study.findings.twins import Pairs, Twins
 from dibench.study.maths.sign_flips import flips, holm
 from dibench.study.questions import twins as study_twins
 
 
-def only(result: study_twins.Twins | None, kind: str = "twins") -> study_twins.Pairs:
+def only(result: Twins | None, kind: str = "twins") -> Pairs:
     assert result is not None
-    (entry,) = result.decisive(kind)
+    entry: Pairs
+    (entry,) = getattr(result.decisive, kind)
     return entry
 
 
@@ -63,7 +66,7 @@ def test_the_placebo_stands_beside_and_counts_that_differ_are_no_pair() -> None:
     frame.loc[frame["H"] > frame["W"], "weight_reads"] = 101
     result = study_twins.twins(frame)
     assert result is not None
-    assert result.decisive("placebo") == ()
+    assert result.decisive.placebo == ()
     assert result.not_exact == {"twins": 0, "placebo": 12}
 
 
@@ -75,14 +78,14 @@ def test_a_kernel_that_reads_more_in_one_half_is_no_comparison() -> None:
     assert only(study_twins.twins(swapped)).pairs == 12
     uneven = study_twins.twins(frame.assign(input_reads=frame["K"]))
     assert uneven is not None
-    assert (uneven.decisive(), uneven.not_exact["twins"]) == ((), 12)
+    assert (uneven.decisive.twins, uneven.not_exact["twins"]) == ((), 12)
 
 
 def test_kernels_and_lane_mappings_are_kept_apart() -> None:
     frames = [measured(STANDARD, w=30.0, lanes="p"), measured(STANDARD, x=30.0, lanes="k")]
     result = study_twins.twins(pd.concat(frames, ignore_index=True))
     assert result is not None
-    by_lanes = {entry.lanes: entry for entry in result.decisive()}
+    by_lanes = {entry.lanes: entry for entry in result.decisive.twins}
     assert set(by_lanes) == {"both", "p", "k"}
     ratios = [by_lanes[lanes].ratio or math.nan for lanes in ("p", "k")]
     assert math.prod(ratios) == pytest.approx(1.0)
@@ -172,4 +175,4 @@ def test_holm_is_statsmodels() -> None:
 )  # fmt: skip
 def test_fitted_alpha_is_held_against_the_twins(w: float, alpha: tuple[Any, ...], said: str) -> None:
     entry = only(study_twins.twins(measured(STANDARD, w=w, noise=0.003)))
-    assert study_twins.agreement(entry, dict(zip(("value", "ci_low", "ci_high"), alpha, strict=True))) == said
+    assert study_twins.agreement(entry, Estimate(*alpha)) == said

@@ -10,8 +10,11 @@ from dibench.study.findings.cards import Compared, OneModel
 from dibench.study.findings.claims import Claim
 from dibench.study.findings.generality import Generality
 from dibench.study.findings.ladder import Fit
+from dibench.study.findings.lattice import Lattices
 from dibench.study.findings.networks import NoNetworks, WholeNetworks
+from dibench.study.findings.peer import Peers
 from dibench.study.findings.plain import HIDDEN, INLINE, plain
+from dibench.study.findings.twins import Twins
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,11 +25,11 @@ class Findings:
     """One table: `to_json()` holds the fit's own keys and one more for each further question."""
 
     fit: Fit = attrs.field(metadata=INLINE)
-    twins: dict[str, Any] | None
+    twins: Twins | None
     """None without such rows, like `lattice` and `peer`."""
-    lattice: dict[str, Any] | None
+    lattice: Lattices | None
     networks: WholeNetworks | NoNetworks
-    peer: dict[str, Any] | None
+    peer: Peers | None
     claims: tuple[Claim, ...]
     generality: Generality | None = attrs.field(default=None, metadata=HIDDEN)
     """Where it was asked for, and can be studied; `generality --json` writes it, `fit --json` does not."""

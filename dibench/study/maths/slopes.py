@@ -9,26 +9,19 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from dibench.study.findings.lattice import Slope
+
 FloatArray = NDArray[np.float64]
-
-
-@attrs.frozen
-class Slope:
-    """A coefficient: pJ (or ps) an access or multiply-add, W for the time term; bounds None where unknown."""
-
-    value: float
-    ci_low: float | None
-    ci_high: float | None
 
 
 def slope(value: float, half: float) -> Slope:
     """A value with the half-width of its interval; no bounds where that is not a number."""
     known = math.isfinite(half)
-    return Slope(float(value), float(value - half) if known else None, float(value + half) if known else None)
+    low, high = (float(value - half), float(value + half)) if known else (None, None)
+    return Slope(value=float(value), ci_low=low, ci_high=high)
 
 
 def jackknife(jacobian: FloatArray, residuals: FloatArray, cluster: NDArray[Any]) -> FloatArray | None:

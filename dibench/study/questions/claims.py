@@ -8,9 +8,6 @@ the same rule would have said is told apart as a check.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import attrs
 
 from dibench.intensity import OPERATORS
@@ -18,15 +15,14 @@ from dibench.study.findings.claims import CONFIRMED, NOT_TESTABLE, REFUTED, UNDE
 from dibench.study.findings.estimate import Estimate
 from dibench.study.findings.ladder import Fit
 from dibench.study.findings.networks import NoNetworks, WholeNetworks
+from dibench.study.findings.twins import Twins
 from dibench.words import Bounded, interval, percent_apart
 
 _ANSWERS = {"DI": CONFIRMED, "AI": REFUTED}
 """By what an analysis decides for; anything else is undecided."""
 
 
-def claims(
-    fit: Fit, networks: WholeNetworks | NoNetworks, twins: Mapping[str, Any] | None = None
-) -> tuple[Claim, ...]:
+def claims(fit: Fit, networks: WholeNetworks | NoNetworks, twins: Twins | None = None) -> tuple[Claim, ...]:
     """The four claims.
 
     Args:
@@ -59,7 +55,7 @@ def _data_type(fit: Fit) -> Claim:
     return Claim("data types", text, answer, number, why)
 
 
-def _every_operator(fit: Fit, twins: Mapping[str, Any] | None) -> Claim:
+def _every_operator(fit: Fit, twins: Twins | None) -> Claim:
     """DI must predict every operator's unseen rows better; an operator whose own α says otherwise refutes."""
     text = "DI models reuse correctly for all types of convolution and of layer, and all reuse patterns."
     better, worse, unknown = _held_out_by_operator(fit)
@@ -106,15 +102,14 @@ def _operators_against(fit: Fit) -> list[str]:
     return found
 
 
-def _twins_against(twins: Mapping[str, Any] | None, alpha: Bounded) -> list[str]:
+def _twins_against(twins: Twins | None, alpha: Bounded) -> list[str]:
     """Operators whose exact twins say the opposite of fitted α."""
-    if not twins:
+    if twins is None or "energy" not in twins.responses:
         return []
-    entries = twins["responses"].get("energy", {}).get("twins", ())
     return [
-        f"twins of {entry['op']} contradict fitted α, {interval(alpha)}"
-        for entry in entries
-        if entry.get("fitted_alpha") == "contradicts"
+        f"twins of {entry.op} contradict fitted α, {interval(alpha)}"
+        for entry in twins.responses["energy"].twins
+        if entry.fitted_alpha == "contradicts"
     ]
 
 

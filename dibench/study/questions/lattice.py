@@ -27,13 +27,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dibench.layer import DIMENSIONS
+from dibench.study.findings.lattice import BoxCost, Lattice, Lattices, Slope
 from dibench.study.findings.plain import PICO
 from dibench.study.maths.estimate import LogFit, condition_number, fit_log
 from dibench.study.maths.inference import student_quantile
-from dibench.study.maths.slopes import Slope, jackknife, share, slope
+from dibench.study.maths.slopes import jackknife, share, slope
 from dibench.study.questions.lattice_checks import (
     BYTES,
-    Check,
     anchor_checks,
     anchor_costs,
     lattice_checks,
@@ -54,62 +54,10 @@ WORST_CONDITION = 30.0
 COUNTS = ("macs_executed", "weight_reads", "input_reads", "output_reads", "output_writes")
 
 
-@attrs.frozen
-class BoxCost:
-    """What a multiply-add costs under a box: the median over kernels, on most multiprocessors."""
-
-    tile_p: int
-    tile_k: int
-    tile_c: int
-    per_mac: float
-    """pJ or ps."""
+MODEL = "P0*time + e_mac[kernel]*macs + e_w*weight_reads + e_x*input_reads + e_y*output_accesses"
 
 
-@attrs.frozen
-class Lattice:
-    """The coefficients of one layer at one level under one lane mapping."""
-
-    level: str
-    lanes: str
-    layer: dict[str, int]
-    operands_bytes: int
-    rows: int
-    boxes: int
-    shares: tuple[int, ...]
-    """Multiprocessors that the rows ran on; empty where the table does not say."""
-    coefficients: dict[str, Slope]
-    """`power` (W), `weight`, `input`, `output`, and `mac/VARIANT` of each kernel."""
-    alpha: Slope | None
-    per_box: tuple[BoxCost, ...]
-    """Ascending by the sides of the box."""
-    condition: float
-    reason: str
-    """Why the coefficients are not to be relied on; empty where they are."""
-    checks: tuple[Check, ...] = ()
-
-
-@attrs.frozen
-class Study:
-    """Every lattice of a table, and its anchors; `to_json()` gives plain values."""
-
-    basis: str
-    kind: str
-    measured: bool
-    lattices: tuple[Lattice, ...]
-    anchors: dict[str, Slope]
-    anchor_checks: tuple[Check, ...]
-
-    def to_json(self) -> dict[str, Any]:
-        """Every figure as plain values, None where it is not known."""
-        values = attrs.asdict(self)
-        values["unit"] = "pJ" if self.kind == "energy" else "ps"
-        values["model"] = (
-            "P0*time + e_mac[kernel]*macs + e_w*weight_reads + e_x*input_reads + e_y*output_accesses"
-        )
-        return values
-
-
-def lattice(frame: pd.DataFrame, **chosen: Unpack[row_rules.Choice]) -> Study | None:
+def lattice(frame: pd.DataFrame, **chosen: Unpack[row_rules.Choice]) -> Lattices | None:
     """Fit every reuse lattice in a table; None where it has none.
 
     A lattice is one layer, level and lane mapping under LEAST_BOXES boxes or more, whose reads differ.
@@ -141,13 +89,15 @@ def lattice(frame: pd.DataFrame, **chosen: Unpack[row_rules.Choice]) -> Study | 
             found.append(attrs.evolve(one, checks=checks))
     if not found:
         return None
-    return Study(
+    return Lattices(
         basis=selection.basis,
         kind=selection.kind,
         measured=selection.measured,
         lattices=tuple(sorted(found, key=lambda one: (one.operands_bytes, one.level, one.lanes))),
         anchors=anchors,
         anchor_checks=anchor_checks(anchors) if ranged else (),
+        unit="pJ" if energy else "ps",
+        model=MODEL,
     )
 
 

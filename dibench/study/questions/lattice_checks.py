@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import attrs
 import numpy as np
 
+from dibench.study.findings.lattice import Check, Slope
 from dibench.study.findings.plain import PICO
 from dibench.study.maths.estimate import fit_log
 from dibench.study.maths.inference import classical_errors, student_quantile
-from dibench.study.maths.slopes import Slope, slope
+from dibench.study.maths.slopes import slope
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,16 +41,6 @@ ANCHORS = {
     "anchor_dram_write": ("output_writes", "DRAM write"),
 }
 """What each anchor kernel does, by the column that counts it."""
-
-
-@attrs.frozen
-class Check:
-    """A coefficient beside what it should be: an anchor's, or a published range."""
-
-    what: str
-    value: float
-    expected: tuple[float, float]
-    agrees: bool
 
 
 def anchor_costs(rows: pd.DataFrame, response: str, *, energy: bool) -> dict[str, Slope]:

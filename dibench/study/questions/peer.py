@@ -9,14 +9,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import numpy as np
 from numpy.typing import NDArray
 
 from dibench.intensity import OPERATORS
 from dibench.layer import DIMENSIONS
 from dibench.schema import LIBRARY, MEASURED_SOURCES
-from dibench.study.findings.plain import plain
+from dibench.study.findings.peer import Peer, Peers, Ratio
 from dibench.study.maths.inference import student_quantile
 from dibench.study.questions.one_model import CARD
 
@@ -24,48 +23,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _SAME = (*DIMENSIONS, "dtype", "device_uuid", CARD, "data", "instances", "cold")
-
-
-@attrs.frozen
-class Ratio:
-    """The library's over ours, above one where ours takes less; no interval from a single layer."""
-
-    layers: int
-    value: float
-    ci_low: float | None
-    ci_high: float | None
-
-
-@attrs.frozen
-class Peer:
-    """One operator in one data type."""
-
-    op: str
-    dtype: str
-    variants: tuple[str, ...]
-    """Ours that were fastest on a layer."""
-    time: Ratio
-    energy: Ratio | None
-    """None where joules were not read on both sides."""
-
-
-@attrs.frozen
-class Peers:
-    """All operators and data types that both ran."""
-
-    library: str
-    energy_source: str
-    by: tuple[Peer, ...]
-
-    @property
-    def measured(self) -> bool:
-        """Whether the joules come from a sensor."""
-        return self.energy_source in MEASURED_SOURCES
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        found: dict[str, Any] = plain({**attrs.asdict(self), "measured": self.measured})
-        return found
 
 
 def peers(frame: pd.DataFrame) -> Peers | None:
@@ -81,7 +38,8 @@ def peers(frame: pd.DataFrame) -> Peers | None:
         _peer(str(op), str(dtype), group)
         for (op, dtype), group in sorted(both.groupby(["op", "dtype"]), key=_in_order)
     )
-    return Peers(", ".join(library), sources[0] if len(sources) == 1 else "", found)
+    source = sources[0] if len(sources) == 1 else ""
+    return Peers(", ".join(library), source, found, measured=source in MEASURED_SOURCES)
 
 
 def _in_order(entry: tuple[Any, Any]) -> tuple[str, int]:
@@ -128,6 +86,7 @@ def _ratio(values: NDArray[np.float64]) -> Ratio | None:
     logs = np.log(values)
     mean = float(logs.mean())
     if n == 1:
-        return Ratio(1, math.exp(mean), None, None)
+        return Ratio(layers=1, value=math.exp(mean), ci_low=None, ci_high=None)
     half = student_quantile(n - 1) * float(logs.std(ddof=1)) / math.sqrt(n)
-    return Ratio(n, math.exp(mean), math.exp(mean - half), math.exp(mean + half))
+    low, high = math.exp(mean - half), math.exp(mean + half)
+    return Ratio(layers=n, value=math.exp(mean), ci_low=low, ci_high=high)

@@ -15,14 +15,15 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from dibench.study.findings.twins import NOT_TESTABLE, Compared, Pairs, TwinPairs, Twins
 from dibench.study.maths.sign_flips import Flips, flips, holm
 from dibench.study.questions.twin_pairs import Match, matches
 from dibench.study.table import rows as row_rules
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import pandas as pd
+
+    from dibench.words import Bounded
 
 FloatArray = NDArray[np.float64]
 
@@ -36,80 +37,15 @@ BOTH = "both"
 OPERATORS = ("standard", "grouped", "pointwise", "fc")
 """Operators that have exact twins."""
 
-NOT_TESTABLE = {
-    "depthwise": "has no exact twin, its weights and inputs share the channels; "
-    "what is tested instead: α over depthwise layers of different sizes in the ladder",
-    "fc at N = 1": "has no exact twin, W = M whatever the shape; "
-    "what is tested instead: twins of fc at N > 1, and the reuse lattice",
-}
 
-
-@attrs.frozen
-class Pairs:
-    """One group of pairs: how the cost of one half compares with the other's.
-
-    The ratio of twins is the half with more weights over the one with more inputs; of a placebo the wide
-    image over the tall one.
-    """
-
-    op: str
-    lanes: str
-    """`p`, `k`, empty where kernels have no lanes, or `both`: each pair's mean over the mappings."""
-    pairs: int
-    kernels: int
-    ratio: float | None
-    """Geometric mean over the pairs."""
-    ci_low: float | None
-    """Ends of the 95% interval; None where so few pairs bound nothing."""
-    ci_high: float | None
-    p_value: float | None
-    p_holm: float | None
-    decision: str
-    """`equivalent`, `differs` or `undecided`."""
-    reason: str
-    by_kernel: dict[str, float]
-    """Geometric mean ratio of each kernel variant."""
-    by_pair: tuple[float, ...]
-    """Ratio of each pair of layers, over its kernels."""
-
-
-@attrs.frozen
-class Twins:
-    """Twins and their placebo by response; `to_json()` gives plain values."""
-
-    basis: str
-    responses: dict[str, dict[str, tuple[Pairs, ...]]]
-    """Response (`energy`, `time`) → `twins` and `placebo` → one entry for each operator and lane mapping."""
-    measured: bool
-    not_exact: dict[str, int]
-    """Pairs of rows left out because the kernel executes or moves more in one half, by kind."""
-
-    def decisive(self, kind: str = "twins") -> tuple[Pairs, ...]:
-        """The entries of the first response, which is energy where energy was measured."""
-        return next(iter(self.responses.values()))[kind]
-
-    def to_json(self) -> dict[str, Any]:
-        """Every figure as plain values, None where it is not known."""
-        return {
-            "basis": self.basis,
-            "measured": self.measured,
-            "margin": math.expm1(MARGIN),
-            "least_pairs": LEAST_PAIRS,
-            "ratio": "half with more weights over half with more inputs; placebo: wide over tall",
-            "responses": {
-                response: {kind: [attrs.asdict(one) for one in entries] for kind, entries in groups.items()}
-                for response, groups in self.responses.items()
-            },
-            "not_exact": self.not_exact,
-            "not_testable": NOT_TESTABLE,
-        }
-
-
-def twins(frame: pd.DataFrame, **chosen: Unpack[row_rules.Choice]) -> Twins | None:
+def twins(
+    frame: pd.DataFrame, alpha: Bounded | None = None, **chosen: Unpack[row_rules.Choice]
+) -> Twins | None:
     """Compare the pairs in a table; None where it has no twins.
 
     Args:
         frame: a table of the CSV contract; pairs are found by shape.
+        alpha: of the fit, which twins are held against.
         chosen: `device`, `backend`, `dtype`, as `rows.select` takes them.
 
     Raises:
@@ -128,19 +64,30 @@ def twins(frame: pd.DataFrame, **chosen: Unpack[row_rules.Choice]) -> Twins | No
     responses = {selection.kind: selection.response}
     if "time_s" in used and (used["time_s"] > 0).all():
         responses["time"] = "time_s"
+    logs = {name: np.log(used[column].to_numpy(dtype=np.float64)) for name, column in responses.items()}
     return Twins(
         basis=selection.basis,
-        responses={
-            name: {kind: _compared(used, members, column) for kind, members in found.items()}
-            for name, column in responses.items()
-        },
         measured=selection.measured,
+        margin=math.expm1(MARGIN),
+        least_pairs=LEAST_PAIRS,
+        ratio="half with more weights over half with more inputs; placebo: wide over tall",
+        responses={
+            name: Compared(
+                twins=tuple(
+                    TwinPairs(**attrs.asdict(one, recurse=False), fitted_alpha=agreement(one, alpha))
+                    for one in _compared(found["twins"], own)
+                ),
+                placebo=_compared(found["placebo"], own),
+            )
+            for name, own in logs.items()
+        },
         not_exact=not_exact,
+        not_testable=NOT_TESTABLE,
     )
 
 
-def _compared(frame: pd.DataFrame, matches: list[Match], column: str) -> tuple[Pairs, ...]:
-    logs = np.log(frame[column].to_numpy(dtype=np.float64))
+def _compared(matches: list[Match], logs: FloatArray) -> tuple[Pairs, ...]:
+    """One entry for each operator and lane mapping; Holm adjusts over the operators of a mapping."""
     groups: defaultdict[tuple[str, str], list[Match]] = defaultdict(list)
     for match in matches:
         groups[match.op, match.lanes].append(match)
@@ -217,18 +164,13 @@ def _decide(pairs: int, p_holm: float, low: float | None, high: float | None) ->
     return "undecided", "neither a difference nor its absence is shown"
 
 
-def agreement(entry: Pairs, alpha: Mapping[str, Any]) -> str:
-    """What fitted α says of these twins, and whether they agree.
-
-    α above ½ says that weights cost more than activations, so the ratio is above one.
-
-    Args:
-        entry: of twins.
-        alpha: `value`, `ci_low` and `ci_high` as a fit's JSON has them.
-    """
-    expected = _side(alpha["ci_low"], alpha["ci_high"], 0.5)
+def agreement(entry: Pairs, alpha: Bounded | None) -> str:
+    """Whether twins say what fitted α says: above ½ weights cost more, so the ratio is above one."""
+    if alpha is None:
+        return "no comparison"
+    expected = _side(alpha.ci_low, alpha.ci_high, 0.5)
     shown = _side(entry.ci_low, entry.ci_high, 1.0)
-    if entry.decision == "undecided" or alpha["value"] is None:
+    if entry.decision == "undecided" or alpha.value is None:
         return "no comparison"
     if expected == 0 or shown == 0:
         return "agrees" if expected == shown else "compatible"

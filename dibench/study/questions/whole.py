@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Unpack
-
-import attrs
+from typing import TYPE_CHECKING, Unpack
 
 from dibench.errors import UserError
 from dibench.study.findings.generality import Generality
@@ -18,7 +16,7 @@ from dibench.study.questions.generality import generality
 from dibench.study.questions.lattice import lattice
 from dibench.study.questions.one_model import one_model
 from dibench.study.questions.peer import peers
-from dibench.study.questions.twins import agreement, twins
+from dibench.study.questions.twins import twins
 from dibench.study.questions.whole_networks import networks_of
 from dibench.study.table.rows import Choice
 
@@ -83,15 +81,14 @@ def several(
 
 def _whole(frame: pd.DataFrame, ladder: Ladder, subsets: int | None, **chosen: Unpack[Choice]) -> Findings:
     fit = findings_of(ladder)
-    pairs = twin_figures(frame, attrs.asdict(fit.alpha.weighted), **chosen)
+    pairs = twins(frame, fit.alpha.weighted, **chosen)
     networks = networks_of(frame, ladder, **chosen)
-    lattices, beside = lattice(frame, **chosen), peers(frame)
     return Findings(
         fit=fit,
         twins=pairs,
-        lattice=None if lattices is None else lattices.to_json(),
+        lattice=lattice(frame, **chosen),
         networks=networks,
-        peer=None if beside is None else beside.to_json(),
+        peer=peers(frame),
         claims=claims(fit, networks, pairs),
         generality=None if subsets is None else _generality(frame, ladder, subsets, **chosen),
     )
@@ -105,17 +102,3 @@ def _generality(
         return generality(frame, subsets=subsets, ladder=ladder, half_only=True, **chosen)
     except UserError:
         return None
-
-
-def twin_figures(
-    frame: pd.DataFrame, alpha: dict[str, Any] | None, **chosen: Unpack[Choice]
-) -> dict[str, Any] | None:
-    """The twins of a table, each with what fitted α says of it; None where there are none."""
-    result = twins(frame, **chosen)
-    if result is None:
-        return None
-    values = result.to_json()
-    for response, kinds in result.responses.items():
-        for entry, shown in zip(kinds["twins"], values["responses"][response]["twins"], strict=True):
-            shown["fitted_alpha"] = "no comparison" if alpha is None else agreement(entry, alpha)
-    return values
