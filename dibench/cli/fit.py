@@ -7,19 +7,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dibench.cli import fit_claims, fit_devices, fit_lattice, fit_networks, fit_peer, fit_twins
+from dibench.cli import fit_claims, fit_devices, fit_lattice, fit_peer, fit_twins
 from dibench.cli.held_out import show_held_out
 from dibench.cli.options import Backend, Device, Dtype, JsonFile, Seed, Tables, check_json, check_seed, load
 from dibench.cli.output import console, escape, plain_table
 from dibench.errors import UserError
 from dibench.files import write_json
 from dibench.show.numbers import number
-from dibench.study.findings import SCHEMA
 from dibench.words import MODEL_NAMES, SENSITIVITY_NAMES, interval
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
+
+    from dibench.study.findings.whole import Findings, Several
 
 
 def fit(
@@ -41,11 +42,15 @@ def fit(
 
     [bold]python -m dibench fit results/local/networks --json fit.json[/bold]
     """
+    from dibench.study.findings import SCHEMA
+    from dibench.study.findings.whole import Several
+
     if not 99 <= draws <= 99_999:
         raise UserError("--draws", "must be from 99 to 99999", draws)
     seeded = check_seed(seed)
     check_json(json_file)
-    figures = _fit(tables, device=device, backend=backend, dtype=dtype, draws=draws, **seeded)
+    found = _fit(tables, device=device, backend=backend, dtype=dtype, draws=draws, **seeded)
+    figures = found.to_json()
     if json_file is not None:
         write_json(json_file, {"schema": SCHEMA, **figures})
     parts = {"twins": fit_twins.show} if twins else {}
@@ -55,13 +60,14 @@ def fit(
     else:
         if "cards" in figures:
             fit_devices.show(console(), figures)
-        if "models" in figures:  # not of cards that cannot be taken for one
-            show(console(), figures)
+        whole = found.joined if isinstance(found, Several) else found
+        if whole is not None:  # not of cards that cannot be taken for one
+            show(console(), figures, whole)
     if json_file is not None:
         console().print(f"\nEvery figure: {json_file}", soft_wrap=True)
 
 
-def _fit(tables: list[Path], **chosen: Any) -> dict[str, Any]:
+def _fit(tables: list[Path], **chosen: Any) -> Findings | Several:
     from dibench import study
     from dibench.study.questions import whole
 
@@ -70,8 +76,8 @@ def _fit(tables: list[Path], **chosen: Any) -> dict[str, Any]:
     try:
         if several:
             del chosen["device"]
-            return whole.several(frame, **chosen).to_json()
-        return whole.whole(frame, **chosen).to_json()
+            return whole.several(frame, **chosen)
+        return whole.whole(frame, **chosen)
     except UserError as error:
         raise UserError("", str(error), where=", ".join(map(str, tables))) from None
 
@@ -89,8 +95,10 @@ def _show_parts(out: Console, figures: dict[str, Any], parts: dict[str, Any]) ->
             show_part(out, card["fit"][part])
 
 
-def show(out: Console, figures: dict[str, Any]) -> None:
+def show(out: Console, figures: dict[str, Any], found: Findings) -> None:
     """The fit on one screen: verdict, models, α, operators, what stayed out."""
+    from dibench.show import networks, terminal
+
     _show_verdict(out, figures)
     out.print("The paper's claims here:")
     fit_claims.show(out, figures["claims"])
@@ -100,7 +108,7 @@ def show(out: Console, figures: dict[str, Any]) -> None:
     out.print(_operator_table(figures))
     show_held_out(out, figures)
     _show_sensitivity(out, figures)
-    fit_networks.show(out, figures["networks"])
+    terminal.show(out, networks.blocks(found.networks))
     fit_peer.show(out, figures["peer"])
     _show_rows(out, figures)
     if figures["pipeline_check"] is not None:

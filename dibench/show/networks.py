@@ -2,53 +2,139 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dibench.show.axes import log_axes, rows_of_text
-from dibench.show.blocks import Section
-from dibench.show.numbers import is_number
-from dibench.show.parts import Json, Study, panel, section_of
+from dibench.show.blocks import Block, Figure, Note, Section, Sentence, Table, columns
+from dibench.show.numbers import number, p_value
 from dibench.show.response import response_of
-from dibench.show.svg import ACCENT, MUTED, SURFACE, new_panel, to_svg
+from dibench.study.findings.networks import NoNetworks
+from dibench.words import MODEL_NAMES
 
 if TYPE_CHECKING:
+    from dibench.show.parts import Study
     from dibench.show.svg import Drawn
+    from dibench.study.findings.held_out import UnseenNetwork
+    from dibench.study.findings.networks import Contest, NetworkCost, WholeNetworks
 
-_HELD_OUT = {"ai": "AI", "di_weighted": "DI weighted"}
+_PREDICTORS = ("macs", "ai", "di_weighted", "di_disjoint")
+_CONTESTS = {"index_weighted": "bare index", "model_weighted": "model"}
+_PREDICTED = {"ai": "AI", "di_weighted": "DI weighted"}
+_FEWEST_RANKED, _FEWEST_PREDICTED = 4, 3
+"""Networks that make a figure worth drawing."""
+
+
+def blocks(found: WholeNetworks | NoNetworks) -> list[Block]:
+    """Which networks were measured, their ranking, and how MACs, AI and DI rank them."""
+    if isinstance(found, NoNetworks):
+        return [Sentence(f"Whole networks: not summed, {found.reason}.")]
+    shown: list[Block] = [Sentence(_measured(found))]
+    if not found.ranked:
+        return shown
+    ranked = ", ".join(f"{one.network} {(one.efficiency or 0.0) / 1e9:.3g}" for one in found.ranked)
+    shown.append(Sentence(f"Ranking by G{found.unit}: {ranked}."))
+    if found.reason is not None:
+        return [*shown, Note(f"{found.reason}.")]
+    shown.append(_correlations(found))
+    for key, form in _CONTESTS.items():
+        contest = found.contests[key]
+        if contest is not None:
+            shown.append(Sentence(_contest(form, contest)))
+    return shown
 
 
 def sections(studies: Sequence[Study]) -> list[Section]:
-    """The ranking of each card's networks, and their costs predicted unseen; none where too few are whole."""
-    panels = []
-    for study in studies:
-        figures, response = study.fit or {}, response_of(study.fit)
-        ranking = ranking_panel(
-            figures.get("networks") or {}, response.adjective, name=study.ident("ranking")
-        )
-        if ranking is not None:
-            lines = ["top: most efficient; coloured: AI or DI moves it by a third of the field or more"]
-            panels.append(panel("Who is first?", lines, ranking, study.card))
-        unseen = held_out_panel(
-            figures.get("held_out") or {}, response.unit[1:], response.adjective, name=study.ident("held-out")
-        )
-        if unseen is not None:
-            lines = ["each network by a fit without its family and every shape in it; on the line: right"]
-            panels.append(panel("Predicted unseen", lines, unseen, study.card))
+    """What the first study says of networks, and each card's figures; none where there is nothing to draw."""
+    figures = [figure for study in studies for figure in _figures(study)]
+    if not figures:
+        return []
+    first = studies[0].found
+    shown = [] if first is None or isinstance(first.networks, NoNetworks) else blocks(first.networks)
     question = "Does DI say which network is efficient?"
-    return [section_of("networks", "Networks", question, [], panels)] if panels else []
+    return [Section("networks", "Networks", question, [*shown, *figures])]
 
 
-def ranking_panel(networks: Json, adjective: str, *, name: str = "ranking") -> Drawn | None:
+def _measured(found: WholeNetworks) -> str:
+    total = len(found.ranked) + len(found.left_out)
+    bound = sum(one.gap_bound for one in found.ranked)
+    layers = sum(one.layers for one in found.ranked)
+    gap = f"; {bound} of {layers} layers ran under 50 µs" if found.ranked else ""
+    return (
+        f"Whole networks at batch {found.batch}, {_cost(found)} summed over layers: {len(found.ranked)} of "
+        f"{total} have rows for {found.required_share:.0%} of MACs and elements{gap}."
+    )
+
+
+def _cost(found: WholeNetworks) -> str:
+    """`energy` or `time`, and what it is where it is not measured."""
+    if found.response_measured:
+        return found.response_kind
+    return f"{'simulated' if found.energy_source == ('simulated',) else 'modelled'} {found.response_kind}"
+
+
+def _correlations(found: WholeNetworks) -> Table:
+    rows = []
+    for name in _PREDICTORS:
+        index, model = found.correlations[name], found.correlations[f"model_{name}"]
+        cells = [number(value, spec) for one in (index, model)
+                 for value, spec in ((one.pearson_log, ".3f"), (one.spearman, ".2f"))]  # fmt: skip
+        rows.append([MODEL_NAMES[name], *cells])
+    return Table(
+        "Correlation with that efficiency: r of logs, and ρ of ranks",
+        columns("predictor", "bare index: r", "ρ", "whole model: r", "ρ"),
+        rows,
+        "α and coefficients from fits that have not seen the network's family.",
+        narrow=True,
+    )
+
+
+def _contest(form: str, one: Contest) -> str:
+    """One comparison of AI and DI with its interval, width and Williams' test."""
+    ends = f"{number(one.ci_low, '+.3f')} to {number(one.ci_high, '+.3f')}: width {number(one.width, '.3f')}"
+    interval = "no interval" if one.ci_low is None else ends
+    p = one.williams.p_value
+    told = "not determined" if p is None else p_value(p) if p < 0.001 else f"= {p_value(p)}"
+    return (
+        f"AI against DI weighted, {form}: r {one.r_ai:.3f}, {one.r_di:.3f}, difference "
+        f"{number(one.difference, '+.3f')} ({interval}), Williams p {told}: **{one.decision}**."
+    )
+
+
+def _figures(study: Study) -> Iterator[Figure]:
+    """The ranking of a card's networks, and their costs predicted unseen."""
+    if study.found is None:
+        return
+    response = response_of(study.fit)
+    adjective, unit = response.adjective, response.unit[1:]
+    ranked = study.found.networks.ranked
+    if drawable(ranked):
+        name = study.ident("ranking")
+        lines = ["top: most efficient; coloured: AI or DI moves it by a third of the field or more"]
+        yield Figure(name, "Who is first?", partial(draw_ranking, ranked, adjective, name), lines, study.card)
+    predicted = [
+        one
+        for one in study.found.fit.held_out.networks
+        if all(math.isfinite(one.held_out.get(model, math.nan)) for model in _PREDICTED)
+    ]
+    if len(predicted) >= _FEWEST_PREDICTED:
+        name = study.ident("held-out")
+        lines = ["each network by a fit without its family and every shape in it; on the line: right"]
+        draw = partial(draw_held_out, predicted, unit, adjective, name)
+        yield Figure(name, "Predicted unseen", draw, lines, study.card)
+
+
+def draw_ranking(ranked: Sequence[NetworkCost], adjective: str, name: str = "ranking") -> Drawn | None:
     """Ranks of the networks by their cost (`adjective`: measured, simulated…), MACs, AI and DI, as lines."""
-    ranked: Sequence[Json] = networks.get("ranked") or ()
+    from dibench.show.axes import rows_of_text
+    from dibench.show.svg import ACCENT, MUTED, new_panel, to_svg
+
     columns = {"MACs": "macs", "AI": "ai", "DI": "di_weighted"}
-    if len(ranked) < 4 or any(name not in ranked[0]["predictors"] for name in columns.values()):
-        return None
-    values = [[one["efficiency"] for one in ranked]]
-    values += [[one["predictors"][name] for one in ranked] for name in columns.values()]
+    values = [[one.efficiency for one in ranked]]
+    values += [[one.predictors[name] for one in ranked] for name in columns.values()]
     ranks = np.argsort(np.argsort(-np.array(values, dtype=float)))  # (columns, networks)
     figure, axes = new_panel(420, 60 + 17 * len(ranked))
     for measured, macs, ai, di in ranks.T.tolist():
@@ -56,29 +142,31 @@ def ranking_panel(networks: Json, adjective: str, *, name: str = "ranking") -> D
         colour = ACCENT if moved else MUTED
         axes.plot(range(4), [measured, macs, ai, di], color=colour, linewidth=1.6, marker="o", markersize=3.5)
     order = np.argsort(ranks[0])
-    rows_of_text(axes, range(len(ranked)), [ranked[index]["network"] for index in order])
+    rows_of_text(axes, range(len(ranked)), [ranked[index].network for index in order])
     axes.set_xlim(-0.1, 3.1)
     axes.set_xticks(range(4), [adjective, *columns])
     axes.grid(visible=False)
-    first = ", ".join(ranked[index]["network"] for index in order[:3])
+    first = ", ".join(ranked[index].network for index in order[:3])
     return to_svg(figure, name, title="Networks ranked", description=f"Most efficient: {first}.")
 
 
-def held_out_panel(held_out: Json, unit: str, adjective: str, *, name: str = "held-out") -> Drawn | None:
+def drawable(ranked: Sequence[NetworkCost]) -> bool:
+    """Whether these are enough networks, and each has what its rank is drawn by."""
+    return len(ranked) >= _FEWEST_RANKED and all(_PREDICTED.keys() <= one.predictors.keys() for one in ranked)
+
+
+def draw_held_out(
+    networks: Sequence[UnseenNetwork], unit: str, adjective: str, name: str = "held-out"
+) -> Drawn:
     """Whole networks: predicted by AI and by DI without their family, against the sum of their layers.
 
-    None without any. `adjective` says what these sums are: measured, modelled, simulated.
+    `adjective` says what these sums are: measured, modelled, simulated.
     """
-    found = [
-        one
-        for one in held_out.get("networks") or ()
-        if is_number(one.get("measured"))
-        and all(is_number((one.get("held_out") or {}).get(model)) for model in _HELD_OUT)
-    ]
-    if len(found) < 3:
-        return None
-    x = np.array([one["measured"] for one in found])
-    y = {model: np.array([one["held_out"][model] for one in found]) for model in _HELD_OUT}
+    from dibench.show.axes import log_axes
+    from dibench.show.svg import ACCENT, MUTED, SURFACE, new_panel, to_svg
+
+    x = np.array([one.measured for one in networks])
+    y = {model: np.array([one.held_out[model] for one in networks]) for model in _PREDICTED}
     figure, axes = new_panel(330, 300)
     log_axes(axes, [x], list(y.values()))
     ends = [min(x.min(), *map(np.min, y.values())), max(x.max(), *map(np.max, y.values()))]
@@ -93,4 +181,4 @@ def held_out_panel(held_out: Json, unit: str, adjective: str, *, name: str = "he
     )  # fmt: skip
     axes.legend(loc="upper left", frameon=False, fontsize=10, handletextpad=0.2)
     axes.set(xlabel=f"{adjective}, {unit} an inference", ylabel="predicted unseen")
-    return to_svg(figure, name, title="Unseen networks", description=f"{len(found)} networks.")
+    return to_svg(figure, name, title="Unseen networks", description=f"{len(networks)} networks.")

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from dibench.show.svg import Drawn
     from dibench.study.findings.generality import Generality
+    from dibench.study.findings.whole import Findings
 
 Json = Mapping[str, Any]
 
@@ -29,6 +30,8 @@ class Study:
     """Of its layers, as `rows.page_rows` makes them."""
     fit: Json | None = None
     """The figures of `study.whole.figures`: a fit with twins, lattice, networks and claims."""
+    found: Findings | None = None
+    """The same as types."""
     used: pd.DataFrame | None = None
     """The rows of the fit with its predictions, likewise from `rows.page_rows`."""
     why_not: str = ""

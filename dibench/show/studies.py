@@ -64,10 +64,11 @@ def _study(table: pd.DataFrame, found: Findings) -> Study:
     checked = None
     if check is not None:
         used = page_rows(check.to_frame())
-        checked = Study(used, figures["pipeline_check"], used)
+        checked = Study(used, figures["pipeline_check"], used=used)
     return Study(
         layers_of(table),
         figures,
+        found,
         page_rows(found.fit.to_frame()),
         check=checked,
         generality=found.generality,
