@@ -118,15 +118,14 @@ class EnergyBenchmark:
         instrument = self._open_instrument()
         if instrument.meter.source == "none":
             return {"energy_source": "none"}
-        cells = instrument.cells(_Calls(launch))
-        source = str(cells.get("energy_source") or instrument.meter.source)
-        if cells.get("energy_j") is None:
-            return {"energy_source": "none", "energy_reason": cells.get("reason") or "the meter read nothing"}
+        row = instrument.measured(_Calls(launch))
+        if row.energy_j is None:
+            return {"energy_source": "none", "energy_reason": row.reason or "the meter read nothing"}
         names = ("energy_j", "energy_ci_j", "energy_above_idle_j", "energy_above_active_idle_j", "power_w")
-        known = {name: cells[name] for name in names if cells.get(name) is not None}
-        reason = {"energy_reason": cells["reason"]} if cells.get("reason") else {}
-        counted = {"energy_windows": cells.get("windows"), "energy_calls": cells.get("launches")}
-        return {"energy_source": source, **known, **counted, **reason}
+        known = {name: cell for name in names if (cell := getattr(row, name)) is not None}
+        reason = {"energy_reason": row.reason} if row.reason else {}
+        counted = {"energy_windows": row.windows, "energy_calls": row.launches}
+        return {"energy_source": instrument.meter.source, **known, **counted, **reason}
 
     def _check(self) -> None:
         mean_s = float(self.benchmark.stats.stats.mean)

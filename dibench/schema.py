@@ -1,4 +1,4 @@
-"""The CSV contract: the columns of a sweep's table and what they mean; `dibench.table` reads such a file.
+"""The CSV contract: `Row`, one row of a sweep's table, and its columns; `dibench.table` reads and writes it.
 
 One tidy row per case and visit set, one header, UTF-8, RFC 4180, no newline inside a field, `.` decimals,
 an empty cell where a value is not known. Anybody's tool may write such a file; columns not listed here
@@ -7,7 +7,7 @@ are kept as text.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -47,99 +47,136 @@ class Column:
     meaning: str
 
 
-def _columns(kind: str, **meanings: str) -> list[Column]:
-    return [Column(name, kind, meaning) for name, meaning in meanings.items()]
+def _text(meaning: str) -> Any:
+    return attrs.field(default="", metadata={"kind": "text", "meaning": meaning})
 
 
-COLUMNS: tuple[Column, ...] = (
-    *_columns("text", case_id="16 hex digits of the SHA-256 of what makes the case"),
-    *_columns("int", order="position in the plan", sentinel="1 for a repeated reference case"),
-    *_columns(
-        "text",
-        session="one start of the program",
-        started_at="UTC",
-        device="model of the device",
-        device_uuid="which one",
-        backend="cpu, cuda, torch, host",
-        name="network/layer, may be empty",
-        op="standard, depthwise, pointwise, grouped, fc; anchor, which has no dimensions; "
-        "network, of which N, C, H, W are the input",
-    ),
-    *(Column(dim, "int", "layer dimension") for dim in DIMENSIONS),
-    *_columns(
-        "text", dtype="of the operands", variant="kernel variant", stationarity="operand held in registers"
-    ),
-    *_columns(
-        "int",
-        tile_p="output positions of the box",
-        tile_k="output channels of the box",
-        tile_c="reduction channels of the box",
-    ),
-    *_columns("text", lanes="dimension that neighbouring lanes span: p or k"),
-    *_columns("int", instances="copies of the layer in one launch", sms="multiprocessors used"),
-    *_columns("text", knobs="further knobs, key=value;…"),
-    *_columns(
-        "int",
-        macs="multiply-adds M of the layer",
-        macs_executed="multiply-adds done",
-        weights="elements W",
-        inputs="elements X",
-        outputs="elements Y",
-    ),
-    *_columns("float", ai="M / (W + X + Y), MAC per element"),
-    *_columns(
-        "int",
-        weight_reads="weight elements read, per launch and instance",
-        input_reads="input elements read",
-        output_reads="partial sums read",
-        output_writes="partial sums and outputs written",
-        weight_sectors="32-byte sectors of weights asked for; no formula tells them: empty in our own sweeps",
-        input_sectors="of inputs",
-        output_sectors="of outputs",
-    ),
-    *_columns(
-        "float",
-        time_s="per launch and instance",
-        time_ci_s="half-width of its 95% interval",
-        energy_j="gross, per launch and instance",
-        energy_ci_j="half-width of its 95% interval",
-        energy_above_idle_j="less idle power times time",
-        energy_above_active_idle_j="less active idle power times time",
-        energy_alt_j="gross, by the second estimator",
-        ci_tick_j="error budget: tick quantisation",
-        ci_spread_j="spread of windows and visits",
-        ci_drift_j="drift of the sentinels",
-        ci_baseline_j="uncertainty of the baselines",
-        power_w="mean in the windows",
-        idle_power_w="no context",
-        active_idle_power_w="context alive, clocks up, no work",
-    ),
-    *_columns("text", energy_source="one of " + " ".join(ENERGY_SOURCES)),
-    *_columns("float", meter_period_s="update period of the sensor"),
-    *_columns(
-        "int", visits="stays at this case", windows="metered batches of launches", launches="in all windows"
-    ),
-    *_columns(
-        "float",
-        temp_start_c="of the device",
-        temp_end_c="of the device",
-        sm_clock_mhz="mean",
-        mem_clock_mhz="mean",
-    ),
-    *_columns("text", clock_events="reasons that held the clock down", data="distribution of operand values"),
-    *_columns("int", seed="of operand values"),
-    *_columns("text", status="one of " + " ".join(STATUSES), reason="why it is not ok"),
+def _int(meaning: str) -> Any:
+    return attrs.field(default=None, metadata={"kind": "int", "meaning": meaning})
+
+
+def _float(meaning: str) -> Any:
+    return attrs.field(default=None, metadata={"kind": "float", "meaning": meaning})
+
+
+@attrs.frozen(kw_only=True)
+class Row:
+    """One row of a sweep's table: a case, what was measured of it, when, where and how.
+
+    Its fields are the columns of the contract, in their order. A number that is not known is None, a text
+    that is not known is empty.
+
+    >>> Row(op="fc", N=1, time_s=1e-3).known()
+    {'op': 'fc', 'N': 1, 'time_s': 0.001}
+    """
+
+    case_id: str = _text("16 hex digits of the SHA-256 of what makes the case")
+    order: int | None = _int("position in the plan")
+    sentinel: int | None = _int("1 for a repeated reference case")
+    session: str = _text("one start of the program")
+    started_at: str = _text("UTC")
+    device: str = _text("model of the device")
+    device_uuid: str = _text("which one")
+    backend: str = _text("cpu, cuda, torch, host")
+    name: str = _text("network/layer, may be empty")
+    op: str = _text(
+        "standard, depthwise, pointwise, grouped, fc; anchor, which has no dimensions; network, of which "
+        "N, C, H, W are the input"
+    )
+    N: int | None = _int("layer dimension")
+    C: int | None = _int("layer dimension")
+    H: int | None = _int("layer dimension")
+    W: int | None = _int("layer dimension")
+    K: int | None = _int("layer dimension")
+    R: int | None = _int("layer dimension")
+    S: int | None = _int("layer dimension")
+    P: int | None = _int("layer dimension")
+    Q: int | None = _int("layer dimension")
+    stride_h: int | None = _int("layer dimension")
+    stride_w: int | None = _int("layer dimension")
+    pad_h: int | None = _int("layer dimension")
+    pad_w: int | None = _int("layer dimension")
+    dil_h: int | None = _int("layer dimension")
+    dil_w: int | None = _int("layer dimension")
+    groups: int | None = _int("layer dimension")
+    dtype: str = _text("of the operands")
+    variant: str = _text("kernel variant")
+    stationarity: str = _text("operand held in registers")
+    tile_p: int | None = _int("output positions of the box")
+    tile_k: int | None = _int("output channels of the box")
+    tile_c: int | None = _int("reduction channels of the box")
+    lanes: str = _text("dimension that neighbouring lanes span: p or k")
+    instances: int | None = _int("copies of the layer in one launch")
+    sms: int | None = _int("multiprocessors used")
+    knobs: str = _text("further knobs, key=value;…")
+    macs: int | None = _int("multiply-adds M of the layer")
+    macs_executed: int | None = _int("multiply-adds done")
+    weights: int | None = _int("elements W")
+    inputs: int | None = _int("elements X")
+    outputs: int | None = _int("elements Y")
+    ai: float | None = _float("M / (W + X + Y), MAC per element")
+    weight_reads: int | None = _int("weight elements read, per launch and instance")
+    input_reads: int | None = _int("input elements read")
+    output_reads: int | None = _int("partial sums read")
+    output_writes: int | None = _int("partial sums and outputs written")
+    weight_sectors: int | None = _int(
+        "32-byte sectors of weights asked for; no formula tells them: empty in our own sweeps"
+    )
+    input_sectors: int | None = _int("of inputs")
+    output_sectors: int | None = _int("of outputs")
+    time_s: float | None = _float("per launch and instance")
+    time_ci_s: float | None = _float("half-width of its 95% interval")
+    energy_j: float | None = _float("gross, per launch and instance")
+    energy_ci_j: float | None = _float("half-width of its 95% interval")
+    energy_above_idle_j: float | None = _float("less idle power times time")
+    energy_above_active_idle_j: float | None = _float("less active idle power times time")
+    energy_alt_j: float | None = _float("gross, by the second estimator")
+    ci_tick_j: float | None = _float("error budget: tick quantisation")
+    ci_spread_j: float | None = _float("spread of windows and visits")
+    ci_drift_j: float | None = _float("drift of the sentinels")
+    ci_baseline_j: float | None = _float("uncertainty of the baselines")
+    power_w: float | None = _float("mean in the windows")
+    idle_power_w: float | None = _float("no context")
+    active_idle_power_w: float | None = _float("context alive, clocks up, no work")
+    energy_source: str = _text("one of " + " ".join(ENERGY_SOURCES))
+    meter_period_s: float | None = _float("update period of the sensor")
+    visits: int | None = _int("stays at this case")
+    windows: int | None = _int("metered batches of launches")
+    launches: int | None = _int("in all windows")
+    temp_start_c: float | None = _float("of the device")
+    temp_end_c: float | None = _float("of the device")
+    sm_clock_mhz: float | None = _float("mean")
+    mem_clock_mhz: float | None = _float("mean")
+    clock_events: str = _text("reasons that held the clock down")
+    data: str = _text("distribution of operand values")
+    seed: int | None = _int("of operand values")
+    status: str = _text("one of " + " ".join(STATUSES))
+    reason: str = _text("why it is not ok")
     # Beyond the contract: what some cards tell of themselves, means over the windows; empty elsewhere.
-    *_columns(
-        "float",
-        memory_power_w="of power_w, what the card's memory drew",
-        dram_bandwidth_pct="bytes that DRAM moved over the most it could",
-        fp32_pct="time in which the FP32 units worked",
-        tensor_pct="time in which the tensor cores worked",
-        occupancy_pct="warps present over the most there could be",
-        zeus_power_w="power_w as Zeus reads it on the same windows",
-    ),
+    memory_power_w: float | None = _float("of power_w, what the card's memory drew")
+    dram_bandwidth_pct: float | None = _float("bytes that DRAM moved over the most it could")
+    fp32_pct: float | None = _float("time in which the FP32 units worked")
+    tensor_pct: float | None = _float("time in which the tensor cores worked")
+    occupancy_pct: float | None = _float("warps present over the most there could be")
+    zeus_power_w: float | None = _float("power_w as Zeus reads it on the same windows")
+    others: Mapping[str, str] = attrs.field(factory=dict)
+    """Cells of columns that the contract does not know, as text."""
+
+    @property
+    def measured(self) -> bool:
+        """Whether there are results, doubtful ones included: `ok` or `flagged`."""
+        return self.status in ("ok", "flagged")
+
+    def known(self) -> dict[str, Any]:
+        """The cells of the contract that are not empty, by column."""
+        cells = ((name, getattr(self, name)) for name in NAMES)
+        return {name: cell for name, cell in cells if cell is not None and cell != ""}
+
+
+COLUMNS: tuple[Column, ...] = tuple(
+    Column(field.name, **field.metadata) for field in attrs.fields(Row) if field.metadata
 )
+"""The contract's columns are the fields of a Row."""
 
 NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)
 REQUIRED: tuple[str, ...] = ("op", *DIMENSIONS, "dtype", "energy_source", "status")
@@ -147,16 +184,19 @@ KINDS = {column.name: column.kind for column in COLUMNS}
 CHOICES = {"op": (*OPERATORS, *NO_LAYER), "status": STATUSES, "energy_source": ENERGY_SOURCES}
 
 
-def format_value(value: Any) -> str:
-    """A cell's text: empty for None, shortest exact form for numbers, no newline in text.
+def pack_knobs(knobs: Mapping[str, Any]) -> str:
+    """Knobs as the cell `knobs` has them.
 
-    >>> format_value(None), format_value(0.1), format_value(3), format_value("a\\nb")
-    ('', '0.1', '3', 'a b')
+    >>> pack_knobs({"taps": 3, "sms": "half", "cold": 1})
+    'taps=3;sms=half;cold=1'
     """
-    if value is None:
-        return ""
-    if isinstance(value, float):
-        if not math.isfinite(value):
-            raise ValueError(f"a cell holds finite numbers only, got {value}")
-        return repr(value)
-    return " ".join(str(value).split()) if isinstance(value, str) else str(value)
+    return ";".join(f"{name}={value}" for name, value in knobs.items())
+
+
+def unpack_knobs(cell: str) -> dict[str, str]:
+    """The knobs of a cell, as text by name.
+
+    >>> unpack_knobs("taps=3;sms=half;cold=1")
+    {'taps': '3', 'sms': 'half', 'cold': '1'}
+    """
+    return dict(part.split("=", 1) for part in cell.split(";") if "=" in part)

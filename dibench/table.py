@@ -1,21 +1,25 @@
-"""A table of the CSV contract read into a frame: whole numbers, decimals and text, every cell checked."""
+"""A table of the CSV contract on disk: rows written and read one by one, or the whole as a frame.
+
+Whole numbers, decimals and text; every cell is checked on its way in.
+"""
 
 from __future__ import annotations
 
 import csv
+import io
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from operator import not_
+from operator import attrgetter, not_
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
 
 from dibench.errors import UserError
 from dibench.layer import DIMENSIONS, Layer
-from dibench.schema import ANCHOR, CHOICES, KINDS, NETWORK, REQUIRED, RESPONSES
+from dibench.schema import ANCHOR, CHOICES, KINDS, NAMES, NETWORK, REQUIRED, RESPONSES, Row
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,6 +32,93 @@ def table_of(path: str | Path) -> Path:
     """The table of a sweep's directory; any other path stays."""
     path = Path(path)
     return path / "sweep.csv" if path.is_dir() else path
+
+
+def format_value(value: Any) -> str:
+    """A cell's text: empty for None, shortest exact form for numbers, no newline in text.
+
+    >>> format_value(None), format_value(0.1), format_value(3), format_value("a\\nb")
+    ('', '0.1', '3', 'a b')
+    """
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError(f"a cell holds finite numbers only, got {value}")
+        return repr(value)
+    return " ".join(str(value).split()) if isinstance(value, str) else str(value)
+
+
+def csv_line(cells: Sequence[str]) -> bytes:
+    """Cells as one line of a CSV file."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue().encode()
+
+
+HEADER = csv_line(NAMES)
+_cells_of = attrgetter(*NAMES)
+
+
+def line_of(row: Row) -> bytes:
+    """A row as one line under HEADER, which has no room for columns beyond the contract.
+
+    Raises:
+        ValueError: a number is not finite.
+    """
+    return csv_line([format_value(cell) for cell in _cells_of(row)])
+
+
+def read_rows(path: Path, needed: Sequence[str] = ()) -> Iterator[Row]:
+    """The rows of a table, one after the other.
+
+    A last line without its end is one that a killed program was writing: it is left out.
+
+    Args:
+        path: of the table.
+        needed: columns that it must have.
+
+    Raises:
+        UserError: the file is missing, lacks a column, or a cell breaks a rule; the message names file, line,
+            column, rule and value.
+    """
+    for line, texts in enumerate(read_texts(path, needed), start=2):
+        yield _row(path, line, texts)
+
+
+def read_texts(path: Path, needed: Sequence[str] = ()) -> Iterator[dict[str, str]]:
+    """The rows of a table of any columns, as text by column; otherwise as `read_rows`."""
+    with _lines(path, whole=True) as lines:
+        header = next(lines, [])
+        for name in needed:
+            if name not in header:
+                raise UserError("header", f"must have the column {name}", ",".join(header), where=path)
+        _check_names(path, header)
+        for line, row in enumerate(lines, start=2):
+            if len(row) != len(header):
+                _refuse_length(path, header, row, line, last=False)
+            yield dict(zip(header, row, strict=True))
+
+
+def _row(path: Path, line: int, texts: dict[str, str]) -> Row:
+    cells: dict[str, Any] = {}
+    others = {}
+    for name, text in texts.items():
+        kind = KINDS.get(name)
+        if kind is None:
+            others[name] = text
+        elif text:
+            parse, rule = _PARSE[kind]
+            try:
+                cells[name] = parse(text)
+            except ValueError:
+                raise UserError(f"line {line}: {name}", rule, text, where=path) from None
+    for name, legal in CHOICES.items():
+        if name in texts and texts[name] not in legal:
+            raise UserError(
+                f"line {line}: {name}", "must be one of " + ", ".join(legal), texts[name], where=path
+            )
+    return Row(**cells, others=others)
 
 
 def read_csv(path: str | Path) -> pd.DataFrame:
@@ -43,8 +134,7 @@ def read_csv(path: str | Path) -> pd.DataFrame:
 
     path = Path(path)
     blocks = []
-    with _explained(path), path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets write the mark
-        lines = csv.reader(file, strict=True)
+    with _lines(path) as lines:
         header = next(lines, None)
         if header is None:
             raise UserError("", "is empty: must begin with a header line", where=path)
@@ -60,9 +150,12 @@ def read_csv(path: str | Path) -> pd.DataFrame:
 
 
 @contextmanager
-def _explained(path: Path) -> Iterator[None]:
+def _lines(path: Path, *, whole: bool = False) -> Iterator[Iterator[list[str]]]:
+    """The cells of each line; `whole`: without a last line that lacks its end."""
     try:
-        yield
+        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets write the mark
+            ended = (line for line in file if line.endswith("\n")) if whole else file
+            yield csv.reader(ended, strict=True)
     except FileNotFoundError:
         raise UserError("", "no such file", where=path) from None
     except OSError as error:
@@ -77,6 +170,10 @@ def _check_header(path: Path, header: list[str]) -> None:
             raise UserError("header", f"must have the column {name}", ",".join(header), where=path)
     if not any(name in header for name in RESPONSES):
         raise UserError("header", "must have one of the columns " + ", ".join(RESPONSES), where=path)
+    _check_names(path, header)
+
+
+def _check_names(path: Path, header: list[str]) -> None:
     for name in header:
         if header.count(name) > 1:
             raise UserError("header", "must name each column once", name, where=path)
@@ -85,10 +182,14 @@ def _check_header(path: Path, header: list[str]) -> None:
 def _check_lengths(path: Path, header: list[str], rows: list[list[str]], first: int, *, at_end: bool) -> None:
     for line, row in enumerate(rows, start=first):
         if len(row) != len(header):
-            last = at_end and line == first + len(rows) - 1
-            cut = ", it is cut off" if last and len(row) < len(header) else ""
-            rule = f"must have {len(header)} cells as the header has{cut}"
-            raise UserError(f"line {line}", rule, len(row), where=path)
+            _refuse_length(path, header, row, line, last=at_end and line == first + len(rows) - 1)
+
+
+def _refuse_length(path: Path, header: list[str], row: list[str], line: int, *, last: bool) -> NoReturn:
+    cut = ", it is cut off" if last and len(row) < len(header) else ""
+    raise UserError(
+        f"line {line}", f"must have {len(header)} cells as the header has{cut}", len(row), where=path
+    )
 
 
 @attrs.frozen
@@ -106,10 +207,11 @@ class _Cells:
         line = self.first + self.texts.index(text)
         return UserError(f"line {line}: {self.name}", rule, text, where=self.path)
 
-    def numbers(self, parse: Callable[[str], float], empty: float, rule: str, dtype: str) -> Any:
+    def numbers(self, kind: str, empty: float, dtype: str) -> Any:
         """The cells parsed."""
         import numpy as np
 
+        parse, rule = _PARSE[kind]
         known = {"": empty}
         for text in dict.fromkeys(self.texts):
             if text:
@@ -145,13 +247,13 @@ def _int(cells: _Cells) -> Any:
     import numpy as np
     import pandas as pd
 
-    numbers = cells.numbers(_whole, 0, "must be a whole number or empty", "i8")
+    numbers = cells.numbers("int", 0, "i8")
     missing = np.fromiter(map(not_, cells.texts), dtype=bool, count=len(cells.texts))
     return pd.arrays.IntegerArray(numbers, missing)
 
 
 def _float(cells: _Cells) -> Any:
-    return cells.numbers(_finite, math.nan, "must be a finite number or empty", "f8")
+    return cells.numbers("float", math.nan, "f8")
 
 
 _CONVERT: dict[str, Callable[[_Cells], Any]] = {"text": _text, "int": _int, "float": _float}
@@ -168,6 +270,14 @@ def _whole(text: str) -> int:
     if "_" in text or not text.isascii() or abs(value := int(text)) >= 2**63:
         raise ValueError(text)
     return value
+
+
+_PARSE: dict[str, tuple[Callable[[str], Any], str]] = {
+    "text": (str, ""),
+    "int": (_whole, "must be a whole number or empty"),
+    "float": (_finite, "must be a finite number or empty"),
+}
+"""How a cell of each kind is read, and the rule that it must keep."""
 
 
 def _check_layers(path: Path, frame: pd.DataFrame) -> None:

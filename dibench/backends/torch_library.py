@@ -21,6 +21,7 @@ from dibench.backends import cpu as host
 from dibench.background import in_background
 from dibench.errors import OutOfMemoryError, UserError
 from dibench.kernels import ELEMENT_BYTES, library
+from dibench.schema import pack_knobs
 
 if TYPE_CHECKING:
     from dibench.backends import Prepared
@@ -169,10 +170,7 @@ class TorchBackend:
 
     def _knobs(self, case: Case) -> str:
         """Everything that was in force, in one cell."""
-        said = {**case.knobs, "tf32": int(case.dtype == "tf32")}
-        if case.cold:
-            said["cold"] = 1
-        return ";".join(f"{name}={value}" for name, value in said.items())
+        return pack_knobs({**case.knobs, "tf32": int(case.dtype == "tf32"), **case.launch_knobs})
 
     @contextlib.contextmanager
     def _explained(self, case: Case) -> Iterator[None]:

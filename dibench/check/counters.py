@@ -20,7 +20,7 @@ import attrs
 
 from dibench import kernels
 from dibench.errors import UserError
-from dibench.sweep import record
+from dibench.schema import pack_knobs
 from dibench.sweep.worker import case_from_json, case_to_json
 
 if TYPE_CHECKING:
@@ -178,10 +178,9 @@ def rows(cases: Sequence[Case], kernels: Sequence[Kernel]) -> Iterator[dict[str,
 
 
 def _about(case: Case) -> dict[str, Any]:
-    cells = record.case_cells(case, kernels.registry("cuda")[case.variant].stationarity)
-    knobs = ";".join(f"{name}={value}" for name, value in case.knobs.items())
-    about = {name: cells[name] for name in ("case_id", "op", "variant", "dtype", "instances")}
-    return {**about, "cold": int(case.cold), "knobs": knobs}
+    row = case.row()
+    about = {name: getattr(row, name) for name in ("case_id", "op", "variant", "dtype", "instances")}
+    return {**about, "cold": int(case.cold), "knobs": pack_knobs(case.knobs)}
 
 
 def ours(case: Case) -> dict[str, Any]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from dibench.cli.campaign_steps import Card
     from dibench.plan.campaign import Campaign
     from dibench.plan.stages import Stage
+    from dibench.schema import Row
     from dibench.sweep.dataset import Dataset
     from dibench.sweep.run import Summary
 
@@ -35,7 +36,7 @@ def write_readme(
     out: Path,
     found: Campaign,
     summary: Summary,
-    rows: Sequence[Mapping[str, str]],
+    rows: Sequence[Row],
     card: Card,
     checks: Checks,
     again: str,
@@ -111,7 +112,7 @@ def _wrapped(text: str) -> str:
     return textwrap.fill(text, 120, break_long_words=False, break_on_hyphens=False)
 
 
-def _stage_table(stages: Sequence[Stage], rows: Sequence[Mapping[str, str]]) -> str:
+def _stage_table(stages: Sequence[Stage], rows: Sequence[Row]) -> str:
     """What is there and what is missing."""
     lines = [
         "| stage | cases | measured | converged | visits missing | answers |",
@@ -124,7 +125,7 @@ def _stage_table(stages: Sequence[Stage], rows: Sequence[Mapping[str, str]]) -> 
 
 
 def _cards(found: Dataset) -> str:
-    uuids = dict.fromkeys(row["device_uuid"] for row in found.rows)
+    uuids = dict.fromkeys(row.device_uuid for row in found.rows)
     return f"{len(uuids)} card{'s' * (len(uuids) > 1)} ({', '.join(uuids)})"
 
 

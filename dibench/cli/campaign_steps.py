@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 import sys
@@ -22,6 +21,7 @@ from dibench.sweep.duration import VISIT_S
 
 if TYPE_CHECKING:
     from dibench.plan.campaign import Campaign
+    from dibench.schema import Row
     from dibench.sweep.earlier import Earlier
     from dibench.sweep.run import Summary
 
@@ -115,18 +115,16 @@ def measure(
     from dibench.sweep import record
     from dibench.sweep.run import Summary, Sweep, run_sweep
 
-    cuda = kernels.registry("cuda")
     job = Sweep(
         plan=found.plan,
         backend=card.backend,
         meter=meter,
         settings=Settings(),
         sources_sha=kernels.sources_sha("cuda"),
-        stationarity=lambda name: cuda[name].stationarity if name in cuda else "",
         command_line=["python", "-m", "dibench", *sys.argv[1:]],
         kernel_shas=kernels.kernel_shas("cuda"),
     )
-    before, begin = len(record.column(out / record.TABLE, "status")), time.monotonic()
+    before, begin = len(list(record.written(out / record.TABLE))), time.monotonic()
     try:
         with Progress(deadline) as progress:
             summary = run_sweep(
@@ -139,15 +137,17 @@ def measure(
             )
             return summary, None
     except UserError as error:
-        statuses = record.column(out / record.TABLE, "status")
-        if len(statuses) == before:
+        rows = list(record.written(out / record.TABLE))
+        if len(rows) == before:
             raise
         refusal = error
     say(f"stopped   {refusal}")
-    measured = len(statuses) - before
-    source = next(iter(set(record.column(out / record.TABLE, "energy_source").values()) - {""}), "none")
-    took_s, left = time.monotonic() - begin, len(found.plan.cases) - len(statuses)
-    return Summary(Counter(statuses.values()), measured, left, f"stopped: {refusal}", source, took_s), refusal
+    measured = len(rows) - before
+    source = next((row.energy_source for row in rows if row.energy_source), "none")
+    took_s, left = time.monotonic() - begin, len(found.plan.cases) - len(rows)
+    return Summary(
+        Counter(row.status for row in rows), measured, left, f"stopped: {refusal}", source, took_s
+    ), refusal
 
 
 def visit_s(out: Path) -> float:
@@ -159,32 +159,23 @@ def visit_s(out: Path) -> float:
     return fmean(json.loads(line)["took_s"] for line in lines) if lines else VISIT_S
 
 
-def all_rows(out: Path, earlier: Earlier) -> list[dict[str, str]]:
-    """Those of this run and of earlier ones, as text."""
-    from dibench import schema
+def all_rows(out: Path, earlier: Earlier) -> list[Row]:
+    """Those of this run and of earlier ones."""
     from dibench.sweep import record
 
-    own: list[dict[str, str]] = []
-    if (path := out / record.TABLE).is_file():
-        with path.open(encoding="utf-8", newline="") as file:
-            own = list(csv.DictReader(file))
-    return [*({name: row.get(name, "") for name in schema.NAMES} for row in earlier.rows), *own]
+    return [*earlier.rows, *record.written(out / record.TABLE)]
 
 
-def close(out: Path, rows: list[dict[str, str]], manifest: Path, until: float) -> None:
+def close(out: Path, rows: list[Row], manifest: Path, until: float) -> None:
     """Fit and report of these rows, into `out`; shown, or said why not.
 
     Both are made again at any time from what is measured: where time is up they are left for then.
     """
-    from dibench import schema
     from dibench.sweep import record
 
     with tempfile.TemporaryDirectory() as scratch:
         joined = Path(scratch)
-        with (joined / record.TABLE).open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, schema.NAMES, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        record.write(joined / record.TABLE, rows)
         if manifest.is_file():
             shutil.copyfile(manifest, joined / record.MANIFEST)
         until = max(until - 1.0, time.monotonic() + _LEAST_S)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from dibench.cli.campaign_steps import Card
     from dibench.plan.campaign import Campaign
     from dibench.plan.stages import Stage
+    from dibench.schema import Row
     from dibench.sweep.earlier import Earlier
     from dibench.sweep.run import Summary
 
@@ -47,14 +48,14 @@ def say(line: str) -> None:
     typer.echo(line)
 
 
-def standings(stages: Sequence[Stage], rows: Sequence[Mapping[str, str]]) -> list[Standing]:
+def standings(stages: Sequence[Stage], rows: Sequence[Row]) -> list[Standing]:
     """Of every stage, by the rows of all runs."""
     from dibench.sweep.earlier import has_result
 
     best: dict[str, str] = {}
     for row in rows:
-        if has_result(row) and best.get(row["case_id"]) != "ok":
-            best[row["case_id"]] = row["status"]
+        if has_result(row) and best.get(row.case_id) != "ok":
+            best[row.case_id] = row.status
     result = []
     for stage in stages:
         there = [best[case.case_id] for case in stage.cases if case.case_id in best]
@@ -106,7 +107,7 @@ def show_begin(card: Card, earlier: Earlier, left_out: Mapping[str, str]) -> Non
         say(f"left out  stage {stage}: {why}")
 
 
-def show_end(found: Campaign, summary: Summary, rows: Sequence[Mapping[str, str]], checks: Checks) -> None:
+def show_end(found: Campaign, summary: Summary, rows: Sequence[Row], checks: Checks) -> None:
     """The closing summary."""
     table = _table("stage", "cases", "measured", "ok", "visits left")
     for one in standings(found.stages, rows):
@@ -116,7 +117,7 @@ def show_end(found: Campaign, summary: Summary, rows: Sequence[Mapping[str, str]
     console().print(table)
     statuses = ", ".join(f"{count} {status}" for status, count in summary.statuses.items())
     say(f"this run  {summary.measured} cases ({statuses or 'none'}): {summary.ended}")
-    cards = len({row["device_uuid"] for row in rows})
+    cards = len({row.device_uuid for row in rows})
     say(f"together  {len(rows)} rows of {cards} card{'s' * (cards != 1)}, sentinels included")
     say(f"energy    {NOT_MEASURED.get(summary.energy_source, 'measured, ' + summary.energy_source)}")
     for line in remarks(found, checks):
@@ -134,9 +135,7 @@ def remarks(found: Campaign, checks: Checks) -> list[str]:
     return lines
 
 
-def show_next(
-    found: Campaign, rows: Sequence[Mapping[str, str]], again: str, visit_s: float = VISIT_S
-) -> None:
+def show_next(found: Campaign, rows: Sequence[Row], again: str, visit_s: float = VISIT_S) -> None:
     """How long the rest takes, and the command for it."""
     left = sum(one.visits_left for one in standings(found.stages, rows))
     if not left:

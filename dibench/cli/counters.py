@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import subprocess
 import tempfile
 from pathlib import Path
@@ -92,13 +91,11 @@ def _last_line(output: str) -> str:
 
 
 def _write(out: Path, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
-    from dibench import schema
+    from dibench.table import csv_line, format_value
 
+    lines = [csv_line([format_value(row.get(name)) for name in columns]) for row in rows]
     try:
-        with out.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file, lineterminator="\n")
-            writer.writerow(columns)
-            writer.writerows([schema.format_value(row.get(name)) for name in columns] for row in rows)
+        out.write_bytes(csv_line(columns) + b"".join(lines))
     except OSError as error:
         raise UserError("--out", f"cannot be written: {error.strerror}", str(out)) from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from dibench.backends import Backend, Prepared
     from dibench.layer import Layer
     from dibench.measure.instrument import Instrument
+    from dibench.schema import Row
 
 _FP32_BYTES = 4
 
@@ -54,10 +56,10 @@ def measure(
 
 @attrs.frozen
 class Result:
-    """One way to run the layer, and the cells of a row that were measured."""
+    """One way to run the layer, and what was measured."""
 
     name: str
-    cells: Mapping[str, Any]
+    row: Row
 
 
 def _layer(text: str, batch: int) -> Layer:
@@ -79,7 +81,7 @@ def _ours(instrument: Instrument, layer: Layer) -> Result:
     running = [v for v in registry if layer.op in v.ops and "fp32" in v.dtypes]
     fast = [v for v in running if v.fast] or running
     results = [Result(v.name, _measured(backend.prepare(usual_case(layer, v)), instrument)) for v in fast]
-    return min(results, key=lambda result: float(result.cells["time_s"]))
+    return min(results, key=lambda result: result.row.time_s or math.inf)
 
 
 def _peer(instrument: Instrument, layer: Layer) -> list[Result]:
@@ -103,9 +105,9 @@ def _peer(instrument: Instrument, layer: Layer) -> list[Result]:
     return [Result(name, _measured(theirs, instrument))]
 
 
-def _measured(prepared: Prepared, instrument: Instrument) -> dict[str, Any]:
+def _measured(prepared: Prepared, instrument: Instrument) -> Row:
     try:
-        return instrument.cells(prepared)
+        return instrument.measured(prepared)
     finally:
         prepared.close()
 
@@ -133,8 +135,8 @@ def _show(
     if why_not:
         out.print(f"energy    {why_not}", soft_wrap=True)
     for result in results:
-        if result.cells["status"] != "ok":
-            out.print(f"note      {result.name}: {result.cells['reason']}", soft_wrap=True)
+        if result.row.status != "ok":
+            out.print(f"note      {result.name}: {result.row.reason}", soft_wrap=True)
 
 
 def _table(layer: Layer, results: list[Result], roof: float) -> Any:
@@ -146,10 +148,10 @@ def _table(layer: Layer, results: list[Result], roof: float) -> Any:
     for column in ("kernel", "time", "±", "GMAC/s", "of the roof", "energy", "pJ/MAC"):
         table.add_column(column, justify="left" if column == "kernel" else "right")
     for result in results:
-        got = result.cells
-        time_s, energy_j = got["time_s"], got.get("energy_j")
+        row = result.row
+        time_s, energy_j = row.time_s or math.nan, row.energy_j
         rate = layer.macs / time_s
-        spread = f"{100 * got['time_ci_s'] / time_s:.1f}%" if got["time_ci_s"] is not None else ""
+        spread = f"{100 * row.time_ci_s / time_s:.1f}%" if row.time_ci_s is not None else ""
         energy = short(energy_j, "J") if energy_j is not None else "not measured"
         per_mac = f"{energy_j / layer.macs * 1e12:.3g}" if energy_j is not None else ""
         share = f"{100 * rate / roof:.0f}%"

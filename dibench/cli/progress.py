@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from dibench.plan import Case
+    from dibench.schema import Row
     from dibench.sweep.events import Event, Opened
 
 _LINE_EVERY_S = 5.0
@@ -35,17 +36,18 @@ def case_text(case: Case) -> str:
     return f"{name} {case.variant}{knobs}"
 
 
-def result_text(row: dict[str, Any]) -> str:
+def result_text(row: Row) -> str:
     """A row's result in a few words.
 
-    >>> result_text({"status": "ok", "time_s": 0.00123, "time_ci_s": 0.0000123})
+    >>> from dibench.schema import Row
+    >>> result_text(Row(status="ok", time_s=0.00123, time_ci_s=0.0000123))
     '1.23 ms ±1.0%'
     """
-    if row["status"] in ("failed", "skipped"):
-        return f"{row['status']}: {row['reason']}"
-    interval = f" ±{100 * row['time_ci_s'] / row['time_s']:.1f}%" if row.get("time_ci_s") is not None else ""
-    flag = f" flagged: {row['reason']}" if row["status"] == "flagged" else ""
-    return f"{short(row['time_s'], 's')}{interval}{flag}"
+    if row.time_s is None:
+        return f"{row.status}: {row.reason}"
+    interval = "" if row.time_ci_s is None else f" ±{100 * row.time_ci_s / row.time_s:.1f}%"
+    flag = f" flagged: {row.reason}" if row.status == "flagged" else ""
+    return f"{short(row.time_s, 's')}{interval}{flag}"
 
 
 class Progress:
@@ -94,7 +96,7 @@ class Progress:
             case VisitEnded(case, number):
                 self._end(case, f"visit {number} of {case.visits}")
             case CaseEnded(case, row):
-                self._end(case, result_text(dict(row)), failed=row["status"] == "failed")
+                self._end(case, result_text(row), failed=row.status == "failed")
             case WorkerRestarted(reason):
                 self._say(f"{reason}; started a new one")
             case NoPeaks(reason):

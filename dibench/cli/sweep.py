@@ -233,14 +233,12 @@ def _job(options: Options, plan: Plan, backend: str, devices: tuple[str, ...], s
     from dibench import kernels
     from dibench.sweep.run import Sweep
 
-    registry = kernels.registry(plan.backend)
     return Sweep(
         plan=plan,
         backend=backend,
         meter=options.meter,
         settings=settings,
         sources_sha=kernels.sources_sha(plan.backend),
-        stationarity=lambda variant: registry[variant].stationarity if variant in registry else "",
         command_line=["python", "-m", "dibench", *sys.argv[1:]],
         devices=devices,
         scheduler=options.scheduler,

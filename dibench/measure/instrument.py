@@ -6,6 +6,7 @@ A GPU's own sensor is used in visits (`visits`), every other meter in windows (`
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import attrs
@@ -21,6 +22,10 @@ from dibench.measure.visits import Metering
 from dibench.measure.windows import measure_case, waited_s
 from dibench.meters import Meter, open_meter
 from dibench.meters.gpu import GpuMeter
+from dibench.schema import Row
+
+_NOTHING = Row()
+_NO_COUNTS: Mapping[str, int] = MappingProxyType({})
 
 
 @attrs.frozen
@@ -44,27 +49,26 @@ class Instrument:
         assert self.metering is not None
         return self.metering.visit(prepared)
 
-    def cells(
-        self, prepared: Prepared, elements: Mapping[str, int] | None = None, instances: int = 1
-    ) -> dict[str, Any]:
-        """The measured cells of a row, from windows or from one visit.
+    def measured(
+        self, prepared: Prepared, row: Row = _NOTHING, counts: Mapping[str, int] = _NO_COUNTS
+    ) -> Row:
+        """A row with what was measured, in windows or at one visit.
 
         Args:
             prepared: what launches.
-            elements: what one launch does per instance, for meters that calculate.
-            instances: copies of the layer in one launch.
+            row: what is known of the case.
+            counts: what one launch does per instance, for meters that calculate.
         """
         if isinstance(self.meter, GpuMeter):
             stay, pool = self.visit(prepared), Pool()
             if stay.energy is not None:
                 pool.add("case", stay.energy)
-            return stays.cells([stay], pool, instances)
+            return stays.with_visits(row, [stay], pool)
         # What the meter charges for: the whole launch.
-        whole = {what: count * instances for what, count in (elements or {}).items()}
+        whole = {what: count * (row.instances or 1) for what, count in counts.items()}
         # Where the device is the CPU, other processes can take its cores away.
         waited = waited_s if self.backend.name in ("cpu", "torch") else lambda: 0.0
-        measurement = measure_case(prepared, self.meter, self.settings, counts=whole, waited=waited)
-        return measurement.cells(instances)
+        return measure_case(prepared, self.meter, self.settings, counts=whole, waited=waited).into(row)
 
     def facts(self) -> dict[str, Any]:
         """Device and meter as the manifest has them."""

@@ -17,6 +17,7 @@ from dibench.intervals import Part, t_975
 from dibench.measure import budget
 from dibench.measure.budget import Pool, Visit
 from dibench.meters.baseline import Baseline
+from dibench.schema import Row
 
 
 @attrs.frozen
@@ -79,34 +80,35 @@ class Stay:
         return cls(**{**found, **parts})
 
 
-def cells(stays: Sequence[Stay], pool: Pool, instances: int) -> dict[str, Any]:
-    """The measured cells of a row from the visits of its case: per launch and instance, as the CSV has them.
+def with_visits(row: Row, stays: Sequence[Stay], pool: Pool) -> Row:
+    """A case's row with what its visits found: per launch and instance, as the CSV has it.
 
     Args:
+        row: of the case.
         stays: at least one.
         pool: all visits of the sweep, these included; energies are stated at its typical temperature.
-        instances: copies of the layer in one launch.
     """
-    n = len(stays)
+    n, instances = len(stays), row.instances or 1
     time_s = math.fsum(stay.time_s for stay in stays) / n
     reasons = list(dict.fromkeys(reason for stay in stays for reason in stay.reasons))
     powers = [stay.power_w for stay in stays if stay.power_w is not None]
-    return {
-        "time_s": time_s / instances,
-        "time_ci_s": _time_ci_s(stays, time_s, instances),
+    return attrs.evolve(
+        row,
+        time_s=time_s / instances,
+        time_ci_s=_time_ci_s(stays, time_s, instances),
         **_energy_cells(stays, pool, time_s, instances),
-        "power_w": math.fsum(powers) / len(powers) if powers else None,
-        "visits": n,
-        "windows": sum(len(stay.steps_w) for stay in stays),
-        "launches": sum(stay.launches for stay in stays),
+        power_w=math.fsum(powers) / len(powers) if powers else None,
+        visits=n,
+        windows=sum(len(stay.steps_w) for stay in stays),
+        launches=sum(stay.launches for stay in stays),
         **_condition_cells([stay.condition for stay in stays if stay.condition is not None]),
         **_counter_cells(stays),
-        "status": "flagged" if reasons else "ok",
-        "reason": "; ".join(reasons),
-    }
+        status="flagged" if reasons else "ok",
+        reason="; ".join(reasons),
+    )
 
 
-def _energy_cells(stays: Sequence[Stay], pool: Pool, time_s: float, instances: int) -> dict[str, float]:
+def _energy_cells(stays: Sequence[Stay], pool: Pool, time_s: float, instances: int) -> dict[str, Any]:
     """Gross, above both baselines, by the second estimator, and the budget; empty where not read."""
     cells: dict[str, float] = {}
     firsts = [stay.energy for stay in stays if stay.energy is not None]
@@ -173,7 +175,7 @@ def _condition_cells(conditions: Sequence[Condition]) -> dict[str, Any]:
     }
 
 
-def _counter_cells(stays: Sequence[Stay]) -> dict[str, float]:
+def _counter_cells(stays: Sequence[Stay]) -> dict[str, Any]:
     """Means over the visits that have them all."""
     names = set[str].intersection(*(set(stay.counters) for stay in stays))
     return {name: math.fsum(stay.counters[name] for stay in stays) / len(stays) for name in sorted(names)}

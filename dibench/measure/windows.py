@@ -22,7 +22,7 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from dibench.backends import Prepared
     from dibench.measure.settings import Settings
     from dibench.meters import Meter, Reading
+    from dibench.schema import Row
 
 FEWEST_WINDOWS = 10
 MOST_WAITING = 0.01  # of a window's time; half of the default target
@@ -55,25 +56,27 @@ class Measurement:
     status: str
     reason: str
 
-    def cells(self, instances: int) -> dict[str, Any]:
-        """The row's cells: per launch *and instance*, as the CSV has them."""
+    def into(self, row: Row) -> Row:
+        """The case's row with these: per launch *and instance*, as the CSV has them."""
+        instances = row.instances or 1
 
         def each(value: float | None) -> float | None:
             return None if value is None else value / instances
 
-        return {
-            "time_s": each(self.time_s),
-            "time_ci_s": each(self.time_ci_s),
-            "energy_j": each(self.energy_j),
-            "energy_ci_j": each(self.energy_ci_j),
-            "ci_spread_j": each(self.energy_ci_j),
-            "power_w": self.power_w,
-            "visits": 1,
-            "windows": self.windows,
-            "launches": self.launches,
-            "status": self.status,
-            "reason": self.reason,
-        }
+        return attrs.evolve(
+            row,
+            time_s=each(self.time_s),
+            time_ci_s=each(self.time_ci_s),
+            energy_j=each(self.energy_j),
+            energy_ci_j=each(self.energy_ci_j),
+            ci_spread_j=each(self.energy_ci_j),
+            power_w=self.power_w,
+            visits=1,
+            windows=self.windows,
+            launches=self.launches,
+            status=self.status,
+            reason=self.reason,
+        )
 
 
 def measure_case(

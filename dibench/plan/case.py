@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from dibench.kernels import KNOBS, anchors
+from dibench.kernels import KNOBS, SUFFIXES, anchors, registry
 from dibench.layer import Layer
 from dibench.plan.boxes import default_box
+from dibench.schema import NETWORK, Row, pack_knobs
 
 if TYPE_CHECKING:
     from dibench.kernels import Variant
@@ -23,6 +24,11 @@ def _pairs(value: Iterable[Sequence[Any]]) -> tuple[tuple[str, int | str], ...]:
     """Knobs as a tuple of pairs, also where they come from JSON as lists."""
     return tuple((name, setting) for name, setting in value)
 
+
+_COLUMNS = ("tile_p", "tile_k", "tile_c", "lanes")
+"""Knobs with a column of their own; the others share the column `knobs`."""
+
+_OF_A_NETWORK = ("N", "C", "H", "W", "inputs")
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 
@@ -87,6 +93,11 @@ class Case:
         )
 
     @property
+    def launch_knobs(self) -> dict[str, Any]:
+        """How it is launched, where that is not the usual way: `sms`, `cold`."""
+        return ({} if self.sms == "all" else {"sms": self.sms}) | ({"cold": 1} if self.cold else {})
+
+    @property
     def key(self) -> str:
         """The text whose hash is the case's id: JSON with sorted keys and no spaces.
 
@@ -94,16 +105,11 @@ class Case:
         dimensions, none of an anchor}, "seed", "variant"}; the knobs have "sms" where it is not "all", and
         "cold": 1 where it is; a whole network adds "network"; a sentinel, measured repeatedly, its "order".
         """
-        launch: dict[str, Any] = {"instances": self.instances}
-        if self.sms != "all":
-            launch["sms"] = self.sms
-        if self.cold:
-            launch["cold"] = 1
         content = {
             "backend": self.backend,
             "data": self.data,
             "dtype": self.dtype,
-            "knobs": {**self.knobs, **launch},
+            "knobs": {**self.knobs, "instances": self.instances, **self.launch_knobs},
             "layer": {} if self.anchor else self.layer.dims,
             "seed": self.seed,
             "variant": self.variant,
@@ -123,6 +129,49 @@ class Case:
         '91ac3fe11f64aef2'
         """
         return hashlib.sha256(self.key.encode()).hexdigest()[:16]
+
+    def row(self) -> Row:
+        """The case's row before anything is measured.
+
+        >>> case = Case(layer=Layer.fc(N=1, C=2, K=3), backend="cpu", variant="fc_dot", cold=True)
+        >>> (case.row().macs, case.row().knobs, case.row().status)
+        (6, 'cold=1', '')
+        """
+        knobs = self.knobs
+        apart = {name: knobs.pop(name) for name in _COLUMNS if name in knobs}
+        row = Row(
+            case_id=self.case_id,
+            order=self.order,
+            sentinel=int(self.sentinel),
+            backend=self.backend,
+            op=NETWORK if self.network else self.op,
+            dtype=self.dtype,
+            variant=self.variant,
+            instances=self.instances,
+            knobs=pack_knobs(knobs | self.launch_knobs),
+            data=self.data,
+            seed=self.seed,
+        )
+        if self.anchor:
+            return row
+        layer = self.layer
+        sizes: dict[str, Any] = {
+            **layer.dims,
+            "macs": layer.macs,
+            "weights": layer.weights,
+            "inputs": layer.inputs,
+            "outputs": layer.outputs,
+            "ai": layer.ai,
+        }
+        if self.network:
+            sizes = {name: sizes[name] for name in _OF_A_NETWORK}
+        return attrs.evolve(row, name=layer.name, **sizes, stationarity=_stationarity(self), **apart)
+
+
+def _stationarity(case: Case) -> str:
+    """Of its kernel; empty of a library, and of a backend from elsewhere that has kernels of its own."""
+    known = registry(case.backend) if case.backend in SUFFIXES else {}
+    return known[case.variant].stationarity if case.variant in known else ""
 
 
 def usual_case(layer: Layer, variant: Variant, **fields: Any) -> Case:

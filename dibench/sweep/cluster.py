@@ -27,8 +27,8 @@ import attrs
 from dibench import __version__
 from dibench.errors import UserError
 from dibench.sweep import on_dask
-from dibench.sweep.crew import Device, DeviceLostError, Found, Opening, check_alike
-from dibench.sweep.worker import case_to_json
+from dibench.sweep.crew import Device, DeviceLostError, Opening, check_alike
+from dibench.sweep.worker import Found, case_to_json
 
 if TYPE_CHECKING:
     from dibench.plan import Case
@@ -88,7 +88,7 @@ class ClusterDevice:
             raise DeviceLostError(str(error)) from None
         if "error" in answer:
             raise DeviceLostError(f"{self.address}: {answer['error']}")
-        return Found(answer["cells"], answer["died"])
+        return Found.from_json(answer["found"])
 
     def answer(self, future: Any, limit_s: float) -> dict[str, Any]:
         """What a task answered.

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
 from dibench.errors import UserError
-from dibench.sweep.worker import Worker, WorkerDiedError
+from dibench.sweep.worker import Found, Worker, WorkerDiedError
 
 if TYPE_CHECKING:
     from dibench.measure.settings import Settings
     from dibench.plan import Case
+    from dibench.schema import Row
 
 
 @attrs.frozen
@@ -26,14 +27,6 @@ class Opening:
     meter: str
     settings: Settings
     limit_s: float
-
-
-@attrs.frozen
-class Found:
-    """The measured cells of a case; `died` says why the worker had to be replaced, if it had to."""
-
-    cells: dict[str, Any]
-    died: str = ""
 
 
 class DeviceLostError(Exception):
@@ -84,6 +77,11 @@ class Crew(Protocol):
 
     def close(self) -> None:
         """Give all devices back."""
+
+
+def failed(case: Case, reason: str, opened: Mapping[str, Any]) -> Row:
+    """The row of a case that nothing was found at, on a device as it was opened."""
+    return attrs.evolve(case.row(), status="failed", reason=reason, energy_source=opened["meter"]["source"])
 
 
 def uuid_of(device: Device) -> str:
@@ -160,15 +158,14 @@ class LocalDevice:
     def measure(self, case: Case, upcoming: Sequence[Case] = ()) -> Found:
         """See Device; a crash is a failed case and one restart."""
         try:
-            return Found(self._worker.measure(case, self._opening.limit_s, upcoming))
+            return self._worker.measure(case, self._opening.limit_s, upcoming)
         except WorkerDiedError as death:
             reason = str(death)
         try:
             self._restart()
         except UserError as error:
             raise DeviceLostError(str(error)) from None
-        source = self.opened["meter"]["source"]
-        return Found({"status": "failed", "reason": reason, "energy_source": source}, died=reason)
+        return Found(failed(case, reason, self.opened), died=reason)
 
     def _restart(self) -> None:
         """Another worker on the same device.

@@ -6,7 +6,6 @@ of kernels and sensors lies beside, one file for each card, and the hardware's c
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 from collections import Counter
@@ -16,12 +15,13 @@ from typing import Any
 
 import attrs
 
-from dibench import __version__, files, kernels, schema
+from dibench import __version__, files, kernels
 from dibench.errors import UserError
-from dibench.schema import MEASURED_SOURCES
+from dibench.schema import MEASURED_SOURCES, Row
 from dibench.sweep import record
 from dibench.sweep.earlier import read_earlier
 from dibench.sweep.manifest import devices_of, is_of_a_sweep, utc_now
+from dibench.table import csv_line, read_rows, read_texts
 
 CALIBRATION, SELFTEST, COUNTERS = "calibration", "selftest", "counters.csv"
 
@@ -32,7 +32,7 @@ class Dataset:
 
     device: str
     """The model."""
-    rows: tuple[Mapping[str, str], ...] = attrs.field(repr=False)
+    rows: tuple[Row, ...] = attrs.field(repr=False)
     manifests: tuple[Mapping[str, Any], ...] = attrs.field(repr=False)
     """Of the runs, in the order of their begin."""
     folders: tuple[Path, ...]
@@ -100,20 +100,15 @@ def _tables(path: Path) -> list[Path]:
     return sorted(path.rglob(record.TABLE)) if path.is_dir() else []
 
 
-def _cells(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    with files.explained(path, doing="read"), path.open(encoding="utf-8", newline="") as file:
-        yield from enumerate(csv.DictReader(file), start=2)
-
-
 def _device(path: Path) -> str:
-    return next((row.get("device", "") for _, row in _cells(path)), "")
+    return next((row.device for row in read_rows(path)), "")
 
 
 def _check_measured(path: Path) -> None:
-    for line, row in _cells(path):
-        if row["status"] in ("ok", "flagged") and row["energy_source"] not in MEASURED_SOURCES:
+    for line, row in enumerate(read_rows(path), start=2):
+        if row.measured and row.energy_source not in MEASURED_SOURCES:
             rule = "must be a sensor's: only measured joules are committed"
-            raise UserError(f"line {line}: energy_source", rule, row["energy_source"], where=path)
+            raise UserError(f"line {line}: energy_source", rule, row.energy_source, where=path)
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
@@ -138,8 +133,7 @@ def write(dataset: Dataset, out: Path) -> None:
     Raises:
         UserError: a file cannot be read or written.
     """
-    cells = [{name: row.get(name, "") for name in schema.NAMES} for row in dataset.rows]
-    files.replace_file(out / record.TABLE, record.HEADER + b"".join(map(record.line_of, cells)))
+    record.write(out / record.TABLE, dataset.rows)
     visits = b"".join(_visits(dataset))
     if visits:
         files.replace_file(out / record.VISITS, visits)
@@ -151,7 +145,7 @@ def write(dataset: Dataset, out: Path) -> None:
 
 def _visits(dataset: Dataset) -> Iterator[bytes]:
     """Lines of the visits that the rows were made of, each once."""
-    kept = {(row["device_uuid"], row["case_id"]) for row in dataset.rows}
+    kept = {(row.device_uuid, row.case_id) for row in dataset.rows}
     seen: set[str] = set()
     for folder in dataset.folders:
         path = folder / record.VISITS
@@ -174,7 +168,7 @@ def _joined_manifest(dataset: Dataset) -> dict[str, Any]:
         meter = {"meter": manifest["meter"], "reference_c": manifest.get("reference_c")}
         for one in manifest.get("devices") or [{**manifest["device"], **meter}]:
             devices[one["uuid"]] = one
-    used = {row["device_uuid"] for row in dataset.rows}
+    used = {row.device_uuid for row in dataset.rows}
     kept = [one for uuid, one in devices.items() if uuid in used]
     peaks = [manifest["peaks"] for manifest in dataset.manifests if manifest["peaks"]]
     names = set.intersection(*map(set, peaks)) if peaks else ()
@@ -191,7 +185,7 @@ def _joined_manifest(dataset: Dataset) -> dict[str, Any]:
         "published_at": utc_now(),
         "started_at": min(str(manifest["started_at"]) for manifest in dataset.manifests),
         "ended_at": max(str(manifest.get("ended_at") or "") for manifest in dataset.manifests) or None,
-        "rows": dict(Counter(row["status"] for row in dataset.rows)),
+        "rows": dict(Counter(row.status for row in dataset.rows)),
         "sessions": list(dataset.sessions),
     }
 
@@ -214,9 +208,8 @@ def _write_counters(folders: Sequence[Path], out: Path) -> None:
     rows: dict[str, dict[str, str]] = {}
     for folder in folders:
         if (path := folder / COUNTERS).is_file():
-            rows |= {row["case_id"]: row for _, row in _cells(path)}
+            rows |= {row["case_id"]: row for row in read_texts(path, ("case_id",))}
     if rows:
-        with files.explained(out), (out / COUNTERS).open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, list(next(iter(rows.values()))), lineterminator="\n", restval="")
-            writer.writeheader()
-            writer.writerows(rows.values())
+        names = list(next(iter(rows.values())))
+        lines = [csv_line(names), *(csv_line([row.get(name, "") for name in names]) for row in rows.values())]
+        files.replace_file(out / COUNTERS, b"".join(lines))

@@ -7,7 +7,6 @@ changed since; a row of a changed kernel is left out of everything, and its case
 from __future__ import annotations
 
 import contextlib
-import csv
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -20,36 +19,36 @@ from dibench import files
 from dibench.backends.cuda_cache import NOT_COMPILED
 from dibench.errors import UserError
 from dibench.measure import calibration
-from dibench.schema import MEASURED_SOURCES
+from dibench.schema import LIBRARY, MEASURED_SOURCES, Row
 from dibench.sweep import record
 from dibench.sweep.checked import Checked, path_of
+from dibench.table import read_rows
 
-_COLUMNS = {"case_id", "device", "device_uuid", "variant", "status", "reason", "energy_source", "order"}
-_MEASURED = ("ok", "flagged")
+_NEEDED = ("case_id", "device", "device_uuid", "variant", "status", "reason", "energy_source", "order")
 
 
 @attrs.frozen
 class Earlier:
-    """Rows of earlier runs, as text by column."""
+    """Rows of earlier runs."""
 
     tables: tuple[Path, ...] = ()
-    rows: tuple[Mapping[str, str], ...] = attrs.field(default=(), repr=False)
+    rows: tuple[Row, ...] = attrs.field(default=(), repr=False)
     """That count, each case of a card once."""
     stale: Mapping[str, int] = attrs.field(factory=dict)
     """Rows left out, by variant whose source has changed."""
 
     def done(self) -> set[str]:
         """Ids of cases that need not be measured again."""
-        return {row["case_id"] for row in self.rows if has_result(row)}
+        return {row.case_id for row in self.rows if has_result(row)}
 
     def cards(self) -> Counter[str]:
         """Rows by UUID of the card."""
-        return Counter(row["device_uuid"] for row in self.rows)
+        return Counter(row.device_uuid for row in self.rows)
 
     @property
     def last_order(self) -> int:
         """The highest position in a plan so far."""
-        return max((int(row["order"]) for row in self.rows if row["order"]), default=0)
+        return max((row.order or 0 for row in self.rows), default=0)
 
 
 def read_earlier(
@@ -75,27 +74,27 @@ def read_earlier(
         UserError: nothing is there, no table of this program, another model, another kind of energy.
     """
     tables = _tables(paths, None if but is None else but.resolve())
-    rows: dict[tuple[str, str], Mapping[str, str]] = {}
+    rows: dict[tuple[str, str], Row] = {}
     stale: Counter[str] = Counter()
     for path in tables:
         manifest = files.read_json_object(path.with_name(record.MANIFEST)) or {}
-        for row in _rows(path):
+        for row in read_rows(path, _NEEDED):
             _check(row, path, device, simulated)
-            variant, key = row["variant"], (row["device_uuid"], row["case_id"])
-            if not simulated and row["status"] in _MEASURED and row["energy_source"] not in MEASURED_SOURCES:
+            key = row.device_uuid, row.case_id
+            if not simulated and row.measured and row.energy_source not in MEASURED_SOURCES:
                 continue  # no joules: its case is measured again
-            if row["backend"] != "torch" and not _same_kernel(variant, manifest, kernels, sources_sha):
-                stale[variant] += 1
+            if row.backend != LIBRARY and not _same_kernel(row.variant, manifest, kernels, sources_sha):
+                stale[row.variant] += 1
             elif key not in rows or not has_result(rows[key]):  # failed at first
                 rows[key] = row
     return Earlier(tuple(tables), tuple(rows.values()), dict(stale.most_common()))
 
 
-def has_result(row: Mapping[str, str]) -> bool:
+def has_result(row: Row) -> bool:
     """Whether it is measured, or this model of card cannot; what was not installed may be another time."""
-    if row["status"] == "skipped":
-        return row["backend"] != "torch" and NOT_COMPILED not in row["reason"]
-    return row["status"] in _MEASURED
+    if row.status == "skipped":
+        return row.backend != LIBRARY and NOT_COMPILED not in row.reason
+    return row.measured
 
 
 def _tables(paths: Iterable[Path], but: Path | None) -> list[Path]:
@@ -108,19 +107,10 @@ def _tables(paths: Iterable[Path], but: Path | None) -> list[Path]:
     return list({table.resolve(): table for table in found}.values())
 
 
-def _rows(path: Path) -> list[dict[str, str]]:
-    with files.explained(path, doing="read"), path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        missing = _COLUMNS - set(reader.fieldnames or ())
-        if missing:
-            raise UserError("header", "must be a sweep's: it lacks " + ", ".join(sorted(missing)), where=path)
-        return [row for row in reader if None not in row and None not in row.values()]
-
-
-def _check(row: Mapping[str, str], path: Path, device: str, simulated: bool) -> None:
-    if row["device"] != device:
-        raise UserError("device", f"must hold rows of {device}", row["device"], where=path)
-    source = row["energy_source"]
+def _check(row: Row, path: Path, device: str, simulated: bool) -> None:
+    if row.device != device:
+        raise UserError("device", f"must hold rows of {device}", row.device, where=path)
+    source = row.energy_source
     if source and simulated != (source == "simulated"):
         kind = "simulated" if simulated else "measured"
         raise UserError("energy_source", f"must hold {kind} rows only", source, where=path)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
 if TYPE_CHECKING:
     from dibench.plan import Case
+    from dibench.schema import Row
 
 
 @attrs.frozen
@@ -37,7 +37,7 @@ class CaseEnded:
     """A row was written."""
 
     case: Case
-    row: Mapping[str, Any]
+    row: Row
 
 
 @attrs.frozen

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from dibench.measure.settings import Settings
@@ -20,11 +19,11 @@ class Expected:
         self._walls = deque([first], maxlen=20)
         self._s_per_mac: dict[tuple[str, str], float] = {}
 
-    def learn(self, case: Case, wall_s: float, row: Mapping[str, Any]) -> None:
-        """Take a finished case into account."""
+    def learn(self, case: Case, wall_s: float, time_s: float | None) -> None:
+        """Take a case into account that took so long, a launch of it `time_s` where that is known."""
         self._walls.append(wall_s)
-        if row.get("time_s"):
-            key, rate = (case.layer.op, case.variant), row["time_s"] / case.layer.macs
+        if time_s:
+            key, rate = (case.layer.op, case.variant), time_s / case.layer.macs
             self._s_per_mac[key] = max(rate, self._s_per_mac.get(key, 0.0))
 
     def seconds(self, case: Case) -> float:

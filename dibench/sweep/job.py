@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -22,8 +22,6 @@ class Sweep:
     settings: Settings
     sources_sha: str
     """Of the kernel sources together."""
-    stationarity: Callable[[str], str]
-    """The operand that a variant holds in registers."""
     command_line: Sequence[str] = ()
     kernel_shas: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     """Of each kernel's sources, for later reading."""

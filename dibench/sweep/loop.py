@@ -15,7 +15,7 @@ import attrs
 
 from dibench.plan.ordering import VISIT_BLOCK, in_visits
 from dibench.sweep import record
-from dibench.sweep.crew import Crew, Device, DeviceLostError, Found, uuid_of
+from dibench.sweep.crew import Crew, Device, DeviceLostError, failed, uuid_of
 from dibench.sweep.events import (
     CaseBegan,
     CaseEnded,
@@ -34,7 +34,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from dibench.plan import Case
+    from dibench.schema import Row
     from dibench.sweep.job import Sweep
+    from dibench.sweep.worker import Found
 
 _LOOK_AHEAD = 8
 """Cases that a backend may prepare for while one is measured: a GPU's kernels are compiled meanwhile."""
@@ -79,7 +81,7 @@ class Loop:
             on_join: told what a device is that came meanwhile, before there is a row of it.
             most_deaths: of workers at cases of one kernel, after which its other cases are not tried.
         """
-        self._plan, self._stationarity, self._crew = sweep.plan, sweep.stationarity, crew
+        self._plan, self._crew = sweep.plan, crew
         self._table, self._book, self._session, self._on_event = table, book, session, on_event
         self._on_join = on_join
         self._expected = Expected(sweep.settings, in_visits=book is not None)
@@ -89,7 +91,11 @@ class Loop:
         self._deaths: Counter[str] = Counter()
         self._most_deaths = most_deaths
         self._last_loss = ""
-        self.statuses = record.read_statuses(table.path)
+        self.statuses: dict[str, str] = {}
+        self._written_on: dict[str, str] = {}
+        for row in record.written(table.path):
+            self.statuses[row.case_id] = row.status
+            self._written_on[row.case_id] = row.device_uuid
         self.finished = 0
         """Cases that this command finished."""
         self.restarts = 0
@@ -118,17 +124,17 @@ class Loop:
             if number > made[case.case_id]:
                 steps.append(case)
             elif number == case.visits:  # the program was killed before it could write the row
-                device = book.device(case.case_id)
-                self._write(case, self.opened[device], utc_now(), book.cells(case.case_id) or {})
+                row = book.row(case.row())
+                assert row is not None
+                self._write(case, self.opened[book.device(case.case_id)], utc_now(), row)
         return Steps(steps, homes, made)
 
     def _homes(self) -> dict[str | int, str]:
         """Which of the devices that are there a case is bound to."""
         homes: dict[str | int, str] = {}
-        written = record.column(self._table.path, "device_uuid")
         for case in self._plan.cases:
             visited = self._book.device(case.case_id) if self._book is not None else ""
-            home = visited or (written.get(case.case_id, "") if case.together else "")
+            home = visited or (self._written_on.get(case.case_id, "") if case.together else "")
             if home in self.opened:
                 homes[key_of(case)] = home
         return homes
@@ -195,15 +201,16 @@ class Loop:
         if found.died:
             self.restarts += 1
             self._on_event(WorkerRestarted(found.died))
-        took_s, cells = time.monotonic() - begun.begin, found.cells
-        if self._book is not None and "stay" in cells:
-            more = self._visited(case, uuid_of(device), cells)
-            if more is None:
-                self._expected.learn(case, took_s, {})
+        took_s, row = time.monotonic() - begun.begin, found.row
+        if found.stay is not None:
+            visited = self._visited(case, uuid_of(device), found)
+            if visited is None:
+                self._expected.learn(case, took_s, None)
                 return
-            cells = more
+            row = visited
         steps.drop(case)
-        self._expected.learn(case, took_s, self._write(case, device.opened, begun.started_at, cells))
+        self._write(case, device.opened, begun.started_at, row)
+        self._expected.learn(case, took_s, row.time_s)
         if found.died:
             self._give_up(case, device.opened, steps)
 
@@ -213,9 +220,8 @@ class Loop:
         if self._deaths[case.variant] != self._most_deaths:
             return
         reason = f"not tried: {case.variant} ended {self._most_deaths} workers before"
-        failed = {"status": "failed", "reason": reason, "energy_source": opened["meter"]["source"]}
         for other in steps.drop_variant(case.variant):
-            self._write(other, opened, utc_now(), failed)
+            self._write(other, opened, utc_now(), failed(other, reason, opened))
 
     def _lost(self, begun: _UnderWay, steps: Steps, why: str) -> None:
         case, device = begun.case, begun.device
@@ -226,47 +232,35 @@ class Loop:
         else:
             steps.drop(case)
             reason = f"{_MOST_LOSSES} devices were lost while it was measured, the last: {why}"
-            source = device.opened["meter"]["source"]
-            failed = {"status": "failed", "reason": reason, "energy_source": source}
-            self._write(case, device.opened, begun.started_at, failed)
+            self._write(case, device.opened, begun.started_at, failed(case, reason, device.opened))
         steps.lose(uuid_of(device))
         self._last_loss = why
         self._on_event(DeviceLost(why))
 
-    def _visited(self, case: Case, uuid: str, found: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Write a visit down; the row's cells if it was the last one."""
-        assert self._book is not None
-        self._took_s += found["took_s"]
-        self._inside_s += found["stay"]["inside_s"]
-        common = {name: found[name] for name in ("energy_source", "meter_period_s")}
-        self._book.add(case, uuid, common | found["cells"], found["stay"], found["took_s"])
+    def _visited(self, case: Case, uuid: str, found: Found) -> Row | None:
+        """Write a visit down; the case's row if it was the last one."""
+        assert self._book is not None and found.stay is not None
+        self._took_s += found.took_s
+        self._inside_s += found.stay.inside_s
+        self._book.add(case, uuid, found)
         if self._book.wants_more(case.case_id):
             self._on_event(VisitEnded(case, self._book.number(case.case_id)))
             return None
-        return self._book.cells(case.case_id)
+        return self._book.row(found.row)
 
-    def _write(
-        self, case: Case, opened: Mapping[str, Any], started_at: str, measured: Mapping[str, Any]
-    ) -> dict[str, Any]:
+    def _write(self, case: Case, opened: Mapping[str, Any], started_at: str, row: Row) -> None:
         device = opened["device"]
-        row = self._row(case, device["name"], device["uuid"], started_at, measured)
+        row = self._signed(row, device["name"], device["uuid"], started_at)
         self._table.append(row)
-        self.statuses[case.case_id] = row["status"]
+        self.statuses[case.case_id] = row.status
         self.finished += 1
         self._on_event(CaseEnded(case, row))
-        return row
 
-    def _row(
-        self, case: Case, name: str, uuid: str, started_at: str, measured: Mapping[str, Any]
-    ) -> dict[str, Any]:
-        return {
-            **record.case_cells(case, self._stationarity(case.variant)),
-            "session": self._session,
-            "started_at": started_at,
-            "device": name,
-            "device_uuid": uuid,
-            **measured,
-        }
+    def _signed(self, row: Row, device: str, uuid: str, started_at: str) -> Row:
+        """With who measured it, and when."""
+        return attrs.evolve(
+            row, session=self._session, started_at=started_at, device=device, device_uuid=uuid
+        )
 
     def state_again(self, path: Path) -> None:
         """Rows by what all visits together tell, and flagged ones of cases that were visited too seldom yet.
@@ -277,12 +271,12 @@ class Loop:
         assert book is not None
         name = next(iter(self.opened.values()))["device"]["name"]  # all devices of a sweep are of one model
 
-        def again(row: dict[str, str]) -> Mapping[str, Any]:
-            return {} if row["status"] in ("failed", "skipped") else book.cells(row["case_id"]) or {}
+        def again(row: Row) -> Row:
+            return (book.row(row) or row) if row.measured else row
 
-        partly: Sequence[dict[str, Any]] = [
-            self._row(case, name, book.device(case.case_id), utc_now(), cells)
+        partly = [
+            self._signed(row, name, book.device(case.case_id), utc_now())
             for case in self.open_cases()
-            if (cells := book.cells(case.case_id)) is not None
+            if (row := book.row(case.row())) is not None
         ]
         record.rewrite(path, again, partly)

@@ -19,6 +19,7 @@ import attrs
 
 from dibench import __version__, files
 from dibench.errors import UserError
+from dibench.schema import Row
 from dibench.sweep import record
 from dibench.sweep.manifest import utc_now
 from dibench.sweep.parts import Part, read_part
@@ -63,7 +64,7 @@ def merge(folders: Sequence[Path], out: Path) -> Merged:
     rows = sorted((row for part in parts for row in part.rows), key=_position)
     if not rows:
         raise UserError("DIR", "must have rows: nothing has been measured in any part yet")
-    statuses = Counter(row["status"] for row in rows)
+    statuses = Counter(row.status for row in rows)
     merged = Merged(parts, len(rows), statuses, _missing(parts))
     _write(merged, rows, out)
     return merged
@@ -123,17 +124,17 @@ def _missing(parts: Sequence[Part]) -> tuple[str, ...]:
     return tuple(shard for index in range(1, of + 1) if (shard := f"{index}/{of}") not in given)
 
 
-def _position(row: Mapping[str, str]) -> tuple[int, str]:
-    return int(row["order"] or 0) if row["order"].isdecimal() else 0, row["case_id"]
+def _position(row: Row) -> tuple[int, str]:
+    return row.order or 0, row.case_id
 
 
-def _write(merged: Merged, rows: Sequence[Mapping[str, str]], out: Path) -> None:
+def _write(merged: Merged, rows: Sequence[Row], out: Path) -> None:
     """All files in a new directory beside, renamed into place: whole or not at all."""
     with files.explained(out):
         out.parent.mkdir(parents=True, exist_ok=True)
         beside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
     try:
-        files.replace_file(beside / record.TABLE, record.HEADER + b"".join(map(record.line_of, rows)))
+        record.write(beside / record.TABLE, rows)
         if lines := [visit.line() for part in merged.parts for visit in part.visits]:
             files.replace_file(beside / record.VISITS, b"".join(lines))
         files.write_json(beside / record.MANIFEST, _manifest(merged))

@@ -50,7 +50,7 @@ def peaks(client: str) -> str:
 
 
 def measure(client: str, cases_json: str) -> str:
-    """Measure the first of these cases, the others come next: `cells` and `died` as in Found, or `error`."""
+    """Measure the first of these cases, the others come next: `found`, as of Found, or `error`."""
     case, *upcoming = (case_from_json(fields) for fields in json.loads(cases_json))
     if client not in _held:
         return json.dumps({"error": "the worker was restarted"})
@@ -59,7 +59,7 @@ def measure(client: str, cases_json: str) -> str:
     except DeviceLostError as error:
         close(client)
         return json.dumps({"error": str(error)})
-    return json.dumps({"cells": found.cells, "died": found.died})
+    return json.dumps({"found": found.to_json()})
 
 
 def close(client: str) -> None:

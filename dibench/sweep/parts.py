@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,11 @@ import attrs
 
 from dibench import files
 from dibench.errors import UserError
+from dibench.schema import Row
 from dibench.sweep import record
 from dibench.sweep.manifest import devices_of, is_of_a_sweep
 from dibench.sweep.visit_book import Visited, keep, read_visits
+from dibench.table import HEADER
 
 
 @attrs.frozen
@@ -23,7 +24,7 @@ class Part:
 
     folder: Path
     manifest: Mapping[str, Any]
-    rows: tuple[Mapping[str, str], ...] = attrs.field(repr=False)
+    rows: tuple[Row, ...] = attrs.field(repr=False)
     visits: tuple[Visited, ...] = attrs.field(repr=False)
 
     @property
@@ -44,7 +45,7 @@ class Part:
     @property
     def cases(self) -> tuple[str, ...]:
         """Ids of what it measured, each once; a case may have been visited and have no row yet."""
-        ids = [row["case_id"] for row in self.rows] + [visit.case_id for visit in self.visits]
+        ids = [row.case_id for row in self.rows] + [visit.case_id for visit in self.visits]
         return tuple(dict.fromkeys(ids))
 
 
@@ -77,41 +78,40 @@ def _sessions(manifest: Mapping[str, Any]) -> set[str]:
     return {str(session["session"]) for session in manifest["sessions"]}
 
 
-def _rows(path: Path) -> Iterator[Mapping[str, str]]:
+def _rows(path: Path) -> list[Row]:
     if not path.exists():
-        return
-    record.read_statuses(path)  # every row has an id and a status, and no id stands twice
-    with files.explained(path, doing="read"), path.open(encoding="utf-8", newline="") as file:
-        if file.readline() != record.HEADER.decode():
+        return []
+    _refuse_torn(path)
+    with files.explained(path, doing="read"), path.open("rb") as file:
+        if file.readline() != HEADER:
             raise UserError("header", "is not a table of this version of dibench", where=path)
-        file.seek(0)
-        for line, row in enumerate(csv.DictReader(file, strict=True), start=2):
-            if None in row or None in row.values():
-                rule = "must have as many cells as the header: run its sweep again, which repairs it"
-                raise UserError(f"line {line}", rule, where=path)
-            yield row
+    return list(record.written(path))
 
 
 def _visits(path: Path) -> list[Visited]:
     if not path.exists():
         return []
+    _refuse_torn(path)
+    return read_visits(path)
+
+
+def _refuse_torn(path: Path) -> None:
     with files.explained(path, doing="read"):
         torn = not path.read_bytes().endswith(b"\n") and path.stat().st_size > 0
     if torn:
         raise UserError("", "is cut off: run its sweep again, which repairs it", where=path)
-    return read_visits(path)
 
 
 def _check_rows(part: Part) -> None:
     """Rows are of the devices and sessions that the manifest knows."""
     path, sessions = part.folder / record.TABLE, _sessions(part.manifest)
     for line, row in enumerate(part.rows, start=2):
-        if (row["device"], row["device_uuid"]) not in part.devices:
+        if (row.device, row.device_uuid) not in part.devices:
             rule = f"contradicts the manifest, which was written on {_listed(part.devices)}"
-            raise UserError(f"line {line}: device_uuid", rule, row["device_uuid"], where=path)
-        if row["session"] not in sessions:
+            raise UserError(f"line {line}: device_uuid", rule, row.device_uuid, where=path)
+        if row.session not in sessions:
             rule = "contradicts the manifest, which knows no such session"
-            raise UserError(f"line {line}: session", rule, row["session"], where=path)
+            raise UserError(f"line {line}: session", rule, row.session, where=path)
 
 
 def _check_visits(part: Part) -> None:
@@ -127,22 +127,22 @@ def _check_visits(part: Part) -> None:
     if not (part.manifest.get("meter") or {}).get("in_visits"):
         return
     for line, row in enumerate(part.rows, start=2):
-        if row["status"] in ("failed", "skipped"):
+        if not row.measured:
             continue
-        visits = of_case[row["case_id"]]
+        visits = of_case[row.case_id]
         if not part.visits:
             rule = f"has no {record.VISITS}, of which its rows are made: copy it, too"
             raise UserError("", rule, where=part.folder)
         made = {
             "device_uuid": visits[-1].device_uuid if visits else "",
-            "visits": str(len(visits)),
-            "launches": str(sum(visit.stay.launches for visit in visits)),
+            "visits": len(visits),
+            "launches": sum(visit.stay.launches for visit in visits),
         }
         for name, told in made.items():
-            if row[name] != told:
+            if (found := getattr(row, name)) != told:
                 rule = f"contradicts {record.VISITS} beside it, by which it is {told or 'none'}"
                 where = part.folder / record.TABLE
-                raise UserError(f"line {line}: {name}", rule, row[name], where=where)
+                raise UserError(f"line {line}: {name}", rule, found, where=where)
 
 
 def _listed(devices: Sequence[tuple[str, str]]) -> str:

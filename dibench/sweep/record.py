@@ -12,20 +12,18 @@
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dibench import schema
 from dibench.errors import UserError
 from dibench.files import explained, replace_file
+from dibench.table import HEADER, line_of, read_rows
 
 if TYPE_CHECKING:
-    from dibench.plan import Case
+    from dibench.schema import Row
 
 TABLE, VISITS, MANIFEST, LOCK = "sweep.csv", "visits.jsonl", "manifest.json", "sweep.lock"
 _SYNC_EVERY_S = 5.0
@@ -42,72 +40,6 @@ def refuse_test_data(out: Path, source: str) -> None:
     parts = out.resolve().parts
     if source == "simulated" and "results" in parts and parts[parts.index("results") + 1 :][:1] != ("local",):
         raise UserError("--out", "must not be under results/: simulated energy is test data", str(out))
-
-
-_OF_THE_BOX = ("tile_p", "tile_k", "tile_c", "lanes")
-_OF_A_NETWORK = {"N", "C", "H", "W", "inputs"}
-
-
-def case_cells(case: Case, stationarity: str) -> dict[str, Any]:
-    """The cells of a row that are known before anything is measured."""
-    cells = {
-        "case_id": case.case_id,
-        "order": case.order,
-        "sentinel": int(case.sentinel),
-        "backend": case.backend,
-        "op": schema.NETWORK if case.network else case.op,
-        "dtype": case.dtype,
-        "variant": case.variant,
-        "instances": case.instances,
-        "knobs": _further_knobs(case),
-        "data": case.data,
-        "seed": case.seed,
-    }
-    if case.anchor:
-        return cells
-    layer = case.layer
-    sizes: dict[str, Any] = {
-        **layer.dims,
-        "macs": layer.macs,
-        "weights": layer.weights,
-        "inputs": layer.inputs,
-        "outputs": layer.outputs,
-        "ai": layer.ai,
-    }
-    if case.network:
-        sizes = {name: value for name, value in sizes.items() if name in _OF_A_NETWORK}
-    box = {knob: case.knobs.get(knob) for knob in _OF_THE_BOX}
-    return cells | {"name": layer.name, **sizes, "stationarity": stationarity, **box}
-
-
-def _further_knobs(case: Case) -> str:
-    further = {knob: value for knob, value in case.knobs.items() if knob not in _OF_THE_BOX}
-    if case.sms != "all":
-        further["sms"] = case.sms
-    if case.cold:
-        further["cold"] = 1
-    return ";".join(f"{knob}={value}" for knob, value in further.items())
-
-
-def line_of(row: Mapping[str, Any]) -> bytes:
-    """A row as one line of the table.
-
-    Raises:
-        ValueError: a cell that is no column, or not finite.
-    """
-    unknown = set(row) - set(schema.NAMES)
-    if unknown:
-        raise ValueError(f"not columns of the table: {', '.join(sorted(unknown))}")
-    return _csv_line([schema.format_value(row.get(name)) for name in schema.NAMES])
-
-
-def _csv_line(cells: list[str]) -> bytes:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(cells)
-    return text.getvalue().encode()
-
-
-HEADER = _csv_line(list(schema.NAMES))
 
 
 class GrowingFile:
@@ -197,7 +129,7 @@ class Table(GrowingFile):
         """See GrowingFile."""
         super().__init__(path, header=HEADER, write=write)
 
-    def append(self, row: Mapping[str, Any]) -> None:
+    def append(self, row: Row) -> None:
         """Write one row, whole or not at all.
 
         Raises:
@@ -206,57 +138,35 @@ class Table(GrowingFile):
         self.append_line(line_of(row))
 
 
-def read_statuses(path: Path) -> dict[str, str]:
-    """Status by `case_id` of every row of the table; empty where there is no table.
+def written(path: Path) -> Iterator[Row]:
+    """The rows of a sweep's table; none where there is no table.
 
     Raises:
-        UserError: a row has no id or status of this contract, or an id twice.
+        UserError: a row breaks the contract, has no id, or one that another row has.
     """
-    statuses: dict[str, str] = {}
     if not path.exists():
-        return statuses
-    with explained(path, doing="read"), path.open(encoding="utf-8", newline="", errors="replace") as file:
-        try:
-            for row in csv.DictReader(file, strict=True):
-                case_id, status = row["case_id"], row["status"]
-                if not case_id or status not in schema.STATUSES or None in row:
-                    raise UserError("status", "must be one of " + ", ".join(schema.STATUSES), status)
-                if case_id in statuses:
-                    raise UserError("case_id", "must stand in one row only", case_id)
-                statuses[case_id] = status
-        except (csv.Error, KeyError) as error:
-            raise UserError("", f"is not a table of this program: {error}", where=path) from None
-        except UserError as error:
-            place = f"{path}: row {len(statuses) + 1}"
-            raise UserError(error.field, error.rule, error.value, where=place) from None
-    return statuses
+        return
+    seen: set[str] = set()
+    for line, row in enumerate(read_rows(path, ("case_id", "status")), start=2):
+        if not row.case_id or row.case_id in seen:
+            rule = "must stand in one row only" if row.case_id else "must not be empty"
+            raise UserError(f"line {line}: case_id", rule, row.case_id, where=path)
+        seen.add(row.case_id)
+        yield row
 
 
-def column(path: Path, name: str) -> dict[str, str]:
-    """One cell of every row of a table of ours, by `case_id`; empty where there is no table."""
-    if not path.exists():
-        return {}
-    with explained(path, doing="read"), path.open(encoding="utf-8", newline="", errors="replace") as file:
-        return {row["case_id"]: row[name] for row in csv.DictReader(file)}
-
-
-def rewrite(
-    path: Path,
-    change: Callable[[dict[str, str]], Mapping[str, Any] | None],
-    further: Sequence[Mapping[str, Any]] = (),
-) -> None:
+def rewrite(path: Path, change: Callable[[Row], Row | None], further: Iterable[Row] = ()) -> None:
     """Replace the table, at once, by one with each row changed.
 
     Args:
         path: of the table.
-        change: from the cells of a row, as text, to those that differ; None drops the row.
+        change: from a row to what takes its place; None drops it.
         further: rows to be added.
     """
-    lines = [HEADER]
-    with explained(path), path.open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            changed = change(row)
-            if changed is not None:
-                cells = row | {name: schema.format_value(value) for name, value in changed.items()}
-                lines.append(_csv_line([cells[name] for name in schema.NAMES]))
-    replace_file(path, b"".join([*lines, *map(line_of, further)]))
+    changed = (change(row) for row in read_rows(path))
+    write(path, (row for row in (*changed, *further) if row is not None))
+
+
+def write(path: Path, rows: Iterable[Row]) -> None:
+    """Replace the table, whole or not at all, by one with these rows."""
+    replace_file(path, b"".join([HEADER, *map(line_of, rows)]))

@@ -34,6 +34,7 @@ from dibench.sweep.worker import hang_limit_s
 
 if TYPE_CHECKING:
     from dibench.intervals import Part
+    from dibench.schema import Row
 
 __all__ = ["Summary", "Sweep", "run_sweep"]
 
@@ -180,10 +181,12 @@ def _tidy(path: Path, book: VisitBook | None, retry_failed: bool) -> None:
         return
     record.Table(path).close()  # repaired before it is read
 
-    def keep(row: dict[str, str]) -> dict[str, str] | None:
-        if row["status"] in ("failed", "skipped"):
-            return None if retry_failed and row["status"] == "failed" else {}
-        return None if book is not None and book.wants_more(row["case_id"]) else {}
+    def keep(row: Row) -> Row | None:
+        if row.measured:
+            again = book is not None and book.wants_more(row.case_id)
+        else:
+            again = retry_failed and row.status == "failed"
+        return None if again else row
 
     if retry_failed or book is not None:
         record.rewrite(path, keep)

@@ -11,6 +11,8 @@ import os
 import sys
 from typing import Any
 
+import attrs
+
 from dibench import schema
 from dibench.backends import DeviceFaultError
 from dibench.errors import OutOfMemoryError, UserError
@@ -18,7 +20,8 @@ from dibench.measure.instrument import Instrument, open_instrument
 from dibench.measure.settings import Settings
 from dibench.plan import Case
 from dibench.processes import die_with
-from dibench.sweep.worker import case_from_json
+from dibench.schema import Row
+from dibench.sweep.worker import Found, case_from_json
 
 
 class _Server:
@@ -27,6 +30,7 @@ class _Server:
     _instrument: Instrument
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        """What a request is answered, as plain values."""
         match request["do"]:
             case "open":
                 settings = Settings.from_json(request["settings"])
@@ -38,42 +42,43 @@ class _Server:
                 upcoming = [case_from_json(fields) for fields in request["upcoming"]]
                 with contextlib.suppress(UserError):  # said when it is that case's turn
                     self._instrument.backend.prefetch(upcoming)
-                return self._measure(case_from_json(request["case"]))
+                return self._measure(case_from_json(request["case"])).to_json()
 
-    def _measure(self, case: Case) -> dict[str, Any]:
+    def _measure(self, case: Case) -> Found:
         meter = self._instrument.meter
-        common = {"energy_source": meter.source, "meter_period_s": meter.period_s}
+        row = attrs.evolve(case.row(), energy_source=meter.source, meter_period_s=meter.period_s)
         try:
-            found = common | _measured(case, self._instrument)
-            json.dumps(found, allow_nan=False)  # no cell holds what is no number: a failed case
+            found = _measured(case, row, self._instrument)
+            json.dumps(found.to_json(), allow_nan=False)  # no cell holds what is no number: a failed case
             return found
         except OutOfMemoryError as error:
-            return common | {"status": "failed", "reason": str(error)}
+            return Found(attrs.evolve(row, status="failed", reason=str(error)))
         except DeviceFaultError as error:
             # Nothing works any more in this process: the parent reads the last line and starts another.
             print(" ".join(str(error).split()), file=sys.stderr, flush=True)
             os._exit(1)
         except UserError as error:  # a rule of the variant or the device says no: not a failure
-            return common | {"status": "skipped", "reason": str(error)}
+            return Found(attrs.evolve(row, status="skipped", reason=str(error)))
         except Exception as error:
-            return common | {"status": "failed", "reason": f"{type(error).__name__}: {error}"[:300]}
+            reason = f"{type(error).__name__}: {error}"[:300]
+            return Found(attrs.evolve(row, status="failed", reason=reason))
 
 
-def _measured(case: Case, instrument: Instrument) -> dict[str, Any]:
-    """What was found at a case: its row's cells; of a visit its record, and seconds since the one before."""
+def _measured(case: Case, row: Row, instrument: Instrument) -> Found:
+    """What was found at a case: its row, or of a visit its record and the seconds since the one before."""
     metering = instrument.metering
     prepared = instrument.backend.prepare(case)
     try:
-        counts = {what: count for what, count in prepared.counts.items() if what in schema.NAMES}
-        found = counts | dict(prepared.cells)
+        counts: dict[str, Any] = {name: n for name, n in prepared.counts.items() if name in schema.NAMES}
+        row = attrs.evolve(row, **counts, **prepared.cells)
         if metering is None:
             layer = case.layer  # compulsory elements are charged for, too
             elements = {"weights": layer.weights, "inputs": layer.inputs, "outputs": layer.outputs}
-            return found | instrument.cells(prepared, {**prepared.counts, **elements}, case.instances)
+            return Found(instrument.measured(prepared, row, {**prepared.counts, **elements}))
         stay = instrument.visit(prepared)
     finally:
         prepared.close()
-    return {"cells": found, "stay": stay.to_json(), "took_s": metering.lap_s()}
+    return Found(row, stay, metering.lap_s())
 
 
 def main(parent: int) -> None:

@@ -27,6 +27,8 @@ from dibench.sweep import record
 
 if TYPE_CHECKING:
     from dibench.plan import Case
+    from dibench.schema import Row
+    from dibench.sweep.worker import Found
 
 GAP_BOUND_S = 50e-6
 """A launch costs the GPU a microsecond or two beside the kernel: below this that is over two percent."""
@@ -46,7 +48,7 @@ class Visited:
     """That the case is to have."""
     instances: int
     cells: Mapping[str, Any]
-    """Of the row, known without other visits."""
+    """Of the row, what this visit tells without the others: counts, and what the device said."""
     took_s: float
     stay: Stay
 
@@ -121,27 +123,25 @@ class VisitBook:
         if (energy := visit.stay.energy) is not None:
             self._pools[visit.device_uuid].add(visit.group, energy)
 
-    def add(
-        self, case: Case, uuid: str, found: Mapping[str, Any], stay: Mapping[str, Any], took_s: float
-    ) -> None:
+    def add(self, case: Case, uuid: str, found: Found) -> None:
         """Write a visit down.
 
         Args:
             case: what was visited.
             uuid: of the device.
-            found: the row's cells that are known without other visits.
-            stay: `Stay.to_json` of it.
-            took_s: seconds of all of it, preparing included.
+            found: what was found there.
         """
+        assert found.stay is not None
+        planned = case.row().known()
         visit = Visited(
             case_id=case.case_id,
             device_uuid=uuid,
             group=SENTINELS if case.sentinel else case.case_id,
             visits=case.visits,
             instances=case.instances,
-            cells=dict(found),
-            took_s=took_s,
-            stay=Stay.from_json(stay),
+            cells={name: cell for name, cell in found.row.known().items() if planned.get(name) != cell},
+            took_s=found.took_s,
+            stay=found.stay,
         )
         self._file.append_line(visit.line())
         self._take(visit)
@@ -166,25 +166,26 @@ class VisitBook:
         visits = self._of_case.get(case_id, [])
         return bool(visits) and len(visits) < visits[-1].visits
 
-    def cells(self, case_id: str) -> dict[str, Any] | None:
-        """The measured cells of a case's row, by all that is known now; None of a case never visited.
+    def row(self, row: Row) -> Row | None:
+        """A case's row by all that is known now; None of a case never visited.
 
         A row is flagged whose case was not visited as often as planned, and one of a single instance whose
         launches take less than GAP_BOUND_S.
         """
-        visits = self._of_case.get(case_id)
+        visits = self._of_case.get(row.case_id)
         if visits is None:
             return None
         last = visits[-1]
-        pool = self._pools[last.device_uuid]
-        row = dict(last.cells) | stays.cells([visit.stay for visit in visits], pool, last.instances)
+        row = attrs.evolve(row, **last.cells)
+        row = stays.with_visits(row, [visit.stay for visit in visits], self._pools[last.device_uuid])
         doubts = []
         if len(visits) < last.visits:
             doubts.append(f"{len(visits)} of {last.visits} visits")
-        if last.instances == 1 and row["time_s"] < GAP_BOUND_S:
+        if last.instances == 1 and row.time_s is not None and row.time_s < GAP_BOUND_S:
             doubts.append("gap_bound: a launch is so short that the gap to the next one counts")
         if doubts:
-            row |= {"status": "flagged", "reason": "; ".join(filter(None, (*doubts, row["reason"])))}
+            reason = "; ".join(filter(None, (*doubts, row.reason)))
+            return attrs.evolve(row, status="flagged", reason=reason)
         return row
 
     def close(self) -> None:

@@ -17,16 +17,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from dibench.errors import UserError
 from dibench.processes import python_path
+from dibench.schema import Row
 
 if TYPE_CHECKING:
     from dibench.measure.settings import Settings
+    from dibench.measure.stays import Stay
     from dibench.plan import Case
 
 _START_LIMIT_S = 120.0  # a GPU backend creates its context and compiles
@@ -34,6 +36,36 @@ _START_LIMIT_S = 120.0  # a GPU backend creates its context and compiles
 
 class WorkerDiedError(Exception):
     """The worker ended or was ended; the message says how."""
+
+
+@attrs.frozen
+class Found:
+    """What was found at a case: its row, or one visit of several, of which the sweep makes the row."""
+
+    row: Row
+    """Lacks who measured it and when; of a visit also what visits say together."""
+    stay: Stay | None = None
+    took_s: float = 0.0
+    """Seconds of all of the visit, preparing included."""
+    died: str = ""
+    """Why the worker had to be replaced, if it had to."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "row": self.row.known(),
+            "stay": None if self.stay is None else self.stay.to_json(),
+            "took_s": self.took_s,
+            "died": self.died,
+        }
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Found:
+        """What `to_json` made plain."""
+        from dibench.measure.stays import Stay
+
+        stay = None if found["stay"] is None else Stay.from_json(found["stay"])
+        return cls(Row(**found["row"]), stay, found["took_s"], found["died"])
 
 
 def hang_limit_s(settings: Settings) -> float:
@@ -98,8 +130,8 @@ class Worker:
         """The device's peaks, measured now."""
         return self._ask({"do": "peaks"}, _START_LIMIT_S)
 
-    def measure(self, case: Case, limit_s: float, upcoming: Sequence[Case] = ()) -> dict[str, Any]:
-        """The measured cells of a case's row; meanwhile the backend may prepare for those that come next.
+    def measure(self, case: Case, limit_s: float, upcoming: Sequence[Case] = ()) -> Found:
+        """What is found at a case; meanwhile the backend may prepare for those that come next.
 
         Raises:
             WorkerDiedError: it crashed, or gave no answer within `limit_s` and was killed.
@@ -109,7 +141,7 @@ class Worker:
             "case": case_to_json(case),
             "upcoming": [case_to_json(later) for later in upcoming],
         }
-        return self._ask(request, limit_s)
+        return Found.from_json(self._ask(request, limit_s))
 
     def _ask(self, request: dict[str, Any], limit_s: float) -> dict[str, Any]:
         assert self._process.stdin is not None

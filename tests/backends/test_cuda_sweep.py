@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from fake_gpu import FC, STANDARD, case_of
 
-from dibench import kernels
 from dibench.errors import UserError
 from dibench.kernels import anchors
 from dibench.layer import DIMENSIONS, Layer
@@ -40,14 +39,12 @@ def test_a_sweep_on_the_backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         case_of(Layer.fc(N=2, C=11, K=7, name="after"), "conv_no_reuse"),
     ]
     cases = [attrs.evolve(case, order=order) for order, case in enumerate(cases, start=1)]
-    registry = kernels.registry("cuda")
     sweep = Sweep(
         plan=Plan("test", "", "cuda", tuple(cases), 1, "a" * 64, {}),
         backend="fake_gpu:backend",
         meter="model",
         settings=Settings(target=0.5, case_budget_s=5.0, warm_up_s=0.0, window_s=1e-3),
         sources_sha="b" * 64,
-        stationarity=lambda variant: registry[variant].stationarity,
     )
     summary = run_sweep(sweep, tmp_path / "out")
     assert summary.ended == "complete"
@@ -133,7 +130,6 @@ def test_anchors_become_rows_that_count_as_their_headers_do(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_GPU_CACHE", str(tmp_path / "cache"))
-    registry = kernels.registry("cuda")
     plan = anchor_plan(tmp_path)
     sweep = Sweep(
         plan=plan,
@@ -141,7 +137,6 @@ def test_anchors_become_rows_that_count_as_their_headers_do(
         meter="model",
         settings=Settings(target=0.5, case_budget_s=5.0, warm_up_s=0.0, window_s=1e-3),
         sources_sha="b" * 64,
-        stationarity=lambda variant: registry[variant].stationarity if variant in registry else "",
     )
     assert run_sweep(sweep, tmp_path / "out").ended == "complete"
     frame = read_csv(tmp_path / "out" / "sweep.csv")

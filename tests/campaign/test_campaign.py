@@ -85,20 +85,20 @@ def test_the_first_runs_tell_what_the_energy_is_made_of(stages: Stages, tmp_path
     made = Counter(index for index, _ in steps)
     rng = np.random.default_rng(1)
     rows = [
-        {
-            **record.case_cells(case, ""),
-            "device": "card",
-            "status": "ok",
-            "energy_source": "simulated",
-            "time_s": replayed_device.launch_s(case) / case.instances,
-            "energy_above_active_idle_j": replayed_device.truth_j(case)
+        attrs.evolve(
+            case.row(),
+            device="card",
+            status="ok",
+            energy_source="simulated",
+            time_s=replayed_device.launch_s(case) / case.instances,
+            energy_above_active_idle_j=replayed_device.truth_j(case)
             / case.instances
             * math.exp(rng.normal(0.0, 0.005)),
-        }
+        )
         for case in (cases[index] for index, number in made.items() if number >= cases[index].visits)
     ]
     table = tmp_path / "sweep.csv"
-    table.write_bytes(record.HEADER + b"".join(map(record.line_of, rows)))
+    record.write(table, rows)
     found = study.fit(read_csv(table), draws=999).to_json()
     assert found["determined"] and found["reliable"] and found["verdict"] == "DI" and not found["evidence"]
     alpha = found["alpha"]["weighted"]
@@ -149,7 +149,7 @@ def earlier_of(tmp_path: Path, **changes: Any) -> Any:
 def write_rows(folder: Path, *rows: dict[str, Any], kernels: dict[str, str] | None = None) -> None:
     folder.mkdir(parents=True)
     usual = {"device": "card", "device_uuid": "GPU-1", "backend": "cuda", "status": "ok", "order": 1}
-    usual |= {"energy_source": "nvml_counter", "variant": "other"}
+    usual |= {"energy_source": "nvml_counter", "variant": "other", "op": "standard"}
     filled = [{name: {**usual, **row}.get(name, "") for name in schema.NAMES} for row in rows]
     pd.DataFrame(filled, columns=list(schema.NAMES)).to_csv(folder / "sweep.csv", index=False)
     manifest = {"kernels": kernels} if kernels else {"sources_sha": "all"}

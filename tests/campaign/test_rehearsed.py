@@ -253,7 +253,7 @@ def test_one_command_makes_a_dataset_of_the_runs_and_make_run_shows_its_fit(
 
     monkeypatch.chdir(tmp_path)
     grown = gather([Path("results/replayed-hopper"), Path("results/local/campaign/2")])
-    assert [row["case_id"] for row in grown.rows] == list(frame["case_id"]), "it grows by what is new"
+    assert [row.case_id for row in grown.rows] == list(frame["case_id"]), "it grows by what is new"
     assert len(grown.sessions) == 3
 
     # A machine without a GPU ends `make run` with it, told apart.

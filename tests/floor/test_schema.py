@@ -10,7 +10,7 @@ import pytest
 from dibench import schema
 from dibench.errors import UserError
 from dibench.layer import DIMENSIONS
-from dibench.table import read_csv
+from dibench.table import format_value, read_csv
 
 HEADER = ["name", "op", *DIMENSIONS, "dtype", "energy_source", "status", "time_s", "colour"]
 ROW = dict(
@@ -152,7 +152,7 @@ def test_missing_file_and_directory_are_refused(tmp_path: Path) -> None:
 
 
 def test_cells_are_written_so_that_they_read_back_exactly() -> None:
-    assert schema.format_value(1 / 3) == "0.3333333333333333"
-    assert schema.format_value("two\nlines  here") == "two lines here"
+    assert format_value(1 / 3) == "0.3333333333333333"
+    assert format_value("two\nlines  here") == "two lines here"
     with pytest.raises(ValueError, match="finite"):
-        schema.format_value(float("nan"))
+        format_value(float("nan"))

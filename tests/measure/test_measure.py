@@ -15,6 +15,7 @@ from dibench.measure.settings import Settings
 from dibench.measure.windows import FEWEST_WINDOWS, measure_case, waited_s
 from dibench.meters import Reading
 from dibench.meters.none import NoMeter
+from dibench.schema import Row
 
 
 class Clock:
@@ -235,10 +236,10 @@ def test_waiting_is_told_by_the_kernel_and_only_grows() -> None:
 
 def test_cells_are_per_instance() -> None:
     found = measure_case(replayed([1e-3]), NoMeter(), Settings(case_budget_s=0.05, warm_up_s=0.0))
-    cells = found.cells(instances=4)
-    assert cells["time_s"] == pytest.approx(found.time_s / 4)
-    assert cells["launches"] == found.launches
-    assert cells["energy_j"] is None
+    row = found.into(Row(instances=4))
+    assert row.time_s == pytest.approx(found.time_s / 4)
+    assert row.launches == found.launches
+    assert row.energy_j is None
 
 
 def test_the_quantile_is_students() -> None:

@@ -14,13 +14,14 @@ from dibench.backends import DeviceFaultError
 from dibench.errors import UserError
 from dibench.measure.budget import Pool
 from dibench.measure.settings import VisitSettings
-from dibench.measure.stays import cells
+from dibench.measure.stays import with_visits
 from dibench.measure.visits import Metering
 from dibench.meters import nvml
 from dibench.meters.gpu import GpuMeter
 from dibench.meters.gpu_sensor import LOST, NO_PERMISSION, RESET_REQUIRED, TIMEOUT, SensorError
 from dibench.meters.replay import PASCAL, REFERENCE_C, Fault, Load, Process, ReplayedClock
 from dibench.meters.simulated import SimulatedGpu
+from dibench.schema import Row
 
 
 def test_trap_edges_that_are_not_aligned() -> None:
@@ -175,7 +176,7 @@ def test_trap_the_wrong_gpu_is_metered() -> None:
     assert stay.energy is not None
     pool.add("case", stay.energy)
     truth = LOAD.joules(CALM) * (1 + CALM.leakage_per_c * (stay.energy.celsius - REFERENCE_C))
-    assert_good(cells([stay], pool, 1), truth)
+    assert_good(attrs.asdict(with_visits(Row(), [stay], pool)), truth)
 
 
 def test_trap_a_gpu_cut_into_instances() -> None:

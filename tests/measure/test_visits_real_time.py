@@ -7,15 +7,17 @@ import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import attrs
 import pytest
 
 from dibench.measure.budget import Pool
 from dibench.measure.settings import VisitSettings
-from dibench.measure.stays import cells
+from dibench.measure.stays import with_visits
 from dibench.measure.visits import Metering
 from dibench.meters.baseline import Baseline
 from dibench.meters.gpu import GpuMeter
 from dibench.meters.sampler import RealClock
+from dibench.schema import Row
 
 WATTS, TICK_S, LAUNCH_S = 300.0, 0.02, 1e-3
 
@@ -82,7 +84,7 @@ def test_a_visit_on_the_real_clock() -> None:
     meter.active_idle = Baseline(100.0, 1.0)
     metering = Metering(meter, busy, VisitSettings(visit_s=1.0, settle_s=0.1, longest_settle_s=0.2))
     stay = metering.visit(Sleeper())
-    row = cells([stay], Pool(), 1)
+    row = attrs.asdict(with_visits(Row(), [stay], Pool()))
     assert row["energy_j"] == pytest.approx(WATTS * row["time_s"], rel=0.02)
     assert row["energy_alt_j"] == pytest.approx(WATTS * row["time_s"], rel=0.02)
     assert row["dram_bandwidth_pct"] == 50.0

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pandas as pd
 import pytest
 from study_frames import energy_of, measured, some_layers, table
@@ -60,14 +61,12 @@ def fit() -> FittedModel:
 
 
 def test_a_network_is_a_row_with_its_input_only(tmp_path: Path) -> None:
-    cells = record.case_cells(case(), "")
+    row = case().row()
     sizes = (*DIMENSIONS, "macs", "weights", "outputs", "ai")
-    known = {name for name in sizes if cells.get(name) is not None}
-    assert known == {"N", "C", "H", "W"}
-    assert (cells["op"], cells["name"], cells["N"]) == ("network", "torchvision:resnet50", 8)
+    assert set(sizes) & set(row.known()) == {"N", "C", "H", "W"}
+    assert (row.op, row.name, row.N) == ("network", "torchvision:resnet50", 8)
     path = tmp_path / "sweep.csv"
-    row = {**cells, "time_s": 1.0, "energy_source": "none", "status": "ok"}
-    path.write_bytes(record.HEADER + record.line_of(row))
+    record.write(path, [attrs.evolve(row, time_s=1.0, energy_source="none", status="ok")])
     frame = read_csv(path)
     assert frame["op"].tolist() == ["network"]
     assert frame["H"].tolist() == [64]

@@ -20,7 +20,7 @@ from dibench.errors import UserError
 from dibench.layer import Layer
 from dibench.measure.settings import Settings
 from dibench.plan import Case, Plan
-from dibench.sweep import record
+from dibench.schema import Row
 from dibench.sweep.run import Sweep
 
 BACKEND = "fake_backend:Fake"
@@ -122,11 +122,11 @@ def plan_of(names: list[str], seed: int = 1, sha: str = "a" * 64) -> Plan:
     return Plan(**{key: value for key, value in (fields | extra).items() if key in known})
 
 
-def row(number: int = 1, **cells: Any) -> dict[str, Any]:
+def row(number: int = 1, **cells: Any) -> Row:
     """Of the table, as a sweep without a sensor writes it."""
     case = plan_of(["layer"] * number).cases[-1]
-    measured = {"time_s": 0.1, "energy_source": "none", "status": "ok", "reason": ""}
-    return record.case_cells(case, "output") | measured | cells
+    measured: dict[str, Any] = {"time_s": 0.1, "energy_source": "none", "status": "ok"}
+    return attrs.evolve(case.row(), **{**measured, **cells})
 
 
 def sweep_of(names: list[str], **changes: Any) -> Sweep:
@@ -136,7 +136,6 @@ def sweep_of(names: list[str], **changes: Any) -> Sweep:
         meter="model",
         settings=QUICK,
         sources_sha="b" * 64,
-        stationarity=lambda variant: "none",
         command_line=["dibench", "sweep"],
     )
     return attrs.evolve(sweep, **changes)

@@ -13,10 +13,10 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from dibench import kernels, plan, schema
+from dibench import kernels, plan
 from dibench.errors import UserError
 from dibench.layer import Layer
-from dibench.table import read_csv
+from dibench.table import format_value, read_csv
 
 ROOT = Path(__file__).parents[2]
 LAYERS = (
@@ -43,7 +43,7 @@ def csv_target(data: bytes, folder: Path) -> None:
     path = folder / "sweep.csv"
     path.write_bytes(data)
     for use in (
-        lambda: record.read_statuses(path),
+        lambda: list(record.written(path)),
         lambda: record.Table(path).close(),
         lambda: merge([folder], folder / "out"),
     ):
@@ -153,7 +153,7 @@ def _table() -> bytes:
     from report_sweeps import rows
 
     table = rows(8, source="rapl")
-    lines = [",".join(table[0]), *(",".join(map(schema.format_value, row.values())) for row in table)]
+    lines = [",".join(table[0]), *(",".join(map(format_value, row.values())) for row in table)]
     return ("\n".join(lines) + "\n").encode()
 
 

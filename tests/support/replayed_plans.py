@@ -9,7 +9,6 @@ from typing import Any
 import attrs
 import replayed_device
 
-from dibench import kernels
 from dibench.measure.settings import Settings
 from dibench.plan import Plan, load_plan
 from dibench.plan.shard import Shard
@@ -41,7 +40,6 @@ def replayed(plan: Plan, **changes: Any) -> Sweep:
         meter="replayed_device:meter",
         settings=Settings(),
         sources_sha="c" * 64,
-        stationarity=lambda name: kernels.registry("cuda")[name].stationarity,
     )
     return attrs.evolve(sweep, **changes)
 

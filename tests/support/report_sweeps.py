@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from dibench import networks, schema
+from dibench import networks
 from dibench.layer import Layer
+from dibench.table import format_value
 
 NETWORKS = ("resnet50", "mobilenet_v2", "alexnet", "resnext50_32x4d", "vgg16", "densenet121")
 MANIFEST = {
@@ -87,7 +88,7 @@ def write(
     with (directory / "sweep.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(table[0])
-        writer.writerows([[schema.format_value(cell) for cell in row.values()] for row in table])
+        writer.writerows([[format_value(cell) for cell in row.values()] for row in table])
     if manifest is not None:
         (directory / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     return directory

@@ -12,7 +12,7 @@ from fake_nvml import FakeNvml
 from dibench.backends import DeviceFaultError
 from dibench.measure.budget import Pool
 from dibench.measure.settings import VisitSettings
-from dibench.measure.stays import Stay, cells
+from dibench.measure.stays import Stay, with_visits
 from dibench.measure.visits import Metering
 from dibench.meters import nvml
 from dibench.meters.gpu import GpuMeter
@@ -20,6 +20,7 @@ from dibench.meters.gpu_sensor import SensorError
 from dibench.meters.replay import HOPPER, REFERENCE_C, Card, Load, ReplayedClock
 from dibench.meters.simulated import SimulatedGpu
 from dibench.meters.zeus import ZeusMeter
+from dibench.schema import Row
 
 LOAD = Load(500.0, 1e-3)
 CALM = attrs.evolve(HOPPER, ripple=0.005, stay=0.001)
@@ -94,8 +95,10 @@ class Rig:
         return stay
 
     def cells(self, stays: Sequence[Stay], instances: int = 1) -> dict[str, Any]:
-        source = {"energy_source": self.meter.source, "meter_period_s": self.meter.period_s}
-        return source | cells(stays, self.pool, instances)
+        """Of the row that these visits make."""
+        source, period_s = self.meter.source, self.meter.period_s
+        row = Row(instances=instances, energy_source=source, meter_period_s=period_s)
+        return attrs.asdict(with_visits(row, stays, self.pool))
 
     def row(self, load: Load = LOAD, visits: int = 1, group: str = "case") -> dict[str, Any]:
         return self.cells([self.stay(load, group) for _ in range(visits)])

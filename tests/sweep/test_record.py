@@ -16,9 +16,10 @@ from processes import environment
 
 from dibench import schema
 from dibench.errors import UserError
+from dibench.schema import Row
 from dibench.sweep import record
 from dibench.sweep.lock import Lock
-from dibench.table import read_csv
+from dibench.table import line_of, read_csv
 
 
 def table_of(path: Path, rows: int) -> Path:
@@ -48,10 +49,10 @@ def test_text_with_quotes_commas_and_newlines_stays_one_line(tmp_path: Path) -> 
 
 
 def test_a_cell_that_is_no_column_or_not_finite_is_refused() -> None:
-    with pytest.raises(ValueError, match="not columns of the table: joules"):
-        record.line_of({"joules": 1.0})
+    with pytest.raises(TypeError, match="joules"):
+        row(joules=1.0)
     with pytest.raises(ValueError, match="finite"):
-        record.line_of({"time_s": float("nan")})
+        line_of(Row(time_s=float("nan")))
 
 
 @settings(max_examples=60, deadline=None)
@@ -65,10 +66,10 @@ def test_cut_anywhere_the_table_resumes_with_its_whole_lines(
     kept = whole[: data.draw(st.integers(0, len(whole)), label="bytes left")]
     path.write_bytes(kept)
     table = record.Table(path)
-    finished = record.read_statuses(path)
+    finished = {row.case_id for row in record.written(path)}
     assert len(finished) == max(0, kept.count(b"\n") - 1)
     for number in range(1, 4):
-        if row(number)["case_id"] not in finished:
+        if row(number).case_id not in finished:
             table.append(row(number))
     table.close()
     assert path.read_bytes() == whole
@@ -139,7 +140,7 @@ def test_dev_full_is_a_full_disk() -> None:
     fd = os.open("/dev/full", os.O_WRONLY)
     try:
         with pytest.raises(OSError) as caught:
-            os.write(fd, record.line_of(row()))
+            os.write(fd, line_of(row()))
         assert caught.value.errno == errno.ENOSPC
     finally:
         os.close(fd)
@@ -178,8 +179,8 @@ def test_failed_rows_are_dropped_to_be_measured_again(tmp_path: Path) -> None:
     table = record.Table(path)
     table.append(row(3, status="failed", reason="worker died: SIGSEGV", time_s=None))
     table.close()
-    record.rewrite(path, lambda cells: None if cells["status"] == "failed" else {})
-    assert list(record.read_statuses(path).values()) == ["ok", "ok"]
+    record.rewrite(path, lambda row: None if row.status == "failed" else row)
+    assert [row.status for row in record.written(path)] == ["ok", "ok"]
     assert list(read_csv(path)["order"]) == [1, 2]
 
 
@@ -188,8 +189,8 @@ def test_a_case_in_two_rows_is_noticed(tmp_path: Path) -> None:
     table = record.Table(path)
     table.append(row(1))
     table.close()
-    with pytest.raises(UserError, match=r"row 2: case_id: must stand in one row only"):
-        record.read_statuses(path)
+    with pytest.raises(UserError, match=r"line 3: case_id: must stand in one row only"):
+        list(record.written(path))
 
 
 def test_a_second_lock_names_the_first_ones_process(tmp_path: Path) -> None:

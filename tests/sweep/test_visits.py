@@ -110,10 +110,9 @@ def test_two_cards_visit_their_own_cases_and_know_their_own_noise(tmp_path: Path
         alone = tmp_path / uuid
         alone.write_text("".join(json.dumps(one) + "\n" for one in visits if one["device_uuid"] == uuid))
         book = VisitBook(alone, {})
-        for row in frame[frame["device_uuid"] == uuid].to_dict("records"):
-            cells = book.cells(str(row["case_id"]))
-            assert cells is not None and cells["energy_j"] == row["energy_j"]
-            assert cells["ci_drift_j"] == row["ci_drift_j"]
+        for row in (row for row in record.written(out / "sweep.csv") if row.device_uuid == uuid):
+            found = book.row(row)
+            assert found is not None and (found.energy_j, found.ci_drift_j) == (row.energy_j, row.ci_drift_j)
         book.close()
     manifest = files.read_json_object(out / "manifest.json")
     assert manifest is not None
@@ -153,7 +152,7 @@ def test_rows_are_stated_by_what_all_visits_tell(tmp_path: Path) -> None:
 
     def note(event: Any) -> None:
         if isinstance(event, CaseEnded):
-            written[event.case.case_id] = event.row["ci_drift_j"]
+            written[event.case.case_id] = event.row.ci_drift_j or 0.0
 
     run_sweep(replayed(plan), tmp_path / "out", on_event=note)
     frame = read(tmp_path / "out").set_index("case_id")
@@ -162,10 +161,10 @@ def test_rows_are_stated_by_what_all_visits_tell(tmp_path: Path) -> None:
     book = VisitBook(tmp_path / "out" / record.VISITS, {})
     assert book.reference_c == {replayed_device.GPU.uuid: manifest["reference_c"]}
     for case in plan.cases:
-        cells = book.cells(case.case_id)
-        assert cells is not None
-        assert cells["energy_j"] == frame.loc[case.case_id, "energy_j"]
-        assert cells["ci_drift_j"] == frame.loc[case.case_id, "ci_drift_j"]
+        row = book.row(case.row())
+        assert row is not None
+        assert row.energy_j == frame.loc[case.case_id, "energy_j"]
+        assert row.ci_drift_j == frame.loc[case.case_id, "ci_drift_j"]
     book.close()
     first = plan.cases[0].case_id
     assert written[first] != frame.loc[first, "ci_drift_j"]

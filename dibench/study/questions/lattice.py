@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dibench.layer import DIMENSIONS
+from dibench.schema import unpack_knobs
 from dibench.study.findings.lattice import BoxCost, Lattice, Lattices, Slope
 from dibench.study.findings.plain import PICO
 from dibench.study.maths.estimate import LogFit, condition_number, fit_log
@@ -213,7 +214,7 @@ def _levels(rows: pd.DataFrame) -> list[str]:
     """Where a kernel's rereads are answered, and where its operands come from, by its knobs."""
     levels = []
     for backend, text in zip(texts(rows, "backend"), texts(rows, "knobs").tolist(), strict=True):
-        knobs = dict(part.split("=", 1) for part in text.split(";") if "=" in part)
+        knobs = unpack_knobs(text)
         where = {"ca": "L1", "cg": "L2"}.get(knobs.get("cache", ""), "caches")
         if "1" in (knobs.get("stage_w"), knobs.get("stage_x")):
             where = "shared"
