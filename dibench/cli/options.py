@@ -17,6 +17,9 @@ from dibench.errors import UserError
 if TYPE_CHECKING:
     import pandas as pd
 
+    from dibench.models import Model as AnyModel
+    from dibench.study.findings.fitted_model import FittedModel
+
 T = TypeVar("T")
 
 # Verbs that analyse tables.
@@ -141,3 +144,45 @@ def grouped(verb: Callable[[T], None]) -> Callable[..., None]:
         ]
     )
     return command
+
+
+def batch_sizes(text: str) -> list[int]:
+    """The batch sizes of `1,8,32`, each once.
+
+    >>> batch_sizes("1,8")
+    [1, 8]
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdigit() and len(part) < 8 and int(part) for part in parts):
+        raise UserError("--batch", "must be whole numbers above zero, such as 1,8,32", text)
+    return list(dict.fromkeys(int(part) for part in parts))
+
+
+def model_at(source: str, batch: int, input_shape: list[str] | None) -> AnyModel:
+    """The model at a batch size, which also replaces the first number of every input's size."""
+    from dibench import models
+    from dibench.models.inputs import parse_inputs, parse_shape
+
+    shapes = {}
+    for name, text in parse_inputs(input_shape or []).items():
+        sizes, dtype = parse_shape(text, name)
+        shapes[name] = ",".join(map(str, (batch, *sizes[1:]))) + (f":{dtype}" if dtype else "")
+    return models.load(source, batch=batch, shapes=shapes)
+
+
+def fitted_model(path: Path, model: str, dtype: str = "") -> FittedModel:
+    """One model of a fit's JSON, for this data type (empty: the fit's own).
+
+    Raises:
+        UserError: no such file, no fit, no such model in it, or it is for another data type.
+    """
+    from dibench.kernels import DTYPES
+    from dibench.study.use.fitted_model import open_fitted_model
+
+    if dtype and dtype not in DTYPES:
+        raise UserError("--dtype", "must be one of " + ", ".join(DTYPES), dtype)
+    fit = open_fitted_model(path, model)
+    if dtype and dtype != fit.dtype:
+        rule = f"must be {fit.dtype or 'left out'}: costs of one data type say nothing about another's"
+        raise UserError("--dtype", rule, dtype, where=path)
+    return fit

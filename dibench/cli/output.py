@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
     from rich.console import Console
     from rich.table import Table
@@ -29,6 +30,16 @@ def console(*, stderr: bool = False) -> Console:
 
     stream = sys.stderr if stderr else sys.stdout
     return Terminal(stderr=stderr, highlight=False, soft_wrap=False, width=None if stream.isatty() else 140)
+
+
+def print_json(found: Any) -> None:
+    """Findings for programs, on standard output."""
+    import json
+
+    from dibench.study.findings import SCHEMA
+    from dibench.study.findings.plain import plain
+
+    print(json.dumps({"schema": SCHEMA, **plain(found)}, indent=1, ensure_ascii=False, allow_nan=False))
 
 
 def plain_table(title: str = "", *, style: str = "", pad_edge: bool = True) -> Table:

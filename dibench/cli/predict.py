@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
-import attrs
 import typer
 
-from dibench.cli.options import AsJson, Figures, FitDtype, FitFile, FitModel, InputShapes, Model
-from dibench.cli.output import console
-from dibench.show.numbers import short
+from dibench.cli.options import (
+    AsJson,
+    Figures,
+    FitDtype,
+    FitFile,
+    FitModel,
+    InputShapes,
+    Model,
+    batch_sizes,
+    fitted_model,
+    model_at,
+)
+from dibench.cli.output import console, print_json
 
-if TYPE_CHECKING:
-    from rich.console import Console
 
-    from dibench.study.findings.fitted_model import FittedModel
-    from dibench.study.use.measured import Check
-    from dibench.study.use.predict import Prediction
-
-
+# Wide because each parameter is an option.
 def predict(
     model: Model,
     fit: FitFile,
@@ -29,12 +32,12 @@ def predict(
     ] = "",
     by: FitModel = "di_weighted",
     dtype: FitDtype = "",
-    every: Annotated[bool, typer.Option("--all", help="Every layer, not the costliest only.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Every layer, not only the costliest.")] = False,
     input_shape: InputShapes = None,
     measured: Annotated[
         Path | None,
         typer.Option(
-            metavar="CSV", help="Whole networks of `sweep --models`, to hold the prediction against."
+            metavar="CSV", help="Whole networks that `sweep --models` measured, to check the prediction with."
         ),
     ] = None,
     figures: Figures = None,
@@ -42,86 +45,31 @@ def predict(
 ) -> None:
     """Predict what a network costs on the device of a fit: per layer, operator and inference, with intervals.
 
-    An interval holds 95% of measurements: errors of the fitted coefficients, which all layers share, and
-    the distance of unseen layers from the fit, which averages out over shapes.
+    An interval holds 95% of measurements. It takes in the errors of the fitted coefficients, which all
+    layers share, and how far unseen layers lie from the fit, which averages out over different shapes.
 
     [bold]python -m dibench fit results/local/cpu/sweep.csv --json fit.json[/bold]
 
     [bold]python -m dibench predict resnet50 --fit fit.json --compare mobilenet_v2 --batch 1,8,32[/bold]
     """
-    from dibench.cli.fitted import batches_of, open_fit, open_model
-
-    sizes = batches_of(batch)
-    calibration = open_fit(fit, by, dtype)
+    sizes = batch_sizes(batch)
+    fitted = fitted_model(fit, by, dtype)
     names = [model, *([compare] if compare else [])]
-    wanted = [open_model(name, size, input_shape) for name in names for size in sizes]
-    from dibench.study.use import predict as engine
-
-    found = engine.predict(wanted, calibration)
-    checks = _checks(measured, found, calibration)
-    if figures is not None:
-        _draw(figures, found, calibration)
-    if as_json:
-        _print_json(found, calibration, checks)
-        return
-    from dibench.cli.predict_view import show
-
-    show(console(), found, calibration, fit, every=every)
-    if measured is not None:
-        _show_checks(console(), checks, calibration)
-    if figures is not None:
-        console().print(f"Figures: {figures}", soft_wrap=True, markup=False)
-
-
-def _draw(folder: Path, found: list[Prediction], fit: FittedModel) -> None:
-    """Layers and operators of each network at its first batch, and all of them side by side."""
-    from dibench.cli.fitted import kind_of
-    from dibench.show import cost_bars
-    from dibench.show.drawn import write_figures
-
-    drawings = []
-    for one in {one.network.name: one for one in reversed(found)}.values():
-        shown = (one.costs.terms, fit.unit, kind_of(fit))
-        drawings += [
-            cost_bars.layer_bars(one.network.name, one.costs, *shown),
-            cost_bars.operator_bars(one, *shown),
-        ]
-    if len(found) > 1:
-        drawings.append(cost_bars.comparison(found, fit.unit, kind_of(fit)))
-    write_figures(folder, drawings)
-
-
-def _checks(path: Path | None, found: list[Prediction], fit: FittedModel) -> list[Check]:
-    if path is None:
-        return []
-    from dibench.study.use.measured import check
+    wanted = [model_at(name, size, input_shape) for name in names for size in sizes]
+    from dibench.show import predicted
+    from dibench.show.terminal import show
+    from dibench.study.use.predict import predict as engine
     from dibench.table import read_csv, table_of
 
-    frame = read_csv(table_of(path))
-    made = [check(frame, one, fit) for one in found]
-    return [one for one in made if one is not None]
+    found = engine(wanted, fitted, measured=read_csv(table_of(measured)) if measured else None)
+    if figures is not None:
+        from dibench.show.drawn import write_figures
 
-
-def _show_checks(out: Console, checks: list[Check], fit: FittedModel) -> None:
-    out.print()
-    for one in checks:
-        where = "inside" if one.inside else "outside"
-        cost = f"measured {short(one.measured, fit.unit)} a batch ({one.backend})"
-        said = f"predicted for its layers is {one.ratio:.2f}× of that, the measurement {where} the interval"
-        out.print(f"{one.network}, batch {one.batch}, whole: {cost}; {said}.", soft_wrap=True, markup=False)
-    if not checks:
-        out.print("No whole network of these was measured at these batch sizes.")
-
-
-def _print_json(found: list[Prediction], fit: FittedModel, checks: list[Check]) -> None:
-    import json
-
-    from dibench.cli.fitted import origin
-    from dibench.study.use import predict as engine
-
-    content = {
-        **origin(fit),
-        "predictions": [engine.as_json(one, fit) for one in found],
-        "measured_networks": [attrs.asdict(one) for one in checks],
-    }
-    typer.echo(json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False))
+        write_figures(figures, predicted.figures(found))
+    if as_json:
+        print_json(found)
+        return
+    beside = [] if measured is None else predicted.measured(found)
+    show(console(), [*predicted.blocks(found, str(fit), every=every), *beside])
+    if figures is not None:
+        typer.echo(f"Figures: {figures}")

@@ -183,7 +183,7 @@ def _layers_plan(options: Options, backend: str) -> Plan:
 
 def _networks_plan(options: Options, backend: str) -> Plan:
     """Each network at each batch size; its package says the size of an image, or the text behind an @."""
-    from dibench.cli.fitted import batches_of
+    from dibench.cli.options import batch_sizes
     from dibench.plan.whole_networks import network_plan
 
     for option, value in {"PLAN": options.plan, "--shard": options.shard}.items():
@@ -192,7 +192,7 @@ def _networks_plan(options: Options, backend: str) -> Plan:
     if backend != "torch":
         raise UserError("--models", "must stand with --backend torch, which runs networks", backend)
     names = [name.strip() for name in options.models.split(",")]
-    return network_plan(names, batches_of(options.batch or "1"), visits=options.visits or 1)
+    return network_plan(names, batch_sizes(options.batch or "1"), visits=options.visits or 1)
 
 
 def _arch(backend: str) -> int | None:

@@ -14,8 +14,8 @@ import attrs
 if TYPE_CHECKING:
     from dibench.show.svg import Drawn
 
-Tone = Literal["", "good", "warn", "quiet"]
-"""How text is meant: an answer that stands, one to be careful with, or one that can be skipped."""
+Tone = Literal["", "good", "bad", "warn", "quiet"]
+"""How text is meant: an answer that stands, bad news, one to be careful with, or one that can be skipped."""
 
 
 @attrs.frozen

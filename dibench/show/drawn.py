@@ -9,26 +9,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dibench import files
-from dibench.show.svg import INK, Drawn, recoloured, standalone, themes, to_svg
+from dibench.show.svg import Drawn, recoloured, standalone, themes
 
 if TYPE_CHECKING:
-    from dibench.show.cost_bars import Drawing
+    from dibench.show.blocks import Figure
 
 _DOTS_PER_INCH = 144
 
 
-def write_figures(folder: Path, drawings: Sequence[Drawing]) -> list[Path]:
-    """Write `NAME.svg`, `NAME-light.png` and `NAME-dark.png` of each drawing; the paths.
+def write_figures(folder: Path, figures: Sequence[Figure]) -> list[Path]:
+    """Write `NAME.svg`, `NAME-light.png` and `NAME-dark.png` of each figure; the paths.
 
     Raises:
         UserError: the directory cannot be made, or a file not written.
     """
-    panels = []
-    for one in drawings:
-        # A file stands alone: what it shows is written in it. On the page it stands beside.
-        one.figure.axes[0].set_title(one.title, loc="left", fontsize=11, color=INK)
-        panels.append(to_svg(one.figure, one.name, title=one.title, description=one.description))
-    return write_panels(folder, panels)
+    return write_panels(folder, [drawn for one in figures if (drawn := one.draw()) is not None])
 
 
 def write_panels(folder: Path, panels: Sequence[Drawn]) -> list[Path]:

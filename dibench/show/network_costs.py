@@ -6,9 +6,8 @@ from dibench import models
 from dibench.errors import UserError
 from dibench.show import cost_bars
 from dibench.show.blocks import Section
-from dibench.show.parts import Study, panel, section_of
-from dibench.show.svg import to_svg
-from dibench.study.use.explain import with_constant_power
+from dibench.show.parts import Study, section_of
+from dibench.study.use.explain import terms_of
 from dibench.study.use.fitted_model import read_fitted_model
 from dibench.study.use.predict import predict
 
@@ -24,18 +23,19 @@ def sections(study: Study) -> list[Section]:
         fit = read_fitted_model(study.fit or {}, "di_weighted")
     except UserError:
         return []
-    found = predict([models.load(name, batch=BATCH) for name in SHOWN], fit)
+    networks = [models.load(name, batch=BATCH) for name in SHOWN]
+    found = predict(networks, fit).predictions
     drawn = [
-        cost_bars.operator_bars(one, with_constant_power(one.costs, fit), fit.unit, fit.kind) for one in found
+        cost_bars.operator_bars(one, terms_of(network, fit), fit.kind, page_name=_name(one.network))
+        for network, one in zip(networks, found, strict=True)
     ]
-    drawn.append(cost_bars.comparison(found, fit.unit, fit.kind))
-    panels = []
-    for name, one in zip((*SHOWN, "compared"), drawn, strict=True):
-        name = f"cost-{name}".replace("_", "-")
-        svg = to_svg(one.figure, name, title=one.title, description=one.description)
-        panels.append(panel(one.title, [], svg))
+    drawn.append(cost_bars.side_by_side(found, fit.kind, page_name=_name("compared")))
     lead = (
         f"Predicted by weighted DI as fitted here. {fit.basis} `python -m dibench predict` and `explain` do "
         "it for any network."
     )
-    return [section_of("costs", "Costs", "What is a network's cost made of?", [lead], panels)]
+    return [section_of("costs", "Costs", "What is a network's cost made of?", [lead], drawn)]
+
+
+def _name(what: str) -> str:
+    return f"cost-{what}".replace("_", "-")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dibench.layer import Layer
+    from dibench.study.findings.prediction import Estimate
 
 _PREFIXES = (
     (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""),
@@ -184,3 +185,22 @@ def tick(value: float) -> str:
     mantissa = round(value / 10.0**exponent)
     power = f"10{str(exponent).translate(_SUPERSCRIPTS)}"
     return power if mantissa == 1 else f"{mantissa}·{power}"
+
+
+def with_interval(estimate: Estimate, unit: str) -> str:
+    """A value with its interval, in one unit.
+
+    >>> from dibench.study.findings.prediction import Estimate
+    >>> with_interval(Estimate(2e-3, -1.5e-3, 2.5e-3), "J"), with_interval(Estimate(0, 0, 0), "s")
+    ('2.00 mJ (−1.50 to 2.50)', '0 s')
+    >>> with_interval(Estimate(6e-6, -508e-6, 520e-6), "J")
+    '6.0 µJ (−508.0 to 520.0)'
+    """
+    if not estimate.value:
+        return f"0 {unit}"
+    scale, prefix = common_scale([estimate.value])
+    ends = (estimate.value, estimate.low, estimate.high)
+    most = max(map(abs, ends)) / scale
+    digits = 2 if most < 9.995 else 1 if most < 99.95 or abs(estimate.value) < 9.95 * scale else 0
+    value, low, high = (_minus(f"{end / scale:.{digits}f}") for end in ends)
+    return f"{value} {prefix}{unit} ({low} to {high})"

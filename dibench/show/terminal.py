@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-_STYLES = {"": "", "good": "green", "warn": "yellow", "quiet": "dim"}
+_STYLES = {"": "", "good": "green", "bad": "red", "warn": "yellow", "quiet": "dim"}
 _GAP = 2
 """Between columns."""
 _LEAST_WORDS = 16
@@ -23,12 +23,17 @@ _LEAST_WORDS = 16
 
 
 def show(out: Console, blocks: Iterable[Block]) -> None:
-    """Print the blocks in order; figures are left out, and never drawn.
+    """Print the blocks in order, an empty line around each table; figures are left out, and never drawn.
 
     Where the output is no terminal, a table is printed whole, however wide.
     """
-    for block in rendered(blocks):
-        out.print(block, crop=False)
+    above: Block | None = None
+    for block in blocks:
+        if isinstance(above, Table) or (above is not None and isinstance(block, Table)):
+            out.print()
+        for shown in rendered([block]):
+            out.print(shown, crop=False)
+        above = block
 
 
 def rendered(blocks: Iterable[Block]) -> Iterator[RenderableType]:

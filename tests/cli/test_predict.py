@@ -34,7 +34,7 @@ def test_one_network_is_shown_by_layer_operator_and_total(run: Run, fit: Path) -
     status, out, err = run("predict", "mobilenet_v2", "--fit", fit)
     assert (status, err) == (0, "")
     assert out.splitlines()[0].startswith(
-        "Energy, gross, predicted by weighted DI fitted on card (fp32, rapl"
+        "Energy, gross, predicted by DI weighted, fitted on card (fp32, rapl"
     )
     for words in ("24 costliest of 53 layers", "features.18.0", "depthwise", "95% interval", "dominant"):
         assert words in out

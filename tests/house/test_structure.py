@@ -25,12 +25,9 @@ KNOWN_LARGE = {
     "dibench/backends/torch_gpu.py __init__",
     "dibench/cli/campaign.py campaign",
     "dibench/cli/campaign.py _measured",
-    "dibench/cli/explain.py explain",
     "dibench/cli/fit.py fit",
-    "dibench/cli/predict.py predict",
     "dibench/meters/simulated.py __init__",
     "dibench/models/torch_products.py _convolution",
-    "dibench/study/use/explain.py _saving",
     "dibench/sweep/loop.py __init__",
     "dibench/sweep/run.py run_sweep",
 }

@@ -20,7 +20,6 @@ from dibench.plan import Case, usual_case
 from dibench.plan.whole_networks import network_plan
 from dibench.study.findings.fitted_model import FittedModel
 from dibench.study.use.fitted_model import read_fitted_model
-from dibench.study.use.measured import check
 from dibench.study.use.predict import predict
 from dibench.sweep import record
 from dibench.table import read_csv
@@ -47,7 +46,7 @@ def case(**changed: Any) -> Case:
 
 def network_rows(fit: FittedModel, **changed: Any) -> pd.DataFrame:
     """Rows of resnet50 at batch 8 in the frame of a layer table, at 1.2 times what is predicted."""
-    (found,) = predict([models.load("resnet50", batch=8)], fit)
+    (found,) = predict([models.load("resnet50", batch=8)], fit).predictions
     layers = some_layers(3, seed=1)
     frame = table(layers, energy_of(layers, alpha=0.2))
     rows = frame.iloc[:1].assign(name="torchvision:resnet50", op=schema.NETWORK, N=8, backend="torch")
@@ -89,13 +88,12 @@ def test_a_fit_leaves_networks_out_and_says_so(fit: FittedModel) -> None:
 
 
 def test_a_measurement_is_held_against_the_prediction(fit: FittedModel) -> None:
-    found = predict([models.load("resnet50", batch=b) for b in (1, 8)], fit)
-    frame = network_rows(fit)
-    assert check(frame, found[0], fit) is None  # not at batch 1
-    one = check(frame, found[1], fit)
-    assert one is not None
+    networks = [models.load("resnet50", batch=b) for b in (1, 8)]
+    found = predict(networks, fit, measured=network_rows(fit))
+    (one,) = found.measured_networks
+    assert one.batch == 8  # none at batch 1
     assert one.ratio == pytest.approx(1 / 1.2)
-    assert one.inside == (1.2 * found[1].total.value <= found[1].total.high)
+    assert one.inside == (1.2 * (total := found.predictions[1].total).value <= total.high)
     assert one.backend == "torch"
 
 
@@ -103,9 +101,9 @@ def test_a_measurement_is_held_against_the_prediction(fit: FittedModel) -> None:
     "changed", [{"device": "other"}, {"dtype": "bf16"}, {"energy_source": "model"}, {"status": "failed"}]
 )
 def test_a_measurement_of_another_setting_is_no_check(fit: FittedModel, changed: dict[str, str]) -> None:
-    (found,) = predict([models.load("resnet50", batch=8)], fit)
+    network = models.load("resnet50", batch=8)
     with pytest.raises(UserError, match=r"--measured: must have whole networks \(op network\) on card, fp32"):
-        check(network_rows(fit, **changed), found, fit)
+        predict([network], fit, measured=network_rows(fit, **changed))
 
 
 def test_predict_shows_the_measured_network(

@@ -17,7 +17,7 @@ from study_frames import measured
 from dibench import models, study
 from dibench.cli import main
 from dibench.models import Model
-from dibench.show import cost_bars
+from dibench.show import cost_bars, predicted
 from dibench.show.drawn import write_figures
 from dibench.show.svg import TERM_COLOURS, themes
 from dibench.study.findings.fitted_model import FittedModel
@@ -67,8 +67,7 @@ def test_predict_and_explain_write_figures(
 
 
 def test_svg_follows_the_theme_and_pngs_have_one_each(tmp_path: Path, fit: FittedModel) -> None:
-    (found,) = predict([models.load("alexnet")], fit)
-    drawing = cost_bars.layer_bars("alexnet", found.costs, found.costs.terms, "J", "predicted energy")
+    (drawing, _) = predicted.figures(predict([models.load("alexnet")], fit))
     write_figures(tmp_path, [drawing])
     text = (tmp_path / "layers-alexnet.svg").read_text()
     assert not re.search("#0101[0-9a-f]{2}", text)  # no colour of a panel's own
@@ -78,37 +77,35 @@ def test_svg_follows_the_theme_and_pngs_have_one_each(tmp_path: Path, fit: Fitte
     assert light[0, 0, :3] == pytest.approx(to_rgb("#ffffff"), abs=0.01)
     assert dark[0, 0, :3] == pytest.approx(to_rgb("#1b1e24"), abs=0.01)
     # The same drawing again, after it was painted: the same files.
-    again = cost_bars.layer_bars("alexnet", found.costs, found.costs.terms, "J", "predicted energy")
     before = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
-    write_figures(tmp_path, [again])
+    write_figures(tmp_path, [drawing])
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
 def test_bars_add_up_to_the_cost(fit: FittedModel) -> None:
     network = models.load("squeezenet1_1")
     found = explain(network, fit)
-    drawing = cost_bars.layer_bars(
-        "squeezenet1_1", found.prediction.costs, found.terms, "J", "predicted energy"
-    )
-    (axes,) = drawing.figure.axes
+    drawing = cost_bars.layer_bars(found.prediction, found.terms, "predicted energy")
+    drawn = drawing.draw()
+    assert drawn is not None
+    (axes,) = drawn.figure.axes
     ends = sorted(patch.get_x() + patch.get_width() for patch in axes.patches)  # type: ignore[attr-defined]  # patches are known as Artist
-    assert ends[-1] * 1e-6 == pytest.approx(found.prediction.costs.mean.max())
+    assert ends[-1] * 1e-6 == pytest.approx(max(one.value for one in found.prediction.layers))
     assert "28" not in drawing.title
     assert len(axes.get_yticklabels()) == len(network.layers)
 
 
 def test_a_long_network_shows_its_costliest_and_says_so(fit: FittedModel) -> None:
-    (found,) = predict([models.load("densenet201")], fit)
-    drawing = cost_bars.layer_bars("densenet201", found.costs, found.costs.terms, "J", "predicted energy")
+    (drawing, _) = predicted.figures(predict([models.load("densenet201")], fit))
     assert drawing.title.endswith("the 28 costliest")
 
 
 def test_nothing_to_draw_is_drawn(fit: FittedModel, tmp_path: Path) -> None:
-    (found,) = predict([Model(name="../empty", batch=1, layers=())], fit)
-    shown = (found.costs.terms, "J", "predicted energy")
+    (found,) = predict([Model(name="../empty", batch=1, layers=())], fit).predictions
+    kind = "predicted energy"
     drawings = [
-        cost_bars.layer_bars("../empty", found.costs, *shown), cost_bars.operator_bars(found, *shown),
-        cost_bars.comparison([found], *shown[1:]), cost_bars.saving_bars("../empty", [], *shown[1:]),
+        cost_bars.layer_bars(found, {}, kind), cost_bars.operator_bars(found, {}, kind),
+        cost_bars.side_by_side([found], kind), cost_bars.saving_bars(found, [], kind),
     ]  # fmt: skip
     written = write_figures(tmp_path, drawings)
     assert all(path.parent == tmp_path for path in written)  # a model's name leads nowhere else

@@ -22,6 +22,7 @@ from dibench.study.ladder.models import data_of
 from dibench.study.ladder.predictors import predictor_of
 from dibench.study.ladder.rungs import Rung, fit_rung
 from dibench.study.maths.inference import student_quantile
+from dibench.study.use.costs import layer_costs
 from dibench.study.use.explain import CONSTANT, explain
 from dibench.study.use.fitted_model import read_fitted_model
 from dibench.study.use.predict import predict
@@ -84,7 +85,7 @@ def test_a_saving_is_the_difference_of_the_true_costs() -> None:
             assert saving.macs == pytest.approx(1 + macs / network.macs)
         assert saving.saved.value == pytest.approx(true, rel=1e-4)
         assert saving.share == pytest.approx(true / (cost(network.layers) / 8), rel=1e-4)
-    assert len(found.savings) + found.costlier == len(possible) + 2
+    assert len(found.savings) + found.changes_that_save_nothing == len(possible) + 2
 
 
 def test_errors_of_the_two_predictions_are_correlated() -> None:
@@ -102,8 +103,9 @@ def test_errors_of_the_two_predictions_are_correlated() -> None:
     ]
     kept = [layer for row, layer in enumerate(network.layers) if row not in change.removed]
     after = Model(name="after", batch=1, layers=(*kept, *change.added))
-    before, narrower = predict([network, after], fit)
-    slope = before.costs.gradient.sum(axis=0) - narrower.costs.gradient.sum(axis=0)
+    before, narrower = predict([network, after], fit).predictions
+    slopes = [layer_costs(model.layers, fit).gradient.sum(axis=0) for model in (network, after)]
+    slope = slopes[0] - slopes[1]
     deviation = float(np.sqrt(slope @ fit.covariance @ slope))
     assert (one.saved.high - one.saved.low) / 2 == pytest.approx(student_quantile(fit.degrees) * deviation)
     apart = np.hypot(before.total.high - before.total.low, narrower.total.high - narrower.total.low)
@@ -146,7 +148,7 @@ def test_dominant_terms_and_launch() -> None:
     deep = networks.find("resnet50/layer1.0.conv2")
     found = explain(Model(name="m", batch=1, layers=(small, wide, deep)), fit)
     # 3 pJ a MAC and 12 pJ a weight, of which fc has as many; a launch of 1 µJ.
-    assert [found.dominant(row) for row in range(3)] == ["launch", "weights", "MACs"]
+    assert list(found.dominant) == ["launch", "weights", "MACs"]
 
 
 def with_power(response: str) -> FittedModel:
@@ -181,4 +183,4 @@ def test_an_operator_the_fit_lacks_makes_a_change_unpredictable() -> None:
     fit = read_fitted_model(study.fit(frame, draws=99).to_json(), "di_weighted")
     found = explain(models.load("vgg16"), fit)
     assert found.savings == ()
-    assert set(found.unpredictable) == {"grouped", "depthwise"}
+    assert set(found.changes_not_predictable) == {"grouped", "depthwise"}

@@ -18,13 +18,15 @@ from dibench.layer import Layer
 from dibench.models import Model
 from dibench.study.findings.fitted_model import PREDICTORS, FittedModel
 from dibench.study.findings.plain import plain
+from dibench.study.findings.prediction import Estimate, Prediction
 from dibench.study.ladder.folds import make_folds
 from dibench.study.ladder.ladder import make_clusterings
 from dibench.study.ladder.models import data_of
 from dibench.study.ladder.predictors import predictor_of
 from dibench.study.ladder.rungs import Rung, fit_rung
+from dibench.study.use.costs import TERMS, layer_costs
 from dibench.study.use.fitted_model import read_fitted_model
-from dibench.study.use.predict import TERMS, Estimate, predict
+from dibench.study.use.predict import predict
 
 
 @cache
@@ -37,30 +39,32 @@ def figures(noise: float = 0.2) -> dict[str, Any]:
     return made
 
 
-def truth(network: Model) -> float:
-    return float(energy_of(network.layers, alpha=0.2).sum())
+def truth(found: Prediction) -> Any:
+    """What each layer really costs."""
+    return energy_of([one.layer for one in found.layers], alpha=0.2)
 
 
 @pytest.mark.parametrize("model", ["di_weighted", "di_disjoint", "ai", "macs"])
 def test_every_model_of_shapes_predicts_networks_it_has_not_seen(model: str) -> None:
     fit = read_fitted_model(figures(), model)
     found = predict([models.load(name) for name in ("resnet50", "mobilenet_v2")], fit)
-    for one in found:
-        assert one.total.low < truth(one.network) < one.total.high
-        assert one.unpredicted == ()
-        np.testing.assert_allclose(one.costs.mean.sum(), one.total.value, rtol=1e-12)
-        np.testing.assert_allclose(np.sum(list(one.costs.terms.values()), axis=0), one.costs.mean, rtol=1e-9)
+    for one in found.predictions:
+        assert one.total.low < truth(one).sum() < one.total.high
+        assert one.unpredicted_operators == ()
+        assert sum(layer.value for layer in one.layers) == pytest.approx(one.total.value, rel=1e-12)
+        for layer in one.layers:
+            assert sum(layer.terms.values()) == pytest.approx(layer.value, rel=1e-9)
+            assert set(layer.terms) <= set(TERMS)
         parts = sum(part.value for part in one.by_operator.values())
         assert parts == pytest.approx(one.total.value)
-        assert set(one.costs.terms) <= set(TERMS)
 
 
 def test_exact_rows_are_predicted_exactly() -> None:
     fit = read_fitted_model(figures(1e-7), "di_weighted")
-    (found,) = predict([models.load("vgg16", batch=8)], fit)
-    assert found.total.value == pytest.approx(truth(found.network), rel=1e-5)
+    (found,) = predict([models.load("vgg16", batch=8)], fit).predictions
+    assert found.total.value == pytest.approx(truth(found).sum(), rel=1e-5)
     assert found.per_inference.value == pytest.approx(found.total.value / 8)
-    np.testing.assert_allclose(found.costs.mean, energy_of(found.network.layers, alpha=0.2), rtol=1e-5)
+    np.testing.assert_allclose([one.value for one in found.layers], truth(found), rtol=1e-5)
 
 
 def calibration(seed: int, noise: float) -> FittedModel:
@@ -82,10 +86,10 @@ def test_intervals_hold_the_measurements_of_unseen_layers_and_whole_networks() -
     for seed in range(24):
         fit = calibration(seed, noise)
         rng = np.random.default_rng(1000 + seed)
-        for one in predict(wanted, fit):
-            error = noise * rng.standard_normal(int(one.costs.shape.max()) + 1)
-            real = energy_of(one.network.layers, alpha=0.2) * np.exp(error[one.costs.shape])
-            held += int(((one.costs.low < real) & (real < one.costs.high)).sum())
+        for one in predict(wanted, fit).predictions:
+            shape = layer_costs([cost.layer for cost in one.layers], fit).shape
+            real = truth(one) * np.exp(noise * rng.standard_normal(int(shape.max()) + 1)[shape])
+            held += sum(cost.low < cell < cost.high for cost, cell in zip(one.layers, real, strict=True))
             held_total += one.total.low < real.sum() < one.total.high
             layers += len(real)
             totals += 1
@@ -99,7 +103,7 @@ def test_shared_errors_do_not_average_out_and_residuals_do() -> None:
     like = [networks.find("resnet50/layer1.0.conv2").renamed(f"m/{number}") for number in range(100)]
 
     def width(layers: list[Layer]) -> float:
-        (found,) = predict([Model(name="m", batch=1, layers=tuple(layers))], fit)
+        (found,) = predict([Model(name="m", batch=1, layers=tuple(layers))], fit).predictions
         return math.log(found.total.high / found.total.low)
 
     assert width(like) == pytest.approx(width(like[:1]))
@@ -108,9 +112,9 @@ def test_shared_errors_do_not_average_out_and_residuals_do() -> None:
 
 def test_one_layer_alone_is_its_own_total() -> None:
     fit = read_fitted_model(figures(), "di_weighted")
-    (found,) = predict([Model(name="m", batch=1, layers=(Layer.fc(N=1, C=512, K=1000),))], fit)
-    costs = found.costs
-    own = (costs.mean[0], costs.low[0], costs.high[0])
+    (found,) = predict([Model(name="m", batch=1, layers=(Layer.fc(N=1, C=512, K=1000),))], fit).predictions
+    (cost,) = found.layers
+    own = (cost.value, cost.low, cost.high)
     for total in (found.total, found.by_operator["fc"]):
         # Summed in another order: equal but for the last digits.
         assert (total.value, total.low, total.high) == pytest.approx(own, rel=1e-12)
@@ -120,26 +124,26 @@ def test_layers_outside_what_was_measured_say_how_far() -> None:
     fit = read_fitted_model(figures(), "di_weighted")
     most = fit.ranges["fc"]["weights"][1]
     big = Layer.fc(N=1, C=2**14, K=2**15)
-    (found,) = predict([Model(name="m", batch=1, layers=(big, networks.find("vgg16/classifier.3")))], fit)
-    assert f"weights {big.weights / most:.3g}× above" in found.costs.outside[0]
-    assert found.costs.outside[1] == ""
+    (found,) = predict(
+        [Model(name="m", batch=1, layers=(big, networks.find("vgg16/classifier.3")))], fit
+    ).predictions
+    assert f"weights {big.weights / most:.3g}× above" in found.layers[0].outside
+    assert found.layers[1].outside == ""
 
 
 def test_an_operator_the_fit_has_not_seen_gets_no_number() -> None:
     layers = [layer for layer in some_layers(200, seed=2) if layer.op not in ("depthwise", "grouped")]
     frame = table(layers, energy_of(layers, alpha=0.2, noise=0.1))
     fit = read_fitted_model(study.fit(frame, draws=99).to_json(), "di_weighted")
-    (found,) = predict([models.load("mobilenet_v2")], fit)
-    assert found.unpredicted == ("depthwise",)
-    depthwise = np.array([layer.op == "depthwise" for layer in found.costs.layers])
-    assert np.isnan(found.costs.mean[depthwise]).all()
-    assert np.isfinite(found.costs.mean[~depthwise]).all()
-    assert found.total.value == pytest.approx(found.costs.mean[~depthwise].sum())
+    (found,) = predict([models.load("mobilenet_v2")], fit).predictions
+    assert found.unpredicted_operators == ("depthwise",)
+    assert all(one.known == (one.layer.op != "depthwise") for one in found.layers)
+    assert found.total.value == pytest.approx(sum(one.value for one in found.layers if one.known))
 
 
 def test_an_empty_network_costs_nothing() -> None:
     fit = read_fitted_model(figures(), "ai")
-    (found,) = predict([Model(name="m", batch=1, layers=())], fit)
+    (found,) = predict([Model(name="m", batch=1, layers=())], fit).predictions
     assert found.total == Estimate(0.0, 0.0, 0.0)
 
 
@@ -148,7 +152,7 @@ def test_a_thousand_networks_are_quick() -> None:
     begin = time.process_time()
     wanted = [models.load(name, batch=batch) for batch in range(1, 41) for name in networks.names()]
     found = predict(wanted, fit)
-    assert len(found) == 1000
+    assert len(found.predictions) == 1000
     assert time.process_time() - begin < 10.0
 
 

@@ -8,6 +8,8 @@ from typing import Any
 import attrs
 import numpy as np
 
+from dibench.layer import Layer
+
 PICO = 1e12
 """Costs of one element or multiply-add are told in pJ or ps."""
 
@@ -21,11 +23,14 @@ INLINE = {"plain": "inline"}
 def plain(value: Any) -> Any:
     """The value as dictionaries, lists, text, numbers and None: what is not finite becomes None.
 
-    Of an attrs class every field, by its name; of an array a list.
+    Of an attrs class every field, by its name; of a layer its name, operator and dimensions; of an array a
+    list.
 
     >>> plain({"a": np.float64("nan"), "b": (np.int64(3), 0.5)})
     {'a': None, 'b': [3, 0.5]}
     """
+    if isinstance(value, Layer):
+        return {"name": value.name, "op": value.op, **value.dims}
     if attrs.has(type(value)):
         return _fields(value)
     if isinstance(value, np.ndarray):

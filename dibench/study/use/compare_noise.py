@@ -1,11 +1,11 @@
-"""How far two measurements of a case lie apart beyond their noise.
+"""How far apart two measurements of a case lie by noise alone.
 
 The variance of ln(B/A) has two parts:
 
-- the two rows' own intervals (`time_ci_s`, `energy_ci_j`), half-widths over Student's quantile;
-- for each side what two stays at a case differ by, seen at the sentinels: the variance of their logarithms
-  beyond their own intervals, pooled over both sweeps, the upper end of its one-sided 80% interval.
-  Rows that carry such a part already (`ci_drift_j`, from visits) get none.
+- the two rows' own intervals (`time_ci_s`, `energy_ci_j`): half-widths over Student's quantile;
+- for each side, how much two visits at a case differ. The sentinels show it: the variance of their
+  logarithms beyond their own intervals, pooled over both sweeps, at the upper end of its one-sided 80%
+  interval. Rows whose interval has such a part already (`ci_drift_j`) get none.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 _BUDGETED_DF = 8.0
-"""Of an interval that an error budget of visits made: what `measure.budget` knows about repeats at least."""
+"""Degrees of freedom of an interval that an error budget made: the least that `measure.budget` has."""
 
 
 def variance_of_cases(pairs: pd.DataFrame, column: str, between: Part) -> tuple[Floats, Floats]:
@@ -38,14 +38,14 @@ def variance_of_cases(pairs: pd.DataFrame, column: str, between: Part) -> tuple[
         relative = numbers(pairs, f"{INTERVALS[column]}_{side}") / numbers(pairs, f"{column}_{side}")
         windows = numbers(pairs, f"windows_{side}")
         budgeted = (column == "energy_j") & np.isfinite(numbers(pairs, f"ci_drift_j_{side}"))
-        # Correlated windows count for about half (`dibench.intervals`); a table that tells no number of
-        # windows is taken by its word: half-width over 1.96.
+        # Correlated windows count for about half (`dibench.intervals`). Where the number of windows is not
+        # known, the half-width is taken as 1.96 standard deviations.
         df = np.where(np.isfinite(windows), np.maximum(2.0, windows / 2 - 1), math.inf)
         df = np.where(budgeted, _BUDGETED_DF, df)
         own = (relative / quantile(df)) ** 2
-        stays = np.where(budgeted, 0.0, between.variance)
-        variances += [own, stays]
-        weighted += [own**2 / df, stays**2 / between.df]
+        visits = np.where(budgeted, 0.0, between.variance)
+        variances += [own, visits]
+        weighted += [own**2 / df, visits**2 / between.df]
     variance, below = sum(variances, np.zeros(len(pairs))), sum(weighted, np.zeros(len(pairs)))
     with np.errstate(divide="ignore", invalid="ignore"):
         return variance, np.where(below > 0, variance**2 / below, math.inf)  # Welch and Satterthwaite
@@ -59,11 +59,11 @@ def quantile(df: Floats) -> Floats:
     return np.where(known, stdtrit(np.where(known, df, 1.0), 0.975), t_975(math.inf))
 
 
-def between_stays(tables: Sequence[pd.DataFrame], column: str) -> Part:
-    """Relative variance between stays at the reference case beyond the rows' own, pooled over the tables.
+def between_visits(tables: Sequence[pd.DataFrame], column: str) -> Part:
+    """Relative variance between visits at the reference case beyond the rows' own, pooled over the tables.
 
-    The upper end of its one-sided 80% interval: a few sentinels often look quieter than the machine is, and
-    every case rests on them alike.
+    It is the upper end of a one-sided 80% interval: a few sentinels often look quieter than the machine is,
+    and all cases depend on them.
     """
     from scipy.special import chdtri
 
@@ -76,7 +76,7 @@ def between_stays(tables: Sequence[pd.DataFrame], column: str) -> Part:
         good = value > 0
         if good.sum() < 2:
             continue
-        half = np.where(np.isfinite(half), half, 0.0)  # of rows without interval all spread counts
+        half = np.where(np.isfinite(half), half, 0.0)  # rows without an interval: all their spread counts
         logs, within = np.log(value[good]), (half[good] / value[good] / t_975(math.inf)) ** 2
         squares += float(((logs - logs.mean()) ** 2).sum())
         own_squares += float((good.sum() - 1) * within.mean())

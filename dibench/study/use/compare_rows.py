@@ -1,4 +1,4 @@
-"""Which rows of two sweeps belong together, and what of them can be compared."""
+"""Which rows of two sweeps belong together, and which of their quantities can be compared."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ INTERVALS = {"time_s": "time_ci_s", "energy_j": "energy_ci_j"}
 
 
 def measured(frame: pd.DataFrame) -> pd.DataFrame:
-    """Rows that were measured, sentinels aside; of a case measured twice the last row."""
+    """Rows that were measured, without sentinels; the last row of a case measured twice."""
     kept = frame[frame["status"].isin(("ok", "flagged"))]
     if "sentinel" in kept:
         kept = kept[kept["sentinel"].fillna(0) != 1]
@@ -26,7 +26,7 @@ def measured(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def fastest(frame: pd.DataFrame) -> pd.DataFrame:
-    """One row for each layer and data type: the fastest, or the one of least energy without times."""
+    """One row for each layer and data type: the fastest, or without times the one of least energy."""
     frame = frame[~frame["op"].isin(NO_LAYER)]
     by = next((column for column in INTERVALS if column in frame and frame[column].notna().any()), None)
     ordered = frame if by is None else frame.sort_values(by, kind="stable")
@@ -41,7 +41,7 @@ def joined(keys: list[str], a: pd.DataFrame, b: pd.DataFrame) -> pd.DataFrame:
 
 
 def usable(pairs: pd.DataFrame, column: str) -> pd.DataFrame | str:
-    """The pairs in which both know the quantity, or why there is none."""
+    """The pairs in which both sides have the quantity, or why there is none."""
     sides = [f"{column}_{side}" for side in "ab"]
     if not all(side in pairs for side in sides):
         return f"no column {column} in both tables"
@@ -61,7 +61,7 @@ def usable(pairs: pd.DataFrame, column: str) -> pd.DataFrame | str:
 
 
 def newly_failed(a: pd.DataFrame, b: pd.DataFrame) -> tuple[str, ...]:
-    """Cases measured in A (its rows of `measured`) whose last row in B failed, with B's reason."""
+    """Cases measured in A (the rows that `measured` gave) whose last row in B failed, with B's reason."""
     if "case_id" not in b:
         return ()
     last = b.drop_duplicates("case_id", keep="last")
@@ -76,7 +76,7 @@ def newly_failed(a: pd.DataFrame, b: pd.DataFrame) -> tuple[str, ...]:
 
 
 def settings_that_differ(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, tuple[str, str]]:
-    """Device and the like where the sweeps do not agree: column → values in A, in B."""
+    """Device, data type and the like where the sweeps differ: column → values in A, in B."""
     found = {}
     for name in ("device", "device_uuid", "backend", "dtype", "energy_source"):
         of_a, of_b = (", ".join(values_of(frame, name)) for frame in (a, b))
@@ -91,6 +91,6 @@ def values_of(frame: pd.DataFrame, column: str) -> tuple[str, ...]:
 
 
 def text(row: dict[Any, Any], name: str) -> str:
-    """A cell of a joined row, A's where both have it."""
+    """A cell of a joined row as text, A's where both have one."""
     value = row.get(name, row.get(f"{name}_a"))
     return "" if value is None or value != value else str(value)

@@ -1,22 +1,25 @@
 """Where a network's cost comes from, and which changes of its design would save most of it.
 
-A saving is a difference of two predictions of one fit, so their errors are correlated: coefficient errors
-enter by the difference of the gradients, and what stays in the network cancels. Residuals of shapes that
-leave or enter do not. A difference may have either sign: its 95% interval is by Student's t, not lognormal.
+A saving is a difference of two predictions of one fit, so their errors are correlated: errors of the
+coefficients enter by the difference of the gradients, and what stays in the network cancels. Residuals of
+shapes that leave or enter do not cancel. A difference may have either sign, so its 95% interval is by
+Student's t, not lognormal.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from dibench.study.findings.plain import plain
+from dibench.study.findings.explanation import DrawnPower, Explanation, Saving
+from dibench.study.findings.prediction import Estimate, Prediction
 from dibench.study.maths.inference import student_quantile
-from dibench.study.use.predict import Estimate, LayerCosts, Prediction, layer_costs, predict, residual_square
+from dibench.study.use.costs import LayerCosts, layer_costs, residual_square
+from dibench.study.use.predict import origin_of, predict
 from dibench.study.use.redesign import changes
 
 if TYPE_CHECKING:
@@ -26,54 +29,14 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float64]
 
-
 CONSTANT = "constant power"
-
-
-@attrs.frozen
-class Saving:
-    """What one change saves per inference, in joules or seconds; negative where it costs."""
-
-    knob: str
-    setting: str
-    where: str
-    saved: Estimate
-    share: float
-    """Of the cost of one inference."""
-    macs: float
-    """Multiply-adds per inference after the change, relative to before."""
-    outside: bool
-    """Whether a layer that enters lies outside the range that was measured."""
-
-    @property
-    def certain(self) -> bool:
-        """Whether the interval holds savings only."""
-        return self.saved.low > 0
-
-
-@attrs.frozen
-class Explanation:
-    """A network's prediction, and the changes that save, most first."""
-
-    prediction: Prediction
-    savings: tuple[Saving, ...]
-    """Changes with a saving above zero."""
-    costlier: int
-    """Changes that save nothing by this model."""
-    unpredictable: Mapping[str, int]
-    """Changes that would need an operator the fit lacks, by operator."""
-    terms: Mapping[str, FloatArray]
-    """What each layer's cost is made of, (n,) each; constant power among it where the fit knows it."""
-
-    def dominant(self, row: int) -> str:
-        """The term of a layer that costs most."""
-        return max(self.terms, key=lambda term: float(self.terms[term][row]))
+"""The term of what the device draws whatever it computes."""
 
 
 def explain(
     network: Model, fit: FittedModel, *, batches: Sequence[Model] = (), dtypes: Sequence[FittedModel] = ()
 ) -> Explanation:
-    """Explain a network's cost and rank the changes.
+    """Explain a network's cost and rank the changes of its design.
 
     Args:
         network: at the batch it is used with.
@@ -81,46 +44,69 @@ def explain(
         batches: the same network at other batch sizes.
         dtypes: the same model fitted to other data types on the same device.
     """
-    (prediction,) = predict([network], fit)
+    (prediction,) = predict([network], fit).predictions
     possible = changes(network.layers)
-    added = [layer for change in possible for layer in change.added]
-    others = [layer for other in batches for layer in other.layers]
-    costs = layer_costs([*network.layers, *added, *others], fit)
-    savings: list[Saving] = []
-    lacking: dict[str, int] = {}
+    new = [*(change.added for change in possible), *(other.layers for other in batches)]
+    pool = _Pool.of(network, [layer for layers in new for layer in layers], fit, prediction)
+    savings, lacking = [], dict[str, int]()
     end = len(network.layers)
     for change in possible:
-        rows = np.arange(end, end + len(change.added))
-        end += len(change.added)
-        missing = {costs.layers[row].op for row in rows if not costs.known[row]}
-        if missing or not costs.known[list(change.removed)].all():
-            for op in missing:
-                lacking[op] = lacking.get(op, 0) + 1
-            continue
-        sign = np.zeros(len(costs.layers))
-        np.add.at(sign, list(change.removed), 1.0 / network.batch)
-        sign[rows] -= 1.0 / network.batch
-        savings.append(_saving(change.knob, change.setting, change.where, sign, costs, prediction, fit, rows))
+        entering = np.arange(end, end := end + len(change.added))
+        missing = {pool.costs.layers[row].op for row in entering if not pool.costs.known[row]}
+        for op in missing:
+            lacking[op] = lacking.get(op, 0) + 1
+        if not missing and pool.costs.known[list(change.removed)].all():
+            sign = np.zeros(len(pool.costs.layers))
+            np.add.at(sign, list(change.removed), 1.0 / network.batch)
+            sign[entering] -= 1.0 / network.batch
+            savings.append(pool.saving((change.knob, change.setting, change.where), sign, entering))
     for other in batches:
-        rows = np.arange(end, end + len(other.layers))
-        end += len(other.layers)
-        sign = np.zeros(len(costs.layers))
+        entering = np.arange(end, end := end + len(other.layers))
+        sign = np.zeros(len(pool.costs.layers))
         sign[: len(network.layers)] = 1.0 / network.batch
-        sign[rows] -= 1.0 / other.batch
-        sign[~costs.known] = 0.0
+        sign[entering] -= 1.0 / other.batch
+        sign[~pool.costs.known] = 0.0
         setting = f"{other.batch} in place of {network.batch}"
-        savings.append(_saving("batch", setting, "the whole network", sign, costs, prediction, fit, rows))
-    savings += [_by_dtype(network, prediction, fit, other) for other in dtypes]
+        savings.append(pool.saving(("batch", setting, "the whole network"), sign, entering))
+    own = pool.costs.part(0, len(network.layers))
+    savings += [_by_dtype(network, own, fit, other) for other in dtypes]
     worth = sorted((one for one in savings if one.saved.value > 0), key=lambda one: -one.saved.value)
-    terms = with_constant_power(prediction.costs, fit)
-    return Explanation(prediction, tuple(worth), len(savings) - len(worth), lacking, terms)
+    terms = _with_constant_power(own, fit)
+    power = fit.constant_power
+    return Explanation(
+        origin=origin_of(fit),
+        prediction=prediction,
+        terms=_plain(terms),
+        dominant=_dominant(terms, own.known),
+        constant_power=None if power is None else DrawnPower(power.power_w, power.column),
+        savings=tuple(worth),
+        changes_that_save_nothing=len(savings) - len(worth),
+        changes_not_predictable=lacking,
+    )
 
 
-def with_constant_power(costs: LayerCosts, fit: FittedModel) -> Mapping[str, FloatArray]:
+def terms_of(network: Model, fit: FittedModel) -> dict[str, tuple[float, ...]]:
+    """What the cost of each of a network's layers is made of, constant power among it, by term."""
+    return _plain(_with_constant_power(layer_costs(network.layers, fit), fit))
+
+
+def _plain(terms: Mapping[str, FloatArray]) -> dict[str, tuple[float, ...]]:
+    return {term: tuple(values.tolist()) for term, values in terms.items()}
+
+
+def _dominant(terms: Mapping[str, FloatArray], known: NDArray[np.bool_]) -> tuple[str | None, ...]:
+    """The term of each layer that costs most."""
+    names, values = list(terms), np.stack(list(terms.values()))
+    return tuple(
+        names[int(values[:, row].argmax())] if here else None for row, here in enumerate(known.tolist())
+    )
+
+
+def _with_constant_power(costs: LayerCosts, fit: FittedModel) -> Mapping[str, FloatArray]:
     """The terms of layers with what the device draws whatever it computes: power times predicted time.
 
-    Energy above idle leaves it out, so it stands on top. In gross energy it is part of every term, in
-    proportion to the term's share of time: it is taken out of them, as far as they hold it.
+    Energy above idle leaves constant power out, so it comes on top. Gross energy holds it in every term, in
+    proportion to the term's share of time: it is taken out of the terms, as far as they hold it.
     """
     if fit.constant_power is None:
         return costs.terms
@@ -133,35 +119,47 @@ def with_constant_power(costs: LayerCosts, fit: FittedModel) -> Mapping[str, Flo
     return {**rest, CONSTANT: np.add.reduce(list(held.values()))}
 
 
-def _saving(
-    knob: str,
-    setting: str,
-    where: str,
-    sign: FloatArray,
-    costs: LayerCosts,
-    before: Prediction,
-    fit: FittedModel,
-    added: NDArray[np.intp],
-) -> Saving:
-    """A weighted sum of layers' costs, positive for what leaves and negative for what enters."""
-    rows = sign != 0
-    amount = sign[rows] * costs.mean[rows]
-    slope = sign[rows] @ costs.gradient[rows]
-    variance = slope @ fit.covariance @ slope
-    variance += residual_square(costs.shape[rows], amount) * np.expm1(fit.unseen_log**2)
-    return Saving(
-        knob=knob,
-        setting=setting,
-        where=where,
-        saved=_symmetric(float(amount.sum()), float(variance), fit.degrees),
-        share=float(amount.sum()) / before.per_inference.value,
-        macs=1 - _macs(sign, costs.layers) / (before.network.macs / before.network.batch),
-        outside=any(costs.outside[row] for row in added),
-    )
+@attrs.frozen
+class _Pool:
+    """Layers of a network, then all that may take their place; what a change leaves of the whole."""
 
+    costs: LayerCosts
+    fit: FittedModel
+    macs: float
+    """Of one inference before a change, as `cost`."""
+    cost: float
 
-def _macs(sign: FloatArray, layers: Sequence[Layer]) -> float:
-    return float(sum(sign[row] * layers[row].macs for row in np.flatnonzero(sign).tolist()))
+    @classmethod
+    def of(cls, network: Model, new: Sequence[Layer], fit: FittedModel, before: Prediction) -> _Pool:
+        costs = layer_costs([*network.layers, *new], fit)
+        return cls(costs, fit, network.macs / network.batch, before.per_inference.value)
+
+    def saving(self, change: tuple[str, str, str], sign: FloatArray, entering: NDArray[np.intp]) -> Saving:
+        """What a change saves: a weighted sum of layers' costs.
+
+        Args:
+            change: knob, setting and where.
+            sign: weight of each layer, positive for what leaves and negative for what enters.
+            entering: positions of the layers that enter.
+        """
+        knob, setting, where = change
+        rows, costs = sign != 0, self.costs
+        amount = sign[rows] * costs.mean[rows]
+        slope = sign[rows] @ costs.gradient[rows]
+        variance = slope @ self.fit.covariance @ slope
+        variance += residual_square(costs.shape[rows], amount) * np.expm1(self.fit.unseen_log**2)
+        saved = _symmetric(float(amount.sum()), float(variance), self.fit.degrees)
+        macs = float(sum(sign[row] * costs.layers[row].macs for row in np.flatnonzero(sign).tolist()))
+        return Saving(
+            knob=knob,
+            setting=setting,
+            where=where,
+            saved=saved,
+            share=saved.value / self.cost,
+            macs=1 - macs / self.macs,
+            outside=any(costs.outside[row] for row in entering),
+            certain=saved.low > 0,
+        )
 
 
 def _symmetric(value: float, variance: float, degrees: int) -> Estimate:
@@ -169,41 +167,26 @@ def _symmetric(value: float, variance: float, degrees: int) -> Estimate:
     return Estimate(value, value - half, value + half)
 
 
-def _by_dtype(network: Model, before: Prediction, fit: FittedModel, other: FittedModel) -> Saving:
-    """Another fit: its errors are its own, so variances add."""
-    (after,) = predict([network], other)
+def _by_dtype(network: Model, before: LayerCosts, fit: FittedModel, other: FittedModel) -> Saving:
+    """The saving of another data type. Its fit errs by itself, so variances add."""
+    after = layer_costs(network.layers, other)
     variance = _variance(before, fit) + _variance(after, other)
-    saved = before.per_inference.value - after.per_inference.value
+    cost = float(before.mean[before.known].sum()) / network.batch
+    amount = cost - float(after.mean[after.known].sum()) / network.batch
+    saved = _symmetric(amount, variance / network.batch**2, min(fit.degrees, other.degrees))
     return Saving(
         knob="dtype",
         setting=f"{other.dtype} in place of {fit.dtype}",
         where="the whole network",
-        saved=_symmetric(saved, variance / network.batch**2, min(fit.degrees, other.degrees)),
-        share=saved / before.per_inference.value,
+        saved=saved,
+        share=amount / cost,
         macs=1.0,
-        outside=any(after.costs.outside),
+        outside=any(after.outside),
+        certain=saved.low > 0,
     )
 
 
-def _variance(found: Prediction, fit: FittedModel) -> float:
-    costs = found.costs
+def _variance(costs: LayerCosts, fit: FittedModel) -> float:
     slope = costs.gradient[costs.known].sum(axis=0)
     square = residual_square(costs.shape[costs.known], costs.mean[costs.known])
     return float(slope @ fit.covariance @ slope + square * np.expm1(fit.unseen_log**2))
-
-
-def as_json(found: Explanation) -> dict[str, Any]:
-    """The ranked changes as plain values, in joules or seconds per inference."""
-    made: dict[str, Any] = plain(
-        {
-            "terms": {term: values.tolist() for term, values in found.terms.items()},
-            "dominant": [
-                found.dominant(row) if found.prediction.costs.known[row] else None
-                for row in range(len(found.prediction.costs.layers))
-            ],
-            "savings": [{**attrs.asdict(one), "certain": one.certain} for one in found.savings],
-            "changes_that_save_nothing": found.costlier,
-            "changes_not_predictable": found.unpredictable,
-        }
-    )
-    return made

@@ -1,8 +1,9 @@
-"""A model of a fit as `predict` and `explain` use it: read back from the fit's JSON, and checked."""
+"""What predicts and what weighs, read back from the JSON of a fit and checked."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -10,9 +11,55 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dibench.errors import UserError
+from dibench.files import read_json_object
+from dibench.models.intensities import Alphas
 from dibench.study.findings.fitted_model import PREDICTORS, RANGED, ConstantPower, FittedModel
 
 FloatArray = NDArray[np.float64]
+
+
+_LARGEST = 64 * 2**20
+
+
+def open_fitted_model(path: Path, model: str) -> FittedModel:
+    """One model of the file that `fit … --json FILE` wrote.
+
+    Raises:
+        UserError: no such file, or what `read_fitted_model` refuses.
+    """
+    return read_fitted_model(_open(path), model, where=path)
+
+
+def open_alphas(path: Path) -> Alphas:
+    """The α of both forms of DI in the file that `fit … --json FILE` wrote.
+
+    Raises:
+        UserError: no such file, no α in it, or none that can weigh anything.
+    """
+    figures = _open(path)
+    return Alphas(weighted=_alpha(figures, "weighted", path), disjoint=_alpha(figures, "disjoint", path))
+
+
+def _open(path: Path) -> Mapping[str, Any]:
+    if path.is_file() and path.stat().st_size > _LARGEST:
+        raise UserError("--fit", f"must have at most {_LARGEST >> 20} MB", str(path))
+    figures = read_json_object(path)
+    if figures is None:
+        raise UserError("", "no such file: `python -m dibench fit CSV --json FILE` writes it", where=path)
+    return figures
+
+
+def _alpha(figures: Mapping[str, Any], form: str, path: Path) -> float:
+    try:
+        value = figures["alpha"][form]["value"]
+    except (KeyError, TypeError):
+        raise UserError("alpha", "must be there, as `fit --json` writes it", where=path) from None
+    if value is None:
+        rule = "was not determined by this fit; choose one with --alpha"
+        raise UserError(f"alpha {form}", rule, where=path)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise UserError(f"alpha {form}", "must be from 0 to 1 to weigh anything", value, where=path)
+    return float(value)
 
 
 def read_fitted_model(figures: Mapping[str, Any], model: str, *, where: object = "") -> FittedModel:

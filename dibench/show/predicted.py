@@ -1,0 +1,191 @@
+"""What networks will cost: by layer, by operator, side by side, and beside what was measured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dibench.intensity import OPERATORS
+from dibench.show import cost_bars
+from dibench.show.blocks import Block, Cell, Column, Figure, Sentence, Table
+from dibench.show.numbers import UNKNOWN, plain, share, short, with_interval
+from dibench.show.origin import costliest, coverage, introduction, kind_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from dibench.study.findings.prediction import LayerCost, MeasuredNetwork, Prediction, Predictions
+
+_MOST_LAYERS = 24
+_BAR = 14  # characters of the costliest layer's bar
+
+
+def blocks(found: Predictions, source: str, *, every: bool) -> list[Block]:
+    """All of it: layers where there is one network, then operators, then networks and batches.
+
+    Args:
+        found: what was predicted.
+        source: the file of the fit.
+        every: show every layer, not the costliest only.
+    """
+    predictions, made = found.predictions, introduction(found.origin, source)
+    networks = _first_of_each(predictions)
+    if len(networks) == 1:
+        made.append(_layers(predictions[0], every=every))
+    quantity = "Time" if found.origin.is_time else "Energy"
+    made += [_operators(predictions, quantity), _outside(predictions)]
+    if len(predictions) > 1:
+        made.append(_side_by_side(predictions))
+    for one in networks:
+        made += coverage(one)
+    return made
+
+
+def figures(found: Predictions) -> list[Figure]:
+    """Layers and operators of each network at its first batch, and all of them side by side."""
+    kind, made = kind_of(found.origin), []
+    for one in _first_of_each(found.predictions):
+        terms = {term: [layer.terms[term] for layer in one.layers] for term in _terms(one)}
+        made += [cost_bars.layer_bars(one, terms, kind), cost_bars.operator_bars(one, terms, kind)]
+    if len(found.predictions) > 1:
+        made.append(cost_bars.side_by_side(found.predictions, kind))
+    return made
+
+
+def measured(found: Predictions) -> list[Block]:
+    """Each network that was measured whole, beside what is predicted for its layers."""
+    if not found.measured_networks:
+        return [Sentence("No whole network of these was measured at these batch sizes.")]
+    return [Sentence(_measured(one, found.origin.unit)) for one in found.measured_networks]
+
+
+def _measured(one: MeasuredNetwork, unit: str) -> str:
+    return (
+        f"{one.network}, batch {one.batch}, whole: measured {short(one.measured, unit)} a batch "
+        f"({one.backend}); predicted for its layers is {one.ratio:.2f}× of that, the measurement "
+        f"{'inside' if one.inside else 'outside'} the interval."
+    )
+
+
+def _first_of_each(predictions: Sequence[Prediction]) -> list[Prediction]:
+    """Each network once, at its first batch size."""
+    found: dict[str, Prediction] = {}
+    for one in predictions:
+        found.setdefault(one.network, one)
+    return list(found.values())
+
+
+def _terms(found: Prediction) -> list[str]:
+    return list(found.layers[0].terms) if found.layers else []
+
+
+def _layers(found: Prediction, *, every: bool) -> Table:
+    """The costliest layers in execution order, each with a bar of its share."""
+    number = len(found.layers)
+    shown = costliest(found, number if every else _MOST_LAYERS)
+    most = max((found.layers[row].value for row in shown if found.layers[row].known), default=0.0)
+    which = "every layer"
+    if len(shown) < number:
+        which = f"the {len(shown)} costliest of {number} layers, --all shows every one"
+    columns = (
+        Column("layer", text=True, wraps=True), Column("op", text=True, rank=5), Column("MACs", rank=4),
+        Column("AI", rank=4), Column("cost"), Column("95% interval", text=True), Column("share", rank=1),
+        Column("", text=True, rank=6), Column("dominant", text=True, rank=2),
+        Column("outside the measured range", text=True, rank=3),
+    )  # fmt: skip
+    rows = [_layer_row(found, found.layers[row], most) for row in shown]
+    return Table(f"{found.network}, batch {found.batch}: {which}", columns, rows)
+
+
+def _layer_row(found: Prediction, one: LayerCost, most: float) -> list[str | Cell]:
+    layer, unit = one.layer, found.unit
+    name = layer.name.partition("/")[2]
+    head: list[str | Cell] = [name, layer.op, short(layer.macs), f"{layer.ai:.1f}"]
+    if not one.known:
+        return [*head, UNKNOWN, "", "", "", "", Cell("operator not in the fit", "warn")]
+    term = max(one.terms, key=lambda term: one.terms[term])
+    return [
+        *head,
+        short(one.value, unit),
+        f"{short(one.low, unit)} to {short(one.high, unit)}",
+        share(one.value / found.total.value),
+        "█" * max(1, round(_BAR * one.value / most)),
+        f"{term} {one.terms[term] / one.value:.0%}",
+        _farthest(one.outside),
+    ]
+
+
+def _farthest(outside: str) -> str:
+    """The one count that lies farthest outside, and how many more do.
+
+    >>> _farthest("macs 1.2× below, inputs 5× below"), _farthest("")
+    ('inputs 5× below, 1 more', '')
+    """
+    said = outside.split(", ")
+    if len(said) < 2:
+        return outside
+    farthest = max(said, key=lambda words: float(words.split()[1].rstrip("×")))
+    return f"{farthest}, {len(said) - 1} more"
+
+
+def _outside(predictions: Sequence[Prediction]) -> Sentence:
+    """Share of each cost in layers that lie outside the range that was measured."""
+    said = []
+    for one in predictions:
+        outside = sum(layer.value for layer in one.layers if layer.outside and layer.known)
+        if outside:
+            part = outside / one.total.value
+            said.append(f"{share(part)} of the cost of {one.network} at batch {one.batch}")
+    if not said:
+        return Sentence("Every layer lies inside the range that was measured.")
+    text = f"Outside the range that was measured, so extrapolated: {'; '.join(said)}."
+    return Sentence(text, "warn")
+
+
+def _operators(predictions: Sequence[Prediction], quantity: str) -> Table:
+    """Per inference, by operator and in total; one column for each network and batch."""
+    columns = [Column("operator", text=True)]
+    columns += [Column(f"{one.network}, batch {one.batch}", text=True) for one in predictions]
+    rows = [
+        [op, *(_of_operator(one, op) for one in predictions)]
+        for op in OPERATORS
+        if any(op in one.by_operator or op in one.unpredicted_operators for one in predictions)
+    ]
+    totals = [with_interval(one.per_inference, one.unit) for one in predictions]
+    title = f"{quantity} per inference, with 95% intervals"
+    return Table(title, columns, [*rows, ["total", *totals]], best_rows=frozenset({len(rows)}))
+
+
+def _of_operator(found: Prediction, op: str) -> str:
+    if op in found.by_operator:
+        return with_interval(found.by_operator[op].per(found.batch), found.unit)
+    return "not in the fit" if op in found.unpredicted_operators else UNKNOWN
+
+
+def _side_by_side(predictions: Sequence[Prediction]) -> Table:
+    """How reuse and cost change from network to network and batch to batch."""
+    columns = (
+        Column("network", text=True), Column("batch"), Column("MACs per inference", rank=4),
+        Column("M/W", rank=3), Column("M/A", rank=3), Column("AI", rank=2),
+        Column("per inference", text=True), Column("relative", rank=1), Column("per MAC", rank=2),
+    )  # fmt: skip
+    first = predictions[0].per_inference.value
+    rows = []
+    for one in predictions:
+        layers = [cost.layer for cost in one.layers]
+        m, w, a = (
+            sum(getattr(layer, what) for layer in layers) for what in ("macs", "weights", "activations")
+        )
+        rows.append(
+            [
+                one.network,
+                str(one.batch),
+                short(m / one.batch),
+                plain(m / w) if w else UNKNOWN,
+                plain(m / a) if a else UNKNOWN,
+                f"{m / (w + a):.1f}" if w + a else UNKNOWN,
+                with_interval(one.per_inference, one.unit),
+                f"{one.per_inference.value / first:.2f}×" if first else UNKNOWN,
+                short(one.total.value / m, one.unit) if m else UNKNOWN,
+            ]
+        )
+    return Table("Reuse and cost", columns, rows)

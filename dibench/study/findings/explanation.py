@@ -1,0 +1,55 @@
+"""Where a network's cost comes from, and what changes of its design would save."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import attrs
+
+from dibench.study.findings.plain import INLINE
+from dibench.study.findings.prediction import Estimate, Origin, Prediction
+
+
+@attrs.frozen(kw_only=True)
+class Saving:
+    """What one change saves per inference, in joules or seconds; negative where it costs."""
+
+    knob: str
+    setting: str
+    where: str
+    saved: Estimate
+    share: float
+    """Of the cost of one inference."""
+    macs: float
+    """Multiply-adds per inference after the change, relative to before."""
+    outside: bool
+    """Whether a layer that enters lies outside the range that was measured."""
+    certain: bool
+    """Whether the interval holds savings only."""
+
+
+@attrs.frozen
+class DrawnPower:
+    """What the device draws whatever it computes."""
+
+    power_w: float
+    column: str
+    """Of the CSV contract: `active_idle_power_w` or `idle_power_w`."""
+
+
+@attrs.frozen(kw_only=True)
+class Explanation:
+    """A network's prediction, and the changes that save, most first."""
+
+    origin: Origin = attrs.field(metadata=INLINE)
+    prediction: Prediction = attrs.field(metadata=INLINE)
+    terms: Mapping[str, tuple[float, ...]]
+    """What each layer's cost is made of, by term; constant power among them where the fit knows it."""
+    dominant: tuple[str | None, ...]
+    """The term of each layer that costs most; None where the fit lacks its operator."""
+    constant_power: DrawnPower | None
+    savings: tuple[Saving, ...]
+    """Changes with a saving above zero."""
+    changes_that_save_nothing: int
+    changes_not_predictable: Mapping[str, int]
+    """Changes that would need an operator the fit lacks, by operator."""

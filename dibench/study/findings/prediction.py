@@ -1,0 +1,117 @@
+"""What networks will cost on the device of a fit: by layer, by operator, in total."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import attrs
+
+from dibench.study.findings.plain import INLINE
+
+if TYPE_CHECKING:
+    from dibench.layer import Layer
+    from dibench.models import NotCovered
+
+
+@attrs.frozen
+class Estimate:
+    """A mean with the 95% interval of a measurement, in joules or seconds."""
+
+    value: float
+    low: float
+    high: float
+
+    def per(self, number: float) -> Estimate:
+        """The same divided by a number."""
+        return Estimate(self.value / number, self.low / number, self.high / number)
+
+
+@attrs.frozen(kw_only=True)
+class Origin:
+    """The model and the fit that predict."""
+
+    model: str
+    device: str
+    dtype: str
+    response: str
+    """Column of the CSV contract that was fitted: `time_s` or an energy."""
+    energy_source: tuple[str, ...]
+    measured: bool
+    """False for modelled or simulated energy: predictions are then a check of the pipeline."""
+    basis: str
+    level: float = 0.95
+    """Of every interval."""
+
+    @property
+    def is_time(self) -> bool:
+        """Whether seconds are predicted, not joules."""
+        return self.response == "time_s"
+
+    @property
+    def unit(self) -> str:
+        """`J` or `s`."""
+        return "s" if self.is_time else "J"
+
+
+@attrs.frozen
+class LayerCost:
+    """One layer's cost with its 95% interval; not a number where the fit lacks the layer's operator."""
+
+    layer: Layer = attrs.field(metadata=INLINE)
+    value: float
+    low: float
+    high: float
+    terms: Mapping[str, float]
+    """Parts of `value`, by what they pay for: `MACs`, `weights`, `launch` and the like."""
+    outside: str
+    """How far the layer lies outside the measured range, as `weights 3.1× above`; empty inside."""
+
+    @property
+    def known(self) -> bool:
+        """Whether the fit has the layer's operator."""
+        return math.isfinite(self.value)
+
+
+@attrs.frozen(kw_only=True)
+class Prediction:
+    """One network at one batch size."""
+
+    network: str
+    batch: int
+    unit: str
+    total: Estimate
+    """Of one batch, over the layers that have a prediction."""
+    per_inference: Estimate
+    """The total divided by the batch size."""
+    by_operator: Mapping[str, Estimate]
+    unpredicted_operators: tuple[str, ...]
+    """Operators of the network that the fit has not seen; their layers are in no total."""
+    coverage: str
+    """One line: how many of the model's MACs its layers are."""
+    not_covered: tuple[NotCovered, ...]
+    layers: tuple[LayerCost, ...]
+
+
+@attrs.frozen(kw_only=True)
+class MeasuredNetwork:
+    """One network's measurement, and how its prediction compares; joules or seconds of one batch."""
+
+    network: str
+    batch: int
+    backend: str
+    measured: float
+    ratio: float
+    """Predicted over measured; below one by what runs between the layers, if the layers are right."""
+    inside: bool
+    """Whether the measurement lies in the interval of the sum of layers."""
+
+
+@attrs.frozen(kw_only=True)
+class Predictions:
+    """Networks and batch sizes side by side, all from one fit."""
+
+    origin: Origin = attrs.field(metadata=INLINE)
+    predictions: tuple[Prediction, ...]
+    measured_networks: tuple[MeasuredNetwork, ...] = ()
