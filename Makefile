@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 PYTEST := $(PY) -m pytest --numprocesses logical --maxprocesses 4 --dist loadfile
-FAST := floor plan study show cli meters measure house/test_structure.py house/test_pages.py
+FAST := floor plan models meters study show cli house/test_structure.py
 NATIVE := $(shell find csrc -type f 2>/dev/null) setup.py
 
 .PHONY: run campaign bench gpu-check setup setup-dev lint format test-fast test docs clean help check-prerequisites

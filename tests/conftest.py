@@ -57,6 +57,15 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "machine_code(of=): the test's `listings` are of these binaries.")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A test that needs a whole report is slow: making one takes seconds."""
+    for item in items:
+        if isinstance(item, pytest.Function) and any(
+            name.startswith("report_of_") for name in item.fixturenames
+        ):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(scope="module")
 def _machine_code(request: pytest.FixtureRequest) -> dict[str, list[str]]:
     from dibench.kernels.compilers import sass

@@ -31,6 +31,7 @@ def sweep(tmp_path: Path, frame: pd.DataFrame) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_one_screen_and_complete_json(run: Run, sweep: Path, tmp_path: Path) -> None:
     target = tmp_path / "fit.json"
     status, out, err = run("fit", sweep, "--json", target, *DRAWS)
@@ -71,6 +72,7 @@ def test_several_tables_are_one_fit_and_repeats_are_counted(
     assert figures["rows_used"] + sum(figures["excluded"].values()) == figures["rows"]
 
 
+@pytest.mark.slow
 def test_modelled_energy_is_introduced_as_a_pipeline_check(
     run: Run, tmp_path: Path, frame: pd.DataFrame
 ) -> None:
@@ -187,6 +189,7 @@ def test_an_earlier_json_survives_a_write_that_fails(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fit.json", "sweep.csv"]
 
 
+@pytest.mark.slow
 def test_a_fresh_process_fits_and_refuses_alike(sweep: Path, tmp_path: Path) -> None:
     """What a user types, in a directory of their own, with the default number of draws."""
     command = [sys.executable, "-m", "dibench", "fit"]

@@ -29,6 +29,7 @@ def test_twins_on_one_screen_and_in_json(run: Run, tmp_path: Path) -> None:
     assert twins["measured"] is True
 
 
+@pytest.mark.slow
 def test_a_table_without_twins_says_what_to_measure(run: Run, tmp_path: Path) -> None:
     table, target = tmp_path / "sweep.csv", tmp_path / "fit.json"
     frame = measured(30)
@@ -41,6 +42,7 @@ def test_a_table_without_twins_says_what_to_measure(run: Run, tmp_path: Path) ->
     assert both.index("depthwise: not testable, ") < both.index("No reuse lattice in these rows")
 
 
+@pytest.mark.slow
 def test_lattice_on_one_screen_and_in_json(run: Run, tmp_path: Path) -> None:
     table, target = tmp_path / "sweep.csv", tmp_path / "fit.json"
     anchor_rows(40.0, lattice_table(noise=0.005)).to_csv(table, index=False)

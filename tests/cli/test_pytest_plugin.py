@@ -93,6 +93,7 @@ def test_a_limit_within_the_noise_is_kept(project: pytest.Pytester, monkeypatch:
     run(project, "-k", "limited", "--energy-time=1").assert_outcomes(passed=1)
 
 
+@pytest.mark.slow
 def test_no_sensor_is_never_a_zero_and_a_limit_is_not_silently_kept(project: pytest.Pytester) -> None:
     for meter in ("none", "my_meter:Silent"):
         result = run(project, "--benchmark-json=out.json", "-rs", "-k", "not slow", meter=meter)
@@ -103,6 +104,7 @@ def test_no_sensor_is_never_a_zero_and_a_limit_is_not_silently_kept(project: pyt
             assert info["energy_source"] == "none" and "energy_j" not in info
 
 
+@pytest.mark.slow
 def test_more_joules_than_in_the_saved_run_fail(
     project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:

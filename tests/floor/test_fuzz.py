@@ -31,6 +31,7 @@ def at_most(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 def test_mutations_of_real_input_end_well_or_in_one_line(target: str, tmp_path: Path) -> None:
     source, known, refused = random.Random(2008_02565), seeds(target), 0

@@ -18,6 +18,7 @@ EFFECTIVE = ("macs_executed", "weight_reads", "input_reads", "output_reads", "ou
 RATES = ("gflop_per_s", "gb_per_s", "effective_gb_per_s")
 
 
+@pytest.mark.slow
 def test_variants_of_a_layer_are_one_group_with_what_they_do_and_cost(tmp_path: Path) -> None:
     quick = ("--benchmark-autosave", "--op=fc", "--by-layer=1", "--seconds=0.001")
     command = [sys.executable, "-m", "pytest", "benchmarks/test_variants_by_layer.py", *quick]

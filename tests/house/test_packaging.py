@@ -109,12 +109,14 @@ def test_every_package_travels() -> None:
     assert found <= set(settings["packages"])
 
 
+@pytest.mark.slow
 def test_the_sdist_makes_the_wheel_that_the_checkout_makes(wheel: Path, tmp_path: Path) -> None:
     names = [set(zipfile.ZipFile(one).namelist()) for one in (wheel, build("wheel", tmp_path))]
     assert names[0] == names[1]
     assert {"dibench/py.typed", "dibench/csrc/cpu/kernel.h"} <= names[0]
 
 
+@pytest.mark.slow
 def test_a_minimal_install_does_the_main_job_away_from_its_checkout(python: Path, tmp_path: Path) -> None:
     quick = ("--case-budget", "0.02s", "--target", "50")
     cases = len(load_plan("smoke", backend="cpu").cases)

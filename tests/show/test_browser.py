@@ -19,7 +19,10 @@ BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "
 PHONE, DESK = 360, 1280
 THEMES = ("light", "dark")
 
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no chromium: apt-get install chromium")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BROWSER is None, reason="no chromium: apt-get install chromium"),
+]
 
 FIGURES = {
     "processor": {

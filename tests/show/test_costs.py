@@ -40,6 +40,7 @@ def words(svg: Path) -> str:
     return " ".join(ElementTree.fromstring(svg.read_text(encoding="utf-8")).itertext())
 
 
+@pytest.mark.slow
 def test_predict_and_explain_write_figures(
     tmp_path: Path, figures: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -66,6 +67,7 @@ def test_predict_and_explain_write_figures(
     assert "bottleneck width" in words(out / "savings-mobilenet_v2.svg")
 
 
+@pytest.mark.slow
 def test_svg_follows_the_theme_and_pngs_have_one_each(tmp_path: Path, fit: FittedModel) -> None:
     (drawing, _) = predicted.figures(predict([models.load("alexnet")], fit))
     write_figures(tmp_path, [drawing])

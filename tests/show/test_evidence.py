@@ -67,6 +67,7 @@ def test_each_card_has_claims_twins_and_lattice_under_its_name(cards: str) -> No
     assert "Error budget" in cards and "1%" in cards and "the sensor&#39;s gain" in cards
 
 
+@pytest.mark.slow
 def test_cards_of_one_model_stand_as_one_and_each_by_itself_behind(tmp_path: Path) -> None:
     cards = [card("a", 0.3).iloc[:100], card("b", 0.3, 1.08, seed=2).iloc[60:130]]
     pd.concat(cards, ignore_index=True).to_csv(tmp_path / "sweep.csv", index=False)

@@ -119,6 +119,7 @@ def modelled(report_of_a_processor: Path) -> Example:
     return Example(page, fit(read_csv(report_of_a_processor / "sweep.csv")).to_json())
 
 
+@pytest.mark.slow
 def test_it_stands_alone(modelled: Example) -> None:
     page = modelled.page
     assert not page.open
@@ -225,11 +226,13 @@ def test_rows_that_do_not_determine_alpha_show_none(tmp_path: Path) -> None:
     assert "These rows do not determine α" in page.text
 
 
+@pytest.mark.slow
 def test_the_same_sweep_gives_the_same_page(tmp_path: Path) -> None:
     directory = write(tmp_path, rows(20))
     assert report(directory).html == report(directory).html
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("source", "says"),
     [("simulated", "Simulated: a pipeline check, not evidence"), ("none", "Energy was not measured")],
@@ -240,6 +243,7 @@ def test_what_is_not_measured_is_said_first(tmp_path: Path, source: str, says: s
     assert page.text.index(says) < page.text.index("Verdict")
 
 
+@pytest.mark.slow
 def test_measured_energy_leads_and_needs_no_banner(tmp_path: Path) -> None:
     page = report(write(tmp_path, rows(150, source="rapl")))
     assert not [a for _, a in page.tags if a.get("class") == "banner"]
@@ -247,6 +251,7 @@ def test_measured_energy_leads_and_needs_no_banner(tmp_path: Path) -> None:
     assert "figure-energy-ai" in page.ids
 
 
+@pytest.mark.slow
 def test_one_operator_only(tmp_path: Path) -> None:
     page = report(write(tmp_path, rows(60, ops=["pointwise"], source="none")))
     assert {"figure-time-ai", "figure-reuse-shapes", "figure-roofline"} <= set(page.ids)
@@ -275,6 +280,7 @@ def test_a_sweep_without_a_usable_row_says_so(tmp_path: Path) -> None:
     assert "Nothing can be said yet." in report(directory).text
 
 
+@pytest.mark.slow
 def test_five_thousand_rows_stay_a_page(tmp_path: Path) -> None:
     page = report(write(tmp_path, rows(5000, source="none")))
     assert len(page.html.encode()) < 3_000_000
@@ -390,6 +396,7 @@ def test_a_manifest_of_odd_values_is_shown_as_text(tmp_path: Path) -> None:
     assert "No peaks of this machine were recorded" in page.text
 
 
+@pytest.mark.slow
 def test_figures_are_written_as_files_that_stand_alone(tmp_path: Path) -> None:
     directory, figures = write(tmp_path / "sweep", rows(40, ops=["pointwise"])), tmp_path / "figures"
     page = Page(write_report(directory, figures=figures).read_text(encoding="utf-8"))

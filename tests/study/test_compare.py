@@ -79,6 +79,7 @@ def test_a_change_of_all_is_found_with_an_interval_that_holds_it() -> None:
         assert time.p_wilcoxon is not None and time.p_wilcoxon < 1e-6
 
 
+@pytest.mark.slow
 def test_the_interval_over_cases_covers() -> None:
     inside = 0
     for seed in range(60):

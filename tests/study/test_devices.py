@@ -55,6 +55,7 @@ def test_what_layers_have_in_common_on_both_cards_cancels() -> None:
     assert difference.alpha.ci_high == pytest.approx(0.0, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_difference_covers_zero_as_often_as_it_says() -> None:
     """60 replications at 95%: fewer than 52 covered have probability below 0.6%."""
     covered = 0
@@ -68,6 +69,7 @@ def test_the_difference_covers_zero_as_often_as_it_says() -> None:
     assert covered >= 52
 
 
+@pytest.mark.slow
 def test_rows_that_explain_different_things_are_not_joined() -> None:
     timed = card("b", 0.3).assign(energy_source="none", energy_j=np.nan)
     found = compare(climb_cards(both(card("a", 0.3), timed), draws=99))
@@ -79,6 +81,7 @@ def test_rows_that_explain_different_things_are_not_joined() -> None:
     assert found.why_not_joint == "fewer than two cards can be fitted"
 
 
+@pytest.mark.slow
 def test_the_command_shows_every_card_and_writes_all(tmp_path: Path) -> None:
     for name, frame in (
         ("a", card("a", 0.3)),
@@ -104,6 +107,7 @@ def test_the_command_shows_every_card_and_writes_all(tmp_path: Path) -> None:
     assert "Each card on its own" not in run("--device", "card")
 
 
+@pytest.mark.slow
 def test_from_a_notebook(tmp_path: Path) -> None:
     path = tmp_path / "sweep.csv"
     card("a", 0.3).to_csv(path, index=False)

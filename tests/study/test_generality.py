@@ -122,6 +122,7 @@ def test_when_di_is_true_unseen_families_say_so() -> None:
     assert found.alpha == pytest.approx(0.9, abs=0.03)
 
 
+@pytest.mark.slow
 def test_when_ai_is_true_no_seed_finds_di() -> None:
     decisions = [studied(0.5, seed).evidence["di_weighted"].decision for seed in range(4)]
     assert "DI" not in decisions

@@ -194,6 +194,7 @@ def test_without_launch_and_e0_by_operator_true_ai_is_rejected_almost_always() -
     assert all(alpha is not None and not 0.45 <= alpha <= 0.55 for alpha in naive_alpha)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network_noise", [0.0, 0.1])
 @pytest.mark.parametrize("alpha", [0.0, 0.02, 0.2, 0.9, 1.0])
 def test_a_true_alpha_is_rejected_no_more_often_than_nominal(alpha: float, network_noise: float) -> None:
@@ -206,6 +207,7 @@ def test_a_true_alpha_is_rejected_no_more_often_than_nominal(alpha: float, netwo
     assert rejected <= 8
 
 
+@pytest.mark.slow
 def test_the_interval_of_alpha_covers_the_truth() -> None:
     """60 replications at 95%: fewer than 52 (87%) covered have probability below 1%."""
     alpha, covered = 0.2, 0

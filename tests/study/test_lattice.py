@@ -44,6 +44,7 @@ def test_without_dilution_power_hides_in_the_slopes_and_it_is_said() -> None:
     assert diluted.reason == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("noise", "box_noise", "truth"),
     [(0.01, 0.0, TRUTH), (0.005, 0.02, TRUTH), (0.02, 0.0, TRUTH | {"weight": 40.0, "input": 40.0}),

@@ -81,6 +81,7 @@ def test_the_halves_of_a_pair_are_of_one_card() -> None:
     assert twins(torn) is None
 
 
+@pytest.mark.slow
 def test_fit_shows_all_cards_as_one(
     frame: pd.DataFrame, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -147,6 +147,7 @@ def test_an_empty_network_costs_nothing() -> None:
     assert found.total == Estimate(0.0, 0.0, 0.0)
 
 
+@pytest.mark.slow
 def test_a_thousand_networks_are_quick() -> None:
     fit = read_fitted_model(figures(), "di_weighted")
     begin = time.process_time()

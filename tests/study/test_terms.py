@@ -109,6 +109,7 @@ def above_idle(frame: pd.DataFrame, idle_w: float, ci_w: float, wrong_w: float =
     )
 
 
+@pytest.mark.slow
 def test_what_is_not_known_of_idle_power_widens_alpha() -> None:
     frame = priced(200, 60.0, 40.0, 40.0, noise=0.02)
     frame["time_s"] = frame["energy_j"] / 60.0 * np.random.default_rng(0).uniform(0.5, 2.0, len(frame))
@@ -124,6 +125,7 @@ def test_what_is_not_known_of_idle_power_widens_alpha() -> None:
     )
 
 
+@pytest.mark.slow
 def test_gross_energy_is_told_apart() -> None:
     frame = priced(200, 60.0, 40.0, 40.0, noise=0.02)
     frame["time_s"] = frame["energy_j"] / 60.0 * np.random.default_rng(0).uniform(0.5, 2.0, len(frame))

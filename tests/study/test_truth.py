@@ -22,6 +22,7 @@ HARD = [  # those that came out lowest of the whole campaign, and one of each ki
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scenario", HARD, ids=str)
 def test_the_truth_is_accepted_as_often_as_promised(scenario: truth.Scenario) -> None:
     """93% or more, and 95 ± 1.5% with ten clusters. 400 seeds miss these bounds by chance below 1%."""

@@ -218,6 +218,7 @@ def _index(totals: Any, alpha: float) -> Any:
     return macs / (2 * (alpha * weights + (1 - alpha) * activations))
 
 
+@pytest.mark.slow
 def test_when_ai_is_true_di_tuned_on_the_networks_wins_and_held_out_it_does_not() -> None:
     seeds = range(10)
     naive = held_out = decided = 0
