@@ -1,4 +1,7 @@
-"""ONNX files, read in a process of their own with limited memory and time."""
+"""ONNX files, read in a process of their own.
+
+It bounds memory and time, and a file that crashes ONNX's C++ code ends that process alone.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +24,8 @@ from dibench.models.model import Model, NotCovered
 from dibench.processes import python_path
 
 TIME_LIMIT_S = 30.0
+BYTES_PER_S = 20e6
+"""Of a slow disk: a file with its weights inside has this much time more."""
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -65,12 +70,12 @@ class _Reader:
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
         if self._process is None:
             self._process = _start()
-        process = self._process
+        process, limit_s = self._process, TIME_LIMIT_S + _size(request["path"]) / BYTES_PER_S
         assert process.stdin is not None and process.stdout is not None
         try:
             process.stdin.write(json.dumps(request).encode() + b"\n")
             process.stdin.flush()
-            ready, _, _ = select.select([process.stdout], [], [], TIME_LIMIT_S)
+            ready, _, _ = select.select([process.stdout], [], [], limit_s)
             line = process.stdout.readline() if ready else b""
         except BrokenPipeError:
             ready, line = [process.stdout], b""
@@ -82,7 +87,7 @@ class _Reader:
             return reply
         self.close()
         why = f"ONNX's reader ended on it (status {process.returncode})"
-        return {"error": f"{request['path']}: " + (why if ready else f"takes more than {TIME_LIMIT_S:.0f} s")}
+        return {"error": f"{request['path']}: " + (why if ready else f"takes more than {limit_s:.0f} s")}
 
     def close(self) -> None:
         """End the process."""
@@ -95,6 +100,13 @@ class _Reader:
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):  # a request that nobody took
                     pipe.close()
+
+
+def _size(path: str) -> int:
+    try:
+        return Path(path).stat().st_size
+    except OSError:  # the reader says why
+        return 0
 
 
 def _start() -> subprocess.Popen[bytes]:

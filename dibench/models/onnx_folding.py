@@ -1,8 +1,10 @@
 """Computes the small integers from which an ONNX graph makes its shapes, where ONNX's inference does not.
 
 Exporters write the shape of a reshape as a little program of its own: Shape, Gather, Div, Where, Concat.
-ONNX's inference follows a part of these operators. What it leaves open is computed here by ONNX's reference
-implementation, on tensors of at most `MOST_ELEMENTS`, and put into the graph as constants.
+ONNX's inference follows some of these operators, also with `data_prop=True`: onnx 1.23 leaves the heads of
+attention open where Equal and Where choose them, as PyTorch exports them (tests/models/test_onnx.py). What it
+leaves open is computed here by ONNX's reference implementation, on tensors of at most `MOST_ELEMENTS`, and
+put into the graph as constants.
 """
 
 from __future__ import annotations

@@ -13,11 +13,11 @@ from typing import Any
 import attrs
 import onnx
 import onnx.defs
-from google.protobuf.message import DecodeError
 
 from dibench.errors import UserError
 from dibench.layer import Layer
 from dibench.models.model import Model, NotCovered, unique_names
+from dibench.models.onnx_file import load
 from dibench.models.onnx_inference import (
     STANDARD,
     check_order,
@@ -29,7 +29,6 @@ from dibench.models.onnx_inference import (
 )
 from dibench.models.onnx_inputs import set_inputs, weight_inputs
 from dibench.models.onnx_products import PRODUCTS, WITHOUT_PRODUCT, Operands, UnknownShapeError
-from dibench.models.onnx_wire import without_weights
 from dibench.models.products import Shape, Uncovered, shape_text
 
 _NO_PARAMETER = (onnx.TensorProto.INT64, onnx.TensorProto.BOOL, onnx.TensorProto.STRING)  # sizes, masks
@@ -41,10 +40,7 @@ def read(path: Path, batch: int | None, shapes: Mapping[str, str]) -> Model:
     Raises:
         UserError: the file is broken, or leaves a size open; the message is one line.
     """
-    try:
-        proto = onnx.ModelProto.FromString(without_weights(path))
-    except DecodeError:
-        raise UserError("", "is not an ONNX file: its messages cannot be parsed", where=path) from None
+    proto = load(path)
     try:
         return _read(proto, path.stem, batch, shapes)
     except UserError as error:

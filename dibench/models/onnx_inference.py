@@ -11,10 +11,10 @@ import onnx.inliner
 import onnx.shape_inference
 
 from dibench.errors import UserError
+from dibench.models.onnx_file import MOST_NODES
 from dibench.models.onnx_folding import fold
 from dibench.models.products import Shape
 
-MOST_NODES = 500_000
 STANDARD = ("", "ai.onnx")
 """Names of the standard domain."""
 

@@ -1,7 +1,7 @@
 """The process that reads ONNX files: a hostile one can at worst end it.
 
 `python -m dibench.models.onnx_reader` reads one request a line and answers one line, both JSON. Its memory
-is limited before anything is read; the parent (`dibench.models.onnx`) limits its time.
+is limited before a file is read; the parent (`dibench.models.onnx`) limits its time.
 """
 
 from __future__ import annotations
@@ -17,31 +17,40 @@ import attrs
 from dibench.errors import UserError
 
 MEMORY_BYTES = 2**30
+"""What a graph may take to be understood, beside the file and its copy as a message."""
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
     """The model, or what the user can correct, as plain values."""
-    from dibench.models import onnx_graph
+    from dibench.models import onnx_file, onnx_graph
 
+    path, within = Path(request["path"]), MEMORY_BYTES
     try:
-        model = onnx_graph.read(Path(request["path"]), request["batch"], request["shapes"])
+        within = _limit_memory(MEMORY_BYTES + 2 * onnx_file.check_size(path))
+        model = onnx_graph.read(path, request["batch"], request["shapes"])
     except UserError as error:
         return {"error": str(error)}
     except MemoryError:
-        return {"error": f"{request['path']}: needs more than {MEMORY_BYTES >> 20} MB to be understood"}
+        return {"error": f"{path}: needs more than {within >> 20} MB to be understood"}
     except RecursionError:
-        return {"error": f"{request['path']}: nests too deeply"}
+        return {"error": f"{path}: nests too deeply"}
     plain = attrs.asdict(model, recurse=False)
     plain["layers"] = [[*layer.shape, layer.name] for layer in model.layers]
     plain["not_covered"] = [attrs.asdict(part) for part in model.not_covered]
     return {"model": plain}
 
 
+def _limit_memory(limit: int) -> int:
+    """Limit this process, at most to what it was given itself; the limit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    within = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (within, hard))
+    return within
+
+
 def main() -> None:
     """Answer until the parent closes the pipe."""
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    within = MEMORY_BYTES if hard == resource.RLIM_INFINITY else min(MEMORY_BYTES, hard)
-    resource.setrlimit(resource.RLIMIT_DATA, (within, hard))
+    _limit_memory(MEMORY_BYTES)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for line in sys.stdin:
         print(json.dumps(answer(json.loads(line))), flush=True)

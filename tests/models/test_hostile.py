@@ -24,8 +24,8 @@ from dibench import models  # noqa: E402 - after the check above
 from dibench.cli import main  # noqa: E402 - after the check above
 from dibench.errors import UserError  # noqa: E402 - after the check above
 from dibench.models import onnx as from_onnx  # noqa: E402 - after the check above
-from dibench.models import onnx_wire  # noqa: E402 - after the check above
-from dibench.models.onnx_wire import MOST_BYTES, without_weights  # noqa: E402 - after the check above
+from dibench.models import onnx_file  # noqa: E402 - after the check above
+from dibench.models.onnx_file import MOST_BYTES, MOST_NODES  # noqa: E402 - after the check above
 
 node = helper.make_node
 Make = Callable[[Path], Path]
@@ -127,14 +127,14 @@ HOSTILE: list[tuple[str, Make, str]] = [
     ("zeros", raw(bytes(5000)), "is not an ONNX file"),
     ("a pickle", raw(b"\x80\x04\x95\x1e\x00\x00\x00\x00\x00\x00\x00\x8c\x05posix\x94\x8c\x06system"),
      "ONNX file"),
-    ("truncated", truncated, "is cut off or not an ONNX file: the field at byte"),
+    ("truncated", truncated, "is not an ONNX file, or is cut off"),
     ("no graph", raw(field(2, b"nobody")), "graph: must have at least one node"),
-    ("endless number", raw(b"\xff" * 20), "a number of more than ten bytes at byte 0"),
-    ("length of 2^63", raw(varint(7 << 3 | 2) + varint(2**63)), "ends beyond"),
+    ("endless number", raw(b"\xff" * 20), "is not an ONNX file, or is cut off"),
+    ("length of 2^63", raw(varint(7 << 3 | 2) + varint(2**63)), "is not an ONNX file, or is cut off"),
     ("long text", raw(field(7, field(2, b"a" * (MOST_BYTES + 9)))),
      "must have at most 32 MB beside its weights"),
-    ("deep graphs", nested_graphs, "must not nest deeper than 90 messages"),
-    ("deep types", nested_types, "its messages cannot be parsed"),
+    ("deep graphs", nested_graphs, "is not an ONNX file, or is cut off"),
+    ("deep types", nested_types, "protobuf cannot parse it"),
     ("functions that multiply", functions_that_multiply, "must have at most 500000 nodes"),
     ("recursive function", function_that_calls_itself, "function F: must not call itself"),
     ("cycle", graph([node("Add", ["x", "b"], ["a"], name="n"), node("Relu", ["a"], ["b"]), *CONV]),
@@ -189,11 +189,33 @@ def test_a_hostile_file_is_one_line_and_status_2(
     assert (exit_info.value.code, captured.out) == (2, "")
 
 
-def test_fields_without_end_are_not_walked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = raw(field(7, field(1, b"") * 2000))(tmp_path / "many.onnx")
-    monkeypatch.setattr(onnx_wire, "MOST_FIELDS", 1000)
-    with pytest.raises(UserError, match=r"many\.onnx: must have at most 1000 fields beside its weights"):
-        without_weights(path)
+def test_nodes_without_end_are_not_walked(tmp_path: Path) -> None:
+    path = raw(field(7, field(1, b"") * (MOST_NODES + 1)))(tmp_path / "many.onnx")
+    with pytest.raises(UserError, match=r"many\.onnx: graph: must have at most 500000 nodes \(got 500001\)"):
+        models.load(path)
+
+
+def test_a_file_that_needs_more_memory_than_it_may_is_one_line(tmp_path: Path) -> None:
+    # Two bytes a node in the file, and some hundred in memory.
+    path = raw(field(7, field(1, b"") * 12_000_000))(tmp_path / "many.onnx")
+    with pytest.raises(
+        UserError, match=r"many\.onnx: (needs more than \d+ MB|is not an ONNX|graph: must have)"
+    ):
+        models.load(path)
+
+
+def test_weights_inside_the_file_go_before_anything_else_sees_it(tmp_path: Path) -> None:
+    path = files.with_embedded_weights(tmp_path / "inside.onnx", C=4096, K=2048)
+    assert path.stat().st_size > 2**25
+    assert onnx_file.load(path).ByteSize() < 1000
+    model = models.load(path)
+    assert (model.layers[0].weights, model.parameters) == (2**23, 2**23)
+
+
+def test_a_file_beyond_what_protobuf_parses_is_one_line(tmp_path: Path) -> None:
+    path = files.with_embedded_weights(tmp_path / "huge.onnx", C=2**15, K=2**14)
+    with pytest.raises(UserError, match=r"huge\.onnx: must be smaller than 2 GB, as protobuf"):
+        models.load(path)
 
 
 def test_a_batch_that_the_file_does_not_take_is_refused_not_miscounted(tmp_path: Path) -> None:
@@ -261,7 +283,7 @@ def test_external_data_is_never_opened_wherever_it_points(tmp_path: Path) -> Non
     nodes = [node("Conv", ["x", "w"], ["y"]), node("Reshape", ["y", "s"], ["z"])]
     path = files.save(inside / "m.onnx", nodes, [files.value("x", [1, 3, 8, 8])], [w, small])
     assert models.load(path).layers[0].macs == 4 * 36 * 27
-    assert b"secret" not in without_weights(path)
+    assert b"secret" not in onnx_file.load(path).SerializeToString()
 
 
 def test_a_reader_that_dies_or_hangs_is_one_line_and_the_next_file_is_read(

@@ -114,3 +114,14 @@ def with_embedded_weights(path: Path, C: int, K: int) -> Path:
         file.write(head + graph + inside)
         file.truncate(file.tell() + size)
     return path
+
+
+def with_external_weights(path: Path, C: int, K: int) -> Path:
+    """x[1,C]·w[C,K] with the float32 weights in a file beside it, as a hole that takes no disk."""
+    size = 4 * C * K
+    w = onnx.TensorProto(name="w", dims=[C, K], data_type=TensorProto.FLOAT, data_location=1)
+    for key, text in (("location", f"{path.stem}.bin"), ("offset", "0"), ("length", str(size))):
+        w.external_data.add(key=key, value=text)
+    with path.with_suffix(".bin").open("wb") as file:
+        file.truncate(size)
+    return save(path, [helper.make_node("MatMul", ["x", "w"], ["y"], name="fc")], [value("x", [1, C])], [w])
