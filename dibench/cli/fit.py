@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dibench.cli import fit_claims, fit_devices, fit_lattice, fit_peer, fit_twins
+from dibench.cli import fit_claims, fit_devices
 from dibench.cli.held_out import show_held_out
 from dibench.cli.options import Backend, Device, Dtype, JsonFile, Seed, Tables, check_json, check_seed, load
 from dibench.cli.output import console, escape, plain_table
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from dibench.show.blocks import Block
     from dibench.study.findings.whole import Findings, Several
 
 
@@ -53,10 +55,10 @@ def fit(
     figures = found.to_json()
     if json_file is not None:
         write_json(json_file, {"schema": SCHEMA, **figures})
-    parts = {"twins": fit_twins.show} if twins else {}
-    parts |= {"lattice": fit_lattice.show} if lattice else {}
-    if parts:
-        _show_parts(console(), figures, parts)
+    if twins or lattice:
+        from dibench.show import terminal
+
+        terminal.show(console(), _parts(found, twins=twins, lattice=lattice))
     else:
         if "cards" in figures:
             fit_devices.show(console(), figures)
@@ -82,22 +84,32 @@ def _fit(tables: list[Path], **chosen: Any) -> Findings | Several:
         raise UserError("", str(error), where=", ".join(map(str, tables))) from None
 
 
-def _show_parts(out: Console, figures: dict[str, Any], parts: dict[str, Any]) -> None:
+def _parts(found: Findings | Several, *, twins: bool, lattice: bool) -> Iterator[Block]:
     """Twins, lattice, or both; of each card by itself where there are several that are not one."""
-    one: dict[str, Any] = {"label": "", "fit": figures}
-    for card in [one] if "models" in figures else figures["cards"]:
-        if card["label"]:
-            out.print(f"\n[bold]{escape(card['label'])}[/bold]")
-        if card["fit"] is None:
-            out.print(card["why_not"], markup=False)
+    from dibench.show.blocks import Headline, Sentence
+    from dibench.show.lattice import blocks as lattice_blocks
+    from dibench.show.twins import blocks as twins_blocks
+    from dibench.study.findings.whole import Several
+
+    whole = found.joined if isinstance(found, Several) else found
+    cards = [("", "", whole)]
+    if whole is None and isinstance(found, Several):
+        cards = [(card.label, card.why_not, card.fit) for card in found.cards]
+    for label, why_not, own in cards:
+        if label:
+            yield Headline(label)
+        if own is None:
+            yield Sentence(why_not)
             continue
-        for part, show_part in parts.items():
-            show_part(out, card["fit"][part])
+        if twins:
+            yield from twins_blocks(own.twins)
+        if lattice:
+            yield from lattice_blocks(own.lattice)
 
 
 def show(out: Console, figures: dict[str, Any], found: Findings) -> None:
     """The fit on one screen: verdict, models, α, operators, what stayed out."""
-    from dibench.show import networks, terminal
+    from dibench.show import networks, peer, terminal
 
     _show_verdict(out, figures)
     out.print("The paper's claims here:")
@@ -109,7 +121,7 @@ def show(out: Console, figures: dict[str, Any], found: Findings) -> None:
     show_held_out(out, figures)
     _show_sensitivity(out, figures)
     terminal.show(out, networks.blocks(found.networks))
-    fit_peer.show(out, figures["peer"])
+    terminal.show(out, peer.blocks(found.peer))
     _show_rows(out, figures)
     if figures["pipeline_check"] is not None:
         _show_pipeline_check(out, figures["pipeline_check"])

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from dibench.intensity import OPERATORS
 from dibench.show.numbers import tick
@@ -26,6 +25,8 @@ POINTS_PER_PANEL = 900
 
 def log_axis(axes: Axes, which: str, low: float, high: float) -> None:
     """A logarithmic axis ("x" or "y") from low to high with a few ticks at round values."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
     low, high = (low, high) if high > low * 1.02 else (low / 1.5, high * 1.5)
     room = (high / low) ** 0.04
     axes.set(**{f"{which}scale": "log", f"{which}lim": (low / room, high * room)})

@@ -23,8 +23,6 @@ def fit_tables(fit: Json) -> list[Table]:
         by_operator(fit),
         alphas(fit),
         sensitivity(fit),
-        twins(fit),
-        peer(fit),
         exclusions(fit),
     ]
     return [table for table in tables if any(set(row[1:]) - _SAYS_NOTHING for row in table.rows)]
@@ -187,83 +185,6 @@ def sensitivity(fit: Json) -> Table:
     ]
     note = "Weighted form. Models without these terms are biased; they are shown, never used for the verdict."
     return Table("What α hangs on", columns("fit", "α (95% interval)", "p"), rows, note, narrow=True)
-
-
-def twins(fit: Json) -> Table:
-    """Exact twins in energy and in time: every operator under every lane mapping, its placebo beside."""
-    found = fit.get("twins") or {}
-    rows = []
-    for response, kinds in (found.get("responses") or {}).items():
-        placebo = {(one["op"], one["lanes"]): one for one in kinds["placebo"]}
-        for one in kinds["twins"]:
-            beside = placebo.get((one["op"], one["lanes"]))
-            rows.append(
-                [
-                    one["op"],
-                    response,
-                    {"both": "p and k"}.get(one["lanes"], one["lanes"]),
-                    count(one["pairs"]),
-                    _ratio(one),
-                    p_value(one["p_holm"]),
-                    one["decision"],
-                    "none" if beside is None else f"{_ratio(beside)}, {beside['decision']}",
-                ]
-            )
-    return Table(
-        "Exact twins: the half with more weights over the half with more inputs",
-        columns(
-            "operator",
-            "of",
-            "lanes",
-            "pairs",
-            "ratio",
-            "p (Holm)",
-            "says",
-            "placebo",
-            text=["of", "lanes", "says", "placebo"],
-        ),
-        rows,
-        "In brackets the 95% interval, by sign flips over pairs of layers. Equivalent: within "
-        f"{100 * found.get('margin', 0.0):.0f}%. Placebo: wide over tall.",
-    )
-
-
-def _ratio(one: Mapping[str, Any]) -> str:
-    """`1.082 (1.051 to 1.113)`; a ratio without ends is of few pairs, which bound nothing."""
-    if one["ci_low"] is None or one["ci_high"] is None:
-        return f"{one['ratio']:.3f} (unbounded)"
-    return f"{one['ratio']:.3f} ({one['ci_low']:.3f} to {one['ci_high']:.3f})"
-
-
-def peer(fit: Json) -> Table:
-    """Our fastest kernels beside a library on the same layers."""
-    found = fit.get("peer") or {}
-    rows = [
-        [
-            one["op"],
-            one["dtype"],
-            count(one["time"]["layers"]),
-            _beside(one["time"]),
-            _beside(one["energy"]),
-            ", ".join(one["variants"]),
-        ]
-        for one in found.get("by") or ()
-    ]
-    source = found.get("energy_source") or ""
-    joules = "measured" if found.get("measured") else f"{source or 'not'}, not measured: no evidence"
-    return Table(
-        f"Our fastest kernels beside {found.get('library')}: its cost over ours",
-        columns("operator", "type", "layers", "time", "joules", "ours", text=["type", "ours"]),
-        rows,
-        "Above 1 ours take less. Geometric mean over layers with its 95% interval; a layer's fastest kernel "
-        f"on both sides. Joules are gross, {joules}.",
-    )
-
-
-def _beside(ratio: Mapping[str, Any] | None) -> str:
-    if ratio is None:
-        return UNKNOWN
-    return f"{ratio['value']:.2f}" if ratio["ci_low"] is None else interval(ratio)
 
 
 def exclusions(fit: Json) -> Table:

@@ -1,112 +1,184 @@
-"""The reuse lattice as heat maps: one layer under many boxes, so that reuse is all that changes."""
+"""The reuse lattice: one layer under many boxes, so that only reuse changes. A table, and heat maps."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dibench.show.blocks import Section
-from dibench.show.numbers import plain, short
-from dibench.show.parts import Json, Study, panel, section_of
+from dibench.show.blocks import Block, Cell, Figure, Headline, Note, Section, Sentence, Table, columns
+from dibench.show.numbers import UNKNOWN, plain, short, with_ends
+from dibench.show.parts import Study
 from dibench.show.svg import ACCENT, INK, MUTED, SURFACE, new_grid, to_svg
-from dibench.words import interval
+from dibench.words import UNDETERMINED, interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from dibench.show.svg import Drawn
+    from dibench.study.findings.lattice import BoxCost, Check, Lattice, Lattices
 
-_SIDES = ("tile_p", "tile_k", "tile_c")
+QUESTION = "What does reuse save, all else equal?"
+_OPERANDS = ("weight", "input", "output")
 _LEAST_SPAN = float(np.log(1.1))
 """Of the colours, in log cost: boxes that differ by less all look alike, so that noise is not magnified."""
 
 
+def blocks(found: Lattices | None) -> list[Block]:
+    """What one access costs, what keeps that from being relied on, anchors and published ranges."""
+    if found is None:
+        missing = (
+            "No reuse lattice in these rows: one layer under eight boxes or more, with counted accesses. "
+            "`dibench sweep lattice` measures it."
+        )
+        return [Sentence(missing, "warn")]
+    told: list[Block] = [Headline(QUESTION), *_lead([found]), table(found)]
+    for number, one in enumerate(found.lattices, start=1):
+        if one.reason:
+            told.append(Sentence(f"{number}: not to be relied on, {one.reason}.", "warn"))
+        told += [_check(check, found.unit, f"{number}: ") for check in one.checks]
+    told += [Sentence(f"{name}: {with_ends(slope)} {found.unit}") for name, slope in found.anchors.items()]
+    told += [_check(check, found.unit) for check in found.anchor_checks]
+    if not found.anchors:
+        told.append(Note("No anchor kernels in these rows: nothing checks the slopes from outside."))
+    return told
+
+
 def sections(studies: Sequence[Study]) -> list[Section]:
     """One heat map for each lattice of each card; none where the rows have none."""
-    panels, bases = [], []
-    for study in studies:
-        found = (study.fit or {}).get("lattice")
-        if not found:
-            continue
-        for number, one in enumerate(found["lattices"], start=1):
-            name = study.ident(f"lattice-{number}")
-            svg = lattice_panel(one, found["unit"], name)
-            if svg is not None:
-                panels.append(panel(_title(one), [_slopes(one, found["unit"])], svg, study.card))
-                bases.append(found["basis"])
-    if not panels:
+    shown = [(study, study.found.lattice) for study in studies if study.found and study.found.lattice]
+    figures = [figure for study, found in shown for figure in _figures(study, found)]
+    if not figures:
         return []
-    lead = [
-        f"One layer under many boxes, reuse is all that changes: {', '.join(dict.fromkeys(bases))}. A box "
-        "reads a weight once for tile_p multiply-adds and an input once for tile_k. Darker: dearer.",
-        "What one access costs belongs to the level that answers it and to the lane mapping. Its α is "
-        "weight / (weight + input), never to be mixed with the α of shapes.",
-    ]
-    return [section_of("lattice", "Lattice", "What does reuse save, all else equal?", lead, panels)]
+    reading = "Each cell is a box: the darker, the more a multiply-add costs."
+    lead = [*_lead([found for _, found in shown]), Sentence(reading)]
+    return [Section("lattice", "Lattice", QUESTION, [*lead, *figures])]
 
 
-def _title(one: Json) -> str:
-    lanes = f", lanes {one['lanes']}" if one["lanes"] else ""
-    size = f"{short(one['operands_bytes'], 'B')} of operands"
-    return f"{one['level']}{lanes}; {size}"
-
-
-def _slopes(one: Json, unit: str) -> str:
-    """What an access of each operand costs, and the α of it; or why not to rely on it."""
-    if one["reason"]:
-        return f"What one access costs is not to be relied on: {one['reason']}."
-    each = ", ".join(
-        f"{name} {plain(one['coefficients'][name]['value'])}" for name in ("weight", "input", "output")
+def _lead(found: Sequence[Lattices]) -> list[Block]:
+    bases = ", ".join(dict.fromkeys(one.basis for one in found))
+    what = (
+        f"One layer under many boxes, so that only reuse changes. Of {bases}. A box reads a weight once for "
+        "tile_p multiply-adds and an input once for tile_k."
     )
-    alpha = interval(one["alpha"] or dict.fromkeys(("value", "ci_low", "ci_high")))
+    whose = (
+        "The cost of one access belongs to the level that answers it and to the lane mapping. Its α is "
+        "weight / (weight + input), never to be mixed with the α of shapes."
+    )
+    return [Sentence(what, "" if all(one.measured for one in found) else "warn"), Sentence(whose)]
+
+
+def table(found: Lattices) -> Table:
+    """A line a lattice, each coefficient with its interval."""
+    energy = found.kind == "energy"
+    rows = []
+    for number, one in enumerate(found.lattices, start=1):
+        slopes = one.coefficients
+        cells = [str(number), one.level, one.lanes or UNKNOWN, short(one.operands_bytes, "B"), str(one.boxes)]
+        cells += [", ".join(map(str, one.shares)) or UNKNOWN, _per_mac(one)]
+        cells += [with_ends(slopes[name]) for name in _OPERANDS]
+        cells.append(UNDETERMINED if one.alpha is None else interval(one.alpha))
+        if energy:
+            cells.append(with_ends(slopes["power"]) if "power" in slopes else UNKNOWN)
+        rows.append([Cell(cell, "quiet" if one.reason else "") for cell in cells])
+    header = columns(
+        *("", "level", "lanes", "operands", "boxes", "SMs", "MAC", *_OPERANDS, "α"),
+        *(["P₀ (W)"] if energy else []),
+        text=["level", "lanes"],
+        ranks={"SMs": 5, "operands": 4, "boxes": 3, "P₀ (W)": 2, "MAC": 1},
+    )
+    caption = f"The reuse lattice: what one access costs, in {found.unit}"
+    return Table(caption, header, rows, "In brackets the 95% interval, jackknifed by box; of α Fieller's.")
+
+
+def _per_mac(one: Lattice) -> str:
+    """The cost of a multiply-add, of several kernels the least and the most."""
+    macs = [slope.value for name, slope in one.coefficients.items() if name.startswith("mac/")]
+    return plain(macs[0]) if len(macs) == 1 else f"{plain(min(macs))} to {plain(max(macs))}"
+
+
+def _check(check: Check, unit: str, whose: str = "") -> Sentence:
+    low, high = check.expected
+    text = f"{whose}{check.what}: {plain(check.value)} {unit}, expected {plain(low)} to {plain(high)}"
+    return Sentence(f"{text}: in") if check.agrees else Sentence(f"{text}: **out**", "warn")
+
+
+def _figures(study: Study, found: Lattices) -> list[Figure]:
+    figures = []
+    for number, one in enumerate(found.lattices, start=1):
+        if has_map(one):
+            name = study.ident(f"lattice-{number}")
+            draw = partial(lattice_panel, one, found.unit, name)
+            figures.append(Figure(name, _title(one), draw, [_slopes(one, found.unit)], study.card))
+    return figures
+
+
+def has_map(one: Lattice) -> bool:
+    """Whether its boxes vary both in tile_p and in tile_k."""
+    return min(len(_sides(one, "tile_p")), len(_sides(one, "tile_k"))) >= 2
+
+
+def _title(one: Lattice) -> str:
+    lanes = f", lanes {one.lanes}" if one.lanes else ""
+    return f"{one.level}{lanes}; {short(one.operands_bytes, 'B')} of operands"
+
+
+def _slopes(one: Lattice, unit: str) -> str:
+    """What an access of each operand costs, and the α of it; or why not to rely on it."""
+    if one.reason:
+        return f"What one access costs is not to be relied on: {one.reason}."
+    each = ", ".join(f"{name} {plain(one.coefficients[name].value)}" for name in _OPERANDS)
+    alpha = UNDETERMINED if one.alpha is None else interval(one.alpha)
     return f"One access costs, in {unit}: {each}. α: {alpha}."
 
 
-def lattice_panel(one: Json, unit: str, name: str = "lattice") -> Drawn | None:
-    """Heat maps of cost per multiply-add over tile_p × tile_k, one for each tile_c; None without boxes.
+def _sides(one: Lattice, side: str) -> list[int]:
+    return sorted({getattr(box, side) for box in one.per_box})
+
+
+def lattice_panel(one: Lattice, unit: str, name: str = "lattice") -> Drawn:
+    """Heat maps of cost per multiply-add over tile_p × tile_k, one for each tile_c.
 
     Args:
-        one: a lattice of `study.lattice.Study.to_json()`.
+        one: a lattice with boxes.
         unit: pJ or ps.
         name: of the figure.
     """
-    boxes = one["per_box"]
-    p_sides, k_sides, c_sides = (sorted({box[side] for box in boxes}) for side in _SIDES)
-    if min(len(p_sides), len(k_sides)) < 2:
-        return None
-    costs = np.log([box["per_mac"] for box in boxes])
+    p_sides, k_sides, c_sides = (_sides(one, side) for side in ("tile_p", "tile_k", "tile_c"))
+    costs = np.log([box.per_mac for box in one.per_box])
     span = max(float(np.ptp(costs)), _LEAST_SPAN)
-    strengths = 0.5 + 0.78 * (costs - (costs.min() + costs.max()) / 2) / span
-    columns = 3 if len(c_sides) == 3 else min(len(c_sides), 2)
-    lines = -(-len(c_sides) // columns)
-    figure, panels = new_grid(lines, columns, 330, 60 + lines * (250 if columns == 1 else 150))
+    strengths = (0.5 + 0.78 * (costs - (costs.min() + costs.max()) / 2) / span).tolist()
+    lines_of = 3 if len(c_sides) == 3 else min(len(c_sides), 2)
+    lines = -(-len(c_sides) // lines_of)
+    figure, panels = new_grid(lines, lines_of, 330, 60 + lines * (250 if lines_of == 1 else 150))
     for axes, tile_c in zip_longest(panels, c_sides):
         if tile_c is None:
             axes.set_axis_off()
             continue
         if len(c_sides) > 1:
             axes.set_title(f"tile_c {tile_c}", loc="left", fontsize=10, color=INK)
-        for box, strength in zip(boxes, strengths.tolist(), strict=True):
-            if box["tile_c"] == tile_c:
-                _cell(axes, k_sides.index(box["tile_k"]), p_sides.index(box["tile_p"]), box, strength)
+        for box, strength in zip(one.per_box, strengths, strict=True):
+            if box.tile_c == tile_c:
+                _cell(axes, k_sides.index(box.tile_k), p_sides.index(box.tile_p), box, strength)
         axes.set_xticks(range(len(k_sides)), list(map(str, k_sides)))
         axes.set_yticks(range(len(p_sides)), list(map(str, p_sides)))
         axes.grid(visible=False)
     figure.supxlabel("tile_k: MACs an input read serves", fontsize=11, color=MUTED)
     figure.supylabel("tile_p: MACs a weight read serves", fontsize=11, color=MUTED)
     said = "; ".join(
-        f"{', '.join(f'{side} {box[side]}' for side in _SIDES)}: {plain(box['per_mac'])}" for box in boxes
+        f"tile_p {box.tile_p}, tile_k {box.tile_k}, tile_c {box.tile_c}: {plain(box.per_mac)}"
+        for box in one.per_box
     )
     title = f"{unit} per multiply-add by box, {_title(one)}"
     return to_svg(figure, name, title=title, description=f"Medians over kernels. {said}.")
 
 
-def _cell(axes: Axes, line: int, row: int, box: Json, strength: float) -> None:
+def _cell(axes: Axes, line: int, row: int, box: BoxCost, strength: float) -> None:
     axes.fill_between(
         [line - 0.5, line + 0.5], row - 0.5, row + 0.5, color=ACCENT, alpha=strength, linewidth=0
     )
     colour = SURFACE if strength > 0.55 else INK
-    axes.text(line, row, plain(box["per_mac"], 2), ha="center", va="center", color=colour, fontsize=9.5)
+    axes.text(line, row, plain(box.per_mac, 2), ha="center", va="center", color=colour, fontsize=9.5)

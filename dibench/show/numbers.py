@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dibench.layer import Layer
     from dibench.study.findings.prediction import Estimate
+    from dibench.words import Bounded
 
 _PREFIXES = (
     (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""),
@@ -73,6 +74,18 @@ def number(value: float | None, spec: str = ".3g") -> str:
     ('0.123', '−2.1%', '–')
     """
     return UNKNOWN if value is None else re.sub("^-", "−", format(value, spec))
+
+
+def with_ends(estimate: Bounded) -> str:
+    """A value with its 95% interval as `plain` writes them; the value alone where it has no interval.
+
+    >>> from dibench.study.findings.estimate import Estimate
+    >>> with_ends(Estimate(61.24, 58.0, 64.41)), with_ends(Estimate(0.25, None, None))
+    ('61.2 (58 to 64.4)', '0.25')
+    """
+    if estimate.ci_low is None or estimate.ci_high is None:
+        return plain(estimate.value)
+    return f"{plain(estimate.value)} ({plain(estimate.ci_low)} to {plain(estimate.ci_high)})"
 
 
 def common_scale(values: Iterable[Any]) -> tuple[float, str]:

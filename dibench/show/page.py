@@ -22,6 +22,7 @@ from dibench.show import (
     missing,
     network_costs,
     networks,
+    peer,
     prediction,
     reuse,
     roofline,
@@ -40,6 +41,8 @@ from dibench.show.svg import Drawn, marked
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from dibench.study.findings.whole import Findings
 
 _MARKS = {
     "standard": '<circle cx="7.5" cy="7.5" r="5.5"/>',
@@ -226,6 +229,7 @@ def _tables(study: Study, shares: Mapping[str, Any]) -> list[Table]:
     rows, response = study.rows, response_of(study.fit)
     found = [
         *(fit_tables.fit_tables(study.fit) if study.fit else []),
+        *_beside_the_fit(study.found),
         tables.stationarities(stationarity.equal_boxes(rows, response.column), response.name),
         tables.error_budget(rows),
         tables.mishaps(rows),
@@ -233,6 +237,17 @@ def _tables(study: Study, shares: Mapping[str, Any]) -> list[Table]:
         *tables.ends(rows),
     ]
     return [table for table in found if table.rows]
+
+
+def _beside_the_fit(found: Findings | None) -> list[Table]:
+    """Twins, lattice and a library, of those that were measured."""
+    if found is None:
+        return []
+    return [
+        *([twins.table(found.twins)] if found.twins else []),
+        *([lattice.table(found.lattice)] if found.lattice else []),
+        *([peer.table(found.peer)] if found.peer else []),
+    ]
 
 
 def _reproduce(manifest: Json | None, files: Sequence[str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 Matplotlib knows fixed colours only, so panels are drawn in sentinel colours that no palette uses; the
 finished SVG has them replaced by the page's CSS variables, and a panel turns dark when the page does.
+Matplotlib is loaded when the first figure is drawn: a terminal does not wait for it.
 """
 
 from __future__ import annotations
@@ -13,14 +14,12 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
 from markupsafe import Markup, escape
-from matplotlib.backends.backend_svg import FigureCanvasSVG
-from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 UNITS_PER_INCH = 72  # of Matplotlib's SVG: a panel 330 units wide is 330 CSS pixels at scale one
 
@@ -111,6 +110,9 @@ def new_panel(width: float = 330, height: float = 285) -> tuple[Figure, Axes]:
 
 def new_grid(rows: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
     """An empty panel of several axes, row by row, that share both scales."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(width / UNITS_PER_INCH, height / UNITS_PER_INCH), layout="constrained")
         grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
@@ -129,6 +131,9 @@ class Drawn(Markup):
 
 def to_svg(figure: Figure, name: str, *, title: str, description: str) -> Drawn:
     """The figure as one `<svg>` element: text as text, a title, a description for who cannot see it."""
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
     mark = _MARK.get()
     if mark:
         figure.suptitle(mark, x=0.995, ha="right", fontsize=9.5, weight="bold", color=WARN)

@@ -1,122 +1,207 @@
-"""Exact twins as slopes: each pair a line from its half of many inputs to its half of many weights."""
+"""Exact twins: does it matter which operand is the large one? Pairs as a table, and as slopes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dibench.show.blocks import Section
-from dibench.show.numbers import is_number, plain
-from dibench.show.parts import Json, Study, panel, section_of
+from dibench.show.blocks import Block, Cell, Figure, Headline, Note, Section, Sentence, Table, Tone, columns
+from dibench.show.numbers import UNKNOWN, count, number, p_value
+from dibench.show.parts import Study
 from dibench.show.svg import INK, MUTED, OPERATOR_COLOURS, OPERATOR_MARKERS, SURFACE, new_grid, to_svg
-from dibench.study.findings.twins import NOT_TESTABLE
-from dibench.study.questions.twins import MARGIN
+from dibench.study.findings.twins import NOT_TESTABLE, Compared, Pairs, TwinPairs, Twins
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from dibench.show.svg import Drawn
 
-_PERCENT = f"{100 * np.expm1(MARGIN):.0f}%"
+QUESTION = "Does it matter which operand is the large one?"
+
 TWINS, PLACEBO = (0.0, 1.0), (1.6, 2.6)
 """Where the two halves of a pair stand along x."""
 
 _MAPPINGS = {"p": "lanes p", "k": "lanes k", "both": "p and k", "": ""}
+_TONES: dict[str, Tone] = {"equivalent": "good", "differs": "", "undecided": "warn"}
 _LEAST_SPAN = 1.03
-"""Ratio from the middle to the edge of the scale, at least: noise shall not look like a slope."""
+"""Ratio from the middle to the edge of the scale, at least, so that noise does not look like a slope."""
+
+
+def blocks(found: Twins | None) -> list[Block]:
+    """The pairs of every response, what is not testable, and without pairs how to measure some."""
+    if found is None:
+        missing = (
+            "No exact twins in these rows. `dibench sweep twins` measures eight pairs of each operator that "
+            "has them."
+        )
+        return [Sentence(missing, "warn"), *_not_testable()]
+    return [Headline(QUESTION), *_lead([found]), table(found), *_not_testable(), *_left_out([found])]
 
 
 def sections(studies: Sequence[Study]) -> list[Section]:
-    """One panel an operator and card, of the response that decides; none where the rows have no twins."""
-    panels, bases = [], []
-    for study in studies:
-        twins = (study.fit or {}).get("twins")
-        if not twins:
-            continue
-        response = next(iter(twins["responses"]))
-        kinds = twins["responses"][response]
-        bases.append(twins["basis"])
-        for op in dict.fromkeys(one["op"] for one in kinds["twins"]):
-            svg = slopes_panel(kinds, op, response, name=study.ident(f"twins-{op}"))
-            if svg is not None:
-                panels.append(panel(_says(op, kinds["twins"]), [], svg, study.card))
-    if not panels:
+    """One figure for each operator and card, of the response that decides; none where there are no twins."""
+    shown = [(study, study.found.twins) for study in studies if study.found and study.found.twins]
+    figures = [figure for study, twins in shown for figure in _figures(study, twins)]
+    if not figures:
         return []
-    lead = [
-        "Two layers whose weights and inputs exchange their sizes and nothing else does: "
-        f"{', '.join(dict.fromkeys(bases))}. Each thin line is one such pair, the thick line their mean, "
-        "the bar its 95% interval. AI: level. A line that rises says that a weight costs more than an input.",
-        f"Inside the grey band a pair differs by less than {_PERCENT}. The placebo exchanges height and "
-        "width, which leaves every count as it was: a slope there is no matter of the data type.",
-    ]
-    untestable = [f"{what}: not testable, {why}." for what, why in NOT_TESTABLE.items()]
-    question = "Does it matter which operand is the large one?"
-    return [section_of("twins", "Twins", question, lead, panels, untestable)]
+    every = [twins for _, twins in shown]
+    reading = (
+        "Each thin line is one pair, the thick line their mean, the bar its 95% interval. Inside the grey "
+        f"band a pair differs by less than {every[0].margin:.0%}."
+    )
+    lead = [*_lead(every), Sentence(reading)]
+    return [Section("twins", "Twins", QUESTION, [*lead, *figures, *_not_testable(), *_left_out(every)])]
 
 
-def _says(op: str, entries: Sequence[Json]) -> str:
+def _lead(found: Sequence[Twins]) -> list[Block]:
+    bases = ", ".join(dict.fromkeys(twins.basis for twins in found))
+    what = (
+        "Exact twins are two layers whose weights and inputs exchange their sizes, while nothing else "
+        f"differs. Of {bases}."
+    )
+    how = (
+        "Ratio: the half with more weights over the half with more inputs. AI says 1; above 1, a weight "
+        f"costs more than an input. Equivalent: within {found[0].margin:.0%}. The placebo exchanges height "
+        "and width, which changes no count: what it shows is not due to the data type."
+    )
+    return [Sentence(what, "" if all(twins.measured for twins in found) else "warn"), Sentence(how)]
+
+
+def _not_testable() -> list[Block]:
+    return [Note(f"{what}: not testable, {why}.") for what, why in NOT_TESTABLE.items()]
+
+
+def _left_out(found: Sequence[Twins]) -> list[Block]:
+    rows = sum(sum(twins.not_exact.values()) for twins in found)
+    why = "the kernel chooses its tiles by the layer, and reads or computes more in one half"
+    return [Note(f"{count(rows, 'pair')} of rows left out: {why}.")] if rows else []
+
+
+def table(found: Twins) -> Table:
+    """Every operator under every lane mapping, in energy and in time, with its placebo beside."""
+    rows = []
+    for response, kinds in found.responses.items():
+        placebo = {(one.op, one.lanes): one for one in kinds.placebo}
+        for one in kinds.twins:
+            beside = placebo.pop((one.op, one.lanes), None)
+            rows.append([one.op, response, _lanes(one), *_cells(one), _placebo(beside)])
+        rows += [
+            [one.op, response, _lanes(one), "", "", "", "no twins", "", _placebo(one)]
+            for one in placebo.values()
+        ]
+    header = columns(
+        *("operator", "of", "lanes", "pairs", "ratio", "p (Holm)", "says", "fitted α", "placebo"),
+        text=["of", "lanes", "says", "fitted α", "placebo"],
+        wraps=["says", "placebo"],
+        ranks={"p (Holm)": 4, "fitted α": 3, "pairs": 2, "placebo": 1},
+    )
+    return Table(
+        "Exact twins: the half with more weights over the half with more inputs",
+        header,
+        rows,
+        "In brackets the 95% interval, by sign flips over pairs of layers. Placebo: wide over tall.",
+    )
+
+
+def _cells(one: TwinPairs) -> list[str | Cell]:
+    says = one.decision + (f": {one.reason}" if one.decision == "undecided" else "")
+    decided = Cell(says, _TONES[one.decision], strong=one.decision == "differs")
+    return [count(one.pairs), _ratio(one), p_value(one.p_holm), decided, one.fitted_alpha]
+
+
+def _lanes(one: Pairs) -> str:
+    return {"": UNKNOWN, "both": "p and k"}.get(one.lanes, one.lanes)
+
+
+def _ratio(one: Pairs) -> str:
+    """`1.082 (1.051 to 1.113)`; few pairs bound nothing."""
+    if one.ci_low is None or one.ci_high is None:
+        return f"{number(one.ratio, '.3f')} (unbounded)"
+    return f"{number(one.ratio, '.3f')} ({number(one.ci_low, '.3f')} to {number(one.ci_high, '.3f')})"
+
+
+def _placebo(one: Pairs | None) -> str:
+    return "none measured" if one is None else f"{_ratio(one)}, {count(one.pairs, 'pair')}: {one.decision}"
+
+
+def _figures(study: Study, found: Twins) -> list[Figure]:
+    response, kinds = next(iter(found.responses.items()))
+    figures = []
+    for op in dict.fromkeys(one.op for one in kinds.twins):
+        name = study.ident(f"twins-{op}")
+        draw = partial(slopes_panel, kinds, op, response, found.margin, name=name)
+        figures.append(Figure(name, _says(op, kinds.twins, found.margin), draw, card=study.card))
+    return figures
+
+
+def _says(op: str, entries: Sequence[Pairs], margin: float) -> str:
     """An operator with what its twins decide, under both mappings together where there are two."""
-    own = [one for one in entries if one["op"] == op]
-    chosen = next((one for one in own if one["lanes"] == "both"), own[0])
-    if chosen["decision"] == "differs":
-        return f"{op}: a weight costs {'more' if chosen['ratio'] > 1 else 'less'} than an input"
-    if chosen["decision"] == "equivalent":
-        return f"{op}: equal within {_PERCENT}"
+    own = [one for one in entries if one.op == op]
+    chosen = next((one for one in own if one.lanes == "both"), own[0])
+    if chosen.decision == "differs":
+        return f"{op}: a weight costs {'more' if chosen.ratio > 1 else 'less'} than an input"
+    if chosen.decision == "equivalent":
+        return f"{op}: equal within {margin:.0%}"
     return f"{op}: undecided"
 
 
 def slopes_panel(
-    kinds: Mapping[str, Sequence[Json]], op: str, response: str, *, name: str = "twins"
+    kinds: Compared, op: str, response: str, margin: float, *, name: str = "twins"
 ) -> Drawn | None:
-    """Lines of one operator's pairs, a row a lane mapping, the placebo beside; None without any.
+    """Lines of one operator's pairs, a row for each lane mapping, the placebo beside; None without any.
 
     Args:
-        kinds: `twins` and `placebo`, as `Twins.to_json()` has them for a response.
+        kinds: the pairs of a response.
         op: operator.
         response: what the ratios are of.
+        margin: relative, of the grey band.
         name: of the figure.
     """
-    own = {kind: {one["lanes"]: one for one in entries if one["op"] == op} for kind, entries in kinds.items()}
-    mappings = [lanes for lanes in _MAPPINGS if lanes in own["twins"] and own["twins"][lanes]["by_pair"]]
+    twins = {one.lanes: one for one in kinds.twins if one.op == op}
+    placebo = {one.lanes: one for one in kinds.placebo if one.op == op}
+    mappings = [lanes for lanes in _MAPPINGS if lanes in twins and twins[lanes].by_pair]
     if not mappings:
         return None
     figure, rows = new_grid(len(mappings), 1, 330, 75 + 105 * len(mappings))
+    half = (1 + margin) ** 0.5
     for axes, lanes in zip(rows, mappings, strict=True):
-        axes.axhspan(np.exp(-MARGIN / 2), np.exp(MARGIN / 2), color=MUTED, alpha=0.16, linewidth=0)
+        axes.axhspan(1 / half, half, color=MUTED, alpha=0.16, linewidth=0)
         axes.set_title(_MAPPINGS[lanes], loc="left", fontsize=10, color=INK, weight="bold")
-        for kind, at in (("twins", TWINS), ("placebo", PLACEBO)):
-            if lanes in own[kind]:
-                _draw(axes, own[kind][lanes], at, OPERATOR_COLOURS[op] if kind == "twins" else MUTED)
-            else:
-                axes.text(sum(at) / 2, 1.0, "no placebo", ha="center", va="center", color=MUTED, fontsize=10)
-    _scales(rows, [one for lines in own.values() for one in lines.values()])
+        _draw(axes, twins[lanes], TWINS, OPERATOR_COLOURS[op])
+        if lanes in placebo:
+            _draw(axes, placebo[lanes], PLACEBO, MUTED)
+        else:
+            middle = sum(PLACEBO) / 2
+            axes.text(middle, 1.0, "no placebo", ha="center", va="center", color=MUTED, fontsize=10)
+    _scales(rows, [*twins.values(), *placebo.values()])
     figure.supylabel(f"{response}, over the mean of its pair", fontsize=11, color=MUTED)
-    said = "; ".join(_words(lanes, own["twins"][lanes], own["placebo"].get(lanes)) for lanes in mappings)
+    said = "; ".join(_words(lanes, twins[lanes], placebo.get(lanes)) for lanes in mappings)
     return to_svg(figure, name, title=f"Exact twins: {op}, {response}", description=f"{said}.")
 
 
-def _draw(axes: Axes, one: Json, at: tuple[float, float], colour: str) -> None:
+def _draw(axes: Axes, one: Pairs, at: tuple[float, float], colour: str) -> None:
     """The pairs, their mean with its interval at the right half, and the mean as a number above."""
-    ratios = np.array(one["by_pair"])
+    ratios = np.array(one.by_pair)
     axes.plot(at, [ratios**-0.5, ratios**0.5], color=colour, linewidth=0.9, alpha=0.6)
-    mean = [one["ratio"] ** -0.5, one["ratio"] ** 0.5]
-    marker = OPERATOR_MARKERS.get(one["op"], "o")
-    if is_number(one["ci_low"]) and is_number(one["ci_high"]):
-        ends = [one["ci_low"] ** 0.5, one["ci_high"] ** 0.5]
+    mean = [one.ratio**-0.5, one.ratio**0.5]
+    marker = OPERATOR_MARKERS.get(one.op, "o")
+    if one.ci_low is not None and one.ci_high is not None:
+        ends = [one.ci_low**0.5, one.ci_high**0.5]
         axes.plot([at[1] + 0.1] * 2, ends, color=colour, linewidth=3.5, alpha=0.55, solid_capstyle="butt")
     axes.plot(at, mean, color=colour, linewidth=2.4, marker=marker, markersize=6, markeredgecolor=SURFACE)
     axes.annotate(
-        f"×{one['ratio']:.3f}", (sum(at) / 2, 1.0), xycoords=axes.get_xaxis_transform(), xytext=(0, 4),
+        f"×{one.ratio:.3f}", (sum(at) / 2, 1.0), xycoords=axes.get_xaxis_transform(), xytext=(0, 4),
         textcoords="offset points", ha="center", fontsize=10, color=INK,
     )  # fmt: skip
 
 
-def _scales(rows: Sequence[Axes], entries: Sequence[Json]) -> None:
+def _scales(rows: Sequence[Axes], entries: Sequence[Pairs]) -> None:
     """A scale that holds every pair, with one over the least ratio as far from the middle as the largest."""
-    ends = [value for one in entries for value in (*one["by_pair"], one["ci_low"], one["ci_high"])]
-    widest = max(abs(np.log(value)) for value in ends if is_number(value) and value > 0) / 2
+    ends = [value for one in entries for value in (*one.by_pair, one.ci_low, one.ci_high)]
+    widest = max(abs(np.log(value)) for value in ends if value is not None and value > 0) / 2
     widest = max(1.1 * widest, float(np.log(_LEAST_SPAN)))
     step = next((step for step in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5) if 3.4 * step > widest), 1.0)
     values = [1.0, *(1 + sign * step * number for number in (1, 2, 3) for sign in (-1, 1))]
@@ -130,7 +215,7 @@ def _scales(rows: Sequence[Axes], entries: Sequence[Json]) -> None:
     rows[-1].set_xticks(ticks, ["many\ninputs", "many\nweights", "placebo:\ntall", "\nwide"])
 
 
-def _words(lanes: str, twins: Json, placebo: Json | None) -> str:
+def _words(lanes: str, twins: Pairs, placebo: Pairs | None) -> str:
     named = f"{_MAPPINGS[lanes]}: " if lanes else ""
-    beside = "no placebo" if placebo is None else f"placebo {plain(placebo['ratio'])}, {placebo['decision']}"
-    return f"{named}{twins['pairs']} pairs, ratio {plain(twins['ratio'])}, {twins['decision']}; {beside}"
+    beside = "no placebo" if placebo is None else f"placebo {_ratio(placebo)}, {placebo.decision}"
+    return f"{named}{twins.pairs} pairs, ratio {_ratio(twins)}, {twins.decision}; {beside}"

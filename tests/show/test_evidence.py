@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from dibench.show.alpha import Line, alpha_panel
 from dibench.show.parts import Study
 from dibench.show.rows import page_rows
 from dibench.show.svg import SURFACE
+from dibench.study.findings.lattice import BoxCost, Lattice, Slope
+from dibench.study.findings.twins import Compared, Pairs, TwinPairs
 from dibench.study.questions.generality import generality as study_generality
 from dibench.study.questions.subsets import describe
 
@@ -104,16 +107,22 @@ def test_no_claims_without_a_fit() -> None:
     assert claims.answers([Study(page_rows(table(distinct_layers()[:1], [1.0])))]) == []
 
 
-def twins_of(*ratios: float) -> dict[str, Any]:
-    return {
-        "op": "standard", "lanes": "p", "pairs": len(ratios), "ratio": float(np.exp(np.mean(np.log(ratios)))),
-        "ci_low": min(ratios), "ci_high": max(ratios), "by_pair": list(ratios), "decision": "differs",
-    }  # fmt: skip
+def pairs_of(kind: type[Pairs], *ratios: float, **more: Any) -> Any:
+    mean = float(np.exp(np.mean(np.log(ratios))))
+    return kind(
+        op="standard", lanes="p", pairs=len(ratios), kernels=1, ratio=mean, ci_low=min(ratios),
+        ci_high=max(ratios), p_value=0.01, p_holm=0.01, decision="differs", reason="", by_kernel={},
+        by_pair=ratios, **more,
+    )  # fmt: skip
+
+
+def compared(twins: Sequence[float], placebo: Sequence[float] = ()) -> Compared:
+    beside = (pairs_of(Pairs, *placebo),) if placebo else ()
+    return Compared((pairs_of(TwinPairs, *twins, fitted_alpha="agrees"),), beside)
 
 
 def test_a_pair_of_twins_is_a_line_that_falls_where_the_half_of_many_weights_costs_less() -> None:
-    kinds = {"twins": [twins_of(0.9, 0.96)], "placebo": [twins_of(1.01, 0.99)]}
-    svg = twins.slopes_panel(kinds, "standard", "energy")
+    svg = twins.slopes_panel(compared([0.9, 0.96], [1.01, 0.99]), "standard", "energy", 0.03)
     assert svg is not None and "×0.930" in svg and "lanes p" in svg
     (axes,) = svg.figure.axes
     lines = [np.asarray(line.get_ydata(), dtype=float) for line in axes.get_lines()]
@@ -128,25 +137,27 @@ def test_a_pair_of_twins_is_a_line_that_falls_where_the_half_of_many_weights_cos
 
 
 def test_twins_without_a_placebo_say_so_and_without_pairs_are_not_drawn() -> None:
-    alone = twins.slopes_panel({"twins": [twins_of(0.9)], "placebo": []}, "standard", "energy")
+    alone = twins.slopes_panel(compared([0.9]), "standard", "energy", 0.03)
     assert alone is not None and "no placebo" in alone
-    assert twins.slopes_panel({"twins": [twins_of(0.9)], "placebo": []}, "fc", "energy") is None
+    assert twins.slopes_panel(compared([0.9]), "fc", "energy", 0.03) is None
 
 
-def lattice_of(costs: dict[tuple[int, int, int], float]) -> dict[str, Any]:
-    sides = ("tile_p", "tile_k", "tile_c")
-    boxes = [{**dict(zip(sides, box, strict=True)), "per_mac": cost} for box, cost in costs.items()]
-    return {"per_box": boxes, "level": "L2", "lanes": "p", "operands_bytes": 3e5}
+def lattice_of(costs: dict[tuple[int, int, int], float]) -> Lattice:
+    boxes = tuple(BoxCost(*box, cost) for box, cost in costs.items())
+    return Lattice(
+        level="L2", lanes="p", layer={}, operands_bytes=300_000, rows=len(boxes), boxes=len(boxes), shares=(),
+        coefficients={name: Slope(1.0, None, None) for name in ("weight", "input", "output")}, alpha=None,
+        per_box=boxes, condition=1.0, reason="",
+    )  # fmt: skip
 
 
 def test_the_lattice_has_a_map_for_each_tile_c_and_a_cell_for_each_box() -> None:
     boxes = [(p, k, c) for p in (1, 4) for k in (1, 2, 8) for c in (1, 16)]
     svg = lattice.lattice_panel(lattice_of({box: 100.0 / sum(box) for box in boxes}), "pJ")
-    assert svg is not None
     maps = svg.figure.axes
     assert [axes.get_title(loc="left") for axes in maps] == ["tile_c 1", "tile_c 16"]
     assert [len(axes.collections) for axes in maps] == [6, 6]
-    assert lattice.lattice_panel(lattice_of({(1, k, 1): 1.0 for k in (1, 2)}), "pJ") is None
+    assert not lattice.has_map(lattice_of({(1, k, 1): 1.0 for k in (1, 2)}))
 
 
 def test_a_lattice_without_differences_is_not_painted_as_if_it_had_some() -> None:
@@ -154,7 +165,6 @@ def test_a_lattice_without_differences_is_not_painted_as_if_it_had_some() -> Non
 
     def strengths(*costs: float) -> list[float]:
         svg = lattice.lattice_panel(lattice_of(dict(zip(boxes, costs, strict=True))), "pJ")
-        assert svg is not None
         return [float(area.get_alpha() or 0.0) for area in svg.figure.axes[0].collections]
 
     assert np.ptp(strengths(17.0, 17.0001, 17.0002, 17.0003)) < 0.01

@@ -10,9 +10,8 @@ import pytest
 from rich.console import Console
 from study_frames import some_layers, table
 
-from dibench.cli import fit_peer
 from dibench.layer import Layer
-from dibench.show.fit_tables import peer as peer_table
+from dibench.show import peer, terminal
 from dibench.show.studies import layers_of
 from dibench.study.findings.peer import Peers
 from dibench.study.questions.peer import peers
@@ -85,10 +84,10 @@ def test_joules_of_two_sources_are_not_compared_and_modelled_ones_are_said_to_be
     both = found(ours, theirs)
     assert not both.measured and both.by[0].energy is not None
     out = Console(width=150, record=True)
-    fit_peer.show(out, both.to_json())
+    terminal.show(out, peer.blocks(both))
     said = out.export_text()
     assert "SIMULATED joules: no evidence" in said and "2.00" in said and "torch_cudnn" in said
-    shown = peer_table({"peer": both.to_json()})
+    shown = peer.table(both)
     assert "simulated, not measured: no evidence" in shown.note and shown.rows[0][:3] == [
         "pointwise",
         "fp32",
