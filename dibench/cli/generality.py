@@ -1,4 +1,4 @@
-"""`generality CSV…`: does what was found hang on the choice of networks or layers?"""
+"""`generality CSV…`: does what was found depend on the choice of networks or layers?"""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ def generality(
         str, typer.Option(metavar="K,…", help="Layers in a subset. By default 10,20,50,100,200,400.")
     ] = "",
     batch: Annotated[
-        int | None, typer.Option(help="Images of a launch. By default that of most complete networks.")
+        int | None, typer.Option(help="Images per launch. By default the batch of most complete networks.")
     ] = None,
     device: Device = None,
     backend: Backend = None,
     dtype: Dtype = None,
     seed: Seed = None,
 ) -> None:
-    """Ask whether other networks or layers would have said the same, and show what subsets cannot say.
+    """Study whether other networks or layers would have said the same.
 
-    First the evidence: how fits err on architecture families they have never seen, AI against DI. Then how
+    First the evidence: errors on architecture families that a fit has not seen, AI against DI. Then how
     correlations and α spread over subsets, beside the spread that combinatorics alone gives.
 
     [bold]python -m dibench generality results/local/networks/sweep.csv --json generality.json[/bold]

@@ -23,7 +23,7 @@ _MORE = ("batch", "macs_known", "weight_reuse", "input_reuse", "output_reuse")
 def networks(
     models: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[MODEL…]", help="Whatever `layers` reads; nothing for the 25 networks."),
+        typer.Argument(metavar="[MODEL…]", help="What `layers` reads. By default the 25 networks."),
     ] = None,
     as_csv: AsCsv = False,
     batch: Batch = None,

@@ -39,12 +39,10 @@ Seed = Annotated[int | None, typer.Option("--seed", help="Of all draws.")]
 # Verbs that show models as they are.
 
 Batch = Annotated[int | None, typer.Option("--batch", "-N", help="Images in one inference.", metavar="N")]
-Alpha = Annotated[
-    float | None, typer.Option("--alpha", help="Show DI with this weight of weights, 0 to 1 (½ is AI).")
-]
+Alpha = Annotated[float | None, typer.Option("--alpha", help="Show DI at this α, from 0 to 1 (½ is AI).")]
 AlphaOfFit = Annotated[
     Path | None,
-    typer.Option("--fit", metavar="FIT.json", help="Show DI with the α that `fit --json` found."),
+    typer.Option("--fit", metavar="FIT.json", help="Show DI at the α that `fit --json` found."),
 ]
 AsCsv = Annotated[bool, typer.Option("--csv", help="CSV for programs instead of a table.")]
 

@@ -1,4 +1,4 @@
-"""The layers of 25 published networks, one CSV table each (conventions: tables/README.md)."""
+"""The layers of 25 published networks at batch 1, one CSV table each."""
 
 from __future__ import annotations
 

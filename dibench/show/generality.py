@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dibench.show.blocks import Block, Figure, Headline, Note, Section, Sentence, Table, columns
+from dibench.show.blocks import Block, Figure, Note, Section, Sentence, Table, columns
 from dibench.show.numbers import UNKNOWN, number, plain
 from dibench.study.findings.plain import plain as plain_values
 from dibench.words import MODEL_NAMES, gains_text
@@ -44,7 +44,7 @@ def basis(found: Generality, joined: OneModel | None) -> list[Block]:
 def blocks(found: Generality) -> list[Block]:
     """Words, evidence by family, then the subsets of networks and of layers."""
     first, *more = found.words
-    shown: list[Block] = [Headline(first), *map(Sentence, more)]
+    shown: list[Block] = [Sentence(f"**{first}**"), *map(Sentence, more)]
     if found.families:
         shown.append(_families(found))
     for unit, population in found.populations.items():
@@ -92,7 +92,9 @@ def _families(found: Generality) -> Table:
         rows.append([one.family, str(one.rows), *errors, number(difference, "+.1%"), drawn])
     return Table(
         "Evidence: error (RMS of logs) on families the fit has not seen",
-        columns("family", "rows", "AI", "DI weighted", "DI disjoint", "AI − DI weighted", "", text=[""]),
+        columns(
+            "family", "rows", "AI", "DI weighted", "DI disjoint", "AI − DI weighted", "bar", text=["bar"]
+        ),
         rows,
         "Bar: filled where DI weighted errs less, light where AI does.",
     )
@@ -154,7 +156,7 @@ def _alphas(unit: str, population: Population, whole: float | None) -> Table:
         "subset",
         columns(
             "k", "α (95% of subsets)", "distribution", "one step off", "no α", "error AI", "error DI",
-            "DI weighted above AI", "", text=["distribution", ""], ranks={"distribution": 1},
+            "DI weighted above AI", "bar", text=["distribution", "bar"], ranks={"distribution": 1},
         ),
         rows,
     )  # fmt: skip

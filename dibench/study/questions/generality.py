@@ -1,10 +1,10 @@
 """Generality: would another choice of networks, or of layers, have said the same?
 
-Two answers of different weight. *Evidence*: on each architecture family, by how much do fits that never saw
-it err with AI and with DI; paired by family, with an interval over families. *Description*: how correlation,
-α and error spread over subsets of the networks and layers at hand, beside the spread that combinatorics
-gives to any fixed set (`subsets`). Subsets can show that a figure hangs on a few networks. They cannot show
-that it holds for networks outside the set, and a bell shape over them shows nothing at all.
+Two answers of different weight. *Evidence*: the errors of AI and of DI on each architecture family, from fits
+that have not seen it; paired by family, with an interval over families. *Description*: how correlation, α and
+error spread over subsets of the networks and layers at hand, beside the spread that combinatorics gives to
+any fixed set (`subsets`). Subsets can show that a figure depends on a few networks. They cannot show that it
+holds for networks outside the set, and a bell shape over them shows nothing.
 """
 
 from __future__ import annotations
