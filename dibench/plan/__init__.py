@@ -1,9 +1,10 @@
 """Plans: layers × kernels × knob values, as cases in measuring order.
 
-In the order of the data's way: `file` reads a plan file, `table` by table; `layers` finds its layers,
-`shapes` makes those for a question; `boxes` are knob values as numbers on a layer, `expand` keeps what really
-fits; `ordering` says what comes first, `build` puts it together, `case` is what one row of a table measures.
-A `shard` is one machine's part. `whole_networks` plans networks, not layers.
+In the order in which data flows: `file` reads a plan file with `toml_table`; `layers` finds its layers, and
+`shapes` makes sets of them; `boxes` turns knob values into numbers on a layer; `expand` keeps the
+combinations that fit; `ordering` orders them; `build` puts the plan together. A `case` is what one row of the
+result measures, a `shard` one machine's part. `whole_networks` plans networks instead of layers. `stages` and
+`campaign` plan several steps that follow one another.
 """
 
 from dibench.plan.build import ANCHOR_LAYER, Plan, load_plan, make_plan, presets

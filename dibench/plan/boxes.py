@@ -1,4 +1,4 @@
-"""A kernel's knobs as numbers on one layer: what a plan leaves out, or writes in symbols, or too large."""
+"""A kernel's knobs on one layer, where a plan leaves them out, writes symbols or asks for too much."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def room(layer: Layer) -> dict[str, int]:
-    """The most that each knob, or symbol for one, can be on a layer.
+    """The largest value on a layer of each knob, and of each symbol that a plan may write.
 
-    A tile of positions may not leave its row; see counting.positions.row_length.
+    A tile of positions does not leave its row; see counting.positions.row_length.
     """
     K, C = layer.K // layer.groups, layer.C // layer.groups
     row, taps = row_length(layer), layer.R * layer.S
@@ -27,10 +27,11 @@ def room(layer: Layer) -> dict[str, int]:
 
 
 def default_box(variant: Variant, layer: Layer) -> dict[str, Any]:
-    """Knobs that a plan leaves out: all the layer has where any value is legal, else the smallest.
+    """Values of the knobs that a plan leaves out.
 
-    Where the header says which values suit the layer, those. Of knobs that are no part of the box, the value
-    that the header names first.
+    What the header prefers for the layer; else, of the box's knobs, the most that the layer has where any
+    value is legal, and the smallest legal one otherwise; of other knobs the value that the header names
+    first.
     """
     most = room(layer)
     usual = {
@@ -41,7 +42,7 @@ def default_box(variant: Variant, layer: Layer) -> dict[str, Any]:
 
 
 def _usual(knob: str, legal: tuple[Any, ...]) -> Any:
-    """What a kernel runs with where nobody asks: one that can stage an operand does, blocks have 8 warps."""
+    """Of a knob outside the box: operands are staged where they can be, blocks have 8 warps."""
     if knob.startswith("stage_"):
         return max(legal)
     return 8 if knob == "warps" and 8 in legal else legal[0]
@@ -50,16 +51,16 @@ def _usual(knob: str, legal: tuple[Any, ...]) -> Any:
 def resolved(
     variant: Variant, left_out: Mapping[str, Any], asked: Mapping[str, int | str], most: Mapping[str, int]
 ) -> dict[str, Any] | UserError:
-    """Knobs as numbers; what is more than the layer has becomes the most that is legal on it.
+    """A value for each knob. What exceeds the layer is cut to the largest legal value on it.
 
     Args:
         variant: whose knobs.
-        left_out: values of the knobs that nobody asks for, see `default_box`.
+        left_out: values of the knobs that the plan leaves out, see `default_box`.
         asked: values as a plan writes them, symbols too.
-        most: what the layer has, see `room`.
+        most: the largest values on the layer, see `room`.
 
     Returns:
-        A value for each knob; in its place an error where one can have none.
+        The values by knob; or the error, where a knob can have none.
     """
     box = dict(left_out)
     for knob, written in asked.items():
@@ -72,7 +73,7 @@ def resolved(
         legal = variant.knobs[knob]
         if legal != "any" and not isinstance(written, str) and value not in legal:
             return UserError(knob, "must be one of " + ", ".join(map(str, legal)), value)
-        # A fast kernel's tile is its own affair: it may be larger than a row.
+        # The tile of a fast kernel may be larger than a row.
         if value > most[knob] and not variant.fast:
             fitting = [most[knob]] if legal == "any" else [v for v in legal if v <= most[knob]]
             if not fitting:

@@ -1,6 +1,6 @@
 """From a plan file to a plan: layers × kernels × knob values, as cases in measuring order.
 
-The set of cases follows from plan file and kernel registry alone, never from the machine.
+The set of cases follows from the plan file and the kernel registry alone, never from the machine.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from dibench.kernels import Variant
 
 ANCHOR_LAYER = Layer.fc(N=1, C=1, K=1)
-"""What stands for the layer in an anchor's case; its id and its row have no dimensions."""
+"""A placeholder: an anchor computes no layer, and its id and row have no dimensions."""
 
 _Group = tuple[tuple[Choice, ...], int]
 """Choices that are measured together, and their round."""
@@ -47,7 +47,7 @@ class Plan:
     backend: str
     cases: tuple[Case, ...] = attrs.field(repr=False)
     seed: int  # of the order
-    sha: str  # of the set of cases, whatever their order; of all shards together
+    sha: str  # of the set of cases of all shards, in any order
     dropped: Mapping[str, int]  # combinations that do not fit, by reason
     shard: str = ""
     """`3/16` where the cases are one of several parts of the plan."""
@@ -77,7 +77,7 @@ def load_plan(
         seed: of the random part of the order; the set of cases is the same for every seed.
         registry: kernel variants by name; by default those found in csrc/.
         arch: compute capability of the GPU to plan for, 90 for sm_90; what it cannot run is left out.
-        visits: to each case on a metered GPU, in place of the plan's.
+        visits: how often each case is visited on a metered GPU, in place of what the plan says.
         shard: only this part of the plan.
 
     Raises:
@@ -120,7 +120,7 @@ def make_plan(
 ) -> Plan:
     """Layers × kernels × knob values of a plan file, ordered and numbered, with sentinels.
 
-    A shard has sentinels of its own. What is measured together, as the halves of a twin, stays together.
+    A shard has sentinels of its own. What is measured together, such as the halves of a twin, stays together.
     """
     _check_backend(file, backend)
     kernels = {name: variant for name, variant in registry.items() if variant.backend == backend}
@@ -146,13 +146,13 @@ def make_plan(
 
 
 def sha_of(cases: Iterable[Case]) -> str:
-    """SHA-256 of what is to be measured how often, whatever the order."""
+    """SHA-256 of the cases and how often each is visited, whatever their order."""
     ids = sorted(case.case_id + f" {case.visits} visits" * (case.visits > 1) for case in cases)
     return hashlib.sha256("\n".join(ids).encode()).hexdigest()
 
 
 def _check_backend(file: PlanFile, backend: str) -> None:
-    """Refuse what the backend's device has not."""
+    """Refuse what the backend's device does not have."""
 
     def refuse(key: str, needs: str) -> None:
         raise UserError(f"[plan]: {key}", f"is for {needs}, not for {backend}", where=file.path)
@@ -172,7 +172,7 @@ def _numbered(
     backend: str,
     shard: Shard = WHOLE,
 ) -> tuple[Case, ...]:
-    """The cases of groups, sentinels between them, each with its place in the whole plan's order."""
+    """The cases of all groups with sentinels between them, each with its place in the whole plan."""
     choices = [
         (choice, tier, number if len(group) > 1 else 0)
         for number, (group, tier) in enumerate(groups, start=1)
@@ -195,7 +195,7 @@ def _in_order(
     index_of: dict[int, int] = {}
     layers: list[Layer] = []
     variant_index = {name: index for index, name in enumerate(kernels)}
-    # The shape models are fitted to the fastest variants; a plan without them is fitted to what it has.
+    # The shape models are fitted to the fastest variants, or to all where a plan has none of these.
     any_fast = any(kernels[group[0].variant].fast for group in groups)
     units = []
     for group in groups:
@@ -212,7 +212,7 @@ def _in_order(
 
 
 def _anchors(file: PlanFile, seed: int) -> list[_Group]:
-    """Each anchor on each share of the multiprocessors, in random order, before the first round's layers."""
+    """Each anchor on each share of the multiprocessors, in random order; they come before all layers."""
     names = tuple(anchors.registry()) if "all" in file.anchors else file.anchors
     chosen = [Choice(ANCHOR_LAYER, name, (), 1, file.data[0], sms) for name in names for sms in file.sms]
     Random(seed).shuffle(chosen)

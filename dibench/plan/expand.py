@@ -1,4 +1,4 @@
-"""From a plan file's rules to the kernels' choices: layers × variants × knob values that really fit."""
+"""Expands a plan file's rules: every combination of layer, variant and knob values that fits."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _Resolved = tuple[_Asked, dict[str, Any] | UserError]
 
 @attrs.frozen
 class Choice:
-    """What is to be measured, before it has a place in the order."""
+    """What is to be measured; its place in the order comes later."""
 
     layer: Layer
     variant: str
@@ -44,7 +44,7 @@ class Choice:
 def expand(
     file: PlanFile, kernels: Mapping[str, Variant], dropped: Counter[str], arch: int | None = None
 ) -> list[tuple[Choice, ...]]:
-    """All choices of a plan, in groups; what does not fit is counted in `dropped` by reason.
+    """All choices of a plan, in groups; combinations that do not fit are counted in `dropped`, by reason.
 
     Layers of the same shape are the same object, under the first name they came with.
 
@@ -89,7 +89,7 @@ def expand(
 
 
 def _interned(table: dict[tuple[int, ...], Layer], group: Group) -> Group:
-    """The same object for the same shape, under its first name, so that shapes need not be compared again."""
+    """One object for each shape, under its first name: comparing objects is faster than comparing shapes."""
     return tuple(table.setdefault(layer.shape, layer) for layer in group)
 
 
@@ -126,7 +126,7 @@ def _select(rule: KernelRule, kernels: Mapping[str, Variant]) -> list[Variant]:
 
 
 class _Expansion:
-    """The variants and knob values of one [[kernels]] table, fitted to layer after layer."""
+    """The variants and knob values of one [[kernels]] table, tried on one layer after the other."""
 
     def __init__(
         self,
@@ -141,7 +141,7 @@ class _Expansion:
         self._rule = rule
         self._dropped = dropped
         self._running: dict[tuple[str, ...], list[Variant]] = {}  # by the operators of a group
-        self._used: set[tuple[str, object]] = set()  # knob values, as written, that made a case
+        self._used: set[tuple[str, object]] = set()  # knob values as written that made a case
         self._obstacle: dict[tuple[str, object], UserError] = {}
         self._boxes: dict[tuple[object, ...], list[_Resolved]] = {}
         self._made_any = False
@@ -166,7 +166,7 @@ class _Expansion:
             for value in values
             if (knob, value) not in self._used and (knob, value) in self._obstacle
         ]
-        # Where none made a case, the knob that the limit is about comes before those that met it.
+        # Name first the knob that the limit is about, then those that only met it.
         for knob, value, limit in sorted(useless, key=lambda one: one[0] != one[2].field):
             rule = f"no case can use this value: {limit.field} {limit.rule}"
             raise UserError(f"{self._rule.where}: {knob}", rule, value)
@@ -192,7 +192,7 @@ class _Expansion:
             if any(box != boxes[0] for box in boxes):
                 raise UserError("knobs", "must be the same for both halves of a pair")
         except UserError as error:
-            # The rule without its values: one reason for all layers that break it.
+            # Without its values the rule is one reason for all layers that break it.
             self._dropped[f"{variant.name}: {error.field}: {error.rule.partition(' with ')[0]}"] += 1
             for asked in zip(self._asked(variant), written, strict=True):
                 self._obstacle.setdefault(asked, error)

@@ -11,7 +11,7 @@ sms         = "all"                            # GPU: blocks wherever there is r
                                                # "whole", "half", "quarter" of its multiprocessors; a list
 anchors     = "all"                            # GPU: also the kernels that pin one level each; or their names
 cold        = false                            # GPU: operands from memory in every launch; also a list
-visits      = 1                                # metered GPU: stays at each case, at different times
+visits      = 1                                # metered GPU: visits to each case, minutes apart
 
 [[layers]]                                     # exactly one source each:
 networks   = "all"                             #   a network, a list of them, or all 25
@@ -20,10 +20,10 @@ grid       = {N = 1, C = [32, 64], H = 14, W = 14, K = [32, 64], R = 1, S = 1}
 iso_macs   = {layer = "resnet50/layer1.0.conv2", steps = 3}
 twins      = ["N=64,C=256,H=24,…"]             #   each with its exact twin, measured as a pair
 transposed = ["N=1,C=8,H=4,W=16,…"]            #   each with height and width exchanged
-#   or for both generated: so many of each operator, N·P·Q/(R·S) and K/groups multiples, rows too
+#   or generated, for both: so many of each operator; N·P·Q/(R·S) and K/groups are multiples, rows of tile
 twins      = {per_op = 8, multiple = 128, tile = 4, min_macs = 1_000_000_000, max_macs = 40_000_000_000}
 # and any of these:
-name     = "small"                             # for [[kernels]] to refer to
+name     = "small"                             # what [[kernels]] call it
 batches  = [1, 8, 32]                          # in place of the plan's
 cold     = true                                # in place of the plan's
 ops      = ["standard", "fc"]
@@ -34,12 +34,12 @@ per_op   = 8                                   # so many of each operator, sprea
 [[kernels]]                                    # at least one of variants, stationarity, fast:
 variants     = ["conv_output_stationary"]
 stationarity = ["output", "weight"]            # reuse kernels that hold these operands
-fast         = true                            # the as-fast-as-can-be variants
+fast         = true                            # the variants that are as fast as they can be
 dtype        = ["fp32"]                        # fp32, tf32, fp16, bf16 of the variants that have them
 on           = ["small"]                       # names of [[layers]]; default all
 ops          = ["standard"]
 tile_p       = [1, 4]                          # any knob of the variants: a value or a list;
-tile_c       = [8, "C"]                        # or all the layer has: "row", "K", "C", "S", "RS"
+tile_c       = [8, "C"]                        # or the layer's own size: "row", "K", "C", "S", "RS"
 lanes        = ["p", "k"]                      # knobs of words take words
 """
 
@@ -57,7 +57,7 @@ from dibench.intensity import OPERATORS
 from dibench.kernels import DTYPES, PLAN_KNOBS, STATIONARITIES, anchors
 from dibench.layer import DIMENSIONS
 from dibench.plan.toml_table import (
-    Table,
+    TomlTable,
     a_table,
     flag,
     list_of,
@@ -70,7 +70,7 @@ from dibench.plan.toml_table import (
 from dibench.schema import DISTRIBUTIONS
 
 SYMBOLS = {"tile_p": ("row",), "tile_k": ("K",), "tile_c": ("C",), "taps": ("S", "RS"), "window": ()}
-"""What a knob may be set to besides a number: as much as the layer has."""
+"""Words that a knob may be set to in place of a number: the most that the layer has."""
 
 SOURCES = ("networks", "layers", "grid", "iso_macs", "twins", "transposed")
 SHARES = ("all", "whole", "half", "quarter")
@@ -80,7 +80,7 @@ _LARGEST_FILE = 2**20  # bytes; a plan is written by hand
 
 @attrs.frozen
 class LayerRule:
-    """One [[layers]] table: a source of layers and what is kept of it."""
+    """One [[layers]] table: a source of layers, and which of them are kept."""
 
     where: str
     source: str
@@ -96,7 +96,7 @@ class LayerRule:
 
 @attrs.frozen
 class Pairs:
-    """Twins, or transposed layers, to be generated; see shapes.twin_halves."""
+    """Twins or transposed layers that are generated; see shapes.twin_halves."""
 
     per_op: int
     multiple: int
@@ -121,7 +121,7 @@ class KernelRule:
 
 @attrs.frozen
 class PlanFile:
-    """A plan as written, every key checked for type and range, nothing looked up yet."""
+    """A plan as written. Types and ranges are checked, names are not looked up yet."""
 
     path: str
     name: str
@@ -176,13 +176,13 @@ def parse_plan(text: str, *, where: str, name: str) -> PlanFile:
 
 
 def plan_of(document: dict[str, Any], *, where: str, name: str) -> PlanFile:
-    """The plan in a document that is read already.
+    """The plan in a parsed TOML document.
 
     Raises:
         UserError: it breaks a rule; the message names table, key, rule and value.
     """
-    top = Table(document, "")
-    head = Table(top.take("plan", a_table, {}), "[plan]")
+    top = TomlTable(document, "")
+    head = TomlTable(top.take("plan", a_table, {}), "[plan]")
     batches = head.take("batches", list_of(positive_number), (1,))
     layers = tuple(
         _layer_rule(table, f"[[layers]] {number}", batches)
@@ -213,7 +213,7 @@ def plan_of(document: dict[str, Any], *, where: str, name: str) -> PlanFile:
 
 
 def _layer_rule(content: Any, where: str, batches: tuple[int, ...]) -> LayerRule:
-    table = Table(content, where)
+    table = TomlTable(content, where)
     given = [source for source in SOURCES if source in table.content]
     if len(given) != 1:
         raise UserError(
@@ -242,12 +242,12 @@ def _layer_rule(content: Any, where: str, batches: tuple[int, ...]) -> LayerRule
     return rule
 
 
-def _source_value(table: Table, source: str, where: str) -> Any:
-    """What a source of layers is set to: names, axes of a grid, a family's begin and steps, pairs."""
+def _source_value(table: TomlTable, source: str, where: str) -> Any:
+    """The value of a source: names, a grid's axes, the first layer and steps of a family, or pairs."""
     if source == "grid":
         return _axes(table.take(source, a_table), where)
     if source == "iso_macs":
-        family = Table(table.take(source, a_table), where)
+        family = TomlTable(table.take(source, a_table), where)
         begin_and_steps = family.take("layer", some_text), family.take("steps", positive_number, 3)
         family.finish()
         return begin_and_steps
@@ -257,7 +257,7 @@ def _source_value(table: Table, source: str, where: str) -> Any:
 
 
 def _pairs(content: dict[str, Any], where: str) -> Pairs:
-    table = Table(content, where)
+    table = TomlTable(content, where)
     pairs = Pairs(
         per_op=table.take("per_op", positive_number, 8),
         multiple=table.take("multiple", positive_number),
@@ -270,7 +270,7 @@ def _pairs(content: dict[str, Any], where: str) -> Pairs:
 
 
 def _axes(content: dict[str, Any], where: str) -> dict[str, tuple[int, ...]]:
-    table = Table(content, where)
+    table = TomlTable(content, where)
     axes = {dim: table.take(dim, list_of(whole_number)) for dim in DIMENSIONS if dim in content}
     table.finish(DIMENSIONS)
     for dim in ("N", "C", "H", "W", "K", "R", "S"):
@@ -280,7 +280,7 @@ def _axes(content: dict[str, Any], where: str) -> dict[str, tuple[int, ...]]:
 
 
 def _kernel_rule(content: Any, where: str, layers: Sequence[LayerRule]) -> KernelRule:
-    table = Table(content, where)
+    table = TomlTable(content, where)
     names = tuple(rule.name for rule in layers if rule.name)
     rule = KernelRule(
         where=where,

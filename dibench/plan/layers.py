@@ -1,4 +1,4 @@
-"""The layers that a plan file's [[layers]] tables stand for."""
+"""Finds or makes the layers of a plan file's [[layers]] tables."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from dibench.plan import shapes
 from dibench.plan.file import LayerRule, Pairs
 
 MOST_CASES = 1_000_000
-"""A plan of more is a mistake: at half a second a case it would take six days."""
+"""A plan of more cases is a mistake: at half a second each it would take six days."""
 
 Group = tuple[Layer, ...]
 """Layers measured together or not at all: one, or a pair of twins."""
 
 
 def bound(where: str, count: int) -> None:
-    """Refuse so many combinations, before they are made."""
+    """Refuse more than MOST_CASES combinations before they are made."""
     if count > MOST_CASES:
         raise UserError(where, f"must not make more than {MOST_CASES} combinations", count)
 

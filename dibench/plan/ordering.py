@@ -1,12 +1,12 @@
-"""The order of measuring: rounds of falling information, so that every prefix of a sweep can be analysed.
+"""The order of measuring: the most informative cases first, so that every prefix of a sweep can be analysed.
 
-Positions of a sequence are filled in turn by two sources:
+Two sources take turns in filling the sequence:
 
 1. **D-optimal picks** of layers. The model is E = e0[op]·M + e_w·W + e_x·X + e_y·Y + e_launch, fitted on
    the scale of log E; its regressors are the shares θ_j·f_j / E of the nine terms. As energies are not
    known beforehand, a pick maximises the mean of log det(information) over scenarios: alpha = e_w/(e_w+e_a)
    in ALPHAS, (e_w+e_a)/e0 in RATIOS and e_launch/e0 in LAUNCHES. Greedy, by rank-one updates.
-2. **Stratified random picks** over operator × quartile of W/A; inside a stratum the kernels come in turn.
+2. **Stratified random picks** over operator × quartile of W/A; within a stratum the kernels take turns.
 
 The sequence is cut into rounds of 24, 24, 48, 96, … and each round is shuffled.
 
@@ -34,7 +34,7 @@ Ints = NDArray[np.int64]
 ALPHAS = (0.2, 0.5, 0.8)
 RATIOS = (6.0, 60.0)
 LAUNCHES = (1e4, 1e7)
-"""Launch energy in MACs' worth: a function call on a core, and a kernel start on a large card."""
+"""Energy of a launch, in multiply-adds: a function call on a CPU core, and a kernel start on a large GPU."""
 
 FIRST_ROUND = 24
 SENTINEL_EVERY = 20
@@ -42,21 +42,22 @@ VISIT_BLOCK = 12
 """Cases whose visits take turns: three visits of four seconds are then about a minute apart."""
 
 PRIOR = 1e-4
-"""Information at the start, for each log parameter: it is known within a factor e² = (1σ) 2 while a
-measurement is good to 2%, hence (0.02 / 2)². Small enough that nine picks outweigh it."""
+"""Prior information on each log parameter: it is known within a factor of e² (1σ is 2 in log) and a
+measurement is good to 2%, hence (0.02 / 2)². Nine picks outweigh it."""
 
 _INFORMED = FIRST_ROUND * 2**6
-"""After so many positions another D-optimal pick hardly moves the determinant: stratified from there."""
+"""After so many positions a D-optimal pick hardly changes the determinant; further picks are stratified."""
 
 _CANDIDATES = 4096
-"""Of more layers only these many are searched: optimal designs sit on points of high leverage."""
+"""Of more layers only so many are searched: optimal designs sit on points of high leverage."""
 
 
 @attrs.frozen
 class Unit:
     """What is measured together or not at all: one case, or both halves of an exact twin.
 
-    `kernel` tells kernels apart for even cover; `informs` says that the shape models use such a case.
+    `kernel` numbers the kernel, so that all are covered evenly; `informs` says that the shape models use the
+    case.
     """
 
     layer: int  # index into the table of distinct layers
@@ -108,10 +109,10 @@ class _Information:
 
 
 def _candidates(table: Floats) -> Ints:
-    """Indices of the layers to search: half of them of the highest leverage once everything is measured."""
+    """Indices of the layers to search: half have the highest leverage, half are spread over the rest."""
     if len(table) <= _CANDIDATES:
         return np.arange(len(table))
-    chunks = np.array_split(table, len(table) // _CANDIDATES + 1)  # the shares of all at once need gigabytes
+    chunks = np.array_split(table, len(table) // _CANDIDATES + 1)  # the shares of all at once take gigabytes
     everything = sum(np.einsum("spi,spj->sij", rows, rows) for rows in map(shares, chunks))
     inverse = np.linalg.inv(everything + PRIOR * np.eye(table.shape[1]))
     leverage = np.concatenate(
@@ -122,7 +123,7 @@ def _candidates(table: Floats) -> Ints:
     )
     ranked = np.argsort(-leverage, kind="stable")
     half = _CANDIDATES // 2
-    # High leverages may all lie at one end of the shapes: the other half is spread over the rest.
+    # The highest leverages may all lie at one end of the shapes, hence the other half.
     spread = np.linspace(half, len(ranked) - 1, _CANDIDATES - half).astype(np.int64)
     return np.sort(ranked[np.concatenate([np.arange(half), spread])])
 
@@ -139,7 +140,7 @@ def strata(layers: Sequence[Layer]) -> Ints:
 
 
 def stratified(stratum: Ints, kernel: Ints, rng: np.random.Generator) -> Ints:
-    """A random order of all units that passes over strata, and in them over kernels, as evenly as it can.
+    """A random order of all units that covers strata, and kernels within them, as evenly as possible.
 
     Shape of both arguments and of the result: (units,).
     """
@@ -155,7 +156,7 @@ def stratified(stratum: Ints, kernel: Ints, rng: np.random.Generator) -> Ints:
 
 
 def _rank_within(group: Ints, key: Floats) -> Ints:
-    """0 for the smallest key of each group, 1 for the next, …"""
+    """Rank of each element in its group by key: 0 for the smallest, 1 for the next, …"""
     order = np.lexsort((key, group))
     sorted_group = group[order]
     starts = (
@@ -200,7 +201,7 @@ def _sequence(layers: Sequence[Layer], units: Sequence[Unit], rng: np.random.Gen
     information = _Information(regressors(layers))
     open_layers = np.array([layer in waiting for layer in information.candidates.tolist()], dtype=bool)
     position_of = {layer: at for at, layer in enumerate(information.candidates.tolist())}
-    measured: Counter[int] = Counter()  # visits of each kernel
+    measured: Counter[int] = Counter()  # picks of each kernel
     taken: set[int] = set()
     sequence: list[int] = []
     while len(sequence) < min(_INFORMED, len(units)):
@@ -214,7 +215,7 @@ def _sequence(layers: Sequence[Layer], units: Sequence[Unit], rng: np.random.Gen
         sequence.append(pick)
         measured[units[pick].kernel] += 1
         if units[pick].informs:
-            # One measurement of a shape is enough before all others had theirs.
+            # A shape is not measured again before every other has been.
             information.add(units[pick].layer)
             if units[pick].layer in position_of:
                 open_layers[position_of[units[pick].layer]] = False
@@ -223,11 +224,11 @@ def _sequence(layers: Sequence[Layer], units: Sequence[Unit], rng: np.random.Gen
 
 
 def in_visits(visits: Sequence[int], seed: int, block_size: int = VISIT_BLOCK) -> list[tuple[int, int]]:
-    """Which case to visit when: (index, number of the visit from 1), for cases that want so many visits each.
+    """The order of visits: (index of the case, number of its visit from 1), for so many visits to each case.
 
-    The visits of a case are minutes apart, so that what differs between them is what differs between times;
-    and cases are finished block by block, so that a sweep that ends early has few half-visited ones. Within a
-    block of so many cases with several visits the first visits keep their order, later ones are shuffled.
+    The visits to a case are minutes apart, so that their spread shows how measurements vary with time. Cases
+    are finished block by block, so that a sweep that ends early has few half-visited ones. Within a block of
+    `block_size` cases with several visits, first visits keep their order and later ones are shuffled.
 
     >>> in_visits([1, 2, 1], seed=1)
     [(0, 1), (1, 1), (2, 1), (1, 2)]

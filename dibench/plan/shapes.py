@@ -1,6 +1,6 @@
-"""Sets of layers made for a question: grids, equal MACs, exact twins, transposed pairs, spread samples.
+"""Makes sets of layers: grids, families of equal MACs, exact twins, transposed pairs, spread samples.
 
-Pure functions on layers. Everything is exact: what is called equal is equal to the last element.
+Pure functions on layers. What is called equal is equal to the last element.
 """
 
 from __future__ import annotations
@@ -121,23 +121,23 @@ def _image(layer: Layer, positions: int) -> tuple[int, int] | None:
 TWIN_OPERATORS = ("standard", "grouped", "pointwise", "fc")
 """Operators whose layers may have an exact twin."""
 
-_TWIN_RATIOS = (4, 64)  # of weights to inputs: far enough apart to show, near enough to be layers
+_TWIN_RATIOS = (4, 64)  # of weights to inputs: enough to show a difference, not more than real layers have
 _TWIN_GROUPS = 8
-_MOST_OUTPUTS = 4  # for each weight: where outputs cost most, weights and inputs show little
+_MOST_OUTPUTS = 4  # for each weight: where outputs cost most, the difference hardly shows
 
 
 def twin_halves(op: str, *, per_op: int, multiple: int, tile: int, macs: tuple[int, int]) -> list[Layer]:
-    """Layers with an exact twin, the halves of more weights, spread over ratios of weights to inputs.
+    """Layers that have more weights than their exact twins, spread over ratios of weights to inputs.
 
     With N·P·Q = R·S·a and K/groups = b, the twin has b and a in their places: W = b·C·R·S and X = a·C·R·S
     are exchanged, M = (R·S)²·a·b·C and Y = R·S·a·b·groups stay. a and b are multiples of one number, so that
-    tiles, lanes and warps are filled in both halves: as many threads, none idle.
+    both halves fill tiles, lanes and warps, with as many threads and none idle.
 
     Args:
         op: one of TWIN_OPERATORS.
-        per_op: how many; fewer where there are not so many.
+        per_op: how many layers; fewer where fewer exist.
         multiple: of a and b.
-        tile: rows are multiples of twice this, also when they are made half as long as a placebo.
+        tile: rows are multiples of twice this, so that the placebo, with rows half as long, fills its tiles.
         macs: least and most multiply-adds.
 
     >>> halves = twin_halves("pointwise", per_op=8, multiple=16, tile=2, macs=(10**6, 10**8))

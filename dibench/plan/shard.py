@@ -1,4 +1,4 @@
-"""A part of a plan for one of several machines that need not meet."""
+"""A part of a plan, for one of several machines that run without knowing of each other."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Shard:
         return f"{self.index}/{self.of}"
 
     def deal(self, in_order: Sequence[Any]) -> list[Any]:
-        """This shard's part, dealt like cards: every shard gets the most informative first.
+        """This shard's part, dealt like cards, so that every shard begins with the most informative cases.
 
         >>> Shard(2, 3).deal("abcdefg")
         ['b', 'e']
@@ -46,7 +46,7 @@ class Shard:
         return list(in_order[self.index - 1 :: self.of])
 
     def position(self, own: int) -> int:
-        """Position in the plan of this shard's `own`-th case, both from 1: no two shards share one.
+        """Position in the whole plan of this shard's `own`-th case, both from 1; no two shards share one.
 
         >>> [Shard(2, 3).position(own) for own in (1, 2)]
         [2, 5]
@@ -55,4 +55,4 @@ class Shard:
 
 
 WHOLE = Shard(1, 1)
-"""The one part of a plan that nobody shares."""
+"""The whole plan as one part."""

@@ -1,6 +1,7 @@
-"""Tables of a TOML file taken key by key: what a value must be is said once, an unknown key is refused.
+"""Reads a table of a TOML file key by key; a wrong value or an unknown key is refused by name.
 
-Readers return a checked value or raise ValueError(rule, value), which the table makes a UserError of.
+A reader such as `whole_number` returns the checked value or raises ValueError(rule, value), from which the
+table makes a UserError.
 """
 
 from __future__ import annotations
@@ -14,8 +15,8 @@ from dibench.errors import UserError
 _LARGEST = 2**31 - 1
 
 
-class Table:
-    """A TOML table whose keys are taken one by one; what is left at the end is unknown."""
+class TomlTable:
+    """A TOML table. Its keys are taken one by one; `finish` refuses what is left."""
 
     def __init__(self, content: Any, where: str) -> None:
         if not isinstance(content, dict):
@@ -25,7 +26,11 @@ class Table:
         self._taken: list[str] = []
 
     def take(self, key: str, read: Callable[[Any], Any], *default: Any) -> Any:
-        """The value of a key as `read` returns it; without a default the key must be there."""
+        """The value of a key as `read` returns it; without a default the key must be there.
+
+        Raises:
+            UserError: the key is missing, or its value breaks the reader's rule.
+        """
         self._taken.append(key)
         field = f"{self._where}: {key}" if self._where else key
         if key not in self.content:
@@ -39,7 +44,11 @@ class Table:
             raise UserError(field, rule, value) from None
 
     def finish(self, known: Sequence[str] | None = None) -> None:
-        """Refuse keys nobody took."""
+        """Refuse keys that were not taken, or that are not `known`.
+
+        Raises:
+            UserError: names the key, and a similar one where there is one.
+        """
         known = known or self._taken
         for key in self.content:
             if key not in known:
@@ -49,7 +58,7 @@ class Table:
 
 
 def whole_number(value: Any) -> int:
-    """From 0, of 63 bits."""
+    """A whole number from 0 to 2^63 - 1."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise ValueError("must be a whole number", value)
     if not 0 <= value < 2**63:
@@ -58,7 +67,7 @@ def whole_number(value: Any) -> int:
 
 
 def positive_number(value: Any) -> int:
-    """From 1, of 31 bits."""
+    """A whole number from 1 to 2^31 - 1."""
     if not 1 <= whole_number(value) <= _LARGEST:
         raise ValueError(f"must be from 1 to {_LARGEST}", value)
     return int(value)

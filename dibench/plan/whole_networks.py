@@ -18,10 +18,10 @@ def network_plan(sources: Sequence[str], batches: Sequence[int], *, visits: int 
     """The plan, in the order given.
 
     Args:
-        sources: `torchvision:NAME`, `timm:NAME`, `module:callable` or `file.py:callable`, each with
-            `@3x32x32` behind it where nobody names the size of an image.
-        batches: of every network.
-        visits: to a metered GPU.
+        sources: `torchvision:NAME`, `timm:NAME`, `module:callable` or `file.py:callable`, followed by
+            `@3x32x32` where the source does not say the size of an image.
+        batches: batch sizes, of every network.
+        visits: how often each case is visited on a metered GPU.
 
     Raises:
         UserError: a network cannot be built, or takes anything but images.
@@ -46,6 +46,6 @@ def _case(source: str, batch: int) -> Case:
         raise UserError("--models", "must take one image tensor N, C, H, W", source)
     n, c, h, w = shape
     (variant,) = kernels.registry("torch").values()
-    # Its name is what `predict` calls it; a slash would make it a layer of a network.
+    # `predict` finds it by this name; with a slash it would be a layer of a network.
     layer = Layer(N=n, C=c, H=h, W=w, K=1, R=1, S=1, name=source.replace("/", "."))
     return usual_case(layer, variant, network=source)
