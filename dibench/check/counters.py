@@ -10,8 +10,11 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,8 +23,10 @@ import attrs
 
 from dibench import kernels
 from dibench.errors import UserError
+from dibench.processes import python_path
 from dibench.schema import pack_knobs
 from dibench.sweep.worker import case_from_json, case_to_json
+from dibench.table import csv_line, format_value
 
 if TYPE_CHECKING:
     from dibench.plan import Case
@@ -87,6 +92,49 @@ def find_ncu() -> str:
         rule = "is not installed: it comes with the CUDA toolkit, or alone as package nsight-compute"
         raise UserError("ncu", f"Nsight Compute {rule}")
     return found
+
+
+def profiled(ncu: str, cases: Sequence[Case]) -> list[Kernel]:
+    """The launches of these cases, profiled; the program runs once for each pass of counters.
+
+    Raises:
+        UserError: ncu failed or counted nothing; the message says why.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory) / "cases.json"
+        write_cases(path, cases)
+        tensor = any(case.dtype != "fp32" for case in cases)
+        done = subprocess.run(
+            command(ncu, path, tensor=tensor),
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            # C locale: numbers of the table are separated as `parse` expects.
+            env={**os.environ, "PYTHONPATH": python_path(), "LC_ALL": "C"},
+        )
+    output = done.stdout + done.stderr
+    if done.returncode:
+        raise refusal(output) or UserError("ncu", f"failed: {_last_line(output)}", done.returncode)
+    return parse(output)
+
+
+def _last_line(output: str) -> str:
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "it printed nothing"
+
+
+def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """The rows as a table of `COLUMNS`.
+
+    Raises:
+        UserError: the file cannot be written.
+    """
+    lines = [csv_line([format_value(row.get(name)) for name in COLUMNS]) for row in rows]
+    try:
+        path.write_bytes(csv_line(COLUMNS) + b"".join(lines))
+    except OSError as error:
+        raise UserError("--out", f"cannot be written: {error.strerror}", str(path)) from None
 
 
 def command(ncu: str, cases: Path, *, tensor: bool) -> list[str]:

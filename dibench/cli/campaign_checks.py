@@ -61,7 +61,7 @@ def check(out: Path, card: Card, earlier: Earlier, found: Stages, meter: str, li
 
 def look(card: Card) -> list[dict[str, Any]]:
     """What doctor finds; what a campaign needs and lacks is said."""
-    from dibench.cli.doctor import findings
+    from dibench.check.doctor import findings
 
     try:
         found = [attrs.asdict(finding) for finding in findings()]

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import attrs
 import typer
 
-from dibench.cli.alphas import chosen_alphas
-from dibench.cli.options import Alpha, AlphaOfFit, AsCsv, Batch
+from dibench.cli.options import Alpha, AlphaOfFit, AsCsv, Batch, chosen_alphas
 from dibench.cli.output import console, tell_not_covered
 from dibench.errors import UserError
 from dibench.layer import DIMENSIONS

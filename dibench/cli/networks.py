@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dibench.cli.alphas import chosen_alphas
-from dibench.cli.options import Alpha, AlphaOfFit, AsCsv, Batch
+from dibench.cli.options import Alpha, AlphaOfFit, AsCsv, Batch, chosen_alphas
 from dibench.cli.output import console, tell_not_covered
 
 if TYPE_CHECKING:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from dibench.models import Model as AnyModel
+    from dibench.models.intensities import Alphas
     from dibench.study.findings.fitted_model import FittedModel
 
 T = TypeVar("T")
@@ -184,3 +185,24 @@ def fitted_model(path: Path, model: str, dtype: str = "") -> FittedModel:
         rule = f"must be {fit.dtype or 'left out'}: costs of one data type say nothing about another's"
         raise UserError("--dtype", rule, dtype, where=path)
     return fit
+
+
+def chosen_alphas(alpha: float | None, fit: Path | None) -> Alphas | None:
+    """One α for both forms of DI, or the two that a fit found; None where neither option is given.
+
+    Raises:
+        UserError: both are given, or it is no α that weighs anything.
+    """
+    from dibench.models.intensities import Alphas
+
+    if alpha is not None and fit is not None:
+        raise UserError("--alpha", "must not stand with --fit, which brings its own")
+    if fit is not None:
+        from dibench.study.use.fitted_model import open_alphas
+
+        return open_alphas(fit)
+    if alpha is None:
+        return None
+    if not 0 <= alpha <= 1:
+        raise UserError("--alpha", "must be from 0 to 1", alpha)
+    return Alphas(weighted=alpha, disjoint=alpha)

@@ -18,7 +18,7 @@ from dibench.intervals import Part, t_975
 from dibench.measure import budget, calibration
 from dibench.measure.calibration import LONG, SHORT, Calibration, calibrate, half_widths, kept_pool, noise
 from dibench.meters.replay import DESKTOP, HOPPER, PASCAL, Card
-from dibench.show.noise import noise_figure
+from dibench.show.sensor import noise_figure
 
 
 def on(card: Card, effort: calibration.Effort = SHORT) -> tuple[Calibration, float]:

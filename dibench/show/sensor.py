@@ -1,12 +1,44 @@
-"""What a meter can resolve: noise against window length, as one figure."""
+"""What a GPU's power sensor can resolve: a table, and noise against window length as a figure."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from importlib import resources
+from typing import TYPE_CHECKING
 
+from dibench.show.blocks import Block, Note, Sentence, Table, columns
 from dibench.show.svg import ACCENT, MUTED, new_panel, standalone, to_svg
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dibench.measure.calibration import Calibration
+
+
+def blocks(found: Calibration, kept: Path) -> list[Block]:
+    """What was found, and where it is kept."""
+    rows = [
+        ["energy counter", _moves(found.meter["counter_period_s"])],
+        ["instant power", _moves(found.meter["power_period_s"])],
+    ]
+    if found.idle_power_w is not None:
+        rows.append(["idle", f"{found.idle_power_w:.1f} ± {found.idle_ci_w or 0:.1f} W"])
+    noise = ", ".join(f"{100 * sd:.2g}% in {length} s" for length, sd in found.noise.items())
+    widths = ", ".join(f"±{100 * width:.2g}% from {number}" for number, width in found.half_width.items())
+    rows += [
+        ["active idle", f"{found.active_idle_power_w:.1f} ± {found.active_idle_ci_w:.1f} W"],
+        ["noise (1σ)", f"{noise or 'too few windows'}; a visit adds {100 * found.between:.2g}%"],
+        ["visits", widths or "no energy was read"],
+        ["reading", str(found.meter["reading"])],
+    ]
+    title = f"**{found.meter['gpu']}**  {found.device_uuid}"
+    table = Table(title, columns("of the sensor", "found", text=["found"], wraps=["found"]), rows)
+    return [table, *map(Note, found.notes), Sentence(f"Kept as {kept}, with a figure beside it.")]
+
+
+def _moves(period_s: float | None) -> str:
+    return "not there" if period_s is None else f"moves every {1e3 * period_s:.0f} ms"
 
 
 def noise_figure(noise: Mapping[float, float], between: float) -> str:

@@ -1,0 +1,90 @@
+"""What one layer costs, how often its data are reused, and which roof limits it."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from dibench.show.blocks import Block, Column, Headline, Note, Sentence, Table, columns
+from dibench.show.numbers import number, plain, shape_text, share, short
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dibench.backends import Device
+    from dibench.layer import Layer
+    from dibench.measure.one_layer import Measured
+
+_FP32_BYTES = 4
+
+
+def blocks(
+    layer: Layer, device: Device, peaks: Mapping[str, Any], found: Sequence[Measured], why_no_energy: str
+) -> list[Block]:
+    """What the layer demands, what it cost, and its place on the roofline.
+
+    Args:
+        layer: fp32.
+        device: on which it was measured.
+        peaks: `mac_per_s` and `bytes_per_s`, measured just now.
+        found: of each way to run it.
+        why_no_energy: empty where a sensor was read.
+    """
+    threads = f", {device.facts['threads']} threads" if "threads" in device.facts else ""
+    name = layer.name or str(layer)
+    made: list[Block] = [
+        Headline(f"{name}  {layer.op}  {shape_text(layer)}"),
+        Sentence(f"on {device.name}{threads}, fp32"),
+        _reuse(layer),
+        _costs(layer, found, peaks),
+        Sentence(_roofline(layer, peaks)),
+    ]
+    if why_no_energy:
+        made.append(Sentence(f"Energy: {why_no_energy}."))
+    return made + [Note(f"{one.name}: {one.row.reason}") for one in found if one.row.status != "ok"]
+
+
+def _reuse(layer: Layer) -> Table:
+    m = layer.macs
+    counts = {"weights": layer.weights, "inputs": layer.inputs, "outputs": layer.outputs}
+    per_byte = plain(layer.ai / _FP32_BYTES)
+    return Table(
+        f"{short(m)} MACs, AI {plain(layer.ai)} MAC per element = {per_byte} MAC per byte",
+        columns("data type", "elements", "MACs that each serves"),
+        [[name, short(count), short(m / count)] for name, count in counts.items()],
+    )
+
+
+def _costs(layer: Layer, found: Sequence[Measured], peaks: Mapping[str, Any]) -> Table:
+    roof = min(peaks["mac_per_s"], layer.ai / _FP32_BYTES * peaks["bytes_per_s"])
+    heads = (
+        Column("kernel", text=True), Column("time"), Column("±", rank=1), Column("GMAC/s", rank=2),
+        Column("of the roof", rank=3), Column("energy"), Column("pJ/MAC", rank=1),
+    )  # fmt: skip
+    rows = []
+    for one in found:
+        time_s, ci_s, energy_j = one.row.time_s or math.nan, one.row.time_ci_s, one.row.energy_j
+        rows.append(
+            [
+                one.name,
+                short(time_s, "s"),
+                "" if ci_s is None else f"{100 * ci_s / time_s:.1f}%",
+                number(layer.macs / time_s / 1e9),
+                share(layer.macs / time_s / roof),
+                "not measured" if energy_j is None else short(energy_j, "J"),
+                "" if energy_j is None else plain(energy_j / layer.macs * 1e12),
+            ]
+        )
+    return Table("", heads, rows)
+
+
+def _roofline(layer: Layer, peaks: Mapping[str, Any]) -> str:
+    """Which roof limits the layer."""
+    ridge = peaks["mac_per_s"] / peaks["bytes_per_s"]
+    intensity = layer.ai / _FP32_BYTES
+    bound, sign = ("Arithmetic", "≥") if intensity >= ridge else ("Memory", "<")
+    return (
+        f"{bound}-bound: {plain(intensity)} MAC per byte {sign} {plain(ridge)} at the ridge "
+        f"({short(peaks['mac_per_s'], 'MAC/s')}, {short(peaks['bytes_per_s'], 'B/s')}, measured just now; "
+        "small layers run from cache, above the memory roof)."
+    )
