@@ -1,1 +1,1 @@
-"""Speed, side by side: `make bench`."""
+"""Benchmarks of dibench itself: `make bench` compares kernels, the other files say how to run them."""

@@ -1,4 +1,4 @@
-"""Shared by the benchmarks: the allocator's settings, and the table of ratios printed at the end."""
+"""What benchmarks share: the allocator's settings, options, and the table of ratios at the end."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=float,
         default=0.4,
         metavar="A",
-        help="weight of a weight in the DI shown; default: 0.4, as README's rows gave for time on a CPU",
+        help="alpha of the DI shown (default: 0.4, what README's rows gave for time on a CPU)",
     )
     parser.addoption(
         "--op", action="append", default=[], metavar="OP", help="only this operator; may be repeated"

@@ -1,8 +1,8 @@
 """Our fastest CUDA kernels beside PyTorch's cuDNN and cuBLAS: `python -m benchmarks.gpu_speed OUT.csv`.
 
-Layers of the 25 networks, some of each operator spread over weight-bound to activation-bound, the same math
-mode for both, in turns: ours, theirs, ours, ... Times are of the GPU's events around graphs of launches. The
-ratio is their time over ours; the geometric mean over an operator is what the README quotes.
+Layers of the 25 networks, from weight-bound to activation-bound for each operator, in the same math mode on
+both sides, alternating: ours, theirs, ours, … Times are from GPU events around graphs of launches. The ratio
+is their time over ours; the geometric mean over an operator summarises it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def layers() -> Iterator[Layer]:
 
 
 def launches(prepared: Prepared) -> int:
-    """So many that a window lasts WINDOW_S."""
+    """How many launches fill a window of WINDOW_S."""
     prepared.launch(3)
     return max(1, math.ceil(WINDOW_S / max(prepared.launch(10) / 10, 1e-7)))
 

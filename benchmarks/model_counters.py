@@ -1,6 +1,6 @@
-"""dibench's counts beside those of fvcore, torchinfo and onnx-tool, on the same modules.
+"""MACs and parameters by dibench, fvcore, torchinfo and onnx-tool, of the same modules.
 
-    pip install fvcore torchinfo onnx-tool onnx onnxscript     # beside dibench[torch]
+    pip install fvcore torchinfo onnx-tool onnx onnxscript     # and dibench[torch]
     python -m benchmarks.model_counters
 
 Each counter has its own process for its time and memory; docs/models.md explains every difference.
@@ -81,7 +81,7 @@ COUNTERS: tuple[Callable[[str, Path], tuple[int, int]], ...] = (
 
 
 def export(name: str, folder: Path) -> Path:
-    """The module as ONNX, by PyTorch's own exporter."""
+    """Export the module to ONNX with PyTorch's own exporter."""
     import torch
 
     path, net = folder / f"{name}.onnx", module(name)
@@ -98,7 +98,7 @@ def peak_mb(pid: int | str) -> float:
 
 
 def count(counter: str, name: str, path: Path) -> None:
-    """What one counter says, how long it took once imported, and the most memory; as JSON."""
+    """Print as JSON what one counter says, its seconds after imports, and its peak memory."""
     function = next(each for each in COUNTERS if each.__name__ == counter)
     begin = time.perf_counter()
     macs, parameters = function(name, path)

@@ -1,4 +1,4 @@
-"""One layer run by our fastest variant and, between its launches, by PyTorch's library (oneDNN)."""
+"""One layer by our fastest variant and, alternating with it, by PyTorch's library (oneDNN)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Pair:
     def rounds(self, seconds: float) -> int:
         """How many rounds of both fit into `seconds`; at least five."""
         spent = []
-        for _ in range(4):  # the shortest: others may hold a core for a moment, and the first is cold
+        for _ in range(4):  # the shortest counts: the first is cold, and others may hold a core for a moment
             begin = time.perf_counter()
             self.time_theirs()
             self.ours()
@@ -63,7 +63,7 @@ class Pair:
         return min(2000, max(5, int(seconds / min(spent))))
 
     def check(self) -> None:
-        """Both have computed the same."""
+        """Compare both results."""
         if self._theirs is not None:
             y = self._ours.y[0]
             expected = self._theirs.output().reshape(y.shape)

@@ -1,14 +1,14 @@
-"""Does the study's test hold what it says? Thousands of made-up studies with known truth, real layer shapes.
+"""Does the study's test keep its promise? Thousands of simulated studies with known truth, on real shapes.
 
     python -m benchmarks.study_truth                   # 4,000 seeds of each of 160 scenarios
     python -m benchmarks.study_truth --seeds 400
 
-An interval of α is what the test does not reject, so it covers the truth where the test accepts it: that is
-counted, scenario by scenario, with the study's own bootstrap. Fits of many seeds are made at once; that they
-are those of `dibench.study` is tested in tests/study/test_truth.py.
+An interval of α is every value that the test does not reject, so it covers the truth where the test accepts
+it. This counts how often, for each scenario, with the study's own bootstrap. Many seeds are fitted at once;
+tests/study/test_truth.py checks that these fits equal those of `dibench.study`.
 
 Truth: E = e0·M + e_w·W + e_x·X + e_y·Y + e_launch times a lognormal error of 10%, α = e_w / (e_w + e_x).
-Where e_y = 2·e_x weighted DI is not the whole truth, and α means what its fit finds without any error.
+Where e_y = 2·e_x, weighted DI is not the whole truth, and the true α is what its fit finds without errors.
 """
 
 from __future__ import annotations
@@ -66,12 +66,12 @@ class Scenario:
 
 @attrs.frozen
 class Outcome:
-    """How often the truth was accepted, and weights told from inputs."""
+    """How often the truth was accepted, and how often e_w = e_x was rejected."""
 
     scenario: Scenario
     seeds: int
     alpha: float
-    """What the fit finds without error."""
+    """α that the fit finds without error."""
     covered: float
     effective: float
     """Clusters that the direction rests on, of the clustering with fewer."""

@@ -1,7 +1,7 @@
-"""How fast is the fastest variant of each operator beside PyTorch (oneDNN) on the same layer?
+"""How fast is the fastest variant of each operator, compared with PyTorch (oneDNN) on the same layer?
 
-Real layers of the 25 networks at N = 1, one thread and all threads. Each round of ours is preceded by one run
-of PyTorch's, in the same process, so that both meet the same clock, neighbours and memory.
+Real layers of the 25 networks at N = 1, on one thread and on all. One run of PyTorch precedes each round of
+ours, in the same process, so that both have the same clock, neighbours and memory.
 """
 
 from __future__ import annotations

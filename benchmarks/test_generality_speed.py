@@ -1,7 +1,7 @@
-"""Correlation and α in 10,000 subsets of 100 of the 572 layers, beside the straightforward loop.
+"""Correlation and α in 10,000 subsets of 100 of the 572 layers, compared with the straightforward loop.
 
-The loop calls NumPy for each subset's correlation and fits each subset's α in full, on 100 subsets, since
-10,000 would take it minutes; it is given per 10,000.
+The loop calls NumPy for the correlation and fits α in full for each subset. It runs on 100 subsets, because
+10,000 would take minutes; its time is scaled to 10,000.
 """
 
 from __future__ import annotations

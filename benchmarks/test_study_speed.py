@@ -1,8 +1,8 @@
-"""The ladder on a million rows, and the wild cluster bootstrap beside the straightforward statsmodels loop.
+"""The ladder on a million rows, and the wild cluster bootstrap compared with the obvious statsmodels loop.
 
 A million rows: the 572 shapes of the 25 networks at every batch size from 1 to 1,749, α = 0.2, ten percent of
-noise, 2,000 draws of each test. The loop fits `OLS(...).fit(cov_type="cluster")` once a draw; it runs on 572
-rows, where it finishes and both give the same p value.
+noise, 2,000 draws of each test. The loop fits `OLS(...).fit(cov_type="cluster")` once per draw, on 572
+rows, where it finishes; both give the same p value.
 """
 
 from __future__ import annotations

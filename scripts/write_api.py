@@ -22,7 +22,7 @@ TARGET = ROOT / "docs" / "api.md"
 
 PUBLIC = {
     "dibench": ("load", "fit"),
-    "dibench.study": ("fit", "Fit", "fit_cards", "cards_in"),
+    "dibench.study": ("fit", "Fit", "cards_in"),
     "dibench.layer": ("Layer",),
     "dibench.intensity": (
         "macs",
