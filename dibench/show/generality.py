@@ -147,8 +147,7 @@ def _alphas(unit: str, population: Population, whole: float | None) -> Table:
                 number(size.one_step_error, ".3f"),
                 f"{size.alpha_undetermined:.1%}",
                 *(UNKNOWN if error is None else f"{error.median:.1%}" for error in errors),
-                UNKNOWN if above is None else f"{above:.0%}",
-                "" if above is None else bar(above),
+                number(above, ".0%"),
             ]
         )
     return Table(
@@ -156,7 +155,7 @@ def _alphas(unit: str, population: Population, whole: float | None) -> Table:
         "subset",
         columns(
             "k", "α (95% of subsets)", "distribution", "one step off", "no α", "error AI", "error DI",
-            "DI weighted above AI", "bar", text=["distribution", "bar"], ranks={"distribution": 1},
+            "DI weighted above AI", text=["distribution"], ranks={"distribution": 1},
         ),
         rows,
     )  # fmt: skip
@@ -171,16 +170,6 @@ def histogram(counts: Sequence[int]) -> str:
     pairs = [sum(counts[at : at + 2]) for at in range(0, len(counts), 2)]
     most = max(pairs) or 1
     return "".join(_BARS[-(-8 * count // most)] for count in pairs)
-
-
-def bar(share: float, width: int = 10) -> str:
-    """A share of 1 as a bar.
-
-    >>> bar(0.5, 4)
-    '██░░'
-    """
-    full = round(share * width)
-    return "█" * full + "░" * (width - full)
 
 
 def signed_bar(share: float, width: int = 8) -> str:
