@@ -10,8 +10,9 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from dibench import kernels, reference
+from dibench import kernels
 from dibench.backends import DeviceFaultError
+from dibench.check import reference
 from dibench.elsewhere import is_elsewhere
 from dibench.errors import UserError
 from dibench.kernels import Variant, architectures

@@ -19,10 +19,10 @@ from dibench import _cpu
 from dibench.backends import open_backend
 from dibench.backends.cpu import CpuBackend
 from dibench.backends.operands import operand
+from dibench.check.reference import convolution
 from dibench.errors import UserError
 from dibench.layer import Layer
 from dibench.plan import Case
-from dibench.reference import convolution
 from dibench.schema import DISTRIBUTIONS
 
 LAYER = Layer(N=1, C=4, H=6, W=6, K=4, R=3, S=3, pad_h=1, pad_w=1)

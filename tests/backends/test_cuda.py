@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 from fake_gpu import STANDARD, case_of
 
-from dibench import kernels, reference
+from dibench import kernels
 from dibench.backends import cuda_gpu
 from dibench.backends.cuda_gpu import MOST_NODES
+from dibench.check import reference
 from dibench.errors import OutOfMemoryError, UserError
 from dibench.layer import Layer
 

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from references import Floats, box, layers, legal_knobs, operands
 
 from dibench import _cpu
+from dibench.check.reference import convolution
 from dibench.kernels import Variant, registry
 from dibench.layer import Layer
-from dibench.reference import convolution
 
 CPU = list(registry("cpu").values())
 ISAS = _cpu.isas()

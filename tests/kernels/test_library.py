@@ -20,13 +20,13 @@ from dibench import backends, kernels
 from dibench.backends.operands import operand, operand_shapes
 from dibench.backends.torch_gpu import pieces
 from dibench.backends.torch_library import TorchBackend
+from dibench.check.reference import convolution
 from dibench.cli import main
 from dibench.errors import OutOfMemoryError, UserError
 from dibench.kernels import library
 from dibench.layer import Layer
 from dibench.meters import open_meter
 from dibench.plan import Case, load_plan, usual_case
-from dibench.reference import convolution
 
 LAYERS = (
     Layer(N=2, C=6, H=9, W=7, K=4, R=3, S=3, pad_h=1, pad_w=1, stride_h=2, stride_w=1),

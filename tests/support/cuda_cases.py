@@ -12,9 +12,9 @@ import references
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from dibench import reference
 from dibench.backends import host
 from dibench.backends.operands import as_elements, as_values
+from dibench.check import reference
 from dibench.kernels import OPERATORS, Variant, registry
 from dibench.layer import Layer
 

@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from references import box, legal_knobs, operands
 
+from dibench.check.reference import convolution
 from dibench.kernels import registry
 from dibench.layer import Layer
-from dibench.reference import convolution
 
 LAYERS = [
     Layer(N=2, C=5, H=6, W=13, K=9, R=3, S=3, pad_h=1, pad_w=1),

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from references import layers, operands
 
+from dibench.check.reference import convolution
 from dibench.layer import Layer
-from dibench.reference import convolution
 
 
 @settings(max_examples=60, deadline=None)
