@@ -34,7 +34,7 @@ from dibench.show import (
 from dibench.show.alpha import alpha_figure
 from dibench.show.blocks import Table
 from dibench.show.html import Question, draw, environment, question
-from dibench.show.numbers import count, is_number
+from dibench.show.numbers import count
 from dibench.show.parts import AS_ONE, Json, Study
 from dibench.show.response import response_of
 from dibench.show.svg import Drawn, marked
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from dibench.study.findings.whole import Findings
+
+Shares = Mapping[str, roofline.Attained]
 
 _MARKS = {
     "standard": '<circle cx="7.5" cy="7.5" r="5.5"/>',
@@ -76,12 +78,14 @@ def render(
         files: names of the data files beside the page.
     """
     study = studies[0]
-    peaks = _peaks(manifest)
-    shares = roofline.attained(study.rows, peaks) if peaks else {}
+    response = response_of(study.fit)
+    peaks = roofline.peaks_of(manifest)
+    shares = roofline.attained(study.rows, peaks)
+    ratios = stationarity.ratios(study.rows, response.column)
     with marked(words.mark(study)):
         alpha = alpha_figure(studies, together)
         verdict_figure = alpha and draw(alpha)
-        questions = _questions(studies, together, peaks, shares)
+        questions = _questions(studies, together, peaks, shares, ratios)
     css = resources.files("dibench.show").joinpath("style.css").read_text(encoding="utf-8")
     html = (
         environment()
@@ -97,7 +101,7 @@ def render(
             joined=study.card == AS_ONE,
             key=_key(study.rows),
             questions=questions,
-            tables=_tables(study, shares),
+            tables=_tables(study, shares, ratios),
             reproduce=_reproduce(manifest, files),
         )
     )
@@ -109,7 +113,11 @@ def render(
 
 
 def _questions(
-    studies: Sequence[Study], together: Json | None, peaks: roofline.Peaks | None, shares: Mapping[str, Any]
+    studies: Sequence[Study],
+    together: Json | None,
+    peaks: roofline.Peaks | None,
+    shares: Shares,
+    ratios: Sequence[stationarity.Ratios],
 ) -> list[Question]:
     """The questions in reading order; none where no row has a time or an energy to show."""
     study = studies[0]
@@ -120,7 +128,7 @@ def _questions(
         *([cost.check_section(study.check)] if study.check else []),
         reuse.section(study.rows),
         roofline.section(study, peaks, shares),
-        stationarity.section(study),
+        stationarity.section(ratios, response_of(study.fit).name),
         *prediction.sections(study),
         *cards.sections(together),
         *twins.sections(studies),
@@ -132,16 +140,6 @@ def _questions(
     asked = [question(section) for section in sections]
     names = [shown.svg.name for one in asked for shown in one.figures]
     return [*asked, *map(question, missing.sections(names, studies))]
-
-
-def _peaks(manifest: Json | None) -> roofline.Peaks | None:
-    found = (manifest or {}).get("peaks")
-    names = ("mac_per_s", "bytes_per_s")
-    if not isinstance(found, Mapping) or not all(
-        is_number(found.get(name)) and found[name] > 0 for name in names
-    ):
-        return None
-    return {name: float(found[name]) for name in names}
 
 
 def _device(rows: pd.DataFrame, manifest: Json | None) -> str:
@@ -225,12 +223,12 @@ def _key(rows: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
-def _tables(study: Study, shares: Mapping[str, Any]) -> list[Table]:
-    rows, response = study.rows, response_of(study.fit)
+def _tables(study: Study, shares: Shares, ratios: Sequence[stationarity.Ratios]) -> list[Table]:
+    rows = study.rows
     found = [
         *(fit_tables.fit_tables(study.fit) if study.fit else []),
         *_beside_the_fit(study.found),
-        tables.stationarities(stationarity.equal_boxes(rows, response.column), response.name),
+        stationarity.table(ratios, response_of(study.fit).name),
         tables.error_budget(rows),
         tables.mishaps(rows),
         tables.operators(rows, shares),

@@ -1,16 +1,15 @@
-"""The reuse panels: what the shapes allow, what the kernels do, and what that costs."""
+"""Reuse: what the shapes allow, what the kernels do, and what that costs."""
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dibench.show import axes as ax
-from dibench.show.blocks import Section
+from dibench.show.blocks import Figure, Note, Section, Sentence
 from dibench.show.numbers import count, plain, tick
-from dibench.show.parts import panel, section_of
 from dibench.show.svg import FAINT, MUTED, new_panel, to_svg
 
 if TYPE_CHECKING:
@@ -21,24 +20,22 @@ if TYPE_CHECKING:
 
 def section(rows: pd.DataFrame) -> Section:
     """What shapes allow, what kernels do, and what an access costs."""
-    faint = ["faint: the layers of 25 networks at batch 1"]
-    panels = [panel("What the shapes allow", faint, shapes_panel(rows))]
-    kernels, accesses = kernels_panel(rows), accesses_panel(rows)
-    if kernels is not None:
-        panels.append(panel("What the kernels do", ["counted reads, all variants and boxes"], kernels))
-    if accesses is not None:
-        panels.append(panel("What an access costs", ["all variants and boxes"], accesses))
     lead = (
         "A shape bounds reuse: every weight and every activation moved once. A kernel's box decides how much "
         "of it happens: tile_p positions share a weight, tile_k channels share an input."
     )
-    usable = int(rows["usable"].sum())
-    thinned = (
-        f"Panels with more than {count(ax.POINTS_PER_PANEL)} points show an even selection of the "
-        f"{count(usable, 'row')}."
-    )
-    notes = [thinned] if usable > ax.POINTS_PER_PANEL else []
-    return section_of("reuse", "Reuse", "Which reuse did the sweep cover?", [lead], panels, notes)
+    figures = [
+        Figure(f"reuse-{name}", title, partial(draw, rows), [line])
+        for name, title, draw, line in (
+            ("shapes", "What the shapes allow", shapes_panel, "faint: the layers of 25 networks at batch 1"),
+            ("kernels", "What the kernels do", kernels_panel, "counted reads, all variants and boxes"),
+            ("cost", "What an access costs", accesses_panel, "all variants and boxes"),
+        )
+    ]
+    usable, most = int(rows["usable"].sum()), ax.POINTS_PER_PANEL
+    shown = f"Figures of more than {count(most)} points show an even selection of the {count(usable, 'row')}."
+    notes = [Note(shown)] if usable > most else []
+    return Section("reuse", "Reuse", "Which reuse did the sweep cover?", [Sentence(lead), *figures, *notes])
 
 
 @cache
@@ -67,13 +64,14 @@ def shapes_panel(rows: pd.DataFrame) -> Drawn:
         figure,
         "reuse-shapes",
         title="Reuse that the layers' shapes allow",
-        description=f"{count(len(shapes), 'distinct shape')} measured; weight reuse from "
-        f"{plain(float(shapes['weight_reuse'].min()))} to {plain(float(shapes['weight_reuse'].max()))}, "
-        "activation "
-        f"reuse from {plain(float(shapes['activation_reuse'].min()))} to "
-        f"{plain(float(shapes['activation_reuse'].max()))} MAC per element. Faint points behind: "
-        f"{count(background.shape[1])} distinct layers of 25 networks.",
+        description=f"{count(len(shapes), 'distinct shape')} measured; weight reuse "
+        f"{_range(shapes['weight_reuse'])}, activation reuse {_range(shapes['activation_reuse'])} MAC per "
+        f"element. Faint points behind: {count(background.shape[1])} distinct layers of 25 networks.",
     )
+
+
+def _range(values: pd.Series[float]) -> str:
+    return f"from {plain(float(values.min()))} to {plain(float(values.max()))}"
 
 
 def _draw_equal_ai(axes: Any) -> None:
@@ -113,11 +111,8 @@ def kernels_panel(rows: pd.DataFrame) -> Drawn | None:
         figure,
         "reuse-kernels",
         title="Reuse that the kernels do",
-        description=f"{_drawn_of(drawn, usable)}. MAC per weight read from "
-        f"{plain(float(drawn['weight_reuse_done'].min()))} to "
-        f"{plain(float(drawn['weight_reuse_done'].max()))}, per "
-        f"input read from {plain(float(drawn['input_reuse_done'].min()))} to "
-        f"{plain(float(drawn['input_reuse_done'].max()))}.",
+        description=f"{_drawn_of(drawn, usable)}. MAC per weight read {_range(drawn['weight_reuse_done'])}, "
+        f"per input read {_range(drawn['input_reuse_done'])}.",
     )
 
 

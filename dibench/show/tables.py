@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from dibench.layer import DIMENSIONS
 from dibench.show import axes as ax
-from dibench.show import stationarity
 from dibench.show.blocks import Table, columns
 from dibench.show.numbers import UNKNOWN, count, plain, shape_text, share, short
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from dibench.show.roofline import Attained
 
 _ENDS = 8  # layers in each of the tables of cheapest and dearest
 
@@ -58,33 +59,13 @@ def mishaps(rows: pd.DataFrame) -> Table:
     )
 
 
-def stationarities(pairs: pd.DataFrame, measure: str) -> Table:
-    """Medians and middle halves of the ratios at equal boxes."""
-    rows = [
-        [
-            line["op"],
-            line["pair"],
-            count(line["pairs"]),
-            plain(line["median"]),
-            f"{plain(line['low'])} to {plain(line['high'])}",
-        ]
-        for line in stationarity.summary(pairs)
-    ]
-    return Table(
-        f"Ratio of {measure} at equal layer and box",
-        columns("operator", "held / held", "pairs", "median", "middle half", text=["held / held"]),
-        rows,
-        narrow=True,
-    )
-
-
-def operators(rows: pd.DataFrame, shares: Mapping[str, Mapping[str, float]]) -> Table:
+def operators(rows: pd.DataFrame, shares: Mapping[str, Attained]) -> Table:
     """What was measured of each operator, and how fast its fastest kernels are."""
     usable = rows[rows["usable"]]
     fastest = usable[usable["fastest"]]
     cells = []
     for op in ax.present(usable):
-        own, fast = usable[usable["op"] == op], fastest[fastest["op"] == op]
+        own, fast, of_roof = usable[usable["op"] == op], fastest[fastest["op"] == op], shares.get(op)
         cells.append(
             [
                 op,
@@ -92,21 +73,14 @@ def operators(rows: pd.DataFrame, shares: Mapping[str, Mapping[str, float]]) -> 
                 count(len(fast)),
                 short(float(fast["ps_per_mac"].median()) * 1e-12, "s"),
                 short(float(fast["mac_per_s"].max()), "MAC/s"),
-                share((shares.get(op) or {}).get("median")),
-                share((shares.get(op) or {}).get("best")),
+                share(of_roof and of_roof.median),
+                share(of_roof and of_roof.best),
             ]
         )
+    speed = ("median time per MAC", "fastest", "median share of roof", "best share")
     return Table(
         "What was measured, by operator",
-        columns(
-            "operator",
-            "rows",
-            "layers",
-            "median time per MAC",
-            "fastest",
-            "median share of roof",
-            "best share",
-        ),
+        columns("operator", "rows", "layers", *speed),
         cells,
         "Layers, times and shares: the fastest kernel of each operator. The roof counts compulsory bytes, so "
         "a layer whose data stay in a cache may exceed it.",

@@ -21,7 +21,7 @@ from dibench.errors import UserError
 from dibench.show import axes as report_axes
 from dibench.show import write_report
 from dibench.show.numbers import plain, share
-from dibench.show.roofline import attainable
+from dibench.show.roofline import Peaks, attainable
 from dibench.show.rows import page_rows
 from dibench.show.stationarity import equal_boxes
 from dibench.show.svg import OPERATOR_COLOURS, OPERATOR_MARKERS, themes
@@ -366,7 +366,7 @@ def test_the_fastest_kernel_is_that_of_the_operator(tmp_path: Path) -> None:
 
 
 def test_the_roof_is_the_lesser_of_compute_and_bandwidth() -> None:
-    peaks = {"mac_per_s": 100.0, "bytes_per_s": 10.0}
+    peaks = Peaks(mac_per_s=100.0, bytes_per_s=10.0)
     assert attainable(pd.Series([1.0, 10.0, 50.0]), peaks).tolist() == [10.0, 100.0, 100.0]
 
 
