@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import inspect
 import os
 import sys
+from collections.abc import Callable
 
 import typer
 
@@ -42,6 +44,13 @@ intensity (AI) and data-type-aware weighted arithmetic intensity (DI).
 All verbs: python -m dibench --help
 """
 
+
+def _help(verb: Callable[..., None]) -> str:
+    """A verb's docstring, each paragraph in one line: Typer would keep the line breaks of the source."""
+    paragraphs = (inspect.getdoc(verb) or "").split("\n\n")
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+
+
 app = typer.Typer(
     name="dibench",
     help="Energy microbenchmarks for neural-network layers: layer → plan → kernel → measure → fit → report.",
@@ -50,28 +59,18 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-# In the order of the main job, then what helps beside it.
-for verb in (
-    sweep,
-    campaign,
-    publish,
-    merge,
-    fit,
-    generality,
-    report,
-    compare,
-    predict,
-    explain,
-    measure,
-    networks,
-    layers,
-    variants,
-    selftest,
-    calibrate,
-    counters,
-    doctor,
-):
-    app.command()(verb)
+_VERBS: dict[str, tuple[Callable[..., None], ...]] = {
+    "Measure": (sweep, campaign, publish, merge, measure),
+    "Analyse": (fit, generality, report, compare),
+    "Use a fit": (predict, explain),
+    "Look at models and kernels": (networks, layers, variants),
+    "Check this machine": (doctor, selftest, calibrate, counters),
+}
+"""By the heading that `--help` shows them under."""
+
+for heading, verbs in _VERBS.items():
+    for verb in verbs:
+        app.command(help=_help(verb), rich_help_panel=heading)(verb)
 
 
 _ANALYSES = ("fit", "generality", "report", "compare", "predict", "explain")

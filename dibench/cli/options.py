@@ -55,14 +55,16 @@ Model = Annotated[
 FitFile = Annotated[
     Path, typer.Option("--fit", metavar="FIT.json", help="What `fit … --json FIT.json` wrote.")
 ]
-FitModel = Annotated[str, typer.Option("--model", help="macs, ai, di_weighted or di_disjoint of that fit.")]
-FitDtype = Annotated[str, typer.Option("--dtype", help="Data type of the network: must be the fit's.")]
+FitModel = Annotated[
+    str, typer.Option("--model", help="Which model of the fit: macs, ai, di_weighted or di_disjoint.")
+]
+FitDtype = Annotated[str, typer.Option("--dtype", help="Data type of the network; must be that of the fit.")]
 InputShapes = Annotated[
     list[str] | None,
     typer.Option(
         "--input-shape",
         metavar="[NAME=]1,3,224,224",
-        help="As of `layers`; --batch replaces its first number.",
+        help="Size of an input, as `layers` takes it; --batch replaces its first number.",
     ),
 ]
 Figures = Annotated[

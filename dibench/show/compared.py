@@ -107,7 +107,7 @@ def _basis(found: Comparison) -> list[Block]:
         lines.append(
             f"{what.capitalize()}: Wilcoxon signed-rank {_p(quantity.p_wilcoxon)}; between visits "
             f"at the reference case {plain(100 * quantity.between, 2)}%"
-            + (f"; {without} cases without interval" if without else "")
+            + (f"; {count(without, 'case')} without interval" if without else "")
             + "."
         )
     if any(found.flagged):

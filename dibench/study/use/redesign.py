@@ -17,7 +17,7 @@ from dibench.layer import Layer
 GROUPS = (2, 4, 8, 16, 32)
 WIDTHS = ((3, 4), (1, 2))
 FEWEST_CHANNELS = 8
-"""A layer that reads fewer, such as the colours of an image, is not split by channels."""
+"""A layer with fewer input channels, such as a network's first, is not split by channels."""
 
 EVERYWHERE = "wherever it fits"
 
@@ -39,7 +39,7 @@ _Replace = Callable[[Layer], "tuple[Layer, ...] | None"]
 
 
 def changes(layers: Sequence[Layer]) -> list[Change]:
-    """Every change of one shape, and each knob's setting at every place it fits."""
+    """Each knob at each of its settings: at each shape that it fits, then at all of them together."""
     found: list[Change] = []
     alike = _alike(layers)
     for knob, setting, replace in _settings():
@@ -98,7 +98,10 @@ def _resized(more: int, fewer: int, layer: Layer) -> tuple[Layer, ...] | None:
 
 
 def _in_groups(op: str, groups: int, layer: Layer) -> tuple[Layer, ...] | None:
-    """A layer of that operator in so many groups, fewer than its channels: all of them would be depthwise."""
+    """The layer in so many groups, if it is of that operator and they divide it.
+
+    As many groups as channels would make it depthwise, which is another change.
+    """
     if layer.op != op or not FEWEST_CHANNELS <= layer.C > groups >= 1:
         return None
     if layer.C % groups or layer.K % groups:
@@ -107,7 +110,7 @@ def _in_groups(op: str, groups: int, layer: Layer) -> tuple[Layer, ...] | None:
 
 
 def separable(layer: Layer) -> tuple[Layer, ...] | None:
-    """A standard convolution as a depthwise one of its filter size and a pointwise one; None of others.
+    """A standard convolution as a depthwise and a pointwise one; None for other operators.
 
     >>> layer = Layer(N=1, C=64, H=56, W=56, K=128, R=3, S=3, pad_h=1, pad_w=1)
     >>> [part.op for part in separable(layer)]
@@ -125,7 +128,7 @@ def separable(layer: Layer) -> tuple[Layer, ...] | None:
 
 
 def _bottlenecks(layers: Sequence[Layer]) -> list[list[tuple[int, int, int]]]:
-    """Three layers in a row, pointwise, spatial, pointwise, of one middle width; alike ones together."""
+    """Places of pointwise, spatial and pointwise layers in a row, of one middle width, by shape."""
     places: dict[tuple[tuple[int, ...], ...], list[tuple[int, int, int]]] = {}
     row = 0
     while row + 2 < len(layers):
@@ -156,7 +159,7 @@ def _narrowed(
             attrs.evolve(middle, C=width, K=width, groups=groups),
             attrs.evolve(last, C=width),
         )
-    except UserError:  # the groups do not divide it
+    except UserError:  # the groups do not divide the new width
         return None
     setting = f"{numerator}/{denominator}"
     where = _where(layers, [trio[1] for trio in trios])
