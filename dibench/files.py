@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -69,6 +71,37 @@ def remove_unfinished(folder: Path, name: str) -> None:
     with explained(folder):
         for path in folder.glob(f".{name}.*.new"):
             path.unlink(missing_ok=True)
+
+
+def refuse_content(folder: Path) -> None:
+    """Refuse a directory to be made that is there already and not empty."""
+    with explained(folder):
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise UserError("--out", "must not exist yet, or be an empty directory", str(folder))
+
+
+@contextlib.contextmanager
+def whole_directory(folder: Path) -> Iterator[Path]:
+    """A new directory beside, which takes the place of `folder` when all of it is there.
+
+    Raises:
+        UserError: it cannot be written; nothing has changed then.
+    """
+    with explained(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    try:
+        yield beside
+        with explained(folder):
+            beside.chmod(0o755)
+            old = beside.with_name(beside.name + ".old")
+            if folder.exists():
+                folder.rename(old)
+            beside.rename(folder)
+            shutil.rmtree(old, ignore_errors=True)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
 
 
 def write_json(path: Path, data: Any) -> None:

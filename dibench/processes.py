@@ -1,11 +1,22 @@
-"""Child processes: they find the same modules as their parent, and end when it does."""
+"""Child processes: they find the same modules as their parent, and end when it does.
+
+`python -m dibench.processes PARENT VERB …` runs a verb that ends with its parent, however that ends: nothing
+stays behind on the GPU.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import runpy
 import signal
+import subprocess
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
+
+import attrs
 
 _PR_SET_PDEATHSIG = 1
 
@@ -25,3 +36,68 @@ def die_with(parent: int) -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
+
+
+@attrs.frozen
+class Ended:
+    """How a verb ended: what it printed, and its exit status, None where its time was up."""
+
+    text: str
+    errors: str
+    status: int | None
+
+    @property
+    def how(self) -> str:
+        """In one line: the last one that it printed, or what ended it."""
+        if self.status is None:
+            return "its time was up"
+        if self.status < 0:
+            return f"it died: {signal.Signals(-self.status).name}"
+        printed = self.text if self.status == 0 or not self.errors else self.errors
+        lines = printed.strip().splitlines()
+        return lines[-1].strip().removeprefix("dibench: ") if lines else f"exit status {self.status}"
+
+
+def run_verbs(*verbs: Sequence[str], until: float) -> list[Ended]:
+    """Run verbs of this program side by side, each in a process of its own.
+
+    What hangs is killed; what crashes takes nothing along.
+
+    Args:
+        verbs: each with its arguments.
+        until: instant of `time.monotonic()` at which those still running are killed.
+    """
+    with contextlib.ExitStack() as stack:
+        return [_ended(process, until) for process in [_started(verb, stack) for verb in verbs]]
+
+
+def _started(verb: Sequence[str], stack: contextlib.ExitStack) -> subprocess.Popen[str]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dibench.processes", str(os.getpid()), *verb],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        env={**os.environ, "PYTHONPATH": python_path()},
+    )
+    stack.enter_context(process)
+    stack.callback(process.kill)
+    return process
+
+
+def _ended(process: subprocess.Popen[str], until: float) -> Ended:
+    status: int | None = None
+    try:
+        text, errors = process.communicate(timeout=max(0.1, until - time.monotonic()))
+        status = process.returncode
+    except subprocess.TimeoutExpired:
+        process.kill()
+        text, errors = process.communicate()
+    return Ended(text, errors, status)
+
+
+if __name__ == "__main__":
+    die_with(int(sys.argv[1]))
+    sys.argv[1:] = sys.argv[2:]
+    runpy.run_module("dibench", run_name="__main__")

@@ -164,8 +164,8 @@ def refusal(output: str) -> UserError | None:
 def parse(output: str) -> list[Kernel]:
     """The profiled launches in order, from what `ncu --csv --print-units base` prints.
 
-    Lines that begin with `==` and what the program itself printed are passed over; the table begins at the
-    line with "ID" and has one row for each launch and metric.
+    Lines that begin with `==`, and what the program itself printed, are skipped; the table begins at the line
+    with "ID" and has one row for each launch and metric.
 
     Raises:
         UserError: there is no such table, or a column is missing; the message quotes ncu.
@@ -248,7 +248,7 @@ _MOST_HARNESS_MACS = 2_000_000
 
 
 def _sectors(case: Case) -> int | None:
-    """32-byte sectors of all loads as the harness counts them; of small cases only, it takes its time."""
+    """32-byte sectors of all loads as the harness counts them; of small cases only, since it is slow."""
     if case.layer.macs * case.instances > _MOST_HARNESS_MACS or case.dtype != "fp32":
         return None
     import numpy as np

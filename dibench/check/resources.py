@@ -1,6 +1,6 @@
-"""What the CUDA kernels take of a multiprocessor: registers, shared memory, spills, by architecture.
+"""What the CUDA kernels take of a multiprocessor: registers, shared memory and spills, by architecture.
 
-Compiled here for GPUs that need not be there, at the usual knob values of one small layer an operator.
+They are compiled at the usual knob values of one small layer an operator; no GPU is needed.
 """
 
 from __future__ import annotations
@@ -70,9 +70,8 @@ def needs(archs: Iterable[int] = ARCHS) -> Iterator[Needs]:
     """
     by_arch = compilers_by_arch(archs)
     directory = cuda_cache.default_directory()
-    caches = {
-        id(compiler): KernelCache(compiler, directory, threads=2) for compiler in set_of(by_arch.values())
-    }
+    compilers_in_use = {id(compiler): compiler for compiler in by_arch.values()}
+    caches = {key: KernelCache(one, directory, threads=2) for key, one in compilers_in_use.items()}
     jobs = []
     for variant in kernels.registry("cuda").values():
         assert variant.cuda is not None
@@ -92,8 +91,3 @@ def needs(archs: Iterable[int] = ARCHS) -> Iterator[Needs]:
         binary = cache.binary(source)
         shared = binary.shared_bytes + dynamic
         yield Needs(source.name, dtype, source.arch, binary.registers, shared, binary.spill_bytes)
-
-
-def set_of(compilers_in_use: Iterable[nvrtc.Compiler]) -> list[nvrtc.Compiler]:
-    """Each compiler once."""
-    return list({id(compiler): compiler for compiler in compilers_in_use}.values())

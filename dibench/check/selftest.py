@@ -1,4 +1,4 @@
-"""Every kernel variant against the float64 reference, on this machine, on small layers that have edges."""
+"""Check every kernel variant on this machine against the float64 reference, on small layers of odd sizes."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from dibench.backends import Backend
 
 NAMES = ("auto", "cuda", "host", "cpu")
-"""What `--backend` accepts, and `module:callable`; host runs the CUDA kernels on the CPU."""
+"""What `--backend` accepts beside `module:callable`; host runs the CUDA kernels on the CPU."""
 
 
 class NotCheckableError(UserError):
-    """A backend from elsewhere that does not tell what its kernels computed."""
+    """A backend from elsewhere does not show what its kernels computed."""
 
 
 INSTANCES = 2
@@ -52,7 +52,7 @@ WHOLE_TILES = (
     Layer.fc(N=1, C=1000, K=260),
     Layer.fc(N=70, C=200, K=140),
 )
-"""Large enough that the main loops of the fast variants run whole tiles too."""
+"""Large enough that the main loops of the fast variants run whole tiles, too."""
 
 
 @attrs.frozen

@@ -1,71 +1,81 @@
-"""`campaign`: everything that minutes on a GPU can tell, in one command that ends in time."""
+"""`campaign`: as much as minutes on a GPU can tell, in one command that ends in time."""
 
 from __future__ import annotations
 
 import shlex
 import sys
 import time
-from collections.abc import Collection
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import attrs
 import typer
 
+from dibench.cli.options import duration_s, grouped
 from dibench.errors import UserError
 
 if TYPE_CHECKING:
-    from dibench.cli.campaign_steps import Card
-    from dibench.plan.campaign import Campaign
+    from dibench.plan import Plan
     from dibench.plan.stages import Stages
-    from dibench.sweep.earlier import Earlier
+    from dibench.sweep.campaign import Campaign
+    from dibench.sweep.parts import Joined
 
 _CHECK_S = 45.0
 """Of selftest and of calibration, at most; a sixth of a budget that is short."""
+_BEFORE_S, _CLOSING_S = 100.0, 25.0
+"""What a dry run assumes of a first run: checks, and fit and report at the end."""
 
 
-def campaign(
+@attrs.frozen(kw_only=True)
+class Options:
+    """What the command line says."""
+
     out: Annotated[
-        str, typer.Option(metavar="DIR", help="Directory of this run's files; what it holds is resumed.")
-    ] = "",
+        str, typer.Option(metavar="DIR", help="Directory of this run's files; an existing one is resumed.")
+    ] = ""
     time_budget: Annotated[
-        str, typer.Option(help="Of everything, opening the GPU to writing the report: 9m, 540s.")
-    ] = "9m",
-    closing: Annotated[
-        str, typer.Option(help="What of the budget is kept for fit and report at the end.")
-    ] = "25s",
+        str, typer.Option(help="Time for everything, from opening the GPU to the report: 9m, 540s.")
+    ] = "9m"
+    closing: Annotated[str, typer.Option(help="How much of the budget is kept for fit and report.")] = "25s"
     resume: Annotated[
         list[Path] | None,
         typer.Option(
             "--resume",
             metavar="FILE",
-            help="sweep.csv of an earlier run, read only, or a directory of runs; may stand several times.",
+            help="sweep.csv of an earlier run, read only, or a directory of runs; may be repeated.",
         ),
-    ] = None,
+    ] = None
     kernels: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Kernels that --compile-only has made, brought along."),
-    ] = None,
+        typer.Option(metavar="DIR", help="Kernels made by --compile-only, such as on another machine."),
+    ] = None
     stages: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Stages of your own, as dibench/presets/campaign.stages.toml."),
-    ] = None,
+        typer.Option(
+            metavar="FILE", help="Your own stages, in the format of dibench/presets/campaign.stages.toml."
+        ),
+    ] = None
     compile_only: Annotated[
         bool,
         typer.Option("--compile-only", help="Compile all kernels into --out, for --kernels; no GPU needed."),
-    ] = False,
-    arch: Annotated[int, typer.Option(help="Of --compile-only and --dry-run: 90 for sm_90.")] = 90,
+    ] = False
+    arch: Annotated[int, typer.Option(help="For --compile-only and --dry-run: 90 for sm_90.")] = 90
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show stages, cases and minutes; measure nothing.")
-    ] = False,
-    backend: Annotated[str, typer.Option(help="auto, cuda, or module:callable.")] = "auto",
-    meter: Annotated[str, typer.Option(help="auto, nvml_counter, nvml_power, or module:callable.")] = "auto",
-    seed: Annotated[int, typer.Option(help="Of the random part of the order.")] = 1,
-) -> None:
-    """Measure on a GPU what tells most, within a time budget; the next run goes on where this one ended.
+    ] = False
+    backend: Annotated[str, typer.Option(help="auto, cuda, or module:callable.")] = "auto"
+    meter: Annotated[str, typer.Option(help="auto, nvml_counter, nvml_power, or module:callable.")] = "auto"
+    seed: Annotated[int, typer.Option(help="Seed of the random part of the order.")] = 1
+
+
+@grouped
+def campaign(options: Options) -> None:
+    """Measure on a GPU what tells most, within a time budget; the next run continues where this one ended.
 
     Doctor, selftest, calibration; anchors; then twins, lattice, layers, boxes, the library beside our kernels
     and tensor cores in turns; then fit and report. Kill it at any time: what is measured is kept, and the
-    same command goes on.
+    same command resumes.
 
     [bold]python -m dibench campaign --time-budget 9m --out results/local/campaign/1[/bold]
 
@@ -75,94 +85,156 @@ def campaign(
     [bold]python -m dibench publish results/local/campaign[/bold]   (into results/<card>/, to be committed)
     """
     begin = time.monotonic()
-    from dibench.cli import campaign_kernels, campaign_steps, campaign_view
-    from dibench.cli.options import duration_s
+    from dibench.check import compile_ahead
     from dibench.kernels import library
-    from dibench.meters import check_name
     from dibench.plan.stages import load_stages
+    from dibench.sweep.campaign import Campaign, earlier_runs, find_card, plan_rest
 
-    if seed < 0:
-        raise UserError("--seed", "must be 0 or more", seed)
-    budget_s = duration_s("--time-budget", time_budget)
-    closing_s = duration_s("--closing", closing)
-    if closing_s > budget_s:
-        raise UserError("--closing", "must be less than --time-budget", closing)
-    check_name(meter)
-    if not out and not dry_run:
-        raise UserError("--out", "must name the directory of this run, such as results/local/campaign/1")
-    if compile_only:
-        campaign_kernels.compile_all(Path(out), load_stages(arch=arch, seed=seed, path=stages), arch)
+    budget_s, closing_s = _checked(options)
+    out, seed = Path(options.out), options.seed
+    if options.compile_only:
+        _compile(out, load_stages(arch=options.arch, seed=seed, path=options.stages), options.arch)
         return
-    if kernels is not None:
-        campaign_kernels.bring(kernels)
-    card = campaign_steps.card(backend, need=not dry_run)
-    earlier = campaign_steps.earlier(resume or [], card, Path(out) if out else None)
-    no_library = card.no_library if card else library.no_cudnn()
-    found = load_stages(arch=card.arch if card else arch, seed=seed, no_library=no_library, path=stages)
-    if dry_run:
-        campaign_view.show_stages(_plan(card, earlier, found, seed), earlier, budget_s)
+    if options.kernels is not None:
+        compile_ahead.bring(options.kernels)
+    there = find_card(options.backend)
+    if isinstance(there, str) and not options.dry_run:
+        raise UserError("campaign", f"needs an NVIDIA GPU: {there}; --dry-run shows what it would measure")
+    card = None if isinstance(there, str) else there
+    earlier = earlier_runs(options.resume or [], card, out if options.out else None)
+    stages = load_stages(
+        arch=card.arch if card else options.arch,
+        seed=seed,
+        no_library=card.no_library if card else library.no_cudnn(),
+        path=options.stages,
+    )
+    if card is None or options.dry_run:
+        _show_stages(stages, earlier, plan_rest(stages, earlier, card, seed), budget_s)
         return
-    assert card is not None
-    ended = _measured(
-        Path(out), card, earlier, found, meter=meter, seed=seed, deadline=begin + budget_s,
-        closing_s=closing_s, limit_s=min(_CHECK_S, budget_s / 6), again=_next_command(out, resume or []),
-    )  # fmt: skip
-    campaign_view.say(f"\ntook {time.monotonic() - begin:.0f} s")
+    ended = _measure(
+        Campaign(
+            out=out,
+            card=card,
+            stages=stages,
+            earlier=earlier,
+            meter=options.meter,
+            seed=seed,
+            deadline=begin + budget_s,
+            closing_s=closing_s,
+            check_s=min(_CHECK_S, budget_s / 6),
+            say=typer.echo,
+        ),
+        _next_command(options.out, options.resume or []),
+    )
+    typer.echo(f"\ntook {time.monotonic() - begin:.0f} s")
     if ended == "interrupted":
         raise typer.Exit(130)
 
 
-def _measured(
-    out: Path,
-    card: Card,
-    earlier: Earlier,
-    found: Stages,
-    *,
-    meter: str,
-    seed: int,
-    deadline: float,
-    closing_s: float,
-    limit_s: float,
-    again: str,
-) -> str:
+def _checked(options: Options) -> tuple[float, float]:
+    """Seconds of the budget, and of what is kept of it for the end."""
+    from dibench.meters import check_name
+
+    if options.seed < 0:
+        raise UserError("--seed", "must be 0 or more", options.seed)
+    budget_s = duration_s("--time-budget", options.time_budget)
+    closing_s = duration_s("--closing", options.closing)
+    if closing_s > budget_s:
+        raise UserError("--closing", "must be less than --time-budget", options.closing)
+    check_name(options.meter)
+    if not options.out and not options.dry_run:
+        raise UserError("--out", "must name the directory of this run, such as results/local/campaign/1")
+    return budget_s, closing_s
+
+
+def _measure(run: Campaign, again: str) -> str:
     """The run from first to last; how it ended."""
-    from dibench.cli import campaign_checks, campaign_kernels, campaign_readme, campaign_steps, campaign_view
-    from dibench.files import explained
+    from dibench.check import compile_ahead
+    from dibench.cli.output import console
+    from dibench.cli.progress import Progress
+    from dibench.files import explained, read_json_object, replace_file
+    from dibench.show import campaign as show
+    from dibench.show.markdown import markdown
+    from dibench.show.terminal import rendered
+    from dibench.sweep import before
+    from dibench.sweep.campaign import close, measure, plan_rest, standings
     from dibench.sweep.record import refuse_test_data
 
-    refuse_test_data(out, "simulated" if card.simulated else "")  # before anything runs
-    with explained(out):
-        out.mkdir(parents=True, exist_ok=True)
-    campaign_view.show_begin(card, earlier, found.left_out)
-    if not card.simulated:
-        campaign_kernels.check(found, card.arch)
-    checks = campaign_checks.check(out, card, earlier, found, meter, limit_s)
-    plan = _plan(card, earlier, found, seed, checks.wrong)
-    summary, refusal = campaign_steps.measure(plan, card, meter, out, deadline - closing_s)
-    rows = campaign_steps.all_rows(out, earlier)
-    campaign_steps.close(out, rows, out / "manifest.json", deadline)
-    campaign_view.show_end(plan, summary, rows, checks)
-    campaign_view.show_next(plan, rows, again, campaign_steps.visit_s(out))
-    campaign_readme.write_readme(out, plan, summary, rows, card, checks, again)
+    refuse_test_data(run.out, "simulated" if run.card.simulated else "")  # before anything runs
+    with explained(run.out):
+        run.out.mkdir(parents=True, exist_ok=True)
+    for line in show.beginning(run.card, run.earlier, run.stages.left_out):
+        run.say(line)
+    if not run.card.simulated:
+        compile_ahead.check(run.stages.cases, run.card.arch, run.say)
+    checks = before.check(run)
+    plan = plan_rest(run.stages, run.earlier, run.card, run.seed, checks.wrong)
+    with Progress(run.deadline - run.closing_s) as progress:
+        summary, refusal = measure(run, plan, progress.show)
+    if refusal is not None:
+        run.say(f"stopped   {refusal}")
+    close(run)
+    joined, left_out = run.joined(), list(show.left_out(run.stages, checks))
+    now = standings(run.stages.stages, joined.rows)
+    console().print(*rendered([show.stage_table(now)]))
+    for line in show.ending(joined, summary, left_out):
+        run.say(line)
+    left = show.missing(now, joined.visit_s)
+    run.say(f"\n{left}. To go on:\n  {again}" if left else "Every case of the campaign is measured.")
+    fit = read_json_object(run.out / "fit.json") or {}
+    made = "Fit and report are of this run and those that it resumed."
+    readme = show.readme(joined, now, fit, not_here=left_out, again=again, made=made)
+    replace_file(run.out / "README.md", markdown(readme).encode())
     if refusal is not None:
         raise refusal
     return summary.ended
 
 
-def _plan(
-    card: Card | None, earlier: Earlier, found: Stages, seed: int, wrong: Collection[str] = ()
-) -> Campaign:
-    from dibench.plan.campaign import plan_campaign
+def _compile(out: Path, found: Stages, arch: int) -> None:
+    """All kernels of these stages, of selftest and calibration; exit 1 if one does not compile."""
+    from dibench.check.compile_ahead import compile_all
+    from dibench.show.numbers import time_text
 
-    cards = earlier.cards()
-    another = card is not None and bool(cards) and card.uuid not in cards
-    return plan_campaign(
-        found,
-        seed=seed,
-        done=earlier.done(),
-        without=wrong,
-        again=another,
-        first_order=earlier.last_order + 1,
+    begin = time.monotonic()
+    total, wrong = compile_all(found.cases, arch, out / "cuda", lambda line: typer.echo(line, err=True))
+    size = sum(path.stat().st_size for path in (out / "cuda").glob("*.bin")) / 2**20
+    took = time_text(time.monotonic() - begin)
+    typer.echo(f"{total - wrong} kernels for sm_{arch} in {out}, {size:.1f} MiB, {took}")
+    brought = shlex.quote(str(out))
+    typer.echo(f"On the machine with the GPU: python -m dibench campaign --kernels {brought} --out …")
+    if wrong:
+        raise typer.Exit(1)
+
+
+def _show_stages(found: Stages, earlier: Joined, plan: Plan, budget_s: float) -> None:
+    """What --dry-run shows: stages, cases, minutes, questions; how far one run comes."""
+    from dibench.cli.output import console
+    from dibench.plan.ordering import in_visits
+    from dibench.show.campaign import stage_table
+    from dibench.show.numbers import duration_text, time_text
+    from dibench.show.terminal import rendered
+    from dibench.sweep.campaign import standings
+    from dibench.sweep.duration import VISIT_S
+
+    steps = in_visits([case.visits for case in plan.cases], plan.seed)
+    first = steps[: max(0, int((budget_s - _BEFORE_S - _CLOSING_S) / VISIT_S))]
+    made = Counter(index for index, _ in first)
+    cases = ((plan.cases[index], number) for index, number in made.items())
+    finished = {case.case_id for case, number in cases if number >= case.visits}
+    now = standings(found.stages, earlier.rows)
+    planned = {
+        one.stage.name: (
+            str(round(one.visits_left * VISIT_S / 60)),
+            str(sum(case.case_id in finished for case in one.stage.cases)),
+        )
+        for one in now
+    }
+    runs = len(steps) * VISIT_S / max(1.0, budget_s - _BEFORE_S - _CLOSING_S)
+    console().print(*rendered([stage_table(now, planned)]))
+    typer.echo(
+        f"{len(plan.cases):,} cases are left, {len(steps):,} visits of about {VISIT_S:g} s: "
+        f"{duration_text(len(steps) * VISIT_S)}, {runs:.0f} runs of {time_text(budget_s)}. "
+        f"A first run checks for up to {time_text(_BEFORE_S)} and finishes about {len(finished)} cases."
     )
 
 

@@ -32,9 +32,9 @@ def merge(
     merged = join(parts, out)
     by_status = ", ".join(f"{count:,} {status}" for status, count in merged.statuses.items())
     say = typer.echo
-    visits = sum(len(part.visits) for part in merged.parts)
+    visits = len(merged.visits)
     made = f", and the {visits:,} visits they are made of," if visits else ""
-    say(f"{merged.rows:,} rows of {len(merged.parts)} sweeps ({by_status}){made} in {out}")
+    say(f"{len(merged.rows):,} rows of {len(merged.parts)} sweeps ({by_status}){made} in {out}")
     devices = ", ".join(f"{number} × {name}" for name, number in merged.devices.items())
     mixed = sum(merged.devices.values()) > 1
     say(f"devices   {devices}" + ("; a fit asks for one of them or compares like with like" if mixed else ""))

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-import shutil
-import tempfile
+import shlex
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from dibench.errors import UserError
 
-if TYPE_CHECKING:
-    from dibench.sweep.dataset import Dataset
-
 _LIMIT_S = 3600.0
+_AGAIN = "python -m dibench campaign --time-budget 9m --out results/local/campaign/1"
+_COUNTERS = "python -m dibench counters lattice --out RUN/counters.csv"
 
 
 def publish(
@@ -37,23 +33,42 @@ def publish(
 
     [bold]python -m dibench publish results/local/campaign[/bold]
     """
-    from dibench.cli import campaign_readme
-    from dibench.cli.campaign_view import say
-    from dibench.sweep import dataset, record
+    from dibench import files
+    from dibench.plan.stages import load_stages
+    from dibench.show.campaign import readme
+    from dibench.show.markdown import markdown
+    from dibench.sweep import merge, record
+    from dibench.sweep.campaign import analyse, standings
 
-    found = dataset.gather(runs)
-    folder = out or Path("results") / slug(found.device)
+    found = merge.gather(runs)
+    device = next(iter(found.devices))
+    folder = out or Path("results") / slug(device)
     if (folder / record.TABLE).is_file():
-        found = dataset.gather([folder, *runs])
-    elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError("--out", "must be a dataset, an empty directory, or not exist", str(folder))
+        found = merge.gather([folder, *runs])
+    else:
+        files.refuse_content(folder)
     for variant, number in found.stale.items():
-        say(f"left out  {number} rows of {variant}: its source has changed since")
-    with _whole(folder) as new:
-        dataset.write(found, new)
-        _analyse(found, new)
-        campaign_readme.write_dataset_readme(new, found, runs, folder.name)
-    say(f"{len(found.rows)} rows of {found.device} in {folder}: look at README.md, report.html; then commit")
+        typer.echo(f"left out  {number} rows of {variant}: its source has changed since")
+    with files.whole_directory(folder) as new:
+        merge.write(found, new, merge.of_runs(found))
+        ended = analyse(new, new / "fit.json", time.monotonic() + _LIMIT_S)
+        for verb, one in zip(("fit", "report"), ended, strict=True):
+            if one.status != 0:
+                raise UserError(verb, f"must work on {len(found.rows)} rows: {one.how}")
+        typer.echo(ended[0].text.rstrip().replace(str(new), str(folder)) + "\n")
+        arch = int(found.parts[-1].manifest["device"]["facts"].get("arch", 0))
+        no_counters = f"hardware counters: `{_COUNTERS}` reads them, before publishing"
+        made = shlex.join(["python", "-m", "dibench", "publish", *map(str, runs)])
+        parts = readme(
+            found,
+            standings(load_stages(arch=arch).stages, found.rows),
+            files.read_json_object(new / "fit.json") or {},
+            not_here=[] if (new / merge.COUNTERS).exists() else [no_counters],
+            again=f"{_AGAIN} --resume results/{folder.name}",
+            made=f"Made by `{made}`: do not edit the tables.",
+        )
+        files.replace_file(new / "README.md", markdown(parts).encode())
+    typer.echo(f"{len(found.rows)} rows of {device} in {folder}: look at README.md, report.html; then commit")
 
 
 def slug(device: str) -> str:
@@ -63,41 +78,3 @@ def slug(device: str) -> str:
     'nvidia-h100-80gb-hbm3'
     """
     return re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-") or "unnamed"
-
-
-@contextlib.contextmanager
-def _whole(folder: Path) -> Iterator[Path]:
-    """A directory beside, which takes the place of `folder` when all of it is there."""
-    from dibench.files import explained
-
-    with explained(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        yield beside
-        with explained(folder):
-            beside.chmod(0o755)
-            old = beside.with_name(beside.name + ".old")
-            if folder.exists():
-                folder.rename(old)
-            beside.rename(folder)
-            shutil.rmtree(old, ignore_errors=True)
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
-
-
-def _analyse(found: Dataset, folder: Path) -> None:
-    """Fit and report, by their own verbs; the fit is shown."""
-    from dibench.cli import child
-    from dibench.cli.campaign_view import say
-    from dibench.sweep import record
-
-    fit = ["fit", str(folder / record.TABLE), "--backend", "cuda", "--json", str(folder / "fit.json")]
-    until = time.monotonic() + _LIMIT_S
-    with child.started(fit) as fitting, child.started(["report", str(folder)]) as reporting:
-        ended = {"fit": child.ended(fitting, until), "report": child.ended(reporting, until)}
-    for verb, one in ended.items():
-        if one.status != 0:
-            raise UserError(verb, f"must work on {len(found.rows)} rows: {one.how}")
-    say(f"{ended['fit'].text.rstrip()}\n")

@@ -1,6 +1,6 @@
 """A campaign's stages: plans that take turns, so that every prefix of the whole has something of each.
 
-They are read from `presets/campaign.stages.toml`, which says what a stage is, or from a file like it.
+`presets/campaign.stages.toml` says what a stage is; a file like it may take its place.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 import tomllib
 from collections.abc import Collection, Mapping, Sequence
-from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,24 +17,17 @@ import attrs
 from dibench import kernels
 from dibench.errors import UserError
 from dibench.kernels import architectures, library
-from dibench.plan import DTYPE, Case, make_plan, usual_case
+from dibench.plan import DTYPE, Case, Plan, make_plan, ordering, usual_case
+from dibench.plan.build import sha_of
 from dibench.plan.file import plan_of
 from dibench.plan.layers import resolve_layer
+from dibench.plan.toml_table import TomlTable, a_table, flag, some_tables, some_text, whole_number
 
 if TYPE_CHECKING:
     from dibench.kernels import Variant
     from dibench.layer import Layer
 
 FILE = "campaign.stages.toml"
-
-_NUMBER, _WHOLE, _FLAG = ((int, float), "a number"), (int, "a whole number"), (bool, "true or false")
-_TEXT, _TABLE, _TABLES = (str, "text"), (dict, "a table"), (list, "[[stages.…]] tables")
-_KEYS: Mapping[str, tuple[Any, str]] = {
-    "name": _TEXT, "answers": _TEXT, "share": _NUMBER, "pairs": _FLAG, "every_card": _FLAG,
-    "fill_us": _NUMBER, "arch": _WHOLE, "peer": _FLAG, "plan": _TABLE, "layers": _TABLES, "kernels": _TABLES,
-}  # fmt: skip
-"""Of a stage: the type of each key's value, in Python and in words."""
-_NEEDED = ("name", "answers", "share", "layers", "kernels")
 
 _MAC_PER_S, _BYTES_PER_S = 2e13, 2e12
 """What a large GPU does at fp32: the number of replicas must not depend on the card at hand."""
@@ -62,120 +54,116 @@ class Stages:
     stages: tuple[Stage, ...]
     sentinel: Case
     left_out: Mapping[str, str]
-    """Stages that it cannot, and why."""
+    """Stages that it cannot run, and why."""
 
-    def right_sentinel(self, without: Collection[str]) -> Case:
-        """The sentinel, by another kernel where its own is among these.
-
-        Raises:
-            UserError: no other runs it.
-        """
-        if self.sentinel.variant not in without:
-            return self.sentinel
-        return _sentinel(self.sentinel.layer, without)
+    @property
+    def cases(self) -> list[Case]:
+        """The sentinel, then all cases in turns."""
+        return [self.sentinel, *in_turns(self.stages)]
 
     @property
     def variants(self) -> tuple[str, ...]:
-        """Our kernels, in the order in which they are measured first; anchors compute nothing."""
-        cases = [self.sentinel, *in_turns(self.stages)]
-        return tuple(
-            dict.fromkeys(case.variant for case in cases if case.backend == "cuda" and not case.anchor)
-        )
+        """Our kernels in the order in which they are first measured; anchors compute nothing to check."""
+        ours = (case.variant for case in self.cases if case.backend == "cuda" and not case.anchor)
+        return tuple(dict.fromkeys(ours))
 
 
-def load_stages(
-    *,
-    arch: int,
-    seed: int = 1,
-    no_library: str = "",
-    path: Path | None = None,
-) -> Stages:
+def load_stages(*, arch: int, seed: int = 1, no_library: str = "", path: Path | None = None) -> Stages:
     """The stages for a GPU.
 
     Args:
         arch: its compute capability, 90 for sm_90.
         seed: of the random part of the order.
-        no_library: why PyTorch's library cannot be had there; empty: it can.
-        path: a file of stages in place of the campaign's.
+        no_library: why PyTorch's library cannot be measured there; empty where it can.
+        path: a file of stages in place of the campaign's own.
 
     Raises:
         UserError: the file breaks a rule; the message names stage, key, rule and value.
     """
     where, document = _document(path)
-    found, seen, left_out = list[Stage](), set[str](), dict[str, str]()
-    for number, table in enumerate(document["stages"], start=1):
-        _check(table, f"{where}: [[stages]] {number}", {stage.name for stage in found} | set(left_out))
-        name = table["name"]
-        if arch < table.get("arch", 0):
-            left_out[name] = f"needs sm_{table['arch']}, this is sm_{arch}"
-        elif table.get("peer") and no_library:
-            left_out[name] = no_library
-        else:
-            new = [case for case in _cases(table, arch, seed) if case.case_id not in seen]
-            seen |= {case.case_id for case in new}
-            every_card, pairs = table.get("every_card", False), table.get("pairs", False)
-            found.append(Stage(name, table["answers"], table["share"], every_card, pairs, tuple(new)))
+    stages, left_out, seen = list[Stage](), dict[str, str](), set[str]()
     try:
-        sentinel = _sentinel(resolve_layer(document["sentinel"], "sentinel"))
+        top = TomlTable(document, "")
+        sentinel = _sentinel(resolve_layer(top.take("sentinel", some_text), "sentinel"))
+        for number, content in enumerate(top.take("stages", some_tables), start=1):
+            stage, why_not = _stage(TomlTable(content, f"[[stages]] {number}"), arch, seed, no_library)
+            if stage.name in left_out or stage.name in {other.name for other in stages}:
+                raise UserError(f"[[stages]] {number}: name", "must be of one stage only", stage.name)
+            if why_not:
+                left_out[stage.name] = why_not
+                continue
+            # A case of two stages belongs to the first of them.
+            new = tuple(case for case in stage.cases if case.case_id not in seen)
+            seen |= {case.case_id for case in new}
+            stages.append(attrs.evolve(stage, cases=new))
+        top.finish()
     except UserError as error:
-        raise UserError("", str(error), where=where) from None
-    return Stages(tuple(found), sentinel, left_out)
+        raise error if error.where else UserError("", str(error), where=where) from None
+    return Stages(tuple(stages), sentinel, left_out)
 
 
 def _document(path: Path | None) -> tuple[str, dict[str, Any]]:
     """What the file is called, and its content."""
+    source = resources.files("dibench.presets") / FILE if path is None else path
     try:
-        source = resources.files("dibench.presets") / FILE if path is None else path
-        where = FILE if path is None else str(path)
-        document = tomllib.loads(source.read_text(encoding="utf-8"))
+        return FILE if path is None else str(path), tomllib.loads(source.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else f"is not TOML: {error}"
         raise UserError("--stages", str(why), str(path)) from None
-    for key in document:
-        if key not in ("sentinel", "stages"):
-            raise UserError(key, "is not a key here; known are sentinel and [[stages]]", where=where)
-    if not isinstance(document.get("sentinel"), str):
-        raise UserError("sentinel", "must be a layer", document.get("sentinel"), where=where)
-    stages = document.get("stages")
-    if not isinstance(stages, list) or not stages or not all(isinstance(table, dict) for table in stages):
-        raise UserError("stages", "must be one table or more, written with [[stages]]", where=where)
-    return where, document
 
 
-def _check(table: Mapping[str, Any], where: str, names: Collection[str]) -> None:
-    for key, value in table.items():
-        if key not in _KEYS:
-            close = get_close_matches(key, _KEYS, n=1)
-            hint = f"perhaps {close[0]}" if close else "known are " + ", ".join(_KEYS)
-            raise UserError(key, f"is not a key of a stage; {hint}", where=where)
-        kind, words = _KEYS[key]
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise UserError(key, f"must be {words}", value, where=where)
-    for key in _NEEDED:
-        if key not in table:
-            raise UserError(key, "must be given", where=where)
-    if not 0 <= table["share"] <= 100:
-        raise UserError("share", "must be from 0 to 100", table["share"], where=where)
-    if table["name"] in names:
-        raise UserError("name", "must be of one stage only", table["name"], where=where)
+def _stage(table: TomlTable, arch: int, seed: int, no_library: str) -> tuple[Stage, str]:
+    """The stage in a table; where it cannot run here, without cases, and why."""
+    stage = Stage(
+        name=table.take("name", some_text),
+        answers=table.take("answers", some_text),
+        share=table.take("share", _percent),
+        every_card=table.take("every_card", flag, False),
+        pairs=table.take("pairs", flag, False),
+        cases=(),
+    )
+    least_arch, peer = table.take("arch", whole_number, 0), table.take("peer", flag, False)
+    fill_s = 1e-6 * table.take("fill_us", _number, 0)
+    plan = {"plan": table.take("plan", a_table, {})}
+    plan |= {key: table.take(key, some_tables) for key in ("layers", "kernels")}
+    table.finish()
+    if arch < least_arch:
+        return stage, f"needs sm_{least_arch}, this is sm_{arch}"
+    if peer and no_library:
+        return stage, no_library
+    return attrs.evolve(stage, cases=tuple(_cases(plan, stage.name, arch, seed, peer, fill_s))), ""
 
 
-def _cases(table: Mapping[str, Any], arch: int, seed: int) -> list[Case]:
-    document: dict[str, Any] = {key: table[key] for key in ("plan", "layers", "kernels") if key in table}
-    where = f"stage {table['name']}"
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError("must be a number", value)
+    return value
+
+
+def _percent(value: Any) -> float:
+    if not 0 <= _number(value) <= 100:
+        raise ValueError("must be from 0 to 100", value)
+    return float(value)
+
+
+def _cases(
+    document: dict[str, Any], name: str, arch: int, seed: int, peer: bool, fill_s: float
+) -> list[Case]:
+    """The cases of a stage's plan, with replicas and the library's cases where the stage asks for them."""
+    where = f"stage {name}"
     try:
-        file = plan_of(document, where=where, name=table["name"])
+        file = plan_of(document, where=where, name=name)
     except UserError as error:
         raise error if error.where else UserError("", str(error), where=where) from None
     cuda = kernels.registry("cuda")
     plan = make_plan(file, backend="cuda", seed=seed, registry=cuda, arch=arch)
     cases = [case for case in plan.cases if not case.sentinel]
-    if fill_us := table.get("fill_us"):
-        cases = [_filling(case, cuda[case.variant], arch, 1e-6 * fill_us) for case in cases]
-    if not table.get("peer"):
+    if fill_s:
+        cases = [_filling(case, cuda[case.variant], arch, fill_s) for case in cases]
+    if not peer:
         return cases
-    peer = kernels.of_library(library.CUDNN)
-    theirs = make_plan(file, backend="torch", seed=seed, registry={peer.name: peer})
+    library_kernel = kernels.of_library(library.CUDNN)
+    theirs = make_plan(file, backend="torch", seed=seed, registry={library_kernel.name: library_kernel})
     return _side_by_side(cases, [case for case in theirs.cases if not case.sentinel])
 
 
@@ -191,10 +179,12 @@ def _side_by_side(ours: Sequence[Case], theirs: Sequence[Case]) -> list[Case]:
 
 
 def _filling(case: Case, variant: Variant, arch: int, launch_s: float) -> Case:
-    """The case with as many replicas, a power of two, as make a launch last, and fit into memory."""
+    """The case with enough replicas, a power of two, to make a launch last, as far as memory allows."""
     layer = case.layer
-    most = min(_MOST_REPLICAS, max(1, _MOST_BYTES // (4 * _elements(layer))))
-    wanted = min(most, max(1.0, launch_s / _least_s(layer)))
+    elements = layer.weights + layer.inputs + layer.outputs
+    least_s = max(layer.macs / _MAC_PER_S, 4 * elements / _BYTES_PER_S)
+    most = min(_MOST_REPLICAS, max(1, _MOST_BYTES // (4 * elements)))
+    wanted = min(most, max(1.0, launch_s / least_s))
     replicas = 2 ** math.floor(math.log2(wanted) + 0.5)
     while replicas > 1:
         try:
@@ -204,14 +194,6 @@ def _filling(case: Case, variant: Variant, arch: int, launch_s: float) -> Case:
         else:
             break
     return attrs.evolve(case, instances=replicas)
-
-
-def _elements(layer: Layer) -> int:
-    return layer.weights + layer.inputs + layer.outputs
-
-
-def _least_s(layer: Layer) -> float:
-    return max(layer.macs / _MAC_PER_S, 4 * _elements(layer) / _BYTES_PER_S)
 
 
 def _sentinel(layer: Layer, without: Collection[str] = ()) -> Case:
@@ -228,23 +210,70 @@ def _sentinel(layer: Layer, without: Collection[str] = ()) -> Case:
 def in_turns(stages: Sequence[Stage]) -> list[Case]:
     """All cases: stages of share 0 whole, then the others in turns by share of visits.
 
+    The stage whose visits lag furthest behind its share has the turn.
+
     >>> from dibench.plan import ANCHOR_LAYER
     >>> one, two = (Case(layer=ANCHOR_LAYER, backend="cuda", variant=name) for name in ("a", "b"))
     >>> stages = [Stage("a", "", 75, False, False, (one,) * 6), Stage("b", "", 25, False, False, (two,) * 2)]
     >>> "".join(case.variant for case in in_turns(stages))
     'abaaabaa'
     """
-    cases = [case for stage in stages if not stage.share for case in stage.cases]
-    taken = [0] * len(stages)
-    visits = [0.0] * len(stages)
-    while True:
-        open_ones = [
-            index for index, stage in enumerate(stages) if stage.share and taken[index] < len(stage.cases)
-        ]
-        if not open_ones:
-            return cases
-        turn = min(open_ones, key=lambda index: visits[index] / stages[index].share)
-        case = stages[turn].cases[taken[turn]]
-        cases.append(case)
-        taken[turn] += 1
-        visits[turn] += case.visits
+    due: list[tuple[float, Case]] = []
+    for stage in stages:
+        visits = 0
+        for case in stage.cases:
+            due.append((visits / stage.share if stage.share else -1.0, case))
+            visits += case.visits
+    return [case for _, case in sorted(due, key=lambda one: one[0])]
+
+
+def plan_campaign(
+    found: Stages,
+    *,
+    seed: int,
+    done: Collection[str],
+    without: Collection[str] = (),
+    again: bool = False,
+    first_order: int = 1,
+) -> Plan:
+    """One plan of what is left of all stages, in turns, with sentinels in between as in every plan.
+
+    Args:
+        found: of `load_stages`.
+        seed: of the order in which cases are visited again.
+        done: ids of cases that earlier runs have measured.
+        without: kernel variants that are not to be measured. The plan's SHA is that of all cases, so that a
+            kernel found wrong later does not make another campaign of it.
+        again: the card is another one. Stages for every card are measured again, and so are both halves of a
+            pair that has one half on the card before: two cards are no pair.
+        first_order: of the first case. Orders go on from earlier runs, so that sentinels, whose ids contain
+            theirs, have ids of their own.
+
+    Raises:
+        UserError: nothing is left, or no right kernel runs the sentinel.
+    """
+    owed = set[str]()
+    for stage in found.stages if again else ():
+        ids = [case.case_id for case in stage.cases]
+        if stage.every_card:
+            owed.update(ids)
+        if stage.pairs:
+            pairs = zip(ids[::2], ids[1::2], strict=True)
+            owed.update(half for pair in pairs if (pair[0] in done) != (pair[1] in done) for half in pair)
+    left = [case for case in in_turns(found.stages) if case.case_id in owed or case.case_id not in done]
+    if not left:
+        raise UserError("--resume", "must leave something to measure: every case of the campaign is there")
+    sentinel = found.sentinel
+    sha = sha_of(_numbered(left, sentinel, first_order))
+    right = [case for case in left if case.variant not in without]
+    if sentinel.variant in without:
+        sentinel = _sentinel(sentinel.layer, without)
+    cases = _numbered(right, sentinel, first_order)
+    return Plan("campaign", "a campaign in stages", "cuda", cases, seed, sha, {})
+
+
+def _numbered(cases: Sequence[Case], sentinel: Case, first_order: int) -> tuple[Case, ...]:
+    with_sentinels = ordering.with_sentinels(cases, sentinel)
+    return tuple(
+        attrs.evolve(case, order=order) for order, case in enumerate(with_sentinels, start=first_order)
+    )

@@ -1,4 +1,4 @@
-"""What the selftest found of each kernel on a device, kept under the cache: nothing is checked twice in vain.
+"""What the selftest found of each kernel on a device, cached so that nothing is checked twice.
 
 A verdict counts for the kernel source, the device, the driver and the compiler that it was found with.
 """
@@ -17,7 +17,7 @@ from dibench.errors import UserError
 from dibench.kernels import compilers
 
 RIGHT, NOT_HERE, FAILED = "right", "not for this GPU", "failed: "
-"""A verdict; the last one goes on with what is wrong."""
+"""Verdicts; after the last one stands what is wrong."""
 
 
 @attrs.frozen
@@ -61,8 +61,12 @@ class Checked:
         }
 
     def note(self, name: str, found: str, source: str, compiler: str = "", *, small: bool = False) -> None:
-        """Add a verdict, and write the file; where it cannot be written it is not kept."""
+        """Add a verdict, and save."""
         self.kernels[name] = {"found": found, "source": source, "compiler": compiler, "small": small}
+        self.save()
+
+    def save(self) -> None:
+        """Write the file; where it cannot be written, nothing is kept."""
         with contextlib.suppress(OSError, UserError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             files.write_json(self.path, self.as_json())

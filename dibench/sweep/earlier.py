@@ -7,48 +7,21 @@ changed since; a row of a changed kernel is left out of everything, and its case
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import attrs
-
-from dibench import files
-from dibench.backends.cuda_cache import NOT_COMPILED
+from dibench import files, kernels
 from dibench.errors import UserError
 from dibench.measure import calibration
 from dibench.schema import LIBRARY, MEASURED_SOURCES, Row
 from dibench.sweep import record
 from dibench.sweep.checked import Checked, path_of
+from dibench.sweep.parts import Joined, Part, has_result
 from dibench.table import read_rows
 
-_NEEDED = ("case_id", "device", "device_uuid", "variant", "status", "reason", "energy_source", "order")
-
-
-@attrs.frozen
-class Earlier:
-    """Rows of earlier runs."""
-
-    tables: tuple[Path, ...] = ()
-    rows: tuple[Row, ...] = attrs.field(default=(), repr=False)
-    """That count, each case of a card once."""
-    stale: Mapping[str, int] = attrs.field(factory=dict)
-    """Rows left out, by variant whose source has changed."""
-
-    def done(self) -> set[str]:
-        """Ids of cases that need not be measured again."""
-        return {row.case_id for row in self.rows if has_result(row)}
-
-    def cards(self) -> Counter[str]:
-        """Rows by UUID of the card."""
-        return Counter(row.device_uuid for row in self.rows)
-
-    @property
-    def last_order(self) -> int:
-        """The highest position in a plan so far."""
-        return max((row.order or 0 for row in self.rows), default=0)
+_COLUMNS = ("case_id", "device", "device_uuid", "variant", "status", "reason", "energy_source", "order")
 
 
 def read_earlier(
@@ -56,45 +29,45 @@ def read_earlier(
     *,
     device: str,
     simulated: bool,
-    kernels: Mapping[str, str],
-    sources_sha: str,
+    shas: Mapping[str, str] | None = None,
+    sources_sha: str = "",
     but: Path | None = None,
-) -> Earlier:
+) -> Joined:
     """The rows of tables, or of all tables below directories.
 
     Args:
         paths: of `sweep.csv` files or directories.
         device: the model of the card at hand.
         simulated: whether it is a replayed one: its rows and measured ones never lie in one data set.
-        kernels: SHA-256 of each kernel source now.
+        shas: SHA-256 of each kernel source; by default, as they are now.
         sources_sha: of all of them together, for manifests that do not name each.
         but: a directory that is not read though it lies below another: the one that this run writes to.
 
     Raises:
         UserError: nothing is there, no table of this program, another model, another kind of energy.
     """
+    if shas is None:
+        shas, sources_sha = kernels.kernel_shas("cuda"), kernels.sources_sha("cuda")
     tables = _tables(paths, None if but is None else but.resolve())
-    rows: dict[tuple[str, str], Row] = {}
+    counting: dict[tuple[str, str], tuple[Path, Row]] = {}
     stale: Counter[str] = Counter()
+    manifests = {path: files.read_json_object(path.with_name(record.MANIFEST)) or {} for path in tables}
     for path in tables:
-        manifest = files.read_json_object(path.with_name(record.MANIFEST)) or {}
-        for row in read_rows(path, _NEEDED):
+        for row in read_rows(path, _COLUMNS):
             _check(row, path, device, simulated)
-            key = row.device_uuid, row.case_id
-            if not simulated and row.measured and row.energy_source not in MEASURED_SOURCES:
+            key = (row.device_uuid, row.case_id)
+            if row.measured and not simulated and row.energy_source not in MEASURED_SOURCES:
                 continue  # no joules: its case is measured again
-            if row.backend != LIBRARY and not _same_kernel(row.variant, manifest, kernels, sources_sha):
+            if row.backend != LIBRARY and not _same_kernel(row.variant, manifests[path], shas, sources_sha):
                 stale[row.variant] += 1
-            elif key not in rows or not has_result(rows[key]):  # failed at first
-                rows[key] = row
-    return Earlier(tuple(tables), tuple(rows.values()), dict(stale.most_common()))
-
-
-def has_result(row: Row) -> bool:
-    """Whether it is measured, or this model of card cannot; what was not installed may be another time."""
-    if row.status == "skipped":
-        return row.backend != LIBRARY and NOT_COMPILED not in row.reason
-    return row.measured
+            elif key not in counting or not has_result(counting[key][1]):  # failed at first
+                counting[key] = path, row
+    rows_of: dict[Path, list[Row]] = {path: [] for path in tables}
+    for path, row in counting.values():
+        rows_of[path].append(row)
+    parts = tuple(Part(path.parent, manifests[path], tuple(rows_of[path])) for path in tables)
+    rows = tuple(row for part in parts for row in part.rows)
+    return Joined(parts, rows, dict(stale.most_common()))
 
 
 def _tables(paths: Iterable[Path], but: Path | None) -> list[Path]:
@@ -110,64 +83,58 @@ def _tables(paths: Iterable[Path], but: Path | None) -> list[Path]:
 def _check(row: Row, path: Path, device: str, simulated: bool) -> None:
     if row.device != device:
         raise UserError("device", f"must hold rows of {device}", row.device, where=path)
-    source = row.energy_source
-    if source and simulated != (source == "simulated"):
+    if row.energy_source and simulated != (row.energy_source == "simulated"):
         kind = "simulated" if simulated else "measured"
-        raise UserError("energy_source", f"must hold {kind} rows only", source, where=path)
+        raise UserError("energy_source", f"must hold {kind} rows only", row.energy_source, where=path)
 
 
 def _same_kernel(
-    variant: str, manifest: Mapping[str, Any], kernels: Mapping[str, str], sources_sha: str
+    variant: str, manifest: Mapping[str, Any], shas: Mapping[str, str], sources_sha: str
 ) -> bool:
     known = manifest.get("kernels")
     if isinstance(known, dict) and variant in known:
-        return bool(known[variant] == kernels.get(variant))
+        return bool(known[variant] == shas.get(variant))
     return bool(manifest.get("sources_sha") == sources_sha)
 
 
-def bring_calibration(files_beside: Iterable[Path], uuid: str, driver: str) -> Path:
+def bring_calibration(folders: Iterable[Path], uuid: str, driver: str) -> Path:
     """Where the calibration of this card and driver lies; one beside an earlier table is put there.
 
     Args:
-        files_beside: files of earlier runs, in whose directories it may lie.
+        folders: of runs, in which it may lie.
         uuid: of the card.
         driver: in force.
     """
     kept = calibration.path_of(uuid, driver)
-    for beside in _beside(files_beside, "calibration*.json"):
+    for beside in _beside(folders, "calibration*.json"):
         found = None
         with contextlib.suppress(UserError):
-            found = files.read_json_object(beside) if not kept.is_file() else None
-        if found and (found.get("device_uuid"), found.get("driver")) == (uuid, driver):
-            with files.explained(kept):
-                kept.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(beside, kept)
+            found = files.read_json_object(beside)
+        if found and not kept.is_file() and (found.get("device_uuid"), found.get("driver")) == (uuid, driver):
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            files.replace_file(kept, beside.read_bytes())
     return kept
 
 
-def bring_checked(
-    files_beside: Iterable[Path], uuid: str, driver: str, sources: Mapping[str, str]
-) -> Checked:
+def bring_checked(folders: Iterable[Path], uuid: str, driver: str, sources: Mapping[str, str]) -> Checked:
     """What is known of the kernels on this card under this driver: here, and beside earlier tables.
 
     Args:
-        files_beside: as of `bring_calibration`.
+        folders: as of `bring_calibration`.
         uuid: of the card.
         driver: in force.
         sources: SHA-256 of each kernel source now.
     """
     checked = Checked.read(path_of("cuda", uuid, driver), uuid, driver)
-    for beside in _beside(files_beside, "selftest*.json"):
+    for beside in _beside(folders, "selftest*.json"):
         there = Checked.read(beside, uuid, driver)
         new = set(there.known(sources, small=True)) - set(checked.known(sources, small=True))
         checked.kernels.update({name: there.kernels[name] for name in new})
     if checked.kernels:
-        with contextlib.suppress(UserError, OSError):
-            checked.path.parent.mkdir(parents=True, exist_ok=True)
-            files.write_json(checked.path, checked.as_json())
+        checked.save()
     return checked
 
 
-def _beside(files_beside: Iterable[Path], pattern: str) -> list[Path]:
-    folders = dict.fromkeys(path.parent for path in files_beside)
-    return [path for folder in folders for path in sorted(folder.glob(pattern))]
+def _beside(folders: Iterable[Path], pattern: str) -> Iterator[Path]:
+    for folder in dict.fromkeys(folders):
+        yield from sorted(folder.glob(pattern))

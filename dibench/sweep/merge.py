@@ -1,50 +1,44 @@
-"""Sweeps of several machines as one: the shards of a plan, or parts of it by hand, checked and joined.
+"""Sweeps joined into one: the shards of a plan, or the runs of a campaign on one model of card.
 
-Parts belong together when they measured the same plan with the same kernels, settings and kind of sensor;
-where devices differ that is said, not refused. No case may stand in two parts, and no row may contradict the
-manifest and the visits beside it. Rows are joined as they stand, and so are the visits that a GPU's rows were
-made of.
+The rules are the same for both. No part contradicts its own manifest and visits, all were measured alike, and
+no case stands twice. They differ in what is done where a rule does not hold: shards are refused; of a
+campaign's runs, which may have been killed and may overlap, each case of a card is taken once, and rows of a
+kernel that has changed since are left out.
+
+Rows, and the visits that they were made of, are joined as they stand. What was found of kernels and sensors
+lies beside, one file for each card, and so do the hardware's counters where a part has them.
 """
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from dibench import __version__, files
+from dibench import __version__, files, kernels
 from dibench.errors import UserError
-from dibench.schema import Row
+from dibench.schema import MEASURED_SOURCES
 from dibench.sweep import record
+from dibench.sweep.earlier import read_earlier
 from dibench.sweep.manifest import utc_now
-from dibench.sweep.parts import Part, read_part
+from dibench.sweep.parts import Joined, Part, read_part
+from dibench.table import read_rows
 
-_MAY_DIFFER = ("device", "threads", "instruction set", "shard")
-"""Of a sweep's identity; everything else must be equal."""
+COUNTERS = "counters.csv"
+BESIDE = ("calibration", "selftest")
 
-
-@attrs.frozen
-class Merged:
-    """What was joined, and what is still missing."""
-
-    parts: tuple[Part, ...]
-    rows: int
-    statuses: Mapping[str, int]
-    missing_shards: tuple[str, ...]
-
-    @property
-    def devices(self) -> Mapping[str, int]:
-        """How many devices of each name."""
-        return Counter(name for name, _ in dict.fromkeys(one for part in self.parts for one in part.devices))
+_SHARDS_DIFFER = {"device", "threads", "instruction set", "shard"}
+"""Of a sweep's identity; everything else must be equal in all shards."""
+_RUNS_DIFFER = {
+    *_SHARDS_DIFFER, "backend", "plan", "seed", "content of the plan (SHA-256)", "kernel sources (SHA-256)",
+}  # fmt: skip
+"""Likewise of a campaign's runs: each measures what those before have left."""
 
 
-def merge(folders: Sequence[Path], out: Path) -> Merged:
-    """Join the sweeps of some directories into a new one.
+def merge(folders: Sequence[Path], out: Path) -> Joined:
+    """Join the shards of a plan, or parts of it by hand, into a new directory.
 
     Args:
         folders: at least one directory with sweep.csv and manifest.json.
@@ -53,43 +47,70 @@ def merge(folders: Sequence[Path], out: Path) -> Merged:
     Raises:
         UserError: a part cannot be read or contradicts itself or another; nothing has been written then.
     """
-    _check_destination(out)
-    _check_folders(folders)
+    files.refuse_content(out)
+    for number, folder in enumerate(folders):
+        if folder.resolve() in {other.resolve() for other in folders[:number]}:
+            raise UserError("DIR", "must be given once", str(folder))
     parts = tuple(read_part(folder) for folder in folders)
     record.refuse_test_data(out, str(parts[0].manifest.get("energy_source")))
-    for part in parts[1:]:
-        _check_same_sweep(parts[0], part)
+    _check_alike(parts, _SHARDS_DIFFER)
     _check_shards(parts)
     _check_cases(parts)
-    rows = sorted((row for part in parts for row in part.rows), key=_position)
+    rows = sorted((row for part in parts for row in part.rows), key=lambda row: (row.order or 0, row.case_id))
     if not rows:
         raise UserError("DIR", "must have rows: nothing has been measured in any part yet")
-    statuses = Counter(row.status for row in rows)
-    merged = Merged(parts, len(rows), statuses, _missing(parts))
-    _write(merged, rows, out)
-    return merged
+    joined = Joined(parts, tuple(rows))
+    with files.whole_directory(out) as new:
+        write(joined, new, _of_shards(joined))
+    return joined
 
 
-def _check_destination(out: Path) -> None:
-    with files.explained(out):
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise UserError("--out", "must not exist yet, or be an empty directory", str(out))
+def gather(paths: Iterable[Path]) -> Joined:
+    """The dataset that runs of a campaign, or datasets, make: measured joules of one model of card only.
+
+    Args:
+        paths: directories of runs, or above them; of tables that hold a case of a card twice, the first one
+            counts.
+
+    Raises:
+        UserError: nothing is there, two models, two ways of measuring, or joules that no sensor measured.
+    """
+    paths = list(paths)
+    tables = [table for path in paths if path.is_dir() for table in sorted(path.rglob(record.TABLE))]
+    if not tables:
+        shown = ", ".join(map(str, paths))
+        raise UserError("RUN", "must be the directory of a campaign's run, or one above", shown)
+    device = next((row.device for row in read_rows(tables[0], ["device"])), "")
+    found = read_earlier(paths, device=device, simulated=False)
+    parts = []
+    for run in found.parts:
+        part = read_part(run.folder, cut_off=True)
+        _check_measured(part)
+        parts.append(attrs.evolve(part, rows=run.rows))
+    parts.sort(key=lambda part: str(part.manifest["started_at"]))
+    _check_alike(parts, _RUNS_DIFFER)
+    if not found.rows:
+        raise UserError("RUN", "must have a row of kernels as they are now")
+    return attrs.evolve(found, parts=tuple(parts))
 
 
-def _check_folders(folders: Sequence[Path]) -> None:
-    seen: set[Path] = set()
-    for folder in folders:
-        if folder.resolve() in seen:
-            raise UserError("DIR", "must be given once", str(folder))
-        seen.add(folder.resolve())
+def _check_alike(parts: Sequence[Part], may_differ: Collection[str]) -> None:
+    """Rows stand beside each other only where they were measured alike."""
+    first = parts[0].manifest["identity"]
+    for part in parts[1:]:
+        here = part.manifest["identity"]
+        for what in dict.fromkeys([*first, *here]):
+            if what not in may_differ and first.get(what) != here.get(what):
+                known = f"{first.get(what)!r} in {parts[0].folder}, {here.get(what)!r} here"
+                raise UserError(what, f"must be the same in all parts: {known}", where=part.folder)
 
 
-def _check_same_sweep(first: Part, other: Part) -> None:
-    a, b = first.manifest["identity"], other.manifest["identity"]
-    for what in dict.fromkeys([*a, *b]):
-        if what not in _MAY_DIFFER and a.get(what) != b.get(what):
-            rule = f"must be the same in all parts: {a.get(what)!r} in {first.folder}, {b.get(what)!r} here"
-            raise UserError(what, rule, where=other.folder)
+def _check_measured(part: Part) -> None:
+    for line, row in enumerate(part.rows, start=2):
+        if row.measured and row.energy_source not in MEASURED_SOURCES:
+            rule = "must be a sensor's: only measured joules are committed"
+            where = part.folder / record.TABLE
+            raise UserError(f"line {line}: energy_source", rule, row.energy_source, where=where)
 
 
 def _check_shards(parts: Sequence[Part]) -> None:
@@ -116,75 +137,115 @@ def _check_cases(parts: Sequence[Part]) -> None:
             seen[case] = part
 
 
-def _missing(parts: Sequence[Part]) -> tuple[str, ...]:
-    if not parts[0].shard:
-        return ()
-    of = int(parts[0].shard.partition("/")[2])
-    given = {part.shard for part in parts}
-    return tuple(shard for index in range(1, of + 1) if (shard := f"{index}/{of}") not in given)
+def write(joined: Joined, out: Path, further: Mapping[str, Any]) -> None:
+    """Table, visits, manifest, and what lies beside them: into a directory that is there.
+
+    Args:
+        joined: what is to be written.
+        out: the directory.
+        further: of the manifest, beside what all parts say alike.
+
+    Raises:
+        UserError: a file cannot be read or written.
+    """
+    record.write(out / record.TABLE, joined.rows)
+    if visits := joined.visits:
+        files.replace_file(out / record.VISITS, b"".join(visits))
+    files.write_json(out / record.MANIFEST, {**_manifest(joined), **further})
+    for name in BESIDE:
+        _bring(joined.parts, name, out)
+    _bring_counters(joined.parts, out)
 
 
-def _position(row: Row) -> tuple[int, str]:
-    return row.order or 0, row.case_id
-
-
-def _write(merged: Merged, rows: Sequence[Row], out: Path) -> None:
-    """All files in a new directory beside, renamed into place: whole or not at all."""
-    with files.explained(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
-    try:
-        record.write(beside / record.TABLE, rows)
-        if lines := [visit.line() for part in merged.parts for visit in part.visits]:
-            files.replace_file(beside / record.VISITS, b"".join(lines))
-        files.write_json(beside / record.MANIFEST, _manifest(merged))
-        with files.explained(out):
-            beside.chmod(0o755)
-            beside.replace(out)
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
-
-
-def _manifest(merged: Merged) -> dict[str, Any]:
-    """What all parts say alike as a sweep's manifest says it; what differs stands under `merged_from`."""
-    manifests = [part.manifest for part in merged.parts]
-    first = manifests[0]
-    alike = {key: value for key, value in first.items() if all(m.get(key) == value for m in manifests)}
-    devices = [f"{number} × {name}" if number > 1 else name for name, number in merged.devices.items()]
-    sessions = [
-        {**session, "device_uuid": m["device"]["uuid"]} for m in manifests for session in m["sessions"]
-    ]
-    found = {
+def _manifest(joined: Joined) -> dict[str, Any]:
+    """As a sweep's: what all parts say alike, and what follows from all of them."""
+    manifests = [part.manifest for part in joined.parts]
+    last, used = manifests[-1], {row.device_uuid for row in joined.rows}
+    alike = {key: value for key, value in last.items() if all(one.get(key) == value for one in manifests)}
+    devices: dict[str, dict[str, Any]] = {}
+    for one in manifests:
+        stated = {"meter": one["meter"], "reference_c": one.get("reference_c")}
+        devices |= {each["uuid"]: each for each in one.get("devices") or [{**one["device"], **stated}]}
+    kept = [each for uuid, each in devices.items() if uuid in used]
+    described: dict[str, Any] = {"device": {"name": ", ".join(joined.devices), "uuid": None, "facts": {}}}
+    alike.pop("peaks", None)
+    if len(joined.devices) == 1:  # of one model: it is the first, and a peak is the best that any part saw
+        names = set.intersection(*(set(one["peaks"]) for one in manifests))
+        described = {
+            "device": {key: kept[0][key] for key in ("name", "uuid", "facts")},
+            "meter": last["meter"],
+            "peaks": {name: max(one["peaks"][name] for one in manifests) for name in sorted(names)},
+        }
+    return {
         **alike,
-        "identity": {**first["identity"], "device": ", ".join(devices), "shard": "merged"},
-        "device": first["device"] if len({one for part in merged.parts for one in part.devices}) == 1 else {
-            "name": ", ".join(devices), "uuid": None, "facts": {},
-        },
-        "plan": {**first["plan"], "cases": sum(m["plan"]["cases"] for m in manifests), "shard": None},
+        **described,
+        **({"devices": kept} if len(kept) > 1 else {}),
         "versions": {**alike.get("versions", {}), "dibench": __version__},
+        "started_at": min(str(one["started_at"]) for one in manifests),
+        "ended_at": max(str(one.get("ended_at") or "") for one in manifests) or None,
+        "rows": dict(joined.statuses),
+        "sessions": joined.sessions,
+    }
+
+
+def _of_shards(joined: Joined) -> dict[str, Any]:
+    """Of the manifest of merged shards, which no sweep goes on with."""
+    manifests = [part.manifest for part in joined.parts]
+    names = ", ".join(f"{number} × {name}" if number > 1 else name for name, number in joined.devices.items())
+    kept = (
+        "device", "devices", "driver", "cuda", "peaks", "meter", "reference_c", "command_line",
+        "source_revision",
+    )  # fmt: skip
+    return {
+        "identity": {**manifests[0]["identity"], "device": names, "shard": "merged"},
+        "plan": {**manifests[0]["plan"], "cases": sum(m["plan"]["cases"] for m in manifests), "shard": None},
         "merged_at": utc_now(),
-        "started_at": min(str(m.get("started_at") or "") for m in manifests),
-        "ended_at": max(str(m.get("ended_at") or "") for m in manifests) or None,
-        "rows": dict(merged.statuses),
-        "sessions": sessions,
-        "missing_shards": list(merged.missing_shards),
+        "missing_shards": list(joined.missing_shards),
         "merged_from": [
-            {
-                "directory": str(part.folder), "shard": part.shard or None, "rows": len(part.rows),
-                "cases_left": part.left,
-                **{key: part.manifest.get(key) for key in (
-                    "device", "devices", "driver", "cuda", "peaks", "meter", "reference_c", "command_line",
-                    "source_revision",
-                )},
-            }
-            for part in merged.parts
+            {"directory": str(part.folder), "shard": part.shard or None, "rows": len(part.rows),
+             "cases_left": part.left, **{key: part.manifest.get(key) for key in kept}}
+            for part in joined.parts
         ],
     }  # fmt: skip
-    if len(merged.devices) > 1:
-        found.pop("peaks", None)
-    elif all(isinstance(m.get("peaks"), dict) for m in manifests):
-        # Of one kind of device: a peak is what could be reached, so the best that any part saw.
-        names = set.intersection(*(set(m["peaks"]) for m in manifests))
-        found["peaks"] = {name: max(m["peaks"][name] for m in manifests) for name in sorted(names)}
-    return found
+
+
+def of_runs(joined: Joined) -> dict[str, Any]:
+    """Of the manifest of a campaign's runs, whose rows are all of kernels as they are now."""
+    last = joined.parts[-1].manifest
+    return {
+        "identity": last["identity"],
+        "backend": last.get("backend"),
+        "plan": {**last["plan"], "cases": len(joined.rows)},
+        "kernels": dict(kernels.kernel_shas("cuda")),
+        "sources_sha": kernels.sources_sha("cuda"),
+        "published_at": utc_now(),
+    }
+
+
+def _bring(parts: Sequence[Part], name: str, out: Path) -> None:
+    """The newest file of that name for each card: `name.json`, and of further cards `name-UUID.json`."""
+    newest: dict[str, Path] = {}
+    for part in parts:
+        for path in sorted(part.folder.glob(f"{name}*.json")):
+            if uuid := str((files.read_json_object(path) or {}).get("device_uuid") or ""):
+                newest[uuid] = path
+    for number, (uuid, path) in enumerate(newest.items()):
+        with files.explained(path, doing="read"):
+            content = path.read_bytes()
+        files.replace_file(out / (f"{name}-{uuid}.json" if number else f"{name}.json"), content)
+
+
+def _bring_counters(parts: Sequence[Part], out: Path) -> None:
+    """The rows of all parts' counters, each case once."""
+    header, rows = "", dict[str, str]()
+    for path in (part.folder / COUNTERS for part in parts):
+        if not path.is_file():
+            continue
+        with files.explained(path, doing="read"):
+            first, *lines = path.read_text(encoding="utf-8").splitlines() or [""]
+        if header and first != header:
+            raise UserError("header", f"must be as in the other parts: {header}", where=path)
+        header = first
+        rows |= {line.partition(",")[0]: line for line in lines}
+    if header:
+        files.replace_file(out / COUNTERS, "".join(f"{line}\n" for line in (header, *rows.values())).encode())

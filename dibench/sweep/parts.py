@@ -1,31 +1,36 @@
-"""A sweep that is to be joined with others: read whole, and held against its own manifest and visits."""
+"""Sweeps taken together, each read whole and held against its own manifest and visits."""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import attrs
 
 from dibench import files
+from dibench.backends.cuda_cache import NOT_COMPILED
 from dibench.errors import UserError
-from dibench.schema import Row
+from dibench.schema import LIBRARY, Row
 from dibench.sweep import record
+from dibench.sweep.duration import VISIT_S
 from dibench.sweep.manifest import devices_of, is_of_a_sweep
-from dibench.sweep.visit_book import Visited, keep, read_visits
-from dibench.table import HEADER
+from dibench.sweep.visit_book import Visited, read_visits
+from dibench.table import HEADER, read_rows
+
+_COLUMNS = ("case_id", "order", "device", "device_uuid", "session", "status", "energy_source")
 
 
 @attrs.frozen
 class Part:
-    """One sweep to be joined: its rows' cells, its visits, and what its manifest says."""
+    """One sweep to be joined: its manifest, its rows and its visits."""
 
     folder: Path
     manifest: Mapping[str, Any]
     rows: tuple[Row, ...] = attrs.field(repr=False)
-    visits: tuple[Visited, ...] = attrs.field(repr=False)
+    visits: tuple[Visited, ...] = attrs.field(default=(), repr=False)
 
     @property
     def shard(self) -> str:
@@ -34,7 +39,7 @@ class Part:
 
     @property
     def devices(self) -> tuple[tuple[str, str], ...]:
-        """Name and uuid of each."""
+        """Name and UUID of each."""
         return devices_of(self.manifest)
 
     @property
@@ -49,24 +54,120 @@ class Part:
         return tuple(dict.fromkeys(ids))
 
 
-def read_part(folder: Path) -> Part:
+def has_result(row: Row) -> bool:
+    """Whether it is measured, or this model of card cannot; what was not installed may be another time."""
+    if row.status == "skipped":
+        return row.backend != LIBRARY and NOT_COMPILED not in row.reason
+    return row.measured
+
+
+@attrs.frozen
+class Joined:
+    """Several sweeps taken together."""
+
+    parts: tuple[Part, ...] = ()
+    rows: tuple[Row, ...] = attrs.field(default=(), repr=False)
+    """Those of all parts; of a campaign's runs those that count."""
+    stale: Mapping[str, int] = attrs.field(factory=dict)
+    """Rows left out, by variant whose source has changed since."""
+
+    @property
+    def statuses(self) -> Mapping[str, int]:
+        """Rows by status."""
+        return Counter(row.status for row in self.rows)
+
+    @property
+    def cards(self) -> tuple[str, ...]:
+        """UUIDs of the devices that rows are of."""
+        return tuple(dict.fromkeys(row.device_uuid for row in self.rows))
+
+    @property
+    def done(self) -> set[str]:
+        """Ids of cases that need not be measured again."""
+        return {row.case_id for row in self.rows if has_result(row)}
+
+    @property
+    def last_order(self) -> int:
+        """The highest position in a plan so far."""
+        return max((row.order or 0 for row in self.rows), default=0)
+
+    @property
+    def devices(self) -> Mapping[str, int]:
+        """How many devices of each name."""
+        return Counter(name for name, _ in dict.fromkeys(one for part in self.parts for one in part.devices))
+
+    @property
+    def visits(self) -> list[bytes]:
+        """Lines of the visits that the rows were made of."""
+        lines = []
+        for part in self.parts:
+            own = {(row.device_uuid, row.case_id) for row in part.rows}
+            lines += [one.line() for one in part.visits if (one.device_uuid, one.case_id) in own]
+        return lines
+
+    @property
+    def visit_s(self) -> float:
+        """Seconds of a visit, preparing included; the usual ones where nothing was visited."""
+        took = [visit.took_s for part in self.parts for visit in part.visits]
+        return fmean(took) if took else VISIT_S
+
+    @property
+    def missing_shards(self) -> tuple[str, ...]:
+        """Such as `3/16`."""
+        of = int(self.parts[0].shard.partition("/")[2] or 0)
+        given = {part.shard for part in self.parts}
+        return tuple(shard for index in range(1, of + 1) if (shard := f"{index}/{of}") not in given)
+
+    @property
+    def sessions(self) -> list[Mapping[str, Any]]:
+        """Every start of the program, once, with the cards that it had."""
+        found: dict[str, Mapping[str, Any]] = {}
+        for manifest in (part.manifest for part in self.parts if is_of_a_sweep(part.manifest)):
+            known = {key: manifest.get(key) for key in ("driver", "cuda", "energy_source")}
+            known["device_uuids"] = [uuid for _, uuid in devices_of(manifest)]
+            for session in manifest["sessions"]:
+                found.setdefault(session["session"], {**known, **session})
+        return sorted(found.values(), key=lambda session: str(session.get("started_at")))
+
+
+def read_part(folder: Path, *, cut_off: bool = False) -> Part:
     """The sweep in a directory.
+
+    Args:
+        folder: with table and manifest.
+        cut_off: whether a torn last line, of a sweep that was killed, is left out; else it is refused.
 
     Raises:
         UserError: it cannot be read, is merged already, or contradicts itself.
     """
     manifest = _manifest(folder)
-    part = Part(folder, manifest, tuple(_rows(folder / record.TABLE)), tuple(_visits(folder / record.VISITS)))
+    table, visits = folder / record.TABLE, folder / record.VISITS
+    if not cut_off:
+        _check_whole(table, HEADER)
+        _check_whole(visits)
+    rows = tuple(read_rows(table, _COLUMNS)) if table.exists() else ()
+    part = Part(folder, manifest, rows, tuple(read_visits(visits)) if visits.exists() else ())
     _check_rows(part)
     _check_visits(part)
     return part
 
 
+def _check_whole(path: Path, header: bytes = b"") -> None:
+    """Refuse a file of another version, and one with a torn last line."""
+    if not path.exists():
+        return
+    with files.explained(path, doing="read"):
+        content = path.read_bytes()
+    if not content.startswith(header):
+        raise UserError("header", "is not a table of this version of dibench", where=path)
+    if content and not content.endswith(b"\n"):
+        raise UserError("", "is cut off: run its sweep again, which repairs it", where=path)
+
+
 def _manifest(folder: Path) -> dict[str, Any]:
     manifest = files.read_json_object(folder / record.MANIFEST)
     if manifest is None:
-        rule = f"has no {record.MANIFEST}: must be the directory of a sweep"
-        raise UserError("", rule, where=folder)
+        raise UserError("", f"has no {record.MANIFEST}: must be the directory of a sweep", where=folder)
     if not is_of_a_sweep(manifest):
         raise UserError("", "is not the manifest of a sweep", where=folder / record.MANIFEST)
     if manifest["identity"].get("shard") == "merged":
@@ -74,76 +175,54 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _sessions(manifest: Mapping[str, Any]) -> set[str]:
-    return {str(session["session"]) for session in manifest["sessions"]}
-
-
-def _rows(path: Path) -> list[Row]:
-    if not path.exists():
-        return []
-    _refuse_torn(path)
-    with files.explained(path, doing="read"), path.open("rb") as file:
-        if file.readline() != HEADER:
-            raise UserError("header", "is not a table of this version of dibench", where=path)
-    return list(record.written(path))
-
-
-def _visits(path: Path) -> list[Visited]:
-    if not path.exists():
-        return []
-    _refuse_torn(path)
-    return read_visits(path)
-
-
-def _refuse_torn(path: Path) -> None:
-    with files.explained(path, doing="read"):
-        torn = not path.read_bytes().endswith(b"\n") and path.stat().st_size > 0
-    if torn:
-        raise UserError("", "is cut off: run its sweep again, which repairs it", where=path)
-
-
 def _check_rows(part: Part) -> None:
-    """Rows are of the devices and sessions that the manifest knows."""
-    path, sessions = part.folder / record.TABLE, _sessions(part.manifest)
+    """Rows are of the devices and sessions that the manifest knows, and no case of a device stands twice."""
+    sessions, seen = {session["session"] for session in part.manifest["sessions"]}, set[tuple[str, str]]()
     for line, row in enumerate(part.rows, start=2):
+        key = (row.device_uuid, row.case_id)
         if (row.device, row.device_uuid) not in part.devices:
-            rule = f"contradicts the manifest, which was written on {_listed(part.devices)}"
-            raise UserError(f"line {line}: device_uuid", rule, row.device_uuid, where=path)
+            _refuse(part, record.TABLE, line, "device_uuid", _known_devices(part), row.device_uuid)
         if row.session not in sessions:
-            rule = "contradicts the manifest, which knows no such session"
-            raise UserError(f"line {line}: session", rule, row.session, where=path)
+            by = "the manifest, which knows no such session"
+            _refuse(part, record.TABLE, line, "session", by, row.session)
+        if key in seen:
+            by = "a line before, which is of the same case"
+            _refuse(part, record.TABLE, line, "case_id", by, row.case_id)
+        seen.add(key)
 
 
 def _check_visits(part: Part) -> None:
     """Visits are of the manifest's devices, and rows that visits made say what those visits do."""
     known = {uuid for _, uuid in part.devices}
-    of_case: defaultdict[str, list[Visited]] = defaultdict(list)
+    made, last_on = dict[tuple[str, str], list[Visited]](), dict[str, str]()
     for line, visit in enumerate(part.visits, start=1):
         if visit.device_uuid not in known:
-            rule = f"contradicts the manifest, which was written on {_listed(part.devices)}"
-            where = part.folder / record.VISITS
-            raise UserError(f"line {line}: device_uuid", rule, visit.device_uuid, where=where)
-        keep(of_case[visit.case_id], visit)
+            _refuse(part, record.VISITS, line, "device_uuid", _known_devices(part), visit.device_uuid)
+        key = (visit.device_uuid, visit.case_id)
+        if last_on.get(visit.case_id) != visit.device_uuid:
+            made[key] = []  # another card was lost: the case began anew on this one
+        last_on[visit.case_id] = visit.device_uuid
+        made[key].append(visit)
     if not (part.manifest.get("meter") or {}).get("in_visits"):
         return
     for line, row in enumerate(part.rows, start=2):
         if not row.measured:
             continue
-        visits = of_case[row.case_id]
         if not part.visits:
             rule = f"has no {record.VISITS}, of which its rows are made: copy it, too"
             raise UserError("", rule, where=part.folder)
-        made = {
-            "device_uuid": visits[-1].device_uuid if visits else "",
-            "visits": len(visits),
-            "launches": sum(visit.stay.launches for visit in visits),
-        }
-        for name, told in made.items():
-            if (found := getattr(row, name)) != told:
-                rule = f"contradicts {record.VISITS} beside it, by which it is {told or 'none'}"
-                where = part.folder / record.TABLE
-                raise UserError(f"line {line}: {name}", rule, found, where=where)
+        visits = made.get((row.device_uuid, row.case_id), [])
+        told = {"visits": len(visits), "launches": sum(visit.stay.launches for visit in visits)}
+        for name, number in told.items():
+            if (got := getattr(row, name)) != number:
+                what = f"{record.VISITS} beside it, by which it is {number or 'none'}"
+                _refuse(part, record.TABLE, line, name, what, got)
 
 
-def _listed(devices: Sequence[tuple[str, str]]) -> str:
-    return ", ".join(f"{name} ({uuid})" for name, uuid in devices)
+def _known_devices(part: Part) -> str:
+    listed = ", ".join(f"{name} ({uuid})" for name, uuid in part.devices)
+    return f"the manifest, which was written on {listed}"
+
+
+def _refuse(part: Part, file: str, line: int, what: str, by: str, got: object) -> None:
+    raise UserError(f"line {line}: {what}", f"contradicts {by}", got, where=part.folder / file)

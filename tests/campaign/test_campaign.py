@@ -21,12 +21,11 @@ from dibench.backends import cuda_cache, cuda_driver
 from dibench.backends.cuda import layer_source
 from dibench.backends.cuda_cache import KernelCache
 from dibench.backends.paired import PairedBackend
-from dibench.check.compile_ahead import lacking
-from dibench.cli import campaign_kernels, main
+from dibench.check.compile_ahead import check, lacking
+from dibench.cli import main
 from dibench.errors import UserError
-from dibench.plan.campaign import plan_campaign
 from dibench.plan.ordering import in_visits
-from dibench.plan.stages import Stages, load_stages
+from dibench.plan.stages import Stages, load_stages, plan_campaign
 from dibench.sweep import record
 from dibench.sweep.checked import RIGHT, Checked, path_of
 from dibench.sweep.earlier import bring_calibration, bring_checked, read_earlier
@@ -41,46 +40,46 @@ def stages() -> Stages:
 
 
 def test_a_prefix_has_something_of_every_stage(stages: Stages) -> None:
-    found = plan_campaign(stages, seed=1, done=())
-    cases = found.plan.cases
+    cases = plan_campaign(stages, seed=1, done=()).cases
     assert len({case.case_id for case in cases}) == len(cases)
     steps = in_visits([case.visits for case in cases], 1)[:95]  # of one run of nine minutes
     made = Counter(index for index, _ in steps)
     finished = [cases[index] for index, number in made.items() if number >= cases[index].visits]
     assert len(finished) >= 80
-    of_stage = Counter(found.stage_of.get(case.case_id, "sentinel") for case in finished)
+    stage_of = {case.case_id: stage.name for stage in stages.stages for case in stage.cases}
+    of_stage = Counter(stage_of.get(case.case_id, "sentinel") for case in finished)
     assert set(of_stage) == {"sentinel", *(stage.name for stage in stages.stages)}
     assert {case.op for case in finished} >= {"standard", "depthwise", "pointwise", "grouped", "fc", "anchor"}
 
 
 def test_what_is_done_is_left_out_and_orders_go_on(stages: Stages) -> None:
     whole = plan_campaign(stages, seed=1, done=())
-    done = {case.case_id for case in whole.plan.cases[:100] if not case.sentinel}
+    done = {case.case_id for case in whole.cases[:100] if not case.sentinel}
     rest = plan_campaign(stages, seed=1, done=done, first_order=101)
-    ids = {case.case_id for case in rest.plan.cases}
-    assert not ids & done and not ids & {case.case_id for case in whole.plan.cases[:100]}
-    assert rest.plan.cases[0].sentinel and rest.plan.cases[0].order == 101
+    ids = {case.case_id for case in rest.cases}
+    assert not ids & done and not ids & {case.case_id for case in whole.cases[:100]}
+    assert rest.cases[0].sentinel and rest.cases[0].order == 101
     another = plan_campaign(stages, seed=1, done=done, again=True, first_order=101)
     anchors = [case.case_id for stage in stages.stages if stage.every_card for case in stage.cases]
-    assert [case.case_id for case in another.plan.cases[1 : 1 + len(anchors)]] == anchors
+    assert [case.case_id for case in another.cases[1 : 1 + len(anchors)]] == anchors
     with pytest.raises(UserError, match="must leave something to measure"):
-        plan_campaign(stages, seed=1, done=whole.stage_of)
+        plan_campaign(stages, seed=1, done={case.case_id for case in whole.cases if not case.sentinel})
 
 
 def test_a_kernel_found_wrong_is_left_out_and_makes_no_other_campaign(stages: Stages) -> None:
     whole = plan_campaign(stages, seed=1, done=())
     wrong = {stages.sentinel.variant, "depthwise_window"}
     rest = plan_campaign(stages, seed=1, done=(), without=wrong)
-    assert rest.plan.sha == whole.plan.sha, "its directory is gone on with"
-    assert not wrong & {case.variant for case in rest.plan.cases}
-    assert rest.plan.cases[0].sentinel and rest.plan.cases[0].layer == stages.sentinel.layer
+    assert rest.sha == whole.sha, "its directory is gone on with"
+    assert not wrong & {case.variant for case in rest.cases}
+    assert rest.cases[0].sentinel and rest.cases[0].layer == stages.sentinel.layer
     with pytest.raises(UserError, match="sentinel: must be a layer that a right kernel can run"):
         plan_campaign(stages, seed=1, done=(), without=set(stages.variants))
 
 
 def test_the_first_runs_tell_what_the_energy_is_made_of(stages: Stages, tmp_path: Path) -> None:
     """Three runs of nine minutes, each visit good to 0.5%: what the stages choose, and in which order."""
-    cases = plan_campaign(stages, seed=1, done=()).plan.cases
+    cases = plan_campaign(stages, seed=1, done=()).cases
     steps = in_visits([case.visits for case in cases], 1)[: 3 * 95]
     made = Counter(index for index, _ in steps)
     rng = np.random.default_rng(1)
@@ -112,9 +111,9 @@ def test_pairs_stand_together_and_are_measured_on_one_card(stages: Stages) -> No
             assert one.layer.outputs == other.layer.outputs
     (twins,) = (stage for stage in stages.stages if stage.name == "twins")
     torn = {twins.cases[0].case_id}
-    ids = [case.case_id for case in plan_campaign(stages, seed=1, done=torn, again=True).plan.cases]
+    ids = [case.case_id for case in plan_campaign(stages, seed=1, done=torn, again=True).cases]
     assert twins.cases[0].case_id in ids and twins.cases[1].case_id in ids
-    ids = [case.case_id for case in plan_campaign(stages, seed=1, done=torn).plan.cases]
+    ids = [case.case_id for case in plan_campaign(stages, seed=1, done=torn).cases]
     assert twins.cases[0].case_id not in ids and twins.cases[1].case_id in ids
 
 
@@ -140,7 +139,7 @@ def earlier_of(tmp_path: Path, **changes: Any) -> Any:
     setting = {
         "device": "card",
         "simulated": False,
-        "kernels": {"conv": "new", "other": "same"},
+        "shas": {"conv": "new", "other": "same"},
         "sources_sha": "all",
     }
     return read_earlier([tmp_path], **{**setting, **changes})
@@ -169,10 +168,10 @@ def test_rows_of_changed_kernels_are_left_out_and_said(tmp_path: Path) -> None:
     )
     write_rows(tmp_path / "2", {"case_id": "e", "device_uuid": "GPU-2", "order": 9})
     found = earlier_of(tmp_path)
-    assert found.stale == {"conv": 1} and found.done() == {"b", "e", "f"} and found.last_order == 9
-    assert set(found.cards()) == {"GPU-1", "GPU-2"}
-    assert earlier_of(tmp_path, sources_sha="others").done() == {"b", "f"}
-    assert earlier_of(tmp_path, but=tmp_path / "1").done() == {"e"}
+    assert found.stale == {"conv": 1} and found.done == {"b", "e", "f"} and found.last_order == 9
+    assert set(found.cards) == {"GPU-1", "GPU-2"}
+    assert earlier_of(tmp_path, sources_sha="others").done == {"b", "f"}
+    assert earlier_of(tmp_path, but=tmp_path / "1").done == {"e"}
 
 
 @pytest.mark.parametrize(
@@ -190,7 +189,7 @@ def test_rows_that_do_not_belong_together_are_refused(
 def test_what_was_not_compiled_is_measured_another_time(tmp_path: Path) -> None:
     reason = "kernel: is not among the compiled kernels of /x, and there is no compiler"
     write_rows(tmp_path / "1", {"case_id": "a", "status": "skipped", "reason": reason})
-    assert not earlier_of(tmp_path).done()
+    assert not earlier_of(tmp_path).done
 
 
 UUID, DRIVER, SOURCES = "GPU-1", "580", {"a": "1", "b": "2", "c": "3"}
@@ -223,15 +222,15 @@ def test_what_was_checked_is_brought_along(tmp_path: Path, monkeypatch: pytest.M
     there.note("b", RIGHT, "old")
     here = Checked(path_of("cuda", UUID, DRIVER), UUID, DRIVER)
     here.note("b", RIGHT, "2")
-    assert bring_checked([beside], UUID, DRIVER, SOURCES).known(SOURCES) == {"a": RIGHT, "b": RIGHT}
+    assert bring_checked([beside.parent], UUID, DRIVER, SOURCES).known(SOURCES) == {"a": RIGHT, "b": RIGHT}
     assert Checked.read(here.path, UUID, DRIVER).known(SOURCES) == {"a": RIGHT, "b": RIGHT}
-    assert not bring_checked([beside], "GPU-2", DRIVER, SOURCES).kernels
+    assert not bring_checked([beside.parent], "GPU-2", DRIVER, SOURCES).kernels
 
     kept = beside.with_name("calibration.json")
     kept.write_text(json.dumps({"device_uuid": UUID, "driver": DRIVER}))
-    assert bring_calibration([beside], UUID, DRIVER).read_bytes() == kept.read_bytes()
+    assert bring_calibration([beside.parent], UUID, DRIVER).read_bytes() == kept.read_bytes()
     kept.write_text("torn")
-    assert not bring_calibration([beside], "GPU-2", DRIVER).exists()
+    assert not bring_calibration([beside.parent], "GPU-2", DRIVER).exists()
 
 
 def test_a_cache_tells_which_kernels_it_lacks(stages: Stages, tmp_path: Path) -> None:
@@ -254,10 +253,10 @@ def test_kernels_that_are_not_of_this_checkout_are_refused_where_nothing_compile
     monkeypatch.setattr(cuda_driver, "gpu", lambda: fake_gpu.GPU)
     monkeypatch.setattr(cuda_cache, "choose_compiler", no_compiler)
     with pytest.raises(UserError, match="--kernels: must be of this checkout, for sm_90"):
-        campaign_kernels.check(stages, 90)
+        check(stages.cases, 90, print)
     kernel = layer_source(kernels.registry("cuda")[stages.sentinel.variant], stages.sentinel, 90)
     KernelCache(fake_gpu.HostCompiler(), tmp_path).binary(kernel)
-    campaign_kernels.check(stages, 90)
+    check(stages.cases, 90, print)
     said = capsys.readouterr().out
     assert "kernels   1 of " in said and "cannot be compiled here, their cases are skipped" in said
 
@@ -276,13 +275,13 @@ kernels = [{fast = true}]
     ("text", "message"),
     [
         ("x =", r"--stages: is not TOML: .* \(got '/"),  # a path, cut where it is long
-        (STAGE, "sentinel: must be a layer"),
-        (SENTINEL, "stages: must be one table or more"),
+        (STAGE, "sentinel: must be given"),
+        (SENTINEL, "stages: must be given"),
         (SENTINEL + "seed = 1\n" + STAGE, "seed: is not a key here"),
         ('sentinel = "N=1"\n' + STAGE, "sentinel: C: must be given"),
         (
             SENTINEL + STAGE + "pears = true",
-            r"\] 1: pears: is not a key of a stage; perhaps pairs",
+            r"\] 1: pears: is not a key here; perhaps pairs",
         ),
         (SENTINEL + STAGE.replace("share = 1", 'share = "1"'), "share: must be a number"),
         (SENTINEL + STAGE.replace("share = 1", "share = true"), "share: must be a number"),

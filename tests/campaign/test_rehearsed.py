@@ -27,7 +27,7 @@ from dibench.backends import host
 from dibench.check import selftest
 from dibench.kernels import compilers
 from dibench.plan.stages import Stages, load_stages
-from dibench.sweep.dataset import gather
+from dibench.sweep.merge import gather
 from dibench.table import read_csv
 
 TINY = Path(__file__).parents[1] / "support" / "campaign_tiny.stages.toml"

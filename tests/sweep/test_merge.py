@@ -52,7 +52,7 @@ def parts(measured_parts: list[Path], tmp_path: Path) -> list[Path]:
 
 def test_shards_merge_into_the_whole_sweep(parts: list[Path], tmp_path: Path) -> None:
     merged = merge(parts[::-1], tmp_path / "out")
-    assert (merged.rows, merged.statuses, merged.missing_shards) == (7, {"ok": 7}, ())
+    assert (len(merged.rows), merged.statuses, merged.missing_shards) == (7, {"ok": 7}, ())
     frame = read_csv(tmp_path / "out" / "sweep.csv")
     assert list(frame["name"]) == NAMES, "in the plan's order"
     lines = {line for part in parts for line in (part / "sweep.csv").read_bytes().splitlines()}

@@ -1,0 +1,161 @@
+"""What a campaign says: where its stages stand, what was left out, how to go on; the README of its files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from dibench.schema import MEASURED_SOURCES
+from dibench.show.blocks import Block, Column, Headline, Note, Section, Sentence, Table
+from dibench.show.numbers import count, duration_text
+from dibench.words import SOURCE_MEANINGS
+
+if TYPE_CHECKING:
+    from dibench.plan.stages import Stages
+    from dibench.sweep.before import Checks
+    from dibench.sweep.campaign import Card, Standing
+    from dibench.sweep.parts import Joined
+    from dibench.sweep.run import Summary
+
+_FILES = (
+    "`sweep.csv` has a row for each case (columns: `dibench/schema.py`), `visits.jsonl` what each visit "
+    "found, `manifest.json` device, driver, versions and command lines, `selftest.json` what was checked "
+    "before, `calibration.json` what the sensor resolves, `counters.csv`, where there is one, what the "
+    "hardware counted. `python -m dibench fit sweep.csv --backend cuda --json fit.json` and `python -m "
+    "dibench report .` make `fit.json` and `report.html`; `fit sweep.csv --twins`, `--lattice` and "
+    "`generality sweep.csv` say more."
+)
+_GAIN = (
+    "No interval here contains the gain of the power sensor, which published comparisons found off by 5 to "
+    "13%: the same factor in all rows of a card."
+)
+
+
+def stage_table(standings: Sequence[Standing], planned: Mapping[str, tuple[str, ...]] | None = None) -> Table:
+    """Where the stages stand.
+
+    Args:
+        standings: of all stages.
+        planned: minutes and cases of the run before us, by stage, where they are asked for.
+    """
+    names = ("cases", "measured", "converged", "visits left", *(("minutes", "this run") if planned else ()))
+    columns = (Column("stage", text=True), *map(Column, names), Column("answers", True, rank=1, wraps=True))
+    rows = [
+        (
+            one.stage.name,
+            *map(str, (len(one.stage.cases), one.done, one.ok, one.visits_left)),
+            *(planned[one.stage.name] if planned else ()),
+            one.stage.answers,
+        )
+        for one in standings
+    ]
+    return Table("", columns, rows)
+
+
+def beginning(card: Card, earlier: Joined, left_out: Mapping[str, str]) -> Iterator[str]:
+    """The card; what is resumed, what was left out of it; which stages this machine cannot measure."""
+    yield f"{card.name}, {card.uuid or 'no UUID'}, driver {card.driver or 'not told'}"
+    if earlier.parts:
+        cards = earlier.cards
+        yield f"earlier   {len(earlier.rows)} rows of {len(earlier.parts)} runs on {len(cards)} cards"
+        for variant, number in earlier.stale.items():
+            yield f"earlier   {number} rows of {variant} are left out, measured again: its source has changed"
+        if cards and card.uuid not in cards:
+            yield "earlier   another card of the model: anchors and sentinels first; its gain is fitted"
+    for stage, why in left_out.items():
+        yield f"left out  stage {stage}: {why}"
+
+
+def ending(found: Joined, summary: Summary, left_out: Sequence[str]) -> Iterator[str]:
+    """What this run and all together measured, and what was left out."""
+    statuses = ", ".join(f"{count} {status}" for status, count in summary.statuses.items())
+    yield f"this run  {summary.measured} cases ({statuses or 'none'}): {summary.ended}"
+    cards = count(len(found.cards), "card")
+    yield f"together  {len(found.rows)} rows of {cards}, sentinels included"
+    yield f"energy    {SOURCE_MEANINGS.get(summary.energy_source, summary.energy_source)}"
+    yield from (f"left out  {line}" for line in left_out)
+
+
+def left_out(stages: Stages, checks: Checks) -> Iterator[str]:
+    """What was not measured or not checked, and why."""
+    yield from (f"stage {stage}: {why}" for stage, why in stages.left_out.items())
+    yield from (f"kernel {name}: {why}" for name, why in checks.wrong.items())
+    if checks.unchecked:
+        yield f"selftest of {', '.join(checks.unchecked)}: no time; they are measured unchecked"
+    if checks.not_calibrated:
+        yield f"calibration: {checks.not_calibrated}"
+
+
+def missing(standings: Iterable[Standing], visit_s: float) -> str:
+    """How much is missing, and how long it takes; empty where nothing is."""
+    left = sum(one.visits_left for one in standings)
+    return f"{left} visits are missing: {duration_text(left * visit_s)} at {visit_s:.1f} s" if left else ""
+
+
+def readme(
+    found: Joined,
+    standings: Sequence[Standing],
+    fit: Mapping[str, Any],
+    *,
+    not_here: Iterable[str],
+    again: str,
+    made: str,
+) -> Iterator[Block | Section]:
+    """The README beside the files of a run, or of a dataset: on what, when, what it says, what is missing.
+
+    Args:
+        found: the runs.
+        standings: of the campaign's stages.
+        fit: content of `fit.json`; empty where there is none.
+        not_here: what was left out, and why.
+        again: the command that measures what is missing.
+        made: how the files were made.
+    """
+    manifest = found.parts[-1].manifest
+    cards = f"{count(len(found.cards), 'card')} ({', '.join(found.cards)})"
+    yield Headline(str(manifest["device"]["name"]))
+    if (source := str(manifest["energy_source"])) in MEASURED_SOURCES:
+        yield Sentence(f"Measured on {cards}, by {_sensor(manifest)}. {_GAIN}")
+    else:
+        yield Sentence(f"On {cards}; energy: {SOURCE_MEANINGS.get(source, source)}.")
+    yield _runs(found)
+    yield Section("says", "says", "What it says", list(_answers(fit)))
+    there: list[Block] = [stage_table(standings), *(Note(f"Not here: {line}") for line in not_here)]
+    if left := missing(standings, found.visit_s):
+        there.append(Sentence(f"{left}. To go on, on any card of this model: `{again}`"))
+    yield Section("there", "there", "What is there, and what is missing", there)
+    yield Section("files", "files", "Files", [Sentence(_FILES), Sentence(made)])
+
+
+def _sensor(manifest: Mapping[str, Any]) -> str:
+    """What read the joules, how often, and what the card draws without work."""
+    meter, facts = manifest["meter"], manifest["meter"]["facts"]
+    powers = (("idle", "idle_power_w"), ("active idle", "active_idle_power_w"), ("limit", "power_limit_w"))
+    drawn = ", ".join(f"{what} {facts[name]:.0f} W" for what, name in powers if facts.get(name))
+    often = f", which moves every {1e3 * meter['period_s']:.0f} ms" if meter.get("period_s") else ""
+    source = f"{facts.get('estimator', 'power sensor')} (`{manifest['energy_source']}`)"
+    return f"the GPU's own {source}{often}" + (f"; {drawn}" if drawn else "")
+
+
+def _runs(found: Joined) -> Table:
+    """Every start of the program."""
+    names = ("run (UTC)", "until", "card", "driver", "rows", "ended", "source revision")
+    rows = []
+    for one in found.sessions:
+        told = {"ended": one.get("ended") or "killed", "card": ", ".join(one["device_uuids"])}
+        told["source_revision"] = str(one.get("source_revision") or "")[:12]
+        keys = ("started_at", "ended_at", "card", "driver", "rows", "ended", "source_revision")
+        cells = ({**one, **told}.get(key) for key in keys)
+        rows.append(["" if cell is None else str(cell) for cell in cells])
+    return Table("", [Column(name, text=True) for name in names], rows)
+
+
+def _answers(fit: Mapping[str, Any]) -> Iterator[Block]:
+    """The fit's verdict and its answers to the claims; several cards that cannot be joined have none."""
+    if "verdict_text" not in fit:
+        cannot = "The cards cannot be taken for one: `fit.json` says what each of them says."
+        yield Sentence(cannot if fit else "There is no fit yet.")
+        return
+    yield Sentence(f"{fit['basis']} {fit['verdict_text']}")
+    for one in fit["claims"]:
+        yield Note(f"**{one['name']}: {one['answer']}.** {one['number'] or one['why']}")

@@ -1,0 +1,181 @@
+"""What a campaign checks before it measures: the machine, its kernels, its sensor. No failure here ends it.
+
+What needs a context on the GPU runs as a process of its own: idle power is metered before there is any, and
+what hangs is ended. A kernel whose check fails is not measured; one whose check did not come in time is, and
+that is said. Without a calibration the spread of visits begins with what is known of other cards.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from dibench import kernels
+from dibench.errors import UserError
+from dibench.files import write_json
+from dibench.measure.calibration import kept_pool
+from dibench.processes import run_verbs
+from dibench.sweep.checked import FAILED, NOT_HERE, RIGHT, Checked, path_of
+from dibench.sweep.earlier import bring_calibration, bring_checked
+
+if TYPE_CHECKING:
+    from dibench.sweep.campaign import Campaign
+
+_SOURCES = ("nvml_counter", "nvml_power")
+_HUNG_S = 20.0
+"""All layers of a kernel take about a second: one that took so long when time was up does not end."""
+_MOST_CRASHES = 3
+_LEAST_S = 3.0
+"""A selftest that is begun with less time checks nothing."""
+_DOCTOR_S = 20.0
+
+
+@attrs.frozen
+class Checks:
+    """What was found."""
+
+    wrong: Mapping[str, str]
+    """By variant that is not measured: what is wrong."""
+    unchecked: tuple[str, ...]
+    """Variants whose check did not come in time."""
+    not_calibrated: str
+    """Why there is no calibration; empty where there is one."""
+
+
+def check(run: Campaign) -> Checks:
+    """Doctor, selftest and calibration; what is found lies beside the table too."""
+    doctor = _doctor(run)
+    wrong, unchecked = _selftest(run)
+    why = _calibrate(run)
+    checked = _verdicts(run)
+    write_json(run.out / "selftest.json", {**checked.as_json(), "doctor": doctor})
+    return Checks(wrong, unchecked, why)
+
+
+def _doctor(run: Campaign) -> list[dict[str, Any]]:
+    """What doctor finds; what a campaign needs and lacks is said."""
+    (ended,) = run_verbs(["doctor", "--json"], until=time.monotonic() + _DOCTOR_S)
+    if ended.status != 0:  # measuring may well work
+        run.say(f"doctor    {ended.how}")
+        return []
+    found: list[dict[str, Any]] = json.loads(ended.text)
+    for one in found if not run.card.simulated else ():
+        if not one["ok"] and one["area"] in ("GPU", "energy", "machine"):
+            run.say(f"doctor    {one['what']}: no, {one['seen']}")
+    return found
+
+
+def _verdicts(run: Campaign) -> Checked:
+    """What is kept of this card's kernels."""
+    return Checked.read(path_of("cuda", run.card.uuid, run.card.driver), run.card.uuid, run.card.driver)
+
+
+def _folders(run: Campaign) -> list[Path]:
+    """Where calibrations and verdicts of runs lie: those that are resumed, and its own."""
+    return [*(part.folder for part in run.earlier.parts), run.out]
+
+
+def _selftest(run: Campaign) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Check the kernels of the stages, as far as they were not checked on this card before.
+
+    Returns:
+        Those that are wrong, and why; those whose check did not come in time.
+    """
+    sources, needed = kernels.kernel_shas("cuda"), run.stages.variants
+    checked = bring_checked(_folders(run), run.card.uuid, run.card.driver, sources)
+    known = checked.known(sources, small=run.card.simulated)
+    found = {name: known[name] for name in needed if known.get(name) in (RIGHT, NOT_HERE)}
+    left = [name for name in needed if name not in found]
+    if left:
+        run.say(f"selftest  at most {run.check_s:.0f} s …")
+        for name in left:
+            checked.kernels.pop(name, None)  # found wrong before: it is checked again
+        checked.save()
+        found |= _check_in_turn(run, left, time.monotonic() + run.check_s)
+    else:
+        run.say("selftest  done before with these kernels, this card and driver")
+    wrong = {name: verdict for name, verdict in found.items() if verdict.startswith(FAILED)}
+    unchecked = tuple(name for name in needed if name not in found)
+    for name, verdict in wrong.items():
+        run.say(f"selftest  {name} is not measured: {verdict}")
+    if unchecked:
+        run.say(f"selftest  not checked in time, measured unchecked: {', '.join(unchecked)}")
+    return wrong, unchecked
+
+
+def _check_in_turn(run: Campaign, left: list[str], until: float) -> dict[str, str]:
+    """Verdicts by variant: `selftest`, begun again without the variant that ended it, while there is time.
+
+    It keeps each verdict at once: where it ends early, the first variant without one is what ended it.
+    """
+    found: dict[str, str] = {}
+    for _ in range(_MOST_CRASHES):
+        if not left or until - time.monotonic() < _LEAST_S:
+            break
+        begin, turn = time.time(), left[0]
+        verb = ["selftest", "--backend", run.card.own, "--only", ",".join(left)]
+        # A device from elsewhere runs kernels on the CPU.
+        (ended,) = run_verbs([*verb, *(["--small"] if run.card.simulated else [])], until=until)
+        checked = _verdicts(run)
+        found |= {name: str(checked.kernels[name]["found"]) for name in left if name in checked.kernels}
+        left = [name for name in left if name not in found]
+        if ended.status in (0, 1, 2):  # it ended by itself
+            if ended.status == 1 and left and turn in found:
+                continue  # a kernel that is known lost the device; the others go on without it
+            run.say(f"selftest  {ended.how}")
+            break
+        if not left:
+            break
+        if not checked.path.exists():
+            break  # the cache cannot be written: nobody knows whose turn it was
+        since_s = time.time() - max(begin, checked.path.stat().st_mtime)
+        if ended.status is None and since_s < _HUNG_S:
+            break  # nothing is wrong with it but that its turn came late
+        # It ended the check, or will not end. Not kept for the next run: it may have been the machine.
+        hung = f"its check had not ended after {since_s:.0f} s"
+        found[left[0]] = FAILED + (hung if ended.status is None else ended.how)
+        left = left[1:]
+    return found
+
+
+def _calibrate(run: Campaign) -> str:
+    """Calibrate the sensor on the sentinel's layer unless that was done; why not, where it failed."""
+    kept, own = bring_calibration(_folders(run), run.card.uuid, run.card.driver), run.out / "calibration.json"
+    if _usable(run, kept):
+        run.say("calibrate done before on this card under this driver")
+        shutil.copyfile(kept, own)
+        return ""
+    why, until = "", time.monotonic() + run.check_s
+    sources = _SOURCES if run.meter == "auto" else (run.meter.partition("+")[0],)
+    if not set(sources) <= set(_SOURCES) and not run.card.simulated:
+        return f"the meter is {run.meter}, which has no noise of its own"
+    run.say(f"calibrate at most {run.check_s:.0f} s …")
+    verb = ["calibrate", "--brief", "--backend", run.card.own, "--layer", str(run.stages.sentinel.layer)]
+    for source in sources:
+        (ended,) = run_verbs([*verb, "--meter", source], until=until)
+        if _usable(run, kept):
+            run.say(f"calibrate {ended.how}")
+            shutil.copyfile(kept, own)
+            return ""
+        why = why or ended.how
+        if ended.status is None:
+            break
+    run.say(f"calibrate none ({why}): the spread of visits begins with what is known of other cards")
+    return why
+
+
+def _usable(run: Campaign, path: Path) -> bool:
+    """Whether a sweep can begin with it; one that it could not read would end it, and is removed."""
+    try:
+        if path.is_file():
+            kept_pool(path)
+    except UserError as error:
+        run.say(f"calibrate {error}: it is made again")
+        path.unlink()
+    return path.is_file()

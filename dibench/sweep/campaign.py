@@ -1,0 +1,246 @@
+"""A run of a campaign: stages planned, measured by a sweep that resumes, with a fit and a report at the end.
+
+`before` checks kernels and sensor first. What happens on the way is told to `Campaign.say`.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import attrs
+
+from dibench import backends, kernels
+from dibench.backends import cuda_driver
+from dibench.elsewhere import is_elsewhere
+from dibench.errors import UserError
+from dibench.files import read_json_object
+from dibench.kernels import library
+from dibench.measure.settings import Settings
+from dibench.plan.stages import Stage, Stages, plan_campaign
+from dibench.processes import Ended, run_verbs
+from dibench.sweep import record
+from dibench.sweep.earlier import read_earlier
+from dibench.sweep.parts import Joined, Part, has_result
+from dibench.sweep.run import Summary, Sweep, run_sweep
+from dibench.sweep.visit_book import read_visits
+from dibench.table import read_rows
+
+if TYPE_CHECKING:
+    from dibench.plan import Plan
+    from dibench.schema import Row
+    from dibench.sweep.events import Event
+
+_LEAST_S = 4.0
+_HANG_S = 45.0
+"""A case takes some six seconds, and some more where gigabytes of operands are drawn first."""
+_MOST_DEATHS = 2
+"""Another worker takes ten seconds to open its meter, a hang 45 more: minutes are short."""
+
+
+@attrs.frozen
+class Card:
+    """The GPU that a campaign runs on."""
+
+    own: str
+    """The backend of our kernels: `cuda`, or `module:callable`."""
+    name: str
+    uuid: str
+    driver: str
+    arch: int
+    no_library: str
+    """Why PyTorch's library is not measured beside our kernels; empty where it is."""
+
+    @property
+    def backend(self) -> str:
+        """What the sweep opens."""
+        return self.own if self.no_library else backends.PAIRED
+
+    @property
+    def simulated(self) -> bool:
+        """Whether it is a replayed one."""
+        return self.own != "cuda"
+
+
+@attrs.frozen(kw_only=True)
+class Campaign:
+    """One run: where, on what, of which stages, after which runs, and until when."""
+
+    out: Path
+    card: Card
+    stages: Stages
+    earlier: Joined
+    meter: str
+    seed: int
+    deadline: float
+    """Instant of `time.monotonic()` at which fit and report end, too."""
+    closing_s: float
+    """Kept for them."""
+    check_s: float
+    """Of selftest and of calibration, at most."""
+    say: Callable[[str], None]
+
+    @property
+    def own(self) -> Part:
+        """What this directory holds."""
+        table, visits = self.out / record.TABLE, self.out / record.VISITS
+        return Part(
+            self.out,
+            read_json_object(self.out / record.MANIFEST) or {},
+            tuple(read_rows(table)) if table.is_file() else (),
+            tuple(read_visits(visits)) if visits.is_file() else (),
+        )
+
+    def joined(self) -> Joined:
+        """What earlier runs measured, as far as it counts, and what this one did."""
+        own = self.own
+        return Joined((*self.earlier.parts, own), (*self.earlier.rows, *own.rows))
+
+
+def find_card(backend: str) -> Card | str:
+    """The GPU at hand, without a context on it; in words what is missing where there is none.
+
+    Raises:
+        UserError: that backend is for no GPU.
+    """
+    if is_elsewhere(backend):
+        device = backends.open_backend(backend).device()
+        driver, arch = str(device.facts.get("driver") or ""), int(device.facts.get("arch", 90))
+        why = "a device from elsewhere has no library"
+        return Card(backend, device.name, device.uuid, driver, arch, why)
+    if backend not in ("auto", "cuda"):
+        raise UserError(
+            "--backend", "must be auto, cuda or module:callable: a campaign is for a GPU", backend
+        )
+    gpu = cuda_driver.gpu()
+    if isinstance(gpu, str):
+        return gpu
+    why = library.no_cudnn()  # loading it takes seconds: the worker does, and skips its cases if it must
+    return Card("cuda", gpu.name, gpu.uuid, cuda_driver.driver_version(), gpu.arch, why)
+
+
+def earlier_runs(paths: Sequence[Path], card: Card | None, out: Path | None) -> Joined:
+    """What earlier runs measured on this model of card."""
+    if not paths:
+        return Joined()
+    if card is None:
+        raise UserError("--resume", "needs the GPU, whose model the rows must be of")
+    for path in paths:
+        if out is not None and (path if path.is_dir() else path.parent).resolve() == out.resolve():
+            raise UserError("--resume", "must not be --out: what --out holds is resumed anyway", str(path))
+    return read_earlier(paths, device=card.name, simulated=card.simulated, but=out)
+
+
+def plan_rest(
+    stages: Stages, earlier: Joined, card: Card | None, seed: int, without: Collection[str] = ()
+) -> Plan:
+    """The plan of what earlier runs have left; `without` are kernels found wrong."""
+    return plan_campaign(
+        stages,
+        seed=seed,
+        done=earlier.done,
+        without=without,
+        again=card is not None and bool(earlier.rows) and card.uuid not in earlier.cards,
+        first_order=earlier.last_order + 1,
+    )
+
+
+def measure(run: Campaign, plan: Plan, on_event: Callable[[Event], None]) -> tuple[Summary, UserError | None]:
+    """The sweep; where it is refused on the way, what it measured before, and why.
+
+    Raises:
+        UserError: it is refused before it measures anything.
+    """
+    job = Sweep(
+        plan=plan,
+        backend=run.card.backend,
+        meter=run.meter,
+        settings=Settings(),
+        sources_sha=kernels.sources_sha("cuda"),
+        command_line=["python", "-m", "dibench", *sys.argv[1:]],
+        kernel_shas=kernels.kernel_shas("cuda"),
+    )
+    before, begin = len(run.own.rows), time.monotonic()
+    try:
+        return run_sweep(
+            job,
+            run.out,
+            deadline=run.deadline - run.closing_s,
+            on_event=on_event,
+            limit_s=_HANG_S,
+            most_deaths=_MOST_DEATHS,
+        ), None
+    except UserError as error:
+        rows = run.own.rows
+        if len(rows) == before:
+            raise
+        refusal = error
+    summary = Summary(
+        statuses=Counter(row.status for row in rows),
+        measured=len(rows) - before,
+        left=len(plan.cases) - len(rows),
+        ended=f"stopped: {refusal}",
+        energy_source=next((row.energy_source for row in rows if row.energy_source), "none"),
+        elapsed_s=time.monotonic() - begin,
+    )
+    return summary, refusal
+
+
+def close(run: Campaign) -> None:
+    """Fit and report of all rows, into the run's directory; shown, or said why not.
+
+    Both can be made again at any time from what is measured: where time is up they are left for then.
+    """
+    manifest = run.out / record.MANIFEST
+    with tempfile.TemporaryDirectory() as scratch:
+        joined = Path(scratch)
+        record.write(joined / record.TABLE, run.joined().rows)
+        if manifest.is_file():
+            shutil.copyfile(manifest, joined / record.MANIFEST)
+        until = max(run.deadline - 1.0, time.monotonic() + _LEAST_S)
+        fit, report = analyse(joined, run.out / "fit.json", until)
+        if report.status == 0:
+            shutil.move(joined / "report.html", run.out / "report.html")
+    if fit.status == 0:
+        run.say(f"\n{fit.text.rstrip()}\n")
+    else:
+        run.say(f"fit       {fit.how}; python -m dibench fit makes it at any time")
+    later = f"{report.how}; python -m dibench report makes it at any time"
+    run.say(f"report    {'written' if report.status == 0 else later}")
+
+
+def analyse(folder: Path, fit_json: Path, until: float) -> tuple[Ended, Ended]:
+    """How `fit` and `report` of a directory ended, side by side, at most until that instant."""
+    fit = ["fit", str(folder / record.TABLE), "--backend", "cuda", "--json", str(fit_json)]
+    fitted, reported = run_verbs(fit, ["report", str(folder)], until=until)
+    return fitted, reported
+
+
+@attrs.frozen
+class Standing:
+    """Where a stage stands: its cases, those with a result, those whose row is `ok`, visits that are left."""
+
+    stage: Stage
+    done: int
+    ok: int
+    visits_left: int
+
+
+def standings(stages: Sequence[Stage], rows: Iterable[Row]) -> list[Standing]:
+    """Of every stage, by the rows of all runs."""
+    best: dict[str, str] = {}
+    for row in rows:
+        if has_result(row) and best.get(row.case_id) != "ok":
+            best[row.case_id] = row.status
+    result = []
+    for stage in stages:
+        there = [best[case.case_id] for case in stage.cases if case.case_id in best]
+        left = sum(case.visits for case in stage.cases if case.case_id not in best)
+        result.append(Standing(stage, len(there), there.count("ok"), left))
+    return result
