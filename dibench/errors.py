@@ -1,4 +1,4 @@
-"""Mistakes a user can correct, said in one line: where, which field, which rule, which value."""
+"""Mistakes that a user can correct, in one line: where, which field, which rule, which value."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ _ABSENT = object()
 
 
 class UserError(Exception):
-    """A mistake in what the user gave: an option, a file, a plan, a layer.
+    """A mistake in the user's input: an option, a file, a plan, a layer.
 
-    The command line prints it as one line and exits with status 2; nothing has been written by then.
+    The command line prints it as one line and exits with status 2.
 
     >>> str(UserError("R", "must be at most H + 2*pad_h = 7", 9, where="plan.toml"))
     'plan.toml: R: must be at most H + 2*pad_h = 7 (got 9)'

@@ -1,6 +1,6 @@
 """Counts, reuse and intensity of layers, as pure functions on numbers and NumPy arrays.
 
-Every function takes plain integers or integer arrays of one shape and returns the same kind. Counts are
+Every function takes integers or integer arrays of one shape and returns the same kind. Counts are
 elements, MACs are multiply-adds; taps on padding count, as in every published counter. These are compulsory
 counts: what the shape alone demands, every element once.
 

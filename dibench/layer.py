@@ -16,7 +16,7 @@ DIMENSIONS = (
     "N", "C", "H", "W", "K", "R", "S", "P", "Q",
     "stride_h", "stride_w", "pad_h", "pad_w", "dil_h", "dil_w", "groups",
 )  # fmt: skip
-"""The sixteen integers that make a layer, in the order of the CSV and of csrc/cpu/kernel.h."""
+"""The sixteen integers that define a layer, in the order of the CSV and of csrc/cpu/kernel.h."""
 
 _get_shape: Callable[[Any], tuple[int, ...]] = attrgetter(*DIMENSIONS)
 _MAY_BE_ZERO = ("pad_h", "pad_w")
@@ -39,8 +39,8 @@ class Layer:
 
     x[n,c,h,w] with C·H·W inputs an image, w[k,c,r,s] with C/groups channels, y[n,k,p,q]. A
     fully-connected layer has H = W = R = S = P = Q = 1. `pad_h` and `pad_w` are the padding before the
-    first row and column; P and Q follow from equal padding at the end unless they are given, and then say
-    how much there is: from none up to where the last window still begins on an input.
+    first row and column. P and Q follow from equal padding at the end. If they are given, they say how much
+    padding there is at the end: from none up to where the last window still begins on an input.
 
     Raises:
         UserError: a dimension breaks a rule; the message names dimension, rule and value.
@@ -82,7 +82,7 @@ class Layer:
                 raise UserError(what, f"must be at most {_LARGEST_COUNT}", getattr(self, what))
 
     def _output_size(self, output: str, size: str, filter_size: str, axis: str) -> int:
-        """P or Q: of equal padding at both ends, or the given one where other padding explains it."""
+        """P or Q: from equal padding at both ends, or as given if some padding at the end explains it."""
         extent: int = getattr(self, size)
         pad, stride, dil = (getattr(self, f"{knob}_{axis}") for knob in ("pad", "stride", "dil"))
         span = dil * (getattr(self, filter_size) - 1) + 1
@@ -114,7 +114,7 @@ class Layer:
 
     @classmethod
     def parse(cls, text: str) -> Layer:
-        """The layer of `N=1,C=64,H=56,W=56,K=64,R=3,S=3,pad_h=1,pad_w=1`; what is left out has its default.
+        """Parse `N=1,C=64,H=56,W=56,K=64,R=3,S=3,pad_h=1,pad_w=1`; what is left out has its default.
 
         Raises:
             UserError: an unknown, repeated or missing dimension, or no number where one is needed.
@@ -133,7 +133,7 @@ class Layer:
 
     @classmethod
     def from_dims(cls, values: dict[str, Any], name: str = "") -> Layer:
-        """The layer of a mapping from dimension to number, as a TOML table or a CSV row gives it."""
+        """The layer with these dimensions, from a TOML table or a CSV row."""
         for key in values:
             if key not in DIMENSIONS:
                 raise UserError(str(key), "is not a layer dimension: " + " ".join(DIMENSIONS))
@@ -158,7 +158,7 @@ class Layer:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The sixteen dimensions as a tuple: equal for layers that differ in name only."""
+        """The sixteen dimensions as a tuple: equal for layers that differ only in name."""
         return _get_shape(self)
 
     @property

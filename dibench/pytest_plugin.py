@@ -1,21 +1,21 @@
 """Energy in pytest-benchmark: the fixture `energy_benchmark`, its limits, and comparison with an earlier run.
 
-Any project that installs dibench and pytest-benchmark has it:
+Any project with dibench and pytest-benchmark installed has it:
 
-    @pytest.mark.energy_limit(energy_j=0.5, time_s=0.02)   # of one call; either may stand alone
+    @pytest.mark.energy_limit(energy_j=0.5, time_s=0.02)   # per call; one of them is enough
     def test_transform(energy_benchmark):
         energy_benchmark(transform, data)
 
     pytest --energy-meter auto --benchmark-autosave
     pytest --benchmark-compare --energy-compare-fail mean:5%
 
-`energy_benchmark` is pytest-benchmark's `benchmark` for the time; then it runs windows of the same call under
-a meter of dibench and puts joules per call into `extra_info`: `energy_source`, and where that is a sensor
+`energy_benchmark` first runs pytest-benchmark's `benchmark` for the time. Then it runs windows of the same
+call under a meter of dibench and puts joules per call into `extra_info`: `energy_source`, and from a sensor
 `energy_j`, `energy_ci_j` (half-width of the 95% interval), `power_w`, `energy_windows`, `energy_calls`, and
 `energy_reason` where the number is flagged. Without a sensor `energy_source` is `none` and there is no
 `energy_j`: never a zero. A limit on energy that cannot be checked skips its test and says so.
 
-A limit or comparison fails when the difference is beyond the intervals too. Code that runs on a GPU needs
+A limit or comparison fails when the difference exceeds the intervals as well. Code that runs on a GPU needs
 `--energy-device cuda` and a call that waits for the GPU.
 
 PYTEST_DONT_REWRITE
@@ -41,7 +41,7 @@ _LIMITS = ("energy_j", "time_s")
 
 @attrs.frozen
 class Threshold:
-    """How much more energy a call may need than in the run compared with."""
+    """How much more energy a call may take than in the earlier run."""
 
     text: str
     relative: float
@@ -49,7 +49,7 @@ class Threshold:
 
     @classmethod
     def parse(cls, text: str) -> Threshold:
-        """`mean:5%`, or `mean:0.001` in joules, as pytest-benchmark writes thresholds of time."""
+        """Parse `mean:5%`, or `mean:0.001` in joules: the syntax of pytest-benchmark's thresholds of time."""
         match = re.fullmatch(r"mean:(\d+(?:\.\d+)?(?:[eE][-+]?\d+)?)(%?)", text, re.ASCII)
         if match is None or not math.isfinite(float(match[1])):
             raise argparse.ArgumentTypeError(f"must be such as mean:5% or mean:0.001 (joules), not {text!r}")
@@ -57,7 +57,7 @@ class Threshold:
         return cls(text, value / 100, 0.0) if match[2] else cls(text, 0.0, value)
 
     def exceeded(self, now: Mapping[str, Any], before: Mapping[str, Any]) -> str:
-        """Empty, or in one phrase by how much; noise is the two intervals together."""
+        """By how much the energy rose, in one phrase; empty if within threshold and both intervals."""
         rise = now["energy_j"] - before["energy_j"]
         noise = math.hypot(now.get("energy_ci_j") or 0.0, before.get("energy_ci_j") or 0.0)
         if rise - noise <= max(self.relative * before["energy_j"], self.joules):
@@ -70,12 +70,12 @@ class Threshold:
 
 
 class EnergyBenchmark:
-    """The fixture: pytest-benchmark's `benchmark`, and joules of the same call."""
+    """The fixture: pytest-benchmark's `benchmark`, then joules of the same call."""
 
     def __init__(
         self, benchmark: Any, open_instrument: Callable[[], Instrument], limits: Mapping[str, float]
     ) -> None:
-        """Around pytest-benchmark's fixture; the instrument is opened when it is first needed."""
+        """Wrap pytest-benchmark's fixture; the instrument is opened when first needed."""
         self.benchmark = benchmark
         self._open_instrument = open_instrument
         self._limits = limits
@@ -87,7 +87,7 @@ class EnergyBenchmark:
         return found
 
     def __call__(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Benchmark `function(*args, **kwargs)` and meter it; its result."""
+        """Benchmark `function(*args, **kwargs)`, meter it, and return its result."""
         result = self.benchmark(function, *args, **kwargs)
         self._finish(lambda n: _timed(n, function, args, kwargs))
         return result
@@ -95,7 +95,7 @@ class EnergyBenchmark:
     def pedantic(
         self, target: Callable[..., Any], args: tuple[Any, ...] = (), kwargs: Any = None, **options: Any
     ) -> Any:
-        """As `benchmark.pedantic`; `setup` and `teardown` would be metered with the call and are refused."""
+        """Like `benchmark.pedantic`, without `setup` and `teardown`, which would be metered with the call."""
         for name in ("setup", "teardown"):
             if options.get(name) is not None:
                 raise ValueError(f"energy_benchmark.pedantic: {name} would be metered with the call")
@@ -104,7 +104,7 @@ class EnergyBenchmark:
         return result
 
     def launches(self, launch: Callable[[int], float], rounds: int = 5) -> None:
-        """Benchmark what counts and times itself: `launch(n)` runs n times and returns the seconds of all."""
+        """Benchmark something that times itself: `launch(n)` runs n times and returns the seconds of all."""
         self.benchmark.pedantic(launch, args=(1,), rounds=rounds, warmup_rounds=1)
         self._finish(launch)
 
@@ -146,14 +146,14 @@ class EnergyBenchmark:
 
 @attrs.frozen
 class _Calls:
-    """A callable as what a meter's windows launch."""
+    """A callable in the form that a meter's windows launch."""
 
     launch: Callable[[int], float]
     counts: Mapping[str, int] = {}
     cells: Mapping[str, Any] = {}
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Nothing to release."""
 
 
 def _timed(n: int, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> float:
@@ -183,7 +183,7 @@ def _limits_of(node: pytest.Item) -> dict[str, float]:
 
 
 class _Session:
-    """The meter of a test run, opened once, and what became of comparisons."""
+    """The meter of a test run, opened once, and the results of comparisons."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
@@ -210,17 +210,17 @@ class _Session:
 
     @property
     def benchmarks(self) -> list[Any]:
-        """Those of this run that went through `energy_benchmark`."""
+        """The benchmarks of this run that used `energy_benchmark`."""
         own = self._of_pytest_benchmark
         return [one for one in own.benchmarks if "energy_source" in one.extra_info] if own else []
 
     @property
     def _of_pytest_benchmark(self) -> Any:
-        """The session of that plugin; None where it is not loaded. It has no public way to it."""
+        """The session of pytest-benchmark, None if it is not loaded; there is no public way to get it."""
         return getattr(self.config, "_benchmarksession", None)
 
     def compare(self, threshold: Threshold) -> None:
-        """Note every benchmark that needs more energy than in the runs compared with."""
+        """Record every benchmark that takes more energy than in the saved runs."""
         saved = self._of_pytest_benchmark.compared_mapping or {}
         compared = 0
         for one in self.benchmarks:
@@ -241,7 +241,7 @@ _SESSION = pytest.StashKey[_Session]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """The options, in a group of their own."""
+    """Add the options, in a group of their own."""
     group = parser.getgroup("energy", "energy of benchmarks (dibench)")
     group.addoption(
         "--energy-meter",
@@ -286,7 +286,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Register the marker; refuse a threshold without a comparison."""
     config.addinivalue_line(
         "markers",
-        "energy_limit(energy_j, time_s): fail where one call of energy_benchmark needs more.",
+        "energy_limit(energy_j, time_s): fail if one call of energy_benchmark takes more.",
     )
     config.stash[_SESSION] = _Session(config)
     if config.getoption("energy_compare_fail") and not config.getoption("benchmark_compare", None):
@@ -306,7 +306,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Joules of each benchmark, or why there are none, and what got worse."""
+    """Print the joules of each benchmark or why there are none, and what got worse."""
     own = terminalreporter.config.stash[_SESSION]
     if not own.benchmarks:
         return

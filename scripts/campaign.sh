@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# One run of a campaign on this machine's GPU: TIME_BUDGET (9m) into the next number under results/local/campaign, going on
-# where the runs before it, and what is committed of this card, ended.
+# One run of a campaign on this machine's GPU, of TIME_BUDGET (default 9m), into the next number under results/local/campaign.
+# It continues from the runs before it and from what is committed for this card.
 set -euo pipefail
 export PY="${PY:-.venv/bin/python}"
 root=results/local/campaign

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What must be on the machine before anything can be built, and the package that brings it.
+# Check what must be on the machine before anything can be built; name the missing packages.
 set -u
 python=${PYTHON:-python3}
 missing=()

@@ -1,8 +1,8 @@
 """The long run of fuzzing: `python scripts/fuzz.py plan csv header command --minutes 60`.
 
-Mutations of real inputs until the time is over. Each distinct failure (a traceback, ten seconds of processor
-time, more than 2 GB) is printed once, and its input kept in build/fuzz/. With `--coverage` one target is run
-by atheris (pip install atheris), which keeps the inputs that reach new lines; it stops at the first failure.
+It mutates real inputs until the time is over. Each distinct failure (a traceback, ten seconds of processor
+time, more than 2 GB) is printed once, and its input kept in build/fuzz/. With `--coverage`, atheris
+(pip install 'dibench[fuzz]') runs one target, keeps inputs that reach new lines, and stops at a failure.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ LONGEST_S, MOST_BYTES = 10, 2**31
 
 
 def by_coverage(name: str, minutes: float, seed: int) -> None:
-    """One target under atheris, its corpus in build/fuzz/corpus-NAME."""
+    """Fuzz one target with atheris; its corpus is build/fuzz/corpus-NAME."""
     import atheris
 
     with atheris.instrument_imports(include=["dibench"]):
@@ -50,7 +50,7 @@ def by_coverage(name: str, minutes: float, seed: int) -> None:
             TARGETS[name](data, folder)
 
     for content in seeds(name):
-        once(content)  # libraries that are loaded at first use take their time
+        once(content)  # load now what is imported at first use, which takes time
     limits = [
         f"-max_total_time={round(60 * minutes)}",
         f"-timeout={10 * LONGEST_S}",
@@ -61,7 +61,7 @@ def by_coverage(name: str, minutes: float, seed: int) -> None:
 
 
 def by_mutation(names: list[str], minutes: float, seed: int) -> int:
-    """All targets in turn; how many distinct failures there were."""
+    """Fuzz all targets in turn; returns the number of distinct failures."""
     from fuzz_targets import TARGETS, mutated, seeds
 
     from dibench.errors import UserError
@@ -69,7 +69,7 @@ def by_mutation(names: list[str], minutes: float, seed: int) -> int:
     def expired(number: int, frame: object) -> None:
         raise TimeoutError(f"longer than {LONGEST_S} s")
 
-    signal.signal(signal.SIGPROF, expired)  # of processor time: a busy machine is no hang
+    signal.signal(signal.SIGPROF, expired)  # of processor time: a slow machine is not a hang
     signal.signal(signal.SIGALRM, expired)
     resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, resource.RLIM_INFINITY))
     source, known, failures, runs = random.Random(seed), {name: seeds(name) for name in names}, set(), 0

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Everything that only a GPU can show, in one command: results, memory errors and races, hardware counters, the power
-# sensor, a sweep with joules, speed beside cuDNN.
-# What a missing tool leaves out is said, not hidden. Tables go to results/local/gpu-check.
+# sensor, a sweep with joules, speed compared with cuDNN. Tables go to results/local/gpu-check.
+# What cannot be checked because a tool is missing is named.
 set -uo pipefail
 export PY="${PY:-.venv/bin/python}"
 dibench="$PY -m dibench"
 out=results/local/gpu-check
 failed=0
-export PATH="$PATH:/usr/local/cuda/bin" # where a toolkit lies that nobody has put on the path
+export PATH="$PATH:/usr/local/cuda/bin" # where a toolkit is installed by default, often not on the path
 step() {
   echo "== $*"
   "$@" || { echo "FAILED: $*" >&2; failed=1; }
@@ -27,7 +27,7 @@ else
 fi
 
 step $dibench calibrate
-meter=auto # Zeus, where it is installed, reads the same windows
+meter=auto # with Zeus reading the same windows, if it is installed
 $PY -c 'import zeus.monitor' 2>/dev/null && meter=nvml_counter+zeus
 step $dibench sweep smoke --backend cuda --meter "$meter" --out "$out/smoke" --fresh
 if $PY -c 'from dibench.check.counters import find_ncu; find_ncu()' 2>/dev/null; then

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Where an NVIDIA driver shows a GPU: CuPy and the compiler that fit it, once. Elsewhere: nothing.
+# Install CuPy and the compiler that fit the NVIDIA driver, once. Without a driver or GPU, do nothing.
 set -euo pipefail
 python="${PY:-.venv/bin/python}"
 extra=$("$python" -c 'from dibench.backends import cuda_driver as d; g = d.gpu(); print("" if isinstance(g, str) else d.extra(g))')

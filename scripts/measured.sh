@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The fit of what was measured on GPUs and is committed under results/: not what this machine did.
+# Show the fit of each dataset that is committed under results/: measured on GPUs earlier, not on this machine.
 set -euo pipefail
 PY="${PY:-.venv/bin/python}"
 found=0
@@ -10,7 +10,7 @@ for table in results/*/sweep.csv; do
   found=1
   echo
   echo "=== Not from this machine: measured on GPUs earlier, committed under $device (README.md there says how and when) ==="
-  $PY -m dibench fit "$table" --backend cuda || echo "its fit could not be shown; $device/report.html is there" >&2
+  $PY -m dibench fit "$table" --backend cuda || echo "its fit could not be shown; see $device/report.html" >&2
   echo "=== End of $device ==="
 done
 if [ "$found" = 0 ]; then

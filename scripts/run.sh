@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# The main job: measure the default plan on this machine, fit AI against DI, show it.
-# On the GPU where there is one, else on the CPU; BACKEND=cpu chooses. A second call resumes; what is measured
-# already is not measured again.
+# The main job: measure the default plan on this machine, fit AI against DI, write a report.
+# It runs on the GPU if there is one, otherwise on the CPU; BACKEND=cpu forces the CPU. A second call resumes and measures
+# nothing twice.
 set -euo pipefail
 export PY="${PY:-.venv/bin/python}"
 dibench="$PY -m dibench"
 backend="${BACKEND:-auto}"
 
 if [ "$backend" != cpu ] && ! bash scripts/gpu-wheels.sh; then
-  echo "the wheels for the GPU could not be installed; going on without, see: $dibench doctor" >&2
+  echo "the wheels for the GPU could not be installed; continuing without them, see: $dibench doctor" >&2
 fi
 backend=$($PY -c 'import sys; from dibench.backends import resolve; print(resolve(sys.argv[1]))' "$backend")
 out="results/local/$backend"
