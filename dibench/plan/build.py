@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 ANCHOR_LAYER = Layer.fc(N=1, C=1, K=1)
 """A placeholder: an anchor computes no layer, and its id and row have no dimensions."""
 
-_Group = tuple[tuple[Choice, ...], int]
+_Group = tuple[Choice, ...]
 """Choices that are measured together, and their round."""
 
 
@@ -174,24 +174,20 @@ def _numbered(
 ) -> tuple[Case, ...]:
     """The cases of all groups with sentinels between them, each with its place in the whole plan."""
     choices = [
-        (choice, tier, number if len(group) > 1 else 0)
-        for number, (group, tier) in enumerate(groups, start=1)
+        (choice, number if len(group) > 1 else 0)
+        for number, group in enumerate(groups, start=1)
         for choice in group
     ]
     cases: list[Case] = []
-    tier = 1
     for own, entry in enumerate(ordering.with_sentinels(choices, None), start=1):
-        # A sentinel belongs to the round of the case before it.
-        choice, tier, together = entry or (sentinel, tier, 0)
+        choice, together = entry or (sentinel, 0)
         case = _case(choice, file, backend, sentinel=entry is None)
-        cases.append(attrs.evolve(case, order=shard.position(own), tier=tier, together=together))
+        cases.append(attrs.evolve(case, order=shard.position(own), together=together))
     return tuple(cases)
 
 
-def _in_order(
-    groups: Sequence[tuple[Choice, ...]], kernels: Mapping[str, Variant], seed: int
-) -> list[_Group]:
-    """Groups in measuring order, each with its round."""
+def _in_order(groups: Sequence[_Group], kernels: Mapping[str, Variant], seed: int) -> list[_Group]:
+    """Groups in measuring order."""
     index_of: dict[int, int] = {}
     layers: list[Layer] = []
     variant_index = {name: index for index, name in enumerate(kernels)}
@@ -207,8 +203,7 @@ def _in_order(
         units.append(
             ordering.Unit(index, variant_index[variant], informs=kernels[variant].fast or not any_fast)
         )
-    order, rounds = ordering.measuring_order(layers, units, seed)
-    return [(groups[index], tier) for index, tier in zip(order, rounds, strict=True)]
+    return [groups[index] for index in ordering.measuring_order(layers, units, seed)]
 
 
 def _anchors(file: PlanFile, seed: int) -> list[_Group]:
@@ -216,7 +211,7 @@ def _anchors(file: PlanFile, seed: int) -> list[_Group]:
     names = tuple(anchors.registry()) if "all" in file.anchors else file.anchors
     chosen = [Choice(ANCHOR_LAYER, name, (), 1, file.data[0], sms) for name in names for sms in file.sms]
     Random(seed).shuffle(chosen)
-    return [((choice,), 1) for choice in chosen]
+    return [(choice,) for choice in chosen]
 
 
 def _sentinel(file: PlanFile, kernels: Mapping[str, Variant], arch: int | None) -> Choice:

@@ -60,7 +60,6 @@ class Case:
     """What builds a whole network, in place of the layer, whose N, C, H, W are then the network's input."""
     visits: int = 1  # to a metered GPU, at different times; one row in the end
     order: int = 1  # position in the plan, from 1
-    tier: int = 1  # round of falling information it belongs to, from 1
     together: int = 0
     """Cases of one number, as the halves of a twin, are compared, so measured on one device; 0: alone."""
 

@@ -170,22 +170,20 @@ def _rank_within(group: Ints, key: Floats) -> Ints:
     return rank
 
 
-def measuring_order(layers: Sequence[Layer], units: Sequence[Unit], seed: int) -> tuple[list[int], list[int]]:
-    """Indices of the units in measuring order, and the round (from 1) of each position.
+def measuring_order(layers: Sequence[Layer], units: Sequence[Unit], seed: int) -> list[int]:
+    """Indices of the units in measuring order.
 
     The same seed gives the same order; another seed gives another order of the same units.
     """
     rng = np.random.default_rng(seed)
     sequence = _sequence(layers, units, rng)
     order: list[int] = []
-    rounds: list[int] = []
-    size, number = FIRST_ROUND, 1
+    size = FIRST_ROUND
     while len(order) < len(sequence):
         members = sequence[len(order) : len(order) + size]
         order += [members[i] for i in rng.permutation(len(members))]
-        rounds += [number] * len(members)
-        size, number = max(FIRST_ROUND, len(order)), number + 1
-    return order, rounds
+        size = max(FIRST_ROUND, len(order))
+    return order
 
 
 def _sequence(layers: Sequence[Layer], units: Sequence[Unit], rng: np.random.Generator) -> list[int]:

@@ -42,13 +42,13 @@ def test_a_case_id_is_the_hash_of_canonical_json() -> None:
 def test_a_sentinel_adds_its_order_and_nothing_else_does() -> None:
     layer = Layer.fc(N=1, C=2, K=3)
 
-    def case(order: int, *, sentinel: bool, tier: int = 1) -> Case:
-        return Case(layer=layer, backend="cpu", variant="v", order=order, sentinel=sentinel, tier=tier)
+    def case(order: int, *, sentinel: bool) -> Case:
+        return Case(layer=layer, backend="cpu", variant="v", order=order, sentinel=sentinel)
 
     first, second = case(1, sentinel=True), case(22, sentinel=True)
     assert first.case_id != second.case_id
     assert '"order":22,"seed":1' in second.key
-    assert case(5, sentinel=False).case_id == case(6, sentinel=False, tier=2).case_id
+    assert case(5, sentinel=False).case_id == case(6, sentinel=False).case_id
 
 
 def test_knobs_are_those_the_kernel_has_and_the_box_fills_with_zeros() -> None:
