@@ -1,86 +1,24 @@
-"""Devices that run kernels: what measuring asks of them, and how to open one by name."""
+"""Devices that run kernels, opened by name; `base` says what measuring asks of one."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Protocol
 
-import attrs
-
+from dibench.backends.base import Backend, Device, DeviceFaultError, Prepared
 from dibench.elsewhere import is_elsewhere, make
 from dibench.errors import UserError
 from dibench.kernels import library
 
-if TYPE_CHECKING:
-    from dibench.plan import Case
+__all__ = [
+    "NAMES", "PAIRED", "Backend", "Device", "DeviceFaultError", "Prepared", "device_uuid", "kernels_of",
+    "open_backend", "resolve",
+]  # fmt: skip
 
 NAMES = ("auto", "cuda", "cpu", "torch")
 """What `--backend` accepts, and `module:callable` for a device from elsewhere."""
 
 PAIRED = "cuda+torch"
 """Our kernels and PyTorch's library on one GPU, as a campaign opens them; see `paired`."""
-
-
-@attrs.frozen
-class Device:
-    """What runs kernels: its model, an identity that outlives reboots, facts for the manifest."""
-
-    name: str
-    uuid: str
-    facts: Mapping[str, Any]
-
-
-class DeviceFaultError(Exception):
-    """The device is lost to this process, as after a kernel's illegal access: only a new process helps."""
-
-
-class Prepared(Protocol):
-    """One case on its device: operands in place, ready to launch."""
-
-    @property
-    def counts(self) -> Mapping[str, int]:
-        """Accesses by data type and executed multiply-adds, per launch and instance."""
-
-    @property
-    def cells(self) -> Mapping[str, Any]:
-        """Further cells of the row that only the device can tell, such as `sms`."""
-
-    def launch(self, n: int) -> float:
-        """Launch n times back to back; seconds for all, by the device's clock."""
-
-    def close(self) -> None:
-        """Give the operands' memory back."""
-
-
-class Backend(Protocol):
-    """One device and the kernels written for it."""
-
-    @property
-    def name(self) -> str:
-        """The `backend` of the rows."""
-
-    def device(self) -> Device:
-        """What the kernels run on."""
-
-    def peaks(self) -> Mapping[str, float]:
-        """The most it reaches, measured now: `mac_per_s` (MAC/s) and `bytes_per_s` (B/s, reading)."""
-
-    def prepare(self, case: Case) -> Prepared:
-        """Put a case's operands in place.
-
-        Raises:
-            UserError: the variant's header or the device does not allow the case.
-            OutOfMemoryError: the device has too little memory for it.
-            DeviceFaultError: the device is lost.
-        """
-
-    def busy(self) -> AbstractContextManager[None]:
-        """Keep the device busy while the context lasts, where cooling down would change what is measured."""
-
-    def prefetch(self, cases: Sequence[Case]) -> None:
-        """Begin in the background what these cases will need; they come next."""
 
 
 def open_backend(name: str) -> Backend:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dibench import kernels
-from dibench.backends import Device
+from dibench.backends.base import Device
 from dibench.backends.operands import aligned, operand, operand_shapes
 from dibench.errors import UserError
 

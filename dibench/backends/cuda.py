@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from dibench import kernels
-from dibench.backends import Device, DeviceFaultError, Prepared, cuda_cache, cuda_driver, cuda_gpu
+from dibench.backends import cuda_cache, cuda_driver, cuda_gpu
+from dibench.backends.base import Device, DeviceFaultError, Prepared
 from dibench.backends.cuda_anchor import PreparedAnchor, anchor_launch
-from dibench.backends.cuda_buffers import COLD_L2S, Operands
+from dibench.backends.cuda_buffers import COLD_L2S, Operands, Station
 from dibench.backends.cuda_cache import KernelCache, Source
 from dibench.backends.cuda_case import PreparedCase
 from dibench.backends.cuda_gpu import Buffer, Launch
@@ -42,9 +43,9 @@ class CudaBackend:
 
     name = "cuda"
 
-    def __init__(self, gpu: cuda_driver.Gpu, device: cuda_gpu.Device, cache: KernelCache) -> None:
+    def __init__(self, gpu: cuda_driver.Gpu, context: cuda_gpu.Context, cache: KernelCache) -> None:
         self.gpu = gpu
-        self._device = device
+        self._context = context
         self._cache = cache
         self.operands = Operands()
         self._filling: Launch | None = None
@@ -74,7 +75,9 @@ class CudaBackend:
         threads = max(1, min(8, (os.cpu_count() or 2) // 2))
         cupy = cuda_gpu.import_cupy(gpu)
         try:
-            return cls(gpu, cuda_gpu.Device(cupy), KernelCache(compiler, directory, threads, brought=brought))
+            return cls(
+                gpu, cuda_gpu.Context(cupy), KernelCache(compiler, directory, threads, brought=brought)
+            )
         except DeviceFaultError as fault:
             advice = (
                 f"pip install 'dibench[{cuda_driver.extra(gpu)}]' fits its driver for CUDA {gpu.cuda_version}"
@@ -89,7 +92,7 @@ class CudaBackend:
             "driver": cuda_driver.driver_version(),
             "cuda": gpu.cuda_version,
             "compute_capability": f"{gpu.arch // 10}.{gpu.arch % 10}",
-            "cupy": self._device.version,
+            "cupy": self._context.version,
             "compiler": self._cache.compiler_name,
             "visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES", ""),
         }
@@ -98,7 +101,7 @@ class CudaBackend:
     def peaks(self) -> dict[str, float]:
         """MAC/s of the FMA anchor and B/s of the memory-read anchor, measured now."""
         threads = self._blocks() * anchors.registry()["anchor_fma"].block
-        most = self._device.memory()[0] // 2
+        most = self._context.memory()[0] // 2
         buffer = min(max(_PEAK_BUFFER, COLD_L2S * self.gpu.l2_bytes), most)
         return {
             "mac_per_s": self._peak("anchor_fma", "macs_executed", threads),
@@ -135,8 +138,8 @@ class CudaBackend:
             rule = f"must be at most {most} bytes a block on sm_{self.gpu.arch}"
             used = binary.shared_bytes + geometry.shared_bytes
             raise UserError("shared memory", rule, used, where=variant.name)
-        kernel = self._device.load(binary.cubin, variant.name, geometry.shared_bytes)
-        return PreparedCase(self, self._device, case, variant, kernel, geometry)
+        kernel = self._context.load(binary.cubin, variant.name, geometry.shared_bytes)
+        return PreparedCase(self._station(), case, variant, kernel, geometry)
 
     def _prepared_anchor(self, case: Case) -> PreparedAnchor:
         anchor = anchors.registry()[case.variant]
@@ -146,7 +149,10 @@ class CudaBackend:
         blocks = self._blocks() if case.sms == "all" else max(1, self.gpu.sms // _SHARES[case.sms])
         with self.busy():
             kernel = self._load(self._anchor_source(anchor.name))
-            return PreparedAnchor(self.gpu, self._device, self.gate, anchor, kernel, case, blocks)
+            return PreparedAnchor(self._station(), case, anchor, kernel, blocks)
+
+    def _station(self) -> Station:
+        return Station(self.gpu, self._context, self.gate, self.operands)
 
     def prefetch(self, cases: Sequence[Case]) -> None:
         """In the background: operands of the first of these cases are drawn, what is not compiled is."""
@@ -168,15 +174,15 @@ class CudaBackend:
         if self._filling is None:
             kernel, blocks = self._load(self._anchor_source("anchor_fma")), self._blocks()
             threads = blocks * anchors.registry()["anchor_fma"].block
-            buffer = self._device.allocate(4 * threads, "filler")
+            buffer = self._context.allocate(4 * threads, "filler")
             self._filler = kernel, buffer  # held as long as the backend
             trial = self._anchor_launch(kernel, "anchor_fma", buffer, threads, _TRIAL_PASSES)
-            graph = self._device.capture([trial])
-            self._device.seconds([graph])  # the first launch also loads the code
-            seconds = max(self._device.seconds([graph], self.gate), 1e-7)
+            graph = self._context.capture([trial])
+            self._context.seconds([graph])  # the first launch also loads the code
+            seconds = max(self._context.seconds([graph], self.gate), 1e-7)
             passes = max(1, int(_TRIAL_PASSES * _FILLER_S / seconds))
             self._filling = self._anchor_launch(kernel, "anchor_fma", buffer, threads, passes)
-        return self._device.busy(self._filling)
+        return self._context.busy(self._filling)
 
     def source(self, variant: Variant, case: Case) -> Source:
         """What the kernel of a case is compiled from."""
@@ -197,29 +203,29 @@ class CudaBackend:
     def _anchor_source(self, name: str) -> Source:
         return anchor_source(name, self.gpu.arch)
 
-    def _load(self, source: Source) -> cuda_gpu.Kernel:
-        return self._device.load(self._cache.binary(source).cubin, source.name)
+    def _load(self, source: Source) -> cuda_gpu.LoadedKernel:
+        return self._context.load(self._cache.binary(source).cubin, source.name)
 
     def _blocks(self) -> int:
         return self.gpu.sms * _BLOCKS_PER_SM
 
     def _anchor_launch(
-        self, kernel: cuda_gpu.Kernel, name: str, buffer: Buffer, elements: int, passes: int
+        self, kernel: cuda_gpu.LoadedKernel, name: str, buffer: Buffer, elements: int, passes: int
     ) -> Launch:
         return anchor_launch(kernel, anchors.registry()[name], buffer, self._blocks(), elements, passes)
 
     def _peak(self, name: str, count: str, elements: int) -> float:
         """What an anchor does a second, in so many passes that it takes _PEAK_SECONDS."""
         kernel = self._load(self._anchor_source(name))
-        buffer = self._device.allocate(4 * elements, "peaks")
+        buffer = self._context.allocate(4 * elements, "peaks")
         try:
-            self._device.fill(buffer.pointer, 0, buffer.nbytes)
+            self._context.fill(buffer.pointer, 0, buffer.nbytes)
             passes, seconds = 1, 0.0
             while seconds < _PEAK_SECONDS:
                 step = min(16.0, 1.2 * _PEAK_SECONDS / seconds) if seconds > 0 else 1.0
                 passes = math.ceil(passes * max(step, 1.1))
                 launch = self._anchor_launch(kernel, name, buffer, elements, passes)
-                seconds = self._device.seconds([self._device.capture([launch])], self.gate)
+                seconds = self._context.seconds([self._context.capture([launch])], self.gate)
         finally:
             buffer.close()
         done = anchors.registry()[name].counts_for(blocks=self._blocks(), elements=elements, passes=passes)

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from dibench.backends import cuda_driver, cuda_gpu
+from dibench.backends import cuda_gpu
+from dibench.backends.cuda_buffers import Station
 from dibench.backends.cuda_gpu import MOST_NODES, Buffer, Graph, Launch
 from dibench.backends.operands import operand
 from dibench.kernels.anchors import Anchor
@@ -23,7 +24,7 @@ _DRAWN = 2**20
 
 
 def anchor_launch(
-    kernel: cuda_gpu.Kernel, anchor: Anchor, buffer: Buffer, blocks: int, elements: int, passes: int
+    kernel: cuda_gpu.LoadedKernel, anchor: Anchor, buffer: Buffer, blocks: int, elements: int, passes: int
 ) -> Launch:
     """One launch of `name(float* buffer, long long elements, int passes)`."""
     arguments = (ctypes.c_void_p(buffer.pointer), ctypes.c_longlong(elements), ctypes.c_int(passes))
@@ -35,14 +36,13 @@ class PreparedAnchor:
 
     def __init__(
         self,
-        gpu: cuda_driver.Gpu,
-        device: cuda_gpu.Device,
-        gate: Launch,
-        anchor: Anchor,
-        kernel: cuda_gpu.Kernel,
+        station: Station,
         case: Case,
+        anchor: Anchor,
+        kernel: cuda_gpu.LoadedKernel,
         blocks: int,
     ) -> None:
+        gpu, context = station.gpu, station.context
         elements, size = anchor.launch_size(blocks=blocks, l2_bytes=gpu.l2_bytes)
         counted = anchor.counts_for(blocks=blocks, elements=elements, passes=anchor.passes)
         self.counts: Mapping[str, int] = {
@@ -53,8 +53,8 @@ class PreparedAnchor:
             "output_writes": counted["writes"],
         }
         self.cells: Mapping[str, Any] = {"sms": min(blocks, gpu.sms)}
-        self._device, self._gate = device, gate
-        self._buffer = device.allocate(4 * size, anchor.name)
+        self._context, self._gate = context, station.gate
+        self._buffer = context.allocate(4 * size, anchor.name)
         self._graphs: dict[int, Graph] = {}
         self._launch = anchor_launch(kernel, anchor, self._buffer, blocks, elements, anchor.passes)
         try:
@@ -66,10 +66,10 @@ class PreparedAnchor:
     def _fill(self, values: npt.NDArray[np.float32]) -> None:
         """Fill the buffer with these values and copies of them: the bits that move are part of the energy."""
         first, done = self._buffer.pointer, values.nbytes
-        self._device.write(first, values)
+        self._context.write(first, values)
         while done < self._buffer.nbytes:
             size = min(done, self._buffer.nbytes - done)
-            self._device.copy(first + done, first, size)
+            self._context.copy(first + done, first, size)
             done += size
 
     def launch(self, n: int) -> float:
@@ -81,8 +81,8 @@ class PreparedAnchor:
         full, rest = divmod(n, MOST_NODES)
         sizes = [MOST_NODES] * full + ([rest] if rest else [])
         for size in set(sizes) - set(self._graphs):
-            self._graphs[size] = self._device.capture([self._launch] * size)
-        return self._device.seconds([self._graphs[size] for size in sizes], self._gate)
+            self._graphs[size] = self._context.capture([self._launch] * size)
+        return self._context.seconds([self._graphs[size] for size in sizes], self._gate)
 
     def close(self) -> None:
         """Give the buffer's memory back."""

@@ -1,4 +1,4 @@
-"""Where a GPU case's operands lie: layout, elements, and the ring of replicas that makes them cold."""
+"""What cases on a GPU share, and where their operands lie: layout, elements, a ring that makes them cold."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy.typing as npt
 
+from dibench.backends import cuda_driver, cuda_gpu
 from dibench.backends.operands import as_elements, operand, operand_shapes
 from dibench.errors import UserError
 from dibench.kernels import ELEMENT_BYTES
@@ -26,6 +27,17 @@ ALIGNMENT = 256
 _MOST_REPLICAS = 8192
 _CASES_AHEAD = 2  # the one to be prepared now, and the one after it
 _MOST_AHEAD = 2**30  # bytes of a case's operands that the host keeps
+
+
+@attrs.frozen
+class Station:
+    """What every case on one GPU uses."""
+
+    gpu: cuda_driver.Gpu
+    context: cuda_gpu.Context
+    gate: cuda_gpu.Launch
+    """Holds the stream while graphs are enqueued."""
+    operands: Operands
 
 
 @attrs.frozen

@@ -9,14 +9,13 @@ import numpy as np
 import numpy.typing as npt
 
 from dibench.backends import cuda_gpu
-from dibench.backends.cuda_buffers import Layout, ring
+from dibench.backends.cuda_buffers import Layout, Station, ring
 from dibench.backends.cuda_gpu import MOST_NODES, Graph, Launch
 from dibench.backends.operands import operand_shapes
 from dibench.kernels import Variant, compilers
 from dibench.kernels.compilers import Geometry
 
 if TYPE_CHECKING:
-    from dibench.backends.cuda import CudaBackend
     from dibench.plan import Case
 
 _MOST_GRAPHS = 64
@@ -31,20 +30,19 @@ class PreparedCase:
 
     def __init__(
         self,
-        backend: CudaBackend,
-        device: cuda_gpu.Device,
+        station: Station,
         case: Case,
         variant: Variant,
-        kernel: cuda_gpu.Kernel,
+        kernel: cuda_gpu.LoadedKernel,
         geometry: Geometry,
     ) -> None:
         self.counts: Mapping[str, int] = variant.counts_for(case.layer, case.knobs)
-        self.cells: Mapping[str, Any] = {"sms": min(geometry.grid, backend.gpu.sms)}
-        self._backend, self._device, self._case = backend, device, case
+        self.cells: Mapping[str, Any] = {"sms": min(geometry.grid, station.gpu.sms)}
+        self._station, self._context, self._case = station, station.context, case
         self._kernel, self._geometry = kernel, geometry
         self._layout = Layout.of(case)
-        self.ring = ring(self._layout.used_bytes, backend.gpu.l2_bytes if case.cold else 0)
-        self._buffer = device.allocate(self._layout.stride * self.ring.replicas, _field(case))
+        self.ring = ring(self._layout.used_bytes, station.gpu.l2_bytes if case.cold else 0)
+        self._buffer = station.context.allocate(self._layout.stride * self.ring.replicas, _field(case))
         self._graphs: dict[tuple[int, int], Graph] = {}
         self._position = 0
         try:
@@ -65,26 +63,26 @@ class PreparedCase:
             graphs.append(self._graph(start, size))
             start, left = (start + size) % self.ring.replicas, left - size
         self._position = self.ring.after(start, n)
-        return self._device.seconds(graphs, self._backend.gate)
+        return self._context.seconds(graphs, self._station.gate)
 
     def operands(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
         """x and w as the kernel reads them: float32, or the bits of a 16-bit type as uint16."""
-        return self._backend.operands.of(self._case)
+        return self._station.operands.of(self._case)
 
     def compute(self) -> npt.NDArray[np.float32]:
         """The outputs of one launch; they are NaN before it, so one that the kernel forgets shows."""
         y = np.empty(operand_shapes(self._case.layer, self._case.instances)[2], np.float32)
         pointer = self._buffer.pointer + self._layout.y
-        self._device.fill(pointer, 0xFF, y.nbytes)
+        self._context.fill(pointer, 0xFF, y.nbytes)
         self._position = 0
         self.launch(1)
-        self._device.read(pointer, y)
+        self._context.read(pointer, y)
         return y
 
     def launch_profiled(self) -> None:
         """Launch until the operands are where they belong, then once with the profiler watching."""
         self.launch(self.ring.replicas)
-        self._device.profile(self._launch(self._position))
+        self._context.profile(self._launch(self._position))
 
     def close(self) -> None:
         """Give the operands' memory back."""
@@ -94,13 +92,13 @@ class PreparedCase:
     def _fill(self) -> None:
         x, w = self.operands()
         first = self._buffer.pointer
-        self._device.fill(first, 0, self._layout.stride)
-        self._device.write(first + self._layout.x, x)
-        self._device.write(first + self._layout.w, w)
+        self._context.fill(first, 0, self._layout.stride)
+        self._context.write(first + self._layout.x, x)
+        self._context.write(first + self._layout.w, w)
         done = 1  # the other replicas are copies, each time as many as there are already
         while done < self.ring.replicas:
             size = min(done, self.ring.replicas - done)
-            self._device.copy(first + done * self._layout.stride, first, size * self._layout.stride)
+            self._context.copy(first + done * self._layout.stride, first, size * self._layout.stride)
             done += size
 
     def _graph(self, start: int, size: int) -> Graph:
@@ -111,7 +109,7 @@ class PreparedCase:
                 del self._graphs[next(iter(self._graphs))]
             replicas = self.ring.replicas
             unique = [self._launch((start + i) % replicas) for i in range(min(size, replicas))]
-            self._graphs[key] = self._device.capture([unique[i % replicas] for i in range(size)])
+            self._graphs[key] = self._context.capture([unique[i % replicas] for i in range(size)])
         return self._graphs[key]
 
     def _launch(self, replica: int) -> Launch:

@@ -18,7 +18,8 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-from dibench.backends import DeviceFaultError, cuda_driver
+from dibench.backends import cuda_driver
+from dibench.backends.base import DeviceFaultError
 from dibench.background import in_background
 from dibench.errors import OutOfMemoryError, UserError
 from dibench.kernels.compilers import Geometry
@@ -63,7 +64,7 @@ class Graph:
         self.launches = launches
 
 
-class Kernel:
+class LoadedKernel:
     """A loaded kernel; it stays loaded as long as this object lives."""
 
     def __init__(self, function: Any) -> None:
@@ -74,18 +75,18 @@ class Kernel:
 class Buffer:
     """Device memory, given back by `close`."""
 
-    def __init__(self, gpu: Device, pointer: int, nbytes: int) -> None:
-        self._gpu, self.pointer, self.nbytes = gpu, pointer, nbytes
+    def __init__(self, context: Context, pointer: int, nbytes: int) -> None:
+        self._context, self.pointer, self.nbytes = context, pointer, nbytes
 
     def close(self) -> None:
         """Give the memory back."""
         if self.pointer:
-            self._gpu.free(self.pointer)
+            self._context.free(self.pointer)
             self.pointer = 0
 
 
-class Device:
-    """The first GPU that CUDA shows."""
+class Context:
+    """What CUDA keeps of the first GPU that it shows: memory, loaded kernels, a stream with its events."""
 
     def __init__(self, cupy: Any) -> None:
         self._runtime, self._driver = cupy.cuda.runtime, cupy.cuda.driver
@@ -153,7 +154,7 @@ class Device:
         # default stream's work (CUDA Runtime API, "API synchronization behavior").
         self._runtime.deviceSynchronize()
 
-    def load(self, cubin: bytes, name: str, shared_bytes: int = 0) -> Kernel:
+    def load(self, cubin: bytes, name: str, shared_bytes: int = 0) -> LoadedKernel:
         """A kernel from machine code, allowed `shared_bytes` of dynamic shared memory."""
         with self._explained("load"):
             module = self._cuda.function.Module()
@@ -166,7 +167,7 @@ class Device:
             if static + shared_bytes > _USUAL_SHARED_LIMIT:
                 attribute = self._driver.CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES
                 self._driver.funcSetAttribute(function.ptr, attribute, shared_bytes)
-        return Kernel(function)
+        return LoadedKernel(function)
 
     def capture(self, launches: Sequence[Launch]) -> Graph:
         """Launches as one graph, on the device and ready."""

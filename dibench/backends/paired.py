@@ -17,7 +17,7 @@ from dibench.backends.torch_library import TorchBackend
 from dibench.errors import UserError
 
 if TYPE_CHECKING:
-    from dibench.backends import Backend, Device, Prepared
+    from dibench.backends.base import Backend, Device, Prepared
     from dibench.plan import Case
 
 

@@ -16,15 +16,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
-from dibench.backends import Device, DeviceFaultError
 from dibench.backends import cpu as host
+from dibench.backends.base import Device, DeviceFaultError
 from dibench.background import in_background
 from dibench.errors import OutOfMemoryError, UserError
 from dibench.kernels import ELEMENT_BYTES, library
 from dibench.schema import pack_knobs
 
 if TYPE_CHECKING:
-    from dibench.backends import Prepared
+    from dibench.backends.base import Prepared
     from dibench.backends.torch import TorchLayer
     from dibench.backends.torch_gpu import TorchGpuLayer
     from dibench.plan import Case

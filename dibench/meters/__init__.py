@@ -7,16 +7,16 @@ sensors, `model` is computed from counted accesses, `none` leaves the energy emp
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
-
-import attrs
+from typing import TYPE_CHECKING
 
 from dibench.elsewhere import is_elsewhere, make
 from dibench.errors import UserError
+from dibench.meters.base import Meter, Reading
 
 if TYPE_CHECKING:
     from dibench.meters.gpu import GpuMeter
+
+__all__ = ["NAMES", "Meter", "Reading", "check_name", "open_meter"]
 
 _BESIDE = ("nvml_counter+zeus", "nvml_power+zeus")
 """A GPU's sensor, and on the same windows another meter whose power stands beside in the row."""
@@ -30,43 +30,6 @@ _SENSORS = {"cpu": ("rapl",), "cuda": _ON_GPU, "cuda+torch": _ON_GPU}
 
 _ASKED_FOR = {"cuda": ("zeus", *_BESIDE), "cuda+torch": ("zeus", *_BESIDE)}
 """Those that meter a backend's device too, but only where they are named."""
-
-
-@attrs.frozen
-class Reading:
-    """One window: its seconds by the device's clock, and its joules where the meter knows them."""
-
-    time_s: float
-    energy_j: float | None
-
-
-class Meter(Protocol):
-    """What measuring asks of a meter."""
-
-    @property
-    def source(self) -> str:
-        """The `energy_source` of the rows: one of `dibench.schema.ENERGY_SOURCES`."""
-
-    @property
-    def has_variance(self) -> bool:
-        """Whether two windows may read differently: true of a sensor, false of a calculation."""
-
-    @property
-    def period_s(self) -> float | None:
-        """The sensor's update period, detected on this machine; None where there is none."""
-
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        """What the manifest records: domains, constants and their source."""
-
-    def window(self, run: Callable[[], float], counts: Mapping[str, int], launches: int) -> Reading:
-        """Run one window and read its energy.
-
-        Args:
-            run: does all launches of the window and returns their seconds.
-            counts: what one launch does (`macs_executed`, `weight_reads`, ...), all instances together.
-            launches: how many launches `run` does.
-        """
 
 
 def check_name(name: str) -> None:

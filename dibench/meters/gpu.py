@@ -15,7 +15,8 @@ from typing import Any
 
 from dibench.errors import UserError
 from dibench.intervals import mean_interval
-from dibench.meters import Meter, nvml
+from dibench.meters import nvml
+from dibench.meters.base import Meter
 from dibench.meters.baseline import Baseline
 from dibench.meters.gpu_sensor import NOT_SUPPORTED, Clock, GpuSensor, SensorError
 from dibench.meters.sampler import READ_S, RealClock, Sampler

@@ -23,7 +23,7 @@ from typing import Any
 
 import attrs
 
-from dibench.meters import Reading
+from dibench.meters.base import Reading
 
 PJ_PER_MAC = 4.6
 PJ_PER_ACCESS = 20.0 / 2

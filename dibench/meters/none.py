@@ -7,7 +7,7 @@ from typing import Any
 
 import attrs
 
-from dibench.meters import Reading
+from dibench.meters.base import Reading
 
 
 @attrs.frozen

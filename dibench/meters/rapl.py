@@ -22,7 +22,7 @@ from typing import Any
 import attrs
 
 from dibench.errors import UserError
-from dibench.meters import Reading
+from dibench.meters.base import Reading
 
 ROOT = Path("/sys/class/powercap")
 _UPDATES_WATCHED = 20

@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from dibench.errors import UserError
-from dibench.meters import Reading
+from dibench.meters.base import Reading
 
 PACKAGES = ("zeus", "zeus-ml")
 """Its name on PyPI since 0.12, and before."""

@@ -108,7 +108,7 @@ def test_more_shared_memory_than_usual_is_asked_for(
 ) -> None:
     """Static and dynamic memory share the 48 KiB that a block gets unasked."""
     gpu.cupy.static_shared = static
-    device = cuda_gpu.Device(gpu.cupy)
+    device = cuda_gpu.Context(gpu.cupy)
     device.load(json.dumps({"name": "kernel"}).encode(), "kernel", dynamic)
     assert gpu.cupy.allowed == allowed
 

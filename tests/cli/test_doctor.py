@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 from fake_nvml import FakeNvml
+from replay import HOPPER, PASCAL, Card, Fault, ReplayedClock
+from simulated_gpu import SimulatedGpu
 
 from dibench.backends.cuda_driver import Gpu
 from dibench.cli import main
 from dibench.measure import calibration
 from dibench.meters.gpu_sensor import NO_PERMISSION
-from dibench.meters.replay import HOPPER, PASCAL, Card, Fault, ReplayedClock
-from dibench.meters.simulated import SimulatedGpu
 
 GPU = Gpu(
     name="Replayed", uuid="GPU-simulated-0", arch=90, cuda=13, cuda_version="13.0", memory_bytes=2**36,

@@ -5,12 +5,12 @@ from __future__ import annotations
 import attrs
 import numpy as np
 import pytest
+from replay import AMPERE, DESKTOP, HOPPER, PASCAL, VOLTA, Card
 from replayed_sweeps import Outcome, sweep, usable
 
 from dibench.intervals import Part, combined_df, t_975
 from dibench.measure.budget import BETWEEN, LEAKAGE_PER_C, Pool, Visit, combine, disagreement
 from dibench.meters.baseline import Baseline
-from dibench.meters.replay import AMPERE, DESKTOP, HOPPER, PASCAL, VOLTA, Card
 
 QUIET = Visit(1.0, Part(1e-6, 20.0), 1e-7, 60.0)
 

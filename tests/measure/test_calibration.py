@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 import attrs
 import numpy as np
 import pytest
+from replay import DESKTOP, HOPPER, PASCAL, Card
 from visit_rig import LOAD, Prepared, Rig
 
 from dibench.cli import main
@@ -17,7 +18,6 @@ from dibench.errors import UserError
 from dibench.intervals import Part, t_975
 from dibench.measure import budget, calibration
 from dibench.measure.calibration import LONG, SHORT, Calibration, calibrate, half_widths, kept_pool, noise
-from dibench.meters.replay import DESKTOP, HOPPER, PASCAL, Card
 from dibench.show.sensor import noise_figure
 
 

@@ -8,6 +8,8 @@ import attrs
 import numpy as np
 import pytest
 from fake_nvml import FakeNvml
+from replay import PASCAL, REFERENCE_C, Fault, Load, Process, ReplayedClock
+from simulated_gpu import SimulatedGpu
 from visit_rig import CALM, LOAD, Prepared, Rig, assert_good, naive
 
 from dibench.backends import DeviceFaultError
@@ -19,8 +21,6 @@ from dibench.measure.visits import Metering
 from dibench.meters import nvml
 from dibench.meters.gpu import GpuMeter
 from dibench.meters.gpu_sensor import LOST, NO_PERMISSION, RESET_REQUIRED, TIMEOUT, SensorError
-from dibench.meters.replay import PASCAL, REFERENCE_C, Fault, Load, Process, ReplayedClock
-from dibench.meters.simulated import SimulatedGpu
 from dibench.schema import Row
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import attrs
 import numpy as np
 import pytest
+from replay import AMPERE, DESKTOP, HOPPER, PASCAL, VOLTA, Card, Load, Process
 from visit_rig import LOAD, Rig, assert_good
 
 from dibench.meters.gpu_sensor import ACTIVITY
-from dibench.meters.replay import AMPERE, DESKTOP, HOPPER, PASCAL, VOLTA, Card, Load, Process
 
 
 @pytest.mark.parametrize("card", [HOPPER, AMPERE, DESKTOP, VOLTA, PASCAL], ids=lambda card: str(card.name))

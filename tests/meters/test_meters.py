@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 from fake_nvml import FakeNvml
+from replay import Load, ReplayedClock
+from simulated_gpu import SimulatedGpu
 
 from dibench.errors import UserError
 from dibench.meters import NAMES, Reading, open_meter
 from dibench.meters.gpu import GpuMeter
 from dibench.meters.model import FACTS, ModelMeter
 from dibench.meters.rapl import RaplMeter, Zone, find_zones
-from dibench.meters.replay import Load, ReplayedClock
-from dibench.meters.simulated import SimulatedGpu
 from dibench.meters.zeus import ZeusMeter
 
 

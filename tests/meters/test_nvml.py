@@ -15,6 +15,8 @@ import attrs
 import numpy as np
 import pytest
 from fake_nvml import FakeNvml
+from replay import AMPERE, HOPPER, PASCAL, Card, Fault, Load, Process, ReplayedClock
+from simulated_gpu import SimulatedGpu
 
 from dibench.errors import UserError
 from dibench.meters import nvml
@@ -31,9 +33,7 @@ from dibench.meters.gpu_sensor import (
     event_names,
 )
 from dibench.meters.nvml import NvmlGpu, find, gpus
-from dibench.meters.replay import AMPERE, HOPPER, PASCAL, Card, Fault, Load, Process, ReplayedClock
 from dibench.meters.sampler import RealClock, Sampler
-from dibench.meters.simulated import SimulatedGpu
 
 
 def one(card: Card = HOPPER, **how: Any) -> tuple[ReplayedClock, SimulatedGpu, NvmlGpu]:

@@ -7,10 +7,7 @@ from typing import Any
 import attrs
 import numpy as np
 import pytest
-
-from dibench.meters import NAMES
-from dibench.meters.gpu_sensor import LOST, NO_PERMISSION, TIMEOUT, SensorError
-from dibench.meters.replay import (
+from replay import (
     AMPERE,
     DESKTOP,
     HOPPER,
@@ -22,7 +19,10 @@ from dibench.meters.replay import (
     Process,
     ReplayedClock,
 )
-from dibench.meters.simulated import SimulatedGpu
+from simulated_gpu import SimulatedGpu
+
+from dibench.meters import NAMES
+from dibench.meters.gpu_sensor import LOST, NO_PERMISSION, TIMEOUT, SensorError
 
 QUIET = attrs.evolve(HOPPER, ripple=0.0, stay=0.0, overshoot=0.0, leakage_per_c=0.0)
 

@@ -7,9 +7,9 @@ from typing import Any
 import attrs
 import numpy as np
 import pytest
+from replay import HOPPER, Load, ReplayedClock
+from simulated_gpu import SimulatedGpu
 
-from dibench.meters.replay import HOPPER, Load, ReplayedClock
-from dibench.meters.simulated import SimulatedGpu
 from dibench.meters.ticks import (
     Power,
     counter_power,

@@ -71,7 +71,7 @@ class HostCompiler:
 
 
 class FakeCupy:
-    """`cupy`, as far as cuda_gpu.Device asks."""
+    """`cupy`, as far as cuda_gpu.Context asks."""
 
     __version__ = "0 (stand-in)"
 
@@ -278,7 +278,7 @@ class FakeGpuBackend(CudaBackend):
     def __init__(self, directory: Path) -> None:
         self.cupy, self.compiler = FakeCupy(), HostCompiler()
         cache = cuda_cache.KernelCache(self.compiler, directory)
-        super().__init__(GPU, cuda_gpu.Device(self.cupy), cache)
+        super().__init__(GPU, cuda_gpu.Context(self.cupy), cache)
 
 
 def backend() -> FakeGpuBackend:

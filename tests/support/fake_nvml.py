@@ -7,8 +7,9 @@ from collections.abc import Callable, Collection, Sequence
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
+from simulated_gpu import SimulatedGpu
+
 from dibench.meters.gpu_sensor import LOST, NOT_SUPPORTED, SensorError
-from dibench.meters.simulated import SimulatedGpu
 
 _T = TypeVar("_T")
 

@@ -112,7 +112,7 @@ class RehearsedBackend(CudaBackend):
             threads=2,
             brought=cuda_cache.brought_directory(),
         )
-        super().__init__(fake_gpu.GPU, cuda_gpu.Device(self.cupy), cache)
+        super().__init__(fake_gpu.GPU, cuda_gpu.Context(self.cupy), cache)
 
     def device(self) -> Device:
         facts = {**super().device().facts, "driver": "replayed", "uuid": GPU.uuid}

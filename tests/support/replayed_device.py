@@ -12,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 
 from fake_nvml import FakeNvml
+from replay import HOPPER, Load, ReplayedClock
+from simulated_gpu import SimulatedGpu
 
 from dibench import kernels
 from dibench.backends import Device
@@ -19,8 +21,6 @@ from dibench.errors import UserError
 from dibench.kernels import anchors, architectures
 from dibench.meters import nvml
 from dibench.meters.gpu import GpuMeter
-from dibench.meters.replay import HOPPER, Load, ReplayedClock
-from dibench.meters.simulated import SimulatedGpu
 from dibench.plan import Case
 
 E0_PJ, E_W_PJ, E_A_PJ, LAUNCH_J = 12.0, 600.0, 400.0, 2e-4

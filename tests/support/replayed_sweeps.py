@@ -8,11 +8,11 @@ from collections.abc import Callable
 import attrs
 import numpy as np
 import numpy.typing as npt
+from replay import HOPPER, REFERENCE_C, Card, Load, ReplayedClock
+from simulated_gpu import SimulatedGpu
 
 from dibench.intervals import t_975
 from dibench.measure.budget import Pool, Visit, combine
-from dibench.meters.replay import HOPPER, REFERENCE_C, Card, Load, ReplayedClock
-from dibench.meters.simulated import SimulatedGpu
 from dibench.meters.ticks import MOST_IN_STEP, Power, counter_power, instant_power, sampled, settled
 
 READ_S = 5e-3

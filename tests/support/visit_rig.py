@@ -8,6 +8,8 @@ from typing import Any
 
 import attrs
 from fake_nvml import FakeNvml
+from replay import HOPPER, REFERENCE_C, Card, Load, ReplayedClock
+from simulated_gpu import SimulatedGpu
 
 from dibench.backends import DeviceFaultError
 from dibench.measure.budget import Pool
@@ -17,8 +19,6 @@ from dibench.measure.visits import Metering
 from dibench.meters import nvml
 from dibench.meters.gpu import GpuMeter
 from dibench.meters.gpu_sensor import SensorError
-from dibench.meters.replay import HOPPER, REFERENCE_C, Card, Load, ReplayedClock
-from dibench.meters.simulated import SimulatedGpu
 from dibench.meters.zeus import ZeusMeter
 from dibench.schema import Row
 

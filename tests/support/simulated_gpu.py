@@ -22,9 +22,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-
-from dibench.meters.gpu_sensor import ACTIVITY, LOST, NOT_SUPPORTED, SensorError
-from dibench.meters.replay import (
+from replay import (
     HOPPER,
     POWER_EXPONENT,
     REFERENCE_C,
@@ -34,6 +32,8 @@ from dibench.meters.replay import (
     Process,
     ReplayedClock,
 )
+
+from dibench.meters.gpu_sensor import ACTIVITY, LOST, NOT_SUPPORTED, SensorError
 
 Floats = npt.NDArray[np.float64]
 
