@@ -32,7 +32,11 @@ def blocks(found: Predictions, source: str, *, every: bool) -> list[Block]:
     if len(networks) == 1:
         made.append(_layers(predictions[0], every=every))
     quantity = "Time" if found.origin.is_time else "Energy"
-    made += [_operators(predictions, quantity), _outside(predictions)]
+    made += [
+        _operators([one for one in predictions if one.network == first.network], quantity)
+        for first in networks
+    ]
+    made.append(_outside(predictions))
     if len(predictions) > 1:
         made.append(_side_by_side(predictions))
     for one in networks:
@@ -142,9 +146,9 @@ def _outside(predictions: Sequence[Prediction]) -> Sentence:
 
 
 def _operators(predictions: Sequence[Prediction], quantity: str) -> Table:
-    """Per inference, by operator and in total; one column for each network and batch."""
+    """One network per inference, by operator and in total; one column for each batch."""
     columns = [Column("operator", text=True)]
-    columns += [Column(f"{one.network}, batch {one.batch}", text=True) for one in predictions]
+    columns += [Column(f"{one.network}, batch {one.batch}", text=True, wraps=True) for one in predictions]
     rows = [
         [op, *(_of_operator(one, op) for one in predictions)]
         for op in OPERATORS
