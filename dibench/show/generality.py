@@ -127,6 +127,7 @@ def _spreads(unit: str, population: Population) -> Table:
         columns(
             "k", "index", "r (95% of subsets)", "distribution", "SD of z", "curve", "members",
             "made up (90%)", "skew", "kurtosis", "Shapiro p", text=["index", "distribution"],
+            wraps=["r (95% of subsets)", "made up (90%)"],
             ranks={"Shapiro p": 5, "kurtosis": 4, "skew": 4, "made up (90%)": 3, "members": 2,
                    "distribution": 1},
         ),
