@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from dibench.words import Bounded
 
 _PREFIXES = (
-    (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""),
-    (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"),
+    (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""),
+    (1e-3, "m"), (1e-6, "µ"), (1e-9, "n"), (1e-12, "p"), (1e-15, "f"), (1e-18, "a"),
 )  # fmt: skip
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -52,8 +52,8 @@ def _minus(text: str) -> str:
 def short(value: Any, unit: str = "") -> str:
     """A value in three digits with the prefix that leaves one to three of them before the point.
 
-    >>> short(2.31e-3, "s"), short(9.6e10, "MAC/s"), short(115605504), short(37), short(0, "s"), short(None)
-    ('2.31 ms', '96.0 GMAC/s', '116M', '37', '0 s', '–')
+    >>> short(2.31e-3, "s"), short(6.47e-14, "s"), short(115605504), short(37), short(0, "s"), short(None)
+    ('2.31 ms', '64.7 fs', '116M', '37', '0 s', '–')
     """
     if not is_number(value):
         return UNKNOWN
@@ -64,7 +64,7 @@ def short(value: Any, unit: str = "") -> str:
             whole = size >= 99.95 or (not unit and float(scaled).is_integer())
             text = _minus(f"{scaled:.{0 if whole else 1 if size >= 9.995 else 2}f}")
             return f"{text} {prefix}{unit}" if unit else f"{text}{prefix}"
-    return f"0 {unit}".strip()
+    return f"{plain(value)} {unit}".rstrip()
 
 
 def number(value: float | None, spec: str = ".3g") -> str:
@@ -95,7 +95,7 @@ def common_scale(values: Iterable[Any]) -> tuple[float, str]:
     (1e-06, 'µ')
     """
     largest = max((abs(value) for value in values if is_number(value)), default=0.0)
-    return next(((scale, prefix) for scale, prefix in _PREFIXES if largest >= scale * 0.9995), _PREFIXES[-1])
+    return next(((scale, prefix) for scale, prefix in _PREFIXES if largest >= scale * 0.9995), (1.0, ""))
 
 
 def share(value: Any) -> str:
