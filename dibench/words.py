@@ -97,31 +97,6 @@ def percent_apart(difference: float) -> str:
     return "0.0%" if float(text.rstrip("%")) == 0 else text.replace("-", "−")
 
 
-def gain_text(card: str, gain: Mapping[str, Any]) -> str:
-    """A card with what its joules are over those of the card that the others are compared with.
-
-    >>> gain_text("GPU-1", {"value": 1.0, "ci_low": 1.0, "ci_high": 1.0})
-    'GPU-1 ×1'
-    """
-    if gain["ci_low"] is None:
-        return f"{card} ×{gain['value']:.3f}"
-    return f"{card} ×1" if gain["ci_low"] == gain["ci_high"] else f"{card} ×{interval(gain)}"
-
-
-def gains_text(figures: Mapping[str, Any]) -> str:
-    """By what the joules of each card were divided to stand beside the others, and which cards stayed out.
-
-    Args:
-        figures: `gains` and `cards_left_out`, as of `study.one_model`.
-    """
-    first, *others = figures["gains"]
-    named = [(one["uuid"] or "the card without device_uuid", one) for one in others]
-    gains = ", ".join(f"{gain_text(name, one)} from {one['cases']} cases" for name, one in named)
-    reference = first["uuid"] or "the card without device_uuid"
-    text = f"Joules divided by each card's gain over {reference}, from what both measured: {gains}."
-    return text + "".join(f" Without {uuid}: no case in common." for uuid in figures["cards_left_out"])
-
-
 def _number(value: float, digits: int) -> str:
     text = f"{value:.{digits}f}"
     return text.removeprefix("-") if float(text) == 0 else text.replace("-", "−")

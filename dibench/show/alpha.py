@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import attrs
 
 from dibench.intensity import OPERATORS
 from dibench.show.axes import rows_of_text
 from dibench.show.blocks import Figure
-from dibench.show.numbers import is_number
-from dibench.show.parts import Json, Study, panel
+from dibench.show.parts import Study, panel
 from dibench.show.svg import INK, MUTED, OPERATOR_COLOURS, OPERATOR_MARKERS, SURFACE, new_panel, to_svg
+from dibench.study.findings.estimate import Estimate
 from dibench.study.ladder.verdict import MARGIN
 from dibench.words import interval
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from dibench.show.svg import Drawn
+    from dibench.study.findings.whole import Several
 
 ALL_OPERATORS, ALL_CARDS = "all operators", "all, gains fitted"
 
@@ -36,16 +37,16 @@ class Line:
 
     op: str
     card: str
-    found: Mapping[str, Any]
+    found: Estimate
     reliable: bool
 
     @property
     def drawn(self) -> bool:
         """Whether it has a mark: what is not bounded on both sides is said in words."""
-        return all(is_number(self.found[part]) for part in ("value", "ci_low", "ci_high"))
+        return None not in (self.found.value, self.found.ci_low, self.found.ci_high)
 
 
-def alpha_figure(studies: Sequence[Study], together: Json | None) -> Figure | None:
+def alpha_figure(studies: Sequence[Study], together: Several | None) -> Figure | None:
     """None where no α at all is bounded on both sides."""
     lines = alpha_lines(studies, together)
     svg = alpha_panel(lines)
@@ -57,20 +58,20 @@ def alpha_figure(studies: Sequence[Study], together: Json | None) -> Figure | No
     return panel("How much does a weight weigh against an activation?", beside, svg)
 
 
-def alpha_lines(studies: Sequence[Study], together: Json | None) -> list[Line]:
+def alpha_lines(studies: Sequence[Study], together: Several | None) -> list[Line]:
     """All operators together, then each, of every card; the joint fit of the cards with all operators.
 
     Of more than `MOST_CARDS` only the first, which the page is about, operator by operator.
     """
     fits = [(study.card, study.fit) for study in studies if study.fit is not None]
-    lines = [Line(ALL_OPERATORS, card, fit["alpha"]["weighted"], fit["reliable"]) for card, fit in fits]
-    if together and together["joint"]:
-        lines.append(Line(ALL_OPERATORS, ALL_CARDS, together["joint"]["alpha"], True))
+    lines = [Line(ALL_OPERATORS, card, fit.alpha.weighted, fit.reliable) for card, fit in fits]
+    if together is not None and together.compared.joint is not None:
+        lines.append(Line(ALL_OPERATORS, ALL_CARDS, together.compared.joint.alpha, True))
     for op in OPERATORS:
         for card, fit in fits if len(fits) <= MOST_CARDS else fits[:1]:
-            if op in fit["by_operator"]:
-                own = fit["by_operator"][op]
-                lines.append(Line(op, card, own["alpha"]["weighted"], own["reliable"]))
+            if op in fit.by_operator:
+                own = fit.by_operator[op]
+                lines.append(Line(op, card, own.alpha.weighted, own.reliable))
     return lines
 
 
@@ -81,8 +82,8 @@ def alpha_panel(lines: Sequence[Line]) -> Drawn | None:
         return None
     rows = _rows(lines)
     figure, axes = new_panel(430, 62 + _ROW * len(rows))
-    low = max(WIDEST[0], min(-0.05, *(line.found["ci_low"] for line in drawn)))
-    high = min(WIDEST[1], max(1.05, *(line.found["ci_high"] for line in drawn)))
+    ends = [end for line in drawn for end in (line.found.ci_low, line.found.ci_high) if end is not None]
+    low, high = max(WIDEST[0], min(-0.05, *ends)), min(WIDEST[1], max(1.05, *ends))
     axes.set_xlim(low, high)
     axes.axvspan(*MARGIN, color=MUTED, alpha=0.16, linewidth=0)
     axes.axvline(0.5, color=MUTED, linewidth=1.2)
@@ -131,14 +132,14 @@ def _draw(axes: Axes, line: Line, height: float) -> None:
         interval(line.found), (1.0, height), xycoords=axes.get_yaxis_transform(), xytext=(8, 0),
         textcoords="offset points", va="center", fontsize=10.5, color=INK if line.reliable else MUTED,
     )  # fmt: skip
-    if not line.drawn:
+    value, first, last = line.found.value, line.found.ci_low, line.found.ci_high
+    if value is None or first is None or last is None:
         return
     low, high = axes.get_xlim()
     colour = OPERATOR_COLOURS.get(line.op, INK)
-    value, ends = line.found["value"], [line.found["ci_low"], line.found["ci_high"]]
-    shown = [min(max(end, low), high) for end in ends]
+    shown = [min(max(end, low), high) for end in (first, last)]
     axes.plot(shown, [height] * 2, color=colour, linewidth=4, alpha=0.35, solid_capstyle="butt")
-    for at, beyond, marker in ((low, ends[0] < low, "<"), (high, ends[1] > high, ">")):
+    for at, beyond, marker in ((low, first < low, "<"), (high, last > high, ">")):
         if beyond:
             axes.plot([at], [height], marker=marker, markersize=7, color=colour, clip_on=False)
     if low <= value <= high:

@@ -1,34 +1,78 @@
-"""Several cards: what they say together, the gain of each over the first, and how their α differ."""
+"""Several cards: each by itself, their gains over the first, and how their α differ."""
 
 from __future__ import annotations
 
-from dibench.show.blocks import Section
-from dibench.show.parts import Json, section_of
-from dibench.words import gain_text, gains_text, interval
+from typing import TYPE_CHECKING
+
+from dibench.show.blocks import Block, Section, Sentence, Table, columns
+from dibench.show.numbers import UNKNOWN, count
+from dibench.words import Bounded, interval
+
+if TYPE_CHECKING:
+    from dibench.study.findings.cards import OneModel
+    from dibench.study.findings.whole import Card, Several
+
+_NAMELESS = "the card without device_uuid"
 
 
-def sections(together: Json | None) -> list[Section]:
-    """In words, as the figure of α shows the rest; none of one card.
-
-    Args:
-        together: `whole.Several.figures`.
-    """
+def sections(together: Several | None) -> list[Section]:
+    """What the rest of the page is about, and the cards compared; none of one card."""
     if together is None:
         return []
-    shown = "Claims, α, twins, lattice and networks stand here of each card"
-    if "gains" in together:
-        lines = [f"{shown}, and first of all cards as one, as the rest of this page. {gains_text(together)}"]
+    shown = "Claims, α, twins, lattice and networks stand here for each card"
+    if together.one_model is None:
+        lead = f"{shown}; the rest of this page is about the card with most rows, never pooled silently."
     else:
-        lines = [f"{shown}; the rest of this page is about the card with most rows, never pooled silently."]
-    joint = together["joint"]
-    if joint:
-        gains = ", ".join(map(gain_text, joint["cards"], joint["gains"]))
-        lines.append(f"Fitted together with a gain per card: {gains}.")
+        lead = f"{shown}, and first for all cards as one, as the rest of this page."
+    return [Section("cards", "Cards", "Do all cards say the same?", [Sentence(lead), *blocks(together)])]
+
+
+def blocks(together: Several) -> list[Block]:
+    """A line for each card, the joint fit with a gain per card, α between each two, how they are joined."""
+    joint = together.compared.joint
+    if joint is None:
+        why = together.compared.why_not_joint or "the rows do not tell"
+        said = [f"Not fitted together: {why}."]
     else:
-        lines.append(f"Not fitted together: {together['why_not_joint'] or 'the rows do not tell'}.")
-    for card in together["cards"]:
-        if card["why_not"]:
-            lines.append(f"{card['label']} could not be fitted: {card['why_not']}.")
-    for one in together["differences"]:
-        lines.append(f"α of {one['first']} less that of {one['second']}: {interval(one['alpha'])}.")
-    return [section_of("cards", "Cards", "Do all cards say the same?", lines)]
+        gains = ", ".join(map(_gain, joint.cards, joint.gains))
+        said = [
+            f"Fitted together, {count(joint.rows, 'row')}, with a gain per card: α {interval(joint.alpha)}; "
+            f"gains {gains}."
+        ]
+    said += [
+        f"α of {one.first} less that of {one.second}: {interval(one.alpha)}."
+        for one in together.compared.differences
+    ]
+    if together.one_model is not None:
+        said.append(f"All cards as one. {gains_text(together.one_model)}")
+    return [_table(together), *map(Sentence, said)]
+
+
+def _table(together: Several) -> Table:
+    names = columns("card", "rows", "response", "α (95%)", "says", text=("response", "α (95%)", "says"))
+    return Table("Each card on its own", names, [_row(card) for card in together.cards])
+
+
+def _row(card: Card) -> list[str]:
+    if card.fit is None:
+        return [card.label, UNKNOWN, UNKNOWN, UNKNOWN, card.why_not]
+    fit = card.fit.fit
+    response = fit.response if fit.evidence else f"{fit.response}, no measured energy"
+    alpha = interval(fit.alpha) if fit.reliable else UNKNOWN
+    return [card.label, count(fit.rows_used), response, alpha, fit.verdict]
+
+
+def gains_text(found: OneModel) -> str:
+    """What the joules of each card were divided by to stand beside the others, and which cards stayed out."""
+    first, *others = found.gains
+    gains = ", ".join(f"{_gain(one.uuid or _NAMELESS, one)} from {one.cases} cases" for one in others)
+    reference = first.uuid or _NAMELESS
+    text = f"Joules divided by each card's gain over {reference}, from what both measured: {gains}."
+    return text + "".join(f" Without {uuid}: no case in common." for uuid in found.cards_left_out)
+
+
+def _gain(card: str, gain: Bounded) -> str:
+    """A card with its joules over those of the card that the others are compared with."""
+    if gain.ci_low is None:
+        return f"{card} ×{gain.value:.3f}"
+    return f"{card} ×1" if gain.ci_low == gain.ci_high else f"{card} ×{interval(gain)}"

@@ -1,26 +1,43 @@
-"""The paper's claims as the page begins with them: the claim, what these rows say of it, the number, why."""
+"""The paper's claims and what the rows say of each: a table on a terminal, cards at the head of the page."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dibench.show.parts import Study
+import attrs
 
-_MARKS = {"confirmed": "yes", "refuted": "no", "undecided": "open", "not testable": "none"}
+from dibench.show.blocks import Cell, Table, Tone, columns
+from dibench.study.findings.claims import CONFIRMED, NOT_TESTABLE, REFUTED, UNDECIDED, Claim
+
+if TYPE_CHECKING:
+    from dibench.show.parts import Study
+
+_MARKS = {CONFIRMED: "yes", REFUTED: "no", UNDECIDED: "open", NOT_TESTABLE: "none"}
+_TONES: dict[str, Tone] = {CONFIRMED: "good", REFUTED: "", UNDECIDED: "warn", NOT_TESTABLE: "quiet"}
+
+
+def table(claims: Sequence[Claim], card: str = "") -> Table:
+    """One line a claim, with the number or the reason behind its answer."""
+    rows = [(one.name, _answer(one), one.number or one.check or one.why) for one in claims]
+    on = f" on {card}" if card else ""
+    names = columns("claim", "answer", "because", text=("answer", "because"), wraps=("because",))
+    return Table(f"The paper's claims{on}", names, rows)
+
+
+def _answer(claim: Claim) -> Cell:
+    return Cell(claim.answer, _TONES[claim.answer], strong=claim.answer == REFUTED)
 
 
 def answers(studies: Sequence[Study]) -> list[dict[str, Any]]:
     """By card, whose name is empty where there is one, its claims; none where nothing was fitted."""
-    return [{"card": study.card, "claims": _claims(study)} for study in studies if _claims(study)]
-
-
-def _claims(study: Study) -> list[dict[str, str]]:
     return [
-        {
-            **claim,
-            "mark": _MARKS[claim["answer"]],
-            "because": "; ".join(filter(None, (claim["why"], claim["check"]))),
-        }
-        for claim in (study.fit or {}).get("claims") or ()
+        {"card": study.card, "claims": [_card(claim) for claim in study.found.claims]}
+        for study in studies
+        if study.found is not None
     ]
+
+
+def _card(claim: Claim) -> dict[str, str]:
+    because = "; ".join(filter(None, (claim.why, claim.check)))
+    return {**attrs.asdict(claim), "mark": _MARKS[claim.answer], "because": because}

@@ -10,7 +10,7 @@ from dibench.show import axes as ax
 from dibench.show import fitted
 from dibench.show.blocks import Figure, Section
 from dibench.show.numbers import count, plain
-from dibench.show.parts import Json, Study, panel, section_of
+from dibench.show.parts import Study, panel, section_of
 from dibench.show.response import Response, response_of
 from dibench.show.svg import OPERATOR_COLOURS, SURFACE, marked, new_panel, to_svg
 from dibench.words import MODEL_NAMES, interval
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from dibench.show.svg import Drawn
+    from dibench.study.findings.ladder import Fit
 
 _AXIS = {
     "ai": "AI (MAC per element)",
@@ -32,7 +33,7 @@ def section(study: Study) -> Section:
     """Of the layers of the fit; without a fit, of the fastest kernel of each."""
     response = response_of(study.fit)
     used = study.rows[study.rows["fastest"]] if study.used is None else study.used
-    panels = _panels(used, study.fit or {}, response)
+    panels = _panels(used, study.fit, response)
     curves = ["Curves: the fitted cost without its launch, which lifts layers of few MACs above them."]
     notes = curves if study.fit else []
     if len(panels) < len(_AXIS):
@@ -52,7 +53,7 @@ def check_section(check: Study) -> Section:
     response = response_of(check.fit)
     with marked(response.adjective):
         panels = _panels(check.used, check.fit, response)
-    source = " and ".join(check.fit.get("energy_source") or [])
+    source = " and ".join(check.fit.energy_source)
     return section_of(
         "check",
         f"{response.adjective.capitalize()} energy",
@@ -65,19 +66,19 @@ def check_section(check: Study) -> Section:
     )
 
 
-def _panels(rows: pd.DataFrame, fit: Json, response: Response) -> list[Figure]:
+def _panels(rows: pd.DataFrame, fit: Fit | None, response: Response) -> list[Figure]:
     panels = []
     for model in _AXIS:
         svg = intensity_panel(rows, fit, model, response)
         if svg is not None:
-            form = {"di_weighted": "weighted", "di_disjoint": "disjoint"}.get(model)
-            found = fitted.alpha(fit, form) if form else {}
-            line = f"at the fitted α: {interval(found)}" if form else "weights and activations count alike"
+            line = "weights and activations count alike"
+            if fit is not None and model != "ai":
+                line = f"at the fitted α: {interval(fitted.alpha(fit, model))}"
             panels.append(panel(f"Against {MODEL_NAMES[model]}", [line], svg))
     return panels
 
 
-def intensity_panel(rows: pd.DataFrame, fit: Json, model: str, response: Response) -> Drawn | None:
+def intensity_panel(rows: pd.DataFrame, fit: Fit | None, model: str, response: Response) -> Drawn | None:
     """Cost per MAC against one intensity, the fastest kernel of each layer; None where α is not known.
 
     The curve is the fit's cost without the launch; layers of few MACs lie above it by e_launch/M.
@@ -108,14 +109,16 @@ def intensity_panel(rows: pd.DataFrame, fit: Json, model: str, response: Respons
     )
 
 
-def _draw_curves(axes: Axes, drawn: pd.DataFrame, fit: Json, model: str, response: Response) -> list[Any]:
+def _draw_curves(
+    axes: Axes, drawn: pd.DataFrame, fit: Fit | None, model: str, response: Response
+) -> list[Any]:
     """One curve per operator over the range of its rows; label, height and colour of each end."""
     ends = []
     bottom, top = axes.get_ylim()
     for op in ax.present(drawn):
         own = drawn[drawn["op"] == op]
         x = np.geomspace(own["intensity"].min(), own["intensity"].max(), 80)
-        y = fitted.per_mac(fit, model, op, x)
+        y = None if fit is None else fitted.per_mac(fit, model, op, x)
         colour = OPERATOR_COLOURS[op]
         if y is None:
             ends.append((op, float(own[response.per_mac].median()), colour))

@@ -15,7 +15,7 @@ from dibench.show import axes as ax
 from dibench.show import fitted
 from dibench.show.blocks import Figure
 from dibench.show.numbers import count, plain, short
-from dibench.show.parts import Json, Study, panel
+from dibench.show.parts import Study, panel
 from dibench.show.response import response_of
 from dibench.show.svg import MUTED, OPERATOR_COLOURS, new_panel, to_svg
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from dibench.show.svg import Drawn
+    from dibench.study.findings.ladder import Fit
 
 
 def panels(study: Study) -> list[Figure]:
@@ -38,12 +39,8 @@ def panels(study: Study) -> list[Figure]:
     return [] if svg is None else [panel(f"Work per {response.adjective} joule", beside, svg)]
 
 
-def balance(fit: Json, op: str) -> float | None:
-    """AI at which an operator's elements cost as much as its multiply-adds, e/e₀; None where unknown.
-
-    >>> balance({"models": {"ai": {"coefficients": {"e0[fc]": {"value": 2.0}, "e": {"value": 90.0}}}}}, "fc")
-    45.0
-    """
+def balance(fit: Fit, op: str) -> float | None:
+    """AI at which an operator's elements cost as much as its multiply-adds, e/e₀; None where unknown."""
     known = fitted.coefficients(fit, "ai")
     base, element = known.get(f"e0[{op}]", known.get("e0")), known.get("e")
     if base is None or element is None or base <= 0 or element <= 0:
@@ -51,7 +48,7 @@ def balance(fit: Json, op: str) -> float | None:
     return element / base
 
 
-def energy_roofline_panel(rows: pd.DataFrame, fit: Json, adjective: str) -> Drawn | None:
+def energy_roofline_panel(rows: pd.DataFrame, fit: Fit, adjective: str) -> Drawn | None:
     """MAC/J against AI of the layers that were fitted, one arch an operator; None without energies.
 
     Args:

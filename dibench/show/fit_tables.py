@@ -1,20 +1,22 @@
-"""The tables of a fit: models, coefficients, α and what it hangs on, twins, and the rows that stayed out."""
+"""The tables of a fit: models, coefficients, α and what it hangs on, and the rows that stayed out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from dibench.show.blocks import Table, columns
-from dibench.show.numbers import UNKNOWN, common_scale, count, is_number, p_value, plain, share
-from dibench.show.parts import Json
+from dibench.show.numbers import UNKNOWN, common_scale, count, number, p_value, plain
 from dibench.words import MODEL_NAMES, SENSITIVITY_NAMES, interval
+
+if TYPE_CHECKING:
+    from dibench.study.findings.ladder import Coefficient, Fit, Scores
 
 _PICO = 1e-12  # the fit gives coefficients in picoseconds and picojoules
 _SAYS_NOTHING = {UNKNOWN, ""}
 
 
-def fit_tables(fit: Json) -> list[Table]:
+def fit_tables(fit: Fit) -> list[Table]:
     """Every table of a fit that says something."""
     tables = [
         models(fit),
@@ -28,167 +30,180 @@ def fit_tables(fit: Json) -> list[Table]:
     return [table for table in tables if any(set(row[1:]) - _SAYS_NOTHING for row in table.rows)]
 
 
-def _cost(fit: Json) -> str:
-    return "time" if fit.get("response") == "time_s" else "energy"
-
-
-def models(fit: Json) -> Table:
-    """One line a model: R² of the logarithm, mean absolute error, both correlations, in and out of sample."""
-    # Time explains itself: that rung says something about energy only.
-    own_rung = "time" if _cost(fit) == "time" else ""
-    names = [name for name in MODEL_NAMES if name in (fit.get("models") or {}) and name != own_rung]
+def models(fit: Fit) -> Table:
+    """One line a fitted model: how well it predicts, in sample and out of it."""
+    shown = {name: model for name, model in fit.models.items() if model.reason is None}
+    known = [model.aicc for model in shown.values() if model.aicc is not None]
     rows = []
-    for name in names:
-        figures = fit["models"][name]
-        held_out = figures.get("held_out") or {}
-        rows.append(
-            [
-                MODEL_NAMES[name],
-                plain(figures.get("r2")),
-                share(figures.get("mape")),
-                plain(figures.get("pearson")),
-                plain(figures.get("spearman")),
-                plain(held_out.get("r2")),
-                share(held_out.get("mape")),
-                plain(held_out.get("spearman")),
-            ]
-        )
-    errors = [(fit["models"][name].get("held_out") or fit["models"][name]).get("mape") for name in names]
-    known = [error for error in errors if is_number(error)]
-    best = frozenset({errors.index(min(known))}) if known else frozenset()
+    for name, model in shown.items():
+        behind = None if model.aicc is None else model.aicc - min(known)
+        size = [count(model.k), number(behind, ".0f")]
+        rows.append([MODEL_NAMES[name], *_scores(model.scores), *_scores(model.held_out), *size])
+    errors = [
+        error for model in shown.values() if (error := model.held_out.mape or model.scores.mape) is not None
+    ]
+    best = frozenset({errors.index(min(errors))}) if len(errors) == len(shown) and errors else frozenset()
+    by = "whole families of networks, with every shape they share" if fit.folds.by == "family" else "layers"
+    names = ("R²", "MAPE", "r", "ρ")
+    ranks = {"ΔAICc": 2, "k": 1, "r out": 3, "ρ out": 3}
     return Table(
-        f"How well each description predicts {_cost(fit)} per launch",
-        columns(
-            "model",
-            "R² (log)",
-            "mean error",
-            "Pearson",
-            "Spearman",
-            "R² held out",
-            "error held out",
-            "Spearman held out",
-        ),
+        f"How well each description predicts {fit.response_kind} per launch ({fit.response}, "
+        f"{count(fit.rows_used, 'row')})",
+        columns("model", *names, *(f"{name} out" for name in names), "k", "ΔAICc", ranks=ranks),
         rows,
-        "Every model but time alone carries one cost per MAC and operator and one cost per launch. Held "
-        "out: the row's "
-        "architecture family and every shape it shares were left out of the fit. Bold: least error.",
+        f"R² of logs, r Pearson, ρ Spearman; out: held out by {by}. Bold: least error.",
         best_rows=best,
     )
+
+
+def not_fitted(fit: Fit) -> list[str]:
+    """Models without a line in the table of models, and coefficients held at zero."""
+    said = []
+    for name, model in fit.models.items():
+        if model.reason is not None:
+            said.append(f"{MODEL_NAMES[name]}: not fitted, {model.reason}.")
+        elif model.below_zero:
+            held = ", ".join(model.below_zero).replace("e0", "e₀")
+            said.append(f"{MODEL_NAMES[name]}: {held} fitted below zero; predictions hold it at 0.")
+    return said
+
+
+def _scores(scores: Scores) -> list[str]:
+    return [
+        number(scores.r2, ".3f"),
+        number(scores.mape, ".1%"),
+        number(scores.pearson, ".3f"),
+        number(scores.spearman, ".3f"),
+    ]
 
 
 APART = ("di_split", "effective")
 """Models whose terms the others do not have: a table of their own."""
 
 
-def coefficients(fit: Json, *, apart: bool = False) -> Table:
+def coefficients(fit: Fit, *, apart: bool = False) -> Table:
     """Every coefficient, one line a term and one column a model; `apart`: of the models in APART."""
-    found = {model: figures.get("coefficients") or {} for model, figures in (fit.get("models") or {}).items()}
-    shown = [model for model in MODEL_NAMES if found.get(model) and (model in APART) == apart]
-    terms = sorted(
-        dict.fromkeys(term for model in shown for term in found[model]), key=lambda term: term == "e_launch"
-    )
-    rows = []
-    for term in terms:
-        entries = [found[model].get(term) for model in shown]
-        unit = next(str(entry["unit"]) for entry in entries if entry)
-        size = _PICO if unit.startswith("p") else 1.0  # the time rung's power is in W
-        scale, prefix = common_scale(
-            entry["value"] * size for entry in entries if entry and is_number(entry["value"])
-        )
-        per = unit.removeprefix("p")
-        cells = [_coefficient(entry, scale / size) for entry in entries]
-        rows.append([term.replace("e0", "e₀"), prefix + per, *cells])
-    below = {
-        term for figures in (fit.get("models") or {}).values() for term in figures.get("below_zero") or []
+    found = {
+        name: fit.models[name].coefficients
+        for name in MODEL_NAMES
+        if name in fit.models and fit.models[name].coefficients and (name in APART) == apart
     }
-    names = [MODEL_NAMES[model] for model in shown]
-    held = f" Below zero and held at zero in predictions: {', '.join(sorted(below))}." if below else ""
+    terms = dict.fromkeys(term for own in found.values() for term in own)
+    rows = []
+    for term in sorted(terms, key=lambda term: term == "e_launch"):
+        entries = [own.get(term) for own in found.values()]
+        scale, unit = _unit(one for one in entries if one is not None)
+        cells = ["" if one is None else _coefficient(one, scale) for one in entries]
+        rows.append([term.replace("e0", "e₀"), unit, *cells])
+    below = {term for model in fit.models.values() for term in model.below_zero}
+    names = [MODEL_NAMES[model] for model in found]
+    held = (
+        f" Below zero and held at zero in predictions: {', '.join(sorted(below)).replace('e0', 'e₀')}."
+        if below
+        else ""
+    )
+    what = "Inputs, outputs and accesses apart" if apart else "Coefficients"
     return Table(
-        f"{'Inputs, outputs and accesses apart' if apart else 'Coefficients'}: the {_cost(fit)} of one event",
+        f"{what}: the {fit.response_kind} of one event",
         columns("term", "unit", *names, text=["unit"], wraps=names),
         rows,
         f"In brackets the 95% interval. Empty: the model has no such term.{held}",
     )
 
 
-def _coefficient(entry: Mapping[str, Any] | None, scale: float) -> str:
-    if not entry:
-        return ""
+def _unit(entries: Iterable[Coefficient]) -> tuple[float, str]:
+    """What to divide the coefficients of a term by, and the unit with the prefix that suits the largest."""
+    found = list(entries)
+    unit = found[0].unit
+    size = _PICO if unit.startswith("p") else 1.0  # the time model's power is in W
+    scale, prefix = common_scale(one.value * size for one in found if one.value is not None)
+    return scale / size, prefix + unit.removeprefix("p")
+
+
+def _coefficient(one: Coefficient, scale: float) -> str:
     value, low, high = (
-        plain(entry[part] / scale) if is_number(entry.get(part)) else UNKNOWN
-        for part in ("value", "ci_low", "ci_high")
+        plain(part / scale) if part is not None else UNKNOWN for part in (one.value, one.ci_low, one.ci_high)
     )
-    if UNKNOWN in (low, high):
-        return value
-    return f"{value} ({low} to {high})".replace(" to ", "\u00a0to\u00a0")
+    return value if UNKNOWN in (low, high) else f"{value} ({low}\u00a0to\u00a0{high})"
 
 
-def alphas(fit: Json) -> Table:
+def coefficients_text(fit: Fit, model: str) -> str:
+    """The coefficients of one model in a sentence; empty where it was not fitted."""
+    said = []
+    for name, one in fit.models[model].coefficients.items():
+        scale, unit = _unit([one])
+        said.append(f"{name.replace('e0', 'e₀')} {_coefficient(one, scale)} {unit}".replace("\u00a0", " "))
+    return f"{MODEL_NAMES[model]}: {', '.join(said)}." if said else ""
+
+
+def alphas(fit: Fit) -> Table:
     """α of both forms."""
-    rows = [[form, interval(found)] for form, found in (fit.get("alpha") or {}).items()]
-    test = fit.get("test_ai_vs_di") or {}
+    rows = [["weighted", interval(fit.alpha)], ["disjoint", interval(fit.alpha.disjoint)]]
+    test = fit.test_ai_vs_di
     return Table(
         "α: how much a weight weighs against an activation",
         columns("form of DI", "α (95% interval)"),
         rows,
-        f"Test of α = ½ (weighted form): t = {plain(test.get('statistic'))}, "
-        f"p = {p_value(test.get('p_value'))}.".replace("= <", "<"),
+        f"Test of α = ½ (weighted form): t = {number(test.statistic)}, p = {p_value(test.p_value)}.".replace(
+            "= <", "<"
+        ),
         narrow=True,
     )
 
 
-def by_operator(fit: Json) -> Table:
+def by_operator(fit: Fit) -> Table:
     """The pooled models judged on each operator's rows, and what those rows say on their own."""
     rows = []
-    for op, own in (fit.get("by_operator") or {}).items():
-        if not own.get("models"):
-            continue
-        cells = [str(op), count(own.get("n"))]
-        for model in ("ai", "di_weighted"):
-            figures = (own.get("models") or {}).get(model) or {}
-            cells += [plain(figures.get("r2")), share(figures.get("mape"))]
-        cells += [
-            interval(own["alpha"]["weighted"]),
-            p_value(own.get("p_value")),
-            str(own.get("verdict", UNKNOWN)),
-        ]
-        rows.append(cells)
+    for op, own in fit.by_operator.items():
+        cells = [op, count(own.n)]
+        for model, figures in (("ai", 2), ("di_weighted", 4)):
+            scored = own.models.get(model)
+            cells += [UNKNOWN] * figures if scored is None else _scores(scored.scores)[:figures]
+        alpha = interval(own.alpha) if own.reliable else UNKNOWN
+        rows.append([*cells, p_value(own.p_value), alpha, f"{own.verdict}: {own.brief}"])
     return Table(
-        "By operator",
+        "By operator: the pooled models on its rows, then what its rows say alone",
         columns(
-            "operator",
-            "layers",
-            "AI: R²",
-            "error",
-            "DI weighted: R²",
-            "error",
-            "α of its own rows",
-            "p",
-            "verdict",
+            "operator", "rows", "AI: R²", "MAPE", "DI: R²", "MAPE", "r", "ρ", "p", "α (95%)", "says",
+            text=("α (95%)", "says"), ranks={"r": 2, "ρ": 2, "p": 1},
         ),
         rows,
-        "R² and error: the pooled fit, judged on each operator's layers; below zero where it is worse than "
-        "their mean. "
-        "α, p and verdict: a fit of that operator alone.",
-    )
+        "R² and MAPE: the pooled fit on each operator's rows; below zero: worse than their mean. p, α and "
+        "what it says: those rows alone.",
+    )  # fmt: skip
 
 
-def sensitivity(fit: Json) -> Table:
+def sensitivity(fit: Fit) -> Table:
     """α where terms of the model are left out: not for inference, but to see what it hangs on."""
     rows = [
-        [
-            SENSITIVITY_NAMES[name],
-            interval(own["alpha"]),
-            p_value(own["p_value"]),
-        ]
-        for name, own in (fit.get("sensitivity") or {}).items()
+        [SENSITIVITY_NAMES[name], interval(own.alpha), p_value(own.p_value)]
+        for name, own in fit.sensitivity.items()
     ]
     note = "Weighted form. Models without these terms are biased; they are shown, never used for the verdict."
-    return Table("What α hangs on", columns("fit", "α (95% interval)", "p"), rows, note, narrow=True)
+    return Table("Sensitivity: what α hangs on", columns("fit", "α (95%)", "p"), rows, note, narrow=True)
 
 
-def exclusions(fit: Json) -> Table:
+def sensitivity_text(fit: Fit) -> str:
+    """The same in a sentence."""
+    said = "; ".join(
+        f"{SENSITIVITY_NAMES[name]} {interval(one.alpha)}" for name, one in fit.sensitivity.items()
+    )
+    return f"Sensitivity, not evidence: α weighted {said}."
+
+
+def exclusions(fit: Fit) -> Table:
     """Why rows stayed out of the fit."""
-    rows = [[str(reason), count(number)] for reason, number in (fit.get("excluded") or {}).items()]
-    note = f"{count(fit.get('rows_used'))} of {count(fit.get('rows'), 'row')} were used."
+    rows = [[reason, count(rows)] for reason, rows in fit.excluded.items()]
+    note = f"{count(fit.rows_used)} of {count(fit.rows, 'row')} were used."
     return Table("Rows left out of the fit, and why", columns("reason", "rows"), rows, note, narrow=True)
+
+
+def rows_text(fit: Fit) -> list[str]:
+    """Which rows were used, which stayed out, and the kernels that ran them."""
+    excluded = ", ".join(f"{count(rows)} {reason}" for reason, rows in fit.excluded.items())
+    setting = ", ".join(filter(None, fit.setting.values()))
+    flagged = f", {fit.rows_flagged} flagged" if fit.rows_flagged else ""
+    left_out = f"; left out: {excluded}" if excluded else ""
+    said = [f"Rows: {count(fit.rows_used)} of {count(fit.rows)} ({setting}{flagged}){left_out}."]
+    variants = ", ".join(f"{op} {name}" for op, name in fit.variants.items() if name)
+    return [*said, f"Variants, the fastest of each operator: {variants}."] if variants else said

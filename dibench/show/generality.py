@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dibench.show.blocks import Block, Figure, Note, Section, Sentence, Table, columns
+from dibench.show.cards import gains_text
 from dibench.show.numbers import UNKNOWN, number, plain
-from dibench.study.findings.plain import plain as plain_values
-from dibench.words import MODEL_NAMES, gains_text
+from dibench.words import MODEL_NAMES
 
 if TYPE_CHECKING:
     from dibench.show.svg import Drawn
@@ -37,7 +37,7 @@ def basis(found: Generality, joined: OneModel | None) -> list[Block]:
     elif found.response_kind == "time":
         shown.append(Sentence("Measured time: these rows have no measured energy.", "warn"))
     if joined is not None:
-        shown.append(Sentence(f"All cards as one. {gains_text(plain_values(joined))}"))
+        shown.append(Sentence(f"All cards as one. {gains_text(joined)}"))
     return shown
 
 

@@ -33,7 +33,7 @@ def sections(names: Sequence[str], studies: Sequence[Study]) -> list[Section]:
         for start, (what, command) in _FIGURES.items()
         if not any(name.startswith(start) for name in names)
     ]
-    if not (studies[0].fit or {}).get("evidence"):
+    if studies[0].fit is None or not studies[0].fit.evidence:
         doctor = "`python -m dibench doctor` says what a machine can measure, and what it lacks"
         lines.insert(0, f"Measured energy: {doctor}.")
     if len(studies) == 1:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dibench import models
-from dibench.errors import UserError
 from dibench.show import cost_bars
 from dibench.show.blocks import Section
 from dibench.show.parts import Study, section_of
 from dibench.study.use.explain import terms_of
-from dibench.study.use.fitted_model import read_fitted_model
+from dibench.study.use.fitted_model import fitted_model
 from dibench.study.use.predict import predict
 
 SHOWN = ("resnet50", "mobilenet_v2")
@@ -19,9 +18,8 @@ BATCH = 8
 
 def sections(study: Study) -> list[Section]:
     """Each network by operator and term, then both side by side; none where DI cannot predict."""
-    try:
-        fit = read_fitted_model(study.fit or {}, "di_weighted")
-    except UserError:
+    fit = None if study.fit is None else fitted_model(study.fit, "di_weighted")
+    if fit is None:
         return []
     networks = [models.load(name, batch=BATCH) for name in SHOWN]
     found = predict(networks, fit).predictions

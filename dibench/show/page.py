@@ -29,6 +29,7 @@ from dibench.show import (
     stationarity,
     tables,
     twins,
+    verdict,
     words,
 )
 from dibench.show.alpha import alpha_figure
@@ -42,7 +43,7 @@ from dibench.show.svg import Drawn, marked
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dibench.study.findings.whole import Findings
+    from dibench.study.findings.whole import Findings, Several
 
 Shares = Mapping[str, roofline.Attained]
 
@@ -65,7 +66,7 @@ class Page:
 
 def render(
     studies: Sequence[Study],
-    together: Json | None,
+    together: Several | None,
     manifest: Json | None,
     files: Sequence[str] = ("sweep.csv",),
 ) -> Page:
@@ -96,7 +97,7 @@ def render(
             headline=_headline(study.rows, manifest),
             facts=_facts(studies, manifest),
             banners=words.banners(study.rows, manifest),
-            verdict={**words.verdict(study), "panel": verdict_figure},
+            verdict={**verdict.on_page(study), "panel": verdict_figure},
             claims=claims.answers(studies),
             joined=study.card == AS_ONE,
             key=_key(study.rows),
@@ -114,7 +115,7 @@ def render(
 
 def _questions(
     studies: Sequence[Study],
-    together: Json | None,
+    together: Several | None,
     peaks: roofline.Peaks | None,
     shares: Shares,
     ratios: Sequence[stationarity.Ratios],
@@ -135,7 +136,7 @@ def _questions(
         *lattice.sections(studies),
         *networks.sections(studies),
         *network_costs.sections(study),
-        *generality.sections(study.generality),
+        *generality.sections(None if study.found is None else study.found.generality),
     ]
     asked = [question(section) for section in sections]
     names = [shown.svg.name for one in asked for shown in one.figures]

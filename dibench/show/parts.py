@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from dibench.show.svg import Drawn
-    from dibench.study.findings.generality import Generality
+    from dibench.study.findings.ladder import Fit
     from dibench.study.findings.whole import Findings
 
 Json = Mapping[str, Any]
@@ -28,18 +28,15 @@ class Study:
 
     rows: pd.DataFrame
     """Of its layers, as `rows.page_rows` makes them."""
-    fit: Json | None = None
-    """The figures of `study.whole.figures`: a fit with twins, lattice, networks and claims."""
-    found: Findings | None = None
-    """The same as types."""
+    fit: Fit | None = None
     used: pd.DataFrame | None = None
     """The rows of the fit with its predictions, likewise from `rows.page_rows`."""
     why_not: str = ""
     """Why there is no fit."""
     check: Study | None = None
     """The fit of modelled energy, a check of the pipeline."""
-    generality: Generality | None = None
-    """Where the rows allow it."""
+    found: Findings | None = None
+    """What answers the questions beside the fit."""
     card: str = ""
     """Its name where the page shows several."""
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dibench.show import axes as ax
-from dibench.show import fitted, words
+from dibench.show import fitted, verdict
 from dibench.show.blocks import Section
 from dibench.show.numbers import common_scale, count, plain, share
-from dibench.show.parts import Json, Study, panel, section_of
+from dibench.show.parts import Study, panel, section_of
 from dibench.show.response import Response, response_of
 from dibench.show.svg import MUTED, new_panel, to_svg
 from dibench.words import MODEL_NAMES
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from dibench.show.svg import Drawn
+    from dibench.study.findings.ladder import Fit
 
 _MODELS = ("ai", "di_weighted")
 _STRIP = 24  # SVG units
@@ -44,7 +45,7 @@ def sections(study: Study) -> list[Section]:
         return []
     question = f"Can AI or DI predict the {response.name} of a layer?"
     notes = ["Layers whose operator no other family has cannot be held out: they are missing here."]
-    return [section_of("prediction", "Prediction", question, [words.best_model(study.fit)], panels, notes)]
+    return [section_of("prediction", "Prediction", question, [verdict.best_model(study.fit)], panels, notes)]
 
 
 def _how(used: pd.DataFrame, model: str, adjective: str) -> str:
@@ -53,7 +54,7 @@ def _how(used: pd.DataFrame, model: str, adjective: str) -> str:
     return f"in sample; on the line: as {adjective}"
 
 
-def predicted_panel(rows: pd.DataFrame, fit: Json, model: str, response: Response) -> Drawn | None:
+def predicted_panel(rows: pd.DataFrame, fit: Fit, model: str, response: Response) -> Drawn | None:
     """Predicted against measured cost per launch of each layer of the fit; None without predictions."""
     column = fitted.prediction(rows, model)
     if column is None:
@@ -71,10 +72,9 @@ def predicted_panel(rows: pd.DataFrame, fit: Json, model: str, response: Respons
     ax.scatter(axes, drawn, "measured", "predicted", alpha=0.65)
     axes.set_xlabel(f"{response.adjective} {response.name} ({unit})")
     axes.set_ylabel(f"predicted {response.name} ({unit})")
-    figures = fit["models"][model]
-    if column.startswith(fitted.HELD_OUT):
-        figures = figures["held_out"]
-    ax.note(axes, f"R² {plain(figures['r2'])}\nmean error {share(figures['mape'])}")
+    own = fit.models[model]
+    scores = own.held_out if column.startswith(fitted.HELD_OUT) else own.scores
+    ax.note(axes, f"R² {plain(scores.r2)}\nmean error {share(scores.mape)}")
     within = float((np.abs(np.log2(drawn["predicted"] / drawn["measured"])) < 1).mean())
     return to_svg(
         figure,

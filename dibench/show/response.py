@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import attrs
 
-from dibench.show.parts import Json
+if TYPE_CHECKING:
+    from dibench.study.findings.ladder import Fit
 
 
 @attrs.frozen
@@ -23,13 +26,11 @@ class Response:
         return f"{self.name} per MAC ({self.unit})"
 
 
-def response_of(fit: Json | None) -> Response:
+def response_of(fit: Fit | None) -> Response:
     """What the fit explains; measured time where there is no fit."""
-    column = str((fit or {}).get("response", "time_s"))
-    if column == "time_s":
-        return Response("time", "measured", "ps_per_mac", column, "ps")
-    if (fit or {}).get("evidence"):
-        adjective = "measured"
-    else:
-        adjective = "simulated" if (fit or {}).get("energy_source") == ["simulated"] else "modelled"
-    return Response("energy", adjective, "pj_per_mac", column, "pJ")
+    if fit is None or fit.response_kind == "time":
+        return Response("time", "measured", "ps_per_mac", "time_s", "ps")
+    adjective = "measured" if fit.evidence else "modelled"
+    if fit.energy_source == ("simulated",):
+        adjective = "simulated"
+    return Response("energy", adjective, "pj_per_mac", fit.response, "pJ")

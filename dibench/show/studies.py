@@ -8,7 +8,7 @@ import attrs
 
 from dibench.errors import UserError
 from dibench.schema import LIBRARY, NO_LAYER
-from dibench.show.parts import AS_ONE, Json, Study
+from dibench.show.parts import AS_ONE, Study
 from dibench.show.rows import page_rows
 from dibench.study import cards_in
 from dibench.study.questions import whole
@@ -17,20 +17,20 @@ from dibench.study.table.columns import texts
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dibench.study.findings.whole import Card, Findings
+    from dibench.study.findings.whole import Card, Findings, Several
 
 SUBSETS = 2_000
 """Of networks and of layers that the page's distributions are drawn from."""
 
 
-def studies_of(table: pd.DataFrame) -> tuple[list[Study], Json | None]:
+def studies_of(table: pd.DataFrame) -> tuple[list[Study], Several | None]:
     """What the page is about first: of several cards all as one, or that of the most rows; then each card.
 
     Args:
         table: of the CSV contract.
 
     Returns:
-        The studies, and of several cards `whole.Several.to_json()`.
+        The studies, and what several cards say together; None of one card.
     """
     if len(cards_in(table)) < 2:
         return [_one_card(table)], None
@@ -42,7 +42,7 @@ def studies_of(table: pd.DataFrame) -> tuple[list[Study], Json | None]:
     if found.joined is not None and found.one_model is not None:
         joined = _study(found.one_model.frame, found.joined)
         studies.insert(0, attrs.evolve(joined, card=AS_ONE))
-    return studies, found.to_json()
+    return studies, found
 
 
 def _of_card(card: Card) -> Study:
@@ -59,20 +59,12 @@ def _one_card(table: pd.DataFrame) -> Study:
 
 
 def _study(table: pd.DataFrame, found: Findings) -> Study:
-    figures = found.to_json()
     check = found.fit.pipeline_check
     checked = None
     if check is not None:
         used = page_rows(check.to_frame())
-        checked = Study(used, figures["pipeline_check"], used=used)
-    return Study(
-        layers_of(table),
-        figures,
-        found,
-        page_rows(found.fit.to_frame()),
-        check=checked,
-        generality=found.generality,
-    )
+        checked = Study(used, check, used)
+    return Study(layers_of(table), found.fit, page_rows(found.fit.to_frame()), check=checked, found=found)
 
 
 def layers_of(table: pd.DataFrame) -> pd.DataFrame:

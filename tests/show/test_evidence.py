@@ -18,6 +18,7 @@ from dibench.show.alpha import Line, alpha_panel
 from dibench.show.parts import Study
 from dibench.show.rows import page_rows
 from dibench.show.svg import SURFACE
+from dibench.study.findings.estimate import Estimate
 from dibench.study.findings.lattice import BoxCost, Lattice, Slope
 from dibench.study.findings.twins import Compared, Pairs, TwinPairs
 from dibench.study.questions.generality import generality as study_generality
@@ -84,7 +85,7 @@ def test_cards_of_one_model_stand_as_one_and_each_by_itself_behind(tmp_path: Pat
 def test_simulated_joules_are_never_called_measured(cards: str) -> None:
     assert "measured" not in part(cards, "twins", "costs")
     answer = re.search(r'class="answer">([^<]*)', cards)
-    assert answer is not None and answer[1].startswith("Pipeline check, not evidence: ")
+    assert answer is not None and answer[1].startswith("No evidence, a check of the pipeline only.")
     assert cards.count('class="answer-word">not testable') == 8
     drawn = re.findall(r'<svg class="panel".*?</svg>', cards, re.DOTALL)
     assert len(drawn) > 20
@@ -172,7 +173,7 @@ def test_a_lattice_without_differences_is_not_painted_as_if_it_had_some() -> Non
 
 
 def alpha_line(value: float | None, low: float | None, high: float | None, **more: Any) -> Line:
-    found = {"value": value, "ci_low": low, "ci_high": high}
+    found = Estimate(value, low, high)
     return Line(**{"op": "fc", "card": "", "found": found, "reliable": True, **more})
 
 

@@ -20,7 +20,7 @@ from dibench.cli import main
 from dibench.errors import UserError
 from dibench.show import axes as report_axes
 from dibench.show import write_report
-from dibench.show.numbers import plain, share
+from dibench.show.numbers import number
 from dibench.show.roofline import Peaks, attainable
 from dibench.show.rows import page_rows
 from dibench.show.stationarity import equal_boxes
@@ -196,7 +196,8 @@ def test_the_tables_show_the_numbers_of_the_fit(modelled: Example) -> None:
     table = modelled.page.table("How well each description predicts time")
     for model, heading in (("macs", "MACs"), ("ai", "AI"), ("di_weighted", "DI weighted")):
         own = figures["models"][model]
-        expected = [plain(own["r2"]), share(own["mape"]), plain(own["pearson"]), plain(own["spearman"])]
+        formats = {"r2": ".3f", "mape": ".1%", "pearson": ".3f", "spearman": ".3f"}
+        expected = [number(own[name], spec) for name, spec in formats.items()]
         assert table[heading][:4] == expected
     alpha = modelled.page.table("α: how much")
     assert alpha == {form: [interval(own)] for form, own in figures["alpha"].items()}

@@ -96,7 +96,7 @@ def test_the_command_shows_every_card_and_writes_all(tmp_path: Path) -> None:
 
     out = run("--json", str(tmp_path / "fit.json"))
     assert "a gain per card" in out and "less that of" in out
-    assert all(f"The paper's claims on {name}:" in out for name in ("card (a)", "other (b)"))
+    assert all(f"The paper's claims on {name}\n" in out for name in ("card (a)", "other (b)"))
     figures = json.loads((tmp_path / "fit.json").read_text())
     assert len(figures["cards"]) == 2 and figures["cards"][0]["fit"]["verdict"]
     assert all(

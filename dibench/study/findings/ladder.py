@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from dibench.study.findings.estimate import Alpha, ClusteredTest, Estimate
+from dibench.study.findings.estimate import Alpha, ClusteredTest, ClusterOutcome, Estimate
 from dibench.study.findings.fitted_model import Predictors
 from dibench.study.findings.held_out import HeldOut
 from dibench.study.findings.plain import HIDDEN, INLINE, plain
@@ -106,6 +106,7 @@ class Alphas(WeightedAlpha):
 class AiAgainstDi(ClusteredTest):
     """Test of AI inside weighted DI."""
 
+    by: Mapping[str, ClusterOutcome]
     draws: int
     condition: float | None
     """Condition number of the Jacobian of `di_weighted`, columns at unit length."""

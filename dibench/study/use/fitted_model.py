@@ -13,9 +13,35 @@ from numpy.typing import NDArray
 from dibench.errors import UserError
 from dibench.files import read_json_object
 from dibench.models.intensities import Alphas
-from dibench.study.findings.fitted_model import PREDICTORS, RANGED, ConstantPower, FittedModel
+from dibench.study.findings.fitted_model import PREDICTORS, RANGED, ConstantPower, FittedModel, Predictor
+from dibench.study.findings.ladder import Fit
 
 FloatArray = NDArray[np.float64]
+
+NO_NAME = "a device without name"
+
+
+def fitted_model(fit: Fit, model: str) -> FittedModel | None:
+    """One model of a fit at hand; None where the fit cannot predict with it."""
+    found, power = fit.calibration.models.get(model), fit.calibration.constant_power
+    if found is None:
+        return None
+    setting: dict[str, Any] = {
+        "device": fit.setting.get("device") or NO_NAME,
+        "dtype": fit.setting.get("dtype") or "",
+        "energy_source": fit.energy_source,
+        "measured": fit.response_measured,
+        "basis": fit.basis,
+        "ranges": fit.calibration.ranges,
+    }
+    if power is not None:
+        time = FittedModel(**_parts(power.time), model="di_weighted", response="time_s", **setting)
+        setting["constant_power"] = ConstantPower(power.power_w, power.column, time)
+    return FittedModel(**_parts(found), model=model, response=fit.response, **setting)
+
+
+def _parts(found: Predictor) -> dict[str, Any]:
+    return attrs.asdict(found, recurse=False)
 
 
 _LARGEST = 64 * 2**20
@@ -96,7 +122,7 @@ def _read(figures: Mapping[str, Any], model: str, entry: Mapping[str, Any]) -> F
     setting = figures["setting"]
     found = FittedModel(
         model=model,
-        device=str(setting.get("device") or "a device without name"),
+        device=str(setting.get("device") or NO_NAME),
         dtype=str(setting.get("dtype") or ""),
         response=str(figures["response"]),
         energy_source=tuple(map(str, figures["energy_source"])),

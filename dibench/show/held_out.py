@@ -1,0 +1,52 @@
+"""Layers and networks of families that a fit has not seen: errors beside those of a naive split."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dibench.show.blocks import Block, Sentence, Table, columns
+from dibench.show.numbers import count, number
+from dibench.words import MODEL_NAMES
+
+if TYPE_CHECKING:
+    from dibench.study.findings.held_out import Errors, HeldOut, ModelErrors
+
+_COLUMNS = (
+    "model", "layers", "MAPE", "naive", "ρ", "naive ρ",
+    "networks", "network MAPE", "network naive", "network ρ", "network naive ρ",
+)  # fmt: skip
+
+
+def blocks(found: HeldOut) -> list[Block]:
+    """A line a model, and what could not be left out or decided; why there is none."""
+    if found.undecided.layers is not None:
+        return [Sentence(f"Unseen families: undecided, {found.undecided.layers}.")]
+    left = [family.rows_left for family in found.families]
+    caption = (
+        f"Unseen families: {len(left)} left out with every shape they share ({min(left)} to {max(left)} rows "
+        "left); naive: random rows"
+    )
+    ranks = {name: 1 for name in _COLUMNS if name.endswith("ρ")}
+    table = Table(caption, columns(*_COLUMNS, ranks=ranks), [_row(*one) for one in found.models.items()])
+    shown: list[Block] = [table]
+    if found.skipped:
+        said = ", ".join(f"{name} leaves {rows}" for name, rows in found.skipped.items())
+        shown.append(
+            Sentence(f"Not left out, as too few rows would remain: {said}; {found.rows_needed} needed.")
+        )
+    if found.undecided.networks is not None:
+        shown.append(Sentence(f"Networks: undecided, {found.undecided.networks}."))
+    return shown
+
+
+def _row(name: str, model: ModelErrors) -> list[str]:
+    return [
+        MODEL_NAMES[name],
+        *_cells(model.layers, model.layers_naive),
+        *_cells(model.networks, model.networks_naive),
+    ]
+
+
+def _cells(unseen: Errors, naive: Errors) -> list[str]:
+    errors = [number(one.mape, ".1%") for one in (unseen, naive)]
+    return [count(unseen.n), *errors, *(number(one.spearman, ".3f") for one in (unseen, naive))]
