@@ -14,7 +14,17 @@ from dibench.intensity import OPERATORS
 from dibench.show.blocks import Figure
 from dibench.show.numbers import common_scale, share, short
 from dibench.show.parts import slug
-from dibench.show.svg import ACCENT, INK, MUTED, OPERATOR_COLOURS, SURFACE, TERM_COLOURS, new_panel, to_svg
+from dibench.show.svg import (
+    ACCENT,
+    INK,
+    MUTED,
+    OPERATOR_COLOURS,
+    SURFACE,
+    TERM_COLOURS,
+    UNITS_PER_INCH,
+    new_panel,
+    to_svg,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -129,7 +139,10 @@ def saving_bars(found: Prediction, savings: Sequence[Saving], kind: str) -> Figu
 
 def _drawn(figure: Panel, name: str, title: str, description: str, *, heading: bool = True) -> Drawn:
     if heading:
-        figure.axes[0].set_title(title, loc="left", fontsize=11, color=INK)
+        # A narrow figure has no room for network and quantity in one line.
+        narrow = figure.get_figwidth() * UNITS_PER_INCH < _WIDTH
+        shown = title.replace(": ", ":\n", 1) if narrow else title
+        figure.axes[0].set_title(shown, loc="left", fontsize=11, color=INK)
     return to_svg(figure, name, title=title, description=description)
 
 
