@@ -88,6 +88,7 @@ def table(found: Lattices) -> Table:
         *("", "level", "lanes", "operands", "boxes", "SMs", "MAC", *_OPERANDS, "α"),
         *(["P₀ (W)"] if energy else []),
         text=["level", "lanes"],
+        wraps=["MAC", *_OPERANDS, "α", "P₀ (W)"],
         ranks={"SMs": 5, "operands": 4, "boxes": 3, "P₀ (W)": 2, "MAC": 1},
     )
     caption = f"The reuse lattice: what one access costs, in {found.unit}"
