@@ -136,6 +136,7 @@ class Kernel:
         return counts
 
 
+# Wide because a launch is described whole: what runs, on which data, in which order, what is counted.
 def run(
     variant: Variant,
     layer: Layer,

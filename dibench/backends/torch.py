@@ -40,6 +40,7 @@ class TorchLayer:
     cells: Mapping[str, Any] = {}
     counts: Mapping[str, int] = {}  # what the library accesses is its own affair
 
+    # Wide because these are the fields of a case that matter to a library.
     def __init__(
         self,
         layer: Layer,

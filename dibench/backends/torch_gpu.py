@@ -26,6 +26,7 @@ class TorchGpuLayer:
     cells: Mapping[str, Any] = {}
     counts: Mapping[str, int] = {}  # what the library accesses is its own affair
 
+    # Wide because these are the fields of a case that matter to a library.
     def __init__(
         self,
         layer: Layer,

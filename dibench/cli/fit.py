@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dibench.study.findings.whole import Findings, Several
 
 
+# Wide because each parameter is an option of the command line.
 def fit(
     tables: Tables,
     json_file: JsonFile = None,

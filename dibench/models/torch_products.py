@@ -142,6 +142,7 @@ class Recorder:
             return None, Uncovered("operator that multiplies and that dibench does not know")
         return None
 
+    # Wide because these are the arguments of PyTorch's convolution, in its order.
     def _convolution(
         self, x: Any, w: Any, bias: Any, stride: Sequence[int], padding: Sequence[int],
         dilation: Sequence[int], transposed: bool, output_padding: Sequence[int], groups: int,

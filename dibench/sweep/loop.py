@@ -58,6 +58,7 @@ class _UnderWay:
 class Loop:
     """The measuring of one command."""
 
+    # Wide because the loop is given what it uses, so that tests can replace each part.
     def __init__(
         self,
         sweep: Sweep,

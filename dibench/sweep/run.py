@@ -59,6 +59,7 @@ class Summary:
     """Where `fresh` moved the earlier table."""
 
 
+# Wide because each of these can be set on its own, and has a default.
 def run_sweep(
     sweep: Sweep,
     out: Path,

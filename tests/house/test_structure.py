@@ -12,17 +12,6 @@ from imports import circles, imports_of
 ROOT = Path(__file__).parents[2]
 LONGEST_LINES, MOST_PARAMETERS = 60, 7
 
-# Functions that are still to be divided.
-KNOWN_LARGE = {
-    "dibench/backends/host.py run",
-    "dibench/backends/torch.py __init__",
-    "dibench/backends/torch_gpu.py __init__",
-    "dibench/cli/fit.py fit",
-    "dibench/models/torch_products.py _convolution",
-    "dibench/sweep/loop.py __init__",
-    "dibench/sweep/run.py run_sweep",
-}
-
 
 def test_no_module_imports_itself_through_others() -> None:
     found = [sorted(circle) for circle in circles(imports_of("dibench"))]
@@ -79,8 +68,7 @@ def test_a_large_function_has_a_reason_beside_it() -> None:
         for path in sorted((ROOT / "dibench").rglob("*.py"))
         for one in large(path.read_text("utf-8"))
     }
-    new = {one for one in found if one.partition(":")[0] not in KNOWN_LARGE}
-    assert not new, (
+    assert not found, (
         "divide it, group its parameters in a type, or say why not (# Long because, # Wide because)"
     )
 
