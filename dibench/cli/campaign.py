@@ -155,7 +155,7 @@ def _measure(run: Campaign, again: str) -> str:
     from dibench.files import explained, read_json_object, replace_file
     from dibench.show import campaign as show
     from dibench.show.markdown import markdown
-    from dibench.show.terminal import rendered
+    from dibench.show.terminal import show as show_blocks
     from dibench.sweep import before
     from dibench.sweep.campaign import close, measure, plan_rest, standings
     from dibench.sweep.record import refuse_test_data
@@ -173,15 +173,15 @@ def _measure(run: Campaign, again: str) -> str:
         summary, refusal = measure(run, plan, progress.show)
     if refusal is not None:
         run.say(f"stopped   {refusal}")
-    close(run)
+    fitted = close(run)
     joined, left_out = run.joined(), list(show.left_out(run.stages, checks))
     now = standings(run.stages.stages, joined.rows)
-    console().print(*rendered([show.stage_table(now)]))
+    show_blocks(console(), [show.stage_table(now)])
     for line in show.ending(joined, summary, left_out):
         run.say(line)
     left = show.missing(now, joined.visit_s)
     run.say(f"\n{left}. To go on:\n  {again}" if left else "Every case of the campaign is measured.")
-    fit = read_json_object(run.out / "fit.json") or {}
+    fit = (read_json_object(run.out / "fit.json") if fitted else None) or {}
     made = "Fit and report are of this run and those that it resumed."
     readme = show.readme(joined, now, fit, not_here=left_out, again=again, made=made)
     replace_file(run.out / "README.md", markdown(readme).encode())
@@ -207,12 +207,12 @@ def _compile(out: Path, found: Stages, arch: int) -> None:
 
 
 def _show_stages(found: Stages, earlier: Joined, plan: Plan, budget_s: float) -> None:
-    """What --dry-run shows: stages, cases, minutes, questions; how far one run comes."""
+    """What --dry-run shows: stages, cases, minutes, questions; how far one run gets."""
     from dibench.cli.output import console
     from dibench.plan.ordering import in_visits
     from dibench.show.campaign import stage_table
     from dibench.show.numbers import duration_text, time_text
-    from dibench.show.terminal import rendered
+    from dibench.show.terminal import show
     from dibench.sweep.campaign import standings
     from dibench.sweep.duration import VISIT_S
 
@@ -230,7 +230,7 @@ def _show_stages(found: Stages, earlier: Joined, plan: Plan, budget_s: float) ->
         for one in now
     }
     runs = len(steps) * VISIT_S / max(1.0, budget_s - _BEFORE_S - _CLOSING_S)
-    console().print(*rendered([stage_table(now, planned)]))
+    show(console(), [stage_table(now, planned)])
     typer.echo(
         f"{len(plan.cases):,} cases are left, {len(steps):,} visits of about {VISIT_S:g} s: "
         f"{duration_text(len(steps) * VISIT_S)}, {runs:.0f} runs of {time_text(budget_s)}. "

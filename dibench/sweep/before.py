@@ -1,8 +1,8 @@
 """What a campaign checks before it measures: the machine, its kernels, its sensor. No failure here ends it.
 
-What needs a context on the GPU runs as a process of its own: idle power is metered before there is any, and
-what hangs is ended. A kernel whose check fails is not measured; one whose check did not come in time is, and
-that is said. Without a calibration the spread of visits begins with what is known of other cards.
+Each check is a process of its own: idle power is metered before there is any context on the GPU, and what
+hangs is ended. A kernel whose check fails is not measured; one for whose check there was no time is, and the
+run says so. Without a calibration the spread of visits starts from what is known of other cards.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
 
 _SOURCES = ("nvml_counter", "nvml_power")
 _HUNG_S = 20.0
-"""All layers of a kernel take about a second: one that took so long when time was up does not end."""
+"""All layers of a kernel take about a second: one that has run for this long does not end."""
 _MOST_CRASHES = 3
 _LEAST_S = 3.0
-"""A selftest that is begun with less time checks nothing."""
+"""With less time a selftest checks nothing."""
 _DOCTOR_S = 20.0
 
 
@@ -43,7 +43,7 @@ class Checks:
     wrong: Mapping[str, str]
     """By variant that is not measured: what is wrong."""
     unchecked: tuple[str, ...]
-    """Variants whose check did not come in time."""
+    """Variants for whose check there was no time."""
     not_calibrated: str
     """Why there is no calibration; empty where there is one."""
 
@@ -59,7 +59,7 @@ def check(run: Campaign) -> Checks:
 
 
 def _doctor(run: Campaign) -> list[dict[str, Any]]:
-    """What doctor finds; what a campaign needs and lacks is said."""
+    """What doctor finds, for the record; what the campaign needs and lacks is told."""
     (ended,) = run_verbs(["doctor", "--json"], until=time.monotonic() + _DOCTOR_S)
     if ended.status != 0:  # measuring may well work
         run.say(f"doctor    {ended.how}")
@@ -82,10 +82,10 @@ def _folders(run: Campaign) -> list[Path]:
 
 
 def _selftest(run: Campaign) -> tuple[dict[str, str], tuple[str, ...]]:
-    """Check the kernels of the stages, as far as they were not checked on this card before.
+    """Check the kernels of the stages that were not checked on this card before.
 
     Returns:
-        Those that are wrong, and why; those whose check did not come in time.
+        Those that are wrong, and why; those for whose check there was no time.
     """
     sources, needed = kernels.kernel_shas("cuda"), run.stages.variants
     checked = bring_checked(_folders(run), run.card.uuid, run.card.driver, sources)
@@ -110,9 +110,9 @@ def _selftest(run: Campaign) -> tuple[dict[str, str], tuple[str, ...]]:
 
 
 def _check_in_turn(run: Campaign, left: list[str], until: float) -> dict[str, str]:
-    """Verdicts by variant: `selftest`, begun again without the variant that ended it, while there is time.
+    """Verdicts by variant. While there is time, `selftest` starts again without the variant that ended it.
 
-    It keeps each verdict at once: where it ends early, the first variant without one is what ended it.
+    It records each verdict at once, so if it ends early, the first variant without one is the cause.
     """
     found: dict[str, str] = {}
     for _ in range(_MOST_CRASHES):
@@ -127,16 +127,14 @@ def _check_in_turn(run: Campaign, left: list[str], until: float) -> dict[str, st
         left = [name for name in left if name not in found]
         if ended.status in (0, 1, 2):  # it ended by itself
             if ended.status == 1 and left and turn in found:
-                continue  # a kernel that is known lost the device; the others go on without it
+                continue  # a kernel lost the device, which its verdict says; the others go on without it
             run.say(f"selftest  {ended.how}")
             break
-        if not left:
+        if not left or not checked.path.exists():  # the cache cannot be written: whose turn is not known
             break
-        if not checked.path.exists():
-            break  # the cache cannot be written: nobody knows whose turn it was
         since_s = time.time() - max(begin, checked.path.stat().st_mtime)
         if ended.status is None and since_s < _HUNG_S:
-            break  # nothing is wrong with it but that its turn came late
+            break  # nothing is wrong with it, its turn came late
         # It ended the check, or will not end. Not kept for the next run: it may have been the machine.
         hung = f"its check had not ended after {since_s:.0f} s"
         found[left[0]] = FAILED + (hung if ended.status is None else ended.how)
@@ -160,7 +158,7 @@ def _calibrate(run: Campaign) -> str:
     for source in sources:
         (ended,) = run_verbs([*verb, "--meter", source], until=until)
         if _usable(run, kept):
-            run.say(f"calibrate {ended.how}")
+            run.say(f"calibrate kept as {kept}")
             shutil.copyfile(kept, own)
             return ""
         why = why or ended.how
@@ -171,7 +169,7 @@ def _calibrate(run: Campaign) -> str:
 
 
 def _usable(run: Campaign, path: Path) -> bool:
-    """Whether a sweep can begin with it; one that it could not read would end it, and is removed."""
+    """Whether a sweep can start from that calibration; one that cannot be read is removed."""
     try:
         if path.is_file():
             kept_pool(path)

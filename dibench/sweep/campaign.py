@@ -86,20 +86,16 @@ class Campaign:
     """Of selftest and of calibration, at most."""
     say: Callable[[str], None]
 
-    @property
-    def own(self) -> Part:
-        """What this directory holds."""
-        table, visits = self.out / record.TABLE, self.out / record.VISITS
-        return Part(
-            self.out,
-            read_json_object(self.out / record.MANIFEST) or {},
-            tuple(read_rows(table)) if table.is_file() else (),
-            tuple(read_visits(visits)) if visits.is_file() else (),
-        )
+    def rows(self) -> tuple[Row, ...]:
+        """Those of this run so far."""
+        table = self.out / record.TABLE
+        return tuple(read_rows(table)) if table.is_file() else ()
 
     def joined(self) -> Joined:
         """What earlier runs measured, as far as it counts, and what this one did."""
-        own = self.own
+        manifest = read_json_object(self.out / record.MANIFEST) or {}
+        visits = self.out / record.VISITS
+        own = Part(self.out, manifest, self.rows(), tuple(read_visits(visits)) if visits.is_file() else ())
         return Joined((*self.earlier.parts, own), (*self.earlier.rows, *own.rows))
 
 
@@ -166,7 +162,7 @@ def measure(run: Campaign, plan: Plan, on_event: Callable[[Event], None]) -> tup
         command_line=["python", "-m", "dibench", *sys.argv[1:]],
         kernel_shas=kernels.kernel_shas("cuda"),
     )
-    before, begin = len(run.own.rows), time.monotonic()
+    before, begin = len(run.rows()), time.monotonic()
     try:
         return run_sweep(
             job,
@@ -177,7 +173,7 @@ def measure(run: Campaign, plan: Plan, on_event: Callable[[Event], None]) -> tup
             most_deaths=_MOST_DEATHS,
         ), None
     except UserError as error:
-        rows = run.own.rows
+        rows = run.rows()
         if len(rows) == before:
             raise
         refusal = error
@@ -192,10 +188,10 @@ def measure(run: Campaign, plan: Plan, on_event: Callable[[Event], None]) -> tup
     return summary, refusal
 
 
-def close(run: Campaign) -> None:
-    """Fit and report of all rows, into the run's directory; shown, or said why not.
+def close(run: Campaign) -> bool:
+    """Fit and report of all rows, into the run's directory; whether the fit was made.
 
-    Both can be made again at any time from what is measured: where time is up they are left for then.
+    The fit is shown; what was not made in time can be made at any time from what is measured.
     """
     manifest = run.out / record.MANIFEST
     with tempfile.TemporaryDirectory() as scratch:
@@ -213,6 +209,7 @@ def close(run: Campaign) -> None:
         run.say(f"fit       {fit.how}; python -m dibench fit makes it at any time")
     later = f"{report.how}; python -m dibench report makes it at any time"
     run.say(f"report    {'written' if report.status == 0 else later}")
+    return fit.status == 0
 
 
 def analyse(folder: Path, fit_json: Path, until: float) -> tuple[Ended, Ended]:

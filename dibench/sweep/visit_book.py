@@ -68,13 +68,13 @@ class Visited:
 
 
 def read_visits(path: Path) -> list[Visited]:
-    """The visits of a file of whole lines, in order.
+    """The visits of a file, in order. A last line without its end, of a killed program, is left out.
 
     Raises:
         UserError: it cannot be read, or a line is none of ours.
     """
     with files.explained(path, doing="read"):
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        *lines, _ = path.read_text(encoding="utf-8", errors="replace").split("\n")
     visits = []
     for number, line in enumerate(lines, start=1):
         try:
