@@ -28,7 +28,7 @@ _SAY_EVERY_S = 5.0
 
 
 def compile_all(cases: Iterable[Case], arch: int, directory: Path, say: Say) -> tuple[int, int]:
-    """Compile what these cases, selftest and calibration need; what is there already is kept.
+    """Compile what these cases, selftest and calibration need, as far as it is not there already.
 
     Returns:
         How many kernels there are, and how many of them do not compile.
@@ -58,7 +58,7 @@ def compile_all(cases: Iterable[Case], arch: int, directory: Path, say: Say) -> 
 
 
 def bring(directory: Path) -> None:
-    """Have every process of this campaign take kernels from there.
+    """Have every process of this campaign take its kernels from that directory.
 
     Raises:
         UserError: there are none.
@@ -94,7 +94,7 @@ def check(cases: Iterable[Case], arch: int, say: Say) -> None:
 
 
 def lacking(cases: Iterable[Case], arch: int, cache: KernelCache) -> tuple[int, int]:
-    """How many kernels of these cases a cache lacks, and of how many."""
+    """How many kernels of these cases a cache lacks, and how many there are."""
     sources = {source.digest: source for source in _measured(cases, arch)}
     return sum(not cache.holds(source) for source in sources.values()), len(sources)
 
@@ -123,6 +123,6 @@ def _measured(cases: Iterable[Case], arch: int) -> Iterator[Source]:
 
 def _sources(cases: Iterable[Case], arch: int) -> Iterator[Source]:
     yield from _measured(cases, arch)
-    for variant in kernels.registry("cuda").values():  # its edges come last: they matter least
+    for variant in kernels.registry("cuda").values():  # last: they matter least
         for case in selftest.cases_of(variant, selftest.EDGES + selftest.WHOLE_TILES, arch):
             yield layer_source(variant, case, arch)

@@ -1,4 +1,4 @@
-"""`merge A B … --out C`: the sweeps of several machines as one."""
+"""`merge A B … --out C`: join the sweeps of several machines."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def merge(
 ) -> None:
     """Join sweeps of one plan, such as its shards, into one table and manifest.
 
-    Parts that overlap or contradict one another are refused: another plan, order, kernel source, setting or
-    kind of sensor, the same case twice, rows that their own manifest does not know. Devices may differ, which
-    is said.
+    Parts that overlap or contradict each other are refused: another plan, order, kernel source, setting or
+    kind of sensor, the same case twice, rows that their own manifest does not know. Devices may differ; the
+    output says so.
 
     [bold]python -m dibench sweep networks --shard 1/2 --out part1[/bold]   (on one machine)
 
@@ -37,10 +37,13 @@ def merge(
     say(f"{len(merged.rows):,} rows of {len(merged.parts)} sweeps ({by_status}){made} in {out}")
     devices = ", ".join(f"{number} × {name}" for name, number in merged.devices.items())
     mixed = sum(merged.devices.values()) > 1
-    say(f"devices   {devices}" + ("; a fit asks for one of them or compares like with like" if mixed else ""))
+    say(
+        f"devices   {devices}"
+        + ("; fit joins cards of one model, else choose with --device" if mixed else "")
+    )
     if merged.missing_shards:
         say(f"missing   shards {', '.join(merged.missing_shards)}")
     for part in merged.parts:
         if part.left > 0:
-            say(f"left      {part.left} cases of {part.folder}: its own command goes on, then merge again")
+            say(f"left      {part.left} cases of {part.folder}: run its command again, then merge again")
     say(f"\nNext: python -m dibench fit {shlex.quote(str(out / 'sweep.csv'))}")

@@ -1,6 +1,6 @@
-"""A campaign's stages: plans that take turns, so that every prefix of the whole has something of each.
+"""A campaign's stages: plans that take turns, so that every prefix of the campaign has something of each.
 
-`presets/campaign.stages.toml` says what a stage is; a file like it may take its place.
+`presets/campaign.stages.toml` says what a stage is; the user may give another file of that format.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 FILE = "campaign.stages.toml"
 
 _MAC_PER_S, _BYTES_PER_S = 2e13, 2e12
-"""What a large GPU does at fp32: the number of replicas must not depend on the card at hand."""
+"""Rates of a large GPU at fp32; fixed, as the number of replicas must not depend on the card at hand."""
 _MOST_REPLICAS = 256
 _MOST_BYTES = 2**30
 
@@ -54,7 +54,7 @@ class Stages:
     stages: tuple[Stage, ...]
     sentinel: Case
     left_out: Mapping[str, str]
-    """Stages that it cannot run, and why."""
+    """Why other stages are left out, by name."""
 
     @property
     def cases(self) -> list[Case]:
@@ -92,7 +92,7 @@ def load_stages(*, arch: int, seed: int = 1, no_library: str = "", path: Path | 
             if why_not:
                 left_out[stage.name] = why_not
                 continue
-            # A case of two stages belongs to the first of them.
+            # A case in two stages belongs to the first of them.
             new = tuple(case for case in stage.cases if case.case_id not in seen)
             seen |= {case.case_id for case in new}
             stages.append(attrs.evolve(stage, cases=new))
@@ -103,7 +103,7 @@ def load_stages(*, arch: int, seed: int = 1, no_library: str = "", path: Path | 
 
 
 def _document(path: Path | None) -> tuple[str, dict[str, Any]]:
-    """What the file is called, and its content."""
+    """The file's name for messages, and its content."""
     source = resources.files("dibench.presets") / FILE if path is None else path
     try:
         return FILE if path is None else str(path), tomllib.loads(source.read_text(encoding="utf-8"))
@@ -113,7 +113,7 @@ def _document(path: Path | None) -> tuple[str, dict[str, Any]]:
 
 
 def _stage(table: TomlTable, arch: int, seed: int, no_library: str) -> tuple[Stage, str]:
-    """The stage in a table; where it cannot run here, without cases, and why."""
+    """The stage in a table. If it cannot run on this GPU, it has no cases, and the text says why."""
     stage = Stage(
         name=table.take("name", some_text),
         answers=table.take("answers", some_text),
@@ -149,7 +149,7 @@ def _percent(value: Any) -> float:
 def _cases(
     document: dict[str, Any], name: str, arch: int, seed: int, peer: bool, fill_s: float
 ) -> list[Case]:
-    """The cases of a stage's plan, with replicas and the library's cases where the stage asks for them."""
+    """The cases of a stage's plan, with replicas and the library's cases if the stage asks for them."""
     where = f"stage {name}"
     try:
         file = plan_of(document, where=where, name=name)
@@ -168,7 +168,7 @@ def _cases(
 
 
 def _side_by_side(ours: Sequence[Case], theirs: Sequence[Case]) -> list[Case]:
-    """Each layer by the library right after our first kernel on it."""
+    """Put each of the library's cases right after our first case on the same layer."""
     waiting: dict[Any, list[Case]] = {}
     for case in theirs:
         waiting.setdefault((case.layer.shape, case.dtype), []).append(case)
@@ -179,7 +179,7 @@ def _side_by_side(ours: Sequence[Case], theirs: Sequence[Case]) -> list[Case]:
 
 
 def _filling(case: Case, variant: Variant, arch: int, launch_s: float) -> Case:
-    """The case with enough replicas, a power of two, to make a launch last, as far as memory allows."""
+    """The case with replicas, a power of two, so that a launch lasts that long, as far as memory allows."""
     layer = case.layer
     elements = layer.weights + layer.inputs + layer.outputs
     least_s = max(layer.macs / _MAC_PER_S, 4 * elements / _BYTES_PER_S)
@@ -197,7 +197,7 @@ def _filling(case: Case, variant: Variant, arch: int, launch_s: float) -> Case:
 
 
 def _sentinel(layer: Layer, without: Collection[str] = ()) -> Case:
-    """The reference of a campaign: a layer that fills a large GPU, by our fastest kernel that is right."""
+    """The reference case: a layer that fills a large GPU, under our fastest kernel that is not excluded."""
     family = [one for name, one in kernels.registry("cuda").items() if name not in without]
     for variant in sorted(family, key=lambda one: not one.fast):
         if layer.op in variant.ops and DTYPE in variant.dtypes:
@@ -208,9 +208,9 @@ def _sentinel(layer: Layer, without: Collection[str] = ()) -> Case:
 
 
 def in_turns(stages: Sequence[Stage]) -> list[Case]:
-    """All cases: stages of share 0 whole, then the others in turns by share of visits.
+    """All cases: first the stages of share 0, then the others in turns by their share of visits.
 
-    The stage whose visits lag furthest behind its share has the turn.
+    The next turn is of the stage whose visits lag furthest behind its share.
 
     >>> from dibench.plan import ANCHOR_LAYER
     >>> one, two = (Case(layer=ANCHOR_LAYER, backend="cuda", variant=name) for name in ("a", "b"))
@@ -236,18 +236,18 @@ def plan_campaign(
     again: bool = False,
     first_order: int = 1,
 ) -> Plan:
-    """One plan of what is left of all stages, in turns, with sentinels in between as in every plan.
+    """One plan of what is left of all stages, in turns, with sentinels as in every plan.
 
     Args:
         found: of `load_stages`.
         seed: of the order in which cases are visited again.
         done: ids of cases that earlier runs have measured.
-        without: kernel variants that are not to be measured. The plan's SHA is that of all cases, so that a
-            kernel found wrong later does not make another campaign of it.
-        again: the card is another one. Stages for every card are measured again, and so are both halves of a
-            pair that has one half on the card before: two cards are no pair.
-        first_order: of the first case. Orders go on from earlier runs, so that sentinels, whose ids contain
-            theirs, have ids of their own.
+        without: kernel variants that are not measured. They still count for the plan's SHA, so that a run can
+            be resumed after one of its kernels was found wrong.
+        again: whether this is another card. Then stages for every card are measured again, and so are both
+            halves of a pair of which the earlier card measured one: a pair must be on one card.
+        first_order: of the first case. Orders continue those of earlier runs, because a sentinel's id
+            contains its order and must be new.
 
     Raises:
         UserError: nothing is left, or no right kernel runs the sentinel.

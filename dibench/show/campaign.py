@@ -1,4 +1,4 @@
-"""What a campaign says: where its stages stand, what was left out, how to go on; the README of its files."""
+"""What a campaign shows: the state of its stages, what was left out, how to continue; its README."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _GAIN = (
 
 
 def stage_table(standings: Sequence[Standing], planned: Mapping[str, tuple[str, ...]] | None = None) -> Table:
-    """Where the stages stand.
+    """The state of the stages.
 
     Args:
         standings: of all stages.
-        planned: minutes and cases of the run before us, by stage, where they are asked for.
+        planned: minutes and cases of the next run by stage, for a dry run.
     """
     names = ("cases", "measured", "converged", "visits left", *(("minutes", "this run") if planned else ()))
     columns = (Column("stage", text=True), *map(Column, names), Column("answers", True, rank=1, wraps=True))
@@ -53,8 +53,8 @@ def stage_table(standings: Sequence[Standing], planned: Mapping[str, tuple[str, 
 
 
 def beginning(card: Card, earlier: Joined, left_out: Mapping[str, str]) -> Iterator[str]:
-    """The card; what is resumed, what was left out of it; which stages this machine cannot measure."""
-    yield f"{card.name}, {card.uuid or 'no UUID'}, driver {card.driver or 'not told'}"
+    """The card, what is resumed and what is not, and the stages that this machine cannot measure."""
+    yield f"{card.name}, {card.uuid or 'no UUID'}, driver {card.driver or 'unknown'}"
     if earlier.parts:
         cards = earlier.cards
         yield f"earlier   {len(earlier.rows)} rows of {len(earlier.parts)} runs on {len(cards)} cards"
@@ -67,7 +67,7 @@ def beginning(card: Card, earlier: Joined, left_out: Mapping[str, str]) -> Itera
 
 
 def ending(found: Joined, summary: Summary, left_out: Sequence[str]) -> Iterator[str]:
-    """What this run and all together measured, and what was left out."""
+    """What this run measured, what all runs measured, and what was left out."""
     statuses = ", ".join(f"{count} {status}" for status, count in summary.statuses.items())
     yield f"this run  {summary.measured} cases ({statuses or 'none'}): {summary.ended}"
     cards = count(len(found.cards), "card")
@@ -87,7 +87,7 @@ def left_out(stages: Stages, checks: Checks) -> Iterator[str]:
 
 
 def missing(standings: Iterable[Standing], visit_s: float) -> str:
-    """How much is missing, and how long it takes; empty where nothing is."""
+    """How many visits are missing, and how long they take; empty if none is."""
     left = sum(one.visits_left for one in standings)
     return f"{left} visits are missing: {duration_text(left * visit_s)} at {visit_s:.1f} s" if left else ""
 
@@ -101,7 +101,7 @@ def readme(
     again: str,
     made: str,
 ) -> Iterator[Block | Section]:
-    """The README beside the files of a run, or of a dataset: on what, when, what it says, what is missing.
+    """The README of a run or of a dataset: the card, the runs, the fit's answers, what is missing, the files.
 
     Args:
         found: the runs.
@@ -109,7 +109,7 @@ def readme(
         fit: content of `fit.json`; empty where there is none.
         not_here: what was left out, and why.
         again: the command that measures what is missing.
-        made: how the files were made.
+        made: a sentence that says how the files were made.
     """
     manifest = found.parts[-1].manifest
     cards = f"{count(len(found.cards), 'card')} ({', '.join(found.cards)})"
@@ -128,7 +128,7 @@ def readme(
 
 
 def _sensor(manifest: Mapping[str, Any]) -> str:
-    """What read the joules, how often, and what the card draws without work."""
+    """The sensor, how often its value moves, and the card's power without work."""
     meter, facts = manifest["meter"], manifest["meter"]["facts"]
     powers = (("idle", "idle_power_w"), ("active idle", "active_idle_power_w"), ("limit", "power_limit_w"))
     drawn = ", ".join(f"{what} {facts[name]:.0f} W" for what, name in powers if facts.get(name))
@@ -138,7 +138,7 @@ def _sensor(manifest: Mapping[str, Any]) -> str:
 
 
 def _runs(found: Joined) -> Table:
-    """Every start of the program."""
+    """A row for every start of the program."""
     names = ("run (UTC)", "until", "card", "driver", "rows", "ended", "source revision")
     rows = []
     for one in found.sessions:
@@ -151,7 +151,7 @@ def _runs(found: Joined) -> Table:
 
 
 def _answers(fit: Mapping[str, Any]) -> Iterator[Block]:
-    """The fit's verdict and its answers to the claims; several cards that cannot be joined have none."""
+    """The fit's verdict and its answers to the claims; there are none if cards cannot be joined."""
     if "verdict_text" not in fit:
         cannot = "The cards cannot be taken for one: `fit.json` says what each of them says."
         yield Sentence(cannot if fit else "There is no fit yet.")

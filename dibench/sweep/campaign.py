@@ -1,6 +1,6 @@
-"""A run of a campaign: stages planned, measured by a sweep that resumes, with a fit and a report at the end.
+"""A run of a campaign: plan what is left of its stages, sweep it, then fit and report.
 
-`before` checks kernels and sensor first. What happens on the way is told to `Campaign.say`.
+`before` checks kernels and sensor first. Each step reports what happens through `Campaign.say`.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
 _LEAST_S = 4.0
 _HANG_S = 45.0
-"""A case takes some six seconds, and some more where gigabytes of operands are drawn first."""
+"""A case takes about six seconds, more where gigabytes of operands are drawn first."""
 _MOST_DEATHS = 2
-"""Another worker takes ten seconds to open its meter, a hang 45 more: minutes are short."""
+"""A new worker takes ten seconds to open its meter, and a hang 45 more, of few minutes."""
 
 
 @attrs.frozen
@@ -64,13 +64,13 @@ class Card:
 
     @property
     def simulated(self) -> bool:
-        """Whether it is a replayed one."""
+        """Whether it is a replayed card."""
         return self.own != "cuda"
 
 
 @attrs.frozen(kw_only=True)
 class Campaign:
-    """One run: where, on what, of which stages, after which runs, and until when."""
+    """What one run needs: its directory, card, stages, earlier runs and deadline."""
 
     out: Path
     card: Card
@@ -79,20 +79,20 @@ class Campaign:
     meter: str
     seed: int
     deadline: float
-    """Instant of `time.monotonic()` at which fit and report end, too."""
+    """Instant of `time.monotonic()` by which fit and report have ended, too."""
     closing_s: float
-    """Kept for them."""
+    """Seconds kept for fit and report."""
     check_s: float
-    """Of selftest and of calibration, at most."""
+    """The most seconds that selftest may take, and likewise calibration."""
     say: Callable[[str], None]
 
     def rows(self) -> tuple[Row, ...]:
-        """Those of this run so far."""
+        """The rows of this run so far."""
         table = self.out / record.TABLE
         return tuple(read_rows(table)) if table.is_file() else ()
 
     def joined(self) -> Joined:
-        """What earlier runs measured, as far as it counts, and what this one did."""
+        """What earlier runs measured that counts, and what this one measured."""
         manifest = read_json_object(self.out / record.MANIFEST) or {}
         visits = self.out / record.VISITS
         own = Part(self.out, manifest, self.rows(), tuple(read_visits(visits)) if visits.is_file() else ())
@@ -100,7 +100,7 @@ class Campaign:
 
 
 def find_card(backend: str) -> Card | str:
-    """The GPU at hand, without a context on it; in words what is missing where there is none.
+    """The GPU of this machine, found without a context on it; where there is none, text that says why.
 
     Raises:
         UserError: that backend is for no GPU.
@@ -136,7 +136,7 @@ def earlier_runs(paths: Sequence[Path], card: Card | None, out: Path | None) -> 
 def plan_rest(
     stages: Stages, earlier: Joined, card: Card | None, seed: int, without: Collection[str] = ()
 ) -> Plan:
-    """The plan of what earlier runs have left; `without` are kernels found wrong."""
+    """The plan of what earlier runs left, without kernels that were found wrong."""
     return plan_campaign(
         stages,
         seed=seed,
@@ -148,10 +148,10 @@ def plan_rest(
 
 
 def measure(run: Campaign, plan: Plan, on_event: Callable[[Event], None]) -> tuple[Summary, UserError | None]:
-    """The sweep; where it is refused on the way, what it measured before, and why.
+    """Sweep the plan; if an error ends it, such as a full disk, what it measured before, and the error.
 
     Raises:
-        UserError: it is refused before it measures anything.
+        UserError: the error came before anything was measured.
     """
     job = Sweep(
         plan=plan,
@@ -213,7 +213,7 @@ def close(run: Campaign) -> bool:
 
 
 def analyse(folder: Path, fit_json: Path, until: float) -> tuple[Ended, Ended]:
-    """How `fit` and `report` of a directory ended, side by side, at most until that instant."""
+    """Run `fit` and `report` of a directory side by side, at most until that instant."""
     fit = ["fit", str(folder / record.TABLE), "--backend", "cuda", "--json", str(fit_json)]
     fitted, reported = run_verbs(fit, ["report", str(folder)], until=until)
     return fitted, reported
@@ -230,7 +230,7 @@ class Standing:
 
 
 def standings(stages: Sequence[Stage], rows: Iterable[Row]) -> list[Standing]:
-    """Of every stage, by the rows of all runs."""
+    """Where every stage stands by these rows."""
     best: dict[str, str] = {}
     for row in rows:
         if has_result(row) and best.get(row.case_id) != "ok":

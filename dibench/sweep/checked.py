@@ -17,7 +17,7 @@ from dibench.errors import UserError
 from dibench.kernels import compilers
 
 RIGHT, NOT_HERE, FAILED = "right", "not for this GPU", "failed: "
-"""Verdicts; after the last one stands what is wrong."""
+"""Verdicts; the last one is followed by what is wrong."""
 
 
 @attrs.frozen
@@ -28,11 +28,11 @@ class Checked:
     device_uuid: str
     driver: str
     kernels: dict[str, dict[str, Any]] = attrs.field(factory=dict)
-    """By variant: `found`, and what it counts for: `source` (SHA-256), `compiler`, `small`."""
+    """By variant: the verdict `found`, and what it is of: `source` (SHA-256), `compiler`, `small`."""
 
     @classmethod
     def read(cls, path: Path, device_uuid: str, driver: str) -> Checked:
-        """What a file says of a device under a driver: nothing, where it is of another, or no such file."""
+        """The verdicts on a device under a driver; none if there is no file, or it is of another."""
         checked = cls(path, device_uuid, driver)
         with contextlib.suppress(UserError):
             found = files.read_json_object(path) or {}

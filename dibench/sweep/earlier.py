@@ -1,7 +1,7 @@
-"""What earlier runs of a campaign have measured on this model of card, read only.
+"""Read what earlier runs of a campaign measured on this model of card; their files stay as they are.
 
-A row counts where it is of the same model, of the same kind of energy, and of a kernel whose source has not
-changed since; a row of a changed kernel is left out of everything, and its case is measured again.
+A row counts if it has the same model and the same kind of energy, and its kernel's source has not changed
+since. Rows of a changed kernel are left out of everything, and their cases are measured again.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ def read_earlier(
     sources_sha: str = "",
     but: Path | None = None,
 ) -> Joined:
-    """The rows of tables, or of all tables below directories.
+    """The rows that count, of tables or of all tables below directories; each case of a card once.
 
     Args:
         paths: of `sweep.csv` files or directories.
         device: the model of the card at hand.
-        simulated: whether it is a replayed one: its rows and measured ones never lie in one data set.
-        shas: SHA-256 of each kernel source; by default, as they are now.
-        sources_sha: of all of them together, for manifests that do not name each.
-        but: a directory that is not read though it lies below another: the one that this run writes to.
+        simulated: whether it is a replayed card, whose rows are never joined with measured ones.
+        shas: SHA-256 of each kernel source; by default of the present ones.
+        sources_sha: SHA-256 of all of them together, for manifests that do not name each.
+        but: a directory below these that is not read: the one that this run writes to.
 
     Raises:
         UserError: nothing is there, no table of this program, another model, another kind of energy.
@@ -57,10 +57,10 @@ def read_earlier(
             _check(row, path, device, simulated)
             key = (row.device_uuid, row.case_id)
             if row.measured and not simulated and row.energy_source not in MEASURED_SOURCES:
-                continue  # no joules: its case is measured again
+                continue  # without joules; its case is measured again
             if row.backend != LIBRARY and not _same_kernel(row.variant, manifests[path], shas, sources_sha):
                 stale[row.variant] += 1
-            elif key not in counting or not has_result(counting[key][1]):  # failed at first
+            elif key not in counting or not has_result(counting[key][1]):  # it failed in the earlier run
                 counting[key] = path, row
     rows_of: dict[Path, list[Row]] = {path: [] for path in tables}
     for path, row in counting.values():
@@ -98,12 +98,12 @@ def _same_kernel(
 
 
 def bring_calibration(folders: Iterable[Path], uuid: str, driver: str) -> Path:
-    """Where the calibration of this card and driver lies; one beside an earlier table is put there.
+    """Where the calibration of this card and driver is kept; one from an earlier run is copied there first.
 
     Args:
-        folders: of runs, in which it may lie.
+        folders: of earlier runs.
         uuid: of the card.
-        driver: in force.
+        driver: of the card.
     """
     kept = calibration.path_of(uuid, driver)
     for beside in _beside(folders, "calibration*.json"):
@@ -117,13 +117,13 @@ def bring_calibration(folders: Iterable[Path], uuid: str, driver: str) -> Path:
 
 
 def bring_checked(folders: Iterable[Path], uuid: str, driver: str, sources: Mapping[str, str]) -> Checked:
-    """What is known of the kernels on this card under this driver: here, and beside earlier tables.
+    """The verdicts on kernels on this card and driver; those of earlier runs are kept here from now on.
 
     Args:
-        folders: as of `bring_calibration`.
+        folders: of earlier runs.
         uuid: of the card.
-        driver: in force.
-        sources: SHA-256 of each kernel source now.
+        driver: of the card.
+        sources: SHA-256 of each present kernel source.
     """
     checked = Checked.read(path_of("cuda", uuid, driver), uuid, driver)
     for beside in _beside(folders, "selftest*.json"):

@@ -1,12 +1,11 @@
-"""Sweeps joined into one: the shards of a plan, or the runs of a campaign on one model of card.
+"""Join sweeps: the shards of a plan, or the runs of a campaign on one model of card.
 
-The rules are the same for both. No part contradicts its own manifest and visits, all were measured alike, and
-no case stands twice. They differ in what is done where a rule does not hold: shards are refused; of a
-campaign's runs, which may have been killed and may overlap, each case of a card is taken once, and rows of a
-kernel that has changed since are left out.
+The rules are the same for both: no part contradicts its own manifest or visits, all were measured alike, and
+no case is there twice. Shards that break a rule are refused. Runs of a campaign may have been killed and may
+overlap: each case of a card is taken once, and rows of a kernel that has changed since are left out.
 
-Rows, and the visits that they were made of, are joined as they stand. What was found of kernels and sensors
-lies beside, one file for each card, and so do the hardware's counters where a part has them.
+Rows, and the visits that they were made of, are copied unchanged. Verdicts on kernels and calibrations lie
+beside them, one file for each card, and so do hardware counters where a part has them.
 """
 
 from __future__ import annotations
@@ -30,15 +29,15 @@ COUNTERS = "counters.csv"
 BESIDE = ("calibration", "selftest")
 
 _SHARDS_DIFFER = {"device", "threads", "instruction set", "shard"}
-"""Of a sweep's identity; everything else must be equal in all shards."""
+"""What may differ in the identity of shards."""
 _RUNS_DIFFER = {
     *_SHARDS_DIFFER, "backend", "plan", "seed", "content of the plan (SHA-256)", "kernel sources (SHA-256)",
 }  # fmt: skip
-"""Likewise of a campaign's runs: each measures what those before have left."""
+"""Likewise for a campaign's runs, each of which measures what the earlier ones left."""
 
 
 def merge(folders: Sequence[Path], out: Path) -> Joined:
-    """Join the shards of a plan, or parts of it by hand, into a new directory.
+    """Join the shards of a plan, or parts of one made by hand, into a new directory.
 
     Args:
         folders: at least one directory with sweep.csv and manifest.json.
@@ -66,14 +65,14 @@ def merge(folders: Sequence[Path], out: Path) -> Joined:
 
 
 def gather(paths: Iterable[Path]) -> Joined:
-    """The dataset that runs of a campaign, or datasets, make: measured joules of one model of card only.
+    """Join runs of a campaign, or datasets: measured joules of one model of card.
 
     Args:
-        paths: directories of runs, or above them; of tables that hold a case of a card twice, the first one
-            counts.
+        paths: directories of runs, or directories above them. If several have a result for the same case of
+            a card, the first one counts.
 
     Raises:
-        UserError: nothing is there, two models, two ways of measuring, or joules that no sensor measured.
+        UserError: there are no runs, two models of card, two ways of measuring, or joules of no sensor.
     """
     paths = list(paths)
     tables = [table for path in paths if path.is_dir() for table in sorted(path.rglob(record.TABLE))]
@@ -90,12 +89,12 @@ def gather(paths: Iterable[Path]) -> Joined:
     parts.sort(key=lambda part: str(part.manifest["started_at"]))
     _check_alike(parts, _RUNS_DIFFER)
     if not found.rows:
-        raise UserError("RUN", "must have a row of kernels as they are now")
+        raise UserError("RUN", "must have a row of the present kernels")
     return attrs.evolve(found, parts=tuple(parts))
 
 
 def _check_alike(parts: Sequence[Part], may_differ: Collection[str]) -> None:
-    """Rows stand beside each other only where they were measured alike."""
+    """Refuse parts that were measured differently."""
     first = parts[0].manifest["identity"]
     for part in parts[1:]:
         here = part.manifest["identity"]
@@ -138,12 +137,12 @@ def _check_cases(parts: Sequence[Part]) -> None:
 
 
 def write(joined: Joined, out: Path, further: Mapping[str, Any]) -> None:
-    """Table, visits, manifest, and what lies beside them: into a directory that is there.
+    """Write table, visits, manifest, and the files beside them.
 
     Args:
-        joined: what is to be written.
-        out: the directory.
-        further: of the manifest, beside what all parts say alike.
+        joined: what is written.
+        out: an existing directory.
+        further: keys of the manifest beyond those that follow from all parts.
 
     Raises:
         UserError: a file cannot be read or written.
@@ -158,7 +157,7 @@ def write(joined: Joined, out: Path, further: Mapping[str, Any]) -> None:
 
 
 def _manifest(joined: Joined) -> dict[str, Any]:
-    """As a sweep's: what all parts say alike, and what follows from all of them."""
+    """A sweep's manifest: what all parts agree on, and what follows from all of them."""
     manifests = [part.manifest for part in joined.parts]
     last, used = manifests[-1], {row.device_uuid for row in joined.rows}
     alike = {key: value for key, value in last.items() if all(one.get(key) == value for one in manifests)}
@@ -169,7 +168,7 @@ def _manifest(joined: Joined) -> dict[str, Any]:
     kept = [each for uuid, each in devices.items() if uuid in used]
     described: dict[str, Any] = {"device": {"name": ", ".join(joined.devices), "uuid": None, "facts": {}}}
     alike.pop("peaks", None)
-    if len(joined.devices) == 1:  # of one model: it is the first, and a peak is the best that any part saw
+    if len(joined.devices) == 1:  # one model of card: a peak is the best that any part reached
         names = set.intersection(*(set(one["peaks"]) for one in manifests))
         described = {
             "device": {key: kept[0][key] for key in ("name", "uuid", "facts")},
@@ -189,7 +188,7 @@ def _manifest(joined: Joined) -> dict[str, Any]:
 
 
 def _of_shards(joined: Joined) -> dict[str, Any]:
-    """Of the manifest of merged shards, which no sweep goes on with."""
+    """Further keys of merged shards, which no sweep can resume."""
     manifests = [part.manifest for part in joined.parts]
     names = ", ".join(f"{number} × {name}" if number > 1 else name for name, number in joined.devices.items())
     kept = (
@@ -210,7 +209,7 @@ def _of_shards(joined: Joined) -> dict[str, Any]:
 
 
 def of_runs(joined: Joined) -> dict[str, Any]:
-    """Of the manifest of a campaign's runs, whose rows are all of kernels as they are now."""
+    """Further keys of a campaign's runs, whose rows are all of the present kernels."""
     last = joined.parts[-1].manifest
     return {
         "identity": last["identity"],
@@ -223,7 +222,7 @@ def of_runs(joined: Joined) -> dict[str, Any]:
 
 
 def _bring(parts: Sequence[Part], name: str, out: Path) -> None:
-    """The newest file of that name for each card: `name.json`, and of further cards `name-UUID.json`."""
+    """Copy the newest file of that name for each card: `name.json`, for further cards `name-UUID.json`."""
     newest: dict[str, Path] = {}
     for part in parts:
         for path in sorted(part.folder.glob(f"{name}*.json")):
@@ -236,7 +235,7 @@ def _bring(parts: Sequence[Part], name: str, out: Path) -> None:
 
 
 def _bring_counters(parts: Sequence[Part], out: Path) -> None:
-    """The rows of all parts' counters, each case once."""
+    """Copy the rows of all parts' counters, each case once."""
     header, rows = "", dict[str, str]()
     for path in (part.folder / COUNTERS for part in parts):
         if not path.is_file():

@@ -1,4 +1,4 @@
-"""Sweeps taken together, each read whole and held against its own manifest and visits."""
+"""Sweeps to be taken together, each read whole and checked against its own manifest and visits."""
 
 from __future__ import annotations
 
@@ -55,7 +55,10 @@ class Part:
 
 
 def has_result(row: Row) -> bool:
-    """Whether it is measured, or this model of card cannot; what was not installed may be another time."""
+    """Whether the case is settled: it was measured, or this model of card cannot run it.
+
+    What was skipped because something was not installed may be measured another time.
+    """
     if row.status == "skipped":
         return row.backend != LIBRARY and NOT_COMPILED not in row.reason
     return row.measured
@@ -67,7 +70,7 @@ class Joined:
 
     parts: tuple[Part, ...] = ()
     rows: tuple[Row, ...] = attrs.field(default=(), repr=False)
-    """Those of all parts; of a campaign's runs those that count."""
+    """The rows of all parts that count."""
     stale: Mapping[str, int] = attrs.field(factory=dict)
     """Rows left out, by variant whose source has changed since."""
 
@@ -78,7 +81,7 @@ class Joined:
 
     @property
     def cards(self) -> tuple[str, ...]:
-        """UUIDs of the devices that rows are of."""
+        """UUIDs of the devices that measured the rows."""
         return tuple(dict.fromkeys(row.device_uuid for row in self.rows))
 
     @property
@@ -113,14 +116,14 @@ class Joined:
 
     @property
     def missing_shards(self) -> tuple[str, ...]:
-        """Such as `3/16`."""
+        """Shards of the plan that are not among the parts, such as `3/16`."""
         of = int(self.parts[0].shard.partition("/")[2] or 0)
         given = {part.shard for part in self.parts}
         return tuple(shard for index in range(1, of + 1) if (shard := f"{index}/{of}") not in given)
 
     @property
     def sessions(self) -> list[Mapping[str, Any]]:
-        """Every start of the program, once, with the cards that it had."""
+        """Every start of the program once, with its cards."""
         found: dict[str, Mapping[str, Any]] = {}
         for manifest in (part.manifest for part in self.parts if is_of_a_sweep(part.manifest)):
             known = {key: manifest.get(key) for key in ("driver", "cuda", "energy_source")}
@@ -135,7 +138,7 @@ def read_part(folder: Path, *, cut_off: bool = False) -> Part:
 
     Args:
         folder: with table and manifest.
-        cut_off: whether a torn last line, of a sweep that was killed, is left out; else it is refused.
+        cut_off: whether a torn last line, as a killed sweep leaves it, is ignored instead of refused.
 
     Raises:
         UserError: it cannot be read, is merged already, or contradicts itself.
@@ -176,7 +179,7 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 
 def _check_rows(part: Part) -> None:
-    """Rows are of the devices and sessions that the manifest knows, and no case of a device stands twice."""
+    """Refuse rows of devices or sessions that the manifest does not know, and a case measured twice."""
     sessions, seen = {session["session"] for session in part.manifest["sessions"]}, set[tuple[str, str]]()
     for line, row in enumerate(part.rows, start=2):
         key = (row.device_uuid, row.case_id)
@@ -192,7 +195,7 @@ def _check_rows(part: Part) -> None:
 
 
 def _check_visits(part: Part) -> None:
-    """Visits are of the manifest's devices, and rows that visits made say what those visits do."""
+    """Refuse visits of devices that the manifest does not know, and rows that contradict their visits."""
     known = {uuid for _, uuid in part.devices}
     made, last_on = dict[tuple[str, str], list[Visited]](), dict[str, str]()
     for line, visit in enumerate(part.visits, start=1):
@@ -200,7 +203,7 @@ def _check_visits(part: Part) -> None:
             _refuse(part, record.VISITS, line, "device_uuid", _known_devices(part), visit.device_uuid)
         key = (visit.device_uuid, visit.case_id)
         if last_on.get(visit.case_id) != visit.device_uuid:
-            made[key] = []  # another card was lost: the case began anew on this one
+            made[key] = []  # the earlier card was lost, and the case started again on this one
         last_on[visit.case_id] = visit.device_uuid
         made[key].append(visit)
     if not (part.manifest.get("meter") or {}).get("in_visits"):
