@@ -78,6 +78,7 @@ def test_its_id_is_of_the_network_and_its_input() -> None:
     assert case().case_id != case(network="torchvision:resnet18").case_id
 
 
+@pytest.mark.slow
 def test_a_fit_leaves_networks_out_and_says_so(fit: FittedModel) -> None:
     layers = some_layers(60, seed=2)
     frame = table(layers, energy_of(layers, alpha=0.2, noise=0.1))

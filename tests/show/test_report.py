@@ -221,6 +221,7 @@ def test_the_method_describes_every_rung_of_the_ladder(modelled: Example) -> Non
     assert list(modelled.figures["models"]) == list(MODEL_NAMES)
 
 
+@pytest.mark.slow
 def test_rows_that_do_not_determine_alpha_show_none(tmp_path: Path) -> None:
     page = report(write(tmp_path, rows(20)))
     assert 'id="figure-alpha"' not in page.html
@@ -259,6 +260,7 @@ def test_one_operator_only(tmp_path: Path) -> None:
     assert "depthwise" not in page.table("What was measured, by operator")
 
 
+@pytest.mark.slow
 def test_the_least_a_table_may_have(tmp_path: Path) -> None:
     needed = ["time_s", *schema.REQUIRED]
     page = report(write(tmp_path, [{name: row[name] for name in needed} for row in rows(60)], manifest=None))
@@ -384,6 +386,7 @@ def test_thinned_points_keep_every_operators_ends() -> None:
     assert {1, 3000, 3001, 3030} <= set(kept["x"])
 
 
+@pytest.mark.slow
 def test_a_manifest_of_odd_values_is_shown_as_text(tmp_path: Path) -> None:
     odd = {
         "device": HOSTILE,

@@ -33,12 +33,14 @@ def test_where_di_is_true_the_claims_are_confirmed_with_their_numbers() -> None:
     assert all(claim.check == "" and claim.why for claim in found.values())
 
 
+@pytest.mark.slow
 def test_where_ai_is_true_no_claim_is_confirmed() -> None:
     found = answers(all_layers(0.5, noise=0.01))
     assert found["data types"].answer == REFUTED
     assert all(claim.answer != CONFIRMED for claim in found.values()), found
 
 
+@pytest.mark.slow
 def test_one_operator_that_contradicts_the_others_refutes_that_di_suits_all() -> None:
     layers = distinct_layers()
     usual, other = (energy_of(layers, alpha=alpha, noise=0.02, seed=3) for alpha in (0.2, 0.8))
@@ -49,6 +51,7 @@ def test_one_operator_that_contradicts_the_others_refutes_that_di_suits_all() ->
     assert found.answer == REFUTED and "alone says α" in found.why
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["simulated", "none"])
 def test_without_measured_joules_nothing_is_confirmed_or_refuted(source: str) -> None:
     found = answers(all_layers(0.2, energy_source=source), draws=99)

@@ -44,6 +44,7 @@ def one_worse(number: int, by: float) -> Any:
     return np.where(np.arange(CASES) < number, by, 1.0)
 
 
+@pytest.mark.slow
 def test_equal_sweeps_are_flagged_no_more_often_than_the_level_says() -> None:
     """At margin 0 and of the same truth: some case is flagged in at most 5% of comparisons."""
     false = 0

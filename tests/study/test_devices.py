@@ -38,6 +38,7 @@ def test_a_gain_per_card_is_found_and_alpha_is_common() -> None:
     assert difference.alpha.ci_low < 0 < difference.alpha.ci_high
 
 
+@pytest.mark.slow
 def test_cards_that_differ_are_told_apart() -> None:
     found = compare(
         climb_cards(both(card("a", 0.2, noise=0.03), card("b", 0.6, seed=2, noise=0.03)), draws=DRAWS)
@@ -47,6 +48,7 @@ def test_cards_that_differ_are_told_apart() -> None:
     assert difference.alpha.ci_high is not None and difference.alpha.ci_high < 0
 
 
+@pytest.mark.slow
 def test_what_layers_have_in_common_on_both_cards_cancels() -> None:
     """The same errors on both: α differs by nothing, and the interval of the difference knows it."""
     found = compare(climb_cards(both(card("a", 0.3, noise=0.2), card("b", 0.3, noise=0.2)), draws=DRAWS))

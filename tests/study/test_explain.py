@@ -112,6 +112,7 @@ def test_errors_of_the_two_predictions_are_correlated() -> None:
     assert one.saved.high - one.saved.low < 0.5 * apart
 
 
+@pytest.mark.slow
 def test_intervals_of_savings_hold_what_measuring_would_give() -> None:
     noise, held, number = 0.25, 0, 0
     network = models.load("resnet50")

@@ -141,6 +141,7 @@ def test_simulated_energy_is_never_called_measured() -> None:
     assert "measured" not in json.dumps([result["basis"], result["verdict_text"]])
 
 
+@pytest.mark.slow
 def test_the_same_rows_give_the_same_figures_in_any_order() -> None:
     frame = measured(80)
     shuffled = frame.sample(frac=1, random_state=1).reset_index(drop=True)
@@ -236,6 +237,7 @@ def test_rows_without_time_or_names_are_fitted_too() -> None:
     assert result["alpha"]["weighted"]["value"] is not None
 
 
+@pytest.mark.slow
 def test_a_frame_that_pandas_read_gives_the_same_figures() -> None:
     """Dimensions as decimals and missing names, as a notebook has them."""
     frame = measured(60)

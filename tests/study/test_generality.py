@@ -160,6 +160,7 @@ def test_json_holds_what_figures_are_drawn_from() -> None:
     assert len(figures["families"]) == 10
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_study() -> None:
     frame = complete(alpha=0.5)
     one, two, other = (

@@ -79,6 +79,7 @@ def calibration(seed: int, noise: float) -> FittedModel:
     return read_fitted_model(json.loads(json.dumps(whole)), "di_weighted")
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_measurements_of_unseen_layers_and_whole_networks() -> None:
     """95% intervals of 24 fits: layers one by one, and networks whose like shapes err alike."""
     noise, held, held_total, layers, totals = 0.3, 0, 0, 0, 0
