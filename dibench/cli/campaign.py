@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -206,36 +205,19 @@ def _compile(out: Path, found: Stages, arch: int) -> None:
         raise typer.Exit(1)
 
 
-def _show_stages(found: Stages, earlier: Joined, plan: Plan, budget_s: float) -> None:
+def _show_stages(stages: Stages, earlier: Joined, plan: Plan, budget_s: float) -> None:
     """What --dry-run shows: stages, cases, minutes, questions; how far one run gets."""
     from dibench.cli.output import console
-    from dibench.plan.ordering import in_visits
-    from dibench.show.campaign import stage_table
-    from dibench.show.numbers import duration_text, time_text
+    from dibench.show.campaign import forecast
     from dibench.show.terminal import show
-    from dibench.sweep.campaign import standings
+    from dibench.sweep.campaign import finished, standings
     from dibench.sweep.duration import VISIT_S
 
-    steps = in_visits([case.visits for case in plan.cases], plan.seed)
-    first = steps[: max(0, int((budget_s - _BEFORE_S - _CLOSING_S) / VISIT_S))]
-    made = Counter(index for index, _ in first)
-    cases = ((plan.cases[index], number) for index, number in made.items())
-    finished = {case.case_id for case, number in cases if number >= case.visits}
-    now = standings(found.stages, earlier.rows)
-    planned = {
-        one.stage.name: (
-            str(round(one.visits_left * VISIT_S / 60)),
-            str(sum(case.case_id in finished for case in one.stage.cases)),
-        )
-        for one in now
-    }
-    runs = len(steps) * VISIT_S / max(1.0, budget_s - _BEFORE_S - _CLOSING_S)
-    show(console(), [stage_table(now, planned)])
-    typer.echo(
-        f"{len(plan.cases):,} cases are left, {len(steps):,} visits of about {VISIT_S:g} s: "
-        f"{duration_text(len(steps) * VISIT_S)}, {runs:.0f} runs of {time_text(budget_s)}. "
-        f"A first run checks for up to {time_text(_BEFORE_S)} and finishes about {len(finished)} cases."
-    )
+    measuring_s = max(1.0, budget_s - _BEFORE_S - _CLOSING_S)
+    now = standings(stages.stages, earlier.rows)
+    done = finished(plan, measuring_s)
+    told = forecast(now, plan, done, visit_s=VISIT_S, budget_s=budget_s, measuring_s=measuring_s)
+    show(console(), told)
 
 
 def _next_command(out: str, resume: list[Path]) -> str:

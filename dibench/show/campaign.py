@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dibench.schema import MEASURED_SOURCES
 from dibench.show.blocks import Block, Column, Headline, Note, Section, Sentence, Table
-from dibench.show.numbers import count, duration_text
+from dibench.show.numbers import count, duration_text, time_text
 from dibench.words import SOURCE_MEANINGS
 
 if TYPE_CHECKING:
+    from dibench.plan import Plan
     from dibench.plan.stages import Stages
     from dibench.sweep.before import Checks
     from dibench.sweep.campaign import Card, Standing
@@ -50,6 +51,43 @@ def stage_table(standings: Sequence[Standing], planned: Mapping[str, tuple[str, 
         for one in standings
     ]
     return Table("", columns, rows)
+
+
+def forecast(
+    standings: Sequence[Standing],
+    plan: Plan,
+    finished: Collection[str],
+    *,
+    visit_s: float,
+    budget_s: float,
+    measuring_s: float,
+) -> list[Block]:
+    """What a dry run shows.
+
+    Args:
+        standings: of all stages.
+        plan: what is left.
+        finished: ids of the cases that the next run finishes.
+        visit_s: seconds of a visit.
+        budget_s: of the next run.
+        measuring_s: what checks before, and fit and report after, leave of it.
+    """
+    visits = sum(case.visits for case in plan.cases)
+
+    planned = {
+        one.stage.name: (
+            str(round(one.visits_left * visit_s / 60)),
+            str(sum(case.case_id in finished for case in one.stage.cases)),
+        )
+        for one in standings
+    }
+    runs = f"{visits * visit_s / measuring_s:.0f} runs of {time_text(budget_s)}"
+    told = (
+        f"{len(plan.cases):,} cases are left, {visits:,} visits of about {visit_s:g} s: "
+        f"{duration_text(visits * visit_s)}, {runs}. "
+        f"The next run measures for {time_text(measuring_s)} and finishes about {len(finished)} cases."
+    )
+    return [stage_table(standings, planned), Sentence(told)]
 
 
 def beginning(card: Card, earlier: Joined, left_out: Mapping[str, str]) -> Iterator[str]:

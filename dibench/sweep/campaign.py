@@ -23,9 +23,11 @@ from dibench.errors import UserError
 from dibench.files import read_json_object
 from dibench.kernels import library
 from dibench.measure.settings import Settings
+from dibench.plan.ordering import in_visits
 from dibench.plan.stages import Stage, Stages, plan_campaign
 from dibench.processes import Ended, run_verbs
 from dibench.sweep import record
+from dibench.sweep.duration import VISIT_S
 from dibench.sweep.earlier import read_earlier
 from dibench.sweep.parts import Joined, Part, has_result
 from dibench.sweep.run import Summary, Sweep, run_sweep
@@ -145,6 +147,14 @@ def plan_rest(
         again=card is not None and bool(earlier.rows) and card.uuid not in earlier.cards,
         first_order=earlier.last_order + 1,
     )
+
+
+def finished(plan: Plan, measuring_s: float) -> set[str]:
+    """Ids of the cases that have all their visits after so many seconds of measuring."""
+    steps = in_visits([case.visits for case in plan.cases], plan.seed)
+    made = Counter(index for index, _ in steps[: int(measuring_s / VISIT_S)])
+    cases = ((plan.cases[index], number) for index, number in made.items())
+    return {case.case_id for case, number in cases if number >= case.visits}
 
 
 def measure(run: Campaign, plan: Plan, on_event: Callable[[Event], None]) -> tuple[Summary, UserError | None]:
