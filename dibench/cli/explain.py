@@ -79,10 +79,11 @@ def explain(
 
 def _of_other_dtype(path: Path, by: str, fit: FittedModel) -> FittedModel:
     other = fitted_model(path, by)
+    own, theirs = fit.origin, other.origin
     for what in ("device", "response", "energy_source"):
-        ours, theirs = getattr(fit, what), getattr(other, what)
-        if ours != theirs:
-            raise UserError("--dtype-fit", f"must have the {what} of --fit, {ours}", theirs, where=path)
-    if other.dtype == fit.dtype:
-        raise UserError("--dtype-fit", "must be of another data type than --fit", other.dtype, where=path)
+        if getattr(own, what) != getattr(theirs, what):
+            rule = f"must have the {what} of --fit, {getattr(own, what)}"
+            raise UserError("--dtype-fit", rule, getattr(theirs, what), where=path)
+    if theirs.dtype == own.dtype:
+        raise UserError("--dtype-fit", "must be of another data type than --fit", theirs.dtype, where=path)
     return other

@@ -183,8 +183,8 @@ def fitted_model(path: Path, model: str, dtype: str = "") -> FittedModel:
     if dtype and dtype not in DTYPES:
         raise UserError("--dtype", "must be one of " + ", ".join(DTYPES), dtype)
     fit = open_fitted_model(path, model)
-    if dtype and dtype != fit.dtype:
-        rule = f"must be {fit.dtype or 'left out'}: costs of one data type say nothing about another's"
+    if dtype and dtype != fit.origin.dtype:
+        rule = f"must be {fit.origin.dtype or 'left out'}: costs of one data type say nothing about another's"
         raise UserError("--dtype", rule, dtype, where=path)
     return fit
 

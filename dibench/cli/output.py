@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from rich.console import Console
-    from rich.table import Table
 
     from dibench.models import Model
 
@@ -40,27 +39,6 @@ def print_json(found: Any) -> None:
     from dibench.study.findings.plain import plain
 
     print(json.dumps({"schema": SCHEMA, **plain(found)}, indent=1, ensure_ascii=False, allow_nan=False))
-
-
-def plain_table(title: str = "", *, style: str = "", pad_edge: bool = True) -> Table:
-    """A table without lines, its title above at the left."""
-    from rich.table import Table
-
-    return Table(
-        box=None,
-        header_style="bold",
-        title=title or None,
-        title_justify="left",
-        title_style=style,
-        pad_edge=pad_edge,
-    )
-
-
-def escape(text: str) -> str:
-    """Text with square brackets that rich shall not read as markup."""
-    from rich.markup import escape
-
-    return escape(text)
 
 
 def tell_not_covered(models: Iterable[Model]) -> None:

@@ -43,7 +43,7 @@ def selftest(
 ) -> None:
     """Check every kernel variant against a float64 reference on this machine; exit 1 if one is wrong.
 
-    It runs small layers whose tiles do not fit, fills outputs with NaN before each run, and checks every
+    It runs small layers that no tile divides evenly, fills outputs with NaN before each run, and checks every
     output.
     """
     from dibench.check.selftest import NAMES, chosen_variants

@@ -21,16 +21,17 @@ def sections(study: Study) -> list[Section]:
     fit = None if study.fit is None else fitted_model(study.fit, "di_weighted")
     if fit is None:
         return []
+    kind = "time" if fit.origin.is_time else "energy"
     networks = [models.load(name, batch=BATCH) for name in SHOWN]
     found = predict(networks, fit).predictions
     drawn = [
-        cost_bars.operator_bars(one, terms_of(network, fit), fit.kind, page_name=_name(one.network))
+        cost_bars.operator_bars(one, terms_of(network, fit), kind, page_name=_name(one.network))
         for network, one in zip(networks, found, strict=True)
     ]
-    drawn.append(cost_bars.side_by_side(found, fit.kind, page_name=_name("compared")))
+    drawn.append(cost_bars.side_by_side(found, kind, page_name=_name("compared")))
     lead = (
-        f"Predicted by weighted DI as fitted here. {fit.basis} `python -m dibench predict` and `explain` do "
-        "it for any network."
+        f"Predicted by weighted DI as fitted here. {fit.origin.basis} "
+        "`python -m dibench predict` and `explain` do it for any network."
     )
     return [section_of("costs", "Costs", "What is a network's cost made of?", [lead], drawn)]
 

@@ -13,7 +13,8 @@ from dibench.words import MODEL_NAMES
 
 if TYPE_CHECKING:
     from dibench.layer import Layer
-    from dibench.study.findings.prediction import Origin, Prediction
+    from dibench.study.findings.fitted_model import Origin
+    from dibench.study.findings.prediction import Prediction
 
 _ABOVE = {"energy_above_active_idle_j": " above active idle", "energy_above_idle_j": " above idle"}
 

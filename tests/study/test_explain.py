@@ -90,7 +90,9 @@ def test_a_saving_is_the_difference_of_the_true_costs() -> None:
 
 def test_errors_of_the_two_predictions_are_correlated() -> None:
     """Without residuals the interval is that of Δz·θ: narrower than if the two totals erred apart."""
-    fit = attrs.evolve(calibration(0.2), residual_log=0.0, unseen_log=0.0)
+    fit = calibration(0.2)
+    predictor = attrs.evolve(fit.predictor, residual_log=0.0, unseen_log=0.0)
+    fit = attrs.evolve(fit, predictor=predictor)
     network = models.load("resnet50")
     found = explain(network, fit)
     (one,) = [
@@ -106,8 +108,10 @@ def test_errors_of_the_two_predictions_are_correlated() -> None:
     before, narrower = predict([network, after], fit).predictions
     slopes = [layer_costs(model.layers, fit).gradient.sum(axis=0) for model in (network, after)]
     slope = slopes[0] - slopes[1]
-    deviation = float(np.sqrt(slope @ fit.covariance @ slope))
-    assert (one.saved.high - one.saved.low) / 2 == pytest.approx(student_quantile(fit.degrees) * deviation)
+    deviation = float(np.sqrt(slope @ predictor.covariance @ slope))
+    assert (one.saved.high - one.saved.low) / 2 == pytest.approx(
+        student_quantile(predictor.degrees) * deviation
+    )
     apart = np.hypot(before.total.high - before.total.low, narrower.total.high - narrower.total.low)
     assert one.saved.high - one.saved.low < 0.5 * apart
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 import attrs
 
+from dibench.study.findings.fitted_model import Origin
 from dibench.study.findings.plain import INLINE
-from dibench.study.findings.prediction import Estimate, Origin, Prediction
+from dibench.study.findings.prediction import Estimate, Prediction
 
 
 @attrs.frozen(kw_only=True)

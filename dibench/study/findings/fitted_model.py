@@ -60,18 +60,9 @@ class Predictors:
     """None for a fit of time, and where the rows hold no idle power."""
 
 
-@attrs.frozen(eq=False)
-class ConstantPower:
-    """`PowerAndTime` as read back, its fit of time ready to predict."""
-
-    power_w: float
-    column: str
-    time: FittedModel
-
-
-@attrs.frozen(eq=False, kw_only=True)
-class FittedModel(Predictor):
-    """One model of one fit, ready to predict."""
+@attrs.frozen(kw_only=True)
+class Origin:
+    """Which model of which fit predicts, and what."""
 
     model: str
     device: str
@@ -82,20 +73,31 @@ class FittedModel(Predictor):
     measured: bool
     """False for modelled or simulated energy: predictions are then a check of the pipeline."""
     basis: str
-    ranges: Mapping[str, Mapping[str, tuple[float, float]]]
-    constant_power: ConstantPower | None = None
+    level: float = 0.95
+    """Of every interval."""
 
     @property
-    def kind(self) -> str:
-        """`energy` or `time`."""
-        return "time" if self.response == "time_s" else "energy"
+    def is_time(self) -> bool:
+        """Whether seconds are predicted, not joules."""
+        return self.response == "time_s"
 
     @property
     def unit(self) -> str:
         """`J` or `s`."""
-        return "s" if self.kind == "time" else "J"
+        return "s" if self.is_time else "J"
 
-    @property
-    def alpha(self) -> float:
-        """α of `di_disjoint`; other models do not use it."""
-        return float(self.values[-1]) if self.model == "di_disjoint" else 0.5
+
+@attrs.frozen(eq=False, kw_only=True)
+class FittedModel:
+    """One model of one fit, ready to predict."""
+
+    origin: Origin
+    predictor: Predictor
+    ranges: Mapping[str, Mapping[str, tuple[float, float]]]
+    """As of `Predictors`."""
+    constant_power: PowerAndTime | None = None
+
+    def of_time(self, time: Predictor) -> FittedModel:
+        """The fit of time beside a fit of energy."""
+        origin = attrs.evolve(self.origin, model="di_weighted", response="time_s")
+        return FittedModel(origin=origin, predictor=time, ranges=self.ranges)

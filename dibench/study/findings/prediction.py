@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from dibench.study.findings.fitted_model import Origin
 from dibench.study.findings.plain import INLINE
 
 if TYPE_CHECKING:
@@ -26,33 +27,6 @@ class Estimate:
     def per(self, number: float) -> Estimate:
         """The same divided by a number."""
         return Estimate(self.value / number, self.low / number, self.high / number)
-
-
-@attrs.frozen(kw_only=True)
-class Origin:
-    """The model and the fit that predict."""
-
-    model: str
-    device: str
-    dtype: str
-    response: str
-    """Column of the CSV contract that was fitted: `time_s` or an energy."""
-    energy_source: tuple[str, ...]
-    measured: bool
-    """False for modelled or simulated energy: predictions are then a check of the pipeline."""
-    basis: str
-    level: float = 0.95
-    """Of every interval."""
-
-    @property
-    def is_time(self) -> bool:
-        """Whether seconds are predicted, not joules."""
-        return self.response == "time_s"
-
-    @property
-    def unit(self) -> str:
-        """`J` or `s`."""
-        return "s" if self.is_time else "J"
 
 
 @attrs.frozen

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dibench.intensity import OPERATORS
 from dibench.layer import DIMENSIONS
-from dibench.study.findings.fitted_model import RANGED, FittedModel
+from dibench.study.findings.fitted_model import RANGED, FittedModel, Predictor
 from dibench.study.ladder.models import Data, data_of
 from dibench.study.ladder.predictors import gradient
 from dibench.study.maths.inference import student_quantile
@@ -78,16 +78,18 @@ class LayerCosts:
 def layer_costs(layers: Sequence[Layer], fit: FittedModel) -> LayerCosts:
     """Each layer's cost by itself."""
     data, count, shape = _data(layers, fit)
-    parameters = fit.values[:-1] if fit.model == "di_disjoint" else fit.values
-    names = fit.names[: len(parameters)]
-    alpha = fit.alpha if fit.model == "di_disjoint" else None
+    model, predictor = fit.origin.model, fit.predictor
+    parameters, alpha = predictor.values, None
+    if model == "di_disjoint":
+        parameters, alpha = parameters[:-1], float(parameters[-1])
+    names = predictor.names[: len(parameters)]
     known = np.isin(data.op, [op for op in OPERATORS if f"e0[{op}]" in names])
     # The curve is the median of lognormal layers; their mean lies above it.
-    lift = float(np.exp(fit.residual_log**2 / 2))
-    slope = lift * gradient(fit.model, data, names, parameters, alpha)
+    lift = float(np.exp(predictor.residual_log**2 / 2))
+    slope = lift * gradient(model, data, names, parameters, alpha)
     mean = np.where(known, slope[:, : len(parameters)] @ parameters, np.nan)
-    variance = np.einsum("ij,jk,ik->i", slope, fit.covariance, slope)
-    low, high = lognormal_interval(mean, variance, mean**2, fit)
+    variance = np.einsum("ij,jk,ik->i", slope, predictor.covariance, slope)
+    low, high = lognormal_interval(mean, variance, mean**2, predictor)
     return LayerCosts(
         layers=tuple(layers),
         mean=mean,
@@ -101,13 +103,13 @@ def layer_costs(layers: Sequence[Layer], fit: FittedModel) -> LayerCosts:
 
 
 def lognormal_interval(
-    mean: FloatArray, coefficient_variance: FloatArray, residual_square: FloatArray, fit: FittedModel
+    mean: FloatArray, coefficient_variance: FloatArray, residual_square: FloatArray, predictor: Predictor
 ) -> tuple[FloatArray, FloatArray]:
     """95% interval of sums: their means, variance from coefficients, and Σ (mean of each shape)²."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        spread = coefficient_variance + residual_square * np.expm1(fit.unseen_log**2)
-        width = student_quantile(fit.degrees) * np.sqrt(np.log1p(spread / mean**2))
-        centre = mean / np.sqrt(1 + residual_square * np.expm1(fit.residual_log**2) / mean**2)
+        spread = coefficient_variance + residual_square * np.expm1(predictor.unseen_log**2)
+        width = student_quantile(predictor.degrees) * np.sqrt(np.log1p(spread / mean**2))
+        centre = mean / np.sqrt(1 + residual_square * np.expm1(predictor.residual_log**2) / mean**2)
         return centre * np.exp(-width), centre * np.exp(width)
 
 
@@ -125,10 +127,10 @@ def _data(layers: Sequence[Layer], fit: FittedModel) -> tuple[Data, dict[str, Fl
     shapes = [layer.shape for layer in layers]
     frame = pd.DataFrame(np.array(shapes, dtype=np.int64).reshape(-1, len(DIMENSIONS)), columns=DIMENSIONS)
     frame["op"] = [layer.op for layer in layers]
-    frame[fit.response] = np.nan
+    frame[fit.origin.response] = np.nan
     numbers: dict[tuple[int, ...], int] = {}
     shape = np.array([numbers.setdefault(one, len(numbers)) for one in shapes], dtype=np.intp)
-    return data_of(frame, fit.response), counts(frame), shape
+    return data_of(frame, fit.origin.response), counts(frame), shape
 
 
 def _terms(

@@ -19,13 +19,13 @@ from dibench.study.findings.explanation import DrawnPower, Explanation, Saving
 from dibench.study.findings.prediction import Estimate, Prediction
 from dibench.study.maths.inference import student_quantile
 from dibench.study.use.costs import LayerCosts, layer_costs, residual_square
-from dibench.study.use.predict import origin_of, predict
+from dibench.study.use.predict import predict
 from dibench.study.use.redesign import changes
 
 if TYPE_CHECKING:
     from dibench.layer import Layer
     from dibench.models import Model
-    from dibench.study.findings.fitted_model import FittedModel
+    from dibench.study.findings.fitted_model import FittedModel, Predictor
 
 FloatArray = NDArray[np.float64]
 
@@ -74,7 +74,7 @@ def explain(
     terms = _with_constant_power(own, fit)
     power = fit.constant_power
     return Explanation(
-        origin=origin_of(fit),
+        origin=fit.origin,
         prediction=prediction,
         terms=_plain(terms),
         dominant=_dominant(terms, own.known),
@@ -111,8 +111,8 @@ def _with_constant_power(costs: LayerCosts, fit: FittedModel) -> Mapping[str, Fl
     if fit.constant_power is None:
         return costs.terms
     power = fit.constant_power.power_w
-    times = layer_costs(costs.layers, fit.constant_power.time).terms
-    if fit.response != "energy_j":
+    times = layer_costs(costs.layers, fit.of_time(fit.constant_power.time)).terms
+    if fit.origin.response != "energy_j":
         return {**costs.terms, CONSTANT: power * np.add.reduce(list(times.values()))}
     held = {term: np.minimum(power * times[term], costs.terms[term]) for term in costs.terms if term in times}
     rest = {term: values - held.get(term, 0.0) for term, values in costs.terms.items()}
@@ -124,7 +124,7 @@ class _Pool:
     """Layers of a network, then all that may take their place; what a change leaves of the whole."""
 
     costs: LayerCosts
-    fit: FittedModel
+    predictor: Predictor
     macs: float
     """Of one inference before a change, as `cost`."""
     cost: float
@@ -132,7 +132,7 @@ class _Pool:
     @classmethod
     def of(cls, network: Model, new: Sequence[Layer], fit: FittedModel, before: Prediction) -> _Pool:
         costs = layer_costs([*network.layers, *new], fit)
-        return cls(costs, fit, network.macs / network.batch, before.per_inference.value)
+        return cls(costs, fit.predictor, network.macs / network.batch, before.per_inference.value)
 
     def saving(self, change: tuple[str, str, str], sign: FloatArray, entering: NDArray[np.intp]) -> Saving:
         """What a change saves: a weighted sum of layers' costs.
@@ -146,9 +146,9 @@ class _Pool:
         rows, costs = sign != 0, self.costs
         amount = sign[rows] * costs.mean[rows]
         slope = sign[rows] @ costs.gradient[rows]
-        variance = slope @ self.fit.covariance @ slope
-        variance += residual_square(costs.shape[rows], amount) * np.expm1(self.fit.unseen_log**2)
-        saved = _symmetric(float(amount.sum()), float(variance), self.fit.degrees)
+        variance = slope @ self.predictor.covariance @ slope
+        variance += residual_square(costs.shape[rows], amount) * np.expm1(self.predictor.unseen_log**2)
+        saved = _symmetric(float(amount.sum()), float(variance), self.predictor.degrees)
         macs = float(sum(sign[row] * costs.layers[row].macs for row in np.flatnonzero(sign).tolist()))
         return Saving(
             knob=knob,
@@ -170,13 +170,15 @@ def _symmetric(value: float, variance: float, degrees: int) -> Estimate:
 def _by_dtype(network: Model, before: LayerCosts, fit: FittedModel, other: FittedModel) -> Saving:
     """The saving of another data type. Its fit errs by itself, so variances add."""
     after = layer_costs(network.layers, other)
-    variance = _variance(before, fit) + _variance(after, other)
+    variance = _variance(before, fit.predictor) + _variance(after, other.predictor)
     cost = float(before.mean[before.known].sum()) / network.batch
     amount = cost - float(after.mean[after.known].sum()) / network.batch
-    saved = _symmetric(amount, variance / network.batch**2, min(fit.degrees, other.degrees))
+    saved = _symmetric(
+        amount, variance / network.batch**2, min(fit.predictor.degrees, other.predictor.degrees)
+    )
     return Saving(
         knob="dtype",
-        setting=f"{other.dtype} in place of {fit.dtype}",
+        setting=f"{other.origin.dtype} in place of {fit.origin.dtype}",
         where="the whole network",
         saved=saved,
         share=amount / cost,
@@ -186,7 +188,7 @@ def _by_dtype(network: Model, before: LayerCosts, fit: FittedModel, other: Fitte
     )
 
 
-def _variance(costs: LayerCosts, fit: FittedModel) -> float:
+def _variance(costs: LayerCosts, predictor: Predictor) -> float:
     slope = costs.gradient[costs.known].sum(axis=0)
     square = residual_square(costs.shape[costs.known], costs.mean[costs.known])
-    return float(slope @ fit.covariance @ slope + square * np.expm1(fit.unseen_log**2))
+    return float(slope @ predictor.covariance @ slope + square * np.expm1(predictor.unseen_log**2))

@@ -1,50 +1,53 @@
-"""What predicts and what weighs, read back from the JSON of a fit and checked."""
+"""One model of a fit, ready to predict: of a fit at hand, or read back from a fit's JSON and checked."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import attrs
 import numpy as np
 from numpy.typing import NDArray
 
 from dibench.errors import UserError
 from dibench.files import read_json_object
 from dibench.models.intensities import Alphas
-from dibench.study.findings.fitted_model import PREDICTORS, RANGED, ConstantPower, FittedModel, Predictor
-from dibench.study.findings.ladder import Fit
+from dibench.study.findings.fitted_model import (
+    PREDICTORS,
+    RANGED,
+    FittedModel,
+    Origin,
+    PowerAndTime,
+    Predictor,
+)
+
+if TYPE_CHECKING:
+    from dibench.study.findings.ladder import Fit
 
 FloatArray = NDArray[np.float64]
 
-NO_NAME = "a device without name"
+_NO_NAME = "a device without name"
+_LARGEST = 64 * 2**20
 
 
 def fitted_model(fit: Fit, model: str) -> FittedModel | None:
     """One model of a fit at hand; None where the fit cannot predict with it."""
-    found, power = fit.calibration.models.get(model), fit.calibration.constant_power
-    if found is None:
+    known = fit.calibration
+    predictor = known.models.get(model)
+    if predictor is None:
         return None
-    setting: dict[str, Any] = {
-        "device": fit.setting.get("device") or NO_NAME,
-        "dtype": fit.setting.get("dtype") or "",
-        "energy_source": fit.energy_source,
-        "measured": fit.response_measured,
-        "basis": fit.basis,
-        "ranges": fit.calibration.ranges,
-    }
-    if power is not None:
-        time = FittedModel(**_parts(power.time), model="di_weighted", response="time_s", **setting)
-        setting["constant_power"] = ConstantPower(power.power_w, power.column, time)
-    return FittedModel(**_parts(found), model=model, response=fit.response, **setting)
-
-
-def _parts(found: Predictor) -> dict[str, Any]:
-    return attrs.asdict(found, recurse=False)
-
-
-_LARGEST = 64 * 2**20
+    origin = Origin(
+        model=model,
+        device=fit.setting.get("device") or _NO_NAME,
+        dtype=fit.setting.get("dtype") or "",
+        response=fit.response,
+        energy_source=fit.energy_source,
+        measured=fit.response_measured,
+        basis=fit.basis,
+    )
+    return FittedModel(
+        origin=origin, predictor=predictor, ranges=known.ranges, constant_power=known.constant_power
+    )
 
 
 def open_fitted_model(path: Path, model: str) -> FittedModel:
@@ -112,45 +115,47 @@ def read_fitted_model(figures: Mapping[str, Any], model: str, *, where: object =
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         rule = f"is not what `fit` writes ({type(error).__name__}: {error})"
         raise UserError("calibration", rule, where=where) from None
-    _check(found, where)
+    _check(found.predictor, model, where)
     if found.constant_power is not None:
-        _check(found.constant_power.time, where)
+        _check(found.constant_power.time, "di_weighted", where)
     return found
 
 
 def _read(figures: Mapping[str, Any], model: str, entry: Mapping[str, Any]) -> FittedModel:
-    setting = figures["setting"]
-    found = FittedModel(
+    setting, power = figures["setting"], figures["calibration"]["constant_power"]
+    origin = Origin(
         model=model,
-        device=str(setting.get("device") or NO_NAME),
+        device=str(setting.get("device") or _NO_NAME),
         dtype=str(setting.get("dtype") or ""),
         response=str(figures["response"]),
         energy_source=tuple(map(str, figures["energy_source"])),
         measured=bool(figures["response_measured"]),
         basis=str(figures["basis"]),
-        **_fitted(entry),
+    )
+    return FittedModel(
+        origin=origin,
+        predictor=_predictor(entry),
         ranges={
             str(op): {what: (float(own[what][0]), float(own[what][1])) for what in RANGED}
             for op, own in figures["calibration"]["ranges"].items()
         },
+        constant_power=None
+        if power is None
+        else PowerAndTime(
+            float(_numbers([power["power_w"]])[0]), str(power["column"]), _predictor(power["time"])
+        ),
     )
-    power = figures["calibration"]["constant_power"]
-    if power is None:
-        return found
-    time = attrs.evolve(found, model="di_weighted", response="time_s", **_fitted(power["time"]))
-    watts = float(_numbers([power["power_w"]])[0])
-    return attrs.evolve(found, constant_power=ConstantPower(watts, str(power["column"]), time))
 
 
-def _fitted(entry: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "names": tuple(map(str, entry["names"])),
-        "values": _numbers(entry["values"]),
-        "covariance": _numbers(entry["covariance"]),
-        "degrees": int(entry["degrees"]),
-        "residual_log": float(_numbers([entry["residual_log"]])[0]),
-        "unseen_log": float(_numbers([entry["unseen_log"]])[0]),
-    }
+def _predictor(entry: Mapping[str, Any]) -> Predictor:
+    return Predictor(
+        names=tuple(map(str, entry["names"])),
+        values=_numbers(entry["values"]),
+        covariance=_numbers(entry["covariance"]),
+        degrees=int(entry["degrees"]),
+        residual_log=float(_numbers([entry["residual_log"]])[0]),
+        unseen_log=float(_numbers([entry["unseen_log"]])[0]),
+    )
 
 
 def _numbers(values: Any) -> FloatArray:
@@ -160,7 +165,7 @@ def _numbers(values: Any) -> FloatArray:
     return np.array(values, dtype=np.float64)
 
 
-def _check(found: FittedModel, where: object) -> None:
+def _check(found: Predictor, model: str, where: object) -> None:
     k = len(found.names)
     rules = (
         ("values", found.values.shape == (k,), f"must be {k} numbers, one for each name"),
@@ -174,12 +179,12 @@ def _check(found: FittedModel, where: object) -> None:
     )
     for field, holds, rule in rules:
         if not holds:
-            raise UserError(f"calibration of {found.model}: {field}", rule, where=where)
+            raise UserError(f"calibration of {model}: {field}", rule, where=where)
     size = max(float(np.abs(found.covariance).max()), 1e-300)
     scale = np.sqrt(np.abs(np.diagonal(found.covariance)))
     if (
         not np.allclose(found.covariance, found.covariance.T, rtol=1e-6, atol=1e-9 * size)
         or (np.abs(found.covariance) > np.outer(scale, scale) * (1 + 1e-6) + 1e-300).any()
     ):
-        field = f"calibration of {found.model}: covariance"
+        field = f"calibration of {model}: covariance"
         raise UserError(field, "must be a covariance: symmetric, correlations within ±1", where=where)

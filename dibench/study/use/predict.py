@@ -27,7 +27,6 @@ from dibench.study.findings.prediction import (
     Estimate,
     LayerCost,
     MeasuredNetwork,
-    Origin,
     Prediction,
     Predictions,
 )
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from dibench.models import Model
-    from dibench.study.findings.fitted_model import FittedModel
+    from dibench.study.findings.fitted_model import FittedModel, Origin, Predictor
 
 
 def predict(
@@ -58,36 +57,23 @@ def predict(
     for network in networks:
         begin, end = end, end + len(network.layers)
         found.append(_prediction(network, costs.part(begin, end), fit))
-    checked = () if measured is None else _measured(measured, found, fit)
-    return Predictions(origin=origin_of(fit), predictions=tuple(found), measured_networks=checked)
-
-
-def origin_of(fit: FittedModel) -> Origin:
-    """What a finding says about the fit it stands on."""
-    return Origin(
-        model=fit.model,
-        device=fit.device,
-        dtype=fit.dtype,
-        response=fit.response,
-        energy_source=fit.energy_source,
-        measured=fit.measured,
-        basis=fit.basis,
-    )
+    checked = () if measured is None else _measured(measured, found, fit.origin)
+    return Predictions(origin=fit.origin, predictions=tuple(found), measured_networks=checked)
 
 
 def _prediction(network: Model, costs: LayerCosts, fit: FittedModel) -> Prediction:
     op = np.array([layer.op for layer in costs.layers])
     present = [name for name in OPERATORS if (op == name).any()]
     by_operator = {
-        name: _total(costs, rows, fit)
+        name: _total(costs, rows, fit.predictor)
         for name in present
         if (rows := costs.known & (op == name)).any()
     }  # fmt: skip
-    total = _total(costs, costs.known, fit)
+    total = _total(costs, costs.known, fit.predictor)
     return Prediction(
         network=network.name,
         batch=network.batch,
-        unit=fit.unit,
+        unit=fit.origin.unit,
         total=total,
         per_inference=total.per(network.batch),
         by_operator=by_operator,
@@ -105,19 +91,20 @@ def _layers(costs: LayerCosts) -> tuple[LayerCost, ...]:
     return tuple(map(LayerCost, costs.layers, *columns, terms, costs.outside))
 
 
-def _total(costs: LayerCosts, rows: NDArray[np.bool_], fit: FittedModel) -> Estimate:
+def _total(costs: LayerCosts, rows: NDArray[np.bool_], predictor: Predictor) -> Estimate:
     """The sum of some layers; zero where there is none."""
     if not rows.any():
         return Estimate(0.0, 0.0, 0.0)
     mean = np.array([costs.mean[rows].sum()])
     slope = costs.gradient[rows].sum(axis=0)
     square = residual_square(costs.shape[rows], costs.mean[rows])
-    low, high = lognormal_interval(mean, np.array([slope @ fit.covariance @ slope]), np.array([square]), fit)
+    variance = np.array([slope @ predictor.covariance @ slope])
+    low, high = lognormal_interval(mean, variance, np.array([square]), predictor)
     return Estimate(float(mean[0]), float(low[0]), float(high[0]))
 
 
 def _measured(
-    frame: pd.DataFrame, predictions: Sequence[Prediction], fit: FittedModel
+    frame: pd.DataFrame, predictions: Sequence[Prediction], fit: Origin
 ) -> tuple[MeasuredNetwork, ...]:
     """Of each network the last usable row at its batch, on the fit's device, in its data type and response.
 
@@ -127,7 +114,7 @@ def _measured(
     usable = rows["status"].isin(("ok", "flagged")) & (rows["dtype"] == fit.dtype)
     if "device" in rows:
         usable &= rows["device"] == fit.device
-    if fit.kind == "energy":
+    if not fit.is_time:
         usable &= rows["energy_source"].isin(fit.energy_source)
     usable &= (rows[fit.response] > 0) if fit.response in rows else False
     rows = rows[usable]
