@@ -140,7 +140,7 @@ class Row:
     active_idle_power_w: float | None = _float("context alive, clocks up, no work")
     energy_source: str = _text("one of " + " ".join(ENERGY_SOURCES))
     meter_period_s: float | None = _float("update period of the sensor")
-    visits: int | None = _int("stays at this case")
+    visits: int | None = _int("separate times that the case was measured")
     windows: int | None = _int("metered batches of launches")
     launches: int | None = _int("in all windows")
     temp_start_c: float | None = _float("of the device")

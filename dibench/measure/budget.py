@@ -35,12 +35,12 @@ _LEAST_BETWEEN = 0.001
 
 
 @attrs.frozen
-class Visit:
-    """One stay at a case: joules of a launch, as read."""
+class Estimate:
+    """Joules of a launch, as one estimator read them at one visit."""
 
     energy_j: float
     spread: Part
-    """Relative variance of the mean over the stay."""
+    """Relative variance of the mean over the visit."""
     tick: float
     """Relative variance."""
     celsius: float
@@ -64,12 +64,12 @@ class Pool:
     def __init__(self, between: Part = BETWEEN) -> None:
         """A pool that knows no more than `between`, such as a calibration's A/A noise."""
         self._prior = between
-        self._groups: dict[Hashable, list[Visit]] = {}
+        self._groups: dict[Hashable, list[Estimate]] = {}
         self._known: tuple[tuple[float, float], Part] | None = None
 
-    def add(self, case: Hashable, visit: Visit) -> None:
-        """Take a visit into account; those of one case (all sentinels are one) are repeats."""
-        self._groups.setdefault(case, []).append(visit)
+    def add(self, case: Hashable, estimate: Estimate) -> None:
+        """Take a visit's joules into account; those of one case (all sentinels are one) are repeats."""
+        self._groups.setdefault(case, []).append(estimate)
         self._known = None
 
     def typical_c(self) -> float | None:
@@ -77,7 +77,7 @@ class Pool:
 
         None before the first visit.
         """
-        degrees = [visit.celsius for visit in chain.from_iterable(self._groups.values())]
+        degrees = [one.celsius for one in chain.from_iterable(self._groups.values())]
         return float(np.median(degrees)) if degrees else None
 
     def leakage(self) -> tuple[float, float]:
@@ -100,9 +100,9 @@ class Pool:
 
     def _leakage(self) -> tuple[float, float]:
         sxx = sxy = 0.0
-        for visits in self._repeated():
-            c = np.array([visit.celsius for visit in visits])
-            y = np.log([visit.energy_j for visit in visits])
+        for estimates in self._repeated():
+            c = np.array([one.celsius for one in estimates])
+            y = np.log([one.energy_j for one in estimates])
             sxx += float(((c - c.mean()) ** 2).sum())
             sxy += float(((c - c.mean()) * (y - y.mean())).sum())
         noise = self._prior.variance + self._within()
@@ -111,38 +111,38 @@ class Pool:
 
     def _between(self, leakage: float) -> Part:
         squares, df = self._prior.variance * self._prior.df, self._prior.df
-        for visits in self._repeated():
-            y = np.array([math.log(visit.energy_j) - leakage * visit.celsius for visit in visits])
-            within = np.mean([visit.spread.variance + visit.tick for visit in visits])
+        for estimates in self._repeated():
+            y = np.array([math.log(one.energy_j) - leakage * one.celsius for one in estimates])
+            within = np.mean([one.spread.variance + one.tick for one in estimates])
             squares += float(((y - y.mean()) ** 2).sum() - (len(y) - 1) * within)
             df += len(y) - 1
         return Part(max(squares / df, _LEAST_BETWEEN**2), df)
 
-    def _repeated(self) -> list[list[Visit]]:
-        return [visits for visits in self._groups.values() if len(visits) > 1]
+    def _repeated(self) -> list[list[Estimate]]:
+        return [estimates for estimates in self._groups.values() if len(estimates) > 1]
 
     def _within(self) -> float:
-        visits = list(chain.from_iterable(self._repeated()))
-        return float(np.mean([visit.spread.variance + visit.tick for visit in visits])) if visits else 0.0
+        estimates = list(chain.from_iterable(self._repeated()))
+        return float(np.mean([one.spread.variance + one.tick for one in estimates])) if estimates else 0.0
 
 
-def combine(visits: Sequence[Visit], pool: Pool, reference_c: float) -> Energy:
+def combine(estimates: Sequence[Estimate], pool: Pool, reference_c: float) -> Energy:
     """Joules of a launch from the visits of a case: their geometric mean at the reference temperature.
 
     Args:
-        visits: at least one.
+        estimates: of one estimator, one a visit; at least one.
         pool: all visits of the sweep so far, these included.
         reference_c: the temperature energies are stated at.
     """
-    n = len(visits)
+    n = len(estimates)
     leakage, leakage_sd = pool.leakage()
-    warmer_c = math.fsum(visit.celsius - reference_c for visit in visits) / n
-    logs = math.fsum(math.log(visit.energy_j) for visit in visits) / n
+    warmer_c = math.fsum(one.celsius - reference_c for one in estimates) / n
+    logs = math.fsum(math.log(one.energy_j) for one in estimates) / n
     energy_j = math.exp(logs - leakage * warmer_c)
     between = pool.between()
-    spreads = [Part(visit.spread.variance / n**2, visit.spread.df) for visit in visits]
+    spreads = [Part(one.spread.variance / n**2, one.spread.df) for one in estimates]
     spread = math.fsum(part.variance for part in spreads)
-    tick = math.fsum(visit.tick for visit in visits) / n**2
+    tick = math.fsum(one.tick for one in estimates) / n**2
     drift = between.variance / n + (leakage_sd * warmer_c) ** 2
     t = t_975(
         combined_df(
@@ -153,12 +153,12 @@ def combine(visits: Sequence[Visit], pool: Pool, reference_c: float) -> Energy:
     return Energy(energy_j, math.hypot(*parts), *parts)
 
 
-def disagreement(counter: Visit, power: Visit) -> str:
+def disagreement(counter: Estimate, power: Estimate) -> str:
     """Empty, or in one phrase that two estimators of one visit differ beyond what both are uncertain by.
 
-    Both read the same sensor of the same stay, so that drift between stays is no excuse.
+    Both read the same sensor at the same visit, so drift between visits explains nothing here.
     """
-    parts = [visit.spread.variance + visit.tick for visit in (counter, power)]
+    parts = [one.spread.variance + one.tick for one in (counter, power)]
     t = t_975(min(counter.spread.df, power.spread.df))
     allowed = t * math.sqrt(math.fsum(parts))
     apart = abs(math.log(counter.energy_j / power.energy_j))

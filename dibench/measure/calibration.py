@@ -20,9 +20,9 @@ from dibench.errors import UserError
 from dibench.intervals import FEWEST, Part, t_975
 from dibench.kernels import compilers
 from dibench.measure import budget
+from dibench.measure.metering import Metering
 from dibench.measure.settings import VisitSettings
-from dibench.measure.stays import Stay
-from dibench.measure.visits import Metering
+from dibench.measure.visit import Visit
 
 if TYPE_CHECKING:
     from dibench.backends import Prepared
@@ -91,7 +91,7 @@ def calibrate(
     metering = Metering(meter, busy, VisitSettings(visit_s=effort.run_s))
     run = metering.visit(prepared)
     metering = Metering(meter, busy)
-    visits: list[Stay] = []
+    visits: list[Visit] = []
     pool = budget.Pool()
     for _ in range(effort.visits):
         with busy():
@@ -100,7 +100,7 @@ def calibrate(
         if (energy := visits[-1].energy) is not None:
             pool.add("visits", energy)
     between = pool.between()
-    widths = half_widths([stay.energy for stay in visits if stay.energy is not None], between)
+    widths = half_widths([visit.energy for visit in visits if visit.energy is not None], between)
     return Calibration(
         device_uuid=meter.sensor.uuid,
         driver=driver,
@@ -114,7 +114,7 @@ def calibrate(
         between_df=between.df,
         half_width={str(number): width for number, width in widths.items()},
         visits=next((number for number, width in widths.items() if width <= TARGET), None),
-        notes=tuple(dict.fromkeys(reason for stay in (run, *visits) for reason in stay.reasons)),
+        notes=tuple(dict.fromkeys(reason for visit in (run, *visits) for reason in visit.reasons)),
     )
 
 
@@ -137,7 +137,7 @@ def noise(steps_w: Sequence[float], period_s: float) -> dict[float, float]:
     return found
 
 
-def half_widths(visits: Sequence[budget.Visit], between: Part) -> dict[int, float]:
+def half_widths(visits: Sequence[budget.Estimate], between: Part) -> dict[int, float]:
     """Relative half-width to expect from 1, 2, 3, 5 and 9 visits like these; empty without any."""
     if not visits:
         return {}

@@ -1,6 +1,6 @@
 """A device with a meter on it, opened in the order the meter needs, and how it measures a prepared case.
 
-A GPU's own sensor is used in visits (`visits`), every other meter in windows (`windows`).
+A GPU's own sensor is used in visits (`metering`), every other meter in windows (`windows`).
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ import attrs
 from dibench import backends
 from dibench.backends import Backend, Prepared
 from dibench.errors import UserError
-from dibench.measure import stays
 from dibench.measure.budget import Pool
+from dibench.measure.metering import Metering
 from dibench.measure.settings import Settings
-from dibench.measure.stays import Stay
-from dibench.measure.visits import Metering
+from dibench.measure.visit import Visit, with_visits
 from dibench.measure.windows import measure_case, waited_s
 from dibench.meters import Meter, open_meter
 from dibench.meters.gpu import GpuMeter
@@ -40,7 +39,7 @@ class Instrument:
     not_metered: str = ""
     """Why a GPU's sensor was given up for the model."""
 
-    def visit(self, prepared: Prepared) -> Stay:
+    def visit(self, prepared: Prepared) -> Visit:
         """One visit.
 
         Raises:
@@ -60,10 +59,10 @@ class Instrument:
             counts: what one launch does per instance, for meters that calculate.
         """
         if isinstance(self.meter, GpuMeter):
-            stay, pool = self.visit(prepared), Pool()
-            if stay.energy is not None:
-                pool.add("case", stay.energy)
-            return stays.with_visits(row, [stay], pool)
+            visit, pool = self.visit(prepared), Pool()
+            if visit.energy is not None:
+                pool.add("case", visit.energy)
+            return with_visits(row, [visit], pool)
         # What the meter charges for: the whole launch.
         whole = {what: count * (row.instances or 1) for what, count in counts.items()}
         # Where the device is the CPU, other processes can take its cores away.

@@ -1,4 +1,4 @@
-"""One case measured: warm-up, calibration, windows until the interval is small enough or the budget ends.
+"""One case measured in windows: warm-up, then windows until the interval is small or the budget ends.
 
 **Estimator.** The mean over windows of time (energy) per launch, windows of equal numbers of launches: total
 time over total launches. Not the median: joules add up, so the mean is what a network's or a battery's total
@@ -39,7 +39,7 @@ FEWEST_WINDOWS = 10
 MOST_WAITING = 0.01  # of a window's time; half of the default target
 _FIRST_LOOK = 16
 _PERIODS_PER_WINDOW = 20  # of the meter: quantisation is at most a twentieth of a window
-_LARGEST_STEP = 100.0  # calibration never multiplies launches by more: one odd reading must not cost minutes
+_LARGEST_STEP = 100.0  # launches are never multiplied by more: one odd reading must not cost minutes
 
 
 @attrs.frozen
@@ -104,7 +104,7 @@ def measure_case(
     begin = clock()
     windows = _Windows(prepared, meter, counts or {}, waited)
     launch_s = _warm_up(prepared, settings, clock)
-    launches = _calibrate(prepared, launch_s, _window_s(settings, meter))
+    launches = _launches_of(prepared, launch_s, _window_s(settings, meter))
     looks = _FIRST_LOOK
     while True:
         before = clock()
@@ -133,7 +133,7 @@ def _warm_up(prepared: Prepared, settings: Settings, clock: Callable[[], float])
             return last_s
 
 
-def _calibrate(prepared: Prepared, launch_s: float, window_s: float) -> int:
+def _launches_of(prepared: Prepared, launch_s: float, window_s: float) -> int:
     """Launches per window so that it lasts `window_s`: tried out, not extrapolated from one launch."""
     launches, batch_s = 1, launch_s
     while batch_s < window_s:

@@ -17,7 +17,7 @@ RATES = {"fast": 20e9, "fast depthwise": 5e9, "fast fc": 5e9, "none": 2e9, "reus
 (small boxes go at half of this, large ones at three times)."""
 
 CASE_S = 0.1
-"""Seconds that a case takes beside warm-up and windows: operands, calibration, one row."""
+"""Seconds that a case takes beside warm-up and windows: operands, trial launches, one row."""
 
 WINDOWS = 20
 """Windows of a case, mostly 16 and sometimes 32 before the interval is small enough."""
@@ -30,7 +30,7 @@ _NOT_IN_VISITS = ("model", "none", "zeus")
 """Meters with which a GPU is measured in short windows, as a CPU is."""
 _GPU_RATE = 1e12
 """Multiply-adds a second that the reuse kernels of a large GPU reach at least."""
-_FEWEST_LAUNCHES = 3  # however slow: warm-up, calibration, one window
+_FEWEST_LAUNCHES = 3  # however slow: warm-up, trial, one window
 
 
 def rate_of(variant: Variant, op: str, rates: Mapping[str, float] | None = None) -> float:

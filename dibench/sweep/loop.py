@@ -203,7 +203,7 @@ class Loop:
             self.restarts += 1
             self._on_event(WorkerRestarted(found.died))
         took_s, row = time.monotonic() - begun.begin, found.row
-        if found.stay is not None:
+        if found.visit is not None:
             visited = self._visited(case, uuid_of(device), found)
             if visited is None:
                 self._expected.learn(case, took_s, None)
@@ -240,9 +240,9 @@ class Loop:
 
     def _visited(self, case: Case, uuid: str, found: Found) -> Row | None:
         """Write a visit down; the case's row if it was the last one."""
-        assert self._book is not None and found.stay is not None
+        assert self._book is not None and found.visit is not None
         self._took_s += found.took_s
-        self._inside_s += found.stay.inside_s
+        self._inside_s += found.visit.inside_s
         self._book.add(case, uuid, found)
         if self._book.wants_more(case.case_id):
             self._on_event(VisitEnded(case, self._book.number(case.case_id)))

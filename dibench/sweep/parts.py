@@ -17,7 +17,7 @@ from dibench.schema import LIBRARY, Row
 from dibench.sweep import record
 from dibench.sweep.duration import VISIT_S
 from dibench.sweep.manifest import devices_of, is_of_a_sweep
-from dibench.sweep.visit_book import Visited, read_visits
+from dibench.sweep.visit_book import Entry, read_entries
 from dibench.table import HEADER, read_rows
 
 _COLUMNS = ("case_id", "order", "device", "device_uuid", "session", "status", "energy_source")
@@ -30,7 +30,7 @@ class Part:
     folder: Path
     manifest: Mapping[str, Any]
     rows: tuple[Row, ...] = attrs.field(repr=False)
-    visits: tuple[Visited, ...] = attrs.field(default=(), repr=False)
+    visits: tuple[Entry, ...] = attrs.field(default=(), repr=False)
 
     @property
     def shard(self) -> str:
@@ -149,7 +149,7 @@ def read_part(folder: Path, *, cut_off: bool = False) -> Part:
         _check_whole(table, HEADER)
         _check_whole(visits)
     rows = tuple(read_rows(table, _COLUMNS)) if table.exists() else ()
-    part = Part(folder, manifest, rows, tuple(read_visits(visits)) if visits.exists() else ())
+    part = Part(folder, manifest, rows, tuple(read_entries(visits)) if visits.exists() else ())
     _check_rows(part)
     _check_visits(part)
     return part
@@ -197,7 +197,7 @@ def _check_rows(part: Part) -> None:
 def _check_visits(part: Part) -> None:
     """Refuse visits of devices that the manifest does not know, and rows that contradict their visits."""
     known = {uuid for _, uuid in part.devices}
-    made, last_on = dict[tuple[str, str], list[Visited]](), dict[str, str]()
+    made, last_on = dict[tuple[str, str], list[Entry]](), dict[str, str]()
     for line, visit in enumerate(part.visits, start=1):
         if visit.device_uuid not in known:
             _refuse(part, record.VISITS, line, "device_uuid", _known_devices(part), visit.device_uuid)
@@ -215,7 +215,7 @@ def _check_visits(part: Part) -> None:
             rule = f"has no {record.VISITS}, of which its rows are made: copy it, too"
             raise UserError("", rule, where=part.folder)
         visits = made.get((row.device_uuid, row.case_id), [])
-        told = {"visits": len(visits), "launches": sum(visit.stay.launches for visit in visits)}
+        told = {"visits": len(visits), "launches": sum(entry.visit.launches for entry in visits)}
         for name, number in told.items():
             if (got := getattr(row, name)) != number:
                 what = f"{record.VISITS} beside it, by which it is {number or 'none'}"

@@ -75,10 +75,10 @@ def _measured(case: Case, row: Row, instrument: Instrument) -> Found:
             layer = case.layer  # compulsory elements are charged for, too
             elements = {"weights": layer.weights, "inputs": layer.inputs, "outputs": layer.outputs}
             return Found(instrument.measured(prepared, row, {**prepared.counts, **elements}))
-        stay = instrument.visit(prepared)
+        visit = instrument.visit(prepared)
     finally:
         prepared.close()
-    return Found(row, stay, metering.lap_s())
+    return Found(row, visit, metering.lap_s())
 
 
 def main(parent: int) -> None:

@@ -20,9 +20,8 @@ import attrs
 from dibench import files
 from dibench.errors import UserError
 from dibench.intervals import Part
-from dibench.measure import stays
 from dibench.measure.budget import BETWEEN, Pool
-from dibench.measure.stays import Stay
+from dibench.measure.visit import Visit, with_visits
 from dibench.sweep import record
 
 if TYPE_CHECKING:
@@ -37,8 +36,8 @@ SENTINELS = "sentinels"
 
 
 @attrs.frozen
-class Visited:
-    """One visit as a line says it."""
+class Entry:
+    """A line of the book: one visit, and what it is of."""
 
     case_id: str
     device_uuid: str
@@ -50,46 +49,47 @@ class Visited:
     cells: Mapping[str, Any]
     """Of the row, what this visit tells without the others: counts, and what the device said."""
     took_s: float
-    stay: Stay
+    visit: Visit
 
     def line(self) -> bytes:
         """One line of JSON."""
         return json.dumps(attrs.asdict(self), allow_nan=False).encode() + b"\n"
 
     @classmethod
-    def of_line(cls, line: str) -> Visited:
-        """The visit of `line`.
+    def of_line(cls, line: str) -> Entry:
+        """The entry of `line`.
 
         Raises:
             ValueError, KeyError, TypeError or AttributeError: it is none.
         """
         found = json.loads(line)
-        return cls(**{**found, "stay": Stay.from_json(found["stay"])})
+        visit = found.pop("stay", None) or found["visit"]  # "stay" in older files
+        return cls(**{**found, "visit": Visit.from_json(visit)})
 
 
-def read_visits(path: Path) -> list[Visited]:
-    """The visits of a file, in order. A last line without its end, of a killed program, is left out.
+def read_entries(path: Path) -> list[Entry]:
+    """The entries of a file, in order. A last line without its end, of a killed program, is left out.
 
     Raises:
         UserError: it cannot be read, or a line is none of ours.
     """
     with files.explained(path, doing="read"):
         *lines, _ = path.read_text(encoding="utf-8", errors="replace").split("\n")
-    visits = []
+    entries = []
     for number, line in enumerate(lines, start=1):
         try:
-            visits.append(Visited.of_line(line))
+            entries.append(Entry.of_line(line))
         except (ValueError, KeyError, TypeError, AttributeError):
             rule = "is not a visit of this version of dibench: take another --out, or --fresh"
             raise UserError(f"line {number}", rule, where=path) from None
-    return visits
+    return entries
 
 
-def keep(visits: list[Visited], visit: Visited) -> None:
+def keep(entries: list[Entry], entry: Entry) -> None:
     """Add a visit to those that make its case's row: all of one card, the last one that visited it."""
-    if visits and visits[-1].device_uuid != visit.device_uuid:
-        visits.clear()  # the card was lost: the case began anew on another
-    visits.append(visit)
+    if entries and entries[-1].device_uuid != entry.device_uuid:
+        entries.clear()  # the card was lost: the case began anew on another
+    entries.append(entry)
 
 
 class VisitBook:
@@ -108,20 +108,20 @@ class VisitBook:
         self._file = record.GrowingFile(path)
         self._priors = priors
         self._pools: dict[str, Pool] = {}
-        self._of_case: defaultdict[str, list[Visited]] = defaultdict(list)
+        self._of_case: defaultdict[str, list[Entry]] = defaultdict(list)
         try:
-            for visit in read_visits(path):
-                self._take(visit)
+            for entry in read_entries(path):
+                self._take(entry)
         except BaseException:
             self._file.close()
             raise
 
-    def _take(self, visit: Visited) -> None:
-        keep(self._of_case[visit.case_id], visit)
-        if visit.device_uuid not in self._pools:
-            self._pools[visit.device_uuid] = Pool(self._priors.get(visit.device_uuid, BETWEEN))
-        if (energy := visit.stay.energy) is not None:
-            self._pools[visit.device_uuid].add(visit.group, energy)
+    def _take(self, entry: Entry) -> None:
+        keep(self._of_case[entry.case_id], entry)
+        if entry.device_uuid not in self._pools:
+            self._pools[entry.device_uuid] = Pool(self._priors.get(entry.device_uuid, BETWEEN))
+        if (energy := entry.visit.energy) is not None:
+            self._pools[entry.device_uuid].add(entry.group, energy)
 
     def add(self, case: Case, uuid: str, found: Found) -> None:
         """Write a visit down.
@@ -131,9 +131,9 @@ class VisitBook:
             uuid: of the device.
             found: what was found there.
         """
-        assert found.stay is not None
+        assert found.visit is not None
         planned = case.row().known()
-        visit = Visited(
+        entry = Entry(
             case_id=case.case_id,
             device_uuid=uuid,
             group=SENTINELS if case.sentinel else case.case_id,
@@ -141,10 +141,10 @@ class VisitBook:
             instances=case.instances,
             cells={name: cell for name, cell in found.row.known().items() if planned.get(name) != cell},
             took_s=found.took_s,
-            stay=found.stay,
+            visit=found.visit,
         )
-        self._file.append_line(visit.line())
-        self._take(visit)
+        self._file.append_line(entry.line())
+        self._take(entry)
 
     @property
     def reference_c(self) -> dict[str, float]:
@@ -154,8 +154,8 @@ class VisitBook:
 
     def device(self, case_id: str) -> str:
         """The device that a case is visited on; empty of a case never visited."""
-        visits = self._of_case.get(case_id)
-        return visits[-1].device_uuid if visits else ""
+        entries = self._of_case.get(case_id)
+        return entries[-1].device_uuid if entries else ""
 
     def number(self, case_id: str) -> int:
         """Visits of a case so far, on that device."""
@@ -163,8 +163,8 @@ class VisitBook:
 
     def wants_more(self, case_id: str) -> bool:
         """Whether a case was visited, but not as often as planned."""
-        visits = self._of_case.get(case_id, [])
-        return bool(visits) and len(visits) < visits[-1].visits
+        entries = self._of_case.get(case_id, [])
+        return bool(entries) and len(entries) < entries[-1].visits
 
     def row(self, row: Row) -> Row | None:
         """A case's row by all that is known now; None of a case never visited.
@@ -172,15 +172,15 @@ class VisitBook:
         A row is flagged whose case was not visited as often as planned, and one of a single instance whose
         launches take less than GAP_BOUND_S.
         """
-        visits = self._of_case.get(row.case_id)
-        if visits is None:
+        entries = self._of_case.get(row.case_id)
+        if entries is None:
             return None
-        last = visits[-1]
+        last = entries[-1]
         row = attrs.evolve(row, **last.cells)
-        row = stays.with_visits(row, [visit.stay for visit in visits], self._pools[last.device_uuid])
+        row = with_visits(row, [entry.visit for entry in entries], self._pools[last.device_uuid])
         doubts = []
-        if len(visits) < last.visits:
-            doubts.append(f"{len(visits)} of {last.visits} visits")
+        if len(entries) < last.visits:
+            doubts.append(f"{len(entries)} of {last.visits} visits")
         if last.instances == 1 and row.time_s is not None and row.time_s < GAP_BOUND_S:
             doubts.append("gap_bound: a launch is so short that the gap to the next one counts")
         if doubts:

@@ -28,7 +28,7 @@ from dibench.schema import Row
 
 if TYPE_CHECKING:
     from dibench.measure.settings import Settings
-    from dibench.measure.stays import Stay
+    from dibench.measure.visit import Visit
     from dibench.plan import Case
 
 _START_LIMIT_S = 120.0  # a GPU backend creates its context and compiles
@@ -44,7 +44,7 @@ class Found:
 
     row: Row
     """Lacks who measured it and when; of a visit also what visits say together."""
-    stay: Stay | None = None
+    visit: Visit | None = None
     took_s: float = 0.0
     """Seconds of all of the visit, preparing included."""
     died: str = ""
@@ -54,7 +54,7 @@ class Found:
         """Plain values."""
         return {
             "row": self.row.known(),
-            "stay": None if self.stay is None else self.stay.to_json(),
+            "visit": None if self.visit is None else self.visit.to_json(),
             "took_s": self.took_s,
             "died": self.died,
         }
@@ -62,10 +62,10 @@ class Found:
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Found:
         """What `to_json` made plain."""
-        from dibench.measure.stays import Stay
+        from dibench.measure.visit import Visit
 
-        stay = None if found["stay"] is None else Stay.from_json(found["stay"])
-        return cls(Row(**found["row"]), stay, found["took_s"], found["died"])
+        visit = None if found["visit"] is None else Visit.from_json(found["visit"])
+        return cls(Row(**found["row"]), visit, found["took_s"], found["died"])
 
 
 def hang_limit_s(settings: Settings) -> float:

@@ -41,7 +41,7 @@ def test_it_finds_what_the_card_was_made_of_in_45_seconds(card: Card) -> None:
 
 
 def test_longer_calibration_knows_the_noise_better() -> None:
-    card = attrs.evolve(HOPPER, ripple=0.01, rho=0.0, stay=0.004)
+    card = attrs.evolve(HOPPER, ripple=0.01, rho=0.0, between=0.004)
     found, _ = on(card, LONG)
     for length_s, steps in (("0.2", 2), ("0.5", 5), ("1", 10)):
         assert found.noise[length_s] == pytest.approx(0.01 / np.sqrt(steps), rel=0.35)
@@ -50,7 +50,7 @@ def test_longer_calibration_knows_the_noise_better() -> None:
 
 
 def test_more_visits_make_narrower_intervals() -> None:
-    visit = budget.Visit(1.0, Part(9e-6, 20.0), 0.0, 60.0)
+    visit = budget.Estimate(1.0, Part(9e-6, 20.0), 0.0, 60.0)
     widths = half_widths([visit], Part(16e-6, 30.0))
     assert widths[1] == pytest.approx(t_975(30.0) * 0.005)
     assert widths[9] == pytest.approx(widths[1] / 3)

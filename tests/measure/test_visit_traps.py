@@ -15,9 +15,9 @@ from visit_rig import CALM, LOAD, Prepared, Rig, assert_good, naive
 from dibench.backends import DeviceFaultError
 from dibench.errors import UserError
 from dibench.measure.budget import Pool
+from dibench.measure.metering import Metering
 from dibench.measure.settings import VisitSettings
-from dibench.measure.stays import with_visits
-from dibench.measure.visits import Metering
+from dibench.measure.visit import with_visits
 from dibench.meters import nvml
 from dibench.meters.gpu import GpuMeter
 from dibench.meters.gpu_sensor import LOST, NO_PERMISSION, RESET_REQUIRED, TIMEOUT, SensorError
@@ -66,15 +66,15 @@ def test_trap_clocks_that_have_not_settled_and_a_cold_start() -> None:
 def test_trap_drift_with_temperature() -> None:
     rig = Rig(attrs.evolve(CALM, leakage_per_c=0.003))
     for _ in range(3):
-        rig.stay(group="sentinel")
-    cold_stay, cold_naive = rig.stay(group="a"), naive(rig.gpu, LOAD, 3.0)
+        rig.visit(group="sentinel")
+    cold_visit, cold_naive = rig.visit(group="a"), naive(rig.gpu, LOAD, 3.0)
     for number in range(12):
         with rig.gpu.busy():
             rig.clock.sleep(10.0)
         if number % 2:
-            rig.stay(group="sentinel")
-    warm_stay, warm_naive = rig.stay(group="b"), naive(rig.gpu, LOAD, 3.0)
-    cold, warm = rig.cells([cold_stay]), rig.cells([warm_stay])
+            rig.visit(group="sentinel")
+    warm_visit, warm_naive = rig.visit(group="b"), naive(rig.gpu, LOAD, 3.0)
+    cold, warm = rig.cells([cold_visit]), rig.cells([warm_visit])
     assert warm["temp_start_c"] - cold["temp_start_c"] > 8
     assert warm_naive / cold_naive > 1.02
     for row in (cold, warm):
@@ -172,11 +172,11 @@ def test_trap_the_wrong_gpu_is_metered() -> None:
     metering = Metering(meter, launching.busy)
     with launching.busy():
         clock.sleep(0.5)
-    stay, pool = metering.visit(Prepared(launching, LOAD)), Pool()
-    assert stay.energy is not None
-    pool.add("case", stay.energy)
-    truth = LOAD.joules(CALM) * (1 + CALM.leakage_per_c * (stay.energy.celsius - REFERENCE_C))
-    assert_good(attrs.asdict(with_visits(Row(), [stay], pool)), truth)
+    visit, pool = metering.visit(Prepared(launching, LOAD)), Pool()
+    assert visit.energy is not None
+    pool.add("case", visit.energy)
+    truth = LOAD.joules(CALM) * (1 + CALM.leakage_per_c * (visit.energy.celsius - REFERENCE_C))
+    assert_good(attrs.asdict(with_visits(Row(), [visit], pool)), truth)
 
 
 def test_trap_a_gpu_cut_into_instances() -> None:
@@ -215,17 +215,17 @@ def test_trap_a_load_that_no_process_list_shows(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_chip_that_got_warmer_is_no_foreign_load_and_its_baseline_is_that_of_its_temperature() -> None:
     rig = Rig(attrs.evolve(CALM, leakage_per_c=0.003), settings=VisitSettings(baseline_every_s=60.0))
-    before, cold = rig.meter.active_idle, rig.stay(group="cold")
+    before, cold = rig.meter.active_idle, rig.visit(group="cold")
     with rig.gpu.busy():
         rig.clock.sleep(120.0)
-    warm = [rig.stay(group="sentinel") for _ in range(3)]
+    warm = [rig.visit(group="sentinel") for _ in range(3)]
     after = rig.meter.active_idle
     assert before.celsius and after.celsius and after.celsius > before.celsius + 10
     assert after.power_w > 1.03 * before.power_w
     card, reference_c = rig.gpu.card, rig.pool.typical_c() or 0.0
     idle_w = card.active_idle_w * (1 + card.leakage_per_c * (reference_c - REFERENCE_C))
-    for stays in ([cold], warm):
-        row = rig.cells(stays)
+    for visits in ([cold], warm):
+        row = rig.cells(visits)
         assert row["status"] == "ok", row["reason"]
         above = rig.truth() - idle_w * row["time_s"]
         half = np.hypot(row["energy_ci_j"], row["ci_baseline_j"])
@@ -275,5 +275,5 @@ def test_trap_power_that_never_settles() -> None:
 
 def test_trap_pauses_between_launches() -> None:
     rig = Rig()
-    row = rig.cells([rig.stay(pause_s=0.01)])
+    row = rig.cells([rig.visit(pause_s=0.01)])
     assert row["status"] == "flagged" and "did not launch in 3" in row["reason"]

@@ -40,14 +40,14 @@ def test_a_row_says_everything_and_is_right(card: Card) -> None:
 def test_what_the_cards_own_counters_say_stands_in_the_row_per_visit_not_per_launch() -> None:
     rig = Rig()
     load = attrs.evolve(LOAD, dram_bandwidth_pct=50.0, fp32_pct=80.0, tensor_pct=10.0, occupancy_pct=60.0)
-    stays = [rig.stay(load) for _ in range(2)]
-    row = rig.cells(stays, 4)
+    visits = [rig.visit(load) for _ in range(2)]
+    row = rig.cells(visits, 4)
     assert {name: row[name] for name in ACTIVITY} == pytest.approx(
         {"dram_bandwidth_pct": 50.0, "fp32_pct": 80.0, "tensor_pct": 10.0, "occupancy_pct": 60.0}, abs=0.1
     )
     assert row["memory_power_w"] == pytest.approx(100.0 * 2 / 3, abs=0.01)
-    lacking = attrs.evolve(stays[0], counters={"dram_bandwidth_pct": 50.0})
-    assert rig.cells([lacking, stays[1]], 1)["fp32_pct"] is None, "not the mean of one visit of two"
+    lacking = attrs.evolve(visits[0], counters={"dram_bandwidth_pct": 50.0})
+    assert rig.cells([lacking, visits[1]], 1)["fp32_pct"] is None, "not the mean of one visit of two"
 
 
 def test_zeus_reads_the_same_windows_beside_ours() -> None:
@@ -62,8 +62,8 @@ def test_zeus_reads_the_same_windows_beside_ours() -> None:
 
 def test_instances_share_a_launch() -> None:
     rig = Rig()
-    stay = rig.stay()
-    one, four = (rig.cells([stay], instances) for instances in (1, 4))
+    visit = rig.visit()
+    one, four = (rig.cells([visit], instances) for instances in (1, 4))
     for cell in ("time_s", "energy_j", "energy_ci_j", "energy_above_idle_j", "ci_tick_j", "energy_alt_j"):
         assert four[cell] == pytest.approx(one[cell] / 4)
     assert four["power_w"] == one["power_w"] and four["launches"] == one["launches"]
@@ -109,10 +109,10 @@ def test_intervals_cover_through_the_whole_loop() -> None:
     covered = []
     for seed in range(6):
         rng = np.random.default_rng(seed)
-        card = attrs.evolve(HOPPER, ripple=float(rng.uniform(0.005, 0.02)), stay=0.003)
+        card = attrs.evolve(HOPPER, ripple=float(rng.uniform(0.005, 0.02)), between=0.003)
         rig = Rig(card, seed=seed)
         for _ in range(3):
-            rig.stay(group="sentinel")
+            rig.visit(group="sentinel")
         for number in range(8):
             load = Load(float(rng.uniform(300, 650)), float(np.exp(rng.uniform(np.log(5e-6), np.log(0.5)))))
             row = rig.row(load, group=f"case {number}")

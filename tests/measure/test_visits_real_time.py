@@ -11,9 +11,9 @@ import attrs
 import pytest
 
 from dibench.measure.budget import Pool
+from dibench.measure.metering import Metering
 from dibench.measure.settings import VisitSettings
-from dibench.measure.stays import with_visits
-from dibench.measure.visits import Metering
+from dibench.measure.visit import with_visits
 from dibench.meters.baseline import Baseline
 from dibench.meters.gpu import GpuMeter
 from dibench.meters.sampler import RealClock
@@ -83,8 +83,8 @@ def test_a_visit_on_the_real_clock() -> None:
     meter.counter_period_s = meter.power_period_s = TICK_S
     meter.active_idle = Baseline(100.0, 1.0)
     metering = Metering(meter, busy, VisitSettings(visit_s=1.0, settle_s=0.1, longest_settle_s=0.2))
-    stay = metering.visit(Sleeper())
-    row = attrs.asdict(with_visits(Row(), [stay], Pool()))
+    visit = metering.visit(Sleeper())
+    row = attrs.asdict(with_visits(Row(), [visit], Pool()))
     assert row["energy_j"] == pytest.approx(WATTS * row["time_s"], rel=0.02)
     assert row["energy_alt_j"] == pytest.approx(WATTS * row["time_s"], rel=0.02)
     assert row["dram_bandwidth_pct"] == 50.0

@@ -24,7 +24,7 @@ from simulated_gpu import SimulatedGpu
 from dibench.meters import NAMES
 from dibench.meters.gpu_sensor import LOST, NO_PERMISSION, TIMEOUT, SensorError
 
-QUIET = attrs.evolve(HOPPER, ripple=0.0, stay=0.0, overshoot=0.0, leakage_per_c=0.0)
+QUIET = attrs.evolve(HOPPER, ripple=0.0, between=0.0, overshoot=0.0, leakage_per_c=0.0)
 
 
 def running(card: Card, load: Load, seconds: float, seed: int = 0, **options: Any) -> SimulatedGpu:
@@ -73,7 +73,7 @@ def test_the_average_rises_over_a_second() -> None:
 
 def test_clocks_settle_three_seconds_after_load_starts() -> None:
     clock = ReplayedClock()
-    gpu = SimulatedGpu(clock, attrs.evolve(HOPPER, ripple=0.0, leakage_per_c=0.0, stay=0.0))
+    gpu = SimulatedGpu(clock, attrs.evolve(HOPPER, ripple=0.0, leakage_per_c=0.0, between=0.0))
     clock.sleep(1.0)
     load = Load(600.0)
     seconds, clocks = [], []
@@ -86,7 +86,7 @@ def test_clocks_settle_three_seconds_after_load_starts() -> None:
 
 
 def test_energy_grows_by_a_fifth_of_a_percent_per_degree() -> None:
-    card = attrs.evolve(HOPPER, ripple=0.0, stay=0.0, overshoot=0.0, thermal_s=1e9)
+    card = attrs.evolve(HOPPER, ripple=0.0, between=0.0, overshoot=0.0, thermal_s=1e9)
 
     def watts(start_c: float) -> float:
         gpu = running(card, Load(500.0), 5.0, start_c=start_c)

@@ -95,7 +95,7 @@ def test_instant_power_leaves_out_what_was_averaged_before_the_window() -> None:
 def test_long_launches_are_counted_whole() -> None:
     """Launches of 0.7 s, high then low: any other span than whole launches tells another power."""
     clock = ReplayedClock()
-    card = attrs.evolve(HOPPER, ripple=0.0, stay=0.0, overshoot=0.0, leakage_per_c=0.0, averaging_s=0.1)
+    card = attrs.evolve(HOPPER, ripple=0.0, between=0.0, overshoot=0.0, leakage_per_c=0.0, averaging_s=0.1)
     gpu = SimulatedGpu(clock, card)
     gpu.launch(Load(400.0, 0.7, contrast=0.3), 8)
     t = np.arange(0.7, 0.7 * 7.3, 5e-3)

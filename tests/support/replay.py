@@ -33,8 +33,8 @@ class Card:
     ripple: float = 0.01
     """Standard deviation of 100 ms of power, relative."""
     rho: float = 0.3
-    stay: float = 0.003
-    """Standard deviation of what differs from one stay to the next, relative."""
+    between: float = 0.003
+    """Standard deviation of what differs from one visit to the next, relative."""
     leakage_per_c: float = 0.002
     overshoot: float = 0.05
     """Amplitude of the clock's oscillation after load starts from nothing, relative."""

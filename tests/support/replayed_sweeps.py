@@ -12,7 +12,7 @@ from replay import HOPPER, REFERENCE_C, Card, Load, ReplayedClock
 from simulated_gpu import SimulatedGpu
 
 from dibench.intervals import t_975
-from dibench.measure.budget import Pool, Visit, combine
+from dibench.measure.budget import Estimate, Pool, combine
 from dibench.meters.ticks import MOST_IN_STEP, Power, counter_power, instant_power, sampled, settled
 
 READ_S = 5e-3
@@ -20,7 +20,7 @@ VISIT_S, SETTLE_S, LONGEST_SETTLE_S = 3.0, 1.0, 3.0
 
 
 @attrs.frozen
-class Stay:
+class Readings:
     """What a visit's readings say, before statistics."""
 
     launch_s: float
@@ -28,13 +28,13 @@ class Stay:
     instant: Power | str
     celsius: float
 
-    def visit(self, power: Power) -> Visit:
+    def estimate(self, power: Power) -> Estimate:
         spread = power.spread
         assert spread is not None
-        return Visit(power.power_w * self.launch_s, spread, power.edge**2, self.celsius)
+        return Estimate(power.power_w * self.launch_s, spread, power.edge**2, self.celsius)
 
 
-def stay(gpu: SimulatedGpu, clock: ReplayedClock, load: Load, rng: np.random.Generator) -> Stay:
+def visit_of(gpu: SimulatedGpu, clock: ReplayedClock, load: Load, rng: np.random.Generator) -> Readings:
     """Filler, settling as the criterion says, then launches that run on for three seconds."""
     card = gpu.card
     with gpu.busy():
@@ -71,7 +71,7 @@ def stay(gpu: SimulatedGpu, clock: ReplayedClock, load: Load, rng: np.random.Gen
         launch_s=launch_s,
         averaging_s=card.averaging_s,
     )
-    return Stay(launch_s, counter, instant, (begin_c + end_c) / 2)
+    return Readings(launch_s, counter, instant, (begin_c + end_c) / 2)
 
 
 def read_times(begin: float, end: float, rng: np.random.Generator) -> npt.NDArray[np.float64]:
@@ -118,14 +118,14 @@ def sweep(
     visits = [1 if rng.random() < 0.6 else 3 for _ in loads]
     order = [case for case, number in enumerate(visits) for _ in range(number)] + [-1] * sentinels
     rng.shuffle(order)
-    pool, made = Pool(), dict[int, list[tuple[Visit, Power]]]()
+    pool, made = Pool(), dict[int, list[tuple[Estimate, Power]]]()
     reference = Load(0.7 * card.limit_w, 1e-3)
     for case in order:
-        found = stay(gpu, clock, reference if case < 0 else loads[case], rng)
+        found = visit_of(gpu, clock, reference if case < 0 else loads[case], rng)
         power = found.instant if card.counter_s is None else found.counter
         if isinstance(power, str):
             continue  # too few updates: such a row has no energy
-        visit = found.visit(power)
+        visit = found.estimate(power)
         pool.add(case, visit)
         made.setdefault(case, []).append((visit, power))
     return [
@@ -139,13 +139,13 @@ def drawn(cards: tuple[Card, ...], rng: np.random.Generator) -> Card:
         cards[int(rng.integers(len(cards)))],
         ripple=float(rng.uniform(0.005, 0.02)),
         rho=float(rng.uniform(0.0, 0.5)),
-        stay=float(rng.uniform(0.001, 0.005)),
+        between=float(rng.uniform(0.001, 0.005)),
         leakage_per_c=float(rng.uniform(0.001, 0.003)),
     )
 
 
 def outcome(
-    load: Load, card: Card, visits: list[tuple[Visit, Power]], pool: Pool, reference_c: float
+    load: Load, card: Card, visits: list[tuple[Estimate, Power]], pool: Pool, reference_c: float
 ) -> Outcome:
     """A case's visits against what a launch truly costs."""
     energy = combine([visit for visit, _ in visits], pool, reference_c)

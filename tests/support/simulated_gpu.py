@@ -7,10 +7,10 @@ the same seed replays the same readings.
 
 Power of a running load, in watts:
 
-    P(t) = power · profile(t) · f(t)^2.5 · (1 + 0.002·(T(t) − 60 °C)) · (1 + stay) · (1 + ripple(t)) + others
+    P(t) = power · profile(t) · f(t)^2.5 · (1 + 0.002·(T(t) − 60 °C)) · (1 + b) · (1 + ripple(t)) + others
 
-T follows P with one time constant; f is 1 but for the first 3 s after a change of load; `stay` is drawn anew
-at each change of load; ripple is an AR(1) process of 100 ms steps.
+T follows P with one time constant; f is 1 but for the first 3 s after a change of load; b, what differs
+between visits, is drawn anew at each change of load; ripple is an AR(1) process of 100 ms steps.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class SimulatedGpu:
         Args:
             clock: whose time it lives in.
             card: how it behaves.
-            seed: of ripple, stays and the phase of its ticks.
+            seed: of ripple, of what differs between visits, and the phase of its ticks.
             uuid: its identity.
             faults: readings that fail.
             processes: who else is on it and when.
@@ -105,7 +105,7 @@ class SimulatedGpu:
         self.duty = card.averaging_s / card.power_s
         self._faults, self._processes, self._steps, self._mig = faults, processes, counter_steps, mig
         self._rng = np.random.default_rng(seed)
-        self._load, self._since, self._kick, self._stay = Load(card.idle_w), 0.0, 0.0, 0.0
+        self._load, self._since, self._kick, self._between = Load(card.idle_w), 0.0, 0.0, 0.0
         self._resting = card.idle_w
         self._loads: list[tuple[float, Load]] = [(-_MEMORY_POWER_S, self._load)]
         self._looked_at: float | None = None
@@ -164,7 +164,7 @@ class SimulatedGpu:
         self._loads.append((now, load))
         works = load.power_w > self._resting
         self._kick = self.card.overshoot * abs(load.power_w - before) / load.power_w if works else 0.0
-        self._stay = self.card.stay * self._rng.standard_normal() if works else 0.0
+        self._between = self.card.between * self._rng.standard_normal() if works else 0.0
 
     def _frequency(self, t: Floats) -> Floats:
         """The clock over its settled value."""
@@ -190,7 +190,7 @@ class SimulatedGpu:
         celsius = final + (self._c - final) * np.exp(-pull * (middles - begin) / card.thermal_s)
         watts = power_w * self._profile(edges) * self._frequency(middles) ** POWER_EXPONENT
         watts *= 1 + card.leakage_per_c * (celsius - REFERENCE_C)
-        watts *= (1 + self._stay) * (1 + card.ripple * self._ripples(np.diff(edges)))
+        watts *= (1 + self._between) * (1 + card.ripple * self._ripples(np.diff(edges)))
         for process in self._processes:
             watts += process.power_w * ((middles >= process.begin_s) & (middles < process.end_s))
         joules = self._j[-1] + np.cumsum(watts * np.diff(edges))

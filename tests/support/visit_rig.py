@@ -13,9 +13,9 @@ from simulated_gpu import SimulatedGpu
 
 from dibench.backends import DeviceFaultError
 from dibench.measure.budget import Pool
+from dibench.measure.metering import Metering
 from dibench.measure.settings import VisitSettings
-from dibench.measure.stays import Stay, with_visits
-from dibench.measure.visits import Metering
+from dibench.measure.visit import Visit, with_visits
 from dibench.meters import nvml
 from dibench.meters.gpu import GpuMeter
 from dibench.meters.gpu_sensor import SensorError
@@ -23,7 +23,7 @@ from dibench.meters.zeus import ZeusMeter
 from dibench.schema import Row
 
 LOAD = Load(500.0, 1e-3)
-CALM = attrs.evolve(HOPPER, ripple=0.005, stay=0.001)
+CALM = attrs.evolve(HOPPER, ripple=0.005, between=0.001)
 
 
 class Prepared:
@@ -86,22 +86,22 @@ class Rig:
         self.metering = Metering(self.meter, self.gpu.busy, settings)
         self.pool = Pool()
 
-    def stay(self, load: Load = LOAD, group: str = "case", pause_s: float = 0.0) -> Stay:
+    def visit(self, load: Load = LOAD, group: str = "case", pause_s: float = 0.0) -> Visit:
         with self.gpu.busy():
             self.clock.sleep(0.5)
-        stay = self.metering.visit(Prepared(self.gpu, load, pause_s))
-        if stay.energy is not None:
-            self.pool.add(group, stay.energy)
-        return stay
+        visit = self.metering.visit(Prepared(self.gpu, load, pause_s))
+        if visit.energy is not None:
+            self.pool.add(group, visit.energy)
+        return visit
 
-    def cells(self, stays: Sequence[Stay], instances: int = 1) -> dict[str, Any]:
+    def cells(self, visits: Sequence[Visit], instances: int = 1) -> dict[str, Any]:
         """Of the row that these visits make."""
         source, period_s = self.meter.source, self.meter.period_s
         row = Row(instances=instances, energy_source=source, meter_period_s=period_s)
-        return attrs.asdict(with_visits(row, stays, self.pool))
+        return attrs.asdict(with_visits(row, visits, self.pool))
 
     def row(self, load: Load = LOAD, visits: int = 1, group: str = "case") -> dict[str, Any]:
-        return self.cells([self.stay(load, group) for _ in range(visits)])
+        return self.cells([self.visit(load, group) for _ in range(visits)])
 
     def truth(self, load: Load = LOAD) -> float:
         """At the temperature that rows are stated at, before the first one at that of now."""

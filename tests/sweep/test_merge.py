@@ -223,7 +223,7 @@ SPOILED_VISITS: dict[str, tuple[Callable[[Path], object], str]] = {
         "visits: contradicts visits.jsonl beside it, by which it is 2 (got 1)",
     ),
     "other launches": (
-        lambda half: spoil_visits(half, lambda visits: visits[0]["stay"].update(launches=1)),
+        lambda half: spoil_visits(half, lambda visits: visits[0]["visit"].update(launches=1)),
         "launches: contradicts visits.jsonl beside it, by which it is",
     ),
     "an unknown card": (

@@ -15,7 +15,7 @@ import attrs
 
 from dibench.intervals import Part, t_975
 from dibench.measure import budget
-from dibench.measure.budget import Pool, Visit
+from dibench.measure.budget import Estimate, Pool
 from dibench.meters.baseline import Baseline
 from dibench.schema import Row
 
@@ -32,14 +32,14 @@ class Condition:
 
 
 @attrs.frozen
-class Stay:
-    """What one visit found. Joules and seconds are per launch, all instances together."""
+class Visit:
+    """What one visit to a case found. Joules and seconds are per launch, all instances together."""
 
     time_s: float
     time: Part | None
     """Relative variance of `time_s`."""
-    energy: Visit | None
-    alternative: Visit | None
+    energy: Estimate | None
+    alternative: Estimate | None
     power_w: float | None
     steps_w: tuple[float, ...]
     """Power of each update in the window."""
@@ -58,19 +58,19 @@ class Stay:
         return attrs.asdict(self)
 
     @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> Stay:
-        """The stay of `to_json`."""
+    def from_json(cls, found: Mapping[str, Any]) -> Visit:
+        """The visit of `to_json`."""
 
-        def visit(fields: Mapping[str, Any] | None) -> Visit | None:
-            return None if fields is None else Visit(**{**fields, "spread": Part(**fields["spread"])})
+        def estimate(fields: Mapping[str, Any] | None) -> Estimate | None:
+            return None if fields is None else Estimate(**{**fields, "spread": Part(**fields["spread"])})
 
         time, condition, idle = found["time"], found["condition"], found["idle"]
         if condition is not None:
             condition = Condition(**{**condition, "clock_events": tuple(condition["clock_events"])})
         parts = {
             "time": None if time is None else Part(**time),
-            "energy": visit(found["energy"]),
-            "alternative": visit(found["alternative"]),
+            "energy": estimate(found["energy"]),
+            "alternative": estimate(found["alternative"]),
             "steps_w": tuple(found["steps_w"]),
             "condition": condition,
             "idle": None if idle is None else Baseline(**idle),
@@ -80,49 +80,49 @@ class Stay:
         return cls(**{**found, **parts})
 
 
-def with_visits(row: Row, stays: Sequence[Stay], pool: Pool) -> Row:
+def with_visits(row: Row, visits: Sequence[Visit], pool: Pool) -> Row:
     """A case's row with what its visits found: per launch and instance, as the CSV has it.
 
     Args:
         row: of the case.
-        stays: at least one.
+        visits: at least one.
         pool: all visits of the sweep, these included; energies are stated at its typical temperature.
     """
-    n, instances = len(stays), row.instances or 1
-    time_s = math.fsum(stay.time_s for stay in stays) / n
-    reasons = list(dict.fromkeys(reason for stay in stays for reason in stay.reasons))
-    powers = [stay.power_w for stay in stays if stay.power_w is not None]
+    n, instances = len(visits), row.instances or 1
+    time_s = math.fsum(visit.time_s for visit in visits) / n
+    reasons = list(dict.fromkeys(reason for visit in visits for reason in visit.reasons))
+    powers = [visit.power_w for visit in visits if visit.power_w is not None]
     return attrs.evolve(
         row,
         time_s=time_s / instances,
-        time_ci_s=_time_ci_s(stays, time_s, instances),
-        **_energy_cells(stays, pool, time_s, instances),
+        time_ci_s=_time_ci_s(visits, time_s, instances),
+        **_energy_cells(visits, pool, time_s, instances),
         power_w=math.fsum(powers) / len(powers) if powers else None,
         visits=n,
-        windows=sum(len(stay.steps_w) for stay in stays),
-        launches=sum(stay.launches for stay in stays),
-        **_condition_cells([stay.condition for stay in stays if stay.condition is not None]),
-        **_counter_cells(stays),
+        windows=sum(len(visit.steps_w) for visit in visits),
+        launches=sum(visit.launches for visit in visits),
+        **_condition_cells([visit.condition for visit in visits if visit.condition is not None]),
+        **_counter_cells(visits),
         status="flagged" if reasons else "ok",
         reason="; ".join(reasons),
     )
 
 
-def _energy_cells(stays: Sequence[Stay], pool: Pool, time_s: float, instances: int) -> dict[str, Any]:
+def _energy_cells(visits: Sequence[Visit], pool: Pool, time_s: float, instances: int) -> dict[str, Any]:
     """Gross, above both baselines, by the second estimator, and the budget; empty where not read."""
     cells: dict[str, float] = {}
-    firsts = [stay.energy for stay in stays if stay.energy is not None]
-    seconds = [stay.alternative for stay in stays if stay.alternative is not None]
+    firsts = [visit.energy for visit in visits if visit.energy is not None]
+    seconds = [visit.alternative for visit in visits if visit.alternative is not None]
     reference_c = pool.typical_c()
     if reference_c is None:  # nothing was read by the first estimator yet, here neither
         reference_c = seconds[0].celsius if seconds else 0.0
-    if len(seconds) == len(stays):
+    if len(seconds) == len(visits):
         cells["energy_alt_j"] = budget.combine(seconds, pool, reference_c).energy_j
     leakage = pool.leakage()[0]
-    active_idle = _mean([stay.active_idle for stay in stays]).at(reference_c, leakage)
-    idles = [stay.idle for stay in stays if stay.idle is not None]
+    active_idle = _mean([visit.active_idle for visit in visits]).at(reference_c, leakage)
+    idles = [visit.idle for visit in visits if visit.idle is not None]
     idle = _mean(idles).at(reference_c, leakage) if idles else None
-    if len(firsts) == len(stays):
+    if len(firsts) == len(visits):
         energy = budget.combine(firsts, pool, reference_c)
         above, baseline_j = active_idle.above(energy.energy_j, time_s)
         cells |= {
@@ -153,9 +153,9 @@ def _mean(baselines: Sequence[Baseline]) -> Baseline:
     )
 
 
-def _time_ci_s(stays: Sequence[Stay], time_s: float, instances: int) -> float | None:
-    parts = [stay.time for stay in stays if stay.time is not None]
-    if len(parts) < len(stays):
+def _time_ci_s(visits: Sequence[Visit], time_s: float, instances: int) -> float | None:
+    parts = [visit.time for visit in visits if visit.time is not None]
+    if len(parts) < len(visits):
         return None
     variance = math.fsum(part.variance for part in parts) / len(parts) ** 2
     return t_975(min(part.df for part in parts)) * math.sqrt(variance) * time_s / instances
@@ -175,7 +175,7 @@ def _condition_cells(conditions: Sequence[Condition]) -> dict[str, Any]:
     }
 
 
-def _counter_cells(stays: Sequence[Stay]) -> dict[str, Any]:
+def _counter_cells(visits: Sequence[Visit]) -> dict[str, Any]:
     """Means over the visits that have them all."""
-    names = set[str].intersection(*(set(stay.counters) for stay in stays))
-    return {name: math.fsum(stay.counters[name] for stay in stays) / len(stays) for name in sorted(names)}
+    names = set[str].intersection(*(set(visit.counters) for visit in visits))
+    return {name: math.fsum(visit.counters[name] for visit in visits) / len(visits) for name in sorted(names)}

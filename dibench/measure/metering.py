@@ -1,4 +1,4 @@
-"""A visit: one stay at a case on a metered GPU, launches running on while a sampler reads.
+"""Visits to cases on a metered GPU: launches run on while a sampler reads.
 
 1. **Settling.** The case's own launches for at least a second, then until ten samples of 100 ms say that
    power has settled (`ticks.settled` tells what they can and cannot support), at most three seconds.
@@ -8,7 +8,7 @@
 3. **What else was true**: temperature, clocks, what held them down, who else was on the GPU, and whether the
    second estimator agrees.
 
-The number of visits is the caller's, fixed beforehand; `stays` makes a row from all of a case.
+The number of visits is the caller's, fixed beforehand; `visit` makes a row from all of a case.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ from dibench.backends import DeviceFaultError
 from dibench.errors import UserError
 from dibench.intervals import Part, variance_of_mean
 from dibench.measure import budget
-from dibench.measure.budget import Visit
+from dibench.measure.budget import Estimate
 from dibench.measure.settings import VisitSettings
-from dibench.measure.stays import Condition, Stay
+from dibench.measure.visit import Condition, Visit
 from dibench.meters import ticks
 from dibench.meters.gpu_sensor import SensorError, event_names
 from dibench.meters.ticks import Power
@@ -44,7 +44,7 @@ _IDLE_PER_C = 0.008
 some 500 W, over some 120 W."""
 
 _BATCHES = 10
-_CALIBRATION_S = 0.02
+_TRIAL_S = 0.02
 _LEAST_UPDATES = (
     6.5  # periods in a window: five updates whatever the phase, and half the first one's averaging
 )
@@ -62,8 +62,8 @@ class Metering:
         self._lap_at = meter.opened_s
         self._foreign = ""
 
-    def visit(self, prepared: Prepared) -> Stay:
-        """One stay at a case.
+    def visit(self, prepared: Prepared) -> Visit:
+        """Visit a case once.
 
         Raises:
             DeviceFaultError: the GPU is lost.
@@ -94,7 +94,7 @@ class Metering:
             counter, power = (first, second) if self._meter.by_counter else (second, first)
             reasons += filter(None, [budget.disagreement(counter, power)])
         main = found[0]
-        return Stay(
+        return Visit(
             time_s=time_s,
             time=time,
             energy=first,
@@ -122,8 +122,8 @@ class Metering:
         clock, settings = self._meter.clock, self._settings
         began = clock.now()
         batch, seconds = 1, prepared.launch(1)
-        while seconds < _CALIBRATION_S:
-            batch = math.ceil(batch * min(100.0, 1.5 * _CALIBRATION_S / max(seconds, 1e-9)))
+        while seconds < _TRIAL_S:
+            batch = math.ceil(batch * min(100.0, 1.5 * _TRIAL_S / max(seconds, 1e-9)))
             seconds = prepared.launch(batch)
         launch_s = seconds / batch
         step = max(1, math.ceil(2 * ticks.SETTLING_SAMPLE_S / launch_s))
@@ -201,18 +201,20 @@ class Metering:
         states: Sequence[State],
         time_s: float,
         time: Part | None,
-    ) -> list[Visit | None]:
+    ) -> list[Estimate | None]:
         """Joules of a launch by both estimators."""
         celsius = (states[0].temperature_c + states[-1].temperature_c) / 2 if states else math.nan
         return [self._energy(power, time_s, time, celsius) for power in found]
 
-    def _energy(self, power: Power | str, time_s: float, time: Part | None, celsius: float) -> Visit | None:
+    def _energy(
+        self, power: Power | str, time_s: float, time: Part | None, celsius: float
+    ) -> Estimate | None:
         if isinstance(power, str) or (spread := power.spread) is None:
             return None
         if math.isnan(celsius):  # temperature could not be read: nothing is corrected for
             celsius = self._meter.active_idle.celsius or 0.0
         variance = spread.variance + (0.0 if time is None else time.variance)
-        return Visit(power.power_w * time_s, Part(variance, spread.df), power.edge**2, celsius)
+        return Estimate(power.power_w * time_s, Part(variance, spread.df), power.edge**2, celsius)
 
     def _doubts(self, power: Power | str) -> list[str]:
         if isinstance(power, str):
