@@ -1,4 +1,4 @@
-"""What the panels share: logarithmic axes with few ticks, markers by operator, labels at the lines' ends."""
+"""What panels share: logarithmic axes with few ticks, markers by operator, labels at the ends of lines."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Array = Any  # of float64
 
 POINTS_PER_STRIP = 120
 POINTS_PER_PANEL = 900
-"""More markers than this hide each other and make the page slow: a panel then shows an even selection."""
+"""More markers than this hide each other and make the page slow; a panel then shows an even selection."""
 
 
 def log_axis(axes: Axes, which: str, low: float, high: float) -> None:
@@ -91,7 +91,7 @@ def present(rows: pd.DataFrame) -> list[str]:
 
 
 def scatter(axes: Axes, rows: pd.DataFrame, x: str, y: str, *, size: float = 4.6, alpha: float = 0.8) -> None:
-    """One filled marker a row, by operator: colour and shape say the same, for who sees no colours."""
+    """One filled marker a row; colour and shape both tell the operator, for readers who see no colours."""
     for op in present(rows):
         own = rows[rows["op"] == op]
         axes.plot(
@@ -110,7 +110,7 @@ def scatter(axes: Axes, rows: pd.DataFrame, x: str, y: str, *, size: float = 4.6
 def scatter_open(
     axes: Axes, rows: pd.DataFrame, x: str, y: str, *, size: float = 3.4, alpha: float = 0.4
 ) -> None:
-    """Rows that stand behind: small hollow markers in the operator's colour."""
+    """Rows in the background: small hollow markers in the operator's colour."""
     for op in present(rows):
         own = rows[rows["op"] == op]
         axes.plot(
@@ -136,7 +136,7 @@ def strip(axes: Axes, ratios: Array, op: str, height: float) -> None:
         height: of the line.
     """
     few = np.unique(np.linspace(0, len(ratios) - 1, POINTS_PER_STRIP).round().astype(int))
-    # A fixed pattern instead of random jitter: the same sweep draws the same picture.
+    # A fixed pattern instead of random jitter, so that the same sweep draws the same picture.
     lift = 0.26 * np.sin(2.4 * np.arange(len(few)))
     axes.plot(
         ratios[few], height + lift, linestyle="none", marker=OPERATOR_MARKERS[op], markersize=3.1,
@@ -176,7 +176,7 @@ def end_labels(axes: Axes, ends: Sequence[tuple[str, float, str]], *, gap: float
 
 
 def spread(heights: list[float], gap: float) -> list[float]:
-    """Ascending heights moved as little as one pass each way needs, at least `gap` apart, within 0 and 1.
+    """Ascending heights moved at least `gap` apart within 0 and 1, by one pass up and one down.
 
     >>> [round(h, 2) for h in spread([0.5, 0.5, 0.98], 0.1)]
     [0.5, 0.6, 0.98]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,11 +27,10 @@ def write_figures(folder: Path, figures: Sequence[Figure]) -> list[Path]:
 
 def write_panels(folder: Path, panels: Sequence[Drawn]) -> list[Path]:
     """The same for panels of the page."""
-    css = (resources.files("dibench.show") / "style.css").read_text(encoding="utf-8")
     contents: dict[Path, bytes] = {}
     for panel in panels:
-        contents[folder / f"{panel.name}.svg"] = standalone(panel, css).encode()
-        for theme, colours in themes(css).items():
+        contents[folder / f"{panel.name}.svg"] = standalone(panel).encode()
+        for theme, colours in themes().items():
             recoloured(panel.figure, colours)
             image = io.BytesIO()
             panel.figure.savefig(image, format="png", dpi=_DOTS_PER_INCH)

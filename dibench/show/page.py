@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -38,7 +37,7 @@ from dibench.show.html import Question, draw, environment, question
 from dibench.show.numbers import count
 from dibench.show.parts import AS_ONE, Json, Study
 from dibench.show.response import response_of
-from dibench.show.svg import Drawn, marked
+from dibench.show.svg import Drawn, marked, style_sheet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,12 +86,11 @@ def render(
         alpha = alpha_figure(studies, together)
         verdict_figure = alpha and draw(alpha)
         questions = _questions(studies, together, peaks, shares, ratios)
-    css = resources.files("dibench.show").joinpath("style.css").read_text(encoding="utf-8")
     html = (
         environment()
         .get_template("report.html.jinja")
         .render(
-            css=Markup(css),
+            css=Markup(style_sheet()),
             version=__version__,
             headline=_headline(study.rows, manifest),
             facts=_facts(studies, manifest),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from importlib import resources
 from typing import TYPE_CHECKING
 
 from dibench.show.blocks import Block, Note, Sentence, Table, columns
@@ -78,5 +77,4 @@ def noise_figure(noise: Mapping[float, float], between: float) -> str:
         description=f"The same load again and again: {said or 'too few windows'}; "
         f"a visit adds {100 * between:.2g}%.",
     )
-    css = (resources.files("dibench.show") / "style.css").read_text("utf-8")
-    return standalone(panel, css)
+    return standalone(panel)

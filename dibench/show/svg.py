@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import cache
+from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -94,7 +96,7 @@ _MARK: ContextVar[str] = ContextVar("mark", default="")
 
 @contextmanager
 def marked(words: str) -> Iterator[None]:
-    """Write these words into every panel finished inside: what is not measured says so wherever it goes."""
+    """Write these words, such as "simulated", into every panel finished inside: a copy of it says so too."""
     token = _MARK.set(words)
     try:
         yield
@@ -103,7 +105,7 @@ def marked(words: str) -> Iterator[None]:
 
 
 def new_panel(width: float = 330, height: float = 285) -> tuple[Figure, Axes]:
-    """An empty panel of so many SVG units: small enough to be read on a phone, sharp at any size."""
+    """An empty panel of so many SVG units: small enough for a phone, sharp at any size."""
     figure, (axes,) = new_grid(1, 1, width, height)
     return figure, axes
 
@@ -130,7 +132,7 @@ class Drawn(Markup):
 
 
 def to_svg(figure: Figure, name: str, *, title: str, description: str) -> Drawn:
-    """The figure as one `<svg>` element: text as text, a title, a description for who cannot see it."""
+    """The figure as one `<svg>` element: text as text, with title and description for screen readers."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
@@ -140,7 +142,7 @@ def to_svg(figure: Figure, name: str, *, title: str, description: str) -> Drawn:
         description = f"{mark.capitalize()}. {description}"
     buffer = io.StringIO()
     with matplotlib.rc_context(_STYLE):
-        # Not `savefig`, which draws everything a first time only to know its size.
+        # Not `savefig`, which draws everything twice: the first time to know its size.
         canvas: Any = FigureCanvasSVG(figure)
         canvas.print_svg(buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     body = buffer.getvalue()
@@ -161,25 +163,27 @@ def to_svg(figure: Figure, name: str, *, title: str, description: str) -> Drawn:
     return drawn
 
 
-def standalone(panel: str, css: str) -> str:
-    """A panel as a file of its own, with the page's colours for light and dark.
+@cache
+def style_sheet() -> str:
+    """The page's style sheet."""
+    return (resources.files("dibench.show") / "style.css").read_text(encoding="utf-8")
 
-    Args:
-        panel: what `to_svg` gave.
-        css: the page's style sheet, of which the theme (all custom properties) is taken along.
-    """
-    theme = re.search(r":root \{.*?\n\}\n@media \(prefers-color-scheme: dark\) \{.*?\n\}\n", css, re.DOTALL)
+
+def standalone(panel: str) -> str:
+    """A panel of `to_svg` as a file of its own, with the page's colours for light and dark."""
+    pattern = r":root \{.*?\n\}\n@media \(prefers-color-scheme: dark\) \{.*?\n\}\n"
+    theme = re.search(pattern, style_sheet(), re.DOTALL)
     assert theme is not None, "style.css begins with the light theme, then the dark one"
     style = f"<style>{theme[0]}svg {{ font: 400 11px var(--sans); }}</style>"
     head, end, body = panel.partition(">")
     return f'{head} xmlns="http://www.w3.org/2000/svg"{end}{style}{body}\n'
 
 
-def themes(css: str) -> dict[str, dict[str, str]]:
+def themes() -> dict[str, dict[str, str]]:
     """Of `light` and `dark` the colour that stands for each sentinel colour, from the page's style sheet."""
     light, dark = (
         dict(re.findall(r"(--[\w-]+): (#[0-9a-f]{6});", block))
-        for block in re.findall(r":root \{(.*?)\}", css, re.DOTALL)[:2]
+        for block in re.findall(r":root \{(.*?)\}", style_sheet(), re.DOTALL)[:2]
     )
     return {
         theme: {sentinel: variables[name] for sentinel, name in _VARIABLES.items()}
@@ -188,7 +192,7 @@ def themes(css: str) -> dict[str, dict[str, str]]:
 
 
 def recoloured(figure: Figure, colours: Mapping[str, str]) -> None:
-    """Paint a figure, drawn in sentinel colours or recoloured before, in real ones, its surface too."""
+    """Paint a figure in real colours, its surface too; it may have been painted before."""
     from matplotlib.colors import to_hex, to_rgba
 
     kinds = ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor")
@@ -210,7 +214,7 @@ def _page_style(body: str) -> str:
     for colour, variable in _VARIABLES.items():
         body = body.replace(colour, f"var({variable})")
     body = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", body, flags=re.DOTALL)
-    # The page's font, not Matplotlib's list of fonts, and no turn by nothing.
+    # The page's font instead of Matplotlib's list of fonts, and no rotation by 0 degrees.
     body = re.sub(r"font-family: [^;\"]*;? ?", "", body)
     body = re.sub(r' transform="rotate\(-0 [^"]*"', "", body)
     body = re.sub(r"\s*\n\s*", "\n", body)
@@ -218,7 +222,7 @@ def _page_style(body: str) -> str:
 
 
 def _style_once(markers: re.Match[str]) -> str:
-    """Thousands of like markers say their style once, in a group around them."""
+    """Markers of one style, often thousands, in a group that has the style."""
     bare = markers[1].replace(f' style="{markers[2]}"', "")
     return f'<g style="{markers[2]}">{bare}</g>'
 
@@ -233,7 +237,7 @@ def _short_numbers(body: str) -> str:
 
 
 def _own_idents(body: str, ident: str) -> str:
-    """Idents are unique on the page, and only those that something refers to are kept."""
+    """Idents made unique on the page; those that nothing refers to are dropped."""
     body = body.replace("xlink:href", "href")
     used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', body))
     short = {name: f"{ident}-{number}" for number, name in enumerate(sorted(used))}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from html.parser import HTMLParser
-from importlib import resources
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -374,7 +373,7 @@ def test_the_roof_is_the_lesser_of_compute_and_bandwidth() -> None:
 
 
 def test_operators_have_the_colours_of_the_page_in_a_notebook_too() -> None:
-    light = themes((resources.files("dibench.show") / "style.css").read_text(encoding="utf-8"))["light"]
+    light = themes()["light"]
     assert {op: light[sentinel] for op, sentinel in OPERATOR_COLOURS.items()} == plot.COLOURS
     assert plot.MARKERS == OPERATOR_MARKERS
 
