@@ -38,7 +38,7 @@ PUBLIC = {
     "dibench.models": ("load", "Model", "NotCovered"),
     "dibench.plan": ("load_plan", "Plan", "Case"),
     "dibench.table": ("read_csv",),
-    "dibench.show": ("write_report",),
+    "dibench.report": ("write_report",),
     "dibench.meters": ("Meter", "Reading"),
     "dibench.backends": ("Backend", "Prepared", "Device", "DeviceFaultError"),
     "dibench.errors": ("UserError",),

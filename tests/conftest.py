@@ -94,7 +94,7 @@ def report_of_a_processor(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a report of every operator without an energy sensor; names are long and hostile."""
     from report_sweeps import HOSTILE, rows, write
 
-    from dibench.show import write_report
+    from dibench.report import write_report
 
     table = rows(300, seed=3)  # of seed 0, α has no bound, and a page without α is not what is looked at
     table[0]["name"] = "a_network_with_a_long_name/" + "a_layer_name_without_any_space_to_break_at" * 3
@@ -112,7 +112,7 @@ def report_of_a_campaign(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of a report of everything a campaign measures, α = 0.2."""
     from campaign_frames import campaign
 
-    from dibench.show import write_report
+    from dibench.report import write_report
 
     folder = tmp_path_factory.mktemp("campaign")
     campaign(alpha=0.2).to_csv(folder / "sweep.csv", index=False)
@@ -126,7 +126,7 @@ def report_of_two_cards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import pandas as pd
     from campaign_frames import campaign
 
-    from dibench.show import write_report
+    from dibench.report import write_report
 
     folder = tmp_path_factory.mktemp("cards")
     cards = [

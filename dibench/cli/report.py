@@ -19,7 +19,7 @@ def report(
     ] = None,
 ) -> None:
     """Write DIR/report.html: one self-contained page with figures, the fit and how to reproduce it."""
-    from dibench.show import write_report
+    from dibench.report import write_report
 
     page = write_report(directory, figures=figures)
     typer.echo(page.resolve().as_uri())

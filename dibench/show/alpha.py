@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import attrs
@@ -10,10 +11,10 @@ import attrs
 from dibench.intensity import OPERATORS
 from dibench.show.axes import rows_of_text
 from dibench.show.blocks import Figure
-from dibench.show.parts import Study, panel
+from dibench.show.studies import Study
 from dibench.show.svg import INK, MUTED, OPERATOR_COLOURS, OPERATOR_MARKERS, SURFACE, new_panel, to_svg
 from dibench.study.findings.estimate import Estimate
-from dibench.study.ladder.verdict import MARGIN
+from dibench.study.findings.ladder import MARGIN
 from dibench.words import interval
 
 if TYPE_CHECKING:
@@ -46,27 +47,25 @@ class Line:
         return None not in (self.found.value, self.found.ci_low, self.found.ci_high)
 
 
-def alpha_figure(studies: Sequence[Study], together: Several | None) -> Figure | None:
-    """None where no α at all is bounded on both sides."""
-    lines = alpha_lines(studies, together)
-    svg = alpha_panel(lines)
-    if svg is None:
-        return None
+def alpha_figure(studies: Sequence[Study], several: Several | None) -> Figure:
+    """Nothing to see where no α at all is bounded on both sides."""
+    lines = alpha_lines(studies, several)
     beside = ["Bar: 95% interval; an arrow: it goes on. Inside the grey band, AI is good enough."]
     if any(line.drawn and not line.reliable for line in lines):
         beside.append("Hollow: too few independent layers or networks to rely on.")
-    return panel("How much does a weight weigh against an activation?", beside, svg)
+    title = "How much does a weight weigh against an activation?"
+    return Figure("alpha", title, partial(alpha_panel, lines), beside)
 
 
-def alpha_lines(studies: Sequence[Study], together: Several | None) -> list[Line]:
+def alpha_lines(studies: Sequence[Study], several: Several | None) -> list[Line]:
     """All operators together, then each, of every card; the joint fit of the cards with all operators.
 
     Of more than `MOST_CARDS` only the first, which the page is about, operator by operator.
     """
     fits = [(study.card, study.fit) for study in studies if study.fit is not None]
     lines = [Line(ALL_OPERATORS, card, fit.alpha.weighted, fit.reliable) for card, fit in fits]
-    if together is not None and together.compared.joint is not None:
-        lines.append(Line(ALL_OPERATORS, ALL_CARDS, together.compared.joint.alpha, True))
+    if several is not None and several.compared.joint is not None:
+        lines.append(Line(ALL_OPERATORS, ALL_CARDS, several.compared.joint.alpha, True))
     for op in OPERATORS:
         for card, fit in fits if len(fits) <= MOST_CARDS else fits[:1]:
             if op in fit.by_operator:

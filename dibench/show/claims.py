@@ -11,7 +11,7 @@ from dibench.show.blocks import Cell, Table, Tone, columns
 from dibench.study.findings.claims import CONFIRMED, NOT_TESTABLE, REFUTED, UNDECIDED, Claim
 
 if TYPE_CHECKING:
-    from dibench.show.parts import Study
+    from dibench.show.studies import Study
 
 _MARKS = {CONFIRMED: "yes", REFUTED: "no", UNDECIDED: "open", NOT_TESTABLE: "none"}
 _TONES: dict[str, Tone] = {CONFIRMED: "good", REFUTED: "", UNDECIDED: "warn", NOT_TESTABLE: "quiet"}

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dibench.show import axes as ax
 from dibench.show import fitted
-from dibench.show.blocks import Figure, Section
+from dibench.show.blocks import Block, Figure, Note, Section, Sentence
 from dibench.show.numbers import count, plain
-from dibench.show.parts import Study, panel, section_of
 from dibench.show.response import Response, response_of
+from dibench.show.studies import Study
 from dibench.show.svg import OPERATOR_COLOURS, SURFACE, marked, new_panel, to_svg
 from dibench.words import MODEL_NAMES, interval
 
@@ -33,52 +35,54 @@ def section(study: Study) -> Section:
     """Of the layers of the fit; without a fit, of the fastest kernel of each."""
     response = response_of(study.fit)
     used = study.rows[study.rows["fastest"]] if study.used is None else study.used
-    panels = _panels(used, study.fit, response)
-    curves = ["Curves: the fitted cost without its launch, which lifts layers of few MACs above them."]
-    notes = curves if study.fit else []
-    if len(panels) < len(_AXIS):
-        left_out = "DI needs a fitted α; where these rows do not determine one, its panel is left out."
-        notes = [*notes, left_out]
     lead = (
         f"Each point is one layer, run by the fastest kernel of its operator. If an intensity explained "
         f"{response.name}, the points of an operator would lie on one falling curve."
     )
+    figures = _figures(used, study.fit, response)
+    notes = []
+    if study.fit:
+        notes.append("Curves: the fitted cost without its launch, which lifts layers of few MACs above them.")
+    if len(figures) < len(_AXIS):
+        notes.append("DI needs a fitted α; where these rows do not determine one, its figure is left out.")
     question = f"Does a MAC get cheaper in {response.name} as its data are reused?"
-    return section_of("cost", response.name.capitalize(), question, [lead], panels, notes)
+    blocks: list[Block] = [Sentence(lead), *figures, *map(Note, notes)]
+    return Section("cost", response.name.capitalize(), question, blocks)
 
 
 def check_section(check: Study) -> Section:
     """The same of modelled energy beside measured time: whether study and model hang together."""
     assert check.fit is not None and check.used is not None
     response = response_of(check.fit)
-    with marked(response.adjective):
-        panels = _panels(check.used, check.fit, response)
-    source = " and ".join(check.fit.energy_source)
-    return section_of(
-        "check",
-        f"{response.adjective.capitalize()} energy",
-        "Pipeline check, not evidence: does the study find what the energy model put in?",
-        [
-            f"These joules are {response.adjective}, not measured (energy source: {source}). The curves show "
-            "that counts, table, fit and figures hang together. They say nothing about this machine."
-        ],
-        panels,
+    lead = (
+        f"These joules are {response.adjective}, not measured (energy source: "
+        f"{' and '.join(check.fit.energy_source)}). The curves show that counts, table, fit and figures hang "
+        "together. They say nothing about this machine."
     )
+    question = "Pipeline check, not evidence: does the study find what the energy model put in?"
+    blocks: list[Block] = [Sentence(lead), *_figures(check.used, check.fit, response, response.adjective)]
+    return Section("check", f"{response.adjective.capitalize()} energy", question, blocks)
 
 
-def _panels(rows: pd.DataFrame, fit: Fit | None, response: Response) -> list[Figure]:
-    panels = []
+def _figures(rows: pd.DataFrame, fit: Fit | None, response: Response, mark: str = "") -> list[Figure]:
+    """One figure an intensity, of DI where α is known."""
+    figures = []
     for model in _AXIS:
-        svg = intensity_panel(rows, fit, model, response)
-        if svg is not None:
-            line = "weights and activations count alike"
-            if fit is not None and model != "ai":
-                line = f"at the fitted α: {interval(fitted.alpha(fit, model))}"
-            panels.append(panel(f"Against {MODEL_NAMES[model]}", [line], svg))
-    return panels
+        line = "weights and activations count alike"
+        if model != "ai":
+            found = None if fit is None else fitted.alpha(fit, model)
+            if found is None or found.value is None:
+                continue
+            line = f"at the fitted α: {interval(found)}"
+        name = f"{response.name}-{model}".replace("_", "-")
+        draw = partial(intensity_panel, rows, fit, model, response, mark)
+        figures.append(Figure(name, f"Against {MODEL_NAMES[model]}", draw, [line]))
+    return figures
 
 
-def intensity_panel(rows: pd.DataFrame, fit: Fit | None, model: str, response: Response) -> Drawn | None:
+def intensity_panel(
+    rows: pd.DataFrame, fit: Fit | None, model: str, response: Response, mark: str = ""
+) -> Drawn | None:
     """Cost per MAC against one intensity, the fastest kernel of each layer; None where α is not known.
 
     The curve is the fit's cost without the launch; layers of few MACs lie above it by e_launch/M.
@@ -101,12 +105,13 @@ def intensity_panel(rows: pd.DataFrame, fit: Fit | None, model: str, response: R
         f"{op} {plain(float(drawn.loc[drawn['op'] == op, response.per_mac].median()))}"
         for op in ax.present(drawn)
     )
-    return to_svg(
-        figure,
-        f"{response.name}-{model}".replace("_", "-"),
-        title=f"{response.name.capitalize()} per MAC against {MODEL_NAMES[model]}",
-        description=f"{count(len(drawn), 'layer')}. Median {response.unit} per MAC: {medians}.",
-    )
+    with marked(mark) if mark else nullcontext():
+        return to_svg(
+            figure,
+            f"{response.name}-{model}".replace("_", "-"),
+            title=f"{response.name.capitalize()} per MAC against {MODEL_NAMES[model]}",
+            description=f"{count(len(drawn), 'layer')}. Median {response.unit} per MAC: {medians}.",
+        )
 
 
 def _draw_curves(
@@ -130,13 +135,9 @@ def _draw_curves(
         last = visible[-1] if np.isfinite(visible[-1]) else float(own[response.per_mac].median())
         last = float(np.clip(last, bottom, top))
         axes.plot(
-            [x[-1], axes.get_xlim()[1]],
-            [last, last],
-            color=colour,
-            linewidth=0.8,
-            linestyle=(0, (1, 2)),
+            [x[-1], axes.get_xlim()[1]], [last, last], color=colour, linewidth=0.8, linestyle=(0, (1, 2)),
             alpha=0.8,
-        )
+        )  # fmt: skip
         ends.append((op, last, colour))
     axes.set_ylim(bottom, top)
     return ends

@@ -13,7 +13,6 @@ import numpy as np
 from dibench.intensity import OPERATORS
 from dibench.show.blocks import Figure
 from dibench.show.numbers import common_scale, share, short
-from dibench.show.parts import slug
 from dibench.show.svg import (
     ACCENT,
     INK,
@@ -23,6 +22,7 @@ from dibench.show.svg import (
     TERM_COLOURS,
     UNITS_PER_INCH,
     new_panel,
+    slug,
     to_svg,
 )
 

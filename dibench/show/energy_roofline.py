@@ -7,6 +7,7 @@ data costs as much as computing.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,8 +16,8 @@ from dibench.show import axes as ax
 from dibench.show import fitted
 from dibench.show.blocks import Figure
 from dibench.show.numbers import count, plain, short
-from dibench.show.parts import Study, panel
 from dibench.show.response import response_of
+from dibench.show.studies import Study
 from dibench.show.svg import MUTED, OPERATOR_COLOURS, new_panel, to_svg
 
 if TYPE_CHECKING:
@@ -26,17 +27,17 @@ if TYPE_CHECKING:
     from dibench.study.findings.ladder import Fit
 
 
-def panels(study: Study) -> list[Figure]:
+def figures(study: Study) -> list[Figure]:
     """Of fits of energy: modelled joules beside measured time stay in the section that checks the model."""
     response = response_of(study.fit)
     if study.fit is None or study.used is None or response.name != "energy":
         return []
-    svg = energy_roofline_panel(study.used, study.fit, response.adjective)
-    beside = [
+    beside = (
         "Curves: AI's fit without the launch, which pulls small layers below. Marks on the axis: where an "
         "operator's data cost as much as its multiply-adds."
-    ]
-    return [] if svg is None else [panel(f"Work per {response.adjective} joule", beside, svg)]
+    )
+    draw = partial(energy_roofline_panel, study.used, study.fit, response.adjective)
+    return [Figure("energy-roofline", f"Work per {response.adjective} joule", draw, [beside])]
 
 
 def balance(fit: Fit, op: str) -> float | None:

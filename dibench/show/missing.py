@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dibench.show.blocks import Section
-from dibench.show.parts import Study, section_of
+from dibench.show.blocks import Note, Section
+from dibench.show.studies import Study
 
 _FIGURES = {
     "twins": ("Exact twins", "`python -m dibench sweep twins --out DIR`"),
@@ -40,4 +40,5 @@ def sections(names: Sequence[str], studies: Sequence[Study]) -> list[Section]:
         lines.append("Another card beside this one: the same sweep there, both tables in one.")
     if not lines:
         return []
-    return [section_of("missing", "Missing", "What is missing here, and what brings it?", [], [], lines)]
+    question = "What is missing here, and what brings it?"
+    return [Section("missing", "Missing", question, list(map(Note, lines)))]

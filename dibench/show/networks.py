@@ -16,7 +16,7 @@ from dibench.study.findings.networks import NoNetworks
 from dibench.words import MODEL_NAMES
 
 if TYPE_CHECKING:
-    from dibench.show.parts import Study
+    from dibench.show.studies import Study
     from dibench.show.svg import Drawn
     from dibench.study.findings.held_out import UnseenNetwork
     from dibench.study.findings.networks import Contest, NetworkCost, WholeNetworks

@@ -32,18 +32,19 @@ from dibench.show import (
     words,
 )
 from dibench.show.alpha import alpha_figure
-from dibench.show.blocks import Table
-from dibench.show.html import Question, draw, environment, question
+from dibench.show.blocks import Section, Table
+from dibench.show.html import draw, environment, question
 from dibench.show.numbers import count
-from dibench.show.parts import AS_ONE, Json, Study
 from dibench.show.response import response_of
+from dibench.show.studies import AS_ONE, Contents, Study
 from dibench.show.svg import Drawn, marked, style_sheet
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dibench.study.findings.whole import Findings, Several
+    from dibench.study.findings.whole import Findings
 
+Json = Mapping[str, Any]
 Shares = Mapping[str, roofline.Attained]
 
 _MARKS = {
@@ -63,29 +64,23 @@ class Page:
     panels: Sequence[Drawn]
 
 
-def render(
-    studies: Sequence[Study],
-    together: Several | None,
-    manifest: Json | None,
-    files: Sequence[str] = ("sweep.csv",),
-) -> Page:
+def render(contents: Contents, manifest: Json | None, files: Sequence[str] = ("sweep.csv",)) -> Page:
     """The page and its figures.
 
     Args:
-        studies: of each card, that which the page is about first.
-        together: what several cards say together.
+        contents: what the study found.
         manifest: None where there is none.
         files: names of the data files beside the page.
     """
-    study = studies[0]
-    response = response_of(study.fit)
+    studies, study = contents.studies, contents.studies[0]
     peaks = roofline.peaks_of(manifest)
     shares = roofline.attained(study.rows, peaks)
-    ratios = stationarity.ratios(study.rows, response.column)
+    ratios = stationarity.ratios(study.rows, response_of(study.fit).column)
     with marked(words.mark(study)):
-        alpha = alpha_figure(studies, together)
-        verdict_figure = alpha and draw(alpha)
-        questions = _questions(studies, together, peaks, shares, ratios)
+        alpha = draw(alpha_figure(studies, contents.several))
+        asked = list(map(question, _sections(contents, peaks, shares, ratios)))
+    figures = [*([alpha] if alpha else []), *(one for each in asked for one in each.figures)]
+    asked += map(question, missing.sections([one.svg.name for one in figures], studies))
     html = (
         environment()
         .get_template("report.html.jinja")
@@ -95,50 +90,39 @@ def render(
             headline=_headline(study.rows, manifest),
             facts=_facts(studies, manifest),
             banners=words.banners(study.rows, manifest),
-            verdict={**verdict.on_page(study), "panel": verdict_figure},
+            verdict={**verdict.on_page(study), "panel": alpha},
             claims=claims.answers(studies),
             joined=study.card == AS_ONE,
             key=_key(study.rows),
-            questions=questions,
+            questions=asked,
             tables=_tables(study, shares, ratios),
             reproduce=_reproduce(manifest, files),
         )
     )
-    shown = [
-        *([verdict_figure] if verdict_figure else []),
-        *(one for asked in questions for one in asked.figures),
-    ]
-    return Page(html, [one.svg for one in shown])
+    return Page(html, [one.svg for one in figures])
 
 
-def _questions(
-    studies: Sequence[Study],
-    together: Several | None,
-    peaks: roofline.Peaks | None,
-    shares: Shares,
-    ratios: Sequence[stationarity.Ratios],
-) -> list[Question]:
+def _sections(
+    contents: Contents, peaks: roofline.Peaks | None, shares: Shares, ratios: Sequence[stationarity.Ratios]
+) -> list[Section]:
     """The questions in reading order; none where no row has a time or an energy to show."""
-    study = studies[0]
+    studies, study = contents.studies, contents.studies[0]
     if not study.rows["usable"].any():
         return []
-    sections = [
+    return [
         cost.section(study),
         *([cost.check_section(study.check)] if study.check else []),
         reuse.section(study.rows),
         roofline.section(study, peaks, shares),
         stationarity.section(ratios, response_of(study.fit).name),
         *prediction.sections(study),
-        *cards.sections(together),
+        *cards.sections(contents.several),
         *twins.sections(studies),
         *lattice.sections(studies),
         *networks.sections(studies),
-        *network_costs.sections(study),
-        *generality.sections(None if study.found is None else study.found.generality),
+        *network_costs.sections(contents.costs),
+        *generality.sections(study.found.generality if study.found else None),
     ]
-    asked = [question(section) for section in sections]
-    names = [shown.svg.name for one in asked for shown in one.figures]
-    return [*asked, *map(question, missing.sections(names, studies))]
 
 
 def _device(rows: pd.DataFrame, manifest: Json | None) -> str:

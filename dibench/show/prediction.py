@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,10 @@ import numpy as np
 
 from dibench.show import axes as ax
 from dibench.show import fitted, verdict
-from dibench.show.blocks import Section
+from dibench.show.blocks import Block, Figure, Note, Section, Sentence
 from dibench.show.numbers import common_scale, count, plain, share
-from dibench.show.parts import Study, panel, section_of
 from dibench.show.response import Response, response_of
+from dibench.show.studies import Study
 from dibench.show.svg import MUTED, new_panel, to_svg
 from dibench.words import MODEL_NAMES
 
@@ -28,24 +29,29 @@ _STRIP = 24  # SVG units
 
 def sections(study: Study) -> list[Section]:
     """Of a fit that predicted rows; else none."""
-    if study.fit is None or study.used is None:
+    fit, used = study.fit, study.used
+    if fit is None or used is None:
         return []
-    response, used = response_of(study.fit), study.used
-    panels = []
-    for model in _MODELS:
-        svg = predicted_panel(used, study.fit, model, response)
-        if svg is not None:
-            beside = [_how(used, model, response.adjective)]
-            panels.append(panel(f"Predicted by {MODEL_NAMES[model]}", beside, svg))
-    residuals = residual_panel(used, response)
-    if residuals is not None:
-        beside = ["right of 1: dearer than predicted; dot: median, bar: the middle half"]
-        panels.append(panel("Where are they wrong?", beside, residuals))
-    if not panels:
+    response = response_of(fit)
+    figures = [
+        Figure(
+            f"predicted-{model}".replace("_", "-"),
+            f"Predicted by {MODEL_NAMES[model]}",
+            partial(predicted_panel, used, fit, model, response),
+            [_how(used, model, response.adjective)],
+        )
+        for model in _MODELS
+        if fitted.prediction(used, model) is not None
+    ]
+    if not figures:
         return []
+    beside = "right of 1: dearer than predicted; dot: median, bar: the middle half"
+    draw = partial(residual_panel, used, response)
+    figures.append(Figure("residuals", "Where are they wrong?", draw, [beside]))
     question = f"Can AI or DI predict the {response.name} of a layer?"
-    notes = ["Layers whose operator no other family has cannot be held out: they are missing here."]
-    return [section_of("prediction", "Prediction", question, [verdict.best_model(study.fit)], panels, notes)]
+    note = "Layers whose operator no other family has cannot be held out: they are missing here."
+    blocks: list[Block] = [Sentence(verdict.best_model(fit)), *figures, Note(note)]
+    return [Section("prediction", "Prediction", question, blocks)]
 
 
 def _how(used: pd.DataFrame, model: str, adjective: str) -> str:

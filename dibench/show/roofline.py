@@ -13,7 +13,7 @@ from dibench.show import axes as ax
 from dibench.show import energy_roofline
 from dibench.show.blocks import Figure, Section, Sentence
 from dibench.show.numbers import count, is_number, plain, share, short
-from dibench.show.parts import Study
+from dibench.show.studies import Study
 from dibench.show.svg import ACCENT, INK, MUTED, SURFACE, new_panel, to_svg
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def section(study: Study, peaks: Peaks | None, shares: Mapping[str, Attained]) -
     near = Figure("roofline", "How near does each layer come?", draw, beside)
     question = "How near do the kernels come to what this machine can do?"
     return Section(
-        "roofline", "Roofline", question, [*map(Sentence, lines), near, *energy_roofline.panels(study)]
+        "roofline", "Roofline", question, [*map(Sentence, lines), near, *energy_roofline.figures(study)]
     )
 
 

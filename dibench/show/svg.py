@@ -124,6 +124,16 @@ def new_grid(rows: int, columns: int, width: float, height: float) -> tuple[Figu
     return figure, every
 
 
+def slug(text: str) -> str:
+    """A text as a part of a name.
+
+    >>> slug("torchvision:resnet50 at batch 8")
+    'torchvision-resnet50-at-batch-8'
+    """
+    kept = "".join(ch if (ch.isalnum() and ch.isascii()) or ch == "_" else "-" for ch in text)
+    return "-".join(filter(None, kept.split("-")))[:80]
+
+
 class Drawn(Markup):
     """A panel's `<svg>`, its name, and the figure that it was made from."""
 

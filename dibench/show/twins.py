@@ -10,7 +10,7 @@ import numpy as np
 
 from dibench.show.blocks import Block, Cell, Figure, Headline, Note, Section, Sentence, Table, Tone, columns
 from dibench.show.numbers import UNKNOWN, count, number, p_value
-from dibench.show.parts import Study
+from dibench.show.studies import Study
 from dibench.show.svg import INK, MUTED, OPERATOR_COLOURS, OPERATOR_MARKERS, SURFACE, new_grid, to_svg
 from dibench.study.findings.twins import NOT_TESTABLE, Compared, Pairs, TwinPairs, Twins
 

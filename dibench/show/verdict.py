@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from dibench.show.blocks import Block, Headline, Sentence
 from dibench.show.numbers import count, number, p_value, share
-from dibench.show.parts import AS_ONE
 from dibench.show.response import response_of
+from dibench.show.studies import AS_ONE
 from dibench.words import MODEL_NAMES, interval
 
 if TYPE_CHECKING:
-    from dibench.show.parts import Study
+    from dibench.show.studies import Study
     from dibench.study.findings.estimate import Outcome
     from dibench.study.findings.ladder import Fit
 

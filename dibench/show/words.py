@@ -11,7 +11,7 @@ from dibench.show.response import response_of
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dibench.show.parts import Study
+    from dibench.show.studies import Study
 
 _SOURCE_NOTES = {
     "nvml_counter": "energy counter of the GPU",

@@ -13,10 +13,11 @@ import pandas as pd
 import pytest
 from study_frames import card, distinct_layers, energy_of, table
 
-from dibench.show import claims, generality, lattice, missing, twins, write_report
+from dibench.report import write_report
+from dibench.show import claims, generality, lattice, missing, twins
 from dibench.show.alpha import Line, alpha_panel
-from dibench.show.parts import Study
 from dibench.show.rows import page_rows
+from dibench.show.studies import Study
 from dibench.show.svg import SURFACE
 from dibench.study.findings.estimate import Estimate
 from dibench.study.findings.lattice import BoxCost, Lattice, Slope

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float64]
 
+MARGIN = (0.45, 0.55)
+"""Around ½: an interval of α inside it says AI, one outside it DI."""
+
 
 @attrs.frozen
 class Scores:

@@ -89,3 +89,13 @@ class Predictions:
     origin: Origin = attrs.field(metadata=INLINE)
     predictions: tuple[Prediction, ...]
     measured_networks: tuple[MeasuredNetwork, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class NetworkCosts:
+    """What the costs of some networks are made of, constant power among it."""
+
+    origin: Origin
+    predictions: tuple[Prediction, ...]
+    terms: tuple[Mapping[str, tuple[float, ...]], ...]
+    """Of each network, by term, a part of each layer's cost."""

@@ -10,13 +10,12 @@ from numpy.typing import NDArray
 
 from dibench.study.findings import ladder
 from dibench.study.findings.estimate import UNKNOWN_ALPHA, Alpha, ClusteredTest, ClusterOutcome, Outcome
-from dibench.study.findings.ladder import NO_SCORES, Model, Scored
+from dibench.study.findings.ladder import MARGIN, NO_SCORES, Model, Scored
 from dibench.study.findings.plain import PICO
 from dibench.study.ladder.held_out import errors_of, hold_out
 from dibench.study.ladder.models import FORMULAS
 from dibench.study.ladder.predictors import predictors_of
 from dibench.study.ladder.rungs import Coefficient, NoRung, Rung
-from dibench.study.ladder.verdict import MARGIN
 from dibench.study.maths.inference import LEVEL, UNDECIDABLE
 from dibench.study.maths.scores import scores
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dibench.study.findings.explanation import DrawnPower, Explanation, Saving
-from dibench.study.findings.prediction import Estimate, Prediction
+from dibench.study.findings.prediction import Estimate, NetworkCosts, Prediction
 from dibench.study.maths.inference import student_quantile
 from dibench.study.use.costs import LayerCosts, layer_costs, residual_square
 from dibench.study.use.predict import predict
@@ -85,9 +85,11 @@ def explain(
     )
 
 
-def terms_of(network: Model, fit: FittedModel) -> dict[str, tuple[float, ...]]:
-    """What the cost of each of a network's layers is made of, constant power among it, by term."""
-    return _plain(_with_constant_power(layer_costs(network.layers, fit), fit))
+def network_costs(networks: Sequence[Model], fit: FittedModel) -> NetworkCosts:
+    """What each network will cost, and what the cost of each of its layers is made of."""
+    found = predict(networks, fit).predictions
+    terms = [_with_constant_power(layer_costs(network.layers, fit), fit) for network in networks]
+    return NetworkCosts(origin=fit.origin, predictions=found, terms=tuple(map(_plain, terms)))
 
 
 def _plain(terms: Mapping[str, FloatArray]) -> dict[str, tuple[float, ...]]:
