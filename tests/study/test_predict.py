@@ -178,6 +178,7 @@ DI = "calibration/models/di_weighted"
         ("calibration", 3, "is not what `fit` writes"),
         ("calibration/models", {}, "calibration of di_weighted: is not in this fit"),
         (DI, None, "is not in this fit"),
+        ("schema", 0, "schema: must be 1: another version of dibench"),
         (f"{DI}/values", [1.0], "values: must be"),
         (f"{DI}/values/0", math.nan, "values: must be finite"),
         (f"{DI}/values/0", None, "must be numbers"),

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dibench.errors import UserError
 from dibench.files import read_json_object
 from dibench.models.intensities import Alphas
+from dibench.study.findings import SCHEMA
 from dibench.study.findings.fitted_model import (
     PREDICTORS,
     RANGED,
@@ -106,6 +107,9 @@ def read_fitted_model(figures: Mapping[str, Any], model: str, *, where: object =
         raise UserError("--model", "must be one of " + ", ".join(PREDICTORS), model)
     if "calibration" not in figures or "setting" not in figures:
         raise UserError("calibration", "must be there: write the file with `fit … --json FILE`", where=where)
+    if figures.get("schema", SCHEMA) != SCHEMA:
+        rule = f"must be {SCHEMA}: another version of dibench wrote the file, so fit the table again"
+        raise UserError("schema", rule, figures["schema"], where=where)
     try:
         entry = figures["calibration"]["models"].get(model)
         if entry is None:
