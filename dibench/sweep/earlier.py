@@ -27,38 +27,35 @@ _COLUMNS = ("case_id", "device", "device_uuid", "variant", "status", "reason", "
 def read_earlier(
     paths: Iterable[Path],
     *,
-    device: str,
-    simulated: bool,
-    shas: Mapping[str, str] | None = None,
-    sources_sha: str = "",
+    device: str = "",
+    simulated: bool = False,
     but: Path | None = None,
+    option: str = "--resume",
 ) -> Joined:
     """The rows that count, of tables or of all tables below directories; each case of a card once.
 
     Args:
         paths: of `sweep.csv` files or directories.
-        device: the model of the card at hand.
+        device: the model of the card at hand; by default that of the first row.
         simulated: whether it is a replayed card, whose rows are never joined with measured ones.
-        shas: SHA-256 of each kernel source; by default of the present ones.
-        sources_sha: SHA-256 of all of them together, for manifests that do not name each.
         but: a directory below these that is not read: the one that this run writes to.
+        option: that named the paths, for messages.
 
     Raises:
         UserError: nothing is there, no table of this program, another model, another kind of energy.
     """
-    if shas is None:
-        shas, sources_sha = kernels.kernel_shas("cuda"), kernels.sources_sha("cuda")
-    tables = _tables(paths, None if but is None else but.resolve())
+    tables = _tables(paths, None if but is None else but.resolve(), option)
     counting: dict[tuple[str, str], tuple[Path, Row]] = {}
     stale: Counter[str] = Counter()
     manifests = {path: files.read_json_object(path.with_name(record.MANIFEST)) or {} for path in tables}
     for path in tables:
         for row in read_rows(path, _COLUMNS):
+            device = device or row.device
             _check(row, path, device, simulated)
             key = (row.device_uuid, row.case_id)
             if row.measured and not simulated and row.energy_source not in MEASURED_SOURCES:
                 continue  # without joules; its case is measured again
-            if row.backend != LIBRARY and not _same_kernel(row.variant, manifests[path], shas, sources_sha):
+            if row.backend != LIBRARY and not _same_kernel(row.variant, manifests[path]):
                 stale[row.variant] += 1
             elif key not in counting or not has_result(counting[key][1]):  # it failed in the earlier run
                 counting[key] = path, row
@@ -70,12 +67,12 @@ def read_earlier(
     return Joined(parts, rows, dict(stale.most_common()))
 
 
-def _tables(paths: Iterable[Path], but: Path | None) -> list[Path]:
+def _tables(paths: Iterable[Path], but: Path | None, option: str) -> list[Path]:
     found: list[Path] = []
     for path in paths:
         below = sorted(path.rglob(record.TABLE)) if path.is_dir() else [path.with_name(record.TABLE)]
         if not below or not all(table.is_file() for table in below) or not path.exists():
-            raise UserError("--resume", f"must be a {record.TABLE} or a directory that has one", str(path))
+            raise UserError(option, f"must be a {record.TABLE} or a directory that has one", str(path))
         found += [table for table in below if table.parent.resolve() != but]
     return list({table.resolve(): table for table in found}.values())
 
@@ -88,13 +85,12 @@ def _check(row: Row, path: Path, device: str, simulated: bool) -> None:
         raise UserError("energy_source", f"must hold {kind} rows only", row.energy_source, where=path)
 
 
-def _same_kernel(
-    variant: str, manifest: Mapping[str, Any], shas: Mapping[str, str], sources_sha: str
-) -> bool:
+def _same_kernel(variant: str, manifest: Mapping[str, Any]) -> bool:
+    """Whether the kernel's source is still that of the manifest; an older one has one SHA for all sources."""
     known = manifest.get("kernels")
     if isinstance(known, dict) and variant in known:
-        return bool(known[variant] == shas.get(variant))
-    return bool(manifest.get("sources_sha") == sources_sha)
+        return bool(known[variant] == kernels.kernel_shas("cuda").get(variant))
+    return bool(manifest.get("sources_sha") == kernels.sources_sha("cuda"))
 
 
 def bring_calibration(folders: Iterable[Path], uuid: str, driver: str) -> Path:

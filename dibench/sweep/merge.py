@@ -23,7 +23,6 @@ from dibench.sweep import record
 from dibench.sweep.earlier import read_earlier
 from dibench.sweep.manifest import utc_now
 from dibench.sweep.parts import Joined, Part, read_part
-from dibench.table import read_rows
 
 COUNTERS = "counters.csv"
 BESIDE = ("calibration", "selftest")
@@ -74,13 +73,7 @@ def gather(paths: Iterable[Path]) -> Joined:
     Raises:
         UserError: there are no runs, two models of card, two ways of measuring, or joules of no sensor.
     """
-    paths = list(paths)
-    tables = [table for path in paths if path.is_dir() for table in sorted(path.rglob(record.TABLE))]
-    if not tables:
-        shown = ", ".join(map(str, paths))
-        raise UserError("RUN", "must be the directory of a campaign's run, or one above", shown)
-    device = next((row.device for row in read_rows(tables[0], ["device"])), "")
-    found = read_earlier(paths, device=device, simulated=False)
+    found = read_earlier(paths, option="RUN")
     parts = []
     for run in found.parts:
         part = read_part(run.folder, cut_off=True)

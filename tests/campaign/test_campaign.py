@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import attrs
 import fake_gpu
@@ -135,14 +136,12 @@ def test_replicas_fill_the_gpu_and_fit_into_memory(stages: Stages) -> None:
     assert sum(case.instances > 1 for case in layers.cases) > len(layers.cases) / 2
 
 
-def earlier_of(tmp_path: Path, **changes: Any) -> Any:
-    setting = {
-        "device": "card",
-        "simulated": False,
-        "shas": {"conv": "new", "other": "same"},
-        "sources_sha": "all",
-    }
-    return read_earlier([tmp_path], **{**setting, **changes})
+def earlier_of(tmp_path: Path, sources_sha: str = "all", **changes: Any) -> Any:
+    """With the kernel sources of this test, as they are now."""
+    now = {"conv": "new", "other": "same"}
+    setting = {"device": "card", "simulated": False, **changes}
+    with patch.multiple(kernels, kernel_shas=lambda _: now, sources_sha=lambda _: sources_sha):
+        return read_earlier([tmp_path], **setting)
 
 
 def write_rows(folder: Path, *rows: dict[str, Any], kernels: dict[str, str] | None = None) -> None:
