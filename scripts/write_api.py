@@ -7,11 +7,14 @@ What is public stands in PUBLIC below; everything else may change without notice
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import re
 import sys
+import textwrap
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +23,22 @@ import attrs
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "docs" / "api.md"
 
-PUBLIC = {
+PUBLIC: dict[str, tuple[str, ...]] = {
     "dibench": ("load", "fit"),
     "dibench.study": ("fit", "Fit", "cards_in"),
+    "dibench.study.findings.ladder": (
+        "Alphas",
+        "WeightedAlpha",
+        "AiAgainstDi",
+        "Model",
+        "Scores",
+        "Operator",
+        "Sensitivity",
+    ),
+    "dibench.study.findings.estimate": ("Estimate", "Alpha", "Outcome", "ClusterOutcome", "ClusteredTest"),
+    "dibench.study.questions.twins": ("twins",),
+    "dibench.study.questions.lattice": ("lattice",),
+    "dibench.study.questions.generality": ("generality",),
     "dibench.layer": ("Layer",),
     "dibench.intensity": (
         "macs",
@@ -70,20 +86,45 @@ def chapter(name: str) -> Iterator[str]:
 
 
 def entry(module: str, name: str, thing: Any) -> Iterator[str]:
-    """A function or class: how it is called, what its docstring says, and the methods of a class."""
-    called = not inspect.isclass(thing) or attrs.has(thing)
+    """A function or class: how it is called or which fields it has, its docstring, and a class's methods."""
     yield f"### {module}.{name}\n"
-    if called:
+    fields = field_docs(thing) if attrs.has(thing) else {}
+    if not fields and (attrs.has(thing) or not inspect.isclass(thing)):
         yield f"```python\n{call(name, thing).removesuffix(' -> None')}\n```\n"
     yield markdown(inspect.getdoc(thing) or "") + "\n"
     if not inspect.isclass(thing):
         return
+    for field, doc in fields.items():
+        yield f"- `{field}`" + (f": {doc}" if doc else "")
     for member, value in vars(thing).items():
-        if member.startswith("_") or not (doc := inspect.getdoc(value)):
+        text = inspect.getdoc(value)
+        if member.startswith("_") or not text:
             continue
         method = getattr(thing, member)
-        yield f"- `.{call(member, method) if callable(method) else member}`: {sentences(doc)}"
+        yield f"- `.{call(member, method) if callable(method) else member}`: {sentences(text)}"
     yield ""
+
+
+def field_docs(thing: type) -> dict[str, str]:
+    """The fields of an attrs class with the text below each; empty where no field has any."""
+    found: dict[str, str] = {}
+    for kind in reversed(thing.__mro__):
+        if attrs.has(kind):
+            found |= own_field_docs(kind)
+    return found if any(found.values()) else {}
+
+
+def own_field_docs(thing: type) -> dict[str, str]:
+    """Those of the fields that the class itself adds."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(thing))).body[0]
+    assert isinstance(tree, ast.ClassDef)
+    found = {}
+    for statement, below in pairwise([*tree.body, ast.Pass()]):
+        if isinstance(statement, ast.AnnAssign) and isinstance(statement.target, ast.Name):
+            text = below.value if isinstance(below, ast.Expr) else None
+            doc = str(text.value) if isinstance(text, ast.Constant) else ""
+            found[f"{statement.target.id}: {ast.unparse(statement.annotation)}"] = " ".join(doc.split())
+    return found
 
 
 def call(name: str, function: Any) -> str:

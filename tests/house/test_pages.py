@@ -1,13 +1,29 @@
-"""Pages tell the truth: links and paths in them exist."""
+"""Pages tell the truth: links and paths exist, and what scripts write is up to date."""
 
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from processes import environment
 
 ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize(
+    ("script", "page"),
+    [("draw_architecture.py", "docs/figures/architecture.svg"), ("write_api.py", "docs/api.md")],
+)
+def test_a_page_is_what_its_script_writes_now(script: str, page: str, tmp_path: Path) -> None:
+    written = tmp_path / "page"
+    command = [sys.executable, str(ROOT / "scripts" / script), str(written)]
+    subprocess.run(command, check=True, env=environment())
+    assert written.read_text("utf-8") == (ROOT / page).read_text("utf-8"), (
+        "run `make docs` and look at the change"
+    )
 
 
 PAGES = sorted(
