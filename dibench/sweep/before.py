@@ -7,22 +7,21 @@ run says so. Without a calibration the spread of visits starts from what is know
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from dibench import kernels
+from dibench import files, kernels
 from dibench.errors import UserError
-from dibench.files import write_json
-from dibench.measure.calibration import kept_pool
+from dibench.measure import calibration
 from dibench.processes import run_verbs
 from dibench.sweep.checked import FAILED, NOT_HERE, RIGHT, Checked, path_of
-from dibench.sweep.earlier import bring_calibration, bring_checked
 
 if TYPE_CHECKING:
     from dibench.sweep.campaign import Campaign
@@ -54,17 +53,18 @@ def check(run: Campaign) -> Checks:
     wrong, unchecked = _selftest(run)
     why = _calibrate(run)
     checked = _verdicts(run)
-    write_json(run.out / "selftest.json", {**checked.as_json(), "doctor": doctor})
+    files.write_json(run.out / "selftest.json", {**checked.as_json(), "doctor": doctor})
     return Checks(wrong, unchecked, why)
 
 
 def _doctor(run: Campaign) -> list[dict[str, Any]]:
     """What doctor finds, for the record; what the campaign needs and lacks is told."""
     (ended,) = run_verbs(["doctor", "--json"], until=time.monotonic() + _DOCTOR_S)
-    if ended.status != 0:  # measuring may well work
+    try:
+        found: list[dict[str, Any]] = json.loads(ended.text)
+    except ValueError:  # it failed; measuring may well work
         run.say(f"doctor    {ended.how}")
         return []
-    found: list[dict[str, Any]] = json.loads(ended.text)
     for one in found if not run.card.simulated else ():
         if not one["ok"] and one["area"] in ("GPU", "energy", "machine"):
             run.say(f"doctor    {one['what']}: no, {one['seen']}")
@@ -172,8 +172,50 @@ def _usable(run: Campaign, path: Path) -> bool:
     """Whether a sweep can start from that calibration; one that cannot be read is removed."""
     try:
         if path.is_file():
-            kept_pool(path)
+            calibration.kept_pool(path)
     except UserError as error:
         run.say(f"calibrate {error}: it is made again")
         path.unlink()
     return path.is_file()
+
+
+def bring_calibration(folders: Iterable[Path], uuid: str, driver: str) -> Path:
+    """Where the calibration of this card and driver is kept; one from an earlier run is copied there first.
+
+    Args:
+        folders: of earlier runs.
+        uuid: of the card.
+        driver: of the card.
+    """
+    kept = calibration.path_of(uuid, driver)
+    for beside in _beside(folders, "calibration*.json"):
+        with contextlib.suppress(UserError, OSError):  # it can be made again
+            found = {} if kept.is_file() else files.read_json_object(beside) or {}
+            if (found.get("device_uuid"), found.get("driver")) == (uuid, driver):
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                files.replace_file(kept, beside.read_bytes())
+    return kept
+
+
+def bring_checked(folders: Iterable[Path], uuid: str, driver: str, sources: Mapping[str, str]) -> Checked:
+    """The verdicts on kernels on this card and driver; those of earlier runs are kept here from now on.
+
+    Args:
+        folders: of earlier runs.
+        uuid: of the card.
+        driver: of the card.
+        sources: SHA-256 of each present kernel source.
+    """
+    checked = Checked.read(path_of("cuda", uuid, driver), uuid, driver)
+    for beside in _beside(folders, "selftest*.json"):
+        there = Checked.read(beside, uuid, driver)
+        new = set(there.known(sources, small=True)) - set(checked.known(sources, small=True))
+        checked.kernels.update({name: there.kernels[name] for name in new})
+    if checked.kernels:
+        checked.save()
+    return checked
+
+
+def _beside(folders: Iterable[Path], pattern: str) -> Iterator[Path]:
+    for folder in dict.fromkeys(folders):
+        yield from sorted(folder.glob(pattern))

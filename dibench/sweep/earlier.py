@@ -6,18 +6,15 @@ since. Rows of a changed kernel are left out of everything, and their cases are 
 
 from __future__ import annotations
 
-import contextlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from dibench import files, kernels
 from dibench.errors import UserError
-from dibench.measure import calibration
 from dibench.schema import LIBRARY, MEASURED_SOURCES, Row
 from dibench.sweep import record
-from dibench.sweep.checked import Checked, path_of
 from dibench.sweep.parts import Joined, Part, has_result
 from dibench.table import read_rows
 
@@ -91,46 +88,3 @@ def _same_kernel(variant: str, manifest: Mapping[str, Any]) -> bool:
     if isinstance(known, dict) and variant in known:
         return bool(known[variant] == kernels.kernel_shas("cuda").get(variant))
     return bool(manifest.get("sources_sha") == kernels.sources_sha("cuda"))
-
-
-def bring_calibration(folders: Iterable[Path], uuid: str, driver: str) -> Path:
-    """Where the calibration of this card and driver is kept; one from an earlier run is copied there first.
-
-    Args:
-        folders: of earlier runs.
-        uuid: of the card.
-        driver: of the card.
-    """
-    kept = calibration.path_of(uuid, driver)
-    for beside in _beside(folders, "calibration*.json"):
-        found = None
-        with contextlib.suppress(UserError):
-            found = files.read_json_object(beside)
-        if found and not kept.is_file() and (found.get("device_uuid"), found.get("driver")) == (uuid, driver):
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            files.replace_file(kept, beside.read_bytes())
-    return kept
-
-
-def bring_checked(folders: Iterable[Path], uuid: str, driver: str, sources: Mapping[str, str]) -> Checked:
-    """The verdicts on kernels on this card and driver; those of earlier runs are kept here from now on.
-
-    Args:
-        folders: of earlier runs.
-        uuid: of the card.
-        driver: of the card.
-        sources: SHA-256 of each present kernel source.
-    """
-    checked = Checked.read(path_of("cuda", uuid, driver), uuid, driver)
-    for beside in _beside(folders, "selftest*.json"):
-        there = Checked.read(beside, uuid, driver)
-        new = set(there.known(sources, small=True)) - set(checked.known(sources, small=True))
-        checked.kernels.update({name: there.kernels[name] for name in new})
-    if checked.kernels:
-        checked.save()
-    return checked
-
-
-def _beside(folders: Iterable[Path], pattern: str) -> Iterator[Path]:
-    for folder in dict.fromkeys(folders):
-        yield from sorted(folder.glob(pattern))

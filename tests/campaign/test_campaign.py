@@ -28,8 +28,9 @@ from dibench.errors import UserError
 from dibench.plan.ordering import in_visits
 from dibench.plan.stages import Stages, load_stages, plan_campaign
 from dibench.sweep import record
+from dibench.sweep.before import bring_calibration, bring_checked
 from dibench.sweep.checked import RIGHT, Checked, path_of
-from dibench.sweep.earlier import bring_calibration, bring_checked, read_earlier
+from dibench.sweep.earlier import read_earlier
 from dibench.table import read_csv
 
 REPLAYED = ("--backend", "replayed_device:backend", "--meter", "replayed_device:meter")
