@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 MODEL_NAMES = {
     "macs": "MACs",
@@ -50,33 +49,26 @@ class Bounded(Protocol):
     def ci_high(self) -> float | None: ...  # noqa: D102
 
 
-def interval(estimate: Bounded | Mapping[str, Any]) -> str:
+def interval(estimate: Bounded) -> str:
     """A value with its 95% interval; words, and no value, where it is not bounded on both sides.
 
     Where one end is missing, the estimate itself could be anything beyond the other.
 
-    Args:
-        estimate: `value`, `ci_low` and `ci_high`, None for what the rows do not tell.
-
-    >>> interval({"value": 0.314, "ci_low": 0.27, "ci_high": 0.36})
+    >>> from dibench.study.findings.estimate import Estimate
+    >>> interval(Estimate(0.314, 0.27, 0.36))
     '0.31 (0.27 to 0.36)'
-    >>> interval({"value": 0.314, "ci_low": 0.2, "ci_high": None})
-    'above 0.20'
-    >>> interval({"value": 0.314, "ci_low": None, "ci_high": None})
-    'not determined'
-    >>> interval({"value": -0.5, "ci_low": -0.5, "ci_high": -0.499})
+    >>> interval(Estimate(0.314, 0.2, None)), interval(Estimate(0.314, None, None))
+    ('above 0.20', 'not determined')
+    >>> interval(Estimate(-0.5, -0.5, -0.499))
     '−0.5000 (−0.5000 to −0.4990)'
-    >>> interval({"value": 0.0, "ci_low": 0.0, "ci_high": 2.5e-5})
+    >>> interval(Estimate(0.0, 0.0, 2.5e-5))
     '0.000000 (0.000000 to 0.000025)'
     """
-    parts = ("value", "ci_low", "ci_high")
-    if isinstance(estimate, Mapping):
-        value, low, high = (estimate[part] for part in parts)
-    else:
-        value, low, high = (getattr(estimate, part) for part in parts)
+    value, low, high = estimate.value, estimate.ci_low, estimate.ci_high
     if value is None or low is None is high:
         return UNDETERMINED
     if low is None:
+        assert high is not None
         return f"below {_number(high, 2)}"
     if high is None:
         return f"above {_number(low, 2)}"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 
 # Wide because each parameter is an option of the command line.
+# Wide because each parameter is an option of the command.
 def fit(
     tables: Tables,
     json_file: JsonFile = None,

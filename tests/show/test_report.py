@@ -26,6 +26,7 @@ from dibench.show.stationarity import equal_boxes
 from dibench.show.svg import OPERATOR_COLOURS, OPERATOR_MARKERS, themes
 from dibench.study import fit
 from dibench.study.findings import plot
+from dibench.study.findings.estimate import Alpha
 from dibench.table import read_csv
 from dibench.words import MODEL_NAMES, interval
 
@@ -199,7 +200,7 @@ def test_the_tables_show_the_numbers_of_the_fit(modelled: Example) -> None:
         expected = [number(own[name], spec) for name, spec in formats.items()]
         assert table[heading][:4] == expected
     alpha = modelled.page.table("α: how much")
-    assert alpha == {form: [interval(own)] for form, own in figures["alpha"].items()}
+    assert alpha == {form: [interval(Alpha(**own))] for form, own in figures["alpha"].items()}
     left_out = modelled.page.table("Rows left out of the fit")
     assert left_out == {reason: [str(number)] for reason, number in figures["excluded"].items()}
 

@@ -62,7 +62,7 @@ def hold_out(
         needed=rows_needed(data),
         sums=tuple(one for one in network_sums(data) if one.family in known and one.holds(REQUIRED_SHARE)),
         naive={
-            name: predict_held_out(name, data, naive, near=rung.parameters) if families else np.empty(0)
+            name: predict_held_out(name, data, naive, near=rung.parameters)[0] if families else np.empty(0)
             for name, rung in fitted.items()
         },
     )

@@ -22,7 +22,7 @@ from dibench.study.ladder.alpha import (
 from dibench.study.ladder.folds import Folds, make_folds
 from dibench.study.ladder.models import FULL, MODELS, Data, Labels, Terms, data_of
 from dibench.study.ladder.rungs import NoRung, Rung, fit_rung
-from dibench.study.ladder.unseen import Unseen, predict_families, predict_held_out
+from dibench.study.ladder.unseen import FoldFits, Unseen, predict_families, predict_held_out
 from dibench.study.ladder.verdict import Grounds, Verdict, decide
 from dibench.study.maths.inference import DRAWS, Clustering, Test, clustering
 from dibench.study.table import rows as row_rules
@@ -138,7 +138,12 @@ def _climb(
     for op in operators:
         own = data.only(data.op == op)
         by_operator[op] = compare(own, make_clusterings(own, draws, seed), make_folds(own, seed))
-    near = {name: rung.parameters for name, rung in rungs.items() if isinstance(rung, Rung)}
+    fitted = {name: rung for name, rung in rungs.items() if isinstance(rung, Rung)}
+    known = FoldFits(
+        folds,
+        {name: rung.learned for name, rung in fitted.items()},
+        {name: rung.parameters for name, rung in fitted.items()},
+    )
     return Ladder(
         selection=selection,
         data=data,
@@ -154,7 +159,7 @@ def _climb(
             **{name: _alternative(terms, data, clusterings) for name, terms in SENSITIVITIES.items()},
             **_of_gross_energy(selection, data, clusterings),
         },
-        unseen=predict_families(data, near),
+        unseen=predict_families(data, known),
         check=check,
     )
 
@@ -249,7 +254,7 @@ def held_out_errors(
 
     def predictions(model: str) -> Any:
         rung = rungs.get(model)
-        return rung.held_out if isinstance(rung, Rung) else predict_held_out(model, data, folds)
+        return rung.held_out if isinstance(rung, Rung) else predict_held_out(model, data, folds)[0]
 
     ai, di = predictions("ai"), predictions("di_weighted")
     both = np.isfinite(ai) & np.isfinite(di)

@@ -7,7 +7,7 @@ Predictions come from the fit with coefficients ≥ 0, which is the same fit whe
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dibench.study.ladder.alpha import GRID, profile_disjoint
 from dibench.study.ladder.folds import Folds
 from dibench.study.ladder.models import FULL, Data, Design, Terms, design
-from dibench.study.ladder.unseen import predict_held_out
+from dibench.study.ladder.unseen import Learned, predict_held_out
 from dibench.study.maths.estimate import LogFit, condition_number, fit_log
 from dibench.study.maths.inference import Clustering, cluster_errors, student_quantile
 from dibench.study.maths.scores import aicc
@@ -58,6 +58,8 @@ class Rung:
     """In sample, (n,)."""
     held_out: FloatArray
     """Each row predicted by a fit without its fold; not a number where that fit lacks its operator."""
+    learned: Mapping[str, Learned | None]
+    """The fit without each fold, by its name."""
     rss: float
     """Residual sum of squares of log y, of the predictions."""
     aicc: float
@@ -92,6 +94,7 @@ def fit_rung(
     condition = condition_number(free.jacobian)
     told = condition <= NOT_IDENTIFIED  # else a coefficient's sign is arithmetic noise like its value
     below_zero = [name for name, value in zip(at.names, free.parameters, strict=True) if told and value < 0]
+    held_out, learned = predict_held_out(model, data, folds, terms, bounded.parameters)
     return Rung(
         name=model,
         k=k,
@@ -101,7 +104,8 @@ def fit_rung(
         parameters=bounded.parameters,
         alpha=alpha if model == "di_disjoint" else None,
         predicted=at.columns @ bounded.parameters,
-        held_out=predict_held_out(model, data, folds, terms, bounded.parameters),
+        held_out=held_out,
+        learned=learned,
         rss=bounded.rss,
         aicc=aicc(bounded.rss, len(data), k),
         condition=condition,

@@ -35,8 +35,10 @@ WITHOUT_TRACE = 1e-11
 class Learned:
     """A model fitted to some of the rows, coefficients ≥ 0."""
 
-    at: Design
-    """Of all rows, at this fit's α."""
+    model: str
+    terms: Terms
+    design_alpha: float
+    """α of the design, which `di_disjoint` needs."""
     parameters: FloatArray
     """(k,)"""
     known: Mask
@@ -44,11 +46,16 @@ class Learned:
     alpha: float
     """Of either form of DI; not a number for other models, and where the rows say nothing about reuse."""
 
-    def predict(self, rows: Mask) -> FloatArray:
-        """The response of those rows (n,); not a number elsewhere, and where a coefficient is not known."""
+    def predict(self, data: Data, rows: Mask, at: Design | None = None) -> FloatArray:
+        """The response of those rows (n,); not a number elsewhere, and where a coefficient is not known.
+
+        `at` is the model's design on all rows, if it is at hand; not for `di_disjoint`.
+        """
+        if at is None or self.model == "di_disjoint":
+            at = design(self.model, data, self.design_alpha, self.terms)
         predicted = np.full(len(rows), np.nan)
-        value = self.at.columns[rows] @ self.parameters
-        learnable = (self.at.columns[np.ix_(rows, ~self.known)] == 0).all(axis=1)
+        value = at.columns[rows] @ self.parameters
+        learnable = (at.columns[np.ix_(rows, ~self.known)] == 0).all(axis=1)
         predicted[rows] = np.where(learnable & (value > 0), value, np.nan)
         return predicted
 
@@ -90,7 +97,7 @@ def learn(
         near=None if near is None else near[known],
         tolerance=WITHOUT_TRACE,
     ).parameters
-    return Learned(at, parameters, known, _alpha(model, at.names, parameters, disjoint))
+    return Learned(model, terms, disjoint, parameters, known, _alpha(model, at.names, parameters, disjoint))
 
 
 def _alpha(model: str, names: tuple[str, ...], parameters: FloatArray, disjoint: float) -> float:
@@ -102,15 +109,33 @@ def _alpha(model: str, names: tuple[str, ...], parameters: FloatArray, disjoint:
 
 def predict_held_out(
     model: str, data: Data, folds: Folds, terms: Terms = FULL, near: FloatArray | None = None
-) -> FloatArray:
-    """Each row's response as predicted without its fold; arguments as of `learn`."""
-    predicted = np.full(len(data), np.nan)
+) -> tuple[FloatArray, dict[str, Learned | None]]:
+    """Each row's response as predicted without its fold, and the fits; arguments as of `learn`."""
+    predicted, fits = np.full(len(data), np.nan), {}
     at = design(model, data, terms=terms)
     for fold in folds.folds:
-        learned = learn(model, data, fold.train, terms, at=at, near=near)
+        fits[fold.name] = learned = learn(model, data, fold.train, terms, at=at, near=near)
         if learned is not None:
-            predicted[fold.test] = learned.predict(fold.test)[fold.test]
-    return predicted
+            predicted[fold.test] = learned.predict(data, fold.test, at)[fold.test]
+    return predicted, fits
+
+
+@attrs.frozen(eq=False)
+class FoldFits:
+    """The fits that folds made already, and where those of all rows lie."""
+
+    folds: Folds
+    learned: Mapping[str, Mapping[str, Learned | None]]
+    """By model and name of the fold."""
+    near: Mapping[str, FloatArray]
+    """By model, coefficients (k,) of a fit to all rows."""
+
+    def without(self, family: str, left: Mask, model: str) -> Learned | None:
+        """The fit without a family, if a fold held out just those rows."""
+        for fold in self.folds.folds:
+            if fold.name == family and np.array_equal(fold.train, left):
+                return self.learned.get(model, {}).get(family)
+        return None
 
 
 @attrs.frozen(eq=False)
@@ -145,16 +170,17 @@ def rows_needed(data: Data) -> int:
     return ROWS_PER_COEFFICIENT * (len(np.unique(data.op)) + 3)
 
 
-def predict_families(data: Data, near: Mapping[str, FloatArray] | None = None) -> dict[str, Unseen]:
+def predict_families(data: Data, known: FoldFits | None = None) -> dict[str, Unseen]:
     """Each family that has rows, predicted by fits to the rows that share no shape with it.
 
     Args:
         data: all rows.
-        near: by model, coefficients (k,) to start at, of a fit to all rows.
+        known: what was fitted to the same rows already.
     """
     found = {}
     shapes, shape = np.unique(data.layer, return_inverse=True)
     owners, owner = np.unique(data.network, return_inverse=True)
+    near = {} if known is None else known.near
     designs = {model: design(model, data) for model in COMPARED if model != "di_disjoint"}
     for family, members in networks.FAMILIES.items():
         rows = np.isin(shapes, shapes_of(*members))[shape]
@@ -162,7 +188,8 @@ def predict_families(data: Data, near: Mapping[str, FloatArray] | None = None) -
             continue
         left = ~rows & ~np.isin(owners, members)[owner]
         learned = {
-            model: learn(model, data, left, at=designs.get(model), near=(near or {}).get(model))
+            model: (known and known.without(family, left, model))
+            or learn(model, data, left, at=designs.get(model), near=near.get(model))
             for model in COMPARED
         }
         alpha = {
@@ -170,7 +197,7 @@ def predict_families(data: Data, near: Mapping[str, FloatArray] | None = None) -
             for model in ("di_weighted", "di_disjoint")
         }
         predicted = {
-            model: np.full(len(data), np.nan) if one is None else one.predict(rows)
+            model: np.full(len(data), np.nan) if one is None else one.predict(data, rows, designs.get(model))
             for model, one in learned.items()
         }
         enough = int(left.sum()) >= rows_needed(data)
