@@ -53,7 +53,8 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "dibench.networks": ("names", "family", "load", "find", "distinct"),
     "dibench.models": ("load", "Model", "NotCovered"),
     "dibench.plan": ("load_plan", "Plan", "Case"),
-    "dibench.table": ("read_csv",),
+    "dibench.schema": ("Row",),
+    "dibench.table": ("read_csv", "read_rows"),
     "dibench.report": ("write_report",),
     "dibench.meters": ("Meter", "Reading"),
     "dibench.backends": ("Backend", "Prepared", "Device", "DeviceFaultError"),
@@ -107,7 +108,13 @@ def entry(module: str, name: str, thing: Any) -> Iterator[str]:
 
 def field_docs(thing: type) -> dict[str, str]:
     """The fields of an attrs class with the text below each; empty where no field has any."""
-    found: dict[str, str] = {}
+    found = {
+        f"{field.name}: {field.type}": field.metadata["meaning"]
+        for field in attrs.fields(thing)
+        if "meaning" in field.metadata
+    }
+    if found:  # a row's columns
+        return found
     for kind in reversed(thing.__mro__):
         if attrs.has(kind):
             found |= own_field_docs(kind)
