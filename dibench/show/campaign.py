@@ -39,7 +39,7 @@ def stage_table(standings: Sequence[Standing], planned: Mapping[str, tuple[str, 
         standings: of all stages.
         planned: minutes and cases of the next run by stage, for a dry run.
     """
-    names = ("cases", "measured", "converged", "visits left", *(("minutes", "this run") if planned else ()))
+    names = ("cases", "measured", "converged", "visits left", *(("minutes", "next run") if planned else ()))
     columns = (Column("stage", text=True), *map(Column, names), Column("answers", True, rank=1, wraps=True))
     rows = [
         (
@@ -73,7 +73,6 @@ def forecast(
         measuring_s: what checks before, and fit and report after, leave of it.
     """
     visits = sum(case.visits for case in plan.cases)
-
     planned = {
         one.stage.name: (
             str(round(one.visits_left * visit_s / 60)),
@@ -83,7 +82,7 @@ def forecast(
     }
     runs = f"{visits * visit_s / measuring_s:.0f} runs of {time_text(budget_s)}"
     told = (
-        f"{len(plan.cases):,} cases are left, {visits:,} visits of about {visit_s:g} s: "
+        f"{count(len(plan.cases), 'case')} are left, {count(visits, 'visit')} of about {visit_s:g} s: "
         f"{duration_text(visits * visit_s)}, {runs}. "
         f"The next run measures for {time_text(measuring_s)} and finishes about {len(finished)} cases."
     )
@@ -95,7 +94,8 @@ def beginning(card: Card, earlier: Joined, left_out: Mapping[str, str]) -> Itera
     yield f"{card.name}, {card.uuid or 'no UUID'}, driver {card.driver or 'unknown'}"
     if earlier.parts:
         cards = earlier.cards
-        yield f"earlier   {len(earlier.rows)} rows of {len(earlier.parts)} runs on {len(cards)} cards"
+        rows, runs = count(len(earlier.rows), "row"), count(len(earlier.parts), "run")
+        yield f"earlier   {rows} of {runs} on {count(len(cards), 'card')}"
         for variant, number in earlier.stale.items():
             yield f"earlier   {number} rows of {variant} are left out, measured again: its source has changed"
         if cards and card.uuid not in cards:
@@ -106,10 +106,11 @@ def beginning(card: Card, earlier: Joined, left_out: Mapping[str, str]) -> Itera
 
 def ending(found: Joined, summary: Summary, left_out: Sequence[str]) -> Iterator[str]:
     """What this run measured, what all runs measured, and what was left out."""
-    statuses = ", ".join(f"{count} {status}" for status, count in summary.statuses.items())
-    yield f"this run  {summary.measured} cases ({statuses or 'none'}): {summary.ended}"
-    cards = count(len(found.cards), "card")
-    yield f"together  {len(found.rows)} rows of {cards}, sentinels included"
+    statuses = ", ".join(f"{number} {status}" for status, number in summary.statuses.items())
+    yield f"this run  {count(summary.measured, 'case')}: {summary.ended}"
+    yield f"its table {statuses or 'no rows'}"
+    rows, cards = count(len(found.rows), "row"), count(len(found.cards), "card")
+    yield f"together  {rows} of {cards}, sentinels included"
     yield f"energy    {SOURCE_MEANINGS.get(summary.energy_source, summary.energy_source)}"
     yield from (f"left out  {line}" for line in left_out)
 
@@ -127,7 +128,9 @@ def left_out(stages: Stages, checks: Checks) -> Iterator[str]:
 def missing(standings: Iterable[Standing], visit_s: float) -> str:
     """How many visits are missing, and how long they take; empty if none is."""
     left = sum(one.visits_left for one in standings)
-    return f"{left} visits are missing: {duration_text(left * visit_s)} at {visit_s:.1f} s" if left else ""
+    are = "is" if left == 1 else "are"
+    long = f"{duration_text(left * visit_s)} at {visit_s:.1f} s"
+    return f"{count(left, 'visit')} {are} missing: {long}" if left else ""
 
 
 def readme(
