@@ -7,19 +7,20 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import attrs
 import pytest
 from fake_backend import sweep_of
 from replayed_plans import plan_of, replayed
 
-from dibench import files, schema
+from dibench import files, kernels, schema
 from dibench.cli import main
 from dibench.errors import UserError
 from dibench.plan.shard import Shard
 from dibench.sweep import record
 from dibench.sweep.events import VisitEnded
-from dibench.sweep.merge import merge
+from dibench.sweep.merge import gather, merge
 from dibench.sweep.run import Sweep, run_sweep
 from dibench.sweep.visit_book import VisitBook
 from dibench.table import read_csv
@@ -250,6 +251,39 @@ def test_visits_that_contradict_are_refused(what: str, halves: list[Path], tmp_p
         merge(halves, tmp_path / "out")
     assert words in str(refused.value) and str(halves[1]) in str(refused.value)
     assert not (tmp_path / "out").exists()
+
+
+def as_runs(halves: list[Path]) -> Any:
+    """The same as runs of a campaign whose joules a sensor measured, which only a GPU can make."""
+    for half in halves:
+        spoil_table(half, lambda text: text.replace(",simulated,", ",nvml_counter,"))
+        manifest = (half / "manifest.json").read_text()
+        (half / "manifest.json").write_text(manifest.replace('"simulated"', '"nvml_counter"'))
+    return patch.object(kernels, "sources_sha", lambda _: json.loads(manifest)["sources_sha"])
+
+
+def test_runs_of_a_campaign_may_have_been_killed_but_not_contradict_themselves(halves: list[Path]) -> None:
+    with as_runs(halves):
+        joined = gather(halves)
+        visits = b"".join((half / record.VISITS).read_bytes() for half in halves)
+        assert b"".join(joined.visits) == visits and len(joined.rows) == sum(
+            len(p.rows) for p in joined.parts
+        )
+        again = gather([halves[0], *halves])
+        assert again.rows == joined.rows, "each case of a card once"
+        with (halves[0] / record.VISITS).open("a") as file:
+            file.write('{"case_id": "cut o')
+        spoil_table(halves[0], lambda text: text + "0123,4")
+        assert gather(halves).rows == joined.rows
+        spoil_visits(halves[1], lambda visits: visits.pop())
+        with pytest.raises(UserError, match=r"contradicts visits\.jsonl beside it"):
+            gather(halves)
+
+
+def test_runs_that_were_measured_differently_are_no_dataset(halves: list[Path]) -> None:
+    of_identity(target=0.7)(halves[1])
+    with as_runs(halves), pytest.raises(UserError, match="target: must be the same in all parts"):
+        gather(halves)
 
 
 def test_simulated_parts_are_not_joined_where_measured_ones_lie(halves: list[Path], tmp_path: Path) -> None:
