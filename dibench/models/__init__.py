@@ -1,6 +1,6 @@
 """Any network as a `Model`: one of the 25, a table, an ONNX file, a PyTorch module.
 
-`load(source)` is the way in. Weights are never read: shapes are enough. No pickle is ever loaded.
+Call `load(source)`. Only shapes are used, never the values of weights. No pickle is ever loaded.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ def load(
     Args:
         source: a network of `python -m dibench networks`; the path of an .onnx file or of a .csv table;
             `module:callable` or `file.py:callable` that gives a `torch.nn.Module`; or such a module.
-        batch: images in one inference; None takes what the source says, else 1.
-        shapes: shape of each input by its name ("" is the only or first one), as `"1,3,224,224"`, with
-            `:int64` behind it where a PyTorch module wants no floats. They decide over what a file says.
+        batch: images in one inference; None: what the source says, or 1.
+        shapes: shape of each input by its name ("" is the only or first one), such as `"1,3,224,224"`,
+            with `:int64` behind it where a PyTorch module does not take floats. They replace those in a file.
 
     Raises:
-        UserError: no such source, or not one that can be read; the message is one line.
+        UserError: there is no such source, or it cannot be read; the message is one line.
 
     >>> load("resnet50", batch=8).macs
     32713474048
@@ -65,6 +65,6 @@ def load(
         name, layers = Path(text).stem, read_table(Path(text))
     else:
         name, layers = text, networks.load(text)
-    # Tables are at batch 1; a linear layer inside a network may have more rows than one per image.
+    # Tables are at batch 1, but a linear layer inside a network may have several rows an image.
     layers = tuple(layer.with_batch(layer.N * (batch or 1)) for layer in layers)
     return Model(name=name, batch=batch or 1, layers=layers)

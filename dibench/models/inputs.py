@@ -1,4 +1,4 @@
-"""The shapes that a user gives for a model's inputs."""
+"""Parses the shapes that a user gives for a model's inputs."""
 
 from __future__ import annotations
 

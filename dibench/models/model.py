@@ -1,4 +1,4 @@
-"""A model as dibench sees it: the layers it knows, and by name every product it does not."""
+"""A model: the operations that are layers, and the name of every other convolution or product."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dibench.layer import Layer
 
 @attrs.frozen(kw_only=True)
 class NotCovered:
-    """A convolution or product of a model that is no `Layer`, and why; `macs` is None where not known."""
+    """A convolution or product of a model that is not a `Layer`, and why; `macs` is None where unknown."""
 
     name: str
     op: str
@@ -21,11 +21,10 @@ class NotCovered:
 
 @attrs.frozen(kw_only=True)
 class Model:
-    """The layers of one model in execution order at one batch size, and what they leave out.
+    """The layers of one model in execution order at one batch size, and what is not covered by them.
 
-    `layers` are named `model/node`, each name once; a layer that runs twice stands there twice. `parameters`
-    counts every element of every parameter the model holds, biases and normalisation included; None where
-    the source does not tell.
+    `layers` have unique names `model/node`; a layer that runs twice is listed twice. `parameters` counts the
+    elements of all parameters, biases and normalisation included; it is None where the source does not say.
     """
 
     name: str
@@ -42,17 +41,17 @@ class Model:
 
     @property
     def macs_known(self) -> int:
-        """Multiply-adds of `layers` and of what is not covered, as far as they are known."""
+        """Multiply-adds of `layers`, and the known ones of what is not covered."""
         return self.macs + sum(part.macs or 0 for part in self.not_covered)
 
     @property
     def weights(self) -> int:
-        """Weight elements of `layers`; a weight read by two layers counts twice, as each reads it."""
+        """Weight elements of `layers`; a weight that two layers read counts twice."""
         return sum(layer.weights for layer in self.layers)
 
     @property
     def coverage(self) -> str:
-        """One line: how many of the model's MACs the layers are.
+        """One line that says which share of the model's MACs the layers cover.
 
         >>> Model(name="m", batch=1, layers=(Layer.fc(N=1, C=10, K=10),)).coverage
         'covers 100 of 100 MACs (100%): every convolution and product of the model'
@@ -68,7 +67,7 @@ class Model:
 
 
 def unique_names(model: str, nodes: Iterable[str]) -> list[str]:
-    """`model/node` for each node; the second of a name gets `#2`.
+    """`model/node` for each node; a name that occurs again gets `#2`, `#3`, ...
 
     >>> unique_names("m", ["conv", "fc", "conv"])
     ['m/conv', 'm/fc', 'm/conv#2']

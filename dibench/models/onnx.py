@@ -62,7 +62,7 @@ def _reader() -> _Reader:
 
 
 class _Reader:
-    """The reader process, started when first asked and again after it died."""
+    """The reader process; it is started at the first request, and again after it has ended."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -79,7 +79,7 @@ class _Reader:
             line = process.stdout.readline() if ready else b""
         except BrokenPipeError:
             ready, line = [process.stdout], b""
-        except BaseException:  # Ctrl-C: what it still answers belongs to nobody
+        except BaseException:  # Ctrl-C: nobody waits for its answer any more
             self.close()
             raise
         if line:
@@ -115,7 +115,7 @@ def _start() -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        # One thread: on many cores the stacks of NumPy's thread pool alone would pass the memory limit.
+        # One thread: on many cores the stacks of NumPy's thread pool alone would exceed the memory limit.
         env={
             **os.environ,
             **_ONE_THREAD,

@@ -1,4 +1,4 @@
-"""Computes the small integers from which an ONNX graph makes its shapes, where ONNX's inference does not.
+"""Computes the integers from which an ONNX graph builds its shapes, where ONNX's inference does not.
 
 Exporters write the shape of a reshape as a little program of its own: Shape, Gather, Div, Where, Concat.
 ONNX's inference follows some of these operators, also with `data_prop=True`: onnx 1.23 leaves the heads of
@@ -28,7 +28,7 @@ OPERATORS = frozenset({
 
 
 def fold(graph: Any, shapes: Mapping[str, Shape | None], opset: int) -> bool:
-    """Replaces nodes whose result follows from constants and known shapes; whether there was any."""
+    """Replace nodes whose result follows from constants and known shapes; returns whether there were any."""
     known: dict[str, Any] = {}
     for tensor in graph.initializer:
         if prod(tensor.dims) <= MOST_ELEMENTS:
@@ -56,14 +56,14 @@ def fold(graph: Any, shapes: Mapping[str, Shape | None], opset: int) -> bool:
 def _learn(known: dict[str, Any], name: str, tensor: Any) -> None:
     try:
         known[name] = numpy_helper.to_array(tensor)
-    except Exception:  # its payload was left in the file: not small, or external
+    except Exception:  # its payload was dropped, being large or external
         return
 
 
 def _results(
     node: Any, known: Mapping[str, Any], shapes: Mapping[str, Shape | None], opset: int
 ) -> dict[str, Any] | None:
-    """The node's outputs as arrays; None where they are not known, or too large to be a shape."""
+    """The node's outputs as arrays; None if they are unknown or too large to be a shape."""
     if node.op_type == "Constant":
         found: dict[str, Any] = {}
         for attribute in node.attribute:
@@ -92,7 +92,7 @@ def _results(
     try:
         feeds = {name: known[name] for name in node.input if name}
         (result,) = ReferenceEvaluator(node, opsets={"": opset}).run(None, feeds)
-    except Exception:  # it contradicts itself: left to ONNX's inference to say
+    except Exception:  # the node contradicts itself: ONNX's inference says how
         return None
     result = np.asarray(result)
     return {node.output[0]: result} if result.size <= MOST_ELEMENTS else None

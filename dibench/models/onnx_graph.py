@@ -1,6 +1,6 @@
-"""An ONNX file's graph as a `Model`: input sizes set, functions inlined, shapes inferred, products found.
+"""Reads an ONNX file as a `Model`: sets input sizes, inlines functions, infers shapes, finds products.
 
-Runs in the reader process (`onnx_reader`), where memory and time are limited: ONNX's C++ code sees the file.
+Runs in the reader process (`onnx_reader`), because ONNX's C++ code reads a file that nobody vouches for.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def _size(dims: Any) -> int:
 
 @attrs.frozen
 class _Found:
-    """A convolution or product in the graph: its node's name and operator, and what it is."""
+    """A convolution or product in the graph: the name and operator of its node, and the layer that it is."""
 
     name: str
     op: str
@@ -108,13 +108,13 @@ class _Walk:
 
     def __init__(self, proto: Any, weights: set[str], resized: bool = False) -> None:
         self._weights = weights
-        self._resized = resized  # the file was made for other sizes
+        self._resized = resized  # sizes that the file fixes were changed
         self._opsets = {opset.domain: opset.version for opset in proto.opset_import}
 
     def graph(
         self, graph: Any, outer: Mapping[str, Shape | None], constants: set[str], inside: str
     ) -> Iterator[_Found]:
-        """What a graph computes, in order; `inside` says why nothing of a graph within a node is a layer."""
+        """The products of a graph, in order. `inside` says why those inside a node are no layers."""
         shapes = {**outer, **shapes_of(graph)}
         constants = constants | {tensor.name for tensor in graph.initializer}
         constants |= {tensor.values.name for tensor in graph.sparse_initializer}
@@ -177,7 +177,7 @@ class _Walk:
 
 
 def _check_reshape(node: Any, shapes: Mapping[str, Shape | None], resized: bool) -> None:
-    """What ONNX's inference does not check: a file may fix a size that other sizes no longer fill."""
+    """Refuse a reshape to a fixed shape that no longer fits the sizes asked for; ONNX does not check it."""
     before, after = (shapes.get(names[0]) if names else None for names in (node.input, node.output))
     if after is None or (before is None and not resized):
         return
@@ -192,7 +192,7 @@ def _check_reshape(node: Any, shapes: Mapping[str, Shape | None], resized: bool)
 
 
 def _name(node: Any, constants: set[str]) -> str:
-    """Of its weight, `layer1.0.conv1`, where the file kept the name a module gave it; else of the node."""
+    """The name of the weight, `layer1.0.conv1`, if the file kept the module's; else the name of the node."""
     for read in node.input:
         text = clean(read)
         if read in constants and text.endswith(".weight"):
@@ -205,7 +205,7 @@ def _random(node: Any) -> bool:
 
 
 def _missing(graph: Any) -> set[str]:
-    """What nodes read though nothing writes it: weights that were stripped from the file."""
+    """Values that nodes read and nothing writes: weights that were stripped from the file."""
     written = {output for node in graph.node for output in node.output}
     there = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
     known = written | there | {tensor.values.name for tensor in graph.sparse_initializer}
@@ -221,7 +221,7 @@ def _value(attribute: Any) -> Any:
 
 
 def _explain(proto: Any, failed: _Found, contradiction: str | None) -> None:
-    """Say why a shape is not known, where the file is at fault; data-dependent sizes are not.
+    """Refuse the file if an unknown shape is its fault; shapes that depend on data are not.
 
     Raises:
         UserError: the graph contradicts itself, or an operator that ONNX does not define hides the shape.

@@ -1,4 +1,4 @@
-"""What an ONNX graph is before anything is read off it: in order, functions written out, shapes inferred."""
+"""Prepares an ONNX graph: checks its order, inlines its functions, infers its shapes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,11 @@ STANDARD = ("", "ai.onnx")
 
 
 def inlined(proto: Any) -> Any:
-    """The model with its own functions in place of their calls."""
+    """The model with the bodies of its functions in place of their calls.
+
+    Raises:
+        UserError: a function calls itself, or the result would have more than MOST_NODES nodes.
+    """
     if not proto.functions:
         return proto
     bodies = {(f.domain, f.name): f.node for f in proto.functions}
@@ -65,7 +69,7 @@ def subgraphs(node: Any) -> Iterator[Any]:
 
 
 def check_order(graph: Any, outer: set[str]) -> None:
-    """Every node reads what was written before it: a cycle has no such order."""
+    """Refuse a graph in which a node reads what a later node writes, as in a cycle."""
     written = {output for node in graph.node for output in node.output if output}
     ready = outer | {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
     for node in graph.node:
@@ -82,7 +86,7 @@ def check_order(graph: Any, outer: set[str]) -> None:
 
 
 def inferred(proto: Any) -> tuple[Any, str | None]:
-    """The model with every shape that follows, and what in it contradicts something, if anything."""
+    """The model with all shapes that can be inferred, and what contradicts itself in it, if anything does."""
     model, contradiction = _inferred_once(proto)
     opset = max((each.version for each in proto.opset_import if each.domain in STANDARD), default=1)
     while _open(model.graph) and fold(proto.graph, shapes_of(model.graph), opset):
@@ -91,7 +95,7 @@ def inferred(proto: Any) -> tuple[Any, str | None]:
 
 
 def _open(graph: Any) -> bool:
-    """Whether the shape of anything that a node writes is not known."""
+    """Whether the shape of any node's output is unknown."""
     shapes = shapes_of(graph)
     return any(shapes.get(name) is None for node in graph.node for name in node.output if name)
 
@@ -139,6 +143,6 @@ def _shape(value: Any) -> Shape | None:
 
 
 def clean(text: str | bytes, most: int = 120) -> str:
-    """Printable and short: a name in a file is not trusted on a terminal, nor to be UTF-8."""
+    """Printable and short: names in a file may hold control characters, or be no UTF-8."""
     text = text if isinstance(text, str) else text.decode("utf-8", "replace")
     return "".join(ch if ch.isprintable() else "?" for ch in text[:most])

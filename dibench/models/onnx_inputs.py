@@ -1,4 +1,4 @@
-"""The inputs of an ONNX graph: which are weights, and the sizes a user gives to the others."""
+"""The inputs of an ONNX graph: which are weights, and the sizes that a user gives to the others."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _UNCHANGED = ("Identity", "Cast", "Transpose", "DequantizeLinear", "QuantizeLine
 
 
 def weight_inputs(graph: Any) -> set[str]:
-    """Graph inputs that are weights: read, perhaps through a cast or transposition, at weight inputs only.
+    """Graph inputs that operators read as weights only, directly or after a cast or transposition.
 
-    How a model exported without weights is told: the first input is data in any case.
+    A model that was exported without weights has them as inputs. The first input is always data.
     """
     initialised = {tensor.name for tensor in graph.initializer}
     candidates = [value.name for value in graph.input if value.name not in initialised][1:]
@@ -41,10 +41,13 @@ def weight_inputs(graph: Any) -> set[str]:
 def set_inputs(
     graph: Any, weights: set[str], batch: int | None, shapes: Mapping[str, str]
 ) -> tuple[dict[str, Shape], bool]:
-    """Gives every input of the graph its size, in place; the shapes by name, and whether the file had others.
+    """Set the size of every input of the graph, in place.
 
-    A given shape decides; then the batch, for the first axis of the first input and every axis of the same
-    name (or, where sizes are fixed, every first axis of the same size); an open batch is 1.
+    A given shape comes first. The batch then sets the first axis of the first input and all axes of the same
+    name (or, where sizes are fixed, all first axes of the same size); an open batch is 1.
+
+    Returns:
+        The shapes by input name, and whether a size that the file fixes was changed.
 
     Raises:
         UserError: a given shape does not fit, or a size stays open.
@@ -64,7 +67,7 @@ def set_inputs(
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param in symbols:
                 dim.dim_value = symbols[dim.dim_param]
-    if fixed_changed:  # what the file says of inner shapes holds for other sizes
+    if fixed_changed:  # the inner shapes in the file are those of the old sizes
         del graph.value_info[:]
         for value in graph.output:
             value.type.tensor_type.ClearField("shape")
@@ -87,7 +90,7 @@ def _rank(value: Any) -> int:
 
 
 def _give(value: Any, shape: Shape, symbols: dict[str, int]) -> bool:
-    """Sets an input's shape; whether a size that the file fixes was changed."""
+    """Set an input's shape; returns whether a size that the file fixes was changed."""
     dims = value.type.tensor_type.shape.dim
     if value.type.tensor_type.HasField("shape") and len(dims) != len(shape):
         raise UserError(f"--input-shape {value.name}", f"must have {len(dims)} sizes", list(shape))

@@ -1,8 +1,7 @@
-"""Which ONNX operators convolve or multiply, and what each is as a layer.
+"""Which ONNX operators convolve or multiply, and the layer that each one is.
 
-The table `PRODUCTS` is the whole knowledge of operators: a node of an operator that stands in it is counted
-or listed; an operator that ONNX defines and does not stand in it has no convolution and no matrix product;
-any other operator is listed as unknown.
+Operators in the table `PRODUCTS` are counted or listed as not covered. Other operators that ONNX defines have
+no convolution and no matrix product. All further operators are listed as unknown.
 """
 
 from __future__ import annotations
@@ -73,7 +72,7 @@ def _conv(x: int, w: int) -> Product:
 
 
 def _filter(node: Operands, x: int, w: int) -> Shape:
-    """The filter's shape, from its attribute and the output where the file has no filter."""
+    """The filter's shape; without a filter in the file it follows from `kernel_shape` and the output."""
     known = node.shapes[w] if w < len(node.shapes) else None
     kernel, y = node.attributes.get("kernel_shape"), node.outputs[0]
     if known is not None:
@@ -227,7 +226,7 @@ PRODUCTS: dict[tuple[str, str], Product] = {
     ("com.microsoft", "FusedMatMul"): _fused_matmul,
     ("com.microsoft", "MatMulNBits"): _matmul_nbits,
 }
-"""(domain, operator) to what its node is; the standard domain is ''."""
+"""(domain, operator) to the function that reads its node; the standard domain is ''."""
 
 WITHOUT_PRODUCT = frozenset(
     ("com.microsoft", name)
@@ -240,7 +239,7 @@ WITHOUT_PRODUCT = frozenset(
         "SkipSimplifiedLayerNormalization",
     )
 )  # fmt: skip
-"""Operators outside the standard that are known to convolve and multiply nothing."""
+"""Operators outside the standard that have no convolution and no product."""
 
 WEIGHT_INPUTS = {
     "Conv": {1, 2}, "ConvTranspose": {1, 2}, "FusedConv": {1, 2}, "ConvInteger": {1, 3},
@@ -248,4 +247,4 @@ WEIGHT_INPUTS = {
     "MatMulInteger": {1, 3}, "BatchNormalization": {1, 2, 3, 4}, "DequantizeLinear": {0, 1, 2},
     "LSTM": {1, 2, 3}, "GRU": {1, 2, 3}, "RNN": {1, 2, 3},
 }  # fmt: skip
-"""Inputs at which a graph input without a value is a weight: how a model exported without weights is read."""
+"""Inputs of operators that are weights: in a model exported without weights they are inputs of the graph."""

@@ -1,4 +1,4 @@
-"""The process that reads ONNX files: a hostile one can at worst end it.
+"""The process that reads ONNX files; a hostile file can at worst end it.
 
 `python -m dibench.models.onnx_reader` reads one request a line and answers one line, both JSON. Its memory
 is limited before a file is read; the parent (`dibench.models.onnx`) limits its time.
@@ -21,7 +21,7 @@ MEMORY_BYTES = 2**30
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
-    """The model, or what the user can correct, as plain values."""
+    """The model, or the error that the user can correct, as plain values."""
     from dibench.models import onnx_file, onnx_graph
 
     path, within = Path(request["path"]), MEMORY_BYTES
@@ -41,7 +41,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _limit_memory(limit: int) -> int:
-    """Limit this process, at most to what it was given itself; the limit."""
+    """Limit the memory of this process, at most to its hard limit; returns the limit."""
     _, hard = resource.getrlimit(resource.RLIMIT_DATA)
     within = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (within, hard))

@@ -1,7 +1,7 @@
-"""From the shapes of a convolution or a product to a `Layer`, or to the reason why there is none.
+"""Turns the shapes of a convolution or product into a `Layer`, or says why it is none.
 
-Pure functions on shapes, shared by every importer. A layer that comes out has exactly the multiply-adds,
-weights, inputs and outputs of the operation; what no layer has exactly is `Uncovered`, with its MACs.
+Pure functions on shapes, shared by all importers. A layer has exactly the multiply-adds, weights, inputs and
+outputs of the operation; an operation for which there is no such layer becomes `Uncovered`, with its MACs.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TWO_ACTIVATIONS = "product of two activations, no weight"
 
 @attrs.frozen
 class Uncovered:
-    """Why an operation is no layer, and its multiply-adds where they are known."""
+    """Why an operation is not a layer, and its multiply-adds where they are known."""
 
     reason: str
     macs: int | None = None
@@ -73,7 +73,7 @@ def _output_sizes(
     dilations: Sequence[int],
     groups: int,
 ) -> list[int]:
-    """The result's size along each spatial axis, once the shapes agree."""
+    """Sizes of the result along the spatial axes; refuses shapes that do not agree."""
     axes = len(x) - 2
     if not 1 <= axes <= 3 or len(w) != len(x):
         raise UserError("filter", f"must have as many dimensions as its input {shape_text(x)}", shape_text(w))
@@ -106,14 +106,14 @@ def contraction(
 ) -> Layer | Uncovered:
     """A sum of products over labelled axes, as in Einstein's notation, of an activation and a weight.
 
-    Axes of both that stay are groups, axes of both that do not are the reduction, the others positions or
-    output channels. An axis of size 1 counts as absent, so that it broadcasts.
+    Axes of both operands are groups where the result keeps them, and the reduction where it does not; all
+    other axes are positions or output channels. An axis of size 1 counts as absent, so that it broadcasts.
 
     Args:
         labels: of each operand's axes.
         sizes: of each operand's axes.
         out: labels of the result.
-        weight: which operand is the weight, 0 or 1; None where neither is.
+        weight: which operand is the weight, 0 or 1; None if neither is.
 
     Raises:
         UserError: the sizes contradict each other.

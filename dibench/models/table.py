@@ -15,10 +15,11 @@ MOST_BYTES = 64 * 2**20
 
 
 def read_table(path: Path) -> tuple[Layer, ...]:
-    """The layers of a CSV table; a dimension without a column has its default, further columns are ignored.
+    """The layers of a CSV table. Dimensions without a column have their defaults; other columns are ignored.
 
     Raises:
-        UserError: it cannot be read, or a cell makes no layer; the message names file, line, column, rule.
+        UserError: the file cannot be read, or a row makes no layer; the message names file, line, column and
+        rule.
     """
     try:
         if path.stat().st_size > MOST_BYTES:
@@ -36,7 +37,7 @@ def read_table(path: Path) -> tuple[Layer, ...]:
     if len(rows) < 2:
         raise UserError("", "must have at least one layer", where=path)
     layers = [_layer(path, line, header, row) for line, row in enumerate(rows[1:], start=2)]
-    # `layers --csv` writes model/layer: the model's name is the file's from here on.
+    # `layers --csv` writes model/layer; from here on the file's name stands for the model.
     nodes = [layer.name.rpartition("/")[2] for layer in layers]
     names = unique_names(path.stem, nodes)
     return tuple(layer.renamed(name) for layer, name in zip(layers, names, strict=True))

@@ -1,6 +1,6 @@
-"""PyTorch modules, run once on meta tensors: shapes without numbers, every operator seen, no weight read.
+"""Reads PyTorch modules: one run on meta tensors, which have shapes and no data, shows every operator.
 
-What runs is the user's own code, at the user's word; a file that holds a pickle is never opened.
+This executes the code that the user named. A file that holds a pickle is never opened.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from dibench.models.model import Model, NotCovered, unique_names
 from dibench.models.torch_products import Recorder
 
 IMAGE = (1, 3, 224, 224)
-"""The input of a model of torchvision where none is given: what its published figures are for."""
+"""The default input of a torchvision model: the size that its published figures are for."""
 
 
 def read(source: Any, batch: int | None, shapes: Mapping[str, str]) -> Model:
@@ -61,13 +61,13 @@ def build(source: str, *, device: str) -> tuple[Any, tuple[int, ...] | None]:
 
     Args:
         source: as above; the callable takes no arguments (a class will do), or is a module already.
-        device: where its parameters are made, "meta" for nowhere; their values are the initial ones.
+        device: where its parameters are made, with their initial values; "meta" allocates nothing.
 
     Returns:
-        The module and the input size its package publishes, None where it publishes none.
+        The module, and the input size that its package publishes, or None.
 
     Raises:
-        UserError: PyTorch or the package is missing, or the callable fails; the message says how.
+        UserError: PyTorch or the package is missing, or the callable fails; the message says why.
     """
     torch = _torch()
     where, _, name = source.rpartition(":")
@@ -124,7 +124,7 @@ def _import(where: str) -> Any:
 
 @contextlib.contextmanager
 def _current_directory() -> Iterator[None]:
-    """Modules of the current directory can be named, as with `python -m`."""
+    """Within it, modules of the current directory can be imported, as with `python -m`."""
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:
@@ -135,7 +135,7 @@ def _current_directory() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _explained(source: str, what: str) -> Iterator[None]:
-    """Whatever another's code raises, in one line."""
+    """Turns what the user's code raises into a UserError of one line."""
     try:
         yield
     except UserError:
@@ -156,7 +156,7 @@ def _usual_input(module: Any) -> tuple[int, ...] | None:
 def _inputs(
     module: Any, batch: int | None, shapes: Mapping[str, str], usual: tuple[int, ...] | None
 ) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Size and type of each input by name; the first may be nameless."""
+    """Size and type of each input by name; the name of a positional input is empty."""
     if not shapes:
         if usual is None:
             raise UserError("model", "must be given the size of its input: --input-shape 1,3,224,224")
@@ -175,7 +175,7 @@ def _inputs(
 
 
 def _run(module: Any, inputs: Mapping[str, tuple[tuple[int, ...], str]], recorder: Recorder) -> None:
-    """One inference on meta tensors under the recorder; the module is left as it was."""
+    """Runs one inference on meta tensors under the recorder, and leaves the module as it was."""
     torch = _torch()
 
     def on_meta(tensor: Any) -> Any:
@@ -197,7 +197,7 @@ def _run(module: Any, inputs: Mapping[str, tuple[tuple[int, ...], str]], recorde
     fast = torch.backends.mha.get_fastpath_enabled()
     try:
         module.eval()
-        # One fused operator in place of attention's products would hide its projections.
+        # PyTorch's fused attention would hide the projections in one operator.
         torch.backends.mha.set_fastpath_enabled(False)
         with (
             _explained(type(module).__name__, cannot),
@@ -211,12 +211,12 @@ def _run(module: Any, inputs: Mapping[str, tuple[tuple[int, ...], str]], recorde
 
 
 def _dispatch(recorder: Recorder) -> Any:
-    """A context in which the recorder sees each operator that PyTorch runs."""
+    """A context that shows the recorder each operator that PyTorch runs."""
     mode = importlib.import_module("torch.utils._python_dispatch").TorchDispatchMode
     leaves = importlib.import_module("torch.utils._pytree").tree_leaves
     tensor = _torch().Tensor
 
-    class Dispatch(mode):  # type: ignore[misc,valid-type]  # known at run time only, as PyTorch is
+    class Dispatch(mode):  # type: ignore[misc,valid-type]  # PyTorch is imported at run time
         def __torch_dispatch__(
             self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
         ) -> Any:

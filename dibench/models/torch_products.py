@@ -1,7 +1,7 @@
-"""Which of PyTorch's operators convolve or multiply, and what each is as a layer.
+"""Which of PyTorch's operators convolve or multiply, and the layer that each one is.
 
-Works on anything that has a shape, strides and a storage, so nothing here imports PyTorch. Operators are the
-ones below autograd, where `nn.Linear`, `F.linear`, `@`, `einsum` and attention have become a few.
+Nothing here imports PyTorch: tensors are anything with a shape, strides and a storage. The operators are
+those below autograd, to which `nn.Linear`, `F.linear`, `@`, `einsum` and attention are reduced.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _TELLING = re.compile(
     r"(?:^|_)(?:conv(?!ert)\w*|\w*convolution\w*|(?:add|badd|addb|b|int|scaled|sparse)*mm|(?:add)?mv|v?dot|matmul"
     r"|linear|bilinear|trilinear|attention|lstm|gru|rnn|weight_int\dpack\w*)(?:_|\.|$)"
 )
-"""Names of operators that multiply; such a one that is not known is listed, not passed over."""
+"""Names of operators that multiply: one that is not in the tables below is listed as not covered."""
 
 
 def tells(op: str) -> bool:
@@ -45,7 +45,7 @@ def tells(op: str) -> bool:
 
 
 _CONVOLUTIONS = ("convolution", "_convolution", "convolution_overrideable")
-# Where the two factors stand among the arguments.
+# The positions of the two factors among the arguments.
 _FACTORS = {
     **dict.fromkeys(("mm", "bmm", "matmul", "mv", "dot", "vdot", "_int_mm", "_scaled_mm"), (0, 1)),
     **dict.fromkeys(("addmm", "baddbmm", "addbmm", "addmv", "_addmm_activation"), (1, 2)),
@@ -55,7 +55,7 @@ _FACTORS = {
 
 @attrs.frozen
 class Found:
-    """A convolution or product that ran: its name, the operator, what it is."""
+    """A convolution or product that ran: its name, its operator, and the layer that it is."""
 
     name: str
     op: str
@@ -63,26 +63,26 @@ class Found:
 
 
 class Recorder:
-    """Sees every operator of one run, knows which tensors are weights, keeps what multiplies.
+    """Watches the operators of one run and records those that multiply.
 
-    A weight is a parameter, a buffer, or what was computed from weights only (a cast, a transposition, a
-    standardised filter).
+    It tracks which tensors are weights: parameters, buffers, and what is computed from weights only (a cast,
+    a transposition, a standardised filter).
     """
 
     def __init__(self) -> None:
         self.found: list[Found] = []
         self._names: dict[int, str] = {}  # of weights, by storage
-        self._alive: list[Any] = []  # a storage that were freed could lend its address to an activation
+        self._alive: list[Any] = []  # storages: the address of a freed one could be reused by an activation
         self._path: list[str] = [""]
 
     def weights(self, state: Mapping[str, Any]) -> None:
-        """Make known the parameters and buffers of the module."""
+        """Register the parameters and buffers of the module."""
         for name, tensor in state.items():
             self._learn(tensor, name)
 
     @contextlib.contextmanager
     def watching(self, module: Any) -> Iterator[None]:
-        """Know which part of the module runs, to name what has no weight."""
+        """Track which part of the module runs: it names the operations that have no weight."""
         handles = []
         for name, part in module.named_modules():
             handles.append(part.register_forward_pre_hook(self._enter(name)))
@@ -103,7 +103,7 @@ class Recorder:
         self, namespace: str, op: str, args: Sequence[Any], kwargs: Mapping[str, Any],
         reads: Sequence[Any], writes: Sequence[Any],
     ) -> None:  # fmt: skip
-        """One operator ran, on these arguments; `reads` and `writes` are the tensors among them."""
+        """Record one operator; `reads` and `writes` are the tensors that it takes and returns."""
         try:
             product = self._product(namespace, op.partition(".")[0], args, kwargs, writes)
         except UserError as error:
@@ -181,7 +181,7 @@ class Recorder:
 
 
 def _shape(tensor: Any) -> Shape:
-    """The sizes, 1 where the tensor repeats itself (stride 0): the same elements serve every index."""
+    """The sizes, with 1 where the stride is 0: there all indices share the same elements."""
     return tuple(
         1 if stride == 0 else int(size) for size, stride in zip(tensor.shape, tensor.stride(), strict=True)
     )
