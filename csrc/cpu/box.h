@@ -6,7 +6,7 @@
 //           after every chunk, so they are written ceil(C/groups / tile_c) * R*S / taps times
 //   box   = one tile under one chunk
 //
-// Everything here runs per box or rarer; the loops that touch operands stand in the variants.
+// Everything here runs once a box or less often; the loops that touch operands stand in the variants.
 #pragma once
 #define DIBENCH_EXACT  // each access of the source is an access of the machine
 #include <omp.h>
@@ -19,7 +19,7 @@
 #include "access.h"
 #include "kernel.h"
 
-// Loops over a held tile have constant bounds and must vanish, or the tile would live in memory.
+// Loops over a held tile have constant bounds: unless they are unrolled, the tile would live in memory.
 #define DIBENCH_UNROLL _Pragma("GCC unroll 32")
 
 namespace dibench {

@@ -50,6 +50,7 @@ struct Stream {
 
 /// `edge`: channels or positions are missing, or padding takes some of the positions. Beside the sums,
 /// registers hold whichever are fewer: a step's inputs or its weights.
+/// Wide because it is the innermost loop: each argument is a register of its own.
 template <bool edge, int tile_p, int tile_k>
 DIBENCH_INLINE void stream_taps(float (&acc)[tile_k][tile_p], const float* x, int64_t x_position, const float* w,
                                 int64_t w_k, Stream stream, Span inside, int64_t channels) {
@@ -128,7 +129,8 @@ constexpr bool meets(int e, int s, int stride, int tile_p) {
 }
 
 /// `inside`: the elements of the window that lie in the image; `touched`: bit s where tap s meets one of
-/// them at a position that exists. Both are asked at an `edge` only.
+/// them at a position that exists. Both are used at an `edge` only.
+/// Wide as stream_taps is.
 template <bool edge, int tile_p, int tile_k, int S, int stride>
 DIBENCH_INLINE void stream_windows(float (&acc)[tile_k][tile_p], const float* x, const float* w, int64_t w_k,
                                    Stream stream, Span inside, unsigned touched, const Tile& tile) {

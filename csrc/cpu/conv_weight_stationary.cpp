@@ -49,6 +49,7 @@ struct Inside {
 
 /// Positions begin .. end of the tile. `edge`: channels are missing, or some taps lie in the padding.
 /// Beside the weights, registers hold whichever are fewer: the position's sums or its inputs.
+/// Wide because it is the innermost loop: each argument is a register of its own.
 template <bool edge, bool first, int tile_k, int tile_c, int R, int S>
 DIBENCH_INLINE void stream_positions(const float (&held)[tile_k][tile_c][R][S], const float* x, float* y, Steps steps,
                                      int64_t begin, int64_t end, const Inside<R, S>& inside, const Tile& tile,

@@ -10,7 +10,7 @@ chunk's x stays in cache while all of w passes by.
 ops          = ["fc"]
 stationarity = "output"
 fast         = true
-teaches      = "a matrix-vector product is a memory benchmark: no reuse of weights is left to win"
+teaches      = "A matrix-vector product is a memory benchmark: there is no reuse of weights to gain."
 counts.macs_executed = "N * K * C"
 counts.weight_reads  = "K * C * ceil_div(N, 6 if lanes == 16 else 3)"
 counts.input_reads   = "N * C * ceil_div(K, 4)"
@@ -77,6 +77,7 @@ void dot_tile(const float* x, const float* w, int64_t C, float* y, int64_t K, in
     }
 }
 
+/// dot_tile for a number of images known at run time, up to BATCH. Wide because it only hands on what dot_tile takes.
 template <int ROWS, int BATCH = batch_tile>
 void dot_tile_of(int64_t batch, const float* x, const float* w, int64_t C, float* y, int64_t K, int64_t depth,
                  bool first) {

@@ -38,10 +38,24 @@ DIBENCH_INLINE Share share_of(int64_t items, int64_t index, int64_t members) {
   return {items * index / members, items * (index + 1) / members};
 }
 
-/// One register tile: ROWS rows of y, VECTORS vectors of columns of which the first `columns` exist.
+/// What one register tile multiplies: a run of the reduction, `depth` long.
+struct Tile {
+  const float* w;  // [row][depth], rows w_stride apart
+  int64_t w_stride;
+  const float* b;  // [depth][panel_columns]
+  float* y;        // [row][column], rows y_stride apart
+  int64_t y_stride;
+  int64_t depth, columns;  // columns that exist
+  bool first;              // no sums are in y yet
+};
+
+/// y (+)= w * b for ROWS rows and VECTORS vectors of columns.
 template <int ROWS, int VECTORS>
-void multiply_tile(const float* w, int64_t w_stride, const float* b, int64_t b_stride, float* y, int64_t y_stride,
-                   int64_t depth, int64_t columns, bool first) {
+void multiply_tile(const Tile& tile) {
+  const float *w = tile.w, *b = tile.b;
+  float* const y = tile.y;
+  const int64_t w_stride = tile.w_stride, y_stride = tile.y_stride, depth = tile.depth, columns = tile.columns;
+  const bool first = tile.first;
   vec sum[ROWS][VECTORS];
   const bool whole = columns == VECTORS * lanes;
   float edge[VECTORS * lanes] = {};  // the last panel's rows pass through here: y has no room for a whole vector
@@ -56,7 +70,7 @@ void multiply_tile(const float* w, int64_t w_stride, const float* b, int64_t b_s
       else sum[r][v] = *(const vec_unaligned*)(edge + v * lanes);
     }
   }
-  for (int64_t d = 0; d < depth; ++d, ++w, b += b_stride) {
+  for (int64_t d = 0; d < depth; ++d, ++w, b += panel_columns) {
     vec input[VECTORS];
 #pragma GCC unroll 4
     for (int v = 0; v < VECTORS; ++v) input[v] = load_inputs(b + v * lanes);
@@ -81,16 +95,14 @@ void multiply_tile(const float* w, int64_t w_stride, const float* b, int64_t b_s
 
 /// The register tile for a run-time number of rows and vectors, 1 <= rows <= ROWS, 1 <= vectors <= panel_vectors.
 template <int ROWS = tile_rows>
-void multiply_tile_of(int64_t rows, int64_t vectors, const float* w, int64_t w_stride, const float* b,
-                      int64_t b_stride, float* y, int64_t y_stride, int64_t depth, int64_t columns, bool first) {
+void multiply_tile_of(int64_t rows, int64_t vectors, const Tile& tile) {
   if constexpr (ROWS > 1) {
-    if (rows < ROWS)
-      return multiply_tile_of<ROWS - 1>(rows, vectors, w, w_stride, b, b_stride, y, y_stride, depth, columns, first);
+    if (rows < ROWS) return multiply_tile_of<ROWS - 1>(rows, vectors, tile);
   }
   static_assert(panel_vectors == 3);
-  if (vectors == 3) multiply_tile<ROWS, 3>(w, w_stride, b, b_stride, y, y_stride, depth, columns, first);
-  else if (vectors == 2) multiply_tile<ROWS, 2>(w, w_stride, b, b_stride, y, y_stride, depth, columns, first);
-  else multiply_tile<ROWS, 1>(w, w_stride, b, b_stride, y, y_stride, depth, columns, first);
+  if (vectors == 3) multiply_tile<ROWS, 3>(tile);
+  else if (vectors == 2) multiply_tile<ROWS, 2>(tile);
+  else multiply_tile<ROWS, 1>(tile);
 }
 
 struct Product {
@@ -133,9 +145,10 @@ void multiply_panels(const Product& product, int64_t panel_begin, int64_t panel_
         for (int64_t i = 0; i < panels; ++i) {
           const int64_t column = (group + i) * panel_columns;
           const int64_t columns = smaller(panel_columns, product.columns - column);
-          multiply_tile_of(rows, ceil_div(columns, lanes), product.w + k * product.depth + depth.begin, product.depth,
-                           packed + i * length * panel_columns, panel_columns, product.y + k * product.columns + column,
-                           product.columns, length, columns, chunk == 0);
+          multiply_tile_of(rows, ceil_div(columns, lanes),
+                           {product.w + k * product.depth + depth.begin, product.depth,
+                            packed + i * length * panel_columns, product.y + k * product.columns + column,
+                            product.columns, length, columns, chunk == 0});
         }
       }
       if (members > 1) {

@@ -192,6 +192,7 @@ float* scratch_of(int64_t floats) {
   return memory.get();
 }
 
+/// Seconds of `launches` launches. Wide because its parameters are those that Python gives (see the end of this file).
 double launch(const std::string& variant, const std::string& isa, const py::sequence& layer, const py::sequence& box,
               const py::object& x, const py::object& w, const py::object& y, int threads, int64_t launches) {
   const Variant& kernel = find_kernel(variant, isa);
@@ -235,6 +236,7 @@ double launch(const std::string& variant, const std::string& isa, const py::sequ
 }
 
 #ifdef DIBENCH_COUNT
+/// What one launch accesses. Wide as launch is.
 py::dict counts(const std::string& variant, const std::string& isa, const py::sequence& layer, const py::sequence& box,
                 const py::object& x, const py::object& w, const py::object& y, int threads) {
   dibench::dibench_counters = {};
@@ -250,9 +252,9 @@ py::dict counts(const std::string& variant, const std::string& isa, const py::se
 }
 #endif
 
-/// Runs `work`, which returns what it has done, on every thread for about `seconds`: what all have done over the
-/// time of the slowest, in the best of some slices of `seconds`. A peak is what could be reached: where other
-/// processes take the cores now and then, the mean would lie below what kernels reach.
+/// Runs `work`, which returns how much it has done, on every thread for about `seconds`, in slices. Returns the rate
+/// of the best slice: the work of all threads over the time of the slowest. The mean of all slices would lie below
+/// what kernels reach where other processes take the cores now and then.
 template <class Work>
 double rate(int threads, double seconds, Work work) {
   check_threads(threads);

@@ -1,4 +1,4 @@
-// What the machine could do at best, for the roofline: multiply-adds from registers, reads from memory.
+// The most that the machine can do, for the roofline: multiply-adds from registers, reads from memory.
 // Compiled once per instruction set like the kernels, under the same rule about the standard library.
 #include "peaks.h"
 
@@ -11,7 +11,7 @@ namespace {
 constexpr int chains = 12;
 
 int64_t multiply_adds(int64_t repeats) {
-  volatile float factor = 0.5f, addend = 1.0f;  // not constants: the loop must not be solved at compile time
+  volatile float factor = 0.5f, addend = 1.0f;  // not constants: the compiler must not evaluate the loop
   vec a = vec{} + factor, b = vec{} + addend, sum[chains];
   for (int i = 0; i < chains; ++i) sum[i] = b * float(i);
   for (int64_t n = 0; n < repeats; ++n)

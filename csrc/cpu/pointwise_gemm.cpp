@@ -2,14 +2,14 @@
 
 x[N][C][H][W], w[K][C], y[N][K][P*Q]. Output positions are the columns: vectors run along the image, weights are
 broadcast, so neither weights nor outputs need another layout. Panels of 3 vectors of columns are copied to
-consecutive memory, c after c, and then meet every tile of output channels; csrc/cpu/gemm.h tells the rest. With
+consecutive memory, c after c, and then meet every tile of output channels; see csrc/cpu/gemm.h. With
 stride or padding the inputs that the filter sees are gathered into a dense image first.
 
 [variant]
 ops          = ["pointwise"]
 stationarity = "output"
 fast         = true
-teaches      = "with a register tile of 8 x 48 outputs an image is read once for 8 channels and a filter once for 48 positions: arithmetic, not memory, is the limit"
+teaches      = "With a register tile of 8 x 48 outputs an image is read once for 8 channels and a filter once for 48 positions: arithmetic, not memory, is the limit."
 counts.macs_executed = "N * K * C * lanes * ceil_div(P * Q, lanes)"
 counts.weight_reads  = "N * K * C * ceil_div(P * Q, 3 * lanes)"
 counts.input_reads   = "N * C * (P * Q + lanes * ceil_div(P * Q, lanes) * ceil_div(K, 8 if lanes == 16 else 4) + (0 if (stride_h, stride_w, pad_h, pad_w, P, Q) == (1, 1, 0, 0, H, W) else staged_inputs()))"

@@ -4,13 +4,13 @@ x[N][C][H][W], w[K][C*R*S], y[N][K][P*Q]. Output positions are the columns: vect
 broadcast, so neither weights nor outputs need another layout. First the image is copied once, padded and with
 every stride_w-th column next to each other. From that copy each panel of 3 vectors of columns is laid out, row
 (c, r, s) after row, only as deep as the caches hold: the matrix of all taps (im2col), R*S times the image, never
-exists as a whole. csrc/cpu/gemm.h tells the rest.
+exists as a whole. See csrc/cpu/gemm.h.
 
 [variant]
 ops          = ["standard"]
 stationarity = "output"
 fast         = true
-teaches      = "laying out inputs costs 1/K of the arithmetic: worth it for many output channels, felt at K = 16"
+teaches      = "Laying out the inputs costs 1/K of the arithmetic: little for many output channels, noticeable at K = 16."
 # Vectors that copy the positions of an image, cut at the end of each row and of each panel of 3 vectors.
 define."piece(p, i)" = "min((p + 1) * Q, (i + 1) * 3 * lanes) - max(p * Q, i * 3 * lanes)"
 define.copied = "sum(ceil_div(piece(p, i), lanes) for p in range(P) for i in range(p * Q // (3 * lanes), ceil_div((p + 1) * Q, 3 * lanes)))"

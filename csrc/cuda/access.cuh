@@ -3,8 +3,8 @@
 //
 // Reuse kernels (box.cuh) need the second: reading an element twice must cost two loads, and a partial sum
 // that the dataflow sends back to memory must go there. Plain loads do not do that: ptxas merges repeated
-// ones, also __ldcg and `asm volatile ld.global.cg`. Relaxed atomic-strength loads and stores it leaves
-// alone, as long as somebody uses the value; their scope chooses the cache:
+// ones, also __ldcg and `asm volatile ld.global.cg`. It leaves relaxed loads and stores alone, as long as
+// their value is used; their scope chooses the cache:
 //
 //   ld.relaxed.cta  -> LDG.E.STRONG.SM   may hit L1          (knob cache = "ca")
 //   ld.relaxed.gpu  -> LDG.E.STRONG.GPU  served by L2        (knob cache = "cg")
@@ -64,9 +64,9 @@ __device__ __forceinline__ void store_output(float* p, float value, bool inside)
   asm volatile(DIBENCH_STORE_L2 ::"l"(p), "f"(value), "r"(int(inside)));
 }
 
-/// acc + a * b, one FFMA, where `inside`; otherwise acc, and nothing is multiplied. ptxas predicates what it is given as
-/// an expression before Blackwell, and as a predicate from there on; the other way round it multiplies always, and
-/// throws the product away with an FSEL.
+/// acc + a * b, one FFMA, where `inside`; otherwise acc, and nothing is multiplied. Before Blackwell ptxas predicates the
+/// FFMA of a conditional expression, from Blackwell on that of an explicit predicate; the other way round it always
+/// multiplies, and drops the product with an FSEL.
 __device__ __forceinline__ float mac(float acc, float a, float b, bool inside = true) {
 #if __CUDA_ARCH__ >= 1000
   asm("{ .reg .pred inside; setp.ne.s32 inside, %3, 0; @inside fma.rn.f32 %0, %1, %2, %0; }"

@@ -54,8 +54,21 @@ struct Tile {
   float* y;        // y[n, first k, first position]
 };
 
+/// The operands of a launch: all instances, one behind the other.
+struct Operands {
+  const float *x, *w;
+  float* y;
+};
+
+/// Which tile: the instance, the tile of positions (numbered across rows and images), the group, and the tile of its
+/// channels.
+struct Place {
+  int instance, position, group, k_tile;
+};
+
 /// How the tiles of an instance are dealt out to turns.
 struct Tiles {
+  int tile_p, tile_k;    // positions and channels of a whole tile
   int p_tiles, k_tiles;  // of one row, of one group
   int along, across;     // tiles in the dimension that lanes span, and in the other
   int turns_per_instance, turns;
@@ -64,6 +77,7 @@ struct Tiles {
 __device__ __forceinline__ Tiles tiles_of(const Layer& l, const Rows& rows, int tile_p, int tile_k,
                                           int instances) {
   Tiles t;
+  t.tile_p = tile_p, t.tile_k = tile_k;
   t.p_tiles = ceil_div(rows.length, tile_p);
   t.k_tiles = ceil_div(l.K / l.groups, tile_k);
   const int positions = rows.count * t.p_tiles, channels = l.groups * t.k_tiles;
@@ -74,34 +88,31 @@ __device__ __forceinline__ Tiles tiles_of(const Layer& l, const Rows& rows, int 
   return t;
 }
 
-/// The tile at a position (numbered across rows and images) and a channel tile of a group. Where there is no
-/// such position it has no positions, where there is no such channel tile no channels.
-__device__ __forceinline__ Tile tile_at(const Layer& l, const Rows& rows, const Tiles& t, int tile_p, int tile_k,
-                                        int instance, int position, int group, int k_tile, const float* x,
-                                        const float* w, float* y) {
-  const int row = position / t.p_tiles, q = position % t.p_tiles * tile_p;  // q: first position in the row
+/// The tile at a place. It has no positions where the batch has no such tile of positions, and no channels where the group
+/// has no such tile of channels.
+__device__ __forceinline__ Tile tile_at(const Layer& l, const Rows& rows, const Tiles& t, Place at, Operands of) {
+  const int row = at.position / t.p_tiles, q = at.position % t.p_tiles * t.tile_p;  // q: first position in the row
   const int n = row / rows.per_image, p = row % rows.per_image;
-  const int group_k = l.K / l.groups, group_c = l.C / l.groups, k = group * group_k + k_tile * tile_k;
+  const int group_k = l.K / l.groups, group_c = l.C / l.groups, k = at.group * group_k + at.k_tile * t.tile_k;
   Tile tile;
-  tile.positions = row < rows.count ? min(rows.length - q, tile_p) : 0;
-  tile.channels = max(0, min(group_k - k_tile * tile_k, tile_k));
-  tile.x = x + instance * x_elements(l) + n * l.C * l.H * l.W + group * group_c * rows.x_channel;
+  tile.positions = row < rows.count ? min(rows.length - q, t.tile_p) : 0;
+  tile.channels = max(0, min(group_k - at.k_tile * t.tile_k, t.tile_k));
+  tile.x = of.x + at.instance * x_elements(l) + n * l.C * l.H * l.W + at.group * group_c * rows.x_channel;
   if (rows.column_step == 0) tile.x += q * rows.x_step;
   tile.line = p * stride_h - l.pad_h;
   tile.column = q * rows.column_step - l.pad_w;
-  tile.w = w + instance * w_elements(l) + k * group_c * R * S;
-  tile.y = y + instance * y_elements(l) + n * l.K * l.P * l.Q + k * rows.y_channel + p * l.Q + q * rows.y_step;
+  tile.w = of.w + at.instance * w_elements(l) + k * group_c * R * S;
+  tile.y = of.y + at.instance * y_elements(l) + n * l.K * l.P * l.Q + k * rows.y_channel + p * l.Q + q * rows.y_step;
   return tile;
 }
 
 /// The tile of this lane in a turn (0 .. turns).
-__device__ __forceinline__ Tile tile_of(const Layer& l, const Rows& rows, const Tiles& t, int tile_p, int tile_k,
-                                        int turn, const float* x, const float* w, float* y) {
+__device__ __forceinline__ Tile tile_of(const Layer& l, const Rows& rows, const Tiles& t, int turn, Operands of) {
   const int instance = turn / t.turns_per_instance, in_instance = turn % t.turns_per_instance;
   const int turns_along = ceil_div(t.along, warp_lanes);
   const int along = in_instance % turns_along * warp_lanes + lane(), across = in_instance / turns_along;
   const int position = lanes == lanes_p ? along : across, channel = lanes == lanes_p ? across : along;
-  Tile tile = tile_at(l, rows, t, tile_p, tile_k, instance, position, channel / t.k_tiles, channel % t.k_tiles, x, w, y);
+  Tile tile = tile_at(l, rows, t, {instance, position, channel / t.k_tiles, channel % t.k_tiles}, of);
   if (along >= t.along) tile.positions = 0;
   return tile;
 }

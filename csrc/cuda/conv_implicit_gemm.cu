@@ -74,13 +74,12 @@ counts.input_reads_shared  = "done // held_k(tile_k)"
 //    64 x 64           73%    70%     67%      115   16
 //    32 x 32           71%    68%     60%      111   16
 //
-// Per FFMA a thread of 8 x 8 outputs reads 1 byte of shared memory, of 8 x 4 or 4 x 8 1.5 bytes, where a multiprocessor
-// has 1, but lanes that ask for the same share it. Per multiply-add a block reads 4/tile_k + 4/tile_p bytes through L2:
+// Per FFMA a thread of 8 x 8 outputs reads 1 byte of shared memory, one of 8 x 4 or 4 x 8 outputs 1.5 bytes. A
+// multiprocessor delivers 1, but lanes that read the same words share them. Per multiply-add a block reads 4/tile_k + 4/tile_p bytes through L2:
 // 8 bytes a cycle at 128 x 128, 32 at 32 x 32. No spills, sm_60 to sm_120. Not yet measured on a GPU.
 //
-// A small layer has few tiles, which would leave most of the multiprocessors idle: it gets small ones, and each
-// tile has `slices` groups of warps. They split the steps of every stage and are added up in the end, in a fixed
-// order.
+// A small layer has few tiles, which would leave most multiprocessors idle. It gets small tiles, each with `slices`
+// groups of warps that split the steps of every stage; their sums are added at the end, in a fixed order.
 
 constexpr int lanes_k = tile_k >= 32 ? 4 : 2, lanes_p = 32 / lanes_k;      // a warp's threads, as a rectangle
 constexpr int held_k = tile_k == 8 ? 4 : 8, held_p = tile_p >= 128 ? 8 : 4;  // outputs of a thread
@@ -89,7 +88,7 @@ constexpr int slices = tile_p >= 128 ? 1 : tile_p == 64 ? 2 : 8;
 constexpr int slice_depth = 8, depth = slices * slice_depth;  // reduction steps of a stage
 constexpr int threads = 32 * warps_k * warps_p * slices;
 // Blocks that should share a multiprocessor. 64 sums in a thread want 156 to 233 registers: 8 warps;
-// 32 sums want 128: 16 warps. Small tiles come when there are fewer blocks than multiprocessors: they may take more.
+// 32 sums want 128: 16 warps. Small tiles are used where there are fewer blocks than multiprocessors, and may take more.
 constexpr int blocks = (tile_p == 64 || tile_k == 8 ? 512 : 256) / threads;
 
 // w lies as [k][e], and is copied as [e][k]: a thread reads its channels of one step 4 at a time. Rows are 4 floats
@@ -107,7 +106,7 @@ __device__ __forceinline__ void copy_weights(int thread, float* to, const float*
       copy_weight(to + (e + de) * w_pitch + k + dk, w + (k + dk) * pitch + e + de, k + dk < rows && e + de < left);
 }
 
-// Threads deal out a stage of im2col(x) by columns: a thread copies its own columns only, the same in each stage.
+// Threads divide a stage of im2col(x) by columns: each copies its own columns, the same in every stage.
 template <Lie lie>
 struct Share {
   static constexpr int wide = lie == lie_dense ? 4 : 1;                              // positions of a copy
@@ -167,10 +166,26 @@ __device__ __forceinline__ Place place(int thread) {
           warp / (warps_k * warps_p)};
 }
 
+/// What a tile multiplies: w from its first channel on, of which its group has `rows`, and x of its group, at positions
+/// from p0 on.
+struct Factors {
+  const float* w;
+  int rows;
+  const float* x;
+  int p0;
+};
+
+/// A block's shared memory: w[2][depth][w_pitch], x[2][depth][x_pitch], taps[depth * R * S].
+struct Copies {
+  float *w, *x;
+  const Tap* taps;
+};
+
 /// acc = the thread's share of w[k][e] * im2col(x)[e][j], summed over its steps e.
 template <Lie lie>
-__device__ __forceinline__ void multiply(float (&acc)[held_k][held_p], const Layer& layer, const float* w, int rows,
-                                         const float* x, int p0, float* w_copies, float* x_copies, const Tap* taps) {
+__device__ __forceinline__ void multiply(float (&acc)[held_k][held_p], const Layer& layer, Factors of, Copies copies) {
+  const float *w = of.w, *x = of.x;
+  const int rows = of.rows, p0 = of.p0;
   const int image = layer.H * layer.W, window = layer.R * layer.S, steps = layer.C / layer.groups * window;
   const int thread = late(threadIdx.x);
   Column column[Share<lie>::columns];
@@ -181,11 +196,11 @@ __device__ __forceinline__ void multiply(float (&acc)[held_k][held_p], const Lay
   int next_tap = 0, buffer = 0;  // of the stage to be copied next: its place in the table, and in shared memory
   int left = steps;              // from there to the end
   auto start_copies = [&] {
-    copy_weights(thread, w_copies + buffer * w_stage, w, steps, rows, left);
+    copy_weights(thread, copies.w + buffer * w_stage, w, steps, rows, left);
     if constexpr (lie == lie_rows)
-      copy_rows(thread, x_copies + buffer * x_stage, x + p0 * steps, steps, layer.N - p0, left);
+      copy_rows(thread, copies.x + buffer * x_stage, x + p0 * steps, steps, layer.N - p0, left);
     else
-      copy_inputs<lie>(thread, x_copies + buffer * x_stage, x, column, taps + next_tap, image, left);
+      copy_inputs<lie>(thread, copies.x + buffer * x_stage, x, column, copies.taps + next_tap, image, left);
     commit_copies();
     buffer ^= 1;
     left -= depth;
@@ -198,10 +213,10 @@ __device__ __forceinline__ void multiply(float (&acc)[held_k][held_p], const Lay
   DIBENCH_HELD for (int i = 0; i < held_k; ++i)
     DIBENCH_HELD for (int j = 0; j < held_p; ++j) acc[i][j] = 0.0f;
   DIBENCH_LOOP for (int e0 = 0; e0 < steps; e0 += depth) {
-    const float* const w_now = w_copies + (buffer ^ 1) * w_stage + own.slice * slice_depth * w_pitch + own.k;
-    const float* const x_now = x_copies + (buffer ^ 1) * x_stage + own.slice * slice_depth * x_pitch + own.p;
+    const float* const w_now = copies.w + (buffer ^ 1) * w_stage + own.slice * slice_depth * w_pitch + own.k;
+    const float* const x_now = copies.x + (buffer ^ 1) * x_stage + own.slice * slice_depth * x_pitch + own.p;
     wait_for_copies<0>();
-    __syncthreads();  // everyone's copies of this stage are there, and nobody reads the stage before any more:
+    __syncthreads();  // all copies of this stage are there, and the stage before is no longer read:
     if (left > 0) start_copies();  // its place is free
 
     DIBENCH_HELD for (int e = 0; e < slice_depth; ++e) {
@@ -214,10 +229,10 @@ __device__ __forceinline__ void multiply(float (&acc)[held_k][held_p], const Lay
         DIBENCH_HELD for (int j = 0; j < held_p; ++j) acc[i][j] = mac(acc[i][j], w_held[i], x_held[j]);
     }
   }
-  __syncthreads();  // nobody reads the last stage any more: its place is free for the sums, or for the next tile
+  __syncthreads();  // the last stage is no longer read: its place is free for the sums, or for the next tile
 }
 
-/// Adds the slices' sums up, into slice 0, in a tree: half of the slices hand theirs over to the other half.
+/// Adds the sums of all slices into slice 0, in a tree: at each step half of the slices hand theirs to the other half.
 __device__ __forceinline__ void add_slices(float (&acc)[held_k][held_p], int slice, float* shared) {
   constexpr int sums = held_k * held_p, slice_threads = threads / slices;
   DIBENCH_HELD for (int half = slices / 2; half > 0; half /= 2) {
@@ -231,13 +246,13 @@ __device__ __forceinline__ void add_slices(float (&acc)[held_k][held_p], int sli
   }
 }
 
-/// Which outputs a work item is.
+/// Which outputs a work item computes.
 struct Tile {
   int instance, group, k, p;  // the first channel, in all groups, and the first position, in the batch
   int rows;                   // channels of the group from k on
 };
 __device__ __forceinline__ Tile tile_of(const Layer& l, int item) {
-  // Tiles that share positions come one after the other: they find them in L2.
+  // Tiles that share positions follow one another, and find them in L2.
   const int groups = late(l.groups), group_k = l.K / groups;
   const int k_tiles = ceil_div(group_k, tile_k), p_tiles = late(ceil_div(l.N * l.P * l.Q, tile_p));
   const int group = item / (k_tiles * p_tiles) % groups, k = item % k_tiles * tile_k;
@@ -247,9 +262,9 @@ __device__ __forceinline__ Tile tile_of(const Layer& l, int item) {
 extern "C" __global__ void __launch_bounds__(threads, blocks)
     conv_implicit_gemm(const Layer layer, int instances, const float* x, const float* w, float* y) {
   DYNAMIC_SHARED(float, shared);
-  float* const w_copies = shared;                      // [2][depth][w_pitch]
-  float* const x_copies = w_copies + 2 * w_stage;      // [2][depth][x_pitch]
-  Tap* const taps = (Tap*)(x_copies + 2 * x_stage);    // [depth * R * S]
+  float* const x_copies = shared + 2 * w_stage;
+  Tap* const taps = (Tap*)(x_copies + 2 * x_stage);
+  const Copies copies = {shared, x_copies, taps};
 
   const int image = layer.H * layer.W, window = layer.R * layer.S;
   fill_taps(taps, layer, depth, threads);
@@ -264,14 +279,15 @@ extern "C" __global__ void __launch_bounds__(threads, blocks)
       const Tile tile = tile_of(layer, item);
       const float* const tile_w = w + tile.instance * w_elements(layer) + tile.k * group_c * window;
       const float* const tile_x = x + tile.instance * x_elements(layer) + tile.group * group_c * image;
+      const Factors factors = {tile_w, tile.rows, tile_x, tile.p};
       if (lie == lie_dense)
-        multiply<lie_dense>(acc, layer, tile_w, tile.rows, tile_x, tile.p, w_copies, x_copies, taps);
+        multiply<lie_dense>(acc, layer, factors, copies);
       else if (lie == lie_rows && tile_p < 256)
-        multiply<lie_rows>(acc, layer, tile_w, tile.rows, tile_x, tile.p, w_copies, x_copies, taps);
+        multiply<lie_rows>(acc, layer, factors, copies);
       else
-        multiply<lie_windows>(acc, layer, tile_w, tile.rows, tile_x, tile.p, w_copies, x_copies, taps);
+        multiply<lie_windows>(acc, layer, factors, copies);
     }
-    // Both again, so that the registers of the main loop are its own.
+    // Computed again, so that the main loop need not hold them in registers.
     const Tile tile = tile_of(layer, late(item));
     const Place own = place(late(threadIdx.x));
     if (slices > 1) add_slices(acc, own.slice, shared);

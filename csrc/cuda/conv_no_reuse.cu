@@ -35,7 +35,7 @@ extern "C" __global__ void __launch_bounds__(32 * warps, 1)
   const Tiles tiles = tiles_of(layer, rows, 1, 1, instances);
   const int group_c = layer.C / layer.groups;
   DIBENCH_LOOP for (int turn = first_turn(); turn < tiles.turns; turn += turn_step()) {
-    const Tile tile = tile_of(layer, rows, tiles, 1, 1, turn, x, w, y);
+    const Tile tile = tile_of(layer, rows, tiles, turn, {x, w, y});
     store_output(tile.y, 0.0f, tile.positions > 0);
     DIBENCH_LOOP for (int r = 0; r < R; ++r)
       DIBENCH_LOOP for (int s = 0; s < S; ++s) {

@@ -55,6 +55,7 @@ constexpr int chunk_R = taps == R * S ? R : 1, chunk_S = taps == 1 ? 1 : S;
 constexpr int stage_c = 8;  // channels between barriers: they cost about as much as one step of the stream
 constexpr int block_p = lanes == lanes_p ? warp_lanes : warps, block_k = lanes == lanes_p ? warps : warp_lanes;
 
+// Long because it is one nest of loops around two barriers, in which all threads of a block stay together.
 extern "C" __global__ void __launch_bounds__(32 * warps, 1)
     conv_output_staged(const Layer layer, int instances, const float* x, const float* w, float* y) {
   __shared__ float w_stage[stage_w ? stage_c : 1][stage_w ? tile_k : 1][stage_w ? block_k : 1];
@@ -67,8 +68,9 @@ extern "C" __global__ void __launch_bounds__(32 * warps, 1)
   const int my_p = lanes == lanes_p ? lane() : warp(), my_k = lanes == lanes_p ? warp() : lane();
   DIBENCH_LOOP for (int block = first_block(); block < instances_of(instances) * blocks; block += block_step()) {
     const int channel_block = block % blocks / p_blocks;
-    const Tile tile = tile_at(layer, rows, tiles, tile_p, tile_k, block / blocks, block % p_blocks * block_p + my_p,
-                              channel_block / k_blocks, channel_block % k_blocks * block_k + my_k, x, w, y);
+    const Place place = {block / blocks, block % p_blocks * block_p + my_p, channel_block / k_blocks,
+                         channel_block % k_blocks * block_k + my_k};
+    const Tile tile = tile_at(layer, rows, tiles, place, {x, w, y});
     DIBENCH_LOOP for (int c0 = 0; c0 < group_c; c0 += tile_c)
       DIBENCH_LOOP for (int r0 = 0; r0 < R; r0 += chunk_R)
         DIBENCH_LOOP for (int s0 = 0; s0 < S; s0 += chunk_S) {

@@ -49,7 +49,7 @@ extern "C" __global__ void __launch_bounds__(32 * warps, 1)
   const Tiles tiles = tiles_of(layer, rows, tile_p, tile_k, instances);
   const int group_c = layer.C / layer.groups;
   DIBENCH_LOOP for (int turn = first_turn(); turn < tiles.turns; turn += turn_step()) {
-    const Tile tile = tile_of(layer, rows, tiles, tile_p, tile_k, turn, x, w, y);
+    const Tile tile = tile_of(layer, rows, tiles, turn, {x, w, y});
     DIBENCH_LOOP for (int c0 = 0; c0 < group_c; c0 += tile_c)
       DIBENCH_LOOP for (int r0 = 0; r0 < R; r0 += chunk_R)
         DIBENCH_LOOP for (int s0 = 0; s0 < S; s0 += chunk_S) {

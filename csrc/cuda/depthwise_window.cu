@@ -31,15 +31,15 @@ counts.output_writes = "N * K * P * Q"
 // y[n][k][p][q] = sum over (r, s) of w[k][r][s] * x[n][k / (K/C)][p*stride_h - pad_h + r][q*stride_w - pad_w + s*dil_w]
 //
 //   a thread makes tile_p outputs, one below the other:      window[r][s] <- the inputs under the filter
-//     from one to the next the window moves up by stride_h rows, and only those are read anew
+//     from one to the next the window moves down by stride_h rows, and only these are read
 //
 // Lanes stand side by side in q, then in p and in the planes (n, k): small images fill warps as well as large ones.
 // Each input goes from L2 to a multiprocessor about once, and from L1 to registers S/stride_w times.
 //
-// The limit is DRAM, 8 bytes for R*S multiply-adds, if the instructions around them fit into its time: an H200 brings
-// 2.6 outputs in a cycle to a multiprocessor, which can issue 49 instructions for each. sm_90, 3x3, stride 1: 30 for an
+// The limit is DRAM, 8 bytes for R*S multiply-adds, as long as all instructions fit into its time: the DRAM of an H200
+// feeds 2.6 outputs a cycle to a multiprocessor, which can issue 49 instructions for each. sm_90, 3x3, stride 1: 30 for an
 // output (9 FFMA, 3 LDG, 1 STG; predicates, addresses) and 290 for a strip (divisions, weights, first rows), so 71 at
-// tile_p 7, 51 at 14 and 40 at 28: longer strips where there are threads enough without.
+// tile_p 7, 51 at 14 and 40 at 28: strips are longer where enough threads are left.
 // Registers: up to 60 for 3x3 (32 warps), 96 for 5x5 (20), 152 for 7x7 (12). No spills, sm_60 to sm_120. Not yet measured
 // on a GPU.
 

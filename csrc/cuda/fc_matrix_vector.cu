@@ -32,8 +32,8 @@ counts.output_writes = "N * K"
 //       acc[j] += w[k][c .. c + 3] * x[n0 + j][c .. c + 3]
 //     32 lanes add up by exchange, then the warps through shared memory: always in the same order
 //
-// The limit is DRAM: 4 bytes for tile_p multiply-adds. A lane has 4 loads of w in flight; 16 warps to a
-// multiprocessor, of 64 that fit, keep 32 KiB under way, what an H200 delivers within its latency. x comes from L1
+// The limit is DRAM: 4 bytes for tile_p multiply-adds. A lane has 4 loads of w in flight; 16 warps on a
+// multiprocessor, where 64 fit, keep 32 KiB in flight, which is what an H200 delivers within its latency. x comes from L1
 // and L2: at tile_p 1 as many bytes as w, which L1 serves beside what comes from DRAM.
 // 16-byte loads where C is a multiple of 4: the loop of tile_p 1 is 8 LDG.128, then 16 FFMA, 35 instructions for 2 KiB
 // of w in a warp. sm_90: 72 registers at tile_p 1 (28 warps), 170 at 8 (12); Blackwell 76 and up to 248. No spills, sm_60

@@ -1,4 +1,4 @@
-// The matrix that makes a convolution a matrix product, without storing it. With j = (n, p, q) an output position and
+// The matrix that makes a convolution a matrix product. It is never stored. With j = (n, p, q) an output position and
 // e = (c, r, s) a step of the reduction over one group,
 //
 //   im2col[e][j] = x[n, c, p*stride - pad + r*dil, q*stride - pad + s*dil], or 0 on padding
@@ -45,8 +45,8 @@ __device__ __forceinline__ Lie lie_of(const Layer& l, int vector) {
   return l.stride_h == 1 && l.stride_w == 1 && l.H * l.W % vector == 0 ? lie_dense : lie_windows;
 }
 
-/// The table of steps 0 .. depth*R*S - 1. After R*S stages of `depth` steps the filter taps come back in the same
-/// order, `depth` channels on: the table ends there. A barrier must follow.
+/// Fills the table for steps 0 .. depth*R*S - 1. After R*S stages of `depth` steps the filter taps repeat in the same
+/// order, `depth` channels further on, so the table ends there. A barrier must follow.
 __device__ __forceinline__ void fill_taps(Tap* taps, const Layer& l, int depth, int threads) {
   const int window = l.R * l.S;
   DIBENCH_LOOP for (int e = threadIdx.x; e < depth * window; e += threads) {

@@ -1,8 +1,8 @@
-// The layer that a kernel is given, by value: sizes are run-time arguments, so that one compile serves all.
+// The layer that a kernel is given, by value. Sizes are run-time arguments, so that one compile serves all layers.
 //
 // x[instances][N][C][H][W] * w[instances][K][C/groups][R][S] -> y[instances][N][K][P][Q], dense
 //
-// One instance of each operand has fewer than 2^31 elements (the planner sees to it), so offsets inside an
+// One instance of each operand has fewer than 2^31 elements (the planner checks this), so offsets inside an
 // instance are int; only the step to an instance is wider.
 #pragma once
 #include "constants.cuh"  // generated for each compile: one `constexpr int` for every knob and constant
@@ -18,7 +18,7 @@ struct Layer {
 
 // DIBENCH_LOOP stands before outer loops (tiles, chunks, taps), DIBENCH_STREAM before the innermost one, which
 // keeps a few iterations of loads in flight; in a proof both unroll whole. DIBENCH_HELD stands before loops
-// over what a thread holds in registers: those must vanish, or it would live in memory.
+// over what a thread holds in registers: unless they are unrolled, it would live in memory.
 #if defined(DIBENCH_HOST)
 #define DIBENCH_LOOP
 #define DIBENCH_STREAM
@@ -43,8 +43,8 @@ __device__ __forceinline__ long long x_elements(const Layer& l) { return (long l
 __device__ __forceinline__ long long w_elements(const Layer& l) { return (long long)l.K * (l.C / l.groups) * l.R * l.S; }
 __device__ __forceinline__ long long y_elements(const Layer& l) { return (long long)l.N * l.K * l.P * l.Q; }
 
-/// The same number, but the compiler cannot tell: what is derived from it is worked out where it is needed, instead
-/// of early, into a register that it then holds across a main loop which has none to spare.
+/// The same number, hidden from the compiler: what is derived from it is computed where it is needed, not earlier, which
+/// would take a register through a main loop that has none to spare.
 __device__ __forceinline__ int late(int number) {
 #ifndef DIBENCH_HOST
   asm volatile("" : "+r"(number));

@@ -16,12 +16,12 @@
 // of w lie on 16 bytes and images are dense (32 HMMA, 16 LDS.64, 16 LDS, 4 LDG.128, 4 STS.128; moves and predicates
 // are the rest), 300 to 400 under windows, whose inputs are loaded one by one. 8 warps on 4 schedulers: 400 to 800
 // cycles, where the tensor cores need 512 for these mma on sm_80 and 256 on sm_90. So this form can come near the peak of
-// an A100, and to about a half of that of mma on an H200, whose full rate is open to wgmma only. 182 (tf32) and 196 registers,
+// an A100, but only to about half of what mma reaches on an H200, whose full rate needs wgmma. 182 (tf32) and 196 registers,
 // one block of 8 warps on a multiprocessor; 64 x 64: 144 and 158, three blocks of 4. No spills, sm_80 to sm_120. Not
 // yet measured on a GPU.
 //
-// An mma takes 8 words of the reduction, and it does not matter which word it takes for which, as long as w and x agree.
-// So lane t of four takes words 2t and 2t + 1 for the mma's t and t + 4: two neighbours, one 8-byte load.
+// An mma takes 8 words of the reduction. Their order does not matter as long as w and x agree, so lane t of four takes
+// words 2t and 2t + 1 for the mma's t and t + 4: they are neighbours, and one 8-byte load brings both.
 #pragma once
 #include "access.cuh"
 #include "im2col.cuh"
@@ -57,8 +57,8 @@ __device__ __forceinline__ unsigned bits_of(unsigned short element) { return ele
 __device__ __forceinline__ unsigned word_of(const T* elements) {
   return packed == 1 ? bits_of(elements[0]) : bits_of(elements[0]) | bits_of(elements[packed - 1]) << 16;
 }
-/// What goes to shared memory. A tensor core cuts tf32 off after 10 bits of mantissa: half of the last one that stays
-/// makes that rounding.
+/// What goes to shared memory. A tensor core truncates tf32 to 10 bits of mantissa; adding half of the last bit that stays
+/// turns that into rounding.
 __device__ __forceinline__ unsigned rounded(unsigned word) { return dtype == dtype_tf32 ? word + 0x1000u : word; }
 
 __device__ __forceinline__ void multiply_add(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
@@ -70,8 +70,8 @@ __device__ __forceinline__ void multiply_add(float (&d)[4], const unsigned (&a)[
     mma_bf16(d, a, b);
 }
 
-/// What a thread carries of a stage: 2 times 4 words of w, and as much of im2col(x), in which it has its own column. In
-/// dense images that is 16 bytes of positions at steps e and e + 1; in rows it is as in w.
+/// What a thread carries of a stage from global to shared memory: 2 x 4 words of w, and as many of its own column of
+/// im2col(x). In dense images these are 16 bytes of positions at steps e and e + 1; in rows they lie as in w.
 struct Carried {
   static constexpr int steps = 8 * packed;
   Quad w[2];
@@ -107,7 +107,8 @@ __device__ __forceinline__ void load_weights(Carried& carried, int thread, const
   }
 }
 
-/// And of im2col(x). In rows, `column` is that of the first position that the thread carries, and `rows` are left.
+/// The same for im2col(x). In rows, `column` is that of the first position that the thread carries, and `rows` are left.
+/// Wide because each is a register of its own in the main loop.
 template <Lie lie>
 __device__ __forceinline__ void load_inputs(Carried& carried, int thread, const T* x, Column column, const Tap* taps,
                                             int image, int C, int rows, int left) {
@@ -134,7 +135,7 @@ __device__ __forceinline__ Quad rounded(Quad quad) {
   return quad;
 }
 
-/// Hands what was loaded over to shared memory: w[k][word], x[word][j].
+/// Stores what was loaded to shared memory: w[k][word], x[word][j].
 template <Lie lie>
 __device__ __forceinline__ void store(const Carried& carried, int thread, unsigned* w_copy, unsigned* x_copy) {
   const int row = thread / 4, word = thread % 4 * 4;
@@ -180,11 +181,29 @@ __device__ __forceinline__ void multiply(float (&acc)[held_k][held_p][4], const 
   }
 }
 
+/// What a tile multiplies: w from its first channel on, of which its group has `rows`, and x of its group, at positions
+/// from p0 on.
+struct Factors {
+  const T* w;
+  int rows;
+  const T* x;
+  int p0;
+};
+
+/// A block's shared memory: w[2][w_stage], x[2][x_stage], taps[depth * R * S]; and where a lane reads the copies of a stage:
+/// the first word of its first channel, and of its first position.
+struct Copies {
+  unsigned *w, *x;
+  const Tap* taps;
+  int own_w, own_x;
+};
+
 /// A tile's products: acc = w[rows][steps] * im2col(x)[steps][tile_p positions from p0 on].
 template <Lie lie>
-__device__ __forceinline__ void multiply_tile(float (&acc)[held_k][held_p][4], const Layer& layer, const T* w, int rows,
-                                              const T* x, int p0, int own_k, int own_p, unsigned* w_copies,
-                                              unsigned* x_copies, const Tap* taps) {
+__device__ __forceinline__ void multiply_tile(float (&acc)[held_k][held_p][4], const Layer& layer, Factors of,
+                                              Copies copies) {
+  const T *w = of.w, *x = of.x;
+  const int rows = of.rows, p0 = of.p0;
   const int thread = threadIdx.x, image = layer.H * layer.W, window = layer.R * layer.S;
   const int steps = layer.C / layer.groups * window;
   const Column column = column_of(layer, p0 + carried_position<lie>(thread));
@@ -194,7 +213,7 @@ __device__ __forceinline__ void multiply_tile(float (&acc)[held_k][held_p][4], c
   int left = steps, next_tap = 0, buffer = 0;
   auto load_next = [&] {
     load_weights(carried, thread, w, steps, rows, left);
-    load_inputs<lie>(carried, thread, x, column, taps + next_tap, image, steps, layer.N - p0, left);
+    load_inputs<lie>(carried, thread, x, column, copies.taps + next_tap, image, steps, layer.N - p0, left);
     left -= depth;
     w += depth;
     next_tap += depth;
@@ -204,16 +223,16 @@ __device__ __forceinline__ void multiply_tile(float (&acc)[held_k][held_p][4], c
     DIBENCH_HELD for (int j = 0; j < held_p; ++j)
       DIBENCH_HELD for (int d = 0; d < 4; ++d) acc[i][j][d] = 0.0f;
   load_next();
-  store<lie>(carried, thread, w_copies, x_copies);
+  store<lie>(carried, thread, copies.w, copies.x);
   DIBENCH_LOOP for (int e = 0; e < steps; e += depth) {
-    __syncthreads();  // this stage is complete, and nobody reads the one before any more: its place is free
+    __syncthreads();  // this stage is complete, and the one before is no longer read: its place is free
     const bool more = left > 0;
     if (more) load_next();
-    multiply(acc, w_copies + buffer * w_stage + own_k, x_copies + buffer * x_stage + own_p);
+    multiply(acc, copies.w + buffer * w_stage + copies.own_w, copies.x + buffer * x_stage + copies.own_x);
     buffer ^= 1;
-    if (more) store<lie>(carried, thread, w_copies + buffer * w_stage, x_copies + buffer * x_stage);
+    if (more) store<lie>(carried, thread, copies.w + buffer * w_stage, copies.x + buffer * x_stage);
   }
-  __syncthreads();  // nobody reads the last stage any more: the next tile may begin
+  __syncthreads();  // the last stage is no longer read: the next tile may begin
 }
 
 /// The whole kernel. shared: w[2][w_stage], x[2][x_stage], taps[depth * R * S].
@@ -231,22 +250,23 @@ __device__ __forceinline__ void tensor_gemm(const Layer& layer, int instances, c
   // Channels and positions of a warp, and of a lane in an mma (mma.cuh).
   const int lane = thread % 32, g = lane / 4, t = lane % 4;
   const int own_k = thread / 32 % warps_k * (16 * held_k), own_p = thread / 32 / warps_k * (8 * held_p);
-  const int own_w = (own_k + g) * w_pitch + 2 * t, own_x = 2 * t * x_pitch + own_p + g;  // of the copies
+  const Copies copies = {shared, x_copies, taps, (own_k + g) * w_pitch + 2 * t, 2 * t * x_pitch + own_p + g};
   const Lie lie = lie_of(layer, wide);
 
   DIBENCH_LOOP for (int item = blockIdx.x; item < instances * tiles; item += gridDim.x) {
-    // Tiles that share positions come one after the other: they find them in L2.
+    // Tiles that share positions follow one another, and find them in L2.
     const int instance = item / tiles, group = item / (k_tiles * p_tiles) % layer.groups;
     const int k0 = item % k_tiles * tile_k, p0 = item / k_tiles % p_tiles * tile_p;
     const T* const tile_w = w + instance * w_elements(layer) + (group * group_k + k0) * steps;
     const T* const tile_x = x + instance * x_elements(layer) + group * group_c * image;
+    const Factors factors = {tile_w, group_k - k0, tile_x, p0};
     float acc[held_k][held_p][4];
     if (lie == lie_dense)
-      multiply_tile<lie_dense>(acc, layer, tile_w, group_k - k0, tile_x, p0, own_w, own_x, shared, x_copies, taps);
+      multiply_tile<lie_dense>(acc, layer, factors, copies);
     else if (lie == lie_rows && layer.C % wide == 0)
-      multiply_tile<lie_rows>(acc, layer, tile_w, group_k - k0, tile_x, p0, own_w, own_x, shared, x_copies, taps);
+      multiply_tile<lie_rows>(acc, layer, factors, copies);
     else
-      multiply_tile<lie_windows>(acc, layer, tile_w, group_k - k0, tile_x, p0, own_w, own_x, shared, x_copies, taps);
+      multiply_tile<lie_windows>(acc, layer, factors, copies);
 
     const int plane = late(layer.P * layer.Q);
     float* const tile_y = y + instance * y_elements(layer) + (group * group_k + k0) * plane;

@@ -1,8 +1,8 @@
-// Which part of a launch the running thread is, for kernels whose accesses are executed as written: in a proof
-// compile one thread does the whole layer, so that the SASS holds each of its accesses, and these all say so.
+// Which part of a launch the running thread is, for kernels whose accesses are executed as written. In a proof compile
+// one thread does the whole layer, so that the SASS holds every access; these functions then say that it is alone.
 //
-// Work items are dealt out in strides, from first_block() or one's own on by block_step(), so any number of blocks
-// will do: a launch is held to a part of the multiprocessors by giving it as many blocks.
+// A block takes work items in strides of block_step(), beginning with first_block(), so any number of blocks is right:
+// a launch is held to a part of the multiprocessors by giving it as many blocks.
 #pragma once
 #include "layer.cuh"
 

@@ -1,8 +1,8 @@
 // CUDA's execution model for g++: include before a .cu file that holds only device code (what NVRTC takes).
 //
 // One block runs at a time and each of its threads is a fiber. __syncthreads() parks a fiber until every
-// live thread of the block stands at the same barrier; a warp exchange parks it until its warp does. What a
-// GPU would let pass or hang on is an error here, named by block, thread and line: see harness.cc.
+// live thread of the block stands at the same barrier; a warp exchange parks it until its warp has come. What
+// a GPU would let pass, or hang on, is an error here that names block, thread and line: see harness.cc.
 //
 // Rules for device code, beyond NVRTC's: __shared__ arrays stand in the kernel function itself, and dynamic
 // shared memory is declared by DYNAMIC_SHARED(type, name).

@@ -1,8 +1,8 @@
-"""Kernel variants: discovered from their sources, whose `[variant]` headers say knobs, limits and counts.
+"""Kernel variants, found by the `[variant]` headers of their sources, which say knobs, limits and counts.
 
-Adding a variant touches one file in `csrc/<backend>/`: the registry reads its header comment, evaluates
-the formulas in it for a layer and knobs, and nothing else needs to know that the variant exists. `variant` is
-what a header promises, `reading` reads one.
+Adding a variant touches one file in `csrc/<backend>/`: the registry reads its header and evaluates its
+formulas for a layer and knobs; no other code names the variant. `reading` reads a header into a `variant`,
+with `header` and `formula`; `counting` has the helpers that the formulas of several kernels share.
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ _SHARED = {"cpu": (".h",), "cuda": (".h", ".cuh")}
 
 
 def source_directory() -> Path:
-    """Where the kernel sources are: in the package when installed, beside it in a checkout."""
+    """The folder of the kernel sources: in the package when installed, beside it in a checkout."""
     package = Path(__file__).resolve().parent.parent
     return package / "csrc" if (package / "csrc").is_dir() else package.parent / "csrc"
 
 
 @lru_cache
 def registry(backend: str = "cpu") -> Mapping[str, Variant]:
-    """Every variant of a backend by name, sorted. Backends may share names: the same dataflow elsewhere.
+    """All variants of a backend by name, sorted. Two backends may share a name: they have the same dataflow.
 
     >>> registry()["conv_weight_stationary"].stationarity
     'weight'
@@ -80,7 +80,7 @@ def registry(backend: str = "cpu") -> Mapping[str, Variant]:
 
 
 def of_library(found: library.Library) -> Variant:
-    """A vendor's library as a variant; whether it is installed is not asked."""
+    """A vendor's library as a variant; it need not be installed."""
     return Variant(
         name=found.name,
         backend="torch",
@@ -101,7 +101,7 @@ def of_library(found: library.Library) -> Variant:
 def sources_sha(backend: str) -> str:
     """SHA-256 over the names and bytes of all kernel sources of a backend.
 
-    A sweep resumes only with the kernels it began with. Of a library it is its release that counts.
+    A sweep resumes only with the kernels it began with. For a library its release is hashed.
     """
     if backend == "torch":
         return hashlib.sha256(f"PyTorch {library.version()}".encode()).hexdigest()
@@ -115,9 +115,9 @@ def sources_sha(backend: str) -> str:
 
 @lru_cache
 def kernel_shas(backend: str) -> Mapping[str, str]:
-    """SHA-256 by variant, over its file and the headers that all of them share; anchors are variants too.
+    """SHA-256 of each variant and anchor, over its file and the headers that all of them share.
 
-    A row of a kernel that has changed since is no row of the same case.
+    A row that was measured with another version of a kernel is not used again.
     """
     directory = source_directory() / backend
     shared = hashlib.sha256()

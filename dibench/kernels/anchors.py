@@ -1,8 +1,8 @@
-"""The five anchor kernels: each pins the energy of one level by itself (csrc/cuda/anchors).
+"""The five anchor kernels, each of which measures the energy of one memory level (csrc/cuda/anchors).
 
-They are no layers: they take a buffer, and say in their `[anchor]` headers how many accesses of which level
-a launch makes, and how large a launch is where they are measured: `elements` and `passes` of about a
-millisecond on a GPU of 2022. What the reuse lattice says of a level is checked against them.
+They compute no layer: they take a buffer. Their `[anchor]` headers say how many accesses to which level a
+launch makes, and how large a measured launch is: about a millisecond on a GPU of 2022. What the reuse lattice
+finds for a level is checked against its anchor.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class Anchor:
     least_arch: int
     block: int
     elements: Formula
-    """Of a measured launch, by `blocks` and `l2_bytes`."""
+    """Elements of a measured launch, from `blocks` and `l2_bytes`."""
     buffer: Formula
-    """Elements of the buffer, by `blocks` and `elements`."""
+    """Elements of the buffer, from `blocks` and `elements`."""
     passes: int
     counts: Mapping[str, Formula]
     summary: str
@@ -44,7 +44,7 @@ class Anchor:
     path: Path
 
     def counts_for(self, *, blocks: int, elements: int, passes: int) -> dict[str, int]:
-        """Multiply-adds, elements read and elements written by one launch.
+        """Multiply-adds, elements read and elements written of one launch.
 
         >>> registry()["anchor_l2"].counts_for(blocks=8, elements=1000, passes=3)["reads"]
         3000
@@ -53,7 +53,7 @@ class Anchor:
         return {name: int(formula.value(values)) for name, formula in self.counts.items()}
 
     def launch_size(self, *, blocks: int, l2_bytes: int) -> tuple[int, int]:
-        """Elements of a measured launch, and of its buffer.
+        """(elements of a measured launch, elements of its buffer).
 
         >>> registry()["anchor_l1"].launch_size(blocks=8, l2_bytes=2**25)
         (4096, 32768)
@@ -64,7 +64,7 @@ class Anchor:
 
 @lru_cache
 def registry() -> Mapping[str, Anchor]:
-    """The anchors by name.
+    """All anchors by name.
 
     Raises:
         UserError: a header that cannot be read; the message names file, field and rule.

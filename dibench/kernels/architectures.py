@@ -1,8 +1,8 @@
-"""What each NVIDIA architecture gives a block of threads, and whether a launch fits into it.
+"""Limits of NVIDIA architectures on a launch, and the check that a launch keeps them.
 
 CUDA C++ Programming Guide, appendix Compute Capabilities, table "Technical Specifications per Compute
-Capability": shared memory per block is what a kernel may opt in to. Every one of them has 1024 threads and
-65,536 registers to a block.
+Capability". Shared memory per block is the most that a kernel may opt in to. All architectures allow 1024
+threads and 65,536 registers per block.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ SHARED_BYTES = {
     60: 48 * KIB, 61: 48 * KIB, 70: 96 * KIB, 75: 64 * KIB, 80: 163 * KIB, 86: 99 * KIB, 87: 163 * KIB,
     89: 99 * KIB, 90: 227 * KIB, 100: 227 * KIB, 103: 227 * KIB, 110: 227 * KIB, 120: 99 * KIB, 121: 99 * KIB,
 }  # fmt: skip
-"""Most dynamic and static shared memory of a block, by compute capability."""
+"""Most shared memory of a block, dynamic and static together, by compute capability."""
 
 MOST_THREADS = 1024
 MOST_LAUNCHED = 2**31
-"""Threads of a launch. Kernels count work items in 32 bits, from the first to one stride past the last."""
+"""Most threads of a launch: kernels count work items in 32 bits, up to one stride past the last."""
 
 _INT = 2**31
 
 
 def shared_bytes(arch: int) -> int:
-    """Most shared memory of a block; of an architecture newer than this table, that of the next older one.
+    """Most shared memory of a block; an architecture that is not in the table has that of the next older one.
 
     >>> shared_bytes(90), shared_bytes(91)
     (232448, 232448)
@@ -42,14 +42,14 @@ def shared_bytes(arch: int) -> int:
 def check(
     variant: Variant, layer: Layer, knobs: Mapping[str, Any], instances: int = 1, arch: int | None = None
 ) -> None:
-    """Refuse a launch that no GPU, or not one of this architecture, can hold; CPU variants pass.
+    """Refuse a launch that exceeds the limits of all GPUs, or of this architecture; CPU variants always pass.
 
     Args:
         variant: whose header gives grid, block and shared memory.
         layer: what is computed; offsets inside one operand are 32 bits wide.
         knobs: a value for each of the variant's knobs.
         instances: independent copies of the layer in the launch.
-        arch: compute capability, 90 for sm_90; None asks only what holds for all.
+        arch: compute capability, 90 for sm_90; None checks only limits that hold for all.
 
     Raises:
         UserError: names the limit and the value.

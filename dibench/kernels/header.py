@@ -1,4 +1,4 @@
-"""The header of a kernel file: its first comment, of a line that says what it does and a table of TOML."""
+"""Reads the header of a kernel file: its first comment, with a line of summary and a TOML table."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dibench.kernels.formula import Formula, Scope
 
 
 def read_header(path: Path, mark: str) -> tuple[str, dict[str, Any]]:
-    """The first line of a file's first comment, and the fields of the table below `[mark]` in it.
+    """The summary in a file's first comment, and the fields of the table below `[mark]` in it.
 
     Raises:
         UserError: there is no such comment or table; the message names the file.
@@ -32,10 +32,10 @@ def read_header(path: Path, mark: str) -> tuple[str, dict[str, Any]]:
 
 
 def read_formula(field: str, text: Any, scope: Scope, path: Path) -> Formula:
-    """The formula of a field, of what is in scope.
+    """The formula of a field.
 
     Raises:
-        UserError: it is none; the message names file and field.
+        UserError: it breaks a rule of formulas; the message names file, field and rule.
     """
     try:
         return Formula.parse(str(text), scope)

@@ -1,7 +1,7 @@
-"""A vendor's library as a variant: what a plan may ask of PyTorch's convolutions and products.
+"""PyTorch's convolutions and products as a variant: the knobs and data types that a plan may ask for.
 
-It has no source of ours and no counts: what it accesses is its own affair. Each row says in `knobs` what was
-in force: the memory format, TF32, and whether cuDNN tried its algorithms before.
+Its source is not ours, so its accesses are not counted. Each row says in `knobs` which memory format was
+used, whether TF32 was, and whether cuDNN chose its algorithm by trying.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ KNOBS = ("format", "benchmark")
 
 @attrs.frozen
 class Library:
-    """One library on one kind of device."""
+    """A library on one kind of device."""
 
     name: str
     dtypes: tuple[str, ...]
@@ -44,7 +44,7 @@ CUDNN = Library(
 
 
 def no_cudnn() -> str:
-    """Why this installation has no library for a GPU; empty where it may have one, without loading it."""
+    """Why PyTorch cannot use a GPU here; empty if it may be able to. Does not load it."""
     if find_spec("torch") is None:
         return "PyTorch is not installed"
     if metadata.version("torch").endswith("+cpu"):
@@ -53,7 +53,7 @@ def no_cudnn() -> str:
 
 
 def here() -> Library:
-    """cuDNN where PyTorch sees a GPU, else oneDNN: what one installation has, it can plan for."""
+    """cuDNN where PyTorch sees a GPU, else oneDNN: the library that this installation can measure."""
     if no_cudnn():
         return ONEDNN
     import torch
@@ -62,5 +62,5 @@ def here() -> Library:
 
 
 def version() -> str:
-    """The release of PyTorch, `not installed` without."""
+    """The release of PyTorch, or `not installed`."""
     return metadata.version("torch") if find_spec("torch") else "not installed"

@@ -1,4 +1,4 @@
-"""From a kernel file to its variant: every field of the `[variant]` header is checked by its rule."""
+"""Reads a kernel file's `[variant]` header into a `Variant`, checking every field."""
 
 from __future__ import annotations
 
@@ -63,9 +63,10 @@ def read_variant(path: Path, backend: str) -> Variant:
 
 
 def _scope(table: Any, knobs: Mapping[str, Any], path: Path) -> Scope:
-    """What formulas may name: dimensions, knobs, and the header's definitions, which may name more.
+    """What formulas may name: dimensions, knobs and the header's definitions.
 
-    A formula that uses a definition is refused where it may not use a name that the definition needs.
+    A definition may use names that only some fields know, such as `instances`; the other fields may then not
+    use the definition.
     """
     if not isinstance(table, dict):
         raise UserError("define", "must be a table of formulas", table, where=path)
@@ -96,7 +97,7 @@ def _check_fields(fields: Mapping[str, Any], on_gpu: bool, path: Path) -> None:
 
 
 def _words(field: str, listed: Any, path: Path, *, known: Sequence[str] = ()) -> list[str]:
-    """A list of words, each of those that are `known`, where some are."""
+    """A list of words; each must be one of `known`, if any are given."""
     words = isinstance(listed, list) and all(isinstance(word, str) for word in listed)
     if not words or (known and not set(listed) <= set(known)):
         rule = f"must list some of {', '.join(known)}" if known else "must be a list of words"

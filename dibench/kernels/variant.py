@@ -1,4 +1,4 @@
-"""One kernel variant: what its header promises, checked and computed for a layer and knobs."""
+"""One kernel variant, and what its header says of a layer and knobs: limits, counts, preferred knobs."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from dibench.kernels.formula import Formula, FormulaError
 from dibench.layer import Layer
 
 KNOBS = ("tile_p", "tile_k", "tile_c", "taps", "window")
-"""The knobs a case may turn, in the order of `Box` in csrc/cpu/kernel.h."""
+"""Knobs of CPU variants, in the order of `Box` in csrc/cpu/kernel.h."""
 
 CUDA_KNOBS = (*KNOBS, "lanes", "cache", "warps", "stage_w", "stage_x")
-"""Those of CUDA variants. The further ones travel in the CSV columns `lanes` and `knobs`."""
+"""Knobs of CUDA variants. Those that CPU variants lack are in the CSV columns `lanes` and `knobs`."""
 
 PLAN_KNOBS = (*CUDA_KNOBS, *library.KNOBS)
-"""All that a plan may name."""
+"""All knobs that a plan may name."""
 
 COUNTS = ("macs_executed", "weight_reads", "input_reads", "output_reads", "output_writes")
-"""What every header gives a formula for, in elements per launch and instance."""
+"""Every header has a formula for each of these, in elements per launch and instance."""
 
 SHARED_COUNTS = ("weight_reads_shared", "input_reads_shared")
-"""What a CUDA variant that stages operands adds: how many of the reads were of shared memory."""
+"""A CUDA variant that stages operands adds these: how many of the reads are of shared memory."""
 
 ELEMENT_BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2}
-"""Of an operand's element, by data type. Outputs and sums are fp32 always."""
+"""Bytes of an operand's element, by data type. Outputs and sums are always fp32."""
 
 DTYPES = tuple(ELEMENT_BYTES)
 
@@ -39,7 +39,7 @@ STATIONARITIES = ("output", "weight", "input", "none")
 
 @attrs.frozen
 class CudaLaunch:
-    """What the header of a CUDA variant adds: what is compiled, how it is launched (csrc/cuda/README.md)."""
+    """What the header of a CUDA variant adds: how it is compiled and launched (csrc/cuda/README.md)."""
 
     least_arch: int
     dtypes: tuple[str, ...]
@@ -52,7 +52,7 @@ class CudaLaunch:
 
 @attrs.frozen
 class Variant:
-    """One kernel file: what its header promises."""
+    """A kernel file, as its header describes it."""
 
     name: str
     backend: str
@@ -70,17 +70,17 @@ class Variant:
     without_cuda: tuple[str, ...] = ("fp32",)
 
     def preferred(self, layer: Layer) -> dict[str, Any]:
-        """Values of the knobs for which the header says what suits a layer; a plan may ask for others."""
+        """The knob values that the header prefers for a layer, of the knobs for which it says so."""
         values = {"layer": layer, **layer.dims}
         return {name: formula.value(values) for name, formula in self.prefer.items()}
 
     @property
     def dtypes(self) -> tuple[str, ...]:
-        """Data types of the operands that it computes with."""
+        """Data types of operands that it can compute with."""
         return self.cuda.dtypes if self.cuda else self.without_cuda
 
     def check(self, layer: Layer, knobs: Mapping[str, Any]) -> None:
-        """Refuse a layer or knobs that this variant cannot run.
+        """Refuse a layer or knobs that the variant cannot run.
 
         Raises:
             UserError: names the operator, knob or limit, and its values.
@@ -116,7 +116,7 @@ class Variant:
         """Whether `check` would pass.
 
         Raises:
-            FormulaError: the header's own mistake.
+            FormulaError: a formula of the header cannot be computed.
         """
         try:
             self.check(layer, knobs)
@@ -129,14 +129,14 @@ class Variant:
     def counts_for(
         self, layer: Layer, knobs: Mapping[str, Any], lanes: int = 1, threads: int = 1, warp: int = 32
     ) -> dict[str, int]:
-        """Elements accessed and multiply-adds done by one launch of one instance, exactly.
+        """The exact numbers of elements accessed and multiply-adds done by one launch of one instance.
 
         Args:
             layer: what is computed.
             knobs: a value for each of the variant's knobs.
-            lanes: floats in a vector of the instruction set (4, 8 or 16); in CUDA variants this is a knob.
-            threads: threads of the launch.
-            warp: lanes of a GPU's warp; 1 in a proof compile (csrc/cuda/README.md).
+            lanes: floats in a vector of the CPU's instruction set (4, 8 or 16); in CUDA variants `lanes` is a
+            knob. threads: threads of the launch. warp: lanes of a warp; 1 in a proof compile
+            (csrc/cuda/README.md).
         """
         values = {"lanes": lanes, "threads": threads, "warp": warp, **_values(layer, knobs)}
         counts = {name: formula.value(values) for name, formula in self.counts.items()}

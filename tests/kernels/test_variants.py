@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from dibench.errors import UserError
 from dibench.kernels import COUNTS, read_variant, registry, source_directory, sources_sha
+from dibench.kernels.counting import HELPERS
 from dibench.kernels.formula import Formula, FormulaError, Scope, read_definitions
 from dibench.layer import Layer
 
@@ -237,6 +239,19 @@ def test_every_definition_of_a_header_is_used() -> None:
             for name in re.findall(r'(?m)^define\."?([a-z][a-z0-9_]*)', text):
                 uses = len(re.findall(rf"\b{name}\b", re.sub(r"(?m)^#.*", "", text)))
                 assert uses > 1, f"{variant.path}: define.{name} is used nowhere"
+
+
+def test_a_helper_of_formulas_is_shared() -> None:
+    headers = [
+        variant.path.read_text(encoding="utf-8").partition("*/")[0]
+        for backend in ("cpu", "cuda")
+        for variant in registry(backend).values()
+    ]
+    bodies = {name: inspect.getsource(helper).partition(chr(34) * 3)[2] for name, helper in HELPERS.items()}
+    for name in HELPERS:
+        users = [text for text in headers if re.search(rf"\b{name}\(", text)]
+        users += [body for other, body in bodies.items() if other != name and re.search(rf"\b{name}\(", body)]
+        assert len(users) > 1, f"{name}: what one kernel alone needs belongs into its header"
 
 
 def test_every_kernel_file_is_a_variant() -> None:

@@ -3,7 +3,7 @@
 level        = "dram"
 access       = "read"
 arch         = ">=60"
-teaches      = "What a read costs that comes from memory: nothing of the buffer is left in a cache when its turn comes again."
+teaches      = "The cost of a read from memory: nothing of the buffer is still in a cache when it is read again."
 block        = 256
 elements     = "l2_bytes"
 buffer       = "elements"
@@ -30,5 +30,5 @@ extern "C" __global__ void __launch_bounds__(256, 1) anchor_dram_read(float* buf
 #pragma unroll
       for (int u = 0; u < 8; u += 2) bits ^= __float_as_int(value[u]) ^ __float_as_int(value[u + 1]);
     }
-  if (bits == 0x7fdecade) buffer[0] = 0.0f;  // next to never: the compiler must not know
+  if (bits == 0x7fdecade) buffer[0] = 0.0f;  // practically never, but the compiler cannot know
 }

@@ -3,7 +3,7 @@
 level        = "dram"
 access       = "write"
 arch         = ">=60"
-teaches      = "What a write costs that ends in memory; L2 can only delay it."
+teaches      = "The cost of a write that ends in memory; L2 can only delay it."
 block        = 256
 elements     = "l2_bytes"
 buffer       = "elements"

@@ -3,7 +3,7 @@
 level        = "register"
 access       = "fma"
 arch         = ">=60"
-teaches      = "What a multiply-add costs when its operands are already there: the floor under every kernel."
+teaches      = "The cost of a multiply-add whose operands are in registers: the floor under every kernel."
 block        = 256
 elements     = "blocks * 256"
 buffer       = "elements"

@@ -3,7 +3,7 @@
 level        = "l1"
 access       = "read"
 arch         = ">=60"
-teaches      = "What a read costs that L1 answers: the window is small, and each load may be served there."
+teaches      = "The cost of a read that L1 answers: the window is small, and each load may be served there."
 block        = 256
 elements     = "4096"
 buffer       = "blocks * elements"
@@ -16,7 +16,7 @@ counts.writes        = "0"
 
 // buffer[blocks][elements]: each block reads its own row `passes` times. A row should be well below L1 (16 KiB, say);
 // all but the first pass then hit. Eight loads are in flight. ptxas drops loads that nobody uses, relaxed ones too: one
-// XOR for two loads is the cheapest use there is.
+// XOR for two loads is the cheapest use.
 extern "C" __global__ void __launch_bounds__(256, 1) anchor_l1(float* buffer, long long elements, int passes) {
   float* window = buffer + blockIdx.x * elements;
   int bits = 0;
@@ -31,5 +31,5 @@ extern "C" __global__ void __launch_bounds__(256, 1) anchor_l1(float* buffer, lo
 #pragma unroll
       for (int u = 0; u < 8; u += 2) bits ^= __float_as_int(value[u]) ^ __float_as_int(value[u + 1]);
     }
-  if (bits == 0x7fdecade) window[0] = 0.0f;  // next to never: the compiler must not know
+  if (bits == 0x7fdecade) window[0] = 0.0f;  // practically never, but the compiler cannot know
 }

@@ -3,7 +3,7 @@
 level        = "l2"
 access       = "read"
 arch         = ">=60"
-teaches      = "What a read costs that L2 answers: the loads ask for a copy that all multiprocessors agree on, so L1 may not serve them."
+teaches      = "The cost of a read that L2 answers: the loads ask for a value that all multiprocessors agree on, which L1 may not serve."
 block        = 256
 elements     = "l2_bytes // 16"
 buffer       = "elements"
@@ -30,5 +30,5 @@ extern "C" __global__ void __launch_bounds__(256, 1) anchor_l2(float* buffer, lo
 #pragma unroll
       for (int u = 0; u < 8; u += 2) bits ^= __float_as_int(value[u]) ^ __float_as_int(value[u + 1]);
     }
-  if (bits == 0x7fdecade) buffer[0] = 0.0f;  // next to never: the compiler must not know
+  if (bits == 0x7fdecade) buffer[0] = 0.0f;  // practically never, but the compiler cannot know
 }

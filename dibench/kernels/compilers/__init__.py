@@ -1,8 +1,8 @@
-"""From a CUDA variant's file to machine code: what every compiler of it needs.
+"""Compilers of CUDA variants, and what they share.
 
-`nvrtc` compiles for GPUs that need not be there, `sass` reads what came out; `dibench.backends.host` compiles
-the same file for the CPU. This module holds what they share: the generated constants, a launch's geometry and
-arguments, where the results are kept.
+`nvrtc` compiles for a GPU, which need not be present; `sass` disassembles the result; `dibench.backends.host`
+compiles the same file for the CPU. This module has the generated constants, the geometry and arguments of a
+launch, and the folder of compiled kernels.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from dibench.kernels import Variant, source_directory
 from dibench.layer import DIMENSIONS, Layer
 
 ELEMENT = {"fp32": "float", "tf32": "float", "fp16": "unsigned short", "bf16": "unsigned short"}
-"""C++ type of an operand's element; 16-bit floats travel as their bits, NVRTC alone has no type for them."""
+"""C++ type of an operand's element. 16-bit floats are passed as bits: NVRTC has no type for them."""
 
 
 @attrs.frozen
 class Geometry:
-    """A launch: blocks and threads of one dimension, bytes of dynamic shared memory."""
+    """A launch: blocks and threads, both one-dimensional, and bytes of dynamic shared memory."""
 
     grid: int
     block: int
@@ -42,7 +42,7 @@ def geometry(
         layer: what is computed.
         knobs: a value for each of the variant's knobs.
         instances: independent copies of the layer in the launch.
-        sms: at most so many blocks, one to a multiprocessor; 0: as many as there is work for.
+        sms: most blocks, one to a multiprocessor; 0: as many as there is work for.
     """
     launch = _launch(variant)
     values = {"layer": layer, **layer.dims, **knobs, "instances": instances}
@@ -55,7 +55,7 @@ def geometry(
 
 
 def kernel_arguments(layer: Layer, instances: int, x: int, w: int, y: int) -> tuple[Any, ...]:
-    """A launch's arguments, as the kernel has them: layer by value, instances, addresses of the operands."""
+    """The arguments of a launch: the layer by value, instances, addresses of the operands."""
     packed = (ctypes.c_int * len(DIMENSIONS))(*(layer.dims[name] for name in DIMENSIONS))
     return (packed, ctypes.c_int(instances), *(ctypes.c_void_p(address) for address in (x, w, y)))
 
@@ -65,8 +65,8 @@ def constants(
 ) -> str:
     """The text of constants.cuh for one compile: knobs and the dimensions that the header names.
 
-    A knob of words becomes one constant for each word and one for the choice; so does the data type. With
-    `proof` the layer's sizes are static constants too (csrc/cuda/README.md).
+    A knob of words becomes one constant for each word, and one for the chosen word; so does the data type.
+    With `proof` the layer's sizes are static constants too (csrc/cuda/README.md).
 
     Raises:
         UserError: a data type that the variant does not have.
@@ -98,7 +98,7 @@ def device_headers() -> dict[str, str]:
 
 
 def cache_directory() -> Path:
-    """Where compiled kernels are kept: $DIBENCH_CACHE, else dibench under the user's cache directory."""
+    """The folder of compiled kernels: $DIBENCH_CACHE, else dibench in the user's cache directory."""
     if named := os.environ.get("DIBENCH_CACHE"):
         return Path(named)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dibench"

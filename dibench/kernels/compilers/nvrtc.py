@@ -1,7 +1,7 @@
-"""NVIDIA's run-time compiler, called directly: it needs its wheel, but neither driver nor GPU.
+"""NVIDIA's run-time compiler, called directly; it needs its wheel, but no driver and no GPU.
 
 CUDA 13 (`nvidia-cuda-nvrtc`) compiles for sm_75 and later, CUDA 12 (`nvidia-cuda-nvrtc-cu12`) also for
-sm_60, 61 and 70. Both can be loaded into one process.
+sm_60, 61 and 70. One process can load both.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class CompileError(Exception):
 
 @attrs.frozen
 class Binary:
-    """Machine code of one kernel for one architecture, and what it takes of a multiprocessor."""
+    """Machine code of one kernel for one architecture, and the resources that it takes."""
 
     name: str
     arch: int
@@ -64,7 +64,12 @@ class Compiler:
         proof: bool = False,
         options: tuple[str, ...] = (),
     ) -> Binary:
-        """One variant for one architecture (90 for sm_90), with these knobs and this layer's constants."""
+        """Compile a variant for one architecture (90 for sm_90), with these knobs and the layer's constants.
+
+        Raises:
+            CompileError: the compiler's log.
+            UserError: this compiler does not know the architecture, or the variant not the data type.
+        """
         headers = compilers.device_headers()
         headers["constants.cuh"] = compilers.constants(variant, layer, knobs, dtype=dtype, proof=proof)
         return self.compile(
@@ -74,11 +79,11 @@ class Compiler:
     def compile(
         self, source: str, name: str, headers: Mapping[str, str], *, arch: int, options: tuple[str, ...] = ()
     ) -> Binary:
-        """The kernel `name` of `source`, which includes `headers` by name.
+        """Compile the kernel `name` of `source`, which may include `headers` by name.
 
         Raises:
             CompileError: the compiler's log.
-            UserError: an architecture this compiler does not know.
+            UserError: this compiler does not know the architecture.
         """
         if arch not in self.archs:
             known = ", ".join(f"sm_{a}" for a in self.archs)
@@ -114,7 +119,7 @@ class Compiler:
 
 
 def _resources(log: str) -> tuple[int, int, int, int]:
-    """Registers, static shared, stack and spilled bytes, from what ptxas -v says of the one kernel.
+    """Registers, and bytes of static shared memory, stack and spills, as ptxas -v prints them.
 
     >>> _resources("8 bytes stack frame, 4 bytes spill stores, 4 bytes spill loads; Used 18 registers")
     (18, 0, 8, 8)
@@ -158,13 +163,13 @@ def compiler(major: int) -> Compiler:
 
 
 def _toolkits() -> list[Path]:
-    """Where a CUDA toolkit may be installed."""
+    """Folders in which a CUDA toolkit may be installed."""
     named = [Path(os.environ[name]) for name in ("CUDA_PATH", "CUDA_HOME") if os.environ.get(name)]
     return [*named, *sorted(Path("/usr/local").glob("cuda*"), reverse=True)]
 
 
 def compiler_for(arch: int) -> Compiler:
-    """CUDA 13's NVRTC for the architectures it has, sm_75 and later; CUDA 12's for those before.
+    """The NVRTC for an architecture: CUDA 13's from sm_75 on, CUDA 12's before.
 
     Raises:
         UserError: it is not installed; the message names the wheel.
@@ -173,6 +178,6 @@ def compiler_for(arch: int) -> Compiler:
 
 
 def wheel_roots() -> list[Path]:
-    """Where NVIDIA's wheels put their files."""
+    """The folders in which NVIDIA's wheels put their files."""
     spec = importlib.util.find_spec("nvidia")
     return [Path(place) for place in (spec.submodule_search_locations or [])] if spec else []

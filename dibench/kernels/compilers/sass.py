@@ -1,4 +1,4 @@
-"""What the machine will execute: SASS from nvdisasm (wheel `nvidia-cuda-nvdisasm`), instructions counted."""
+"""Disassembles kernels to SASS with nvdisasm (wheel `nvidia-cuda-nvdisasm`), and counts instructions."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ _INSTRUCTION_BYTES = 16  # since sm_70
 
 
 def disassemble(binaries: Sequence[Binary]) -> list[str]:
-    """The SASS of kernels, as nvdisasm prints it: a listing for each, a line for each instruction.
+    """The SASS of kernels as nvdisasm prints it: one listing for each, one line for each instruction.
 
-    nvdisasm takes one file and a third of a second to start, whatever it reads: the code of all kernels for
-    one architecture goes through it in one piece.
+    nvdisasm reads one file and takes a third of a second to start, so the code of all kernels of an
+    architecture is put into one file.
 
     Raises:
         UserError: nvdisasm is missing, or its CUDA no longer knows the architecture (13 begins at sm_75).
@@ -57,7 +57,7 @@ def _nvdisasm(code: bytes, arch: int) -> list[str]:
 
 
 def _code(binary: Binary) -> bytes:
-    """The section .text of the kernel, found by the headers of a 64-bit ELF file (elf.h)."""
+    """The .text section of the kernel, found through the section headers of a 64-bit ELF file (elf.h)."""
     cubin = binary.cubin
     (table,) = struct.unpack_from("<Q", cubin, 0x28)
     size, number, names = struct.unpack_from("<3H", cubin, 0x3A)
@@ -79,5 +79,5 @@ def instructions(sass: str) -> list[str]:
 
 
 def tally(sass: str) -> Counter[str]:
-    """How often each instruction stands in a listing, modifiers left out: FFMA, LDG, STG, LDS, BAR ..."""
+    """How often each instruction occurs in a listing, without its modifiers: FFMA, LDG, STG, LDS, BAR ..."""
     return Counter(name.partition(".")[0] for name in instructions(sass))

@@ -10,7 +10,7 @@ from dibench.layer import Layer
 
 
 def plane_pitch(layer: Layer, multiple: int) -> int:
-    """Positions from one output row to the next: Q and the columns that the last window reaches beyond.
+    """Positions from one output row to the next: Q and the columns that the last window extends beyond it.
 
     >>> plane_pitch(Layer(N=1, C=1, H=7, W=7, K=1, R=3, S=3, pad_h=1, pad_w=1), 4)  # 9, filled up to fours
     12
@@ -28,7 +28,7 @@ def strip_rows(P: int, pitch: int, positions: int) -> int:
 
 
 def row_copy(n: int, lanes: int) -> int:
-    """Elements that a copy of n floats in vectors touches: the last vector moves back to end with the data.
+    """Elements that a copy of n floats by vectors touches; the last vector is moved back to the data's end.
 
     The vectors are as wide as the largest power of two that is at most n and at most `lanes`.
 

@@ -1,4 +1,4 @@
-"""Counts that follow from a layer's positions, rows and taps, for kernels of CPU and GPU alike."""
+"""Counts that follow from a layer's positions, rows and taps, for kernels of CPU and GPU."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ def columns_inside(layer: Layer) -> int:
 
 @lru_cache(maxsize=4096)
 def row_length(layer: Layer) -> int:
-    """Positions of a row, the run that a tile does not leave.
+    """Positions of a row: a tile does not extend beyond its row.
 
-    The batch for fully-connected layers, a whole image for 1x1 filters with stride 1 and no padding, and
-    an output row otherwise.
+    A row is the batch for fully-connected layers, a whole image for 1x1 filters with stride 1 and no padding,
+    and an output row otherwise.
 
     >>> row_length(Layer.fc(N=8, C=3, K=5)), row_length(Layer(N=1, C=1, H=4, W=6, K=1, R=1, S=1))
     (8, 24)
@@ -66,7 +66,7 @@ def row_length(layer: Layer) -> int:
 
 @lru_cache(maxsize=4096)
 def position_tiles(layer: Layer, tile_p: int) -> int:
-    """Tiles of tile_p positions that cover the rows of the batch; none leaves its row.
+    """Tiles of tile_p positions that cover the rows of the batch; none extends beyond its row.
 
     >>> position_tiles(Layer(N=2, C=1, H=3, W=5, K=1, R=1, S=3), 2)  # 6 rows of 3 positions
     12
@@ -77,9 +77,9 @@ def position_tiles(layer: Layer, tile_p: int) -> int:
 
 @lru_cache(maxsize=4096)
 def warp_turns(layer: Layer, tile_p: int, tile_k: int, lanes_p: bool) -> int:
-    """Turns that the warps of a CUDA reuse variant take at one instance (box.cuh): 32 tiles each.
+    """Turns, of 32 tiles each, that the warps of a CUDA reuse variant take for one instance (box.cuh).
 
-    The lanes of a warp span position tiles (`lanes_p`) or channel tiles; what is left over idles.
+    The lanes of a warp span position tiles (`lanes_p`) or channel tiles; lanes past the last tile idle.
 
     >>> warp_turns(Layer.fc(N=8, C=3, K=40), 1, 1, lanes_p=False)  # 8 positions x 2 turns
     16
@@ -91,9 +91,10 @@ def warp_turns(layer: Layer, tile_p: int, tile_k: int, lanes_p: bool) -> int:
 
 @lru_cache(maxsize=4096)
 def tiles_touched(layer: Layer, tile_p: int) -> int:
-    """Triples of row, tap and tile of tile_p positions in which the tap lies inside for some position.
+    """Triples of row, tap and tile of tile_p positions with the tap inside the image for some position.
 
-    Reads of one weight channel: each tile reads a tap's weight once, unless padding hides it entirely.
+    These are the reads of one weight channel: a tile reads the weight of each tap once, unless the tap lies
+    on padding for all of the tile's positions.
 
     >>> tiles_touched(Layer(N=1, C=1, H=1, W=5, K=1, R=1, S=3, pad_w=1), 2)  # taps: 3 + 3 + 2 of 3 tiles
     8
@@ -108,7 +109,7 @@ def tiles_touched(layer: Layer, tile_p: int) -> int:
 
 @lru_cache(maxsize=4096)
 def clipped_windows(layer: Layer, tile_p: int) -> int:
-    """Input elements under the sliding windows of all tiles: each distinct element inside once per tile.
+    """Input elements under the sliding windows of all tiles: each element inside the image once per tile.
 
     A tile of n positions and one filter row covers (n - 1)·stride_w + S columns (dilation 1, S >= stride_w),
     clipped to the image; summed over filter rows inside, rows and the batch.

@@ -9,7 +9,7 @@ from dibench.layer import Layer
 
 
 def gemm_tiles(layer: Layer, tile_p: int, tile_k: int) -> int:
-    """Tiles of tile_k channels of one group by tile_p positions of the batch that cover the outputs.
+    """Tiles that cover the outputs, of tile_k channels of one group by tile_p positions of the batch.
 
     >>> gemm_tiles(Layer(N=1, C=8, H=7, W=7, K=40, R=1, S=1, groups=2), 32, 16)  # 2 x 2 x 2
     8
@@ -19,7 +19,7 @@ def gemm_tiles(layer: Layer, tile_p: int, tile_k: int) -> int:
 
 
 def gemm_macs(layer: Layer, tile_p: int, tile_k: int, depth: int) -> int:
-    """Multiply-adds of all tiles, filled up with zeros to whole tiles and whole stages of `depth` steps.
+    """Multiply-adds of all tiles, padded with zeros to whole tiles and whole stages of `depth` steps.
 
     >>> gemm_macs(Layer(N=1, C=3, H=8, W=8, K=20, R=3, S=3, pad_h=1, pad_w=1), 64, 64, 32)  # 64 x 64 x 32
     131072
@@ -32,9 +32,9 @@ def gemm_macs(layer: Layer, tile_p: int, tile_k: int, depth: int) -> int:
 def staged_inputs(layer: Layer) -> int:
     """Inputs of one channel and image that are copied to lay the image out for its filter.
 
-    All outputs together reach over (P - 1)·stride_h + (R - 1)·dil_h + 1 rows, and over that many columns,
-    rounded up to a multiple of stride_w; padding among them is not read. In a direction in which the filter
-    is one tap long, the rows or columns between its positions are left out.
+    All outputs together extend over (P - 1)·stride_h + (R - 1)·dil_h + 1 rows, and over as many columns,
+    rounded up to a multiple of stride_w; padding among them is not read. Where the filter is one tap high or
+    wide, the rows or columns between its positions are left out.
 
     >>> staged_inputs(Layer(N=1, C=1, H=6, W=6, K=1, R=3, S=1, stride_h=2, stride_w=2))  # 5 rows x 3 columns
     15
