@@ -25,7 +25,7 @@ class UserError(Exception):
 
 
 class OutOfMemoryError(UserError):
-    """The device has too little memory for a case: its row is `failed`, the sweep goes on."""
+    """The device has too little memory for a case: its row is `failed`, and the sweep continues."""
 
 
 def _shorten(value: object) -> str:

@@ -1,7 +1,7 @@
 """Coefficients with intervals from clusters left out one after the other, and the share of one in two.
 
 Intervals are jackknifed (CV3: Bell and McCaffrey 2002; MacKinnon, Nielsen and Webb 2023); that of a share is
-Fieller's (1954), and has no end where the sum is not told from zero.
+Fieller's (1954), and is unbounded where the sum is not significantly different from zero.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def jackknife(jacobian: FloatArray, residuals: FloatArray, cluster: NDArray[Any]
 
 
 def share(pair: FloatArray, variance: FloatArray, t: float) -> Slope | None:
-    """α = e_w/(e_w + e_x) with Fieller's interval; None where the sum is not told from zero.
+    """α = e_w/(e_w + e_x) with Fieller's interval; None where the sum may be zero.
 
     The interval holds every α at which (1−α)·e_w − α·e_x lies within t of its standard error of zero.
 

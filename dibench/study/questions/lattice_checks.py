@@ -55,7 +55,7 @@ def anchor_costs(rows: pd.DataFrame, response: str, *, energy: bool) -> dict[str
         columns = own[[count]].to_numpy(float)
         if energy:
             if len(own) < 3 or len(shares_of(own)) < 2:
-                continue  # power times time cannot be told from the accesses
+                continue  # power times time cannot be separated from the accesses
             columns = np.column_stack([columns, own["time_s"].to_numpy(float)])
         fitted = fit_log(columns, own[response].to_numpy(float))
         degrees = len(own) - columns.shape[1]
