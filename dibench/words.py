@@ -30,10 +30,11 @@ SOURCE_MEANINGS = {
     "nvml_power": "measured by the GPU's power sensor, integrated (NVML)",
     "simulated": "SIMULATED: a replayed GPU, test data and no evidence",
     "rapl": "measured by the processor's counters (RAPL)",
+    "zeus": "measured by Zeus",
     "model": "MODELLED (counted accesses × published energy per access), not measured: no evidence",
     "none": "not measured; time only",
 }
-"""What a command says of the `energy_source` of its rows."""
+"""What is said of the `energy_source` of rows."""
 
 UNDETERMINED = "not determined"
 

@@ -25,11 +25,11 @@ from dibench.show import (
     prediction,
     reuse,
     roofline,
+    sources,
     stationarity,
     tables,
     twins,
     verdict,
-    words,
 )
 from dibench.show.alpha import alpha_figure
 from dibench.show.blocks import Section, Table
@@ -76,7 +76,7 @@ def render(contents: Contents, manifest: Json | None, files: Sequence[str] = ("s
     peaks = roofline.peaks_of(manifest)
     shares = roofline.attained(study.rows, peaks)
     ratios = stationarity.ratios(study.rows, response_of(study.fit).column)
-    with marked(words.mark(study)):
+    with marked(sources.mark(study)):
         alpha = draw(alpha_figure(studies, contents.several))
         asked = list(map(question, _sections(contents, peaks, shares, ratios)))
     figures = [*([alpha] if alpha else []), *(one for each in asked for one in each.figures)]
@@ -89,14 +89,14 @@ def render(contents: Contents, manifest: Json | None, files: Sequence[str] = ("s
             version=__version__,
             headline=_headline(study.rows, manifest),
             facts=_facts(studies, manifest),
-            banners=words.banners(study.rows, manifest),
+            banners=sources.banners(study.rows, manifest=manifest is not None),
             verdict={**verdict.on_page(study), "panel": alpha},
             claims=claims.answers(studies),
             joined=study.card == AS_ONE,
             key=_key(study.rows),
             questions=asked,
             tables=_tables(study, shares, ratios),
-            reproduce=_reproduce(manifest, files),
+            reproduce=_reproduction(manifest or {}, files),
         )
     )
     return Page(html, [one.svg for one in figures])
@@ -125,57 +125,61 @@ def _sections(
     ]
 
 
-def _device(rows: pd.DataFrame, manifest: Json | None) -> str:
-    given = (manifest or {}).get("device")
-    if isinstance(given, Mapping):
-        given = given.get("name")
-    devices = sorted({name for name in rows["device"] if name})
-    return str(given) if given else ", ".join(devices) or "an unnamed device"
-
-
 def _headline(rows: pd.DataFrame, manifest: Json | None) -> str:
+    given = (manifest or {}).get("device")
+    name = given.get("name") if isinstance(given, Mapping) else given
+    device = str(name or ", ".join(_names(rows["device"])) or "an unnamed device")
     layers = _layers(rows)
-    return f"What {count(layers, 'layer')} cost{'s' if layers == 1 else ''} on {_device(rows, manifest)}"
+    return f"What {count(layers, 'layer')} cost{'s' if layers == 1 else ''} on {device}"
 
 
-def _facts(studies: Sequence[Study], manifest: Json | None) -> list[dict[str, str]]:
+@attrs.frozen
+class Fact:
+    """A figure at the head of the page."""
+
+    term: str
+    value: str
+    note: str = ""
+
+
+def _facts(studies: Sequence[Study], manifest: Json | None) -> list[Fact]:
     rows = studies[0].rows
-    by_status = rows["status"].value_counts()
-    others = ", ".join(
-        f"{count(int(by_status[name]))} {name}"
-        for name in ("flagged", "failed", "skipped")
-        if name in by_status
-    )
     usable = rows[rows["usable"]]
+    cards = {study.card for study in studies} - {AS_ONE}
+    by_status = rows["status"].value_counts()
+    others = [name for name in ("flagged", "failed", "skipped") if name in by_status]
     networks = {name.partition("/")[0] for name in usable["name"] if "/" in name}
-    source, note = words.source_fact(words.sources(rows))
-    times = sorted(time for time in rows["started_at"] if time) or [
-        str((manifest or {}).get("started_at") or "")
-    ]
-    plan = (manifest or {}).get("plan")
-    backends = ", ".join(sorted({name for name in rows["backend"] if name}))
-    names = {study.card for study in studies} - {AS_ONE}
-    several = {"term": "Cards", "value": count(len(names)), "note": f"most of the page: {studies[0].card}"}
+    backends = ", ".join(_names(rows["backend"]))
+    source, meaning = sources.source_fact(sources.sources(rows))
     return [
-        *([several] if len(studies) > 1 else []),
-        {"term": "Rows", "value": count(len(rows)), "note": others or "all ok"},
-        {
-            "term": "Layers",
-            "value": count(_layers(rows)),
-            "note": f"of {count(len(networks), 'network')}" if networks else "",
-        },
-        {
-            "term": "Kernels",
-            "value": count(usable["variant"].nunique(), "variant"),
-            "note": f"{backends} backend" if backends else "",
-        },
-        {
-            "term": "Measured",
-            "value": times[0][:10] or "not recorded",
-            "note": " · ".join(filter(None, (_clock(times[0]), _plan_name(plan)))),
-        },
-        {"term": "Energy source", "value": source, "note": note},
+        *([Fact("Cards", count(len(cards)), f"most of the page: {studies[0].card}")] if cards - {""} else []),
+        Fact(
+            "Rows",
+            count(len(rows)),
+            ", ".join(f"{count(int(by_status[name]))} {name}" for name in others) or "all ok",
+        ),
+        Fact("Layers", count(_layers(rows)), f"of {count(len(networks), 'network')}" if networks else ""),
+        Fact("Kernels", count(usable["variant"].nunique(), "variant"), backends and f"{backends} backend"),
+        _when(rows, manifest or {}),
+        Fact("Energy source", source, meaning),
     ]
+
+
+def _when(rows: pd.DataFrame, manifest: Json) -> Fact:
+    """The date of the first row, its time of day, and the name of the plan."""
+    moment = min((time for time in rows["started_at"] if time), default=str(manifest.get("started_at") or ""))
+    clock = f"{moment[11:16]} UTC" if len(moment) >= 16 else ""
+    plan = manifest.get("plan")
+    name = plan.get("name") if isinstance(plan, Mapping) else plan
+    return Fact(
+        "Measured",
+        moment[:10] or "not recorded",
+        " · ".join(filter(None, (clock, f"plan {name}" if name else ""))),
+    )
+
+
+def _names(column: pd.Series[str]) -> list[str]:
+    return sorted({name for name in column if name})
 
 
 def _layers(rows: pd.DataFrame) -> int:
@@ -183,25 +187,23 @@ def _layers(rows: pd.DataFrame) -> int:
     return len(rows.loc[rows["usable"], [*DIMENSIONS, "dtype"]].drop_duplicates())
 
 
-def _clock(moment: str) -> str:
-    return f"{moment[11:16]} UTC" if len(moment) >= 16 else ""
+@attrs.frozen
+class Mark:
+    """An operator in the key of all figures."""
+
+    op: str
+    rows: str
+    svg: Markup
 
 
-def _plan_name(plan: Any) -> str:
-    name = plan.get("name") if isinstance(plan, Mapping) else plan
-    return f"plan {name}" if name else ""
-
-
-def _key(rows: pd.DataFrame) -> list[dict[str, Any]]:
+def _key(rows: pd.DataFrame) -> list[Mark]:
     usable = rows[rows["usable"]]
     return [
-        {
-            "op": op,
-            "rows": count(int((usable["op"] == op).sum()), "row"),
-            "svg": Markup(
-                f'<svg viewBox="0 0 15 15" aria-hidden="true" fill="var(--{op})">{_MARKS[op]}</svg>'
-            ),
-        }
+        Mark(
+            op,
+            count(int((usable["op"] == op).sum()), "row"),
+            Markup(f'<svg viewBox="0 0 15 15" aria-hidden="true" fill="var(--{op})">{_MARKS[op]}</svg>'),
+        )
         for op in ax.present(usable)
     ]
 
@@ -231,14 +233,21 @@ def _beside_the_fit(found: Findings | None) -> list[Table]:
     ]
 
 
-def _reproduce(manifest: Json | None, files: Sequence[str]) -> dict[str, Any]:
-    known = manifest or {}
-    command = known.get("command_line") or known.get("command") or ""
+@attrs.frozen
+class Reproduction:
+    """How to run the sweep again."""
+
+    lines: Sequence[str]
+    command: str
+    files: Sequence[str]
+    table: Table
+
+
+def _reproduction(manifest: Json, files: Sequence[str]) -> Reproduction:
+    command = manifest.get("command_line") or manifest.get("command") or ""
     if isinstance(command, (list, tuple)):
         command = " ".join(map(str, command))
-    lines = (
-        ["Run this again; finished cases are kept, and a changed kernel or device is refused."]
-        if command
-        else ["The command line was not recorded."]
-    )
-    return {"lines": lines, "command": str(command), "files": list(files), "table": tables.facts(known)}
+    line = "The command line was not recorded."
+    if command:
+        line = "Run this again; finished cases are kept, and a changed kernel or device is refused."
+    return Reproduction([line], str(command), files, tables.facts(manifest))

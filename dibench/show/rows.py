@@ -1,4 +1,4 @@
-"""The rows of a sweep as the page draws them: what shapes demand, what kernels access, what it cost."""
+"""A sweep's rows as the page draws them: counts of the shape, counted accesses, costs."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def page_rows(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def energy_column(frame: pd.DataFrame) -> str | None:
-    """The best energy response the file has values of, or None: definitions of energy are never mixed."""
+    """The best energy response that has values, or None: different definitions of energy are never mixed."""
     for name in RESPONSES:
         if name != "time_s" and name in frame and bool((frame[name] > 0).any()):
             return name

@@ -1,4 +1,4 @@
-"""The tables of the sweep itself: what was measured, how surely, what went wrong, its ends, its manifest."""
+"""Tables of the sweep: what was measured, how precisely, what failed, which layers are fast, the manifest."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ if TYPE_CHECKING:
 
     from dibench.show.roofline import Attained
 
-_ENDS = 8  # layers in each of the tables of cheapest and dearest
-
+_ENDS = 8  # layers in each of the tables of the fastest and the slowest
 
 BUDGET = {
     "sensor's ticks": "ci_tick_j",
@@ -29,7 +28,7 @@ BUDGET = {
 
 
 def error_budget(frame: pd.DataFrame) -> Table:
-    """Of a table's rows with an interval of energy: how wide it is, and which part of it comes from what."""
+    """How wide the intervals of energy are, and how much each source of error adds."""
     found = []
     for name, column in BUDGET.items():
         if column in frame and "energy_j" in frame:
@@ -40,15 +39,15 @@ def error_budget(frame: pd.DataFrame) -> Table:
         "Error budget: half-widths of 95% intervals over gross energy",
         columns("part", "5% of rows below", "median", "95% of rows below"),
         found,
-        "Squares add up. Not in it: the sensor's gain, the same factor in all rows of a card, 5 to 13% off "
-        "in published comparisons.",
+        "Squares add up. Without the sensor's gain, which is the same factor in all rows of a card: 5 to 13% "
+        "off in published comparisons.",
     )
 
 
 def mishaps(rows: pd.DataFrame) -> Table:
     """Rows that are not `ok`, by status and reason, the most frequent first."""
     own = rows[rows["status"] != "ok"]
-    # Reasons of one kind differ in their figures: those are left open.
+    # Reasons that differ only in their numbers count as one.
     kind = own["reason"].str.replace(r"[\d.]+(?:e[+-]?\d+)?", "…", regex=True)
     counted = Counter(zip(own["status"], kind, strict=True))
     cells = [[status, reason or UNKNOWN, count(number)] for (status, reason), number in counted.most_common()]
@@ -60,7 +59,7 @@ def mishaps(rows: pd.DataFrame) -> Table:
 
 
 def operators(rows: pd.DataFrame, shares: Mapping[str, Attained]) -> Table:
-    """What was measured of each operator, and how fast its fastest kernels are."""
+    """What was measured, and how fast the fastest kernels are, by operator."""
     usable = rows[rows["usable"]]
     fastest = usable[usable["fastest"]]
     cells = []
@@ -88,7 +87,7 @@ def operators(rows: pd.DataFrame, shares: Mapping[str, Attained]) -> Table:
 
 
 def ends(rows: pd.DataFrame) -> list[Table]:
-    """The layers of least and most time per MAC, by the fastest kernel of their operator."""
+    """The layers with the least and the most time per MAC, by the fastest kernel of their operator."""
     fastest = rows[rows["fastest"]].sort_values("ps_per_mac")
     if len(fastest) <= 2 * _ENDS:
         chosen = [("Layers from the least to the most time per MAC", fastest)]

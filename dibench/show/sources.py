@@ -1,0 +1,78 @@
+"""Where the joules come from, and what a reader must know of it before any number."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+
+from dibench.schema import MEASURED_SOURCES
+from dibench.show.response import response_of
+from dibench.words import SOURCE_MEANINGS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from dibench.show.studies import Study
+
+
+def sources(rows: pd.DataFrame) -> list[str]:
+    """The energy sources of the rows, the most frequent first."""
+    return [str(source) for source in rows["energy_source"].value_counts().index]
+
+
+def source_fact(names: list[str]) -> tuple[str, str]:
+    """The energy sources for the head of the page, and what they mean."""
+    if not names:
+        return "none", "no rows"
+    return " + ".join(names), "; ".join(SOURCE_MEANINGS[name] for name in names if name in SOURCE_MEANINGS)
+
+
+def mark(study: Study) -> str:
+    """The word on every figure of the page where energy was not measured; else empty."""
+    if "simulated" in sources(study.rows):
+        return "simulated"
+    adjective = response_of(study.fit).adjective
+    return "" if adjective == "measured" else adjective
+
+
+@attrs.frozen
+class Banner:
+    """What a reader must know before any number."""
+
+    title: str
+    text: str
+
+
+_SIMULATED = Banner(
+    "Simulated: a pipeline check, not evidence",
+    "These rows come from a simulated device. They show that the pipeline works; no number on this page says "
+    "anything about real hardware.",
+)
+_MODELLED = Banner(
+    "Energy is modelled, not measured",
+    "This machine has no energy sensor that dibench can read. Joules are accesses times published energies "
+    "per access: a pipeline check, not evidence. The page leads with measured time.",
+)
+_NO_ENERGY = Banner(
+    "Energy was not measured",
+    "No energy sensor was read, so this page is about measured time. `python -m dibench doctor` says what "
+    "this machine can measure and what would have to change.",
+)
+_NO_MANIFEST = Banner(
+    "The manifest is missing",
+    "There is no manifest.json beside the table: the machine's peaks, versions and the command line are not "
+    "known, and the roofline has no roof.",
+)
+
+
+def banners(rows: pd.DataFrame, *, manifest: bool) -> list[Banner]:
+    """For energy that is not measured, and for a manifest that is missing."""
+    present = set(sources(rows))
+    measured = bool(present & set(MEASURED_SOURCES))
+    return [
+        *([_SIMULATED] if "simulated" in present else []),
+        *([_MODELLED] if "model" in present else []),
+        *([_NO_ENERGY] if present and not measured and not present & {"model", "simulated"} else []),
+        *([] if manifest else [_NO_MANIFEST]),
+    ]
