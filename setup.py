@@ -1,4 +1,4 @@
-"""Builds dibench._cpu: every kernel of csrc/cpu once per instruction set, in parallel, only what changed.
+"""Build dibench._cpu: each kernel of csrc/cpu once per instruction set, in parallel, only what changed.
 
     python setup.py build_ext --inplace                 what pip does
     python setup.py build_ext --flavour count           counts accesses; build/cpu/count/_cpu*.so (tests)
@@ -54,7 +54,7 @@ FLAVOURS = {
 
 
 def contents(path: Path, seen: set[Path]) -> bytes:
-    """A source with all it includes of ours: what decides whether its object is still good."""
+    """A source with all of our headers that it includes: if they are the same, its object is up to date."""
     if path in seen or not path.exists():
         return b""
     seen.add(path)
@@ -77,7 +77,7 @@ class Build:
         self.kernels = sorted(path.stem for path in (ROOT / SOURCES).glob("*.cpp"))
         self.cxx = shlex.split(os.environ.get("CXX", "g++"))
         version = subprocess.run([*self.cxx, "--version"], capture_output=True, text=True, check=True).stdout
-        # Where pybind11 lies changes from one isolated build to the next; its version is what matters.
+        # The path of pybind11 changes from one isolated build to the next; only its version matters.
         self.salt = version + pybind11.__version__ + sysconfig.get_config_var("EXT_SUFFIX")
         self.includes = [
             f"-I{pybind11.get_include()}",
@@ -88,7 +88,7 @@ class Build:
     def compile(
         self, source: Path, name: str, flags: list[str], includes: list[str]
     ) -> tuple[Path, str, list[str]]:
-        """Compiles one object unless the same is there already; returns it, its key and the command."""
+        """Compile one object unless it is up to date; returns it, its key and the command."""
         output = self.directory / f"{name}.o"
         command = [
             *self.cxx,
@@ -117,7 +117,7 @@ class Build:
         return output, key, command
 
     def run(self, output: Path) -> None:
-        """Builds the extension and puts it at `output`."""
+        """Build the extension and put it at `output`."""
         with (self.directory / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # two builds of one checkout must not write the same objects
             self._run(output)
@@ -154,7 +154,7 @@ class Build:
 
 
 class BuildPython(build_py):
-    """build_py into an empty directory: all that is there is packed, modules of an earlier build too."""
+    """build_py into an empty directory: setuptools would also pack modules left there by an earlier build."""
 
     def run(self) -> None:
         """Empty the directory, then as usual."""

@@ -1,4 +1,4 @@
-"""One BLAS thread, a cache of their own, and what modules of tests share: machine code, reports."""
+"""Settings of every test run (one BLAS thread, its own cache); shared fixtures: machine code, reports."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from command_line import Run
     from fake_gpu import FakeGpuBackend
 
-# Threads of BLAS and OpenMP wait for each other awake. Where something else uses the cores, as it does in a
-# suite, small products and short kernels then take many times as long. As the program sets it for itself;
-# before the libraries are loaded, and for programs that tests start.
+# Threads of BLAS and OpenMP spin while they wait for each other. Where something else uses the cores, as
+# other tests do, small products and short kernels then take many times as long. The program sets the same for
+# itself. It must be set before the libraries are loaded; programs that tests start inherit it.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
-# What was compiled is kept from run to run. What the user's programs found of a device, also of a replayed
-# one, lies elsewhere: a calibration is part of what a sweep's rows say.
+# Compiled kernels are kept from run to run. The user's own cache is not used: it may hold a calibration, also
+# of a replayed device, which would change the rows of a sweep.
 CACHE = Path(__file__).parent.parent / "build" / "test-cache"
 os.environ["DIBENCH_CACHE"] = str(CACHE)
 

@@ -1,4 +1,4 @@
-"""Made-up rows of everything that a campaign measures: networks, twins, placebo, lattice; truth is known."""
+"""Made-up rows, with known truth, of all that a campaign measures: networks, twins, placebo, lattice."""
 
 from __future__ import annotations
 

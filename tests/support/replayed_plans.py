@@ -1,4 +1,4 @@
-"""Sweeps of a metered GPU, replayed, as tests plan them; run as a program, one sweep to be killed."""
+"""Sweeps of a replayed, metered GPU. Run as a program: one sweep, for a test to kill."""
 
 from __future__ import annotations
 

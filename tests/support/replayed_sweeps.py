@@ -1,4 +1,4 @@
-"""Visits of a replayed GPU, read by array and not one by one: thousands of them take seconds."""
+"""Visits to a replayed GPU, computed as arrays: thousands of them take seconds."""
 
 from __future__ import annotations
 

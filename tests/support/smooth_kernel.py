@@ -1,4 +1,4 @@
-"""A CUDA kernel with a tile in shared memory, and barriers that matter, to be run right and broken."""
+"""A CUDA kernel with a tile in shared memory and barriers that matter; tests run it as it is and broken."""
 
 from __future__ import annotations
 
