@@ -73,7 +73,7 @@ COLUMNS = (
 
 
 @attrs.frozen
-class Kernel:
+class ProfiledLaunch:
     """One profiled launch: the kernel's name and what was counted, by the names of METRICS."""
 
     name: str
@@ -94,7 +94,7 @@ def find_ncu() -> str:
     return found
 
 
-def profiled(ncu: str, cases: Sequence[Case]) -> list[Kernel]:
+def profiled(ncu: str, cases: Sequence[Case]) -> list[ProfiledLaunch]:
     """The launches of these cases, profiled; the program runs once for each pass of counters.
 
     Raises:
@@ -161,7 +161,7 @@ def refusal(output: str) -> UserError | None:
     return UserError("ncu", f"failed: {' '.join(errors[0].split())[:300]}") if errors else None
 
 
-def parse(output: str) -> list[Kernel]:
+def parse(output: str) -> list[ProfiledLaunch]:
     """The profiled launches in order, from what `ncu --csv --print-units base` prints.
 
     Lines that begin with `==`, and what the program itself printed, are skipped; the table begins at the line
@@ -178,14 +178,14 @@ def parse(output: str) -> list[Kernel]:
     names = {metric: ours for ours, metric in METRICS.items()} | {MMA_METRIC: "mma_executed"}
     kernels: dict[str, tuple[str, dict[str, float]]] = {}
     for row in csv.DictReader(io.StringIO("\n".join(rows))):
-        missing = {"Kernel Name", "Metric Name", "Metric Value"} - set(row)
+        missing = {"ProfiledLaunch Name", "Metric Name", "Metric Value"} - set(row)
         if missing:
             raise UserError("ncu", f"printed a table without {', '.join(sorted(missing))}")
-        _, counted = kernels.setdefault(row["ID"], (row["Kernel Name"].partition("(")[0], {}))
+        _, counted = kernels.setdefault(row["ID"], (row["ProfiledLaunch Name"].partition("(")[0], {}))
         value = _number(row["Metric Value"])
         if row["Metric Name"] in names and value is not None:
             counted[names[row["Metric Name"]]] = value
-    return [Kernel(name, counted) for name, counted in kernels.values()]
+    return [ProfiledLaunch(name, counted) for name, counted in kernels.values()]
 
 
 def _number(text: str) -> float | None:
@@ -201,7 +201,7 @@ def _number(text: str) -> float | None:
     return int(value) if value.is_integer() else value
 
 
-def rows(cases: Sequence[Case], kernels: Sequence[Kernel]) -> Iterator[dict[str, Any]]:
+def rows(cases: Sequence[Case], kernels: Sequence[ProfiledLaunch]) -> Iterator[dict[str, Any]]:
     """One row for each case: ours, measured, measured over ours.
 
     Raises:

@@ -87,7 +87,7 @@ def campaign(options: Options) -> None:
     from dibench.check import compile_ahead
     from dibench.kernels import library
     from dibench.plan.stages import load_stages
-    from dibench.sweep.campaign import Campaign, earlier_runs, find_card, plan_rest
+    from dibench.sweep.campaign import Campaign, earlier_runs, find_gpu, plan_rest
 
     budget_s, closing_s = _checked(options)
     out, seed = Path(options.out), options.seed
@@ -96,24 +96,24 @@ def campaign(options: Options) -> None:
         return
     if options.kernels is not None:
         compile_ahead.bring(options.kernels)
-    there = find_card(options.backend)
+    there = find_gpu(options.backend)
     if isinstance(there, str) and not options.dry_run:
         raise UserError("campaign", f"needs an NVIDIA GPU: {there}; --dry-run shows what it would measure")
-    card = None if isinstance(there, str) else there
-    earlier = earlier_runs(options.resume or [], card, out if options.out else None)
+    gpu = None if isinstance(there, str) else there
+    earlier = earlier_runs(options.resume or [], gpu, out if options.out else None)
     stages = load_stages(
-        arch=card.arch if card else options.arch,
+        arch=gpu.arch if gpu else options.arch,
         seed=seed,
-        no_library=card.no_library if card else library.no_cudnn(),
+        no_library=gpu.no_library if gpu else library.no_cudnn(),
         path=options.stages,
     )
-    if card is None or options.dry_run:
-        _show_stages(stages, earlier, plan_rest(stages, earlier, card, seed), budget_s)
+    if gpu is None or options.dry_run:
+        _show_stages(stages, earlier, plan_rest(stages, earlier, gpu, seed), budget_s)
         return
     ended = _measure(
         Campaign(
             out=out,
-            card=card,
+            gpu=gpu,
             stages=stages,
             earlier=earlier,
             meter=options.meter,
@@ -159,15 +159,15 @@ def _measure(run: Campaign, again: str) -> str:
     from dibench.sweep.campaign import close, measure, plan_rest, standings
     from dibench.sweep.record import refuse_test_data
 
-    refuse_test_data(run.out, "simulated" if run.card.simulated else "")  # before anything runs
+    refuse_test_data(run.out, "simulated" if run.gpu.simulated else "")  # before anything runs
     with explained(run.out):
         run.out.mkdir(parents=True, exist_ok=True)
-    for line in show.beginning(run.card, run.earlier, run.stages.left_out):
+    for line in show.beginning(run.gpu, run.earlier, run.stages.left_out):
         run.say(line)
-    if not run.card.simulated:
-        compile_ahead.check(run.stages.cases, run.card.arch, run.say)
+    if not run.gpu.simulated:
+        compile_ahead.check(run.stages.cases, run.gpu.arch, run.say)
     checks = before.check(run)
-    plan = plan_rest(run.stages, run.earlier, run.card, run.seed, checks.wrong)
+    plan = plan_rest(run.stages, run.earlier, run.gpu, run.seed, checks.wrong)
     with Progress(run.deadline - run.closing_s) as progress:
         summary, refusal = measure(run, plan, progress.show)
     if refusal is not None:
@@ -179,7 +179,7 @@ def _measure(run: Campaign, again: str) -> str:
     for line in show.ending(joined, summary, left_out):
         run.say(line)
     left = show.missing(now, joined.visit_s)
-    run.say(f"\n{left}. To go on:\n  {again}" if left else "Every case of the campaign is measured.")
+    run.say(f"\n{left}. To continue:\n  {again}" if left else "Every case of the campaign is measured.")
     fit = (read_json_object(run.out / "fit.json") if fitted else None) or {}
     made = "Fit and report are of this run and those that it resumed."
     readme = show.readme(joined, now, fit, not_here=left_out, again=again, made=made)

@@ -29,7 +29,7 @@ def publish(
 ) -> None:
     """Join a campaign's runs into a dataset: table, manifest, calibration, fit, report, and a README.
 
-    A dataset that lies there already is kept and grows. Simulated or modelled joules are refused.
+    An existing dataset is kept and grows. Simulated or modelled joules are refused.
 
     [bold]python -m dibench publish results/local/campaign[/bold]
     """

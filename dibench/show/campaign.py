@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dibench.plan import Plan
     from dibench.plan.stages import Stages
     from dibench.sweep.before import Checks
-    from dibench.sweep.campaign import Card, Standing
+    from dibench.sweep.campaign import CampaignGpu, Standing
     from dibench.sweep.parts import Joined
     from dibench.sweep.run import Summary
 
@@ -89,16 +89,16 @@ def forecast(
     return [stage_table(standings, planned), Sentence(told)]
 
 
-def beginning(card: Card, earlier: Joined, left_out: Mapping[str, str]) -> Iterator[str]:
+def beginning(gpu: CampaignGpu, earlier: Joined, left_out: Mapping[str, str]) -> Iterator[str]:
     """The card, what is resumed and what is not, and the stages that this machine cannot measure."""
-    yield f"{card.name}, {card.uuid or 'no UUID'}, driver {card.driver or 'unknown'}"
+    yield f"{gpu.name}, {gpu.uuid or 'no UUID'}, driver {gpu.driver or 'unknown'}"
     if earlier.parts:
         cards = earlier.cards
         rows, runs = count(len(earlier.rows), "row"), count(len(earlier.parts), "run")
         yield f"earlier   {rows} of {runs} on {count(len(cards), 'card')}"
         for variant, number in earlier.stale.items():
             yield f"earlier   {number} rows of {variant} are left out, measured again: its source has changed"
-        if cards and card.uuid not in cards:
+        if cards and gpu.uuid not in cards:
             yield "earlier   another card of the model: anchors and sentinels first; its gain is fitted"
     for stage, why in left_out.items():
         yield f"left out  stage {stage}: {why}"
@@ -163,7 +163,7 @@ def readme(
     yield Section("says", "says", "What it says", list(_answers(fit)))
     there: list[Block] = [stage_table(standings), *(Note(f"Not here: {line}") for line in not_here)]
     if left := missing(standings, found.visit_s):
-        there.append(Sentence(f"{left}. To go on, on any card of this model: `{again}`"))
+        there.append(Sentence(f"{left}. To continue, on any card of this model: `{again}`"))
     yield Section("there", "there", "What is there, and what is missing", there)
     yield Section("files", "files", "Files", [Sentence(_FILES), Sentence(made)])
 

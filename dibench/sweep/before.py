@@ -65,7 +65,7 @@ def _doctor(run: Campaign) -> list[dict[str, Any]]:
     except ValueError:  # it failed; measuring may well work
         run.say(f"doctor    {ended.how}")
         return []
-    for one in found if not run.card.simulated else ():
+    for one in found if not run.gpu.simulated else ():
         if not one["ok"] and one["area"] in ("GPU", "energy", "machine"):
             run.say(f"doctor    {one['what']}: no, {one['seen']}")
     return found
@@ -73,7 +73,7 @@ def _doctor(run: Campaign) -> list[dict[str, Any]]:
 
 def _verdicts(run: Campaign) -> Checked:
     """What is kept of this card's kernels."""
-    return Checked.read(path_of("cuda", run.card.uuid, run.card.driver), run.card.uuid, run.card.driver)
+    return Checked.read(path_of("cuda", run.gpu.uuid, run.gpu.driver), run.gpu.uuid, run.gpu.driver)
 
 
 def _folders(run: Campaign) -> list[Path]:
@@ -88,8 +88,8 @@ def _selftest(run: Campaign) -> tuple[dict[str, str], tuple[str, ...]]:
         Those that are wrong, and why; those for whose check there was no time.
     """
     sources, needed = kernels.kernel_shas("cuda"), run.stages.variants
-    checked = bring_checked(_folders(run), run.card.uuid, run.card.driver, sources)
-    known = checked.known(sources, small=run.card.simulated)
+    checked = bring_checked(_folders(run), run.gpu.uuid, run.gpu.driver, sources)
+    known = checked.known(sources, small=run.gpu.simulated)
     found = {name: known[name] for name in needed if known.get(name) in (RIGHT, NOT_HERE)}
     left = [name for name in needed if name not in found]
     if left:
@@ -119,9 +119,9 @@ def _check_in_turn(run: Campaign, left: list[str], until: float) -> dict[str, st
         if not left or until - time.monotonic() < _LEAST_S:
             break
         begin, turn = time.time(), left[0]
-        verb = ["selftest", "--backend", run.card.own, "--only", ",".join(left)]
+        verb = ["selftest", "--backend", run.gpu.own, "--only", ",".join(left)]
         # A device from elsewhere runs kernels on the CPU.
-        (ended,) = run_verbs([*verb, *(["--small"] if run.card.simulated else [])], until=until)
+        (ended,) = run_verbs([*verb, *(["--small"] if run.gpu.simulated else [])], until=until)
         checked = _verdicts(run)
         found |= {name: str(checked.kernels[name]["found"]) for name in left if name in checked.kernels}
         left = [name for name in left if name not in found]
@@ -144,17 +144,17 @@ def _check_in_turn(run: Campaign, left: list[str], until: float) -> dict[str, st
 
 def _calibrate(run: Campaign) -> str:
     """Calibrate the sensor on the sentinel's layer unless that was done; why not, where it failed."""
-    kept, own = bring_calibration(_folders(run), run.card.uuid, run.card.driver), run.out / "calibration.json"
+    kept, own = bring_calibration(_folders(run), run.gpu.uuid, run.gpu.driver), run.out / "calibration.json"
     if _usable(run, kept):
         run.say("calibrate done before on this card under this driver")
         shutil.copyfile(kept, own)
         return ""
     why, until = "", time.monotonic() + run.check_s
     sources = _SOURCES if run.meter == "auto" else (run.meter.partition("+")[0],)
-    if not set(sources) <= set(_SOURCES) and not run.card.simulated:
+    if not set(sources) <= set(_SOURCES) and not run.gpu.simulated:
         return f"the meter is {run.meter}, which has no noise of its own"
     run.say(f"calibrate at most {run.check_s:.0f} s …")
-    verb = ["calibrate", "--brief", "--backend", run.card.own, "--layer", str(run.stages.sentinel.layer)]
+    verb = ["calibrate", "--brief", "--backend", run.gpu.own, "--layer", str(run.stages.sentinel.layer)]
     for source in sources:
         (ended,) = run_verbs([*verb, "--meter", source], until=until)
         if _usable(run, kept):

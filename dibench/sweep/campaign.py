@@ -47,7 +47,7 @@ _MOST_DEATHS = 2
 
 
 @attrs.frozen
-class Card:
+class CampaignGpu:
     """The GPU that a campaign runs on."""
 
     own: str
@@ -72,10 +72,10 @@ class Card:
 
 @attrs.frozen(kw_only=True)
 class Campaign:
-    """What one run needs: its directory, card, stages, earlier runs and deadline."""
+    """What one run needs: its directory, GPU, stages, earlier runs and deadline."""
 
     out: Path
-    card: Card
+    gpu: CampaignGpu
     stages: Stages
     earlier: Joined
     meter: str
@@ -101,7 +101,7 @@ class Campaign:
         return Joined((*self.earlier.parts, own), (*self.earlier.rows, *own.rows))
 
 
-def find_card(backend: str) -> Card | str:
+def find_gpu(backend: str) -> CampaignGpu | str:
     """The GPU of this machine, found without a context on it; where there is none, text that says why.
 
     Raises:
@@ -111,7 +111,7 @@ def find_card(backend: str) -> Card | str:
         device = backends.open_backend(backend).device()
         driver, arch = str(device.facts.get("driver") or ""), int(device.facts.get("arch", 90))
         why = "a device from elsewhere has no library"
-        return Card(backend, device.name, device.uuid, driver, arch, why)
+        return CampaignGpu(backend, device.name, device.uuid, driver, arch, why)
     if backend not in ("auto", "cuda"):
         raise UserError(
             "--backend", "must be auto, cuda or module:callable: a campaign is for a GPU", backend
@@ -120,23 +120,23 @@ def find_card(backend: str) -> Card | str:
     if isinstance(gpu, str):
         return gpu
     why = library.no_cudnn()  # loading it takes seconds: the worker does, and skips its cases if it must
-    return Card("cuda", gpu.name, gpu.uuid, cuda_driver.driver_version(), gpu.arch, why)
+    return CampaignGpu("cuda", gpu.name, gpu.uuid, cuda_driver.driver_version(), gpu.arch, why)
 
 
-def earlier_runs(paths: Sequence[Path], card: Card | None, out: Path | None) -> Joined:
+def earlier_runs(paths: Sequence[Path], gpu: CampaignGpu | None, out: Path | None) -> Joined:
     """What earlier runs measured on this model of card."""
     if not paths:
         return Joined()
-    if card is None:
+    if gpu is None:
         raise UserError("--resume", "needs the GPU, whose model the rows must be of")
     for path in paths:
         if out is not None and (path if path.is_dir() else path.parent).resolve() == out.resolve():
             raise UserError("--resume", "must not be --out: what --out holds is resumed anyway", str(path))
-    return read_earlier(paths, device=card.name, simulated=card.simulated, but=out)
+    return read_earlier(paths, device=gpu.name, simulated=gpu.simulated, but=out)
 
 
 def plan_rest(
-    stages: Stages, earlier: Joined, card: Card | None, seed: int, without: Collection[str] = ()
+    stages: Stages, earlier: Joined, gpu: CampaignGpu | None, seed: int, without: Collection[str] = ()
 ) -> Plan:
     """The plan of what earlier runs left, without kernels that were found wrong."""
     return plan_campaign(
@@ -144,7 +144,7 @@ def plan_rest(
         seed=seed,
         done=earlier.done,
         without=without,
-        again=card is not None and bool(earlier.rows) and card.uuid not in earlier.cards,
+        again=gpu is not None and bool(earlier.rows) and gpu.uuid not in earlier.cards,
         first_order=earlier.last_order + 1,
     )
 
@@ -165,7 +165,7 @@ def measure(run: Campaign, plan: Plan, on_event: Callable[[Event], None]) -> tup
     """
     job = Sweep(
         plan=plan,
-        backend=run.card.backend,
+        backend=run.gpu.backend,
         meter=run.meter,
         settings=Settings(),
         sources_sha=kernels.sources_sha("cuda"),
