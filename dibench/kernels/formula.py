@@ -81,6 +81,8 @@ class Definition:
     nodes: int = 1
     function: Callable[..., int] | None = None
     rows: tuple[_Row, ...] = ()
+    lists: Mapping[str, tuple[_Row, ...]] = MappingProxyType({})
+    """The lists that its formula names."""
 
 
 def _frozen(names: Iterable[str]) -> frozenset[str]:
@@ -109,6 +111,8 @@ class Formula:
     text: str
     names: frozenset[str] = attrs.field(repr=False, eq=False)
     """Dimensions and knobs that the value follows from."""
+    lists: Mapping[str, tuple[_Row, ...]] = attrs.field(repr=False, eq=False)
+    """The header's lists that the text names."""
     _needs: tuple[str, ...] = attrs.field(repr=False, eq=False)
     _function: Callable[..., Any] = attrs.field(repr=False, eq=False)
 
@@ -124,7 +128,8 @@ class Formula:
         """
         found = _read(text, (), scope)
         assert found.function is not None
-        return cls(text, found.needs - {"layer"}, tuple(sorted(found.needs)), found.function)
+        needs = tuple(sorted(found.needs))
+        return cls(text, found.needs - {"layer"}, found.lists, needs, found.function)
 
     def value(self, values: Mapping[str, Any]) -> Any:
         """The formula's value, given `layer` and every name it uses.
@@ -220,7 +225,7 @@ def _read(text: str, parameters: tuple[str, ...], scope: Scope) -> Definition:
     function = eval(code, known)  # only what the reader let through
     if reader.loops:
         function = lru_cache(maxsize=4096)(function)
-    return Definition(parameters, frozenset(needs), reader.nodes, function)
+    return Definition(parameters, frozenset(needs), reader.nodes, function, lists=reader.lists)
 
 
 class _RefusedError(Exception):

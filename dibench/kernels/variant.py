@@ -108,7 +108,8 @@ class Variant:
         values = _values(layer, knobs)
         for formula in self.requires:
             if not formula.value(values):
-                shown = ", ".join(f"{name} = {values[name]}" for name in sorted(formula.names))
+                used = {name: values[name] for name in sorted(formula.names)} | dict(formula.lists)
+                shown = ", ".join(f"{name} = {value}" for name, value in used.items())
                 field = next((name for name in CUDA_KNOBS if name in formula.names), "layer")
                 raise UserError(field, f"must satisfy {formula.text} with {shown}", where=self.name)
 

@@ -130,6 +130,12 @@ def test_a_case_beyond_a_limit_is_refused_with_limit_and_value(
     assert not variant.allows(layer, knobs)
 
 
+def test_a_refusal_shows_the_lists_of_the_header() -> None:
+    layer = Layer(N=1, C=16, H=8, W=8, K=16, R=1, S=1)
+    with pytest.raises(UserError, match=r"with tile_k = 8, tile_p = 32, tiles = \(\(128, 128, 85\), \(64,"):
+        registry("cuda")["conv_implicit_gemm"].check(layer, {"tile_p": 32, "tile_k": 8})
+
+
 def test_formulas_know_tuples_and_logic() -> None:
     formula = Formula.parse("S in (3, 5) and not S == 5 or S > 9", Scope("S"))
     assert [bool(formula.value({"S": s})) for s in (3, 5, 10)] == [True, False, True]
