@@ -178,10 +178,10 @@ def parse(output: str) -> list[ProfiledLaunch]:
     names = {metric: ours for ours, metric in METRICS.items()} | {MMA_METRIC: "mma_executed"}
     kernels: dict[str, tuple[str, dict[str, float]]] = {}
     for row in csv.DictReader(io.StringIO("\n".join(rows))):
-        missing = {"ProfiledLaunch Name", "Metric Name", "Metric Value"} - set(row)
+        missing = {"Kernel Name", "Metric Name", "Metric Value"} - set(row)
         if missing:
             raise UserError("ncu", f"printed a table without {', '.join(sorted(missing))}")
-        _, counted = kernels.setdefault(row["ID"], (row["ProfiledLaunch Name"].partition("(")[0], {}))
+        _, counted = kernels.setdefault(row["ID"], (row["Kernel Name"].partition("(")[0], {}))
         value = _number(row["Metric Value"])
         if row["Metric Name"] in names and value is not None:
             counted[names[row["Metric Name"]]] = value
