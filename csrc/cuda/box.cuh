@@ -88,8 +88,8 @@ __device__ __forceinline__ Tiles tiles_of(const Layer& l, const Rows& rows, int 
   return t;
 }
 
-/// The tile at a place. It has no positions where the batch has no such tile of positions, and no channels where the group
-/// has no such tile of channels.
+/// The tile at a place. It has no positions where the batch has no such tile of positions, and no channels where the
+/// group has no such tile of channels.
 __device__ __forceinline__ Tile tile_at(const Layer& l, const Rows& rows, const Tiles& t, Place at, Operands of) {
   const int row = at.position / t.p_tiles, q = at.position % t.p_tiles * t.tile_p;  // q: first position in the row
   const int n = row / rows.per_image, p = row % rows.per_image;

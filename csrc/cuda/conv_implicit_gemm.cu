@@ -13,38 +13,38 @@ define."depth(tile_p)" = "16 if tile_p == 64 else 64 if tile_p == 32 else 8"
 # A thread holds held_k channels of held_p positions.
 define."held_k(tile_k)" = "4 if tile_k == 8 else 8"
 define."held_p(tile_p)" = "8 if tile_p >= 128 else 4"
-define."size(tile_k, tile_p)" = "tile_k * tile_p // (held_k(tile_k) * held_p(tile_p)) * depth(tile_p) // 8"
-define."bytes(tile_k, tile_p)" = "8 * depth(tile_p) * (tile_k + tile_p + 8 + R * S)"
-define."fits(tile_k, tile_p)" = "bytes(tile_k, tile_p) <= 49152 and (tile_p < 256 or H * W > 1)"
-define.done = "gemm_macs(tile_p, tile_k, depth(tile_p))"
+define."block_size(tile_k, tile_p)" = "tile_k * tile_p // (held_k(tile_k) * held_p(tile_p)) * depth(tile_p) // 8"
+define."shared_bytes(tile_k, tile_p)" = "8 * depth(tile_p) * (tile_k + tile_p + 8 + R * S)"
+define."fits(tile_k, tile_p)" = "shared_bytes(tile_k, tile_p) <= 49152 and (tile_p < 256 or H * W > 1)"
+define.macs = "gemm_macs(tile_p, tile_k, depth(tile_p))"
 # tile_k, tile_p, and percent of a multiprocessor's rate that instruction mix and L2 may leave: estimates from the
 # inner loops, not yet measured.
 define.tiles = [[128, 128, 85], [64, 128, 80], [32, 128, 70], [64, 64, 70], [16, 256, 60], [8, 256, 40], [32, 32, 45]]
 # Time on a GPU of 128 multiprocessors, each at its full rate with 256 threads, to which tiles come in waves.
-# 21934080 is a multiple of every size * percent, so that no time is rounded.
-define."waves(tile_k, tile_p)" = "ceil_div(gemm_tiles(tile_p, tile_k), 128 * 256 // size(tile_k, tile_p))"
+# 21934080 is a multiple of every block_size * percent, so that no time is rounded.
+define."waves(tile_k, tile_p)" = "ceil_div(gemm_tiles(tile_p, tile_k), 128 * 256 // block_size(tile_k, tile_p))"
 define."steps(tile_p)" = "ceil_div(C // groups * R * S, depth(tile_p)) * depth(tile_p)"
-define."time(tile_k, tile_p, percent)" = "waves(tile_k, tile_p) * tile_k * tile_p * steps(tile_p) * 21934080 // (size(tile_k, tile_p) * percent)"
+define."time(tile_k, tile_p, percent)" = "waves(tile_k, tile_p) * tile_k * tile_p * steps(tile_p) * 21934080 // (block_size(tile_k, tile_p) * percent)"
 define.least = "min(time(k, p, percent) for k, p, percent in tiles if fits(k, p))"
 prefer.tile_p = "first(p for k, p, percent in tiles if fits(k, p) and time(k, p, percent) == least)"
 prefer.tile_k = "first(k for k, p, percent in tiles if fits(k, p) and time(k, p, percent) == least)"
 requires     = [
   "any(tile_k == k and tile_p == p for k, p, percent in tiles)",
   "R <= 16 and S <= 16",
-  "bytes(tile_k, tile_p) <= 49152",
+  "shared_bytes(tile_k, tile_p) <= 49152",
   "tile_p < 256 or H * W > 1",
 ]
 constants    = []
 grid         = "instances * gemm_tiles(tile_p, tile_k)"
-block        = "size(tile_k, tile_p)"
-shared       = "bytes(tile_k, tile_p)"
-counts.macs_executed = "done"
-counts.weight_reads  = "K * (C // groups) * R * S * ceil_div(N * P * Q, tile_p) + done // held_p(tile_p)"
-counts.input_reads   = "C * taps_inside() * ceil_div(K // groups, tile_k) + done // held_k(tile_k)"
+block        = "block_size(tile_k, tile_p)"
+shared       = "shared_bytes(tile_k, tile_p)"
+counts.macs_executed = "macs"
+counts.weight_reads  = "K * (C // groups) * R * S * ceil_div(N * P * Q, tile_p) + macs // held_p(tile_p)"
+counts.input_reads   = "C * taps_inside() * ceil_div(K // groups, tile_k) + macs // held_k(tile_k)"
 counts.output_reads  = "0"
 counts.output_writes = "N * K * P * Q"
-counts.weight_reads_shared = "done // held_p(tile_p)"
-counts.input_reads_shared  = "done // held_k(tile_k)"
+counts.weight_reads_shared = "macs // held_p(tile_p)"
+counts.input_reads_shared  = "macs // held_k(tile_k)"
 */
 #include "layer.cuh"
 //
@@ -75,8 +75,8 @@ counts.input_reads_shared  = "done // held_k(tile_k)"
 //    32 x 32           71%    68%     60%      111   16
 //
 // Per FFMA a thread of 8 x 8 outputs reads 1 byte of shared memory, one of 8 x 4 or 4 x 8 outputs 1.5 bytes. A
-// multiprocessor delivers 1, but lanes that read the same words share them. Per multiply-add a block reads 4/tile_k + 4/tile_p bytes through L2:
-// 8 bytes a cycle at 128 x 128, 32 at 32 x 32. No spills, sm_60 to sm_120. Not yet measured on a GPU.
+// multiprocessor delivers 1, but lanes that read the same words share them. Per multiply-add a block reads
+// 4/tile_k + 4/tile_p bytes through L2: 8 bytes a cycle at 128 x 128, 32 at 32 x 32. No spills, sm_60 to sm_120. Not yet measured on a GPU.
 //
 // A small layer has few tiles, which would leave most multiprocessors idle. It gets small tiles, each with `slices`
 // groups of warps that split the steps of every stage; their sums are added at the end, in a fixed order.
