@@ -24,10 +24,10 @@ from dibench.errors import UserError
 from dibench.kernels.counting import HELPERS
 
 MOST_NODES = 100_000
-"""Of one formula, with the definitions that it uses written out."""
+"""Most terms of one formula, with the definitions that it uses written out."""
 
 MOST_STEPS = 100_000_000
-"""Nodes that the loops of one formula may evaluate: some seconds."""
+"""Most terms that the loops of one formula evaluate: some seconds."""
 
 _Row = int | tuple[int, ...]
 _Bound = frozenset[str]
@@ -38,7 +38,7 @@ _SIGNATURE = re.compile(rf"({_NAME.pattern})(?:\(({_NAME.pattern}(?:, *{_NAME.pa
 
 
 class FormulaError(UserError):
-    """A header's formula that cannot be computed: a mistake in the header, whatever it was asked about."""
+    """A header's formula cannot be computed: the mistake is in the header, not in the layer or knobs."""
 
 
 class _Steps(threading.local):
@@ -49,7 +49,7 @@ _steps = _Steps()
 
 
 def _range(nodes: int, *limits: int) -> range:
-    """The range of a loop whose body has so many nodes; refused where the formula would take too long."""
+    """The range of a loop whose body has so many terms; refused if the formula would take too long."""
     found = range(*limits)
     _steps.left -= nodes * len(found)
     if _steps.left < 0:
@@ -66,7 +66,7 @@ def _first(values: Iterable[int]) -> int:
 _LOOPS: Mapping[str, Callable[..., Any]] = {
     "sum": sum, "min": min, "max": max, "any": any, "all": all, "first": _first,
 }  # fmt: skip
-"""What may stand around a loop: `sum(n * n for n in range(P))`."""
+"""Functions that take a loop: `sum(n * n for n in range(P))`."""
 
 _TAKES = {name: tuple(inspect.signature(helper).parameters) for name, helper in HELPERS.items()}
 
@@ -180,12 +180,14 @@ def read_definitions(table: Mapping[str, Any], scope: Scope, where: object = "")
 
 
 def _rows(value: Any) -> tuple[_Row, ...]:
-    """A list of whole numbers, or of lists of as many whole numbers each."""
+    """A list of whole numbers, or of lists of whole numbers that have one length."""
     rows = value if isinstance(value, list) else []
     widths = {len(row) if isinstance(row, list) else 0 for row in rows}
     numbers = [cell for row in rows for cell in (row if isinstance(row, list) else [row])]
     if len(widths) != 1 or not numbers or not all(type(number) is int for number in numbers):
-        raise ValueError("must be a formula, or a list of whole numbers or of lists of them, all as long")
+        raise ValueError(
+            "must be a formula, or a list of whole numbers or of lists of them, all of one length"
+        )
     return tuple(tuple(row) if isinstance(row, list) else row for row in rows)
 
 
@@ -233,12 +235,12 @@ class _RefusedError(Exception):
 
 
 def _bound(name: str) -> str:
-    """How a parameter or loop variable is called in compiled code, where it must hide no other name."""
+    """The name of a parameter or loop variable in compiled code: it differs from all other names."""
     return f"_{name}"
 
 
 class _Reader:
-    """Checks an expression and rewrites it for a function that is given all it needs as arguments."""
+    """Checks an expression, and rewrites it as the body of a function that takes what it needs."""
 
     def __init__(self, scope: Scope) -> None:
         self.names = scope.names
@@ -346,7 +348,7 @@ class _Reader:
         return [self.number(argument, bound) for argument in arguments]
 
     def _defined(self, name: str, arguments: list[ast.expr], bound: _Bound) -> ast.expr:
-        """A definition's value: a call of its function with its arguments and what it needs itself."""
+        """A call of a definition's function, with its arguments and the names that it needs."""
         found = self.definitions[name]
         _check_number(name, len(found.parameters), len(arguments))
         self._count(found.nodes)
@@ -355,7 +357,7 @@ class _Reader:
         return ast.Call(ast.Name(name, ast.Load()), given, [])
 
     def _loop(self, item: ast.expr, generators: list[ast.comprehension], bound: _Bound) -> ast.GeneratorExp:
-        """A loop, from its outermost range inwards, each charged for what it repeats."""
+        """A loop over the first generator, with the others inside it; each range is charged for its body."""
         self.loops = True
         at, *inner = generators
         source, width = self._source(at.iter, bound)
@@ -382,7 +384,7 @@ class _Reader:
         return ast.GeneratorExp(body.elt, [ast.comprehension(target, source, tests, 0), *body.generators])
 
     def _source(self, node: ast.expr, bound: _Bound) -> tuple[ast.Call | ast.Name, int]:
-        """What a loop runs over, and how many numbers an item of it has; 0 of one that is a number."""
+        """What a loop runs over, and the length of its items; 0 if they are numbers."""
         match node:
             case ast.Call(func=ast.Name(id="range"), args=[_, *more] as limits, keywords=[]) if len(more) < 3:
                 return ast.Call(ast.Name("__range", ast.Load()), self._numbers(limits, bound), []), 0
