@@ -27,10 +27,10 @@ def open_backend(name: str) -> Backend:
     Raises:
         UserError: unknown name, or this installation cannot run it; the message says what is missing.
     """
-    # OpenMP reads it when the library with the kernels is loaded. Its threads then wait for each other some
-    # 10 µs awake, then asleep. By default they stay awake for milliseconds, which gains nothing on idle cores
-    # and costs a whole time slice at each barrier where other processes use them (a convolution of 0.57 ms
-    # took 45 ms on average beside one busy process, 2 ms so).
+    # OpenMP reads this when the kernels' library is loaded: its threads then spin for about 10 µs before
+    # they sleep. By default they spin for milliseconds, which gains nothing on idle cores and costs a time
+    # slice at each barrier where other processes use the cores (beside one busy process a convolution of
+    # 0.57 ms took 45 ms on average, and 2 ms with this setting).
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     if is_elsewhere(name):
         made: Backend = make("--backend", name)
@@ -53,12 +53,12 @@ def open_backend(name: str) -> Backend:
 
 
 def kernels_of(name: str) -> str:
-    """Whose kernels a resolved backend runs: a device from elsewhere runs the CUDA family."""
+    """The family of kernels that a resolved backend runs; a device from elsewhere runs CUDA's."""
     return "cuda" if is_elsewhere(name) or name == PAIRED else name
 
 
 def device_uuid(name: str) -> str:
-    """The UUID of the GPU that a resolved backend will launch on; empty without. No context is made for it.
+    """The UUID of the GPU that a resolved backend will launch on, empty without one; makes no context.
 
     A device from elsewhere is not asked.
     """
@@ -85,6 +85,6 @@ def resolve(name: str) -> str:
 
     from dibench.backends import cuda_driver
 
-    # Cheapest first: without CuPy the driver need not be asked.
+    # The cheap test first: without CuPy the driver is not asked.
     usable = find_spec("cupy") is not None and not isinstance(cuda_driver.gpu(), str)
     return "cuda" if usable else "cpu"

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Device:
-    """What runs kernels: its model, an identity that outlives reboots, facts for the manifest."""
+    """A device that runs kernels: its model, an identity that survives reboots, facts for the manifest."""
 
     name: str
     uuid: str
@@ -22,7 +22,7 @@ class Device:
 
 
 class DeviceFaultError(Exception):
-    """The device is lost to this process, as after a kernel's illegal access: only a new process helps."""
+    """The device is lost to this process, as after an illegal access; only a new process can use it."""
 
 
 class Prepared(Protocol):
@@ -66,7 +66,7 @@ class Backend(Protocol):
         """
 
     def busy(self) -> AbstractContextManager[None]:
-        """Keep the device busy while the context lasts, where cooling down would change what is measured."""
+        """Keep the device busy while the context lasts, so that it does not cool down between cases."""
 
     def prefetch(self, cases: Sequence[Case]) -> None:
-        """Begin in the background what these cases will need; they come next."""
+        """Begin to prepare the next cases in the background."""

@@ -47,7 +47,7 @@ class CpuBackend:
         self.lanes = int(self._cpu.vector_lanes(self.isa))
 
     def device(self) -> Device:
-        """The processor's model; its uuid is a hash of machine and model, as CPUs have none to show."""
+        """The processor's model; the UUID is a hash of machine and model, since CPUs have none."""
         return Device(
             name=model_name(),
             uuid=uuid(),
@@ -88,7 +88,7 @@ class CpuBackend:
         return PreparedCase(self, case, counts)
 
     def busy(self) -> AbstractContextManager[None]:
-        """Nothing: what a processor did before a case is not measured with it."""
+        """Nothing: what a processor did before a case does not affect its measurement."""
         return nullcontext()
 
     def prefetch(self, cases: Sequence[Case]) -> None:
@@ -110,7 +110,7 @@ class PreparedCase:
         self.x = operand(x, case.data, case.seed, 0)
         self.w = operand(w, case.data, case.seed, 1)
         self.y = aligned(y)
-        self.y.fill(0)  # its pages exist before the first launch
+        self.y.fill(0)  # make its pages exist before the first launch
 
     def launch(self, n: int) -> float:
         """Launch n times back to back; seconds for all."""
@@ -127,12 +127,12 @@ class PreparedCase:
 
 
 def check_memory(layer: Layer, instances: int) -> None:
-    """Refuse what would not fit beside everything else.
+    """Refuse a case that does not fit into free memory.
 
     Raises:
         UserError: it names the memory needed and left.
     """
-    # Operands, and a scratch of the fast variants that is never larger than three copies of the inputs.
+    # Operands, and scratch memory of fast variants, which is at most three copies of the inputs.
     needed = 4 * instances * (layer.weights + layer.inputs + layer.outputs) + 4 * 3 * layer.inputs
     available = _available_bytes()
     if needed > available:
@@ -150,7 +150,7 @@ def _available_bytes() -> int:
 
 
 def last_level_cache_bytes() -> int:
-    """Of the largest cache; 0 where Linux does not tell."""
+    """Bytes of the largest cache; 0 where Linux does not say."""
     sizes = [_read(path).strip() for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")]
     kibibytes = [int(size[:-1]) for size in sizes if size.endswith("K") and size[:-1].isdigit()]
     return max(kibibytes, default=0) * 1024
@@ -163,7 +163,7 @@ def uuid() -> str:
 
 
 def model_name() -> str:
-    """The processor's model as Linux tells it, on Arm boards the board's; else the architecture."""
+    """The processor's model as Linux reports it, on Arm boards the board's; else the architecture."""
     fields: dict[str, Any] = {}
     for line in _read("/proc/cpuinfo").splitlines():
         key, _, value = line.partition(":")

@@ -155,12 +155,12 @@ class CudaBackend:
         return Station(self.gpu, self._context, self.gate, self.operands)
 
     def prefetch(self, cases: Sequence[Case]) -> None:
-        """In the background: operands of the first of these cases are drawn, what is not compiled is."""
+        """Draw the first case's operands and compile what is missing, in the background."""
         if cases:
             self.operands.draw_ahead(cases[0])
         sources = []
         for case in cases:
-            with suppress(UserError):  # prepare() says it, when it is this case's turn
+            with suppress(UserError):  # prepare() reports it when it is this case's turn
                 if case.anchor:
                     sources.append(self._anchor_source(case.variant))
                     continue
@@ -175,7 +175,7 @@ class CudaBackend:
             kernel, blocks = self._load(self._anchor_source("anchor_fma")), self._blocks()
             threads = blocks * anchors.registry()["anchor_fma"].block
             buffer = self._context.allocate(4 * threads, "filler")
-            self._filler = kernel, buffer  # held as long as the backend
+            self._filler = kernel, buffer  # keeps them as long as the backend lives
             trial = self._anchor_launch(kernel, "anchor_fma", buffer, threads, _TRIAL_PASSES)
             graph = self._context.capture([trial])
             self._context.seconds([graph])  # the first launch also loads the code
@@ -215,7 +215,7 @@ class CudaBackend:
         return anchor_launch(kernel, anchors.registry()[name], buffer, self._blocks(), elements, passes)
 
     def _peak(self, name: str, count: str, elements: int) -> float:
-        """What an anchor does a second, in so many passes that it takes _PEAK_SECONDS."""
+        """The rate of an anchor, run long enough to take _PEAK_SECONDS."""
         kernel = self._load(self._anchor_source(name))
         buffer = self._context.allocate(4 * elements, "peaks")
         try:

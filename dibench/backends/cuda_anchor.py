@@ -32,7 +32,7 @@ def anchor_launch(
 
 
 class PreparedAnchor:
-    """An anchor on the GPU with as many blocks as its share of the multiprocessors asks for."""
+    """An anchor on the GPU, with the blocks that its share of the multiprocessors needs."""
 
     def __init__(
         self,
@@ -64,7 +64,7 @@ class PreparedAnchor:
             raise
 
     def _fill(self, values: npt.NDArray[np.float32]) -> None:
-        """Fill the buffer with these values and copies of them: the bits that move are part of the energy."""
+        """Fill the buffer with copies of these values, since energy depends on the bits that move."""
         first, done = self._buffer.pointer, values.nbytes
         self._context.write(first, values)
         while done < self._buffer.nbytes:
@@ -73,7 +73,7 @@ class PreparedAnchor:
             done += size
 
     def launch(self, n: int) -> float:
-        """Launch n times back to back; seconds for all by the GPU's events, without what launching costs.
+        """Launch n times back to back; seconds for all by the GPU's events, without launch overhead.
 
         Raises:
             DeviceFaultError: the kernel faulted.

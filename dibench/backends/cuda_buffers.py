@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from dibench.plan import Case
 
 COLD_L2S = 4
-"""Sizes of the second-level cache that a launch's operands lie apart, where it is to find none in a cache."""
+"""A cold launch's operands were last touched this many L2 sizes of traffic ago."""
 
 ALIGNMENT = 256
-"""Bytes; what cudaMalloc gives, and more than any vector access needs."""
+"""Bytes: what cudaMalloc guarantees, and more than any vector access needs."""
 
 _MOST_REPLICAS = 8192
 _CASES_AHEAD = 2  # the one to be prepared now, and the one after it
@@ -42,7 +42,7 @@ class Station:
 
 @attrs.frozen
 class Layout:
-    """Where the operands of one replica lie, in bytes from its begin, and how far the next replica is."""
+    """Offsets of the operands within a replica, and the stride from one replica to the next, in bytes."""
 
     x: int
     w: int
@@ -120,7 +120,7 @@ class Operands:
         key = _values_of(case)
         if key not in self._ahead and Layout.of(case).used_bytes <= _MOST_AHEAD:
             if len(self._ahead) >= _CASES_AHEAD:
-                del self._ahead[next(iter(self._ahead))]  # nobody came for it
+                del self._ahead[next(iter(self._ahead))]  # was never used
             self._ahead[key] = self._pool.submit(_draw, case)
 
     def of(self, case: Case) -> Drawn:

@@ -1,4 +1,4 @@
-"""Compiled CUDA kernels: on disk between sweeps, and ahead of time while another case is measured.
+"""Compiled CUDA kernels, cached on disk and compiled ahead while another case is measured.
 
 An entry is keyed by everything that decides the machine code: source, shared headers, constants, options,
 compiler and architecture. It is written whole or not at all and carries its own SHA-256; one that does not
@@ -72,7 +72,7 @@ def choose_compiler(arch: int, cuda: int) -> nvrtc.Compiler:
 
 
 class Compiles(Protocol):
-    """What makes machine code of a source, as NVRTC does."""
+    """Compiles a source to machine code, as NVRTC does."""
 
     @property
     def version(self) -> tuple[int, int]:
@@ -105,14 +105,14 @@ class KernelCache:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="compile")
 
     def prefetch(self, sources: Iterable[Source]) -> None:
-        """Begin to compile what will be asked for soon; what goes wrong shows when it is asked for."""
+        """Begin to compile sources needed soon; an error is raised when the binary is asked for."""
         for source in sources:
             with self._lock:
                 if source.digest not in self._futures:
                     self._futures[source.digest] = self._pool.submit(self._made, source)
 
     def holds(self, source: Source) -> bool:
-        """Whether it need not be compiled."""
+        """Whether the binary exists already."""
         return any(path.is_file() for path in self._candidates(source))
 
     def binary(self, source: Source) -> Binary:
@@ -123,15 +123,15 @@ class KernelCache:
             UserError: it is not in the cache and there is no compiler.
         """
         with self._lock:
-            # Not kept: a sweep has thousands of kernels, and a second visit finds it on disk.
+            # Not kept in memory: a sweep has thousands of kernels, and a second visit finds it on disk.
             future = self._futures.pop(source.digest, None)
-        # One that still waits behind others is compiled here and now.
+        # If it still waits behind others, compile it now.
         if future is None or future.cancel():
             return self._made(source)
         return future.result()
 
     def close(self) -> None:
-        """Forget what has not begun to compile."""
+        """Cancel what has not begun to compile."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _made(self, source: Source) -> Binary:
@@ -142,7 +142,7 @@ class KernelCache:
             rule = f"{NOT_COMPILED} of {self._directory}, and there is no compiler"
             raise UserError("kernel", f"{rule}: pip install nvidia-cuda-nvrtc", source.name)
         compiled = self._compiler.compile(source.text, source.name, source.headers, arch=source.arch)
-        with contextlib.suppress(OSError):  # a cache that cannot be written costs time, not the sweep
+        with contextlib.suppress(OSError):  # a cache that cannot be written only costs time
             _write(self._path(source, self._version), compiled)
         return compiled
 
@@ -158,7 +158,7 @@ class KernelCache:
         return ".".join(map(str, self._compiler.version))
 
     def _candidates(self, source: Source) -> list[Path]:
-        """Where the binary may lie: of our compiler, or of any where we have none."""
+        """Files that may hold the binary: made by our compiler, or by any where we have none."""
         name = self._path(source, "*").name
         brought = [] if self._brought is None else sorted(self._brought.glob(name), reverse=True)
         if self._compiler is not None:
@@ -181,7 +181,7 @@ def brought_directory() -> Path | None:
 
 
 def _write(path: Path, binary: Binary) -> None:
-    """All of it under its name, or nothing: others may read and write the same entry."""
+    """Write an entry whole or not at all: other processes may read and write the same one."""
     fields = {name: getattr(binary, name) for name in _HEADER_FIELDS}
     fields["sha256"] = hashlib.sha256(binary.cubin).hexdigest()
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -52,7 +52,7 @@ class PreparedCase:
             raise
 
     def launch(self, n: int) -> float:
-        """Launch n times back to back; seconds for all by the GPU's events, without what launching costs.
+        """Launch n times back to back; seconds for all by the GPU's events, without launch overhead.
 
         Raises:
             DeviceFaultError: the kernel faulted.
@@ -70,7 +70,7 @@ class PreparedCase:
         return self._station.operands.of(self._case)
 
     def compute(self) -> npt.NDArray[np.float32]:
-        """The outputs of one launch; they are NaN before it, so one that the kernel forgets shows."""
+        """The outputs of one launch. They are NaN before it, so an output that is never written shows."""
         y = np.empty(operand_shapes(self._case.layer, self._case.instances)[2], np.float32)
         pointer = self._buffer.pointer + self._layout.y
         self._context.fill(pointer, 0xFF, y.nbytes)
@@ -95,7 +95,7 @@ class PreparedCase:
         self._context.fill(first, 0, self._layout.stride)
         self._context.write(first + self._layout.x, x)
         self._context.write(first + self._layout.w, w)
-        done = 1  # the other replicas are copies, each time as many as there are already
+        done = 1  # the other replicas are copies; their number doubles each time
         while done < self.ring.replicas:
             size = min(done, self.ring.replicas - done)
             self._context.copy(first + done * self._layout.stride, first, size * self._layout.stride)

@@ -32,7 +32,7 @@ _ATTRIBUTES = {
 
 @attrs.frozen
 class Gpu:
-    """A GPU as the driver describes it. Clocks are the highest it may run at, not those it runs at now."""
+    """A GPU as the driver describes it. Clocks are the highest possible ones, not the present ones."""
 
     name: str
     uuid: str
@@ -50,7 +50,7 @@ class Gpu:
 
 
 def first_gpu(library: str = LIBRARY) -> Gpu | str:
-    """The GPU that kernels would run on, or in one phrase why there is none."""
+    """The GPU that kernels would run on, or a phrase that says why there is none."""
     try:
         cuda = ctypes.CDLL(library)
     except OSError:
@@ -79,7 +79,7 @@ def first_gpu(library: str = LIBRARY) -> Gpu | str:
 
 
 def uuids(library: str = LIBRARY) -> tuple[str, ...] | str:
-    """Every GPU that CUDA shows, in its order, or in one phrase why there is none."""
+    """Every GPU that CUDA shows, in its order, or a phrase that says why there is none."""
     found = first_gpu(library)
     if isinstance(found, str):
         return found
@@ -89,7 +89,7 @@ def uuids(library: str = LIBRARY) -> tuple[str, ...] | str:
 
 @lru_cache(maxsize=1)
 def gpu() -> Gpu | str:
-    """`first_gpu`, asked once."""
+    """The result of `first_gpu`, cached."""
     return first_gpu()
 
 

@@ -25,7 +25,7 @@ from dibench.errors import OutOfMemoryError, UserError
 from dibench.kernels.compilers import Geometry
 
 MOST_NODES = 1024
-"""Launches in one graph: some milliseconds to capture, long enough that the gap to the next is nothing."""
+"""Launches in one graph: captured in some milliseconds, so long that the gap to the next is negligible."""
 
 _USUAL_SHARED_LIMIT = 48 * 1024  # bytes of a block, static and dynamic; more must be opted in to
 _MEMORY_ALLOCATION = 2  # cudaErrorMemoryAllocation
@@ -57,7 +57,7 @@ class Launch:
 
 
 class Graph:
-    """Launches that the GPU runs one after the other without asking the host in between."""
+    """Launches that the GPU runs one after the other without the host in between."""
 
     def __init__(self, graph: Any, launches: int) -> None:
         self.graph = graph
@@ -119,7 +119,7 @@ class Context:
         raise OutOfMemoryError(what, rule)
 
     def free(self, pointer: int) -> None:
-        """Give memory back; a device that is lost has none to give."""
+        """Give memory back; does nothing on a lost device."""
         with contextlib.suppress(self._runtime.CUDARuntimeError):
             self._runtime.free(pointer)
 
@@ -160,7 +160,7 @@ class Context:
             module = self._cuda.function.Module()
             module.load(cubin)
             function = module.get_function(name)
-            # A driver may load code only when it is asked about it: now, not in the middle of a capture.
+            # A driver may load code lazily: ask about it now, so that it does not happen during a capture.
             static = self._driver.funcGetAttribute(
                 self._driver.CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES, function.ptr
             )
@@ -203,7 +203,7 @@ class Context:
             return float(self._cuda.get_elapsed_time(self._begin, self._end)) * 1e-3
 
     def profile(self, launch: Launch) -> None:
-        """One launch that a profiler sees which was told not to watch from the start."""
+        """Launch once with the profiler on, for one that was started with profiling off."""
         with self._explained("profile"):
             self._runtime.profilerStart()
             try:

@@ -239,7 +239,7 @@ def build(source: str, name: str, constants: str, *, sanitize: bool = False) -> 
 
 
 def _harness(flags: tuple[str, ...]) -> Path:
-    """The harness as an object file: kernels are compiled by the hundred, it once."""
+    """The harness as an object file, compiled once for hundreds of kernels."""
     path = compilers.cache_directory() / "host" / f"harness-{_digest(_harness_sha(), *flags)}.o"
     if not path.exists():
         source = source_directory() / "host_cuda" / "harness.cc"
@@ -249,7 +249,7 @@ def _harness(flags: tuple[str, ...]) -> Path:
 
 
 def _compile(arguments: list[str], build: Path, path: Path) -> None:
-    """g++ into `path`, which appears whole or not at all: other processes compile the same."""
+    """Run g++; `path` appears whole or not at all, since other processes may compile the same."""
     root = source_directory()
     path.parent.mkdir(parents=True, exist_ok=True)
     made = build / "made"
@@ -275,7 +275,7 @@ def _gxx() -> str:
 
 @lru_cache
 def _harness_sha() -> str:
-    """Of everything that a kernel is compiled with, the compiler's version included."""
+    """Hash of everything that a kernel is compiled from, the compiler's version included."""
     root = source_directory()
     texts = [
         path.read_text("utf-8")

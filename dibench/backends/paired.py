@@ -57,15 +57,15 @@ class PairedBackend:
         return attrs.evolve(device, facts={**self._theirs.device().facts, **device.facts})
 
     def peaks(self) -> Mapping[str, float]:
-        """Of our anchors."""
+        """Peaks by our anchors."""
         return self._ours.peaks()
 
     def busy(self) -> AbstractContextManager[None]:
-        """Our filler, whoever is next."""
+        """Our filler, whichever backend is next."""
         return self._ours.busy()
 
     def prepare(self, case: Case) -> Prepared:
-        """By the backend that the case is planned for.
+        """Prepare a case by the backend it is planned for.
 
         Raises:
             UserError, OutOfMemoryError, DeviceFaultError: as that one; PyTorch cannot be used.
@@ -74,8 +74,8 @@ class PairedBackend:
             return self._ours.prepare(case)
         if isinstance(self._theirs, UserError):
             raise self._theirs
-        return self._theirs.prepare(case)  # without our filler: cuDNN tries its algorithms meanwhile
+        return self._theirs.prepare(case)  # no filler: it would disturb cuDNN's choice of algorithm
 
     def prefetch(self, cases: Sequence[Case]) -> None:
-        """Our kernels; the library is compiled already."""
+        """Prefetch for our kernels; the library needs no compiling."""
         self._ours.prefetch([case for case in cases if case.backend != "torch"])

@@ -38,7 +38,7 @@ class TorchLayer:
     """
 
     cells: Mapping[str, Any] = {}
-    counts: Mapping[str, int] = {}  # what the library accesses is its own affair
+    counts: Mapping[str, int] = {}  # a library's accesses are not counted
 
     # Wide because these are the fields of a case that matter to a library.
     def __init__(
@@ -64,7 +64,7 @@ class TorchLayer:
         self._start(torch, [copies[one * instances : (one + 1) * instances] for one in range(sets)])
 
     def _start(self, torch: Any, sets: list[list[Callable[[], Any]]]) -> None:
-        """Be ready to launch these calls."""
+        """Prepare to launch these calls."""
         self._sets = sets
         self._next = 0
         self._inference_mode: Any = torch.inference_mode

@@ -24,7 +24,7 @@ class TorchGpuLayer:
     """
 
     cells: Mapping[str, Any] = {}
-    counts: Mapping[str, int] = {}  # what the library accesses is its own affair
+    counts: Mapping[str, int] = {}  # a library's accesses are not counted
 
     # Wide because these are the fields of a case that matter to a library.
     def __init__(

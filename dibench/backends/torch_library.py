@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _PEAK_SIZE = 2048
 _PEAK_BYTES = 2**28
 _PEAK_TRIES = 5
-_CACHES = 4  # as many last-level caches lie between two launches of one set
+_CACHES = 4  # last-level caches' worth of traffic between two launches of one set
 _MOST_SETS = 4096
 
 
@@ -169,12 +169,12 @@ class TorchBackend:
         return min(math.ceil(_CACHES * cache / touched) + 1, _MOST_SETS)
 
     def _knobs(self, case: Case) -> str:
-        """Everything that was in force, in one cell."""
+        """The cell `knobs`: everything that was in force."""
         return pack_knobs({**case.knobs, "tf32": int(case.dtype == "tf32"), **case.launch_knobs})
 
     @contextlib.contextmanager
     def _explained(self, case: Case) -> Iterator[None]:
-        """PyTorch's errors in the words of a sweep."""
+        """Turn PyTorch's errors into those that a sweep knows."""
         try:
             yield
         except UserError:

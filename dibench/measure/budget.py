@@ -1,17 +1,18 @@
-"""Joules of a case from its visits, with the error budget; all parts relative until the last line.
+"""Joules of a case from its visits, with the error budget; all parts are relative until the last step.
 
     ln J(visit) = ln(power · time per launch) − leakage · (T − T_reference)
 
-Three parts make the interval of gross energy, and their squares add up:
+The interval of gross energy has three parts, whose squares add up:
 
-- tick: the sensor's updates are found by reading it every few milliseconds;
+- tick: the instants of the sensor's updates are known only to the few milliseconds between readings;
 - spread: ripple within a visit, from its updates and their autocorrelation;
-- drift: what differs between visits beyond that, *pooled over all repeats and sentinels of the sweep*, since
-  two or three visits say nothing about their own spread; and what leakage is not known to.
+- drift: differences between visits beyond that, *pooled over all repeats and sentinels of the sweep*, since
+  two or three visits say nothing about their own spread; and the uncertainty of leakage.
 
-The baselines' part enters energies above a baseline only. The number of visits is fixed beforehand: nothing
-stops because an interval happens to be small. Not in the budget: the sensor's gain, ±5% to 13% against an
-external meter (Yang, Adamek and Armour, SC24), the same factor in all rows of a card.
+A fourth part, the baselines', enters only energies above a baseline. The number of visits is fixed
+beforehand: measuring never stops because an interval happens to be small. The budget does not contain the
+sensor's gain, ±5% to 13% against an external meter (Yang, Adamek and Armour, SC24), the same factor in all
+rows of a card.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ import numpy as np
 from dibench.intervals import Part, combined_df, t_975
 
 BETWEEN = Part(0.005**2, 8.0)
-"""Of visits before any was repeated: 0.5%, as repeats in random order show (design section 3)."""
+"""Spread between visits before any was repeated: 0.5%, as repeats in random order show (design section 3)."""
 
 LEAKAGE_PER_C, LEAKAGE_SD = 0.002, 0.0007
-"""Energy per degree before the sweep's own visits tell: about +0.2%, from hardly any to +0.35%."""
+"""Energy per degree and its standard deviation, before visits tell: +0.2%, at most about +0.35%."""
 
 _LEAST_BETWEEN = 0.001
 
@@ -59,10 +60,10 @@ class Energy:
 
 
 class Pool:
-    """All visits of a sweep so far: what they say together about leakage and about repeats."""
+    """What all visits of one device tell together about leakage and the spread of repeats."""
 
     def __init__(self, between: Part = BETWEEN) -> None:
-        """A pool that knows no more than `between`, such as a calibration's A/A noise."""
+        """An empty pool; `between` is the prior, such as a calibration's A/A noise."""
         self._prior = between
         self._groups: dict[Hashable, list[Estimate]] = {}
         self._known: tuple[tuple[float, float], Part] | None = None
@@ -73,7 +74,7 @@ class Pool:
         self._known = None
 
     def typical_c(self) -> float | None:
-        """The median of the visits' temperatures, which rows are stated at as few are far from it.
+        """The median of the visits' temperatures, at which rows are stated, since few are far from it.
 
         None before the first visit.
         """
@@ -81,18 +82,18 @@ class Pool:
         return float(np.median(degrees)) if degrees else None
 
     def leakage(self) -> tuple[float, float]:
-        """Energy per degree and its standard deviation: the regression within repeats, and what was known.
+        """Energy per degree and its standard deviation: a regression within repeats, with the prior.
 
         Normal prior, normal likelihood: precisions add up.
         """
         return self._learned()[0]
 
     def between(self) -> Part:
-        """Variance between visits of the same case beyond what happens within one."""
+        """Variance between visits of the same case, beyond the variance within a visit."""
         return self._learned()[1]
 
     def _learned(self) -> tuple[tuple[float, float], Part]:
-        """Both, once for as long as no visit is added: every row of a sweep asks."""
+        """Leakage and spread, cached until a visit is added, since every row asks for them."""
         if self._known is None:
             leakage = self._leakage()
             self._known = leakage, self._between(leakage[0])
@@ -154,7 +155,7 @@ def combine(estimates: Sequence[Estimate], pool: Pool, reference_c: float) -> En
 
 
 def disagreement(counter: Estimate, power: Estimate) -> str:
-    """Empty, or in one phrase that two estimators of one visit differ beyond what both are uncertain by.
+    """A phrase if two estimators of one visit differ by more than their uncertainties allow, else empty.
 
     Both read the same sensor at the same visit, so drift between visits explains nothing here.
     """

@@ -1,8 +1,8 @@
-"""What one metered GPU can resolve: noise against window length, spread between visits, visits to take.
+"""What one metered GPU can resolve: noise by window length, spread between visits, visits to make.
 
-The same load again and again (A/A): whatever differs is noise. One uninterrupted run is cut into windows of
-several lengths; then visits apart, the filler between them, tell what a visit adds. The file is kept for
-device and driver, and the pool of the next sweep begins with what it says.
+The same load is measured again and again (A/A): whatever differs is noise. One uninterrupted run is cut into
+windows of several lengths. Then separate visits, the filler running between them, show what a visit adds. The
+file is kept for each device and driver, and the pool of the next sweep starts from it.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ class Effort:
 
 
 BRIEF, SHORT, LONG = Effort(5.0, 3), Effort(10.0, 4), Effort(60.0, 20)
-"""About 27 and 40 seconds, baselines included, and about three minutes."""
+"""About 27 s, 40 s and three minutes, baselines included."""
 
 
 @attrs.frozen
 class Calibration:
-    """What was found; powers in W, noise relative (1σ)."""
+    """The result; powers in W, noise relative (1σ)."""
 
     device_uuid: str
     driver: str
@@ -60,19 +60,19 @@ class Calibration:
     active_idle_power_w: float
     active_idle_ci_w: float
     noise: Mapping[str, float]
-    """Of a window by its length in seconds, from one uninterrupted run."""
+    """Noise of a window by its length in seconds, from one uninterrupted run."""
     between: float
-    """Between visits, beyond what happens within one."""
+    """Spread between visits, beyond the spread within a visit."""
     between_df: float
     half_width: Mapping[str, float]
     """Relative half-width of the 95% interval by number of visits."""
     visits: int | None
-    """That reach TARGET; None where nine do not."""
+    """Visits that reach TARGET; None where nine do not."""
     notes: tuple[str, ...]
 
     @property
     def pool(self) -> Part:
-        """What the next sweep's pool begins with."""
+        """The prior of the next sweep's pool."""
         return Part(self.between**2, self.between_df)
 
     def as_json(self) -> dict[str, Any]:
@@ -121,8 +121,8 @@ def calibrate(
 def noise(steps_w: Sequence[float], period_s: float) -> dict[float, float]:
     """Relative standard deviation of windows cut from a run, by their length in seconds.
 
-    From differences of neighbours, √(Σ(x[i+1] − x[i])²/2(n − 1)), the Allan deviation: a chip that warms
-    through the run is no noise. Lengths that leave fewer than four windows are left out.
+    From differences of neighbours, √(Σ(x[i+1] − x[i])²/2(n − 1)), the Allan deviation: a chip that
+    warms during the run does not count as noise. Lengths with fewer than four windows are left out.
 
     >>> noise([1.0, 3.0] * 20, 0.1)[0.2]
     0.0
@@ -146,12 +146,12 @@ def half_widths(visits: Sequence[budget.Estimate], between: Part) -> dict[int, f
 
 
 def path_of(uuid: str, driver: str) -> Path:
-    """Where the calibration of a device under a driver is kept."""
+    """The file of a device's calibration under a driver."""
     return compilers.cache_directory() / "calibration" / f"{uuid}-{driver}.json"
 
 
 def write(calibration: Calibration, path: Path) -> None:
-    """Keep a calibration.
+    """Write a calibration to its file.
 
     Raises:
         UserError: the file cannot be written.
@@ -162,7 +162,7 @@ def write(calibration: Calibration, path: Path) -> None:
 
 
 def kept_pool(path: Path) -> Part:
-    """What a kept calibration says of visits, or what is known without one.
+    """The prior from a calibration's file, or the general one where there is no file.
 
     Raises:
         UserError: there is a file, but not one that `write` made.

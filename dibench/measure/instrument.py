@@ -1,4 +1,4 @@
-"""A device with a meter on it, opened in the order the meter needs, and how it measures a prepared case.
+"""A device with its meter, opened in the order that the meter needs; it measures prepared cases.
 
 A GPU's own sensor is used in visits (`metering`), every other meter in windows (`windows`).
 """
@@ -35,12 +35,12 @@ class Instrument:
     meter: Meter | GpuMeter
     settings: Settings
     metering: Metering | None
-    """Where the meter is used in visits."""
+    """Makes visits; None where the meter is used in windows."""
     not_metered: str = ""
-    """Why a GPU's sensor was given up for the model."""
+    """Why the model takes the place of a GPU's sensor."""
 
     def visit(self, prepared: Prepared) -> Visit:
-        """One visit.
+        """Visit a prepared case once.
 
         Raises:
             DeviceFaultError: the GPU is lost.
@@ -63,9 +63,9 @@ class Instrument:
             if visit.energy is not None:
                 pool.add("case", visit.energy)
             return with_visits(row, [visit], pool)
-        # What the meter charges for: the whole launch.
+        # The meter sees whole launches, all instances together.
         whole = {what: count * (row.instances or 1) for what, count in counts.items()}
-        # Where the device is the CPU, other processes can take its cores away.
+        # On a CPU other processes can take the cores away.
         waited = waited_s if self.backend.name in ("cpu", "torch") else lambda: 0.0
         return measure_case(prepared, self.meter, self.settings, counts=whole, waited=waited).into(row)
 
@@ -112,13 +112,15 @@ def open_instrument(backend: str, meter: str, settings: Settings) -> Instrument:
     except UserError as error:
         if meter != "auto":
             raise
-        instead = "none" if backend == "torch" else "model"  # nobody counted a library's accesses
+        instead = "none" if backend == "torch" else "model"  # a library's accesses are not counted
         return Instrument(device, open_meter(instead, backend), settings, None, str(error))
     return Instrument(device, chosen, settings, Metering(chosen, device.busy, settings.visit))
 
 
 def open_sensor(backend: str, meter: str, settings: Settings) -> tuple[Instrument, str]:
-    """As `open_instrument`, but never modelled joules: with a sensor, or without energy and the reason.
+    """As `open_instrument`, but never with modelled joules: if no sensor works, without energy.
+
+    Returns the instrument, and why it has no energy (empty where it has).
 
     Raises:
         UserError: the model is asked for, or the sensor that is named refuses.

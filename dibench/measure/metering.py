@@ -1,14 +1,14 @@
 """Visits to cases on a metered GPU: launches run on while a sampler reads.
 
-1. **Settling.** The case's own launches for at least a second, then until ten samples of 100 ms say that
-   power has settled (`ticks.settled` tells what they can and cannot support), at most three seconds.
-   Before it the GPU must have been busy (the backend's filler), or clocks take their three seconds.
-2. **Window.** Three seconds of launches in ten batches without a pause, more where a launch lasts longer.
-   Joules of a launch = power between the sensor's updates times time per launch by the device's events.
-3. **What else was true**: temperature, clocks, what held them down, who else was on the GPU, and whether the
+1. **Settling.** The case's own launches run for at least a second, then until ten samples of 100 ms show that
+   power has settled (`ticks.settled` says what they can show), at most three seconds. The GPU must have been
+   busy before (the backend's filler), or its clocks take three seconds to settle.
+2. **Window.** Three seconds of launches run in ten batches without a pause, more if a launch is long.
+   Joules of a launch = power between the sensor's updates × time per launch by the device's events.
+3. **Conditions.** Temperature, clocks and what held them down, other processes on the GPU, and whether the
    second estimator agrees.
 
-The number of visits is the caller's, fixed beforehand; `visit` makes a row from all of a case.
+The caller fixes the number of visits beforehand; `visit` makes a row from all visits of a case.
 """
 
 from __future__ import annotations
@@ -37,24 +37,22 @@ if TYPE_CHECKING:
     from dibench.meters.sampler import Readings, State
 
 MOST_GAP = 0.005
-"""Of a window that the device spent between batches."""
+"""Largest share of a window that the device may spend between batches."""
 
 _IDLE_PER_C = 0.008
-"""How much active idle power may grow per degree without anybody's load: leakage's watts under load, 0.2% of
+"""How much active idle power may grow per degree without foreign load: leakage under load, 0.2% of
 some 500 W, over some 120 W."""
 
 _BATCHES = 10
 _TRIAL_S = 0.02
-_LEAST_UPDATES = (
-    6.5  # periods in a window: five updates whatever the phase, and half the first one's averaging
-)
+_LEAST_UPDATES = 6.5  # periods in a window: five updates at any phase, and half the averaging of the first
 
 
 class Metering:
-    """Visits on one GPU: baselines, and who was on the GPU from the start."""
+    """Makes visits on one GPU; knows its baselines and which processes were there from the start."""
 
     def __init__(self, meter: GpuMeter, busy: Busy, settings: VisitSettings | None = None) -> None:
-        """Metering with a meter that has started; the context that launches exists."""
+        """Begin with a meter that has started, after the context that launches was made."""
         self._meter, self._busy = meter, busy
         self._settings = settings or VisitSettings()
         self._processes = self._seen()
@@ -111,14 +109,12 @@ class Metering:
         )
 
     def lap_s(self) -> float:
-        """Seconds since this was asked last, the first time since the meter was opened."""
+        """Seconds since the last call; the first time, since the meter was opened."""
         before, self._lap_at = self._lap_at, self._meter.clock.now()
         return self._lap_at - before
 
-    # -- launching --------------------------------------------------------------------------------------
-
     def _settle(self, prepared: Prepared, reasons: list[str]) -> float:
-        """Launch until power has settled; seconds of a launch."""
+        """Launch until power has settled; returns the seconds of a launch."""
         clock, settings = self._meter.clock, self._settings
         began = clock.now()
         batch, seconds = 1, prepared.launch(1)
@@ -138,18 +134,18 @@ class Metering:
 
     def _has_settled(self, began: float) -> bool:
         found = self._meter.sampler.readings()
-        averaged = found.power_at_s >= began + ticks.SETTLING_SAMPLE_S  # earlier ones show what ran before
+        averaged = found.power_at_s >= began + ticks.SETTLING_SAMPLE_S  # earlier updates show what ran before
         samples = ticks.sampled(found.power_at_s[averaged], found.power_w[averaged], ticks.SETTLING_SAMPLE_S)
         return ticks.settled(samples) or len(samples) == 0
 
     def _batches(self, launch_s: float) -> tuple[int, int]:
-        """Launches in a batch, and batches in the window."""
+        """Number of launches in a batch, and of batches in the window."""
         window_s = max(self._settings.visit_s, _LEAST_UPDATES * (self._meter.period_s or 0.0))
         batch = max(1, math.ceil(window_s / _BATCHES / launch_s))
         return batch, max(1, math.ceil(window_s / (batch * launch_s)))
 
     def _launch(self, prepared: Prepared, batch: int, batches: int) -> tuple[list[float], dict[str, float]]:
-        """Seconds of each batch; power of all by the meter beside ours, where there is one that saw them."""
+        """Seconds of each batch, and the mean power as the second meter read it, where there is one."""
         seconds: list[float] = []
 
         def run() -> float:
@@ -164,12 +160,10 @@ class Metering:
             return seconds, {}
         return seconds, {f"{other.source}_power_w": reading.energy_j / reading.time_s}
 
-    # -- reading ----------------------------------------------------------------------------------------
-
     def _powers(
         self, readings: Readings, begin_s: float, end_s: float, launch_s: float
     ) -> tuple[Power | str, Power | str]:
-        """By the estimator of the rows, and by the other."""
+        """Power by the estimator of the rows, and by the other."""
         meter, duty = self._meter, self._meter.sensor.duty
         counter: Power | str = "no energy counter"
         if meter.counter_period_s is not None:
@@ -211,7 +205,7 @@ class Metering:
     ) -> Estimate | None:
         if isinstance(power, str) or (spread := power.spread) is None:
             return None
-        if math.isnan(celsius):  # temperature could not be read: nothing is corrected for
+        if math.isnan(celsius):  # temperature could not be read: no correction
             celsius = self._meter.active_idle.celsius or 0.0
         variance = spread.variance + (0.0 if time is None else time.variance)
         return Estimate(power.power_w * time_s, Part(variance, spread.df), power.edge**2, celsius)
@@ -238,10 +232,8 @@ class Metering:
         number = len(readings.errors)
         return [f"NVML, {number} of {number + len(readings.power_w)} readings: {readings.errors[0][1]}"]
 
-    # -- what others do ---------------------------------------------------------------------------------
-
     def _others(self) -> list[str]:
-        """Changes of foreign load since the start, by the process list and by active idle power."""
+        """Changes of foreign load since the start, seen in the process list and in active idle power."""
         before, now = self._processes, self._seen()
         foreign = [self._foreign] if self._foreign else []
         if before is None or now is None:
@@ -251,14 +243,14 @@ class Metering:
         return came + went + foreign
 
     def _seen(self) -> Mapping[int, str] | None:
-        """Who has a context on this GPU; None where that may not be known."""
+        """Processes with a context on this GPU; None where they cannot be read."""
         try:
             return self._meter.sensor.processes()
         except SensorError:
             return None
 
     def _renew_baseline(self) -> None:
-        """Measure active idle power again when it is time; a change is somebody's load."""
+        """Measure active idle power again when it is due; a change means foreign load."""
         meter = self._meter
         if meter.clock.now() - self._baseline_at < self._settings.baseline_every_s:
             return

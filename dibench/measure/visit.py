@@ -1,8 +1,8 @@
-"""What visits leave behind: a record of each, and the row that the visits of one case make together.
+"""The record of a visit, and the row that the visits of one case make together.
 
-A record says everything that its row needs, baselines included, so that rows can be made again at any time:
-with what all visits of a sweep together tell of temperature and of repeats, an early row's interval is as
-well founded as a late one's.
+A record holds everything that its row needs, baselines included, so rows can be stated again at any time. All
+visits of a sweep tell about temperature and repeats, so an early row's interval becomes as well founded as a
+late one's.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from dibench.schema import Row
 
 @attrs.frozen
 class Condition:
-    """The GPU while a visit's window lasted."""
+    """The state of the GPU during a visit's window."""
 
     temp_start_c: float
     temp_end_c: float
@@ -42,15 +42,15 @@ class Visit:
     alternative: Estimate | None
     power_w: float | None
     steps_w: tuple[float, ...]
-    """Power of each update in the window."""
+    """Power of each update of the sensor in the window."""
     launches: int
     condition: Condition | None
     idle: Baseline | None
     active_idle: Baseline
     counters: Mapping[str, float]
-    """Means over the window by column, from the card's own counters and from a meter beside ours."""
+    """Means over the window by column, from the card's own counters and from a second meter."""
     inside_s: float
-    """Seconds that settling and window took."""
+    """Seconds of settling and window."""
     reasons: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
@@ -59,7 +59,7 @@ class Visit:
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Visit:
-        """The visit of `to_json`."""
+        """The visit that `to_json` wrote."""
 
         def estimate(fields: Mapping[str, Any] | None) -> Estimate | None:
             return None if fields is None else Estimate(**{**fields, "spread": Part(**fields["spread"])})
@@ -109,12 +109,12 @@ def with_visits(row: Row, visits: Sequence[Visit], pool: Pool) -> Row:
 
 
 def _energy_cells(visits: Sequence[Visit], pool: Pool, time_s: float, instances: int) -> dict[str, Any]:
-    """Gross, above both baselines, by the second estimator, and the budget; empty where not read."""
+    """Energies: gross, above both baselines, by the second estimator, and the budget; only what was read."""
     cells: dict[str, float] = {}
     firsts = [visit.energy for visit in visits if visit.energy is not None]
     seconds = [visit.alternative for visit in visits if visit.alternative is not None]
     reference_c = pool.typical_c()
-    if reference_c is None:  # nothing was read by the first estimator yet, here neither
+    if reference_c is None:  # the first estimator has read nothing yet, not here either
         reference_c = seconds[0].celsius if seconds else 0.0
     if len(seconds) == len(visits):
         cells["energy_alt_j"] = budget.combine(seconds, pool, reference_c).energy_j
@@ -143,7 +143,7 @@ def _energy_cells(visits: Sequence[Visit], pool: Pool, time_s: float, instances:
 
 
 def _mean(baselines: Sequence[Baseline]) -> Baseline:
-    """Of the same quantity at several visits; their uncertainty is not independent, so it does not shrink."""
+    """The mean baseline of some visits; their errors are not independent, so the interval does not shrink."""
     n = len(baselines)
     degrees = [b.celsius for b in baselines if b.celsius is not None]
     return Baseline(
@@ -176,6 +176,6 @@ def _condition_cells(conditions: Sequence[Condition]) -> dict[str, Any]:
 
 
 def _counter_cells(visits: Sequence[Visit]) -> dict[str, Any]:
-    """Means over the visits that have them all."""
+    """Means of the counters that every visit has."""
     names = set[str].intersection(*(set(visit.counters) for visit in visits))
     return {name: math.fsum(visit.counters[name] for visit in visits) / len(visits) for name in sorted(names)}

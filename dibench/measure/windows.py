@@ -1,18 +1,18 @@
 """One case measured in windows: warm-up, then windows until the interval is small or the budget ends.
 
-**Estimator.** The mean over windows of time (energy) per launch, windows of equal numbers of launches: total
-time over total launches. Not the median: joules add up, so the mean is what a network's or a battery's total
-is made of, it is the quantity that P·t estimates, and a median of skewed windows is not it. What a median
-would guard against is another process that takes a core away, for milliseconds at a time. That is known
-from outside: the kernel says how long our threads were ready to run and did not, and a window in which that
-was over 1% of its time is left out. A window is never left out for its own time or energy, which would bias
-the mean. Where fewer than four are undisturbed all are used, and fewer than ten flag the row.
+**Estimator.** The mean over windows of time (energy) per launch. Windows have equal numbers of launches, so
+this is total time over total launches. It is not the median, because joules add up: a network's total is made
+of means, P·t estimates a mean, and a median of skewed windows is something else. A median would guard against
+other processes that take a core away for milliseconds, but the kernel reports those: it says how long our
+threads were ready to run and did not. A window in which that was over 1% of its time is left out. A window is
+never left out for its own time or energy, which would bias the mean. If fewer than four windows are
+undisturbed, all are used; fewer than ten flag the row.
 
 **Interval.** 95%, Student's t with an effective number of windows, see `dibench.intervals`.
 
-**Stopping.** Looking after every window and stopping at the first small interval covers the truth about 90%
-of the time. So the interval is looked at after 16, 32, 64, ... windows only, and with the cautious ρ of that
-module it covers at least 93% for ρ from −0.3 to 0.5, stopping rule included (simulated in the tests).
+**Stopping.** Looking after every window and stopping at the first small interval would cover the truth only
+about 90% of the time. So the interval is looked at after 16, 32, 64, … windows only. With the cautious ρ of
+that module it covers at least 93% for ρ from −0.3 to 0.5, stopping rule included (simulated in the tests).
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _LARGEST_STEP = 100.0  # launches are never multiplied by more: one odd reading 
 
 @attrs.frozen
 class Measurement:
-    """What the windows of a case said. Times and energies are per launch, all its instances together."""
+    """The result of a case's windows. Times and energies are per launch, all its instances together."""
 
     time_s: float
     time_ci_s: float | None
@@ -114,7 +114,7 @@ def measure_case(
             looks *= 2
             if windows.reached() <= settings.target:
                 break
-        # The budget would be exceeded by another window as long as this one.
+        # Another window as long as this one would exceed the budget.
         if after - begin + (after - before) > settings.case_budget_s:
             break
     return windows.measurement(settings)
@@ -125,7 +125,7 @@ def _window_s(settings: Settings, meter: Meter) -> float:
 
 
 def _warm_up(prepared: Prepared, settings: Settings, clock: Callable[[], float]) -> float:
-    """Launch until caches, pages and clocks have seen the case; the seconds of the last launch."""
+    """Launch until caches, pages and clocks are warm; returns the seconds of the last launch."""
     begin = clock()
     while True:
         last_s = prepared.launch(1)
@@ -134,7 +134,7 @@ def _warm_up(prepared: Prepared, settings: Settings, clock: Callable[[], float])
 
 
 def _launches_of(prepared: Prepared, launch_s: float, window_s: float) -> int:
-    """Launches per window so that it lasts `window_s`: tried out, not extrapolated from one launch."""
+    """Launches of a window that lasts `window_s`, found by trying, not extrapolated from one launch."""
     launches, batch_s = 1, launch_s
     while batch_s < window_s:
         step = min(_LARGEST_STEP, 1.1 * window_s / batch_s) if batch_s > 0 else _LARGEST_STEP
@@ -144,7 +144,7 @@ def _launches_of(prepared: Prepared, launch_s: float, window_s: float) -> int:
 
 
 def waited_s() -> float:
-    """Seconds that threads of this process were ready to run while others ran; 0 where it is not told.
+    """Seconds that threads of this process were ready to run while others ran; 0 where it is unknown.
 
     Linux: the second number of /proc/self/task/*/schedstat, in nanoseconds.
     """
@@ -224,7 +224,7 @@ class _Windows:
         )
 
     def _flags(self, settings: Settings) -> list[str]:
-        """What a reader of the row should know before trusting it."""
+        """Reasons to flag the row."""
         reasons = []
         if self.number < FEWEST_WINDOWS:
             reasons.append(

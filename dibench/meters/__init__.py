@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["NAMES", "Meter", "Reading", "check_name", "open_meter"]
 
 _BESIDE = ("nvml_counter+zeus", "nvml_power+zeus")
-"""A GPU's sensor, and on the same windows another meter whose power stands beside in the row."""
+"""A GPU's sensor, and a second meter on the same windows, whose power the row has in a column of its own."""
 
 NAMES = ("auto", "nvml_counter", "nvml_power", "rapl", "zeus", *_BESIDE, "model", "none")
 """What `--meter` accepts, and `module:callable` for a meter from elsewhere."""
@@ -29,11 +29,11 @@ _SENSORS = {"cpu": ("rapl",), "cuda": _ON_GPU, "cuda+torch": _ON_GPU}
 """The sensors that meter each backend's device, best first. `auto` tries these before `model`."""
 
 _ASKED_FOR = {"cuda": ("zeus", *_BESIDE), "cuda+torch": ("zeus", *_BESIDE)}
-"""Those that meter a backend's device too, but only where they are named."""
+"""Meters that fit a backend's device, too, but are used only when they are named."""
 
 
 def check_name(name: str) -> None:
-    """Refuse a name that no meter has.
+    """Refuse an unknown meter.
 
     Raises:
         UserError: it names the legal ones.
@@ -78,7 +78,7 @@ def open_meter(name: str, backend: str, uuid: str = "") -> Meter | GpuMeter:
                 return _open_sensor(sensor, uuid)
             except UserError:
                 continue  # `doctor` tells why; the model then says in every row that nothing was metered
-        if library:  # whose accesses nobody counted
+        if library:  # its accesses are not counted
             return open_meter("none", backend)
     from dibench.meters.model import ModelMeter
 

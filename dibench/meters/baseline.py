@@ -1,4 +1,4 @@
-"""Power without load, which energy is stated above."""
+"""Power without load, which is subtracted from energies."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Baseline:
     celsius: float | None = None
 
     def at(self, reference_c: float, leakage: float) -> Baseline:
-        """The same on a chip of that temperature, as if it grew with it like the energy of a load.
+        """The baseline on a chip of that temperature, if it grows with it as the energy of a load does.
 
         Leakage is known of loads; without one its share may be smaller or larger. So the whole correction is
         added to the interval.

@@ -27,7 +27,7 @@ Busy = Callable[[], AbstractContextManager[None]]
 SOURCES = ("nvml_counter", "nvml_power", "simulated")
 
 _BASELINE_S = 2.0
-_MOST_BASELINES = 5  # until idle power has come to rest: ten seconds
+_MOST_BASELINES = 5  # until idle power is at rest: ten seconds
 _AFTER_LOAD_S = 0.5  # power falls within the sensor's averaging, clocks stay up for seconds
 _LEAST_RISE_W, _LEAST_RISE = 5.0, 0.05
 _FAST_READ_S = 1e-3
@@ -46,7 +46,7 @@ class GpuMeter:
     has_variance = True
 
     def __init__(self, sensor: GpuSensor, clock: Clock, source: str, *, beside: Meter | None = None) -> None:
-        """A meter of that GPU; `beside` is one that reads the same windows.
+        """A meter of that GPU; `beside` is a second meter that reads the same windows.
 
         Raises:
             UserError: the GPU has no energy counter and one is asked for, or nothing may be read.
@@ -84,7 +84,7 @@ class GpuMeter:
         return cls(sensor, RealClock(), source, beside=beside)
 
     def _reads_counter(self) -> bool:
-        """Whether there is a counter to read; as second estimator it may be missing."""
+        """Whether there is a counter to read; it may be missing where it is the second estimator."""
         try:
             self.sensor.energy_mj()
         except SensorError as error:
@@ -104,7 +104,7 @@ class GpuMeter:
         return self.counter_period_s if self.by_counter else self.power_period_s
 
     def measure_idle(self) -> None:
-        """Measure idle power: to be called before there is a CUDA context.
+        """Measure idle power; call this before there is a CUDA context.
 
         A GPU that was asleep until NVML asked, or had work a moment ago, comes to rest within seconds only:
         what is measured before is measured again.
@@ -162,7 +162,7 @@ class GpuMeter:
         return self._baseline()[0]
 
     def _baseline(self) -> tuple[Baseline, bool]:
-        """Power while nothing runs, and whether it had come to rest."""
+        """Power while nothing runs, and whether it was at rest."""
         with self.sampler.watching():
             self.clock.sleep(_BASELINE_S)
         found = self.sampler.readings()
@@ -176,7 +176,7 @@ class GpuMeter:
 
     @property
     def extras(self) -> tuple[str, ...]:
-        """What this card tells beyond what joules need."""
+        """What this card reports beyond what joules need."""
         found = (("power of the memory", self._has_memory), ("GPM metrics", self._has_activity))
         return tuple(name for name, there in found if there)
 
@@ -204,7 +204,7 @@ class GpuMeter:
 
 
 def _offers(read: Callable[[], object]) -> bool:
-    """Whether the card answers that reading."""
+    """Whether the card answers a reading."""
     try:
         read()
     except SensorError:

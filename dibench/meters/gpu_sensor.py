@@ -1,4 +1,4 @@
-"""What measuring asks of a GPU's sensors: a small face of NVML that a real card and a replayed one both have.
+"""What measuring asks of a GPU's sensors: a small part of NVML, which real and replayed cards both offer.
 
 Which reading means what (nvml.h, and Yang, Adamek and Armour, "Part-time Power Measurements", SC24):
 
@@ -54,16 +54,16 @@ class SensorError(Exception):
 
     @property
     def lost(self) -> bool:
-        """Whether nothing more can be read or run in this process."""
+        """Whether the GPU is lost to this process."""
         return self.code in (LOST, RESET_REQUIRED)
 
     def refused(self) -> UserError:
-        """What to raise where measuring cannot begin."""
+        """The error to raise where measuring cannot begin."""
         return UserError(f"NVML {self.reading}".rstrip(), str(self))
 
 
 def explain(code: int) -> str:
-    """What an NVML code means and what to do about it.
+    """The meaning of an NVML code, and its remedy.
 
     >>> explain(9)
     'no NVIDIA driver is loaded: nvidia-smi must work here; in a container, pass the GPU in (NVML error 9)'
@@ -103,7 +103,7 @@ class GpuSensor(Protocol):
         """
 
     def temperature_c(self) -> float:
-        """Of the chip, whole degrees."""
+        """Temperature of the chip, in whole degrees."""
 
     def clocks_mhz(self) -> tuple[int, int]:
         """Clock of the multiprocessors, clock of the memory."""
@@ -112,10 +112,10 @@ class GpuSensor(Protocol):
         """NVML's bits of what holds the clock down now."""
 
     def limit_w(self) -> float:
-        """The power limit in force; infinite of a card that names none."""
+        """The power limit in force; infinite where the card has none."""
 
     def processes(self) -> Mapping[int, str]:
-        """Who has a context on this GPU: process id and name."""
+        """The processes with a context on this GPU, name by process id."""
 
     def mig(self) -> bool:
         """Whether the GPU is cut into instances (MIG)."""
@@ -128,7 +128,7 @@ class Clock(Protocol):
         """Seconds since some instant."""
 
     def sleep(self, seconds: float) -> None:
-        """Let time pass."""
+        """Wait."""
 
     def every(self, period_s: float, do: Callable[[], None]) -> AbstractContextManager[None]:
         """Do something every `period_s` until the context ends."""
@@ -152,7 +152,7 @@ CLOCK_EVENTS: Mapping[int, str] = {
 }
 """NVML's clock-event reasons by bit; the last two of older drivers (clocksThrottleReasons) only."""
 
-_IDLE = 0x1  # holds nothing down
+_IDLE = 0x1  # the GPU is idle; nothing holds the clock down
 
 
 def event_names(bits: int) -> str:

@@ -62,7 +62,7 @@ def energy_per_launch_j(counts: Mapping[str, int]) -> float | None:
 
 @attrs.frozen
 class ModelMeter:
-    """The calculation in a meter's clothes: no variance, no period, the same energy however long it takes."""
+    """The calculation as a meter: no variance, no period, the same energy however long a launch takes."""
 
     source: str = "model"
     has_variance: bool = False

@@ -39,7 +39,7 @@ _DUTY: Mapping[tuple[int, int], float] = {
 _DUTY_UNKNOWN = 0.25
 
 _NOT_THERE = (NOT_SUPPORTED, INVALID_ARGUMENT, NO_FUNCTION)
-"""How NVML says that a driver does not know a call or a field."""
+"""NVML's codes for a call or field that the driver does not know."""
 
 
 class NvmlGpu:
@@ -57,7 +57,7 @@ class NvmlGpu:
         capability = self._ask("capability", pynvml.nvmlDeviceGetCudaComputeCapability, handle)
         self.capability: tuple[int, int] = (int(capability[0]), int(capability[1]))
         self.duty = _DUTY.get(self.capability, _DUTY_UNKNOWN)
-        self._samples: list[Any] = []  # of GPM: the last one, the one to fill; kept while the process lives
+        self._samples: list[Any] = []  # of GPM: the last one and the next; kept while the process lives
         self._sampled = False
 
     def energy_mj(self) -> int:
@@ -114,24 +114,24 @@ class NvmlGpu:
         }
 
     def temperature_c(self) -> float:
-        """Of the chip, by the older call where there still is one."""
+        """Temperature of the chip, by the older call where the driver still has it."""
         names = ("nvmlDeviceGetTemperature", "nvmlDeviceGetTemperatureV")
         return float(self._ask_first("temperature_c", names, self._handle, _GPU))
 
     def clocks_mhz(self) -> tuple[int, int]:
-        """Multiprocessors, memory."""
+        """Clocks of multiprocessors and memory."""
         ask, call = self._ask, self._nvml.nvmlDeviceGetClockInfo
         return int(ask("clocks_mhz", call, self._handle, _SM)), int(
             ask("clocks_mhz", call, self._handle, _MEMORY)
         )
 
     def clock_events(self) -> int:
-        """Under the name of older drivers too."""
+        """Clock-event reasons, on older drivers under their old name."""
         calls = ("nvmlDeviceGetCurrentClocksEventReasons", "nvmlDeviceGetCurrentClocksThrottleReasons")
         return int(self._ask_first("clock_events", calls, self._handle))
 
     def limit_w(self) -> float:
-        """In force; some cards of laptops and desktops name none."""
+        """The power limit in force; some cards of laptops and desktops have none."""
         try:
             limit_mw = self._ask("limit_w", self._nvml.nvmlDeviceGetEnforcedPowerLimit, self._handle)
         except SensorError as error:
@@ -141,7 +141,7 @@ class NvmlGpu:
         return 1e-3 * float(limit_mw)
 
     def processes(self) -> Mapping[int, str]:
-        """Compute and graphics; a name that may not be known is empty."""
+        """Compute and graphics processes; a name that cannot be read is empty."""
         found: dict[int, str] = {}
         for kind in ("Compute", "Graphics"):
             call = getattr(self._nvml, f"nvmlDeviceGet{kind}RunningProcesses")
@@ -172,7 +172,7 @@ class NvmlGpu:
         return int(getattr(value.value, _VALUE.get(int(value.valueType), "uiVal")))
 
     def _ask_first(self, reading: str, names: Sequence[str], *arguments: Any) -> Any:
-        """By the first of these calls that binding and driver have."""
+        """The answer of the first of these calls that binding and driver know."""
         refusal = SensorError(NO_FUNCTION, reading)
         for call in filter(None, (getattr(self._nvml, name, None) for name in names)):
             try:
@@ -214,7 +214,7 @@ def import_pynvml() -> Any:
 
 
 def gpus(pynvml: Any) -> Sequence[NvmlGpu]:
-    """All GPUs that NVML shows, in its order, which is not CUDA's; one that is lost is left out.
+    """All GPUs that NVML shows, in its order, which is not CUDA's; lost ones are left out.
 
     Raises:
         UserError: NVML refuses, or every GPU does; the message names the remedy.

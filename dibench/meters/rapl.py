@@ -26,7 +26,7 @@ from dibench.meters.base import Reading
 
 ROOT = Path("/sys/class/powercap")
 _UPDATES_WATCHED = 20
-_LONGEST_WAIT_S = 1.0  # a counter that stands still this long is not connected to a sensor (virtual machines)
+_LONGEST_WAIT_S = 1.0  # a counter that does not move for so long has no sensor (virtual machines)
 _REMEDY = (
     "run as root, or allow it until the next boot with: "
     "sudo chmod a+r /sys/class/powercap/intel-rapl:*/energy_uj /sys/class/powercap/intel-rapl:*:*/energy_uj"
@@ -146,7 +146,7 @@ class RaplMeter:
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """The zones summed; what they cannot say."""
+        """Which zones are summed, and what they leave out."""
         return {
             "kind": "sensor: Linux powercap (RAPL), sum over packages and DRAM",
             "zones": [zone.name for zone in self.zones],

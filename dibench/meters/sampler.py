@@ -1,4 +1,4 @@
-"""Reads a GPU's sensors while launches run, and never stops them.
+"""Reads a GPU's sensors in the background while launches run, without holding them up.
 
 A thread of its own reads counter and instant power every 5 ms, state (temperature, clocks, what holds them
 down, power of the memory) every 100 ms, what the chip's units did every 500 ms. It touches NVML only: no CUDA
@@ -27,7 +27,7 @@ _MEMORY_AVERAGE_S = 1.0
 
 
 class RealClock:
-    """The monotonic clock of this machine, and threads for what is done every so often."""
+    """The monotonic clock of this machine, and threads for work at regular times."""
 
     def now(self) -> float:
         """Seconds since some instant."""
@@ -39,7 +39,7 @@ class RealClock:
 
     @contextlib.contextmanager
     def every(self, period_s: float, do: Callable[[], None]) -> Iterator[None]:
-        """Do something every `period_s` in a thread until the context ends; what is late is not made up."""
+        """Do something every `period_s` in a thread until the context ends; late calls are skipped."""
         failures: list[Exception] = []
 
         def work(stop: threading.Event) -> None:
@@ -49,7 +49,7 @@ class RealClock:
                     do()
                     due = max(due + period_s, time.perf_counter())
                     stop.wait(due - time.perf_counter())
-            except Exception as failure:  # raised where somebody sees it, when the context ends
+            except Exception as failure:  # raised when the context ends
                 failures.append(failure)
 
         with in_background("sampler", work):
@@ -71,7 +71,7 @@ class State:
 
 @attrs.frozen
 class Mean:
-    """What the card itself averaged over some time, by column of the table."""
+    """Averages that the card itself reported, by column of the table."""
 
     begin_s: float
     end_s: float
@@ -80,7 +80,7 @@ class Mean:
 
 @attrs.frozen
 class Readings:
-    """What was read while a sampler watched."""
+    """All that a sampler read."""
 
     energy_at_s: Floats
     energy_mj: Floats
@@ -92,7 +92,7 @@ class Readings:
     """Readings that failed, and when."""
 
     def counters(self, begin_s: float, end_s: float) -> dict[str, float]:
-        """Means over a window of what the card averaged wholly within it, by column."""
+        """Means, by column, of the averages that lie wholly within a window."""
         sums: dict[str, tuple[float, float]] = {}
         for mean in self.means:
             if begin_s <= mean.begin_s and mean.end_s <= end_s:
@@ -116,7 +116,7 @@ class Sampler:
         activity: bool = False,
         read_s: float = READ_S,
     ) -> None:
-        """A sampler that reads nothing yet.
+        """A sampler that does not read yet.
 
         Args:
             sensor: whose.
@@ -141,7 +141,7 @@ class Sampler:
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
-        """Read until the context ends; what was read before is forgotten."""
+        """Read until the context ends; forgets earlier readings."""
         self._clear()
         with self._clock.every(self._read_s, self._read):
             yield
@@ -169,7 +169,7 @@ class Sampler:
             self._read_mean(self._since_last_look)
 
     def _read_mean(self, read: Callable[[], Mean | None]) -> None:
-        """What joules do not need: where it fails, cells stay empty and no row is flagged."""
+        """Read what joules do not need; a failure leaves cells empty and flags no row."""
         try:
             if mean := read():
                 self._means.append(mean)
@@ -198,7 +198,7 @@ class Sampler:
         )
 
     def readings(self) -> Readings:
-        """What was read so far; may be asked while it watches."""
+        """All readings so far; may be called while the sampler reads."""
         energies, powers = list(self._energies), list(self._powers)
         return Readings(
             energy_at_s=np.array([at for at, _ in energies]),
@@ -212,5 +212,5 @@ class Sampler:
 
     @property
     def cost(self) -> float:
-        """The share of one CPU core's time that reading took, as measured."""
+        """The measured share of one CPU core that reading takes."""
         return self._cost_s / (self._rounds * self._read_s) if self._rounds else 0.0

@@ -1,4 +1,4 @@
-"""From what a sensor showed to mean power: pure functions on the times and values of readings.
+"""Mean power from a sensor's readings: pure functions of their times and values.
 
 A sensor is read every few milliseconds and moves every 20 to 500; a movement is an update, of a counter: a
 tick. Power is energy between two *observed* ticks over the time between them, both while launches run: what
@@ -26,10 +26,10 @@ from dibench import intervals
 Floats = npt.NDArray[np.floating[Any]]
 
 FEWEST_TICKS = 5
-"""Movements of a sensor within a window below which it says nothing: four steps give an interval."""
+"""Fewest updates within a window that give a power: they make four steps, which give an interval."""
 
 MOST_IN_STEP = 0.05
-"""Of the launches' variation of power: beyond, a row says so."""
+"""Share of the launches' variation of power beyond which the row is flagged."""
 
 SETTLING_SAMPLE_S = 0.1
 _SETTLING_SAMPLES = 5
@@ -44,9 +44,9 @@ class Power:
 
     power_w: float
     steps_w: tuple[float, ...]
-    """Power of each update in between, in order, without what repeats with every launch."""
+    """Power of each update between them, in order, without what repeats with every launch."""
     edge: float
-    """Relative standard deviation from not knowing when exactly the two updates came."""
+    """Relative standard deviation because the instants of the two updates are not known exactly."""
     begin_s: float
     end_s: float
     in_step: float
@@ -60,13 +60,13 @@ class Power:
 
 
 def updates(t: Floats, values: Floats) -> tuple[Floats, Floats, npt.NDArray[np.int64]]:
-    """When a sensor moved: middle of the interval between two readings, its width, index of the second."""
+    """Updates of a sensor: the middle between two readings, their distance, the index of the second."""
     after = np.flatnonzero(np.diff(values)) + 1
     return (t[after] + t[after - 1]) / 2, t[after] - t[after - 1], after
 
 
 def update_period_s(t: Floats, values: Floats) -> float | None:
-    """The sensor's period: mean distance between movements that are neither lost nor doubled.
+    """The sensor's period: mean distance between updates that are neither lost nor doubled.
 
     Args:
         t: times of the readings, a few to each period, while power varies.
@@ -97,7 +97,7 @@ def counter_power(
     averaging_s: float,
     most_w: float = math.inf,
 ) -> Power | str:
-    """Power from an energy counter, ΔE/Δt between observed ticks; or in one phrase why there is none.
+    """Power from an energy counter, ΔE/Δt between observed ticks; or a phrase that says why there is none.
 
     Args:
         t: times of the readings.
@@ -119,7 +119,7 @@ def counter_power(
         return f"the energy counter moved {len(at)} times in the window, {FEWEST_TICKS} wanted"
     joules = energy_mj[index] * 1e-3
     period_s = update_period_s(t, energy_mj) or float(np.median(np.diff(at)))
-    # Numbered by when they were seen, which may be late, never early: some may have been missed.
+    # Ticks are numbered by when they were seen, which may be late, never early; some may be missing.
     surest = t[index[np.argmin(width)]]
     numbers = np.floor((t[index] - surest) / period_s + 0.3)
     skipped = np.maximum(np.diff(numbers), 1).astype(int)
@@ -131,7 +131,7 @@ def counter_power(
     power_w = float(joules[last] - joules[first]) / seconds
     if power_w <= 0:
         return "the energy counter stands still"
-    # Ticks come at regular times; that readings find them late must not look like a change of power.
+    # Ticks come at regular times; a late reading must not look like a change of power.
     steps = np.repeat(each[first:last], skipped[first:last])
     edge = math.sqrt((width[first] ** 2 + width[last] ** 2) / 12) / seconds
     return Power(
@@ -193,7 +193,7 @@ def _whole_launches(at: Floats, launch_s: float, period_s: float) -> tuple[int, 
     skip = max(n // 5, 1)
     firsts, lasts = np.arange(skip), np.arange(n - skip, n)
     spans = (at[lasts][None, :] - at[firsts][:, None]) / launch_s
-    # A part of a launch that is left over, against updates lost: one period costs 1% of a launch.
+    # Weigh the remaining part of a launch against lost updates: a period costs as much as 1% of a launch.
     cost = np.abs(spans - np.rint(spans)) + 0.01 * (spans.max() - spans) * launch_s / period_s
     cost[np.rint(spans) < 1] = np.inf
     if not np.isfinite(cost).any():
@@ -205,7 +205,7 @@ def _whole_launches(at: Floats, launch_s: float, period_s: float) -> tuple[int, 
 def _without_launches(
     steps: Floats, begin_s: float, end_s: float, launch_s: float, period_s: float
 ) -> tuple[float, ...]:
-    """The steps of power without the launches' own variation, which is no noise: its harmonics regressed out.
+    """The steps of power without the launches' own variation, whose harmonics are regressed out.
 
     What is left is scaled up for the coefficients spent, so that its variance stays that of the noise.
     """
@@ -257,7 +257,7 @@ def settled(samples_w: Floats) -> bool:
 
 
 def drifting(power: Power) -> float:
-    """How much power changed from the first to the second half of a window, if more than chance; else 0.
+    """The change of power from the first to the second half of a window; 0 where chance explains it.
 
     Relative to the mean, by a straight line through the steps. More than chance: three standard deviations,
     the correlation of the steps considered, and the 1% that halves may differ by as the chip warms.
@@ -275,7 +275,7 @@ def drifting(power: Power) -> float:
 
 
 def sampled(t: Floats, values: Floats, period_s: float) -> Floats:
-    """What readings showed at regular times, oldest first."""
+    """The values that readings showed at regular times, oldest first."""
     if len(t) == 0:
         return np.array([])
     times = np.arange(t[-1], t[0], -period_s)[::-1]

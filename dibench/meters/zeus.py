@@ -56,17 +56,17 @@ class ZeusMeter:
             ) from None
         try:
             index = _index_of(uuid) if uuid else 0
-            indices = [index] if uuid else None  # None: all there are, which may be none beside Apple's chip
+            indices = [index] if uuid else None  # None means all; beside Apple's chip there may be none
             return cls(monitor.ZeusMonitor(gpu_indices=indices, cpu_indices=[]), index)
         except UserError:
             raise
-        except Exception as error:  # Zeus has its own for each vendor
+        except Exception as error:  # Zeus raises different ones for each vendor
             reason = f"{type(error).__name__}: {error}"
             raise UserError("--meter", f"Zeus cannot read this GPU: {reason}", "zeus") from None
 
     @property
     def facts(self) -> Mapping[str, Any]:
-        """Which Zeus; what it cannot say."""
+        """The version of Zeus, and what it leaves out."""
         return {
             "kind": "sensor: the GPU's energy counter as Zeus reads it at the edges of a window",
             "zeus": release(),
@@ -74,7 +74,7 @@ class ZeusMeter:
         }
 
     def window(self, run: Callable[[], float], counts: Mapping[str, int], launches: int) -> Reading:
-        """The window's time by the device, its joules by Zeus; a window that shows none has none."""
+        """The window's time by the device, its joules by Zeus; None where Zeus shows none."""
         self._monitor.begin_window(_WINDOW, sync_execution=False)
         try:
             time_s = run()
@@ -82,7 +82,7 @@ class ZeusMeter:
             self._monitor.end_window(_WINDOW, sync_execution=False, cancel=True)
             raise
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a counter that did not move: said by an empty cell here
+            warnings.simplefilter("ignore")  # about a counter that did not move: the cell stays empty
             energy_j = self._joules(self._monitor.end_window(_WINDOW, sync_execution=False))
         return Reading(time_s, energy_j or None)
 

@@ -171,17 +171,12 @@ def measure(run: Campaign, plan: Plan, on_event: Callable[[Event], None]) -> tup
         sources_sha=kernels.sources_sha("cuda"),
         command_line=["python", "-m", "dibench", *sys.argv[1:]],
         kernel_shas=kernels.kernel_shas("cuda"),
+        limit_s=_HANG_S,
+        most_deaths=_MOST_DEATHS,
     )
     before, begin = len(run.rows()), time.monotonic()
     try:
-        return run_sweep(
-            job,
-            run.out,
-            deadline=run.deadline - run.closing_s,
-            on_event=on_event,
-            limit_s=_HANG_S,
-            most_deaths=_MOST_DEATHS,
-        ), None
+        return run_sweep(job, run.out, deadline=run.deadline - run.closing_s, on_event=on_event), None
     except UserError as error:
         rows = run.rows()
         if len(rows) == before:

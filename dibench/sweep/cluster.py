@@ -1,9 +1,9 @@
-"""Devices of a Dask cluster as those of one sweep.
+"""The devices of a Dask cluster, used by one sweep.
 
-A Dask worker with the resource `dibench` stands for one device: the GPU that CUDA shows it first. It holds
-the device in a process of its own, as a sweep on one machine does, and measures one case at a time, since a
-case takes the resource. What it finds goes back to the sweep, which alone writes. A worker that dies or
-vanishes is a lost device: its case goes to another. One that comes, or comes back, joins in.
+A Dask worker with the resource `dibench` stands for one device: the first GPU that CUDA shows it. It holds
+the device in a process of its own, as a sweep on one machine does. A case takes the resource, so the worker
+measures one at a time. Results go back to the sweep, which alone writes. A worker that dies or vanishes is a
+lost device: its case goes to another. A worker that starts or returns later joins the sweep.
 
     dask scheduler
     CUDA_VISIBLE_DEVICES=0 dask worker tcp://HOST:8786 --nthreads 1 --resources dibench=1
@@ -27,7 +27,7 @@ import attrs
 from dibench import __version__
 from dibench.errors import UserError
 from dibench.sweep import on_dask
-from dibench.sweep.crew import Device, DeviceLostError, Opening, check_alike
+from dibench.sweep.crew import DeviceLostError, OpenDevice, Opening, check_alike
 from dibench.sweep.worker import Found, case_to_json
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class ClusterDevice:
     """The sweep's side of a device: every request is a task that only its Dask worker may run."""
 
     def __init__(self, client: Any, address: str, limit_s: float) -> None:
-        """Nothing is sent yet."""
+        """Remember where the device is; nothing is sent yet."""
         self._client, self.address, self._limit_s = client, address, limit_s
         self._future: Any = None
         self.opened: dict[str, Any] = {}
@@ -69,7 +69,7 @@ class ClusterDevice:
         )
 
     def peaks(self) -> dict[str, Any]:
-        """See Device."""
+        """See OpenDevice."""
         try:
             answer = self.answer(self._task(on_dask.peaks, self._client.id), _OPEN_S)
         except DeviceLostError as error:
@@ -79,9 +79,9 @@ class ClusterDevice:
         return dict(answer["peaks"])
 
     def measure(self, case: Case, upcoming: Sequence[Case] = ()) -> Found:
-        """See Device."""
+        """See OpenDevice."""
         cases = json.dumps([case_to_json(each) for each in (case, *upcoming)])
-        # The worker gives a hung case up by itself; what is beyond that is a worker that vanished.
+        # The worker ends a hung case itself; one that takes even longer has vanished.
         try:
             answer = self.answer(self._task(on_dask.measure, self._client.id, cases), self._limit_s + _OPEN_S)
         except UserError as error:
@@ -91,7 +91,7 @@ class ClusterDevice:
         return Found.from_json(answer["found"])
 
     def answer(self, future: Any, limit_s: float) -> dict[str, Any]:
-        """What a task answered.
+        """The answer of a task.
 
         Raises:
             DeviceLostError: the worker is gone, or gave no answer within `limit_s`.
@@ -105,14 +105,14 @@ class ClusterDevice:
         except Exception as error:
             why = f"worker {self.address}: {_line(error)}"
             if future.status == "error" and type(error).__name__ != "KilledWorker":
-                raise UserError("--scheduler", why) from None  # the program there, such as no dibench at all
+                raise UserError("--scheduler", why) from None  # the program there failed, or there is none
             raise DeviceLostError(why) from None
         finally:
             self._future = None
         return answer
 
     def give_up(self) -> None:
-        """Let whoever waits for an answer know that none will come."""
+        """Cancel the running task, so that whoever waits for its answer stops waiting."""
         future = self._future
         if future is not None:
             with contextlib.suppress(Exception):
@@ -168,7 +168,7 @@ class ClusterCrew:
             try:
                 self._finish(device, future)
             except DeviceLostError as error:
-                why = str(error)  # the others go on without it
+                why = str(error)  # the others measure without it
                 continue
             self.devices.append(device)
         self._opening_now.clear()
@@ -181,7 +181,7 @@ class ClusterCrew:
         return {address for address, each in workers.items() if each["resources"].get(RESOURCE, 0) >= 1}
 
     def _begin(self, addresses: set[str]) -> None:
-        # A lambda travels as code: the scheduler needs no dibench.
+        # Dask sends a lambda as code, so the scheduler needs no dibench.
         clients = self._client.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.clients))
         for address in sorted(addresses):
             device = ClusterDevice(self._client, address, self._limit_s)
@@ -193,18 +193,18 @@ class ClusterCrew:
             raise UserError("--scheduler", f"worker {device.address}: {answer['error']}")
         device.opened = answer["opened"]
 
-    def remove(self, device: Device) -> None:
+    def remove(self, device: OpenDevice) -> None:
         """See Crew."""
         self.devices = [other for other in self.devices if other is not device]
 
-    def joined(self) -> Sequence[Device]:
-        """See Crew; also tells those that wait for workers which are gone."""
+    def joined(self) -> Sequence[OpenDevice]:
+        """See Crew; also gives up tasks of workers that are gone."""
         if time.monotonic() - self._looked_at < _LOOK_EVERY_S:
             return ()
         self._looked_at = time.monotonic()
         try:
             there = self._suitable()
-        except Exception:  # the scheduler is gone; whoever waits for an answer is told so by Dask
+        except Exception:  # the scheduler is gone; Dask tells whoever waits for an answer
             return ()
         for device in self.devices:
             if device.address not in there:
@@ -225,14 +225,14 @@ class ClusterCrew:
                 check_alike([*self.devices, device], "--scheduler")
             except DeviceLostError:
                 continue
-            except UserError:  # another card or program: not one of ours
+            except UserError:  # another card or program: refused
                 self._refused.add(address)
                 continue
             self.devices.append(device)
             new.append(device)
         return new
 
-    def replacement(self, why: str) -> Sequence[Device]:
+    def replacement(self, why: str) -> Sequence[OpenDevice]:
         """See Crew."""
         deadline = time.monotonic() + _PATIENCE_S
         while time.monotonic() < deadline and self._client.status == "running":
@@ -243,7 +243,7 @@ class ClusterCrew:
         raise UserError("--scheduler", rule, self._address)
 
     def close(self) -> None:
-        """See Crew; workers measure nothing further for this sweep."""
+        """See Crew; the workers stop measuring for this sweep."""
         for device in self.devices:
             device.give_up()
         addresses = [device.address for device in self.devices] + list(self._opening_now)
@@ -261,11 +261,11 @@ def _connect(address: str) -> Any:
         import distributed
     except ImportError:
         raise UserError("--scheduler", "needs Dask: pip install 'dibench[dask]'", address) from None
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what matters is said in one line
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # we report what matters in one line
     try:
         _knock(address)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # versions that differ: dibench's own are compared later
+            warnings.simplefilter("ignore")  # about versions that differ; dibench compares its own later
             return distributed.Client(address, timeout=_ANSWER_S, set_as_default=False, name="dibench")
     except (OSError, ValueError, OverflowError) as error:
         rule = f"must be the address of a Dask scheduler, such as tcp://host:8786 ({_line(error)})"
@@ -273,7 +273,7 @@ def _connect(address: str) -> Any:
 
 
 def _knock(address: str) -> None:
-    """Fail at once where nobody listens; Dask would try again and again."""
+    """Fail at once where nothing listens; Dask would retry for long."""
     found = _ADDRESS.fullmatch(address)
     if found is None:
         raise ValueError("no such address")

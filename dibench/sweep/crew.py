@@ -1,4 +1,4 @@
-"""The devices of a sweep. A device is the worker that holds it and, after a crash, its successor."""
+"""The devices of a sweep, each held by a worker process that is replaced after a crash."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Opening:
-    """What is opened on every device, and the seconds after which a case counts as hung."""
+    """What each worker opens, and the seconds after which a case counts as hung."""
 
     backend: str
     meter: str
@@ -30,70 +30,70 @@ class Opening:
 
 
 class DeviceLostError(Exception):
-    """The device cannot be had any more: its case is to be measured elsewhere. The message says why."""
+    """The device is gone; its case has to be measured on another. The message says why."""
 
 
-class Device(Protocol):
+class OpenDevice(Protocol):
     """One device with its meter, open; it measures one case at a time."""
 
     @property
     def opened(self) -> dict[str, Any]:
-        """What device and meter are."""
+        """Device and meter, as the manifest describes them."""
 
     def peaks(self) -> dict[str, Any]:
         """The device's peaks, measured now.
 
         Raises:
-            UserError: it cannot.
+            UserError: they cannot be measured.
         """
 
     def measure(self, case: Case, upcoming: Sequence[Case] = ()) -> Found:
         """Measure a case; a crash is a failed case. Called from a thread.
 
         Raises:
-            DeviceLostError: there is no such device any more.
+            DeviceLostError: the device is gone.
         """
 
 
 class Crew(Protocol):
-    """All devices of a sweep; `close` ends what they do, now."""
+    """All devices of a sweep; `close` stops them at once."""
 
     @property
-    def devices(self) -> Sequence[Device]:
-        """Those that are there."""
+    def devices(self) -> Sequence[OpenDevice]:
+        """The devices that are present."""
 
-    def remove(self, device: Device) -> None:
-        """It was lost."""
+    def remove(self, device: OpenDevice) -> None:
+        """Take out a device that was lost."""
 
-    def joined(self) -> Sequence[Device]:
-        """Those that came since this was last asked."""
+    def joined(self) -> Sequence[OpenDevice]:
+        """Devices that joined since the last call."""
 
-    def replacement(self, why: str) -> Sequence[Device]:
-        """Called where none is left: those that come within a while.
+    def replacement(self, why: str) -> Sequence[OpenDevice]:
+        """Wait for devices to join when none is left.
 
         Raises:
-            UserError: none will come; `why` the last one was lost.
+            UserError: no device can join; the message says why the last one was lost.
         """
 
     def close(self) -> None:
-        """Give all devices back."""
+        """Stop all devices and give them back."""
 
 
 def failed(case: Case, reason: str, opened: Mapping[str, Any]) -> Row:
-    """The row of a case that nothing was found at, on a device as it was opened."""
+    """The row of a case that could not be measured on a device."""
     return attrs.evolve(case.row(), status="failed", reason=reason, energy_source=opened["meter"]["source"])
 
 
-def uuid_of(device: Device) -> str:
+def uuid_of(device: OpenDevice) -> str:
     """The device's identity."""
     return str(device.opened["device"]["uuid"])
 
 
-def check_alike(devices: Sequence[Device], option: str) -> None:
-    """Refuse cards of two models and one card twice: rows of one sweep are compared with each other.
+def check_alike(devices: Sequence[OpenDevice], option: str) -> None:
+    """Refuse devices of two models, and one device twice: rows of one sweep are compared with each other.
 
     Raises:
-        UserError: naming both.
+        UserError: names both.
     """
     first, seen = devices[0].opened, set()
     for device in devices:
@@ -130,10 +130,10 @@ class LocalDevice:
         return Worker(self._opening.backend, self._opening.meter, self._opening.settings, self._visible)
 
     def open(self) -> None:
-        """Wait for device and meter; also after a crash, when they must be the same as before.
+        """Wait until device and meter are open; after a crash they must be the same as before.
 
         Raises:
-            UserError: they cannot be had.
+            UserError: they cannot be opened.
         """
         try:
             opened = self._worker.open()
@@ -147,7 +147,7 @@ class LocalDevice:
         self.opened = opened
 
     def peaks(self) -> dict[str, Any]:
-        """See Device."""
+        """See OpenDevice."""
         try:
             return self._worker.peaks()
         except WorkerDiedError as death:
@@ -156,7 +156,7 @@ class LocalDevice:
             raise UserError("--backend", rule) from None
 
     def measure(self, case: Case, upcoming: Sequence[Case] = ()) -> Found:
-        """See Device; a crash is a failed case and one restart."""
+        """See OpenDevice; a crash is a failed case and one restart."""
         try:
             return self._worker.measure(case, self._opening.limit_s, upcoming)
         except WorkerDiedError as death:
@@ -168,11 +168,11 @@ class LocalDevice:
         return Found(failed(case, reason, self.opened), died=reason)
 
     def _restart(self) -> None:
-        """Another worker on the same device.
+        """Start another worker on the same device.
 
         Raises:
             DeviceLostError: the device was closed meanwhile.
-            UserError: it cannot be had any more.
+            UserError: the device cannot be opened any more.
         """
         with self._lock:
             if self._closed:
@@ -182,7 +182,7 @@ class LocalDevice:
         self.open()
 
     def close(self) -> None:
-        """End the worker, whatever it does."""
+        """End the worker at once."""
         with self._lock:
             self._closed = True
             self._worker.close()
@@ -199,7 +199,7 @@ class LocalCrew:
             visible: CUDA_VISIBLE_DEVICES of each; nothing: the one device that the backend opens.
 
         Raises:
-            UserError: one of them cannot be had, or they are of two models.
+            UserError: one of them cannot be opened, or they are of two models.
         """
         self.devices: list[LocalDevice] = []
         try:
@@ -211,26 +211,26 @@ class LocalCrew:
                     for future in opened:
                         future.result()
                 except BaseException:
-                    self.close()  # nobody waits for the others
+                    self.close()  # do not wait for the others
                     raise
             check_alike(self.devices, "--devices")
         except BaseException:
             self.close()
             raise
 
-    def remove(self, device: Device) -> None:
+    def remove(self, device: OpenDevice) -> None:
         """See Crew."""
         for each in self.devices:
             if each is device:
                 each.close()
         self.devices = [other for other in self.devices if other is not device]
 
-    def joined(self) -> Sequence[Device]:
-        """Nobody comes."""
+    def joined(self) -> Sequence[OpenDevice]:
+        """No device can join."""
         return ()
 
-    def replacement(self, why: str) -> Sequence[Device]:
-        """Nobody will come."""
+    def replacement(self, why: str) -> Sequence[OpenDevice]:
+        """No device can join."""
         raise UserError("", why)
 
     def close(self) -> None:
@@ -241,7 +241,7 @@ class LocalCrew:
 
 
 def choose(devices: str, backend: str) -> tuple[str, ...]:
-    """What `--devices` names, as UUIDs where it is GPUs.
+    """The devices that `--devices` names, GPUs by UUID.
 
     Args:
         devices: indices as CUDA counts them, UUIDs or their beginnings, or `all`.
@@ -255,7 +255,7 @@ def choose(devices: str, backend: str) -> tuple[str, ...]:
 
     wanted = [part.strip() for part in devices.split(",")]
     if is_elsewhere(backend):
-        chosen = wanted  # it knows its devices itself
+        chosen = wanted  # a backend from elsewhere knows its own devices
     else:
         if backend == "cpu":
             raise UserError("--devices", "chooses GPUs, but the backend is cpu", devices)

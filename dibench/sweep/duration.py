@@ -1,8 +1,9 @@
-"""How long a plan will take: a rough figure from documented rates, a better one from measured rates."""
+"""How long a plan will take, from documented or better from measured rates; how long its next case."""
 
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterable, Mapping
 
 import attrs
@@ -14,7 +15,7 @@ from dibench.plan import Case, Plan
 RATES = {"fast": 20e9, "fast depthwise": 5e9, "fast fc": 5e9, "none": 2e9, "reuse": 0.5e9}
 """Multiply-adds a second of one core, rounded down from a 2.x GHz server core with AVX2: vectors keep
 `fast` busy, memory bounds depthwise and fully-connected layers, and reuse kernels execute every access
-(small boxes go at half of this, large ones at three times)."""
+(small boxes reach half of this, large ones three times as much)."""
 
 CASE_S = 0.1
 """Seconds that a case takes beside warm-up and windows: operands, trial launches, one row."""
@@ -23,7 +24,7 @@ WINDOWS = 20
 """Windows of a case, mostly 16 and sometimes 32 before the interval is small enough."""
 
 VISIT_S = 4.5
-"""Seconds of a visit to a metered GPU, settling, preparing and a share of the baselines included."""
+"""Seconds of a visit to a metered GPU, including settling, preparing and a share of the baselines."""
 
 _ANCHOR_S = 2e-3
 _NOT_IN_VISITS = ("model", "none", "zeus")
@@ -104,3 +105,25 @@ def expected(plan: Plan, registry: Mapping[str, Variant], settings: Settings, me
         return Expected(unmetered_s)
     visits = sum(case.visits for case in plan.cases)
     return Expected(visits_s(plan.cases), visits=visits, unmetered_s=unmetered_s)
+
+
+class NextCase:
+    """How long the next case will take, learned from those before; it errs on the long side."""
+
+    def __init__(self, settings: Settings, *, in_visits: bool = False) -> None:
+        visit = settings.visit
+        first = visit.settle_s + visit.visit_s if in_visits else settings.case_budget_s
+        self._walls = deque([first], maxlen=20)
+        self._s_per_mac: dict[tuple[str, str], float] = {}
+
+    def learn(self, case: Case, wall_s: float, time_s: float | None) -> None:
+        """Learn from a case that took `wall_s` in all, and `time_s` a launch where that is known."""
+        self._walls.append(wall_s)
+        if time_s:
+            key, rate = (case.layer.op, case.variant), time_s / case.layer.macs
+            self._s_per_mac[key] = max(rate, self._s_per_mac.get(key, 0.0))
+
+    def seconds(self, case: Case) -> float:
+        """The longest of the last twenty cases, or a warm-up and a window of one launch each."""
+        rate = self._s_per_mac.get((case.layer.op, case.variant), 0.0)
+        return max(*self._walls, 2 * rate * case.layer.macs * case.instances, 0.0)

@@ -1,4 +1,4 @@
-"""What happens in a running sweep, for those who watch it."""
+"""Events of a running sweep, for whoever shows them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Opened:
-    """Devices and meters answered; `finished` of `total` cases stand in the table already.
+    """Devices and meters are open; `finished` of `total` cases have a row already.
 
     `steps` are to be measured: the other cases, each as often as it is to be visited.
     """
@@ -27,7 +27,7 @@ class Opened:
 
 @attrs.frozen
 class CaseBegan:
-    """A case went to a device."""
+    """A device began a case."""
 
     case: Case
 
@@ -42,7 +42,7 @@ class CaseEnded:
 
 @attrs.frozen
 class VisitEnded:
-    """A visit was written down, of a case that more visits follow."""
+    """A visit was recorded; the case needs more."""
 
     case: Case
     number: int
@@ -50,28 +50,28 @@ class VisitEnded:
 
 @attrs.frozen
 class WorkerRestarted:
-    """The worker died and a new one took its place."""
+    """A worker died, and a new one took its place."""
 
     reason: str
 
 
 @attrs.frozen
 class NoPeaks:
-    """The device's peaks could not be measured; the sweep goes on without."""
+    """The device's peaks could not be measured; the sweep continues without them."""
 
     reason: str
 
 
 @attrs.frozen
 class DeviceLost:
-    """A device of several cannot be had any more; its cases go to the others."""
+    """One of several devices is gone; its cases go to the others."""
 
     reason: str
 
 
 @attrs.frozen
 class DeviceJoined:
-    """A device came while others measured."""
+    """A device joined while others measured."""
 
     where: str
 

@@ -1,4 +1,4 @@
-"""What a sweep measures and how: all that two commands must share to continue one another."""
+"""What a sweep measures, and how."""
 
 from __future__ import annotations
 
@@ -21,11 +21,15 @@ class Sweep:
     meter: str
     settings: Settings
     sources_sha: str
-    """Of the kernel sources together."""
+    """SHA-256 of all kernel sources together."""
     command_line: Sequence[str] = ()
     kernel_shas: Mapping[str, str] = attrs.field(factory=dict, repr=False)
-    """Of each kernel's sources, for later reading."""
+    """SHA-256 of each kernel's sources, for the manifest."""
     devices: Sequence[str] = ()
-    """CUDA_VISIBLE_DEVICES for a worker each; without any the backend opens its one device."""
+    """CUDA_VISIBLE_DEVICES of each worker; without any the backend opens its one device."""
     scheduler: str = ""
     """The address of a Dask cluster whose devices are used instead."""
+    limit_s: float | None = None
+    """Seconds after which a case counts as hung; None: what its settings make likely."""
+    most_deaths: int | None = None
+    """Workers that a kernel may crash before its other cases are given up; None: any number."""

@@ -1,4 +1,8 @@
-"""One sweep at a time in a directory: a lock that ends with its process however that dies, and names it."""
+"""One sweep at a time in a directory: a lock that ends with its process, however that dies, and names it.
+
+Written by hand because the filelock library (4.3.1, tried) leaves its file behind empty: the message to a
+second sweep could not name the process that has to be stopped.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +50,7 @@ class Lock:
         deadline = time.monotonic() + _DEAD_OWNER_WAIT_S
         while not self._try():
             owner = self._owner()
-            # A killed sweep's lock may outlive it by the instant that the kernel needs to clean up.
+            # The kernel may need an instant to release the lock of a killed sweep.
             if (owner is None or _is_gone(owner)) and time.monotonic() < deadline:
                 time.sleep(0.01)
                 continue
@@ -77,7 +81,7 @@ class Lock:
         try:
             os.ftruncate(fd, 0)
             os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-        except OSError:  # a full disk: nothing half-written stays
+        except OSError:  # a full disk: leave nothing half-written
             self._path.unlink(missing_ok=True)
             raise
 
@@ -95,7 +99,7 @@ class Lock:
         self._remove_made()
 
     def _remove_made(self) -> None:
-        with contextlib.suppress(OSError):  # the first that holds something ends it
+        with contextlib.suppress(OSError):  # stops at the first that is not empty
             for folder in self._made:
                 folder.rmdir()
 

@@ -1,6 +1,7 @@
-"""Case after case, on all devices at once, until there is none, no time, or an interrupt.
+"""Run cases on all devices until done, out of time or interrupted.
 
-Devices measure in a thread each; everything else, above all writing, is done by the one that calls `run`.
+Each device measures in a thread of its own. Everything else, above all writing, happens in the thread that
+calls `run`.
 """
 
 from __future__ import annotations
@@ -15,7 +16,8 @@ import attrs
 
 from dibench.plan.ordering import VISIT_BLOCK, in_visits
 from dibench.sweep import record
-from dibench.sweep.crew import Crew, Device, DeviceLostError, failed, uuid_of
+from dibench.sweep.crew import Crew, DeviceLostError, OpenDevice, failed, uuid_of
+from dibench.sweep.duration import NextCase
 from dibench.sweep.events import (
     CaseBegan,
     CaseEnded,
@@ -25,7 +27,6 @@ from dibench.sweep.events import (
     VisitEnded,
     WorkerRestarted,
 )
-from dibench.sweep.expected import Expected
 from dibench.sweep.manifest import utc_now
 from dibench.sweep.steps import Steps, key_of
 from dibench.sweep.visit_book import VisitBook
@@ -39,58 +40,55 @@ if TYPE_CHECKING:
     from dibench.sweep.worker import Found
 
 _LOOK_AHEAD = 8
-"""Cases that a backend may prepare for while one is measured: a GPU's kernels are compiled meanwhile."""
+"""Cases that a backend may prepare while another is measured: compile their kernels, draw their operands."""
 
 _POLL_S = 1.0
 _MOST_DEVICES = 4096
 _MOST_LOSSES = 3
-"""A case that was under way each time a device was lost is taken for the cause."""
+"""A case that was running each of so many times when a device was lost is taken for the cause: it fails."""
 
 
 @attrs.frozen
 class _UnderWay:
-    device: Device
+    device: OpenDevice
     case: Case
     started_at: str
     begin: float
 
 
 class Loop:
-    """The measuring of one command."""
+    """Measures the open cases of a sweep, for one start of the program."""
 
-    # Wide because the loop is given what it uses, so that tests can replace each part.
     def __init__(
         self,
         sweep: Sweep,
         crew: Crew,
-        table: record.Table,
+        table: record.RowsFile,
         book: VisitBook | None,
         session: str,
         on_event: Callable[[Event], None],
         on_join: Callable[[Mapping[str, Any]], object],
-        most_deaths: int | None = None,
     ) -> None:
-        """Take up what the table and the book hold.
+        """Begin from what the table and the book already hold.
 
         Args:
             sweep: what is measured.
-            crew: on what.
+            crew: the devices.
             table: where rows go.
             book: where visits go; None where windows are measured instead.
-            session: what the rows name this command.
-            on_event: told what happens.
-            on_join: told what a device is that came meanwhile, before there is a row of it.
-            most_deaths: of workers at cases of one kernel, after which its other cases are not tried.
+            session: the name of this start of the program, for the rows.
+            on_event: called with each event.
+            on_join: called with the description of a device that joins, before it has a row.
         """
         self._plan, self._crew = sweep.plan, crew
         self._table, self._book, self._session, self._on_event = table, book, session, on_event
         self._on_join = on_join
-        self._expected = Expected(sweep.settings, in_visits=book is not None)
+        self._expected = NextCase(sweep.settings, in_visits=book is not None)
         self._inside_s = self._took_s = 0.0
         self._under_way: dict[Future[Found], _UnderWay] = {}
         self._losses: Counter[str] = Counter()
         self._deaths: Counter[str] = Counter()
-        self._most_deaths = most_deaths
+        self._most_deaths = sweep.most_deaths
         self._last_loss = ""
         self.statuses: dict[str, str] = {}
         self._written_on: dict[str, str] = {}
@@ -98,14 +96,14 @@ class Loop:
             self.statuses[row.case_id] = row.status
             self._written_on[row.case_id] = row.device_uuid
         self.finished = 0
-        """Cases that this command finished."""
+        """Cases finished by this start of the program."""
         self.restarts = 0
         self.opened: dict[str, Mapping[str, Any]] = {uuid_of(one): one.opened for one in crew.devices}
         """Every device that measured, by UUID."""
 
     @property
     def inside(self) -> float | None:
-        """Share of the time in windows and settling."""
+        """Share of the measuring time spent in windows and settling; None before the first visit."""
         return self._inside_s / self._took_s if self._took_s > 0 else None
 
     def open_cases(self) -> list[Case]:
@@ -113,7 +111,7 @@ class Loop:
         return [case for case in self._plan.cases if case.case_id not in self.statuses]
 
     def steps(self) -> Steps:
-        """Each open case as often as it is to be visited, in measuring order."""
+        """Each open case once for every visit that it still needs, in measuring order."""
         cases, book, homes = self.open_cases(), self._book, self._homes()
         if book is None:
             return Steps(cases, homes, {})
@@ -124,14 +122,14 @@ class Loop:
             case = cases[index]
             if number > made[case.case_id]:
                 steps.append(case)
-            elif number == case.visits:  # the program was killed before it could write the row
+            elif number == case.visits:  # all made, but the program was killed before it wrote the row
                 row = book.row(case.row())
                 assert row is not None
                 self._write(case, self.opened[book.device(case.case_id)], utc_now(), row)
         return Steps(steps, homes, made)
 
     def _homes(self) -> dict[str | int, str]:
-        """Which of the devices that are there a case is bound to."""
+        """The device that each case is bound to, where that device is present."""
         homes: dict[str | int, str] = {}
         for case in self._plan.cases:
             visited = self._book.device(case.case_id) if self._book is not None else ""
@@ -141,7 +139,7 @@ class Loop:
         return homes
 
     def run(self, steps: Steps, deadline: float | None) -> str:
-        """Measure what is open; how it ended, in one or two words.
+        """Measure these steps; returns how it ended: `complete`, `time budget` or `interrupted`.
 
         Raises:
             UserError: the disk is full, or no device is left.
@@ -152,7 +150,7 @@ class Loop:
                 self._welcome(self._crew.joined())
                 in_time = self._hand_out(pool, steps, deadline)
                 if not self._under_way:
-                    if steps and in_time:  # with nobody to take them
+                    if steps and in_time:  # no device is left to take them
                         self._welcome(self._crew.replacement(self._last_loss))
                         continue
                     return "complete" if in_time else "time budget"
@@ -162,18 +160,18 @@ class Loop:
         except KeyboardInterrupt:
             return "interrupted"
         finally:
-            if self._under_way:  # nobody waits for a case that is under way
+            if self._under_way:  # do not wait for running cases
                 self._crew.close()
             pool.shutdown()
 
-    def _welcome(self, devices: Sequence[Device]) -> None:
+    def _welcome(self, devices: Sequence[OpenDevice]) -> None:
         for device in devices:
             self.opened[uuid_of(device)] = device.opened
             self._on_join(device.opened)
             self._on_event(DeviceJoined(f"{device.opened['device']['name']} ({uuid_of(device)})"))
 
     def _hand_out(self, pool: ThreadPoolExecutor, steps: Steps, deadline: float | None) -> bool:
-        """Give every free device a step; whether there was time for all."""
+        """Give every free device a step; False once there is no time for another."""
         busy = {id(each.device) for each in self._under_way.values()}
         uuids = [uuid_of(device) for device in self._crew.devices]
         for device in self._crew.devices:
@@ -192,7 +190,7 @@ class Loop:
         return True
 
     def _take_in(self, begun: _UnderWay, future: Future[Found], steps: Steps) -> None:
-        """Record what a device found, or that it is gone."""
+        """Record what a device found, or that it was lost."""
         case, device = begun.case, begun.device
         try:
             found = future.result()
@@ -216,7 +214,7 @@ class Loop:
             self._give_up(case, device.opened, steps)
 
     def _give_up(self, case: Case, opened: Mapping[str, Any], steps: Steps) -> None:
-        """Fail what a kernel that ended worker after worker has still before it: each costs a restart."""
+        """Fail the remaining cases of a kernel that keeps crashing workers: each crash costs a restart."""
         self._deaths[case.variant] += 1
         if self._deaths[case.variant] != self._most_deaths:
             return
@@ -239,7 +237,7 @@ class Loop:
         self._on_event(DeviceLost(why))
 
     def _visited(self, case: Case, uuid: str, found: Found) -> Row | None:
-        """Write a visit down; the case's row if it was the last one."""
+        """Record a visit; returns the case's row if this was its last visit."""
         assert self._book is not None and found.visit is not None
         self._took_s += found.took_s
         self._inside_s += found.visit.inside_s
@@ -258,15 +256,15 @@ class Loop:
         self._on_event(CaseEnded(case, row))
 
     def _signed(self, row: Row, device: str, uuid: str, started_at: str) -> Row:
-        """With who measured it, and when."""
+        """The row with session, start and device filled in."""
         return attrs.evolve(
             row, session=self._session, started_at=started_at, device=device, device_uuid=uuid
         )
 
     def state_again(self, path: Path) -> None:
-        """Rows by what all visits together tell, and flagged ones of cases that were visited too seldom yet.
+        """State all rows again by what all visits tell, and add flagged rows of cases that still need visits.
 
-        The table is closed by now, and is replaced whole.
+        Replaces the table, which must be closed.
         """
         book = self._book
         assert book is not None

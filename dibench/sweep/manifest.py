@@ -1,4 +1,4 @@
-"""`manifest.json`: what was measured where, with what, and what two commands must share to go on together.
+"""`manifest.json`: what was measured, where and with what, and what must not change for a sweep to resume.
 
 Keys: `identity` (what resuming compares), `device` (name, uuid, facts), `devices` (a list, where there are
 several), `reference_c` (the temperature that its energies are stated at, where it is visited), `driver`,
@@ -37,7 +37,7 @@ _DEVICE_FACTS = {"threads": "threads", "instruction set": "isa"}
 
 
 def identity_of(sweep: Sweep, opened: Mapping[str, Any]) -> dict[str, Any]:
-    """What must be equal for two commands to continue one another, in words for the user.
+    """What must be equal for a command to resume a sweep, named in words for the user.
 
     Args:
         sweep: of the command.
@@ -46,7 +46,7 @@ def identity_of(sweep: Sweep, opened: Mapping[str, Any]) -> dict[str, Any]:
     facts = opened["device"]["facts"]
     return {
         "device": opened["device"]["name"],
-        # One processor with half its cores (taskset, a smaller container) is another device.
+        # A processor with half its cores (taskset, a smaller container) counts as another device.
         **{what: facts[key] for what, key in _DEVICE_FACTS.items() if key in facts},
         "backend": sweep.backend,
         "energy source": opened["meter"]["source"],
@@ -60,14 +60,14 @@ def identity_of(sweep: Sweep, opened: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _in_force(settings: Settings, opened: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the settings that this meter is used by."""
+    """The settings that this meter uses."""
     if opened["meter"].get("in_visits"):
         return attrs.asdict(settings.visit)
     return {name: value for name, value in attrs.asdict(settings).items() if name != "visit"}
 
 
 def refuse_other(out: Path, earlier: Mapping[str, Any] | None, identity: Mapping[str, Any]) -> None:
-    """Refuse to continue a sweep that differs, naming what differs and both values."""
+    """Refuse to resume a sweep that differs, naming what differs and both values."""
     remedy = "take another --out, or --fresh to begin anew (the old files are renamed)"
     if earlier is None:
         return
@@ -81,7 +81,7 @@ def refuse_other(out: Path, earlier: Mapping[str, Any] | None, identity: Mapping
 
 
 def is_of_a_sweep(manifest: Mapping[str, Any]) -> bool:
-    """Whether a manifest has what going on, or joining, needs."""
+    """Whether a manifest has what resuming or merging needs."""
     try:
         tables = [manifest["identity"], manifest["meter"], manifest["peaks"], manifest["device"]["facts"]]
         numbers = [manifest["plan"]["cases"], *manifest["peaks"].values()]
@@ -100,15 +100,15 @@ def devices_of(manifest: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
 
 
 def set_aside(out: Path) -> str:
-    """Rename an earlier table and manifest: hours of measuring are not deleted by one word."""
+    """Rename an earlier table and manifest, so that --fresh never deletes hours of measuring."""
     if not (out / record.TABLE).exists() and not (out / record.MANIFEST).exists():
         return ""
     stamp = utc_now().replace(":", "").replace("-", "")
     moved = ""
     with files.explained(out):
-        while any(out.glob(f"*-until-{stamp}.*")):  # a clock that was set back, or the same second
+        while any(out.glob(f"*-until-{stamp}.*")):  # the clock was set back, or it is the same second
             stamp += "+"
-        # The table first: a manifest without table resumes, a table without manifest would not.
+        # The table first: a directory with only a manifest can resume, one with only a table cannot.
         for name in (record.TABLE, record.VISITS, record.MANIFEST):
             stem, _, suffix = name.partition(".")
             with contextlib.suppress(FileNotFoundError):
@@ -187,12 +187,12 @@ class Manifest:
         self._describe_devices()
 
     def add_device(self, opened: Mapping[str, Any]) -> None:
-        """Write down a device that came while others measured, before there is a row of it."""
+        """Save a device that joined while others measured, before it has a row."""
         self.note_devices([opened])
         self.save()
 
     def state_at(self, reference_c: Mapping[str, float]) -> None:
-        """Note the temperature that energies of each device are stated at, in all rows of all sessions."""
+        """Note the temperature at which each device's energies are stated, in the rows of all sessions."""
         for uuid, celsius in reference_c.items():
             if uuid in self._devices:
                 self._devices[uuid]["reference_c"] = celsius
@@ -208,7 +208,7 @@ class Manifest:
     def end(
         self, ended: str, rows: int, statuses: Mapping[str, int], restarts: int, inside: float | None
     ) -> None:
-        """Write how the session ended; `inside` is the share of its time in windows and settling."""
+        """Save how the session ended; `inside` is the share of its time in windows and settling."""
         now = utc_now()
         self._session |= {"ended_at": now, "ended": ended, "rows": rows, "worker_restarts": restarts}
         if inside is not None:
@@ -221,7 +221,7 @@ def _new_session(sessions: Sequence[Mapping[str, Any]], command_line: Sequence[s
     now = utc_now()
     name = f"{now.replace(':', '').replace('-', '')}-{os.getpid()}"
     while any(name == each["session"] for each in sessions):
-        name += "+"  # a clock that was set back, in a container that counts from 1
+        name += "+"  # the clock was set back, in a container whose process ids repeat
     return {
         "session": name,
         "started_at": now,
@@ -257,7 +257,7 @@ def _described(sweep: Sweep) -> dict[str, Any]:
 
 
 def source_revision() -> str | None:
-    """The commit of the checkout this program runs from, `+` if files changed; None where there is none."""
+    """The commit of the checkout that this program runs from, with `+` if files changed; None without one."""
     root = Path(__file__).resolve().parent.parent
     git = shutil.which("git")
     if git is None or not (root / ".git").exists():
@@ -270,11 +270,11 @@ def source_revision() -> str | None:
 
 
 def _git(git: str, root: Path, *arguments: str) -> str:
-    # Without its lock, which a program that is killed just then would leave in the checkout.
+    # Without git's lock: a program killed just then would leave it in the checkout.
     command = [git, "--no-optional-locks", "-C", str(root), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
 
 def utc_now() -> str:
-    """Now, as the table and the manifest write it."""
+    """The time now, as table and manifest write it."""
     return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,6 +1,6 @@
-"""What runs in a Dask worker: it holds one device for one sweep, which is at the other end (`cluster`).
+"""What runs in a Dask worker: it holds one device for one sweep (`cluster` is the sweep's side).
 
-Requests and answers are JSON, so that neither side must have the other's objects.
+Requests and answers are JSON, so neither side needs the other's classes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _held: dict[str, LocalDevice] = {}
 
 
 def open_device(request_json: str) -> str:
-    """Open the device for a sweep: `opened`, what it is, or `error`."""
+    """Open the device for a sweep; answers `opened`, its description, or `error`."""
     request = json.loads(request_json)
     here = {"version": __version__, "sources": kernels.sources_sha(request["kernels"])}
     for what, name in (("version", "version of dibench"), ("sources", "kernel sources (SHA-256)")):
@@ -42,7 +42,7 @@ def open_device(request_json: str) -> str:
 
 
 def peaks(client: str) -> str:
-    """The device's `peaks`, or `error`."""
+    """Measure the device's peaks; answers `peaks` or `error`."""
     try:
         return json.dumps({"peaks": _held[client].peaks()})
     except (UserError, KeyError) as error:
@@ -50,7 +50,7 @@ def peaks(client: str) -> str:
 
 
 def measure(client: str, cases_json: str) -> str:
-    """Measure the first of these cases, the others come next: `found`, as of Found, or `error`."""
+    """Measure the first of these cases (the others come next); answers `found`, a Found, or `error`."""
     case, *upcoming = (case_from_json(fields) for fields in json.loads(cases_json))
     if client not in _held:
         return json.dumps({"error": "the worker was restarted"})
@@ -63,7 +63,7 @@ def measure(client: str, cases_json: str) -> str:
 
 
 def close(client: str) -> None:
-    """Give a sweep's device back, whatever it does."""
+    """Close the device of a sweep at once."""
     device = _held.pop(client, None)
     if device is not None:
         device.close()

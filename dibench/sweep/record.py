@@ -1,12 +1,12 @@
-"""What a sweep leaves on disk, above all its table.
+"""The files of a sweep, above all its table.
 
-- `visits.jsonl`, where a GPU is metered, has a line for each visit, and grows like the table below.
-- `sweep.csv` only ever grows, one `os.write` per row, so a killed program leaves whole rows and at most one
-  torn last line, which the next start cuts off. Rows survive the death of the program at once; they are
-  forced to the disk (fdatasync) at most every five seconds and at the end, so a power failure may
-  cost the last five seconds, never an older row.
-- `manifest.json` is replaced whole: written beside, forced to disk, renamed.
-- `sweep.lock` is held by flock, which ends with its process however that dies, and names the process id.
+- `sweep.csv` only grows, one `os.write` per row. A killed program leaves whole rows and at most one torn last
+  line, which the next start cuts off. Rows survive the program's death at once. They are forced to the disk
+  (fdatasync) at most every five seconds and at the end, so a power failure may cost the last five seconds,
+  never an older row.
+- `visits.jsonl`, where a GPU is metered, has a line for each visit, and grows in the same way.
+- `manifest.json` is replaced whole: written beside, forced to the disk, renamed.
+- `sweep.lock` names the process that writes here; the kernel releases it however that process ends.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ Write = Callable[[int, bytes], int]
 
 
 def refuse_test_data(out: Path, source: str) -> None:
-    """Replayed joules never lie where measured ones are published.
+    """Refuse to write replayed joules where measured ones are published.
 
     Raises:
         UserError: `out` lies under `results/`, and not under `results/local/`.
@@ -43,7 +43,7 @@ def refuse_test_data(out: Path, source: str) -> None:
 
 
 class GrowingFile:
-    """A file of whole lines, open for appending; to be opened under the directory's lock only."""
+    """A file of whole lines, open for appending; only for the holder of the directory's lock."""
 
     def __init__(self, path: Path, *, header: bytes = b"", write: Write = os.write) -> None:
         """Open the file, cut off a torn last line, write the header where there is none.
@@ -66,7 +66,7 @@ class GrowingFile:
             raise
 
     def _repair(self) -> int:
-        """Truncate to the last whole line; the size then."""
+        """Truncate to the last whole line; returns the size."""
         with self._explained():
             data = self.path.read_bytes()
             whole = data.rfind(b"\n") + 1
@@ -88,7 +88,7 @@ class GrowingFile:
         with self._explained():
             try:
                 written = 0
-                while written < len(line):  # a nearly full disk writes a part first
+                while written < len(line):  # a nearly full disk may write only a part
                     written += self._write(self._fd, line[written:])
             except OSError:
                 self._cut()
@@ -104,7 +104,7 @@ class GrowingFile:
         self._synced_at = time.monotonic()
 
     def close(self) -> None:
-        """Leave a file of whole rows, on the disk, even if a write was interrupted."""
+        """Cut off an interrupted write and force the file to the disk."""
         try:
             if os.fstat(self._fd).st_size != self._size:
                 self._cut()
@@ -122,7 +122,7 @@ class GrowingFile:
             yield
 
 
-class Table(GrowingFile):
+class RowsFile(GrowingFile):
     """`sweep.csv`."""
 
     def __init__(self, path: Path, *, write: Write = os.write) -> None:
@@ -156,7 +156,7 @@ def written(path: Path) -> Iterator[Row]:
 
 
 def rewrite(path: Path, change: Callable[[Row], Row | None], further: Iterable[Row] = ()) -> None:
-    """Replace the table, at once, by one with each row changed.
+    """Replace the table as a whole by one with every row changed.
 
     Args:
         path: of the table.

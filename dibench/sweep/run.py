@@ -1,10 +1,9 @@
-"""A sweep: every case of a plan measured once, one row each, however often the program is killed on the way.
+"""A sweep: every case of a plan gets one row, however often the program is killed on the way.
 
-The parent plans, records and decides; workers measure, one to a device. Several devices share the cases out
-among them (`steps`). What identifies a sweep stands in its manifest, and the same command goes on
-where the last one ended if all of it is still the same, with as many devices of that model as there are. A
-metered GPU is visited: a case gets as many visits as planned, at different times and on one card, and its row
-when the last one is made.
+The parent process plans and records; workers measure, one for each device. Several devices share the cases
+(`steps`). The manifest holds what identifies a sweep. If none of it has changed, the same command resumes
+where the last one ended, with as many devices of that model as there are now. Where a GPU is metered, each
+case is visited as often as planned, at different times and on one card; its row follows the last visit.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ class Summary:
     statuses: Mapping[str, int]
     """Rows in the table by status."""
     measured: int
-    """Rows that this command wrote."""
+    """Rows written by this start of the program."""
     left: int
     """Cases of the plan without a row."""
     ended: str
@@ -59,7 +58,6 @@ class Summary:
     """Where `fresh` moved the earlier table."""
 
 
-# Wide because each of these can be set on its own, and has a default.
 def run_sweep(
     sweep: Sweep,
     out: Path,
@@ -68,8 +66,6 @@ def run_sweep(
     retry_failed: bool = False,
     fresh: bool = False,
     on_event: Callable[[Event], None] = lambda event: None,
-    limit_s: float | None = None,
-    most_deaths: int | None = None,
 ) -> Summary:
     """Measure the cases of a plan that have no row in `out` yet.
 
@@ -79,26 +75,23 @@ def run_sweep(
         deadline: instant of `time.monotonic()` that no case begun is expected to exceed.
         retry_failed: measure failed cases again.
         fresh: begin anew; an earlier table and manifest are renamed, once the new sweep can start.
-        on_event: told what happens as it happens.
-        limit_s: seconds after which a case counts as hung.
-        most_deaths: of workers at cases of one kernel, after which its other cases are not tried.
+        on_event: called with each event as it happens.
 
     Raises:
         UserError: another sweep runs there, the earlier one differs, device or meter cannot be had, the
             disk is full. What was measured is kept.
     """
     begin = time.monotonic()
-    opening = Opening(sweep.backend, sweep.meter, sweep.settings, limit_s or hang_limit_s(sweep.settings))
+    limit_s = sweep.limit_s or hang_limit_s(sweep.settings)
+    opening = Opening(sweep.backend, sweep.meter, sweep.settings, limit_s)
     with Lock(out), contextlib.closing(_crew(sweep, opening)) as crew:
         manifest, kept_as = _begin(sweep, out, crew, fresh=fresh, on_event=on_event)
         manifest.save()
         book = _open_book(out, crew)
         try:
             _tidy(out / record.TABLE, book, retry_failed)
-            with contextlib.closing(record.Table(out / record.TABLE)) as table:
-                loop = Loop(
-                    sweep, crew, table, book, manifest.session, on_event, manifest.add_device, most_deaths
-                )
+            with contextlib.closing(record.RowsFile(out / record.TABLE)) as table:
+                loop = Loop(sweep, crew, table, book, manifest.session, on_event, manifest.add_device)
                 begun_with = len(loop.statuses)
                 steps = loop.steps()
                 total, name = len(sweep.plan.cases), _name(crew)
@@ -127,7 +120,7 @@ def run_sweep(
 def _begin(
     sweep: Sweep, out: Path, crew: Crew, *, fresh: bool, on_event: Callable[[Event], None]
 ) -> tuple[Manifest, str]:
-    """The manifest of this session, and where an earlier table was moved; refuses what must not go on."""
+    """The manifest of this session, and where an earlier table was moved; refuses a sweep that differs."""
     for name in (record.TABLE, record.MANIFEST):
         files.remove_unfinished(out, name)
     opened = [device.opened for device in crew.devices]
@@ -141,7 +134,7 @@ def _begin(
 
 
 def _peaks(crew: Crew, on_event: Callable[[Event], None]) -> Mapping[str, Any]:
-    """Of the first device. Rows do without: where this machine cannot measure them there are none."""
+    """Peaks of the first device; empty where they cannot be measured, which rows do not need."""
     try:
         return crew.devices[0].peaks()
     except UserError as error:
@@ -165,7 +158,7 @@ def _name(crew: Crew) -> str:
 
 
 def _open_book(out: Path, crew: Crew) -> VisitBook | None:
-    """The visits of metered GPUs, with what calibrations of them know; None where nothing is visited."""
+    """The visits of metered GPUs, with what their calibrations say; None where windows are measured."""
     priors: dict[str, Part] = {}
     for one in crew.devices:
         if not one.opened["meter"]["in_visits"]:
@@ -177,10 +170,10 @@ def _open_book(out: Path, crew: Crew) -> VisitBook | None:
 
 
 def _tidy(path: Path, book: VisitBook | None, retry_failed: bool) -> None:
-    """Drop rows that are to be measured again, and those of cases that some visits are missing of."""
+    """Drop rows that are to be measured again, and rows of cases that still need visits."""
     if not path.exists():
         return
-    record.Table(path).close()  # repaired before it is read
+    record.RowsFile(path).close()  # repaired before it is read
 
     def keep(row: Row) -> Row | None:
         if row.measured:

@@ -30,7 +30,7 @@ class _Server:
     _instrument: Instrument
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        """What a request is answered, as plain values."""
+        """The answer to a request, as plain values."""
         match request["do"]:
             case "open":
                 settings = Settings.from_json(request["settings"])
@@ -40,7 +40,7 @@ class _Server:
                 return dict(self._instrument.backend.peaks())
             case _:
                 upcoming = [case_from_json(fields) for fields in request["upcoming"]]
-                with contextlib.suppress(UserError):  # said when it is that case's turn
+                with contextlib.suppress(UserError):  # reported when it is that case's turn
                     self._instrument.backend.prefetch(upcoming)
                 return self._measure(case_from_json(request["case"])).to_json()
 
@@ -49,15 +49,15 @@ class _Server:
         row = attrs.evolve(case.row(), energy_source=meter.source, meter_period_s=meter.period_s)
         try:
             found = _measured(case, row, self._instrument)
-            json.dumps(found.to_json(), allow_nan=False)  # no cell holds what is no number: a failed case
+            json.dumps(found.to_json(), allow_nan=False)  # NaN or infinity in a cell fails the case
             return found
         except OutOfMemoryError as error:
             return Found(attrs.evolve(row, status="failed", reason=str(error)))
         except DeviceFaultError as error:
-            # Nothing works any more in this process: the parent reads the last line and starts another.
+            # This process is lost: the parent reads the last line and starts another.
             print(" ".join(str(error).split()), file=sys.stderr, flush=True)
             os._exit(1)
-        except UserError as error:  # a rule of the variant or the device says no: not a failure
+        except UserError as error:  # refused by a rule of the variant or device: not a failure
             return Found(attrs.evolve(row, status="skipped", reason=str(error)))
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"[:300]
@@ -65,14 +65,14 @@ class _Server:
 
 
 def _measured(case: Case, row: Row, instrument: Instrument) -> Found:
-    """What was found at a case: its row, or of a visit its record and the seconds since the one before."""
+    """The case's row; where the GPU is visited also the visit, and the seconds since the one before."""
     metering = instrument.metering
     prepared = instrument.backend.prepare(case)
     try:
         counts: dict[str, Any] = {name: n for name, n in prepared.counts.items() if name in schema.NAMES}
         row = attrs.evolve(row, **counts, **prepared.cells)
         if metering is None:
-            layer = case.layer  # compulsory elements are charged for, too
+            layer = case.layer  # the model charges for compulsory elements, too
             elements = {"weights": layer.weights, "inputs": layer.inputs, "outputs": layer.outputs}
             return Found(instrument.measured(prepared, row, {**prepared.counts, **elements}))
         visit = instrument.visit(prepared)
@@ -86,8 +86,8 @@ def main(parent: int) -> None:
     import resource
 
     die_with(parent)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash is a row, not a file of gigabytes
-    # Whatever a library prints must not get between the answers.
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash leaves a row, no core file of gigabytes
+    # What a library prints goes to standard error, not between the answers.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     server = _Server()

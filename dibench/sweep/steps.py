@@ -1,10 +1,10 @@
-"""What a sweep still has to measure, and which of its devices may take which step.
+"""What a sweep still has to measure, and which device may take which step.
 
-Devices share the work: a free one takes the next step that it may. It may not take
+A step is one visit to a case. A free device takes the next step that it may take. It may not take
 
 - a case that another device has visited before: the visits of a case are made on one card, as are cases
   that are compared with each other (`Case.together`), since every card's sensor has a gain of its own;
-- a sentinel while another device has had fewer: each card gets its share of them.
+- a sentinel while another device has had fewer: each card gets its share.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ _Key = str | int
 
 
 class Steps:
-    """Cases, each as often as it is still to be visited, in measuring order."""
+    """The remaining steps in measuring order: each case once for every visit that it still needs."""
 
     def __init__(self, steps: Sequence[Case], homes: Mapping[_Key, str], made: Mapping[str, int]) -> None:
-        """Begin.
+        """Begin with all steps.
 
         Args:
             steps: in measuring order.
@@ -39,11 +39,11 @@ class Steps:
         return len(self._left)
 
     def upcoming(self, number: int) -> list[Case]:
-        """Those that come next, on whatever device."""
+        """The next cases, whichever device takes them."""
         return self._left[:number]
 
     def take(self, uuid: str, among: Iterable[str]) -> Case | None:
-        """The next step for a device; None where only others can go on.
+        """Take the next step for a device; None where only other devices may take what is left.
 
         >>> from dibench.layer import Layer
         >>> from dibench.plan import Case
@@ -70,23 +70,23 @@ class Steps:
         return case
 
     def put_back(self, case: Case) -> None:
-        """A step that came to nothing is the next one again."""
+        """Put a step back that was not measured, as the next one."""
         self._made[case.case_id] -= 1
         self._left.insert(0, case)
 
     def drop(self, case: Case) -> None:
-        """The case has its row: no further visit of it."""
+        """Drop the remaining visits of a case that has its row."""
         if case.visits > 1:
             self._left = [other for other in self._left if other.case_id != case.case_id]
 
     def drop_variant(self, variant: str) -> list[Case]:
-        """No further step of a kernel; its cases that had one left."""
+        """Drop all steps of a kernel; returns its cases that had one left."""
         dropped = {case.case_id: case for case in self._left if case.variant == variant}
         self._left = [case for case in self._left if case.variant != variant]
         return list(dropped.values())
 
     def lose(self, uuid: str) -> None:
-        """A device is gone: what is bound to it begins anew on others, all visits of a case on one."""
+        """Release what was bound to a lost device: those cases begin anew, each on one device."""
         self._homes = {key: home for key, home in self._homes.items() if home != uuid}
         for case in {case.case_id: case for case in self._left}.values():
             if key_of(case) not in self._homes:
@@ -94,5 +94,5 @@ class Steps:
 
 
 def key_of(case: Case) -> _Key:
-    """What a device is bound to: the case, or all that it is compared with."""
+    """What is bound to one device: the case, or the group of cases it is compared with."""
     return case.together or case.case_id

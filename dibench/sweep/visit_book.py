@@ -1,10 +1,10 @@
 """The visits of a sweep: one line of `visits.jsonl` each, and the rows of the table that they make.
 
-Visits of a case, and what repeats tell of leakage and spread, are of one card each: sensors differ.
+All visits of a case are made on one card, and leakage and spread are learned for each card: sensors differ.
 
 The lines are what was measured; rows follow from them. A case's visits are minutes apart, so a sweep may end
-between them: its next command makes those that are missing. And what all visits together tell of temperature
-and repeats is better known at the end than on the way, so rows are stated again when a command ends.
+between them; the next command makes those that are missing. The effects of temperature and the spread between
+repeats are known best at the end, so all rows are stated again when a command ends.
 """
 
 from __future__ import annotations
@@ -42,12 +42,12 @@ class Entry:
     case_id: str
     device_uuid: str
     group: str
-    """Whose repeats it is one of: the case's, or all sentinels'."""
+    """Visits of one group are repeats of each other: those of a case, or of all sentinels."""
     visits: int
-    """That the case is to have."""
+    """Planned for the case."""
     instances: int
     cells: Mapping[str, Any]
-    """Of the row, what this visit tells without the others: counts, and what the device said."""
+    """Cells of the row that need no other visit: counts, and what the device reported."""
     took_s: float
     visit: Visit
 
@@ -86,7 +86,7 @@ def read_entries(path: Path) -> list[Entry]:
 
 
 def keep(entries: list[Entry], entry: Entry) -> None:
-    """Add a visit to those that make its case's row: all of one card, the last one that visited it."""
+    """Add a visit to those that make its case's row: all those of the last card that visited it."""
     if entries and entries[-1].device_uuid != entry.device_uuid:
         entries.clear()  # the card was lost: the case began anew on another
     entries.append(entry)
@@ -96,11 +96,11 @@ class VisitBook:
     """All visits so far, open for appending; under the directory's lock only."""
 
     def __init__(self, path: Path, priors: Mapping[str, Part]) -> None:
-        """Read what earlier commands wrote, without a torn last line.
+        """Read what earlier commands wrote, and cut off a torn last line.
 
         Args:
             path: of the file; made if needed.
-            priors: what is known of the spread between visits of a device, by UUID, before any was made here.
+            priors: spread between visits by device UUID, as known before the first visit.
 
         Raises:
             UserError: the file cannot be written, or a line is none of ours.
@@ -148,12 +148,12 @@ class VisitBook:
 
     @property
     def reference_c(self) -> dict[str, float]:
-        """The temperature that rows of a device are stated at, by its UUID."""
+        """The temperature at which the rows of each device are stated, by UUID."""
         stated = {uuid: pool.typical_c() for uuid, pool in self._pools.items()}
         return {uuid: celsius for uuid, celsius in stated.items() if celsius is not None}
 
     def device(self, case_id: str) -> str:
-        """The device that a case is visited on; empty of a case never visited."""
+        """UUID of the device that visits a case; empty for a case never visited."""
         entries = self._of_case.get(case_id)
         return entries[-1].device_uuid if entries else ""
 
@@ -167,10 +167,10 @@ class VisitBook:
         return bool(entries) and len(entries) < entries[-1].visits
 
     def row(self, row: Row) -> Row | None:
-        """A case's row by all that is known now; None of a case never visited.
+        """The row with all that is known now; None for a case never visited.
 
-        A row is flagged whose case was not visited as often as planned, and one of a single instance whose
-        launches take less than GAP_BOUND_S.
+        It is flagged if the case was not visited as often as planned, or if a launch of a single instance
+        takes less than GAP_BOUND_S.
         """
         entries = self._of_case.get(row.case_id)
         if entries is None:
@@ -189,5 +189,5 @@ class VisitBook:
         return row
 
     def close(self) -> None:
-        """Leave a file of whole lines, on the disk."""
+        """Force the file, whole lines only, to the disk."""
         self._file.close()

@@ -35,20 +35,20 @@ _START_LIMIT_S = 120.0  # a GPU backend creates its context and compiles
 
 
 class WorkerDiedError(Exception):
-    """The worker ended or was ended; the message says how."""
+    """The worker died or was killed; the message says how."""
 
 
 @attrs.frozen
 class Found:
-    """What was found at a case: its row, or one visit of several, of which the sweep makes the row."""
+    """What measuring a case returns: its row, or one visit of several, of which the sweep makes the row."""
 
     row: Row
-    """Lacks who measured it and when; of a visit also what visits say together."""
+    """Without session, start and device; beside a visit also without what all visits tell."""
     visit: Visit | None = None
     took_s: float = 0.0
-    """Seconds of all of the visit, preparing included."""
+    """Seconds of the whole visit, preparing included."""
     died: str = ""
-    """Why the worker had to be replaced, if it had to."""
+    """Why the worker was replaced; empty where it was not."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -61,7 +61,7 @@ class Found:
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> Found:
-        """What `to_json` made plain."""
+        """The Found that `to_json` wrote."""
         from dibench.measure.visit import Visit
 
         visit = None if found["visit"] is None else Visit.from_json(found["visit"])
@@ -74,12 +74,12 @@ def hang_limit_s(settings: Settings) -> float:
 
 
 def case_to_json(case: Case) -> dict[str, Any]:
-    """A case as plain values."""
+    """The case as plain values."""
     return attrs.asdict(case)
 
 
 def case_from_json(fields: dict[str, Any]) -> Case:
-    """The case of `case_to_json`."""
+    """The case that `case_to_json` wrote."""
     from dibench.layer import Layer
     from dibench.plan import Case
 
@@ -87,7 +87,7 @@ def case_from_json(fields: dict[str, Any]) -> Case:
 
 
 class Worker:
-    """The parent's handle: starts the process, asks, and says how it died."""
+    """The parent's handle: starts the process, sends requests, reports how it died."""
 
     def __init__(self, backend: str, meter: str, settings: Settings, visible: str = "") -> None:
         """Start the process; `open` makes it open backend and meter.
@@ -103,7 +103,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._stderr,
             bufsize=0,
-            # Its own group: Ctrl-C at the terminal reaches the parent alone, which then decides.
+            # A group of its own, so that Ctrl-C at the terminal reaches only the parent, which decides.
             process_group=0,
             env={
                 **os.environ,
@@ -131,7 +131,7 @@ class Worker:
         return self._ask({"do": "peaks"}, _START_LIMIT_S)
 
     def measure(self, case: Case, limit_s: float, upcoming: Sequence[Case] = ()) -> Found:
-        """What is found at a case; meanwhile the backend may prepare for those that come next.
+        """Measure a case; meanwhile the backend may prepare the upcoming ones.
 
         Raises:
             WorkerDiedError: it crashed, or gave no answer within `limit_s` and was killed.
@@ -184,7 +184,7 @@ class Worker:
         return f"worker died: exit status {status}" + (f": {lines[-1].strip()}" if lines else "")
 
     def close(self) -> None:
-        """End the process, now."""
+        """Kill the process."""
         self._process.kill()
         self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout, self._stderr):

@@ -95,7 +95,7 @@ def arm(how: str, rng: random.Random) -> None:
                 die()
             return os.write(fd, data)
 
-        defaults: Any = record.Table.__init__.__kwdefaults__
+        defaults: Any = record.RowsFile.__init__.__kwdefaults__
         defaults["write"] = write
     if how == "manifest":
         # One write at the start, one at the end; of each: begun, before and after it is renamed.

@@ -44,7 +44,7 @@ def csv_target(data: bytes, folder: Path) -> None:
     path.write_bytes(data)
     for use in (
         lambda: list(record.written(path)),
-        lambda: record.Table(path).close(),
+        lambda: record.RowsFile(path).close(),
         lambda: merge([folder], folder / "out"),
     ):
         with contextlib.suppress(UserError):

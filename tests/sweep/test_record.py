@@ -23,7 +23,7 @@ from dibench.table import line_of, read_csv
 
 
 def table_of(path: Path, rows: int) -> Path:
-    table = record.Table(path)
+    table = record.RowsFile(path)
     for number in range(1, rows + 1):
         table.append(row(number))
     table.close()
@@ -41,7 +41,7 @@ def test_rows_read_back_as_the_contract_has_them(tmp_path: Path) -> None:
 
 def test_text_with_quotes_commas_and_newlines_stays_one_line(tmp_path: Path) -> None:
     path = tmp_path / "sweep.csv"
-    table = record.Table(path)
+    table = record.RowsFile(path)
     table.append(row(status="failed", reason='ValueError: "a", b\nc\r\nd é'))
     table.close()
     assert path.read_bytes().count(b"\n") == 2
@@ -65,7 +65,7 @@ def test_cut_anywhere_the_table_resumes_with_its_whole_lines(
     whole = path.read_bytes()
     kept = whole[: data.draw(st.integers(0, len(whole)), label="bytes left")]
     path.write_bytes(kept)
-    table = record.Table(path)
+    table = record.RowsFile(path)
     finished = {row.case_id for row in record.written(path)}
     assert len(finished) == max(0, kept.count(b"\n") - 1)
     for number in range(1, 4):
@@ -78,7 +78,7 @@ def test_cut_anywhere_the_table_resumes_with_its_whole_lines(
 def test_a_whole_last_line_is_kept(tmp_path: Path) -> None:
     path = table_of(tmp_path / "sweep.csv", 2)
     before = path.read_bytes()
-    record.Table(path).close()
+    record.RowsFile(path).close()
     assert path.read_bytes() == before
 
 
@@ -87,7 +87,7 @@ def test_a_file_that_is_no_such_table_is_refused_and_left_alone(tmp_path: Path, 
     path = tmp_path / "sweep.csv"
     path.write_bytes(content)
     with pytest.raises(UserError, match=r"sweep\.csv: header: is not a table of this version"):
-        record.Table(path)
+        record.RowsFile(path)
     assert path.read_bytes() == content
 
 
@@ -103,7 +103,7 @@ def test_a_full_disk_costs_the_row_that_did_not_fit_and_nothing_else(tmp_path: P
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return os.write(fd, data[:left])
 
-    table = record.Table(path, write=write)
+    table = record.RowsFile(path, write=write)
     with pytest.raises(UserError) as caught:
         table.append(row(3))
     assert "cannot be written: No space left on device" in str(caught.value)
@@ -114,7 +114,7 @@ def test_a_full_disk_costs_the_row_that_did_not_fit_and_nothing_else(tmp_path: P
 
 
 def test_a_short_write_is_continued(tmp_path: Path) -> None:
-    table = record.Table(tmp_path / "sweep.csv", write=lambda fd, data: os.write(fd, data[:7]))
+    table = record.RowsFile(tmp_path / "sweep.csv", write=lambda fd, data: os.write(fd, data[:7]))
     table.append(row(1))
     table.close()
     assert len(read_csv(tmp_path / "sweep.csv")) == 1
@@ -128,7 +128,7 @@ def test_an_interrupt_in_the_middle_of_a_row_leaves_no_part_of_it(tmp_path: Path
         os.write(fd, data[:20])
         raise KeyboardInterrupt
 
-    table = record.Table(path, write=write)
+    table = record.RowsFile(path, write=write)
     with pytest.raises(KeyboardInterrupt):
         table.append(row(2))
     table.close()
@@ -154,7 +154,7 @@ from pathlib import Path
 from fake_backend import row
 from dibench.sweep import record
 resource.setrlimit(resource.RLIMIT_FSIZE, (4000, 4000))
-table = record.Table(Path(sys.argv[1]))
+table = record.RowsFile(Path(sys.argv[1]))
 number = 0
 try:
     while True:
@@ -176,7 +176,7 @@ print(number)
 
 def test_failed_rows_are_dropped_to_be_measured_again(tmp_path: Path) -> None:
     path = table_of(tmp_path / "sweep.csv", 2)
-    table = record.Table(path)
+    table = record.RowsFile(path)
     table.append(row(3, status="failed", reason="worker died: SIGSEGV", time_s=None))
     table.close()
     record.rewrite(path, lambda row: None if row.status == "failed" else row)
@@ -186,7 +186,7 @@ def test_failed_rows_are_dropped_to_be_measured_again(tmp_path: Path) -> None:
 
 def test_a_case_in_two_rows_is_noticed(tmp_path: Path) -> None:
     path = table_of(tmp_path / "sweep.csv", 1)
-    table = record.Table(path)
+    table = record.RowsFile(path)
     table.append(row(1))
     table.close()
     with pytest.raises(UserError, match=r"line 3: case_id: must stand in one row only"):

@@ -16,8 +16,8 @@ from fake_backend import COUNTS, QUICK, plan_of, sweep_of
 from dibench import files
 from dibench.errors import UserError
 from dibench.meters.model import energy_per_launch_j
+from dibench.sweep.duration import NextCase
 from dibench.sweep.events import CaseEnded, NoPeaks, Opened, WorkerRestarted
-from dibench.sweep.expected import Expected
 from dibench.sweep.manifest import refuse_other, source_revision
 from dibench.sweep.parts import read_part
 from dibench.sweep.run import run_sweep
@@ -65,7 +65,7 @@ def test_every_case_gets_one_row_whatever_happens_to_it(tmp_path: Path) -> None:
 def test_a_kernel_that_ends_worker_after_worker_is_not_tried_for_ever(tmp_path: Path) -> None:
     events: list[Any] = []
     names = ["first", "crash", "crash", "slow", "slow"]
-    summary = run_sweep(sweep_of(names), tmp_path, on_event=events.append, most_deaths=2)
+    summary = run_sweep(sweep_of(names, most_deaths=2), tmp_path, on_event=events.append)
     found = [(row["status"], row["reason"]) for row in rows_of(tmp_path)]
     died, given_up = ("failed", "worker died: SIGSEGV"), ("failed", "not tried: fake ended 2 workers before")
     assert found == [("ok", ""), died, died, given_up, given_up]
@@ -141,7 +141,7 @@ def test_the_manifest_says_what_was_measured_where_and_how(tmp_path: Path) -> No
 
 
 def test_a_hung_case_is_ended_and_the_next_one_measured(tmp_path: Path) -> None:
-    run_sweep(sweep_of(["hang", "next"]), tmp_path, limit_s=1.0)
+    run_sweep(sweep_of(["hang", "next"], limit_s=1.0), tmp_path)
     hung, after = rows_of(tmp_path)
     assert (hung["status"], hung["reason"]) == ("failed", "worker gave no answer within 1 s and was killed")
     assert after["status"] == "ok"
@@ -295,7 +295,7 @@ def test_no_case_is_begun_when_the_budget_is_over_already(tmp_path: Path) -> Non
 def test_the_next_case_is_expected_to_last_as_long_as_its_macs_say() -> None:
     small, large = plan_of(["small", "large"]).cases
     large = attrs.evolve(large, layer=attrs.evolve(large.layer, K=8_000_000))
-    expected = Expected(QUICK)
+    expected = NextCase(QUICK)
     assert expected.seconds(large) == QUICK.case_budget_s
     expected.learn(small, 0.01, 8e-6)  # 8 MACs, so a microsecond each
     assert expected.seconds(large) == pytest.approx(2 * 64.0)
