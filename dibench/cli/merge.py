@@ -27,14 +27,15 @@ def merge(
 
     [bold]python -m dibench merge part1 part2 --out networks[/bold]
     """
+    from dibench.show.numbers import count
     from dibench.sweep.merge import merge as join
 
     merged = join(parts, out)
-    by_status = ", ".join(f"{count:,} {status}" for status, count in merged.statuses.items())
+    by_status = ", ".join(f"{count(number)} {status}" for status, number in merged.statuses.items())
     say = typer.echo
     visits = len(merged.visits)
-    made = f", and the {visits:,} visits they are made of," if visits else ""
-    say(f"{len(merged.rows):,} rows of {len(merged.parts)} sweeps ({by_status}){made} in {out}")
+    made = f", and the {count(visits, 'visit')} they are made of," if visits else ""
+    say(f"{count(len(merged.rows), 'row')} of {len(merged.parts)} sweeps ({by_status}){made} in {out}")
     devices = ", ".join(f"{number} × {name}" for name, number in merged.devices.items())
     mixed = sum(merged.devices.values()) > 1
     say(

@@ -101,23 +101,24 @@ def common_scale(values: Iterable[Any]) -> tuple[float, str]:
 def share(value: Any) -> str:
     """A fraction as percent.
 
-    >>> share(0.1234), share(1.5), share(0.004)
-    ('12%', '150%', '0.4%')
+    >>> share(0.1234), share(1.5), share(0.05), share(0.0021)
+    ('12%', '150%', '5.0%', '0.21%')
     """
     if not is_number(value):
         return UNKNOWN
-    return f"{100 * value:.0f}%" if abs(value) >= 0.0995 else f"{100 * value:.1f}%"
+    digits = ".0f" if abs(value) >= 0.0995 else ".1f" if abs(value) >= 0.00995 else ".2g"
+    return f"{number(100 * value, digits)}%"
 
 
 def count(value: Any, noun: str = "", plural: str = "") -> str:
-    """A whole number with thin spaces between thousands, and its noun.
+    """A whole number with commas between thousands, and its noun.
 
     >>> count(5000, "row"), count(1, "row"), count(2, "family", "families")
-    ('5\u202f000 rows', '1 row', '2 families')
+    ('5,000 rows', '1 row', '2 families')
     """
     if not is_number(value):
         return UNKNOWN
-    digits = f"{int(value):,}".replace(",", "\u202f")
+    digits = f"{int(value):,}"
     if not noun:
         return digits
     return f"{digits} {noun if int(value) == 1 else plural or noun + 's'}"

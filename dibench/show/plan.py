@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from dibench.intensity import OPERATORS
 from dibench.show.blocks import Block, Headline, Sentence, Table, columns
-from dibench.show.numbers import duration_text, shape_text
+from dibench.show.numbers import UNKNOWN, count, duration_text, shape_text
 
 if TYPE_CHECKING:
     from dibench.plan import Case, Plan
@@ -47,8 +47,8 @@ def _summary(plan: Plan) -> str:
     besides = f"{sentinels} of them sentinels" + (f", {anchors} anchors" if anchors else "")
     part = f"shard {plan.shard}: " if plan.shard else ""
     return (
-        f"{part}{len(plan.cases):,} cases for {plan.backend} ({besides}) on {shapes:,} "
-        f"distinct layers, order seed {plan.seed}"
+        f"{part}{count(len(plan.cases), 'case')} for {plan.backend} ({besides}) on "
+        f"{count(shapes, 'distinct layer')}, order seed {plan.seed}"
     )
 
 
@@ -58,10 +58,8 @@ def _time(expected: Expected) -> str:
         return f"{about} on {expected.cores} core{'s' * (expected.cores > 1)}"
     if not expected.visits:
         return f"{about} on the GPU"
-    unmetered = duration_text(expected.unmetered_s)
-    return (
-        f"{about} on a metered GPU, in {expected.visits:,} visits (its time alone, --meter none: {unmetered})"
-    )
+    metered = f"{about} on a metered GPU, in {count(expected.visits, 'visit')}"
+    return f"{metered} (its time alone, --meter none: {duration_text(expected.unmetered_s)})"
 
 
 def _by_operator(plan: Plan, kinds: Mapping[str, str]) -> Table:
@@ -70,7 +68,7 @@ def _by_operator(plan: Plan, kinds: Mapping[str, str]) -> Table:
     )
     shown = [kind for kind in _KINDS if any(counts[op, kind] for op in OPERATORS)]
     rows = [
-        [op, *(f"{counts[op, kind]:,}" if counts[op, kind] else "–" for kind in shown)]
+        [op, *(count(counts[op, kind]) if counts[op, kind] else UNKNOWN for kind in shown)]
         for op in OPERATORS
         if any(counts[op, kind] for kind in shown)
     ]
@@ -79,9 +77,9 @@ def _by_operator(plan: Plan, kinds: Mapping[str, str]) -> Table:
 
 def _dropped(plan: Plan) -> Table:
     reasons = list(plan.dropped.items())
-    rows = [[f"{count:,}", reason] for reason, count in reasons[:_REASONS]]
+    rows = [[count(number), reason] for reason, number in reasons[:_REASONS]]
     if len(reasons) > _REASONS:
-        rows.append([f"{sum(n for _, n in reasons[_REASONS:]):,}", f"{len(reasons) - _REASONS} more reasons"])
+        rows.append([count(sum(n for _, n in reasons[_REASONS:])), f"{len(reasons) - _REASONS} more reasons"])
     names = columns(
         "count", "variant: field: rule", text=["variant: field: rule"], wraps=["variant: field: rule"]
     )
@@ -102,7 +100,7 @@ def _first_cases(plan: Plan) -> Table:
     ]
     names = ("order", "case", "operator", "layer", "variant", "knobs")
     return Table(
-        f"first of {len(plan.cases):,}",
+        f"first of {count(len(plan.cases))}",
         columns(*names, text=names, wraps=["knobs"], ranks={"operator": 1}),
         rows,
     )

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from dibench.show.blocks import Block, Note, Sentence, Table, columns
+from dibench.show.numbers import share
 from dibench.show.svg import ACCENT, MUTED, new_panel, standalone, to_svg
 
 if TYPE_CHECKING:
@@ -23,11 +24,11 @@ def blocks(found: Calibration, kept: Path) -> list[Block]:
     ]
     if found.idle_power_w is not None:
         rows.append(["idle", f"{found.idle_power_w:.1f} ± {found.idle_ci_w or 0:.1f} W"])
-    noise = ", ".join(f"{100 * sd:.2g}% in {length} s" for length, sd in found.noise.items())
-    widths = ", ".join(f"±{100 * width:.2g}% from {number}" for number, width in found.half_width.items())
+    noise = ", ".join(f"{share(sd)} in {length} s" for length, sd in found.noise.items())
+    widths = ", ".join(f"±{share(width)} from {number}" for number, width in found.half_width.items())
     rows += [
         ["active idle", f"{found.active_idle_power_w:.1f} ± {found.active_idle_ci_w:.1f} W"],
-        ["noise (1σ)", f"{noise or 'too few windows'}; a visit adds {100 * found.between:.2g}%"],
+        ["noise (1σ)", f"{noise or 'too few windows'}; a visit adds {share(found.between)}"],
         ["visits", widths or "no energy was read"],
         ["reading", str(found.meter["reading"])],
     ]
@@ -69,12 +70,12 @@ def noise_figure(noise: Mapping[float, float], between: float) -> str:
     axes.set_xlabel("length of a window, s")
     axes.set_ylabel("1σ of its power, %")
     axes.set_ylim(bottom=0)
-    said = ", ".join(f"{100 * noise[length]:.2g}% at {length:g} s" for length in lengths)
+    said = ", ".join(f"{share(noise[length])} at {length:g} s" for length in lengths)
     panel = to_svg(
         figure,
         "noise",
         title="Noise against window length",
         description=f"The same load again and again: {said or 'too few windows'}; "
-        f"a visit adds {100 * between:.2g}%.",
+        f"a visit adds {share(between)}.",
     )
     return standalone(panel)

@@ -34,7 +34,7 @@ def error_budget(frame: pd.DataFrame) -> Table:
         if column in frame and "energy_j" in frame:
             relative = (frame[column] / frame["energy_j"])[(frame[column] > 0) & (frame["energy_j"] > 0)]
             if len(relative):
-                found.append([name, *(f"{100 * relative.quantile(q):.2g}%" for q in (0.05, 0.5, 0.95))])
+                found.append([name, *map(share, relative.quantile([0.05, 0.5, 0.95]))])
     return Table(
         "Error budget: half-widths of 95% intervals over gross energy",
         columns("part", "5% of rows below", "median", "95% of rows below"),
