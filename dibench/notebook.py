@@ -1,4 +1,4 @@
-"""Rows and fits for notebooks and scripts; `import dibench` offers both names, loaded when they are used."""
+"""Rows and fits for notebooks and scripts. `import dibench` offers both names and loads them on first use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def load(*tables: str | Path) -> pd.DataFrame:
     """The rows of one or more tables of the CSV contract, checked, as one frame.
 
     Args:
-        tables: `sweep.csv` files, the directories of sweeps, or anybody's files.
+        tables: `sweep.csv` files, directories of sweeps, or files that any other tool wrote.
 
     Raises:
         dibench.errors.UserError: a file is missing or breaks the contract; the message says where.
@@ -31,8 +31,8 @@ def load(*tables: str | Path) -> pd.DataFrame:
 def fit(frame: pd.DataFrame, **options: Any) -> study.Fit:
     """Fit MACs, time, AI and DI to a frame of `load` and weigh AI against DI; see `dibench.study.fit`.
 
-    The answer has `.summary()` (text), `.to_frame()` (rows with predictions), `.to_json()` (every figure) and
-    `.plot()` (a Matplotlib figure).
+    The result has `.verdict`, `.alpha.value`, `.summary()` (text), `.to_frame()` (rows with predictions),
+    `.to_json()` (every figure) and `.plot()` (a Matplotlib figure).
 
     Raises:
         dibench.errors.UserError: no row can be fitted, or several devices need a choice.

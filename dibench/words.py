@@ -1,4 +1,4 @@
-"""How estimates and models are named wherever one reads of them: screen, claims and page."""
+"""How models and estimates are worded on screen, page and in claims."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MODEL_NAMES = {
     "di_split": "DI split",
     "effective": "accesses",
 }
-"""The rungs of the ladder, in its order."""
+"""The models of the ladder, in its order."""
 
 SENSITIVITY_NAMES = {
     "without_launch": "without e_launch",
@@ -23,7 +23,7 @@ SENSITIVITY_NAMES = {
     "gross": "gross energy",
     "gross_with_power": "gross with power in place of e_launch",
 }
-"""The fits that show what α hangs on."""
+"""The fits that show what α depends on."""
 
 SOURCE_MEANINGS = {
     "nvml_counter": "measured by the GPU's energy counter (NVML)",
@@ -53,7 +53,7 @@ class Bounded(Protocol):
 def interval(estimate: Bounded) -> str:
     """A value with its 95% interval; words, and no value, where it is not bounded on both sides.
 
-    Where one end is missing, the estimate itself could be anything beyond the other.
+    If one end is missing, the estimate itself could be anything beyond the other.
 
     >>> from dibench.study.findings.estimate import Estimate
     >>> interval(Estimate(0.314, 0.27, 0.36))

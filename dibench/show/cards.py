@@ -10,7 +10,7 @@ from dibench.words import Bounded, interval
 
 if TYPE_CHECKING:
     from dibench.study.findings.cards import OneModel
-    from dibench.study.findings.whole import Card, Several
+    from dibench.study.findings.whole import CardFindings, Several
 
 _NAMELESS = "the card without device_uuid"
 
@@ -53,7 +53,7 @@ def _table(together: Several) -> Table:
     return Table("Each card on its own", names, [_row(card) for card in together.cards])
 
 
-def _row(card: Card) -> list[str]:
+def _row(card: CardFindings) -> list[str]:
     if card.fit is None:
         return [card.label, UNKNOWN, UNKNOWN, UNKNOWN, card.why_not]
     fit = card.fit.fit

@@ -1,13 +1,13 @@
-"""The study: what the rows of a sweep say about energy, time, AI and DI. Where to look:
+"""The study: what the rows of a sweep say about energy, time, AI and DI.
 
-- The ladder, `fit(frame)`: `rows` and `fastest` choose rows and response, `models` makes design matrices,
-  `estimate` and `minimise` fit them, `folds` and `unseen` hold families out, `ladder` fits every rung,
-  `alpha` and `inference` estimate, test and bound α, `verdict` decides, `summary` writes it as plain values.
-- Beside it: `twins` (pairs found by `twin_pairs`), `lattice` (held against `lattice_checks`),
-  `whole_networks` (layers summed by `network_sums`), `generality` over families and subsets, `devices` and
-  `one_model` for several cards, `peer` for a library. `whole` puts all together, `claims` sums up.
-- What a fit is used for: `predictors` hands over what predicts; `predict`, `explain`, `measured` use it.
-- Two sweeps side by side: `compare`.
+- `table` chooses rows, response and the fastest kernels.
+- `maths` estimates, tests and scores; nothing there knows a layer.
+- `ladder` fits every model: `models` (design matrices), `folds` and `unseen` (families held out), `alpha`
+  (estimate, test, interval), `verdict`. `Ladder` is the working object; `findings_of` makes its findings.
+- `questions` asks what stands beside the fit: twins, the reuse lattice, whole networks, generality, several
+  cards, a library. `whole` asks them all of one table, and `claims` sums up.
+- `use` applies a fit: predict, explain, redesign. It also compares two sweeps.
+- `findings` holds the types of all answers.
 """
 
 from dibench.study.findings.cards import OneModel

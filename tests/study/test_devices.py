@@ -15,7 +15,7 @@ from study_frames import card
 import dibench
 from dibench.study import cards_in
 from dibench.study.ladder.models import data_of
-from dibench.study.questions.devices import climb_cards, compare, difference_of
+from dibench.study.questions.devices import card_ladders, compare, difference_of
 
 DRAWS = 199
 
@@ -25,7 +25,7 @@ def both(*cards: pd.DataFrame) -> pd.DataFrame:
 
 
 def test_a_gain_per_card_is_found_and_alpha_is_common() -> None:
-    cards = climb_cards(both(card("a", 0.3), card("b", 0.3, gain=1.08, seed=2)), draws=DRAWS)
+    cards = card_ladders(both(card("a", 0.3), card("b", 0.3, gain=1.08, seed=2)), draws=DRAWS)
     found = compare(cards)
     assert [one.uuid for one in cards] == ["a", "b"] and found.joint is not None
     assert found.joint.rows == 400 and found.joint.gains[0].value == 1.0
@@ -41,7 +41,7 @@ def test_a_gain_per_card_is_found_and_alpha_is_common() -> None:
 @pytest.mark.slow
 def test_cards_that_differ_are_told_apart() -> None:
     found = compare(
-        climb_cards(both(card("a", 0.2, noise=0.03), card("b", 0.6, seed=2, noise=0.03)), draws=DRAWS)
+        card_ladders(both(card("a", 0.2, noise=0.03), card("b", 0.6, seed=2, noise=0.03)), draws=DRAWS)
     )
     (difference,) = found.differences
     assert difference.alpha.value == pytest.approx(-0.4, abs=0.1)
@@ -51,7 +51,7 @@ def test_cards_that_differ_are_told_apart() -> None:
 @pytest.mark.slow
 def test_what_layers_have_in_common_on_both_cards_cancels() -> None:
     """The same errors on both: α differs by nothing, and the interval of the difference knows it."""
-    found = compare(climb_cards(both(card("a", 0.3, noise=0.2), card("b", 0.3, noise=0.2)), draws=DRAWS))
+    found = compare(card_ladders(both(card("a", 0.3, noise=0.2), card("b", 0.3, noise=0.2)), draws=DRAWS))
     (difference,) = found.differences
     assert difference.alpha.value == pytest.approx(0.0, abs=1e-9)
     assert difference.alpha.ci_high == pytest.approx(0.0, abs=1e-6)
@@ -74,10 +74,10 @@ def test_the_difference_covers_zero_as_often_as_it_says() -> None:
 @pytest.mark.slow
 def test_rows_that_explain_different_things_are_not_joined() -> None:
     timed = card("b", 0.3).assign(energy_source="none", energy_j=np.nan)
-    found = compare(climb_cards(both(card("a", 0.3), timed), draws=99))
+    found = compare(card_ladders(both(card("a", 0.3), timed), draws=99))
     assert found.joint is None and "time_s" in found.why_not_joint
     broken = card("b", 0.3).assign(status="failed")
-    cards = climb_cards(both(card("a", 0.3), broken), draws=99)
+    cards = card_ladders(both(card("a", 0.3), broken), draws=99)
     found = compare(cards)
     assert cards[1].ladder is None and "failed" in cards[1].why_not
     assert found.why_not_joint == "fewer than two cards can be fitted"

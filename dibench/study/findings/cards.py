@@ -26,7 +26,7 @@ class Joint:
 
 
 @attrs.frozen
-class Difference:
+class AlphaDifference:
     """α of one card less that of another; rows of one layer or network are one cluster on both."""
 
     first: str
@@ -35,12 +35,12 @@ class Difference:
 
 
 @attrs.frozen
-class Compared:
+class CardsCompared:
     """Cards fitted together, and α compared between each two."""
 
     joint: Joint | None
     why_not_joint: str
-    differences: tuple[Difference, ...]
+    differences: tuple[AlphaDifference, ...]
 
 
 @attrs.frozen

@@ -77,7 +77,7 @@ class Model(Scored):
 
 
 @attrs.frozen
-class WeightedAlpha:
+class WeightedOnly:
     """α of weighted DI."""
 
     weighted: Alpha
@@ -99,7 +99,7 @@ class WeightedAlpha:
 
 
 @attrs.frozen
-class Alphas(WeightedAlpha):
+class Alphas(WeightedOnly):
     """α of both forms of DI; `value`, `ci_low` and `ci_high` are those of the weighted form."""
 
     disjoint: Alpha
@@ -131,7 +131,7 @@ class Operator:
 
     n: int
     models: Mapping[str, Scored]
-    alpha: WeightedAlpha
+    alpha: WeightedOnly
     p_value: float | None
     condition: float | None
     effective_clusters: Mapping[str, float]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from dibench.study.findings.cards import Compared, OneModel
+from dibench.study.findings.cards import CardsCompared, OneModel
 from dibench.study.findings.claims import Claim
 from dibench.study.findings.generality import Generality
 from dibench.study.findings.ladder import Fit
@@ -41,7 +41,7 @@ class Findings:
 
 
 @attrs.frozen(eq=False)
-class Card:
+class CardFindings:
     """One card: its rows, and what they say; `why_not` where they cannot be fitted."""
 
     device: str
@@ -59,8 +59,8 @@ class Several:
 
     joined: Findings | None = attrs.field(metadata=INLINE)
     """Of all cards as one; None where they are not joined, or cannot be fitted."""
-    cards: tuple[Card, ...]
-    compared: Compared = attrs.field(metadata=INLINE)
+    cards: tuple[CardFindings, ...]
+    compared: CardsCompared = attrs.field(metadata=INLINE)
     one_model: OneModel | None = attrs.field(metadata=INLINE)
     """What was done to join them; None where they are not."""
 

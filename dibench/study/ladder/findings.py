@@ -1,4 +1,4 @@
-"""From the fitted ladder to its findings: everything is computed here, once, and only read from then on."""
+"""From the fitted ladder to its findings: computed here, once, and only read afterwards."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dibench.study.findings.plain import PICO
 from dibench.study.ladder.held_out import errors_of, hold_out
 from dibench.study.ladder.models import FORMULAS
 from dibench.study.ladder.predictors import predictors_of
-from dibench.study.ladder.rungs import Coefficient, NoRung, Rung
+from dibench.study.ladder.rungs import FittedTerm, NoRung, Rung
 from dibench.study.maths.inference import LEVEL, UNDECIDABLE
 from dibench.study.maths.scores import scores
 
@@ -39,7 +39,7 @@ METHOD = {
 
 
 def findings_of(found: Ladder) -> ladder.Fit:
-    """What a fitted ladder says; where its rows do not determine α, no number stands for it."""
+    """The findings of a ladder. If its rows do not determine α, they hold no number for it."""
     selection, comparison, verdict = found.selection, found.comparison, found.comparison.verdict
     determined = verdict.determined
     check = None if found.check is None else findings_of(found.check)
@@ -110,11 +110,11 @@ def _basis(found: Ladder) -> str:
 
 
 def _verdict_text(found: Ladder) -> str:
-    """The verdict in plain words, with what it is about."""
+    """The verdict in plain words, and why."""
     about = _about(found)
     matters = "the data type matters: a weight and an activation do not cost the same"
     if not found.split.decisive.p_value < 1 - LEVEL:
-        # The data type matters where weights and inputs differ; else it may be that only outputs do.
+        # If weights and inputs do not differ, it may be outputs alone that cost something else.
         p = found.split.decisive.p_value
         matters = "weights and activations differ, but weights and inputs cannot be told apart " + (
             f"(p = {p:.2f}): outputs differ" if math.isfinite(p) else "(no test): outputs may be what differs"
@@ -219,7 +219,7 @@ def _fitted(found: Ladder, rung: Rung, scored: Scored, aicc: float) -> Model:
     )
 
 
-def _coefficient(one: Coefficient, unit: str) -> ladder.Coefficient:
+def _coefficient(one: FittedTerm, unit: str) -> ladder.Coefficient:
     if one.name == "power":
         return ladder.Coefficient(one.value, one.ci_low, one.ci_high, "W")
     value, low, high = (None if v is None else v * PICO for v in (one.value, one.ci_low, one.ci_high))
@@ -234,12 +234,12 @@ def _scored(found: Ladder, rung: Rung, rows: NDArray[np.bool_]) -> Scored:
 
 
 def _operator(found: Ladder, op: str, own: Comparison) -> ladder.Operator:
-    """The pooled models on an operator's rows, and what those rows say on their own."""
+    """The pooled models judged on an operator's rows, and what those rows say on their own."""
     rows, verdict = found.data.op == op, own.verdict
     return ladder.Operator(
         n=int(rows.sum()),
         models={name: _scored(found, rung, rows) for name, rung in found.fitted.items()},
-        alpha=ladder.WeightedAlpha(_alpha(own.alpha, verdict.determined)),
+        alpha=ladder.WeightedOnly(_alpha(own.alpha, verdict.determined)),
         p_value=_outcome(own.test, verdict.determined).p_value,
         condition=_known(own.condition),
         effective_clusters=own.effective,

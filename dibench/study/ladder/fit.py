@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dibench.study.ladder.findings import findings_of
-from dibench.study.ladder.ladder import SEED, climb
+from dibench.study.ladder.ladder import SEED, fit_ladder
 from dibench.study.maths.inference import DRAWS
 
 if TYPE_CHECKING:
@@ -34,4 +34,4 @@ def fit(
     Raises:
         UserError: no row can be fitted; the message says why.
     """
-    return findings_of(climb(frame, device=device, backend=backend, dtype=dtype, draws=draws, seed=seed))
+    return findings_of(fit_ladder(frame, device=device, backend=backend, dtype=dtype, draws=draws, seed=seed))

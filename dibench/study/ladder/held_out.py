@@ -1,8 +1,8 @@
 """How well models predict layers and whole networks of families that the fit has never seen.
 
-Beside the fits without a family (`unseen`) stands the naive split, random rows: there a layer's other batch
-sizes, and its like in a sister network, stay in the training rows, and errors look smaller than a designer of
-a new network will find them.
+The fits without a family (`unseen`) are compared with the naive split into random rows. There, a layer's
+other batch sizes and similar layers of a sister network stay in the training rows, so errors look smaller
+than the designer of a new network will find them.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FEWEST_NETWORKS = 5
 
 @attrs.frozen
 class Splits:
-    """Predictions of both splits by model: by family (see `Unseen`), and (n,) of the naive one."""
+    """Predictions of both splits by model: by family, and (n,) of the naive split."""
 
     data: Data
     families: tuple[Unseen, ...]
@@ -49,7 +49,7 @@ class Splits:
 def hold_out(
     data: Data, rungs: Mapping[str, Rung | NoRung], unseen: Mapping[str, Unseen], seed: int = 0
 ) -> Splits:
-    """Choose the families that leave enough rows, and predict random tenths of the rows beside them."""
+    """Choose the families that leave enough rows, and predict the naive split too."""
     fitted = {name: rung for name in COMPARED if isinstance(rung := rungs.get(name), Rung)}
     families = tuple(one for one in unseen.values() if one.enough)
     known = {one.family for one in families}
@@ -69,7 +69,7 @@ def hold_out(
 
 
 def errors_of(found: Splits) -> HeldOut:
-    """Errors by model of both splits, per layer and per network; None and a reason where rows do not suffice.
+    """Errors by model of both splits, for layers and for networks; None and a reason if rows are too few.
 
     Both splits are scored on the same rows: each row once for each family that it belongs to.
     """
@@ -132,7 +132,7 @@ def _at_networks(found: Splits, by_family: Sequence[FloatArray]) -> FloatArray:
 
 
 def _errors(y: FloatArray, predicted: FloatArray, undecided: str | None) -> Errors:
-    """Of what has a prediction; None where that is too little to say."""
+    """Errors of the rows with a prediction; None if they are too few."""
     known = np.isfinite(predicted)
     n = int(known.sum())
     if undecided is not None or n < 3:
@@ -142,7 +142,7 @@ def _errors(y: FloatArray, predicted: FloatArray, undecided: str | None) -> Erro
 
 
 def _why_no_layers(found: Splits) -> str | None:
-    """Why there is no figure for layers; None where there is one."""
+    """Why there is no figure for layers; None if there is one."""
     rows = sum(int(one.rows.sum()) for one in found.families)
     if len(found.families) < FEWEST_FAMILIES:
         left = ", ".join(f"{name} leaves {number}" for name, number in found.skipped.items())

@@ -31,17 +31,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SEED = 20_200_806
-"""Default of the bootstrap's draws: any fixed number; this one is the day the abstract was submitted."""
+"""Default seed of the bootstrap: the day on which the abstract was submitted."""
 
 SENSITIVITIES = {
     "without_launch": Terms(launch=False),
     "one_e0": Terms(e0_per_operator=False),
     "without_launch_and_one_e0": Terms(launch=False, e0_per_operator=False),
 }
-"""Of the same response."""
+"""Fits of the same response with fewer terms."""
 GROSS_SENSITIVITIES = {"gross": FULL, "gross_with_power": Terms(launch=False, power=True)}
-"""Of gross energy, where the response is energy above a baseline: all of it, a total-energy α; and with a
-constant power times time in the launch's place."""
+"""Fits of gross energy, where the response is energy above a baseline: with all terms, which gives the α of
+total energy, and with constant power times time in place of e_launch."""
 
 
 @attrs.frozen
@@ -58,13 +58,13 @@ class Comparison:
 
     @property
     def test(self) -> Test:
-        """Of AI inside DI, the one that counts."""
+        """The test of AI inside DI that counts."""
         return self.tests.decisive
 
 
 @attrs.frozen
 class Effective:
-    """`effective` on the rows of all kernels, with as many data as there are."""
+    """The model `effective`, on the rows of all kernels that count their accesses."""
 
     data: Data
     rung: Rung | NoRung
@@ -82,14 +82,14 @@ class Ladder:
     comparison: Comparison
     disjoint: Alpha
     split: ClusterTest
-    """Of e_w = e_x with e_y free: whether weights and inputs differ, whatever outputs do."""
+    """Test of e_w = e_x with e_y free: do weights and inputs differ, whatever outputs cost?"""
     effective: Effective
     by_operator: dict[str, Comparison]
     sensitivity: dict[str, tuple[Alpha, Test]]
     unseen: dict[str, Unseen]
     """Each architecture family as predicted without its rows and the shapes they share."""
     check: Ladder | None
-    """The same on modelled energy, where time was fitted because no energy was measured."""
+    """The ladder of modelled energy, where time was fitted because no energy was measured."""
 
     @property
     def fitted(self) -> dict[str, Rung]:
@@ -97,7 +97,7 @@ class Ladder:
         return {name: rung for name, rung in self.rungs.items() if isinstance(rung, Rung)}
 
 
-def climb(
+def fit_ladder(
     frame: pd.DataFrame,
     *,
     draws: int = DRAWS,
@@ -108,7 +108,7 @@ def climb(
     selection = row_rules.select(frame, **chosen)
     every = row_rules.select(frame, **chosen, every_kernel=True)
     check = _modelled_energy(frame, chosen, draws, seed) if selection.kind == "time" else None
-    return _climb(selection, every, draws, seed, check)
+    return _fit_ladder(selection, every, draws, seed, check)
 
 
 def _modelled_energy(frame: pd.DataFrame, chosen: row_rules.Choice, draws: int, seed: int) -> Ladder | None:
@@ -122,10 +122,10 @@ def _modelled_energy(frame: pd.DataFrame, chosen: row_rules.Choice, draws: int, 
         )
     except UserError:  # the rows with energy are among the excluded
         return None
-    return _climb(one, every, draws, seed, None)
+    return _fit_ladder(one, every, draws, seed, None)
 
 
-def _climb(
+def _fit_ladder(
     selection: row_rules.Selection, every: row_rules.Selection, draws: int, seed: int, check: Ladder | None
 ) -> Ladder:
     data = data_of(selection.frame, selection.response)
@@ -168,7 +168,7 @@ _UNCOUNTED = NoRung("effective", "the table counts no accesses")
 
 
 def _effective(every: row_rules.Selection, draws: int, seed: int) -> Effective:
-    """`effective` models whatever kernel: rows of all of them."""
+    """`effective` describes every kernel, so it is fitted to the rows of all."""
     if "weight_reads" not in every.frame:
         return Effective(data_of(every.frame.iloc[:0], every.response), _UNCOUNTED)
     data = data_of(every.frame, every.response)
@@ -208,7 +208,7 @@ def _disjoint(data: Data, clusterings: Sequence[Clustering], rung: Rung | NoRung
 
 
 def make_clusterings(data: Data, draws: int, seed: int) -> tuple[Clustering, ...]:
-    """By layer, and by network where any row names one; a row without a network is then on its own."""
+    """Clusters by layer and, if any row names one, by network; rows without a network cluster by layer."""
     found = [clustering("layer", data.layer, draws=draws, seed=seed)]
     if (data.network != "").any():
         labels: Labels = np.where(data.network != "", data.network, np.char.add("layer ", data.layer))
@@ -224,7 +224,7 @@ def compare(
 ) -> Comparison:
     """Estimate α, test AI inside DI, predict held-out rows with both, and decide.
 
-    `rungs` of the same rows and folds, where they are fitted already, hold those predictions.
+    Rungs that are already fitted to the same rows and folds save predicting held-out rows again.
     """
     problem = WeightedAlpha(data, clusterings)
     alpha = with_baseline(problem.estimate(), data)
@@ -250,7 +250,7 @@ def compare(
 def held_out_errors(
     data: Data, clusters: Clustering, folds: Folds, rungs: Mapping[str, Rung | NoRung]
 ) -> tuple[float | None, float | None]:
-    """Root mean square log error of AI and of DI on the rows both predict, each cluster with one vote."""
+    """Root mean square log errors of AI and DI on the rows that both predict; each cluster counts once."""
 
     def predictions(model: str) -> Any:
         rung = rungs.get(model)

@@ -12,9 +12,9 @@ Every rung but `time` carries one e₀ per operator and e_launch:
 `effective`    E = e₀[op]·M_executed + e_w·W_read + e_x·X_read + e_y·(Y_read + Y_written) + e_launch
 =============  ======================================================================
 
-M multiply-adds, W weights, A = X + Y activations (inputs, outputs), compulsory but in `effective`, which
-counts what a kernel really accesses and so describes every kernel, not only the fastest; t time per launch; a
-launch of several instances shares its cost among them. `ai` is `di_weighted` with e_w = e_a, that is α = ½,
+M multiply-adds, W weights, A = X + Y activations (inputs, outputs): compulsory counts, except in `effective`,
+which counts what a kernel really accesses and so describes every kernel, not only the fastest. t is the time
+per launch; the instances of one launch share its cost. `ai` is `di_weighted` with e_w = e_a, that is α = ½,
 and `di_weighted` is `di_split` with e_x = e_y.
 """
 
@@ -38,7 +38,7 @@ FloatArray = NDArray[np.float64]
 Labels = NDArray[np.str_]
 
 MODELS = ("macs", "time", "ai", "di_weighted", "di_disjoint", "di_split")
-"""On compulsory counts, one kernel an operator. `effective` is fitted apart, to the rows of all kernels."""
+"""Models on compulsory counts, of one kernel per operator; `effective` is fitted to all kernels."""
 
 FORMULAS = {
     "macs": "E = e0[op]*M + e_launch",
@@ -67,8 +67,8 @@ class Data:
     """(n, 4): multiply-adds executed, weights read, inputs read, partial sums and outputs read or written;
     not numbers where the table does not count them."""
     baseline: FloatArray
-    """Half-width of the response's 95% interval from the idle power that was subtracted, the same power in
-    all rows; zero where nothing was."""
+    """Half-width of the response's 95% interval due to the subtracted idle power, which all rows share; zero
+    if none was subtracted."""
     launch: FloatArray
     """Share of a launch: 1 / instances."""
     batch: FloatArray
@@ -121,7 +121,7 @@ def data_of(frame: pd.DataFrame, response: str) -> Data:
 
 
 def _each(values: Any, text: Callable[[str], str]) -> Labels:
-    """A text of each value, made once for values that are equal."""
+    """A text for each value; equal values are converted once."""
     import pandas as pd
 
     codes, different = pd.factorize(np.asarray(values, dtype=object))
@@ -166,12 +166,12 @@ class Design:
 
 @attrs.frozen
 class Terms:
-    """Which of the common terms a fit carries. The full set is the study's; less is shown as sensitivity."""
+    """Which common terms a fit has. The study uses all; fewer show how sensitive α is to them."""
 
     launch: bool = True
     e0_per_operator: bool = True
     power: bool = False
-    """Constant power times time, never beside e_launch: the two are alike."""
+    """Constant power times time; never together with e_launch, as rows hardly tell the two apart."""
 
 
 FULL = Terms()

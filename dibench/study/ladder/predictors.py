@@ -90,8 +90,8 @@ def gradient(
 ) -> FloatArray:
     """∂E/∂(coefficients, α) of each row, (n, k), in the order of `names`; α's column last where it has one.
 
-    A column is zero where the rows have no such operator; rows of an operator that `names` lacks get no term
-    for their MACs, so ask `e0[op]` first.
+    The column of an operator without rows is zero. Rows of an operator that `names` lacks get no term for
+    their MACs: check first that `e0[op]` is in `names`.
     """
     at = design(model, data, 0.5 if alpha is None else alpha)
     known = dict(zip(at.names, at.columns.T, strict=True))
@@ -105,7 +105,7 @@ def gradient(
 def _widest(
     jacobian: FloatArray, residuals: FloatArray, clusterings: Sequence[Clustering]
 ) -> tuple[FloatArray, int] | None:
-    """Covariance and degrees of freedom by the clustering that makes predictions least certain."""
+    """Covariance and degrees of freedom of the clustering with the widest prediction intervals."""
     best: tuple[FloatArray, int] | None = None
     most = -1.0
     for clusters in clusterings:

@@ -1,7 +1,7 @@
 """One rung of the ladder on some rows: coefficients with intervals, and predictions in and out of sample.
 
-Coefficients are free, so that their intervals mean what they say; one below zero is reported, not clipped.
-Predictions come from the fit with coefficients ≥ 0, which is the same fit where none is below zero.
+Coefficients are fitted without bounds, so that their intervals are honest: one below zero is reported, not
+clipped. Predictions come from a fit with coefficients ≥ 0, which is the same fit if none is below zero.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from dibench.study.maths.scores import aicc
 FloatArray = NDArray[np.float64]
 
 NOT_IDENTIFIED = 1e8
-"""Condition number from which single coefficients are arithmetic noise."""
+"""Above this condition number single coefficients are rounding noise."""
 
 
 @attrs.frozen
-class Coefficient:
-    """A coefficient in joules or seconds per unit; bounds are None where the rows cannot give them."""
+class FittedTerm:
+    """A coefficient in joules or seconds per unit; None if the rows cannot give a value or a bound."""
 
     name: str
     per: str
@@ -45,13 +45,13 @@ class Rung:
     name: str
     k: int
     """Number of coefficients, α of the disjoint form included."""
-    coefficients: tuple[Coefficient, ...]
+    coefficients: tuple[FittedTerm, ...]
     below_zero: tuple[str, ...]
     """Coefficients that the free fit puts below zero; predictions hold them at zero."""
     names: tuple[str, ...]
     """Of the columns of its design, and of `parameters`."""
     parameters: FloatArray
-    """Those that predict, none below zero, in joules or seconds per unit."""
+    """Of the predictions, none below zero, in joules or seconds per unit."""
     alpha: float | None
     """Of `di_disjoint`, whose design needs it."""
     predicted: FloatArray
@@ -92,7 +92,7 @@ def fit_rung(
     free = fit_log(at.columns, data.y)
     bounded = free if (free.parameters >= 0).all() else fit_log(at.columns, data.y, nonnegative=True)
     condition = condition_number(free.jacobian)
-    told = condition <= NOT_IDENTIFIED  # else a coefficient's sign is arithmetic noise like its value
+    told = condition <= NOT_IDENTIFIED  # above it, signs are noise too
     below_zero = [name for name, value in zip(at.names, free.parameters, strict=True) if told and value < 0]
     held_out, learned = predict_held_out(model, data, folds, terms, bounded.parameters)
     return Rung(
@@ -112,11 +112,11 @@ def fit_rung(
     )
 
 
-def _coefficients(at: Design, fit: LogFit, clusterings: Sequence[Clustering]) -> tuple[Coefficient, ...]:
-    """Values with 95% intervals: cluster-robust errors and Student's t, by the clustering that gives more."""
+def _coefficients(at: Design, fit: LogFit, clusterings: Sequence[Clustering]) -> tuple[FittedTerm, ...]:
+    """Values with 95% intervals from cluster-robust errors and Student's t; the wider of the clusterings."""
     if condition_number(fit.jacobian) > NOT_IDENTIFIED:
         return tuple(
-            Coefficient(name, per, None, None, None) for name, per in zip(at.names, at.per, strict=True)
+            FittedTerm(name, per, None, None, None) for name, per in zip(at.names, at.per, strict=True)
         )
     half = np.full(len(at.names), np.nan)
     for clusters in clusterings:
@@ -124,7 +124,7 @@ def _coefficients(at: Design, fit: LogFit, clusterings: Sequence[Clustering]) ->
         if errors is not None:
             half = np.fmax(half, errors * student_quantile(clusters.size - 1))
     return tuple(
-        Coefficient(name, per, float(value), _known(value - width), _known(value + width))
+        FittedTerm(name, per, float(value), _known(value - width), _known(value + width))
         for name, per, value, width in zip(at.names, at.per, fit.parameters, half, strict=True)
     )
 

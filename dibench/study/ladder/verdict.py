@@ -1,8 +1,8 @@
-"""AI, DI, or undecided: the margin rule, in words.
+"""AI, DI or undecided: the margin rule, and its reasons in words.
 
-DI where α's interval lies outside [0.45, 0.55] and DI predicts held-out families better; AI where the
-interval lies inside; undecided otherwise, and whenever the data cannot carry an answer. The bar is on α and
-not on the p value alone, because with enough rows any α but exactly ½ is significant.
+DI if α's interval lies outside [0.45, 0.55] and DI predicts held-out families better; AI if the interval lies
+inside; undecided otherwise, and whenever the rows cannot support an answer. The rule is about α, not about
+the p value alone: with enough rows every α other than exactly ½ is significant.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ ROWS_PER_COEFFICIENT = 3
 
 @attrs.frozen
 class Grounds:
-    """What the rule looks at."""
+    """What the rule decides on."""
 
     rows: int
     coefficients: int
@@ -33,7 +33,7 @@ class Grounds:
     condition: float
     """Of the Jacobian of `di_weighted`, columns at unit length."""
     only_fc_at_one_batch: bool
-    """All rows fully-connected at one batch size: M is a multiple of W there."""
+    """Whether all rows are fully-connected at one batch size: M is then a multiple of W."""
     held_out_ai: float | None
     held_out_di: float | None
     """Root mean square log errors on held-out rows, each cluster with one vote."""
@@ -54,14 +54,13 @@ class Verdict:
     decision: str
     reasons: tuple[Reason, ...]
     reliable: bool = True
-    """False where the data cannot carry an answer, whatever α is."""
+    """False if the rows cannot support an answer, whatever α is."""
     determined: bool = True
-    """False where the rows do not determine α, however many independent layers they are: a number for it
-    would be one of the rows' arithmetic, not of the device."""
+    """False if the rows do not determine α: a number for it would say nothing about the device."""
 
 
 def decide(found: Grounds) -> Verdict:
-    """Apply the rule; every reason that applies is given."""
+    """Apply the rule; all reasons that apply are given."""
     undetermined, unsure = _undetermined(found), _unsure(found)
     if undetermined or unsure:
         reasons = (*undetermined, *unsure)
@@ -109,8 +108,10 @@ def _undetermined(found: Grounds) -> list[Reason]:
 
 
 def _unsure(found: Grounds) -> list[Reason]:
-    """Why α's interval carries no answer: without an end, or on fewer independent layers or networks than an
-    interval needs. Not asked of clusters where no direction separates AI from DI."""
+    """Why α's interval supports no answer: no end, or too few independent layers or networks.
+
+    A clustering with zero effective clusters is passed over: there, nothing separates AI from DI.
+    """
     reasons = []
     if (found.ci_low is None) != (found.ci_high is None):
         reasons.append(Reason("α unbounded", "the interval of α is unbounded"))

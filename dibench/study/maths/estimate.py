@@ -14,7 +14,7 @@ FloatArray = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 ROWS_OF_A_START = 2_000
-"""A start needs no more rows than this, taken at random."""
+"""A starting point is found on at most so many rows, taken at random."""
 
 
 @attrs.frozen(eq=False)
@@ -50,15 +50,15 @@ def fit_log(
 ) -> LogFit:
     """Fit log y = log(Z·θ) + ε by least squares over θ with Z·θ > 0.
 
-    Starts are the non-negative least squares fit of relative errors and, for a tight fit, equal shares of
-    the response for every column.
+    It starts from the non-negative least squares fit of relative errors and, for a tight fit, also from equal
+    shares of the response for every column.
 
     Args:
         columns: Z (n, k), non-negative.
         response: y (n,), positive.
         rows: (n,) fit these rows only; the result's rows are all of them.
-        nonnegative: keep θ ≥ 0; without it θ is free as far as Z·θ stays positive.
-        near: a θ close to the solution, tried alone where it lies inside the domain.
+        nonnegative: keep θ ≥ 0; otherwise θ is free as long as Z·θ stays positive.
+        near: a θ close to the solution; if it lies inside the domain, the only start.
         tolerance: as of `minimise`.
     """
     lower = 0.0 if nonnegative else -np.inf
@@ -78,7 +78,7 @@ def fit_log(
 
 
 def _blocks(columns: FloatArray, response: FloatArray, rows: Mask | None) -> Blocks:
-    """log(Z·θ/y) and Z/(Z·θ), block by block, so that no second array of Z's size is made."""
+    """log(Z·θ/y) and Z/(Z·θ), block by block, without a second array of Z's size."""
 
     def blocks(theta: FloatArray) -> Iterator[tuple[FloatArray, FloatArray]]:
         for first in range(0, len(response), BLOCK):
@@ -94,14 +94,14 @@ def _blocks(columns: FloatArray, response: FloatArray, rows: Mask | None) -> Blo
 
 
 def _starts(columns: FloatArray, response: FloatArray, rows: Mask | None) -> list[FloatArray]:
-    """Shares of the response by relative errors, and equal ones; only those inside the domain."""
+    """The least squares fit of relative errors, and equal shares; only those inside the domain."""
     from scipy.optimize import nnls
 
     used = columns if rows is None else columns[rows]
     y = response if rows is None else response[rows]
     scale = (1 / y) @ np.abs(used) / len(y)
     scale[scale == 0] = 1.0
-    # A column with negative entries (α far outside [0, 1]) could carry a start out of the domain.
+    # A column with negative entries (α far outside [0, 1]) could take a start out of the domain.
     safe = np.where((used >= 0).all(axis=0), 1.0 / columns.shape[1], 0.0)
     few = len(y) <= ROWS_OF_A_START
     sample = slice(None) if few else np.random.default_rng(0).choice(len(y), ROWS_OF_A_START, replace=False)

@@ -33,20 +33,20 @@ IntArray = NDArray[np.intp]
 DRAWS = 9_999
 LEVEL = 0.95
 CROSSING = 1e-3
-"""How exactly an end of an interval is found, of the step that crosses it: finer than p of 9,999 draws."""
+"""Precision of an interval's end, as a share of the step that crosses it: finer than p from 9,999 draws."""
 
 DRAWS_AT_ONCE = 512
 ENOUGH_CLUSTERS = 10.0
-"""Effective clusters from which a test by them holds its level; with fewer a fit does not decide."""
+"""Effective clusters that a test needs to hold its level; a fit with fewer does not decide."""
 
 NOTHING_OF_ITS_OWN = 1e-6
-"""Share of a column's length, below which other columns explain it up to rounding."""
+"""Other columns explain a column up to rounding if less than this share of its length is left."""
 
 NEARLY_ALL = 0.01
-"""Share of a column's length left by others, above which rounding is no matter."""
+"""If others leave more than this share of a column's length, rounding does not matter."""
 
 FEW_CLUSTERS = 12
-"""Below it two-point weights have too few distinct draws: Webb's six points instead."""
+"""With fewer clusters two-point weights have too few distinct draws; Webb's six points are used."""
 
 
 @attrs.frozen
@@ -95,13 +95,13 @@ def clustering(name: str, labels: NDArray[np.str_], *, draws: int, seed: int) ->
 
 @attrs.frozen(eq=False)
 class Linearised:
-    """The model at a restricted fit: its full Jacobian, the residuals there, the direction to be tested.
+    """The model at a restricted fit: its full Jacobian, the residuals there, the direction to test.
 
-    A model that is not the whole truth misses each row by the same amount however often it is measured.
-    Counted as errors of clusters these misses make intervals too wide: Abadie, Imbens and Zheng, "Inference
-    for Misspecified Models with Fixed Regressors" (Journal of the American Statistical Association 2014).
-    What a column `misfit` (n,) explains beyond the Jacobian is therefore no error. The estimate and each
-    row's influence stay as they are.
+    A model that is not exact misses each row by the same amount however often the row is measured. Counted as
+    errors of clusters, these misses make intervals too wide: Abadie, Imbens and Zheng, "Inference for
+    Misspecified Models with Fixed Regressors" (Journal of the American Statistical Association 2014). So what
+    a column `misfit` (n,) explains beyond the Jacobian is not counted as error. The estimate and the
+    influence of each row do not change.
     """
 
     jacobian: FloatArray
@@ -136,7 +136,7 @@ class Linearised:
             before = np.linalg.norm(own)
             own = own - self.jacobian @ np.linalg.solve(r, np.linalg.solve(r.T, self.jacobian.T @ own))
             if np.linalg.norm(own) > NEARLY_ALL * before:
-                break  # else rounding left some: once more
+                break  # otherwise rounding left some of it: subtract once more
         length = np.linalg.norm(own)
         return own / length if length > NOTHING_OF_ITS_OWN * np.linalg.norm(self.misfit) else None
 
@@ -204,9 +204,9 @@ def wild_cluster_test(model: Linearised, clusters: Clustering) -> Test:
 def _cluster_sums(
     model: Linearised, clusters: Clustering, r: FloatArray, influence: FloatArray
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
-    """Per cluster: Σ a·u (G,), Σ q·u (G, k), Σ a·q (G, k), q the rows of JR⁻¹. All that a draw needs.
+    """Per cluster: Σ a·u (G,), Σ q·u (G, k), Σ a·q (G, k), q the rows of JR⁻¹: all that a draw needs.
 
-    A misfit's column beside the Jacobian is one more column of q.
+    The column of a misfit is one more column of q.
     """
     inverse = np.asarray(np.linalg.inv(r), dtype=np.float64)
     moment = np.asarray(clusters.sums(model.errors, model.jacobian) @ inverse)
@@ -249,9 +249,9 @@ def effective_clusters(model: Linearised, clusters: Clustering) -> float:
 def deciding(model: Linearised, clusterings: Sequence[Clustering]) -> tuple[Clustering, ...]:
     """The clusterings whose largest p value counts.
 
-    The coarsest alone where every other's clusters lie within its own, since it then allows for their errors
-    too, and where it has clusters enough; else all. (The largest of two p values covers 96 to 97% where the
-    coarser covers 95%; with few clusters the coarser alone covers down to 92%, the largest 93.5%.)
+    The coarsest alone, if it has enough clusters and the clusters of all others lie within its own, as it
+    then allows for their errors too; otherwise all. (With enough clusters the coarsest covers 95% and the
+    largest of two p values 96 to 97%; with few, the coarsest alone covers down to 92% and the largest 93.5%.)
     """
     coarsest = min(clusterings, key=lambda one: one.size)
     alone = all(_within(one, coarsest) for one in clusterings)
@@ -322,8 +322,8 @@ def invert(
 ) -> Interval:
     """The values that the test does not reject, walked outward from the estimate.
 
-    Steps grow until the test rejects, then the crossing is narrowed to 1e-3 of the last step. A walk that
-    reaches `lower` or `upper` unrejected leaves that bound None.
+    Steps grow until the test rejects, then the crossing is found to 1e-3 of the last step. A bound is None if
+    the walk reaches `lower` or `upper` without a rejection.
     """
 
     distance = _distance_from_rejection(p_value, level)
@@ -344,7 +344,7 @@ def invert(
 
 
 def accepted_span(excess: Callable[[float], float], value: float, grid: FloatArray) -> Interval:
-    """The span of a bounded range that a criterion does not reject, from a scan: it may have several valleys.
+    """The span of a bounded range that a criterion does not reject: scanned, as there may be several valleys.
 
     Args:
         excess: positive where a value is rejected, continuous.
@@ -365,7 +365,7 @@ def accepted_span(excess: Callable[[float], float], value: float, grid: FloatArr
 def _distance_from_rejection(p_value: Callable[[float], float], level: float) -> Callable[[float], float]:
     """|z| of the p value less the critical |z|: positive where rejected, nearly linear in the value.
 
-    A test that cannot be made rejects nothing. Each value is looked at once.
+    A test that cannot be made rejects nothing. Each value is computed once.
     """
 
     @functools.cache
@@ -379,7 +379,7 @@ def _distance_from_rejection(p_value: Callable[[float], float], level: float) ->
 def _crossing(distance: Callable[[float], float], inside: float, outside: float) -> float:
     from scipy.optimize import brentq
 
-    if distance(inside) >= 0:  # the estimate itself is rejected: numerically at the bound
+    if distance(inside) >= 0:  # the estimate itself is rejected: it lies at the bound up to rounding
         return inside
     tolerance = max(CROSSING * abs(outside - inside), 1e-12)
     return float(brentq(distance, inside, outside, xtol=tolerance, maxiter=40))

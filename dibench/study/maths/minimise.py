@@ -25,16 +25,16 @@ Blocks = Callable[[FloatArray], Iterator[tuple[FloatArray, FloatArray]]]
 Bound = FloatArray | float
 
 TIGHT = 1e-12
-"""Relative change of the sum at which a minimum stands whose parameters are reported."""
+"""Relative change of the sum of squares at which a reported minimum is found."""
 
 LOOSE = 1e-7
-"""The same for fits inside a search or a fold."""
+"""The same for fits inside a search."""
 
 BLOCK = 8_192
 """Rows of a block: with ten columns it fits into a core's own cache."""
 
 ENOUGH_FOR_CHOLESKY = 1e-2
-"""Least diagonal of R, columns at unit length, at which J′J still holds ten digits of it."""
+"""Least diagonal of R, columns at unit length, at which J′J still keeps ten of its digits."""
 
 STEPS = 2000
 POLISHING_STEPS = 60
@@ -74,14 +74,14 @@ def minimise(
 ) -> Solution:
     """The least sum of squares found from any of the starts.
 
-    A residual that is not finite marks parameters outside the domain, which no step enters; only the starts
-    must lie inside.
+    Residuals that are not finite mark parameters outside the domain; no step goes there. Only the starts must
+    lie inside.
 
     Args:
         blocks: residuals and derivatives at parameters.
-        starts: parameters to begin at; one outside the domain is passed over.
-        lower, upper: bounds of the parameters; a start is moved inside.
-        tolerance: relative change of the sum at which a minimum stands.
+        starts: parameters to start at; one outside the domain is skipped.
+        lower, upper: bounds of the parameters; a start is moved inside them.
+        tolerance: relative change of the sum of squares at which to stop.
 
     Raises:
         ValueError: no start lies inside the domain.
@@ -177,7 +177,7 @@ def _descend(
 
 
 def _last_step(system: FloatArray, push: FloatArray, gain: float) -> FloatArray | None:
-    """The full step where it promises no more than a gain: too little for another pass over the rows."""
+    """The full step, if it promises at most that gain: too little for another pass over the rows."""
     try:
         step = np.asarray(np.linalg.solve(system, push))
     except np.linalg.LinAlgError:
@@ -186,9 +186,9 @@ def _last_step(system: FloatArray, push: FloatArray, gain: float) -> FloatArray 
 
 
 def _polish(blocks: Blocks, solution: Solution) -> Solution:
-    """Full Gauss-Newton steps: sums stop changing at half the digits that parameters can have.
+    """Full Gauss-Newton steps: the sum of squares stops changing when parameters have half of their digits.
 
-    Each must be shorter than the one before; a sum that rises by no more than rounding stops none.
+    Each step must be shorter than the one before. A sum may rise by rounding.
     """
     at, sums = solution.parameters, _sum(blocks, solution.parameters)
     best, length = solution, np.inf
@@ -210,8 +210,11 @@ def _polish(blocks: Blocks, solution: Solution) -> Solution:
 
 
 def _full_step(blocks: Blocks, at: FloatArray, sums: _Sums) -> FloatArray | None:
-    """−(J′J)⁻¹J′r, from the sums where columns are far from collinear, else by decomposing (J, r): that keeps
-    the digits which squares lose. None without full rank."""
+    """−(J′J)⁻¹J′r; None without full rank.
+
+    From the sums if columns are far from collinear, otherwise by decomposing (J, r), which keeps the digits
+    that squares lose.
+    """
     k = len(at)
     if not (size := np.sqrt(np.diagonal(sums.normal))).all():
         return None
@@ -231,7 +234,7 @@ def _full_step(blocks: Blocks, at: FloatArray, sums: _Sums) -> FloatArray | None
 
 
 def cholesky(normal: FloatArray) -> FloatArray | None:
-    """R (k, k) of J with unit columns, from J′J; None where that holds less than ten digits of it."""
+    """R (k, k) of J with unit columns, from J′J; None if that keeps less than ten digits."""
     try:
         r = np.asarray(np.linalg.cholesky(normal).T)
     except np.linalg.LinAlgError:

@@ -1,7 +1,7 @@
 """How well predictions fit a response: the figures every model is judged by.
 
 All take the response y and its predictions, both (n,) and positive, and are computed on the predicted
-response itself, never on a ratio of it. A low MAPE can hide a low correlation: both are always given.
+response itself, never on a ratio of it. A low MAPE can hide a low correlation, so both are always given.
 """
 
 from __future__ import annotations

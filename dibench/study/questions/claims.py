@@ -1,9 +1,9 @@
 """What the rows say of each claim of the paper, in plain words: confirmed, refuted, undecided, not testable.
 
-The claims are those of Jha and Mittal's abstract (arXiv 2008.02565). Each answer comes from one analysis with
-a rule of its own, and carries the number that says so. Only measured joules can confirm or refute: where
-energy was modelled or simulated, or only time was measured, a claim about energy is not testable, and what
-the same rule would have said is told apart as a check.
+The claims are those of Jha and Mittal's abstract (arXiv 2008.02565). Each answer comes from one analysis and
+its rule, and carries the number behind it. Only measured joules can confirm or refute. If energy was modelled
+or simulated, or only time was measured, a claim about energy is not testable; what the rule says of those
+rows is then given as a check.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dibench.study.findings.twins import Twins
 from dibench.words import Bounded, interval, percent_apart
 
 _ANSWERS = {"DI": CONFIRMED, "AI": REFUTED}
-"""By what an analysis decides for; anything else is undecided."""
+"""The answer by the analysis's decision; any other decision is undecided."""
 
 
 def claims(fit: Fit, networks: WholeNetworks | NoNetworks, twins: Twins | None = None) -> tuple[Claim, ...]:
@@ -56,7 +56,7 @@ def _data_type(fit: Fit) -> Claim:
 
 
 def _every_operator(fit: Fit, twins: Twins | None) -> Claim:
-    """DI must predict every operator's unseen rows better; an operator whose own α says otherwise refutes."""
+    """Confirmed if DI predicts all operators' unseen rows better; refuted if an operator's own α differs."""
     text = "DI models reuse correctly for all types of convolution and of layer, and all reuse patterns."
     better, worse, unknown = _held_out_by_operator(fit)
     contrary = [*_operators_against(fit), *_twins_against(twins, fit.alpha)]
@@ -69,7 +69,7 @@ def _every_operator(fit: Fit, twins: Twins | None) -> Claim:
         lacking = ", ".join([*missing, *unknown])
         why = f"no answer for {lacking}" if lacking else "the rows together do not tell α"
         return Claim("operators", text, UNDECIDED, "", why)
-    if worse:  # by how much more than chance is not tested, so this alone refutes nothing
+    if worse:  # not tested against chance, so this alone refutes nothing
         why = f"AI predicts unseen {', '.join(worse)} rows better, which may be chance"
         return Claim("operators", text, UNDECIDED, "", why)
     return Claim("operators", text, CONFIRMED, number, "and no operator's own α, nor a twin, contradicts it")
@@ -103,7 +103,7 @@ def _operators_against(fit: Fit) -> list[str]:
 
 
 def _twins_against(twins: Twins | None, alpha: Bounded) -> list[str]:
-    """Operators whose exact twins say the opposite of fitted α."""
+    """Operators whose exact twins contradict the fitted α."""
     if twins is None or "energy" not in twins.responses:
         return []
     return [
@@ -114,7 +114,7 @@ def _twins_against(twins: Twins | None, alpha: Bounded) -> list[str]:
 
 
 def _whole_networks(networks: WholeNetworks | NoNetworks) -> Claim:
-    """By correlation with measured efficiency, α held out by family; Williams' test and a bootstrap agree."""
+    """By correlation with measured efficiency, α held out; Williams' test and a bootstrap must agree."""
     text = "DI indicates the energy efficiency of whole networks better than AI does."
     contest = networks.contests.get("index_weighted") if isinstance(networks, WholeNetworks) else None
     if contest is None:

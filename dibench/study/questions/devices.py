@@ -1,9 +1,9 @@
-"""Several cards: a fit of each, all of them together with a gain per card, and α compared between them.
+"""Several cards: a fit of each, a joint fit with a gain per card, and α compared between them.
 
-A card's power sensor is off by a factor of its own, several percent, the same in all its rows. So rows of two
-cards are never pooled as if they were one card's: the joint fit has, beside the common coefficients, a gain
-for every card but the first. α is a ratio of two coefficients of one card, and no gain enters it: between
-cards it can be compared as it is.
+A card's power sensor is off by a factor of its own, by several percent, the same in all its rows. So rows of
+two cards are never pooled as if they were one card's: beside the common coefficients, the joint fit has a
+gain for every card but the first. α is a ratio of two coefficients of one card, so no gain enters it, and it
+can be compared between cards directly.
 
     log E = log gain[card] + log(Σ e₀[op]·M + e_w·W + e_a·A + e_launch)
 """
@@ -20,9 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dibench.errors import UserError
-from dibench.study.findings.cards import Compared, Difference, Joint
+from dibench.study.findings.cards import AlphaDifference, CardsCompared, Joint
 from dibench.study.findings.estimate import UNKNOWN, Estimate
-from dibench.study.ladder.ladder import SEED, Ladder, climb, make_clusterings
+from dibench.study.ladder.ladder import SEED, Ladder, fit_ladder, make_clusterings
 from dibench.study.ladder.models import Data, design
 from dibench.study.maths.estimate import fit_log
 from dibench.study.maths.inference import DRAWS, Clustering, cluster_covariance, student_quantile
@@ -37,7 +37,7 @@ FloatArray = NDArray[np.float64]
 
 
 @attrs.frozen(eq=False)
-class Card:
+class CardLadder:
     """One card's rows and their ladder; `why_not` where they cannot be fitted."""
 
     device: str
@@ -63,9 +63,9 @@ def rows_of(frame: pd.DataFrame, device: str, uuid: str) -> pd.DataFrame:
     return own.reset_index(drop=True)
 
 
-def climb_cards(
+def card_ladders(
     frame: pd.DataFrame, *, draws: int = DRAWS, seed: int = SEED, **chosen: Unpack[Choice]
-) -> tuple[Card, ...]:
+) -> tuple[CardLadder, ...]:
     """Fit every card of a table on its own.
 
     Args:
@@ -77,25 +77,25 @@ def climb_cards(
     for device, uuid in cards_in(frame):
         rows = rows_of(frame, device, uuid)
         try:
-            found.append(Card(device, uuid, rows, climb(rows, draws=draws, seed=seed, **chosen)))
+            found.append(CardLadder(device, uuid, rows, fit_ladder(rows, draws=draws, seed=seed, **chosen)))
         except UserError as error:
-            found.append(Card(device, uuid, rows, None, str(error)))
+            found.append(CardLadder(device, uuid, rows, None, str(error)))
     return tuple(found)
 
 
-def compare(cards: Sequence[Card]) -> Compared:
-    """The cards together where they explain the same response, and α between each two."""
+def compare(cards: Sequence[CardLadder]) -> CardsCompared:
+    """The joint fit of cards that explain the same response, and α compared between each two."""
     fitted = [(card.label, card.ladder) for card in cards if card.ladder is not None]
     if len(fitted) < 2:
-        return Compared(None, "fewer than two cards can be fitted", ())
+        return CardsCompared(None, "fewer than two cards can be fitted", ())
     responses = {one.selection.response for _, one in fitted}
     sources = {one.selection.sources for _, one in fitted}
     if len(responses) > 1 or len(sources) > 1:
         told = ", ".join(sorted(responses | {" ".join(one) for one in sources}))
-        return Compared(None, f"the cards' rows do not say the same thing: {told}", ())
+        return CardsCompared(None, f"the cards' rows do not say the same thing: {told}", ())
     parts = [(label, one.data) for label, one in fitted]
     differences = tuple(difference_of(a, b, one, other) for (a, one), (b, other) in combinations(parts, 2))
-    return Compared(_joint([label for label, _ in parts], [data for _, data in parts]), "", differences)
+    return CardsCompared(_joint([label for label, _ in parts], [data for _, data in parts]), "", differences)
 
 
 def _together(parts: Sequence[Data]) -> Data:
@@ -146,7 +146,7 @@ def _half_width(
     clusterings: Sequence[Clustering],
     direction: int | FloatArray,
 ) -> float | None:
-    """Of the 95% interval along a direction (or of one parameter), by the clustering that gives more."""
+    """Half-width of the 95% interval of a direction, or of one parameter: the wider of the clusterings."""
     widths = []
     for clusters in clusterings:
         covariance = cluster_covariance(jacobian, residuals, clusters)
@@ -181,8 +181,8 @@ def _alpha(
     return UNKNOWN if half is None else Estimate(value, value - half, value + half)
 
 
-def difference_of(first: str, second: str, one: Data, other: Data) -> Difference:
-    """Both fits as one block-diagonal system, so that what a layer has in common on both cards cancels."""
+def difference_of(first: str, second: str, one: Data, other: Data) -> AlphaDifference:
+    """Both fits as one block-diagonal system, so that errors a layer has on both cards cancel."""
     gradients, jacobians, residuals, values = [], [], [], []
     for data in (one, other):
         at = design("di_weighted", data)
@@ -190,7 +190,7 @@ def difference_of(first: str, second: str, one: Data, other: Data) -> Difference
         places = (at.names.index("e_w"), at.names.index("e_a"))
         e_w, e_a = (float(found.parameters[place]) for place in places)
         if e_w + e_a <= 0:
-            return Difference(first, second, UNKNOWN)
+            return AlphaDifference(first, second, UNKNOWN)
         values.append(e_w / (e_w + e_a))
         gradients.append(_gradient(e_w, e_a, places, len(at.names)))
         jacobians.append(found.jacobian)
@@ -202,4 +202,6 @@ def difference_of(first: str, second: str, one: Data, other: Data) -> Difference
     clusterings = make_clusterings(_together([one, other]), 1, 0)
     half = _half_width(block, np.concatenate(residuals), clusterings, direction)
     apart = values[0] - values[1]
-    return Difference(first, second, UNKNOWN if half is None else Estimate(apart, apart - half, apart + half))
+    return AlphaDifference(
+        first, second, UNKNOWN if half is None else Estimate(apart, apart - half, apart + half)
+    )

@@ -1,9 +1,9 @@
-"""Several cards of one model as one card: what a campaign measured on whatever card it was given.
+"""Several cards of one model as one card: for a campaign that ran on whatever card it was given.
 
-Sensors differ by a gain of their own, and cards of a model by a little of everything else. What two cards
-both measured, anchors and sentinels above all, tells the ratio of their joules; a card's energies and powers
-are divided by it, and its rows stand beside those of the card with most rows. Halves of twins, and kernels
-beside a library, are still compared within a card only: column `card` says which.
+Each sensor has a gain of its own, and cards of one model differ a little in everything else. The cases that
+two cards both measured, mostly anchors and sentinels, give the ratio of their joules. A card's energies and
+powers are divided by it, and its rows join those of the card with most rows. Halves of twins, and kernels and
+a library, are still compared within one card only: column `card` says which.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CARD = "card"
-"""The column that says which card a row is of, once `device_uuid` stands for all."""
+"""The column that says which card a row is from, as `device_uuid` then stands for all cards."""
 
 MOST_SHARED = 0.5
-"""Share of the reference's cases that another card may have measured too and still add to it."""
+"""Largest share of the reference's cases that another card may have measured too."""
 
 _SAME_CASE = (
     *DIMENSIONS, "op", "dtype", "backend", "variant", "tile_p", "tile_k", "tile_c", "lanes", "instances",
@@ -35,10 +35,10 @@ _SAME_CASE = (
 
 
 def one_model(frame: pd.DataFrame) -> OneModel | None:
-    """Rows of several cards as one's.
+    """The rows of several cards as one card's.
 
-    None of one card, of several models, where no two share a case, and where another card measured most of
-    what the first did: those are a comparison of cards, and of a case only one card's row would stand.
+    None for one card, for several models, if no two cards share a case, and if another card measured most of
+    what the first did: that is a comparison of cards, and a fit would keep only one card's row of each case.
     """
     cards = cards_in(frame)
     if len(cards) < 2 or len({device for device, _ in cards}) > 1:

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Unpack
 
 from dibench.errors import UserError
 from dibench.study.findings.generality import Generality
-from dibench.study.findings.whole import Card, Findings, Several
+from dibench.study.findings.whole import CardFindings, Findings, Several
 from dibench.study.ladder.findings import findings_of
-from dibench.study.ladder.ladder import SEED, Ladder, climb
+from dibench.study.ladder.ladder import SEED, Ladder, fit_ladder
 from dibench.study.maths.inference import DRAWS
 from dibench.study.questions.claims import claims
-from dibench.study.questions.devices import climb_cards, compare
+from dibench.study.questions.devices import card_ladders, compare
 from dibench.study.questions.generality import generality
 from dibench.study.questions.lattice import lattice
 from dibench.study.questions.one_model import one_model
@@ -43,7 +43,7 @@ def whole(
     Raises:
         UserError: no row can be fitted; the message says why.
     """
-    return _whole(frame, climb(frame, draws=draws, seed=seed, **chosen), subsets, **chosen)
+    return _whole(frame, fit_ladder(frame, draws=draws, seed=seed, **chosen), subsets, **chosen)
 
 
 def several(
@@ -62,7 +62,7 @@ def several(
         frame: a table of the CSV contract with several cards.
         draws, seed, subsets, chosen: as of `whole`.
     """
-    climbed = climb_cards(frame, draws=draws, seed=seed, **chosen)
+    ladders = card_ladders(frame, draws=draws, seed=seed, **chosen)
     joined = one_model(frame)
     together = None
     if joined is not None:
@@ -70,13 +70,13 @@ def several(
             together = whole(joined.frame, draws=draws, seed=seed, subsets=subsets, **chosen)
         except UserError:  # nothing that can be fitted: the cards say why
             joined = None
-    most = max(climbed, key=lambda card: len(card.rows))
+    most = max(ladders, key=lambda card: len(card.rows))
     cards = []
-    for card in climbed:
+    for card in ladders:
         drawn = subsets if together is None and card is most else None
         found = None if card.ladder is None else _whole(card.rows, card.ladder, drawn, **chosen)
-        cards.append(Card(card.device, card.uuid, card.label, card.why_not, found, card.rows))
-    return Several(together, tuple(cards), compare(climbed), joined)
+        cards.append(CardFindings(card.device, card.uuid, card.label, card.why_not, found, card.rows))
+    return Several(together, tuple(cards), compare(ladders), joined)
 
 
 def _whole(frame: pd.DataFrame, ladder: Ladder, subsets: int | None, **chosen: Unpack[Choice]) -> Findings:

@@ -1,4 +1,4 @@
-"""Columns of a table as arrays, whether the table has them or not, and counts that follow from them."""
+"""Columns of a table as arrays, even if the table lacks them, and the counts that follow from dimensions."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 
 def numbers(frame: pd.DataFrame, name: str, absent: float = math.nan) -> NDArray[np.float64]:
-    """A column as decimals (n,); `absent` where a cell is empty or the table has no such column."""
+    """A column as floats (n,); `absent` for an empty cell or a missing column."""
     if name not in frame:
         return np.full(len(frame), absent)
     return frame[name].to_numpy(dtype=np.float64, na_value=absent)
 
 
 def texts(frame: pd.DataFrame, name: str) -> NDArray[np.object_]:
-    """A column as text (n,); empty where a cell is, or where the table has no such column."""
+    """A column as text (n,); empty for an empty cell or a missing column."""
     if name not in frame:
         return np.full(len(frame), "", dtype=object)
     return frame[name].astype(object).fillna("").astype(str).to_numpy(dtype=object)

@@ -1,4 +1,4 @@
-"""Which kernel stands for an operator, and which run for a layer, in models on compulsory counts."""
+"""Which kernel represents an operator, and which run a layer, in models on compulsory counts."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ if TYPE_CHECKING:
 
 
 def fastest_variants(frame: pd.DataFrame, response: str) -> dict[str, str]:
-    """Of each operator the variant of the least median time per MAC.
+    """The variant of each operator with the least median time per MAC.
 
-    Only variants on at least half as many layers as the operator's widest one compete: the few layers of a
-    narrow one may simply be easy. A fast variant that a sweep ran on every layer wins over knobs
-    tried on a handful.
+    A variant competes only if it ran on at least half as many layers as the variant that ran on most: one
+    that ran on a handful may just have had easy layers.
     """
     op, variant = texts(frame, "op"), texts(frame, "variant")
     per_mac = _cost(frame, response) / counts(frame)["macs"]
@@ -38,7 +37,7 @@ def fastest_variants(frame: pd.DataFrame, response: str) -> dict[str, str]:
 
 
 def is_slower(frame: pd.DataFrame, response: str) -> NDArray[np.bool_]:
-    """Every row of a layer but the one of the least time."""
+    """Every row of a layer except the fastest."""
     order = np.argsort(_cost(frame, response), kind="stable")
     _, first = np.unique(_layers(frame)[order], return_index=True)
     slower = np.ones(len(frame), dtype=bool)
@@ -47,7 +46,7 @@ def is_slower(frame: pd.DataFrame, response: str) -> NDArray[np.bool_]:
 
 
 def _cost(frame: pd.DataFrame, response: str) -> NDArray[np.float64]:
-    """Time, by which the fastest is found; the response where the table has no times."""
+    """Time, which decides what is fastest; the response if the table has no times."""
     time = numbers(frame, "time_s")
     return np.where(time > 0, time, np.inf) if (time > 0).any() else numbers(frame, response)
 

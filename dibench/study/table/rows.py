@@ -1,8 +1,8 @@
 """Which rows a fit uses, what it explains, and why the other rows stay out.
 
-One fit is one device, one backend, one data type, one operand distribution and one energy source: nothing
-is pooled silently. Several devices need a choice by the caller; of the rest the most frequent is taken and
-the others are counted among the exclusions.
+A fit is about one device, backend, data type, operand distribution and energy source: nothing is pooled
+silently. If there are several devices, the caller chooses one. Of the other settings the most frequent value
+is taken; rows with another one are counted among the exclusions.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
 Mask = NDArray[np.bool_]
 
 ENERGY_COLUMNS = tuple(column for column in RESPONSES if column.endswith("_j"))
-"""Energies a fit may explain, best first."""
+"""Energies that a fit can explain, best first."""
 
 HARMLESS_CLOCK_EVENTS = frozenset(
     {"none", "gpu_idle", "applications_clocks_setting", "display_clock_setting"}
 )
-"""Clock-event reasons that do not say that load held the clock down."""
+"""Clock events that do not mean the clock was throttled under load."""
 
 PLAUSIBLE = (1e-18, 1e9)
-"""Joules or seconds of one launch: what lies beyond is a slip of units."""
+"""Joules or seconds of one launch; a value outside is a mistake of units."""
 
 SETTINGS = ("device", "device_uuid", "backend", "dtype", "data")
 """What all rows of one fit have in common."""
 
 
 class Choice(TypedDict, total=False):
-    """What a caller may choose of `SETTINGS`; the rest is the most frequent."""
+    """Which of `SETTINGS` a caller can choose; for the rest the most frequent value is taken."""
 
     device: str | None
     backend: str | None
@@ -55,7 +55,7 @@ class Selection:
     rows: int
     """Rows of the tables before any exclusion."""
     excluded: dict[str, int]
-    """Reason → number of rows, in the order in which the rules apply."""
+    """Reason → number of rows, in the order of the rules."""
     response: str
     """The column that is explained."""
     sources: tuple[str, ...]
@@ -97,11 +97,11 @@ def select(
 ) -> Selection:
     """The rows that count, and the response they have in common.
 
-    Rows that failed or were skipped, sentinels, repeats of a case (the last one stands), rows with a capped
-    clock and rows of another setting stay out. Measured energy is the response where rows have it: above
-    active idle, else above idle, else gross, the first that at least half of the rows fill. Without
-    measured energy it is measured time. The models on compulsory counts describe one kernel: each operator
-    counts with its fastest variant, each layer with its fastest run of it.
+    Left out are rows that failed or were skipped, sentinels, repeats of a case (the last one counts), rows
+    with a capped clock, and rows of another setting. The response is measured energy if there is any: above
+    active idle, else above idle, else gross, whichever at least half of the rows have first. Without measured
+    energy it is measured time. The models on compulsory counts describe one kernel, so only the fastest
+    variant of each operator counts, and its fastest run of each layer.
 
     Args:
         frame: a table of the CSV contract, as `table.read_csv` gives it.
@@ -135,7 +135,7 @@ def select(
 
 
 def anchors(frame: pd.DataFrame, selection: Selection) -> pd.DataFrame:
-    """The anchor kernels' rows under the selection's setting and response: what pins one level by itself."""
+    """The anchor kernels' rows with the selection's setting and response; each is about one memory level."""
     sieve = _Sieve(frame)
     sieve.drop(sieve.text("op") != ANCHOR, "a layer")
     sieve.drop(~np.isin(sieve.text("status").astype(str), ("ok", "flagged")), "not measured")
@@ -150,7 +150,7 @@ def anchors(frame: pd.DataFrame, selection: Selection) -> pd.DataFrame:
 
 
 class _Sieve:
-    """The rows still in, and how many each rule took out."""
+    """The rows that are left, and how many each rule took out."""
 
     def __init__(self, frame: pd.DataFrame) -> None:
         self.frame = frame
@@ -162,7 +162,7 @@ class _Sieve:
             self.frame = self.frame[~out]
 
     def check(self) -> None:
-        """Raise where no row is left."""
+        """Raise an error if no row is left."""
         if not len(self.frame):
             left_out = ", ".join(f"{number} {reason}" for reason, number in self.excluded.items())
             raise UserError("rows", f"must leave at least one to fit, left out: {left_out}")
@@ -188,7 +188,7 @@ def _check_table(frame: pd.DataFrame) -> None:
 
 
 def _drop_unusable(sieve: _Sieve) -> None:
-    """What was not measured, is no layer, stands twice, ran at a capped clock, or contradicts itself."""
+    """Drop rows that are not measured, no layer, repeated, run at a capped clock, or contradictory."""
     for status in ("failed", "skipped"):
         sieve.drop(sieve.text("status") == status, status)
     sieve.drop(sieve.text("op") == ANCHOR, "anchor, no layer")
@@ -211,7 +211,7 @@ def _is_repeated(sieve: _Sieve) -> Mask:
     """Rows of a case that a later row measured again, and exact copies of a row without case_id."""
     frame = sieve.frame
     case = sieve.text("case_id")
-    # The key holds all of these; other tools may number the cases of each table from one.
+    # Ours depend on all of these anyway; other tools may number the cases of each table from one.
     same = [name for name in ("case_id", *SETTINGS, "variant", "knobs", *DIMENSIONS) if name in frame]
     repeated = frame.duplicated(same, keep="last").to_numpy(dtype=bool)
     unnamed = case == ""
@@ -236,7 +236,7 @@ def _contradicts_dimensions(sieve: _Sieve) -> Mask:
 
 
 def _settle(sieve: _Sieve, name: str, chosen: str | None) -> str:
-    """The value of a setting that all rows of the fit share; the other rows leave."""
+    """The value of a setting that all rows of the fit share; rows with another are dropped."""
     values = sieve.text(name)
     present, how_often = np.unique(values.astype(str), return_counts=True)
     if not len(present):
@@ -257,7 +257,7 @@ def _settle(sieve: _Sieve, name: str, chosen: str | None) -> str:
 
 
 def _choose_response(sieve: _Sieve, modelled: bool) -> str:
-    """The column to explain; rows whose source does not fit it leave."""
+    """The column to explain; rows with another energy source are dropped."""
     source = sieve.text("energy_source")
     has_energy = np.zeros(len(sieve.frame), dtype=bool)
     for column in ENERGY_COLUMNS:
