@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from dibench.layer import DIMENSIONS
+from dibench.schema import pack_knobs, unpack_knobs
 from dibench.show import axes as ax
 from dibench.show.blocks import Block, Figure, Section, Sentence, Table, columns
 from dibench.show.numbers import count, plain
@@ -121,8 +122,12 @@ def equal_boxes(rows: pd.DataFrame, response: str) -> pd.DataFrame:
 
 def _with_box(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows with a box, their knobs without those at 0, which are off."""
-    knobs = rows["knobs"].str.replace(r"\b\w+=0(;|$)", "", regex=True).str.strip(";")
-    return rows.assign(knobs=knobs)[rows["tile_p"].notna()]
+    knobs = rows["knobs"].fillna("")
+    on = {
+        cell: pack_knobs({name: value for name, value in unpack_knobs(cell).items() if value != "0"})
+        for cell in knobs.unique()
+    }
+    return rows.assign(knobs=knobs.map(on))[rows["tile_p"].notna()]
 
 
 def stationarity_panel(found: Sequence[Ratios], measure: str) -> Drawn:

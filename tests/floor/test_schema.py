@@ -5,12 +5,16 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+import attrs
 import pytest
 
 from dibench import schema
 from dibench.errors import UserError
-from dibench.layer import DIMENSIONS
-from dibench.table import format_value, read_csv
+from dibench.layer import DIMENSIONS, Layer
+from dibench.plan import Case
+from dibench.schema import Row
+from dibench.table import HEADER as HEADER_LINE
+from dibench.table import format_value, line_of, read_csv, read_rows
 
 HEADER = ["name", "op", *DIMENSIONS, "dtype", "energy_source", "status", "time_s", "colour"]
 ROW = dict(
@@ -156,3 +160,40 @@ def test_cells_are_written_so_that_they_read_back_exactly() -> None:
     assert format_value("two\nlines  here") == "two lines here"
     with pytest.raises(ValueError, match="finite"):
         format_value(float("nan"))
+
+
+def test_a_column_is_a_field_of_a_row_of_the_same_kind() -> None:
+    annotated = {"text": "str", "int": "int | None", "float": "float | None"}
+    fields = {field.name: str(field.type) for field in attrs.fields(Row)}
+    assert fields == {column.name: annotated[column.kind] for column in schema.COLUMNS} | {
+        "others": "Mapping[str, str]"
+    }
+    first = schema.NAMES.index("N")
+    assert schema.NAMES[first : first + len(DIMENSIONS)] == DIMENSIONS
+
+
+def test_a_row_is_written_and_read_back_unchanged(tmp_path: Path) -> None:
+    layer = Layer(N=2, C=8, H=7, W=7, K=4, R=3, S=3, pad_h=1, name='a, "b"/c')
+    case = Case(layer=layer, backend="cpu", variant="conv_output_stationary", tile_p=2, taps=3, cold=True)
+    row = attrs.evolve(case.row(), time_s=1 / 3, status="flagged", energy_source="none", reason="a, b")
+    path = tmp_path / "sweep.csv"
+    path.write_bytes(HEADER_LINE + line_of(row) + line_of(row)[:-9])
+    assert list(read_rows(path)) == [row], "without the line that was cut off"
+    assert (row.N, row.tile_p, row.knobs, row.stationarity) == (2, 2, "taps=3;cold=1", "output")
+    assert schema.unpack_knobs(row.knobs) == {"taps": "3", "cold": "1"}
+    frame = read_csv(write(tmp_path / "a.csv", ROW))
+    (read,) = read_rows(tmp_path / "a.csv")
+    assert read.others == {"colour": "red"}, "unknown columns are kept"
+    assert read.known() == {name: cell for name, cell in frame.iloc[0].items() if name != "colour"}
+
+
+def test_a_bad_row_is_refused_in_the_same_words_one_by_one_as_in_a_frame(tmp_path: Path) -> None:
+    for change in ({"N": "1_0"}, {"time_s": "inf"}, {"status": "fine"}, {"op": "conv"}):
+        path = write(tmp_path / "bad.csv", ROW, ROW | change)
+        with pytest.raises(UserError) as by_frame:
+            read_csv(path)
+        with pytest.raises(UserError) as by_row:
+            list(read_rows(path))
+        assert str(by_row.value) == str(by_frame.value)
+    with pytest.raises(UserError, match="must have the column case_id"):
+        list(read_rows(write(tmp_path / "a.csv", ROW), ("case_id",)))

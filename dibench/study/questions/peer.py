@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dibench.intensity import OPERATORS
 from dibench.layer import DIMENSIONS
-from dibench.schema import LIBRARY, MEASURED_SOURCES
+from dibench.schema import LIBRARY, MEASURED_SOURCES, unpack_knobs
 from dibench.study.findings.peer import Peer, Peers, Ratio
 from dibench.study.maths.inference import student_quantile
 from dibench.study.questions.one_model import CARD
@@ -54,10 +54,10 @@ def _usable(frame: pd.DataFrame) -> pd.DataFrame:
         rows[name] = rows[name].fillna("").astype(str) if name in rows else ""
     for name, empty in (("instances", 1.0), ("sentinel", 0.0), ("time_s", np.nan), ("energy_j", np.nan)):
         rows[name] = rows[name].astype("float64").fillna(empty) if name in rows else empty
-    knobs = ";" + rows["knobs"] + ";"
-    rows["cold"] = knobs.str.contains(";cold=1;", regex=False)
-    full = ~knobs.str.contains(";sms=", regex=False)
-    return rows[full & (rows["time_s"] > 0) & (rows["sentinel"] != 1)]
+    knobs = {cell: unpack_knobs(cell) for cell in rows["knobs"].unique()}
+    rows["cold"] = rows["knobs"].map({cell: found.get("cold") == "1" for cell, found in knobs.items()})
+    full = rows["knobs"].map({cell: "sms" not in found for cell, found in knobs.items()})
+    return rows[full.astype(bool) & (rows["time_s"] > 0) & (rows["sentinel"] != 1)]
 
 
 def _fastest(rows: pd.DataFrame) -> pd.DataFrame:
