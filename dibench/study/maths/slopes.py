@@ -1,4 +1,4 @@
-"""Coefficients with intervals from clusters left out one after the other, and the share of one in two.
+"""Coefficients with intervals by leaving out one cluster at a time, and the share of one in two of them.
 
 Intervals are jackknifed (CV3: Bell and McCaffrey 2002; MacKinnon, Nielsen and Webb 2023); that of a share is
 Fieller's (1954), and is unbounded where the sum is not significantly different from zero.

@@ -1,17 +1,18 @@
 """The reuse lattice: what one access of each operand costs, from one layer under many boxes.
 
-One layer keeps M, W, X and Y; the box tile_p × tile_k × tile_c turns how often each operand is read. So
+A layer fixes M, W, X and Y; the box tile_p × tile_k × tile_c sets how often each operand is read. So
 
     E = P₀·time + e_mac[kernel]·macs + e_w·weight reads + e_x·input reads + e_y·(output reads + writes)
 
 by least squares on log E. Each box runs on all, half and a quarter of the multiprocessors: the same accesses
-at two and four times the time. Without that, time follows from the accesses and P₀·time hides in the slopes.
+at two and four times the time. Otherwise time would follow from the accesses, and P₀·time would be hidden in
+the slopes.
 
 A box rereads each element often, so a slope belongs to the level that answers rereads: the cache that the
-kernel's loads are held to, or shared memory where they are staged. What the first touch costs (memory where
-operands are cold) is the same for every box and stands in e_mac. A slope also belongs to the lane mapping: it
-decides which operand's read is one broadcast sector. α here is e_w/(e_w + e_x) at that level and mapping; it
-is never averaged with the α of shapes.
+kernel's loads go through, or shared memory where operands are staged. The first touch (of memory, where
+operands are cold) costs the same under every box and is part of e_mac. A slope also belongs to the lane
+mapping, which decides which operand's read is one broadcast sector. α here is e_w/(e_w + e_x) at that level
+and mapping; it is never averaged with the α of shapes.
 
 Intervals are jackknifed by box, α's is Fieller's (`slopes`).
 """
@@ -50,10 +51,9 @@ FloatArray = NDArray[np.float64]
 
 LEAST_BOXES = 8
 WORST_CONDITION = 30.0
-"""Belsley, Kuh and Welsch 1980: beyond it, coefficients are harmed."""
+"""Belsley, Kuh and Welsch 1980: beyond it, coefficients are unreliable."""
 
 COUNTS = ("macs_executed", "weight_reads", "input_reads", "output_reads", "output_writes")
-
 
 MODEL = "P0*time + e_mac[kernel]*macs + e_w*weight_reads + e_x*input_reads + e_y*output_accesses"
 
@@ -80,7 +80,7 @@ def lattice(frame: pd.DataFrame, **chosen: Unpack[row_rules.Choice]) -> Lattices
     # Published ranges are of GPUs.
     ranged = energy and selection.measured and selection.setting["backend"] == "cuda"
     keys = [name for name in (*DIMENSIONS, "instances", "level", "lanes") if name in used]
-    # Layers of a sweep of networks have a box or two each: asked for together, not one by one.
+    # Most layers of a sweep of networks have a box or two: dropped in one step, which is fast.
     used = used[used.groupby(keys, dropna=False)["box"].transform("nunique") >= LEAST_BOXES]
     found = []
     for _, rows in used.groupby(keys, sort=False, dropna=False):
@@ -114,7 +114,7 @@ def fit_lattice(rows: pd.DataFrame, response: str, *, energy: bool) -> Lattice |
     if not energy and len(shares) > 1:  # time itself scales with the share
         rows = rows[rows["sms"] == max(shares)]
         shares = (max(shares),)
-    # A kernel of one box says nothing beside its own e_mac.
+    # A kernel with one box tells only its own e_mac.
     rows = rows[rows.groupby("variant")["box"].transform("nunique") >= 2]
     boxes = int(rows["box"].nunique())
     names, columns = _columns(rows, with_time=energy and len(shares) > 1)
@@ -211,7 +211,7 @@ def _doubt(condition: float, found: dict[str, Slope], energy: bool, shares: tupl
 
 
 def _levels(rows: pd.DataFrame) -> list[str]:
-    """Where a kernel's rereads are answered, and where its operands come from, by its knobs."""
+    """Which level answers a kernel's rereads, and whether its operands start cold, by its knobs."""
     levels = []
     for backend, text in zip(texts(rows, "backend"), texts(rows, "knobs").tolist(), strict=True):
         knobs = unpack_knobs(text)
@@ -224,6 +224,6 @@ def _levels(rows: pd.DataFrame) -> list[str]:
 
 
 def _boxes(rows: pd.DataFrame) -> list[str]:
-    """Kernel and box of each row, whatever its share of the multiprocessors: one draw of the lattice."""
+    """Kernel and box of each row: the cluster of the jackknife, whatever the share of multiprocessors."""
     names = ("variant", "tile_p", "tile_k", "tile_c")
     return [" ".join(parts) for parts in zip(*(texts(rows, name) for name in names), strict=True)]

@@ -1,4 +1,4 @@
-"""What a lattice is held against: anchor kernels that pin one level by themselves, and published figures."""
+"""What a lattice is compared with: anchor kernels that exercise one level each, and published figures."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ RANGES = {
     "DRAM read": (5.0 * 8 * BYTES, 12.0 * 8 * BYTES),
     "multiply-add": (6.0, 15.0),
 }
-"""What published figures lead one to expect, in pJ an element or multiply-add of a GPU: no facts, a reason
-to look where a coefficient lies outside."""
+"""Published figures of GPUs, in pJ an element or multiply-add. They are no facts: a coefficient outside is a
+reason to look closer."""
 
 ANCHORS = {
     "anchor_fma": ("macs_executed", "multiply-add"),
@@ -66,7 +66,7 @@ def anchor_costs(rows: pd.DataFrame, response: str, *, energy: bool) -> dict[str
 
 
 def anchor_checks(anchors: Mapping[str, Slope]) -> tuple[Check, ...]:
-    """The anchors beside published figures."""
+    """The anchors compared with published figures."""
     kinds = {name: ANCHORS[name][1] for name in anchors}
     return tuple(_in_range(kind, anchors[name], name) for name, kind in kinds.items() if kind in RANGES)
 
@@ -74,7 +74,7 @@ def anchor_checks(anchors: Mapping[str, Slope]) -> tuple[Check, ...]:
 def lattice_checks(
     level: str, lanes: str, costs: Mapping[str, Slope], anchors: Mapping[str, Slope], *, ranged: bool
 ) -> tuple[Check, ...]:
-    """A lattice beside anchors that do the same, and where `ranged` beside published figures."""
+    """A lattice compared with anchors that do the same, and where `ranged` with published figures."""
     macs = [cost for name, cost in costs.items() if name.startswith("mac/")]
     pairs = [("multiply-add", sorted(macs, key=lambda cost: cost.value)[len(macs) // 2], "anchor_fma")]
     # Under lanes p neighbouring lanes read neighbouring inputs, as those of the anchors do.

@@ -1,7 +1,7 @@
 """Our fastest kernels beside a library on the same layers and card: its time and joules over ours.
 
 A layer counts once: the fastest of our kernels on it against the library's fastest setting. Ratios are
-geometric means over layers with a 95% t-interval of their logarithms; joules are gross: what one pays for.
+geometric means over layers with a 95% t-interval of their logarithms. Joules are gross, as one pays for them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which rows of a table are exact twins, and which their placebo: found by shapes, under one kernel.
+"""Which rows of a table are exact twins, and which are their placebo: found by shape, under one kernel.
 
 The two halves of a pair of twins have the same multiply-adds, outputs, AI, reduction depth, kernel and knobs;
 W of the one is X of the other. The halves of a placebo are transposed (H with W, R with S): all counts are
@@ -34,7 +34,7 @@ EQUAL = {
 """Effective counts that must be equal in both halves, where the table has them."""
 
 _KERNEL = ("op", "lanes", "variant", "tile_p", "tile_k", "tile_c", "instances", "knobs", CARD)
-"""Both halves are of one card, where rows of several stand beside each other (`one_model`)."""
+"""Both halves are of one card, also where a table holds several (`one_model`)."""
 _FILTER = ("C", "R", "S", "groups", "stride_h", "stride_w", "pad_h", "pad_w", "dil_h", "dil_w")
 _TURN = (
     ("W", "H"), ("S", "R"), ("Q", "P"), ("stride_w", "stride_h"), ("pad_w", "pad_h"), ("dil_w", "dil_h"),
@@ -59,8 +59,8 @@ class Match:
 def matches(frame: pd.DataFrame) -> dict[str, tuple[list[Match], list[Match]]]:
     """`twins` and `placebo`: the pairs by shape, and those of them that are a fair comparison.
 
-    That is where effective counts are equal as far as the table has them, and where a kernel that chooses its
-    tiles by the layer does not read otherwise in one half.
+    A comparison is fair if the effective counts, where the table has them, are equal, and if the kernel does
+    not choose other tiles, and so other reads, for one half.
     """
     dims = {dim: frame[dim].to_numpy(dtype=np.int64) for dim in DIMENSIONS}
     by_shape = {
@@ -80,7 +80,7 @@ def _twin_sides(dims: Mapping[str, IntArray], count: Mapping[str, Any]) -> tuple
     depthwise = (dims["groups"] == dims["C"]) & (dims["C"] > 1)
     fc = (dims["groups"] == 1) & np.logical_and.reduce([dims[name] == 1 for name in "HWRSPQ"])
     lone = fc & ((dims["N"] == 1) | (dims["K"] == 1))
-    # Filters of several taps reach into the padding: an equal share of it needs an equal image.
+    # Filters of several taps reach into the padding: its share is equal only for equal images.
     image = [np.where(dims["R"] * dims["S"] > 1, dims[name], 0) for name in "HW"]
     sizes = [np.minimum(W, X), np.maximum(W, X)]
     common = [*(dims[name] for name in _FILTER), *image, count["macs"], count["outputs"], *sizes]
@@ -103,11 +103,11 @@ def _placebo_sides(dims: Mapping[str, IntArray]) -> tuple[list[Any], Mask, Mask]
 def _joined(
     frame: pd.DataFrame, dims: Mapping[str, IntArray], common: Sequence[Any], upper: Mask, usable: Mask
 ) -> list[Match]:
-    """Of each kernel and key the first upper row with the first lower one, the second with the second, …"""
+    """Pairs of each kernel and key: the first upper row with the first lower one, and so on."""
     import pandas as pd
 
     keys = pd.DataFrame(dict(enumerate(common)))
-    # Most rows of a large table have no partner by shape: what is left is grouped by kernel too.
+    # Most rows of a large table have no partner by shape: only the others are grouped by kernel.
     mark = pd.util.hash_pandas_object(keys, index=False).to_numpy()
     row = np.flatnonzero(usable & np.isin(mark, np.intersect1d(mark[usable & upper], mark[usable & ~upper])))
     upper = upper[row]
@@ -127,7 +127,7 @@ def _joined(
 
 
 def _exact(frame: pd.DataFrame, found: list[Match], columns: tuple[str, ...]) -> list[Match]:
-    """The matches whose effective counts are equal too, as far as the table has them."""
+    """The matches whose effective counts, where the table has them, are equal too."""
     known = [name for name in columns if name in frame]
     counts = frame[known].to_numpy(dtype=np.float64, na_value=np.nan)
 
@@ -139,9 +139,9 @@ def _exact(frame: pd.DataFrame, found: list[Match], columns: tuple[str, ...]) ->
 
 
 def _controlled(frame: pd.DataFrame, found: list[Match]) -> list[Match]:
-    """The matches whose halves read weights and inputs equally often, or as often as the other's swapped.
+    """The matches whose halves read weights and inputs equally often, or as often as the other half swapped.
 
-    A kernel that chooses its tiles by the layer reads otherwise in each half, and its cost differs for that.
+    A kernel that chooses its tiles by the layer reads differently in each half, which changes the cost.
     """
     if "weight_reads" not in frame or "input_reads" not in frame:
         return found

@@ -1,8 +1,8 @@
 """Exact twins: does the energy change when weights and inputs exchange their sizes and nothing else does?
 
-AI says that both halves of a pair (`twin_pairs`) cost the same; of a placebo the ratio must be one. The test
-flips the signs of the pairs' log ratios (`sign_flips`), Holm adjusts over the operators, equivalence is the
-90% interval inside the margin (Schuirmann 1987).
+If AI is right, both halves of a pair (`twin_pairs`) cost the same. The ratio of a placebo must be one in any
+case. The test flips the signs of the pairs' log ratios (`sign_flips`); Holm's method adjusts its p values
+over the operators. Twins are equivalent if the 90% interval lies inside the margin (Schuirmann 1987).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ LEAST_PAIRS = 8
 """Fewer decide nothing: with five, no sign flip test can have a p value below 0.06."""
 
 MARGIN = math.log(1.03)
-"""Twins whose cost differs by less than 3% are called equivalent."""
+"""Twins whose costs differ by less than 3% are equivalent."""
 
 BOTH = "both"
 OPERATORS = ("standard", "grouped", "pointwise", "fc")
@@ -109,7 +109,7 @@ def _compared(matches: list[Match], logs: FloatArray) -> tuple[Pairs, ...]:
 
 
 def _under_every_mapping(matches: list[Match]) -> list[Match]:
-    """The matches of pairs that were run under each lane mapping alike, so that mappings cancel."""
+    """The matches of pairs that ran under every lane mapping, so that the mappings cancel."""
     lanes = {match.lanes for match in matches}
     seen: defaultdict[Any, set[str]] = defaultdict(set)
     for match in matches:
@@ -118,7 +118,7 @@ def _under_every_mapping(matches: list[Match]) -> list[Match]:
 
 
 def _differences(matches: list[Match], logs: FloatArray) -> FloatArray:
-    """One log ratio for each pair of layers: the mean over its kernels, which are no independent evidence."""
+    """One log ratio for each pair of layers: the mean over its kernels, which are not independent."""
     by_pair: defaultdict[Any, list[float]] = defaultdict(list)
     for match in matches:
         by_pair[match.pair].append(float(logs[match.upper] - logs[match.lower]))
