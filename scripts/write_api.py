@@ -16,6 +16,7 @@ import textwrap
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import attrs
@@ -25,17 +26,9 @@ TARGET = ROOT / "docs" / "api.md"
 
 PUBLIC: dict[str, tuple[str, ...]] = {
     "dibench": ("load", "fit"),
-    "dibench.study": ("fit", "Fit", "cards_in"),
-    "dibench.study.findings.ladder": (
-        "Alphas",
-        "WeightedAlpha",
-        "AiAgainstDi",
-        "Model",
-        "Scores",
-        "Operator",
-        "Sensitivity",
-    ),
-    "dibench.study.findings.estimate": ("Estimate", "Alpha", "Outcome", "ClusterOutcome", "ClusteredTest"),
+    "dibench.study": ("fit", "cards_in"),
+    "dibench.study.findings.ladder": (),
+    "dibench.study.findings.estimate": (),
     "dibench.study.questions.twins": ("twins",),
     "dibench.study.questions.lattice": ("lattice",),
     "dibench.study.questions.generality": ("generality",),
@@ -60,7 +53,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "dibench.backends": ("Backend", "Prepared", "Device", "DeviceFaultError"),
     "dibench.errors": ("UserError",),
 }
-"""By the module to import from."""
+"""By the module to import from; of a module without names, every public class that it defines."""
 
 INTRODUCTION = """\
 # The Python API
@@ -82,8 +75,14 @@ def chapter(name: str) -> Iterator[str]:
     yield f"## {name}\n"
     if name != "dibench":  # whose docstring is a call of what follows
         yield (sentences(inspect.getdoc(module) or "").partition(". ")[0].rstrip(".") + ".\n")
-    for public in PUBLIC[name]:
+    for public in PUBLIC[name] or classes_of(module):
         yield from entry(name, public, getattr(module, public))
+
+
+def classes_of(module: ModuleType) -> list[str]:
+    """The public classes that a module defines, in the order of its text."""
+    tree = ast.parse(inspect.getsource(module))
+    return [node.name for node in tree.body if isinstance(node, ast.ClassDef) and node.name[0] != "_"]
 
 
 def entry(module: str, name: str, thing: Any) -> Iterator[str]:
