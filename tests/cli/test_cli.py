@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import typer
 from command_line import Run
 
 from dibench import networks
@@ -30,6 +31,15 @@ def test_the_examples_it_gives_are_commands_it_understands(run: Run) -> None:
     for verb in verbs:
         status, help_text, _ = run(verb, "--help")
         assert status == 0 and "Usage" in help_text
+
+
+def test_every_verb_and_every_option_has_a_help_text() -> None:
+    verbs = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # a group of commands
+    assert len(verbs) > 15
+    for name, verb in verbs.items():
+        assert verb.help, name
+        for parameter in verb.params:
+            assert parameter.help, f"{name} {parameter.name}"
 
 
 def test_networks_as_csv_has_the_25_totals(run: Run) -> None:
