@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -29,15 +29,33 @@ def _answer(claim: Claim) -> Cell:
     return Cell(claim.answer, _TONES[claim.answer], strong=claim.answer == REFUTED)
 
 
-def answers(studies: Sequence[Study]) -> list[dict[str, Any]]:
-    """By card, whose name is empty where there is one, its claims; none where nothing was fitted."""
+@attrs.frozen
+class Answered:
+    """A claim as a card of the page."""
+
+    claim: Claim
+    mark: str
+    """The style of its card."""
+    because: str
+
+
+@attrs.frozen
+class OfCard:
+    """The claims on one card's rows; its name is empty where there is one."""
+
+    card: str
+    claims: Sequence[Answered]
+
+
+def answers(studies: Sequence[Study]) -> list[OfCard]:
+    """By card its claims; none where nothing was fitted."""
     return [
-        {"card": study.card, "claims": [_card(claim) for claim in study.found.claims]}
+        OfCard(study.card, [_answered(claim) for claim in study.found.claims])
         for study in studies
         if study.found is not None
     ]
 
 
-def _card(claim: Claim) -> dict[str, str]:
+def _answered(claim: Claim) -> Answered:
     because = "; ".join(filter(None, (claim.why, claim.check)))
-    return {**attrs.asdict(claim), "mark": _MARKS[claim.answer], "because": because}
+    return Answered(claim, _MARKS[claim.answer], because)

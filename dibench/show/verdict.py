@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from dibench.show.blocks import Block, Headline, Sentence
+from dibench.show.blocks import Block, Headline, Section, Sentence
 from dibench.show.numbers import count, number, p_value, share
 from dibench.show.response import response_of
 from dibench.show.studies import AS_ONE
@@ -34,23 +34,20 @@ def numbers(fit: Fit) -> list[Block]:
     return [Sentence(f"{_alpha(fit)}{doubt}", "" if fit.reliable else "warn"), Sentence(_tests(fit))]
 
 
-def on_page(study: Study) -> dict[str, Any]:
-    """Question, answer and the lines below it."""
+def section(study: Study) -> Section:
+    """The page's first question: the answer, why, and what it rests on."""
     fit = study.fit
     if fit is None:
-        return {
-            "question": "Does the data type matter?",
-            "answer": "Nothing can be said yet.",
-            "lines": [f"The rows could not be fitted: {study.why_not}."],
-        }
+        told: list[Block] = [
+            Headline("Nothing can be said yet."),
+            Sentence(f"The rows could not be fitted: {study.why_not}."),
+        ]
+        return Section("verdict", "Verdict", "Does the data type matter?", told)
     about = f"{study.card}, the card with most rows" if study.card != AS_ONE else "cards of one model as one"
-    lines = [f"Of {about}."] if study.card else []
-    told = [block.text for block in numbers(fit) if isinstance(block, Sentence)]
-    return {
-        "question": f"Does it matter for {fit.response_kind} whether an element is weight or activation?",
-        "answer": _answer(fit),
-        "lines": [*lines, _why(fit), *told, _standing(fit)],
-    }
+    of = [Sentence(f"Of {about}.")] if study.card else []
+    question = f"Does it matter for {fit.response_kind} whether an element is weight or activation?"
+    told = [Headline(_answer(fit)), *of, Sentence(_why(fit)), *numbers(fit), Sentence(_standing(fit))]
+    return Section("verdict", "Verdict", question, told)
 
 
 def _answer(fit: Fit) -> str:
