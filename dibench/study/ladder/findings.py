@@ -17,7 +17,7 @@ from dibench.study.ladder.models import FORMULAS
 from dibench.study.ladder.predictors import predictors_of
 from dibench.study.ladder.rungs import FittedTerm, NoRung, Rung
 from dibench.study.maths.inference import LEVEL, UNDECIDABLE
-from dibench.study.maths.scores import scores
+from dibench.study.maths.scores import Target
 
 if TYPE_CHECKING:
     from dibench.study.ladder.alpha import ClusterTest
@@ -65,10 +65,7 @@ def findings_of(found: Ladder) -> ladder.Fit:
         alpha=ladder.Alphas(_alpha(comparison.alpha, determined), _alpha(found.disjoint, determined)),
         test_ai_vs_di=_ai_against_di(found),
         test_weights_vs_inputs=_clustered(found.split, determined),
-        models={
-            **{name: _model(found, rung) for name, rung in found.rungs.items()},
-            "effective": _effective(found),
-        },
+        models={**_models(found), "effective": _effective(found)},
         by_operator={op: _operator(found, op, own) for op, own in found.by_operator.items()},
         sensitivity={
             name: ladder.Sensitivity(_alpha(alpha, determined), _outcome(test, determined).p_value)
@@ -174,10 +171,12 @@ def _clustered(test: ClusterTest, determined: bool) -> ClusteredTest:
     return ClusteredTest(decisive.statistic, decisive.p_value, test.deciding, by)
 
 
-def _model(found: Ladder, rung: Rung | NoRung) -> Model:
-    if isinstance(rung, NoRung):
-        return _not_fitted(rung)
-    return _fitted(found, rung, _scored(found, rung, np.ones(len(found.data), dtype=bool)), rung.aicc)
+def _models(found: Ladder) -> dict[str, Model]:
+    scored = _scored(found, np.ones(len(found.data), dtype=bool))
+    return {
+        name: _not_fitted(rung) if isinstance(rung, NoRung) else _fitted(found, rung, scored[name], rung.aicc)
+        for name, rung in found.rungs.items()
+    }
 
 
 def _effective(found: Ladder) -> Model:
@@ -186,7 +185,7 @@ def _effective(found: Ladder) -> Model:
     if isinstance(rung, NoRung):
         return _not_fitted(rung)
     known = np.isfinite(rung.held_out)
-    scored = Scored(scores(y, rung.predicted), scores(y[known], rung.held_out[known]))
+    scored = Scored(Target(y).scores(rung.predicted), Target(y[known]).scores(rung.held_out[known]))
     return _fitted(found, rung, scored, math.nan)
 
 
@@ -226,11 +225,15 @@ def _coefficient(one: FittedTerm, unit: str) -> ladder.Coefficient:
     return ladder.Coefficient(value, low, high, f"{unit}/{one.per}")
 
 
-def _scored(found: Ladder, rung: Rung, rows: NDArray[np.bool_]) -> Scored:
-    """Figures of some rows in sample, and held out on the rows that every fitted model predicts."""
-    y = found.data.y
-    held_out = np.logical_and.reduce([rows, *(np.isfinite(one.held_out) for one in found.fitted.values())])
-    return Scored(scores(y[rows], rung.predicted[rows]), scores(y[held_out], rung.held_out[held_out]))
+def _scored(found: Ladder, rows: NDArray[np.bool_]) -> dict[str, Scored]:
+    """Every model on some rows: in sample, and held out on the rows that all models predict."""
+    y, fitted = found.data.y, found.fitted
+    held_out = np.logical_and.reduce([rows, *(np.isfinite(one.held_out) for one in fitted.values())])
+    inside, outside = Target(y[rows]), Target(y[held_out])
+    return {
+        name: Scored(inside.scores(rung.predicted[rows]), outside.scores(rung.held_out[held_out]))
+        for name, rung in fitted.items()
+    }
 
 
 def _operator(found: Ladder, op: str, own: Comparison) -> ladder.Operator:
@@ -238,7 +241,7 @@ def _operator(found: Ladder, op: str, own: Comparison) -> ladder.Operator:
     rows, verdict = found.data.op == op, own.verdict
     return ladder.Operator(
         n=int(rows.sum()),
-        models={name: _scored(found, rung, rows) for name, rung in found.fitted.items()},
+        models=_scored(found, rows),
         alpha=ladder.WeightedOnly(_alpha(own.alpha, verdict.determined)),
         p_value=_outcome(own.test, verdict.determined).p_value,
         condition=_known(own.condition),

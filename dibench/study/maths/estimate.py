@@ -78,15 +78,14 @@ def fit_log(
 
 
 def _blocks(columns: FloatArray, response: FloatArray, rows: Mask | None) -> Blocks:
-    """log(Z·θ/y) and Z/(Z·θ), block by block, without a second array of Z's size."""
+    """log(Z·θ/y) and Z/(Z·θ), block by block: of all rows without a second array of Z's size."""
+    parts = [slice(first, first + BLOCK) for first in range(0, len(response), BLOCK)]
+    chosen = None
+    if rows is not None:  # picked once, not at every step
+        chosen = [(columns[part][rows[part]], response[part][rows[part]]) for part in parts]
 
     def blocks(theta: FloatArray) -> Iterator[tuple[FloatArray, FloatArray]]:
-        for first in range(0, len(response), BLOCK):
-            z, y = columns[first : first + BLOCK], response[first : first + BLOCK]
-            if rows is not None:
-                chosen = rows[first : first + BLOCK]
-                if not chosen.all():
-                    z, y = z[chosen], y[chosen]
+        for z, y in chosen or ((columns[part], response[part]) for part in parts):
             predicted = z @ theta
             yield np.log(predicted / y), z / predicted[:, None]
 

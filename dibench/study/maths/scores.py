@@ -6,12 +6,14 @@ response itself, never on a ratio of it. A low MAPE can hide a low correlation, 
 
 from __future__ import annotations
 
+import functools
 import math
 
+import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from dibench.study.findings.ladder import Scores
+from dibench.study.findings.ladder import NO_SCORES, Scores
 
 FloatArray = NDArray[np.float64]
 
@@ -89,8 +91,27 @@ def aicc(rss: float, n: int, k: int) -> float:
     return n * math.log(rss / n) + 2 * p + 2 * p * (p + 1) / (n - p - 1)
 
 
-def scores(y: FloatArray, predicted: FloatArray) -> Scores:
-    """All figures of a set of predictions; None where fewer than three rows were predicted."""
-    figures = (r2_log, mape, pearson, spearman, rmse_log)
-    values = (figure(y, predicted) if len(y) >= 3 else math.nan for figure in figures)
-    return Scores(len(y), *(value if math.isfinite(value) else None for value in values))
+@attrs.frozen(eq=False)
+class Target:
+    """A response (n,) that several predictions are scored against."""
+
+    y: FloatArray
+
+    @functools.cached_property
+    def _ranks(self) -> FloatArray:
+        return ranks(self.y)
+
+    def scores(self, predicted: FloatArray) -> Scores:
+        """All figures of predictions (n,); None where fewer than three rows were predicted."""
+        y = self.y
+        if len(y) < 3:
+            return attrs.evolve(NO_SCORES, n=len(y))
+        rank = pearson(self._ranks, ranks(predicted))
+        values = (
+            r2_log(y, predicted),
+            mape(y, predicted),
+            pearson(y, predicted),
+            rank,
+            rmse_log(y, predicted),
+        )
+        return Scores(len(y), *(value if math.isfinite(value) else None for value in values))
