@@ -287,7 +287,7 @@ def test_a_sweep_without_a_usable_row_says_so(tmp_path: Path) -> None:
 def test_five_thousand_rows_stay_a_page(tmp_path: Path) -> None:
     page = report(write(tmp_path, rows(5000, source="none")))
     assert len(page.html.encode()) < 3_000_000
-    assert "show an even selection of the 5 000 rows" in page.text
+    assert "show an even selection of the 5,000 rows" in page.text
 
 
 def test_it_prints_the_page_as_a_link(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
