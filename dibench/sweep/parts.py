@@ -123,13 +123,16 @@ class Joined:
 
     @property
     def sessions(self) -> list[Mapping[str, Any]]:
-        """Every start of the program once, with its cards."""
-        found: dict[str, Mapping[str, Any]] = {}
-        for manifest in (part.manifest for part in self.parts if is_of_a_sweep(part.manifest)):
-            known = {key: manifest.get(key) for key in ("driver", "cuda", "energy_source")}
-            known["device_uuids"] = [uuid for _, uuid in devices_of(manifest)]
-            for session in manifest["sessions"]:
-                found.setdefault(session["session"], {**known, **session})
+        """Every start of the program once, with its cards. Two machines of a batch may name theirs alike."""
+        found: dict[tuple[str, ...], Mapping[str, Any]] = {}
+        for part in self.parts:
+            if not is_of_a_sweep(part.manifest):
+                continue
+            known = {key: part.manifest.get(key) for key in ("driver", "cuda", "energy_source")}
+            known["device_uuids"] = [uuid for _, uuid in part.devices]
+            for session in part.manifest["sessions"]:
+                one = {**known, **session}
+                found.setdefault((part.shard, one["session"], *one["device_uuids"]), one)
         return sorted(found.values(), key=lambda session: str(session.get("started_at")))
 
 
