@@ -1,6 +1,6 @@
 """The GPU as a device: kernels of csrc/cuda, compiled here, launched as graphs, timed by its own events.
 
-Nothing of the device is ever set: clocks, power limit and modes are read for the manifest and left alone.
+It never changes the device: clocks, power limit and modes are only read, for the manifest.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Compiled CUDA kernels, cached on disk and compiled ahead while another case is measured.
 
 An entry is keyed by everything that decides the machine code: source, shared headers, constants, options,
-compiler and architecture. It is written whole or not at all and carries its own SHA-256; one that does not
-match is compiled again. The directory can be taken to a machine that has no compiler.
+compiler and architecture. It is written whole or not at all, with its own SHA-256; an entry that does not
+match is compiled again. The directory can be taken to a machine without a compiler.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What the NVIDIA driver says about its GPUs, without CuPy and without a context on any of them.
+"""GPUs as the NVIDIA driver describes them, without CuPy and without making a context.
 
-The first device is the one that kernels run on: `CUDA_VISIBLE_DEVICES` decides which that is. Its UUID finds
-the same device in NVML, where that variable changes nothing.
+Kernels run on the first device, which `CUDA_VISIBLE_DEVICES` decides. Its UUID finds the same device in NVML,
+which ignores that variable.
 """
 
 from __future__ import annotations

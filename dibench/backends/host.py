@@ -1,7 +1,7 @@
-"""CUDA variants on the CPU: the same source, g++ and the harness of csrc/host_cuda instead of a GPU.
+"""CUDA variants on the CPU: the same source, compiled by g++ for the harness of csrc/host_cuda.
 
-It is there to be right, not fast (some million multiply-adds a second): it checks results, bounds and races,
-and counts every access. Its times say nothing about any GPU.
+The harness checks results, bounds and races and counts every access. It is slow (some million multiply-adds a
+second), and its times say nothing about any GPU.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ class Kernel:
             sectors: count sectors too, which takes most of the time.
 
         Raises:
-            KernelError: the kernel is wrong; names block, thread and line.
+            KernelError: the kernel is wrong; the message names block, thread and line.
         """
         launch = _Launch(
             (geometry.grid, 1, 1),

@@ -1,7 +1,7 @@
 """Our kernels and PyTorch's library on one GPU, in one process under one meter: `cuda+torch`.
 
-Each case goes to the backend that it is planned for, so that both stand in one table, with the same
-baselines, temperature history and pool of repeats. Where PyTorch cannot be used its cases are skipped.
+Each case goes to the backend it is planned for, so both stand in one table and share baselines, temperature
+history and the pool of repeats. Where PyTorch cannot be used, its cases are skipped.
 """
 
 from __future__ import annotations

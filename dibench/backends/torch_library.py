@@ -1,8 +1,8 @@
 """PyTorch's library as a backend: the layers of a plan through oneDNN or cuDNN, in the same windows and rows.
 
-It is the peer that users would otherwise measure. `instances` copies of a layer run one after the other in a
-launch (ours run side by side where the device has room). `cold` launches take sets of copies in turn, as many
-as four last-level caches hold, so that no launch finds its operands there.
+Without dibench users would measure this. `instances` copies of a layer run one after the other in a launch
+(ours run side by side where the device has room). `cold` launches take sets of copies in turn, more than four
+last-level caches hold, so no launch finds its operands there.
 """
 
 from __future__ import annotations

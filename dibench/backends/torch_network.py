@@ -1,8 +1,9 @@
 """Whole networks through PyTorch: one inference of the real module is one launch.
 
-Weights are the module's initial ones and inputs are drawn as a layer's are: what is measured is the cost, not
-the answer. On a GPU inferences run in CUDA graphs, as layers do; a network that cannot be captured has a
-`failed` row that says so. Everything between the layers is part of it: activations, pooling, normalisation.
+Weights are the module's initial ones and inputs are drawn as a layer's are, since the cost is measured and
+not the answer. On a GPU inferences run in CUDA graphs, as layers do; a network that cannot be captured gets
+a `failed` row that says so. An inference includes what lies between the layers: activations, pooling,
+normalisation.
 """
 
 from __future__ import annotations

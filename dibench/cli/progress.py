@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from dibench.plan import Case
     from dibench.schema import Row
-    from dibench.sweep.events import Event, Opened
+    from dibench.sweep.events import Event, SweepBegan
 
 _LINE_EVERY_S = 5.0
 
@@ -82,13 +82,13 @@ class Progress:
             DeviceJoined,
             DeviceLost,
             NoPeaks,
-            Opened,
+            SweepBegan,
             VisitEnded,
             WorkerRestarted,
         )
 
         match event:
-            case Opened():
+            case SweepBegan():
                 self._open(event)
             case CaseBegan(case):
                 if self._bar is not None:
@@ -106,7 +106,7 @@ class Progress:
             case DeviceJoined(where):
                 self._say(f"device joined: {where}")
 
-    def _open(self, event: Opened) -> None:
+    def _open(self, event: SweepBegan) -> None:
         self._total = event.steps
         self._began_at = time.monotonic()
         self._say(

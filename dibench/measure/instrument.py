@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
 
 import attrs
 
@@ -20,6 +19,7 @@ from dibench.measure.settings import Settings
 from dibench.measure.visit import Visit, with_visits
 from dibench.measure.windows import measure_case, waited_s
 from dibench.meters import Meter, open_meter
+from dibench.meters.base import MeterFacts
 from dibench.meters.gpu import GpuMeter
 from dibench.schema import Row
 
@@ -69,19 +69,11 @@ class Instrument:
         waited = waited_s if self.backend.name in ("cpu", "torch") else lambda: 0.0
         return measure_case(prepared, self.meter, self.settings, counts=whole, waited=waited).into(row)
 
-    def facts(self) -> dict[str, Any]:
-        """Device and meter as the manifest has them."""
-        meter = self.meter
+    def meter_facts(self) -> MeterFacts:
+        """The meter as the manifest has it."""
         given_up = {"not_metered": self.not_metered} if self.not_metered else {}
-        return {
-            "device": attrs.asdict(self.backend.device()),
-            "meter": {
-                "source": meter.source,
-                "period_s": meter.period_s,
-                "facts": {**meter.facts, **given_up},
-                "in_visits": self.metering is not None,
-            },
-        }
+        facts = {**self.meter.facts, **given_up}
+        return MeterFacts(self.meter.source, self.meter.period_s, facts, self.metering is not None)
 
 
 def open_instrument(backend: str, meter: str, settings: Settings) -> Instrument:

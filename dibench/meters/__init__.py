@@ -1,8 +1,8 @@
-"""Energy meters: what stands between a window of launches and its joules.
+"""Energy meters: each gives the joules of launches, one meter a file.
 
-One file is one meter. A meter is chosen by name in the process that also holds the device, it never returns
-zero for what it cannot read, and `source` says in every row what kind of number it is: `rapl` and `zeus` are
-sensors, `model` is computed from counted accesses, `none` leaves the energy empty.
+A meter is chosen by name in the process that also holds the device. It never returns zero for what it cannot
+read. Its `source` says in every row what kind of number it is: `nvml_counter`, `nvml_power`, `rapl` and
+`zeus` are sensors, `model` is computed from counted accesses, `none` leaves the energy empty.
 """
 
 from __future__ import annotations

@@ -16,6 +16,17 @@ class Reading:
     energy_j: float | None
 
 
+@attrs.frozen
+class MeterFacts:
+    """What the manifest says of a meter."""
+
+    source: str
+    period_s: float | None
+    facts: Mapping[str, Any]
+    in_visits: bool
+    """Whether it is used in visits, not in windows."""
+
+
 class Meter(Protocol):
     """What measuring asks of a meter."""
 

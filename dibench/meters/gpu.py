@@ -1,9 +1,9 @@
 """A GPU's meter: `nvml_counter`, `nvml_power`, and `simulated` for tests.
 
-It differs from other meters in that a window's edges mean nothing to it: launches run on while a sampler
-reads, and `dibench.measure.visits` finds power between the updates that were seen. What it needs to know
-first is found here: the idle baselines, the update periods of counter and power, and whether the GPU metered
-is the GPU that launches.
+Unlike other meters it is not read at the edges of a window: launches run on while a sampler reads, and
+`dibench.measure.metering` finds the power between observed updates. This module finds what has to be known
+first: the idle baselines, the update periods of counter and power, and whether the metered GPU is the one
+that launches.
 """
 
 from __future__ import annotations
@@ -106,8 +106,8 @@ class GpuMeter:
     def measure_idle(self) -> None:
         """Measure idle power; call this before there is a CUDA context.
 
-        A GPU that was asleep until NVML asked, or had work a moment ago, comes to rest within seconds only:
-        what is measured before is measured again.
+        A GPU that was asleep until NVML asked, or was busy a moment ago, needs seconds to come to rest, so
+        idle power is measured again until it has settled.
 
         Raises:
             UserError: nothing could be read.
@@ -124,7 +124,7 @@ class GpuMeter:
             busy: keeps the GPU busy while its context lasts.
 
         Raises:
-            UserError: power does not rise, so another GPU launches; or nothing moves.
+            UserError: power does not rise, so another GPU launches; or no reading changes.
         """
         self.active_idle = self.measure_active_idle(busy)
         watch = Sampler(self.sensor, self.clock, counter=self._has_counter, read_s=_FAST_READ_S)
@@ -155,7 +155,7 @@ class GpuMeter:
             raise UserError("--meter", rule, self.sensor.uuid)
 
     def measure_active_idle(self, busy: Busy) -> Baseline:
-        """Power with a context and clocks up but no work: what the GPU draws just after load."""
+        """Power with a context, clocks up and no work, as the GPU draws it just after load."""
         with busy():
             self.clock.sleep(1.0)
         self.clock.sleep(_AFTER_LOAD_S)

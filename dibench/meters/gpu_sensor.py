@@ -1,12 +1,12 @@
 """What measuring asks of a GPU's sensors: a small part of NVML, which real and replayed cards both offer.
 
-Which reading means what (nvml.h, and Yang, Adamek and Armour, "Part-time Power Measurements", SC24):
+What the readings mean (nvml.h, and Yang, Adamek and Armour, "Part-time Power Measurements", SC24):
 
-- `energy_mj`: joules since the driver was loaded, Volta and later; it moves in ticks of 20 to 500 ms.
-- `instant_mw`: power now, updated every 20 to 100 ms, averaged over 10 to 100 ms of them.
-- `memory_mw`: the memory's share of it, averaged over the last second. Which cards have it is not documented;
-  H100 does.
-- `activity`: NVML's GPM metrics, Hopper and later: what the chip's units did between two looks.
+- `energy_mj`: joules since the driver was loaded, on Volta and later; it updates in ticks of 20 to 500 ms.
+- `instant_mw`: power now, updated every 20 to 100 ms as an average over 10 to 100 ms.
+- `memory_mw`: the memory's part of it, averaged over the last second. It is not documented which cards have
+  it; H100 does.
+- `activity`: NVML's GPM metrics on Hopper and later: what the chip's units did between two readings.
 """
 
 from __future__ import annotations

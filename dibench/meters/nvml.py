@@ -1,14 +1,14 @@
 """A real GPU's sensors through NVML (`nvidia-ml-py`, module `pynvml`). Nothing is ever set.
 
-Which call is instant power (nvml.h): field 186, NVML_FI_DEV_POWER_INSTANT, on every architecture whose driver
-has it; without it nvmlDeviceGetPowerUsage, which is instant on GA100 and everything before Ampere, and on
-Ampere, Ada, Hopper and later the average of a second: there it does not stand in. Averages are never
-integrated as if they were instant, so that of the card (field 185) is not even read. The sensor sees 25 of
-each 100 ms on Hopper and GA100, all of it on Turing, Ampere and Ada, half on Volta and Pascal (Yang, Adamek
-and Armour, "Part-time Power Measurements", SC24); of later ones nothing is published, a quarter is assumed.
+Instant power (nvml.h) is field 186, NVML_FI_DEV_POWER_INSTANT, wherever the driver has it. Without it,
+nvmlDeviceGetPowerUsage is used on GA100 and before Ampere, where it is instant; on other Ampere cards, Ada,
+Hopper and later it averages a second and is not used. Averages are never integrated as if they were instant,
+so the card's average (field 185) is not read at all. The sensor sees 25 of each 100 ms on Hopper and GA100,
+all of it on Turing, Ampere and Ada, half on Volta and Pascal (Yang, Adamek and Armour, "Part-time Power
+Measurements", SC24). For later cards nothing is published; a quarter is assumed.
 
-GPM metrics need Hopper or later. Their unit on the chip is not the one that profilers own, say NVIDIA's
-developers (github.com/NVIDIA/DCGM, issue 62), so that Nsight or DCGM may run beside.
+GPM metrics need Hopper or later. NVIDIA's developers say that they use another unit of the chip than
+profilers do (github.com/NVIDIA/DCGM, issue 62), so Nsight or DCGM may run at the same time.
 """
 
 from __future__ import annotations

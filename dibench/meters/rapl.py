@@ -1,14 +1,14 @@
 """RAPL: the energy counters of the processor, as Linux powercap shows them.
 
-Zones are directories `intel-rapl:0` (a package), `intel-rapl:0:1` (a part of it), the same on AMD. Energy of
-a machine = sum over its packages + DRAM. The zones `core` and `uncore` are parts of a package and `psys`
-contains the packages: adding either would count joules twice. Counters are in microjoules and start again
-after `max_energy_range_uj`. A zone without DRAM counter leaves memory out; the facts say which zones
-were summed.
+Zones are directories `intel-rapl:0` (a package) and `intel-rapl:0:1` (a part of it), on AMD too. The energy
+of a machine is the sum over its packages and their DRAM. The zones `core` and `uncore` are parts of a
+package and `psys` contains the packages, so adding either would count joules twice. Counters are in
+microjoules and wrap after `max_energy_range_uj`. A package without DRAM counter leaves memory out; the facts
+say which zones were summed.
 
-A window is as long as at least 20 update periods (`dibench.measure.windows`), and its edges are *not* aligned
-to updates: both edges then read up to one period late, with equal distribution, so that the mean over windows
-is unbiased and the quantisation is part of the spread that the interval is made of.
+A window lasts at least 20 update periods (`dibench.measure.windows`). Its edges are *not* aligned to updates:
+each edge reads up to one period late, with the same distribution, so the mean over windows is unbiased, and
+quantisation is part of the spread from which the interval is made.
 """
 
 from __future__ import annotations

@@ -1,9 +1,8 @@
 """Reads a GPU's sensors in the background while launches run, without holding them up.
 
-A thread of its own reads counter and instant power every 5 ms, state (temperature, clocks, what holds them
-down, power of the memory) every 100 ms, what the chip's units did every 500 ms. It touches NVML only: no CUDA
-call, no lock that launching takes; what its readings cost is measured while they are made, `Sampler.cost`,
-and stands in the facts.
+A thread reads counter and instant power every 5 ms; temperature, clocks, clock events and the memory's power
+every 100 ms; and the activity of the chip's units every 500 ms. It calls only NVML, so it takes no lock that
+launching needs. The cost of reading is measured (`Sampler.cost`) and stands in the facts.
 """
 
 from __future__ import annotations
@@ -119,12 +118,12 @@ class Sampler:
         """A sampler that does not read yet.
 
         Args:
-            sensor: whose.
-            clock: whose time readings have.
+            sensor: what is read.
+            clock: gives readings their time.
             counter: whether there is an energy counter to read.
             memory: whether the memory's power is to be read.
-            activity: whether what the chip's units do is.
-            read_s: between readings of counter and power.
+            activity: whether the activity of the chip's units is to be read.
+            read_s: seconds between readings of counter and power.
         """
         self._sensor, self._clock, self._counter, self._read_s = sensor, clock, counter, read_s
         self._memory, self._activity = memory, activity

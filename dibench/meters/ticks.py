@@ -1,15 +1,15 @@
 """Mean power from a sensor's readings: pure functions of their times and values.
 
-A sensor is read every few milliseconds and moves every 20 to 500; a movement is an update, of a counter: a
-tick. Power is energy between two *observed* ticks over the time between them, both while launches run: what
-a window cuts off at its edges, where a reading is up to a period old, plays no part. An update is known to
-have happened between two readings; half of that interval is its uncertainty, and `Power.edge` is what that
-makes of the mean.
+A sensor is read every few milliseconds and updates every 20 to 500 ms; an update of a counter is a tick.
+Power is the energy between two *observed* ticks over the time between them, both while launches run. So it
+does not matter that a reading at the edge of a window may be a period old. An update happened at some
+instant between two readings; half of that distance is its uncertainty, and `Power.edge` is the uncertainty
+of the mean.
 
-Launches long against the period: power differs within a launch, so of all pairs of ticks that leave most of
-the window between them the one nearest to a whole number of launches is taken. A sensor that sees only part
-of each period (25 of 100 ms on Hopper) can be in step with the launches and see the same part of each:
-`Power.in_step` tells how much of that is left over all updates.
+Where launches are long compared with the period, power differs within a launch. Then the pair of ticks is
+taken that spans most of the window and is nearest to a whole number of launches. A sensor that sees only
+part of each period (25 of 100 ms on Hopper) can be in step with the launches and see the same part of each:
+`Power.in_step` says how much of that remains over all updates.
 """
 
 from __future__ import annotations

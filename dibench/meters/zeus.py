@@ -1,11 +1,11 @@
-"""Zeus (`zeus`, formerly `zeus-ml`) as a meter: what its monitor reads around our windows, beside our own.
+"""Zeus (`zeus`, formerly `zeus-ml`) as a meter: its monitor reads energy around our windows.
 
 Zeus reads a GPU's energy counter at the edges of a window, on NVIDIA and AMD; before Volta it integrates
-power in a process of its own. It does not wait for the counter's ticks, so a window has to be long: twenty
+power in a process of its own. It does not wait for the counter's ticks, so a window must be long: twenty
 periods, as for every meter that is read at edges, here of the 100 ms that data-centre cards have. Windows
-begin and end when the device has finished; Zeus, which knows other frameworks, is told not to wait for it.
+begin and end when the device has finished, so Zeus is told not to synchronise with a framework.
 
-On Apple's chips Zeus shows no GPU but a chip with its parts: GPU and memory are what a card's counter holds.
+On Apple's chips Zeus shows a chip with its parts; GPU and memory together are what a card's counter holds.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from dibench import __version__
 from dibench.errors import UserError
 from dibench.sweep import on_dask
 from dibench.sweep.crew import DeviceLostError, OpenDevice, Opening, check_alike
-from dibench.sweep.worker import Found, case_to_json
+from dibench.sweep.worker import Found, Setup, case_to_json
 
 if TYPE_CHECKING:
     from dibench.plan import Case
@@ -51,7 +51,7 @@ class ClusterDevice:
         """Remember where the device is; nothing is sent yet."""
         self._client, self.address, self._limit_s = client, address, limit_s
         self._future: Any = None
-        self.opened: dict[str, Any] = {}
+        self.setup: Setup
 
     def begin(self, request: Mapping[str, Any]) -> Any:
         """Begin to open it; the future's result is for `finish`."""
@@ -191,7 +191,7 @@ class ClusterCrew:
         answer = device.answer(future, _OPEN_S)
         if "error" in answer:
             raise UserError("--scheduler", f"worker {device.address}: {answer['error']}")
-        device.opened = answer["opened"]
+        device.setup = Setup.from_json(answer["opened"])
 
     def remove(self, device: OpenDevice) -> None:
         """See Crew."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 
 from dibench.errors import UserError
-from dibench.sweep.worker import Found, Worker, WorkerDiedError
+from dibench.sweep.worker import Found, Setup, Worker, WorkerDiedError
 
 if TYPE_CHECKING:
     from dibench.measure.settings import Settings
@@ -37,8 +37,8 @@ class OpenDevice(Protocol):
     """One device with its meter, open; it measures one case at a time."""
 
     @property
-    def opened(self) -> dict[str, Any]:
-        """Device and meter, as the manifest describes them."""
+    def setup(self) -> Setup:
+        """Device and meter."""
 
     def peaks(self) -> dict[str, Any]:
         """The device's peaks, measured now.
@@ -79,14 +79,14 @@ class Crew(Protocol):
         """Stop all devices and give them back."""
 
 
-def failed(case: Case, reason: str, opened: Mapping[str, Any]) -> Row:
+def failed(case: Case, reason: str, setup: Setup) -> Row:
     """The row of a case that could not be measured on a device."""
-    return attrs.evolve(case.row(), status="failed", reason=reason, energy_source=opened["meter"]["source"])
+    return attrs.evolve(case.row(), status="failed", reason=reason, energy_source=setup.meter.source)
 
 
 def uuid_of(device: OpenDevice) -> str:
     """The device's identity."""
-    return str(device.opened["device"]["uuid"])
+    return device.setup.device.uuid
 
 
 def check_alike(devices: Sequence[OpenDevice], option: str) -> None:
@@ -95,12 +95,12 @@ def check_alike(devices: Sequence[OpenDevice], option: str) -> None:
     Raises:
         UserError: names both.
     """
-    first, seen = devices[0].opened, set()
+    first, seen = devices[0].setup, set()
     for device in devices:
-        opened = device.opened
+        setup = device.setup
         for what, now, known in (
-            ("model", opened["device"]["name"], first["device"]["name"]),
-            ("energy source", opened["meter"]["source"], first["meter"]["source"]),
+            ("model", setup.device.name, first.device.name),
+            ("energy source", setup.meter.source, first.meter.source),
         ):
             if now != known:
                 rule = f"must be devices of one {what}, with a sweep for each: {known} and"
@@ -123,7 +123,7 @@ class LocalDevice:
         self._opening, self._visible = opening, visible
         self._lock = threading.Lock()
         self._closed = False
-        self.opened: dict[str, Any] = {}
+        self._setup: Setup | None = None
         self._worker = self._started()
 
     def _started(self) -> Worker:
@@ -136,15 +136,20 @@ class LocalDevice:
             UserError: they cannot be opened.
         """
         try:
-            opened = self._worker.open()
+            setup = self._worker.open()
         except WorkerDiedError as death:
             rule = f"{self._opening.backend} could not be opened: {death}"
             raise UserError("--backend", rule) from None
-        if self.opened and any(
-            opened["device"][key] != self.opened["device"][key] for key in ("uuid", "name")
-        ):
-            raise UserError("device", f"must stay {self.opened['device']['name']}", opened["device"]["name"])
-        self.opened = opened
+        before, now = (self._setup or setup).device, setup.device
+        if (before.uuid, before.name) != (now.uuid, now.name):
+            raise UserError("device", f"must stay {before.name}", now.name)
+        self._setup = setup
+
+    @property
+    def setup(self) -> Setup:
+        """See OpenDevice."""
+        assert self._setup is not None
+        return self._setup
 
     def peaks(self) -> dict[str, Any]:
         """See OpenDevice."""
@@ -165,7 +170,7 @@ class LocalDevice:
             self._restart()
         except UserError as error:
             raise DeviceLostError(str(error)) from None
-        return Found(failed(case, reason, self.opened), died=reason)
+        return Found(failed(case, reason, self.setup), died=reason)
 
     def _restart(self) -> None:
         """Start another worker on the same device.

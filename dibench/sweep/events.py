@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen
-class Opened:
+class SweepBegan:
     """Devices and meters are open; `finished` of `total` cases have a row already.
 
     `steps` are to be measured: the other cases, each as often as it is to be visited.
@@ -76,4 +76,6 @@ class DeviceJoined:
     where: str
 
 
-Event = Opened | CaseBegan | VisitEnded | CaseEnded | WorkerRestarted | NoPeaks | DeviceLost | DeviceJoined
+Event = (
+    SweepBegan | CaseBegan | VisitEnded | CaseEnded | WorkerRestarted | NoPeaks | DeviceLost | DeviceJoined
+)

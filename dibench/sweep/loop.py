@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from dibench.plan import Case
     from dibench.schema import Row
     from dibench.sweep.job import Sweep
-    from dibench.sweep.worker import Found
+    from dibench.sweep.worker import Found, Setup
 
 _LOOK_AHEAD = 8
 """Cases that a backend may prepare while another is measured: compile their kernels, draw their operands."""
@@ -67,7 +67,7 @@ class Loop:
         book: VisitBook | None,
         session: str,
         on_event: Callable[[Event], None],
-        on_join: Callable[[Mapping[str, Any]], object],
+        on_join: Callable[[Setup], object],
     ) -> None:
         """Begin from what the table and the book already hold.
 
@@ -98,7 +98,7 @@ class Loop:
         self.finished = 0
         """Cases finished by this start of the program."""
         self.restarts = 0
-        self.opened: dict[str, Mapping[str, Any]] = {uuid_of(one): one.opened for one in crew.devices}
+        self.setups: dict[str, Setup] = {uuid_of(one): one.setup for one in crew.devices}
         """Every device that measured, by UUID."""
 
     @property
@@ -125,7 +125,7 @@ class Loop:
             elif number == case.visits:  # all made, but the program was killed before it wrote the row
                 row = book.row(case.row())
                 assert row is not None
-                self._write(case, self.opened[book.device(case.case_id)], utc_now(), row)
+                self._write(case, self.setups[book.device(case.case_id)], utc_now(), row)
         return Steps(steps, homes, made)
 
     def _homes(self) -> dict[str | int, str]:
@@ -134,7 +134,7 @@ class Loop:
         for case in self._plan.cases:
             visited = self._book.device(case.case_id) if self._book is not None else ""
             home = visited or (self._written_on.get(case.case_id, "") if case.together else "")
-            if home in self.opened:
+            if home in self.setups:
                 homes[key_of(case)] = home
         return homes
 
@@ -166,9 +166,9 @@ class Loop:
 
     def _welcome(self, devices: Sequence[OpenDevice]) -> None:
         for device in devices:
-            self.opened[uuid_of(device)] = device.opened
-            self._on_join(device.opened)
-            self._on_event(DeviceJoined(f"{device.opened['device']['name']} ({uuid_of(device)})"))
+            self.setups[uuid_of(device)] = device.setup
+            self._on_join(device.setup)
+            self._on_event(DeviceJoined(f"{device.setup.device.name} ({uuid_of(device)})"))
 
     def _hand_out(self, pool: ThreadPoolExecutor, steps: Steps, deadline: float | None) -> bool:
         """Give every free device a step; False once there is no time for another."""
@@ -208,19 +208,19 @@ class Loop:
                 return
             row = visited
         steps.drop(case)
-        self._write(case, device.opened, begun.started_at, row)
+        self._write(case, device.setup, begun.started_at, row)
         self._expected.learn(case, took_s, row.time_s)
         if found.died:
-            self._give_up(case, device.opened, steps)
+            self._give_up(case, device.setup, steps)
 
-    def _give_up(self, case: Case, opened: Mapping[str, Any], steps: Steps) -> None:
+    def _give_up(self, case: Case, setup: Setup, steps: Steps) -> None:
         """Fail the remaining cases of a kernel that keeps crashing workers: each crash costs a restart."""
         self._deaths[case.variant] += 1
         if self._deaths[case.variant] != self._most_deaths:
             return
         reason = f"not tried: {case.variant} ended {self._most_deaths} workers before"
         for other in steps.drop_variant(case.variant):
-            self._write(other, opened, utc_now(), failed(other, reason, opened))
+            self._write(other, setup, utc_now(), failed(other, reason, setup))
 
     def _lost(self, begun: _UnderWay, steps: Steps, why: str) -> None:
         case, device = begun.case, begun.device
@@ -231,7 +231,7 @@ class Loop:
         else:
             steps.drop(case)
             reason = f"{_MOST_LOSSES} devices were lost while it was measured, the last: {why}"
-            self._write(case, device.opened, begun.started_at, failed(case, reason, device.opened))
+            self._write(case, device.setup, begun.started_at, failed(case, reason, device.setup))
         steps.lose(uuid_of(device))
         self._last_loss = why
         self._on_event(DeviceLost(why))
@@ -247,9 +247,8 @@ class Loop:
             return None
         return self._book.row(found.row)
 
-    def _write(self, case: Case, opened: Mapping[str, Any], started_at: str, row: Row) -> None:
-        device = opened["device"]
-        row = self._signed(row, device["name"], device["uuid"], started_at)
+    def _write(self, case: Case, setup: Setup, started_at: str, row: Row) -> None:
+        row = self._signed(row, setup.device.name, setup.device.uuid, started_at)
         self._table.append(row)
         self.statuses[case.case_id] = row.status
         self.finished += 1
@@ -268,7 +267,7 @@ class Loop:
         """
         book = self._book
         assert book is not None
-        name = next(iter(self.opened.values()))["device"]["name"]  # all devices of a sweep are of one model
+        name = next(iter(self.setups.values())).device.name  # all devices of a sweep are of one model
 
         def again(row: Row) -> Row:
             return (book.row(row) or row) if row.measured else row

@@ -31,37 +31,38 @@ from dibench.sweep import record
 if TYPE_CHECKING:
     from dibench.measure.settings import Settings
     from dibench.sweep.job import Sweep
+    from dibench.sweep.worker import Setup
 
 
 _DEVICE_FACTS = {"threads": "threads", "instruction set": "isa"}
 
 
-def identity_of(sweep: Sweep, opened: Mapping[str, Any]) -> dict[str, Any]:
+def identity_of(sweep: Sweep, setup: Setup) -> dict[str, Any]:
     """What must be equal for a command to resume a sweep, named in words for the user.
 
     Args:
         sweep: of the command.
-        opened: device and meter, as an instrument describes them.
+        setup: device and meter.
     """
-    facts = opened["device"]["facts"]
+    facts = setup.device.facts
     return {
-        "device": opened["device"]["name"],
+        "device": setup.device.name,
         # A processor with half its cores (taskset, a smaller container) counts as another device.
         **{what: facts[key] for what, key in _DEVICE_FACTS.items() if key in facts},
         "backend": sweep.backend,
-        "energy source": opened["meter"]["source"],
+        "energy source": setup.meter.source,
         "plan": sweep.plan.name,
         "seed": sweep.plan.seed,
         "shard": sweep.plan.shard or None,
         "content of the plan (SHA-256)": sweep.plan.sha[:16],
         "kernel sources (SHA-256)": sweep.sources_sha[:16],
-        **{name.replace("_", " "): value for name, value in _in_force(sweep.settings, opened).items()},
+        **{name.replace("_", " "): value for name, value in _in_force(sweep.settings, setup).items()},
     }
 
 
-def _in_force(settings: Settings, opened: Mapping[str, Any]) -> dict[str, Any]:
+def _in_force(settings: Settings, setup: Setup) -> dict[str, Any]:
     """The settings that this meter uses."""
-    if opened["meter"].get("in_visits"):
+    if setup.meter.in_visits:
         return attrs.asdict(settings.visit)
     return {name: value for name, value in attrs.asdict(settings).items() if name != "visit"}
 
@@ -127,7 +128,7 @@ class Manifest:
         earlier: dict[str, Any] | None,
         identity: dict[str, Any],
         sweep: Sweep,
-        opened: Sequence[Mapping[str, Any]],
+        setups: Sequence[Setup],
         peaks: Mapping[str, Any],
     ) -> None:
         """Describe this session; nothing is written yet.
@@ -137,7 +138,7 @@ class Manifest:
             earlier: the manifest that lies there, of a sweep that this one continues.
             identity: see `identity_of`.
             sweep: what is measured.
-            opened: the devices that are there.
+            setups: the devices that are there, with their meters.
             peaks: of the first device.
 
         Raises:
@@ -150,18 +151,18 @@ class Manifest:
         self._path = out / record.MANIFEST
         self._session = _new_session(sessions, sweep.command_line)
         self.session: str = self._session["session"]
-        self.energy_source = str(opened[0]["meter"]["source"])
+        self.energy_source = setups[0].meter.source
         self._devices: dict[str, dict[str, Any]] = {}
         if earlier:
             one = {**earlier["device"], "meter": earlier["meter"], "reference_c": earlier.get("reference_c")}
             self._devices = {each["uuid"]: each for each in earlier.get("devices") or [one]}
         self._data: dict[str, Any] = {
             "identity": identity,
-            "driver": opened[0]["device"]["facts"].get("driver"),
-            "cuda": opened[0]["device"]["facts"].get("cuda"),
+            "driver": setups[0].device.facts.get("driver"),
+            "cuda": setups[0].device.facts.get("cuda"),
             "peaks": dict(peaks),
             "energy_source": self.energy_source,
-            "meter": opened[0]["meter"],
+            "meter": attrs.asdict(setups[0].meter),
             **_described(sweep),
             "source_revision": self._session["source_revision"],
             "started_at": earlier["started_at"] if earlier else self._session["started_at"],
@@ -169,26 +170,30 @@ class Manifest:
             "rows": {},
             "sessions": [*sessions, self._session],
         }
-        self.note_devices(opened)
+        self.note_devices(setups)
 
     def save(self) -> None:
         """Replace the file."""
         files.write_json(self._path, self._data)
 
-    def note_devices(self, opened: Sequence[Mapping[str, Any]]) -> None:
+    def note_devices(self, setups: Sequence[Setup]) -> None:
         """Note devices that measure in this session, beside those of earlier ones.
 
         Where all rows are of one device, `device` says it; of several `devices` is the list.
         """
-        for each in opened:
-            uuid = each["device"]["uuid"]
+        for each in setups:
+            uuid = each.device.uuid
             stated = self._devices.get(uuid, {}).get("reference_c")
-            self._devices[uuid] = {**each["device"], "meter": each["meter"], "reference_c": stated}
+            self._devices[uuid] = {
+                **attrs.asdict(each.device),
+                "meter": attrs.asdict(each.meter),
+                "reference_c": stated,
+            }
         self._describe_devices()
 
-    def add_device(self, opened: Mapping[str, Any]) -> None:
+    def add_device(self, setup: Setup) -> None:
         """Save a device that joined while others measured, before it has a row."""
-        self.note_devices([opened])
+        self.note_devices([setup])
         self.save()
 
     def state_at(self, reference_c: Mapping[str, float]) -> None:

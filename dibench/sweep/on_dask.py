@@ -38,7 +38,7 @@ def open_device(request_json: str) -> str:
     except UserError as error:
         close(request["client"])
         return json.dumps({"error": str(error)})
-    return json.dumps({"opened": device.opened})
+    return json.dumps({"opened": device.setup.to_json()})
 
 
 def peaks(client: str) -> str:

@@ -23,7 +23,7 @@ from dibench.measure.calibration import kept_pool
 from dibench.measure.calibration import path_of as calibration_path
 from dibench.sweep import record
 from dibench.sweep.crew import Crew, LocalCrew, Opening
-from dibench.sweep.events import Event, NoPeaks, Opened
+from dibench.sweep.events import Event, NoPeaks, SweepBegan
 from dibench.sweep.job import Sweep
 from dibench.sweep.lock import Lock
 from dibench.sweep.loop import Loop
@@ -95,7 +95,7 @@ def run_sweep(
                 begun_with = len(loop.statuses)
                 steps = loop.steps()
                 total, name = len(sweep.plan.cases), _name(crew)
-                on_event(Opened(name, manifest.energy_source, total, begun_with, len(steps)))
+                on_event(SweepBegan(name, manifest.energy_source, total, begun_with, len(steps)))
                 ended = loop.run(steps, deadline)
             if book is not None:
                 loop.state_again(out / record.TABLE)
@@ -123,14 +123,14 @@ def _begin(
     """The manifest of this session, and where an earlier table was moved; refuses a sweep that differs."""
     for name in (record.TABLE, record.MANIFEST):
         files.remove_unfinished(out, name)
-    opened = [device.opened for device in crew.devices]
-    record.refuse_test_data(out, opened[0]["meter"]["source"])
+    setups = [device.setup for device in crew.devices]
+    record.refuse_test_data(out, setups[0].meter.source)
     earlier = None if fresh else files.read_json_object(out / record.MANIFEST)
-    identity = identity_of(sweep, opened[0])
+    identity = identity_of(sweep, setups[0])
     refuse_other(out, earlier, identity)
     kept_as = set_aside(out) if fresh else ""
     peaks = earlier["peaks"] if earlier else _peaks(crew, on_event)
-    return Manifest(out, earlier, identity, sweep, opened, peaks), kept_as
+    return Manifest(out, earlier, identity, sweep, setups, peaks), kept_as
 
 
 def _peaks(crew: Crew, on_event: Callable[[Event], None]) -> Mapping[str, Any]:
@@ -153,7 +153,7 @@ def _crew(sweep: Sweep, opening: Opening) -> Crew:
 
 
 def _name(crew: Crew) -> str:
-    name = str(crew.devices[0].opened["device"]["name"])
+    name = crew.devices[0].setup.device.name
     return f"{len(crew.devices)} × {name}" if len(crew.devices) > 1 else name
 
 
@@ -161,11 +161,11 @@ def _open_book(out: Path, crew: Crew) -> VisitBook | None:
     """The visits of metered GPUs, with what their calibrations say; None where windows are measured."""
     priors: dict[str, Part] = {}
     for one in crew.devices:
-        if not one.opened["meter"]["in_visits"]:
+        if not one.setup.meter.in_visits:
             return None
-        device = one.opened["device"]
-        path = calibration_path(device["uuid"], str(device["facts"].get("driver") or ""))
-        priors[str(device["uuid"])] = kept_pool(path)
+        device = one.setup.device
+        path = calibration_path(device.uuid, str(device.facts.get("driver") or ""))
+        priors[device.uuid] = kept_pool(path)
     return VisitBook(out / record.VISITS, priors)
 
 

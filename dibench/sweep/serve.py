@@ -21,7 +21,7 @@ from dibench.measure.settings import Settings
 from dibench.plan import Case
 from dibench.processes import die_with
 from dibench.schema import Row
-from dibench.sweep.worker import Found, case_from_json
+from dibench.sweep.worker import Found, Setup, case_from_json
 
 
 class _Server:
@@ -35,7 +35,7 @@ class _Server:
             case "open":
                 settings = Settings.from_json(request["settings"])
                 self._instrument = open_instrument(request["backend"], request["meter"], settings)
-                return self._instrument.facts()
+                return Setup(self._instrument.backend.device(), self._instrument.meter_facts()).to_json()
             case "peaks":
                 return dict(self._instrument.backend.peaks())
             case _:

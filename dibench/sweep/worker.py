@@ -22,7 +22,9 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from dibench.backends.base import Device
 from dibench.errors import UserError
+from dibench.meters.base import MeterFacts
 from dibench.processes import python_path
 from dibench.schema import Row
 
@@ -36,6 +38,23 @@ _START_LIMIT_S = 120.0  # a GPU backend creates its context and compiles
 
 class WorkerDiedError(Exception):
     """The worker died or was killed; the message says how."""
+
+
+@attrs.frozen
+class Setup:
+    """A device and its meter, open."""
+
+    device: Device
+    meter: MeterFacts
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return attrs.asdict(self)
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Setup:
+        """The Setup that `to_json` wrote."""
+        return cls(Device(**found["device"]), MeterFacts(**found["meter"]))
 
 
 @attrs.frozen
@@ -117,14 +136,14 @@ class Worker:
         """The worker's process id."""
         return self._process.pid
 
-    def open(self) -> dict[str, Any]:
-        """Open backend and meter; returns their description.
+    def open(self) -> Setup:
+        """Open backend and meter; returns what they are.
 
         Raises:
             UserError: the backend or meter cannot be had here; the message names the remedy.
             WorkerDiedError: it crashed in doing so.
         """
-        return self._ask(self._opening, _START_LIMIT_S)
+        return Setup.from_json(self._ask(self._opening, _START_LIMIT_S))
 
     def peaks(self) -> dict[str, Any]:
         """The device's peaks, measured now."""

@@ -14,13 +14,16 @@ import pytest
 from fake_backend import plan_of, sweep_of
 
 from dibench import files
+from dibench.backends import Device
 from dibench.errors import UserError
 from dibench.layer import Layer
+from dibench.meters.base import MeterFacts
 from dibench.plan import Case, Plan
 from dibench.sweep import crew, merge
 from dibench.sweep.events import DeviceLost
 from dibench.sweep.run import run_sweep
 from dibench.sweep.steps import Steps
+from dibench.sweep.worker import Setup
 from dibench.table import read_csv
 
 TWO = ("card-a", "card-b")
@@ -102,8 +105,9 @@ def test_cards_of_two_models_or_one_card_twice_are_refused(tmp_path: Path) -> No
 
 
 def opened(uuid: str, name: str) -> Any:
-    told = {"device": {"name": name, "uuid": uuid, "facts": {}}, "meter": {"source": "model"}}
-    return SimpleNamespace(opened=told)
+    return SimpleNamespace(
+        setup=Setup(Device(name, uuid, {}), MeterFacts("model", None, {}, in_visits=False))
+    )
 
 
 def test_what_devices_can_be_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from dibench import files
 from dibench.errors import UserError
 from dibench.meters.model import energy_per_launch_j
 from dibench.sweep.duration import NextCase
-from dibench.sweep.events import CaseEnded, NoPeaks, Opened, WorkerRestarted
+from dibench.sweep.events import CaseEnded, NoPeaks, SweepBegan, WorkerRestarted
 from dibench.sweep.manifest import refuse_other, source_revision
 from dibench.sweep.parts import read_part
 from dibench.sweep.run import run_sweep
@@ -57,7 +57,7 @@ def test_every_case_gets_one_row_whatever_happens_to_it(tmp_path: Path) -> None:
     assert summary.statuses == {"ok": 3, "failed": 5, "skipped": 1}
     restarts = [event.reason for event in events if isinstance(event, WorkerRestarted)]
     assert len(restarts) == 3, "a case that only raises costs no restart"
-    assert events[0] == Opened("fake device", "model", 9, 0, 9)
+    assert events[0] == SweepBegan("fake device", "model", 9, 0, 9)
     assert sum(isinstance(event, CaseEnded) for event in events) == 9
     assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.json", "sweep.csv"]
 

@@ -26,7 +26,7 @@ from dibench.plan import Plan, ordering
 from dibench.sweep import record
 from dibench.sweep.events import CaseEnded, VisitEnded
 from dibench.sweep.run import run_sweep
-from dibench.sweep.visit_book import VisitBook
+from dibench.sweep.visit_book import Entry, VisitBook
 from dibench.table import read_csv
 
 
@@ -254,6 +254,12 @@ def test_auto_gives_way_to_the_model_where_no_gpu_can_be_metered(tmp_path: Path)
     """The fake device has no sensor; what is not metered says so in every row."""
     run_sweep(sweep_of(["a"], meter="auto"), tmp_path)
     assert set(read(tmp_path)["energy_source"]) == {"model"}
+
+
+def test_a_visit_that_an_older_file_calls_a_stay_is_read(tmp_path: Path) -> None:
+    run_sweep(replayed(plan_of(tmp_path, visits=1, per_op=1)), tmp_path / "out")
+    line = (tmp_path / "out" / record.VISITS).read_text().splitlines()[0]
+    assert Entry.of_line(line.replace('"visit":', '"stay":')) == Entry.of_line(line)
 
 
 def test_foreign_lines_in_the_book_are_refused(tmp_path: Path) -> None:
