@@ -10,6 +10,8 @@ print(found.summary())
 
 rows = found.to_frame()
 response = "energy_j" if rows["energy_j"].notna().any() else "time_s"
+if "predicted_di_weighted" not in rows:
+    sys.exit("\nThese rows are too few for weighted DI.")
 rows["off by"] = rows["predicted_di_weighted"] / rows[response] - 1
 worst = rows.sort_values("off by", key=abs, ascending=False)
 print("\nThe rows that weighted DI misses most:")

@@ -150,7 +150,7 @@ class TorchBackend:
         if set(case.knobs) != set(self.library.knobs):
             raise UserError("knobs", "must be " + ", ".join(self.library.knobs), ", ".join(case.knobs))
         if case.sms != "all":
-            raise UserError("sms", "must be all: a library takes what it wants", case.sms)
+            raise UserError("sms", "must be all: a library chooses its blocks itself", case.sms)
         if not self._on_gpu:
             host.check_memory(case.layer, case.instances * sets)
 

@@ -63,7 +63,7 @@ RATIOS = {
     "l1_load_sectors_ratio": ("l1_load_sectors", "load_sectors"),
     "dram_ratio": ("dram_bytes", "compulsory_bytes"),
 }
-"""Measured over ours. Expected: 1 exactly; 1 exactly where nothing is staged; 1 ± 0.02; cold 1 ± 0.05."""
+"""Measured over ours. Expected, in this order: 1; 1 where nothing is staged; 1 ± 0.02; cold 1 ± 0.05."""
 
 OURS = ("macs_executed", "accesses", "load_sectors", "compulsory_bytes")
 COLUMNS = (

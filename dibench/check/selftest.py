@@ -236,7 +236,7 @@ def _on_host(case: Case) -> tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArra
 
 
 def check_counts(variant: Variant, case: Case, counted: Mapping[str, int]) -> None:
-    """Hold what the harness counted in a launch against the header.
+    """Compare what the harness counted in a launch with the formulas of the header.
 
     Raises:
         RuntimeError: they differ; names the count and both numbers.

@@ -1,6 +1,6 @@
 """What a selftest found, written after each variant: into the cache and, where wanted, into a file.
 
-A kernel that ends the program, or never ends, is known by the file: it is the one being checked.
+If a kernel crashes or hangs the program, the file shows which: the one being checked.
 """
 
 from __future__ import annotations

@@ -97,7 +97,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run one command line and exit: 0, or 2 after one line that says what the user can correct."""
     command = typer.main.get_command(app)
     for stream in ("stdout", "stderr"):
-        if getattr(sys, stream) is None:  # closed by who started us, as `>&-` does
+        if getattr(sys, stream) is None:  # closed by the caller, as `>&-` does
             setattr(sys, stream, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
     try:
         status = command.main(arguments, prog_name="python -m dibench", standalone_mode=False)

@@ -22,7 +22,7 @@ def counters(
         "counters.csv"
     ),
     cases: Annotated[int, typer.Option(help="How many of the plan's cases, from the first on.")] = 40,
-    seed: Annotated[int, typer.Option(help="Of the random part of the order.")] = 1,
+    seed: Annotated[int, typer.Option(help="Seed of the random part of the order.")] = 1,
 ) -> None:
     """Compare our counts with the hardware's (bytes and sectors by level, executed FMA), by Nsight Compute.
 

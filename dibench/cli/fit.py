@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 
 # Wide because each parameter is an option of the command line.
-# Wide because each parameter is an option of the command.
 def fit(
     tables: Tables,
     json_file: JsonFile = None,

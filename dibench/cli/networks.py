@@ -36,6 +36,7 @@ def networks(
     from dibench import networks as built_in
     from dibench.models import load
     from dibench.show.models import network_blocks
+    from dibench.show.numbers import count
     from dibench.show.terminal import show
 
     alphas = chosen_alphas(alpha, fit)
@@ -43,7 +44,7 @@ def networks(
     if as_csv:
         _write_csv(found, alphas)
     else:
-        show(console(), network_blocks(found, alphas, f"{len(found)} networks"))
+        show(console(), network_blocks(found, alphas, count(len(found), "network")))
 
 
 def _write_csv(found: list[Model], alphas: Alphas | None) -> None:

@@ -30,12 +30,12 @@ Tables = Annotated[
     typer.Argument(metavar="CSV…", help="sweep.csv, its directory, or anybody's table."),
 ]
 JsonFile = Annotated[
-    Path | None, typer.Option("--json", metavar="FILE", help="Write every figure there as JSON.")
+    Path | None, typer.Option("--json", metavar="FILE", help="Write all findings into this file, as JSON.")
 ]
 Device = Annotated[str | None, typer.Option("--device", help="One device, where the rows come from several.")]
 Backend = Annotated[str | None, typer.Option("--backend", help="Only rows of this backend.")]
 Dtype = Annotated[str | None, typer.Option("--dtype", help="Only rows of this data type.")]
-Seed = Annotated[int | None, typer.Option("--seed", help="Of all draws.")]
+Seed = Annotated[int | None, typer.Option("--seed", help="Seed of all random draws.")]
 
 # Verbs that show models as they are.
 

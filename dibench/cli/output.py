@@ -21,7 +21,7 @@ def console(*, stderr: bool = False) -> Console:
 
     class Terminal(Console):
         def on_broken_pipe(self) -> None:
-            """Whoever read our output went away (`| head`): not a failure, as rich has it."""
+            """Do not fail, as rich would, if the reader of our output has gone (`| head`)."""
             try:
                 super().on_broken_pipe()
             except SystemExit:

@@ -31,14 +31,14 @@ def selftest(
         ),
     ] = False,
     small: Annotated[
-        bool, typer.Option("--small", help="Only the smallest layers, as under compute-sanitizer.")
+        bool, typer.Option("--small", help="Only the smallest layers: fast enough for compute-sanitizer.")
     ] = False,
     only: Annotated[
         str, typer.Option(metavar="LIST", help="Only these variants, in this order: conv_no_reuse,fc_dot.")
     ] = "",
     json_file: Annotated[
         Path | None,
-        typer.Option("--json", metavar="FILE", help="Write what was found there, after each variant."),
+        typer.Option("--json", metavar="FILE", help="Write the verdicts into this file after each variant."),
     ] = None,
 ) -> None:
     """Check every kernel variant against a float64 reference on this machine; exit 1 if one is wrong.

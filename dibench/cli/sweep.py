@@ -67,7 +67,7 @@ class Options:
     time_budget: Annotated[
         str, typer.Option(help="End cleanly after 90s, 9m, 1h30m; the same command resumes later.")
     ] = ""
-    seed: Annotated[int, typer.Option(help="Of the random part of the order.")] = 1
+    seed: Annotated[int, typer.Option(help="Seed of the random part of the order.")] = 1
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Measure failed cases again.")] = False
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start over; the files of the earlier sweep are renamed.")

@@ -25,7 +25,7 @@ from dibench.processes import python_path
 
 TIME_LIMIT_S = 30.0
 BYTES_PER_S = 20e6
-"""Of a slow disk: a file with its weights inside has this much time more."""
+"""Reading speed of a slow disk: the time limit grows by the size of the file over it."""
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
@@ -79,7 +79,7 @@ class _Reader:
             line = process.stdout.readline() if ready else b""
         except BrokenPipeError:
             ready, line = [process.stdout], b""
-        except BaseException:  # Ctrl-C: nobody waits for its answer any more
+        except BaseException:  # such as Ctrl-C: the answer would go to the next request
             self.close()
             raise
         if line:
@@ -98,7 +98,7 @@ class _Reader:
         process.wait()
         for pipe in (process.stdin, process.stdout):
             if pipe is not None:
-                with contextlib.suppress(BrokenPipeError):  # a request that nobody took
+                with contextlib.suppress(BrokenPipeError):  # the process never read the request
                     pipe.close()
 
 

@@ -19,16 +19,16 @@ from google.protobuf.message import DecodeError
 from dibench.errors import UserError
 
 KEPT = 512
-"""Elements of a tensor that stays: shapes are computed from small ones."""
+"""Most elements of a tensor that is kept: shapes are computed from small tensors."""
 
 MOST_TEXT = 4096
-"""Bytes of a text that stays; what runtimes compile for themselves is longer."""
+"""Most bytes of a text that is kept; the code that runtimes store in a model is longer."""
 
 MOST_FILE_BYTES = 2**31 - 1
-"""Protobuf parses no more."""
+"""The most that protobuf parses."""
 
 MOST_BYTES = 32 * 2**20
-"""Of what is kept: the graph of a model of 100,000 nodes."""
+"""Most bytes that are kept: enough for the graph of a model of 100,000 nodes."""
 
 MOST_NODES = 500_000
 
@@ -74,7 +74,7 @@ def check_size(path: Path) -> int:
         facts = path.stat()
     except OSError as error:
         raise UserError("", f"cannot be read: {error.strerror}", where=path) from None
-    if not stat.S_ISREG(facts.st_mode):  # a pipe would be waited for
+    if not stat.S_ISREG(facts.st_mode):  # opening a pipe would block
         raise UserError("", "must be a file", where=path)
     if facts.st_size == 0:
         raise UserError("", "is empty", where=path)

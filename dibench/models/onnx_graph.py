@@ -1,6 +1,6 @@
 """Reads an ONNX file as a `Model`: sets input sizes, inlines functions, infers shapes, finds products.
 
-Runs in the reader process (`onnx_reader`), because ONNX's C++ code reads a file that nobody vouches for.
+Runs in the reader process (`onnx_reader`), because ONNX's C++ code parses an untrusted file.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import attrs
 from dibench.errors import UserError
 
 MEMORY_BYTES = 2**30
-"""What a graph may take to be understood, beside the file and its copy as a message."""
+"""Most memory that reading a graph may take, beside the file and its copy as a message."""
 
 
 def answer(request: dict[str, Any]) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     except UserError as error:
         return {"error": str(error)}
     except MemoryError:
-        return {"error": f"{path}: needs more than {within >> 20} MB to be understood"}
+        return {"error": f"{path}: needs more than {within >> 20} MB to be read"}
     except RecursionError:
         return {"error": f"{path}: nests too deeply"}
     plain = attrs.asdict(model, recurse=False)

@@ -3,8 +3,8 @@
 In the order in which data flows: `file` reads a plan file with `toml_table`; `layers` finds its layers, and
 `shapes` makes sets of them; `boxes` turns knob values into numbers on a layer; `expand` keeps the
 combinations that fit; `ordering` orders them; `build` puts the plan together. A `case` is what one row of the
-result measures, a `shard` one machine's part. `whole_networks` plans networks instead of layers. `stages` and
-`campaign` plan several steps that follow one another.
+result measures, a `shard` one machine's part. `whole_networks` plans networks instead of layers. In
+`stages` several plans take turns.
 """
 
 from dibench.plan.build import ANCHOR_LAYER, Plan, load_plan, make_plan, presets

@@ -61,7 +61,7 @@ class Case:
     visits: int = 1  # to a metered GPU, at different times; one row in the end
     order: int = 1  # position in the plan, from 1
     together: int = 0
-    """Cases of one number, as the halves of a twin, are compared, so measured on one device; 0: alone."""
+    """Cases with the same number, such as the halves of a twin, are measured on one device; 0: none."""
 
     @property
     def anchor(self) -> bool:

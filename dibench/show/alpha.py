@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 ALL_OPERATORS, ALL_CARDS = "all operators", "all, gains fitted"
 
 WIDEST = (-0.5, 1.5)
-"""The scale goes no further: what lies beyond is an arrow at its edge, and a number."""
+"""Ends of the scale: what lies beyond is an arrow at the edge, and a number."""
 
 MOST_CARDS = 4
 _ROW = 23  # SVG units

@@ -51,13 +51,13 @@ def section(study: Study) -> Section:
 
 
 def check_section(check: Study) -> Section:
-    """The same of modelled energy beside measured time: whether study and model hang together."""
+    """The same for modelled energy, beside measured time: do study and energy model agree?"""
     assert check.fit is not None and check.used is not None
     response = response_of(check.fit)
     lead = (
         f"These joules are {response.adjective}, not measured (energy source: "
-        f"{' and '.join(check.fit.energy_source)}). The curves show that counts, table, fit and figures hang "
-        "together. They say nothing about this machine."
+        f"{' and '.join(check.fit.energy_source)}). The curves show that counts, table, fit and figures "
+        "agree. They say nothing about this machine."
     )
     question = "Pipeline check, not evidence: does the study find what the energy model put in?"
     blocks: list[Block] = [Sentence(lead), *_figures(check.used, check.fit, response, response.adjective)]

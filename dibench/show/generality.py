@@ -54,11 +54,11 @@ def blocks(found: Generality) -> list[Block]:
     if found.populations:
         shown.append(
             Note(
-                "curve: √((n−k)/(n−1))/√(k−3), what drawing k of n fixed ones gives by combinatorics alone; "
-                "members: the same with the influence of these very ones; made up: sets of random points, no "
-                "network in them. A spread near them, and a bell shape, say nothing of networks outside the "
-                "set. α and error: one Gauss–Newton step in each subset, off by the median shown from full "
-                "refits."
+                "curve: √((n−k)/(n−1))/√(k−3), the spread of drawing k of n fixed ones by combinatorics "
+                "alone; members: the same with the influence of these members; made up: sets of random "
+                "points, with no network in them. Neither a spread near these nor a bell shape says anything "
+                "about networks outside the set. α and error: one Gauss–Newton step in each subset; its "
+                "median distance from full refits is shown."
             )
         )
     return shown

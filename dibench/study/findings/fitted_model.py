@@ -94,7 +94,7 @@ class FittedModel:
     origin: Origin
     predictor: Predictor
     ranges: Mapping[str, Mapping[str, tuple[float, float]]]
-    """As of `Predictors`."""
+    """See `Predictors`."""
     constant_power: PowerAndTime | None = None
 
     def of_time(self, time: Predictor) -> FittedModel:

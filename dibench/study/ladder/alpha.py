@@ -43,25 +43,25 @@ from dibench.study.maths.minimise import BLOCK, LOOSE, minimise
 FloatArray = NDArray[np.float64]
 
 FAR = 100.0
-"""An α as far from [0, 1] as anybody could mean: a walk that gets here unrejected found no bound."""
+"""Search limit for α: a walk that gets this far without a rejection found no bound."""
 
 ROWS_OF_A_SEARCH = 5_000
-"""A grid finds a valley on so many rows, taken at random, as well as on more."""
+"""Most rows of a grid search, taken at random: more rows find the same valley."""
 
 ROWS_OF_AN_OPERATOR = 200
 
 DISJOINT_TOLERANCE = 1e-12
-"""Above `minimise.TIGHT`'s would end before α has the digits that are reported."""
+"""Relative change of the sum of squares at which the search ends, so that α has all digits reported."""
 
 GRID = np.linspace(0.0, 1.0, 21)
 COARSE_GRID = np.linspace(0.0, 1.0, 11)
 
 
 def with_baseline(alpha: Alpha, data: Data, terms: Terms = FULL) -> Alpha:
-    """The interval widened by what is not known of the idle power that was subtracted.
+    """The interval widened by the uncertainty of the idle power that was subtracted.
 
-    The power is one number for all rows, so its error moves α as a whole: by how much is found with the power
-    at both ends of its 95% interval, and added in squares. Without an answer at an end there is no bound.
+    The power is one number for all rows, so its error moves α as a whole. Fits with the power at both ends
+    of its 95% interval show by how much; that is added in squares. If either fit has no α, there is no bound.
     """
     if alpha.value is None or not (data.baseline > 0).any():
         return alpha
@@ -184,7 +184,7 @@ class WeightedAlpha:
 
     @functools.cached_property
     def _deciding(self) -> tuple[Clustering, ...]:
-        """The same at every α: the interval would have jumps."""
+        """The clusterings that decide; the same at every α, or the interval would have jumps."""
         return deciding(self._at_estimate, self.clusterings)
 
     def _identified(self) -> bool:

@@ -28,7 +28,7 @@ COMPARED = ("macs", "ai", "di_weighted", "di_disjoint")
 """Models that need only a layer's shape."""
 
 WITHOUT_TRACE = 1e-11
-"""Relative change of the sum of squares at which a fold's fit stops: its starting point leaves no trace."""
+"""Relative change of the sum of squares at which a fold's fit stops: the start does not matter then."""
 
 
 @attrs.frozen(eq=False)

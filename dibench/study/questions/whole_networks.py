@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 
 FEWEST = 4
-"""Networks below which rankings compare nothing."""
+"""Fewest networks whose rankings are compared."""
 
 GAP_BOUND_S = 50e-6
 """Launches shorter than this are bound by the gaps between launches as much as by their work."""
