@@ -1,7 +1,8 @@
 """What a person is told, before anyone knows where: headlines, sentences, tables, figures and notes.
 
-One module a question builds these from findings, once. `terminal` and `page` render them; neither changes a
-word or a number. Text may hold `code` in backticks and **strong** words; everything else is taken as it is.
+One module a question builds these from findings, once. `terminal`, `html` and `markdown` render them; none
+changes a word or a number. Text may hold `code` in backticks and **strong** words; everything else is taken
+as it is.
 """
 
 from __future__ import annotations
