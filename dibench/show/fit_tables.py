@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from dibench.show import held_out
 from dibench.show.blocks import Table, columns
 from dibench.show.numbers import UNKNOWN, common_scale, count, number, p_value, plain
 from dibench.words import MODEL_NAMES, SENSITIVITY_NAMES, interval
@@ -23,6 +24,7 @@ def fit_tables(fit: Fit) -> list[Table]:
         coefficients(fit),
         coefficients(fit, apart=True),
         by_operator(fit),
+        *(block for block in held_out.blocks(fit.held_out) if isinstance(block, Table)),
         alphas(fit),
         sensitivity(fit),
         exclusions(fit),
