@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def console(*, stderr: bool = False) -> Console:
-    """The terminal, or a plain file 120 columns wide where output is redirected."""
+    """The terminal; where output is redirected, text of 140 columns."""
     import sys
 
     from rich.console import Console

@@ -89,7 +89,7 @@ def table(found: Lattices) -> Table:
         *(["P₀ (W)"] if energy else []),
         text=["level", "lanes"],
         wraps=["MAC", *_OPERANDS, "α", "P₀ (W)"],
-        ranks={"SMs": 5, "operands": 4, "boxes": 3, "P₀ (W)": 2, "MAC": 1},
+        ranks={"SMs": 6, "operands": 5, "boxes": 4, "P₀ (W)": 3, "MAC": 2, "output": 1},
     )
     caption = f"The reuse lattice: what one access costs, in {found.unit}"
     return Table(caption, header, rows, "In brackets the 95% interval, jackknifed by box; of α Fieller's.")

@@ -228,7 +228,7 @@ def _beside_the_fit(found: Findings | None) -> list[Table]:
     if found is None:
         return []
     return [
-        *([twins.table(found.twins)] if found.twins else []),
+        *(twins.tables(found.twins) if found.twins else []),
         *([lattice.table(found.lattice)] if found.lattice else []),
         *([peer.table(found.peer)] if found.peer else []),
     ]
