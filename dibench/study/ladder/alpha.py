@@ -1,4 +1,4 @@
-"""α of both forms of DI: its estimate, the test of a given value, and the interval of those not rejected."""
+"""α of both forms of DI: estimate, test of a given value, and the interval of values not rejected."""
 
 from __future__ import annotations
 
@@ -83,14 +83,14 @@ def with_baseline(alpha: Alpha, data: Data, terms: Terms = FULL) -> Alpha:
 
 @attrs.frozen
 class ClusterTest:
-    """A test by each clustering; the largest p value of those that decide counts."""
+    """A test by each clustering; of those that decide, the one with the largest p value counts."""
 
     by: dict[str, Test]
     deciding: tuple[str, ...] = ()
 
     @property
     def decisive(self) -> Test:
-        """The test that counts; not a number where none could be made."""
+        """The test that counts; not a number if none could be made."""
         made = [self.by[name] for name in self.deciding if not math.isnan(self.by[name].p_value)]
         return max(made, key=lambda test: test.p_value) if made else UNDECIDABLE
 
@@ -104,9 +104,9 @@ def cluster_test(
 
 
 def weights_and_inputs(data: Data, clusterings: Sequence[Clustering], terms: Terms = FULL) -> ClusterTest:
-    """Test of e_w = e_x in `di_split`, e_y free: whether weights and inputs differ, whatever outputs do.
+    """Test of e_w = e_x in `di_split` with e_y free: do weights and inputs differ, whatever outputs cost?
 
-    No test can be made where the rows do not tell the coefficients apart.
+    Without a test if the rows are too few for the coefficients.
     """
     full = design("di_split", data, terms=terms)
     at = weights_like_inputs(data, terms)
@@ -136,7 +136,7 @@ class WeightedAlpha:
 
     @property
     def value(self) -> float | None:
-        """The estimate, unclipped; None where both reuse terms together add nothing to the response."""
+        """The estimate, not clipped to [0, 1]; None if both reuse terms together cost nothing."""
         e_w, e_a = self.fit.parameters[self.w], self.fit.parameters[self.a]
         return float(e_w / (e_w + e_a)) if e_w + e_a > 0 and self._identified() else None
 
@@ -148,7 +148,7 @@ class WeightedAlpha:
         # Full columns at the restricted prediction: the same denominator, two columns where it had one.
         predicted = at.columns @ restricted.parameters
         np.divide(self.full.columns, predicted[:, None], out=self._jacobian)
-        # Outputs may cost other than inputs: how far that is from weighted DI is not a matter of chance.
+        # Outputs may cost something else than inputs: that deviation from weighted DI is not chance.
         model = Linearised(
             self._jacobian,
             np.log(self.data.y / predicted),
@@ -160,7 +160,7 @@ class WeightedAlpha:
     def estimate(self) -> Alpha:
         """Estimate and 95% interval by inversion of the test, not clipped to [0, 1].
 
-        Unknown where no value is rejected either way: the estimate then is a number without meaning.
+        Unknown if no value is rejected in either direction: an estimate would then mean nothing.
         """
         value = self.value
         if value is None:
@@ -196,9 +196,9 @@ class WeightedAlpha:
         return direction
 
     def _near(self, names: tuple[str, ...], alpha: float) -> FloatArray | None:
-        """Where the restricted fit begins: the free one with both elements' cost at the given α.
+        """The restricted fit's start: the free fit, with the cost of weights and activations at the given α.
 
-        A function of α alone, so that a test's answer does not depend on the tests before it.
+        It depends on α alone, so that a test does not depend on the tests before it.
         """
         known = dict(zip(self.full.names, self.fit.parameters.tolist(), strict=True))
         w, a = alpha, 1 - alpha
@@ -207,7 +207,7 @@ class WeightedAlpha:
         return near if both > 0 else None
 
     def _step(self, value: float) -> float:
-        """Where the walk for the interval's ends begins: t times the larger clustered standard error of α."""
+        """First step of the search for an interval's ends: t times the larger clustered error of α."""
         direction = self._direction(value)
         half = 0.0
         for clusters in self.clusterings:
@@ -220,7 +220,7 @@ class WeightedAlpha:
 
 
 class DisjointAlpha:
-    """α of `di_disjoint` on some rows, profiled on [0, 1], where the form is defined; coefficients ≥ 0."""
+    """α of `di_disjoint` on some rows, profiled on [0, 1], where it is defined; coefficients ≥ 0."""
 
     def __init__(self, data: Data, clusterings: Sequence[Clustering], terms: Terms = FULL) -> None:
         self.data = data
@@ -233,10 +233,11 @@ class DisjointAlpha:
     def estimate(self) -> Alpha:
         """Estimate and 95% interval from the profile likelihood, widened for clustered errors.
 
-        α is kept where (RSS(α) − RSS(α̂)) / s² ≤ t²·λ: t the quantile of Student's t with G − 1 degrees of
-        freedom, λ ≥ 1 the ratio of the cluster-robust to the classical variance of α̂, by the clustering that
-        gives the larger product (the adjusted likelihood ratio of Rotnitzky and Jewell, Biometrika 1990). A
-        bootstrap by scores would not do: the profile has several valleys, and a score is zero at each.
+        An α is in the interval if (RSS(α) − RSS(α̂)) / s² ≤ t²·λ, with t the quantile of Student's t with G −
+        1 degrees of freedom and λ ≥ 1 the ratio of the cluster-robust to the classical variance of α̂, by the
+        clustering with the larger product (the adjusted likelihood ratio of Rotnitzky and Jewell, Biometrika
+        1990). A bootstrap by scores does not work: the profile has several valleys, and the score is zero at
+        each.
         """
         n, k = self.jacobian.shape
         widening = self._widening()
@@ -260,7 +261,7 @@ class DisjointAlpha:
         return Alpha(self.value, low, high, found.low is None or found.high is None)
 
     def _widening(self) -> float | None:
-        """The largest t²·λ of the clusterings; None where α has no variance, its coefficient k being zero."""
+        """The largest t²·λ of the clusterings; None if α has no variance, as k is zero."""
         classical = classical_errors(self.jacobian, self.fit.residuals)[-1]
         products = []
         for clusters in self.clusterings:
@@ -271,7 +272,7 @@ class DisjointAlpha:
         return max(products, default=None)
 
     def _jacobian(self) -> FloatArray:
-        """∂log E / ∂(θ, α); the column of α is zero where k is."""
+        """∂log E / ∂(θ, α); the column of α is zero if k is."""
         at = design("di_disjoint", self.data, self.value, self.terms)
         k = self.fit.parameters[at.names.index("k")]
         slope = k * per_di_disjoint_slope(self.data, self.value) / (at.columns @ self.fit.parameters)
@@ -281,8 +282,8 @@ class DisjointAlpha:
 def profile_disjoint(data: Data, grid: FloatArray, *, terms: Terms = FULL) -> tuple[float, LogFit]:
     """α of the least residual sum of squares of `di_disjoint`, and the fit there, coefficients ≥ 0.
 
-    A grid finds the deepest valley, on some of the rows where they are many; from there all coefficients and
-    α descend together on all rows.
+    A grid finds the deepest valley, on a sample if rows are many; from there all coefficients and α descend
+    together on all rows.
     """
     sample = _sample(data)
     near: FloatArray | None = None
@@ -299,7 +300,7 @@ def profile_disjoint(data: Data, grid: FloatArray, *, terms: Terms = FULL) -> tu
 
 
 def _sample(data: Data) -> Data:
-    """Rows at random, some of every operator; all where they are not many."""
+    """Random rows, with some of every operator; all rows if they are not many."""
     if len(data) <= ROWS_OF_A_SEARCH:
         return data
     random = np.random.default_rng(0)

@@ -93,11 +93,13 @@ def _held_out_by_operator(fit: Fit) -> tuple[list[str], list[str], list[str]]:
 
 
 def _operators_against(fit: Fit) -> list[str]:
-    """Operators whose own interval of α excludes the α of all."""
+    """Operators whose own interval of α excludes the α of all rows."""
     pooled, found = fit.alpha.value, []
     for name, own in fit.by_operator.items():
         low, high = own.alpha.ci_low, own.alpha.ci_high
-        if own.reliable and None not in (pooled, low, high) and not low <= pooled <= high:  # type: ignore[operator]
+        if not own.reliable or pooled is None or low is None or high is None:
+            continue
+        if not low <= pooled <= high:
             found.append(f"{name} alone says α = {interval(own.alpha)}")
     return found
 
