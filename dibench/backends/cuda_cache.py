@@ -93,7 +93,7 @@ class KernelCache:
         *,
         brought: Path | None = None,
     ) -> None:
-        """Use `directory`, made when something is written; without a compiler only what it holds is had.
+        """Use `directory`, made when something is written; without a compiler only its entries can be used.
 
         Binaries brought along come before those that would have to be compiled, whatever NVRTC made them.
         """

@@ -20,7 +20,7 @@ M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # malloc.h
 def keep_freed_memory() -> None:
     """Let malloc keep what is freed instead of handing it back to the kernel.
 
-    PyTorch allocates each output anew. Fresh pages cost a fault each, enough to make a ratio of 1.8 look
+    PyTorch allocates every output again. Fresh pages cost a fault each, enough to make a ratio of 1.8 look
     like 22: we compare kernels, not page faults.
     """
     libc = ctypes.CDLL(None)

@@ -118,7 +118,7 @@ def pieces(n: int, begin: int, sets: int) -> tuple[list[tuple[int, int]], int]:
     """
     found = []
     while n:
-        # Whole rounds of the sets as far as a graph has room, after what completes the round.
+        # First complete the current round of sets, then take as many whole rounds as a graph has room for.
         room = sets * max(1, _MOST_NODES // sets) if begin == 0 else sets - begin
         size = min(n, room, _MOST_NODES)
         found.append((begin, size))

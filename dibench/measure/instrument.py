@@ -86,7 +86,7 @@ def open_instrument(backend: str, meter: str, settings: Settings) -> Instrument:
         settings: how long and how exactly.
 
     Raises:
-        UserError: one of them cannot be had here; the message names the remedy.
+        UserError: one of them cannot be opened; the message names the remedy.
     """
     chosen = open_meter(meter, backend, backends.device_uuid(backend))
     if not isinstance(chosen, GpuMeter):

@@ -241,7 +241,7 @@ def in_step(at: Floats, launch_s: float, averaging_s: float) -> float:
 
 
 def settled(samples_w: Floats) -> bool:
-    """Whether power has settled, as far as ten samples of 100 ms can tell.
+    """Whether power has settled, as well as ten samples of 100 ms can show.
 
     The last five are compared with the five before: their means may differ by what their own spread makes
     of them, t(8 degrees of freedom) = 2.31 times s·√(2/5), or by 1%. With a ripple σ that sees changes above

@@ -57,7 +57,7 @@ class Case:
     seed: int = 1  # of operand values
     sentinel: bool = False
     network: str = ""
-    """What builds a whole network, in place of the layer, whose N, C, H, W are then the network's input."""
+    """Names a whole network to build in place of the layer, whose N, C, H, W are then the network's input."""
     visits: int = 1  # to a metered GPU, at different times; one row in the end
     order: int = 1  # position in the plan, from 1
     together: int = 0
@@ -98,7 +98,7 @@ class Case:
 
     @property
     def key(self) -> str:
-        """The text whose hash is the case's id: JSON with sorted keys and no spaces.
+        """The text that the case's id is a hash of: JSON with sorted keys and no spaces.
 
         {"backend", "data", "dtype", "knobs": {the kernel's knobs and "instances"}, "layer": {the sixteen
         dimensions, none of an anchor}, "seed", "variant"}; the knobs have "sms" where it is not "all", and

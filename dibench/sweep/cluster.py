@@ -239,7 +239,7 @@ class ClusterCrew:
             if new := self.joined():
                 return new
             time.sleep(_LOOK_EVERY_S / 4)
-        rule = f"has no worker left ({why}): rows are kept, the same command goes on"
+        rule = f"has no worker left ({why}): rows are kept, the same command resumes"
         raise UserError("--scheduler", rule, self._address)
 
     def close(self) -> None:

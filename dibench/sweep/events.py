@@ -1,4 +1,4 @@
-"""Events of a running sweep, for whoever shows them."""
+"""Events of a running sweep, for its display."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class Lock:
             fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             try:
                 fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # The last owner removes its file: a lock on a removed file excludes nobody.
+                # The last owner removes its file, and a lock on a removed file excludes no other process.
                 held = os.fstat(fd).st_ino == self._path.stat().st_ino
                 if held:
                     self._sign(fd)

@@ -69,7 +69,7 @@ def _in_force(settings: Settings, setup: Setup) -> dict[str, Any]:
 
 def refuse_other(out: Path, earlier: Mapping[str, Any] | None, identity: Mapping[str, Any]) -> None:
     """Refuse to resume a sweep that differs, naming what differs and both values."""
-    remedy = "take another --out, or --fresh to begin anew (the old files are renamed)"
+    remedy = "take another --out, or --fresh to start over (the old files are renamed)"
     if earlier is None:
         return
     if not is_of_a_sweep(earlier):
@@ -145,7 +145,7 @@ class Manifest:
             UserError: there is a table, but no manifest says what it holds.
         """
         if earlier is None and (out / record.TABLE).exists():
-            rule = f"has no {record.MANIFEST} beside it: take another --out, or --fresh to begin anew"
+            rule = f"has no {record.MANIFEST} beside it: take another --out, or --fresh to start over"
             raise UserError("", rule, where=out / record.TABLE)
         sessions = earlier["sessions"] if earlier else []
         self._path = out / record.MANIFEST

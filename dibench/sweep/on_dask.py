@@ -14,7 +14,7 @@ from dibench.sweep.crew import DeviceLostError, LocalDevice, Opening
 from dibench.sweep.worker import case_from_json
 
 _held: dict[str, LocalDevice] = {}
-"""The device of this Dask worker, by the client whose sweep uses it: one at most."""
+"""The device of this Dask worker (one at most), by the client of the sweep that uses it."""
 
 
 def open_device(request_json: str) -> str:

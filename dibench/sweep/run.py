@@ -72,13 +72,13 @@ def run_sweep(
     Args:
         sweep: plan, backend, meter and settings.
         out: the directory of table and manifest; made if needed.
-        deadline: instant of `time.monotonic()` that no case begun is expected to exceed.
+        deadline: instant of `time.monotonic()`; no case starts that is expected to end later.
         retry_failed: measure failed cases again.
-        fresh: begin anew; an earlier table and manifest are renamed, once the new sweep can start.
+        fresh: start over; an earlier table and manifest are renamed once the new sweep can start.
         on_event: called with each event as it happens.
 
     Raises:
-        UserError: another sweep runs there, the earlier one differs, device or meter cannot be had, the
+        UserError: another sweep runs there, the earlier one differs, device or meter cannot be opened, the
             disk is full. What was measured is kept.
     """
     begin = time.monotonic()

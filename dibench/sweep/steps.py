@@ -86,7 +86,7 @@ class Steps:
         return list(dropped.values())
 
     def lose(self, uuid: str) -> None:
-        """Release what was bound to a lost device: those cases begin anew, each on one device."""
+        """Release what was bound to a lost device: those cases start over, each on one device."""
         self._homes = {key: home for key, home in self._homes.items() if home != uuid}
         for case in {case.case_id: case for case in self._left}.values():
             if key_of(case) not in self._homes:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from dibench.sweep.worker import Found
 
 GAP_BOUND_S = 50e-6
-"""A launch costs the GPU a microsecond or two beside the kernel: below this that is over two percent."""
+"""The gap between two launches is a microsecond or two: over two percent of launches shorter than this."""
 
 SENTINELS = "sentinels"
 
@@ -71,7 +71,7 @@ def read_entries(path: Path) -> list[Entry]:
     """The entries of a file, in order. A last line without its end, of a killed program, is left out.
 
     Raises:
-        UserError: it cannot be read, or a line is none of ours.
+        UserError: it cannot be read, or a line is not a visit.
     """
     with files.explained(path, doing="read"):
         *lines, _ = path.read_text(encoding="utf-8", errors="replace").split("\n")
@@ -88,7 +88,7 @@ def read_entries(path: Path) -> list[Entry]:
 def keep(entries: list[Entry], entry: Entry) -> None:
     """Add a visit to those that make its case's row: all those of the last card that visited it."""
     if entries and entries[-1].device_uuid != entry.device_uuid:
-        entries.clear()  # the card was lost: the case began anew on another
+        entries.clear()  # the first card was lost: the case started over on another
     entries.append(entry)
 
 
@@ -103,7 +103,7 @@ class VisitBook:
             priors: spread between visits by device UUID, as known before the first visit.
 
         Raises:
-            UserError: the file cannot be written, or a line is none of ours.
+            UserError: the file cannot be written, or a line is not a visit.
         """
         self._file = record.GrowingFile(path)
         self._priors = priors

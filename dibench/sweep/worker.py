@@ -62,7 +62,7 @@ class Found:
     """What measuring a case returns: its row, or one visit of several, of which the sweep makes the row."""
 
     row: Row
-    """Without session, start and device; beside a visit also without what all visits tell."""
+    """Without session, start and device; with a visit also without what all visits tell."""
     visit: Visit | None = None
     took_s: float = 0.0
     """Seconds of the whole visit, preparing included."""
@@ -140,7 +140,7 @@ class Worker:
         """Open backend and meter; returns what they are.
 
         Raises:
-            UserError: the backend or meter cannot be had here; the message names the remedy.
+            UserError: the backend or meter cannot be opened; the message names the remedy.
             WorkerDiedError: it crashed in doing so.
         """
         return Setup.from_json(self._ask(self._opening, _START_LIMIT_S))

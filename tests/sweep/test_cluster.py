@@ -165,7 +165,7 @@ def test_when_no_worker_is_left_the_sweep_ends_in_one_line(
     monkeypatch.setattr("dibench.sweep.cluster._PATIENCE_S", 0.5)
     cluster.add("card-f")
     cluster.wait(1)
-    with pytest.raises(UserError, match=r"--scheduler: has no worker left .*the same command goes on"):
+    with pytest.raises(UserError, match=r"--scheduler: has no worker left .*the same command resumes"):
         run_sweep(cluster_sweep(["slow", "gone", "slow"], cluster.address), tmp_path)
     assert list(read_csv(tmp_path / "sweep.csv")["status"]) in (["ok"], ["flagged"])
 
