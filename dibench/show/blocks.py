@@ -1,4 +1,4 @@
-"""What a person is told, before anyone knows where: headlines, sentences, tables, figures and notes.
+"""What a person is told, on a terminal or a page: headlines, sentences, tables, figures and notes.
 
 One module a question builds these from findings, once. `terminal`, `html` and `markdown` render them; none
 changes a word or a number. Text may hold `code` in backticks and **strong** words; everything else is taken
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dibench.show.svg import Drawn
 
 Tone = Literal["", "good", "bad", "warn", "quiet"]
-"""How text is meant: an answer that stands, bad news, one to be careful with, or one that can be skipped."""
+"""How text is meant: a sure answer, bad news, one to be careful with, or one that can be skipped."""
 
 
 @attrs.frozen

@@ -1,4 +1,4 @@
-"""What the page could show and these rows do not allow, each with the command that brings it."""
+"""Figures for which these rows do not suffice, each with the command that brings it."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _FIGURES = {
         "`python -m dibench sweep networks --out DIR`",
     ),
 }
-"""What panels whose names begin so show, and what brings them."""
+"""By the beginning of a figure's name: what it shows, and the command that brings it."""
 
 
 def sections(names: Sequence[str], studies: Sequence[Study]) -> list[Section]:
-    """One line for each kind of figure that is not among these by name; none where all are there."""
+    """One line for each kind of figure that is not among these names; none where all are there."""
     lines = [
         f"{what}: {command}."
         for start, (what, command) in _FIGURES.items()
