@@ -28,7 +28,7 @@ from dibench import __version__
 from dibench.errors import UserError
 from dibench.sweep import on_dask
 from dibench.sweep.crew import DeviceLostError, OpenDevice, Opening, check_alike
-from dibench.sweep.worker import Measured, Setup, case_to_json
+from dibench.sweep.worker import CaseResult, Setup, case_to_json
 
 if TYPE_CHECKING:
     from dibench.plan import Case
@@ -78,7 +78,7 @@ class ClusterDevice:
             raise UserError("--scheduler", f"{self.address}: {answer['error']}")
         return dict(answer["peaks"])
 
-    def measure(self, case: Case, upcoming: Sequence[Case] = ()) -> Measured:
+    def measure(self, case: Case, upcoming: Sequence[Case] = ()) -> CaseResult:
         """See OpenDevice."""
         cases = json.dumps([case_to_json(each) for each in (case, *upcoming)])
         # The worker ends a hung case itself; one that takes even longer has vanished.
@@ -88,7 +88,7 @@ class ClusterDevice:
             raise DeviceLostError(str(error)) from None
         if "error" in answer:
             raise DeviceLostError(f"{self.address}: {answer['error']}")
-        return Measured.from_json(answer["found"])
+        return CaseResult.from_json(answer["found"])
 
     def answer(self, future: Any, limit_s: float) -> dict[str, Any]:
         """The answer of a task.

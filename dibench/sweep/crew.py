@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 
 from dibench.errors import UserError
-from dibench.sweep.worker import Measured, Setup, Worker, WorkerDiedError
+from dibench.sweep.worker import CaseResult, Setup, Worker, WorkerDiedError
 
 if TYPE_CHECKING:
     from dibench.measure.settings import Settings
@@ -47,7 +47,7 @@ class OpenDevice(Protocol):
             UserError: they cannot be measured.
         """
 
-    def measure(self, case: Case, upcoming: Sequence[Case] = ()) -> Measured:
+    def measure(self, case: Case, upcoming: Sequence[Case] = ()) -> CaseResult:
         """Measure a case; a crash is a failed case. Called from a thread.
 
         Raises:
@@ -160,7 +160,7 @@ class LocalDevice:
             rule = f"{self._opening.backend} could not measure its peaks: {death}"
             raise UserError("--backend", rule) from None
 
-    def measure(self, case: Case, upcoming: Sequence[Case] = ()) -> Measured:
+    def measure(self, case: Case, upcoming: Sequence[Case] = ()) -> CaseResult:
         """See OpenDevice; a crash is a failed case and one restart."""
         try:
             return self._worker.measure(case, self._opening.limit_s, upcoming)
@@ -170,7 +170,7 @@ class LocalDevice:
             self._restart()
         except UserError as error:
             raise DeviceLostError(str(error)) from None
-        return Measured(failed(case, reason, self.setup), died=reason)
+        return CaseResult(failed(case, reason, self.setup), died=reason)
 
     def _restart(self) -> None:
         """Start another worker on the same device.

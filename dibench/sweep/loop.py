@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from dibench.plan import Case
     from dibench.schema import Row
     from dibench.sweep.job import Sweep
-    from dibench.sweep.worker import Measured, Setup
+    from dibench.sweep.worker import CaseResult, Setup
 
 _LOOK_AHEAD = 8
 """Cases that a backend may prepare while another is measured: compile their kernels, draw their operands."""
@@ -85,7 +85,7 @@ class Loop:
         self._on_join = on_join
         self._expected = NextCase(sweep.settings, in_visits=book is not None)
         self._inside_s = self._took_s = 0.0
-        self._under_way: dict[Future[Measured], _UnderWay] = {}
+        self._under_way: dict[Future[CaseResult], _UnderWay] = {}
         self._losses: Counter[str] = Counter()
         self._deaths: Counter[str] = Counter()
         self._most_deaths = sweep.most_deaths
@@ -189,7 +189,7 @@ class Loop:
             self._under_way[future] = _UnderWay(device, case, utc_now(), begin)
         return True
 
-    def _take_in(self, begun: _UnderWay, future: Future[Measured], steps: Steps) -> None:
+    def _take_in(self, begun: _UnderWay, future: Future[CaseResult], steps: Steps) -> None:
         """Record what a device found, or that it was lost."""
         case, device = begun.case, begun.device
         try:
@@ -236,7 +236,7 @@ class Loop:
         self._last_loss = why
         self._on_event(DeviceLost(why))
 
-    def _visited(self, case: Case, uuid: str, found: Measured) -> Row | None:
+    def _visited(self, case: Case, uuid: str, found: CaseResult) -> Row | None:
         """Record a visit; returns the case's row if this was its last visit."""
         assert self._book is not None and found.visit is not None
         self._took_s += found.took_s

@@ -50,7 +50,7 @@ def peaks(client: str) -> str:
 
 
 def measure(client: str, cases_json: str) -> str:
-    """Measure the first of these cases (the others come next); answers `found`, a Measured, or `error`."""
+    """Measure the first of these cases (the others come next); answers `found`, a CaseResult, or `error`."""
     case, *upcoming = (case_from_json(fields) for fields in json.loads(cases_json))
     if client not in _held:
         return json.dumps({"error": "the worker was restarted"})

@@ -21,7 +21,7 @@ from dibench.measure.settings import Settings
 from dibench.plan import Case
 from dibench.processes import die_with
 from dibench.schema import Row
-from dibench.sweep.worker import Measured, Setup, case_from_json
+from dibench.sweep.worker import CaseResult, Setup, case_from_json
 
 
 class _Server:
@@ -44,7 +44,7 @@ class _Server:
                     self._instrument.backend.prefetch(upcoming)
                 return self._measure(case_from_json(request["case"])).to_json()
 
-    def _measure(self, case: Case) -> Measured:
+    def _measure(self, case: Case) -> CaseResult:
         meter = self._instrument.meter
         row = attrs.evolve(case.row(), energy_source=meter.source, meter_period_s=meter.period_s)
         try:
@@ -52,19 +52,19 @@ class _Server:
             json.dumps(found.to_json(), allow_nan=False)  # NaN or infinity in a cell fails the case
             return found
         except OutOfMemoryError as error:
-            return Measured(attrs.evolve(row, status="failed", reason=str(error)))
+            return CaseResult(attrs.evolve(row, status="failed", reason=str(error)))
         except DeviceFaultError as error:
             # This process is lost: the parent reads the last line and starts another.
             print(" ".join(str(error).split()), file=sys.stderr, flush=True)
             os._exit(1)
         except UserError as error:  # refused by a rule of the variant or device: not a failure
-            return Measured(attrs.evolve(row, status="skipped", reason=str(error)))
+            return CaseResult(attrs.evolve(row, status="skipped", reason=str(error)))
         except Exception as error:
             reason = f"{type(error).__name__}: {error}"[:300]
-            return Measured(attrs.evolve(row, status="failed", reason=reason))
+            return CaseResult(attrs.evolve(row, status="failed", reason=reason))
 
 
-def _measured(case: Case, row: Row, instrument: Instrument) -> Measured:
+def _measured(case: Case, row: Row, instrument: Instrument) -> CaseResult:
     """The case's row; where the GPU is visited also the visit, and the seconds since the one before."""
     metering = instrument.metering
     prepared = instrument.backend.prepare(case)
@@ -74,11 +74,11 @@ def _measured(case: Case, row: Row, instrument: Instrument) -> Measured:
         if metering is None:
             layer = case.layer  # the model charges for compulsory elements, too
             elements = {"weights": layer.weights, "inputs": layer.inputs, "outputs": layer.outputs}
-            return Measured(instrument.measured(prepared, row, {**prepared.counts, **elements}))
+            return CaseResult(instrument.measured(prepared, row, {**prepared.counts, **elements}))
         visit = instrument.visit(prepared)
     finally:
         prepared.close()
-    return Measured(row, visit, metering.lap_s())
+    return CaseResult(row, visit, metering.lap_s())
 
 
 def main(parent: int) -> None:

@@ -27,7 +27,7 @@ from dibench.sweep import record
 if TYPE_CHECKING:
     from dibench.plan import Case
     from dibench.schema import Row
-    from dibench.sweep.worker import Measured
+    from dibench.sweep.worker import CaseResult
 
 GAP_BOUND_S = 50e-6
 """The gap between two launches is a microsecond or two: over two percent of launches shorter than this."""
@@ -123,7 +123,7 @@ class VisitBook:
         if (energy := entry.visit.energy) is not None:
             self._pools[entry.device_uuid].add(entry.group, energy)
 
-    def add(self, case: Case, uuid: str, found: Measured) -> None:
+    def add(self, case: Case, uuid: str, found: CaseResult) -> None:
         """Write a visit down.
 
         Args:

@@ -58,7 +58,7 @@ class Setup:
 
 
 @attrs.frozen
-class Measured:
+class CaseResult:
     """What measuring a case returns: its row, or one visit of several, of which the sweep makes the row."""
 
     row: Row
@@ -79,8 +79,8 @@ class Measured:
         }
 
     @classmethod
-    def from_json(cls, found: Mapping[str, Any]) -> Measured:
-        """The Measured that `to_json` wrote."""
+    def from_json(cls, found: Mapping[str, Any]) -> CaseResult:
+        """The CaseResult that `to_json` wrote."""
         from dibench.measure.visit import Visit
 
         visit = None if found["visit"] is None else Visit.from_json(found["visit"])
@@ -149,7 +149,7 @@ class Worker:
         """The device's peaks, measured now."""
         return self._ask({"do": "peaks"}, _START_LIMIT_S)
 
-    def measure(self, case: Case, limit_s: float, upcoming: Sequence[Case] = ()) -> Measured:
+    def measure(self, case: Case, limit_s: float, upcoming: Sequence[Case] = ()) -> CaseResult:
         """Measure a case; meanwhile the backend may prepare the upcoming ones.
 
         Raises:
@@ -160,7 +160,7 @@ class Worker:
             "case": case_to_json(case),
             "upcoming": [case_to_json(later) for later in upcoming],
         }
-        return Measured.from_json(self._ask(request, limit_s))
+        return CaseResult.from_json(self._ask(request, limit_s))
 
     def _ask(self, request: dict[str, Any], limit_s: float) -> dict[str, Any]:
         assert self._process.stdin is not None
