@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dibench.show import held_out
 from dibench.show.blocks import Table, columns
-from dibench.show.numbers import UNKNOWN, common_scale, count, number, p_value, plain
+from dibench.show.numbers import UNKNOWN, bracketed, common_scale, count, number, p_value, plain
 from dibench.words import MODEL_NAMES, SENSITIVITY_NAMES, interval
 
 if TYPE_CHECKING:
@@ -123,10 +123,10 @@ def _unit(entries: Iterable[Coefficient]) -> tuple[float, str]:
 
 
 def _coefficient(one: Coefficient, scale: float) -> str:
-    value, low, high = (
-        plain(part / scale) if part is not None else UNKNOWN for part in (one.value, one.ci_low, one.ci_high)
-    )
-    return value if UNKNOWN in (low, high) else f"{value} ({low}\u00a0to\u00a0{high})"
+    def write(value: float | None) -> str:
+        return UNKNOWN if value is None else plain(value / scale)
+
+    return bracketed(one.value, one.ci_low, one.ci_high, write).replace(" to ", "\u00a0to\u00a0")
 
 
 def coefficients_text(fit: Fit, model: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -76,6 +76,19 @@ def number(value: float | None, spec: str = ".3g") -> str:
     return UNKNOWN if value is None else re.sub("^-", "−", format(value, spec))
 
 
+def bracketed(
+    value: float | None, low: float | None, high: float | None, write: Callable[[Any], str] = plain
+) -> str:
+    """A value with its interval in brackets; the value alone where an end is missing.
+
+    >>> bracketed(1.0823, 1.05, 1.1, lambda value: number(value, ".3f")), bracketed(0.25, 0.2, None)
+    ('1.082 (1.050 to 1.100)', '0.25')
+    """
+    if low is None or high is None:
+        return write(value)
+    return f"{write(value)} ({write(low)} to {write(high)})"
+
+
 def with_ends(estimate: Bounded) -> str:
     """A value with its 95% interval as `plain` writes them; the value alone where it has no interval.
 
@@ -83,9 +96,7 @@ def with_ends(estimate: Bounded) -> str:
     >>> with_ends(Estimate(61.24, 58.0, 64.41)), with_ends(Estimate(0.25, None, None))
     ('61.2 (58 to 64.4)', '0.25')
     """
-    if estimate.ci_low is None or estimate.ci_high is None:
-        return plain(estimate.value)
-    return f"{plain(estimate.value)} ({plain(estimate.ci_low)} to {plain(estimate.ci_high)})"
+    return bracketed(estimate.value, estimate.ci_low, estimate.ci_high)
 
 
 def common_scale(values: Iterable[Any]) -> tuple[float, str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dibench.show.blocks import Block, Cell, Figure, Headline, Note, Section, Sentence, Table, Tone, columns
-from dibench.show.numbers import UNKNOWN, count, number, p_value
+from dibench.show.numbers import UNKNOWN, bracketed, count, number, p_value
 from dibench.show.studies import Study
 from dibench.show.svg import INK, MUTED, OPERATOR_COLOURS, OPERATOR_MARKERS, SURFACE, new_grid, to_svg
 from dibench.study.findings.twins import NOT_TESTABLE, Compared, Pairs, TwinPairs, Twins
@@ -118,9 +118,8 @@ def _lanes(one: Pairs) -> str:
 
 def _ratio(one: Pairs) -> str:
     """`1.082 (1.051 to 1.113)`; few pairs bound nothing."""
-    if one.ci_low is None or one.ci_high is None:
-        return f"{number(one.ratio, '.3f')} (unbounded)"
-    return f"{number(one.ratio, '.3f')} ({number(one.ci_low, '.3f')} to {number(one.ci_high, '.3f')})"
+    said = bracketed(one.ratio, one.ci_low, one.ci_high, lambda value: number(value, ".3f"))
+    return said if "(" in said else f"{said} (unbounded)"
 
 
 def _placebo(one: Pairs | None) -> list[str]:
