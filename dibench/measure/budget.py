@@ -36,7 +36,7 @@ _LEAST_BETWEEN = 0.001
 
 
 @attrs.frozen
-class Estimate:
+class VisitJoules:
     """Joules of a launch, as one estimator read them at one visit."""
 
     energy_j: float
@@ -65,10 +65,10 @@ class Pool:
     def __init__(self, between: Part = BETWEEN) -> None:
         """An empty pool; `between` is the prior, such as a calibration's A/A noise."""
         self._prior = between
-        self._groups: dict[Hashable, list[Estimate]] = {}
+        self._groups: dict[Hashable, list[VisitJoules]] = {}
         self._known: tuple[tuple[float, float], Part] | None = None
 
-    def add(self, case: Hashable, estimate: Estimate) -> None:
+    def add(self, case: Hashable, estimate: VisitJoules) -> None:
         """Take a visit's joules into account; those of one case (all sentinels are one) are repeats."""
         self._groups.setdefault(case, []).append(estimate)
         self._known = None
@@ -119,7 +119,7 @@ class Pool:
             df += len(y) - 1
         return Part(max(squares / df, _LEAST_BETWEEN**2), df)
 
-    def _repeated(self) -> list[list[Estimate]]:
+    def _repeated(self) -> list[list[VisitJoules]]:
         return [estimates for estimates in self._groups.values() if len(estimates) > 1]
 
     def _within(self) -> float:
@@ -127,7 +127,7 @@ class Pool:
         return float(np.mean([one.spread.variance + one.tick for one in estimates])) if estimates else 0.0
 
 
-def combine(estimates: Sequence[Estimate], pool: Pool, reference_c: float) -> Energy:
+def combine(estimates: Sequence[VisitJoules], pool: Pool, reference_c: float) -> Energy:
     """Joules of a launch from the visits of a case: their geometric mean at the reference temperature.
 
     Args:
@@ -154,7 +154,7 @@ def combine(estimates: Sequence[Estimate], pool: Pool, reference_c: float) -> En
     return Energy(energy_j, math.hypot(*parts), *parts)
 
 
-def disagreement(counter: Estimate, power: Estimate) -> str:
+def disagreement(counter: VisitJoules, power: VisitJoules) -> str:
     """A phrase if two estimators of one visit differ by more than their uncertainties allow, else empty.
 
     Both read the same sensor at the same visit, so drift between visits explains nothing here.

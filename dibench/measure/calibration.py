@@ -137,7 +137,7 @@ def noise(steps_w: Sequence[float], period_s: float) -> dict[float, float]:
     return found
 
 
-def half_widths(visits: Sequence[budget.Estimate], between: Part) -> dict[int, float]:
+def half_widths(visits: Sequence[budget.VisitJoules], between: Part) -> dict[int, float]:
     """Relative half-width to expect from 1, 2, 3, 5 and 9 visits like these; empty without any."""
     if not visits:
         return {}

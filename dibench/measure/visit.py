@@ -15,7 +15,7 @@ import attrs
 
 from dibench.intervals import Part, t_975
 from dibench.measure import budget
-from dibench.measure.budget import Estimate, Pool
+from dibench.measure.budget import Pool, VisitJoules
 from dibench.meters.baseline import Baseline
 from dibench.schema import Row
 
@@ -38,8 +38,8 @@ class Visit:
     time_s: float
     time: Part | None
     """Relative variance of `time_s`."""
-    energy: Estimate | None
-    alternative: Estimate | None
+    energy: VisitJoules | None
+    alternative: VisitJoules | None
     power_w: float | None
     steps_w: tuple[float, ...]
     """Power of each update of the sensor in the window."""
@@ -61,8 +61,8 @@ class Visit:
     def from_json(cls, found: Mapping[str, Any]) -> Visit:
         """The visit that `to_json` wrote."""
 
-        def estimate(fields: Mapping[str, Any] | None) -> Estimate | None:
-            return None if fields is None else Estimate(**{**fields, "spread": Part(**fields["spread"])})
+        def estimate(fields: Mapping[str, Any] | None) -> VisitJoules | None:
+            return None if fields is None else VisitJoules(**{**fields, "spread": Part(**fields["spread"])})
 
         time, condition, idle = found["time"], found["condition"], found["idle"]
         if condition is not None:

@@ -100,7 +100,6 @@ class _Found:
     name: str
     op: str
     result: Layer | Uncovered | UnknownShapeError
-    reads: str = ""  # the tensor whose shape is not known
 
 
 class _Walk:
@@ -160,11 +159,7 @@ class _Walk:
             result = Uncovered(inside, result.macs)
         elif inside and isinstance(result, UnknownShapeError):
             result = Uncovered(inside)
-        reads = ""
-        if isinstance(result, UnknownShapeError):
-            index = result.args[0]
-            reads = node.input[index] if index < len(node.input) else ""
-        yield _Found(name, op, result, reads)
+        yield _Found(name, op, result)
 
     def _known(self, domain: str, op: str) -> bool:
         if (domain, op) in WITHOUT_PRODUCT:

@@ -9,10 +9,10 @@ from replay import AMPERE, DESKTOP, HOPPER, PASCAL, VOLTA, Card
 from replayed_sweeps import Outcome, sweep, usable
 
 from dibench.intervals import Part, combined_df, t_975
-from dibench.measure.budget import BETWEEN, LEAKAGE_PER_C, Estimate, Pool, combine, disagreement
+from dibench.measure.budget import BETWEEN, LEAKAGE_PER_C, Pool, VisitJoules, combine, disagreement
 from dibench.meters.baseline import Baseline
 
-QUIET = Estimate(1.0, Part(1e-6, 20.0), 1e-7, 60.0)
+QUIET = VisitJoules(1.0, Part(1e-6, 20.0), 1e-7, 60.0)
 
 
 def test_squares_of_the_budget_add_up_to_the_interval() -> None:

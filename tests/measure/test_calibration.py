@@ -50,7 +50,7 @@ def test_longer_calibration_knows_the_noise_better() -> None:
 
 
 def test_more_visits_make_narrower_intervals() -> None:
-    visit = budget.Estimate(1.0, Part(9e-6, 20.0), 0.0, 60.0)
+    visit = budget.VisitJoules(1.0, Part(9e-6, 20.0), 0.0, 60.0)
     widths = half_widths([visit], Part(16e-6, 30.0))
     assert widths[1] == pytest.approx(t_975(30.0) * 0.005)
     assert widths[9] == pytest.approx(widths[1] / 3)

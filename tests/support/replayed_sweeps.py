@@ -12,7 +12,7 @@ from replay import HOPPER, REFERENCE_C, Card, Load, ReplayedClock
 from simulated_gpu import SimulatedGpu
 
 from dibench.intervals import t_975
-from dibench.measure.budget import Estimate, Pool, combine
+from dibench.measure.budget import Pool, VisitJoules, combine
 from dibench.meters.ticks import MOST_IN_STEP, Power, counter_power, instant_power, sampled, settled
 
 READ_S = 5e-3
@@ -28,10 +28,10 @@ class Readings:
     instant: Power | str
     celsius: float
 
-    def estimate(self, power: Power) -> Estimate:
+    def estimate(self, power: Power) -> VisitJoules:
         spread = power.spread
         assert spread is not None
-        return Estimate(power.power_w * self.launch_s, spread, power.edge**2, self.celsius)
+        return VisitJoules(power.power_w * self.launch_s, spread, power.edge**2, self.celsius)
 
 
 def visit_of(gpu: SimulatedGpu, clock: ReplayedClock, load: Load, rng: np.random.Generator) -> Readings:
@@ -118,7 +118,7 @@ def sweep(
     visits = [1 if rng.random() < 0.6 else 3 for _ in loads]
     order = [case for case, number in enumerate(visits) for _ in range(number)] + [-1] * sentinels
     rng.shuffle(order)
-    pool, made = Pool(), dict[int, list[tuple[Estimate, Power]]]()
+    pool, made = Pool(), dict[int, list[tuple[VisitJoules, Power]]]()
     reference = Load(0.7 * card.limit_w, 1e-3)
     for case in order:
         found = visit_of(gpu, clock, reference if case < 0 else loads[case], rng)
@@ -145,7 +145,7 @@ def drawn(cards: tuple[Card, ...], rng: np.random.Generator) -> Card:
 
 
 def outcome(
-    load: Load, card: Card, visits: list[tuple[Estimate, Power]], pool: Pool, reference_c: float
+    load: Load, card: Card, visits: list[tuple[VisitJoules, Power]], pool: Pool, reference_c: float
 ) -> Outcome:
     """A case's visits against what a launch truly costs."""
     energy = combine([visit for visit, _ in visits], pool, reference_c)
