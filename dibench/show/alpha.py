@@ -1,4 +1,4 @@
-"""α by card and operator with its intervals: one figure, which the verdict stands beside."""
+"""The figure of α by card and operator, with intervals: it stands beside the verdict."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ class Line:
 
     @property
     def drawn(self) -> bool:
-        """Whether it has a mark: what is not bounded on both sides is said in words."""
+        """Whether it is drawn: an α that is not bounded on both sides is given in words."""
         return None not in (self.found.value, self.found.ci_low, self.found.ci_high)
 
 
 def alpha_figure(studies: Sequence[Study], several: Several | None) -> Figure:
-    """Nothing to see where no α at all is bounded on both sides."""
+    """The figure; nothing to see if no α is bounded on both sides."""
     lines = alpha_lines(studies, several)
     beside = ["Bar: 95% interval; an arrow: it goes on. Inside the grey band, AI is good enough."]
     if any(line.drawn and not line.reliable for line in lines):

@@ -18,7 +18,7 @@ _TONES: dict[str, Tone] = {CONFIRMED: "good", REFUTED: "", UNDECIDED: "warn", NO
 
 
 def table(claims: Sequence[Claim], card: str = "") -> Table:
-    """One line a claim, with the number or the reason behind its answer."""
+    """A line for each claim, with the number or the reason behind its answer."""
     rows = [(one.name, _answer(one), one.number or one.check or one.why) for one in claims]
     on = f" on {card}" if card else ""
     names = columns("claim", "answer", "because", text=("answer", "because"), wraps=("because",))

@@ -1,4 +1,4 @@
-"""The tables of a fit: models, coefficients, α and what it hangs on, and the rows that stayed out."""
+"""The tables of a fit: models, coefficients, α and what it depends on, rows left out."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SAYS_NOTHING = {UNKNOWN, ""}
 
 
 def fit_tables(fit: Fit) -> list[Table]:
-    """Every table of a fit that says something."""
+    """Every table of a fit that is not empty."""
     tables = [
         models(fit),
         coefficients(fit),
@@ -33,7 +33,7 @@ def fit_tables(fit: Fit) -> list[Table]:
 
 
 def models(fit: Fit) -> Table:
-    """One line a fitted model: how well it predicts, in sample and out of it."""
+    """A line for each fitted model: how well it predicts, in sample and held out."""
     shown = {name: model for name, model in fit.models.items() if model.reason is None}
     known = [model.aicc for model in shown.values() if model.aicc is not None]
     rows = []
@@ -59,7 +59,7 @@ def models(fit: Fit) -> Table:
 
 
 def not_fitted(fit: Fit) -> list[str]:
-    """Models without a line in the table of models, and coefficients held at zero."""
+    """Models that could not be fitted, and coefficients held at zero."""
     said = []
     for name, model in fit.models.items():
         if model.reason is not None:
@@ -80,11 +80,11 @@ def _scores(scores: Scores) -> list[str]:
 
 
 APART = ("di_split", "effective")
-"""Models whose terms the others do not have: a table of their own."""
+"""Models with terms that the others do not have; they get a table of their own."""
 
 
 def coefficients(fit: Fit, *, apart: bool = False) -> Table:
-    """Every coefficient, one line a term and one column a model; `apart`: of the models in APART."""
+    """Every coefficient, with a line for each term and a column for each model; `apart`: of APART."""
     found = {
         name: fit.models[name].coefficients
         for name in MODEL_NAMES
@@ -114,7 +114,7 @@ def coefficients(fit: Fit, *, apart: bool = False) -> Table:
 
 
 def _unit(entries: Iterable[Coefficient]) -> tuple[float, str]:
-    """What to divide the coefficients of a term by, and the unit with the prefix that suits the largest."""
+    """The scale of one term's coefficients, and their unit with the prefix that suits the largest."""
     found = list(entries)
     unit = found[0].unit
     size = _PICO if unit.startswith("p") else 1.0  # the time model's power is in W
@@ -154,7 +154,7 @@ def alphas(fit: Fit) -> Table:
 
 
 def by_operator(fit: Fit) -> Table:
-    """The pooled models judged on each operator's rows, and what those rows say on their own."""
+    """The pooled models judged on each operator's rows, and what those rows say alone."""
     rows = []
     for op, own in fit.by_operator.items():
         cells = [op, count(own.n)]
@@ -176,13 +176,13 @@ def by_operator(fit: Fit) -> Table:
 
 
 def sensitivity(fit: Fit) -> Table:
-    """α where terms of the model are left out: not for inference, but to see what it hangs on."""
+    """α of models with fewer terms: not for inference, but to see what it depends on."""
     rows = [
         [SENSITIVITY_NAMES[name], interval(own.alpha), p_value(own.p_value)]
         for name, own in fit.sensitivity.items()
     ]
     note = "Weighted form. Models without these terms are biased; they are shown, never used for the verdict."
-    return Table("Sensitivity: what α hangs on", columns("fit", "α (95%)", "p"), rows, note, narrow=True)
+    return Table("Sensitivity: what α depends on", columns("fit", "α (95%)", "p"), rows, note, narrow=True)
 
 
 def sensitivity_text(fit: Fit) -> str:
@@ -194,14 +194,14 @@ def sensitivity_text(fit: Fit) -> str:
 
 
 def exclusions(fit: Fit) -> Table:
-    """Why rows stayed out of the fit."""
+    """Why rows were left out of the fit."""
     rows = [[reason, count(rows)] for reason, rows in fit.excluded.items()]
     note = f"{count(fit.rows_used)} of {count(fit.rows, 'row')} were used."
     return Table("Rows left out of the fit, and why", columns("reason", "rows"), rows, note, narrow=True)
 
 
 def rows_text(fit: Fit) -> list[str]:
-    """Which rows were used, which stayed out, and the kernels that ran them."""
+    """Which rows were used and left out, and which kernels ran them."""
     excluded = ", ".join(f"{count(rows)} {reason}" for reason, rows in fit.excluded.items())
     setting = ", ".join(filter(None, fit.setting.values()))
     flagged = f", {fit.rows_flagged} flagged" if fit.rows_flagged else ""

@@ -1,4 +1,4 @@
-"""Layers and networks of families that a fit has not seen: errors beside those of a naive split."""
+"""Errors on layers and networks of families that a fit has not seen, and of a naive split."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _COLUMNS = (
 
 
 def blocks(found: HeldOut) -> list[Block]:
-    """A line a model, and what could not be left out or decided; why there is none."""
+    """A line for each model, and what could not be left out or decided; or why there is no table."""
     if found.undecided.layers is not None:
         return [Sentence(f"Unseen families: undecided, {found.undecided.layers}.")]
     left = [family.rows_left for family in found.families]

@@ -28,7 +28,7 @@ _STRIP = 24  # SVG units
 
 
 def sections(study: Study) -> list[Section]:
-    """Of a fit that predicted rows; else none."""
+    """Predictions by AI and DI, and their residuals; nothing if the fit predicted no row."""
     fit, used = study.fit, study.used
     if fit is None or used is None:
         return []
