@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from dibench.show.svg import Drawn
     from dibench.study.findings.explanation import Saving
-    from dibench.study.findings.prediction import Estimate, Prediction
+    from dibench.study.findings.prediction import PredictedCost, Prediction
 
 Array = Any  # of float64
 Terms = Mapping[str, Sequence[float]]
@@ -191,7 +191,7 @@ def _finish(axes: Axes, names: Sequence[str]) -> None:
     axes.spines["left"].set_visible(False)
 
 
-def _ends(estimates: Sequence[Estimate]) -> Array:
+def _ends(estimates: Sequence[PredictedCost]) -> Array:
     return np.array([[one.low for one in estimates], [one.high for one in estimates]]).reshape(2, -1)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dibench.layer import Layer
-    from dibench.study.findings.prediction import Estimate
+    from dibench.study.findings.prediction import PredictedCost
     from dibench.words import Bounded
 
 _PREFIXES = (
@@ -212,13 +212,13 @@ def tick(value: float) -> str:
     return power if mantissa == 1 else f"{mantissa}·{power}"
 
 
-def with_interval(estimate: Estimate, unit: str) -> str:
+def with_interval(estimate: PredictedCost, unit: str) -> str:
     """A value with its interval, in one unit.
 
-    >>> from dibench.study.findings.prediction import Estimate
-    >>> with_interval(Estimate(2e-3, -1.5e-3, 2.5e-3), "J"), with_interval(Estimate(0, 0, 0), "s")
+    >>> from dibench.study.findings.prediction import PredictedCost
+    >>> with_interval(PredictedCost(2e-3, -1.5e-3, 2.5e-3), "J"), with_interval(PredictedCost(0, 0, 0), "s")
     ('2.00 mJ (−1.50 to 2.50)', '0 s')
-    >>> with_interval(Estimate(6e-6, -508e-6, 520e-6), "J")
+    >>> with_interval(PredictedCost(6e-6, -508e-6, 520e-6), "J")
     '6.0 µJ (−508.0 to 520.0)'
     """
     if not estimate.value:

@@ -18,7 +18,7 @@ from dibench.layer import Layer
 from dibench.models import Model
 from dibench.study.findings.fitted_model import PREDICTORS, FittedModel
 from dibench.study.findings.plain import plain
-from dibench.study.findings.prediction import Estimate, Prediction
+from dibench.study.findings.prediction import PredictedCost, Prediction
 from dibench.study.ladder.folds import make_folds
 from dibench.study.ladder.ladder import make_clusterings
 from dibench.study.ladder.models import data_of
@@ -145,7 +145,7 @@ def test_an_operator_the_fit_has_not_seen_gets_no_number() -> None:
 def test_an_empty_network_costs_nothing() -> None:
     fit = read_fitted_model(figures(), "ai")
     (found,) = predict([Model(name="m", batch=1, layers=())], fit).predictions
-    assert found.total == Estimate(0.0, 0.0, 0.0)
+    assert found.total == PredictedCost(0.0, 0.0, 0.0)
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import attrs
 
 from dibench.study.findings.fitted_model import Origin
 from dibench.study.findings.plain import INLINE
-from dibench.study.findings.prediction import Estimate, Prediction
+from dibench.study.findings.prediction import PredictedCost, Prediction
 
 
 @attrs.frozen(kw_only=True)
@@ -18,7 +18,7 @@ class Saving:
     knob: str
     setting: str
     where: str
-    saved: Estimate
+    saved: PredictedCost
     share: float
     """Of the cost of one inference."""
     macs: float

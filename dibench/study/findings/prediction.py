@@ -17,16 +17,16 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen
-class Estimate:
+class PredictedCost:
     """A mean with the 95% interval of a measurement, in joules or seconds."""
 
     value: float
     low: float
     high: float
 
-    def per(self, number: float) -> Estimate:
+    def per(self, number: float) -> PredictedCost:
         """The same divided by a number."""
-        return Estimate(self.value / number, self.low / number, self.high / number)
+        return PredictedCost(self.value / number, self.low / number, self.high / number)
 
 
 @attrs.frozen
@@ -55,11 +55,11 @@ class Prediction:
     network: str
     batch: int
     unit: str
-    total: Estimate
+    total: PredictedCost
     """Of one batch, over the layers that have a prediction."""
-    per_inference: Estimate
+    per_inference: PredictedCost
     """The total divided by the batch size."""
-    by_operator: Mapping[str, Estimate]
+    by_operator: Mapping[str, PredictedCost]
     unpredicted_operators: tuple[str, ...]
     """Operators of the network that the fit has not seen; their layers are in no total."""
     coverage: str

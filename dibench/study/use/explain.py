@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dibench.study.findings.explanation import DrawnPower, Explanation, Saving
-from dibench.study.findings.prediction import Estimate, NetworkCosts, Prediction
+from dibench.study.findings.prediction import NetworkCosts, PredictedCost, Prediction
 from dibench.study.maths.inference import student_quantile
 from dibench.study.use.costs import LayerCosts, layer_costs, residual_square
 from dibench.study.use.predict import predict
@@ -164,9 +164,9 @@ class _Pool:
         )
 
 
-def _symmetric(value: float, variance: float, degrees: int) -> Estimate:
+def _symmetric(value: float, variance: float, degrees: int) -> PredictedCost:
     half = student_quantile(degrees) * float(np.sqrt(variance))
-    return Estimate(value, value - half, value + half)
+    return PredictedCost(value, value - half, value + half)
 
 
 def _by_dtype(network: Model, before: LayerCosts, fit: FittedModel, other: FittedModel) -> Saving:

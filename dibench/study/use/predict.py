@@ -24,9 +24,9 @@ from dibench.errors import UserError
 from dibench.intensity import OPERATORS
 from dibench.schema import NETWORK
 from dibench.study.findings.prediction import (
-    Estimate,
     LayerCost,
     MeasuredNetwork,
+    PredictedCost,
     Prediction,
     Predictions,
 )
@@ -91,16 +91,16 @@ def _layers(costs: LayerCosts) -> tuple[LayerCost, ...]:
     return tuple(map(LayerCost, costs.layers, *columns, terms, costs.outside))
 
 
-def _total(costs: LayerCosts, rows: NDArray[np.bool_], predictor: Predictor) -> Estimate:
+def _total(costs: LayerCosts, rows: NDArray[np.bool_], predictor: Predictor) -> PredictedCost:
     """The sum of some layers; zero where there is none."""
     if not rows.any():
-        return Estimate(0.0, 0.0, 0.0)
+        return PredictedCost(0.0, 0.0, 0.0)
     mean = np.array([costs.mean[rows].sum()])
     slope = costs.gradient[rows].sum(axis=0)
     square = residual_square(costs.shape[rows], costs.mean[rows])
     variance = np.array([slope @ predictor.covariance @ slope])
     low, high = lognormal_interval(mean, variance, np.array([square]), predictor)
-    return Estimate(float(mean[0]), float(low[0]), float(high[0]))
+    return PredictedCost(float(mean[0]), float(low[0]), float(high[0]))
 
 
 def _measured(
