@@ -150,7 +150,7 @@ class FoldNames:
     names: tuple[str, ...]
 
 
-@attrs.frozen(eq=False)
+@attrs.frozen(eq=False, repr=False)
 class Fit:
     """A fit of the ladder. Fields are the keys of `to_json()`; `to_frame()` gives rows and predictions."""
 
@@ -206,6 +206,9 @@ class Fit:
     """The rows of the fit."""
     predictions: Mapping[str, FloatArray] = attrs.field(repr=False, metadata=HIDDEN)
     """`predicted_MODEL` and `held_out_MODEL`, (n,) in the response's unit."""
+
+    def __repr__(self) -> str:
+        return f"Fit({self.verdict}, α {interval(self.alpha)}, {self.rows_used} rows of {self.response})"
 
     @property
     def unit(self) -> str:
