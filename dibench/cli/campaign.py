@@ -151,10 +151,11 @@ def _measure(run: Campaign, again: str) -> str:
     from dibench.check import compile_ahead
     from dibench.cli.output import console
     from dibench.cli.progress import Progress
-    from dibench.files import explained, read_json_object, replace_file
+    from dibench.files import explained, replace_file
     from dibench.show import campaign as show
     from dibench.show.markdown import markdown
     from dibench.show.terminal import show as show_blocks
+    from dibench.study.use.answers import open_answers
     from dibench.sweep import before
     from dibench.sweep.campaign import close, measure, plan_rest, standings
     from dibench.sweep.record import refuse_test_data
@@ -180,7 +181,7 @@ def _measure(run: Campaign, again: str) -> str:
         run.say(line)
     left = show.missing(now, joined.visit_s)
     run.say(f"\n{left}. To continue:\n  {again}" if left else "Every case of the campaign is measured.")
-    fit = (read_json_object(run.out / "fit.json") if fitted else None) or {}
+    fit = open_answers(run.out / "fit.json") if fitted else None
     made = "Fit and report are of this run and those that it resumed."
     readme = show.readme(joined, now, fit, not_here=left_out, again=again, made=made)
     replace_file(run.out / "README.md", markdown(readme).encode())

@@ -37,6 +37,7 @@ def publish(
     from dibench.plan.stages import load_stages
     from dibench.show.campaign import readme
     from dibench.show.markdown import markdown
+    from dibench.study.use.answers import open_answers
     from dibench.sweep import merge, record
     from dibench.sweep.campaign import analyse, standings
 
@@ -62,7 +63,7 @@ def publish(
         parts = readme(
             found,
             standings(load_stages(arch=arch).stages, found.rows),
-            files.read_json_object(new / "fit.json") or {},
+            open_answers(new / "fit.json"),
             not_here=[] if (new / merge.COUNTERS).exists() else [no_counters],
             again=f"{_AGAIN} --resume results/{folder.name}",
             made=f"Made by `{made}`: do not edit the tables.",

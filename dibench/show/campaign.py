@@ -13,6 +13,7 @@ from dibench.words import SOURCE_MEANINGS
 if TYPE_CHECKING:
     from dibench.plan import Plan
     from dibench.plan.stages import Stages
+    from dibench.study.findings.claims import Answers
     from dibench.sweep.before import Checks
     from dibench.sweep.campaign import CampaignGpu, Standing
     from dibench.sweep.parts import Joined
@@ -136,7 +137,7 @@ def missing(standings: Iterable[Standing], visit_s: float) -> str:
 def readme(
     found: Joined,
     standings: Sequence[Standing],
-    fit: Mapping[str, Any],
+    fit: Answers | None,
     *,
     not_here: Iterable[str],
     again: str,
@@ -147,7 +148,7 @@ def readme(
     Args:
         found: the runs.
         standings: of the campaign's stages.
-        fit: content of `fit.json`; empty where there is none.
+        fit: what `fit.json` answers; None where there is none.
         not_here: what was left out, and why.
         again: the command that measures what is missing.
         made: a sentence that says how the files were made.
@@ -191,12 +192,13 @@ def _runs(found: Joined) -> Table:
     return Table("", [Column(name, text=True) for name in names], rows)
 
 
-def _answers(fit: Mapping[str, Any]) -> Iterator[Block]:
+def _answers(fit: Answers | None) -> Iterator[Block]:
     """The fit's verdict and its answers to the claims; there are none if cards cannot be joined."""
-    if "verdict_text" not in fit:
-        cannot = "The cards cannot be taken for one: `fit.json` says what each of them says."
-        yield Sentence(cannot if fit else "There is no fit yet.")
-        return
-    yield Sentence(f"{fit['basis']} {fit['verdict_text']}")
-    for one in fit["claims"]:
-        yield Note(f"**{one['name']}: {one['answer']}.** {one['number'] or one['why']}")
+    if fit is None:
+        yield Sentence("There is no fit yet.")
+    elif not fit.verdict_text:
+        yield Sentence("The cards cannot be taken for one: `fit.json` says what each of them says.")
+    else:
+        yield Sentence(f"{fit.basis} {fit.verdict_text}")
+        for one in fit.claims:
+            yield Note(f"**{one.name}: {one.answer}.** {one.number or one.why}")

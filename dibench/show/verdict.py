@@ -20,7 +20,7 @@ def blocks(fit: Fit) -> list[Block]:
     """What was explained, the answer, and why."""
     return [
         Sentence(fit.basis, "" if fit.evidence else "warn"),
-        Headline(_answer(fit), "warn" if fit.verdict == "undecided" else "good"),
+        Headline(fit.answer, "warn" if fit.verdict == "undecided" else "good"),
         Sentence(_why(fit)),
     ]
 
@@ -46,12 +46,8 @@ def section(study: Study) -> Section:
     about = f"{study.card}, the card with most rows" if study.card != AS_ONE else "cards of one model as one"
     of = [Sentence(f"Of {about}.")] if study.card else []
     question = f"Does it matter for {fit.response_kind} whether an element is weight or activation?"
-    told = [Headline(_answer(fit)), *of, Sentence(_why(fit)), *numbers(fit), Sentence(_standing(fit))]
+    told = [Headline(fit.answer), *of, Sentence(_why(fit)), *numbers(fit), Sentence(_standing(fit))]
     return Section("verdict", "Verdict", question, told)
-
-
-def _answer(fit: Fit) -> str:
-    return fit.verdict_text.partition(" Why: ")[0]
 
 
 def _why(fit: Fit) -> str:

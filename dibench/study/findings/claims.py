@@ -22,3 +22,12 @@ class Claim:
     """In a sentence."""
     check: str = ""
     """Where it is not testable: what the rule says of the rows that there are."""
+
+
+@attrs.frozen
+class Answers:
+    """What a fit's JSON answers, read back: its verdict and claims; empty of cards that cannot be joined."""
+
+    basis: str = ""
+    verdict_text: str = ""
+    claims: tuple[Claim, ...] = ()

@@ -178,8 +178,10 @@ class Fit:
     """One sentence: what the response is, and what it therefore says."""
     verdict: str
     """`AI`, `DI` or `undecided`."""
+    answer: str
+    """The verdict in a sentence."""
     verdict_text: str
-    """The verdict in a sentence, and why."""
+    """The answer, and why."""
     reasons: tuple[str, ...]
     brief: str = attrs.field(metadata=HIDDEN)
     """The first reason in three words."""

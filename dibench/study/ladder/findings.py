@@ -41,7 +41,7 @@ METHOD = {
 def findings_of(found: Ladder) -> ladder.Fit:
     """The findings of a ladder. If its rows do not determine α, they hold no number for it."""
     selection, comparison, verdict = found.selection, found.comparison, found.comparison.verdict
-    determined = verdict.determined
+    determined, answer = verdict.determined, _answer(found)
     check = None if found.check is None else findings_of(found.check)
     return ladder.Fit(
         rows=selection.rows,
@@ -57,7 +57,8 @@ def findings_of(found: Ladder) -> ladder.Fit:
         evidence=selection.evidence,
         basis=_basis(found),
         verdict=verdict.decision,
-        verdict_text=_verdict_text(found),
+        answer=answer,
+        verdict_text=f"{answer} Why: {'; '.join(reason.text for reason in verdict.reasons)}.",
         reasons=tuple(reason.text for reason in verdict.reasons),
         brief=verdict.reasons[0].brief,
         reliable=verdict.reliable,
@@ -106,8 +107,8 @@ def _basis(found: Ladder) -> str:
     )
 
 
-def _verdict_text(found: Ladder) -> str:
-    """The verdict in plain words, and why."""
+def _answer(found: Ladder) -> str:
+    """The verdict in plain words."""
     about = _about(found)
     matters = "the data type matters: a weight and an activation do not cost the same"
     if not found.split.decisive.p_value < 1 - LEVEL:
@@ -116,15 +117,14 @@ def _verdict_text(found: Ladder) -> str:
         matters = "weights and activations differ, but weights and inputs cannot be told apart " + (
             f"(p = {p:.2f}): outputs differ" if math.isfinite(p) else "(no test): outputs may be what differs"
         )
-    verdict = found.comparison.verdict
     answer = {
         "DI": f"DI. For {about} {matters}, and DI predicts layers it has not seen better than AI.",
         "AI": f"AI. For {about} a weight and an activation cost the same within the margin, so AI is enough.",
         "undecided": f"Undecided. For {about} these rows cannot tell AI from DI.",
-    }[verdict.decision]
-    if not found.selection.measured:
-        answer = f"No evidence, a check of the pipeline only. It answers: {answer}"
-    return f"{answer} Why: {'; '.join(reason.text for reason in verdict.reasons)}."
+    }[found.comparison.verdict.decision]
+    if found.selection.measured:
+        return answer
+    return f"No evidence, a check of the pipeline only. It answers: {answer}"
 
 
 def _about(found: Ladder) -> str:
