@@ -38,7 +38,6 @@ def fit(
     """
     from dibench.show import terminal
     from dibench.show.fit import blocks, parts
-    from dibench.study.findings import SCHEMA
 
     if not 99 <= draws <= 99_999:
         raise UserError("--draws", "must be from 99 to 99999", draws)
@@ -46,7 +45,7 @@ def fit(
     check_json(json_file)
     found = _study(tables, device=device, backend=backend, dtype=dtype, draws=draws, **seeded)
     if json_file is not None:
-        write_json(json_file, {"schema": SCHEMA, **found.to_json()})
+        write_json(json_file, found.to_json())
     shown = parts(found, twins=twins, lattice=lattice) if twins or lattice else blocks(found)
     terminal.show(console(), shown)
     if json_file is not None:

@@ -47,7 +47,6 @@ def generality(
     """
     from dibench.show.generality import basis, blocks
     from dibench.show.terminal import show
-    from dibench.study.findings import SCHEMA
     from dibench.study.findings.plain import plain
 
     if not _FEWEST_SUBSETS <= subsets <= _MOST_SUBSETS:
@@ -60,7 +59,7 @@ def generality(
     check_json(json_file)
     found, joined = _study(tables, subsets=subsets, **chosen)
     if json_file is not None:
-        write_json(json_file, {"schema": SCHEMA} | found.to_json() | (plain(joined) or {}))
+        write_json(json_file, found.to_json() | (plain(joined) or {}))
     show(console(), [*basis(found, joined), *blocks(found)])
     if json_file is not None:
         console().print(f"\nEvery figure: {json_file}", soft_wrap=True)

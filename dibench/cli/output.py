@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from typing import Any
 
     from rich.console import Console
 
     from dibench.models import Model
+    from dibench.study.findings.plain import Result
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -31,14 +31,11 @@ def console(*, stderr: bool = False) -> Console:
     return Terminal(stderr=stderr, highlight=False, soft_wrap=False, width=None if stream.isatty() else 140)
 
 
-def print_json(found: Any) -> None:
+def print_json(found: Result) -> None:
     """Findings for programs, on standard output."""
     import json
 
-    from dibench.study.findings import SCHEMA
-    from dibench.study.findings.plain import plain
-
-    print(json.dumps({"schema": SCHEMA, **plain(found)}, indent=1, ensure_ascii=False, allow_nan=False))
+    print(json.dumps(found.to_json(), indent=1, ensure_ascii=False, allow_nan=False))
 
 
 def tell_not_covered(models: Iterable[Model]) -> None:

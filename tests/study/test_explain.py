@@ -34,7 +34,7 @@ def text_of_fit(noise: float) -> str:
     return json.dumps(study.fit(measured(160, noise=noise), draws=99).to_json())
 
 
-def calibration(noise: float) -> FittedModel:
+def fitted(noise: float) -> FittedModel:
     return read_fitted_model(json.loads(text_of_fit(noise)), "di_weighted")
 
 
@@ -69,7 +69,7 @@ def test_knobs_fit_the_layers_they_turn() -> None:
 
 
 def test_a_saving_is_the_difference_of_the_true_costs() -> None:
-    fit = calibration(1e-7)
+    fit = fitted(1e-7)
     network = models.load("resnext50_32x4d", batch=8)
     found = explain(network, fit, batches=[models.load("resnext50_32x4d", batch=b) for b in (1, 32)])
     possible = {(one.knob, one.setting, one.where): one for one in changes(network.layers)}
@@ -90,7 +90,7 @@ def test_a_saving_is_the_difference_of_the_true_costs() -> None:
 
 def test_errors_of_the_two_predictions_are_correlated() -> None:
     """Without residuals the interval is that of Δz·θ: narrower than if the two totals erred apart."""
-    fit = calibration(0.2)
+    fit = fitted(0.2)
     predictor = attrs.evolve(fit.predictor, residual_log=0.0, unseen_log=0.0)
     fit = attrs.evolve(fit, predictor=predictor)
     network = models.load("resnet50")
@@ -147,7 +147,7 @@ def test_intervals_of_savings_hold_what_measuring_would_give() -> None:
 
 
 def test_dominant_terms_and_launch() -> None:
-    fit = calibration(1e-7)
+    fit = fitted(1e-7)
     small = Layer.fc(N=1, C=8, K=8)
     wide = Layer.fc(N=1, C=4096, K=4096)
     deep = networks.find("resnet50/layer1.0.conv2")

@@ -67,7 +67,7 @@ def test_exact_rows_are_predicted_exactly() -> None:
     np.testing.assert_allclose([one.value for one in found.layers], truth(found), rtol=1e-5)
 
 
-def calibration(seed: int, noise: float) -> FittedModel:
+def fitted(seed: int, noise: float) -> FittedModel:
     """Of a fresh fit of weighted DI, without the bootstrap that predictions do not need."""
     frame = measured(120, seed=seed, noise=noise)
     data = data_of(frame, "energy_j")
@@ -79,13 +79,22 @@ def calibration(seed: int, noise: float) -> FittedModel:
     return read_fitted_model(json.loads(json.dumps(whole)), "di_weighted")
 
 
+def test_a_fit_without_a_schema_was_written_before_there_were_numbers_and_is_the_first() -> None:
+    made = figures()
+    assert made.pop("schema") == 1
+    old, new = (read_fitted_model(one, "di_weighted").predictor for one in (made, figures()))
+    np.testing.assert_array_equal(old.values, new.values)
+    with pytest.raises(UserError, match=r"schema: must be 1: .* fit the table again"):
+        read_fitted_model(made | {"schema": 2}, "di_weighted")
+
+
 @pytest.mark.slow
 def test_intervals_hold_the_measurements_of_unseen_layers_and_whole_networks() -> None:
     """95% intervals of 24 fits: layers one by one, and networks whose like shapes err alike."""
     noise, held, held_total, layers, totals = 0.3, 0, 0, 0, 0
     wanted = [models.load(name) for name in ("resnet50", "vgg16", "mobilenet_v2", "googlenet", "alexnet")]
     for seed in range(24):
-        fit = calibration(seed, noise)
+        fit = fitted(seed, noise)
         rng = np.random.default_rng(1000 + seed)
         for one in predict(wanted, fit).predictions:
             shape = layer_costs([cost.layer for cost in one.layers], fit).shape
@@ -176,7 +185,7 @@ DI = "calibration/models/di_weighted"
     ("path", "value", "words"),
     [
         ("calibration", 3, "is not what `fit` writes"),
-        ("calibration/models", {}, "calibration of di_weighted: is not in this fit"),
+        ("calibration/models", {}, "fitted model di_weighted: is not in this fit"),
         (DI, None, "is not in this fit"),
         ("schema", 0, "schema: must be 1: another version of dibench"),
         (f"{DI}/values", [1.0], "values: must be"),

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 import attrs
 
+from dibench.study.findings.plain import Result
+
 
 @attrs.frozen(kw_only=True)
 class Difference:
@@ -56,7 +58,7 @@ class Quantity:
 
 
 @attrs.frozen(kw_only=True)
-class Comparison:
+class Comparison(Result):
     """Two sweeps side by side."""
 
     matched_by: str

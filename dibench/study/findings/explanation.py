@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import attrs
 
 from dibench.study.findings.fitted_model import Origin
-from dibench.study.findings.plain import INLINE
+from dibench.study.findings.plain import INLINE, Result
 from dibench.study.findings.prediction import PredictedCost, Prediction
 
 
@@ -39,7 +39,7 @@ class DrawnPower:
 
 
 @attrs.frozen(kw_only=True)
-class Explanation:
+class Explanation(Result):
     """A network's prediction, and the changes that save, most first."""
 
     origin: Origin = attrs.field(metadata=INLINE)

@@ -1,4 +1,4 @@
-"""What a fit hands to those who predict with it: the `calibration` of its JSON.
+"""What a fit hands to those who predict with it.
 
 Everything is in joules or seconds per unit, so that nothing is rounded on the way.
 """

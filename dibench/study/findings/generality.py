@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import attrs
 
 from dibench.study.findings.networks import Evidence, NetworkCost
-from dibench.study.findings.plain import plain
+from dibench.study.findings.plain import Result
 
 
 @attrs.frozen
@@ -113,7 +112,7 @@ def nearest_half(sizes: Sequence[int], n: int) -> int:
 
 
 @attrs.frozen
-class Generality:
+class Generality(Result):
     """The study of one table."""
 
     response: str
@@ -140,7 +139,3 @@ class Generality:
     """Unit → why it has no population."""
     networks_left_out: tuple[NetworkCost, ...]
     method: Mapping[str, str]
-
-    def to_json(self) -> dict[str, Any]:
-        """Every figure as plain values; what is not known is None."""
-        return dict(plain(self))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dibench.study.findings.estimate import Alpha, ClusteredTest, ClusterOutcome, Estimate
 from dibench.study.findings.fitted_model import Predictors
 from dibench.study.findings.held_out import HeldOut
-from dibench.study.findings.plain import HIDDEN, INLINE, plain
+from dibench.study.findings.plain import HIDDEN, INLINE, Result, key
 from dibench.words import MODEL_NAMES, interval
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ class FoldNames:
 
 
 @attrs.frozen(eq=False, repr=False)
-class Fit:
+class Fit(Result):
     """A fit of the ladder. Fields are the keys of `to_json()`; `to_frame()` gives rows and predictions."""
 
     rows: int
@@ -197,8 +197,8 @@ class Fit:
     """In the ladder's order; `effective` is fitted to the rows of all kernels."""
     by_operator: Mapping[str, Operator]
     sensitivity: Mapping[str, Sensitivity]
-    calibration: Predictors
-    """What `predict` and `explain` need."""
+    predictors: Predictors = attrs.field(metadata=key("calibration"))
+    """What `predict` and `explain` need. JSON keeps the key that users' scripts read: `calibration`."""
     held_out: HeldOut
     folds: FoldNames
     method: Mapping[str, Any]
@@ -253,11 +253,6 @@ class Fit:
             y_label=f"predicted, held out by {self.folds.by}",
             title=f"{label}{self.verdict}: {self.brief}",
         )
-
-    def to_json(self) -> dict[str, Any]:
-        """Every figure as numbers, text, lists and mappings; what is not known is None, never NaN."""
-        figures: dict[str, Any] = plain(self)
-        return figures
 
     def to_frame(self) -> pd.DataFrame:
         """The rows used, with `predicted_MODEL` and `held_out_MODEL` in the response's unit."""

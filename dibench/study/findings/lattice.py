@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import attrs
 
-from dibench.study.findings.plain import plain
+from dibench.study.findings.plain import Result
 
 
 @attrs.frozen
@@ -64,7 +63,7 @@ class Lattice:
 
 
 @attrs.frozen
-class Lattices:
+class Lattices(Result):
     """Every lattice of a table, and its anchors."""
 
     basis: str
@@ -77,8 +76,3 @@ class Lattices:
     unit: str
     """Of a cost: pJ or ps."""
     model: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Every figure as plain values, None where it is not known."""
-        figures: dict[str, Any] = plain(self)
-        return figures

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import attrs
 
-from dibench.study.findings.plain import plain
+from dibench.study.findings.plain import Result
 
 Decision = Literal["DI", "AI", "undecided"]
 """Which of the two is better, where the data tell."""
@@ -101,7 +101,7 @@ class Evidence:
 
 
 @attrs.frozen
-class WholeNetworks:
+class WholeNetworks(Result):
     """The networks of a table at one batch, and what their efficiency says of AI and DI."""
 
     response: str
@@ -136,10 +136,6 @@ class WholeNetworks:
     families: Mapping[str, Evidence]
     """By form of DI, the errors on families that the fits have not seen."""
     method: Mapping[str, str]
-
-    def to_json(self) -> dict[str, Any]:
-        """Every figure as plain values; what is not known is None."""
-        return dict(plain(self))
 
 
 @attrs.frozen

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import attrs
 
-from dibench.study.findings.plain import plain
+from dibench.study.findings.plain import Result
 
 
 @attrs.frozen
@@ -33,7 +31,7 @@ class Peer:
 
 
 @attrs.frozen
-class Peers:
+class Peers(Result):
     """All operators and data types that both ran."""
 
     library: str
@@ -42,8 +40,3 @@ class Peers:
     by: tuple[Peer, ...]
     measured: bool
     """Whether the joules come from a sensor."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Every figure as plain values, None where it is not known."""
-        figures: dict[str, Any] = plain(self)
-        return figures

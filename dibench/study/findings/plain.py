@@ -9,6 +9,7 @@ import attrs
 import numpy as np
 
 from dibench.layer import Layer
+from dibench.study.findings import SCHEMA
 
 PICO = 1e12
 """Costs of one element or multiply-add are told in pJ or ps."""
@@ -18,6 +19,11 @@ HIDDEN = {"plain": False}
 
 INLINE = {"plain": "inline"}
 """Metadata of a field whose own fields stand beside it in JSON, not below its name."""
+
+
+def key(name: str) -> dict[str, str]:
+    """Metadata of a field that JSON holds under another name."""
+    return {"key": name}
 
 
 def plain(value: Any) -> Any:
@@ -55,5 +61,15 @@ def _fields(value: Any) -> dict[str, Any]:
         if how == "inline":
             found |= plain(getattr(value, field.name)) or {}
         elif how:
-            found[field.name] = plain(getattr(value, field.name))
+            found[field.metadata.get("key", field.name)] = plain(getattr(value, field.name))
     return found
+
+
+class Result:
+    """What a question found as a whole; JSON of it says by which `schema` it was written."""
+
+    __slots__ = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Every figure as numbers, text, lists and mappings; what is not known is None, never NaN."""
+        return {"schema": SCHEMA, **plain(self)}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from dibench.study.findings.fitted_model import Origin
-from dibench.study.findings.plain import INLINE
+from dibench.study.findings.plain import INLINE, Result
 
 if TYPE_CHECKING:
     from dibench.layer import Layer
@@ -83,7 +83,7 @@ class MeasuredNetwork:
 
 
 @attrs.frozen(kw_only=True)
-class Predictions:
+class Predictions(Result):
     """Networks and batch sizes side by side, all from one fit."""
 
     origin: Origin = attrs.field(metadata=INLINE)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import attrs
 
-from dibench.study.findings.plain import plain
+from dibench.study.findings.plain import Result
 
 NOT_TESTABLE = {
     "depthwise": "has no exact twin, its weights and inputs share the channels; "
@@ -65,7 +64,7 @@ class Compared:
 
 
 @attrs.frozen
-class Twins:
+class Twins(Result):
     """Twins and their placebo, by response."""
 
     basis: str
@@ -86,8 +85,3 @@ class Twins:
     def decisive(self) -> Compared:
         """The first response, which is energy where there is energy."""
         return next(iter(self.responses.values()))
-
-    def to_json(self) -> dict[str, Any]:
-        """Every figure as plain values, None where it is not known."""
-        figures: dict[str, Any] = plain(self)
-        return figures

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 
@@ -13,7 +13,7 @@ from dibench.study.findings.ladder import Fit
 from dibench.study.findings.lattice import Lattices
 from dibench.study.findings.networks import NoNetworks, WholeNetworks
 from dibench.study.findings.peer import Peers
-from dibench.study.findings.plain import HIDDEN, INLINE, plain
+from dibench.study.findings.plain import HIDDEN, INLINE, Result
 from dibench.study.findings.twins import Twins
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @attrs.frozen(eq=False)
-class Findings:
+class Findings(Result):
     """One table: `to_json()` holds the fit's own keys and one more for each further question."""
 
     fit: Fit = attrs.field(metadata=INLINE)
@@ -33,11 +33,6 @@ class Findings:
     claims: tuple[Claim, ...]
     generality: Generality | None = attrs.field(default=None, metadata=HIDDEN)
     """Where it was asked for, and can be studied; `generality --json` writes it, `fit --json` does not."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Every figure as numbers, text, lists and mappings; what is not known is None, never NaN."""
-        figures: dict[str, Any] = plain(self)
-        return figures
 
 
 @attrs.frozen(eq=False)
@@ -54,7 +49,7 @@ class CardFindings:
 
 
 @attrs.frozen(eq=False)
-class Several:
+class Several(Result):
     """Several cards: as one where they are of one model, each by itself, and compared."""
 
     joined: Findings | None = attrs.field(metadata=INLINE)
@@ -63,8 +58,3 @@ class Several:
     compared: CardsCompared = attrs.field(metadata=INLINE)
     one_model: OneModel | None = attrs.field(metadata=INLINE)
     """What was done to join them; None where they are not."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Every figure as numbers, text, lists and mappings; what is not known is None, never NaN."""
-        figures: dict[str, Any] = plain(self)
-        return figures

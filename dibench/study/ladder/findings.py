@@ -72,7 +72,7 @@ def findings_of(found: Ladder) -> ladder.Fit:
             name: ladder.Sensitivity(_alpha(alpha, determined), _outcome(test, determined).p_value)
             for name, (alpha, test) in found.sensitivity.items()
         },
-        calibration=predictors_of(found),
+        predictors=predictors_of(found),
         held_out=errors_of(hold_out(found.data, found.rungs, found.unseen)),
         folds=ladder.FoldNames(found.folds.by, tuple(fold.name for fold in found.folds.folds)),
         method=METHOD,

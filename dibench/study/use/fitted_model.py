@@ -29,11 +29,15 @@ FloatArray = NDArray[np.float64]
 
 _NO_NAME = "a device without name"
 _LARGEST = 64 * 2**20
+_FIELD = "fitted model"
+_KEY = "calibration"  # of the JSON, where users' scripts read it
+_BEFORE_NUMBERS = 1
+"""The schema of files without a number: the first one, whose writers gave none."""
 
 
 def fitted_model(fit: Fit, model: str) -> FittedModel | None:
     """One model of a fit at hand; None where the fit cannot predict with it."""
-    known = fit.calibration
+    known = fit.predictors
     predictor = known.models.get(model)
     if predictor is None:
         return None
@@ -76,7 +80,15 @@ def _open(path: Path) -> Mapping[str, Any]:
     figures = read_json_object(path)
     if figures is None:
         raise UserError("", "no such file: `python -m dibench fit CSV --json FILE` writes it", where=path)
+    _check_schema(figures, path)
     return figures
+
+
+def _check_schema(figures: Mapping[str, Any], where: object) -> None:
+    schema = figures.get("schema", _BEFORE_NUMBERS)
+    if schema != SCHEMA:
+        rule = f"must be {SCHEMA}: another version of dibench wrote the file, so fit the table again"
+        raise UserError("schema", rule, schema, where=where)
 
 
 def _alpha(figures: Mapping[str, Any], form: str, path: Path) -> float:
@@ -105,20 +117,18 @@ def read_fitted_model(figures: Mapping[str, Any], model: str, *, where: object =
     """
     if model not in PREDICTORS:
         raise UserError("--model", "must be one of " + ", ".join(PREDICTORS), model)
-    if "calibration" not in figures or "setting" not in figures:
-        raise UserError("calibration", "must be there: write the file with `fit … --json FILE`", where=where)
-    if figures.get("schema", SCHEMA) != SCHEMA:
-        rule = f"must be {SCHEMA}: another version of dibench wrote the file, so fit the table again"
-        raise UserError("schema", rule, figures["schema"], where=where)
+    _check_schema(figures, where)
+    if _KEY not in figures or "setting" not in figures:
+        raise UserError(_FIELD, "must be there: write the file with `fit … --json FILE`", where=where)
     try:
-        entry = figures["calibration"]["models"].get(model)
+        entry = figures[_KEY]["models"].get(model)
         if entry is None:
             reason = (figures["models"].get(model) or {}).get("reason") or "too few rows or clusters"
-            raise UserError(f"calibration of {model}", f"is not in this fit: {reason}", where=where)
+            raise UserError(f"{_FIELD} {model}", f"is not in this fit: {reason}", where=where)
         found = _read(figures, model, entry)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         rule = f"is not what `fit` writes ({type(error).__name__}: {error})"
-        raise UserError("calibration", rule, where=where) from None
+        raise UserError(_FIELD, rule, where=where) from None
     _check(found.predictor, model, where)
     if found.constant_power is not None:
         _check(found.constant_power.time, "di_weighted", where)
@@ -126,7 +136,7 @@ def read_fitted_model(figures: Mapping[str, Any], model: str, *, where: object =
 
 
 def _read(figures: Mapping[str, Any], model: str, entry: Mapping[str, Any]) -> FittedModel:
-    setting, power = figures["setting"], figures["calibration"]["constant_power"]
+    setting, power = figures["setting"], figures[_KEY]["constant_power"]
     origin = Origin(
         model=model,
         device=str(setting.get("device") or _NO_NAME),
@@ -141,7 +151,7 @@ def _read(figures: Mapping[str, Any], model: str, entry: Mapping[str, Any]) -> F
         predictor=_predictor(entry),
         ranges={
             str(op): {what: (float(own[what][0]), float(own[what][1])) for what in RANGED}
-            for op, own in figures["calibration"]["ranges"].items()
+            for op, own in figures[_KEY]["ranges"].items()
         },
         constant_power=None
         if power is None
@@ -183,12 +193,12 @@ def _check(found: Predictor, model: str, where: object) -> None:
     )
     for field, holds, rule in rules:
         if not holds:
-            raise UserError(f"calibration of {model}: {field}", rule, where=where)
+            raise UserError(f"{_FIELD} {model}: {field}", rule, where=where)
     size = max(float(np.abs(found.covariance).max()), 1e-300)
     scale = np.sqrt(np.abs(np.diagonal(found.covariance)))
     if (
         not np.allclose(found.covariance, found.covariance.T, rtol=1e-6, atol=1e-9 * size)
         or (np.abs(found.covariance) > np.outer(scale, scale) * (1 + 1e-6) + 1e-300).any()
     ):
-        field = f"calibration of {model}: covariance"
+        field = f"{_FIELD} {model}: covariance"
         raise UserError(field, "must be a covariance: symmetric, correlations within ±1", where=where)
