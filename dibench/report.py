@@ -40,7 +40,7 @@ def write_report(directory: str | Path, *, figures: Path | None = None) -> Path:
     Raises:
         UserError: the directory or its table is missing or cannot be read, or the page cannot be written.
     """
-    from dibench.show.drawn import write_panels
+    from dibench.show.figure_files import write_panels
     from dibench.show.page import render
 
     folder = Path(directory)
@@ -63,15 +63,15 @@ def contents_of(table: pd.DataFrame) -> Contents:
     """
     from dibench.show.studies import Contents, studies_of, study_of
     from dibench.study import cards_in
-    from dibench.study.questions.whole import several, whole
+    from dibench.study.questions.all_questions import of_cards, of_table
 
     if len(cards_in(table)) < 2:
         try:
-            study = study_of(table, whole(table, subsets=SUBSETS))
+            study = study_of(table, of_table(table, subsets=SUBSETS))
         except UserError as error:
             study = study_of(table, None, why_not=str(error))
         return Contents([study], None, _costs(study.fit))
-    found = several(table, subsets=SUBSETS)
+    found = of_cards(table, subsets=SUBSETS)
     studies = studies_of(found)
     return Contents(studies, found, _costs(studies[0].fit))
 

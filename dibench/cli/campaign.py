@@ -156,7 +156,7 @@ def _measure(run: Campaign, again: str) -> str:
     from dibench.show.markdown import markdown
     from dibench.show.terminal import show as show_blocks
     from dibench.study.use.answers import open_answers
-    from dibench.sweep import before
+    from dibench.sweep import preflight
     from dibench.sweep.campaign import close, measure, plan_rest, standings
     from dibench.sweep.record import refuse_test_data
 
@@ -167,7 +167,7 @@ def _measure(run: Campaign, again: str) -> str:
         run.say(line)
     if not run.gpu.simulated:
         compile_ahead.check(run.stages.cases, run.gpu.arch, run.say)
-    checks = before.check(run)
+    checks = preflight.check(run)
     plan = plan_rest(run.stages, run.earlier, run.gpu, run.seed, checks.wrong)
     with Progress(run.deadline - run.closing_s) as progress:
         summary, refusal = measure(run, plan, progress.show)

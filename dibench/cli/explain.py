@@ -66,7 +66,7 @@ def explain(
 
     found = engine(network, fitted, batches=batches, dtypes=dtypes)
     if figures is not None:
-        from dibench.show.drawn import write_figures
+        from dibench.show.figure_files import write_figures
 
         write_figures(figures, explained.figures(found))
     if as_json:

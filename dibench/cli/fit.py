@@ -13,7 +13,7 @@ from dibench.errors import UserError
 from dibench.files import write_json
 
 if TYPE_CHECKING:
-    from dibench.study.findings.whole import Findings, Several
+    from dibench.study.findings.all_findings import Findings, Several
 
 
 # Wide because each parameter is an option of the command line.
@@ -54,14 +54,14 @@ def fit(
 
 def _study(tables: list[Path], **chosen: Any) -> Findings | Several:
     from dibench import study
-    from dibench.study.questions import whole
+    from dibench.study.questions import all_questions
 
     frame = load(tables)
     several = len(study.cards_in(frame)) > 1 and chosen["device"] is None
     try:
         if several:
             del chosen["device"]
-            return whole.several(frame, **chosen)
-        return whole.whole(frame, **chosen)
+            return all_questions.of_cards(frame, **chosen)
+        return all_questions.of_table(frame, **chosen)
     except UserError as error:
         raise UserError("", str(error), where=", ".join(map(str, tables))) from None

@@ -56,20 +56,20 @@ def predict(
     fitted = fitted_model(fit, by, dtype)
     names = [model, *([compare] if compare else [])]
     wanted = [model_at(name, size, input_shape) for name in names for size in sizes]
-    from dibench.show import predicted
+    from dibench.show import predicted_costs
     from dibench.show.terminal import show
     from dibench.study.use.predict import predict as engine
     from dibench.table import read_csv, table_of
 
     found = engine(wanted, fitted, measured=read_csv(table_of(measured)) if measured else None)
     if figures is not None:
-        from dibench.show.drawn import write_figures
+        from dibench.show.figure_files import write_figures
 
-        write_figures(figures, predicted.figures(found))
+        write_figures(figures, predicted_costs.figures(found))
     if as_json:
         print_json(found)
         return
-    beside = [] if measured is None else predicted.measured(found)
-    show(console(), [*predicted.blocks(found, str(fit), every=every), *beside])
+    beside = [] if measured is None else predicted_costs.measured(found)
+    show(console(), [*predicted_costs.blocks(found, str(fit), every=every), *beside])
     if figures is not None:
         typer.echo(f"Figures: {figures}")

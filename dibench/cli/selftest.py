@@ -14,7 +14,7 @@ from dibench.errors import UserError
 if TYPE_CHECKING:
     from dibench.backends import Backend
     from dibench.check.selftest import Verdict
-    from dibench.check.verdicts import Verdicts
+    from dibench.sweep.selftest_verdicts import RunVerdicts
 
 
 def selftest(
@@ -52,14 +52,14 @@ def selftest(
     if backend not in NAMES and not is_elsewhere(backend):
         raise UserError("--backend", f"must be one of {', '.join(NAMES)}, or module:callable", backend)
     from dibench.backends import open_backend, resolve
-    from dibench.check.verdicts import Verdicts
+    from dibench.sweep.selftest_verdicts import RunVerdicts
 
     chosen = backend if backend == "host" else resolve(backend)
     names = [variant.name for variant in chosen_variants(chosen, [name for name in only.split(",") if name])]
     opened = None if chosen == "host" else open_backend(chosen)
     device = "the harness of csrc/host_cuda" if opened is None else opened.device().name
     typer.echo(f"{chosen}: {device}")
-    verdicts = Verdicts.of(chosen, opened, small=small, json_file=json_file)
+    verdicts = RunVerdicts.of(chosen, opened, small=small, json_file=json_file)
     right_before = verdicts.right_before() if once else set()
     left = [name for name in names if name not in right_before]
     if not left:
@@ -69,7 +69,7 @@ def selftest(
     _check(chosen, opened, left, verdicts, small)
 
 
-def _check(chosen: str, opened: Backend | None, left: list[str], verdicts: Verdicts, small: bool) -> None:
+def _check(chosen: str, opened: Backend | None, left: list[str], verdicts: RunVerdicts, small: bool) -> None:
     """Check these and print a line for each; exit 1 if one is wrong or loses the device."""
     from dibench.backends import DeviceFaultError
     from dibench.check.selftest import selftest as check

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from dibench.show.svg import Drawn
-    from dibench.study.findings.whole import Several
+    from dibench.study.findings.all_findings import Several
 
 ALL_OPERATORS, ALL_CARDS = "all operators", "all, gains fitted"
 

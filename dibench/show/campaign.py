@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from dibench.plan import Plan
     from dibench.plan.stages import Stages
     from dibench.study.findings.claims import Answers
-    from dibench.sweep.before import Checks
     from dibench.sweep.campaign import CampaignGpu, Standing
     from dibench.sweep.parts import Joined
+    from dibench.sweep.preflight import Checks
     from dibench.sweep.run import Summary
 
 _FILES = (

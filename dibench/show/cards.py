@@ -9,8 +9,8 @@ from dibench.show.numbers import UNKNOWN, count
 from dibench.words import Bounded, interval
 
 if TYPE_CHECKING:
+    from dibench.study.findings.all_findings import CardFindings, Several
     from dibench.study.findings.cards import OneModel
-    from dibench.study.findings.whole import CardFindings, Several
 
 _NAMELESS = "the card without device_uuid"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dibench.show import axes as ax
-from dibench.show import fitted
+from dibench.show import fit_curves
 from dibench.show.blocks import Block, Figure, Note, Section, Sentence
 from dibench.show.numbers import count, plain
 from dibench.show.response import Response, response_of
@@ -70,7 +70,7 @@ def _figures(rows: pd.DataFrame, fit: Fit | None, response: Response, mark: str 
     for model in _AXIS:
         line = "weights and activations count alike"
         if model != "ai":
-            found = None if fit is None else fitted.alpha(fit, model)
+            found = None if fit is None else fit_curves.alpha(fit, model)
             if found is None or found.value is None:
                 continue
             line = f"at the fitted α: {interval(found)}"
@@ -87,7 +87,7 @@ def intensity_panel(
 
     The curve is the fit's cost without the launch; layers of few MACs lie above it by e_launch/M.
     """
-    values = fitted.intensity_of(rows, fit, model)
+    values = fit_curves.intensity_of(rows, fit, model)
     if values is None:
         return None
     rows = rows.assign(intensity=values)
@@ -123,7 +123,7 @@ def _draw_curves(
     for op in ax.present(drawn):
         own = drawn[drawn["op"] == op]
         x = np.geomspace(own["intensity"].min(), own["intensity"].max(), 80)
-        y = None if fit is None else fitted.per_mac(fit, model, op, x)
+        y = None if fit is None else fit_curves.per_mac(fit, model, op, x)
         colour = OPERATOR_COLOURS[op]
         if y is None:
             ends.append((op, float(own[response.per_mac].median()), colour))

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dibench.show import axes as ax
-from dibench.show import fitted
+from dibench.show import fit_curves
 from dibench.show.blocks import Figure
 from dibench.show.numbers import count, plain, short
 from dibench.show.response import response_of
@@ -42,7 +42,7 @@ def figures(study: Study) -> list[Figure]:
 
 def balance(fit: Fit, op: str) -> float | None:
     """AI at which an operator's elements cost as much as its multiply-adds, e/e₀; None where unknown."""
-    known = fitted.coefficients(fit, "ai")
+    known = fit_curves.coefficients(fit, "ai")
     base, element = known.get(f"e0[{op}]", known.get("e0")), known.get("e")
     if base is None or element is None or base <= 0 or element <= 0:
         return None
@@ -69,7 +69,7 @@ def energy_roofline_panel(rows: pd.DataFrame, fit: Fit, adjective: str) -> Drawn
         if at is None:
             continue
         x = np.geomspace(*axes.get_xlim(), 120)
-        cost = fitted.per_mac(fit, "ai", op, x)
+        cost = fit_curves.per_mac(fit, "ai", op, x)
         assert cost is not None  # its coefficients are those of the balance
         axes.plot(x, 1e12 / cost, color=OPERATOR_COLOURS[op], linewidth=1.6)
         axes.plot([at], [0.0], marker="|", markersize=16, color=OPERATOR_COLOURS[op],

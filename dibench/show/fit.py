@@ -8,7 +8,7 @@ from dibench.show import cards, claims, fit_tables, held_out, networks, peer, ve
 from dibench.show.blocks import Block, Headline, Note, Sentence
 from dibench.show.lattice import blocks as lattice_blocks
 from dibench.show.twins import blocks as twins_blocks
-from dibench.study.findings.whole import Findings, Several
+from dibench.study.findings.all_findings import Findings, Several
 
 
 def blocks(found: Findings | Several) -> list[Block]:

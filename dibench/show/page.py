@@ -22,7 +22,7 @@ from dibench.show import (
     network_costs,
     networks,
     peer,
-    prediction,
+    predicted_vs_measured,
     reuse,
     roofline,
     sources,
@@ -42,7 +42,7 @@ from dibench.show.svg import Drawn, marked, style_sheet
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dibench.study.findings.whole import Findings
+    from dibench.study.findings.all_findings import Findings
 
 Json = Mapping[str, Any]
 Shares = Mapping[str, roofline.Attained]
@@ -116,7 +116,7 @@ def _sections(
         reuse.section(study.rows),
         roofline.section(study, peaks, shares),
         stationarity.section(ratios, response_of(study.fit).name),
-        *prediction.sections(study),
+        *predicted_vs_measured.sections(study),
         *cards.sections(contents.several),
         *twins.sections(studies),
         *lattice.sections(studies),

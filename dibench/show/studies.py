@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import attrs
 
 from dibench.schema import LIBRARY, NO_LAYER
-from dibench.show.rows import page_rows
+from dibench.show.page_rows import page_rows
 from dibench.show.svg import slug
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from dibench.study.findings.all_findings import Findings, Several
     from dibench.study.findings.ladder import Fit
     from dibench.study.findings.prediction import NetworkCosts
-    from dibench.study.findings.whole import Findings, Several
 
 AS_ONE = "all cards as one"
 """What stands for a card's name where cards of one model are joined."""

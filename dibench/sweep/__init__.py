@@ -4,6 +4,6 @@ Start at `run`, one command from begin to end; `job` says what it measures. `loo
 devices of a `crew` and reports `events`. Each device is held by a `worker` process, which runs `serve`, on
 this machine or `on_dask` in a `cluster`. On disk are the rows of `record`, the visits of `visit_book`, the
 `manifest` and the `lock`. `duration` estimates how long a plan or its next case takes. `merge` joins
-`parts`, sweeps read whole. A run of a `campaign` sweeps what `earlier` runs left, after the checks of
-`before`; `checked` keeps their verdicts.
+`parts`, sweeps read whole. A run of a `campaign` sweeps what `earlier_runs` left, after the checks of
+`preflight`; `selftest_verdicts` keeps what these found of the kernels.
 """

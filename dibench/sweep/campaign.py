@@ -28,7 +28,7 @@ from dibench.plan.stages import Stage, Stages, plan_campaign
 from dibench.processes import Ended, run_verbs
 from dibench.sweep import record
 from dibench.sweep.duration import VISIT_S
-from dibench.sweep.earlier import read_earlier
+from dibench.sweep.earlier_runs import read_earlier
 from dibench.sweep.parts import Joined, Part, has_result
 from dibench.sweep.run import Summary, Sweep, run_sweep
 from dibench.sweep.visit_book import read_entries

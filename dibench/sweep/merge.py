@@ -20,7 +20,7 @@ from dibench import __version__, files, kernels
 from dibench.errors import UserError
 from dibench.schema import MEASURED_SOURCES
 from dibench.sweep import record
-from dibench.sweep.earlier import read_earlier
+from dibench.sweep.earlier_runs import read_earlier
 from dibench.sweep.manifest import utc_now
 from dibench.sweep.parts import Joined, Part, read_part
 

@@ -28,9 +28,9 @@ from dibench.errors import UserError
 from dibench.plan.ordering import in_visits
 from dibench.plan.stages import Stages, load_stages, plan_campaign
 from dibench.sweep import record
-from dibench.sweep.before import bring_calibration, bring_checked
-from dibench.sweep.checked import RIGHT, Checked, path_of
-from dibench.sweep.earlier import read_earlier
+from dibench.sweep.earlier_runs import read_earlier
+from dibench.sweep.preflight import bring_calibration, bring_checked
+from dibench.sweep.selftest_verdicts import RIGHT, CachedVerdicts, path_of
 from dibench.table import read_csv
 
 REPLAYED = ("--backend", "replayed_device:backend", "--meter", "replayed_device:meter")
@@ -197,33 +197,36 @@ UUID, DRIVER, SOURCES = "GPU-1", "580", {"a": "1", "b": "2", "c": "3"}
 
 def test_verdicts_count_for_their_source_card_driver_and_compiler(tmp_path: Path) -> None:
     path = tmp_path / "selftest" / "x.json"
-    checked = Checked(path, UUID, DRIVER)
+    checked = CachedVerdicts(path, UUID, DRIVER)
     checked.note("a", RIGHT, "1", "NVRTC 13.0")
     checked.note("b", RIGHT, "old", "NVRTC 13.0")
     checked.note("c", "failed: 7 times the error allowed", "3", "NVRTC 13.0", small=True)
-    again = Checked.read(path, UUID, DRIVER)
+    again = CachedVerdicts.read(path, UUID, DRIVER)
     assert again.known(SOURCES) == {"a": RIGHT}
     assert again.known(SOURCES, "NVRTC 13.0", small=True) == {
         "a": RIGHT,
         "c": "failed: 7 times the error allowed",
     }
     assert again.known(SOURCES, "NVRTC 12.9") == {}
-    assert not Checked.read(path, "GPU-2", DRIVER).kernels and not Checked.read(path, UUID, "570").kernels
+    assert (
+        not CachedVerdicts.read(path, "GPU-2", DRIVER).kernels
+        and not CachedVerdicts.read(path, UUID, "570").kernels
+    )
     path.write_text("[]")
-    assert not Checked.read(path, UUID, DRIVER).kernels
+    assert not CachedVerdicts.read(path, UUID, DRIVER).kernels
 
 
 def test_what_was_checked_is_brought_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DIBENCH_CACHE", str(tmp_path / "cache"))
     beside = tmp_path / "run" / "sweep.csv"
     beside.parent.mkdir()
-    there = Checked(beside.with_name("selftest.json"), UUID, DRIVER)
+    there = CachedVerdicts(beside.with_name("selftest.json"), UUID, DRIVER)
     there.note("a", RIGHT, "1")
     there.note("b", RIGHT, "old")
-    here = Checked(path_of("cuda", UUID, DRIVER), UUID, DRIVER)
+    here = CachedVerdicts(path_of("cuda", UUID, DRIVER), UUID, DRIVER)
     here.note("b", RIGHT, "2")
     assert bring_checked([beside.parent], UUID, DRIVER, SOURCES).known(SOURCES) == {"a": RIGHT, "b": RIGHT}
-    assert Checked.read(here.path, UUID, DRIVER).known(SOURCES) == {"a": RIGHT, "b": RIGHT}
+    assert CachedVerdicts.read(here.path, UUID, DRIVER).known(SOURCES) == {"a": RIGHT, "b": RIGHT}
     assert not bring_checked([beside.parent], "GPU-2", DRIVER, SOURCES).kernels
 
     kept = beside.with_name("calibration.json")

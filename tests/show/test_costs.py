@@ -17,8 +17,8 @@ from study_frames import measured
 from dibench import models, study
 from dibench.cli import main
 from dibench.models import Model
-from dibench.show import cost_bars, predicted
-from dibench.show.drawn import write_figures
+from dibench.show import cost_bars, predicted_costs
+from dibench.show.figure_files import write_figures
 from dibench.show.svg import TERM_COLOURS, themes
 from dibench.study.findings.fitted_model import FittedModel
 from dibench.study.use.explain import explain
@@ -69,7 +69,7 @@ def test_predict_and_explain_write_figures(
 
 @pytest.mark.slow
 def test_svg_follows_the_theme_and_pngs_have_one_each(tmp_path: Path, fit: FittedModel) -> None:
-    (drawing, _) = predicted.figures(predict([models.load("alexnet")], fit))
+    (drawing, _) = predicted_costs.figures(predict([models.load("alexnet")], fit))
     write_figures(tmp_path, [drawing])
     text = (tmp_path / "layers-alexnet.svg").read_text()
     assert not re.search("#0101[0-9a-f]{2}", text)  # no colour of a panel's own
@@ -98,7 +98,7 @@ def test_bars_add_up_to_the_cost(fit: FittedModel) -> None:
 
 
 def test_a_long_network_shows_its_costliest_and_says_so(fit: FittedModel) -> None:
-    (drawing, _) = predicted.figures(predict([models.load("densenet201")], fit))
+    (drawing, _) = predicted_costs.figures(predict([models.load("densenet201")], fit))
     assert drawing.title.endswith("the 28 costliest")
 
 

@@ -16,7 +16,7 @@ from study_frames import card, distinct_layers, energy_of, table
 from dibench.report import write_report
 from dibench.show import claims, generality, lattice, missing, twins
 from dibench.show.alpha import Line, alpha_panel
-from dibench.show.rows import page_rows
+from dibench.show.page_rows import page_rows
 from dibench.show.studies import Study
 from dibench.show.svg import SURFACE
 from dibench.study.findings.estimate import Estimate

@@ -20,8 +20,8 @@ from dibench.errors import UserError
 from dibench.report import write_report
 from dibench.show import axes as report_axes
 from dibench.show.numbers import number
+from dibench.show.page_rows import page_rows
 from dibench.show.roofline import Peaks, attainable
-from dibench.show.rows import page_rows
 from dibench.show.stationarity import equal_boxes
 from dibench.show.svg import OPERATOR_COLOURS, OPERATOR_MARKERS, themes
 from dibench.study import fit

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dibench.show import axes as ax
-from dibench.show import fitted, verdict
+from dibench.show import fit_curves, verdict
 from dibench.show.blocks import Block, Figure, Note, Section, Sentence
 from dibench.show.numbers import common_scale, count, plain, share
 from dibench.show.response import Response, response_of
@@ -41,7 +41,7 @@ def sections(study: Study) -> list[Section]:
             [_how(used, model, response.adjective)],
         )
         for model in _MODELS
-        if fitted.prediction(used, model) is not None
+        if fit_curves.prediction(used, model) is not None
     ]
     if not figures:
         return []
@@ -55,14 +55,14 @@ def sections(study: Study) -> list[Section]:
 
 
 def _how(used: pd.DataFrame, model: str, adjective: str) -> str:
-    if (fitted.prediction(used, model) or "").startswith(fitted.HELD_OUT):
+    if (fit_curves.prediction(used, model) or "").startswith(fit_curves.HELD_OUT):
         return f"by a fit that has not seen the layer's family; on the line: as {adjective}"
     return f"in sample; on the line: as {adjective}"
 
 
 def predicted_panel(rows: pd.DataFrame, fit: Fit, model: str, response: Response) -> Drawn | None:
     """Predicted against measured cost per launch of each layer of the fit; None without predictions."""
-    column = fitted.prediction(rows, model)
+    column = fit_curves.prediction(rows, model)
     if column is None:
         return None
     drawn = ax.thin(
@@ -79,7 +79,7 @@ def predicted_panel(rows: pd.DataFrame, fit: Fit, model: str, response: Response
     axes.set_xlabel(f"{response.adjective} {response.name} ({unit})")
     axes.set_ylabel(f"predicted {response.name} ({unit})")
     own = fit.models[model]
-    scores = own.held_out if column.startswith(fitted.HELD_OUT) else own.scores
+    scores = own.held_out if column.startswith(fit_curves.HELD_OUT) else own.scores
     ax.note(axes, f"R² {plain(scores.r2)}\nmean error {share(scores.mape)}")
     within = float((np.abs(np.log2(drawn["predicted"] / drawn["measured"])) < 1).mean())
     return to_svg(
@@ -124,7 +124,7 @@ def _ratios(rows: pd.DataFrame, response: Response) -> dict[tuple[str, str], Any
     for op in ax.present(rows):
         own = rows[rows["op"] == op]
         for model in _MODELS:
-            column = fitted.prediction(rows, model)
+            column = fit_curves.prediction(rows, model)
             ratio = (own[response.column] / own[column]).to_numpy(dtype=float) if column else np.array([])
             ratio = ratio[np.isfinite(ratio) & (ratio > 0)]
             if ratio.size:

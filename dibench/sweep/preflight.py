@@ -21,7 +21,7 @@ from dibench import files, kernels
 from dibench.errors import UserError
 from dibench.measure import calibration
 from dibench.processes import run_verbs
-from dibench.sweep.checked import FAILED, NOT_HERE, RIGHT, Checked, path_of
+from dibench.sweep.selftest_verdicts import FAILED, NOT_HERE, RIGHT, CachedVerdicts, path_of
 
 if TYPE_CHECKING:
     from dibench.sweep.campaign import Campaign
@@ -71,9 +71,9 @@ def _doctor(run: Campaign) -> list[dict[str, Any]]:
     return found
 
 
-def _verdicts(run: Campaign) -> Checked:
+def _verdicts(run: Campaign) -> CachedVerdicts:
     """What is kept of this card's kernels."""
-    return Checked.read(path_of("cuda", run.gpu.uuid, run.gpu.driver), run.gpu.uuid, run.gpu.driver)
+    return CachedVerdicts.read(path_of("cuda", run.gpu.uuid, run.gpu.driver), run.gpu.uuid, run.gpu.driver)
 
 
 def _folders(run: Campaign) -> list[Path]:
@@ -197,7 +197,9 @@ def bring_calibration(folders: Iterable[Path], uuid: str, driver: str) -> Path:
     return kept
 
 
-def bring_checked(folders: Iterable[Path], uuid: str, driver: str, sources: Mapping[str, str]) -> Checked:
+def bring_checked(
+    folders: Iterable[Path], uuid: str, driver: str, sources: Mapping[str, str]
+) -> CachedVerdicts:
     """The verdicts on kernels on this card and driver; those of earlier runs are kept here from now on.
 
     Args:
@@ -206,9 +208,9 @@ def bring_checked(folders: Iterable[Path], uuid: str, driver: str, sources: Mapp
         driver: of the card.
         sources: SHA-256 of each present kernel source.
     """
-    checked = Checked.read(path_of("cuda", uuid, driver), uuid, driver)
+    checked = CachedVerdicts.read(path_of("cuda", uuid, driver), uuid, driver)
     for beside in _beside(folders, "selftest*.json"):
-        there = Checked.read(beside, uuid, driver)
+        there = CachedVerdicts.read(beside, uuid, driver)
         new = set(there.known(sources, small=True)) - set(checked.known(sources, small=True))
         checked.kernels.update({name: there.kernels[name] for name in new})
     if checked.kernels:

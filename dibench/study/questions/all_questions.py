@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Unpack
 
 from dibench.errors import UserError
+from dibench.study.findings.all_findings import CardFindings, Findings, Several
 from dibench.study.findings.generality import Generality
-from dibench.study.findings.whole import CardFindings, Findings, Several
 from dibench.study.ladder.findings import findings_of
 from dibench.study.ladder.ladder import SEED, Ladder, fit_ladder
 from dibench.study.maths.inference import DRAWS
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def whole(
+def of_table(
     frame: pd.DataFrame,
     *,
     draws: int = DRAWS,
@@ -43,10 +43,10 @@ def whole(
     Raises:
         UserError: no row can be fitted; the message says why.
     """
-    return _whole(frame, fit_ladder(frame, draws=draws, seed=seed, **chosen), subsets, **chosen)
+    return _answers(frame, fit_ladder(frame, draws=draws, seed=seed, **chosen), subsets, **chosen)
 
 
-def several(
+def of_cards(
     frame: pd.DataFrame,
     *,
     draws: int = DRAWS,
@@ -60,26 +60,26 @@ def several(
 
     Args:
         frame: a table of the CSV contract with several cards.
-        draws, seed, subsets, chosen: as of `whole`.
+        draws, seed, subsets, chosen: as of `of_table`.
     """
     ladders = card_ladders(frame, draws=draws, seed=seed, **chosen)
     joined = one_model(frame)
     together = None
     if joined is not None:
         try:
-            together = whole(joined.frame, draws=draws, seed=seed, subsets=subsets, **chosen)
+            together = of_table(joined.frame, draws=draws, seed=seed, subsets=subsets, **chosen)
         except UserError:  # nothing that can be fitted: the cards say why
             joined = None
     most = max(ladders, key=lambda card: len(card.rows))
     cards = []
     for card in ladders:
         drawn = subsets if together is None and card is most else None
-        found = None if card.ladder is None else _whole(card.rows, card.ladder, drawn, **chosen)
+        found = None if card.ladder is None else _answers(card.rows, card.ladder, drawn, **chosen)
         cards.append(CardFindings(card.device, card.uuid, card.label, card.why_not, found, card.rows))
     return Several(together, tuple(cards), compare(ladders), joined)
 
 
-def _whole(frame: pd.DataFrame, ladder: Ladder, subsets: int | None, **chosen: Unpack[Choice]) -> Findings:
+def _answers(frame: pd.DataFrame, ladder: Ladder, subsets: int | None, **chosen: Unpack[Choice]) -> Findings:
     fit = findings_of(ladder)
     pairs = twins(frame, fit.alpha.weighted, **chosen)
     networks = networks_of(frame, ladder, **chosen)
