@@ -193,7 +193,7 @@ def _measure(run: Campaign, again: str) -> str:
 def _compile(out: Path, found: Stages, arch: int) -> None:
     """All kernels of these stages, of selftest and calibration; exit 1 if one does not compile."""
     from dibench.check.compile_ahead import compile_all
-    from dibench.show.numbers import time_text
+    from dibench.numbers import time_text
 
     begin = time.monotonic()
     total, wrong = compile_all(found.cases, arch, out / "cuda", lambda line: typer.echo(line, err=True))

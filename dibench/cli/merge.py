@@ -27,7 +27,7 @@ def merge(
 
     [bold]python -m dibench merge part1 part2 --out networks[/bold]
     """
-    from dibench.show.numbers import count
+    from dibench.numbers import count
     from dibench.sweep.merge import merge as join
 
     merged = join(parts, out)

@@ -35,8 +35,8 @@ def networks(
     """
     from dibench import networks as built_in
     from dibench.models import load
+    from dibench.numbers import count
     from dibench.show.models import network_blocks
-    from dibench.show.numbers import count
     from dibench.show.terminal import show
 
     alphas = chosen_alphas(alpha, fit)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from dibench.show.numbers import shape_text, short, time_text
+from dibench.numbers import shape_text, short, time_text
 
 if TYPE_CHECKING:
     from types import TracebackType

@@ -261,7 +261,7 @@ def _run(job: Sweep, out: Path, deadline: float | None, options: Options) -> Sum
 
 
 def _show(summary: Summary, out: Path) -> None:
-    from dibench.show.numbers import time_text
+    from dibench.numbers import time_text
     from dibench.sweep.record import MANIFEST, TABLE
 
     say = typer.echo

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dibench.intensity import OPERATORS
-from dibench.show.numbers import tick
+from dibench.numbers import tick
 from dibench.show.svg import INK, MUTED, OPERATOR_COLOURS, OPERATOR_MARKERS, SURFACE
 
 if TYPE_CHECKING:

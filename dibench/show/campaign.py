@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from dibench.numbers import count, duration_text, time_text
 from dibench.schema import MEASURED_SOURCES
 from dibench.show.blocks import Block, Column, Headline, Note, Section, Sentence, Table
-from dibench.show.numbers import count, duration_text, time_text
 from dibench.words import SOURCE_MEANINGS
 
 if TYPE_CHECKING:

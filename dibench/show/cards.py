@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dibench.numbers import UNKNOWN, count
 from dibench.show.blocks import Block, Section, Sentence, Table, columns
-from dibench.show.numbers import UNKNOWN, count
 from dibench.words import Bounded, interval
 
 if TYPE_CHECKING:

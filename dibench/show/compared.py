@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dibench.numbers import UNKNOWN, count, p_value, plain, short
 from dibench.show.blocks import Block, Column, Headline, Note, Sentence, Table, Tone
-from dibench.show.numbers import UNKNOWN, count, p_value, plain, short
 from dibench.words import percent_apart
 
 if TYPE_CHECKING:

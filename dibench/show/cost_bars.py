@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dibench.intensity import OPERATORS
+from dibench.numbers import common_scale, share, short
 from dibench.show.blocks import Figure
-from dibench.show.numbers import common_scale, share, short
 from dibench.show.svg import (
     ACCENT,
     INK,

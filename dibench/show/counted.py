@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from dibench.numbers import UNKNOWN
 from dibench.show.blocks import Block, Column, Sentence, Table
-from dibench.show.numbers import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

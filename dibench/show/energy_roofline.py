@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dibench.numbers import count, plain, short
 from dibench.show import axes as ax
 from dibench.show import fit_curves
 from dibench.show.blocks import Figure
-from dibench.show.numbers import count, plain, short
 from dibench.show.response import response_of
 from dibench.show.studies import Study
 from dibench.show.svg import MUTED, OPERATOR_COLOURS, new_panel, to_svg

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dibench.numbers import UNKNOWN, count, share, short, with_interval
 from dibench.show import cost_bars
 from dibench.show.blocks import Block, Cell, Column, Figure, Note, Sentence, Table
-from dibench.show.numbers import UNKNOWN, count, share, short, with_interval
 from dibench.show.origin import costliest, coverage, introduction, kind_of
 
 if TYPE_CHECKING:

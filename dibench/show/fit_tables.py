@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from dibench.numbers import UNKNOWN, bracketed, common_scale, count, number, p_value, plain
 from dibench.show import held_out
 from dibench.show.blocks import Table, columns
-from dibench.show.numbers import UNKNOWN, bracketed, common_scale, count, number, p_value, plain
 from dibench.words import MODEL_NAMES, SENSITIVITY_NAMES, interval
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dibench.numbers import UNKNOWN, number, plain
 from dibench.show.blocks import Block, Figure, Note, Section, Sentence, Table, columns
 from dibench.show.cards import gains_text
-from dibench.show.numbers import UNKNOWN, number, plain
 from dibench.words import MODEL_NAMES
 
 if TYPE_CHECKING:

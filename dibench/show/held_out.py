@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dibench.numbers import count, number
 from dibench.show.blocks import Block, Sentence, Table, columns
-from dibench.show.numbers import count, number
 from dibench.words import MODEL_NAMES
 
 if TYPE_CHECKING:

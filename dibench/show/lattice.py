@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dibench.numbers import UNKNOWN, plain, short, with_ends
 from dibench.show.blocks import Block, Cell, Figure, Headline, Note, Section, Sentence, Table, columns
-from dibench.show.numbers import UNKNOWN, plain, short, with_ends
 from dibench.show.studies import Study
 from dibench.show.svg import ACCENT, INK, MUTED, SURFACE, new_grid, to_svg
 from dibench.words import UNDETERMINED, interval

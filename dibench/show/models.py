@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from dibench import networks
 from dibench.models import Model
 from dibench.models.intensities import Alphas, Drag, reuse_of
+from dibench.numbers import UNKNOWN, shape_text, short
 from dibench.show.blocks import Block, Note, Sentence, Table, columns
-from dibench.show.numbers import UNKNOWN, shape_text, short
 
 _COUNTS = ("MACs", "weights", "inputs", "outputs")
 _REUSE = ("M/W", "M/X", "M/Y")

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dibench.numbers import number, p_value
 from dibench.show.blocks import Block, Figure, Note, Section, Sentence, Table, columns
-from dibench.show.numbers import number, p_value
 from dibench.show.response import response_of
 from dibench.study.findings.networks import NoNetworks
 from dibench.words import MODEL_NAMES

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from dibench.numbers import number, plain, shape_text, share, short
 from dibench.show.blocks import Block, Column, Headline, Note, Sentence, Table, columns
-from dibench.show.numbers import number, plain, shape_text, share, short
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

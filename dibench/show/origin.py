@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dibench.numbers import share
 from dibench.show.blocks import Block, Note, Sentence
-from dibench.show.numbers import share
 from dibench.words import MODEL_NAMES
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from dibench import __version__
 from dibench.layer import DIMENSIONS
+from dibench.numbers import count
 from dibench.show import axes as ax
 from dibench.show import (
     cards,
@@ -34,7 +35,6 @@ from dibench.show import (
 from dibench.show.alpha import alpha_figure
 from dibench.show.blocks import Section, Table
 from dibench.show.html import draw, environment, question
-from dibench.show.numbers import count
 from dibench.show.response import response_of
 from dibench.show.studies import AS_ONE, Contents, Study
 from dibench.show.svg import Drawn, marked, style_sheet

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dibench.numbers import UNKNOWN, count, number
 from dibench.show.blocks import Block, Sentence, Table, columns
-from dibench.show.numbers import UNKNOWN, count, number
 from dibench.words import interval
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from dibench.intensity import OPERATORS
+from dibench.numbers import UNKNOWN, count, duration_text, shape_text
 from dibench.show.blocks import Block, Headline, Sentence, Table, columns
-from dibench.show.numbers import UNKNOWN, count, duration_text, shape_text
 
 if TYPE_CHECKING:
     from dibench.plan import Case, Plan

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dibench.intensity import OPERATORS
+from dibench.numbers import UNKNOWN, plain, share, short, with_interval
 from dibench.show import cost_bars
 from dibench.show.blocks import Block, Cell, Column, Figure, Sentence, Table
-from dibench.show.numbers import UNKNOWN, plain, share, short, with_interval
 from dibench.show.origin import costliest, coverage, introduction, kind_of
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dibench.numbers import common_scale, count, plain, share
 from dibench.show import axes as ax
 from dibench.show import fit_curves, verdict
 from dibench.show.blocks import Block, Figure, Note, Section, Sentence
-from dibench.show.numbers import common_scale, count, plain, share
 from dibench.show.response import Response, response_of
 from dibench.show.studies import Study
 from dibench.show.svg import MUTED, new_panel, to_svg

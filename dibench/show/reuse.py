@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dibench.numbers import count, plain, tick
 from dibench.show import axes as ax
 from dibench.show.blocks import Figure, Note, Section, Sentence
-from dibench.show.numbers import count, plain, tick
 from dibench.show.svg import FAINT, MUTED, new_panel, to_svg
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
+from dibench.numbers import count, is_number, plain, share, short
 from dibench.show import axes as ax
 from dibench.show import energy_roofline
 from dibench.show.blocks import Figure, Section, Sentence
-from dibench.show.numbers import count, is_number, plain, share, short
 from dibench.show.studies import Study
 from dibench.show.svg import ACCENT, INK, MUTED, SURFACE, new_panel, to_svg
 

@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from dibench.numbers import share
 from dibench.show.blocks import Block, Note, Sentence, Table, columns
-from dibench.show.numbers import share
 from dibench.show.svg import ACCENT, MUTED, new_panel, standalone, to_svg
 
 if TYPE_CHECKING:

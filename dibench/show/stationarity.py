@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from dibench.layer import DIMENSIONS
+from dibench.numbers import count, plain
 from dibench.schema import pack_knobs, unpack_knobs
 from dibench.show import axes as ax
 from dibench.show.blocks import Block, Figure, Section, Sentence, Table, columns
-from dibench.show.numbers import count, plain
 from dibench.show.svg import INK, MUTED, OPERATOR_COLOURS, new_panel, to_svg
 
 if TYPE_CHECKING:

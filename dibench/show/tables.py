@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from dibench.layer import DIMENSIONS
+from dibench.numbers import UNKNOWN, count, plain, shape_text, share, short
 from dibench.show import axes as ax
 from dibench.show.blocks import Table, columns
-from dibench.show.numbers import UNKNOWN, count, plain, shape_text, share, short
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dibench.numbers import UNKNOWN, bracketed, count, number, p_value
 from dibench.show.blocks import Block, Cell, Figure, Headline, Note, Section, Sentence, Table, Tone, columns
-from dibench.show.numbers import UNKNOWN, bracketed, count, number, p_value
 from dibench.show.studies import Study
 from dibench.show.svg import INK, MUTED, OPERATOR_COLOURS, OPERATOR_MARKERS, SURFACE, new_grid, to_svg
 from dibench.study.findings.twins import NOT_TESTABLE, Compared, Pairs, TwinPairs, Twins

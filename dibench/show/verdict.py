@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dibench.numbers import count, number, p_value, share
 from dibench.show.blocks import Block, Headline, Section, Sentence
-from dibench.show.numbers import count, number, p_value, share
 from dibench.show.response import response_of
 from dibench.show.studies import AS_ONE
 from dibench.words import MODEL_NAMES, interval

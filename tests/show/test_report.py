@@ -17,9 +17,9 @@ from report_sweeps import HOSTILE, MANIFEST, rows, write
 from dibench import schema
 from dibench.cli import main
 from dibench.errors import UserError
+from dibench.numbers import number
 from dibench.report import write_report
 from dibench.show import axes as report_axes
-from dibench.show.numbers import number
 from dibench.show.page_rows import page_rows
 from dibench.show.roofline import Peaks, attainable
 from dibench.show.stationarity import equal_boxes
