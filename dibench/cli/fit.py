@@ -46,8 +46,10 @@ def fit(
     found = _study(tables, device=device, backend=backend, dtype=dtype, draws=draws, **seeded)
     if json_file is not None:
         write_json(json_file, found.to_json())
-    shown = parts(found, twins=twins, lattice=lattice) if twins or lattice else blocks(found)
-    terminal.show(console(), shown)
+    terminal.show(
+        console(),
+        parts(found, twins=twins, lattice=lattice) if twins or lattice else blocks(found),
+    )
     if json_file is not None:
         console().print(f"\nEvery figure: {json_file}", soft_wrap=True)
 

@@ -105,8 +105,6 @@ class Figure:
     draw: Callable[[], Drawn | None]
     """Draws it, once; None where there turns out to be nothing to see."""
     lines: Sequence[str] = ()
-    card: str = ""
-    """Which card it shows, where a page shows several."""
 
 
 Block = Headline | Sentence | Note | Table | Figure
@@ -121,3 +119,28 @@ class Section:
     """Its name in a table of contents."""
     question: str
     blocks: Sequence[Block]
+    cards: Mapping[str, Sequence[Block]] = attrs.field(factory=dict)
+    """After what all cards share, each card's own by its name, where there are several."""
+
+
+def of_cards(told: Mapping[str, Section | None]) -> list[Section]:
+    """One question answered by several cards as one section: words that all of them say stand above, once.
+
+    Args:
+        told: by the card's name, which is empty where there is one; None where its rows have no answer.
+
+    >>> both = of_cards({name: Section("", "", "", [Note("of both"), Note(name)]) for name in ("a", "b")})
+    >>> both[0].blocks, both[0].cards
+    ([Note(text='of both')], {'a': [Note(text='a')], 'b': [Note(text='b')]})
+    """
+    answers = {card: section for card, section in told.items() if section is not None}
+    if "" in answers or not answers:
+        return list(answers.values())
+    first, *others = answers.values()
+    shared = [
+        block
+        for block in first.blocks
+        if not isinstance(block, Figure | Table) and all(block in other.blocks for other in others)
+    ]
+    own = {name: [one for one in said.blocks if one not in shared] for name, said in answers.items()}
+    return [attrs.evolve(first, blocks=shared, cards={name: rest for name, rest in own.items() if rest})]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -34,11 +34,11 @@ class Shown:
 
 @attrs.frozen
 class Part:
-    """Blocks of one kind that follow each other: `figures` by card, `tables`, or text."""
+    """Blocks of one kind that follow each other: `figures`, `tables`, or text."""
 
     kind: str
     blocks: Sequence[Block] = ()
-    by_card: dict[str, list[Shown]] = attrs.field(factory=dict)
+    figures: Sequence[Shown] = ()
 
 
 @attrs.frozen
@@ -47,11 +47,12 @@ class Question:
 
     section: Section
     parts: Sequence[Part]
+    cards: Mapping[str, Sequence[Part]]
 
     @property
     def figures(self) -> list[Shown]:
         """All of its figures, in order."""
-        return [shown for part in self.parts for own in part.by_card.values() for shown in own]
+        return [one for parts in (self.parts, *self.cards.values()) for part in parts for one in part.figures]
 
 
 def draw(figure: Figure) -> Shown | None:
@@ -62,18 +63,17 @@ def draw(figure: Figure) -> Shown | None:
 
 def question(section: Section) -> Question:
     """The section with its figures drawn; those with nothing to see are left out."""
+    return Question(section, _parts(section.blocks), {c: _parts(own) for c, own in section.cards.items()})
+
+
+def _parts(blocks: Sequence[Block]) -> list[Part]:
     parts = []
-    for kind, own in groupby(section.blocks, _kind):
-        blocks = list(own)
-        if kind != "figures":
-            parts.append(Part(kind, blocks))
-            continue
-        by_card: dict[str, list[Shown]] = {}
-        for shown in filter(None, (draw(block) for block in blocks if isinstance(block, Figure))):
-            by_card.setdefault(shown.figure.card, []).append(shown)
-        if by_card:
-            parts.append(Part(kind, by_card=by_card))
-    return Question(section, parts)
+    for kind, grouped in groupby(blocks, _kind):
+        own = list(grouped)
+        figures = [shown for block in own if isinstance(block, Figure) and (shown := draw(block))]
+        if figures or kind != "figures":
+            parts.append(Part(kind, own, figures))
+    return parts
 
 
 def _kind(block: Block) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from itertools import zip_longest
 from typing import TYPE_CHECKING
@@ -10,9 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dibench.numbers import UNKNOWN, plain, short, with_ends
-from dibench.show.blocks import Block, Cell, Figure, Headline, Note, Section, Sentence, Table, columns
-from dibench.show.studies import Study
-from dibench.show.svg import ACCENT, INK, MUTED, SURFACE, new_grid, to_svg
+from dibench.show.blocks import Block, Cell, Figure, Note, Section, Sentence, Table, columns
+from dibench.show.missing import ABSENT
+from dibench.show.svg import ACCENT, INK, MUTED, SURFACE, ident, new_grid, to_svg
 from dibench.words import UNDETERMINED, interval
 
 if TYPE_CHECKING:
@@ -21,21 +20,22 @@ if TYPE_CHECKING:
     from dibench.show.svg import Drawn
     from dibench.study.findings.lattice import BoxCost, Check, Lattice, Lattices
 
-QUESTION = "What does reuse save, all else equal?"
 _OPERANDS = ("weight", "input", "output")
 _LEAST_SPAN = float(np.log(1.1))
 """Of the colours, in log cost: boxes that differ by less all look alike, so that noise is not magnified."""
 
 
-def blocks(found: Lattices | None) -> list[Block]:
-    """What one access costs, what keeps that from being relied on, anchors and published ranges."""
+def section(found: Lattices | None, card: str = "") -> Section:
+    """What one access costs, with a heat map of each lattice, and how far to rely on it.
+
+    Args:
+        found: None where nothing was measured: then how to measure it.
+        card: its name where there are several.
+    """
+    question = "What does reuse save, all else equal?"
     if found is None:
-        missing = (
-            "No reuse lattice in these rows: one layer under eight boxes or more, with counted accesses. "
-            "`dibench sweep lattice` measures it."
-        )
-        return [Sentence(missing, "warn")]
-    told: list[Block] = [Headline(QUESTION), *_lead([found]), table(found)]
+        return Section("lattice", "Lattice", question, [Sentence(ABSENT["lattice"], "warn")])
+    told = [*_lead(found), *_figures(found, card), table(found)]
     for number, one in enumerate(found.lattices, start=1):
         if one.reason:
             told.append(Sentence(f"{number}: not to be relied on, {one.reason}.", "warn"))
@@ -44,31 +44,19 @@ def blocks(found: Lattices | None) -> list[Block]:
     told += [_check(check, found.unit) for check in found.anchor_checks]
     if not found.anchors:
         told.append(Note("No anchor kernels in these rows: nothing checks the slopes from outside."))
-    return told
+    return Section("lattice", "Lattice", question, told)
 
 
-def sections(studies: Sequence[Study]) -> list[Section]:
-    """One heat map for each lattice of each card; none where the rows have none."""
-    shown = [(study, study.found.lattice) for study in studies if study.found and study.found.lattice]
-    figures = [figure for study, found in shown for figure in _figures(study, found)]
-    if not figures:
-        return []
-    reading = "Each cell is a box: the darker, the more a multiply-add costs."
-    lead = [*_lead([found for _, found in shown]), Sentence(reading)]
-    return [Section("lattice", "Lattice", QUESTION, [*lead, *figures])]
-
-
-def _lead(found: Sequence[Lattices]) -> list[Block]:
-    bases = ", ".join(dict.fromkeys(one.basis for one in found))
+def _lead(found: Lattices) -> list[Block]:
     what = (
-        f"One layer under many boxes, so that only reuse changes. Of {bases}. A box reads a weight once for "
-        "tile_p multiply-adds and an input once for tile_k."
+        f"One layer under many boxes, so that only reuse changes. Of {found.basis}. A box reads a weight "
+        "once for tile_p multiply-adds and an input once for tile_k."
     )
     whose = (
         "The cost of one access belongs to the level that answers it and to the lane mapping. Its α is "
         "weight / (weight + input), never to be mixed with the α of shapes."
     )
-    return [Sentence(what, "" if all(one.measured for one in found) else "warn"), Sentence(whose)]
+    return [Sentence(what, "" if found.measured else "warn"), Sentence(whose)]
 
 
 def table(found: Lattices) -> Table:
@@ -107,13 +95,14 @@ def _check(check: Check, unit: str, whose: str = "") -> Sentence:
     return Sentence(f"{text}: in") if check.agrees else Sentence(f"{text}: **out**", "warn")
 
 
-def _figures(study: Study, found: Lattices) -> list[Figure]:
+def _figures(found: Lattices, card: str) -> list[Figure]:
     figures = []
     for number, one in enumerate(found.lattices, start=1):
         if has_map(one):
-            name = study.ident(f"lattice-{number}")
+            name = ident(f"lattice-{number}", card)
             draw = partial(lattice_panel, one, found.unit, name)
-            figures.append(Figure(name, _title(one), draw, [_slopes(one, found.unit)], study.card))
+            lines = ["each cell is a box: the darker, the more a multiply-add costs"]
+            figures.append(Figure(name, f"{number}: {_title(one)}", draw, lines))
     return figures
 
 
@@ -125,15 +114,6 @@ def has_map(one: Lattice) -> bool:
 def _title(one: Lattice) -> str:
     lanes = f", lanes {one.lanes}" if one.lanes else ""
     return f"{one.level}{lanes}; {short(one.operands_bytes, 'B')} of operands"
-
-
-def _slopes(one: Lattice, unit: str) -> str:
-    """What an access of each operand costs, and the α of it; or why not to rely on it."""
-    if one.reason:
-        return f"What one access costs is not to be relied on: {one.reason}."
-    each = ", ".join(f"{name} {plain(one.coefficients[name].value)}" for name in _OPERANDS)
-    alpha = UNDETERMINED if one.alpha is None else interval(one.alpha)
-    return f"One access costs, in {unit}: {each}. α: {alpha}."
 
 
 def _sides(one: Lattice, side: str) -> list[int]:

@@ -11,12 +11,11 @@ import numpy as np
 
 from dibench.numbers import number, p_value
 from dibench.show.blocks import Block, Figure, Note, Section, Sentence, Table, columns
-from dibench.show.response import response_of
+from dibench.show.svg import ident
 from dibench.study.findings.networks import NoNetworks
 from dibench.words import MODEL_NAMES
 
 if TYPE_CHECKING:
-    from dibench.show.studies import Study
     from dibench.show.svg import Drawn
     from dibench.study.findings.held_out import UnseenNetwork
     from dibench.study.findings.networks import Contest, NetworkCost, WholeNetworks
@@ -28,34 +27,38 @@ _FEWEST_RANKED, _FEWEST_PREDICTED = 4, 3
 """Networks that make a figure worth drawing."""
 
 
-def blocks(found: WholeNetworks | NoNetworks) -> list[Block]:
-    """Which networks were measured, their ranking, and how MACs, AI and DI rank them."""
+def section(
+    found: WholeNetworks | NoNetworks, unseen: Sequence[UnseenNetwork] = (), card: str = ""
+) -> Section:
+    """Which networks were measured, their ranking, and how MACs, AI and DI rank and predict them.
+
+    Args:
+        found: the sums over layers, or why there are none.
+        unseen: each network as fits predict it that have not seen its family.
+        card: its name where there are several.
+    """
+    question = "Does DI say which network is efficient?"
+    return Section("networks", "Networks", question, _told(found, unseen, card))
+
+
+def _told(found: WholeNetworks | NoNetworks, unseen: Sequence[UnseenNetwork], card: str) -> list[Block]:
     if isinstance(found, NoNetworks):
         return [Sentence(f"Whole networks: not summed, {found.reason}.")]
     shown: list[Block] = [Sentence(_measured(found))]
-    if not found.ranked:
-        return shown
-    ranked = ", ".join(f"{one.network} {(one.efficiency or 0.0) / 1e9:.3g}" for one in found.ranked)
-    shown.append(Sentence(f"Ranking by G{found.unit}: {ranked}."))
+    if found.ranked:
+        ranked = ", ".join(f"{one.network} {(one.efficiency or 0.0) / 1e9:.3g}" for one in found.ranked)
+        shown.append(Sentence(f"Ranking by G{found.unit}: {ranked}."))
+    shown += _figures(found, unseen, card)
     if found.reason is not None:
         return [*shown, Note(f"{found.reason}.")]
+    if not found.ranked:
+        return shown
     shown.append(_correlations(found))
     for key, form in _CONTESTS.items():
         contest = found.contests[key]
         if contest is not None:
             shown.append(Sentence(_contest(form, contest)))
     return shown
-
-
-def sections(studies: Sequence[Study]) -> list[Section]:
-    """What the first study says of networks, and each card's figures; none where there is nothing to draw."""
-    figures = [figure for study in studies for figure in _figures(study)]
-    if not figures:
-        return []
-    first = studies[0].found
-    shown = [] if first is None or isinstance(first.networks, NoNetworks) else blocks(first.networks)
-    question = "Does DI say which network is efficient?"
-    return [Section("networks", "Networks", question, [*shown, *figures])]
 
 
 def _measured(found: WholeNetworks) -> str:
@@ -71,9 +74,13 @@ def _measured(found: WholeNetworks) -> str:
 
 def _cost(found: WholeNetworks) -> str:
     """`energy` or `time`, and what it is where it is not measured."""
+    return found.response_kind if found.response_measured else f"{_adjective(found)} {found.response_kind}"
+
+
+def _adjective(found: WholeNetworks) -> str:
     if found.response_measured:
-        return found.response_kind
-    return f"{'simulated' if found.energy_source == ('simulated',) else 'modelled'} {found.response_kind}"
+        return "measured"
+    return "simulated" if found.energy_source == ("simulated",) else "modelled"
 
 
 def _correlations(found: WholeNetworks) -> Table:
@@ -104,27 +111,21 @@ def _contest(form: str, one: Contest) -> str:
     )
 
 
-def _figures(study: Study) -> Iterator[Figure]:
+def _figures(found: WholeNetworks, unseen: Sequence[UnseenNetwork], card: str) -> Iterator[Figure]:
     """The ranking of a card's networks, and their costs predicted unseen."""
-    if study.found is None:
-        return
-    response = response_of(study.fit)
-    adjective, unit = response.adjective, response.unit[1:]
-    ranked = study.found.networks.ranked
-    if drawable(ranked):
-        name = study.ident("ranking")
+    adjective = _adjective(found)
+    if drawable(found.ranked):
+        name = ident("ranking", card)
         lines = ["top: most efficient; coloured: AI or DI moves it by a third of the field or more"]
-        yield Figure(name, "Who is first?", partial(draw_ranking, ranked, adjective, name), lines, study.card)
+        yield Figure(name, "Who is first?", partial(draw_ranking, found.ranked, adjective, name), lines)
     predicted = [
-        one
-        for one in study.found.fit.held_out.networks
-        if all(math.isfinite(one.held_out.get(model, math.nan)) for model in _PREDICTED)
+        one for one in unseen if all(math.isfinite(one.held_out.get(name, math.nan)) for name in _PREDICTED)
     ]
     if len(predicted) >= _FEWEST_PREDICTED:
-        name = study.ident("held-out")
+        name = ident("held-out", card)
         lines = ["each network by a fit without its family and every shape in it; on the line: right"]
-        draw = partial(draw_held_out, predicted, unit, adjective, name)
-        yield Figure(name, "Predicted unseen", draw, lines, study.card)
+        draw = partial(draw_held_out, predicted, found.cost_unit, adjective, name)
+        yield Figure(name, "Predicted unseen", draw, lines)
 
 
 def draw_ranking(ranked: Sequence[NetworkCost], adjective: str, name: str = "ranking") -> Drawn | None:

@@ -33,7 +33,7 @@ from dibench.show import (
     verdict,
 )
 from dibench.show.alpha import alpha_figure
-from dibench.show.blocks import Section, Table
+from dibench.show.blocks import Section, Table, of_cards
 from dibench.show.html import draw, environment, question
 from dibench.show.response import response_of
 from dibench.show.studies import AS_ONE, Contents, Study
@@ -110,6 +110,7 @@ def _sections(
     studies, study = contents.studies, contents.studies[0]
     if not study.rows["usable"].any():
         return []
+    found = {one.card: one.found for one in studies if one.found is not None}
     return [
         cost.section(study),
         *([cost.check_section(study.check)] if study.check else []),
@@ -118,9 +119,14 @@ def _sections(
         stationarity.section(ratios, response_of(study.fit).name),
         *predicted_vs_measured.sections(study),
         *cards.sections(contents.several),
-        *twins.sections(studies),
-        *lattice.sections(studies),
-        *networks.sections(studies),
+        *of_cards({card: twins.section(own.twins, card) for card, own in found.items() if own.twins}),
+        *of_cards({card: lattice.section(own.lattice, card) for card, own in found.items() if own.lattice}),
+        *of_cards(
+            {
+                card: networks.section(own.networks, own.fit.held_out.networks, card)
+                for card, own in found.items()
+            }
+        ),
         *network_costs.sections(contents.costs),
         *generality.sections(study.found.generality if study.found else None),
     ]
@@ -228,8 +234,6 @@ def _beside_the_fit(found: Findings | None) -> list[Table]:
     if found is None:
         return []
     return [
-        *(twins.tables(found.twins) if found.twins else []),
-        *([lattice.table(found.lattice)] if found.lattice else []),
         *([peer.table(found.peer)] if found.peer else []),
     ]
 

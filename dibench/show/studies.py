@@ -9,7 +9,6 @@ import attrs
 
 from dibench.schema import LIBRARY, NO_LAYER
 from dibench.show.page_rows import page_rows
-from dibench.show.svg import slug
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,14 +38,6 @@ class Study:
     """What answers the questions beside the fit."""
     card: str = ""
     """Its name where the page shows several."""
-
-    def ident(self, name: str) -> str:
-        """The name of a figure, of this card's own where there are several.
-
-        >>> Study(rows=None, card="NVIDIA H100 (GPU-2f)").ident("lattice")
-        'lattice-nvidia-h100-gpu-2f'
-        """
-        return f"{name}-{slug(self.card).lower()}" if self.card else name
 
 
 @attrs.frozen

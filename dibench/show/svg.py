@@ -134,6 +134,15 @@ def slug(text: str) -> str:
     return "-".join(filter(None, kept.split("-")))[:80]
 
 
+def ident(name: str, card: str) -> str:
+    """The name of a figure, of this card's own where there are several.
+
+    >>> ident("lattice", "NVIDIA H100 (GPU-2f)"), ident("lattice", "")
+    ('lattice-nvidia-h100-gpu-2f', 'lattice')
+    """
+    return f"{name}-{slug(card).lower()}" if card else name
+
+
 class Drawn(Markup):
     """A panel's `<svg>`, its name, and the figure that it was made from."""
 

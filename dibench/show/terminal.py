@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from dibench.show.blocks import Block, Cell, Figure, Headline, Note, Sentence, Table
+from dibench.show.blocks import Block, Cell, Figure, Headline, Note, Section, Sentence, Table
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
@@ -22,18 +22,31 @@ _LEAST_WORDS = 16
 """A column that wraps is not made narrower than this."""
 
 
-def show(out: Console, blocks: Iterable[Block]) -> None:
-    """Print the blocks in order, an empty line around each table; figures are left out, and never drawn.
+def show(out: Console, blocks: Iterable[Block | Section]) -> None:
+    """Print all in order, an empty line around each table; figures are left out, and never drawn.
 
     Where the output is no terminal, a table is printed whole, however wide.
     """
     above: Block | None = None
-    for block in blocks:
+    for block in _in_order(blocks):
         if isinstance(above, Table) or (above is not None and isinstance(block, Table)):
             out.print()
         for shown in rendered([block]):
             out.print(shown, crop=False)
         above = block
+
+
+def _in_order(blocks: Iterable[Block | Section]) -> Iterator[Block]:
+    """The blocks, of a section its question before, of each of its cards the name."""
+    for block in blocks:
+        if not isinstance(block, Section):
+            yield block
+            continue
+        yield Headline(block.question)
+        yield from block.blocks
+        for card, own in block.cards.items():
+            yield Headline(card)
+            yield from own
 
 
 def rendered(blocks: Iterable[Block]) -> Iterator[RenderableType]:

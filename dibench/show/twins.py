@@ -9,17 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dibench.numbers import UNKNOWN, bracketed, count, number, p_value
-from dibench.show.blocks import Block, Cell, Figure, Headline, Note, Section, Sentence, Table, Tone, columns
-from dibench.show.studies import Study
-from dibench.show.svg import INK, MUTED, OPERATOR_COLOURS, OPERATOR_MARKERS, SURFACE, new_grid, to_svg
+from dibench.show.blocks import Block, Cell, Figure, Note, Section, Sentence, Table, Tone, columns
+from dibench.show.missing import ABSENT
+from dibench.show.svg import INK, MUTED, OPERATOR_COLOURS, OPERATOR_MARKERS, SURFACE, ident, new_grid, to_svg
 from dibench.study.findings.twins import NOT_TESTABLE, Compared, Pairs, TwinPairs, Twins
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from dibench.show.svg import Drawn
-
-QUESTION = "Does it matter which operand is the large one?"
 
 TWINS, PLACEBO = (0.0, 1.0), (1.6, 2.6)
 """Where the two halves of a pair stand along x."""
@@ -30,54 +28,36 @@ _LEAST_SPAN = 1.03
 """Ratio from the middle to the edge of the scale, at least, so that noise does not look like a slope."""
 
 
-def blocks(found: Twins | None) -> list[Block]:
-    """The pairs of every response, what is not testable, and without pairs how to measure some."""
+def section(found: Twins | None, card: str = "") -> Section:
+    """The pairs of every response, a figure for each operator, and what is not testable.
+
+    Args:
+        found: None where nothing was measured: then how to measure it.
+        card: its name where there are several.
+    """
     if found is None:
-        missing = (
-            "No exact twins in these rows. `dibench sweep twins` measures eight pairs of each operator that "
-            "has them."
-        )
-        return [Sentence(missing, "warn"), *_not_testable()]
-    return [Headline(QUESTION), *_lead([found]), *tables(found), *_not_testable(), *_left_out([found])]
+        told: list[Block] = [Sentence(ABSENT["twins"], "warn")]
+    else:
+        told = [*_lead(found), *_figures(found, card), *tables(found)]
+    told += [Note(f"{what}: not testable, {why}.") for what, why in NOT_TESTABLE.items()]
+    if found is not None and found.not_exact:
+        rows = count(sum(found.not_exact.values()), "pair")
+        why = "the kernel chooses its tiles by the layer, and reads or computes more in one half"
+        told.append(Note(f"{rows} of rows left out: {why}."))
+    return Section("twins", "Twins", "Does it matter which operand is the large one?", told)
 
 
-def sections(studies: Sequence[Study]) -> list[Section]:
-    """One figure for each operator and card, of the response that decides; none where there are no twins."""
-    shown = [(study, study.found.twins) for study in studies if study.found and study.found.twins]
-    figures = [figure for study, twins in shown for figure in _figures(study, twins)]
-    if not figures:
-        return []
-    every = [twins for _, twins in shown]
-    reading = (
-        "Each thin line is one pair, the thick line their mean, the bar its 95% interval. Inside the grey "
-        f"band a pair differs by less than {every[0].margin:.0%}."
-    )
-    lead = [*_lead(every), Sentence(reading)]
-    return [Section("twins", "Twins", QUESTION, [*lead, *figures, *_not_testable(), *_left_out(every)])]
-
-
-def _lead(found: Sequence[Twins]) -> list[Block]:
-    bases = ", ".join(dict.fromkeys(twins.basis for twins in found))
+def _lead(found: Twins) -> list[Block]:
     what = (
         "Exact twins are two layers whose weights and inputs exchange their sizes, while nothing else "
-        f"differs. Of {bases}."
+        f"differs. Of {found.basis}."
     )
     how = (
         "Ratio: the half with more weights over the half with more inputs. AI says 1; above 1, a weight "
-        f"costs more than an input. Equivalent: within {found[0].margin:.0%}. The placebo exchanges height "
+        f"costs more than an input. Equivalent: within {found.margin:.0%}. The placebo exchanges height "
         "and width, which changes no count: what it shows is not due to the data type."
     )
-    return [Sentence(what, "" if all(twins.measured for twins in found) else "warn"), Sentence(how)]
-
-
-def _not_testable() -> list[Block]:
-    return [Note(f"{what}: not testable, {why}.") for what, why in NOT_TESTABLE.items()]
-
-
-def _left_out(found: Sequence[Twins]) -> list[Block]:
-    rows = sum(sum(twins.not_exact.values()) for twins in found)
-    why = "the kernel chooses its tiles by the layer, and reads or computes more in one half"
-    return [Note(f"{count(rows, 'pair')} of rows left out: {why}.")] if rows else []
+    return [Sentence(what, "" if found.measured else "warn"), Sentence(how)]
 
 
 def tables(found: Twins) -> list[Table]:
@@ -124,17 +104,22 @@ def _ratio(one: Pairs) -> str:
 
 def _placebo(one: Pairs | None) -> list[str]:
     if one is None:
-        return ["none measured", ""]
+        return ["no placebo", ""]
     return [_ratio(one), f"{one.decision}, {count(one.pairs, 'pair')}"]
 
 
-def _figures(study: Study, found: Twins) -> list[Figure]:
+def _figures(found: Twins, card: str) -> list[Figure]:
+    """Of each operator, by the response that decides."""
     response, kinds = next(iter(found.responses.items()))
+    reading = (
+        "Thin lines: pairs; thick: their mean; bar: its 95% interval. Grey: a pair differs by less than "
+        f"{found.margin:.0%}."
+    )
     figures = []
     for op in dict.fromkeys(one.op for one in kinds.twins):
-        name = study.ident(f"twins-{op}")
+        name = ident(f"twins-{op}", card)
         draw = partial(slopes_panel, kinds, op, response, found.margin, name=name)
-        figures.append(Figure(name, _says(op, kinds.twins, found.margin), draw, card=study.card))
+        figures.append(Figure(name, _says(op, kinds.twins, found.margin), draw, [reading]))
     return figures
 
 

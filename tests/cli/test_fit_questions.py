@@ -20,7 +20,7 @@ def test_twins_on_one_screen_and_in_json(run: Run, tmp_path: Path) -> None:
     table, target = tmp_path / "sweep.csv", tmp_path / "fit.json"
     measured_pairs(STANDARD, w=60.0, noise=0.005).to_csv(table, index=False)
     out = shown(run, "fit", table, "--twins", "--json", target, *DRAWS)
-    for words in ("Of measured energy (energy_j).", "differs", "none measured", "depthwise: not testable"):
+    for words in ("Of measured energy (energy_j).", "differs", "no placebo", "depthwise: not testable"):
         assert words in out
     twins = json.loads(target.read_text())["twins"]
     (entry,) = twins["responses"]["energy"]["twins"]
@@ -34,7 +34,7 @@ def test_a_table_without_twins_says_what_to_measure(run: Run, tmp_path: Path) ->
     table, target = tmp_path / "sweep.csv", tmp_path / "fit.json"
     frame = measured(30)
     frame.to_csv(table, index=False)
-    assert "No exact twins in these rows. `dibench sweep twins` measures" in shown(
+    assert "No exact twins in these rows. `python -m dibench sweep twins --out DIR` measures" in shown(
         run, "fit", table, "--twins", "--json", target, *DRAWS
     )
     assert json.loads(target.read_text())["twins"] is None

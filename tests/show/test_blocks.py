@@ -69,7 +69,7 @@ def test_figures_are_drawn_by_the_page_alone_and_left_out_where_there_is_nothing
     assert printed(Figure("f", "", never), Note("words"), width=60, is_terminal=False) == "words\n"
     svg = Drawn("<svg></svg>")
     svg.name = "f"
-    drawn, empty = Figure("f", "", lambda: svg, card="one"), Figure("e", "", lambda: None)
+    drawn, empty = Figure("f", "", lambda: svg), Figure("e", "", lambda: None)
     asked = html.question(Section("s", "S", "Why?", [Sentence("lead"), empty, drawn, Note("small")]))
     assert [part.kind for part in asked.parts] == ["text", "figures", "text"]
     assert [shown.ident for shown in asked.figures] == ["figure-f"]

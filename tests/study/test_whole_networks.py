@@ -16,7 +16,7 @@ from study_frames import distinct_layers, energy_of, some_layers, table
 from dibench import networks
 from dibench.errors import UserError
 from dibench.layer import Layer
-from dibench.show.networks import blocks
+from dibench.show.networks import section
 from dibench.show.terminal import show
 from dibench.study.findings.networks import NoNetworks, WholeNetworks
 from dibench.study.ladder.models import data_of
@@ -279,7 +279,7 @@ def test_layers_of_no_network_change_no_sum() -> None:
 
 def shown(found: WholeNetworks | NoNetworks) -> str:
     out = Console(width=140, record=True, file=io.StringIO())
-    show(out, blocks(found))
+    show(out, [section(found)])
     return out.export_text()
 
 
@@ -294,7 +294,7 @@ def test_a_fit_shows_networks_in_a_few_lines_and_labels_what_is_not_energy() -> 
     assert "energy summed over layers: 25 of 25" in text
     assert f"Ranking by GMAC/J: {best} " in text
     assert "), Williams p < 0.001: DI" in " ".join(text.split())
-    assert len(text.splitlines()) <= 16
+    assert len(text.splitlines()) <= 17
     by_time = shown(networks_of(complete(energy_source="none")))
     assert "time summed over layers" in by_time
     assert "GMAC/s" in by_time
