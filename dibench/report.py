@@ -5,17 +5,28 @@ The study answers the questions here, once; `show` turns the answers into the pa
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from dibench import files
+from dibench import files, models
 from dibench.errors import UserError
+from dibench.show.figure_files import write_panels
+from dibench.show.page import render
+from dibench.show.response import response_of
+from dibench.show.studies import AS_ONE, Contents, Study
+from dibench.study import cards_in
+from dibench.study.questions.all_questions import of_cards, of_table
+from dibench.study.questions.described import described
+from dibench.study.table.layers import derived, layers_of
+from dibench.study.use.explain import network_costs
+from dibench.study.use.fitted_model import fitted_model
 from dibench.table import read_csv
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dibench.show.studies import Contents
+    from dibench.study.findings.all_findings import Findings, Several
     from dibench.study.findings.ladder import Fit
     from dibench.study.findings.prediction import NetworkCosts
 
@@ -40,48 +51,71 @@ def write_report(directory: str | Path, *, figures: Path | None = None) -> Path:
     Raises:
         UserError: the directory or its table is missing or cannot be read, or the page cannot be written.
     """
-    from dibench.show.figure_files import write_panels
-    from dibench.show.page import render
-
     folder = Path(directory)
     if not folder.is_dir():
         raise UserError("DIR", "must be the directory of a sweep", str(directory))
     table = read_csv(folder / TABLE)
     manifest = files.read_json_object(folder / MANIFEST)
-    page = render(contents_of(table), manifest, [TABLE] if manifest is None else [TABLE, MANIFEST])
+    page = render(contents_of(table, manifest), manifest, [TABLE] if manifest is None else [TABLE, MANIFEST])
     files.replace_file(folder / PAGE, page.html.encode())
     if figures is not None:
         write_panels(figures, page.panels)
     return folder / PAGE
 
 
-def contents_of(table: pd.DataFrame) -> Contents:
+def contents_of(table: pd.DataFrame, manifest: Mapping[str, Any] | None = None) -> Contents:
     """What the page is about first, all cards as one or that of the most rows; then each card.
 
     Args:
         table: of the CSV contract.
+        manifest: of the sweep; None where there is none.
     """
-    from dibench.show.studies import Contents, studies_of, study_of
-    from dibench.study import cards_in
-    from dibench.study.questions.all_questions import of_cards, of_table
-
+    several = None
     if len(cards_in(table)) < 2:
         try:
-            study = study_of(table, of_table(table, subsets=SUBSETS))
+            studies = [_study(table, of_table(table, subsets=SUBSETS))]
         except UserError as error:
-            study = study_of(table, None, why_not=str(error))
-        return Contents([study], None, _costs(study.fit))
-    found = of_cards(table, subsets=SUBSETS)
-    studies = studies_of(found)
-    return Contents(studies, found, _costs(studies[0].fit))
+            studies = [_study(table, None, why_not=str(error))]
+    else:
+        several = of_cards(table, subsets=SUBSETS)
+        studies = _studies(several)
+    first = studies[0]
+    found = described(first.rows, first.used, response_of(first.fit).column, manifest)
+    return Contents(studies, found, several, _costs(first.fit))
+
+
+def _studies(found: Several) -> list[Study]:
+    """Of several cards: all as one where they are joined, then each; else that of the most rows first."""
+    cards = found.cards
+    if found.joined is None:
+        cards = tuple(sorted(cards, key=lambda card: -len(card.rows)))
+    studies = [_study(card.rows, card.fit, why_not=card.why_not, card=card.label) for card in cards]
+    if found.joined is not None and found.one_model is not None:
+        studies.insert(0, _study(found.one_model.frame, found.joined, card=AS_ONE))
+    return studies
+
+
+def _study(table: pd.DataFrame, found: Findings | None, *, why_not: str = "", card: str = "") -> Study:
+    """One card's rows with what was found of them.
+
+    Args:
+        table: its rows, of the CSV contract.
+        found: None where they could not be fitted.
+        why_not: then, the reason.
+        card: its name where the page shows several.
+    """
+    rows = layers_of(table)
+    if found is None:
+        return Study(rows, why_not=why_not, card=card)
+    fit, check = found.fit, None
+    if fit.pipeline_check is not None:
+        used = derived(fit.pipeline_check.to_frame())
+        check = Study(used, fit.pipeline_check, used)
+    return Study(rows, fit, derived(fit.to_frame()), check=check, found=found, card=card)
 
 
 def _costs(fit: Fit | None) -> NetworkCosts | None:
     """Of two networks by weighted DI; None where it was not fitted."""
-    from dibench import models
-    from dibench.study.use.explain import network_costs
-    from dibench.study.use.fitted_model import fitted_model
-
     fitted = None if fit is None else fitted_model(fit, "di_weighted")
     if fitted is None:
         return None

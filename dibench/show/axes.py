@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
+    from dibench.study.findings.described import Ratios
+
 Array = Any  # of float64
 
 POINTS_PER_STRIP = 120
@@ -126,23 +128,22 @@ def scatter_open(
         )
 
 
-def strip(axes: Axes, ratios: Array, op: str, height: float) -> None:
+def strip(axes: Axes, ratios: Ratios, height: float) -> None:
     """One line of ratios: a mark each, the middle half as a bar, the median as a dot.
 
     Args:
         axes: a panel with ratios along x.
-        ratios: ascending.
-        op: operator, for the colour.
+        ratios: of one operator, whose colour they have.
         height: of the line.
     """
-    few = np.unique(np.linspace(0, len(ratios) - 1, POINTS_PER_STRIP).round().astype(int))
+    few = np.unique(np.linspace(0, len(ratios.values) - 1, POINTS_PER_STRIP).round().astype(int))
     # A fixed pattern instead of random jitter, so that the same sweep draws the same picture.
     lift = 0.26 * np.sin(2.4 * np.arange(len(few)))
     axes.plot(
-        ratios[few], height + lift, linestyle="none", marker=OPERATOR_MARKERS[op], markersize=3.1,
-        color=OPERATOR_COLOURS[op], markeredgewidth=0, alpha=0.5,
+        ratios.values[few], height + lift, linestyle="none", marker=OPERATOR_MARKERS[ratios.op],
+        markersize=3.1, color=OPERATOR_COLOURS[ratios.op], markeredgewidth=0, alpha=0.5,
     )  # fmt: skip
-    low, middle, high = np.quantile(ratios, [0.25, 0.5, 0.75])
+    low, middle, high = ratios.quartiles
     axes.plot([low, high], [height, height], color=INK, linewidth=1.7, solid_capstyle="butt")
     axes.plot([middle], [height], marker="o", markersize=6.5, color=INK, markeredgecolor=SURFACE)
 

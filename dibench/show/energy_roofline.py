@@ -53,7 +53,7 @@ def energy_roofline_panel(rows: pd.DataFrame, fit: Fit, adjective: str) -> Drawn
     """MAC/J against AI of the layers that were fitted, one arch an operator; None without energies.
 
     Args:
-        rows: of `rows.page_rows`.
+        rows: of the fit.
         fit: of energy.
         adjective: what its joules are: measured, modelled, simulated.
     """

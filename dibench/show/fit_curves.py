@@ -9,14 +9,10 @@ import numpy as np
 from dibench import intensity
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from dibench.study.findings.estimate import Alpha
     from dibench.study.findings.ladder import Fit
 
 Array = Any
-
-HELD_OUT, IN_SAMPLE = "held_out", "predicted"
 
 
 def alpha(fit: Fit, model: str) -> Alpha:
@@ -56,12 +52,3 @@ def per_mac(fit: Fit, model: str, op: str, values: Array) -> Array | None:
         "di_disjoint": known.get("k"),
     }[model]
     return None if base is None or slope is None else base + slope / np.asarray(values, dtype=float)
-
-
-def prediction(rows: pd.DataFrame, model: str) -> str | None:
-    """The column of predictions to show: held out where half of the rows have one, else in sample."""
-    for kind, least in ((HELD_OUT, 0.5), (IN_SAMPLE, 0.0)):
-        name = f"{kind}_{model}"
-        if name in rows and float((rows[name] > 0).mean()) > least:
-            return name
-    return None

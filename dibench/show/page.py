@@ -43,9 +43,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from dibench.study.findings.all_findings import Findings
+    from dibench.study.findings.described import Described
 
 Json = Mapping[str, Any]
-Shares = Mapping[str, roofline.Attained]
 
 _MARKS = {
     "standard": '<circle cx="7.5" cy="7.5" r="5.5"/>',
@@ -73,12 +73,9 @@ def render(contents: Contents, manifest: Json | None, files: Sequence[str] = ("s
         files: names of the data files beside the page.
     """
     studies, study = contents.studies, contents.studies[0]
-    peaks = roofline.peaks_of(manifest)
-    shares = roofline.attained(study.rows, peaks)
-    ratios = stationarity.ratios(study.rows, response_of(study.fit).column)
     with marked(sources.mark(study)):
         alpha = draw(alpha_figure(studies, contents.several))
-        asked = list(map(question, _sections(contents, peaks, shares, ratios)))
+        asked = list(map(question, _sections(contents)))
     figures = [*([alpha] if alpha else []), *(one for each in asked for one in each.figures)]
     asked += map(question, missing.sections([one.svg.name for one in figures], studies))
     html = (
@@ -96,28 +93,26 @@ def render(contents: Contents, manifest: Json | None, files: Sequence[str] = ("s
             joined=study.card == AS_ONE,
             key=_key(study.rows),
             questions=asked,
-            tables=_tables(study, shares, ratios),
+            tables=_tables(study, contents.described),
             reproduce=_reproduction(manifest or {}, files),
         )
     )
     return Page(html, [one.svg for one in figures])
 
 
-def _sections(
-    contents: Contents, peaks: roofline.Peaks | None, shares: Shares, ratios: Sequence[stationarity.Ratios]
-) -> list[Section]:
+def _sections(contents: Contents) -> list[Section]:
     """The questions in reading order; none where no row has a time or an energy to show."""
-    studies, study = contents.studies, contents.studies[0]
+    studies, study, own = contents.studies, contents.studies[0], contents.described
     if not study.rows["usable"].any():
         return []
     found = {one.card: one.found for one in studies if one.found is not None}
     return [
         cost.section(study),
         *([cost.check_section(study.check)] if study.check else []),
-        reuse.section(study.rows),
-        roofline.section(study, peaks, shares),
-        stationarity.section(ratios, response_of(study.fit).name),
-        *predicted_vs_measured.sections(study),
+        reuse.section(study.rows, own.accesses_and_time),
+        roofline.section(study, own.peaks, own.speeds),
+        stationarity.section(own.stationarity, response_of(study.fit).name),
+        *predicted_vs_measured.sections(study, own.residuals),
         *cards.sections(contents.several),
         *of_cards({card: twins.section(own.twins, card) for card, own in found.items() if own.twins}),
         *of_cards({card: lattice.section(own.lattice, card) for card, own in found.items() if own.lattice}),
@@ -215,15 +210,15 @@ def _key(rows: pd.DataFrame) -> list[Mark]:
     ]
 
 
-def _tables(study: Study, shares: Shares, ratios: Sequence[stationarity.Ratios]) -> list[Table]:
+def _tables(study: Study, own: Described) -> list[Table]:
     rows = study.rows
     found = [
         *(fit_tables.fit_tables(study.fit) if study.fit else []),
         *_beside_the_fit(study.found),
-        stationarity.table(ratios, response_of(study.fit).name),
-        tables.error_budget(rows),
+        stationarity.table(own.stationarity, response_of(study.fit).name),
+        tables.error_budget(own.errors),
         tables.mishaps(rows),
-        tables.operators(rows, shares),
+        tables.operators(own.speeds),
         *tables.ends(rows),
     ]
     return [table for table in found if table.rows]

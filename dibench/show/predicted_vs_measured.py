@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dibench.intensity import OPERATORS
 from dibench.numbers import common_scale, count, plain, share
 from dibench.show import axes as ax
-from dibench.show import fit_curves, verdict
+from dibench.show import verdict
 from dibench.show.blocks import Block, Figure, Note, Section, Sentence
 from dibench.show.response import Response, response_of
 from dibench.show.studies import Study
@@ -21,32 +23,30 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from dibench.show.svg import Drawn
+    from dibench.study.findings.described import Residuals
     from dibench.study.findings.ladder import Fit
 
-_MODELS = ("ai", "di_weighted")
 _STRIP = 24  # SVG units
 
 
-def sections(study: Study) -> list[Section]:
+def sections(study: Study, residuals: Mapping[str, Residuals]) -> list[Section]:
     """Predictions by AI and DI, and their residuals; nothing if the fit predicted no row."""
     fit, used = study.fit, study.used
-    if fit is None or used is None:
+    if fit is None or used is None or not residuals:
         return []
     response = response_of(fit)
+    how = {True: "by a fit that has not seen the layer's family", False: "in sample"}
     figures = [
         Figure(
             f"predicted-{model}".replace("_", "-"),
             f"Predicted by {MODEL_NAMES[model]}",
-            partial(predicted_panel, used, fit, model, response),
-            [_how(used, model, response.adjective)],
+            partial(predicted_panel, used, fit, model, own),
+            [f"{how[own.held_out]}; on the line: as {response.adjective}"],
         )
-        for model in _MODELS
-        if fit_curves.prediction(used, model) is not None
+        for model, own in residuals.items()
     ]
-    if not figures:
-        return []
     beside = "right of 1: dearer than predicted; dot: median, bar: the middle half"
-    draw = partial(residual_panel, used, response)
+    draw = partial(residual_panel, residuals, response)
     figures.append(Figure("residuals", "Where are they wrong?", draw, [beside]))
     question = f"Can AI or DI predict the {response.name} of a layer?"
     note = "Layers whose operator no other family has cannot be held out: they are missing here."
@@ -54,20 +54,11 @@ def sections(study: Study) -> list[Section]:
     return [Section("prediction", "Prediction", question, blocks)]
 
 
-def _how(used: pd.DataFrame, model: str, adjective: str) -> str:
-    if (fit_curves.prediction(used, model) or "").startswith(fit_curves.HELD_OUT):
-        return f"by a fit that has not seen the layer's family; on the line: as {adjective}"
-    return f"in sample; on the line: as {adjective}"
-
-
-def predicted_panel(rows: pd.DataFrame, fit: Fit, model: str, response: Response) -> Drawn | None:
-    """Predicted against measured cost per launch of each layer of the fit; None without predictions."""
-    column = fit_curves.prediction(rows, model)
-    if column is None:
-        return None
-    drawn = ax.thin(
-        rows.assign(predicted=rows[column], measured=rows[response.column]), "measured", "predicted"
-    )
+def predicted_panel(rows: pd.DataFrame, fit: Fit, model: str, residuals: Residuals) -> Drawn:
+    """Predicted against measured cost per launch of each layer of the fit."""
+    response = response_of(fit)
+    chosen = rows.assign(predicted=rows[residuals.column], measured=rows[response.column])
+    drawn = ax.thin(chosen, "measured", "predicted")
     scale, prefix = common_scale([drawn["measured"].median()])
     unit = prefix + ("s" if response.name == "time" else "J")
     drawn = drawn.assign(predicted=drawn["predicted"] / scale, measured=drawn["measured"] / scale)
@@ -79,54 +70,38 @@ def predicted_panel(rows: pd.DataFrame, fit: Fit, model: str, response: Response
     axes.set_xlabel(f"{response.adjective} {response.name} ({unit})")
     axes.set_ylabel(f"predicted {response.name} ({unit})")
     own = fit.models[model]
-    scores = own.held_out if column.startswith(fit_curves.HELD_OUT) else own.scores
+    layers = sum(len(one.values) for one in residuals.by_operator)
+    scores = own.held_out if residuals.held_out else own.scores
     ax.note(axes, f"R² {plain(scores.r2)}\nmean error {share(scores.mape)}")
-    within = float((np.abs(np.log2(drawn["predicted"] / drawn["measured"])) < 1).mean())
     return to_svg(
         figure,
         f"predicted-{model}".replace("_", "-"),
         title=f"Predicted against {response.adjective} {response.name}, {MODEL_NAMES[model]}",
-        description=f"{count(len(drawn), 'layer')}; {share(within)} are predicted within a factor of two.",
+        description=f"{count(layers, 'layer')}; {share(residuals.within_two)} are predicted within a factor "
+        "of two.",
     )
 
 
-def residual_panel(rows: pd.DataFrame, response: Response) -> Drawn | None:
+def residual_panel(residuals: Mapping[str, Residuals], response: Response) -> Drawn:
     """Measured over predicted by operator, AI above DI: where a model is wrong, and in which direction."""
-    ratios = _ratios(rows, response)
-    if not ratios:
-        return None
+    found = [(model, one) for model, own in residuals.items() for one in own.by_operator]
+    found.sort(key=lambda pair: OPERATORS.index(pair[1].op))
     heights = [0.0]
-    for (above, _), (op, _) in pairwise(ratios):
-        heights.append(heights[-1] + (1.0 if op == above else 1.5))
-    figure, axes = new_panel(330, max(285, 62 + _STRIP * len(ratios)))
-    every = np.concatenate(list(ratios.values()))
+    for (_, above), (_, one) in pairwise(found):
+        heights.append(heights[-1] + (1.0 if one.op == above.op else 1.5))
+    figure, axes = new_panel(330, max(285, 62 + _STRIP * len(found)))
+    every = np.concatenate([one.values for _, one in found])
     ax.log_axis(axes, "x", min(float(every.min()), 0.5), max(float(every.max()), 2.0))
     axes.axvline(1.0, color=MUTED, linewidth=1.2)
-    for height, ((op, _), own) in zip(heights, ratios.items(), strict=True):
-        ax.strip(axes, own, op, height)
-    names = [f"{op} · {'AI' if model == 'ai' else 'DI'}" for op, model in ratios]
+    for height, (_, one) in zip(heights, found, strict=True):
+        ax.strip(axes, one, height)
+    names = [f"{one.op} · {'AI' if model == 'ai' else 'DI'}" for model, one in found]
     ax.rows_of_text(axes, heights, names)
     axes.set_xlabel(f"{response.adjective} / predicted {response.name}")
-    said = "; ".join(
-        f"{op} {MODEL_NAMES[model]} {plain(float(np.median(own)))}" for (op, model), own in ratios.items()
-    )
+    said = "; ".join(f"{one.op} {MODEL_NAMES[model]} {plain(one.quartiles[1])}" for model, one in found)
     return to_svg(
         figure,
         "residuals",
         title="Residuals by operator",
         description=f"Median ratio of {response.adjective} to predicted {response.name}: {said}.",
     )
-
-
-def _ratios(rows: pd.DataFrame, response: Response) -> dict[tuple[str, str], Any]:
-    """By operator and model the ratios of measured to predicted, ascending, of rows that have both."""
-    found = {}
-    for op in ax.present(rows):
-        own = rows[rows["op"] == op]
-        for model in _MODELS:
-            column = fit_curves.prediction(rows, model)
-            ratio = (own[response.column] / own[column]).to_numpy(dtype=float) if column else np.array([])
-            ratio = ratio[np.isfinite(ratio) & (ratio > 0)]
-            if ratio.size:
-                found[op, model] = np.sort(ratio)
-    return found

@@ -18,19 +18,23 @@ if TYPE_CHECKING:
     from dibench.show.svg import Drawn
 
 
-def section(rows: pd.DataFrame) -> Section:
-    """What shapes allow, what kernels do, and what an access costs."""
+def section(rows: pd.DataFrame, rank: float | None) -> Section:
+    """What shapes allow, what kernels do, and what an access costs.
+
+    Args:
+        rows: of layers.
+        rank: Spearman's correlation of accesses per MAC and time per MAC.
+    """
     lead = (
         "A shape bounds reuse: every weight and every activation moved once. A kernel's box decides how much "
         "of it happens: tile_p positions share a weight, tile_k channels share an input."
     )
+    networks, boxes = "faint: the layers of 25 networks at batch 1", "all variants and boxes"
+    reads = f"counted reads, {boxes}"
     figures = [
-        Figure(f"reuse-{name}", title, partial(draw, rows), [line])
-        for name, title, draw, line in (
-            ("shapes", "What the shapes allow", shapes_panel, "faint: the layers of 25 networks at batch 1"),
-            ("kernels", "What the kernels do", kernels_panel, "counted reads, all variants and boxes"),
-            ("cost", "What an access costs", accesses_panel, "all variants and boxes"),
-        )
+        Figure("reuse-shapes", "What the shapes allow", partial(shapes_panel, rows), [networks]),
+        Figure("reuse-kernels", "What the kernels do", partial(kernels_panel, rows), [reads]),
+        Figure("reuse-cost", "What an access costs", partial(accesses_panel, rows, rank), [boxes]),
     ]
     usable, most = int(rows["usable"].sum()), ax.POINTS_PER_PANEL
     shown = f"Figures of more than {count(most)} points show an even selection of the {count(usable, 'row')}."
@@ -116,7 +120,7 @@ def kernels_panel(rows: pd.DataFrame) -> Drawn | None:
     )
 
 
-def accesses_panel(rows: pd.DataFrame) -> Drawn | None:
+def accesses_panel(rows: pd.DataFrame, rank: float | None) -> Drawn | None:
     """Time per MAC against accesses per MAC: what an access costs; None without counts."""
     usable = rows[rows["usable"]]
     drawn = ax.thin(usable, "accesses_per_mac", "ps_per_mac")
@@ -127,11 +131,6 @@ def accesses_panel(rows: pd.DataFrame) -> Drawn | None:
     ax.scatter(axes, drawn, "accesses_per_mac", "ps_per_mac", alpha=0.6)
     axes.set_xlabel("element accesses per MAC")
     axes.set_ylabel("time per MAC (ps)")
-    rank = (
-        float(drawn["accesses_per_mac"].rank().corr(drawn["ps_per_mac"].rank()))
-        if len(drawn) > 2
-        else float("nan")
-    )
     return to_svg(
         figure,
         "reuse-cost",

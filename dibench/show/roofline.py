@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import attrs
 import numpy as np
 
-from dibench.numbers import count, is_number, plain, share, short
+from dibench.numbers import count, plain, share, short
 from dibench.show import axes as ax
 from dibench.show import energy_roofline
 from dibench.show.blocks import Figure, Section, Sentence
@@ -20,42 +19,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from dibench.show.svg import Drawn
+    from dibench.study.findings.described import Peaks, Speed
 
 
-@attrs.frozen
-class Peaks:
-    """What this machine can do at most, as the sweep measured it."""
-
-    mac_per_s: float
-    bytes_per_s: float
-
-
-@attrs.frozen
-class Attained:
-    """Shares of the roof that the fastest kernel of an operator reaches on its layers."""
-
-    median: float
-    best: float
-
-
-def peaks_of(manifest: Mapping[str, Any] | None) -> Peaks | None:
-    """The peaks that a manifest records; None where it has none."""
-    found = (manifest or {}).get("peaks")
-    if not isinstance(found, Mapping):
-        return None
-    values = [found.get(field.name) for field in attrs.fields(Peaks)]
-    known = [float(value) for value in values if value is not None and is_number(value) and value > 0]
-    return Peaks(*known) if len(known) == len(values) else None
-
-
-def section(study: Study, peaks: Peaks | None, shares: Mapping[str, Attained]) -> Section:
+def section(study: Study, peaks: Peaks | None, speeds: Mapping[str, Speed]) -> Section:
     """Work per second under the roof of this machine's peaks; of fits of energy, work per joule too."""
     lines = ["No peaks of this machine were recorded, so there is no roof to compare with."]
     if peaks:
         simulated = bool((study.rows["energy_source"] == "simulated").any())
         whose = "the simulated device's" if simulated else "this machine's own"
         basis = "set beforehand" if simulated else "measured in this sweep"
-        each = ", ".join(f"{op} {share(own.median)}" for op, own in shares.items())
+        each = ", ".join(f"{op} {share(own.median_share)}" for op, own in speeds.items() if own.layers)
         lines = [
             f"The roof is {whose}: {short(peaks.mac_per_s, 'MAC/s')} of multiply-adds and "
             f"{short(peaks.bytes_per_s, 'B/s')} from memory, both {basis}.",
@@ -66,7 +40,7 @@ def section(study: Study, peaks: Peaks | None, shares: Mapping[str, Attained]) -
         "Bytes are compulsory: every element once. Kernels with little reuse access far more, mostly in "
         "caches; data that stay in a cache can lift a layer above the slanted roof.",
     ]
-    draw = partial(roofline_panel, study.rows, peaks)
+    draw = partial(roofline_panel, study.rows, peaks, speeds)
     near = Figure("roofline", "How near does each layer come?", draw, beside)
     question = "How near do the kernels come to what this machine can do?"
     return Section(
@@ -74,26 +48,7 @@ def section(study: Study, peaks: Peaks | None, shares: Mapping[str, Attained]) -
     )
 
 
-def attainable(mac_per_byte: Any, peaks: Peaks) -> Any:
-    """The roof in MAC/s: the lesser of peak compute and intensity times peak bandwidth.
-
-    >>> attainable(np.array([2.0, 50.0]), Peaks(mac_per_s=100.0, bytes_per_s=10.0))
-    array([ 20., 100.])
-    """
-    return np.minimum(peaks.mac_per_s, mac_per_byte * peaks.bytes_per_s)
-
-
-def attained(rows: pd.DataFrame, peaks: Peaks | None) -> dict[str, Attained]:
-    """By operator, over the fastest row of each layer; empty without peaks."""
-    if peaks is None:
-        return {}
-    fastest = rows[rows["fastest"]]
-    shares = fastest["mac_per_s"] / attainable(fastest["mac_per_byte"], peaks)
-    by_operator = {op: shares[fastest["op"] == op] for op in ax.present(fastest)}
-    return {op: Attained(float(own.median()), float(own.max())) for op, own in by_operator.items()}
-
-
-def roofline_panel(rows: pd.DataFrame, peaks: Peaks | None) -> Drawn:
+def roofline_panel(rows: pd.DataFrame, peaks: Peaks | None, speeds: Mapping[str, Speed]) -> Drawn:
     """MAC/s against MAC per compulsory byte; filled: the fastest kernel of each operator."""
     usable = rows[rows["usable"]]
     fast = ax.thin(usable[usable["fastest"]], "mac_per_byte", "mac_per_s")
@@ -109,7 +64,10 @@ def roofline_panel(rows: pd.DataFrame, peaks: Peaks | None) -> Drawn:
     axes.set_xlabel("MAC per compulsory byte")
     axes.set_ylabel("MAC/s")
     return to_svg(
-        figure, "roofline", title="Roofline of this machine", description=_description(usable, fast, peaks)
+        figure,
+        "roofline",
+        title="Roofline of this machine",
+        description=_description(len(usable), peaks, speeds),
     )
 
 
@@ -117,7 +75,7 @@ def _draw_roof(axes: Any, peaks: Peaks) -> None:
     low, high = axes.get_xlim()
     ridge = peaks.mac_per_s / peaks.bytes_per_s
     x = np.array(sorted({low, min(max(ridge, low), high), high}))
-    axes.plot(x, attainable(x, peaks), color=ACCENT, linewidth=2, solid_joinstyle="round")
+    axes.plot(x, peaks.attainable(x), color=ACCENT, linewidth=2, solid_joinstyle="round")
     bottom, top = axes.get_ylim()
     axes.set_ylim(bottom, top * 1.6)  # room for the words above the roof
     bold = {"textcoords": "offset points", "va": "bottom", "color": INK, "fontsize": 10, "weight": "bold"}
@@ -127,7 +85,7 @@ def _draw_roof(axes: Any, peaks: Peaks) -> None:
     if ridge > start * 3:
         at = (start * ridge) ** 0.5
         axes.annotate(
-            f"peak bandwidth {short(peaks.bytes_per_s, 'B/s')}", (at, attainable(at, peaks)), xytext=(-6, 6),
+            f"peak bandwidth {short(peaks.bytes_per_s, 'B/s')}", (at, peaks.attainable(at)), xytext=(-6, 6),
             rotation=_slope_angle(axes), rotation_mode="anchor", ha="center",
             bbox={"facecolor": SURFACE, "edgecolor": "none", "alpha": 0.75, "pad": 0.5}, **bold,
         )  # fmt: skip
@@ -145,13 +103,12 @@ def _slope_angle(axes: Any) -> float:
     return float(np.degrees(np.arctan2(per_decade[1], per_decade[0])))
 
 
-def _description(usable: pd.DataFrame, fast: pd.DataFrame, peaks: Peaks | None) -> str:
+def _description(rows: int, peaks: Peaks | None, speeds: Mapping[str, Speed]) -> str:
     roof = (
         f"The roof: {short(peaks.mac_per_s, 'MAC/s')} and {short(peaks.bytes_per_s, 'B/s')}, "
         "as the manifest says. "
         if peaks
         else "No peaks were recorded, so no roof is drawn. "
     )
-    best = {op: fast.loc[fast["op"] == op, "mac_per_s"].max() for op in ax.present(fast)}
-    each = ", ".join(f"{op} {short(float(value), 'MAC/s')}" for op, value in best.items())
-    return f"{roof}{count(len(usable), 'row')}. Fastest kernel by operator: {each}."
+    each = ", ".join(f"{op} {short(own.most_mac_per_s, 'MAC/s')}" for op, own in speeds.items() if own.layers)
+    return f"{roof}{count(rows, 'row')}. Fastest kernel by operator: {each}."

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from dibench.schema import LIBRARY, NO_LAYER
-from dibench.show.page_rows import page_rows
-
 if TYPE_CHECKING:
     import pandas as pd
 
     from dibench.study.findings.all_findings import Findings, Several
+    from dibench.study.findings.described import Described
     from dibench.study.findings.ladder import Fit
     from dibench.study.findings.prediction import NetworkCosts
 
@@ -26,10 +24,10 @@ class Study:
     """One card: its rows, and what they say."""
 
     rows: pd.DataFrame
-    """Of its layers, as `rows.page_rows` makes them."""
+    """Of its layers, with what follows from their columns: of `study.table.layers`."""
     fit: Fit | None = None
     used: pd.DataFrame | None = None
-    """The rows of the fit with its predictions, likewise from `rows.page_rows`."""
+    """The rows of the fit with its predictions, likewise."""
     why_not: str = ""
     """Why there is no fit."""
     check: Study | None = None
@@ -46,44 +44,9 @@ class Contents:
 
     studies: Sequence[Study]
     """Of each card; that which the page is about first."""
+    described: Described
+    """Of the first study."""
     several: Several | None = None
     """What several cards say together."""
     costs: NetworkCosts | None = None
     """Of two networks, by the fit of the first study."""
-
-
-def studies_of(found: Several) -> list[Study]:
-    """Of several cards: all as one where they are joined, then each; else that of the most rows first."""
-    cards = found.cards
-    if found.joined is None:
-        cards = tuple(sorted(cards, key=lambda card: -len(card.rows)))
-    studies = [study_of(card.rows, card.fit, why_not=card.why_not, card=card.label) for card in cards]
-    if found.joined is not None and found.one_model is not None:
-        studies.insert(0, study_of(found.one_model.frame, found.joined, card=AS_ONE))
-    return studies
-
-
-def study_of(table: pd.DataFrame, found: Findings | None, *, why_not: str = "", card: str = "") -> Study:
-    """One card's rows with what was found of them.
-
-    Args:
-        table: its rows, of the CSV contract.
-        found: None where they could not be fitted.
-        why_not: then, the reason.
-        card: its name where the page shows several.
-    """
-    rows = layers_of(table)
-    if found is None:
-        return Study(rows, why_not=why_not, card=card)
-    fit, check = found.fit, None
-    if fit.pipeline_check is not None:
-        used = page_rows(fit.pipeline_check.to_frame())
-        check = Study(used, fit.pipeline_check, used)
-    return Study(rows, fit, page_rows(fit.to_frame()), check=check, found=found, card=card)
-
-
-def layers_of(table: pd.DataFrame) -> pd.DataFrame:
-    """Layers by our kernels; by a library where nothing else ran: beside ours it has a table of its own."""
-    layers = table[~table["op"].isin(NO_LAYER)]
-    theirs = (layers["backend"] == LIBRARY) if "backend" in layers else layers["op"].isna()
-    return page_rows(layers if theirs.all() else layers[~theirs])

@@ -3,38 +3,32 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dibench.layer import DIMENSIONS
 from dibench.numbers import UNKNOWN, count, plain, shape_text, share, short
-from dibench.show import axes as ax
 from dibench.show.blocks import Table, columns
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dibench.show.roofline import Attained
+    from dibench.study.findings.described import ErrorPart, Speed
 
 _ENDS = 8  # layers in each of the tables of the fastest and the slowest
 
-BUDGET = {
-    "sensor's ticks": "ci_tick_j",
-    "ripple within a visit": "ci_spread_j",
-    "between visits, and temperature": "ci_drift_j",
-    "baseline (of energy above it only)": "ci_baseline_j",
-    "gross energy, together": "energy_ci_j",
+_SOURCES_OF_ERROR = {
+    "ci_tick_j": "sensor's ticks",
+    "ci_spread_j": "ripple within a visit",
+    "ci_drift_j": "between visits, and temperature",
+    "ci_baseline_j": "baseline (of energy above it only)",
+    "energy_ci_j": "gross energy, together",
 }
 
 
-def error_budget(frame: pd.DataFrame) -> Table:
+def error_budget(errors: Sequence[ErrorPart]) -> Table:
     """How wide the intervals of energy are, and how much each source of error adds."""
-    found = []
-    for name, column in BUDGET.items():
-        if column in frame and "energy_j" in frame:
-            relative = (frame[column] / frame["energy_j"])[(frame[column] > 0) & (frame["energy_j"] > 0)]
-            if len(relative):
-                found.append([name, *map(share, relative.quantile([0.05, 0.5, 0.95]))])
+    found = [[_SOURCES_OF_ERROR[one.column], *map(share, (one.low, one.median, one.high))] for one in errors]
     return Table(
         "Error budget: half-widths of 95% intervals over gross energy",
         columns("part", "5% of rows below", "median", "95% of rows below"),
@@ -58,24 +52,20 @@ def mishaps(rows: pd.DataFrame) -> Table:
     )
 
 
-def operators(rows: pd.DataFrame, shares: Mapping[str, Attained]) -> Table:
+def operators(speeds: Mapping[str, Speed]) -> Table:
     """What was measured, and how fast the fastest kernels are, by operator."""
-    usable = rows[rows["usable"]]
-    fastest = usable[usable["fastest"]]
-    cells = []
-    for op in ax.present(usable):
-        own, fast, of_roof = usable[usable["op"] == op], fastest[fastest["op"] == op], shares.get(op)
-        cells.append(
-            [
-                op,
-                count(len(own)),
-                count(len(fast)),
-                short(float(fast["ps_per_mac"].median()) * 1e-12, "s"),
-                short(float(fast["mac_per_s"].max()), "MAC/s"),
-                share(of_roof and of_roof.median),
-                share(of_roof and of_roof.best),
-            ]
-        )
+    cells = [
+        [
+            op,
+            count(own.rows),
+            count(own.layers),
+            short(own.median_s_per_mac, "s"),
+            short(own.most_mac_per_s, "MAC/s"),
+            share(own.median_share),
+            share(own.best_share),
+        ]
+        for op, own in speeds.items()
+    ]
     speed = ("median time per MAC", "fastest", "median share of roof", "best share")
     return Table(
         "What was measured, by operator",

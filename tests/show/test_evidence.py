@@ -16,7 +16,6 @@ from study_frames import card, distinct_layers, energy_of, table
 from dibench.report import write_report
 from dibench.show import claims, generality, lattice, missing, twins
 from dibench.show.alpha import Line, alpha_panel
-from dibench.show.page_rows import page_rows
 from dibench.show.studies import Study
 from dibench.show.svg import SURFACE
 from dibench.study.findings.estimate import Estimate
@@ -24,6 +23,7 @@ from dibench.study.findings.lattice import BoxCost, Lattice, Slope
 from dibench.study.findings.twins import Compared, Pairs, TwinPairs
 from dibench.study.questions.generality import generality as study_generality
 from dibench.study.questions.subsets import describe
+from dibench.study.table.layers import derived
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_what_is_missing_is_said_with_the_command_that_brings_it(page: str, card
     lacking = part(cards, "missing", "tables")
     assert "<code>python -m dibench sweep networks --out DIR</code>, run to its end" in lacking
     assert "sweep twins" not in lacking and "doctor" in lacking
-    one = Study(page_rows(table(distinct_layers()[:1], [1.0])))
+    one = Study(derived(table(distinct_layers()[:1], [1.0])))
     (nothing,) = missing.sections([], [one])
     assert "sweep twins" in str(nothing.blocks) and "sweep lattice" in str(nothing.blocks)
     (said,) = missing.sections(["twins-fc"], [one])
@@ -106,7 +106,7 @@ def test_what_is_missing_is_said_with_the_command_that_brings_it(page: str, card
 
 
 def test_no_claims_without_a_fit() -> None:
-    assert claims.answers([Study(page_rows(table(distinct_layers()[:1], [1.0])))]) == []
+    assert claims.answers([Study(derived(table(distinct_layers()[:1], [1.0])))]) == []
 
 
 def pairs_of(kind: type[Pairs], *ratios: float, **more: Any) -> Any:

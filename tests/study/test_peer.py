@@ -12,9 +12,9 @@ from study_frames import some_layers, table
 
 from dibench.layer import Layer
 from dibench.show import peer, terminal
-from dibench.show.studies import layers_of
 from dibench.study.findings.peer import Peers
 from dibench.study.questions.peer import peers
+from dibench.study.table.layers import layers_of
 
 LAYERS = [layer for layer in some_layers(60, seed=1) if layer.op == "pointwise"][:6]
 OURS_S, OURS_J = 1e-3, 0.2

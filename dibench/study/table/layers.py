@@ -1,4 +1,4 @@
-"""A sweep's rows as the page draws them: counts of the shape, counted accesses, costs."""
+"""Rows of layers with what follows from their columns: counts of the shape, counted accesses, costs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from dibench import intensity
 from dibench.layer import DIMENSIONS
-from dibench.schema import RESPONSES
+from dibench.schema import LIBRARY, NO_LAYER, RESPONSES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,8 +20,15 @@ _ACCESSES = ("weight_reads", "input_reads", "output_reads", "output_writes")
 _NUMBERS = (*RESPONSES, "macs_executed", *_ACCESSES, "tile_p", "tile_k", "tile_c", "instances", "sentinel")
 
 
-def page_rows(frame: pd.DataFrame) -> pd.DataFrame:
-    """Rows of layers with every column the page reads, and what follows from them.
+def layers_of(table: pd.DataFrame) -> pd.DataFrame:
+    """Layers by our kernels; by a library where nothing else ran: beside ours it has a table of its own."""
+    layers = table[~table["op"].isin(NO_LAYER)]
+    theirs = (layers["backend"] == LIBRARY) if "backend" in layers else layers["op"].isna()
+    return derived(layers if theirs.all() else layers[~theirs])
+
+
+def derived(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows of layers with every column that the report reads, and what follows from them.
 
     `macs weights inputs outputs` are counted from the shape. Added are `activations`, `ai`, `weight_reuse`,
     `activation_reuse` and `mac_per_byte` (compulsory); `weight_reuse_done`, `input_reuse_done` and
