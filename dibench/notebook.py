@@ -5,11 +5,30 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from dibench import study
+from dibench.show import fit as shown
+from dibench.show import predicted_vs_measured, terminal
+from dibench.study.questions.described import residuals
 from dibench.table import read_csv, table_of
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
+
+
+@attrs.frozen(eq=False, repr=False)
+class NotebookFit(study.Fit):
+    """A fit with its words and its figure."""
+
+    def summary(self) -> str:
+        """Verdict, the ladder and α as text."""
+        return terminal.text(shown.summary(self))
+
+    def plot(self) -> Figure:
+        """What AI and DI predict, held out where the fit could hold out, against what was measured."""
+        return predicted_vs_measured.figure_of(self, residuals(self.to_frame(), self.response))
 
 
 def load(*tables: str | Path) -> pd.DataFrame:
@@ -28,7 +47,7 @@ def load(*tables: str | Path) -> pd.DataFrame:
     return pd.concat(filled, ignore_index=True) if filled else frames[0]
 
 
-def fit(frame: pd.DataFrame, **options: Any) -> study.Fit:
+def fit(frame: pd.DataFrame, **options: Any) -> NotebookFit:
     """Fit MACs, time, AI and DI to a frame of `load` and weigh AI against DI; see `dibench.study.fit`.
 
     The result has `.verdict`, `.alpha.value`, `.summary()` (text), `.to_frame()` (rows with predictions),
@@ -37,4 +56,4 @@ def fit(frame: pd.DataFrame, **options: Any) -> study.Fit:
     Raises:
         dibench.errors.UserError: no row can be fitted, or several devices need a choice.
     """
-    return study.fit(frame, **options)
+    return NotebookFit(**attrs.asdict(study.fit(frame, **options), recurse=False))

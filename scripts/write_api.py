@@ -26,6 +26,7 @@ TARGET = ROOT / "docs" / "api.md"
 
 PUBLIC: dict[str, tuple[str, ...]] = {
     "dibench": ("load", "fit"),
+    "dibench.notebook": ("NotebookFit",),
     "dibench.study": ("fit", "cards_in"),
     "dibench.study.findings.ladder": (),
     "dibench.study.findings.estimate": (),

@@ -106,6 +106,7 @@ def scatter(axes: Axes, rows: pd.DataFrame, x: str, y: str, *, size: float = 4.6
             markeredgecolor=SURFACE,
             markeredgewidth=0.5,
             alpha=alpha,
+            label=op,
         )
 
 

@@ -7,6 +7,7 @@ from dibench.show.blocks import Block, Note, Section, Sentence, of_cards
 from dibench.show.lattice import section as lattice_section
 from dibench.show.twins import section as twins_section
 from dibench.study.findings.all_findings import Findings, Several
+from dibench.study.findings.ladder import Fit
 
 
 def blocks(found: Findings | Several) -> list[Block | Section]:
@@ -30,12 +31,19 @@ def parts(found: Findings | Several, *, twins: bool, lattice: bool) -> list[Bloc
     return shown
 
 
+def summary(fit: Fit) -> list[Block]:
+    """Verdict, the ladder and α: what a notebook shows."""
+    return [*verdict.blocks(fit), *_ladder(fit)]
+
+
+def _ladder(fit: Fit) -> list[Block]:
+    return [fit_tables.models(fit), *map(Note, fit_tables.not_fitted(fit)), *verdict.numbers(fit)]
+
+
 def _one(found: Findings) -> list[Block | Section]:
     """All that one table says, but for twins and lattice."""
     fit = found.fit
-    shown: list[Block | Section] = [*verdict.blocks(fit), claims.table(found.claims), fit_tables.models(fit)]
-    shown += map(Note, fit_tables.not_fitted(fit))
-    shown += verdict.numbers(fit)
+    shown: list[Block | Section] = [*verdict.blocks(fit), claims.table(found.claims), *_ladder(fit)]
     coefficients = fit_tables.coefficients_text(fit, "di_weighted")
     if coefficients and fit.determined:
         shown.append(Sentence(coefficients))

@@ -16,11 +16,13 @@ from dibench.show import verdict
 from dibench.show.blocks import Block, Figure, Note, Section, Sentence
 from dibench.show.response import Response, response_of
 from dibench.show.studies import Study
-from dibench.show.svg import MUTED, new_panel, to_svg
+from dibench.show.svg import MUTED, new_grid, new_panel, recoloured, themes, to_svg
 from dibench.words import MODEL_NAMES
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as MatplotlibFigure
 
     from dibench.show.svg import Drawn
     from dibench.study.findings.described import Residuals
@@ -56,23 +58,9 @@ def sections(study: Study, residuals: Mapping[str, Residuals]) -> list[Section]:
 
 def predicted_panel(rows: pd.DataFrame, fit: Fit, model: str, residuals: Residuals) -> Drawn:
     """Predicted against measured cost per launch of each layer of the fit."""
-    response = response_of(fit)
-    chosen = rows.assign(predicted=rows[residuals.column], measured=rows[response.column])
-    drawn = ax.thin(chosen, "measured", "predicted")
-    scale, prefix = common_scale([drawn["measured"].median()])
-    unit = prefix + ("s" if response.name == "time" else "J")
-    drawn = drawn.assign(predicted=drawn["predicted"] / scale, measured=drawn["measured"] / scale)
+    response, layers = response_of(fit), sum(len(one.values) for one in residuals.by_operator)
     figure, axes = new_panel()
-    both = [drawn["measured"], drawn["predicted"]]
-    ax.log_axes(axes, both, both)
-    axes.plot(axes.get_xlim(), axes.get_xlim(), color=MUTED, linewidth=1.2, zorder=1.5)
-    ax.scatter(axes, drawn, "measured", "predicted", alpha=0.65)
-    axes.set_xlabel(f"{response.adjective} {response.name} ({unit})")
-    axes.set_ylabel(f"predicted {response.name} ({unit})")
-    own = fit.models[model]
-    layers = sum(len(one.values) for one in residuals.by_operator)
-    scores = own.held_out if residuals.held_out else own.scores
-    ax.note(axes, f"R² {plain(scores.r2)}\nmean error {share(scores.mape)}")
+    _draw_predicted(axes, rows, fit, model, residuals)
     return to_svg(
         figure,
         f"predicted-{model}".replace("_", "-"),
@@ -80,6 +68,43 @@ def predicted_panel(rows: pd.DataFrame, fit: Fit, model: str, residuals: Residua
         description=f"{count(layers, 'layer')}; {share(residuals.within_two)} are predicted within a factor "
         "of two.",
     )
+
+
+def figure_of(fit: Fit, residuals: Mapping[str, Residuals]) -> MatplotlibFigure:
+    """AI and weighted DI side by side in the page's light colours, for a notebook."""
+    figure, every = new_grid(1, 2, 640, 330)
+    for axes, model in zip(every, ("ai", "di_weighted"), strict=True):
+        axes.set_title(MODEL_NAMES[model])
+        own = residuals.get(model)
+        if own is None:
+            axes.text(0.5, 0.5, f"not fitted: {fit.models[model].reason}", ha="center", wrap=True)
+            continue
+        _draw_predicted(axes, fit.to_frame(), fit, model, own)
+        axes.legend(loc="lower right", frameon=False, fontsize="small")
+        how = f"held out by {fit.folds.by}" if own.held_out else "in sample"
+        axes.set_title(f"{MODEL_NAMES[model]}, {how}")
+    check = "" if fit.response_measured else "Not measured, a check of the pipeline. "
+    figure.suptitle(f"{check}{fit.verdict}: {fit.brief}")
+    recoloured(figure, themes()["light"])
+    return figure
+
+
+def _draw_predicted(axes: Axes, rows: pd.DataFrame, fit: Fit, model: str, residuals: Residuals) -> None:
+    response = response_of(fit)
+    chosen = rows.assign(predicted=rows[residuals.column], measured=rows[response.column])
+    drawn = ax.thin(chosen, "measured", "predicted")
+    scale, prefix = common_scale([drawn["measured"].median()])
+    unit = prefix + ("s" if response.name == "time" else "J")
+    drawn = drawn.assign(predicted=drawn["predicted"] / scale, measured=drawn["measured"] / scale)
+    both = [drawn["measured"], drawn["predicted"]]
+    ax.log_axes(axes, both, both)
+    axes.plot(axes.get_xlim(), axes.get_xlim(), color=MUTED, linewidth=1.2, zorder=1.5)
+    ax.scatter(axes, drawn, "measured", "predicted", alpha=0.65)
+    axes.set_xlabel(f"{response.adjective} {response.name} ({unit})")
+    axes.set_ylabel(f"predicted {response.name} ({unit})")
+    own = fit.models[model]
+    scores = own.held_out if residuals.held_out else own.scores
+    ax.note(axes, f"R² {plain(scores.r2)}\nmean error {share(scores.mape)}")
 
 
 def residual_panel(residuals: Mapping[str, Residuals], response: Response) -> Drawn:

@@ -36,6 +36,17 @@ def show(out: Console, blocks: Iterable[Block | Section]) -> None:
         above = block
 
 
+def text(blocks: Iterable[Block | Section]) -> str:
+    """What `show` prints, without colours, 110 columns wide."""
+    from io import StringIO
+
+    from rich.console import Console
+
+    written = StringIO()
+    show(Console(file=written, width=110, force_terminal=False, force_jupyter=False, highlight=False), blocks)
+    return "\n".join(line.rstrip() for line in written.getvalue().splitlines())
+
+
 def _in_order(blocks: Iterable[Block | Section]) -> Iterator[Block]:
     """The blocks, of a section its question before, of each of its cards the name."""
     for block in blocks:

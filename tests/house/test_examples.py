@@ -39,7 +39,7 @@ def test_a_table_is_fitted(tmp_path: Path) -> None:
     table = tmp_path / "sweep.csv"
     measured(120).to_csv(table, index=False)
     out = run(EXAMPLES / "fit_a_table.py", table)
-    assert "di_weighted" in out and "misses most" in out
+    assert "DI weighted" in out and "misses most" in out
     assert len(out.partition("misses most:\n")[2].splitlines()) == 6
 
 

@@ -20,9 +20,7 @@ from dibench.errors import UserError
 from dibench.numbers import number
 from dibench.report import write_report
 from dibench.show import axes as report_axes
-from dibench.show.svg import OPERATOR_COLOURS, OPERATOR_MARKERS, themes
 from dibench.study import fit
-from dibench.study.findings import plot
 from dibench.study.findings.described import Peaks
 from dibench.study.findings.estimate import Alpha
 from dibench.study.questions.described import equal_boxes
@@ -371,12 +369,6 @@ def test_the_fastest_kernel_is_that_of_the_operator(tmp_path: Path) -> None:
 def test_the_roof_is_the_lesser_of_compute_and_bandwidth() -> None:
     peaks = Peaks(mac_per_s=100.0, bytes_per_s=10.0)
     assert peaks.attainable(pd.Series([1.0, 10.0, 50.0])).tolist() == [10.0, 100.0, 100.0]
-
-
-def test_operators_have_the_colours_of_the_page_in_a_notebook_too() -> None:
-    light = themes()["light"]
-    assert {op: light[sentinel] for op, sentinel in OPERATOR_COLOURS.items()} == plot.COLOURS
-    assert plot.MARKERS == OPERATOR_MARKERS
 
 
 def test_thinned_points_keep_every_operators_ends() -> None:

@@ -119,13 +119,14 @@ def test_from_a_notebook(tmp_path: Path) -> None:
     found = dibench.fit(frame, draws=DRAWS)
     text = found.summary()
     assert repr(found).startswith(f"Fit({found.verdict}, α ") and len(repr(found)) < 80
-    assert found.verdict in text and "di_weighted" in text and "held out" in text
+    assert found.verdict in text and "DI weighted" in text and "held out" in text
     assert {"predicted_ai", "held_out_di_weighted"} <= set(found.to_frame().columns)
     figure = found.plot()
     assert len(figure.axes) == 2 and all(axes.get_title() for axes in figure.axes)
-    assert figure.axes[0].get_xlabel() == "measured energy (J)"
+    assert figure.axes[0].get_xlabel().startswith("measured energy (")
+    assert set(figure.axes[0].get_legend_handles_labels()[1]) == set(found.to_frame()["op"])
     simulated = dibench.fit(frame.assign(energy_source="simulated"), draws=DRAWS).plot()
-    assert simulated.axes[0].get_xlabel() == "simulated energy (J)"
+    assert simulated.axes[0].get_xlabel().startswith("simulated energy (")
     figure.savefig(tmp_path / "fit.png")
 
 

@@ -13,11 +13,10 @@ from dibench.study.findings.estimate import Alpha, ClusteredTest, ClusterOutcome
 from dibench.study.findings.fitted_model import Predictors
 from dibench.study.findings.held_out import HeldOut
 from dibench.study.findings.plain import HIDDEN, INLINE, Result, key
-from dibench.words import MODEL_NAMES, interval
+from dibench.words import interval
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
 FloatArray = NDArray[np.float64]
 
@@ -217,50 +216,9 @@ class Fit(Result):
         """Of the response: `J` or `s`."""
         return "s" if self.response_kind == "time" else "J"
 
-    def summary(self) -> str:
-        """Verdict, α and the ladder in a dozen lines of text."""
-        lines = [self.basis, self.verdict_text, ""]
-        lines.append(f"{'model':<12} {'k':>2} {'R2':>6} {'MAPE':>7} {'held out':>9}")
-        for name, model in self.models.items():
-            if name == "effective":
-                continue
-            if model.reason is not None:
-                lines.append(f"{name:<12} not fitted: {model.reason}")
-                continue
-            r2, errors = _text(model.scores.r2, ".3f"), _text(model.scores.mape, ".1%")
-            outside = _text(model.held_out.mape, ".1%")
-            lines.append(f"{name:<12} {model.k:>2} {r2:>6} {errors:>7} {outside:>9}")
-        told = interval(self.alpha) if self.reliable and self.alpha.value is not None else None
-        said = f"alpha (weighted DI) {told or 'is not to be relied on'}, {self.rows_used} rows"
-        return "\n".join([*lines, "", said])
-
-    def plot(self) -> Figure:
-        """What AI and DI predict of rows they were not fitted to, against what was measured."""
-        from dibench.study.findings.plot import plot
-
-        source = "measured" if self.response_measured else " or ".join(self.energy_source)
-        label = "" if self.response_measured else "not measured: a check of the pipeline. "
-        predictions: dict[str, FloatArray | str] = {}
-        for name in ("ai", "di_weighted"):
-            why_not = self.models[name].reason
-            found = self.predictions[f"held_out_{name}"] if why_not is None else f"not fitted: {why_not}"
-            predictions[MODEL_NAMES[name]] = found
-        return plot(
-            self.used[self.response].to_numpy(dtype=np.float64),
-            self.used["op"].to_numpy(dtype=np.str_),
-            predictions,
-            x_label=f"{source} {self.response_kind} ({self.unit})",
-            y_label=f"predicted, held out by {self.folds.by}",
-            title=f"{label}{self.verdict}: {self.brief}",
-        )
-
     def to_frame(self) -> pd.DataFrame:
         """The rows used, with `predicted_MODEL` and `held_out_MODEL` in the response's unit."""
         frame = self.used.copy()
         for name, values in self.predictions.items():
             frame[name] = values
         return frame
-
-
-def _text(value: float | None, spec: str) -> str:
-    return "" if value is None else format(value, spec)
