@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from dibench import files, models
 from dibench.errors import UserError
 from dibench.show.figure_files import write_panels
@@ -17,7 +19,7 @@ from dibench.show.response import response_of
 from dibench.show.studies import AS_ONE, Contents, Study
 from dibench.study import cards_in
 from dibench.study.questions.all_questions import of_cards, of_table
-from dibench.study.questions.described import described
+from dibench.study.questions.described import described, medians
 from dibench.study.table.layers import derived, layers_of
 from dibench.study.use.explain import network_costs
 from dibench.study.use.fitted_model import fitted_model
@@ -106,12 +108,17 @@ def _study(table: pd.DataFrame, found: Findings | None, *, why_not: str = "", ca
     """
     rows = layers_of(table)
     if found is None:
-        return Study(rows, why_not=why_not, card=card)
-    fit, check = found.fit, None
-    if fit.pipeline_check is not None:
-        used = derived(fit.pipeline_check.to_frame())
-        check = Study(used, fit.pipeline_check, used)
-    return Study(rows, fit, derived(fit.to_frame()), check=check, found=found, card=card)
+        middle = medians(rows[rows["fastest"]], response_of(None).per_mac)
+        return Study(rows, why_not=why_not, medians=middle, card=card)
+    check = found.fit.pipeline_check
+    return attrs.evolve(
+        _fitted(found.fit), rows=rows, check=None if check is None else _fitted(check), found=found, card=card
+    )
+
+
+def _fitted(fit: Fit) -> Study:
+    used = derived(fit.to_frame())
+    return Study(used, fit, used, medians=medians(used, response_of(fit).per_mac))
 
 
 def _costs(fit: Fit | None) -> NetworkCosts | None:

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
     from dibench.show.svg import Drawn
-    from dibench.study.findings.ladder import Fit
 
 _AXIS = {
     "ai": "AI (MAC per element)",
@@ -39,7 +38,7 @@ def section(study: Study) -> Section:
         f"Each point is one layer, run by the fastest kernel of its operator. If an intensity explained "
         f"{response.name}, the points of an operator would lie on one falling curve."
     )
-    figures = _figures(used, study.fit, response)
+    figures = _figures(used, study, response)
     notes = []
     if study.fit:
         notes.append("Curves: the fitted cost without its launch, which lifts layers of few MACs above them.")
@@ -60,34 +59,34 @@ def check_section(check: Study) -> Section:
         "agree. They say nothing about this machine."
     )
     question = "Pipeline check, not evidence: does the study find what the energy model put in?"
-    blocks: list[Block] = [Sentence(lead), *_figures(check.used, check.fit, response, response.adjective)]
+    blocks: list[Block] = [Sentence(lead), *_figures(check.used, check, response, response.adjective)]
     return Section("check", f"{response.adjective.capitalize()} energy", question, blocks)
 
 
-def _figures(rows: pd.DataFrame, fit: Fit | None, response: Response, mark: str = "") -> list[Figure]:
+def _figures(rows: pd.DataFrame, study: Study, response: Response, mark: str = "") -> list[Figure]:
     """One figure an intensity, of DI where α is known."""
     figures = []
     for model in _AXIS:
         line = "weights and activations count alike"
         if model != "ai":
-            found = None if fit is None else fit_curves.alpha(fit, model)
+            found = None if study.fit is None else fit_curves.alpha(study.fit, model)
             if found is None or found.value is None:
                 continue
             line = f"at the fitted α: {interval(found)}"
         name = f"{response.name}-{model}".replace("_", "-")
-        draw = partial(intensity_panel, rows, fit, model, response, mark)
+        draw = partial(intensity_panel, rows, study, model, response, mark)
         figures.append(Figure(name, f"Against {MODEL_NAMES[model]}", draw, [line]))
     return figures
 
 
 def intensity_panel(
-    rows: pd.DataFrame, fit: Fit | None, model: str, response: Response, mark: str = ""
+    rows: pd.DataFrame, study: Study, model: str, response: Response, mark: str = ""
 ) -> Drawn | None:
     """Cost per MAC against one intensity, the fastest kernel of each layer; None where α is not known.
 
     The curve is the fit's cost without the launch; layers of few MACs lie above it by e_launch/M.
     """
-    values = fit_curves.intensity_of(rows, fit, model)
+    values = fit_curves.intensity_of(rows, study.fit, model)
     if values is None:
         return None
     rows = rows.assign(intensity=values)
@@ -97,42 +96,37 @@ def intensity_panel(
     figure, axes = new_panel()
     ax.log_axes(axes, [drawn["intensity"]], [drawn[response.per_mac]])
     ax.scatter(axes, drawn, "intensity", response.per_mac, alpha=0.62)
-    ends = _draw_curves(axes, drawn, fit, model, response)
+    ends = _draw_curves(axes, drawn, study, model)
     ax.end_labels(axes, ends)
     axes.set_xlabel(_AXIS[model])
     axes.set_ylabel(response.axis)
-    medians = ", ".join(
-        f"{op} {plain(float(drawn.loc[drawn['op'] == op, response.per_mac].median()))}"
-        for op in ax.present(drawn)
-    )
+    medians = ", ".join(f"{op} {plain(value)}" for op, value in study.medians.items())
     with marked(mark) if mark else nullcontext():
         return to_svg(
             figure,
             f"{response.name}-{model}".replace("_", "-"),
             title=f"{response.name.capitalize()} per MAC against {MODEL_NAMES[model]}",
-            description=f"{count(len(drawn), 'layer')}. Median {response.unit} per MAC: {medians}.",
+            description=f"{count(len(rows), 'layer')}. Median {response.unit} per MAC: {medians}.",
         )
 
 
-def _draw_curves(
-    axes: Axes, drawn: pd.DataFrame, fit: Fit | None, model: str, response: Response
-) -> list[Any]:
+def _draw_curves(axes: Axes, drawn: pd.DataFrame, study: Study, model: str) -> list[Any]:
     """One curve per operator over the range of its rows; label, height and colour of each end."""
     ends = []
     bottom, top = axes.get_ylim()
     for op in ax.present(drawn):
         own = drawn[drawn["op"] == op]
         x = np.geomspace(own["intensity"].min(), own["intensity"].max(), 80)
-        y = None if fit is None else fit_curves.per_mac(fit, model, op, x)
+        y = None if study.fit is None else fit_curves.per_mac(study.fit, model, op, x)
         colour = OPERATOR_COLOURS[op]
         if y is None:
-            ends.append((op, float(own[response.per_mac].median()), colour))
+            ends.append((op, study.medians[op], colour))
             continue
         visible = np.where(y > 0, y, np.nan)
         # A light seam keeps the curve apart from the points that it crosses.
         axes.plot(x, visible, color=SURFACE, linewidth=4.5, alpha=0.8, zorder=3)
         axes.plot(x, visible, color=colour, linewidth=2, zorder=4)
-        last = visible[-1] if np.isfinite(visible[-1]) else float(own[response.per_mac].median())
+        last = visible[-1] if np.isfinite(visible[-1]) else study.medians[op]
         last = float(np.clip(last, bottom, top))
         axes.plot(
             [x[-1], axes.get_xlim()[1]], [last, last], color=colour, linewidth=0.8, linestyle=(0, (1, 2)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -34,6 +34,8 @@ class Study:
     """The fit of modelled energy, a check of the pipeline."""
     found: Findings | None = None
     """What answers the questions beside the fit."""
+    medians: Mapping[str, float] = attrs.field(factory=dict)
+    """By operator the response per MAC of the layers that are drawn against intensities."""
     card: str = ""
     """Its name where the page shows several."""
 

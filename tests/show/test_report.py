@@ -21,10 +21,7 @@ from dibench.numbers import number
 from dibench.report import write_report
 from dibench.show import axes as report_axes
 from dibench.study import fit
-from dibench.study.findings.described import Peaks
 from dibench.study.findings.estimate import Alpha
-from dibench.study.questions.described import equal_boxes
-from dibench.study.table.layers import derived
 from dibench.table import read_csv
 from dibench.words import MODEL_NAMES, interval
 
@@ -333,42 +330,6 @@ def test_a_page_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> 
     with pytest.raises(UserError, match="cannot be written"):
         write_report(directory)
     assert {path.name for path in directory.iterdir()} == {"sweep.csv", "manifest.json", "report.html"}
-
-
-def test_equal_boxes_are_compared_layer_by_layer(tmp_path: Path) -> None:
-    table = rows(10, source="none", ops=["pointwise"])
-    times = {"fast": 1.0, "output": 10.0, "weight": 12.0, "input": 20.0, "none": 90.0}
-    for row, held in zip(table, list(times) * 2, strict=True):
-        row["time_s"] = times[held]
-    frame = derived(read_csv(write(tmp_path, table) / "sweep.csv"))
-    pairs = equal_boxes(frame, "time_s").groupby("pair")["ratio"].agg(list).to_dict()
-    # `none` works in a box of its own, and the fast kernel in none: neither has an equal.
-    assert pairs == {
-        "weight / output": [1.2, 1.2],
-        "input / output": [2.0, 2.0],
-        "input / weight": [20 / 12] * 2,
-    }
-
-
-def test_kernels_that_access_differently_are_no_pair(tmp_path: Path) -> None:
-    table = rows(5, source="none", ops=["pointwise"])
-    (held,) = [row for row in table if row["stationarity"] == "weight"]
-    held["weight_reads"] += 1
-    frame = derived(read_csv(write(tmp_path, table) / "sweep.csv"))
-    assert equal_boxes(frame, "time_s")["pair"].tolist() == ["input / output"]
-
-
-def test_the_fastest_kernel_is_that_of_the_operator(tmp_path: Path) -> None:
-    table = rows(100, source="none")
-    del table[0]  # a layer that was run by kernels without much reuse only
-    frame = derived(read_csv(write(tmp_path, table) / "sweep.csv"))
-    assert set(frame.loc[frame["fastest"], "variant"].str.partition("_")[0]) == {"fast"}
-    assert int(frame["fastest"].sum()) == 19
-
-
-def test_the_roof_is_the_lesser_of_compute_and_bandwidth() -> None:
-    peaks = Peaks(mac_per_s=100.0, bytes_per_s=10.0)
-    assert peaks.attainable(pd.Series([1.0, 10.0, 50.0])).tolist() == [10.0, 100.0, 100.0]
 
 
 def test_thinned_points_keep_every_operators_ends() -> None:

@@ -46,6 +46,11 @@ def described(
     )
 
 
+def medians(rows: pd.DataFrame, column: str) -> dict[str, float]:
+    """Median of a column by operator, of those that have a value."""
+    return {op: float(own[column].median()) for op, own in _by_operator(rows[rows[column] > 0]).items()}
+
+
 def peaks_of(manifest: Mapping[str, Any] | None) -> Peaks | None:
     """The peaks that a manifest records; None where it has none."""
     found = (manifest or {}).get("peaks")
