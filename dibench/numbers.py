@@ -1,16 +1,18 @@
-"""Numbers for people: three digits, a prefix, a unit, and a dash for what is not known."""
+"""Numbers for people: digits, prefixes and units, percent, ratios, intervals; a dash for what is not known.
+
+Each kind of number is written by one function, on screen, page and in messages.
+"""
 
 from __future__ import annotations
 
 import math
 import re
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from dibench.layer import Layer
     from dibench.study.findings.prediction import PredictedCost
-    from dibench.words import Bounded
 
 _PREFIXES = (
     (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""),
@@ -19,6 +21,18 @@ _PREFIXES = (
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 UNKNOWN = "–"
+UNDETERMINED = "not determined"
+
+
+class Bounded(Protocol):
+    """A value with the ends of its 95% interval; None for what the rows do not tell."""
+
+    @property
+    def value(self) -> float | None: ...  # noqa: D102
+    @property
+    def ci_low(self) -> float | None: ...  # noqa: D102
+    @property
+    def ci_high(self) -> float | None: ...  # noqa: D102
 
 
 def is_number(value: Any) -> bool:
@@ -49,6 +63,11 @@ def _minus(text: str) -> str:
     return text.replace("-", "−")
 
 
+def _fixed(value: float, decimals: int) -> str:
+    text = f"{value:.{decimals}f}"
+    return text.removeprefix("-") if float(text) == 0 else _minus(text)
+
+
 def short(value: Any, unit: str = "") -> str:
     """A value in three digits with the prefix that leaves one to three of them before the point.
 
@@ -70,8 +89,8 @@ def short(value: Any, unit: str = "") -> str:
 def number(value: float | None, spec: str = ".3g") -> str:
     """A number in that format.
 
-    >>> number(0.12345), number(-0.021, ".1%"), number(None)
-    ('0.123', '−2.1%', '–')
+    >>> number(0.12345), number(-0.021, ".3f"), number(None)
+    ('0.123', '−0.021', '–')
     """
     return UNKNOWN if value is None else re.sub("^-", "−", format(value, spec))
 
@@ -99,6 +118,36 @@ def with_ends(estimate: Bounded) -> str:
     return bracketed(estimate.value, estimate.ci_low, estimate.ci_high)
 
 
+def interval(estimate: Bounded) -> str:
+    """A value with its 95% interval; words, and no value, where it is not bounded on both sides.
+
+    If one end is missing, the estimate itself could be anything beyond the other.
+
+    >>> from dibench.study.findings.estimate import Estimate
+    >>> interval(Estimate(0.314, 0.27, 0.36))
+    '0.31 (0.27 to 0.36)'
+    >>> interval(Estimate(0.314, 0.2, None)), interval(Estimate(0.314, None, None))
+    ('above 0.20', 'not determined')
+    >>> interval(Estimate(-0.5, -0.5, -0.499))
+    '−0.5000 (−0.5000 to −0.4990)'
+    >>> interval(Estimate(0.0, 0.0, 2.5e-5))
+    '0.000000 (0.000000 to 0.000025)'
+    """
+    value, low, high = estimate.value, estimate.ci_low, estimate.ci_high
+    if value is None or low is None is high:
+        return UNDETERMINED
+    if low is None:
+        assert high is not None
+        return f"below {_fixed(high, 2)}"
+    if high is None:
+        return f"above {_fixed(low, 2)}"
+    width = high - low
+    if 0 < width < 1e-5:
+        return bracketed(value, low, high, lambda end: number(end, ".2g"))
+    digits = 2 if width >= 0.02 else 4 if width <= 0 else 1 - math.floor(math.log10(width))  # tell ends apart
+    return bracketed(value, low, high, lambda end: _fixed(end, digits))
+
+
 def common_scale(values: Iterable[Any]) -> tuple[float, str]:
     """The prefix that suits the largest of some values: its size and letter.
 
@@ -109,16 +158,37 @@ def common_scale(values: Iterable[Any]) -> tuple[float, str]:
     return next(((scale, prefix) for scale, prefix in _PREFIXES if largest >= scale * 0.9995), (1.0, ""))
 
 
-def share(value: Any) -> str:
-    """A fraction as percent.
+def percent(value: Any, decimals: int | None = None) -> str:
+    """A fraction as percent: in two digits, or with so many decimals.
 
-    >>> share(0.1234), share(1.5), share(0.05), share(0.0021)
-    ('12%', '150%', '5.0%', '0.21%')
+    >>> percent(0.1234), percent(1.5), percent(0.05), percent(0.0021), percent(-0.021, 1), percent(0.03, 0)
+    ('12%', '150%', '5.0%', '0.21%', '−2.1%', '3%')
     """
     if not is_number(value):
         return UNKNOWN
-    digits = ".0f" if abs(value) >= 0.0995 else ".1f" if abs(value) >= 0.00995 else ".2g"
-    return f"{number(100 * value, digits)}%"
+    if decimals is None:
+        size = abs(value)
+        return f"{number(100 * value, '.0f' if size >= 0.0995 else '.1f' if size >= 0.00995 else '.2g')}%"
+    return f"{_fixed(100 * value, decimals)}%"
+
+
+def percent_apart(difference: Any) -> str:
+    """A difference of two shares or relative errors, with its sign.
+
+    >>> percent_apart(0.139), percent_apart(-0.021), percent_apart(-0.0001), percent_apart(None)
+    ('+13.9%', '−2.1%', '0.0%', '–')
+    """
+    text = percent(difference, 1)
+    return f"+{text}" if is_number(difference) and difference > 0 and text != "0.0%" else text
+
+
+def times(ratio: Any, decimals: int = 2) -> str:
+    """How many times as much.
+
+    >>> times(1.0834), times(1.0834, 3), times(None)
+    ('1.08×', '1.083×', '–')
+    """
+    return f"{_fixed(ratio, decimals)}×" if is_number(ratio) else UNKNOWN
 
 
 def count(value: Any, noun: str = "", plural: str = "") -> str:

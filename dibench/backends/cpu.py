@@ -17,6 +17,7 @@ from dibench import kernels
 from dibench.backends.base import Device
 from dibench.backends.operands import aligned, operand, operand_shapes
 from dibench.errors import UserError
+from dibench.numbers import short
 
 if TYPE_CHECKING:
     from dibench.layer import Layer
@@ -136,7 +137,7 @@ def check_memory(layer: Layer, instances: int) -> None:
     needed = 4 * instances * (layer.weights + layer.inputs + layer.outputs) + 4 * 3 * layer.inputs
     available = _available_bytes()
     if needed > available:
-        rule = f"needs {needed / 1e9:.3g} GB of memory and this machine has {available / 1e9:.3g} GB left"
+        rule = f"needs {short(needed, 'B')} of memory and this machine has {short(available, 'B')} left"
         raise UserError(
             "instances" if instances > 1 else "layer", rule, instances if instances > 1 else layer
         )

@@ -14,6 +14,7 @@ from pathlib import Path
 import attrs
 
 from dibench.errors import UserError
+from dibench.numbers import number, short
 
 
 @attrs.frozen
@@ -44,9 +45,9 @@ def _machine() -> Iterator[Finding]:
     seen = f"{model_name()}, {cores} of {os.cpu_count()} cores for this process"
     yield _look("machine", "processor", True, seen)
     remedy = "end other work before a sweep: it shows up as spread, and as flagged rows"
-    yield _look("machine", "quiet", load < 0.5 * cores, f"load average {load:.1f}", remedy)
+    yield _look("machine", "quiet", load < 0.5 * cores, f"load average {number(load, '.1f')}", remedy)
     remedy = "free some: a sweep of the 25 networks writes a few MB"
-    yield _look("machine", "disk", free > 1e8, f"{free / 1e9:.1f} GB free here", remedy)
+    yield _look("machine", "disk", free > 1e8, f"{short(free, 'B')} free here", remedy)
 
 
 def _kernels() -> Iterator[Finding]:
@@ -74,7 +75,9 @@ def _gpu() -> Iterator[Finding]:
     remedy = "install the NVIDIA driver (nvidia-smi must work); in a container, pass the GPU in"
     yield _look("GPU", "NVIDIA driver", there, seen.strip(), remedy)
     if not isinstance(gpu, str):
-        seen = f"{gpu.name}, sm_{gpu.arch}, {gpu.sms} multiprocessors, {gpu.memory_bytes / 2**30:.0f} GiB"
+        seen = (
+            f"{gpu.name}, sm_{gpu.arch}, {gpu.sms} multiprocessors, {short(gpu.memory_bytes, 'B')} of memory"
+        )
         yield _look("GPU", "GPU", True, f"{seen}, {gpu.uuid}")
     cupy = next((name for name in ("cupy-cuda13x", "cupy-cuda12x", "cupy") if _version(name)), "")
     extra = "cuda13" if isinstance(gpu, str) else cuda_driver.extra(gpu)
@@ -133,7 +136,7 @@ def _energy() -> Iterator[Finding]:
         yield _refused("RAPL", error)
     else:
         zones = ", ".join(zone.name for zone in meter.zones)
-        yield _look("energy", "RAPL", True, f"{zones}; new value every {meter.period_s * 1e3:.2g} ms")
+        yield _look("energy", "RAPL", True, f"{zones}; new value every {short(meter.period_s, 's')}")
     yield from _gpu_meters()
     zeus = release()
     remedy = "pip install 'dibench[zeus]', on a machine with a GPU: its reading then stands beside ours"
@@ -157,7 +160,7 @@ def _gpu_meters() -> Iterator[Finding]:
         except UserError as error:
             yield _refused(source, error)
         else:
-            limit = f"limit {meter.limit_w:.0f} W" if math.isfinite(meter.limit_w) else "no limit named"
+            limit = f"limit {short(meter.limit_w, 'W')}" if math.isfinite(meter.limit_w) else "no limit named"
             seen = f"{what} of {meter.sensor.name}, {limit}"
             yield _look("energy", source, True, seen + "".join(f", {extra}" for extra in meter.extras))
     if not isinstance(gpu, str):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from dibench.numbers import shape_text, short, time_text
+from dibench.numbers import percent, shape_text, short, time_text
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -45,7 +45,7 @@ def result_text(row: Row) -> str:
     """
     if row.time_s is None:
         return f"{row.status}: {row.reason}"
-    interval = "" if row.time_ci_s is None else f" ±{100 * row.time_ci_s / row.time_s:.1f}%"
+    interval = "" if row.time_ci_s is None else f" ±{percent(row.time_ci_s / row.time_s, 1)}"
     flag = f" flagged: {row.reason}" if row.status == "flagged" else ""
     return f"{short(row.time_s, 's')}{interval}{flag}"
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import attrs
 
 from dibench.layer import Layer
+from dibench.numbers import count, percent
 
 
 @attrs.frozen(kw_only=True)
@@ -58,11 +59,11 @@ class Model:
         """
         if not self.not_covered:
             every = "every convolution and product of the model"
-            return f"covers {self.macs:,} of {self.macs:,} MACs (100%): {every}"
+            return f"covers {count(self.macs)} of {count(self.macs)} MACs (100%): {every}"
         unknown = sum(part.macs is None for part in self.not_covered)
-        known = f"{self.macs_known:,} known" if unknown else f"{self.macs_known:,}"
-        share = f" ({self.macs / self.macs_known:.1%})" if self.macs_known else ""
-        text = f"covers {self.macs:,} of {known} MACs{share}: {len(self.not_covered)} not covered"
+        known = count(self.macs_known) + (" known" if unknown else "")
+        share = f" ({percent(self.macs / self.macs_known, 1)})" if self.macs_known else ""
+        text = f"covers {count(self.macs)} of {known} MACs{share}: {len(self.not_covered)} not covered"
         return text + (f", {unknown} of them of unknown MACs" if unknown else "")
 
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import attrs
 
 from dibench.intensity import OPERATORS
+from dibench.numbers import interval
 from dibench.show.axes import rows_of_text
 from dibench.show.blocks import Figure
 from dibench.show.studies import Study
 from dibench.show.svg import INK, MUTED, OPERATOR_COLOURS, OPERATOR_MARKERS, SURFACE, new_panel, to_svg
 from dibench.study.findings.estimate import Estimate
 from dibench.study.findings.ladder import MARGIN
-from dibench.words import interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

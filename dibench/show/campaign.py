@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dibench.numbers import count, duration_text, time_text
+from dibench.numbers import count, duration_text, number, short, time_text
 from dibench.schema import MEASURED_SOURCES
 from dibench.show.blocks import Block, Column, Headline, Note, Section, Sentence, Table
 from dibench.words import SOURCE_MEANINGS
@@ -81,10 +81,10 @@ def forecast(
         )
         for one in standings
     }
-    runs = f"{visits * visit_s / measuring_s:.0f} runs of {time_text(budget_s)}"
+    runs = f"{number(visits * visit_s / measuring_s, '.0f')} runs of {time_text(budget_s)}"
     told = (
-        f"{count(len(plan.cases), 'case')} are left, {count(visits, 'visit')} of about {visit_s:g} s: "
-        f"{duration_text(visits * visit_s)}, {runs}. "
+        f"{count(len(plan.cases), 'case')} are left, {count(visits, 'visit')} of about "
+        f"{duration_text(visit_s)}: {duration_text(visits * visit_s)}, {runs}. "
         f"The next run measures for {time_text(measuring_s)} and finishes about {len(finished)} cases."
     )
     return [stage_table(standings, planned), Sentence(told)]
@@ -130,7 +130,7 @@ def missing(standings: Iterable[Standing], visit_s: float) -> str:
     """How many visits are missing, and how long they take; empty if none is."""
     left = sum(one.visits_left for one in standings)
     are = "is" if left == 1 else "are"
-    long = f"{duration_text(left * visit_s)} at {visit_s:.1f} s"
+    long = f"{duration_text(left * visit_s)} at {time_text(visit_s)}"
     return f"{count(left, 'visit')} {are} missing: {long}" if left else ""
 
 
@@ -173,8 +173,8 @@ def _sensor(manifest: Mapping[str, Any]) -> str:
     """The sensor, how often its value moves, and the card's power without work."""
     meter, facts = manifest["meter"], manifest["meter"]["facts"]
     powers = (("idle", "idle_power_w"), ("active idle", "active_idle_power_w"), ("limit", "power_limit_w"))
-    drawn = ", ".join(f"{what} {facts[name]:.0f} W" for what, name in powers if facts.get(name))
-    often = f", which moves every {1e3 * meter['period_s']:.0f} ms" if meter.get("period_s") else ""
+    drawn = ", ".join(f"{what} {short(facts[name], 'W')}" for what, name in powers if facts.get(name))
+    often = f", which moves every {short(meter['period_s'], 's')}" if meter.get("period_s") else ""
     source = f"{facts.get('estimator', 'power sensor')} (`{manifest['energy_source']}`)"
     return f"the GPU's own {source}{often}" + (f"; {drawn}" if drawn else "")
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dibench.numbers import UNKNOWN, count
+from dibench.numbers import UNKNOWN, Bounded, count, interval, times
 from dibench.show.blocks import Block, Section, Sentence, Table, columns
-from dibench.words import Bounded, interval
 
 if TYPE_CHECKING:
     from dibench.study.findings.all_findings import CardFindings, Several
@@ -74,5 +73,5 @@ def gains_text(found: OneModel) -> str:
 def _gain(card: str, gain: Bounded) -> str:
     """A card with its joules over those of the card that the others are compared with."""
     if gain.ci_low is None:
-        return f"{card} ×{gain.value:.3f}"
-    return f"{card} ×1" if gain.ci_low == gain.ci_high else f"{card} ×{interval(gain)}"
+        return f"{card} {times(gain.value, 3)}"
+    return f"{card} 1×" if gain.ci_low == gain.ci_high else f"{card} {interval(gain)}×"

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dibench.numbers import UNKNOWN, count, p_value, plain, short
+from dibench.numbers import UNKNOWN, count, p_value, percent, percent_apart, plain, short, times
 from dibench.show.blocks import Block, Column, Headline, Note, Sentence, Table, Tone
-from dibench.words import percent_apart
 
 if TYPE_CHECKING:
     from dibench.study.findings.comparison import Comparison, Quantity
@@ -40,7 +39,7 @@ def _answer(quantity: Quantity) -> str:
     verdict = {
         "worse": f"B takes more {what} than A",
         "better": f"B takes less {what} than A",
-        "same": f"B takes as much {what} as A, within {100 * quantity.margin:g}%",
+        "same": f"B takes as much {what} as A, within {percent(quantity.margin, 0)}",
     }[quantity.verdict]
     interval = ""
     if quantity.low is not None and quantity.high is not None:
@@ -59,9 +58,9 @@ def _answer(quantity: Quantity) -> str:
 def _change(ratio: float) -> str:
     """
     >>> _change(1.0312), _change(0.5), _change(3.0)
-    ('+3.1%', '−50.0%', '×3.00')
+    ('+3.1%', '−50.0%', '3.00×')
     """
-    return f"×{ratio:.2f}" if ratio >= 2 else percent_apart(ratio - 1)
+    return times(ratio) if ratio >= 2 else percent_apart(ratio - 1)
 
 
 def _p(value: float | None) -> str:
@@ -76,7 +75,7 @@ def _p(value: float | None) -> str:
 def _changed(quantity: Quantity, matched_by: str) -> Table:
     what, unit = _WORDS[quantity.column]
     worse, better = quantity.having("worse"), quantity.having("better")
-    title = f"Changed {what} beyond noise and {100 * quantity.margin:g}%"
+    title = f"Changed {what} beyond noise and {percent(quantity.margin, 0)}"
     if len(worse) > _SHOWN or len(better) > _SHOWN:
         title += f", the largest {_SHOWN} of each direction"
     # Matched by layer, A and B have kernels of their own.

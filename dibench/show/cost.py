@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dibench.numbers import count, plain
+from dibench.numbers import count, interval, plain
 from dibench.show import axes as ax
 from dibench.show import fit_curves
 from dibench.show.blocks import Block, Figure, Note, Section, Sentence
 from dibench.show.response import Response, response_of
 from dibench.show.studies import Study
 from dibench.show.svg import OPERATOR_COLOURS, SURFACE, marked, new_panel, to_svg
-from dibench.words import MODEL_NAMES, interval
+from dibench.words import MODEL_NAMES
 
 if TYPE_CHECKING:
     import pandas as pd

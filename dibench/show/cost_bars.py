@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dibench.intensity import OPERATORS
-from dibench.numbers import common_scale, share, short
+from dibench.numbers import common_scale, percent, short
 from dibench.show.blocks import Figure
 from dibench.show.svg import (
     ACCENT,
@@ -203,6 +203,6 @@ def _said(names: Sequence[str], parts: Mapping[str, Array], unit: str) -> str:
             said.append(f"{name} nothing")
             continue
         part = max(parts, key=lambda part: float(parts[part][row]))
-        of_it = share(float(parts[part][row]) / float(whole[row]))
+        of_it = percent(float(parts[part][row]) / float(whole[row]))
         said.append(f"{name} {short(float(whole[row]), unit)}, {part} {of_it}")
     return "; ".join(said) + "."

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dibench.numbers import UNKNOWN, count, share, short, with_interval
+from dibench.numbers import UNKNOWN, count, percent, short, times, with_interval
 from dibench.show import cost_bars
 from dibench.show.blocks import Block, Cell, Column, Figure, Note, Sentence, Table
 from dibench.show.origin import costliest, coverage, introduction, kind_of
@@ -71,7 +71,7 @@ def _layer_row(found: Explanation, row: int) -> list[str | Cell]:
     costs = [values[row] for values in found.terms.values()]
     whole = sum(costs)
     outside = "  outside the range" if one.outside else ""
-    shares = [f"{cost / whole:.0%}" for cost in costs]
+    shares = [percent(cost / whole) for cost in costs]
     return [*head, short(whole, found.prediction.unit), *shares, dominant + outside]
 
 
@@ -79,12 +79,14 @@ def _whole(found: Explanation) -> str:
     """The terms of the whole network, and what constant power is."""
     sums = {term: float(np.nansum(values)) for term, values in found.terms.items()}
     whole = sum(sums.values()) or 1.0
-    said = "The whole network: " + ", ".join(f"{term} {value / whole:.0%}" for term, value in sums.items())
+    said = "The whole network: " + ", ".join(
+        f"{term} {percent(value / whole)}" for term, value in sums.items()
+    )
     power = found.constant_power
     if power is None:
         return said
     kind = "in" if found.origin.response == "energy_j" else "on top of"
-    watts = f"{power.power_w:.0f} W ({power.column}) × predicted time"
+    watts = f"{short(power.power_w, 'W')} ({power.column}) × predicted time"
     return f"{said}. Constant power: {watts}, {kind} the energy above."
 
 
@@ -103,7 +105,7 @@ def _savings(found: Explanation, *, every: bool) -> Table:
         doubts = ["may save nothing"] * (not one.certain) + ["extrapolated"] * one.outside
         note = Cell(", ".join(doubts), "" if one.certain else "warn")
         saved = with_interval(one.saved, found.prediction.unit)
-        rows.append([one.knob, one.setting, one.where, saved, share(one.share), f"{one.macs:.2f}×", note])
+        rows.append([one.knob, one.setting, one.where, saved, percent(one.share), times(one.macs), note])
     return Table(title, columns, rows)
 
 

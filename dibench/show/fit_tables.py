@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from dibench.numbers import UNKNOWN, bracketed, common_scale, count, number, p_value, plain
+from dibench.numbers import UNKNOWN, bracketed, common_scale, count, interval, number, p_value, percent, plain
 from dibench.show import held_out
 from dibench.show.blocks import Table, columns
-from dibench.words import MODEL_NAMES, SENSITIVITY_NAMES, interval
+from dibench.words import MODEL_NAMES, SENSITIVITY_NAMES
 
 if TYPE_CHECKING:
     from dibench.study.findings.ladder import Coefficient, Fit, Scores
@@ -73,7 +73,7 @@ def not_fitted(fit: Fit) -> list[str]:
 def _scores(scores: Scores) -> list[str]:
     return [
         number(scores.r2, ".3f"),
-        number(scores.mape, ".1%"),
+        percent(scores.mape, 1),
         number(scores.pearson, ".3f"),
         number(scores.spearman, ".3f"),
     ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dibench.numbers import UNKNOWN, number, plain
+from dibench.numbers import UNKNOWN, bracketed, number, p_value, percent, percent_apart, plain
 from dibench.show.blocks import Block, Figure, Note, Section, Sentence, Table, columns
 from dibench.show.cards import gains_text
 from dibench.words import MODEL_NAMES
@@ -16,7 +16,7 @@ from dibench.words import MODEL_NAMES
 if TYPE_CHECKING:
     from dibench.show.svg import Drawn
     from dibench.study.findings.cards import OneModel
-    from dibench.study.findings.generality import Distribution, Generality, Population, Size, Spread
+    from dibench.study.findings.generality import Distribution, Generality, MadeUp, Population, Size, Spread
 
 _BARS = " ▁▂▃▄▅▆▇█"
 
@@ -87,9 +87,9 @@ def _families(found: Generality) -> Table:
     largest = max(map(abs, apart), default=0.0) or 1.0
     rows = []
     for one, difference in zip(found.families, apart, strict=True):
-        errors = (f"{one.errors[name]:.1%}" for name in ("ai", "di_weighted", "di_disjoint"))
+        errors = (percent(one.errors[name], 1) for name in ("ai", "di_weighted", "di_disjoint"))
         drawn = signed_bar(difference / largest)
-        rows.append([one.family, str(one.rows), *errors, number(difference, "+.1%"), drawn])
+        rows.append([one.family, str(one.rows), *errors, percent_apart(difference), drawn])
     return Table(
         "Evidence: error (RMS of logs) on families the fit has not seen",
         columns(
@@ -111,15 +111,15 @@ def _spreads(unit: str, population: Population) -> Table:
                 [
                     str(size.k),
                     MODEL_NAMES[name],
-                    f"{number(r.median, '.3f')} ({number(r.low, '.2f')} to {number(r.high, '.2f')})",
+                    _median(r),
                     histogram(z.counts),
-                    f"{z.sd:.3f}",
-                    f"{one.curve:.3f}",
+                    number(z.sd, ".3f"),
+                    number(one.curve, ".3f"),
                     number(one.influence_curve, ".3f"),
-                    f"{made_up.median:.3f} ({made_up.low:.2f}–{made_up.high:.2f})",
+                    _median(made_up),
                     number(z.skew, "+.2f"),
                     number(z.excess_kurtosis, "+.2f"),
-                    f"{z.shapiro_p:.2g}",
+                    p_value(z.shapiro_p),
                 ]
             )
     return Table(
@@ -135,6 +135,11 @@ def _spreads(unit: str, population: Population) -> Table:
     )  # fmt: skip
 
 
+def _median(one: Distribution | MadeUp) -> str:
+    """The median and the range of most subsets."""
+    return bracketed(one.median, one.low, one.high, lambda end: number(end, ".3f"))
+
+
 def _alphas(unit: str, population: Population, whole: float | None) -> Table:
     rows = []
     for size in population.sizes:
@@ -143,12 +148,12 @@ def _alphas(unit: str, population: Population, whole: float | None) -> Table:
         rows.append(
             [
                 str(size.k),
-                UNKNOWN if alpha is None else f"{alpha.median:.2f} ({alpha.low:.2f} to {alpha.high:.2f})",
+                UNKNOWN if alpha is None else _median(alpha),
                 "" if alpha is None else histogram(alpha.counts),
                 number(size.one_step_error, ".3f"),
-                f"{size.alpha_undetermined:.1%}",
-                *(UNKNOWN if error is None else f"{error.median:.1%}" for error in errors),
-                number(above, ".0%"),
+                percent(size.alpha_undetermined, 1),
+                *(UNKNOWN if error is None else percent(error.median, 1) for error in errors),
+                percent(above, 0),
             ]
         )
     return Table(

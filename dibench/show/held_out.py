@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dibench.numbers import count, number
+from dibench.numbers import count, number, percent
 from dibench.show.blocks import Block, Sentence, Table, columns
 from dibench.words import MODEL_NAMES
 
@@ -47,5 +47,5 @@ def _row(name: str, model: ModelErrors) -> list[str]:
 
 
 def _cells(unseen: Errors, naive: Errors) -> list[str]:
-    errors = [number(one.mape, ".1%") for one in (unseen, naive)]
+    errors = [percent(one.mape, 1) for one in (unseen, naive)]
     return [count(unseen.n), *errors, *(number(one.spearman, ".3f") for one in (unseen, naive))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dibench.numbers import UNKNOWN
+from dibench.numbers import UNKNOWN, plain
 from dibench.show.blocks import Block, Column, Note, Sentence, Table
 
 if TYPE_CHECKING:
@@ -71,5 +71,5 @@ def resources(variants: Iterable[Variant], needed: Sequence[Needs], archs: Seque
 
 
 def _taken(one: Needs) -> str:
-    shared = f"{one.shared_bytes / 1024:.0f}" if one.shared_bytes else "0"
+    shared = plain(one.shared_bytes / 1024)
     return f"{one.registers}/{shared}{'+' if one.spill_bytes else ''}"

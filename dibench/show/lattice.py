@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dibench.numbers import UNKNOWN, plain, short, with_ends
+from dibench.numbers import UNDETERMINED, UNKNOWN, interval, plain, short, with_ends
 from dibench.show.blocks import Block, Cell, Figure, Note, Section, Sentence, Table, columns
 from dibench.show.missing import ABSENT
 from dibench.show.svg import ACCENT, INK, MUTED, SURFACE, ident, new_grid, to_svg
-from dibench.words import UNDETERMINED, interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

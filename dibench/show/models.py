@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dibench import networks
 from dibench.models import Model
 from dibench.models.intensities import Alphas, Drag, reuse_of
-from dibench.numbers import UNKNOWN, shape_text, short
+from dibench.numbers import UNKNOWN, number, percent, percent_apart, plain, shape_text, short
 from dibench.show.blocks import Block, Note, Sentence, Table, columns
 
 _COUNTS = ("MACs", "weights", "inputs", "outputs")
@@ -49,7 +49,9 @@ def network_blocks(found: Sequence[Model], alphas: Alphas | None, what: str) -> 
     blocks: list[Block] = [_networks(found, alphas, what)]
     if alphas is not None:
         blocks.append(
-            Sentence(f"DI at α = {alphas.weighted:.3g} (weighted) and {alphas.disjoint:.3g} (disjoint).")
+            Sentence(
+                f"DI at α = {plain(alphas.weighted)} (weighted) and {plain(alphas.disjoint)} (disjoint)."
+            )
         )
     blocks += [Sentence(f"{one.name}: the table {one.coverage}.") for one in found if one.not_covered]
     blocks.append(
@@ -75,7 +77,7 @@ def _layers(model: Model, alphas: Alphas | None, caption: str) -> Table:
         intensities = [reuse.ai, *(reuse.di(alphas) if alphas else ())]
         rows.append([
             layer.name.partition("/")[2], layer.op, shape_text(layer), *map(short, counts),
-            *map(short, reuse.by_data_type), *(f"{value:.1f}" for value in intensities),
+            *map(short, reuse.by_data_type), *(number(value, ".1f") for value in intensities),
         ])  # fmt: skip
     wraps = ("layer", "shape")
     return Table(caption, columns(*names, text=("op", "shape"), wraps=wraps, ranks=_RANKS), rows)
@@ -87,13 +89,14 @@ def _sum(model: Model, alphas: Alphas | None, origin: str) -> str:
     text = (
         f"**Network**: {short(reuse.macs)} MACs, {short(reuse.weights)} weights, "
         f"{short(reuse.inputs)} inputs, {short(reuse.outputs)} outputs; reuse M/W {per_w}, M/X {per_x}, "
-        f"M/Y {per_y}; AI {reuse.ai:.1f}"
+        f"M/Y {per_y}; AI {number(reuse.ai, '.1f')}"
     )
     if alphas is not None:
         weighted, disjoint = reuse.di(alphas)
         text += (
-            f"; DI weighted {weighted:.1f} at α = {alphas.weighted:.3g}, "
-            f"disjoint {disjoint:.1f} at α = {alphas.disjoint:.3g}" + (f" ({origin})" if origin else "")
+            f"; DI weighted {number(weighted, '.1f')} at α = {plain(alphas.weighted)}, "
+            f"disjoint {number(disjoint, '.1f')} at α = {plain(alphas.disjoint)}"
+            + (f" ({origin})" if origin else "")
         )
     if model.parameters is not None:
         text += f". The model has {short(model.parameters)} parameters"
@@ -103,15 +106,15 @@ def _sum(model: Model, alphas: Alphas | None, origin: str) -> str:
 def _drags(drags: Sequence[Drag], alphas: Alphas | None) -> Iterator[Block]:
     if not drags:
         return
-    what = f"weighted DI (α = {alphas.weighted:.3g})" if alphas else "AI"
+    what = f"weighted DI (α = {plain(alphas.weighted)})" if alphas else "AI"
     more = f", the worst {_DRAGS_SHOWN} of {len(drags)}" if len(drags) > _DRAGS_SHOWN else ""
     rows = [
         [
             drag.layer.name.partition("/")[2],
             drag.layer.op,
-            f"{drag.macs_share:.1%}",
-            f"{drag.elements_share:.1%}",
-            f"+{drag.lost:.1%}",
+            percent(drag.macs_share, 1),
+            percent(drag.elements_share, 1),
+            percent_apart(drag.lost),
         ]
         for drag in drags[:_DRAGS_SHOWN]
     ]
@@ -126,12 +129,12 @@ def _drags(drags: Sequence[Drag], alphas: Alphas | None) -> Iterator[Block]:
 def _not_covered(model: Model) -> Iterator[str]:
     """One line for each kind of what is no layer, with the first name."""
     kinds = Counter((part.op, part.reason) for part in model.not_covered)
-    for (op, reason), number in kinds.items():
+    for (op, reason), nodes in kinds.items():
         parts = [part for part in model.not_covered if (part.op, part.reason) == (op, reason)]
         known = [part.macs for part in parts if part.macs is not None]
         macs = f"{short(sum(known))} MACs" if known else "MACs not known"
-        name = parts[0].name.partition("/")[2] + (" …" if number > 1 else "")
-        yield f"**not covered**: {number} × {op}, {reason}: {macs} ({name})"
+        name = parts[0].name.partition("/")[2] + (" …" if nodes > 1 else "")
+        yield f"**not covered**: {nodes} × {op}, {reason}: {macs} ({name})"
 
 
 def _networks(found: Sequence[Model], alphas: Alphas | None, what: str) -> Table:
@@ -143,7 +146,7 @@ def _networks(found: Sequence[Model], alphas: Alphas | None, what: str) -> Table
         reuse = [UNKNOWN] * (4 + len(di))
         if model.layers:
             intensities = [total.ai, *(total.di(alphas) if alphas else ())]
-            reuse = [*map(short, total.by_data_type), *(f"{value:.1f}" for value in intensities)]
+            reuse = [*map(short, total.by_data_type), *(number(value, ".1f") for value in intensities)]
         shapes = str(len(networks.distinct(model.layers)))
         rows.append([model.name, str(len(model.layers)), *counts, *reuse, shapes, family(model)])
     batches = ", ".join(map(str, sorted({model.batch for model in found})))

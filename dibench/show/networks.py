@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dibench.numbers import number, p_value
+from dibench.numbers import number, p_value, percent, short
 from dibench.show.blocks import Block, Figure, Note, Section, Sentence, Table, columns
 from dibench.show.svg import ident
 from dibench.study.findings.networks import NoNetworks
@@ -46,8 +46,8 @@ def _told(found: WholeNetworks | NoNetworks, unseen: Sequence[UnseenNetwork], ca
         return [Sentence(f"Whole networks: not summed, {found.reason}.")]
     shown: list[Block] = [Sentence(_measured(found))]
     if found.ranked:
-        ranked = ", ".join(f"{one.network} {(one.efficiency or 0.0) / 1e9:.3g}" for one in found.ranked)
-        shown.append(Sentence(f"Ranking by G{found.unit}: {ranked}."))
+        ranked = ", ".join(f"{one.network} {short(one.efficiency)}" for one in found.ranked)
+        shown.append(Sentence(f"Ranking by {found.unit}: {ranked}."))
     shown += _figures(found, unseen, card)
     if found.reason is not None:
         return [*shown, Note(f"{found.reason}.")]
@@ -68,7 +68,7 @@ def _measured(found: WholeNetworks) -> str:
     gap = f"; {bound} of {layers} layers ran under 50 µs" if found.ranked else ""
     return (
         f"Whole networks at batch {found.batch}, {_cost(found)} summed over layers: {len(found.ranked)} of "
-        f"{total} have rows for {found.required_share:.0%} of MACs and elements{gap}."
+        f"{total} have rows for {percent(found.required_share, 0)} of MACs and elements{gap}."
     )
 
 
@@ -106,7 +106,7 @@ def _contest(form: str, one: Contest) -> str:
     p = one.williams.p_value
     told = "not determined" if p is None else p_value(p) if p < 0.001 else f"= {p_value(p)}"
     return (
-        f"AI against DI weighted, {form}: r {one.r_ai:.3f}, {one.r_di:.3f}, difference "
+        f"AI against DI weighted, {form}: r {number(one.r_ai, '.3f')}, {number(one.r_di, '.3f')}, difference "
         f"{number(one.difference, '+.3f')} ({interval}), Williams p {told}: **{one.decision}**."
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from dibench.numbers import number, plain, shape_text, share, short
+from dibench.numbers import percent, plain, shape_text, short
 from dibench.show.blocks import Block, Column, Headline, Note, Sentence, Table, columns
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def _reuse(layer: Layer) -> Table:
 def _costs(layer: Layer, found: Sequence[Measured], peaks: Mapping[str, Any]) -> Table:
     roof = min(peaks["mac_per_s"], layer.ai / _FP32_BYTES * peaks["bytes_per_s"])
     heads = (
-        Column("kernel", text=True), Column("time"), Column("±", rank=1), Column("GMAC/s", rank=2),
+        Column("kernel", text=True), Column("time"), Column("±", rank=1), Column("MAC/s", rank=2),
         Column("of the roof", rank=3), Column("energy"), Column("pJ/MAC", rank=1),
     )  # fmt: skip
     rows = []
@@ -68,9 +68,9 @@ def _costs(layer: Layer, found: Sequence[Measured], peaks: Mapping[str, Any]) ->
             [
                 one.name,
                 short(time_s, "s"),
-                "" if ci_s is None else f"{100 * ci_s / time_s:.1f}%",
-                number(layer.macs / time_s / 1e9),
-                share(layer.macs / time_s / roof),
+                "" if ci_s is None else percent(ci_s / time_s, 1),
+                short(layer.macs / time_s),
+                percent(layer.macs / time_s / roof),
                 "not measured" if energy_j is None else short(energy_j, "J"),
                 "" if energy_j is None else plain(energy_j / layer.macs * 1e12),
             ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dibench.numbers import share
+from dibench.numbers import percent
 from dibench.show.blocks import Block, Note, Sentence
 from dibench.words import MODEL_NAMES
 
@@ -62,7 +62,7 @@ def coverage(found: Prediction) -> list[Block]:
     blocks: list[Block] = []
     if found.unpredicted_operators:
         lost = [one.layer for one in found.layers if one.layer.op in found.unpredicted_operators]
-        part = share(_macs(lost) / max(_macs(one.layer for one in found.layers), 1))
+        part = percent(_macs(lost) / max(_macs(one.layer for one in found.layers), 1))
         blocks.append(
             Sentence(
                 f"{found.network}: no {', '.join(found.unpredicted_operators)} layer is in the fit; "

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dibench.numbers import UNKNOWN, count, number
+from dibench.numbers import UNKNOWN, count, interval, number
 from dibench.show.blocks import Block, Sentence, Table, columns
-from dibench.words import interval
 
 if TYPE_CHECKING:
     from dibench.study.findings.peer import Peers, Ratio

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dibench.intensity import OPERATORS
-from dibench.numbers import UNKNOWN, plain, share, short, with_interval
+from dibench.numbers import UNKNOWN, number, percent, plain, short, times, with_interval
 from dibench.show import cost_bars
 from dibench.show.blocks import Block, Cell, Column, Figure, Sentence, Table
 from dibench.show.origin import costliest, coverage, introduction, kind_of
@@ -65,7 +65,7 @@ def measured(found: Predictions) -> list[Block]:
 def _measured(one: MeasuredNetwork, unit: str) -> str:
     return (
         f"{one.network}, batch {one.batch}, whole: measured {short(one.measured, unit)} a batch "
-        f"({one.backend}); predicted for its layers is {one.ratio:.2f}× of that, the measurement "
+        f"({one.backend}); predicted for its layers is {times(one.ratio)} that, the measurement "
         f"{'inside' if one.inside else 'outside'} the interval."
     )
 
@@ -103,7 +103,7 @@ def _layers(found: Prediction, *, every: bool) -> Table:
 def _layer_row(found: Prediction, one: LayerCost, most: float) -> list[str | Cell]:
     layer, unit = one.layer, found.unit
     name = layer.name.partition("/")[2]
-    head: list[str | Cell] = [name, layer.op, short(layer.macs), f"{layer.ai:.1f}"]
+    head: list[str | Cell] = [name, layer.op, short(layer.macs), number(layer.ai, ".1f")]
     if not one.known:
         return [*head, UNKNOWN, "", "", "", "", Cell("operator not in the fit", "warn")]
     term = max(one.terms, key=lambda term: one.terms[term])
@@ -111,9 +111,9 @@ def _layer_row(found: Prediction, one: LayerCost, most: float) -> list[str | Cel
         *head,
         short(one.value, unit),
         f"{short(one.low, unit)} to {short(one.high, unit)}",
-        share(one.value / found.total.value),
+        percent(one.value / found.total.value),
         "█" * max(1, round(_BAR * one.value / most)),
-        f"{term} {one.terms[term] / one.value:.0%}",
+        f"{term} {percent(one.terms[term] / one.value)}",
         _farthest(one.outside),
     ]
 
@@ -138,7 +138,7 @@ def _outside(predictions: Sequence[Prediction]) -> Sentence:
         outside = sum(layer.value for layer in one.layers if layer.outside and layer.known)
         if outside:
             part = outside / one.total.value
-            said.append(f"{share(part)} of the cost of {one.network} at batch {one.batch}")
+            said.append(f"{percent(part)} of the cost of {one.network} at batch {one.batch}")
     if not said:
         return Sentence("Every layer lies inside the range that was measured.")
     text = f"Outside the range that was measured, so extrapolated: {'; '.join(said)}."
@@ -186,9 +186,9 @@ def _side_by_side(predictions: Sequence[Prediction]) -> Table:
                 short(m / one.batch),
                 plain(m / w) if w else UNKNOWN,
                 plain(m / a) if a else UNKNOWN,
-                f"{m / (w + a):.1f}" if w + a else UNKNOWN,
+                number(m / (w + a), ".1f") if w + a else UNKNOWN,
                 with_interval(one.per_inference, one.unit),
-                f"{one.per_inference.value / first:.2f}×" if first else UNKNOWN,
+                times(one.per_inference.value / first) if first else UNKNOWN,
                 short(one.total.value / m, one.unit) if m else UNKNOWN,
             ]
         )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dibench.intensity import OPERATORS
-from dibench.numbers import common_scale, count, plain, share
+from dibench.numbers import common_scale, count, percent, plain
 from dibench.show import axes as ax
 from dibench.show import verdict
 from dibench.show.blocks import Block, Figure, Note, Section, Sentence
@@ -65,8 +65,8 @@ def predicted_panel(rows: pd.DataFrame, fit: Fit, model: str, residuals: Residua
         figure,
         f"predicted-{model}".replace("_", "-"),
         title=f"Predicted against {response.adjective} {response.name}, {MODEL_NAMES[model]}",
-        description=f"{count(layers, 'layer')}; {share(residuals.within_two)} are predicted within a factor "
-        "of two.",
+        description=f"{count(layers, 'layer')}; {percent(residuals.within_two)} are predicted within a "
+        "factor of two.",
     )
 
 
@@ -104,7 +104,7 @@ def _draw_predicted(axes: Axes, rows: pd.DataFrame, fit: Fit, model: str, residu
     axes.set_ylabel(f"predicted {response.name} ({unit})")
     own = fit.models[model]
     scores = own.held_out if residuals.held_out else own.scores
-    ax.note(axes, f"R² {plain(scores.r2)}\nmean error {share(scores.mape)}")
+    ax.note(axes, f"R² {plain(scores.r2)}\nmean error {percent(scores.mape)}")
 
 
 def residual_panel(residuals: Mapping[str, Residuals], response: Response) -> Drawn:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dibench.numbers import count, plain, share, short
+from dibench.numbers import count, percent, plain, short
 from dibench.show import axes as ax
 from dibench.show import energy_roofline
 from dibench.show.blocks import Figure, Section, Sentence
@@ -29,7 +29,7 @@ def section(study: Study, peaks: Peaks | None, speeds: Mapping[str, Speed]) -> S
         simulated = bool((study.rows["energy_source"] == "simulated").any())
         whose = "the simulated device's" if simulated else "this machine's own"
         basis = "set beforehand" if simulated else "measured in this sweep"
-        each = ", ".join(f"{op} {share(own.median_share)}" for op, own in speeds.items() if own.layers)
+        each = ", ".join(f"{op} {percent(own.median_share)}" for op, own in speeds.items() if own.layers)
         lines = [
             f"The roof is {whose}: {short(peaks.mac_per_s, 'MAC/s')} of multiply-adds and "
             f"{short(peaks.bytes_per_s, 'B/s')} from memory, both {basis}.",

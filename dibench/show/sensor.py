@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from dibench.numbers import share
+from dibench.numbers import percent, short
 from dibench.show.blocks import Block, Note, Sentence, Table, columns
 from dibench.show.svg import ACCENT, MUTED, new_panel, standalone, to_svg
 
@@ -23,12 +23,12 @@ def blocks(found: Calibration, kept: Path) -> list[Block]:
         ["instant power", _moves(found.meter["power_period_s"])],
     ]
     if found.idle_power_w is not None:
-        rows.append(["idle", f"{found.idle_power_w:.1f} ± {found.idle_ci_w or 0:.1f} W"])
-    noise = ", ".join(f"{share(sd)} in {length} s" for length, sd in found.noise.items())
-    widths = ", ".join(f"±{share(width)} from {number}" for number, width in found.half_width.items())
+        rows.append(["idle", f"{short(found.idle_power_w, 'W')} ± {short(found.idle_ci_w or 0, 'W')}"])
+    noise = ", ".join(f"{percent(sd)} in {length} s" for length, sd in found.noise.items())
+    widths = ", ".join(f"±{percent(width)} from {number}" for number, width in found.half_width.items())
     rows += [
-        ["active idle", f"{found.active_idle_power_w:.1f} ± {found.active_idle_ci_w:.1f} W"],
-        ["noise (1σ)", f"{noise or 'too few windows'}; a visit adds {share(found.between)}"],
+        ["active idle", f"{short(found.active_idle_power_w, 'W')} ± {short(found.active_idle_ci_w, 'W')}"],
+        ["noise (1σ)", f"{noise or 'too few windows'}; a visit adds {percent(found.between)}"],
         ["visits", widths or "no energy was read"],
         ["reading", str(found.meter["reading"])],
     ]
@@ -38,7 +38,7 @@ def blocks(found: Calibration, kept: Path) -> list[Block]:
 
 
 def _moves(period_s: float | None) -> str:
-    return "not there" if period_s is None else f"moves every {1e3 * period_s:.0f} ms"
+    return "not there" if period_s is None else f"moves every {short(period_s, 's')}"
 
 
 def noise_figure(noise: Mapping[float, float], between: float) -> str:
@@ -50,10 +50,10 @@ def noise_figure(noise: Mapping[float, float], between: float) -> str:
     """
     figure, axes = new_panel(400, 285)
     lengths = sorted(noise)
-    percent = [100 * noise[length] for length in lengths]
-    axes.plot(lengths, percent, color=ACCENT, marker="o", linewidth=1.6)
+    heights = [100 * noise[length] for length in lengths]
+    axes.plot(lengths, heights, color=ACCENT, marker="o", linewidth=1.6)
     if lengths:
-        falling = [percent[0] * math.sqrt(lengths[0] / length) for length in lengths]
+        falling = [heights[0] * math.sqrt(lengths[0] / length) for length in lengths]
         axes.plot(lengths, falling, color=MUTED, linewidth=1.0, linestyle=(0, (4, 3)))
         axes.annotate(
             "1/√length", (lengths[-1], falling[-1]), xytext=(0, -6), textcoords="offset points",
@@ -70,12 +70,12 @@ def noise_figure(noise: Mapping[float, float], between: float) -> str:
     axes.set_xlabel("length of a window, s")
     axes.set_ylabel("1σ of its power, %")
     axes.set_ylim(bottom=0)
-    said = ", ".join(f"{share(noise[length])} at {length:g} s" for length in lengths)
+    said = ", ".join(f"{percent(noise[length])} at {length:g} s" for length in lengths)
     panel = to_svg(
         figure,
         "noise",
         title="Noise against window length",
         description=f"The same load again and again: {said or 'too few windows'}; "
-        f"a visit adds {share(between)}.",
+        f"a visit adds {percent(between)}.",
     )
     return standalone(panel)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dibench.layer import DIMENSIONS
-from dibench.numbers import UNKNOWN, count, plain, shape_text, share, short
+from dibench.numbers import UNKNOWN, count, percent, plain, shape_text, short
 from dibench.show.blocks import Table, columns
 
 if TYPE_CHECKING:
@@ -28,7 +28,9 @@ _SOURCES_OF_ERROR = {
 
 def error_budget(errors: Sequence[ErrorPart]) -> Table:
     """How wide the intervals of energy are, and how much each source of error adds."""
-    found = [[_SOURCES_OF_ERROR[one.column], *map(share, (one.low, one.median, one.high))] for one in errors]
+    found = [
+        [_SOURCES_OF_ERROR[one.column], *map(percent, (one.low, one.median, one.high))] for one in errors
+    ]
     return Table(
         "Error budget: half-widths of 95% intervals over gross energy",
         columns("part", "5% of rows below", "median", "95% of rows below"),
@@ -61,8 +63,8 @@ def operators(speeds: Mapping[str, Speed]) -> Table:
             count(own.layers),
             short(own.median_s_per_mac, "s"),
             short(own.most_mac_per_s, "MAC/s"),
-            share(own.median_share),
-            share(own.best_share),
+            percent(own.median_share),
+            percent(own.best_share),
         ]
         for op, own in speeds.items()
     ]

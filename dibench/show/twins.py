@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dibench.numbers import UNKNOWN, bracketed, count, number, p_value
+from dibench.numbers import UNKNOWN, bracketed, count, number, p_value, percent, times
 from dibench.show.blocks import Block, Cell, Figure, Note, Section, Sentence, Table, Tone, columns
 from dibench.show.missing import ABSENT
 from dibench.show.svg import INK, MUTED, OPERATOR_COLOURS, OPERATOR_MARKERS, SURFACE, ident, new_grid, to_svg
@@ -54,8 +54,8 @@ def _lead(found: Twins) -> list[Block]:
     )
     how = (
         "Ratio: the half with more weights over the half with more inputs. AI says 1; above 1, a weight "
-        f"costs more than an input. Equivalent: within {found.margin:.0%}. The placebo exchanges height "
-        "and width, which changes no count: what it shows is not due to the data type."
+        f"costs more than an input. Equivalent: within {percent(found.margin, 0)}. The placebo exchanges "
+        "height and width, which changes no count: what it shows is not due to the data type."
     )
     return [Sentence(what, "" if found.measured else "warn"), Sentence(how)]
 
@@ -113,7 +113,7 @@ def _figures(found: Twins, card: str) -> list[Figure]:
     response, kinds = next(iter(found.responses.items()))
     reading = (
         "Thin lines: pairs; thick: their mean; bar: its 95% interval. Grey: a pair differs by less than "
-        f"{found.margin:.0%}."
+        f"{percent(found.margin, 0)}."
     )
     figures = []
     for op in dict.fromkeys(one.op for one in kinds.twins):
@@ -130,7 +130,7 @@ def _says(op: str, entries: Sequence[Pairs], margin: float) -> str:
     if chosen.decision == "differs":
         return f"{op}: a weight costs {'more' if chosen.ratio > 1 else 'less'} than an input"
     if chosen.decision == "equivalent":
-        return f"{op}: equal within {margin:.0%}"
+        return f"{op}: equal within {percent(margin, 0)}"
     return f"{op}: undecided"
 
 
@@ -179,7 +179,7 @@ def _draw(axes: Axes, one: Pairs, at: tuple[float, float], colour: str) -> None:
         axes.plot([at[1] + 0.1] * 2, ends, color=colour, linewidth=3.5, alpha=0.55, solid_capstyle="butt")
     axes.plot(at, mean, color=colour, linewidth=2.4, marker=marker, markersize=6, markeredgecolor=SURFACE)
     axes.annotate(
-        f"×{one.ratio:.3f}", (sum(at) / 2, 1.0), xycoords=axes.get_xaxis_transform(), xytext=(0, 4),
+        times(one.ratio, 3), (sum(at) / 2, 1.0), xycoords=axes.get_xaxis_transform(), xytext=(0, 4),
         textcoords="offset points", ha="center", fontsize=10, color=INK,
     )  # fmt: skip
 
@@ -194,7 +194,7 @@ def _scales(rows: Sequence[Axes], entries: Sequence[Pairs]) -> None:
     values = [value for value in values if value > 0 and abs(np.log(value)) <= widest]
     for axes in rows:
         axes.set(yscale="log", ylim=(np.exp(-widest), np.exp(widest)), xlim=(-0.25, 2.85))
-        axes.set_yticks(values, [f"{value:.2f}" for value in values], minor=False)
+        axes.set_yticks(values, [number(value, ".2f") for value in values], minor=False)
         axes.minorticks_off()
         axes.grid(axis="x", visible=False)
     ticks = [*TWINS, *PLACEBO]

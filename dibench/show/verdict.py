@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dibench.numbers import count, number, p_value, share
+from dibench.numbers import count, interval, number, p_value, percent
 from dibench.show.blocks import Block, Headline, Section, Sentence
 from dibench.show.response import response_of
 from dibench.show.studies import AS_ONE
-from dibench.words import MODEL_NAMES, interval
+from dibench.words import MODEL_NAMES
 
 if TYPE_CHECKING:
     from dibench.show.studies import Study
@@ -66,7 +66,8 @@ def _tests(fit: Fit) -> str:
     if test.p_value is None:
         return "The test of AI inside DI could not be made on these rows."
     clusters = ", ".join(
-        f"{one.clusters} {name}s ({one.effective_clusters:.0f} effective)" for name, one in test.by.items()
+        f"{one.clusters} {name}s ({number(one.effective_clusters, '.0f')} effective)"
+        for name, one in test.by.items()
     )
     said = (
         f"AI inside weighted DI: {_outcome(test)}; restricted wild cluster bootstrap by "
@@ -100,7 +101,7 @@ def best_model(fit: Fit) -> str:
     said = []
     for name in shown:
         scores = fit.models[name].held_out if outside else fit.models[name].scores
-        said.append(f"{MODEL_NAMES[name]} {share(scores.mape)} (R² {number(scores.r2, '.3f')})")
+        said.append(f"{MODEL_NAMES[name]} {percent(scores.mape)} (R² {number(scores.r2, '.3f')})")
     where = "on layers of families that the fit has not seen" if outside else "in sample"
     return f"Mean error {where}: {'; '.join(said)}."
 
@@ -112,6 +113,6 @@ def pipeline_check(fit: Fit) -> list[Block]:
         Sentence(fit.basis, "warn"),
         Sentence(
             f"On {count(fit.rows_used, 'row')}: α weighted {interval(fit.alpha)}, R² of log "
-            f"{number(scores.r2, '.3f')}, MAPE {number(scores.mape, '.1%')}."
+            f"{number(scores.r2, '.3f')}, MAPE {percent(scores.mape, 1)}."
         ),
     ]

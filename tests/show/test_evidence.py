@@ -125,7 +125,7 @@ def compared(twins: Sequence[float], placebo: Sequence[float] = ()) -> Compared:
 
 def test_a_pair_of_twins_is_a_line_that_falls_where_the_half_of_many_weights_costs_less() -> None:
     svg = twins.slopes_panel(compared([0.9, 0.96], [1.01, 0.99]), "standard", "energy", 0.03)
-    assert svg is not None and "×0.930" in svg and "lanes p" in svg
+    assert svg is not None and "0.930×" in svg and "lanes p" in svg
     (axes,) = svg.figure.axes
     lines = [np.asarray(line.get_ydata(), dtype=float) for line in axes.get_lines()]
     slopes = [line[1] / line[0] for line in lines if len(line) == 2]

@@ -17,13 +17,13 @@ from report_sweeps import HOSTILE, MANIFEST, rows, write
 from dibench import schema
 from dibench.cli import main
 from dibench.errors import UserError
-from dibench.numbers import number
+from dibench.numbers import interval, number
 from dibench.report import write_report
 from dibench.show import axes as report_axes
 from dibench.study import fit
 from dibench.study.findings.estimate import Alpha
 from dibench.table import read_csv
-from dibench.words import MODEL_NAMES, interval
+from dibench.words import MODEL_NAMES
 
 FIGURES = {
     "alpha",

@@ -91,7 +91,7 @@ def test_fit_shows_all_cards_as_one(
         main(["fit", str(path), "--draws", str(DRAWS), "--json", str(tmp_path / "fit.json")])
     said = " ".join(capsys.readouterr().out.split())
     assert ended.value.code == 0
-    for words in ("Each card on its own", "All cards as one", "GPU-2 ×1.0", "from 10 cases", "By operator"):
+    for words in ("Each card on its own", "All cards as one", "GPU-2 1.0", "from 10 cases", "By operator"):
         assert words in said
     figures = json.loads((tmp_path / "fit.json").read_text())
     assert len(figures["cards"]) == 2 and figures["rows_used"] == len(LAYERS)

@@ -9,11 +9,11 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from dibench.numbers import interval
 from dibench.study.findings.estimate import Alpha, ClusteredTest, ClusterOutcome, Estimate
 from dibench.study.findings.fitted_model import Predictors
 from dibench.study.findings.held_out import HeldOut
 from dibench.study.findings.plain import HIDDEN, INLINE, Result, key
-from dibench.words import interval
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,6 +14,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from dibench.numbers import percent
 from dibench.study.findings.held_out import Errors, Family, HeldOut, ModelErrors, Undecided, UnseenNetwork
 from dibench.study.ladder.folds import FEWEST_FAMILIES, Fold, Folds
 from dibench.study.ladder.models import Data
@@ -161,6 +162,6 @@ def _why_no_networks(found: Splits) -> str | None:
     if different >= FEWEST_NETWORKS:
         return None
     return (
-        f"{different} networks have rows for {REQUIRED_SHARE:.0%} of their MACs and elements, "
+        f"{different} networks have rows for {percent(REQUIRED_SHARE, 0)} of their MACs and elements, "
         f"{FEWEST_NETWORKS} needed"
     )

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import attrs
 
+from dibench.numbers import interval
 from dibench.study.findings.estimate import Estimate
 from dibench.study.findings.ladder import MARGIN
 from dibench.study.maths.inference import ENOUGH_CLUSTERS
-from dibench.words import interval
 
 LARGEST_CONDITION = 30.0
 ROWS_PER_COEFFICIENT = 3

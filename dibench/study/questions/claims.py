@@ -11,12 +11,12 @@ from __future__ import annotations
 import attrs
 
 from dibench.intensity import OPERATORS
+from dibench.numbers import Bounded, bracketed, interval, percent_apart
 from dibench.study.findings.claims import CONFIRMED, NOT_TESTABLE, REFUTED, UNDECIDED, Claim
 from dibench.study.findings.estimate import Estimate
 from dibench.study.findings.ladder import Fit
 from dibench.study.findings.networks import NoNetworks, WholeNetworks
 from dibench.study.findings.twins import Twins
-from dibench.words import Bounded, interval, percent_apart
 
 _ANSWERS = {"DI": CONFIRMED, "AI": REFUTED}
 """The answer by the analysis's decision; any other decision is undecided."""
@@ -37,7 +37,7 @@ def claims(fit: Fit, networks: WholeNetworks | NoNetworks, twins: Twins | None =
 def _no_evidence(claim: Claim, fit: Fit) -> Claim:
     what = "only time was measured" if fit.response_kind == "time" else "no energy was measured"
     kind = "time" if fit.response_kind == "time" else " or ".join(fit.energy_source) + " energy"
-    said = f"of {kind}, the rule says: {claim.answer}"
+    said = f"the same rule on {kind} says: {claim.answer}"
     check = f"{said} ({claim.number})" if claim.number else said
     return attrs.evolve(claim, answer=NOT_TESTABLE, number="", why=f"{what} here", check=check)
 
@@ -140,8 +140,8 @@ def _generality(networks: WholeNetworks | NoNetworks) -> Claim:
     if found is None or found.ci_low is None or found.ci_high is None:
         why = "too few families of networks for an interval"
         return Claim("generality", text, UNDECIDED, "", why)
-    mean, low, high = map(percent_apart, (found.mean, found.ci_low, found.ci_high))
-    number = f"AI's error less DI's on unseen families {mean} ({low} to {high}), {found.families} families"
+    mean = bracketed(found.mean, found.ci_low, found.ci_high, percent_apart)
+    number = f"AI's error less DI's on unseen families {mean}, {found.families} families"
     answer = _ANSWERS.get(found.decision, UNDECIDED)
     why = {
         CONFIRMED: "DI errs less on families it has not seen; no statement about networks unlike these",

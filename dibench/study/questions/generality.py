@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Unpack
 import numpy as np
 
 from dibench.errors import UserError
+from dibench.numbers import bracketed, percent, percent_apart
 from dibench.study.findings.generality import Generality, Population, nearest_half
 from dibench.study.findings.networks import Evidence
 from dibench.study.questions.families import evidence_of, family_differences
@@ -23,7 +24,6 @@ from dibench.study.questions.subset_study import Members, layers_of, networks_of
 from dibench.study.questions.subsets import FEWEST
 from dibench.study.questions.whole_networks import SEED, fleet_of
 from dibench.study.table.rows import Choice
-from dibench.words import percent_apart
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -146,8 +146,8 @@ def _evidence(one: Evidence) -> str:
     form = FORMS[one.model]
     if one.ci_low is None or one.ci_high is None:
         return f"AI against {form}: undecided, {one.families} families are too few for an interval."
-    mean, low, high = map(percent_apart, (one.mean, one.ci_low, one.ci_high))
-    interval = f"AI's error less DI's is {mean} ({low} to {high}, {one.families} families)"
+    mean = bracketed(one.mean, one.ci_low, one.ci_high, percent_apart)
+    interval = f"AI's error less DI's is {mean}, {one.families} families"
     answer = {
         "DI": f"On families it has not seen, {form} errs less than AI",
         "AI": f"On families it has not seen, AI errs less than {form}",
@@ -166,6 +166,6 @@ def _stability(unit: str, population: Population, form: str) -> str:
     agree = share if whole == "above" else 1 - share
     stable = "stable" if agree >= STABLE else "not stable"
     return (
-        f"{FORMS[form][0].upper()}{FORMS[form][1:]} correlates {whole} AI in {agree:.0%} of the subsets of "
-        f"{size.k} of {population.n} {unit}: {stable} across subsets of these {unit}."
+        f"{FORMS[form][0].upper()}{FORMS[form][1:]} correlates {whole} AI in {percent(agree, 0)} of the "
+        f"subsets of {size.k} of {population.n} {unit}: {stable} across subsets of these {unit}."
     )

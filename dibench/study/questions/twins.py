@@ -23,7 +23,7 @@ from dibench.study.table import rows as row_rules
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dibench.words import Bounded
+    from dibench.numbers import Bounded
 
 FloatArray = NDArray[np.float64]
 
