@@ -86,6 +86,7 @@ def campaign(options: Options) -> None:
     begin = time.monotonic()
     from dibench.check import compile_ahead
     from dibench.kernels import library
+    from dibench.numbers import time_text
     from dibench.plan.stages import load_stages
     from dibench.sweep.campaign import Campaign, earlier_runs, find_gpu, plan_rest
 
@@ -125,7 +126,7 @@ def campaign(options: Options) -> None:
         ),
         _next_command(options.out, options.resume or []),
     )
-    typer.echo(f"\ntook {time.monotonic() - begin:.0f} s")
+    typer.echo(f"\ntook {time_text(time.monotonic() - begin)}")
     if ended == "interrupted":
         raise typer.Exit(130)
 
@@ -176,9 +177,7 @@ def _measure(run: Campaign, again: str) -> str:
     fitted = close(run)
     joined, left_out = run.joined(), list(show.left_out(run.stages, checks))
     now = standings(run.stages.stages, joined.rows)
-    show_blocks(console(), [show.stage_table(now)])
-    for line in show.ending(joined, summary, left_out):
-        run.say(line)
+    show_blocks(console(), [show.stage_table(now), show.ending(joined, summary, left_out)])
     left = show.missing(now, joined.visit_s)
     run.say(f"\n{left}. To continue:\n  {again}" if left else "Every case of the campaign is measured.")
     fit = open_answers(run.out / "fit.json") if fitted else None
@@ -193,13 +192,13 @@ def _measure(run: Campaign, again: str) -> str:
 def _compile(out: Path, found: Stages, arch: int) -> None:
     """All kernels of these stages, of selftest and calibration; exit 1 if one does not compile."""
     from dibench.check.compile_ahead import compile_all
-    from dibench.numbers import time_text
+    from dibench.numbers import short, time_text
 
     begin = time.monotonic()
     total, wrong = compile_all(found.cases, arch, out / "cuda", lambda line: typer.echo(line, err=True))
-    size = sum(path.stat().st_size for path in (out / "cuda").glob("*.bin")) / 2**20
+    size = short(sum(path.stat().st_size for path in (out / "cuda").glob("*.bin")), "B")
     took = time_text(time.monotonic() - begin)
-    typer.echo(f"{total - wrong} kernels for sm_{arch} in {out}, {size:.1f} MiB, {took}")
+    typer.echo(f"{total - wrong} kernels for sm_{arch} in {out}, {size}, {took}")
     brought = shlex.quote(str(out))
     typer.echo(f"On the machine with the GPU: python -m dibench campaign --kernels {brought} --out …")
     if wrong:

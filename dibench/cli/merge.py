@@ -27,24 +27,10 @@ def merge(
 
     [bold]python -m dibench merge part1 part2 --out networks[/bold]
     """
-    from dibench.numbers import count
+    from dibench.cli.output import console
+    from dibench.show.sweeps import merged
+    from dibench.show.terminal import show
     from dibench.sweep.merge import merge as join
 
-    merged = join(parts, out)
-    by_status = ", ".join(f"{count(number)} {status}" for status, number in merged.statuses.items())
-    say = typer.echo
-    visits = len(merged.visits)
-    made = f", and the {count(visits, 'visit')} they are made of," if visits else ""
-    say(f"{count(len(merged.rows), 'row')} of {len(merged.parts)} sweeps ({by_status}){made} in {out}")
-    devices = ", ".join(f"{number} × {name}" for name, number in merged.devices.items())
-    mixed = sum(merged.devices.values()) > 1
-    say(
-        f"devices   {devices}"
-        + ("; fit joins cards of one model, else choose with --device" if mixed else "")
-    )
-    if merged.missing_shards:
-        say(f"missing   shards {', '.join(merged.missing_shards)}")
-    for part in merged.parts:
-        if part.left > 0:
-            say(f"left      {part.left} cases of {part.folder}: run its command again, then merge again")
-    say(f"\nNext: python -m dibench fit {shlex.quote(str(out / 'sweep.csv'))}")
+    show(console(), [merged(join(parts, out), out)])
+    typer.echo(f"\nNext: python -m dibench fit {shlex.quote(str(out / 'sweep.csv'))}")

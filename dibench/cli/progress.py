@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from dibench.numbers import percent, shape_text, short, time_text
+from dibench.numbers import number, percent, shape_text, short, time_text
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -139,7 +139,7 @@ class Progress:
         left_s = (self._total - self._done) * elapsed / measured
         if self._deadline is not None:
             left_s = min(left_s, max(0.0, self._deadline - time.monotonic()))
-        return {"rate": f"{60 * measured / elapsed:.0f}/min", "left": f"{time_text(left_s)} left"}
+        return {"rate": f"{number(60 * measured / elapsed, '.0f')}/min", "left": f"{time_text(left_s)} left"}
 
     def _say(self, line: str) -> None:
         if self._bar is not None:

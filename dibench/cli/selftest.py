@@ -73,6 +73,7 @@ def _check(chosen: str, opened: Backend | None, left: list[str], verdicts: RunVe
     """Check these and print a line for each; exit 1 if one is wrong or loses the device."""
     from dibench.backends import DeviceFaultError
     from dibench.check.selftest import selftest as check
+    from dibench.numbers import time_text
 
     begin, failed = time.monotonic(), 0
     verdicts.begin(left)
@@ -86,17 +87,20 @@ def _check(chosen: str, opened: Backend | None, left: list[str], verdicts: RunVe
         typer.echo(f"FAILED  a kernel lost the device, what follows was not checked: {fault}")
         raise typer.Exit(1) from None
     if left:
-        typer.echo(f"{len(left) - failed} of {len(left)} variants right, {time.monotonic() - begin:.1f} s")
+        took = time_text(time.monotonic() - begin)
+        typer.echo(f"{len(left) - failed} of {len(left)} variants right, {took}")
     if failed:
         raise typer.Exit(1)
 
 
 def _show(verdict: Verdict) -> None:
+    from dibench.numbers import percent
+
     if verdict.failure:
         typer.echo(f"FAILED  {verdict.variant:<28} {verdict.failure}")
     elif verdict.cases == 0:
         typer.echo(f"skipped {verdict.variant:<28} needs a newer GPU")
     else:
-        worst = f"{verdict.worst:.2f} of what is allowed"
+        worst = f"{percent(verdict.worst)} of what is allowed"
         typer.echo(f"ok      {verdict.variant:<28} {verdict.cases:>3} cases, largest error {worst}")
     sys.stdout.flush()

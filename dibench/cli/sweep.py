@@ -13,7 +13,6 @@ import typer
 
 from dibench.cli.options import duration_s, grouped
 from dibench.errors import UserError
-from dibench.words import SOURCE_MEANINGS
 
 if TYPE_CHECKING:
     from dibench.measure.settings import Settings
@@ -261,28 +260,18 @@ def _run(job: Sweep, out: Path, deadline: float | None, options: Options) -> Sum
 
 
 def _show(summary: Summary, out: Path) -> None:
-    from dibench.numbers import time_text
+    from dibench.cli.output import console
+    from dibench.show.sweeps import ended
+    from dibench.show.terminal import show
     from dibench.sweep.record import MANIFEST, TABLE
 
-    say = typer.echo
-    rows = sum(summary.statuses.values())
-    by_status = ", ".join(f"{count} {status}" for status, count in summary.statuses.items())
-    say(f"{rows} of {rows + summary.left} cases in the table ({by_status or 'none yet'})", nl=False)
-    say(f"; {summary.measured} of them measured now, in {time_text(summary.elapsed_s)}")
-    say(f"energy    {SOURCE_MEANINGS.get(summary.energy_source, summary.energy_source)}")
-    if summary.inside is not None:
-        say(f"time      {100 * summary.inside:.0f}% in windows and the settling they need")
-    say(f"table     {out / TABLE}\nmanifest  {out / MANIFEST}")
-    if summary.kept_as:
-        say(f"earlier   {out / summary.kept_as}")
-    if summary.statuses.get("failed"):
-        say("failed    the table has the reasons; --retry-failed measures them again")
+    show(console(), [ended(summary, out / TABLE, out / MANIFEST)])
     if summary.left:
         why = "Interrupted" if summary.ended == "interrupted" else "The time budget is used up"
-        say(f"\n{why}: {summary.left} cases are left. To resume: {_resume_command()}")
-    if rows:
+        typer.echo(f"\n{why}: {summary.left} cases are left. To resume: {_resume_command()}")
+    if summary.statuses:
         table, directory = shlex.quote(str(out / TABLE)), shlex.quote(str(out))
-        say(f"\nNext: python -m dibench fit {table}\n      python -m dibench report {directory}")
+        typer.echo(f"\nNext: python -m dibench fit {table}\n      python -m dibench report {directory}")
 
 
 def _resume_command() -> str:

@@ -110,6 +110,11 @@ class Figure:
 Block = Headline | Sentence | Note | Table | Figure
 
 
+def facts(caption: str, *lines: tuple[str, str]) -> Table:
+    """A line for each fact, its name before it; the table has no heads."""
+    return Table(caption, columns("", "", text=[""], wraps=[""]), lines)
+
+
 @attrs.frozen
 class Section:
     """One question with what answers it."""

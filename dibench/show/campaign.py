@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from dibench.numbers import count, duration_text, number, short, time_text
 from dibench.schema import MEASURED_SOURCES
-from dibench.show.blocks import Block, Column, Headline, Note, Section, Sentence, Table
+from dibench.show.blocks import Block, Column, Headline, Note, Section, Sentence, Table, facts
+from dibench.show.sweeps import by_status
 from dibench.words import SOURCE_MEANINGS
 
 if TYPE_CHECKING:
@@ -105,15 +106,17 @@ def beginning(gpu: CampaignGpu, earlier: Joined, left_out: Mapping[str, str]) ->
         yield f"left out  stage {stage}: {why}"
 
 
-def ending(found: Joined, summary: Summary, left_out: Sequence[str]) -> Iterator[str]:
+def ending(found: Joined, summary: Summary, left_out: Sequence[str]) -> Table:
     """What this run measured, what all runs measured, and what was left out."""
-    statuses = ", ".join(f"{number} {status}" for status, number in summary.statuses.items())
-    yield f"this run  {count(summary.measured, 'case')}: {summary.ended}"
-    yield f"its table {statuses or 'no rows'}"
     rows, cards = count(len(found.rows), "row"), count(len(found.cards), "card")
-    yield f"together  {rows} of {cards}, sentinels included"
-    yield f"energy    {SOURCE_MEANINGS.get(summary.energy_source, summary.energy_source)}"
-    yield from (f"left out  {line}" for line in left_out)
+    return facts(
+        "",
+        ("this run", f"{count(summary.measured, 'case')}: {summary.ended}"),
+        ("its table", by_status(summary.statuses) or "no rows"),
+        ("together", f"{rows} of {cards}, sentinels included"),
+        ("energy", SOURCE_MEANINGS.get(summary.energy_source, summary.energy_source)),
+        *(("left out", line) for line in left_out),
+    )
 
 
 def left_out(stages: Stages, checks: Checks) -> Iterator[str]:

@@ -146,6 +146,7 @@ def _made(table: Table, kept: Sequence[int]) -> RichTable:
     from rich.table import Table as RichTable
 
     made = RichTable(box=None, header_style="bold", padding=(0, _GAP, 0, 0), pad_edge=False)
+    made.show_header = any(column.name for column in table.columns)
     for number in kept:
         column, least = table.columns[number], _widths(table, number)[0] - _GAP
         made.add_column(

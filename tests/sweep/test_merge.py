@@ -327,5 +327,5 @@ def test_the_command_says_what_it_joined(
     out = capsys.readouterr().out
     assert exit_info.value.code == 0
     assert "5 rows of 2 sweeps (5 ok)" in out
-    assert "missing   shards 3/3" in out
+    assert "missing  shards 3/3" in out
     assert "1 × fake device" in out

@@ -1,0 +1,68 @@
+"""What a sweep did, and what a merge of sweeps joined."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dibench.numbers import count, percent, time_text
+from dibench.show.blocks import Table, facts
+from dibench.words import SOURCE_MEANINGS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from dibench.sweep.parts import Joined
+    from dibench.sweep.run import Summary
+
+
+def ended(found: Summary, table: Path, manifest: Path) -> Table:
+    """How many cases the table has now, what was measured, and where it lies.
+
+    Args:
+        found: how the sweep ended.
+        table, manifest: their paths.
+    """
+    rows = sum(found.statuses.values())
+    lines = [("energy", SOURCE_MEANINGS.get(found.energy_source, found.energy_source))]
+    if found.inside is not None:
+        lines.append(("time", f"{percent(found.inside)} in windows and the settling they need"))
+    lines += [("table", str(table)), ("manifest", str(manifest))]
+    if found.kept_as:
+        lines.append(("earlier", str(table.with_name(found.kept_as))))
+    if found.statuses.get("failed"):
+        lines.append(("failed", "the table has the reasons; --retry-failed measures them again"))
+    return facts(
+        f"{rows} of {rows + found.left} cases in the table ({by_status(found.statuses) or 'none yet'}); "
+        f"{found.measured} of them measured now, in {time_text(found.elapsed_s)}",
+        *lines,
+    )
+
+
+def merged(found: Joined, out: Path) -> Table:
+    """What was joined, on which devices, and what is missing.
+
+    Args:
+        found: the parts together.
+        out: the directory that was made.
+    """
+    visits = len(found.visits)
+    made = f", and the {count(visits, 'visit')} they are made of," if visits else ""
+    devices = ", ".join(f"{number} × {name}" for name, number in found.devices.items())
+    if sum(found.devices.values()) > 1:
+        devices += "; fit joins cards of one model, else choose with --device"
+    lines = [("devices", devices)]
+    if found.missing_shards:
+        lines.append(("missing", f"shards {', '.join(found.missing_shards)}"))
+    lines += [
+        ("left", f"{count(part.left, 'case')} of {part.folder}: run its command again, then merge again")
+        for part in found.parts
+        if part.left > 0
+    ]
+    rows = f"{count(len(found.rows), 'row')} of {len(found.parts)} sweeps"
+    return facts(f"{rows} ({by_status(found.statuses)}){made} in {out}", *lines)
+
+
+def by_status(statuses: Mapping[str, int]) -> str:
+    """`5 ok, 1 failed`."""
+    return ", ".join(f"{count(number)} {status}" for status, number in statuses.items())
