@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import attrs
-
 from dibench import files, models
 from dibench.errors import UserError
 from dibench.show.figure_files import write_panels
@@ -98,27 +96,18 @@ def _studies(found: Several) -> list[Study]:
 
 
 def _study(table: pd.DataFrame, found: Findings | None, *, why_not: str = "", card: str = "") -> Study:
-    """One card's rows with what was found of them.
-
-    Args:
-        table: its rows, of the CSV contract.
-        found: None where they could not be fitted.
-        why_not: then, the reason.
-        card: its name where the page shows several.
-    """
+    """One card's rows of the CSV contract with what was found of them, or why they could not be fitted."""
     rows = layers_of(table)
-    if found is None:
-        middle = medians(rows[rows["fastest"]], response_of(None).per_mac)
-        return Study(rows, why_not=why_not, medians=middle, card=card)
-    check = found.fit.pipeline_check
-    return attrs.evolve(
-        _fitted(found.fit), rows=rows, check=None if check is None else _fitted(check), found=found, card=card
-    )
+    fit = None if found is None else found.fit
+    check = None if fit is None else fit.pipeline_check
+    beside = None if check is None else Study(rows, *_drawn(rows, check), check)
+    return Study(rows, *_drawn(rows, fit), fit, why_not, beside, found, card)
 
 
-def _fitted(fit: Fit) -> Study:
-    used = derived(fit.to_frame())
-    return Study(used, fit, used, medians=medians(used, response_of(fit).per_mac))
+def _drawn(rows: pd.DataFrame, fit: Fit | None) -> tuple[pd.DataFrame, dict[str, float]]:
+    """The layers of the fit, or the fastest kernel of each, and their median response per MAC by operator."""
+    used = rows[rows["fastest"]] if fit is None else derived(fit.to_frame())
+    return used, medians(used, response_of(fit).per_mac)
 
 
 def _costs(fit: Fit | None) -> NetworkCosts | None:

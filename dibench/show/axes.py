@@ -92,41 +92,24 @@ def present(rows: pd.DataFrame) -> list[str]:
     return [op for op in OPERATORS if op in found]
 
 
-def scatter(axes: Axes, rows: pd.DataFrame, x: str, y: str, *, size: float = 4.6, alpha: float = 0.8) -> None:
-    """One filled marker a row; colour and shape both tell the operator, for readers who see no colours."""
-    for op in present(rows):
-        own = rows[rows["op"] == op]
-        axes.plot(
-            own[x],
-            own[y],
-            linestyle="none",
-            marker=OPERATOR_MARKERS[op],
-            markersize=size,
-            color=OPERATOR_COLOURS[op],
-            markeredgecolor=SURFACE,
-            markeredgewidth=0.5,
-            alpha=alpha,
-            label=op,
-        )
-
-
-def scatter_open(
-    axes: Axes, rows: pd.DataFrame, x: str, y: str, *, size: float = 3.4, alpha: float = 0.4
+def scatter(
+    axes: Axes,
+    rows: pd.DataFrame,
+    x: str,
+    y: str,
+    *,
+    size: float = 4.6,
+    alpha: float = 0.8,
+    hollow: bool = False,
 ) -> None:
-    """Rows in the background: small hollow markers in the operator's colour."""
+    """One marker a row; colour and shape both tell the operator, for readers who see no colours."""
     for op in present(rows):
-        own = rows[rows["op"] == op]
+        own, colour = rows[rows["op"] == op], OPERATOR_COLOURS[op]
+        face, edge, width = ("none", colour, 0.7) if hollow else (colour, SURFACE, 0.5)
         axes.plot(
-            own[x],
-            own[y],
-            linestyle="none",
-            marker=OPERATOR_MARKERS[op],
-            markersize=size,
-            markerfacecolor="none",
-            markeredgecolor=OPERATOR_COLOURS[op],
-            markeredgewidth=0.7,
-            alpha=alpha,
-        )
+            own[x], own[y], linestyle="none", marker=OPERATOR_MARKERS[op], markersize=size, color=colour,
+            markerfacecolor=face, markeredgecolor=edge, markeredgewidth=width, alpha=alpha, label=op,
+        )  # fmt: skip
 
 
 def strip(axes: Axes, ratios: Ratios, height: float) -> None:

@@ -33,12 +33,11 @@ _AXIS = {
 def section(study: Study) -> Section:
     """Of the layers of the fit; without a fit, of the fastest kernel of each."""
     response = response_of(study.fit)
-    used = study.rows[study.rows["fastest"]] if study.used is None else study.used
     lead = (
         f"Each point is one layer, run by the fastest kernel of its operator. If an intensity explained "
         f"{response.name}, the points of an operator would lie on one falling curve."
     )
-    figures = _figures(used, study, response)
+    figures = _figures(study, response)
     notes = []
     if study.fit:
         notes.append("Curves: the fitted cost without its launch, which lifts layers of few MACs above them.")
@@ -51,7 +50,7 @@ def section(study: Study) -> Section:
 
 def check_section(check: Study) -> Section:
     """The same for modelled energy, beside measured time: do study and energy model agree?"""
-    assert check.fit is not None and check.used is not None
+    assert check.fit is not None
     response = response_of(check.fit)
     lead = (
         f"These joules are {response.adjective}, not measured (energy source: "
@@ -59,11 +58,11 @@ def check_section(check: Study) -> Section:
         "agree. They say nothing about this machine."
     )
     question = "Pipeline check, not evidence: does the study find what the energy model put in?"
-    blocks: list[Block] = [Sentence(lead), *_figures(check.used, check, response, response.adjective)]
+    blocks: list[Block] = [Sentence(lead), *_figures(check, response, response.adjective)]
     return Section("check", f"{response.adjective.capitalize()} energy", question, blocks)
 
 
-def _figures(rows: pd.DataFrame, study: Study, response: Response, mark: str = "") -> list[Figure]:
+def _figures(study: Study, response: Response, mark: str = "") -> list[Figure]:
     """One figure an intensity, of DI where α is known."""
     figures = []
     for model in _AXIS:
@@ -74,23 +73,20 @@ def _figures(rows: pd.DataFrame, study: Study, response: Response, mark: str = "
                 continue
             line = f"at the fitted α: {interval(found)}"
         name = f"{response.name}-{model}".replace("_", "-")
-        draw = partial(intensity_panel, rows, study, model, response, mark)
+        draw = partial(intensity_panel, study, model, response, mark)
         figures.append(Figure(name, f"Against {MODEL_NAMES[model]}", draw, [line]))
     return figures
 
 
-def intensity_panel(
-    rows: pd.DataFrame, study: Study, model: str, response: Response, mark: str = ""
-) -> Drawn | None:
+def intensity_panel(study: Study, model: str, response: Response, mark: str = "") -> Drawn | None:
     """Cost per MAC against one intensity, the fastest kernel of each layer; None where α is not known.
 
     The curve is the fit's cost without the launch; layers of few MACs lie above it by e_launch/M.
     """
-    values = fit_curves.intensity_of(rows, study.fit, model)
+    values = fit_curves.intensity_of(study.used, study.fit, model)
     if values is None:
         return None
-    rows = rows.assign(intensity=values)
-    drawn = ax.thin(rows, "intensity", response.per_mac)
+    drawn = ax.thin(study.used.assign(intensity=values), "intensity", response.per_mac)
     if drawn.empty:
         return None
     figure, axes = new_panel()
@@ -106,7 +102,7 @@ def intensity_panel(
             figure,
             f"{response.name}-{model}".replace("_", "-"),
             title=f"{response.name.capitalize()} per MAC against {MODEL_NAMES[model]}",
-            description=f"{count(len(rows), 'layer')}. Median {response.unit} per MAC: {medians}.",
+            description=f"{count(len(study.used), 'layer')}. Median {response.unit} per MAC: {medians}.",
         )
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 def figures(study: Study) -> list[Figure]:
     """Of fits of energy: modelled joules beside measured time stay in the section that checks the model."""
     response = response_of(study.fit)
-    if study.fit is None or study.used is None or response.name != "energy":
+    if study.fit is None or response.name != "energy":
         return []
     beside = (
         "Curves: AI's fit without the launch, which pulls small layers below. Marks on the axis: where an "

@@ -33,8 +33,8 @@ _STRIP = 24  # SVG units
 
 def sections(study: Study, residuals: Mapping[str, Residuals]) -> list[Section]:
     """Predictions by AI and DI, and their residuals; nothing if the fit predicted no row."""
-    fit, used = study.fit, study.used
-    if fit is None or used is None or not residuals:
+    fit = study.fit
+    if fit is None or not residuals:
         return []
     response = response_of(fit)
     how = {True: "by a fit that has not seen the layer's family", False: "in sample"}
@@ -42,7 +42,7 @@ def sections(study: Study, residuals: Mapping[str, Residuals]) -> list[Section]:
         Figure(
             f"predicted-{model}".replace("_", "-"),
             f"Predicted by {MODEL_NAMES[model]}",
-            partial(predicted_panel, used, fit, model, own),
+            partial(predicted_panel, study.used, fit, model, own),
             [f"{how[own.held_out]}; on the line: as {response.adjective}"],
         )
         for model, own in residuals.items()

@@ -56,7 +56,7 @@ def roofline_panel(rows: pd.DataFrame, peaks: Peaks | None, speeds: Mapping[str,
     figure, axes = new_panel(420, 330)
     tops = [peaks.mac_per_s] if peaks else []
     ax.log_axes(axes, [usable["mac_per_byte"]], [usable["mac_per_s"], tops])
-    ax.scatter_open(axes, rest, "mac_per_byte", "mac_per_s", alpha=0.35)
+    ax.scatter(axes, rest, "mac_per_byte", "mac_per_s", size=3.4, alpha=0.35, hollow=True)
     ax.scatter(axes, fast, "mac_per_byte", "mac_per_s", size=5.4, alpha=0.95)
     if peaks:
         _draw_roof(axes, peaks)

@@ -25,17 +25,17 @@ class Study:
 
     rows: pd.DataFrame
     """Of its layers, with what follows from their columns: of `study.table.layers`."""
+    used: pd.DataFrame
+    """The rows of the fit with its predictions, likewise; without a fit, those of the fastest kernels."""
+    medians: Mapping[str, float]
+    """Of these by operator, the response per MAC."""
     fit: Fit | None = None
-    used: pd.DataFrame | None = None
-    """The rows of the fit with its predictions, likewise."""
     why_not: str = ""
     """Why there is no fit."""
     check: Study | None = None
     """The fit of modelled energy, a check of the pipeline."""
     found: Findings | None = None
     """What answers the questions beside the fit."""
-    medians: Mapping[str, float] = attrs.field(factory=dict)
-    """By operator the response per MAC of the layers that are drawn against intensities."""
     card: str = ""
     """Its name where the page shows several."""
 

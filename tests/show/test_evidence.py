@@ -98,7 +98,8 @@ def test_what_is_missing_is_said_with_the_command_that_brings_it(page: str, card
     lacking = part(cards, "missing", "tables")
     assert "<code>python -m dibench sweep networks --out DIR</code>, run to its end" in lacking
     assert "sweep twins" not in lacking and "doctor" in lacking
-    one = Study(derived(table(distinct_layers()[:1], [1.0])))
+    layers = derived(table(distinct_layers()[:1], [1.0]))
+    one = Study(layers, layers, {})
     (nothing,) = missing.sections([], [one])
     assert "sweep twins" in str(nothing.blocks) and "sweep lattice" in str(nothing.blocks)
     (said,) = missing.sections(["twins-fc"], [one])
@@ -106,7 +107,8 @@ def test_what_is_missing_is_said_with_the_command_that_brings_it(page: str, card
 
 
 def test_no_claims_without_a_fit() -> None:
-    assert claims.answers([Study(derived(table(distinct_layers()[:1], [1.0])))]) == []
+    layers = derived(table(distinct_layers()[:1], [1.0]))
+    assert claims.answers([Study(layers, layers, {})]) == []
 
 
 def pairs_of(kind: type[Pairs], *ratios: float, **more: Any) -> Any:

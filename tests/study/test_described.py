@@ -61,7 +61,7 @@ def test_a_manifest_without_usable_peaks_has_none() -> None:
 
 def test_speeds_errors_and_rank_of_a_sweep(tmp_path: Path) -> None:
     frame = derived(read_csv(write(tmp_path, rows(100, source="rapl")) / "sweep.csv"))
-    found = described(frame, None, "time_s", MANIFEST)
+    found = described(frame, frame, "time_s", MANIFEST)
     fast = frame[frame["fastest"] & (frame["op"] == "pointwise")]
     own = found.speeds["pointwise"]
     assert own.rows == int((frame["op"] == "pointwise").sum()) and own.layers == len(fast)

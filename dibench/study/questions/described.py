@@ -25,13 +25,13 @@ _COUNTS = ("macs_executed", "weight_reads", "input_reads", "output_reads", "outp
 
 
 def described(
-    rows: pd.DataFrame, used: pd.DataFrame | None, response: str, manifest: Mapping[str, Any] | None
+    rows: pd.DataFrame, used: pd.DataFrame, response: str, manifest: Mapping[str, Any] | None
 ) -> Described:
     """All of it, of one card.
 
     Args:
         rows: of `table.layers.layers_of`.
-        used: the rows of a fit with its predictions; None without one.
+        used: the rows of a fit with its predictions.
         response: the column of costs.
         manifest: of the sweep, with the peaks of its machine; None where there is none.
     """
@@ -42,7 +42,7 @@ def described(
         stationarity=_stationarity(rows, response),
         errors=_errors(rows),
         accesses_and_time=_rank(rows[rows["usable"]]),
-        residuals={} if used is None else residuals(used, response),
+        residuals=residuals(used, response),
     )
 
 
