@@ -211,11 +211,6 @@ class Fit(Result):
     def __repr__(self) -> str:
         return f"Fit({self.verdict}, α {interval(self.alpha)}, {self.rows_used} rows of {self.response})"
 
-    @property
-    def unit(self) -> str:
-        """Of the response: `J` or `s`."""
-        return "s" if self.response_kind == "time" else "J"
-
     def to_frame(self) -> pd.DataFrame:
         """The rows used, with `predicted_MODEL` and `held_out_MODEL` in the response's unit."""
         frame = self.used.copy()
