@@ -45,7 +45,7 @@ def generality(
 
     [bold]python -m dibench generality results/local/networks/sweep.csv --json generality.json[/bold]
     """
-    from dibench.show.generality import basis, blocks
+    from dibench.show.generality import section
     from dibench.show.terminal import show
     from dibench.study.findings.plain import plain
 
@@ -60,7 +60,7 @@ def generality(
     found, joined = _study(tables, subsets=subsets, **chosen)
     if json_file is not None:
         write_json(json_file, found.to_json() | (plain(joined) or {}))
-    show(console(), [*basis(found, joined), *blocks(found)])
+    show(console(), [section(found, joined)])
     if json_file is not None:
         console().print(f"\nEvery figure: {json_file}", soft_wrap=True)
 

@@ -62,6 +62,7 @@ class Column:
     """Where there is no room for all, the columns with the highest rank are left out first; 0: never."""
     wraps: bool = False
     """Whether a cell may go on in a second line."""
+    page_only: bool = False
 
 
 def columns(
@@ -69,6 +70,7 @@ def columns(
     text: Collection[str] = (),
     wraps: Collection[str] = (),
     ranks: Mapping[str, int] | None = None,
+    page_only: Collection[str] = (),
 ) -> tuple[Column, ...]:
     """Columns by name; the first one and those in `text` hold words, `ranks` says which can be left out.
 
@@ -76,7 +78,13 @@ def columns(
     ['operator', 'says']
     """
     return tuple(
-        Column(name, text=number == 0 or name in text, rank=(ranks or {}).get(name, 0), wraps=name in wraps)
+        Column(
+            name,
+            text=number == 0 or name in text,
+            rank=(ranks or {}).get(name, 0),
+            wraps=name in wraps,
+            page_only=name in page_only,
+        )
         for number, name in enumerate(names)
     )
 
@@ -93,6 +101,10 @@ class Table:
     """Set in bold."""
     narrow: bool = False
     """Few short columns: two such tables fit side by side on a page."""
+    page_only: bool = False
+    """Too much for a terminal, which leaves it out."""
+    as_cards: bool = False
+    """A page shows each row as a card: its answer, the text in full, and why."""
 
 
 @attrs.frozen

@@ -14,19 +14,7 @@ if TYPE_CHECKING:
 _NAMELESS = "the card without device_uuid"
 
 
-def sections(together: Several | None) -> list[Section]:
-    """What the rest of the page is about, and the cards compared; none of one card."""
-    if together is None:
-        return []
-    shown = "Claims, α, twins, lattice and networks stand here for each card"
-    if together.one_model is None:
-        lead = f"{shown}; the rest of this page is about the card with most rows, never pooled silently."
-    else:
-        lead = f"{shown}, and first for all cards as one, as the rest of this page."
-    return [Section("cards", "Cards", "Do all cards say the same?", [Sentence(lead), *blocks(together)])]
-
-
-def blocks(together: Several) -> list[Block]:
+def section(together: Several) -> Section:
     """A line for each card, the joint fit with a gain per card, α between each two, how they are joined."""
     joint = together.compared.joint
     if joint is None:
@@ -44,7 +32,10 @@ def blocks(together: Several) -> list[Block]:
     ]
     if together.one_model is not None:
         said.append(f"All cards as one. {gains_text(together.one_model)}")
-    return [_table(together), *map(Sentence, said)]
+    else:
+        said.append("The cards are not pooled: each stands by itself.")
+    told: list[Block] = [_table(together), *map(Sentence, said)]
+    return Section("cards", "Cards", "Do all cards say the same?", told)
 
 
 def _table(together: Several) -> Table:

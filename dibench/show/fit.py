@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dibench.show import cards, claims, fit_tables, held_out, networks, peer, verdict
+from dibench.show import cards, claims, fit_tables, networks, peer, verdict
 from dibench.show.blocks import Block, Note, Section, Sentence, of_cards
 from dibench.show.lattice import section as lattice_section
 from dibench.show.twins import section as twins_section
@@ -32,33 +32,24 @@ def parts(found: Findings | Several, *, twins: bool, lattice: bool) -> list[Bloc
 
 
 def summary(fit: Fit) -> list[Block]:
-    """Verdict, the ladder and α: what a notebook shows."""
-    return [*verdict.blocks(fit), *_ladder(fit)]
-
-
-def _ladder(fit: Fit) -> list[Block]:
-    return [fit_tables.models(fit), *map(Note, fit_tables.not_fitted(fit)), *verdict.numbers(fit)]
+    """Verdict, α and the ladder: what a notebook shows."""
+    return [*verdict.section(fit).blocks, fit_tables.models(fit), *map(Note, fit_tables.not_fitted(fit))]
 
 
 def _one(found: Findings) -> list[Block | Section]:
-    """All that one table says, but for twins and lattice."""
+    """All that one table says, but for twins and lattice; on one screen only the claims need a heading."""
     fit = found.fit
-    shown: list[Block | Section] = [*verdict.blocks(fit), claims.table(found.claims), *_ladder(fit)]
-    coefficients = fit_tables.coefficients_text(fit, "di_weighted")
-    if coefficients and fit.determined:
-        shown.append(Sentence(coefficients))
-    shown += [fit_tables.by_operator(fit), *held_out.blocks(fit.held_out)]
-    if fit.determined:
-        shown.append(Sentence(fit_tables.sensitivity_text(fit)))
-    shown += [networks.section(found.networks, fit.held_out.networks), *peer.blocks(found.peer)]
-    shown += map(Sentence, fit_tables.rows_text(fit))
+    asked = [fit_tables.section(fit), networks.section(found.networks, fit.held_out.networks)]
+    asked += [] if found.peer is None else [peer.section(found.peer)]
+    shown: list[Block | Section] = [*verdict.section(fit).blocks, claims.section(found.claims)]
+    shown += [block for section in asked for block in section.blocks]
     return shown if fit.pipeline_check is None else [*shown, *verdict.pipeline_check(fit.pipeline_check)]
 
 
 def _cards(found: Several) -> list[Block | Section]:
     """The cards compared, then all as one; where they are not taken for one, the claims on each."""
-    shown: list[Block | Section] = [*cards.blocks(found)]
     if found.joined is not None:
-        return [*shown, *_one(found.joined)]
-    shown += [claims.table(card.fit.claims, card.label) for card in found.cards if card.fit is not None]
-    return [*shown, Sentence("One card in full: --device NAME. Twins, lattice: --twins, --lattice")]
+        return [cards.section(found), *_one(found.joined)]
+    asked = of_cards({one.label: claims.section(one.fit.claims) for one in found.cards if one.fit})
+    hint = Sentence("One card in full: --device NAME. Twins, lattice: --twins, --lattice")
+    return [cards.section(found), *asked, hint]

@@ -1,4 +1,4 @@
-"""The tables of a fit: models, coefficients, α and what it depends on, rows left out."""
+"""How well each description predicts: models, coefficients, operators, what α depends on, rows left out."""
 
 from __future__ import annotations
 
@@ -7,29 +7,26 @@ from typing import TYPE_CHECKING
 
 from dibench.numbers import UNKNOWN, bracketed, common_scale, count, interval, number, p_value, percent, plain
 from dibench.show import held_out
-from dibench.show.blocks import Table, columns
+from dibench.show.blocks import Block, Note, Section, Sentence, Table, columns
 from dibench.words import MODEL_NAMES, SENSITIVITY_NAMES
 
 if TYPE_CHECKING:
     from dibench.study.findings.ladder import Coefficient, Fit, Scores
 
 _PICO = 1e-12  # the fit gives coefficients in picoseconds and picojoules
-_SAYS_NOTHING = {UNKNOWN, ""}
 
 
-def fit_tables(fit: Fit) -> list[Table]:
-    """Every table of a fit that is not empty."""
-    tables = [
-        models(fit),
-        coefficients(fit),
-        coefficients(fit, apart=True),
-        by_operator(fit),
-        *(block for block in held_out.blocks(fit.held_out) if isinstance(block, Table)),
-        alphas(fit),
-        sensitivity(fit),
-        exclusions(fit),
-    ]
-    return [table for table in tables if any(set(row[1:]) - _SAYS_NOTHING for row in table.rows)]
+def section(fit: Fit) -> Section:
+    """Models, coefficients, operators, unseen families, what α depends on, and the rows."""
+    told: list[Block] = [models(fit), *map(Note, not_fitted(fit)), coefficients(fit)]
+    told += [coefficients(fit, apart=True), by_operator(fit), *held_out.blocks(fit.held_out)]
+    told = [block for block in told if not isinstance(block, Table) or _says_something(block)]
+    told += map(Sentence, [*sensitivity(fit), *di_coefficients(fit), *rows_text(fit)])
+    return Section("fit", "Fit", f"Which description predicts {fit.response_kind} best?", told)
+
+
+def _says_something(table: Table) -> bool:
+    return any(set(row[1:]) - {UNKNOWN, ""} for row in table.rows)
 
 
 def models(fit: Fit) -> Table:
@@ -110,6 +107,7 @@ def coefficients(fit: Fit, *, apart: bool = False) -> Table:
         columns("term", "unit", *names, text=["unit"], wraps=names),
         rows,
         f"In brackets the 95% interval. Empty: the model has no such term.{held}",
+        page_only=True,
     )
 
 
@@ -127,30 +125,6 @@ def _coefficient(one: Coefficient, scale: float) -> str:
         return UNKNOWN if value is None else plain(value / scale)
 
     return bracketed(one.value, one.ci_low, one.ci_high, write).replace(" to ", "\u00a0to\u00a0")
-
-
-def coefficients_text(fit: Fit, model: str) -> str:
-    """The coefficients of one model in a sentence; empty where it was not fitted."""
-    said = []
-    for name, one in fit.models[model].coefficients.items():
-        scale, unit = _unit([one])
-        said.append(f"{name.replace('e0', 'e₀')} {_coefficient(one, scale)} {unit}".replace("\u00a0", " "))
-    return f"{MODEL_NAMES[model]}: {', '.join(said)}." if said else ""
-
-
-def alphas(fit: Fit) -> Table:
-    """α of both forms."""
-    rows = [["weighted", interval(fit.alpha)], ["disjoint", interval(fit.alpha.disjoint)]]
-    test = fit.test_ai_vs_di
-    return Table(
-        "α: how much a weight weighs against an activation",
-        columns("form of DI", "α (95% interval)"),
-        rows,
-        f"Test of α = ½ (weighted form): t = {number(test.statistic)}, p = {p_value(test.p_value)}.".replace(
-            "= <", "<"
-        ),
-        narrow=True,
-    )
 
 
 def by_operator(fit: Fit) -> Table:
@@ -175,29 +149,22 @@ def by_operator(fit: Fit) -> Table:
     )  # fmt: skip
 
 
-def sensitivity(fit: Fit) -> Table:
-    """α of models with fewer terms: not for inference, but to see what it depends on."""
-    rows = [
-        [SENSITIVITY_NAMES[name], interval(own.alpha), p_value(own.p_value)]
-        for name, own in fit.sensitivity.items()
-    ]
-    note = "Weighted form. Models without these terms are biased; they are shown, never used for the verdict."
-    return Table("Sensitivity: what α depends on", columns("fit", "α (95%)", "p"), rows, note, narrow=True)
+def di_coefficients(fit: Fit) -> list[str]:
+    """The coefficients of weighted DI in a sentence; none where it was not fitted, or without an α."""
+    said = []
+    for name, one in fit.models["di_weighted"].coefficients.items():
+        scale, unit = _unit([one])
+        said.append(f"{name.replace('e0', 'e₀')} {_coefficient(one, scale)} {unit}".replace("\u00a0", " "))
+    return [f"{MODEL_NAMES['di_weighted']}: {', '.join(said)}."] if said and fit.determined else []
 
 
-def sensitivity_text(fit: Fit) -> str:
-    """The same in a sentence."""
+def sensitivity(fit: Fit) -> list[str]:
+    """α of models with fewer terms: biased, shown to see what it depends on; none without an α."""
     said = "; ".join(
-        f"{SENSITIVITY_NAMES[name]} {interval(one.alpha)}" for name, one in fit.sensitivity.items()
+        f"{SENSITIVITY_NAMES[name]} {interval(one.alpha)}, p {p_value(one.p_value)}"
+        for name, one in fit.sensitivity.items()
     )
-    return f"Sensitivity, not evidence: α weighted {said}."
-
-
-def exclusions(fit: Fit) -> Table:
-    """Why rows were left out of the fit."""
-    rows = [[reason, count(rows)] for reason, rows in fit.excluded.items()]
-    note = f"{count(fit.rows_used)} of {count(fit.rows, 'row')} were used."
-    return Table("Rows left out of the fit, and why", columns("reason", "rows"), rows, note, narrow=True)
+    return [f"Sensitivity, not evidence: α weighted {said}."] if fit.determined else []
 
 
 def rows_text(fit: Fit) -> list[str]:

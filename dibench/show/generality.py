@@ -21,15 +21,14 @@ if TYPE_CHECKING:
 _BARS = " ▁▂▃▄▅▆▇█"
 
 
-def sections(found: Generality | None) -> list[Section]:
-    """The page's section; none where networks and layers are too few for subsets."""
-    if found is None or not found.populations:
-        return []
-    return [Section("generality", "Generality", "Would other networks have said the same?", blocks(found))]
+def section(found: Generality, joined: OneModel | None = None) -> Section:
+    """Words, evidence by family, then the subsets of networks and of layers.
 
-
-def basis(found: Generality, joined: OneModel | None) -> list[Block]:
-    """What the study rests on, where that is not measured energy of one card."""
+    Args:
+        found: the study.
+        joined: what was done to join cards, where nothing else beside this section says it.
+    """
+    first, *more = found.words
     shown: list[Block] = []
     if not found.response_measured:
         text = "PIPELINE CHECK: energy that no sensor measured says nothing of a device."
@@ -38,13 +37,7 @@ def basis(found: Generality, joined: OneModel | None) -> list[Block]:
         shown.append(Sentence("Measured time: these rows have no measured energy.", "warn"))
     if joined is not None:
         shown.append(Sentence(f"All cards as one. {gains_text(joined)}"))
-    return shown
-
-
-def blocks(found: Generality) -> list[Block]:
-    """Words, evidence by family, then the subsets of networks and of layers."""
-    first, *more = found.words
-    shown: list[Block] = [Sentence(f"**{first}**"), *map(Sentence, more)]
+    shown += [Sentence(f"**{first}**"), *map(Sentence, more)]
     if found.families:
         shown.append(_families(found))
     for unit, population in found.populations.items():
@@ -61,7 +54,7 @@ def blocks(found: Generality) -> list[Block]:
                 "median distance from full refits is shown."
             )
         )
-    return shown
+    return Section("generality", "Generality", "Would other networks have said the same?", shown)
 
 
 def distributions(found: Generality) -> Iterator[Figure]:

@@ -42,7 +42,6 @@ from dibench.show.svg import Drawn, marked, style_sheet
 if TYPE_CHECKING:
     import pandas as pd
 
-    from dibench.study.findings.all_findings import Findings
     from dibench.study.findings.described import Described
 
 Json = Mapping[str, Any]
@@ -87,9 +86,9 @@ def render(contents: Contents, manifest: Json | None, files: Sequence[str] = ("s
             headline=_headline(study.rows, manifest),
             facts=_facts(studies, manifest),
             banners=sources.banners(study.rows, manifest=manifest is not None),
-            verdict=verdict.section(study),
+            verdict=_verdict(study),
             alpha=alpha,
-            claims=claims.answers(studies),
+            claims=list(map(question, _claims(studies))),
             joined=study.card == AS_ONE,
             key=_key(study.rows),
             questions=asked,
@@ -100,12 +99,24 @@ def render(contents: Contents, manifest: Json | None, files: Sequence[str] = ("s
     return Page(html, [one.svg for one in figures])
 
 
+def _claims(studies: Sequence[Study]) -> list[Section]:
+    return of_cards({one.card: claims.section(one.found.claims) for one in studies if one.found})
+
+
+def _verdict(study: Study) -> Section:
+    if study.fit is None:
+        return verdict.without_fit(study.why_not)
+    about = f"{study.card}, the card with most rows" if study.card != AS_ONE else "cards of one model as one"
+    return verdict.section(study.fit, f"Of {about}. " if study.card else "")
+
+
 def _sections(contents: Contents) -> list[Section]:
     """The questions in reading order; none where no row has a time or an energy to show."""
     studies, study, own = contents.studies, contents.studies[0], contents.described
     if not study.rows["usable"].any():
         return []
     found = {one.card: one.found for one in studies if one.found is not None}
+    general = study.found.generality if study.found else None
     return [
         cost.section(study),
         *([cost.check_section(study.check)] if study.check else []),
@@ -113,17 +124,19 @@ def _sections(contents: Contents) -> list[Section]:
         roofline.section(study, own.peaks, own.speeds),
         stationarity.section(own.stationarity, response_of(study.fit).name),
         *predicted_vs_measured.sections(study, own.residuals),
-        *cards.sections(contents.several),
-        *of_cards({card: twins.section(own.twins, card) for card, own in found.items() if own.twins}),
-        *of_cards({card: lattice.section(own.lattice, card) for card, own in found.items() if own.lattice}),
+        *([fit_tables.section(study.fit)] if study.fit else []),
+        *([cards.section(contents.several)] if contents.several else []),
+        *of_cards({card: twins.section(one.twins, card) for card, one in found.items() if one.twins}),
+        *of_cards({card: lattice.section(one.lattice, card) for card, one in found.items() if one.lattice}),
         *of_cards(
             {
-                card: networks.section(own.networks, own.fit.held_out.networks, card)
-                for card, own in found.items()
+                card: networks.section(one.networks, one.fit.held_out.networks, card)
+                for card, one in found.items()
             }
         ),
         *network_costs.sections(contents.costs),
-        *generality.sections(study.found.generality if study.found else None),
+        *([generality.section(general)] if general else []),
+        *of_cards({card: peer.section(one.peer) for card, one in found.items() if one.peer}),
     ]
 
 
@@ -213,8 +226,6 @@ def _key(rows: pd.DataFrame) -> list[Mark]:
 def _tables(study: Study, own: Described) -> list[Table]:
     rows = study.rows
     found = [
-        *(fit_tables.fit_tables(study.fit) if study.fit else []),
-        *_beside_the_fit(study.found),
         stationarity.table(own.stationarity, response_of(study.fit).name),
         tables.error_budget(own.errors),
         tables.mishaps(rows),
@@ -222,15 +233,6 @@ def _tables(study: Study, own: Described) -> list[Table]:
         *tables.ends(rows),
     ]
     return [table for table in found if table.rows]
-
-
-def _beside_the_fit(found: Findings | None) -> list[Table]:
-    """Twins, lattice and a library, of those that were measured."""
-    if found is None:
-        return []
-    return [
-        *([peer.table(found.peer)] if found.peer else []),
-    ]
 
 
 @attrs.frozen

@@ -5,18 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dibench.numbers import UNKNOWN, count, interval, number
-from dibench.show.blocks import Block, Sentence, Table, columns
+from dibench.show.blocks import Block, Section, Sentence, Table, columns
 
 if TYPE_CHECKING:
     from dibench.study.findings.peer import Peers, Ratio
 
 
-def blocks(found: Peers | None) -> list[Block]:
-    """The table, and a warning where its joules are no evidence; nothing where there is no library."""
-    if found is None:
-        return []
+def section(found: Peers) -> Section:
+    """The table, and a warning where its joules are no evidence."""
     what = f"{found.energy_source.upper()} joules" if found.energy_source else "No joules"
-    return [table(found), *([] if found.measured else [Sentence(f"{what}: no evidence.", "warn")])]
+    told: list[Block] = [
+        table(found),
+        *([] if found.measured else [Sentence(f"{what}: no evidence.", "warn")]),
+    ]
+    return Section("library", "Library", f"How do our kernels compare with {found.library}?", told)
 
 
 def table(found: Peers) -> Table:

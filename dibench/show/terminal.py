@@ -29,7 +29,9 @@ def show(out: Console, blocks: Iterable[Block | Section]) -> None:
     """
     above: Block | None = None
     for block in _in_order(blocks):
-        if isinstance(above, Table) or (above is not None and isinstance(block, Table)):
+        if isinstance(block, Figure) or (isinstance(block, Table) and block.page_only):
+            continue
+        if isinstance(above, Table) or (isinstance(block, Table) and not isinstance(above, Headline | None)):
             out.print()
         for shown in rendered([block]):
             out.print(shown, crop=False)
@@ -70,9 +72,9 @@ def rendered(blocks: Iterable[Block]) -> Iterator[RenderableType]:
                 yield _text(text, _STYLES[tone])
             case Note(text):
                 yield _text(text, "dim")
-            case Table():
-                yield _TableThatFits(block)
-            case Figure():
+            case Table(page_only=False):
+                yield _TableThatFits(_for_terminal(block))
+            case Table() | Figure():
                 pass
 
 
@@ -84,6 +86,12 @@ def _text(text: str, style: str = "") -> Text:
     for number, part in enumerate(re.split(r"\*\*(.+?)\*\*", text)):
         made.append(part, style="bold" if number % 2 else None)
     return made
+
+
+def _for_terminal(table: Table) -> Table:
+    kept = [number for number, column in enumerate(table.columns) if not column.page_only]
+    rows = [[row[number] for number in kept] for row in table.rows]
+    return attrs.evolve(table, columns=[table.columns[number] for number in kept], rows=rows)
 
 
 @attrs.frozen

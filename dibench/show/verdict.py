@@ -6,27 +6,42 @@ from typing import TYPE_CHECKING
 
 from dibench.numbers import count, interval, number, p_value, percent
 from dibench.show.blocks import Block, Headline, Section, Sentence
-from dibench.show.response import response_of
-from dibench.show.studies import AS_ONE
 from dibench.words import MODEL_NAMES
 
 if TYPE_CHECKING:
-    from dibench.show.studies import Study
     from dibench.study.findings.estimate import Outcome
     from dibench.study.findings.ladder import Fit
 
 
-def blocks(fit: Fit) -> list[Block]:
-    """What was explained, the answer, and why."""
-    return [
-        Sentence(fit.basis, "" if fit.evidence else "warn"),
+def section(fit: Fit, about: str = "") -> Section:
+    """What was explained, the answer, why, what it rests on, α of both forms, and the tests.
+
+    Args:
+        fit: of one table.
+        about: which card it is of, where there are several.
+    """
+    layers, rows = count(fit.rows_used, "layer"), count(fit.rows, "row")
+    rests = f"It rests on {layers} out of {rows}."
+    question = f"Does it matter for {fit.response_kind} whether an element is weight or activation?"
+    told: list[Block] = [
+        Sentence(f"{about}{fit.basis}", "" if fit.evidence else "warn"),
         Headline(fit.answer, "warn" if fit.verdict == "undecided" else "good"),
-        Sentence(_why(fit)),
+        Sentence(f"Why: {'; '.join(fit.reasons)}. {rests}"),
+        *_numbers(fit),
     ]
+    return Section("verdict", "Verdict", question, told)
 
 
-def numbers(fit: Fit) -> list[Block]:
-    """α of both forms, and the tests."""
+def without_fit(why_not: str) -> Section:
+    """What stands in its place where rows could not be fitted."""
+    told: list[Block] = [
+        Headline("Nothing can be said yet."),
+        Sentence(f"The rows could not be fitted: {why_not}."),
+    ]
+    return Section("verdict", "Verdict", "Does the data type matter?", told)
+
+
+def _numbers(fit: Fit) -> list[Block]:
     if not fit.determined:
         text = "These rows do not determine α: it and its tests are not to be relied on, and not shown."
         return [Sentence(text, "warn")]
@@ -34,30 +49,10 @@ def numbers(fit: Fit) -> list[Block]:
     return [Sentence(f"{_alpha(fit)}{doubt}", "" if fit.reliable else "warn"), Sentence(_tests(fit))]
 
 
-def section(study: Study) -> Section:
-    """The page's first question: the answer, why, and what it rests on."""
-    fit = study.fit
-    if fit is None:
-        told: list[Block] = [
-            Headline("Nothing can be said yet."),
-            Sentence(f"The rows could not be fitted: {study.why_not}."),
-        ]
-        return Section("verdict", "Verdict", "Does the data type matter?", told)
-    about = f"{study.card}, the card with most rows" if study.card != AS_ONE else "cards of one model as one"
-    of = [Sentence(f"Of {about}.")] if study.card else []
-    question = f"Does it matter for {fit.response_kind} whether an element is weight or activation?"
-    told = [Headline(fit.answer), *of, Sentence(_why(fit)), *numbers(fit), Sentence(_standing(fit))]
-    return Section("verdict", "Verdict", question, told)
-
-
-def _why(fit: Fit) -> str:
-    return f"Why: {'; '.join(fit.reasons)}."
-
-
 def _alpha(fit: Fit) -> str:
     return (
-        f"α weighted {interval(fit.alpha)}; α disjoint {interval(fit.alpha.disjoint)}. In brackets the 95% "
-        "interval; at α = ½ weighted DI is AI."
+        f"α weighted {interval(fit.alpha)}; α disjoint {interval(fit.alpha.disjoint)}. In brackets 95% "
+        "intervals; α = ½ is AI."
     )
 
 
@@ -81,17 +76,6 @@ def _tests(fit: Fit) -> str:
 def _outcome(test: Outcome) -> str:
     p = p_value(test.p_value)
     return f"t = {number(test.statistic)}, p {p if p.startswith('<') else f'= {p}'}"
-
-
-def _standing(fit: Fit) -> str:
-    layers, rows = count(fit.rows_used, "layer"), count(fit.rows, "row")
-    basis = f"It rests on {layers}, run by the fastest kernel of their operator, out of {rows}."
-    if fit.response_kind == "time":
-        return f"{basis} It is about measured time; whether it holds for energy needs an energy sensor."
-    if not fit.evidence:
-        adjective = response_of(fit).adjective
-        return f"{basis} Because the energy is {adjective}, this checks the pipeline and is not evidence."
-    return basis
 
 
 def best_model(fit: Fit) -> str:

@@ -177,7 +177,7 @@ def test_the_verb_shows_evidence_first_and_writes_everything(run: Run, tmp_path:
         "generality", path, "--subsets", 100, "--sizes", "8,12", "--layer-sizes", "50", "--json", target
     )
     assert (status, err) == (0, "")
-    assert out.startswith("On families it has not seen, weighted DI errs less than AI")
+    assert out.splitlines()[1].startswith("On families it has not seen, weighted DI errs less than AI")
     assert out.index("Evidence:") < out.index("Subsets of k of 25 networks")
     sizes = json.loads(target.read_text())["populations"]["networks"]["sizes"]
     assert [size["k"] for size in sizes] == [8, 12]

@@ -84,7 +84,7 @@ def test_joules_of_two_sources_are_not_compared_and_modelled_ones_are_said_to_be
     both = found(ours, theirs)
     assert not both.measured and both.by[0].energy is not None
     out = Console(width=150, record=True)
-    terminal.show(out, peer.blocks(both))
+    terminal.show(out, [peer.section(both)])
     said = out.export_text()
     assert "SIMULATED joules: no evidence" in said and "2.00" in said and "torch_cudnn" in said
     shown = peer.table(both)
