@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "support"))
 import onnx_files as files
 
 from dibench import models, networks
-from dibench.models.intensities import Alphas, drags, reuse_of
+from dibench.models.intensities import AlphaValues, drags, reuse_of
 
 LARGEST = max(networks.names(), key=lambda name: len(networks.load(name)))
 
@@ -56,7 +56,7 @@ def test_the_25_networks_from_onnx(benchmark: Any, folder: Path) -> None:
 
 
 def test_tables_and_intensities_of_1000_networks(benchmark: Any) -> None:
-    alphas = Alphas(weighted=0.7, disjoint=0.3)
+    alphas = AlphaValues(weighted=0.7, disjoint=0.3)
 
     def all_of_it() -> None:
         for number in range(1000):

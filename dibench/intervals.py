@@ -19,18 +19,18 @@ FEWEST = 4
 
 
 @attrs.frozen
-class Part:
+class VariancePart:
     """A variance and its degrees of freedom, infinite if the variance is known exactly."""
 
     variance: float
     df: float = math.inf
 
 
-def variance_of_mean(values: Sequence[float]) -> Part | None:
+def variance_of_mean(values: Sequence[float]) -> VariancePart | None:
     """The variance of the mean of correlated values; None below four.
 
     >>> variance_of_mean([1.0, 3.0, 1.0, 3.0])
-    Part(variance=0.3333333333333333, df=3.0)
+    VariancePart(variance=0.3333333333333333, df=3.0)
     """
     n = len(values)
     if n < FEWEST:
@@ -39,13 +39,13 @@ def variance_of_mean(values: Sequence[float]) -> Part | None:
     deviations = [value - mean for value in values]
     squares = math.fsum(d * d for d in deviations)
     if squares == 0.0:
-        return Part(0.0, n - 1)
+        return VariancePart(0.0, n - 1)
     r = math.fsum(a * b for a, b in pairwise(deviations)) / squares
     rho = min(max((n * r + 1) / (n - 3) + 1 / math.sqrt(n), 0.0), 0.9)
     inflation = min((1 + rho) / (1 - rho), n / 3)
     effective = n / inflation
     variance = squares / (n - inflation)  # correlated windows spread less around their own mean
-    return Part(variance / effective, effective - 1)
+    return VariancePart(variance / effective, effective - 1)
 
 
 def mean_interval(values: Sequence[float]) -> tuple[float, float | None]:
@@ -62,10 +62,10 @@ def mean_interval(values: Sequence[float]) -> tuple[float, float | None]:
     return mean, None if part is None else t_975(part.df) * math.sqrt(part.variance)
 
 
-def combined_df(parts: Sequence[Part]) -> float:
+def combined_df(parts: Sequence[VariancePart]) -> float:
     """Degrees of freedom of a sum of independent variances (Welch and Satterthwaite).
 
-    >>> combined_df([Part(2.0, 10.0), Part(0.0, 1.0)])
+    >>> combined_df([VariancePart(2.0, 10.0), VariancePart(0.0, 1.0)])
     10.0
     """
     total = math.fsum(part.variance for part in parts)

@@ -39,7 +39,7 @@ RESPONSES = ("energy_above_active_idle_j", "energy_above_idle_j", "energy_j", "t
 
 
 @attrs.frozen
-class Column:
+class CsvColumn:
     """One column: its name, what its cells hold, and their meaning with unit."""
 
     name: str
@@ -173,8 +173,8 @@ class Row:
         return {name: cell for name, cell in cells if cell is not None and cell != ""}
 
 
-COLUMNS: tuple[Column, ...] = tuple(
-    Column(field.name, **field.metadata) for field in attrs.fields(Row) if field.metadata
+COLUMNS: tuple[CsvColumn, ...] = tuple(
+    CsvColumn(field.name, **field.metadata) for field in attrs.fields(Row) if field.metadata
 )
 """The contract's columns are the fields of a Row."""
 

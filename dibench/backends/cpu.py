@@ -72,7 +72,7 @@ class CpuBackend:
             "bytes_per_s": float(self._cpu.peak_bandwidth(self.threads, buffer, _PEAK_SECONDS)),
         }
 
-    def prepare(self, case: Case) -> PreparedCase:
+    def prepare(self, case: Case) -> CpuCase:
         """Operands of the case in memory, drawn from its distribution and seed.
 
         Raises:
@@ -86,7 +86,7 @@ class CpuBackend:
         if case.dtype != "fp32":
             raise UserError("dtype", "the CPU's kernels compute in fp32", case.dtype)
         counts = variant.counts_for(case.layer, case.knobs, self.lanes, self.threads)
-        return PreparedCase(self, case, counts)
+        return CpuCase(self, case, counts)
 
     def busy(self) -> AbstractContextManager[None]:
         """Nothing: what a processor did before a case does not affect its measurement."""
@@ -96,7 +96,7 @@ class CpuBackend:
         """Nothing: the kernels are compiled already."""
 
 
-class PreparedCase:
+class CpuCase:
     """One case with its operands in memory: x [I,N,C,H,W], w [I,K,C/groups,R,S], y [I,N,K,P,Q]."""
 
     cells: Mapping[str, Any] = {}

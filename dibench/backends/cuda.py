@@ -20,7 +20,7 @@ from dibench.backends.base import Device, DeviceFaultError, Prepared
 from dibench.backends.cuda_anchor import PreparedAnchor, anchor_launch
 from dibench.backends.cuda_buffers import COLD_L2S, Operands, Station
 from dibench.backends.cuda_cache import KernelCache, Source
-from dibench.backends.cuda_case import PreparedCase
+from dibench.backends.cuda_case import CudaCase
 from dibench.backends.cuda_gpu import Buffer, Launch
 from dibench.errors import UserError
 from dibench.kernels import Variant, anchors, architectures, compilers
@@ -116,7 +116,7 @@ class CudaBackend:
         """
         return self._prepared_anchor(case) if case.anchor else self.prepare_layer(case)
 
-    def prepare_layer(self, case: Case) -> PreparedCase:
+    def prepare_layer(self, case: Case) -> CudaCase:
         """Operands of a layer's case on the device, its kernel loaded; the GPU is kept busy meanwhile.
 
         Raises:
@@ -129,7 +129,7 @@ class CudaBackend:
         with self.busy():
             return self._prepared(case, variant)
 
-    def _prepared(self, case: Case, variant: Variant) -> PreparedCase:
+    def _prepared(self, case: Case, variant: Variant) -> CudaCase:
         binary = self._cache.binary(self.source(variant, case))
         _check_resources(variant, binary.spill_bytes, self.gpu.arch)
         geometry = self.geometry(variant, case)
@@ -139,7 +139,7 @@ class CudaBackend:
             used = binary.shared_bytes + geometry.shared_bytes
             raise UserError("shared memory", rule, used, where=variant.name)
         kernel = self._context.load(binary.cubin, variant.name, geometry.shared_bytes)
-        return PreparedCase(self._station(), case, variant, kernel, geometry)
+        return CudaCase(self._station(), case, variant, kernel, geometry)
 
     def _prepared_anchor(self, case: Case) -> PreparedAnchor:
         anchor = anchors.registry()[case.variant]

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _MOST_GRAPHS = 64
 
 
-class PreparedCase:
+class CudaCase:
     """One case on the GPU: its kernel, and a ring of replicas of its operands (one, unless it is cold).
 
     Launches go around the ring, so that a cold one finds its operands in no cache: those of the launches

@@ -77,7 +77,7 @@ class _Counts(ctypes.Structure):
 
 
 @attrs.frozen
-class Outcome:
+class HarnessRun:
     """One launch: the outputs, and the elements and 32-byte sectors it accessed, all instances together."""
 
     y: npt.NDArray[Any]
@@ -149,7 +149,7 @@ def run(
     reverse_threads: bool = False,
     reverse_blocks: bool = False,
     sectors: bool = True,
-) -> Outcome:
+) -> HarnessRun:
     """One launch of a CUDA variant.
 
     Args:
@@ -189,11 +189,11 @@ def run(
     return outcome(y, counts)
 
 
-def outcome(y: npt.NDArray[Any], counts: _Counts) -> Outcome:
+def outcome(y: npt.NDArray[Any], counts: _Counts) -> HarnessRun:
     """The harness's counters by the names of the headers and of the CSV."""
     weights, inputs, partials = counts.global_reads
     shared_weights, shared_inputs = counts.shared_reads
-    return Outcome(
+    return HarnessRun(
         y=y,
         counts={
             "macs_executed": counts.macs_executed,

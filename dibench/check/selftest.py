@@ -56,7 +56,7 @@ WHOLE_TILES = (
 
 
 @attrs.frozen
-class Verdict:
+class KernelVerdict:
     """One variant: cases that were right, the largest error as a share of what is allowed, what failed."""
 
     variant: str
@@ -71,7 +71,7 @@ Run = Callable[[Case], tuple[npt.NDArray[Any], npt.NDArray[Any], npt.NDArray[Any
 
 def selftest(
     backend: str, opened: Backend | None, *, small: bool = False, only: Sequence[str] = ()
-) -> Iterator[Verdict]:
+) -> Iterator[KernelVerdict]:
     """Check the variants of a backend one by one.
 
     Args:
@@ -151,12 +151,12 @@ def _fits(variant: Variant, case: Case, arch: int | None) -> bool:
     return True
 
 
-def _verdict(variant: Variant, cases: list[Case], run: Run, arch: int | None) -> Verdict:
+def _verdict(variant: Variant, cases: list[Case], run: Run, arch: int | None) -> KernelVerdict:
     if not cases:
         needs = variant.cuda.least_arch if variant.cuda else 0
         if arch is not None and arch < needs:
-            return Verdict(variant.name, 0, 0.0, "")
-        return Verdict(variant.name, 0, 0.0, "runs none of the layers of this test")
+            return KernelVerdict(variant.name, 0, 0.0, "")
+        return KernelVerdict(variant.name, 0, 0.0, "runs none of the layers of this test")
     worst, right = 0.0, 0
     for case in cases:
         try:
@@ -164,13 +164,13 @@ def _verdict(variant: Variant, cases: list[Case], run: Run, arch: int | None) ->
         except (DeviceFaultError, NotCheckableError):
             raise
         except Exception as problem:
-            return Verdict(variant.name, right, worst, f"{_text(case)}: {problem}")
+            return KernelVerdict(variant.name, right, worst, f"{_text(case)}: {problem}")
         if not error <= 1.0:
             wrong = f"{error:.3g} times the error allowed"
             wrong = "an output was never written" if np.isnan(error) else wrong
-            return Verdict(variant.name, right, worst, f"{_text(case)}: {wrong}")
+            return KernelVerdict(variant.name, right, worst, f"{_text(case)}: {wrong}")
         worst, right = max(worst, error), right + 1
-    return Verdict(variant.name, right, worst, "")
+    return KernelVerdict(variant.name, right, worst, "")
 
 
 def share_of_error(case: Case, x: npt.NDArray[Any], w: npt.NDArray[Any], y: npt.NDArray[Any]) -> float:

@@ -17,7 +17,7 @@ from dibench.layer import DIMENSIONS
 
 if TYPE_CHECKING:
     from dibench.models import Model
-    from dibench.models.intensities import Alphas, Drag
+    from dibench.models.intensities import AlphaValues, Drag
 
 
 def layers(
@@ -68,7 +68,7 @@ def layers(
         show(console(), layer_blocks(loaded, alphas, drags, f"α fitted, {fit}" if fit else ""))
 
 
-def _plain(model: Model, alphas: Alphas | None, drags: list[Drag]) -> dict[str, Any]:
+def _plain(model: Model, alphas: AlphaValues | None, drags: list[Drag]) -> dict[str, Any]:
     from dibench.models.intensities import reuse_of
 
     return {
@@ -96,7 +96,7 @@ def _plain(model: Model, alphas: Alphas | None, drags: list[Drag]) -> dict[str, 
     }
 
 
-def _write_csv(model: Model, alphas: Alphas | None) -> None:
+def _write_csv(model: Model, alphas: AlphaValues | None) -> None:
     from dibench.models.intensities import COLUMNS, DI_COLUMNS, reuse_of
 
     header = ["name", "op", *DIMENSIONS, *COLUMNS, *(DI_COLUMNS if alphas else ())]
@@ -109,7 +109,7 @@ def _write_csv(model: Model, alphas: Alphas | None) -> None:
     tell_not_covered([model])
 
 
-def _dragging(model: Model, alphas: Alphas | None) -> list[Drag]:
+def _dragging(model: Model, alphas: AlphaValues | None) -> list[Drag]:
     """The layers through which the model loses intensity, worst first."""
     from dibench.models.intensities import drags
 

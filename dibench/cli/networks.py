@@ -13,7 +13,7 @@ from dibench.cli.output import console, tell_not_covered
 
 if TYPE_CHECKING:
     from dibench.models import Model
-    from dibench.models.intensities import Alphas
+    from dibench.models.intensities import AlphaValues
 
 _HEADER = ("network", "layers", "macs", "weights", "inputs", "outputs", "ai", "distinct_shapes", "family")
 _MORE = ("batch", "macs_known", "weight_reuse", "input_reuse", "output_reuse")
@@ -47,7 +47,7 @@ def networks(
         show(console(), network_blocks(found, alphas, count(len(found), "network")))
 
 
-def _write_csv(found: list[Model], alphas: Alphas | None) -> None:
+def _write_csv(found: list[Model], alphas: AlphaValues | None) -> None:
     from dibench.models.intensities import DI_COLUMNS, reuse_of
     from dibench.networks import distinct
     from dibench.show.models import family

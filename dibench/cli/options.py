@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from dibench.models import Model as AnyModel
-    from dibench.models.intensities import Alphas
+    from dibench.models.intensities import AlphaValues
     from dibench.study.findings.fitted_model import FittedModel
 
 T = TypeVar("T")
@@ -189,13 +189,13 @@ def fitted_model(path: Path, model: str, dtype: str = "") -> FittedModel:
     return fit
 
 
-def chosen_alphas(alpha: float | None, fit: Path | None) -> Alphas | None:
+def chosen_alphas(alpha: float | None, fit: Path | None) -> AlphaValues | None:
     """One α for both forms of DI, or the two that a fit found; None where neither option is given.
 
     Raises:
         UserError: both are given, or it is no α that weighs anything.
     """
-    from dibench.models.intensities import Alphas
+    from dibench.models.intensities import AlphaValues
 
     if alpha is not None and fit is not None:
         raise UserError("--alpha", "must not stand with --fit, which brings its own")
@@ -207,4 +207,4 @@ def chosen_alphas(alpha: float | None, fit: Path | None) -> Alphas | None:
         return None
     if not 0 <= alpha <= 1:
         raise UserError("--alpha", "must be from 0 to 1", alpha)
-    return Alphas(weighted=alpha, disjoint=alpha)
+    return AlphaValues(weighted=alpha, disjoint=alpha)

@@ -13,7 +13,7 @@ from dibench.errors import UserError
 
 if TYPE_CHECKING:
     from dibench.backends import Backend
-    from dibench.check.selftest import Verdict
+    from dibench.check.selftest import KernelVerdict
     from dibench.sweep.selftest_verdicts import RunVerdicts
 
 
@@ -93,7 +93,7 @@ def _check(chosen: str, opened: Backend | None, left: list[str], verdicts: RunVe
         raise typer.Exit(1)
 
 
-def _show(verdict: Verdict) -> None:
+def _show(verdict: KernelVerdict) -> None:
     from dibench.numbers import percent
 
     if verdict.failure:

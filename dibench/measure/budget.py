@@ -24,9 +24,9 @@ from itertools import chain
 import attrs
 import numpy as np
 
-from dibench.intervals import Part, combined_df, t_975
+from dibench.intervals import VariancePart, combined_df, t_975
 
-BETWEEN = Part(0.005**2, 8.0)
+BETWEEN = VariancePart(0.005**2, 8.0)
 """Spread between visits before any was repeated: 0.5%, as repeats in random order show (design section 3)."""
 
 LEAKAGE_PER_C, LEAKAGE_SD = 0.002, 0.0007
@@ -40,7 +40,7 @@ class VisitJoules:
     """Joules of a launch, as one estimator read them at one visit."""
 
     energy_j: float
-    spread: Part
+    spread: VariancePart
     """Relative variance of the mean over the visit."""
     tick: float
     """Relative variance."""
@@ -62,11 +62,11 @@ class Energy:
 class Pool:
     """What all visits of one device tell together about leakage and the spread of repeats."""
 
-    def __init__(self, between: Part = BETWEEN) -> None:
+    def __init__(self, between: VariancePart = BETWEEN) -> None:
         """An empty pool; `between` is the prior, such as a calibration's A/A noise."""
         self._prior = between
         self._groups: dict[Hashable, list[VisitJoules]] = {}
-        self._known: tuple[tuple[float, float], Part] | None = None
+        self._known: tuple[tuple[float, float], VariancePart] | None = None
 
     def add(self, case: Hashable, estimate: VisitJoules) -> None:
         """Take a visit's joules into account; those of one case (all sentinels are one) are repeats."""
@@ -88,11 +88,11 @@ class Pool:
         """
         return self._learned()[0]
 
-    def between(self) -> Part:
+    def between(self) -> VariancePart:
         """Variance between visits of the same case, beyond the variance within a visit."""
         return self._learned()[1]
 
-    def _learned(self) -> tuple[tuple[float, float], Part]:
+    def _learned(self) -> tuple[tuple[float, float], VariancePart]:
         """Leakage and spread, cached until a visit is added, since every row asks for them."""
         if self._known is None:
             leakage = self._leakage()
@@ -110,14 +110,14 @@ class Pool:
         precision = 1 / LEAKAGE_SD**2 + sxx / noise
         return (LEAKAGE_PER_C / LEAKAGE_SD**2 + sxy / noise) / precision, 1 / math.sqrt(precision)
 
-    def _between(self, leakage: float) -> Part:
+    def _between(self, leakage: float) -> VariancePart:
         squares, df = self._prior.variance * self._prior.df, self._prior.df
         for estimates in self._repeated():
             y = np.array([math.log(one.energy_j) - leakage * one.celsius for one in estimates])
             within = np.mean([one.spread.variance + one.tick for one in estimates])
             squares += float(((y - y.mean()) ** 2).sum() - (len(y) - 1) * within)
             df += len(y) - 1
-        return Part(max(squares / df, _LEAST_BETWEEN**2), df)
+        return VariancePart(max(squares / df, _LEAST_BETWEEN**2), df)
 
     def _repeated(self) -> list[list[VisitJoules]]:
         return [estimates for estimates in self._groups.values() if len(estimates) > 1]
@@ -141,13 +141,17 @@ def combine(estimates: Sequence[VisitJoules], pool: Pool, reference_c: float) ->
     logs = math.fsum(math.log(one.energy_j) for one in estimates) / n
     energy_j = math.exp(logs - leakage * warmer_c)
     between = pool.between()
-    spreads = [Part(one.spread.variance / n**2, one.spread.df) for one in estimates]
+    spreads = [VariancePart(one.spread.variance / n**2, one.spread.df) for one in estimates]
     spread = math.fsum(part.variance for part in spreads)
     tick = math.fsum(one.tick for one in estimates) / n**2
     drift = between.variance / n + (leakage_sd * warmer_c) ** 2
     t = t_975(
         combined_df(
-            [*spreads, Part(between.variance / n, between.df), Part(drift - between.variance / n + tick)]
+            [
+                *spreads,
+                VariancePart(between.variance / n, between.df),
+                VariancePart(drift - between.variance / n + tick),
+            ]
         )
     )
     parts = [t * math.sqrt(variance) * energy_j for variance in (tick, spread, drift)]

@@ -17,7 +17,7 @@ import numpy as np
 
 from dibench import files
 from dibench.errors import UserError
-from dibench.intervals import FEWEST, Part, t_975
+from dibench.intervals import FEWEST, VariancePart, t_975
 from dibench.kernels import compilers
 from dibench.measure import budget
 from dibench.measure.metering import Metering
@@ -71,9 +71,9 @@ class Calibration:
     notes: tuple[str, ...]
 
     @property
-    def pool(self) -> Part:
+    def pool(self) -> VariancePart:
         """The prior of the next sweep's pool."""
-        return Part(self.between**2, self.between_df)
+        return VariancePart(self.between**2, self.between_df)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -137,7 +137,7 @@ def noise(steps_w: Sequence[float], period_s: float) -> dict[float, float]:
     return found
 
 
-def half_widths(visits: Sequence[budget.VisitJoules], between: Part) -> dict[int, float]:
+def half_widths(visits: Sequence[budget.VisitJoules], between: VariancePart) -> dict[int, float]:
     """Relative half-width to expect from 1, 2, 3, 5 and 9 visits like these; empty without any."""
     if not visits:
         return {}
@@ -161,7 +161,7 @@ def write(calibration: Calibration, path: Path) -> None:
     files.write_json(path, calibration.as_json())
 
 
-def kept_pool(path: Path) -> Part:
+def kept_pool(path: Path) -> VariancePart:
     """The prior from a calibration's file, or the general one where there is no file.
 
     Raises:
@@ -171,7 +171,7 @@ def kept_pool(path: Path) -> Part:
     if found is None:
         return budget.BETWEEN
     try:
-        return Part(float(found["between"]) ** 2, float(found["between_df"]))
+        return VariancePart(float(found["between"]) ** 2, float(found["between_df"]))
     except (KeyError, TypeError, ValueError):
         rule = "is not a calibration: delete it, or run python -m dibench calibrate"
         raise UserError("", rule, where=path) from None

@@ -22,7 +22,7 @@ import numpy as np
 
 from dibench.backends import DeviceFaultError
 from dibench.errors import UserError
-from dibench.intervals import Part, variance_of_mean
+from dibench.intervals import VariancePart, variance_of_mean
 from dibench.measure import budget
 from dibench.measure.budget import VisitJoules
 from dibench.measure.settings import VisitSettings
@@ -194,21 +194,21 @@ class Metering:
         found: tuple[Power | str, Power | str],
         states: Sequence[State],
         time_s: float,
-        time: Part | None,
+        time: VariancePart | None,
     ) -> list[VisitJoules | None]:
         """Joules of a launch by both estimators."""
         celsius = (states[0].temperature_c + states[-1].temperature_c) / 2 if states else math.nan
         return [self._energy(power, time_s, time, celsius) for power in found]
 
     def _energy(
-        self, power: Power | str, time_s: float, time: Part | None, celsius: float
+        self, power: Power | str, time_s: float, time: VariancePart | None, celsius: float
     ) -> VisitJoules | None:
         if isinstance(power, str) or (spread := power.spread) is None:
             return None
         if math.isnan(celsius):  # temperature could not be read: no correction
             celsius = self._meter.active_idle.celsius or 0.0
         variance = spread.variance + (0.0 if time is None else time.variance)
-        return VisitJoules(power.power_w * time_s, Part(variance, spread.df), power.edge**2, celsius)
+        return VisitJoules(power.power_w * time_s, VariancePart(variance, spread.df), power.edge**2, celsius)
 
     def _doubts(self, power: Power | str) -> list[str]:
         if isinstance(power, str):

@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from dibench.intervals import Part, t_975
+from dibench.intervals import VariancePart, t_975
 from dibench.measure import budget
 from dibench.measure.budget import Pool, VisitJoules
 from dibench.meters.baseline import Baseline
@@ -36,7 +36,7 @@ class Visit:
     """What one visit to a case found. Joules and seconds are per launch, all instances together."""
 
     time_s: float
-    time: Part | None
+    time: VariancePart | None
     """Relative variance of `time_s`."""
     energy: VisitJoules | None
     alternative: VisitJoules | None
@@ -62,13 +62,17 @@ class Visit:
         """The visit that `to_json` wrote."""
 
         def estimate(fields: Mapping[str, Any] | None) -> VisitJoules | None:
-            return None if fields is None else VisitJoules(**{**fields, "spread": Part(**fields["spread"])})
+            return (
+                None
+                if fields is None
+                else VisitJoules(**{**fields, "spread": VariancePart(**fields["spread"])})
+            )
 
         time, condition, idle = found["time"], found["condition"], found["idle"]
         if condition is not None:
             condition = Condition(**{**condition, "clock_events": tuple(condition["clock_events"])})
         parts = {
-            "time": None if time is None else Part(**time),
+            "time": None if time is None else VariancePart(**time),
             "energy": estimate(found["energy"]),
             "alternative": estimate(found["alternative"]),
             "steps_w": tuple(found["steps_w"]),

@@ -53,7 +53,7 @@ class Power:
     """0 to 1: how much of the launches' own variation of power the mean may contain."""
 
     @property
-    def spread(self) -> intervals.Part | None:
+    def spread(self) -> intervals.VariancePart | None:
         """Relative variance of the mean of the steps; None below four."""
         part = intervals.variance_of_mean(self.steps_w)
         return None if part is None else attrs.evolve(part, variance=part.variance / self.power_w**2)

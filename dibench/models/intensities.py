@@ -17,7 +17,7 @@ DI_COLUMNS = ("alpha_weighted", "di_weighted", "alpha_disjoint", "di_disjoint")
 
 
 @attrs.frozen(kw_only=True)
-class Alphas:
+class AlphaValues:
     """The weight of weights against activations in each form of DI, from 0 to 1; ½ weighs them alike."""
 
     weighted: float
@@ -46,7 +46,7 @@ class Reuse:
         """Multiply-adds per weight, per input and per output."""
         return self.macs / self.weights, self.macs / self.inputs, self.macs / self.outputs
 
-    def di(self, alphas: Alphas) -> tuple[float, float]:
+    def di(self, alphas: AlphaValues) -> tuple[float, float]:
         """DI in its weighted and in its disjoint form."""
         activations = self.inputs + self.outputs
         return (
@@ -54,7 +54,7 @@ class Reuse:
             float(intensity.di_disjoint(self.macs, self.weights, activations, alphas.disjoint)),
         )
 
-    def figures(self, alphas: Alphas | None) -> dict[str, float]:
+    def figures(self, alphas: AlphaValues | None) -> dict[str, float]:
         """By name of `COLUMNS` and, with an α, of `DI_COLUMNS`; of no layers the counts alone, all zero."""
         counts = (self.macs, self.weights, self.inputs, self.outputs)
         if not self.macs:

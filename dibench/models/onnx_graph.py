@@ -28,8 +28,8 @@ from dibench.models.onnx_inference import (
     subgraphs,
 )
 from dibench.models.onnx_inputs import set_inputs, weight_inputs
-from dibench.models.onnx_products import PRODUCTS, WITHOUT_PRODUCT, Operands, UnknownShapeError
-from dibench.models.products import Shape, Uncovered, shape_text
+from dibench.models.onnx_products import PRODUCTS, WITHOUT_PRODUCT, NodeOperands, UnknownShapeError
+from dibench.models.products import Shape, Uncovered, sizes_text
 
 _NO_PARAMETER = (onnx.TensorProto.INT64, onnx.TensorProto.BOOL, onnx.TensorProto.STRING)  # sizes, masks
 
@@ -141,7 +141,7 @@ class _Walk:
                 where = f" of {clean(domain)}" if domain else ""
                 yield _Found(name, op, Uncovered(f"unknown operator{where}: it may multiply"))
             return
-        operands = Operands(
+        operands = NodeOperands(
             {attribute.name: _value(attribute) for attribute in node.attribute},
             [shapes.get(each) for each in node.input],
             [shapes.get(each) for each in node.output],
@@ -182,8 +182,8 @@ def _check_reshape(node: Any, shapes: Mapping[str, Shape | None], resized: bool)
             name, "fixes a shape in the file that may not fit other sizes; export it with open ones"
         )
     if prod(before) != prod(after):
-        rule = f"must keep the number of elements of {shape_text(before)}: the file fixes this shape"
-        raise UserError(name, rule, shape_text(after))
+        rule = f"must keep the number of elements of {sizes_text(before)}: the file fixes this shape"
+        raise UserError(name, rule, sizes_text(after))
 
 
 def _name(node: Any, constants: set[str]) -> str:

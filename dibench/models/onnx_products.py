@@ -26,7 +26,7 @@ from dibench.models.products import (  # fmt: skip
 
 
 @attrs.frozen
-class Operands:
+class NodeOperands:
     """A node's attributes, the shapes of its inputs and outputs, and which inputs are weights."""
 
     attributes: Mapping[str, Any]
@@ -53,11 +53,11 @@ class UnknownShapeError(Exception):
 
 
 Result = Layer | Uncovered
-Product = Callable[[Operands], Result]
+Product = Callable[[NodeOperands], Result]
 
 
 def _conv(x: int, w: int) -> Product:
-    def layer(node: Operands) -> Result:
+    def layer(node: NodeOperands) -> Result:
         image, taps = node.shape(x), _filter(node, x, w)
         strides, pads, dilations = _window(node.attributes, image[2:], taps[2:])
         groups = int(node.attributes.get("group", 1))
@@ -71,7 +71,7 @@ def _conv(x: int, w: int) -> Product:
     return layer
 
 
-def _filter(node: Operands, x: int, w: int) -> Shape:
+def _filter(node: NodeOperands, x: int, w: int) -> Shape:
     """The filter's shape; without a filter in the file it follows from `kernel_shape` and the output."""
     known = node.shapes[w] if w < len(node.shapes) else None
     kernel, y = node.attributes.get("kernel_shape"), node.outputs[0]
@@ -109,17 +109,17 @@ def _window(
     return strides, list(zip(pads[:axes], pads[axes:], strict=True)), dilations
 
 
-def _conv_transpose(node: Operands) -> Result:
+def _conv_transpose(node: NodeOperands) -> Result:
     return transposed_convolution(node.shape(0), node.shape(1))
 
 
-def _deformable(node: Operands) -> Result:
+def _deformable(node: NodeOperands) -> Result:
     x, w, y = node.shape(0), node.shape(1), node.outputs[0]
     macs = None if y is None else prod(y) * prod(w[1:])
     return Uncovered(f"deformable convolution of {len(x) - 2} axes", macs)
 
 
-def _causal(node: Operands) -> Result:
+def _causal(node: NodeOperands) -> Result:
     x, w = node.shape(0), node.shape(1)
     return Uncovered("1-D convolution with state", prod(x[:1]) * prod(w) * prod(x[2:]))
 
@@ -128,7 +128,7 @@ def _matmul(a: int, b: int) -> Product:
     return lambda node: matmul(node.shape(a), node.shape(b), node.weight(a, b))
 
 
-def _gemm(node: Operands) -> Result:
+def _gemm(node: NodeOperands) -> Result:
     a, b = node.shape(0), node.shape(1)
     if len(a) != 2 or len(b) != 2:
         raise UserError("Gemm", "must have two matrices")
@@ -137,7 +137,7 @@ def _gemm(node: Operands) -> Result:
     return matmul(a, b, node.weight(0, 1))
 
 
-def _fused_matmul(node: Operands) -> Result:
+def _fused_matmul(node: NodeOperands) -> Result:
     if node.attributes.get("transBatchA") or node.attributes.get("transBatchB"):
         return Uncovered("product with transposed batches")
     a, b = node.shape(0), node.shape(1)
@@ -148,11 +148,11 @@ def _fused_matmul(node: Operands) -> Result:
     return matmul(a, b, node.weight(0, 1))
 
 
-def _matmul_nbits(node: Operands) -> Result:
+def _matmul_nbits(node: NodeOperands) -> Result:
     return matmul(node.shape(0), (int(node.attributes["K"]), int(node.attributes["N"])), 1)
 
 
-def _einsum(node: Operands) -> Result:
+def _einsum(node: NodeOperands) -> Result:
     equation = node.attributes.get("equation", b"").decode("ascii", "replace").replace(" ", "")
     inputs, arrow, out = equation.partition("->")
     terms = inputs.split(",")
@@ -170,7 +170,7 @@ def _einsum(node: Operands) -> Result:
 
 
 def _recurrent(gates: int) -> Product:
-    def macs(node: Operands) -> Result:
+    def macs(node: NodeOperands) -> Result:
         x, w, r = node.shape(0), node.shape(1), node.shape(2)
         if len(x) != 3 or len(w) != 3 or len(r) != 3 or w[1] != gates * r[2]:
             raise UserError("recurrent weights", "must be of three dimensions that agree")
@@ -179,7 +179,7 @@ def _recurrent(gates: int) -> Product:
     return macs
 
 
-def _attention(node: Operands) -> Result:
+def _attention(node: NodeOperands) -> Result:
     """Q·Kᵀ and scores·V, the mask not considered."""
     q, k, v = (node.shape(i) for i in range(3))
     if len(q) == 4 and len(k) == len(v) == 4:

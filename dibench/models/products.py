@@ -76,7 +76,7 @@ def _output_sizes(
     """Sizes of the result along the spatial axes; refuses shapes that do not agree."""
     axes = len(x) - 2
     if not 1 <= axes <= 3 or len(w) != len(x):
-        raise UserError("filter", f"must have as many dimensions as its input {shape_text(x)}", shape_text(w))
+        raise UserError("filter", f"must have as many dimensions as its input {sizes_text(x)}", sizes_text(w))
     if not len(strides) == len(pads) == len(dilations) == axes:
         raise UserError("strides, pads, dilations", f"must be given for {axes} axes")
     if min(*strides, *dilations, groups) < 1 or min(min(pair) for pair in pads) < 0:
@@ -125,7 +125,7 @@ def contraction(
     for label in one.keys() & other.keys():
         if one[label] != other[label]:
             raise UserError(
-                "operands", f"must agree in size: {shape_text(sizes[0])} and {shape_text(sizes[1])}"
+                "operands", f"must agree in size: {sizes_text(sizes[0])} and {sizes_text(sizes[1])}"
             )
     everything = {**one, **other}
     macs = prod(everything.values())
@@ -152,12 +152,12 @@ def matmul(a: Shape, b: Shape, weight: int | None) -> Layer | Uncovered:
     238442496
     """
     if not a or not b:
-        raise UserError("operands", "must have at least one dimension", f"{shape_text(a)}, {shape_text(b)}")
+        raise UserError("operands", "must have at least one dimension", f"{sizes_text(a)}, {sizes_text(b)}")
     lead_a, lead_b = a[:-2], b[:-2]
     first = (*_leading(lead_a), *(("m",) if len(a) > 1 else ()), "k")
     second = (*_leading(lead_b), "k", *(("n",) if len(b) > 1 else ()))
     if a[-1] != (b[-2] if len(b) > 1 else b[0]):
-        raise UserError("operands", f"must agree in size: {shape_text(a)} and {shape_text(b)}")
+        raise UserError("operands", f"must agree in size: {sizes_text(a)} and {sizes_text(b)}")
     out = [label for label in {*first, *second} if label != "k"]
     return contraction((first, second), (a, b), out, weight)
 
@@ -168,16 +168,16 @@ def _leading(lead: Shape) -> list[int]:
 
 def _axes(labels: Labels, shape: Shape) -> Mapping[Hashable, int]:
     if len(labels) != len(shape):
-        raise UserError("operand", f"must have {len(labels)} dimensions", shape_text(shape))
+        raise UserError("operand", f"must have {len(labels)} dimensions", sizes_text(shape))
     if len(set(labels)) != len(labels):
         raise UserError("operand", "must name each axis once", "".join(map(str, labels)))
     return {label: size for label, size in zip(labels, shape, strict=True) if size != 1}
 
 
-def shape_text(shape: Sequence[int | None]) -> str:
+def sizes_text(shape: Sequence[int | None]) -> str:
     """A shape as text, `?` where a size is not known.
 
-    >>> shape_text((1, None, 224))
+    >>> sizes_text((1, None, 224))
     '1×?×224'
     """
     return "×".join("?" if size is None else str(size) for size in shape) or "scalar"

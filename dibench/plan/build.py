@@ -23,7 +23,7 @@ from dibench.layer import Layer
 from dibench.plan import ordering
 from dibench.plan.boxes import default_box
 from dibench.plan.case import DTYPE, Case, knob_fields
-from dibench.plan.expand import Choice, expand
+from dibench.plan.expand import KernelChoice, expand
 from dibench.plan.file import PlanFile, parse_plan, read_plan
 from dibench.plan.layers import resolve_layer
 from dibench.plan.shard import WHOLE, Shard
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 ANCHOR_LAYER = Layer.fc(N=1, C=1, K=1)
 """A placeholder: an anchor computes no layer, and its id and row have no dimensions."""
 
-_Group = tuple[Choice, ...]
+_Group = tuple[KernelChoice, ...]
 """Choices that are measured together, and their round."""
 
 
@@ -167,7 +167,7 @@ def _check_backend(file: PlanFile, backend: str) -> None:
 
 def _numbered(
     groups: Sequence[_Group],
-    sentinel: Choice,
+    sentinel: KernelChoice,
     file: PlanFile,
     backend: str,
     shard: Shard = WHOLE,
@@ -209,12 +209,14 @@ def _in_order(groups: Sequence[_Group], kernels: Mapping[str, Variant], seed: in
 def _anchors(file: PlanFile, seed: int) -> list[_Group]:
     """Each anchor on each share of the multiprocessors, in random order; they come before all layers."""
     names = tuple(anchors.registry()) if "all" in file.anchors else file.anchors
-    chosen = [Choice(ANCHOR_LAYER, name, (), 1, file.data[0], sms) for name in names for sms in file.sms]
+    chosen = [
+        KernelChoice(ANCHOR_LAYER, name, (), 1, file.data[0], sms) for name in names for sms in file.sms
+    ]
     Random(seed).shuffle(chosen)
     return [(choice,) for choice in chosen]
 
 
-def _sentinel(file: PlanFile, kernels: Mapping[str, Variant], arch: int | None) -> Choice:
+def _sentinel(file: PlanFile, kernels: Mapping[str, Variant], arch: int | None) -> KernelChoice:
     """The reference layer under the fast variant of its operator, or the first that can run it."""
     layer = resolve_layer(file.sentinel, "[plan]: sentinel")
     fitting = [variant for variant in kernels.values() if layer.op in variant.ops and DTYPE in variant.dtypes]
@@ -226,11 +228,13 @@ def _sentinel(file: PlanFile, kernels: Mapping[str, Variant], arch: int | None) 
             architectures.check(variant, layer, knobs, arch=arch)
         except UserError:
             continue
-        return Choice(layer, variant.name, tuple(knobs.items()), 1, file.data[0], file.sms[0], file.cold[0])
+        return KernelChoice(
+            layer, variant.name, tuple(knobs.items()), 1, file.data[0], file.sms[0], file.cold[0]
+        )
     raise UserError("[plan]: sentinel", "must be a layer that a kernel variant can run", file.sentinel)
 
 
-def _case(choice: Choice, file: PlanFile, backend: str, *, sentinel: bool) -> Case:
+def _case(choice: KernelChoice, file: PlanFile, backend: str, *, sentinel: bool) -> Case:
     return Case(
         layer=choice.layer,
         backend=backend,

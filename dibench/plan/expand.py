@@ -28,7 +28,7 @@ _Resolved = tuple[_Asked, dict[str, Any] | UserError]
 
 
 @attrs.frozen
-class Choice:
+class KernelChoice:
     """What is to be measured; its place in the order comes later."""
 
     layer: Layer
@@ -43,7 +43,7 @@ class Choice:
 
 def expand(
     file: PlanFile, kernels: Mapping[str, Variant], dropped: Counter[str], arch: int | None = None
-) -> list[tuple[Choice, ...]]:
+) -> list[tuple[KernelChoice, ...]]:
     """All choices of a plan, in groups; combinations that do not fit are counted in `dropped`, by reason.
 
     Layers of the same shape are the same object, under the first name they came with.
@@ -56,7 +56,7 @@ def expand(
     layer_sets = [
         (rule, [_interned(table, group) for group in layer_groups(rule, dropped)]) for rule in file.layers
     ]
-    choices: list[tuple[Choice, ...]] = []
+    choices: list[tuple[KernelChoice, ...]] = []
     seen: set[tuple[object, ...]] = set()
     for rule in file.kernels:
         expansion = _Expansion(rule, _select(rule, kernels), dropped, max(file.instances), arch)
@@ -80,7 +80,9 @@ def expand(
                     new = tuple(
                         choice
                         for layer, box in zip(group, boxes, strict=True)
-                        if _is_new(seen, choice := Choice(layer, variant.name, box, *launch, cold, dtype))
+                        if _is_new(
+                            seen, choice := KernelChoice(layer, variant.name, box, *launch, cold, dtype)
+                        )
                     )
                     if new:
                         choices.append(new)
@@ -93,7 +95,7 @@ def _interned(table: dict[tuple[int, ...], Layer], group: Group) -> Group:
     return tuple(table.setdefault(layer.shape, layer) for layer in group)
 
 
-def _is_new(seen: set[tuple[object, ...]], choice: Choice) -> bool:
+def _is_new(seen: set[tuple[object, ...]], choice: KernelChoice) -> bool:
     before = len(seen)
     launch = (choice.instances, choice.data, choice.sms, choice.cold, choice.dtype)
     seen.add((id(choice.layer), choice.variant, choice.knobs, *launch))

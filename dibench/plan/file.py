@@ -95,7 +95,7 @@ class LayerRule:
 
 
 @attrs.frozen
-class Pairs:
+class PairRule:
     """Twins or transposed layers that are generated; see shapes.twin_halves."""
 
     per_op: int
@@ -256,9 +256,9 @@ def _source_value(table: TomlTable, source: str, where: str) -> Any:
     return table.take(source, list_of(some_text))
 
 
-def _pairs(content: dict[str, Any], where: str) -> Pairs:
+def _pairs(content: dict[str, Any], where: str) -> PairRule:
     table = TomlTable(content, where)
-    pairs = Pairs(
+    pairs = PairRule(
         per_op=table.take("per_op", positive_number, 8),
         multiple=table.take("multiple", positive_number),
         tile=table.take("tile", positive_number, 1),

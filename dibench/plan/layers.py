@@ -10,7 +10,7 @@ from dibench import networks
 from dibench.errors import UserError
 from dibench.layer import Layer
 from dibench.plan import shapes
-from dibench.plan.file import LayerRule, Pairs
+from dibench.plan.file import LayerRule, PairRule
 
 MOST_CASES = 1_000_000
 """A plan of more cases is a mistake: at half a second each it would take six days."""
@@ -65,7 +65,7 @@ def _source(rule: LayerRule, dropped: Counter[str]) -> list[Group]:
     if rule.source == "iso_macs":
         text, steps = rule.value
         return [(layer,) for layer in shapes.iso_macs(resolve_layer(text, where), min(steps, 31))]
-    if isinstance(rule.value, Pairs):
+    if isinstance(rule.value, PairRule):
         return _generated(rule.value, rule.source, where)
     return [_pair(resolve_layer(text, where), text, rule.source, where) for text in rule.value]
 
@@ -96,7 +96,7 @@ def _grid(rule: LayerRule, where: str, dropped: Counter[str]) -> list[Group]:
     return groups
 
 
-def _generated(rule: Pairs, source: str, where: str) -> list[Group]:
+def _generated(rule: PairRule, source: str, where: str) -> list[Group]:
     """Pairs of each operator: layers and their twins, or the same layers made oblong and transposed."""
     groups: list[Group] = []
     for op in shapes.TWIN_OPERATORS:

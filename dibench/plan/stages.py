@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 FILE = "campaign.stages.toml"
 
 _MAC_PER_S, _BYTES_PER_S = 2e13, 2e12
-"""Rates of a large GPU at fp32; fixed, as the number of replicas must not depend on the card at hand."""
-_MOST_REPLICAS = 256
+"""Rates of a large GPU at fp32; fixed, as the number of instances must not depend on the card at hand."""
+_MOST_INSTANCES = 256
 _MOST_BYTES = 2**30
 
 
@@ -149,7 +149,7 @@ def _percent(value: Any) -> float:
 def _cases(
     document: dict[str, Any], name: str, arch: int, seed: int, peer: bool, fill_s: float
 ) -> list[Case]:
-    """The cases of a stage's plan, with replicas and the library's cases if the stage asks for them."""
+    """The cases of a stage's plan, with instances and the library's cases if the stage asks for them."""
     where = f"stage {name}"
     try:
         file = plan_of(document, where=where, name=name)
@@ -179,21 +179,21 @@ def _side_by_side(ours: Sequence[Case], theirs: Sequence[Case]) -> list[Case]:
 
 
 def _filling(case: Case, variant: Variant, arch: int, launch_s: float) -> Case:
-    """The case with replicas, a power of two, so that a launch lasts that long, as far as memory allows."""
+    """The case with instances, a power of two, so that a launch lasts that long, as far as memory allows."""
     layer = case.layer
     elements = layer.weights + layer.inputs + layer.outputs
     least_s = max(layer.macs / _MAC_PER_S, 4 * elements / _BYTES_PER_S)
-    most = min(_MOST_REPLICAS, max(1, _MOST_BYTES // (4 * elements)))
+    most = min(_MOST_INSTANCES, max(1, _MOST_BYTES // (4 * elements)))
     wanted = min(most, max(1.0, launch_s / least_s))
-    replicas = 2 ** math.floor(math.log2(wanted) + 0.5)
-    while replicas > 1:
+    instances = 2 ** math.floor(math.log2(wanted) + 0.5)
+    while instances > 1:
         try:
-            architectures.check(variant, layer, case.knobs, replicas, arch)
+            architectures.check(variant, layer, case.knobs, instances, arch)
         except UserError:
-            replicas //= 2
+            instances //= 2
         else:
             break
-    return attrs.evolve(case, instances=replicas)
+    return attrs.evolve(case, instances=instances)
 
 
 def _sentinel(layer: Layer, without: Collection[str] = ()) -> Case:

@@ -33,7 +33,7 @@ class Shown:
 
 
 @attrs.frozen
-class Part:
+class PagePart:
     """Blocks of one kind that follow each other: `figures`, `tables`, or text."""
 
     kind: str
@@ -46,8 +46,8 @@ class Question:
     """A section, drawn."""
 
     section: Section
-    parts: Sequence[Part]
-    cards: Mapping[str, Sequence[Part]]
+    parts: Sequence[PagePart]
+    cards: Mapping[str, Sequence[PagePart]]
 
     @property
     def figures(self) -> list[Shown]:
@@ -66,13 +66,13 @@ def question(section: Section) -> Question:
     return Question(section, _parts(section.blocks), {c: _parts(own) for c, own in section.cards.items()})
 
 
-def _parts(blocks: Sequence[Block]) -> list[Part]:
+def _parts(blocks: Sequence[Block]) -> list[PagePart]:
     parts = []
     for kind, grouped in groupby(blocks, _kind):
         own = list(grouped)
         figures = [shown for block in own if isinstance(block, Figure) and (shown := draw(block))]
         if figures or kind != "figures":
-            parts.append(Part(kind, own, figures))
+            parts.append(PagePart(kind, own, figures))
     return parts
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from dibench import networks
 from dibench.models import Model
-from dibench.models.intensities import Alphas, Drag, reuse_of
+from dibench.models.intensities import AlphaValues, Drag, reuse_of
 from dibench.numbers import UNKNOWN, number, percent, percent_apart, plain, shape_text, short
 from dibench.show.blocks import Block, Note, Sentence, Table, columns
 
@@ -18,7 +18,9 @@ _RANKS = {"outputs": 5, "inputs": 4, "M/Y": 3, "M/X": 2, "M/W": 2, "weights": 1}
 _DRAGS_SHOWN = 10
 
 
-def layer_blocks(model: Model, alphas: Alphas | None, drags: Sequence[Drag], origin: str = "") -> list[Block]:
+def layer_blocks(
+    model: Model, alphas: AlphaValues | None, drags: Sequence[Drag], origin: str = ""
+) -> list[Block]:
     """One model: its layers, their sum, which of them drag it down, and what is no layer.
 
     Args:
@@ -38,7 +40,7 @@ def layer_blocks(model: Model, alphas: Alphas | None, drags: Sequence[Drag], ori
     return [*found, Sentence(f"The table {model.coverage}.")]
 
 
-def network_blocks(found: Sequence[Model], alphas: Alphas | None, what: str) -> list[Block]:
+def network_blocks(found: Sequence[Model], alphas: AlphaValues | None, what: str) -> list[Block]:
     """Models side by side, a line each.
 
     Args:
@@ -68,7 +70,7 @@ def family(model: Model) -> str:
     return networks.family(model.name) if model.name in networks.names() else ""
 
 
-def _layers(model: Model, alphas: Alphas | None, caption: str) -> Table:
+def _layers(model: Model, alphas: AlphaValues | None, caption: str) -> Table:
     names = ("layer", "op", "shape", *_COUNTS, *_REUSE, "AI", *(_DI if alphas else ()))
     rows = []
     for layer in model.layers:
@@ -83,7 +85,7 @@ def _layers(model: Model, alphas: Alphas | None, caption: str) -> Table:
     return Table(caption, columns(*names, text=("op", "shape"), wraps=wraps, ranks=_RANKS), rows)
 
 
-def _sum(model: Model, alphas: Alphas | None, origin: str) -> str:
+def _sum(model: Model, alphas: AlphaValues | None, origin: str) -> str:
     reuse = reuse_of(model.layers)
     per_w, per_x, per_y = map(short, reuse.by_data_type)
     text = (
@@ -103,7 +105,7 @@ def _sum(model: Model, alphas: Alphas | None, origin: str) -> str:
     return f"{text}."
 
 
-def _drags(drags: Sequence[Drag], alphas: Alphas | None) -> Iterator[Block]:
+def _drags(drags: Sequence[Drag], alphas: AlphaValues | None) -> Iterator[Block]:
     if not drags:
         return
     what = f"weighted DI (α = {plain(alphas.weighted)})" if alphas else "AI"
@@ -137,7 +139,7 @@ def _not_covered(model: Model) -> Iterator[str]:
         yield f"**not covered**: {nodes} × {op}, {reason}: {macs} ({name})"
 
 
-def _networks(found: Sequence[Model], alphas: Alphas | None, what: str) -> Table:
+def _networks(found: Sequence[Model], alphas: AlphaValues | None, what: str) -> Table:
     di = _DI if alphas else ()
     rows = []
     for model in found:

@@ -32,7 +32,7 @@ from dibench.sweep.visit_book import VisitBook
 from dibench.sweep.worker import hang_limit_s
 
 if TYPE_CHECKING:
-    from dibench.intervals import Part
+    from dibench.intervals import VariancePart
     from dibench.schema import Row
 
 __all__ = ["Summary", "Sweep", "run_sweep"]
@@ -159,7 +159,7 @@ def _name(crew: Crew) -> str:
 
 def _open_book(out: Path, crew: Crew) -> VisitBook | None:
     """The visits of metered GPUs, with what their calibrations say; None where windows are measured."""
-    priors: dict[str, Part] = {}
+    priors: dict[str, VariancePart] = {}
     for one in crew.devices:
         if not one.setup.meter.in_visits:
             return None

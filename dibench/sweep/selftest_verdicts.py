@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dibench.backends import Backend
-    from dibench.check.selftest import Verdict
+    from dibench.check.selftest import KernelVerdict
 
 RIGHT, NOT_HERE, FAILED = "right", "not for this GPU", "failed: "
 """Verdicts; the last one is followed by what is wrong."""
@@ -140,7 +140,7 @@ class RunVerdicts:
         self.left = list(names)
         self._write()
 
-    def add(self, verdict: Verdict) -> None:
+    def add(self, verdict: KernelVerdict) -> None:
         """A variant has been checked."""
         found = FAILED + verdict.failure if verdict.failure else RIGHT if verdict.cases else NOT_HERE
         self._note(verdict.variant, found)

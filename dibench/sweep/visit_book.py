@@ -19,7 +19,7 @@ import attrs
 
 from dibench import files
 from dibench.errors import UserError
-from dibench.intervals import Part
+from dibench.intervals import VariancePart
 from dibench.measure.budget import BETWEEN, Pool
 from dibench.measure.visit import Visit, with_visits
 from dibench.sweep import record
@@ -95,7 +95,7 @@ def keep(entries: list[Entry], entry: Entry) -> None:
 class VisitBook:
     """All visits so far, open for appending; under the directory's lock only."""
 
-    def __init__(self, path: Path, priors: Mapping[str, Part]) -> None:
+    def __init__(self, path: Path, priors: Mapping[str, VariancePart]) -> None:
         """Read what earlier commands wrote, and cut off a torn last line.
 
         Args:

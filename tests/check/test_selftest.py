@@ -164,10 +164,10 @@ def test_what_is_found_stands_in_a_file_after_each_variant(
 ) -> None:
     names, path, turns = ["fc_matrix_vector", "conv_no_reuse"], tmp_path / "found.json", list[Any]()
 
-    def check(chosen: str, opened: Any, *, small: bool, only: list[str]) -> Iterator[selftest.Verdict]:
+    def check(chosen: str, opened: Any, *, small: bool, only: list[str]) -> Iterator[selftest.KernelVerdict]:
         for name in only:
             turns.append(json.loads(path.read_text())["checking"])
-            yield selftest.Verdict(name, 3, 0.5, "is wrong" * (name == "conv_no_reuse"))
+            yield selftest.KernelVerdict(name, 3, 0.5, "is wrong" * (name == "conv_no_reuse"))
 
     monkeypatch.setenv("DIBENCH_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(selftest, "selftest", check)

@@ -14,7 +14,7 @@ import pytest
 from dibench import intensity, networks
 from dibench.cli import main
 from dibench.layer import Layer
-from dibench.models.intensities import Alphas, drags, reuse_of
+from dibench.models.intensities import AlphaValues, drags, reuse_of
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -85,7 +85,7 @@ def test_alpha_decides_what_drags() -> None:
 
 def test_half_is_ai() -> None:
     reuse = reuse_of(networks.load("googlenet"))
-    assert reuse.di(Alphas(weighted=0.5, disjoint=0.5))[0] == pytest.approx(reuse.ai)
+    assert reuse.di(AlphaValues(weighted=0.5, disjoint=0.5))[0] == pytest.approx(reuse.ai)
 
 
 def test_the_table_shows_network_drag_and_coverage(run: Run) -> None:

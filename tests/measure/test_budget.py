@@ -8,11 +8,11 @@ import pytest
 from replay import AMPERE, DESKTOP, HOPPER, PASCAL, VOLTA, Card
 from replayed_sweeps import Outcome, sweep, usable
 
-from dibench.intervals import Part, combined_df, t_975
+from dibench.intervals import VariancePart, combined_df, t_975
 from dibench.measure.budget import BETWEEN, LEAKAGE_PER_C, Pool, VisitJoules, combine, disagreement
 from dibench.meters.baseline import Baseline
 
-QUIET = VisitJoules(1.0, Part(1e-6, 20.0), 1e-7, 60.0)
+QUIET = VisitJoules(1.0, VariancePart(1e-6, 20.0), 1e-7, 60.0)
 
 
 def test_squares_of_the_budget_add_up_to_the_interval() -> None:
@@ -21,7 +21,7 @@ def test_squares_of_the_budget_add_up_to_the_interval() -> None:
     found = combine([QUIET], pool, 60.0)
     assert found.energy_j == pytest.approx(1.0)
     assert found.ci_j**2 == pytest.approx(found.ci_tick_j**2 + found.ci_spread_j**2 + found.ci_drift_j**2)
-    t = t_975(combined_df([QUIET.spread, BETWEEN, Part(1e-7)]))
+    t = t_975(combined_df([QUIET.spread, BETWEEN, VariancePart(1e-7)]))
     assert found.ci_drift_j == pytest.approx(t * 0.005)
     assert found.ci_tick_j == pytest.approx(t * np.sqrt(1e-7))
 

@@ -15,7 +15,7 @@ from visit_rig import LOAD, Prepared, Rig
 
 from dibench.cli import main
 from dibench.errors import UserError
-from dibench.intervals import Part, t_975
+from dibench.intervals import VariancePart, t_975
 from dibench.measure import budget, calibration
 from dibench.measure.calibration import LONG, SHORT, Calibration, calibrate, half_widths, kept_pool, noise
 from dibench.show.sensor import noise_figure
@@ -50,11 +50,11 @@ def test_longer_calibration_knows_the_noise_better() -> None:
 
 
 def test_more_visits_make_narrower_intervals() -> None:
-    visit = budget.VisitJoules(1.0, Part(9e-6, 20.0), 0.0, 60.0)
-    widths = half_widths([visit], Part(16e-6, 30.0))
+    visit = budget.VisitJoules(1.0, VariancePart(9e-6, 20.0), 0.0, 60.0)
+    widths = half_widths([visit], VariancePart(16e-6, 30.0))
     assert widths[1] == pytest.approx(t_975(30.0) * 0.005)
     assert widths[9] == pytest.approx(widths[1] / 3)
-    assert half_widths([], Part(1.0)) == {}
+    assert half_widths([], VariancePart(1.0)) == {}
 
 
 def test_noise_needs_four_windows() -> None:

@@ -62,7 +62,7 @@ def extremes(variant: Variant, layer: Layer) -> list[dict[str, Any]]:
     return [lowest, highest]
 
 
-def check(variant: Variant, layer: Layer, knobs: Mapping[str, Any], **how: Any) -> host.Outcome:
+def check(variant: Variant, layer: Layer, knobs: Mapping[str, Any], **how: Any) -> host.HarnessRun:
     """Run it; every output must be right and every count the header's. Returns what was counted."""
     assert variant.cuda is not None
     instances = how.pop("instances", 1)

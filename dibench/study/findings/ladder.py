@@ -60,7 +60,7 @@ class Coefficient(Estimate):
 
 
 @attrs.frozen
-class Model(Scored):
+class ModelFit(Scored):
     """One rung of the ladder."""
 
     k: int | None
@@ -192,7 +192,7 @@ class Fit(Result):
     test_ai_vs_di: AiAgainstDi
     test_weights_vs_inputs: ClusteredTest
     """Of e_w = e_x with e_y free: whether weights and inputs differ, whatever outputs do."""
-    models: Mapping[str, Model]
+    models: Mapping[str, ModelFit]
     """In the ladder's order; `effective` is fitted to the rows of all kernels."""
     by_operator: Mapping[str, Operator]
     sensitivity: Mapping[str, Sensitivity]

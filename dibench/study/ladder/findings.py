@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dibench.study.findings import ladder
 from dibench.study.findings.estimate import UNKNOWN_ALPHA, Alpha, ClusteredTest, ClusterOutcome, Outcome
-from dibench.study.findings.ladder import MARGIN, NO_SCORES, Model, Scored
+from dibench.study.findings.ladder import MARGIN, NO_SCORES, ModelFit, Scored
 from dibench.study.findings.plain import PICO
 from dibench.study.ladder.held_out import errors_of, hold_out
 from dibench.study.ladder.models import FORMULAS
@@ -21,7 +21,7 @@ from dibench.study.maths.scores import Target
 
 if TYPE_CHECKING:
     from dibench.study.ladder.alpha import ClusterTest
-    from dibench.study.ladder.ladder import Comparison, Ladder
+    from dibench.study.ladder.ladder import AiAgainstDi, Ladder
     from dibench.study.maths.inference import Test
 
 METHOD = {
@@ -171,7 +171,7 @@ def _clustered(test: ClusterTest, determined: bool) -> ClusteredTest:
     return ClusteredTest(decisive.statistic, decisive.p_value, test.deciding, by)
 
 
-def _models(found: Ladder) -> dict[str, Model]:
+def _models(found: Ladder) -> dict[str, ModelFit]:
     scored = _scored(found, np.ones(len(found.data), dtype=bool))
     return {
         name: _not_fitted(rung) if isinstance(rung, NoRung) else _fitted(found, rung, scored[name], rung.aicc)
@@ -179,7 +179,7 @@ def _models(found: Ladder) -> dict[str, Model]:
     }
 
 
-def _effective(found: Ladder) -> Model:
+def _effective(found: Ladder) -> ModelFit:
     """As the other models, but on the rows of all kernels: its AICc is not comparable with theirs."""
     rung, y = found.effective.rung, found.effective.data.y
     if isinstance(rung, NoRung):
@@ -189,8 +189,8 @@ def _effective(found: Ladder) -> Model:
     return _fitted(found, rung, scored, math.nan)
 
 
-def _not_fitted(rung: NoRung) -> Model:
-    return Model(
+def _not_fitted(rung: NoRung) -> ModelFit:
+    return ModelFit(
         scores=NO_SCORES,
         held_out=NO_SCORES,
         k=None,
@@ -203,9 +203,9 @@ def _not_fitted(rung: NoRung) -> Model:
     )
 
 
-def _fitted(found: Ladder, rung: Rung, scored: Scored, aicc: float) -> Model:
+def _fitted(found: Ladder, rung: Rung, scored: Scored, aicc: float) -> ModelFit:
     unit = "ps" if found.selection.kind == "time" else "pJ"
-    return Model(
+    return ModelFit(
         scores=scored.scores,
         held_out=scored.held_out,
         k=rung.k,
@@ -236,7 +236,7 @@ def _scored(found: Ladder, rows: NDArray[np.bool_]) -> dict[str, Scored]:
     }
 
 
-def _operator(found: Ladder, op: str, own: Comparison) -> ladder.Operator:
+def _operator(found: Ladder, op: str, own: AiAgainstDi) -> ladder.Operator:
     """The pooled models judged on an operator's rows, and what those rows say on their own."""
     rows, verdict = found.data.op == op, own.verdict
     return ladder.Operator(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dibench import networks
-from dibench.study.ladder.models import Data, Labels, shape_text
+from dibench.study.ladder.models import Data, Labels, shape_key
 
 LAYER_FOLDS = 10
 FEWEST_FAMILIES = 3
@@ -64,7 +64,7 @@ def _family(network: str) -> str:
 
 def shapes_of(*names: str) -> list[str]:
     """The distinct shapes of some networks, without batch, written as in `Data.layer`."""
-    return sorted({shape_text(layer.shape) for name in names for layer in networks.load(name)})
+    return sorted({shape_key(layer.shape) for name in names for layer in networks.load(name)})
 
 
 def _deal_layers(layer: Labels, seed: int) -> Labels:

@@ -45,7 +45,7 @@ total energy, and with constant power times time in place of e_launch."""
 
 
 @attrs.frozen
-class Comparison:
+class AiAgainstDi:
     """AI against weighted DI on some rows."""
 
     alpha: Alpha
@@ -79,12 +79,12 @@ class Ladder:
     folds: Folds
     clusterings: tuple[Clustering, ...]
     rungs: dict[str, Rung | NoRung]
-    comparison: Comparison
+    comparison: AiAgainstDi
     disjoint: Alpha
     split: ClusterTest
     """Test of e_w = e_x with e_y free: do weights and inputs differ, whatever outputs cost?"""
     effective: Effective
-    by_operator: dict[str, Comparison]
+    by_operator: dict[str, AiAgainstDi]
     sensitivity: dict[str, tuple[Alpha, Test]]
     unseen: dict[str, Unseen]
     """Each architecture family as predicted without its rows and the shapes they share."""
@@ -221,7 +221,7 @@ def compare(
     clusterings: Sequence[Clustering],
     folds: Folds,
     rungs: Mapping[str, Rung | NoRung] | None = None,
-) -> Comparison:
+) -> AiAgainstDi:
     """Estimate α, test AI inside DI, predict held-out rows with both, and decide.
 
     Rungs that are already fitted to the same rows and folds save predicting held-out rows again.
@@ -244,7 +244,7 @@ def compare(
         held_out_ai=ai,
         held_out_di=di,
     )
-    return Comparison(alpha, tested, effective, problem.condition, ai, di, decide(grounds))
+    return AiAgainstDi(alpha, tested, effective, problem.condition, ai, di, decide(grounds))
 
 
 def held_out_errors(

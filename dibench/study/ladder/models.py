@@ -129,7 +129,7 @@ def _each(values: Any, text: Callable[[str], str]) -> Labels:
 
 
 def _shapes(frame: pd.DataFrame) -> Labels:
-    """`shape_text` of each row."""
+    """`shape_key` of each row."""
     shapes = frame[list(DIMENSIONS[1:])].astype("int64")
     code = shapes.groupby(list(DIMENSIONS[1:]), sort=False).ngroup().to_numpy()
     first = np.unique(code, return_index=True)[1]
@@ -137,10 +137,10 @@ def _shapes(frame: pd.DataFrame) -> Labels:
     return np.array([_joined(shape) for shape in different], dtype=np.str_)[code]
 
 
-def shape_text(shape: Sequence[int]) -> str:
+def shape_key(shape: Sequence[int]) -> str:
     """A layer's shape without its batch, as `Data.layer` writes it.
 
-    >>> shape_text(range(16))
+    >>> shape_key(range(16))
     '1x2x3x4x5x6x7x8x9x10x11x12x13x14x15'
     """
     return _joined(shape[1:])

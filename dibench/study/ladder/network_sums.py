@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dibench import networks
-from dibench.study.ladder.models import Data, shape_text
+from dibench.study.ladder.models import Data, shape_key
 
 IntArray = NDArray[np.intp]
 
@@ -53,11 +53,11 @@ class NetworkSum:
 def network_sums(data: Data) -> Iterator[NetworkSum]:
     """Each of the 25 networks at each batch size of the rows."""
     layers_of = {name: networks.load(name) for name in networks.names()}
-    shapes = sorted({shape_text(layer.shape) for layers in layers_of.values() for layer in layers})
+    shapes = sorted({shape_key(layer.shape) for layers in layers_of.values() for layer in layers})
     batches = np.unique(data.batch)
     row_of = _rows_by_shape_and_batch(data, shapes, batches)
     for name, layers in layers_of.items():
-        place = np.searchsorted(shapes, [shape_text(layer.shape) for layer in layers])
+        place = np.searchsorted(shapes, [shape_key(layer.shape) for layer in layers])
         row = row_of[place]  # (layers, batches)
         has = row >= 0
         macs = np.array([layer.macs for layer in layers], dtype=np.float64)

@@ -221,7 +221,7 @@ def _contests(ranked: Sequence[NetworkCost], seed: int) -> dict[str, Contest | N
 
 
 def _single(frame: pd.DataFrame) -> pd.DataFrame:
-    """Rows of one instance: replicas keep ratios but not what a launch of one costs."""
+    """Rows of one instance: several keep ratios but not what a launch of one costs."""
     several = numbers(frame, "instances") > 1
     if len(frame) and several.all():
         raise UserError("instances", "must be 1 in some row to sum networks")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dibench.intervals import Part, t_975
+from dibench.intervals import VariancePart, t_975
 from dibench.study.maths.sign_flips import holm
 from dibench.study.table.columns import numbers
 from dibench.study.use.compare_rows import INTERVALS
@@ -31,7 +31,7 @@ _BUDGETED_DF = 8.0
 """Degrees of freedom of an interval that an error budget made: the least that `measure.budget` has."""
 
 
-def variance_of_cases(pairs: pd.DataFrame, column: str, between: Part) -> tuple[Floats, Floats]:
+def variance_of_cases(pairs: pd.DataFrame, column: str, between: VariancePart) -> tuple[Floats, Floats]:
     """Variance of ln(B/A) of each case and its degrees of freedom; NaN where a row has no interval."""
     variances, weighted = [], []
     for side in "ab":
@@ -59,7 +59,7 @@ def quantile(df: Floats) -> Floats:
     return np.where(known, stdtrit(np.where(known, df, 1.0), 0.975), t_975(math.inf))
 
 
-def between_visits(tables: Sequence[pd.DataFrame], column: str) -> Part:
+def between_visits(tables: Sequence[pd.DataFrame], column: str) -> VariancePart:
     """Relative variance between visits at the reference case beyond the rows' own, pooled over the tables.
 
     It is the upper end of a one-sided 80% interval: a few sentinels often look quieter than the machine is,
@@ -82,8 +82,8 @@ def between_visits(tables: Sequence[pd.DataFrame], column: str) -> Part:
         own_squares += float((good.sum() - 1) * within.mean())
         df += float(good.sum() - 1)
     if not df:
-        return Part(0.0)
-    return Part(max(0.0, squares / float(chdtri(df, 0.8)) - own_squares / df), df)
+        return VariancePart(0.0)
+    return VariancePart(max(0.0, squares / float(chdtri(df, 0.8)) - own_squares / df), df)
 
 
 def p_values(d: Floats, variance: Floats, df: Floats, margin: float) -> tuple[list[float], list[float]]:

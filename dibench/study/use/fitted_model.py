@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dibench.errors import UserError
 from dibench.files import read_json_object
-from dibench.models.intensities import Alphas
+from dibench.models.intensities import AlphaValues
 from dibench.study.findings import SCHEMA
 from dibench.study.findings.fitted_model import (
     PREDICTORS,
@@ -64,14 +64,14 @@ def open_fitted_model(path: Path, model: str) -> FittedModel:
     return read_fitted_model(_open(path), model, where=path)
 
 
-def open_alphas(path: Path) -> Alphas:
+def open_alphas(path: Path) -> AlphaValues:
     """The α of both forms of DI in the file that `fit … --json FILE` wrote.
 
     Raises:
         UserError: no such file, no α in it, or none that can weigh anything.
     """
     figures = _open(path)
-    return Alphas(weighted=_alpha(figures, "weighted", path), disjoint=_alpha(figures, "disjoint", path))
+    return AlphaValues(weighted=_alpha(figures, "weighted", path), disjoint=_alpha(figures, "disjoint", path))
 
 
 def _open(path: Path) -> Mapping[str, Any]:
