@@ -135,7 +135,7 @@ class CudaBackend:
         geometry = self.geometry(variant, case)
         most = self.gpu.shared_bytes or architectures.shared_bytes(self.gpu.arch)
         if binary.shared_bytes + geometry.shared_bytes > most:
-            rule = f"must be at most {most} bytes a block on sm_{self.gpu.arch}"
+            rule = f"must be at most {most} bytes per block on sm_{self.gpu.arch}"
             used = binary.shared_bytes + geometry.shared_bytes
             raise UserError("shared memory", rule, used, where=variant.name)
         kernel = self._context.load(binary.cubin, variant.name, geometry.shared_bytes)

@@ -71,8 +71,8 @@ class Ring:
     """How many replicas of the operands launches go around, and where a window of launches may begin.
 
     After a window of a lap or more the next one begins at a multiple of `step`, so that a few graphs serve
-    all. Skipping to it brings a replica's turn nearer by less than `step`, once in a lap; there are that many
-    more of them.
+    all. That skips fewer than `step` replicas per lap, so the ring holds `step` more than it takes to
+    replace the whole L2.
     """
 
     replicas: int
@@ -100,7 +100,7 @@ def ring(used_bytes: int, l2_bytes: int) -> Ring:
     replicas = -(-(needed + step) // step) * step
     if replicas > _MOST_REPLICAS:
         least = -(-COLD_L2S * l2_bytes // (_MOST_REPLICAS * 3 // 4))
-        rule = f"needs operands of at least {least} bytes a launch on this GPU: launch more instances"
+        rule = f"needs operands of at least {least} bytes per launch on this GPU: launch more instances"
         raise UserError("cold", rule, used_bytes)
     return Ring(replicas, step)
 

@@ -1,4 +1,4 @@
-"""The command line: one verb a file, and the only place that prints and exits."""
+"""The command line: one verb per file, and the only place that prints and exits."""
 
 from __future__ import annotations
 

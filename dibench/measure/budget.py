@@ -171,5 +171,5 @@ def disagreement(counter: VisitJoules, power: VisitJoules) -> str:
         return ""
     return (
         f"two estimators differ by {100 * apart:.2g}%, allowed {100 * allowed:.2g}%: "
-        f"counter {counter.energy_j:.6g} J, instant power {power.energy_j:.6g} J a launch"
+        f"counter {counter.energy_j:.6g} J, instant power {power.energy_j:.6g} J per launch"
     )

@@ -122,7 +122,7 @@ def _drags(drags: Sequence[Drag], alphas: AlphaValues | None) -> Iterator[Block]
     ]
     yield Sentence(
         f"**What drags it down**{more}: by how much the network's {what} would rise if the layer moved as "
-        "few elements a MAC as the network does"
+        "few elements per MAC as the network does"
     )
     names = ("layer", "op", "of MACs", "of elements", "would rise")
     yield Table("", columns(*names, text=("op",), wraps=("layer",)), rows)

@@ -64,7 +64,7 @@ def measured(found: Predictions) -> list[Block]:
 
 def _measured(one: MeasuredNetwork, unit: str) -> str:
     return (
-        f"{one.network}, batch {one.batch}, whole: measured {short(one.measured, unit)} a batch "
+        f"{one.network}, batch {one.batch}, whole: measured {short(one.measured, unit)} per batch "
         f"({one.backend}); predicted for its layers is {times(one.ratio)} that, the measurement "
         f"{'inside' if one.inside else 'outside'} the interval."
     )

@@ -66,7 +66,7 @@ def test_the_layer_that_drags_most_is_the_one_whose_mending_helps_most() -> None
     for drag in ranked:
         elements = sum(layer.weights + layer.activations for layer in layers)
         own = drag.layer.weights + drag.layer.activations
-        fair = min(own, drag.layer.macs / whole.ai)  # as many elements a MAC as the network
+        fair = min(own, drag.layer.macs / whole.ai)  # as many elements per MAC as the network
         mended = whole.macs / (elements - own + fair)
         assert drag.lost == pytest.approx(mended / whole.ai - 1)
     assert sum(drag.macs_share for drag in ranked) == pytest.approx(1)

@@ -152,7 +152,7 @@ def test_dominant_terms_and_launch() -> None:
     wide = Layer.fc(N=1, C=4096, K=4096)
     deep = networks.find("resnet50/layer1.0.conv2")
     found = explain(Model(name="m", batch=1, layers=(small, wide, deep)), fit)
-    # 3 pJ a MAC and 12 pJ a weight, of which fc has as many; a launch of 1 µJ.
+    # 3 pJ per MAC and 12 pJ per weight, of which fc has as many; a launch of 1 µJ.
     assert list(found.dominant) == ["launch", "weights", "MACs"]
 
 

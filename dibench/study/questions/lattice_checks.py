@@ -30,7 +30,7 @@ RANGES = {
     "DRAM read": (5.0 * 8 * BYTES, 12.0 * 8 * BYTES),
     "multiply-add": (6.0, 15.0),
 }
-"""Published figures of GPUs, in pJ an element or multiply-add. They are no facts: a coefficient outside is a
+"""Published figures of GPUs, in pJ per element or multiply-add. They are no facts: a coefficient outside is a
 reason to look closer."""
 
 ANCHORS = {
