@@ -218,6 +218,16 @@ def p_value(value: Any) -> str:
     return f"{value:.3f}" if value < 0.1 else f"{value:.2f}"
 
 
+def p_text(value: Any) -> str:
+    """The same with its sign.
+
+    >>> p_text(0.0001), p_text(0.31), p_text(None)
+    ('p < 0.001', 'p = 0.31', 'p not determined')
+    """
+    said = p_value(value)
+    return f"p {said}" if said.startswith("<") else f"p = {said}" if is_number(value) else f"p {UNDETERMINED}"
+
+
 def time_text(seconds: float) -> str:
     """Seconds as a clock shows them.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dibench.numbers import UNKNOWN, count, p_value, percent, percent_apart, plain, short, times
+from dibench.numbers import UNKNOWN, count, p_text, p_value, percent, percent_apart, short, times
 from dibench.show.blocks import Block, Column, Headline, Note, Sentence, Table, Tone
 
 if TYPE_CHECKING:
@@ -63,15 +63,6 @@ def _change(ratio: float) -> str:
     return times(ratio) if ratio >= 2 else percent_apart(ratio - 1)
 
 
-def _p(value: float | None) -> str:
-    """
-    >>> _p(0.0001), _p(0.31)
-    ('p < 0.001', 'p = 0.31')
-    """
-    said = p_value(value)
-    return f"p {said}" if said.startswith("<") else f"p = {said}"
-
-
 def _changed(quantity: Quantity, matched_by: str) -> Table:
     what, unit = _WORDS[quantity.column]
     worse, better = quantity.having("worse"), quantity.having("better")
@@ -104,8 +95,8 @@ def _basis(found: Comparison) -> list[Block]:
         what, _ = _WORDS[quantity.column]
         without = sum(case.low is None for case in quantity.cases)
         lines.append(
-            f"{what.capitalize()}: Wilcoxon signed-rank {_p(quantity.p_wilcoxon)}; between visits "
-            f"at the reference case {plain(100 * quantity.between, 2)}%"
+            f"{what.capitalize()}: Wilcoxon signed-rank {p_text(quantity.p_wilcoxon)}; between visits "
+            f"at the reference case {percent(quantity.between)}"
             + (f"; {count(without, 'case')} without interval" if without else "")
             + "."
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dibench.numbers import number, p_value, percent, short
+from dibench.numbers import number, p_text, percent, short
 from dibench.show.blocks import Block, Figure, Note, Section, Sentence, Table, columns
 from dibench.show.svg import ident
 from dibench.study.findings.networks import NoNetworks
@@ -103,11 +103,10 @@ def _contest(form: str, one: Contest) -> str:
     """One comparison of AI and DI with its interval, width and Williams' test."""
     ends = f"{number(one.ci_low, '+.3f')} to {number(one.ci_high, '+.3f')}: width {number(one.width, '.3f')}"
     interval = "no interval" if one.ci_low is None else ends
-    p = one.williams.p_value
-    told = "not determined" if p is None else p_value(p) if p < 0.001 else f"= {p_value(p)}"
     return (
         f"AI against DI weighted, {form}: r {number(one.r_ai, '.3f')}, {number(one.r_di, '.3f')}, difference "
-        f"{number(one.difference, '+.3f')} ({interval}), Williams p {told}: **{one.decision}**."
+        f"{number(one.difference, '+.3f')} ({interval}), "
+        f"Williams {p_text(one.williams.p_value)}: **{one.decision}**."
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dibench.numbers import count, interval, number, p_value, percent
+from dibench.numbers import count, interval, number, p_text, percent
 from dibench.show.blocks import Block, Headline, Section, Sentence
 from dibench.words import MODEL_NAMES
 
@@ -74,8 +74,7 @@ def _tests(fit: Fit) -> str:
 
 
 def _outcome(test: Outcome) -> str:
-    p = p_value(test.p_value)
-    return f"t = {number(test.statistic)}, p {p if p.startswith('<') else f'= {p}'}"
+    return f"t = {number(test.statistic)}, {p_text(test.p_value)}"
 
 
 def best_model(fit: Fit) -> str:

@@ -30,7 +30,7 @@ def measured(
     lanes: str = "",
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Layers and their partners under a cost of 0.01 pJ per MAC, w pJ per weight, x pJ per input, 5 an output."""
+    """Layers and their partners at 0.01 pJ per MAC, w pJ per weight, x pJ per input, 5 an output."""
     pairs = [one for layer in layers for one in (layer, partner(layer))]
     assert all(pairs)
     rng = np.random.default_rng(seed)

@@ -1,4 +1,4 @@
-"""Sweeps of a metered GPU, replayed: visits minutes apart, a row per case, nothing lost, known joules found."""
+"""Sweeps of a metered GPU, replayed: visits minutes apart, one row per case, nothing lost."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from dibench.numbers import p_text
 from dibench.study.findings import ladder
 from dibench.study.findings.estimate import UNKNOWN_ALPHA, Alpha, ClusteredTest, ClusterOutcome, Outcome
 from dibench.study.findings.ladder import MARGIN, NO_SCORES, ModelFit, Scored
@@ -115,7 +116,7 @@ def _answer(found: Ladder) -> str:
         # If weights and inputs do not differ, it may be outputs alone that cost something else.
         p = found.split.decisive.p_value
         matters = "weights and activations differ, but weights and inputs cannot be told apart " + (
-            f"(p = {p:.2f}): outputs differ" if math.isfinite(p) else "(no test): outputs may be what differs"
+            f"({p_text(p)}): outputs differ" if math.isfinite(p) else "(no test): outputs may be what differs"
         )
     answer = {
         "DI": f"DI. For {about} {matters}, and DI predicts layers it has not seen better than AI.",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import attrs
 
-from dibench.numbers import interval
+from dibench.numbers import interval, number, plain
 from dibench.study.findings.estimate import Estimate
 from dibench.study.findings.ladder import MARGIN
 from dibench.study.maths.inference import ENOUGH_CLUSTERS
@@ -78,7 +78,9 @@ def decide(found: Grounds) -> Verdict:
     if found.held_out_ai is None or found.held_out_di is None:
         nothing = Reason("nothing held out", "no rows could be held out to compare predictions")
         return Verdict("undecided", (nothing, outside))
-    errors = f"log error on held-out rows {found.held_out_di:.3f} with DI, {found.held_out_ai:.3f} with AI"
+    errors = (
+        f"log error on held-out rows {plain(found.held_out_di)} with DI, {plain(found.held_out_ai)} with AI"
+    )
     if found.held_out_di < found.held_out_ai:
         return Verdict("DI", (outside, Reason("predicts better", errors)))
     return Verdict(
@@ -97,7 +99,7 @@ def _undetermined(found: Grounds) -> list[Reason]:
         text = "only fully-connected layers at a single batch size: MACs are a multiple of weights"
         reasons.append(Reason("one batch size", text))
     elif not found.condition <= LARGEST_CONDITION:
-        shown = f"{found.condition:.0f}" if found.condition < 1e6 else "without bound"
+        shown = number(found.condition, ".0f") if found.condition < 1e6 else "without bound"
         limit = f"{LARGEST_CONDITION:.0f}"
         text = f"these layers cannot tell the terms apart: condition number {shown}, over {limit}"
         reasons.append(Reason("terms too alike", text))
@@ -115,8 +117,9 @@ def _unsure(found: Grounds) -> list[Reason]:
     reasons = []
     if (found.ci_low is None) != (found.ci_high is None):
         reasons.append(Reason("α unbounded", "the interval of α is unbounded"))
-    for name, number in found.effective_clusters.items():
-        if 0 < number < ENOUGH_CLUSTERS:
-            text = f"too few independent {name}s: {number:.1f} effective, {ENOUGH_CLUSTERS:.0f} needed"
+    for name, clusters in found.effective_clusters.items():
+        if 0 < clusters < ENOUGH_CLUSTERS:
+            effective = number(clusters, ".1f")
+            text = f"too few independent {name}s: {effective} effective, {ENOUGH_CLUSTERS:.0f} needed"
             reasons.append(Reason(f"too few {name}s", text))
     return reasons

@@ -15,6 +15,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from dibench.numbers import p_text
 from dibench.study.findings.twins import NOT_TESTABLE, Compared, Pairs, TwinPairs, Twins
 from dibench.study.maths.sign_flips import Flips, flips, holm
 from dibench.study.questions.twin_pairs import Match, matches
@@ -160,7 +161,7 @@ def _decide(pairs: int, p_holm: float, low: float | None, high: float | None) ->
     if low is not None and high is not None and low > -MARGIN and high < MARGIN:
         return "equivalent", "the 90% interval lies inside the margin of 3%"
     if p_holm < 0.05:
-        return "differs", f"p = {p_holm:.2g} after Holm"
+        return "differs", f"{p_text(p_holm)} after Holm"
     return "undecided", "neither a difference nor its absence is shown"
 
 
