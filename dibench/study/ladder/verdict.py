@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import attrs
 
-from dibench.numbers import interval, number, plain
+from dibench.numbers import interval, number
 from dibench.study.findings.estimate import Estimate
 from dibench.study.findings.ladder import MARGIN
 from dibench.study.maths.inference import ENOUGH_CLUSTERS
@@ -78,9 +78,8 @@ def decide(found: Grounds) -> Verdict:
     if found.held_out_ai is None or found.held_out_di is None:
         nothing = Reason("nothing held out", "no rows could be held out to compare predictions")
         return Verdict("undecided", (nothing, outside))
-    errors = (
-        f"log error on held-out rows {plain(found.held_out_di)} with DI, {plain(found.held_out_ai)} with AI"
-    )
+    di, ai = number(found.held_out_di, ".3f"), number(found.held_out_ai, ".3f")
+    errors = f"log error on held-out rows {di} with DI, {ai} with AI"
     if found.held_out_di < found.held_out_ai:
         return Verdict("DI", (outside, Reason("predicts better", errors)))
     return Verdict(
