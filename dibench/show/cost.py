@@ -10,7 +10,7 @@ import numpy as np
 
 from dibench.numbers import count, interval, plain
 from dibench.show import axes as ax
-from dibench.show import fit_curves
+from dibench.show import fit_curves, verdict
 from dibench.show.blocks import Block, Figure, Note, Section, Sentence
 from dibench.show.response import Response, response_of
 from dibench.show.studies import Study
@@ -52,13 +52,8 @@ def check_section(check: Study) -> Section:
     """The same for modelled energy, beside measured time: do study and energy model agree?"""
     assert check.fit is not None
     response = response_of(check.fit)
-    lead = (
-        f"These joules are {response.adjective}, not measured (energy source: "
-        f"{' and '.join(check.fit.energy_source)}). The curves show that counts, table, fit and figures "
-        "agree. They say nothing about this machine."
-    )
     question = "Pipeline check, not evidence: does the study find what the energy model put in?"
-    blocks: list[Block] = [Sentence(lead), *_figures(check, response, response.adjective)]
+    blocks: list[Block] = [*verdict.pipeline_check(check.fit), *_figures(check, response, response.adjective)]
     return Section("check", f"{response.adjective.capitalize()} energy", question, blocks)
 
 

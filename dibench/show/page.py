@@ -33,8 +33,8 @@ from dibench.show import (
     verdict,
 )
 from dibench.show.alpha import alpha_figure
-from dibench.show.blocks import Section, Table, of_cards
-from dibench.show.html import draw, environment, question
+from dibench.show.blocks import Figure, Section, Table, of_cards
+from dibench.show.html import environment, question
 from dibench.show.response import response_of
 from dibench.show.studies import AS_ONE, Contents, Study
 from dibench.show.svg import Drawn, marked, style_sheet
@@ -73,9 +73,9 @@ def render(contents: Contents, manifest: Json | None, files: Sequence[str] = ("s
     """
     studies, study = contents.studies, contents.studies[0]
     with marked(sources.mark(study)):
-        alpha = draw(alpha_figure(studies, contents.several))
+        first = question(_verdict(study, alpha_figure(studies, contents.several)))
         asked = list(map(question, _sections(contents)))
-    figures = [*([alpha] if alpha else []), *(one for each in asked for one in each.figures)]
+    figures = [one for each in (first, *asked) for one in each.figures]
     asked += map(question, missing.sections([one.svg.name for one in figures], studies))
     html = (
         environment()
@@ -86,8 +86,7 @@ def render(contents: Contents, manifest: Json | None, files: Sequence[str] = ("s
             headline=_headline(study.rows, manifest),
             facts=_facts(studies, manifest),
             banners=sources.banners(study.rows, manifest=manifest is not None),
-            verdict=_verdict(study),
-            alpha=alpha,
+            verdict=first,
             claims=list(map(question, _claims(studies))),
             joined=study.card == AS_ONE,
             key=_key(study.rows),
@@ -103,11 +102,11 @@ def _claims(studies: Sequence[Study]) -> list[Section]:
     return of_cards({one.card: claims.section(one.found.claims) for one in studies if one.found})
 
 
-def _verdict(study: Study) -> Section:
+def _verdict(study: Study, alpha: Figure) -> Section:
     if study.fit is None:
-        return verdict.without_fit(study.why_not)
+        return verdict.without_fit(study.why_not, alpha)
     about = f"{study.card}, the card with most rows" if study.card != AS_ONE else "cards of one model as one"
-    return verdict.section(study.fit, f"Of {about}. " if study.card else "")
+    return verdict.section(study.fit, alpha, f"Of {about}. " if study.card else "")
 
 
 def _sections(contents: Contents) -> list[Section]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dibench.numbers import count, interval, number, p_text, percent
-from dibench.show.blocks import Block, Headline, Section, Sentence
+from dibench.show.blocks import Block, Figure, Headline, Section, Sentence
 from dibench.words import MODEL_NAMES
 
 if TYPE_CHECKING:
@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from dibench.study.findings.ladder import Fit
 
 
-def section(fit: Fit, about: str = "") -> Section:
+def section(fit: Fit, alpha: Figure | None = None, about: str = "") -> Section:
     """What was explained, the answer, why, what it rests on, α of both forms, and the tests.
 
     Args:
         fit: of one table.
+        alpha: the figure of α, of all cards.
         about: which card it is of, where there are several.
     """
     layers, rows = count(fit.rows_used, "layer"), count(fit.rows, "row")
@@ -28,15 +29,17 @@ def section(fit: Fit, about: str = "") -> Section:
         Headline(fit.answer, "warn" if fit.verdict == "undecided" else "good"),
         Sentence(f"Why: {'; '.join(fit.reasons)}. {rests}"),
         *_numbers(fit),
+        *([] if alpha is None else [alpha]),
     ]
     return Section("verdict", "Verdict", question, told)
 
 
-def without_fit(why_not: str) -> Section:
+def without_fit(why_not: str, alpha: Figure) -> Section:
     """What stands in its place where rows could not be fitted."""
     told: list[Block] = [
         Headline("Nothing can be said yet."),
         Sentence(f"The rows could not be fitted: {why_not}."),
+        alpha,
     ]
     return Section("verdict", "Verdict", "Does the data type matter?", told)
 
