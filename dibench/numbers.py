@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from dibench.layer import Layer
-    from dibench.study.findings.prediction import PredictedCost
 
 _PREFIXES = (
     (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""),
@@ -33,6 +32,17 @@ class Bounded(Protocol):
     def ci_low(self) -> float | None: ...  # noqa: D102
     @property
     def ci_high(self) -> float | None: ...  # noqa: D102
+
+
+class Spanned(Protocol):
+    """A value with the ends of its interval, all of them known."""
+
+    @property
+    def value(self) -> float: ...  # noqa: D102
+    @property
+    def low(self) -> float: ...  # noqa: D102
+    @property
+    def high(self) -> float: ...  # noqa: D102
 
 
 def is_number(value: Any) -> bool:
@@ -292,14 +302,16 @@ def tick(value: float) -> str:
     return power if mantissa == 1 else f"{mantissa}·{power}"
 
 
-def with_interval(estimate: PredictedCost, unit: str) -> str:
+def with_interval(estimate: Spanned, unit: str) -> str:
     """A value with its interval, in one unit.
 
-    >>> from dibench.study.findings.prediction import PredictedCost
-    >>> with_interval(PredictedCost(2e-3, -1.5e-3, 2.5e-3), "J"), with_interval(PredictedCost(0, 0, 0), "s")
-    ('2.00 mJ (−1.50 to 2.50)', '0 s')
-    >>> with_interval(PredictedCost(6e-6, -508e-6, 520e-6), "J")
+    >>> from types import SimpleNamespace as Cost
+    >>> with_interval(Cost(value=2e-3, low=-1.5e-3, high=2.5e-3), "J")
+    '2.00 mJ (−1.50 to 2.50)'
+    >>> with_interval(Cost(value=6e-6, low=-508e-6, high=520e-6), "J")
     '6.0 µJ (−508.0 to 520.0)'
+    >>> with_interval(Cost(value=0, low=0, high=0), "s")
+    '0 s'
     """
     if not estimate.value:
         return f"0 {unit}"
