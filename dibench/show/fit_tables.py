@@ -144,8 +144,6 @@ def by_operator(fit: Fit) -> Table:
             text=("α (95%)", "says"), ranks={"r": 2, "ρ": 2, "p": 1},
         ),
         rows,
-        "R² and MAPE: the pooled fit on each operator's rows; below zero: worse than their mean. p, α and "
-        "what it says: those rows alone.",
     )  # fmt: skip
 
 

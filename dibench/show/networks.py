@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dibench.numbers import number, p_text, percent, short
-from dibench.show.blocks import Block, Figure, Note, Section, Sentence, Table, columns
+from dibench.show.blocks import Block, Figure, Note, Section, Sentence
 from dibench.show.svg import ident
 from dibench.study.findings.networks import NoNetworks
 from dibench.words import MODEL_NAMES
@@ -53,7 +53,7 @@ def _told(found: WholeNetworks | NoNetworks, unseen: Sequence[UnseenNetwork], ca
         return [*shown, Note(f"{found.reason}.")]
     if not found.ranked:
         return shown
-    shown.append(_correlations(found))
+    shown += _correlations(found)
     for key, form in _CONTESTS.items():
         contest = found.contests[key]
         if contest is not None:
@@ -83,20 +83,17 @@ def _adjective(found: WholeNetworks) -> str:
     return "simulated" if found.energy_source == ("simulated",) else "modelled"
 
 
-def _correlations(found: WholeNetworks) -> Table:
-    rows = []
-    for name in _PREDICTORS:
-        index, model = found.correlations[name], found.correlations[f"model_{name}"]
-        cells = [number(value, spec) for one in (index, model)
-                 for value, spec in ((one.pearson_log, ".3f"), (one.spearman, ".2f"))]  # fmt: skip
-        rows.append([MODEL_NAMES[name], *cells])
-    return Table(
-        "Correlation with that efficiency: r of logs, and ρ of ranks",
-        columns("predictor", "bare index: r", "ρ", "whole model: r", "ρ"),
-        rows,
-        "α and coefficients from fits that have not seen the network's family.",
-        narrow=True,
-    )
+def _correlations(found: WholeNetworks) -> list[Sentence]:
+    """How each predictor goes with that efficiency, bare and in a model that has not seen the family."""
+    shown = []
+    for form, prefix in (("bare indices", ""), ("whole models, held out", "model_")):
+        told = ", ".join(
+            f"{MODEL_NAMES[name]} {number(one.pearson_log, '.3f')}/{number(one.spearman, '.2f')}"
+            for name in _PREDICTORS
+            for one in [found.correlations[prefix + name]]
+        )
+        shown.append(Sentence(f"r of logs/ρ with it, as {form}: {told}."))
+    return shown
 
 
 def _contest(form: str, one: Contest) -> str:

@@ -36,7 +36,7 @@ def test_one_screen_and_complete_json(run: Run, sweep: Path, tmp_path: Path) -> 
     target = tmp_path / "fit.json"
     status, out, err = run("fit", sweep, "--json", target, *DRAWS)
     assert (status, err) == (0, "")
-    assert len(out.splitlines()) <= 56
+    assert len(out.splitlines()) <= 54
     first = out.splitlines()[0]
     assert first == "Measured energy (energy_j, rapl)."
     for word in (
