@@ -116,7 +116,7 @@ def test_predict_shows_the_measured_network(
     with pytest.raises(SystemExit) as ended:
         main(["predict", "resnet50", "--batch", "8", "--fit", str(path), "--measured", str(table_path)])
     assert ended.value.code == 0
-    assert "is 0.83× of that" in " ".join(capsys.readouterr().out.split())
+    assert "is 0.83× that" in " ".join(capsys.readouterr().out.split())
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

@@ -160,8 +160,12 @@ def replayed(values: list[float]) -> SimpleNamespace:
 
 if __name__ == "__main__":
     # A sweep as a process of its own, to be killed: OUT CASES [SCHEDULER]; cases by number or by name
+    import signal
+
     from dibench.sweep.run import run_sweep
 
+    # Tests that a shell runs in the background inherit SIGINT ignored: Python then leaves it so.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     work = ["slow"] * int(sys.argv[2]) if sys.argv[2].isdigit() else sys.argv[2].split()
     job = cluster_sweep(work, sys.argv[3]) if sys.argv[3:] else sweep_of(work)
     print(run_sweep(job, Path(sys.argv[1])).ended, flush=True)
