@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dibench.notebook import fit as fit
-    from dibench.notebook import load as load
+    from dibench.table import load as load
 
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
     """`load` and `fit`, whose libraries take their time, when they are asked for."""
-    if name not in ("fit", "load"):
+    modules = {"load": "dibench.table", "fit": "dibench.notebook"}
+    if name not in modules:
         raise AttributeError(f"module 'dibench' has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module("dibench.notebook"), name)
+    return getattr(import_module(modules[name]), name)

@@ -1,8 +1,7 @@
-"""Rows and fits for notebooks and scripts. `import dibench` offers both names and loads them on first use."""
+"""Fits for notebooks and scripts; `dibench.fit` is the function here, loaded on first use."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -11,7 +10,6 @@ from dibench import study
 from dibench.show import fit as shown
 from dibench.show import predicted_vs_measured, terminal
 from dibench.study.questions.described import residuals
-from dibench.table import read_csv, table_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,22 +27,6 @@ class NotebookFit(study.Fit):
     def plot(self) -> Figure:
         """What AI and DI predict, held out where the fit could hold out, against what was measured."""
         return predicted_vs_measured.figure_of(self, residuals(self.to_frame(), self.response))
-
-
-def load(*tables: str | Path) -> pd.DataFrame:
-    """The rows of one or more tables of the CSV contract, checked, as one frame.
-
-    Args:
-        tables: `sweep.csv` files, directories of sweeps, or files that any other tool wrote.
-
-    Raises:
-        dibench.errors.UserError: a file is missing or breaks the contract; the message says where.
-    """
-    import pandas as pd
-
-    frames = [read_csv(table_of(table)) for table in tables]
-    filled = [frame for frame in frames if len(frame)]
-    return pd.concat(filled, ignore_index=True) if filled else frames[0]
 
 
 def fit(frame: pd.DataFrame, **options: Any) -> NotebookFit:

@@ -121,6 +121,22 @@ def _row(path: Path, line: int, texts: dict[str, str]) -> Row:
     return Row(**cells, others=others)
 
 
+def load(*tables: str | Path) -> pd.DataFrame:
+    """The rows of one or more tables of the CSV contract, checked, as one frame.
+
+    Args:
+        tables: `sweep.csv` files, directories of sweeps, or files that any other tool wrote.
+
+    Raises:
+        dibench.errors.UserError: a file is missing or breaks the contract; the message says where.
+    """
+    import pandas as pd
+
+    frames = [read_csv(table_of(table)) for table in tables]
+    filled = [frame for frame in frames if len(frame)]
+    return pd.concat(filled, ignore_index=True) if filled else frames[0]
+
+
 def read_csv(path: str | Path) -> pd.DataFrame:
     """A sweep's table as a frame: whole numbers as nullable Int64, decimals as float64, the rest as text.
 

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dibench.cli.options import Backend, Device, Dtype, JsonFile, Seed, Tables, check_json, check_seed, load
+from dibench.cli.options import Backend, Device, Dtype, JsonFile, Seed, Tables, check_json, check_seed
 from dibench.cli.output import console
 from dibench.errors import UserError
 from dibench.files import write_json
+from dibench.table import load
 
 if TYPE_CHECKING:
     from dibench.study.findings.all_findings import Findings, Several
@@ -58,7 +59,7 @@ def _study(tables: list[Path], **chosen: Any) -> Findings | Several:
     from dibench import study
     from dibench.study.questions import all_questions
 
-    frame = load(tables)
+    frame = load(*tables)
     several = len(study.cards_in(frame)) > 1 and chosen["device"] is None
     try:
         if several:

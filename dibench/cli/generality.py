@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dibench.cli.options import Backend, Device, Dtype, JsonFile, Seed, Tables, check_json, check_seed, load
+from dibench.cli.options import Backend, Device, Dtype, JsonFile, Seed, Tables, check_json, check_seed
 from dibench.cli.output import console
 from dibench.errors import UserError
 from dibench.files import write_json
+from dibench.table import load
 
 if TYPE_CHECKING:
     from dibench.study.findings.cards import OneModel
@@ -79,7 +80,7 @@ def _study(tables: list[Path], **chosen: Any) -> tuple[Generality, OneModel | No
     from dibench.study import one_model
     from dibench.study.questions.generality import generality as study
 
-    frame = load(tables)
+    frame = load(*tables)
     joined = one_model(frame) if chosen.get("device") is None else None
     try:
         return study(frame if joined is None else joined.frame, **chosen), joined

@@ -15,8 +15,6 @@ import typer
 from dibench.errors import UserError
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from dibench.models import Model as AnyModel
     from dibench.models.intensities import AlphaValues
     from dibench.study.findings.fitted_model import FittedModel
@@ -71,17 +69,6 @@ Figures = Annotated[
     Path | None, typer.Option("--figures", metavar="DIR", help="Write figures there, as SVG and PNG.")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for programs instead of tables.")]
-
-
-def load(tables: list[Path]) -> pd.DataFrame:
-    """The rows of all tables.
-
-    Raises:
-        UserError: a file is missing or breaks the contract.
-    """
-    from dibench import notebook
-
-    return notebook.load(*tables)
 
 
 def check_seed(seed: int | None) -> dict[str, int]:
