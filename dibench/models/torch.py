@@ -37,7 +37,7 @@ def read(source: Any, batch: int | None, shapes: Mapping[str, str]) -> Model:
         name, module, usual = type(source).__name__, source, None
     if not isinstance(module, torch.nn.Module):
         raise UserError("model", "must be a torch.nn.Module", type(module).__name__)
-    inputs = _inputs(module, batch, shapes, usual)
+    inputs = _inputs(batch, shapes, usual)
     recorder = Recorder()
     _run(module, inputs, recorder)
     names = unique_names(name, [found.name for found in recorder.found])
@@ -154,7 +154,7 @@ def _usual_input(module: Any) -> tuple[int, ...] | None:
 
 
 def _inputs(
-    module: Any, batch: int | None, shapes: Mapping[str, str], usual: tuple[int, ...] | None
+    batch: int | None, shapes: Mapping[str, str], usual: tuple[int, ...] | None
 ) -> dict[str, tuple[tuple[int, ...], str]]:
     """Size and type of each input by name; the name of a positional input is empty."""
     if not shapes:

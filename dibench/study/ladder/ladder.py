@@ -157,7 +157,7 @@ def _fit_ladder(
         by_operator=by_operator,
         sensitivity={
             **{name: _alternative(terms, data, clusterings) for name, terms in SENSITIVITIES.items()},
-            **_of_gross_energy(selection, data, clusterings),
+            **_of_gross_energy(selection, clusterings),
         },
         unseen=predict_families(data, known),
         check=check,
@@ -181,7 +181,7 @@ def _effective(every: row_rules.Selection, draws: int, seed: int) -> Effective:
 
 
 def _of_gross_energy(
-    selection: row_rules.Selection, data: Data, clusterings: Sequence[Clustering]
+    selection: row_rules.Selection, clusterings: Sequence[Clustering]
 ) -> dict[str, tuple[Alpha, Test]]:
     gross = data_of(selection.frame, "energy_j") if "energy_j" in selection.frame else None
     if selection.response not in ("energy_above_active_idle_j", "energy_above_idle_j") or gross is None:
