@@ -27,22 +27,32 @@ class Bounded(Protocol):
     """A value with the ends of its 95% interval; None for what the rows do not tell."""
 
     @property
-    def value(self) -> float | None: ...  # noqa: D102
+    def value(self) -> float | None:
+        """The estimate."""
+
     @property
-    def ci_low(self) -> float | None: ...  # noqa: D102
+    def ci_low(self) -> float | None:
+        """Lower end."""
+
     @property
-    def ci_high(self) -> float | None: ...  # noqa: D102
+    def ci_high(self) -> float | None:
+        """Upper end."""
 
 
 class Spanned(Protocol):
     """A value with the ends of its interval, all of them known."""
 
     @property
-    def value(self) -> float: ...  # noqa: D102
+    def value(self) -> float:
+        """The estimate."""
+
     @property
-    def low(self) -> float: ...  # noqa: D102
+    def low(self) -> float:
+        """Lower end."""
+
     @property
-    def high(self) -> float: ...  # noqa: D102
+    def high(self) -> float:
+        """Upper end."""
 
 
 def is_number(value: Any) -> bool:
