@@ -20,9 +20,9 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -32,7 +32,7 @@ from dibench.intervals import mean_interval
 if TYPE_CHECKING:
     from dibench.backends import Prepared
     from dibench.measure.settings import Settings
-    from dibench.meters import Meter, Reading
+    from dibench.meters import Meter
     from dibench.schema import Row
 
 FEWEST_WINDOWS = 10
@@ -40,6 +40,45 @@ MOST_WAITING = 0.01  # of a window's time; half of the default target
 _FIRST_LOOK = 16
 _PERIODS_PER_WINDOW = 20  # of the meter: quantisation is at most a twentieth of a window
 _LARGEST_STEP = 100.0  # launches are never multiplied by more: one odd reading must not cost minutes
+
+
+@attrs.frozen
+class Window:
+    """A metered batch of launches, as it was read."""
+
+    launches: int
+    time_s: float
+    """Of all its launches, by the device's clock."""
+    energy_j: float | None
+    waited_s: float
+    """Seconds that threads of this process were kept from running meanwhile."""
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether other processes had the cores for too much of it."""
+        return self.waited_s > MOST_WAITING * self.time_s
+
+
+@attrs.frozen
+class WindowVisit:
+    """What one visit to a case found: windows in the order they were taken."""
+
+    windows: tuple[Window, ...]
+    varies: bool
+    """Whether two windows may read different joules: true of a sensor, false of a calculation."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values: the windows as columns, which are a third as long as a list of objects."""
+        names = [field.name for field in attrs.fields(Window)]
+        columns = {name: [getattr(window, name) for window in self.windows] for name in names}
+        return {"windows": columns, "varies": self.varies}
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> WindowVisit:
+        """The visit that `to_json` wrote."""
+        names = [field.name for field in attrs.fields(Window)]
+        rows = zip(*(found["windows"][name] for name in names), strict=True)
+        return cls(tuple(Window(*row) for row in rows), found["varies"])
 
 
 @attrs.frozen
@@ -51,6 +90,7 @@ class Measurement:
     energy_j: float | None
     energy_ci_j: float | None
     power_w: float | None
+    visits: int
     windows: int
     launches: int
     status: str
@@ -71,7 +111,7 @@ class Measurement:
             energy_ci_j=each(self.energy_ci_j),
             ci_spread_j=each(self.energy_ci_j),
             power_w=self.power_w,
-            visits=1,
+            visits=self.visits,
             windows=self.windows,
             launches=self.launches,
             status=self.status,
@@ -88,7 +128,21 @@ def measure_case(
     counts: Mapping[str, int] | None = None,
     waited: Callable[[], float] = lambda: 0.0,
 ) -> Measurement:
-    """Measure one prepared case.
+    """Measure one prepared case at one visit; see `visit_in_windows`."""
+    visit = visit_in_windows(prepared, meter, settings, clock, counts=counts, waited=waited)
+    return measurement([visit], settings)
+
+
+def visit_in_windows(
+    prepared: Prepared,
+    meter: Meter,
+    settings: Settings,
+    clock: Callable[[], float] = time.perf_counter,
+    *,
+    counts: Mapping[str, int] | None = None,
+    waited: Callable[[], float] = lambda: 0.0,
+) -> WindowVisit:
+    """Visit one prepared case.
 
     Time alone decides when to stop where the meter has no variance. A launch so long that ten windows do not
     fit into the budget gets as many as fit, at least one, and the row is flagged with their number.
@@ -102,22 +156,36 @@ def measure_case(
         waited: seconds so far that this process's threads were kept from running, see `waited_s`.
     """
     begin = clock()
-    windows = _Windows(prepared, meter, counts or {}, waited)
     launch_s = _warm_up(prepared, settings, clock)
     launches = _launches_of(prepared, launch_s, _window_s(settings, meter))
-    looks = _FIRST_LOOK
+    windows: list[Window] = []
+    looks, undisturbed = _FIRST_LOOK, 0
     while True:
-        before = clock()
-        windows.take(launches)
+        before, waited_before_s = clock(), waited()
+        reading = meter.window(lambda: prepared.launch(launches), counts or {}, launches)
+        waiting_s = waited() - waited_before_s
+        windows.append(Window(launches, reading.time_s, reading.energy_j, waiting_s))
+        undisturbed += not windows[-1].disturbed
         after = clock()
-        if windows.undisturbed >= looks:
+        if undisturbed >= looks:
             looks *= 2
-            if windows.reached() <= settings.target:
+            if _Estimate(windows, varies=meter.has_variance).reached() <= settings.target:
                 break
         # Another window as long as this one would exceed the budget.
         if after - begin + (after - before) > settings.case_budget_s:
             break
-    return windows.measurement(settings)
+    return WindowVisit(tuple(windows), varies=meter.has_variance)
+
+
+def measurement(visits: Sequence[WindowVisit], settings: Settings) -> Measurement:
+    """What the windows of all visits to a case say together.
+
+    Args:
+        visits: at least one, in the order they were made.
+        settings: target, and the budget that a row's reason names.
+    """
+    windows = [window for visit in visits for window in visit.windows]
+    return _Estimate(windows, varies=visits[0].varies).measurement(settings, len(visits))
 
 
 def _window_s(settings: Settings, meter: Meter) -> float:
@@ -155,91 +223,79 @@ def waited_s() -> float:
     return waiting_ns * 1e-9
 
 
-class _Windows:
-    """The windows of one case so far."""
+class _Estimate:
+    """What the windows of a case say, those of several visits together, in the order they were taken."""
 
-    def __init__(
-        self, prepared: Prepared, meter: Meter, counts: Mapping[str, int], waited: Callable[[], float]
-    ) -> None:
-        self._prepared, self._meter, self._counts, self._waited = prepared, meter, counts, waited
-        self._all: list[Reading] = []
-        self._undisturbed: list[Reading] = []
-        self._launches = 0
-
-    def take(self, launches: int) -> None:
-        before_s = self._waited()
-        reading = self._meter.window(lambda: self._prepared.launch(launches), self._counts, launches)
-        self._all.append(reading)
-        if self._waited() - before_s <= MOST_WAITING * reading.time_s:
-            self._undisturbed.append(reading)
-        self._launches = launches
+    def __init__(self, windows: Sequence[Window], *, varies: bool) -> None:
+        self._all = windows
+        self._undisturbed = [window for window in windows if not window.disturbed]
+        self._varies = varies
 
     @property
     def undisturbed(self) -> int:
         return len(self._undisturbed)
 
     @property
-    def _readings(self) -> list[Reading]:
+    def _used(self) -> Sequence[Window]:
         return self._undisturbed if self.undisturbed >= intervals.FEWEST else self._all
 
     @property
     def number(self) -> int:
-        return len(self._readings)
+        return len(self._used)
 
     def _time(self) -> tuple[float, float | None]:
-        return mean_interval([reading.time_s / self._launches for reading in self._readings])
+        return mean_interval([window.time_s / window.launches for window in self._used])
 
     def _energy(self) -> tuple[float | None, float | None]:
-        joules = [r.energy_j / self._launches for r in self._readings if r.energy_j is not None]
+        joules = [each.energy_j / each.launches for each in self._used if each.energy_j is not None]
         if len(joules) < self.number:
             return None, None
-        if not self._meter.has_variance:
+        if not self._varies:
             return joules[0], None
         return mean_interval(joules)
 
     def reached(self) -> float:
         """The larger relative half-width of time and, where it varies, energy."""
         widths = [_relative(*self._time())]
-        if self._meter.has_variance:
+        if self._varies:
             widths.append(_relative(*self._energy()))
         return max(widths)
 
-    def measurement(self, settings: Settings) -> Measurement:
+    def measurement(self, settings: Settings, visits: int) -> Measurement:
         time_s, time_ci_s = self._time()
         energy_j, energy_ci_j = self._energy()
-        reasons = self._flags(settings)
+        reasons = self._flags(settings, visits)
         disturbed = len(self._all) - self.undisturbed
         note = f"{disturbed} of {len(self._all)} windows left out: other processes had the cores"
-        metered = self._meter.has_variance and energy_j is not None
+        metered = self._varies and energy_j is not None
         return Measurement(
             time_s=time_s,
             time_ci_s=time_ci_s,
             energy_j=energy_j,
             energy_ci_j=energy_ci_j,
             power_w=energy_j / time_s if metered and energy_j is not None and time_s > 0 else None,
+            visits=visits,
             windows=self.number,
-            launches=self.number * self._launches,
+            launches=sum(window.launches for window in self._used),
             status="flagged" if reasons else "ok",
             reason="; ".join(reasons + ([note] if self.number < len(self._all) else [])),
         )
 
-    def _flags(self, settings: Settings) -> list[str]:
+    def _flags(self, settings: Settings, visits: int) -> list[str]:
         """Reasons to flag the row."""
         reasons = []
+        spent = f"{settings.case_budget_s:g} s" if visits == 1 else f"{visits} visits"
         if self.number < FEWEST_WINDOWS:
-            reasons.append(
-                f"{self.number} windows in the case budget of {settings.case_budget_s:g} s, "
-                f"{FEWEST_WINDOWS} wanted"
-            )
+            what = f"the case budget of {spent}" if visits == 1 else spent
+            reasons.append(f"{self.number} windows in {what}, {FEWEST_WINDOWS} wanted")
         elif self.reached() > settings.target:
             reasons.append(
-                f"interval ±{100 * self.reached():.3g}% after {settings.case_budget_s:g} s, "
-                f"target ±{100 * settings.target:g}%"
+                f"interval ±{100 * self.reached():.3g}% after {spent}, target ±{100 * settings.target:g}%"
             )
         if self.undisturbed < min(self.number, FEWEST_WINDOWS):
             disturbed = self.number - self.undisturbed
             reasons.append(f"other processes had the cores in {disturbed} of {self.number} windows")
-        if self._meter.has_variance and self._energy()[0] is None:
+        if self._varies and self._energy()[0] is None:
             reasons.append("the meter did not read every window")
         return reasons
 
