@@ -1,0 +1,57 @@
+"""PyTorch's library on a GPU's stand-in: graphs, streams, memory and math modes as on a real one."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from fake_cuda import FakeCuda
+from fake_torch import MIB, FakeTorch
+
+from dibench.backends.operands import as_elements, as_values, operand, operand_shapes
+from dibench.backends.torch_gpu import TorchGpuLayer
+from dibench.check import reference
+from dibench.layer import Layer
+
+CONV = Layer(N=2, C=4, H=6, W=5, K=6, R=3, S=3, pad_h=1, pad_w=1, groups=2)
+FC = Layer.fc(N=2, C=10, K=6)
+
+
+@pytest.fixture
+def torch(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeTorch]:
+    found = FakeTorch(FakeCuda(256 * MIB))
+    monkeypatch.setitem(sys.modules, "torch", found)
+    yield found
+    found.device.sticky = 0
+
+
+@pytest.mark.parametrize("layer", [CONV, FC])
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [("fp32", 1e-5), ("tf32", 4e-3), ("fp16", 4e-3), ("bf16", 3e-2)]
+)
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_outputs_are_the_layers_in_the_math_mode_that_is_asked(
+    torch: FakeTorch, layer: Layer, dtype: str, tolerance: float, channels_last: bool
+) -> None:
+    prepared = TorchGpuLayer(layer, dtype=dtype, channels_last=channels_last)
+    width = "fp32" if dtype == "tf32" else dtype
+    x, w = (
+        as_values(as_elements(operand(shape, "uniform", 1, i), width), width)[0]
+        for i, shape in enumerate(operand_shapes(layer, 1)[:2])
+    )
+    expected = reference.convolution(layer, x, w)
+    found = prepared.output().reshape(expected.shape)
+    error = np.abs(found - expected).max()
+    assert error < tolerance
+    assert (error > 1e-5) == (dtype != "fp32"), "the mode is in force"
+
+
+def test_graphs_are_captured_once_and_replayed(torch: FakeTorch) -> None:
+    prepared = TorchGpuLayer(FC)
+    before = torch.ran
+    assert prepared.launch(600) == pytest.approx(600 * torch.kernel_s)
+    assert torch.ran - before == 600 and torch.graphs == 2 and torch.replays == 3
+    prepared.launch(600)
+    assert torch.graphs == 2, "the second window captures nothing"
