@@ -1,8 +1,12 @@
 """Counts, reuse and intensity of layers, as pure functions on numbers and NumPy arrays.
 
-Every function takes integers or integer arrays of one shape and returns the same kind. Counts are
-elements, MACs are multiply-adds; taps on padding count, as in every published counter. These are compulsory
-counts: what the shape alone demands, every element once.
+Every function takes numbers or arrays of one shape and returns the same kind. Counts are elements, MACs are
+multiply-adds; taps on padding count, as in every published counter. These are compulsory counts: what the
+shape alone demands, every element once.
+
+Counts are exact: Python integers for numbers, whatever kind of integer came in; for arrays int64, whatever
+their own type, or float64 where a count does not fit into 63 bits. Dividing by zero gives infinity, 0/0 gives
+NaN, for numbers and arrays alike.
 
 Source of both DI forms: Jha and Mittal, "Modeling Data Reuse in Deep Neural Networks by Taking
 Data-Types into Cognizance", arXiv 2008.02565. Its abstract does not print the formula, so both readings
@@ -11,12 +15,68 @@ stand here side by side.
 
 from __future__ import annotations
 
+import math
 from typing import Any
+
+from dibench.errors import UserError
 
 # Numbers and arrays alike: NumPy's broadcasting gives both from one body.
 Numeric = Any
 
 OPERATORS = ("standard", "depthwise", "pointwise", "grouped", "fc")
+
+
+_MOST_IN_INT64 = 2.0**63 * (1 - 2.0**-50)  # a product in float64 may be a few roundings off
+
+
+def _is_array(value: Numeric) -> bool:
+    return getattr(value, "ndim", 0) > 0
+
+
+def _as(kind: str, value: Numeric) -> Numeric:
+    """An array as one of another type; a NumPy number as Python's, which cannot overflow."""
+    if _is_array(value):
+        return value.astype(kind)
+    return value.item() if hasattr(value, "item") else value
+
+
+def _product(*factors: Numeric) -> Numeric:
+    """The product of numbers as Python has it, of arrays exact where it fits into int64."""
+    arrays = [factor for factor in factors if _is_array(factor)]
+    if not arrays:
+        return math.prod(_as("int64", factor) for factor in factors)
+    about = math.prod(_as("float64", factor) for factor in factors)
+    whole = all(factor.dtype.kind in "iu" for factor in arrays)
+    if whole and (not about.size or abs(about).max() < _MOST_IN_INT64):
+        return math.prod(_as("int64", factor) for factor in factors)
+    return about
+
+
+def _channels_of_a_group(C: Numeric, groups: Numeric) -> Numeric:
+    if (groups == 0).any() if _is_array(groups) else groups == 0:
+        raise UserError("groups", "must be at least 1", 0)
+    return C // groups
+
+
+def _float(value: Numeric) -> Numeric:
+    """Sums of counts as floats cannot overflow."""
+    return value.astype("float64") if _is_array(value) else float(value)
+
+
+def _ratio(above: Numeric, below: Numeric) -> Numeric:
+    if _is_array(above) or _is_array(below):
+        import numpy as np
+
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return above / below
+    if below:
+        return above / below
+    return math.copysign(math.inf, above) if above else math.nan
+
+
+def _share(alpha: Numeric, reuse_of_type: Numeric) -> Numeric:
+    """A data type without weight in the sum counts nothing, however large its reuse."""
+    return 0.0 if not _is_array(alpha) and alpha == 0 else alpha * reuse_of_type
 
 
 # Wide because the product has eight factors, each a dimension with a name.
@@ -28,7 +88,7 @@ def macs(
     >>> macs(N=1, K=64, P=56, Q=56, C=64, groups=1, R=3, S=3)
     115605504
     """
-    return N * K * P * Q * (C // groups) * R * S
+    return _product(N, K, P, Q, _channels_of_a_group(C, groups), R, S)
 
 
 def weights(K: Numeric, C: Numeric, groups: Numeric, R: Numeric, S: Numeric) -> Numeric:
@@ -37,17 +97,17 @@ def weights(K: Numeric, C: Numeric, groups: Numeric, R: Numeric, S: Numeric) -> 
     >>> weights(K=64, C=64, groups=1, R=3, S=3)
     36864
     """
-    return K * (C // groups) * R * S
+    return _product(K, _channels_of_a_group(C, groups), R, S)
 
 
 def inputs(N: Numeric, C: Numeric, H: Numeric, W: Numeric) -> Numeric:
     """Input elements X = N·C·H·W, before padding."""
-    return N * C * H * W
+    return _product(N, C, H, W)
 
 
 def outputs(N: Numeric, K: Numeric, P: Numeric, Q: Numeric) -> Numeric:
     """Output elements Y = N·K·P·Q."""
-    return N * K * P * Q
+    return _product(N, K, P, Q)
 
 
 def reuse(macs: Numeric, elements: Numeric) -> Numeric:
@@ -56,7 +116,7 @@ def reuse(macs: Numeric, elements: Numeric) -> Numeric:
     >>> reuse(115605504, 36864)
     3136.0
     """
-    return macs / elements
+    return _ratio(_float(macs), _float(elements))
 
 
 def arithmetic_intensity(macs: Numeric, weights: Numeric, activations: Numeric) -> Numeric:
@@ -65,7 +125,7 @@ def arithmetic_intensity(macs: Numeric, weights: Numeric, activations: Numeric) 
     >>> arithmetic_intensity(800, 60, 40)
     8.0
     """
-    return macs / (weights + activations)
+    return _ratio(_float(macs), _float(weights) + _float(activations))
 
 
 def di_weighted(macs: Numeric, weights: Numeric, activations: Numeric, alpha: Numeric) -> Numeric:
@@ -76,7 +136,7 @@ def di_weighted(macs: Numeric, weights: Numeric, activations: Numeric, alpha: Nu
     >>> di_weighted(800, 60, 40, alpha=0.5) == arithmetic_intensity(800, 60, 40)
     True
     """
-    return macs / (2 * (alpha * weights + (1 - alpha) * activations))
+    return _ratio(_float(macs), 2 * (alpha * _float(weights) + (1 - alpha) * _float(activations)))
 
 
 def di_disjoint(macs: Numeric, weights: Numeric, activations: Numeric, alpha: Numeric) -> Numeric:
@@ -87,4 +147,5 @@ def di_disjoint(macs: Numeric, weights: Numeric, activations: Numeric, alpha: Nu
     >>> di_disjoint(800, 80, 40, alpha=0.25)
     17.5
     """
-    return alpha * (macs / weights) + (1 - alpha) * (macs / activations)
+    of_weights, of_activations = reuse(macs, weights), reuse(macs, activations)
+    return _share(alpha, of_weights) + _share(1 - alpha, of_activations)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from operator import attrgetter
+from operator import attrgetter, index
 from typing import Any
 
 import attrs
@@ -26,11 +26,15 @@ _LARGEST_COUNT = 2**63 - 1  # and whole tensors, and MACs, with 64
 
 def _whole_number(field: str, value: object) -> int:
     least = 0 if field in _MAY_BE_ZERO else 1
-    if isinstance(value, bool) or not isinstance(value, int):
+    try:
+        number = index(value)  # type: ignore[arg-type]  # what has no __index__ is refused here
+    except TypeError:
+        raise UserError(field, "must be a whole number", value) from None
+    if isinstance(value, bool):
         raise UserError(field, "must be a whole number", value)
-    if not least <= value <= _LARGEST:
-        raise UserError(field, f"must be from {least} to {_LARGEST}", value)
-    return value
+    if not least <= number <= _LARGEST:
+        raise UserError(field, f"must be from {least} to {_LARGEST}", number)
+    return number
 
 
 @attrs.frozen(kw_only=True)
@@ -71,7 +75,7 @@ class Layer:
     def __attrs_post_init__(self) -> None:
         for field in DIMENSIONS:
             if field not in ("P", "Q"):
-                _whole_number(field, getattr(self, field))
+                object.__setattr__(self, field, _whole_number(field, getattr(self, field)))
         for field in ("C", "K"):
             if getattr(self, field) % self.groups:
                 raise UserError(field, f"must be a multiple of groups = {self.groups}", getattr(self, field))
@@ -95,13 +99,13 @@ class Layer:
                     what = f"dil_{axis}*({filter_size} - 1) + 1 = {span} " + what
                 raise UserError(filter_size, what, getattr(self, filter_size))
             return int(derived)
-        _whole_number(output, given)
+        given = _whole_number(output, given)
         least = max(1, (extent + pad - span) // stride + 1)  # no padding at the end
         most = max(derived, (extent + pad - 1) // stride + 1)  # the last window still begins on an input
         if not least <= given <= most:
             rule = f"must be {least}" if most == least else f"must be from {least} to {most}"
             raise UserError(output, rule + " for these dimensions", given)
-        return int(given)
+        return given
 
     @classmethod
     def fc(cls, N: int, C: int, K: int, name: str = "") -> Layer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -155,3 +156,17 @@ def test_dims_are_the_sixteen_of_the_contract() -> None:
     assert layer.shape == tuple(layer.dims.values())
     assert conv().renamed("a").shape == conv().shape
     assert conv().with_batch(8).macs == 8 * conv().macs
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8", "int32", "int64"])
+def test_numpys_integers_are_whole_numbers(kind: str) -> None:
+    number = np.dtype(kind).type
+    layer = Layer(N=number(1), C=number(8), H=number(4), W=4, K=8, R=number(3), S=3, P=number(2), Q=2)
+    assert layer == Layer(N=1, C=8, H=4, W=4, K=8, R=3, S=3)
+    assert all(type(one) is int for one in layer.shape)
+
+
+@pytest.mark.parametrize("value", [np.float64(1), np.bool_(True), np.array([1]), True, 1.0, "1", None])
+def test_what_is_no_whole_number_is_refused(value: object) -> None:
+    with pytest.raises(UserError, match="N: must be a whole number"):
+        Layer.from_dims({"N": value, "C": 8, "H": 4, "W": 4, "K": 8, "R": 3, "S": 3})
