@@ -136,7 +136,8 @@ def _energy() -> Iterator[Finding]:
         yield _refused("RAPL", error)
     else:
         zones = ", ".join(zone.name for zone in meter.zones)
-        yield _look("energy", "RAPL", True, f"{zones}; new value every {short(meter.period_s, 's')}")
+        without = "".join(f"; without {name}, which {why}" for name, why in meter.left_out.items())
+        yield _look("energy", "RAPL", True, f"{zones}; new value every {short(meter.period_s, 's')}{without}")
     yield from _gpu_meters()
     zeus = release()
     remedy = "pip install 'dibench[zeus]', on a machine with a GPU: its reading then stands beside ours"

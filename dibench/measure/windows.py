@@ -52,6 +52,8 @@ class Window:
     energy_j: float | None
     waited_s: float
     """Seconds that threads of this process were kept from running meanwhile."""
+    reason: str = ""
+    """Why there are no joules, where the meter should have read some."""
 
     @property
     def disturbed(self) -> bool:
@@ -164,7 +166,7 @@ def visit_in_windows(
         before, waited_before_s = clock(), waited()
         reading = meter.window(lambda: prepared.launch(launches), counts or {}, launches)
         waiting_s = waited() - waited_before_s
-        windows.append(Window(launches, reading.time_s, reading.energy_j, waiting_s))
+        windows.append(Window(launches, reading.time_s, reading.energy_j, waiting_s, reading.reason))
         undisturbed += not windows[-1].disturbed
         after = clock()
         if undisturbed >= looks:
@@ -296,7 +298,8 @@ class _Estimate:
             disturbed = self.number - self.undisturbed
             reasons.append(f"other processes had the cores in {disturbed} of {self.number} windows")
         if self._varies and self._energy()[0] is None:
-            reasons.append("the meter did not read every window")
+            why = next((window.reason for window in self._used if window.reason), "")
+            reasons.append("the meter did not read every window" + (f": {why}" if why else ""))
         return reasons
 
 

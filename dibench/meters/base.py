@@ -14,6 +14,8 @@ class Reading:
 
     time_s: float
     energy_j: float | None
+    reason: str = ""
+    """Why there are no joules, where the meter should have read some."""
 
 
 @attrs.frozen

@@ -6,6 +6,15 @@ package and `psys` contains the packages, so adding either would count joules tw
 microjoules and wrap after `max_energy_range_uj`. A package without DRAM counter leaves memory out; the facts
 say which zones were summed.
 
+**Mirrors.** Where Linux makes a die a zone (`package-0-die-1`), all dies of some processors (Threadripper,
+EPYC) show the counter of the socket: 68 W read twice as 137 W (CodeCarbon, issue 1274). Dies of others have
+counters of their own. So zones count as one if they never differ at one instant while they are watched.
+
+**Resets.** A counter that went back has wrapped or has begun anew, because the driver was loaded again or the
+machine slept (CodeCarbon, pull request 1321). It has wrapped if the joules up to its range and on from zero
+are no more than a processor can draw in that time. A window has no joules, and the reason, after a reset, and
+where a counter may have wrapped twice (Zeus, issue 91), wraps at an unknown range, or stands still.
+
 A window lasts at least 20 update periods (`dibench.measure.windows`). Its edges are *not* aligned to updates:
 each edge reads up to one period late, with the same distribution, so the mean over windows is unbiased, and
 quantisation is part of the spread from which the interval is made.
@@ -15,8 +24,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from itertools import pairwise
+from itertools import combinations, pairwise
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import attrs
@@ -27,6 +37,8 @@ from dibench.meters.base import Reading
 ROOT = Path("/sys/class/powercap")
 _UPDATES_WATCHED = 20
 _LONGEST_WAIT_S = 1.0  # a counter that does not move for so long has no sensor (virtual machines)
+_FEWEST_EQUAL = 3  # different values that two zones have shown together before they count as one
+_MOST_W = 2000.0  # no zone draws as much: the largest processors of 2024 are sold as 500 W
 _REMEDY = (
     "run as root, or allow it until the next boot with: "
     "sudo chmod a+r /sys/class/powercap/intel-rapl:*/energy_uj /sys/class/powercap/intel-rapl:*:*/energy_uj"
@@ -39,7 +51,8 @@ class Zone:
 
     name: str
     counter: Path
-    range_uj: int
+    range_uj: int | None
+    """None where Linux does not tell it."""
 
     def read_uj(self) -> int:
         """The counter now, in microjoules.
@@ -54,14 +67,27 @@ class Zone:
         except (OSError, ValueError) as error:
             raise UserError("RAPL", f"{self.counter} cannot be read: {error}") from None
 
-    def joules(self, before_uj: int, after_uj: int) -> float:
-        """Energy between two readings less than one range apart.
+    def joules(self, before_uj: int, after_uj: int, seconds: float) -> float | str:
+        """Energy between two readings, or why it is not known.
 
-        >>> Zone("package-0", Path("energy_uj"), 1_000_000).joules(900_000, 100_000)
+        >>> zone = Zone("package-0", Path("energy_uj"), 262_143_000_000)
+        >>> zone.joules(262_142_900_000, 100_000, 1.0)
         0.2
+        >>> zone.joules(60_000_000_000, 5_000_000, 1.0)
+        'package-0 went from 6e+10 to 5e+06 µJ in 1 s: a reset?'
         """
-        passed_uj = after_uj - before_uj
-        return (passed_uj + self.range_uj if passed_uj < 0 else passed_uj) / 1e6
+        most_uj, passed_uj = _MOST_W * seconds * 1e6, after_uj - before_uj
+        if self.range_uj is not None:
+            if max(before_uj, after_uj) > self.range_uj:
+                return f"{self.name} read more than its range of {self.range_uj:.3g} µJ"
+            if most_uj >= self.range_uj:
+                return f"{self.name} may have wrapped more than once in {seconds:.3g} s"
+            passed_uj += self.range_uj if passed_uj < 0 else 0
+        if passed_uj == 0:
+            return f"{self.name} did not change in {seconds:.3g} s"
+        if min(before_uj, after_uj) < 0 or not 0 < passed_uj <= most_uj:
+            return f"{self.name} went from {before_uj:.3g} to {after_uj:.3g} µJ in {seconds:.3g} s: a reset?"
+        return passed_uj / 1e6
 
 
 def find_zones(root: Path) -> tuple[Zone, ...]:
@@ -97,30 +123,59 @@ def _name(path: Path) -> str:
 
 def _zone(path: Path, name: str) -> Zone:
     try:
-        return Zone(name, path / "energy_uj", int((path / "max_energy_range_uj").read_text()))
-    except (OSError, ValueError) as error:
-        raise UserError("RAPL", f"{path / 'max_energy_range_uj'} cannot be read: {error}") from None
+        range_uj = int((path / "max_energy_range_uj").read_text())
+    except (OSError, ValueError):
+        range_uj = 0
+    return Zone(name, path / "energy_uj", range_uj if range_uj > 0 else None)
 
 
-def detect_period_s(zones: tuple[Zone, ...], clock: Callable[[], float]) -> float:
-    """The update period: the median distance between changes of the first package's counter.
+@attrs.frozen
+class Watched:
+    """What watching the counters for a while shows."""
+
+    period_s: float
+    """The update period: the median distance between changes."""
+    zones: tuple[Zone, ...]
+    """Each counter once."""
+    left_out: Mapping[str, str]
+    """Why, by name of zone."""
+
+
+def watch(zones: tuple[Zone, ...], clock: Callable[[], float]) -> Watched:
+    """Read all counters in turn until one has changed often enough.
+
+    Zones are compared at one instant: if the first shows the same before and after the second is read, the
+    second was read between two updates of the first.
 
     Raises:
-        UserError: the counter does not move.
+        UserError: no counter moves.
     """
-    zone = zones[0]
-    changes: list[float] = []
-    seen, last_change = zone.read_uj(), clock()
-    while len(changes) <= _UPDATES_WATCHED:
-        now_uj, now = zone.read_uj(), clock()
-        if now_uj != seen:
-            seen, last_change = now_uj, now
-            changes.append(now)
-        elif now - last_change > _LONGEST_WAIT_S:
-            rule = f"{zone.counter} does not change: no sensor behind it (a virtual machine?)"
-            raise UserError("RAPL", rule, now_uj)
-    distances = sorted(after - before for before, after in pairwise(changes))
-    return distances[len(distances) // 2]
+    changes: dict[Zone, list[float]] = {zone: [] for zone in zones}
+    equal: dict[tuple[Zone, Zone], set[int]] = {pair: set() for pair in combinations(zones, 2)}
+    seen, last_change = {zone: zone.read_uj() for zone in zones}, clock()
+    while max(map(len, changes.values())) <= _UPDATES_WATCHED:
+        now_uj, now = {zone: zone.read_uj() for zone in zones}, clock()
+        for first, second in list(equal):
+            if seen[first] == now_uj[first] == seen[second]:
+                equal[first, second].add(seen[first])
+            elif seen[first] == now_uj[first]:
+                del equal[first, second]
+        for zone in zones:
+            if now_uj[zone] != seen[zone]:
+                changes[zone].append(now)
+                last_change = now
+        if now - last_change > _LONGEST_WAIT_S:
+            rule = f"{zones[0].counter} does not change: no sensor behind it (a virtual machine?)"
+            raise UserError("RAPL", rule, now_uj[zones[0]])
+        seen = now_uj
+    left_out = {zone.name: "does not change" for zone in zones if not changes[zone]}
+    for (first, second), values in equal.items():
+        if len(values) >= _FEWEST_EQUAL and first.name not in left_out:
+            left_out[second.name] = f"shows the counter of {first.name}"
+    most = max(changes.values(), key=len)
+    distances = sorted(after - before for before, after in pairwise(most))
+    kept = tuple(zone for zone in zones if zone.name not in left_out)
+    return Watched(distances[len(distances) // 2], kept, left_out)
 
 
 @attrs.frozen
@@ -129,6 +184,8 @@ class RaplMeter:
 
     zones: tuple[Zone, ...]
     period_s: float
+    left_out: Mapping[str, str] = MappingProxyType({})
+    clock: Callable[[], float] = time.perf_counter
     source: str = "rapl"
     has_variance: bool = True
 
@@ -139,10 +196,8 @@ class RaplMeter:
         Raises:
             UserError: there is no counter, it may not be read, or it does not move.
         """
-        zones = find_zones(root)
-        for zone in zones:
-            zone.read_uj()
-        return cls(zones, detect_period_s(zones, clock))
+        found = watch(find_zones(root), clock)
+        return cls(found.zones, found.period_s, found.left_out, clock)
 
     @property
     def facts(self) -> Mapping[str, Any]:
@@ -150,14 +205,28 @@ class RaplMeter:
         return {
             "kind": "sensor: Linux powercap (RAPL), sum over packages and DRAM",
             "zones": [zone.name for zone in self.zones],
+            "left_out": dict(self.left_out),
             "period_s": self.period_s,
             "note": "gross energy of the whole machine's packages; not calibrated against an external meter",
         }
 
     def window(self, run: Callable[[], float], counts: Mapping[str, int], launches: int) -> Reading:
         """The window's time and the joules of all zones between its edges."""
-        before_uj = [zone.read_uj() for zone in self.zones]
+        begin, before = self.clock(), self._edge()
         time_s = run()
-        after_uj = [zone.read_uj() for zone in self.zones]
-        readings = zip(self.zones, before_uj, after_uj, strict=True)
-        return Reading(time_s, sum(zone.joules(before, after) for zone, before, after in readings))
+        after, end = self._edge(), self.clock()
+        if isinstance(before, str) or isinstance(after, str):
+            return Reading(time_s, None, before if isinstance(before, str) else str(after))
+        seconds = max(time_s, end - begin) + 2 * self.period_s
+        # Zones that show the same numbers at both edges are one counter, even if they were not watched.
+        edges = dict(zip(zip(before, after, strict=True), self.zones, strict=True))
+        found = [zone.joules(*edge, seconds) for edge, zone in edges.items()]
+        why = "; ".join(one for one in found if isinstance(one, str))
+        return Reading(time_s, None if why else sum(one for one in found if not isinstance(one, str)), why)
+
+    def _edge(self) -> list[int] | str:
+        """All counters, or why one of them could not be read."""
+        try:
+            return [zone.read_uj() for zone in self.zones]
+        except UserError as error:
+            return str(error)

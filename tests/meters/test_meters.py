@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from fake_nvml import FakeNvml
+from powercap import Machine
 from replay import Load, ReplayedClock
 from simulated_gpu import SimulatedGpu
 
@@ -18,104 +19,8 @@ from dibench.errors import UserError
 from dibench.meters import NAMES, Reading, open_meter
 from dibench.meters.gpu import GpuMeter
 from dibench.meters.model import FACTS, ModelMeter
-from dibench.meters.rapl import RaplMeter, Zone, find_zones
+from dibench.meters.rapl import RaplMeter
 from dibench.meters.zeus import ZeusMeter
-
-
-class Machine:
-    """A powercap tree whose counters follow a replayed clock: 50 W packages, 5 W DRAM, steps of 1 ms."""
-
-    RANGE_UJ = 262_143_328_850
-
-    def __init__(self, root: Path, packages: int = 2) -> None:
-        self.root, self.now = root, 0.0
-        self.watts: dict[Path, tuple[float, int]] = {}
-        for package in range(packages):
-            top = root / f"intel-rapl:{package}"
-            self.zone(top, f"package-{package}", 50.0, start_uj=1000 * package)
-            self.zone(top / f"intel-rapl:{package}:0", "core", 30.0)
-            self.zone(top / f"intel-rapl:{package}:1", "dram", 5.0)
-        # Readings that contain, or repeat, the packages.
-        self.zone(root / f"intel-rapl:{packages}", "psys", 120.0)
-        self.zone(root / "intel-rapl-mmio:0", "package-0", 50.0)
-
-    def zone(self, path: Path, name: str, watts: float, start_uj: int = 0) -> None:
-        path.mkdir(parents=True)
-        (path / "name").write_text(name + "\n")
-        (path / "max_energy_range_uj").write_text(f"{self.RANGE_UJ}\n")
-        (path / "energy_uj").write_text(f"{start_uj}\n")
-        self.watts[path / "energy_uj"] = (watts, start_uj)
-
-    def pass_time(self, seconds: float) -> float:
-        self.now += seconds
-        ticks = int(self.now * 1000 + 1e-6)
-        for counter, (watts, start_uj) in self.watts.items():
-            counter.write_text(f"{(start_uj + int(ticks * watts * 1000)) % self.RANGE_UJ}\n")
-        return self.now
-
-    def clock(self) -> float:
-        return self.pass_time(0.0002)
-
-
-def test_rapl_sums_packages_and_dram_once(tmp_path: Path) -> None:
-    machine = Machine(tmp_path)
-    meter = RaplMeter.open(tmp_path, machine.clock)
-    assert meter.facts["zones"] == ["package-0", "package-1", "package-0/dram", "package-1/dram"]
-    reading = meter.window(lambda: machine.pass_time(2.0) and 2.0, {}, 1)
-    assert reading.time_s == 2.0
-    assert reading.energy_j == pytest.approx(2.0 * (50 + 50 + 5 + 5), rel=1e-3)
-    assert (meter.source, meter.has_variance) == ("rapl", True)
-
-
-def test_rapl_detects_its_update_period(tmp_path: Path) -> None:
-    machine = Machine(tmp_path)
-    assert RaplMeter.open(tmp_path, machine.clock).period_s == pytest.approx(1e-3, rel=0.21)
-
-
-def test_rapl_counts_through_the_wrap_around(tmp_path: Path) -> None:
-    machine = Machine(tmp_path, packages=1)
-    meter = RaplMeter.open(tmp_path, machine.clock)
-    counter = tmp_path / "intel-rapl:0" / "energy_uj"
-    machine.watts[counter] = (50.0, machine.RANGE_UJ - 40_000_000 - int(machine.now * 50e6))
-    machine.pass_time(0.0)
-    before = int(counter.read_text())
-    reading = meter.window(lambda: machine.pass_time(2.0) and 2.0, {}, 1)
-    assert int(counter.read_text()) < before, "the counter began anew inside the window"
-    assert reading.energy_j == pytest.approx(2.0 * (50 + 5), rel=1e-3)
-
-
-def test_rapl_refuses_a_machine_without_counters(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"no package counter.*--meter model"):
-        RaplMeter.open(tmp_path)
-    with pytest.raises(UserError, match="no package counter"):
-        RaplMeter.open(tmp_path / "absent")
-
-
-def test_rapl_refuses_a_counter_that_stands_still(tmp_path: Path) -> None:
-    machine = Machine(tmp_path)
-    now = iter(range(1_000_000))
-    with pytest.raises(UserError, match="does not change"):
-        RaplMeter.open(machine.root, lambda: next(now) * 0.01)
-
-
-def test_rapl_names_the_remedy_where_the_user_may_not_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    # Root may read everything, so the refusal is replayed.
-    def refuse(path: Path) -> str:
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr(Path, "read_text", refuse)
-    with pytest.raises(UserError, match=r"may not be read by this user: run as root, or .*sudo chmod a\+r"):
-        Zone("package-0", Path("energy_uj"), 1000).read_uj()
-
-
-def test_rapl_explains_a_counter_that_is_no_number(tmp_path: Path) -> None:
-    machine = Machine(tmp_path, packages=1)
-    (tmp_path / "intel-rapl:0" / "energy_uj").write_text("?\n")
-    with pytest.raises(UserError, match="energy_uj cannot be read"):
-        RaplMeter.open(machine.root, machine.clock)
-    (tmp_path / "intel-rapl:0" / "max_energy_range_uj").unlink()
-    with pytest.raises(UserError, match="max_energy_range_uj cannot be read"):
-        find_zones(tmp_path)
 
 
 def test_the_model_charges_what_horowitz_published() -> None:
