@@ -1,8 +1,9 @@
 """Visits to cases on a metered GPU: launches run on while a sampler reads.
 
-1. **Settling.** The case's own launches run for at least a second, then until ten samples of 100 ms show that
-   power has settled (`ticks.settled` says what they can show), at most three seconds. The GPU must have been
-   busy before (the backend's filler), or its clocks take three seconds to settle.
+1. **Settling.** The window's own batches run for at least a second, then until ten samples of 100 ms show
+   that power has settled (`ticks.settled` says what they can show) and a batch took the host no longer than
+   the GPU: what it needs, such as its CUDA graphs, is then captured. At most three seconds. The GPU must have
+   been busy before (the backend's filler), or its clocks take three seconds to settle.
 2. **Window.** Three seconds of launches run in ten batches without a pause, more if a launch is long.
    Joules of a launch = power between the sensor's updates × time per launch by the device's events.
 3. **Conditions.** Temperature, clocks and what held them down, other processes on the GPU, and whether the
@@ -70,9 +71,9 @@ class Metering:
         sampler, clock, reasons = self._meter.sampler, self._meter.clock, list[str]()
         began_s = clock.now()
         with sampler.watching():
-            launch_s = self._settle(prepared, reasons)
+            batch, launch_s = self._settle(prepared, reasons)
             begin_s = clock.now()
-            batch, batches = self._batches(launch_s)
+            batches = max(1, math.ceil(self._window_s / (batch * launch_s)))
             seconds, beside = self._launch(prepared, batch, batches)
             end_s = clock.now()
         readings = sampler.readings()
@@ -113,24 +114,31 @@ class Metering:
         before, self._lap_at = self._lap_at, self._meter.clock.now()
         return self._lap_at - before
 
-    def _settle(self, prepared: Prepared, reasons: list[str]) -> float:
-        """Launch until power has settled; returns the seconds of a launch."""
+    def _settle(self, prepared: Prepared, reasons: list[str]) -> tuple[int, float]:
+        """Launch the window's batch until power has settled and nothing is captured any more.
+
+        Returns:
+            Launches of a batch, seconds of a launch.
+        """
         clock, settings = self._meter.clock, self._settings
         began = clock.now()
-        batch, seconds = 1, prepared.launch(1)
+        number, seconds = 1, prepared.launch(1)
         while seconds < _TRIAL_S:
-            batch = math.ceil(batch * min(100.0, 1.5 * _TRIAL_S / max(seconds, 1e-9)))
-            seconds = prepared.launch(batch)
-        launch_s = seconds / batch
-        step = max(1, math.ceil(2 * ticks.SETTLING_SAMPLE_S / launch_s))
+            number = math.ceil(number * min(100.0, 1.5 * _TRIAL_S / max(seconds, 1e-9)))
+            seconds = prepared.launch(number)
+        batch = max(1, math.ceil(self._window_s / _BATCHES / (seconds / number)))
         while True:
-            passed = clock.now() - began
-            if passed >= settings.settle_s and self._has_settled(began):
-                return launch_s
-            if passed >= settings.longest_settle_s:
-                reasons.append(f"power had not settled after {passed:.1f} s")
-                return launch_s
-            launch_s = prepared.launch(step) / step
+            before = clock.now()
+            seconds = prepared.launch(batch)
+            now = clock.now()
+            captured = seconds < (1 - MOST_GAP) * (now - before)
+            settled = now - began >= settings.settle_s and self._has_settled(began)
+            if settled and not captured:
+                return batch, seconds / batch
+            if now - began >= settings.longest_settle_s:
+                if not settled:
+                    reasons.append(f"power had not settled after {now - began:.1f} s")
+                return batch, seconds / batch
 
     def _has_settled(self, began: float) -> bool:
         found = self._meter.sampler.readings()
@@ -138,11 +146,10 @@ class Metering:
         samples = ticks.sampled(found.power_at_s[averaged], found.power_w[averaged], ticks.SETTLING_SAMPLE_S)
         return ticks.settled(samples) or len(samples) == 0
 
-    def _batches(self, launch_s: float) -> tuple[int, int]:
-        """Number of launches in a batch, and of batches in the window."""
-        window_s = max(self._settings.visit_s, _LEAST_UPDATES * (self._meter.period_s or 0.0))
-        batch = max(1, math.ceil(window_s / _BATCHES / launch_s))
-        return batch, max(1, math.ceil(window_s / (batch * launch_s)))
+    @property
+    def _window_s(self) -> float:
+        """The least seconds of a window."""
+        return max(self._settings.visit_s, _LEAST_UPDATES * (self._meter.period_s or 0.0))
 
     def _launch(self, prepared: Prepared, batch: int, batches: int) -> tuple[list[float], dict[str, float]]:
         """Seconds of each batch, and the mean power as the second meter read it, where there is one."""

@@ -277,3 +277,34 @@ def test_trap_pauses_between_launches() -> None:
     rig = Rig()
     row = rig.cells([rig.visit(pause_s=0.01)])
     assert row["status"] == "flagged" and "did not launch in 3" in row["reason"]
+
+
+class Captured(Prepared):
+    """As CUDA's graphs: captured when a batch of that size first begins at that place of the ring."""
+
+    def __init__(self, gpu: SimulatedGpu, load: Load, ring: int, capture_s: float = 0.3) -> None:
+        super().__init__(gpu, load)
+        self._ring, self._capture_s, self._at = ring, capture_s, 0
+        self._graphs: set[tuple[int, int]] = set()
+
+    def launch(self, n: int) -> float:
+        if (self._at, n) not in self._graphs:
+            self._graphs.add((self._at, n))
+            self._gpu.rest()
+            self._gpu._clock.sleep(self._capture_s)
+        self._at = (self._at + n) % self._ring
+        return super().launch(n)
+
+
+@pytest.mark.parametrize("ring", [1, 4])
+def test_trap_graphs_captured_inside_the_window(ring: int) -> None:
+    """A whole network of 5 ms: capturing 60 inferences takes the host 0.3 s, while the GPU waits."""
+    rig, network = Rig(), Load(500.0, 5e-3)
+    prepared = Captured(rig.gpu, network, ring)
+    prepared.launch(1)
+    with rig.gpu.busy():
+        rig.clock.sleep(0.5)
+    visit = rig.metering.visit(prepared)
+    assert visit.energy is not None
+    rig.pool.add("case", visit.energy)
+    assert_good(rig.cells([visit]), rig.truth(network))

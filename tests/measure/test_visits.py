@@ -51,9 +51,9 @@ def test_what_the_cards_own_counters_say_stands_in_the_row_per_visit_not_per_lau
 
 
 def test_zeus_reads_the_same_windows_beside_ours() -> None:
-    """A window of 3 s holds 30 ticks of 100 ms, or one more or less: off by 3%, right on average."""
+    """A window of 3.15 s holds 31 ticks of 100 ms or 32: off by up to 3%, right on average."""
     rig = Rig(beside=True)
-    rows = [rig.row(Load(500.0, 1.013e-3)) for _ in range(12)]
+    rows = [rig.row(Load(500.0, 0.045)) for _ in range(12)]
     ratios = [row["zeus_power_w"] / row["power_w"] for row in rows]
     assert all(abs(ratio - 1) < 0.04 for ratio in ratios) and np.ptp(ratios) > 0.01
     assert np.mean(ratios) == pytest.approx(1.0, abs=0.012)
