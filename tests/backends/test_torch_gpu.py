@@ -55,3 +55,41 @@ def test_graphs_are_captured_once_and_replayed(torch: FakeTorch) -> None:
     assert torch.ran - before == 600 and torch.graphs == 2 and torch.replays == 3
     prepared.launch(600)
     assert torch.graphs == 2, "the second window captures nothing"
+
+
+def test_the_stand_in_is_as_unkind_as_pytorch(torch: FakeTorch) -> None:
+    x = torch.from_numpy(np.ones((64, 64), np.float32)).to("cuda")
+    side = torch.cuda.Stream()
+    with torch.cuda.stream(side):
+        y = x @ x
+    assert np.isnan(y.cpu().numpy()).all(), "another stream waits for nobody"
+    side.synchronize()
+    assert (y.cpu().numpy() == 64).all()
+
+    graph = torch.cuda.CUDAGraph()
+    with pytest.raises(RuntimeError, match="previous error during capture") as failed:  # noqa: SIM117
+        with torch.cuda.graph(graph, stream=side):
+            (x @ x).cpu()
+    assert "not permitted when stream is capturing" in str(failed.value.__context__)
+    assert torch.current is side.raw, "the stream stays the current one"
+    with pytest.raises(RuntimeError, match="INTERNAL ASSERT"):
+        torch.cuda.empty_cache()
+
+
+def test_memory_of_graphs_and_caches_is_the_cards(torch: FakeTorch) -> None:
+    x = torch.from_numpy(np.ones((1024, 1024), np.float32)).to("cuda")
+    side, graphs = torch.cuda.Stream(), []
+    before = torch.memory.reserved()
+    for _ in range(3):
+        graphs.append(torch.cuda.CUDAGraph())
+        with torch.cuda.graph(graphs[-1], stream=side):
+            for _ in range(5):
+                x @ x
+    assert torch.memory.reserved() - before == 3 * 20 * MIB, "each graph has a pool of its own"
+    torch.cuda.empty_cache()
+    assert torch.memory.reserved() - before == 3 * 20 * MIB, "as long as it lives"
+    graphs.clear()
+    torch.cuda.empty_cache()
+    assert torch.memory.reserved() == before
+    with pytest.raises(torch.cuda.OutOfMemoryError, match=r"Tried to allocate 400\.00 MiB"):
+        torch.ones((100 * MIB,), device="cuda")

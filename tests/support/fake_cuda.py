@@ -20,7 +20,7 @@ import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 
@@ -89,6 +89,8 @@ STICKY = (700, 719)
 GLOBAL, THREAD_LOCAL, RELAXED = 0, 1, 2  # cudaStreamCaptureMode
 GARBAGE = 0xFF  # NaN in every float type: what freshly allocated memory holds
 
+_T = TypeVar("_T")
+
 Work = Callable[[], float]
 """Done by the device; returns the seconds that it takes."""
 
@@ -99,6 +101,15 @@ class CudaError(Exception):
     def __init__(self, status: int) -> None:
         self.status = status
         super().__init__(ERRORS[status][0])
+
+
+def asked(kind: Callable[[int], Exception], do: Callable[..., _T], *arguments: Any) -> _T:
+    """The answer to a call; its error as this kind, with what was being handled as its context."""
+    try:
+        return do(*arguments)
+    except CudaError as error:
+        status = error.status
+    raise kind(status)
 
 
 class Capture:
@@ -308,6 +319,17 @@ class FakeCuda:
                 return 0.0
 
             self.enqueue(stream, work)
+
+    def wait_stream(self, stream: Stream, other: Stream) -> None:
+        """What is enqueued from now on waits for what the other has to do now (cudaStreamWaitEvent)."""
+        event = Event()
+        self.record(event, other)
+
+        def work() -> float:
+            self._drain(other, event)
+            return 0.0
+
+        self.enqueue(stream, work)
 
     def wait_for(self, event: Event) -> None:
         """cudaEventSynchronize: done at once where it was never recorded."""

@@ -8,7 +8,8 @@ What it imitates:
   back and it is tried again, but not while a graph is captured.
 - `torch.cuda.graph` (torch/cuda/graphs.py) waits for the device and empties the cache before; its mode is
   "global" unless told otherwise. Where the capture fails its end fails too, in the first error's place, the
-  stream stays the current one and the pool is never released (aten/src/ATen/cuda/CUDAGraph.cpp).
+  stream stays the current one, the pool is never released and the allocator asserts from then on
+  (aten/src/ATen/cuda/CUDAGraph.cpp).
 - Memory is the device's: tensors of one pool overlap once freed, and what was never written is NaN.
 """
 
@@ -21,12 +22,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-from fake_cuda import ERRORS, GLOBAL, RELAXED, THREAD_LOCAL, CudaError, Event, FakeCuda, Stream, Work
+from fake_cuda import ERRORS, GLOBAL, RELAXED, THREAD_LOCAL, CudaError, Event, FakeCuda, Stream, Work, asked
 
 from dibench.backends.operands import as_elements, as_values
+
+_T = TypeVar("_T")
 
 MIB = 2**20
 _MODES = {"global": GLOBAL, "thread_local": THREAD_LOCAL, "relaxed": RELAXED}
@@ -48,12 +51,8 @@ class OutOfMemoryError(RuntimeError):
     """torch.OutOfMemoryError, torch.cuda.OutOfMemoryError."""
 
 
-@contextmanager
-def _raising() -> Iterator[None]:
-    try:
-        yield
-    except CudaError as error:
-        raise AcceleratorError(error.status) from None
+def _ask(do: Callable[..., _T], *arguments: Any) -> _T:
+    return asked(AcceleratorError, do, *arguments)
 
 
 class _Segment:
@@ -83,6 +82,7 @@ class Allocator:
         self.uses: dict[Any, int] = {}
         """Graphs by private pool."""
         self.peak = 0
+        self.underway = 0
 
     def allocated(self) -> int:
         return sum(sum(segment.blocks.values()) for segment in self.segments)
@@ -132,10 +132,12 @@ class Allocator:
         )
 
     def empty_cache(self) -> None:
+        """Give back segments without a block; asserts while a capture is underway, or never ended."""
+        if self.underway:
+            raise RuntimeError("captures_underway.empty() INTERNAL ASSERT FAILED at CUDACachingAllocator.cpp")
         for segment in list(self.segments):
             if not segment.blocks and not self.uses.get(segment.key[0], 0):
-                with _raising():
-                    self.cuda.free(segment.pointer)
+                _ask(self.cuda.free, segment.pointer)
                 self.segments.remove(segment)
 
 
@@ -215,12 +217,13 @@ class CudaStream:
 
     def __init__(self, torch: FakeTorch, raw: Stream | None = None) -> None:
         self._torch = torch
-        with _raising():
-            self.raw = raw or torch.device.stream()
+        self.raw = raw or _ask(torch.device.stream)
 
     def synchronize(self) -> None:
-        with _raising():
-            self._torch.device.synchronize(self.raw)
+        _ask(self._torch.device.synchronize, self.raw)
+
+    def wait_stream(self, other: CudaStream) -> None:
+        _ask(self._torch.device.wait_stream, self.raw, other.raw)
 
 
 class CudaEvent:
@@ -230,18 +233,15 @@ class CudaEvent:
         self._torch, self.timing, self.raw = torch, enable_timing, Event()
 
     def record(self, stream: CudaStream | None = None) -> None:
-        with _raising():
-            self._torch.device.record(self.raw, stream.raw if stream else self._torch.current)
+        _ask(self._torch.device.record, self.raw, stream.raw if stream else self._torch.current)
 
     def synchronize(self) -> None:
-        with _raising():
-            self._torch.device.wait_for(self.raw)
+        _ask(self._torch.device.wait_for, self.raw)
 
     def elapsed_time(self, end: CudaEvent) -> float:
         if not (self.timing and end.timing):
             raise ValueError("Both events must be created with argument 'enable_timing=True'.")
-        with _raising():
-            return 1e3 * self._torch.device.elapsed_s(self.raw, end.raw)
+        return 1e3 * _ask(self._torch.device.elapsed_s, self.raw, end.raw)
 
 
 class CUDAGraph:
@@ -259,15 +259,15 @@ class CUDAGraph:
             raise RuntimeError("CUDA graphs must be captured on a non-default stream.")
         self._pool = pool or torch.graph_pool_handle()
         torch.memory.uses[self._pool] = torch.memory.uses.get(self._pool, 0) + 1
-        with _raising():
-            torch.device.begin_capture(torch.current, _MODES[capture_error_mode])
+        _ask(torch.device.begin_capture, torch.current, _MODES[capture_error_mode])
+        torch.memory.underway += 1
         torch.pools[torch.current.ptr] = self._pool
 
     def capture_end(self) -> None:
         torch = self._torch
         torch.pools.pop(torch.current.ptr, None)
-        with _raising():
-            self._nodes = torch.device.end_capture(torch.current)
+        self._nodes = _ask(torch.device.end_capture, torch.current)
+        torch.memory.underway -= 1
         torch.device.spend(torch.capture_s * len(self._nodes))
         self._alive = weakref.finalize(self, self._release, torch.memory, self._pool)
 
@@ -280,9 +280,8 @@ class CUDAGraph:
             raise RuntimeError("Called CUDAGraph::replay without a preceding successful capture.")
         torch = self._torch
         torch.replays += 1
-        with _raising():
-            for node in self._nodes:
-                torch.device.enqueue(torch.current, node)
+        for node in self._nodes:
+            _ask(torch.device.enqueue, torch.current, node)
 
     def pool(self) -> Any:
         return self._pool
@@ -356,8 +355,7 @@ class FakeTorch:
             self.current = before
 
     def _synchronize(self) -> None:
-        with _raising():
-            self.device.synchronize()
+        _ask(self.device.synchronize)
 
     def graph_pool_handle(self) -> Any:
         return (0, next(self._handles))
@@ -397,9 +395,8 @@ class FakeTorch:
 
     def copy(self, target: int, source: int, size: int, to_host: bool = False) -> None:
         """As `copy_` between pageable memory and the device: on the current stream, which is waited for."""
-        with _raising():
-            self.device.copy(self.current, target, source, size, to_host=to_host)
-            self.device.synchronize(self.current)
+        _ask(partial(self.device.copy, to_host=to_host), self.current, target, source, size)
+        _ask(self.device.synchronize, self.current)
 
     # Wide because these are what a kernel is.
     def kernel(
@@ -432,8 +429,7 @@ class FakeTorch:
                 target[...] = as_elements(np.asarray(compute(*read), np.float32), name)
             return self.kernel_s
 
-        with _raising():
-            self.device.enqueue(self.current, work)
+        _ask(self.device.enqueue, self.current, work)
         return out
 
     def linear(self, x: Tensor, w: Tensor, transposed: bool = True) -> Tensor:
