@@ -132,7 +132,7 @@ def make_plan(
         sentinel = _sentinel(file, kernels, arch)
     except UserError as error:
         raise error if error.where else UserError("", str(error), where=file.path) from None
-    ordered = [*_anchors(file, seed), *_in_order(groups, kernels, seed)]
+    ordered = [*_anchors(file, seed, dropped, arch), *_in_order(groups, kernels, seed)]
     cases = _numbered(ordered, sentinel, file, backend)
     sha = sha_of(cases)
     if shard is not None:
@@ -206,12 +206,15 @@ def _in_order(groups: Sequence[_Group], kernels: Mapping[str, Variant], seed: in
     return [groups[index] for index in ordering.measuring_order(layers, units, seed)]
 
 
-def _anchors(file: PlanFile, seed: int) -> list[_Group]:
+def _anchors(file: PlanFile, seed: int, dropped: Counter[str], arch: int | None) -> list[_Group]:
     """Each anchor on each share of the multiprocessors, in random order; they come before all layers."""
-    names = tuple(anchors.registry()) if "all" in file.anchors else file.anchors
-    chosen = [
-        KernelChoice(ANCHOR_LAYER, name, (), 1, file.data[0], sms) for name in names for sms in file.sms
-    ]
+    known = anchors.registry()
+    chosen = []
+    for name in known if "all" in file.anchors else file.anchors:
+        if arch is not None and arch < known[name].least_arch:
+            dropped[f"{name}: arch: must be at least sm_{known[name].least_arch}"] += len(file.sms)
+            continue
+        chosen += [KernelChoice(ANCHOR_LAYER, name, (), 1, file.data[0], sms) for sms in file.sms]
     Random(seed).shuffle(chosen)
     return [(choice,) for choice in chosen]
 

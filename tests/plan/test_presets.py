@@ -15,6 +15,7 @@ from dibench.kernels import STATIONARITIES, anchors
 from dibench.layer import Layer
 from dibench.measure.settings import Settings
 from dibench.plan import Case, Plan
+from dibench.plan.stages import load_stages
 from dibench.sweep import duration
 
 
@@ -124,6 +125,16 @@ def test_the_lattice_of_a_gpu_has_levels_mappings_shares_and_anchors() -> None:
     assert {(case.variant, case.sms) for case in cases if case.anchor} == {
         (name, sms) for name in anchors.registry() for sms in ("whole", "half", "quarter")
     }
+
+
+def test_no_anchor_of_l1_where_l2_serves_its_loads() -> None:
+    """Before sm_70; the plan says so, and the campaign's anchors are the others."""
+    made = plan.load_plan("lattice", backend="cuda", arch=61)
+    others = {"anchor_fma", "anchor_l2", "anchor_dram_read", "anchor_dram_write"}
+    assert {case.variant for case in made.cases if case.anchor} == others
+    assert made.dropped["anchor_l1: arch: must be at least sm_70"] == 3, "a share of multiprocessors each"
+    campaign = load_stages(arch=61).stages
+    assert {case.variant for stage in campaign for case in stage.cases if case.anchor} == others
 
 
 @pytest.mark.parametrize("backend", ["cpu", "cuda"])

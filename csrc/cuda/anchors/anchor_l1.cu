@@ -2,7 +2,7 @@
 [anchor]
 level        = "l1"
 access       = "read"
-arch         = ">=60"
+arch         = ">=70"
 teaches      = "The cost of a read that L1 answers: the window is small, and each load may be served there."
 block        = 256
 elements     = "4096"
@@ -16,7 +16,7 @@ counts.writes        = "0"
 
 // buffer[blocks][elements]: each block reads its own row `passes` times. A row should be well below L1 (16 KiB, say);
 // all but the first pass then hit. Eight loads are in flight. ptxas drops loads that nobody uses, relaxed ones too: one
-// XOR for two loads is the cheapest use.
+// XOR for two loads is the cheapest use. Before sm_70 such loads are volatile, which L2 serves (see access.cuh).
 extern "C" __global__ void __launch_bounds__(256, 1) anchor_l1(float* buffer, long long elements, int passes) {
   float* window = buffer + blockIdx.x * elements;
   int bits = 0;
