@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
+import attrs
 import pytest
 from study_frames import distinct_layers, energy_of, some_layers, table
 
 from dibench.layer import Layer
 from dibench.study import fit
 from dibench.study.findings.claims import CONFIRMED, NOT_TESTABLE, REFUTED, UNDECIDED, Claim
+from dibench.study.ladder.verdict import conclusion, sentence
 from dibench.study.questions.claims import claims
 from dibench.study.questions.whole_networks import networks_of
 
@@ -31,6 +34,24 @@ def test_where_di_is_true_the_claims_are_confirmed_with_their_numbers() -> None:
     assert found["generality"].answer == CONFIRMED and "families" in found["generality"].number
     assert found["whole networks"].answer in (CONFIRMED, UNDECIDED)
     assert all(claim.check == "" and claim.why for claim in found.values())
+
+
+def test_headline_and_claims_never_contradict_each_other() -> None:
+    """Every decision, every p of weights against inputs, on a fit whose operators all speak for DI."""
+    frame = all_layers(0.2)
+    one = fit(frame, draws=99)
+    networks = networks_of(frame)
+    for decision in ("DI", "AI", "undecided"):
+        for p in (0.0001, 0.049, 0.05, 0.9, math.nan):
+            word = conclusion(decision, p)
+            headline = sentence(word, "measured energy", p)
+            found = attrs.evolve(one, verdict=decision, conclusion=word, answer=headline)
+            said = {claim.name: claim for claim in claims(found, networks)}
+            of_types = said["data types"]
+            assert (of_types.answer == CONFIRMED) == ("the data type matters" in headline), (decision, p)
+            assert (of_types.answer == REFUTED) == headline.startswith("AI."), (decision, p)
+            assert ("outputs that differ" in of_types.why) == ("only outputs differ" in headline)
+            assert decision == "DI" or said["operators"].answer != CONFIRMED
 
 
 @pytest.mark.slow

@@ -177,6 +177,8 @@ class Fit(Result):
     """One sentence: what the response is, and what it therefore says."""
     verdict: str
     """`AI`, `DI` or `undecided`."""
+    conclusion: str
+    """What that says: `data type matters`, `outputs differ`, `alike` or `undecided`."""
     answer: str
     """The verdict in a sentence."""
     verdict_text: str

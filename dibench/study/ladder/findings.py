@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dibench.numbers import p_text
 from dibench.study.findings import ladder
 from dibench.study.findings.estimate import UNKNOWN_ALPHA, Alpha, ClusteredTest, ClusterOutcome, Outcome
 from dibench.study.findings.ladder import MARGIN, NO_SCORES, ModelFit, Scored
@@ -17,6 +16,7 @@ from dibench.study.ladder.held_out import errors_of, hold_out
 from dibench.study.ladder.models import FORMULAS
 from dibench.study.ladder.predictors import predictors_of
 from dibench.study.ladder.rungs import FittedTerm, NoRung, Rung
+from dibench.study.ladder.verdict import conclusion, sentence
 from dibench.study.maths.inference import LEVEL, UNDECIDABLE
 from dibench.study.maths.scores import Target
 
@@ -58,6 +58,7 @@ def findings_of(found: Ladder) -> ladder.Fit:
         evidence=selection.evidence,
         basis=_basis(found),
         verdict=verdict.decision,
+        conclusion=_conclusion(found),
         answer=answer,
         verdict_text=f"{answer} Why: {'; '.join(reason.text for reason in verdict.reasons)}.",
         reasons=tuple(reason.text for reason in verdict.reasons),
@@ -110,22 +111,14 @@ def _basis(found: Ladder) -> str:
 
 def _answer(found: Ladder) -> str:
     """The verdict in plain words."""
-    about = _about(found)
-    matters = "the data type matters: a weight and an activation do not cost the same"
-    if not found.split.decisive.p_value < 1 - LEVEL:
-        # If weights and inputs do not differ, it may be outputs alone that cost something else.
-        p = found.split.decisive.p_value
-        matters = "weights and activations differ, but weights and inputs cannot be told apart " + (
-            f"({p_text(p)}): outputs differ" if math.isfinite(p) else "(no test): outputs may be what differs"
-        )
-    answer = {
-        "DI": f"DI. For {about} {matters}, and DI predicts layers it has not seen better than AI.",
-        "AI": f"AI. For {about} a weight and an activation cost the same within the margin, so AI is enough.",
-        "undecided": f"Undecided. For {about} these rows cannot tell AI from DI.",
-    }[found.comparison.verdict.decision]
+    answer = sentence(_conclusion(found), _about(found), found.split.decisive.p_value)
     if found.selection.measured:
         return answer
     return f"No evidence, a check of the pipeline only. It answers: {answer}"
+
+
+def _conclusion(found: Ladder) -> str:
+    return conclusion(found.comparison.verdict.decision, found.split.decisive.p_value)
 
 
 def _about(found: Ladder) -> str:

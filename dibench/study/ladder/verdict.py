@@ -9,13 +9,46 @@ from __future__ import annotations
 
 import attrs
 
-from dibench.numbers import interval, number
+from dibench.numbers import interval, number, p_text
 from dibench.study.findings.estimate import Estimate
 from dibench.study.findings.ladder import MARGIN
-from dibench.study.maths.inference import ENOUGH_CLUSTERS
+from dibench.study.maths.inference import ENOUGH_CLUSTERS, LEVEL
 
 LARGEST_CONDITION = 30.0
 ROWS_PER_COEFFICIENT = 3
+
+
+DATA_TYPE_MATTERS, OUTPUTS_DIFFER = "data type matters", "outputs differ"
+ALIKE, UNDECIDED = "alike", "undecided"
+"""What a verdict says of data types: headline and claims read this one word."""
+
+
+def conclusion(decision: str, p_weights_vs_inputs: float) -> str:
+    """One of the four words.
+
+    DI alone does not say that the data type matters. Inputs and outputs share one cost in it, so where
+    weights and inputs cannot be told apart (`Fit.test_weights_vs_inputs`), it may be outputs that differ.
+
+    >>> conclusion("DI", 0.01), conclusion("DI", 0.3), conclusion("AI", 0.01)
+    ('data type matters', 'outputs differ', 'alike')
+    """
+    if decision == "DI":
+        return DATA_TYPE_MATTERS if p_weights_vs_inputs < 1 - LEVEL else OUTPUTS_DIFFER
+    return ALIKE if decision == "AI" else UNDECIDED
+
+
+def sentence(concluded: str, about: str, p_weights_vs_inputs: float) -> str:
+    """The conclusion as a headline; `about` says of what, such as `measured energy`."""
+    p = p_text(p_weights_vs_inputs) if p_weights_vs_inputs >= 0 else "no test"
+    predicts = "DI predicts layers it has not seen better than AI"
+    return {
+        DATA_TYPE_MATTERS: f"DI. For {about} the data type matters: a weight and an activation do not cost "
+        f"the same, and {predicts}.",
+        OUTPUTS_DIFFER: f"DI. For {about} weights and activations differ, but weights and inputs cannot be "
+        f"told apart ({p}), so it may be that only outputs differ; {predicts}.",
+        ALIKE: f"AI. For {about} a weight and an activation cost the same within the margin: AI is enough.",
+        UNDECIDED: f"Undecided. For {about} these rows cannot tell AI from DI.",
+    }[concluded]
 
 
 @attrs.frozen

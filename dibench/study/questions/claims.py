@@ -17,9 +17,12 @@ from dibench.study.findings.estimate import Estimate
 from dibench.study.findings.ladder import Fit
 from dibench.study.findings.networks import NoNetworks, WholeNetworks
 from dibench.study.findings.twins import Twins
+from dibench.study.ladder.verdict import ALIKE, DATA_TYPE_MATTERS, OUTPUTS_DIFFER
 
 _ANSWERS = {"DI": CONFIRMED, "AI": REFUTED}
 """The answer by the analysis's decision; any other decision is undecided."""
+
+_OF_DATA_TYPES = {DATA_TYPE_MATTERS: CONFIRMED, ALIKE: REFUTED}
 
 
 def claims(fit: Fit, networks: WholeNetworks | NoNetworks, twins: Twins | None = None) -> tuple[Claim, ...]:
@@ -48,11 +51,9 @@ def _data_type(fit: Fit) -> Claim:
     number, why = "", "; ".join(fit.reasons)
     if fit.reliable and fit.alpha.value is not None:
         number = f"α = {interval(fit.alpha)}, {fit.rows_used} rows"
-    answer = _ANSWERS.get(fit.verdict, UNDECIDED)
-    p = fit.test_weights_vs_inputs.p_value
-    if answer == CONFIRMED and not (p is not None and p < 0.05):
-        why += "; weights and inputs cannot be told apart, so it may be outputs that differ"
-    return Claim("data types", text, answer, number, why)
+    if fit.conclusion == OUTPUTS_DIFFER:
+        why = f"weights and inputs cannot be told apart, so it may be outputs that differ; {why}"
+    return Claim("data types", text, _OF_DATA_TYPES.get(fit.conclusion, UNDECIDED), number, why)
 
 
 def _every_operator(fit: Fit, twins: Twins | None) -> Claim:
@@ -69,6 +70,8 @@ def _every_operator(fit: Fit, twins: Twins | None) -> Claim:
         lacking = ", ".join([*missing, *unknown])
         why = f"no answer for {lacking}" if lacking else "the rows together do not tell α"
         return Claim("operators", text, UNDECIDED, "", why)
+    if fit.verdict != "DI":
+        return Claim("operators", text, UNDECIDED, number, "all operators together do not say DI")
     if worse:  # not tested against chance, so this alone refutes nothing
         why = f"AI predicts unseen {', '.join(worse)} rows better, which may be chance"
         return Claim("operators", text, UNDECIDED, "", why)
