@@ -21,8 +21,25 @@ class Device:
     facts: Mapping[str, Any]
 
 
-class DeviceFaultError(Exception):
+class DeviceError(Exception):
+    """A call to the device failed and its case with it; the device works on."""
+
+
+class DeviceFaultError(DeviceError):
     """The device is lost to this process, as after an illegal access; only a new process can use it."""
+
+
+class ProcessSpentError(DeviceError):
+    """No kernel faulted, but a library can do nothing more in this process."""
+
+
+def first_of(
+    error: BaseException, kind: type[BaseException] | tuple[type[BaseException], ...]
+) -> BaseException:
+    """The error of this kind that came first, where clearing up after it failed as well."""
+    while isinstance(before := error.__context__, kind) and not error.__suppress_context__:
+        error = before
+    return error
 
 
 class Prepared(Protocol):
@@ -62,7 +79,7 @@ class Backend(Protocol):
         Raises:
             UserError: the variant's header or the device does not allow the case.
             OutOfMemoryError: the device has too little memory for it.
-            DeviceFaultError: the device is lost.
+            DeviceError: the device refused; DeviceFaultError: it is lost.
         """
 
     def busy(self) -> AbstractContextManager[None]:

@@ -16,7 +16,7 @@ import attrs
 
 from dibench import kernels
 from dibench.backends import cuda_cache, cuda_driver, cuda_gpu
-from dibench.backends.base import Device, DeviceFaultError, Prepared
+from dibench.backends.base import Device, DeviceError, Prepared
 from dibench.backends.cuda_anchor import PreparedAnchor, anchor_launch
 from dibench.backends.cuda_buffers import COLD_L2S, Operands, Station
 from dibench.backends.cuda_cache import KernelCache, Source
@@ -78,7 +78,7 @@ class CudaBackend:
             return cls(
                 gpu, cuda_gpu.Context(cupy), KernelCache(compiler, directory, threads, brought=brought)
             )
-        except DeviceFaultError as fault:
+        except DeviceError as fault:
             advice = (
                 f"pip install 'dibench[{cuda_driver.extra(gpu)}]' fits its driver for CUDA {gpu.cuda_version}"
             )
@@ -112,7 +112,7 @@ class CudaBackend:
         """The case ready to launch; the GPU is kept busy meanwhile.
 
         Raises:
-            UserError, OutOfMemoryError, DeviceFaultError: as `prepare_layer`.
+            UserError, OutOfMemoryError, DeviceError: as `prepare_layer`.
         """
         return self._prepared_anchor(case) if case.anchor else self.prepare_layer(case)
 
@@ -122,7 +122,7 @@ class CudaBackend:
         Raises:
             UserError: the variant's header, the architecture or the compiled kernel's needs say no.
             OutOfMemoryError: bytes asked and free.
-            DeviceFaultError: the device is lost.
+            DeviceError: the device refused; DeviceFaultError: it is lost.
         """
         variant = _variant(case)
         self._check(variant, case)
@@ -175,11 +175,15 @@ class CudaBackend:
             kernel, blocks = self._load(self._anchor_source("anchor_fma")), self._blocks()
             threads = blocks * anchors.registry()["anchor_fma"].block
             buffer = self._context.allocate(4 * threads, "filler")
+            try:
+                trial = self._anchor_launch(kernel, "anchor_fma", buffer, threads, _TRIAL_PASSES)
+                graph = self._context.capture([trial])
+                self._context.seconds([graph])  # the first launch also loads the code
+                seconds = max(self._context.seconds([graph], self.gate), 1e-7)
+            except BaseException:
+                buffer.close()
+                raise
             self._filler = kernel, buffer  # keeps them as long as the backend lives
-            trial = self._anchor_launch(kernel, "anchor_fma", buffer, threads, _TRIAL_PASSES)
-            graph = self._context.capture([trial])
-            self._context.seconds([graph])  # the first launch also loads the code
-            seconds = max(self._context.seconds([graph], self.gate), 1e-7)
             passes = max(1, int(_TRIAL_PASSES * _FILLER_S / seconds))
             self._filling = self._anchor_launch(kernel, "anchor_fma", buffer, threads, passes)
         return self._context.busy(self._filling)

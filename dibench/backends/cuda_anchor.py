@@ -76,6 +76,7 @@ class PreparedAnchor:
         """Launch n times back to back; seconds for all by the GPU's events, without launch overhead.
 
         Raises:
+            OutOfMemoryError, DeviceError: the GPU cannot launch it.
             DeviceFaultError: the kernel faulted.
         """
         full, rest = divmod(n, MOST_NODES)

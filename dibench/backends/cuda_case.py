@@ -55,6 +55,7 @@ class CudaCase:
         """Launch n times back to back; seconds for all by the GPU's events, without launch overhead.
 
         Raises:
+            OutOfMemoryError, DeviceError: the GPU cannot launch it.
             DeviceFaultError: the kernel faulted.
         """
         graphs, start, left = [], self._position, n

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dibench.backends import cuda_driver
-from dibench.backends.base import DeviceFaultError
+from dibench.backends.base import DeviceError, DeviceFaultError, first_of
 from dibench.background import in_background
 from dibench.errors import OutOfMemoryError, UserError
 from dibench.kernels.compilers import Geometry
@@ -91,6 +91,7 @@ class Context:
     def __init__(self, cupy: Any) -> None:
         self._runtime, self._driver = cupy.cuda.runtime, cupy.cuda.driver
         self._cuda = cupy.cuda
+        self._errors = self._runtime.CUDARuntimeError, self._driver.CUDADriverError
         self.version = str(cupy.__version__)
         with self._explained("open"):
             self._cuda.Device(0).use()
@@ -109,18 +110,12 @@ class Context:
         Raises:
             OutOfMemoryError: there is not so much; names `what`, bytes asked and bytes free.
         """
-        try:
+        with self._explained("allocate", what, f"asks for {nbytes} bytes of device memory"):
             return Buffer(self, int(self._runtime.malloc(nbytes)), nbytes)
-        except self._runtime.CUDARuntimeError as error:
-            if getattr(error, "status", None) != _MEMORY_ALLOCATION:
-                raise DeviceFaultError(str(error)) from None
-        free, total = self.memory()
-        rule = f"asks for {nbytes} bytes of device memory, {free} of {total} are free"
-        raise OutOfMemoryError(what, rule)
 
     def free(self, pointer: int) -> None:
         """Give memory back; does nothing on a lost device."""
-        with contextlib.suppress(self._runtime.CUDARuntimeError):
+        with contextlib.suppress(*self._errors):
             self._runtime.free(pointer)
 
     def write(self, pointer: int, values: npt.NDArray[Any]) -> None:
@@ -190,6 +185,7 @@ class Context:
             gate: runs before the first event and keeps the GPU until the graphs are enqueued.
 
         Raises:
+            OutOfMemoryError, DeviceError: a graph could not be launched.
             DeviceFaultError: a kernel faulted; nothing more can be done in this process.
         """
         with self._explained("run"):
@@ -247,8 +243,30 @@ class Context:
         )  # fmt: skip
 
     @contextlib.contextmanager
-    def _explained(self, doing: str) -> Iterator[None]:
+    def _explained(self, doing: str, what: str = "device memory", asks: str = "") -> Iterator[None]:
+        """Turn CUDA's errors into those that a sweep knows.
+
+        Whether an error is the last one is asked, not looked up: after a fault "any further CUDA work will
+        return the same error" (cuda.h: 226, 700, 702, 710, 714 to 719, 721, 810, 911), after any other a
+        synchronisation succeeds.
+
+        Args:
+            doing: for the message.
+            what: that needs memory, if there is too little.
+            asks: how much it asks for, where that is known.
+        """
         try:
             yield
-        except (self._runtime.CUDARuntimeError, self._driver.CUDADriverError) as error:
-            raise DeviceFaultError(f"CUDA, {doing}: {error}") from None
+        except self._errors as error:
+            first = first_of(error, self._errors)
+            text = f"CUDA, {doing}: {first}"
+            try:
+                self._runtime.deviceSynchronize()
+            except self._errors as lost:
+                later = "" if str(lost) == str(first) else f"; then {lost}"
+                raise DeviceFaultError(text + later) from None
+            if getattr(first, "status", None) != _MEMORY_ALLOCATION:
+                raise DeviceError(text) from None
+            free, total = self.memory()
+            rule = f"{asks or text}, {free} of {total} {'' if asks else 'bytes '}are free"
+            raise OutOfMemoryError(what, rule) from None

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import typer
 
 from dibench import __version__
-from dibench.backends import DeviceFaultError
+from dibench.backends import DeviceError
 from dibench.cli.calibrate import calibrate
 from dibench.cli.campaign import campaign
 from dibench.cli.compare import compare
@@ -102,7 +102,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         status = command.main(arguments, prog_name="python -m dibench", standalone_mode=False)
         sys.stdout.flush()  # a disk that is full shows here, not when the interpreter ends
-    except (UserError, DeviceFaultError) as error:
+    except (UserError, DeviceError) as error:
         _fail(str(error))
     except typer.Exit as exit_request:
         status = exit_request.exit_code

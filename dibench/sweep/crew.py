@@ -163,14 +163,15 @@ class LocalDevice:
     def measure(self, case: Case, upcoming: Sequence[Case] = ()) -> CaseResult:
         """See OpenDevice; a crash is a failed case and one restart."""
         try:
-            return self._worker.measure(case, self._opening.limit_s, upcoming)
+            found = self._worker.measure(case, self._opening.limit_s, upcoming)
         except WorkerDiedError as death:
-            reason = str(death)
-        try:
-            self._restart()
-        except UserError as error:
-            raise DeviceLostError(str(error)) from None
-        return CaseResult(failed(case, reason, self.setup), died=reason)
+            found = CaseResult(failed(case, str(death), self.setup), died=str(death))
+        if found.died or found.spent:
+            try:
+                self._restart()
+            except UserError as error:
+                raise DeviceLostError(str(error)) from None
+        return found
 
     def _restart(self) -> None:
         """Start another worker on the same device.

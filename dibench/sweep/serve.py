@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 
 from dibench import schema
-from dibench.backends import DeviceFaultError
+from dibench.backends import DeviceError, DeviceFaultError, ProcessSpentError
 from dibench.errors import OutOfMemoryError, UserError
 from dibench.measure.instrument import Instrument, open_instrument
 from dibench.measure.settings import Settings
@@ -51,12 +51,13 @@ class _Server:
             found = _measured(case, row, self._instrument)
             json.dumps(found.to_json(), allow_nan=False)  # NaN or infinity in a cell fails the case
             return found
-        except OutOfMemoryError as error:
-            return CaseResult(attrs.evolve(row, status="failed", reason=str(error)))
         except DeviceFaultError as error:
             # This process is lost: the parent reads the last line and starts another.
             print(" ".join(str(error).split()), file=sys.stderr, flush=True)
             os._exit(1)
+        except (OutOfMemoryError, DeviceError) as error:
+            spent = isinstance(error, ProcessSpentError)
+            return CaseResult(attrs.evolve(row, status="failed", reason=str(error)), spent=spent)
         except UserError as error:  # refused by a rule of the variant or device: not a failure
             return CaseResult(attrs.evolve(row, status="skipped", reason=str(error)))
         except Exception as error:

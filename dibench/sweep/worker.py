@@ -67,7 +67,9 @@ class CaseResult:
     took_s: float = 0.0
     """Seconds of the whole visit, preparing included."""
     died: str = ""
-    """Why the worker was replaced; empty where it was not."""
+    """Why the worker was replaced after a crash; empty where it did not crash."""
+    spent: bool = False
+    """The worker can measure no other case, though no kernel crashed it."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -76,6 +78,7 @@ class CaseResult:
             "visit": None if self.visit is None else self.visit.to_json(),
             "took_s": self.took_s,
             "died": self.died,
+            "spent": self.spent,
         }
 
     @classmethod
@@ -84,7 +87,7 @@ class CaseResult:
         from dibench.measure.visit import Visit
 
         visit = None if found["visit"] is None else Visit.from_json(found["visit"])
-        return cls(Row(**found["row"]), visit, found["took_s"], found["died"])
+        return cls(Row(**found["row"]), visit, found["took_s"], found["died"], found["spent"])
 
 
 def hang_limit_s(settings: Settings) -> float:
