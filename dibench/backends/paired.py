@@ -1,7 +1,8 @@
 """Our kernels and PyTorch's library on one GPU, in one process under one meter: `cuda+torch`.
 
 Each case goes to the backend it is planned for, so both stand in one table and share baselines, temperature
-history and the pool of repeats. Where PyTorch cannot be used, its cases are skipped.
+history and the pool of repeats. Each gives all its memory back when a case closes, so that the other's next
+case finds it. Where PyTorch cannot be used, its cases are skipped.
 """
 
 from __future__ import annotations

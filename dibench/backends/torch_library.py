@@ -17,9 +17,10 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from dibench.backends import cpu as host
-from dibench.backends.base import Device, DeviceFaultError
+from dibench.backends.base import Device
+from dibench.backends.torch_gpu import explained
 from dibench.background import in_background
-from dibench.errors import OutOfMemoryError, UserError
+from dibench.errors import UserError
 from dibench.kernels import ELEMENT_BYTES, library
 from dibench.schema import pack_knobs
 
@@ -105,7 +106,7 @@ class TorchBackend:
         Raises:
             UserError: the library has no such variant, knob or data type, or memory does not suffice.
             OutOfMemoryError: the GPU has too little memory.
-            DeviceFaultError: the GPU is lost.
+            DeviceError: the GPU refused; DeviceFaultError: it is lost.
         """
         if case.network and (case.cold or case.instances > 1):
             raise UserError("network", "runs warm and alone: cold and instances are for layers", case.network)
@@ -176,15 +177,10 @@ class TorchBackend:
     def _explained(self, case: Case) -> Iterator[None]:
         """Turn PyTorch's errors into those that a sweep knows."""
         try:
-            yield
-        except UserError:
-            raise
+            with explained(self._torch) if self._on_gpu else nullcontext():
+                yield
         except RuntimeError as error:
             text = " ".join(str(error).split())[:200]
-            if "out of memory" in text:
-                raise OutOfMemoryError("layer", f"needs more memory than the GPU has: {text}") from None
-            if "CUDA error" in text:
-                raise DeviceFaultError(f"the GPU is lost: {text}") from None
             raise UserError("layer", f"is refused by PyTorch: {text}", case.layer) from None
 
     def busy(self) -> AbstractContextManager[None]:

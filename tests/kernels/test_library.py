@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from dibench import backends, kernels
+from dibench.backends import torch_gpu
 from dibench.backends.operands import operand, operand_shapes
 from dibench.backends.torch_gpu import pieces
 from dibench.backends.torch_library import TorchBackend
@@ -91,7 +92,9 @@ def test_without_pytorch_one_line_says_what_to_install(
 def gpu(**told: Any) -> TorchBackend:
     """A backend on what a PyTorch with a GPU tells, which computes nothing."""
     properties = SimpleNamespace(name="Card", uuid="1234", L2_cache_size=50_000_000)
-    cuda = SimpleNamespace(get_device_properties=lambda _: properties)
+    cuda = SimpleNamespace(
+        get_device_properties=lambda _: properties, synchronize=lambda: None, empty_cache=lambda: None
+    )
     return TorchBackend(SimpleNamespace(cuda=cuda, __version__="2.0", **told), on_gpu=True)
 
 
@@ -157,9 +160,15 @@ def test_a_gpu_without_memory_fails_the_row_and_other_errors_skip_it(monkeypatch
     failing("CUDA out of memory. Tried to allocate 2 GiB")
     with pytest.raises(OutOfMemoryError, match="more memory than the GPU has"):
         gpu().prepare(gpu_case(LAYERS[0]))
-    failing("CUDA error: an illegal memory access was encountered")
-    with pytest.raises(backends.DeviceFaultError, match="the GPU is lost"):
+    failing("CUDA error: too many resources requested for launch")
+    with pytest.raises(backends.DeviceError, match="PyTorch: CUDA error: too many") as refused:
         gpu().prepare(gpu_case(LAYERS[0]))
+    assert not isinstance(refused.value, backends.DeviceFaultError), "the GPU still works"
+    failing("CUDA error: an illegal memory access was encountered")
+    lost = gpu()
+    monkeypatch.setattr(lost._torch.cuda, "synchronize", torch_gpu.TorchGpuLayer)  # fails as well
+    with pytest.raises(backends.DeviceFaultError, match="the GPU is lost"):
+        lost.prepare(gpu_case(LAYERS[0]))
     failing("FIND was unable to find an engine")
     with pytest.raises(UserError, match="is refused by PyTorch: FIND"):
         gpu().prepare(gpu_case(LAYERS[0]))
