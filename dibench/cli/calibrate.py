@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dibench.cli.options import AsJson
+from dibench.cli.options import AsJson, duration_s
 from dibench.cli.output import console
 from dibench.errors import UserError
 
@@ -21,6 +23,9 @@ _SOURCES = ("nvml_counter", "nvml_power")
 def calibrate(
     long: Annotated[bool, typer.Option("--long", help="Three minutes instead of 40 seconds.")] = False,
     brief: Annotated[bool, typer.Option("--brief", help="27 seconds, as a campaign runs it.")] = False,
+    time_budget: Annotated[
+        str, typer.Option(help="Begin no visit that would end later, such as 40s; what is found is kept.")
+    ] = "",
     backend: Annotated[str, typer.Option(help="cuda, or module:callable from elsewhere.")] = "cuda",
     meter: Annotated[
         str, typer.Option(help="nvml_counter, nvml_power, or module:callable from elsewhere.")
@@ -34,8 +39,10 @@ def calibrate(
 
     The result is kept for this GPU and driver, and sweeps begin with it. A figure lies beside it.
     """
+    begin = time.monotonic()
     from dibench.elsewhere import is_elsewhere
 
+    until = begin + duration_s("--time-budget", time_budget) if time_budget else math.inf
     if meter not in _SOURCES and not is_elsewhere(meter):
         rule = f"must be {' or '.join(_SOURCES)}, or module:callable: only a sensor has noise"
         raise UserError("--meter", rule, meter)
@@ -49,7 +56,7 @@ def calibrate(
     from dibench.show.terminal import show
 
     effort = calibration.LONG if long else calibration.BRIEF if brief else calibration.SHORT
-    found = _on_this_gpu(backend, meter, layer, effort)
+    found = _on_this_gpu(backend, meter, layer, effort, until)
     path = calibration.path_of(found.device_uuid, found.driver)
     calibration.write(found, path)
     figure = sensor.noise_figure({float(length): sd for length, sd in found.noise.items()}, found.between)
@@ -60,7 +67,8 @@ def calibrate(
         show(console(), sensor.blocks(found, path))
 
 
-def _on_this_gpu(backend: str, source: str, layer: str, effort: Effort) -> Calibration:
+def _on_this_gpu(backend: str, source: str, layer: str, effort: Effort, until: float) -> Calibration:
+    """Calibrate; `until` is an instant of `time.monotonic()`."""
     from dibench import kernels
     from dibench.backends import cuda_driver
     from dibench.measure import calibration
@@ -87,6 +95,7 @@ def _on_this_gpu(backend: str, source: str, layer: str, effort: Effort) -> Calib
             prepared,
             driver=str(device.facts.get("driver") or ""),
             effort=effort,
+            until_s=instrument.meter.clock.now() + until - time.monotonic(),
         )
     finally:
         prepared.close()

@@ -81,24 +81,47 @@ class Calibration:
 
 
 def calibrate(
-    meter: GpuMeter, busy: Busy, prepared: Prepared, *, driver: str, effort: Effort = SHORT
+    meter: GpuMeter,
+    busy: Busy,
+    prepared: Prepared,
+    *,
+    driver: str,
+    effort: Effort = SHORT,
+    until_s: float = math.inf,
 ) -> Calibration:
     """Calibrate a meter that has started, on launches of one case.
+
+    Args:
+        meter: whose noise is found.
+        busy: the backend's filler.
+        prepared: what launches.
+        driver: of the GPU.
+        effort: how long and how often.
+        until_s: instant of the meter's clock. After the run no visit begins that would end later, by how long
+            the others took; a note then says how many there were.
 
     Raises:
         DeviceFaultError: the GPU is lost.
     """
+    clock = meter.clock
     metering = Metering(meter, busy, VisitSettings(visit_s=effort.run_s))
+    began_s = clock.now()
     run = metering.visit(prepared)
+    visit_s = clock.now() - began_s - effort.run_s + VisitSettings().visit_s + _BETWEEN_VISITS_S
     metering = Metering(meter, busy)
     visits: list[Visit] = []
     pool = budget.Pool()
-    for _ in range(effort.visits):
+    while len(visits) < effort.visits and clock.now() + visit_s <= until_s:
+        began_s = clock.now()
         with busy():
-            meter.clock.sleep(_BETWEEN_VISITS_S)
+            clock.sleep(_BETWEEN_VISITS_S)
         visits.append(metering.visit(prepared))
         if (energy := visits[-1].energy) is not None:
             pool.add("visits", energy)
+        visit_s = max(visit_s, clock.now() - began_s)
+    notes = [reason for visit in (run, *visits) for reason in visit.reasons]
+    if len(visits) < effort.visits:
+        notes.append(f"time was up after {len(visits)} of {effort.visits} visits")
     between = pool.between()
     widths = half_widths([visit.energy for visit in visits if visit.energy is not None], between)
     return Calibration(
@@ -114,7 +137,7 @@ def calibrate(
         between_df=between.df,
         half_width={str(number): width for number, width in widths.items()},
         visits=next((number for number, width in widths.items() if width <= TARGET), None),
-        notes=tuple(dict.fromkeys(reason for visit in (run, *visits) for reason in visit.reasons)),
+        notes=tuple(dict.fromkeys(notes)),
     )
 
 

@@ -40,6 +40,22 @@ def test_it_finds_what_the_card_was_made_of_in_45_seconds(card: Card) -> None:
     assert 0.001 <= found.between < 0.01 and found.visits in (1, 2, 3, 5, 9)
 
 
+def test_when_time_is_up_it_keeps_what_it_found() -> None:
+    """A card that settles late took 48 s of the 45 that a campaign gives, and all was lost."""
+    rig = Rig(HOPPER)
+    prepared, begin = Prepared(rig.gpu, LOAD), rig.clock.now()
+    until_s = begin + 14.0
+    found = calibrate(
+        rig.meter, rig.gpu.busy, prepared, driver="570.1", effort=calibration.BRIEF, until_s=until_s
+    )
+    assert rig.clock.now() <= until_s
+    assert "time was up after 1 of 3 visits" in found.notes
+    assert found.between_df == budget.BETWEEN.df and found.visits in (1, 2, 3, 5, 9), (
+        "one visit shows no spread"
+    )
+    assert found.noise and found.active_idle_power_w == pytest.approx(HOPPER.active_idle_w, rel=0.1)
+
+
 def test_longer_calibration_knows_the_noise_better() -> None:
     card = attrs.evolve(HOPPER, ripple=0.01, rho=0.0, between=0.004)
     found, _ = on(card, LONG)
