@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dibench.backends.base import DeviceError, DeviceFaultError, ProcessSpentError, first_of
 from dibench.backends.torch import layer_calls
@@ -20,6 +19,7 @@ from dibench.errors import OutOfMemoryError, UserError
 if TYPE_CHECKING:
     from dibench.layer import Layer
 
+_T = TypeVar("_T")
 _MOST_NODES = 256
 _MOST_GRAPHS = 64
 _WARM_UPS = 3
@@ -92,15 +92,18 @@ class TorchGpuLayer:
         Raises:
             OutOfMemoryError, DeviceError, DeviceFaultError, ProcessSpentError: as `explained`.
         """
-        with explained(self._torch), self._torch.cuda.stream(self._stream):
-            parts, self._next = pieces(n, self._next, len(self._sets), self.most_in_graph)
+        return explained(self._torch, lambda: self._launched(n))
+
+    def _launched(self, n: int) -> float:
+        parts, self._next = pieces(n, self._next, len(self._sets), self.most_in_graph)
+        with self._torch.cuda.stream(self._stream):
             graphs = [self._graph(first, size) for first, size in parts]
             self._begin.record()
             for graph in graphs:
                 graph.replay()
             self._end.record()
-            self._end.synchronize()
-            return float(self._begin.elapsed_time(self._end)) * 1e-3
+        self._end.synchronize()
+        return float(self._begin.elapsed_time(self._end)) * 1e-3
 
     def close(self) -> None:
         """Give all memory back."""
@@ -141,9 +144,8 @@ def _give_back(torch: Any) -> None:
     torch.cuda.empty_cache()
 
 
-@contextlib.contextmanager
-def explained(torch: Any) -> Iterator[None]:
-    """Turn errors of PyTorch on a GPU into those that a sweep knows; what failed holds no memory any more.
+def explained(torch: Any, work: Callable[[], _T]) -> _T:
+    """Do this work, with PyTorch's errors on a GPU as those that a sweep knows; failed, it holds no memory.
 
     Whether PyTorch can go on is asked, as in `cuda_gpu`. Other errors than the GPU's are raised as they are.
 
@@ -154,12 +156,13 @@ def explained(torch: Any) -> Iterator[None]:
         DeviceError: any other error of CUDA or a library on it.
     """
     try:
-        yield
+        return work()
     except Exception as error:
         first = first_of(error, Exception)
         text = " ".join(str(first).split())[:200]
-        for each in {first, error}:
-            traceback.clear_frames(each.__traceback__)  # which hold tensors
+        each: BaseException | None = error
+        while each is not None:
+            each.__traceback__, each = None, each.__context__  # frames hold tensors and graphs
         try:
             torch.cuda.synchronize()
         except RuntimeError:

@@ -112,10 +112,21 @@ class TorchBackend:
             raise UserError("network", "runs warm and alone: cold and instances are for layers", case.network)
         sets = self._sets(case)
         self._check(case, sets)
-        with self._explained(case):
-            made = self._network(case) if case.network else self._layer(case, sets)
+        made = self._made(case, sets)
         made.cells = {"knobs": self._knobs(case)}
         return made
+
+    def _made(self, case: Case, sets: int) -> TorchLayer | TorchGpuLayer:
+        """The case's layer or network, with PyTorch's errors as those that a sweep knows."""
+
+        def make() -> TorchLayer | TorchGpuLayer:
+            return self._network(case) if case.network else self._layer(case, sets)
+
+        try:
+            return explained(self._torch, make) if self._on_gpu else make()
+        except RuntimeError as error:
+            text = " ".join(str(error).split())[:200]
+            raise UserError("layer", f"is refused by PyTorch: {text}", case.layer) from None
 
     def _layer(self, case: Case, sets: int) -> TorchLayer | TorchGpuLayer:
         knobs = case.knobs
@@ -172,16 +183,6 @@ class TorchBackend:
     def _knobs(self, case: Case) -> str:
         """The cell `knobs`: everything that was in force."""
         return pack_knobs({**case.knobs, "tf32": int(case.dtype == "tf32"), **case.launch_knobs})
-
-    @contextlib.contextmanager
-    def _explained(self, case: Case) -> Iterator[None]:
-        """Turn PyTorch's errors into those that a sweep knows."""
-        try:
-            with explained(self._torch) if self._on_gpu else nullcontext():
-                yield
-        except RuntimeError as error:
-            text = " ".join(str(error).split())[:200]
-            raise UserError("layer", f"is refused by PyTorch: {text}", case.layer) from None
 
     def busy(self) -> AbstractContextManager[None]:
         """Keep a GPU multiplying matrices from another stream; nothing on a CPU."""
