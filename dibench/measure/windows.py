@@ -1,24 +1,29 @@
 """One case measured in windows: warm-up, then windows until the interval is small or the budget ends.
 
-**Estimator.** The mean over windows of time (energy) per launch. Windows have equal numbers of launches, so
-this is total time over total launches. It is not the median, because joules add up: a network's total is made
-of means, P·t estimates a mean, and a median of skewed windows is something else. A median would guard against
-other processes that take a core away for milliseconds, but the kernel reports those: it says how long our
-threads were ready to run and did not. A window in which that was over 1% of its time is left out. A window is
-never left out for its own time or energy, which would bias the mean. If fewer than four windows are
-undisturbed, all are used; fewer than ten flag the row.
+**Time.** Of the undisturbed machine: of the windows that nobody stretched, see `dibench.measure.undisturbed`.
+What the kernel reports (our threads waited, the hypervisor had the core, together over 1% of a window) says
+what disturbed a row, but it sees neither all nor only that, so the times of the windows decide as well.
 
-**Interval.** 95%, Student's t with an effective number of windows, see `dibench.intervals`.
+**Energy.** Joules of a metered window are not asked of another machine, they add up: total joules over total
+launches of the same windows, whatever their joules. A median of them would be no total. So time and joules
+have intervals of their own: that of joules is the spread of windows, that of time also says how surely
+stretched windows could be told from others. Power is joules over the seconds of the very same windows.
+
+**Interval.** 95%, Student's t with an effective number of windows, see `dibench.intervals`. Fewer than ten
+windows flag the row.
 
 **Stopping.** Looking after every window and stopping at the first small interval would cover the truth only
-about 90% of the time. So the interval is looked at after 16, 32, 64, … windows only. With the cautious ρ of
-that module it covers at least 93% for ρ from −0.3 to 0.5, stopping rule included (simulated in the tests).
+about 90% of the time. So the interval is looked at after 16, 32, 64, … windows only, and nothing stops with
+fewer than twelve undisturbed windows, or while it is doubtful which these are. With the cautious ρ of that
+module it covers at least 93% for ρ from −0.3 to 0.5, stopping rule and disturbance included (simulated in the
+tests).
 """
 
 from __future__ import annotations
 
 import contextlib
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -26,8 +31,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from dibench import intervals
 from dibench.intervals import mean_interval
+from dibench.measure.undisturbed import undisturbed_time
 
 if TYPE_CHECKING:
     from dibench.backends import Prepared
@@ -38,6 +43,7 @@ if TYPE_CHECKING:
 FEWEST_WINDOWS = 10
 MOST_WAITING = 0.01  # of a window's time; half of the default target
 _FIRST_LOOK = 16
+_FEWEST_TO_STOP = 12
 _PERIODS_PER_WINDOW = 20  # of the meter: quantisation is at most a twentieth of a window
 _LARGEST_STEP = 100.0  # launches are never multiplied by more: one odd reading must not cost minutes
 
@@ -171,7 +177,7 @@ def visit_in_windows(
         after = clock()
         if undisturbed >= looks:
             looks *= 2
-            if _Estimate(windows, varies=meter.has_variance).reached() <= settings.target:
+            if _Estimate(windows, varies=meter.has_variance).finished(settings):
                 break
         # Another window as long as this one would exceed the budget.
         if after - begin + (after - before) > settings.case_budget_s:
@@ -214,15 +220,26 @@ def _launches_of(prepared: Prepared, launch_s: float, window_s: float) -> int:
 
 
 def waited_s() -> float:
-    """Seconds that threads of this process were ready to run while others ran; 0 where it is unknown.
+    """Seconds that this process was kept from its cores, by others or by the hypervisor; 0 if unknown.
 
-    Linux: the second number of /proc/self/task/*/schedstat, in nanoseconds.
+    Linux: the second number of /proc/self/task/*/schedstat, in nanoseconds; and `steal` in /proc/stat of the
+    cores that we may run on, in ticks (10 ms, so a tick marks a short window and spares its neighbours).
     """
     waiting_ns = 0
     for thread in Path("/proc/self/task").glob("*/schedstat"):
         with contextlib.suppress(OSError, ValueError, IndexError):  # a thread that has just ended
             waiting_ns += int(thread.read_text().split()[1])
-    return waiting_ns * 1e-9
+    return waiting_ns * 1e-9 + _stolen_s()
+
+
+def _stolen_s() -> float:
+    try:
+        cores = {f"cpu{core}" for core in os.sched_getaffinity(0)}
+        lines = [line.split() for line in Path("/proc/stat").read_text().splitlines()]
+        ticks = sum(int(line[8]) for line in lines if line and line[0] in cores)
+        return ticks / os.sysconf("SC_CLK_TCK")
+    except (AttributeError, OSError, ValueError, IndexError):  # not Linux, or hidden in a container
+        return 0.0
 
 
 class _Estimate:
@@ -230,23 +247,19 @@ class _Estimate:
 
     def __init__(self, windows: Sequence[Window], *, varies: bool) -> None:
         self._all = windows
-        self._undisturbed = [window for window in windows if not window.disturbed]
+        times_s = [window.time_s / window.launches for window in windows]
+        self._time = undisturbed_time(times_s, [window.disturbed for window in windows])
+        self._used = [window for window, counts in zip(windows, self._time.used, strict=True) if counts]
         self._varies = varies
-
-    @property
-    def undisturbed(self) -> int:
-        return len(self._undisturbed)
-
-    @property
-    def _used(self) -> Sequence[Window]:
-        return self._undisturbed if self.undisturbed >= intervals.FEWEST else self._all
 
     @property
     def number(self) -> int:
         return len(self._used)
 
-    def _time(self) -> tuple[float, float | None]:
-        return mean_interval([window.time_s / window.launches for window in self._used])
+    def finished(self, settings: Settings) -> bool:
+        """Whether no more windows are needed."""
+        sure = self.number >= _FEWEST_TO_STOP and not self._time.doubt
+        return sure and self.reached() <= settings.target
 
     def _energy(self) -> tuple[float | None, float | None]:
         joules = [each.energy_j / each.launches for each in self._used if each.energy_j is not None]
@@ -258,30 +271,37 @@ class _Estimate:
 
     def reached(self) -> float:
         """The larger relative half-width of time and, where it varies, energy."""
-        widths = [_relative(*self._time())]
+        widths = [_relative(self._time.time_s, self._time.ci_s)]
         if self._varies:
             widths.append(_relative(*self._energy()))
         return max(widths)
 
     def measurement(self, settings: Settings, visits: int) -> Measurement:
-        time_s, time_ci_s = self._time()
         energy_j, energy_ci_j = self._energy()
         reasons = self._flags(settings, visits)
-        disturbed = len(self._all) - self.undisturbed
-        note = f"{disturbed} of {len(self._all)} windows left out: other processes had the cores"
-        metered = self._varies and energy_j is not None
+        seconds = math.fsum(window.time_s for window in self._used)
+        metered = self._varies and energy_j is not None and seconds > 0
+        joules = math.fsum(window.energy_j or 0.0 for window in self._used)
         return Measurement(
-            time_s=time_s,
-            time_ci_s=time_ci_s,
+            time_s=self._time.time_s,
+            time_ci_s=self._time.ci_s,
             energy_j=energy_j,
             energy_ci_j=energy_ci_j,
-            power_w=energy_j / time_s if metered and energy_j is not None and time_s > 0 else None,
+            power_w=joules / seconds if metered else None,
             visits=visits,
             windows=self.number,
             launches=sum(window.launches for window in self._used),
             status="flagged" if reasons else "ok",
-            reason="; ".join(reasons + ([note] if self.number < len(self._all) else [])),
+            reason="; ".join(reasons + self._left_out()),
         )
+
+    def _left_out(self) -> list[str]:
+        """How many windows do not count and why, if there are any."""
+        left_out = len(self._all) - self.number
+        stretched = self._time.stretched
+        causes = [f"other processes had the cores in {left_out - stretched}"] if left_out > stretched else []
+        causes += [f"{stretched} were stretched"] if stretched else []
+        return [f"{left_out} of {len(self._all)} windows left out: {', '.join(causes)}"] if causes else []
 
     def _flags(self, settings: Settings, visits: int) -> list[str]:
         """Reasons to flag the row."""
@@ -294,9 +314,11 @@ class _Estimate:
             reasons.append(
                 f"interval ±{100 * self.reached():.3g}% after {spent}, target ±{100 * settings.target:g}%"
             )
-        if self.undisturbed < min(self.number, FEWEST_WINDOWS):
-            disturbed = self.number - self.undisturbed
+        disturbed = sum(window.disturbed for window in self._used)
+        if disturbed:
             reasons.append(f"other processes had the cores in {disturbed} of {self.number} windows")
+        if self._time.doubt:
+            reasons.append(f"{self._time.doubt}: the undisturbed time may be another")
         if self._varies and self._energy()[0] is None:
             why = next((window.reason for window in self._used if window.reason), "")
             reasons.append("the meter did not read every window" + (f": {why}" if why else ""))
