@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ import attrs
 
 from dibench import kernels
 from dibench.errors import UserError
-from dibench.processes import python_path
+from dibench.processes import die_with, python_path
 from dibench.schema import pack_knobs
 from dibench.sweep.worker import case_from_json, case_to_json
 from dibench.table import csv_line, format_value
@@ -94,25 +95,36 @@ def find_ncu() -> str:
     return found
 
 
-def profiled(ncu: str, cases: Sequence[Case]) -> list[ProfiledLaunch]:
+def profiled(ncu: str, cases: Sequence[Case], limit_s: float | None = None) -> list[ProfiledLaunch]:
     """The launches of these cases, profiled; the program runs once for each pass of counters.
 
+    Args:
+        ncu: where it is.
+        cases: what is launched.
+        limit_s: seconds after which ncu and what it runs are ended.
+
     Raises:
-        UserError: ncu failed or counted nothing; the message says why.
+        UserError: ncu failed, counted nothing or was not done in time; the message says why.
     """
     with tempfile.TemporaryDirectory() as directory:
         path = Path(directory) / "cases.json"
         write_cases(path, cases)
         tensor = any(case.dtype != "fp32" for case in cases)
-        done = subprocess.run(
-            command(ncu, path, tensor=tensor),
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            # C locale: numbers of the table are separated as `parse` expects.
-            env={**os.environ, "PYTHONPATH": python_path(), "LC_ALL": "C"},
-        )
+        try:
+            done = subprocess.run(
+                command(ncu, path, tensor=tensor),
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+                timeout=limit_s,
+                # C locale: numbers of the table are separated as `parse` expects.
+                env={**os.environ, "PYTHONPATH": python_path(), "LC_ALL": "C"},
+                preexec_fn=partial(die_with, os.getpid()),  # this process has one thread
+            )
+        except subprocess.TimeoutExpired:
+            rule = f"must be done with {len(cases)} cases in {limit_s:.0f} s: give it more, or fewer --cases"
+            raise UserError("--time-budget", rule) from None
     output = done.stdout + done.stderr
     if done.returncode:
         raise refusal(output) or UserError("ncu", f"failed: {_last_line(output)}", done.returncode)
@@ -288,4 +300,5 @@ def main(path: Path) -> None:
 
 
 if __name__ == "__main__":
+    die_with(os.getppid())  # ncu
     main(Path(sys.argv[1]))

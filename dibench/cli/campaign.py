@@ -158,7 +158,7 @@ def _measure(run: Campaign, again: str) -> str:
     from dibench.show.terminal import show as show_blocks
     from dibench.study.use.answers import open_answers
     from dibench.sweep import preflight
-    from dibench.sweep.campaign import close, measure, plan_rest, standings
+    from dibench.sweep.campaign import COUNTING_S, close, count, measure, plan_rest, standings
     from dibench.sweep.record import refuse_test_data
 
     refuse_test_data(run.out, "simulated" if run.gpu.simulated else "")  # before anything runs
@@ -170,10 +170,14 @@ def _measure(run: Campaign, again: str) -> str:
         compile_ahead.check(run.stages.cases, run.gpu.arch, run.say)
     checks = preflight.check(run)
     plan = plan_rest(run.stages, run.earlier, run.gpu, run.seed, checks.wrong)
-    with Progress(run.deadline - run.closing_s) as progress:
-        summary, refusal = measure(run, plan, progress.show)
+    counting_s = COUNTING_S if checks.can_count and run.deadline - time.monotonic() > 8 * COUNTING_S else 0.0
+    until = run.deadline - run.closing_s - counting_s
+    with Progress(until) as progress:
+        summary, refusal = measure(run, plan, until, progress.show)
     if refusal is not None:
         run.say(f"stopped   {refusal}")
+    elif counting_s and summary.ended != "interrupted":
+        count(run)
     fitted = close(run)
     joined, left_out = run.joined(), list(show.left_out(run.stages, checks))
     now = standings(run.stages.stages, joined.rows)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dibench.cli.options import duration_s
 from dibench.cli.output import console
 from dibench.errors import UserError
 
@@ -22,6 +23,7 @@ def counters(
         "counters.csv"
     ),
     cases: Annotated[int, typer.Option(help="How many of the plan's cases, from the first on.")] = 40,
+    time_budget: Annotated[str, typer.Option(help="End ncu after this time, such as 45s.")] = "",
     seed: Annotated[int, typer.Option(help="Seed of the random part of the order.")] = 1,
 ) -> None:
     """Compare our counts with the hardware's (bytes and sectors by level, executed FMA), by Nsight Compute.
@@ -32,6 +34,7 @@ def counters(
         raise UserError("--cases", f"must be from 1 to {_MOST_CASES}", cases)
     if not out.parent.is_dir():
         raise UserError("--out", "must lie in a directory that exists", str(out))
+    limit_s = duration_s("--time-budget", time_budget) if time_budget else None
     from dibench.backends import cuda_driver
     from dibench.check import counters as hardware
     from dibench.plan import load_plan
@@ -46,7 +49,7 @@ def counters(
         raise UserError("counters", f"{gpu}: counters are read on a GPU")
     chosen = list({case.case_id: case for case in planned.cases if _is_layer(case)}.values())[:cases]
     typer.echo(f"{len(chosen)} cases under {ncu}; the program runs once for each pass", err=True)
-    rows = list(hardware.rows(chosen, hardware.profiled(ncu, chosen)))
+    rows = list(hardware.rows(chosen, hardware.profiled(ncu, chosen, limit_s)))
     hardware.write(out, rows)
     show(console(), counted.blocks(rows, out))
 

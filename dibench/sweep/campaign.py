@@ -39,6 +39,9 @@ if TYPE_CHECKING:
     from dibench.schema import Row
     from dibench.sweep.events import Event
 
+COUNTING_S = 45.0
+"""Of the hardware's counters, once for all runs: ncu runs a dozen cases once for each of a few passes."""
+_COUNTED_CASES = 12
 _LEAST_S = 4.0
 _HANG_S = 45.0
 """A case takes about six seconds, more where gigabytes of operands are drawn first."""
@@ -157,8 +160,10 @@ def finished(plan: Plan, measuring_s: float) -> set[str]:
     return {case.case_id for case, number in cases if number >= case.visits}
 
 
-def measure(run: Campaign, plan: Plan, on_event: Callable[[Event], None]) -> tuple[Summary, UserError | None]:
-    """Sweep the plan; if an error ends it, such as a full disk, what it measured before, and the error.
+def measure(
+    run: Campaign, plan: Plan, until: float, on_event: Callable[[Event], None]
+) -> tuple[Summary, UserError | None]:
+    """Sweep the plan until that instant; if an error ends it, what was measured before, and that error.
 
     Raises:
         UserError: the error came before anything was measured.
@@ -176,7 +181,7 @@ def measure(run: Campaign, plan: Plan, on_event: Callable[[Event], None]) -> tup
     )
     before, begin = len(run.rows()), time.monotonic()
     try:
-        return run_sweep(job, run.out, deadline=run.deadline - run.closing_s, on_event=on_event), None
+        return run_sweep(job, run.out, deadline=until, on_event=on_event), None
     except UserError as error:
         rows = run.rows()
         if len(rows) == before:
@@ -191,6 +196,25 @@ def measure(run: Campaign, plan: Plan, on_event: Callable[[Event], None]) -> tup
         elapsed_s=time.monotonic() - begin,
     )
     return summary, refusal
+
+
+def count(run: Campaign) -> None:
+    """Have ncu count what cases of the lattice execute, in the last seconds before fit and report."""
+    table, until = run.out / "counters.csv", run.deadline - run.closing_s
+    run.say(f"counters  at most {COUNTING_S:.0f} s …")
+    budget = f"{max(1.0, until - time.monotonic() - _LEAST_S):.0f}s"
+    verb = [
+        "counters",
+        "lattice",
+        "--cases",
+        str(_COUNTED_CASES),
+        "--time-budget",
+        budget,
+        "--out",
+        str(table),
+    ]
+    (ended,) = run_verbs(verb, until=until)
+    run.say(f"counters  {f'kept as {table}' if ended.status == 0 else f'none ({ended.how})'}")
 
 
 def close(run: Campaign) -> bool:

@@ -47,6 +47,8 @@ class Checks:
     """Variants for whose check there was no time."""
     not_calibrated: str
     """Why there is no calibration; empty where there is one."""
+    can_count: bool
+    """Whether the hardware's counters may be read, which no run that counts has done."""
 
 
 def check(run: Campaign) -> Checks:
@@ -56,7 +58,9 @@ def check(run: Campaign) -> Checks:
     why = _calibrate(run)
     checked = _verdicts(run)
     files.write_json(run.out / "selftest.json", {**checked.as_json(), "doctor": doctor})
-    return Checks(wrong, unchecked, why)
+    counted = any(_beside(_folders(run), "counters*.csv"))
+    ncu = any(one["ok"] for one in doctor if one["what"] == "Nsight Compute") and not run.gpu.simulated
+    return Checks(wrong, unchecked, why, ncu and not counted)
 
 
 def _doctor(run: Campaign) -> list[dict[str, Any]]:

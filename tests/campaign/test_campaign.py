@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
@@ -27,7 +28,8 @@ from dibench.cli import main
 from dibench.errors import UserError
 from dibench.plan.ordering import in_visits
 from dibench.plan.stages import Stages, load_stages, plan_campaign
-from dibench.sweep import record
+from dibench.processes import Ended
+from dibench.sweep import campaign, preflight, record
 from dibench.sweep.earlier_runs import read_earlier
 from dibench.sweep.preflight import bring_calibration, bring_checked
 from dibench.sweep.selftest_verdicts import RIGHT, CachedVerdicts, path_of
@@ -234,6 +236,45 @@ def test_what_was_checked_is_brought_along(tmp_path: Path, monkeypatch: pytest.M
     assert bring_calibration([beside.parent], UUID, DRIVER).read_bytes() == kept.read_bytes()
     kept.write_text("torn")
     assert not bring_calibration([beside.parent], "GPU-2", DRIVER).exists()
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(0, "counters  kept as"), (2, "counters  none (ncu: counters are for root)")]
+)
+def test_the_hardwares_counters_are_read_within_their_time(
+    status: int, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[tuple[list[str], float]] = []
+
+    def run_verbs(verb: list[str], *, until: float) -> list[Ended]:
+        ran.append((verb, until))
+        return [Ended("", "dibench: ncu: counters are for root", status)]
+
+    monkeypatch.setattr(campaign, "run_verbs", run_verbs)
+    told: list[str] = []
+    deadline = time.monotonic() + 70.0
+    campaign.count(SimpleNamespace(out=tmp_path, deadline=deadline, closing_s=25.0, say=told.append))  # type: ignore[arg-type]  # all that it reads
+    ((verb, until),) = ran
+    assert until == deadline - 25.0 and verb[:2] == ["counters", "lattice"]
+    assert verb[verb.index("--time-budget") + 1] in ("40s", "41s"), "ncu is ended before its parent is"
+    assert verb[verb.index("--out") + 1] == str(tmp_path / "counters.csv") and said in told[-1]
+
+
+def test_counters_are_read_once_for_all_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ncu = [{"area": "GPU", "what": "Nsight Compute", "ok": True}]
+    monkeypatch.setattr(preflight, "_doctor", lambda run: ncu)
+    monkeypatch.setattr(preflight, "_selftest", lambda run: ({}, ()))
+    monkeypatch.setattr(preflight, "_calibrate", lambda run: "")
+    monkeypatch.setattr(preflight, "_verdicts", lambda run: CachedVerdicts(tmp_path / "x.json", UUID, DRIVER))
+    gpu, earlier = SimpleNamespace(simulated=False), SimpleNamespace(parts=[SimpleNamespace(folder=tmp_path)])
+    (tmp_path / "2").mkdir()
+    run: Any = SimpleNamespace(gpu=gpu, earlier=earlier, out=tmp_path / "2")
+    assert preflight.check(run).can_count
+    (tmp_path / "counters.csv").touch()
+    assert not preflight.check(run).can_count
+    (tmp_path / "counters.csv").unlink()
+    ncu[0]["ok"] = False
+    assert not preflight.check(run).can_count
 
 
 def test_a_cache_tells_which_kernels_it_lacks(stages: Stages, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 import fake_gpu
 import pytest
+from processes import alive
 
 from dibench import backends, cli, kernels
 from dibench.backends import cuda_driver
@@ -208,6 +209,16 @@ def test_without_ncu_or_permission_one_line_says_so(tools: Path, capsys: pytest.
     assert status == 2
     assert "ERR_NVGPUCTRPERM" in err and "NVreg_RestrictProfilingToAdminUsers=0" in err
     assert not (tools / "c.csv").exists()
+
+
+def test_ncu_that_is_not_done_in_time_is_ended(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    install(tools, "")
+    (tools / "ncu").write_text(f"#!/bin/sh\necho $$ > {tools}/pid\nexec /bin/sleep 60\n")
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["counters", "smoke", "--cases", "2", "--time-budget", "1s", "--out", str(tools / "t.csv")])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2 and "--time-budget: must be done with 2 cases in 1 s" in said
+    assert not alive(int((tools / "pid").read_text())) and not (tools / "t.csv").exists()
 
 
 def test_without_a_gpu_one_line_says_so(
