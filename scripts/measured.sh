@@ -10,7 +10,7 @@ for table in results/*/sweep.csv; do
   found=1
   echo
   echo "=== Not from this machine: measured on GPUs earlier, committed under $device (README.md there says how and when) ==="
-  $PY -m dibench fit "$table" --backend cuda || echo "its fit could not be shown; see $device/report.html" >&2
+  "$PY" -m dibench fit "$table" --backend cuda || echo "its fit could not be shown; see $device/report.html" >&2
   echo "=== End of $device ==="
 done
 if [ "$found" = 0 ]; then

@@ -4,21 +4,22 @@
 # nothing twice.
 set -euo pipefail
 export PY="${PY:-.venv/bin/python}"
-dibench="$PY -m dibench"
+dibench=("$PY" -m dibench)
 backend="${BACKEND:-auto}"
 
 if [ "$backend" != cpu ] && ! bash scripts/gpu-wheels.sh; then
-  echo "the wheels for the GPU could not be installed; continuing without them, see: $dibench doctor" >&2
+  [ "$backend" = cuda ] || backend=cpu
+  echo "the wheels for the GPU could not be installed; continuing on: $backend, see: $PY -m dibench doctor" >&2
 fi
-backend=$($PY -c 'import sys; from dibench.backends import resolve; print(resolve(sys.argv[1]))' "$backend")
+backend=$("$PY" -c 'import sys; from dibench.backends import resolve; print(resolve(sys.argv[1]))' "$backend")
 out="results/local/$backend"
 
 if [ "$backend" = cuda ]; then
-  $dibench selftest --backend cuda --once
+  "${dibench[@]}" selftest --backend cuda --once
 fi
-$dibench sweep default --backend "$backend" --out "$out" --time-budget "${TIME_BUDGET:-150s}" "$@"
-$dibench fit "$out/sweep.csv" --json "$out/fit.json"
-$dibench report "$out"
+"${dibench[@]}" sweep default --backend "$backend" --out "$out" --time-budget "${TIME_BUDGET:-150s}" "$@"
+"${dibench[@]}" fit "$out/sweep.csv" --json "$out/fit.json"
+"${dibench[@]}" report "$out"
 if [ "$backend" != cuda ]; then
   bash scripts/measured.sh
 fi
