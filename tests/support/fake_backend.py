@@ -16,6 +16,7 @@ import attrs
 from processes import wait_for
 
 from dibench import kernels
+from dibench.backends import DeviceError, DeviceFaultError, ProcessSpentError
 from dibench.errors import UserError
 from dibench.layer import Layer
 from dibench.measure.settings import Settings
@@ -37,6 +38,7 @@ class Device:
 
 class Fake:
     name = "fake"
+    _spent = False
 
     def __init__(self) -> None:
         lost = os.environ.get("FAKE_LOST")
@@ -63,7 +65,15 @@ class Fake:
                 print(*(case.layer.name for case in cases), file=file)
 
     def prepare(self, case: Case) -> Prepared:
+        assert not self._spent
         match case.layer.name:
+            case "refused by CUDA":
+                raise DeviceError("CUDA, run: too many resources requested for launch")
+            case "spent":
+                self._spent = True
+                raise ProcessSpentError("PyTorch: operation not permitted when stream is capturing")
+            case "fault":
+                raise DeviceFaultError("CUDA, run: an illegal memory access was encountered")
             case "crash":
                 os.kill(os.getpid(), signal.SIGSEGV)
             case "oom":

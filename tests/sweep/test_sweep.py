@@ -62,6 +62,20 @@ def test_every_case_gets_one_row_whatever_happens_to_it(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.json", "sweep.csv"]
 
 
+@pytest.mark.slow
+def test_only_what_a_kernel_ends_counts_against_it(tmp_path: Path) -> None:
+    """A refused launch costs no worker, a spent worker is replaced without blame, a fault is a death."""
+    names = ["first", "refused by CUDA", "refused by CUDA", "spent", "spent", "fault", "last"]
+    events: list[Any] = []
+    run_sweep(sweep_of(names, most_deaths=2), tmp_path, on_event=events.append)
+    found = [(row["status"], row["reason"]) for row in rows_of(tmp_path)]
+    refused = ("failed", "CUDA, run: too many resources requested for launch")
+    spent = ("failed", "PyTorch: operation not permitted when stream is capturing")
+    fault = ("failed", "worker died: exit status 1: CUDA, run: an illegal memory access was encountered")
+    assert found == [("ok", ""), refused, refused, spent, spent, fault, ("ok", "")]
+    assert sum(isinstance(event, WorkerRestarted) for event in events) == 1
+
+
 def test_a_kernel_that_ends_worker_after_worker_is_not_tried_for_ever(tmp_path: Path) -> None:
     events: list[Any] = []
     names = ["first", "crash", "crash", "slow", "slow"]
