@@ -49,9 +49,8 @@ class CudaBackend:
         self._cache = cache
         self.operands = Operands()
         self._filling: Launch | None = None
-        self._gate = self._load(gate_source(gpu.arch))
         cycles = ctypes.c_longlong(int(_GATE_S * 1e3 * (gpu.clock_khz or 1_500_000)))
-        self.gate = Launch(self._gate.handle, Geometry(1, 1, 0), (cycles,))
+        self.gate = Launch(self._load(gate_source(gpu.arch)), Geometry(1, 1, 0), (cycles,))
 
     @classmethod
     def open(cls) -> CudaBackend:

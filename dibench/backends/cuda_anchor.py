@@ -28,7 +28,7 @@ def anchor_launch(
 ) -> Launch:
     """One launch of `name(float* buffer, long long elements, int passes)`."""
     arguments = (ctypes.c_void_p(buffer.pointer), ctypes.c_longlong(elements), ctypes.c_int(passes))
-    return Launch(kernel.handle, Geometry(blocks, anchor.block, 0), arguments)
+    return Launch(kernel, Geometry(blocks, anchor.block, 0), arguments)
 
 
 class PreparedAnchor:

@@ -118,7 +118,7 @@ class CudaCase:
         arguments = compilers.kernel_arguments(
             self._case.layer, self._case.instances, at + layout.x, at + layout.w, at + layout.y
         )
-        return Launch(self._kernel.handle, self._geometry, arguments)
+        return Launch(self._kernel, self._geometry, arguments)
 
 
 def _field(case: Case) -> str:

@@ -47,29 +47,30 @@ def import_cupy(gpu: cuda_driver.Gpu) -> Any:
         raise UserError("--backend", f"CuPy does not load ({reason}): {advice}", "cuda") from None
 
 
-@attrs.frozen
-class Launch:
-    """One launch of a kernel: its handle, its geometry, its arguments as ctypes values."""
-
-    function: int
-    geometry: Geometry
-    arguments: tuple[Any, ...]
-
-
-class Graph:
-    """Launches that the GPU runs one after the other without the host in between."""
-
-    def __init__(self, graph: Any, launches: int) -> None:
-        self.graph = graph
-        self.launches = launches
-
-
 class LoadedKernel:
     """A loaded kernel; it stays loaded as long as this object lives."""
 
     def __init__(self, function: Any) -> None:
         self._function = function  # which holds its module
         self.handle: int = function.ptr
+
+
+@attrs.frozen
+class Launch:
+    """One launch of a kernel, which it keeps loaded: its geometry, its arguments as ctypes values."""
+
+    kernel: LoadedKernel
+    geometry: Geometry
+    arguments: tuple[Any, ...]
+
+
+class Graph:
+    """Launches that run one after the other without the host in between; their kernels stay loaded."""
+
+    def __init__(self, graph: Any, launches: Sequence[Launch]) -> None:
+        self.graph = graph
+        self.launches = len(launches)
+        self._kernels = {id(launch.kernel): launch.kernel for launch in launches}
 
 
 class Buffer:
@@ -175,7 +176,7 @@ class Context:
                 graph = self._stream.end_capture()
             graph.upload(self._stream)
             self._stream.synchronize()
-        return Graph(graph, len(launches))
+        return Graph(graph, launches)
 
     def seconds(self, graphs: Sequence[Graph], gate: Launch | None = None) -> float:
         """Run graphs back to back; seconds from the first launch's begin to the last one's end.
@@ -233,7 +234,7 @@ class Context:
         cells = (ctypes.c_void_p * len(arguments))(*(ctypes.addressof(value) for value in arguments))
         geometry = launch.geometry
         self._driver.launchKernel(
-            launch.function,
+            launch.kernel.handle,
             geometry.grid, 1, 1,
             geometry.block, 1, 1,
             geometry.shared_bytes,

@@ -30,9 +30,9 @@ def test_a_case_is_prepared_launched_and_right(gpu: fake_gpu.FakeGpuBackend) -> 
     assert prepared.counts == kernels.registry("cuda")["conv_output_stationary"].counts_for(
         STANDARD, case_of(STANDARD).knobs
     )
-    used = gpu.cupy._used()
+    used = gpu.cupy.device.used
     prepared.close()
-    assert used - gpu.cupy._used() >= 4 * 2 * (STANDARD.inputs + STANDARD.weights + STANDARD.outputs)
+    assert used - gpu.cupy.device.used >= 4 * 2 * (STANDARD.inputs + STANDARD.weights + STANDARD.outputs)
 
 
 @pytest.mark.parametrize("n", [1, 7, MOST_NODES, 2 * MOST_NODES + 3])
@@ -41,9 +41,9 @@ def test_so_many_launches_as_asked_and_the_time_of_those_alone(
 ) -> None:
     launched = []
 
-    def count(work: Any) -> None:
-        launched.append(work[0]["name"])
-        gpu.cupy.clock_s += 1.0 if work[0]["name"] == "gate" else 1e-6
+    def count(kernel: fake_gpu.Launched) -> float:
+        launched.append(kernel.name)
+        return 1.0 if kernel.name == "gate" else 1e-6
 
     monkeypatch.setattr(gpu.cupy, "run", count)
     prepared = gpu.prepare_layer(case_of())
@@ -120,7 +120,7 @@ def test_peaks_are_work_over_time(gpu: fake_gpu.FakeGpuBackend) -> None:
     (_, elements, _) = dict(gpu.cupy.launched)["anchor_dram_read"]
     assert peaks["bytes_per_s"] == pytest.approx(4 * elements.value / fake_gpu.PASS_S)
     assert 4 * elements.value == fake_gpu.MEMORY // 2, "as much as is there, where that is little"
-    assert gpu.cupy._used() == 0
+    assert gpu.cupy.device.used == 0
 
 
 def test_the_gpu_is_kept_busy_while_the_host_prepares(
@@ -132,9 +132,9 @@ def test_the_gpu_is_kept_busy_while_the_host_prepares(
     ran = threading.Event()
     run = gpu.cupy.run
 
-    def run_and_tell(work: Any) -> None:
-        run(work)
+    def run_and_tell(kernel: fake_gpu.Launched) -> float:
         ran.set()
+        return run(kernel)
 
     monkeypatch.setattr(gpu.cupy, "run", run_and_tell)
     with gpu.busy():
@@ -161,3 +161,47 @@ def test_device_says_what_it_is(gpu: fake_gpu.FakeGpuBackend) -> None:
         "9.0",
     )
     assert facts["compiler"] == "NVRTC 13.5"
+
+
+def test_a_missing_wait_would_show(gpu: fake_gpu.FakeGpuBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stand-in's copies arrive as late as CUDA's may."""
+    monkeypatch.setattr(cuda_gpu.Context, "_settle", lambda context: None)
+    y = gpu.prepare_layer(case_of(STANDARD)).compute()
+    assert np.isnan(y).all()
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ({"arch": 89}, "CUDA_ERROR_NO_BINARY_FOR_GPU"),
+        ({"arch": 100}, "CUDA_ERROR_NO_BINARY_FOR_GPU"),
+        ({"cuda": 14}, "CUDA_ERROR_INVALID_IMAGE"),
+    ],
+)
+def test_machine_code_that_does_not_fit_is_refused_as_cuda_does(
+    gpu: fake_gpu.FakeGpuBackend, code: dict[str, int], status: str
+) -> None:
+    context = cuda_gpu.Context(gpu.cupy)
+    with pytest.raises(Exception, match=f"CUDA, load: {status}"):
+        context.load(json.dumps({"name": "kernel", **code}).encode(), "kernel")
+    context.load(json.dumps({"name": "kernel", "arch": 90}).encode(), "kernel")
+
+
+def test_a_kernel_stays_loaded_as_long_as_something_launches_it(gpu: fake_gpu.FakeGpuBackend) -> None:
+    kernel = gpu._load(gpu._anchor_source("anchor_fma"))
+    buffer = gpu._context.allocate(4096, "test")
+    graph = gpu._context.capture([gpu._anchor_launch(kernel, "anchor_fma", buffer, 256, 1)])
+    del kernel
+    assert gpu._context.seconds([graph]) == pytest.approx(fake_gpu.PASS_S)
+
+
+def test_what_a_capture_forbids_spoils_it(gpu: fake_gpu.FakeGpuBackend) -> None:
+    context, runtime = cuda_gpu.Context(gpu.cupy), gpu.cupy.cuda.runtime
+    stream = context._stream
+    stream.begin_capture()
+    runtime.malloc(256)  # CuPy captures in the relaxed mode, which permits it
+    with pytest.raises(fake_gpu.CUDARuntimeError, match="StreamCaptureUnsupported"):
+        runtime.deviceSynchronize()
+    with pytest.raises(fake_gpu.CUDARuntimeError, match="StreamCaptureInvalidated"):
+        stream.end_capture()
+    stream.synchronize()

@@ -67,12 +67,10 @@ def test_asking_for_cuda_without_a_gpu_says_what_is_missing(monkeypatch: pytest.
         backends.open_backend("cuda")
     monkeypatch.setattr(cuda_gpu, "find_spec", lambda name: None)
 
-    class OldDriver(fake_gpu.FakeCupy):
-        def _free(self, pointer: int) -> None:
-            raise fake_gpu.CUDARuntimeError(35, "cudaErrorInsufficientDriver: too old")
-
+    old = fake_gpu.FakeCupy()
+    old.refusals["free"] = 35  # cudaErrorInsufficientDriver
     monkeypatch.setattr(cuda_driver, "gpu", lambda: fake_gpu.GPU)
-    monkeypatch.setattr(cuda_gpu, "import_cupy", lambda gpu: OldDriver())
+    monkeypatch.setattr(cuda_gpu, "import_cupy", lambda gpu: old)
     with pytest.raises(
         UserError, match=r"Test GPU cannot be used .*InsufficientDriver.*dibench\[cuda13\]' fits"
     ):

@@ -159,11 +159,11 @@ def test_anchors_become_rows_that_count_as_their_headers_do(
 def test_an_anchors_buffer_is_filled_and_given_back(gpu: fake_gpu.FakeGpuBackend) -> None:
     case = Case(layer=ANCHOR_LAYER, backend="cuda", variant="anchor_l1", sms="half")
     prepared = gpu.prepare(case)
-    buffer = list(gpu.cupy.memory.values())[-1].view(np.float32)
+    buffer = list(gpu.cupy.device.memory.values())[-1].view(np.float32)
     assert len(buffer) == 4 * 4096, "a row for each block"
     assert np.unique(buffer).size > 0.9 * buffer.size, "no zeros: the bits that move are part of the energy"
     seconds = prepared.launch(3)
     assert seconds == pytest.approx(3 * anchors.registry()["anchor_l1"].passes * fake_gpu.PASS_S)
-    held = len(gpu.cupy.memory)
+    held = len(gpu.cupy.device.memory)
     prepared.close()
-    assert len(gpu.cupy.memory) == held - 1
+    assert len(gpu.cupy.device.memory) == held - 1

@@ -33,6 +33,7 @@ ERRORS = {
         "CUDA driver version is insufficient for CUDA runtime version",
     ),
     200: ("cudaErrorInvalidKernelImage", "CUDA_ERROR_INVALID_IMAGE", "device kernel image is invalid"),
+    201: ("cudaErrorDeviceUninitialized", "CUDA_ERROR_INVALID_CONTEXT", "invalid device context"),
     209: (
         "cudaErrorNoKernelImageForDevice",
         "CUDA_ERROR_NO_BINARY_FOR_GPU",
@@ -162,6 +163,13 @@ class FakeCuda:
         for stream in self.streams:
             stream.queue.clear()
         raise CudaError(status)
+
+    def refuse(self, status: int) -> NoReturn:
+        """A call fails; one that captures loses its capture, too."""
+        if status in STICKY:
+            self.fault(status)
+        here = threading.get_ident()
+        self._invalidate([one for one in self.streams if one.capture and one.capture.thread == here], status)
 
     def spend(self, seconds: float) -> None:
         self.host_s += seconds
