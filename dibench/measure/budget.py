@@ -161,11 +161,13 @@ def combine(estimates: Sequence[VisitJoules], pool: Pool, reference_c: float) ->
 def disagreement(counter: VisitJoules, power: VisitJoules) -> str:
     """A phrase if two estimators of one visit differ by more than their uncertainties allow, else empty.
 
-    Both read the same sensor at the same visit, so drift between visits explains nothing here.
+    Both read the same sensor at the same visit, so drift between visits explains nothing here. Their
+    half-widths add up: what one visit in twenty exceeds by chance would flag too many of a sweep.
     """
-    parts = [one.spread.variance + one.tick for one in (counter, power)]
-    t = t_975(min(counter.spread.df, power.spread.df))
-    allowed = t * math.sqrt(math.fsum(parts))
+    allowed = math.fsum(
+        t_975(combined_df([one.spread, VariancePart(one.tick)])) * math.sqrt(one.spread.variance + one.tick)
+        for one in (counter, power)
+    )
     apart = abs(math.log(counter.energy_j / power.energy_j))
     if apart <= allowed:
         return ""

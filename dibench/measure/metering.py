@@ -73,7 +73,7 @@ class Metering:
         with sampler.watching():
             batch, launch_s = self._settle(prepared, reasons)
             begin_s = clock.now()
-            batches = max(1, math.ceil(self._window_s / (batch * launch_s)))
+            batches = max(2, math.ceil(self._window_s / (batch * launch_s)))
             seconds, beside = self._launch(prepared, batch, batches)
             end_s = clock.now()
         readings = sampler.readings()
@@ -210,19 +210,25 @@ class Metering:
     def _energy(
         self, power: Power | str, time_s: float, time: VariancePart | None, celsius: float
     ) -> VisitJoules | None:
-        if isinstance(power, str) or (spread := power.spread) is None:
+        if isinstance(power, str):
             return None
         if math.isnan(celsius):  # temperature could not be read: no correction
             celsius = self._meter.active_idle.celsius or 0.0
-        variance = spread.variance + (0.0 if time is None else time.variance)
-        return VisitJoules(power.power_w * time_s, VariancePart(variance, spread.df), power.edge**2, celsius)
+        variance = power.spread.variance + (0.0 if time is None else time.variance)
+        return VisitJoules(
+            power.power_w * time_s, VariancePart(variance, power.spread.df), power.tick, celsius
+        )
 
     def _doubts(self, power: Power | str) -> list[str]:
         if isinstance(power, str):
             return [power]
         doubts = []
-        if change := ticks.drifting(power):
-            doubts.append(f"power changed by {100 * change:.2g}% within the window")
+        if power.change:
+            doubts.append(f"power changed by {100 * power.change:.2g}% within the window")
+        if power.half_width > ticks.MOST_WIDE:
+            doubts.append(
+                f"the sensor's updates follow no line: they tell power to {100 * power.half_width:.2g}%"
+            )
         if power.in_step > ticks.MOST_IN_STEP:
             doubts.append(
                 f"launches are in step with the sensor: {100 * power.in_step:.0f}% of what power varies by "

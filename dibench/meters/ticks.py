@@ -1,20 +1,26 @@
 """Mean power from a sensor's readings: pure functions of their times and values.
 
-A sensor is read every few milliseconds and updates every 20 to 500 ms; an update of a counter is a tick.
-Power is the energy between two *observed* ticks over the time between them, both while launches run. So it
-does not matter that a reading at the edge of a window may be a period old. An update happened at some
-instant between two readings; half of that distance is its uncertainty, and `Power.edge` is the uncertainty
-of the mean.
+A sensor is read every few milliseconds and updates every 20 ms to 2 s; an update of a counter is a tick. What
+it showed becomes a *curve*: the joules so far, at the instants where it was seen to update. A counter is such
+a curve; instant power is integrated to one. Power is the slope of the curve's line by least squares.
 
-Where launches are long compared with the period, power differs within a launch. Then the pair of ticks is
-taken that spans most of the window and is nearest to a whole number of launches. A sensor that sees only
-part of each period (25 of 100 ms on Hopper) can be in step with the launches and see the same part of each:
-`Power.in_step` says how much of that remains over all updates.
+So energy is over observed time, and no tick is numbered or expected. A tick that is late, or seen late, moves
+one point of many; one that is lost, or caught up with later, is a point less or out of place. What moves
+points off the line is of two kinds, and the interval tells them apart:
+
+- *ripple* of power: the curve wanders away and stays there, a random walk. It makes most of slow waves: its
+  variance is read from the curve's part along polynomials of degree 2 to 7, whatever its autocorrelation.
+- *time*: each point is off by itself. It makes most of what slow waves do not hold.
+
+Where launches are long compared with the period, the curve has their harmonics; they are fitted beside the
+line. A sensor that sees only part of each period (25 of 100 ms on Hopper) can be in step with the launches
+and see the same part of each: `Power.in_step` says how much of that remains over all updates.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -26,37 +32,61 @@ from dibench import intervals
 Floats = npt.NDArray[np.floating[Any]]
 
 FEWEST_TICKS = 5
-"""Fewest updates within a window that give a power: they make four steps, which give an interval."""
+"""Fewest updates within a window that give a power: three are left to say how far they are off the line."""
 
 MOST_IN_STEP = 0.05
 """Share of the launches' variation of power beyond which the row is flagged."""
 
+MOST_WIDE = 0.03
+"""Half-width of a window's power beyond which the row is flagged."""
+
 SETTLING_SAMPLE_S = 0.1
 _SETTLING_SAMPLES = 5
-_PERIODS_WATCHED = 5
+_FEWEST_WATCHED = 5
 _HARMONICS = 3
+_CAUGHT_UP_S = 0.1  # a tick may hold what others before it left out
 _LONG_LAUNCH = 0.05  # of a period: shorter launches are averaged away
+_SLOW_WAVES = 6  # polynomials that tell ripple: up to about 1 Hz in three seconds
+_ALONE = 0.5  # share of a harmonic that the line must not explain, or the two cannot be told apart
+_CHANCE = 4.5  # standard deviations of five degrees of freedom that chance exceeds once in 160 windows
+
+RIPPLE = intervals.VariancePart(4e-5, 2.0)
+"""Relative variance of a second's mean power before a window tells: 1.5% in 100 ms, correlated by 0.3."""
+
+
+@attrs.frozen
+class Curve:
+    """Joules that a sensor has shown so far, at the instants where it was seen to update."""
+
+    t: Floats
+    joules: Floats
+    blur_s: float = 0.0
+    """Distance of the readings between which an update happened, typically."""
+    resolution_w: float = 0.0
+    """Step in which power is told."""
 
 
 @attrs.frozen
 class Power:
-    """Mean power between two updates of a sensor."""
+    """Mean power in a window."""
 
     power_w: float
+    spread: intervals.VariancePart
+    """Relative variance because power ripples."""
+    tick: float
+    """Relative variance because the instants of updates are not known exactly."""
+    change: float
+    """Change of power from the first to the second half, relative; 0 where chance explains it."""
     steps_w: tuple[float, ...]
-    """Power of each update between them, in order, without what repeats with every launch."""
-    edge: float
-    """Relative standard deviation because the instants of the two updates are not known exactly."""
-    begin_s: float
-    end_s: float
+    """Power of each period, in order."""
     in_step: float
     """0 to 1: how much of the launches' own variation of power the mean may contain."""
 
     @property
-    def spread(self) -> intervals.VariancePart | None:
-        """Relative variance of the mean of the steps; None below four."""
-        part = intervals.variance_of_mean(self.steps_w)
-        return None if part is None else attrs.evolve(part, variance=part.variance / self.power_w**2)
+    def half_width(self) -> float:
+        """Of the 95% interval, relative, without what differs between visits."""
+        df = intervals.combined_df([self.spread, intervals.VariancePart(self.tick)])
+        return intervals.t_975(df) * math.sqrt(self.spread.variance + self.tick)
 
 
 def updates(t: Floats, values: Floats) -> tuple[Floats, Floats, npt.NDArray[np.int64]]:
@@ -80,11 +110,37 @@ def update_period_s(t: Floats, values: Floats) -> float | None:
     0.1
     """
     at, _, _ = updates(t, values)
-    if len(at) <= _PERIODS_WATCHED:
+    if len(at) <= _FEWEST_WATCHED:
         return None
     distances = np.diff(at)
     median = np.median(distances)
     return float(np.mean(distances[(distances > 0.5 * median) & (distances < 1.5 * median)]))
+
+
+def counter_curve(t: Floats, energy_mj: Floats) -> Curve:
+    """The ticks of an energy counter."""
+    at, width, index = updates(t, energy_mj)
+    return Curve(at, energy_mj[index] * 1e-3, float(np.median(width)) if len(width) else 0.0)
+
+
+def power_curve(t: Floats, power_w: Floats, period_s: float) -> Curve:
+    """Instant power integrated from its first update to the last reading.
+
+    Power that stands still, as it may where it is told in watts, is integrated in steps of a period.
+    """
+    joules = np.append(0.0, np.cumsum((power_w[1:] + power_w[:-1]) / 2 * np.diff(t)))
+    at = np.append(updates(t, power_w)[0], t[-1])
+    if len(at) < FEWEST_TICKS:
+        at = np.arange(t[0], t[-1], period_s)
+    return Curve(at, np.interp(at, t, joules), resolution_w=_resolution_w(power_w))
+
+
+def _resolution_w(power_w: Floats) -> float:
+    """The coarsest of 1 W, 0.1 W and 0.01 W of which all readings are multiples, else 1 mW."""
+    for step in (1000, 100, 10):
+        if not (np.rint(1e3 * power_w) % step).any():
+            return 1e-3 * step
+    return 1e-3
 
 
 def counter_power(
@@ -97,12 +153,12 @@ def counter_power(
     averaging_s: float,
     most_w: float = math.inf,
 ) -> Power | str:
-    """Power from an energy counter, ΔE/Δt between observed ticks; or a phrase that says why there is none.
+    """Power from an energy counter; or a phrase that says why there is none.
 
     Args:
         t: times of the readings.
         energy_mj: what they showed.
-        begin_s: when launches began to run in steady state.
+        begin_s: when the counter began to show launches in steady state.
         end_s: when they ended.
         launch_s: duration of one.
         averaging_s: seconds before each tick that the sensor really sees.
@@ -114,36 +170,15 @@ def counter_power(
     if len(back):
         before, after = energy_mj[back[0]], energy_mj[back[0] + 1]
         return f"the energy counter went back from {before:.0f} to {after:.0f} mJ in the window"
-    at, width, index = updates(t, energy_mj)
-    if len(at) < FEWEST_TICKS:
-        return f"the energy counter moved {len(at)} times in the window, {FEWEST_TICKS} wanted"
-    joules = energy_mj[index] * 1e-3
-    period_s = update_period_s(t, energy_mj) or float(np.median(np.diff(at)))
-    # Ticks are numbered by when they were seen, which may be late, never early; some may be missing.
-    surest = t[index[np.argmin(width)]]
-    numbers = np.floor((t[index] - surest) / period_s + 0.3)
-    skipped = np.maximum(np.diff(numbers), 1).astype(int)
-    each = np.diff(joules) / skipped
-    if float(each.max()) > most_w * period_s:
-        return f"the energy counter jumped by {each.max():.0f} J in a tick of {1e3 * period_s:.0f} ms"
-    first, last = _whole_launches(at, launch_s, period_s)
-    seconds = float(at[last] - at[first])
-    power_w = float(joules[last] - joules[first]) / seconds
-    if power_w <= 0:
-        return "the energy counter stands still"
-    # Ticks come at regular times; a late reading must not look like a change of power.
-    steps = np.repeat(each[first:last], skipped[first:last])
-    edge = math.sqrt((width[first] ** 2 + width[last] ** 2) / 12) / seconds
-    return Power(
-        power_w=power_w,
-        steps_w=_without_launches(
-            steps * (power_w * len(steps) / steps.sum()), at[first], at[last], launch_s, period_s
-        ),
-        edge=edge,
-        begin_s=float(at[first]),
-        end_s=float(at[last]),
-        in_step=in_step(at[first + 1 : last + 1], launch_s, averaging_s),
-    )
+    curve = counter_curve(t, energy_mj)
+    if len(curve.t) < FEWEST_TICKS:
+        return f"the energy counter moved {len(curve.t)} times in the window, {FEWEST_TICKS} wanted"
+    each, apart = np.diff(curve.joules), np.diff(curve.t)
+    longest_s = max(float(apart.max()), _CAUGHT_UP_S)
+    if float(each.max()) > most_w * longest_s:
+        return f"the energy counter jumped by {each.max():.0f} J in a tick of {1e3 * longest_s:.0f} ms"
+    period_s = update_period_s(t, energy_mj) or float(np.median(apart))
+    return _mean_power(curve, period_s, launch_s, averaging_s)
 
 
 def instant_power(
@@ -156,69 +191,122 @@ def instant_power(
     launch_s: float,
     averaging_s: float,
 ) -> Power | str:
-    """Power from readings of instant power, integrated between updates; or why there is none.
+    """Power from readings of instant power, integrated; or why there is none.
 
     An update shows the `averaging_s` before it, so the first ones after `begin_s` are left out.
     """
     inside = (t >= begin_s + averaging_s) & (t <= end_s)
     t, power_w = t[inside], power_w[inside]
-    at, width, _ = updates(t, power_w)
-    if len(at) < 2 or at[-1] - at[0] < (FEWEST_TICKS - 1) * 0.99 * period_s:
-        return f"instant power moved {len(at)} times in the window, {FEWEST_TICKS} wanted"
-    number = round((at[-1] - at[0]) / period_s)
-    edges = np.linspace(at[0], at[-1], number + 1)
-    middles = (edges[1:] + edges[:-1]) / 2
-    shown = power_w[np.searchsorted(t, middles, side="right") - 1]
-    first, last = _whole_launches(edges, launch_s, period_s)
-    steps = shown[first:last]
-    mean_w = float(steps.mean())
-    if mean_w <= 0:
+    if len(t) < FEWEST_TICKS or t[-1] - t[0] < (FEWEST_TICKS - 1) * 0.99 * period_s:
+        seconds = float(t[-1] - t[0]) if len(t) else 0.0
+        return f"instant power was read {len(t)} times in {seconds:.2g} s, {FEWEST_TICKS} updates wanted"
+    if power_w.mean() <= 0:
         return "instant power reads zero"
-    seconds = float(edges[last] - edges[first])
+    return _mean_power(power_curve(t, power_w, period_s), period_s, launch_s, averaging_s)
+
+
+def _mean_power(curve: Curve, period_s: float, launch_s: float, averaging_s: float) -> Power:
+    """The slope of a curve's line by least squares, with what the points off the line say of it."""
+    t, joules = curve.t, curve.joules - curve.joules[0]
+    n, seconds = len(t), float(t[-1] - t[0])
+    x = 2 * (t - t[0]) / seconds - 1
+    line = _orthonormal([np.ones(n), *_harmonics(t, x, launch_s, period_s), x])
+    weights = line[:, -1] / (line[:, -1] @ t)
+    power_w = float(weights @ joules)
+    polynomials = [np.polynomial.Legendre.basis(2 + d)(x) for d in range(min(_SLOW_WAVES, n - line.shape[1]))]
+    whole = _orthonormal([*line.T, *polynomials])
+    slow = whole[:, line.shape[1] :]
+    seen, walk = slow.T @ joules, _walk(slow, t)
+    left = float(np.sum((joules - whole @ (whole.T @ joules)) ** 2))
+    walked = float(np.sum(t - t[0]) - np.trace(_walk(whole, t)))
+    rest = max(n - whole.shape[1], 1)
+    ripple, time = _ripple_and_time(seen, walk, left / rest, walked / rest, power_w)
+    blur = 2 * curve.blur_s**2 / 12 / seconds**2  # readings may drift past the ticks: no more points help
     return Power(
-        power_w=mean_w,
-        steps_w=_without_launches(steps, edges[first], edges[last], launch_s, period_s),
-        edge=float(width.max()) / seconds * float(steps.std()) / mean_w,
-        begin_s=float(edges[first]),
-        end_s=float(edges[last]),
-        in_step=in_step(edges[first:last], launch_s, averaging_s),
+        power_w=power_w,
+        spread=intervals.VariancePart(
+            ripple.variance * float(_walk(weights[:, None], t)[0, 0]) / power_w**2, ripple.df
+        ),
+        tick=time * float(weights @ weights) / power_w**2 + blur + (curve.resolution_w / power_w) ** 2 / 12,
+        change=_change(seen, walk, 6 / seconds / float(slow[:, 0] @ polynomials[0]) / power_w),
+        steps_w=tuple(_steps(curve, period_s).tolist()),
+        in_step=in_step(t, launch_s, averaging_s),
     )
 
 
-def _whole_launches(at: Floats, launch_s: float, period_s: float) -> tuple[int, int]:
-    """First and last update to use: the pair nearest to a whole number of launches, most between them."""
-    n = len(at)
-    if launch_s < _LONG_LAUNCH * period_s or n < 10:
-        return 0, n - 1
-    skip = max(n // 5, 1)
-    firsts, lasts = np.arange(skip), np.arange(n - skip, n)
-    spans = (at[lasts][None, :] - at[firsts][:, None]) / launch_s
-    # Weigh the remaining part of a launch against lost updates: a period costs as much as 1% of a launch.
-    cost = np.abs(spans - np.rint(spans)) + 0.01 * (spans.max() - spans) * launch_s / period_s
-    cost[np.rint(spans) < 1] = np.inf
-    if not np.isfinite(cost).any():
-        return 0, n - 1
-    i, j = np.unravel_index(np.argmin(cost), cost.shape)
-    return int(firsts[i]), int(lasts[j])
+def _ripple_and_time(
+    seen: Floats, walk: Floats, left: float, walked: float, power_w: float
+) -> tuple[intervals.VariancePart, float]:
+    """The variance of a second's ripple and that of a point, in J².
 
+    What is seen along slow waves has the covariance ripple·walk + time·1, and what is left beside them the
+    mean square ripple·walked + time. Waves count by how much of them is ripple, and RIPPLE counts as two
+    more: ripple that is hidden is not taken for none.
 
-def _without_launches(
-    steps: Floats, begin_s: float, end_s: float, launch_s: float, period_s: float
-) -> tuple[float, ...]:
-    """The steps of power without the launches' own variation, whose harmonics are regressed out.
-
-    What is left is scaled up for the coefficients spent, so that its variance stays that of the noise.
+    Args:
+        seen: projections on slow waves.
+        walk: their covariance under unit ripple.
+        left: mean square of what no slow wave holds.
+        walked: the same under unit ripple.
+        power_w: mean power.
     """
-    n = len(steps)
-    if launch_s < _LONG_LAUNCH * period_s or n < 4 * 2 * _HARMONICS:
-        return tuple(steps.tolist())
-    phases = 2j * np.pi * np.linspace(begin_s, end_s, n + 1)[1:] / launch_s
-    waves = np.exp(np.outer(phases, np.arange(1, _HARMONICS + 1)))
-    design = np.column_stack([np.ones(n), waves.real, waves.imag])
-    coefficients, _, rank, _ = np.linalg.lstsq(design, steps, rcond=1e-3)
-    rest = steps - design @ coefficients
-    mean = steps.mean()
-    return tuple((mean + rest * math.sqrt((n - 1) / max(n - rank, 1))).tolist())
+    m, axes = np.linalg.eigh(walk)
+    squares = (axes.T @ seen) ** 2
+    ripple, time, known = float(np.mean(squares / m)), 0.0, float(len(m))
+    prior = RIPPLE.variance * power_w**2
+    for _ in range(10):
+        time = max(left - walked * ripple, 0.0)
+        weights = (ripple * m / (ripple * m + time)) ** 2
+        known = float(weights.sum())
+        found = float(weights @ ((squares - time) / m))
+        ripple = max((found + RIPPLE.df * prior) / (known + RIPPLE.df), 0.1 * prior)
+    return intervals.VariancePart(ripple, known + RIPPLE.df), time
+
+
+def _change(seen: Floats, walk: Floats, per_seen: float) -> float:
+    """Relative change of power between the halves: the first slow wave, if the others make it no chance.
+
+    The halves may differ by 1% as the chip warms.
+    """
+    if len(seen) < _SLOW_WAVES:
+        return 0.0
+    noise = math.sqrt(
+        float(seen[1:] @ np.linalg.solve(walk[1:, 1:], seen[1:])) / (len(seen) - 1) * walk[0, 0]
+    )
+    change = per_seen * float(seen[0])
+    return change if abs(seen[0]) > _CHANCE * noise and abs(change) > 0.01 else 0.0
+
+
+def _orthonormal(columns: Sequence[Floats]) -> Floats:
+    """Columns of length 1 that span the same, each at right angles to those before it."""
+    return np.linalg.qr(np.column_stack(columns))[0]
+
+
+def _walk(columns: Floats, t: Floats) -> Floats:
+    """Covariance of these sums over a random walk of unit variance per second that passes the instants t."""
+    tails = np.cumsum(columns[::-1], axis=0)[::-1][1:]
+    return np.asarray(tails.T @ (np.diff(t)[:, None] * tails))
+
+
+def _harmonics(t: Floats, x: Floats, launch_s: float, period_s: float) -> list[Floats]:
+    """Harmonics of the launches at these instants, as many as the line can be told apart from."""
+    if launch_s < _LONG_LAUNCH * period_s:
+        return []
+    found: list[Floats] = []
+    for harmonic in range(1, 1 + min(_HARMONICS, (len(t) - FEWEST_TICKS) // 2)):
+        phases = 2 * np.pi * harmonic * (t - t[0]) / launch_s
+        waves = [np.cos(phases), np.sin(phases)]
+        known = _orthonormal([np.ones_like(x), x, *found])
+        if all(np.linalg.norm(w - known @ (known.T @ w)) > _ALONE * np.linalg.norm(w) for w in waves):
+            found += waves
+    return found
+
+
+def _steps(curve: Curve, period_s: float) -> Floats:
+    """Mean power of each period."""
+    seconds = float(curve.t[-1] - curve.t[0])
+    edges = np.linspace(curve.t[0], curve.t[-1], max(round(seconds / period_s), 1) + 1)
+    return np.asarray(np.diff(np.interp(edges, curve.t, curve.joules)) / np.diff(edges))
 
 
 def in_step(at: Floats, launch_s: float, averaging_s: float) -> float:
@@ -245,8 +333,8 @@ def settled(samples_w: Floats) -> bool:
 
     The last five are compared with the five before: their means may differ by what their own spread makes
     of them, t(8 degrees of freedom) = 2.31 times s·√(2/5), or by 1%. With a ripple σ that sees changes above
-    1.5·σ, not smaller ones: five samples support no finer criterion. What is left is seen by `drifting`,
-    which has all updates of the window.
+    1.5·σ, not smaller ones: five samples support no finer criterion. What is left is seen by
+    `Power.change`, which has all updates of the window.
     """
     if len(samples_w) < 2 * _SETTLING_SAMPLES:
         return False
@@ -254,24 +342,6 @@ def settled(samples_w: Floats) -> bool:
     spread = math.sqrt((before.var(ddof=1) + last.var(ddof=1)) / 2)
     bound = intervals.t_975(2 * _SETTLING_SAMPLES - 2) * spread * math.sqrt(2 / _SETTLING_SAMPLES)
     return bool(abs(last.mean() - before.mean()) <= max(bound, 0.01 * samples_w.mean()))
-
-
-def drifting(power: Power) -> float:
-    """The change of power from the first to the second half of a window; 0 where chance explains it.
-
-    Relative to the mean, by a straight line through the steps. More than chance: three standard deviations,
-    the correlation of the steps considered, and the 1% that halves may differ by as the chip warms.
-    """
-    steps = np.asarray(power.steps_w)
-    n = len(steps)
-    if n < 2 * intervals.FEWEST:
-        return 0.0
-    position = np.arange(n) - (n - 1) / 2
-    slope = float(position @ steps / (position @ position))
-    part = intervals.variance_of_mean((steps - slope * position).tolist())
-    assert part is not None
-    change, noise = slope * n / 2, 2 * math.sqrt(part.variance)
-    return change / power.power_w if abs(change) > max(3 * noise, 0.01 * power.power_w) else 0.0
 
 
 def sampled(t: Floats, values: Floats, period_s: float) -> Floats:

@@ -101,8 +101,9 @@ def test_bias_within_half_a_percent_and_coverage_of_at_least_93_percent(card: Ca
 
 def test_the_naive_interval_does_not_cover() -> None:
     """Updates of one visit as if independent, nothing between visits: why the budget has more parts."""
-    single = [o for seed in range(20) for o in usable(sweep(seed, (HOPPER,))) if o.visits == 1]
-    assert np.mean([abs(outcome.error) <= outcome.naive for outcome in single]) < 0.8
+    good = usable([outcome for seed in range(20) for outcome in sweep(seed, (HOPPER,))])
+    short = [o for o in good if o.visits == 1 and o.launch_s < 5e-3]  # updates do not show single launches
+    assert np.mean([abs(outcome.error) <= outcome.naive for outcome in short]) < 0.8
 
 
 def test_intervals_are_not_bought_with_width() -> None:

@@ -29,9 +29,7 @@ class Readings:
     celsius: float
 
     def estimate(self, power: Power) -> VisitJoules:
-        spread = power.spread
-        assert spread is not None
-        return VisitJoules(power.power_w * self.launch_s, spread, power.edge**2, self.celsius)
+        return VisitJoules(power.power_w * self.launch_s, power.spread, power.tick, self.celsius)
 
 
 def visit_of(gpu: SimulatedGpu, clock: ReplayedClock, load: Load, rng: np.random.Generator) -> Readings:
