@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import fake_gpu
 import pytest
 from fake_cuda import FakeCuda
 from fake_torch import MIB, AcceleratorError, FakeTorch
 
 from dibench.backends import DeviceError, DeviceFaultError, ProcessSpentError
+from dibench.backends.cuda import CudaBackend
+from dibench.backends.cuda_cache import KernelCache
+from dibench.backends.cuda_gpu import Context
+from dibench.backends.paired import PairedBackend
 from dibench.backends.torch_library import TorchBackend
 from dibench.errors import OutOfMemoryError
 from dibench.layer import Layer
@@ -145,3 +151,25 @@ def test_after_a_capture_that_failed_pytorch_needs_a_new_process(
     with pytest.raises(ProcessSpentError, match="operation not permitted when stream is capturing"):
         prepared.launch(1)
     prepared.close()
+
+
+@pytest.mark.slow
+def test_our_kernels_and_the_library_take_turns_on_a_card_that_holds_one_of_them(
+    torch: FakeTorch, library: TorchBackend, tmp_path: Path
+) -> None:
+    cache = KernelCache(fake_gpu.HostCompiler(), tmp_path)
+    cupy = fake_gpu.FakeCupy(device=torch.device)
+    both = PairedBackend(CudaBackend(fake_gpu.GPU, Context(cupy), cache), library)
+    ours = fake_gpu.case_of(Layer.fc(N=1, C=3072, K=4352))  # weights of 51 MiB
+    for _ in range(2):
+        for one in (ours, case()):
+            prepared = both.prepare(one)
+            if one.backend == "torch":
+                for n in (1, 2, 3):
+                    prepared.launch(n)
+            prepared.close()
+    with pytest.raises(OutOfMemoryError, match=r"asks for \d+ bytes of device memory"):
+        prepared = both.prepare(case())
+        both.prepare(ours)
+    prepared.close()
+    both.prepare(ours).close()

@@ -44,6 +44,11 @@ ERRORS = {
         "CUDA_ERROR_UNSUPPORTED_PTX_VERSION",
         "the provided PTX was compiled with an unsupported toolchain.",
     ),
+    226: (
+        "cudaErrorContained",
+        "CUDA_ERROR_CONTAINED",
+        "Invalid access of peer GPU memory over nvlink or a hardware error",
+    ),
     400: ("cudaErrorInvalidResourceHandle", "CUDA_ERROR_INVALID_HANDLE", "invalid resource handle"),
     401: (
         "cudaErrorIllegalState",
@@ -62,7 +67,28 @@ ERRORS = {
         "CUDA_ERROR_LAUNCH_OUT_OF_RESOURCES",
         "too many resources requested for launch",
     ),
+    702: ("cudaErrorLaunchTimeout", "CUDA_ERROR_LAUNCH_TIMEOUT", "the launch timed out and was terminated"),
+    710: ("cudaErrorAssert", "CUDA_ERROR_ASSERT", "device-side assert triggered"),
+    714: ("cudaErrorHardwareStackError", "CUDA_ERROR_HARDWARE_STACK_ERROR", "hardware stack error"),
+    715: (
+        "cudaErrorIllegalInstruction",
+        "CUDA_ERROR_ILLEGAL_INSTRUCTION",
+        "an illegal instruction was encountered",
+    ),
+    716: ("cudaErrorMisalignedAddress", "CUDA_ERROR_MISALIGNED_ADDRESS", "misaligned address"),
+    717: (
+        "cudaErrorInvalidAddressSpace",
+        "CUDA_ERROR_INVALID_ADDRESS_SPACE",
+        "operation not supported on global/shared address space",
+    ),
+    718: ("cudaErrorInvalidPc", "CUDA_ERROR_INVALID_PC", "invalid program counter"),
     719: ("cudaErrorLaunchFailure", "CUDA_ERROR_LAUNCH_FAILED", "unspecified launch failure"),
+    721: ("cudaErrorTensorMemoryLeak", "CUDA_ERROR_TENSOR_MEMORY_LEAK", "tensor memory not completely freed"),
+    810: (
+        "cudaErrorMpsClientTerminated",
+        "CUDA_ERROR_MPS_CLIENT_TERMINATED",
+        "the MPS client has been terminated",
+    ),
     900: (
         "cudaErrorStreamCaptureUnsupported",
         "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED",
@@ -83,10 +109,16 @@ ERRORS = {
         "CUDA_ERROR_STREAM_CAPTURE_WRONG_THREAD",
         "attempt to terminate a thread-local capture sequence from another thread",
     ),
+    911: (
+        "cudaErrorExternalDevice",
+        "CUDA_ERROR_EXTERNAL_DEVICE",
+        "an async error has occurred in external entity outside of CUDA",
+    ),
 }
 """Name in the runtime, name in the driver, text (cudaGetErrorName, cuGetErrorName, cudaGetErrorString)."""
 
-STICKY = (700, 719)
+STICKY = (226, 700, 702, 710, 714, 715, 716, 717, 718, 719, 721, 810, 911)
+"""After these "any further CUDA work will return the same error" (cuda.h of CUDA 13.0)."""
 GLOBAL, THREAD_LOCAL, RELAXED = 0, 1, 2  # cudaStreamCaptureMode
 GARBAGE = 0xFF  # NaN in every float type: what freshly allocated memory holds
 
