@@ -12,6 +12,8 @@ from dibench.cli.options import AsJson
 from dibench.cli.output import console, print_json
 from dibench.errors import UserError
 
+_STATUS = {"not worse": 0, "worse": 1, "too noisy": 3}
+
 
 def compare(
     a: Annotated[Path, typer.Argument(metavar="A", help="A sweep's directory, or any CSV of the contract.")],
@@ -25,7 +27,7 @@ def compare(
     """Compare two sweeps: ratio of time and energy with intervals, and what got worse beyond noise.
 
     Exit status: 0 nothing got worse, 1 something did (all cases together, single cases, or a case that
-    fails now), 2 the tables cannot be compared.
+    fails now), 2 the tables cannot be compared, 3 too noisy to tell: a change of this size may hide in them.
 
     Cases are matched by their id. Where the sweeps have none in common (two backends, another tool's table),
     they are matched by layer, the fastest row of each. Energy is compared where the same kind of sensor
@@ -48,8 +50,8 @@ def compare(
         print_json(found)
     else:
         show(console(), compared.blocks(found))
-    if found.worse:
-        raise typer.Exit(1)
+    if status := _STATUS[found.verdict]:
+        raise typer.Exit(status)
 
 
 def _margin(text: str) -> float:

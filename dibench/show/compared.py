@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from dibench.numbers import UNKNOWN, count, p_text, p_value, percent, percent_apart, short, times
 from dibench.show.blocks import Block, Column, Headline, Note, Sentence, Table, Tone
+from dibench.study.findings.comparison import RESOLVED
 
 if TYPE_CHECKING:
     from dibench.study.findings.comparison import Comparison, Quantity
@@ -17,7 +18,11 @@ _TONES: dict[str, Tone] = {"worse": "bad", "better": "good"}
 
 def blocks(found: Comparison) -> list[Block]:
     """The answer in words first, then the cases that changed, then what the answer rests on."""
-    made: list[Block] = [Headline(_answer(one), _TONES.get(_overall(one), "")) for one in found.quantities]
+    made: list[Block] = []
+    if found.verdict == "too noisy":
+        made.append(Headline("Too noisy to tell.", "warn"))
+    made += [Headline(_answer(one), _TONES.get(_overall(one), "")) for one in found.quantities]
+    made += [Sentence(_why_noisy(one)) for one in found.quantities if one.too_noisy]
     made += [Sentence(f"{what.capitalize()} is not compared: {why}.")
              for what, why in found.not_compared.items()]  # fmt: skip
     if found.newly_failed:
@@ -28,6 +33,8 @@ def blocks(found: Comparison) -> list[Block]:
 
 
 def _overall(quantity: Quantity) -> str:
+    if quantity.too_noisy:
+        return ""
     return "worse" if quantity.having("worse") else quantity.verdict
 
 
@@ -36,23 +43,52 @@ def _answer(quantity: Quantity) -> str:
     what, _ = _WORDS[quantity.column]
     if quantity.source:
         what += f" ({quantity.source})"
+    margin = percent(quantity.margin, _decimals(quantity.margin))
     verdict = {
         "worse": f"B takes more {what} than A",
         "better": f"B takes less {what} than A",
-        "same": f"B takes as much {what} as A, within {percent(quantity.margin, 0)}",
+        "same": f"B takes as much {what} as A, within {margin}",
+        "undecided": f"Whether B takes {margin} more {what} than A is not decided",
     }[quantity.verdict]
+    if quantity.too_noisy == "flagged":
+        verdict = f"Whether B takes {margin} more {what} than A is not decided"
+    elif quantity.verdict == "same" and quantity.low is not None and quantity.low < 1 / (1 + quantity.margin):
+        verdict = f"B takes no more {what} than A, within {margin}"
     interval = ""
     if quantity.low is not None and quantity.high is not None:
         interval = f" (95% {_change(quantity.low)} to {_change(quantity.high)})"
-        inside = quantity.low > 1 / (1 + quantity.margin) and quantity.high < 1 + quantity.margin
-        if quantity.verdict == "same" and not inside:
-            verdict = f"Whether B takes more {what} than A is not decided"
     worse, better = len(quantity.having("worse")), len(quantity.having("better"))
     single = (
         f"{worse} worse, {better} better beyond noise" if worse or better else "none changed beyond noise"
     )
     cases = count(len(quantity.cases), "case")
     return f"{verdict}: {_change(quantity.ratio)}{interval} over {cases}; singly, {single}."
+
+
+def _why_noisy(quantity: Quantity) -> str:
+    """Why the sweeps cannot tell, and what would help."""
+    margin = percent(quantity.margin, _decimals(quantity.margin))
+    flagged = count(len(quantity.having("undecided")), "flagged case")
+    remedy = "measure longer or beside fewer neighbours, or accept more."
+    return {
+        "flagged": f"{percent(quantity.flagged)} of the pairs have a flagged row: what disturbed it would be "
+        "taken for a change.",
+        "all": f"The interval of all cases holds {margin}: {remedy}",
+        "single": f"A typical case is named from {_detectable(quantity)} on, over {RESOLVED:g} times "
+        f"{margin}: {remedy}",
+        "few flagged": f"What disturbed them may be all that makes {flagged} look worse: measure again.",
+    }[quantity.too_noisy]
+
+
+def _detectable(quantity: Quantity) -> str:
+    if quantity.detectable is None or quantity.detectable < 1:
+        return _change(1 + (quantity.detectable or 0))
+    return times(min(1 + quantity.detectable, 100), 0)
+
+
+def _decimals(fraction: float) -> int:
+    """A whole percentage as it is: 3%, 0.5%."""
+    return 0 if abs(100 * fraction - round(100 * fraction)) < 1e-9 else 1
 
 
 def _change(ratio: float) -> str:
@@ -65,7 +101,7 @@ def _change(ratio: float) -> str:
 
 def _changed(quantity: Quantity, matched_by: str) -> Table:
     what, unit = _WORDS[quantity.column]
-    worse, better = quantity.having("worse"), quantity.having("better")
+    worse, better = quantity.having("worse") + quantity.having("undecided"), quantity.having("better")
     title = f"Changed {what} beyond noise and {percent(quantity.margin, 0)}"
     if len(worse) > _SHOWN or len(better) > _SHOWN:
         title += f", the largest {_SHOWN} of each direction"
@@ -79,7 +115,7 @@ def _changed(quantity: Quantity, matched_by: str) -> Table:
     shown += [(case, case.p_better) for case in better[:_SHOWN]]
     rows = []
     for case, p in shown:
-        words = [case.name or case.case_id, case.op]
+        words = [case.layer or case.case_id, case.op]
         words += [" ".join(filter(None, (case.variant, case.knobs)))] if kernel else []
         low, high = (UNKNOWN if end is None else _change(end) for end in (case.low, case.high))
         costs = [short(case.a, unit), short(case.b, unit), _change(case.ratio)]
@@ -96,13 +132,18 @@ def _basis(found: Comparison) -> list[Block]:
         without = sum(case.low is None for case in quantity.cases)
         lines.append(
             f"{what.capitalize()}: Wilcoxon signed-rank {p_text(quantity.p_wilcoxon)}; between visits "
-            f"at the reference case {percent(quantity.between)}"
+            f"at a case {percent(quantity.between)} beyond its own interval"
+            + (
+                ""
+                if quantity.detectable is None
+                else f"; a typical case is named from {_detectable(quantity)} on"
+            )
             + (f"; {count(without, 'case')} without interval" if without else "")
             + "."
         )
     if any(found.flagged):
         lines.append(
-            f"Flagged rows, used with their intervals: {found.flagged[0]} in A, {found.flagged[1]} in B."
+            f"Flagged rows, judged by their own spread: {found.flagged[0]} in A, {found.flagged[1]} in B."
         )
     names = dict(found.differs)
     if "device" in names:

@@ -9,13 +9,17 @@ import attrs
 
 from dibench.study.findings.plain import Result
 
+RESOLVED = 4.0
+"""A typical case must be seen from so many times the margin on, else the sweeps are too noisy for it."""
+
 
 @attrs.frozen(kw_only=True)
 class Difference:
     """One case in both sweeps: B over A with its 95% interval, and Holm's p of each direction."""
 
     case_id: str
-    name: str
+    layer: str
+    """Its name, or its shape where it has none; empty for what is no layer."""
     op: str
     variant: str
     knobs: str
@@ -28,7 +32,8 @@ class Difference:
     p_worse: float | None
     p_better: float | None
     verdict: str
-    """`worse` or `better` beyond noise and margin, else empty."""
+    """`worse` or `better` beyond noise and margin, else empty; `undecided` where it looks worse, but is
+    flagged, and too few cases are flagged to know their noise."""
 
 
 @attrs.frozen(kw_only=True)
@@ -38,18 +43,33 @@ class Quantity:
     column: str
     cases: tuple[Difference, ...]
     ratio: float
-    """Geometric mean of B/A."""
+    """Geometric mean of the middle half of B/A."""
     low: float | None
-    """95% interval; None below two cases."""
+    """95% interval, with what moves all cases of a sweep alike; None where nothing tells the noise."""
     high: float | None
     p_wilcoxon: float | None
     between: float
-    """Relative standard deviation between visits at one case, from the sentinels of both sweeps."""
+    """Relative standard deviation between visits at one case beyond its own interval: what the pairs show,
+    or the sentinels of both sweeps where that is more."""
+    detectable: float | None
+    """The slow-down, 0.05 for 5%, from which on a typical case is named `worse` with 80% probability; None
+    where no row has an interval."""
     margin: float
+    flagged: float
+    """Share of the pairs in which a row is flagged."""
     source: str
     """`energy_source` of both, for energy."""
     verdict: str
-    """`worse`, `better` or `same`: whether all cases together lie beyond the margin."""
+    """Of all cases together: `worse` or `better` beyond the margin, `same` if not worse, `undecided` where
+    noise covers the margin."""
+    too_noisy: str
+    """Why the sweeps cannot tell: `flagged` (most pairs are), `all` (cases together), `single` (a typical
+    case would not be seen), `few flagged` (a flagged case looks worse); else empty."""
+
+    @property
+    def worse(self) -> bool:
+        """Whether all cases together or one of them got worse."""
+        return not self.too_noisy and (self.verdict == "worse" or bool(self.having("worse")))
 
     def having(self, verdict: str) -> tuple[Difference, ...]:
         """Cases of that verdict, the largest change first."""
@@ -61,6 +81,8 @@ class Quantity:
 class Comparison(Result):
     """Two sweeps side by side."""
 
+    verdict: str
+    """`worse` (all cases together, one of them, or one fails that did not), `too noisy`, or `not worse`."""
     matched_by: str
     """`case` (same case_id) or `layer` (same dimensions and data type, the fastest row of each)."""
     quantities: tuple[Quantity, ...]
@@ -75,5 +97,3 @@ class Comparison(Result):
     devices: tuple[tuple[str, ...], tuple[str, ...]]
     differs: Mapping[str, tuple[str, str]]
     """Settings of all rows that differ between the sweeps."""
-    worse: bool
-    """Whether anything got worse: all cases together, one of them, or a case fails that did not."""

@@ -1,36 +1,39 @@
-"""Two sweeps case by case: how much more, or less, does B cost than A, and what got worse beyond noise?
+"""Two sweeps case by case: how much more, or less, does B cost than A, what got worse, and can they tell?
 
-A case's difference is d = ln(B/A), its noise that of `compare_noise`. A case is worse when the one-sided
-t-test of d ≤ ln(1 + margin) is significant at 5% after Holm's adjustment over the cases. The whole is worse
-when the 95% t-interval of the mean d over the cases lies above ln(1 + margin). The Wilcoxon signed-rank
-test of "no difference" stands beside it. The state of the machine (temperature, neighbours, firmware) moves
-all cases of a sweep alike, and no row shows it. The margin allows for it; comparing two sweeps of the same
-program shows how large it must be.
+A case's difference is d = ln(B/A), its noise that of `compare_noise`. All cases together are worse where
+the 95% interval of the middle mean of d lies above ln(1 + margin). A single case is worse where a one-sided
+t-test of d ≤ ln(1 + margin), after the shift of all cases that the machine explains, is significant at 1% by
+Holm's adjustment over the cases. The Wilcoxon signed-rank test of "no difference" stands beside it.
+
+Two sweeps are too noisy to tell where nothing is worse by these tests and
+
+- the interval of all cases holds ln(1 + margin): they may be worse or not; or
+- a typical case would have to get slower by more than `RESOLVED` times the margin to be named, with 80%
+  probability; or
+- a flagged case looks worse, and too few are flagged to say how far apart flagged ones are by noise.
+
+Where more than half of the pairs have a flagged row, they are too noisy whatever the tests say.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import attrs
 import numpy as np
 
 from dibench.errors import UserError
 from dibench.layer import DIMENSIONS
-from dibench.study.findings.comparison import Comparison, Difference, Quantity
+from dibench.study.findings.comparison import RESOLVED, Comparison, Difference, Quantity
 from dibench.study.table.columns import numbers
-from dibench.study.use.compare_noise import (
-    between_visits,
-    mean_interval,
-    p_values,
-    quantile,
-    variance_of_cases,
-    wilcoxon_p,
-)
+from dibench.study.use.compare_noise import Noise, flagged_pairs, noise_of, p_values, quantile, wilcoxon_p
 from dibench.study.use.compare_rows import (
     INTERVALS,
     fastest,
     joined,
+    layer_text,
     measured,
     newly_failed,
     settings_that_differ,
@@ -42,7 +45,8 @@ from dibench.study.use.compare_rows import (
 if TYPE_CHECKING:
     import pandas as pd
 
-_LEVEL = 0.05
+_LEVEL = 0.01
+_POWER_80 = 0.8416  # the normal distribution's 80% quantile
 
 
 def compare(a: pd.DataFrame, b: pd.DataFrame, *, margin: float = 0.03) -> Comparison:
@@ -66,15 +70,20 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, *, margin: float = 0.03) -> Compar
         pairs = joined([*DIMENSIONS, "dtype"], *own)
     if not len(pairs):
         raise UserError("tables", "must have a case or a layer in common, these have none")
+    devices = (values_of(own[0], "device"), values_of(own[1], "device"))
+    repeats = matched_by == "case" and devices[0] == devices[1]
     quantities, why = [], {}
     for column in INTERVALS:
         both = usable(pairs, column)
         if isinstance(both, str):
             why["energy" if column == "energy_j" else "time"] = both
         else:
-            quantities.append(_quantity(both, (a, b), column, margin))
+            quantities.append(_quantity(both, (a, b), column, margin, repeats))
+    if not quantities:
+        raise UserError("tables", f"must have times or measured energy in common: {'; '.join(why.values())}")
     failed = newly_failed(own[0], b) if matched_by == "case" else ()
     return Comparison(
+        verdict=_verdict(quantities, failed),
         matched_by=matched_by,
         quantities=tuple(quantities),
         not_compared=why,
@@ -82,24 +91,30 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, *, margin: float = 0.03) -> Compar
         only_a=len(own[0]) - len(pairs),
         only_b=len(own[1]) - len(pairs),
         flagged=(int((a["status"] == "flagged").sum()), int((b["status"] == "flagged").sum())),
-        devices=(values_of(own[0], "device"), values_of(own[1], "device")),
+        devices=devices,
         differs=settings_that_differ(own[0], own[1]),
-        worse=bool(failed) or any(one.verdict == "worse" or one.having("worse") for one in quantities),
     )
 
 
-def _quantity(pairs: pd.DataFrame, tables: tuple[pd.DataFrame, ...], column: str, margin: float) -> Quantity:
+def _verdict(quantities: Sequence[Quantity], failed: Sequence[str]) -> str:
+    if failed or any(one.worse for one in quantities):
+        return "worse"
+    return "too noisy" if any(one.too_noisy for one in quantities) else "not worse"
+
+
+def _quantity(
+    pairs: pd.DataFrame, tables: tuple[pd.DataFrame, ...], column: str, margin: float, repeats: bool
+) -> Quantity:
     d = np.log(numbers(pairs, f"{column}_b") / numbers(pairs, f"{column}_a"))
-    between = between_visits(tables, column)
-    variance, df = variance_of_cases(pairs, column, between)
-    half = quantile(df) * np.sqrt(variance)
-    worse, better = (list(map(_known, p)) for p in p_values(d, variance, df, math.log1p(margin)))
-    low, high = map(_exp, mean_interval(d))
+    noise = noise_of(pairs, d, tables, column, repeats=repeats)
+    half = quantile(noise.df) * np.sqrt(noise.variance)
+    worse, better = (list(map(_known, p)) for p in p_values(d, noise, math.log1p(margin)))
     cases = []
     for i, row in enumerate(pairs.to_dict("records")):
         cases.append(
             Difference(
-                **{name: text(row, name) for name in ("case_id", "name", "op", "variant", "knobs")},
+                **{name: text(row, name) for name in ("case_id", "op", "variant", "knobs")},
+                layer=layer_text(row),
                 a=float(row[f"{column}_a"]),
                 b=float(row[f"{column}_b"]),
                 ratio=math.exp(d[i]),
@@ -107,33 +122,62 @@ def _quantity(pairs: pd.DataFrame, tables: tuple[pd.DataFrame, ...], column: str
                 high=_exp(d[i] + half[i]),
                 p_worse=worse[i],
                 p_better=better[i],
-                verdict=_verdict_of_case(worse[i], better[i]),
+                verdict=_verdict_of_case(worse[i], better[i], bool(noise.judged[i])),
             )
         )
-    return Quantity(
+    found = Quantity(
         column=column,
         cases=tuple(cases),
-        ratio=math.exp(float(d.mean())),
-        low=low,
-        high=high,
+        ratio=math.exp(noise.centre),
+        low=_exp(noise.centre - noise.half),
+        high=_exp(noise.centre + noise.half),
         p_wilcoxon=wilcoxon_p(d),
-        between=math.sqrt(between.variance),
+        between=noise.beyond,
+        detectable=_detectable(noise, margin),
         margin=margin,
+        flagged=float(flagged_pairs(pairs).mean()),
         source=", ".join(values_of(pairs, "energy_source_a")) if column == "energy_j" else "",
-        verdict=_verdict_of_all(low, high, margin),
+        verdict="undecided",
+        too_noisy="",
     )
+    found = attrs.evolve(found, verdict=_verdict_of_all(found))
+    return attrs.evolve(found, too_noisy=_too_noisy(found))
 
 
-def _verdict_of_case(p_worse: float | None, p_better: float | None) -> str:
+def _detectable(noise: Noise, margin: float) -> float | None:
+    """The slow-down from which on a typical case is named with 80% probability."""
+    at = 1 - _LEVEL / len(noise.variance)
+    seen = (quantile(noise.df, at) + _POWER_80) * np.sqrt(noise.variance)
+    known = seen[np.isfinite(seen)]
+    return math.expm1(math.log1p(margin) + float(np.median(known))) if len(known) else None
+
+
+def _too_noisy(found: Quantity) -> str:
+    if found.flagged > 0.5:
+        return "flagged"
+    if found.verdict == "worse" or found.having("worse"):
+        return ""
+    if found.verdict == "undecided":
+        return "all"
+    if found.detectable is not None and found.detectable > RESOLVED * found.margin:
+        return "single"
+    return "few flagged" if found.having("undecided") else ""
+
+
+def _verdict_of_case(p_worse: float | None, p_better: float | None, judged: bool) -> str:
     if p_worse is not None and p_worse < _LEVEL:
-        return "worse"
-    return "better" if p_better is not None and p_better < _LEVEL else ""
+        return "worse" if judged else "undecided"
+    return "better" if p_better is not None and p_better < _LEVEL and judged else ""
 
 
-def _verdict_of_all(low: float | None, high: float | None, margin: float) -> str:
-    if low is not None and low > 1 + margin:
+def _verdict_of_all(found: Quantity) -> str:
+    if found.low is None or found.high is None:
+        return "undecided"
+    if found.low > 1 + found.margin:
         return "worse"
-    return "better" if high is not None and high < 1 / (1 + margin) else "same"
+    if found.high > 1 + found.margin:
+        return "undecided"
+    return "better" if found.high < 1 / (1 + found.margin) else "same"
 
 
 def _known(value: float) -> float | None:

@@ -1,11 +1,19 @@
-"""How far apart two measurements of a case lie by noise alone.
+"""How far apart two sweeps of one program lie by noise alone: each case, and all cases together.
 
-The variance of ln(B/A) has two parts:
+d = ln(B/A) of a case has the variance of both rows' own intervals (`time_ci_s`, `energy_ci_j`: half-widths
+over Student's quantile) and of what these do not show, such as a neighbour on the machine who was there for
+one of the two rows from its first window to its last. That second part is at least
 
-- the two rows' own intervals (`time_ci_s`, `energy_ci_j`): half-widths over Student's quantile;
-- for each side, how much two visits at a case differ. The sentinels show it: the variance of their
-  logarithms beyond their own intervals, pooled over both sweeps, at the upper end of its one-sided 80%
-  interval. Rows whose interval has such a part already (`ci_drift_j`) get none.
+- what the pairs themselves show. Most cases do not change, so their d spread by noise alone. Its scale is
+  that of the inner half of d, or that of the shorter tail (the 90% quantile of |d| on either side of the
+  centre) where this is larger: noise makes tails on both sides, a change for the worse on one. Pairs with
+  a flagged row have a scale of their own, from eight of them on;
+- what the sentinels of both sweeps show: the median distance between two of one sweep, so that a single
+  disturbed one does not decide.
+
+The centre is the mean of the middle half of d. Its variance allows for autocorrelation in measured order
+(`dibench.intervals`), for a machine that moved all cases alike from one quarter of a sweep to another (as far
+between the sweeps as within them), and for `SHIFT_FLOOR`, which no sweep shows by itself.
 """
 
 from __future__ import annotations
@@ -14,26 +22,107 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from dibench.intervals import VariancePart, t_975
+from dibench.intervals import FEWEST, VariancePart, combined_df, t_975, variance_of_mean
 from dibench.study.maths.sign_flips import holm
-from dibench.study.table.columns import numbers
+from dibench.study.table.columns import numbers, texts
 from dibench.study.use.compare_rows import INTERVALS
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Floats = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+
+SHIFT_FLOOR = 0.005
+"""Standard deviation of what moves all cases of a sweep alike from its first case to its last."""
 
 _BUDGETED_DF = 8.0
 """Degrees of freedom of an interval that an error budget made: the least that `measure.budget` has."""
 
+_FEWEST_FLAGGED, _FEWEST_PAIRS = 8, 16
+"""So many pairs have a scale of their own."""
 
-def variance_of_cases(pairs: pd.DataFrame, column: str, between: VariancePart) -> tuple[Floats, Floats]:
-    """Variance of ln(B/A) of each case and its degrees of freedom; NaN where a row has no interval."""
-    variances, weighted = [], []
+_MEDIAN_DF = 0.37
+"""Degrees of freedom of a median of squares, for each value: its efficiency."""
+
+_HALF, _TAIL = 0.6745, 1.645
+"""Half and 90% of normal values lie within so many standard deviations."""
+
+
+@attrs.frozen(eq=False)
+class Noise:
+    """Of d = ln(B/A): what all cases have in common, and the variance of each beside that."""
+
+    centre: float
+    half: float
+    """Half-width of the centre's 95% interval; NaN where nothing tells."""
+    variance: Floats
+    """(n,), NaN where a row has no interval."""
+    df: Floats
+    judged: Mask
+    """(n,) False: a flagged pair among too few flagged pairs; its variance is that of the others."""
+    beyond: float
+    """Standard deviation beyond the rows' own intervals, of one row of the cases that were not flagged."""
+
+    @property
+    def shift(self) -> float:
+        """What of the centre the machine explains: within the centre's interval about zero."""
+        return min(max(self.centre, -self.half), self.half) if math.isfinite(self.half) else 0.0
+
+
+def noise_of(
+    pairs: pd.DataFrame, d: Floats, tables: Sequence[pd.DataFrame], column: str, *, repeats: bool
+) -> Noise:
+    """The noise of d (n,) of these pairs.
+
+    Args:
+        pairs: rows of both sides, in the order in which A measured them.
+        d: ln(B/A).
+        tables: both sweeps, sentinels included.
+        column: of `INTERVALS`.
+        repeats: A and B are the same cases on the same kind of device. Otherwise the spread of d is no noise.
+    """
+    own, weighted, budgeted = _own(pairs, column)
+    flagged = flagged_pairs(pairs)
+    sentinels = _of_sentinels(tables, column)
+    least = (2.0 - budgeted) * sentinels.variance  # a budgeted row's own interval has this already
+    trimmed = _middle_mean(d)
+    beyond = {state: VariancePart(0.0) for state in (False, True)}
+    judged = np.ones(len(d), dtype=bool)
+    if repeats and len(d) >= _FEWEST_PAIRS:
+        residual, known = d - trimmed, np.nan_to_num(own)
+        some = ~flagged if np.sum(~flagged) >= _FEWEST_PAIRS else np.ones(len(d), dtype=bool)
+        beyond[False] = beyond[True] = _excess(residual[some], known[some])
+        if flagged.sum() >= _FEWEST_FLAGGED:
+            among = _excess(residual[flagged], known[flagged])
+            if among.variance > beyond[True].variance:
+                beyond[True] = among
+        elif not some.all():
+            judged = ~flagged
+    visits = np.maximum(np.where(flagged, beyond[True].variance, beyond[False].variance), least)
+    visits_df = np.where(flagged, beyond[True].df, beyond[False].df)
+    visits_df = np.where(np.isfinite(visits_df), visits_df, sentinels.df)  # where the pairs are too few
+    variance = own + visits
+    with np.errstate(divide="ignore", invalid="ignore"):
+        below = weighted + visits**2 / visits_df
+        df = np.where(below > 0, variance**2 / below, math.inf)  # Welch and Satterthwaite
+    centre, half = _all_together(d, variance)
+    common = max(beyond[False].variance / 2, sentinels.variance)
+    return Noise(centre, half, variance, df, judged, math.sqrt(common))
+
+
+def flagged_pairs(pairs: pd.DataFrame) -> Mask:
+    """(n,) whether a row of the pair is flagged."""
+    return np.asarray((texts(pairs, "status_a") == "flagged") | (texts(pairs, "status_b") == "flagged"))
+
+
+def _own(pairs: pd.DataFrame, column: str) -> tuple[Floats, Floats, Floats]:
+    """Of both rows' intervals: variance, sum of variance² / df, how many of the two an error budget made."""
+    variance, weighted, by_budget = np.zeros((3, len(pairs)))
     for side in "ab":
         relative = numbers(pairs, f"{INTERVALS[column]}_{side}") / numbers(pairs, f"{column}_{side}")
         windows = numbers(pairs, f"windows_{side}")
@@ -43,68 +132,88 @@ def variance_of_cases(pairs: pd.DataFrame, column: str, between: VariancePart) -
         df = np.where(np.isfinite(windows), np.maximum(2.0, windows / 2 - 1), math.inf)
         df = np.where(budgeted, _BUDGETED_DF, df)
         own = (relative / quantile(df)) ** 2
-        visits = np.where(budgeted, 0.0, between.variance)
-        variances += [own, visits]
-        weighted += [own**2 / df, visits**2 / between.df]
-    variance, below = sum(variances, np.zeros(len(pairs))), sum(weighted, np.zeros(len(pairs)))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return variance, np.where(below > 0, variance**2 / below, math.inf)  # Welch and Satterthwaite
+        variance, weighted, by_budget = variance + own, weighted + own**2 / df, by_budget + budgeted
+    return variance, weighted, by_budget
 
 
-def quantile(df: Floats) -> Floats:
-    """Student's 97.5% quantile of each."""
-    from scipy.special import stdtrit
-
-    known = np.isfinite(df)
-    return np.where(known, stdtrit(np.where(known, df, 1.0), 0.975), t_975(math.inf))
-
-
-def between_visits(tables: Sequence[pd.DataFrame], column: str) -> VariancePart:
-    """Relative variance between visits at the reference case beyond the rows' own, pooled over the tables.
-
-    It is the upper end of a one-sided 80% interval: a few sentinels often look quieter than the machine is,
-    and all cases depend on them.
-    """
-    from scipy.special import chdtri
-
-    squares, own_squares, df = 0.0, 0.0, 0.0
+def _of_sentinels(tables: Sequence[pd.DataFrame], column: str) -> VariancePart:
+    """Relative variance between visits at the reference case beyond the rows' own, for one row."""
+    beyond, values = [], 0
     for frame in tables:
         if "sentinel" not in frame or column not in frame:
             continue
         own = frame[(frame["sentinel"].fillna(0) == 1) & frame["status"].isin(("ok", "flagged"))]
         value, half = numbers(own, column), numbers(own, INTERVALS[column])
         good = value > 0
-        if good.sum() < 2:
-            continue
-        half = np.where(np.isfinite(half), half, 0.0)  # rows without an interval: all their spread counts
-        logs, within = np.log(value[good]), (half[good] / value[good] / t_975(math.inf)) ** 2
-        squares += float(((logs - logs.mean()) ** 2).sum())
-        own_squares += float((good.sum() - 1) * within.mean())
-        df += float(good.sum() - 1)
-    if not df:
+        logs, within = np.log(value[good]), (np.nan_to_num(half[good] / value[good]) / t_975(math.inf)) ** 2
+        one, other = np.triu_indices(len(logs), k=1)
+        beyond += list(((logs[one] - logs[other]) / _HALF) ** 2 - within[one] - within[other])
+        values += max(0, len(logs) - 1)
+    if not beyond:
         return VariancePart(0.0)
-    return VariancePart(max(0.0, squares / float(chdtri(df, 0.8)) - own_squares / df), df)
+    return VariancePart(max(0.0, float(np.median(beyond)) / 2), max(1.0, _MEDIAN_DF * values))
 
 
-def p_values(d: Floats, variance: Floats, df: Floats, margin: float) -> tuple[list[float], list[float]]:
-    """Holm's p of worse and of better than the margin for each case; NaN where a row has no interval."""
+def _excess(residual: Floats, own: Floats) -> VariancePart:
+    """The variance which, added to each own one, makes the residuals' quantiles those of normal values.
+
+    |r| ≤ z·√(own + v) is (r/z)² − own ≤ v, so v is a quantile of the left side.
+    """
+    inner = float(np.median((residual / _HALF) ** 2 - own))
+    tails = [
+        float(np.quantile((residual[side] / _TAIL) ** 2 - own[side], 0.9)) if side.any() else 0.0
+        for side in (residual < 0, residual > 0)
+    ]
+    return VariancePart(max(0.0, inner, min(tails)), max(1.0, _MEDIAN_DF * len(residual)))
+
+
+def _middle_mean(d: Floats) -> float:
+    """Mean of the middle half."""
+    cut = len(d) // 4
+    return float(np.sort(d)[cut : len(d) - cut].mean())
+
+
+def _all_together(d: Floats, variance: Floats) -> tuple[float, float]:
+    """The middle mean of d in measured order, and the half-width of its 95% interval."""
+    cut, centre = len(d) // 4, _middle_mean(d)
+    parts = [VariancePart(SHIFT_FLOOR**2)]
+    if len(d) < FEWEST:
+        return centre, t_975(math.inf) * math.sqrt(float(np.mean(variance)) / len(d) + SHIFT_FLOOR**2)
+    ordered = np.sort(d)
+    winsorised = np.clip(d, ordered[cut], ordered[-1 - cut])
+    part = variance_of_mean(list(winsorised))
+    assert part is not None
+    mean = part.variance / (1 - 2 * cut / len(d)) ** 2  # Tukey and McLaughlin, Sankhyā A 25, 1963
+    parts.append(VariancePart(mean, min(part.df, len(d) - 2 * cut - 1.0)))
+    if len(d) >= _FEWEST_PAIRS:
+        quarters = [_middle_mean(quarter) for quarter in np.array_split(d, 4)]
+        parts.append(VariancePart(max(0.0, float(np.var(quarters, ddof=1)) - 4 * mean), 3.0))
+    return centre, t_975(combined_df(parts)) * math.sqrt(math.fsum(part.variance for part in parts))
+
+
+def quantile(df: Floats, at: float = 0.975) -> Floats:
+    """Student's quantile of each."""
+    from scipy.special import ndtri, stdtrit
+
+    known = np.isfinite(df)
+    return np.where(known, stdtrit(np.where(known, df, 1.0), at), ndtri(at))
+
+
+def p_values(d: Floats, noise: Noise, margin: float) -> tuple[list[float], list[float]]:
+    """Holm's p of worse and of better than the margin for each case; NaN where a row has no interval.
+
+    What a shift of the machine explains is taken off all cases.
+    """
     from scipy.special import ndtr, stdtr
 
     def one_sided(distance: Floats) -> list[float]:
         with np.errstate(divide="ignore", invalid="ignore"):
-            t = np.where(distance == 0, 0.0, distance / np.sqrt(variance))  # a model's rows have no variance
-        p = np.where(np.isfinite(df), stdtr(np.where(np.isfinite(df), df, 1.0), -t), ndtr(-t))
-        return holm([float(one) for one in np.where(np.isnan(variance), math.nan, p)])
+            t = np.where(distance == 0, 0.0, distance / np.sqrt(noise.variance))  # a model has no variance
+        known = np.isfinite(noise.df)
+        p = np.where(known, stdtr(np.where(known, noise.df, 1.0), -t), ndtr(-t))
+        return holm([float(one) for one in np.where(np.isnan(noise.variance), math.nan, p)])
 
-    return one_sided(d - margin), one_sided(-d - margin)
-
-
-def mean_interval(d: Floats) -> tuple[float, float]:
-    """95% t-interval of the mean over the cases; NaN below two."""
-    if len(d) < 2:
-        return math.nan, math.nan
-    half = t_975(len(d) - 1.0) * float(d.std(ddof=1)) / math.sqrt(len(d))
-    return float(d.mean()) - half, float(d.mean()) + half
+    return one_sided(d - noise.shift - margin), one_sided(noise.shift - d - margin)
 
 
 def wilcoxon_p(d: Floats) -> float | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dibench.layer import DIMENSIONS
+from dibench.layer import DIMENSIONS, Layer
+from dibench.numbers import shape_text
 from dibench.schema import MEASURED_SOURCES, NO_LAYER
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def newly_failed(a: pd.DataFrame, b: pd.DataFrame) -> tuple[str, ...]:
     found = []
     for case in both:
         row = dict(failed.loc[case])
-        words = [case, text(row, "name"), text(row, "variant")]
+        words = [case, layer_text(row), text(row, "variant")]
         found.append(f"{' '.join(filter(None, words))}: {text(row, 'reason') or 'no reason given'}")
     return tuple(found)
 
@@ -94,3 +95,15 @@ def text(row: dict[Any, Any], name: str) -> str:
     """A cell of a joined row as text, A's where both have one."""
     value = row.get(name, row.get(f"{name}_a"))
     return "" if value is None or value != value else str(value)
+
+
+def layer_text(row: dict[Any, Any]) -> str:
+    """The layer of a joined row by its name, without one by its shape; empty where it is no layer."""
+    name = text(row, "name")
+    if name or text(row, "op") in NO_LAYER:
+        return name
+    dims = {dim: row.get(dim, row.get(f"{dim}_a")) for dim in DIMENSIONS}
+    if any(value is None or value != value for value in dims.values()):
+        return ""
+    whole: dict[str, Any] = {dim: int(value) for dim, value in dims.items() if value is not None}
+    return shape_text(Layer(**whole))
