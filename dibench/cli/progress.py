@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from dibench.numbers import number, percent, shape_text, short, time_text
+from dibench.numbers import count, number, percent, shape_text, short, time_text
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from dibench.plan import Case
     from dibench.schema import Row
     from dibench.sweep.events import Event, SweepBegan
+    from dibench.sweep.noise import Noise
 
 _LINE_EVERY_S = 5.0
+_FEW = 0.05  # of windows: as many are disturbed on a machine that does nothing else
 
 
 def case_text(case: Case) -> str:
@@ -34,6 +36,26 @@ def case_text(case: Case) -> str:
     name = case.layer.name + batch if case.layer.name else shape_text(case.layer)
     knobs = "".join(f" {knob}={value}" for knob, value in case.knobs.items())
     return f"{name} {case.variant}{knobs}"
+
+
+def noise_text(noise: Noise, asked: float) -> str:
+    """What repeats of the reference case tell of this machine, and what follows.
+
+    >>> from dibench.sweep.noise import Noise
+    >>> noise_text(Noise("", 5, spread=0.004, reached=0.01, disturbed=0.0, target=0.02), 0.02)
+    'the same case repeats within ±0.4%: quiet'
+    >>> print(noise_text(Noise("", 3, spread=0.06, reached=0.04, disturbed=0.4, target=0.05), 0.02))
+    ... # doctest: +NORMALIZE_WHITESPACE
+    the same case repeats within ±6%, other processes take the cores: aiming at ±5% instead of ±2%;
+    disturbed cases are measured again at the end
+    """
+    text = f"the same case repeats within ±{100 * noise.spread:.2g}%"
+    if noise.disturbed > _FEW:
+        text += ", other processes take the cores"
+    elif max(noise.spread, noise.reached) <= asked:
+        return f"{text}: quiet"
+    aim = f"aiming at ±{100 * noise.target:g}% instead of ±{100 * asked:g}%; " if noise.target > asked else ""
+    return f"{text}: {aim}disturbed cases are measured again at the end"
 
 
 def result_text(row: Row) -> str:
@@ -79,9 +101,12 @@ class Progress:
         from dibench.sweep.events import (
             CaseBegan,
             CaseEnded,
+            CaseRevisited,
             DeviceJoined,
             DeviceLost,
+            NoiseMeasured,
             NoPeaks,
+            RevisitsBegan,
             SweepBegan,
             VisitEnded,
             WorkerRestarted,
@@ -90,6 +115,16 @@ class Progress:
         match event:
             case SweepBegan():
                 self._open(event)
+            case NoiseMeasured(noise, asked):
+                self._began_at = time.monotonic()
+                self._say(f"noise: {noise_text(noise, asked)}")
+            case RevisitsBegan(cases):
+                self._begin(cases)
+                self._say(
+                    f"{count(cases, 'case')} disturbed by other processes: measured again, the worst first"
+                )
+            case CaseRevisited(case, row):
+                self._end(case, f"again: {result_text(row)}")
             case CaseBegan(case):
                 if self._bar is not None:
                     self._bar.update(self._task, description=case_text(case), **self._pace())
@@ -107,15 +142,18 @@ class Progress:
                 self._say(f"device joined: {where}")
 
     def _open(self, event: SweepBegan) -> None:
-        self._total = event.steps
-        self._began_at = time.monotonic()
         self._say(
             f"{event.device}; energy: {event.energy_source}; {event.total - event.finished} cases to measure"
             + (f" in {event.steps} visits" if event.steps > event.total - event.finished else "")
             + (f", {event.finished} measured already" if event.finished else "")
         )
+        self._begin(event.steps)
+
+    def _begin(self, steps: int) -> None:
+        """Begin to count that many steps."""
+        self._total, self._done, self._began_at = steps, 0, time.monotonic()
         if self._bar is not None:
-            self._bar.update(self._task, total=event.steps, completed=0)
+            self._bar.update(self._task, total=steps, completed=0)
 
     def _end(self, case: Case, result: str, *, failed: bool = False) -> None:
         self._done += 1

@@ -75,8 +75,13 @@ class Options:
         bool, typer.Option("--dry-run", help="Show cases, count and expected time; measure nothing.")
     ] = False
     target: Annotated[
-        float, typer.Option(help="A case is finished when its 95% interval is within ± this, in percent.")
-    ] = 2.0
+        float | None,
+        typer.Option(
+            help="A case is finished when its 95% interval is within ± this, in percent. Where it is not "
+            "given, a noisy machine gets what it can reach.",
+            show_default="2",
+        ),
+    ] = None
     case_budget: Annotated[
         str, typer.Option(help="A case ends after this long, flagged if the target is not reached.")
     ] = "1s"
@@ -208,6 +213,8 @@ def _settings(options: Options) -> Settings:
     from dibench.measure.settings import Settings
 
     case_budget_s = duration_s("--case-budget", options.case_budget)
+    if options.target is None:
+        return Settings(case_budget_s=case_budget_s)
     if not 0.01 <= options.target <= 100:
         raise UserError("--target", "must be from 0.01 to 100 percent", options.target)
     return Settings(target=options.target / 100, case_budget_s=case_budget_s)
@@ -239,6 +246,7 @@ def _job(options: Options, plan: Plan, backend: str, devices: tuple[str, ...], s
         settings=settings,
         sources_sha=kernels.sources_sha(plan.backend),
         command_line=["python", "-m", "dibench", *sys.argv[1:]],
+        keep_target=options.target is not None,
         devices=devices,
         scheduler=options.scheduler,
     )

@@ -17,13 +17,12 @@ from dibench.measure.budget import Pool
 from dibench.measure.metering import Metering
 from dibench.measure.settings import Settings
 from dibench.measure.visit import Visit, with_visits
-from dibench.measure.windows import measure_case, waited_s
+from dibench.measure.windows import WindowVisit, measurement, visit_in_windows, waited_s
 from dibench.meters import Meter, open_meter
 from dibench.meters.base import MeterFacts
 from dibench.meters.gpu import GpuMeter
 from dibench.schema import Row
 
-_NOTHING = Row()
 _NO_COUNTS: Mapping[str, int] = MappingProxyType({})
 
 
@@ -39,35 +38,35 @@ class Instrument:
     not_metered: str = ""
     """Why the model takes the place of a GPU's sensor."""
 
-    def visit(self, prepared: Prepared) -> Visit:
+    def visit(
+        self, prepared: Prepared, settings: Settings, counts: Mapping[str, int] = _NO_COUNTS
+    ) -> Visit | WindowVisit:
         """Visit a prepared case once.
+
+        Args:
+            prepared: what launches.
+            settings: how long and how exactly, where windows are measured.
+            counts: what one launch does, all instances together, for meters that calculate.
 
         Raises:
             DeviceFaultError: the GPU is lost.
         """
-        assert self.metering is not None
-        return self.metering.visit(prepared)
-
-    def measured(
-        self, prepared: Prepared, row: Row = _NOTHING, counts: Mapping[str, int] = _NO_COUNTS
-    ) -> Row:
-        """A row with what was measured, in windows or at one visit.
-
-        Args:
-            prepared: what launches.
-            row: what is known of the case.
-            counts: what one launch does per instance, for meters that calculate.
-        """
-        if isinstance(self.meter, GpuMeter):
-            visit, pool = self.visit(prepared), Pool()
-            if visit.energy is not None:
-                pool.add("case", visit.energy)
-            return with_visits(row, [visit], pool)
-        # The meter sees whole launches, all instances together.
-        whole = {what: count * (row.instances or 1) for what, count in counts.items()}
+        if self.metering is not None:
+            return self.metering.visit(prepared)
+        assert not isinstance(self.meter, GpuMeter)
         # On a CPU other processes can take the cores away.
         waited = waited_s if self.backend.name in ("cpu", "torch") else lambda: 0.0
-        return measure_case(prepared, self.meter, self.settings, counts=whole, waited=waited).into(row)
+        return visit_in_windows(prepared, self.meter, settings, counts=counts, waited=waited)
+
+    def measured(self, prepared: Prepared) -> Row:
+        """A row with what was measured at one visit, all instances together."""
+        visit = self.visit(prepared, self.settings)
+        if isinstance(visit, WindowVisit):
+            return measurement([visit], self.settings).into(Row())
+        pool = Pool()
+        if visit.energy is not None:
+            pool.add("case", visit.energy)
+        return with_visits(Row(), [visit], pool)
 
     def meter_facts(self) -> MeterFacts:
         """The meter as the manifest has it."""

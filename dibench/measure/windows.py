@@ -44,6 +44,7 @@ FEWEST_WINDOWS = 10
 MOST_WAITING = 0.01  # of a window's time; half of the default target
 _FIRST_LOOK = 16
 _FEWEST_TO_STOP = 12
+_FAR = 1.5  # times the target; an interval shrinks as 1/√windows, a little faster while they are few
 _PERIODS_PER_WINDOW = 20  # of the meter: quantisation is at most a twentieth of a window
 _LARGEST_STEP = 100.0  # launches are never multiplied by more: one odd reading must not cost minutes
 
@@ -75,6 +76,11 @@ class WindowVisit:
     varies: bool
     """Whether two windows may read different joules: true of a sensor, false of a calculation."""
 
+    @property
+    def launches(self) -> int:
+        """Of all windows."""
+        return sum(window.launches for window in self.windows)
+
     def to_json(self) -> dict[str, Any]:
         """Plain values: the windows as columns, which are a third as long as a list of objects."""
         names = [field.name for field in attrs.fields(Window)]
@@ -101,6 +107,8 @@ class Measurement:
     visits: int
     windows: int
     launches: int
+    reached: float
+    """The larger relative half-width of time and, where it varies, energy; infinite where it is not known."""
     status: str
     reason: str
 
@@ -158,7 +166,7 @@ def visit_in_windows(
     Args:
         prepared: what launches; its seconds are the device's.
         meter: what reads energy around a window.
-        settings: target and budget.
+        settings: target and budget, and whether to give up early.
         clock: seconds for the budget only, so that tests can replay it.
         counts: what one launch does, all instances together, for meters that calculate.
         waited: seconds so far that this process's threads were kept from running, see `waited_s`.
@@ -167,11 +175,14 @@ def visit_in_windows(
     launch_s = _warm_up(prepared, settings, clock)
     launches = _launches_of(prepared, launch_s, _window_s(settings, meter))
     windows: list[Window] = []
-    looks, undisturbed = _FIRST_LOOK, 0
+    looks = doubts = _FIRST_LOOK
+    undisturbed = 0
     while True:
         before, waited_before_s = clock(), waited()
         reading = meter.window(lambda: prepared.launch(launches), counts or {}, launches)
         waiting_s = waited() - waited_before_s
+        if not math.isfinite(reading.time_s):
+            raise ValueError(f"the seconds of a window must be finite, are {reading.time_s}")
         windows.append(Window(launches, reading.time_s, reading.energy_j, waiting_s, reading.reason))
         undisturbed += not windows[-1].disturbed
         after = clock()
@@ -179,6 +190,12 @@ def visit_in_windows(
             looks *= 2
             if _Estimate(windows, varies=meter.has_variance).finished(settings):
                 break
+        if settings.gives_up and len(windows) >= doubts:
+            doubts *= 2
+            left = settings.case_budget_s / (after - begin)
+            width = _Estimate(windows, varies=meter.has_variance).reached() / math.sqrt(left)
+            if undisturbed * left < FEWEST_WINDOWS or width > _FAR * settings.target:
+                break  # even the whole budget would leave too few windows, or an interval far too wide
         # Another window as long as this one would exceed the budget.
         if after - begin + (after - before) > settings.case_budget_s:
             break
@@ -291,6 +308,7 @@ class _Estimate:
             visits=visits,
             windows=self.number,
             launches=sum(window.launches for window in self._used),
+            reached=self.reached(),
             status="flagged" if reasons else "ok",
             reason="; ".join(reasons + self._left_out()),
         )
@@ -306,13 +324,14 @@ class _Estimate:
     def _flags(self, settings: Settings, visits: int) -> list[str]:
         """Reasons to flag the row."""
         reasons = []
-        spent = f"{settings.case_budget_s:g} s" if visits == 1 else f"{visits} visits"
         if self.number < FEWEST_WINDOWS:
-            what = f"the case budget of {spent}" if visits == 1 else spent
-            reasons.append(f"{self.number} windows in {what}, {FEWEST_WINDOWS} wanted")
+            where = f"the case budget of {settings.case_budget_s:g} s" if visits == 1 else f"{visits} visits"
+            reasons.append(f"{self.number} windows in {where}, {FEWEST_WINDOWS} wanted")
         elif self.reached() > settings.target:
+            stayed = f" in {visits} visits" if visits > 1 else ""
             reasons.append(
-                f"interval ±{100 * self.reached():.3g}% after {spent}, target ±{100 * settings.target:g}%"
+                f"interval ±{100 * self.reached():.3g}% from {self.number} windows{stayed}, "
+                f"target ±{100 * settings.target:g}%"
             )
         disturbed = sum(window.disturbed for window in self._used)
         if disturbed:

@@ -31,6 +31,7 @@ from dibench.sweep.crew import DeviceLostError, OpenDevice, Opening, check_alike
 from dibench.sweep.worker import CaseResult, Setup, case_to_json
 
 if TYPE_CHECKING:
+    from dibench.measure.settings import Settings
     from dibench.plan import Case
 
 RESOURCE = "dibench"
@@ -78,12 +79,13 @@ class ClusterDevice:
             raise UserError("--scheduler", f"{self.address}: {answer['error']}")
         return dict(answer["peaks"])
 
-    def measure(self, case: Case, upcoming: Sequence[Case] = ()) -> CaseResult:
+    def measure(self, case: Case, settings: Settings, upcoming: Sequence[Case] = ()) -> CaseResult:
         """See OpenDevice."""
         cases = json.dumps([case_to_json(each) for each in (case, *upcoming)])
         # The worker ends a hung case itself; one that takes even longer has vanished.
         try:
-            answer = self.answer(self._task(on_dask.measure, self._client.id, cases), self._limit_s + _OPEN_S)
+            task = self._task(on_dask.measure, self._client.id, cases, json.dumps(attrs.asdict(settings)))
+            answer = self.answer(task, self._limit_s + _OPEN_S)
         except UserError as error:
             raise DeviceLostError(str(error)) from None
         if "error" in answer:

@@ -47,7 +47,7 @@ class OpenDevice(Protocol):
             UserError: they cannot be measured.
         """
 
-    def measure(self, case: Case, upcoming: Sequence[Case] = ()) -> CaseResult:
+    def measure(self, case: Case, settings: Settings, upcoming: Sequence[Case] = ()) -> CaseResult:
         """Measure a case; a crash is a failed case. Called from a thread.
 
         Raises:
@@ -160,10 +160,10 @@ class LocalDevice:
             rule = f"{self._opening.backend} could not measure its peaks: {death}"
             raise UserError("--backend", rule) from None
 
-    def measure(self, case: Case, upcoming: Sequence[Case] = ()) -> CaseResult:
+    def measure(self, case: Case, settings: Settings, upcoming: Sequence[Case] = ()) -> CaseResult:
         """See OpenDevice; a crash is a failed case and one restart."""
         try:
-            found = self._worker.measure(case, self._opening.limit_s, upcoming)
+            found = self._worker.measure(case, settings, self._opening.limit_s, upcoming)
         except WorkerDiedError as death:
             found = CaseResult(failed(case, str(death), self.setup), died=str(death))
         if found.died or found.spent:

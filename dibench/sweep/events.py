@@ -9,6 +9,7 @@ import attrs
 if TYPE_CHECKING:
     from dibench.plan import Case
     from dibench.schema import Row
+    from dibench.sweep.noise import Noise
 
 
 @attrs.frozen
@@ -49,6 +50,30 @@ class VisitEnded:
 
 
 @attrs.frozen
+class NoiseMeasured:
+    """Repeats of one case told how noisy this machine is."""
+
+    noise: Noise
+    asked: float
+    """The target that was asked for."""
+
+
+@attrs.frozen
+class RevisitsBegan:
+    """So many disturbed cases are measured again while time is left, the worst first."""
+
+    cases: int
+
+
+@attrs.frozen
+class CaseRevisited:
+    """A disturbed case was measured again; its row follows from all its visits."""
+
+    case: Case
+    row: Row
+
+
+@attrs.frozen
 class WorkerRestarted:
     """A worker died, and a new one took its place."""
 
@@ -77,5 +102,15 @@ class DeviceJoined:
 
 
 Event = (
-    SweepBegan | CaseBegan | VisitEnded | CaseEnded | WorkerRestarted | NoPeaks | DeviceLost | DeviceJoined
+    SweepBegan
+    | NoiseMeasured
+    | CaseBegan
+    | VisitEnded
+    | CaseEnded
+    | RevisitsBegan
+    | CaseRevisited
+    | WorkerRestarted
+    | NoPeaks
+    | DeviceLost
+    | DeviceJoined
 )

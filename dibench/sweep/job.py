@@ -25,6 +25,8 @@ class Sweep:
     command_line: Sequence[str] = ()
     kernel_shas: Mapping[str, str] = attrs.field(factory=dict, repr=False)
     """SHA-256 of each kernel's sources, for the manifest."""
+    keep_target: bool = False
+    """Whether the target holds however noisy the machine is."""
     devices: Sequence[str] = ()
     """CUDA_VISIBLE_DEVICES of each worker; without any the backend opens its one device."""
     scheduler: str = ""

@@ -1,5 +1,8 @@
 """Run cases on all devices until done, out of time or interrupted.
 
+Where windows are measured, every case comes first and once, and gives up early if it is disturbed. Then
+disturbed cases are visited again, the worst first, while time is left.
+
 Each device measures in a thread of its own. Everything else, above all writing, happens in the thread that
 calls `run`.
 """
@@ -14,6 +17,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from dibench.measure.visit import Visit
+from dibench.measure.windows import FEWEST_WINDOWS
 from dibench.plan.ordering import VISIT_BLOCK, in_visits
 from dibench.sweep import record
 from dibench.sweep.crew import Crew, DeviceLostError, OpenDevice, failed, uuid_of
@@ -21,9 +26,11 @@ from dibench.sweep.duration import NextCase
 from dibench.sweep.events import (
     CaseBegan,
     CaseEnded,
+    CaseRevisited,
     DeviceJoined,
     DeviceLost,
     Event,
+    RevisitsBegan,
     VisitEnded,
     WorkerRestarted,
 )
@@ -44,6 +51,9 @@ _LOOK_AHEAD = 8
 
 _POLL_S = 1.0
 _MOST_DEVICES = 4096
+_MOST_REVISITS = 3
+"""Times that one command visits a disturbed case again."""
+
 _MOST_LOSSES = 3
 """A case that was running each of so many times when a device was lost is taken for the cause: it fails."""
 
@@ -64,7 +74,7 @@ class Loop:
         sweep: Sweep,
         crew: Crew,
         table: record.RowsFile,
-        book: VisitBook | None,
+        book: VisitBook,
         session: str,
         on_event: Callable[[Event], None],
         on_join: Callable[[Setup], object],
@@ -75,7 +85,7 @@ class Loop:
             sweep: what is measured.
             crew: the devices.
             table: where rows go.
-            book: where visits go; None where windows are measured instead.
+            book: where visits go; its settings are those that cases are measured with.
             session: the name of this start of the program, for the rows.
             on_event: called with each event.
             on_join: called with the description of a device that joins, before it has a row.
@@ -83,7 +93,8 @@ class Loop:
         self._plan, self._crew = sweep.plan, crew
         self._table, self._book, self._session, self._on_event = table, book, session, on_event
         self._on_join = on_join
-        self._expected = NextCase(sweep.settings, in_visits=book is not None)
+        self._in_visits = crew.devices[0].setup.meter.in_visits
+        self._expected = NextCase(sweep.settings, in_visits=self._in_visits)
         self._inside_s = self._took_s = 0.0
         self._under_way: dict[Future[CaseResult], _UnderWay] = {}
         self._losses: Counter[str] = Counter()
@@ -97,14 +108,21 @@ class Loop:
             self._written_on[row.case_id] = row.device_uuid
         self.finished = 0
         """Cases finished by this start of the program."""
+        self.revisited: set[str] = set()
+        """Disturbed cases that this start of the program measured again, by id."""
         self.restarts = 0
         self.setups: dict[str, Setup] = {uuid_of(one): one.setup for one in crew.devices}
         """Every device that measured, by UUID."""
 
     @property
     def inside(self) -> float | None:
-        """Share of the measuring time spent in windows and settling; None before the first visit."""
+        """Share of the measuring time in windows and settling; None before the first visit to a GPU."""
         return self._inside_s / self._took_s if self._took_s > 0 else None
+
+    @property
+    def came_good(self) -> int:
+        """Revisited cases whose row is not flagged any more."""
+        return sum(self.statuses[case_id] == "ok" for case_id in self.revisited)
 
     def open_cases(self) -> list[Case]:
         """Cases of the plan without a row."""
@@ -113,26 +131,46 @@ class Loop:
     def steps(self) -> Steps:
         """Each open case once for every visit that it still needs, in measuring order."""
         cases, book, homes = self.open_cases(), self._book, self._homes()
-        if book is None:
-            return Steps(cases, homes, {})
         made = {case.case_id: book.number(case.case_id) if key_of(case) in homes else 0 for case in cases}
         steps = []
         block = VISIT_BLOCK * len(self._crew.devices)
-        for index, number in in_visits([case.visits for case in cases], self._plan.seed, block):
+        for index, number in in_visits(list(map(self._visits, cases)), self._plan.seed, block):
             case = cases[index]
             if number > made[case.case_id]:
                 steps.append(case)
-            elif number == case.visits:  # all made, but the program was killed before it wrote the row
+            elif number == self._visits(case):  # all made, but the program was killed before it wrote the row
                 row = book.row(case.row())
                 assert row is not None
                 self._write(case, self.setups[book.device(case.case_id)], utc_now(), row)
         return Steps(steps, homes, made)
 
+    def _visits(self, case: Case) -> int:
+        """Visits that a case needs to have its row."""
+        return case.visits if self._in_visits else 1
+
+    def _disturbed(self) -> Steps:
+        """Each case whose windows were disturbed, the worst first, where further visits can help.
+
+        On its own device only, and not where a visit has so few windows that a few visits make no difference.
+        """
+        found: list[tuple[float, Case]] = []
+        for case in self._plan.cases:
+            if (
+                self.statuses.get(case.case_id) != "flagged"
+                or self._book.device(case.case_id) not in self.setups
+            ):
+                continue
+            now = self._book.in_windows(case.case_id)
+            if now is not None and now.windows * (1 + _MOST_REVISITS / now.visits) >= FEWEST_WINDOWS:
+                found.append((now.reached, case))
+        found.sort(key=lambda one: -one[0])
+        return Steps([case for _, case in found], self._homes(), {})
+
     def _homes(self) -> dict[str | int, str]:
         """The device that each case is bound to, where that device is present."""
         homes: dict[str | int, str] = {}
         for case in self._plan.cases:
-            visited = self._book.device(case.case_id) if self._book is not None else ""
+            visited = self._book.device(case.case_id)
             home = visited or (self._written_on.get(case.case_id, "") if case.together else "")
             if home in self.setups:
                 homes[key_of(case)] = home
@@ -164,6 +202,21 @@ class Loop:
                 self._crew.close()
             pool.shutdown()
 
+    def revisit(self, deadline: float | None) -> str:
+        """Visit disturbed cases again until none is left; returns how it ended, as `run` does.
+
+        Raises:
+            UserError: as `run`.
+        """
+        ended = "complete"
+        for _ in range(_MOST_REVISITS):
+            steps = self._disturbed()
+            if ended != "complete" or not steps:
+                break
+            self._on_event(RevisitsBegan(len(steps)))
+            ended = self.run(steps, deadline)
+        return ended
+
     def _welcome(self, devices: Sequence[OpenDevice]) -> None:
         for device in devices:
             self.setups[uuid_of(device)] = device.setup
@@ -185,7 +238,8 @@ class Loop:
                 steps.put_back(case)
                 return False
             self._on_event(CaseBegan(case))
-            future = pool.submit(device.measure, case, steps.upcoming(_LOOK_AHEAD))
+            settings = attrs.evolve(self._book.settings, gives_up=case.case_id not in self.statuses)
+            future = pool.submit(device.measure, case, settings, steps.upcoming(_LOOK_AHEAD))
             self._under_way[future] = _UnderWay(device, case, utc_now(), begin)
         return True
 
@@ -201,6 +255,10 @@ class Loop:
             self.restarts += 1
             self._on_event(WorkerRestarted(found.died))
         took_s, row = time.monotonic() - begun.begin, found.row
+        if case.case_id in self.statuses:
+            self._revisited(case, uuid_of(device), found)
+            self._expected.learn(case, took_s, None)
+            return
         if found.visit is not None:
             visited = self._visited(case, uuid_of(device), found)
             if visited is None:
@@ -212,6 +270,16 @@ class Loop:
         self._expected.learn(case, took_s, row.time_s)
         if found.died:
             self._give_up(case, device.setup, steps)
+
+    def _revisited(self, case: Case, uuid: str, found: CaseResult) -> None:
+        """Record a further visit; one that failed changes nothing: the row stands."""
+        if found.visit is not None:
+            self._book.add(case, self._visits(case), uuid, found)
+            self.revisited.add(case.case_id)
+        row = self._book.row(case.row())
+        assert row is not None
+        self.statuses[case.case_id] = row.status
+        self._on_event(CaseRevisited(case, row))
 
     def _give_up(self, case: Case, setup: Setup, steps: Steps) -> None:
         """Fail the remaining cases of a kernel that keeps crashing workers: each crash costs a restart."""
@@ -225,6 +293,11 @@ class Loop:
     def _lost(self, begun: _UnderWay, steps: Steps, why: str) -> None:
         case, device = begun.case, begun.device
         self._crew.remove(device)
+        self._last_loss = why
+        self._on_event(DeviceLost(why))
+        if case.case_id in self.statuses:  # visits of a case are made on one device: its row stands
+            steps.forget(uuid_of(device))
+            return
         self._losses[case.case_id] += 1
         if self._losses[case.case_id] < _MOST_LOSSES:
             steps.put_back(case)
@@ -233,15 +306,13 @@ class Loop:
             reason = f"{_MOST_LOSSES} devices were lost while it was measured, the last: {why}"
             self._write(case, device.setup, begun.started_at, failed(case, reason, device.setup))
         steps.lose(uuid_of(device))
-        self._last_loss = why
-        self._on_event(DeviceLost(why))
 
     def _visited(self, case: Case, uuid: str, found: CaseResult) -> Row | None:
         """Record a visit; returns the case's row if this was its last visit."""
-        assert self._book is not None and found.visit is not None
-        self._took_s += found.took_s
-        self._inside_s += found.visit.inside_s
-        self._book.add(case, uuid, found)
+        if isinstance(found.visit, Visit):
+            self._took_s += found.took_s
+            self._inside_s += found.visit.inside_s
+        self._book.add(case, self._visits(case), uuid, found)
         if self._book.wants_more(case.case_id):
             self._on_event(VisitEnded(case, self._book.number(case.case_id)))
             return None
@@ -261,20 +332,20 @@ class Loop:
         )
 
     def state_again(self, path: Path) -> None:
-        """State all rows again by what all visits tell, and add flagged rows of cases that still need visits.
+        """State all rows again by what all visits tell, and add those of visited cases that have none.
 
-        Replaces the table, which must be closed.
+        Replaces the table, which must be closed. What it holds counts: Ctrl-C may have come between the
+        writing of a row and the noting of it here.
         """
         book = self._book
-        assert book is not None
         name = next(iter(self.setups.values())).device.name  # all devices of a sweep are of one model
 
-        def again(row: Row) -> Row:
-            return (book.row(row) or row) if row.measured else row
-
-        partly = [
+        rows = [(book.row(row) or row) if row.measured else row for row in record.written(path)]
+        written = {row.case_id for row in rows}
+        rows += [
             self._signed(row, name, book.device(case.case_id), utc_now())
-            for case in self.open_cases()
-            if (row := book.row(case.row())) is not None
+            for case in self._plan.cases
+            if case.case_id not in written and (row := book.row(case.row())) is not None
         ]
-        record.rewrite(path, again, partly)
+        record.write(path, rows)
+        self.statuses = {row.case_id: row.status for row in rows}

@@ -4,10 +4,12 @@ Keys: `identity` (what resuming compares), `device` (name, uuid, facts), `device
 several), `reference_c` (the temperature that its energies are stated at, where it is visited), `driver`,
 `cuda`, `peaks` (of the first device, measured: `mac_per_s`, `bytes_per_s`), `backend`, `energy_source`,
 `meter` (source, period_s, facts, in_visits), `plan` (name, sha, seed, shard, cases), `settings`,
-`sources_sha`, `kernels` (the SHA-256 of each, of a campaign), `versions`, `command_line`,
-`source_revision`, `started_at`, `ended_at` (UTC), `rows` (by status, at the end of the last session),
-`sessions` (one per start of the program: session, started_at, ended_at, ended, rows, worker_restarts,
-command_line, source_revision; `ended_at` stays null where the program was killed).
+`noise` (what repeats of the reference case told before the first row, and the target that it allows; null
+where that was not measured), `sources_sha`, `kernels` (the SHA-256 of each, of a campaign), `versions`,
+`command_line`, `source_revision`, `started_at`, `ended_at` (UTC), `rows` (by status, at the end of the last
+session), `sessions` (one per start of the program: session, started_at, ended_at, ended, rows,
+worker_restarts, revisited, came_good, command_line, source_revision; `ended_at` stays null where the program
+was killed).
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from dibench.sweep import record
 if TYPE_CHECKING:
     from dibench.measure.settings import Settings
     from dibench.sweep.job import Sweep
+    from dibench.sweep.noise import Noise
     from dibench.sweep.worker import Setup
 
 
@@ -64,7 +67,8 @@ def _in_force(settings: Settings, setup: Setup) -> dict[str, Any]:
     """The settings that this meter uses."""
     if setup.meter.in_visits:
         return attrs.asdict(settings.visit)
-    return {name: value for name, value in attrs.asdict(settings).items() if name != "visit"}
+    unasked = ("visit", "gives_up")
+    return {name: value for name, value in attrs.asdict(settings).items() if name not in unasked}
 
 
 def refuse_other(out: Path, earlier: Mapping[str, Any] | None, identity: Mapping[str, Any]) -> None:
@@ -163,6 +167,7 @@ class Manifest:
             "peaks": dict(peaks),
             "energy_source": self.energy_source,
             "meter": attrs.asdict(setups[0].meter),
+            "noise": earlier.get("noise") if earlier else None,
             **_described(sweep),
             "source_revision": self._session["source_revision"],
             "started_at": earlier["started_at"] if earlier else self._session["started_at"],
@@ -210,14 +215,22 @@ class Manifest:
         if others:
             self._data["devices"] = [first, *others]
 
-    def end(
-        self, ended: str, rows: int, statuses: Mapping[str, int], restarts: int, inside: float | None
-    ) -> None:
-        """Save how the session ended; `inside` is the share of its time in windows and settling."""
+    @property
+    def noise(self) -> Mapping[str, Any] | None:
+        """Of the machine, as measured before the first row; None where it was not."""
+        noise: Mapping[str, Any] | None = self._data["noise"]
+        return noise
+
+    def note_noise(self, noise: Noise) -> None:
+        """Save the noise, before the first row that aims at what it allows."""
+        self._data["noise"] = attrs.asdict(noise)
+        self.save()
+
+    def end(self, ended: str, statuses: Mapping[str, int], **facts: float | None) -> None:
+        """Save how the session ended, with those further facts of it that are known."""
         now = utc_now()
-        self._session |= {"ended_at": now, "ended": ended, "rows": rows, "worker_restarts": restarts}
-        if inside is not None:
-            self._session["share_in_windows_and_settling"] = inside
+        known = {name: value for name, value in facts.items() if value is not None}
+        self._session |= {"ended_at": now, "ended": ended, **known}
         self._data |= {"ended_at": now, "rows": dict(statuses)}
         self.save()
 

@@ -49,13 +49,13 @@ def peaks(client: str) -> str:
         return json.dumps({"error": str(error)})
 
 
-def measure(client: str, cases_json: str) -> str:
+def measure(client: str, cases_json: str, settings_json: str) -> str:
     """Measure the first of these cases (the others come next); answers `found`, a CaseResult, or `error`."""
     case, *upcoming = (case_from_json(fields) for fields in json.loads(cases_json))
     if client not in _held:
         return json.dumps({"error": "the worker was restarted"})
     try:
-        found = _held[client].measure(case, upcoming)
+        found = _held[client].measure(case, Settings.from_json(json.loads(settings_json)), upcoming)
     except DeviceLostError as error:
         close(client)
         return json.dumps({"error": str(error)})

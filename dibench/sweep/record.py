@@ -4,7 +4,7 @@
   line, which the next start cuts off. Rows survive the program's death at once. They are forced to the disk
   (fdatasync) at most every five seconds and at the end, so a power failure may cost the last five seconds,
   never an older row.
-- `visits.jsonl`, where a GPU is metered, has a line for each visit, and grows in the same way.
+- `visits.jsonl` has a line for each visit, and grows in the same way.
 - `manifest.json` is replaced whole: written beside, forced to the disk, renamed.
 - `sweep.lock` names the process that writes here; the kernel releases it however that process ends.
 """
@@ -155,16 +155,15 @@ def written(path: Path) -> Iterator[Row]:
         yield row
 
 
-def rewrite(path: Path, change: Callable[[Row], Row | None], further: Iterable[Row] = ()) -> None:
+def rewrite(path: Path, change: Callable[[Row], Row | None]) -> None:
     """Replace the table as a whole by one with every row changed.
 
     Args:
         path: of the table.
         change: from a row to what takes its place; None drops it.
-        further: rows to be added.
     """
-    changed = (change(row) for row in read_rows(path))
-    write(path, (row for row in (*changed, *further) if row is not None))
+    changed = [change(row) for row in read_rows(path)]
+    write(path, (row for row in changed if row is not None))
 
 
 def write(path: Path, rows: Iterable[Row]) -> None:

@@ -4,11 +4,14 @@ The parent process plans and records; workers measure, one for each device. Seve
 (`steps`). The manifest holds what identifies a sweep. If none of it has changed, the same command resumes
 where the last one ended, with as many devices of that model as there are now. Where a GPU is metered, each
 case is visited as often as planned, at different times and on one card; its row follows the last visit.
+Elsewhere the machine's noise is measured first, and cases that other processes disturbed are visited again at
+the end.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -23,16 +26,18 @@ from dibench.measure.calibration import kept_pool
 from dibench.measure.calibration import path_of as calibration_path
 from dibench.sweep import record
 from dibench.sweep.crew import Crew, LocalCrew, Opening
-from dibench.sweep.events import Event, NoPeaks, SweepBegan
+from dibench.sweep.events import Event, NoiseMeasured, NoPeaks, SweepBegan
 from dibench.sweep.job import Sweep
 from dibench.sweep.lock import Lock
 from dibench.sweep.loop import Loop
 from dibench.sweep.manifest import Manifest, identity_of, refuse_other, set_aside
+from dibench.sweep.noise import measure_noise, time_for
 from dibench.sweep.visit_book import VisitBook
 from dibench.sweep.worker import hang_limit_s
 
 if TYPE_CHECKING:
     from dibench.intervals import VariancePart
+    from dibench.measure.settings import Settings
     from dibench.schema import Row
 
 __all__ = ["Summary", "Sweep", "run_sweep"]
@@ -54,6 +59,10 @@ class Summary:
     elapsed_s: float
     inside: float | None = None
     """Share of the measuring time in windows and the settling before them, where a GPU was metered."""
+    revisited: int = 0
+    """Disturbed cases that were measured again."""
+    came_good: int = 0
+    """Of them those that are not flagged any more."""
     kept_as: str = ""
     """Where `fresh` moved the earlier table."""
 
@@ -87,7 +96,7 @@ def run_sweep(
     with Lock(out), contextlib.closing(_crew(sweep, opening)) as crew:
         manifest, kept_as = _begin(sweep, out, crew, fresh=fresh, on_event=on_event)
         manifest.save()
-        book = _open_book(out, crew)
+        book = _open_book(out, crew, _aiming(sweep, (manifest.noise or {}).get("target")))
         try:
             _tidy(out / record.TABLE, book, retry_failed)
             with contextlib.closing(record.RowsFile(out / record.TABLE)) as table:
@@ -96,15 +105,26 @@ def run_sweep(
                 steps = loop.steps()
                 total, name = len(sweep.plan.cases), _name(crew)
                 on_event(SweepBegan(name, manifest.energy_source, total, begun_with, len(steps)))
-                ended = loop.run(steps, deadline)
-            if book is not None:
-                loop.state_again(out / record.TABLE)
-                manifest.state_at(book.reference_c)
+                ended = "interrupted"
+                with contextlib.suppress(KeyboardInterrupt):
+                    if not begun_with:
+                        _learn_noise(sweep, crew, book, manifest, len(steps), deadline, on_event)
+                    ended = loop.run(steps, deadline)
+                    ended = loop.revisit(deadline) if ended == "complete" else ended
+            loop.state_again(out / record.TABLE)
+            manifest.state_at(book.reference_c)
         finally:
-            if book is not None:
-                book.close()
+            book.close()
         counts = Counter(loop.statuses.values())
-        manifest.end(ended, loop.finished, counts, loop.restarts, loop.inside)
+        manifest.end(
+            ended,
+            counts,
+            rows=loop.finished,
+            worker_restarts=loop.restarts,
+            revisited=len(loop.revisited),
+            came_good=loop.came_good,
+            share_in_windows_and_settling=loop.inside,
+        )
     return Summary(
         statuses=counts,
         measured=loop.finished,
@@ -113,6 +133,8 @@ def run_sweep(
         energy_source=manifest.energy_source,
         elapsed_s=time.monotonic() - begin,
         inside=loop.inside,
+        revisited=len(loop.revisited),
+        came_good=loop.came_good,
         kept_as=kept_as,
     )
 
@@ -157,30 +179,61 @@ def _name(crew: Crew) -> str:
     return f"{len(crew.devices)} × {name}" if len(crew.devices) > 1 else name
 
 
-def _open_book(out: Path, crew: Crew) -> VisitBook | None:
-    """The visits of metered GPUs, with what their calibrations say; None where windows are measured."""
+def _open_book(out: Path, crew: Crew, settings: Settings) -> VisitBook:
+    """All visits so far; for metered GPUs with what their calibrations say."""
     priors: dict[str, VariancePart] = {}
     for one in crew.devices:
-        if not one.setup.meter.in_visits:
-            return None
-        device = one.setup.device
-        path = calibration_path(device.uuid, str(device.facts.get("driver") or ""))
-        priors[device.uuid] = kept_pool(path)
-    return VisitBook(out / record.VISITS, priors)
+        if one.setup.meter.in_visits:
+            device = one.setup.device
+            path = calibration_path(device.uuid, str(device.facts.get("driver") or ""))
+            priors[device.uuid] = kept_pool(path)
+    return VisitBook(out / record.VISITS, priors, settings)
 
 
-def _tidy(path: Path, book: VisitBook | None, retry_failed: bool) -> None:
-    """Drop rows that are to be measured again, and rows of cases that still need visits."""
+def _aiming(sweep: Sweep, reachable: float | None) -> Settings:
+    """The settings with the target that noise allows, unless it was not measured or a target was given."""
+    if reachable is None or sweep.keep_target:
+        return sweep.settings
+    return attrs.evolve(sweep.settings, target=reachable)
+
+
+# Wide because it acts between everything that a sweep has opened.
+def _learn_noise(
+    sweep: Sweep,
+    crew: Crew,
+    book: VisitBook,
+    manifest: Manifest,
+    cases: int,
+    deadline: float | None,
+    on_event: Callable[[Event], None],
+) -> None:
+    """Measure the machine's noise, once in a sweep, and aim at what it allows."""
+    device = crew.devices[0]
+    reference = next((case for case in sweep.plan.cases if case.sentinel), None)
+    left_s = math.inf if deadline is None else deadline - time.monotonic()
+    limit_s = time_for(cases, sweep.settings, left_s)
+    if manifest.noise or device.setup.meter.in_visits or reference is None or not limit_s:
+        return
+    noise = measure_noise(device, reference, sweep.settings, limit_s)
+    if noise is not None:
+        book.settings = _aiming(sweep, noise.target)
+        noise = attrs.evolve(noise, target=book.settings.target)
+        manifest.note_noise(noise)
+        on_event(NoiseMeasured(noise, sweep.settings.target))
+
+
+def _tidy(path: Path, book: VisitBook, retry_failed: bool) -> None:
+    """Drop rows that are to be measured again, and rows of cases that still need visits; state the others.
+
+    A killed sweep may have visited a case again and not stated its row.
+    """
     if not path.exists():
         return
     record.RowsFile(path).close()  # repaired before it is read
 
     def keep(row: Row) -> Row | None:
         if row.measured:
-            again = book is not None and book.wants_more(row.case_id)
-        else:
-            again = retry_failed and row.status == "failed"
-        return None if again else row
+            return None if book.wants_more(row.case_id) else book.row(row) or row
+        return None if retry_failed and row.status == "failed" else row
 
-    if retry_failed or book is not None:
-        record.rewrite(path, keep)
+    record.rewrite(path, keep)

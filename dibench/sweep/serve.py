@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import sys
+import time
 from typing import Any
 
 import attrs
@@ -42,13 +43,14 @@ class _Server:
                 upcoming = [case_from_json(fields) for fields in request["upcoming"]]
                 with contextlib.suppress(UserError):  # reported when it is that case's turn
                     self._instrument.backend.prefetch(upcoming)
-                return self._measure(case_from_json(request["case"])).to_json()
+                settings = Settings.from_json(request["settings"])
+                return self._measure(case_from_json(request["case"]), settings).to_json()
 
-    def _measure(self, case: Case) -> CaseResult:
+    def _measure(self, case: Case, settings: Settings) -> CaseResult:
         meter = self._instrument.meter
         row = attrs.evolve(case.row(), energy_source=meter.source, meter_period_s=meter.period_s)
         try:
-            found = _measured(case, row, self._instrument)
+            found = _measured(case, row, self._instrument, settings)
             json.dumps(found.to_json(), allow_nan=False)  # NaN or infinity in a cell fails the case
             return found
         except DeviceFaultError as error:
@@ -65,21 +67,21 @@ class _Server:
             return CaseResult(attrs.evolve(row, status="failed", reason=reason))
 
 
-def _measured(case: Case, row: Row, instrument: Instrument) -> CaseResult:
-    """The case's row; where the GPU is visited also the visit, and the seconds since the one before."""
-    metering = instrument.metering
+def _measured(case: Case, row: Row, instrument: Instrument, settings: Settings) -> CaseResult:
+    """A visit to the case, what its row needs beside, and the seconds since the visit before."""
+    begin, metering = time.monotonic(), instrument.metering
     prepared = instrument.backend.prepare(case)
     try:
         counts: dict[str, Any] = {name: n for name, n in prepared.counts.items() if name in schema.NAMES}
         row = attrs.evolve(row, **counts, **prepared.cells)
-        if metering is None:
-            layer = case.layer  # the model charges for compulsory elements, too
-            elements = {"weights": layer.weights, "inputs": layer.inputs, "outputs": layer.outputs}
-            return CaseResult(instrument.measured(prepared, row, {**prepared.counts, **elements}))
-        visit = instrument.visit(prepared)
+        layer = case.layer  # the model charges for compulsory elements, too
+        elements = {"weights": layer.weights, "inputs": layer.inputs, "outputs": layer.outputs}
+        # The meter sees whole launches, all instances together.
+        whole = {what: n * case.instances for what, n in {**prepared.counts, **elements}.items()}
+        visit = instrument.visit(prepared, settings, whole)
     finally:
         prepared.close()
-    return CaseResult(row, visit, metering.lap_s())
+    return CaseResult(row, visit, time.monotonic() - begin if metering is None else metering.lap_s())
 
 
 def main(parent: int) -> None:

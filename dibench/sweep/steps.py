@@ -85,6 +85,10 @@ class Steps:
         self._left = [case for case in self._left if case.variant != variant]
         return list(dropped.values())
 
+    def forget(self, uuid: str) -> None:
+        """Drop the steps that only a lost device may take."""
+        self._left = [case for case in self._left if self._homes.get(key_of(case)) != uuid]
+
     def lose(self, uuid: str) -> None:
         """Release what was bound to a lost device: those cases start over, each on one device."""
         self._homes = {key: home for key, home in self._homes.items() if home != uuid}

@@ -2,16 +2,17 @@
 
 All visits of a case are made on one card, and leakage and spread are learned for each card: sensors differ.
 
-The lines are what was measured; rows follow from them. A case's visits are minutes apart, so a sweep may end
-between them; the next command makes those that are missing. The effects of temperature and the spread between
-repeats are known best at the end, so all rows are stated again when a command ends.
+The lines are what was measured; rows follow from them. A metered GPU visits a case as often as planned,
+minutes apart, so a sweep may end between visits; the next command makes those that are missing. Everywhere
+else a case is visited once, and again if it was disturbed; then the windows of all visits make its row. What
+a row says may depend on later visits, so rows are stated again when a command ends.
 """
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,9 @@ from dibench import files
 from dibench.errors import UserError
 from dibench.intervals import VariancePart
 from dibench.measure.budget import BETWEEN, Pool
+from dibench.measure.settings import Settings
 from dibench.measure.visit import Visit, with_visits
+from dibench.measure.windows import Measurement, WindowVisit, measurement
 from dibench.sweep import record
 
 if TYPE_CHECKING:
@@ -44,16 +47,17 @@ class Entry:
     group: str
     """Visits of one group are repeats of each other: those of a case, or of all sentinels."""
     visits: int
-    """Planned for the case."""
+    """Planned for the case; a disturbed case may have more."""
     instances: int
     cells: Mapping[str, Any]
     """Cells of the row that need no other visit: counts, and what the device reported."""
     took_s: float
-    visit: Visit
+    visit: Visit | WindowVisit
 
     def line(self) -> bytes:
         """One line of JSON."""
-        return json.dumps(attrs.asdict(self), allow_nan=False).encode() + b"\n"
+        fields = {**attrs.asdict(self, recurse=False), "visit": self.visit.to_json()}
+        return json.dumps(fields, allow_nan=False).encode() + b"\n"
 
     @classmethod
     def of_line(cls, line: str) -> Entry:
@@ -64,7 +68,12 @@ class Entry:
         """
         found = json.loads(line)
         visit = found.pop("stay", None) or found["visit"]  # "stay" in older files
-        return cls(**{**found, "visit": Visit.from_json(visit)})
+        return cls(**{**found, "visit": visit_from_json(visit)})
+
+
+def visit_from_json(found: Mapping[str, Any]) -> Visit | WindowVisit:
+    """The visit of either kind that `to_json` wrote."""
+    return WindowVisit.from_json(found) if "windows" in found else Visit.from_json(found)
 
 
 def read_entries(path: Path) -> list[Entry]:
@@ -95,18 +104,21 @@ def keep(entries: list[Entry], entry: Entry) -> None:
 class VisitBook:
     """All visits so far, open for appending; under the directory's lock only."""
 
-    def __init__(self, path: Path, priors: Mapping[str, VariancePart]) -> None:
+    def __init__(
+        self, path: Path, priors: Mapping[str, VariancePart], settings: Settings | None = None
+    ) -> None:
         """Read what earlier commands wrote, and cut off a torn last line.
 
         Args:
             path: of the file; made if needed.
             priors: spread between visits by device UUID, as known before the first visit.
+            settings: target and budget of windows.
 
         Raises:
             UserError: the file cannot be written, or a line is not a visit.
         """
         self._file = record.GrowingFile(path)
-        self._priors = priors
+        self._priors, self.settings = priors, settings or Settings()
         self._pools: dict[str, Pool] = {}
         self._of_case: defaultdict[str, list[Entry]] = defaultdict(list)
         try:
@@ -118,16 +130,19 @@ class VisitBook:
 
     def _take(self, entry: Entry) -> None:
         keep(self._of_case[entry.case_id], entry)
+        if isinstance(entry.visit, WindowVisit):
+            return
         if entry.device_uuid not in self._pools:
             self._pools[entry.device_uuid] = Pool(self._priors.get(entry.device_uuid, BETWEEN))
         if (energy := entry.visit.energy) is not None:
             self._pools[entry.device_uuid].add(entry.group, energy)
 
-    def add(self, case: Case, uuid: str, found: CaseResult) -> None:
+    def add(self, case: Case, visits: int, uuid: str, found: CaseResult) -> None:
         """Write a visit down.
 
         Args:
             case: what was visited.
+            visits: planned for it.
             uuid: of the device.
             found: what was found there.
         """
@@ -137,7 +152,7 @@ class VisitBook:
             case_id=case.case_id,
             device_uuid=uuid,
             group=SENTINELS if case.sentinel else case.case_id,
-            visits=case.visits,
+            visits=visits,
             instances=case.instances,
             cells={name: cell for name, cell in found.row.known().items() if planned.get(name) != cell},
             took_s=found.took_s,
@@ -167,18 +182,29 @@ class VisitBook:
         return bool(entries) and len(entries) < entries[-1].visits
 
     def row(self, row: Row) -> Row | None:
-        """The row with all that is known now; None for a case never visited.
+        """The row with all that is known now; None for a case never visited."""
+        entries = self._of_case.get(row.case_id)
+        if entries is None:
+            return None
+        row = attrs.evolve(row, **entries[-1].cells)
+        in_windows = self.in_windows(row.case_id)
+        return self._metered(row, entries) if in_windows is None else in_windows.into(row)
+
+    def in_windows(self, case_id: str) -> Measurement | None:
+        """What all visits in windows to a case say together; None where there was none."""
+        visits = [entry.visit for entry in self._of_case.get(case_id, ())]
+        windows = [visit for visit in visits if isinstance(visit, WindowVisit)]
+        return measurement(windows, self.settings) if windows else None
+
+    def _metered(self, row: Row, entries: Sequence[Entry]) -> Row:
+        """The row that visits to a metered GPU make.
 
         It is flagged if the case was not visited as often as planned, or if a launch of a single instance
         takes less than GAP_BOUND_S.
         """
-        entries = self._of_case.get(row.case_id)
-        if entries is None:
-            return None
-        last = entries[-1]
-        row = attrs.evolve(row, **last.cells)
-        row = with_visits(row, [entry.visit for entry in entries], self._pools[last.device_uuid])
-        doubts = []
+        last, doubts = entries[-1], []
+        visits = [entry.visit for entry in entries if isinstance(entry.visit, Visit)]
+        row = with_visits(row, visits, self._pools[last.device_uuid])
         if len(entries) < last.visits:
             doubts.append(f"{len(entries)} of {last.visits} visits")
         if last.instances == 1 and row.time_s is not None and row.time_s < GAP_BOUND_S:

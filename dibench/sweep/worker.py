@@ -31,6 +31,7 @@ from dibench.schema import Row
 if TYPE_CHECKING:
     from dibench.measure.settings import Settings
     from dibench.measure.visit import Visit
+    from dibench.measure.windows import WindowVisit
     from dibench.plan import Case
 
 _START_LIMIT_S = 120.0  # a GPU backend creates its context and compiles
@@ -59,11 +60,11 @@ class Setup:
 
 @attrs.frozen
 class CaseResult:
-    """What measuring a case returns: its row, or one visit of several, of which the sweep makes the row."""
+    """What measuring a case returns: a visit, of which the sweep makes the row, or why there is none."""
 
     row: Row
-    """Without session, start and device; with a visit also without what all visits tell."""
-    visit: Visit | None = None
+    """Without session, start and device, and without what visits tell."""
+    visit: Visit | WindowVisit | None = None
     took_s: float = 0.0
     """Seconds of the whole visit, preparing included."""
     died: str = ""
@@ -84,9 +85,9 @@ class CaseResult:
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> CaseResult:
         """The CaseResult that `to_json` wrote."""
-        from dibench.measure.visit import Visit
+        from dibench.sweep.visit_book import visit_from_json
 
-        visit = None if found["visit"] is None else Visit.from_json(found["visit"])
+        visit = None if found["visit"] is None else visit_from_json(found["visit"])
         return cls(Row(**found["row"]), visit, found["took_s"], found["died"], found["spent"])
 
 
@@ -152,7 +153,9 @@ class Worker:
         """The device's peaks, measured now."""
         return self._ask({"do": "peaks"}, _START_LIMIT_S)
 
-    def measure(self, case: Case, limit_s: float, upcoming: Sequence[Case] = ()) -> CaseResult:
+    def measure(
+        self, case: Case, settings: Settings, limit_s: float, upcoming: Sequence[Case] = ()
+    ) -> CaseResult:
         """Measure a case; meanwhile the backend may prepare the upcoming ones.
 
         Raises:
@@ -161,6 +164,7 @@ class Worker:
         request = {
             "do": "measure",
             "case": case_to_json(case),
+            "settings": attrs.asdict(settings),
             "upcoming": [case_to_json(later) for later in upcoming],
         }
         return CaseResult.from_json(self._ask(request, limit_s))

@@ -129,7 +129,11 @@ def test_a_case_that_stays_noisy_is_flagged_with_target_and_reached() -> None:
     launcher = Launcher(clock, 1e-3, ar1(np.random.default_rng(5), 0.0, 0.4))
     found = measure_case(launcher, NoMeter(), Settings(target=0.01, case_budget_s=1.0), clock)
     assert found.status == "flagged"
-    assert "target ±1%" in found.reason and "interval ±" in found.reason and "after 1 s" in found.reason
+    assert (
+        "target ±1%" in found.reason
+        and "interval ±" in found.reason
+        and f"from {found.windows} windows" in found.reason
+    )
     assert found.time_ci_s is not None and found.time_ci_s > 0.01 * found.time_s
     assert clock.now <= 1.0 + 0.05
 

@@ -138,7 +138,7 @@ def check_complete(out: Path) -> None:
     assert sorted(frame["order"]) == list(range(1, CASES + 1)), "every case exactly once"
     assert frame["case_id"].is_unique
     there = {path.name for path in out.iterdir()} - {record.LOCK}
-    assert there == {record.TABLE, record.MANIFEST}, there
+    assert there == {record.TABLE, record.VISITS, record.MANIFEST}, there
 
 
 if __name__ == "__main__":

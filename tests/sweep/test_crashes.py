@@ -45,7 +45,7 @@ def check_complete(out: Path, cases: int = CASES) -> None:
     assert frame["case_id"].is_unique
     manifest = files.read_json_object(out / "manifest.json")
     assert manifest is not None and sum(manifest["rows"].values()) == cases
-    assert sorted(path.name for path in out.iterdir()) == ["manifest.json", "sweep.csv"]
+    assert sorted(path.name for path in out.iterdir()) == ["manifest.json", "sweep.csv", "visits.jsonl"]
 
 
 def test_killed_at_a_hundred_random_instants(tmp_path: Path) -> None:
@@ -158,10 +158,10 @@ except UserError as error:
 
 @pytest.fixture
 def tiny_disk(tmp_path: Path) -> Iterator[Path]:
-    """16 KiB, where this process may mount."""
+    """24 KiB, where this process may mount."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(disk)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=24k", "tmpfs", str(disk)]
     if subprocess.run(mount, capture_output=True, check=False).returncode != 0:
         pytest.skip("only root may mount a small disk")
     try:

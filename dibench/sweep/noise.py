@@ -1,0 +1,108 @@
+"""How much other processes disturb a machine, measured before a sweep's first case.
+
+The same case, repeated, tells what a case can reach here: how far apart repeats lie, and how narrow an
+interval becomes within a case's budget. Where that is wider than the target, the sweep aims at what can be
+reached: a case that stops there leaves its time to others. Disturbed cases are visited again at the end.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from statistics import fmean, median
+from typing import TYPE_CHECKING
+
+import attrs
+
+from dibench.measure.windows import Measurement, WindowVisit, measurement
+from dibench.sweep.crew import DeviceLostError
+
+if TYPE_CHECKING:
+    from dibench.measure.settings import Settings
+    from dibench.plan import Case
+    from dibench.sweep.crew import OpenDevice
+
+TARGETS = (0.03, 0.05, 0.07, 0.1)
+"""Relative half-widths that are aimed at where the one asked for cannot be reached."""
+
+_REPEATS = 5
+_LEAST_REPEATS = 2
+_MOST_S = 5.0
+_SHARE = 0.05  # of the time that the sweep may take
+
+
+@attrs.frozen
+class Noise:
+    """What repeats of one case told; shares of one."""
+
+    case_id: str
+    repeats: int
+    spread: float
+    """The largest deviation of a repeat's time from their median."""
+    reached: float
+    """The median half-width of their 95% intervals, relative, each within a case's budget."""
+    disturbed: float
+    """Windows in which other processes had the cores."""
+    target: float
+    """What cases aim at from now on."""
+
+
+def time_for(cases: int, settings: Settings, left_s: float) -> float:
+    """Seconds that measuring the noise may take; 0 where two repeats would be out of proportion.
+
+    >>> from dibench.measure.settings import Settings
+    >>> [time_for(cases, Settings(case_budget_s=1.0), 60.0) for cases in (12, 50, 1000)]
+    [0.0, 2.5, 3.0]
+    """
+    limit_s = min(_MOST_S, _SHARE * min(left_s, cases * settings.case_budget_s))
+    return limit_s if limit_s >= _LEAST_REPEATS * settings.case_budget_s else 0.0
+
+
+def measure_noise(
+    device: OpenDevice,
+    case: Case,
+    settings: Settings,
+    limit_s: float,
+    clock: Callable[[], float] = time.monotonic,
+) -> Noise | None:
+    """Measure a case several times; None where it cannot be measured at all.
+
+    Args:
+        device: measures it in windows.
+        case: the reference case.
+        settings: of the sweep; its target is the best that is ever aimed at.
+        limit_s: no repeat begins that would end later.
+        clock: seconds, so that tests can replay them.
+    """
+    begin, longest_s = clock(), 0.0
+    visits: list[WindowVisit] = []
+    while len(visits) < _REPEATS:
+        before = clock()
+        if visits and before - begin + longest_s > limit_s:
+            break
+        try:
+            visit = device.measure(case, settings).visit
+        except DeviceLostError:  # the sweep notices when it wants to measure there
+            return None
+        if not isinstance(visit, WindowVisit):
+            return None
+        visits.append(visit)
+        longest_s = max(longest_s, clock() - before)
+    return _noise_of(case, [measurement([visit], settings) for visit in visits], visits, settings.target)
+
+
+def _noise_of(case: Case, found: list[Measurement], visits: list[WindowVisit], asked: float) -> Noise | None:
+    if len(found) < _LEAST_REPEATS:
+        return None
+    times = [each.time_s for each in found]
+    typical_s, reached = median(times), median(each.reached for each in found)
+    return Noise(
+        case_id=case.case_id,
+        repeats=len(found),
+        spread=max(abs(time_s / typical_s - 1) for time_s in times),
+        reached=min(reached, 1.0),
+        disturbed=fmean(window.disturbed for visit in visits for window in visit.windows),
+        target=asked
+        if reached <= asked
+        else next((t for t in TARGETS if t >= max(reached, asked)), max(asked, TARGETS[-1])),
+    )
