@@ -15,7 +15,7 @@ from dibench.layer import Layer
 from dibench.meters.gpu_sensor import CLOCK_EVENTS, event_names
 from dibench.study.ladder.folds import make_folds
 from dibench.study.ladder.models import data_of
-from dibench.study.table.rows import select
+from dibench.study.table.rows import WIDEST, anchors, select
 
 
 def changed(row: int, **cells: Any) -> pd.DataFrame:
@@ -75,6 +75,28 @@ def test_flagged_rows_and_harmless_clock_events_count() -> None:
     frame = changed(3, clock_events="gpu_idle;applications_clocks_setting")
     frame.loc[4, "status"] = "flagged"
     assert select(frame).excluded == {}
+
+
+@pytest.mark.parametrize("source", ["rapl", "none"])
+def test_rows_too_wide_stay_out_and_are_counted(source: str) -> None:
+    """By the interval of what is explained; a row without an interval, as another tool has it, stays."""
+    frame = measured(10).assign(energy_source=source)
+    if source == "none":
+        frame["energy_j"] = np.nan
+    value, interval = ("energy_j", "energy_ci_j") if source == "rapl" else ("time_s", "time_ci_s")
+    widths = np.array([0.9, 1.01, 1.5, 6.0, *[0.1] * 5, np.nan]) * WIDEST
+    selection = select(frame.assign(**{interval: widths * frame[value]}))
+    assert selection.excluded == {f"too wide: interval of {value} beyond ±10%": 3}
+    assert len(selection.frame) == 7
+    assert "too wide" not in str(select(frame).excluded)
+
+
+def test_anchors_too_wide_stay_out() -> None:
+    frame = measured(10)
+    wide = pd.concat(
+        [frame, frame.iloc[:2].assign(op="anchor", energy_ci_j=[np.inf, np.nan])], ignore_index=True
+    )
+    assert len(anchors(wide, select(wide))) == 1
 
 
 def test_of_a_repeated_case_the_last_row_stands() -> None:

@@ -79,6 +79,7 @@ def test_missing_shards_and_cases_are_told(parts: list[Path], tmp_path: Path) ->
 def test_the_device_mix_is_told(parts: list[Path], tmp_path: Path) -> None:
     spoil_manifest(parts[1], lambda m: m["device"].update(name="other", uuid="other-0"))
     spoil_table(parts[1], lambda text: text.replace("fake device,fake-0", "other,other-0"))
+    spoil_table(parts[1], lambda text: text.replace('"fake-0"', '"other-0"'), "visits.jsonl")
     spoil_manifest(parts[1], lambda m: m["identity"].update(device="other"))
     merged = merge(parts, tmp_path / "out")
     assert merged.devices == {"fake device": 1, "other": 1}
@@ -93,8 +94,8 @@ def spoil_manifest(part: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     (part / "manifest.json").write_text(json.dumps(manifest))
 
 
-def spoil_table(part: Path, change: Callable[[str], str]) -> None:
-    (part / "sweep.csv").write_text(change((part / "sweep.csv").read_text()))
+def spoil_table(part: Path, change: Callable[[str], str], name: str = "sweep.csv") -> None:
+    (part / name).write_text(change((part / name).read_text()))
 
 
 def of_identity(**changes: Any) -> Callable[[Path], None]:

@@ -32,6 +32,12 @@ HARMLESS_CLOCK_EVENTS = frozenset(
 )
 """Clock events that do not mean the clock was throttled under load."""
 
+WIDEST = 0.1
+"""Relative half-width of a row's 95% interval beyond which the row harms a fit more than it tells.
+
+Rows count alike in a fit, so one whose own noise is larger than the misfit of the model adds more variance
+than information; the best models of a sweep miss by about 5%, and 1.96 times that is ±10%."""
+
 PLAUSIBLE = (1e-18, 1e9)
 """Joules or seconds of one launch; a value outside is a mistake of units."""
 
@@ -98,10 +104,11 @@ def select(
     """The rows that count, and the response they have in common.
 
     Left out are rows that failed or were skipped, sentinels, repeats of a case (the last one counts), rows
-    with a capped clock, and rows of another setting. The response is measured energy if there is any: above
-    active idle, else above idle, else gross, whichever at least half of the rows have first. Without measured
-    energy it is measured time. The models on compulsory counts describe one kernel, so only the fastest
-    variant of each operator counts, and its fastest run of each layer.
+    with a capped clock, rows of another setting, and rows whose interval is too wide. The response is
+    measured energy if there is any: above active idle, else above idle, else gross, whichever at least half
+    of the rows have first. Without measured energy it is measured time. The models on compulsory counts
+    describe one kernel, so only the fastest variant of each operator counts, and its fastest run of each
+    layer.
 
     Args:
         frame: a table of the CSV contract, as `table.read_csv` gives it.
@@ -122,6 +129,7 @@ def select(
     sieve.check()
     response = _choose_response(sieve, modelled)
     _drop_implausible(sieve, response)
+    _drop_too_wide(sieve, response)
     variants: dict[str, str] = {}
     if not every_kernel:
         variants = fastest_variants(sieve.frame, response)
@@ -146,6 +154,7 @@ def anchors(frame: pd.DataFrame, selection: Selection) -> pd.DataFrame:
     if selection.kind == "energy":
         sieve.drop(~np.isin(sieve.text("energy_source").astype(str), selection.sources), "another source")
     sieve.drop(~(sieve.number(selection.response) > 0), f"no {selection.response}")
+    _drop_too_wide(sieve, selection.response)
     return sieve.frame.reset_index(drop=True)
 
 
@@ -205,6 +214,16 @@ def _drop_implausible(sieve: _Sieve, response: str) -> None:
     least, most = PLAUSIBLE
     value = sieve.number(response)
     sieve.drop((value < least) | (value > most), f"{response} not from {least:g} to {most:g}")
+
+
+def _drop_too_wide(sieve: _Sieve, response: str) -> None:
+    """Drop rows whose interval is beyond WIDEST; energies above a baseline share that of gross energy.
+
+    A row without an interval stays: other tools may not give one.
+    """
+    value, half_width = ("time_s", "time_ci_s") if response == "time_s" else ("energy_j", "energy_ci_j")
+    beyond = sieve.number(half_width) > WIDEST * sieve.number(value)
+    sieve.drop(beyond, f"too wide: interval of {value} beyond ±{100 * WIDEST:g}%")
 
 
 def _is_repeated(sieve: _Sieve) -> Mask:
