@@ -187,6 +187,8 @@ def pieces(n: int, begin: int, sets: int, most: int = _MOST_NODES) -> tuple[list
     ([(0, 256), (0, 256), (0, 88)], 0)
     >>> pieces(4, 2, 3)
     ([(2, 1), (0, 3)], 0)
+    >>> pieces(20, 0, 1, most=8)
+    ([(0, 8), (0, 8), (0, 4)], 0)
     """
     found = []
     while n:

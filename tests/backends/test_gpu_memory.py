@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import attrs
 import fake_gpu
+import numpy as np
 import pytest
 from fake_cuda import FakeCuda
 from fake_torch import MIB, AcceleratorError, FakeTorch
@@ -79,6 +81,29 @@ def test_graphs_do_not_pile_up(torch: FakeTorch, library: TorchBackend) -> None:
     for n in range(1, 90):
         prepared.launch(n)
     assert len(prepared._graphs) <= 64
+
+
+def test_a_networks_graphs_are_short(
+    torch: FakeTorch, library: TorchBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """256 inferences of hundreds of kernels each would be a graph of 100,000 nodes."""
+
+    class Network:
+        def to(self, *_: Any, **__: Any) -> Network:
+            return self
+
+        def eval(self) -> Network:
+            return self
+
+        def __call__(self, x: Any) -> Any:
+            return x @ x
+
+    monkeypatch.setattr("dibench.backends.torch_network.build", lambda name, device: [Network()])
+    layer = Layer(N=1, C=1, H=8, W=8, K=1, R=1, S=1)
+    monkeypatch.setattr("dibench.backends.torch_network.operand", lambda *_: np.ones((8, 8), np.float32))
+    prepared: Any = library.prepare(attrs.evolve(case(layer), network="torchvision:any"))
+    assert prepared.launch(300) == pytest.approx(300 * torch.kernel_s)
+    assert torch.graphs == 2 and max(size for _, size in prepared._graphs) == 8
 
 
 @pytest.mark.parametrize("launches", [0, 1], ids=["prepared", "captured"])
