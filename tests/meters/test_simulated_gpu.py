@@ -174,3 +174,70 @@ def test_the_same_seed_replays_the_same_readings() -> None:
 
 def test_nobody_gets_the_replayed_gpu_by_asking_for_auto() -> None:
     assert "simulated" not in NAMES
+
+
+def seen(card: Card, **options: Any) -> tuple[Any, Any]:
+    """When ticks of a steady load were seen between 2 and 6 s, and what the counter showed then, J."""
+    gpu = running(card, Load(500.0), 8.0, **options)
+    t = np.arange(2.0, 6.0, 1e-3)
+    shown = gpu.energies_mj(t) * 1e-3
+    after = np.flatnonzero(np.diff(shown)) + 1
+    return t[after], shown[after]
+
+
+def test_ticks_may_jitter_with_their_energy_or_be_shown_late_with_that_of_before() -> None:
+    kinds: list[dict[str, Any]] = [{"jitter_s": 0.03}, {"late_s": 0.06}]
+    for unkind in kinds:
+        at, joules = seen(attrs.evolve(QUIET, averaging_s=0.1, **unkind))
+        apart, each = np.diff(at), np.diff(joules)
+        assert 0.02 < apart.std() < 0.04 and apart.mean() == pytest.approx(0.1, rel=0.03)
+        assert each.mean() / apart.mean() == pytest.approx(500.0, rel=0.03)
+        straying = np.std(each - 500 * apart) / 50
+        assert straying < 0.03 if "jitter_s" in unkind else straying > 0.2
+
+
+def test_a_counter_may_hold_back_until_it_catches_up() -> None:
+    _, joules = seen(attrs.evolve(QUIET, counter_s=0.02, averaging_s=0.1, catches_up=5))
+    each = np.diff(joules).reshape(-1)[: 5 * 39].reshape(39, 5).mean(axis=0)
+    assert sorted(each) == pytest.approx([5.0, 5.0, 5.0, 5.0, 30.0], rel=0.01)
+
+
+def test_counter_and_power_may_lag_and_average() -> None:
+    def shows(**unkind: Any) -> tuple[float, float]:
+        clock = ReplayedClock()
+        gpu = SimulatedGpu(clock, attrs.evolve(QUIET, averaging_s=0.1, **unkind))
+        clock.sleep(5.0)
+        gpu.launch(Load(580.0), 4000)
+        late = gpu.energies_mj(np.array([5.0, 9.0])) * 1e-3
+        return float(np.diff(late)[0]), float(gpu.instants_mw(np.array([5.9]))[0]) * 1e-3
+
+    kind_j, kind_w = shows()
+    assert kind_j == pytest.approx(4 * 580, rel=0.03) and kind_w == 580
+    lagging_j, _ = shows(counter_lag_s=1.5)
+    assert kind_j - lagging_j == pytest.approx(1.5 * 500, rel=0.02)
+    averaging_j, _ = shows(counter_averaging_s=2.0)
+    assert kind_j - averaging_j == pytest.approx(0.95 * 500, rel=0.02)
+    assert shows(power_lag_s=1.0)[1] == 80
+
+
+def test_power_and_energy_may_be_told_in_coarse_steps() -> None:
+    gpu = running(attrs.evolve(HOPPER, step_w=1.0, step_j=1.0), Load(500.3), 6.0)
+    t = np.arange(2.0, 6.0, 1e-2)
+    assert not (gpu.instants_mw(t) % 1000).any() and not (gpu.energies_mj(t) % 1000).any()
+
+
+def test_calls_may_take_long_without_holding_launches_up() -> None:
+    clock = ReplayedClock()
+    gpu = SimulatedGpu(clock, attrs.evolve(QUIET, call_s=0.012))
+    at: list[float] = []
+
+    def read() -> None:
+        gpu.instant_mw()
+        at.append(clock.now())
+
+    with clock.every(5e-3, read):
+        assert gpu.launch(Load(500.0), 1000) == pytest.approx(1.0, rel=0.05)
+    assert np.diff(at) == pytest.approx(0.012)
+    before = clock.now()
+    gpu.instant_mw()
+    assert clock.now() - before == pytest.approx(0.012)

@@ -30,6 +30,25 @@ class Card:
     limit_w: float = 700.0
     counter_gain: float = 1.0
     """What the energy counter shows over the truth; instant power shows the truth."""
+    counter_averaging_s: float | None = None
+    """Seconds that its power is averaged over; None: the share of its period that the sensor sees."""
+    counter_lag_s: float = 0.0
+    """The counter shows what was so long ago; `power_lag_s` likewise."""
+    power_lag_s: float = 0.0
+    jitter_s: float = 0.0
+    """Updates happen up to so much early or late."""
+    late_s: float = 0.0
+    """Updates are shown up to so much later than they happened."""
+    catches_up: int = 1
+    """Every so many ticks the counter shows all energy; between them half of what came since."""
+    call_s: float = 0.0
+    """What a call of NVML takes."""
+    slow_calls: float = 0.0
+    """Share of calls that take 60 ms."""
+    step_w: float = 1e-3
+    """Smallest step of power."""
+    step_j: float = 1e-3
+    """Smallest step of the counter."""
     ripple: float = 0.01
     """Standard deviation of 100 ms of power, relative."""
     rho: float = 0.3
@@ -126,10 +145,18 @@ class ReplayedClock:
         self._now = 0.0
         self._gpus: list[Lives] = []
         self._timers: dict[object, tuple[float, float, Callable[[], None]]] = {}
+        self._doing, self._spent = False, 0.0
 
     def now(self) -> float:
         """Seconds since the replay began."""
-        return self._now
+        return self._now + self._spent
+
+    def spend(self, seconds: float) -> None:
+        """Let a call take time: that of what is done every so often, beside which launches run on, or all."""
+        if self._doing:
+            self._spent += seconds
+        else:
+            self.sleep(seconds)
 
     def sleep(self, seconds: float) -> None:
         """Let time pass on all GPUs; what was asked to be done every so often is done meanwhile."""
@@ -142,8 +169,12 @@ class ReplayedClock:
             if due > end:
                 break
             self._now = max(self._now, due)
-            self._timers[key] = due + period_s, period_s, do
-            do()
+            self._doing = True
+            try:
+                do()
+            finally:
+                self._timers[key] = max(due + period_s, self.now()), period_s, do
+                self._doing, self._spent = False, 0.0
         self._now = end
 
     @contextlib.contextmanager

@@ -11,6 +11,9 @@ Power of a running load, in watts:
 
 T follows P with one time constant; f is 1 but for the first 3 s after a change of load; b, what differs
 between visits, is drawn anew at each change of load; ripple is an AR(1) process of 100 ms steps.
+
+A `Card` also says how its sensors are unkind: updates that jitter, lag, are shown late or caught up with
+later, power that is averaged for seconds or told in watts, calls that take long. They combine.
 """
 
 from __future__ import annotations
@@ -43,33 +46,54 @@ _SETTLED_S = 3.0
 _MEMORY_S = 0.5  # of the clock's control: a pause of milliseconds between two loads is none to it
 _MEMORY_POWER_S = 1.0
 _CAP = 0x4
-_KEPT_S = 2.5  # of the trace: more than the longest average
+_KEPT_S = 6.0  # of the trace: more than the longest average and lag
 
 
 class _Sensor:
-    """Updates at regular times: what each one shows is the power over the `averaging_s` before it."""
+    """Updates: what each one shows is the power over the `averaging_s` that ended `lag_s` before it."""
 
-    def __init__(self, period_s: float, averaging_s: float, phase_s: float) -> None:
-        self.period_s, self._averaging_s = period_s, averaging_s
-        self._phase_s, self._updates = phase_s, 0
+    def __init__(
+        self, card: Card, rng: np.random.Generator, period_s: float, averaging_s: float, lag_s: float = 0.0
+    ) -> None:
+        self._card, self._rng, self.period_s = card, rng, period_s
+        self._averaging_s, self._lag_s = averaging_s, lag_s
+        self._next_s = rng.random() * period_s
+        self._due = np.array([self._next_s])
+        self._last_s = 0.0
         self.times: Floats = np.array([-period_s])
         self.watts: Floats = np.array([0.0])
         self.summed: Floats = np.array([0.0])
 
     def extend(self, end: float, joules: Callable[[Any], Floats]) -> None:
-        number = math.floor((end - self._phase_s) / self.period_s) + 1
-        if number <= self._updates:
+        jitter_s = self._card.jitter_s
+        while self._due[-1] <= end + 2 * jitter_s:
+            more = self._next_s + self.period_s * np.arange(1, 65)
+            self._next_s = float(more[-1])
+            jitter = self._rng.uniform(-jitter_s, jitter_s, len(more)) if jitter_s else 0.0
+            self._due = np.sort(np.append(self._due, more + jitter))
+        number = int(np.searchsorted(self._due, end, side="right"))
+        if number == 0:
             return
-        times = self._phase_s + self.period_s * np.arange(self._updates, number)
-        seen = np.minimum(self._averaging_s, np.maximum(times, 1e-9))
-        watts = (joules(times) - joules(times - seen)) / seen
-        self.times, self.watts = np.append(self.times, times), np.append(self.watts, watts)
-        self.summed = np.append(self.summed, self.summed[-1] + np.cumsum(watts))
-        self._updates = number
+        times, self._due = self._due[:number], self._due[number:]
+        at = times - self._lag_s
+        watts = (joules(at) - joules(at - self._averaging_s)) / self._averaging_s
+        shown = times + (self._rng.uniform(0.0, self._card.late_s, number) if self._card.late_s else 0.0)
+        self.times = np.maximum.accumulate(np.append(self.times, shown))
+        self.watts = np.append(self.watts, watts)
+        each = watts * np.diff(np.append(self._last_s, times))
+        self._last_s = float(times[-1])
+        self.summed = np.append(self.summed, self.summed[-1] + np.cumsum(each))
 
     def index(self, t: Any) -> Any:
         """The update that a reading at t shows."""
         return np.searchsorted(self.times, t, side="right") - 1
+
+    def counted(self, t: Any) -> Any:
+        """Joules that a counter shows at t."""
+        index = self.index(t)
+        caught_up = index - index % self._card.catches_up
+        joules = self.summed[caught_up]
+        return joules + (self.summed[index] - joules) * np.where(index == caught_up, 1.0, 0.5)
 
 
 class SimulatedGpu:
@@ -110,15 +134,16 @@ class SimulatedGpu:
         self._loads: list[tuple[float, Load]] = [(-_MEMORY_POWER_S, self._load)]
         self._looked_at: float | None = None
         self._ripple_value, self._ripple_left = self._rng.standard_normal(), _RIPPLE_S
-        self._t: Floats = np.array([0.0])
-        self._j: Floats = np.array([0.0])
+        self._t: Floats = np.array([-_KEPT_S, 0.0])
+        self._j: Floats = np.array([-_KEPT_S * card.idle_w, 0.0])
         self._c = card.ambient_c + card.c_per_w * card.idle_w if start_c is None else start_c
         self._temperatures: list[tuple[float, float]] = [(0.0, self._c)]
-        phase = self._rng.random()
-        self._power = _Sensor(card.power_s, card.averaging_s, phase * card.power_s)
-        self._average = _Sensor(card.power_s, 1.0, phase * card.power_s)
+        rng = self._unkind = np.random.default_rng([seed, 1])
+        self._power = _Sensor(card, rng, card.power_s, card.averaging_s, card.power_lag_s)
+        self._average = _Sensor(card, rng, card.power_s, 1.0)
         counter_s = card.counter_s or 1.0
-        self._counter = _Sensor(counter_s, self.duty * counter_s, self._rng.random() * counter_s)
+        averaging_s = card.counter_averaging_s or self.duty * counter_s
+        self._counter = _Sensor(card, rng, counter_s, averaging_s, card.counter_lag_s)
         clock.attach(self)
 
     # -- what runs --------------------------------------------------------------------------------------
@@ -231,32 +256,35 @@ class SimulatedGpu:
 
     def energies_mj(self, t: Floats) -> npt.NDArray[np.int64]:
         """The counter as readings at times t would have shown it."""
-        unit = self._counter.period_s * 1e3 * self.card.counter_gain
-        shown = 1e6 + self._counter.summed[self._counter.index(t)] * unit
+        shown = 1e6 + self._counter.counted(t) * 1e3 * self.card.counter_gain
         for at, step in self._steps:
             shown = shown + step * (t >= at)
-        return np.asarray(np.maximum(shown, 0), np.int64)
+        step_mj = 1e3 * self.card.step_j
+        return np.asarray(np.floor(np.maximum(shown, 0) / step_mj) * step_mj, np.int64)
 
     def instants_mw(self, t: Floats) -> npt.NDArray[np.int64]:
         """Instant power as readings at times t would have shown it."""
-        return np.asarray(np.rint(1e3 * self._power.watts[self._power.index(t)]), np.int64)
+        return self._told(self._power.watts[self._power.index(t)])
+
+    def _told(self, watts: Any) -> npt.NDArray[np.int64]:
+        step_w = self.card.step_w
+        return np.asarray(np.rint(1e3 * step_w * np.rint(watts / step_w)), np.int64)
 
     def energy_mj(self) -> int:
         """The counter now."""
-        self._check("energy_mj")
+        now = self._check("energy_mj")
         if self.card.counter_s is None:
             raise SensorError(NOT_SUPPORTED, "energy_mj")
-        return int(self.energies_mj(np.array([self._clock.now()]))[0])
+        return int(self.energies_mj(np.array([now]))[0])
 
     def instant_mw(self) -> int:
         """Instant power now."""
-        self._check("instant_mw")
-        return int(self.instants_mw(np.array([self._clock.now()]))[0])
+        return int(self.instants_mw(np.array([self._check("instant_mw")]))[0])
 
     def average_mw(self) -> int:
         """The average over one second."""
-        self._check("average_mw")
-        return round(1e3 * float(self._average.watts[self._average.index(self._clock.now())]))
+        now = self._check("average_mw")
+        return int(self._told(self._average.watts[self._average.index(now)]))
 
     def memory_mw(self) -> int:
         """The memory's share of the average over one second."""
@@ -323,11 +351,16 @@ class SimulatedGpu:
         self._check("mig")
         return self._mig
 
-    def _check(self, reading: str) -> None:
-        now = self._clock.now()
+    def _check(self, reading: str) -> float:
+        """Let the call take its time; returns when, within it, the reading is of."""
+        begin, card = self._clock.now(), self.card
+        if took_s := 0.06 if self._unkind.random() < card.slow_calls else card.call_s:
+            self._clock.spend(took_s)
+        now = begin + took_s * self._unkind.random()
         for fault in self._faults:
             if fault.begin_s <= now < fault.end_s and fault.reading in ("", reading):
                 raise SensorError(fault.code, reading)
+        return float(now)
 
     @property
     def lost(self) -> bool:
