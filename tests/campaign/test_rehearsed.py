@@ -12,20 +12,24 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import attrs
+import fake_gpu
 import pandas as pd
 import pytest
+import rehearsed_gpu
 from processes import alive, children, environment, lines, wait_for
 
 from dibench import kernels
 from dibench.backends import host
 from dibench.check import selftest
 from dibench.kernels import compilers
+from dibench.layer import Layer
 from dibench.plan.stages import Stages, load_stages
 from dibench.sweep.merge import gather
 from dibench.table import read_csv
@@ -57,6 +61,7 @@ def tiny() -> Stages:
 
 BARE = """
 import sys
+import threading
 
 class Lacking:
     def find_spec(self, name, path=None, target=None):
@@ -311,3 +316,31 @@ def test_what_fails_before_costs_itself_and_nothing_else(tiny: Stages, tmp_path:
     readme = (out / "README.md").read_text()
     assert "kernel conv_weight_stationary: failed" in readme and "| few | 4 | 1 |" in readme
     assert not (out / "calibration.json").exists()
+
+
+def test_the_rehearsal_keeps_filler_gate_graphs_and_rings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a campaign does around its kernels is the real backend's."""
+    backend = rehearsed_gpu.backend()
+    cupy = backend.cupy
+    names: list[tuple[str, str]] = []
+    run = cupy.run_all
+
+    def run_and_tell(launches: Any) -> float:
+        names.append((threading.current_thread().name, launches[0].name))
+        return run(launches)
+
+    monkeypatch.setattr(cupy, "run_all", run_and_tell)
+    layer = Layer(N=1, C=16, H=8, W=8, K=24, R=3, S=3, pad_h=1, pad_w=1)
+    prepared = backend.prepare(fake_gpu.case_of(layer, cold=True))
+    assert ("filler", "anchor_fma") in names, "while operands are drawn and copied"
+    prepared.launch(1)
+    names.clear()
+    seconds = prepared.launch(2000)
+    assert names[0] == ("MainThread", "gate") and ("filler", "anchor_fma") not in names
+    captures = cupy.captures
+    assert prepared.launch(2000) == pytest.approx(seconds, rel=0.1) and cupy.captures <= captures + 2
+    captures = cupy.captures
+    for _ in range(20):
+        prepared.launch(2000)
+    assert cupy.captures - captures < 20, "graphs are used again"
+    prepared.close()

@@ -178,10 +178,19 @@ class FakeCuda:
         self.memory: dict[int, np.ndarray[Any, Any]] = {}
         self.used = 0
         self.legacy = Stream(0)
-        self.streams: weakref.WeakSet[Stream] = weakref.WeakSet([self.legacy])
+        self._streams = weakref.WeakValueDictionary({0: self.legacy})
         self.sticky = 0
         self.host_s = 0.0
         """Seconds that the host spent in calls which take long."""
+
+    @property
+    def streams(self) -> list[Stream]:
+        return list(self._streams.values())
+
+    def stream_at(self, ptr: int) -> Stream:
+        if (found := self._streams.get(ptr)) is None:
+            raise CudaError(400)
+        return found
 
     # -- errors and waiting -----------------------------------------------------------------------------
 
@@ -316,7 +325,7 @@ class FakeCuda:
         with self.lock:
             self.check()
             found = Stream()
-            self.streams.add(found)
+            self._streams[found.ptr] = found
             return found
 
     def enqueue(self, stream: Stream, work: Work) -> None:

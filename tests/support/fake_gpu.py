@@ -96,12 +96,18 @@ class Launched:
     """A kernel with its arguments as the driver took them."""
 
     code: Mapping[str, Any]
-    values: tuple[Any, ...]
+    taken: tuple[bytes, ...]
     geometry: compilers.Geometry
 
     @property
     def name(self) -> str:
         return str(self.code["name"])
+
+    @property
+    def values(self) -> tuple[Any, ...]:
+        """As ctypes has them."""
+        types = SUPPORT.get(self.name, VARIANT)
+        return tuple(kind.from_buffer_copy(taken) for kind, taken in zip(types, self.taken, strict=True))
 
 
 class FakeCupy:
@@ -212,26 +218,20 @@ class FakeCupy:
         self, handle: int, gx: int, gy: int, gz: int, bx: int, by: int, bz: int,
         shared: int, stream: int, parameters: int, extra: int,
     ) -> None:  # fmt: skip
-        function, code = self._function(handle), self._function(handle).code
-        queue = next((one for one in self.device.streams if one.ptr == stream), None)
-        if queue is None:
-            raise CudaError(400)
+        function = self._function(handle)
+        queue = self.device.stream_at(stream)
         fits = 1 <= gx < 2**31 and 1 <= bx <= 1024 and (gy, gz, by, bz, extra) == (1, 1, 1, 1, 0)
         if not fits or self.static_shared + shared > max(USUAL_SHARED, self.static_shared + function.allowed):
             self.device.refuse(1)
-        if code.get("registers", 32) * bx > REGISTERS:
+        if function.code.get("registers", 32) * bx > REGISTERS:
             self.device.refuse(701)
         if queue.capture is not None and not function.loaded:
             self.device.refuse(900)  # lazy loading is not permitted then
         function.loaded = True
-        types = SUPPORT.get(code["name"], VARIANT)
-        cells = ctypes.cast(parameters, ctypes.POINTER(ctypes.c_void_p))
+        cells = (ctypes.c_void_p * len(function.sizes)).from_address(parameters)
         # Values are taken now, as the driver takes them: the caller's memory may be gone at the launch.
-        values = tuple(
-            kind.from_buffer_copy(ctypes.string_at(cells[i], ctypes.sizeof(kind)))
-            for i, kind in enumerate(types)
-        )
-        launched = Launched(code, values, compilers.Geometry(gx, bx, shared))
+        taken = tuple(map(ctypes.string_at, cells, function.sizes))
+        launched = Launched(function.code, taken, compilers.Geometry(gx, bx, shared))
         self.device.enqueue(queue, Node(self, launched))
 
     def run_all(self, launches: Sequence[Launched]) -> float:
@@ -289,6 +289,7 @@ class FakeFunction:
 
     def __init__(self, cupy: FakeCupy, code: Mapping[str, Any]) -> None:
         self.code, self.loaded, self.allowed = code, False, 0
+        self.sizes = [ctypes.sizeof(kind) for kind in SUPPORT.get(code["name"], VARIANT)]
         self.ptr = len(cupy.functions)
         cupy.functions.append(weakref.ref(self))
 

@@ -117,7 +117,7 @@ class RehearsedCupy(fake_gpu.FakeCupy):
             return
         buffer = self.view(values[0].value, rows * elements, ctypes.c_float)
         operands = {"weight": buffer[:0], "input": buffer, "output": buffer}
-        once = attrs.evolve(launched, values=(*values[:2], ctypes.c_int(1)))
+        once = attrs.evolve(launched, taken=(*launched.taken[:2], bytes(ctypes.c_int(1))))
         counts = self.harness(once, operands)
         counted = counts.macs_executed, counts.global_reads[1], counts.output_writes
         promised = anchor.counts_for(blocks=geometry.grid, elements=elements, passes=1)
@@ -181,7 +181,7 @@ class Rehearsed:
 
     def __init__(self, cupy: RehearsedCupy, prepared: Any, case: Case) -> None:
         self._cupy, self._prepared, self._case, self._ran = cupy, prepared, case, False
-        self.counts, self.cells, self.operands = prepared.counts, prepared.cells, prepared.operands
+        self.counts, self.cells = prepared.counts, prepared.cells
 
     def launch(self, n: int) -> float:
         if not self._ran:
@@ -207,6 +207,9 @@ class Rehearsed:
             yield
         finally:
             self._cupy.executing = False
+
+    def operands(self) -> Any:
+        return self._prepared.operands()
 
     def compute(self) -> Any:
         with self._executing():
