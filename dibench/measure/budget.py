@@ -44,8 +44,12 @@ class VisitJoules:
     """Relative variance of the mean over the visit."""
     tick: float
     """Relative variance."""
-    celsius: float
-    """Mean of the chip's temperature at begin and end."""
+    celsius: float | None
+    """Mean of the chip's temperature at begin and end; None where it cannot be read."""
+
+    def warmer_c(self, reference_c: float | None) -> float:
+        """Degrees above a reference; none where either is unknown, so that nothing is corrected."""
+        return 0.0 if self.celsius is None or reference_c is None else self.celsius - reference_c
 
 
 @attrs.frozen
@@ -76,9 +80,10 @@ class Pool:
     def typical_c(self) -> float | None:
         """The median of the visits' temperatures, at which rows are stated, since few are far from it.
 
-        None before the first visit.
+        None before the first visit, and where no temperature can be read.
         """
-        degrees = [one.celsius for one in chain.from_iterable(self._groups.values())]
+        known = (one.celsius for one in chain.from_iterable(self._groups.values()))
+        degrees = [celsius for celsius in known if celsius is not None]
         return float(np.median(degrees)) if degrees else None
 
     def leakage(self) -> tuple[float, float]:
@@ -101,8 +106,11 @@ class Pool:
 
     def _leakage(self) -> tuple[float, float]:
         sxx = sxy = 0.0
-        for estimates in self._repeated():
-            c = np.array([one.celsius for one in estimates])
+        for repeats in self._repeated():
+            estimates = [one for one in repeats if one.celsius is not None]
+            if not estimates:
+                continue
+            c = np.array([one.celsius for one in estimates], np.float64)
             y = np.log([one.energy_j for one in estimates])
             sxx += float(((c - c.mean()) ** 2).sum())
             sxy += float(((c - c.mean()) * (y - y.mean())).sum())
@@ -112,8 +120,9 @@ class Pool:
 
     def _between(self, leakage: float) -> VariancePart:
         squares, df = self._prior.variance * self._prior.df, self._prior.df
+        middle_c = self.typical_c()
         for estimates in self._repeated():
-            y = np.array([math.log(one.energy_j) - leakage * one.celsius for one in estimates])
+            y = np.array([math.log(one.energy_j) - leakage * one.warmer_c(middle_c) for one in estimates])
             within = np.mean([one.spread.variance + one.tick for one in estimates])
             squares += float(((y - y.mean()) ** 2).sum() - (len(y) - 1) * within)
             df += len(y) - 1
@@ -127,17 +136,17 @@ class Pool:
         return float(np.mean([one.spread.variance + one.tick for one in estimates])) if estimates else 0.0
 
 
-def combine(estimates: Sequence[VisitJoules], pool: Pool, reference_c: float) -> Energy:
+def combine(estimates: Sequence[VisitJoules], pool: Pool, reference_c: float | None) -> Energy:
     """Joules of a launch from the visits of a case: their geometric mean at the reference temperature.
 
     Args:
         estimates: of one estimator, one a visit; at least one.
         pool: all visits of the sweep so far, these included.
-        reference_c: the temperature energies are stated at.
+        reference_c: the temperature energies are stated at; None where none is known.
     """
     n = len(estimates)
     leakage, leakage_sd = pool.leakage()
-    warmer_c = math.fsum(one.celsius - reference_c for one in estimates) / n
+    warmer_c = math.fsum(one.warmer_c(reference_c) for one in estimates) / n
     logs = math.fsum(math.log(one.energy_j) for one in estimates) / n
     energy_j = math.exp(logs - leakage * warmer_c)
     between = pool.between()

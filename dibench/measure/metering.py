@@ -14,9 +14,11 @@ The caller fixes the number of visits beforehand; `visit` makes a row from all v
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import numpy as np
@@ -44,7 +46,7 @@ _IDLE_PER_C = 0.008
 """How much active idle power may grow per degree without foreign load: leakage under load, 0.2% of
 some 500 W, over some 120 W."""
 
-_BATCHES = 10
+_BATCHES, _BATCH_S = 10, 0.3  # at least so many, each at most so long unless a launch is longer
 _TRIAL_S = 0.02
 _LEAST_UPDATES = 6.5  # periods in a window: five updates at any phase, and half the averaging of the first
 
@@ -68,7 +70,8 @@ class Metering:
             DeviceFaultError: the GPU is lost.
         """
         self._renew_baseline()
-        sampler, clock, reasons = self._meter.sampler, self._meter.clock, list[str]()
+        meter, reasons = self._meter, list[str]()
+        sampler, clock = meter.sampler, meter.clock
         began_s = clock.now()
         with sampler.watching():
             batch, launch_s = self._settle(prepared, reasons)
@@ -89,8 +92,10 @@ class Metering:
         states = tuple(state for state in readings.states if begin_s <= state.at_s <= end_s)
         first, second = self._energies(found, states, time_s, time)
         reasons += self._doubts(found[0]) + self._failures(readings) + self._others()
+        if not meter.active_idle.settled:
+            reasons.append(f"active idle power was not at rest at {meter.active_idle.power_w:.0f} W")
         if first and second:
-            counter, power = (first, second) if self._meter.by_counter else (second, first)
+            counter, power = (first, second) if meter.by_counter else (second, first)
             reasons += filter(None, [budget.disagreement(counter, power)])
         main = found[0]
         return Visit(
@@ -102,11 +107,12 @@ class Metering:
             steps_w=() if isinstance(main, str) else tuple(main.steps_w),
             launches=launches,
             condition=_condition(states),
-            idle=self._meter.idle,
-            active_idle=self._meter.active_idle,
+            idle=meter.idle,
+            active_idle=meter.active_idle,
             counters=readings.counters(begin_s, end_s) | beside,
             inside_s=end_s - began_s,
             reasons=tuple(reasons),
+            notes=() if meter.idle else (f"energy above idle is not known: {meter.no_idle}",),
         )
 
     def lap_s(self) -> float:
@@ -120,36 +126,39 @@ class Metering:
         Returns:
             Launches of a batch, seconds of a launch.
         """
-        clock, settings = self._meter.clock, self._settings
+        clock, settings, averaging_s = self._meter.clock, self._settings, self._meter.averaging_s
         began = clock.now()
         number, seconds = 1, prepared.launch(1)
         while seconds < _TRIAL_S:
             number = math.ceil(number * min(100.0, 1.5 * _TRIAL_S / max(seconds, 1e-9)))
             seconds = prepared.launch(number)
-        batch = max(1, math.ceil(self._window_s / _BATCHES / (seconds / number)))
+        batch = max(1, math.ceil(min(self._window_s / _BATCHES, _BATCH_S) / (seconds / number)))
         while True:
             before = clock.now()
             seconds = prepared.launch(batch)
             now = clock.now()
             captured = seconds < (1 - MOST_GAP) * (now - before)
-            settled = now - began >= settings.settle_s and self._has_settled(began)
+            settled = now - began >= settings.settle_s + averaging_s and self._has_settled(began)
             if settled and not captured:
                 return batch, seconds / batch
-            if now - began >= settings.longest_settle_s:
+            if now - began >= settings.longest_settle_s + averaging_s:
                 if not settled:
                     reasons.append(f"power had not settled after {now - began:.1f} s")
                 return batch, seconds / batch
 
     def _has_settled(self, began: float) -> bool:
         found = self._meter.sampler.readings()
-        averaged = found.power_at_s >= began + ticks.SETTLING_SAMPLE_S  # earlier updates show what ran before
+        shown_s = began + self._meter.averaging_s + ticks.SETTLING_SAMPLE_S
+        averaged = found.power_at_s >= shown_s  # earlier updates show what ran before
         samples = ticks.sampled(found.power_at_s[averaged], found.power_w[averaged], ticks.SETTLING_SAMPLE_S)
         return ticks.settled(samples) or len(samples) == 0
 
     @property
     def _window_s(self) -> float:
         """The least seconds of a window."""
-        return max(self._settings.visit_s, _LEAST_UPDATES * (self._meter.period_s or 0.0))
+        meter = self._meter
+        averaging_s = 0.0 if meter.by_counter else meter.averaging_s
+        return max(self._settings.visit_s, _LEAST_UPDATES * (meter.period_s or 0.0) + averaging_s)
 
     def _launch(self, prepared: Prepared, batch: int, batches: int) -> tuple[list[float], dict[str, float]]:
         """Seconds of each batch, and the mean power as the second meter read it, where there is one."""
@@ -192,7 +201,7 @@ class Metering:
                 end_s,
                 period_s=meter.power_period_s,
                 launch_s=launch_s,
-                averaging_s=duty * meter.power_period_s,
+                averaging_s=meter.power_duty * meter.power_period_s,
             )
         return (counter, power) if meter.by_counter else (power, counter)
 
@@ -204,16 +213,14 @@ class Metering:
         time: VariancePart | None,
     ) -> list[VisitJoules | None]:
         """Joules of a launch by both estimators."""
-        celsius = (states[0].temperature_c + states[-1].temperature_c) / 2 if states else math.nan
+        celsius = _middle([state.temperature_c for state in states])
         return [self._energy(power, time_s, time, celsius) for power in found]
 
     def _energy(
-        self, power: Power | str, time_s: float, time: VariancePart | None, celsius: float
+        self, power: Power | str, time_s: float, time: VariancePart | None, celsius: float | None
     ) -> VisitJoules | None:
         if isinstance(power, str):
             return None
-        if math.isnan(celsius):  # temperature could not be read: no correction
-            celsius = self._meter.active_idle.celsius or 0.0
         variance = power.spread.variance + (0.0 if time is None else time.variance)
         return VisitJoules(
             power.power_w * time_s, VariancePart(variance, power.spread.df), power.tick, celsius
@@ -243,7 +250,8 @@ class Metering:
             if error.lost:
                 raise DeviceFaultError(f"NVML: {error}")
         number = len(readings.errors)
-        return [f"NVML, {number} of {number + len(readings.power_w)} readings: {readings.errors[0][1]}"]
+        all_of_them = number + max(len(readings.power_w), len(readings.energy_mj))
+        return [f"NVML, {number} of {all_of_them} readings: {readings.errors[0][1]}"]
 
     def _others(self) -> list[str]:
         """Changes of foreign load since the start, seen in the process list and in active idle power."""
@@ -284,16 +292,25 @@ class Metering:
         meter.active_idle = attrs.evolve(now, ci_w=math.hypot(now.ci_w, changed / 2)) if beyond else now
 
 
-def _condition(states: Sequence[State]) -> Condition | None:
-    if not states:
-        return None
-    events = 0
-    for state in states:
-        events |= state.events
+def _condition(states: Sequence[State]) -> Condition:
+    """What could be read of it."""
+
+    def told(name: str) -> list[Any]:
+        values = (getattr(state, name) for state in states)
+        return [value for value in values if value is not None]
+
+    degrees, sm_mhz, memory_mhz = told("temperature_c"), told("sm_mhz"), told("memory_mhz")
+    events = functools.reduce(operator.or_, told("clock_events"), 0)
     return Condition(
-        temp_start_c=states[0].temperature_c,
-        temp_end_c=states[-1].temperature_c,
-        sm_clock_mhz=float(np.mean([state.sm_mhz for state in states])),
-        mem_clock_mhz=float(np.mean([state.memory_mhz for state in states])),
+        temp_start_c=degrees[0] if degrees else None,
+        temp_end_c=degrees[-1] if degrees else None,
+        sm_clock_mhz=float(np.mean(sm_mhz)) if sm_mhz else None,
+        mem_clock_mhz=float(np.mean(memory_mhz)) if memory_mhz else None,
         clock_events=tuple(filter(None, event_names(events).split(";"))),
     )
+
+
+def _middle(degrees: Sequence[float | None]) -> float | None:
+    """Mean of the first and the last temperature that were read."""
+    told = [celsius for celsius in degrees if celsius is not None]
+    return (told[0] + told[-1]) / 2 if told else None

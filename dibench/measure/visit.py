@@ -22,12 +22,12 @@ from dibench.schema import Row
 
 @attrs.frozen
 class Condition:
-    """The state of the GPU during a visit's window."""
+    """The state of the GPU during a visit's window, as far as it may be read."""
 
-    temp_start_c: float
-    temp_end_c: float
-    sm_clock_mhz: float
-    mem_clock_mhz: float
+    temp_start_c: float | None
+    temp_end_c: float | None
+    sm_clock_mhz: float | None
+    mem_clock_mhz: float | None
     clock_events: tuple[str, ...]
 
 
@@ -52,6 +52,9 @@ class Visit:
     inside_s: float
     """Seconds of settling and window."""
     reasons: tuple[str, ...]
+    """Why the row is flagged."""
+    notes: tuple[str, ...] = ()
+    """What else the row says, without being flagged for it."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -80,6 +83,7 @@ class Visit:
             "idle": None if idle is None else Baseline(**idle),
             "active_idle": Baseline(**found["active_idle"]),
             "reasons": tuple(found["reasons"]),
+            "notes": tuple(found.get("notes", ())),  # not in older files
         }
         return cls(**{**found, **parts})
 
@@ -95,6 +99,7 @@ def with_visits(row: Row, visits: Sequence[Visit], pool: Pool) -> Row:
     n, instances = len(visits), row.instances or 1
     time_s = math.fsum(visit.time_s for visit in visits) / n
     reasons = list(dict.fromkeys(reason for visit in visits for reason in visit.reasons))
+    notes = list(dict.fromkeys(note for visit in visits for note in visit.notes))
     powers = [visit.power_w for visit in visits if visit.power_w is not None]
     return attrs.evolve(
         row,
@@ -108,7 +113,7 @@ def with_visits(row: Row, visits: Sequence[Visit], pool: Pool) -> Row:
         **_condition_cells([visit.condition for visit in visits if visit.condition is not None]),
         **_counter_cells(visits),
         status="flagged" if reasons else "ok",
-        reason="; ".join(reasons),
+        reason="; ".join(reasons + notes),
     )
 
 
@@ -118,8 +123,8 @@ def _energy_cells(visits: Sequence[Visit], pool: Pool, time_s: float, instances:
     firsts = [visit.energy for visit in visits if visit.energy is not None]
     seconds = [visit.alternative for visit in visits if visit.alternative is not None]
     reference_c = pool.typical_c()
-    if reference_c is None:  # the first estimator has read nothing yet, not here either
-        reference_c = seconds[0].celsius if seconds else 0.0
+    if reference_c is None:  # the first estimator has read nothing yet, or no temperature
+        reference_c = next((one.celsius for one in seconds if one.celsius is not None), None)
     if len(seconds) == len(visits):
         cells["energy_alt_j"] = budget.combine(seconds, pool, reference_c).energy_j
     leakage = pool.leakage()[0]
@@ -168,15 +173,19 @@ def _time_ci_s(visits: Sequence[Visit], time_s: float, instances: int) -> float 
 def _condition_cells(conditions: Sequence[Condition]) -> dict[str, Any]:
     if not conditions:
         return {}
-    n = len(conditions)
     events = dict.fromkeys(event for condition in conditions for event in condition.clock_events)
     return {
         "temp_start_c": conditions[0].temp_start_c,
         "temp_end_c": conditions[-1].temp_end_c,
-        "sm_clock_mhz": math.fsum(condition.sm_clock_mhz for condition in conditions) / n,
-        "mem_clock_mhz": math.fsum(condition.mem_clock_mhz for condition in conditions) / n,
+        "sm_clock_mhz": _mean_of([condition.sm_clock_mhz for condition in conditions]),
+        "mem_clock_mhz": _mean_of([condition.mem_clock_mhz for condition in conditions]),
         "clock_events": ";".join(events),
     }
+
+
+def _mean_of(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if known else None
 
 
 def _counter_cells(visits: Sequence[Visit]) -> dict[str, Any]:

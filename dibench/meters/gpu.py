@@ -2,8 +2,11 @@
 
 Unlike other meters it is not read at the edges of a window: launches run on while a sampler reads, and
 `dibench.measure.metering` finds the power between observed updates. This module finds what has to be known
-first: the idle baselines, the update periods of counter and power, and whether the metered GPU is the one
-that launches.
+first: which readings there are, the idle baselines, the update periods of counter and power, and whether the
+metered GPU is the one that launches.
+
+Any one of energy counter, instant power and the average of a second gives joules. Where the best one is
+refused, or stands still under load, `auto` takes the next and says why.
 """
 
 from __future__ import annotations
@@ -13,27 +16,55 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from typing import Any
 
+import attrs
+import numpy as np
+
 from dibench.errors import UserError
-from dibench.intervals import mean_interval
 from dibench.meters import nvml
 from dibench.meters.base import Meter
-from dibench.meters.baseline import Baseline
-from dibench.meters.gpu_sensor import NOT_SUPPORTED, Clock, GpuSensor, SensorError
-from dibench.meters.sampler import READ_S, RealClock, Sampler
-from dibench.meters.ticks import sampled, settled, update_period_s
+from dibench.meters.baseline import Baseline, baseline_since
+from dibench.meters.gpu_sensor import NO_DATA, Clock, GpuSensor, SensorError
+from dibench.meters.sampler import READ_S, STATES, RealClock, Sampler
+from dibench.meters.ticks import update_period_s
 
 Busy = Callable[[], AbstractContextManager[None]]
 
 SOURCES = ("nvml_counter", "nvml_power", "simulated")
 
-_BASELINE_S = 2.0
-_MOST_BASELINES = 5  # until idle power is at rest: ten seconds
+ESTIMATORS = {
+    "energy_mj": "energy counter",
+    "instant_mw": "instant power",
+    "average_mw": "power averaged over one second",
+}
+"""The readings that give joules, best first."""
+
+_POWERS = ("instant_mw", "average_mw")
+
+_OTHERS = {
+    "limit_w": "power limit",
+    "temperature_c": "temperature",
+    "sm_mhz": "clock of the multiprocessors",
+    "most_sm_mhz": "their highest clock",
+    "memory_mhz": "clock of the memory",
+    "clock_events": "clock events",
+    "processes": "process list",
+}
+"""Readings that joules do not need; each may be refused for itself."""
+
+_NAMES = ESTIMATORS | _OTHERS
+
+_TRIES, _BETWEEN_TRIES_S = 5, 0.1  # of a reading that is refused with what may pass
+_AVERAGE_S = 1.0
+_IDLE_S, _LONGEST_IDLE_S = 5.0, 20.0
+_IDLE_BLIND_S = 10.0  # where the clock cannot be read
+_ACTIVE_IDLE_S, _LONGEST_ACTIVE_IDLE_S = 2.0, 6.0
+_LOOK_AGAIN_S = 0.25
+_CLOCK_IS_UP = 0.5  # of the highest clock; at idle it is a fifth
 _AFTER_LOAD_S = 0.5  # power falls within the sensor's averaging, clocks stay up for seconds
 _LEAST_RISE_W, _LEAST_RISE = 5.0, 0.05
 _FAST_READ_S = 1e-3
 _LONGEST_WATCH_S = 6.0  # twelve periods of the slowest counter known
-_WATCH_S = 1.5
-_SAMPLE_S = 0.1
+_BEFORE_WATCH_S, _WATCH_S = 0.5, 1.5
 _GAIN = (
     "the sensor is not calibrated: comparisons with external meters found gains off by 5% to 13%, the same "
     "factor in all rows of one card; no interval contains it"
@@ -46,32 +77,39 @@ class GpuMeter:
     has_variance = True
 
     def __init__(self, sensor: GpuSensor, clock: Clock, source: str, *, beside: Meter | None = None) -> None:
-        """A meter of that GPU; `beside` is a second meter that reads the same windows.
+        """A meter of that GPU.
+
+        Args:
+            sensor: of the GPU.
+            clock: gives readings their time.
+            source: `nvml_counter` or `nvml_power` where that is asked for; `auto` takes what there is, the
+                counter first, and so does `simulated`.
+            beside: a second meter that reads the same windows.
 
         Raises:
-            UserError: the GPU has no energy counter and one is asked for, or nothing may be read.
+            UserError: what is asked for may not be read, or nothing that gives joules may.
         """
-        self.sensor, self.clock, self.source, self.beside = sensor, clock, source, beside
+        self.sensor, self.clock, self.beside = sensor, clock, beside
         self.counter_period_s: float | None = None
         self.power_period_s: float | None = None
         self.idle: Baseline | None = None
-        self.idle_settled = False
+        self.no_idle = "it was not measured"
         self.active_idle = Baseline(0.0, 0.0)
         self.opened_s = clock.now()
-        try:
-            self._has_counter = self._reads_counter()
-            sensor.instant_mw()
-            self.limit_w = sensor.limit_w()
-        except SensorError as error:
-            raise error.refused() from None
-        self._has_memory, self._has_activity = _offers(sensor.memory_mw), _offers(sensor.activity)
-        self.sampler = Sampler(
-            sensor,
-            clock,
-            counter=self._has_counter,
-            memory=self._has_memory,
-            activity=self._has_activity,
-        )
+        self._asked = source
+        self._refused: dict[str, SensorError | str] = {}
+        self._has_counter = self._offers("energy_mj")
+        self._power = next(filter(self._offers, _POWERS), "")
+        self.by_counter = self._has_counter and source != "nvml_power"
+        """Whether the counter is the estimator of the rows, and power the second one."""
+        if not (self.by_counter or self._power) or (source == "nvml_counter" and not self._has_counter):
+            raise self._no_joules()
+        others = {name: self._first(name) for name in _OTHERS}
+        self._there = {name for name, value in others.items() if value is not None}
+        self.limit_w: float = math.inf if others["limit_w"] is None else others["limit_w"]
+        self._most_sm_mhz: float = others["most_sm_mhz"] or math.inf
+        self._has_memory, self._has_activity = self._offers("memory_mw"), self._offers("activity")
+        self.sampler = self._new_sampler()
 
     @classmethod
     def open(cls, source: str, uuid: str, *, beside: Meter | None = None) -> GpuMeter:
@@ -83,20 +121,86 @@ class GpuMeter:
         sensor = nvml.find(nvml.gpus(nvml.import_pynvml()), uuid)
         return cls(sensor, RealClock(), source, beside=beside)
 
-    def _reads_counter(self) -> bool:
-        """Whether there is a counter to read; it may be missing where it is the second estimator."""
-        try:
-            self.sensor.energy_mj()
-        except SensorError as error:
-            if error.code != NOT_SUPPORTED or self.source == "nvml_counter":
-                raise
-            return False
-        return True
+    def _new_sampler(self) -> Sampler:
+        return Sampler(
+            self.sensor,
+            self.clock,
+            counter=self._has_counter,
+            power=self._power,
+            states=[name for name in STATES if name in self._there],
+            memory=self._has_memory,
+            activity=self._has_activity,
+        )
+
+    def _offers(self, reading: str) -> bool:
+        return self._first(reading) is not None
+
+    def _first(self, reading: str) -> Any:
+        """A first value; None where the card refuses the reading. What may pass is asked for again."""
+        for left in reversed(range(_TRIES)):
+            try:
+                value = getattr(self.sensor, reading)()
+                if value == 0 and reading in _POWERS:  # no GPU draws nothing
+                    raise SensorError(NO_DATA, reading)
+                self._refused.pop(reading, None)
+                return value
+            except SensorError as error:
+                if error.lost:
+                    raise error.refused() from None
+                self._refused[reading] = error
+                if not error.passing:
+                    break
+            if left:
+                self.clock.sleep(_BETWEEN_TRIES_S)
+        return None
+
+    def _no_joules(self) -> UserError:
+        """Why what is asked for cannot be read, and what can."""
+        if self._asked == "nvml_counter":
+            instead = "; --meter nvml_power works here" if self._power else ""
+            return UserError("NVML energy counter", f"{self._refused['energy_mj']}{instead}")
+        tried = list(ESTIMATORS)[self._asked == "nvml_power" :]
+        instead = "; --meter nvml_counter works here" if self._has_counter else ""
+        reasons: dict[str, list[str]] = {}
+        for reading in tried:
+            reasons.setdefault(str(self._refused[reading]), []).append(ESTIMATORS[reading])
+        return UserError("NVML " + "; ".join(map(_and, reasons.values())), "; ".join(reasons) + instead)
 
     @property
-    def by_counter(self) -> bool:
-        """Whether the counter is the estimator of the rows, and instant power the second one."""
-        return self._has_counter and self.source != "nvml_power"
+    def source(self) -> str:
+        """The `energy_source` of the rows."""
+        if self._asked == "auto":
+            return "nvml_counter" if self.by_counter else "nvml_power"
+        return self._asked
+
+    @property
+    def estimator(self) -> str:
+        """The reading that joules of the rows come from, in words."""
+        return ESTIMATORS["energy_mj" if self.by_counter else self._power]
+
+    @property
+    def instead_of(self) -> str:
+        """Why the rows do not come from a better reading; empty where they do, or where it was asked for."""
+        names = list(ESTIMATORS)
+        better = names[
+            self._asked == "nvml_power" : names.index("energy_mj" if self.by_counter else self._power)
+        ]
+        return "; ".join(f"{ESTIMATORS[name]}: {self._refused[name]}" for name in better)
+
+    @property
+    def refused(self) -> Mapping[str, str]:
+        """Readings that this card or driver refuses, in words, and why."""
+        return {what: str(self._refused[name]) for name, what in _NAMES.items() if name in self._refused}
+
+    @property
+    def power_duty(self) -> float:
+        """The share of each update period of power that the sensor really sees."""
+        return 1.0 if self._power == "average_mw" else self.sensor.duty
+
+    @property
+    def averaging_s(self) -> float:
+        """Seconds that a reading of power still shows what ran before; 0 where they are few."""
+        return _AVERAGE_S if self._power == "average_mw" else 0.0
 
     @property
     def period_s(self) -> float | None:
@@ -106,19 +210,31 @@ class GpuMeter:
     def measure_idle(self) -> None:
         """Measure idle power; call this before there is a CUDA context.
 
-        A GPU that was asleep until NVML asked, or was busy a moment ago, needs seconds to come to rest, so
-        idle power is measured again until it has settled.
+        What loaded the GPU a moment ago, another process too, keeps its clocks up for seconds and its power
+        for longer. So idle power is what had no trend for five seconds with the multiprocessors' clock down,
+        for ten where that cannot be read. If that does not come in twenty seconds, idle stays unknown.
 
         Raises:
             UserError: nothing could be read.
         """
-        for _ in range(_MOST_BASELINES):
-            self.idle, self.idle_settled = self._baseline()
-            if self.idle_settled:
-                break
+        sees_clock = {"sm_mhz", "most_sm_mhz"} <= self._there
+
+        def up_mhz(begin_s: float) -> int:
+            """The highest clock since then, if it is up."""
+            clocks = [state.sm_mhz or 0 for state in self.sampler.readings().states if state.at_s >= begin_s]
+            highest = max(clocks, default=0)
+            return highest if highest > _CLOCK_IS_UP * self._most_sm_mhz else 0
+
+        found, clock_mhz = self._at_rest(_IDLE_S if sees_clock else _IDLE_BLIND_S, _LONGEST_IDLE_S, up_mhz)
+        if found.settled and not clock_mhz:
+            self.idle, self.no_idle = found, ""
+        elif clock_mhz:
+            self.no_idle = f"the GPU's clock stayed at {clock_mhz} MHz for {_LONGEST_IDLE_S:g} s"
+        else:
+            self.no_idle = f"the GPU's power did not come to rest in {_LONGEST_IDLE_S:g} s"
 
     def start(self, busy: Busy) -> None:
-        """Measure active idle power, find the update periods, see power rise under load.
+        """Find the update periods, see power rise under load, measure active idle power after it.
 
         Args:
             busy: keeps the GPU busy while its context lasts.
@@ -126,24 +242,58 @@ class GpuMeter:
         Raises:
             UserError: power does not rise, so another GPU launches; or no reading changes.
         """
-        self.active_idle = self.measure_active_idle(busy)
-        watch = Sampler(self.sensor, self.clock, counter=self._has_counter, read_s=_FAST_READ_S)
         with busy():
-            self.clock.sleep(1.0)
-            with watch.watching():
-                for _ in range(round(_LONGEST_WATCH_S / _WATCH_S)):
-                    self.clock.sleep(_WATCH_S)
-                    found = watch.readings()
-                    self.power_period_s = update_period_s(found.power_at_s, found.power_w)
-                    self.counter_period_s = update_period_s(found.energy_at_s, found.energy_mj)
-                    if self.power_period_s and (self.counter_period_s or not self._has_counter):
-                        break
-        if len(found.power_w) == 0:
-            raise _unreadable(found.errors)
-        self._check_rise(float(found.power_w[len(found.power_w) // 2 :].mean()))
+            self.clock.sleep(_BEFORE_WATCH_S)
+            busy_w = self._watch()
+            while self.period_s is None and self._falls():
+                busy_w = self._watch()
         if self.period_s is None:
             rule = f"its sensor must move, did not within {_LONGEST_WATCH_S:g} s: use --meter model or none"
             raise UserError("--meter", rule, self.source)
+        self.active_idle = self._after_load()
+        self._check_rise(busy_w)
+
+    def _watch(self) -> float:
+        """Find the update periods under load; returns the power there."""
+        watch = Sampler(
+            self.sensor,
+            self.clock,
+            counter=self._has_counter,
+            power=self._power,
+            states=(),
+            read_s=_FAST_READ_S,
+        )
+        with watch.watching():
+            for _ in range(round(_LONGEST_WATCH_S / _WATCH_S)):
+                self.clock.sleep(_WATCH_S)
+                found = watch.readings()
+                self.power_period_s = update_period_s(found.power_at_s, found.power_w)
+                self.counter_period_s = update_period_s(found.energy_at_s, found.energy_mj)
+                if (self.power_period_s or not self._power) and (
+                    self.counter_period_s or not self._has_counter
+                ):
+                    break
+        if self.power_period_s is not None:  # an average is told more often than it is anew
+            self.power_period_s = max(self.power_period_s, self.averaging_s)
+        if len(found.power_w):
+            return float(found.power_w[len(found.power_w) // 2 :].mean())
+        if len(found.energy_mj) < 2:
+            raise _unreadable(found.errors)
+        return float(np.ptp(found.energy_mj) * 1e-3 / np.ptp(found.energy_at_s))
+
+    def _falls(self) -> bool:
+        """Take a further reading in place of one that stands still under load; False where there is none."""
+        still = f"it stood still for {_LONGEST_WATCH_S:g} s under load"
+        if self.by_counter:
+            if self._asked == "nvml_counter" or not self._power:
+                return False
+            self.by_counter, self._refused["energy_mj"] = False, still
+            return True
+        if self._power != "instant_mw" or not self._offers("average_mw"):
+            return False
+        self._power, self._refused["instant_mw"] = "average_mw", still
+        self.sampler = self._new_sampler()
+        return True
 
     def _check_rise(self, busy_w: float) -> None:
         idle_w = self.active_idle.power_w
@@ -158,21 +308,31 @@ class GpuMeter:
         """Power with a context, clocks up and no work, as the GPU draws it just after load."""
         with busy():
             self.clock.sleep(1.0)
-        self.clock.sleep(_AFTER_LOAD_S)
-        return self._baseline()[0]
+        return self._after_load()
 
-    def _baseline(self) -> tuple[Baseline, bool]:
-        """Power while nothing runs, and whether it was at rest."""
+    def _after_load(self) -> Baseline:
+        self.clock.sleep(_AFTER_LOAD_S + self.averaging_s)
+        return self._at_rest(_ACTIVE_IDLE_S, _LONGEST_ACTIVE_IDLE_S)[0]
+
+    def _at_rest(
+        self, seconds: float, longest_s: float, up_mhz: Callable[[float], int] = lambda _: 0
+    ) -> tuple[Baseline, int]:
+        """Power of the last `seconds` once it has no trend and `up_mhz` of them is 0, or at `longest_s`."""
+        began_s = self.clock.now()
         with self.sampler.watching():
-            self.clock.sleep(_BASELINE_S)
-        found = self.sampler.readings()
-        if len(found.power_w) < 2:
-            raise _unreadable(found.errors)
-        samples = sampled(found.power_at_s, found.power_w, _SAMPLE_S)
-        mean_w, ci_w = mean_interval(samples.tolist())
-        degrees = [state.temperature_c for state in found.states]
-        celsius = math.fsum(degrees) / len(degrees) if degrees else None
-        return Baseline(mean_w, ci_w or 0.0, celsius), settled(samples)
+            self.clock.sleep(seconds)
+            while True:
+                now, readings = self.clock.now(), self.sampler.readings()
+                found = baseline_since(readings, now - seconds, by_counter=self.by_counter)
+                if found is None:  # a slow counter has not moved often enough
+                    found = baseline_since(readings, began_s, by_counter=self.by_counter)
+                clock_mhz = up_mhz(now - seconds)
+                if (found is not None and found.settled and not clock_mhz) or now - began_s >= longest_s:
+                    break
+                self.clock.sleep(_LOOK_AGAIN_S)
+        if found is None:
+            raise _unreadable(readings.errors)
+        return found, clock_mhz
 
     @property
     def extras(self) -> tuple[str, ...]:
@@ -183,19 +343,22 @@ class GpuMeter:
     @property
     def facts(self) -> Mapping[str, Any]:
         """What the manifest records."""
-        idle = None if self.idle is None else self.idle.power_w
         return {
             "kind": "sensor: NVML" if self.source != "simulated" else "replayed sensor: test data",
             "gpu": self.sensor.name,
             "uuid": self.sensor.uuid,
-            "estimator": "energy counter" if self.by_counter else "instant power",
+            "estimator": self.estimator,
+            **({"instead_of": self.instead_of} if self.instead_of else {}),
+            "not_readable": dict(self.refused),
             "counter_period_s": self.counter_period_s,
             "power_period_s": self.power_period_s,
-            "share_of_period_seen": self.sensor.duty,
+            "share_of_period_seen": self.sensor.duty if self.by_counter else self.power_duty,
             "power_limit_w": self.limit_w if math.isfinite(self.limit_w) else None,
-            "idle_power_w": idle,
-            "idle_settled": self.idle_settled,
+            "idle_power_w": None if self.idle is None else self.idle.power_w,
+            "idle": None if self.idle is None else attrs.asdict(self.idle),
+            **({"idle_unknown": self.no_idle} if self.no_idle else {}),
             "active_idle_power_w": self.active_idle.power_w,
+            "active_idle_settled": self.active_idle.settled,
             "further_readings": list(self.extras),
             "reading": f"every {1e3 * READ_S:g} ms in a thread, {100 * self.sampler.cost:.2g}% of a CPU core",
             "gain": _GAIN,
@@ -203,13 +366,9 @@ class GpuMeter:
         }
 
 
-def _offers(read: Callable[[], object]) -> bool:
-    """Whether the card answers a reading."""
-    try:
-        read()
-    except SensorError:
-        return False
-    return True
+def _and(words: list[str]) -> str:
+    """Words joined as one says them."""
+    return ", ".join(words[:-1]) + (" and " if words[1:] else "") + words[-1]
 
 
 def _unreadable(errors: tuple[tuple[float, SensorError], ...]) -> UserError:

@@ -1,11 +1,11 @@
 """A real GPU's sensors through NVML (`nvidia-ml-py`, module `pynvml`). Nothing is ever set.
 
 Instant power (nvml.h) is field 186, NVML_FI_DEV_POWER_INSTANT, wherever the driver has it. Without it,
-nvmlDeviceGetPowerUsage is used on GA100 and before Ampere, where it is instant; on other Ampere cards, Ada,
-Hopper and later it averages a second and is not used. Averages are never integrated as if they were instant,
-so the card's average (field 185) is not read at all. The sensor sees 25 of each 100 ms on Hopper and GA100,
-all of it on Turing, Ampere and Ada, half on Volta and Pascal (Yang, Adamek and Armour, "Part-time Power
-Measurements", SC24). For later cards nothing is published; a quarter is assumed.
+nvmlDeviceGetPowerUsage is instant on GA100 and before Ampere. On other Ampere cards, Ada, Hopper and later it
+is the average of a second, as field 185 is everywhere: a reading of its own, never taken for instant. The
+sensor sees 25 of each 100 ms on Hopper and GA100, all of it on Turing, Ampere and Ada, half on Volta and
+Pascal (Yang, Adamek and Armour, "Part-time Power Measurements", SC24). For later cards nothing is published;
+a quarter is assumed.
 
 GPM metrics need Hopper or later. NVIDIA's developers say that they use another unit of the chip than
 profilers do (github.com/NVIDIA/DCGM, issue 62), so Nsight or DCGM may run at the same time.
@@ -37,9 +37,7 @@ _DUTY: Mapping[tuple[int, int], float] = {
     (8, 0): 0.25, (9, 0): 0.25,
 }  # fmt: skip
 _DUTY_UNKNOWN = 0.25
-
-_NOT_THERE = (NOT_SUPPORTED, INVALID_ARGUMENT, NO_FUNCTION)
-"""NVML's codes for a call or field that the driver does not know."""
+_LATEST = (99, 0)  # of a GPU that does not tell its generation: assumed newer than all known
 
 
 class NvmlGpu:
@@ -53,8 +51,8 @@ class NvmlGpu:
         """
         self._nvml, self._handle, self.index = pynvml, handle, index
         self.uuid = _text(self._ask("uuid", pynvml.nvmlDeviceGetUUID, handle))
-        self.name = _text(self._ask("name", pynvml.nvmlDeviceGetName, handle))
-        capability = self._ask("capability", pynvml.nvmlDeviceGetCudaComputeCapability, handle)
+        self.name = _text(self._if_told("a GPU", "name", pynvml.nvmlDeviceGetName, handle))
+        capability = self._if_told(_LATEST, "capability", pynvml.nvmlDeviceGetCudaComputeCapability, handle)
         self.capability: tuple[int, int] = (int(capability[0]), int(capability[1]))
         self.duty = _DUTY.get(self.capability, _DUTY_UNKNOWN)
         self._samples: list[Any] = []  # of GPM: the last one and the next; kept while the process lives
@@ -69,11 +67,21 @@ class NvmlGpu:
         try:
             return self._field(_INSTANT, "instant_mw")
         except SensorError as error:
-            if error.code not in _NOT_THERE:
+            if error.lost or error.passing or self.capability > _AMPERE:
                 raise
-            if self.capability > _AMPERE:
-                raise SensorError(NOT_SUPPORTED, "instant_mw") from None
-        return int(self._ask("instant_mw", self._nvml.nvmlDeviceGetPowerUsage, self._handle))
+        return self._power_usage("instant_mw")
+
+    def average_mw(self) -> int:
+        """Field 185, or the older call where that is an average."""
+        try:
+            return self._field(_AVERAGE, "average_mw")
+        except SensorError as error:
+            if error.lost or error.passing or self.capability <= _AMPERE:
+                raise
+        return self._power_usage("average_mw")
+
+    def _power_usage(self, reading: str) -> int:
+        return int(self._ask(reading, self._nvml.nvmlDeviceGetPowerUsage, self._handle))
 
     def memory_mw(self) -> int:
         """Field 185 for the memory; a card that does not meter it answers 0."""
@@ -118,12 +126,17 @@ class NvmlGpu:
         names = ("nvmlDeviceGetTemperature", "nvmlDeviceGetTemperatureV")
         return float(self._ask_first("temperature_c", names, self._handle, _GPU))
 
-    def clocks_mhz(self) -> tuple[int, int]:
-        """Clocks of multiprocessors and memory."""
-        ask, call = self._ask, self._nvml.nvmlDeviceGetClockInfo
-        return int(ask("clocks_mhz", call, self._handle, _SM)), int(
-            ask("clocks_mhz", call, self._handle, _MEMORY)
-        )
+    def sm_mhz(self) -> int:
+        """Clock of the multiprocessors now."""
+        return int(self._ask("sm_mhz", self._nvml.nvmlDeviceGetClockInfo, self._handle, _SM))
+
+    def most_sm_mhz(self) -> int:
+        """Their highest clock."""
+        return int(self._ask("most_sm_mhz", self._nvml.nvmlDeviceGetMaxClockInfo, self._handle, _SM))
+
+    def memory_mhz(self) -> int:
+        """Clock of the memory."""
+        return int(self._ask("memory_mhz", self._nvml.nvmlDeviceGetClockInfo, self._handle, _MEMORY))
 
     def clock_events(self) -> int:
         """Clock-event reasons, on older drivers under their old name."""
@@ -132,13 +145,7 @@ class NvmlGpu:
 
     def limit_w(self) -> float:
         """The power limit in force; some cards of laptops and desktops have none."""
-        try:
-            limit_mw = self._ask("limit_w", self._nvml.nvmlDeviceGetEnforcedPowerLimit, self._handle)
-        except SensorError as error:
-            if error.code in _NOT_THERE:
-                return math.inf
-            raise
-        return 1e-3 * float(limit_mw)
+        return 1e-3 * float(self._ask("limit_w", self._nvml.nvmlDeviceGetEnforcedPowerLimit, self._handle))
 
     def processes(self) -> Mapping[int, str]:
         """Compute and graphics processes; a name that cannot be read is empty."""
@@ -150,13 +157,19 @@ class NvmlGpu:
         return found
 
     def mig(self) -> bool:
-        """Whether MIG mode is on; False where there is no such mode."""
+        """Whether MIG mode is on; False where there is no such mode, or nobody may ask.
+
+        A process that launches on an instance is known by the instance's UUID, whatever NVML says here.
+        """
+        return bool(self._if_told((0, 0), "mig", self._nvml.nvmlDeviceGetMigMode, self._handle)[0])
+
+    def _if_told(self, otherwise: Any, reading: str, call: Callable[..., Any], *arguments: Any) -> Any:
         try:
-            return bool(self._ask("mig", self._nvml.nvmlDeviceGetMigMode, self._handle)[0])
+            return self._ask(reading, call, *arguments)
         except SensorError as error:
-            if error.code == NOT_SUPPORTED:
-                return False
-            raise
+            if error.lost:
+                raise
+            return otherwise
 
     def _process_name(self, pid: int) -> str:
         try:
@@ -167,8 +180,8 @@ class NvmlGpu:
 
     def _field(self, field: int, reading: str, scope: int = _WHOLE) -> int:
         value = self._ask(reading, self._nvml.nvmlDeviceGetFieldValues, self._handle, [(field, scope)])[0]
-        if value.nvmlReturn:
-            raise SensorError(int(value.nvmlReturn), reading)
+        if code := int(value.nvmlReturn):  # an argument refused is a field that the driver does not know
+            raise SensorError(NOT_SUPPORTED if code == INVALID_ARGUMENT else code, reading)
         return int(getattr(value.value, _VALUE.get(int(value.valueType), "uiVal")))
 
     def _ask_first(self, reading: str, names: Sequence[str], *arguments: Any) -> Any:

@@ -1,6 +1,6 @@
 """Reads a GPU's sensors in the background while launches run, without holding them up.
 
-A thread reads counter and instant power every 5 ms; temperature, clocks, clock events and the memory's power
+A thread reads counter and power every 5 ms; temperature, clocks, clock events and the memory's power
 every 100 ms; and the activity of the chip's units every 500 ms. It calls only NVML, so it takes no lock that
 launching needs. The cost of reading is measured (`Sampler.cost`) and stands in the facts.
 """
@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any
 
 import attrs
 import numpy as np
@@ -62,10 +63,14 @@ class State:
     """A GPU's state at one time."""
 
     at_s: float
-    temperature_c: float
-    sm_mhz: int
-    memory_mhz: int
-    events: int
+    temperature_c: float | None = None
+    sm_mhz: int | None = None
+    memory_mhz: int | None = None
+    clock_events: int | None = None
+
+
+STATES = ("temperature_c", "sm_mhz", "memory_mhz", "clock_events")
+"""The readings of a state. Joules do not need them, and each may be refused for itself."""
 
 
 @attrs.frozen
@@ -111,6 +116,8 @@ class Sampler:
         clock: Clock,
         *,
         counter: bool,
+        power: str = "instant_mw",
+        states: Collection[str] = STATES,
         memory: bool = False,
         activity: bool = False,
         read_s: float = READ_S,
@@ -121,11 +128,14 @@ class Sampler:
             sensor: what is read.
             clock: gives readings their time.
             counter: whether there is an energy counter to read.
+            power: the reading of power, `instant_mw` or `average_mw`; empty where there is none.
+            states: of STATES those that are there to read.
             memory: whether the memory's power is to be read.
             activity: whether the activity of the chip's units is to be read.
             read_s: seconds between readings of counter and power.
         """
         self._sensor, self._clock, self._counter, self._read_s = sensor, clock, counter, read_s
+        self._power, self._state_readings = getattr(sensor, power) if power else None, states
         self._memory, self._activity = memory, activity
         self._cost_s, self._rounds = 0.0, 0
         self._clear()
@@ -151,8 +161,9 @@ class Sampler:
             if self._counter:
                 energy_mj = self._sensor.energy_mj()
                 self._energies.append((self._clock.now(), energy_mj))
-            power_mw = self._sensor.instant_mw()
-            self._powers.append((self._clock.now(), power_mw))
+            if self._power is not None:
+                power_mw = self._power()
+                self._powers.append((self._clock.now(), power_mw))
             if self._rounds % _STATE_EVERY == 0:
                 self._states.append(self._state())
             self._read_means()
@@ -187,14 +198,16 @@ class Sampler:
         return None if before is None else Mean(before, now, found)
 
     def _state(self) -> State:
-        sm_mhz, memory_mhz = self._sensor.clocks_mhz()
-        return State(
-            self._clock.now(),
-            self._sensor.temperature_c(),
-            sm_mhz,
-            memory_mhz,
-            self._sensor.clock_events(),
-        )
+        return State(self._clock.now(), **{name: self._state_reading(name) for name in self._state_readings})
+
+    def _state_reading(self, name: str) -> Any:
+        """What joules do not need: a failure leaves this cell empty and flags no row."""
+        try:
+            return getattr(self._sensor, name)()
+        except SensorError as error:
+            if error.lost:
+                raise
+            return None
 
     def readings(self) -> Readings:
         """All readings so far; may be called while the sampler reads."""

@@ -83,9 +83,13 @@ def test_idle_power_is_that_of_a_gpu_at_rest() -> None:
     rested = Rig()
     assert woken.meter.idle is not None and rested.meter.idle is not None
     assert woken.meter.idle.power_w == pytest.approx(rested.meter.idle.power_w, rel=0.02)
-    assert woken.meter.facts["idle_settled"] and rested.meter.facts["idle_settled"]
+    assert "idle_unknown" not in woken.meter.facts and "idle_unknown" not in rested.meter.facts
     restless = Rig(processes=[Process(n, "waking", 10.0, n, 20.0) for n in range(20)])
-    assert not restless.meter.facts["idle_settled"]
+    assert restless.meter.facts["idle_unknown"] == "the GPU's power did not come to rest in 20 s"
+    row = restless.row()
+    assert row["energy_above_idle_j"] is None and row["idle_power_w"] is None
+    assert "energy above idle is not known: the GPU's power did not come to rest" in row["reason"]
+    assert row["energy_above_active_idle_j"] is not None
 
 
 def test_power_may_be_asked_for_where_there_is_a_counter() -> None:

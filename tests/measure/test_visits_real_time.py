@@ -42,8 +42,17 @@ class Sensor:
     def temperature_c(self) -> float:
         return 60.0
 
-    def clocks_mhz(self) -> tuple[int, int]:
-        return 1500, 2000
+    def average_mw(self) -> int:
+        return int(WATTS * 1e3)
+
+    def sm_mhz(self) -> int:
+        return 1500
+
+    def most_sm_mhz(self) -> int:
+        return 1500
+
+    def memory_mhz(self) -> int:
+        return 2000
 
     def clock_events(self) -> int:
         return 0

@@ -79,7 +79,7 @@ def test_clocks_settle_three_seconds_after_load_starts() -> None:
     seconds, clocks = [], []
     for _ in range(50):
         seconds.append(gpu.launch(load, 100))
-        clocks.append(gpu.clocks_mhz()[0])
+        clocks.append(gpu.sm_mhz())
     assert np.ptp(seconds[:10]) > 0.02 * 0.1
     assert seconds[31:] == pytest.approx([0.1] * 19, rel=1e-9)
     assert min(clocks[:10]) < 1960 and set(clocks[31:]) == {1980}
@@ -115,7 +115,7 @@ def test_ripple_has_its_spread_and_its_correlation(ripple: float, rho: float) ->
 def test_a_capped_load_is_slower_says_so_and_costs_less() -> None:
     load = Load(900.0, 1e-3)
     gpu = running(QUIET, load, 5.0)
-    assert gpu.clock_events() == 0x4 and gpu.clocks_mhz()[0] < 1980
+    assert gpu.clock_events() == 0x4 and gpu.sm_mhz() < 1980
     assert gpu.instant_mw() == pytest.approx(700_000, rel=1e-3)
     assert load.joules(QUIET) < 900.0 * 1e-3
     assert Load(600.0).slowdown(QUIET) == 1.0
@@ -136,7 +136,7 @@ def test_failures_come_on_demand() -> None:
     refused = SimulatedGpu(ReplayedClock(), faults=[Fault(NO_PERMISSION)])
     with pytest.raises(SensorError, match="may not read it: ask the administrator"):
         refused.energy_mj()
-    with pytest.raises(SensorError, match="update the driver, or use --meter nvml_power"):
+    with pytest.raises(SensorError, match="update the driver, or use another --meter"):
         SimulatedGpu(ReplayedClock(), PASCAL).energy_mj()
 
 

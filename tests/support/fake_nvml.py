@@ -125,7 +125,11 @@ class FakeNvml:
         return int(_answer(gpu.temperature_c))
 
     def nvmlDeviceGetClockInfo(self, gpu: SimulatedGpu, kind: int) -> int:
-        return _answer(gpu.clocks_mhz)[{1: 0, 2: 1}[kind]]
+        return _answer({1: gpu.sm_mhz, 2: gpu.memory_mhz}[kind])
+
+    def nvmlDeviceGetMaxClockInfo(self, gpu: SimulatedGpu, kind: int) -> int:
+        assert kind == 1
+        return _answer(gpu.most_sm_mhz)
 
     def nvmlDeviceGetCurrentClocksThrottleReasons(self, gpu: SimulatedGpu) -> int:
         return _answer(gpu.clock_events)

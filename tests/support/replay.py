@@ -61,6 +61,7 @@ class Card:
     c_per_w: float = 0.06
     thermal_s: float = 25.0
     clock_mhz: int = 1980
+    idle_mhz: int = 345
     memory_mhz: int = 2619
     memory_w: float | None = 100.0
     """What its memory draws at full bandwidth, a third of it at rest; None where that is not metered."""

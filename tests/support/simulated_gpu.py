@@ -144,6 +144,8 @@ class SimulatedGpu:
         counter_s = card.counter_s or 1.0
         averaging_s = card.counter_averaging_s or self.duty * counter_s
         self._counter = _Sensor(card, rng, counter_s, averaging_s, card.counter_lag_s)
+        for sensor in (self._power, self._average):
+            sensor.watts[0] = card.idle_w  # until the first update
         clock.attach(self)
 
     # -- what runs --------------------------------------------------------------------------------------
@@ -324,11 +326,23 @@ class SimulatedGpu:
         times, values = zip(*self._temperatures[-50:], strict=True)
         return float(round(float(np.interp(self._clock.now(), times, values))))
 
-    def clocks_mhz(self) -> tuple[int, int]:
-        """Multiprocessors, memory."""
-        self._check("clocks_mhz")
+    def sm_mhz(self) -> int:
+        """Down while nothing runs and there is no context."""
+        self._check("sm_mhz")
+        if self._load.power_w == self._resting < self.card.active_idle_w:
+            return self.card.idle_mhz
         f = float(self._frequency(np.array([self._clock.now()]))[0]) / self._load.slowdown(self.card)
-        return round(self.card.clock_mhz * f), self.card.memory_mhz
+        return round(self.card.clock_mhz * f)
+
+    def most_sm_mhz(self) -> int:
+        """Of the multiprocessors."""
+        self._check("most_sm_mhz")
+        return self.card.clock_mhz
+
+    def memory_mhz(self) -> int:
+        """Always the same."""
+        self._check("memory_mhz")
+        return self.card.memory_mhz
 
     def clock_events(self) -> int:
         """The power cap, where it holds the load down."""
