@@ -177,7 +177,8 @@ def counter_power(
     longest_s = max(float(apart.max()), _CAUGHT_UP_S)
     if float(each.max()) > most_w * longest_s:
         return f"the energy counter jumped by {each.max():.0f} J in a tick of {1e3 * longest_s:.0f} ms"
-    period_s = update_period_s(t, energy_mj) or float(np.median(apart))
+    # What a tick counts says how long it was, also where each reading shows another one.
+    period_s = float(np.median(each) * apart.sum() / each.sum())
     return _mean_power(curve, period_s, launch_s, averaging_s)
 
 
@@ -221,7 +222,7 @@ def _mean_power(curve: Curve, period_s: float, launch_s: float, averaging_s: flo
     walked = float(np.sum(t - t[0]) - np.trace(_walk(whole, t)))
     rest = max(n - whole.shape[1], 1)
     ripple, time = _ripple_and_time(seen, walk, left / rest, walked / rest, power_w)
-    blur = 2 * curve.blur_s**2 / 12 / seconds**2  # readings may drift past the ticks: no more points help
+    blur = 2 * curve.blur_s**2 / 12 / seconds**2 / _passes(curve.blur_s, period_s, seconds) ** 2
     return Power(
         power_w=power_w,
         spread=intervals.VariancePart(
@@ -232,6 +233,15 @@ def _mean_power(curve: Curve, period_s: float, launch_s: float, averaging_s: flo
         steps_w=tuple(_steps(curve, period_s).tolist()),
         in_step=in_step(t, launch_s, averaging_s),
     )
+
+
+def _passes(read_s: float, period_s: float, seconds: float) -> float:
+    """How often the instants of readings drift past those of ticks, at least once.
+
+    Where they drift past once or less, all ticks may be seen ever later, which no residual shows.
+    """
+    a_tick = period_s / read_s if read_s else 0.0
+    return max(1.0, abs(a_tick - round(a_tick)) * seconds / period_s)
 
 
 def _ripple_and_time(

@@ -53,12 +53,19 @@ class _Sensor:
     """Updates: what each one shows is the power over the `averaging_s` that ended `lag_s` before it."""
 
     def __init__(
-        self, card: Card, rng: np.random.Generator, period_s: float, averaging_s: float, lag_s: float = 0.0
+        self,
+        card: Card,
+        rng: np.random.Generator,
+        *,
+        phase_s: float,
+        period_s: float,
+        averaging_s: float,
+        lag_s: float = 0.0,
     ) -> None:
         self._card, self._rng, self.period_s = card, rng, period_s
         self._averaging_s, self._lag_s = averaging_s, lag_s
-        self._next_s = rng.random() * period_s
-        self._due = np.array([self._next_s])
+        self._next_s = phase_s
+        self._due = np.array([phase_s])
         self._last_s = 0.0
         self.times: Floats = np.array([-period_s])
         self.watts: Floats = np.array([0.0])
@@ -138,12 +145,19 @@ class SimulatedGpu:
         self._j: Floats = np.array([-_KEPT_S * card.idle_w, 0.0])
         self._c = card.ambient_c + card.c_per_w * card.idle_w if start_c is None else start_c
         self._temperatures: list[tuple[float, float]] = [(0.0, self._c)]
-        rng = self._unkind = np.random.default_rng([seed, 1])
-        self._power = _Sensor(card, rng, card.power_s, card.averaging_s, card.power_lag_s)
-        self._average = _Sensor(card, rng, card.power_s, 1.0)
-        counter_s = card.counter_s or 1.0
-        averaging_s = card.counter_averaging_s or self.duty * counter_s
-        self._counter = _Sensor(card, rng, counter_s, averaging_s, card.counter_lag_s)
+        unkind = self._unkind = np.random.default_rng([seed, 1])
+        phase, counter_s = self._rng.random(), card.counter_s or 1.0
+        power = {"phase_s": phase * card.power_s, "period_s": card.power_s}
+        self._power = _Sensor(card, unkind, **power, averaging_s=card.averaging_s, lag_s=card.power_lag_s)
+        self._average = _Sensor(card, unkind, **power, averaging_s=1.0)
+        self._counter = _Sensor(
+            card,
+            unkind,
+            phase_s=self._rng.random() * counter_s,
+            period_s=counter_s,
+            averaging_s=card.counter_averaging_s or self.duty * counter_s,
+            lag_s=card.counter_lag_s,
+        )
         for sensor in (self._power, self._average):
             sensor.watts[0] = card.idle_w  # until the first update
         clock.attach(self)
