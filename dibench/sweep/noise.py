@@ -71,14 +71,14 @@ def measure_noise(
         device: measures it in windows.
         case: the reference case.
         settings: of the sweep; its target is the best that is ever aimed at.
-        limit_s: no repeat begins that would end later.
+        limit_s: no third repeat begins that would end later.
         clock: seconds, so that tests can replay them.
     """
     begin, longest_s = clock(), 0.0
     visits: list[WindowVisit] = []
     while len(visits) < _REPEATS:
         before = clock()
-        if visits and before - begin + longest_s > limit_s:
+        if len(visits) >= _LEAST_REPEATS and before - begin + longest_s > limit_s:
             break
         try:
             visit = device.measure(case, settings).visit
@@ -91,9 +91,7 @@ def measure_noise(
     return _noise_of(case, [measurement([visit], settings) for visit in visits], visits, settings.target)
 
 
-def _noise_of(case: Case, found: list[Measurement], visits: list[WindowVisit], asked: float) -> Noise | None:
-    if len(found) < _LEAST_REPEATS:
-        return None
+def _noise_of(case: Case, found: list[Measurement], visits: list[WindowVisit], asked: float) -> Noise:
     times = [each.time_s for each in found]
     typical_s, reached = median(times), median(each.reached for each in found)
     return Noise(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import os
+import random
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -41,6 +43,7 @@ class Fake:
     _spent = False
 
     def __init__(self) -> None:
+        self._visits: Counter[str] = Counter()
         lost = os.environ.get("FAKE_LOST")
         if lost and Path(lost).exists() and self.device().uuid == os.environ.get("FAKE_UNLUCKY"):
             raise UserError("device", "has fallen off the bus")
@@ -99,7 +102,24 @@ class Fake:
         if self.device().uuid == os.environ.get("FAKE_UNLUCKY"):  # the card is lost, and does not come back
             Path(os.environ["FAKE_LOST"]).touch()
             os._exit(4)
-        return Prepared(0.002 if case.layer.name == "slow" else 0.0, case.layer.name == "nan")
+        return self._prepared(case)
+
+    def _prepared(self, case: Case) -> Prepared:
+        """Quiet windows; a neighbour stretches them at the first visit of this process, or at every one.
+
+        `restless` comes good, `never` does not; `again NAME` behaves as NAME from the second visit on;
+        `rough` is noisy by itself.
+        """
+        name, again = case.layer.name, self._visits[case.case_id] > 0
+        self._visits[case.case_id] += 1
+        if name.startswith("again ") and again and "FAKE_CALM" not in os.environ:
+            return self.prepare(attrs.evolve(case, layer=attrs.evolve(case.layer, name=name.split()[1])))
+        stretched = name.startswith("never") or (name.startswith(("restless", "again")) and not again)
+        if stretched and "FAKE_CALM" not in os.environ:
+            return Noisy(self._visits.total(), beside_a_neighbour)
+        if name == "rough":
+            return Noisy(self._visits.total(), by_itself)
+        return Prepared(0.002 if name == "slow" else 0.0, name == "nan")
 
 
 def broken() -> Fake:
@@ -119,6 +139,27 @@ class Prepared:
 
     def close(self) -> None:
         pass
+
+
+class Noisy(Prepared):
+    """Batches of launches whose seconds vary by a factor that is drawn for each."""
+
+    def __init__(self, seed: int, factor: Callable[[random.Random, int], float]) -> None:
+        super().__init__(0.002, False)
+        self._random, self._factor, self._calls = random.Random(seed), factor, 0
+
+    def launch(self, n: int) -> float:
+        self._calls += 1
+        return super().launch(n) * self._factor(self._random, self._calls)
+
+
+def beside_a_neighbour(drawn: random.Random, call: int) -> float:
+    """Four of five windows are stretched."""
+    return drawn.uniform(1.5, 3.0) if call % 5 else 1.0
+
+
+def by_itself(drawn: random.Random, call: int) -> float:
+    return max(drawn.gauss(1.0, 0.3), 0.05)
 
 
 def plan_of(names: list[str], seed: int = 1, sha: str = "a" * 64) -> Plan:
