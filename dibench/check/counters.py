@@ -282,7 +282,7 @@ def _sectors(case: Case) -> int | None:
 
 def main(path: Path) -> None:
     """Run under ncu: every case of the file once inside the profiler."""
-    from dibench.backends import open_backend
+    from dibench.backends import DeviceError, open_backend
     from dibench.backends.cuda import CudaBackend
 
     backend = open_backend("cuda")
@@ -292,10 +292,10 @@ def main(path: Path) -> None:
     for case in cases:
         try:
             prepared = backend.prepare_layer(case)
-        except UserError as refused:  # told as ncu tells its own errors: see refusal()
+            prepared.launch_profiled()
+        except (UserError, DeviceError) as refused:  # told as ncu tells its own errors: see refusal()
             print(f"==ERROR== case {case.case_id}: {refused}", flush=True)
             sys.exit(1)
-        prepared.launch_profiled()
         prepared.close()
 
 

@@ -47,9 +47,10 @@ def measure(
     target = _layer(layer, batch)
     settings = Settings(target=_TARGET, case_budget_s=_BUDGET_S)
     instrument, why_not = open_sensor(resolve(backend), meter, settings)
-    found = measure_layer(instrument, target)
     device = instrument.backend
-    show(console(), one_layer.blocks(target, device.device(), device.peaks(), found, why_not))
+    about, peaks = device.device(), device.peaks()  # before the peer, which may take the device down
+    found = measure_layer(instrument, target)
+    show(console(), one_layer.blocks(target, about, peaks, found, why_not))
 
 
 def _layer(text: str, batch: int) -> Layer:

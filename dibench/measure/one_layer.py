@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from dibench.backends.base import DeviceError
 from dibench.errors import UserError
+from dibench.schema import Row
 
 if TYPE_CHECKING:
     from dibench.backends import Prepared
     from dibench.layer import Layer
     from dibench.measure.instrument import Instrument
-    from dibench.schema import Row
 
 
 @attrs.frozen
@@ -49,17 +50,20 @@ def _peer(instrument: Instrument, layer: Layer) -> list[Measured]:
     from importlib.metadata import version
 
     name = f"PyTorch {version('torch').partition('+')[0]}"
+    try:
+        return [Measured(name, _measured(_in_pytorch(instrument, layer), instrument))]
+    except (UserError, DeviceError) as error:  # ours is measured, and is shown whatever became of the peer
+        return [Measured(name, Row(status="failed", reason=str(error)))]
+
+
+def _in_pytorch(instrument: Instrument, layer: Layer) -> Prepared:
     if instrument.backend.name == "cpu":
         from dibench.backends.torch import TorchLayer
 
-        return [Measured(name, _measured(TorchLayer(layer), instrument))]
+        return TorchLayer(layer)
     from dibench.backends.torch_gpu import TorchGpuLayer
 
-    try:
-        theirs = TorchGpuLayer(layer)
-    except UserError:  # a build for the CPU: no peer for a GPU
-        return []
-    return [Measured(name, _measured(theirs, instrument))]
+    return TorchGpuLayer(layer)
 
 
 def _measured(prepared: Prepared, instrument: Instrument) -> Row:

@@ -63,6 +63,8 @@ def _costs(layer: Layer, found: Sequence[Measured], peaks: Mapping[str, Any]) ->
     )  # fmt: skip
     rows = []
     for one in found:
+        if one.row.status == "failed":  # why stands below the table
+            continue
         time_s, ci_s, energy_j = one.row.time_s or math.nan, one.row.time_ci_s, one.row.energy_j
         rows.append(
             [
