@@ -77,7 +77,8 @@ class Progress:
 
     def __init__(self, deadline: float | None) -> None:
         self._deadline = deadline
-        self._done = self._total = 0
+        self._done = self._total = self._again = 0
+        self._revisits = False
         self._began_at = time.monotonic()
         self._last_line_at = 0.0
         self._bar: Any = None
@@ -120,9 +121,7 @@ class Progress:
                 self._say(f"noise: {noise_text(noise, asked)}")
             case RevisitsBegan(cases):
                 self._begin(cases)
-                self._say(
-                    f"{count(cases, 'case')} disturbed by other processes: measured again, the worst first"
-                )
+                self._say(f"{count(cases, 'disturbed case')}: measured again, the worst first")
             case CaseRevisited(case, row):
                 self._end(case, f"again: {result_text(row)}")
             case CaseBegan(case):
@@ -131,6 +130,7 @@ class Progress:
             case VisitEnded(case, number):
                 self._end(case, f"visit {number} of {case.visits}")
             case CaseEnded(case, row):
+                self._again += self._revisits and row.status == "flagged"
                 self._end(case, result_text(row), failed=row.status == "failed")
             case WorkerRestarted(reason):
                 self._say(f"{reason}; started a new one")
@@ -148,10 +148,11 @@ class Progress:
             + (f", {event.finished} measured already" if event.finished else "")
         )
         self._begin(event.steps)
+        self._revisits = event.revisits
 
     def _begin(self, steps: int) -> None:
         """Begin to count that many steps."""
-        self._total, self._done, self._began_at = steps, 0, time.monotonic()
+        self._total, self._done, self._again, self._began_at = steps, 0, 0, time.monotonic()
         if self._bar is not None:
             self._bar.update(self._task, total=steps, completed=0)
 
@@ -174,7 +175,8 @@ class Progress:
         elapsed, measured = time.monotonic() - self._began_at, self._done
         if measured == 0 or elapsed <= 0:
             return {"rate": "", "left": ""}
-        left_s = (self._total - self._done) * elapsed / measured
+        again = self._again / measured  # as many of the later cases will be disturbed, too
+        left_s = (self._total - self._done + again * self._total) * elapsed / measured
         if self._deadline is not None:
             left_s = min(left_s, max(0.0, self._deadline - time.monotonic()))
         return {"rate": f"{number(60 * measured / elapsed, '.0f')}/min", "left": f"{time_text(left_s)} left"}

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class SweepBegan:
     """Devices and meters are open; `finished` of `total` cases have a row already.
 
-    `steps` are to be measured: the other cases, each as often as it is to be visited.
+    `steps` are to be measured: the other cases, each as often as it is to be visited. `revisits` says
+    whether disturbed cases are measured again after them.
     """
 
     device: str
@@ -24,6 +25,7 @@ class SweepBegan:
     total: int
     finished: int
     steps: int
+    revisits: bool = True
 
 
 @attrs.frozen

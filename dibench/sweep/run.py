@@ -104,7 +104,8 @@ def run_sweep(
                 begun_with = len(loop.statuses)
                 steps = loop.steps()
                 total, name = len(sweep.plan.cases), _name(crew)
-                on_event(SweepBegan(name, manifest.energy_source, total, begun_with, len(steps)))
+                source, in_visits = manifest.energy_source, crew.devices[0].setup.meter.in_visits
+                on_event(SweepBegan(name, source, total, begun_with, len(steps), not in_visits))
                 ended = "interrupted"
                 with contextlib.suppress(KeyboardInterrupt):
                     if not begun_with:

@@ -270,5 +270,5 @@ def test_the_user_sees_noise_and_revisits(tmp_path: Path, capsys: pytest.Capture
     assert "noise: the same case repeats within ±" in told
     assert "aiming at ±10% instead of ±2%; disturbed cases are measured again at the end" in told
     assert told.index("noise: ") < told.index("[1/46]")
-    assert "1 case disturbed by other processes: measured again, the worst first" in told
+    assert "1 disturbed case: measured again, the worst first" in told
     assert "[1/1]" in told
