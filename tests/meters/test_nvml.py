@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import numpy as np
 import pytest
-from fake_nvml import FakeNvml
+from fake_nvml import CLASSES, FakeNvml, NVMLError
 from replay import AMPERE, HOPPER, PASCAL, Card, Fault, Load, Process, ReplayedClock
 from simulated_gpu import SimulatedGpu
 
@@ -340,3 +340,6 @@ def test_pynvml_has_what_is_asked_of_it() -> None:
     assert "isSupportedDevice" in dict(pynvml.c_nvmlGpmSupport_t._fields_)
     assert (pynvml.NVML_TEMPERATURE_GPU, pynvml.NVML_CLOCK_SM, pynvml.NVML_CLOCK_MEM) == (0, 1, 2)
     assert pynvml.NVML_VALUE_TYPE_UNSIGNED_INT == 1 and pynvml.NVMLError(10).value == 10
+    for code in CLASSES:
+        real, ours = pynvml.NVMLError(code), NVMLError(code)
+        assert (type(real).__name__, str(real), real.value) == (type(ours).__name__, str(ours), ours.value)

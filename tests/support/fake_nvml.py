@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
-from types import SimpleNamespace
+from collections.abc import Callable, Collection, Mapping, Sequence
+from types import MappingProxyType, SimpleNamespace
 from typing import Any, TypeVar
 
 from simulated_gpu import SimulatedGpu
@@ -15,9 +15,52 @@ _T = TypeVar("_T")
 
 
 class NVMLError(Exception):
-    def __init__(self, value: int) -> None:
-        self.value = value
-        super().__init__(value)
+    """pynvml.py: NVMLError(code) is an object of the code's own class, which takes no code itself."""
+
+    value: int
+
+    def __new__(cls, value: int) -> NVMLError:
+        made = Exception.__new__(CLASSES.get(value, cls) if cls is NVMLError else cls)
+        made.value = value
+        return made
+
+    def __str__(self) -> str:
+        return _TEXTS.get(self.value, f"NVML Error with code {self.value}")
+
+
+_TEXTS = {
+    1: "Uninitialized",
+    2: "Invalid Argument",
+    3: "Not Supported",
+    4: "Insufficient Permissions",
+    6: "Not Found",
+    9: "Driver Not Loaded",
+    10: "Timeout",
+    12: "NVML Shared Library Not Found",
+    13: "Function Not Found",
+    15: "GPU is lost",
+    16: "GPU requires restart",
+    17: "The operating system has blocked the request.",
+    18: "RM has detected an NVML/RM version mismatch.",
+    999: "Unknown Error",
+}
+
+
+def _class_of(code: int, name: str) -> type[NVMLError]:
+    return type(f"NVMLError_{name}", (NVMLError,), {"__new__": lambda cls, *_: NVMLError.__new__(cls, code)})
+
+
+CLASSES: dict[int, type[NVMLError]] = {
+    code: _class_of(code, name)
+    for code, name in {
+        3: "NotSupported",
+        4: "NoPermission",
+        10: "Timeout",
+        13: "FunctionNotFound",
+        15: "GpuIsLost",
+        999: "Unknown",
+    }.items()
+}
 
 
 class _MetricsGet:
@@ -46,6 +89,8 @@ class FakeNvml:
         init_error: int = 0,
         lacking: Collection[int] = (),
         limit: bool = True,
+        refuses: Mapping[str, int] = MappingProxyType({}),
+        absent: Collection[str] = (),
     ) -> None:
         """What this GPU and driver have.
 
@@ -56,9 +101,27 @@ class FakeNvml:
             init_error: the code with which NVML refuses to begin.
             lacking: GPM metrics that this card refuses.
             limit: whether the card names a power limit.
+            refuses: codes by name of the function, or `field 186` and the like; 13 is a driver without it.
+            absent: functions that this release of the binding has not.
         """
+        self._refuses, self._absent = refuses, absent
         self._lacking, self._limit = lacking, limit
         self._gpus, self._capability, self._fields, self._init_error = gpus, capability, fields, init_error
+
+    def __getattribute__(self, name: str) -> Any:
+        """A function, unless it is refused or absent."""
+        found = object.__getattribute__(self, name)
+        if not name.startswith("nvml"):
+            return found
+        if name in self._absent:
+            raise AttributeError(name)
+        if (code := self._refuses.get(name)) is None:
+            return found
+
+        def refused(*arguments: Any) -> Any:
+            raise NVMLError(code)
+
+        return refused
 
     def nvmlInit(self) -> None:
         if self._init_error:
@@ -92,12 +155,20 @@ class FakeNvml:
         if self._fields:
             return [SimpleNamespace(nvmlReturn=self._fields, valueType=0, value=None) for _ in fields]
         shown = {(186, 0): gpu.instant_mw, (185, 0): gpu.average_mw, (185, 2): gpu.memory_mw}
-        return [
-            SimpleNamespace(
-                nvmlReturn=0, valueType=1, value=SimpleNamespace(uiVal=_answer(shown[field]), dVal=1e-300)
-            )
-            for field in fields
-        ]
+        return [self._field(field, shown[field]) for field in fields]
+
+    def _field(self, field: tuple[int, int], read: Callable[[], int]) -> Any:
+        """As the driver answers: a refused field has no type and holds what lay there."""
+        scope = f", scope {field[1]}" if field[1] else ""
+        code = self._refuses.get(f"field {field[0]}{scope}", 0)
+        if not code:
+            try:
+                return SimpleNamespace(
+                    nvmlReturn=0, valueType=1, value=SimpleNamespace(uiVal=read(), dVal=1e-300)
+                )
+            except SensorError as error:
+                code = error.code
+        return SimpleNamespace(nvmlReturn=code, valueType=0, value=SimpleNamespace(dVal=1e-300))
 
     def nvmlGpmQueryDeviceSupport(self, gpu: SimulatedGpu) -> SimpleNamespace:
         return SimpleNamespace(isSupportedDevice=int(gpu.card.gpm))
