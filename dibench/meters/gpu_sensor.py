@@ -46,7 +46,7 @@ _MEANINGS: Mapping[int, tuple[str, str]] = {
     TIMEOUT: ("NVML did not answer in time", _MEASURE_AGAIN),
     11: ("the kernel has trouble with the GPU's interrupts", "look into dmesg; reboot"),
     12: ("libnvidia-ml.so is not there", "install the driver; in a container, pass the GPU in"),
-    NO_FUNCTION: ("the driver is too old for this reading", "update the driver"),
+    NO_FUNCTION: ("the driver or nvidia-ml-py is too old for this reading", "update them"),
     14: ("the GPU's infoROM is corrupted", "nvidia-smi says more; the GPU's maker can mend it"),
     LOST: ("the GPU fell off the bus or is not reachable", "look into dmesg for Xid errors; reboot"),
     RESET_REQUIRED: ("the GPU must be reset", "ask the administrator for nvidia-smi --gpu-reset, or reboot"),

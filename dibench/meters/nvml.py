@@ -14,7 +14,7 @@ profilers do (github.com/NVIDIA/DCGM, issue 62), so Nsight or DCGM may run at th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, TypeVar
@@ -50,9 +50,9 @@ class NvmlGpu:
             SensorError: NVML cannot even tell which it is.
         """
         self._nvml, self._handle, self.index = pynvml, handle, index
-        self.uuid = _text(self._ask("uuid", pynvml.nvmlDeviceGetUUID, handle))
-        self.name = _text(self._if_told("a GPU", "name", pynvml.nvmlDeviceGetName, handle))
-        capability = self._if_told(_LATEST, "capability", pynvml.nvmlDeviceGetCudaComputeCapability, handle)
+        self.uuid = _text(self._ask("uuid", "nvmlDeviceGetUUID", handle))
+        self.name = _text(self._if_told("a GPU", "name", "nvmlDeviceGetName", handle))
+        capability = self._if_told(_LATEST, "capability", "nvmlDeviceGetCudaComputeCapability", handle)
         self.capability: tuple[int, int] = (int(capability[0]), int(capability[1]))
         self.duty = _DUTY.get(self.capability, _DUTY_UNKNOWN)
         self._samples: list[Any] = []  # of GPM: the last one and the next; kept while the process lives
@@ -60,7 +60,7 @@ class NvmlGpu:
 
     def energy_mj(self) -> int:
         """Volta and later."""
-        return int(self._ask("energy_mj", self._nvml.nvmlDeviceGetTotalEnergyConsumption, self._handle))
+        return int(self._ask("energy_mj", "nvmlDeviceGetTotalEnergyConsumption", self._handle))
 
     def instant_mw(self) -> int:
         """Field 186, or the older call where that is instant."""
@@ -81,7 +81,7 @@ class NvmlGpu:
         return self._power_usage("average_mw")
 
     def _power_usage(self, reading: str) -> int:
-        return int(self._ask(reading, self._nvml.nvmlDeviceGetPowerUsage, self._handle))
+        return int(self._ask(reading, "nvmlDeviceGetPowerUsage", self._handle))
 
     def memory_mw(self) -> int:
         """Field 185 for the memory; a card that does not meter it answers 0."""
@@ -95,17 +95,15 @@ class NvmlGpu:
             self._samples = self._allocate()
         before, now = self._samples
         begun, self._sampled = self._sampled, False
-        self._ask("activity", self._nvml.nvmlGpmSampleGet, self._handle, now)
+        self._ask("activity", "nvmlGpmSampleGet", self._handle, now)
         self._samples, self._sampled = [now, before], True
         return self._between(before, now) if begun else {}
 
     def _allocate(self) -> list[Any]:
-        if not hasattr(self._nvml, "nvmlGpmQueryDeviceSupport"):  # an old pynvml
-            raise SensorError(NOT_SUPPORTED, "activity")
-        support = self._ask("activity", self._nvml.nvmlGpmQueryDeviceSupport, self._handle)
+        support = self._ask("activity", "nvmlGpmQueryDeviceSupport", self._handle)
         if not support.isSupportedDevice:
             raise SensorError(NOT_SUPPORTED, "activity")
-        return [self._ask("activity", self._nvml.nvmlGpmSampleAlloc) for _ in range(2)]
+        return [self._ask("activity", "nvmlGpmSampleAlloc") for _ in range(2)]
 
     def _between(self, before: Any, now: Any) -> Mapping[str, float]:
         asked = self._nvml.c_nvmlGpmMetricsGet_t()
@@ -113,7 +111,7 @@ class NvmlGpu:
         asked.sample1, asked.sample2 = before, now
         for metric, number in zip(asked.metrics, _GPM.values(), strict=False):
             metric.metricId = number
-        self._ask("activity", self._nvml.nvmlGpmMetricsGet, asked)
+        self._ask("activity", "nvmlGpmMetricsGet", asked)
         found = zip(_GPM, asked.metrics, strict=False)
         return {
             name: float(metric.value)
@@ -128,15 +126,15 @@ class NvmlGpu:
 
     def sm_mhz(self) -> int:
         """Clock of the multiprocessors now."""
-        return int(self._ask("sm_mhz", self._nvml.nvmlDeviceGetClockInfo, self._handle, _SM))
+        return int(self._ask("sm_mhz", "nvmlDeviceGetClockInfo", self._handle, _SM))
 
     def most_sm_mhz(self) -> int:
         """Their highest clock."""
-        return int(self._ask("most_sm_mhz", self._nvml.nvmlDeviceGetMaxClockInfo, self._handle, _SM))
+        return int(self._ask("most_sm_mhz", "nvmlDeviceGetMaxClockInfo", self._handle, _SM))
 
     def memory_mhz(self) -> int:
         """Clock of the memory."""
-        return int(self._ask("memory_mhz", self._nvml.nvmlDeviceGetClockInfo, self._handle, _MEMORY))
+        return int(self._ask("memory_mhz", "nvmlDeviceGetClockInfo", self._handle, _MEMORY))
 
     def clock_events(self) -> int:
         """Clock-event reasons, on older drivers under their old name."""
@@ -145,14 +143,13 @@ class NvmlGpu:
 
     def limit_w(self) -> float:
         """The power limit in force; some cards of laptops and desktops have none."""
-        return 1e-3 * float(self._ask("limit_w", self._nvml.nvmlDeviceGetEnforcedPowerLimit, self._handle))
+        return 1e-3 * float(self._ask("limit_w", "nvmlDeviceGetEnforcedPowerLimit", self._handle))
 
     def processes(self) -> Mapping[int, str]:
         """Compute and graphics processes; a name that cannot be read is empty."""
         found: dict[int, str] = {}
         for kind in ("Compute", "Graphics"):
-            call = getattr(self._nvml, f"nvmlDeviceGet{kind}RunningProcesses")
-            for process in self._ask("processes", call, self._handle):
+            for process in self._ask("processes", f"nvmlDeviceGet{kind}RunningProcesses", self._handle):
                 found[int(process.pid)] = self._process_name(int(process.pid))
         return found
 
@@ -161,11 +158,11 @@ class NvmlGpu:
 
         A process that launches on an instance is known by the instance's UUID, whatever NVML says here.
         """
-        return bool(self._if_told((0, 0), "mig", self._nvml.nvmlDeviceGetMigMode, self._handle)[0])
+        return bool(self._if_told((0, 0), "mig", "nvmlDeviceGetMigMode", self._handle)[0])
 
-    def _if_told(self, otherwise: Any, reading: str, call: Callable[..., Any], *arguments: Any) -> Any:
+    def _if_told(self, otherwise: Any, reading: str, name: str, *arguments: Any) -> Any:
         try:
-            return self._ask(reading, call, *arguments)
+            return self._ask(reading, name, *arguments)
         except SensorError as error:
             if error.lost:
                 raise
@@ -173,36 +170,37 @@ class NvmlGpu:
 
     def _process_name(self, pid: int) -> str:
         try:
-            name = _text(self._ask("processes", self._nvml.nvmlSystemGetProcessName, pid))
+            name = _text(self._ask("processes", "nvmlSystemGetProcessName", pid))
         except SensorError:
             return ""
         return name.replace("\\", "/").rpartition("/")[2]
 
     def _field(self, field: int, reading: str, scope: int = _WHOLE) -> int:
-        value = self._ask(reading, self._nvml.nvmlDeviceGetFieldValues, self._handle, [(field, scope)])[0]
+        value = self._ask(reading, "nvmlDeviceGetFieldValues", self._handle, [(field, scope)])[0]
         if code := int(value.nvmlReturn):  # an argument refused is a field that the driver does not know
             raise SensorError(NOT_SUPPORTED if code == INVALID_ARGUMENT else code, reading)
         return int(getattr(value.value, _VALUE.get(int(value.valueType), "uiVal")))
 
     def _ask_first(self, reading: str, names: Sequence[str], *arguments: Any) -> Any:
         """The answer of the first of these calls that binding and driver know."""
-        refusal = SensorError(NO_FUNCTION, reading)
-        for call in filter(None, (getattr(self._nvml, name, None) for name in names)):
+        for name in names[:-1]:
             try:
-                return self._ask(reading, call, *arguments)
+                return self._ask(reading, name, *arguments)
             except SensorError as error:
                 if error.code != NO_FUNCTION:
                     raise
-                refusal = error
-        raise refusal
+        return self._ask(reading, names[-1], *arguments)
 
-    def _ask(self, reading: str, call: Callable[..., _T], *arguments: Any) -> _T:
-        return _asked(self._nvml, reading, call, *arguments)
+    def _ask(self, reading: str, name: str, *arguments: Any) -> Any:
+        return _asked(self._nvml, reading, name, *arguments)
 
 
-def _asked(pynvml: Any, reading: str, call: Callable[..., _T], *arguments: Any) -> _T:
+def _asked(pynvml: Any, reading: str, name: str, *arguments: Any) -> Any:
+    """The answer of a function, which the binding may lack as well as the driver."""
+    if not hasattr(pynvml, name):
+        raise SensorError(NO_FUNCTION, reading)
     try:
-        return call(*arguments)
+        return getattr(pynvml, name)(*arguments)
     except pynvml.NVMLError as error:
         raise SensorError(int(error.value), reading) from None
 
@@ -235,13 +233,13 @@ def gpus(pynvml: Any) -> Sequence[NvmlGpu]:
     found: list[NvmlGpu] = []
     refusal: SensorError | None = None
     try:
-        _asked(pynvml, "", pynvml.nvmlInit)
-        number = _asked(pynvml, "", pynvml.nvmlDeviceGetCount)
+        _asked(pynvml, "", "nvmlInit")
+        number = _asked(pynvml, "", "nvmlDeviceGetCount")
     except SensorError as error:
         raise error.refused() from None
     for index in range(number):
         try:
-            handle = _asked(pynvml, "", pynvml.nvmlDeviceGetHandleByIndex, index)
+            handle = _asked(pynvml, "", "nvmlDeviceGetHandleByIndex", index)
             found.append(NvmlGpu(pynvml, handle, index))
         except SensorError as error:
             refusal = refusal or error

@@ -17,8 +17,10 @@ import pytest
 from fake_nvml import CLASSES, FakeNvml, NVMLError
 from replay import AMPERE, HOPPER, PASCAL, Card, Fault, Load, Process, ReplayedClock
 from simulated_gpu import SimulatedGpu
+from visit_rig import Rig
 
 from dibench.errors import UserError
+from dibench.measure.settings import VisitSettings
 from dibench.meters import nvml
 from dibench.meters.gpu import GpuMeter
 from dibench.meters.gpu_sensor import (
@@ -79,6 +81,39 @@ def test_a_card_without_a_power_limit_is_metered_all_the_same() -> None:
     gpu.open_context()
     meter.start(gpu.busy)
     assert math.isinf(meter.limit_w) and meter.facts["power_limit_w"] is None
+
+
+CALLS = [name for name in dir(FakeNvml) if name.startswith("nvml")]
+NEEDED = {"nvmlInit", "nvmlDeviceGetCount", "nvmlDeviceGetHandleByIndex", "nvmlDeviceGetUUID"}
+FIELDS = ["field 186", "field 185", "field 185, scope 2"]
+ENERGY, POWER = "nvmlDeviceGetTotalEnergyConsumption", "nvmlDeviceGetPowerUsage"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "driver",
+    [
+        *({"refuses": {name: NO_PERMISSION}} for name in CALLS + FIELDS),
+        *({"absent": [name]} for name in CALLS),
+        {"refuses": {ENERGY: NOT_SUPPORTED, "field 186": INVALID_ARGUMENT}, "capability": (7, 0)},
+        {"refuses": {ENERGY: NO_PERMISSION, "nvmlDeviceGetFieldValues": NO_FUNCTION}},
+    ],
+    ids=str,
+)
+def test_one_call_refused_or_unknown_costs_itself_alone(driver: dict[str, Any]) -> None:
+    if NEEDED & {*driver.get("refuses", ()), *driver.get("absent", ())}:
+        with pytest.raises(UserError, match=r"NVML( uuid)?: .*(may not read it|is too old)"):
+            Rig(driver=driver)
+        return
+    rig = Rig(driver=driver, settings=VisitSettings(visit_s=1.5))
+    row = rig.row()
+    assert row["status"] == "ok" and row["energy_j"] == pytest.approx(rig.truth(), rel=0.02)
+
+
+def test_without_any_sensor_the_reasons_are_told() -> None:
+    refuses = {ENERGY: NO_PERMISSION, "nvmlDeviceGetFieldValues": NO_PERMISSION, POWER: NO_PERMISSION}
+    with pytest.raises(UserError, match=r"energy counter, instant power.*: this user may not read it"):
+        Rig(driver={"refuses": refuses})
 
 
 def test_calls_go_on_under_their_newer_and_older_names() -> None:
@@ -156,18 +191,16 @@ def test_a_metric_that_a_card_lacks_is_left_out_and_a_look_that_failed_begins_an
     assert set(shown.activity()) == set(ACTIVITY) - {"fp32_pct"}
 
 
-def test_what_older_cards_and_bindings_do_not_tell_is_refused_by_its_name(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_what_older_cards_and_bindings_do_not_tell_is_refused_by_its_name() -> None:
     _, _, shown = one(AMPERE, capability=(8, 0))
     for read in (shown.activity, shown.memory_mw):
         with pytest.raises(SensorError, match="does not offer the reading") as refused:
             read()
         assert refused.value.reading == read.__name__
 
-    monkeypatch.delattr(FakeNvml, "nvmlGpmQueryDeviceSupport")  # as an old binding
-    with pytest.raises(SensorError, match="does not offer the reading"):
-        gpus(FakeNvml([SimulatedGpu(ReplayedClock())]))[0].activity()
+    _, _, shown = one(absent=["nvmlGpmQueryDeviceSupport"])
+    with pytest.raises(SensorError, match="nvidia-ml-py is too old"):
+        shown.activity()
 
 
 def test_a_card_that_answers_zero_does_not_meter_its_memory() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import SimpleNamespace
+from types import MappingProxyType, SimpleNamespace
 from typing import Any
 
 import attrs
@@ -73,12 +73,19 @@ class Rig:
         source: str = "simulated",
         settings: VisitSettings | None = None,
         beside: bool = False,
+        driver: Mapping[str, Any] = MappingProxyType({}),
         **how: Any,
     ) -> None:
+        """`driver` says what FakeNvml refuses, `how` is the GPU's."""
         self.clock = ReplayedClock()
         self.gpu = SimulatedGpu(self.clock, card, seed=seed, **how)
         zeus = ZeusMeter(Monitor(self.gpu)) if beside else None
-        self.meter = GpuMeter(nvml.gpus(FakeNvml([self.gpu]))[0], self.clock, source, beside=zeus)
+        self.meter = GpuMeter(
+            nvml.find(nvml.gpus(FakeNvml([self.gpu], **driver)), self.gpu.uuid),
+            self.clock,
+            source,
+            beside=zeus,
+        )
         self.clock.sleep(0.5)
         self.meter.measure_idle()
         self.gpu.open_context()
