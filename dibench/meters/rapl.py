@@ -8,7 +8,7 @@ say which zones were summed.
 
 **Mirrors.** Where Linux makes a die a zone (`package-0-die-1`), all dies of some processors (Threadripper,
 EPYC) show the counter of the socket: 68 W read twice as 137 W (CodeCarbon, issue 1274). Dies of others have
-counters of their own. So zones count as one if they never differ at one instant while they are watched.
+counters of their own. So zones count as one if they show the same numbers while they are watched.
 
 **Resets.** A counter that went back has wrapped or has begun anew, because the driver was loaded again or the
 machine slept (CodeCarbon, pull request 1321). It has wrapped if the joules up to its range and on from zero
@@ -37,7 +37,7 @@ from dibench.meters.base import Reading
 ROOT = Path("/sys/class/powercap")
 _UPDATES_WATCHED = 20
 _LONGEST_WAIT_S = 1.0  # a counter that does not move for so long has no sensor (virtual machines)
-_FEWEST_EQUAL = 3  # different values that two zones have shown together before they count as one
+_SLOWEST_UPDATE_S = 0.2  # a zone that has not changed until then, while others did, has no sensor
 _MOST_W = 2000.0  # no zone draws as much: the largest processors of 2024 are sold as 500 W
 _REMEDY = (
     "run as root, or allow it until the next boot with: "
@@ -142,37 +142,36 @@ class Watched:
 
 
 def watch(zones: tuple[Zone, ...], clock: Callable[[], float]) -> Watched:
-    """Read all counters in turn until one has changed often enough.
+    """Read all counters in turn until one has changed often enough, and each once if it does.
 
-    Zones are compared at one instant: if the first shows the same before and after the second is read, the
-    second was read between two updates of the first.
+    Zones that show the same numbers are one counter, even if one of them was read, or is updated, later than
+    the other. Two counters hardly ever show one number: an update is thousands of units of some 61 µJ.
 
     Raises:
         UserError: no counter moves.
     """
     changes: dict[Zone, list[float]] = {zone: [] for zone in zones}
-    equal: dict[tuple[Zone, Zone], set[int]] = {pair: set() for pair in combinations(zones, 2)}
-    seen, last_change = {zone: zone.read_uj() for zone in zones}, clock()
-    while max(map(len, changes.values())) <= _UPDATES_WATCHED:
+    shown: dict[Zone, set[int]] = {zone: set() for zone in zones}
+    seen, begin = {zone: zone.read_uj() for zone in zones}, clock()
+    last_change = begin
+    while True:
         now_uj, now = {zone: zone.read_uj() for zone in zones}, clock()
-        for first, second in list(equal):
-            if seen[first] == now_uj[first] == seen[second]:
-                equal[first, second].add(seen[first])
-            elif seen[first] == now_uj[first]:
-                del equal[first, second]
         for zone in zones:
+            shown[zone].add(now_uj[zone])
             if now_uj[zone] != seen[zone]:
                 changes[zone].append(now)
                 last_change = now
+        seen = now_uj
         if now - last_change > _LONGEST_WAIT_S:
             rule = f"{zones[0].counter} does not change: no sensor behind it (a virtual machine?)"
             raise UserError("RAPL", rule, now_uj[zones[0]])
-        seen = now_uj
+        most = max(changes.values(), key=len)
+        if len(most) > _UPDATES_WATCHED and (all(changes.values()) or now - begin > _SLOWEST_UPDATE_S):
+            break
     left_out = {zone.name: "does not change" for zone in zones if not changes[zone]}
-    for (first, second), values in equal.items():
-        if len(values) >= _FEWEST_EQUAL and first.name not in left_out:
-            left_out[second.name] = f"shows the counter of {first.name}"
-    most = max(changes.values(), key=len)
+    for first, second in combinations(zones, 2):
+        if first.name not in left_out and len(shown[first] & shown[second]) > len(shown[second]) / 2:
+            left_out.setdefault(second.name, f"shows the counter of {first.name}")
     distances = sorted(after - before for before, after in pairwise(most))
     kept = tuple(zone for zone in zones if zone.name not in left_out)
     return Watched(distances[len(distances) // 2], kept, left_out)

@@ -127,8 +127,8 @@ class Slow:
     def __init__(self, read_s: float) -> None:
         self.read_s, self.now = read_s, 0.0
 
-    def zone(self, name: str, start_uj: int) -> Zone:
-        return Zone(name, _Counter(self, start_uj), None)  # type: ignore[arg-type]  # only read_text is used
+    def zone(self, name: str, start_uj: int, late_s: float = 0.0) -> Zone:
+        return Zone(name, _Counter(self, start_uj, late_s), None)  # type: ignore[arg-type]  # only read_text is used
 
     def clock(self) -> float:
         return self.now
@@ -138,18 +138,20 @@ class Slow:
 class _Counter:
     machine: Slow
     start_uj: int
+    late_s: float
 
     def read_text(self) -> str:
         self.machine.now += self.machine.read_s
-        return str(self.start_uj + 68_000 * int(self.machine.now * 1000))
+        return str(self.start_uj + 68_000 * int((self.machine.now - self.late_s) * 1000))
 
 
+@pytest.mark.parametrize("late_s", [0.0, 0.4e-3, 2.7e-3])
 @pytest.mark.parametrize("read_s", [7e-6, 83e-6, 210e-6])
-def test_an_update_between_two_reads_makes_no_two_counters_of_one(read_s: float) -> None:
+def test_an_update_between_two_reads_makes_no_two_counters_of_one(read_s: float, late_s: float) -> None:
+    """Nor does one die that shows the counter later than the other."""
     machine = Slow(read_s)
-    found = watch(
-        (machine.zone("die-0", 0), machine.zone("die-1", 0), machine.zone("die-2", 9)), machine.clock
-    )
+    zones = (machine.zone("die-0", 0), machine.zone("die-1", 0, late_s), machine.zone("die-2", 9))
+    found = watch(zones, machine.clock)
     assert [zone.name for zone in found.zones] == ["die-0", "die-2"]
     assert found.period_s == pytest.approx(1e-3, rel=0.65)
 
