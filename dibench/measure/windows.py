@@ -1,8 +1,9 @@
 """One case measured in windows: warm-up, then windows until the interval is small or the budget ends.
 
 **Time.** Of the undisturbed machine: of the windows that nobody stretched, see `dibench.measure.undisturbed`.
-What the kernel reports (our threads waited, the hypervisor had the core, together over 1% of a window) says
-what disturbed a row, but it sees neither all nor only that, so the times of the windows decide as well.
+The kernel reports what was taken from a window: our threads waited, or the hypervisor had the core. It sees
+neither all nor only what matters, so it does not decide alone: windows in which that was over 1% are left
+out, and where fewer than four others remain, all are used and the interval is wider by the share taken.
 
 **Energy.** Joules of a metered window are not asked of another machine, they add up: total joules over total
 launches of the same windows, whatever their joules. A median of them would be no total. So time and joules
@@ -249,10 +250,10 @@ def waited_s() -> float:
     return waiting_ns * 1e-9 + _stolen_s()
 
 
-def _stolen_s() -> float:
+def _stolen_s(statistics: Path = Path("/proc/stat")) -> float:
     try:
         cores = {f"cpu{core}" for core in os.sched_getaffinity(0)}
-        lines = [line.split() for line in Path("/proc/stat").read_text().splitlines()]
+        lines = [line.split() for line in statistics.read_text().splitlines()]
         ticks = sum(int(line[8]) for line in lines if line and line[0] in cores)
         return ticks / os.sysconf("SC_CLK_TCK")
     except (AttributeError, OSError, ValueError, IndexError):  # not Linux, or hidden in a container
@@ -267,6 +268,7 @@ class _Estimate:
         times_s = [window.time_s / window.launches for window in windows]
         self._time = undisturbed_time(times_s, [window.disturbed for window in windows])
         self._used = [window for window, counts in zip(windows, self._time.used, strict=True) if counts]
+        self._disturbed = [window for window in self._used if window.disturbed]
         self._varies = varies
 
     @property
@@ -278,6 +280,13 @@ class _Estimate:
         sure = self.number >= _FEWEST_TO_STOP and not self._time.doubt
         return sure and self.reached() <= settings.target
 
+    def _time_ci_s(self) -> float | None:
+        """Of the windows' times, and what was taken from the windows that had to be used all the same."""
+        if self._time.ci_s is None:
+            return None
+        taken_s = math.fsum(min(window.waited_s, window.time_s) for window in self._disturbed)
+        return self._time.ci_s + taken_s / sum(window.launches for window in self._used)
+
     def _energy(self) -> tuple[float | None, float | None]:
         joules = [each.energy_j / each.launches for each in self._used if each.energy_j is not None]
         if len(joules) < self.number:
@@ -288,7 +297,7 @@ class _Estimate:
 
     def reached(self) -> float:
         """The larger relative half-width of time and, where it varies, energy."""
-        widths = [_relative(self._time.time_s, self._time.ci_s)]
+        widths = [_relative(self._time.time_s, self._time_ci_s())]
         if self._varies:
             widths.append(_relative(*self._energy()))
         return max(widths)
@@ -301,7 +310,7 @@ class _Estimate:
         joules = math.fsum(window.energy_j or 0.0 for window in self._used)
         return Measurement(
             time_s=self._time.time_s,
-            time_ci_s=self._time.ci_s,
+            time_ci_s=self._time_ci_s(),
             energy_j=energy_j,
             energy_ci_j=energy_ci_j,
             power_w=joules / seconds if metered else None,
@@ -310,16 +319,21 @@ class _Estimate:
             launches=sum(window.launches for window in self._used),
             reached=self.reached(),
             status="flagged" if reasons else "ok",
-            reason="; ".join(reasons + self._left_out()),
+            reason="; ".join(reasons + self._disturbances()),
         )
 
-    def _left_out(self) -> list[str]:
-        """How many windows do not count and why, if there are any."""
-        left_out = len(self._all) - self.number
+    def _disturbances(self) -> list[str]:
+        """How many windows were disturbed, if there are any: those that count and those that do not."""
+        told = []
+        if self._disturbed:
+            told.append(f"other processes had the cores in {len(self._disturbed)} of {self.number} windows")
         stretched = self._time.stretched
-        causes = [f"other processes had the cores in {left_out - stretched}"] if left_out > stretched else []
-        causes += [f"{stretched} were stretched"] if stretched else []
-        return [f"{left_out} of {len(self._all)} windows left out: {', '.join(causes)}"] if causes else []
+        reported = len(self._all) - self.number - stretched
+        causes = [f"other processes had the cores in {reported}"] if reported else []
+        causes += [f"{stretched} stretched"] if stretched else []
+        if causes:
+            told.append(f"{reported + stretched} of {len(self._all)} windows left out: {', '.join(causes)}")
+        return told
 
     def _flags(self, settings: Settings, visits: int) -> list[str]:
         """Reasons to flag the row."""
@@ -333,9 +347,6 @@ class _Estimate:
                 f"interval ±{100 * self.reached():.3g}% from {self.number} windows{stayed}, "
                 f"target ±{100 * settings.target:g}%"
             )
-        disturbed = sum(window.disturbed for window in self._used)
-        if disturbed:
-            reasons.append(f"other processes had the cores in {disturbed} of {self.number} windows")
         if self._time.doubt:
             reasons.append(f"{self._time.doubt}: the undisturbed time may be another")
         if self._varies and self._energy()[0] is None:
