@@ -74,9 +74,8 @@ class CudaBackend:
         threads = max(1, min(8, (os.cpu_count() or 2) // 2))
         cupy = cuda_gpu.import_cupy(gpu)
         try:
-            return cls(
-                gpu, cuda_gpu.Context(cupy), KernelCache(compiler, directory, threads, brought=brought)
-            )
+            cache = KernelCache(compiler, directory, threads, brought=brought, cuda=gpu.cuda)
+            return cls(gpu, cuda_gpu.Context(cupy), cache)
         except DeviceError as fault:
             advice = (
                 f"pip install 'dibench[{cuda_driver.extra(gpu)}]' fits its driver for CUDA {gpu.cuda_version}"

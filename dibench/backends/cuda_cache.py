@@ -92,11 +92,14 @@ class KernelCache:
         threads: int = 1,
         *,
         brought: Path | None = None,
+        cuda: int | None = None,
     ) -> None:
         """Use `directory`, made when something is written; without a compiler only its entries can be used.
 
-        Binaries brought along come before those that would have to be compiled, whatever NVRTC made them.
+        Binaries brought along come before those that would have to be compiled, whatever NVRTC made them, but
+        for those newer than `cuda`: the major version of CUDA that the driver supports.
         """
+        self._cuda = cuda
         self._compiler = compiler
         self._brought = brought
         self._directory = directory
@@ -139,7 +142,8 @@ class KernelCache:
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
                 return _read(path)
         if self._compiler is None:
-            rule = f"{NOT_COMPILED} of {self._directory}, and there is no compiler"
+            suit = f" that suit a driver for CUDA {self._cuda}" if self._cuda else ""
+            rule = f"{NOT_COMPILED} of {self._directory}{suit}, and there is no compiler"
             raise UserError("kernel", f"{rule}: pip install nvidia-cuda-nvrtc", source.name)
         compiled = self._compiler.compile(source.text, source.name, source.headers, arch=source.arch)
         with contextlib.suppress(OSError):  # a cache that cannot be written only costs time
@@ -161,12 +165,21 @@ class KernelCache:
         """Files that may hold the binary: made by our compiler, or by any where we have none."""
         name = self._path(source, "*").name
         brought = [] if self._brought is None else sorted(self._brought.glob(name), reverse=True)
-        if self._compiler is not None:
-            return [self._path(source, self._version), *brought]
-        return [*sorted(self._directory.glob(name), reverse=True), *brought]
+        here = self._directory
+        own = (
+            sorted(here.glob(name), reverse=True)
+            if self._compiler is None
+            else [self._path(source, self._version)]
+        )
+        return [path for path in [*own, *brought] if self._cuda is None or _made_by(path) <= self._cuda]
 
     def _path(self, source: Source, version: str) -> Path:
         return self._directory / f"{source.name}-sm_{source.arch}-{source.digest}-nvrtc{version}.bin"
+
+
+def _made_by(entry: Path) -> int:
+    """Major version of the NVRTC that made it."""
+    return int(entry.stem.rpartition("nvrtc")[2].partition(".")[0])
 
 
 def default_directory() -> Path:

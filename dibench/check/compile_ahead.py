@@ -76,9 +76,11 @@ def check(cases: Iterable[Case], arch: int, say: Say) -> None:
         UserError: none is, and there is no compiler: every case would be skipped.
     """
     brought = cuda_cache.brought_directory()
-    missing, total = lacking(cases, arch, KernelCache(None, cuda_cache.default_directory(), brought=brought))
-    say(f"kernels   {total - missing} of {total} are compiled already")
     gpu = cuda_driver.gpu()
+    cuda = None if isinstance(gpu, str) else gpu.cuda
+    cache = KernelCache(None, cuda_cache.default_directory(), brought=brought, cuda=cuda)
+    missing, total = lacking(cases, arch, cache)
+    say(f"kernels   {total - missing} of {total} are compiled already")
     if not missing or isinstance(gpu, str):
         return
     try:

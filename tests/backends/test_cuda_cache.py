@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import fake_gpu
 import pytest
 
 from dibench import kernels
-from dibench.backends import cuda_cache
+from dibench.backends import cuda_cache, cuda_gpu
+from dibench.backends.cuda import CudaBackend, gate_source
 from dibench.backends.cuda_cache import KernelCache, Source
 from dibench.errors import UserError
 from dibench.kernels.compilers import nvrtc
@@ -56,6 +58,22 @@ def test_a_kernel_brought_along_is_not_compiled_again_whatever_compiler_made_it(
     assert here.binary(tiny()) == first and not newer.compiled
     assert KernelCache(None, tmp_path / "here", brought=directory).binary(tiny()) == first
     assert not (tmp_path / "here").exists()
+
+
+def test_a_driver_is_not_given_what_a_newer_compiler_made(tmp_path: Path) -> None:
+    brought, here = tmp_path / "brought", tmp_path / "here"
+    KernelCache(fake_gpu.HostCompiler((13, 0)), brought).binary(gate_source(90))
+    with pytest.raises(
+        UserError, match=r"of .*here that suit a driver for CUDA 12, and there is no compiler"
+    ):
+        KernelCache(None, here, brought=brought, cuda=12).binary(gate_source(90))
+    older = attrs.evolve(fake_gpu.GPU, cuda=12)
+    for cuda, names in ((13, []), (12, ["gate"])):
+        compiler = fake_gpu.HostCompiler((12, 9))
+        cache = KernelCache(compiler, here, brought=brought, cuda=cuda)
+        gpu = older if cuda == 12 else fake_gpu.GPU
+        CudaBackend(gpu, cuda_gpu.Context(fake_gpu.FakeCupy(gpu)), cache)
+        assert compiler.compiled == names
 
 
 def test_a_kernel_is_compiled_once_for_all_sweeps(cache: tuple[KernelCache, CountingCompiler, Path]) -> None:
