@@ -35,8 +35,9 @@ HARMLESS_CLOCK_EVENTS = frozenset(
 WIDEST = 0.1
 """Relative half-width of a row's 95% interval beyond which the row harms a fit more than it tells.
 
-Rows count alike in a fit, so one whose own noise is larger than the misfit of the model adds more variance
-than information; the best models of a sweep miss by about 5%, and 1.96 times that is ±10%."""
+A fit weighs all rows alike. Simulated: 120 layers, 30% of them disturbed, which only lengthens them, and a
+model that misses by 5%. Without the disturbed rows predictions are off by 0.9%; with them by 1.5% at ±10% and
+by 2.6% at ±20%, from where on α is worse with them, too."""
 
 PLAUSIBLE = (1e-18, 1e9)
 """Joules or seconds of one launch; a value outside is a mistake of units."""
