@@ -83,7 +83,7 @@ def joined(sweeps: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(own, ignore_index=True)
 
 
-def power(sweeps: Sequence[pd.DataFrame], change: float, margin: float, trials: int = TRIALS) -> Power:
+def power(sweeps: Sequence[pd.DataFrame], change: float, margin: float, trials: int) -> Power:
     """What is found of ten cases that are slower by `change`, in 200 or the nearest that the sweeps allow."""
     random = np.random.default_rng(1)
     fewest = min(int((frame["sentinel"] != 1).sum()) for frame in sweeps)
@@ -121,10 +121,9 @@ def show(sweeps: Sequence[pd.DataFrame]) -> None:
         print(f"{margin:12.0%}  {cells[0]:>12}  {cells[1]:>9}  {cells[2]:>9}")
     print(f"\n{SLOWER} cases slower by  --fail-above  named  exit 1  too noisy  other cases named")
     for change, margin in CHANGES:
-        one = power(sweeps, change, margin)
-        trials = one.verdicts.total()
-        print(f"{change:18.0%}  {margin:12.0%}  {one.named:5.0%}  {one.verdicts['worse'] / trials:6.0%}  "
-              f"{one.verdicts['too noisy'] / trials:9.0%}  {one.wrongly:17.0%}")  # fmt: skip
+        one = power(sweeps, change, margin, TRIALS)
+        print(f"{change:18.0%}  {margin:12.0%}  {one.named:5.0%}  {one.verdicts['worse'] / TRIALS:6.0%}  "
+              f"{one.verdicts['too noisy'] / TRIALS:9.0%}  {one.wrongly:17.0%}")  # fmt: skip
 
 
 def main() -> None:

@@ -15,10 +15,12 @@ import pytest
 from command_line import Run, refused
 from study_frames import some_layers, table
 
+from benchmarks import compare_truth
 from dibench.errors import UserError
 from dibench.numbers import shape_text
 from dibench.study.findings.comparison import RESOLVED
 from dibench.study.use.compare import compare
+from dibench.table import read_csv
 
 CASES = 60
 NOISE = 0.004
@@ -126,11 +128,10 @@ def test_one_disturbed_sentinel_decides_nothing() -> None:
 def disturbed(kind: str, seed: int) -> pd.DataFrame:
     """A sweep of the program of `sweep`, beside something that the rows' intervals do not show."""
     random = np.random.default_rng([seed, 5])
-    heavy = 1 + 0.01 * np.abs(random.standard_t(4, CASES))
+    unseen = np.where(random.permutation(CASES) < 6, random.uniform(1.02, 1.4, CASES), 1.0)
     burst = np.where(random.random(CASES) < 0.2, random.uniform(1.1, 2, CASES), 1.0)
-    first, last = np.sort(random.choice(CASES, 2, replace=False))
-    spell = np.where((np.arange(CASES) >= first) & (np.arange(CASES) < last), 1.08, 1.0)
-    change = {"heavy tails": heavy, "flagged": burst, "a spell": spell, "shift": 1.0}.get(kind, 1.0)
+    spell = np.where((np.arange(CASES) - random.integers(CASES)) % CASES < CASES // 3, 1.08, 1.0)
+    change = {"unseen": unseen, "flagged": burst, "a spell": spell, "shift": 1.0}.get(kind, 1.0)
     shift = math.exp(0.015 * random.standard_normal()) if kind == "shift" else 1.0
     frame = sweep(seed, change, state=shift)
     if kind == "flagged":
@@ -139,12 +140,12 @@ def disturbed(kind: str, seed: int) -> pd.DataFrame:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["heavy tails", "flagged", "a spell", "shift"])
+@pytest.mark.parametrize("kind", ["unseen", "flagged", "a spell", "shift"])
 def test_disturbed_sweeps_of_one_program_are_not_called_worse(kind: str) -> None:
-    """One of 90 ordered comparisons at most has a false alarm at 5%."""
-    sweeps = [disturbed(kind, seed) for seed in range(10)]
+    """At most 1% of 90 ordered comparisons have a false alarm at 5%."""
+    sweeps = [disturbed(kind, seed).drop(columns="energy_j") for seed in range(10)]
     found = [compare(a, b, margin=0.05).verdict for a, b in permutations(sweeps, 2)]
-    assert found.count("worse") <= 1
+    assert found.count("worse") == 0
     if kind in ("flagged", "shift"):
         assert found.count("too noisy") <= 45, "noise that can be told apart does not stop an answer"
 
@@ -217,6 +218,27 @@ def test_ten_slow_cases_of_two_hundred_are_named() -> None:
     assert power(0.05, 0.01) > 0.75
     assert 0.05 < power(0.05, 0.03) < 0.6
     assert power(0.08, 0.03) > 0.95
+
+
+@pytest.mark.slow
+def test_the_campaign_counts_false_alarms_and_what_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`python -m benchmarks.compare_truth --from DIR` on four quiet sweeps, one of them 20% slower."""
+    for at in range(4):
+        (tmp_path / f"{at:03}").mkdir()
+        sweep(at, 1.2 if at == 3 else 1.0, source="none").to_csv(tmp_path / f"{at:03}/sweep.csv", index=False)
+    sweeps = [read_csv(path) for path in sorted(tmp_path.glob("*/sweep.csv"))]
+    assert compare_truth.verdicts(sweeps, 0.05) == {"worse": 3, "not worse": 9}
+    assert len(set(compare_truth.joined(sweeps[:2])["case_id"])) == 2 * len(set(sweeps[0]["case_id"]))
+    some = compare_truth.power(sweeps[:2], change=0.2, margin=0.05, trials=3)
+    assert (some.named, some.wrongly, some.verdicts) == (1.0, 0.0, {"worse": 3})
+    monkeypatch.setattr("sys.argv", ["compare_truth", "--from", str(tmp_path)])
+    monkeypatch.setattr(compare_truth, "TRIALS", 2)
+    compare_truth.main()
+    out = capsys.readouterr().out
+    assert "4 sweeps, 272 rows: 0% flagged" in out
+    assert "          5%         25.0%       0.0%      75.0%" in out
 
 
 def test_a_layer_without_a_name_is_told_by_its_shape(run: Run, tmp_path: Path) -> None:

@@ -5,15 +5,19 @@ over Student's quantile) and of what these do not show, such as a neighbour on t
 one of the two rows from its first window to its last. That second part is at least
 
 - what the pairs themselves show. Most cases do not change, so their d spread by noise alone. Its scale is
-  that of the inner half of d, or that of the shorter tail (the 90% quantile of |d| on either side of the
-  centre) where this is larger: noise makes tails on both sides, a change for the worse on one. Pairs with
-  a flagged row have a scale of their own, from eight of them on;
-- what the sentinels of both sweeps show: the median distance between two of one sweep, so that a single
-  disturbed one does not decide.
+  that of the inner half of d, or that of the shorter tail where this is larger: noise makes tails on both
+  sides of the centre, a change for the worse on one. Pairs with a flagged row have a scale of their own from
+  eight of them on, their root mean square, disturbance and all;
+- what the sentinels of both sweeps show: the median distance between two of one sweep, of those that are
+  not flagged where there are two, so that a single disturbed one does not decide.
 
-The centre is the mean of the middle half of d. Its variance allows for autocorrelation in measured order
-(`dibench.intervals`), for a machine that moved all cases alike from one quarter of a sweep to another (as far
-between the sweeps as within them), and for `SHIFT_FLOOR`, which no sweep shows by itself.
+The centre is the mean of the middle half of d, of the pairs without a flagged row where there are sixteen.
+Its variance allows for autocorrelation in measured order (`dibench.intervals`), for a machine that moved all
+cases alike from one quarter of a sweep to another (as far between the sweeps as within them), and for
+`SHIFT_FLOOR`, which no sweep shows by itself.
+
+Two sweeps cannot show everything: a neighbour who stretched one row from end to end, unseen by the kernel and
+only that row, looks like a change of its case, and one who stayed for a whole sweep like a change of all.
 """
 
 from __future__ import annotations
@@ -49,8 +53,11 @@ _FEWEST_FLAGGED, _FEWEST_PAIRS = 8, 16
 _MEDIAN_DF = 0.37
 """Degrees of freedom of a median of squares, for each value: its efficiency."""
 
-_HALF, _TAIL = 0.6745, 1.645
-"""Half and 90% of normal values lie within so many standard deviations."""
+_HALF = 0.6745
+"""Half of normal values lie within so many standard deviations."""
+
+_TAIL = 50
+"""A tail is told by the largest |d| on its side of fewer than 100 pairs, by the second largest of 100, …"""
 
 
 @attrs.frozen(eq=False)
@@ -90,17 +97,17 @@ def noise_of(
     flagged = flagged_pairs(pairs)
     sentinels = _of_sentinels(tables, column)
     least = (2.0 - budgeted) * sentinels.variance  # a budgeted row's own interval has this already
-    trimmed = _middle_mean(d)
+    some = ~flagged if np.sum(~flagged) >= _FEWEST_PAIRS else np.ones(len(d), dtype=bool)
+    centre, half = _all_together(d[some], (own + least)[some])
     beyond = {state: VariancePart(0.0) for state in (False, True)}
     judged = np.ones(len(d), dtype=bool)
     if repeats and len(d) >= _FEWEST_PAIRS:
-        residual, known = d - trimmed, np.nan_to_num(own)
-        some = ~flagged if np.sum(~flagged) >= _FEWEST_PAIRS else np.ones(len(d), dtype=bool)
+        residual, known = d - centre, np.nan_to_num(own)
         beyond[False] = beyond[True] = _excess(residual[some], known[some])
         if flagged.sum() >= _FEWEST_FLAGGED:
-            among = _excess(residual[flagged], known[flagged])
-            if among.variance > beyond[True].variance:
-                beyond[True] = among
+            among = float(np.mean(residual[flagged] ** 2 - known[flagged]))
+            if among > beyond[True].variance:
+                beyond[True] = VariancePart(among, float(flagged.sum()))
         elif not some.all():
             judged = ~flagged
     visits = np.maximum(np.where(flagged, beyond[True].variance, beyond[False].variance), least)
@@ -110,7 +117,6 @@ def noise_of(
     with np.errstate(divide="ignore", invalid="ignore"):
         below = weighted + visits**2 / visits_df
         df = np.where(below > 0, variance**2 / below, math.inf)  # Welch and Satterthwaite
-    centre, half = _all_together(d, variance)
     common = max(beyond[False].variance / 2, sentinels.variance)
     return Noise(centre, half, variance, df, judged, math.sqrt(common))
 
@@ -143,6 +149,8 @@ def _of_sentinels(tables: Sequence[pd.DataFrame], column: str) -> VariancePart:
         if "sentinel" not in frame or column not in frame:
             continue
         own = frame[(frame["sentinel"].fillna(0) == 1) & frame["status"].isin(("ok", "flagged"))]
+        if (own["status"] == "ok").sum() > 1:
+            own = own[own["status"] == "ok"]
         value, half = numbers(own, column), numbers(own, INTERVALS[column])
         good = value > 0
         logs, within = np.log(value[good]), (np.nan_to_num(half[good] / value[good]) / t_975(math.inf)) ** 2
@@ -155,16 +163,19 @@ def _of_sentinels(tables: Sequence[pd.DataFrame], column: str) -> VariancePart:
 
 
 def _excess(residual: Floats, own: Floats) -> VariancePart:
-    """The variance which, added to each own one, makes the residuals' quantiles those of normal values.
+    """The variance which, added to each own one, makes median and shorter tail those of normal values.
 
     |r| ≤ z·√(own + v) is (r/z)² − own ≤ v, so v is a quantile of the left side.
     """
+    from scipy.special import ndtri
+
     inner = float(np.median((residual / _HALF) ** 2 - own))
-    tails = [
-        float(np.quantile((residual[side] / _TAIL) ** 2 - own[side], 0.9)) if side.any() else 0.0
-        for side in (residual < 0, residual > 0)
-    ]
-    return VariancePart(max(0.0, inner, min(tails)), max(1.0, _MEDIAN_DF * len(residual)))
+    last = max(1, len(residual) // _TAIL)
+    z = float(ndtri(1 - (last - 0.5) / len(residual)))
+    beyond = (residual / z) ** 2 - own
+    tails = [np.sort(beyond[side])[-last:] for side in (residual < 0, residual > 0)]
+    shorter = min(float(tail[0]) if len(tail) == last else 0.0 for tail in tails)
+    return VariancePart(max(0.0, inner, shorter), max(1.0, _MEDIAN_DF * len(residual)))
 
 
 def _middle_mean(d: Floats) -> float:
