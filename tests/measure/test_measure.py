@@ -242,6 +242,21 @@ def test_windows_that_lasted_longer_without_a_report_are_left_out() -> None:
     assert "windows left out: " in found.reason and found.reason.endswith(" stretched")
 
 
+def test_a_visit_that_lay_in_one_burst_is_told_by_the_next() -> None:
+    """Its windows agree, so it looks like a slower case until another visit is undisturbed."""
+
+    def visit(factor: float) -> windows.WindowVisit:
+        clock = Clock()
+        noise = (factor * f for f in ar1(np.random.default_rng(4), 0.0, 0.01))
+        return windows.visit_in_windows(Launcher(clock, 1e-3, noise), NoMeter(), Settings(), clock)
+
+    disturbed, quiet = visit(1.6), visit(1.0)
+    assert windows.measurement([disturbed], Settings()).time_s == pytest.approx(1.6e-3, rel=0.01)
+    both = windows.measurement([disturbed, quiet], Settings())
+    assert both.status == "ok" and both.time_s == pytest.approx(1e-3, rel=0.01)
+    assert both.reason == "16 of 32 windows left out: 16 stretched"
+
+
 def test_steal_is_read_for_the_cores_that_we_may_run_on(tmp_path: Path) -> None:
     ours = sorted(os.sched_getaffinity(0))
     stat = tmp_path / "stat"
