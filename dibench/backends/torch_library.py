@@ -194,9 +194,9 @@ class TorchBackend:
 
         def work(stop: threading.Event) -> None:
             with contextlib.suppress(Exception):  # a lost device shows in the measuring thread
-                a = torch.ones((_PEAK_SIZE, _PEAK_SIZE), device="cuda")
                 stream = torch.cuda.Stream()
-                with torch.cuda.stream(stream):
+                with torch.cuda.stream(stream):  # which would not wait for operands made on another
+                    a = torch.ones((_PEAK_SIZE, _PEAK_SIZE), device="cuda")
                     while not stop.is_set():
                         for _ in range(4):
                             a @ a

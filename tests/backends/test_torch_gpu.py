@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterator
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pytest
 from fake_cuda import FakeCuda
 from fake_torch import MIB, FakeTorch
 
+from dibench.backends import torch_library
 from dibench.backends.operands import as_elements, as_values, operand, operand_shapes
 from dibench.backends.torch_gpu import TorchGpuLayer
 from dibench.check import reference
@@ -93,3 +97,40 @@ def test_memory_of_graphs_and_caches_is_the_cards(torch: FakeTorch) -> None:
     assert torch.memory.reserved() == before
     with pytest.raises(torch.cuda.OutOfMemoryError, match=r"Tried to allocate 400\.00 MiB"):
         torch.ones((100 * MIB,), device="cuda")
+
+
+def test_the_library_tells_its_device_its_peaks_and_keeps_it_busy(
+    torch: FakeTorch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch_library, "_PEAK_SIZE", 64)
+    monkeypatch.setattr(torch_library, "_PEAK_BYTES", 2**16)
+    backend = torch_library.TorchBackend.open()
+    device = backend.device()
+    assert (device.name, device.uuid, device.facts["cuda"]) == ("Test GPU", "GPU-0-1", "13.0")
+    assert all(rate > 0 for rate in backend.peaks().values())
+    prepared = TorchGpuLayer(FC)
+    before = torch.ran
+    with backend.busy():
+        deadline = time.monotonic() + 30
+        while torch.ran < before + 20 and time.monotonic() < deadline:
+            time.sleep(1e-3)
+        assert torch.current is torch.device.legacy, "the filler's stream is its thread's"
+    assert torch.ran >= before + 20 and (torch.ran - before) % 4 == 1, "operands first, then all its products"
+    prepared.close()
+    torch.cuda.empty_cache()
+    assert torch.memory.reserved() == 0, "nothing of the filler stays"
+
+
+def test_a_cold_case_takes_its_sets_in_turn(torch: FakeTorch) -> None:
+    prepared: Any = TorchGpuLayer(FC, sets=3, instances=2)
+    ran: list[int] = []
+
+    def told(number: int, run: Any) -> Any:
+        ran.append(number)
+        return run()
+
+    for number, copies in enumerate(prepared._sets):
+        copies[0] = partial(told, number, copies[0])
+    prepared.launch(4)
+    prepared.launch(4)
+    assert ran == [0, 1, 2, 0, 1, 2, 0, 1], "captured in the order of the sets"
