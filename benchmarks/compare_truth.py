@@ -119,6 +119,10 @@ def show(sweeps: Sequence[pd.DataFrame]) -> None:
         found = verdicts(sweeps, margin)
         cells = [f"{found[verdict] / pairs:.1%}" for verdict in ("worse", "too noisy", "not worse")]
         print(f"{margin:12.0%}  {cells[0]:>12}  {cells[1]:>9}  {cells[2]:>9}")
+    fewest = min(len(set(frame["case_id"][frame["sentinel"] != 1])) for frame in sweeps)
+    if fewest * (len(sweeps) // 2) < CASES // 2:
+        print(f"\nPower: not told, sweeps of {fewest} cases joined are too short; give --each more time.")
+        return
     print(f"\n{SLOWER} cases slower by  --fail-above  named  exit 1  too noisy  other cases named")
     for change, margin in CHANGES:
         one = power(sweeps, change, margin, TRIALS)
@@ -142,7 +146,7 @@ def main() -> None:
             parser.error("name --out, or --from")
         measure(options.out.resolve(), options.sweeps, options.each, options.share)
     directory = options.kept or options.out
-    show([read_csv(path) for path in sorted(directory.glob("*/sweep.csv"))])
+    show([read_csv(path).dropna(axis="columns", how="all") for path in sorted(directory.glob("*/sweep.csv"))])
 
 
 if __name__ == "__main__":
