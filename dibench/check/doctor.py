@@ -148,10 +148,10 @@ def _gpu_meters() -> Iterator[Finding]:
     """The meters that read NVML, and whether this GPU and driver were calibrated."""
     from dibench.backends import cuda_driver
     from dibench.measure import calibration
-    from dibench.meters.gpu import GpuMeter
+    from dibench.meters.gpu import ESTIMATORS, GpuMeter
 
     gpu = cuda_driver.gpu()
-    for source, what in (("nvml_counter", "energy counter"), ("nvml_power", "instant power")):
+    for source in ("nvml_counter", "nvml_power"):
         if isinstance(gpu, str):
             remedy = "install the NVIDIA driver (nvidia-smi must work); in a container, pass the GPU in"
             yield _look("energy", source, False, gpu, remedy)
@@ -162,8 +162,10 @@ def _gpu_meters() -> Iterator[Finding]:
             yield _refused(source, error)
         else:
             limit = f"limit {short(meter.limit_w, 'W')}" if math.isfinite(meter.limit_w) else "no limit named"
-            seen = f"{what} of {meter.sensor.name}, {limit}"
-            yield _look("energy", source, True, seen + "".join(f", {extra}" for extra in meter.extras))
+            seen = ", ".join([f"{meter.estimator} of {meter.sensor.name}", limit, *meter.extras])
+            others = ((name, why) for name, why in meter.refused.items() if name not in ESTIMATORS.values())
+            refused = "; ".join(f"{name} ({why.partition(':')[0]})" for name, why in others)
+            yield _look("energy", source, True, f"{seen}; not readable: {refused}" if refused else seen)
     if not isinstance(gpu, str):
         kept = calibration.path_of(gpu.uuid, cuda_driver.driver_version())
         seen = f"kept as {kept}" if kept.is_file() else "none of this GPU under this driver"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dibench.measure.calibration import Calibration, Effort
 
 _LAYER = "N=32,C=256,H=28,W=28,K=256,R=3,S=3,pad_h=1,pad_w=1"
-_SOURCES = ("nvml_counter", "nvml_power")
+_SOURCES = ("auto", "nvml_counter", "nvml_power")
 
 
 def calibrate(
@@ -28,8 +28,8 @@ def calibrate(
     ] = "",
     backend: Annotated[str, typer.Option(help="cuda, or module:callable from elsewhere.")] = "cuda",
     meter: Annotated[
-        str, typer.Option(help="nvml_counter, nvml_power, or module:callable from elsewhere.")
-    ] = "nvml_counter",
+        str, typer.Option(help="auto, nvml_counter, nvml_power, or module:callable from elsewhere.")
+    ] = "auto",
     layer: Annotated[
         str, typer.Option(metavar="LAYER", help="What runs: large enough to fill the GPU.")
     ] = _LAYER,
@@ -44,7 +44,7 @@ def calibrate(
 
     until = begin + duration_s("--time-budget", time_budget) if time_budget else math.inf
     if meter not in _SOURCES and not is_elsewhere(meter):
-        rule = f"must be {' or '.join(_SOURCES)}, or module:callable: only a sensor has noise"
+        rule = f"must be {', '.join(_SOURCES)}, or module:callable: only a sensor has noise"
         raise UserError("--meter", rule, meter)
     if backend != "cuda" and not is_elsewhere(backend):
         raise UserError("--backend", "must be cuda or module:callable: what is calibrated is a GPU", backend)
@@ -85,7 +85,8 @@ def _on_this_gpu(backend: str, source: str, layer: str, effort: Effort, until: f
         raise UserError("calibrate", f"needs an NVIDIA GPU: {gpu}")
     instrument = open_instrument(backend, source, Settings())
     if not isinstance(instrument.meter, GpuMeter):
-        raise UserError("--meter", "must be a GPU's sensor, which is used in visits", source)
+        rule = instrument.not_metered or "must be a GPU's sensor, which is used in visits"
+        raise UserError("--meter", rule, source)
     device = instrument.backend.device()
     prepared = instrument.backend.prepare(usual_case(chosen, variant))
     try:

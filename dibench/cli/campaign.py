@@ -166,6 +166,7 @@ def _measure(run: Campaign, again: str) -> str:
         run.out.mkdir(parents=True, exist_ok=True)
     for line in show.beginning(run.gpu, run.earlier, run.stages.left_out):
         run.say(line)
+    idle = preflight.idle_power(run)
     if not run.gpu.simulated:
         compile_ahead.check(run.stages.cases, run.gpu.arch, run.say)
     checks = preflight.check(run)
@@ -173,7 +174,7 @@ def _measure(run: Campaign, again: str) -> str:
     counting_s = COUNTING_S if checks.can_count and run.deadline - time.monotonic() > 8 * COUNTING_S else 0.0
     until = run.deadline - run.closing_s - counting_s
     with Progress(until) as progress:
-        summary, refusal = measure(run, plan, until, progress.show)
+        summary, refusal = measure(run, plan, until, progress.show, idle)
     if refusal is not None:
         run.say(f"stopped   {refusal}")
     elif counting_s and summary.ended != "interrupted":

@@ -142,8 +142,10 @@ class Progress:
                 self._say(f"device joined: {where}")
 
     def _open(self, event: SweepBegan) -> None:
+        because = f" ({event.because})" if event.because else ""
         self._say(
-            f"{event.device}; energy: {event.energy_source}; {event.total - event.finished} cases to measure"
+            f"{event.device}; energy: {event.energy_source}{because}; "
+            f"{event.total - event.finished} cases to measure"
             + (f" in {event.steps} visits" if event.steps > event.total - event.finished else "")
             + (f", {event.finished} measured already" if event.finished else "")
         )

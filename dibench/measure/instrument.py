@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 import attrs
 
@@ -18,12 +19,13 @@ from dibench.measure.metering import Metering
 from dibench.measure.settings import Settings
 from dibench.measure.visit import Visit, with_visits
 from dibench.measure.windows import WindowVisit, measurement, visit_in_windows, waited_s
-from dibench.meters import Meter, open_meter
+from dibench.meters import NOT_METERED, Meter, open_meter, without_sensor
 from dibench.meters.base import MeterFacts
 from dibench.meters.gpu import GpuMeter
 from dibench.schema import Row
 
 _NO_COUNTS: Mapping[str, int] = MappingProxyType({})
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @attrs.frozen
@@ -35,8 +37,11 @@ class Instrument:
     settings: Settings
     metering: Metering | None
     """Makes visits; None where the meter is used in windows."""
-    not_metered: str = ""
-    """Why the model takes the place of a GPU's sensor."""
+
+    @property
+    def not_metered(self) -> str:
+        """Why the model takes the place of a sensor; empty where it does not."""
+        return str(self.meter.facts.get(NOT_METERED, ""))
 
     def visit(
         self, prepared: Prepared, settings: Settings, counts: Mapping[str, int] = _NO_COUNTS
@@ -70,12 +75,13 @@ class Instrument:
 
     def meter_facts(self) -> MeterFacts:
         """The meter as the manifest has it."""
-        given_up = {"not_metered": self.not_metered} if self.not_metered else {}
-        facts = {**self.meter.facts, **given_up}
-        return MeterFacts(self.meter.source, self.meter.period_s, facts, self.metering is not None)
+        meter = self.meter
+        return MeterFacts(meter.source, meter.period_s, meter.facts, self.metering is not None)
 
 
-def open_instrument(backend: str, meter: str, settings: Settings) -> Instrument:
+def open_instrument(
+    backend: str, meter: str, settings: Settings, idle: Mapping[str, Any] = _NOTHING
+) -> Instrument:
     """Open device and meter: a GPU's idle power is measured before there is a context on it.
 
     Args:
@@ -83,6 +89,7 @@ def open_instrument(backend: str, meter: str, settings: Settings) -> Instrument:
         meter: a name of `dibench.meters.NAMES`, or `module:callable`. With `auto` a sensor that refuses gives
             way to the model, which then says in every row that nothing was metered.
         settings: how long and how exactly.
+        idle: what is known of the GPU's idle power, as a GpuMeter's facts have it; nothing: it is measured.
 
     Raises:
         UserError: one of them cannot be opened; the message names the remedy.
@@ -92,7 +99,10 @@ def open_instrument(backend: str, meter: str, settings: Settings) -> Instrument:
         return Instrument(backends.open_backend(backend), chosen, settings, None)
     refusal = None
     try:
-        chosen.measure_idle()
+        if idle:
+            chosen.take_idle(idle)
+        else:
+            chosen.measure_idle()
     except UserError as error:
         refusal = error
     device = backends.open_backend(backend)
@@ -103,8 +113,8 @@ def open_instrument(backend: str, meter: str, settings: Settings) -> Instrument:
     except UserError as error:
         if meter != "auto":
             raise
-        instead = "none" if backend == "torch" else "model"  # a library's accesses are not counted
-        return Instrument(device, open_meter(instead, backend), settings, None, str(error))
+        instead = without_sensor(str(error).removeprefix("--meter: "), library=backend == "torch")
+        return Instrument(device, instead, settings, None)
     return Instrument(device, chosen, settings, Metering(chosen, device.busy, settings.visit))
 
 
@@ -122,8 +132,8 @@ def open_sensor(backend: str, meter: str, settings: Settings) -> tuple[Instrumen
         )
     opened = open_instrument(backend, meter, settings)
     if opened.meter.source != "model":
-        return opened, "not asked for" if opened.meter.source == "none" else ""
+        asked_for = "not asked for" if opened.meter.source == "none" else ""
+        return opened, opened.not_metered or asked_for
     from dibench.meters.none import NoMeter
 
-    why = opened.not_metered or "no sensor here; `python -m dibench doctor` says why"
-    return attrs.evolve(opened, meter=NoMeter()), why
+    return attrs.evolve(opened, meter=NoMeter(facts={NOT_METERED: opened.not_metered})), opened.not_metered

@@ -16,7 +16,10 @@ from dibench.meters.base import Meter, Reading
 if TYPE_CHECKING:
     from dibench.meters.gpu import GpuMeter
 
-__all__ = ["NAMES", "Meter", "Reading", "check_name", "open_meter"]
+__all__ = ["NAMES", "NOT_METERED", "Meter", "Reading", "check_name", "open_meter", "without_sensor"]
+
+NOT_METERED = "not_metered"
+"""The fact of a meter that says why it takes the place of a sensor."""
 
 _BESIDE = ("nvml_counter+zeus", "nvml_power+zeus")
 """A GPU's sensor, and a second meter on the same windows, whose power the row has in a column of its own."""
@@ -26,7 +29,7 @@ NAMES = ("auto", "nvml_counter", "nvml_power", "rapl", "zeus", *_BESIDE, "model"
 
 _ON_GPU = ("nvml_counter", "nvml_power")
 _SENSORS = {"cpu": ("rapl",), "cuda": _ON_GPU, "cuda+torch": _ON_GPU}
-"""The sensors that meter each backend's device, best first. `auto` tries these before `model`."""
+"""The sensors that meter each backend's device. `auto` takes what works of them, else the model."""
 
 _ASKED_FOR = {"cuda": ("zeus", *_BESIDE), "cuda+torch": ("zeus", *_BESIDE)}
 """Meters that fit a backend's device, too, but are used only when they are named."""
@@ -73,16 +76,29 @@ def open_meter(name: str, backend: str, uuid: str = "") -> Meter | GpuMeter:
             raise UserError("--meter", f"does not meter the device of backend {backend}", name)
         return _open_sensor(name, uuid)
     if name == "auto":
-        for sensor in sensors:
-            try:
-                return _open_sensor(sensor, uuid)
-            except UserError:
-                continue  # `doctor` tells why; the model then says in every row that nothing was metered
-        if library:  # its accesses are not counted
-            return open_meter("none", backend)
+        if not sensors:
+            return without_sensor(f"no sensor is known of backend {backend}", library=library)
+        try:
+            return _open_sensor("rapl" if backend == "cpu" else "nvml", uuid)
+        except UserError as error:
+            return without_sensor(str(error).removeprefix("--meter: "), library=library)
     from dibench.meters.model import ModelMeter
 
     return ModelMeter()
+
+
+def without_sensor(why: str, *, library: bool) -> Meter:
+    """What takes the place of a sensor, and says why in its facts: the model, or nothing for a library.
+
+    Args:
+        why: no sensor can be used.
+        library: whether a library runs, whose accesses are not counted.
+    """
+    from dibench.meters.model import FACTS, ModelMeter
+    from dibench.meters.none import NoMeter
+
+    facts = {NOT_METERED: why}
+    return NoMeter(facts=facts) if library else ModelMeter(facts=FACTS | facts)
 
 
 def _open_sensor(name: str, uuid: str) -> Meter | GpuMeter:
@@ -94,7 +110,8 @@ def _open_sensor(name: str, uuid: str) -> Meter | GpuMeter:
     if name.startswith("nvml"):
         from dibench.meters.gpu import GpuMeter
 
-        return GpuMeter.open(name.partition("+")[0], uuid, beside=zeus)
+        source = "auto" if name == "nvml" else name.partition("+")[0]
+        return GpuMeter.open(source, uuid, beside=zeus)
     if zeus is not None:
         return zeus
     from dibench.meters.rapl import RaplMeter

@@ -233,6 +233,11 @@ class GpuMeter:
         else:
             self.no_idle = f"the GPU's power did not come to rest in {_LONGEST_IDLE_S:g} s"
 
+    def take_idle(self, facts: Mapping[str, Any]) -> None:
+        """Idle power as another meter of this GPU found it, by its facts, before something loaded the GPU."""
+        self.idle = Baseline(**facts["idle"]) if facts["idle"] else None
+        self.no_idle = str(facts.get("idle_unknown", ""))
+
     def start(self, busy: Busy) -> None:
         """Find the update periods, see power rise under load, measure active idle power after it.
 

@@ -10,9 +10,9 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -161,9 +161,15 @@ def finished(plan: Plan, measuring_s: float) -> set[str]:
 
 
 def measure(
-    run: Campaign, plan: Plan, until: float, on_event: Callable[[Event], None]
+    run: Campaign,
+    plan: Plan,
+    until: float,
+    on_event: Callable[[Event], None],
+    idle: Mapping[str, Any] | None = None,
 ) -> tuple[Summary, UserError | None]:
     """Sweep the plan until that instant; if an error ends it, what was measured before, and that error.
+
+    `idle` is what a meter found of idle power before anything loaded the GPU.
 
     Raises:
         UserError: the error came before anything was measured.
@@ -178,6 +184,8 @@ def measure(
         kernel_shas=kernels.kernel_shas("cuda"),
         limit_s=_HANG_S,
         most_deaths=_MOST_DEATHS,
+        needs_sensor=run.meter not in ("model", "none"),
+        idle=idle,
     )
     before, begin = len(run.rows()), time.monotonic()
     try:

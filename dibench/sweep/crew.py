@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -27,6 +27,8 @@ class Opening:
     meter: str
     settings: Settings
     limit_s: float
+    idle: Mapping[str, Any] | None = None
+    """What the facts of a meter say of the device's idle power; None: the worker measures it."""
 
 
 class DeviceLostError(Exception):
@@ -84,6 +86,11 @@ def failed(case: Case, reason: str, setup: Setup) -> Row:
     return attrs.evolve(case.row(), status="failed", reason=reason, energy_source=setup.meter.source)
 
 
+def idle_of(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What a meter's facts say of idle power; nothing where it is no GPU's."""
+    return {name: facts[name] for name in ("idle", "idle_unknown") if name in facts}
+
+
 def uuid_of(device: OpenDevice) -> str:
     """The device's identity."""
     return device.setup.device.uuid
@@ -127,7 +134,9 @@ class LocalDevice:
         self._worker = self._started()
 
     def _started(self) -> Worker:
-        return Worker(self._opening.backend, self._opening.meter, self._opening.settings, self._visible)
+        one = self._opening
+        idle = one.idle if self._setup is None else idle_of(self._setup.meter.facts)  # before any load
+        return Worker(one.backend, one.meter, one.settings, self._visible, idle)
 
     def open(self) -> None:
         """Wait until device and meter are open; after a crash they must be the same as before.

@@ -26,6 +26,8 @@ class SweepBegan:
     finished: int
     steps: int
     revisits: bool = True
+    because: str = ""
+    """Why the energy is not of a better source; empty where it is of the best, or of the one asked for."""
 
 
 @attrs.frozen

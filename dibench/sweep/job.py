@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
@@ -31,6 +31,10 @@ class Sweep:
     """CUDA_VISIBLE_DEVICES of each worker; without any the backend opens its one device."""
     scheduler: str = ""
     """The address of a Dask cluster whose devices are used instead."""
+    needs_sensor: bool = False
+    """Whether a sweep without measured joules is to be refused."""
+    idle: Mapping[str, Any] | None = None
+    """What the facts of a meter say of the device's idle power, measured before anything loaded it."""
     limit_s: float | None = None
     """Seconds after which a case counts as hung; None: what its settings make likely."""
     most_deaths: int | None = None

@@ -1,7 +1,7 @@
-"""What a campaign checks before it measures: the machine, its kernels, its sensor. No failure here ends it.
+"""What a campaign checks before it measures: sensor, machine, kernels. Only a missing sensor ends it.
 
-Each check is a process of its own: idle power is metered before there is any context on the GPU, and what
-hangs is ended. A kernel whose check fails is not measured; one for whose check there was no time is, and the
+Idle power is read first, before anything loads the GPU. Each check is a process of its own: what hangs is
+ended. A kernel whose check fails is not measured; one for whose check there was no time is, and the
 run says so. Without a calibration the spread of visits starts from what is known of other cards.
 """
 
@@ -20,13 +20,17 @@ import attrs
 from dibench import files, kernels
 from dibench.errors import UserError
 from dibench.measure import calibration
+from dibench.meters.gpu import GpuMeter
+from dibench.numbers import short
 from dibench.processes import run_verbs
+from dibench.sweep.crew import idle_of
+from dibench.sweep.run import no_sensor
 from dibench.sweep.selftest_verdicts import FAILED, NOT_HERE, RIGHT, CachedVerdicts, path_of
 
 if TYPE_CHECKING:
     from dibench.sweep.campaign import Campaign
 
-_SOURCES = ("nvml_counter", "nvml_power")
+_SOURCES = ("auto", "nvml_counter", "nvml_power")
 _HUNG_S = 20.0
 """All layers of a kernel take about a second: one that has run for this long does not end."""
 _MOST_CRASHES = 3
@@ -52,15 +56,35 @@ class Checks:
 
 
 def check(run: Campaign) -> Checks:
-    """Doctor, selftest and calibration; what is found lies beside the table too."""
+    """Doctor, calibration and selftest; what is found lies beside the table too."""
     doctor = _doctor(run)
-    wrong, unchecked = _selftest(run)
     why = _calibrate(run)
+    wrong, unchecked = _selftest(run)
     checked = _verdicts(run)
     files.write_json(run.out / "selftest.json", {**checked.as_json(), "doctor": doctor})
     counted = any(_beside(_folders(run), "counters*.csv"))
     ncu = any(one["ok"] for one in doctor if one["what"] == "Nsight Compute") and not run.gpu.simulated
     return Checks(wrong, unchecked, why, ncu and not counted)
+
+
+def idle_power(run: Campaign) -> Mapping[str, Any] | None:
+    """What a meter finds of idle power, before anything loads the card; this process makes no context on it.
+
+    Raises:
+        UserError: no sensor gives joules.
+    """
+    source = run.meter.partition("+")[0]
+    if source not in _SOURCES or run.gpu.simulated:
+        return None
+    try:
+        meter = GpuMeter.open(source, run.gpu.uuid)
+        meter.measure_idle()
+    except UserError as error:
+        raise no_sensor(run.gpu.name, str(error).removeprefix("--meter: ")) from None
+    idle = f"idle {short(meter.idle.power_w, 'W')}" if meter.idle else f"idle power unknown: {meter.no_idle}"
+    lacking = f"; not readable: {', '.join(meter.refused)}" if meter.refused else ""
+    run.say(f"sensor    {meter.estimator}, {idle}{lacking}")
+    return idle_of(meter.facts)
 
 
 def _doctor(run: Campaign) -> list[dict[str, Any]]:
@@ -155,24 +179,20 @@ def _calibrate(run: Campaign) -> str:
         run.say("calibrate done before on this card under this driver")
         shutil.copyfile(kept, own)
         return ""
-    why, until = "", time.monotonic() + run.check_s
-    sources = _SOURCES if run.meter == "auto" else (run.meter.partition("+")[0],)
-    if not set(sources) <= set(_SOURCES) and not run.gpu.simulated:
+    until = time.monotonic() + run.check_s
+    source = run.meter.partition("+")[0]
+    if source not in _SOURCES and not run.gpu.simulated:
         return f"the meter is {run.meter}, which has no noise of its own"
     run.say(f"calibrate at most {run.check_s:.0f} s …")
     verb = ["calibrate", "--brief", "--backend", run.gpu.own, "--layer", str(run.stages.sentinel.layer)]
-    for source in sources:
-        left_s = max(1.0, until - time.monotonic() - _CLOSING_S)
-        (ended,) = run_verbs([*verb, "--meter", source, "--time-budget", f"{left_s:.0f}s"], until=until)
-        if _usable(run, kept):
-            run.say(f"calibrate kept as {kept}")
-            shutil.copyfile(kept, own)
-            return ""
-        why = why or ended.how
-        if ended.status is None:
-            break
-    run.say(f"calibrate none ({why}): the spread of visits begins with what is known of other cards")
-    return why
+    left_s = max(1.0, until - time.monotonic() - _CLOSING_S)
+    (ended,) = run_verbs([*verb, "--meter", source, "--time-budget", f"{left_s:.0f}s"], until=until)
+    if _usable(run, kept):
+        run.say(f"calibrate kept as {kept}")
+        shutil.copyfile(kept, own)
+        return ""
+    run.say(f"calibrate none ({ended.how}): the spread of visits begins with what is known of other cards")
+    return ended.how
 
 
 def _usable(run: Campaign, path: Path) -> bool:

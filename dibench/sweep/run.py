@@ -24,6 +24,7 @@ from dibench import files
 from dibench.errors import UserError
 from dibench.measure.calibration import kept_pool
 from dibench.measure.calibration import path_of as calibration_path
+from dibench.meters import NOT_METERED
 from dibench.sweep import record
 from dibench.sweep.crew import Crew, LocalCrew, Opening
 from dibench.sweep.events import Event, NoiseMeasured, NoPeaks, SweepBegan
@@ -92,7 +93,7 @@ def run_sweep(
     """
     begin = time.monotonic()
     limit_s = sweep.limit_s or hang_limit_s(sweep.settings)
-    opening = Opening(sweep.backend, sweep.meter, sweep.settings, limit_s)
+    opening = Opening(sweep.backend, sweep.meter, sweep.settings, limit_s, sweep.idle)
     with Lock(out), contextlib.closing(_crew(sweep, opening)) as crew:
         manifest, kept_as = _begin(sweep, out, crew, fresh=fresh, on_event=on_event)
         manifest.save()
@@ -105,7 +106,9 @@ def run_sweep(
                 steps = loop.steps()
                 total, name = len(sweep.plan.cases), _name(crew)
                 source, in_visits = manifest.energy_source, crew.devices[0].setup.meter.in_visits
-                on_event(SweepBegan(name, source, total, begun_with, len(steps), not in_visits))
+                on_event(
+                    SweepBegan(name, source, total, begun_with, len(steps), not in_visits, _because(crew))
+                )
                 ended = "interrupted"
                 with contextlib.suppress(KeyboardInterrupt):
                     if not begun_with:
@@ -147,6 +150,10 @@ def _begin(
     for name in (record.TABLE, record.MANIFEST):
         files.remove_unfinished(out, name)
     setups = [device.setup for device in crew.devices]
+    if sweep.needs_sensor:
+        for setup in setups:
+            if why := setup.meter.facts.get(NOT_METERED):
+                raise no_sensor(setup.device.name, why)
     record.refuse_test_data(out, setups[0].meter.source)
     earlier = None if fresh else files.read_json_object(out / record.MANIFEST)
     identity = identity_of(sweep, setups[0])
@@ -154,6 +161,15 @@ def _begin(
     kept_as = set_aside(out) if fresh else ""
     peaks = earlier["peaks"] if earlier else _peaks(crew, on_event)
     return Manifest(out, earlier, identity, sweep, setups, peaks), kept_as
+
+
+def no_sensor(device: str, why: str) -> UserError:
+    """The error of a sweep that needs measured joules where none can be had."""
+    rule = (
+        f"no sensor of {device} can be used ({why}). `python -m dibench doctor` shows what each one lacks. "
+        "To go on without measured joules, on purpose: --meter model"
+    )
+    return UserError("--meter", rule)
 
 
 def _peaks(crew: Crew, on_event: Callable[[Event], None]) -> Mapping[str, Any]:
@@ -178,6 +194,12 @@ def _crew(sweep: Sweep, opening: Opening) -> Crew:
 def _name(crew: Crew) -> str:
     name = crew.devices[0].setup.device.name
     return f"{len(crew.devices)} × {name}" if len(crew.devices) > 1 else name
+
+
+def _because(crew: Crew) -> str:
+    """Why the energy is not of a better source."""
+    facts = crew.devices[0].setup.meter.facts
+    return str(facts.get(NOT_METERED) or facts.get("instead_of") or "")
 
 
 def _open_book(out: Path, crew: Crew, settings: Settings) -> VisitBook:

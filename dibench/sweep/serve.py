@@ -35,7 +35,9 @@ class _Server:
         match request["do"]:
             case "open":
                 settings = Settings.from_json(request["settings"])
-                self._instrument = open_instrument(request["backend"], request["meter"], settings)
+                self._instrument = open_instrument(
+                    request["backend"], request["meter"], settings, request["idle"]
+                )
                 return Setup(self._instrument.backend.device(), self._instrument.meter_facts()).to_json()
             case "peaks":
                 return dict(self._instrument.backend.peaks())

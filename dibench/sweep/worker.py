@@ -112,12 +112,30 @@ def case_from_json(fields: dict[str, Any]) -> Case:
 class Worker:
     """The parent's handle: starts the process, sends requests, reports how it died."""
 
-    def __init__(self, backend: str, meter: str, settings: Settings, visible: str = "") -> None:
+    def __init__(
+        self,
+        backend: str,
+        meter: str,
+        settings: Settings,
+        visible: str = "",
+        idle: Mapping[str, Any] | None = None,
+    ) -> None:
         """Start the process; `open` makes it open backend and meter.
 
-        `visible` is the worker's CUDA_VISIBLE_DEVICES; empty leaves it as it is.
+        Args:
+            backend: its name.
+            meter: its name.
+            settings: how long and how exactly.
+            visible: the worker's CUDA_VISIBLE_DEVICES; empty leaves it as it is.
+            idle: what the facts of an earlier meter of this GPU say of its idle power.
         """
-        self._opening = {"do": "open", "backend": backend, "meter": meter, "settings": attrs.asdict(settings)}
+        self._opening = {
+            "do": "open",
+            "backend": backend,
+            "meter": meter,
+            "settings": attrs.asdict(settings),
+            "idle": dict(idle or {}),
+        }
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 # closed by close()
         self._buffer = b""
         self._process = subprocess.Popen(

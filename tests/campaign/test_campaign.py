@@ -17,6 +17,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import replayed_device
+from fake_nvml import FakeNvml
+from replay import Fault, ReplayedClock
+from simulated_gpu import SimulatedGpu
 
 from dibench import kernels, schema, study
 from dibench.backends import cuda_cache, cuda_driver
@@ -26,11 +29,13 @@ from dibench.backends.paired import PairedBackend
 from dibench.check.compile_ahead import check, lacking
 from dibench.cli import main
 from dibench.errors import UserError
+from dibench.meters.gpu_sensor import OPERATING_SYSTEM
 from dibench.plan.ordering import in_visits
 from dibench.plan.stages import Stages, load_stages, plan_campaign
 from dibench.processes import Ended
 from dibench.sweep import campaign, preflight, record
 from dibench.sweep.earlier_runs import read_earlier
+from dibench.sweep.parts import Joined
 from dibench.sweep.preflight import bring_calibration, bring_checked
 from dibench.sweep.selftest_verdicts import RIGHT, CachedVerdicts, path_of
 from dibench.table import read_csv
@@ -405,3 +410,37 @@ def test_a_dry_run_needs_no_gpu(capsys: pytest.CaptureFixture[str]) -> None:
         main(["campaign", "--dry-run"])
     said = capsys.readouterr().out
     assert ended.value.code == 0 and "tensor cores" in said and "cases are left" in said
+
+
+@pytest.mark.parametrize("meter", ["auto", "nvml_counter", "nvml_power"])
+def test_a_campaign_that_finds_no_sensor_stops_at_once_and_says_how_to_go_on(
+    meter: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faults = [Fault(OPERATING_SYSTEM, reading=name) for name in ("energy_mj", "instant_mw", "average_mw")]
+    card = SimulatedGpu(ReplayedClock(), uuid=fake_gpu.GPU.uuid, faults=faults)
+    monkeypatch.setattr("dibench.meters.nvml.import_pynvml", lambda: FakeNvml([card]))
+    monkeypatch.setattr(cuda_driver, "gpu", lambda: fake_gpu.GPU)
+    monkeypatch.setattr(cuda_driver, "driver_version", lambda: "570.1")
+    monkeypatch.setattr("dibench.kernels.library.no_cudnn", lambda: "not here")
+    for done_on_the_gpu in ("dibench.sweep.preflight.check", "dibench.sweep.campaign.run_sweep"):
+        monkeypatch.setattr(done_on_the_gpu, lambda *_, **__: pytest.fail("the GPU's time is spent"))
+    tiny = Path(__file__).parents[1] / "support" / "campaign_tiny.stages.toml"
+    begin = time.monotonic()
+    with pytest.raises(SystemExit) as ended:
+        main(["campaign", "--out", str(tmp_path / "1"), "--stages", str(tiny), "--meter", meter])
+    assert ended.value.code == 2 and time.monotonic() - begin < 20.0
+    said = capsys.readouterr().err
+    assert "no sensor of Test GPU can be used" in said and "blocks the GPU's control device" in said
+    assert "/dev/nvidiactl" in said and "on purpose: --meter model" in said
+
+
+def test_a_campaign_told_to_do_without_a_sensor_looks_for_none(
+    stages: Stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dibench.meters.nvml.import_pynvml", lambda: pytest.fail("it looks"))
+    card = campaign.CampaignGpu("cuda", "Test GPU", fake_gpu.GPU.uuid, "570.1", 90, "not here")
+    run = campaign.Campaign(
+        out=tmp_path, gpu=card, stages=stages, earlier=Joined(), meter="model", seed=1, deadline=0.0,
+        closing_s=0.0, check_s=0.0, say=print,
+    )  # fmt: skip
+    assert preflight.idle_power(run) is None

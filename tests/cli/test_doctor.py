@@ -15,7 +15,7 @@ from simulated_gpu import SimulatedGpu
 from dibench.backends.cuda_driver import Gpu
 from dibench.cli import main
 from dibench.measure import calibration
-from dibench.meters.gpu_sensor import NO_PERMISSION
+from dibench.meters.gpu_sensor import NO_PERMISSION, OPERATING_SYSTEM
 
 GPU = Gpu(
     name="Replayed", uuid="GPU-simulated-0", arch=90, cuda=13, cuda_version="13.0", memory_bytes=2**36,
@@ -60,6 +60,17 @@ def test_a_card_before_volta_has_power_only(findings: Any) -> None:
     assert found["nvml_power"]["seen"] == "instant power of Replayed Pascal, limit 300 W"
     assert "does not offer the reading" in found["nvml_counter"]["seen"]
     assert "--meter nvml_power" in found["nvml_counter"]["remedy"]
+
+
+def test_a_reading_that_is_refused_for_itself_is_named(findings: Any) -> None:
+    found = findings(faults=[Fault(OPERATING_SYSTEM, reading="limit_w"), Fault(3, reading="clock_events")])
+    for source, what in (("nvml_counter", "energy counter"), ("nvml_power", "instant power")):
+        assert found[source]["ok"]
+        assert found[source]["seen"] == (
+            f"{what} of Replayed Hopper, no limit named, power of the memory, GPM metrics; not readable: "
+            "power limit (the operating system blocks the GPU's control device); "
+            "clock events (this GPU or driver does not offer the reading)"
+        )
 
 
 def test_refusals_name_the_remedy(findings: Any) -> None:

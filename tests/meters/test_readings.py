@@ -11,9 +11,10 @@ from replay import HOPPER, Card, Fault, ReplayedClock
 from simulated_gpu import SimulatedGpu
 from visit_rig import CALM, LOAD, Rig, error
 
+from dibench.cli.progress import Progress
 from dibench.errors import UserError
 from dibench.measure.visit import Visit
-from dibench.meters import nvml
+from dibench.meters import NOT_METERED, nvml, open_meter
 from dibench.meters.gpu import GpuMeter
 from dibench.meters.gpu_sensor import (
     IN_USE,
@@ -27,6 +28,7 @@ from dibench.meters.gpu_sensor import (
     SensorError,
     explain,
 )
+from dibench.sweep.events import SweepBegan
 
 CODES = (
     *(INVALID_ARGUMENT, NOT_SUPPORTED, NO_PERMISSION, TIMEOUT, NO_FUNCTION, OPERATING_SYSTEM, IN_USE),
@@ -165,3 +167,34 @@ def test_visits_of_older_files_are_read() -> None:
     written = visit.to_json()
     del written["notes"], written["idle"]["settled"], written["active_idle"]["settled"]
     assert Visit.from_json(written) == visit
+
+
+@pytest.mark.parametrize("code", [NOT_SUPPORTED, OPERATING_SYSTEM])
+def test_auto_says_what_it_falls_to_and_why(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def opened(name: str, *refused: str) -> Any:
+        gpu = SimulatedGpu(ReplayedClock(), faults=[Fault(code, reading=reading) for reading in refused])
+        monkeypatch.setattr("dibench.meters.nvml.import_pynvml", lambda: FakeNvml([gpu]))
+        return open_meter(name, "cuda", gpu.uuid)
+
+    def said(meter: Any) -> str:
+        return str(meter.facts.get("instead_of") or meter.facts.get(NOT_METERED) or "")
+
+    assert (opened("auto").source, said(opened("auto"))) == ("nvml_counter", "")
+    power, average = opened("auto", "energy_mj"), opened("auto", "energy_mj", "instant_mw")
+    assert power.source == average.source == "nvml_power"
+    assert said(power) == f"energy counter: {explain(code)}"
+    assert said(average) == f"energy counter: {explain(code)}; instant power: {explain(code)}"
+    model = opened("auto", "energy_mj", "instant_mw", "average_mw")
+    assert model.source == "model" and explain(code) in said(model), "and what `sweep` shows at once"
+    for name in ("nvml_counter", "nvml_power"):
+        with pytest.raises(UserError, match=r"NVML error"):
+            opened(name, "energy_mj", "instant_mw", "average_mw")
+
+
+def test_what_energy_is_measured_by_and_why_is_the_first_line_of_a_sweep(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    began = SweepBegan("Card", "model", 3, 0, 3, because="NVML: this user may not read it")
+    Progress(None).show(began)
+    said = capsys.readouterr().err
+    assert "Card; energy: model (NVML: this user may not read it); 3 cases to measure" in said

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -18,15 +19,25 @@ import pytest
 import replayed_device
 from fake_backend import sweep_of
 from processes import HERE, environment
+from replay import ReplayedClock
 from replayed_plans import plan_of, replayed
+from simulated_gpu import SimulatedGpu
 
 from dibench import files
+from dibench.backends import Device
 from dibench.errors import UserError
+from dibench.measure import instrument
+from dibench.measure.settings import Settings
+from dibench.meters.base import MeterFacts
+from dibench.meters.baseline import Baseline
+from dibench.meters.gpu import GpuMeter
 from dibench.plan import Plan, ordering
 from dibench.sweep import record
+from dibench.sweep.crew import LocalDevice, Opening
 from dibench.sweep.events import CaseEnded, VisitEnded
 from dibench.sweep.run import run_sweep
 from dibench.sweep.visit_book import Entry, VisitBook
+from dibench.sweep.worker import Setup
 from dibench.table import read_csv
 
 
@@ -285,3 +296,48 @@ def test_every_case_is_visited_as_often_as_it_wants(seed: int) -> None:
         done = [sum(index == case for index, _ in steps[:at]) for case in range(60)]
         unfinished = max(unfinished, sum(0 < n < want for n, want in zip(done, visits, strict=True)))
     assert unfinished <= ordering.VISIT_BLOCK
+
+
+def test_a_sweep_that_needs_a_sensor_refuses_the_model_and_says_why_there_is_none(tmp_path: Path) -> None:
+    plan = plan_of(tmp_path, visits=1, per_op=1)
+    with pytest.raises(UserError, match=r"no sensor .* is known of backend replayed_device.*--meter model"):
+        run_sweep(replayed(plan, meter="auto", needs_sensor=True), tmp_path / "out")
+    assert not (tmp_path / "out" / "sweep.csv").exists()
+
+
+def test_a_worker_in_place_of_another_is_told_the_idle_power_from_before_any_load(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told: list[Any] = []
+    facts = {"idle": {"power_w": 75.0, "ci_w": 1.0, "celsius": 35.0, "settled": True}, "estimator": "any"}
+
+    class Started:
+        def __init__(self, backend: str, meter: str, settings: Settings, visible: str, idle: Any) -> None:
+            told.append(idle)
+
+        def open(self) -> Setup:
+            return Setup(Device("card", "GPU-1", {}), MeterFacts("simulated", 0.1, facts, True))
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setattr("dibench.sweep.crew.Worker", Started)
+    device = LocalDevice(Opening("cuda", "auto", Settings(), 60.0))
+    device.open()
+    device._restart()
+    assert told == [None, {"idle": facts["idle"]}]
+
+
+def test_a_meter_that_is_told_idle_power_does_not_measure_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = ReplayedClock()
+    gpu = SimulatedGpu(clock)
+    meter = GpuMeter(gpu, clock, "auto")
+    monkeypatch.setattr(instrument, "open_meter", lambda *_: meter)
+    monkeypatch.setattr(meter, "measure_idle", lambda: pytest.fail("the card was loaded before"))
+    device = SimpleNamespace(name="cuda", busy=gpu.busy)
+    monkeypatch.setattr("dibench.backends.open_backend", lambda _: device)
+    idle = Baseline(75.0, 1.0, 35.0)
+    gpu.open_context()
+    opened = instrument.open_instrument("cuda", "auto", Settings(), {"idle": attrs.asdict(idle)})
+    assert opened.meter is meter and meter.idle == idle
+    assert opened.meter_facts().facts["idle"] == attrs.asdict(idle)

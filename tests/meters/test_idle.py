@@ -1,0 +1,185 @@
+"""Idle is idle: what loaded the card a moment ago, in this process or another, does not count as rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+import numpy as np
+import pytest
+from fake_nvml import FakeNvml
+from replay import HOPPER, Card, Load, ReplayedClock
+from simulated_gpu import SimulatedGpu
+from visit_rig import LOAD, Prepared
+
+from dibench.measure.metering import Metering
+from dibench.meters import nvml
+from dibench.meters.gpu import GpuMeter
+from dibench.meters.gpu_sensor import NOT_SUPPORTED, SensorError
+
+CARD = attrs.evolve(HOPPER, idle_w=75.0, active_idle_w=119.0, leakage_per_c=0.0, between=0.0)
+CHILD_S = 4.0
+
+
+class Loaded(SimulatedGpu):
+    """A card that children loaded until `until_s`; then it draws more than at idle for a while."""
+
+    after_w: Callable[[Any], Any]
+    """Watts above idle by the seconds since the load ended."""
+    clock_up_s = 0.0
+    sees_clock = True
+    until_s = 0.0
+
+    def load(self, times: int) -> None:
+        for _ in range(times):
+            self.launch(Load(480.0), round(1e3 * CHILD_S))
+            self.until_s = self._clock.now()
+            self.rest()
+            self._clock.sleep(0.5)  # a new interpreter
+
+    def _profile(self, edges: Any) -> Any:
+        shape = super()._profile(edges)
+        if self._load.power_w > self._resting or self._resting > self.card.idle_w:
+            return shape
+        middles = (edges[1:] + edges[:-1]) / 2
+        return shape + self.after_w(middles - self.until_s) / self._load.power_w
+
+    def sm_mhz(self) -> int:
+        if not self.sees_clock:
+            raise SensorError(NOT_SUPPORTED, "sm_mhz")
+        up = self.until_s > 0 and self._clock.now() < self.until_s + self.clock_up_s
+        return self.card.clock_mhz if up else super().sm_mhz()
+
+
+def plateau(seconds: float) -> Callable[[Any], Any]:
+    return lambda age: 44.0 * (age < seconds)
+
+
+def decay(seconds: float) -> Callable[[Any], Any]:
+    return lambda age: 44.0 * np.exp(-age / seconds)
+
+
+def measured(
+    after_w: Callable[[Any], Any],
+    clock_up_s: float = 0.0,
+    *,
+    seed: int = 0,
+    loads: int = 2,
+    sees_clock: bool = True,
+    source: str = "auto",
+    card: Card = CARD,
+) -> tuple[GpuMeter, float]:
+    """A meter that has measured idle power after that, and the seconds it took."""
+    clock = ReplayedClock()
+    gpu = Loaded(clock, card, seed=seed)
+    gpu.after_w, gpu.clock_up_s, gpu.sees_clock = after_w, clock_up_s, sees_clock
+    clock.sleep(1.0)
+    gpu.load(loads)
+    meter = GpuMeter(nvml.gpus(FakeNvml([gpu]))[0], clock, source)
+    begin = clock.now()
+    meter.measure_idle()
+    return meter, clock.now() - begin
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("source", ["nvml_counter", "nvml_power"])
+@pytest.mark.parametrize(
+    ("after_w", "clock_up_s"),
+    [(plateau(3.0), 3.0), (plateau(6.0), 6.0), (plateau(8.0), 8.0), (decay(1.0), 3.0), (decay(3.0), 3.0)],
+    ids=["clocks up 3 s", "clocks up 6 s", "clocks up 8 s", "decay of 3 s", "decay of 3 s, slow"],
+)
+def test_idle_after_a_load_is_waited_for(
+    after_w: Callable[[Any], Any], clock_up_s: float, source: str
+) -> None:
+    for seed in range(2):
+        meter, took_s = measured(after_w, clock_up_s, seed=seed, source=source)
+        assert meter.idle is not None and took_s <= 20.25, meter.no_idle
+        assert abs(meter.idle.power_w - 75.0) <= max(meter.idle.ci_w, 0.5) < 3.0
+
+
+@pytest.mark.slow
+def test_a_decay_of_twelve_seconds_is_not_idle_before_it_has_ended() -> None:
+    """After 20 s it still loses a watt in two seconds: what can be said is that idle is not known."""
+    for seed in range(2):
+        meter, took_s = measured(decay(12.0), 3.0, seed=seed)
+        assert took_s <= 20.25
+        if meter.idle is not None:
+            assert abs(meter.idle.power_w - 75.0) <= meter.idle.ci_w
+        else:
+            assert meter.no_idle == "the GPU's power did not come to rest in 20 s"
+
+
+@pytest.mark.slow
+def test_clocks_that_stay_up_are_not_idle_however_steady_power_is() -> None:
+    meter, took_s = measured(plateau(60.0), 60.0)
+    assert meter.idle is None and took_s <= 20.25
+    assert meter.no_idle == "the GPU's clock stayed at 1980 MHz for 20 s"
+    assert meter.facts["idle_unknown"] == meter.no_idle and meter.facts["idle_power_w"] is None
+
+
+@pytest.mark.parametrize("sees_clock", [True, False])
+def test_a_quiet_card_takes_five_seconds_and_ten_without_its_clock(sees_clock: bool) -> None:
+    for seed in range(3):
+        meter, took_s = measured(plateau(0.0), loads=0, seed=seed, sees_clock=sees_clock)
+        assert took_s <= (6.0 if sees_clock else 11.0)
+        assert meter.idle is not None
+        assert abs(meter.idle.power_w - 75.0) <= max(meter.idle.ci_w, 0.5) < 3.0
+
+
+def test_a_plateau_that_no_clock_tells_is_outlasted() -> None:
+    meter, _ = measured(plateau(6.0), sees_clock=False)
+    assert meter.idle is not None and meter.idle.power_w == pytest.approx(75.0, rel=0.02)
+
+
+def started(card: Card, **how: Any) -> tuple[GpuMeter, SimulatedGpu]:
+    clock = ReplayedClock()
+    gpu = SimulatedGpu(clock, card, **how)
+    clock.sleep(0.5)
+    meter = GpuMeter(nvml.gpus(FakeNvml([gpu]))[0], clock, "nvml_counter")
+    gpu.open_context()
+    meter.start(gpu.busy)
+    return meter, gpu
+
+
+def test_active_idle_is_read_by_the_estimator_of_the_rows_so_that_its_gain_cancels() -> None:
+    """A counter that shows 7% less shows so of load and of active idle."""
+    low = attrs.evolve(CARD, counter_gain=0.93)
+    meter, _ = started(low)
+    assert meter.active_idle.settled
+    assert meter.active_idle.power_w == pytest.approx(0.93 * 119.0, rel=0.01)
+
+
+def test_active_idle_that_is_not_at_rest_flags_rows_until_it_is_measured_again() -> None:
+    class Cooling(SimulatedGpu):
+        """At rest it loses ten watts a second, for a time."""
+
+        until_s = 0.0
+
+        def _profile(self, edges: Any) -> Any:
+            left_s = np.maximum(self.until_s - (edges[1:] + edges[:-1]) / 2, 0.0)
+            return super()._profile(edges) + (10.0 * left_s / 119.0 if self._load.power_w == 119.0 else 0.0)
+
+    meter, gpu = started(CARD)
+    gpu.__class__ = Cooling
+    gpu.until_s = gpu._clock.now() + 20.0  # type: ignore[attr-defined] # of Cooling
+    metering = Metering(meter, gpu.busy)
+    meter.active_idle = meter.measure_active_idle(gpu.busy)
+    assert not meter.active_idle.settled
+    (reason,) = metering.visit(Prepared(gpu, LOAD)).reasons
+    assert reason.startswith("active idle power was not at rest at ")
+    gpu._clock.sleep(20.0)
+    meter.active_idle = meter.measure_active_idle(gpu.busy)
+    assert meter.active_idle.settled
+    assert not metering.visit(Prepared(gpu, LOAD)).reasons
+
+
+@pytest.mark.slow
+def test_idle_that_another_process_measured_is_taken_over() -> None:
+    first, _ = measured(plateau(0.0), loads=0)
+    unknown, _ = measured(plateau(60.0), 60.0)
+    second = GpuMeter(SimulatedGpu(ReplayedClock(), CARD), ReplayedClock(), "auto")
+    second.take_idle(first.facts)
+    assert second.idle == first.idle and second.no_idle == ""
+    second.take_idle(unknown.facts)
+    assert second.idle is None and second.no_idle == unknown.no_idle
