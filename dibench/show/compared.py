@@ -50,7 +50,7 @@ def _answer(quantity: Quantity) -> str:
         "same": f"B takes as much {what} as A, within {margin}",
         "undecided": f"Whether B takes {margin} more {what} than A is not decided",
     }[quantity.verdict]
-    if quantity.too_noisy == "flagged":
+    if quantity.too_noisy == "flagged" or (quantity.too_noisy and quantity.verdict == "worse"):
         verdict = f"Whether B takes {margin} more {what} than A is not decided"
     elif quantity.verdict == "same" and quantity.low is not None and quantity.low < 1 / (1 + quantity.margin):
         verdict = f"B takes no more {what} than A, within {margin}"

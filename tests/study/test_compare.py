@@ -132,15 +132,15 @@ def disturbed(kind: str, seed: int) -> pd.DataFrame:
     burst = np.where(random.random(CASES) < 0.2, random.uniform(1.1, 2, CASES), 1.0)
     spell = np.where((np.arange(CASES) - random.integers(CASES)) % CASES < CASES // 3, 1.08, 1.0)
     change = {"unseen": unseen, "flagged": burst, "a spell": spell, "shift": 1.0}.get(kind, 1.0)
-    shift = math.exp(0.015 * random.standard_normal()) if kind == "shift" else 1.0
-    frame = sweep(seed, change, state=shift)
+    shift = math.exp({"shift": 0.015, "loaded": 0.5}.get(kind, 0.0) * random.standard_normal())
+    frame = sweep(seed, change, state=shift, visits=0.5 if kind == "loaded" else 0.002)
     if kind == "flagged":
         frame.loc[: CASES - 1, "status"] = np.where(burst > 1, "flagged", "ok")
     return frame
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["unseen", "flagged", "a spell", "shift"])
+@pytest.mark.parametrize("kind", ["unseen", "flagged", "a spell", "shift", "loaded"])
 def test_disturbed_sweeps_of_one_program_are_not_called_worse(kind: str) -> None:
     """At most 1% of 90 ordered comparisons have a false alarm at 5%."""
     sweeps = [disturbed(kind, seed).drop(columns="energy_j") for seed in range(10)]

@@ -93,7 +93,7 @@ def command_target(data: bytes, folder: Path) -> None:
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             main(arguments)
     except SystemExit as end:
-        if end.code not in (0, 1, 2):
+        if end.code not in (0, 1, 2, 3):
             raise AssertionError(f"exit status {end.code} of {arguments}") from end
         if end.code == 2 and err.getvalue().count("\n") != 1:
             raise AssertionError(f"not one line of {arguments}: {err.getvalue()}") from end

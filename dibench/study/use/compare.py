@@ -12,7 +12,8 @@ Two sweeps are too noisy to tell where nothing is worse by these tests and
   probability; or
 - a flagged case looks worse, and too few are flagged to say how far apart flagged ones are by noise.
 
-Where more than half of the pairs have a flagged row, they are too noisy whatever the tests say.
+Where more than half of the pairs have a flagged row, or where a typical case might take twice as long unseen,
+they are too noisy whatever the tests say: such a machine moves all cases alike, too.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _LEVEL = 0.01
+_UNSEEN = 1.0  # twice as long
 _POWER_80 = 0.8416  # the normal distribution's 80% quantile
 
 
@@ -155,11 +157,14 @@ def _detectable(noise: Noise, margin: float) -> float | None:
 def _too_noisy(found: Quantity) -> str:
     if found.flagged > 0.5:
         return "flagged"
+    seen, wanted = found.detectable or 0.0, RESOLVED * found.margin
+    if seen > max(_UNSEEN, wanted):
+        return "single"
     if found.verdict == "worse" or found.having("worse"):
         return ""
     if found.verdict == "undecided":
         return "all"
-    if found.detectable is not None and found.detectable > RESOLVED * found.margin:
+    if seen > wanted:
         return "single"
     return "few flagged" if found.having("undecided") else ""
 
