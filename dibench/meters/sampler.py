@@ -110,6 +110,7 @@ class Readings:
 class Sampler:
     """Readings of one GPU, taken in the background."""
 
+    # Wide because each reading may be there or not.
     def __init__(
         self,
         sensor: GpuSensor,
