@@ -6,9 +6,9 @@ runs once, on the CPU: its outputs are held against float64 and its counts again
 takes the time and the joules of a replayed card (replayed_device), on which $REPLAYED_SCALE copies of the
 layer would run, and captures take the host's: energy_source is `simulated`.
 
-$REHEARSED_BREAKS makes kernels fail: `conv_no_reuse=wrong`, `=dies` with its process, `=faults` as a GPU
-does; several with commas. `calibrate=fails` breaks the meter there. $REHEARSED_PAUSE_S are seconds that each
-visit really takes.
+With $REPLAYED_SENSORS=unkind its sensors lag, jitter, come late and answer slowly. $REHEARSED_BREAKS makes
+kernels fail: `conv_no_reuse=wrong`, `=dies` with its process, `=faults` as a GPU does; several with commas.
+`calibrate=fails` breaks the meter there. $REHEARSED_PAUSE_S are seconds that each visit really takes.
 """
 
 from __future__ import annotations

@@ -70,6 +70,16 @@ class Card:
 
 
 HOPPER = Card()
+UNKIND = attrs.evolve(
+    HOPPER,
+    counter_lag_s=0.3,
+    jitter_s=0.01,
+    late_s=0.02,
+    call_s=3e-3,
+    slow_calls=0.02,
+    step_w=1.0,
+)
+"""As sensors on real machines may be, all at once."""
 AMPERE = Card(
     name="Replayed Ampere",
     averaging_s=0.1,

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 
 from fake_nvml import FakeNvml
-from replay import HOPPER, Load, ReplayedClock
+from replay import HOPPER, UNKIND, Load, ReplayedClock
 from simulated_gpu import SimulatedGpu
 
 from dibench import kernels
@@ -45,7 +45,8 @@ ARCH, SMS, L2_BYTES = 90, 132, 50 * 2**20
 
 CLOCK = ReplayedClock()
 UUID = os.environ.get("REPLAYED_UUID") or os.environ.get("CUDA_VISIBLE_DEVICES") or "GPU-simulated-0"
-GPU = SimulatedGpu(CLOCK, HOPPER, seed=int(os.environ.get("REPLAYED_SEED", "1")), uuid=UUID)
+CARD = UNKIND if os.environ.get("REPLAYED_SENSORS") == "unkind" else HOPPER
+GPU = SimulatedGpu(CLOCK, CARD, seed=int(os.environ.get("REPLAYED_SEED", "1")), uuid=UUID)
 
 
 def truth_j(case: Case, counts: Mapping[str, int] | None = None) -> float:
