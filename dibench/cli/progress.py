@@ -47,7 +47,7 @@ def noise_text(noise: Noise, asked: float) -> str:
     >>> print(noise_text(Noise("", 3, spread=0.06, reached=0.04, disturbed=0.4, target=0.05), 0.02))
     ... # doctest: +NORMALIZE_WHITESPACE
     the same case repeats within ±6%, other processes take the cores: aiming at ±5% instead of ±2%;
-    disturbed cases are measured again at the end
+    all cases are measured again at the end, disturbed ones first
     """
     text = f"the same case repeats within ±{100 * noise.spread:.2g}%"
     if noise.disturbed > _FEW:
@@ -55,7 +55,10 @@ def noise_text(noise: Noise, asked: float) -> str:
     elif max(noise.spread, noise.reached) <= asked:
         return f"{text}: quiet"
     aim = f"aiming at ±{100 * noise.target:g}% instead of ±{100 * asked:g}%; " if noise.target > asked else ""
-    return f"{text}: {aim}disturbed cases are measured again at the end"
+    which = "all cases are measured again at the end, disturbed ones first"
+    if noise.least_visits == 1:
+        which = "disturbed cases are measured again at the end"
+    return f"{text}: {aim}{which}"
 
 
 def result_text(row: Row) -> str:
@@ -121,7 +124,7 @@ class Progress:
                 self._say(f"noise: {noise_text(noise, asked)}")
             case RevisitsBegan(cases):
                 self._begin(cases)
-                self._say(f"{count(cases, 'disturbed case')}: measured again, the worst first")
+                self._say(f"{count(cases, 'case')} measured again, the most disturbed first")
             case CaseRevisited(case, row):
                 self._end(case, f"again: {result_text(row)}")
             case CaseBegan(case):

@@ -338,6 +338,8 @@ class _Estimate:
     def _flags(self, settings: Settings, visits: int) -> list[str]:
         """Reasons to flag the row."""
         reasons = []
+        if visits < settings.least_visits:
+            reasons.append("visited once, where repeats of one case differ by more than the target")
         if self.number < FEWEST_WINDOWS:
             where = f"the case budget of {settings.case_budget_s:g} s" if visits == 1 else f"{visits} visits"
             reasons.append(f"{self.number} windows in {where}, {FEWEST_WINDOWS} wanted")

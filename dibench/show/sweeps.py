@@ -29,7 +29,7 @@ def ended(found: Summary, table: Path, manifest: Path) -> Table:
         lines.append(("time", f"{percent(found.inside)} in windows and the settling they need"))
     if found.revisited:
         good = f"{count(found.came_good)} of them came good"
-        lines.append(("revisited", f"{count(found.revisited, 'disturbed case')} measured again, {good}"))
+        lines.append(("revisited", f"{count(found.revisited, 'case')} measured again, {good}"))
     lines += [("table", str(table)), ("manifest", str(manifest))]
     if found.kept_as:
         lines.append(("earlier", str(table.with_name(found.kept_as))))

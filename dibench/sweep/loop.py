@@ -35,6 +35,7 @@ from dibench.sweep.events import (
     WorkerRestarted,
 )
 from dibench.sweep.manifest import utc_now
+from dibench.sweep.noise import APART, spread_of
 from dibench.sweep.steps import Steps, key_of
 from dibench.sweep.visit_book import VisitBook
 
@@ -155,13 +156,10 @@ class Loop:
         """
         found: list[tuple[float, Case]] = []
         for case in self._plan.cases:
-            if (
-                self.statuses.get(case.case_id) != "flagged"
-                or self._book.device(case.case_id) not in self.setups
-            ):
-                continue
             now = self._book.in_windows(case.case_id)
-            if now is not None and now.windows * (1 + _MOST_REVISITS / now.visits) >= FEWEST_WINDOWS:
+            if now is None or now.status == "ok" or self._book.device(case.case_id) not in self.setups:
+                continue
+            if now.windows * (1 + _MOST_REVISITS / now.visits) >= FEWEST_WINDOWS:
                 found.append((now.reached, case))
         found.sort(key=lambda one: -one[0])
         return Steps([case for _, case in found], self._homes(), {})
@@ -205,10 +203,19 @@ class Loop:
     def revisit(self, deadline: float | None) -> str:
         """Visit disturbed cases again until none is left; returns how it ended, as `run` does.
 
+        All cases need a second visit if sentinels differ although their intervals are narrow: then others
+        stretch all windows of a visit alike.
+
         Raises:
             UserError: as `run`.
         """
         ended = "complete"
+        sentinels = [self._book.in_windows(case.case_id) for case in self._plan.cases if case.sentinel]
+        times_s = [
+            one.time_s for one in sentinels if one is not None and one.reached <= self._book.settings.target
+        ]
+        if len(times_s) > 1 and spread_of(times_s) > APART:
+            self._book.settings = attrs.evolve(self._book.settings, least_visits=2)
         for _ in range(_MOST_REVISITS):
             steps = self._disturbed()
             if ended != "complete" or not steps:

@@ -2,13 +2,14 @@
 
 The same case, repeated, tells what a case can reach here: how far apart repeats lie, and how narrow an
 interval becomes within a case's budget. Where that is wider than the target, the sweep aims at what can be
-reached: a case that stops there leaves its time to others. Disturbed cases are visited again at the end.
+reached: a case that stops there leaves its time to others. Disturbed cases are visited again at the end, and
+all cases where repeats differ although their intervals are narrow.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import fmean, median
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 TARGETS = (0.03, 0.05, 0.07, 0.1)
 """Relative half-widths that are aimed at where the one asked for cannot be reached."""
+
+APART = 0.05
+"""Repeats further apart than this differ by more than clocks and temperature do on a quiet machine."""
 
 _REPEATS = 5
 _LEAST_REPEATS = 2
@@ -46,6 +50,13 @@ class Noise:
     target: float
     """What cases aim at from now on."""
 
+    @property
+    def least_visits(self) -> int:
+        """Two where repeats differ by more than the target: others then stretch all windows of a visit alike,
+        which only another visit can see.
+        """
+        return 2 if self.spread > max(APART, self.target) else 1
+
 
 def time_for(cases: int, settings: Settings, left_s: float) -> float:
     """Seconds that measuring the noise may take; 0 where two repeats would be out of proportion.
@@ -56,6 +67,16 @@ def time_for(cases: int, settings: Settings, left_s: float) -> float:
     """
     limit_s = min(_MOST_S, _SHARE * min(left_s, cases * settings.case_budget_s))
     return limit_s if limit_s >= _LEAST_REPEATS * settings.case_budget_s else 0.0
+
+
+def spread_of(times_s: Sequence[float]) -> float:
+    """The largest deviation of repeats from their median, relative.
+
+    >>> spread_of([1.0, 1.0, 1.5])
+    0.5
+    """
+    typical_s = median(times_s)
+    return max(abs(time_s / typical_s - 1) for time_s in times_s)
 
 
 def measure_noise(
@@ -93,11 +114,11 @@ def measure_noise(
 
 def _noise_of(case: Case, found: list[Measurement], visits: list[WindowVisit], asked: float) -> Noise:
     times = [each.time_s for each in found]
-    typical_s, reached = median(times), median(each.reached for each in found)
+    reached = median(each.reached for each in found)
     return Noise(
         case_id=case.case_id,
         repeats=len(found),
-        spread=max(abs(time_s / typical_s - 1) for time_s in times),
+        spread=spread_of(times),
         reached=min(reached, 1.0),
         disturbed=fmean(window.disturbed for visit in visits for window in visit.windows),
         target=asked

@@ -32,7 +32,7 @@ from dibench.sweep.job import Sweep
 from dibench.sweep.lock import Lock
 from dibench.sweep.loop import Loop
 from dibench.sweep.manifest import Manifest, identity_of, refuse_other, set_aside
-from dibench.sweep.noise import measure_noise, time_for
+from dibench.sweep.noise import Noise, measure_noise, time_for
 from dibench.sweep.visit_book import VisitBook
 from dibench.sweep.worker import hang_limit_s
 
@@ -97,7 +97,8 @@ def run_sweep(
     with Lock(out), contextlib.closing(_crew(sweep, opening)) as crew:
         manifest, kept_as = _begin(sweep, out, crew, fresh=fresh, on_event=on_event)
         manifest.save()
-        book = _open_book(out, crew, _aiming(sweep, (manifest.noise or {}).get("target")))
+        noise = Noise(**manifest.noise) if manifest.noise else None
+        book = _open_book(out, crew, _aiming(sweep, noise))
         try:
             _tidy(out / record.TABLE, book, retry_failed)
             with contextlib.closing(record.RowsFile(out / record.TABLE)) as table:
@@ -213,11 +214,12 @@ def _open_book(out: Path, crew: Crew, settings: Settings) -> VisitBook:
     return VisitBook(out / record.VISITS, priors, settings)
 
 
-def _aiming(sweep: Sweep, reachable: float | None) -> Settings:
-    """The settings with the target that noise allows, unless it was not measured or a target was given."""
-    if reachable is None or sweep.keep_target:
+def _aiming(sweep: Sweep, noise: Noise | None) -> Settings:
+    """The settings with what noise asks for: visits, and its target unless one was given."""
+    if noise is None:
         return sweep.settings
-    return attrs.evolve(sweep.settings, target=reachable)
+    target = sweep.settings.target if sweep.keep_target else noise.target
+    return attrs.evolve(sweep.settings, target=target, least_visits=noise.least_visits)
 
 
 # Wide because it acts between everything that a sweep has opened.
@@ -239,8 +241,9 @@ def _learn_noise(
         return
     noise = measure_noise(device, reference, sweep.settings, limit_s)
     if noise is not None:
-        book.settings = _aiming(sweep, noise.target)
-        noise = attrs.evolve(noise, target=book.settings.target)
+        if sweep.keep_target:
+            noise = attrs.evolve(noise, target=sweep.settings.target)
+        book.settings = _aiming(sweep, noise)
         manifest.note_noise(noise)
         on_event(NoiseMeasured(noise, sweep.settings.target))
 

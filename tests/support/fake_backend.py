@@ -108,7 +108,7 @@ class Fake:
         """Quiet windows; a neighbour stretches them at the first visit of this process, or at every one.
 
         `restless` comes good, `never` does not; `again NAME` behaves as NAME from the second visit on;
-        `rough` is noisy by itself.
+        `rough` is noisy by itself, and the first visit to `slowed` lasts twice as long in all its windows.
         """
         name, again = case.layer.name, self._visits[case.case_id] > 0
         self._visits[case.case_id] += 1
@@ -117,6 +117,8 @@ class Fake:
         stretched = name.startswith("never") or (name.startswith(("restless", "again")) and not again)
         if stretched and "FAKE_CALM" not in os.environ:
             return Noisy(self._visits.total(), beside_a_neighbour)
+        if name == "slowed" and not again and "FAKE_CALM" not in os.environ:
+            return Noisy(0, lambda drawn, call: 1.9)
         if name == "rough":
             return Noisy(self._visits.total(), by_itself)
         return Prepared(0.002 if name == "slow" else 0.0, name == "nan")
