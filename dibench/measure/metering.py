@@ -46,6 +46,7 @@ _IDLE_PER_C = 0.008
 """How much active idle power may grow per degree without foreign load: leakage under load, 0.2% of
 some 500 W, over some 120 W."""
 
+_UNSETTLED_EVERY_S = 30.0
 _BATCHES, _BATCH_S = 10, 0.3  # at least so many, each at most so long unless a launch is longer
 _TRIAL_S = 0.02
 _LEAST_UPDATES = 6.5  # periods in a window: five updates at any phase, and half the averaging of the first
@@ -273,9 +274,11 @@ class Metering:
     def _renew_baseline(self) -> None:
         """Measure active idle power again when it is due; a change means foreign load."""
         meter = self._meter
-        if meter.clock.now() - self._baseline_at < self._settings.baseline_every_s:
+        before, every_s = meter.active_idle, self._settings.baseline_every_s
+        if not before.settled:
+            every_s = min(every_s, _UNSETTLED_EVERY_S)
+        if meter.clock.now() - self._baseline_at < every_s:
             return
-        before = meter.active_idle
         self._baseline_at = meter.clock.now()
         try:
             now = meter.measure_active_idle(self._busy)

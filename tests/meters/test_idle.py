@@ -168,10 +168,10 @@ def test_active_idle_that_is_not_at_rest_flags_rows_until_it_is_measured_again()
     assert not meter.active_idle.settled
     (reason,) = metering.visit(Prepared(gpu, LOAD)).reasons
     assert reason.startswith("active idle power was not at rest at ")
-    gpu._clock.sleep(20.0)
-    meter.active_idle = meter.measure_active_idle(gpu.busy)
-    assert meter.active_idle.settled
-    assert not metering.visit(Prepared(gpu, LOAD)).reasons
+    with gpu.busy():
+        gpu._clock.sleep(30.0)
+    visit = metering.visit(Prepared(gpu, LOAD))
+    assert visit.active_idle.settled and visit.active_idle.power_w == pytest.approx(119.0, rel=0.02)
 
 
 @pytest.mark.slow
