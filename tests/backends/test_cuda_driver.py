@@ -7,6 +7,7 @@ from pathlib import Path
 import attrs
 import fake_gpu
 import pytest
+from fake_cuda import ERRORS
 from fake_driver import driver
 
 from dibench import backends
@@ -96,3 +97,6 @@ def test_cupy_has_what_we_ask_of_it(gpu: fake_gpu.FakeGpuBackend) -> None:
     for name in ("launch", "upload"):
         assert hasattr(cupy.cuda.Graph, name)
     assert hasattr(cupy.cuda.function.Function, "ptr")
+    for status in ERRORS:
+        real, ours = cupy.cuda.runtime.CUDARuntimeError(status), fake_gpu.CUDARuntimeError(status)
+        assert (real.status, str(real)) == (ours.status, str(ours))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_cuda import FakeCuda
-from fake_torch import MIB, FakeTorch
+from fake_torch import MIB, CUDAGraph, CudaStream, FakeTorch
 
 from dibench.backends import torch_library
 from dibench.backends.operands import as_elements, as_values, operand, operand_shapes
@@ -134,3 +134,16 @@ def test_a_cold_case_takes_its_sets_in_turn(torch: FakeTorch) -> None:
     prepared.launch(4)
     prepared.launch(4)
     assert ran == [0, 1, 2, 0, 1, 2, 0, 1], "captured in the order of the sets"
+
+
+def test_pytorch_has_what_we_ask_of_it() -> None:
+    real = pytest.importorskip("torch", reason="PyTorch is not installed")
+    ours = FakeTorch(FakeCuda(MIB))
+    missing = [name for name in vars(ours.cuda) if not hasattr(real.cuda, name)]
+    assert not missing
+    for kind, fake in (("CUDAGraph", CUDAGraph), ("Stream", CudaStream)):
+        methods = [name for name in vars(fake) if not name.startswith("_")]
+        assert not [name for name in methods if not hasattr(getattr(real.cuda, kind), name)]
+    assert issubclass(real.cuda.OutOfMemoryError, RuntimeError)
+    assert issubclass(getattr(real, "AcceleratorError", RuntimeError), RuntimeError)
+    assert str(real.float32) == f"torch.{ours.float32}"

@@ -87,7 +87,7 @@ ERRORS = {
     810: (
         "cudaErrorMpsClientTerminated",
         "CUDA_ERROR_MPS_CLIENT_TERMINATED",
-        "the MPS client has been terminated",
+        "the MPS client has been terminated by the server",
     ),
     900: (
         "cudaErrorStreamCaptureUnsupported",
@@ -112,7 +112,7 @@ ERRORS = {
     911: (
         "cudaErrorExternalDevice",
         "CUDA_ERROR_EXTERNAL_DEVICE",
-        "an async error has occurred in external entity outside of CUDA",
+        "an async error has occured in external entity outside of CUDA",
     ),
 }
 """Name in the runtime, name in the driver, text (cudaGetErrorName, cuGetErrorName, cudaGetErrorString)."""
