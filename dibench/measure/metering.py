@@ -127,7 +127,7 @@ class Metering:
         Returns:
             Launches of a batch, seconds of a launch.
         """
-        clock, settings, averaging_s = self._meter.clock, self._settings, self._meter.averaging_s
+        clock, settings, lag_s = self._meter.clock, self._settings, self._meter.lag_s
         began = clock.now()
         number, seconds = 1, prepared.launch(1)
         while seconds < _TRIAL_S:
@@ -139,17 +139,17 @@ class Metering:
             seconds = prepared.launch(batch)
             now = clock.now()
             captured = seconds < (1 - MOST_GAP) * (now - before)
-            settled = now - began >= settings.settle_s + averaging_s and self._has_settled(began)
+            settled = now - began >= settings.settle_s + lag_s and self._has_settled(began)
             if settled and not captured:
                 return batch, seconds / batch
-            if now - began >= settings.longest_settle_s + averaging_s:
+            if now - began >= settings.longest_settle_s + lag_s:
                 if not settled:
                     reasons.append(f"power had not settled after {now - began:.1f} s")
                 return batch, seconds / batch
 
     def _has_settled(self, began: float) -> bool:
         found = self._meter.sampler.readings()
-        shown_s = began + self._meter.averaging_s + ticks.SETTLING_SAMPLE_S
+        shown_s = began + self._meter.lag_s + ticks.SETTLING_SAMPLE_S
         averaged = found.power_at_s >= shown_s  # earlier updates show what ran before
         samples = ticks.sampled(found.power_at_s[averaged], found.power_w[averaged], ticks.SETTLING_SAMPLE_S)
         return ticks.settled(samples) or len(samples) == 0

@@ -24,8 +24,8 @@ from dibench.meters import nvml
 from dibench.meters.base import Meter
 from dibench.meters.baseline import Baseline, baseline_since
 from dibench.meters.gpu_sensor import NO_DATA, Clock, GpuSensor, SensorError
-from dibench.meters.sampler import READ_S, STATES, RealClock, Sampler
-from dibench.meters.ticks import update_period_s
+from dibench.meters.sampler import READ_S, STATES, Readings, RealClock, Sampler
+from dibench.meters.ticks import counter_curve, lag_s, power_curve, update_period_s
 
 Busy = Callable[[], AbstractContextManager[None]]
 
@@ -58,13 +58,16 @@ _AVERAGE_S = 1.0
 _IDLE_S, _LONGEST_IDLE_S = 5.0, 20.0
 _IDLE_BLIND_S = 10.0  # where the clock cannot be read
 _ACTIVE_IDLE_S, _LONGEST_ACTIVE_IDLE_S = 2.0, 6.0
+_TICKS_AT_REST = 6.5  # of a slow counter
 _LOOK_AGAIN_S = 0.25
 _CLOCK_IS_UP = 0.5  # of the highest clock; at idle it is a fifth
 _AFTER_LOAD_S = 0.5  # power falls within the sensor's averaging, clocks stay up for seconds
 _LEAST_RISE_W, _LEAST_RISE = 5.0, 0.05
 _FAST_READ_S = 1e-3
-_LONGEST_WATCH_S = 6.0  # twelve periods of the slowest counter known
-_BEFORE_WATCH_S, _WATCH_S = 0.5, 1.5
+_LONGEST_WATCH_S, _LONGEST_SLOW_WATCH_S = 6.0, 13.5  # twelve periods of 0.5 s, six of 2 s
+_LEAST_WATCH_S, _WATCH_S = 4.5, 0.75  # lags of up to two seconds show in it
+_BEFORE_LOAD_S, _RISEN_S = 0.2, 0.5
+_ASSUMED_PERIOD_S = 0.1
 _GAIN = (
     "the sensor is not calibrated: comparisons with external meters found gains off by 5% to 13%, the same "
     "factor in all rows of one card; no interval contains it"
@@ -92,6 +95,7 @@ class GpuMeter:
         self.sensor, self.clock, self.beside = sensor, clock, beside
         self.counter_period_s: float | None = None
         self.power_period_s: float | None = None
+        self._lags_s: dict[str, float | None] = {}
         self.idle: Baseline | None = None
         self.no_idle = "it was not measured"
         self.active_idle = Baseline(0.0, 0.0)
@@ -239,7 +243,7 @@ class GpuMeter:
         self.no_idle = str(facts.get("idle_unknown", ""))
 
     def start(self, busy: Busy) -> None:
-        """Find the update periods, see power rise under load, measure active idle power after it.
+        """See power rise under load: how fast, in what periods; then measure active idle power after it.
 
         Args:
             busy: keeps the GPU busy while its context lasts.
@@ -247,19 +251,20 @@ class GpuMeter:
         Raises:
             UserError: power does not rise, so another GPU launches; or no reading changes.
         """
-        with busy():
-            self.clock.sleep(_BEFORE_WATCH_S)
-            busy_w = self._watch()
-            while self.period_s is None and self._falls():
-                busy_w = self._watch()
+        busy_w = self._watch(busy)
+        while self.period_s is None and self._falls():
+            busy_w = self._watch(busy)
         if self.period_s is None:
             rule = f"its sensor must move, did not within {_LONGEST_WATCH_S:g} s: use --meter model or none"
             raise UserError("--meter", rule, self.source)
         self.active_idle = self._after_load()
         self._check_rise(busy_w)
 
-    def _watch(self) -> float:
-        """Find the update periods under load; returns the power there."""
+    def _watch(self, busy: Busy) -> float:
+        """Find the update periods and lags as load begins; returns the power under it.
+
+        It ends when both are known. A counter that moves, but slowly, is waited for longer.
+        """
         watch = Sampler(
             self.sensor,
             self.clock,
@@ -269,22 +274,59 @@ class GpuMeter:
             read_s=_FAST_READ_S,
         )
         with watch.watching():
-            for _ in range(round(_LONGEST_WATCH_S / _WATCH_S)):
-                self.clock.sleep(_WATCH_S)
-                found = watch.readings()
-                self.power_period_s = update_period_s(found.power_at_s, found.power_w)
-                self.counter_period_s = update_period_s(found.energy_at_s, found.energy_mj)
-                if (self.power_period_s or not self._power) and (
-                    self.counter_period_s or not self._has_counter
-                ):
-                    break
-        if self.power_period_s is not None:  # an average is told more often than it is anew
-            self.power_period_s = max(self.power_period_s, self.averaging_s)
-        if len(found.power_w):
-            return float(found.power_w[len(found.power_w) // 2 :].mean())
-        if len(found.energy_mj) < 2:
+            self.clock.sleep(_BEFORE_LOAD_S)
+            with busy():
+                began_s, longest_s = self.clock.now(), _LONGEST_WATCH_S
+                self.clock.sleep(_LEAST_WATCH_S)
+                while not self._learn(found := watch.readings(), began_s):
+                    if self.counter_period_s is None and len(found.energy_mj) and np.ptp(found.energy_mj):
+                        longest_s = _LONGEST_SLOW_WATCH_S
+                    if self.clock.now() - began_s >= longest_s:
+                        break
+                    self.clock.sleep(_WATCH_S)
+        late = found.power_at_s >= (began_s + self.clock.now()) / 2
+        if late.any():
+            return float(found.power_w[late].mean())
+        late = found.energy_at_s >= (began_s + self.clock.now()) / 2
+        if late.sum() < 2:
             raise _unreadable(found.errors)
-        return float(np.ptp(found.energy_mj) * 1e-3 / np.ptp(found.energy_at_s))
+        return float(np.ptp(found.energy_mj[late]) * 1e-3 / np.ptp(found.energy_at_s[late]))
+
+    def _learn(self, found: Readings, began_s: float) -> bool:
+        """Periods and lags from what was read since load began; whether all are known."""
+        steady = found.power_at_s >= began_s + _RISEN_S
+        self.power_period_s = update_period_s(found.power_at_s[steady], found.power_w[steady])
+        self.counter_period_s = update_period_s(found.energy_at_s, found.energy_mj)
+        known = [self.counter_period_s] if self._has_counter else []
+        if self._power:
+            known.append(self.power_period_s)
+            if self.power_period_s is None and np.ptp(found.power_w) > 0:
+                self.power_period_s = _ASSUMED_PERIOD_S  # it rose, and stands still since
+        if self.power_period_s:  # an average is told more often than it is anew
+            self.power_period_s = max(self.power_period_s, self.averaging_s)
+            after = found.power_at_s >= began_s
+            curve = power_curve(found.power_at_s[after], found.power_w[after], self.power_period_s)
+            self._lags_s["power"] = lag_s(curve, began_s)
+            known.append(self._lags_s["power"])
+        if self.counter_period_s:
+            after = found.energy_at_s >= began_s
+            curve = counter_curve(found.energy_at_s[after], found.energy_mj[after])
+            self._lags_s["counter"] = lag_s(curve, began_s)
+            known.append(self._lags_s["counter"])
+        return None not in known
+
+    @property
+    def lag_s(self) -> float:
+        """Seconds that readings still show what ran before, beyond an update: those of the slowest sensor.
+
+        A sensor that never showed the load's power while it was watched is taken for as slow as that.
+        """
+        periods = {"power": self.power_period_s, "counter": self.counter_period_s}
+        slowest = self.averaging_s
+        for sensor, seconds in self._lags_s.items():
+            if period_s := periods[sensor]:
+                slowest = max(slowest, (_LONGEST_WATCH_S / 2 if seconds is None else seconds) - period_s)
+        return slowest
 
     def _falls(self) -> bool:
         """Take a further reading in place of one that stands still under load; False where there is none."""
@@ -316,8 +358,9 @@ class GpuMeter:
         return self._after_load()
 
     def _after_load(self) -> Baseline:
-        self.clock.sleep(_AFTER_LOAD_S + self.averaging_s)
-        return self._at_rest(_ACTIVE_IDLE_S, _LONGEST_ACTIVE_IDLE_S)[0]
+        self.clock.sleep(_AFTER_LOAD_S + self.lag_s)
+        longest_s = max(_LONGEST_ACTIVE_IDLE_S, _TICKS_AT_REST * (self.period_s or 0.0))
+        return self._at_rest(_ACTIVE_IDLE_S, longest_s)[0]
 
     def _at_rest(
         self, seconds: float, longest_s: float, up_mhz: Callable[[float], int] = lambda _: 0
@@ -357,6 +400,7 @@ class GpuMeter:
             "not_readable": dict(self.refused),
             "counter_period_s": self.counter_period_s,
             "power_period_s": self.power_period_s,
+            "lag_s": dict(self._lags_s),
             "share_of_period_seen": self.sensor.duty if self.by_counter else self.power_duty,
             "power_limit_w": self.limit_w if math.isfinite(self.limit_w) else None,
             "idle_power_w": None if self.idle is None else self.idle.power_w,

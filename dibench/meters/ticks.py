@@ -44,6 +44,8 @@ SETTLING_SAMPLE_S = 0.1
 _SETTLING_SAMPLES = 5
 _FEWEST_WATCHED = 5
 _HARMONICS = 3
+_FEWEST_LATE = 3  # points of a curve that make a line and say how far they are off it
+_ON_LINE_S = 0.05  # clocks and temperature bend the curve by 10 to 20 ms as load begins
 _CAUGHT_UP_S = 0.1  # a tick may hold what others before it left out
 _LONG_LAUNCH = 0.05  # of a period: shorter launches are averaged away
 _SLOW_WAVES = 6  # polynomials that tell ripple: up to about 1 Hz in three seconds
@@ -317,6 +319,36 @@ def _steps(curve: Curve, period_s: float) -> Floats:
     seconds = float(curve.t[-1] - curve.t[0])
     edges = np.linspace(curve.t[0], curve.t[-1], max(round(seconds / period_s), 1) + 1)
     return np.asarray(np.diff(np.interp(edges, curve.t, curve.joules)) / np.diff(edges))
+
+
+def lag_s(curve: Curve, begin_s: float) -> float | None:
+    """Seconds from a step of load until a sensor's curve runs on the line that it ends on.
+
+    A sensor that lags shows the power of before for so long; one that averages comes nearer all the while.
+
+    Args:
+        curve: what it showed since the step.
+        begin_s: the instant of the step.
+
+    Returns:
+        Seconds; None where the curve has not run on a line for half of its time, and twice its lag.
+
+    >>> t = np.arange(0.0, 4.0, 0.1)
+    >>> round(lag_s(Curve(t, 100 * t + 300 * np.maximum(t - 1.5, 0)), 0.0), 1)
+    1.5
+    """
+    late = curve.t >= (begin_s + curve.t[-1]) / 2 if len(curve.t) else np.array([])
+    if np.sum(late) < _FEWEST_LATE:
+        return None
+    slope, at_0 = np.polyfit(curve.t[late], curve.joules[late], 1)
+    if slope <= 0:
+        return None
+    off_s = (curve.joules - at_0 - slope * curve.t) / slope
+    off = np.flatnonzero(np.abs(off_s) > _ON_LINE_S + 3 * off_s[late].std())
+    if len(off) == 0:
+        return 0.0
+    joined = int(off[-1]) + 1
+    return None if joined >= len(curve.t) or late[joined - 1] else float(curve.t[joined] - begin_s)
 
 
 def in_step(at: Floats, launch_s: float, averaging_s: float) -> float:

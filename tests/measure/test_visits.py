@@ -84,7 +84,7 @@ def test_idle_power_is_that_of_a_gpu_at_rest() -> None:
     assert woken.meter.idle is not None and rested.meter.idle is not None
     assert woken.meter.idle.power_w == pytest.approx(rested.meter.idle.power_w, rel=0.02)
     assert "idle_unknown" not in woken.meter.facts and "idle_unknown" not in rested.meter.facts
-    restless = Rig(processes=[Process(n, "waking", 10.0, n, 20.0) for n in range(20)])
+    restless = Rig(processes=[Process(n, "waking", 10.0, n, 30.0) for n in range(30)])
     assert restless.meter.facts["idle_unknown"] == "the GPU's power did not come to rest in 20 s"
     row = restless.row()
     assert row["energy_above_idle_j"] is None and row["idle_power_w"] is None
