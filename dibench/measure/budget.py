@@ -33,6 +33,8 @@ LEAKAGE_PER_C, LEAKAGE_SD = 0.002, 0.0007
 """Energy per degree and its standard deviation, before visits tell: +0.2%, at most about +0.35%."""
 
 _LEAST_BETWEEN = 0.001
+_FEWEST_FOR_GAIN, _LEAST_GAIN = 6, 0.01
+_NORMAL_OF_MEDIAN = 1.4826  # standard deviations to the median of absolute deviations
 
 
 @attrs.frozen
@@ -63,6 +65,20 @@ class Energy:
     ci_drift_j: float
 
 
+@attrs.frozen
+class Gain:
+    """What the first estimator shows over the second, at all visits alike."""
+
+    ratio: float
+    sd: float
+    """Relative standard deviation."""
+
+    @property
+    def told(self) -> bool:
+        """Whether it is more than 1 and chance, so that a reader should know."""
+        return abs(math.log(self.ratio)) > max(3 * self.sd, _LEAST_GAIN)
+
+
 class Pool:
     """What all visits of one device tell together about leakage and the spread of repeats."""
 
@@ -70,12 +86,33 @@ class Pool:
         """An empty pool; `between` is the prior, such as a calibration's A/A noise."""
         self._prior = between
         self._groups: dict[Hashable, list[VisitJoules]] = {}
+        self._ratios: list[float] = []
         self._known: tuple[tuple[float, float], VariancePart] | None = None
 
-    def add(self, case: Hashable, estimate: VisitJoules) -> None:
-        """Take a visit's joules into account; those of one case (all sentinels are one) are repeats."""
+    def add(self, case: Hashable, estimate: VisitJoules, other: VisitJoules | None = None) -> None:
+        """Take a visit's joules into account; those of one case (all sentinels are one) are repeats.
+
+        Args:
+            case: what was visited.
+            estimate: joules by the estimator of the rows.
+            other: by the second one, if there is one.
+        """
         self._groups.setdefault(case, []).append(estimate)
+        if other is not None:
+            self._ratios.append(math.log(estimate.energy_j / other.energy_j))
         self._known = None
+
+    def gain(self) -> Gain | None:
+        """What the first estimator shows over the second: the median of the visits, so that few are odd.
+
+        None below six visits with both: one alone cannot tell a gain from an error of its own.
+        """
+        if len(self._ratios) < _FEWEST_FOR_GAIN:
+            return None
+        ratios = np.array(self._ratios)
+        middle = float(np.median(ratios))
+        spread = _NORMAL_OF_MEDIAN * float(np.median(np.abs(ratios - middle)))
+        return Gain(math.exp(middle), math.sqrt(math.pi / 2 / len(ratios)) * spread)
 
     def typical_c(self) -> float | None:
         """The median of the visits' temperatures, at which rows are stated, since few are far from it.
@@ -167,20 +204,25 @@ def combine(estimates: Sequence[VisitJoules], pool: Pool, reference_c: float | N
     return Energy(energy_j, math.hypot(*parts), *parts)
 
 
-def disagreement(counter: VisitJoules, power: VisitJoules) -> str:
+def disagreement(counter: VisitJoules, power: VisitJoules, gain: Gain | None = None) -> str:
     """A phrase if two estimators of one visit differ by more than their uncertainties allow, else empty.
 
     Both read the same sensor at the same visit, so drift between visits explains nothing here. Their
-    half-widths add up: what one visit in twenty exceeds by chance would flag too many of a sweep.
+    half-widths add up: what one visit in twenty exceeds by chance would flag too many of a sweep. What they
+    differ by at all visits, if that is known, is no disagreement of this one.
     """
     allowed = math.fsum(
         t_975(combined_df([one.spread, VariancePart(one.tick)])) * math.sqrt(one.spread.variance + one.tick)
         for one in (counter, power)
     )
-    apart = abs(math.log(counter.energy_j / power.energy_j))
+    usual = 0.0 if gain is None else math.log(gain.ratio)
+    if gain is not None:
+        allowed += 2 * gain.sd
+    apart = abs(math.log(counter.energy_j / power.energy_j) - usual)
     if apart <= allowed:
         return ""
+    beyond = f" beyond the {100 * (gain.ratio - 1):+.2g}% of all visits" if gain and gain.told else ""
     return (
-        f"two estimators differ by {100 * apart:.2g}%, allowed {100 * allowed:.2g}%: "
+        f"two estimators differ by {100 * apart:.2g}%{beyond}, allowed {100 * allowed:.2g}%: "
         f"counter {counter.energy_j:.6g} J, instant power {power.energy_j:.6g} J per launch"
     )

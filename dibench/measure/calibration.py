@@ -117,9 +117,9 @@ def calibrate(
             clock.sleep(_BETWEEN_VISITS_S)
         visits.append(metering.visit(prepared))
         if (energy := visits[-1].energy) is not None:
-            pool.add("visits", energy)
+            pool.add("visits", energy, visits[-1].alternative)
         visit_s = max(visit_s, clock.now() - began_s)
-    notes = [reason for visit in (run, *visits) for reason in visit.reasons]
+    notes = [reason for visit in (run, *visits) for reason in visit.checked(pool.gain()).reasons]
     if len(visits) < effort.visits:
         notes.append(f"time was up after {len(visits)} of {effort.visits} visits")
     between = pool.between()

@@ -70,7 +70,7 @@ class Instrument:
             return measurement([visit], self.settings).into(Row())
         pool = Pool()
         if visit.energy is not None:
-            pool.add("case", visit.energy)
+            pool.add("case", visit.energy, visit.alternative)
         return with_visits(Row(), [visit], pool)
 
     def meter_facts(self) -> MeterFacts:

@@ -26,7 +26,6 @@ import numpy as np
 from dibench.backends import DeviceFaultError
 from dibench.errors import UserError
 from dibench.intervals import VariancePart, variance_of_mean
-from dibench.measure import budget
 from dibench.measure.budget import VisitJoules
 from dibench.measure.settings import VisitSettings
 from dibench.measure.visit import Condition, Visit
@@ -95,9 +94,6 @@ class Metering:
         reasons += self._doubts(found[0]) + self._failures(readings) + self._others()
         if not meter.active_idle.settled:
             reasons.append(f"active idle power was not at rest at {meter.active_idle.power_w:.0f} W")
-        if first and second:
-            counter, power = (first, second) if meter.by_counter else (second, first)
-            reasons += filter(None, [budget.disagreement(counter, power)])
         main = found[0]
         return Visit(
             time_s=time_s,
@@ -113,6 +109,7 @@ class Metering:
             counters=readings.counters(begin_s, end_s) | beside,
             inside_s=end_s - began_s,
             reasons=tuple(reasons),
+            by_counter=meter.by_counter,
             notes=() if meter.idle else (f"energy above idle is not known: {meter.no_idle}",),
         )
 

@@ -55,6 +55,35 @@ class Visit:
     """Why the row is flagged."""
     notes: tuple[str, ...] = ()
     """What else the row says, without being flagged for it."""
+    by_counter: bool = True
+    """Whether `energy` is by the energy counter and `alternative` by power, or the other way round."""
+
+    def checked(self, gain: budget.Gain | None) -> Visit:
+        """This visit, flagged if its estimators disagree beyond what they do at all visits (`gain`).
+
+        Where that is known and the counter strayed from it, joules are those of power: on replayed sensors,
+        ticks that lag, are late or lost move it by 0.1% at most.
+        """
+        first, second = self.energy, self.alternative
+        if first is None or second is None:
+            return self
+        counter, power = (first, second) if self.by_counter else (second, first)
+        if gain is not None and not self.by_counter:
+            gain = attrs.evolve(gain, ratio=1 / gain.ratio)
+        if not (said := budget.disagreement(counter, power, gain)):
+            return self
+        if gain is None or not self.by_counter:
+            return attrs.evolve(self, reasons=(*self.reasons, said))
+        joules = power.energy_j * gain.ratio
+        return attrs.evolve(
+            self,
+            energy=attrs.evolve(power, energy_j=joules),
+            power_w=joules / self.time_s,
+            reasons=(
+                *self.reasons,
+                f"{said}; energy_j is by instant power, which no lost or late tick moves",
+            ),
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -96,6 +125,8 @@ def with_visits(row: Row, visits: Sequence[Visit], pool: Pool) -> Row:
         visits: at least one.
         pool: all visits of the sweep, these included; energies are stated at its typical temperature.
     """
+    gain = pool.gain()
+    visits = [visit.checked(gain) for visit in visits]
     n, instances = len(visits), row.instances or 1
     time_s = math.fsum(visit.time_s for visit in visits) / n
     reasons = list(dict.fromkeys(reason for visit in visits for reason in visit.reasons))

@@ -68,6 +68,7 @@ _LONGEST_WATCH_S, _LONGEST_SLOW_WATCH_S = 6.0, 13.5  # twelve periods of 0.5 s, 
 _LEAST_WATCH_S, _WATCH_S = 4.5, 0.75  # lags of up to two seconds show in it
 _BEFORE_LOAD_S, _RISEN_S = 0.2, 0.5
 _ASSUMED_PERIOD_S = 0.1
+_MOST_BLUR = 0.5  # of a counter's period
 _GAIN = (
     "the sensor is not calibrated: comparisons with external meters found gains off by 5% to 13%, the same "
     "factor in all rows of one card; no interval contains it"
@@ -95,6 +96,7 @@ class GpuMeter:
         self.sensor, self.clock, self.beside = sensor, clock, beside
         self.counter_period_s: float | None = None
         self.power_period_s: float | None = None
+        self._read_s = 0.0
         self._lags_s: dict[str, float | None] = {}
         self.idle: Baseline | None = None
         self.no_idle = "it was not measured"
@@ -254,6 +256,7 @@ class GpuMeter:
         busy_w = self._watch(busy)
         while self.period_s is None and self._falls():
             busy_w = self._watch(busy)
+        self._leave_blurred_ticks()
         if self.period_s is None:
             rule = f"its sensor must move, did not within {_LONGEST_WATCH_S:g} s: use --meter model or none"
             raise UserError("--meter", rule, self.source)
@@ -295,6 +298,8 @@ class GpuMeter:
     def _learn(self, found: Readings, began_s: float) -> bool:
         """Periods and lags from what was read since load began; whether all are known."""
         steady = found.power_at_s >= began_s + _RISEN_S
+        if len(found.energy_at_s) > 1:
+            self._read_s = float(np.median(np.diff(found.energy_at_s)))
         self.power_period_s = update_period_s(found.power_at_s[steady], found.power_w[steady])
         self.counter_period_s = update_period_s(found.energy_at_s, found.energy_mj)
         known = [self.counter_period_s] if self._has_counter else []
@@ -327,6 +332,15 @@ class GpuMeter:
             if period_s := periods[sensor]:
                 slowest = max(slowest, (_LONGEST_WATCH_S / 2 if seconds is None else seconds) - period_s)
         return slowest
+
+    def _leave_blurred_ticks(self) -> None:
+        """Take power where a call takes so long that the instants of ticks are hardly known."""
+        if not (self.by_counter and self._power == "instant_mw" and self.power_period_s):
+            return
+        period_s = self.counter_period_s or 0.0
+        if self._asked != "nvml_counter" and self._read_s > _MOST_BLUR * period_s:
+            self.by_counter = False
+            self._refused["energy_mj"] = f"it can only be read every {1e3 * self._read_s:.0f} ms"
 
     def _falls(self) -> bool:
         """Take a further reading in place of one that stands still under load; False where there is none."""

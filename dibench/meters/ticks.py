@@ -46,14 +46,15 @@ _FEWEST_WATCHED = 5
 _HARMONICS = 3
 _FEWEST_LATE = 3  # points of a curve that make a line and say how far they are off it
 _ON_LINE_S = 0.05  # clocks and temperature bend the curve by 10 to 20 ms as load begins
+_PROMPT = 2.0  # typical distances between readings
 _CAUGHT_UP_S = 0.1  # a tick may hold what others before it left out
 _LONG_LAUNCH = 0.05  # of a period: shorter launches are averaged away
 _SLOW_WAVES = 6  # polynomials that tell ripple: up to about 1 Hz in three seconds
 _ALONE = 0.5  # share of a harmonic that the line must not explain, or the two cannot be told apart
 _CHANCE = 4.5  # standard deviations of five degrees of freedom that chance exceeds once in 160 windows
 
-RIPPLE = intervals.VariancePart(4e-5, 2.0)
-"""Relative variance of a second's mean power before a window tells: 1.5% in 100 ms, correlated by 0.3."""
+RIPPLE = intervals.VariancePart(5e-5, 4.0)
+"""Relative variance of a second's mean power before a window tells: 1.6% in 100 ms, correlated by 0.3."""
 
 
 @attrs.frozen
@@ -120,8 +121,11 @@ def update_period_s(t: Floats, values: Floats) -> float | None:
 
 
 def counter_curve(t: Floats, energy_mj: Floats) -> Curve:
-    """The ticks of an energy counter."""
+    """The ticks of an energy counter, without those that were seen late because the reading itself was."""
     at, width, index = updates(t, energy_mj)
+    prompt = width <= _PROMPT * np.median(width) if len(width) else np.array([], bool)
+    if prompt.sum() >= FEWEST_TICKS:
+        at, width, index = at[prompt], width[prompt], index[prompt]
     return Curve(at, energy_mj[index] * 1e-3, float(np.median(width)) if len(width) else 0.0)
 
 
@@ -252,7 +256,7 @@ def _ripple_and_time(
     """The variance of a second's ripple and that of a point, in J².
 
     What is seen along slow waves has the covariance ripple·walk + time·1, and what is left beside them the
-    mean square ripple·walked + time. Waves count by how much of them is ripple, and RIPPLE counts as two
+    mean square ripple·walked + time. Waves count by how much of them is ripple, and RIPPLE counts as four
     more: ripple that is hidden is not taken for none.
 
     Args:

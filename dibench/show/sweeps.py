@@ -30,6 +30,11 @@ def ended(found: Summary, table: Path, manifest: Path) -> Table:
     if found.revisited:
         good = f"{count(found.came_good)} of them came good"
         lines.append(("revisited", f"{count(found.revisited, 'case')} measured again, {good}"))
+    for ratio in found.counter_over_power:
+        said = f"the energy counter shows {percent(ratio)} of what power does, at all visits alike"
+        lines.append(
+            ("gain", f"{said}: one of them is off, and a row is flagged only where it strays from that")
+        )
     lines += [("table", str(table)), ("manifest", str(manifest))]
     if found.kept_as:
         lines.append(("earlier", str(table.with_name(found.kept_as))))

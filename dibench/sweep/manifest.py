@@ -201,11 +201,21 @@ class Manifest:
         self.note_devices([setup])
         self.save()
 
-    def state_at(self, reference_c: Mapping[str, float]) -> None:
-        """Note the temperature at which each device's energies are stated, in the rows of all sessions."""
+    def state_at(self, reference_c: Mapping[str, float], counter_over_power: Mapping[str, float]) -> None:
+        """Note of each device what the rows of all sessions follow from.
+
+        Args:
+            reference_c: the temperature at which energies are stated.
+            counter_over_power: what its two estimators differ by at all visits, told in its meter's facts.
+        """
         for uuid, celsius in reference_c.items():
             if uuid in self._devices:
                 self._devices[uuid]["reference_c"] = celsius
+        for uuid, ratio in counter_over_power.items():
+            if uuid in self._devices:
+                for meter in (self._devices[uuid]["meter"], self._data["meter"]):
+                    if meter["facts"].get("uuid") == uuid:
+                        meter["facts"]["counter_over_power"] = ratio
         self._describe_devices()
 
     def _describe_devices(self) -> None:

@@ -66,6 +66,8 @@ class Summary:
     """Of them those that are not flagged any more."""
     kept_as: str = ""
     """Where `fresh` moved the earlier table."""
+    counter_over_power: tuple[float, ...] = ()
+    """Of each card whose energy counter and power differ by the same factor at all visits."""
 
 
 def run_sweep(
@@ -117,7 +119,7 @@ def run_sweep(
                     ended = loop.run(steps, deadline)
                     ended = loop.revisit(deadline) if ended == "complete" else ended
             loop.state_again(out / record.TABLE)
-            manifest.state_at(book.reference_c)
+            manifest.state_at(book.reference_c, book.counter_over_power)
         finally:
             book.close()
         counts = Counter(loop.statuses.values())
@@ -141,6 +143,7 @@ def run_sweep(
         revisited=len(loop.revisited),
         came_good=loop.came_good,
         kept_as=kept_as,
+        counter_over_power=tuple(book.counter_over_power.values()),
     )
 
 

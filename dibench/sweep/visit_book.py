@@ -120,6 +120,7 @@ class VisitBook:
         self._file = record.GrowingFile(path)
         self._priors, self.settings = priors, settings or Settings()
         self._pools: dict[str, Pool] = {}
+        self._by_counter: dict[str, bool] = {}
         self._of_case: defaultdict[str, list[Entry]] = defaultdict(list)
         try:
             for entry in read_entries(path):
@@ -135,7 +136,8 @@ class VisitBook:
         if entry.device_uuid not in self._pools:
             self._pools[entry.device_uuid] = Pool(self._priors.get(entry.device_uuid, BETWEEN))
         if (energy := entry.visit.energy) is not None:
-            self._pools[entry.device_uuid].add(entry.group, energy)
+            self._pools[entry.device_uuid].add(entry.group, energy, entry.visit.alternative)
+            self._by_counter[entry.device_uuid] = entry.visit.by_counter
 
     def add(self, case: Case, visits: int, uuid: str, found: CaseResult) -> None:
         """Write a visit down.
@@ -166,6 +168,15 @@ class VisitBook:
         """The temperature at which the rows of each device are stated, by UUID."""
         stated = {uuid: pool.typical_c() for uuid, pool in self._pools.items()}
         return {uuid: celsius for uuid, celsius in stated.items() if celsius is not None}
+
+    @property
+    def counter_over_power(self) -> dict[str, float]:
+        """What the energy counter of each device shows over its power, by UUID, where that is not 1."""
+        told = {}
+        for uuid, pool in self._pools.items():
+            if (gain := pool.gain()) is not None and gain.told:
+                told[uuid] = gain.ratio if self._by_counter[uuid] else 1 / gain.ratio
+        return told
 
     def device(self, case_id: str) -> str:
         """UUID of the device that visits a case; empty for a case never visited."""

@@ -80,6 +80,19 @@ def test_estimators_that_disagree_are_told_with_both_numbers() -> None:
     assert "counter 1 J, instant power 1.02 J" in said and "differ by 2%" in said
 
 
+def test_a_gain_between_estimators_is_known_from_six_visits_whatever_one_of_them_does() -> None:
+    pool, rng = Pool(), np.random.default_rng(6)
+    for ratio in (*(0.93 * np.exp(0.002 * rng.standard_normal(8))), 1.4):
+        assert (pool.gain() is None) == (len(pool._ratios) < 6)
+        pool.add("a", attrs.evolve(QUIET, energy_j=ratio), QUIET)
+    gain = pool.gain()
+    assert gain is not None and gain.told and gain.ratio == pytest.approx(0.93, rel=0.004) and gain.sd < 0.003
+    usual, odd = (attrs.evolve(QUIET, energy_j=joules) for joules in (0.93, 1.0))
+    assert disagreement(usual, QUIET, gain) == ""
+    assert "differ by 7% beyond the -6.8% of all visits" in disagreement(odd, QUIET, gain)
+    assert disagreement(usual, QUIET) != "", "one visit cannot tell"
+
+
 def covered(outcomes: list[Outcome]) -> float:
     return float(np.mean([abs(outcome.error) <= outcome.half_width for outcome in outcomes]))
 

@@ -67,14 +67,15 @@ class Truth:
         return max(map(abs, self.errors), default=float("nan"))
 
 
-def visit(name: str, *, seeds: int, visits: int, gain: float = 1.0, **how: Any) -> Truth:
+def visit(name: str, *, seeds: int, visits: int, **how: Any) -> Truth:
     """Visit loads of 250 to 650 W on a card with that sensor; rows are stated when all visits are made.
+
+    A gain of the counter is part of the truth: no row can know it.
 
     Args:
         name: of the sensor, of SENSORS.
         seeds: cards, each with a meter that starts.
         visits: on each of them, all to different loads.
-        gain: what the estimator of the rows shows over the truth: nothing that a row could know.
         how: what else a rig is told, such as `source`.
     """
     errors, half_widths, why, made = [], [], [], 0
@@ -93,7 +94,10 @@ def visit(name: str, *, seeds: int, visits: int, gain: float = 1.0, **how: Any) 
             load = Load(float(share * card.limit_w), float(np.exp(log_s)))
             found.append((load, rig.visit(load, group=f"case {number}")))
         for load, one in found:
-            row, truth = rig.cells([one]), rig.truth(load) * gain
+            row, truth = (
+                rig.cells([one]),
+                rig.truth(load) * (rig.gpu.card.counter_gain if rig.meter.by_counter else 1.0),
+            )
             made += 1
             if row["status"] != "ok" or row["energy_j"] is None:
                 why.append(row["reason"])

@@ -98,7 +98,7 @@ class Rig:
             self.clock.sleep(0.5)
         visit = self.metering.visit(Prepared(self.gpu, load, pause_s))
         if visit.energy is not None:
-            self.pool.add(group, visit.energy)
+            self.pool.add(group, visit.energy, visit.alternative)
         return visit
 
     def cells(self, visits: Sequence[Visit], instances: int = 1) -> dict[str, Any]:
