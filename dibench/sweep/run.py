@@ -99,8 +99,7 @@ def run_sweep(
     with Lock(out), contextlib.closing(_crew(sweep, opening)) as crew:
         manifest, kept_as = _begin(sweep, out, crew, fresh=fresh, on_event=on_event)
         manifest.save()
-        noise = Noise(**manifest.noise) if manifest.noise else None
-        book = _open_book(out, crew, _aiming(sweep, noise))
+        book = _open_book(out, crew, _aiming(sweep, Noise(**manifest.noise) if manifest.noise else None))
         try:
             _tidy(out / record.TABLE, book, retry_failed)
             with contextlib.closing(record.RowsFile(out / record.TABLE)) as table:
