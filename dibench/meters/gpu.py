@@ -305,7 +305,7 @@ class GpuMeter:
         known = [self.counter_period_s] if self._has_counter else []
         if self._power:
             known.append(self.power_period_s)
-            if self.power_period_s is None and np.ptp(found.power_w) > 0:
+            if self.power_period_s is None and len(found.power_w) and np.ptp(found.power_w) > 0:
                 self.power_period_s = _ASSUMED_PERIOD_S  # it rose, and stands still since
         if self.power_period_s:  # an average is told more often than it is anew
             self.power_period_s = max(self.power_period_s, self.averaging_s)

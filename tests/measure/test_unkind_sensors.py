@@ -25,6 +25,7 @@ TRIED = (
     "2% of calls take 60 ms",
     "power stands still, in watts",
     "ticks of 2 s",
+    "energy_mj, instant_mw refused",
     "counter shows 57%, as in Zeus's issue 181",
 )
 

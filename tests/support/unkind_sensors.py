@@ -7,10 +7,11 @@ from typing import Any
 
 import attrs
 import numpy as np
-from replay import AMPERE, DESKTOP, HOPPER, VOLTA, Card, Load
+from replay import AMPERE, DESKTOP, HOPPER, VOLTA, Card, Fault, Load
 from visit_rig import Rig
 
 from dibench.errors import UserError
+from dibench.meters.gpu_sensor import NOT_SUPPORTED
 
 STILL = {"ripple": 0.0, "between": 0.0, "overshoot": 0.0, "leakage_per_c": 0.0}
 
@@ -28,6 +29,10 @@ SENSORS: Mapping[str, tuple[Card, Mapping[str, Any]]] = {
     "told in steps of 1 W and 1 J": (HOPPER, {"step_w": 1.0, "step_j": 1.0}),
     "power stands still, in watts": (AMPERE, {**STILL, "step_w": 1.0}),
     "ticks of 2 s": (DESKTOP, {"counter_s": 2.0}),
+    **{
+        f"{', '.join(lacking)} refused": (HOPPER, {"refused": lacking})
+        for lacking in (("energy_mj",), ("instant_mw",), ("energy_mj", "instant_mw"))
+    },
     "counter shows 93%": (HOPPER, {"counter_gain": 0.93}),
     "counter shows 57%, as in Zeus's issue 181": (HOPPER, {"counter_gain": 0.57}),
 }
@@ -80,10 +85,12 @@ def visit(name: str, *, seeds: int, visits: int, **how: Any) -> Truth:
     """
     errors, half_widths, why, made = [], [], [], 0
     card, unkind = SENSORS[name]
+    faults = [Fault(NOT_SUPPORTED, reading=reading) for reading in unkind.get("refused", ())]
+    card = attrs.evolve(card, **{what: value for what, value in unkind.items() if what != "refused"})
     for seed in range(seeds):
         rng = np.random.default_rng([seed, 2])
         try:
-            rig = Rig(attrs.evolve(card, **unkind), seed=seed, **how)
+            rig = Rig(card, seed=seed, faults=faults, **how)
         except UserError as error:
             why.append(f"no meter: {error}")
             made += visits
