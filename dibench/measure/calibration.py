@@ -44,7 +44,7 @@ class Effort:
     visits: int
 
 
-BRIEF, SHORT, LONG = Effort(5.0, 3), Effort(10.0, 4), Effort(60.0, 20)
+BRIEF, SHORT, LONG = Effort(5.0, 3), Effort(9.5, 4), Effort(60.0, 20)
 """About 27 s, 40 s and three minutes, baselines included."""
 
 
