@@ -46,7 +46,7 @@ _IDLE_PER_C = 0.008
 some 500 W, over some 120 W."""
 
 _UNSETTLED_EVERY_S = 30.0
-_BATCHES, _BATCH_S = 10, 0.3  # at least so many, each at most so long unless a launch is longer
+_BATCHES, _BATCH_S = 9.8, 0.306  # so many fill a window, or more of this length: clocks swing by 2%
 _TRIAL_S = 0.02
 _LEAST_UPDATES = 6.5  # periods in a window: five updates at any phase, and half the averaging of the first
 

@@ -106,11 +106,7 @@ def run_sweep(
                 loop = Loop(sweep, crew, table, book, manifest.session, on_event, manifest.add_device)
                 begun_with = len(loop.statuses)
                 steps = loop.steps()
-                total, name = len(sweep.plan.cases), _name(crew)
-                source, in_visits = manifest.energy_source, crew.devices[0].setup.meter.in_visits
-                on_event(
-                    SweepBegan(name, source, total, begun_with, len(steps), not in_visits, _because(crew))
-                )
+                on_event(_began(crew, len(sweep.plan.cases), begun_with, len(steps)))
                 ended = "interrupted"
                 with contextlib.suppress(KeyboardInterrupt):
                     if not begun_with:
@@ -199,10 +195,11 @@ def _name(crew: Crew) -> str:
     return f"{len(crew.devices)} × {name}" if len(crew.devices) > 1 else name
 
 
-def _because(crew: Crew) -> str:
-    """Why the energy is not of a better source."""
-    facts = crew.devices[0].setup.meter.facts
-    return str(facts.get(NOT_METERED) or facts.get("instead_of") or "")
+def _began(crew: Crew, total: int, finished: int, steps: int) -> SweepBegan:
+    """The event; it says, too, why the energy is not of a better source."""
+    meter = crew.devices[0].setup.meter
+    because = str(meter.facts.get(NOT_METERED) or meter.facts.get("instead_of") or "")
+    return SweepBegan(_name(crew), meter.source, total, finished, steps, not meter.in_visits, because)
 
 
 def _open_book(out: Path, crew: Crew, settings: Settings) -> VisitBook:
