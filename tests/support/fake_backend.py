@@ -116,7 +116,7 @@ class Fake:
             return self.prepare(attrs.evolve(case, layer=attrs.evolve(case.layer, name=name.split()[1])))
         stretched = name.startswith("never") or (name.startswith(("restless", "again")) and not again)
         if stretched and "FAKE_CALM" not in os.environ:
-            return Noisy(self._visits.total(), erratic if name.startswith("never") else beside_a_neighbour)
+            return Noisy(self._visits.total(), by_itself if name.startswith("never") else beside_a_neighbour)
         if name == "slowed" and not again and "FAKE_CALM" not in os.environ:
             return Noisy(0, lambda drawn, call: 1.9)
         if name == "rough":
@@ -158,10 +158,6 @@ class Noisy(Prepared):
 def beside_a_neighbour(drawn: random.Random, call: int) -> float:
     """Four of five windows are stretched."""
     return drawn.uniform(1.5, 3.0) if call % 5 else 1.0
-
-
-def erratic(drawn: random.Random, call: int) -> float:
-    return max(drawn.gauss(1.0, 0.5), 0.05)
 
 
 def by_itself(drawn: random.Random, call: int) -> float:

@@ -30,7 +30,7 @@ from dibench.sweep.parts import read_part
 from dibench.sweep.run import run_sweep
 from dibench.sweep.worker import CaseResult, Setup
 
-EXACT = attrs.evolve(QUICK, target=0.02)
+EXACT = attrs.evolve(QUICK, target=0.02, case_budget_s=0.2)
 
 
 def noisy(names: list[str], **changes: Any) -> Sweep:
@@ -124,7 +124,7 @@ def test_a_target_that_was_asked_for_is_kept(tmp_path: Path) -> None:
 def test_noise_is_not_measured_where_that_would_be_out_of_proportion(tmp_path: Path) -> None:
     events: list[Any] = []
     run_sweep(with_sentinel("never", cases=30), tmp_path / "few", on_event=events.append)
-    deadline = time.monotonic() + 15.0  # of which 5% are less than two case budgets
+    deadline = time.monotonic() + 6.0  # of which 5% are less than two case budgets
     run_sweep(with_sentinel("never", 45), tmp_path / "short", deadline=deadline, on_event=events.append)
     assert not any(isinstance(event, NoiseMeasured) for event in events)
 
@@ -256,7 +256,8 @@ from pathlib import Path
 import attrs
 from fake_backend import QUICK, sweep_of
 from dibench.sweep.run import run_sweep
-run_sweep(sweep_of(json.loads(sys.argv[2]), settings=attrs.evolve(QUICK, target=0.02)), Path(sys.argv[1]))
+exact = attrs.evolve(QUICK, target=0.02, case_budget_s=0.2)
+run_sweep(sweep_of(json.loads(sys.argv[2]), settings=exact), Path(sys.argv[1]))
 """
 
 
