@@ -18,6 +18,7 @@ _BLOCKS, _FEWEST_BLOCKS = 10, 4
 _SAMPLE_S = 0.1
 _LEAST_SEEN = 0.5  # of the time since the beginning: readings may have failed
 _LEAST_CHANGE = 0.005
+_MOST_ERRORS = (2.0, 2.4, 2.4)
 _MEDIAN_OF_NORMAL = 0.6745  # of absolute values, in standard deviations
 _CHANGE_LEFT = 2.0
 """How far off the mean may be: a decay of 12 s is off by 2.4 times what it changes in 5 s."""
@@ -64,8 +65,9 @@ class Baseline:
 def baseline_since(found: Readings, begin_s: float, *, by_counter: bool) -> Baseline | None:
     """Power since `begin_s`; None where the sensor showed too little of it.
 
-    Power is at rest where no estimator shows a trend: a straight line through ten blocks changes by less than
-    two of its standard errors, or by less than 0.5%.
+    Power is at rest where no estimator shows a trend, in the whole or in either half, as power that rises and
+    falls has none in the whole: a straight line through the blocks changes by less than two of its standard
+    errors (2.4 in a half, as three looks find chance more often), or by less than 0.5%.
 
     Args:
         found: what a sampler read.
@@ -80,10 +82,10 @@ def baseline_since(found: Readings, begin_s: float, *, by_counter: bool) -> Base
     ripples = [
         mean_interval(each.tolist())[1] for _, each, _ in (counted, drawn) if len(each) >= _FEWEST_BLOCKS
     ]
-    changes = [_change(each) for _, each, _ in (counted, drawn) if len(each) >= _FEWEST_BLOCKS]
+    changes = [_changes(each) for _, each, _ in (counted, drawn) if len(each) >= _FEWEST_BLOCKS]
     # Ticks that come early and late make a counter's blocks noisy, but not its mean: `tick` is its error.
     ripple_w = min((width for width in ripples if width is not None), default=0.0)
-    change_w = min(abs(change) for change, _ in changes)
+    change_w = min(abs(parts[0][0]) for parts in changes)
     degrees = [
         state.temperature_c
         for state in found.states
@@ -93,7 +95,11 @@ def baseline_since(found: Readings, begin_s: float, *, by_counter: bool) -> Base
         power_w,
         math.hypot(ripple_w, tick, _CHANGE_LEFT * change_w),
         math.fsum(degrees) / len(degrees) if degrees else None,
-        all(abs(change) <= max(2 * error, _LEAST_CHANGE * power_w) for change, error in changes),
+        all(
+            abs(change) <= max(errors * error, _LEAST_CHANGE * power_w)
+            for parts in changes
+            for (change, error), errors in zip(parts, _MOST_ERRORS, strict=False)
+        ),
     )
 
 
@@ -125,13 +131,17 @@ def _counter_blocks(found: Readings, begin_s: float) -> tuple[float, Floats, flo
     return power_w, blocks, 2 * math.sqrt(2) * power_w * float(np.diff(at).std()) / seconds
 
 
-def _change(blocks: Floats) -> tuple[float, float]:
-    """The change over all blocks by a straight line, and its standard error.
+def _changes(blocks: Floats) -> list[tuple[float, float]]:
+    """Changes by a straight line and their standard errors: of all blocks, and of each half of eight or more.
 
     The noise is that of differences between neighbours, by their median: a step among them is no noise.
     """
-    n = len(blocks)
-    position = np.arange(n) - (n - 1) / 2
-    squares = float(position @ position)
     noise = float(np.median(np.abs(np.diff(blocks)))) / _MEDIAN_OF_NORMAL / math.sqrt(2)
-    return n * float(position @ blocks) / squares, n * noise / math.sqrt(squares)
+    middle = len(blocks) // 2
+    halves = [blocks[:middle], blocks[-middle:]] if middle >= _FEWEST_BLOCKS else []
+    found = []
+    for part in (blocks, *halves):
+        position = np.arange(len(part)) - (len(part) - 1) / 2
+        squares = float(position @ position)
+        found.append((len(part) * float(position @ part) / squares, len(part) * noise / math.sqrt(squares)))
+    return found

@@ -56,10 +56,12 @@ def test_trap_the_average_of_a_second_read_as_if_instant() -> None:
 
 
 def test_trap_clocks_that_have_not_settled_and_a_cold_start() -> None:
-    rig = Rig(attrs.evolve(CALM, overshoot=0.15))
-    rig.gpu.rest()
-    rig.clock.sleep(5.0)
-    assert abs(naive(rig.gpu, LOAD, 0.3) / rig.truth() - 1) > 0.05
+    rig, errors = Rig(attrs.evolve(CALM, overshoot=0.15)), []
+    for _ in range(3):
+        rig.gpu.rest()
+        rig.clock.sleep(5.03)
+        errors.append(abs(naive(rig.gpu, LOAD, 0.3) / rig.truth() - 1))
+    assert max(errors) > 0.05, "it differs with the phase of the ticks"
     assert_good(rig.row(), rig.truth())
 
 

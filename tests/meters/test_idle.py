@@ -15,8 +15,10 @@ from visit_rig import LOAD, Prepared
 
 from dibench.measure.metering import Metering
 from dibench.meters import nvml
+from dibench.meters.baseline import Baseline, baseline_since
 from dibench.meters.gpu import GpuMeter
 from dibench.meters.gpu_sensor import NOT_SUPPORTED, SensorError
+from dibench.meters.sampler import Readings
 
 CARD = attrs.evolve(HOPPER, idle_w=75.0, active_idle_w=119.0, leakage_per_c=0.0, between=0.0)
 CHILD_S = 4.0
@@ -92,10 +94,13 @@ def measured(
 def test_idle_after_a_load_is_waited_for(
     after_w: Callable[[Any], Any], clock_up_s: float, source: str
 ) -> None:
+    widths = []
     for seed in range(2):
         meter, took_s = measured(after_w, clock_up_s, seed=seed, source=source)
         assert meter.idle is not None and took_s <= 20.25, meter.no_idle
-        assert abs(meter.idle.power_w - 75.0) <= max(meter.idle.ci_w, 0.5) < 3.0
+        assert abs(meter.idle.power_w - 75.0) <= min(max(meter.idle.ci_w, 0.5), 1.5)
+        widths.append(meter.idle.ci_w)
+    assert min(widths) < 3.0, "in one of eight, chance looks like a change of 1.5 W, which the interval has"
 
 
 @pytest.mark.slow
@@ -183,3 +188,34 @@ def test_idle_that_another_process_measured_is_taken_over() -> None:
     assert second.idle == first.idle and second.no_idle == ""
     second.take_idle(unknown.facts)
     assert second.idle is None and second.no_idle == unknown.no_idle
+
+
+@pytest.mark.parametrize("by_counter", [True, False])
+@pytest.mark.parametrize(
+    "watts",
+    [
+        lambda t: np.where(t < 4.5, 200 + 20 * t, 140.0),
+        lambda t: np.where(t < 4.0, 230 + 10 * t, 225.0),
+        lambda t: 250 - 10 * np.abs(t - 2.5),
+        lambda t: 200 + 20 * t,
+    ],
+    ids=["drops in the last half second", "drops in the last second", "rises and falls", "rises"],
+)
+def test_power_that_rises_is_not_at_rest_whatever_it_does_then(
+    watts: Callable[[Any], Any], by_counter: bool
+) -> None:
+    """A straight line through all of it may have no slope: 248 ± 39 W were called settled."""
+    t = np.arange(0.0, 5.0, 0.005)
+    tick = np.floor(t / 0.1 + 1e-9)
+
+    def found(power: Callable[[Any], Any]) -> Baseline:
+        shown = power(0.1 * tick + 0.05) * (
+            1 + 0.005 * np.random.default_rng(1).normal(size=50)[tick.astype(int)]
+        )
+        counted_mj = 1e3 * np.concatenate([[0.0], np.cumsum(0.1 * shown[::20])])[tick.astype(int)]
+        one = baseline_since(Readings(t, counted_mj, t, shown, (), (), ()), 0.0, by_counter=by_counter)
+        assert one is not None
+        return one
+
+    assert not found(watts).settled
+    assert found(lambda t: 75.0 + 0.0 * t).settled
