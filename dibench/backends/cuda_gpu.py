@@ -27,6 +27,9 @@ from dibench.kernels.compilers import Geometry
 MOST_NODES = 1024
 """Launches in one graph: captured in some milliseconds, so long that the gap to the next is negligible."""
 
+FILL_AGAIN_S = 0.02
+"""Until the filler begins again after an error: too little memory, say, may be there a moment later."""
+
 _USUAL_SHARED_LIMIT = 48 * 1024  # bytes of a block, static and dynamic; more must be opted in to
 _MEMORY_ALLOCATION = 2  # cudaErrorMemoryAllocation
 
@@ -218,13 +221,15 @@ class Context:
         """
 
         def work(stop: threading.Event) -> None:
-            with contextlib.suppress(Exception):  # a lost device shows in the measuring thread
-                self._cuda.Device(0).use()
-                stream = self._cuda.Stream(non_blocking=True)
-                while not stop.is_set():
-                    for _ in range(at_once):
-                        self._launch(launch, stream)
-                    stream.synchronize()
+            while not stop.is_set():
+                with contextlib.suppress(Exception):  # a lost device shows in the measuring thread
+                    self._cuda.Device(0).use()
+                    stream = self._cuda.Stream(non_blocking=True)
+                    while not stop.is_set():
+                        for _ in range(at_once):
+                            self._launch(launch, stream)
+                        stream.synchronize()
+                stop.wait(FILL_AGAIN_S)
 
         with in_background("filler", work):
             yield

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from dibench.backends import cpu as host
 from dibench.backends.base import Device
+from dibench.backends.cuda_gpu import FILL_AGAIN_S
 from dibench.backends.torch_gpu import explained
 from dibench.background import in_background
 from dibench.errors import UserError
@@ -193,14 +194,16 @@ class TorchBackend:
         torch = self._torch
 
         def work(stop: threading.Event) -> None:
-            with contextlib.suppress(Exception):  # a lost device shows in the measuring thread
-                stream = torch.cuda.Stream()
-                with torch.cuda.stream(stream):  # which would not wait for operands made on another
-                    a = torch.ones((_PEAK_SIZE, _PEAK_SIZE), device="cuda")
-                    while not stop.is_set():
-                        for _ in range(4):
-                            a @ a
-                        stream.synchronize()
+            while not stop.is_set():
+                with contextlib.suppress(Exception):  # a lost device shows in the measuring thread
+                    stream = torch.cuda.Stream()
+                    with torch.cuda.stream(stream):  # which would not wait for operands made on another
+                        a = torch.ones((_PEAK_SIZE, _PEAK_SIZE), device="cuda")
+                        while not stop.is_set():
+                            for _ in range(4):
+                                a @ a
+                            stream.synchronize()
+                stop.wait(FILL_AGAIN_S)
 
         with in_background("filler", work):
             yield

@@ -11,6 +11,7 @@ import fake_gpu
 import numpy as np
 import pytest
 from fake_gpu import STANDARD, case_of
+from processes import wait_for
 
 from dibench import kernels
 from dibench.backends import cuda_gpu
@@ -140,6 +141,17 @@ def test_the_gpu_is_kept_busy_while_the_host_prepares(
     with gpu.busy():
         assert ran.wait(10)
     assert len(gpu.cupy.launched) > before
+
+
+@pytest.mark.parametrize("call", ["streamCreateWithFlags", "launchKernel", "streamSynchronize"])
+def test_the_filler_goes_on_after_an_error_that_passes(gpu: fake_gpu.FakeGpuBackend, call: str) -> None:
+    with gpu.busy():
+        pass
+    gpu.cupy.refusals[call] = 2
+    with gpu.busy():
+        wait_for(lambda: not gpu.cupy.refusals)
+        gpu.cupy.launched.clear()
+        wait_for(lambda: bool(gpu.cupy.launched))
 
 
 def test_between_cases_the_filler_runs_and_during_them_it_does_not(gpu: fake_gpu.FakeGpuBackend) -> None:

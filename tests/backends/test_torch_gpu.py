@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from fake_cuda import FakeCuda
 from fake_torch import MIB, CUDAGraph, CudaStream, FakeTorch
+from processes import wait_for
 
 from dibench.backends import torch_library
 from dibench.backends.operands import as_elements, as_values, operand, operand_shapes
@@ -119,6 +120,18 @@ def test_the_library_tells_its_device_its_peaks_and_keeps_it_busy(
     prepared.close()
     torch.cuda.empty_cache()
     assert torch.memory.reserved() == 0, "nothing of the filler stays"
+
+
+def test_the_librarys_filler_goes_on_after_an_error_that_passes(
+    torch: FakeTorch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch_library, "_PEAK_SIZE", 64)
+    backend = torch_library.TorchBackend.open()
+    torch.refuse = torch.cuda.OutOfMemoryError("CUDA out of memory")
+    with backend.busy():
+        wait_for(lambda: torch.refuse is None)
+        before = torch.ran
+        wait_for(lambda: torch.ran > before + 8)
 
 
 def test_a_cold_case_takes_its_sets_in_turn(torch: FakeTorch) -> None:
