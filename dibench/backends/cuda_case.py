@@ -14,11 +14,13 @@ from dibench.backends.cuda_gpu import MOST_NODES, Graph, Launch
 from dibench.backends.operands import operand_shapes
 from dibench.kernels import Variant, compilers
 from dibench.kernels.compilers import Geometry
+from dibench.schema import pack_knobs, unpack_knobs
 
 if TYPE_CHECKING:
     from dibench.plan import Case
 
 _MOST_GRAPHS = 64
+_LEAST_ARCH_OF_L1 = 70  # before it L2 serves every load that is executed as written (csrc/cuda/access.cuh)
 
 
 class CudaCase:
@@ -37,7 +39,7 @@ class CudaCase:
         geometry: Geometry,
     ) -> None:
         self.counts: Mapping[str, int] = variant.counts_for(case.layer, case.knobs)
-        self.cells: Mapping[str, Any] = {"sms": min(geometry.grid, station.gpu.sms)}
+        self.cells: Mapping[str, Any] = {"sms": min(geometry.grid, station.gpu.sms), **_served(case, station)}
         self._station, self._context, self._case = station, station.context, case
         self._kernel, self._geometry = kernel, geometry
         self._layout = Layout.of(case)
@@ -119,6 +121,13 @@ class CudaCase:
             self._case.layer, self._case.instances, at + layout.x, at + layout.w, at + layout.y
         )
         return Launch(self._kernel, self._geometry, arguments)
+
+
+def _served(case: Case, station: Station) -> Mapping[str, str]:
+    """The cell `knobs` with the cache that serves loads, where it is not the one that the case asks for."""
+    if station.gpu.arch >= _LEAST_ARCH_OF_L1 or case.knobs.get("cache") != "ca":
+        return {}
+    return {"knobs": pack_knobs({**unpack_knobs(case.row().knobs), "cache": "cg"})}
 
 
 def _field(case: Case) -> str:

@@ -217,3 +217,17 @@ def test_what_a_capture_forbids_spoils_it(gpu: fake_gpu.FakeGpuBackend) -> None:
     with pytest.raises(fake_gpu.CUDARuntimeError, match="StreamCaptureInvalidated"):
         stream.end_capture()
     stream.synchronize()
+
+
+@pytest.mark.parametrize(("arch", "served"), [(61, "cg"), (70, "ca")])
+def test_before_sm_70_a_row_says_that_l2_served_its_loads(
+    gpu: fake_gpu.FakeGpuBackend, arch: int, served: str
+) -> None:
+    """The knob `ca` changes nothing there: its rows stood in a lattice named L1."""
+    case = case_of(knobs={"cache": "ca"}, sms="half")
+    gpu.gpu = attrs.evolve(gpu.gpu, arch=arch)
+    gpu.cupy.gpu = gpu.gpu
+    cells = gpu.prepare_layer(case).cells
+    row = attrs.evolve(case.row(), **cells)
+    assert row.knobs == case.row().knobs.replace("cache=ca", f"cache={served}")
+    assert "sms=half" in row.knobs and row.case_id == case.case_id
