@@ -264,7 +264,7 @@ class GpuMeter:
         self._check_rise(busy_w)
 
     def _watch(self, busy: Busy) -> float:
-        """Find the update periods and lags as load begins; returns the power under it.
+        """Find the update periods and lags as load begins; returns power under it by the rows' estimator.
 
         It ends when both are known. A counter that moves, but slowly, is waited for longer.
         """
@@ -287,13 +287,15 @@ class GpuMeter:
                     if self.clock.now() - began_s >= longest_s:
                         break
                     self.clock.sleep(_WATCH_S)
-        late = found.power_at_s >= (began_s + self.clock.now()) / 2
-        if late.any():
-            return float(found.power_w[late].mean())
-        late = found.energy_at_s >= (began_s + self.clock.now()) / 2
-        if late.sum() < 2:
+        middle_s = (began_s + self.clock.now()) / 2
+        late = found.energy_at_s >= middle_s
+        counted = counter_curve(found.energy_at_s[late], found.energy_mj[late])
+        if self.by_counter and len(counted.t) > 1:
+            return float(np.ptp(counted.joules) / np.ptp(counted.t))
+        late = found.power_at_s >= middle_s
+        if not late.any():
             raise _unreadable(found.errors)
-        return float(np.ptp(found.energy_mj[late]) * 1e-3 / np.ptp(found.energy_at_s[late]))
+        return float(found.power_w[late].mean())
 
     def _learn(self, found: Readings, began_s: float) -> bool:
         """Periods and lags from what was read since load began; whether all are known."""

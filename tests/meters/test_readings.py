@@ -137,6 +137,15 @@ def test_a_counter_that_stands_still_gives_way_to_power() -> None:
         started("nvml_counter")
 
 
+def test_power_that_stands_still_is_none_beside_a_good_counter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It hid the rise under load, and the whole meter was refused."""
+    monkeypatch.setattr(SimulatedGpu, "instant_mw", lambda gpu: 75_000)
+    rig = Rig(CALM, source="auto")
+    row = rig.row()
+    assert row["status"] == "ok" and row["energy_source"] == "nvml_counter"
+    assert abs(error(row, rig.truth())) < 0.01 and row["energy_alt_j"] is None
+
+
 def test_a_refusal_that_passes_is_asked_again_and_one_that_does_not_is_none() -> None:
     rig = Rig(faults=[Fault(TIMEOUT, 0.0, 0.25)], source="auto")
     assert rig.meter.source == "nvml_counter" and not rig.meter.facts["not_readable"]
