@@ -187,6 +187,10 @@ def test_the_rest_is_measured_on_another_machine_and_the_truth_is_found(tiny: St
     assert all(number <= planned.get(case, 1) for case, number in made.items()), "nothing is repeated"
     long = frame[~frame["reason"].fillna("").str.contains("gap_bound|of 2 visits")]
     assert len(long) > 0.8 * len(frame) and (long["status"] == "ok").mean() > 0.9
+    manifest = json.loads((told.second / "manifest.json").read_text())
+    assert manifest["meter"]["facts"]["counter_over_power"] == pytest.approx(1.03, abs=0.005), (
+        "told once, and flags no row"
+    )
     found = json.loads((told.second / "fit.json").read_text())
     assert found["rows"] == len(frame) and not found["evidence"], "the fit is of both runs"
     alpha = found["alpha"]["weighted"]

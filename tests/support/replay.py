@@ -72,6 +72,7 @@ class Card:
 HOPPER = Card()
 UNKIND = attrs.evolve(
     HOPPER,
+    counter_gain=1.03,
     counter_lag_s=0.3,
     jitter_s=0.01,
     late_s=0.02,
