@@ -169,7 +169,7 @@ def _gpu_meters() -> Iterator[Finding]:
     if not isinstance(gpu, str):
         kept = calibration.path_of(gpu.uuid, cuda_driver.driver_version())
         seen = f"kept as {kept}" if kept.is_file() else "none of this GPU under this driver"
-        yield _look("energy", "calibration", kept.is_file(), seen, "python -m dibench calibrate, 40 seconds")
+        yield _look("energy", "calibration", kept.is_file(), seen, "python -m dibench calibrate, 43 seconds")
 
 
 def _refused(meter: str, error: UserError) -> Finding:

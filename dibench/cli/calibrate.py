@@ -21,8 +21,8 @@ _SOURCES = ("auto", "nvml_counter", "nvml_power")
 
 
 def calibrate(
-    long: Annotated[bool, typer.Option("--long", help="Three minutes instead of 40 seconds.")] = False,
-    brief: Annotated[bool, typer.Option("--brief", help="27 seconds, as a campaign runs it.")] = False,
+    long: Annotated[bool, typer.Option("--long", help="Three minutes instead of 43 seconds.")] = False,
+    brief: Annotated[bool, typer.Option("--brief", help="33 seconds, as a campaign runs it.")] = False,
     time_budget: Annotated[
         str, typer.Option(help="Begin no visit that would end later, such as 40s; what is found is kept.")
     ] = "",
