@@ -25,7 +25,7 @@ from dibench.meters.base import Meter
 from dibench.meters.baseline import Baseline, baseline_since
 from dibench.meters.gpu_sensor import NO_DATA, Clock, GpuSensor, SensorError
 from dibench.meters.sampler import READ_S, STATES, Readings, RealClock, Sampler
-from dibench.meters.ticks import counter_curve, lag_s, power_curve, update_period_s
+from dibench.meters.ticks import Floats, counter_curve, lag_s, power_curve, update_period_s
 
 Busy = Callable[[], AbstractContextManager[None]]
 
@@ -99,7 +99,7 @@ class GpuMeter:
         self._read_s = 0.0
         self._lags_s: dict[str, float | None] = {}
         self.idle: Baseline | None = None
-        self.no_idle = "it was not measured"
+        self.no_idle, self._idle_by = "it was not measured", ""
         self.active_idle = Baseline(0.0, 0.0)
         self.opened_s = clock.now()
         self._asked = source
@@ -232,6 +232,7 @@ class GpuMeter:
             return highest if highest > _CLOCK_IS_UP * self._most_sm_mhz else 0
 
         found, clock_mhz = self._at_rest(_IDLE_S if sees_clock else _IDLE_BLIND_S, _LONGEST_IDLE_S, up_mhz)
+        self._idle_by = self.estimator
         if found.settled and not clock_mhz:
             self.idle, self.no_idle = found, ""
         elif clock_mhz:
@@ -242,7 +243,7 @@ class GpuMeter:
     def take_idle(self, facts: Mapping[str, Any]) -> None:
         """Idle power as another meter of this GPU found it, by its facts, before something loaded the GPU."""
         self.idle = Baseline(**facts["idle"]) if facts["idle"] else None
-        self.no_idle = str(facts.get("idle_unknown", ""))
+        self.no_idle, self._idle_by = str(facts.get("idle_unknown", "")), str(facts.get("idle_by", ""))
 
     def start(self, busy: Busy) -> None:
         """See power rise under load: how fast, in what periods; then measure active idle power after it.
@@ -254,12 +255,14 @@ class GpuMeter:
             UserError: power does not rise, so another GPU launches; or no reading changes.
         """
         busy_w = self._watch(busy)
-        while self.period_s is None and self._falls():
-            busy_w = self._watch(busy)
+        before = self.estimator
+        while self.period_s is None and self._falls(f"it stood still for {_LONGEST_WATCH_S:g} s under load"):
+            if self._idle_by == before:
+                self.idle, self.no_idle = None, f"it was read by {before}, which stood still"
+            before, busy_w = self.estimator, self._watch(busy)
         self._leave_blurred_ticks()
         if self.period_s is None:
-            rule = f"its sensor must move, did not within {_LONGEST_WATCH_S:g} s: use --meter model or none"
-            raise UserError("--meter", rule, self.source)
+            raise self._still(_LONGEST_WATCH_S)
         self.active_idle = self._after_load()
         self._check_rise(busy_w)
 
@@ -344,9 +347,12 @@ class GpuMeter:
             self.by_counter = False
             self._refused["energy_mj"] = f"it can only be read every {1e3 * self._read_s:.0f} ms"
 
-    def _falls(self) -> bool:
-        """Take a further reading in place of one that stands still under load; False where there is none."""
-        still = f"it stood still for {_LONGEST_WATCH_S:g} s under load"
+    def _still(self, seconds: float) -> UserError:
+        rule = f"its sensor must move, did not within {seconds:g} s: use --meter model or none"
+        return UserError("--meter", rule, self.source)
+
+    def _falls(self, still: str) -> bool:
+        """Take a further reading in place of one that stands still; False where there is none."""
         if self.by_counter:
             if self._asked == "nvml_counter" or not self._power:
                 return False
@@ -391,11 +397,14 @@ class GpuMeter:
                 if found is None:  # a slow counter has not moved often enough
                     found = baseline_since(readings, began_s, by_counter=self.by_counter)
                 clock_mhz = up_mhz(now - seconds)
+                still = self.by_counter and now - began_s >= _IDLE_S and _stands_still(readings.energy_mj)
+                if still and self._falls(f"it stood still for {now - began_s:.0f} s at idle"):
+                    continue
                 if (found is not None and found.settled and not clock_mhz) or now - began_s >= longest_s:
                     break
                 self.clock.sleep(_LOOK_AGAIN_S)
         if found is None:
-            raise _unreadable(readings.errors)
+            raise self._still(longest_s) if still else _unreadable(readings.errors)
         return found, clock_mhz
 
     @property
@@ -421,7 +430,7 @@ class GpuMeter:
             "power_limit_w": self.limit_w if math.isfinite(self.limit_w) else None,
             "idle_power_w": None if self.idle is None else self.idle.power_w,
             "idle": None if self.idle is None else attrs.asdict(self.idle),
-            **({"idle_unknown": self.no_idle} if self.no_idle else {}),
+            **({"idle_unknown": self.no_idle} if self.no_idle else {"idle_by": self._idle_by}),
             "active_idle_power_w": self.active_idle.power_w,
             "active_idle_settled": self.active_idle.settled,
             "further_readings": list(self.extras),
@@ -434,6 +443,11 @@ class GpuMeter:
 def _and(words: list[str]) -> str:
     """Words joined as one says them."""
     return ", ".join(words[:-1]) + (" and " if words[1:] else "") + words[-1]
+
+
+def _stands_still(energy_mj: Floats) -> bool:
+    """Whether a counter shows nothing of what even an idle GPU draws."""
+    return len(energy_mj) > 1 and not np.ptp(energy_mj)
 
 
 def _unreadable(errors: tuple[tuple[float, SensorError], ...]) -> UserError:

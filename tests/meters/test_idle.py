@@ -19,6 +19,7 @@ from dibench.meters.baseline import Baseline, baseline_since
 from dibench.meters.gpu import GpuMeter
 from dibench.meters.gpu_sensor import NOT_SUPPORTED, SensorError
 from dibench.meters.sampler import Readings
+from dibench.sweep.crew import idle_of
 
 CARD = attrs.evolve(HOPPER, idle_w=75.0, active_idle_w=119.0, leakage_per_c=0.0, between=0.0)
 CHILD_S = 4.0
@@ -186,6 +187,8 @@ def test_idle_that_another_process_measured_is_taken_over() -> None:
     second = GpuMeter(SimulatedGpu(ReplayedClock(), CARD), ReplayedClock(), "auto")
     second.take_idle(first.facts)
     assert second.idle == first.idle and second.no_idle == ""
+    told = idle_of(first.facts)
+    assert told["idle_by"] == "energy counter", "whose idle power is dropped if it stands still under load"
     second.take_idle(unknown.facts)
     assert second.idle is None and second.no_idle == unknown.no_idle
 

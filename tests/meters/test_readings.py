@@ -137,6 +137,27 @@ def test_a_counter_that_stands_still_gives_way_to_power() -> None:
         started("nvml_counter")
 
 
+def test_a_counter_that_stands_still_at_idle_gives_way_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Idle power was looked for in vain, and the whole meter was refused."""
+    monkeypatch.setattr(SimulatedGpu, "energy_mj", lambda gpu: 1_000_000)
+    rig = Rig(CALM, source="auto")
+    assert rig.meter.facts["instead_of"] == "energy counter: it stood still for 5 s at idle"
+    assert rig.meter.idle is not None and rig.meter.idle.power_w == pytest.approx(76.0, rel=0.02), (
+        "as warm as it is"
+    )
+    row = rig.row()
+    assert (row["status"], row["energy_source"], row["reason"]) == ("ok", "nvml_power", "")
+    with pytest.raises(UserError, match=r"its sensor must move, did not within 20 s.*nvml_counter"):
+        Rig(CALM, source="nvml_counter")
+
+
+def test_idle_power_that_a_stuck_reading_showed_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SimulatedGpu, "instant_mw", lambda gpu: 75_000)
+    rig = without("energy_mj", source="auto")
+    assert rig.meter.estimator == "power averaged over one second" and rig.meter.idle is None
+    assert rig.meter.no_idle == "it was read by instant power, which stood still"
+
+
 def test_power_that_stands_still_is_none_beside_a_good_counter(monkeypatch: pytest.MonkeyPatch) -> None:
     """It hid the rise under load, and the whole meter was refused."""
     monkeypatch.setattr(SimulatedGpu, "instant_mw", lambda gpu: 75_000)
