@@ -224,5 +224,5 @@ def disagreement(counter: VisitJoules, power: VisitJoules, gain: Gain | None = N
     beyond = f" beyond the {100 * (gain.ratio - 1):+.2g}% of all visits" if gain and gain.told else ""
     return (
         f"two estimators differ by {100 * apart:.2g}%{beyond}, allowed {100 * allowed:.2g}%: "
-        f"counter {counter.energy_j:.6g} J, instant power {power.energy_j:.6g} J per launch"
+        f"counter {counter.energy_j:.6g} J, power {power.energy_j:.6g} J per launch"
     )

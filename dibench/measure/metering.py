@@ -190,7 +190,7 @@ class Metering:
                 averaging_s=duty * meter.counter_period_s,
                 most_w=2 * meter.limit_w,
             )
-        power: Power | str = "instant power does not move"
+        power: Power | str = "power does not move"
         if meter.power_period_s is not None:
             power = ticks.instant_power(
                 readings.power_at_s,

@@ -81,7 +81,7 @@ class Visit:
             power_w=joules / self.time_s,
             reasons=(
                 *self.reasons,
-                f"{said}; energy_j is by instant power, which no lost or late tick moves",
+                f"{said}; energy_j is by power, which no lost or late tick moves",
             ),
         )
 

@@ -206,9 +206,9 @@ def instant_power(
     t, power_w = t[inside], power_w[inside]
     if len(t) < FEWEST_TICKS or t[-1] - t[0] < (FEWEST_TICKS - 1) * 0.99 * period_s:
         seconds = float(t[-1] - t[0]) if len(t) else 0.0
-        return f"instant power was read {len(t)} times in {seconds:.2g} s, {FEWEST_TICKS} updates wanted"
+        return f"power was read {len(t)} times in {seconds:.2g} s, {FEWEST_TICKS} updates wanted"
     if power_w.mean() <= 0:
-        return "instant power reads zero"
+        return "power reads zero"
     return _mean_power(power_curve(t, power_w, period_s), period_s, launch_s, averaging_s)
 
 

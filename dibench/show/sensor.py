@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 def blocks(found: Calibration, kept: Path) -> list[Block]:
     """What was found, and where it is kept."""
     rows = [
+        ["joules by", str(found.meter["estimator"])],
         ["energy counter", _moves(found.meter["counter_period_s"])],
-        ["instant power", _moves(found.meter["power_period_s"])],
+        ["power", _moves(found.meter["power_period_s"])],
     ]
     if found.idle_power_w is not None:
         rows.append(["idle", f"{short(found.idle_power_w, 'W')} ± {short(found.idle_ci_w or 0, 'W')}"])

@@ -77,7 +77,7 @@ def test_estimators_that_disagree_are_told_with_both_numbers() -> None:
     other = attrs.evolve(QUIET, energy_j=1.02)
     assert disagreement(QUIET, attrs.evolve(QUIET, energy_j=1.001)) == ""
     said = disagreement(QUIET, other)
-    assert "counter 1 J, instant power 1.02 J" in said and "differ by 2%" in said
+    assert "counter 1 J, power 1.02 J" in said and "differ by 2%" in said
 
 
 def test_a_gain_between_estimators_is_known_from_six_visits_whatever_one_of_them_does() -> None:

@@ -123,7 +123,12 @@ def test_the_verb_shows_keeps_and_draws(
     with pytest.raises(SystemExit):
         main(["calibrate"])
     said = capsys.readouterr().out
-    assert "moves every 100 ms" in said and "a visit adds" in said and "% of a CPU core" in said
+    assert (
+        "joules by" in said
+        and "moves every 100 ms" in said
+        and "a visit adds" in said
+        and "% of a CPU core" in said
+    )
     kept = tmp_path / "calibration"
     assert sorted(path.suffix for path in kept.iterdir()) == [".json", ".svg"]
     with pytest.raises(SystemExit):

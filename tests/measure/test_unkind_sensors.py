@@ -66,6 +66,6 @@ def test_a_gain_between_the_estimators_is_told_once_and_a_visit_that_strays_from
     rig.gpu.card = attrs.evolve(rig.gpu.card, counter_gain=0.5)
     row = rig.cells([rig.visit()])
     assert row["status"] == "flagged" and "beyond the -43% of all visits" in row["reason"]
-    assert "energy_j is by instant power" in row["reason"]
+    assert "energy_j is by power" in row["reason"]
     assert row["energy_j"] == pytest.approx(0.57 * rig.truth(), rel=0.02)
     assert row["energy_alt_j"] == pytest.approx(rig.truth(), rel=0.02)

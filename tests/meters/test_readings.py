@@ -116,6 +116,14 @@ def test_an_average_is_waited_for_and_never_integrated_as_if_instant() -> None:
     assert abs(error(row, rig.truth())) < 0.01
 
 
+def test_no_row_calls_the_average_of_a_second_instant() -> None:
+    """Windows over ticks of 2 s are long enough for both, and then they may differ."""
+    rig = without("instant_mw", card=attrs.evolve(CALM, counter_s=2.0, counter_gain=0.8), source="auto")
+    row = rig.row()
+    assert row["energy_alt_j"] is not None and "two estimators differ by 2" in row["reason"]
+    assert "J, power 0." in row["reason"] and "instant" not in row["reason"]
+
+
 def test_a_counter_that_stands_still_gives_way_to_power() -> None:
     class Still(SimulatedGpu):
         def energy_mj(self) -> int:

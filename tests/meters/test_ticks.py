@@ -94,7 +94,7 @@ def test_too_few_ticks_give_no_energy_but_a_reason() -> None:
     still = np.full_like(T, 7.0)
     assert "moved 0 times" in str(counter_power(T, still, 0.5, 3.5, **ALIKE))
     found = instant_power(T, still, 0.5, 0.8, period_s=0.1, **ALIKE)
-    assert found == "instant power was read 41 times in 0.2 s, 5 updates wanted"
+    assert found == "power was read 41 times in 0.2 s, 5 updates wanted"
 
 
 def test_power_that_stands_still_is_power_known_to_the_step_it_is_told_in() -> None:
