@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import random
 import signal
 import subprocess
@@ -19,7 +20,7 @@ import pytest
 import replayed_device
 from fake_backend import sweep_of
 from processes import HERE, environment
-from replay import ReplayedClock
+from replay import REFERENCE_C, ReplayedClock
 from replayed_plans import plan_of, replayed
 from simulated_gpu import SimulatedGpu
 
@@ -45,16 +46,20 @@ def read(out: Path) -> pd.DataFrame:
     return read_csv(out / "sweep.csv")
 
 
-def check_truth(frame: pd.DataFrame, plan: Plan) -> None:
-    """Known joules lie in their intervals, but for a few that may not."""
+def check_truth(out: Path, plan: Plan) -> None:
+    """Known joules, at the temperature of the rows, lie in the intervals of nineteen rows in twenty."""
+    frame, manifest = read(out), files.read_json_object(out / "manifest.json")
+    assert manifest is not None
+    leakage_per_c = replayed_device.CARD.leakage_per_c
+    warmer = 1 + leakage_per_c * (manifest["reference_c"] - REFERENCE_C)  # active idle power grows as much
     cases = {case.case_id: case for case in plan.cases}
     beyond = 0
     for row in frame.to_dict("records"):
         case = cases[str(row["case_id"])]
-        truth = replayed_device.truth_j(case) / case.instances
-        half = float(row["energy_ci_j"]) + float(row["ci_baseline_j"])
-        beyond += abs(float(row["energy_above_active_idle_j"]) - truth) > half
-    assert beyond <= 1 + len(frame) // 10
+        truth = warmer * replayed_device.truth_j(case) / case.instances
+        half = math.hypot(row["energy_ci_j"], row["ci_baseline_j"])
+        beyond += abs(row["energy_above_active_idle_j"] - truth) > half
+    assert beyond <= 1 + len(frame) // 20
 
 
 def test_a_sweep_in_visits(tmp_path: Path) -> None:
@@ -78,7 +83,7 @@ def test_a_sweep_in_visits(tmp_path: Path) -> None:
     assert (frame["temp_start_c"] > 20).all() and (frame["fp32_pct"] > 0).all()
     memory_w = 100.0 * (1 + 0.02 * frame["dram_bandwidth_pct"].to_numpy()) / 3
     assert frame["memory_power_w"].to_numpy() == pytest.approx(memory_w, rel=0.01)
-    check_truth(frame, plan)
+    check_truth(tmp_path / "out", plan)
     # Visits of a case are apart: others lie between them.
     order = [event.case.case_id for event in events if isinstance(event, VisitEnded)]
     assert all(first != second for first, second in itertools.pairwise(order))
@@ -152,8 +157,12 @@ def test_nine_minutes_hold_eighty_cases_and_are_spent_measuring(tmp_path: Path) 
         left[case_id] -= 1
         finished += left[case_id] == 0 and spent_s <= 540
     assert finished >= 80
-    assert (read(out)["status"] == "ok").mean() > 0.85
-    check_truth(read(out), plan)
+    frame = read(out)
+    assert (frame["status"] == "ok").mean() > 0.85
+    reasons = frame.loc[frame["status"] != "ok", "reason"].astype(str)
+    lost = [one for one in reasons if ";" in one or not one.startswith("gap_bound: ")]
+    assert len(lost) <= 0.02 * len(frame), f"what is no fault of the case: {lost}"
+    check_truth(out, plan)
 
 
 def test_rows_are_stated_by_what_all_visits_tell(tmp_path: Path) -> None:
