@@ -42,23 +42,20 @@ def noise_text(noise: Noise, asked: float) -> str:
     """What repeats of the reference case tell of this machine, and what follows.
 
     >>> from dibench.sweep.noise import Noise
-    >>> noise_text(Noise("", 5, spread=0.004, reached=0.01, disturbed=0.0, target=0.02), 0.02)
+    >>> noise_text(Noise("", 5, spread=0.004, reached=0.01, between=0.0, disturbed=0.0, target=0.02), 0.02)
     'the same case repeats within ±0.4%: quiet'
-    >>> print(noise_text(Noise("", 3, spread=0.06, reached=0.04, disturbed=0.4, target=0.05), 0.02))
-    ... # doctest: +NORMALIZE_WHITESPACE
-    the same case repeats within ±6%, other processes take the cores: aiming at ±5% instead of ±2%;
-    all cases are measured again at the end, disturbed ones first
+    >>> noisy = Noise("", 3, spread=0.06, reached=0.03, between=0.04, disturbed=0.4, target=0.05)
+    >>> print(noise_text(noisy, 0.02)) # doctest: +NORMALIZE_WHITESPACE
+    the same case repeats within ±6%, others take 40% of the windows: aiming at ±5% instead of ±2%;
+    cases that miss it are measured again at the end
     """
     text = f"the same case repeats within ±{100 * noise.spread:.2g}%"
     if noise.disturbed > _FEW:
-        text += ", other processes take the cores"
+        text += f", others take {percent(noise.disturbed, 0)} of the windows"
     elif max(noise.spread, noise.reached) <= asked:
         return f"{text}: quiet"
     aim = f"aiming at ±{100 * noise.target:g}% instead of ±{100 * asked:g}%; " if noise.target > asked else ""
-    which = "all cases are measured again at the end, disturbed ones first"
-    if noise.least_visits == 1:
-        which = "disturbed cases are measured again at the end"
-    return f"{text}: {aim}{which}"
+    return f"{text}: {aim}cases that miss it are measured again at the end"
 
 
 def result_text(row: Row) -> str:

@@ -23,7 +23,7 @@ class VisitSettings:
 class Settings:
     """How long and how exactly a case is measured; a sweep resumes only with the same settings.
 
-    A sweep itself sets `gives_up`, and on a noisy machine `target` and `least_visits`.
+    A sweep itself sets `gives_up`, and on a noisy machine `target` and `between`.
     """
 
     target: float = 0.02
@@ -34,8 +34,8 @@ class Settings:
     """Least seconds of launches before the first window (and at least one launch)."""
     window_s: float = 0.01
     """Least seconds of a window: ten million ticks of the CPU's monotonic clock. A slow meter needs more."""
-    least_visits: int = 1
-    """Visits in windows without which a row is flagged."""
+    between: float = 0.0
+    """What differences between visits add to the relative half-width of one visit in windows."""
     gives_up: bool = False
     """Whether a visit ends as soon as the target is out of reach: a sweep comes back to such cases."""
     visit: VisitSettings = attrs.field(factory=VisitSettings)

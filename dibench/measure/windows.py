@@ -37,6 +37,7 @@ from dibench.measure.undisturbed import undisturbed_time
 
 if TYPE_CHECKING:
     from dibench.backends import Prepared
+    from dibench.measure.pace import Pace
     from dibench.measure.settings import Settings
     from dibench.meters import Meter
     from dibench.schema import Row
@@ -46,6 +47,8 @@ MOST_WAITING = 0.01  # of a window's time; half of the default target
 _FIRST_LOOK = 16
 _FEWEST_TO_STOP = 12
 _FAR = 1.5  # times the target; an interval shrinks as 1/√windows, a little faster while they are few
+_WAIT = 0.5  # of a case's budget: for the machine to be calm
+_ASK_EVERY_S = 0.04  # a millisecond each time
 _PERIODS_PER_WINDOW = 20  # of the meter: quantisation is at most a twentieth of a window
 _LARGEST_STEP = 100.0  # launches are never multiplied by more: one odd reading must not cost minutes
 
@@ -59,7 +62,7 @@ class Window:
     """Of all its launches, by the device's clock."""
     energy_j: float | None
     waited_s: float
-    """Seconds that threads of this process were kept from running meanwhile."""
+    """Seconds of it that others took: threads of this process were kept from running, or ran slower."""
     reason: str = ""
     """Why there are no joules, where the meter should have read some."""
 
@@ -158,8 +161,9 @@ def visit_in_windows(
     *,
     counts: Mapping[str, int] | None = None,
     waited: Callable[[], float] = lambda: 0.0,
+    pace: Pace | None = None,
 ) -> WindowVisit:
-    """Visit one prepared case.
+    """Visit one prepared case, where it is known as soon as the machine is calm.
 
     Time alone decides when to stop where the meter has no variance. A launch so long that ten windows do not
     fit into the budget gets as many as fit, at least one, and the row is flagged with their number.
@@ -171,13 +175,16 @@ def visit_in_windows(
         clock: seconds for the budget only, so that tests can replay it.
         counts: what one launch does, all instances together, for meters that calculate.
         waited: seconds so far that this process's threads were kept from running, see `waited_s`.
+        pace: tells how much of the machine others take, where that can be asked.
     """
+    if pace is not None:
+        pace.wait_for_calm(_WAIT * settings.case_budget_s)
     begin = clock()
     launch_s = _warm_up(prepared, settings, clock)
     launches = _launches_of(prepared, launch_s, _window_s(settings, meter))
+    taken = _Taken(pace)
     windows: list[Window] = []
     looks = doubts = _FIRST_LOOK
-    undisturbed = 0
     while True:
         before, waited_before_s = clock(), waited()
         reading = meter.window(lambda: prepared.launch(launches), counts or {}, launches)
@@ -185,7 +192,8 @@ def visit_in_windows(
         if not math.isfinite(reading.time_s):
             raise ValueError(f"the seconds of a window must be finite, are {reading.time_s}")
         windows.append(Window(launches, reading.time_s, reading.energy_j, waiting_s, reading.reason))
-        undisturbed += not windows[-1].disturbed
+        taken.judge(windows, at_once=len(windows) >= min(looks, doubts))
+        undisturbed = sum(not window.disturbed for window in windows)
         after = clock()
         if undisturbed >= looks:
             looks *= 2
@@ -200,7 +208,33 @@ def visit_in_windows(
         # Another window as long as this one would exceed the budget.
         if after - begin + (after - before) > settings.case_budget_s:
             break
+    taken.judge(windows, at_once=True)
     return WindowVisit(tuple(windows), varies=meter.has_variance)
+
+
+class _Taken:
+    """Asks the machine's pace between windows and writes into them what others took."""
+
+    def __init__(self, pace: Pace | None) -> None:
+        self._pace = pace
+        self._judged, self._last = 0, 0.0
+
+    def judge(self, windows: list[Window], *, at_once: bool) -> None:
+        """Judge the windows since the last time; not `at_once`, only when they are long enough for the cost.
+
+        Others took at least what they take now or took at the last time: spells last longer than that.
+        """
+        new = windows[self._judged :]
+        if self._pace is None or not new:
+            return
+        if not at_once and math.fsum(window.time_s for window in new) < _ASK_EVERY_S:
+            return
+        now = self._pace.taken()
+        share, self._last = max(now, self._last), now
+        for index, window in enumerate(new, start=self._judged):
+            waited_s = max(window.waited_s, share * window.time_s)
+            windows[index] = attrs.evolve(window, waited_s=waited_s)
+        self._judged = len(windows)
 
 
 def measurement(visits: Sequence[WindowVisit], settings: Settings) -> Measurement:
@@ -211,7 +245,8 @@ def measurement(visits: Sequence[WindowVisit], settings: Settings) -> Measuremen
         settings: target, and the budget that a row's reason names.
     """
     windows = [window for visit in visits for window in visit.windows]
-    return _Estimate(windows, varies=visits[0].varies).measurement(settings, len(visits))
+    estimate = _Estimate(windows, varies=visits[0].varies, between=settings.between / math.sqrt(len(visits)))
+    return estimate.measurement(settings, len(visits))
 
 
 def _window_s(settings: Settings, meter: Meter) -> float:
@@ -263,8 +298,8 @@ def _stolen_s(statistics: Path = Path("/proc/stat")) -> float:
 class _Estimate:
     """What the windows of a case say, those of several visits together, in the order they were taken."""
 
-    def __init__(self, windows: Sequence[Window], *, varies: bool) -> None:
-        self._all = windows
+    def __init__(self, windows: Sequence[Window], *, varies: bool, between: float = 0.0) -> None:
+        self._all, self._between = windows, between
         times_s = [window.time_s / window.launches for window in windows]
         self._time = undisturbed_time(times_s, [window.disturbed for window in windows])
         self._used = [window for window, counts in zip(windows, self._time.used, strict=True) if counts]
@@ -285,7 +320,8 @@ class _Estimate:
         if self._time.ci_s is None:
             return None
         taken_s = math.fsum(min(window.waited_s, window.time_s) for window in self._disturbed)
-        return self._time.ci_s + taken_s / sum(window.launches for window in self._used)
+        within_s = self._time.ci_s + taken_s / sum(window.launches for window in self._used)
+        return math.hypot(within_s, self._between * self._time.time_s)
 
     def _energy(self) -> tuple[float | None, float | None]:
         joules = [each.energy_j / each.launches for each in self._used if each.energy_j is not None]
@@ -293,7 +329,8 @@ class _Estimate:
             return None, None
         if not self._varies:
             return joules[0], None
-        return mean_interval(joules)
+        mean_j, half_j = mean_interval(joules)
+        return mean_j, None if half_j is None else math.hypot(half_j, self._between * mean_j)
 
     def reached(self) -> float:
         """The larger relative half-width of time and, where it varies, energy."""
@@ -338,8 +375,6 @@ class _Estimate:
     def _flags(self, settings: Settings, visits: int) -> list[str]:
         """Reasons to flag the row."""
         reasons = []
-        if visits < settings.least_visits:
-            reasons.append("visited once, where repeats of one case differ by more than the target")
         if self.number < FEWEST_WINDOWS:
             where = f"the case budget of {settings.case_budget_s:g} s" if visits == 1 else f"{visits} visits"
             reasons.append(f"{self.number} windows in {where}, {FEWEST_WINDOWS} wanted")
@@ -348,6 +383,7 @@ class _Estimate:
             reasons.append(
                 f"interval ±{100 * self.reached():.3g}% from {self.number} windows{stayed}, "
                 f"target ±{100 * settings.target:g}%"
+                + (f"; repeats differ by ±{100 * self._between:.2g}%" if self._between else "")
             )
         if self._time.doubt:
             reasons.append(f"{self._time.doubt}: the undisturbed time may be another")

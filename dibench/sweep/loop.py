@@ -9,10 +9,12 @@ calls `run`.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 import attrs
@@ -35,7 +37,7 @@ from dibench.sweep.events import (
     WorkerRestarted,
 )
 from dibench.sweep.manifest import utc_now
-from dibench.sweep.noise import APART, spread_of
+from dibench.sweep.noise import between_visits
 from dibench.sweep.steps import Steps, key_of
 from dibench.sweep.visit_book import VisitBook
 
@@ -54,6 +56,9 @@ _POLL_S = 1.0
 _MOST_DEVICES = 4096
 _MOST_REVISITS = 3
 """Times that one command visits a disturbed case again."""
+
+_LEAST_SENTINELS, _ENOUGH_SENTINELS = 2, 5
+"""Sentinels that tell by how much visits differ: where nothing else does, and better than repeats did."""
 
 _MOST_LOSSES = 3
 """A case that was running each of so many times when a device was lost is taken for the cause: it fails."""
@@ -102,6 +107,7 @@ class Loop:
         self._deaths: Counter[str] = Counter()
         self._most_deaths = sweep.most_deaths
         self._last_loss = ""
+        self._by_sentinels = False  # whether these told by how much visits differ
         self.statuses: dict[str, str] = {}
         self._written_on: dict[str, str] = {}
         for row in record.written(table.path):
@@ -203,26 +209,32 @@ class Loop:
     def revisit(self, deadline: float | None) -> str:
         """Visit disturbed cases again until none is left; returns how it ended, as `run` does.
 
-        All cases need a second visit if sentinels differ although their intervals are narrow: then others
-        stretch all windows of a visit alike.
-
         Raises:
             UserError: as `run`.
         """
         ended = "complete"
-        sentinels = [self._book.in_windows(case.case_id) for case in self._plan.cases if case.sentinel]
-        times_s = [
-            one.time_s for one in sentinels if one is not None and one.reached <= self._book.settings.target
-        ]
-        if len(times_s) > 1 and spread_of(times_s) > APART:
-            self._book.settings = attrs.evolve(self._book.settings, least_visits=2)
         for _ in range(_MOST_REVISITS):
+            self.learn_between()
             steps = self._disturbed()
             if ended != "complete" or not steps:
                 break
             self._on_event(RevisitsBegan(len(steps)))
             ended = self.run(steps, deadline)
         return ended
+
+    def learn_between(self) -> None:
+        """Learn from the sentinels by how much visits differ, once there are enough of them.
+
+        From what all visits to each say together, as rows are: of several, one may know better than another.
+        """
+        sentinels = [self._book.in_windows(c.case_id, alone=True) for c in self._plan.cases if c.sentinel]
+        found = [one for one in sentinels if one is not None]
+        told_before = self._book.settings.between and not self._by_sentinels
+        if len(found) < (_ENOUGH_SENTINELS if told_before else _LEAST_SENTINELS):
+            return
+        self._by_sentinels = True
+        visits = math.sqrt(fmean(one.visits for one in found))
+        self._book.settings = attrs.evolve(self._book.settings, between=visits * between_visits(found))
 
     def _welcome(self, devices: Sequence[OpenDevice]) -> None:
         for device in devices:

@@ -2,19 +2,21 @@
 
 The same case, repeated, tells what a case can reach here: how far apart repeats lie, and how narrow an
 interval becomes within a case's budget. Where that is wider than the target, the sweep aims at what can be
-reached: a case that stops there leaves its time to others. Disturbed cases are visited again at the end, and
-all cases where repeats differ although their intervals are narrow.
+reached: a case that stops there leaves its time to others. Cases that miss it are visited again at the end.
+What repeats differ by beyond their own intervals is part of every row's interval: the less, the more visits.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
-from statistics import fmean, median
+from statistics import fmean, median, variance
 from typing import TYPE_CHECKING
 
 import attrs
 
+from dibench.intervals import t_975
 from dibench.measure.windows import Measurement, WindowVisit, measurement
 from dibench.sweep.crew import DeviceLostError
 
@@ -26,11 +28,10 @@ if TYPE_CHECKING:
 TARGETS = (0.03, 0.05, 0.07, 0.1)
 """Relative half-widths that are aimed at where the one asked for cannot be reached."""
 
-APART = 0.05
-"""Repeats further apart than this differ by more than clocks and temperature do on a quiet machine."""
-
 _REPEATS = 5
 _LEAST_REPEATS = 2
+_FEWEST_DF = 3.0  # of the spread between visits, which is known to be small on a machine of one's own
+_ONE_MAY_BE_FAR = 8
 _MOST_S = 5.0
 _SHARE = 0.05  # of the time that the sweep may take
 
@@ -45,17 +46,12 @@ class Noise:
     """The largest deviation of a repeat's time from their median."""
     reached: float
     """The median half-width of their 95% intervals, relative, each within a case's budget."""
+    between: float
+    """What differences between visits add to the half-width of one visit, see `between_visits`."""
     disturbed: float
-    """Windows in which other processes had the cores."""
+    """Windows of which others took a part."""
     target: float
     """What cases aim at from now on."""
-
-    @property
-    def least_visits(self) -> int:
-        """Two where repeats differ by more than the target: others then stretch all windows of a visit alike,
-        which only another visit can see.
-        """
-        return 2 if self.spread > max(APART, self.target) else 1
 
 
 def time_for(cases: int, settings: Settings, left_s: float) -> float:
@@ -77,6 +73,21 @@ def spread_of(times_s: Sequence[float]) -> float:
     """
     typical_s = median(times_s)
     return max(abs(time_s / typical_s - 1) for time_s in times_s)
+
+
+def between_visits(found: Sequence[Measurement]) -> float:
+    """Relative half-width of a visit's 95% interval that is due to differences between visits.
+
+    From repeats of one case: their standard deviation beyond their own intervals, times Student's t. Of eight
+    or more the one farthest out is left out: one row in twenty may lie outside its interval.
+    """
+    if len(found) < _LEAST_REPEATS:
+        return 0.0
+    logs = [math.log(one.time_s) for one in found]
+    if len(logs) >= _ONE_MAY_BE_FAR:
+        logs.remove(max(logs, key=lambda one: abs(one - median(logs))))
+    own = fmean(((one.time_ci_s or 0.0) / one.time_s / t_975(math.inf)) ** 2 for one in found)
+    return t_975(max(_FEWEST_DF, len(logs) - 1.0)) * math.sqrt(max(0.0, variance(logs) - own))
 
 
 def measure_noise(
@@ -114,14 +125,14 @@ def measure_noise(
 
 def _noise_of(case: Case, found: list[Measurement], visits: list[WindowVisit], asked: float) -> Noise:
     times = [each.time_s for each in found]
-    reached = median(each.reached for each in found)
+    reached, between = median(each.reached for each in found), between_visits(found)
+    needed, most = math.hypot(reached, between), max(asked, TARGETS[-1])
     return Noise(
         case_id=case.case_id,
         repeats=len(found),
         spread=spread_of(times),
         reached=min(reached, 1.0),
+        between=between,
         disturbed=fmean(window.disturbed for visit in visits for window in visit.windows),
-        target=asked
-        if reached <= asked
-        else next((t for t in TARGETS if t >= max(reached, asked)), max(asked, TARGETS[-1])),
+        target=asked if needed <= asked else next((t for t in TARGETS if t >= max(needed, asked)), most),
     )

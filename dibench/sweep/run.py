@@ -113,6 +113,7 @@ def run_sweep(
                         _learn_noise(sweep, crew, book, manifest, len(steps), deadline, on_event)
                     ended = loop.run(steps, deadline)
                     ended = loop.revisit(deadline) if ended == "complete" else ended
+            loop.learn_between()
             loop.state_again(out / record.TABLE)
             manifest.state_at(book.reference_c, book.counter_over_power)
         finally:
@@ -214,11 +215,11 @@ def _open_book(out: Path, crew: Crew, settings: Settings) -> VisitBook:
 
 
 def _aiming(sweep: Sweep, noise: Noise | None) -> Settings:
-    """The settings with what noise asks for: visits, and its target unless one was given."""
+    """The settings with what noise asks for: wider intervals, and its target unless one was given."""
     if noise is None:
         return sweep.settings
     target = sweep.settings.target if sweep.keep_target else noise.target
-    return attrs.evolve(sweep.settings, target=target, least_visits=noise.least_visits)
+    return attrs.evolve(sweep.settings, target=target, between=noise.between)
 
 
 # Wide because it acts between everything that a sweep has opened.

@@ -201,11 +201,15 @@ class VisitBook:
         in_windows = self.in_windows(row.case_id)
         return self._metered(row, entries) if in_windows is None else in_windows.into(row)
 
-    def in_windows(self, case_id: str) -> Measurement | None:
-        """What all visits in windows to a case say together; None where there was none."""
+    def in_windows(self, case_id: str, *, alone: bool = False) -> Measurement | None:
+        """What all visits in windows to a case say together; None where there was none.
+
+        `alone` leaves out what visits to other cases say: by how much visits differ.
+        """
         visits = [entry.visit for entry in self._of_case.get(case_id, ())]
         windows = [visit for visit in visits if isinstance(visit, WindowVisit)]
-        return measurement(windows, self.settings) if windows else None
+        settings = attrs.evolve(self.settings, between=0.0) if alone else self.settings
+        return measurement(windows, settings) if windows else None
 
     def _metered(self, row: Row, entries: Sequence[Entry]) -> Row:
         """The row that visits to a metered GPU make.

@@ -80,11 +80,24 @@ def spread(mean: float, half: float) -> list[float]:
 
 @pytest.mark.parametrize(("half", "target"), [(0.01, 0.02), (0.12, 0.05), (0.5, 0.1)])
 def test_repeats_tell_what_can_be_reached(half: float, target: float) -> None:
-    device = Repeats(*(spread(1 + 0.03 * visit, half) for visit in range(5)))
+    device = Repeats(*(spread(1 + 0.003 * visit, half) for visit in range(5)))
     noise = measure_noise(device, plan_of(["a"]).cases[0], Settings(), 60.0, lambda: device.now)
     assert noise is not None and noise.repeats == 5 and noise.disturbed == 0.0
-    assert noise.spread == pytest.approx(0.06 / 1.06, rel=0.1), "the repeats lie up to 6% from the middle one"
+    assert noise.spread == pytest.approx(0.006, rel=0.1), "the repeats lie up to 0.6% from the middle one"
     assert noise.target == target
+
+
+def test_what_repeats_differ_by_widens_intervals_until_visits_make_up_for_it() -> None:
+    """Five repeats 3% apart, each good to 0.5%: a row of one visit is not known to 0.5%."""
+    device = Repeats(*(spread(1 + 0.03 * visit, 0.01) for visit in range(5)))
+    noise = measure_noise(device, plan_of(["a"]).cases[0], Settings(), 60.0, lambda: device.now)
+    assert noise is not None and 0.08 < noise.between < 0.2 and noise.target == TARGETS[-1]
+    settings = Settings(between=noise.between)
+    visit = WindowVisit(tuple(Window(1, seconds, None, 0.0) for seconds in spread(1.0, 0.01)), varies=False)
+    widths = [measurement([visit] * visits, settings).reached for visits in (1, 4)]
+    assert widths[0] == pytest.approx(noise.between, rel=0.05)
+    assert widths[1] == pytest.approx(noise.between / 2, rel=0.05)
+    assert "repeats differ by" in measurement([visit], settings).reason
 
 
 def test_measuring_the_noise_ends_in_time() -> None:
