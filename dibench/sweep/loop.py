@@ -37,7 +37,7 @@ from dibench.sweep.events import (
     WorkerRestarted,
 )
 from dibench.sweep.manifest import utc_now
-from dibench.sweep.noise import between_visits
+from dibench.sweep.noise import between_visits, reachable
 from dibench.sweep.steps import Steps, key_of
 from dibench.sweep.visit_book import VisitBook
 
@@ -57,8 +57,8 @@ _MOST_DEVICES = 4096
 _MOST_REVISITS = 3
 """Times that one command visits a disturbed case again."""
 
-_LEAST_SENTINELS, _ENOUGH_SENTINELS = 2, 5
-"""Sentinels that tell by how much visits differ: where nothing else does, and better than repeats did."""
+_ENOUGH_SENTINELS = 5
+"""They tell by how much visits differ better than the repeats before the first case did."""
 
 _MOST_LOSSES = 3
 """A case that was running each of so many times when a device was lost is taken for the cause: it fails."""
@@ -107,7 +107,7 @@ class Loop:
         self._deaths: Counter[str] = Counter()
         self._most_deaths = sweep.most_deaths
         self._last_loss = ""
-        self._by_sentinels = False  # whether these told by how much visits differ
+        self._aim, self._keep_target = 0.0, sweep.keep_target
         self.statuses: dict[str, str] = {}
         self._written_on: dict[str, str] = {}
         for row in record.written(table.path):
@@ -223,18 +223,18 @@ class Loop:
         return ended
 
     def learn_between(self) -> None:
-        """Learn from the sentinels by how much visits differ, once there are enough of them.
+        """Learn from the sentinels by how much visits differ, and aim at what that allows.
 
         From what all visits to each say together, as rows are: of several, one may know better than another.
         """
         sentinels = [self._book.in_windows(c.case_id, alone=True) for c in self._plan.cases if c.sentinel]
         found = [one for one in sentinels if one is not None]
-        told_before = self._book.settings.between and not self._by_sentinels
-        if len(found) < (_ENOUGH_SENTINELS if told_before else _LEAST_SENTINELS):
-            return
-        self._by_sentinels = True
-        visits = math.sqrt(fmean(one.visits for one in found))
-        self._book.settings = attrs.evolve(self._book.settings, between=visits * between_visits(found))
+        if len(found) >= _ENOUGH_SENTINELS:
+            self._aim = self._aim or self._book.settings.target
+            between = between_visits(found, self._aim)
+            visits = math.sqrt(fmean(one.visits for one in found))
+            aim = self._aim if self._keep_target else reachable(math.hypot(self._aim, between), self._aim)
+            self._book.settings = attrs.evolve(self._book.settings, between=visits * between, target=aim)
 
     def _welcome(self, devices: Sequence[OpenDevice]) -> None:
         for device in devices:

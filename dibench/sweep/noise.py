@@ -30,8 +30,8 @@ TARGETS = (0.03, 0.05, 0.07, 0.1)
 
 _REPEATS = 5
 _LEAST_REPEATS = 2
-_FEWEST_DF = 3.0  # of the spread between visits, which is known to be small on a machine of one's own
-_ONE_MAY_BE_FAR = 8
+_FEWEST_NARROW = 3
+_FEWEST_DF = 4.0  # of the spread between visits, which is known to be small on a machine of one's own
 _MOST_S = 5.0
 _SHARE = 0.05  # of the time that the sweep may take
 
@@ -75,18 +75,26 @@ def spread_of(times_s: Sequence[float]) -> float:
     return max(abs(time_s / typical_s - 1) for time_s in times_s)
 
 
-def between_visits(found: Sequence[Measurement]) -> float:
+def reachable(needed: float, asked: float) -> float:
+    """The target that half-widths of `needed` allow: the one asked for, or the next of TARGETS.
+
+    >>> reachable(0.01, 0.02), reachable(0.06, 0.02), reachable(0.9, 0.02)
+    (0.02, 0.07, 0.1)
+    """
+    return asked if needed <= asked else next((t for t in TARGETS if t >= needed), max(asked, TARGETS[-1]))
+
+
+def between_visits(found: Sequence[Measurement], target: float) -> float:
     """Relative half-width of a visit's 95% interval that is due to differences between visits.
 
-    From repeats of one case: their standard deviation beyond their own intervals, times Student's t. Of eight
-    or more the one farthest out is left out: one row in twenty may lie outside its interval.
+    From repeats of one case that reached the target, three at least: those that know of their disturbance
+    have wide intervals already, and this is what is not in them.
     """
-    if len(found) < _LEAST_REPEATS:
+    narrow = [one for one in found if one.reached <= target]
+    if len(narrow) < _FEWEST_NARROW:
         return 0.0
-    logs = [math.log(one.time_s) for one in found]
-    if len(logs) >= _ONE_MAY_BE_FAR:
-        logs.remove(max(logs, key=lambda one: abs(one - median(logs))))
-    own = fmean(((one.time_ci_s or 0.0) / one.time_s / t_975(math.inf)) ** 2 for one in found)
+    logs = [math.log(one.time_s) for one in narrow]
+    own = fmean(((one.time_ci_s or 0.0) / one.time_s / t_975(math.inf)) ** 2 for one in narrow)
     return t_975(max(_FEWEST_DF, len(logs) - 1.0)) * math.sqrt(max(0.0, variance(logs) - own))
 
 
@@ -125,8 +133,8 @@ def measure_noise(
 
 def _noise_of(case: Case, found: list[Measurement], visits: list[WindowVisit], asked: float) -> Noise:
     times = [each.time_s for each in found]
-    reached, between = median(each.reached for each in found), between_visits(found)
-    needed, most = math.hypot(reached, between), max(asked, TARGETS[-1])
+    reached = median(each.reached for each in found)
+    between = between_visits(found, max(reached, asked))
     return Noise(
         case_id=case.case_id,
         repeats=len(found),
@@ -134,5 +142,5 @@ def _noise_of(case: Case, found: list[Measurement], visits: list[WindowVisit], a
         reached=min(reached, 1.0),
         between=between,
         disturbed=fmean(window.disturbed for visit in visits for window in visit.windows),
-        target=asked if needed <= asked else next((t for t in TARGETS if t >= max(needed, asked)), most),
+        target=reachable(math.hypot(reached, between), asked),
     )

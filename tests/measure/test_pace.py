@@ -71,7 +71,7 @@ def test_windows_in_a_spell_that_nobody_reports_are_left_out() -> None:
 
 def test_a_visit_waits_for_calm() -> None:
     """Without the probe, a spell that is longer than the visit passes for a slower case."""
-    machine = Machine(lambda now: 1.5 if now < 0.4 else 1.0)
+    machine = Machine(lambda now: 1.5 if now < 0.24 else 1.0)
     blind = visited(Machine(machine.slow), None)
     assert blind.status == "ok" and blind.time_s > 1.3 * LAUNCH_S
     found = visited(machine, machine.calm_pace())

@@ -86,7 +86,7 @@ def test_rows_too_wide_stay_out_and_are_counted(source: str) -> None:
     value, interval = ("energy_j", "energy_ci_j") if source == "rapl" else ("time_s", "time_ci_s")
     widths = np.array([0.9, 1.01, 1.5, 6.0, *[0.1] * 5, np.nan]) * WIDEST
     selection = select(frame.assign(**{interval: widths * frame[value]}))
-    assert selection.excluded == {f"too wide: interval of {value} beyond ±10%": 3}
+    assert selection.excluded == {f"too wide: interval of {value} beyond ±20%": 3}
     assert len(selection.frame) == 7
     assert "too wide" not in str(select(frame).excluded)
 

@@ -32,7 +32,7 @@ HARMLESS_CLOCK_EVENTS = frozenset(
 )
 """Clock events that do not mean the clock was throttled under load."""
 
-WIDEST = 0.1
+WIDEST = 0.2
 """Relative half-width of a row's 95% interval beyond which the row harms a fit more than it tells.
 
 A fit weighs all rows alike. Simulated: 120 layers, 30% of them disturbed, which only lengthens them, and a
