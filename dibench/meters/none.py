@@ -15,7 +15,7 @@ class NoMeter:
     """Energy is not known, which is not the same as zero.
 
     >>> NoMeter().window(lambda: 0.5, {}, 1)
-    Reading(time_s=0.5, energy_j=None)
+    Reading(time_s=0.5, energy_j=None, reason='')
     """
 
     source: str = "none"

@@ -348,6 +348,8 @@ def lag_s(curve: Curve, begin_s: float) -> float | None:
     if slope <= 0:
         return None
     off_s = (curve.joules - at_0 - slope * curve.t) / slope
+    if off_s[late].std() > _ON_LINE_S:
+        return None
     off = np.flatnonzero(np.abs(off_s) > _ON_LINE_S + 3 * off_s[late].std())
     if len(off) == 0:
         return 0.0

@@ -50,6 +50,13 @@ def test_a_lag_is_measured_as_load_begins_and_stands_in_the_facts() -> None:
     assert 1.2 < meter.lag_s < 1.6 and Rig().meter.lag_s == 0.0
 
 
+@pytest.mark.parametrize("lag_s", [2.25, 2.5, 3.0])
+def test_a_lag_longer_than_half_of_the_first_look_is_watched_for_longer(lag_s: float) -> None:
+    """3 s were told as 1.4 s: the line was that of idle and load together."""
+    meter = Rig(attrs.evolve(CALM, counter_lag_s=lag_s)).meter
+    assert meter.facts["lag_s"]["counter"] == pytest.approx(lag_s, abs=0.3)
+
+
 def test_a_gain_between_the_estimators_is_told_once_and_a_visit_that_strays_from_it_is_overruled() -> None:
     rig = Rig(attrs.evolve(CALM, counter_gain=0.57))
     visits = [rig.visit(group=f"case {number}") for number in range(5)]
