@@ -32,7 +32,7 @@ from scipy.special import gammaincinv, ndtr
 from dibench.intervals import FEWEST, mean_interval
 from dibench.measure.settings import Settings
 from dibench.measure.undisturbed import Undisturbed, undisturbed_time
-from dibench.measure.windows import measure_case
+from dibench.measure.windows import measurement, visit_in_windows
 from dibench.meters.none import NoMeter
 
 WINDOW_S = 0.0100001
@@ -159,7 +159,8 @@ def run(scenario: Scenario, cases: int, estimator: Estimator = undisturbed_time,
     for times, stretched, reported in zip(*draw(scenario, cases, rng), strict=True):
         machine = Machine(times.tolist(), reported.tolist())
         with mock.patch("dibench.measure.windows.undisturbed_time", estimator):
-            found = measure_case(machine, NoMeter(), settings, machine.clock, waited=machine.waited)
+            visit = visit_in_windows(machine, NoMeter(), settings, machine.clock, waited=machine.waited)
+            found = measurement([visit], settings)
         error = found.time_s / WINDOW_S - 1
         half_width = math.inf if found.time_ci_s is None else found.time_ci_s / WINDOW_S
         clean = machine.taken - int(stretched[: machine.taken].sum())

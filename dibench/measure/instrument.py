@@ -5,6 +5,7 @@ A GPU's own sensor is used in visits (`metering`), every other meter in windows 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -16,7 +17,7 @@ from dibench.backends import Backend, Prepared
 from dibench.errors import UserError
 from dibench.measure.budget import Pool
 from dibench.measure.metering import Metering
-from dibench.measure.pace import Pace, pace_of_cores
+from dibench.measure.pace import pace_of_cores
 from dibench.measure.settings import Settings
 from dibench.measure.visit import Visit, with_visits
 from dibench.measure.windows import WindowVisit, measurement, visit_in_windows, waited_s
@@ -62,14 +63,13 @@ class Instrument:
         assert not isinstance(self.meter, GpuMeter)
         # On a CPU other processes can take the cores away.
         waited = waited_s if self.backend.name in ("cpu", "torch") else lambda: 0.0
-        return visit_in_windows(
-            prepared, self.meter, settings, counts=counts, waited=waited, pace=self._pace()
-        )
+        pace = pace_of_cores() if self._on_cores else None
+        return visit_in_windows(prepared, self.meter, settings, counts=counts, waited=waited, pace=pace)
 
-    def _pace(self) -> Pace | None:
-        """Of this machine, where our kernels run on its cores."""
-        on_cores = self.backend.name in ("cpu", "torch") and "threads" in self.backend.device().facts
-        return pace_of_cores() if on_cores else None
+    @functools.cached_property  # the backend reads its facts from files
+    def _on_cores(self) -> bool:
+        """Whether launches run on the cores of this machine."""
+        return self.backend.name in ("cpu", "torch") and "threads" in self.backend.device().facts
 
     def measured(self, prepared: Prepared) -> Row:
         """A row with what was measured at one visit, all instances together."""

@@ -139,20 +139,6 @@ class Measurement:
         )
 
 
-def measure_case(
-    prepared: Prepared,
-    meter: Meter,
-    settings: Settings,
-    clock: Callable[[], float] = time.perf_counter,
-    *,
-    counts: Mapping[str, int] | None = None,
-    waited: Callable[[], float] = lambda: 0.0,
-) -> Measurement:
-    """Measure one prepared case at one visit; see `visit_in_windows`."""
-    visit = visit_in_windows(prepared, meter, settings, clock, counts=counts, waited=waited)
-    return measurement([visit], settings)
-
-
 def visit_in_windows(
     prepared: Prepared,
     meter: Meter,

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_backend import replayed
+from one_visit import measure_case
 from scipy import stats
 
 from dibench.intervals import mean_interval
 from dibench.measure import windows
 from dibench.measure.settings import Settings
-from dibench.measure.windows import FEWEST_WINDOWS, measure_case, waited_s
+from dibench.measure.windows import FEWEST_WINDOWS, waited_s
 from dibench.meters import Reading
 from dibench.meters.none import NoMeter
 from dibench.schema import Row

@@ -9,11 +9,11 @@ import attrs
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from one_visit import measure_case
 from powercap import Machine
 
 from dibench.errors import UserError
 from dibench.measure.settings import Settings
-from dibench.measure.windows import measure_case
 from dibench.meters.rapl import RaplMeter, Zone, find_zones, watch
 
 _RANGE_UJ = 65_532_610_987
@@ -256,7 +256,7 @@ def test_the_row_says_why_it_has_no_joules(tmp_path: Path) -> None:
             machine.pass_time(0.0)
 
     settings = Settings(window_s=0.2, warm_up_s=0.01, case_budget_s=4.0)
-    found = measure_case(_Launches(machine, reset), meter, settings, machine.clock)  # type: ignore[arg-type]
+    found = measure_case(_Launches(machine, reset), meter, settings, machine.clock)
     assert (found.energy_j, found.power_w, found.status) == (None, None, "flagged")
     assert "the meter did not read every window: package-0 went from" in found.reason
     assert found.time_s == pytest.approx(0.01), "the time is kept"
