@@ -80,12 +80,16 @@ class Gain:
 
 
 class Pool:
-    """What all visits of one device tell together about leakage and the spread of repeats."""
+    """What all visits of one device tell together about leakage and the spread of repeats.
+
+    A visit at which the estimators differ by more than they do at all visits tells neither: its joules are
+    overruled or in doubt (`dibench.measure.visit`), and their error is no spread of repeats.
+    """
 
     def __init__(self, between: VariancePart = BETWEEN) -> None:
         """An empty pool; `between` is the prior, such as a calibration's A/A noise."""
         self._prior = between
-        self._groups: dict[Hashable, list[VisitJoules]] = {}
+        self._groups: dict[Hashable, list[tuple[VisitJoules, VisitJoules | None]]] = {}
         self._ratios: list[float] = []
         self._known: tuple[tuple[float, float], VariancePart] | None = None
 
@@ -97,7 +101,7 @@ class Pool:
             estimate: joules by the estimator of the rows.
             other: by the second one, if there is one.
         """
-        self._groups.setdefault(case, []).append(estimate)
+        self._groups.setdefault(case, []).append((estimate, other))
         if other is not None:
             self._ratios.append(math.log(estimate.energy_j / other.energy_j))
         self._known = None
@@ -119,7 +123,7 @@ class Pool:
 
         None before the first visit, and where no temperature can be read.
         """
-        known = (one.celsius for one in chain.from_iterable(self._groups.values()))
+        known = (one.celsius for one, _ in chain.from_iterable(self._groups.values()))
         degrees = [celsius for celsius in known if celsius is not None]
         return float(np.median(degrees)) if degrees else None
 
@@ -137,13 +141,14 @@ class Pool:
     def _learned(self) -> tuple[tuple[float, float], VariancePart]:
         """Leakage and spread, cached until a visit is added, since every row asks for them."""
         if self._known is None:
-            leakage = self._leakage()
-            self._known = leakage, self._between(leakage[0])
+            repeated = self._repeated()
+            leakage = self._leakage(repeated)
+            self._known = leakage, self._between(repeated, leakage[0])
         return self._known
 
-    def _leakage(self) -> tuple[float, float]:
+    def _leakage(self, repeated: Sequence[Sequence[VisitJoules]]) -> tuple[float, float]:
         sxx = sxy = 0.0
-        for repeats in self._repeated():
+        for repeats in repeated:
             estimates = [one for one in repeats if one.celsius is not None]
             if not estimates:
                 continue
@@ -151,14 +156,14 @@ class Pool:
             y = np.log([one.energy_j for one in estimates])
             sxx += float(((c - c.mean()) ** 2).sum())
             sxy += float(((c - c.mean()) * (y - y.mean())).sum())
-        noise = self._prior.variance + self._within()
+        noise = self._prior.variance + _within(repeated)
         precision = 1 / LEAKAGE_SD**2 + sxx / noise
         return (LEAKAGE_PER_C / LEAKAGE_SD**2 + sxy / noise) / precision, 1 / math.sqrt(precision)
 
-    def _between(self, leakage: float) -> VariancePart:
+    def _between(self, repeated: Sequence[Sequence[VisitJoules]], leakage: float) -> VariancePart:
         squares, df = self._prior.variance * self._prior.df, self._prior.df
         middle_c = self.typical_c()
-        for estimates in self._repeated():
+        for estimates in repeated:
             y = np.array([math.log(one.energy_j) - leakage * one.warmer_c(middle_c) for one in estimates])
             within = np.mean([one.spread.variance + one.tick for one in estimates])
             squares += float(((y - y.mean()) ** 2).sum() - (len(y) - 1) * within)
@@ -166,11 +171,23 @@ class Pool:
         return VariancePart(max(squares / df, _LEAST_BETWEEN**2), df)
 
     def _repeated(self) -> list[list[VisitJoules]]:
-        return [estimates for estimates in self._groups.values() if len(estimates) > 1]
+        """Visits that are repeats of others, without those that stray from the gain."""
+        gain = self.gain()
+        groups = [
+            [one for one, other in pairs if not _strays(one, other, gain)]
+            for pairs in self._groups.values()
+            if len(pairs) > 1
+        ]
+        return [estimates for estimates in groups if len(estimates) > 1]
 
-    def _within(self) -> float:
-        estimates = list(chain.from_iterable(self._repeated()))
-        return float(np.mean([one.spread.variance + one.tick for one in estimates])) if estimates else 0.0
+
+def _strays(one: VisitJoules, other: VisitJoules | None, gain: Gain | None) -> bool:
+    return other is not None and gain is not None and disagreement(one, other, gain) != ""
+
+
+def _within(repeated: Sequence[Sequence[VisitJoules]]) -> float:
+    estimates = list(chain.from_iterable(repeated))
+    return float(np.mean([one.spread.variance + one.tick for one in estimates])) if estimates else 0.0
 
 
 def combine(estimates: Sequence[VisitJoules], pool: Pool, reference_c: float | None) -> Energy:

@@ -93,6 +93,26 @@ def test_a_gain_between_estimators_is_known_from_six_visits_whatever_one_of_them
     assert disagreement(usual, QUIET) != "", "one visit cannot tell"
 
 
+def test_a_visit_whose_estimators_stray_tells_no_spread_and_no_leakage_but_its_temperature() -> None:
+    """Its joules are overruled: as a repeat it made energy fall by 0.25% per degree instead of grow."""
+    clean, stray, rng = Pool(), Pool(), np.random.default_rng(7)
+    for number in range(8):
+        energy_j = float(np.exp(0.004 * rng.standard_normal()))
+        for pool in (clean, stray):
+            pool.add(
+                "sentinel", attrs.evolve(QUIET, energy_j=energy_j), attrs.evolve(QUIET, energy_j=energy_j)
+            )
+        assert clean.between() == stray.between(), number
+    stray.add("sentinel", attrs.evolve(QUIET, energy_j=0.92, celsius=90.0), QUIET)
+    assert stray.between() == clean.between() and stray.leakage() == clean.leakage()
+    both = attrs.evolve(QUIET, energy_j=0.92)
+    stray.add("sentinel", both, both)
+    assert stray.between().variance > 10 * clean.between().variance, "both saw it: it is spread"
+    one = Pool()
+    one.add("a", attrs.evolve(QUIET, celsius=70.0), attrs.evolve(QUIET, energy_j=2.0))
+    assert one.typical_c() == 70.0
+
+
 def covered(outcomes: list[Outcome]) -> float:
     return float(np.mean([abs(outcome.error) <= outcome.half_width for outcome in outcomes]))
 
