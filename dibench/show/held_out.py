@@ -33,6 +33,11 @@ def blocks(found: HeldOut) -> list[Block]:
         shown.append(
             Sentence(f"Not left out, as too few rows would remain: {said}; {found.rows_needed} needed.")
         )
+    if found.small:
+        said = ", ".join(f"{name} {layers}" for name, layers in found.small.items())
+        shown.append(
+            Sentence(f"Not counted, as they have fewer than {found.layers_needed} different layers: {said}.")
+        )
     if found.undecided.networks is not None:
         shown.append(Sentence(f"Networks: undecided, {found.undecided.networks}."))
     return shown

@@ -15,10 +15,10 @@ from dibench.study.ladder.folds import make_folds
 from dibench.study.ladder.held_out import Splits, errors_of, hold_out
 from dibench.study.ladder.ladder import make_clusterings
 from dibench.study.ladder.models import data_of
-from dibench.study.ladder.network_sums import REQUIRED_SHARE
 from dibench.study.ladder.rungs import Rung, fit_rung
 from dibench.study.ladder.unseen import Unseen, predict_families
 from dibench.study.maths.scores import mape, spearman
+from dibench.study.table.catalogue import REQUIRED_SHARE
 
 
 def held_out(frame: pd.DataFrame) -> Splits:

@@ -66,6 +66,10 @@ class HeldOut:
     """Families that leave too few rows, and how many they leave."""
     rows_needed: int
     """By the largest model."""
+    small: Mapping[str, int]
+    """Families of too few different layers, and how many they have."""
+    layers_needed: int
+    """Different layers of a family."""
     required_share: float
     """Of a network's multiply-adds and elements that rows must hold."""
     models: Mapping[str, ModelErrors]

@@ -91,6 +91,8 @@ class Evidence:
 
     model: str
     families: int
+    rows: tuple[int, ...]
+    """Of each family."""
     mean: float
     ci_low: float | None
     ci_high: float | None

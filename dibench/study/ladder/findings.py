@@ -75,7 +75,7 @@ def findings_of(found: Ladder) -> ladder.Fit:
             for name, (alpha, test) in found.sensitivity.items()
         },
         predictors=predictors_of(found),
-        held_out=errors_of(hold_out(found.data, found.rungs, found.unseen)),
+        held_out=errors_of(hold_out(found.data, found.rungs, found.unseen, found.catalogue)),
         folds=ladder.FoldNames(found.folds.by, tuple(fold.name for fold in found.folds.folds)),
         method=METHOD,
         pipeline_check=check,

@@ -10,8 +10,8 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from dibench import networks
-from dibench.study.ladder.models import Data, Labels, shape_key
+from dibench.study.ladder.models import Data, Labels
+from dibench.study.table.catalogue import Catalogue, the_25
 
 LAYER_FOLDS = 10
 FEWEST_FAMILIES = 3
@@ -34,14 +34,20 @@ class Folds:
     folds: tuple[Fold, ...]
 
 
-def make_folds(data: Data, seed: int = 0) -> Folds:
-    """One fold per architecture family; ten folds of layers for rows of no known network.
+def make_folds(data: Data, seed: int = 0, catalogue: Catalogue | None = None) -> Folds:
+    """One fold per architecture family; ten folds of layers for rows of no network.
 
     With rows of fewer than three families, all rows are held out by layer. Layers are dealt to folds at
     random from the seed, each with all its batches.
+
+    Args:
+        data: the rows.
+        seed: of the deal.
+        catalogue: of the networks in their table; by default the 25.
     """
+    catalogue = catalogue or the_25()
     named, which = np.unique(data.network, return_inverse=True)
-    family = np.array([_family(network) for network in named.tolist()], dtype=np.str_)[which]
+    family = np.array([catalogue.family.get(network, "") for network in named.tolist()], np.str_)[which]
     if len(set(family.tolist()) - {""}) < FEWEST_FAMILIES:
         family = np.full(len(data), "", dtype=np.str_)
     by_layer = _deal_layers(data.layer, seed)
@@ -50,21 +56,12 @@ def make_folds(data: Data, seed: int = 0) -> Folds:
     folds = []
     for name in sorted(set(label.tolist())):
         test = label == name
-        if name in networks.FAMILIES:
-            shared = np.isin(shapes, shapes_of(*networks.FAMILIES[name]))[shape]
+        if name in catalogue.families:
+            shared = np.isin(shapes, catalogue.shapes_of(*catalogue.families[name]))[shape]
         else:
             shared = (np.bincount(shape, test, minlength=len(shapes)) > 0)[shape]
         folds.append(Fold(name, test, ~test & ~shared))
     return Folds("family" if (family != "").any() else "layer", tuple(folds))
-
-
-def _family(network: str) -> str:
-    return networks.family(network) if network in networks.names() else ""
-
-
-def shapes_of(*names: str) -> list[str]:
-    """The distinct shapes of some networks, without batch, written as in `Data.layer`."""
-    return sorted({shape_key(layer.shape) for name in names for layer in networks.load(name)})
 
 
 def _deal_layers(layer: Labels, seed: int) -> Labels:

@@ -14,14 +14,15 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from dibench.numbers import percent
+from dibench.numbers import count, percent
 from dibench.study.findings.held_out import Errors, Family, HeldOut, ModelErrors, Undecided, UnseenNetwork
 from dibench.study.ladder.folds import FEWEST_FAMILIES, Fold, Folds
 from dibench.study.ladder.models import Data
-from dibench.study.ladder.network_sums import REQUIRED_SHARE, NetworkSum, network_sums
+from dibench.study.ladder.network_sums import NetworkSum, network_sums
 from dibench.study.ladder.rungs import NoRung, Rung
-from dibench.study.ladder.unseen import COMPARED, Unseen, predict_held_out, rows_needed
+from dibench.study.ladder.unseen import COMPARED, FEWEST_FAMILY_LAYERS, Unseen, predict_held_out, rows_needed
 from dibench.study.maths.scores import mape, spearman
+from dibench.study.table.catalogue import REQUIRED_SHARE, Catalogue
 
 FloatArray = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -40,6 +41,8 @@ class Splits:
     """Those that leave enough rows to learn from."""
     skipped: Mapping[str, int]
     """Families that leave too few, and how many they leave."""
+    small: Mapping[str, int]
+    """Families of too few different layers, and how many they have."""
     needed: int
     """Rows that the largest model needs."""
     sums: tuple[NetworkSum, ...]
@@ -48,20 +51,27 @@ class Splits:
 
 
 def hold_out(
-    data: Data, rungs: Mapping[str, Rung | NoRung], unseen: Mapping[str, Unseen], seed: int = 0
+    data: Data,
+    rungs: Mapping[str, Rung | NoRung],
+    unseen: Mapping[str, Unseen],
+    catalogue: Catalogue | None = None,
+    seed: int = 0,
 ) -> Splits:
-    """Choose the families that leave enough rows, and predict the naive split too."""
+    """Choose the families that count, and predict the naive split too; the catalogue as of `network_sums`."""
     fitted = {name: rung for name in COMPARED if isinstance(rung := rungs.get(name), Rung)}
-    families = tuple(one for one in unseen.values() if one.enough)
+    families = tuple(one for one in unseen.values() if one.counts)
     known = {one.family for one in families}
     order = np.random.default_rng(seed).permutation(len(data)) % NAIVE_FOLDS
     naive = Folds("row", tuple(Fold(str(i), order == i, order != i) for i in range(NAIVE_FOLDS)))
     return Splits(
         data=data,
         families=families,
-        skipped={name: int(one.left.sum()) for name, one in unseen.items() if name not in known},
+        skipped={name: int(one.left.sum()) for name, one in unseen.items() if not one.enough},
+        small={name: one.layers for name, one in unseen.items() if one.enough and not one.counts},
         needed=rows_needed(data),
-        sums=tuple(one for one in network_sums(data) if one.family in known and one.holds(REQUIRED_SHARE)),
+        sums=tuple(
+            one for one in network_sums(data, catalogue) if one.family in known and one.holds(REQUIRED_SHARE)
+        ),
         naive={
             name: predict_held_out(name, data, naive, near=rung.parameters)[0] if families else np.empty(0)
             for name, rung in fitted.items()
@@ -92,6 +102,8 @@ def errors_of(found: Splits) -> HeldOut:
     return HeldOut(
         families=tuple(Family(one.family, int(one.rows.sum()), int(one.left.sum())) for one in families),
         skipped=found.skipped,
+        small=found.small,
+        layers_needed=FEWEST_FAMILY_LAYERS,
         rows_needed=found.needed,
         required_share=REQUIRED_SHARE,
         models={
@@ -146,10 +158,12 @@ def _why_no_layers(found: Splits) -> str | None:
     """Why there is no figure for layers; None if there is one."""
     rows = sum(int(one.rows.sum()) for one in found.families)
     if len(found.families) < FEWEST_FAMILIES:
-        left = ", ".join(f"{name} leaves {number}" for name, number in found.skipped.items())
+        others = [f"{name} leaves {number}" for name, number in found.skipped.items()]
+        others += [f"{name} has {count(number, 'layer')}" for name, number in found.small.items()]
         return (
-            f"{len(found.families)} families leave the {found.needed} rows that the models need, "
-            f"{FEWEST_FAMILIES} needed ({left or 'no further family has rows'})"
+            f"{len(found.families)} families leave the {found.needed} rows that the models need and have "
+            f"{FEWEST_FAMILY_LAYERS} different layers, {FEWEST_FAMILIES} needed "
+            f"({', '.join(others) or 'no further family has rows'})"
         )
     if rows < FEWEST_LAYERS:
         return f"{rows} rows are of families that can be left out, {FEWEST_LAYERS} needed"

@@ -26,6 +26,7 @@ from dibench.study.ladder.unseen import FoldFits, Unseen, predict_families, pred
 from dibench.study.ladder.verdict import Grounds, Verdict, decide
 from dibench.study.maths.inference import DRAWS, Clustering, Test, clustering
 from dibench.study.table import rows as row_rules
+from dibench.study.table.catalogue import Catalogue, catalogue_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,6 +77,8 @@ class Ladder:
 
     selection: row_rules.Selection
     data: Data
+    catalogue: Catalogue
+    """The networks of the table."""
     folds: Folds
     clusterings: tuple[Clustering, ...]
     rungs: dict[str, Rung | NoRung]
@@ -107,11 +110,14 @@ def fit_ladder(
     """Fit every rung of the ladder to a table; arguments and errors are those of `fit`."""
     selection = row_rules.select(frame, **chosen)
     every = row_rules.select(frame, **chosen, every_kernel=True)
-    check = _modelled_energy(frame, chosen, draws, seed) if selection.kind == "time" else None
-    return _fit_ladder(selection, every, draws, seed, check)
+    catalogue = catalogue_of(frame)
+    check = _modelled_energy(frame, catalogue, chosen, draws, seed) if selection.kind == "time" else None
+    return _fit_ladder(selection, every, catalogue, draws, seed, check)
 
 
-def _modelled_energy(frame: pd.DataFrame, chosen: row_rules.Choice, draws: int, seed: int) -> Ladder | None:
+def _modelled_energy(
+    frame: pd.DataFrame, catalogue: Catalogue, chosen: row_rules.Choice, draws: int, seed: int
+) -> Ladder | None:
     energies = [column for column in row_rules.ENERGY_COLUMNS if column in frame]
     usable = frame["energy_source"].isin(["model", "simulated"]) & (frame[energies] > 0).any(axis=1)
     if not usable.any():
@@ -122,22 +128,27 @@ def _modelled_energy(frame: pd.DataFrame, chosen: row_rules.Choice, draws: int, 
         )
     except UserError:  # the rows with energy are among the excluded
         return None
-    return _fit_ladder(one, every, draws, seed, None)
+    return _fit_ladder(one, every, catalogue, draws, seed, None)
 
 
 def _fit_ladder(
-    selection: row_rules.Selection, every: row_rules.Selection, draws: int, seed: int, check: Ladder | None
+    selection: row_rules.Selection,
+    every: row_rules.Selection,
+    catalogue: Catalogue,
+    draws: int,
+    seed: int,
+    check: Ladder | None,
 ) -> Ladder:
     data = data_of(selection.frame, selection.response)
     clusterings = make_clusterings(data, draws, seed)
-    folds = make_folds(data, seed)
+    folds = make_folds(data, seed, catalogue)
     rungs = {name: _rung(name, selection, data, clusterings, folds) for name in MODELS}
     comparison = compare(data, clusterings, folds, rungs)
     operators = [op for op in intensity.OPERATORS if (data.op == op).any()]
     by_operator = {}
     for op in operators:
         own = data.only(data.op == op)
-        by_operator[op] = compare(own, make_clusterings(own, draws, seed), make_folds(own, seed))
+        by_operator[op] = compare(own, make_clusterings(own, draws, seed), make_folds(own, seed, catalogue))
     fitted = {name: rung for name, rung in rungs.items() if isinstance(rung, Rung)}
     known = FoldFits(
         folds,
@@ -147,19 +158,20 @@ def _fit_ladder(
     return Ladder(
         selection=selection,
         data=data,
+        catalogue=catalogue,
         folds=folds,
         clusterings=clusterings,
         rungs=rungs,
         comparison=comparison,
         disjoint=_disjoint(data, clusterings, rungs["di_disjoint"]),
         split=weights_and_inputs(data, clusterings),
-        effective=_effective(every, draws, seed),
+        effective=_effective(every, catalogue, draws, seed),
         by_operator=by_operator,
         sensitivity={
             **{name: _alternative(terms, data, clusterings) for name, terms in SENSITIVITIES.items()},
             **_of_gross_energy(selection, clusterings),
         },
-        unseen=predict_families(data, known),
+        unseen=predict_families(data, catalogue, known),
         check=check,
     )
 
@@ -167,7 +179,7 @@ def _fit_ladder(
 _UNCOUNTED = NoRung("effective", "the table counts no accesses")
 
 
-def _effective(every: row_rules.Selection, draws: int, seed: int) -> Effective:
+def _effective(every: row_rules.Selection, catalogue: Catalogue, draws: int, seed: int) -> Effective:
     """`effective` describes every kernel, so it is fitted to the rows of all."""
     if "weight_reads" not in every.frame:
         return Effective(data_of(every.frame.iloc[:0], every.response), _UNCOUNTED)
@@ -176,7 +188,8 @@ def _effective(every: row_rules.Selection, draws: int, seed: int) -> Effective:
     if not counted.any():
         return Effective(data, _UNCOUNTED)
     data = data.only(counted)
-    rung = fit_rung("effective", data, make_clusterings(data, draws, seed), make_folds(data, seed))
+    folds = make_folds(data, seed, catalogue)
+    rung = fit_rung("effective", data, make_clusterings(data, draws, seed), folds)
     return Effective(data, rung)
 
 

@@ -20,7 +20,7 @@ and `di_weighted` is `di_split` with e_x = e_y.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -28,8 +28,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dibench import intensity
-from dibench.layer import DIMENSIONS
-from dibench.study.table.columns import counts, numbers
+from dibench.study.table.catalogue import network_of
+from dibench.study.table.columns import counts, numbers, shapes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,8 +115,8 @@ def data_of(frame: pd.DataFrame, response: str) -> Data:
         launch=1 / np.where(instances >= 1, instances, 1.0),
         batch=numbers(frame, "N"),
         op=_each(frame["op"], str),
-        layer=_shapes(frame),
-        network=_each(names, lambda name: name.partition("/")[0] if "/" in name else ""),
+        layer=shapes(frame),
+        network=_each(names, network_of),
     )
 
 
@@ -126,28 +126,6 @@ def _each(values: Any, text: Callable[[str], str]) -> Labels:
 
     codes, different = pd.factorize(np.asarray(values, dtype=object))
     return np.array([text(str(value)) for value in different], dtype=np.str_)[codes]
-
-
-def _shapes(frame: pd.DataFrame) -> Labels:
-    """`shape_key` of each row."""
-    shapes = frame[list(DIMENSIONS[1:])].astype("int64")
-    code = shapes.groupby(list(DIMENSIONS[1:]), sort=False).ngroup().to_numpy()
-    first = np.unique(code, return_index=True)[1]
-    different = shapes.iloc[first].to_numpy(dtype=object)
-    return np.array([_joined(shape) for shape in different], dtype=np.str_)[code]
-
-
-def shape_key(shape: Sequence[int]) -> str:
-    """A layer's shape without its batch, as `Data.layer` writes it.
-
-    >>> shape_key(range(16))
-    '1x2x3x4x5x6x7x8x9x10x11x12x13x14x15'
-    """
-    return _joined(shape[1:])
-
-
-def _joined(dimensions: Iterable[int]) -> str:
-    return "x".join(map(str, dimensions))
 
 
 def _baseline(half_width: FloatArray, response: str) -> FloatArray:

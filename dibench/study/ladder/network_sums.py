@@ -14,13 +14,11 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from dibench import networks
-from dibench.study.ladder.models import Data, shape_key
+from dibench.study.ladder.models import Data
+from dibench.study.table.catalogue import Catalogue, the_25
+from dibench.study.table.columns import shape_key
 
 IntArray = NDArray[np.intp]
-
-REQUIRED_SHARE = 0.95
-"""Share of a network's multiply-adds, and of its elements, that measured layers must hold."""
 
 
 @attrs.frozen(eq=False)
@@ -28,6 +26,7 @@ class NetworkSum:
     """The measured part of one network at one batch size."""
 
     network: str
+    family: str
     batch: int
     rows: IntArray
     """The row of each layer that has one, in the network's order; layers of one shape repeat it."""
@@ -39,24 +38,19 @@ class NetworkSum:
     covered_elements: float
     """Shares of the network's multiply-adds and of its W + X + Y at that batch."""
 
-    @property
-    def family(self) -> str:
-        """Its architecture family."""
-        return networks.family(self.network)
-
     def holds(self, share: float) -> bool:
         """Whether rows hold that share of multiply-adds and of elements."""
         # Shares of a whole network are sums in different orders, so they are 1 only up to rounding.
         return len(self.rows) > 0 and min(self.covered_macs, self.covered_elements) * (1 + 1e-12) >= share
 
 
-def network_sums(data: Data) -> Iterator[NetworkSum]:
-    """Each of the 25 networks at each batch size of the rows."""
-    layers_of = {name: networks.load(name) for name in networks.names()}
-    shapes = sorted({shape_key(layer.shape) for layers in layers_of.values() for layer in layers})
+def network_sums(data: Data, catalogue: Catalogue | None = None) -> Iterator[NetworkSum]:
+    """Each network of the catalogue, by default of the 25, at each batch size of the rows."""
+    catalogue = catalogue or the_25()
+    shapes = catalogue.shapes_of(*catalogue.layers)
     batches = np.unique(data.batch)
     row_of = _rows_by_shape_and_batch(data, shapes, batches)
-    for name, layers in layers_of.items():
+    for name, layers in catalogue.layers.items():
         place = np.searchsorted(shapes, [shape_key(layer.shape) for layer in layers])
         row = row_of[place]  # (layers, batches)
         has = row >= 0
@@ -69,7 +63,14 @@ def network_sums(data: Data) -> Iterator[NetworkSum]:
             own = has[:, at]
             found = float(macs @ own)
             yield NetworkSum(
-                name, int(batch), row[own, at], len(layers), found, found / macs.sum(), covered_elements[at]
+                network=name,
+                family=catalogue.family[name],
+                batch=int(batch),
+                rows=row[own, at],
+                layers=len(layers),
+                macs=found,
+                covered_macs=found / macs.sum(),
+                covered_elements=covered_elements[at],
             )
 
 
@@ -77,8 +78,8 @@ def _rows_by_shape_and_batch(data: Data, shapes: Sequence[str], batches: NDArray
     """The last row of each shape (sorted) at each batch (sorted); −1 where there is none."""
     row_of = np.full((len(shapes), len(batches)), -1, dtype=np.intp)
     names, which = np.unique(data.layer, return_inverse=True)
-    place = np.searchsorted(shapes, names)
-    place = np.where(np.take(shapes, place, mode="clip") == names, place, -1)[which]
+    place_of = {shape: place for place, shape in enumerate(shapes)}
+    place = np.array([place_of.get(name, -1) for name in names.tolist()], dtype=np.intp)[which]
     known = np.flatnonzero(place >= 0)
     row_of[place[known], np.searchsorted(batches, data.batch[known])] = known
     return row_of

@@ -14,18 +14,21 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from dibench import networks
 from dibench.study.ladder.alpha import COARSE_GRID, profile_disjoint
-from dibench.study.ladder.folds import Folds, shapes_of
+from dibench.study.ladder.folds import Folds
 from dibench.study.ladder.models import FULL, Data, Design, Terms, design, per_di_disjoint
 from dibench.study.ladder.verdict import ROWS_PER_COEFFICIENT
 from dibench.study.maths.estimate import fit_log
+from dibench.study.table.catalogue import Catalogue, the_25
 
 FloatArray = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 COMPARED = ("macs", "ai", "di_weighted", "di_disjoint")
 """Models that need only a layer's shape."""
+
+FEWEST_FAMILY_LAYERS = 5
+"""Different layers that a family needs to count: an error on fewer is about these layers, not the family."""
 
 WITHOUT_TRACE = 1e-11
 """Relative change of the sum of squares at which a fold's fit stops: the start does not matter then."""
@@ -147,12 +150,19 @@ class Unseen:
     """(n,): its rows."""
     left: Mask
     """(n,): the rows that the models are fitted to."""
+    layers: int
+    """Different layers among its rows."""
     enough: bool
-    """Whether these are at least `rows_needed`; what fewer say of the family is noise."""
+    """Whether the rows left are at least `rows_needed`; what fewer say of the family is noise."""
     alpha: dict[str, float]
     """`di_weighted`, `di_disjoint`; not a number where the rows left say nothing about reuse."""
     predicted: dict[str, FloatArray]
     """By model of `COMPARED`, the response of its rows (n,); not a number where it cannot be predicted."""
+
+    @property
+    def counts(self) -> bool:
+        """Whether it says something of AI and DI: it has enough layers and leaves enough rows."""
+        return self.enough and self.layers >= FEWEST_FAMILY_LAYERS
 
     def elements(self, data: Data) -> dict[str, FloatArray]:
         """M / index, by index, of some rows: W + A, 2·(α·W + (1−α)·A), and M / DI of the disjoint form."""
@@ -170,20 +180,24 @@ def rows_needed(data: Data) -> int:
     return ROWS_PER_COEFFICIENT * (len(np.unique(data.op)) + 3)
 
 
-def predict_families(data: Data, known: FoldFits | None = None) -> dict[str, Unseen]:
+def predict_families(
+    data: Data, catalogue: Catalogue | None = None, known: FoldFits | None = None
+) -> dict[str, Unseen]:
     """Each family that has rows, predicted by fits to the rows that share no shape with it.
 
     Args:
         data: all rows.
+        catalogue: of the networks in their table; by default the 25.
         known: what was fitted to the same rows already.
     """
     found = {}
+    catalogue = catalogue or the_25()
     shapes, shape = np.unique(data.layer, return_inverse=True)
     owners, owner = np.unique(data.network, return_inverse=True)
     near = {} if known is None else known.near
     designs = {model: design(model, data) for model in COMPARED if model != "di_disjoint"}
-    for family, members in networks.FAMILIES.items():
-        rows = np.isin(shapes, shapes_of(*members))[shape]
+    for family, members in catalogue.families.items():
+        rows = np.isin(shapes, catalogue.shapes_of(*members))[shape]
         if not rows.any():
             continue
         left = ~rows & ~np.isin(owners, members)[owner]
@@ -201,5 +215,6 @@ def predict_families(data: Data, known: FoldFits | None = None) -> dict[str, Uns
             for model, one in learned.items()
         }
         enough = int(left.sum()) >= rows_needed(data)
-        found[family] = Unseen(family, rows, left, enough, alpha, predicted)
+        layers = len(np.unique(shape[rows]))
+        found[family] = Unseen(family, rows, left, layers, enough, alpha, predicted)
     return found

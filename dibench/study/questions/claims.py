@@ -17,6 +17,8 @@ from dibench.study.findings.estimate import Estimate
 from dibench.study.findings.ladder import Fit
 from dibench.study.findings.networks import NoNetworks, WholeNetworks
 from dibench.study.findings.twins import Twins
+from dibench.study.ladder.folds import FEWEST_FAMILIES
+from dibench.study.ladder.unseen import FEWEST_FAMILY_LAYERS
 from dibench.study.ladder.verdict import ALIKE, DATA_TYPE_MATTERS, OUTPUTS_DIFFER
 
 _ANSWERS = {"DI": CONFIRMED, "AI": REFUTED}
@@ -141,10 +143,14 @@ def _generality(networks: WholeNetworks | NoNetworks) -> Claim:
     text = "What DI says is general: it holds for networks that were not used to find α."
     found = networks.families.get("di_weighted")
     if found is None or found.ci_low is None or found.ci_high is None:
-        why = "too few families of networks for an interval"
+        why = (
+            f"{0 if found is None else found.families} families of networks have {FEWEST_FAMILY_LAYERS} "
+            f"different layers and leave enough rows, {FEWEST_FAMILIES} are needed for an interval"
+        )
         return Claim("generality", text, UNDECIDED, "", why)
     mean = bracketed(found.mean, found.ci_low, found.ci_high, percent_apart)
-    number = f"AI's error less DI's on unseen families {mean}, {found.families} families"
+    rows = f"{min(found.rows)} to {max(found.rows)} rows each"
+    number = f"AI's error less DI's on unseen families {mean}, {found.families} families, {rows}"
     answer = _ANSWERS.get(found.decision, UNDECIDED)
     why = {
         CONFIRMED: "DI errs less on families it has not seen; no statement about networks unlike these",

@@ -20,11 +20,11 @@ from dibench.study.questions.correlation import decision
 def family_differences(data: Data, unseen: Mapping[str, Unseen]) -> tuple[FamilyDifference, ...]:
     """Errors on each family's layers, of fits that have not seen them, over rows that every model predicts.
 
-    Families that leave too few rows to fit are no evidence and are left out.
+    Families that leave too few rows to fit, or are of too few layers, are no evidence and are left out.
     """
     found = []
     for family, fold in unseen.items():
-        own = fold.rows & fold.enough
+        own = fold.rows & fold.counts
         for predicted in fold.predicted.values():
             own = own & np.isfinite(predicted)
         if own.any():
@@ -44,10 +44,10 @@ def evidence_of(families: Sequence[FamilyDifference]) -> dict[str, Evidence]:
 def _evidence(model: str, families: Sequence[FamilyDifference]) -> Evidence:
     """Student's interval over families and the exact sign-flip test; none for fewer than three families."""
     difference = np.array([one.errors["ai"] - one.errors[model] for one in families])
-    n = len(difference)
+    n, rows = len(difference), tuple(one.rows for one in families)
     mean = float(difference.mean()) if n else math.nan
     if n < FEWEST_FAMILIES:
-        return Evidence(model, n, mean, None, None, None, "undecided")
+        return Evidence(model, n, rows, mean, None, None, None, "undecided")
     half = student_quantile(n - 1) * float(difference.std(ddof=1)) / math.sqrt(n)
     low, high = mean - half, mean + half
-    return Evidence(model, n, mean, low, high, flips(difference).p_value, decision(low, high))
+    return Evidence(model, n, rows, mean, low, high, flips(difference).p_value, decision(low, high))

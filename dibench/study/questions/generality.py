@@ -18,6 +18,7 @@ from dibench.errors import UserError
 from dibench.numbers import bracketed, percent, percent_apart
 from dibench.study.findings.generality import Generality, Population, nearest_half
 from dibench.study.findings.networks import Evidence
+from dibench.study.ladder.unseen import FEWEST_FAMILY_LAYERS
 from dibench.study.questions.families import evidence_of, family_differences
 from dibench.study.questions.subset_fits import fits_of
 from dibench.study.questions.subset_study import Members, layers_of, networks_of, study
@@ -38,7 +39,9 @@ STABLE = 0.95
 
 METHOD = {
     "evidence": "per family: root mean square log error of fits without the family and every shape in it, "
-    "AI minus DI; Student's interval over families, exact sign-flip p. Families share some shapes.",
+    "AI minus DI; Student's interval over families, exact sign-flip p. Families share some shapes. A network "
+    "outside the 25 is of the family that its name's first word says; a family counts with "
+    f"{FEWEST_FAMILY_LAYERS} different layers.",
     "subsets": "without replacement from a fixed set; correlations of logarithms from sums",
     "curve": "sqrt((n - k) / (n - 1)) / sqrt(k - 3) in Fisher's z: what combinatorics alone gives",
     "influence_curve": "the same with the influence of these members in place of normal ones",
@@ -96,7 +99,7 @@ def generality(
             not_studied[members.unit] = f"{len(members)} of them can be used, too few for subsets"
     families = family_differences(data, fleet.unseen)
     if not populations and not families:
-        raise UserError("rows", "must hold layers of several of the 25 networks to study generality")
+        raise UserError("rows", "must hold layers of several networks to study generality")
     evidence = evidence_of(families)
     return Generality(
         response=selection.response,

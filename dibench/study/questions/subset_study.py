@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dibench.study.findings.generality import Population, Size, Spread
-from dibench.study.ladder.folds import shapes_of
 from dibench.study.ladder.unseen import COMPARED
 from dibench.study.maths.scores import pearson
 from dibench.study.questions.subset_fits import Fits, refitted_alpha
@@ -74,7 +73,7 @@ class Members:
 def networks_of(fleet: Fleet) -> Members:
     """The networks in the rankings."""
     ranked = fleet.ranked
-    shapes = [np.isin(fleet.data.layer, shapes_of(one.network)) for one in ranked]
+    shapes = [np.isin(fleet.data.layer, fleet.catalogue.shapes_of(one.network)) for one in ranked]
     known = {name: column(ranked, name) for name in COMPARED if ranked}
     usable = {name: values for name, values in known.items() if np.isfinite(values).all()}
     names = tuple(one.network for one in ranked)
@@ -82,7 +81,7 @@ def networks_of(fleet: Fleet) -> Members:
 
 
 def layers_of(fleet: Fleet) -> Members:
-    """Distinct layers of the 25 networks at the fleet's batch; α by the fit without a family they are in."""
+    """Distinct layers of the networks at the fleet's batch; α by the fit without a family they are in."""
     data = fleet.data
     own: FloatArray = np.full(len(data), np.nan)
     elements = {name: own.copy() for name in ("ai", "di_weighted", "di_disjoint")}

@@ -20,11 +20,12 @@ from dibench.errors import UserError
 from dibench.study.findings.networks import Contest, Correlations, NetworkCost, NoNetworks, WholeNetworks
 from dibench.study.ladder.folds import FEWEST_FAMILIES
 from dibench.study.ladder.models import Data, data_of
-from dibench.study.ladder.network_sums import REQUIRED_SHARE, NetworkSum, network_sums
+from dibench.study.ladder.network_sums import NetworkSum, network_sums
 from dibench.study.ladder.unseen import Unseen, predict_families
 from dibench.study.questions.correlation import contest, correlations
 from dibench.study.questions.families import evidence_of, family_differences
 from dibench.study.table import rows as row_rules
+from dibench.study.table.catalogue import REQUIRED_SHARE, Catalogue, catalogue_of
 from dibench.study.table.columns import numbers
 
 if TYPE_CHECKING:
@@ -73,6 +74,8 @@ class Fleet:
     selection: row_rules.Selection
     data: Data
     """Every row of the selection, at all its batches: what the fits learn from."""
+    catalogue: Catalogue
+    """The networks of the table."""
     unseen: dict[str, Unseen]
     """By family, the fits without it."""
     batch: int
@@ -162,12 +165,16 @@ def fleet_of(
     """
     single = _single(frame)
     if ladder is not None and single is frame:
-        selection, data, unseen = ladder.selection, ladder.data, ladder.unseen
+        selection, data = ladder.selection, ladder.data
+        catalogue, unseen = ladder.catalogue, ladder.unseen
     else:
         selection = row_rules.select(single, **chosen)
         data = data_of(selection.frame, selection.response)
-        unseen = predict_families(data)
-    sums = list(network_sums(data))
+        catalogue = catalogue_of(single)
+        unseen = predict_families(data, catalogue)
+    sums = list(network_sums(data, catalogue))
+    if not sums:
+        raise UserError("names", "must say of what network a layer is, such as resnet50/conv1")
     batches = sorted({one.batch for one in sums})
     if batch is not None and batch not in batches:
         raise UserError("batch", "must be one of " + ", ".join(map(str, batches)), batch)
@@ -184,6 +191,7 @@ def fleet_of(
     return Fleet(
         selection=selection,
         data=data,
+        catalogue=catalogue,
         unseen=unseen,
         batch=best,
         complete_by_batch={n: complete[n] for n in batches},

@@ -1,8 +1,9 @@
-"""Columns of a table as arrays, even if the table lacks them, and the counts that follow from dimensions."""
+"""Columns of a table as arrays, even if the table lacks them, and what follows from dimensions."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,3 +39,21 @@ def counts(frame: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
         "inputs": intensity.inputs(d["N"], d["C"], d["H"], d["W"]),
         "outputs": intensity.outputs(d["N"], d["K"], d["P"], d["Q"]),
     }
+
+
+def shapes(frame: pd.DataFrame) -> NDArray[np.str_]:
+    """`shape_key` of each row."""
+    sizes = frame[list(DIMENSIONS[1:])].astype("int64")
+    code = sizes.groupby(list(DIMENSIONS[1:]), sort=False).ngroup().to_numpy()
+    first = np.unique(code, return_index=True)[1]
+    different = sizes.iloc[first].to_numpy(dtype=object)
+    return np.array(["x".join(map(str, shape)) for shape in different], dtype=np.str_)[code]
+
+
+def shape_key(shape: Sequence[int]) -> str:
+    """A layer's shape without its batch.
+
+    >>> shape_key(range(16))
+    '1x2x3x4x5x6x7x8x9x10x11x12x13x14x15'
+    """
+    return "x".join(map(str, shape[1:]))
