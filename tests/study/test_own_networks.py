@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import attrs
 import numpy as np
 import pandas as pd
 import pytest
@@ -79,7 +80,7 @@ def test_every_network_whose_layers_are_there_is_whole() -> None:
     assert {one.network for one in found.ranked} == set(NAMES) and found.left_out == ()
     for one in found.ranked:
         assert one.cost == pytest.approx(exact(layers_of()[one.network]), rel=1e-12)
-        assert (one.layers, one.covered_macs) == (14, pytest.approx(1.0))
+        assert one.layers == 14 and one.covered_macs == pytest.approx(1.0)
     assert found.reason is None and found.contests["index_weighted"] is not None
     assert {one.family for one in found.ranked} == {*STEMS, "resnet"}
 
@@ -160,7 +161,7 @@ def test_own_networks_stand_beside_the_25() -> None:
 def test_a_published_name_over_other_shapes_holds_them_out_too() -> None:
     """resnet50 at another image size: not the published layers, yet nothing a fit of the family may see."""
     larger = [
-        Layer(**{**layer.dims, "H": 2 * layer.H, "W": 2 * layer.W, "P": None, "Q": None}, name=layer.name)
+        attrs.evolve(layer, H=layer.H + 2 * layer.stride_h, P=layer.P + 2)
         for layer in networks.load("resnet50")[:20]
     ]
     rows = [*larger, *layers_of()["oak18"]]
