@@ -18,8 +18,17 @@ if [ "$backend" = cuda ]; then
   "${dibench[@]}" selftest --backend cuda --once
 fi
 "${dibench[@]}" sweep default --backend "$backend" --out "$out" --time-budget "${TIME_BUDGET:-150s}" "$@"
-"${dibench[@]}" fit "$out/sweep.csv" --json "$out/fit.json"
+# Rows that cannot be fitted (status 2), as where others kept the machine busy all the time, are shown all the same:
+# the report begins with the reason. An earlier fit is not of these rows.
+fitted=0
+"${dibench[@]}" fit "$out/sweep.csv" --json "$out/fit.json" || fitted=$?
+case $fitted in
+  0) ;;
+  2) rm -f "$out/fit.json" ;;
+  *) exit "$fitted" ;;
+esac
 "${dibench[@]}" report "$out"
 if [ "$backend" != cuda ]; then
   bash scripts/measured.sh
 fi
+exit "$fitted"

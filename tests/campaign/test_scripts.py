@@ -133,6 +133,17 @@ def test_what_fails_ends_the_main_job_with_its_status(tmp_path: Path) -> None:
     assert (ran.status, ran.calls) == (130, [SELFTEST, job("cuda")[0]]), "it was interrupted"
 
 
+def test_rows_that_cannot_be_fitted_are_reported_all_the_same(tmp_path: Path) -> None:
+    """The report begins with the reason; the status stays that of the fit, and no older fit stays beside."""
+    here, older = machine(tmp_path, gpu=False), tmp_path / "results" / "local" / "cpu" / "fit.json"
+    older.parent.mkdir(parents=True)
+    older.touch()
+    ran = here.run("run", FAILS="fit", STATUS="2")
+    assert (ran.status, ran.calls) == (2, job("cpu"))
+    assert not older.exists() and "Measured GPU data are still to come" in ran.out
+    assert here.run("run", FAILS="fit", STATUS="130").calls == job("cpu")[:2], "it was interrupted"
+
+
 def test_a_campaign_goes_on_where_the_runs_before_it_ended(tmp_path: Path) -> None:
     here = machine(tmp_path, gpu=True)
     first = "dibench campaign --time-budget 9m --out results/local/campaign/1"

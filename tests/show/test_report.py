@@ -272,6 +272,12 @@ def test_a_sweep_without_a_usable_row_says_so(tmp_path: Path) -> None:
     page = report(write(tmp_path / "failed", table))
     assert "Nothing can be said yet." in page.text
     assert "5 failed" in page.text
+    wide = [
+        row | {f"{name[:-2]}_ci{name[-2:]}": 0.5 * row[name] for name in ("time_s", "energy_j")}
+        for row in rows(5)
+    ]
+    told = report(write(tmp_path / "wide", wide)).text
+    assert told.index("5 too wide") < told.index("measure longer (--case-budget)") < told.index("cheaper")
     directory = write(tmp_path / "empty", rows(1))
     csv = directory / "sweep.csv"
     csv.write_text(csv.read_text(encoding="utf-8").splitlines()[0] + "\n", encoding="utf-8")

@@ -89,6 +89,8 @@ def test_rows_too_wide_stay_out_and_are_counted(source: str) -> None:
     assert selection.excluded == {f"too wide: interval of {value} beyond ±20%": 3}
     assert len(selection.frame) == 7
     assert "too wide" not in str(select(frame).excluded)
+    with pytest.raises(UserError, match=r"left out: 10 too wide: .*; measure longer \(--case-budget\)"):
+        select(frame.assign(**{interval: frame[value]}))
 
 
 def test_anchors_too_wide_stay_out() -> None:

@@ -131,6 +131,7 @@ def select(
     response = _choose_response(sieve, modelled)
     _drop_implausible(sieve, response)
     _drop_too_wide(sieve, response)
+    sieve.check("measure longer (--case-budget), or where less disturbs")
     variants: dict[str, str] = {}
     if not every_kernel:
         variants = fastest_variants(sieve.frame, response)
@@ -171,11 +172,12 @@ class _Sieve:
             self.excluded[reason] = self.excluded.get(reason, 0) + int(out.sum())
             self.frame = self.frame[~out]
 
-    def check(self) -> None:
+    def check(self, remedy: str = "") -> None:
         """Raise an error if no row is left."""
         if not len(self.frame):
             left_out = ", ".join(f"{number} {reason}" for reason, number in self.excluded.items())
-            raise UserError("rows", f"must leave at least one to fit, left out: {left_out}")
+            rule = f"must leave at least one to fit, left out: {left_out}"
+            raise UserError("rows", f"{rule}; {remedy}" if remedy else rule)
 
     def text(self, column: str) -> NDArray[np.object_]:
         return texts(self.frame, column)
