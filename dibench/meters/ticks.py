@@ -121,9 +121,15 @@ def update_period_s(t: Floats, values: Floats) -> float | None:
 
 
 def counter_curve(t: Floats, energy_mj: Floats) -> Curve:
-    """The ticks of an energy counter, without those that were seen late because the reading itself was."""
+    """The ticks of an energy counter, without those that were seen late because a reading was.
+
+    A reading that took long shows an instant within it. So what it shows is as late as it, and so is a tick
+    that only the next reading shows; before the first reading there may have been such a one.
+    """
     at, width, index = updates(t, energy_mj)
-    prompt = width <= _PROMPT * np.median(width) if len(width) else np.array([], bool)
+    before = np.where(index > 1, t[index - 1] - t[index - 2], np.inf)
+    longer = np.maximum(width, before)
+    prompt = longer <= _PROMPT * np.median(width) if len(width) else np.array([], bool)
     if prompt.sum() >= FEWEST_TICKS:
         at, width, index = at[prompt], width[prompt], index[prompt]
     return Curve(at, energy_mj[index] * 1e-3, float(np.median(width)) if len(width) else 0.0)

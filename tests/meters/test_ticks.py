@@ -50,6 +50,19 @@ def test_a_reading_that_comes_late_does_not_look_like_a_change_of_power() -> Non
     assert found.half_width < 0.02
 
 
+@pytest.mark.parametrize("begin_s", [0.5, 2.035], ids=["within the window", "as it begins"])
+def test_a_reading_that_takes_long_does_not_make_its_neighbours_tick_late(begin_s: float) -> None:
+    """It shows an instant within it: a tick 50 ms ago shows only in the next one, 5 ms later."""
+    kept = (T < 1.982) | (T > 2.038)
+    shown = np.where(
+        abs(T - 2.04) < 1e-3, counter(phase_s=0.09)[np.searchsorted(T, 1.983)], counter(phase_s=0.09)
+    )
+    exact = power(counter_power(T, counter(phase_s=0.09), begin_s, 3.8, **ALIKE))
+    found = power(counter_power(T[kept], shown[kept], begin_s, 3.8, **ALIKE))
+    assert found.power_w == pytest.approx(400.0, rel=2e-3)
+    assert found.half_width < 1.1 * exact.half_width and found.tick < 1.3 * exact.tick
+
+
 def jittered(rng: np.random.Generator, by_s: float, period_s: float = 0.1) -> np.ndarray[Any, Any]:
     """A counter of 400 W with 1% of ripple whose ticks are seen up to `by_s` early or late."""
     ticks = np.arange(-0.5, 4.5, period_s) + rng.uniform(0, period_s)
