@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _BLOCKS, _FEWEST_BLOCKS = 10, 4
 _SAMPLE_S = 0.1
 _LEAST_SEEN = 0.5  # of the time since the beginning: readings may have failed
-_LEAST_CHANGE = 0.005
+_LEAST_CHANGE = 0.01
 _MOST_ERRORS = (2.0, 2.4, 2.4)
 _MEDIAN_OF_NORMAL = 0.6745  # of absolute values, in standard deviations
 _CHANGE_LEFT = 2.0

@@ -382,7 +382,7 @@ class GpuMeter:
     def _after_load(self) -> Baseline:
         self.clock.sleep(_AFTER_LOAD_S + self.lag_s)
         longest_s = max(_LONGEST_ACTIVE_IDLE_S, _TICKS_AT_REST * (self.period_s or 0.0))
-        return self._at_rest(_ACTIVE_IDLE_S, longest_s)[0]
+        return self._at_rest(_ACTIVE_IDLE_S + self.lag_s, longest_s + self.lag_s)[0]
 
     def _at_rest(
         self, seconds: float, longest_s: float, up_mhz: Callable[[float], int] = lambda _: 0

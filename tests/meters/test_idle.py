@@ -158,6 +158,18 @@ def test_active_idle_is_read_by_the_estimator_of_the_rows_so_that_its_gain_cance
     assert meter.active_idle.power_w == pytest.approx(0.93 * 119.0, rel=0.01)
 
 
+@pytest.mark.slow
+def test_active_idle_is_at_rest_for_a_sensor_that_averages_too() -> None:
+    """An average of a second wanders slowly: in two seconds that looked like a trend one time in eight."""
+    settled = []
+    for seed in range(4):
+        card = attrs.evolve(HOPPER, counter_averaging_s=1.0, averaging_s=1.0)
+        meter, gpu = started(card, seed=100 + seed)
+        found = [meter.active_idle, *(meter.measure_active_idle(gpu.busy) for _ in range(5))]
+        settled += [one.settled for one in found]
+    assert sum(settled) >= 23
+
+
 def test_active_idle_that_is_not_at_rest_flags_rows_until_it_is_measured_again() -> None:
     class Cooling(SimulatedGpu):
         """At rest it loses ten watts a second, for a time."""
