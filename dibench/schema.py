@@ -152,13 +152,14 @@ class Row:
     seed: int | None = _int("of operand values")
     status: str = _text("one of " + " ".join(STATUSES))
     reason: str = _text("why it is not ok")
-    # Beyond the contract: what some cards tell of themselves, means over the windows; empty elsewhere.
+    # Beyond the contract, empty elsewhere: what some cards tell of themselves (means over windows), the grid.
     memory_power_w: float | None = _float("of power_w, what the card's memory drew")
     dram_bandwidth_pct: float | None = _float("bytes that DRAM moved over the most it could")
     fp32_pct: float | None = _float("time in which the FP32 units worked")
     tensor_pct: float | None = _float("time in which the tensor cores worked")
     occupancy_pct: float | None = _float("warps present over the most there could be")
     zeus_power_w: float | None = _float("power_w as Zeus reads it on the same windows")
+    blocks: int | None = _int("blocks of threads in the launch's grid")
     others: Mapping[str, str] = attrs.field(factory=dict)
     """Cells of columns that the contract does not know, as text."""
 

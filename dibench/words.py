@@ -9,9 +9,19 @@ MODEL_NAMES = {
     "di_weighted": "DI weighted",
     "di_disjoint": "DI disjoint",
     "di_split": "DI split",
+    "di_occupancy": "DI + occupancy",
+    "di_capacity": "DI + capacity",
     "effective": "accesses",
 }
 """The models of the ladder, in its order."""
+
+BESIDE_NAMES = {
+    "occupancy": "occupancy",
+    "capacity": "capacity",
+    "occupancy and capacity": "occupancy and capacity",
+    "time": "constant power",
+}
+"""Further terms beside AI and DI."""
 
 SENSITIVITY_NAMES = {
     "without_launch": "without e_launch",

@@ -39,7 +39,8 @@ class CudaCase:
         geometry: Geometry,
     ) -> None:
         self.counts: Mapping[str, int] = variant.counts_for(case.layer, case.knobs)
-        self.cells: Mapping[str, Any] = {"sms": min(geometry.grid, station.gpu.sms), **_served(case, station)}
+        used = {"sms": min(geometry.grid, station.gpu.sms), "blocks": geometry.grid}
+        self.cells: Mapping[str, Any] = {**used, **_served(case, station)}
         self._station, self._context, self._case = station, station.context, case
         self._kernel, self._geometry = kernel, geometry
         self._layout = Layout.of(case)

@@ -16,6 +16,7 @@ from dibench.show.studies import Study
 from dibench.show.svg import INK, MUTED, OPERATOR_COLOURS, OPERATOR_MARKERS, SURFACE, new_panel, to_svg
 from dibench.study.findings.estimate import Estimate
 from dibench.study.findings.ladder import MARGIN
+from dibench.words import BESIDE_NAMES
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from dibench.study.findings.all_findings import Several
 
 ALL_OPERATORS, ALL_CARDS = "all operators", "all, gains fitted"
+BESIDE = "beside"
+"""Lines of all operators together with a further term, such as `beside capacity`."""
 
 WIDEST = (-0.5, 1.5)
 """Ends of the scale: what lies beyond is an arrow at the edge, and a number."""
@@ -52,7 +55,7 @@ def alpha_figure(studies: Sequence[Study], several: Several | None) -> Figure:
     lines = alpha_lines(studies, several)
     beside = ["Bar: 95% interval; an arrow: it goes on. Inside the grey band, AI is good enough."]
     if any(line.drawn and not line.reliable for line in lines):
-        beside.append("Hollow: too few independent layers or networks to rely on.")
+        beside.append("Hollow: too few independent layers or networks to rely on, or a model that misses.")
     title = "How much does a weight weigh against an activation?"
     return Figure("alpha", title, partial(alpha_panel, lines), beside)
 
@@ -64,6 +67,12 @@ def alpha_lines(studies: Sequence[Study], several: Several | None) -> list[Line]
     """
     fits = [(study.card, study.fit) for study in studies if study.fit is not None]
     lines = [Line(ALL_OPERATORS, card, fit.alpha.weighted, fit.reliable) for card, fit in fits]
+    lines += [
+        Line(f"{BESIDE} {BESIDE_NAMES[name]}", card, one.alpha, one.adequate is not False)
+        for card, fit in fits[:1]
+        for name, one in fit.beside.items()
+        if fit.determined
+    ]
     if several is not None and several.compared.joint is not None:
         lines.append(Line(ALL_OPERATORS, ALL_CARDS, several.compared.joint.alpha, True))
     for op in OPERATORS:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dibench.numbers import count, interval, number, p_text, percent
+from dibench.numbers import count, interval, number, p_text, percent, short
 from dibench.show.blocks import Block, Figure, Headline, Section, Sentence
-from dibench.words import MODEL_NAMES
+from dibench.words import BESIDE_NAMES, MODEL_NAMES
 
 if TYPE_CHECKING:
+    from dibench.study.findings.adequacy import Adequacy
     from dibench.study.findings.estimate import Outcome
     from dibench.study.findings.ladder import Fit
 
@@ -26,9 +27,10 @@ def section(fit: Fit, alpha: Figure | None = None, about: str = "") -> Section:
     question = f"Does it matter for {fit.response_kind} whether an element is weight or activation?"
     told: list[Block] = [
         Sentence(f"{about}{fit.basis}", "" if fit.evidence else "warn"),
-        Headline(fit.answer, "warn" if fit.verdict == "undecided" else "good"),
+        Headline(fit.answer, "warn" if fit.verdict in ("undecided", "not adequate") else "good"),
         Sentence(f"Why: {'; '.join(fit.reasons)}. {rests}"),
         *_numbers(fit),
+        Sentence(" ".join(filter(None, [_lack_of_fit(fit.adequacy), _beside(fit)]))),
         *([] if alpha is None else [alpha]),
     ]
     return Section("verdict", "Verdict", question, told)
@@ -50,6 +52,32 @@ def _numbers(fit: Fit) -> list[Block]:
         return [Sentence(text, "warn")]
     doubt = "" if fit.reliable else " Not to be relied on: see why above."
     return [Sentence(f"{_alpha(fit)}{doubt}", "" if fit.reliable else "warn"), Sentence(_tests(fit))]
+
+
+def _lack_of_fit(found: Adequacy) -> str:
+    """Whether the model describes its rows, in a sentence."""
+    if found.miss is None or found.rows_error is None:
+        return "Lack of fit: not told, as rows state no interval and repeat no case."
+    good = f"rows are good to {percent(found.rows_error, 1)}, up to {percent(found.margin, 0)} is tolerated"
+    if found.beside and found.plain_miss is not None:
+        without = f"{percent(found.plain_miss, 1)} without {found.beside}"
+        return f"Lack of fit: {without}, {percent(found.miss, 1)} beside it; {good}."
+    return f"Lack of fit: {percent(found.miss, 1)}; {good}."
+
+
+def _beside(fit: Fit) -> str:
+    """α with each further term, with the size that fits best; empty where α is not determined."""
+    said = []
+    for name, one in fit.beside.items():
+        sizes = []
+        if one.cache_bytes is not None:
+            sizes.append(f"cache of {short(one.cache_bytes, 'B')}")
+        if one.blocks_of_a_wave is not None:
+            sizes.append(f"wave of {count(round(one.blocks_of_a_wave), 'block')}")
+        misses = "" if one.miss is None else f"misses {percent(one.miss, 1)}"
+        told = ", ".join(filter(None, [*sizes, misses]))
+        said.append(f"{BESIDE_NAMES[name]} {interval(one.alpha)}" + (f" ({told})" if told else ""))
+    return f"α beside {'; '.join(said)}." if said and fit.determined else ""
 
 
 def _alpha(fit: Fit) -> str:

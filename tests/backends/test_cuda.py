@@ -75,7 +75,7 @@ def test_shares_of_the_gpu_get_one_block_to_a_multiprocessor(gpu: fake_gpu.FakeG
     }
     assert blocks == {"all": 64 * 512 // 32, "whole": 8, "half": 4, "quarter": 2}
     prepared = gpu.prepare_layer(case_of(layer, "conv_no_reuse", sms="half"))
-    assert prepared.cells == {"sms": 4}
+    assert prepared.cells == {"sms": 4, "blocks": 4}
 
 
 def test_what_the_device_cannot_run_is_refused_with_limit_and_value(

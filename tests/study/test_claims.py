@@ -41,7 +41,7 @@ def test_headline_and_claims_never_contradict_each_other() -> None:
     frame = all_layers(0.2)
     one = fit(frame, draws=99)
     networks = networks_of(frame)
-    for decision in ("DI", "AI", "undecided"):
+    for decision in ("DI", "AI", "undecided", "not adequate"):
         for p in (0.0001, 0.049, 0.05, 0.9, math.nan):
             word = conclusion(decision, p)
             headline = sentence(word, "measured energy", p)
@@ -52,6 +52,9 @@ def test_headline_and_claims_never_contradict_each_other() -> None:
             assert (of_types.answer == REFUTED) == headline.startswith("AI."), (decision, p)
             assert ("outputs that differ" in of_types.why) == ("only outputs differ" in headline)
             assert decision == "DI" or said["operators"].answer != CONFIRMED
+            if decision == "not adequate":
+                assert headline.startswith("Not adequate.")
+                assert {claim.answer for claim in said.values()} == {UNDECIDED}
 
 
 @pytest.mark.slow

@@ -7,6 +7,7 @@ from typing import Any
 import attrs
 import pytest
 
+from dibench.study.findings.adequacy import Adequacy, Followed
 from dibench.study.ladder.verdict import Grounds, decide
 
 CLEAR = Grounds(
@@ -104,3 +105,16 @@ def test_every_obstacle_is_named() -> None:
     decision, why = verdict(rows=5, condition=1e9, effective_clusters={"layer": 2.0, "network": 1.0})
     assert decision == "undecided"
     assert why.count(";") == 3
+
+
+def test_lack_of_fit_decides_before_any_verdict() -> None:
+    missed = Adequacy(False, 0.17, 0.171, 0.02, 0.03, 1e-9, follows=(Followed("footprint", 0.4, 1e-5),))
+    for alpha, low, high in ((0.25, 0.2, 0.3), (0.5, 0.49, 0.51), (0.5, 0.2, 0.8)):
+        decision, why = verdict(alpha=alpha, ci_low=low, ci_high=high, adequacy=missed)
+        assert decision == "not adequate"
+        assert why.startswith("the model misses by 17% where the rows are good to 2.0%")
+        assert "residuals follow footprint (40%)" in why
+    assert verdict(adequacy=attrs.evolve(missed, adequate=True))[0] == "DI"
+    assert verdict(adequacy=attrs.evolve(missed, adequate=None))[0] == "DI"
+    decision, why = verdict(adequacy=missed, condition=99.0)
+    assert decision == "not adequate" and "condition number" in why

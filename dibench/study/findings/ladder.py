@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dibench.numbers import interval
+from dibench.study.findings.adequacy import Adequacy
 from dibench.study.findings.estimate import Alpha, ClusteredTest, ClusterOutcome, Estimate
 from dibench.study.findings.fitted_model import Predictors
 from dibench.study.findings.held_out import HeldOut
@@ -125,6 +126,21 @@ class Sensitivity:
 
 
 @attrs.frozen
+class Beside:
+    """α with a further term beside AI and DI: `occupancy`, `capacity`, both, or constant power (`time`)."""
+
+    alpha: Alpha
+    p_value: float | None
+    """Of AI inside DI with it."""
+    miss: float | None
+    """As of `Adequacy`, with the term."""
+    adequate: bool | None
+    blocks_of_a_wave: float | None
+    cache_bytes: float | None
+    """The size that fits best; in elements where the data type's width is not known."""
+
+
+@attrs.frozen
 class Operator:
     """The pooled models on an operator's rows, and what those rows say alone."""
 
@@ -139,6 +155,7 @@ class Operator:
     brief: str
     """The first reason in three words."""
     reasons: tuple[str, ...]
+    adequacy: Adequacy
 
 
 @attrs.frozen
@@ -176,9 +193,9 @@ class Fit(Result):
     basis: str
     """One sentence: what the response is, and what it therefore says."""
     verdict: str
-    """`AI`, `DI` or `undecided`."""
+    """`AI`, `DI`, `undecided` or `not adequate`."""
     conclusion: str
-    """What that says: `data type matters`, `outputs differ`, `alike` or `undecided`."""
+    """What that says: `data type matters`, `outputs differ`, `alike`, `undecided` or `not adequate`."""
     answer: str
     """The verdict in a sentence."""
     verdict_text: str
@@ -190,6 +207,10 @@ class Fit(Result):
     """False where the rows cannot carry an answer, whatever α is."""
     determined: bool
     """False where the rows do not determine α: it has no value then."""
+    adequacy: Adequacy
+    """Lack of fit, which is decided before the verdict."""
+    beside: Mapping[str, Beside]
+    """α with each further term that the rows can be fitted with."""
     alpha: Alphas
     test_ai_vs_di: AiAgainstDi
     test_weights_vs_inputs: ClusteredTest

@@ -19,10 +19,11 @@ from dibench.study.ladder.rungs import FittedTerm, NoRung, Rung
 from dibench.study.ladder.verdict import conclusion, sentence
 from dibench.study.maths.inference import LEVEL, UNDECIDABLE
 from dibench.study.maths.scores import Target
+from dibench.study.table.layers import WIDTHS
 
 if TYPE_CHECKING:
     from dibench.study.ladder.alpha import ClusterTest
-    from dibench.study.ladder.ladder import AiAgainstDi, Ladder
+    from dibench.study.ladder.ladder import AiAgainstDi, Beside, Ladder
     from dibench.study.maths.inference import Test
 
 METHOD = {
@@ -65,6 +66,8 @@ def findings_of(found: Ladder) -> ladder.Fit:
         brief=verdict.reasons[0].brief,
         reliable=verdict.reliable,
         determined=determined,
+        adequacy=comparison.adequacy,
+        beside={name: _beside(found, one, determined) for name, one in found.beside.items()},
         alpha=ladder.Alphas(_alpha(comparison.alpha, determined), _alpha(found.disjoint, determined)),
         test_ai_vs_di=_ai_against_di(found),
         test_weights_vs_inputs=_clustered(found.split, determined),
@@ -111,7 +114,8 @@ def _basis(found: Ladder) -> str:
 
 def _answer(found: Ladder) -> str:
     """The verdict in plain words."""
-    answer = sentence(_conclusion(found), _about(found), found.split.decisive.p_value)
+    p = found.split.decisive.p_value
+    answer = sentence(_conclusion(found), _about(found), p, found.comparison.adequacy)
     if found.selection.measured:
         return answer
     return f"No evidence, a check of the pipeline only. It answers: {answer}"
@@ -128,6 +132,21 @@ def _about(found: Ladder) -> str:
     if selection.evidence:
         return "measured energy"
     return "simulated energy" if selection.sources == ("simulated",) else "modelled energy"
+
+
+def _beside(found: Ladder, one: Beside, determined: bool) -> ladder.Beside:
+    terms = one.terms
+    size = terms.cache
+    if size is not None and (width := WIDTHS.get(found.selection.setting.get("dtype", ""))):
+        size *= width
+    return ladder.Beside(
+        alpha=_alpha(one.alpha, determined),
+        p_value=_outcome(one.test, determined).p_value,
+        miss=one.adequacy.miss,
+        adequate=one.adequacy.adequate,
+        blocks_of_a_wave=terms.wave,
+        cache_bytes=size,
+    )
 
 
 def _alpha(alpha: Alpha, determined: bool) -> Alpha:
@@ -244,6 +263,7 @@ def _operator(found: Ladder, op: str, own: AiAgainstDi) -> ladder.Operator:
         reliable=verdict.reliable,
         brief=verdict.reasons[0].brief,
         reasons=tuple(reason.text for reason in verdict.reasons),
+        adequacy=own.adequacy,
     )
 
 

@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 import attrs
 import numpy as np
+from numpy.typing import NDArray
 
 from dibench import intensity
 from dibench.errors import UserError
+from dibench.study.findings.adequacy import Adequacy, Followed
 from dibench.study.findings.estimate import UNKNOWN_ALPHA, Alpha
+from dibench.study.ladder.adequacy import adequacy, followed, residuals_of
 from dibench.study.ladder.alpha import (
     ClusterTest,
     DisjointAlpha,
@@ -19,14 +22,17 @@ from dibench.study.ladder.alpha import (
     weights_and_inputs,
     with_baseline,
 )
+from dibench.study.ladder.beside import NOT_TOLD, TIME, suited, terms_beside
 from dibench.study.ladder.folds import Folds, make_folds
 from dibench.study.ladder.models import FULL, MODELS, Data, Labels, Terms, data_of
 from dibench.study.ladder.rungs import NoRung, Rung, fit_rung
 from dibench.study.ladder.unseen import FoldFits, Unseen, predict_families, predict_held_out
 from dibench.study.ladder.verdict import Grounds, Verdict, decide
 from dibench.study.maths.inference import DRAWS, Clustering, Test, clustering
+from dibench.study.maths.scores import aicc
 from dibench.study.table import rows as row_rules
 from dibench.study.table.catalogue import Catalogue, catalogue_of
+from dibench.study.table.columns import numbers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,11 +62,22 @@ class AiAgainstDi:
     held_out_ai: float | None
     held_out_di: float | None
     verdict: Verdict
+    adequacy: Adequacy
 
     @property
     def test(self) -> Test:
         """The test of AI inside DI that counts."""
         return self.tests.decisive
+
+
+@attrs.frozen
+class Beside:
+    """α and the test of AI inside DI with further terms, and the lack of fit with them."""
+
+    terms: Terms
+    alpha: Alpha
+    test: Test
+    adequacy: Adequacy
 
 
 @attrs.frozen
@@ -91,6 +108,8 @@ class Ladder:
     sensitivity: dict[str, tuple[Alpha, Test]]
     unseen: dict[str, Unseen]
     """Each architecture family as predicted without its rows and the shapes they share."""
+    beside: dict[str, Beside]
+    """AI inside DI with each of the terms of `ladder.beside`, by name."""
     check: Ladder | None
     """The ladder of modelled energy, where time was fitted because no energy was measured."""
 
@@ -139,11 +158,18 @@ def _fit_ladder(
     seed: int,
     check: Ladder | None,
 ) -> Ladder:
-    data = data_of(selection.frame, selection.response)
+    data = data_of(selection.frame, selection.response, selection.repeats)
     clusterings = make_clusterings(data, draws, seed)
     folds = make_folds(data, seed, catalogue)
     rungs = {name: _rung(name, selection, data, clusterings, folds) for name in MODELS}
-    comparison = compare(data, clusterings, folds, rungs)
+    further = terms_beside(data)
+    if selection.kind == "time":
+        further.pop(TIME, None)
+    rungs |= {f"di_{name}": _beside(name, further, data, clusterings, folds) for name in NOT_TOLD}
+    terms, judged = suited(data, further)
+    judged = attrs.evolve(judged, follows=_follows(data, selection.frame, judged))
+    plain = rungs if terms == FULL else None
+    comparison = compare(data, clusterings, folds, plain, terms, judged)
     operators = [op for op in intensity.OPERATORS if (data.op == op).any()]
     by_operator = {}
     for op in operators:
@@ -172,8 +198,29 @@ def _fit_ladder(
             **_of_gross_energy(selection, clusterings),
         },
         unseen=predict_families(data, catalogue, known),
+        beside={
+            name: Beside(own, *_alternative(own, data, clusterings), adequacy(data, own))
+            for name, own in further.items()
+        },
         check=check,
     )
+
+
+def _follows(data: Data, frame: pd.DataFrame, judged: Adequacy) -> tuple[Followed, ...]:
+    """What residuals without further terms follow; not looked for where the model misses by little."""
+    if judged.adequate is not False and not judged.beside:
+        return ()
+    sizes = {name: numbers(frame, name) for name in ("C", "R", "S", "P", "Q", "groups")}
+    properties: dict[str, NDArray[Any]] = {
+        "operator": data.op,
+        "footprint": data.weights + data.activations,
+        "map size": sizes["P"] * sizes["Q"],
+        "reduction depth": sizes["C"] / sizes["groups"] * sizes["R"] * sizes["S"],
+        "groups": sizes["groups"],
+    }
+    if np.isfinite(data.blocks).all():
+        properties["waves"] = data.blocks
+    return followed(residuals_of(data, FULL)[0], properties)
 
 
 _UNCOUNTED = NoRung("effective", "the table counts no accesses")
@@ -216,6 +263,19 @@ def _rung(
     return fit_rung(name, data, clusterings, folds)
 
 
+def _beside(
+    name: str, further: Mapping[str, Terms], data: Data, clusterings: Sequence[Clustering], folds: Folds
+) -> Rung | NoRung:
+    """`di_weighted` with a further term, whose size counts as a coefficient."""
+    if name not in further:
+        return NoRung(f"di_{name}", NOT_TOLD[name])
+    found = fit_rung("di_weighted", data, clusterings, folds, further[name])
+    if isinstance(found, NoRung):
+        return attrs.evolve(found, name=f"di_{name}")
+    k = found.k + 1
+    return attrs.evolve(found, name=f"di_{name}", k=k, aicc=aicc(found.rss, len(data), k))
+
+
 def _disjoint(data: Data, clusterings: Sequence[Clustering], rung: Rung | NoRung) -> Alpha:
     return DisjointAlpha(data, clusterings).estimate() if isinstance(rung, Rung) else UNKNOWN_ALPHA
 
@@ -234,16 +294,23 @@ def compare(
     clusterings: Sequence[Clustering],
     folds: Folds,
     rungs: Mapping[str, Rung | NoRung] | None = None,
+    terms: Terms = FULL,
+    judged: Adequacy | None = None,
 ) -> AiAgainstDi:
     """Estimate α, test AI inside DI, predict held-out rows with both, and decide.
 
-    Rungs that are already fitted to the same rows and folds save predicting held-out rows again.
+    Args:
+        data, clusterings, folds: of the rows.
+        rungs: fitted to the same rows, folds and terms already: saves predicting held-out rows again.
+        terms: beside which AI and DI are compared.
+        judged: the lack of fit with these terms, where it is known.
     """
-    problem = WeightedAlpha(data, clusterings)
-    alpha = with_baseline(problem.estimate(), data)
+    judged = adequacy(data, terms) if judged is None else judged
+    problem = WeightedAlpha(data, clusterings, terms)
+    alpha = with_baseline(problem.estimate(), data, terms)
     tested = problem.test(0.5)
     enough = len(data) > len(problem.full.names)
-    ai, di = held_out_errors(data, clusterings[-1], folds, rungs or {}) if enough else (None, None)
+    ai, di = held_out_errors(data, clusterings[-1], folds, rungs or {}, terms) if enough else (None, None)
     effective = problem.effective_clusters()
     grounds = Grounds(
         rows=len(data),
@@ -256,18 +323,19 @@ def compare(
         only_fc_at_one_batch=bool((data.op == "fc").all() and len(np.unique(data.batch)) == 1),
         held_out_ai=ai,
         held_out_di=di,
+        adequacy=judged,
     )
-    return AiAgainstDi(alpha, tested, effective, problem.condition, ai, di, decide(grounds))
+    return AiAgainstDi(alpha, tested, effective, problem.condition, ai, di, decide(grounds), judged)
 
 
 def held_out_errors(
-    data: Data, clusters: Clustering, folds: Folds, rungs: Mapping[str, Rung | NoRung]
+    data: Data, clusters: Clustering, folds: Folds, rungs: Mapping[str, Rung | NoRung], terms: Terms = FULL
 ) -> tuple[float | None, float | None]:
     """Root mean square log errors of AI and DI on the rows that both predict; each cluster counts once."""
 
     def predictions(model: str) -> Any:
         rung = rungs.get(model)
-        return rung.held_out if isinstance(rung, Rung) else predict_held_out(model, data, folds)[0]
+        return rung.held_out if isinstance(rung, Rung) else predict_held_out(model, data, folds, terms)[0]
 
     ai, di = predictions("ai"), predictions("di_weighted")
     both = np.isfinite(ai) & np.isfinite(di)

@@ -2,15 +2,17 @@
 
 Every rung but `time` carries one e₀ per operator and e_launch:
 
-=============  ======================================================================
+=============  =======================================================================================
 `macs`         E = e₀[op]·M + e_launch
 `time`         E = power·t
 `ai`           E = e₀[op]·M + e·(W + A) + e_launch
 `di_weighted`  E = e₀[op]·M + e_w·W + e_a·A + e_launch, α = e_w / (e_w + e_a)
 `di_disjoint`  E = e₀[op]·M + k·M/DI_α + e_launch, DI_α = α·M/W + (1−α)·M/A
 `di_split`     E = e₀[op]·M + e_w·W + e_x·X + e_y·Y + e_launch
+`di_occupancy` E = di_weighted + e_idle·(MACs that idle multiprocessors could have done), see `beside`
+`di_capacity`  E = di_weighted + e_beyond·(W + A where the cache does not hold it)
 `effective`    E = e₀[op]·M_executed + e_w·W_read + e_x·X_read + e_y·(Y_read + Y_written) + e_launch
-=============  ======================================================================
+=============  =======================================================================================
 
 M multiply-adds, W weights, A = X + Y activations (inputs, outputs): compulsory counts, except in `effective`,
 which counts what a kernel really accesses and so describes every kernel, not only the fastest. t is the time
@@ -30,6 +32,7 @@ from numpy.typing import NDArray
 from dibench import intensity
 from dibench.study.table.catalogue import network_of
 from dibench.study.table.columns import counts, numbers, shapes
+from dibench.study.table.row_errors import NO_REPEATS, Repeats, row_errors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,6 +50,8 @@ FORMULAS = {
     "di_weighted": "E = e0[op]*M + e_w*W + e_a*A + e_launch; alpha = e_w/(e_w + e_a)",
     "di_disjoint": "E = e0[op]*M + k*M/DI + e_launch; DI = alpha*M/W + (1 - alpha)*M/A",
     "di_split": "E = e0[op]*M + e_w*W + e_x*X + e_y*Y + e_launch",
+    "di_occupancy": "E = di_weighted + e_idle*M*(waves in whole / waves - 1)",
+    "di_capacity": "E = di_weighted + e_beyond*(W + A where it is more than the cache)",
     "effective": "E = e0[op]*M_executed + e_w*W_read + e_x*X_read + e_y*(Y_read + Y_written) + e_launch",
 }
 
@@ -77,6 +82,12 @@ class Data:
     """The shape without batch: rows of one layer at several batches share it."""
     network: Labels
     """The network of the row's name; empty where it has none."""
+    error: FloatArray
+    """Standard deviation of log y by the row's interval and by repeats; not a number where nothing tells."""
+    blocks: FloatArray
+    """Of threads in the launch's grid; not a number where the table has none."""
+    sms: FloatArray
+    """Multiprocessors that the launch used; likewise."""
 
     def __len__(self) -> int:
         return len(self.y)
@@ -91,8 +102,8 @@ class Data:
         return Data(*(array[rows] for array in attrs.astuple(self, recurse=False)))
 
 
-def data_of(frame: pd.DataFrame, response: str) -> Data:
-    """The arrays of the rows of a selection."""
+def data_of(frame: pd.DataFrame, response: str, repeated: Repeats = NO_REPEATS) -> Data:
+    """The arrays of the rows of a selection; `repeated` is what repeats of cases say of their errors."""
     count = counts(frame)
     instances = numbers(frame, "instances")
     names = frame["name"].fillna("") if "name" in frame else np.full(len(frame), "")
@@ -117,6 +128,9 @@ def data_of(frame: pd.DataFrame, response: str) -> Data:
         op=_each(frame["op"], str),
         layer=shapes(frame),
         network=_each(names, network_of),
+        error=row_errors(frame, response, repeated),
+        blocks=numbers(frame, "blocks"),
+        sms=numbers(frame, "sms"),
     )
 
 
@@ -150,6 +164,10 @@ class Terms:
     e0_per_operator: bool = True
     power: bool = False
     """Constant power times time; never together with e_launch, as rows hardly tell the two apart."""
+    wave: float | None = None
+    """Blocks that run at once, for the term of idle multiprocessors (`idle_macs`); None leaves it out."""
+    cache: float | None = None
+    """Elements that the cache holds, for the term of `beyond_cache`; None leaves it out."""
 
 
 FULL = Terms()
@@ -204,6 +222,27 @@ def per_di_disjoint_slope(data: Data, alpha: float) -> FloatArray:
     return np.asarray(-(per_di_disjoint(data, alpha) ** 2) * (1 / data.weights - 1 / data.activations))
 
 
+def idle_macs(data: Data, wave: float) -> FloatArray:
+    """M·(waves / needed − 1): what multiprocessors without a block could have done while the launch ran.
+
+    `needed` waves are blocks / wave, and a launch lasts for whole ones. The reading of its coefficient: power
+    that flows whether a multiprocessor works or not. Zero where waves are full.
+    """
+    needed = data.blocks / wave
+    return np.asarray(data.macs * (np.ceil(needed) / needed - 1))
+
+
+def beyond_cache(data: Data, cache: float) -> FloatArray:
+    """W + A of a layer that the cache does not hold, else zero: each launch fetches all of it again.
+
+    A cache that drops what was used longest ago loses every element before the next launch asks for it, as
+    soon as they do not all fit. The reading of its coefficient: what an element from memory costs more than
+    one from the cache, whatever its data type.
+    """
+    elements = data.weights + data.activations
+    return np.where(elements > cache, elements, 0.0)
+
+
 def _mac_terms(data: Data, terms: Terms, *, executed: bool = False) -> list[tuple[str, str, FloatArray]]:
     macs = data.accesses[:, 0] if executed else data.macs
     if not terms.e0_per_operator:
@@ -217,5 +256,9 @@ def _with_launch(parts: list[tuple[str, str, FloatArray]], data: Data, terms: Te
         parts = [*parts, ("e_launch", "launch", data.launch)]
     if terms.power:
         parts = [*parts, ("power", "second", data.time)]
+    if terms.wave is not None:
+        parts = [*parts, ("e_idle", "idle MAC", idle_macs(data, terms.wave))]
+    if terms.cache is not None:
+        parts = [*parts, ("e_beyond", "element beyond the cache", beyond_cache(data, terms.cache))]
     names, per, columns = zip(*parts, strict=True)
     return Design(names, per, np.column_stack(columns))

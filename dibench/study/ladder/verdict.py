@@ -1,5 +1,6 @@
-"""AI, DI or undecided: the margin rule, and its reasons in words.
+"""AI, DI, undecided or not adequate: the margin rule, and its reasons in words.
 
+Lack of fit comes first: from a model that misses its rows by more than they explain, nothing is concluded.
 DI if α's interval lies outside [0.45, 0.55] and DI predicts held-out families better; AI if the interval lies
 inside; undecided otherwise, and whenever the rows cannot support an answer. The rule is about α, not about
 the p value alone: with enough rows every α other than exactly ½ is significant.
@@ -9,7 +10,8 @@ from __future__ import annotations
 
 import attrs
 
-from dibench.numbers import interval, number, p_text
+from dibench.numbers import interval, number, p_text, percent
+from dibench.study.findings.adequacy import Adequacy
 from dibench.study.findings.estimate import Estimate
 from dibench.study.findings.ladder import MARGIN
 from dibench.study.maths.inference import ENOUGH_CLUSTERS, LEVEL
@@ -19,12 +21,12 @@ ROWS_PER_COEFFICIENT = 3
 
 
 DATA_TYPE_MATTERS, OUTPUTS_DIFFER = "data type matters", "outputs differ"
-ALIKE, UNDECIDED = "alike", "undecided"
+ALIKE, UNDECIDED, NOT_ADEQUATE = "alike", "undecided", "not adequate"
 """What a verdict says of data types: headline and claims read this one word."""
 
 
 def conclusion(decision: str, p_weights_vs_inputs: float) -> str:
-    """One of the four words.
+    """One of the five words.
 
     DI alone does not say that the data type matters. Inputs and outputs share one cost in it, so where
     weights and inputs cannot be told apart (`Fit.test_weights_vs_inputs`), it may be outputs that differ.
@@ -34,11 +36,19 @@ def conclusion(decision: str, p_weights_vs_inputs: float) -> str:
     """
     if decision == "DI":
         return DATA_TYPE_MATTERS if p_weights_vs_inputs < 1 - LEVEL else OUTPUTS_DIFFER
-    return ALIKE if decision == "AI" else UNDECIDED
+    return {"AI": ALIKE, NOT_ADEQUATE: NOT_ADEQUATE}.get(decision, UNDECIDED)
 
 
-def sentence(concluded: str, about: str, p_weights_vs_inputs: float) -> str:
-    """The conclusion as a headline; `about` says of what, such as `measured energy`."""
+def sentence(concluded: str, about: str, p_weights_vs_inputs: float, adequacy: Adequacy | None = None) -> str:
+    """The conclusion as a headline.
+
+    Args:
+        concluded: of `conclusion`.
+        about: of what, such as `measured energy`.
+        p_weights_vs_inputs: of that test.
+        adequacy: the lack of fit, with the terms beside which AI and DI were compared.
+    """
+    about += f", beside {adequacy.beside}," if adequacy is not None and adequacy.beside else ""
     p = p_text(p_weights_vs_inputs) if p_weights_vs_inputs >= 0 else "no test"
     predicts = "DI predicts layers it has not seen better than AI"
     return {
@@ -48,7 +58,23 @@ def sentence(concluded: str, about: str, p_weights_vs_inputs: float) -> str:
         f"told apart ({p}), so it may be that only outputs differ; {predicts}.",
         ALIKE: f"AI. For {about} a weight and an activation cost the same within the margin: AI is enough.",
         UNDECIDED: f"Undecided. For {about} these rows cannot tell AI from DI.",
+        NOT_ADEQUATE: f"Not adequate. For {about} {miss_text(adequacy)}: AI and DI leave out something that "
+        "matters, and nothing is concluded from them.",
     }[concluded]
+
+
+def miss_text(adequacy: Adequacy | None) -> str:
+    """How far the model misses, and how good the rows are."""
+    if adequacy is None or adequacy.miss is None:
+        return "the model misses its rows"
+    size = percent(adequacy.miss, 0 if adequacy.miss >= 0.1 else 1)
+    return f"the model misses by {size} where the rows are good to {percent(adequacy.rows_error, 1)}"
+
+
+def follows_text(adequacy: Adequacy) -> str:
+    """What residuals follow, at most three."""
+    found = [f"{one.name} ({percent(one.share, 0)})" for one in adequacy.follows[:3]]
+    return f"residuals follow {', '.join(found) or 'no property of layers'}"
 
 
 @attrs.frozen
@@ -70,6 +96,8 @@ class Grounds:
     held_out_ai: float | None
     held_out_di: float | None
     """Root mean square log errors on held-out rows, each cluster with one vote."""
+    adequacy: Adequacy | None = None
+    """Lack of fit of the model; None where it was not looked at."""
 
 
 @attrs.frozen
@@ -82,7 +110,7 @@ class Reason:
 
 @attrs.frozen
 class Verdict:
-    """`AI`, `DI` or `undecided`, and why."""
+    """`AI`, `DI`, `undecided` or `not adequate`, and why."""
 
     decision: str
     reasons: tuple[Reason, ...]
@@ -95,6 +123,12 @@ class Verdict:
 def decide(found: Grounds) -> Verdict:
     """Apply the rule; all reasons that apply are given."""
     undetermined, unsure = _undetermined(found), _unsure(found)
+    if found.adequacy is not None and found.adequacy.adequate is False:
+        tolerated = f"(root mean squares; {percent(found.adequacy.margin, 0)} is tolerated)"
+        text = f"{miss_text(found.adequacy)} {tolerated}; {follows_text(found.adequacy)}"
+        misses = Reason("model misses", text)
+        reasons = (misses, *undetermined, *unsure)
+        return Verdict(NOT_ADEQUATE, reasons, reliable=False, determined=not undetermined)
     if undetermined or unsure:
         reasons = (*undetermined, *unsure)
         return Verdict("undecided", reasons, reliable=False, determined=not undetermined)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import attrs
 
 from dibench.intensity import OPERATORS
-from dibench.numbers import Bounded, bracketed, interval, percent_apart
+from dibench.numbers import Bounded, bracketed, interval, percent, percent_apart
 from dibench.study.findings.claims import CONFIRMED, NOT_TESTABLE, REFUTED, UNDECIDED, Claim
 from dibench.study.findings.estimate import Estimate
 from dibench.study.findings.ladder import Fit
@@ -19,7 +19,7 @@ from dibench.study.findings.networks import NoNetworks, WholeNetworks
 from dibench.study.findings.twins import Twins
 from dibench.study.ladder.folds import FEWEST_FAMILIES
 from dibench.study.ladder.unseen import FEWEST_FAMILY_LAYERS
-from dibench.study.ladder.verdict import ALIKE, DATA_TYPE_MATTERS, OUTPUTS_DIFFER
+from dibench.study.ladder.verdict import ALIKE, DATA_TYPE_MATTERS, NOT_ADEQUATE, OUTPUTS_DIFFER, miss_text
 
 _ANSWERS = {"DI": CONFIRMED, "AI": REFUTED}
 """The answer by the analysis's decision; any other decision is undecided."""
@@ -35,7 +35,8 @@ def claims(fit: Fit, networks: WholeNetworks | NoNetworks, twins: Twins | None =
         networks: its whole networks.
         twins: its twins with `fitted_alpha`; None where there are none.
     """
-    found = (_data_type(fit), _every_operator(fit, twins), _whole_networks(networks), _generality(networks))
+    rest = (_every_operator(fit, twins), _whole_networks(networks), _generality(networks))
+    found = (_data_type(fit), *(_unless_missed(claim, fit) for claim in rest))
     return found if fit.evidence else tuple(_no_evidence(claim, fit) for claim in found)
 
 
@@ -45,6 +46,18 @@ def _no_evidence(claim: Claim, fit: Fit) -> Claim:
     said = f"the same rule on {kind} says: {claim.answer}"
     check = f"{said} ({claim.number})" if claim.number else said
     return attrs.evolve(claim, answer=NOT_TESTABLE, number="", why=f"{what} here", check=check)
+
+
+def _unless_missed(claim: Claim, fit: Fit) -> Claim:
+    """Undecided where AI and DI alone miss the rows: these three are asked of AI and DI alone."""
+    if fit.conclusion == NOT_ADEQUATE:
+        why = f"nothing is concluded from it: {miss_text(fit.adequacy)}"
+    elif fit.adequacy.beside:
+        alone = percent(fit.adequacy.plain_miss, 0)
+        why = f"AI and DI alone miss by {alone}, and this is not asked beside {fit.adequacy.beside}"
+    else:
+        return claim
+    return attrs.evolve(claim, answer=UNDECIDED, number="", why=why)
 
 
 def _data_type(fit: Fit) -> Claim:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dibench.layer import DIMENSIONS
 from dibench.schema import RESPONSES
 from dibench.study.findings.cards import Gain, OneModel
 from dibench.study.maths.inference import student_quantile
 from dibench.study.questions.devices import cards_in
+from dibench.study.table.row_errors import SAME_CASE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,11 +27,6 @@ CARD = "card"
 
 MOST_SHARED = 0.5
 """Largest share of the reference's cases that another card may have measured too."""
-
-_SAME_CASE = (
-    *DIMENSIONS, "op", "dtype", "backend", "variant", "tile_p", "tile_k", "tile_c", "lanes", "instances",
-    "knobs", "data",
-)  # fmt: skip
 
 
 def one_model(frame: pd.DataFrame) -> OneModel | None:
@@ -77,7 +72,7 @@ def _log_joules(frame: pd.DataFrame, uuids: pd.Series[str]) -> pd.DataFrame:
     if response is None:
         return uuids.iloc[:0].to_frame()
     usable &= frame[response] > 0
-    same = [name for name in _SAME_CASE if name in frame]
+    same = [name for name in SAME_CASE if name in frame]
     table = frame.loc[usable, same].astype("string").fillna("")
     table["card"], table["log"] = uuids[usable], np.log(frame.loc[usable, response].astype("float64"))
     return table.pivot_table(index=same, columns="card", values="log", aggfunc="mean")

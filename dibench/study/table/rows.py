@@ -18,6 +18,7 @@ from dibench.layer import DIMENSIONS
 from dibench.schema import ANCHOR, MEASURED_SOURCES, NETWORK, REQUIRED, RESPONSES, STATUSES
 from dibench.study.table.columns import counts, numbers, texts
 from dibench.study.table.fastest import fastest_variants, is_slower
+from dibench.study.table.row_errors import Repeats, interval_of, repeats
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -70,6 +71,8 @@ class Selection:
     setting: dict[str, str]
     variants: dict[str, str]
     """The kernel variant of each operator; empty text where the table names none."""
+    repeats: Repeats
+    """How far repeats of a case lie apart, those that the fit leaves out among them."""
 
     @property
     def kind(self) -> str:
@@ -141,7 +144,8 @@ def select(
     sieve.check()
     sources = tuple(sorted(set(sieve.text("energy_source"))))
     used = sieve.frame.reset_index(drop=True)
-    return Selection(used, len(frame), sieve.excluded, response, sources, setting, variants)
+    again = repeats(_repeated(frame, setting, sources, response), response)
+    return Selection(used, len(frame), sieve.excluded, response, sources, setting, variants, again)
 
 
 def anchors(frame: pd.DataFrame, selection: Selection) -> pd.DataFrame:
@@ -158,6 +162,21 @@ def anchors(frame: pd.DataFrame, selection: Selection) -> pd.DataFrame:
     sieve.drop(~(sieve.number(selection.response) > 0), f"no {selection.response}")
     _drop_too_wide(sieve, selection.response)
     return sieve.frame.reset_index(drop=True)
+
+
+def _repeated(
+    frame: pd.DataFrame, setting: dict[str, str], sources: tuple[str, ...], response: str
+) -> pd.DataFrame:
+    """Rows of that setting that were measured, with repeats and sentinels."""
+    sieve = _Sieve(frame)
+    sieve.drop(~np.isin(sieve.text("status").astype(str), ("ok", "flagged")), "not measured")
+    sieve.drop(np.isin(sieve.text("op").astype(str), (ANCHOR, NETWORK)), "no layer")
+    sieve.drop(_is_capped(sieve.text("clock_events")), "clock capped")
+    for name, value in setting.items():
+        sieve.drop(sieve.text(name) != value, f"another {name}")
+    sieve.drop(~np.isin(sieve.text("energy_source").astype(str), sources), "another source")
+    _drop_too_wide(sieve, response)
+    return sieve.frame
 
 
 class _Sieve:
@@ -224,7 +243,7 @@ def _drop_too_wide(sieve: _Sieve, response: str) -> None:
 
     A row without an interval stays: other tools may not give one.
     """
-    value, half_width = ("time_s", "time_ci_s") if response == "time_s" else ("energy_j", "energy_ci_j")
+    value, half_width = interval_of(response)
     beyond = sieve.number(half_width) > WIDEST * sieve.number(value)
     sieve.drop(beyond, f"too wide: interval of {value} beyond ±{100 * WIDEST:g}%")
 

@@ -1,0 +1,99 @@
+"""How good rows are by themselves: what their intervals state, and what repeats of a case show.
+
+This is the pure error of a lack-of-fit test: what no model of a layer can explain.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from dibench.layer import DIMENSIONS
+from dibench.study.table.columns import numbers
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FloatArray = NDArray[np.float64]
+
+SAME_CASE = (
+    *DIMENSIONS, "op", "dtype", "backend", "variant", "tile_p", "tile_k", "tile_c", "lanes", "instances",
+    "knobs", "data",
+)  # fmt: skip
+"""Rows equal in these measured the same; a sentinel is a repeat of the case that it repeats."""
+
+FEWEST_REPEATS = 5
+"""Degrees of freedom below which the spread of repeats is chance."""
+
+_BUDGETED_DF = 8.0
+"""Degrees of freedom of an interval that an error budget made: the least that `measure.budget` has."""
+
+
+@attrs.frozen
+class Repeats:
+    """Variance of log response among repeats of a case, pooled over cases, and its degrees of freedom."""
+
+    variance: float
+    df: int
+
+
+NO_REPEATS = Repeats(0.0, 0)
+
+
+def interval_of(response: str) -> tuple[str, str]:
+    """The column that an interval is about, and its half-width; energies above a baseline share one.
+
+    >>> interval_of("energy_above_idle_j")
+    ('energy_j', 'energy_ci_j')
+    """
+    return ("time_s", "time_ci_s") if response == "time_s" else ("energy_j", "energy_ci_j")
+
+
+def repeats(frame: pd.DataFrame, response: str) -> Repeats:
+    """Of rows that count, repeats and sentinels among them; exact copies of a row are one row."""
+    same = [name for name in SAME_CASE if name in frame]
+    value = numbers(frame, response)
+    again = frame.duplicated(same, keep=False).to_numpy(dtype=bool) & (value > 0)
+    again &= ~frame.duplicated().to_numpy(dtype=bool)
+    rows = frame.loc[again, same].astype("string").fillna("")
+    if not len(rows):
+        return NO_REPEATS
+    case = rows.groupby(same, sort=False).ngroup().to_numpy()
+    logs = np.log(value[again])
+    how_many = np.bincount(case)
+    apart = logs - (np.bincount(case, logs) / how_many)[case]
+    df = int((how_many - 1).sum())
+    return Repeats(float(apart @ apart) / df, df) if df else NO_REPEATS
+
+
+def row_errors(frame: pd.DataFrame, response: str, repeated: Repeats) -> FloatArray:
+    """Standard deviation (n,) of each row's log response; not a number where nothing tells.
+
+    From the row's 95% interval. Where repeats of cases lie further apart than their intervals say, what is
+    missing is added to all rows.
+    """
+    half = numbers(frame, interval_of(response)[1])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        own = np.where(half > 0, half / numbers(frame, response), np.nan) / _quantiles(frame, response)
+    if repeated.df < FEWEST_REPEATS:
+        return own
+    known = np.isfinite(own)
+    stated = float(np.mean(own[known] ** 2)) if known.any() else 0.0
+    variance = np.where(known, own**2, stated) + max(0.0, repeated.variance - stated)
+    return np.asarray(np.sqrt(variance))
+
+
+def _quantiles(frame: pd.DataFrame, response: str) -> FloatArray:
+    """Standard errors in each half-width: Student's quantile, 1.96 where the windows are not told."""
+    from scipy.special import ndtri, stdtrit
+
+    windows = numbers(frame, "windows")
+    # Correlated windows count for about half (`dibench.intervals`).
+    df = np.where(np.isfinite(windows), np.maximum(2.0, windows / 2 - 1), np.inf)
+    if response != "time_s":
+        df = np.where(np.isfinite(numbers(frame, "ci_drift_j")), _BUDGETED_DF, df)
+    known = np.isfinite(df)
+    return np.where(known, stdtrit(np.where(known, df, 1.0), 0.975), ndtri(0.975))
