@@ -45,7 +45,7 @@ class Effort:
 
 
 BRIEF, SHORT, LONG = Effort(5.0, 3), Effort(9.5, 4), Effort(60.0, 20)
-"""About 33 s, 43 s and three minutes, baselines included; with ticks of 2 s two and a half times as long."""
+"""About 33 s, 43 s and three minutes, baselines included."""
 
 
 @attrs.frozen
@@ -97,29 +97,29 @@ def calibrate(
         prepared: what launches.
         driver: of the GPU.
         effort: how long and how often.
-        until_s: instant of the meter's clock. After the run no visit begins that would end later, by how long
-            the others took; a note then says how many there were.
+        until_s: instant of the meter's clock. Neither the run nor a visit begins that would end later, by how
+            long such a one may take; a note then says what there was.
 
     Raises:
         DeviceFaultError: the GPU is lost.
     """
     clock = meter.clock
     metering = Metering(meter, busy, VisitSettings(visit_s=effort.run_s))
-    began_s = clock.now()
-    run = metering.visit(prepared)
-    visit_s = clock.now() - began_s - effort.run_s + VisitSettings().visit_s + _BETWEEN_VISITS_S
+    run = metering.visit(prepared) if clock.now() + metering.longest_visit_s <= until_s else None
     metering = Metering(meter, busy)
+    visit_s = metering.longest_visit_s + _BETWEEN_VISITS_S
     visits: list[Visit] = []
     pool = budget.Pool()
     while len(visits) < effort.visits and clock.now() + visit_s <= until_s:
-        began_s = clock.now()
         with busy():
             clock.sleep(_BETWEEN_VISITS_S)
         visits.append(metering.visit(prepared))
         if (energy := visits[-1].energy) is not None:
             pool.add("visits", energy, visits[-1].alternative)
-        visit_s = max(visit_s, clock.now() - began_s)
-    notes = [reason for visit in (run, *visits) for reason in visit.checked(pool.gain()).reasons]
+    made = [*([run] if run else []), *visits]
+    notes = [reason for visit in made for reason in visit.checked(pool.gain()).reasons]
+    if run is None:
+        notes.append("time was up before the run that shows noise by length")
     if len(visits) < effort.visits:
         notes.append(f"time was up after {len(visits)} of {effort.visits} visits")
     between = pool.between()
@@ -132,7 +132,10 @@ def calibrate(
         idle_ci_w=None if meter.idle is None else meter.idle.ci_w,
         active_idle_power_w=meter.active_idle.power_w,
         active_idle_ci_w=meter.active_idle.ci_w,
-        noise={f"{length_s:g}": sd for length_s, sd in noise(run.steps_w, meter.period_s or 1.0).items()},
+        noise={
+            f"{length_s:g}": sd
+            for length_s, sd in noise(run.steps_w if run else (), meter.period_s or 1.0).items()
+        },
         between=math.sqrt(between.variance),
         between_df=between.df,
         half_width={str(number): width for number, width in widths.items()},

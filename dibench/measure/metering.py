@@ -113,6 +113,11 @@ class Metering:
             notes=() if meter.idle else (f"energy above idle is not known: {meter.no_idle}",),
         )
 
+    @property
+    def longest_visit_s(self) -> float:
+        """What a visit takes where power settles late."""
+        return self._settings.longest_settle_s + self._meter.lag_s + self._window_s + _BATCH_S
+
     def lap_s(self) -> float:
         """Seconds since the last call; the first time, since the meter was opened."""
         before, self._lap_at = self._lap_at, self._meter.clock.now()

@@ -88,7 +88,7 @@ def failed(case: Case, reason: str, setup: Setup) -> Row:
 
 def idle_of(facts: Mapping[str, Any]) -> dict[str, Any]:
     """What a meter's facts say of idle power; nothing where it is no GPU's."""
-    return {name: facts[name] for name in ("idle", "idle_by", "idle_unknown") if name in facts}
+    return {name: facts[name] for name in ("idle", "idle_unknown", "idle_clock_mhz") if name in facts}
 
 
 def uuid_of(device: OpenDevice) -> str:

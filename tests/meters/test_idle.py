@@ -72,10 +72,11 @@ def measured(
     sees_clock: bool = True,
     source: str = "auto",
     card: Card = CARD,
+    kind: type[Loaded] = Loaded,
 ) -> tuple[GpuMeter, float]:
     """A meter that has measured idle power after that, and the seconds it took."""
     clock = ReplayedClock()
-    gpu = Loaded(clock, card, seed=seed)
+    gpu = kind(clock, card, seed=seed)
     gpu.after_w, gpu.clock_up_s, gpu.sees_clock = after_w, clock_up_s, sees_clock
     clock.sleep(1.0)
     gpu.load(loads)
@@ -119,11 +120,44 @@ def test_a_decay_of_twelve_seconds_is_not_idle_before_it_has_ended() -> None:
 
 
 @pytest.mark.slow
-def test_clocks_that_stay_up_are_not_idle_however_steady_power_is() -> None:
-    meter, took_s = measured(plateau(60.0), 60.0)
-    assert meter.idle is None and took_s <= 20.25
-    assert meter.no_idle == "the GPU's clock stayed at 1980 MHz for 20 s"
-    assert meter.facts["idle_unknown"] == meter.no_idle and meter.facts["idle_power_w"] is None
+@pytest.mark.parametrize("idle_mhz", [1200, 1980], ids=["above half", "locked"])
+def test_a_clock_that_rests_above_half_of_its_highest_has_an_idle_power(idle_mhz: int) -> None:
+    """It never had one: the clock was held against half of the highest."""
+    card = attrs.evolve(CARD, idle_mhz=idle_mhz)
+    for after_w, loads in ((plateau(0.0), 0), (decay(3.0), 2)):
+        meter, took_s = measured(after_w, loads=loads, card=card)
+        assert meter.idle is not None and took_s <= 40.25, meter.no_idle
+        assert abs(meter.idle.power_w - 75.0) <= max(meter.idle.ci_w, 0.5) < 2.0
+        assert meter.facts["idle_clock_mhz"] == idle_mhz
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("up_s", [12.0, 25.0])
+def test_a_clock_that_a_load_left_up_for_long_is_not_taken_for_one_that_rests_there(up_s: float) -> None:
+    meter, took_s = measured(plateau(up_s), up_s)
+    assert meter.idle is not None and took_s == pytest.approx(up_s - 0.5 + 5.0, abs=1.0)
+    assert meter.idle.power_w == pytest.approx(75.0, rel=0.02)
+    assert meter.facts["idle_clock_mhz"] == CARD.idle_mhz
+
+
+@pytest.mark.slow
+def test_a_clock_that_comes_down_in_steps_is_waited_for() -> None:
+    class Stepwise(Loaded):
+        def sm_mhz(self) -> int:
+            age_s = self._clock.now() - self.until_s
+            return 1980 if age_s < 4.0 else 1400 if age_s < 16.0 else 345
+
+    meter, _ = measured(lambda age: 44.0 * (age < 4.0) + 20.0 * (age < 16.0), kind=Stepwise)
+    assert meter.idle is not None and meter.idle.power_w == pytest.approx(75.0, rel=0.02)
+
+
+@pytest.mark.slow
+def test_power_that_never_rests_has_no_idle_however_long_it_is_looked_at() -> None:
+    for idle_mhz, longest_s in ((345, 20.0), (1200, 40.0)):
+        meter, took_s = measured(lambda age: 2.0 * age, card=attrs.evolve(CARD, idle_mhz=idle_mhz))
+        assert meter.idle is None and took_s <= longest_s + 0.25
+        assert meter.no_idle == f"the GPU's power did not come to rest in {longest_s:.0f} s"
+        assert meter.facts["idle_unknown"] == meter.no_idle and meter.facts["idle_power_w"] is None
 
 
 @pytest.mark.parametrize("sees_clock", [True, False])
@@ -197,12 +231,13 @@ def test_active_idle_that_is_not_at_rest_flags_rows_until_it_is_measured_again()
 @pytest.mark.slow
 def test_idle_that_another_process_measured_is_taken_over() -> None:
     first, _ = measured(plateau(0.0), loads=0)
-    unknown, _ = measured(plateau(60.0), 60.0)
+    unknown, _ = measured(lambda age: 2.0 * age)
     second = GpuMeter(SimulatedGpu(ReplayedClock(), CARD), ReplayedClock(), "auto")
     second.take_idle(first.facts)
     assert second.idle == first.idle and second.no_idle == ""
-    told = idle_of(first.facts)
-    assert told["idle_by"] == "energy counter", "whose idle power is dropped if it stands still under load"
+    assert set(idle_of(first.facts)["idle"]) == {"energy_mj", "instant_mw"}, (
+        "load may show that rows are by power"
+    )
     second.take_idle(unknown.facts)
     assert second.idle is None and second.no_idle == unknown.no_idle
 

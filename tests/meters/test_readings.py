@@ -9,7 +9,7 @@ import pytest
 from fake_nvml import FakeNvml
 from replay import HOPPER, Card, Fault, ReplayedClock
 from simulated_gpu import SimulatedGpu
-from visit_rig import CALM, LOAD, Rig, error
+from visit_rig import CALM, LOAD, Rig, assert_good, error
 
 from dibench.cli.progress import Progress
 from dibench.errors import UserError
@@ -149,7 +149,7 @@ def test_a_counter_that_stands_still_at_idle_gives_way_there(monkeypatch: pytest
     """Idle power was looked for in vain, and the whole meter was refused."""
     monkeypatch.setattr(SimulatedGpu, "energy_mj", lambda gpu: 1_000_000)
     rig = Rig(CALM, source="auto")
-    assert rig.meter.facts["instead_of"] == "energy counter: it stood still for 5 s at idle"
+    assert rig.meter.facts["instead_of"] == "energy counter: it stood still for 6 s at idle"
     assert rig.meter.idle is not None and rig.meter.idle.power_w == pytest.approx(76.0, rel=0.02), (
         "as warm as it is"
     )
@@ -159,11 +159,28 @@ def test_a_counter_that_stands_still_at_idle_gives_way_there(monkeypatch: pytest
         Rig(CALM, source="nvml_counter")
 
 
+def test_a_counter_whose_ticks_a_window_cannot_use_gives_way_to_power_unless_it_was_asked_for() -> None:
+    """Ticks of two seconds made a visit of 18 s, and a brief calibration of 92 s."""
+    card = attrs.evolve(CALM, counter_s=2.0)
+    rig = Rig(card, source="auto")
+    assert rig.meter.estimator == "instant power" and rig.clock.now() < 18.0
+    assert rig.meter.facts["instead_of"].startswith("energy counter: it moved ")
+    assert rig.meter.idle is not None and rig.meter.idle.power_w == pytest.approx(76.0, rel=0.02)
+    before_s = rig.clock.now()
+    assert_good(rig.row(), rig.truth())
+    assert rig.clock.now() - before_s < 6.0
+    asked = Rig(card, source="nvml_counter")
+    assert asked.meter.estimator == "energy counter" and asked.meter.counter_period_s == pytest.approx(2.0)
+    assert_good(asked.row(), asked.truth())
+
+
 def test_idle_power_that_a_stuck_reading_showed_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(SimulatedGpu, "instant_mw", lambda gpu: 75_000)
     rig = without("energy_mj", source="auto")
     assert rig.meter.estimator == "power averaged over one second" and rig.meter.idle is None
-    assert rig.meter.no_idle == "it was read by instant power, which stood still"
+    assert rig.meter.no_idle == (
+        "it was read by instant power, the rows are by power averaged over one second"
+    )
 
 
 def test_power_that_stands_still_is_none_beside_a_good_counter(monkeypatch: pytest.MonkeyPatch) -> None:

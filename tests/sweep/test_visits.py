@@ -318,7 +318,8 @@ def test_a_worker_in_place_of_another_is_told_the_idle_power_from_before_any_loa
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     told: list[Any] = []
-    facts = {"idle": {"power_w": 75.0, "ci_w": 1.0, "celsius": 35.0, "settled": True}, "estimator": "any"}
+    baseline = {"power_w": 75.0, "ci_w": 1.0, "celsius": 35.0, "settled": True}
+    facts = {"idle": {"energy_mj": baseline}, "estimator": "any"}
 
     class Started:
         def __init__(self, backend: str, meter: str, settings: Settings, visible: str, idle: Any) -> None:
@@ -347,6 +348,8 @@ def test_a_meter_that_is_told_idle_power_does_not_measure_it(monkeypatch: pytest
     monkeypatch.setattr("dibench.backends.open_backend", lambda _: device)
     idle = Baseline(75.0, 1.0, 35.0)
     gpu.open_context()
-    opened = instrument.open_instrument("cuda", "auto", Settings(), {"idle": attrs.asdict(idle)})
+    opened = instrument.open_instrument(
+        "cuda", "auto", Settings(), {"idle": {"energy_mj": attrs.asdict(idle)}}
+    )
     assert opened.meter is meter and meter.idle == idle
-    assert opened.meter_facts().facts["idle"] == attrs.asdict(idle)
+    assert opened.meter_facts().facts["idle"] == {"energy_mj": attrs.asdict(idle)}
