@@ -41,9 +41,18 @@ per_op   = 6
 fast = true
 """
 SWEEPS, EACH, CASE_BUDGET = 25, "20s", "0.45s"
-MARGINS = (0.03, 0.05, 0.1)
-CHANGES = ((0.05, 0.01), (0.05, 0.03), (0.1, 0.05), (0.2, 0.05), (0.2, 0.1))
-"""How much slower the ten cases are, and the margin that is asked for."""
+MARGINS = (None, 0.03, 0.05, 0.1)
+CHANGES = (
+    (0.05, None),
+    (0.05, 0.01),
+    (0.05, 0.03),
+    (0.1, None),
+    (0.1, 0.05),
+    (0.2, None),
+    (0.2, 0.05),
+    (0.2, 0.1),
+)
+"""How much slower the ten cases are, and the margin that is asked for; None asks for none."""
 CASES, SLOWER, TRIALS = 200, 10, 100
 
 
@@ -72,7 +81,7 @@ def measure(out: Path, sweeps: int, each: str, share: float) -> None:
             subprocess.run([*sweep, "--out", str(own), *limits], check=True, stdout=subprocess.DEVNULL)
 
 
-def verdicts(sweeps: Sequence[pd.DataFrame], margin: float) -> Counter[str]:
+def verdicts(sweeps: Sequence[pd.DataFrame], margin: float | None) -> Counter[str]:
     """How often each verdict comes of all ordered pairs."""
     return Counter(compare(a, b, margin=margin).verdict for a, b in itertools.permutations(sweeps, 2))
 
@@ -83,7 +92,7 @@ def joined(sweeps: Sequence[pd.DataFrame]) -> pd.DataFrame:
     return pd.concat(own, ignore_index=True)
 
 
-def power(sweeps: Sequence[pd.DataFrame], change: float, margin: float, trials: int) -> Power:
+def power(sweeps: Sequence[pd.DataFrame], change: float, margin: float | None, trials: int) -> Power:
     """What is found of ten cases that are slower by `change`, in 200 or the nearest that the sweeps allow."""
     random = np.random.default_rng(1)
     fewest = min(int((frame["sentinel"] != 1).sum()) for frame in sweeps)
@@ -118,7 +127,7 @@ def show(sweeps: Sequence[pd.DataFrame]) -> None:
     for margin in MARGINS:
         found = verdicts(sweeps, margin)
         cells = [f"{found[verdict] / pairs:.1%}" for verdict in ("worse", "too noisy", "not worse")]
-        print(f"{margin:12.0%}  {cells[0]:>12}  {cells[1]:>9}  {cells[2]:>9}")
+        print(f"{_text(margin):>12}  {cells[0]:>12}  {cells[1]:>9}  {cells[2]:>9}")
     fewest = min(len(set(frame["case_id"][frame["sentinel"] != 1])) for frame in sweeps)
     if fewest * (len(sweeps) // 2) < CASES // 2:
         print(f"\nPower: not told, sweeps of {fewest} cases joined are too short; give --each more time.")
@@ -126,8 +135,13 @@ def show(sweeps: Sequence[pd.DataFrame]) -> None:
     print(f"\n{SLOWER} cases slower by  --fail-above  named  exit 1  too noisy  other cases named")
     for change, margin in CHANGES:
         one = power(sweeps, change, margin, TRIALS)
-        print(f"{change:18.0%}  {margin:12.0%}  {one.named:5.0%}  {one.verdicts['worse'] / TRIALS:6.0%}  "
+        asked = f"{change:18.0%}  {_text(margin):>12}"
+        print(f"{asked}  {one.named:5.0%}  {one.verdicts['worse'] / TRIALS:6.0%}  "
               f"{one.verdicts['too noisy'] / TRIALS:9.0%}  {one.wrongly:17.0%}")  # fmt: skip
+
+
+def _text(margin: float | None) -> str:
+    return "by default" if margin is None else f"{margin:.0%}"
 
 
 def main() -> None:

@@ -19,9 +19,13 @@ def compare(
     a: Annotated[Path, typer.Argument(metavar="A", help="A sweep's directory, or any CSV of the contract.")],
     b: Annotated[Path, typer.Argument(metavar="B", help="The sweep that may have got worse.")],
     fail_above: Annotated[
-        str,
-        typer.Option(metavar="PERCENT", help="How much worse is still accepted, beyond noise: such as 0.5%."),
-    ] = "3%",
+        str | None,
+        typer.Option(
+            metavar="PERCENT",
+            help="How much worse is still accepted, beyond noise: such as 0.5%. By default 3% of all cases "
+            "together, and of single ones as much as their noise, from 0.5% to 3%.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare two sweeps: ratio of time and energy with intervals, and what got worse beyond noise.
@@ -35,7 +39,7 @@ def compare(
 
     [bold]python -m dibench compare results/local/before results/local/after --fail-above 5%[/bold]
     """
-    margin = _margin(fail_above)
+    margin = None if fail_above is None else _margin(fail_above)
     from dibench.show import compared
     from dibench.show.terminal import show
     from dibench.study.use.compare import compare as engine

@@ -23,6 +23,7 @@ def blocks(found: Comparison) -> list[Block]:
         made.append(Headline("Too noisy to tell.", "warn"))
     made += [Headline(_answer(one), _TONES.get(_overall(one), "")) for one in found.quantities]
     made += [Sentence(_why_noisy(one)) for one in found.quantities if one.too_noisy]
+    made += [Sentence(_power(one)) for one in found.quantities if one.detectable is not None]
     made += [Sentence(f"{what.capitalize()} is not compared: {why}.")
              for what, why in found.not_compared.items()]  # fmt: skip
     if found.newly_failed:
@@ -43,7 +44,7 @@ def _answer(quantity: Quantity) -> str:
     what, _ = _WORDS[quantity.column]
     if quantity.source:
         what += f" ({quantity.source})"
-    margin = percent(quantity.margin, _decimals(quantity.margin))
+    margin = _margin(quantity.margin)
     verdict = {
         "worse": f"B takes more {what} than A",
         "better": f"B takes less {what} than A",
@@ -58,37 +59,57 @@ def _answer(quantity: Quantity) -> str:
     if quantity.low is not None and quantity.high is not None:
         interval = f" (95% {_change(quantity.low)} to {_change(quantity.high)})"
     worse, better = len(quantity.having("worse")), len(quantity.having("better"))
-    single = (
-        f"{worse} worse, {better} better beyond noise" if worse or better else "none changed beyond noise"
-    )
+    changed = f"{worse} worse, {better} better" if worse or better else "none changed"
+    single = f"{changed} beyond noise"
+    if quantity.margin_of_case != quantity.margin:
+        single += f" and {_margin(quantity.margin_of_case)}"
     cases = count(len(quantity.cases), "case")
     return f"{verdict}: {_change(quantity.ratio)}{interval} over {cases}; singly, {single}."
 
 
+def _power(quantity: Quantity) -> str:
+    """The changes that the comparison would not have missed."""
+    what, _ = _WORDS[quantity.column]
+    of_all = quantity.detectable_of_all
+    together = "" if of_all is None else f", and of {_slowdown(of_all)} and more in all together"
+    return (
+        f"Can see changes of {_slowdown(quantity.detectable)} and more in a typical case's {what}{together} "
+        "(in four of five comparisons)."
+    )
+
+
 def _why_noisy(quantity: Quantity) -> str:
     """Why the sweeps cannot tell, and what would help."""
-    margin = percent(quantity.margin, _decimals(quantity.margin))
+    margin = _margin(quantity.margin)
     flagged = count(len(quantity.having("undecided")), "flagged case")
     remedy = "measure longer or beside fewer neighbours, or accept more."
     return {
         "flagged": f"{percent(quantity.flagged)} of the pairs have a flagged row: what disturbed it would be "
         "taken for a change.",
         "all": f"The interval of all cases holds {margin}: {remedy}",
-        "single": f"A typical case is named from {_detectable(quantity)} on, over {RESOLVED:g} times "
-        f"{margin}: {remedy}",
+        "single": f"A typical case is named from {_slowdown(quantity.detectable)} on, over {RESOLVED:g} "
+        f"times {margin}: {remedy}",
         "few flagged": f"What disturbed them may be all that makes {flagged} look worse: measure again.",
     }[quantity.too_noisy]
 
 
-def _detectable(quantity: Quantity) -> str:
-    if quantity.detectable is None or quantity.detectable < 1:
-        return _change(1 + (quantity.detectable or 0))
-    return times(min(1 + quantity.detectable, 100), 0)
+def _slowdown(by: float | None) -> str:
+    """
+    >>> _slowdown(0.0486), _slowdown(2.0), _slowdown(None)
+    ('4.9%', '3×', '–')
+    """
+    if by is None:
+        return UNKNOWN
+    return percent(by, 1) if by < 1 else times(min(1 + by, 100), 0)
 
 
-def _decimals(fraction: float) -> int:
-    """A whole percentage as it is: 3%, 0.5%."""
-    return 0 if abs(100 * fraction - round(100 * fraction)) < 1e-9 else 1
+def _margin(fraction: float) -> str:
+    """A whole percentage as it is.
+
+    >>> _margin(0.03), _margin(0.005)
+    ('3%', '0.5%')
+    """
+    return percent(fraction, 0 if abs(100 * fraction - round(100 * fraction)) < 1e-9 else 1)
 
 
 def _change(ratio: float) -> str:
@@ -102,7 +123,7 @@ def _change(ratio: float) -> str:
 def _changed(quantity: Quantity, matched_by: str) -> Table:
     what, unit = _WORDS[quantity.column]
     worse, better = quantity.having("worse") + quantity.having("undecided"), quantity.having("better")
-    title = f"Changed {what} beyond noise and {percent(quantity.margin, 0)}"
+    title = f"Changed {what} beyond noise and {_margin(quantity.margin_of_case)}"
     if len(worse) > _SHOWN or len(better) > _SHOWN:
         title += f", the largest {_SHOWN} of each direction"
     # Matched by layer, A and B have kernels of their own.
@@ -133,11 +154,6 @@ def _basis(found: Comparison) -> list[Block]:
         lines.append(
             f"{what.capitalize()}: Wilcoxon signed-rank {p_text(quantity.p_wilcoxon)}; between visits "
             f"at a case {percent(quantity.between)} beyond its own interval"
-            + (
-                ""
-                if quantity.detectable is None
-                else f"; a typical case is named from {_detectable(quantity)} on"
-            )
             + (f"; {count(without, 'case')} without interval" if without else "")
             + "."
         )

@@ -54,7 +54,12 @@ class Quantity:
     detectable: float | None
     """The slow-down, 0.05 for 5%, from which on a typical case is named `worse` with 80% probability; None
     where no row has an interval."""
+    detectable_of_all: float | None
+    """Likewise of all cases together."""
     margin: float
+    """What is accepted of all cases together, 0.03 for 3%."""
+    margin_of_case: float
+    """What is accepted of a single case: the same, or less, where it was chosen from the noise."""
     flagged: float
     """Share of the pairs in which a row is flagged."""
     source: str

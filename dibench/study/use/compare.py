@@ -5,6 +5,10 @@ the 95% interval of the middle mean of d lies above ln(1 + margin). A single cas
 t-test of d ≤ ln(1 + margin), after the shift of all cases that the machine explains, is significant at 1% by
 Holm's adjustment over the cases. The Wilcoxon signed-rank test of "no difference" stands beside it.
 
+Where nobody names a margin, it is `USUAL` for all cases together. For single ones, whose noise the sweeps
+show better, it is one standard deviation of a typical d, from `LEAST` to `USUAL`. A shift of all cases that
+is accepted is then no change of single ones either.
+
 Two sweeps are too noisy to tell where nothing is worse by these tests and
 
 - the interval of all cases holds ln(1 + margin): they may be worse or not; or
@@ -26,6 +30,7 @@ import attrs
 import numpy as np
 
 from dibench.errors import UserError
+from dibench.intervals import t_975
 from dibench.layer import DIMENSIONS
 from dibench.study.findings.comparison import RESOLVED, Comparison, Difference, Quantity
 from dibench.study.table.columns import numbers
@@ -46,18 +51,25 @@ from dibench.study.use.compare_rows import (
 if TYPE_CHECKING:
     import pandas as pd
 
+USUAL = 0.03
+"""Accepted of all cases together unless somebody names a margin, and the most that is chosen for a case."""
+
+LEAST = 0.005
+"""Accepted of a single case however small the noise: repeating a program does not show what another layout of
+code and data in memory does to it (Mytkowicz et al., ASPLOS 2009)."""
+
 _LEVEL = 0.01
 _UNSEEN = 1.0  # twice as long
 _POWER_80 = 0.8416  # the normal distribution's 80% quantile
 
 
-def compare(a: pd.DataFrame, b: pd.DataFrame, *, margin: float = 0.03) -> Comparison:
+def compare(a: pd.DataFrame, b: pd.DataFrame, *, margin: float | None = None) -> Comparison:
     """Compare two tables of the CSV contract, row by row of the same case.
 
     Args:
         a: what is compared with.
         b: what may have got worse.
-        margin: a change is worse from this on, 0.03 for 3%.
+        margin: a change is worse from this on, 0.03 for 3%; None chooses it, for single cases from the noise.
 
     Raises:
         UserError: the tables have no case and no layer in common.
@@ -105,12 +117,15 @@ def _verdict(quantities: Sequence[Quantity], failed: Sequence[str]) -> str:
 
 
 def _quantity(
-    pairs: pd.DataFrame, tables: tuple[pd.DataFrame, ...], column: str, margin: float, repeats: bool
+    pairs: pd.DataFrame, tables: tuple[pd.DataFrame, ...], column: str, margin: float | None, repeats: bool
 ) -> Quantity:
     d = np.log(numbers(pairs, f"{column}_b") / numbers(pairs, f"{column}_a"))
     noise = noise_of(pairs, d, tables, column, repeats=repeats)
     half = quantile(noise.df) * np.sqrt(noise.variance)
-    worse, better = (list(map(_known, p)) for p in p_values(d, noise, math.log1p(margin)))
+    of_case = _margin_of_case(noise) if margin is None else margin
+    margin = USUAL if margin is None else margin
+    shift = noise.shift(math.log1p(margin) - math.log1p(of_case))
+    worse, better = (list(map(_known, p)) for p in p_values(d, noise, math.log1p(of_case), shift))
     cases = []
     for i, row in enumerate(pairs.to_dict("records")):
         cases.append(
@@ -135,8 +150,10 @@ def _quantity(
         high=_exp(noise.centre + noise.half),
         p_wilcoxon=wilcoxon_p(d),
         between=noise.beyond,
-        detectable=_detectable(noise, margin),
+        detectable=_detectable(noise, of_case),
+        detectable_of_all=_detectable_of_all(noise, margin),
         margin=margin,
+        margin_of_case=of_case,
         flagged=float(flagged_pairs(pairs).mean()),
         source=", ".join(values_of(pairs, "energy_source_a")) if column == "energy_j" else "",
         verdict="undecided",
@@ -146,12 +163,32 @@ def _quantity(
     return attrs.evolve(found, too_noisy=_too_noisy(found))
 
 
-def _detectable(noise: Noise, margin: float) -> float | None:
-    """The slow-down from which on a typical case is named with 80% probability."""
+def _seen(noise: Noise) -> float | None:
+    """How far beyond the margin, on the scale of d, a typical case is named with 80% probability."""
     at = 1 - _LEVEL / len(noise.variance)
     seen = (quantile(noise.df, at) + _POWER_80) * np.sqrt(noise.variance)
     known = seen[np.isfinite(seen)]
-    return math.expm1(math.log1p(margin) + float(np.median(known))) if len(known) else None
+    return float(np.median(known)) if len(known) else None
+
+
+def _detectable(noise: Noise, margin: float) -> float | None:
+    """The slow-down from which on a typical case is named with 80% probability."""
+    seen = _seen(noise)
+    return None if seen is None else math.expm1(math.log1p(margin) + seen)
+
+
+def _detectable_of_all(noise: Noise, margin: float) -> float | None:
+    """Likewise of all cases together."""
+    if not math.isfinite(noise.half):
+        return None
+    return math.expm1(math.log1p(margin) + noise.half * (1 + _POWER_80 / t_975(math.inf)))
+
+
+def _margin_of_case(noise: Noise) -> float:
+    """One standard deviation of a typical case, in tenths of a percent."""
+    known = noise.variance[np.isfinite(noise.variance)]
+    typical = math.sqrt(float(np.median(known))) if len(known) else 0.0
+    return min(max(math.ceil(1000 * typical) / 1000, LEAST), USUAL)
 
 
 def _too_noisy(found: Quantity) -> str:

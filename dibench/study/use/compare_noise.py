@@ -75,10 +75,11 @@ class Noise:
     beyond: float
     """Standard deviation beyond the rows' own intervals, of one row of the cases that were not flagged."""
 
-    @property
-    def shift(self) -> float:
-        """What of the centre the machine explains: within the centre's interval about zero."""
-        return min(max(self.centre, -self.half), self.half) if math.isfinite(self.half) else 0.0
+    def shift(self, accepted: float) -> float:
+        """What of the centre is no change of any one case: what the machine explains, within the centre's
+        interval about zero, and what is accepted of all cases beyond that of a single one."""
+        most = accepted + (self.half if math.isfinite(self.half) else 0.0)
+        return min(max(self.centre, -most), most)
 
 
 def noise_of(
@@ -210,10 +211,10 @@ def quantile(df: Floats, at: float = 0.975) -> Floats:
     return np.where(known, stdtrit(np.where(known, df, 1.0), at), ndtri(at))
 
 
-def p_values(d: Floats, noise: Noise, margin: float) -> tuple[list[float], list[float]]:
+def p_values(d: Floats, noise: Noise, margin: float, shift: float) -> tuple[list[float], list[float]]:
     """Holm's p of worse and of better than the margin for each case; NaN where a row has no interval.
 
-    What a shift of the machine explains is taken off all cases.
+    The shift is taken off all cases.
     """
     from scipy.special import ndtr, stdtr
 
@@ -224,7 +225,7 @@ def p_values(d: Floats, noise: Noise, margin: float) -> tuple[list[float], list[
         p = np.where(known, stdtr(np.where(known, noise.df, 1.0), -t), ndtr(-t))
         return holm([float(one) for one in np.where(np.isnan(noise.variance), math.nan, p)])
 
-    return one_sided(d - noise.shift - margin), one_sided(noise.shift - d - margin)
+    return one_sided(d - shift - margin), one_sided(shift - d - margin)
 
 
 def wilcoxon_p(d: Floats) -> float | None:
