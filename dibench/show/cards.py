@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dibench.numbers import UNKNOWN, Bounded, count, interval, times
+from dibench.numbers import UNKNOWN, Bounded, count, interval, p_text, times
 from dibench.show.blocks import Block, Section, Sentence, Table, columns
 
 if TYPE_CHECKING:
     from dibench.study.findings.all_findings import CardFindings, Several
-    from dibench.study.findings.cards import OneModel
+    from dibench.study.findings.cards import AlphaDifference, OneModel
 
 _NAMELESS = "the card without device_uuid"
 
@@ -27,7 +27,7 @@ def section(together: Several) -> Section:
             f"gains {gains}."
         ]
     said += [
-        f"α of {one.first} less that of {one.second}: {interval(one.alpha)}."
+        f"α of {one.first} less that of {one.second}: {interval(one.alpha)}, {p_text(one.p_holm)}."
         for one in together.compared.differences
     ]
     if together.one_model is not None:
@@ -58,7 +58,21 @@ def gains_text(found: OneModel) -> str:
     gains = ", ".join(f"{_gain(one.uuid or _NAMELESS, one)} from {one.cases} cases" for one in others)
     reference = first.uuid or _NAMELESS
     text = f"Joules divided by each card's gain over {reference}, from what both measured: {gains}."
-    return text + "".join(f" Without {uuid}: no case in common." for uuid in found.cards_left_out)
+    apart = {one.first: one for one in found.differences}
+    alike = [_difference(one) for uuid, one in apart.items() if uuid not in found.cards_left_out]
+    text += f" α before joining: {'; '.join(alike)}." if alike else ""
+    for uuid in found.cards_left_out:
+        why = f"α differs, {_difference(apart[uuid])}" if uuid in apart else "no case in common"
+        text += f" Without {uuid or _NAMELESS}: {why}."
+    return text
+
+
+def _difference(one: AlphaDifference) -> str:
+    """α of one card less that of another, and how sure it is that they differ."""
+    apart = f"{one.first or _NAMELESS} less {one.second or _NAMELESS}"
+    if one.p_holm is None:
+        return f"{apart} not tested, too few rows"
+    return f"{apart} {interval(one.alpha)}, {p_text(one.p_holm)}"
 
 
 def _gain(card: str, gain: Bounded) -> str:

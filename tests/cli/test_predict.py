@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from command_line import Run, refused
 from study_frames import measured
@@ -119,8 +120,9 @@ def test_bad_options_get_one_line(
         ("", "is not JSON"),
         ("[1]", "must be a JSON object"),
         ("{}", "write the file with `fit"),
-        ('{"calibration": {"models": {"di_weighted": {}}}, "setting": {}}', "is not what `fit` writes"),
-        ('{"calibration": 1, "setting": 2}', "is not what `fit` writes"),
+        ('{"schema": 2, "calibration": {"models": {"di_weighted": {}}}, "setting": {}}', "is not what `fit`"),
+        ('{"schema": 2, "calibration": 1, "setting": 2}', "is not what `fit` writes"),
+        ('{"calibration": {}, "setting": {}}', "another version of dibench"),
     ],
 )  # fmt: skip
 def test_broken_fits_get_one_line(run: Run, tmp_path: Path, verb: str, text: str, words: str) -> None:
@@ -170,7 +172,8 @@ def test_a_data_type_is_a_knob_where_a_fit_of_it_is_given(
     half["setting"]["dtype"] = "fp16"
     entry = half["calibration"]["models"]["di_weighted"]
     entry["values"] = [value / 2 for value in entry["values"]]
-    entry["covariance"] = [[value / 4 for value in row] for row in entry["covariance"]]
+    spreads = np.array(entry["errors"]["spreads"]) / 4
+    entry["errors"]["spreads"] = spreads.tolist()
     halves.write_text(json.dumps(half))
     command = ("explain", "vgg16", "--fit", single, "--dtype-fit")
     saved = json.loads(run(*command, halves, "--json")[1])["savings"]

@@ -14,7 +14,7 @@ from study_frames import energy_of, measured, some_layers, table
 from dibench import models, networks, study
 from dibench.layer import Layer
 from dibench.models import Model
-from dibench.study.findings.fitted_model import FittedModel
+from dibench.study.findings.fitted_model import Components, FittedModel
 from dibench.study.findings.plain import plain
 from dibench.study.ladder.folds import make_folds
 from dibench.study.ladder.ladder import make_clusterings
@@ -91,8 +91,10 @@ def test_a_saving_is_the_difference_of_the_true_costs() -> None:
 def test_errors_of_the_two_predictions_are_correlated() -> None:
     """Without residuals the interval is that of Δz·θ: narrower than if the two totals erred apart."""
     fit = fitted(0.2)
-    predictor = attrs.evolve(fit.predictor, residual_log=0.0, unseen_log=0.0)
-    fit = attrs.evolve(fit, predictor=predictor)
+    errors = fit.predictor.errors
+    covariance = 0.01 * errors.spreads[0]
+    alone = Components(("row",), np.array([0.01]), np.array([[2e-6]]), errors.spreads[:1])
+    fit = attrs.evolve(fit, predictor=attrs.evolve(fit.predictor, errors=alone, unseen_log=0.0))
     network = models.load("resnet50")
     found = explain(network, fit)
     (one,) = [
@@ -108,10 +110,8 @@ def test_errors_of_the_two_predictions_are_correlated() -> None:
     before, narrower = predict([network, after], fit).predictions
     slopes = [layer_costs(model.layers, fit).gradient.sum(axis=0) for model in (network, after)]
     slope = slopes[0] - slopes[1]
-    deviation = float(np.sqrt(slope @ predictor.covariance @ slope))
-    assert (one.saved.high - one.saved.low) / 2 == pytest.approx(
-        student_quantile(predictor.degrees) * deviation
-    )
+    deviation = float(np.sqrt(slope @ covariance @ slope))
+    assert (one.saved.high - one.saved.low) / 2 == pytest.approx(student_quantile(100) * deviation)
     apart = np.hypot(before.total.high - before.total.low, narrower.total.high - narrower.total.low)
     assert one.saved.high - one.saved.low < 0.5 * apart
 
@@ -124,10 +124,11 @@ def test_intervals_of_savings_hold_what_measuring_would_give() -> None:
         frame = measured(120, seed=seed, noise=noise)
         data = data_of(frame, "energy_j")
         clusterings = make_clusterings(data, 9, seed)
-        rung = fit_rung("di_weighted", data, clusterings, make_folds(data, seed))
+        folds = make_folds(data, seed)
+        rung = fit_rung("di_weighted", data, clusterings, folds)
         assert isinstance(rung, Rung)
         whole = json.loads(text_of_fit(0.2))
-        whole["calibration"]["models"]["di_weighted"] = plain(predictor_of(rung, data, clusterings))
+        whole["calibration"]["models"]["di_weighted"] = plain(predictor_of(rung, data, clusterings, folds))
         fit = read_fitted_model(whole, "di_weighted")
         rng = np.random.default_rng(seed + 500)
         errors: dict[tuple[int, ...], float] = {}

@@ -72,20 +72,20 @@ def fitted(seed: int, noise: float) -> FittedModel:
     frame = measured(120, seed=seed, noise=noise)
     data = data_of(frame, "energy_j")
     clusterings = make_clusterings(data, 9, seed)
-    rung = fit_rung("di_weighted", data, clusterings, make_folds(data, seed))
+    folds = make_folds(data, seed)
+    rung = fit_rung("di_weighted", data, clusterings, folds)
     assert isinstance(rung, Rung)
     whole = figures()
-    whole["calibration"]["models"]["di_weighted"] = plain(predictor_of(rung, data, clusterings))
+    whole["calibration"]["models"]["di_weighted"] = plain(predictor_of(rung, data, clusterings, folds))
     return read_fitted_model(json.loads(json.dumps(whole)), "di_weighted")
 
 
-def test_a_fit_without_a_schema_was_written_before_there_were_numbers_and_is_the_first() -> None:
+def test_files_of_other_versions_are_refused_also_the_first_which_had_no_number() -> None:
     made = figures()
-    assert made.pop("schema") == 1
-    old, new = (read_fitted_model(one, "di_weighted").predictor for one in (made, figures()))
-    np.testing.assert_array_equal(old.values, new.values)
-    with pytest.raises(UserError, match=r"schema: must be 1: .* fit the table again"):
-        read_fitted_model(made | {"schema": 2}, "di_weighted")
+    assert made.pop("schema") == 2
+    for old in (made, made | {"schema": 1}, made | {"schema": 3}):
+        with pytest.raises(UserError, match=r"schema: must be 2: .* fit the table again"):
+            read_fitted_model(old, "di_weighted")
 
 
 @pytest.mark.slow
@@ -187,16 +187,18 @@ DI = "calibration/models/di_weighted"
         ("calibration", 3, "is not what `fit` writes"),
         ("calibration/models", {}, "fitted model di_weighted: is not in this fit"),
         (DI, None, "is not in this fit"),
-        ("schema", 0, "schema: must be 1: another version of dibench"),
+        ("schema", 0, "schema: must be 2: another version of dibench"),
         (f"{DI}/values", [1.0], "values: must be"),
         (f"{DI}/values/0", math.nan, "values: must be finite"),
         (f"{DI}/values/0", None, "must be numbers"),
         (f"{DI}/values/0", "1", "must be numbers"),
         (f"{DI}/values/0", -1.0, "must not be below zero"),
-        (f"{DI}/covariance/0", [1.0], "is not what `fit` writes"),
-        (f"{DI}/covariance/0/1", 1e9, "must be a covariance"),
-        (f"{DI}/residual_log", math.inf, "residual_log: must be from 0 to 10"),
-        (f"{DI}/degrees", 0, "degrees: must be at least 1"),
+        (f"{DI}/errors/spreads/0/0", [1.0], "is not what `fit` writes"),
+        (f"{DI}/errors/spreads/0/0/1", 1e9, "spreads: must be a covariance"),
+        (f"{DI}/errors/covariance/0/0", math.inf, "covariance: must be a covariance"),
+        (f"{DI}/errors/variances/0", -1.0, "variances: must not be below zero"),
+        (f"{DI}/errors/variances", [0.1], "variances: must be 3 numbers"),
+        (f"{DI}/unseen_log", math.inf, "unseen_log: must be from 0 to 10"),
         ("calibration/ranges/fc", {}, "is not what `fit` writes"),
         ("setting", None, "is not what `fit` writes"),
     ],

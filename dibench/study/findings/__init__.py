@@ -3,5 +3,5 @@
 One module a question holds its types; nothing here computes. `plain` writes any of them as JSON's values.
 """
 
-SCHEMA = 1
+SCHEMA = 2
 """Of the JSON that findings are written as; a change of a key's name or meaning raises it."""

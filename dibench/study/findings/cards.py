@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @attrs.frozen
 class Joint:
-    """Common coefficients and a gain per card; α's interval is from cluster-robust errors."""
+    """Common coefficients and a gain per card."""
 
     cards: tuple[str, ...]
     rows: int
@@ -32,6 +32,15 @@ class AlphaDifference:
     first: str
     second: str
     alpha: Estimate
+    p_value: float | None
+    """Two-sided, of no difference."""
+    p_holm: float | None
+    """Adjusted over all differences that were tested together."""
+
+    @property
+    def significant(self) -> bool:
+        """Whether the two are not the same."""
+        return self.p_holm is not None and self.p_holm < 0.05
 
 
 @attrs.frozen
@@ -61,4 +70,6 @@ class OneModel:
     frame: pd.DataFrame = attrs.field(metadata=HIDDEN)
     gains: tuple[Gain, ...]
     cards_left_out: tuple[str, ...]
-    """UUIDs of cards that share no case with the reference."""
+    """UUIDs of cards that share no case with the reference, or whose α is another."""
+    differences: tuple[AlphaDifference, ...]
+    """α of each other card that shares cases less that of the reference, before joining."""

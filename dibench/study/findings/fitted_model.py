@@ -5,6 +5,7 @@ Everything is in joules or seconds per unit, so that nothing is rounded on the w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import attrs
@@ -21,20 +22,41 @@ RANGED = ("macs", "weights", "inputs", "outputs")
 
 
 @attrs.frozen(eq=False)
+class Components:
+    """What errors of log y are a sum of: a part for each row, and one for all rows of a group."""
+
+    names: tuple[str, ...]
+    """`row`, then what rows may have in common, as far as residuals tell: `layer`, `network`, `family`."""
+    variances: FloatArray
+    """(m,), none below zero."""
+    covariance: FloatArray
+    """(m, m): how well the variances are known."""
+    spreads: FloatArray
+    """(m, k, k): what a variance of one makes of the covariance of the fit's coefficients."""
+
+    @property
+    def of_coefficients(self) -> FloatArray:
+        """Covariance (k, k) of the coefficients."""
+        return np.asarray(np.tensordot(self.variances, self.spreads, 1))
+
+
+@attrs.frozen(eq=False)
 class Predictor:
     """The coefficients of one model, and how far measurements lie from its curve."""
 
     names: tuple[str, ...]
     values: FloatArray
     """(k,), none below zero; α of `di_disjoint` is the last."""
-    covariance: FloatArray
-    """(k, k) of `values`, cluster-robust; zero where a coefficient is held at zero."""
-    degrees: int
-    """Degrees of freedom of Student's t: clusters less one."""
-    residual_log: float
-    """Standard deviation of log y around the curve, in sample: √(RSS/(n−k))."""
+    errors: Components
+    """Of log y around the curve; `spreads` are of `values`, zero where a coefficient is held at zero."""
     unseen_log: float
-    """The same for layers that the fit has not seen: the held-out error where that is larger."""
+    """Standard deviation of log y around the curve for layers that the fit has not seen: the held-out error
+    where that is larger."""
+
+    @property
+    def residual_log(self) -> float:
+        """Standard deviation of log y around the curve, all parts of the errors together."""
+        return math.sqrt(float(self.errors.variances.sum()))
 
 
 @attrs.frozen(eq=False)

@@ -22,6 +22,7 @@ from dibench.study.ladder.models import (
     per_di_disjoint_slope,
     weights_like_inputs,
 )
+from dibench.study.maths.bias_reduced import bias_reduced
 from dibench.study.maths.estimate import LogFit, condition_number, fit_log
 from dibench.study.maths.inference import (
     UNDECIDABLE,
@@ -30,8 +31,6 @@ from dibench.study.maths.inference import (
     Test,
     accepted_span,
     classical_errors,
-    cluster_covariance,
-    cluster_errors,
     deciding,
     effective_clusters,
     invert,
@@ -207,14 +206,11 @@ class WeightedAlpha:
         return near if both > 0 else None
 
     def _step(self, value: float) -> float:
-        """First step of the search for an interval's ends: t times the larger clustered error of α."""
+        """First step of the search for an interval's ends: the widest half-width by clusters."""
         direction = self._direction(value)
-        half = 0.0
-        for clusters in self.clusterings:
-            covariance = cluster_covariance(self.fit.jacobian, self.fit.residuals, clusters)
-            if covariance is not None:
-                error = math.sqrt(max(float(direction @ covariance @ direction), 0.0))
-                half = max(half, error * student_quantile(clusters.size - 1))
+        robust = (bias_reduced(self.fit.jacobian, self.fit.residuals, one) for one in self.clusterings)
+        widths = [one.half_width(direction) for one in robust if one is not None]
+        half = max((width for width in widths if math.isfinite(width)), default=0.0)
         total = float(self.fit.parameters[self.w] + self.fit.parameters[self.a])
         return float(min(max(1.05 * half / total, 1e-6), 1.0))
 
@@ -233,11 +229,11 @@ class DisjointAlpha:
     def estimate(self) -> Alpha:
         """Estimate and 95% interval from the profile likelihood, widened for clustered errors.
 
-        An α is in the interval if (RSS(α) − RSS(α̂)) / s² ≤ t²·λ, with t the quantile of Student's t with G −
-        1 degrees of freedom and λ ≥ 1 the ratio of the cluster-robust to the classical variance of α̂, by the
-        clustering with the larger product (the adjusted likelihood ratio of Rotnitzky and Jewell, Biometrika
-        1990). A bootstrap by scores does not work: the profile has several valleys, and the score is zero at
-        each.
+        An α is in the interval if (RSS(α) − RSS(α̂)) / s² ≤ t²·λ, with λ ≥ 1 the ratio of the cluster-robust
+        to the classical variance of α̂ and t by its degrees of freedom (`maths.bias_reduced`); of the
+        clusterings that decide, as they do for the weighted form, the one with the largest product (the
+        adjusted likelihood ratio of Rotnitzky and Jewell, Biometrika 1990). A bootstrap by scores does not
+        work: the profile has several valleys, and the score is zero at each.
         """
         n, k = self.jacobian.shape
         widening = self._widening()
@@ -261,14 +257,17 @@ class DisjointAlpha:
         return Alpha(self.value, low, high, found.low is None or found.high is None)
 
     def _widening(self) -> float | None:
-        """The largest t²·λ of the clusterings; None if α has no variance, as k is zero."""
+        """The largest t²·λ of the clusterings that decide; None if α has no variance, as k is zero."""
         classical = classical_errors(self.jacobian, self.fit.residuals)[-1]
+        direction = np.eye(self.jacobian.shape[1])[-1]
+        model = Linearised(self.jacobian, self.fit.residuals, direction)
         products = []
-        for clusters in self.clusterings:
-            robust = cluster_errors(self.jacobian, self.fit.residuals, clusters)
-            if robust is not None and classical > 0:
-                ratio = max(1.0, float(robust[-1] / classical) ** 2)
-                products.append(student_quantile(clusters.size - 1) ** 2 * ratio)
+        for clusters in deciding(model, self.clusterings) if classical > 0 else ():
+            robust = bias_reduced(self.jacobian, self.fit.residuals, clusters)
+            error = math.nan if robust is None else robust.error(direction)
+            if robust is not None and math.isfinite(error):
+                t = student_quantile(robust.degrees(direction))
+                products.append(t**2 * max(1.0, error / classical) ** 2)
         return max(products, default=None)
 
     def _jacobian(self) -> FloatArray:

@@ -33,7 +33,8 @@ METHOD = {
     "baseline": "the interval of the idle power that was subtracted is part of alpha's",
     "interval_weighted": "inversion of the test, not clipped to [0, 1]",
     "interval_disjoint": "profile likelihood on [0, 1], widened for clustered errors",
-    "intervals_of_coefficients": "cluster-robust standard errors and Student's t",
+    "intervals_of_coefficients": "the wider of CR2 with Bell and McCaffrey's degrees of freedom, by the "
+    "clusterings that decide, and of variance components of layer, network and family",
     "figures": "on the predicted response; r2 is of its log, mape a fraction, held_out by fold",
     "margin": list(MARGIN),
     "level": LEVEL,

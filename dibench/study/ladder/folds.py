@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dibench.study.ladder.models import Data, Labels
+from dibench.study.maths.inference import Clustering, clustering
 from dibench.study.table.catalogue import Catalogue, the_25
 
 LAYER_FOLDS = 10
@@ -62,6 +63,16 @@ def make_folds(data: Data, seed: int = 0, catalogue: Catalogue | None = None) ->
             shared = (np.bincount(shape, test, minlength=len(shapes)) > 0)[shape]
         folds.append(Fold(name, test, ~test & ~shared))
     return Folds("family" if (family != "").any() else "layer", tuple(folds))
+
+
+def family_clusters(data: Data, folds: Folds) -> tuple[Clustering, ...]:
+    """Clusters by family, of what errors may have in common; none where the folds know of no families."""
+    if folds.by != "family":
+        return ()
+    label = np.char.add("layer ", data.layer).astype(object)  # rows of no network
+    for fold in folds.folds:
+        label[fold.test & (data.network != "")] = fold.name
+    return (clustering("family", label.astype(np.str_), draws=0, seed=0),)
 
 
 def _deal_layers(layer: Labels, seed: int) -> Labels:

@@ -1,4 +1,4 @@
-"""What a fit hands to those who predict with it: coefficients, their covariance, and the measured ranges."""
+"""What a fit hands to those who predict with it: coefficients, their errors, and the measured ranges."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 
 from dibench import intensity
 from dibench.study.findings.fitted_model import PREDICTORS, RANGED, PowerAndTime, Predictor, Predictors
+from dibench.study.ladder.folds import Folds, family_clusters
 from dibench.study.ladder.models import Data, design, per_di_disjoint_slope
 from dibench.study.ladder.rungs import Rung, fit_rung
-from dibench.study.maths.inference import Clustering, cluster_covariance, student_quantile
+from dibench.study.maths.components import components
+from dibench.study.maths.inference import Clustering
 from dibench.study.maths.scores import rmse_log
 from dibench.study.table.columns import counts
 
@@ -35,7 +37,7 @@ def predictors_of(fit: Ladder) -> Predictors:
     """Every fitted model that needs only a layer's shape; None for one whose errors cannot be estimated."""
     return Predictors(
         models={
-            name: predictor_of(rung, fit.data, fit.clusterings)
+            name: predictor_of(rung, fit.data, fit.clusterings, fit.folds)
             for name, rung in fit.fitted.items()
             if name in PREDICTORS
         },
@@ -54,12 +56,12 @@ def _constant_power(fit: Ladder) -> PowerAndTime | None:
             rung = fit_rung("di_weighted", attrs.evolve(fit.data, y=time), fit.clusterings, fit.folds)
             if not isinstance(rung, Rung):
                 return None
-            found = predictor_of(rung, attrs.evolve(fit.data, y=time), fit.clusterings)
+            found = predictor_of(rung, attrs.evolve(fit.data, y=time), fit.clusterings, fit.folds)
             return None if found is None else PowerAndTime(power, column, found)
     return None
 
 
-def predictor_of(rung: Rung, data: Data, clusterings: Sequence[Clustering]) -> Predictor | None:
+def predictor_of(rung: Rung, data: Data, clusterings: Sequence[Clustering], folds: Folds) -> Predictor | None:
     """What a fitted model predicts with; None where its errors cannot be estimated."""
     columns = gradient(rung.name, data, rung.names, rung.parameters, rung.alpha)
     values = rung.parameters if rung.alpha is None else np.append(rung.parameters, rung.alpha)
@@ -67,21 +69,18 @@ def predictor_of(rung: Rung, data: Data, clusterings: Sequence[Clustering]) -> P
     free = values > 0 if rung.alpha is None else (values > 0) & np.append(values[:-1] > 0, values[-1] < 1)
     jacobian = columns[:, free] / rung.predicted[:, None]
     residuals = np.log(data.y / rung.predicted)
-    found = _widest(jacobian, residuals, clusterings)
+    found = components(jacobian, residuals, [*clusterings, *family_clusters(data, folds)])
     if found is None:
         return None
-    covariance = np.zeros((len(values), len(values)))
-    covariance[np.ix_(free, free)], degrees = found
-    residual = math.sqrt(float(residuals @ residuals) / (len(residuals) - int(free.sum())))
+    spreads = np.zeros((len(found.names), len(values), len(values)))
+    spreads[np.ix_(np.arange(len(found.names)), free, free)] = found.spreads
     seen = np.isfinite(rung.held_out)
     unseen = rmse_log(data.y[seen], rung.held_out[seen]) if seen.sum() >= 3 else 0.0
     return Predictor(
         names=(*rung.names, *(() if rung.alpha is None else ("alpha",))),
         values=values,
-        covariance=covariance,
-        degrees=degrees,
-        residual_log=residual,
-        unseen_log=max(residual, unseen),
+        errors=attrs.evolve(found, spreads=spreads),
+        unseen_log=max(math.sqrt(float(found.variances.sum())), unseen),
     )
 
 
@@ -100,24 +99,6 @@ def gradient(
     if alpha is not None:
         columns.append(parameters[list(names).index("k")] * per_di_disjoint_slope(data, alpha))
     return np.column_stack(columns)
-
-
-def _widest(
-    jacobian: FloatArray, residuals: FloatArray, clusterings: Sequence[Clustering]
-) -> tuple[FloatArray, int] | None:
-    """Covariance and degrees of freedom of the clustering with the widest prediction intervals."""
-    best: tuple[FloatArray, int] | None = None
-    most = -1.0
-    for clusters in clusterings:
-        covariance = cluster_covariance(jacobian, residuals, clusters)
-        if covariance is None:
-            continue
-        degrees = clusters.size - 1
-        variance = float(np.einsum("ij,jk,ik->", jacobian, covariance, jacobian))
-        width = student_quantile(degrees) ** 2 * variance
-        if width > most:
-            best, most = (covariance, degrees), width
-    return best
 
 
 def _ranges(

@@ -14,11 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dibench.study.ladder.alpha import GRID, profile_disjoint
-from dibench.study.ladder.folds import Folds
+from dibench.study.ladder.folds import Folds, family_clusters
 from dibench.study.ladder.models import FULL, Data, Design, Terms, design
 from dibench.study.ladder.unseen import Learned, predict_held_out
 from dibench.study.maths.estimate import LogFit, condition_number, fit_log
-from dibench.study.maths.inference import Clustering, cluster_errors, student_quantile
+from dibench.study.maths.half_width import half_widths
+from dibench.study.maths.inference import Clustering
 from dibench.study.maths.scores import aicc
 
 FloatArray = NDArray[np.float64]
@@ -98,7 +99,7 @@ def fit_rung(
     return Rung(
         name=model,
         k=k,
-        coefficients=_coefficients(at, free, clusterings),
+        coefficients=_coefficients(at, free, clusterings, family_clusters(data, folds)),
         below_zero=tuple(below_zero),
         names=at.names,
         parameters=bounded.parameters,
@@ -112,17 +113,15 @@ def fit_rung(
     )
 
 
-def _coefficients(at: Design, fit: LogFit, clusterings: Sequence[Clustering]) -> tuple[FittedTerm, ...]:
-    """Values with 95% intervals from cluster-robust errors and Student's t; the wider of the clusterings."""
+def _coefficients(
+    at: Design, fit: LogFit, clusterings: Sequence[Clustering], groups: Sequence[Clustering]
+) -> tuple[FittedTerm, ...]:
+    """Values with 95% intervals."""
     if condition_number(fit.jacobian) > NOT_IDENTIFIED:
         return tuple(
             FittedTerm(name, per, None, None, None) for name, per in zip(at.names, at.per, strict=True)
         )
-    half = np.full(len(at.names), np.nan)
-    for clusters in clusterings:
-        errors = cluster_errors(fit.jacobian, fit.residuals, clusters)
-        if errors is not None:
-            half = np.fmax(half, errors * student_quantile(clusters.size - 1))
+    half = half_widths(fit.jacobian, fit.residuals, clusterings, groups)
     return tuple(
         FittedTerm(name, per, float(value), _known(value - width), _known(value + width))
         for name, per, value, width in zip(at.names, at.per, fit.parameters, half, strict=True)

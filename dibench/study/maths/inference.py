@@ -267,29 +267,6 @@ def _within(fine: Clustering, coarse: Clustering) -> bool:
     return bool((one_of[fine.member] == coarse.member).all())
 
 
-def cluster_errors(jacobian: FloatArray, residuals: FloatArray, clusters: Clustering) -> FloatArray | None:
-    """Cluster-robust standard errors (k,) of the coefficients; None where `cluster_covariance` is."""
-    covariance = cluster_covariance(jacobian, residuals, clusters)
-    return None if covariance is None else np.sqrt(np.diagonal(covariance))
-
-
-def cluster_covariance(
-    jacobian: FloatArray, residuals: FloatArray, clusters: Clustering
-) -> FloatArray | None:
-    """Cluster-robust covariance (k, k) of the coefficients, with the factor G/(G−1)·(n−1)/(n−k).
-
-    None with fewer than two clusters or a Jacobian without full rank.
-    """
-    n, k = jacobian.shape
-    r = triangle_of(jacobian)
-    if clusters.size < 2 or r is None:
-        return None
-    scores = clusters.sums(residuals, jacobian)
-    meat = np.linalg.solve(r, np.linalg.solve(r.T, scores.T))
-    factor = clusters.size / (clusters.size - 1) * (n - 1) / (n - k)
-    return np.asarray(factor * (meat @ meat.T))
-
-
 def classical_errors(jacobian: FloatArray, residuals: FloatArray) -> FloatArray:
     """Standard errors (k,) for independent errors of one variance: √diag(s²·(J′J)⁻¹), s² = RSS/(n−k).
 
@@ -392,12 +369,17 @@ def _normal_quantile(p: float) -> float:
     return float(-ndtri(max(min(p, 1.0), 1e-300) / 2))
 
 
-def student_quantile(degrees: int, level: float = LEVEL) -> float:
+def student_quantile(degrees: float, level: float = LEVEL) -> float:
     """Two-sided quantile of Student's t.
 
     >>> round(student_quantile(10), 3)
     2.228
     """
+    return float(student_quantiles(np.array(degrees), level))
+
+
+def student_quantiles(degrees: FloatArray, level: float = LEVEL) -> FloatArray:
+    """Two-sided quantiles of Student's t for each of the degrees of freedom."""
     from scipy.special import stdtrit
 
-    return float(stdtrit(degrees, (1 + level) / 2))
+    return np.asarray(stdtrit(degrees, (1 + level) / 2))

@@ -20,13 +20,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dibench.errors import UserError
+from dibench.numbers import p_text
 from dibench.study.findings.cards import AlphaDifference, CardsCompared, Joint
 from dibench.study.findings.estimate import UNKNOWN, Estimate
 from dibench.study.ladder.ladder import SEED, Ladder, fit_ladder, make_clusterings
 from dibench.study.ladder.models import Data, design
 from dibench.study.maths.estimate import fit_log
-from dibench.study.maths.inference import DRAWS, Clustering, cluster_covariance, student_quantile
+from dibench.study.maths.half_width import Robust
+from dibench.study.maths.inference import DRAWS
 from dibench.study.maths.minimise import minimise, whole
+from dibench.study.maths.sign_flips import holm
 from dibench.study.table.columns import texts
 from dibench.study.table.rows import Choice
 
@@ -84,7 +87,10 @@ def card_ladders(
 
 
 def compare(cards: Sequence[CardLadder]) -> CardsCompared:
-    """The joint fit of cards that explain the same response, and α compared between each two."""
+    """α of cards that explain the same response, compared between each two, and the joint fit of all.
+
+    Without a joint fit where α of any two differs significantly (Holm's method over all pairs).
+    """
     fitted = [(card.label, card.ladder) for card in cards if card.ladder is not None]
     if len(fitted) < 2:
         return CardsCompared(None, "fewer than two cards can be fitted", ())
@@ -94,7 +100,11 @@ def compare(cards: Sequence[CardLadder]) -> CardsCompared:
         told = ", ".join(sorted(responses | {" ".join(one) for one in sources}))
         return CardsCompared(None, f"the cards' rows do not say the same thing: {told}", ())
     parts = [(label, one.data) for label, one in fitted]
-    differences = tuple(difference_of(a, b, one, other) for (a, one), (b, other) in combinations(parts, 2))
+    pairs = combinations(parts, 2)
+    differences = adjusted([difference_of(a, b, one, other) for (a, one), (b, other) in pairs])
+    apart = [f"{one.first} and {one.second}, {p_text(one.p_holm)}" for one in differences if one.significant]
+    if apart:
+        return CardsCompared(None, f"α differs significantly between {'; '.join(apart)}", differences)
     return CardsCompared(_joint([label for label, _ in parts], [data for _, data in parts]), "", differences)
 
 
@@ -125,37 +135,22 @@ def _joint(labels: Sequence[str], parts: Sequence[Data]) -> Joint:
     full, left = jacobian(at_minimum), -residual(at_minimum)
     full[:, :k] *= scale
     clusterings = make_clusterings(data, 1, 0)
+    robust = Robust(full, left, clusterings)
     w, a = at.names.index("e_w"), at.names.index("e_a")
     gains = [Estimate(1.0, 1.0, 1.0)]
     for index in range(len(parts) - 1):
-        value, half = float(logs[index]), _half_width(full, left, clusterings, k + index)
-        ends = (None, None) if half is None else (math.exp(value - half), math.exp(value + half))
+        of_gain = np.eye(full.shape[1])[k + index]
+        value, half = float(logs[index]), robust.half_width(of_gain)
+        known = math.isfinite(half)
+        ends = (math.exp(value - half), math.exp(value + half)) if known else (None, None)
         gains.append(Estimate(math.exp(value), *ends))
     return Joint(
         cards=tuple(labels),
         rows=len(data),
-        alpha=_alpha(full, left, clusterings, float(theta[w]), float(theta[a]), (w, a)),
+        alpha=_alpha(robust, float(theta[w]), float(theta[a]), (w, a)),
         gains=tuple(gains),
         clusters=min(c.size for c in clusterings),
     )
-
-
-def _half_width(
-    jacobian: FloatArray,
-    residuals: FloatArray,
-    clusterings: Sequence[Clustering],
-    direction: int | FloatArray,
-) -> float | None:
-    """Half-width of the 95% interval of a direction, or of one parameter: the wider of the clusterings."""
-    widths = []
-    for clusters in clusterings:
-        covariance = cluster_covariance(jacobian, residuals, clusters)
-        if covariance is not None:
-            c = np.eye(len(covariance))[direction] if isinstance(direction, int) else direction
-            widths.append(
-                math.sqrt(max(0.0, float(c @ covariance @ c))) * student_quantile(clusters.size - 1)
-            )
-    return max(widths, default=None)
 
 
 def _gradient(e_w: float, e_a: float, places: tuple[int, int], size: int) -> FloatArray:
@@ -166,42 +161,61 @@ def _gradient(e_w: float, e_a: float, places: tuple[int, int], size: int) -> Flo
 
 
 def _alpha(
-    jacobian: FloatArray,
-    residuals: FloatArray,
-    clusterings: Sequence[Clustering],
+    robust: Robust,
     e_w: float,
     e_a: float,
     places: tuple[int, int],
 ) -> Estimate:
     if e_w + e_a <= 0:
         return UNKNOWN
-    gradient = _gradient(e_w, e_a, places, jacobian.shape[1])
-    half = _half_width(jacobian, residuals, clusterings, gradient)
+    gradient = _gradient(e_w, e_a, places, robust.jacobian.shape[1])
+    half = robust.half_width(gradient)
     value = e_w / (e_w + e_a)
-    return UNKNOWN if half is None else Estimate(value, value - half, value + half)
+    return Estimate(value, value - half, value + half) if math.isfinite(half) else UNKNOWN
 
 
 def difference_of(first: str, second: str, one: Data, other: Data) -> AlphaDifference:
-    """Both fits as one block-diagonal system, so that errors a layer has on both cards cancel."""
+    """Both fits as one block-diagonal system, so that errors a layer has on both cards cancel.
+
+    Unknown where the rows of either card do not determine α. `p_holm` is that of a single difference.
+    """
+    unknown = AlphaDifference(first, second, UNKNOWN, None, None)
     gradients, jacobians, residuals, values = [], [], [], []
     for data in (one, other):
         at = design("di_weighted", data)
+        if len(data) <= len(at.names) + 1:
+            return unknown
         found = fit_log(at.columns, data.y)
         places = (at.names.index("e_w"), at.names.index("e_a"))
         e_w, e_a = (float(found.parameters[place]) for place in places)
         if e_w + e_a <= 0:
-            return AlphaDifference(first, second, UNKNOWN)
+            return unknown
         values.append(e_w / (e_w + e_a))
         gradients.append(_gradient(e_w, e_a, places, len(at.names)))
         jacobians.append(found.jacobian)
         residuals.append(found.residuals)
-    left, right = jacobians
-    block = np.zeros((len(left) + len(right), left.shape[1] + right.shape[1]))
-    block[: len(left), : left.shape[1]], block[len(left) :, left.shape[1] :] = left, right
     direction = np.concatenate([gradients[0], -gradients[1]])
     clusterings = make_clusterings(_together([one, other]), 1, 0)
-    half = _half_width(block, np.concatenate(residuals), clusterings, direction)
-    apart = values[0] - values[1]
-    return AlphaDifference(
-        first, second, UNKNOWN if half is None else Estimate(apart, apart - half, apart + half)
+    robust = Robust(block_diagonal(*jacobians), np.concatenate(residuals), clusterings)
+    half, apart = robust.half_width(direction), values[0] - values[1]
+    if not math.isfinite(half):
+        return unknown
+    p = robust.p_value(direction, apart)
+    known = p if math.isfinite(p) else None
+    return AlphaDifference(first, second, Estimate(apart, apart - half, apart + half), known, known)
+
+
+def adjusted(differences: Sequence[AlphaDifference]) -> tuple[AlphaDifference, ...]:
+    """The differences with p values adjusted by Holm over all of them."""
+    found = holm([math.nan if one.p_value is None else one.p_value for one in differences])
+    return tuple(
+        attrs.evolve(one, p_holm=None if math.isnan(p) else p)
+        for one, p in zip(differences, found, strict=True)
     )
+
+
+def block_diagonal(first: FloatArray, second: FloatArray) -> FloatArray:
+    """Two matrices as one, each with rows and columns of its own."""
+    whole = np.zeros((len(first) + len(second), first.shape[1] + second.shape[1]))
+    whole[: len(first), : first.shape[1]], whole[len(first) :, first.shape[1] :] = first, second
+    return whole

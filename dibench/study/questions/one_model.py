@@ -13,11 +13,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dibench.errors import UserError
 from dibench.schema import RESPONSES
-from dibench.study.findings.cards import Gain, OneModel
+from dibench.study.findings.cards import AlphaDifference, Gain, OneModel
+from dibench.study.findings.estimate import UNKNOWN
+from dibench.study.ladder.models import Data, data_of
 from dibench.study.maths.inference import student_quantile
-from dibench.study.questions.devices import cards_in
+from dibench.study.questions.devices import adjusted, cards_in, difference_of
 from dibench.study.table.row_errors import SAME_CASE
+from dibench.study.table.rows import select
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,8 +36,10 @@ MOST_SHARED = 0.5
 def one_model(frame: pd.DataFrame) -> OneModel | None:
     """The rows of several cards as one card's.
 
-    None for one card, for several models, if no two cards share a case, and if another card measured most of
-    what the first did: that is a comparison of cards, and a fit would keep only one card's row of each case.
+    A card whose α differs significantly from that of the card with most rows stays out (Holm's method over
+    the cards; a card with too few rows to tell joins). None for one card, for several models, if no two cards
+    share a case or none may join, and if another card measured most of what the first did: that is a
+    comparison of cards, and a fit would keep only one card's row of each case.
     """
     cards = cards_in(frame)
     if len(cards) < 2 or len({device for device, _ in cards}) > 1:
@@ -47,6 +53,12 @@ def one_model(frame: pd.DataFrame) -> OneModel | None:
             gains[uuid] = gain
     if len(gains) < 2 or max(gain.cases for gain in gains.values()) > MOST_SHARED * logs[reference].count():
         return None
+    differences = _differences(frame, uuids, reference, [uuid for uuid in gains if uuid != reference])
+    for one in differences:
+        if one.significant:
+            del gains[one.first]
+    if len(gains) < 2:
+        return None
     rows = frame[uuids.isin(list(gains))].copy()
     rows[CARD] = uuids[rows.index]
     factor = rows[CARD].map({uuid: gain.value for uuid, gain in gains.items()}).to_numpy(dtype=np.float64)
@@ -55,7 +67,29 @@ def one_model(frame: pd.DataFrame) -> OneModel | None:
             rows[name] = rows[name] / factor
     rows["device_uuid"] = f"{len(gains)} cards"
     left_out = tuple(uuid for _, uuid in cards if uuid not in gains)
-    return OneModel(rows.reset_index(drop=True), tuple(gains.values()), left_out)
+    return OneModel(rows.reset_index(drop=True), tuple(gains.values()), left_out, differences)
+
+
+def _differences(
+    frame: pd.DataFrame, uuids: pd.Series[str], reference: str, others: list[str]
+) -> tuple[AlphaDifference, ...]:
+    """α of each other card less that of the reference; unknown where a card's rows cannot be fitted."""
+
+    def data(uuid: str) -> Data | None:
+        try:
+            selection = select(frame[uuids == uuid].reset_index(drop=True))
+        except UserError:
+            return None
+        return data_of(selection.frame, selection.response)
+
+    first, found = data(reference), []
+    for uuid in others:
+        own = data(uuid)
+        if first is None or own is None:
+            found.append(AlphaDifference(uuid, reference, UNKNOWN, None, None))
+        else:
+            found.append(difference_of(uuid, reference, own, first))
+    return adjusted(found)
 
 
 def _log_joules(frame: pd.DataFrame, uuids: pd.Series[str]) -> pd.DataFrame:

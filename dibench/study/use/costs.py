@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from dibench.intensity import OPERATORS
 from dibench.layer import DIMENSIONS
-from dibench.study.findings.fitted_model import RANGED, FittedModel, Predictor
+from dibench.study.findings.fitted_model import RANGED, FittedModel
 from dibench.study.ladder.models import Data, data_of
 from dibench.study.ladder.predictors import gradient
-from dibench.study.maths.inference import student_quantile
 from dibench.study.table.columns import counts
+from dibench.study.use.sums import layer_intervals
 
 if TYPE_CHECKING:
     from dibench.layer import Layer
@@ -88,8 +88,7 @@ def layer_costs(layers: Sequence[Layer], fit: FittedModel) -> LayerCosts:
     lift = float(np.exp(predictor.residual_log**2 / 2))
     slope = lift * gradient(model, data, names, parameters, alpha)
     mean = np.where(known, slope[:, : len(parameters)] @ parameters, np.nan)
-    variance = np.einsum("ij,jk,ik->i", slope, predictor.covariance, slope)
-    low, high = lognormal_interval(mean, variance, mean**2, predictor)
+    low, high = layer_intervals(mean, slope, predictor)
     return LayerCosts(
         layers=tuple(layers),
         mean=mean,
@@ -100,24 +99,6 @@ def layer_costs(layers: Sequence[Layer], fit: FittedModel) -> LayerCosts:
         shape=shape,
         outside=tuple(_outside(data, count, fit)),
     )
-
-
-def lognormal_interval(
-    mean: FloatArray, coefficient_variance: FloatArray, residual_square: FloatArray, predictor: Predictor
-) -> tuple[FloatArray, FloatArray]:
-    """95% interval of sums: their means, variance from coefficients, and Σ (mean of each shape)²."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        spread = coefficient_variance + residual_square * np.expm1(predictor.unseen_log**2)
-        width = student_quantile(predictor.degrees) * np.sqrt(np.log1p(spread / mean**2))
-        centre = mean / np.sqrt(1 + residual_square * np.expm1(predictor.residual_log**2) / mean**2)
-        return centre * np.exp(-width), centre * np.exp(width)
-
-
-def residual_square(shape: IntArray, amount: FloatArray) -> float:
-    """Σ over shapes of (sum of the amounts of that shape)²: layers of one shape err alike."""
-    _, member = np.unique(shape, return_inverse=True)
-    together = np.bincount(member, amount)
-    return float(together @ together)
 
 
 def _data(layers: Sequence[Layer], fit: FittedModel) -> tuple[Data, dict[str, FloatArray], IntArray]:

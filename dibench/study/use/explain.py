@@ -18,9 +18,10 @@ from numpy.typing import NDArray
 from dibench.study.findings.explanation import DrawnPower, Explanation, Saving
 from dibench.study.findings.prediction import NetworkCosts, PredictedCost, Prediction
 from dibench.study.maths.inference import student_quantile
-from dibench.study.use.costs import LayerCosts, layer_costs, residual_square
+from dibench.study.use.costs import LayerCosts, layer_costs
 from dibench.study.use.predict import predict
 from dibench.study.use.redesign import changes
+from dibench.study.use.sums import sum_degrees, sum_variance
 
 if TYPE_CHECKING:
     from dibench.layer import Layer
@@ -148,9 +149,8 @@ class _Pool:
         rows, costs = sign != 0, self.costs
         amount = sign[rows] * costs.mean[rows]
         slope = sign[rows] @ costs.gradient[rows]
-        variance = slope @ self.predictor.covariance @ slope
-        variance += residual_square(costs.shape[rows], amount) * np.expm1(self.predictor.unseen_log**2)
-        saved = _symmetric(float(amount.sum()), float(variance), self.predictor.degrees)
+        of_sum = (costs.shape[rows], amount, slope, self.predictor)
+        saved = _symmetric(float(amount.sum()), sum_variance(*of_sum), sum_degrees(*of_sum))
         macs = float(sum(sign[row] * costs.layers[row].macs for row in np.flatnonzero(sign).tolist()))
         return Saving(
             knob=knob,
@@ -164,7 +164,7 @@ class _Pool:
         )
 
 
-def _symmetric(value: float, variance: float, degrees: int) -> PredictedCost:
+def _symmetric(value: float, variance: float, degrees: float) -> PredictedCost:
     half = student_quantile(degrees) * float(np.sqrt(variance))
     return PredictedCost(value, value - half, value + half)
 
@@ -172,12 +172,11 @@ def _symmetric(value: float, variance: float, degrees: int) -> PredictedCost:
 def _by_dtype(network: Model, before: LayerCosts, fit: FittedModel, other: FittedModel) -> Saving:
     """The saving of another data type. Its fit errs by itself, so variances add."""
     after = layer_costs(network.layers, other)
-    variance = _variance(before, fit.predictor) + _variance(after, other.predictor)
+    sums = _sum(before, fit.predictor), _sum(after, other.predictor)
+    variance = sum(sum_variance(*one) for one in sums)
     cost = float(before.mean[before.known].sum()) / network.batch
     amount = cost - float(after.mean[after.known].sum()) / network.batch
-    saved = _symmetric(
-        amount, variance / network.batch**2, min(fit.predictor.degrees, other.predictor.degrees)
-    )
+    saved = _symmetric(amount, variance / network.batch**2, min(sum_degrees(*one) for one in sums))
     return Saving(
         knob="dtype",
         setting=f"{other.origin.dtype} in place of {fit.origin.dtype}",
@@ -190,7 +189,9 @@ def _by_dtype(network: Model, before: LayerCosts, fit: FittedModel, other: Fitte
     )
 
 
-def _variance(costs: LayerCosts, predictor: Predictor) -> float:
-    slope = costs.gradient[costs.known].sum(axis=0)
-    square = residual_square(costs.shape[costs.known], costs.mean[costs.known])
-    return float(slope @ predictor.covariance @ slope + square * np.expm1(predictor.unseen_log**2))
+def _sum(
+    costs: LayerCosts, predictor: Predictor
+) -> tuple[NDArray[np.intp], FloatArray, FloatArray, Predictor]:
+    """The layers that have a prediction, as `sums` takes them."""
+    known = costs.known
+    return costs.shape[known], costs.mean[known], costs.gradient[known].sum(axis=0), predictor

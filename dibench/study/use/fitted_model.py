@@ -16,6 +16,7 @@ from dibench.study.findings import SCHEMA
 from dibench.study.findings.fitted_model import (
     PREDICTORS,
     RANGED,
+    Components,
     FittedModel,
     Origin,
     PowerAndTime,
@@ -86,7 +87,8 @@ def _open(path: Path) -> Mapping[str, Any]:
 
 def _check_schema(figures: Mapping[str, Any], where: object) -> None:
     schema = figures.get("schema", _BEFORE_NUMBERS)
-    if schema != SCHEMA:
+    is_a_fit = "schema" in figures or _KEY in figures  # others are refused for what they lack
+    if is_a_fit and schema != SCHEMA:
         rule = f"must be {SCHEMA}: another version of dibench wrote the file, so fit the table again"
         raise UserError("schema", rule, schema, where=where)
 
@@ -165,9 +167,12 @@ def _predictor(entry: Mapping[str, Any]) -> Predictor:
     return Predictor(
         names=tuple(map(str, entry["names"])),
         values=_numbers(entry["values"]),
-        covariance=_numbers(entry["covariance"]),
-        degrees=int(entry["degrees"]),
-        residual_log=float(_numbers([entry["residual_log"]])[0]),
+        errors=Components(
+            names=tuple(map(str, entry["errors"]["names"])),
+            variances=_numbers(entry["errors"]["variances"]),
+            covariance=_numbers(entry["errors"]["covariance"]),
+            spreads=_numbers(entry["errors"]["spreads"]),
+        ),
         unseen_log=float(_numbers([entry["unseen_log"]])[0]),
     )
 
@@ -180,25 +185,32 @@ def _numbers(values: Any) -> FloatArray:
 
 
 def _check(found: Predictor, model: str, where: object) -> None:
-    k = len(found.names)
+    k, errors = len(found.names), found.errors
+    m = len(errors.names)
     rules = (
         ("values", found.values.shape == (k,), f"must be {k} numbers, one for each name"),
-        ("covariance", found.covariance.shape == (k, k), f"must be {k} × {k} numbers"),
         ("values", bool(np.isfinite(found.values).all()), "must be finite"),
-        ("covariance", bool(np.isfinite(found.covariance).all()), "must be finite"),
         ("values", bool((found.values >= 0).all()), "must not be below zero"),
-        ("degrees", found.degrees >= 1, "must be at least 1"),
-        ("residual_log", 0 <= found.residual_log < 10, "must be from 0 to 10"),
+        ("errors: variances", errors.variances.shape == (m,), f"must be {m} numbers, one for each name"),
+        ("errors: variances", bool((errors.variances >= 0).all()), "must not be below zero"),
+        ("errors: variances", float(errors.variances.sum()) < 100, "must add up to less than 100"),
+        ("errors: covariance", errors.covariance.shape == (m, m), f"must be {m} × {m} numbers"),
+        ("errors: spreads", errors.spreads.shape == (m, k, k), f"must be {m} × {k} × {k} numbers"),
         ("unseen_log", 0 <= found.unseen_log < 10, "must be from 0 to 10"),
     )
     for field, holds, rule in rules:
         if not holds:
             raise UserError(f"{_FIELD} {model}: {field}", rule, where=where)
-    size = max(float(np.abs(found.covariance).max()), 1e-300)
-    scale = np.sqrt(np.abs(np.diagonal(found.covariance)))
-    if (
-        not np.allclose(found.covariance, found.covariance.T, rtol=1e-6, atol=1e-9 * size)
-        or (np.abs(found.covariance) > np.outer(scale, scale) * (1 + 1e-6) + 1e-300).any()
-    ):
-        field = f"{_FIELD} {model}: covariance"
-        raise UserError(field, "must be a covariance: symmetric, correlations within ±1", where=where)
+    for name, matrices in (("covariance", errors.covariance[None]), ("spreads", errors.spreads)):
+        if not all(_is_covariance(one) for one in matrices):
+            field = f"{_FIELD} {model}: errors: {name}"
+            raise UserError(field, "must be a covariance: symmetric, correlations within ±1", where=where)
+
+
+def _is_covariance(matrix: FloatArray) -> bool:
+    if not np.isfinite(matrix).all():
+        return False
+    size = max(float(np.abs(matrix).max(initial=0.0)), 1e-300)
+    scale = np.sqrt(np.abs(np.diagonal(matrix)))
+    symmetric = np.allclose(matrix, matrix.T, rtol=1e-6, atol=1e-9 * size)
+    return symmetric and bool((np.abs(matrix) <= np.outer(scale, scale) * (1 + 1e-6) + 1e-300).all())

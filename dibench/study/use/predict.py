@@ -6,10 +6,11 @@ given: z·θ·exp(s²/2), where s is the standard deviation of log residuals. It
 layers that the fit has not seen lie from its curve.
 
 **A total.** All layers share the errors of the coefficients, so these do not average out: gradients are
-added before the covariance is applied. Residuals do average out: their variances are added, over *different*
-shapes, because layers of one shape run the same kernel and err alike. The sum is taken as lognormal (Fenton
-1960), so the total of one layer equals that layer. A total leaves out what runs between layers (activations,
-pooling, additions, memory management) and does not know of layers that a library fuses into one.
+added before the covariance is applied. Neither does what all layers of a network or of its family have in
+common. The rest averages out over *different* shapes; layers of one shape run the same kernel and err alike
+(`sums`). The sum is taken as lognormal (Fenton 1960), so the total of one layer equals that layer. A total
+leaves out what runs between layers (activations, pooling, additions, memory management) and does not know of
+layers that a library fuses into one.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ from dibench.study.findings.prediction import (
     Prediction,
     Predictions,
 )
-from dibench.study.use.costs import LayerCosts, layer_costs, lognormal_interval, residual_square
+from dibench.study.use.costs import LayerCosts, layer_costs
+from dibench.study.use.sums import sum_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -95,12 +97,8 @@ def _total(costs: LayerCosts, rows: NDArray[np.bool_], predictor: Predictor) -> 
     """The sum of some layers; zero where there is none."""
     if not rows.any():
         return PredictedCost(0.0, 0.0, 0.0)
-    mean = np.array([costs.mean[rows].sum()])
-    slope = costs.gradient[rows].sum(axis=0)
-    square = residual_square(costs.shape[rows], costs.mean[rows])
-    variance = np.array([slope @ predictor.covariance @ slope])
-    low, high = lognormal_interval(mean, variance, np.array([square]), predictor)
-    return PredictedCost(float(mean[0]), float(low[0]), float(high[0]))
+    amount, slope = costs.mean[rows], costs.gradient[rows].sum(axis=0)
+    return PredictedCost(float(amount.sum()), *sum_interval(costs.shape[rows], amount, slope, predictor))
 
 
 def _measured(
