@@ -60,6 +60,7 @@ _ACTIVE_IDLE_S, _LONGEST_ACTIVE_IDLE_S = 2.0, 6.0
 _TICKS_AT_REST = 6.5  # of a slow counter
 _AFTER_LOAD_S = 0.5  # power falls within the sensor's averaging, clocks stay up for seconds
 _LEAST_RISE_W, _LEAST_RISE = 5.0, 0.05
+_LEAST_READ = 0.5  # of a wait, before a counter is said to stand still
 _MOST_BLUR = 0.5  # of a counter's period
 _GAIN = (
     "the sensor is not calibrated: comparisons with external meters found gains off by 5% to 13%, the same "
@@ -257,7 +258,10 @@ class GpuMeter:
         while rest.of(by_counter=self.by_counter) is None:
             moves = np.count_nonzero(np.diff(rest.readings.energy_mj))
             how = f"moved {moves} times in" if moves else "stood still for"
-            if not self._falls(f"it {how} {rest.waited_s:.0f} s at idle"):
+            at_s = rest.readings.energy_at_s
+            read_s = float(np.ptp(at_s)) if len(at_s) else 0.0
+            failed = self.by_counter and read_s < _LEAST_READ * rest.waited_s
+            if failed or not self._falls(f"it {how} {rest.waited_s:.0f} s at idle"):
                 raise _unreadable(rest.readings) if rest.readings.errors else self._still(rest.waited_s)
             if rest.of(by_counter=self.by_counter) is None:
                 rest = wait()
