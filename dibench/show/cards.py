@@ -27,7 +27,7 @@ def section(together: Several) -> Section:
             f"gains {gains}."
         ]
     said += [
-        f"α of {one.first} less that of {one.second}: {interval(one.alpha)}, {p_text(one.p_holm)}."
+        f"α of {one.first} less that of {one.second}: {_difference(one)}."
         for one in together.compared.differences
     ]
     if together.one_model is not None:
@@ -58,21 +58,22 @@ def gains_text(found: OneModel) -> str:
     gains = ", ".join(f"{_gain(one.uuid or _NAMELESS, one)} from {one.cases} cases" for one in others)
     reference = first.uuid or _NAMELESS
     text = f"Joules divided by each card's gain over {reference}, from what both measured: {gains}."
-    apart = {one.first: one for one in found.differences}
-    alike = [_difference(one) for uuid, one in apart.items() if uuid not in found.cards_left_out]
-    text += f" α before joining: {'; '.join(alike)}." if alike else ""
+    before = {one.first: _difference(one) for one in found.alpha_before}
+    alike = [
+        f"{uuid or _NAMELESS} {told}" for uuid, told in before.items() if uuid not in found.cards_left_out
+    ]
+    text += f" α less that of {reference}, tested before joining: {'; '.join(alike)}." if alike else ""
     for uuid in found.cards_left_out:
-        why = f"α differs, {_difference(apart[uuid])}" if uuid in apart else "no case in common"
+        why = f"its α differs by {before[uuid]}" if uuid in before else "no case in common"
         text += f" Without {uuid or _NAMELESS}: {why}."
     return text
 
 
 def _difference(one: AlphaDifference) -> str:
     """α of one card less that of another, and how sure it is that they differ."""
-    apart = f"{one.first or _NAMELESS} less {one.second or _NAMELESS}"
     if one.p_holm is None:
-        return f"{apart} not tested, too few rows"
-    return f"{apart} {interval(one.alpha)}, {p_text(one.p_holm)}"
+        return "not known, too few rows"
+    return f"{interval(one.alpha)}, {p_text(one.p_holm)} after Holm"
 
 
 def _gain(card: str, gain: Bounded) -> str:

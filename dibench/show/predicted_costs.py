@@ -13,7 +13,7 @@ from dibench.show.origin import costliest, coverage, introduction, kind_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from dibench.study.findings.prediction import LayerCost, MeasuredNetwork, Prediction, Predictions
+    from dibench.study.findings.prediction import LayerCost, MeasuredNetwork, Prediction, Predictions, Scatter
 
 _MOST_LAYERS = 24
 _BAR = 14  # characters of the costliest layer's bar
@@ -36,7 +36,7 @@ def blocks(found: Predictions, source: str, *, every: bool) -> list[Block]:
         _operators([one for one in predictions if one.network == first.network], quantity)
         for first in networks
     ]
-    made.append(_outside(predictions))
+    made += [_scatter(found.scatter), _outside(predictions)]
     if len(predictions) > 1:
         made.append(_side_by_side(predictions))
     for one in networks:
@@ -129,6 +129,16 @@ def _farthest(outside: str) -> str:
         return outside
     farthest = max(said, key=lambda words: float(words.split()[1].rstrip("×")))
     return f"{farthest}, {len(said) - 1} more"
+
+
+def _scatter(found: Scatter) -> Sentence:
+    """Why a total is not as certain as its many layers would make it."""
+    layers = f"Measured layers lie {percent(found.layers)} around the fit (standard deviation)"
+    if found.network is None:
+        why = "its rows are of too few networks to tell what all layers of a network have in common"
+        return Sentence(f"{layers}; {why}, so intervals of totals hold only if that is nothing.", "warn")
+    common = f"what all layers of a network have in common is {percent(found.network)}"
+    return Sentence(f"{layers}; {common}, and stays in its total.")
 
 
 def _outside(predictions: Sequence[Prediction]) -> Sentence:

@@ -66,9 +66,12 @@ def test_each_card_has_claims_twins_and_lattice_under_its_name(cards: str) -> No
     both = [f'id="figure-{name}-{card}"' for name in ("twins-fc", "lattice-1") for card in cards_of]
     assert all(ident in cards for ident in both)
     apart = part(cards, "cards", "twins")
-    assert "a gain per card" in apart and "α of a GPU (gpu-1) less that of another GPU (gpu-2): −0." in apart
+    assert (
+        "Not fitted together: α differs significantly between a GPU (gpu-1) and another GPU (gpu-2)" in apart
+    )
+    assert "α of a GPU (gpu-1) less that of another GPU (gpu-2): −0." in apart and "after Holm" in apart
     alpha = part(cards, "figure-alpha", "cost")
-    assert ">all, gains fitted</text>" in alpha and alpha.count(">another GPU (gpu-2)</text>") == 6
+    assert ">all, gains fitted</text>" not in alpha and alpha.count(">another GPU (gpu-2)</text>") == 6
     assert "Error budget" in cards and "1%" in cards and "the sensor&#39;s gain" in cards
 
 
@@ -110,8 +113,8 @@ def pairs_of(kind: type[Pairs], *ratios: float, **more: Any) -> Any:
     mean = float(np.exp(np.mean(np.log(ratios))))
     return kind(
         op="standard", lanes="p", pairs=len(ratios), kernels=1, ratio=mean, ci_low=min(ratios),
-        ci_high=max(ratios), p_value=0.01, p_holm=0.01, decision="differs", reason="", by_kernel={},
-        by_pair=ratios, **more,
+        ci_high=max(ratios), p_value=0.01, p_holm=0.01, p_equivalent=0.9, decision="differs", reason="",
+        by_kernel={}, by_pair=ratios, **more,
     )  # fmt: skip
 
 

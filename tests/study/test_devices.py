@@ -14,7 +14,9 @@ import pytest
 from study_frames import card
 
 import dibench
+from dibench.show.alpha import alpha_lines
 from dibench.study import cards_in
+from dibench.study.findings.all_findings import Several
 from dibench.study.ladder.models import data_of
 from dibench.study.questions.devices import card_ladders, compare, difference_of
 
@@ -36,7 +38,9 @@ def test_a_gain_per_card_is_found_and_alpha_is_common() -> None:
     assert alpha.ci_low is not None and alpha.ci_high is not None and alpha.ci_low < 0.3 < alpha.ci_high
     (difference,) = found.differences
     assert difference.alpha.ci_low is not None and difference.alpha.ci_high is not None
-    assert difference.alpha.ci_low < 0 < difference.alpha.ci_high
+    assert difference.alpha.ci_low < 0 < difference.alpha.ci_high and not difference.significant
+    (line,) = alpha_lines([], Several(None, (), found, None))
+    assert line.found == alpha, "the figure of α shows the joint one"
 
 
 @pytest.mark.slow
@@ -45,6 +49,8 @@ def test_cards_that_differ_are_told_apart() -> None:
         card_ladders(both(card("a", 0.2, noise=0.03), card("b", 0.6, seed=2, noise=0.03)), draws=DRAWS)
     )
     (difference,) = found.differences
+    assert found.joint is None and found.why_not_joint.startswith("α differs significantly between ")
+    assert difference.significant and difference.p_holm == difference.p_value
     assert difference.alpha.value == pytest.approx(-0.4, abs=0.1)
     assert difference.alpha.ci_high is not None and difference.alpha.ci_high < 0
 
@@ -66,9 +72,11 @@ def test_the_difference_covers_zero_as_often_as_it_says() -> None:
         one, other = (
             data_of(card("", 0.4, seed=2 * seed + which, noise=0.1), "energy_j") for which in (0, 1)
         )
-        apart = difference_of("a", "b", one, other).alpha
-        assert apart.ci_low is not None and apart.ci_high is not None
+        found = difference_of("a", "b", one, other)
+        apart = found.alpha
+        assert apart.ci_low is not None and apart.ci_high is not None and found.p_value is not None
         covered += apart.ci_low <= 0 <= apart.ci_high
+        assert (found.p_value >= 0.05) == (apart.ci_low <= 0 <= apart.ci_high)
     assert covered >= 52
 
 

@@ -11,6 +11,7 @@ import pytest
 from study_frames import energy_of, some_layers, table
 
 from dibench.cli import main
+from dibench.show.cards import gains_text
 from dibench.study import fit, one_model
 from dibench.study.questions.twins import twins
 
@@ -18,10 +19,12 @@ DRAWS, GAIN = 199, 1.07
 LAYERS = some_layers(160, seed=3)
 
 
-def rows(uuid: str, begin: int, end: int, gain: float = 1.0, seed: int = 1) -> pd.DataFrame:
+def rows(
+    uuid: str, begin: int, end: int, gain: float = 1.0, seed: int = 1, alpha: float = 0.3
+) -> pd.DataFrame:
     """Some of the layers on a card; noise is 0.5%."""
     layers = LAYERS[begin:end]
-    energy = gain * energy_of(layers, alpha=0.3, noise=0.005, seed=seed)
+    energy = gain * energy_of(layers, alpha=alpha, noise=0.005, seed=seed)
     frame = table(layers, energy, device_uuid=uuid, variant="conv_implicit_gemm")
     return frame.assign(case_id=[f"{uuid}-{number}" for number in range(begin, end)], power_w=300.0 * gain)
 
@@ -64,6 +67,33 @@ def test_cards_that_cannot_be_compared_are_not_taken_for_one(frame: pd.DataFrame
     found = one_model(more)
     assert found is not None and found.cards_left_out == ("GPU-4",)
     assert "GPU-4" not in set(found.frame["card"])
+
+
+def test_a_card_whose_alpha_is_another_stays_out_and_is_named(frame: pd.DataFrame) -> None:
+    other = rows("GPU-3", 60, 130, alpha=0.6, seed=3)
+    few = rows("GPU-4", 0, 5, seed=4)
+    found = one_model(pd.concat([frame, other, few], ignore_index=True))
+    assert found is not None and found.cards_left_out == ("GPU-3",)
+    assert [gain.uuid for gain in found.gains] == ["GPU-1", "GPU-2", "GPU-4"]
+    before = {one.first: one for one in found.alpha_before}
+    assert before["GPU-3"].alpha.value == pytest.approx(0.3, abs=0.05) and before["GPU-3"].significant
+    assert not before["GPU-2"].significant and before["GPU-2"].p_holm is not None
+    assert before["GPU-4"].p_holm is None, "five rows tell no α"
+    said = gains_text(found)
+    assert "Without GPU-3: its α differs by 0.3" in said and "p < 0.001 after Holm" in said
+    assert "tested before joining: GPU-2 " in said and "GPU-4 not known, too few rows" in said
+    alone = one_model(pd.concat([rows("GPU-1", 0, 100), other], ignore_index=True))
+    assert alone is None, "nothing is left to join"
+
+
+@pytest.mark.slow
+def test_cards_of_one_alpha_are_kept_apart_no_more_often_than_promised() -> None:
+    """100 pairs of cards of one α: more than ten refused have a probability below 2%."""
+    refused = 0
+    for seed in range(100):
+        both = [rows("GPU-1", 0, 100, seed=2 * seed + 10), rows("GPU-2", 90, 160, seed=2 * seed + 11)]
+        refused += one_model(pd.concat(both, ignore_index=True)) is None
+    assert refused <= 10
 
 
 def test_the_halves_of_a_pair_are_of_one_card() -> None:

@@ -8,6 +8,7 @@ import time
 from functools import cache
 from typing import Any
 
+import attrs
 import numpy as np
 import pytest
 from study_frames import energy_of, measured, some_layers, table
@@ -16,6 +17,7 @@ from dibench import models, networks, study
 from dibench.errors import UserError
 from dibench.layer import Layer
 from dibench.models import Model
+from dibench.show import predicted_costs, terminal
 from dibench.study.findings.fitted_model import PREDICTORS, FittedModel
 from dibench.study.findings.plain import plain
 from dibench.study.findings.prediction import PredictedCost, Prediction
@@ -24,6 +26,8 @@ from dibench.study.ladder.ladder import make_clusterings
 from dibench.study.ladder.models import data_of
 from dibench.study.ladder.predictors import predictor_of
 from dibench.study.ladder.rungs import Rung, fit_rung
+from dibench.study.maths.components import variance_of_sum
+from dibench.study.maths.inference import student_quantile
 from dibench.study.use.costs import TERMS, layer_costs
 from dibench.study.use.fitted_model import read_fitted_model
 from dibench.study.use.predict import predict
@@ -118,6 +122,48 @@ def test_shared_errors_do_not_average_out_and_residuals_do() -> None:
 
     assert width(like) == pytest.approx(width(like[:1]))
     assert width(shapes) < 0.6 * np.median([width([layer]) for layer in shapes])
+
+
+def test_what_a_network_has_in_common_stays_in_its_total() -> None:
+    """The same fit, had its networks more in common: single layers as before, totals less certain."""
+    fit = read_fitted_model(figures(), "di_weighted")
+    errors = fit.predictor.errors
+    assert errors.names == ("row", "network", "family")
+    variances = [0.04 * np.array(shares) for shares in ([1.0, 0.0, 0.0], [0.5, 0.5, 0.0], [0.5, 0.2, 0.3])]
+    halves = []
+    for one in variances:
+        errors = attrs.evolve(errors, variances=one, spreads=0 * errors.spreads)
+        own = attrs.evolve(fit, predictor=attrs.evolve(fit.predictor, errors=errors, unseen_log=0.2))
+        (found,) = predict([models.load("resnet50")], own).predictions
+        degrees = variance_of_sum(errors, np.array([1.0, 1.0, 1.0]))[1]
+        layer = found.layers[0]
+        assert math.log(layer.high / layer.low) / 2 == pytest.approx(student_quantile(float(degrees)) * 0.2)
+        halves.append(math.log(found.total.high / found.total.low) / 2)
+    # By hand: shapes of resnet50 that repeat err alike; half of the variance stays in any sum.
+    amounts: dict[Any, float] = {}
+    for cost in found.layers:
+        amounts[cost.layer.shape] = amounts.get(cost.layer.shape, 0.0) + cost.value
+    apart = sum(amount**2 for amount in amounts.values()) / found.total.value**2
+    spread = math.expm1(0.02) + (math.expm1(0.04) - math.expm1(0.02)) * apart
+    degrees = variance_of_sum(errors, np.array([apart, 1.0, 1.0]))[1]
+    expected = student_quantile(float(degrees)) * math.sqrt(math.log1p(spread))
+    assert halves[2] == pytest.approx(expected)
+    assert min(halves[1:]) > halves[0]
+
+
+def test_predictions_say_how_far_layers_and_networks_lie_from_the_fit() -> None:
+    fit = read_fitted_model(figures(), "di_weighted")
+    wanted = [models.load("resnet50")]
+    found = predict(wanted, fit)
+    assert found.scatter.layers == pytest.approx(0.2, rel=0.25) and found.scatter.network is not None
+    text = terminal.text(predicted_costs.blocks(found, "fit.json", every=False))
+    assert "around the fit" in text and "and stays in its total" in text
+    frame = measured(120).assign(name="")
+    nameless = read_fitted_model(study.fit(frame, draws=99).to_json(), "di_weighted")
+    found = predict(wanted, nameless)
+    assert found.scatter.network is None
+    text = " ".join(terminal.text(predicted_costs.blocks(found, "fit.json", every=False)).split())
+    assert "hold only if that is nothing" in text
 
 
 def test_one_layer_alone_is_its_own_total() -> None:

@@ -21,6 +21,7 @@ from dibench.study.findings.estimate import Estimate
 from dibench.study.findings.twins import Pairs, Twins
 from dibench.study.maths.sign_flips import flips, holm
 from dibench.study.questions import twins as study_twins
+from dibench.study.questions.twins import MARGIN
 
 
 def only(result: Twins | None, kind: str = "twins") -> Pairs:
@@ -160,6 +161,40 @@ def test_the_interval_covers_and_false_alarms_are_rare() -> None:
         alarm += flips(difference).p_value < 0.05
     assert hit >= 0.93 * len(draws)
     assert alarm <= 0.07 * len(draws)
+
+
+@pytest.mark.parametrize("n", [8, 12, 20])
+def test_equivalence_is_what_the_90_percent_interval_says(n: int) -> None:
+    """Two one-sided tests at 5% accept a margin exactly where the 90% interval lies inside it."""
+    one = flips(np.random.default_rng(n).standard_normal(n) * 0.01 + 0.003)
+    low, high = one.interval(0.90)
+    assert low is not None and high is not None
+    edge = max(-low, high)
+    assert one.p_within(edge * 1.02) <= 0.05 < one.p_within(edge * 0.98)
+
+
+def test_one_of_four_operators_at_the_margin_rarely_passes_for_equivalent() -> None:
+    """Each costs 3% more in one half, the margin itself: without Holm 18% of studies call one equivalent."""
+    rng = np.random.default_rng(9)
+    single = np.array([[flips(MARGIN + 0.01 * rng.standard_normal(12)).p_within(MARGIN) for _ in range(4)]
+                       for _ in range(300)])  # fmt: skip
+    assert (single < 0.05).mean() == pytest.approx(0.05, abs=0.02)
+    assert (single.min(axis=1) < 0.05).mean() > 0.12
+    adjusted = np.array([holm(list(study)) for study in single])
+    assert (adjusted.min(axis=1) < 0.05).mean() <= 0.07
+
+
+def test_equivalence_of_several_operators_is_adjusted() -> None:
+    """The same pairs alone, and beside three operators that differ: the p value is four times as large."""
+    alone = only(study_twins.twins(measured(STANDARD, noise=0.02)))
+    assert alone.p_equivalent is not None
+    beside = [measured(STANDARD, w=60.0, noise=0.005, seed=seed).assign(op=op, variant=op) for seed, op in
+              enumerate(("grouped", "pointwise", "fc"), 1)]  # fmt: skip
+    result = study_twins.twins(pd.concat([measured(STANDARD, noise=0.02), *beside], ignore_index=True))
+    assert result is not None
+    by_op = {entry.op: entry for entry in result.decisive.twins}
+    assert by_op["standard"].p_equivalent == pytest.approx(min(1.0, 4 * alone.p_equivalent))
+    assert by_op["fc"].p_equivalent == 1.0
 
 
 def test_holm_is_statsmodels() -> None:

@@ -71,5 +71,5 @@ class OneModel:
     gains: tuple[Gain, ...]
     cards_left_out: tuple[str, ...]
     """UUIDs of cards that share no case with the reference, or whose α is another."""
-    differences: tuple[AlphaDifference, ...]
-    """α of each other card that shares cases less that of the reference, before joining."""
+    alpha_before: tuple[AlphaDifference, ...]
+    """α of each other card that shares cases less that of the reference, tested before joining."""

@@ -20,6 +20,9 @@ PREDICTORS = ("macs", "ai", "di_weighted", "di_disjoint")
 RANGED = ("macs", "weights", "inputs", "outputs")
 """Counts whose measured range is kept for each operator: outside it, a prediction is an extrapolation."""
 
+WHOLE_NETWORKS = ("network", "family")
+"""Parts of the errors that layers of different shapes have in common."""
+
 
 @attrs.frozen(eq=False)
 class Components:
@@ -57,6 +60,12 @@ class Predictor:
     def residual_log(self) -> float:
         """Standard deviation of log y around the curve, all parts of the errors together."""
         return math.sqrt(float(self.errors.variances.sum()))
+
+    @property
+    def network_log(self) -> float | None:
+        """The same of what all layers of a network have in common; None where the rows cannot tell."""
+        common = np.isin(self.errors.names, WHOLE_NETWORKS)
+        return math.sqrt(float(self.errors.variances[common].sum())) if common.any() else None
 
 
 @attrs.frozen(eq=False)

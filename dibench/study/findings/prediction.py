@@ -82,11 +82,23 @@ class MeasuredNetwork:
     """Whether the measurement lies in the interval of the sum of layers."""
 
 
+@attrs.frozen
+class Scatter:
+    """How far measurements lie from the fit's curve, as standard deviations of log cost."""
+
+    layers: float
+    """Of single layers."""
+    network: float | None
+    """What all layers of a network, or of its family, have in common, which stays in a total; None where the
+    fit's rows are of too few networks to tell."""
+
+
 @attrs.frozen(kw_only=True)
 class Predictions(Result):
     """Networks and batch sizes side by side, all from one fit."""
 
     origin: Origin = attrs.field(metadata=INLINE)
+    scatter: Scatter
     predictions: tuple[Prediction, ...]
     measured_networks: tuple[MeasuredNetwork, ...] = ()
 

@@ -37,7 +37,9 @@ class Pairs:
     ci_high: float | None
     p_value: float | None
     p_holm: float | None
-    """Adjusted over the operators; None below the least number of pairs."""
+    """That the halves do not differ, adjusted over the operators; None below the least number of pairs."""
+    p_equivalent: float | None
+    """That they differ by the margin or more, adjusted likewise."""
     decision: str
     """`equivalent`, `differs` or `undecided`."""
     reason: str

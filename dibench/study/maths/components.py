@@ -32,6 +32,9 @@ MOST_CLUSTERS = 1_000
 FEWEST_DEGREES = 2.0
 """Satterthwaite's approximation is far too wide below."""
 
+MANY_DEGREES = 1e6
+"""As good as without end."""
+
 HIDDEN = 1e-6
 """A part of which fitting leaves less than this share cannot be seen in residuals."""
 
@@ -74,13 +77,13 @@ def variance_of_sum(parts: Components, shares: FloatArray) -> tuple[FloatArray, 
     """Σ share·variance and its degrees of freedom, both (…,), of sums that hold `shares` (…, m) of each part.
 
     >>> one = Components(("row",), np.array([4.0]), np.array([[3.2]]), np.zeros((1, 0, 0)))
-    >>> variance_of_sum(one, np.array([0.5]))
-    (np.float64(2.0), np.float64(10.0))
+    >>> variance_of_sum(one, np.array([[0.5]]))
+    (array([2.]), array([10.]))
     """
-    variance = shares @ parts.variances
-    with np.errstate(divide="ignore", invalid="ignore"):
-        degrees = 2 * variance**2 / np.einsum("...i,ij,...j->...", shares, parts.covariance, shares)
-    return variance, np.maximum(np.nan_to_num(degrees, nan=np.inf), FEWEST_DEGREES)
+    variance = np.asarray(shares @ parts.variances)
+    square = np.einsum("...i,ij,...j->...", shares, parts.covariance, shares)
+    degrees = np.divide(2 * variance**2, square, out=np.full(variance.shape, MANY_DEGREES), where=square > 0)
+    return variance, np.clip(degrees, FEWEST_DEGREES, MANY_DEGREES)
 
 
 def _told_apart(clusterings: Sequence[Clustering], rows: int) -> list[Clustering]:

@@ -45,6 +45,21 @@ class Flips:
         reached = int(np.count_nonzero(flipped >= abs(total) * (1 - 1e-9)))
         return reached / len(self.sums) if self.exact else (1 + reached) / (1 + len(self.sums))
 
+    def p_within(self, margin: float) -> float:
+        """Of the hypothesis that the centre of symmetry lies `margin` or more from zero: the larger of two.
+
+        Each is one-sided, of a centre at one end (Schuirmann 1987). Flipping the subset F about a centre δ
+        leaves the mean as large or larger exactly where Σ_F d ≤ δ·|F|.
+        """
+        edge = self.sizes * margin
+        rounding = 1e-12 * float(np.abs(self.differences).sum())
+        reached = [
+            int(np.count_nonzero(self.sums <= rounding - edge)),
+            int(np.count_nonzero(self.sums >= edge - rounding)),
+        ]
+        patterns = len(self.sums)
+        return max(reached) / patterns if self.exact else (1 + max(reached)) / (1 + patterns)
+
     def interval(self, level: float) -> tuple[float | None, float | None]:
         """The centres of symmetry that the test does not reject; None for an end that is not bounded.
 

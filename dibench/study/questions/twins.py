@@ -1,8 +1,9 @@
 """Exact twins: does the energy change when weights and inputs exchange their sizes and nothing else does?
 
 If AI is right, both halves of a pair (`twin_pairs`) cost the same. The ratio of a placebo must be one in any
-case. The test flips the signs of the pairs' log ratios (`sign_flips`); Holm's method adjusts its p values
-over the operators. Twins are equivalent if the 90% interval lies inside the margin (Schuirmann 1987).
+case. Two tests flip the signs of the pairs' log ratios (`sign_flips`): whether the twins differ, and whether
+they lie inside the margin, and so are equivalent (Schuirmann 1987). Holm's method adjusts the p values of
+each over the operators: with four operators, one of them at the margin would pass for equivalent too often.
 """
 
 from __future__ import annotations
@@ -103,9 +104,13 @@ def _compared(matches: list[Match], logs: FloatArray) -> tuple[Pairs, ...]:
         own = [(op, groups[op, lanes]) for op in ops if groups.get((op, lanes))]
         differences = [_differences(members, logs) for _, members in own]
         flipped = [flips(one) for one in differences]
-        tested = [one.p_value if len(one.differences) >= LEAST_PAIRS else math.nan for one in flipped]
-        for (op, members), one, p_holm in zip(own, flipped, holm(tested), strict=True):
-            entries.append(_judged(op, lanes, members, logs, one, p_holm))
+        enough = [len(one.differences) >= LEAST_PAIRS for one in flipped]
+        differ, within = (
+            holm([p if told else math.nan for p, told in zip(values, enough, strict=True)])
+            for values in ([one.p_value for one in flipped], [one.p_within(MARGIN) for one in flipped])
+        )
+        for (op, members), *tested in zip(own, flipped, differ, within, strict=True):
+            entries.append(_judged(op, lanes, members, logs, *tested))
     return tuple(entries)
 
 
@@ -127,14 +132,20 @@ def _differences(matches: list[Match], logs: FloatArray) -> FloatArray:
 
 
 def _judged(
-    op: str, lanes: str, matches: list[Match], logs: FloatArray, flipped: Flips, p_holm: float
+    op: str,
+    lanes: str,
+    matches: list[Match],
+    logs: FloatArray,
+    flipped: Flips,
+    p_holm: float,
+    p_equivalent: float,
 ) -> Pairs:
     by_variant: defaultdict[str, list[Match]] = defaultdict(list)
     for match in matches:
         by_variant[match.variant].append(match)
     difference = flipped.differences
     low, high = flipped.interval(0.95)
-    decision, reason = _decide(len(difference), p_holm, *flipped.interval(0.90))
+    decision, reason = _decide(len(difference), p_holm, p_equivalent)
     return Pairs(
         op=op,
         lanes=lanes,
@@ -145,6 +156,7 @@ def _judged(
         ci_high=None if high is None else math.exp(high),
         p_value=flipped.p_value,
         p_holm=None if math.isnan(p_holm) else p_holm,
+        p_equivalent=None if math.isnan(p_equivalent) else p_equivalent,
         decision=decision,
         reason=reason,
         by_kernel={
@@ -155,11 +167,11 @@ def _judged(
     )
 
 
-def _decide(pairs: int, p_holm: float, low: float | None, high: float | None) -> tuple[str, str]:
+def _decide(pairs: int, p_holm: float, p_equivalent: float) -> tuple[str, str]:
     if pairs < LEAST_PAIRS:
         return "undecided", f"{pairs} pairs, at least {LEAST_PAIRS} are needed"
-    if low is not None and high is not None and low > -MARGIN and high < MARGIN:
-        return "equivalent", "the 90% interval lies inside the margin of 3%"
+    if p_equivalent < 0.05:
+        return "equivalent", f"inside the margin of 3%, {p_text(p_equivalent)} after Holm"
     if p_holm < 0.05:
         return "differs", f"{p_text(p_holm)} after Holm"
     return "undecided", "neither a difference nor its absence is shown"

@@ -30,6 +30,7 @@ from dibench.study.findings.prediction import (
     PredictedCost,
     Prediction,
     Predictions,
+    Scatter,
 )
 from dibench.study.use.costs import LayerCosts, layer_costs
 from dibench.study.use.sums import sum_interval
@@ -60,7 +61,12 @@ def predict(
         begin, end = end, end + len(network.layers)
         found.append(_prediction(network, costs.part(begin, end), fit))
     checked = () if measured is None else _measured(measured, found, fit.origin)
-    return Predictions(origin=fit.origin, predictions=tuple(found), measured_networks=checked)
+    return Predictions(
+        origin=fit.origin,
+        scatter=Scatter(fit.predictor.residual_log, fit.predictor.network_log),
+        predictions=tuple(found),
+        measured_networks=checked,
+    )
 
 
 def _prediction(network: Model, costs: LayerCosts, fit: FittedModel) -> Prediction:

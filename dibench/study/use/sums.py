@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from dibench.study.findings.fitted_model import WHOLE_NETWORKS
 from dibench.study.maths.components import variance_of_sum
 from dibench.study.maths.inference import student_quantile, student_quantiles
 
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.intp]
-
-WHOLE_NETWORKS = ("network", "family")
-"""Parts of the errors that layers of different shapes have in common."""
 
 
 def layer_intervals(
