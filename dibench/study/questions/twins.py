@@ -109,8 +109,8 @@ def _compared(matches: list[Match], logs: FloatArray) -> tuple[Pairs, ...]:
             holm([p if told else math.nan for p, told in zip(values, enough, strict=True)])
             for values in ([one.p_value for one in flipped], [one.p_within(MARGIN) for one in flipped])
         )
-        for (op, members), *tested in zip(own, flipped, differ, within, strict=True):
-            entries.append(_judged(op, lanes, members, logs, *tested))
+        for (op, members), one, *p_values in zip(own, flipped, differ, within, strict=True):
+            entries.append(_judged(op, lanes, members, logs, one, *p_values))
     return tuple(entries)
 
 
