@@ -190,7 +190,7 @@ def _believed(times_s: Sequence[float], disturbed: Sequence[bool]) -> tuple[list
 def mean(times_s: Sequence[float], disturbed: Sequence[bool]) -> Undisturbed:
     """What dibench did before: the kernel alone decides."""
     kept, used = _believed(times_s, disturbed)
-    return Undisturbed(*mean_interval(kept), used, sum(disturbed), 0, "")
+    return Undisturbed(*mean_interval(kept), math.inf, used, sum(disturbed), 0, "")
 
 
 def _robust(location: Callable[[NDArray[np.float64]], float], efficiency: float) -> Estimator:
@@ -204,7 +204,7 @@ def _robust(location: Callable[[NDArray[np.float64]], float], efficiency: float)
         if half_width is not None and spread > 0:
             deviation = 1.4826 * float(np.median(np.abs(x - np.median(x))))
             half_width *= min(deviation / spread, 1.0) / math.sqrt(efficiency)
-        return Undisturbed(location(x), half_width, used, sum(disturbed), 0, "")
+        return Undisturbed(location(x), half_width, math.inf, used, sum(disturbed), 0, "")
 
     return estimate
 
@@ -231,7 +231,7 @@ def _one_sided(middle: Callable[[Sequence[float]], float]) -> Estimator:
         top = centre + 3 * 1.4826 * statistics.median(below)
         used = tuple(counts and t <= top for t, counts in zip(times_s, used, strict=True))
         left = [t for t, counts in zip(times_s, used, strict=True) if counts]
-        return Undisturbed(*mean_interval(left), used, sum(disturbed), len(kept) - len(left), "")
+        return Undisturbed(*mean_interval(left), math.inf, used, sum(disturbed), len(kept) - len(left), "")
 
     return estimate
 

@@ -44,18 +44,19 @@ def noise_text(noise: Noise, asked: float) -> str:
     >>> from dibench.sweep.noise import Noise
     >>> noise_text(Noise("", 5, spread=0.004, reached=0.01, between=0.0, disturbed=0.0, target=0.02), 0.02)
     'the same case repeats within ±0.4%: quiet'
-    >>> noisy = Noise("", 3, spread=0.06, reached=0.03, between=0.04, disturbed=0.4, target=0.05)
+    >>> noisy = Noise("", 3, spread=0.06, reached=0.03, between=0.04, disturbed=0.4, target=0.05, visits=2)
     >>> print(noise_text(noisy, 0.02)) # doctest: +NORMALIZE_WHITESPACE
-    the same case repeats within ±6%, others take 40% of the windows: aiming at ±5% instead of ±2%;
-    cases that miss it are measured again at the end
+    the same case repeats within ±6%, others take 40% of the windows: each case is visited 2 times,
+    aiming at ±5% instead of ±2%; those that miss it are measured again at the end
     """
     text = f"the same case repeats within ±{100 * noise.spread:.2g}%"
+    if noise.quiet:
+        return f"{text}: quiet"
     if noise.disturbed > _FEW:
         text += f", others take {percent(noise.disturbed, 0)} of the windows"
-    elif max(noise.spread, noise.reached) <= asked:
-        return f"{text}: quiet"
-    aim = f"aiming at ±{100 * noise.target:g}% instead of ±{100 * asked:g}%; " if noise.target > asked else ""
-    return f"{text}: {aim}cases that miss it are measured again at the end"
+    aim = f", aiming at ±{100 * noise.target:g}% instead of ±{100 * asked:g}%" if noise.target > asked else ""
+    visits = f"each case is visited {noise.visits} times{aim}"
+    return f"{text}: {visits}; those that miss it are measured again at the end"
 
 
 def result_text(row: Row) -> str:
@@ -116,8 +117,8 @@ class Progress:
         match event:
             case SweepBegan():
                 self._open(event)
-            case NoiseMeasured(noise, asked):
-                self._began_at = time.monotonic()
+            case NoiseMeasured(noise, asked, steps):
+                self._begin(steps)
                 self._say(f"noise: {noise_text(noise, asked)}")
             case RevisitsBegan(cases):
                 self._begin(cases)
@@ -127,8 +128,8 @@ class Progress:
             case CaseBegan(case):
                 if self._bar is not None:
                     self._bar.update(self._task, description=case_text(case), **self._pace())
-            case VisitEnded(case, number):
-                self._end(case, f"visit {number} of {case.visits}")
+            case VisitEnded(case, number, of):
+                self._end(case, f"visit {number} of {of}")
             case CaseEnded(case, row):
                 self._again += self._revisits and row.status == "flagged"
                 self._end(case, result_text(row), failed=row.status == "failed")

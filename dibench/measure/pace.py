@@ -1,76 +1,101 @@
-"""How much of this machine others take just now, told by a small launch of our own.
+"""How fast this machine runs just now, told by a small launch of our own, and what kernels make of that.
 
 Another virtual machine beside ours slows launches for seconds, by a tenth up to a half, through the core that
 both share, its caches or its clock. Neither `schedstat` nor steal shows that, and a visit that lies wholly in
-such a spell has nothing to compare itself with. So the same small launch, 0.3 ms of a kernel that is bound by
-arithmetic, runs every few windows. What it takes beyond its usual best, others have taken.
+such a spell has nothing to compare itself with. So the same small launch, 0.4 ms of a kernel that is bound by
+arithmetic, runs every two windows: the machine's pace.
 
-Kernels bound by memory suffer from other neighbours than this probe does. It is evidence beside that of
-windows and kernel (`dibench.measure.undisturbed`), not instead of it.
+Kernels follow the pace, each by its own share: on a shared machine, time rose as the probe's to the power 0.8
+for implicit GEMM, 0.8 for depthwise and 0.4 for fully-connected layers, which wait for memory. The share is
+learned from repeats of the same cases at different paces (`dibench.sweep.repeats`). A time is then stated at
+the usual pace of its sweep, and its interval holds how badly the share is known. The fastest pace would be a
+better reference if it could be had: here it was half the usual one, seen for seconds, and to state times for
+it would double their intervals.
 """
 
 from __future__ import annotations
 
-import bisect
 import functools
-import time
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import attrs
 
 from dibench.errors import UserError
 from dibench.layer import Layer
 
-CALM = 0.13
-"""Share that others may take before it counts: within a spell the probe itself differs by a tenth."""
+_BEST_OF = 2  # an interrupt makes one launch longer
+_TRIES = 3
+_MOST_WAITING = 0.05  # of a launch's time
 
-_BEST_OF = 3  # an interrupt makes one launch longer
-_USUAL = 0.1  # the fastest tenth so far: single ones are faster by chance
-_AGAIN_S = 0.02
+
+@attrs.frozen
+class Following:
+    """How a kernel's time follows the machine's pace: time ∝ pace^share."""
+
+    usual_s: float
+    """The usual pace of the machine: seconds of the probe."""
+    share: float
+    """1 if the kernel gets slower as the probe does, 0 if it does not get slower."""
+    share_sd: float
+    """Standard error of the share."""
+
+    def usual(self, time_s: float, pace_s: float) -> float:
+        """What took `time_s` at this pace, at the usual one.
+
+        >>> Following(usual_s=1.0, share=0.5, share_sd=0.1).usual(3.0, pace_s=2.25)
+        2.0
+        """
+        return time_s * math.exp(self.share * math.log(self.usual_s / pace_s))
+
+    def sd(self, pace: float) -> float:
+        """Relative standard error of such a time, beside its own, measured at `pace` times the usual.
+
+        >>> Following(usual_s=1.0, share=0.5, share_sd=0.1).sd(math.e)
+        0.1
+        """
+        return self.share_sd * abs(math.log(pace))
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any] | None) -> Following | None:
+        """What `attrs.asdict` wrote, if anything."""
+        return cls(**fields) if fields else None
 
 
 class Pace:
-    """The machine's pace, against the best of this process so far."""
+    """The machine's pace: seconds of the probe."""
 
-    def __init__(self, launch: Callable[[], float], clock: Callable[[], float] = time.perf_counter) -> None:
-        """Launch once, since the first launch is longer.
-
-        Args:
-            launch: runs the probe once, returns its seconds.
-            clock: seconds, for waiting only.
-        """
-        self._launch, self._clock = launch, clock
-        self._rising_s: list[float] = []
+    def __init__(self, launch: Callable[[], float]) -> None:
+        """Launch once, since the first launch is longer; `launch` returns the probe's seconds."""
+        self._launch = launch
         launch()
 
-    def taken(self) -> float:
-        """Share of the machine that others take now; 0 where it is calm.
+    def now_s(self, waited: Callable[[], float] = lambda: 0.0) -> float:
+        """The pace now: of launches that were not kept from the cores, if a few tries find one.
 
-        >>> times = iter([9.0, *[1.0] * 30, 1.1, 1.1, 1.1, 2.0, 2.0, 2.0])
-        >>> pace = Pace(lambda: next(times))
-        >>> [pace.taken() for _ in range(12)][-2:]
-        [0.0, 0.5]
+        Args:
+            waited: seconds so far that this process's threads were kept from running.
+
+        >>> times = iter([9.0, 1.0, 1.1])
+        >>> Pace(lambda: next(times)).now_s()
+        1.0
         """
-        now_s = self._now_s()
-        bisect.insort(self._rising_s, now_s)
-        return self._share(now_s)
+        for _ in range(_TRIES):
+            before_s = waited()
+            best_s = min(self._launch() for _ in range(_BEST_OF))
+            if waited() - before_s <= _MOST_WAITING * best_s:
+                break
+        return best_s
 
-    def wait_for_calm(self, limit_s: float) -> None:
-        """Wait until others take nothing, but no longer than this.
 
-        What the probe takes meanwhile is not remembered: a long spell would become what is usual.
-        """
-        end = self._clock() + limit_s
-        calm = not self.taken()
-        while not calm and self._clock() < end:
-            time.sleep(_AGAIN_S)
-            calm = not self._share(self._now_s())
+def mean_pace(paces_s: list[float]) -> float:
+    """Their geometric mean: shares are powers.
 
-    def _now_s(self) -> float:
-        return min(self._launch() for _ in range(_BEST_OF))
-
-    def _share(self, now_s: float) -> float:
-        usual_s = self._rising_s[int(_USUAL * len(self._rising_s))]
-        share = 1 - usual_s / now_s
-        return share if share > CALM else 0.0
+    >>> mean_pace([1.0, 4.0])
+    2.0
+    """
+    return math.exp(math.fsum(map(math.log, paces_s)) / len(paces_s))
 
 
 @functools.cache

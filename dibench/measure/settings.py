@@ -7,6 +7,8 @@ from typing import Any
 
 import attrs
 
+from dibench.measure.pace import Following
+
 
 @attrs.frozen
 class VisitSettings:
@@ -23,7 +25,7 @@ class VisitSettings:
 class Settings:
     """How long and how exactly a case is measured; a sweep resumes only with the same settings.
 
-    A sweep itself sets `gives_up`, and on a noisy machine `target` and `between`.
+    A sweep itself sets `gives_up`, and on a noisy machine `target`, `between` and `follows`.
     """
 
     target: float = 0.02
@@ -35,7 +37,9 @@ class Settings:
     window_s: float = 0.01
     """Least seconds of a window: ten million ticks of the CPU's monotonic clock. A slow meter needs more."""
     between: float = 0.0
-    """What differences between visits add to the relative half-width of one visit in windows."""
+    """Relative half-width of one visit's interval by how much visits differ; windows never claim less."""
+    follows: Following | None = None
+    """How times of this kernel follow the machine's pace; None: they are left as they are."""
     gives_up: bool = False
     """Whether a visit ends as soon as the target is out of reach: a sweep comes back to such cases."""
     visit: VisitSettings = attrs.field(factory=VisitSettings)
@@ -44,4 +48,5 @@ class Settings:
     @classmethod
     def from_json(cls, fields: Mapping[str, Any]) -> Settings:
         """The settings that `attrs.asdict` wrote."""
-        return cls(**{**fields, "visit": VisitSettings(**fields["visit"])})
+        follows = Following.from_json(fields.get("follows"))
+        return cls(**{**fields, "visit": VisitSettings(**fields["visit"]), "follows": follows})

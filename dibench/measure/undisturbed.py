@@ -34,7 +34,7 @@ from typing import NamedTuple
 
 import attrs
 
-from dibench.intervals import FEWEST, mean_interval
+from dibench.intervals import FEWEST, mean_interval, variance_of_mean
 
 LEAST_STRETCH = 0.01
 """Relative; half of the default target. Less is not worth leaving a window out."""
@@ -51,6 +51,8 @@ class Undisturbed:
     time_s: float
     ci_s: float | None
     """Half-width of the 95% interval; None below four windows."""
+    df: float
+    """Degrees of freedom of that interval."""
     used: tuple[bool, ...]
     """Which windows it rests on."""
     reported: int
@@ -86,6 +88,7 @@ def undisturbed_time(times_s: Sequence[float], disturbed: Sequence[bool]) -> Und
     used = tuple(a and t <= rising[-1] for t, a in zip(times_s, open_to_use, strict=True))
     kept = [t for t, counts in zip(times_s, used, strict=True) if counts]
     time_s, ci_s = mean_interval(kept)
+    part = variance_of_mean(kept)
     if ci_s is None:
         time_s = statistics.median_low(kept)
     elif stretched:
@@ -94,7 +97,8 @@ def undisturbed_time(times_s: Sequence[float], disturbed: Sequence[bool]) -> Und
         lower_s, lower_ci_s = mean_interval([t for t in kept if t <= rising[group.below - 1]])
         ci_s = max(ci_s, time_s - lower_s + (lower_ci_s or 0.0))
     doubt = "a few windows were much shorter than all others" if _few_far_below(rising) else ""
-    return Undisturbed(time_s, ci_s, used, reported, stretched, doubt)
+    df = math.inf if part is None else part.df
+    return Undisturbed(time_s, ci_s, df, used, reported, stretched, doubt)
 
 
 def _expected(n: int, k: int) -> float:

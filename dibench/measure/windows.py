@@ -1,9 +1,13 @@
 """One case measured in windows: warm-up, then windows until the interval is small or the budget ends.
 
-**Time.** Of the undisturbed machine: of the windows that nobody stretched, see `dibench.measure.undisturbed`.
+**Time.** Of the undisturbed machine: of the windows that nobody stretched, see `dibench.measure.undisturbed`,
+and of several visits the mean of those that agree.
 The kernel reports what was taken from a window: our threads waited, or the hypervisor had the core. It sees
 neither all nor only what matters, so it does not decide alone: windows in which that was over 1% are left
 out, and where fewer than four others remain, all are used and the interval is wider by the share taken.
+
+**Pace.** Where the machine's pace is known for every window (`dibench.measure.pace`), and how this kernel
+follows it, times are those at the machine's usual pace. Joules and power are as they were metered.
 
 **Energy.** Joules of a metered window are not asked of another machine, they add up: total joules over total
 launches of the same windows, whatever their joules. A median of them would be no total. So time and joules
@@ -32,23 +36,26 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from dibench.intervals import mean_interval
-from dibench.measure.undisturbed import undisturbed_time
+from dibench.intervals import VariancePart, combined_df, mean_interval, t_975
+from dibench.measure.pace import mean_pace
+from dibench.measure.undisturbed import Undisturbed, undisturbed_time
 
 if TYPE_CHECKING:
     from dibench.backends import Prepared
-    from dibench.measure.pace import Pace
+    from dibench.measure.pace import Following, Pace
     from dibench.measure.settings import Settings
     from dibench.meters import Meter
     from dibench.schema import Row
 
 FEWEST_WINDOWS = 10
+FEWEST_OF_VISIT = 6
+"""With fewer windows a visit cannot be judged by itself."""
 MOST_WAITING = 0.01  # of a window's time; half of the default target
 _FIRST_LOOK = 16
 _FEWEST_TO_STOP = 12
 _FAR = 1.5  # times the target; an interval shrinks as 1/√windows, a little faster while they are few
-_WAIT = 0.25  # of a case's budget: for the machine to be calm
-_ASK_EVERY_S = 0.04  # a millisecond each time
+_ASK_EVERY_S = 0.018  # of windows; asking takes a millisecond
+_PACE_MATTERS = 0.02
 _PERIODS_PER_WINDOW = 20  # of the meter: quantisation is at most a twentieth of a window
 _LARGEST_STEP = 100.0  # launches are never multiplied by more: one odd reading must not cost minutes
 
@@ -62,14 +69,36 @@ class Window:
     """Of all its launches, by the device's clock."""
     energy_j: float | None
     waited_s: float
-    """Seconds of it that others took: threads of this process were kept from running, or ran slower."""
+    """Seconds of it that threads of this process were kept from running, by others or by the hypervisor."""
     reason: str = ""
     """Why there are no joules, where the meter should have read some."""
+    pace_s: float | None = None
+    """The machine's pace before and after it, where it was asked for."""
 
     @property
     def disturbed(self) -> bool:
         """Whether other processes had the cores for too much of it."""
         return self.waited_s > MOST_WAITING * self.time_s
+
+
+@attrs.frozen
+class Judged:
+    """What a visit tells."""
+
+    time_s: float
+    """Per launch; at the usual pace, where it is known how this kernel follows the pace."""
+    ci_s: float | None
+    """Half-width of the 95% interval by its windows; None below four."""
+    windows: Undisturbed
+    used: tuple[Window, ...]
+    """The windows that it rests on."""
+    pace_s: float | None
+    """The machine's pace in these; None where it is not known."""
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether disturbed windows had to be used."""
+        return any(window.disturbed for window in self.used)
 
 
 @attrs.frozen
@@ -94,9 +123,9 @@ class WindowVisit:
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> WindowVisit:
         """The visit that `to_json` wrote."""
-        names = [field.name for field in attrs.fields(Window)]
-        rows = zip(*(found["windows"][name] for name in names), strict=True)
-        return cls(tuple(Window(*row) for row in rows), found["varies"])
+        columns = found["windows"]  # of an older file, they may lack the last ones
+        rows = zip(*columns.values(), strict=True)
+        return cls(tuple(Window(**dict(zip(columns, row, strict=True))) for row in rows), found["varies"])
 
 
 @attrs.frozen
@@ -149,7 +178,7 @@ def visit_in_windows(
     waited: Callable[[], float] = lambda: 0.0,
     pace: Pace | None = None,
 ) -> WindowVisit:
-    """Visit one prepared case, where it is known as soon as the machine is calm.
+    """Visit one prepared case.
 
     Time alone decides when to stop where the meter has no variance. A launch so long that ten windows do not
     fit into the budget gets as many as fit, at least one, and the row is flagged with their number.
@@ -161,14 +190,12 @@ def visit_in_windows(
         clock: seconds for the budget only, so that tests can replay it.
         counts: what one launch does, all instances together, for meters that calculate.
         waited: seconds so far that this process's threads were kept from running, see `waited_s`.
-        pace: tells how much of the machine others take, where that can be asked.
+        pace: of the machine, where that can be asked.
     """
-    if pace is not None:
-        pace.wait_for_calm(_WAIT * settings.case_budget_s)
     begin = clock()
     launch_s = _warm_up(prepared, settings, clock)
     launches = _launches_of(prepared, launch_s, _window_s(settings, meter))
-    taken = _Taken(pace)
+    paced = _Paced(pace, waited)
     windows: list[Window] = []
     looks = doubts = _FIRST_LOOK
     while True:
@@ -178,49 +205,44 @@ def visit_in_windows(
         if not math.isfinite(reading.time_s):
             raise ValueError(f"the seconds of a window must be finite, are {reading.time_s}")
         windows.append(Window(launches, reading.time_s, reading.energy_j, waiting_s, reading.reason))
-        taken.judge(windows, at_once=len(windows) >= min(looks, doubts))
+        paced.note(windows)
         undisturbed = sum(not window.disturbed for window in windows)
         after = clock()
         if undisturbed >= looks:
             looks *= 2
-            if _Estimate(windows, varies=meter.has_variance).finished(settings):
+            if _Estimate([windows], varies=meter.has_variance).finished(settings):
                 break
         if settings.gives_up and len(windows) >= doubts:
             doubts *= 2
             left = settings.case_budget_s / (after - begin)
-            width = _Estimate(windows, varies=meter.has_variance).reached() / math.sqrt(left)
+            width = _Estimate([windows], varies=meter.has_variance).reached() / math.sqrt(left)
             if undisturbed * left < FEWEST_WINDOWS or width > _FAR * settings.target:
                 break  # even the whole budget would leave too few windows, or an interval far too wide
         # Another window as long as this one would exceed the budget.
         if after - begin + (after - before) > settings.case_budget_s:
             break
-    taken.judge(windows, at_once=True)
+    paced.note(windows, at_once=True)
     return WindowVisit(tuple(windows), varies=meter.has_variance)
 
 
-class _Taken:
-    """Asks the machine's pace between windows and writes into them what others took."""
+class _Paced:
+    """Asks for the machine's pace between windows and writes it into them."""
 
-    def __init__(self, pace: Pace | None) -> None:
-        self._pace = pace
-        self._judged, self._last = 0, 0.0
+    def __init__(self, pace: Pace | None, waited: Callable[[], float]) -> None:
+        self._pace, self._waited, self._noted = pace, waited, 0
+        self._last_s = 0.0 if pace is None else pace.now_s(waited)
 
-    def judge(self, windows: list[Window], *, at_once: bool) -> None:
-        """Judge the windows since the last time; not `at_once`, only when they are long enough for the cost.
-
-        Others took at least what they take now or took at the last time: spells last longer than that.
-        """
-        new = windows[self._judged :]
+    def note(self, windows: list[Window], *, at_once: bool = False) -> None:
+        """Write down the pace of the windows since the last time; not `at_once`, only if it is time again."""
+        new = windows[self._noted :]
         if self._pace is None or not new:
             return
         if not at_once and math.fsum(window.time_s for window in new) < _ASK_EVERY_S:
             return
-        now = self._pace.taken()
-        share, self._last = max(now, self._last), now
-        for index, window in enumerate(new, start=self._judged):
-            waited_s = max(window.waited_s, share * window.time_s)
-            windows[index] = attrs.evolve(window, waited_s=waited_s)
-        self._judged = len(windows)
+        now_s = self._pace.now_s(self._waited)
+        pace_s = mean_pace([self._last_s, now_s])
+        windows[self._noted :] = [attrs.evolve(window, pace_s=pace_s) for window in new]
+        self._last_s, self._noted = now_s, len(windows)
 
 
 def measurement(visits: Sequence[WindowVisit], settings: Settings) -> Measurement:
@@ -230,9 +252,32 @@ def measurement(visits: Sequence[WindowVisit], settings: Settings) -> Measuremen
         visits: at least one, in the order they were made.
         settings: target, and the budget that a row's reason names.
     """
-    windows = [window for visit in visits for window in visit.windows]
-    estimate = _Estimate(windows, varies=visits[0].varies, between=settings.between / math.sqrt(len(visits)))
+    estimate = _Estimate(
+        [visit.windows for visit in visits],
+        varies=visits[0].varies,
+        between=settings.between,
+        follows=settings.follows,
+    )
     return estimate.measurement(settings, len(visits))
+
+
+def time_of(visit: Sequence[Window], follows: Following | None = None) -> Judged:
+    """The undisturbed time per launch that a visit tells, and what it rests on.
+
+    Args:
+        visit: its windows, at least one.
+        follows: how this kernel follows the machine's pace, where that is known.
+    """
+    times_s = [window.time_s / window.launches for window in visit]
+    found = undisturbed_time(times_s, [window.disturbed for window in visit])
+    used = tuple(window for window, counts in zip(visit, found.used, strict=True) if counts)
+    paces_s = [window.pace_s for window in used if window.pace_s]
+    pace_s = mean_pace(paces_s) if len(paces_s) == len(used) else None
+    if follows is None or pace_s is None:
+        return Judged(found.time_s, found.ci_s, found, used, pace_s)
+    usual = follows.usual(1.0, pace_s)
+    ci_s = None if found.ci_s is None else found.ci_s * usual
+    return Judged(found.time_s * usual, ci_s, found, used, pace_s)
 
 
 def _window_s(settings: Settings, meter: Meter) -> float:
@@ -281,33 +326,76 @@ def _stolen_s(statistics: Path = Path("/proc/stat")) -> float:
         return 0.0
 
 
-class _Estimate:
-    """What the windows of a case say, those of several visits together, in the order they were taken."""
+def _parts(visits: Sequence[Sequence[Window]]) -> list[list[Window]]:
+    """Windows visit by visit; visits of so few windows that they cannot be judged are taken together."""
+    parts: list[list[Window]] = []
+    for windows in visits:
+        if parts and min(len(parts[-1]), len(windows)) < FEWEST_OF_VISIT:
+            parts[-1] += windows
+        else:
+            parts.append(list(windows))
+    return parts
 
-    def __init__(self, windows: Sequence[Window], *, varies: bool, between: float = 0.0) -> None:
-        self._all, self._between = windows, between
-        times_s = [window.time_s / window.launches for window in windows]
-        self._time = undisturbed_time(times_s, [window.disturbed for window in windows])
-        self._used = [window for window, counts in zip(windows, self._time.used, strict=True) if counts]
+
+class _Estimate:
+    """What the windows of a case say, those of several visits together.
+
+    Each visit has its own undisturbed time, and their mean counts. A visit that is farther from the others
+    than visits differ by is left out. Where the machine's pace is not known, the shortest visit is right: it
+    can only have been stretched. Where times are stated at the usual pace, the middle one is.
+    """
+
+    def __init__(
+        self,
+        visits: Sequence[Sequence[Window]],
+        *,
+        varies: bool,
+        between: float = 0.0,
+        follows: Following | None = None,
+    ) -> None:
+        self._all = [window for windows in visits for window in windows]
+        self._visits, self._follows, self._varies, self._between = len(visits), follows, varies, between
+        judged = [time_of(part, follows) for part in _parts(visits)]
+        self._kept = _agreeing(judged, between, one_sided=follows is None)
+        self._used = [window for visit in self._kept for window in visit.used]
         self._disturbed = [window for window in self._used if window.disturbed]
-        self._varies = varies
+        self._stretched = sum(visit.windows.stretched for visit in self._kept)
+        self._left_out = len(judged) - len(self._kept)
+        self.time_s = math.fsum(visit.time_s for visit in self._kept) / len(self._kept)
 
     @property
     def number(self) -> int:
         return len(self._used)
 
+    @property
+    def _doubt(self) -> str:
+        return next((visit.windows.doubt for visit in self._kept if visit.windows.doubt), "")
+
     def finished(self, settings: Settings) -> bool:
         """Whether no more windows are needed."""
-        few_stretched = self.number >= _FEWEST_TO_STOP and 2 * self._time.stretched < len(self._all)
-        return few_stretched and not self._time.doubt and self.reached() <= settings.target
+        few_stretched = self.number >= _FEWEST_TO_STOP and 2 * self._stretched < len(self._all)
+        return few_stretched and not self._doubt and self.reached() <= settings.target
 
     def _time_ci_s(self) -> float | None:
-        """Of the windows' times, and what was taken from the windows that had to be used all the same."""
-        if self._time.ci_s is None:
+        """Of the visits, of the pace, and what was taken from windows that had to be used all the same."""
+        if any(visit.ci_s is None for visit in self._kept):
             return None
+        parts = [_relative_variance(visit, self._between) for visit in self._kept]
+        of_visits = t_975(combined_df(parts)) * math.sqrt(math.fsum(part.variance for part in parts))
         taken_s = math.fsum(min(window.waited_s, window.time_s) for window in self._disturbed)
-        within_s = self._time.ci_s + taken_s / sum(window.launches for window in self._used)
-        return math.hypot(within_s, self._between * self._time.time_s)
+        taken_s /= sum(window.launches for window in self._used)
+        return math.hypot(of_visits / len(parts), self._pace_ci()) * self.time_s + taken_s
+
+    def _pace(self) -> float | None:
+        """The machine's pace over the usual one, in the visits used; None where that is not known."""
+        paces_s = [visit.pace_s for visit in self._kept if visit.pace_s]
+        known = self._follows is not None and len(paces_s) == len(self._kept)
+        return mean_pace(paces_s) / self._follows.usual_s if known and self._follows else None
+
+    def _pace_ci(self) -> float:
+        """Relative, since it is not fully known how this kernel follows the pace."""
+        pace = self._pace()
+        return 0.0 if self._follows is None or pace is None else t_975(math.inf) * self._follows.sd(pace)
 
     def _energy(self) -> tuple[float | None, float | None]:
         joules = [each.energy_j / each.launches for each in self._used if each.energy_j is not None]
@@ -316,11 +404,13 @@ class _Estimate:
         if not self._varies:
             return joules[0], None
         mean_j, half_j = mean_interval(joules)
-        return mean_j, None if half_j is None else math.hypot(half_j, self._between * mean_j)
+        return mean_j, None if half_j is None else max(
+            half_j, self._between / math.sqrt(len(self._kept)) * mean_j
+        )
 
     def reached(self) -> float:
         """The larger relative half-width of time and, where it varies, energy."""
-        widths = [_relative(self._time.time_s, self._time_ci_s())]
+        widths = [_relative(self.time_s, self._time_ci_s())]
         if self._varies:
             widths.append(_relative(*self._energy()))
         return max(widths)
@@ -332,7 +422,7 @@ class _Estimate:
         metered = self._varies and energy_j is not None and seconds > 0
         joules = math.fsum(window.energy_j or 0.0 for window in self._used)
         return Measurement(
-            time_s=self._time.time_s,
+            time_s=self.time_s,
             time_ci_s=self._time_ci_s(),
             energy_j=energy_j,
             energy_ci_j=energy_ci_j,
@@ -350,12 +440,18 @@ class _Estimate:
         told = []
         if self._disturbed:
             told.append(f"other processes had the cores in {len(self._disturbed)} of {self.number} windows")
-        stretched = self._time.stretched
-        reported = len(self._all) - self.number - stretched
+        stretched = self._stretched
+        visits = f"{self._left_out} of {self._visits} visits left out: stretched throughout"
+        told += [visits] if self._left_out else []
+        reported = sum(window.disturbed for window in self._all) - len(self._disturbed)
         causes = [f"other processes had the cores in {reported}"] if reported else []
         causes += [f"{stretched} stretched"] if stretched else []
         if causes:
             told.append(f"{reported + stretched} of {len(self._all)} windows left out: {', '.join(causes)}")
+        slower = (self._pace() or 1.0) - 1
+        if abs(slower) > _PACE_MATTERS:
+            which = "slower" if slower > 0 else "faster"
+            told.append(f"the machine was {100 * abs(slower):.0f}% {which} than usual: allowed for")
         return told
 
     def _flags(self, settings: Settings, visits: int) -> list[str]:
@@ -369,14 +465,36 @@ class _Estimate:
             reasons.append(
                 f"interval ±{100 * self.reached():.3g}% from {self.number} windows{stayed}, "
                 f"target ±{100 * settings.target:g}%"
-                + (f"; repeats differ by ±{100 * self._between:.2g}%" if self._between else "")
+                + (f"; visits differ by ±{100 * self._between:.2g}%" if self._between else "")
             )
-        if self._time.doubt:
-            reasons.append(f"{self._time.doubt}: the undisturbed time may be another")
+        if self._doubt:
+            reasons.append(f"{self._doubt}: the undisturbed time may be another")
         if self._varies and self._energy()[0] is None:
             why = next((window.reason for window in self._used if window.reason), "")
             reasons.append("the meter did not read every window" + (f": {why}" if why else ""))
         return reasons
+
+
+def _agreeing(judged: Sequence[Judged], between: float, *, one_sided: bool) -> list[Judged]:
+    """The visits that agree; only those without disturbed windows, if there are any."""
+    known = [visit for visit in judged if visit.ci_s is not None] or judged
+    known = [visit for visit in known if not visit.disturbed] or known
+    rising = sorted(known, key=lambda visit: visit.time_s)
+    right = rising[0 if one_sided else (len(rising) - 1) // 2]
+
+    def reach_s(visit: Judged) -> float:
+        return max(visit.ci_s or 0.0, between * visit.time_s)
+
+    return [v for v in known if abs(v.time_s - right.time_s) <= reach_s(v) + reach_s(right)]
+
+
+def _relative_variance(visit: Judged, between: float) -> VariancePart:
+    """Of a visit's time: by its own windows or by what visits usually differ by, whichever is larger."""
+    assert visit.ci_s is not None
+    df = visit.windows.df
+    own = VariancePart((visit.ci_s / visit.time_s / t_975(df)) ** 2, df)
+    usual = VariancePart((between / t_975(math.inf)) ** 2)
+    return max(own, usual, key=lambda part: part.variance)
 
 
 def _relative(mean: float | None, half_width: float | None) -> float:

@@ -51,6 +51,7 @@ class VisitEnded:
 
     case: Case
     number: int
+    of: int
 
 
 @attrs.frozen
@@ -60,6 +61,8 @@ class NoiseMeasured:
     noise: Noise
     asked: float
     """The target that was asked for."""
+    steps: int
+    """To be measured from here on: on a noisy machine, each case several times."""
 
 
 @attrs.frozen

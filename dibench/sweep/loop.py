@@ -1,7 +1,7 @@
 """Run cases on all devices until done, out of time or interrupted.
 
-Where windows are measured, every case comes first and once, and gives up early if it is disturbed. Then
-disturbed cases are visited again, the worst first, while time is left.
+Where windows are measured, cases come first, once or on a noisy machine twice, and give up early if they are
+disturbed. Then disturbed cases are visited again, the worst first, while time is left.
 
 Each device measures in a thread of its own. Everything else, above all writing, happens in the thread that
 calls `run`.
@@ -9,12 +9,11 @@ calls `run`.
 
 from __future__ import annotations
 
-import math
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from statistics import fmean
+from statistics import median
 from typing import TYPE_CHECKING
 
 import attrs
@@ -37,7 +36,7 @@ from dibench.sweep.events import (
     WorkerRestarted,
 )
 from dibench.sweep.manifest import utc_now
-from dibench.sweep.noise import between_visits, reachable
+from dibench.sweep.noise import reachable
 from dibench.sweep.steps import Steps, key_of
 from dibench.sweep.visit_book import VisitBook
 
@@ -57,8 +56,8 @@ _MOST_DEVICES = 4096
 _MOST_REVISITS = 3
 """Times that one command visits a disturbed case again."""
 
-_ENOUGH_SENTINELS = 5
-"""They tell by how much visits differ better than the repeats before the first case did."""
+_ENOUGH_CASES = 10
+"""They tell what can be reached here."""
 
 _MOST_LOSSES = 3
 """A case that was running each of so many times when a device was lost is taken for the cause: it fails."""
@@ -113,6 +112,8 @@ class Loop:
         for row in record.written(table.path):
             self.statuses[row.case_id] = row.status
             self._written_on[row.case_id] = row.device_uuid
+        self.visits_each = 1
+        """Visits to each case where windows are measured."""
         self.finished = 0
         """Cases finished by this start of the program."""
         self.revisited: set[str] = set()
@@ -153,7 +154,7 @@ class Loop:
 
     def _visits(self, case: Case) -> int:
         """Visits that a case needs to have its row."""
-        return case.visits if self._in_visits else 1
+        return case.visits if self._in_visits else 1 if case.sentinel else self.visits_each
 
     def _disturbed(self) -> Steps:
         """Each case whose windows were disturbed, the worst first, where further visits can help.
@@ -162,7 +163,7 @@ class Loop:
         """
         found: list[tuple[float, Case]] = []
         for case in self._plan.cases:
-            now = self._book.in_windows(case.case_id)
+            now = self._book.in_windows(case.case_id, case.variant)
             if now is None or now.status == "ok" or self._book.device(case.case_id) not in self.setups:
                 continue
             if now.windows * (1 + _MOST_REVISITS / now.visits) >= FEWEST_WINDOWS:
@@ -214,7 +215,7 @@ class Loop:
         """
         ended = "complete"
         for _ in range(_MOST_REVISITS):
-            self.learn_between()
+            self.learn()
             steps = self._disturbed()
             if ended != "complete" or not steps:
                 break
@@ -222,19 +223,18 @@ class Loop:
             ended = self.run(steps, deadline)
         return ended
 
-    def learn_between(self) -> None:
-        """Learn from the sentinels by how much visits differ, and aim at what that allows.
-
-        From what all visits to each say together, as rows are: of several, one may know better than another.
-        """
-        sentinels = [self._book.in_windows(c.case_id, alone=True) for c in self._plan.cases if c.sentinel]
-        found = [one for one in sentinels if one is not None]
-        if len(found) >= _ENOUGH_SENTINELS:
+    def learn(self) -> None:
+        """Learn from all visits so far by how much visits differ, and aim at what half of the cases reach."""
+        self._book.learn(self._plan.cases)
+        if self._keep_target or self._in_visits:
+            return
+        cases = [case for case in self._plan.cases if not case.sentinel]
+        found = [self._book.in_windows(case.case_id, case.variant) for case in cases]
+        reached = [one.reached for one in found if one is not None and one.visits >= self.visits_each]
+        if len(reached) >= _ENOUGH_CASES:
             self._aim = self._aim or self._book.settings.target
-            between = between_visits(found, self._aim)
-            visits = math.sqrt(fmean(one.visits for one in found))
-            aim = self._aim if self._keep_target else reachable(math.hypot(self._aim, between), self._aim)
-            self._book.settings = attrs.evolve(self._book.settings, between=visits * between, target=aim)
+            target = reachable(median(reached), self._aim)
+            self._book.settings = attrs.evolve(self._book.settings, target=target)
 
     def _welcome(self, devices: Sequence[OpenDevice]) -> None:
         for device in devices:
@@ -333,7 +333,7 @@ class Loop:
             self._inside_s += found.visit.inside_s
         self._book.add(case, self._visits(case), uuid, found)
         if self._book.wants_more(case.case_id):
-            self._on_event(VisitEnded(case, self._book.number(case.case_id)))
+            self._on_event(VisitEnded(case, self._book.number(case.case_id), self._visits(case)))
             return None
         return self._book.row(found.row)
 

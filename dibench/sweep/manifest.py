@@ -67,7 +67,7 @@ def _in_force(settings: Settings, setup: Setup) -> dict[str, Any]:
     """The settings that this meter uses."""
     if setup.meter.in_visits:
         return attrs.asdict(settings.visit)
-    unasked = ("visit", "between", "gives_up")
+    unasked = ("visit", "between", "follows", "gives_up")
     return {name: value for name, value in attrs.asdict(settings).items() if name not in unasked}
 
 

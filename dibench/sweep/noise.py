@@ -2,8 +2,8 @@
 
 The same case, repeated, tells what a case can reach here: how far apart repeats lie, and how narrow an
 interval becomes within a case's budget. Where that is wider than the target, the sweep aims at what can be
-reached: a case that stops there leaves its time to others. Cases that miss it are visited again at the end.
-What repeats differ by beyond their own intervals is part of every row's interval: the less, the more visits.
+reached: a case that stops there leaves its time to others. There every case is visited twice, some cases
+apart, since spells of a neighbour last for seconds. Cases that miss the target are visited again at the end.
 """
 
 from __future__ import annotations
@@ -11,27 +11,26 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
-from statistics import fmean, median, variance
+from statistics import fmean, median
 from typing import TYPE_CHECKING
 
 import attrs
 
-from dibench.intervals import t_975
 from dibench.measure.windows import Measurement, WindowVisit, measurement
 from dibench.sweep.crew import DeviceLostError
+from dibench.sweep.repeats import Repeated, learn
 
 if TYPE_CHECKING:
     from dibench.measure.settings import Settings
     from dibench.plan import Case
     from dibench.sweep.crew import OpenDevice
 
-TARGETS = (0.03, 0.05, 0.07, 0.1)
+TARGETS = (0.03, 0.05, 0.07, 0.1, 0.15, 0.2)
 """Relative half-widths that are aimed at where the one asked for cannot be reached."""
 
 _REPEATS = 5
 _LEAST_REPEATS = 2
-_FEWEST_NARROW = 3
-_FEWEST_DF = 4.0  # of the spread between visits, which is known to be small on a machine of one's own
+_QUIET, _BUSY = 0.05, 0.2  # of windows that may be disturbed where a case is visited once, and twice
 _MOST_S = 5.0
 _SHARE = 0.05  # of the time that the sweep may take
 
@@ -47,11 +46,18 @@ class Noise:
     reached: float
     """The median half-width of their 95% intervals, relative, each within a case's budget."""
     between: float
-    """What differences between visits add to the half-width of one visit, see `between_visits`."""
+    """Half-width of one visit by how much visits differ, see `repeats`."""
     disturbed: float
     """Windows of which others took a part."""
     target: float
     """What cases aim at from now on."""
+    visits: int = 1
+    """To each case, some cases apart: windows of one visit do not show what visits differ by."""
+
+    @property
+    def quiet(self) -> bool:
+        """Whether one visit to a case says all."""
+        return self.visits == 1
 
 
 def time_for(cases: int, settings: Settings, left_s: float) -> float:
@@ -79,23 +85,9 @@ def reachable(needed: float, asked: float) -> float:
     """The target that half-widths of `needed` allow: the one asked for, or the next of TARGETS.
 
     >>> reachable(0.01, 0.02), reachable(0.06, 0.02), reachable(0.9, 0.02)
-    (0.02, 0.07, 0.1)
+    (0.02, 0.07, 0.2)
     """
     return asked if needed <= asked else next((t for t in TARGETS if t >= needed), max(asked, TARGETS[-1]))
-
-
-def between_visits(found: Sequence[Measurement], target: float) -> float:
-    """Relative half-width of a visit's 95% interval that is due to differences between visits.
-
-    From repeats of one case that reached the target, three at least: those that know of their disturbance
-    have wide intervals already, and this is what is not in them.
-    """
-    narrow = [one for one in found if one.reached <= target]
-    if len(narrow) < _FEWEST_NARROW:
-        return 0.0
-    logs = [math.log(one.time_s) for one in narrow]
-    own = fmean(((one.time_ci_s or 0.0) / one.time_s / t_975(math.inf)) ** 2 for one in narrow)
-    return t_975(max(_FEWEST_DF, len(logs) - 1.0)) * math.sqrt(max(0.0, variance(logs) - own))
 
 
 def measure_noise(
@@ -132,15 +124,19 @@ def measure_noise(
 
 
 def _noise_of(case: Case, found: list[Measurement], visits: list[WindowVisit], asked: float) -> Noise:
-    times = [each.time_s for each in found]
+    spread = spread_of([each.time_s for each in found])
+    disturbed = fmean(window.disturbed for visit in visits for window in visit.windows)
     reached = median(each.reached for each in found)
-    between = between_visits(found, max(reached, asked))
+    between = learn([Repeated(case.variant, visits, len(visits))]).between.get(case.variant, 0.0)
+    quiet = max(spread, reached) <= asked and disturbed <= _QUIET
+    each = 1 if quiet else 2 if disturbed <= _BUSY else 3
     return Noise(
         case_id=case.case_id,
         repeats=len(found),
-        spread=spread_of(times),
+        spread=spread,
         reached=min(reached, 1.0),
         between=between,
-        disturbed=fmean(window.disturbed for visit in visits for window in visit.windows),
-        target=reachable(math.hypot(reached, between), asked),
+        disturbed=disturbed,
+        target=reachable(max(reached, between) / math.sqrt(each), asked),
+        visits=each,
     )

@@ -101,19 +101,20 @@ def run_sweep(
         manifest.save()
         book = _open_book(out, crew, _aiming(sweep, Noise(**manifest.noise) if manifest.noise else None))
         try:
+            book.learn(sweep.plan.cases)
             _tidy(out / record.TABLE, book, retry_failed)
             with contextlib.closing(record.RowsFile(out / record.TABLE)) as table:
                 loop = Loop(sweep, crew, table, book, manifest.session, on_event, manifest.add_device)
                 begun_with = len(loop.statuses)
-                steps = loop.steps()
-                on_event(_began(crew, len(sweep.plan.cases), begun_with, len(steps)))
+                loop.visits_each = Noise(**manifest.noise).visits if manifest.noise else 1
+                on_event(_began(crew, len(sweep.plan.cases), begun_with, len(loop.steps())))
                 ended = "interrupted"
                 with contextlib.suppress(KeyboardInterrupt):
                     if not begun_with:
-                        _learn_noise(sweep, crew, book, manifest, len(steps), deadline, on_event)
-                    ended = loop.run(steps, deadline)
+                        _learn_noise(sweep, crew, loop, book, manifest, deadline, on_event)
+                    ended = loop.run(loop.steps(), deadline)
                     ended = loop.revisit(deadline) if ended == "complete" else ended
-            loop.learn_between()
+            loop.learn()
             loop.state_again(out / record.TABLE)
             manifest.state_at(book.reference_c, book.counter_over_power)
         finally:
@@ -226,9 +227,9 @@ def _aiming(sweep: Sweep, noise: Noise | None) -> Settings:
 def _learn_noise(
     sweep: Sweep,
     crew: Crew,
+    loop: Loop,
     book: VisitBook,
     manifest: Manifest,
-    cases: int,
     deadline: float | None,
     on_event: Callable[[Event], None],
 ) -> None:
@@ -236,7 +237,7 @@ def _learn_noise(
     device = crew.devices[0]
     reference = next((case for case in sweep.plan.cases if case.sentinel), None)
     left_s = math.inf if deadline is None else deadline - time.monotonic()
-    limit_s = time_for(cases, sweep.settings, left_s)
+    limit_s = time_for(len(loop.open_cases()), sweep.settings, left_s)
     if manifest.noise or device.setup.meter.in_visits or reference is None or not limit_s:
         return
     noise = measure_noise(device, reference, sweep.settings, limit_s)
@@ -245,7 +246,8 @@ def _learn_noise(
             noise = attrs.evolve(noise, target=sweep.settings.target)
         book.settings = _aiming(sweep, noise)
         manifest.note_noise(noise)
-        on_event(NoiseMeasured(noise, sweep.settings.target))
+        loop.visits_each = noise.visits
+        on_event(NoiseMeasured(noise, sweep.settings.target, len(loop.steps())))
 
 
 def _tidy(path: Path, book: VisitBook, retry_failed: bool) -> None:

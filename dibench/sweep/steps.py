@@ -34,6 +34,8 @@ class Steps:
         self._homes = dict(homes)
         self._made = Counter(made)
         self._sentinels: Counter[str] = Counter()
+        visits = Counter(case.case_id for case in self._left)
+        self._several = {case_id for case_id, number in visits.items() if number > 1}
 
     def __len__(self) -> int:
         return len(self._left)
@@ -76,7 +78,7 @@ class Steps:
 
     def drop(self, case: Case) -> None:
         """Drop the remaining visits of a case that has its row."""
-        if case.visits > 1:
+        if case.case_id in self._several:
             self._left = [other for other in self._left if other.case_id != case.case_id]
 
     def drop_variant(self, variant: str) -> list[Case]:
@@ -95,6 +97,7 @@ class Steps:
         for case in {case.case_id: case for case in self._left}.values():
             if key_of(case) not in self._homes:
                 self._left += [case] * self._made.pop(case.case_id, 0)
+                self._several.add(case.case_id)
 
 
 def key_of(case: Case) -> _Key:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from dibench.measure.settings import Settings
 from dibench.measure.visit import Visit, with_visits
 from dibench.measure.windows import Measurement, WindowVisit, measurement
 from dibench.sweep import record
+from dibench.sweep.repeats import Repeated, Repeats, learn
 
 if TYPE_CHECKING:
     from dibench.plan import Case
@@ -119,6 +120,7 @@ class VisitBook:
         """
         self._file = record.GrowingFile(path)
         self._priors, self.settings = priors, settings or Settings()
+        self.repeats = Repeats()
         self._pools: dict[str, Pool] = {}
         self._by_counter: dict[str, bool] = {}
         self._of_case: defaultdict[str, list[Entry]] = defaultdict(list)
@@ -198,18 +200,35 @@ class VisitBook:
         if entries is None:
             return None
         row = attrs.evolve(row, **entries[-1].cells)
-        in_windows = self.in_windows(row.case_id)
+        in_windows = self.in_windows(row.case_id, row.variant)
         return self._metered(row, entries) if in_windows is None else in_windows.into(row)
 
-    def in_windows(self, case_id: str, *, alone: bool = False) -> Measurement | None:
-        """What all visits in windows to a case say together; None where there was none.
+    def in_windows(self, case_id: str, variant: str) -> Measurement | None:
+        """What all visits in windows to a case say together; None where there was none."""
+        visits = self._windows_of(case_id)
+        return measurement(visits, self.settings_for(variant)) if visits else None
 
-        `alone` leaves out what visits to other cases say: by how much visits differ.
-        """
+    def settings_for(self, variant: str) -> Settings:
+        """The settings, with what repeats told of this kernel."""
+        between = self.repeats.between.get(variant, self.settings.between)
+        return attrs.evolve(self.settings, between=between, follows=self.repeats.follows.get(variant))
+
+    def learn(self, cases: Iterable[Case]) -> None:
+        """Learn from all visits to these cases by how much visits differ; rows are stated by that."""
+        found: list[Repeated] = []
+        sentinels: defaultdict[str, list[WindowVisit]] = defaultdict(list)
+        for case in cases:
+            visits = self._windows_of(case.case_id)
+            if case.sentinel:
+                sentinels[case.variant] += visits
+            elif visits:
+                found.append(Repeated(case.variant, visits, self._of_case[case.case_id][0].visits))
+        found += [Repeated(variant, visits, len(visits)) for variant, visits in sentinels.items()]
+        self.repeats = learn(found)
+
+    def _windows_of(self, case_id: str) -> list[WindowVisit]:
         visits = [entry.visit for entry in self._of_case.get(case_id, ())]
-        windows = [visit for visit in visits if isinstance(visit, WindowVisit)]
-        settings = attrs.evolve(self.settings, between=0.0) if alone else self.settings
-        return measurement(windows, settings) if windows else None
+        return [visit for visit in visits if isinstance(visit, WindowVisit)]
 
     def _metered(self, row: Row, entries: Sequence[Entry]) -> Row:
         """The row that visits to a metered GPU make.

@@ -1,24 +1,23 @@
-"""What others take of the machine without a report, told by a small launch of our own."""
+"""A machine that gets slower for seconds, without a report: times are stated at its usual pace."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from dibench.measure import pace as pace_module
-from dibench.measure.pace import Pace, pace_of_cores
+from dibench.measure.pace import Following, Pace, pace_of_cores
 from dibench.measure.settings import Settings
-from dibench.measure.windows import measurement, visit_in_windows
+from dibench.measure.windows import Window, WindowVisit, measurement, visit_in_windows
 from dibench.meters.none import NoMeter
 
-LAUNCH_S, PROBE_S = 1e-3, 3e-4
+LAUNCH_S, PROBE_S, SHARE = 1e-3, 3e-4, 0.5
+KNOWN = Following(usual_s=PROBE_S, share=SHARE, share_sd=0.0)
 
 
 class Machine:
-    """Launches and probe are slower by `slow(now)`; nothing else reports it."""
+    """The probe is slower by `slow(now)`, launches by the root of that; nothing else reports it."""
 
     cells: dict[str, Any] = {}
     counts: dict[str, int] = {}
@@ -27,80 +26,76 @@ class Machine:
         self.slow, self.now, self.probes = slow, 0.0, 0
 
     def launch(self, n: int) -> float:
-        return self._run(n * LAUNCH_S)
+        return self._run(n * LAUNCH_S * self.slow(self.now) ** SHARE)
 
     def probe(self) -> float:
         self.probes += 1
-        return self._run(PROBE_S)
+        return self._run(PROBE_S * self.slow(self.now))
 
-    def _run(self, quiet_s: float) -> float:
-        seconds = quiet_s * self.slow(self.now)
+    def _run(self, seconds: float) -> float:
         self.now += seconds
         return seconds
 
     def close(self) -> None:
         pass
 
-    def calm_pace(self) -> Pace:
-        """The machine's pace, after a calm while."""
-        slow, self.slow = self.slow, lambda now: 1.0
-        pace = Pace(self.probe, lambda: self.now)
-        for _ in range(30):
-            pace.taken()
-        self.slow, self.now = slow, 0.0
-        return pace
+
+def visit(machine: Machine, target: float = 0.02) -> WindowVisit:
+    pace = Pace(machine.probe)
+    return visit_in_windows(machine, NoMeter(), Settings(target=target), lambda: machine.now, pace=pace)
 
 
-@pytest.fixture(autouse=True)
-def sleeping(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pace_module, "_AGAIN_S", 0.0)  # the replayed clock passes by the probes
+@pytest.mark.parametrize("slower", [0.8, 1.0, 1.2, 1.5])
+def test_a_visit_that_lies_in_a_spell_is_stated_at_the_usual_pace(slower: float) -> None:
+    found = visit(Machine(lambda now: slower))
+    blind = measurement([found], Settings())
+    assert blind.status == "ok" and blind.time_s == pytest.approx(LAUNCH_S * slower**SHARE)
+    told = measurement([found], Settings(follows=KNOWN))
+    assert told.status == "ok" and told.time_s == pytest.approx(LAUNCH_S)
+    which = "slower" if slower > 1 else "faster"
+    said = f"the machine was {100 * abs(slower - 1):.0f}% {which} than usual: allowed for"
+    assert told.reason == ("" if slower == 1 else said)
 
 
-def visited(machine: Machine, pace: Pace | None, target: float = 0.02) -> Any:
-    settings = Settings(target=target)
-    visit = visit_in_windows(machine, NoMeter(), settings, lambda: machine.now, pace=pace)
-    return measurement([visit], settings)
+def test_a_spell_that_begins_within_a_visit_is_left_out_with_its_pace() -> None:
+    machine = Machine(lambda now: 1.5 if now > 0.3 else 1.0)
+    told = measurement([visit(machine, target=0.0)], Settings(follows=KNOWN))
+    assert told.time_s == pytest.approx(LAUNCH_S, rel=0.005)
 
 
-def test_windows_in_a_spell_that_nobody_reports_are_left_out() -> None:
-    machine = Machine(lambda now: 1.5 if 0.06 < now < 0.5 else 1.0)
-    found = visited(machine, machine.calm_pace())
-    assert found.status == "ok" and found.time_s == pytest.approx(LAUNCH_S)
-    assert "left out: other processes had the cores" in found.reason
+def test_the_interval_holds_how_badly_the_share_is_known() -> None:
+    """1.96 · 0.1 · ln 1.5 = ±8%."""
+    found = visit(Machine(lambda now: 1.5))
+    unsure = Settings(follows=Following(usual_s=PROBE_S, share=SHARE, share_sd=0.1))
+    told = measurement([found], unsure)
+    assert told.time_s == pytest.approx(LAUNCH_S)
+    assert told.reached == pytest.approx(0.0795, abs=0.001) and told.status == "flagged"
 
 
-def test_a_visit_waits_for_calm() -> None:
-    """Without the probe, a spell that is longer than the visit passes for a slower case."""
-    machine = Machine(lambda now: 1.5 if now < 0.24 else 1.0)
-    blind = visited(Machine(machine.slow), None)
-    assert blind.status == "ok" and blind.time_s > 1.3 * LAUNCH_S
-    found = visited(machine, machine.calm_pace())
-    assert found.time_s == pytest.approx(LAUNCH_S) and found.status == "ok"
-    assert "left out" not in found.reason
+def test_windows_of_which_the_pace_is_not_known_are_left_as_they_are() -> None:
+    windows = tuple(Window(1, 1.5e-3, None, 0.0) for _ in range(16))
+    found = measurement([WindowVisit(windows, varies=False)], Settings(follows=KNOWN))
+    assert found.time_s == pytest.approx(1.5e-3) and found.reason == ""
 
 
-def test_where_calm_never_comes_the_interval_holds_what_others_took() -> None:
-    machine = Machine(lambda now: 1.5)
-    found = visited(machine, machine.calm_pace())
-    assert found.status == "flagged"
-    assert found.time_s - found.time_ci_s <= LAUNCH_S, "a third was taken"
-    assert machine.now < 1.8 * Settings().case_budget_s, "and waiting for calm has an end"
+def test_visits_of_an_older_file_have_no_pace() -> None:
+    told = WindowVisit((Window(3, 1e-3, None, 0.0),), varies=False)
+    written = told.to_json()
+    del written["windows"]["pace_s"]
+    assert WindowVisit.from_json(written) == told
 
 
-def test_a_machine_whose_probe_differs_by_a_tenth_is_calm() -> None:
-    machine = Machine(lambda now: 1.0 + 0.1 * math.sin(now * 40) ** 2)
-    pace = machine.calm_pace()
-    assert [pace.taken() for _ in range(50)] == [0.0] * 50
+def test_a_probe_that_was_kept_from_the_cores_is_launched_again() -> None:
+    times, waits = iter([1.0, 5.0, 5.0, 1.0, 1.1]), iter([0.0, 4.0, 4.0, 4.0])
+    assert Pace(lambda: next(times)).now_s(lambda: next(waits)) == 1.0
 
 
 def test_asking_costs_few_percent() -> None:
     machine = Machine(lambda now: 1.0)
-    pace = machine.calm_pace()
-    before = machine.probes
-    visited(machine, pace, target=0.0)
-    assert (machine.probes - before) * PROBE_S < 0.04 * machine.now
+    visit(machine, target=0.0)
+    assert machine.probes * PROBE_S < 0.04 * machine.now
 
 
 def test_this_machine_has_a_pace() -> None:
     pace = pace_of_cores()
-    assert pace is not None and 0 <= pace.taken() < 1
+    assert pace is not None and 1e-6 < pace.now_s() < 1.0

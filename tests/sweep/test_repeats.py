@@ -1,0 +1,118 @@
+"""What repeats tell: how kernels follow the machine's pace, what visits differ by, and rows that hold."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from numpy.random import Generator
+
+from dibench.intervals import t_975
+from dibench.measure.settings import Settings
+from dibench.measure.windows import Window, WindowVisit, measurement
+from dibench.sweep.repeats import Repeated, Repeats, learn
+
+SHARES = {"gemm": 0.8, "stencil": 0.85, "dot": 0.45}
+USUAL_S = 4e-4
+
+
+def visit(random: Generator, share: float, own: float, pace: float, level: float) -> WindowVisit:
+    """Sixteen windows of 1 ms at that pace; `own` is their spread, `level` that of the whole visit."""
+    times = 1e-3 * level * pace**share * np.exp(own * random.standard_normal(16))
+    paces = USUAL_S * pace * np.exp(0.02 * random.standard_normal(16))
+    return WindowVisit(
+        tuple(Window(1, t, None, 0.0, pace_s=p) for t, p in zip(times, paces, strict=True)), varies=False
+    )
+
+
+def machine(
+    random: Generator, *, visits: int, between: float, slowest: float, outliers: float = 0.0
+) -> list[Repeated]:
+    """Cases on a machine whose pace is up to half of `slowest` faster or slower than usual."""
+    cases: list[Repeated] = []
+    for index in range(30):
+        variant = list(SHARES)[index % 3]
+        made = []
+        for _ in range(visits):
+            pace = 1 + random.uniform(-0.5, 0.5) * (slowest - 1)
+            level = math.exp(between * random.standard_normal())
+            level *= 1.5 if random.random() < outliers else 1.0
+            made.append(visit(random, SHARES[variant], 0.03, pace, level))
+        cases.append(Repeated(variant, made, visits))
+    return cases
+
+
+@pytest.mark.parametrize("outliers", [0.0, 0.05])
+def test_shares_are_learned_also_where_some_visits_were_disturbed_otherwise(outliers: float) -> None:
+    random = np.random.default_rng(1)
+    found = learn(machine(random, visits=3, between=0.03, slowest=1.5, outliers=outliers))
+    for variant, share in SHARES.items():
+        told = found.follows[variant]
+        assert told.share == pytest.approx(share, abs=3 * told.share_sd)
+        assert told.share_sd < 0.2
+        assert told.usual_s == pytest.approx(USUAL_S, rel=0.06)
+
+
+def test_a_kernel_without_repeats_follows_as_the_others_do_and_is_less_well_known() -> None:
+    random = np.random.default_rng(2)
+    cases = machine(random, visits=4, between=0.03, slowest=1.5)
+    found = learn([*cases, Repeated("other", [visit(random, 0.7, 0.03, 1.2, 1.0)], 1)])
+    others = [found.follows[variant] for variant in SHARES]
+    assert min(one.share for one in others) < found.follows["other"].share < max(one.share for one in others)
+    assert found.follows["other"].share_sd > 2 * max(one.share_sd for one in others)
+
+
+@pytest.mark.parametrize("between", [0.01, 0.05])
+def test_what_visits_differ_by(between: float) -> None:
+    found = learn(machine(np.random.default_rng(3), visits=3, between=between, slowest=1.0))
+    assert not found.follows, "a machine with one pace"
+    own = 0.03 / 4  # of the mean of 16 windows
+    assert set(found.between) == set(SHARES)
+    for told in found.between.values():
+        assert told == pytest.approx(t_975(24) * math.hypot(between, own), rel=0.35)
+
+
+def test_a_kernel_that_differs_more_has_wider_rows() -> None:
+    random = np.random.default_rng(6)
+    cases = machine(random, visits=3, between=0.01, slowest=1.0)
+    restless = [visit(random, 0.7, 0.01, 1.0, level) for level in np.exp(0.1 * random.standard_normal(20))]
+    found = learn([*cases, Repeated("restless", restless, 20), Repeated("unknown", restless[:1], 1)])
+    assert found.between["restless"] == pytest.approx(t_975(23) * 0.1, rel=0.4)
+    assert max(found.between[variant] for variant in SHARES) < 0.4 * found.between["restless"]
+    assert found.between["gemm"] < found.between["unknown"] < found.between["restless"]
+
+
+def test_visits_made_because_a_case_was_disturbed_do_not_widen_the_rows_of_others() -> None:
+    random = np.random.default_rng(5)
+    cases = machine(random, visits=2, between=0.02, slowest=1.0)
+    again = [visit(random, 0.7, 0.03, 1.0, level) for level in (1.0, 1.1, 1.3, 1.2)]
+    with_revisits = [*cases, Repeated("dot", again, 1)]
+    assert learn(with_revisits).between == pytest.approx(learn(cases).between)
+
+
+def test_too_few_repeats_tell_nothing() -> None:
+    random = np.random.default_rng(4)
+    assert learn([]) == Repeats()
+    assert learn(machine(random, visits=1, between=0.1, slowest=1.0)) == Repeats()
+
+
+@pytest.mark.parametrize("visits", [2, 3])
+@pytest.mark.parametrize(("slowest", "outliers"), [(1.0, 0.0), (1.5, 0.0), (1.5, 0.03)])
+def test_rows_cover_the_machine_at_its_usual_pace(visits: int, slowest: float, outliers: float) -> None:
+    """As a sweep states them, 30 cases at a time; what goes wrong without: spells pass for slow cases."""
+    hits, blind = [], []
+    for seed in range(20):
+        random = np.random.default_rng(seed)
+        cases = machine(random, visits=visits, between=0.04, slowest=slowest, outliers=outliers)
+        found = learn(cases)
+        for case in cases:
+            settings = Settings(between=found.between[case.variant], follows=found.follows.get(case.variant))
+            told = measurement(case.visits, settings)
+            usual = 1.0 if settings.follows is None else settings.follows.usual_s / USUAL_S
+            truth_s = 1e-3 * usual ** SHARES[case.variant]
+            hits.append(abs(told.time_s - truth_s) <= (told.time_ci_s or 0.0))
+            raw = measurement(case.visits, Settings())
+            blind.append(abs(raw.time_s / 1e-3 - 1) <= (raw.time_ci_s or 0.0) / raw.time_s)
+    assert np.mean(hits) >= 0.93
+    assert np.mean(blind) < 0.8
