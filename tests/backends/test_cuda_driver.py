@@ -7,7 +7,7 @@ from pathlib import Path
 import attrs
 import fake_gpu
 import pytest
-from fake_cuda import ERRORS
+from cuda_errors import ERRORS
 from fake_driver import driver
 
 from dibench import backends

@@ -9,7 +9,7 @@ import attrs
 import fake_gpu
 import numpy as np
 import pytest
-from fake_cuda import ERRORS, STICKY
+from cuda_errors import ERRORS, STICKY
 from fake_gpu import FC, STANDARD, case_of
 
 from dibench.backends import DeviceError, DeviceFaultError

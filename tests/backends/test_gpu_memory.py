@@ -12,7 +12,8 @@ import fake_gpu
 import numpy as np
 import pytest
 from fake_cuda import FakeCuda
-from fake_torch import MIB, AcceleratorError, FakeTorch
+from fake_torch import FakeTorch
+from fake_torch_memory import MIB, AcceleratorError
 
 from dibench.backends import DeviceError, DeviceFaultError, ProcessSpentError
 from dibench.backends.cuda import CudaBackend

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 from fake_cuda import FakeCuda
-from fake_torch import MIB, CUDAGraph, CudaStream, FakeTorch
+from fake_torch import CUDAGraph, CudaStream, FakeTorch
+from fake_torch_memory import MIB
 from processes import wait_for
 
 from dibench.backends import torch_library

@@ -23,7 +23,8 @@ from typing import Any, cast
 
 import attrs
 import numpy as np
-from fake_cuda import ERRORS, RELAXED, CudaError, Event, FakeCuda, Stream, asked
+from cuda_errors import ERRORS
+from fake_cuda import RELAXED, CudaError, Event, FakeCuda, Stream, asked
 
 from dibench import kernels
 from dibench.backends import Prepared, cuda_cache, cuda_driver, cuda_gpu, host

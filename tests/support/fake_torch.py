@@ -1,11 +1,7 @@
 """PyTorch on a GPU without a GPU: what `TorchGpuLayer` and its like ask of `torch`, on fake_cuda's device.
 
-What it imitates:
+What it imitates, beside its allocator (fake_torch_memory):
 
-- The caching allocator (c10/cuda/CUDACachingAllocator.cpp): blocks of one stream are not used on another; up
-  to 1 MiB from segments of 2 MiB, up to 10 MiB of 20 MiB. A graph's memory comes from a private pool, which
-  `empty_cache` gives back only when no graph of it lives. Where memory runs out, cached segments are given
-  back and it is tried again, but not while a graph is captured.
 - `torch.cuda.graph` (torch/cuda/graphs.py) waits for the device and empties the cache before; its mode is
   "global" unless told otherwise. Where the capture fails its end fails too, in the first error's place, the
   stream stays the current one, the pool is never released and the allocator asserts from then on
@@ -20,125 +16,17 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-from fake_cuda import ERRORS, GLOBAL, RELAXED, THREAD_LOCAL, CudaError, Event, FakeCuda, Stream, Work, asked
+from fake_cuda import GLOBAL, RELAXED, THREAD_LOCAL, Asked, Event, FakeCuda, Stream, Work
+from fake_torch_memory import AcceleratorError, Allocator, OutOfMemoryError
 
 from dibench.backends.operands import as_elements, as_values
 
-_T = TypeVar("_T")
-
-MIB = 2**20
 _MODES = {"global": GLOBAL, "thread_local": THREAD_LOCAL, "relaxed": RELAXED}
 _NAMES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
-
-
-class AcceleratorError(RuntimeError):
-    """torch.AcceleratorError, a RuntimeError in older releases."""
-
-    def __init__(self, status: int) -> None:
-        self.error_code = status
-        super().__init__(
-            f"CUDA error: {ERRORS[status][2]}\nCUDA kernel errors might be asynchronously reported at some "
-            "other API call, so the stacktrace below might be incorrect."
-        )
-
-
-class OutOfMemoryError(RuntimeError):
-    """torch.OutOfMemoryError, torch.cuda.OutOfMemoryError."""
-
-
-def _ask(do: Callable[..., _T], *arguments: Any) -> _T:
-    return asked(AcceleratorError, do, *arguments)
-
-
-class _Segment:
-    def __init__(self, pointer: int, size: int, key: tuple[Any, ...]) -> None:
-        self.pointer, self.size, self.key = pointer, size, key
-        self.blocks: dict[int, int] = {}
-
-    def free(self, at: int) -> None:
-        del self.blocks[at]
-
-    def gap(self, size: int) -> int | None:
-        """Where so many bytes are free."""
-        at = 0
-        for begin, used in sorted(self.blocks.items()):
-            if begin - at >= size:
-                break
-            at = begin + used
-        return at if self.size - at >= size else None
-
-
-class Allocator:
-    """Memory by pool (None, or a graph's), stream and size class."""
-
-    def __init__(self, cuda: FakeCuda) -> None:
-        self.cuda = cuda
-        self.segments: list[_Segment] = []
-        self.uses: dict[Any, int] = {}
-        """Graphs by private pool."""
-        self.peak = 0
-        self.underway = 0
-
-    def allocated(self) -> int:
-        return sum(sum(segment.blocks.values()) for segment in self.segments)
-
-    def reserved(self) -> int:
-        return sum(segment.size for segment in self.segments)
-
-    def allocate(self, nbytes: int, stream: Stream, pool: Any) -> tuple[int, Callable[[], None]]:
-        size = max(512, -(-nbytes // 512) * 512)
-        small = size <= MIB
-        key = (pool, stream.ptr, small)
-        for segment in (one for one in self.segments if one.key == key):
-            if (at := segment.gap(size)) is not None:
-                return self._take(segment, at, size)
-        whole = 2 * MIB if small else 20 * MIB if size < 10 * MIB else -(-size // (2 * MIB)) * 2 * MIB
-        segment = _Segment(self._malloc(whole, nbytes, stream), whole, key)
-        self.segments.append(segment)
-        self.peak = max(self.peak, self.reserved())
-        return self._take(segment, 0, size)
-
-    def _take(self, segment: _Segment, at: int, size: int) -> tuple[int, Callable[[], None]]:
-        segment.blocks[at] = size
-        return segment.pointer + at, partial(segment.free, at)
-
-    def _malloc(self, whole: int, nbytes: int, stream: Stream) -> int:
-        capture = stream.capture
-        for retry in (False, True):
-            mode = None if capture is None else capture.mode
-            try:
-                if capture is not None:
-                    capture.mode = RELAXED  # cudaMallocMaybeCapturing
-                return self.cuda.malloc(whole)
-            except CudaError as error:
-                if error.status != 2:
-                    raise AcceleratorError(error.status) from None
-            finally:
-                if capture is not None and mode is not None:
-                    capture.mode = mode
-            if retry or capture is not None:
-                break
-            self.empty_cache()
-        free = self.cuda.memory_bytes - self.cuda.used
-        raise OutOfMemoryError(
-            f"CUDA out of memory. Tried to allocate {nbytes / MIB:.2f} MiB. GPU 0 has a total capacity of "
-            f"{self.cuda.memory_bytes / MIB:.2f} MiB of which {free / MIB:.2f} MiB is free. Of the allocated "
-            f"memory {self.allocated() / MIB:.2f} MiB is allocated by PyTorch."
-        )
-
-    def empty_cache(self) -> None:
-        """Give back segments without a block; asserts while a capture is underway, or never ended."""
-        if self.underway:
-            raise RuntimeError("captures_underway.empty() INTERNAL ASSERT FAILED at CUDACachingAllocator.cpp")
-        for segment in list(self.segments):
-            if not segment.blocks and not self.uses.get(segment.key[0], 0):
-                _ask(self.cuda.free, segment.pointer)
-                self.segments.remove(segment)
 
 
 class Tensor:
@@ -217,13 +105,13 @@ class CudaStream:
 
     def __init__(self, torch: FakeTorch, raw: Stream | None = None) -> None:
         self._torch = torch
-        self.raw = raw or _ask(torch.device.stream)
+        self.raw = raw or torch.driver.stream()
 
     def synchronize(self) -> None:
-        _ask(self._torch.device.synchronize, self.raw)
+        self._torch.driver.synchronize(self.raw)
 
     def wait_stream(self, other: CudaStream) -> None:
-        _ask(self._torch.device.wait_stream, self.raw, other.raw)
+        self._torch.driver.wait_stream(self.raw, other.raw)
 
 
 class CudaEvent:
@@ -233,15 +121,15 @@ class CudaEvent:
         self._torch, self.timing, self.raw = torch, enable_timing, Event()
 
     def record(self, stream: CudaStream | None = None) -> None:
-        _ask(self._torch.device.record, self.raw, stream.raw if stream else self._torch.current)
+        self._torch.driver.record(self.raw, stream.raw if stream else self._torch.current)
 
     def synchronize(self) -> None:
-        _ask(self._torch.device.wait_for, self.raw)
+        self._torch.driver.wait_for(self.raw)
 
     def elapsed_time(self, end: CudaEvent) -> float:
         if not (self.timing and end.timing):
             raise ValueError("Both events must be created with argument 'enable_timing=True'.")
-        return 1e3 * _ask(self._torch.device.elapsed_s, self.raw, end.raw)
+        return 1e3 * float(self._torch.driver.elapsed_s(self.raw, end.raw))
 
 
 class CUDAGraph:
@@ -259,14 +147,14 @@ class CUDAGraph:
             raise RuntimeError("CUDA graphs must be captured on a non-default stream.")
         self._pool = pool or torch.graph_pool_handle()
         torch.memory.uses[self._pool] = torch.memory.uses.get(self._pool, 0) + 1
-        _ask(torch.device.begin_capture, torch.current, _MODES[capture_error_mode])
+        torch.driver.begin_capture(torch.current, _MODES[capture_error_mode])
         torch.memory.underway += 1
         torch.pools[torch.current.ptr] = self._pool
 
     def capture_end(self) -> None:
         torch = self._torch
         torch.pools.pop(torch.current.ptr, None)
-        self._nodes = _ask(torch.device.end_capture, torch.current)
+        self._nodes = torch.driver.end_capture(torch.current)
         torch.memory.underway -= 1
         torch.device.spend(torch.capture_s * len(self._nodes))
         self._alive = weakref.finalize(self, self._release, torch.memory, self._pool)
@@ -281,7 +169,7 @@ class CUDAGraph:
         torch = self._torch
         torch.replays += 1
         for node in self._nodes:
-            _ask(torch.device.enqueue, torch.current, node)
+            torch.driver.enqueue(torch.current, node)
 
     def pool(self) -> Any:
         return self._pool
@@ -300,6 +188,7 @@ class FakeTorch:
 
     def __init__(self, device: FakeCuda) -> None:
         self.device, self.memory = device, Allocator(device)
+        self.driver = Asked(device, AcceleratorError)
         self.kernel_s, self.capture_s = 1e-5, 5e-6
         self.graphs = self.replays = self.ran = 0
         self.refuse: Exception | None = None
@@ -355,7 +244,7 @@ class FakeTorch:
             self.current = before
 
     def _synchronize(self) -> None:
-        _ask(self.device.synchronize)
+        self.driver.synchronize()
 
     def graph_pool_handle(self) -> Any:
         return (0, next(self._handles))
@@ -395,8 +284,8 @@ class FakeTorch:
 
     def copy(self, target: int, source: int, size: int, to_host: bool = False) -> None:
         """As `copy_` between pageable memory and the device: on the current stream, which is waited for."""
-        _ask(partial(self.device.copy, to_host=to_host), self.current, target, source, size)
-        _ask(self.device.synchronize, self.current)
+        self.driver.copy(self.current, target, source, size, to_host=to_host)
+        self.driver.synchronize(self.current)
 
     # Wide because these are what a kernel is.
     def kernel(
@@ -429,7 +318,7 @@ class FakeTorch:
                 target[...] = as_elements(np.asarray(compute(*read), np.float32), name)
             return self.kernel_s
 
-        _ask(self.device.enqueue, self.current, work)
+        self.driver.enqueue(self.current, work)
         return out
 
     def linear(self, x: Tensor, w: Tensor, transposed: bool = True) -> Tensor:
