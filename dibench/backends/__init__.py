@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import os
 
-from dibench.backends.base import Backend, Device, DeviceError, DeviceFaultError, Prepared, ProcessSpentError
+from dibench.backends.base import (
+    Backend,
+    Device,
+    DeviceError,
+    DeviceFaultError,
+    Prepared,
+    ProcessSpentError,
+    lap_of,
+)
 from dibench.elsewhere import is_elsewhere, make
 from dibench.errors import UserError
 from dibench.kernels import library
 
 __all__ = [
     "NAMES", "PAIRED", "Backend", "Device", "DeviceError", "DeviceFaultError", "Prepared",
-    "ProcessSpentError", "device_uuid", "kernels_of", "open_backend", "resolve",
+    "ProcessSpentError", "device_uuid", "kernels_of", "lap_of", "open_backend", "resolve",
 ]  # fmt: skip
 
 NAMES = ("auto", "cuda", "cpu", "torch")

@@ -60,6 +60,14 @@ class Prepared(Protocol):
         """Give the operands' memory back."""
 
 
+def lap_of(prepared: Prepared) -> int:
+    """Launches after which a case's operands come again, where it says so as `lap`; else they always do.
+
+    Batches of whole laps begin with the same operands and so need the fewest graphs.
+    """
+    return int(getattr(prepared, "lap", 1))
+
+
 class Backend(Protocol):
     """One device and the kernels written for it."""
 

@@ -46,6 +46,7 @@ class CudaCase:
         self._layout = Layout.of(case)
         self.ring = ring(self._layout.used_bytes, station.gpu.l2_bytes if case.cold else 0)
         self._buffer = station.context.allocate(self._layout.stride * self.ring.replicas, _field(case))
+        self.lap = self.ring.replicas
         self._graphs: dict[tuple[int, int], Graph] = {}
         self._position = 0
         try:

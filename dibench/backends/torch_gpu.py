@@ -65,7 +65,7 @@ class TorchGpuLayer:
     def _start(self, torch: Any, sets: list[list[Callable[[], Any]]]) -> None:
         """Run these calls once or more on a stream of their own, so that graphs of them can be captured."""
         self._torch = torch
-        self._sets = sets
+        self._sets, self.lap = sets, len(sets)
         self._graphs: dict[tuple[int, int], Any] = {}
         self._next = 0
         self._begin, self._end = (torch.cuda.Event(enable_timing=True) for _ in range(2))

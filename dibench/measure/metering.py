@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import numpy as np
 
-from dibench.backends import DeviceFaultError
+from dibench.backends import DeviceFaultError, lap_of
 from dibench.errors import UserError
 from dibench.intervals import VariancePart, variance_of_mean
 from dibench.measure.budget import VisitJoules
@@ -35,7 +35,8 @@ from dibench.meters.ticks import Power
 
 if TYPE_CHECKING:
     from dibench.backends import Prepared
-    from dibench.meters.gpu import Busy, GpuMeter
+    from dibench.meters.gpu import GpuMeter
+    from dibench.meters.load_step import Busy
     from dibench.meters.sampler import Readings, State
 
 MOST_GAP = 0.005
@@ -136,6 +137,8 @@ class Metering:
             number = math.ceil(number * min(100.0, 1.5 * _TRIAL_S / max(seconds, 1e-9)))
             seconds = prepared.launch(number)
         batch = max(1, math.ceil(min(self._window_s / _BATCHES, _BATCH_S) / (seconds / number)))
+        if (lap := lap_of(prepared)) <= batch:
+            batch = math.ceil(batch / lap) * lap
         while True:
             before = clock.now()
             seconds = prepared.launch(batch)

@@ -150,6 +150,21 @@ def test_a_cold_case_takes_its_sets_in_turn(torch: FakeTorch) -> None:
     assert ran == [0, 1, 2, 0, 1, 2, 0, 1], "captured in the order of the sets"
 
 
+def test_batches_of_whole_laps_capture_their_graphs_once(torch: FakeTorch) -> None:
+    """A batch that is no multiple of its sets begins with another set each time: seven batches captured."""
+    prepared = TorchGpuLayer(FC, sets=7)
+    assert prepared.lap == 7
+    prepared.launch(1)
+    prepared.launch(3)
+    captured = []
+    for n in (*[41 * prepared.lap] * 8, *[41 * prepared.lap + 1] * 8):
+        before = torch.graphs
+        prepared.launch(n)
+        captured.append(torch.graphs - before)
+    assert captured[0] <= 3 and not any(captured[1:8])
+    assert sum(map(bool, captured[8:])) >= 6, "so it is worth it"
+
+
 def test_pytorch_has_what_we_ask_of_it() -> None:
     real = pytest.importorskip("torch", reason="PyTorch is not installed")
     ours = FakeTorch(FakeCuda(MIB))

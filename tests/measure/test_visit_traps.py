@@ -284,8 +284,11 @@ def test_trap_pauses_between_launches() -> None:
 class Captured(Prepared):
     """As CUDA's graphs: captured when a batch of that size first begins at that place of the ring."""
 
-    def __init__(self, gpu: SimulatedGpu, load: Load, ring: int, capture_s: float = 0.3) -> None:
+    def __init__(
+        self, gpu: SimulatedGpu, load: Load, ring: int, capture_s: float = 0.3, lap: int = 1
+    ) -> None:
         super().__init__(gpu, load)
+        self.lap = lap
         self._ring, self._capture_s, self._at = ring, capture_s, 0
         self._graphs: set[tuple[int, int]] = set()
 
@@ -296,6 +299,16 @@ class Captured(Prepared):
             self._gpu._clock.sleep(self._capture_s)
         self._at = (self._at + n) % self._ring
         return super().launch(n)
+
+
+def test_a_case_that_tells_its_lap_captures_one_batch() -> None:
+    """Batches that were no multiple of seven sets began at each of them, and were captured seven times."""
+    for lap, times in ((7, 1), (1, 7)):
+        rig = Rig()
+        prepared = Captured(rig.gpu, Load(500.0, 5e-3), ring=7, capture_s=0.05, lap=lap)
+        rig.metering.visit(prepared)
+        sizes = [n for _, n in prepared._graphs]
+        assert sizes.count(max(sizes)) == times and max(sizes) % lap == 0
 
 
 @pytest.mark.parametrize("ring", [1, 4])

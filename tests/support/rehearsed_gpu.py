@@ -33,7 +33,7 @@ from replay import HOPPER, Load
 from replayed_device import GPU
 
 from dibench import kernels
-from dibench.backends import Device, cuda_cache, cuda_gpu, host
+from dibench.backends import Device, cuda_cache, cuda_gpu, host, lap_of
 from dibench.backends.cuda import CudaBackend
 from dibench.backends.operands import as_values
 from dibench.check import selftest
@@ -181,7 +181,7 @@ class Rehearsed:
 
     def __init__(self, cupy: RehearsedCupy, prepared: Any, case: Case) -> None:
         self._cupy, self._prepared, self._case, self._ran = cupy, prepared, case, False
-        self.counts, self.cells = prepared.counts, prepared.cells
+        self.counts, self.cells, self.lap = prepared.counts, prepared.cells, lap_of(prepared)
 
     def launch(self, n: int) -> float:
         if not self._ran:
