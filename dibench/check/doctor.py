@@ -148,7 +148,8 @@ def _gpu_meters() -> Iterator[Finding]:
     """The meters that read NVML, and whether this GPU and driver were calibrated."""
     from dibench.backends import cuda_driver
     from dibench.measure import calibration
-    from dibench.meters.gpu import ESTIMATORS, GpuMeter
+    from dibench.meters.gpu import GpuMeter
+    from dibench.meters.offered import ESTIMATORS
 
     gpu = cuda_driver.gpu()
     for source in ("nvml_counter", "nvml_power"):

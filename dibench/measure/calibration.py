@@ -26,7 +26,8 @@ from dibench.measure.visit import Visit
 
 if TYPE_CHECKING:
     from dibench.backends import Prepared
-    from dibench.meters.gpu import Busy, GpuMeter
+    from dibench.meters.gpu import GpuMeter
+    from dibench.meters.load_step import Busy
 
 TARGET = 0.01
 """Relative half-width that the recommended number of visits reaches."""

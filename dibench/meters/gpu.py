@@ -1,9 +1,9 @@
 """A GPU's meter: `nvml_counter`, `nvml_power`, and `simulated` for tests.
 
 Unlike other meters it is not read at the edges of a window: launches run on while a sampler reads, and
-`dibench.measure.metering` finds the power between observed updates. This module finds which readings there
-are and which of them gives joules; the idle baselines (`idle`), what the sensors show as load begins
-(`load_step`), and whether the metered GPU is the one that launches.
+`dibench.measure.metering` finds the power between observed updates. This module finds what has to be known
+first: which reading gives joules, of those that are `offered`; what the GPU draws without load (`idle`), what
+its sensors show as load begins (`load_step`), and whether the metered GPU is the one that launches.
 
 Any one of energy counter, instant power and the average of a second gives joules. Where the best one is
 refused, or stands still under load, `auto` takes the next and says why; and instant power in place of a
@@ -23,38 +23,14 @@ from dibench.errors import UserError
 from dibench.meters import nvml
 from dibench.meters.base import Meter
 from dibench.meters.baseline import Baseline
-from dibench.meters.gpu_sensor import NO_DATA, Clock, GpuSensor, SensorError
+from dibench.meters.gpu_sensor import Clock, GpuSensor
 from dibench.meters.idle import AfterAnyLoad, Patience, Rest, clock_at_rest, wait_for_rest
 from dibench.meters.load_step import LONGEST_WATCH_S, READ_FAST_S, Busy, LoadStep, watch
+from dibench.meters.offered import ESTIMATORS, OTHERS, POWERS, Offered
 from dibench.meters.sampler import READ_S, STATES, Readings, RealClock, Sampler
-
-__all__ = ["ESTIMATORS", "SOURCES", "Busy", "GpuMeter"]
 
 SOURCES = ("nvml_counter", "nvml_power", "simulated")
 
-ESTIMATORS = {
-    "energy_mj": "energy counter",
-    "instant_mw": "instant power",
-    "average_mw": "power averaged over one second",
-}
-"""The readings that give joules, best first."""
-
-_POWERS = ("instant_mw", "average_mw")
-
-_OTHERS = {
-    "limit_w": "power limit",
-    "temperature_c": "temperature",
-    "sm_mhz": "clock of the multiprocessors",
-    "most_sm_mhz": "their highest clock",
-    "memory_mhz": "clock of the memory",
-    "clock_events": "clock events",
-    "processes": "process list",
-}
-"""Readings that joules do not need; each may be refused for itself."""
-
-_NAMES = ESTIMATORS | _OTHERS
-
-_TRIES, _BETWEEN_TRIES_S = 5, 0.1  # of a reading that is refused with what may pass
 _AVERAGE_S = 1.0
 _ACTIVE_IDLE_S, _LONGEST_ACTIVE_IDLE_S = 2.0, 6.0
 _TICKS_AT_REST = 6.5  # of a slow counter
@@ -96,18 +72,18 @@ class GpuMeter:
         self.active_idle = Baseline(0.0, 0.0)
         self.opened_s = clock.now()
         self._asked = source
-        self._refused: dict[str, SensorError | str] = {}
-        self._has_counter = self._offers("energy_mj")
-        self._power = next(filter(self._offers, _POWERS), "")
+        offered = self._offered = Offered(sensor, clock)
+        self._has_counter = offered.has("energy_mj")
+        self._power = next(filter(offered.has, POWERS), "")
         self.by_counter = self._has_counter and source != "nvml_power"
         """Whether the counter is the estimator of the rows, and power the second one."""
         if not (self.by_counter or self._power) or (source == "nvml_counter" and not self._has_counter):
-            raise self._no_joules()
-        others = {name: self._first(name) for name in _OTHERS}
+            raise offered.no_joules(source)
+        others = {name: offered.first(name) for name in OTHERS}
         self._there = {name for name, value in others.items() if value is not None}
         self.limit_w: float = math.inf if others["limit_w"] is None else others["limit_w"]
         self._most_sm_mhz: float | None = others["most_sm_mhz"] if others["sm_mhz"] is not None else None
-        self._has_memory, self._has_activity = self._offers("memory_mw"), self._offers("activity")
+        self._has_memory, self._has_activity = offered.has("memory_mw"), offered.has("activity")
         self.sampler = self._new_sampler(states=True)
 
     @classmethod
@@ -132,40 +108,6 @@ class GpuMeter:
             read_s=read_s,
         )
 
-    def _offers(self, reading: str) -> bool:
-        return self._first(reading) is not None
-
-    def _first(self, reading: str) -> Any:
-        """A first value; None where the card refuses the reading. What may pass is asked for again."""
-        for left in reversed(range(_TRIES)):
-            try:
-                value = getattr(self.sensor, reading)()
-                if value == 0 and reading in _POWERS:  # no GPU draws nothing
-                    raise SensorError(NO_DATA, reading)
-                self._refused.pop(reading, None)
-                return value
-            except SensorError as error:
-                if error.lost:
-                    raise error.refused() from None
-                self._refused[reading] = error
-                if not error.passing:
-                    break
-            if left:
-                self.clock.sleep(_BETWEEN_TRIES_S)
-        return None
-
-    def _no_joules(self) -> UserError:
-        """Why what is asked for cannot be read, and what can."""
-        if self._asked == "nvml_counter":
-            instead = "; --meter nvml_power works here" if self._power else ""
-            return UserError("NVML energy counter", f"{self._refused['energy_mj']}{instead}")
-        tried = list(ESTIMATORS)[self._asked == "nvml_power" :]
-        instead = "; --meter nvml_counter works here" if self._has_counter else ""
-        reasons: dict[str, list[str]] = {}
-        for reading in tried:
-            reasons.setdefault(str(self._refused[reading]), []).append(ESTIMATORS[reading])
-        return UserError("NVML " + "; ".join(map(_and, reasons.values())), "; ".join(reasons) + instead)
-
     @property
     def source(self) -> str:
         """The `energy_source` of the rows."""
@@ -185,14 +127,13 @@ class GpuMeter:
     @property
     def instead_of(self) -> str:
         """Why the rows do not come from a better reading; empty where they do, or where it was asked for."""
-        names = list(ESTIMATORS)
-        better = names[self._asked == "nvml_power" : names.index(self._reading)]
-        return "; ".join(f"{ESTIMATORS[name]}: {self._refused[name]}" for name in better)
+        best = "instant_mw" if self._asked == "nvml_power" else "energy_mj"
+        return self._offered.instead_of(self._reading, best)
 
     @property
     def refused(self) -> Mapping[str, str]:
         """Readings that this card or driver refuses, in words, and why."""
-        return {what: str(self._refused[name]) for name, what in _NAMES.items() if name in self._refused}
+        return self._offered.not_readable
 
     @property
     def power_duty(self) -> float:
@@ -312,12 +253,13 @@ class GpuMeter:
     def _leave_poor_ticks(self, step: LoadStep) -> None:
         """Take power where ticks come too seldom for a window, or their instants are hardly known."""
         if step.counter_moved and step.counter_period_s is None:
-            why = f"it moved less than seven times in {LONGEST_WATCH_S:g} s"
+            why = "its ticks are a second or more apart"
         elif step.counter_period_s and step.read_s > _MOST_BLUR * step.counter_period_s:
             why = f"it can only be read every {1e3 * step.read_s:.0f} ms"
         else:
             return
-        self.by_counter, self._refused["energy_mj"] = False, why
+        self.by_counter = False
+        self._offered.leave("energy_mj", why)
 
     @property
     def lag_s(self) -> float:
@@ -341,11 +283,13 @@ class GpuMeter:
         if self.by_counter:
             if self._asked == "nvml_counter" or not self._power:
                 return False
-            self.by_counter, self._refused["energy_mj"] = False, still
+            self.by_counter = False
+            self._offered.leave("energy_mj", still)
             return True
-        if self._power != "instant_mw" or not self._offers("average_mw"):
+        if self._power != "instant_mw" or not self._offered.has("average_mw"):
             return False
-        self._power, self._refused["instant_mw"] = "average_mw", still
+        self._power = "average_mw"
+        self._offered.leave("instant_mw", still)
         self.sampler = self._new_sampler(states=True)
         return True
 
@@ -407,11 +351,6 @@ class GpuMeter:
             "gain": _GAIN,
             **({} if self.beside is None else {"beside": dict(self.beside.facts)}),
         }
-
-
-def _and(words: list[str]) -> str:
-    """Words joined as one says them."""
-    return ", ".join(words[:-1]) + (" and " if words[1:] else "") + words[-1]
 
 
 def _unreadable(found: Readings) -> UserError:
