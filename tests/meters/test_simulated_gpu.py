@@ -112,6 +112,15 @@ def test_ripple_has_its_spread_and_its_correlation(ripple: float, rho: float) ->
         assert np.corrcoef(watts[1:], watts[:-1])[0, 1] == pytest.approx(rho, abs=0.1)
 
 
+def test_what_ripples_in_the_counter_does_not_in_power() -> None:
+    """They shared one ripple, so that each confirmed what the other showed by chance."""
+    gpu = running(attrs.evolve(QUIET, ripple=0.01, rho=0.9, averaging_s=0.1), Load(500.0), 400.0)
+    t = np.arange(2.0, 400.0, 0.1)
+    counted, drawn = np.diff(gpu.energies_mj(t)) / 0.1, gpu.instants_mw(t[1:])
+    assert np.std(counted) == pytest.approx(5e3, rel=0.3) and np.std(drawn) == pytest.approx(5e3, rel=0.3)
+    assert abs(np.corrcoef(counted, drawn)[0, 1]) < 0.2
+
+
 def test_a_capped_load_is_slower_says_so_and_costs_less() -> None:
     load = Load(900.0, 1e-3)
     gpu = running(QUIET, load, 5.0)

@@ -10,7 +10,8 @@ Power of a running load, in watts:
     P(t) = power · profile(t) · f(t)^2.5 · (1 + 0.002·(T(t) − 60 °C)) · (1 + b) · (1 + ripple(t)) + others
 
 T follows P with one time constant; f is 1 but for the first 3 s after a change of load; b, what differs
-between visits, is drawn anew at each change of load; ripple is an AR(1) process of 100 ms steps.
+between visits, is drawn anew at each change of load; ripple is an AR(1) process of 100 ms steps. The energy
+counter sees another ripple than power: what one shows by chance, the other does not confirm.
 
 A `Card` also says how its sensors are unkind: updates that jitter, lag, are shown late or caught up with
 later, power that is averaged for seconds or told in watts, calls that take long. They combine.
@@ -93,14 +94,57 @@ class _Sensor:
 
     def index(self, t: Any) -> Any:
         """The update that a reading at t shows."""
-        return np.searchsorted(self.times, t, side="right") - 1
+        return self.times.searchsorted(t, side="right") - 1
 
     def counted(self, t: Any) -> Any:
         """Joules that a counter shows at t."""
         index = self.index(t)
+        if self._card.catches_up == 1:
+            return self.summed[index]
         caught_up = index - index % self._card.catches_up
         joules = self.summed[caught_up]
         return joules + (self.summed[index] - joules) * np.where(index == caught_up, 1.0, 0.5)
+
+
+class _Ripple:
+    """An AR(1) process of 100 ms steps, standardised."""
+
+    def __init__(self, rho: float, rng: np.random.Generator) -> None:
+        self._rho, self._rng = rho, rng
+        self._value, self._left_s = float(rng.standard_normal()), _RIPPLE_S
+
+    def over(self, widths: Floats) -> Floats:
+        """Its values over steps of the trace."""
+        ends = np.cumsum(widths) - self._left_s
+        blocks = np.maximum(np.ceil((ends - 1e-9) / _RIPPLE_S).astype(int), 0)
+        number = int(blocks[-1])
+        draws = self._rng.standard_normal(number) * math.sqrt(1 - self._rho * self._rho)
+        values = np.empty(number + 1)
+        values[0] = self._value
+        for i in range(number):
+            values[i + 1] = self._rho * values[i] + draws[i]
+        self._value = float(values[-1])
+        self._left_s = number * _RIPPLE_S - float(ends[-1])
+        return np.asarray(values[blocks])
+
+
+class _Trace:
+    """Joules so far as one of the two sensors could see them."""
+
+    def __init__(self, ripple: _Ripple, idle_w: float) -> None:
+        self._ripple = ripple
+        self.t: Floats = np.array([-_KEPT_S, 0.0])
+        self.joules: Floats = np.array([-_KEPT_S * idle_w, 0.0])
+
+    def extend(self, edges: Floats, watts: Floats, ripple: float) -> None:
+        widths = np.diff(edges)
+        joules = self.joules[-1] + np.cumsum(watts * (1 + ripple * self._ripple.over(widths)) * widths)
+        kept = int(np.searchsorted(self.t, edges[0] - _KEPT_S))
+        self.t = np.append(self.t[kept:], edges[1:])
+        self.joules = np.append(self.joules[kept:], joules)
+
+    def at(self, t: Any) -> Floats:
+        return np.asarray(np.interp(t, self.t, self.joules))
 
 
 class SimulatedGpu:
@@ -140,9 +184,8 @@ class SimulatedGpu:
         self._resting = card.idle_w
         self._loads: list[tuple[float, Load]] = [(-_MEMORY_POWER_S, self._load)]
         self._looked_at: float | None = None
-        self._ripple_value, self._ripple_left = self._rng.standard_normal(), _RIPPLE_S
-        self._t: Floats = np.array([-_KEPT_S, 0.0])
-        self._j: Floats = np.array([-_KEPT_S * card.idle_w, 0.0])
+        self._counted = _Trace(_Ripple(card.rho, self._rng), card.idle_w)
+        self._drawn = _Trace(_Ripple(card.rho, np.random.default_rng([seed, 3])), card.idle_w)
         self._c = card.ambient_c + card.c_per_w * card.idle_w if start_c is None else start_c
         self._temperatures: list[tuple[float, float]] = [(0.0, self._c)]
         unkind = self._unkind = np.random.default_rng([seed, 1])
@@ -199,7 +242,7 @@ class SimulatedGpu:
         if load == self._load:
             return
         now = self._clock.now()
-        recently = np.interp([now - _MEMORY_S, now], self._t, self._j)
+        recently = self._counted.at([now - _MEMORY_S, now])
         before = float(recently[1] - recently[0]) / _MEMORY_S
         self._load, self._since = load, now
         self._loads.append((now, load))
@@ -217,7 +260,7 @@ class SimulatedGpu:
 
     def extend(self, end: float) -> None:
         """Let the current load run until `end`; the clock calls this."""
-        begin = float(self._t[-1])
+        begin = float(self._counted.t[-1])
         if end <= begin + 1e-12:
             return
         steps = max(1, math.ceil((end - begin) / _STEP_S))
@@ -231,16 +274,16 @@ class SimulatedGpu:
         celsius = final + (self._c - final) * np.exp(-pull * (middles - begin) / card.thermal_s)
         watts = power_w * self._profile(edges) * self._frequency(middles) ** POWER_EXPONENT
         watts *= 1 + card.leakage_per_c * (celsius - REFERENCE_C)
-        watts *= (1 + self._between) * (1 + card.ripple * self._ripples(np.diff(edges)))
+        watts *= 1 + self._between
         for process in self._processes:
             watts += process.power_w * ((middles >= process.begin_s) & (middles < process.end_s))
-        joules = self._j[-1] + np.cumsum(watts * np.diff(edges))
         self._c = float(final + (self._c - final) * math.exp(-pull * (end - begin) / card.thermal_s))
         self._temperatures.append((end, self._c))
-        kept = int(np.searchsorted(self._t, begin - _KEPT_S))
-        self._t, self._j = np.append(self._t[kept:], edges[1:]), np.append(self._j[kept:], joules)
-        for sensor in (self._power, self._average, self._counter):
-            sensor.extend(end, lambda t: np.asarray(np.interp(t, self._t, self._j)))
+        for trace in (self._counted, self._drawn):
+            trace.extend(edges, watts, card.ripple)
+        for sensor in (self._power, self._average):
+            sensor.extend(end, self._drawn.at)
+        self._counter.extend(end, self._counted.at)
 
     def _profile(self, edges: Floats) -> Floats:
         """Mean over each step of the launches' power over their mean."""
@@ -252,21 +295,6 @@ class SimulatedGpu:
         # Integral of a square wave of mean 0 over a launch: a triangle.
         area = load.contrast * launch_s * np.minimum(phase, 1.0 - phase)
         return np.asarray(1.0 + np.diff(area) / np.diff(edges))
-
-    def _ripples(self, widths: Floats) -> Floats:
-        """The AR(1) process, standardised, for steps of the trace."""
-        rho = self.card.rho
-        ends = np.cumsum(widths) - self._ripple_left
-        blocks = np.maximum(np.ceil((ends - 1e-9) / _RIPPLE_S).astype(int), 0)
-        number = int(blocks[-1])
-        draws = self._rng.standard_normal(number) * math.sqrt(1 - rho * rho)
-        values = np.empty(number + 1)
-        values[0] = self._ripple_value
-        for i in range(number):
-            values[i + 1] = rho * values[i] + draws[i]
-        self._ripple_value = float(values[-1])
-        self._ripple_left = number * _RIPPLE_S - float(ends[-1])
-        return np.asarray(values[blocks])
 
     # -- what its sensors show --------------------------------------------------------------------------
 
