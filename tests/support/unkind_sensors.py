@@ -29,6 +29,7 @@ SENSORS: Mapping[str, tuple[Card, Mapping[str, Any]]] = {
     "told in steps of 1 W and 1 J": (HOPPER, {"step_w": 1.0, "step_j": 1.0}),
     "power stands still, in watts": (AMPERE, {**STILL, "step_w": 1.0}),
     "ticks of 2 s": (DESKTOP, {"counter_s": 2.0}),
+    "ticks of 2 s, the counter asked for": (DESKTOP, {"counter_s": 2.0, "source": "nvml_counter"}),
     **{
         f"{', '.join(lacking)} refused": (HOPPER, {"refused": lacking})
         for lacking in (("energy_mj",), ("instant_mw",), ("energy_mj", "instant_mw"))
@@ -84,9 +85,10 @@ def visit(name: str, *, seeds: int, visits: int, **how: Any) -> Truth:
         how: what else a rig is told, such as `source`.
     """
     errors, half_widths, why, made = [], [], [], 0
-    card, unkind = SENSORS[name]
-    faults = [Fault(NOT_SUPPORTED, reading=reading) for reading in unkind.get("refused", ())]
-    card = attrs.evolve(card, **{what: value for what, value in unkind.items() if what != "refused"})
+    card, unkind = SENSORS[name][0], dict(SENSORS[name][1])
+    faults = [Fault(NOT_SUPPORTED, reading=reading) for reading in unkind.pop("refused", ())]
+    how = {"source": unkind.pop("source", "simulated"), **how}
+    card = attrs.evolve(card, **unkind)
     for seed in range(seeds):
         rng = np.random.default_rng([seed, 2])
         try:
