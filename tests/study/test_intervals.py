@@ -146,14 +146,18 @@ def test_variances_and_how_well_they_are_known_are_those_of_the_definition() -> 
 
 
 def test_what_residuals_cannot_tell_has_no_part() -> None:
-    """Clusterings that repeat an earlier one, that group nothing, or that hold all rows of a constant."""
+    """Clusterings that repeat an earlier one, that group nothing, or that have fewer than three groups."""
     x, (layer, network, _) = nested()
     u = np.sin(np.arange(len(x)))
     u = u - x @ np.linalg.lstsq(x, u, rcond=None)[0]
     again = groups(network.member + 7, "again")
     each, all_rows = groups(range(len(x)), "each"), groups(np.zeros(len(x)), "all")
-    found = components(x, u, [layer, network, again, each, all_rows])
+    pair = groups(np.minimum(np.arange(len(x)), 1), "two")
+    found = components(x, u, [layer, network, again, each, all_rows, pair])
     assert found is not None and found.names == (ROW, "layer", "network")
+    one_network = groups(np.where(layer.member < 10, -1, layer.member), "one of several")
+    found = components(x, u, [layer, one_network])
+    assert found is not None and found.names == (ROW, "layer")
     alone = components(x, u, [])
     assert alone is not None and alone.names == (ROW,)
     assert alone.variances[0] == pytest.approx(u @ u / (len(x) - 3))

@@ -35,6 +35,9 @@ FEWEST_DEGREES = 2.0
 MANY_DEGREES = 1e6
 """As good as without end."""
 
+FEWEST_CLUSTERS = 3
+"""Of two, a variance has a single degree of freedom, and says nothing."""
+
 HIDDEN = 1e-6
 """A part of which fitting leaves less than this share cannot be seen in residuals."""
 
@@ -44,8 +47,8 @@ def components(
 ) -> Components | None:
     """The variances of the parts of errors; None without full rank.
 
-    Clusterings that group rows as an earlier one does, or not at all, have no part of their own; neither has
-    one that the fit leaves nothing of, such as that of a single network.
+    A clustering has a part of its own only if three clusters or more group what an earlier one keeps apart,
+    and if the fit leaves something of it.
 
     Args:
         jacobian: J (n, k) of the fit.
@@ -87,14 +90,15 @@ def variance_of_sum(parts: Components, shares: FloatArray) -> tuple[FloatArray, 
 
 
 def _told_apart(clusterings: Sequence[Clustering], rows: int) -> list[Clustering]:
-    """Clusterings that group rows, each in its own way."""
+    """Clusterings of which FEWEST_CLUSTERS clusters or more group rows, or clusters of the one before."""
     told: list[Clustering] = []
+    finer, size = np.arange(rows), rows
     for one in clusterings:
-        pairs = {other.size: other for other in told}
-        alike = pairs.get(one.size)
-        same = alike is not None and len(np.unique(alike.member * one.size + one.member)) == one.size
-        if 1 < one.size < rows and not same:
+        pairs = np.unique(one.member * size + finer)
+        members = np.bincount(pairs // size, minlength=one.size)
+        if (members > 1).sum() >= FEWEST_CLUSTERS:
             told.append(one)
+            finer, size = one.member, one.size
     return told
 
 
