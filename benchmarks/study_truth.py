@@ -1,11 +1,15 @@
 """Does the study's test keep its promise? Thousands of simulated studies with known truth, on real shapes.
 
-    python -m benchmarks.study_truth                   # 4,000 seeds of each of 160 scenarios
+    python -m benchmarks.study_truth                   # 4,000 seeds of each of 200 scenarios
     python -m benchmarks.study_truth --seeds 400
 
 An interval of α is every value that the test does not reject, so it covers the truth where the test accepts
 it. This counts how often, for each scenario, with the study's own bootstrap. Many seeds are fitted at once;
 tests/study/test_truth.py checks that these fits equal those of `dibench.study`.
+
+A verdict needs two intervals, that one and the one by family of networks. It would be wrong if the true α lay
+at an end of the margin and both intervals left it out on the same side, so half of the share that both leave
+out is the most wrong verdicts that α can have.
 
 Truth: E = e0·M + e_w·W + e_x·X + e_y·Y + e_launch times a lognormal error of 10%, α = e_w / (e_w + e_x).
 Where e_y = 2·e_x, weighted DI is not the whole truth, and the true α is what its fit finds without errors.
@@ -17,7 +21,7 @@ import argparse
 import itertools
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import cache
 
@@ -28,8 +32,9 @@ from numpy.typing import NDArray
 
 from dibench import networks
 from dibench.study.ladder.alpha import WeightedAlpha, cluster_test
-from dibench.study.ladder.ladder import make_clusterings
+from dibench.study.ladder.ladder import families_of, make_clusterings
 from dibench.study.ladder.models import Data, Design, data_of, design, fixed_alpha, weights_like_inputs
+from dibench.study.maths.bias_reduced import bias_reduced
 from dibench.study.maths.inference import Clustering, Linearised, deciding, effective_clusters
 
 FloatArray = NDArray[np.float64]
@@ -38,7 +43,7 @@ SHAPES, BATCHES = 150, (1, 8)
 E0_J = 3e-12
 SPREAD = 0.1
 LAUNCHES_J = {"none": 0.0, "large": 1e-5}
-NOISES = ("iid", "layer", "network", "heavy")
+NOISES = ("iid", "layer", "network", "family", "heavy")
 ALPHAS = (0.0, 0.02, 0.5, 0.9, 1.0)
 RATIOS = (4.0, 60.0)
 OUTPUTS = (1.0, 2.0)
@@ -73,6 +78,10 @@ class Outcome:
     alpha: float
     """α that the fit finds without error."""
     covered: float
+    by_family: float
+    """How often the interval by family held it."""
+    neither: float
+    """How often neither interval did."""
     effective: float
     """Clusters that the direction rests on, of the clustering with fewer."""
     split_rejected: float | None
@@ -113,7 +122,7 @@ def exact(scenario: Scenario) -> FloatArray:
 
 def errors(noise: str, rng: np.random.Generator, clusterings: tuple[Clustering, ...]) -> FloatArray:
     """Errors of log E, standard deviation SPREAD."""
-    n = len(rows())
+    n = len(clusterings[0].member)
     own = rng.standard_normal(n)
     if noise == "heavy":  # Student's t with three degrees of freedom
         return np.asarray(SPREAD * rng.standard_t(3, n) / math.sqrt(3))
@@ -161,9 +170,10 @@ def fits(columns: FloatArray, log_y: FloatArray) -> tuple[FloatArray, FloatArray
     return theta / scale, log_fit, done
 
 
-def alpha_rejected(alpha: float, log_y: FloatArray, clusterings: tuple[Clustering, ...]) -> list[bool]:
+def alpha_rejected(
+    data: Data, alpha: float, log_y: FloatArray, clusterings: tuple[Clustering, ...]
+) -> list[bool]:
     """Whether α of weighted DI is rejected at 5%, for each y: `WeightedAlpha.test` of many at once."""
-    data = rows()
     full, restricted = design("di_weighted", data), fixed_alpha(data, alpha)
     theta, free, _ = fits(full.columns, log_y)
     _, fixed, _ = fits(restricted.columns, log_y)
@@ -180,9 +190,22 @@ def alpha_rejected(alpha: float, log_y: FloatArray, clusterings: tuple[Clusterin
     return answers
 
 
-def split_rejected(log_y: FloatArray, clusterings: tuple[Clustering, ...]) -> list[bool]:
+def family_rejected(data: Data, alpha: float, log_y: FloatArray) -> list[bool]:
+    """Whether α is outside the interval by family, for each y: `WeightedAlpha.by_family` of many at once."""
+    full, families = design("di_weighted", data), families_of(data)
+    theta, free, _ = fits(full.columns, log_y)
+    direction = towards(full.names, e_w=1 - alpha, e_a=-alpha)
+    answers = []
+    for coefficients, fitted, y in zip(theta, free, log_y, strict=True):
+        jacobian = full.columns * np.exp(-fitted)[:, None]
+        errors = bias_reduced(jacobian, y - fitted, families, jackknife=True)
+        assert errors is not None
+        answers.append(errors.p_value(direction, float(direction @ coefficients)) <= LEVEL)
+    return answers
+
+
+def split_rejected(data: Data, log_y: FloatArray, clusterings: tuple[Clustering, ...]) -> list[bool]:
     """Whether e_w = e_x is rejected at 5%, for each y: `weights_and_inputs` of many at once."""
-    data = rows()
     full = design("di_split", data)
     _, alike, _ = fits(weights_like_inputs(data).columns, log_y)
     answers = []
@@ -218,7 +241,7 @@ def pseudo_true(scenario: Scenario) -> float:
 def seeds_of(scenario: Scenario, first: int, last: int) -> Iterator[FloatArray]:
     """log y (s, n) in batches; a seed gives the same errors in every run."""
     log_exact = np.log(exact(scenario))
-    plain = make_clusterings(rows(), 1, 0)
+    plain = (*make_clusterings(rows(), 1, 0), families_of(rows()))
     for begin in range(first, last, _AT_ONCE):
         yield np.array(
             [
@@ -231,18 +254,21 @@ def seeds_of(scenario: Scenario, first: int, last: int) -> Iterator[FloatArray]:
 def run(scenario: Scenario, seeds: int, draws: int = DRAWS) -> Outcome:
     """Count for one scenario."""
     data, alpha = rows(), pseudo_true(scenario)
-    misses, split_rejections = 0, 0
+    misses, by_family, neither, split_rejections = 0, 0, 0, 0
     for number, log_y in enumerate(seeds_of(scenario, 0, seeds)):
         clusterings = make_clusterings(data, draws, number)
-        misses += sum(alpha_rejected(alpha, log_y, clusterings))
+        missed, also = alpha_rejected(data, alpha, log_y, clusterings), family_rejected(data, alpha, log_y)
+        misses, by_family = misses + sum(missed), by_family + sum(also)
+        neither += sum(map(all, zip(missed, also, strict=True)))
         if scenario.alpha == 0.5:
-            split_rejections += sum(split_rejected(log_y, clusterings))
+            split_rejections += sum(split_rejected(data, log_y, clusterings))
     full = design("di_weighted", data)
     direction = towards(full.names, e_w=1 - alpha, e_a=-alpha)
     at_truth = Linearised(full.columns / exact(scenario)[:, None], np.zeros(len(data)), direction)
     effective = min(effective_clusters(at_truth, c) for c in make_clusterings(data, 1, 0))
     told = split_rejections / seeds if scenario.alpha == 0.5 else None
-    return Outcome(scenario, seeds, alpha, 1 - misses / seeds, effective, told)
+    shares = (1 - misses / seeds, 1 - by_family / seeds, neither / seeds)
+    return Outcome(scenario, seeds, alpha, *shares, effective, told)
 
 
 def main() -> None:
@@ -260,14 +286,24 @@ def main() -> None:
         for job in jobs:
             outcomes.append(job.result())
             print(f"{len(outcomes)}/{len(jobs)}", end="\r", flush=True)
-    print("noise    launch e_y  alpha ratio  fitted  covered  ±se    effective clusters  e_w = e_x rejected")
+    print(
+        "noise    launch e_y  alpha ratio  fitted  covered  ±se    by family  neither  effective  e_w = e_x"
+    )
     for one in sorted(outcomes, key=lambda outcome: outcome.covered):
         split = "" if one.split_rejected is None else f"{one.split_rejected:.3f}"
         share = f"{one.covered:.4f}  {one.error:.4f}"
-        print(f"{one.scenario}   {one.alpha:6.3f}  {share}  {one.effective:8.1f}  {split:>20}")
-    covered = np.array([one.covered for one in outcomes])
-    ends = f"covered {covered.min():.4f} to {covered.max():.4f}"
-    print(f"\n{len(outcomes)} scenarios, {options.seeds} seeds each: {ends}")
+        verdict = f"{one.by_family:9.4f}  {one.neither:7.4f}"
+        print(f"{one.scenario}   {one.alpha:6.3f}  {share}  {verdict}  {one.effective:9.1f}  {split:>9}")
+    print(f"\n{len(outcomes)} scenarios, {options.seeds} seeds each")
+    for noise in NOISES:
+        own = [one for one in outcomes if one.scenario.noise == noise]
+        print(f"{noise:<8} {_ends('covered', own)}; {_ends('by_family', own)}; {_ends('neither', own)}")
+
+
+def _ends(share: str, outcomes: Sequence[Outcome]) -> str:
+    """Least, most and mean of a share, in percent."""
+    values = 100 * np.array([getattr(one, share) for one in outcomes])
+    return f"{share} {values.min():.1f} to {values.max():.1f}, mean {values.mean():.1f}"
 
 
 if __name__ == "__main__":

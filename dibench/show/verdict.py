@@ -81,9 +81,11 @@ def _beside(fit: Fit) -> str:
 
 
 def _alpha(fit: Fit) -> str:
+    families = fit.alpha_by_family
     return (
         f"α weighted {interval(fit.alpha)}; α disjoint {interval(fit.alpha.disjoint)}. In brackets 95% "
-        "intervals; α = ½ is AI."
+        f"intervals; α = ½ is AI. If rows of one {families.over} err together: "
+        f"{interval(families)}, by {families.clusters_text}."
     )
 
 

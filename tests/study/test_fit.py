@@ -202,6 +202,7 @@ def test_rows_that_cannot_tell_give_a_reason_and_no_number_that_looks_like_an_an
     assert result["determined"] is result["reliable"] is False
     nothing = {"value": None, "ci_low": None, "ci_high": None, "unbounded": True}
     assert result["alpha"] == {"weighted": nothing, "disjoint": nothing}
+    assert result["alpha_by_family"].items() >= nothing.items()
     assert all(one == {"alpha": nothing, "p_value": None} for one in result["sensitivity"].values())
     for test in ("test_ai_vs_di", "test_weights_vs_inputs"):
         tests = [result[test], *result[test]["by"].values()]

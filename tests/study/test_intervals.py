@@ -57,6 +57,37 @@ def test_cr2_and_its_degrees_are_those_of_the_definition() -> None:
         assert found.error(c) == pytest.approx(math.sqrt(c @ expected @ c), rel=1e-6)
 
 
+@pytest.mark.parametrize("clusters", [3, 5, 12])
+def test_the_jackknife_leaves_out_each_cluster(clusters: int) -> None:
+    x, u, labels = regression(clusters=clusters)
+    size, y = np.linalg.norm(x, axis=0), u  # residuals as response: the fit to all rows is zero
+    moved = []
+    for label in np.unique(labels):
+        kept = labels != label
+        moved.append(np.linalg.lstsq(x[kept] / size, y[kept], rcond=None)[0] / size)
+    expected = (len(moved) - 1) / len(moved) * np.array(moved).T @ np.array(moved)
+    found = bias_reduced(x, u, groups(labels), jackknife=True)
+    assert found is not None
+    scale = np.sqrt(np.diagonal(expected))
+    np.testing.assert_allclose(
+        found.covariance / np.outer(scale, scale), expected / np.outer(scale, scale), atol=1e-7
+    )
+
+
+@pytest.mark.parametrize("jackknife", [False, True])
+def test_the_expected_error_is_the_mean_over_independent_errors(jackknife: bool) -> None:
+    """CR2 has no bias; the jackknife's square is Σ c′[(J′J − J_g′J_g)⁻¹ − (J′J)⁻¹]c·(G−1)/G."""
+    x, _, labels = regression()
+    c, every = np.array([1.0, 1e-6, 200.0]), x.T @ x
+    found = bias_reduced(x, np.zeros(len(x)), groups(labels), jackknife=jackknife)
+    assert found is not None
+    plain = float(c @ np.linalg.inv(every) @ c)
+    members = [labels == label for label in np.unique(labels)]
+    moved = [c @ np.linalg.inv(every - x[own].T @ x[own]) @ c - plain for own in members]
+    expected = (len(members) - 1) / len(members) * sum(moved) if jackknife else plain
+    assert found.expected(c) == pytest.approx(math.sqrt(expected), rel=1e-6)
+
+
 def test_with_each_row_a_cluster_it_is_hc2_of_statsmodels() -> None:
     x, u, _ = regression()
     found = bias_reduced(x, u, groups(range(len(u))))

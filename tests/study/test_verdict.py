@@ -8,15 +8,18 @@ import attrs
 import pytest
 
 from dibench.study.findings.adequacy import Adequacy, Followed
+from dibench.study.findings.estimate import AlphaByFamily
 from dibench.study.ladder.verdict import Grounds, decide
 
+ONE = AlphaByFamily(None, None, None, True, "family", 1, 1.0)
+FAMILIES = AlphaByFamily(0.25, 0.19, 0.31, False, "family", 9, 6.2)
 CLEAR = Grounds(
     rows=120,
     coefficients=8,
     alpha=0.25,
     ci_low=0.2,
     ci_high=0.3,
-    effective_clusters={"layer": 60.0, "network": 12.0},
+    alpha_by_family=FAMILIES,
     condition=9.0,
     only_fc_at_one_batch=False,
     held_out_ai=0.20,
@@ -24,7 +27,12 @@ CLEAR = Grounds(
 )
 
 
+def families(low: float | None, high: float | None) -> AlphaByFamily:
+    return attrs.evolve(FAMILIES, ci_low=low, ci_high=high, unbounded=low is None)
+
+
 def verdict(**changes: Any) -> tuple[str, str]:
+    changes = {"alpha_by_family": families(changes.get("ci_low", 0.2), changes.get("ci_high", 0.3))} | changes
     found = decide(attrs.evolve(CLEAR, **changes))
     return found.decision, "; ".join(reason.text for reason in found.reasons)
 
@@ -59,10 +67,31 @@ def test_undecided_across_the_margin(low: float, high: float) -> None:
 
 
 @pytest.mark.parametrize(
+    ("low", "high", "by_family"),
+    [(0.2, 0.3, (0.1, 0.46)), (0.2, 0.3, (-0.3, 0.9)), (0.47, 0.53, (0.44, 0.54)), (0.6, 0.7, (0.52, 0.8))],
+)
+def test_undecided_where_only_one_of_both_intervals_says_so(
+    low: float, high: float, by_family: tuple[float, float]
+) -> None:
+    decision, why = verdict(ci_low=low, ci_high=high, alpha_by_family=families(*by_family))
+    assert decision == "undecided"
+    assert "if rows of one family err together it is" in why and "9 families (6.2 effective)" in why
+
+
+def test_few_clusters_do_not_stand_in_the_way_of_strong_evidence() -> None:
+    """Two families that agree so well that their t test still tells α from ½."""
+    few = AlphaByFamily(0.25, 0.2, 0.3, False, "family", 2, 1.9)
+    assert verdict(alpha_by_family=few)[0] == "DI"
+
+
+@pytest.mark.parametrize(
     ("changes", "why"),
     [
-        ({"effective_clusters": {"layer": 60.0, "network": 9.9}}, "too few independent networks: 9.9"),
-        ({"effective_clusters": {"layer": 3.0}}, "too few independent layers: 3.0"),
+        ({"alpha_by_family": families(None, None)}, "too few of 9 families (6.2 effective)"),
+        (
+            {"alpha_by_family": ONE},
+            "all rows are of one family",
+        ),
         ({"condition": 30.1}, "condition number 30, over 30"),
         ({"condition": float("inf")}, "condition number without bound"),
         ({"condition": float("nan")}, "condition number without bound"),
@@ -88,7 +117,7 @@ def test_undecided_where_the_data_cannot_tell(changes: dict[str, Any], why: str)
         ({"rows": 5}, False),
         ({"ci_low": None, "ci_high": None}, False),
         ({"ci_low": None}, True),
-        ({"effective_clusters": {"layer": 9.0}}, True),
+        ({"alpha_by_family": families(None, None)}, True),
     ],
 )
 def test_what_rows_do_not_determine_is_told_from_what_is_not_sure(
@@ -98,11 +127,11 @@ def test_what_rows_do_not_determine_is_told_from_what_is_not_sure(
 
 
 def test_the_limits_themselves_are_enough() -> None:
-    assert verdict(condition=30.0, rows=24, effective_clusters={"layer": 10.0})[0] == "DI"
+    assert verdict(condition=30.0, rows=24)[0] == "DI"
 
 
 def test_every_obstacle_is_named() -> None:
-    decision, why = verdict(rows=5, condition=1e9, effective_clusters={"layer": 2.0, "network": 1.0})
+    decision, why = verdict(rows=5, condition=1e9, ci_low=None, alpha_by_family=ONE)
     assert decision == "undecided"
     assert why.count(";") == 3
 

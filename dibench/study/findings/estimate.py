@@ -25,6 +25,23 @@ class Alpha(Estimate):
     the end of [0, 1] is not rejected, and stands as the bound."""
 
 
+@attrs.frozen
+class AlphaByFamily(Alpha):
+    """An estimate of α with an interval that allows for any errors which rows of one family share."""
+
+    over: str
+    """`family`, where a layer of no network is one by itself; `layer` in a table without networks."""
+    clusters: int
+    effective_clusters: float
+    """Of equal weight, that α rests on."""
+
+    @property
+    def clusters_text(self) -> str:
+        """Such as `9 families (6.2 effective)`."""
+        noun = "families" if self.over == "family" else "layers"
+        return f"{self.clusters} {noun} ({self.effective_clusters:.1f} effective)"
+
+
 UNKNOWN = Estimate(None, None, None)
 UNKNOWN_ALPHA = Alpha(None, None, None, True)
 

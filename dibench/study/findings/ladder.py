@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from dibench.numbers import interval
 from dibench.study.findings.adequacy import Adequacy
-from dibench.study.findings.estimate import Alpha, ClusteredTest, ClusterOutcome, Estimate
+from dibench.study.findings.estimate import Alpha, AlphaByFamily, ClusteredTest, ClusterOutcome, Estimate
 from dibench.study.findings.fitted_model import Predictors
 from dibench.study.findings.held_out import HeldOut
 from dibench.study.findings.plain import HIDDEN, INLINE, Result, key
@@ -147,6 +147,7 @@ class Operator:
     n: int
     models: Mapping[str, Scored]
     alpha: WeightedOnly
+    alpha_by_family: AlphaByFamily
     p_value: float | None
     condition: float | None
     effective_clusters: Mapping[str, float]
@@ -212,6 +213,8 @@ class Fit(Result):
     beside: Mapping[str, Beside]
     """α with each further term that the rows can be fitted with."""
     alpha: Alphas
+    alpha_by_family: AlphaByFamily
+    """α of weighted DI with an interval that allows for any errors which rows of one family share."""
     test_ai_vs_di: AiAgainstDi
     test_weights_vs_inputs: ClusteredTest
     """Of e_w = e_x with e_y free: whether weights and inputs differ, whatever outputs do."""

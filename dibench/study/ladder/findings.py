@@ -5,11 +5,19 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+import attrs
 import numpy as np
 from numpy.typing import NDArray
 
 from dibench.study.findings import ladder
-from dibench.study.findings.estimate import UNKNOWN_ALPHA, Alpha, ClusteredTest, ClusterOutcome, Outcome
+from dibench.study.findings.estimate import (
+    UNKNOWN_ALPHA,
+    Alpha,
+    AlphaByFamily,
+    ClusteredTest,
+    ClusterOutcome,
+    Outcome,
+)
 from dibench.study.findings.ladder import MARGIN, NO_SCORES, ModelFit, Scored
 from dibench.study.findings.plain import PICO
 from dibench.study.ladder.held_out import errors_of, hold_out
@@ -30,6 +38,8 @@ METHOD = {
     "estimator": "least squares on the log of the response (Levenberg and Marquardt)",
     "test": "restricted wild cluster bootstrap-t by layer and by network; by network alone where it has ten "
     "effective clusters, else the larger p value decides",
+    "alpha_by_family": "inversion of the t test by the jackknife over families (CV3) with Bell and "
+    "McCaffrey's degrees of freedom; the verdict holds by this interval, too",
     "baseline": "the interval of the idle power that was subtracted is part of alpha's",
     "interval_weighted": "inversion of the test, not clipped to [0, 1]",
     "interval_disjoint": "profile likelihood on [0, 1], widened for clustered errors",
@@ -70,6 +80,7 @@ def findings_of(found: Ladder) -> ladder.Fit:
         adequacy=comparison.adequacy,
         beside={name: _beside(found, one, determined) for name, one in found.beside.items()},
         alpha=ladder.Alphas(_alpha(comparison.alpha, determined), _alpha(found.disjoint, determined)),
+        alpha_by_family=_by_family(comparison.alpha_by_family, determined),
         test_ai_vs_di=_ai_against_di(found),
         test_weights_vs_inputs=_clustered(found.split, determined),
         models={**_models(found), "effective": _effective(found)},
@@ -152,6 +163,10 @@ def _beside(found: Ladder, one: Beside, determined: bool) -> ladder.Beside:
 
 def _alpha(alpha: Alpha, determined: bool) -> Alpha:
     return alpha if determined else UNKNOWN_ALPHA
+
+
+def _by_family(found: AlphaByFamily, determined: bool) -> AlphaByFamily:
+    return found if determined else attrs.evolve(found, value=None, ci_low=None, ci_high=None, unbounded=True)
 
 
 def _outcome(test: Test, determined: bool) -> Outcome:
@@ -257,6 +272,7 @@ def _operator(found: Ladder, op: str, own: AiAgainstDi) -> ladder.Operator:
         n=int(rows.sum()),
         models=_scored(found, rows),
         alpha=ladder.WeightedOnly(_alpha(own.alpha, verdict.determined)),
+        alpha_by_family=_by_family(own.alpha_by_family, verdict.determined),
         p_value=_outcome(own.test, verdict.determined).p_value,
         condition=_known(own.condition),
         effective_clusters=own.effective,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dibench import intensity
 from dibench.errors import UserError
 from dibench.study.findings.adequacy import Adequacy, Followed
-from dibench.study.findings.estimate import UNKNOWN_ALPHA, Alpha
+from dibench.study.findings.estimate import UNKNOWN_ALPHA, Alpha, AlphaByFamily
 from dibench.study.ladder.adequacy import adequacy, followed, residuals_of
 from dibench.study.ladder.alpha import (
     ClusterTest,
@@ -31,7 +31,7 @@ from dibench.study.ladder.verdict import Grounds, Verdict, decide
 from dibench.study.maths.inference import DRAWS, Clustering, Test, clustering
 from dibench.study.maths.scores import aicc
 from dibench.study.table import rows as row_rules
-from dibench.study.table.catalogue import Catalogue, catalogue_of
+from dibench.study.table.catalogue import Catalogue, catalogue_of, family_of
 from dibench.study.table.columns import numbers
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class AiAgainstDi:
     """AI against weighted DI on some rows."""
 
     alpha: Alpha
+    alpha_by_family: AlphaByFamily
     tests: ClusterTest
     effective: dict[str, float]
     condition: float
@@ -289,6 +290,16 @@ def make_clusterings(data: Data, draws: int, seed: int) -> tuple[Clustering, ...
     return tuple(found)
 
 
+def families_of(data: Data) -> Clustering:
+    """Clusters by family of networks; a layer of no network is one by itself. By layer without networks."""
+    named, which = np.unique(data.network, return_inverse=True)
+    family = np.array([f"family {family_of(network)}" if network else "" for network in named.tolist()])[
+        which
+    ]
+    labels: Labels = np.where(family != "", family, np.char.add("layer ", data.layer))
+    return clustering("family" if (family != "").any() else "layer", labels, draws=1, seed=0)
+
+
 def compare(
     data: Data,
     clusterings: Sequence[Clustering],
@@ -308,6 +319,7 @@ def compare(
     judged = adequacy(data, terms) if judged is None else judged
     problem = WeightedAlpha(data, clusterings, terms)
     alpha = with_baseline(problem.estimate(), data, terms)
+    alpha_by_family = with_baseline(problem.by_family(families_of(data)), data, terms)
     tested = problem.test(0.5)
     enough = len(data) > len(problem.full.names)
     ai, di = held_out_errors(data, clusterings[-1], folds, rungs or {}, terms) if enough else (None, None)
@@ -318,14 +330,15 @@ def compare(
         alpha=alpha.value,
         ci_low=alpha.ci_low,
         ci_high=alpha.ci_high,
-        effective_clusters=effective,
+        alpha_by_family=alpha_by_family,
         condition=problem.condition,
         only_fc_at_one_batch=bool((data.op == "fc").all() and len(np.unique(data.batch)) == 1),
         held_out_ai=ai,
         held_out_di=di,
         adequacy=judged,
     )
-    return AiAgainstDi(alpha, tested, effective, problem.condition, ai, di, decide(grounds), judged)
+    verdict = decide(grounds)
+    return AiAgainstDi(alpha, alpha_by_family, tested, effective, problem.condition, ai, di, verdict, judged)
 
 
 def held_out_errors(

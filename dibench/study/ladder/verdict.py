@@ -4,6 +4,10 @@ Lack of fit comes first: from a model that misses its rows by more than they exp
 DI if α's interval lies outside [0.45, 0.55] and DI predicts held-out families better; AI if the interval lies
 inside; undecided otherwise, and whenever the rows cannot support an answer. The rule is about α, not about
 the p value alone: with enough rows every α other than exactly ½ is significant.
+
+Two intervals must agree: the bootstrap's by layer and network, and the jackknife's over families of networks,
+which is the wider the fewer families α rests on. So no number of clusters is asked for: evidence
+that is strong enough counts with any.
 """
 
 from __future__ import annotations
@@ -12,9 +16,9 @@ import attrs
 
 from dibench.numbers import interval, number, p_text, percent
 from dibench.study.findings.adequacy import Adequacy
-from dibench.study.findings.estimate import Estimate
+from dibench.study.findings.estimate import AlphaByFamily, Estimate
 from dibench.study.findings.ladder import MARGIN
-from dibench.study.maths.inference import ENOUGH_CLUSTERS, LEVEL
+from dibench.study.maths.inference import LEVEL
 
 LARGEST_CONDITION = 30.0
 ROWS_PER_COEFFICIENT = 3
@@ -87,8 +91,7 @@ class Grounds:
     alpha: float | None
     ci_low: float | None
     ci_high: float | None
-    effective_clusters: dict[str, float]
-    """By clustering: layer, network."""
+    alpha_by_family: AlphaByFamily
     condition: float
     """Of the Jacobian of `di_weighted`, columns at unit length."""
     only_fc_at_one_batch: bool
@@ -132,16 +135,14 @@ def decide(found: Grounds) -> Verdict:
     if undetermined or unsure:
         reasons = (*undetermined, *unsure)
         return Verdict("undecided", reasons, reliable=False, determined=not undetermined)
-    assert found.alpha is not None and found.ci_low is not None and found.ci_high is not None
-    alpha = f"α = {interval(Estimate(found.alpha, found.ci_low, found.ci_high))}"
+    where = _side(found.ci_low, found.ci_high)
+    if where == "across" or _side(found.alpha_by_family.ci_low, found.alpha_by_family.ci_high) != where:
+        return _open(found, where)
     low, high = MARGIN
-    margin = f"the margin {low} to {high} around ½"
-    if low <= found.ci_low and found.ci_high <= high:
-        return Verdict("AI", (Reason("inside the margin", f"{alpha} lies inside {margin}, where DI is AI"),))
-    if found.ci_high >= low and found.ci_low <= high:
-        across = Reason("across the margin", f"{alpha} lies neither inside nor outside {margin}")
-        return Verdict("undecided", (across,))
-    outside = Reason("outside the margin", f"{alpha} lies outside {margin}")
+    text = f"{_alpha(found)} lies {where} the margin {low} to {high} around ½"
+    if where == "inside":
+        return Verdict("AI", (Reason("inside the margin", f"{text}, where DI is AI"),))
+    outside = Reason("outside the margin", text)
     if found.held_out_ai is None or found.held_out_di is None:
         nothing = Reason("nothing held out", "no rows could be held out to compare predictions")
         return Verdict("undecided", (nothing, outside))
@@ -149,9 +150,33 @@ def decide(found: Grounds) -> Verdict:
     errors = f"log error on held-out rows {di} with DI, {ai} with AI"
     if found.held_out_di < found.held_out_ai:
         return Verdict("DI", (outside, Reason("predicts better", errors)))
-    return Verdict(
-        "undecided", (Reason("predicts no better", f"DI does not predict better: {errors}"), outside)
-    )
+    worse = Reason("predicts no better", f"DI does not predict better: {errors}")
+    return Verdict("undecided", (worse, outside))
+
+
+def _side(low: float | None, high: float | None) -> str:
+    """Where an interval lies: `inside` the margin, `outside` of it or `across` one of its ends."""
+    assert low is not None and high is not None
+    if MARGIN[0] <= low and high <= MARGIN[1]:
+        return "inside"
+    return "outside" if high < MARGIN[0] or low > MARGIN[1] else "across"
+
+
+def _open(found: Grounds, where: str) -> Verdict:
+    """Undecided, as one of both intervals lies across the margin."""
+    low, high = MARGIN
+    margin = f"the margin {low} to {high} around ½"
+    if where == "across":
+        across = Reason("across the margin", f"{_alpha(found)} lies neither inside nor outside {margin}")
+        return Verdict("undecided", (across,))
+    families = found.alpha_by_family
+    allowed = f"if rows of one {families.over} err together it is {interval(families)}"
+    text = f"{_alpha(found)} lies {where} {margin}, but {allowed}, by {families.clusters_text}"
+    return Verdict("undecided", (Reason("rests on too few", text),))
+
+
+def _alpha(found: Grounds) -> str:
+    return f"α = {interval(Estimate(found.alpha, found.ci_low, found.ci_high))}"
 
 
 def _undetermined(found: Grounds) -> list[Reason]:
@@ -176,16 +201,15 @@ def _undetermined(found: Grounds) -> list[Reason]:
 
 
 def _unsure(found: Grounds) -> list[Reason]:
-    """Why α's interval supports no answer: no end, or too few independent layers or networks.
-
-    A clustering with zero effective clusters is passed over: there, nothing separates AI from DI.
-    """
+    """Why α's interval supports no answer: it has no end, by layer and network or over families."""
     reasons = []
     if (found.ci_low is None) != (found.ci_high is None):
         reasons.append(Reason("α unbounded", "the interval of α is unbounded"))
-    for name, clusters in found.effective_clusters.items():
-        if 0 < clusters < ENOUGH_CLUSTERS:
-            effective = number(clusters, ".1f")
-            text = f"too few independent {name}s: {effective} effective, {ENOUGH_CLUSTERS:.0f} needed"
-            reasons.append(Reason(f"too few {name}s", text))
+    families = found.alpha_by_family
+    if families.clusters < 2:
+        text = f"all rows are of one {families.over}: what is particular to it cannot be told from α"
+        reasons.append(Reason(f"one {families.over}", text))
+    elif families.unbounded:
+        text = f"α rests on too few of {families.clusters_text}: it is not bounded if each errs as a whole"
+        reasons.append(Reason("rests on too few", text))
     return reasons

@@ -111,15 +111,19 @@ def _held_out_by_operator(fit: Fit) -> tuple[list[str], list[str], list[str]]:
 
 
 def _operators_against(fit: Fit) -> list[str]:
-    """Operators whose own interval of α excludes the α of all rows."""
+    """Operators whose own intervals of α both exclude the α of all rows."""
     pooled, found = fit.alpha.value, []
     for name, own in fit.by_operator.items():
-        low, high = own.alpha.ci_low, own.alpha.ci_high
-        if not own.reliable or pooled is None or low is None or high is None:
-            continue
-        if not low <= pooled <= high:
+        both = (own.alpha.weighted, own.alpha_by_family)
+        if own.reliable and pooled is not None and not any(_holds(one, pooled) for one in both):
             found.append(f"{name} alone says α = {interval(own.alpha)}")
     return found
+
+
+def _holds(found: Estimate, value: float) -> bool:
+    """Whether an interval holds a value; one that misses an end holds all."""
+    low, high = found.ci_low, found.ci_high
+    return low is None or high is None or low <= value <= high
 
 
 def _twins_against(twins: Twins | None, alpha: Bounded) -> list[str]:
