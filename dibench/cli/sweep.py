@@ -226,13 +226,20 @@ def show_plan(plan: Plan, settings: Settings, meter: str) -> None:
     from dibench.cli.output import console
     from dibench.show.plan import plan_blocks
     from dibench.show.terminal import show
+    from dibench.study.use.power import power
     from dibench.sweep.duration import expected
 
     of_layers = not any(case.network for case in plan.cases)
     registry = kernels.registry(plan.backend) if of_layers else {}
     kinds = {name: "fast" if variant.fast else variant.stationarity for name, variant in registry.items()}
-    time_needed = expected(plan, registry, settings, meter) if of_layers else None
-    show(console(), plan_blocks(plan, kinds, time_needed))
+    if not of_layers:
+        show(console(), plan_blocks(plan, kinds, None))
+        return
+    # Of the kernels of a layer a fit uses the fastest.
+    cases = [case for case in plan.cases if not (case.sentinel or case.anchor)]
+    layers = {case.layer.shape: case.layer for case in cases if kinds[case.variant] == "fast"}
+    told = power(list(layers.values())) if layers else None
+    show(console(), plan_blocks(plan, kinds, expected(plan, registry, settings, meter), told))
 
 
 def _job(options: Options, plan: Plan, backend: str, devices: tuple[str, ...], settings: Settings) -> Sweep:

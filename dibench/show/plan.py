@@ -1,4 +1,4 @@
-"""A plan as `sweep --dry-run` shows it: cases by operator and kernel, expected time, what was left out."""
+"""A plan as `sweep --dry-run` shows it: cases, expected time, what it can tell of α, what was left out."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from dibench.intensity import OPERATORS
-from dibench.numbers import UNKNOWN, count, duration_text, shape_text
+from dibench.numbers import UNKNOWN, count, duration_text, number, percent, shape_text
 from dibench.show.blocks import Block, Headline, Sentence, Table, columns
 
 if TYPE_CHECKING:
     from dibench.plan import Case, Plan
+    from dibench.study.findings.power import Power, Reach
     from dibench.sweep.duration import Expected
 
 _KINDS = ("fast", "output", "weight", "input", "none")
@@ -19,13 +20,16 @@ _FIRST = 12
 _REASONS = 10
 
 
-def plan_blocks(plan: Plan, kinds: Mapping[str, str], expected: Expected | None) -> Iterator[Block]:
-    """What a plan is, case counts, expected time, what was left out and why, and the first cases.
+def plan_blocks(
+    plan: Plan, kinds: Mapping[str, str], expected: Expected | None, power: Power | None = None
+) -> Iterator[Block]:
+    """What a plan is, case counts, expected time, what it can tell, what was left out, and the first cases.
 
     Args:
         plan: of layers or of whole networks.
         kinds: of each kernel variant `fast` or its stationarity.
         expected: how long layers will take; nothing is said of networks.
+        power: what layers can tell of α.
     """
     yield Headline(f"{plan.name}: {plan.description}" if plan.description else plan.name)
     if any(case.network for case in plan.cases):
@@ -35,6 +39,9 @@ def plan_blocks(plan: Plan, kinds: Mapping[str, str], expected: Expected | None)
         return
     yield Sentence(f"{_summary(plan)}; {_time(expected)}" if expected else _summary(plan))
     yield _by_operator(plan, kinds)
+    if power is not None:
+        yield Sentence(_reach(power))
+        yield _power(power)
     if plan.dropped:
         yield _dropped(plan)
     yield _first_cases(plan)
@@ -73,6 +80,42 @@ def _by_operator(plan: Plan, kinds: Mapping[str, str]) -> Table:
         if any(counts[op, kind] for kind in shown)
     ]
     return Table("cases", columns("operator", *shown), rows)
+
+
+def _reach(power: Power) -> str:
+    """What the whole plan can tell, where rows err little."""
+    longest = power.reaches[-1].layers
+    whole = min((one for one in power.reaches if one.layers == longest), key=lambda one: one.error)
+    if whole.below is None and whole.above is None:
+        return f"This plan cannot tell α from ½, even with errors of {percent(whole.error, 0)} a layer."
+    return (
+        f"This plan can tell α from ½ if it is {_ends(whole)}: in {percent(power.chance, 0)} of studies, "
+        f"with errors of {percent(whole.error, 0)} a layer (one standard deviation)."
+    )
+
+
+def _ends(one: Reach) -> str:
+    """Where α is found: `outside 0.43 to 0.57`, `below 0.3`, or nowhere."""
+    low, high = number(one.below, ".2f"), number(one.above, ".2f")
+    if one.below is None:
+        return UNKNOWN if one.above is None else f"above {high}"
+    return f"below {low}" if one.above is None else f"outside {low} to {high}"
+
+
+def _power(power: Power) -> Table:
+    errors = sorted({one.error for one in power.reaches})
+    of = {(one.layers, one.error): _ends(one) for one in power.reaches}
+    rows = [
+        [count(layers), *(of[layers, error] for error in errors)]
+        for layers in sorted({one.layers for one in power.reaches})
+    ]
+    return Table(
+        "α that is told from ½, by layers measured",
+        columns("layers", *(f"errors of {percent(error, 0)}" for error in errors)),
+        rows,
+        f"Assumed: weighted DI is true, layers err independently, a weight and an activation cost together "
+        f"as much as {count(power.ratio)} multiply-adds, a launch as {count(power.launch)}.",
+    )
 
 
 def _dropped(plan: Plan) -> Table:

@@ -103,6 +103,7 @@ def test_dry_run_measures_and_writes_nothing(tmp_path: Path) -> None:
     run = dibench("sweep", "smoke", "--out", tmp_path / "out", "--dry-run")
     cases = len(load_plan("smoke", backend="cpu").cases)
     assert run.returncode == 0 and f"{cases} cases" in run.stdout
+    assert "α that is told from ½, by layers measured" in run.stdout
     assert not (tmp_path / "out").exists()
 
 
