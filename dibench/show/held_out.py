@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dibench.numbers import count, number, percent
-from dibench.show.blocks import Block, Sentence, Table, columns
+from dibench.show.blocks import Block, Note, Sentence, Table, columns
 from dibench.words import MODEL_NAMES
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _COLUMNS = (
 def blocks(found: HeldOut) -> list[Block]:
     """A line for each model, and what could not be left out or decided; or why there is no table."""
     if found.undecided.layers is not None:
-        return [Sentence(f"Unseen families: undecided, {found.undecided.layers}.")]
+        return [Sentence(f"Unseen families: undecided, {found.undecided.layers}."), *_named(found)]
     left = [family.rows_left for family in found.families]
     caption = (
         f"Unseen families: {len(left)} left out with every shape they share ({min(left)} to {max(left)} rows "
@@ -40,7 +40,14 @@ def blocks(found: HeldOut) -> list[Block]:
         )
     if found.undecided.networks is not None:
         shown.append(Sentence(f"Networks: undecided, {found.undecided.networks}."))
-    return shown
+    return [*shown, *_named(found)]
+
+
+def _named(found: HeldOut) -> list[Block]:
+    """Which networks outside the 25 were taken for one family: their names decide, and may mislead."""
+    several = {family: members for family, members in found.named.items() if members != (family,)}
+    told = ", ".join(f"{family} ({', '.join(members)})" for family, members in several.items())
+    return [Note(f"Families by name: {told}.")] if several else []
 
 
 def _row(name: str, model: ModelErrors) -> list[str]:

@@ -130,6 +130,7 @@ def test_a_family_of_few_layers_is_no_evidence_and_is_named(run: Run, tmp_path: 
     assert status == 0
     assert figures["held_out"]["small"] == {"yew": 4}
     assert "fewer than 5 different layers: yew 4." in out
+    assert "Families by name: alder (alder18, alder34, alder50), beech (" in out
     assert "13 of 13 have rows for 95% of MACs and elements" in out
     (claim,) = [one for one in figures["claims"] if one["name"] == "generality"]
     fewest, most = (of(one.rows for one in found.families) for of in (min, max))
@@ -168,6 +169,24 @@ def test_a_published_name_over_other_shapes_holds_them_out_too() -> None:
     frame = table(rows, energy_of(rows, alpha=0.2))
     one = predict_families(data_of(frame, "energy_j"), catalogue_of(frame))["resnet"]
     assert one.rows[:20].all() and not one.left[:20].any()
+
+
+def test_a_linear_layer_of_a_transformer_has_rows_of_its_own_in_every_image() -> None:
+    """197 tokens an image: N is 197 at batch 1 and 1,576 at batch 8; the classifier has one row an image."""
+    image = [
+        Layer(N=1, C=3, H=224, W=224, K=768, R=16, S=16, stride_h=16, stride_w=16, name="vit_b_16/patches"),
+        Layer.fc(197, 768, 2304).renamed("vit_b_16/block0.qkv"),
+        Layer.fc(197, 768, 3072).renamed("vit_b_16/block0.mlp"),
+        Layer.fc(1, 768, 1000).renamed("vit_b_16/head"),
+    ]
+    rows = [layer.with_batch(layer.N * batch) for batch in (1, 8) for layer in image]
+    frame = table(rows, energy_of(rows, alpha=0.2))
+    assert catalogue_of(frame).layers["vit_b_16"] == tuple(image)
+    for batch in (1, 8):
+        (vit,) = whole_networks(frame, batch=batch).ranked
+        own = [layer.with_batch(layer.N * batch) for layer in image]
+        assert vit.cost == pytest.approx(exact(own) / batch, rel=1e-12)
+        assert vit.macs == sum(layer.macs for layer in image) and vit.missing == 0
 
 
 def test_the_reference_case_of_a_sweep_makes_no_family() -> None:

@@ -68,6 +68,8 @@ class HeldOut:
     """By the largest model."""
     small: Mapping[str, int]
     """Families of too few different layers, and how many they have."""
+    named: Mapping[str, tuple[str, ...]]
+    """By family, its networks outside the 25, which their names put there."""
     layers_needed: int
     """Different layers of a family."""
     required_share: float

@@ -43,6 +43,8 @@ class Splits:
     """Families that leave too few, and how many they leave."""
     small: Mapping[str, int]
     """Families of too few different layers, and how many they have."""
+    named: Mapping[str, tuple[str, ...]]
+    """By family, its networks outside the 25."""
     needed: int
     """Rows that the largest model needs."""
     sums: tuple[NetworkSum, ...]
@@ -68,6 +70,7 @@ def hold_out(
         families=families,
         skipped={name: int(one.left.sum()) for name, one in unseen.items() if not one.enough},
         small={name: one.layers for name, one in unseen.items() if one.enough and not one.counts},
+        named={} if catalogue is None else catalogue.named,
         needed=rows_needed(data),
         sums=tuple(
             one for one in network_sums(data, catalogue) if one.family in known and one.holds(REQUIRED_SHARE)
@@ -103,6 +106,7 @@ def errors_of(found: Splits) -> HeldOut:
         families=tuple(Family(one.family, int(one.rows.sum()), int(one.left.sum())) for one in families),
         skipped=found.skipped,
         small=found.small,
+        named=found.named,
         layers_needed=FEWEST_FAMILY_LAYERS,
         rows_needed=found.needed,
         required_share=REQUIRED_SHARE,

@@ -14,6 +14,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from dibench.layer import Layer
 from dibench.study.ladder.models import Data
 from dibench.study.table.catalogue import Catalogue, the_25
 from dibench.study.table.columns import shape_key
@@ -51,8 +52,7 @@ def network_sums(data: Data, catalogue: Catalogue | None = None) -> Iterator[Net
     batches = np.unique(data.batch)
     row_of = _rows_by_shape_and_batch(data, shapes, batches)
     for name, layers in catalogue.layers.items():
-        place = np.searchsorted(shapes, [shape_key(layer.shape) for layer in layers])
-        row = row_of[place]  # (layers, batches)
+        row = _rows_of(layers, row_of, shapes, batches)
         has = row >= 0
         macs = np.array([layer.macs for layer in layers], dtype=np.float64)
         weights = np.array([layer.weights for layer in layers], dtype=np.float64)
@@ -72,6 +72,16 @@ def network_sums(data: Data, catalogue: Catalogue | None = None) -> Iterator[Net
                 covered_macs=found / macs.sum(),
                 covered_elements=covered_elements[at],
             )
+
+
+def _rows_of(
+    layers: Sequence[Layer], row_of: IntArray, shapes: Sequence[str], batches: NDArray[np.float64]
+) -> IntArray:
+    """The row (layers, batches) of each layer, whose N is that of one image; −1 where there is none."""
+    place = np.searchsorted(shapes, [shape_key(layer.shape) for layer in layers])
+    wanted = np.array([layer.N for layer in layers])[:, None] * batches
+    column = np.minimum(np.searchsorted(batches, wanted), len(batches) - 1)
+    return np.where(batches[column] == wanted, row_of[place[:, None], column], -1)
 
 
 def _rows_by_shape_and_batch(data: Data, shapes: Sequence[str], batches: NDArray[np.float64]) -> IntArray:

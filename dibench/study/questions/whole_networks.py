@@ -174,7 +174,7 @@ def fleet_of(
         unseen = predict_families(data, catalogue)
     sums = list(network_sums(data, catalogue))
     if not sums:
-        raise UserError("names", "must say of what network a layer is, such as resnet50/conv1")
+        raise UserError("name", "must say of what network a layer is, such as resnet50/conv1")
     batches = sorted({one.batch for one in sums})
     if batch is not None and batch not in batches:
         raise UserError("batch", "must be one of " + ", ".join(map(str, batches)), batch)

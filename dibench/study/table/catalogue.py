@@ -13,7 +13,7 @@ nothing (`net3`, `m12`) makes no family: such a network is a family of its own.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -40,7 +40,7 @@ class Catalogue:
 
     family: Mapping[str, str]
     layers: Mapping[str, tuple[Layer, ...]]
-    """In the network's order, at batch 1; a layer that occurs twice is there twice."""
+    """In the network's order, of one image; a layer that occurs twice is there twice."""
     shapes: Mapping[str, frozenset[str]]
     """Keys of these layers, and of the rows that are named after the network."""
 
@@ -51,6 +51,15 @@ class Catalogue:
         for network, family in self.family.items():
             found.setdefault(family, []).append(network)
         return {family: tuple(members) for family, members in found.items()}
+
+    @property
+    def named(self) -> dict[str, tuple[str, ...]]:
+        """By family, its networks outside the 25, which their names put there."""
+        own = {
+            family: tuple(network for network in members if network not in networks.names())
+            for family, members in self.families.items()
+        }
+        return {family: members for family, members in own.items() if members}
 
     def shapes_of(self, *members: str) -> list[str]:
         """The distinct shapes of some networks, sorted."""
@@ -113,13 +122,24 @@ def _known_stems() -> dict[str, str]:
 def _named_layers(frame: pd.DataFrame) -> dict[str, tuple[Layer, ...]]:
     """By network, the layers that the table names after it; under the empty name those without one."""
     rows = frame[~frame["op"].isin(NO_LAYER) & ~(numbers(frame, "sentinel") == 1)]
-    dimensions = list(DIMENSIONS[1:])
-    rows = rows.assign(name=texts(rows, "name"))[["name", *dimensions]].dropna()
-    found: dict[str, list[Layer]] = {}
-    for name, *sizes in rows.drop_duplicates().itertuples(index=False):
-        dims = dict(zip(dimensions, map(int, sizes), strict=True))
-        found.setdefault(network_of(name), []).append(Layer(N=1, **dims, name=name))
-    return {network: tuple(layers) for network, layers in found.items()}
+    rows = rows.assign(name=texts(rows, "name"))[["name", *DIMENSIONS]].dropna().drop_duplicates()
+    found: dict[str, dict[Layer, list[int]]] = {}
+    for name, batch, *sizes in rows.itertuples(index=False):
+        layer = Layer(N=1, **dict(zip(DIMENSIONS[1:], map(int, sizes), strict=True)), name=name)
+        found.setdefault(network_of(name), {}).setdefault(layer, []).append(int(batch))
+    return {network: tuple(_of_one_image(layers)) for network, layers in found.items()}
+
+
+def _of_one_image(layers: Mapping[Layer, Sequence[int]]) -> Iterator[Layer]:
+    """Layers, each measured at some N, as one image needs them.
+
+    N counts images, but in a linear layer inside a network, as transformers have it, rows: so many an image.
+    """
+    images = {n for layer, at in layers.items() if layer.op != "fc" for n in at}
+    images = images or {n for at in layers.values() for n in at}
+    for layer, at in layers.items():
+        rows, rest = divmod(min(at), min(images))
+        yield layer if rest or min(at) in images else layer.with_batch(rows)
 
 
 def _held_whole(shapes: set[str]) -> set[str]:
