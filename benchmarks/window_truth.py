@@ -30,9 +30,10 @@ from numpy.typing import NDArray
 from scipy.special import gammaincinv, ndtr
 
 from dibench.intervals import FEWEST, mean_interval
+from dibench.measure.measurement import measurement
 from dibench.measure.settings import Settings
 from dibench.measure.undisturbed import Undisturbed, undisturbed_time
-from dibench.measure.windows import measurement, visit_in_windows
+from dibench.measure.windows import visit_in_windows
 from dibench.meters.none import NoMeter
 
 WINDOW_S = 0.0100001
@@ -158,7 +159,7 @@ def run(scenario: Scenario, cases: int, estimator: Estimator = undisturbed_time,
     rows = []
     for times, stretched, reported in zip(*draw(scenario, cases, rng), strict=True):
         machine = Machine(times.tolist(), reported.tolist())
-        with mock.patch("dibench.measure.windows.undisturbed_time", estimator):
+        with mock.patch("dibench.measure.measurement.undisturbed_time", estimator):
             visit = visit_in_windows(machine, NoMeter(), settings, machine.clock, waited=machine.waited)
             found = measurement([visit], settings)
         error = found.time_s / WINDOW_S - 1

@@ -16,11 +16,13 @@ from dibench import backends
 from dibench.backends import Backend, Prepared
 from dibench.errors import UserError
 from dibench.measure.budget import Pool
+from dibench.measure.measurement import measurement
 from dibench.measure.metering import Metering
 from dibench.measure.pace import pace_of_cores
 from dibench.measure.settings import Settings
 from dibench.measure.visit import Visit, with_visits
-from dibench.measure.windows import WindowVisit, measurement, visit_in_windows, waited_s
+from dibench.measure.window import WindowVisit
+from dibench.measure.windows import visit_in_windows, waited_s
 from dibench.meters import NOT_METERED, Meter, open_meter, without_sensor
 from dibench.meters.base import MeterFacts
 from dibench.meters.gpu import GpuMeter

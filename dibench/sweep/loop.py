@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from dibench.measure.measurement import FEWEST_WINDOWS
 from dibench.measure.visit import Visit
-from dibench.measure.windows import FEWEST_WINDOWS
 from dibench.plan.ordering import VISIT_BLOCK, in_visits
 from dibench.sweep import record
 from dibench.sweep.crew import Crew, DeviceLostError, OpenDevice, failed, uuid_of

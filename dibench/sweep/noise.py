@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from dibench.measure.windows import Measurement, WindowVisit, measurement
+from dibench.measure.measurement import Measurement, measurement
+from dibench.measure.window import WindowVisit
 from dibench.sweep.crew import DeviceLostError
 from dibench.sweep.repeats import Repeated, learn
 

@@ -9,7 +9,8 @@ share is near that of all kernels together.
 What is left, d − share·p, is what visits differ by, whatever their own windows say. No row claims to be known
 better: its interval is that of its windows or this, over the root of its visits, whichever is larger. Only
 planned visits count here: cases are visited once more *because* they were disturbed. Pairs beyond four
-standard deviations do not count either: in its own row such a visit is left out (`dibench.measure.windows`).
+standard deviations do not count either: in its own row such a visit is left out
+(`dibench.measure.measurement`).
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from statistics import median
 import attrs
 
 from dibench.intervals import t_975
+from dibench.measure.measurement import FEWEST_OF_VISIT, time_of
 from dibench.measure.pace import Following
-from dibench.measure.windows import FEWEST_OF_VISIT, WindowVisit, time_of
+from dibench.measure.window import WindowVisit
 
 PACE_DIFFERS = 0.05
 """Below this a machine has one pace: the probe itself differs by a percent or two."""

@@ -22,9 +22,10 @@ from dibench import files
 from dibench.errors import UserError
 from dibench.intervals import VariancePart
 from dibench.measure.budget import BETWEEN, Pool
+from dibench.measure.measurement import Measurement, measurement
 from dibench.measure.settings import Settings
 from dibench.measure.visit import Visit, with_visits
-from dibench.measure.windows import Measurement, WindowVisit, measurement
+from dibench.measure.window import WindowVisit
 from dibench.sweep import record
 from dibench.sweep.repeats import Repeated, Repeats, learn
 

@@ -31,7 +31,7 @@ from dibench.schema import Row
 if TYPE_CHECKING:
     from dibench.measure.settings import Settings
     from dibench.measure.visit import Visit
-    from dibench.measure.windows import WindowVisit
+    from dibench.measure.window import WindowVisit
     from dibench.plan import Case
 
 _START_LIMIT_S = 120.0  # a GPU backend creates its context and compiles

@@ -15,8 +15,10 @@ from scipy import stats
 
 from dibench.intervals import mean_interval
 from dibench.measure import windows
+from dibench.measure.measurement import FEWEST_WINDOWS, measurement
 from dibench.measure.settings import Settings
-from dibench.measure.windows import FEWEST_WINDOWS, waited_s
+from dibench.measure.window import WindowVisit
+from dibench.measure.windows import waited_s
 from dibench.meters import Reading
 from dibench.meters.none import NoMeter
 from dibench.schema import Row
@@ -246,14 +248,14 @@ def test_windows_that_lasted_longer_without_a_report_are_left_out() -> None:
 def test_a_visit_that_lay_in_one_burst_is_told_by_the_next() -> None:
     """Its windows agree, so it looks like a slower case until another visit is undisturbed."""
 
-    def visit(factor: float) -> windows.WindowVisit:
+    def visit(factor: float) -> WindowVisit:
         clock = Clock()
         noise = (factor * f for f in ar1(np.random.default_rng(4), 0.0, 0.01))
         return windows.visit_in_windows(Launcher(clock, 1e-3, noise), NoMeter(), Settings(), clock)
 
     disturbed, quiet = visit(1.6), visit(1.0)
-    assert windows.measurement([disturbed], Settings()).time_s == pytest.approx(1.6e-3, rel=0.01)
-    both = windows.measurement([disturbed, quiet], Settings())
+    assert measurement([disturbed], Settings()).time_s == pytest.approx(1.6e-3, rel=0.01)
+    both = measurement([disturbed, quiet], Settings())
     assert both.status == "ok" and both.time_s == pytest.approx(1e-3, rel=0.01)
     assert both.reason == "1 of 2 visits left out: stretched throughout"
 

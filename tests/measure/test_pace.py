@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from dibench.measure.measurement import measurement
 from dibench.measure.pace import Following, Pace, pace_of_cores
 from dibench.measure.settings import Settings
-from dibench.measure.windows import Window, WindowVisit, measurement, visit_in_windows
+from dibench.measure.window import Window, WindowVisit
+from dibench.measure.windows import visit_in_windows
 from dibench.meters.none import NoMeter
 
 LAUNCH_S, PROBE_S, SHARE = 1e-3, 3e-4, 0.5

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from dibench.measure.measurement import Measurement, measurement
 from dibench.measure.settings import Settings
-from dibench.measure.windows import Measurement, measurement, visit_in_windows
+from dibench.measure.windows import visit_in_windows
 
 
 def measure_case(prepared: Any, meter: Any, settings: Settings, *clock: Any, **others: Any) -> Measurement:

@@ -19,8 +19,9 @@ from processes import environment, wait_for
 
 from dibench import files
 from dibench.cli.progress import Progress
+from dibench.measure.measurement import measurement
 from dibench.measure.settings import Settings
-from dibench.measure.windows import Window, WindowVisit, measurement
+from dibench.measure.window import Window, WindowVisit
 from dibench.plan import Case
 from dibench.schema import Row
 from dibench.sweep import record

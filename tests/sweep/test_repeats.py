@@ -9,8 +9,9 @@ import pytest
 from numpy.random import Generator
 
 from dibench.intervals import t_975
+from dibench.measure.measurement import measurement
 from dibench.measure.settings import Settings
-from dibench.measure.windows import Window, WindowVisit, measurement
+from dibench.measure.window import Window, WindowVisit
 from dibench.sweep.repeats import Repeated, Repeats, learn
 
 SHARES = {"gemm": 0.8, "stencil": 0.85, "dot": 0.45}
