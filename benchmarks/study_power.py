@@ -102,7 +102,7 @@ def verdicts(data: Data, log_y: FloatArray, draws: int, seed: int) -> list[str]:
     low, high = MARGIN
     di = (beyond[low] & (estimate < low)) | (beyond[high] & (estimate > high))
     ai = beyond[low] & beyond[high] & (low < estimate) & (estimate < high)
-    return np.select([di, ai], ["DI", "AI"], "undecided").tolist()
+    return [str(decision) for decision in np.select([di, ai], ["DI", "AI"], "undecided")]
 
 
 def run(point: Point, seeds: int, draws: int = DRAWS) -> Found:
