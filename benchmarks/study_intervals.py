@@ -33,7 +33,7 @@ from dibench import networks
 from dibench.layer import Layer
 from dibench.models import Model
 from dibench.study.findings.fitted_model import FittedModel, Origin
-from dibench.study.ladder.folds import Folds, family_clusters, make_folds
+from dibench.study.ladder.folds import Folds, make_folds
 from dibench.study.ladder.ladder import make_clusterings
 from dibench.study.ladder.models import Data, data_of, design
 from dibench.study.ladder.predictors import predictor_of
@@ -159,7 +159,7 @@ class Errors:
 def coefficients(scenario: Scenario, seeds: int) -> dict[str, float]:
     """How often the interval of each coefficient holds the true one."""
     data, layers = rows(), measured_layers()
-    clusterings, families = make_clusterings(data, 1, 0), family_clusters(data, make_folds(data, 0))
+    clusterings, families = make_clusterings(data, 1, 0), make_folds(data, 0).clusters
     at, log_exact = design("di_weighted", data), np.log(exact(layers, scenario))
     true = np.array([scenario.true.get(name, E0_J) for name in at.names])
     held = np.zeros(len(true))

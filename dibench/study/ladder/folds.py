@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dibench.study.ladder.models import Data, Labels
-from dibench.study.maths.inference import Clustering, clustering
+from dibench.study.maths.inference import Clustering
 from dibench.study.table.catalogue import Catalogue, the_25
+
+IntArray = NDArray[np.intp]
 
 LAYER_FOLDS = 10
 FEWEST_FAMILIES = 3
@@ -33,6 +35,8 @@ class Folds:
 
     by: str
     folds: tuple[Fold, ...]
+    clusters: tuple[Clustering, ...] = ()
+    """By family, of what errors may have in common; none where the folds know of no families."""
 
 
 def make_folds(data: Data, seed: int = 0, catalogue: Catalogue | None = None) -> Folds:
@@ -48,7 +52,8 @@ def make_folds(data: Data, seed: int = 0, catalogue: Catalogue | None = None) ->
     """
     catalogue = catalogue or the_25()
     named, which = np.unique(data.network, return_inverse=True)
-    family = np.array([catalogue.family.get(network, "") for network in named.tolist()], np.str_)[which]
+    of_network = np.array([catalogue.family.get(network, "") for network in named.tolist()], np.str_)
+    family = of_network[which]
     if len(set(family.tolist()) - {""}) < FEWEST_FAMILIES:
         family = np.full(len(data), "", dtype=np.str_)
     by_layer = _deal_layers(data.layer, seed)
@@ -62,17 +67,24 @@ def make_folds(data: Data, seed: int = 0, catalogue: Catalogue | None = None) ->
         else:
             shared = (np.bincount(shape, test, minlength=len(shapes)) > 0)[shape]
         folds.append(Fold(name, test, ~test & ~shared))
-    return Folds("family" if (family != "").any() else "layer", tuple(folds))
+    if not (family != "").any():
+        return Folds("layer", tuple(folds))
+    return Folds("family", tuple(folds), _clusters(of_network, which, shape))
 
 
-def family_clusters(data: Data, folds: Folds) -> tuple[Clustering, ...]:
-    """Clusters by family, of what errors may have in common; none where the folds know of no families."""
-    if folds.by != "family":
-        return ()
-    label = np.char.add("layer ", data.layer).astype(object)  # rows of no network
-    for fold in folds.folds:
-        label[fold.test & (data.network != "")] = fold.name
-    return (clustering("family", label.astype(np.str_), draws=0, seed=0),)
+def _clusters(of_row: NDArray[np.str_], which: IntArray, shape: IntArray) -> tuple[Clustering, ...]:
+    """Rows by the family of their network; rows of no family by their layer.
+
+    Args:
+        of_row: families by network.
+        which: the network of each row.
+        shape: the layer of each row.
+    """
+    families, own = np.unique(of_row, return_inverse=True)
+    family = own[which]
+    member = np.where(families[family] != "", family, len(families) + shape)
+    numbered = np.unique(member, return_inverse=True)[1]
+    return (Clustering("family", numbered, np.empty((0, int(numbered.max()) + 1))),)
 
 
 def _deal_layers(layer: Labels, seed: int) -> Labels:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from dibench import intensity
 from dibench.study.findings.fitted_model import PREDICTORS, RANGED, PowerAndTime, Predictor, Predictors
-from dibench.study.ladder.folds import Folds, family_clusters
+from dibench.study.ladder.folds import Folds
 from dibench.study.ladder.models import Data, design, per_di_disjoint_slope
 from dibench.study.ladder.rungs import Rung, fit_rung
 from dibench.study.maths.components import components
@@ -69,7 +69,7 @@ def predictor_of(rung: Rung, data: Data, clusterings: Sequence[Clustering], fold
     free = values > 0 if rung.alpha is None else (values > 0) & np.append(values[:-1] > 0, values[-1] < 1)
     jacobian = columns[:, free] / rung.predicted[:, None]
     residuals = np.log(data.y / rung.predicted)
-    found = components(jacobian, residuals, [*clusterings, *family_clusters(data, folds)])
+    found = components(jacobian, residuals, [*clusterings, *folds.clusters])
     if found is None:
         return None
     spreads = np.zeros((len(found.names), len(values), len(values)))

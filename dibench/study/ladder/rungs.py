@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dibench.study.ladder.alpha import GRID, profile_disjoint
-from dibench.study.ladder.folds import Folds, family_clusters
+from dibench.study.ladder.folds import Folds
 from dibench.study.ladder.models import FULL, Data, Design, Terms, design
 from dibench.study.ladder.unseen import Learned, predict_held_out
 from dibench.study.maths.estimate import LogFit, condition_number, fit_log
@@ -99,7 +99,7 @@ def fit_rung(
     return Rung(
         name=model,
         k=k,
-        coefficients=_coefficients(at, free, clusterings, family_clusters(data, folds)),
+        coefficients=_coefficients(at, free, clusterings, folds.clusters),
         below_zero=tuple(below_zero),
         names=at.names,
         parameters=bounded.parameters,

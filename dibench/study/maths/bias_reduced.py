@@ -110,8 +110,7 @@ def bias_reduced(
         return None
     inverse = np.asarray(np.linalg.inv(r))
     q = jacobian @ inverse
-    square = np.stack([clusters.sums(column, q) for column in q.T], axis=1)
-    values, vectors = np.linalg.eigh(square)
+    values, vectors = np.linalg.eigh(clusters.squares(q))
     values = np.clip(values, 0.0, 1.0)
     left = 1 - values
     scale = np.where(left > NOTHING_LEFT, left, np.inf) ** power

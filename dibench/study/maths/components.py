@@ -65,7 +65,11 @@ def components(
         sums = one.sums(np.ones(len(residuals)), jacobian) @ inverse @ inverse.T
         spreads.append(sums.T @ sums)
     rows = _sample(told, len(residuals))
-    seen = _Seen.of(jacobian[rows] @ inverse, residuals[rows], [one.member[rows] for one in told])
+    members = [one.member for one in told]
+    if not rows.all():
+        jacobian, residuals = jacobian[rows], residuals[rows]
+        members = [np.unique(one[rows], return_inverse=True)[1] for one in members]
+    seen = _Seen.of(jacobian @ inverse, residuals, members)
     kept = np.concatenate([[True], seen.visible])
     variances, covariance = _solve(seen, np.flatnonzero(seen.visible))
     return Components(
@@ -91,12 +95,15 @@ def variance_of_sum(parts: Components, shares: FloatArray) -> tuple[FloatArray, 
 
 def _told_apart(clusterings: Sequence[Clustering], rows: int) -> list[Clustering]:
     """Clusterings of which FEWEST_CLUSTERS clusters or more group rows, or clusters of the one before."""
+    from scipy.sparse import csr_array
+
     told: list[Clustering] = []
     finer, size = np.arange(rows), rows
     for one in clusterings:
-        pairs = np.unique(one.member * size + finer)
-        members = np.bincount(pairs // size, minlength=one.size)
-        if (members > 1).sum() >= FEWEST_CLUSTERS:
+        # Stored once for each pair, so that a line has as many entries as members.
+        pairs = csr_array((np.ones(rows), (one.member, finer)), shape=(one.size, size))
+        pairs.sum_duplicates()
+        if (np.diff(pairs.indptr) > 1).sum() >= FEWEST_CLUSTERS:
             told.append(one)
             finer, size = one.member, one.size
     return told
@@ -132,17 +139,16 @@ class _Seen:
 
     @classmethod
     def of(cls, q: FloatArray, residuals: FloatArray, members: list[NDArray[np.intp]]) -> _Seen:
-        """From Q (n, k) of J = QR, residuals (n,) and the cluster of each row by each clustering."""
+        """From Q (n, k) of J = QR, residuals (n,) and the cluster of each row by each clustering, from 0."""
         from scipy.sparse import csr_array, hstack
 
         n = len(residuals)
-        placed = [np.unique(member, return_inverse=True)[1] for member in members]
-        begins = np.cumsum([0, *(int(one.max()) + 1 for one in placed)])
-        if not placed:
+        begins = np.cumsum([0, *(int(one.max()) + 1 for one in members)])
+        if not members:
             nothing = np.zeros(0)
             left = n - float((q**2).sum())
             return cls(n, left, float(residuals @ residuals), nothing, nothing, np.zeros((0, 0)), begins)
-        z = hstack([csr_array((np.ones(n), (np.arange(n), one))) for one in placed], format="csr")
+        z = hstack([csr_array((np.ones(n), (np.arange(n), one))) for one in members], format="csr")
         zq = z.T @ q
         return cls(
             rows=n,

@@ -79,6 +79,11 @@ class Clustering:
         picked = csr_array((factor[order], order, begins), shape=(self.size, len(factor)))
         return np.asarray(picked @ rows)
 
+    def squares(self, rows: FloatArray) -> FloatArray:
+        """Σ row·row′ of each cluster: (n, k) to (clusters, k, k)."""
+        order, begins = self._order
+        return np.array([part.T @ part for part in np.split(rows[order], begins[1:-1])])
+
 
 def clustering(name: str, labels: NDArray[np.str_], *, draws: int, seed: int) -> Clustering:
     """Clusters of equal labels with mean-zero, variance-one weights: Rademacher's, or Webb's when few."""
