@@ -18,7 +18,7 @@ MODEL_NAMES = {
 BESIDE_NAMES = {
     "occupancy": "occupancy",
     "capacity": "capacity",
-    "occupancy and capacity": "occupancy and capacity",
+    "occupancy and capacity": "both",
     "time": "constant power",
 }
 """Further terms beside AI and DI."""

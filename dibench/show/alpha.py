@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from dibench.study.findings.all_findings import Several
 
 ALL_OPERATORS, ALL_CARDS = "all operators", "all, gains fitted"
-BESIDE = "beside"
-"""Lines of all operators together with a further term, such as `beside capacity`."""
+BESIDE = "+"
+"""Lines of all operators together with a further term, such as `+ capacity`."""
 
 WIDEST = (-0.5, 1.5)
 """Ends of the scale: what lies beyond is an arrow at the edge, and a number."""
@@ -74,7 +74,8 @@ def alpha_lines(studies: Sequence[Study], several: Several | None) -> list[Line]
         if fit.determined
     ]
     if several is not None and several.compared.joint is not None:
-        lines.append(Line(ALL_OPERATORS, ALL_CARDS, several.compared.joint.alpha, True))
+        fit_all = all(fit.adequacy.adequate is not False for _, fit in fits)
+        lines.append(Line(ALL_OPERATORS, ALL_CARDS, several.compared.joint.alpha, fit_all))
     for op in OPERATORS:
         for card, fit in fits if len(fits) <= MOST_CARDS else fits[:1]:
             if op in fit.by_operator:

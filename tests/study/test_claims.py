@@ -46,12 +46,18 @@ def test_headline_and_claims_never_contradict_each_other() -> None:
             word = conclusion(decision, p)
             headline = sentence(word, "measured energy", p)
             found = attrs.evolve(one, verdict=decision, conclusion=word, answer=headline)
+            missed = attrs.evolve(one.adequacy, beside="capacity", plain_miss=0.17)
+            told = claims(attrs.evolve(found, adequacy=missed), networks)
+            assert {claim.answer for claim in told if claim.name != "data types"} == {UNDECIDED}
+            assert "beside capacity" in sentence(word, "measured energy", p, missed)
             said = {claim.name: claim for claim in claims(found, networks)}
             of_types = said["data types"]
             assert (of_types.answer == CONFIRMED) == ("the data type matters" in headline), (decision, p)
             assert (of_types.answer == REFUTED) == headline.startswith("AI."), (decision, p)
             assert ("outputs that differ" in of_types.why) == ("only outputs differ" in headline)
             assert decision == "DI" or said["operators"].answer != CONFIRMED
+            if decision == "AI":
+                assert CONFIRMED not in {claim.answer for claim in said.values()}
             if decision == "not adequate":
                 assert headline.startswith("Not adequate.")
                 assert {claim.answer for claim in said.values()} == {UNDECIDED}

@@ -8,7 +8,7 @@ import attrs
 import pytest
 
 from dibench.study.findings.adequacy import Adequacy, Followed
-from dibench.study.findings.estimate import AlphaByFamily
+from dibench.study.findings.estimate import AlphaByFamily, Estimate
 from dibench.study.ladder.verdict import Grounds, decide
 
 ONE = AlphaByFamily(None, None, None, True, "family", 1, 1.0)
@@ -134,6 +134,15 @@ def test_every_obstacle_is_named() -> None:
     decision, why = verdict(rows=5, condition=1e9, ci_low=None, alpha_by_family=ONE)
     assert decision == "undecided"
     assert why.count(";") == 3
+
+
+def test_di_must_hold_beside_each_term_of_the_hardware() -> None:
+    beside = {"occupancy": Estimate(0.24, 0.2, 0.3), "capacity": Estimate(0.3, 0.2, 0.44)}
+    assert verdict(beside=beside)[0] == "DI"
+    decision, why = verdict(beside={**beside, "both": Estimate(0.4, 0.3, 0.46)})
+    assert decision == "undecided" and why.startswith("beside both α = 0.40 (0.30 to 0.46)")
+    assert verdict(beside={"capacity": Estimate(0.2, None, 0.3)})[0] == "undecided"
+    assert verdict(alpha=0.5, ci_low=0.49, ci_high=0.51, beside=beside)[0] == "AI"
 
 
 def test_lack_of_fit_decides_before_any_verdict() -> None:

@@ -7,8 +7,8 @@ misses by *something* (Wellek, Testing Statistical Hypotheses of Equivalence and
 bare test of lack of fit (pure error: Draper and Smith, Applied Regression Analysis, 1998, section 2.1) would
 reject them all.
 
-Why 3%: of the misfits of `benchmarks.study_misfits`, none scaled to a miss of 3% moves α by more than 0.05,
-the half-width of the margin around ½; at 5% several do (docs/study.md).
+Why 2%: the misfits of `benchmarks.study_misfits`, scaled to a miss of 2%, move α by 0.01 to 0.07, and by 0.12
+where a term of the hardware tells them; from 3% on several pass for a data type (docs/study.md).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from dibench.study.findings.adequacy import Adequacy, Followed
 from dibench.study.ladder.models import FULL, Data, Terms, design
 from dibench.study.maths.estimate import fit_log
 from dibench.study.maths.inference import LEVEL
+from dibench.study.maths.minimise import LOOSE
 from dibench.study.maths.sign_flips import holm
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 FloatArray = NDArray[np.float64]
 
-MISS_MARGIN = 0.03
+MISS_MARGIN = 0.02
 FEWEST_ROWS = 10
 """Rows of known error beyond the coefficients, below which nothing is said."""
 
@@ -83,7 +84,7 @@ def residuals_of(data: Data, terms: Terms) -> tuple[FloatArray, int]:
     at = design("di_split", data, terms=terms)
     if len(data) <= len(at.names):
         return np.zeros(len(data)), len(at.names)
-    return fit_log(at.columns, data.y).residuals, len(at.names)
+    return fit_log(at.columns, data.y, tolerance=LOOSE).residuals, len(at.names)
 
 
 def adequacy(data: Data, terms: Terms = FULL) -> Adequacy:

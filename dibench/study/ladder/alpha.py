@@ -307,12 +307,12 @@ def profile_disjoint(data: Data, grid: FloatArray, *, terms: Terms = FULL) -> tu
     A grid finds the deepest valley, on a sample if rows are many; from there all coefficients and α descend
     together on all rows.
     """
-    sample = _sample(data)
+    some = sample(data)
     near: FloatArray | None = None
     best: tuple[float, float, FloatArray] | None = None
     for alpha in grid.tolist():
-        columns = design("di_disjoint", sample, alpha, terms).columns
-        fit = fit_log(columns, sample.y, nonnegative=True, near=near, tolerance=LOOSE)
+        columns = design("di_disjoint", some, alpha, terms).columns
+        fit = fit_log(columns, some.y, nonnegative=True, near=near, tolerance=LOOSE)
         near = fit.parameters
         if best is None or fit.rss < best[0]:
             best = fit.rss, alpha, near
@@ -321,7 +321,7 @@ def profile_disjoint(data: Data, grid: FloatArray, *, terms: Terms = FULL) -> tu
     return alpha, LogFit(theta, rss, design("di_disjoint", data, alpha, terms).columns, data.y)
 
 
-def _sample(data: Data) -> Data:
+def sample(data: Data) -> Data:
     """Random rows, with some of every operator; all rows if they are not many."""
     if len(data) <= ROWS_OF_A_SEARCH:
         return data

@@ -19,7 +19,7 @@ of its layer, and where power is constant it leaves nothing to explain.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import attrs
 import numpy as np
@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from dibench.study.findings.adequacy import Adequacy
 from dibench.study.ladder.adequacy import adequacy
+from dibench.study.ladder.alpha import sample
 from dibench.study.ladder.models import FULL, Data, Terms, design
 from dibench.study.maths.estimate import fit_log
 from dibench.study.maths.minimise import LOOSE
@@ -36,12 +37,6 @@ FloatArray = NDArray[np.float64]
 OCCUPANCY, CAPACITY, TIME = "occupancy", "capacity", "time"
 BOTH = "occupancy and capacity"
 
-NOT_TOLD = {
-    OCCUPANCY: "the table has no grids (columns blocks, sms)",
-    CAPACITY: "footprints do not tell a cache",
-}
-"""Why a rung cannot be fitted."""
-
 BLOCKS_PER_SM = (1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 32)
 """Blocks that a multiprocessor may hold at once: 32 is the most of any NVIDIA GPU."""
 
@@ -49,7 +44,7 @@ FEWEST_BEYOND = 0.05
 """Least share of rows that a cache must hold, and leave out."""
 
 CACHES = 25
-"""Sizes of a cache that are tried, evenly by logarithm."""
+"""Sizes of a cache that are tried, and twice as many around the best."""
 
 
 def terms_beside(data: Data) -> dict[str, Terms]:
@@ -60,10 +55,21 @@ def terms_beside(data: Data) -> dict[str, Terms]:
     if (cache := cache_of(data, FULL)) is not None:
         found[CAPACITY] = Terms(cache=cache)
     if wave is not None and (cache := cache_of(data, found[OCCUPANCY])) is not None:
-        found[BOTH] = Terms(wave=wave_of(data, Terms(cache=cache)), cache=cache)
+        both = wave_of(data, Terms(cache=cache))
+        found[BOTH] = Terms(wave=wave if both is None else both, cache=cache)
     if (data.time > 0).all() and np.isfinite(data.time).all():
         found[TIME] = Terms(launch=False, power=True)
     return found
+
+
+def not_told(name: str, data: Data) -> str:
+    """Why `terms_beside` lacks a term."""
+    if name == OCCUPANCY and not (np.isfinite(data.blocks).all() and np.isfinite(data.sms).all()):
+        return "the table has no grids (columns blocks, sms)"
+    return {
+        OCCUPANCY: "no size of a wave makes idle multiprocessors cost anything",
+        CAPACITY: "no size of a cache makes layers beyond it cost more",
+    }[name]
 
 
 def suited(data: Data, beside: dict[str, Terms]) -> tuple[Terms, Adequacy]:
@@ -77,40 +83,47 @@ def suited(data: Data, beside: dict[str, Terms]) -> tuple[Terms, Adequacy]:
 
 
 def wave_of(data: Data, terms: Terms) -> float | None:
-    """Blocks of a wave, a multiple of the multiprocessors; None where the table has no grids or no waits."""
+    """Blocks of a wave, a multiple of the multiprocessors; None where no size costs more than nothing."""
     if not (np.isfinite(data.blocks).all() and (data.blocks > 0).all() and np.isfinite(data.sms).all()):
         return None
-    waves = (data.sms.max() * blocks for blocks in BLOCKS_PER_SM)
-    return _least(data, [(wave, attrs.evolve(terms, wave=float(wave))) for wave in waves])
+    waves = float(data.sms.max()) * np.array(BLOCKS_PER_SM)
+    best = _least(data, [attrs.evolve(terms, wave=wave) for wave in waves.tolist()], terms, "e_idle")
+    return None if best is None else float(waves[best])
 
 
 def cache_of(data: Data, terms: Terms) -> float | None:
-    """Elements that the cache holds; None where footprints do not tell."""
-    elements = np.unique(data.weights + data.activations)
-    low, high = np.quantile(data.weights + data.activations, (FEWEST_BEYOND, 1 - FEWEST_BEYOND))
-    if not low < high:
-        return None
-
-    def best(sizes: FloatArray) -> float | None:
-        return _least(data, [(size, attrs.evolve(terms, cache=float(size))) for size in sizes.tolist()])
-
-    coarse = np.geomspace(low, high, CACHES)
-    if (first := best(coarse)) is None:
-        return None
+    """Elements that the cache holds; None where no size costs more than nothing."""
+    footprint = data.weights + data.activations
+    elements = np.unique(footprint)
+    low, high = np.quantile(footprint, (FEWEST_BEYOND, 1 - FEWEST_BEYOND))
     # Between two footprints every size gives the same fit: their middle stands for all.
-    step = coarse[1] / coarse[0]
-    near = elements[(elements >= first / step) & (elements <= first * step)]
-    return best(np.sqrt(near[1:] * near[:-1])[:: 1 + len(near) // CACHES]) if len(near) > 1 else first
+    sizes = np.sqrt(elements[1:] * elements[:-1])
+    sizes = sizes[(sizes > low) & (sizes < high)]
+    step = 1 + len(sizes) // CACHES
+
+    def best(some: FloatArray) -> int | None:
+        return _least(data, [attrs.evolve(terms, cache=size) for size in some.tolist()], terms, "e_beyond")
+
+    if (coarse := best(sizes[::step])) is None:
+        return None
+    near = sizes[max(0, (coarse - 1) * step + 1) : (coarse + 1) * step]
+    near = near[:: 1 + len(near) // (2 * CACHES)]
+    fine = best(near)
+    return None if fine is None else float(near[fine])
 
 
-def _least(data: Data, sizes: Iterable[tuple[float, Terms]]) -> float | None:
-    """The size of least squares; None where rows are too few."""
-    best: tuple[float, float] | None = None
-    for size, terms in sizes:
-        at = design("di_split", data, terms=terms)
-        if len(data) <= len(at.names) + 1:
-            return None
-        rss = fit_log(at.columns, data.y, tolerance=LOOSE).rss
-        if best is None or rss < best[0]:
-            best = rss, float(size)
+def _least(data: Data, sizes: Sequence[Terms], without: Terms, name: str) -> int | None:
+    """Which size has least squares of `di_split`, where that term's cost is above zero; None of none."""
+    data = sample(data)
+    at = design("di_split", data, terms=without)
+    if len(data) <= len(at.names) + 2:
+        return None
+    start = dict(zip(at.names, fit_log(at.columns, data.y, tolerance=LOOSE).parameters.tolist(), strict=True))
+    best: tuple[float, int] | None = None
+    for number, terms in enumerate(sizes):
+        one = design("di_split", data, terms=terms)
+        near = np.array([start.get(own, 0.0) for own in one.names])
+        found = fit_log(one.columns, data.y, near=near, tolerance=LOOSE)
+        if found.parameters[one.names.index(name)] > 0 and (best is None or found.rss < best[0]):
+            best = found.rss, number
     return None if best is None else best[1]

@@ -41,6 +41,7 @@ METHOD = {
     "alpha_by_family": "inversion of the t test by the jackknife over families (CV3) with Bell and "
     "McCaffrey's degrees of freedom; the verdict holds by this interval, too",
     "baseline": "the interval of the idle power that was subtracted is part of alpha's",
+    "lack_of_fit": "residuals of di_split beyond the rows' errors, against a tolerated miss, chi-square",
     "interval_weighted": "inversion of the test, not clipped to [0, 1]",
     "interval_disjoint": "profile likelihood on [0, 1], widened for clustered errors",
     "intervals_of_coefficients": "the wider of CR2 with Bell and McCaffrey's degrees of freedom, by the "

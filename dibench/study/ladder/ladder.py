@@ -22,7 +22,7 @@ from dibench.study.ladder.alpha import (
     weights_and_inputs,
     with_baseline,
 )
-from dibench.study.ladder.beside import NOT_TOLD, TIME, suited, terms_beside
+from dibench.study.ladder.beside import CAPACITY, OCCUPANCY, TIME, not_told, suited, terms_beside
 from dibench.study.ladder.folds import Folds, make_folds
 from dibench.study.ladder.models import FULL, MODELS, Data, Labels, Terms, data_of
 from dibench.study.ladder.rungs import NoRung, Rung, fit_rung
@@ -166,11 +166,17 @@ def _fit_ladder(
     further = terms_beside(data)
     if selection.kind == "time":
         further.pop(TIME, None)
-    rungs |= {f"di_{name}": _beside(name, further, data, clusterings, folds) for name in NOT_TOLD}
+    for name in (OCCUPANCY, CAPACITY):
+        rungs[f"di_{name}"] = _beside(name, further, data, clusterings, folds)
     terms, judged = suited(data, further)
     judged = attrs.evolve(judged, follows=_follows(data, selection.frame, judged))
     plain = rungs if terms == FULL else None
-    comparison = compare(data, clusterings, folds, plain, terms, judged)
+    beside = {
+        name: Beside(own, *_alternative(own, data, clusterings), adequacy(data, own))
+        for name, own in further.items()
+    }
+    beyond = {name: one.alpha for name, one in beside.items() if name != TIME}
+    comparison = compare(data, clusterings, folds, plain, terms, judged, beyond)
     operators = [op for op in intensity.OPERATORS if (data.op == op).any()]
     by_operator = {}
     for op in operators:
@@ -191,7 +197,7 @@ def _fit_ladder(
         rungs=rungs,
         comparison=comparison,
         disjoint=_disjoint(data, clusterings, rungs["di_disjoint"]),
-        split=weights_and_inputs(data, clusterings),
+        split=weights_and_inputs(data, clusterings, terms),
         effective=_effective(every, catalogue, draws, seed),
         by_operator=by_operator,
         sensitivity={
@@ -199,10 +205,7 @@ def _fit_ladder(
             **_of_gross_energy(selection, clusterings),
         },
         unseen=predict_families(data, catalogue, known),
-        beside={
-            name: Beside(own, *_alternative(own, data, clusterings), adequacy(data, own))
-            for name, own in further.items()
-        },
+        beside=beside,
         check=check,
     )
 
@@ -269,7 +272,7 @@ def _beside(
 ) -> Rung | NoRung:
     """`di_weighted` with a further term, whose size counts as a coefficient."""
     if name not in further:
-        return NoRung(f"di_{name}", NOT_TOLD[name])
+        return NoRung(f"di_{name}", not_told(name, data))
     found = fit_rung("di_weighted", data, clusterings, folds, further[name])
     if isinstance(found, NoRung):
         return attrs.evolve(found, name=f"di_{name}")
@@ -307,6 +310,7 @@ def compare(
     rungs: Mapping[str, Rung | NoRung] | None = None,
     terms: Terms = FULL,
     judged: Adequacy | None = None,
+    beyond: Mapping[str, Alpha] | None = None,
 ) -> AiAgainstDi:
     """Estimate α, test AI inside DI, predict held-out rows with both, and decide.
 
@@ -315,6 +319,7 @@ def compare(
         rungs: fitted to the same rows, folds and terms already: saves predicting held-out rows again.
         terms: beside which AI and DI are compared.
         judged: the lack of fit with these terms, where it is known.
+        beyond: α with each further term of the hardware: DI must hold beside them, where they tell α.
     """
     judged = adequacy(data, terms) if judged is None else judged
     problem = WeightedAlpha(data, clusterings, terms)
@@ -336,6 +341,7 @@ def compare(
         held_out_ai=ai,
         held_out_di=di,
         adequacy=judged,
+        beside={name: one for name, one in (beyond or {}).items() if one.value is not None},
     )
     verdict = decide(grounds)
     return AiAgainstDi(alpha, alpha_by_family, tested, effective, problem.condition, ai, di, verdict, judged)

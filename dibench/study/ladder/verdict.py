@@ -12,6 +12,8 @@ that is strong enough counts with any.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import attrs
 
 from dibench.numbers import interval, number, p_text, percent
@@ -101,6 +103,8 @@ class Grounds:
     """Root mean square log errors on held-out rows, each cluster with one vote."""
     adequacy: Adequacy | None = None
     """Lack of fit of the model; None where it was not looked at."""
+    beside: Mapping[str, Estimate] = attrs.field(factory=dict)
+    """α with each further term of the hardware, by name, where it has an interval."""
 
 
 @attrs.frozen
@@ -143,6 +147,11 @@ def decide(found: Grounds) -> Verdict:
     if where == "inside":
         return Verdict("AI", (Reason("inside the margin", f"{text}, where DI is AI"),))
     outside = Reason("outside the margin", text)
+    for name, beside in found.beside.items():
+        unbounded = beside.ci_low is None or beside.ci_high is None
+        if unbounded or _side(beside.ci_low, beside.ci_high) != "outside":
+            told = f"beside {name} α = {interval(beside)} does not lie outside the margin"
+            return Verdict("undecided", (Reason(f"not beyond {name}", told), outside))
     if found.held_out_ai is None or found.held_out_di is None:
         nothing = Reason("nothing held out", "no rows could be held out to compare predictions")
         return Verdict("undecided", (nothing, outside))

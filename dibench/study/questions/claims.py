@@ -36,7 +36,7 @@ def claims(fit: Fit, networks: WholeNetworks | NoNetworks, twins: Twins | None =
         twins: its twins with `fitted_alpha`; None where there are none.
     """
     rest = (_every_operator(fit, twins), _whole_networks(networks), _generality(networks))
-    found = (_data_type(fit), *(_unless_missed(claim, fit) for claim in rest))
+    found = (_data_type(fit), *(_unless_contrary(claim, fit) for claim in rest))
     return found if fit.evidence else tuple(_no_evidence(claim, fit) for claim in found)
 
 
@@ -48,13 +48,19 @@ def _no_evidence(claim: Claim, fit: Fit) -> Claim:
     return attrs.evolve(claim, answer=NOT_TESTABLE, number="", why=f"{what} here", check=check)
 
 
-def _unless_missed(claim: Claim, fit: Fit) -> Claim:
-    """Undecided where AI and DI alone miss the rows: these three are asked of AI and DI alone."""
+def _unless_contrary(claim: Claim, fit: Fit) -> Claim:
+    """Undecided where AI and DI alone miss the rows, as these three are asked of AI and DI alone.
+
+    Nor is DI confirmed to be general, or to rank networks better, where the verdict is not DI: a small misfit
+    that goes with activations moves every family's error alike.
+    """
     if fit.conclusion == NOT_ADEQUATE:
         why = f"nothing is concluded from it: {miss_text(fit.adequacy)}"
     elif fit.adequacy.beside:
         alone = percent(fit.adequacy.plain_miss, 0)
         why = f"AI and DI alone miss by {alone}, and this is not asked beside {fit.adequacy.beside}"
+    elif fit.verdict != "DI" and claim.answer == CONFIRMED:
+        why = f"DI errs less, but the verdict on all rows is {fit.verdict}: misfit may do that, too"
     else:
         return claim
     return attrs.evolve(claim, answer=UNDECIDED, number="", why=why)
