@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 
 from dibench.intervals import mean_interval
-from dibench.meters.ticks import Floats, sampled, updates
+from dibench.meters.ticks import Floats, resolution, sampled, updates
 
 if TYPE_CHECKING:
     from dibench.meters.sampler import Readings
@@ -76,13 +76,13 @@ def baseline_since(found: Readings, begin_s: float, *, by_counter: bool) -> Base
     """
     counted = _counter_blocks(found, begin_s)
     drawn = _power_blocks(found, begin_s)
-    power_w, blocks, tick = counted if by_counter else drawn
+    power_w, blocks, tick, _ = counted if by_counter else drawn
     if len(blocks) < _FEWEST_BLOCKS:
         return None
     ripples = [
-        mean_interval(each.tolist())[1] for _, each, _ in (counted, drawn) if len(each) >= _FEWEST_BLOCKS
+        mean_interval(each.tolist())[1] for _, each, *_ in (counted, drawn) if len(each) >= _FEWEST_BLOCKS
     ]
-    changes = [_changes(each) for _, each, _ in (counted, drawn) if len(each) >= _FEWEST_BLOCKS]
+    changes = [_changes(each, step) for _, each, _, step in (counted, drawn) if len(each) >= _FEWEST_BLOCKS]
     # Ticks that come early and late make a counter's blocks noisy, but not its mean: `tick` is its error.
     ripple_w = min((width for width in ripples if width is not None), default=0.0)
     change_w = min(abs(parts[0][0]) for parts in changes)
@@ -103,40 +103,43 @@ def baseline_since(found: Readings, begin_s: float, *, by_counter: bool) -> Base
     )
 
 
-def _power_blocks(found: Readings, begin_s: float) -> tuple[float, Floats, float]:
-    """Mean power, that of each block, and the mean's error because of instants of updates: none here."""
+def _power_blocks(found: Readings, begin_s: float) -> tuple[float, Floats, float, float]:
+    """Mean power, that of each block, the mean's error because of instants of updates (none here), a step."""
     inside = found.power_at_s >= begin_s
     samples = sampled(found.power_at_s[inside], found.power_w[inside], _SAMPLE_S)
     number = min(_BLOCKS, len(samples))
     if number == 0 or _SAMPLE_S * len(samples) < _LEAST_SEEN * (found.power_at_s[-1] - begin_s):
-        return math.nan, np.array([]), 0.0
+        return math.nan, np.array([]), 0.0, 0.0
     blocks = [each.mean() for each in np.array_split(samples, number)]
-    return float(samples.mean()), np.array(blocks), 0.0
+    return float(samples.mean()), np.array(blocks), 0.0, resolution(samples)
 
 
-def _counter_blocks(found: Readings, begin_s: float) -> tuple[float, Floats, float]:
+def _counter_blocks(found: Readings, begin_s: float) -> tuple[float, Floats, float, float]:
     """The same by the energy counter, between observed ticks; the error is that of two ticks' instants."""
     inside = found.energy_at_s >= begin_s
     joules = found.energy_mj[inside] * 1e-3
     at, _, index = updates(found.energy_at_s[inside], joules)
     if len(at) < _FEWEST_BLOCKS + 1 or (np.diff(joules) < 0).any():
-        return math.nan, np.array([]), 0.0
+        return math.nan, np.array([]), 0.0, 0.0
     seconds = float(at[-1] - at[0])
     if seconds < _LEAST_SEEN * (found.energy_at_s[-1] - begin_s):
-        return math.nan, np.array([]), 0.0
+        return math.nan, np.array([]), 0.0, 0.0
     number = min(_BLOCKS, len(at) - 1)
     edges = np.linspace(at[0], at[-1], number + 1)
     blocks = np.diff(np.interp(edges, at, joules[index])) / np.diff(edges)
     power_w = float(joules[index][-1] - joules[index][0]) / seconds
-    return power_w, blocks, 2 * math.sqrt(2) * power_w * float(np.diff(at).std()) / seconds
+    tick = 2 * math.sqrt(2) * power_w * float(np.diff(at).std()) / seconds
+    return power_w, blocks, tick, resolution(joules) / float(edges[1] - edges[0])
 
 
-def _changes(blocks: Floats) -> list[tuple[float, float]]:
+def _changes(blocks: Floats, step_w: float) -> list[tuple[float, float]]:
     """Changes by a straight line and their standard errors: of all blocks, and of each half of eight or more.
 
-    The noise is that of differences between neighbours, by their median: a step among them is no noise.
+    The noise is that of differences between neighbours, by their median: a step among them is no noise. Power
+    that is told in steps may have equal neighbours: rounding makes at least so much of both ends of a block.
     """
     noise = float(np.median(np.abs(np.diff(blocks)))) / _MEDIAN_OF_NORMAL / math.sqrt(2)
+    noise = max(noise, step_w / math.sqrt(6))
     middle = len(blocks) // 2
     halves = [blocks[:middle], blocks[-middle:]] if middle >= _FEWEST_BLOCKS else []
     found = []

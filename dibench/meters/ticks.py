@@ -144,13 +144,17 @@ def power_curve(t: Floats, power_w: Floats, period_s: float) -> Curve:
     at = np.append(updates(t, power_w)[0], t[-1])
     if len(at) < FEWEST_TICKS:
         at = np.arange(t[0], t[-1], period_s)
-    return Curve(at, np.interp(at, t, joules), resolution_w=_resolution_w(power_w))
+    return Curve(at, np.interp(at, t, joules), resolution_w=resolution(power_w))
 
 
-def _resolution_w(power_w: Floats) -> float:
-    """The coarsest of 1 W, 0.1 W and 0.01 W of which all readings are multiples, else 1 mW."""
+def resolution(values: Floats) -> float:
+    """The coarsest of 1, 0.1 and 0.01 (W or J) of which all readings are multiples, else 0.001.
+
+    >>> resolution(np.array([114.0, 115.0])), resolution(np.array([114.2, 115.0]))
+    (1.0, 0.1)
+    """
     for step in (1000, 100, 10):
-        if not (np.rint(1e3 * power_w) % step).any():
+        if not (np.rint(1e3 * values) % step).any():
             return 1e-3 * step
     return 1e-3
 
