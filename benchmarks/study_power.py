@@ -27,7 +27,8 @@ from dibench.layer import Layer
 from dibench.plan import load_plan
 from dibench.show.svg import INK, MUTED, marked, new_panel, standalone, to_svg
 from dibench.study.findings.ladder import MARGIN
-from dibench.study.ladder.ladder import families_of, make_clusterings
+from dibench.study.ladder.folds import families_of
+from dibench.study.ladder.ladder import make_clusterings
 from dibench.study.ladder.models import Data, design
 from dibench.study.use.power import chance, layers_only, truth
 

@@ -32,7 +32,8 @@ from numpy.typing import NDArray
 
 from dibench import networks
 from dibench.study.ladder.alpha import WeightedAlpha, cluster_test
-from dibench.study.ladder.ladder import families_of, make_clusterings
+from dibench.study.ladder.folds import families_of
+from dibench.study.ladder.ladder import make_clusterings
 from dibench.study.ladder.models import Data, Design, data_of, design, fixed_alpha, weights_like_inputs
 from dibench.study.maths.bias_reduced import bias_reduced
 from dibench.study.maths.inference import Clustering, Linearised, deciding, effective_clusters

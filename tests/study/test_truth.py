@@ -8,7 +8,8 @@ import pytest
 
 from benchmarks import study_truth as truth
 from dibench.study.ladder.alpha import WeightedAlpha, weights_and_inputs
-from dibench.study.ladder.ladder import families_of, make_clusterings
+from dibench.study.ladder.folds import families_of
+from dibench.study.ladder.ladder import make_clusterings
 from dibench.study.ladder.models import design, fixed_alpha
 
 SEEDS = 400

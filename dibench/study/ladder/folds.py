@@ -11,10 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dibench.study.ladder.models import Data, Labels
-from dibench.study.maths.inference import Clustering
-from dibench.study.table.catalogue import Catalogue, the_25
-
-IntArray = NDArray[np.intp]
+from dibench.study.maths.inference import Clustering, clustering
+from dibench.study.table.catalogue import Catalogue, family_of, the_25
 
 LAYER_FOLDS = 10
 FEWEST_FAMILIES = 3
@@ -52,8 +50,7 @@ def make_folds(data: Data, seed: int = 0, catalogue: Catalogue | None = None) ->
     """
     catalogue = catalogue or the_25()
     named, which = np.unique(data.network, return_inverse=True)
-    of_network = np.array([catalogue.family.get(network, "") for network in named.tolist()], np.str_)
-    family = of_network[which]
+    family = np.array([catalogue.family.get(network, "") for network in named.tolist()], np.str_)[which]
     if len(set(family.tolist()) - {""}) < FEWEST_FAMILIES:
         family = np.full(len(data), "", dtype=np.str_)
     by_layer = _deal_layers(data.layer, seed)
@@ -69,22 +66,17 @@ def make_folds(data: Data, seed: int = 0, catalogue: Catalogue | None = None) ->
         folds.append(Fold(name, test, ~test & ~shared))
     if not (family != "").any():
         return Folds("layer", tuple(folds))
-    return Folds("family", tuple(folds), _clusters(of_network, which, shape))
+    return Folds("family", tuple(folds), (families_of(data),))
 
 
-def _clusters(of_row: NDArray[np.str_], which: IntArray, shape: IntArray) -> tuple[Clustering, ...]:
-    """Rows by the family of their network; rows of no family by their layer.
-
-    Args:
-        of_row: families by network.
-        which: the network of each row.
-        shape: the layer of each row.
-    """
-    families, own = np.unique(of_row, return_inverse=True)
-    family = own[which]
-    member = np.where(families[family] != "", family, len(families) + shape)
-    numbered = np.unique(member, return_inverse=True)[1]
-    return (Clustering("family", numbered, np.empty((0, int(numbered.max()) + 1))),)
+def families_of(data: Data) -> Clustering:
+    """Clusters by family of networks; a layer of no network is one by itself. By layer without networks."""
+    named, which = np.unique(data.network, return_inverse=True)
+    family = np.array([f"family {family_of(network)}" if network else "" for network in named.tolist()])[
+        which
+    ]
+    labels: Labels = np.where(family != "", family, np.char.add("layer ", data.layer))
+    return clustering("family" if (family != "").any() else "layer", labels, draws=1, seed=0)
 
 
 def _deal_layers(layer: Labels, seed: int) -> Labels:

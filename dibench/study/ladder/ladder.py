@@ -23,7 +23,7 @@ from dibench.study.ladder.alpha import (
     with_baseline,
 )
 from dibench.study.ladder.beside import CAPACITY, OCCUPANCY, TIME, not_told, suited, terms_beside
-from dibench.study.ladder.folds import Folds, make_folds
+from dibench.study.ladder.folds import Folds, families_of, make_folds
 from dibench.study.ladder.models import FULL, MODELS, Data, Labels, Terms, data_of
 from dibench.study.ladder.rungs import NoRung, Rung, fit_rung
 from dibench.study.ladder.unseen import FoldFits, Unseen, predict_families, predict_held_out
@@ -31,7 +31,7 @@ from dibench.study.ladder.verdict import Grounds, Verdict, decide
 from dibench.study.maths.inference import DRAWS, Clustering, Test, clustering
 from dibench.study.maths.scores import aicc
 from dibench.study.table import rows as row_rules
-from dibench.study.table.catalogue import Catalogue, catalogue_of, family_of
+from dibench.study.table.catalogue import Catalogue, catalogue_of
 from dibench.study.table.columns import numbers
 
 if TYPE_CHECKING:
@@ -291,16 +291,6 @@ def make_clusterings(data: Data, draws: int, seed: int) -> tuple[Clustering, ...
         labels: Labels = np.where(data.network != "", data.network, np.char.add("layer ", data.layer))
         found.append(clustering("network", labels, draws=draws, seed=seed))
     return tuple(found)
-
-
-def families_of(data: Data) -> Clustering:
-    """Clusters by family of networks; a layer of no network is one by itself. By layer without networks."""
-    named, which = np.unique(data.network, return_inverse=True)
-    family = np.array([f"family {family_of(network)}" if network else "" for network in named.tolist()])[
-        which
-    ]
-    labels: Labels = np.where(family != "", family, np.char.add("layer ", data.layer))
-    return clustering("family" if (family != "").any() else "layer", labels, draws=1, seed=0)
 
 
 def compare(

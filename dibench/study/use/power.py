@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from dibench.layer import Layer
 from dibench.study.findings.ladder import MARGIN
 from dibench.study.findings.power import Power, Reach
-from dibench.study.ladder.ladder import families_of
+from dibench.study.ladder.folds import families_of
 from dibench.study.ladder.models import Data, data_of, design
 from dibench.study.ladder.verdict import LARGEST_CONDITION, ROWS_PER_COEFFICIENT
 from dibench.study.maths.bias_reduced import bias_reduced
