@@ -38,6 +38,7 @@ PLAN = "networks"
 ROWS = (50, 100, 200, 400, 1716)
 ALPHAS = (0.2, 0.3, 0.35, 0.4, 0.5, 0.6, 0.65, 0.7, 0.8)
 ERRORS = (("iid", 0.02), ("iid", 0.1), ("family", 0.1))
+KINDS = {"iid": "independent", "family": "common to a family"}
 SEEDS, DRAWS, AT_ONCE = 200, 399, 50
 SHARED = 0.64
 
@@ -129,7 +130,8 @@ def table(outcomes: Sequence[Found]) -> str:
                 one = of[Point(rows, alpha, kind, error)]
                 computed = f" ({100 * one.computed:.0f})" if kind == "iid" and alpha != 0.5 else ""
                 cells.append(f"{100 * (one.ai if alpha == 0.5 else one.di):.0f}{computed}")
-            lines.append(f"| {kind}, {100 * error:g}% | {rows:,} | {' | '.join(cells)} |")
+            name = f"{KINDS[kind]}, {100 * error:g}%"
+            lines.append(f"| {name} | {rows:,} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
