@@ -54,8 +54,8 @@ def noise_text(noise: Noise, asked: float) -> str:
         return f"{text}: quiet"
     if noise.disturbed > _FEW:
         text += f", others take {percent(noise.disturbed, 0)} of the windows"
-    aim = f", aiming at ±{100 * noise.target:g}% instead of ±{100 * asked:g}%" if noise.target > asked else ""
-    visits = f"each case is visited {noise.visits} times{aim}"
+    instead = f" instead of ±{100 * asked:g}%" if noise.target > asked else ""
+    visits = f"each case is visited {noise.visits} times, aiming at ±{100 * noise.target:g}%{instead}"
     return f"{text}: {visits}; those that miss it are measured again at the end"
 
 

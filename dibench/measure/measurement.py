@@ -41,6 +41,8 @@ FEWEST_OF_VISIT = 6
 """With fewer windows a visit cannot be judged by itself."""
 _FEWEST_TO_STOP = 12
 _PACE_MATTERS = 0.02
+_ALIKE = 0.01  # visits with smaller standard deviations count alike: a few windows know theirs badly
+_UNKNOWN = 0.05  # visits may differ by so much where no repeats tell
 
 
 @attrs.frozen
@@ -152,9 +154,11 @@ def _parts(visits: Sequence[Sequence[Window]]) -> list[list[Window]]:
 class Estimate:
     """What the windows of a case say, those of several visits together.
 
-    Each visit has its own undisturbed time, and their mean counts. A visit that is farther from the others
-    than visits differ by is left out. Where the machine's pace is not known, the shortest visit is right: it
-    can only have been stretched. Where times are stated at the usual pace, the middle one is.
+    Each visit has its own undisturbed time, and their mean counts, weighted by their variances. A visit that
+    is farther from the others than visits differ by is left out. Where the machine's pace is not known, the
+    shortest visit is right: it can only have been stretched. Where times are stated at the usual pace, the
+    middle one is. Visits that differ by more than their intervals say widen that of the mean (Birge, Phys.
+    Rev. 40, 1932).
     """
 
     def __init__(
@@ -173,7 +177,8 @@ class Estimate:
         self._disturbed = [window for window in self._used if window.disturbed]
         self._stretched = sum(visit.windows.stretched for visit in self._kept)
         self._left_out = len(judged) - len(self._kept)
-        self.time_s = math.fsum(visit.time_s for visit in self._kept) / len(self._kept)
+        self._variance, weights = _of_mean(self._kept, between)
+        self.time_s = math.fsum(w * visit.time_s for w, visit in zip(weights, self._kept, strict=True))
 
     @property
     def number(self) -> int:
@@ -191,13 +196,12 @@ class Estimate:
 
     def _time_ci_s(self) -> float | None:
         """Of the visits, of the pace, and what was taken from windows that had to be used all the same."""
-        if any(visit.ci_s is None for visit in self._kept):
+        if self._variance is None:
             return None
-        parts = [_relative_variance(visit, self._between) for visit in self._kept]
-        of_visits = t_975(combined_df(parts)) * math.sqrt(math.fsum(part.variance for part in parts))
+        of_visits = t_975(self._variance.df) * math.sqrt(self._variance.variance)
         taken_s = math.fsum(min(window.waited_s, window.time_s) for window in self._disturbed)
         taken_s /= sum(window.launches for window in self._used)
-        return math.hypot(of_visits / len(parts), self._pace_ci()) * self.time_s + taken_s
+        return math.hypot(of_visits, self._pace_ci()) * self.time_s + taken_s
 
     def _pace(self) -> float | None:
         """The machine's pace over the usual one, in the visits used; None where that is not known."""
@@ -217,9 +221,12 @@ class Estimate:
         if not self._varies:
             return joules[0], None
         mean_j, half_j = mean_interval(joules)
-        return mean_j, None if half_j is None else max(
-            half_j, self._between / math.sqrt(len(self._kept)) * mean_j
-        )
+        if half_j is None:
+            return mean_j, None
+        # Joules are as they were metered; by how much they follow the pace is not known.
+        off_pace = abs(math.log(self._pace() or 1.0))
+        least = self._between / math.sqrt(len(self._kept))
+        return mean_j, math.hypot(max(half_j, least * mean_j), off_pace * mean_j)
 
     def reached(self) -> float:
         """The larger relative half-width of time and, where it varies, energy."""
@@ -254,18 +261,18 @@ class Estimate:
         told = []
         if self._disturbed:
             told.append(f"other processes had the cores in {len(self._disturbed)} of {self.number} windows")
-        stretched = self._stretched
-        visits = f"{self._left_out} of {self._visits} visits left out: stretched throughout"
-        told += [visits] if self._left_out else []
-        reported = sum(window.disturbed for window in self._all) - len(self._disturbed)
-        causes = [f"other processes had the cores in {reported}"] if reported else []
+        if self._left_out:
+            told.append(f"{self._left_out} of {self._visits} visits left out: disturbed or far off")
+        judged = sum(len(visit.windows.used) for visit in self._kept)
+        left_out, stretched = judged - self.number, self._stretched
+        causes = [f"other processes had the cores in {left_out - stretched}"] if left_out > stretched else []
         causes += [f"{stretched} stretched"] if stretched else []
         if causes:
-            told.append(f"{reported + stretched} of {len(self._all)} windows left out: {', '.join(causes)}")
+            told.append(f"{left_out} of {judged} windows left out: {', '.join(causes)}")
         slower = (self._pace() or 1.0) - 1
         if abs(slower) > _PACE_MATTERS:
             which = "slower" if slower > 0 else "faster"
-            told.append(f"the machine was {100 * abs(slower):.0f}% {which} than usual: allowed for")
+            told.append(f"the machine was {100 * abs(slower):.0f}% {which} than usual: time allows for it")
         return told
 
     def _flags(self, settings: Settings, visits: int) -> list[str]:
@@ -297,9 +304,31 @@ def _agreeing(judged: Sequence[Judged], between: float, *, one_sided: bool) -> l
     right = rising[0 if one_sided else (len(rising) - 1) // 2]
 
     def reach_s(visit: Judged) -> float:
-        return max(visit.ci_s or 0.0, between * visit.time_s)
+        return max(visit.ci_s or 0.0, (between or _UNKNOWN) * visit.time_s)
 
     return [v for v in known if abs(v.time_s - right.time_s) <= reach_s(v) + reach_s(right)]
+
+
+def _of_mean(visits: Sequence[Judged], between: float) -> tuple[VariancePart | None, list[float]]:
+    """Relative variance of the visits' mean, None if one of them has none; and the weights of the visits."""
+    number = len(visits)
+    if any(visit.ci_s is None for visit in visits):
+        return None, [1 / number] * number
+    parts = [_relative_variance(visit, between) for visit in visits]
+    inverse = [1 / max(part.variance, _ALIKE**2) for part in parts]
+    weights = [each / math.fsum(inverse) for each in inverse]
+    mean = VariancePart(
+        math.fsum(w * w * part.variance for w, part in zip(weights, parts, strict=True)),
+        combined_df([VariancePart(w * w * p.variance, p.df) for w, p in zip(weights, parts, strict=True)]),
+    )
+    if number == 1:
+        return mean, weights
+    centre = math.fsum(w * visit.time_s for w, visit in zip(weights, visits, strict=True))
+    spread = math.fsum(w * (v.time_s / centre - 1) ** 2 for w, v in zip(weights, visits, strict=True))
+    spread /= number - 1
+    if spread <= mean.variance:
+        return mean, weights
+    return VariancePart(spread, mean.df if between else number - 1.0), weights
 
 
 def _relative_variance(visit: Judged, between: float) -> VariancePart:

@@ -25,7 +25,7 @@ class VisitSettings:
 class Settings:
     """How long and how exactly a case is measured; a sweep resumes only with the same settings.
 
-    A sweep itself sets `gives_up`, and on a noisy machine `target`, `between` and `follows`.
+    A sweep itself sets `gives_up` and, by what repeats tell, `target`, `between` and `follows`.
     """
 
     target: float = 0.02

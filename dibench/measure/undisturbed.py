@@ -18,7 +18,7 @@ often many in a row, and the kernel reports some of that and misses some. So:
 The search begins at the fastest windows, so it needs no majority: a median, and all that rests on a half of
 the windows, break where bursts cover more than that. With fewer than four undisturbed windows it cannot know.
 It doubts where up to three stand far below all others. A visit in which every window was stretched alike
-looks like a slower case: only another visit can tell, and then the windows of both are judged together.
+looks like a slower case: only another visit can tell (`dibench.measure.measurement`).
 
 All numbers are from simulation: 0 to 40% of windows stretched 1.1 to 10 times, in bursts of 1 to 8, lag-1
 correlation −0.3 to 0.5, spread 0.3 to 2%, stopping rule included (`python -m benchmarks.window_truth`; a part

@@ -1,7 +1,7 @@
 """Run cases on all devices until done, out of time or interrupted.
 
-Where windows are measured, cases come first, once or on a noisy machine twice, and give up early if they are
-disturbed. Then disturbed cases are visited again, the worst first, while time is left.
+Where windows are measured, cases come first, once or on a noisy machine two or three times, and give up early
+if they are disturbed. Then disturbed cases are visited again, the worst first, while time is left.
 
 Each device measures in a thread of its own. Everything else, above all writing, happens in the thread that
 calls `run`.
@@ -98,8 +98,8 @@ class Loop:
         self._plan, self._crew = sweep.plan, crew
         self._table, self._book, self._session, self._on_event = table, book, session, on_event
         self._on_join = on_join
-        self._in_visits = crew.devices[0].setup.meter.in_visits
-        self._expected = NextCase(sweep.settings, in_visits=self._in_visits)
+        self.in_visits = crew.devices[0].setup.meter.in_visits
+        self._expected = NextCase(sweep.settings, in_visits=self.in_visits)
         self._inside_s = self._took_s = 0.0
         self._under_way: dict[Future[CaseResult], _UnderWay] = {}
         self._losses: Counter[str] = Counter()
@@ -154,7 +154,7 @@ class Loop:
 
     def _visits(self, case: Case) -> int:
         """Visits that a case needs to have its row."""
-        return case.visits if self._in_visits else 1 if case.sentinel else self.visits_each
+        return case.visits if self.in_visits else 1 if case.sentinel else self.visits_each
 
     def _disturbed(self) -> Steps:
         """Each case whose windows were disturbed, the worst first, where further visits can help.
@@ -226,7 +226,7 @@ class Loop:
     def learn(self) -> None:
         """Learn from all visits so far by how much visits differ, and aim at what half of the cases reach."""
         self._book.learn(self._plan.cases)
-        if self._keep_target or self._in_visits:
+        if self._keep_target or self.in_visits:
             return
         cases = [case for case in self._plan.cases if not case.sentinel]
         found = [self._book.in_windows(case.case_id, case.variant) for case in cases]

@@ -5,7 +5,9 @@ several), `reference_c` (the temperature that its energies are stated at, where 
 `cuda`, `peaks` (of the first device, measured: `mac_per_s`, `bytes_per_s`), `backend`, `energy_source`,
 `meter` (source, period_s, facts, in_visits), `plan` (name, sha, seed, shard, cases), `settings`,
 `noise` (what repeats of the reference case told before the first row, and the target that it allows; null
-where that was not measured), `sources_sha`, `kernels` (the SHA-256 of each, of a campaign), `versions`,
+where that was not measured), `windows` (what rows follow from: the target in force at the end, by how much
+visits to each kernel differ, how each follows the machine's pace), `sources_sha`, `kernels` (the SHA-256 of
+each, of a campaign), `versions`,
 `command_line`, `source_revision`, `started_at`, `ended_at` (UTC), `rows` (by status, at the end of the last
 session), `sessions` (one per start of the program: session, started_at, ended_at, ended, rows,
 worker_restarts, revisited, came_good, command_line, source_revision; `ended_at` stays null where the program
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from dibench.measure.settings import Settings
     from dibench.sweep.job import Sweep
     from dibench.sweep.noise import Noise
+    from dibench.sweep.repeats import Repeats
     from dibench.sweep.worker import Setup
 
 
@@ -168,6 +171,7 @@ class Manifest:
             "energy_source": self.energy_source,
             "meter": attrs.asdict(setups[0].meter),
             "noise": earlier.get("noise") if earlier else None,
+            "windows": earlier.get("windows") if earlier else None,
             **_described(sweep),
             "source_revision": self._session["source_revision"],
             "started_at": earlier["started_at"] if earlier else self._session["started_at"],
@@ -217,6 +221,19 @@ class Manifest:
                     if meter["facts"].get("uuid") == uuid:
                         meter["facts"]["counter_over_power"] = ratio
         self._describe_devices()
+
+    def state_windows(self, target: float, repeats: Repeats) -> None:
+        """Note what the rows of all sessions follow from where windows are measured.
+
+        Args:
+            target: relative half-width up to which rows are `ok`.
+            repeats: by how much visits differ, and how kernels follow the machine's pace.
+        """
+        self._data["windows"] = {
+            "target": target,
+            "visits_differ_by": dict(sorted(repeats.between.items())),
+            "pace": {variant: attrs.asdict(one) for variant, one in sorted(repeats.follows.items())},
+        }
 
     def _describe_devices(self) -> None:
         first, *others = self._devices.values()

@@ -2,8 +2,9 @@
 
 The same case, repeated, tells what a case can reach here: how far apart repeats lie, and how narrow an
 interval becomes within a case's budget. Where that is wider than the target, the sweep aims at what can be
-reached: a case that stops there leaves its time to others. There every case is visited twice, some cases
-apart, since spells of a neighbour last for seconds. Cases that miss the target are visited again at the end.
+reached: a case that stops there leaves its time to others. There every case is visited two or three times,
+some cases apart, since spells of a neighbour last for seconds. Cases that miss the target are visited again
+at the end.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ class Noise:
     disturbed: float
     """Windows of which others took a part."""
     target: float
-    """What cases aim at from now on."""
+    """What cases aim at from now on; when most have a row, what half of them reach (`Loop.learn`)."""
     visits: int = 1
     """To each case, some cases apart: windows of one visit do not show what visits differ by."""
 

@@ -7,10 +7,11 @@ statistics for simple linear regression", J. Am. Stat. Assoc. 73, 1978). While a
 share is near that of all kernels together.
 
 What is left, d − share·p, is what visits differ by, whatever their own windows say. No row claims to be known
-better: its interval is that of its windows or this, over the root of its visits, whichever is larger. Only
-planned visits count here: cases are visited once more *because* they were disturbed. Pairs beyond four
-standard deviations do not count either: in its own row such a visit is left out
-(`dibench.measure.measurement`).
+better: its interval is that of its windows or this, over the root of its visits, whichever is larger. A
+kernel has its own, and with few repeats that of the others counts, too (Smyth, Stat. Appl. Genet. Mol. Biol.
+3, 2004). Only planned visits and those to sentinels count here: cases are visited once more *because* they
+were disturbed. Pairs beyond four standard deviations do not count either: in its own row such a visit is left
+out (`dibench.measure.measurement`).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from dibench.measure.window import WindowVisit
 PACE_DIFFERS = 0.05
 """Below this a machine has one pace: the probe itself differs by a percent or two."""
 
-_FEWEST_VISITS = 3
+_FEWEST_VISITS, _MOST_VISITS = 3, 60  # pairs grow as the square of them
 _USUAL_DF = 4.0  # what all kernels together tell of one counts like so many repeats of its own
 _USUAL_SHARE, _USUAL_SD = 0.7, 0.25  # of kernels on a shared machine
 _USUAL_WEIGHT = 0.05  # a third of that of a pair at ordinary differences of pace
@@ -88,9 +89,9 @@ def learn(cases: Iterable[Repeated]) -> Repeats:
 
 
 def _told(visits: Sequence[WindowVisit], follows: Following | None) -> list[_Told]:
-    """What visits with enough undisturbed windows say."""
+    """What visits with enough undisturbed windows say; of very many, some evenly spread."""
     told = []
-    for visit in visits:
+    for visit in visits[:: math.ceil(len(visits) / _MOST_VISITS) or 1]:
         found = time_of(visit.windows, follows)
         if len(found.used) >= FEWEST_OF_VISIT and not found.disturbed:
             told.append(_Told(math.log(found.time_s), found.pace_s and math.log(found.pace_s)))
@@ -141,14 +142,16 @@ def _share(pairs: Sequence[_Pair], usual: float, usual_noise: float = 0.0) -> tu
 
 
 def _between(pairs: Sequence[_Pair], variants: set[str]) -> dict[str, float]:
-    """Each kernel's own; with few repeats, near that of all, as Smyth (2004) weighs variances."""
+    """Each kernel's own; with few repeats, near that of the others, as Smyth weighs variances."""
     if _degrees(pairs) < _FEWEST_VISITS - 1:
         return {}
-    usual, between = _variance(pairs), {}
+    between = {}
     for variant in variants:
         own = [pair for pair in pairs if pair.variant == variant]
-        df = _degrees(own) + _USUAL_DF
-        variance = (_degrees(own) * _variance(own) + _USUAL_DF * usual) / df
+        others = [pair for pair in pairs if pair.variant != variant]
+        usual_df = min(_USUAL_DF, _degrees(others))
+        df = _degrees(own) + usual_df
+        variance = (_degrees(own) * _variance(own) + usual_df * _variance(others)) / df
         between[variant] = t_975(df) * math.sqrt(variance)
     return between
 

@@ -66,6 +66,8 @@ class Summary:
     """Of them those that are not flagged any more."""
     kept_as: str = ""
     """Where `fresh` moved the earlier table."""
+    target: float = 0.0
+    """Relative half-width up to which rows are `ok`, where it is more than was asked for."""
     counter_over_power: tuple[float, ...] = ()
     """Of each card whose energy counter and power differ by the same factor at all visits."""
 
@@ -117,6 +119,8 @@ def run_sweep(
             loop.learn()
             loop.state_again(out / record.TABLE)
             manifest.state_at(book.reference_c, book.counter_over_power)
+            if not loop.in_visits:
+                manifest.state_windows(book.settings.target, book.repeats)
         finally:
             book.close()
         counts = Counter(loop.statuses.values())
@@ -139,6 +143,7 @@ def run_sweep(
         inside=loop.inside,
         revisited=len(loop.revisited),
         came_good=loop.came_good,
+        target=book.settings.target if book.settings.target > sweep.settings.target else 0.0,
         kept_as=kept_as,
         counter_over_power=tuple(book.counter_over_power.values()),
     )

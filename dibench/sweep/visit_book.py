@@ -4,8 +4,8 @@ All visits of a case are made on one card, and leakage and spread are learned fo
 
 The lines are what was measured; rows follow from them. A metered GPU visits a case as often as planned,
 minutes apart, so a sweep may end between visits; the next command makes those that are missing. Everywhere
-else a case is visited once, and again if it was disturbed; then the windows of all visits make its row. What
-a row says may depend on later visits, so rows are stated again when a command ends.
+else a case is visited once, or two or three times on a noisy machine, and again if it was disturbed. What a
+row says may depend on later visits, so rows are stated again when a command ends.
 """
 
 from __future__ import annotations

@@ -55,7 +55,7 @@ def test_a_visit_that_lies_in_a_spell_is_stated_at_the_usual_pace(slower: float)
     told = measurement([found], Settings(follows=KNOWN))
     assert told.status == "ok" and told.time_s == pytest.approx(LAUNCH_S)
     which = "slower" if slower > 1 else "faster"
-    said = f"the machine was {100 * abs(slower - 1):.0f}% {which} than usual: allowed for"
+    said = f"the machine was {100 * abs(slower - 1):.0f}% {which} than usual: time allows for it"
     assert told.reason == ("" if slower == 1 else said)
 
 

@@ -303,10 +303,15 @@ def test_a_quiet_sweep_is_as_before(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_the_user_sees_noise_and_revisits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with Progress(None) as progress:
-        run_sweep(with_sentinel("rough", cases=45), tmp_path, on_event=progress.show)
+        run_sweep(with_sentinel("rough", cases=45), tmp_path / "free", on_event=progress.show)
     told = capsys.readouterr().err
     assert "noise: the same case repeats within ±" in told
     assert "each case is visited 2 times, aiming at ±" in told and "% instead of ±2%; " in told
     assert "those that miss it are measured again at the end" in told
     assert told.index("noise: ") < told.index("[1/91]"), "45 cases twice, the reference case once"
+    with Progress(None) as progress:
+        kept = attrs.evolve(with_sentinel("rough", cases=45), keep_target=True)
+        run_sweep(kept, tmp_path / "kept", on_event=progress.show)
+    told = capsys.readouterr().err
+    assert "aiming at ±2%; those that miss it" in told
     assert "measured again, the most disturbed first" in told
