@@ -218,8 +218,11 @@ def answer(frame: pd.DataFrame, seed: int, *, look: bool = True) -> Answer:
     if judged.adequate is False:
         return Answer(NOT_ADEQUATE)
     clusterings, catalogue = make_clusterings(data, DRAWS, seed), catalogue_of(frame)
-    beyond = {name: WeightedAlpha(data, clusterings, own).estimate() for name, own in further.items()}
-    found = compare(data, clusterings, make_folds(data, seed, catalogue), None, terms, judged, beyond)
+    folds = make_folds(data, seed, catalogue)
+    found = compare(data, clusterings, folds, None, terms, judged)
+    if further and found.verdict.decision == "DI":  # no other verdict depends on what is beside
+        beyond = {name: WeightedAlpha(data, clusterings, own).estimate() for name, own in further.items()}
+        found = compare(data, clusterings, folds, None, terms, judged, beyond)
     p = weights_and_inputs(data, clusterings, terms).decisive.p_value
     word = conclusion(found.verdict.decision, p)
     if judged.beside or (look and found.verdict.decision != "DI"):
@@ -288,6 +291,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seeds", type=int, default=SEEDS, help=f"of each misfit (default: {SEEDS})")
+    parser.add_argument("--before", type=int, default=SEEDS_BEFORE, help=f"default: {SEEDS_BEFORE}")
     parser.add_argument("--processes", type=int, default=os.cpu_count(), help="default: one a core")
     parser.add_argument("--margin", action="store_true", help="how far a miss of given size moves α")
     options = parser.parse_args()
@@ -295,14 +299,14 @@ def main() -> None:
         if options.margin:
             _print_margin(pool)
         else:
-            _print_outcomes(pool, options.seeds)
+            _print_outcomes(pool, options.seeds, options.before)
 
 
-def _print_outcomes(pool: ProcessPoolExecutor, seeds: int) -> None:
+def _print_outcomes(pool: ProcessPoolExecutor, seeds: int, before: int) -> None:
     fewer = min(seeds, SEEDS_OF_A_TRUE_MODEL)
     jobs = [
-        *(pool.submit(run, one, seeds, min(seeds, SEEDS_BEFORE)) for one in MISFITS),
-        *(pool.submit(run, one, fewer, min(seeds, SEEDS_BEFORE)) for one in TRUE_MODELS),
+        *(pool.submit(run, one, seeds, min(seeds, before)) for one in MISFITS),
+        *(pool.submit(run, one, fewer, min(seeds, before)) for one in TRUE_MODELS),
     ]
     print(f"{'':32} seeds  not adequate  beside a term  wrong  right  before: wrong  right")
     for job in jobs:

@@ -13,9 +13,10 @@ from dibench.study.ladder.models import data_of
 @pytest.mark.slow
 @pytest.mark.parametrize("scenario", misfits.MISFITS, ids=str)
 def test_nothing_wrong_is_confirmed_from_a_model_that_misses(scenario: misfits.Scenario) -> None:
-    """Of 1,000 seeds at most 5% may; three wrong ones of six would be chance once in 500 at that rate."""
-    told = [misfits.answer(misfits.study(scenario, seed), seed) for seed in range(6)]
-    assert sum(one.wrong(scenario.alpha) for one in told) <= 2, told
+    """At N = 1, and at N = 1, 8 and 32 together; the command counts many more."""
+    for seed in range(2):
+        told = misfits.answer(misfits.study(scenario, seed), seed)
+        assert not told.wrong(scenario.alpha), told
 
 
 @pytest.mark.parametrize("scenario", misfits.TRUE_MODELS, ids=str)
