@@ -107,15 +107,7 @@ def run_sweep(
             _tidy(out / record.TABLE, book, retry_failed)
             with contextlib.closing(record.RowsFile(out / record.TABLE)) as table:
                 loop = Loop(sweep, crew, table, book, manifest.session, on_event, manifest.add_device)
-                begun_with = len(loop.statuses)
-                loop.visits_each = Noise(**manifest.noise).visits if manifest.noise else 1
-                on_event(_began(crew, len(sweep.plan.cases), begun_with, len(loop.steps())))
-                ended = "interrupted"
-                with contextlib.suppress(KeyboardInterrupt):
-                    if not begun_with:
-                        _learn_noise(sweep, crew, loop, book, manifest, deadline, on_event)
-                    ended = loop.run(loop.steps(), deadline)
-                    ended = loop.revisit(deadline) if ended == "complete" else ended
+                ended = _measure(sweep, crew, loop, book, manifest, deadline, on_event)
             loop.learn()
             loop.state_again(out / record.TABLE)
             manifest.state_at(book.reference_c, book.counter_over_power)
@@ -228,7 +220,29 @@ def _aiming(sweep: Sweep, noise: Noise | None) -> Settings:
     return attrs.evolve(sweep.settings, target=target, between=noise.between)
 
 
-# Wide because it acts between everything that a sweep has opened.
+# Both are wide because they act between everything that a sweep has opened.
+def _measure(
+    sweep: Sweep,
+    crew: Crew,
+    loop: Loop,
+    book: VisitBook,
+    manifest: Manifest,
+    deadline: float | None,
+    on_event: Callable[[Event], None],
+) -> str:
+    """Noise first, then all cases, then the disturbed ones again; returns how that ended."""
+    begun_with = len(loop.statuses)
+    loop.visits_each = Noise(**manifest.noise).visits if manifest.noise else 1
+    on_event(_began(crew, len(sweep.plan.cases), begun_with, len(loop.steps())))
+    ended = "interrupted"
+    with contextlib.suppress(KeyboardInterrupt):
+        if not begun_with:
+            _learn_noise(sweep, crew, loop, book, manifest, deadline, on_event)
+        ended = loop.run(loop.steps(), deadline)
+        ended = loop.revisit(deadline) if ended == "complete" else ended
+    return ended
+
+
 def _learn_noise(
     sweep: Sweep,
     crew: Crew,
