@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from dibench.numbers import UNKNOWN, bracketed, common_scale, count, interval, number, p_value, percent, plain
 from dibench.show import held_out
-from dibench.show.blocks import Block, Note, Section, Sentence, Table, columns
+from dibench.show.blocks import Block, Section, Sentence, Table, columns
 from dibench.words import MODEL_NAMES, SENSITIVITY_NAMES
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _PICO = 1e-12  # the fit gives coefficients in picoseconds and picojoules
 
 def section(fit: Fit) -> Section:
     """Models, coefficients, operators, unseen families, what α depends on, and the rows."""
-    told: list[Block] = [models(fit), *map(Note, not_fitted(fit)), coefficients(fit)]
+    told: list[Block] = [models(fit), coefficients(fit)]
     told += [coefficients(fit, apart=True), by_operator(fit), *held_out.blocks(fit.held_out)]
     told = [block for block in told if not isinstance(block, Table) or _says_something(block)]
     told += map(Sentence, [*sensitivity(fit), *di_coefficients(fit), *rows_text(fit)])
@@ -42,7 +42,7 @@ def models(fit: Fit) -> Table:
         error for model in shown.values() if (error := model.held_out.mape or model.scores.mape) is not None
     ]
     best = frozenset({errors.index(min(errors))}) if len(errors) == len(shown) and errors else frozenset()
-    by = "whole families of networks, with every shape they share" if fit.folds.by == "family" else "layers"
+    by = "whole families, with every shape they share" if fit.folds.by == "family" else "layers"
     names = ("R²", "MAPE", "r", "ρ")
     ranks = {"ΔAICc": 2, "k": 1, "r out": 3, "ρ out": 3}
     return Table(
@@ -50,21 +50,26 @@ def models(fit: Fit) -> Table:
         f"{count(fit.rows_used, 'row')})",
         columns("model", *names, *(f"{name} out" for name in names), "k", "ΔAICc", ranks=ranks),
         rows,
-        f"R² of logs, r Pearson, ρ Spearman; out: held out by {by}. Bold: least error.",
+        " ".join(
+            [
+                f"R² of logs, r Pearson, ρ Spearman; out: held out by {by}. Bold: least.",
+                *not_fitted(fit),
+            ]
+        ),
         best_rows=best,
     )
 
 
 def not_fitted(fit: Fit) -> list[str]:
     """Models that could not be fitted, and coefficients held at zero."""
-    said = []
+    missing, held = [], []
     for name, model in fit.models.items():
         if model.reason is not None:
-            said.append(f"{MODEL_NAMES[name]}: not fitted, {model.reason}.")
+            missing.append(f"{MODEL_NAMES[name]}: {model.reason}")
         elif model.below_zero:
-            held = ", ".join(model.below_zero).replace("e0", "e₀")
-            said.append(f"{MODEL_NAMES[name]}: {held} fitted below zero; predictions hold it at 0.")
-    return said
+            held.append(f"{MODEL_NAMES[name]}: {', '.join(model.below_zero)}".replace("e0", "e₀"))
+    said = [f"Not fitted: {'; '.join(missing)}."] if missing else []
+    return said + ([f"Below zero, held at 0: {'; '.join(held)}."] if held else [])
 
 
 def _scores(scores: Scores) -> list[str]:
@@ -76,7 +81,7 @@ def _scores(scores: Scores) -> list[str]:
     ]
 
 
-APART = ("di_split", "effective")
+APART = ("di_split", "effective", "di_occupancy", "di_capacity")
 """Models with terms that the others do not have; they get a table of their own."""
 
 
@@ -141,7 +146,7 @@ def by_operator(fit: Fit) -> Table:
         "By operator: the pooled models on its rows, then what its rows say alone",
         columns(
             "operator", "rows", "AI: R²", "MAPE", "DI: R²", "MAPE", "r", "ρ", "p", "α (95%)", "says",
-            text=("α (95%)", "says"), ranks={"r": 2, "ρ": 2, "p": 1},
+            text=("α (95%)", "says"), wraps=("says",), ranks={"r": 2, "ρ": 2, "p": 1},
         ),
         rows,
     )  # fmt: skip

@@ -49,10 +49,10 @@ def _told(found: WholeNetworks | NoNetworks, unseen: Sequence[UnseenNetwork], ca
         ranked = ", ".join(f"{one.network} {short(one.efficiency)}" for one in found.ranked)
         shown.append(Sentence(f"Ranking by {found.unit}: {ranked}."))
     shown += _figures(found, unseen, card)
+    if not found.ranked:  # the claims say why that is no answer
+        return shown
     if found.reason is not None:
         return [*shown, Note(f"{found.reason}.")]
-    if not found.ranked:
-        return shown
     shown += _correlations(found)
     for key, form in _CONTESTS.items():
         contest = found.contests[key]

@@ -66,9 +66,11 @@ def _lack_of_fit(found: Adequacy) -> str:
 
 
 def _beside(fit: Fit) -> str:
-    """α with each further term, with the size that fits best; empty where α is not determined."""
+    """α with each further term that leaves it determined, with the size that fits best."""
     said = []
     for name, one in fit.beside.items():
+        if one.alpha.ci_low is None and one.alpha.ci_high is None:
+            continue
         sizes = []
         if one.cache_bytes is not None:
             sizes.append(f"cache of {short(one.cache_bytes, 'B')}")
