@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FloatArray = NDArray[np.float64]
+BoolArray = NDArray[np.bool_]
 
 SAME_CASE = (
     *DIMENSIONS, "op", "dtype", "backend", "variant", "tile_p", "tile_k", "tile_c", "lanes", "instances",
@@ -77,7 +78,8 @@ def row_errors(frame: pd.DataFrame, response: str, repeated: Repeats) -> FloatAr
     """
     half = numbers(frame, interval_of(response)[1])
     with np.errstate(divide="ignore", invalid="ignore"):
-        own = np.where(half > 0, half / numbers(frame, response), np.nan) / _quantiles(frame, response)
+        own = np.where(half > 0, half / numbers(frame, response), np.nan)
+    own /= quantile(interval_degrees(frame, response)[0])
     if repeated.df < FEWEST_REPEATS:
         return own
     known = np.isfinite(own)
@@ -86,14 +88,29 @@ def row_errors(frame: pd.DataFrame, response: str, repeated: Repeats) -> FloatAr
     return np.asarray(np.sqrt(variance))
 
 
-def _quantiles(frame: pd.DataFrame, response: str) -> FloatArray:
-    """Standard errors in each half-width: Student's quantile, 1.96 where the windows are not told."""
-    from scipy.special import ndtri, stdtrit
+def interval_degrees(frame: pd.DataFrame, response: str, side: str = "") -> tuple[FloatArray, BoolArray]:
+    """Degrees of freedom (n,) of each row's interval, infinite where windows are not told; and which of the
+    intervals an error budget made.
 
-    windows = numbers(frame, "windows")
+    Args:
+        frame: rows; of a comparison, with what both sides say.
+        response: `time_s`, or an energy.
+        side: `_a` or `_b` after the columns of one side of a comparison.
+    """
+    windows = numbers(frame, f"windows{side}")
     # Correlated windows count for about half (`dibench.intervals`).
     df = np.where(np.isfinite(windows), np.maximum(2.0, windows / 2 - 1), np.inf)
-    if response != "time_s":
-        df = np.where(np.isfinite(numbers(frame, "ci_drift_j")), _BUDGETED_DF, df)
+    budgeted = (response != "time_s") & np.isfinite(numbers(frame, f"ci_drift_j{side}"))
+    return np.where(budgeted, _BUDGETED_DF, df), budgeted
+
+
+def quantile(df: FloatArray, at: float = 0.975) -> FloatArray:
+    """Student's quantile of each; the normal distribution's where the degrees of freedom are infinite.
+
+    >>> quantile(np.array([4.0, np.inf])).round(2).tolist()
+    [2.78, 1.96]
+    """
+    from scipy.special import ndtri, stdtrit
+
     known = np.isfinite(df)
-    return np.where(known, stdtrit(np.where(known, df, 1.0), 0.975), ndtri(0.975))
+    return np.where(known, stdtrit(np.where(known, df, 1.0), at), ndtri(at))

@@ -34,7 +34,8 @@ from dibench.intervals import t_975
 from dibench.layer import DIMENSIONS
 from dibench.study.findings.comparison import RESOLVED, Comparison, Difference, Quantity
 from dibench.study.table.columns import numbers
-from dibench.study.use.compare_noise import Noise, flagged_pairs, noise_of, p_values, quantile, wilcoxon_p
+from dibench.study.table.row_errors import quantile
+from dibench.study.use.compare_noise import Noise, flagged_pairs, noise_of, p_values, wilcoxon_p
 from dibench.study.use.compare_rows import (
     INTERVALS,
     fastest,

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from dibench.intervals import FEWEST, VariancePart, combined_df, t_975, variance_of_mean
 from dibench.study.maths.sign_flips import holm
 from dibench.study.table.columns import numbers, texts
+from dibench.study.table.row_errors import interval_degrees, quantile
 from dibench.study.use.compare_rows import INTERVALS
 
 if TYPE_CHECKING:
@@ -43,9 +44,6 @@ Mask = NDArray[np.bool_]
 
 SHIFT_FLOOR = 0.005
 """Standard deviation of what moves all cases of a sweep alike from its first case to its last."""
-
-_BUDGETED_DF = 8.0
-"""Degrees of freedom of an interval that an error budget made: the least that `measure.budget` has."""
 
 _FEWEST_FLAGGED, _FEWEST_PAIRS = 8, 16
 """So many pairs have a scale of their own."""
@@ -132,12 +130,7 @@ def _own(pairs: pd.DataFrame, column: str) -> tuple[Floats, Floats, Floats]:
     variance, weighted, by_budget = np.zeros((3, len(pairs)))
     for side in "ab":
         relative = numbers(pairs, f"{INTERVALS[column]}_{side}") / numbers(pairs, f"{column}_{side}")
-        windows = numbers(pairs, f"windows_{side}")
-        budgeted = (column == "energy_j") & np.isfinite(numbers(pairs, f"ci_drift_j_{side}"))
-        # Correlated windows count for about half (`dibench.intervals`). Where the number of windows is not
-        # known, the half-width is taken as 1.96 standard deviations.
-        df = np.where(np.isfinite(windows), np.maximum(2.0, windows / 2 - 1), math.inf)
-        df = np.where(budgeted, _BUDGETED_DF, df)
+        df, budgeted = interval_degrees(pairs, column, f"_{side}")
         own = (relative / quantile(df)) ** 2
         variance, weighted, by_budget = variance + own, weighted + own**2 / df, by_budget + budgeted
     return variance, weighted, by_budget
@@ -201,14 +194,6 @@ def _all_together(d: Floats, variance: Floats) -> tuple[float, float]:
         quarters = [_middle_mean(quarter) for quarter in np.array_split(d, 4)]
         parts.append(VariancePart(max(0.0, float(np.var(quarters, ddof=1)) - 4 * mean), 3.0))
     return centre, t_975(combined_df(parts)) * math.sqrt(math.fsum(part.variance for part in parts))
-
-
-def quantile(df: Floats, at: float = 0.975) -> Floats:
-    """Student's quantile of each."""
-    from scipy.special import ndtri, stdtrit
-
-    known = np.isfinite(df)
-    return np.where(known, stdtrit(np.where(known, df, 1.0), at), ndtri(at))
 
 
 def p_values(d: Floats, noise: Noise, margin: float, shift: float) -> tuple[list[float], list[float]]:
