@@ -220,7 +220,7 @@ def _aiming(sweep: Sweep, noise: Noise | None) -> Settings:
     return attrs.evolve(sweep.settings, target=target, between=noise.between)
 
 
-# Both are wide because they act between everything that a sweep has opened.
+# Wide because it acts between everything that a sweep has opened.
 def _measure(
     sweep: Sweep,
     crew: Crew,
@@ -236,37 +236,32 @@ def _measure(
     on_event(_began(crew, len(sweep.plan.cases), begun_with, len(loop.steps())))
     ended = "interrupted"
     with contextlib.suppress(KeyboardInterrupt):
-        if not begun_with:
-            _learn_noise(sweep, crew, loop, book, manifest, deadline, on_event)
+        cases = len(loop.open_cases())
+        if not begun_with and (noise := _learn_noise(sweep, crew, book, manifest, cases, deadline)):
+            loop.visits_each = noise.visits
+            on_event(NoiseMeasured(noise, sweep.settings.target, len(loop.steps())))
         ended = loop.run(loop.steps(), deadline)
         ended = loop.revisit(deadline) if ended == "complete" else ended
     return ended
 
 
 def _learn_noise(
-    sweep: Sweep,
-    crew: Crew,
-    loop: Loop,
-    book: VisitBook,
-    manifest: Manifest,
-    deadline: float | None,
-    on_event: Callable[[Event], None],
-) -> None:
+    sweep: Sweep, crew: Crew, book: VisitBook, manifest: Manifest, cases: int, deadline: float | None
+) -> Noise | None:
     """Measure the machine's noise, once in a sweep, and aim at what it allows."""
     device = crew.devices[0]
     reference = next((case for case in sweep.plan.cases if case.sentinel), None)
     left_s = math.inf if deadline is None else deadline - time.monotonic()
-    limit_s = time_for(len(loop.open_cases()), sweep.settings, left_s)
+    limit_s = time_for(cases, sweep.settings, left_s)
     if manifest.noise or device.setup.meter.in_visits or reference is None or not limit_s:
-        return
+        return None
     noise = measure_noise(device, reference, sweep.settings, limit_s)
     if noise is not None:
         if sweep.keep_target:
             noise = attrs.evolve(noise, target=sweep.settings.target)
         book.settings = _aiming(sweep, noise)
         manifest.note_noise(noise)
-        loop.visits_each = noise.visits
-        on_event(NoiseMeasured(noise, sweep.settings.target, len(loop.steps())))
+    return noise
 
 
 def _tidy(path: Path, book: VisitBook, retry_failed: bool) -> None:
