@@ -3,17 +3,22 @@
 One tidy row per case and visit set, one header, UTF-8, RFC 4180, no newline inside a field, `.` decimals,
 an empty cell where a value is not known. Anybody's tool may write such a file; columns not listed here
 are kept as text.
+
+A whole network is one row, too: `op=network`, its name under `name`, N, C, H, W of its input, and as `macs`,
+`weights`, `inputs`, `outputs` the sums over its layers, with `layers` and `macs_standard` … `macs_fc` where
+they are known; `network_counts` fills all of these from layers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import attrs
 
 from dibench.intensity import OPERATORS
-from dibench.layer import DIMENSIONS
+from dibench.layer import DIMENSIONS, Layer
 
 STATUSES = ("ok", "flagged", "failed", "skipped")
 ENERGY_SOURCES = ("nvml_counter", "nvml_power", "rapl", "zeus", "model", "simulated", "none")
@@ -24,9 +29,13 @@ ANCHOR = "anchor"
 """`op` of an anchor kernel's row: no layer, its dimensions are empty."""
 
 NETWORK = "network"
-"""`op` of one inference of a whole network: of its dimensions N, C, H, W are filled, its input."""
+"""`op` of one inference of a whole network: of its dimensions N, C, H, W are filled, its input; its counts
+are sums over its layers."""
 
 NO_LAYER = (ANCHOR, NETWORK)
+
+SEPARATOR = ";"
+"""Between the names of a row that stands for layers of several networks, and between their families."""
 
 LIBRARY = "torch"
 """`backend` of the rows of PyTorch's library, the peer of our kernels."""
@@ -78,7 +87,7 @@ class Row:
     device: str = _text("model of the device")
     device_uuid: str = _text("which one")
     backend: str = _text("cpu, cuda, torch, host")
-    name: str = _text("network/layer, may be empty")
+    name: str = _text("network/layer, may be empty; several of a layer that networks share, ; between")
     op: str = _text(
         "standard, depthwise, pointwise, grouped, fc; anchor, which has no dimensions; network, of which "
         "N, C, H, W are the input"
@@ -109,11 +118,11 @@ class Row:
     instances: int | None = _int("copies of the layer in one launch")
     sms: int | None = _int("multiprocessors used")
     knobs: str = _text("further knobs, key=value;…")
-    macs: int | None = _int("multiply-adds M of the layer")
+    macs: int | None = _int("multiply-adds M of the layer; of a network the sum over its layers")
     macs_executed: int | None = _int("multiply-adds done")
-    weights: int | None = _int("elements W")
-    inputs: int | None = _int("elements X")
-    outputs: int | None = _int("elements Y")
+    weights: int | None = _int("elements W, likewise")
+    inputs: int | None = _int("elements X, likewise")
+    outputs: int | None = _int("elements Y, likewise")
     ai: float | None = _float("M / (W + X + Y), MAC per element")
     weight_reads: int | None = _int("weight elements read, per launch and instance")
     input_reads: int | None = _int("input elements read")
@@ -160,6 +169,16 @@ class Row:
     occupancy_pct: float | None = _float("warps present over the most there could be")
     zeus_power_w: float | None = _float("power_w as Zeus reads it on the same windows")
     blocks: int | None = _int("blocks of threads in the launch's grid")
+    # Of a network beside the sums, and of any row the family.
+    layers: int | None = _int("of a network: layers that its sums are of")
+    macs_standard: int | None = _int("of a network: multiply-adds of its layers of that operator")
+    macs_depthwise: int | None = _int("likewise")
+    macs_pointwise: int | None = _int("likewise")
+    macs_grouped: int | None = _int("likewise")
+    macs_fc: int | None = _int("likewise")
+    family: str = _text(
+        "of the networks in `name`: one for all, or one each, with ; between; empty: as the name's stem says"
+    )
     others: Mapping[str, str] = attrs.field(factory=dict)
     """Cells of columns that the contract does not know, as text."""
 
@@ -183,6 +202,19 @@ NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)
 REQUIRED: tuple[str, ...] = ("op", *DIMENSIONS, "dtype", "energy_source", "status")
 KINDS = {column.name: column.kind for column in COLUMNS}
 CHOICES = {"op": (*OPERATORS, *NO_LAYER), "status": STATUSES, "energy_source": ENERGY_SOURCES}
+
+
+def network_counts(layers: Iterable[Layer]) -> dict[str, int]:
+    """The counts of a network's row, by column: sums over its layers, each as often as it occurs.
+
+    >>> network_counts([Layer.fc(N=1, C=2, K=3), Layer.fc(N=1, C=3, K=4)])["macs_fc"]
+    18
+    """
+    found: Counter[str] = Counter({f"macs_{op}": 0 for op in OPERATORS})
+    for layer in layers:
+        found.update(layers=1, macs=layer.macs, weights=layer.weights)
+        found.update({"inputs": layer.inputs, "outputs": layer.outputs, f"macs_{layer.op}": layer.macs})
+    return dict(found)
 
 
 def pack_knobs(knobs: Mapping[str, Any]) -> str:

@@ -28,7 +28,7 @@ def _pairs(value: Iterable[Sequence[Any]]) -> tuple[tuple[str, int | str], ...]:
 _COLUMNS = ("tile_p", "tile_k", "tile_c", "lanes")
 """Knobs with a column of their own; the others share the column `knobs`."""
 
-_OF_A_NETWORK = ("N", "C", "H", "W", "inputs")
+_OF_A_NETWORK = ("N", "C", "H", "W")
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 

@@ -8,8 +8,9 @@ from pathlib import Path
 import attrs
 import pytest
 
-from dibench import schema
+from dibench import networks, schema
 from dibench.errors import UserError
+from dibench.intensity import OPERATORS
 from dibench.layer import DIMENSIONS, Layer
 from dibench.plan import Case
 from dibench.schema import Row
@@ -57,7 +58,7 @@ def test_a_table_saved_by_a_spreadsheet_begins_with_a_mark_that_is_no_part_of_it
 
 
 def test_the_columns_are_those_of_the_contract_once_each() -> None:
-    assert len(schema.NAMES) == len(set(schema.NAMES)) == 77 + 7
+    assert len(schema.NAMES) == len(set(schema.NAMES)) == 77 + 14
     assert schema.NAMES[:3] == ("case_id", "order", "sentinel")
     assert schema.NAMES[75:77] == ("status", "reason"), "further columns come after the contract's"
     assert set(schema.REQUIRED) <= set(schema.NAMES)
@@ -170,6 +171,17 @@ def test_a_column_is_a_field_of_a_row_of_the_same_kind() -> None:
     }
     first = schema.NAMES.index("N")
     assert schema.NAMES[first : first + len(DIMENSIONS)] == DIMENSIONS
+
+
+def test_a_row_of_a_network_has_the_sums_over_its_layers() -> None:
+    layers = networks.load("mobilenet_v2")
+    counts = schema.network_counts(layer.with_batch(4) for layer in layers)
+    assert counts["layers"] == len(layers)
+    assert counts["macs"] == sum(counts[f"macs_{op}"] for op in OPERATORS) == 4 * sum(x.macs for x in layers)
+    assert counts["macs_depthwise"] == 4 * sum(x.macs for x in layers if x.op == "depthwise")
+    assert counts["weights"] == sum(x.weights for x in layers), "weights do not grow with the batch"
+    assert counts["inputs"] + counts["outputs"] == 4 * sum(x.activations for x in layers)
+    assert set(counts) <= set(schema.NAMES)
 
 
 def test_a_row_is_written_and_read_back_unchanged(tmp_path: Path) -> None:
