@@ -11,6 +11,7 @@ they are known; `network_counts` fills all of these from layers.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -21,9 +22,17 @@ from dibench.intensity import OPERATORS
 from dibench.layer import DIMENSIONS, Layer
 
 STATUSES = ("ok", "flagged", "failed", "skipped")
-ENERGY_SOURCES = ("nvml_counter", "nvml_power", "rapl", "zeus", "model", "simulated", "none")
-MEASURED_SOURCES = ("nvml_counter", "nvml_power", "rapl", "zeus")
-"""Energy sources that are sensors. `model` is computed, `simulated` is test data: neither is evidence."""
+OWN_SENSORS = ("nvml_counter", "nvml_power", "rapl", "zeus")
+"""Energy sources that are sensors which dibench reads itself."""
+
+EXTERNAL = "external:"
+"""Before the name of any other sensor, such as `external:ina3221`: somebody else's, or a laboratory's own."""
+
+ENERGY_SOURCES = (*OWN_SENSORS, "model", "simulated", "none")
+"""The energy sources beside external sensors. `model` is computed, `simulated` is test data: neither is
+evidence."""
+
+_SENSOR = re.compile(r"[a-z0-9][a-z0-9_.-]{0,39}")
 
 ANCHOR = "anchor"
 """`op` of an anchor kernel's row: no layer, its dimensions are empty."""
@@ -147,7 +156,7 @@ class Row:
     power_w: float | None = _float("mean in the windows")
     idle_power_w: float | None = _float("no context")
     active_idle_power_w: float | None = _float("context alive, clocks up, no work")
-    energy_source: str = _text("one of " + " ".join(ENERGY_SOURCES))
+    energy_source: str = _text("one of " + " ".join(ENERGY_SOURCES) + ", or external:SENSOR")
     meter_period_s: float | None = _float("update period of the sensor")
     visits: int | None = _int("separate times that the case was measured")
     windows: int | None = _int("metered batches of launches")
@@ -202,6 +211,34 @@ NAMES: tuple[str, ...] = tuple(column.name for column in COLUMNS)
 REQUIRED: tuple[str, ...] = ("op", *DIMENSIONS, "dtype", "energy_source", "status")
 KINDS = {column.name: column.kind for column in COLUMNS}
 CHOICES = {"op": (*OPERATORS, *NO_LAYER), "status": STATUSES, "energy_source": ENERGY_SOURCES}
+"""Columns that hold one of a few words; `energy_source` may name an external sensor instead."""
+
+
+def is_measured(source: str) -> bool:
+    """Whether an energy source is a sensor.
+
+    >>> is_measured("rapl"), is_measured("external:yokogawa"), is_measured("model")
+    (True, True, False)
+    """
+    return source in OWN_SENSORS or source.startswith(EXTERNAL)
+
+
+def broken_rule(column: str, text: str) -> str:
+    """The rule that a cell of `CHOICES` breaks; empty where it keeps it.
+
+    >>> broken_rule("status", "good")
+    'must be one of ok, flagged, failed, skipped'
+    >>> broken_rule("energy_source", "external:ina3221")
+    ''
+    """
+    rule = "must be one of " + ", ".join(CHOICES[column])
+    if text in CHOICES[column]:
+        return ""
+    if column != "energy_source":
+        return rule
+    if text.startswith(EXTERNAL) and _SENSOR.fullmatch(text.removeprefix(EXTERNAL)):
+        return ""
+    return rule + f", or {EXTERNAL} and a sensor's name of 1 to 40 letters a-z, digits, _ - and ."
 
 
 def network_counts(layers: Iterable[Layer]) -> dict[str, int]:

@@ -19,7 +19,7 @@ import attrs
 
 from dibench.errors import UserError
 from dibench.layer import DIMENSIONS, Layer
-from dibench.schema import ANCHOR, CHOICES, KINDS, NAMES, NETWORK, REQUIRED, RESPONSES, Row
+from dibench.schema import ANCHOR, CHOICES, KINDS, NAMES, NETWORK, REQUIRED, RESPONSES, Row, broken_rule
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,11 +113,9 @@ def _row(path: Path, line: int, texts: dict[str, str]) -> Row:
                 cells[name] = parse(text)
             except ValueError:
                 raise UserError(f"line {line}: {name}", rule, text, where=path) from None
-    for name, legal in CHOICES.items():
-        if name in texts and texts[name] not in legal:
-            raise UserError(
-                f"line {line}: {name}", "must be one of " + ", ".join(legal), texts[name], where=path
-            )
+    for name in CHOICES:
+        if name in texts and (rule := broken_rule(name, texts[name])):
+            raise UserError(f"line {line}: {name}", rule, texts[name], where=path)
     return Row(**cells, others=others)
 
 
@@ -252,10 +250,9 @@ def _frame(path: Path, header: list[str], columns: list[tuple[str, ...]], first:
 def _text(cells: _Cells) -> list[str]:
     shared = dict(zip(cells.texts, cells.texts, strict=True))  # equal cells are one string in memory
     if cells.name in CHOICES:
-        legal = CHOICES[cells.name]
         for text in shared:
-            if text not in legal:
-                raise cells.refused("must be one of " + ", ".join(legal), text)
+            if rule := broken_rule(cells.name, text):
+                raise cells.refused(rule, text)
     return [shared[text] for text in cells.texts]
 
 

@@ -34,7 +34,7 @@ class Meter(Protocol):
 
     @property
     def source(self) -> str:
-        """The `energy_source` of the rows: one of `dibench.schema.ENERGY_SOURCES`."""
+        """The `energy_source` of the rows: one of `dibench.schema.ENERGY_SOURCES`, or `external:SENSOR`."""
 
     @property
     def has_variance(self) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dibench.numbers import count, duration_text, number, short, time_text
-from dibench.schema import MEASURED_SOURCES
+from dibench.schema import is_measured
 from dibench.show.blocks import Block, Column, Headline, Note, Section, Sentence, Table, facts
 from dibench.show.sweeps import by_status
 from dibench.words import SOURCE_MEANINGS
@@ -159,7 +159,7 @@ def readme(
     manifest = found.parts[-1].manifest
     cards = f"{count(len(found.cards), 'card')} ({', '.join(found.cards)})"
     yield Headline(str(manifest["device"]["name"]))
-    if (source := str(manifest["energy_source"])) in MEASURED_SOURCES:
+    if is_measured(source := str(manifest["energy_source"])):
         yield Sentence(f"Measured on {cards}, by {_sensor(manifest)}. {_GAIN}")
     else:
         yield Sentence(f"On {cards}; energy: {SOURCE_MEANINGS.get(source, source)}.")

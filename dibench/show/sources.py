@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from dibench.schema import MEASURED_SOURCES
+from dibench.schema import is_measured
 from dibench.show.response import response_of
 from dibench.words import SOURCE_MEANINGS
 
@@ -69,7 +69,7 @@ _NO_MANIFEST = Banner(
 def banners(rows: pd.DataFrame, *, manifest: bool) -> list[Banner]:
     """For energy that is not measured, and for a manifest that is missing."""
     present = set(sources(rows))
-    measured = bool(present & set(MEASURED_SOURCES))
+    measured = any(map(is_measured, present))
     return [
         *([_SIMULATED] if "simulated" in present else []),
         *([_MODELLED] if "model" in present else []),

@@ -13,7 +13,7 @@ from typing import Any
 
 from dibench import files, kernels
 from dibench.errors import UserError
-from dibench.schema import LIBRARY, MEASURED_SOURCES, Row
+from dibench.schema import LIBRARY, Row, is_measured
 from dibench.sweep import record
 from dibench.sweep.parts import Joined, Part, has_result
 from dibench.table import read_rows
@@ -50,7 +50,7 @@ def read_earlier(
             device = device or row.device
             _check(row, path, device, simulated)
             key = (row.device_uuid, row.case_id)
-            if row.measured and not simulated and row.energy_source not in MEASURED_SOURCES:
+            if row.measured and not simulated and not is_measured(row.energy_source):
                 continue  # without joules; its case is measured again
             if row.backend != LIBRARY and not _same_kernel(row.variant, manifests[path]):
                 stale[row.variant] += 1

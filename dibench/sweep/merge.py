@@ -18,7 +18,7 @@ import attrs
 
 from dibench import __version__, files, kernels
 from dibench.errors import UserError
-from dibench.schema import MEASURED_SOURCES
+from dibench.schema import is_measured
 from dibench.sweep import record
 from dibench.sweep.earlier_runs import read_earlier
 from dibench.sweep.manifest import utc_now
@@ -99,7 +99,7 @@ def _check_alike(parts: Sequence[Part], may_differ: Collection[str]) -> None:
 
 def _check_measured(part: Part) -> None:
     for line, row in enumerate(part.rows, start=2):
-        if row.measured and row.energy_source not in MEASURED_SOURCES:
+        if row.measured and not is_measured(row.energy_source):
             rule = "must be a sensor's: only measured joules are committed"
             where = part.folder / record.TABLE
             raise UserError(f"line {line}: energy_source", rule, row.energy_source, where=where)

@@ -84,6 +84,22 @@ def test_the_columns_are_those_of_the_contract_once_each() -> None:
         ),
         ({"op": "fc"}, "line 3: op: must be standard for these dimensions (got 'fc')"),
         ({"status": ""}, "line 3: status: must be one of ok, flagged, failed, skipped (got '')"),
+        *(
+            (
+                {"energy_source": wrong},
+                "line 3: energy_source: must be one of nvml_counter, nvml_power, rapl, zeus, model, "
+                "simulated, none, or external: and a sensor's name of 1 to 40 letters a-z, digits, _ - and . "
+                f"(got '{wrong}')",
+            )
+            for wrong in (
+                "",
+                "ina3221",
+                "external:",
+                "external:INA3221",
+                "external:a b",
+                "external:" + 41 * "a",
+            )
+        ),
         ({"P": "4"}, "line 3: P: must be from 5 to 7 for these dimensions (got 4)"),
     ],
 )
@@ -94,6 +110,13 @@ def test_a_bad_cell_is_named_with_line_column_rule_and_value(
     with pytest.raises(UserError) as caught:
         read_csv(path)
     assert str(caught.value) == f"{path}: {message}"
+
+
+@pytest.mark.parametrize("sensor", ["ina3221", "pmic", "yokogawa-wt310", "0.5_class", 40 * "a"])
+def test_any_sensor_has_a_name_and_is_one(tmp_path: Path, sensor: str) -> None:
+    path = write(tmp_path / "a.csv", ROW, {**ROW, "energy_source": f"external:{sensor}"})
+    assert read_csv(path)["energy_source"].map(schema.is_measured).tolist() == [False, True]
+    assert [schema.is_measured(row.energy_source) for row in read_rows(path)] == [False, True]
 
 
 def test_missing_columns_are_named(tmp_path: Path) -> None:
@@ -200,7 +223,13 @@ def test_a_row_is_written_and_read_back_unchanged(tmp_path: Path) -> None:
 
 
 def test_a_bad_row_is_refused_in_the_same_words_one_by_one_as_in_a_frame(tmp_path: Path) -> None:
-    for change in ({"N": "1_0"}, {"time_s": "inf"}, {"status": "fine"}, {"op": "conv"}):
+    for change in (
+        {"N": "1_0"},
+        {"time_s": "inf"},
+        {"status": "fine"},
+        {"op": "conv"},
+        {"energy_source": "meter"},
+    ):
         path = write(tmp_path / "bad.csv", ROW, ROW | change)
         with pytest.raises(UserError) as by_frame:
             read_csv(path)

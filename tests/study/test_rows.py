@@ -77,6 +77,16 @@ def test_flagged_rows_and_harmless_clock_events_count() -> None:
     assert select(frame).excluded == {}
 
 
+def test_joules_of_any_sensor_are_evidence_and_sensors_are_not_mixed() -> None:
+    frame = measured(10).assign(energy_source="external:ina3221")
+    assert select(frame).evidence
+    frame.loc[3, "energy_source"] = "external:pmic"
+    assert select(frame).excluded == {"energy_source external:pmic, the fit is for external:ina3221": 1}
+    frame.loc[3, "energy_source"] = "ina3221"
+    with pytest.raises(UserError, match=r"^row 3: energy_source: must be one of .* \(got 'ina3221'\)$"):
+        select(frame)
+
+
 @pytest.mark.parametrize("source", ["rapl", "none"])
 def test_rows_too_wide_stay_out_and_are_counted(source: str) -> None:
     """By the interval of what is explained; a row without an interval, as another tool has it, stays."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from dibench.intensity import OPERATORS
 from dibench.layer import DIMENSIONS
-from dibench.schema import LIBRARY, MEASURED_SOURCES, unpack_knobs
+from dibench.schema import LIBRARY, is_measured, unpack_knobs
 from dibench.study.findings.peer import Peer, Peers, Ratio
 from dibench.study.maths.inference import student_quantile
 from dibench.study.questions.one_model import CARD
@@ -39,7 +39,7 @@ def peers(frame: pd.DataFrame) -> Peers | None:
         for (op, dtype), group in sorted(both.groupby(["op", "dtype"]), key=_in_order)
     )
     source = sources[0] if len(sources) == 1 else ""
-    return Peers(", ".join(library), source, found, measured=source in MEASURED_SOURCES)
+    return Peers(", ".join(library), source, found, measured=is_measured(source))
 
 
 def _in_order(entry: tuple[Any, Any]) -> tuple[str, int]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dibench.errors import UserError
 from dibench.layer import DIMENSIONS
-from dibench.schema import ANCHOR, MEASURED_SOURCES, NETWORK, REQUIRED, RESPONSES, STATUSES
+from dibench.schema import ANCHOR, NETWORK, REQUIRED, RESPONSES, broken_rule, is_measured
 from dibench.study.table.columns import counts, numbers, texts
 from dibench.study.table.fastest import fastest_variants, is_slower
 from dibench.study.table.row_errors import Repeats, interval_of, repeats
@@ -82,7 +82,7 @@ class Selection:
     @property
     def measured(self) -> bool:
         """Whether the response comes from a sensor or a clock, not from a model or a simulated device."""
-        return self.kind == "time" or all(source in MEASURED_SOURCES for source in self.sources)
+        return self.kind == "time" or all(map(is_measured, self.sources))
 
     @property
     def basis(self) -> str:
@@ -213,9 +213,11 @@ def _check_table(frame: pd.DataFrame) -> None:
         raise UserError("columns", "must contain one of " + ", ".join(RESPONSES))
     if not len(frame):
         raise UserError("rows", "must be at least one, the table has a header only")
-    for status in sorted(set(texts(frame, "status"))):
-        if status not in STATUSES:
-            raise UserError("status", "must be one of " + ", ".join(STATUSES), status)
+    for name in ("status", "energy_source"):
+        cells = texts(frame, name)
+        for text in dict.fromkeys(cells):
+            if rule := broken_rule(name, text):
+                raise UserError(f"row {frame.index[list(cells).index(text)]}: {name}", rule, text)
 
 
 def _drop_unusable(sieve: _Sieve) -> None:
@@ -303,7 +305,7 @@ def _choose_response(sieve: _Sieve, modelled: bool) -> str:
     has_energy = np.zeros(len(sieve.frame), dtype=bool)
     for column in ENERGY_COLUMNS:
         has_energy |= sieve.number(column) > 0
-    from_sensor = np.isin(source.astype(str), MEASURED_SOURCES)
+    from_sensor = np.isin(source.astype(str), [one for one in set(source) if is_measured(one)])
     if not modelled and (from_sensor & has_energy).any():
         return _energy_response(sieve, from_sensor & has_energy)
     if not modelled and ((source != "simulated") & (sieve.number("time_s") > 0)).any():

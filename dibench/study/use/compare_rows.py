@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from dibench.layer import DIMENSIONS, Layer
 from dibench.numbers import shape_text
-from dibench.schema import MEASURED_SOURCES, NO_LAYER
+from dibench.schema import NO_LAYER, is_measured
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,11 +50,11 @@ def usable(pairs: pd.DataFrame, column: str) -> pd.DataFrame | str:
     if column != "energy_j":
         return found if len(found) else "no case has a time in both tables"
     sources = [values_of(pairs, f"energy_source_{side}") for side in "ab"]
-    sensors = [tuple(source for source in own if source in MEASURED_SOURCES) for own in sources]
+    sensors = [tuple(source for source in own if is_measured(source)) for own in sources]
     if not all(sensors):
         said = [", ".join(own) for own in sources]
         return f"energy_source is {said[0]} in A and {said[1]} in B: not measured in both"
-    found = found[found["energy_source_a"].isin(MEASURED_SOURCES)]
+    found = found[found["energy_source_a"].map(is_measured).astype(bool)]
     alike = found[found["energy_source_a"] == found["energy_source_b"]]
     if not len(alike):
         return f"energy_source is {sensors[0][0]} in A and {sensors[1][0]} in B: two kinds of sensor"
