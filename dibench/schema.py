@@ -52,6 +52,14 @@ LIBRARY = "torch"
 DISTRIBUTIONS = ("uniform", "normal", "zeros", "low_toggle")
 """Of operand values: they change energy by up to 40%, so every row names its own under `data`."""
 
+WARM_OPERANDS, REPEATED_MODULE, FRAMEWORK_CALLS = "warm_operands", "repeated_module", "framework_calls"
+CAVEATS = {
+    WARM_OPERANDS: "launches read the same weights and inputs again, which caches may still hold",
+    REPEATED_MODULE: "one module is called again and again: caches may still hold its weights",
+    FRAMEWORK_CALLS: "a launch is a call of a framework, which takes time of its own",
+}
+"""Words of the column `caveats`, which says of a source how it measured."""
+
 RESPONSES = ("energy_above_active_idle_j", "energy_above_idle_j", "energy_j", "time_s")
 """What a fit can explain, best first; a file needs at least one of them."""
 
@@ -188,6 +196,9 @@ class Row:
     family: str = _text(
         "of the networks in `name`: one for all, or one each, with ; between; empty: as the name's stem says"
     )
+    # What other people's tables must say: our own tell capped rows by clock events, and have no caveats.
+    power_limit_w: float | None = _float("under which the device keeps its power")
+    caveats: str = _text("how its source measured: words of " + " ".join(CAVEATS) + ", ; between")
     others: Mapping[str, str] = attrs.field(factory=dict)
     """Cells of columns that the contract does not know, as text."""
 

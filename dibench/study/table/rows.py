@@ -19,6 +19,7 @@ from dibench.schema import ANCHOR, NETWORK, REQUIRED, RESPONSES, broken_rule, is
 from dibench.study.table.columns import counts, numbers, texts
 from dibench.study.table.fastest import fastest_variants, is_slower
 from dibench.study.table.row_errors import Repeats, interval_of, repeats
+from dibench.study.table.subsets import capped, throttled
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,11 +28,6 @@ Mask = NDArray[np.bool_]
 
 ENERGY_COLUMNS = tuple(column for column in RESPONSES if column.endswith("_j"))
 """Energies that a fit can explain, best first."""
-
-HARMLESS_CLOCK_EVENTS = frozenset(
-    {"none", "gpu_idle", "applications_clocks_setting", "display_clock_setting"}
-)
-"""Clock events that do not mean the clock was throttled under load."""
 
 WIDEST = 0.2
 """Relative half-width of a row's 95% interval beyond which the row harms a fit more than it tells.
@@ -104,13 +100,15 @@ def select(
     dtype: str | None = None,
     modelled: bool = False,
     every_kernel: bool = False,
+    at_cap: bool | None = None,
 ) -> Selection:
     """The rows that count, and the response they have in common.
 
     Left out are rows that failed or were skipped, sentinels, repeats of a case (the last one counts), rows
-    with a capped clock, rows of another setting, and rows whose interval is too wide. The response is
-    measured energy if there is any: above active idle, else above idle, else gross, whichever at least half
-    of the rows have first. Without measured energy it is measured time. The models on compulsory counts
+    with a throttled clock, rows of another setting, rows whose interval is too wide, and rows at the power
+    cap unless they are most of the rows: the rest is then not what the card does. The response is measured
+    energy if there is any: above active idle, else above idle, else gross, whichever at least half of the
+    rows have first. Without measured energy it is measured time. The models on compulsory counts
     describe one kernel, so only the fastest variant of each operator counts, and its fastest run of each
     layer.
 
@@ -119,6 +117,7 @@ def select(
         device, backend, dtype: use only these rows.
         modelled: explain modelled or simulated energy instead, as a check of the pipeline.
         every_kernel: keep every kernel of a layer: what twins and the reuse lattice compare.
+        at_cap: whether rows at the power cap count; None: where they are most of the rows.
 
     Raises:
         UserError: columns are missing, several devices without a choice, or no row is left.
@@ -135,6 +134,8 @@ def select(
     _drop_implausible(sieve, response)
     _drop_too_wide(sieve, response)
     sieve.check("measure longer (--case-budget), or where less disturbs")
+    at_cap = _drop_capped(sieve, at_cap)
+    sieve.check()
     variants: dict[str, str] = {}
     if not every_kernel:
         variants = fastest_variants(sieve.frame, response)
@@ -144,7 +145,7 @@ def select(
     sieve.check()
     sources = tuple(sorted(set(sieve.text("energy_source"))))
     used = sieve.frame.reset_index(drop=True)
-    again = repeats(_repeated(frame, setting, sources, response), response)
+    again = repeats(_repeated(frame, setting, sources, response, at_cap), response)
     return Selection(used, len(frame), sieve.excluded, response, sources, setting, variants, again)
 
 
@@ -153,7 +154,8 @@ def anchors(frame: pd.DataFrame, selection: Selection) -> pd.DataFrame:
     sieve = _Sieve(frame)
     sieve.drop(sieve.text("op") != ANCHOR, "a layer")
     sieve.drop(~np.isin(sieve.text("status").astype(str), ("ok", "flagged")), "not measured")
-    sieve.drop(_is_capped(sieve.text("clock_events")), "clock capped")
+    _drop_throttled(sieve)
+    _drop_capped(sieve, False)
     for name, value in selection.setting.items():
         if name in ("device", "device_uuid", "backend"):  # an anchor has one data type and no operands
             sieve.drop(sieve.text(name) != value, f"another {name}")
@@ -165,13 +167,14 @@ def anchors(frame: pd.DataFrame, selection: Selection) -> pd.DataFrame:
 
 
 def _repeated(
-    frame: pd.DataFrame, setting: dict[str, str], sources: tuple[str, ...], response: str
+    frame: pd.DataFrame, setting: dict[str, str], sources: tuple[str, ...], response: str, at_cap: bool
 ) -> pd.DataFrame:
     """Rows of that setting that were measured, with repeats and sentinels."""
     sieve = _Sieve(frame)
     sieve.drop(~np.isin(sieve.text("status").astype(str), ("ok", "flagged")), "not measured")
     sieve.drop(np.isin(sieve.text("op").astype(str), (ANCHOR, NETWORK)), "no layer")
-    sieve.drop(_is_capped(sieve.text("clock_events")), "clock capped")
+    _drop_throttled(sieve)
+    _drop_capped(sieve, at_cap)
     for name, value in setting.items():
         sieve.drop(sieve.text(name) != value, f"another {name}")
     sieve.drop(~np.isin(sieve.text("energy_source").astype(str), sources), "another source")
@@ -221,15 +224,29 @@ def _check_table(frame: pd.DataFrame) -> None:
 
 
 def _drop_unusable(sieve: _Sieve) -> None:
-    """Drop rows that are not measured, no layer, repeated, run at a capped clock, or contradictory."""
+    """Drop rows that are not measured, no layer, repeated, run at a throttled clock, or contradictory."""
     for status in ("failed", "skipped"):
         sieve.drop(sieve.text("status") == status, status)
     sieve.drop(sieve.text("op") == ANCHOR, "anchor, no layer")
     sieve.drop(sieve.number("sentinel") == 1, "sentinel")
     sieve.drop(sieve.text("op") == NETWORK, "whole network, no layer")
     sieve.drop(_is_repeated(sieve), "repeat of a case, its last row stands")
-    sieve.drop(_is_capped(sieve.text("clock_events")), "clock capped")
+    _drop_throttled(sieve)
     sieve.drop(_contradicts_dimensions(sieve), "counts contradict the dimensions")
+
+
+def _drop_throttled(sieve: _Sieve) -> None:
+    sieve.drop(throttled(sieve.frame), "clock throttled")
+
+
+def _drop_capped(sieve: _Sieve, at_cap: bool | None) -> bool:
+    """Drop rows at the power cap unless they count, and say whether they do."""
+    out = capped(sieve.frame)
+    if at_cap is None:
+        at_cap = bool(2 * out.sum() > len(out))
+    if not at_cap:
+        sieve.drop(out, "at the power cap")
+    return at_cap
 
 
 def _drop_implausible(sieve: _Sieve, response: str) -> None:
@@ -259,14 +276,6 @@ def _is_repeated(sieve: _Sieve) -> Mask:
     repeated = frame.duplicated(same, keep="last").to_numpy(dtype=bool)
     unnamed = case == ""
     return np.where(unnamed, frame.duplicated(keep="last"), repeated) if unnamed.any() else repeated
-
-
-def _is_capped(events: NDArray[np.object_]) -> Mask:
-    def capped(cell: str) -> bool:
-        return any(word not in HARMLESS_CLOCK_EVENTS for word in cell.replace(";", " ").lower().split())
-
-    known = {cell: capped(cell) for cell in dict.fromkeys(events)}
-    return np.fromiter(map(known.__getitem__, events), dtype=bool, count=len(events))
 
 
 def _contradicts_dimensions(sieve: _Sieve) -> Mask:
