@@ -8,15 +8,16 @@ from __future__ import annotations
 import csv
 import io
 import math
+from array import array
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import islice
-from operator import attrgetter, not_
+from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from dibench.cells import MISSING, Lines, open_table, parse_number, parse_whole
 from dibench.errors import UserError
 from dibench.layer import DIMENSIONS, Layer
 from dibench.schema import ANCHOR, CHOICES, KINDS, NAMES, NETWORK, REQUIRED, RESPONSES, Row, broken_rule
@@ -82,40 +83,30 @@ def read_rows(path: Path, needed: Sequence[str] = ()) -> Iterator[Row]:
         UserError: the file is missing, lacks a column, or a cell breaks a rule; the message names file, line,
             column, rule and value.
     """
-    for line, texts in enumerate(read_texts(path, needed), start=2):
-        yield _row(path, line, texts)
-
-
-def read_texts(path: Path, needed: Sequence[str] = ()) -> Iterator[dict[str, str]]:
-    """The rows of a table of any columns, as text by column; otherwise as `read_rows`."""
-    with _lines(path, whole=True) as lines:
-        header = next(lines, [])
+    with open_table(path, whole=True) as lines:
         for name in needed:
-            if name not in header:
-                raise UserError("header", f"must have the column {name}", ",".join(header), where=path)
-        _check_names(path, header)
-        for line, row in enumerate(lines, start=2):
-            if len(row) != len(header):
-                _refuse_length(path, header, row, line, last=False)
-            yield dict(zip(header, row, strict=True))
+            if name not in lines.header:
+                raise _lacks(lines, name)
+        for line, cells in lines.cells:
+            yield _row(lines, line, dict(zip(lines.header, cells, strict=True)))
 
 
-def _row(path: Path, line: int, texts: dict[str, str]) -> Row:
+def _row(lines: Lines, line: int, texts: dict[str, str]) -> Row:
     cells: dict[str, Any] = {}
     others = {}
     for name, text in texts.items():
         kind = KINDS.get(name)
         if kind is None:
             others[name] = text
-        elif text:
+        elif text not in MISSING:
             parse, rule = _PARSE[kind]
             try:
-                cells[name] = parse(text)
+                cells[name] = parse(text, lines.decimal)
             except ValueError:
-                raise UserError(f"line {line}: {name}", rule, text, where=path) from None
+                raise UserError(f"line {line}: {name}", rule, text, where=lines.path) from None
     for name in CHOICES:
         if name in texts and (rule := broken_rule(name, texts[name])):
-            raise UserError(f"line {line}: {name}", rule, texts[name], where=path)
+            raise UserError(f"line {line}: {name}", rule, texts[name], where=lines.path)
     return Row(**cells, others=others)
 
 
@@ -146,154 +137,116 @@ def read_csv(path: str | Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    path = Path(path)
-    blocks = []
-    with _lines(path) as lines:
-        header = next(lines, None)
-        if header is None:
-            raise UserError("", "is empty: must begin with a header line", where=path)
-        _check_header(path, header)
-        first = 2
-        while rows := list(islice(lines, BLOCK)):
-            _check_lengths(path, header, rows, first, at_end=len(rows) < BLOCK)
-            blocks.append(_frame(path, header, list(zip(*rows, strict=True)), first))
-            first += len(rows)
-    frame = pd.concat(blocks, ignore_index=True) if blocks else _frame(path, header, [()] * len(header), 2)
-    _check_layers(path, frame)
+    blocks, numbers = [], array("Q")
+    with open_table(Path(path)) as lines:
+        _check_header(lines)
+        while block := list(islice(lines.cells, BLOCK)):
+            blocks.append(_frame(lines, block))
+            numbers.extend(number for number, _ in block)
+        frame = pd.concat(blocks, ignore_index=True) if blocks else _frame(lines, [])
+    _check_layers(lines, frame, numbers)
     return frame
 
 
-@contextmanager
-def _lines(path: Path, *, whole: bool = False) -> Iterator[Iterator[list[str]]]:
-    """The cells of each line; `whole`: without a last line that lacks its end."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:  # spreadsheets write the mark
-            ended = (line for line in file if line.endswith("\n")) if whole else file
-            yield csv.reader(ended, strict=True)
-    except FileNotFoundError:
-        raise UserError("", "no such file", where=path) from None
-    except OSError as error:
-        raise UserError("", f"cannot be read: {error.strerror}", where=path) from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError("", f"is not a CSV file in UTF-8: {error}", where=path) from None
-
-
-def _check_header(path: Path, header: list[str]) -> None:
+def _check_header(lines: Lines) -> None:
+    if not lines.header:
+        raise UserError("", "is empty: must begin with a header line", where=lines.path)
     for name in REQUIRED:
-        if name not in header:
-            raise UserError("header", f"must have the column {name}", ",".join(header), where=path)
-    if not any(name in header for name in RESPONSES):
-        raise UserError("header", "must have one of the columns " + ", ".join(RESPONSES), where=path)
-    _check_names(path, header)
+        if name not in lines.header:
+            raise _lacks(lines, name)
+    if not any(name in lines.header for name in RESPONSES):
+        rule = "must have one of the columns " + ", ".join(RESPONSES)
+        raise UserError("header", rule, ",".join(lines.header), where=lines.path)
 
 
-def _check_names(path: Path, header: list[str]) -> None:
-    for name in header:
-        if header.count(name) > 1:
-            raise UserError("header", "must name each column once", name, where=path)
-
-
-def _check_lengths(path: Path, header: list[str], rows: list[list[str]], first: int, *, at_end: bool) -> None:
-    for line, row in enumerate(rows, start=first):
-        if len(row) != len(header):
-            _refuse_length(path, header, row, line, last=at_end and line == first + len(rows) - 1)
-
-
-def _refuse_length(path: Path, header: list[str], row: list[str], line: int, *, last: bool) -> NoReturn:
-    cut = ", it is cut off" if last and len(row) < len(header) else ""
-    raise UserError(
-        f"line {line}", f"must have {len(header)} cells as the header has{cut}", len(row), where=path
-    )
+def _lacks(lines: Lines, name: str) -> UserError:
+    return UserError("header", f"must have the column {name}", ",".join(lines.header), where=lines.path)
 
 
 @attrs.frozen
 class _Cells:
     """One column of a block of rows."""
 
-    path: Path
+    lines: Lines
     name: str
-    first: int
-    """Line of the first cell in the file."""
-    texts: tuple[str, ...]
+    numbers: Sequence[int]
+    """Of the line of each cell."""
+    texts: Sequence[str]
 
     def refused(self, rule: str, text: str) -> UserError:
         """What to raise for the first cell with that text."""
-        line = self.first + self.texts.index(text)
-        return UserError(f"line {line}: {self.name}", rule, text, where=self.path)
+        line = self.numbers[self.texts.index(text)]
+        return UserError(f"line {line}: {self.name}", rule, text, where=self.lines.path)
 
-    def numbers(self, kind: str, empty: float, dtype: str) -> Any:
-        """The cells parsed."""
+    def parsed(self, kind: str, missing: float, dtype: str) -> Any:
+        """The cells as numbers."""
         import numpy as np
 
         parse, rule = _PARSE[kind]
-        known = {"": empty}
+        known = {}
         for text in dict.fromkeys(self.texts):
-            if text:
-                try:
-                    known[text] = parse(text)
-                except ValueError:
-                    raise self.refused(rule, text) from None
+            try:
+                known[text] = missing if text in MISSING else parse(text, self.lines.decimal)
+            except ValueError:
+                raise self.refused(rule, text) from None
         return np.fromiter(map(known.__getitem__, self.texts), dtype=dtype, count=len(self.texts))
 
 
-def _frame(path: Path, header: list[str], columns: list[tuple[str, ...]], first: int) -> pd.DataFrame:
+def _frame(lines: Lines, block: list[tuple[int, list[str]]]) -> pd.DataFrame:
     import pandas as pd
 
+    numbers = [number for number, _ in block]
+    columns = zip(*(cells for _, cells in block), strict=True) if block else [()] * len(lines.header)
     return pd.DataFrame(
         {
-            name: _CONVERT[KINDS.get(name, "text")](_Cells(path, name, first, texts))
-            for name, texts in zip(header, columns, strict=True)
+            name: _CONVERT[KINDS.get(name, "")](_Cells(lines, name, numbers, texts))
+            for name, texts in zip(lines.header, columns, strict=True)
         }
     )
 
 
+def _others(cells: _Cells) -> list[str]:
+    shared = {text: text for text in cells.texts}  # equal cells are one string in memory
+    return [shared[text] for text in cells.texts]
+
+
 def _text(cells: _Cells) -> list[str]:
-    shared = dict(zip(cells.texts, cells.texts, strict=True))  # equal cells are one string in memory
+    known = {text: "" if text in MISSING else text for text in cells.texts}
     if cells.name in CHOICES:
-        for text in shared:
+        for text in known:
             if rule := broken_rule(cells.name, text):
                 raise cells.refused(rule, text)
-    return [shared[text] for text in cells.texts]
+    return [known[text] for text in cells.texts]
 
 
 def _int(cells: _Cells) -> Any:
     import numpy as np
     import pandas as pd
 
-    numbers = cells.numbers("int", 0, "i8")
-    missing = np.fromiter(map(not_, cells.texts), dtype=bool, count=len(cells.texts))
-    return pd.arrays.IntegerArray(numbers, missing)
+    missing = np.fromiter(map(MISSING.__contains__, cells.texts), dtype=bool, count=len(cells.texts))
+    return pd.arrays.IntegerArray(cells.parsed("int", 0, "i8"), missing)
 
 
 def _float(cells: _Cells) -> Any:
-    return cells.numbers("float", math.nan, "f8")
+    return cells.parsed("float", math.nan, "f8")
 
 
-_CONVERT: dict[str, Callable[[_Cells], Any]] = {"text": _text, "int": _int, "float": _float}
+_CONVERT: dict[str, Callable[[_Cells], Any]] = {"": _others, "text": _text, "int": _int, "float": _float}
 
 
-def _finite(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value) or "_" in text or not text.isascii():
-        raise ValueError(text)
-    return value
+def _same(text: str, decimal: str) -> str:
+    return text
 
 
-def _whole(text: str) -> int:
-    if "_" in text or not text.isascii() or abs(value := int(text)) >= 2**63:
-        raise ValueError(text)
-    return value
-
-
-_PARSE: dict[str, tuple[Callable[[str], Any], str]] = {
-    "text": (str, ""),
-    "int": (_whole, "must be a whole number or empty"),
-    "float": (_finite, "must be a finite number or empty"),
+_PARSE: dict[str, tuple[Callable[[str, str], Any], str]] = {
+    "text": (_same, ""),
+    "int": (parse_whole, "must be a whole number or empty"),
+    "float": (parse_number, "must be a finite number or empty"),
 }
 """How a cell of each kind is read, and the rule that it must keep."""
 
 
-def _check_layers(path: Path, frame: pd.DataFrame) -> None:
+def _check_layers(lines: Lines, frame: pd.DataFrame, numbers: Sequence[int]) -> None:
     """Every row's dimensions make a layer, and its operator is that layer's.
 
     What holds at two batch sizes holds between them: of rows that differ in N alone those of the least and
@@ -301,11 +254,12 @@ def _check_layers(path: Path, frame: pd.DataFrame) -> None:
     """
     if _are_layers(frame):
         return
-    for line, (op, *dims) in enumerate(frame[["op", *DIMENSIONS]].itertuples(index=False), start=2):
+    rows = frame[["op", *DIMENSIONS]].itertuples(index=False)
+    for line, (op, *dims) in zip(numbers, rows, strict=True):
         try:
             _check_layer(op, dims)
         except UserError as error:
-            raise UserError(f"line {line}", str(error), where=path) from None
+            raise UserError(f"line {line}", str(error), where=lines.path) from None
 
 
 def _are_layers(frame: pd.DataFrame) -> bool:

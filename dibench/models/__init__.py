@@ -12,11 +12,12 @@ from typing import Any
 from dibench import networks
 from dibench.errors import UserError
 from dibench.models.model import Model, NotCovered
-from dibench.models.table import read_table
+from dibench.models.table import model_name, read_table
 
 __all__ = ["Model", "NotCovered", "load"]
 
 PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin")
+TABLES = (".csv", ".tsv", ".gz", ".parquet")
 MOST_IMAGES = 2**20
 
 
@@ -26,8 +27,9 @@ def load(
     """The model behind a name, a file or a module.
 
     Args:
-        source: a network of `python -m dibench networks`; the path of an .onnx file or of a .csv table;
-            `module:callable` or `file.py:callable` that gives a `torch.nn.Module`; or such a module.
+        source: a network of `python -m dibench networks`; the path of an .onnx file or of a table of layers
+            (.csv, .tsv, .gz, .parquet); `module:callable` or `file.py:callable` that gives a
+            `torch.nn.Module`; or such a module.
         batch: images in one inference; None: what the source says, or 1.
         shapes: shape of each input by its name ("" is the only or first one), such as `"1,3,224,224"`,
             with `:int64` behind it where a PyTorch module does not take floats. They replace those in a file.
@@ -55,14 +57,15 @@ def load(
         from dibench.models import onnx as from_onnx
 
         return from_onnx.read(Path(text), batch, shapes or {})
-    if ":" in text:
+    is_table = suffix in TABLES or (":" in text and Path(text).is_file())
+    if ":" in text and not is_table:
         from dibench.models import torch as from_torch
 
         return from_torch.read(text, batch, shapes or {})
     if shapes:
         raise UserError("--input-shape", "must stand with an ONNX file or a PyTorch module, tables have none")
-    if suffix == ".csv":
-        name, layers = Path(text).stem, read_table(Path(text))
+    if is_table:
+        name, layers = model_name(Path(text)), read_table(Path(text))
     else:
         name, layers = text, networks.load(text)
     # Tables are at batch 1, but a linear layer inside a network may have several rows an image.

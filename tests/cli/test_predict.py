@@ -31,6 +31,18 @@ def written(folder: Path, figures: dict[str, Any], **changed: Any) -> Path:
     return path
 
 
+def test_a_path_with_a_colon_is_a_path_for_every_verb_that_takes_a_model(
+    run: Run, fit: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "run:3").mkdir()
+    table = tmp_path / "run:3" / "mine.csv"
+    table.write_text("name,N,C,H,W,K,R,S\na,1,64,56,56,64,3,3\n")
+    for words in (["layers", table], ["networks", table], ["predict", table, "--fit", fit]):
+        status, out, err = run(*words)
+        assert (status, err) == (0, "")
+        assert "mine" in out and "107" in out, "54² positions × 64² × 9 = 107,495,424 MACs"
+
+
 def test_one_network_is_shown_by_layer_operator_and_total(run: Run, fit: Path) -> None:
     status, out, err = run("predict", "mobilenet_v2", "--fit", fit)
     assert (status, err) == (0, "")

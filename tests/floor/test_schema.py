@@ -75,7 +75,14 @@ def test_the_columns_are_those_of_the_contract_once_each() -> None:
         ({"N": "9" * 30}, "line 3: N: must be a whole number or empty (got '" + "9" * 30 + "')"),
         ({"N": ""}, "line 3: N: must not be empty"),
         ({"time_s": "fast"}, "line 3: time_s: must be a finite number or empty (got 'fast')"),
-        ({"time_s": "nan"}, "line 3: time_s: must be a finite number or empty (got 'nan')"),
+        ({"N": "NaN"}, "line 3: N: must not be empty"),
+        ({"N": "1e19"}, "line 3: N: must be a whole number or empty (got '1e19')"),
+        ({"N": "0.5"}, "line 3: N: must be a whole number or empty (got '0.5')"),
+        (
+            {"op": "NA"},
+            "line 3: op: must be one of standard, depthwise, pointwise, "
+            "grouped, fc, anchor, network (got 'NA')",
+        ),
         ({"time_s": "-inf"}, "line 3: time_s: must be a finite number or empty (got '-inf')"),
         (
             {"op": "conv"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import sys
 from pathlib import Path
 
@@ -40,12 +41,34 @@ def test_a_table_needs_only_the_dimensions_without_default(tmp_path: Path) -> No
     assert model.layers[1].op == "fc" and model.layers[1].N == 4
 
 
+@pytest.mark.parametrize("folder", ["2026-01-01T10:00:00", "run:3"])
+def test_the_path_of_a_file_is_a_file_whatever_letters_it_has(folder: str, tmp_path: Path) -> None:
+    (tmp_path / folder).mkdir()
+    lines = "name,N,C,H,W,K,R,S\na,1,3,8,8,4,3,3\n"
+    for name in ("mine.csv", "mine", "mine:v2.txt"):
+        (tmp_path / folder / name).write_text(lines)
+        (layer,) = models.load(str(tmp_path / folder / name)).layers
+        assert layer.macs == 3 * 4 * 9 * 6 * 6
+    with pytest.raises(UserError, match=r"none\.csv: no such file"):
+        models.load(str(tmp_path / folder / "none.csv"))
+
+
+def test_a_table_of_layers_may_come_from_pandas_or_a_spreadsheet(tmp_path: Path) -> None:
+    lines = "name,N,C,H,W,K,R,S,pad_h\na,1.0,3,8,8,4,3,3,NaN\nb,1.0,3,8,8,4,3,3,1.0\n\n"
+    (tmp_path / "mine.csv").write_text(lines)
+    (tmp_path / "mine.tsv").write_text(lines.replace(",", "\t"))
+    (tmp_path / "mine.csv.gz").write_bytes(gzip.compress(lines.replace(",", ";").encode()))
+    for name in ("mine.csv", "mine.tsv", "mine.csv.gz"):
+        model = models.load(tmp_path / name)
+        assert [(layer.name, layer.pad_h) for layer in model.layers] == [("mine/a", 0), ("mine/b", 1)]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "header: must have the column name once"),
+        ("", "header: must have the column name"),
         ("name,N,C,H,W,K,R,S\n", "must have at least one layer"),
-        ("name,N,C,H,W,K,R,S\na,1,1\n", "line 2: must have 8 cells (got 3)"),
+        ("name,N,C,H,W,K,R,S\na,1,1\n", "line 2: must have 8 cells as the header has, it is cut off (got 3)"),
         ("name,N,C,H,W,K,R,S\na,1,x,1,1,1,1,1\n", "line 2: C: must be a whole number (got 'x')"),
         ("name,N,C,H,W,K,R,S\na,0,1,1,1,1,1,1\n", "line 2: N: must be from 1 to 2147483647 (got 0)"),
         ("name,N,C,H,W,K,R,S\na,,1,1,1,1,1,1\n", "line 2: N: must be given"),
