@@ -146,8 +146,8 @@ def lattice_panel(one: Lattice, unit: str, name: str = "lattice") -> Drawn:
         axes.set_xticks(range(len(k_sides)), list(map(str, k_sides)))
         axes.set_yticks(range(len(p_sides)), list(map(str, p_sides)))
         axes.grid(visible=False)
-    figure.supxlabel("tile_k: MACs an input read serves", fontsize=11, color=MUTED)
-    figure.supylabel("tile_p: MACs a weight read serves", fontsize=11, color=MUTED)
+    figure.supxlabel("tile_k: MACs per input read", fontsize=11, color=MUTED)
+    figure.supylabel("tile_p: MACs per weight read", fontsize=11, color=MUTED)
     said = "; ".join(
         f"tile_p {box.tile_p}, tile_k {box.tile_k}, tile_c {box.tile_c}: {plain(box.per_mac)}"
         for box in one.per_box

@@ -149,6 +149,14 @@ def test_every_figure_is_seen_and_nothing_overflows(pages: dict[str, str], tmp_p
         assert (where, faults(frame, FIGURES[frame["page"]])) == (where, [])
 
 
+def test_a_wider_font_than_ours_fits_too(pages: dict[str, str], tmp_path: Path) -> None:
+    """Which font a reader has is not known when a figure is laid out."""
+    wider = "<style>svg.panel text { letter-spacing: 0.045em }</style>"  # some 7% of a text's width
+    widened = {name: page.replace("<main>", wider + "<main>") for name, page in pages.items()}
+    for frame in look(widened, tmp_path, (PHONE, DESK), ("light",)).frames:
+        assert (frame["page"], frame["inner"], frame["spilled"]) == (frame["page"], frame["inner"], [])
+
+
 def test_a_page_with_a_flaw_would_be_found_out(pages: dict[str, str], tmp_path: Path) -> None:
     page = pages["campaign"]
 
