@@ -192,7 +192,7 @@ def _lay_out(figure: Figure) -> None:
     engine = figure.get_layout_engine()
     if engine is None:  # drawn before
         return
-    sizes = [(text, text.get_fontsize()) for text in figure.findobj(Text)]
+    sizes = [(text, float(text.get_fontsize())) for text in figure.findobj(Text)]
     for text, size in sizes:
         text.set_fontsize(WIDER_FONT * size)
     engine.execute(figure)
