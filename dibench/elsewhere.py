@@ -1,4 +1,4 @@
-"""Backends and meters from outside this package, named `module:callable` like Python's entry points."""
+"""Backends, meters and datasets from outside this package, named `module:NAME` like Python's entry points."""
 
 from __future__ import annotations
 
@@ -23,9 +23,17 @@ def make(option: str, name: str) -> Any:
     Raises:
         UserError: there is no such module or callable.
     """
-    module, _, factory = name.partition(":")
+    return load(option, name, "callable")()
+
+
+def load(option: str, name: str, what: str) -> Any:
+    """Import the module and return what the name stands for in it, such as a `callable`.
+
+    Raises:
+        UserError: there is no such module or name.
+    """
+    module, _, inside = name.partition(":")
     try:
-        found = getattr(importlib.import_module(module), factory)
+        return getattr(importlib.import_module(module), inside)
     except (ImportError, ValueError, AttributeError) as error:
-        raise UserError(option, f"must be module:callable ({error})", name) from None
-    return found()
+        raise UserError(option, f"must be module:{what} ({error})", name) from None

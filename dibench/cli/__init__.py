@@ -16,6 +16,7 @@ from dibench.cli.calibrate import calibrate
 from dibench.cli.campaign import campaign
 from dibench.cli.compare import compare
 from dibench.cli.counters import counters
+from dibench.cli.datasets import datasets
 from dibench.cli.doctor import doctor
 from dibench.cli.explain import explain
 from dibench.cli.fit import fit
@@ -61,6 +62,7 @@ app = typer.Typer(
 )
 _VERBS: dict[str, tuple[Callable[..., None], ...]] = {
     "Measure": (sweep, campaign, publish, merge, measure),
+    "Read what others measured": (datasets,),
     "Analyse": (fit, generality, report, compare),
     "Use a fit": (predict, explain),
     "Look at models and kernels": (networks, layers, variants),

@@ -20,8 +20,6 @@ import contextlib
 import datetime
 import os
 import platform
-import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +28,7 @@ import attrs
 
 from dibench import __version__, files
 from dibench.errors import UserError
+from dibench.revision import commit_of
 from dibench.sweep import record
 
 if TYPE_CHECKING:
@@ -303,21 +302,7 @@ def _described(sweep: Sweep) -> dict[str, Any]:
 
 def source_revision() -> str | None:
     """The commit of the checkout that this program runs from, with `+` if files changed; None without one."""
-    root = Path(__file__).resolve().parent.parent
-    git = shutil.which("git")
-    if git is None or not (root / ".git").exists():
-        return None
-    try:
-        head = _git(git, root, "rev-parse", "HEAD")
-        return head + ("+" if _git(git, root, "status", "--porcelain", "--untracked-files=no") else "")
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _git(git: str, root: Path, *arguments: str) -> str:
-    # Without git's lock: a program killed just then would leave it in the checkout.
-    command = [git, "--no-optional-locks", "-C", str(root), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    return commit_of(Path(__file__))
 
 
 def utc_now() -> str:

@@ -27,7 +27,7 @@ variants = ["fc_plain"]
 
 
 def example(language: str) -> str:
-    text = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    text = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8").partition("## A dataset")[0]
     (found,) = re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
     return str(found)
 

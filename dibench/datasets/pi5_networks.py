@@ -1,0 +1,263 @@
+"""NAS-Bench-201's networks on a Raspberry Pi 5: three tasks, three runtimes, joules of the core's rail."""
+
+from __future__ import annotations
+
+import json
+import math
+import pickletools
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from dibench.datasets.source import Ledger, Source, case_id, locate, missing
+from dibench.errors import UserError
+from dibench.layer import Layer
+from dibench.schema import (
+    EXTERNAL,
+    FRAMEWORK_CALLS,
+    NETWORK,
+    REPEATED_MODULE,
+    SEPARATOR,
+    WARM_OPERANDS,
+    Row,
+    network_counts,
+)
+
+_URL = "https://github.com/roldebijvank/HW-NAS-Bench-360"
+_CELLS_URL = "https://github.com/GATECH-EIC/HW-NAS-Bench"
+_CELLS_FOLDER = "data/hw-nas-bench"
+_CONFIGS = f"{_CELLS_FOLDER}/dev/proj_edgegpu/arch_configs/cifar100"
+_CELLS_FILE = "nb201_archs.json"
+_SENSOR = EXTERNAL + "pmic"
+_CAVEATS = SEPARATOR.join((WARM_OPERANDS, REPEATED_MODULE, FRAMEWORK_CALLS))
+_DEVICES = {"pi5": "Raspberry Pi 5", "pixel": "Google Pixel"}
+_FRAMEWORKS = ("litert", "onnx", "torchmobile")
+_CHANNELS = (16, 32, 64)
+_CELLS = 5
+"""In each of the three stages."""
+
+
+@attrs.frozen
+class _Task:
+    """Input of one image, and classes."""
+
+    C: int
+    H: int
+    W: int
+    classes: int
+
+
+_TASKS = {
+    "cifar100": _Task(3, 32, 32, 100),
+    "ninapro": _Task(1, 52, 16, 18),
+    "darcy": _Task(1, 88, 88, 1),
+}
+_KERNELS = {"nor_conv_3x3": 3, "nor_conv_1x1": 1, "avg_pool_3x3": 0, "skip_connect": 0, "none": 0}
+"""Filter size of a cell's operations; 0: no convolution."""
+
+
+def layers_of(kernels: Sequence[int], task: _Task) -> tuple[Layer, ...]:
+    """The convolution and linear layers of the network that repeats a cell, at batch 1.
+
+    A stem, five cells of 16 channels, a residual block that halves the map, five of 32, another block, five
+    of 64, and a classifier (Dong and Yang, NAS-Bench-201, ICLR 2020). All operations of a cell count, those
+    too that a `none` beside them makes useless: eager runtimes execute them.
+
+    Args:
+        kernels: filter sizes of the cell's convolutions.
+        task: size of the input, and classes.
+
+    >>> len(layers_of([3], _TASKS["cifar100"])), layers_of([3], _TASKS["cifar100"])[-1].op
+    (23, 'fc')
+    """
+    H, W, before = task.H, task.W, _CHANNELS[0]
+    found = [_conv(task.C, before, H, W, 3)]
+    for channels in _CHANNELS:
+        if channels != before:
+            half = ((H + 1) // 2, (W + 1) // 2)
+            found += [_conv(before, channels, H, W, 3, stride=2), _conv(channels, channels, *half, 3)]
+            H, W = half
+            found.append(_conv(before, channels, H, W, 1))
+            before = channels
+        found += [_conv(channels, channels, H, W, kernel) for kernel in kernels] * _CELLS
+    return (*found, Layer.fc(N=1, C=before, K=task.classes))
+
+
+def _conv(C: int, K: int, H: int, W: int, kernel: int, stride: int = 1) -> Layer:
+    pad = kernel // 2
+    return Layer(
+        N=1, C=C, H=H, W=W, K=K, R=kernel, S=kernel, stride_h=stride, stride_w=stride, pad_h=pad, pad_w=pad
+    )
+
+
+def kernels_of(cell: str) -> tuple[int, ...]:
+    """Filter sizes of a cell's convolutions, sorted: the counts do not depend on where they stand.
+
+    Raises:
+        UserError: the text is no cell.
+
+    >>> kernels_of("|nor_conv_3x3~0|+|none~0|nor_conv_1x1~1|+|none~0|none~1|skip_connect~2|")
+    (1, 3)
+    """
+    names = [
+        operation.partition("~")[0] for node in cell.split("+") for operation in node.strip("|").split("|")
+    ]
+    if len(names) != 6 or not set(names) <= _KERNELS.keys():
+        raise UserError(
+            "cell", "must be three nodes of one, two and three operations of " + ", ".join(_KERNELS), cell
+        )
+    return tuple(sorted(_KERNELS[name] for name in names if _KERNELS[name]))
+
+
+def read(root: Path, ledger: Ledger) -> Iterator[Row]:
+    """A row for each different network, task, device and runtime."""
+    paths = locate(_URL, root, ("results", ""), "dataset.parquet")
+    if not paths:
+        raise missing(_URL, root, "results/dataset.parquet")
+    ledger.files.append(paths[0])
+    yield from rows_of(_lines(paths[0]), _Cells(root, ledger), ledger)
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
+    """The lines of the Parquet file.
+
+    Raises:
+        UserError: pyarrow is missing, or it is no such file.
+    """
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        raise UserError("", "needs pyarrow to be read: pip install 'dibench[parquet]'", where=path) from None
+    try:
+        lines: list[dict[str, Any]] = pyarrow.parquet.read_table(path).to_pylist()
+    except (OSError, ValueError) as error:
+        raise UserError("", f"is not a Parquet file: {error}", where=path) from None
+    return lines
+
+
+def rows_of(lines: list[dict[str, Any]], cells: Mapping[int, str], ledger: Ledger) -> Iterator[Row]:
+    """
+    Args:
+        lines: of the Parquet file, by column.
+        cells: by index of the network.
+        ledger: where each line is accounted for.
+    """
+
+    @cache
+    def counts(kernels: tuple[int, ...], task: str) -> dict[str, int]:
+        return network_counts(layers_of(kernels, _TASKS[task]))
+
+    for number, line in ledger.numbered("dataset.parquet", lines):
+        if line.get("arch_idx") != line.get("rep_arch_idx"):
+            ledger.leave("copy of the line of a network that computes the same")
+            continue
+        try:
+            row = _row(line, counts(kernels_of(cells[line["arch_idx"]]), line["task"]))
+        except (UserError, KeyError, TypeError, ValueError) as error:
+            why = f"is not known: {error}" if isinstance(error, KeyError) else error
+            ledger.refuse("dataset.parquet", number, why)
+            continue
+        ledger.used += 1
+        yield row
+
+
+def _row(line: Mapping[str, Any], counts: Mapping[str, Any]) -> Row:
+    """
+    Raises:
+        KeyError, TypeError, ValueError: a cell is missing or not what it must be.
+    """
+    task, device = _TASKS[line["task"]], _DEVICES[line["device"]]
+    if line["framework"] not in _FRAMEWORKS or line["status"] != "ok":
+        raise ValueError(f"framework must be one of {', '.join(_FRAMEWORKS)}, and status ok")
+    time_s, energy_j = _above_zero(line["lat_ms_median"]), _above_zero(line["energy_mj"])
+    return Row(
+        case_id=case_id(SOURCE.name, *(line[name] for name in ("device", "framework", "task", "arch_idx"))),
+        device=device,
+        backend=line["framework"],
+        name=f"nasbench201_{line['arch_idx']:05}",
+        op=NETWORK,
+        N=1,
+        C=task.C,
+        H=task.H,
+        W=task.W,
+        dtype="fp32",
+        variant=line["framework"],
+        **counts,
+        time_s=time_s,
+        energy_above_idle_j=energy_j,
+        energy_source="none" if energy_j is None else _SENSOR,
+        data="normal",
+        status="ok",
+        caveats=_CAVEATS,
+    )
+
+
+def _above_zero(value: float | None) -> float | None:
+    """Seconds or joules of milliseconds or millijoules; None for an empty cell, which Parquet has as NaN."""
+    if value is None or math.isnan(value):
+        return None
+    if not 0 < value < math.inf:
+        raise ValueError(f"lat_ms_median and energy_mj must be above zero or empty (got {value})")
+    return value / 1e3
+
+
+class _Cells(dict[int, str]):
+    """Cells by index, from a JSON file or from HW-NAS-Bench's small pickles, looked up when needed.
+
+    A pickle is never loaded: its operations are listed, and the text after `arch_str` is taken.
+    """
+
+    def __init__(self, root: Path, ledger: Ledger) -> None:
+        super().__init__()
+        self._folder = root / _CONFIGS
+        table = root / _CELLS_FILE
+        if table.is_file():
+            ledger.files.append(table)
+            known = json.loads(table.read_text(encoding="utf-8"))
+            self.update({int(index): str(cell) for index, cell in known.items()})
+        elif not self._folder.is_dir():
+            rule = f"must hold the cells of NAS-Bench-201: git clone {_CELLS_URL} PATH/{_CELLS_FOLDER}"
+            raise UserError("PATH", rule, str(root))
+
+    def __missing__(self, index: int) -> str:
+        path = self._folder / f"config_{index}.pkl"
+        if not path.is_file():
+            raise KeyError(f"the cell of network {index}")
+        texts = [text for _, text, _ in pickletools.genops(path.read_bytes()) if isinstance(text, str)]
+        if "arch_str" not in texts[:-1]:
+            raise KeyError(f"the cell of network {index} in {path.name}")
+        self[index] = texts[texts.index("arch_str") + 1]
+        return self[index]
+
+
+SOURCE = Source(
+    name="pi5-networks",
+    title="NAS-Bench-201 on a Raspberry Pi 5 (HW-NAS-Bench-360)",
+    url=_URL,
+    commit="a9b243e07fb8f0671ee56587696e7b8ef1ca702d",
+    licence="none stated; cells: MIT (HW-NAS-Bench)",
+    devices=tuple(_DEVICES.values()),
+    sensor="the board's PMIC, current and voltage of the core's rail (VDD_CORE) at 100 Hz for 0.5 s, less an "
+    "idle power measured before; memory's rails are not in it",
+    energy_source=_SENSOR,
+    measured="6,466 different networks × 3 tasks × 3 runtimes (LiteRT, ONNX Runtime, PyTorch Mobile), "
+    "batch 1, one core; times alone of a Pixel's NPU",
+    format="results/dataset.parquet, of which lines of equal networks are copies; needs pyarrow. Cells from "
+    "HW-NAS-Bench's arch_configs, or an nb201_archs.json (index → cell)",
+    answers=(
+        "which runtime's joules follow weights and which activations, over tasks of different image sizes",
+    ),
+    limits=(
+        "Networks, no layers: sums over a network's layers alone.",
+        "Within one task MACs and weights are collinear: every layer's map is one of three sizes.",
+        "The core's rail alone: what memory draws is not measured.",
+        "Time and energy come from different runs; no intervals.",
+        "One search space, one family: 3×3 and 1×1 convolutions of 16, 32 and 64 channels.",
+        "A runtime may drop what a `none` makes useless; the counts hold it.",
+    ),
+    beside=(f"git clone {_CELLS_URL} HW-NAS-Bench-360/{_CELLS_FOLDER}",),
+    read=read,
+)

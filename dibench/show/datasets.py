@@ -1,0 +1,133 @@
+"""Published measurements: which sources are known, what each says of itself, and what was read of a clone."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from dibench.numbers import UNKNOWN, count, number, percent
+from dibench.schema import NETWORK
+from dibench.show.blocks import Block, Note, Sentence, Table, columns, facts
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from dibench.datasets.reading import Reading
+    from dibench.datasets.source import Source
+    from dibench.schema import Row
+
+_UNREAD_SHOWN = 10
+
+
+def listed(sources: Iterable[Source]) -> Iterator[Block]:
+    """Known sources: what each measured, what that can and cannot tell, and how to get it."""
+    for source in sources:
+        yield facts(f"{source.name}: {source.title}", *_core(source))
+    yield Note("`python -m dibench datasets NAME` tells the rest of one, and how to read it.")
+
+
+def described(source: Source) -> list[Block]:
+    """All that a source says of itself, and the commands that get and read it."""
+    folder = source.url.rpartition("/")[2]
+    read = f"python -m dibench datasets {shlex.quote(source.name)} {folder} --out {source.name}"
+    gain = "stated by nobody" if source.gain is None else f"±{percent(source.gain)}"
+    return [
+        facts(
+            f"{source.name}: {source.title}",
+            *_core(source),
+            ("read it", f"`{read}`"),
+            ("reads", source.format),
+            ("commit", f"{source.commit}: the reader was written for it"),
+            *([] if source.energy_source == "none" else [("energy", source.energy_source), ("gain", gain)]),
+        )
+    ]
+
+
+def _core(source: Source) -> list[tuple[str, str]]:
+    return [
+        ("measured", source.measured),
+        ("on", ", ".join(source.devices)),
+        ("with", source.sensor),
+        ("licence", source.licence),
+        ("answers", "; ".join(source.answers)),
+        *(("but", one) for one in source.limits),
+        *(("get it", f"`{one}`") for one in source.commands),
+    ]
+
+
+def read(found: Reading) -> Iterator[Block]:
+    """What a reading holds, by device, kind and data type, and what became of every line."""
+    source, ledger = found.source, found.ledger
+    yield _sums(found.rows, f"{source.name}: {count(len(found.rows), 'row')}")
+    yield facts(
+        f"{count(ledger.lines, 'line')} of {count(len(ledger.files), 'file')}",
+        ("in rows", str(ledger.used)),
+        *((str(lines), why) for why, lines in ledger.left_out.most_common()),
+        ("not read", str(len(ledger.unread))),
+    )
+    for one in ledger.unread[:_UNREAD_SHOWN]:
+        yield Sentence(f"{one.file} line {one.line}: {one.why}", tone="warn")
+    if len(ledger.unread) > _UNREAD_SHOWN:
+        yield Sentence(f"… and {len(ledger.unread) - _UNREAD_SHOWN} more, all in manifest.json.", tone="warn")
+    yield from map(Note, [*ledger.notes, *source.limits, _commit(found)])
+
+
+def next_steps(found: Reading, out: Path) -> list[str]:
+    """The commands that analyse what was written."""
+    where = shlex.quote(str(out))
+    devices = found.devices
+    if not any(row.op != NETWORK for row in found.rows):
+        return [f"python -m dibench report {where}"]
+    one = f" --device {shlex.quote(devices[0])}" if len(devices) > 1 else ""
+    return [f"python -m dibench fit {where}{one}", f"python -m dibench report {where}"]
+
+
+def _commit(found: Reading) -> str:
+    known = found.source.commit
+    if found.commit is None:
+        return f"The files are in no clone that git knows; the reader was written for commit {known[:12]}."
+    if found.commit == known:
+        return f"Commit {known[:12]}, for which the reader was written."
+    return f"Commit {found.commit[:12]}; the reader was written for {known[:12]}: compare the counts above."
+
+
+def _sums(rows: Iterable[Row], caption: str) -> Table:
+    """Rows, distinct layers or networks, and sums, by what rows of one fit have in common."""
+    groups: dict[tuple[str, ...], list[Row]] = {}
+    for row in rows:
+        kind = "networks" if row.op == NETWORK else "layers"
+        groups.setdefault((row.device, row.variant, row.dtype, kind), []).append(row)
+    lines = [
+        [
+            *key,
+            str(len(own)),
+            str(_distinct(own)),
+            *(_sum(own, name) for name in ("macs", "time_s", _joules(own))),
+        ]
+        for key, own in sorted(groups.items())
+    ]
+    heads = ("device", "library", "data type", "rows of", "rows", "different", "MACs", "seconds", "joules")
+    return Table(caption, columns(*heads, text=["library", "data type", "rows of"]), lines)
+
+
+def _distinct(rows: Iterable[Row]) -> int:
+    return len({(row.op, row.name if row.op == NETWORK else "", *_shape(row)) for row in rows})
+
+
+def _shape(row: Row) -> tuple[int | None, ...]:
+    sizes = (row.N, row.C, row.H, row.W, row.K, row.R, row.S, row.P, row.Q)
+    return (*sizes, row.stride_h, row.stride_w, row.pad_h, row.pad_w, row.dil_h, row.dil_w, row.groups)
+
+
+def _joules(rows: Iterable[Row]) -> str:
+    filled = Counter(
+        name for row in rows for name in ("energy_j", "energy_above_idle_j") if getattr(row, name) is not None
+    )
+    return filled.most_common(1)[0][0] if filled else "energy_j"
+
+
+def _sum(rows: Iterable[Row], name: str) -> str:
+    known = [value for row in rows if (value := getattr(row, name)) is not None]
+    return number(sum(known)) if known else UNKNOWN

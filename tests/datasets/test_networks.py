@@ -1,0 +1,171 @@
+"""Whole networks that others measured: NAS-Bench-201 on a Raspberry Pi, and timm's times."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+from published_files import cell_of, pi_line, write_cells
+
+from dibench.datasets import find
+from dibench.datasets.pi5_networks import _TASKS, _Task, kernels_of, layers_of, rows_of
+from dibench.datasets.reading import read
+from dibench.datasets.source import Ledger
+from dibench.errors import UserError
+from dibench.schema import NETWORK, network_counts
+
+CONV3, CONV1, POOL, SKIP, NONE = "nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3", "skip_connect", "none"
+DATA = Path("results")
+
+
+@pytest.mark.parametrize(
+    ("kernels", "macs"),
+    [
+        # Multiply-adds for CIFAR-10 as NAS-Bench-201's API states them, less the classifier's ten biases: the
+        # most costly cell, of 3x3 convolutions alone, and the cheapest, without any.
+        ([3] * 6, 220_119_690 - 10),
+        ([], 7_783_050 - 10),
+    ],
+)
+def test_the_counts_of_a_cell_are_those_that_its_authors_publish(kernels: list[int], macs: int) -> None:
+    assert network_counts(layers_of(kernels, _Task(3, 32, 32, 10)))["macs"] == macs
+
+
+def test_a_cell_is_read_and_anything_else_refused() -> None:
+    assert kernels_of(cell_of(CONV3, NONE, CONV1, SKIP, POOL, CONV1)) == (1, 1, 3)
+    for text in ("", "|nor_conv_3x3~0|", cell_of("nor_conv_5x5", *[SKIP] * 5)):
+        with pytest.raises(UserError, match="cell: must be three nodes"):
+            kernels_of(text)
+
+
+def test_halves_of_odd_maps_are_those_of_a_strided_convolution() -> None:
+    sizes = [(layer.H, layer.W) for layer in layers_of([1], _TASKS["ninapro"]) if layer.K != 18]
+    assert list(dict.fromkeys(sizes)) == [(52, 16), (26, 8), (13, 4)]
+
+
+def test_a_network_has_a_row_for_each_runtime_and_copies_have_none() -> None:
+    book, cells = Ledger(), {7: cell_of(CONV3, *[NONE] * 5)}
+    lines = [
+        pi_line(7),
+        pi_line(
+            7, task="darcy", framework="litert", lat_ms_median=3.0, energy_mj=float("nan"), device="pixel"
+        ),
+        pi_line(9, rep_arch_idx=7),
+    ]
+    first, second = rows_of(lines, cells, book)
+    counts = network_counts(layers_of([3], _TASKS["cifar100"]))
+    assert {name: getattr(first, name) for name in counts} == counts
+    assert (first.op, first.N, first.C, first.H, first.W) == (NETWORK, 1, 3, 32, 32)
+    assert (first.time_s, first.energy_above_idle_j, first.energy_j) == (0.002, 0.004, None)
+    assert (first.energy_source, first.backend, first.device) == ("external:pmic", "onnx", "Raspberry Pi 5")
+    assert (second.energy_above_idle_j, second.energy_source, second.time_s) == (None, "none", 0.003)
+    assert (second.C, second.H, second.name) == (1, 88, first.name)
+    assert (book.lines, book.used, book.left_out.total(), book.unread) == (3, 2, 1, [])
+
+
+@pytest.mark.parametrize(
+    ("cells", "why"),
+    [
+        ({"task": "mnist"}, "is not known: 'mnist'"),
+        ({"framework": "tvm"}, "framework must be one of"),
+        ({"status": "failed"}, "framework must be one of litert, onnx, torchmobile, and status ok"),
+        ({"energy_mj": -1.0}, "lat_ms_median and energy_mj must be above zero"),
+        ({"arch_idx": 8, "rep_arch_idx": 8}, "is not known"),
+    ],
+)
+def test_a_line_of_the_pi_that_cannot_be_read_is_listed(cells: dict[str, object], why: str) -> None:
+    book = Ledger()
+    assert not list(rows_of([pi_line(7, **cells)], {7: cell_of(*[SKIP] * 6)}, book))
+    assert book.unread[0].why.startswith(why)
+
+
+def test_cells_are_found_in_hw_nas_bench_without_loading_its_pickles(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="no Parquet without pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    configs = tmp_path / "data" / "hw-nas-bench" / "dev" / "proj_edgegpu" / "arch_configs" / "cifar100"
+    configs.mkdir(parents=True)
+    known = {"name": "infer.tiny", "C": 16, "arch_str": cell_of(CONV3, *[NONE] * 5), "num_classes": 100}
+    (configs / "config_7.pkl").write_bytes(pickle.dumps(known))
+    (configs / "config_8.pkl").write_bytes(pickle.dumps({"name": "infer.tiny"}))
+    (tmp_path / "results").mkdir()
+    lines = [pi_line(7), pi_line(8), pi_line(9)]
+    parquet.write_table(pyarrow.Table.from_pylist(lines), tmp_path / "results" / "dataset.parquet")
+    found = read(find("pi5-networks"), tmp_path)
+    assert [row.macs_standard for row in found.rows] == [
+        network_counts(layers_of([3], _TASKS["cifar100"]))["macs_standard"]
+    ]
+    assert [one.line for one in found.ledger.unread] == [2, 3]
+
+
+def test_a_clone_without_cells_or_without_its_file_says_what_it_needs(tmp_path: Path) -> None:
+    source = find("pi5-networks")
+    with pytest.raises(UserError, match=r"it has no results/dataset\.parquet"):
+        read(source, tmp_path)
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "dataset.parquet").write_bytes(b"no Parquet")
+    with pytest.raises(UserError) as caught:
+        read(source, tmp_path)
+    assert "needs pyarrow" in str(caught.value) or "is not a Parquet file" in str(caught.value)
+    write_cells(tmp_path, {7: cell_of(*[SKIP] * 6)})
+    pytest.importorskip("pyarrow", reason="what the cells are needed for is a Parquet file")
+    with pytest.raises(UserError, match="is not a Parquet file"):
+        read(source, tmp_path)
+
+
+def timm(folder: Path, name: str, *lines: str) -> None:
+    (folder / DATA).mkdir(exist_ok=True)
+    head = "model,infer_img_size,infer_samples_per_sec,infer_step_time,infer_batch_size,param_count,"
+    (folder / DATA / name).write_text("\n".join([head + "infer_gmacs,infer_macts", *lines]) + "\n")
+
+
+def test_a_file_of_timm_says_device_data_type_and_library_by_its_name(tmp_path: Path) -> None:
+    timm(
+        tmp_path,
+        "benchmark-infer-amp-nhwc-pt240-cu124-rtx4090.csv",
+        "resnet50,224,1000.0,256.2,256.0,25.56,4.11,11.11",
+    )
+    timm(
+        tmp_path,
+        "benchmark-infer-fp32-nchw-pt240-cpu-i7_12700h-dynamo.csv",
+        "vit_tiny,224,100.0,10.1,1,5.7,,",
+    )
+    found = read(find("timm-times"), tmp_path)
+    first, second = found.rows
+    assert (first.name, first.op, first.N, first.C, first.H, first.W) == (
+        "resnet50",
+        NETWORK,
+        256,
+        3,
+        224,
+        224,
+    )
+    assert (first.device, first.dtype) == ("NVIDIA GeForce RTX 4090", "fp16")
+    assert first.variant == "pytorch-pt240-cu124-nhwc-amp"
+    assert first.time_s == pytest.approx(0.2562)
+    assert (first.energy_j, first.energy_source) == (None, "none")
+    assert (first.macs, first.weights, first.inputs) == (4_110_000_000 * 256, 25_560_000, None)
+    assert first.outputs == 11_110_000 * 256
+    assert (second.device, second.dtype, second.macs) == ("Intel Core i7-12700H", "fp32", None)
+    assert second.variant == "pytorch-pt240-cpu-nchw-dynamo"
+
+
+def test_a_line_of_timm_that_cannot_be_read_is_listed(tmp_path: Path) -> None:
+    file = "benchmark-infer-amp-nchw-pt240-cu124-rtx4090.csv"
+    wrong = (
+        "a,224,,256.2,256,25,4,11",
+        "b,224,1000,0.2562,256,25,4,11",
+        "c,224,1000,256,2.5,25,4,11",
+        "d,224",
+    )
+    timm(tmp_path, file, *wrong)
+    timm(
+        tmp_path,
+        "benchmark-infer-int4-nchw-pt240-cu124-rtx4090.csv",
+        "e,224,1000.0,256.2,256.0,25.56,4.11,11.11",
+    )
+    found = read(find("timm-times"), tmp_path)
+    assert not found.rows
+    assert [(one.file, one.line) for one in found.ledger.unread[:4]] == [(file, line) for line in range(2, 6)]
+    assert "about batch size over samples per second" in found.ledger.unread[1].why
+    assert "MODE" in found.ledger.unread[4].why
