@@ -57,6 +57,8 @@ class Model:
         >>> Model(name="m", batch=1, layers=(Layer.fc(N=1, C=10, K=10),)).coverage
         'covers 100 of 100 MACs (100%): every convolution and product of the model'
         """
+        if not self.not_covered and not self.macs:
+            return "covers 0 MACs: no convolution and no product that dibench knows is in the model"
         if not self.not_covered:
             every = "every convolution and product of the model"
             return f"covers {count(self.macs)} of {count(self.macs)} MACs (100%): {every}"
@@ -74,13 +76,15 @@ def unique_names(model: str, nodes: Iterable[str]) -> list[str]:
     ['m/conv', 'm/fc', 'm/conv#2']
     """
     taken: set[str] = set()
+    last: dict[str, int] = {}  # a recurrent layer has one name for thousands of steps
     names = []
     for node in nodes:
         base = name = f"{model}/{node}"
-        number = 1
+        number = last.get(base, 1)
         while name in taken:
             number += 1
             name = f"{base}#{number}"
+        last[base] = number
         taken.add(name)
         names.append(name)
     return names

@@ -17,6 +17,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from dibench.errors import UserError
+from dibench.models.onnx_nchwc import count_filters
 
 KEPT = 512
 """Most elements of a tensor that is kept: shapes are computed from small tensors."""
@@ -56,6 +57,7 @@ def load(path: Path) -> Any:
         ) from None
     if len(proto.graph.node) > MOST_NODES:
         raise UserError("graph", f"must have at most {MOST_NODES} nodes", len(proto.graph.node), where=path)
+    count_filters(proto.graph)
     _strip(proto)
     if proto.ByteSize() > MOST_BYTES:
         raise UserError("", f"must have at most {MOST_BYTES >> 20} MB beside its weights", where=path)

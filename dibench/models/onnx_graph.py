@@ -5,31 +5,26 @@ Runs in the reader process (`onnx_reader`), because ONNX's C++ code parses an un
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from math import prod
+from collections.abc import Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-import attrs
 import onnx
-import onnx.defs
 
 from dibench.errors import UserError
 from dibench.layer import Layer
 from dibench.models.model import Model, NotCovered, unique_names
 from dibench.models.onnx_file import load
-from dibench.models.onnx_inference import (
-    STANDARD,
-    check_order,
-    clean,
-    inferred,
-    inlined,
-    shapes_of,
-    subgraphs,
-)
-from dibench.models.onnx_inputs import set_inputs, weight_inputs
-from dibench.models.onnx_products import PRODUCTS, WITHOUT_PRODUCT, NodeOperands, UnknownShapeError
-from dibench.models.products import Shape, Uncovered, sizes_text
+from dibench.models.onnx_functions import STANDARD, inline, subgraphs
+from dibench.models.onnx_inference import check_order, inferred
+from dibench.models.onnx_inputs import Sizes, set_inputs, weight_inputs
+from dibench.models.onnx_products import UnknownShapeError
+from dibench.models.onnx_runtime import standardised
+from dibench.models.onnx_shapes import shapes_of
+from dibench.models.onnx_text import clean
+from dibench.models.onnx_walk import Found, Walk, missing
+from dibench.models.products import Uncovered
 
 _NO_PARAMETER = (onnx.TensorProto.INT64, onnx.TensorProto.BOOL, onnx.TensorProto.STRING)  # sizes, masks
 
@@ -38,7 +33,7 @@ def read(path: Path, batch: int | None, shapes: Mapping[str, str]) -> Model:
     """The model of an ONNX file; `batch` and `shapes` as `models.load` describes them.
 
     Raises:
-        UserError: the file is broken, or leaves a size open; the message is one line.
+        UserError: the file is broken, leaves a size open, or fixes a size that was asked for; one line.
     """
     proto = load(path)
     try:
@@ -50,19 +45,15 @@ def read(path: Path, batch: int | None, shapes: Mapping[str, str]) -> Model:
 def _read(proto: Any, name: str, batch: int | None, shapes: Mapping[str, str]) -> Model:
     if not proto.graph.node:
         raise UserError("graph", "must have at least one node: this is no model")
-    sizes = [(tensor.data_type, _size(tensor.dims)) for tensor in proto.graph.initializer]
-    parameters = sum(size for kind, size in sizes if kind not in _NO_PARAMETER)
-    proto = inlined(proto)
+    parameters = sum(_parameters(body) for body in (proto.graph, *proto.functions))
+    inline(proto)
     check_order(proto.graph, set())
-    weights = weight_inputs(proto.graph)
-    given, resized = set_inputs(proto.graph, weights, batch, shapes)
-    whole, contradiction = inferred(proto)
-    if contradiction is not None and (batch is not None or shapes):
-        raise UserError("graph", f"does not take these sizes: {contradiction}")
-    found = list(_Walk(whole, weights, resized).graph(whole.graph, {}, set(), inside=""))
-    failed = next((one for one in found if isinstance(one.result, UnknownShapeError)), None)
-    if failed is not None:
-        _explain(proto, failed, contradiction)
+    standardised(proto.graph)
+    weights = weight_inputs(proto.graph, shapes)
+    found, sizes = _found(proto, weights, batch, shapes)
+    if sizes.before is not None:
+        before, sizes_before = _found(proto, weights, None, sizes.before)
+        _check_batch(found, before, sizes.batch, sizes_before.batch)
     names = unique_names(name, [one.name for one in found])
     layers, not_covered = [], []
     for one, unique in zip(found, names, strict=True):
@@ -76,12 +67,74 @@ def _read(proto: Any, name: str, batch: int | None, shapes: Mapping[str, str]) -
             not_covered.append(
                 NotCovered(name=unique, op=one.op, reason="its shape depends on data", macs=None)
             )
-    given = {clean(name): shape for name, shape in given.items()}
-    first = next(iter(given.values()), (1,))
     return Model(
-        name=name, batch=first[0] if first else 1, layers=tuple(layers), not_covered=tuple(not_covered),
-        input_shapes=given, parameters=parameters or None,
+        name=name, batch=sizes.batch, layers=tuple(layers), not_covered=tuple(not_covered),
+        input_shapes={clean(name): shape for name, shape in sizes.shapes.items()},
+        parameters=parameters or None,
     )  # fmt: skip
+
+
+def _found(
+    proto: Any, weights: set[str], batch: int | None, shapes: Mapping[str, str]
+) -> tuple[list[Found], Sizes]:
+    """The convolutions and products of a model at the sizes asked for; the model stays as it is."""
+    sized = onnx.ModelProto()
+    sized.CopyFrom(proto)
+    sizes = set_inputs(sized.graph, weights, batch, shapes)
+    whole, values, contradiction = inferred(sized)
+    if contradiction is not None and (batch is not None or shapes):
+        raise UserError("graph", f"does not take these sizes: {contradiction}")
+    found = list(Walk(whole, weights, sizes.batched, values, sizes.resized).found())
+    failed = next((one for one in found if isinstance(one.result, UnknownShapeError)), None)
+    if failed is not None:
+        _explain(sized, failed, contradiction)
+    return found, sizes
+
+
+def _check_batch(found: list[Found], before: list[Found], batch: int, was: int) -> None:
+    """Refuse a batch with which not every layer grows: somewhere the file fixes it, or it is another axis.
+
+    Raises:
+        UserError: names the first layer that does not.
+    """
+    rule = (
+        f"must grow with the batch from {was} to {batch}: the file fixes a size, or the batch is another axis"
+    )
+    for one, old in zip_longest(found, before):
+        if one is None or old is None:
+            raise UserError(f"node {(one or old).name}", rule)
+        if one.grows and _times(one.result, was) != _times(old.result, batch):
+            raise UserError(f"node {one.name}", rule)
+
+
+def _times(result: Layer | Uncovered | UnknownShapeError, factor: int) -> object:
+    """What a result is at a multiple of its batch."""
+    if isinstance(result, Layer):
+        return result.with_batch(1).shape, result.N * factor
+    return (result.macs or 0) * factor if isinstance(result, Uncovered) else None
+
+
+def _parameters(body: Any) -> int:
+    """Elements of the tensors in a graph or function and inside its nodes, without sizes and masks."""
+    tensors = [(each.data_type, each.dims) for each in getattr(body, "initializer", ())]
+    tensors += [(each.values.data_type, each.dims) for each in getattr(body, "sparse_initializer", ())]
+    inner = 0
+    for node in body.node:
+        inner += sum(_parameters(graph) for graph in subgraphs(node))
+        if node.op_type == "Constant":
+            tensors += [each for attribute in node.attribute for each in _constants(attribute)]
+    return inner + sum(_size(dims) for kind, dims in tensors if kind not in _NO_PARAMETER)
+
+
+def _constants(attribute: Any) -> list[tuple[int, Any]]:
+    """Type and sizes of the tensor in a Constant; a single number is part of the program, no parameter."""
+    if attribute.name == "value" and attribute.t.dims:
+        return [(attribute.t.data_type, attribute.t.dims)]
+    if attribute.name == "sparse_value":
+        return [(attribute.sparse_tensor.values.data_type, attribute.sparse_tensor.dims)]
+    if attribute.name == "value_floats":
+        return [(onnx.TensorProto.FLOAT, [len(attribute.floats)])]
+    return []
 
 
 def _size(dims: Any) -> int:
@@ -93,129 +146,7 @@ def _size(dims: Any) -> int:
     return size
 
 
-@attrs.frozen
-class _Found:
-    """A convolution or product in the graph: the name and operator of its node, and the layer that it is."""
-
-    name: str
-    op: str
-    result: Layer | Uncovered | UnknownShapeError
-
-
-class _Walk:
-    """Finds convolutions and products in a graph whose shapes are inferred."""
-
-    def __init__(self, proto: Any, weights: set[str], resized: bool = False) -> None:
-        self._weights = weights
-        self._resized = resized  # sizes that the file fixes were changed
-        self._opsets = {opset.domain: opset.version for opset in proto.opset_import}
-
-    def graph(
-        self, graph: Any, outer: Mapping[str, Shape | None], constants: set[str], inside: str
-    ) -> Iterator[_Found]:
-        """The products of a graph, in order. `inside` says why those inside a node are no layers."""
-        shapes = {**outer, **shapes_of(graph)}
-        constants = constants | {tensor.name for tensor in graph.initializer}
-        constants |= {tensor.values.name for tensor in graph.sparse_initializer}
-        if not inside:
-            constants |= self._weights | _missing(graph)
-        for node in graph.node:
-            for inner in subgraphs(node):
-                why = inside or f"inside {node.op_type}, which may run it never or many times"
-                yield from self.graph(inner, shapes, constants, why)
-            if all(name in constants for name in node.input if name) and not _random(node):
-                constants.update(node.output)
-            if node.op_type == "Reshape":
-                _check_reshape(node, shapes, self._resized)
-            yield from self._node(node, shapes, constants, inside)
-
-    def _node(
-        self, node: Any, shapes: Mapping[str, Shape | None], constants: set[str], inside: str
-    ) -> Iterator[_Found]:
-        domain = "" if node.domain in STANDARD else node.domain
-        product = PRODUCTS.get((domain, node.op_type))
-        name = _name(node, constants)
-        op = clean(node.op_type)
-        if product is None:
-            if not self._known(domain, node.op_type):
-                where = f" of {clean(domain)}" if domain else ""
-                yield _Found(name, op, Uncovered(f"unknown operator{where}: it may multiply"))
-            return
-        operands = NodeOperands(
-            {attribute.name: _value(attribute) for attribute in node.attribute},
-            [shapes.get(each) for each in node.input],
-            [shapes.get(each) for each in node.output],
-            [each in constants for each in node.input],
-        )
-        try:
-            result: Layer | Uncovered | UnknownShapeError = product(operands)
-        except UnknownShapeError as unknown:
-            result = unknown
-        except (IndexError, KeyError, AttributeError, TypeError, ValueError):
-            raise UserError(f"node {name}", f"must have the inputs and attributes of {op}") from None
-        except UserError as error:
-            raise UserError(f"node {name}", str(error)) from None
-        if inside and isinstance(result, Layer):
-            result = Uncovered(inside, result.macs)
-        elif inside and isinstance(result, UnknownShapeError):
-            result = Uncovered(inside)
-        yield _Found(name, op, result)
-
-    def _known(self, domain: str, op: str) -> bool:
-        if (domain, op) in WITHOUT_PRODUCT:
-            return True
-        version = self._opsets.get(domain, self._opsets.get(domain or "ai.onnx", 1))
-        try:
-            return bool(onnx.defs.has(op, max(1, version), domain)) or bool(onnx.defs.has(op, domain))
-        except (TypeError, ValueError, RuntimeError, OverflowError):
-            return False
-
-
-def _check_reshape(node: Any, shapes: Mapping[str, Shape | None], resized: bool) -> None:
-    """Refuse a reshape to a fixed shape that no longer fits the sizes asked for; ONNX does not check it."""
-    before, after = (shapes.get(names[0]) if names else None for names in (node.input, node.output))
-    if after is None or (before is None and not resized):
-        return
-    name = f"node {clean(node.name or node.op_type)}"
-    if before is None:
-        raise UserError(
-            name, "fixes a shape in the file that may not fit other sizes; export it with open ones"
-        )
-    if prod(before) != prod(after):
-        rule = f"must keep the number of elements of {sizes_text(before)}: the file fixes this shape"
-        raise UserError(name, rule, sizes_text(after))
-
-
-def _name(node: Any, constants: set[str]) -> str:
-    """The name of the weight, `layer1.0.conv1`, if the file kept the module's; else the name of the node."""
-    for read in node.input:
-        text = clean(read)
-        if read in constants and text.endswith(".weight"):
-            return text.removesuffix(".weight")
-    return clean(node.name or (node.output[0] if node.output else node.op_type)).strip("/")
-
-
-def _random(node: Any) -> bool:
-    return not any(node.input) and node.op_type != "Constant"
-
-
-def _missing(graph: Any) -> set[str]:
-    """Values that nodes read and nothing writes: weights that were stripped from the file."""
-    written = {output for node in graph.node for output in node.output}
-    there = {value.name for value in graph.input} | {tensor.name for tensor in graph.initializer}
-    known = written | there | {tensor.values.name for tensor in graph.sparse_initializer}
-    return {name for node in graph.node for name in node.input if name and name not in known}
-
-
-def _value(attribute: Any) -> Any:
-    kinds = {1: "f", 2: "i", 3: "s", 6: "floats", 7: "ints", 8: "strings"}
-    if attribute.type not in kinds:
-        return None
-    value = getattr(attribute, kinds[attribute.type])
-    return list(value) if attribute.type in (6, 7, 8) else value
-
-
-def _explain(proto: Any, failed: _Found, contradiction: str | None) -> None:
+def _explain(proto: Any, failed: Found, contradiction: str | None) -> None:
     """Refuse the file if an unknown shape is its fault; shapes that depend on data are not.
 
     Raises:
@@ -224,16 +155,16 @@ def _explain(proto: Any, failed: _Found, contradiction: str | None) -> None:
     if contradiction is not None:
         raise UserError("graph", f"contradicts itself: {contradiction}")
     shapes = shapes_of(proto.graph)
-    missing = [name for name in _missing(proto.graph) if name not in shapes]
-    if missing:
+    gone = [name for name in missing(proto.graph) if name not in shapes]
+    if gone:
         raise UserError(
-            f"node {failed.name}", "has no known input shape: nothing in the file writes", clean(missing[0])
+            f"node {failed.name}", "has no known input shape: nothing in the file writes", clean(gone[0])
         )
-    walk = _Walk(proto, set())
+    walk = Walk(proto)
     unknown = [
         node.op_type
         for node in proto.graph.node
-        if not walk._known("" if node.domain in STANDARD else node.domain, node.op_type)
+        if not walk.knows("" if node.domain in STANDARD else node.domain, node.op_type)
     ]
     if unknown:
         raise UserError(

@@ -2,76 +2,161 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
+
+import attrs
 
 from dibench.errors import UserError
 from dibench.models.inputs import LARGEST, MOST_AXES, parse_shape
+from dibench.models.onnx_functions import subgraphs
 from dibench.models.onnx_products import WEIGHT_INPUTS
 from dibench.models.products import Shape
 
 _UNCHANGED = ("Identity", "Cast", "Transpose", "DequantizeLinear", "QuantizeLinear")
 """Operators behind which a weight is still the same weight."""
 
+_MULTIPLY = (
+    "Conv", "ConvInteger", "ConvTranspose", "GRU", "Gemm", "LSTM", "MatMul", "MatMulInteger", "QLinearConv",
+    "QLinearMatMul", "RNN",
+)  # fmt: skip
 
-def weight_inputs(graph: Any) -> set[str]:
+
+def weight_inputs(graph: Any, given: Collection[str] = ()) -> set[str]:
     """Graph inputs that operators read as weights only, directly or after a cast or transposition.
 
-    A model that was exported without weights has them as inputs. The first input is always data.
+    A model that was exported without weights has them as inputs. The first input is always data, and so is
+    one that has an open size, whose shape is `given`, or that stands beside weights in the file.
     """
+    if _holds_weights(graph):
+        return set()
     initialised = {tensor.name for tensor in graph.initializer}
-    candidates = [value.name for value in graph.input if value.name not in initialised][1:]
+    candidates = {
+        value.name: _rank(value)
+        for value in [each for each in graph.input if each.name not in initialised][1:]
+        if value.name not in given and all(_fixed(dim) for dim in value.type.tensor_type.shape.dim)
+    }
     readers: dict[str, list[tuple[Any, int]]] = {}
     for node in graph.node:
         for index, name in enumerate(node.input):
             readers.setdefault(name, []).append((node, index))
 
-    def only_weight(name: str, depth: int) -> bool:
+    def only_weight(name: str, rank: int, depth: int) -> bool:
         uses = readers.get(name, [])
         return bool(uses) and depth > 0 and all(
-            index in WEIGHT_INPUTS.get(node.op_type, ())
-            or (node.op_type in _UNCHANGED and index == 0 and only_weight(node.output[0], depth - 1))
+            # A stack of matrices is rather the keys of attention.
+            (index in WEIGHT_INPUTS.get(node.op_type, ()) and (node.op_type != "MatMul" or rank < 3))
+            or (node.op_type in _UNCHANGED and index == 0 and only_weight(node.output[0], rank, depth - 1))
             for node, index in uses
             if node.output
         )  # fmt: skip
 
-    return {name for name in candidates if only_weight(name, 8)}
+    return {name for name, rank in candidates.items() if only_weight(name, rank, 8)}
 
 
-def set_inputs(
-    graph: Any, weights: set[str], batch: int | None, shapes: Mapping[str, str]
-) -> tuple[dict[str, Shape], bool]:
+def _holds_weights(graph: Any) -> bool:
+    """Whether any convolution or product reads a weight that is in the file."""
+    inside = {tensor.name for tensor in graph.initializer}
+    inside |= {tensor.values.name for tensor in graph.sparse_initializer}
+    for node in graph.node:
+        reads = [name for name in node.input if name]
+        if all(name in inside for name in reads) and (reads or node.op_type == "Constant"):
+            inside.update(node.output)
+        elif node.op_type in _MULTIPLY and any(name in inside for name in node.input[:2]):
+            return True
+    return False
+
+
+@attrs.frozen
+class Sizes:
+    """The inputs of a graph with their sizes.
+
+    `shapes` are those of the inputs by name, `batched` the inputs whose first axis is the batch. `resized`
+    says whether a size that the file fixes was changed. `before` has the same shapes at the file's own batch,
+    or at one image, as the option --input-shape takes them; None where the batch is the same.
+    """
+
+    shapes: dict[str, Shape]
+    batched: set[str]
+    resized: bool
+    before: dict[str, str] | None = None
+
+    @property
+    def batch(self) -> int:
+        """The first axis of the first input."""
+        first = next(iter(self.shapes.values()), ())
+        return first[0] if first else 1
+
+
+def set_inputs(graph: Any, weights: set[str], batch: int | None, shapes: Mapping[str, str]) -> Sizes:
     """Set the size of every input of the graph, in place.
 
     A given shape comes first. The batch then sets the first axis of the first input and all axes of the same
     name (or, where sizes are fixed, all first axes of the same size); an open batch is 1.
 
-    Returns:
-        The shapes by input name, and whether a size that the file fixes was changed.
-
     Raises:
         UserError: a given shape does not fit, or a size stays open.
     """
+    _forget_placeholders(graph)
     initialised = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in initialised and value.name not in weights]
     tensors = [value for value in inputs if value.type.HasField("tensor_type")]
     given = _given(tensors, shapes)
+    was = [_first_axis(value) for value in tensors]
     symbols: dict[str, int] = {}
-    fixed_changed = False
+    resized = False
     for value in tensors:
         if value.name in given:
-            fixed_changed |= _give(value, given[value.name], symbols)
+            resized |= _give(value, given[value.name], symbols)
     if tensors and _rank(tensors[0]):
-        fixed_changed |= _give_batch(tensors, given, batch, symbols)
+        resized |= _give_batch(tensors, given, batch, symbols)
     for value in (*graph.input, *graph.output, *graph.value_info):
         for dim in value.type.tensor_type.shape.dim:
             if dim.dim_param in symbols:
                 dim.dim_value = symbols[dim.dim_param]
-    if fixed_changed:  # the inner shapes in the file are those of the old sizes
+    if resized:  # the inner shapes in the file are those of the old sizes
         del graph.value_info[:]
         for value in graph.output:
             value.type.tensor_type.ClearField("shape")
-    return {value.name: _known(value) for value in tensors}, fixed_changed
+    known = {value.name: _known(value) for value in tensors}
+    batched = {name for name, axis in zip(known, was, strict=True) if axis == was[0] and known[name]}
+    sizes = Sizes(known, batched, resized)
+    return attrs.evolve(sizes, before=_before(sizes, was[0], asked=batch is not None) if known else None)
+
+
+def _before(sizes: Sizes, axis: str | int, asked: bool) -> dict[str, str] | None:
+    """The shapes at the batch that the file fixes, or at one image where a batch was asked for."""
+    fixed = isinstance(axis, int) and axis > 0
+    batch = axis if isinstance(axis, int) and fixed else 1
+    if batch == sizes.batch or not (fixed or asked):
+        return None
+    return {
+        name: ",".join(map(str, (batch, *shape[1:]) if name in sizes.batched else shape))
+        for name, shape in sizes.shapes.items()
+        if shape
+    }
+
+
+def _first_axis(value: Any) -> str | int:
+    """The size of the first axis, or its name; 0 if it has neither."""
+    dims = value.type.tensor_type.shape.dim
+    return (dims[0].dim_param or dims[0].dim_value) if dims else ""
+
+
+def _forget_placeholders(graph: Any) -> None:
+    """Open the axes that files mark as open by a size or name that is none: 0, -1, ?"""
+    for node in graph.node:
+        for inner in subgraphs(node):
+            _forget_placeholders(inner)
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        for dim in value.type.tensor_type.shape.dim:
+            named = dim.dim_param != "-1" and any(ch.isalnum() for ch in dim.dim_param)
+            if not named and not _fixed(dim):
+                dim.Clear()
+
+
+def _fixed(dim: Any) -> bool:
+    return bool(dim.HasField("dim_value")) and dim.dim_value not in (0, -1)
 
 
 def _given(tensors: list[Any], shapes: Mapping[str, str]) -> dict[str, Shape]:

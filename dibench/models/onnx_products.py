@@ -6,7 +6,7 @@ no convolution and no matrix product. All further operators are listed as unknow
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -21,18 +21,24 @@ from dibench.models.products import (  # fmt: skip
     contraction,
     convolution,
     matmul,
+    recurrent,
     transposed_convolution,
 )
 
 
 @attrs.frozen
 class NodeOperands:
-    """A node's attributes, the shapes of its inputs and outputs, and which inputs are weights."""
+    """A node's attributes, the shapes of its inputs and outputs, which inputs are weights, which are given.
+
+    `padded` is what a Pad before the node padded: the shape before it and (begin, end) of each axis.
+    """
 
     attributes: Mapping[str, Any]
     shapes: Sequence[Shape | None]
     outputs: Sequence[Shape | None]
     constant: Sequence[bool]
+    given: Sequence[bool]
+    padded: tuple[Shape, Sequence[tuple[int, int]]] | None = None
 
     def shape(self, index: int) -> Shape:
         """Of an input that must be there and known."""
@@ -53,7 +59,7 @@ class UnknownShapeError(Exception):
 
 
 Result = Layer | Uncovered
-Product = Callable[[NodeOperands], Result]
+Product = Callable[[NodeOperands], Result | Sequence[Result]]
 
 
 def _conv(x: int, w: int) -> Product:
@@ -61,6 +67,11 @@ def _conv(x: int, w: int) -> Product:
         image, taps = node.shape(x), _filter(node, x, w)
         strides, pads, dilations = _window(node.attributes, image[2:], taps[2:])
         groups = int(node.attributes.get("group", 1))
+        if node.attributes.get("blocked_channels"):
+            taps = (taps[0], image[1] // groups, *taps[2:])
+        if node.padded is not None and not any(map(sum, node.padded[1][:2])):
+            image, before = node.padded
+            pads = [(a + c, b + d) for (a, b), (c, d) in zip(pads, before[2:], strict=True)]
         result = convolution(
             image, taps, strides=strides, pads=pads, dilations=dilations, groups=groups
         )  # fmt: skip
@@ -137,50 +148,84 @@ def _gemm(node: NodeOperands) -> Result:
     return matmul(a, b, node.weight(0, 1))
 
 
-def _fused_matmul(node: NodeOperands) -> Result:
-    if node.attributes.get("transBatchA") or node.attributes.get("transBatchB"):
-        return Uncovered("product with transposed batches")
-    a, b = node.shape(0), node.shape(1)
-    if node.attributes.get("transA") and len(a) > 1:
-        a = (*a[:-2], a[-1], a[-2])
-    if node.attributes.get("transB") and len(b) > 1:
-        b = (*b[:-2], b[-1], b[-2])
-    return matmul(a, b, node.weight(0, 1))
+def _einsum(node: NodeOperands) -> list[Result]:
+    """Operands are multiplied from left to right, as PyTorch and onnxruntime do.
 
-
-def _matmul_nbits(node: NodeOperands) -> Result:
-    return matmul(node.shape(0), (int(node.attributes["K"]), int(node.attributes["N"])), 1)
-
-
-def _einsum(node: NodeOperands) -> Result:
+    An axis that stands in one operand only is summed before the product; a product without a sum is none.
+    """
     equation = node.attributes.get("equation", b"").decode("ascii", "replace").replace(" ", "")
-    inputs, arrow, out = equation.partition("->")
-    terms = inputs.split(",")
-    if len(terms) == 1:
-        return Uncovered("one operand: no product", 0)
-    if len(terms) != 2 or "." in equation:
-        return Uncovered(f"Einsum {equation[:60]}: not two operands with every axis named")
+    terms, out = _einsum_labels(equation, [len(node.shape(i)) for i in range(equation.count(",") + 1)])
+    found: list[Result] = []
+    done: dict[Hashable, int] = {}
+    constant = True
+    for index, term in enumerate(terms):
+        operand = _diagonal(term, node.shape(index))
+        later = {label for each in terms[index + 1 :] for label in each} | set(out)
+        both = [
+            {label: size for label, size in one.items() if label in other or label in later}
+            for one, other in ((done, operand), (operand, done))
+        ]
+        multiplied = [label for label in both[0] if label in both[1]]
+        if any(label not in later for label in multiplied) and not (constant and node.constant[index]):
+            labels, sizes = [tuple(one) for one in both], [tuple(one.values()) for one in both]
+            weight = 1 if node.constant[index] else 0 if constant else None
+            found.append(contraction((labels[0], labels[1]), (sizes[0], sizes[1]), list(later), weight))
+        constant = node.constant[index] and (constant or index == 0)
+        done = {
+            label: max(one.get(label, 1) for one in both)
+            for label in (*both[0], *both[1])
+            if label in later
+        }  # fmt: skip
+    return found
+
+
+def _einsum_labels(equation: str, ranks: Sequence[int]) -> tuple[list[list[Hashable]], list[Hashable]]:
+    """The labels of each operand and of the result; the axes of an ellipsis are -1, -2, … from the right."""
+    inputs, arrow, result = equation.partition("->")
+    terms: list[list[Hashable]] = []
+    for term, rank in zip(inputs.split(","), ranks, strict=True):
+        before, dots, after = term.partition("...")
+        free = rank - len(before) - len(after)
+        if "." in before + after or free < 0 or (free and not dots):
+            raise UserError("equation", "must name each axis of each operand", equation[:60])
+        terms.append([*before, *range(-free, 0), *after])
+    ellipsis = sorted({label for term in terms for label in term if isinstance(label, int)})
+    once = sorted(label for label in set(inputs) - set(",.") if inputs.count(label) == 1)
     if not arrow:
-        out = "".join(sorted(label for label in set(inputs) - {","} if inputs.count(label) == 1))
-    if any(len(set(term)) != len(term) for term in terms):
-        return Uncovered(f"Einsum {equation[:60]}: takes a diagonal")
-    if not set(terms[0]) & set(terms[1]) - set(out):
-        return Uncovered("product without a sum", 0)
-    return contraction((terms[0], terms[1]), (node.shape(0), node.shape(1)), out, node.weight(0, 1))
+        return terms, [*ellipsis, *once]
+    before, dots, after = result.partition("...")
+    return terms, [*before, *(ellipsis if dots else ()), *after]
+
+
+def _diagonal(term: Sequence[Hashable], shape: Shape) -> dict[Hashable, int]:
+    """Sizes by label; a label that stands twice takes the diagonal."""
+    sizes: dict[Hashable, int] = {}
+    for label, size in zip(term, shape, strict=True):
+        if sizes.setdefault(label, size) != size:
+            raise UserError("equation", f"must have axes of one size for {label}", size)
+    return sizes
 
 
 def _recurrent(gates: int) -> Product:
-    def macs(node: NodeOperands) -> Result:
+    def layers(node: NodeOperands) -> list[Result]:
         x, w, r = node.shape(0), node.shape(1), node.shape(2)
-        if len(x) != 3 or len(w) != 3 or len(r) != 3 or w[1] != gates * r[2]:
+        if len(x) != 3 or len(w) != 3 or len(r) != 3 or w[1] != gates * r[2] or w[:2] != r[:2]:
             raise UserError("recurrent weights", "must be of three dimensions that agree")
-        return Uncovered("recurrent layer", x[0] * x[1] * (prod(w) + prod(r)))
+        if node.attributes.get("layout"):
+            x = (x[1], x[0], x[2])
+        if x[2] != w[2]:
+            raise UserError("recurrent weights", f"must be for inputs of {x[2]} features", w[2])
+        if not (node.constant[1] and node.constant[2]):
+            return [Uncovered("weights computed at run time", x[0] * x[1] * (prod(w) + prod(r)))]
+        # A GRU that resets before the product needs the other gates first.
+        resets_first = gates == 3 and not node.attributes.get("linear_before_reset")
+        return recurrent(x, w, r, each_step=[2, 1] if resets_first else [gates])
 
-    return macs
+    return layers
 
 
 def _attention(node: NodeOperands) -> Result:
-    """Q·Kᵀ and scores·V, the mask not considered."""
+    """Q·Kᵀ and scores·V over past and present keys, the mask not considered."""
     q, k, v = (node.shape(i) for i in range(3))
     if len(q) == 4 and len(k) == len(v) == 4:
         batch, heads, queries, head = q
@@ -191,7 +236,23 @@ def _attention(node: NodeOperands) -> Result:
         keys, values = k[1], v[2] // kv_heads
     else:
         raise UserError("Attention", "must have operands of four dimensions, or three with q_num_heads")
+    if len(node.shapes) > 4 and node.given[4]:
+        keys += node.shape(4)[2]
     return Uncovered("attention, " + TWO_ACTIVATIONS, batch * heads * queries * keys * (head + values))
+
+
+def _experts(node: NodeOperands) -> Result:
+    """Each token goes through `k` of the experts, which its values choose."""
+    x = node.shape(0)
+    weights = [node.shape(i) for i in (2, 4, 6) if i < len(node.given) and node.given[i]]
+    one_token = sum(prod(w[1:]) for w in weights)
+    return Uncovered("experts chosen by data", prod(x[:-1]) * int(node.attributes.get("k", 1)) * one_token)
+
+
+def _affine_grid(node: NodeOperands) -> Result:
+    """Each position of the grid, in homogeneous coordinates, times the matrix of its image."""
+    theta, grid = node.shape(0), node.outputs[0]
+    return Uncovered(TWO_ACTIVATIONS, None if grid is None else prod(grid) * theta[2])
 
 
 def _of_unknown_macs(reason: str) -> Product:
@@ -214,36 +275,32 @@ PRODUCTS: dict[tuple[str, str], Product] = {
     ("", "GRU"): _recurrent(3),
     ("", "LSTM"): _recurrent(4),
     ("", "Attention"): _attention,
+    ("", "AffineGrid"): _affine_grid,
     ("", "LinearAttention"): _of_unknown_macs("linear attention"),
-    ("ai.onnx.preview", "FlexAttention"): _of_unknown_macs("attention, " + TWO_ACTIVATIONS),
+    ("ai.onnx.preview", "FlexAttention"): _attention,
     ("ai.onnx.ml", "LinearClassifier"): _of_unknown_macs("linear model of classical learning"),
     ("ai.onnx.ml", "LinearRegressor"): _of_unknown_macs("linear model of classical learning"),
     ("ai.onnx.ml", "SVMClassifier"): _of_unknown_macs("kernel model of classical learning"),
     ("ai.onnx.ml", "SVMRegressor"): _of_unknown_macs("kernel model of classical learning"),
-    # What ONNX Runtime's optimiser writes.
-    ("com.microsoft", "FusedConv"): _conv(0, 1),
-    ("com.microsoft", "FusedGemm"): _gemm,
-    ("com.microsoft", "FusedMatMul"): _fused_matmul,
-    ("com.microsoft", "MatMulNBits"): _matmul_nbits,
+    # Of onnxruntime's operators those that no standard ones stand for: `onnx_runtime` writes the others.
+    ("com.microsoft", "MoE"): _experts,
 }
 """(domain, operator) to the function that reads its node; the standard domain is ''."""
 
 WITHOUT_PRODUCT = frozenset(
     ("com.microsoft", name)
     for name in (
-        "BiasAdd", "BiasGelu", "BiasSplitGelu", "DequantizeLinear", "FastGelu", "Gelu", "GroupNorm",
-        "Inverse", "QLinearAdd", "QLinearAveragePool", "QLinearConcat",
-        "QLinearGlobalAveragePool", "QLinearLeakyRelu",
-        "QLinearMul", "QLinearSigmoid", "QLinearSoftmax", "QuantizeLinear", "QuickGelu", "RotaryEmbedding",
-        "SimplifiedLayerNormalization", "SkipGroupNorm", "SkipLayerNormalization",
-        "SkipSimplifiedLayerNormalization",
+        "BifurcationDetector", "CropAndResize", "DequantizeBFP", "DynamicTimeWarping", "GridSample",
+        "IsAllFinite", "MaxpoolWithMask", "MulInteger", "MurmurHash3", "NGramRepeatBlock", "Pad",
+        "QuantizeBFP", "Range", "ReduceSumInteger", "RemovePadding", "RestorePadding", "Tokenizer",
+        "UnfoldTensor", "Unique",
     )
 )  # fmt: skip
-"""Operators outside the standard that have no convolution and no product."""
+"""Operators outside the standard that have no convolution and no product, beside those in `onnx_runtime`."""
 
 WEIGHT_INPUTS = {
-    "Conv": {1, 2}, "ConvTranspose": {1, 2}, "FusedConv": {1, 2}, "ConvInteger": {1, 3},
-    "QLinearConv": {1, 2, 3, 4, 5, 6, 7, 8}, "Gemm": {1, 2}, "FusedGemm": {1, 2}, "MatMul": {1},
+    "Conv": {1, 2}, "ConvTranspose": {1, 2}, "ConvInteger": {1, 3},
+    "QLinearConv": {1, 2, 3, 4, 5, 6, 7, 8}, "Gemm": {1, 2}, "MatMul": {1},
     "MatMulInteger": {1, 3}, "BatchNormalization": {1, 2, 3, 4}, "DequantizeLinear": {0, 1, 2},
     "LSTM": {1, 2, 3}, "GRU": {1, 2, 3}, "RNN": {1, 2, 3},
 }  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from math import prod
+from typing import Any
 
 import attrs
 
@@ -16,6 +17,9 @@ from dibench.layer import Layer
 
 Shape = tuple[int, ...]
 Labels = Sequence[Hashable]
+
+MOST_STEPS = 10_000
+"""Most steps of a recurrent layer whose products are listed one by one."""
 
 TWO_ACTIVATIONS = "product of two activations, no weight"
 
@@ -48,9 +52,16 @@ def convolution(
     (112, 0)
     """
     outputs = _output_sizes(x, w, strides, pads, dilations, groups)
-    axes = len(outputs)
-    if axes != 2:
-        return Uncovered(f"{axes}-D convolution", x[0] * w[0] * prod(outputs) * prod(w[1:]))
+    macs = prod((x[0], w[0], *outputs, *w[1:]))
+    if macs == 0:
+        return Uncovered("no elements", 0)
+    if len(outputs) != 2:
+        flat = _flattened(x, w, strides, pads, dilations)
+        return (
+            Uncovered("3-D convolution", macs)
+            if flat is None
+            else convolution(*flat[:2], groups=groups, **flat[2])
+        )
     dims = {
         "N": x[0], "C": x[1], "H": x[2], "W": x[3], "K": w[0], "R": w[2], "S": w[3],
         "P": outputs[0], "Q": outputs[1], "stride_h": strides[0], "stride_w": strides[1],
@@ -62,7 +73,35 @@ def convolution(
     except UserError as error:
         if error.field not in ("P", "Q"):
             raise
-        return Uncovered("whole windows lie on padding", prod((x[0], w[0], *outputs, *w[1:])))
+        return Uncovered("whole windows lie on padding", macs)
+
+
+def _flattened(
+    x: Shape, w: Shape, strides: Sequence[int], pads: Sequence[tuple[int, int]], dilations: Sequence[int]
+) -> tuple[Shape, Shape, dict[str, Any]] | None:
+    """The same convolution on two axes, if there is one.
+
+    One axis becomes two, the first of size 1. Of three axes, one over which the filter has one tap (stride 1,
+    no padding) goes to the batch: its positions are convolved independently of each other.
+    """
+    if len(w) == 3:
+        more: dict[str, Any] = {
+            "strides": (1, *strides),
+            "pads": ((0, 0), *pads),
+            "dilations": (1, *dilations),
+        }
+        return (*x[:2], 1, x[2]), (*w[:2], 1, w[2]), more
+    for axis in range(3):
+        if w[2 + axis] == strides[axis] == 1 and tuple(pads[axis]) == (0, 0):
+            left = [each for each in range(3) if each != axis]
+            more = {
+                "strides": [strides[each] for each in left],
+                "pads": [pads[each] for each in left],
+                "dilations": [dilations[each] for each in left],
+            }
+            sizes = [(shape[2 + left[0]], shape[2 + left[1]]) for shape in (x, w)]
+            return (x[0] * x[2 + axis], x[1], *sizes[0]), (*w[:2], *sizes[1]), more
+    return None
 
 
 def _output_sizes(
@@ -101,6 +140,31 @@ def transposed_convolution(x: Shape, w: Shape) -> Uncovered:
     return Uncovered("transposed convolution", prod(x) * prod(w[1:]))
 
 
+def recurrent(x: Shape, w: Shape, r: Shape, *, each_step: Sequence[int]) -> list[Layer | Uncovered]:
+    """The products of an LSTM, GRU or RNN as libraries run them: inputs once, hidden states step by step.
+
+    Args:
+        x: steps, batch, inputs.
+        w: directions, gates·hidden, inputs.
+        r: directions, gates·hidden, hidden.
+        each_step: outputs of each product of a hidden state with its weights, in units of the hidden size.
+
+    >>> [layer.N for layer in recurrent((2, 8, 3), (1, 20, 3), (1, 20, 5), each_step=[4])]
+    [16, 8, 8]
+    """
+    steps, batch, inputs = x
+    directions, outputs, hidden = r
+    found: list[Layer | Uncovered] = []
+    for _ in range(directions if prod(x) and prod(r) else 0):
+        found.append(Layer.fc(N=steps * batch, C=inputs, K=w[1]))
+        if steps > MOST_STEPS:
+            found.append(Uncovered(f"more than {MOST_STEPS} steps", steps * batch * outputs * hidden))
+            continue
+        step = [Layer.fc(N=batch, C=hidden, K=part * hidden) for part in each_step]
+        found.extend(step * steps)
+    return found
+
+
 def contraction(
     labels: tuple[Labels, Labels], sizes: tuple[Shape, Shape], out: Labels, weight: int | None
 ) -> Layer | Uncovered:
@@ -129,6 +193,8 @@ def contraction(
             )
     everything = {**one, **other}
     macs = prod(everything.values())
+    if macs == 0:
+        return Uncovered("no elements", 0)
     if weight is None:
         return Uncovered(TWO_ACTIVATIONS, macs)
     if any(label not in out and (label in one) != (label in other) for label in everything):

@@ -141,7 +141,7 @@ HOSTILE: list[tuple[str, Make, str]] = [
      "node n: must come after what writes its input: the graph has a cycle or is out of order (got 'b')"),
     ("size of 2^40", graph(CONV, x=[1, 3, 2**40, 8]), "input x: must have sizes from 1 to 2147483647"),
     ("negative size", graph(CONV, x=[1, 3, -8, 8]), "input x: must have sizes from 1 to 2147483647"),
-    ("size of zero", graph(CONV, x=[1, 3, 0, 8]), "input x: must have sizes from 1 to 2147483647"),
+    ("size of zero", graph(CONV, x=[1, 3, 0, 8]), "input x: leaves axis 2 open: give --input-shape x="),
     ("filter of 2^40", graph(CONV, w=[2**40, 3, 3, 3]), "K: must be from 1 to 2147483647"),
     ("negative filter", graph(CONV, w=[4, 3, -3, 3]), "initializer: must not have a negative size (got -3)"),
     ("macs beyond 64 bits", graph(MATMUL, x=[2**30, 2**30], w=[2**30, 2**30]), "macs: must be at most"),
