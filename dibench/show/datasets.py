@@ -88,9 +88,12 @@ def _commit(found: Reading) -> str:
     known = found.source.commit
     if found.commit is None:
         return f"The files are in no clone that git knows; the reader was written for commit {known[:12]}."
-    if found.commit == known:
-        return f"Commit {known[:12]}, for which the reader was written."
-    return f"Commit {found.commit[:12]}; the reader was written for {known[:12]}: compare the counts above."
+    commit, changed = found.commit.rstrip("+"), " with changes" if found.commit.endswith("+") else ""
+    if commit == known:
+        return f"Commit {known[:12]}{changed}, for which the reader was written."
+    return (
+        f"Commit {commit[:12]}{changed}; the reader was written for {known[:12]}: compare the counts above."
+    )
 
 
 def _sums(rows: Iterable[Row], caption: str) -> Table:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dibench.layer import DIMENSIONS
 from dibench.numbers import UNKNOWN, count, percent, plain, shape_text, short
+from dibench.schema import SEPARATOR
 from dibench.show.blocks import Table, columns
 
 if TYPE_CHECKING:
@@ -101,9 +102,19 @@ def ends(rows: pd.DataFrame) -> list[Table]:
     ]
 
 
+def _named(cell: str) -> str:
+    """A row's name; of several the first.
+
+    >>> _named("a/conv1;b/conv1;b/conv2"), _named("a/conv1"), _named("")
+    ('a/conv1 and 2 more', 'a/conv1', 'unnamed')
+    """
+    first, *others = cell.split(SEPARATOR)
+    return f"{first} and {len(others)} more" if others else first or "unnamed"
+
+
 def _layer_cells(row: Any) -> list[str]:
     return [
-        row.name or "unnamed",
+        _named(row.name),
         row.op,
         shape_text(row),
         row.variant or UNKNOWN,

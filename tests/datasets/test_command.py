@@ -5,12 +5,13 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import attrs
 import pytest
 from command_line import Run, refused, shown
 from published_files import codecarbon, conv_facts, section, whole, write_logs
 
 from dibench import files, networks
-from dibench.datasets import sources
+from dibench.datasets import gpu_layers, sources
 from dibench.layer import Layer
 from dibench.schema import broken_rule
 from dibench.study.table.rows import select
@@ -70,23 +71,26 @@ def test_what_is_written_is_a_sweep_s_directory(run: Run, clone: Path, tmp_path:
     assert manifest["command_line"][:3] == ["python", "-m", "dibench"]
 
 
-def test_the_commit_is_that_of_the_clone(run: Run, clone: Path, tmp_path: Path) -> None:
+def test_the_commit_is_that_of_the_clone(
+    run: Run, clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     git(clone, "init", "--quiet")
     git(clone, "add", ".")
     git(clone, "commit", "--quiet", "--message", "made up")
     head = git(clone, "rev-parse", "HEAD")
 
-    def commit(out: str) -> str:
-        said = shown(
-            run, "datasets", "gpu-layers", clone / "functional_general_benchmark", "-o", tmp_path / out
-        )
-        assert f"Commit {head[:12]}" in said
+    def commit(out: str, expected: str) -> str:
+        folder = clone / "functional_general_benchmark"
+        assert expected in shown(run, "datasets", "gpu-layers", folder, "-o", tmp_path / out)
         return str((files.read_json_object(tmp_path / out / "manifest.json") or {})["dataset"]["commit"])
 
-    assert commit("clean") == head
+    other = gpu_layers.SOURCE.commit[:12]
+    assert commit("other", f"Commit {head[:12]}; the reader was written for {other}: compare") == head
+    monkeypatch.setattr(gpu_layers, "SOURCE", attrs.evolve(gpu_layers.SOURCE, commit=head))
+    assert commit("clean", f"Commit {head[:12]}, for which the reader was written.") == head
     with (clone / "functional_general_benchmark" / "fullmodel_A30").open("a") as file:
         file.write("\n")
-    assert commit("changed") == head + "+"
+    assert commit("changed", f"Commit {head[:12]} with changes, for which the reader") == head + "+"
 
 
 def test_many_unread_lines_are_counted_and_the_first_shown(run: Run, tmp_path: Path) -> None:
