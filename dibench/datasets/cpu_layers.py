@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from statistics import fmean, median, stdev
 
 import attrs
 
-from dibench.datasets.source import Ledger, Source, case_id, cells_of, locate, missing
+from dibench.datasets.source import Ledger, Source, case_id, cells_of, csv_lines, locate, missing
 from dibench.errors import UserError
 from dibench.intervals import t_975
 from dibench.layer import Layer
@@ -67,24 +66,21 @@ def read(root: Path, ledger: Ledger) -> Iterator[Row]:
 
 
 def _repeats(path: Path, ledger: Ledger) -> Iterator[_Repeat]:
-    ledger.files.append(path)
-    with path.open(encoding="utf-8", newline="") as file:
-        reader = csv.DictReader(file)
-        for number, cells in ledger.numbered(path.name, reader, first=2):
-            try:
-                found = _repeat(number, cells)
-            except (UserError, ValueError, KeyError, TypeError, AttributeError) as error:
-                why = f"must have {error}" if isinstance(error, KeyError) else error
-                ledger.refuse(path.name, number, why)
-                continue
-            ledger.used += 1
-            yield found
+    for number, cells in csv_lines(path, ledger):
+        try:
+            found = _repeat(number, cells)
+        except (UserError, ValueError, KeyError) as error:
+            why = f"must have {error}" if isinstance(error, KeyError) else error
+            ledger.refuse(path.name, number, why)
+            continue
+        ledger.used += 1
+        yield found
 
 
 def _repeat(line: int, cells: Mapping[str, str]) -> _Repeat:
     """
     Raises:
-        UserError, ValueError, KeyError, TypeError, AttributeError: it is no line of this source.
+        UserError, ValueError, KeyError: it is no line of this source.
     """
     facts = dict(part.split(":", 1) for part in cells["project_name"].split(","))
     layer = _layer(facts).renamed(_name(facts["freeText"]))

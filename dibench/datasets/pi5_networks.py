@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import pickletools
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ import attrs
 
 from dibench.datasets.source import Ledger, Source, case_id, locate, missing
 from dibench.errors import UserError
+from dibench.files import read_json_object
 from dibench.layer import Layer
 from dibench.schema import (
     EXTERNAL,
@@ -216,8 +216,8 @@ class _Cells(dict[int, str]):
         table = root / _CELLS_FILE
         if table.is_file():
             ledger.files.append(table)
-            known = json.loads(table.read_text(encoding="utf-8"))
-            self.update({int(index): str(cell) for index, cell in known.items()})
+            known = read_json_object(table) or {}
+            self.update({int(index): str(cell) for index, cell in known.items() if index.isdecimal()})
         elif not self._folder.is_dir():
             rule = f"must hold the cells of NAS-Bench-201: git clone {_CELLS_URL} PATH/{_CELLS_FOLDER}"
             raise UserError("PATH", rule, str(root))

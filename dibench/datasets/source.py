@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 from collections import Counter
@@ -119,6 +120,20 @@ class Source:
     def commands(self) -> list[str]:
         """What a user types to get the files."""
         return [f"git clone {self.url}", *self.beside]
+
+
+def csv_lines(path: Path, ledger: Ledger) -> Iterator[tuple[int, dict[str, str]]]:
+    """The lines of a CSV file, by column, with their numbers, each counted; the file is noted as read.
+
+    Raises:
+        UserError: it is no CSV file in UTF-8.
+    """
+    ledger.files.append(path)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            yield from ledger.numbered(path.name, csv.DictReader(file, restval=""), first=2)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError("", f"is not a CSV file in UTF-8: {error}", where=path) from None
 
 
 def locate(source: str, root: Path, folders: Sequence[str], pattern: str) -> list[Path]:

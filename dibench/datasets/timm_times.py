@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -10,7 +9,7 @@ from pathlib import Path
 
 import attrs
 
-from dibench.datasets.source import Ledger, Source, case_id, locate, missing
+from dibench.datasets.source import Ledger, Source, case_id, csv_lines, locate, missing
 from dibench.schema import FRAMEWORK_CALLS, LIBRARY, NETWORK, REPEATED_MODULE, SEPARATOR, WARM_OPERANDS, Row
 
 _URL = "https://github.com/huggingface/pytorch-image-models"
@@ -48,21 +47,19 @@ def read(root: Path, ledger: Ledger) -> Iterator[Row]:
     if not paths:
         raise missing(_URL, root, "results/benchmark-infer-*.csv")
     for path in paths:
-        ledger.files.append(path)
         said = _NAME.fullmatch(path.name)
-        with path.open(encoding="utf-8", newline="") as file:
-            for number, cells in ledger.numbered(path.name, csv.DictReader(file), first=2):
-                if said is None or said["mode"] not in _DTYPES:
-                    ledger.refuse(path.name, number, "the file's name must be benchmark-infer-MODE-LAYOUT-…")
-                    continue
-                try:
-                    row = _row(_setting(path.name, said), cells)
-                except (ValueError, KeyError, TypeError) as error:
-                    why = f"must have {error}" if isinstance(error, KeyError) else error
-                    ledger.refuse(path.name, number, why)
-                    continue
-                ledger.used += 1
-                yield row
+        for number, cells in csv_lines(path, ledger):
+            if said is None or said["mode"] not in _DTYPES:
+                ledger.refuse(path.name, number, "the file's name must be benchmark-infer-MODE-LAYOUT-…")
+                continue
+            try:
+                row = _row(_setting(path.name, said), cells)
+            except (ValueError, KeyError, OverflowError) as error:
+                why = f"must have {error}" if isinstance(error, KeyError) else error
+                ledger.refuse(path.name, number, why)
+                continue
+            ledger.used += 1
+            yield row
 
 
 def _setting(file: str, said: re.Match[str]) -> _Setting:
@@ -75,7 +72,7 @@ def _setting(file: str, said: re.Match[str]) -> _Setting:
 def _row(setting: _Setting, cells: Mapping[str, str]) -> Row:
     """
     Raises:
-        ValueError, KeyError, TypeError: a cell is missing or no number.
+        ValueError, KeyError, OverflowError: a cell is missing or no number.
     """
     images = float(cells["infer_batch_size"])
     time_s = float(cells["infer_step_time"]) / 1e3

@@ -59,7 +59,7 @@ def _parsed(text: str) -> tuple[str, list[Any], dict[str, Any]]:
             raise ValueError
         named = {str(one.arg): _value(one.value) for one in call.keywords}
         return call.func.id, [_value(one) for one in call.args], named
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, TypeError, RecursionError, MemoryError):  # what ast says of hostile text
         raise UserError("module", f"must be a printed {' or '.join(KINDS)}", text) from None
 
 
@@ -92,7 +92,7 @@ def _convolution(given: list[Any], named: dict[str, Any], shape: Sequence[int]) 
 
 def _pair(named: dict[str, Any], name: str, default: int | None) -> tuple[Any, Any]:
     value = named.get(name, default)
-    if isinstance(value, tuple) and len(value) == 2:
+    if isinstance(value, tuple) and len(value) == 2 and all(type(one) is int for one in value):
         return value
     if isinstance(value, int):
         return value, value

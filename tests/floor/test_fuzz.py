@@ -13,7 +13,7 @@ from fuzz_targets import TARGETS, mutated, seeds
 
 from dibench.errors import UserError
 
-RUNS = {"plan": 60, "csv": 60, "header": 300, "command": 40}
+RUNS = {"plan": 60, "csv": 60, "header": 300, "dataset": 60, "command": 40}
 LONGEST_S = 30
 
 
@@ -48,4 +48,6 @@ def test_mutations_of_real_input_end_well_or_in_one_line(target: str, tmp_path: 
             assert "\n" not in str(error)
         except BaseException as error:
             raise AssertionError(f"{type(error).__name__}: {error}, of {data!r}") from error
-    assert target in ("header", "command") or refused > RUNS[target] / 10, "mutations must reach the rules"
+    assert target in ("header", "dataset", "command") or refused > RUNS[target] / 10, (
+        "mutations must reach the rules"
+    )

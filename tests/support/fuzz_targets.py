@@ -1,4 +1,4 @@
-"""What fuzzing feeds: plan files, CSV files, `[variant]` headers and command lines, as bytes.
+"""What fuzzing feeds: plans, tables, `[variant]` headers, published files and command lines, as bytes.
 
 A target returns or raises UserError; anything else is a bug. `tests/floor/test_fuzz.py` runs them for
 seconds on mutations of real files, `scripts/fuzz.py` for hours with coverage (atheris).
@@ -10,6 +10,7 @@ import contextlib
 import io
 import os
 import random
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -71,6 +72,37 @@ def header_target(data: bytes, folder: Path) -> None:
                     variant.preferred(layer)
 
 
+PUBLISHED = (
+    ("gpu-layers", "finalbench_all_operations_A30"),
+    ("gpu-layers", "fullmodel_A30"),
+    ("cpu-layers", "00_conv2d-raw.csv"),
+    ("timm-times", "benchmark-infer-amp-nchw-pt240-cu124-rtx4090.csv"),
+)
+
+
+def dataset_target(data: bytes, folder: Path) -> None:
+    """A published file, for each source: of what is read, the table must keep its own contract."""
+    from dibench.datasets import find
+    from dibench.datasets.reading import TABLE, read, write
+
+    for number, (source, name) in enumerate(PUBLISHED):
+        with tempfile.TemporaryDirectory(dir=folder) as clone:
+            (Path(clone) / name).write_bytes(data)
+            try:
+                found = read(find(source), Path(clone))
+            except UserError:
+                if number == len(PUBLISHED) - 1:
+                    raise
+                continue
+            out = Path(clone) / "out"
+            write(found, out)
+            if found.rows:
+                try:
+                    read_csv(out / TABLE)
+                except UserError as error:
+                    raise AssertionError(f"{source} wrote a table that dibench refuses: {error}") from None
+
+
 MEASURING = ("sweep", "measure", "selftest", "calibrate", "counters", "doctor")
 """Verbs that measure or start processes: of these only `sweep --dry-run` is run."""
 
@@ -106,6 +138,7 @@ TARGETS: dict[str, Target] = {
     "plan": plan_target,
     "csv": csv_target,
     "header": header_target,
+    "dataset": dataset_target,
     "command": command_target,
 }
 
@@ -122,6 +155,8 @@ def seeds(target: str) -> list[bytes]:
         return [path.read_bytes().partition(b"*/")[0] + b"*/" for path in found]
     if target == "csv":
         return [_table()]
+    if target == "dataset":
+        return _published()
     return [line.replace(" ", "\n").encode() for line in COMMANDS]
 
 
@@ -155,6 +190,20 @@ def _table() -> bytes:
     table = rows(8, source="rapl")
     lines = [",".join(table[0]), *(",".join(map(format_value, row.values())) for row in table)]
     return ("\n".join(lines) + "\n").encode()
+
+
+def _published() -> list[bytes]:
+    """A file of each format, with a line or two."""
+    import published_files as made
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "conv2d.csv"
+        made.codecarbon(path, [(made.conv_facts(LAYERS[0], number), 30.0, 76.0) for number in (1, 2)])
+        timm = (
+            "model,infer_img_size,infer_samples_per_sec,infer_step_time,infer_batch_size\nvgg,224,10,100.,1\n"
+        )
+        logs = [made.section(LAYERS), made.whole("alexnet", (32, 3, 224, 224))]
+        return [*("\n".join(log).encode() for log in logs), path.read_bytes(), timm.encode()]
 
 
 def mutated(random: random.Random, known: list[bytes]) -> bytes:
