@@ -20,6 +20,7 @@ import attrs
 from dibench.cells import MISSING, Lines, open_table, parse_number, parse_whole
 from dibench.errors import UserError
 from dibench.layer import DIMENSIONS, Layer
+from dibench.lookalikes import remedy
 from dibench.schema import ANCHOR, CHOICES, KINDS, NAMES, NETWORK, REQUIRED, RESPONSES, Row, broken_rule
 
 if TYPE_CHECKING:
@@ -155,12 +156,13 @@ def _check_header(lines: Lines) -> None:
         if name not in lines.header:
             raise _lacks(lines, name)
     if not any(name in lines.header for name in RESPONSES):
-        rule = "must have one of the columns " + ", ".join(RESPONSES)
+        rule = "must have one of the columns " + ", ".join(RESPONSES) + remedy("time_s", lines.header)
         raise UserError("header", rule, ",".join(lines.header), where=lines.path)
 
 
 def _lacks(lines: Lines, name: str) -> UserError:
-    return UserError("header", f"must have the column {name}", ",".join(lines.header), where=lines.path)
+    rule = f"must have the column {name}{remedy(name, lines.header)}"
+    return UserError("header", rule, ",".join(lines.header), where=lines.path)
 
 
 @attrs.frozen

@@ -21,6 +21,7 @@ from dibench.cli.doctor import doctor
 from dibench.cli.explain import explain
 from dibench.cli.fit import fit
 from dibench.cli.generality import generality
+from dibench.cli.import_table import import_
 from dibench.cli.layers import layers
 from dibench.cli.measure import measure
 from dibench.cli.merge import merge
@@ -62,7 +63,7 @@ app = typer.Typer(
 )
 _VERBS: dict[str, tuple[Callable[..., None], ...]] = {
     "Measure": (sweep, campaign, publish, merge, measure),
-    "Read what others measured": (datasets,),
+    "Read what others measured": (datasets, import_),
     "Analyse": (fit, generality, report, compare),
     "Use a fit": (predict, explain),
     "Look at models and kernels": (networks, layers, variants),
@@ -72,7 +73,7 @@ _VERBS: dict[str, tuple[Callable[..., None], ...]] = {
 
 for heading, verbs in _VERBS.items():
     for verb in verbs:
-        app.command(help=_help(verb), rich_help_panel=heading)(verb)
+        app.command(verb.__name__.rstrip("_"), help=_help(verb), rich_help_panel=heading)(verb)
 
 
 _ANALYSES = ("fit", "generality", "report", "compare", "predict", "explain")

@@ -172,6 +172,7 @@ COMMANDS = (
     "predict resnet50 --fit f.json --batch 1,8 --model ai --compare vgg16 --all",
     "explain resnet50 --fit f.json",
     "report dir --figures x",
+    "import sweep.csv --map N=batch --map time_s=t:ms/n --map m.toml --set dtype=fp32 --unpack a -o o.csv",
     "measure vgg16 --batch 2 --meter auto",
     "--version",
 )
