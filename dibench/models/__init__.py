@@ -11,12 +11,12 @@ from typing import Any
 
 from dibench import networks
 from dibench.errors import UserError
+from dibench.models.formats import check_suffix
 from dibench.models.model import Model, NotCovered
 from dibench.models.table import model_name, read_table
 
 __all__ = ["Model", "NotCovered", "load"]
 
-PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin")
 TABLES = (".csv", ".tsv", ".gz", ".parquet")
 MOST_IMAGES = 2**20
 
@@ -48,11 +48,7 @@ def load(
         return from_torch.read(source, batch, shapes or {})
     text = str(source)
     suffix = Path(text).suffix.lower()
-    if suffix in PICKLES:
-        raise UserError(
-            "model", f"must not be a {suffix} file: it holds a pickle, which can run any code. "
-            "Export it to ONNX, or name the code that builds it as module:callable", text
-        )  # fmt: skip
+    check_suffix(Path(text))
     if suffix == ".onnx":
         from dibench.models import onnx as from_onnx
 

@@ -17,6 +17,7 @@ import onnx
 from google.protobuf.message import DecodeError
 
 from dibench.errors import UserError
+from dibench.models.formats import check_content
 from dibench.models.onnx_nchwc import count_filters
 
 KEPT = 512
@@ -48,6 +49,7 @@ def load(path: Path) -> Any:
     """
     check_size(path)
     try:
+        check_content(path)
         proto = onnx.load(str(path), format="protobuf", load_external_data=False)
     except OSError as error:
         raise UserError("", f"cannot be read: {error.strerror}", where=path) from None

@@ -73,8 +73,7 @@ class Followed:
             return
         version = version_of(node, self.version)
         if node.input or node.op_type == "Constant":
-            shapes = {name: shape_of(types[name]) for name in node.input if name in types}
-            found = results(node, values, shapes, version)
+            found = results(node, values, lambda name: shape_of(types.get(name)), version)
             for name, value in found.items():
                 values[name] = value
                 types[name] = helper.make_tensor_type_proto(

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 def clean(text: str | bytes, most: int = 120) -> str:
     """Printable and short: names in a file may hold control characters, or be no UTF-8."""
-    text = text if isinstance(text, str) else text.decode("utf-8", "replace")
-    return "".join(ch if ch.isprintable() else "?" for ch in text[:most])
+    text = (text if isinstance(text, str) else text.decode("utf-8", "replace"))[:most]
+    if text.isprintable():
+        return text
+    return "".join(ch if ch.isprintable() else "?" for ch in text)
 
 
 def first_line(error: Exception) -> str:

@@ -6,7 +6,7 @@ Where, Concat. Any operator that only moves or computes numbers may stand there.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from math import prod
 from typing import Any
@@ -54,14 +54,14 @@ def constant(node: Any) -> Any | None:
 
 
 def results(
-    node: Any, values: Mapping[str, Any], shapes: Mapping[str, Shape | None], opset: int
+    node: Any, values: Mapping[str, Any], shape_of: Callable[[str], Shape | None], opset: int
 ) -> dict[str, Any]:
     """The node's outputs by name, as arrays; none if they are unknown or too large to be a shape."""
     if node.op_type == "Constant":
         value = constant(node)
         return {} if value is None else {node.output[0]: value}
     if node.op_type in ("Shape", "Size"):
-        shape = shapes.get(node.input[0])
+        shape = shape_of(node.input[0])
         if shape is None:
             return {}
         ends = {attribute.name: attribute.i for attribute in node.attribute}

@@ -140,11 +140,12 @@ class Walk:
     ) -> Iterator[Found]:  # fmt: skip
         domain = "" if node.domain in STANDARD else node.domain
         product = PRODUCTS.get((domain, node.op_type))
+        if product is None and self.knows(domain, node.op_type):
+            return
         name, op = _name(node, kinds), clean(node.op_type)
         if product is None:
-            if not self.knows(domain, node.op_type):
-                where = f" of {clean(domain)}" if domain else ""
-                yield Found(name, op, Uncovered(f"unknown operator{where}: it may multiply"))
+            where = f" of {clean(domain)}" if domain else ""
+            yield Found(name, op, Uncovered(f"unknown operator{where}: it may multiply"))
             return
         weights = kinds.weights_among(node.input)
         if weights is None:

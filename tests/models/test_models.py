@@ -87,7 +87,7 @@ def test_a_wrong_table_is_one_line(tmp_path: Path, text: str, message: str) -> N
 def test_no_pickle_is_ever_loaded(name: str, tmp_path: Path) -> None:
     path = tmp_path / Path(name).name
     path.write_bytes(b"cos\nsystem\n(S'touch pwned'\ntR.")
-    with pytest.raises(UserError, match="it holds a pickle, which can run any code"):
+    with pytest.raises(UserError, match="holds a pickle, which can run any code"):
         models.load(path)
 
 
@@ -114,3 +114,24 @@ def test_what_is_not_covered_is_said_with_its_share() -> None:
     unknown = NotCovered(name="m/x", op="Foo", reason="unknown", macs=None)
     model = Model(name="m", batch=1, layers=(Layer.fc(N=1, C=10, K=10),), not_covered=(part, unknown))
     assert model.coverage == "covers 100 of 400 known MACs (25.0%): 2 not covered, 1 of them of unknown MACs"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("net.ort", "is onnxruntime's own format: give the .onnx file"),
+        ("net.safetensors", "holds weights and no graph: name the model's code as module:callable"),
+        ("net.tflite", "is a TensorFlow Lite model: convert it with python -m tf2onnx.convert --tflite FILE"),
+        ("net.PB", "is a TensorFlow graph: convert it with python -m tf2onnx.convert --graphdef FILE"),
+        ("net.pt2", "is an exported PyTorch program: give it to torch.onnx.export"),
+        ("net.keras", r"is a Keras model: write it with model.export\('model.onnx', format='onnx'\)"),
+        ("folder", "is a SavedModel of TensorFlow: convert it with python -m tf2onnx.convert --saved-model"),
+    ],
+)
+def test_other_formats_are_named_with_the_way_to_onnx(name: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    if name == "folder":
+        path.mkdir()
+        (path / "saved_model.pb").touch()
+    with pytest.raises(UserError, match=rf"{path.name}: {message}"):
+        models.load(path)
