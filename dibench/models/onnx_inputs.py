@@ -16,6 +16,9 @@ from dibench.models.products import Shape
 _UNCHANGED = ("Identity", "Cast", "Transpose", "DequantizeLinear", "QuantizeLinear")
 """Operators behind which a weight is still the same weight."""
 
+_NO_NAMES = ("-1", "none", "null", "unk", "unknown")
+"""Names of axes that name nothing, beside those without a letter."""
+
 _MULTIPLY = (
     "Conv", "ConvInteger", "ConvTranspose", "GRU", "Gemm", "LSTM", "MatMul", "MatMulInteger", "QLinearConv",
     "QLinearMatMul", "RNN",
@@ -150,7 +153,7 @@ def _forget_placeholders(graph: Any) -> None:
             _forget_placeholders(inner)
     for value in (*graph.input, *graph.output, *graph.value_info):
         for dim in value.type.tensor_type.shape.dim:
-            named = dim.dim_param != "-1" and any(ch.isalnum() for ch in dim.dim_param)
+            named = dim.dim_param.casefold() not in _NO_NAMES and any(ch.isalnum() for ch in dim.dim_param)
             if not named and not _fixed(dim):
                 dim.Clear()
 

@@ -122,6 +122,7 @@ class Walk:
         """Those of one graph. `inside` says why those inside a node are no layers."""
         shapes = {**outer, **shapes_of(graph)}
         padded: dict[str, Padded] = {}
+        copied: dict[str, Shape] = {}
         for node in graph.node:
             for inner in subgraphs(node):
                 why = inside or f"inside {node.op_type}, which may run it never or many times"
@@ -132,11 +133,13 @@ class Walk:
             before = self._padded(node, shapes, padded)
             if before is not None:
                 padded[node.output[0]] = before
-            yield from self._node(node, shapes, kinds, padded, inside)
+            if node.op_type == "Expand" and shapes.get(node.input[0]) is not None:
+                copied[node.output[0]] = shapes[node.input[0]] or ()
+            yield from self._node(node, shapes, kinds, padded, copied, inside)
 
     def _node(
         self, node: Any, shapes: Mapping[str, Shape | None], kinds: _Kinds, padded: Mapping[str, Padded],
-        inside: str,
+        copied: Mapping[str, Shape], inside: str,
     ) -> Iterator[Found]:  # fmt: skip
         domain = "" if node.domain in STANDARD else node.domain
         product = PRODUCTS.get((domain, node.op_type))
@@ -152,7 +155,10 @@ class Walk:
             return
         operands = NodeOperands(
             {attribute.name: _value(attribute) for attribute in node.attribute},
-            [shapes.get(each) for each in node.input],
+            [
+                _uncopied(shapes.get(each), copied.get(each) if weight else None)
+                for each, weight in zip(node.input, weights, strict=True)
+            ],
             [shapes.get(each) for each in node.output],
             weights,
             [bool(each) for each in node.input],
@@ -215,6 +221,13 @@ def missing(graph: Any) -> set[str]:
     known = {output for node in graph.node for output in node.output}
     known |= {value.name for value in graph.input} | held(graph)
     return {name for node in graph.node for name in node.input if name and name not in known}
+
+
+def _uncopied(shape: Shape | None, before: Shape | None) -> Shape | None:
+    """The shape of a weight, with 1 for the leading axes along which an Expand copied it."""
+    if shape is None or before is None or len(shape) < 3 or (1, 1, *before)[-2:] != shape[-2:]:
+        return shape
+    return (*(1,) * (len(shape) - len(before)), *before)
 
 
 def _pads(node: Any, values: Mapping[str, Any], after: Shape | None) -> list[tuple[int, int]] | None:

@@ -105,6 +105,13 @@ def test_queries_expanded_to_the_batch_are_what_their_weight_is_applied_to(tmp_p
     assert model.macs == 524_288
 
 
+def test_a_weight_that_is_expanded_to_the_batch_counts_once(tmp_path: Path) -> None:
+    nodes = [node("Expand", ["w", "to"], ["e"]), node("MatMul", ["x", "e"], ["y"])]
+    to = [integers("to", [8, 64, 32])]
+    model = load(tmp_path, nodes, {"x": [8, 10, 64]}, {"w": [1, 64, 32]}, to)
+    assert shapes(model) == [Layer.fc(N=80, C=64, K=32)]
+
+
 def test_a_buffer_that_is_written_with_activations_is_no_weight(tmp_path: Path) -> None:
     """Keys of a cache of fixed size: the initializer holds zeros, a slice of it is replaced."""
     nodes = [
@@ -144,7 +151,7 @@ def test_without_weights_in_the_file_a_matrix_of_fixed_size_is_one(tmp_path: Pat
 
 
 def test_axes_called_by_a_question_mark_or_sized_0_or_minus_1_are_open_and_not_equal(tmp_path: Path) -> None:
-    for size in ("?", 0, -1):
+    for size in ("?", "None", 0, -1):
         conv = [node("Conv", ["x", "w"], ["y"])]
         inputs: Shapes = {"x": [size, 3, size, size]}
         options = {"shapes": {"x": "2,3,32,48"}}
