@@ -31,7 +31,7 @@ _WORDS: dict[str, tuple[str, ...]] = {
     "op": ("operator", "operation", "layer_type", "module", "type"),
     "device": ("gpu", "gpu_name", "hardware", "card", "platform", "cpu_model", "gpu_model"),
     "energy_source": ("sensor", "meter"),
-    "time_s": ("time", "latency", "duration", "runtime", "elapsed", "step_time"),
+    "time_s": ("time", "latency", "lat", "duration", "runtime", "elapsed", "step_time"),
     "energy_j": ("energy", "joules", "energy_consumed"),
     "power_w": ("power", "watts"),
 }
@@ -57,7 +57,7 @@ def _alike(column: str, name: str) -> float:
     known = (_UNIT.sub("", column.lower()), *_WORDS.get(column, ()))
     if plain.replace("_", "") in (word.replace("_", "") for word in known):
         return 1.0
-    if any(f"_{word}_" in f"_{plain}_" for word in known if len(word) > 3):
+    if any(f"_{word}_" in f"_{plain}_" for word in known if len(word) > 2):
         return 0.9
     # Of words as short as kh and kw, one letter is the difference.
     return max((SequenceMatcher(None, word, plain).ratio() for word in known if len(word) > 3), default=0.0)

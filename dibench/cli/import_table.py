@@ -27,8 +27,8 @@ def import_(
             metavar="COLUMN=THEIRS[:UNIT]",
             help="What of the table a column of ours is; repeat it, or name a TOML file. H,W=size fills two, "
             "also from cells such as (3, 5). Columns multiply and divide: energy_j=power:W*latency:ms/batch. "
-            "Units: ns us ms s min h, nJ uJ mJ J kJ Wh kWh, mW W kW, Hz to GHz, k M G; without one, that at "
-            "the end of their name (latency_ms), else ours. Text joins: name=network/layer. COLUMN= leaves "
+            "Units: ns us ms s min h, nJ uJ mJ J kJ Wh kWh, mW W kW, Hz to GHz, k M G; without one, that in "
+            "their name (latency_ms), else ours. Text joins: name=network/layer. COLUMN= leaves "
             "a column of that name out.",
         ),
     ] = None,
@@ -49,7 +49,12 @@ def import_(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="OUT.csv", help="Where to write; else to standard output."),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="OUT.csv",
+            help="A file, or a directory for its sweep.csv; else standard output.",
+        ),
     ] = None,
 ) -> None:
     """Turn anybody's measurements into a table that `fit`, `report`, `predict` and `compare` read.
@@ -68,12 +73,14 @@ def import_(
     from dibench.importing import Mapping, convert
     from dibench.show.imported import imported
     from dibench.show.terminal import show
+    from dibench.table import table_of
 
     found = convert(file, Mapping.of_options(maps or (), sets or (), unpack or ()))
     if out is None:
         sys.stdout.write(found.to_csv().decode())
         show(console(stderr=True), imported(found))
         return
+    out = table_of(out)
     if not out.parent.exists():
         out.parent.mkdir(parents=True)
     replace_file(out, found.to_csv())

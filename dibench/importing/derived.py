@@ -11,6 +11,12 @@ from dibench.layer import DIMENSIONS, Layer
 from dibench.schema import ANCHOR, CHOICES, NETWORK, RESPONSES, broken_rule
 
 ENERGIES = tuple(name for name in RESPONSES if name.endswith("_j"))
+DTYPES = {
+    "float64": "fp64", "double": "fp64", "float32": "fp32", "float": "fp32", "float16": "fp16", "half": "fp16",
+    "bfloat16": "bf16",
+}  # fmt: skip
+"""What PyTorch and NumPy call data types, as our kernels and fits name them."""
+
 COUNTS = ("macs", "weights", "inputs", "outputs")
 _SIZES = ("H", "W", "R", "S")
 _PRODUCT = re.compile(r"conv|linear|dense|(?:^|_)fc|fully|gemm|matmul|inner.?product|addmm", re.IGNORECASE)
@@ -27,6 +33,8 @@ def derive(values: dict[str, Any]) -> None:
         UserError: they contradict each other, or make no row; the message names column, rule and value.
     """
     values["op"] = _own_word(values.get("op") or "")
+    dtype = (values.get("dtype") or "").removeprefix("torch.")
+    values["dtype"] = DTYPES.get(dtype.lower(), dtype)
     if values["op"] == NETWORK:
         _derive_ai(values)
     elif values["op"] != ANCHOR:

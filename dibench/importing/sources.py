@@ -129,7 +129,7 @@ class _Factor:
 def read_source(targets: Sequence[str], text: str, header: Sequence[str]) -> Source:
     """What `--map TARGETS=TEXT` says about a table with this header.
 
-    A column without a unit has the one that its name ends in; where no term has one, the product is in the
+    A column without a unit has the one that stands in its name; where no term has one, the product is in the
     unit of the targets.
 
     Raises:

@@ -52,16 +52,14 @@ UNITS: dict[str, Unit] = {
 }
 """By their names; Python reads µ (the micro sign) and μ (the letter) as one name, and so does `unit`."""
 
-_ENDINGS = {
+_IN_NAMES = {
     "s": "s", "sec": "s", "secs": "s", "seconds": "s", "msec": "ms", "usec": "us", "ms": "ms", "us": "us",
     "μs": "us", "ns": "ns", "j": "J", "joule": "J", "joules": "J", "mj": "mJ", "uj": "uJ", "μj": "uJ",
     "nj": "nJ",
     "wh": "Wh", "kwh": "kWh", "w": "W", "watt": "W", "watts": "W", "mw": "mW", "hz": "Hz", "khz": "kHz",
     "mhz": "MHz", "ghz": "GHz",
 }  # fmt: skip
-"""Units at the end of a column's name, which is often in small letters; `_min` is rather a minimum."""
-
-_ENDING = re.compile(r"(?:^|[_\s.(\[-])([a-zA-Zμ]+)[)\]]?$")
+"""Units in columns' names, which are often in small letters; `_min` is rather a minimum."""
 
 
 def unit(text: str) -> Unit:
@@ -82,18 +80,18 @@ def unit(text: str) -> Unit:
 
 
 def unit_in_name(column: str) -> str:
-    """The unit that a column's name ends in, by its name; empty where it does not.
+    """The unit at the end of a column's name, or one of two letters and more within it; empty where none is.
 
-    >>> unit_in_name("latency_ms"), unit_in_name("Energy (mJ)"), unit_in_name("power"), unit_in_name("t_min")
-    ('ms', 'mJ', '', '')
+    >>> [unit_in_name(name) for name in ("latency_ms", "lat_ms_median", "Energy (mJ)", "t_min")]
+    ['ms', 'ms', 'mJ', '']
     """
-    match = _ENDING.search(column.strip().replace("µ", "μ"))
-    if match is None:
-        return ""
-    ending = match[1]
-    if ending in UNITS and ending not in ("min", "h") and not UNITS[ending].is_count:
-        return ending
-    return _ENDINGS.get(ending.lower(), "")
+    parts = [part for part in re.split(r"[^A-Za-z0-9μ]+", column.replace("µ", "μ")) if part]
+    for part in [*parts[-1:], *(part for part in reversed(parts) if len(part) > 1)]:
+        if part in UNITS and part not in ("min", "h") and not UNITS[part].is_count:
+            return part
+        if part.lower() in _IN_NAMES:
+            return _IN_NAMES[part.lower()]
+    return ""
 
 
 def unit_of(column: str) -> Unit:

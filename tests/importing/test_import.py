@@ -315,6 +315,56 @@ def test_other_verbs_say_what_import_can_do_about_a_missing_column(run: Run, tmp
     assert expected in refused(run, "fit", path)
 
 
+@pytest.mark.parametrize(
+    ("theirs", "ours"), [("torch.float32", "fp32"), ("Float16", "fp16"), ("tf32", "tf32"), ("int8", "int8")]
+)
+def test_data_types_have_the_names_of_fits(theirs: str, ours: str, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text(f"N,C,H,W,K,R,S,time_s,precision\n1,4,8,8,4,3,3,1e-3,{theirs}\n")
+    assert convert(path, Mapping.of_options(["dtype=precision"])).rows[0]["dtype"] == ours
+
+
+def test_layers_that_nobody_measured_are_a_model(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("layer,c_in,c_out,size,k\nconv1,3,8,9,3\nconv2,8,8,7,1\n")
+    maps = ["name=layer", "C=c_in", "K=c_out", "H,W=size", "R,S=k"]
+    words = [word for text in maps for word in ("--map", text)]
+    words += ["--set", "N=1", "--set", "dtype=fp32", "--set", "status=skipped"]
+    (tmp_path / "mine").mkdir()
+    assert run("import", path, *words, "-o", tmp_path / "mine")[0] == 0
+    status, out, _ = run("layers", tmp_path / "mine" / "sweep.csv")
+    assert status == 0 and "13,720 of 13,720 MACs" in out, "3·8·9·49 + 8·8·49"
+
+
+TEXTS = st.sampled_from(
+    "1 2 3.0 0 -1 7 64 1e3 1e400 NaN NA fc standard conv network anchor none rapl external:x ok bad ? 0.5 µ".split()
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
+@given(st.data())
+def test_whatever_is_imported_is_a_table_of_the_contract(tmp_path: Path, data: st.DataObject) -> None:
+    """Or a refusal in one line: of any cells under our columns' names, constants and formulas."""
+    names = ["N", "C", "H", "W", "K", "R", "S", "dtype", "time_s", "status"]
+    more = data.draw(st.lists(st.sampled_from(["op", "P", "groups", "macs", "energy_j", "x y"]), unique=True))
+    columns = data.draw(st.permutations(names + more))
+    lines = data.draw(st.lists(st.tuples(*[TEXTS | st.text(max_size=3)] * len(columns)), max_size=3))
+    good = dict(zip(names, "1 4 8 8 4 3 3 fp32 0.5 ok".split(), strict=True))
+    table = [[good.get(name, "") for name in columns], *map(list, lines)]
+    at = data.draw(st.integers(0, len(columns) - 1))
+    table[0][at] = data.draw(TEXTS)
+    sets = data.draw(st.sampled_from([[], ["energy_source=rapl"], ["energy_source=rapl", "op=network"]]))
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"".join(map(csv_line, [columns, *table])))
+    try:
+        found = convert(path, Mapping.of_options([], sets))
+    except UserError as error:
+        assert "\n" not in str(error)
+    else:
+        assert len(read_back(found, tmp_path / "out.csv")) == len(found.rows)
+        assert len(found.rows) + len(found.refused) == found.read
+
+
 def test_the_page_does_what_it_says(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (Path(__file__).parents[2] / "docs" / "import.md").read_text("utf-8")
     blocks = dict(re.findall(r"```(text|sh|toml)\n(.*?)```", page, re.DOTALL))

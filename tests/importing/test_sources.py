@@ -85,7 +85,7 @@ def test_power_times_time_is_energy_and_over_time_power_again(
     [
         ("latency_ms", "ms"), ("latency (ms)", "ms"), ("Energy[mJ]", "mJ"), ("energy_mj", "mJ"),
         ("energy_MJ", "MJ"), ("power.W", "W"), ("power_mw", "mW"), ("e_kwh", "kWh"), ("t-sec", "s"),
-        ("time_µs", "µs"),
+        ("time_µs", "µs"), ("lat_ms_median", "ms"), ("energy_mJ_mean", "mJ"), ("s_count", ""), ("w2", ""),
         ("latency_min", ""), ("latency", ""), ("class", ""), ("items", ""), ("gmacs_G", ""),
     ],
 )  # fmt: skip
