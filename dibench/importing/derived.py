@@ -12,8 +12,8 @@ from dibench.schema import ANCHOR, CHOICES, NETWORK, RESPONSES, broken_rule
 
 ENERGIES = tuple(name for name in RESPONSES if name.endswith("_j"))
 DTYPES = {
-    "float64": "fp64", "double": "fp64", "float32": "fp32", "float": "fp32", "float16": "fp16", "half": "fp16",
-    "bfloat16": "bf16",
+    "float64": "fp64", "double": "fp64", "float32": "fp32", "float": "fp32", "float16": "fp16",
+    "half": "fp16", "bfloat16": "bf16",
 }  # fmt: skip
 """What PyTorch and NumPy call data types, as our kernels and fits name them."""
 
