@@ -198,6 +198,7 @@ class Row:
     )
     # What other people's tables must say: our own tell capped rows by clock events, and have no caveats.
     power_limit_w: float | None = _float("under which the device keeps its power")
+    cache_bytes: int | None = _int("that the last cache before memory holds")
     caveats: str = _text("how its source measured: words of " + " ".join(CAVEATS) + ", ; between")
     others: Mapping[str, str] = attrs.field(factory=dict)
     """Cells of columns that the contract does not know, as text."""

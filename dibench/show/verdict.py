@@ -31,9 +31,16 @@ def section(fit: Fit, alpha: Figure | None = None, about: str = "") -> Section:
         Sentence(f"Why: {'; '.join(fit.reasons)}. {rests}"),
         *_numbers(fit),
         Sentence(" ".join(filter(None, [_lack_of_fit(fit.adequacy), _beside(fit)]))),
+        *_in_doubt(fit),
         *([] if alpha is None else [alpha]),
     ]
     return Section("verdict", "Verdict", question, told)
+
+
+def _in_doubt(fit: Fit) -> list[Block]:
+    """What may pass for evidence and is none, where it is not among the reasons already."""
+    told = [guard for guard in fit.guards if guard.text not in fit.reasons]
+    return [Sentence(f"In doubt, {guard.name}: {guard.text}.", "warn") for guard in told]
 
 
 def without_fit(why_not: str, alpha: Figure) -> Section:

@@ -111,7 +111,8 @@ def test_nothing_is_said_where_rows_are_few_or_their_errors_unknown() -> None:
 
 def test_errors_of_rows_are_their_intervals_in_standard_deviations() -> None:
     layers = some_layers(4, 0)
-    frame = table(layers, np.ones(4), energy_ci_j=[0.0196, 0.0392, np.nan, 0.0], time_ci_s=0.001)
+    frame = table(layers, np.ones(4), energy_ci_j=[0.0196, 0.0392, np.nan, 0.0])
+    frame = frame.assign(time_s=0.02, time_ci_s=0.001)
     assert row_errors(frame, "energy_j", NO_REPEATS)[:2] == pytest.approx([0.01, 0.02], rel=1e-3)
     assert np.isnan(row_errors(frame, "energy_j", NO_REPEATS)[2:]).all()
     assert row_errors(frame, "time_s", NO_REPEATS) == pytest.approx(np.full(4, 0.05 / 1.96), rel=1e-3)

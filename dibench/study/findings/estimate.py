@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Self
 
 import attrs
 
@@ -23,6 +24,12 @@ class Alpha(Estimate):
     unbounded: bool
     """Whether a bound is missing: for the weighted form no value that way is rejected; for the disjoint form
     the end of [0, 1] is not rejected, and stands as the bound."""
+
+    def known(self, determined: bool) -> Self:
+        """The same, without a number where the rows do not determine α."""
+        return (
+            self if determined else attrs.evolve(self, value=None, ci_low=None, ci_high=None, unbounded=True)
+        )
 
 
 @attrs.frozen

@@ -13,6 +13,7 @@ from dibench.numbers import interval
 from dibench.study.findings.adequacy import Adequacy
 from dibench.study.findings.estimate import Alpha, AlphaByFamily, ClusteredTest, ClusterOutcome, Estimate
 from dibench.study.findings.fitted_model import Predictors
+from dibench.study.findings.guards import Guard
 from dibench.study.findings.held_out import HeldOut
 from dibench.study.findings.plain import HIDDEN, INLINE, Result, key
 
@@ -210,6 +211,8 @@ class Fit(Result):
     """False where the rows do not determine α: it has no value then."""
     adequacy: Adequacy
     """Lack of fit, which is decided before the verdict."""
+    guards: tuple[Guard, ...]
+    """What may pass for evidence in these rows and is none."""
     beside: Mapping[str, Beside]
     """α with each further term that the rows can be fitted with."""
     alpha: Alphas

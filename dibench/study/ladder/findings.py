@@ -20,6 +20,7 @@ from dibench.study.findings.estimate import (
 )
 from dibench.study.findings.ladder import MARGIN, NO_SCORES, ModelFit, Scored
 from dibench.study.findings.plain import PICO
+from dibench.study.ladder.guards import TIME_ALONE
 from dibench.study.ladder.held_out import errors_of, hold_out
 from dibench.study.ladder.models import FORMULAS
 from dibench.study.ladder.predictors import predictors_of
@@ -79,6 +80,7 @@ def findings_of(found: Ladder) -> ladder.Fit:
         reliable=verdict.reliable,
         determined=determined,
         adequacy=comparison.adequacy,
+        guards=found.guards,
         beside={name: _beside(found, one, determined) for name, one in found.beside.items()},
         alpha=ladder.Alphas(_alpha(comparison.alpha, determined), _alpha(found.disjoint, determined)),
         alpha_by_family=_by_family(comparison.alpha_by_family, determined),
@@ -128,7 +130,9 @@ def _basis(found: Ladder) -> str:
 def _answer(found: Ladder) -> str:
     """The verdict in plain words."""
     p = found.split.decisive.p_value
-    answer = sentence(_conclusion(found), _about(found), p, found.comparison.adequacy)
+    comparison = found.comparison
+    withheld = comparison.verdict.withheld
+    answer = sentence(_conclusion(found), _about(found), p, comparison.adequacy, withheld)
     if found.selection.measured:
         return answer
     return f"No evidence, a check of the pipeline only. It answers: {answer}"
@@ -142,6 +146,8 @@ def _about(found: Ladder) -> str:
     selection = found.selection
     if selection.kind == "time":
         return "measured time (not energy)"
+    if any(guard.name == TIME_ALONE for guard in found.guards):
+        return "time, which is all that these joules tell,"
     if selection.evidence:
         return "measured energy"
     return "simulated energy" if selection.sources == ("simulated",) else "modelled energy"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Unpack
 
 import attrs
@@ -14,6 +15,7 @@ from dibench import intensity
 from dibench.errors import UserError
 from dibench.study.findings.adequacy import Adequacy, Followed
 from dibench.study.findings.estimate import UNKNOWN_ALPHA, Alpha, AlphaByFamily
+from dibench.study.findings.guards import Guard
 from dibench.study.ladder.adequacy import adequacy, followed, residuals_of
 from dibench.study.ladder.alpha import (
     ClusterTest,
@@ -24,10 +26,11 @@ from dibench.study.ladder.alpha import (
 )
 from dibench.study.ladder.beside import CAPACITY, OCCUPANCY, TIME, not_told, suited, terms_beside
 from dibench.study.ladder.folds import Folds, families_of, make_folds
+from dibench.study.ladder.guards import Doubtful, doubtful_rows, guards_of
 from dibench.study.ladder.models import FULL, MODELS, Data, Labels, Terms, data_of
 from dibench.study.ladder.rungs import NoRung, Rung, fit_rung
 from dibench.study.ladder.unseen import FoldFits, Unseen, predict_families, predict_held_out
-from dibench.study.ladder.verdict import Grounds, Verdict, decide
+from dibench.study.ladder.verdict import Grounds, Verdict, decide, withhold
 from dibench.study.maths.inference import DRAWS, Clustering, Test, clustering
 from dibench.study.maths.scores import aicc
 from dibench.study.table import rows as row_rules
@@ -95,6 +98,8 @@ class Ladder:
 
     selection: row_rules.Selection
     data: Data
+    terms: Terms
+    """Beside which AI and DI are compared."""
     catalogue: Catalogue
     """The networks of the table."""
     folds: Folds
@@ -113,6 +118,8 @@ class Ladder:
     """AI inside DI with each of the terms of `ladder.beside`, by name."""
     check: Ladder | None
     """The ladder of modelled energy, where time was fitted because no energy was measured."""
+    guards: tuple[Guard, ...]
+    """What may pass for evidence in these rows; `comparison`'s verdict already heeds it."""
 
     @property
     def fitted(self) -> dict[str, Rung]:
@@ -132,7 +139,33 @@ def fit_ladder(
     every = row_rules.select(frame, **chosen, every_kernel=True)
     catalogue = catalogue_of(frame)
     check = _modelled_energy(frame, catalogue, chosen, draws, seed) if selection.kind == "time" else None
-    return _fit_ladder(selection, every, catalogue, draws, seed, check)
+    found = _fit_ladder(selection, every, catalogue, draws, seed, check)
+    with_capped = partial(row_rules.select, frame, **chosen, at_cap=True)
+    return _guarded(found, doubtful_rows(selection, found.data, with_capped), draws, seed)
+
+
+def _guarded(found: Ladder, doubtful: Sequence[Doubtful], draws: int, seed: int) -> Ladder:
+    """The ladder with what may pass for evidence in its rows, and with verdicts that heed it."""
+
+    def other(data: Data) -> AiAgainstDi | None:
+        if not len(data):
+            return None
+        folds = make_folds(data, seed, found.catalogue)
+        return compare(data, make_clusterings(data, draws, seed), folds, terms=found.terms)
+
+    rung = found.rungs.get(f"di_{found.comparison.adequacy.beside}", found.rungs["di_weighted"])
+    others = {one: other(one.others) for one in doubtful}
+    guards = guards_of(found.selection, found.data, found.comparison, rung, others)
+
+    def heeded(own: AiAgainstDi) -> AiAgainstDi:
+        return attrs.evolve(own, verdict=withhold(own.verdict, guards))
+
+    return attrs.evolve(
+        found,
+        comparison=heeded(found.comparison),
+        by_operator={op: heeded(own) for op, own in found.by_operator.items()},
+        guards=guards,
+    )
 
 
 def _modelled_energy(
@@ -191,6 +224,7 @@ def _fit_ladder(
     return Ladder(
         selection=selection,
         data=data,
+        terms=terms,
         catalogue=catalogue,
         folds=folds,
         clusterings=clusterings,
@@ -207,6 +241,7 @@ def _fit_ladder(
         unseen=predict_families(data, catalogue, known),
         beside=beside,
         check=check,
+        guards=(),
     )
 
 

@@ -2,7 +2,8 @@
 
 Lack of fit comes first: from a model that misses its rows by more than they explain, nothing is concluded.
 DI if α's interval lies outside [0.45, 0.55] and DI predicts held-out families better; AI if the interval lies
-inside; undecided otherwise, and whenever the rows cannot support an answer. The rule is about α, not about
+inside; undecided otherwise, and whenever the rows cannot support an answer, or a guard against false evidence
+withholds it. The rule is about α, not about
 the p value alone: with enough rows every α other than exactly ½ is significant.
 
 Two intervals must agree: the bootstrap's by layer and network, and the jackknife's over families of networks,
@@ -12,13 +13,14 @@ that is strong enough counts with any.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import attrs
 
 from dibench.numbers import interval, number, p_text, percent
 from dibench.study.findings.adequacy import Adequacy
 from dibench.study.findings.estimate import AlphaByFamily, Estimate
+from dibench.study.findings.guards import Guard
 from dibench.study.findings.ladder import MARGIN
 from dibench.study.maths.inference import LEVEL
 
@@ -45,7 +47,13 @@ def conclusion(decision: str, p_weights_vs_inputs: float) -> str:
     return {"AI": ALIKE, NOT_ADEQUATE: NOT_ADEQUATE}.get(decision, UNDECIDED)
 
 
-def sentence(concluded: str, about: str, p_weights_vs_inputs: float, adequacy: Adequacy | None = None) -> str:
+def sentence(
+    concluded: str,
+    about: str,
+    p_weights_vs_inputs: float,
+    adequacy: Adequacy | None = None,
+    withheld: Withheld | None = None,
+) -> str:
     """The conclusion as a headline.
 
     Args:
@@ -53,9 +61,13 @@ def sentence(concluded: str, about: str, p_weights_vs_inputs: float, adequacy: A
         about: of what, such as `measured energy`.
         p_weights_vs_inputs: of that test.
         adequacy: the lack of fit, with the terms beside which AI and DI were compared.
+        withheld: the verdict that does not stand, and why.
     """
     about += f", beside {adequacy.beside}," if adequacy is not None and adequacy.beside else ""
     p = p_text(p_weights_vs_inputs) if p_weights_vs_inputs >= 0 else "no test"
+    undecided = "these rows cannot tell AI from DI"
+    if withheld is not None:
+        undecided = f"the fit says {withheld.decision}, but {' and '.join(withheld.because)}"
     predicts = "DI predicts layers it has not seen better than AI"
     return {
         DATA_TYPE_MATTERS: f"DI. For {about} the data type matters: a weight and an activation do not cost "
@@ -63,7 +75,7 @@ def sentence(concluded: str, about: str, p_weights_vs_inputs: float, adequacy: A
         OUTPUTS_DIFFER: f"DI. For {about} weights and activations differ, but weights and inputs cannot be "
         f"told apart ({p}), so it may be that only outputs differ; {predicts}.",
         ALIKE: f"AI. For {about} a weight and an activation cost the same within the margin: AI is enough.",
-        UNDECIDED: f"Undecided. For {about} these rows cannot tell AI from DI.",
+        UNDECIDED: f"Undecided. For {about} {undecided}.",
         NOT_ADEQUATE: f"Not adequate. For {about} {miss_text(adequacy)}: AI and DI leave out something that "
         "matters, and nothing is concluded from them.",
     }[concluded]
@@ -116,6 +128,14 @@ class Reason:
 
 
 @attrs.frozen
+class Withheld:
+    """A verdict that does not stand, `AI` or `DI`, and why, in a few words each."""
+
+    decision: str
+    because: tuple[str, ...]
+
+
+@attrs.frozen
 class Verdict:
     """`AI`, `DI`, `undecided` or `not adequate`, and why."""
 
@@ -125,6 +145,8 @@ class Verdict:
     """False if the rows cannot support an answer, whatever α is."""
     determined: bool = True
     """False if the rows do not determine α: a number for it would say nothing about the device."""
+    withheld: Withheld | None = None
+    """What the rule alone would say, where a guard withholds it."""
 
 
 def decide(found: Grounds) -> Verdict:
@@ -161,6 +183,20 @@ def decide(found: Grounds) -> Verdict:
         return Verdict("DI", (outside, Reason("predicts better", errors)))
     worse = Reason("predicts no better", f"DI does not predict better: {errors}")
     return Verdict("undecided", (worse, outside))
+
+
+def withhold(verdict: Verdict, guards: Sequence[Guard]) -> Verdict:
+    """The verdict as it stands after the guards against false evidence (`ladder.guards`).
+
+    >>> withhold(Verdict("DI", ()), [Guard("time alone", True, "these joules are time", "why", 9)]).decision
+    'undecided'
+    """
+    against = [guard for guard in guards if guard.withholds]
+    if verdict.decision not in ("AI", "DI") or not against:
+        return verdict
+    reasons = (*(Reason(guard.brief, guard.text) for guard in against), *verdict.reasons)
+    withheld = Withheld(verdict.decision, tuple(guard.brief for guard in against))
+    return Verdict("undecided", reasons, reliable=False, withheld=withheld)
 
 
 def _side(low: float | None, high: float | None) -> str:

@@ -49,12 +49,15 @@ def _no_evidence(claim: Claim, fit: Fit) -> Claim:
 
 
 def _unless_contrary(claim: Claim, fit: Fit) -> Claim:
-    """Undecided where AI and DI alone miss the rows, as these three are asked of AI and DI alone.
+    """Undecided where AI and DI alone miss the rows, as these three are asked of AI and DI alone, and where a
+    guard withholds verdicts.
 
     Nor is DI confirmed to be general, or to rank networks better, where the verdict is not DI: a small misfit
     that goes with activations moves every family's error alike.
     """
-    if fit.conclusion == NOT_ADEQUATE:
+    if against := [guard for guard in fit.guards if guard.withholds]:
+        why = f"nothing is concluded: {against[0].text}"
+    elif fit.conclusion == NOT_ADEQUATE:
         why = f"nothing is concluded from it: {miss_text(fit.adequacy)}"
     elif fit.adequacy.beside:
         alone = percent(fit.adequacy.plain_miss, 0)

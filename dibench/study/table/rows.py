@@ -36,6 +36,9 @@ A fit weighs all rows alike. Simulated: 120 layers, 30% of them disturbed, which
 model that misses by 5%. Without the disturbed rows predictions are off by 0.9%; with them by 1.5% at ±10% and
 by 2.6% at ±20%, from where on α is worse with them, too."""
 
+AT_CAP = "at the power cap"
+"""Why a row at the power cap is left out."""
+
 PLAUSIBLE = (1e-18, 1e9)
 """Joules or seconds of one launch; a value outside is a mistake of units."""
 
@@ -245,7 +248,7 @@ def _drop_capped(sieve: _Sieve, at_cap: bool | None) -> bool:
     if at_cap is None:
         at_cap = bool(2 * out.sum() > len(out))
     if not at_cap:
-        sieve.drop(out, "at the power cap")
+        sieve.drop(out, AT_CAP)
     return at_cap
 
 

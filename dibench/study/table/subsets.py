@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from dibench.schema import FRAMEWORK_CALLS
-from dibench.study.table.columns import numbers, texts
+from dibench.schema import FRAMEWORK_CALLS, REPEATED_MODULE, WARM_OPERANDS
+from dibench.study.table.columns import counts, numbers, texts
+from dibench.study.table.layers import WIDTHS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,6 +57,22 @@ def capped(frame: pd.DataFrame) -> Mask:
 def launch_bound(frame: pd.DataFrame) -> Mask:
     """Rows of a framework's calls (`caveats`) that took less than `LAUNCH_BOUND_S`."""
     return has_caveat(frame, FRAMEWORK_CALLS) & (numbers(frame, "time_s") < LAUNCH_BOUND_S)
+
+
+def warm_operands(frame: pd.DataFrame) -> Mask:
+    """Rows whose launches read the same operands (`caveats`) from a cache that may hold them all.
+
+    The column `cache_bytes` says how much it holds; where it is empty, any layer may fit.
+    """
+    count = counts(frame)
+    width = np.array([WIDTHS.get(dtype, 1) for dtype in texts(frame, "dtype").tolist()])
+    size = width * (count["weights"] + count["inputs"] + count["outputs"])
+    return has_caveat(frame, WARM_OPERANDS) & ~(size > numbers(frame, "cache_bytes"))
+
+
+def repeated_module(frame: pd.DataFrame) -> Mask:
+    """Rows whose launches were all of one module (`caveats`): its weights may have stayed in the cache."""
+    return has_caveat(frame, REPEATED_MODULE)
 
 
 def has_caveat(frame: pd.DataFrame, caveat: str) -> Mask:
