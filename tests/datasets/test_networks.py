@@ -9,7 +9,8 @@ import pytest
 from published_files import cell_of, pi_line, write_cells
 
 from dibench.datasets import find
-from dibench.datasets.pi5_networks import _TASKS, _Task, kernels_of, layers_of, rows_of
+from dibench.datasets.nasbench201 import Cell, Task, layers_of, read_cell
+from dibench.datasets.pi5_networks import _TASKS, rows_of
 from dibench.datasets.reading import read
 from dibench.datasets.source import Ledger
 from dibench.errors import UserError
@@ -20,32 +21,61 @@ DATA = Path("results")
 
 
 @pytest.mark.parametrize(
-    ("kernels", "macs"),
+    ("operation", "macs"),
     [
         # Multiply-adds for CIFAR-10 as NAS-Bench-201's API states them, less the classifier's ten biases: the
         # most costly cell, of 3x3 convolutions alone, and the cheapest, without any.
-        ([3] * 6, 220_119_690 - 10),
-        ([], 7_783_050 - 10),
+        (CONV3, 220_119_690 - 10),
+        (SKIP, 7_783_050 - 10),
     ],
 )
-def test_the_counts_of_a_cell_are_those_that_its_authors_publish(kernels: list[int], macs: int) -> None:
-    assert network_counts(layers_of(kernels, _Task(3, 32, 32, 10)))["macs"] == macs
+def test_the_counts_of_a_cell_are_those_that_its_authors_publish(operation: str, macs: int) -> None:
+    for pruned in (False, True):
+        cell = read_cell(cell_of(*[operation] * 6), pruned=pruned)
+        assert network_counts(layers_of(cell, Task(3, 32, 32, 10)))["macs"] == macs
 
 
-def test_a_cell_is_read_and_anything_else_refused() -> None:
-    assert kernels_of(cell_of(CONV3, NONE, CONV1, SKIP, POOL, CONV1)) == (1, 1, 3)
-    for text in ("", "|nor_conv_3x3~0|", cell_of("nor_conv_5x5", *[SKIP] * 5)):
-        with pytest.raises(UserError, match="cell: must be three nodes"):
-            kernels_of(text)
+@pytest.mark.parametrize(
+    ("operations", "kernels", "pruned", "needs_input"),
+    [
+        ((CONV3, NONE, CONV1, SKIP, POOL, CONV1), (1, 1, 3), (1, 1, 3), True),
+        ((CONV3, CONV1, CONV1, SKIP, NONE, NONE), (1, 1, 3), (), True),  # nodes 1 and 2 lead nowhere
+        ((CONV3, CONV1, NONE, CONV1, NONE, CONV3), (1, 1, 3, 3), (1, 1, 3), True),  # node 1 leads nowhere
+        ((CONV3, CONV3, CONV3, NONE, NONE, NONE), (3, 3, 3), (), False),  # the output is zero
+        ((NONE, NONE, POOL, NONE, CONV3, CONV1), (1, 3), (1, 3), False),  # it does not depend on the input
+    ],
+)
+def test_a_converter_keeps_what_reaches_the_output(
+    operations: tuple[str, ...], kernels: tuple[int, ...], pruned: tuple[int, ...], needs_input: bool
+) -> None:
+    text = cell_of(*operations)
+    assert read_cell(text) == Cell(kernels, needs_input=True)
+    assert read_cell(text, pruned=True) == Cell(pruned, needs_input)
+
+
+def test_of_a_network_that_ignores_its_input_the_last_cell_is_left() -> None:
+    layers = layers_of(Cell((3,), needs_input=False), _TASKS["cifar100"])
+    assert [(layer.op, layer.C, layer.H) for layer in layers] == [("standard", 64, 8), ("fc", 64, 1)]
+
+
+def test_anything_else_is_no_cell() -> None:
+    for text in (
+        "",
+        "|nor_conv_3x3~0|",
+        cell_of("nor_conv_5x5", *[SKIP] * 5),
+        cell_of(*[SKIP] * 6) + "+|none~0|",
+    ):
+        with pytest.raises(UserError, match="cell: must be"):
+            read_cell(text)
 
 
 def test_halves_of_odd_maps_are_those_of_a_strided_convolution() -> None:
-    sizes = [(layer.H, layer.W) for layer in layers_of([1], _TASKS["ninapro"]) if layer.K != 18]
+    sizes = [(layer.H, layer.W) for layer in layers_of(Cell((1,), True), _TASKS["ninapro"]) if layer.K != 18]
     assert list(dict.fromkeys(sizes)) == [(52, 16), (26, 8), (13, 4)]
 
 
 def test_a_network_has_a_row_for_each_runtime_and_copies_have_none() -> None:
-    book, cells = Ledger(), {7: cell_of(CONV3, *[NONE] * 5)}
+    book, cells = Ledger(), {7: cell_of(CONV3, NONE, NONE, SKIP, NONE, NONE)}
     lines = [
         pi_line(7),
         pi_line(
@@ -54,13 +84,14 @@ def test_a_network_has_a_row_for_each_runtime_and_copies_have_none() -> None:
         pi_line(9, rep_arch_idx=7),
     ]
     first, second = rows_of(lines, cells, book)
-    counts = network_counts(layers_of([3], _TASKS["cifar100"]))
+    counts = network_counts(layers_of(Cell((3,), True), _TASKS["cifar100"]))
     assert {name: getattr(first, name) for name in counts} == counts
     assert (first.op, first.N, first.C, first.H, first.W) == (NETWORK, 1, 3, 32, 32)
     assert (first.time_s, first.energy_above_idle_j, first.energy_j) == (0.002, 0.004, None)
     assert (first.energy_source, first.backend, first.device) == ("external:pmic", "onnx", "Raspberry Pi 5")
     assert (second.energy_above_idle_j, second.energy_source, second.time_s) == (None, "none", 0.003)
     assert (second.C, second.H, second.name) == (1, 88, first.name)
+    assert second.layers == 8 and first.layers == 23  # LiteRT left out the convolution
     assert (book.lines, book.used, book.left_out.total(), book.unread) == (3, 2, 1, [])
 
 
@@ -93,7 +124,7 @@ def test_cells_are_found_in_hw_nas_bench_without_loading_its_pickles(tmp_path: P
     parquet.write_table(pyarrow.Table.from_pylist(lines), tmp_path / "results" / "dataset.parquet")
     found = read(find("pi5-networks"), tmp_path)
     assert [row.macs_standard for row in found.rows] == [
-        network_counts(layers_of([3], _TASKS["cifar100"]))["macs_standard"]
+        network_counts(layers_of(Cell((3,), True), _TASKS["cifar100"]))["macs_standard"]
     ]
     assert [one.line for one in found.ledger.unread] == [2, 3]
 
