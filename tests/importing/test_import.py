@@ -344,7 +344,7 @@ TEXTS = st.sampled_from(
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=200, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
 @given(st.data())
 def test_whatever_is_imported_is_a_table_of_the_contract(tmp_path: Path, data: st.DataObject) -> None:
     """Or a refusal in one line: of any cells under our columns' names, constants and formulas."""
