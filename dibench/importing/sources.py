@@ -21,7 +21,7 @@ from dibench.schema import KINDS
 
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _LARGEST_EXPONENT = 400  # beyond that no double is near
-_SEVERAL = re.compile(r"-?[0-9]+(?:\.[0-9]+)?")
+_SEVERAL = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 
 
 @attrs.frozen
@@ -62,10 +62,11 @@ class Source:
         Raises:
             UserError: a cell is no number, or holds not as many as there are targets.
         """
-        if len(self.terms) == 1 and len(self.targets) > 1:
-            text = cells[self.terms[0].column]
+        if len(self.terms) == len(self.columns) == 1 and len(self.targets) > 1:
+            text = cells[self.columns[0]]
             if text not in MISSING and not _is_number(text, decimal):
-                return [exact(part) * self.terms[0].factor for part in self._several(text)]
+                scale = self.terms[0].factor / self.unit.factor
+                return [exact(part) * scale for part in self._several(text)]
         product = 1 / self.unit.factor
         for term in self.terms:
             text = cells[term.column] if term.column else "1"
@@ -145,7 +146,8 @@ def read_source(targets: Sequence[str], text: str, header: Sequence[str]) -> Sou
             return _text_source(targets, factors)
         return _number_source(targets, factors)
     except UserError as error:
-        raise UserError(f"--map {','.join(targets)}={text}", str(error)) from None
+        said = " ".join(f"--map {','.join(targets)}={text}".split())
+        raise UserError(said, str(error)) from None
 
 
 def _number_source(targets: Sequence[str], factors: list[_Factor]) -> Source:

@@ -128,6 +128,10 @@ def test_one_cell_may_hold_a_number_for_each_column() -> None:
         "": [None, None],
     }.items():
         assert source.numbers({"k": text}, ".") == expected
+    assert read_source(["R", "S"], "3", ["k"]).numbers({"k": "?"}, ".") == [3, 3]
+    spread = read_source(["time_s", "time_ci_s"], "t:ms", ["t"])
+    assert spread.numbers({"t": "2.5 ± 1e-1"}, ".") == [Fraction(25, 10000), Fraction(1, 10000)]
+    assert spread.numbers({"t": "2.5"}, ".") == [Fraction(25, 10000)] * 2
     shape = read_source(["N", "C", "H", "W"], "s", ["s"])
     assert shape.numbers({"s": "torch.Size([8, 3, 224, 160])"}, ".") == [8, 3, 224, 160]
     with pytest.raises(UserError, match=r"k: must be a number or hold one for each of R, S \(got '\(3,\)'\)"):
@@ -158,14 +162,17 @@ def test_what_makes_no_sense_is_said_in_one_line(target: str, formula: str, mess
     assert str(caught.value).startswith(f"--map {target}={formula}: ") and message in str(caught.value)
 
 
-@given(st.text(max_size=12))
-def test_any_text_is_a_formula_or_refused(text: str) -> None:
-    for target in ("time_s", "N", "name"):
+@given(st.text(max_size=12) | st.text('ab c:*/"d1.me', max_size=12), st.text(max_size=5))
+def test_any_text_is_a_formula_of_any_cells_or_refused(text: str, cell: str) -> None:
+    header = ["a", "b c", 'd"']
+    for targets in (["time_s"], ["N"], ["H", "W"], ["name"]):
         try:
-            source = read_source([target], text, ["a", "b c", 'd"'])
-        except UserError:
-            continue
-        assert source.columns or target != "name"
+            source = read_source(targets, text, header)
+            numbers = source.numbers(dict.fromkeys(header, cell), ".")
+        except UserError as error:
+            assert "\n" not in str(error)
+        else:
+            assert len(numbers) == len(targets)
 
 
 @pytest.mark.parametrize("text", ["fast", "1e9999", "inf", "1_0", "１"])
