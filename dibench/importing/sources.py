@@ -151,22 +151,26 @@ def read_source(targets: Sequence[str], text: str, header: Sequence[str]) -> Sou
 
 
 def _number_source(targets: Sequence[str], factors: list[_Factor]) -> Source:
-    wanted, made, terms, said, found = unit_of(targets[0]), Unit(), [], "", False
-    for factor in factors:
-        named = factor.unit or ("" if wanted.is_count else unit_in_name(factor.column))
-        known = unit(named) if named else Unit()
-        found |= bool(named)
-        made = made.times(known, factor.sign)
+    wanted = unit_of(targets[0])
+    named = [one.unit or ("" if wanted.is_count else unit_in_name(one.column)) for one in factors]
+    units = [unit(name) if name else Unit() for name in named]
+    terms, said = [], ""
+    for factor, name, known in zip(factors, named, units, strict=True):
         number = exact(factor.number) if factor.number else Fraction(1)
         if not number and factor.sign < 0:
             raise UserError("", "must not divide by zero")
         terms.append(Term(factor.column, number * known.factor, factor.sign))
         operator = "" if not said else "*" if factor.sign > 0 else "/"
-        said += f"{operator}{factor.column or factor.number}{named and ':' + named}"
-    if found and not made.measures_as(wanted):
+        said += f"{operator}{factor.column or factor.number}{name and ':' + name}"
+    if not any(named):
+        return Source(tuple(targets), tuple(terms), Unit(), said)
+    signs = [factor.sign for factor in factors]
+    joules = sum(sign * known.joules for sign, known in zip(signs, units, strict=True))
+    seconds = sum(sign * known.seconds for sign, known in zip(signs, units, strict=True))
+    if (joules, seconds) != (wanted.joules, wanted.seconds):
         rule = f"must make {targets[0]}, {said} does not: every column needs its unit, such as ms or mJ"
         raise UserError("", rule)
-    return Source(tuple(targets), tuple(terms), wanted if found else Unit(), said)
+    return Source(tuple(targets), tuple(terms), wanted, said)
 
 
 def _text_source(targets: Sequence[str], factors: list[_Factor]) -> Source:

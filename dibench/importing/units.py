@@ -14,28 +14,16 @@ from dibench.schema import KINDS
 
 @attrs.frozen
 class Unit:
-    """So many J^joules·s^seconds: a product of units is one again."""
+    """So many J^joules·s^seconds."""
 
     factor: Fraction = Fraction(1)
     joules: int = 0
     seconds: int = 0
 
-    def times(self, other: Unit, sign: int) -> Unit:
-        """The product, or with sign −1 the quotient."""
-        return Unit(
-            self.factor * other.factor**sign,
-            self.joules + sign * other.joules,
-            self.seconds + sign * other.seconds,
-        )
-
     @property
     def is_count(self) -> bool:
         """Whether it is a mere number."""
         return self.joules == self.seconds == 0
-
-    def measures_as(self, other: Unit) -> bool:
-        """Whether both are units of one quantity."""
-        return (self.joules, self.seconds) == (other.joules, other.seconds)
 
 
 def _units(joules: int, seconds: int, **factors: str) -> dict[str, Unit]:
