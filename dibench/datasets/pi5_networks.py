@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import pickletools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+from dibench.cells import open_table, parse_number, parse_whole
 from dibench.datasets.nasbench201 import Cell, Task, layers_of, read_cell
 from dibench.datasets.source import Ledger, Source, case_id, locate, missing
 from dibench.errors import UserError
@@ -52,27 +52,16 @@ def read(root: Path, ledger: Ledger) -> Iterator[Row]:
     yield from rows_of(_lines(paths[0]), _Cells(root, ledger), ledger)
 
 
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """The lines of the Parquet file.
-
-    Raises:
-        UserError: pyarrow is missing, or it is no such file.
-    """
-    try:
-        import pyarrow.parquet
-    except ImportError:
-        raise UserError("", "needs pyarrow to be read: pip install 'dibench[parquet]'", where=path) from None
-    try:
-        lines: list[dict[str, Any]] = pyarrow.parquet.read_table(path).to_pylist()
-    except (OSError, ValueError) as error:
-        raise UserError("", f"is not a Parquet file: {error}", where=path) from None
-    return lines
+def _lines(path: Path) -> Iterator[dict[str, str]]:
+    with open_table(path) as table:
+        for _, cells in table.cells:
+            yield dict(zip(table.header, cells, strict=True))
 
 
-def rows_of(lines: list[dict[str, Any]], cells: Mapping[int, str], ledger: Ledger) -> Iterator[Row]:
+def rows_of(lines: Iterable[Mapping[str, str]], cells: Mapping[int, str], ledger: Ledger) -> Iterator[Row]:
     """
     Args:
-        lines: of the Parquet file, by column.
+        lines: of the Parquet file, as text by column.
         cells: by index of the network.
         ledger: where each line is accounted for.
     """
@@ -81,14 +70,14 @@ def rows_of(lines: list[dict[str, Any]], cells: Mapping[int, str], ledger: Ledge
     def counts(cell: Cell, task: str) -> dict[str, int]:
         return network_counts(layers_of(cell, _TASKS[task]))
 
-    for number, line in ledger.numbered("dataset.parquet", lines):
+    for number, line in ledger.numbered("dataset.parquet", lines, first=2):
         if line.get("arch_idx") != line.get("rep_arch_idx"):
             ledger.leave("copy of the line of a network that computes the same")
             continue
         try:
-            cell = read_cell(cells[line["arch_idx"]], pruned=line["framework"] in _PRUNED)
+            cell = read_cell(cells[parse_whole(line["arch_idx"])], pruned=line["framework"] in _PRUNED)
             row = _row(line, counts(cell, line["task"]))
-        except (UserError, KeyError, TypeError, ValueError) as error:
+        except (UserError, KeyError, ValueError) as error:
             why = f"is not known: {error}" if isinstance(error, KeyError) else error
             ledger.refuse("dataset.parquet", number, why)
             continue
@@ -96,10 +85,10 @@ def rows_of(lines: list[dict[str, Any]], cells: Mapping[int, str], ledger: Ledge
         yield row
 
 
-def _row(line: Mapping[str, Any], counts: Mapping[str, Any]) -> Row:
+def _row(line: Mapping[str, str], counts: Mapping[str, Any]) -> Row:
     """
     Raises:
-        KeyError, TypeError, ValueError: a cell is missing or not what it must be.
+        KeyError, ValueError: a cell is missing or not what it must be.
     """
     task, device = _TASKS[line["task"]], _DEVICES[line["device"]]
     if line["framework"] not in _FRAMEWORKS or line["status"] != "ok":
@@ -109,7 +98,7 @@ def _row(line: Mapping[str, Any], counts: Mapping[str, Any]) -> Row:
         case_id=case_id(SOURCE.name, *(line[name] for name in ("device", "framework", "task", "arch_idx"))),
         device=device,
         backend=line["framework"],
-        name=f"nasbench201_{line['arch_idx']:05}",
+        name=f"nasbench201_{parse_whole(line['arch_idx']):05}",
         op=NETWORK,
         N=1,
         C=task.C,
@@ -127,12 +116,12 @@ def _row(line: Mapping[str, Any], counts: Mapping[str, Any]) -> Row:
     )
 
 
-def _above_zero(value: float | None) -> float | None:
-    """Seconds or joules of milliseconds or millijoules; None for an empty cell, which Parquet has as NaN."""
-    if value is None or math.isnan(value):
+def _above_zero(text: str) -> float | None:
+    """Seconds or joules of milliseconds or millijoules; None for an empty cell."""
+    if not text:
         return None
-    if not 0 < value < math.inf:
-        raise ValueError(f"lat_ms_median and energy_mj must be above zero or empty (got {value})")
+    if (value := parse_number(text)) <= 0:
+        raise ValueError(f"lat_ms_median and energy_mj must be above zero or empty (got {text})")
     return value / 1e3
 
 

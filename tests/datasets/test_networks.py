@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import pytest
 from published_files import cell_of, pi_line, write_cells
@@ -18,6 +19,10 @@ from dibench.schema import NETWORK, network_counts
 
 CONV3, CONV1, POOL, SKIP, NONE = "nor_conv_3x3", "nor_conv_1x1", "avg_pool_3x3", "skip_connect", "none"
 DATA = Path("results")
+
+
+def as_texts(line: dict[str, Any]) -> dict[str, str]:
+    return {name: "" if cell is None else str(cell) for name, cell in line.items()}
 
 
 @pytest.mark.parametrize(
@@ -78,12 +83,10 @@ def test_a_network_has_a_row_for_each_runtime_and_copies_have_none() -> None:
     book, cells = Ledger(), {7: cell_of(CONV3, NONE, NONE, SKIP, NONE, NONE)}
     lines = [
         pi_line(7),
-        pi_line(
-            7, task="darcy", framework="litert", lat_ms_median=3.0, energy_mj=float("nan"), device="pixel"
-        ),
+        pi_line(7, task="darcy", framework="litert", lat_ms_median=3.0, energy_mj=None, device="pixel"),
         pi_line(9, rep_arch_idx=7),
     ]
-    first, second = rows_of(lines, cells, book)
+    first, second = rows_of(map(as_texts, lines), cells, book)
     counts = network_counts(layers_of(Cell((3,), True), _TASKS["cifar100"]))
     assert {name: getattr(first, name) for name in counts} == counts
     assert (first.op, first.N, first.C, first.H, first.W) == (NETWORK, 1, 3, 32, 32)
@@ -107,41 +110,57 @@ def test_a_network_has_a_row_for_each_runtime_and_copies_have_none() -> None:
 )
 def test_a_line_of_the_pi_that_cannot_be_read_is_listed(cells: dict[str, object], why: str) -> None:
     book = Ledger()
-    assert not list(rows_of([pi_line(7, **cells)], {7: cell_of(*[SKIP] * 6)}, book))
+    assert not list(rows_of([as_texts(pi_line(7, **cells))], {7: cell_of(*[SKIP] * 6)}, book))
     assert book.unread[0].why.startswith(why)
 
 
+def results(root: Path, lines: list[dict[str, Any]]) -> Path:
+    """The file of the clone, as CSV: what it is says its content, not its name."""
+    path = root / "results" / "dataset.parquet"
+    path.parent.mkdir(exist_ok=True)
+    text = [",".join(lines[0]), *(",".join(as_texts(line).values()) for line in lines)]
+    path.write_text("\n".join(text) + "\n")
+    return path
+
+
 def test_cells_are_found_in_hw_nas_bench_without_loading_its_pickles(tmp_path: Path) -> None:
-    pyarrow = pytest.importorskip("pyarrow", reason="no Parquet without pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
     configs = tmp_path / "data" / "hw-nas-bench" / "dev" / "proj_edgegpu" / "arch_configs" / "cifar100"
     configs.mkdir(parents=True)
     known = {"name": "infer.tiny", "C": 16, "arch_str": cell_of(CONV3, *[NONE] * 5), "num_classes": 100}
     (configs / "config_7.pkl").write_bytes(pickle.dumps(known))
     (configs / "config_8.pkl").write_bytes(pickle.dumps({"name": "infer.tiny"}))
-    (tmp_path / "results").mkdir()
-    lines = [pi_line(7), pi_line(8), pi_line(9)]
-    parquet.write_table(pyarrow.Table.from_pylist(lines), tmp_path / "results" / "dataset.parquet")
+    (configs / "config_6.pkl").write_bytes(b"no pickle")
+    results(tmp_path, [pi_line(7), pi_line(8), pi_line(9), pi_line(6)])
     found = read(find("pi5-networks"), tmp_path)
-    assert [row.macs_standard for row in found.rows] == [
-        network_counts(layers_of(Cell((3,), True), _TASKS["cifar100"]))["macs_standard"]
-    ]
-    assert [one.line for one in found.ledger.unread] == [2, 3]
+    whole = network_counts(layers_of(Cell((3,), True), _TASKS["cifar100"]))
+    assert [row.macs_standard for row in found.rows] == [whole["macs_standard"]]
+    assert [one.line for one in found.ledger.unread] == [3, 4, 5]
 
 
 def test_a_clone_without_cells_or_without_its_file_says_what_it_needs(tmp_path: Path) -> None:
     source = find("pi5-networks")
     with pytest.raises(UserError, match=r"it has no results/dataset\.parquet"):
         read(source, tmp_path)
-    (tmp_path / "results").mkdir()
-    (tmp_path / "results" / "dataset.parquet").write_bytes(b"no Parquet")
-    with pytest.raises(UserError) as caught:
+    results(tmp_path, [pi_line(7)])
+    with pytest.raises(UserError, match="must hold the cells of NAS-Bench-201: git clone https"):
         read(source, tmp_path)
-    assert "needs pyarrow" in str(caught.value) or "is not a Parquet file" in str(caught.value)
     write_cells(tmp_path, {7: cell_of(*[SKIP] * 6)})
-    pytest.importorskip("pyarrow", reason="what the cells are needed for is a Parquet file")
-    with pytest.raises(UserError, match="is not a Parquet file"):
+    assert len(read(source, tmp_path).rows) == 1
+    (tmp_path / "nb201_archs.json").write_text("[")
+    with pytest.raises(UserError, match=r"nb201_archs\.json: is not JSON"):
         read(source, tmp_path)
+
+
+def test_parquet_is_read_as_its_csv(tmp_path: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="no Parquet without pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    write_cells(tmp_path, {7: cell_of(*[SKIP] * 6)})
+    lines = [pi_line(7), pi_line(7, framework="litert", energy_mj=None), pi_line(9, rep_arch_idx=7)]
+    path = results(tmp_path, lines)
+    as_csv = read(find("pi5-networks"), tmp_path).rows
+    parquet.write_table(pyarrow.Table.from_pylist(lines), path)
+    assert read(find("pi5-networks"), tmp_path).rows == as_csv
+    assert len(as_csv) == 2
 
 
 def timm(folder: Path, name: str, *lines: str) -> None:

@@ -95,7 +95,7 @@ def conv_facts(layer: Layer, repeat: int, passes: int = 10, text: str = "") -> d
 
 
 def pi_line(index: int, **cells: Any) -> dict[str, Any]:
-    """A line of HW-NAS-Bench-360's Parquet file."""
+    """A line of HW-NAS-Bench-360's Parquet file; None is an empty cell."""
     return {
         "arch_idx": index, "rep_arch_idx": index, "device": "pi5", "framework": "onnx", "task": "cifar100",
         "lat_ms_median": 2.0, "lat_ms_var": 0.1, "energy_mj": 4.0, "accuracy": 50.0, "status": "ok",
