@@ -121,7 +121,7 @@ class Fake:
             return Noisy(0, lambda drawn, call: 1.9)
         if name == "rough":
             return Noisy(self._visits.total(), by_itself)
-        return Prepared(0.002 if name == "slow" else 0.0, name == "nan")
+        return Prepared(0.002 if name == "slow" else 0.0, name == "not finite")
 
 
 def broken() -> Fake:

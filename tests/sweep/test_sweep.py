@@ -37,7 +37,7 @@ def manifest_of(out: Path) -> dict[str, Any]:
 
 
 def test_every_case_gets_one_row_whatever_happens_to_it(tmp_path: Path) -> None:
-    names = ["first", "crash", "memory", "refuse", "chatty", "nan", "exit", "oom", "last"]
+    names = ["first", "crash", "memory", "refuse", "chatty", "not finite", "exit", "oom", "last"]
     events: list[Any] = []
     summary = run_sweep(sweep_of(names), tmp_path, on_event=events.append)
     found = {row["name"]: (row["status"], row["reason"]) for row in rows_of(tmp_path)}
@@ -47,12 +47,12 @@ def test_every_case_gets_one_row_whatever_happens_to_it(tmp_path: Path) -> None:
         "memory": ("failed", "MemoryError: 64 GiB of inputs"),
         "refuse": ("skipped", "tile_p: must be at most 8 (got 9)"),
         "chatty": ("ok", ""),
-        "nan": ("failed", found["nan"][1]),
+        "not finite": ("failed", found["not finite"][1]),
         "exit": ("failed", "worker died: exit status 3: the driver is gone"),
         "oom": ("failed", "worker died: SIGKILL (out of memory?)"),
         "last": ("ok", ""),
     }
-    assert found["nan"][1].startswith("ValueError: the seconds of a window must be finite, are nan")
+    assert found["not finite"][1].startswith("ValueError: the seconds of a window must be finite, are nan")
     assert (summary.ended, summary.measured, summary.left) == ("complete", 9, 0)
     assert summary.statuses == {"ok": 3, "failed": 5, "skipped": 1}
     restarts = [event.reason for event in events if isinstance(event, WorkerRestarted)]
