@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dibench.numbers import count, interval, number, p_text, percent, short
-from dibench.show.blocks import Block, Figure, Headline, Section, Sentence
+from dibench.show.blocks import Block, Cell, Figure, Headline, Section, Sentence, Table, columns
 from dibench.words import BESIDE_NAMES, MODEL_NAMES
 
 if TYPE_CHECKING:
@@ -38,9 +38,17 @@ def section(fit: Fit, alpha: Figure | None = None, about: str = "") -> Section:
 
 
 def _in_doubt(fit: Fit) -> list[Block]:
-    """What may pass for evidence and is none, where it is not among the reasons already."""
-    told = [guard for guard in fit.guards if guard.text not in fit.reasons]
-    return [Sentence(f"In doubt, {guard.name}: {guard.text}.", "warn") for guard in told]
+    """What may pass for evidence and is none, and whether it withholds the verdict."""
+    rows: list[list[str | Cell]] = [
+        [one.name, Cell(one.figure, "warn" if one.withholds else ""), one.text] for one in fit.guards
+    ]
+    names = columns(
+        *("in doubt", "found", "in full"),
+        text=("found", "in full"),
+        wraps=("found", "in full"),
+        page_only=("in full",),
+    )
+    return [Table("", names, rows)] if rows else []
 
 
 def without_fit(why_not: str, alpha: Figure) -> Section:

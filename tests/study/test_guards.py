@@ -13,9 +13,9 @@ from campaign_frames import campaign
 from study_frames import distinct_layers, energy_of, some_layers, table
 
 from benchmarks import study_guards as guards
-from dibench.show.blocks import Sentence
+from dibench.show.blocks import Cell, Table
 from dibench.show.verdict import section
-from dibench.study import fit
+from dibench.study import Fit, fit
 from dibench.study.findings.claims import UNDECIDED
 from dibench.study.findings.guards import Guard
 from dibench.study.ladder.guards import MOST_PER_BYTE_J, implausible_cost, time_alone
@@ -145,8 +145,8 @@ def test_without_a_fit_there_is_no_cost() -> None:
 
 
 def test_a_guard_withholds_ai_and_di_alone_and_every_one_of_them_is_a_reason() -> None:
-    one, two = (Guard(name, True, f"but {name}", f"because {name}", 9) for name in ("one", "two"))
-    idle = Guard("three", False, "", "", 9)
+    one, two = (Guard(name, True, f"but {name}", "", f"because {name}", 9) for name in ("one", "two"))
+    idle = Guard("three", False, "", "", "", 9)
     why = (Reason("outside the margin", "α lies outside"),)
     for decision in ("AI", "DI"):
         held = withhold(Verdict(decision, why), [one, idle, two])
@@ -156,6 +156,13 @@ def test_a_guard_withholds_ai_and_di_alone_and_every_one_of_them_is_a_reason() -
         assert withhold(Verdict(decision, why), [idle]) == Verdict(decision, why)
     for decision in ("undecided", "not adequate"):
         assert withhold(Verdict(decision, why), [one, two]) == Verdict(decision, why)
+
+
+def doubts(found: Fit) -> list[Any]:
+    """The rows of the table of what is in doubt, beside the verdict."""
+    (shown,) = (block for block in section(found).blocks if isinstance(block, Table))
+    assert [column.name for column in shown.columns if not column.page_only] == ["in doubt", "found"]
+    return list(shown.rows)
 
 
 def test_where_joules_are_time_headline_claims_operators_and_json_say_so() -> None:
@@ -170,11 +177,10 @@ def test_where_joules_are_time_headline_claims_operators_and_json_say_so() -> No
     assert {own.verdict for own in found.by_operator.values()} <= {"undecided", "not adequate"}
     told = claims(found, networks_of(frame))
     assert {claim.answer for claim in told} == {UNDECIDED}
-    assert all("power is 76.0 W" in claim.why for claim in told)
+    assert all("76.0 W in all rows" in claim.why for claim in told)
     (guard,) = found.to_json()["guards"]
     assert (guard["name"], guard["withholds"], guard["rows"]) == ("time alone", True, 572)
-    shown = [block.text for block in section(found).blocks if isinstance(block, Sentence)]
-    assert sum("power is 76.0 W" in text for text in shown) == 1, "told once, among the reasons"
+    assert doubts(found)[0][:2] == ["time alone", Cell("76.0 W in all rows to within 0.0%", "warn")]
 
 
 def test_rows_in_doubt_are_told_with_and_without_where_the_verdict_is_open_anyway() -> None:
@@ -187,9 +193,10 @@ def test_rows_in_doubt_are_told_with_and_without_where_the_verdict_is_open_anywa
     (guard,) = (one for one in found.guards if one.name == "power cap")
     assert found.verdict == "undecided" and found.rows_used == 80 and not guard.withholds
     assert guard.rows == 50 and guard.other is not None and guard.other.rows == 30
-    shown = [block for block in section(found).blocks if isinstance(block, Sentence)]
-    (note,) = (block for block in shown if "at the power cap" in block.text)
-    assert note.text.startswith("In doubt, power cap: 50 rows are") and note.tone == "warn"
+    ((name, figure, text),) = doubts(found)
+    assert name == "power cap" and isinstance(figure, Cell) and figure.tone == ""
+    assert figure.text.startswith("50 rows: α ") and "(undecided) without them" in figure.text
+    assert str(text).startswith("50 rows at the power cap, where energy is the cap times time: α ")
 
 
 def test_capped_rows_that_a_fit_leaves_out_are_asked_about_too() -> None:
@@ -214,7 +221,7 @@ def test_if_all_rows_are_in_doubt_none_is_left_to_say_so() -> None:
     frame = table(layers, energy_of(layers, alpha=0.1, noise=0.02), caveats="warm_operands")
     found = fit(frame, draws=DRAWS)
     (guard,) = found.guards
-    assert found.verdict == "undecided" and guard.other is None and "no row is left" in guard.text
+    assert found.verdict == "undecided" and guard.other is None and "no row left without" in guard.text
     sized = fit(frame.assign(cache_bytes=pd.array([1000] * len(frame), dtype="Int64")), draws=DRAWS)
     assert sized.verdict == "DI" and sized.guards == (), "no layer fits in a kilobyte"
 

@@ -27,7 +27,10 @@ class Guard:
     """Whether a verdict of AI or DI does not stand because of it."""
     brief: str
     """In a few words that follow "but"."""
+    figure: str
+    """The numbers behind it."""
     text: str
+    """In a sentence, with the numbers."""
     rows: int
     """Rows in doubt."""
     other: OtherRows | None = None

@@ -124,12 +124,12 @@ def time_alone(data: Data) -> Guard | None:
     found = judge(np.clip(power - usual, -most, most), error, 1, data.layer)
     if not found.adequate or found.residual is None or found.rows_error is None:
         return None
+    figure = f"{number(float(np.exp(usual)), '.1f')} W in all rows to within {percent(found.residual, 1)}"
     text = (
-        f"power is {number(float(np.exp(usual)), '.1f')} W in all rows to within "
-        f"{percent(found.residual, 1)}, where the rows are good to {percent(found.rows_error, 1)} and "
+        f"power is {figure}, where the rows are good to {percent(found.rows_error, 1)} and "
         f"{percent(MISS_MARGIN, 0)} beyond say nothing of α: these joules are time, and an answer is of time"
     )
-    return Guard(TIME_ALONE, True, "these joules are time", text, len(data))
+    return Guard(TIME_ALONE, True, "these joules are time", figure, text, len(data))
 
 
 def implausible_cost(rung: Rung | NoRung, dtype: str) -> Guard | None:
@@ -145,13 +145,15 @@ def implausible_cost(rung: Rung | NoRung, dtype: str) -> Guard | None:
     costs = " and ".join(
         f"{term.name} = {bracketed(term.value, term.ci_low, term.ci_high, _nano)} nJ" for term in beyond
     )
+    open_end = any(term.ci_low is None or term.ci_low <= most for term in beyond)
     text = (
         f"{costs} for an element of {count(width, 'byte')}, where the costliest memory takes {_nano(most)} "
-        f"and HBM {_nano(HBM_PER_BYTE_J[0] * width)} to {_nano(HBM_PER_BYTE_J[1] * width)}: not what moving "
-        "it costs, but something that goes with it, as multiprocessors that idle on small maps do"
+        f"and HBM {_nano(HBM_PER_BYTE_J[0] * width)} to {_nano(HBM_PER_BYTE_J[1] * width)}"
+        f"{' (the interval does not rule that out)' if open_end else ''}: not what moving it costs, but "
+        "something that goes with it, as multiprocessors that idle on small maps do"
     )
     brief = f"no memory costs {' and '.join(term.name for term in beyond)}"
-    return Guard(COST, True, brief, text, len(rung.predicted))
+    return Guard(COST, True, brief, f"{costs}, memory at most {_nano(most)}", text, len(rung.predicted))
 
 
 def _nano(joules: float | None) -> str:
@@ -160,30 +162,27 @@ def _nano(joules: float | None) -> str:
 
 _ROWS = {CAP: "rows at the power cap", LAUNCH: "launch-bound rows", WARM: "rows with warm operands"}
 _IN_DOUBT = {
-    CAP: "are at the power cap, where energy is the cap times time",
-    LAUNCH: "are calls of a framework below 100 µs, of which the call takes much",
-    WARM: "may have found their operands in the cache, from the launch before",
+    CAP: "at the power cap, where energy is the cap times time",
+    LAUNCH: "calls of a framework below 100 µs, of which the call takes much",
+    WARM: "layers that the cache may hold from launch to launch",
 }
 
 
 def other_rows(doubtful: Doubtful, comparison: AiAgainstDi, other: AiAgainstDi | None) -> Guard:
     """Whether the verdict is the same with the other choice of rows; `other` is None where it has no row."""
     own, their = ("with", "without") if doubtful.used else ("without", "with")
-    instead = "no row is left" if other is None else _says(other)
-    text = (
-        f"{count(doubtful.rows, 'row')} {_IN_DOUBT[doubtful.name]}: {_says(comparison)} {own} them, "
-        f"{instead} {their} them ({count(len(doubtful.others), 'row')})"
-    )
-    told = None
+    told, instead = None, "no row left"
     if other is not None:
-        verdict = other.verdict
+        verdict, instead = other.verdict, _says(other)
         told = OtherRows(len(doubtful.others), other.alpha.known(verdict.determined), verdict.decision)
+    figure = f"{count(doubtful.rows, 'row')}: {_says(comparison)} {own} them, {instead} {their} them"
     stands = other is not None and _supports(other, comparison)
     return Guard(
         name=doubtful.name,
         withholds=comparison.verdict.decision in _ANSWERS and not stands,
         brief=f"not {their} {_ROWS[doubtful.name]}",
-        text=text,
+        figure=figure,
+        text=f"{count(doubtful.rows, 'row')} {_IN_DOUBT[doubtful.name]}{figure[figure.index(':') :]}",
         rows=doubtful.rows,
         other=told,
     )
@@ -195,16 +194,17 @@ def repeated(rows: int, comparison: AiAgainstDi) -> Guard | None:
         return None
     verdict, alpha = comparison.verdict, comparison.alpha.value
     low = verdict.decision == "AI" or (verdict.decision == "DI" and alpha is not None and alpha < MARGIN[1])
+    figure = f"{count(rows, 'row')}: only α above {MARGIN[1]} is safe from it"
     text = (
-        f"{count(rows, 'row')} called one module again and again: the cache may hold its weights while "
-        f"activations come from memory, which makes α low; only α above {MARGIN[1]} is safe from it"
+        f"{count(rows, 'row')} called one module again and again, and the cache may hold its weights while "
+        f"activations come from memory, which makes α low: only α above {MARGIN[1]} is safe from it"
     )
-    return Guard(REPEATED, low, "warm weights make α low", text, rows)
+    return Guard(REPEATED, low, "warm weights make α low", figure, text, rows)
 
 
 def _says(found: AiAgainstDi) -> str:
     alpha = interval(found.alpha) if found.verdict.determined else UNDETERMINED
-    return f"α {alpha}, {found.verdict.decision},"
+    return f"α {alpha} ({found.verdict.decision})"
 
 
 def _supports(other: AiAgainstDi, comparison: AiAgainstDi) -> bool:

@@ -188,7 +188,7 @@ def decide(found: Grounds) -> Verdict:
 def withhold(verdict: Verdict, guards: Sequence[Guard]) -> Verdict:
     """The verdict as it stands after the guards against false evidence (`ladder.guards`).
 
-    >>> withhold(Verdict("DI", ()), [Guard("time alone", True, "these joules are time", "why", 9)]).decision
+    >>> withhold(Verdict("DI", ()), [Guard("time alone", True, "but", "", "why", 9)]).decision
     'undecided'
     """
     against = [guard for guard in guards if guard.withholds]

@@ -56,7 +56,7 @@ def _unless_contrary(claim: Claim, fit: Fit) -> Claim:
     that goes with activations moves every family's error alike.
     """
     if against := [guard for guard in fit.guards if guard.withholds]:
-        why = f"nothing is concluded: {against[0].text}"
+        why = f"nothing is concluded: {against[0].brief} ({against[0].figure})"
     elif fit.conclusion == NOT_ADEQUATE:
         why = f"nothing is concluded from it: {miss_text(fit.adequacy)}"
     elif fit.adequacy.beside:
