@@ -259,7 +259,8 @@ def network_counts(layers: Iterable[Layer]) -> dict[str, int]:
     >>> network_counts([Layer.fc(N=1, C=2, K=3), Layer.fc(N=1, C=3, K=4)])["macs_fc"]
     18
     """
-    found: Counter[str] = Counter({f"macs_{op}": 0 for op in OPERATORS})
+    columns = ("layers", "macs", "weights", "inputs", "outputs", *(f"macs_{op}" for op in OPERATORS))
+    found: Counter[str] = Counter(dict.fromkeys(columns, 0))
     for layer in layers:
         found.update(layers=1, macs=layer.macs, weights=layer.weights)
         found.update({"inputs": layer.inputs, "outputs": layer.outputs, f"macs_{layer.op}": layer.macs})

@@ -32,6 +32,13 @@ def fit(
     lattice: Annotated[
         bool, typer.Option("--lattice", help="Show what one access costs, from one layer under many boxes.")
     ] = False,
+    networks: Annotated[
+        bool,
+        typer.Option(
+            "--networks",
+            help="Fit rows of whole networks, not those of layers; a table without layers needs no option.",
+        ),
+    ] = False,
 ) -> None:
     """Fit MACs, time, AI and DI to measured energy (or time) and weigh AI against DI.
 
@@ -44,7 +51,15 @@ def fit(
         raise UserError("--draws", "must be from 99 to 99999", draws)
     seeded = check_seed(seed)
     check_json(json_file)
-    found = _study(tables, device=device, backend=backend, dtype=dtype, draws=draws, **seeded)
+    found = _study(
+        tables,
+        device=device,
+        backend=backend,
+        dtype=dtype,
+        networks=networks or None,
+        draws=draws,
+        **seeded,
+    )
     if json_file is not None:
         write_json(json_file, found.to_json())
     terminal.show(

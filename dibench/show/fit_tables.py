@@ -19,7 +19,8 @@ _PICO = 1e-12  # the fit gives coefficients in picoseconds and picojoules
 def section(fit: Fit) -> Section:
     """Models, coefficients, operators, unseen families, what α depends on, and the rows."""
     told: list[Block] = [models(fit), coefficients(fit)]
-    told += [coefficients(fit, apart=True), by_operator(fit), *held_out.blocks(fit.held_out)]
+    told += [coefficients(fit, apart=True), by_operator(fit)]
+    told += [*held_out.blocks(fit.held_out), *held_out.of_no_family(fit.folds)]
     told = [block for block in told if not isinstance(block, Table) or _says_something(block)]
     told += map(Sentence, [*sensitivity(fit), *di_coefficients(fit), *rows_text(fit)])
     return Section("fit", "Fit", f"Which description predicts {fit.response_kind} best?", told)
@@ -42,7 +43,6 @@ def models(fit: Fit) -> Table:
         error for model in shown.values() if (error := model.held_out.mape or model.scores.mape) is not None
     ]
     best = frozenset({errors.index(min(errors))}) if len(errors) == len(shown) and errors else frozenset()
-    by = "whole families, with every shape they share" if fit.folds.by == "family" else "layers"
     names = ("R²", "MAPE", "r", "ρ")
     ranks = {"ΔAICc": 2, "k": 1, "r out": 3, "ρ out": 3}
     return Table(
@@ -52,7 +52,7 @@ def models(fit: Fit) -> Table:
         rows,
         " ".join(
             [
-                f"R² of logs, r Pearson, ρ Spearman; out: held out by {by}. Bold: least.",
+                f"R² of logs, r Pearson, ρ Spearman; out: held out by {fit.folds.text}. Bold: least.",
                 *not_fitted(fit),
             ]
         ),
@@ -178,4 +178,5 @@ def rows_text(fit: Fit) -> list[str]:
     left_out = f"; left out: {excluded}" if excluded else ""
     said = [f"Rows: {count(fit.rows_used)} of {count(fit.rows)} ({setting}{flagged}){left_out}."]
     variants = ", ".join(f"{op} {name}" for op, name in fit.variants.items() if name)
+    said += [f"{note}." for note in fit.notes]
     return [*said, f"Variants, the fastest of each operator: {variants}."] if variants else said

@@ -9,7 +9,10 @@ from dibench.show.blocks import Block, Note, Sentence, Table, columns
 from dibench.words import MODEL_NAMES
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from dibench.study.findings.held_out import Errors, HeldOut, ModelErrors
+    from dibench.study.findings.ladder import FoldNames
 
 _COLUMNS = (
     "model", "layers", "MAPE", "naive", "ρ", "naive ρ", "networks", "MAPE", "naive", "ρ", "naive ρ",
@@ -43,11 +46,35 @@ def blocks(found: HeldOut) -> list[Block]:
     return [*shown, *_named(found)]
 
 
+_MOST_FAMILIES, _MOST_MEMBERS = 12, 4
+"""Shown by name; JSON has all."""
+
+
 def _named(found: HeldOut) -> list[Block]:
-    """Which networks outside the 25 were taken for one family: their names decide, and may mislead."""
+    """Which networks outside the 25 were taken for one family: by their names, which may mislead, unless the
+    table states families."""
     several = {family: members for family, members in found.named.items() if members != (family,)}
-    told = ", ".join(f"{family} ({', '.join(members)})" for family, members in several.items())
-    return [Note(f"Families by name: {told}.")] if several else []
+    how = {"by name (a column family overrides them)": several, "as the table states them": found.stated}
+    return [Note(f"Families {what}: {_members(which)}.") for what, which in how.items() if which]
+
+
+def _members(families: Mapping[str, tuple[str, ...]]) -> str:
+    told = []
+    for family, members in list(families.items())[:_MOST_FAMILIES]:
+        more = len(members) - _MOST_MEMBERS
+        names = [*members[:_MOST_MEMBERS], *([f"{count(more)} more"] if more > 0 else [])]
+        told.append(f"{family} ({', '.join(names) or 'rows without a name'})")
+    more = len(families) - _MOST_FAMILIES
+    return ", ".join([*told, *([f"{count(more)} more families"] if more > 0 else [])])
+
+
+def of_no_family(folds: FoldNames) -> list[Block]:
+    """Which rows no fold by family holds out; nothing where every row has a family, or none."""
+    if not folds.rows_without or not folds.families:
+        return []
+    more = len(folds.without) - _MOST_FAMILIES
+    names = [*folds.without[:_MOST_FAMILIES], *([f"{count(more)} more"] if more > 0 else [])]
+    return [Note(f"Of no family: {count(folds.rows_without, 'row')} ({', '.join(names)}).")]
 
 
 def _row(name: str, model: ModelErrors) -> list[str]:

@@ -26,6 +26,9 @@ _PREDICTED = {"ai": "AI", "di_weighted": "DI weighted"}
 _FEWEST_RANKED, _FEWEST_PREDICTED = 4, 3
 """Networks that make a figure worth drawing."""
 
+_MOST_RANKED, _ENDS = 60, 5
+"""Networks that are named and drawn; of more, so many from both ends are named."""
+
 
 def section(
     found: WholeNetworks | NoNetworks, unseen: Sequence[UnseenNetwork] = (), card: str = ""
@@ -46,8 +49,7 @@ def _told(found: WholeNetworks | NoNetworks, unseen: Sequence[UnseenNetwork], ca
         return [Sentence(f"Whole networks: not summed, {found.reason}.")]
     shown: list[Block] = [Sentence(_measured(found))]
     if found.ranked:
-        ranked = ", ".join(f"{one.network} {short(one.efficiency)}" for one in found.ranked)
-        shown.append(Sentence(f"Ranking by {found.unit}: {ranked}."))
+        shown.append(Sentence(f"Ranking by {found.unit}: {_ranking(found.ranked)}."))
     shown += _figures(found, unseen, card)
     if not found.ranked:  # the claims say why that is no answer
         return shown
@@ -61,7 +63,20 @@ def _told(found: WholeNetworks | NoNetworks, unseen: Sequence[UnseenNetwork], ca
     return shown
 
 
+def _ranking(ranked: Sequence[NetworkCost]) -> str:
+    """Each with its efficiency; of very many the first and the last."""
+    told = [f"{one.network} {short(one.efficiency)}" for one in ranked]
+    if len(told) > _MOST_RANKED:
+        told = [*told[:_ENDS], "…", *told[-_ENDS:]]
+    return ", ".join(told)
+
+
 def _measured(found: WholeNetworks) -> str:
+    if found.as_a_whole:
+        return (
+            f"Whole networks at batch {found.batch}, {_cost(found)} of each as a whole: {len(found.ranked)}. "
+            "What runs between layers is in it, and no description here counts that."
+        )
     total = len(found.ranked) + len(found.left_out)
     bound = sum(one.gap_bound for one in found.ranked)
     layers = sum(one.layers for one in found.ranked)
@@ -149,7 +164,9 @@ def draw_ranking(ranked: Sequence[NetworkCost], adjective: str, name: str = "ran
 
 def drawable(ranked: Sequence[NetworkCost]) -> bool:
     """Whether these are enough networks, and each has what its rank is drawn by."""
-    return len(ranked) >= _FEWEST_RANKED and all(_PREDICTED.keys() <= one.predictors.keys() for one in ranked)
+    return _FEWEST_RANKED <= len(ranked) <= _MOST_RANKED and all(
+        _PREDICTED.keys() <= one.predictors.keys() for one in ranked
+    )
 
 
 def draw_held_out(

@@ -11,6 +11,7 @@ from markupsafe import Markup
 from dibench import __version__
 from dibench.layer import DIMENSIONS
 from dibench.numbers import count
+from dibench.schema import SEPARATOR
 from dibench.show import axes as ax
 from dibench.show import (
     cards,
@@ -162,7 +163,8 @@ def _facts(studies: Sequence[Study], manifest: Json | None) -> list[Fact]:
     cards = {study.card for study in studies} - {AS_ONE}
     by_status = rows["status"].value_counts()
     others = [name for name in ("flagged", "failed", "skipped") if name in by_status]
-    networks = {name.partition("/")[0] for name in usable["name"] if "/" in name}
+    names = (part.strip() for name in usable["name"] for part in name.split(SEPARATOR))
+    networks = {name.partition("/")[0] for name in names if "/" in name}
     backends = ", ".join(_names(rows["backend"]))
     source, meaning = sources.source_fact(sources.sources(rows))
     return [

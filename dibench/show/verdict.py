@@ -22,7 +22,7 @@ def section(fit: Fit, alpha: Figure | None = None, about: str = "") -> Section:
         alpha: the figure of α, of all cards.
         about: which card it is of, where there are several.
     """
-    layers, rows = count(fit.rows_used, "layer"), count(fit.rows, "row")
+    layers, rows = count(fit.rows_used, fit.rows_are.removesuffix("s")), count(fit.rows, "row")
     rests = f"It rests on {layers} out of {rows}."
     question = f"Does it matter for {fit.response_kind} whether an element is weight or activation?"
     told: list[Block] = [

@@ -14,7 +14,7 @@ from dibench.errors import UserError
 from dibench.intervals import t_975
 from dibench.layer import DIMENSIONS, Layer
 from dibench.schema import NETWORK, network_counts
-from dibench.study.table.catalogue import family_of
+from dibench.study.table.families import family_of
 
 SOURCE = find("gpu-layers")
 BOTH = sorted(set(gpu_layers._KNOWN) & set(networks.names()))

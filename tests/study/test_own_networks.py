@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,8 @@ from command_line import Run
 from study_frames import distinct_layers, energy_of, table
 
 from dibench import networks, study
-from dibench.layer import Layer
+from dibench.errors import UserError
+from dibench.layer import DIMENSIONS, Layer
 from dibench.study.findings.networks import NoNetworks, WholeNetworks
 from dibench.study.ladder.folds import make_folds
 from dibench.study.ladder.models import data_of
@@ -24,8 +26,9 @@ from dibench.study.ladder.unseen import FEWEST_FAMILY_LAYERS, predict_families
 from dibench.study.questions.claims import claims
 from dibench.study.questions.generality import generality
 from dibench.study.questions.whole_networks import networks_of, whole_networks
-from dibench.study.table.catalogue import catalogue_of, family_of
+from dibench.study.table.catalogue import catalogue_of
 from dibench.study.table.columns import shape_key
+from dibench.study.table.families import family_of
 
 STEMS = ("alder", "beech", "cedar", "elm", "fir", "hazel", "larch", "maple", "oak", "pine")
 NAMES = [*(f"{stem}{size}" for stem in STEMS[:9] for size in (18, 34, 50)), "pine", "resnet18"]
@@ -130,7 +133,9 @@ def test_a_family_of_few_layers_is_no_evidence_and_is_named(run: Run, tmp_path: 
     assert status == 0
     assert figures["held_out"]["small"] == {"yew": 4}
     assert "fewer than 5 different layers: yew 4." in out
-    assert "Families by name: alder (alder18, alder34, alder50), beech (" in out
+    assert (
+        "Families by name (a column family overrides them): alder (alder18, alder34, alder50), beech (" in out
+    )
     assert "13 of 13 have rows for 95% of MACs and elements" in out
     (claim,) = [one for one in figures["claims"] if one["name"] == "generality"]
     fewest, most = (of(one.rows for one in found.families) for of in (min, max))
@@ -205,12 +210,106 @@ def test_the_reference_case_of_a_sweep_makes_no_family() -> None:
         ("efficientnet_b0", "efficientnet"), ("efficientnetv2_s", "efficientnet"), ("swin_v2_t", "swin"),
         ("vit_b_32", "vit"), ("resnet50@32x3x299x299", "resnet"),
         ("net1", "net1"), ("net_2", "net_2"), ("m3", "m3"), ("7", "7"), ("Model-B", "Model-B"),
+        ("seresnext101_32x4d", "resnet"), ("resnest50d", "resnet"), ("res2net50_26w_4s", "resnet"),
+        ("ecaresnet50d", "resnet"), ("legacy_seresnet18", "resnet"), ("gluon_resnet18_v1b", "resnet"),
+        ("densenetblur121d", "densenet"), ("xception41", "inception"), ("inception_resnet_v2", "inception"),
+        ("mobilenetv4_conv_small", "mobilenet"), ("tf_mobilenetv3_small_075", "mobilenet"),
+        ("mnasnet1_0", "mnasnet"), ("semnasnet_075", "mnasnet"), ("nasnetalarge", "nasnet"),
+        ("pnasnet5large", "nasnet"), ("shufflenet_v2_x0_5", "shufflenet"),
+        ("tf_efficientnet_b4_ns", "efficientnet"), ("efficientnet_v2_m", "efficientnet"),
+        ("regnet_x_400mf", "regnet"), ("regnety_040", "regnet"), ("nf_regnet_b1", "regnet"),
+        ("convnext_base", "convnext"), ("convnextv2_nano", "convnext"), ("swinv2_tiny_window8_256", "swin"),
+        ("vit_base_patch16_224", "vit"), ("deit3_small_patch16_224", "vit"), ("beit_base", "vit"),
+        ("maxvit_t", "maxvit"), ("mvitv2_small", "mvit"), ("coatnet_0_rw_224", "coatnet"),
+        ("cait_s24_224", "cait"), ("levit_128", "levit"), ("mobilevitv2_050", "mobilevit"),
+        ("mixer_b16_224", "mixer"), ("poolformer_s12", "poolformer"), ("ghostnet_100", "ghostnet"),
+        ("hrnet_w18", "hrnet"), ("dla34", "dla"), ("dpn68", "dpn"), ("cspdarknet53", "darknet"),
+        ("repvgg_a0", "repvgg"), ("dm_nfnet_f0", "nfnet"), ("rexnet_100", "rexnet"),
+        ("nasbench201_00012", "nasbench"), ("x_tiny", "x_tiny"),
     ],
 )  # fmt: skip
 def test_the_first_word_of_a_name_tells_the_family_and_a_word_that_says_nothing_does_not(
     name: str, family: str
 ) -> None:
     assert family_of(name) == family
+
+
+def test_the_table_may_state_families_and_names_then_do_not_count() -> None:
+    frame = own()
+    stated = [
+        {"alder": "larch", "oak18": "alone"}.get(name[:5], "") if at % 14 == 0 else ""
+        for at, name in enumerate(frame["name"])
+    ]
+    found = catalogue_of(frame.assign(family=stated))
+    larches = ("alder18", "alder34", "alder50", "larch18", "larch34", "larch50")
+    assert found.families["larch"] == larches and "alder" not in found.families
+    assert found.families["alone"] == ("oak18",) and found.families["oak"] == ("oak34", "oak50")
+    assert found.stating == {"larch": ("alder18", "alder34", "alder50"), "alone": ("oak18",)}
+    assert found.named["larch"] == ("larch18", "larch34", "larch50")
+    folds = make_folds(data_of(frame.assign(family=stated), "energy_j"), 0, found)
+    (alone,) = [fold for fold in folds.folds if fold.name == "alone"]
+    assert set(frame["name"][alone.test].str.partition("/")[0]) == {"oak18"}
+
+
+def test_a_layer_of_several_networks_is_one_row_that_each_of_them_has() -> None:
+    """The same rows, each shape once under all its names: the same networks, layers and sums."""
+    frame = own(noise=0.0)
+    sizes = [name for name in frame.columns if name in DIMENSIONS]
+    once = frame.groupby(sizes, sort=False, as_index=False).agg(
+        {**{name: "first" for name in frame.columns if name not in sizes}, "name": ";".join}
+    )
+    assert len(once) < len(frame)
+    apart, together = catalogue_of(frame), catalogue_of(once)
+    assert together.families == apart.families
+    assert {name: len(layers) for name, layers in together.layers.items()} == dict.fromkeys(NAMES, 14)
+    assert together.shapes == apart.shapes
+    costs = {one.network: one.cost for one in whole_networks(once).ranked}
+    assert costs == pytest.approx({name: exact(layers) for name, layers in layers_of().items()})
+    shared = once["name"].str.contains(";").to_numpy()
+    stated = np.where(shared, "", "oak")
+    assert set(catalogue_of(once[~shared].assign(family=stated[~shared])).families) == {"oak"}
+
+
+@pytest.mark.parametrize(
+    ("family", "message"),
+    [
+        (["a;b;c", ""], "family: must be one, or one for each of oak18, elm18, with ; between (got 'a;b;c')"),
+        (["a;b", "c"], "family: must be the same in all rows of oak18 (got 'a and c')"),
+    ],
+)
+def test_a_table_that_contradicts_itself_about_families_is_refused(family: list[str], message: str) -> None:
+    layers = layers_of()["oak18"][:2]
+    frame = table(layers, [1e-3, 2e-3], name=["oak18/a;elm18/b", "oak18/c"], family=family)
+    with pytest.raises(UserError, match=re.escape(message)):
+        catalogue_of(frame)
+
+
+def test_rows_of_no_family_are_held_out_by_layer_and_told(run: Run, tmp_path: Path) -> None:
+    """Families are held out whole; `by family` alone would not be true."""
+    frame = own()
+    frame = frame[~frame.duplicated([name for name in DIMENSIONS if name in frame])].reset_index(drop=True)
+    nameless = np.arange(len(frame)) % 14 == 3
+    frame["name"] = np.where(nameless, "", frame["name"])
+    data = data_of(frame, "energy_j")
+    folds = make_folds(data, 0, catalogue_of(frame))
+    assert folds.by == "family and layer"
+    file = tmp_path / "own.csv"
+    frame.to_csv(file, index=False)
+    status, out, _ = run("fit", file, "--draws", "99", "--json", tmp_path / "own.json")
+    out, figures = " ".join(out.split()), json.loads((tmp_path / "own.json").read_text())["folds"]
+    assert status == 0
+    assert f"whole families, with every shape they share; {nameless.sum()} rows of no family, by layer" in out
+    assert f"Of no family: {nameless.sum()} rows (" in out
+    assert figures["rows_without"] == nameless.sum() > 10
+    assert len(figures["without"]) == len(set(data.layer[nameless]))
+    assert sum(fold["rows"] for fold in figures["dropped"]) == len(frame)
+    for fold in figures["dropped"]:
+        assert fold["rows"] + fold["rows_dropped"] + fold["rows_left"] == len(frame)
+    by_column = frame.assign(family=np.where(nameless, "elm", ""))
+    folds = make_folds(data_of(by_column, "energy_j"), 0, catalogue_of(by_column))
+    assert folds.by == "family"
+    (elm,) = [fold for fold in folds.folds if fold.name == "elm"]
+    assert elm.test[nameless].all()
 
 
 def test_every_published_network_keeps_its_family() -> None:

@@ -70,6 +70,8 @@ class HeldOut:
     """Families of too few different layers, and how many they have."""
     named: Mapping[str, tuple[str, ...]]
     """By family, its networks outside the 25, which their names put there."""
+    stated: Mapping[str, tuple[str, ...]]
+    """By family, the networks that the table puts there."""
     layers_needed: int
     """Different layers of a family."""
     required_share: float

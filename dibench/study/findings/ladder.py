@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dibench.numbers import interval
 from dibench.study.findings.adequacy import Adequacy
+from dibench.study.findings.collinear import Collinear
 from dibench.study.findings.estimate import Alpha, AlphaByFamily, ClusteredTest, ClusterOutcome, Estimate
 from dibench.study.findings.fitted_model import Predictors
 from dibench.study.findings.guards import Guard
@@ -161,11 +162,43 @@ class Operator:
 
 
 @attrs.frozen
+class FoldRows:
+    """What one fold held out, predicted, and left to learn from."""
+
+    name: str
+    """Of the family, or of a tenth of the layers."""
+    rows: int
+    """Held out and predicted."""
+    rows_dropped: int
+    """Not learned from either, as they share a shape with the family."""
+    rows_left: int
+
+
+@attrs.frozen
 class FoldNames:
-    """What the folds hold out: `family` or `layer`, and the name of each fold."""
+    """What the folds hold out: `family` where every row has one, else `layer` or `family and layer`."""
 
     by: str
     names: tuple[str, ...]
+    dropped: tuple[FoldRows, ...]
+    families: tuple[str, ...]
+    """Of all rows, also where they are too few to be held out."""
+    rows_without: int
+    """Rows of no family."""
+    without: tuple[str, ...]
+    """Their names, or sizes where they have no name; each once."""
+
+    @property
+    def text(self) -> str:
+        """What figures `held out` mean."""
+        if self.by == "family":
+            return "whole families, with every shape they share"
+        if self.by == "layer":
+            n = len(self.families)
+            return (
+                f"layers, as the rows are of {n} {'family' if n == 1 else 'families'} only" if n else "layers"
+            )
+        return f"whole families, with every shape they share; {self.rows_without} rows of no family, by layer"
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -176,6 +209,10 @@ class Fit(Result):
     """Rows of the tables before any exclusion."""
     rows_used: int
     rows_flagged: int
+    rows_are: str
+    """`layers` or `networks`: the two are never in one fit."""
+    notes: tuple[str, ...]
+    """Of networks: which counts their rows do not say, and what was done about it."""
     excluded: Mapping[str, int]
     """Reason → number of rows, in the order in which the rules apply."""
     setting: Mapping[str, str]
@@ -215,6 +252,8 @@ class Fit(Result):
     """What may pass for evidence in these rows and is none."""
     beside: Mapping[str, Beside]
     """α with each further term that the rows can be fitted with."""
+    collinear: Collinear
+    """Which coefficients the rows cannot tell apart."""
     alpha: Alphas
     alpha_by_family: AlphaByFamily
     """α of weighted DI with an interval that allows for any errors which rows of one family share."""

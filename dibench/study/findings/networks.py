@@ -121,6 +121,8 @@ class WholeNetworks(Result):
     complete_by_batch: Mapping[int, int]
     """Batch → networks of which enough layers were measured."""
     required_share: float
+    as_a_whole: bool
+    """Whether each was measured as a whole, not as the sum of its layers."""
     gap_bound_s: float
     """Launches shorter than this are bound by the gaps between launches as much as by their work."""
     reason: str | None

@@ -28,6 +28,7 @@ from dibench.study.ladder.rungs import FittedTerm, NoRung, Rung
 from dibench.study.ladder.verdict import conclusion, sentence
 from dibench.study.maths.inference import LEVEL, UNDECIDABLE
 from dibench.study.maths.scores import Target
+from dibench.study.table.columns import texts
 from dibench.study.table.layers import WIDTHS
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ def findings_of(found: Ladder) -> ladder.Fit:
         rows=selection.rows,
         rows_used=len(selection.frame),
         rows_flagged=int((selection.frame["status"] == "flagged").sum()),
+        rows_are="networks" if selection.networks else "layers",
+        notes=selection.notes,
         excluded=selection.excluded,
         setting=selection.setting,
         variants=selection.variants,
@@ -82,6 +85,7 @@ def findings_of(found: Ladder) -> ladder.Fit:
         adequacy=comparison.adequacy,
         guards=found.guards,
         beside={name: _beside(found, one, determined) for name, one in found.beside.items()},
+        collinear=comparison.collinear,
         alpha=ladder.Alphas(_alpha(comparison.alpha, determined), _alpha(found.disjoint, determined)),
         alpha_by_family=_by_family(comparison.alpha_by_family, determined),
         test_ai_vs_di=_ai_against_di(found),
@@ -94,7 +98,7 @@ def findings_of(found: Ladder) -> ladder.Fit:
         },
         predictors=predictors_of(found),
         held_out=errors_of(hold_out(found.data, found.rungs, found.unseen, found.catalogue)),
-        folds=ladder.FoldNames(found.folds.by, tuple(fold.name for fold in found.folds.folds)),
+        folds=_folds(found),
         method=METHOD,
         pipeline_check=check,
         used=selection.frame,
@@ -106,6 +110,29 @@ def findings_of(found: Ladder) -> ladder.Fit:
     )
 
 
+def _folds(found: Ladder) -> ladder.FoldNames:
+    folds, layer = found.folds, found.data.layer
+    without = np.zeros(len(layer), dtype=bool) if folds.without is None else folds.without
+    names = texts(found.selection.frame, "name")[without].tolist()
+    told = (name or shape for name, shape in zip(names, layer[without].tolist(), strict=True))
+    return ladder.FoldNames(
+        by=folds.by,
+        names=tuple(fold.name for fold in folds.folds),
+        dropped=tuple(
+            ladder.FoldRows(
+                name=fold.name,
+                rows=int(fold.test.sum()),
+                rows_dropped=int((~fold.test & ~fold.train).sum()),
+                rows_left=int(fold.train.sum()),
+            )
+            for fold in folds.folds
+        ),
+        families=folds.families,
+        rows_without=int(without.sum()),
+        without=tuple(dict.fromkeys(told)),
+    )
+
+
 _TIME_ONLY = "Measured time: these rows have no measured energy, so nothing here is evidence about energy."
 
 
@@ -114,7 +141,8 @@ def _basis(found: Ladder) -> str:
     selection = found.selection
     source = ", ".join(selection.sources)
     if selection.evidence:
-        return f"Measured energy ({selection.response}, {source})."
+        what = " of whole networks, with all that runs between their layers" if selection.networks else ""
+        return f"Measured energy{what} ({selection.response}, {source})."
     if selection.kind == "time" and found.check is not None:
         modelled = ", ".join(found.check.selection.sources)
         return f"{_TIME_ONLY} Their {modelled} energy is fitted apart, as a pipeline check."

@@ -20,6 +20,7 @@ def fit(
     device: str | None = None,
     backend: str | None = None,
     dtype: str | None = None,
+    networks: bool | None = None,
     draws: int = DRAWS,
     seed: int = SEED,
 ) -> Fit:
@@ -28,10 +29,15 @@ def fit(
     Args:
         frame: the table, as `table.read_csv` gives it; several tables may be concatenated.
         device, backend, dtype: use only these rows; needed for `device` where there are several.
+        networks: fit the rows of whole networks, never together with those of layers; by default only where
+            the table measured no layer.
         draws: bootstrap draws of each test.
         seed: of the draws and of folds by layer.
 
     Raises:
         UserError: no row can be fitted; the message says why.
     """
-    return findings_of(fit_ladder(frame, device=device, backend=backend, dtype=dtype, draws=draws, seed=seed))
+    ladder = fit_ladder(
+        frame, device=device, backend=backend, dtype=dtype, networks=networks, draws=draws, seed=seed
+    )
+    return findings_of(ladder)

@@ -2,6 +2,9 @@
 
 Every shape of resnet50 occurs in resnet101: a fold that drops only one of the two has seen its answers. So a
 fold drops every row of a family, and of the other rows each whose shape occurs in one of its networks.
+
+Rows of no family are held out by layer, in the same pass. What each fold dropped is counted, so that no
+figure passes for one by family that is not.
 """
 
 from __future__ import annotations
@@ -12,7 +15,8 @@ from numpy.typing import NDArray
 
 from dibench.study.ladder.models import Data, Labels
 from dibench.study.maths.inference import Clustering, clustering
-from dibench.study.table.catalogue import Catalogue, family_of, the_25
+from dibench.study.table.catalogue import Catalogue, the_25
+from dibench.study.table.families import family_of
 
 LAYER_FOLDS = 10
 FEWEST_FAMILIES = 3
@@ -29,12 +33,20 @@ class Fold:
 
 @attrs.frozen
 class Folds:
-    """The folds of a set of rows, and what each holds out: a `family` or `layer`s."""
+    """The folds of a set of rows, and what each holds out."""
 
     by: str
+    """`family` where every row has one, `layer` where none has or there are too few families, else `family
+    and layer`."""
     folds: tuple[Fold, ...]
     clusters: tuple[Clustering, ...] = ()
     """By family, of what errors may have in common; none where the folds know of no families."""
+    by_family: Clustering | None = None
+    """As of `families_of`."""
+    without: NDArray[np.bool_] | None = None
+    """(n,): rows of no family."""
+    families: tuple[str, ...] = ()
+    """Of all rows, also where they are too few to be held out."""
 
 
 def make_folds(data: Data, seed: int = 0, catalogue: Catalogue | None = None) -> Folds:
@@ -51,7 +63,9 @@ def make_folds(data: Data, seed: int = 0, catalogue: Catalogue | None = None) ->
     catalogue = catalogue or the_25()
     named, which = np.unique(data.network, return_inverse=True)
     family = np.array([catalogue.family.get(network, "") for network in named.tolist()], np.str_)[which]
-    if len(set(family.tolist()) - {""}) < FEWEST_FAMILIES:
+    family = np.where(data.family != "", data.family, family)
+    without, families = family == "", tuple(sorted(set(family.tolist()) - {""}))
+    if len(families) < FEWEST_FAMILIES:
         family = np.full(len(data), "", dtype=np.str_)
     by_layer = _deal_layers(data.layer, seed)
     shapes, shape = np.unique(data.layer, return_inverse=True)
@@ -60,21 +74,33 @@ def make_folds(data: Data, seed: int = 0, catalogue: Catalogue | None = None) ->
     for name in sorted(set(label.tolist())):
         test = label == name
         if name in catalogue.families:
-            shared = np.isin(shapes, catalogue.shapes_of(*catalogue.families[name]))[shape]
+            shared = np.isin(shapes, catalogue.shapes_in(name))[shape]
         else:
             shared = (np.bincount(shape, test, minlength=len(shapes)) > 0)[shape]
         folds.append(Fold(name, test, ~test & ~shared))
-    if not (family != "").any():
-        return Folds("layer", tuple(folds))
-    return Folds("family", tuple(folds), (families_of(data),))
+    found, known = bool((family != "").any()), families_of(data, catalogue)
+    return Folds(
+        by="layer" if not found else "family and layer" if without.any() else "family",
+        folds=tuple(folds),
+        clusters=(known,) if found else (),
+        by_family=known,
+        without=without,
+        families=families,
+    )
 
 
-def families_of(data: Data) -> Clustering:
-    """Clusters by family of networks; a layer of no network is one by itself. By layer without networks."""
+def families_of(data: Data, catalogue: Catalogue | None = None) -> Clustering:
+    """Clusters by family of networks; a layer of no network is one by itself. By layer without networks.
+
+    Args:
+        data: the rows.
+        catalogue: of their table, which may state families; without it their names tell.
+    """
+    known = {} if catalogue is None else catalogue.family
     named, which = np.unique(data.network, return_inverse=True)
-    family = np.array([f"family {family_of(network)}" if network else "" for network in named.tolist()])[
-        which
-    ]
+    own = [known.get(network) or (family_of(network) if network else "") for network in named.tolist()]
+    family = np.where(data.family != "", data.family, np.array(own, dtype=np.str_)[which])
+    family = np.where(family != "", np.char.add("family ", family), "")
     labels: Labels = np.where(family != "", family, np.char.add("layer ", data.layer))
     return clustering("family" if (family != "").any() else "layer", labels, draws=1, seed=0)
 

@@ -44,7 +44,9 @@ class Splits:
     small: Mapping[str, int]
     """Families of too few different layers, and how many they have."""
     named: Mapping[str, tuple[str, ...]]
-    """By family, its networks outside the 25."""
+    """By family, its networks outside the 25, by their names."""
+    stated: Mapping[str, tuple[str, ...]]
+    """By family, its networks by the table."""
     needed: int
     """Rows that the largest model needs."""
     sums: tuple[NetworkSum, ...]
@@ -71,6 +73,7 @@ def hold_out(
         skipped={name: int(one.left.sum()) for name, one in unseen.items() if not one.enough},
         small={name: one.layers for name, one in unseen.items() if one.enough and not one.counts},
         named={} if catalogue is None else catalogue.named,
+        stated={} if catalogue is None else catalogue.stating,
         needed=rows_needed(data),
         sums=tuple(
             one for one in network_sums(data, catalogue) if one.family in known and one.holds(REQUIRED_SHARE)
@@ -107,6 +110,7 @@ def errors_of(found: Splits) -> HeldOut:
         skipped=found.skipped,
         small=found.small,
         named=found.named,
+        stated=found.stated,
         layers_needed=FEWEST_FAMILY_LAYERS,
         rows_needed=found.needed,
         required_share=REQUIRED_SHARE,

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from dibench import intensity
 from dibench.errors import UserError
 from dibench.study.findings.adequacy import Adequacy, Followed
+from dibench.study.findings.collinear import Collinear
 from dibench.study.findings.estimate import UNKNOWN_ALPHA, Alpha, AlphaByFamily
 from dibench.study.findings.guards import Guard
 from dibench.study.ladder.adequacy import adequacy, followed, residuals_of
@@ -25,6 +26,7 @@ from dibench.study.ladder.alpha import (
     with_baseline,
 )
 from dibench.study.ladder.beside import CAPACITY, OCCUPANCY, TIME, not_told, suited, terms_beside
+from dibench.study.ladder.collinear import collinear
 from dibench.study.ladder.folds import Folds, families_of, make_folds
 from dibench.study.ladder.guards import Doubtful, doubtful_rows, guards_of
 from dibench.study.ladder.models import FULL, MODELS, Data, Labels, Terms, data_of
@@ -35,7 +37,8 @@ from dibench.study.maths.inference import DRAWS, Clustering, Test, clustering
 from dibench.study.maths.scores import aicc
 from dibench.study.table import rows as row_rules
 from dibench.study.table.catalogue import Catalogue, catalogue_of
-from dibench.study.table.columns import numbers
+from dibench.study.table.columns import is_network, numbers
+from dibench.study.table.network_rows import only_networks
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,6 +70,7 @@ class AiAgainstDi:
     held_out_di: float | None
     verdict: Verdict
     adequacy: Adequacy
+    collinear: Collinear
 
     @property
     def test(self) -> Test:
@@ -132,15 +136,19 @@ def fit_ladder(
     *,
     draws: int = DRAWS,
     seed: int = SEED,
+    networks: bool | None = None,
     **chosen: Unpack[row_rules.Choice],
 ) -> Ladder:
     """Fit every rung of the ladder to a table; arguments and errors are those of `fit`."""
-    selection = row_rules.select(frame, **chosen)
-    every = row_rules.select(frame, **chosen, every_kernel=True)
-    catalogue = catalogue_of(frame)
-    check = _modelled_energy(frame, catalogue, chosen, draws, seed) if selection.kind == "time" else None
+    whole = only_networks(frame) if networks is None else networks
+    selection = row_rules.select(frame, **chosen, networks=whole)
+    every = row_rules.select(frame, **chosen, networks=whole, every_kernel=True)
+    catalogue = catalogue_of(frame, whole=whole)
+    check = None
+    if selection.kind == "time":
+        check = _modelled_energy(frame, catalogue, whole, chosen, draws, seed)
     found = _fit_ladder(selection, every, catalogue, draws, seed, check)
-    with_capped = partial(row_rules.select, frame, **chosen, at_cap=True)
+    with_capped = partial(row_rules.select, frame, **chosen, networks=whole, at_cap=True)
     return _guarded(found, doubtful_rows(selection, found.data, with_capped), draws, seed)
 
 
@@ -169,7 +177,7 @@ def _guarded(found: Ladder, doubtful: Sequence[Doubtful], draws: int, seed: int)
 
 
 def _modelled_energy(
-    frame: pd.DataFrame, catalogue: Catalogue, chosen: row_rules.Choice, draws: int, seed: int
+    frame: pd.DataFrame, catalogue: Catalogue, whole: bool, chosen: row_rules.Choice, draws: int, seed: int
 ) -> Ladder | None:
     energies = [column for column in row_rules.ENERGY_COLUMNS if column in frame]
     usable = frame["energy_source"].isin(["model", "simulated"]) & (frame[energies] > 0).any(axis=1)
@@ -177,7 +185,8 @@ def _modelled_energy(
         return None
     try:
         one, every = (
-            row_rules.select(frame, **chosen, modelled=True, every_kernel=every) for every in (False, True)
+            row_rules.select(frame, **chosen, networks=whole, modelled=True, every_kernel=every)
+            for every in (False, True)
         )
     except UserError:  # the rows with energy are among the excluded
         return None
@@ -214,7 +223,8 @@ def _fit_ladder(
     by_operator = {}
     for op in operators:
         own = data.only(data.op == op)
-        by_operator[op] = compare(own, make_clusterings(own, draws, seed), make_folds(own, seed, catalogue))
+        own_folds = make_folds(own, seed, catalogue)
+        by_operator[op] = compare(own, make_clusterings(own, draws, seed), own_folds)
     fitted = {name: rung for name, rung in rungs.items() if isinstance(rung, Rung)}
     known = FoldFits(
         folds,
@@ -249,14 +259,15 @@ def _follows(data: Data, frame: pd.DataFrame, judged: Adequacy) -> tuple[Followe
     """What residuals without further terms follow; not looked for where the model misses by little."""
     if judged.adequate is not False and not judged.beside:
         return ()
-    sizes = {name: numbers(frame, name) for name in ("C", "R", "S", "P", "Q", "groups")}
-    properties: dict[str, NDArray[Any]] = {
-        "operator": data.op,
-        "footprint": data.weights + data.activations,
-        "map size": sizes["P"] * sizes["Q"],
-        "reduction depth": sizes["C"] / sizes["groups"] * sizes["R"] * sizes["S"],
-        "groups": sizes["groups"],
-    }
+    properties: dict[str, NDArray[Any]] = {"footprint": data.weights + data.activations}
+    if not is_network(frame).any():
+        sizes = {name: numbers(frame, name) for name in ("C", "R", "S", "P", "Q", "groups")}
+        properties |= {
+            "operator": data.op,
+            "map size": sizes["P"] * sizes["Q"],
+            "reduction depth": sizes["C"] / sizes["groups"] * sizes["R"] * sizes["S"],
+            "groups": sizes["groups"],
+        }
     if np.isfinite(data.blocks).all():
         properties["waves"] = data.blocks
     return followed(residuals_of(data, FULL)[0], properties)
@@ -349,11 +360,12 @@ def compare(
     judged = adequacy(data, terms) if judged is None else judged
     problem = WeightedAlpha(data, clusterings, terms)
     alpha = with_baseline(problem.estimate(), data, terms)
-    alpha_by_family = with_baseline(problem.by_family(families_of(data)), data, terms)
+    alpha_by_family = with_baseline(problem.by_family(folds.by_family or families_of(data)), data, terms)
     tested = problem.test(0.5)
     enough = len(data) > len(problem.full.names)
     ai, di = held_out_errors(data, clusterings[-1], folds, rungs or {}, terms) if enough else (None, None)
     effective = problem.effective_clusters()
+    alike = collinear(problem.full.names, problem.fit.jacobian, problem.condition, data)
     grounds = Grounds(
         rows=len(data),
         coefficients=len(problem.full.names),
@@ -367,9 +379,20 @@ def compare(
         held_out_di=di,
         adequacy=judged,
         beside={name: one for name, one in (beyond or {}).items() if one.value is not None},
+        collinear=alike,
     )
-    verdict = decide(grounds)
-    return AiAgainstDi(alpha, alpha_by_family, tested, effective, problem.condition, ai, di, verdict, judged)
+    return AiAgainstDi(
+        alpha=alpha,
+        alpha_by_family=alpha_by_family,
+        tests=tested,
+        effective=effective,
+        condition=problem.condition,
+        held_out_ai=ai,
+        held_out_di=di,
+        verdict=decide(grounds),
+        adequacy=judged,
+        collinear=alike,
+    )
 
 
 def held_out_errors(

@@ -18,6 +18,10 @@ M multiply-adds, W weights, A = X + Y activations (inputs, outputs): compulsory 
 which counts what a kernel really accesses and so describes every kernel, not only the fastest. t is the time
 per launch; the instances of one launch share its cost. `ai` is `di_weighted` with e_w = e_a, that is α = ½,
 and `di_weighted` is `di_split` with e_x = e_y.
+
+A whole network may be one row: M, W, X and Y are then sums over its layers, e₀ goes by the multiply-adds of
+each operator, and there is an e_launch for each layer. Where rows do not say so much, all operators have one
+e₀, and a network one e_launch.
 """
 
 from __future__ import annotations
@@ -30,8 +34,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dibench import intensity
-from dibench.study.table.catalogue import network_of
-from dibench.study.table.columns import counts, numbers, shapes
+from dibench.study.table.columns import counts, is_network, macs_by_operator, numbers, shapes, texts
+from dibench.study.table.families import first_family, network_of
 from dibench.study.table.row_errors import NO_REPEATS, Repeats, row_errors
 
 if TYPE_CHECKING:
@@ -75,13 +79,17 @@ class Data:
     """Half-width of the response's 95% interval due to the subtracted idle power, which all rows share; zero
     if none was subtracted."""
     launch: FloatArray
-    """Share of a launch: 1 / instances."""
+    """Share of a launch: 1 / instances; of a network its layers, where all rows count them."""
+    by_operator: FloatArray
+    """(n, operators): multiply-adds of each; not numbers where a network's row does not say."""
     batch: FloatArray
     op: Labels
     layer: Labels
-    """The shape without batch: rows of one layer at several batches share it."""
+    """The shape without batch: rows of one layer at several batches share it. Of a network name and input."""
     network: Labels
-    """The network of the row's name; empty where it has none."""
+    """The network of the row's name, the first where there are several; empty where it has none."""
+    family: Labels
+    """The first family that the row itself names; empty where it names none."""
     error: FloatArray
     """Standard deviation of log y by the row's interval and by repeats; not a number where nothing tells."""
     blocks: FloatArray
@@ -105,8 +113,7 @@ class Data:
 def data_of(frame: pd.DataFrame, response: str, repeated: Repeats = NO_REPEATS) -> Data:
     """The arrays of the rows of a selection; `repeated` is what repeats of cases say of their errors."""
     count = counts(frame)
-    instances = numbers(frame, "instances")
-    names = frame["name"].fillna("") if "name" in frame else np.full(len(frame), "")
+    names = texts(frame, "name")
     return Data(
         y=numbers(frame, response),
         time=numbers(frame, "time_s"),
@@ -123,15 +130,24 @@ def data_of(frame: pd.DataFrame, response: str, repeated: Repeats = NO_REPEATS) 
             ]
         ),
         baseline=_baseline(numbers(frame, "ci_baseline_j"), response),
-        launch=1 / np.where(instances >= 1, instances, 1.0),
+        launch=_launches(frame),
+        by_operator=macs_by_operator(frame),
         batch=numbers(frame, "N"),
         op=_each(frame["op"], str),
         layer=shapes(frame),
-        network=_each(names, network_of),
+        network=np.where(is_network(frame), _each(names, str), _each(names, network_of)),
+        family=_each(texts(frame, "family"), first_family),
         error=row_errors(frame, response, repeated),
         blocks=numbers(frame, "blocks"),
         sms=numbers(frame, "sms"),
     )
+
+
+def _launches(frame: pd.DataFrame) -> FloatArray:
+    layers, instances = numbers(frame, "layers"), numbers(frame, "instances")
+    if len(frame) and is_network(frame).all() and (layers > 0).all():
+        return layers
+    return np.asarray(1 / np.where(instances >= 1, instances, 1.0))
 
 
 def _each(values: Any, text: Callable[[str], str]) -> Labels:
@@ -247,8 +263,13 @@ def _mac_terms(data: Data, terms: Terms, *, executed: bool = False) -> list[tupl
     macs = data.accesses[:, 0] if executed else data.macs
     if not terms.e0_per_operator:
         return [("e0", "MAC", macs)]
-    present = [op for op in intensity.OPERATORS if (data.op == op).any()]
-    return [(f"e0[{op}]", "MAC", np.where(data.op == op, macs, 0.0)) for op in present]
+    own = data.by_operator
+    if not np.isfinite(own).all():  # networks of which some do not say what their operators do
+        return [("e0", "MAC", macs)]
+    if executed:
+        own = np.where(own > 0, macs[:, None], 0.0)
+    columns = zip(intensity.OPERATORS, own.T, strict=True)
+    return [(f"e0[{op}]", "MAC", column) for op, column in columns if column.any()]
 
 
 def _with_launch(parts: list[tuple[str, str, FloatArray]], data: Data, terms: Terms) -> Design:

@@ -3,7 +3,7 @@
 Each distinct layer is measured once and counts as often as the network has it. A fit never fills in layers
 that were not measured. A network counts only if its measured layers hold the required share of both its
 multiply-adds and its elements (the costliest weights may have few multiply-adds); its figures are then those
-of the measured layers.
+of the measured layers. A row of a whole network is its own sum.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dibench.layer import Layer
+from dibench.schema import NETWORK
 from dibench.study.ladder.models import Data
 from dibench.study.table.catalogue import Catalogue, the_25
 from dibench.study.table.columns import shape_key
@@ -48,6 +49,9 @@ class NetworkSum:
 def network_sums(data: Data, catalogue: Catalogue | None = None) -> Iterator[NetworkSum]:
     """Each network of the catalogue, by default of the 25, at each batch size of the rows."""
     catalogue = catalogue or the_25()
+    if (data.op == NETWORK).any():
+        yield from _measured_whole(data, catalogue)
+        return
     shapes = catalogue.shapes_of(*catalogue.layers)
     batches = np.unique(data.batch)
     row_of = _rows_by_shape_and_batch(data, shapes, batches)
@@ -71,6 +75,27 @@ def network_sums(data: Data, catalogue: Catalogue | None = None) -> Iterator[Net
                 macs=found,
                 covered_macs=found / macs.sum(),
                 covered_elements=covered_elements[at],
+            )
+
+
+def _measured_whole(data: Data, catalogue: Catalogue) -> Iterator[NetworkSum]:
+    """Each row of a named network; one that was measured at several inputs is called by them, too."""
+    names, inputs = np.unique(
+        np.unique(np.column_stack([data.network, data.layer]), axis=0)[:, 0], return_counts=True
+    )
+    several = set(names[inputs > 1].tolist())
+    for row, (network, label, n) in enumerate(zip(data.network, data.layer, data.batch, strict=True)):
+        if network in catalogue.family:
+            batch = int(n) if n >= 1 else 1
+            yield NetworkSum(
+                network=str(label if network in several else network),
+                family=catalogue.family[network],
+                batch=batch,
+                rows=np.array([row], dtype=np.intp),
+                layers=int(max(data.launch[row], 1)),
+                macs=float(data.macs[row]) / batch,
+                covered_macs=1.0,
+                covered_elements=1.0,
             )
 
 

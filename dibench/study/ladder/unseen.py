@@ -176,8 +176,8 @@ class Unseen:
 
 
 def rows_needed(data: Data) -> int:
-    """Rows that the largest model needs: it has e₀ of each operator and three more coefficients."""
-    return ROWS_PER_COEFFICIENT * (len(np.unique(data.op)) + 3)
+    """Rows that the largest model needs."""
+    return ROWS_PER_COEFFICIENT * len(design("di_weighted", data).names)
 
 
 def predict_families(
@@ -195,9 +195,10 @@ def predict_families(
     shapes, shape = np.unique(data.layer, return_inverse=True)
     owners, owner = np.unique(data.network, return_inverse=True)
     near = {} if known is None else known.near
+    needed = rows_needed(data)
     designs = {model: design(model, data) for model in COMPARED if model != "di_disjoint"}
     for family, members in catalogue.families.items():
-        rows = np.isin(shapes, catalogue.shapes_of(*members))[shape]
+        rows = np.isin(shapes, catalogue.shapes_in(family))[shape]
         if not rows.any():
             continue
         left = ~rows & ~np.isin(owners, members)[owner]
@@ -214,7 +215,7 @@ def predict_families(
             model: np.full(len(data), np.nan) if one is None else one.predict(data, rows, designs.get(model))
             for model, one in learned.items()
         }
-        enough = int(left.sum()) >= rows_needed(data)
+        enough = int(left.sum()) >= needed
         layers = len(np.unique(shape[rows]))
         found[family] = Unseen(family, rows, left, layers, enough, alpha, predicted)
     return found

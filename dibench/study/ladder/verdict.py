@@ -19,12 +19,13 @@ import attrs
 
 from dibench.numbers import interval, number, p_text, percent
 from dibench.study.findings.adequacy import Adequacy
+from dibench.study.findings.collinear import Collinear
 from dibench.study.findings.estimate import AlphaByFamily, Estimate
 from dibench.study.findings.guards import Guard
 from dibench.study.findings.ladder import MARGIN
+from dibench.study.ladder.collinear import LARGEST_CONDITION
 from dibench.study.maths.inference import LEVEL
 
-LARGEST_CONDITION = 30.0
 ROWS_PER_COEFFICIENT = 3
 
 
@@ -117,6 +118,8 @@ class Grounds:
     """Lack of fit of the model; None where it was not looked at."""
     beside: Mapping[str, Estimate] = attrs.field(factory=dict)
     """α with each further term of the hardware, by name, where it has an interval."""
+    collinear: Collinear | None = None
+    """Which terms the rows cannot tell apart; None where it was not looked at."""
 
 
 @attrs.frozen
@@ -237,8 +240,9 @@ def _undetermined(found: Grounds) -> list[Reason]:
     elif not found.condition <= LARGEST_CONDITION:
         shown = number(found.condition, ".0f") if found.condition < 1e6 else "without bound"
         limit = f"{LARGEST_CONDITION:.0f}"
-        text = f"these layers cannot tell the terms apart: condition number {shown}, over {limit}"
-        reasons.append(Reason("terms too alike", text))
+        text = f"these rows cannot tell the terms apart: condition number {shown}, over {limit}"
+        more = "" if found.collinear is None else found.collinear.text
+        reasons.append(Reason("terms too alike", f"{text}; {more}" if more else text))
     elif found.alpha is None or (found.ci_low is None and found.ci_high is None):
         text = "α is not determined: these rows rule out no value of it"
         reasons.append(Reason("α not determined", text))

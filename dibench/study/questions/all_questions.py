@@ -30,6 +30,7 @@ def of_table(
     draws: int = DRAWS,
     seed: int = SEED,
     subsets: int | None = None,
+    networks: bool | None = None,
     **chosen: Unpack[Choice],
 ) -> Findings:
     """The fit of a table with twins, reuse lattice, whole networks, a library beside, and the paper's claims.
@@ -38,12 +39,14 @@ def of_table(
         frame: a table of the CSV contract, of one card unless `device` is chosen.
         draws, seed: of the bootstraps.
         subsets: drawn for the study of generality; None leaves it out.
+        networks: as of `fit`.
         chosen: `device`, `backend`, `dtype`, as of `fit`.
 
     Raises:
         UserError: no row can be fitted; the message says why.
     """
-    return _answers(frame, fit_ladder(frame, draws=draws, seed=seed, **chosen), subsets, **chosen)
+    ladder = fit_ladder(frame, draws=draws, seed=seed, networks=networks, **chosen)
+    return _answers(frame, ladder, subsets, **chosen)
 
 
 def of_cards(
@@ -52,6 +55,7 @@ def of_cards(
     draws: int = DRAWS,
     seed: int = SEED,
     subsets: int | None = None,
+    networks: bool | None = None,
     **chosen: Unpack[Choice],
 ) -> Several:
     """Each card of a table, the cards compared, and all as one where they are of one model.
@@ -60,14 +64,16 @@ def of_cards(
 
     Args:
         frame: a table of the CSV contract with several cards.
-        draws, seed, subsets, chosen: as of `of_table`.
+        draws, seed, subsets, networks, chosen: as of `of_table`.
     """
-    ladders = card_ladders(frame, draws=draws, seed=seed, **chosen)
+    ladders = card_ladders(frame, draws=draws, seed=seed, networks=networks, **chosen)
     joined = one_model(frame)
     together = None
     if joined is not None:
         try:
-            together = of_table(joined.frame, draws=draws, seed=seed, subsets=subsets, **chosen)
+            together = of_table(
+                joined.frame, draws=draws, seed=seed, subsets=subsets, networks=networks, **chosen
+            )
         except UserError:  # nothing that can be fitted: the cards say why
             joined = None
     most = max(ladders, key=lambda card: len(card.rows))
@@ -81,8 +87,10 @@ def of_cards(
 
 def _answers(frame: pd.DataFrame, ladder: Ladder, subsets: int | None, **chosen: Unpack[Choice]) -> Findings:
     fit = findings_of(ladder)
-    pairs = twins(frame, fit.alpha.weighted, **chosen)
     networks = networks_of(frame, ladder, **chosen)
+    if ladder.selection.networks:  # no layers that could be twins, or lie on a lattice
+        return Findings(fit, None, None, networks, None, claims(fit, networks))
+    pairs = twins(frame, fit.alpha.weighted, **chosen)
     return Findings(
         fit=fit,
         twins=pairs,

@@ -67,20 +67,27 @@ def rows_of(frame: pd.DataFrame, device: str, uuid: str) -> pd.DataFrame:
 
 
 def card_ladders(
-    frame: pd.DataFrame, *, draws: int = DRAWS, seed: int = SEED, **chosen: Unpack[Choice]
+    frame: pd.DataFrame,
+    *,
+    draws: int = DRAWS,
+    seed: int = SEED,
+    networks: bool | None = None,
+    **chosen: Unpack[Choice],
 ) -> tuple[CardLadder, ...]:
     """Fit every card of a table on its own.
 
     Args:
         frame: a table of the CSV contract with one or more cards.
         draws, seed: of the bootstraps.
+        networks: as of `fit`.
         chosen: `backend` and `dtype`, as of `fit`.
     """
     found = []
     for device, uuid in cards_in(frame):
         rows = rows_of(frame, device, uuid)
         try:
-            found.append(CardLadder(device, uuid, rows, fit_ladder(rows, draws=draws, seed=seed, **chosen)))
+            ladder = fit_ladder(rows, draws=draws, seed=seed, networks=networks, **chosen)
+            found.append(CardLadder(device, uuid, rows, ladder))
         except UserError as error:
             found.append(CardLadder(device, uuid, rows, None, str(error)))
     return tuple(found)

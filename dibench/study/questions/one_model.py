@@ -20,7 +20,7 @@ from dibench.study.findings.estimate import UNKNOWN
 from dibench.study.ladder.models import Data, data_of
 from dibench.study.maths.inference import student_quantile
 from dibench.study.questions.devices import adjusted, cards_in, difference_of
-from dibench.study.table.row_errors import SAME_CASE
+from dibench.study.table.row_errors import cases_of
 from dibench.study.table.rows import select
 
 if TYPE_CHECKING:
@@ -106,8 +106,8 @@ def _log_joules(frame: pd.DataFrame, uuids: pd.Series[str]) -> pd.DataFrame:
     if response is None:
         return uuids.iloc[:0].to_frame()
     usable &= frame[response] > 0
-    same = [name for name in SAME_CASE if name in frame]
-    table = frame.loc[usable, same].astype("string").fillna("")
+    table = cases_of(frame)[usable].astype("string").fillna("")
+    same = list(table)
     table["card"], table["log"] = uuids[usable], np.log(frame.loc[usable, response].astype("float64"))
     return table.pivot_table(index=same, columns="card", values="log", aggfunc="mean")
 

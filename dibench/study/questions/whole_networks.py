@@ -129,6 +129,7 @@ def whole_networks(
         batch=fleet.batch,
         complete_by_batch=fleet.complete_by_batch,
         required_share=fleet.required_share,
+        as_a_whole=selection.networks,
         gap_bound_s=GAP_BOUND_S,
         reason=None if enough else _too_few(len(ranked)),
         ranked=ranked,
@@ -164,7 +165,7 @@ def fleet_of(
         UserError: no row can be used, or none has that batch.
     """
     single = _single(frame)
-    if ladder is not None and single is frame:
+    if ladder is not None and (single is frame or ladder.selection.networks):
         selection, data = ladder.selection, ladder.data
         catalogue, unseen = ladder.catalogue, ladder.unseen
     else:

@@ -1,4 +1,8 @@
-"""Columns of a table as arrays, even if the table lacks them, and what follows from dimensions."""
+"""Columns of a table as arrays, even if the table lacks them, and what follows from dimensions.
+
+A layer's counts follow from its dimensions; those of a whole network are columns of its row, sums over its
+layers.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dibench import intensity
+from dibench.intensity import OPERATORS
 from dibench.layer import DIMENSIONS
+from dibench.schema import NETWORK
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +37,34 @@ def texts(frame: pd.DataFrame, name: str) -> NDArray[np.object_]:
 
 
 def counts(frame: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
-    """Compulsory counts of each row from its dimensions: macs, weights, inputs, outputs."""
+    """Compulsory counts of each row: macs, weights, inputs, outputs; a network without inputs has as many as
+    outputs, as nearly every output is the next layer's input."""
+    found = _of_layers(frame)
+    whole = is_network(frame)
+    if whole.any():
+        given = {name: numbers(frame, name) for name in found}
+        given["inputs"] = np.where(np.isnan(given["inputs"]), given["outputs"], given["inputs"])
+        found = {name: np.where(whole, given[name], values) for name, values in found.items()}
+    return found
+
+
+def macs_by_operator(frame: pd.DataFrame) -> NDArray[np.float64]:
+    """Multiply-adds (n, operators) of each row; not numbers where a network's row does not say."""
+    op, macs = texts(frame, "op"), counts(frame)["macs"]
+    own = np.column_stack([np.where(op == name, macs, 0.0) for name in OPERATORS])
+    whole = op == NETWORK
+    if whole.any():
+        given = np.column_stack([numbers(frame, f"macs_{name}") for name in OPERATORS])
+        own = np.where(whole[:, None], given, own)
+    return own
+
+
+def is_network(frame: pd.DataFrame) -> NDArray[np.bool_]:
+    """Which rows (n,) are of whole networks."""
+    return np.asarray(texts(frame, "op") == NETWORK)
+
+
+def _of_layers(frame: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
     d = {dim: numbers(frame, dim) for dim in DIMENSIONS}
     return {
         "macs": intensity.macs(d["N"], d["K"], d["P"], d["Q"], d["C"], d["groups"], d["R"], d["S"]),
@@ -42,12 +75,31 @@ def counts(frame: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
 
 
 def shapes(frame: pd.DataFrame) -> NDArray[np.str_]:
-    """`shape_key` of each row."""
+    """`shape_key` of each row; of a whole network its name and the size of its input."""
+    if not len(frame):
+        return np.empty(0, dtype=np.str_)
+    whole = is_network(frame)
+    if whole.any():
+        found = np.full(len(frame), "", dtype=object)
+        found[~whole] = shapes(frame[~whole])
+        found[whole] = _networks(frame[whole])
+        return found.astype(np.str_)
     sizes = frame[list(DIMENSIONS[1:])].astype("int64")
     code = sizes.groupby(list(DIMENSIONS[1:]), sort=False).ngroup().to_numpy()
     first = np.unique(code, return_index=True)[1]
     different = sizes.iloc[first].to_numpy(dtype=object)
     return np.array(["x".join(map(str, shape)) for shape in different], dtype=np.str_)[code]
+
+
+def _networks(frame: pd.DataFrame) -> list[str]:
+    """Name and input of each network; one without a name is told by its counts."""
+    names = texts(frame, "name")
+    unnamed = zip(*(counts(frame)[count] for count in ("macs", "weights", "outputs")), strict=True)
+    sizes = zip(*(texts(frame, dim) for dim in ("C", "H", "W")), strict=True)
+    return [
+        f"{name or 'x'.join(f'{count:g}' for count in own)} {'x'.join(size)}".removesuffix(" xx")
+        for name, own, size in zip(names.tolist(), unnamed, sizes, strict=True)
+    ]
 
 
 def shape_key(shape: Sequence[int]) -> str:

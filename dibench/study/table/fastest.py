@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dibench.layer import DIMENSIONS
-from dibench.study.table.columns import counts, numbers, texts
+from dibench.study.table.columns import counts, is_network, numbers, shapes, texts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +52,9 @@ def _cost(frame: pd.DataFrame, response: str) -> NDArray[np.float64]:
 
 
 def _layers(frame: pd.DataFrame) -> NDArray[np.intp]:
-    """A number for each row's layer, equal for equal dimensions."""
-    shapes = frame[list(DIMENSIONS)].astype("int64")
-    return np.asarray(shapes.groupby(list(DIMENSIONS), sort=False).ngroup(), dtype=np.intp)
+    """A number for each row's layer, equal for equal dimensions; of networks, for equal name and input."""
+    if is_network(frame).any():
+        batch = texts(frame, "N").astype(np.str_)
+        return np.unique(np.char.add(np.char.add(batch, " "), shapes(frame)), return_inverse=True)[1]
+    sizes = frame[list(DIMENSIONS)].astype("int64")
+    return np.asarray(sizes.groupby(list(DIMENSIONS), sort=False).ngroup(), dtype=np.intp)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dibench.layer import DIMENSIONS
-from dibench.study.table.columns import numbers
+from dibench.study.table.columns import is_network, numbers, texts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,16 +53,23 @@ def interval_of(response: str) -> tuple[str, str]:
     return ("time_s", "time_ci_s") if response == "time_s" else ("energy_j", "energy_ci_j")
 
 
+def cases_of(frame: pd.DataFrame) -> pd.DataFrame:
+    """The columns that tell one case from another; a whole network is told by its name, too."""
+    cases = frame[[name for name in SAME_CASE if name in frame]]
+    whole = is_network(frame)
+    return cases.assign(network=np.where(whole, texts(frame, "name"), "")) if whole.any() else cases
+
+
 def repeats(frame: pd.DataFrame, response: str) -> Repeats:
     """Of rows that count, repeats and sentinels among them; exact copies of a row are one row."""
-    same = [name for name in SAME_CASE if name in frame]
+    cases = cases_of(frame)
     value = numbers(frame, response)
-    again = frame.duplicated(same, keep=False).to_numpy(dtype=bool) & (value > 0)
+    again = cases.duplicated(keep=False).to_numpy(dtype=bool) & (value > 0)
     again &= ~frame.duplicated().to_numpy(dtype=bool)
-    rows = frame.loc[again, same].astype("string").fillna("")
+    rows = cases[again].astype("string").fillna("")
     if not len(rows):
         return NO_REPEATS
-    case = rows.groupby(same, sort=False).ngroup().to_numpy()
+    case = rows.groupby(list(rows), sort=False).ngroup().to_numpy()
     logs = np.log(value[again])
     how_many = np.bincount(case)
     apart = logs - (np.bincount(case, logs) / how_many)[case]

@@ -2,12 +2,13 @@
 
 A fit is about one device, backend, data type, operand distribution and energy source: nothing is pooled
 silently. If there are several devices, the caller chooses one. Of the other settings the most frequent value
-is taken; rows with another one are counted among the exclusions.
+is taken; rows with another one are counted among the exclusions. Layers and whole networks are never in one
+fit: what runs between layers is in the joules of a network only.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import attrs
 import numpy as np
@@ -16,8 +17,9 @@ from numpy.typing import NDArray
 from dibench.errors import UserError
 from dibench.layer import DIMENSIONS
 from dibench.schema import ANCHOR, NETWORK, REQUIRED, RESPONSES, broken_rule, is_measured
-from dibench.study.table.columns import counts, numbers, texts
+from dibench.study.table.columns import counts, is_network, numbers, texts
 from dibench.study.table.fastest import fastest_variants, is_slower
+from dibench.study.table.network_rows import contradicts_itself, notes_on, with_counts, without_counts
 from dibench.study.table.row_errors import Repeats, interval_of, repeats
 from dibench.study.table.subsets import capped, throttled
 
@@ -72,6 +74,10 @@ class Selection:
     """The kernel variant of each operator; empty text where the table names none."""
     repeats: Repeats
     """How far repeats of a case lie apart, those that the fit leaves out among them."""
+    networks: bool = False
+    """Whether the rows are whole networks, not layers."""
+    notes: tuple[str, ...] = ()
+    """Of networks: which counts are not as the models want them, and what was done about it."""
 
     @property
     def kind(self) -> str:
@@ -98,12 +104,11 @@ class Selection:
 def select(
     frame: pd.DataFrame,
     *,
-    device: str | None = None,
-    backend: str | None = None,
-    dtype: str | None = None,
     modelled: bool = False,
     every_kernel: bool = False,
     at_cap: bool | None = None,
+    networks: bool = False,
+    **chosen: Unpack[Choice],
 ) -> Selection:
     """The rows that count, and the response they have in common.
 
@@ -117,21 +122,22 @@ def select(
 
     Args:
         frame: a table of the CSV contract, as `table.read_csv` gives it.
-        device, backend, dtype: use only these rows.
         modelled: explain modelled or simulated energy instead, as a check of the pipeline.
         every_kernel: keep every kernel of a layer: what twins and the reuse lattice compare.
         at_cap: whether rows at the power cap count; None: where they are most of the rows.
+        networks: use the rows of whole networks, not those of layers.
+        chosen: `device`, `backend`, `dtype`: use only these rows.
 
     Raises:
         UserError: columns are missing, several devices without a choice, or no row is left.
     """
     _check_table(frame)
     sieve = _Sieve(frame)
-    _drop_unusable(sieve)
-    chosen = {"device": device, "backend": backend, "dtype": dtype}
+    _drop_unusable(sieve, networks)
+    wanted: dict[str, Any] = dict(chosen)
     # What the caller chose comes first, so that the most frequent of the rest is counted among those rows.
-    order = sorted(SETTINGS, key=lambda name: chosen.get(name) is None)
-    setting = {name: _settle(sieve, name, chosen.get(name)) for name in order}
+    order = sorted(SETTINGS, key=lambda name: wanted.get(name) is None)
+    setting = {name: _settle(sieve, name, wanted.get(name)) for name in order}
     sieve.check()
     response = _choose_response(sieve, modelled)
     _drop_implausible(sieve, response)
@@ -148,8 +154,20 @@ def select(
     sieve.check()
     sources = tuple(sorted(set(sieve.text("energy_source"))))
     used = sieve.frame.reset_index(drop=True)
-    again = repeats(_repeated(frame, setting, sources, response, at_cap), response)
-    return Selection(used, len(frame), sieve.excluded, response, sources, setting, variants, again)
+    own = frame[is_network(frame) == networks]
+    again = repeats(_repeated(own, setting, sources, response, at_cap), response)
+    return Selection(
+        frame=used,
+        rows=len(frame),
+        excluded=sieve.excluded,
+        response=response,
+        sources=sources,
+        setting=setting,
+        variants=variants,
+        repeats=again,
+        networks=networks,
+        notes=notes_on(used) if networks else (),
+    )
 
 
 def anchors(frame: pd.DataFrame, selection: Selection) -> pd.DataFrame:
@@ -175,7 +193,7 @@ def _repeated(
     """Rows of that setting that were measured, with repeats and sentinels."""
     sieve = _Sieve(frame)
     sieve.drop(~np.isin(sieve.text("status").astype(str), ("ok", "flagged")), "not measured")
-    sieve.drop(np.isin(sieve.text("op").astype(str), (ANCHOR, NETWORK)), "no layer")
+    sieve.drop(sieve.text("op") == ANCHOR, "no layer")
     _drop_throttled(sieve)
     _drop_capped(sieve, at_cap)
     for name, value in setting.items():
@@ -226,16 +244,23 @@ def _check_table(frame: pd.DataFrame) -> None:
                 raise UserError(f"row {frame.index[list(cells).index(text)]}: {name}", rule, text)
 
 
-def _drop_unusable(sieve: _Sieve) -> None:
-    """Drop rows that are not measured, no layer, repeated, run at a throttled clock, or contradictory."""
+def _drop_unusable(sieve: _Sieve, networks: bool) -> None:
+    """Drop rows that are not measured, of another kind, repeated, throttled, or contradictory."""
     for status in ("failed", "skipped"):
         sieve.drop(sieve.text("status") == status, status)
     sieve.drop(sieve.text("op") == ANCHOR, "anchor, no layer")
     sieve.drop(sieve.number("sentinel") == 1, "sentinel")
-    sieve.drop(sieve.text("op") == NETWORK, "whole network, no layer")
+    if networks:
+        sieve.drop(sieve.text("op") != NETWORK, "layer, the fit is of whole networks")
+        sieve.frame = with_counts(sieve.frame)
+        sieve.drop(without_counts(sieve.frame), "no sums of macs, weights and outputs")
+        sieve.drop(contradicts_itself(sieve.frame), "macs are not the sum of those by operator")
+    else:
+        sieve.drop(sieve.text("op") == NETWORK, "whole network, no layer")
     sieve.drop(_is_repeated(sieve), "repeat of a case, its last row stands")
     _drop_throttled(sieve)
-    sieve.drop(_contradicts_dimensions(sieve), "counts contradict the dimensions")
+    if not networks:
+        sieve.drop(_contradicts_dimensions(sieve), "counts contradict the dimensions")
 
 
 def _drop_throttled(sieve: _Sieve) -> None:
@@ -275,7 +300,10 @@ def _is_repeated(sieve: _Sieve) -> Mask:
     frame = sieve.frame
     case = sieve.text("case_id")
     # Ours depend on all of these anyway; other tools may number the cases of each table from one.
-    same = [name for name in ("case_id", *SETTINGS, "variant", "knobs", *DIMENSIONS) if name in frame]
+    told = ("case_id", *SETTINGS, "variant", "knobs", *DIMENSIONS)
+    same = [name for name in told if name in frame]
+    if "name" in frame and is_network(frame).any():
+        same.append("name")  # networks of one input have the same dimensions
     repeated = frame.duplicated(same, keep="last").to_numpy(dtype=bool)
     unnamed = case == ""
     return np.where(unnamed, frame.duplicated(keep="last"), repeated) if unnamed.any() else repeated

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from dibench.layer import Layer
 from dibench.study.findings.ladder import MARGIN
 from dibench.study.findings.power import Power, Reach
+from dibench.study.ladder.collinear import LARGEST_CONDITION
 from dibench.study.ladder.folds import families_of
 from dibench.study.ladder.models import Data, data_of, design
-from dibench.study.ladder.verdict import LARGEST_CONDITION, ROWS_PER_COEFFICIENT
+from dibench.study.ladder.verdict import ROWS_PER_COEFFICIENT
 from dibench.study.maths.bias_reduced import bias_reduced
 from dibench.study.maths.estimate import condition_number
 from dibench.study.maths.inference import Clustering, student_quantile

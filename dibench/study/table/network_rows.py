@@ -1,0 +1,102 @@
+"""Rows of whole networks: whether they have the counts that a fit needs, and where these come from.
+
+A network's counts are sums over its layers (`schema.network_counts`). A row without them gets those that its
+name stands for: the published layers of one of the 25, at their own input, or the PyTorch module that
+`module:callable` builds, as `torchvision:resnet50` in our own sweeps.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dibench import models, networks
+from dibench.errors import UserError
+from dibench.intensity import OPERATORS
+from dibench.schema import NETWORK, network_counts
+from dibench.study.table.columns import macs_by_operator, numbers, texts
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Mask = NDArray[np.bool_]
+
+NEEDED = ("macs", "weights", "outputs")
+"""Counts without which a row says nothing of AI or DI; inputs may be taken as many as outputs."""
+
+FROM_NAME = "counts_from_name"
+"""Column that marks rows whose counts follow from their names."""
+
+
+def only_networks(frame: pd.DataFrame) -> bool:
+    """Whether a table has measured rows of whole networks, and none of layers."""
+    measured = texts(frame, "op")[np.isin(texts(frame, "status").astype(str), ("ok", "flagged"))]
+    return bool((measured == NETWORK).any()) and not np.isin(measured.astype(str), OPERATORS).any()
+
+
+def with_counts(frame: pd.DataFrame) -> pd.DataFrame:
+    """Rows of networks, with the counts that their names stand for where they have none of their own."""
+    lacking = np.flatnonzero(without_counts(frame))
+    if not len(lacking):
+        return frame
+    frame = frame.reset_index(drop=True)
+    found: dict[int, dict[str, int]] = {}
+    names, batches = texts(frame, "name"), numbers(frame, "N")
+    sizes = np.column_stack([numbers(frame, dim) for dim in ("C", "H", "W")])
+    for row in lacking.tolist():
+        batch = int(batches[row]) if batches[row] >= 1 else 1
+        known = sizes[row] if np.isfinite(sizes[row]).all() else ()
+        if own := _by_name(names[row], batch, tuple(int(size) for size in known)):
+            found[row] = own
+    for column in sorted({column for own in found.values() for column in own}):
+        values = numbers(frame, column)
+        for row, own in found.items():
+            values[row] = own[column]
+        frame[column] = values
+    mark = np.zeros(len(frame), dtype=bool)
+    mark[list(found)] = True
+    return frame.assign(**{FROM_NAME: mark})
+
+
+@cache
+def _by_name(name: str, batch: int, size: tuple[int, ...]) -> dict[str, int]:
+    """The counts of a network that the program knows; none where it does not, or at another input."""
+    try:
+        if name in networks.names():
+            layers = models.load(name, batch=batch).layers
+            first = layers[0]
+            return {} if size and size != (first.C, first.H, first.W) else network_counts(layers)
+        if ":" in name:
+            shapes = {"": ",".join(map(str, (batch, *size)))} if size else {}
+            return network_counts(models.load(name, batch=batch, shapes=shapes).layers)
+    except UserError:  # PyTorch is not installed, or builds no such network
+        return {}
+    return {}
+
+
+def without_counts(frame: pd.DataFrame) -> Mask:
+    """Rows that lack a sum that the models need."""
+    return np.asarray(~np.logical_and.reduce([numbers(frame, name) > 0 for name in NEEDED]))
+
+
+def contradicts_itself(frame: pd.DataFrame) -> Mask:
+    """Rows whose multiply-adds by operator do not add up to the whole."""
+    summed, macs = macs_by_operator(frame).sum(axis=1), numbers(frame, "macs")
+    return np.asarray(np.isfinite(summed) & (np.abs(summed - macs) > 1e-9 * macs))
+
+
+def notes_on(frame: pd.DataFrame) -> tuple[str, ...]:
+    """What the rows of a fit do not say, and what was done about it."""
+    n = len(frame)
+    by_operator = np.isfinite(macs_by_operator(frame)).all(axis=1)
+    no_inputs = np.isnan(numbers(frame, "inputs"))
+    told = {
+        "have counts that follow from their names": numbers(frame, FROM_NAME, 0.0) > 0,
+        "do not count inputs, taken as many as outputs (in the 25 networks 0.7 to 3.1 times)": no_inputs,
+        "do not count multiply-adds by operator, so all operators have one e₀": ~by_operator,
+        "do not count layers, so e_launch is that of a network": np.isnan(numbers(frame, "layers")),
+    }
+    return tuple(f"{rows.sum()} of {n} rows {what}" for what, rows in told.items() if rows.any())
