@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from dibench.backends.operands import operand
 from dibench.backends.torch import TorchLayer, keep_freed_memory
 from dibench.backends.torch_gpu import TorchGpuLayer, set_up
-from dibench.models.torch import build
+from dibench.models.torch_source import build
 
 if TYPE_CHECKING:
     from dibench.plan import Case

@@ -78,6 +78,7 @@ def _plain(model: Model, alphas: AlphaValues | None, drags: list[Drag]) -> dict[
         "parameters": model.parameters,
         "macs_known": model.macs_known,
         "coverage": model.coverage,
+        "note": model.note,
         "network": reuse_of(model.layers).figures(alphas) if model.layers else None,
         "layers": [
             {"name": layer.name, "op": layer.op, **layer.dims, **reuse_of([layer]).figures(alphas)}

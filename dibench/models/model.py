@@ -26,6 +26,7 @@ class Model:
 
     `layers` have unique names `model/node`; a layer that runs twice is listed twice. `parameters` counts the
     elements of all parameters, biases and normalisation included; it is None where the source does not say.
+    `note` says how the model was read, where that is not as usual.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Model:
     not_covered: tuple[NotCovered, ...] = ()
     input_shapes: dict[str, tuple[int, ...]] = attrs.field(factory=dict)
     parameters: int | None = None
+    note: str = ""
 
     @property
     def macs(self) -> int:

@@ -219,7 +219,12 @@ def _recurrent(gates: int) -> Product:
             return [Uncovered("weights computed at run time", x[0] * x[1] * (prod(w) + prod(r)))]
         # A GRU that resets before the product needs the other gates first.
         resets_first = gates == 3 and not node.attributes.get("linear_before_reset")
-        return recurrent(x, w, r, each_step=[2, 1] if resets_first else [gates])
+        parts = [2, 1] if resets_first else [gates]
+        if not prod(x) * prod(r):
+            return []
+        inputs = Layer.fc(N=x[0] * x[1], C=x[2], K=w[1])
+        step = [Layer.fc(N=x[1], C=r[2], K=part * r[2]) for part in parts]
+        return recurrent(inputs, step, steps=x[0]) * r[0]
 
     return layers
 

@@ -140,29 +140,16 @@ def transposed_convolution(x: Shape, w: Shape) -> Uncovered:
     return Uncovered("transposed convolution", prod(x) * prod(w[1:]))
 
 
-def recurrent(x: Shape, w: Shape, r: Shape, *, each_step: Sequence[int]) -> list[Layer | Uncovered]:
-    """The products of an LSTM, GRU or RNN as libraries run them: inputs once, hidden states step by step.
+def recurrent(inputs: Layer, step: Sequence[Layer], steps: int) -> list[Layer | Uncovered]:
+    """The products of an LSTM, GRU or RNN as libraries run them: all inputs at once, then step by step.
 
-    Args:
-        x: steps, batch, inputs.
-        w: directions, gates·hidden, inputs.
-        r: directions, gates·hidden, hidden.
-        each_step: outputs of each product of a hidden state with its weights, in units of the hidden size.
-
-    >>> [layer.N for layer in recurrent((2, 8, 3), (1, 20, 3), (1, 20, 5), each_step=[4])]
+    >>> [one.N for one in recurrent(Layer.fc(N=2 * 8, C=3, K=20), [Layer.fc(N=8, C=5, K=20)], steps=2)]
     [16, 8, 8]
     """
-    steps, batch, inputs = x
-    directions, outputs, hidden = r
-    found: list[Layer | Uncovered] = []
-    for _ in range(directions if prod(x) and prod(r) else 0):
-        found.append(Layer.fc(N=steps * batch, C=inputs, K=w[1]))
-        if steps > MOST_STEPS:
-            found.append(Uncovered(f"more than {MOST_STEPS} steps", steps * batch * outputs * hidden))
-            continue
-        step = [Layer.fc(N=batch, C=hidden, K=part * hidden) for part in each_step]
-        found.extend(step * steps)
-    return found
+    if steps > MOST_STEPS:
+        rest = Uncovered(f"more than {MOST_STEPS} steps", steps * sum(each.macs for each in step))
+        return [inputs, rest]
+    return [inputs, *[layer for _ in range(steps) for layer in step]]
 
 
 def contraction(

@@ -1,17 +1,17 @@
 """Reads PyTorch modules: one run on meta tensors, which have shapes and no data, shows every operator.
 
-This executes the code that the user named. A file that holds a pickle is never opened.
+The run is that of a deep copy whose tensors are all on meta, so that the user's module stays as it is,
+whatever `forward` keeps. A module that asks for numbers (`.item()`, `if mask.all()`) runs once more, on the
+CPU with real ones, if it is small. A file that holds a pickle is never opened.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib
-import importlib.util
 import re
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dibench.errors import UserError
@@ -19,18 +19,26 @@ from dibench.layer import Layer
 from dibench.models.inputs import parse_shape
 from dibench.models.model import Model, NotCovered, unique_names
 from dibench.models.torch_products import Recorder
+from dibench.models.torch_source import build, explained, import_torch
 
-IMAGE = (1, 3, 224, 224)
-"""The default input of a torchvision model: the size that its published figures are for."""
+MOST_REAL = 200_000_000
+"""Most parameters of a module that runs on the CPU where meta tensors do not do."""
+
+_ASKS_FOR_NUMBERS = re.compile(
+    r"meta|item\(|numpy|tolist|nonzero|same device|data-dependent|NotImplementedError"
+)
+_RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
+_SPREADING = ("expand", "expand_as", "broadcast_to")
+Inputs = Mapping[str, tuple[tuple[int, ...], str]]
 
 
 def read(source: Any, batch: int | None, shapes: Mapping[str, str]) -> Model:
     """The model of a module, or of text that names one; `batch` and `shapes` as `models.load` describes them.
 
     Raises:
-        UserError: PyTorch is missing, the text names no module, or the module does not run on meta tensors.
+        UserError: PyTorch is missing, the text names no module, or the module does not run.
     """
-    torch = _torch()
+    torch = import_torch()
     if isinstance(source, str):
         name, module, usual = source.rpartition(":")[2], *build(source, device="meta")
     else:
@@ -38,119 +46,26 @@ def read(source: Any, batch: int | None, shapes: Mapping[str, str]) -> Model:
     if not isinstance(module, torch.nn.Module):
         raise UserError("model", "must be a torch.nn.Module", type(module).__name__)
     inputs = _inputs(batch, shapes, usual)
-    recorder = Recorder()
-    _run(module, inputs, recorder)
+    recorder, note = _recorded(source, module, inputs)
     names = unique_names(name, [found.name for found in recorder.found])
     layers, not_covered = [], []
     for found, unique in zip(recorder.found, names, strict=True):
         if isinstance(found.result, Layer):
             layers.append(found.result.renamed(unique))
-        else:
+        elif found.result.macs != 0:
             not_covered.append(
                 NotCovered(name=unique, op=found.op, reason=found.result.reason, macs=found.result.macs)
             )
     sizes = {key: shape for key, (shape, _) in inputs.items()}
     return Model(
         name=name, batch=next(iter(sizes.values()))[0], layers=tuple(layers), not_covered=tuple(not_covered),
-        input_shapes=sizes, parameters=sum(parameter.numel() for parameter in module.parameters()) or None,
+        input_shapes=sizes, parameters=_parameters(module) or None, note=note,
     )  # fmt: skip
 
 
-def build(source: str, *, device: str) -> tuple[Any, tuple[int, ...] | None]:
-    """The module that `module:callable`, `file.py:callable`, `torchvision:NAME` or `timm:NAME` gives.
-
-    Args:
-        source: as above; the callable takes no arguments (a class will do), or is a module already.
-        device: where its parameters are made, with their initial values; "meta" allocates nothing.
-
-    Returns:
-        The module, and the input size that its package publishes, or None.
-
-    Raises:
-        UserError: PyTorch or the package is missing, or the callable fails; the message says why.
-    """
-    torch = _torch()
-    where, _, name = source.rpartition(":")
-    make: Callable[[], Any]
-    with torch.device(device), _explained(source, "cannot be built"), _current_directory():
-        if where in ("torchvision", "timm"):
-            make = _published(where, name)
-        else:
-            found = _import(where)
-            for part in name.split("."):
-                if not hasattr(found, part):
-                    raise UserError("model", f"must name something in {where}", name)
-                found = getattr(found, part)
-            make = found
-        if isinstance(make, torch.nn.Module):
-            return make, _usual_input(make)
-        if not callable(make):
-            raise UserError("model", "must be a callable or a torch.nn.Module", type(make).__name__)
-        module = make()
-    if not isinstance(module, torch.nn.Module):
-        raise UserError("model", f"{source} must give a torch.nn.Module", type(module).__name__)
-    return module, _usual_input(module) or (IMAGE if where.startswith("torchvision") else None)
-
-
-def _torch() -> Any:
-    try:
-        return importlib.import_module("torch")
-    except ImportError:
-        raise UserError("model", "needs PyTorch: pip install 'dibench[torch]'") from None
-
-
-def _published(package: str, name: str) -> Callable[[], Any]:
-    module = _import(f"{package}.models" if package == "torchvision" else package)
-    if package == "torchvision":
-        return lambda: module.get_model(name, weights=None)
-    return lambda: module.create_model(name, pretrained=False)
-
-
-def _import(where: str) -> Any:
-    """A module by its dotted name or by its file."""
-    if where.endswith(".py"):
-        path = Path(where)
-        if not path.is_file():
-            raise UserError("", "no such file", where=path)
-        spec = importlib.util.spec_from_file_location(re.sub(r"\W", "_", path.stem), path)
-        assert spec is not None and spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-    if not re.fullmatch(r"\w+(\.\w+)*", where):
-        raise UserError("model", "must be module:callable, file.py:callable or a known network", where)
-    return importlib.import_module(where)
-
-
-@contextlib.contextmanager
-def _current_directory() -> Iterator[None]:
-    """Within it, modules of the current directory can be imported, as with `python -m`."""
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        yield
-    finally:
-        sys.path.remove(here)
-
-
-@contextlib.contextmanager
-def _explained(source: str, what: str) -> Iterator[None]:
-    """Turns what the user's code raises into a UserError of one line."""
-    try:
-        yield
-    except UserError:
-        raise
-    except (Exception, SystemExit) as error:
-        first = str(error).strip().splitlines()
-        raise UserError(
-            "model", f"{source} {what}: {type(error).__name__}" + (f": {first[0][:200]}" if first else "")
-        ) from None
-
-
-def _usual_input(module: Any) -> tuple[int, ...] | None:
-    """The input size that models of timm carry."""
-    size = (getattr(module, "default_cfg", None) or {}).get("input_size")
-    return (1, *size) if size else None
+def _parameters(module: Any) -> int:
+    lazy = import_torch().nn.parameter.is_lazy
+    return sum(each.numel() for each in module.parameters() if not lazy(each))
 
 
 def _inputs(
@@ -164,7 +79,7 @@ def _inputs(
     inputs = {}
     for name, text in shapes.items():
         shape, dtype = parse_shape(text, name)
-        torch = _torch()
+        torch = import_torch()
         if not isinstance(getattr(torch, dtype or "float32", None), torch.dtype):
             raise UserError(f"--input-shape {name}".strip(), "must end in a type of PyTorch", dtype)
         inputs[name] = (shape, dtype or "float32")
@@ -174,56 +89,174 @@ def _inputs(
     return inputs
 
 
-def _run(module: Any, inputs: Mapping[str, tuple[tuple[int, ...], str]], recorder: Recorder) -> None:
-    """Runs one inference on meta tensors under the recorder, and leaves the module as it was."""
-    torch = _torch()
+def _recorded(source: Any, module: Any, inputs: Inputs) -> tuple[Recorder, str]:
+    """What one inference runs, and a note where that took real numbers."""
+    kind = type(module).__name__
+    module = getattr(module, "_orig_mod", module)  # what torch.compile wrapped
+    hint = "give inputs by name with --input-shape NAME=1,3,8,8, those in a dict or tuple as NAME.KEY=1,3,8,8"
+    try:
+        cannot = "cannot run on meta tensors (shapes without numbers)"
+        return _run(_on_meta(module, isinstance(source, str)), inputs, "meta", f"{kind} {cannot}"), ""
+    except UserError as error:
+        if not _ASKS_FOR_NUMBERS.search(str(error).partition(cannot)[2]):
+            more = f" ({hint})" if "argument" in str(error) or "data type 'str'" in str(error) else ""
+            raise UserError("", str(error) + more) from None
+        if _parameters(module) > MOST_REAL:
+            raise UserError("", f"{error}; export it to ONNX") from None
+    if isinstance(source, str):
+        real = getattr(build(source, device="cpu")[0], "_orig_mod", None) or build(source, device="cpu")[0]
+    else:
+        with explained(kind, "cannot be copied"):
+            real = copy.deepcopy(module)
+    cannot = "runs neither on meta tensors (it asks for numbers) nor on the CPU; export it to ONNX"
+    recorder = _run(real, inputs, "cpu", f"{kind} {cannot}")
+    return recorder, "The model asks for numbers, so that its layers are those of one run on random inputs."
+
+
+def _on_meta(module: Any, own: bool) -> Any:
+    """A deep copy of a module whose tensors, in whatever attribute, have shapes and no numbers.
+
+    Args:
+        module: stays as it is, unless it is `own` and cannot be copied.
+        own: whether it was built for this run alone.
+    """
+    torch = import_torch()
+    mode = importlib.import_module("torch.overrides").TorchFunctionMode
+    lazy = torch.nn.parameter.is_lazy
 
     def on_meta(tensor: Any) -> Any:
-        return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+        if lazy(tensor):
+            return type(tensor)(device="meta", dtype=tensor.dtype)
+        empty = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+        if isinstance(tensor, torch.nn.Parameter):
+            return torch.nn.Parameter(empty, requires_grad=tensor.requires_grad)
+        return empty
 
-    cannot = "cannot run on meta tensors (shapes without numbers)"
-    arrays = {
-        name: torch.empty(shape, dtype=getattr(torch, dtype), device="meta")
-        for name, (shape, dtype) in inputs.items()
-    }
-    args = (arrays.pop(""),) if "" in arrays else ()
-    with _explained(type(module).__name__, cannot):  # a lazy module has no shapes yet
-        state = {
-            name: on_meta(tensor.detach())
-            for name, tensor in (*module.named_parameters(), *module.named_buffers())
-        }
-    recorder.weights(state)
-    training = [part for part in module.modules() if part.training]
-    fast = torch.backends.mha.get_fastpath_enabled()
+    class Copying(mode):  # type: ignore[misc,valid-type]  # PyTorch is imported at run time
+        def __torch_function__(
+            self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        ) -> Any:
+            if func is not torch.Tensor.__deepcopy__:
+                return func(*args, **(kwargs or {}))
+            tensor, memo = args
+            return memo.setdefault(id(tensor), on_meta(tensor))
+
+    memo = {id(each): on_meta(each) for each in (*module.parameters(), *module.buffers())}
     try:
-        module.eval()
+        with Copying(), contextlib.redirect_stdout(None):
+            return copy.deepcopy(module, memo)
+    except Exception as error:
+        if own:
+            return module.to("meta")
+        why = f"cannot be copied ({type(error).__name__}): name the code that builds it as file.py:callable"
+        raise UserError("model", f"{type(module).__name__} {why}") from None
+
+
+def _arguments(inputs: Inputs, device: str) -> tuple[list[Any], dict[str, Any]]:
+    """Tensors for `forward`, by position and by name; `pair.0` and `batch.x` are in a tuple and a dict."""
+    torch = import_torch()
+    named: dict[str, Any] = {}
+    for name, (shape, dtype) in inputs.items():
+        kind = getattr(torch, dtype)
+        make = torch.rand if kind.is_floating_point else torch.zeros
+        *outer, last = name.split(".")
+        place = named
+        for key in outer:
+            place = place.setdefault(key, {})
+            if not isinstance(place, dict):
+                raise UserError(f"--input-shape {name}", "must not be inside of an input that has a shape")
+        place[last] = make(shape, dtype=kind, device=device)
+    made = {key: _sequences(value) for key, value in named.items()}
+    positional = [made.pop("")] if "" in made else []
+    return positional, made
+
+
+def _sequences(value: Any) -> Any:
+    """Dicts whose keys count from 0 as tuples."""
+    if not isinstance(value, dict):
+        return value
+    inner = {key: _sequences(each) for key, each in value.items()}
+    return tuple(inner.values()) if list(inner) == [str(i) for i in range(len(inner))] else inner
+
+
+def _run(module: Any, inputs: Inputs, device: str, cannot: str) -> Recorder:
+    """Runs one inference of a module of our own, and records what multiplies."""
+    torch = import_torch()
+    recorder = Recorder()
+    args, named = _arguments(inputs, device)
+    leaves = importlib.import_module("torch.utils._pytree").tree_leaves
+    for part in module.modules():
+        part.training = False  # not by eval(): that of an exported program, or of a user, may do anything
+    recorder.weights(_tensors(module))
+    recorder.activations(leaves((args, named)))
+    fast = torch.backends.mha.get_fastpath_enabled()
+    kind, _, what = cannot.partition(" ")
+    try:
         # PyTorch's fused attention would hide the projections in one operator.
         torch.backends.mha.set_fastpath_enabled(False)
         with (
-            _explained(type(module).__name__, cannot),
-            recorder.watching(module), torch.no_grad(), torch.device("meta"), _dispatch(recorder),
+            explained(kind, what), recorder.watching(module), torch.no_grad(), torch.device(device),
+            torch.compiler.set_stance("force_eager"), _functions(recorder), _dispatch(recorder),
         ):  # fmt: skip
-            torch.func.functional_call(module, state, args, arrays)
+            module(*args, **named)
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
-        for part in training:
-            part.training = True
+    return recorder
+
+
+def _tensors(module: Any) -> Iterator[tuple[str, Any]]:
+    """Parameters, buffers and other tensors that are attributes, by name."""
+    torch = import_torch()
+    yield from (pair for pair in module.named_parameters() if not torch.nn.parameter.is_lazy(pair[1]))
+    yield from module.named_buffers()
+    for prefix, part in module.named_modules():
+        for key, value in vars(part).items():
+            if isinstance(value, torch.Tensor):
+                yield f"{prefix}.{key}".lstrip("."), value
+
+
+def _functions(recorder: Recorder) -> Any:
+    """A context that shows the recorder recurrent layers whole, and what is expanded.
+
+    On meta tensors PyTorch would project the inputs of each step alone, as it does not on the CPU.
+    """
+    mode = importlib.import_module("torch.overrides").TorchFunctionMode
+
+    class Functions(mode):  # type: ignore[misc,valid-type]  # PyTorch is imported at run time
+        def __torch_function__(
+            self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        ) -> Any:
+            name = getattr(func, "__name__", "")
+            if name in _SPREADING:
+                return recorder.spread(func(*args, **(kwargs or {})))
+            if name not in _RECURRENT or not isinstance(args[3], bool):  # sequences of several lengths
+                return func(*args, **(kwargs or {}))
+            with recorder.paused():
+                out = func(*args, **(kwargs or {}))
+            recorder.recurrent(name, args)
+            return out
+
+    return Functions()
 
 
 def _dispatch(recorder: Recorder) -> Any:
     """A context that shows the recorder each operator that PyTorch runs."""
     mode = importlib.import_module("torch.utils._python_dispatch").TorchDispatchMode
     leaves = importlib.import_module("torch.utils._pytree").tree_leaves
-    tensor = _torch().Tensor
+    tensor = import_torch().Tensor
 
     class Dispatch(mode):  # type: ignore[misc,valid-type]  # PyTorch is imported at run time
         def __torch_dispatch__(
             self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
         ) -> Any:
-            out = func(*args, **(kwargs or {}))
             reads = [leaf for leaf in leaves((args, kwargs)) if isinstance(leaf, tensor)]
+            recorder.reads(reads)
+            out = func(*args, **(kwargs or {}))
             writes = [leaf for leaf in leaves(out) if isinstance(leaf, tensor)]
-            recorder.saw(func.namespace, func.name().partition("::")[2], args, kwargs or {}, reads, writes)
+            changes = func._schema.is_mutable
+            recorder.saw(
+                func.namespace, func.name().partition("::")[2], args, kwargs or {}, reads, writes, changes
+            )
             return out
 
     return Dispatch()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from math import prod
 from typing import Any
 
@@ -22,13 +22,17 @@ from dibench.models.products import (
     Uncovered,
     convolution,
     matmul,
+    recurrent,
     transposed_convolution,
 )
 
 _NO_PRODUCT_NAMESPACES = ("aten", "prim", "prims", "profiler", "torchvision")
 _TELLING = re.compile(
     r"(?:^|_)(?:conv(?!ert)\w*|\w*convolution\w*|(?:add|badd|addb|b|int|scaled|sparse)*mm|(?:add)?mv|v?dot|matmul"
-    r"|linear|bilinear|trilinear|attention|lstm|gru|rnn|weight_int\dpack\w*)(?:_|\.|$)"
+    r"|linear|bilinear|trilinear|attention|lstm|gru|rnn|weight_int\dpack\w*"
+    r"|linalg_(?:inv\w*|solve\w*|svd|qr|eig\w*|lu\w*|cholesky\w*|det|slogdet|lstsq|ldl\w*|matrix_exp|pinv"
+    r"|householder_product|tensor\w*)|\w*cholesky\w*|lu_\w+|svd|qr|geqrf|orgqr|ormqr|triangular_solve"
+    r"|encoder_layer_fwd)(?:_|\.|$)"
 )
 """Names of operators that multiply: one that is not in the tables below is listed as not covered."""
 
@@ -53,6 +57,18 @@ _FACTORS = {
 }
 
 
+_ACTIVATION, _TABLE = "<activation>", "<table>"
+_NO_WEIGHT = (_ACTIVATION, _TABLE)
+_COPIES = ("repeat", "repeat_interleave", "expand_copy")
+_RANDOM = re.compile("rand|normal|bernoulli|multinomial|poisson")
+_PADS = tuple(
+    f"{how}_pad{axes}"
+    for how, axes in (
+        ("constant", "_nd"), *((how, f"{n}d") for how in ("reflection", "replication") for n in (1, 2, 3))
+    )
+)  # fmt: skip
+
+
 @attrs.frozen
 class Found:
     """A convolution or product that ran: its name, its operator, and the layer that it is."""
@@ -65,28 +81,49 @@ class Found:
 class Recorder:
     """Watches the operators of one run and records those that multiply.
 
-    It tracks which tensors are weights: parameters, buffers, and what is computed from weights only (a cast,
-    a transposition, a standardised filter).
+    It tracks by storage what each tensor is. A *weight* was there before the run, or is computed from weights
+    only (a cast, a transposition, a standardised filter). A *table* is made by the run without reading the
+    inputs (positions, zeros), or copies weights to the size of a batch. All else are activations. A weight
+    into which an activation is written becomes one.
     """
 
     def __init__(self) -> None:
         self.found: list[Found] = []
-        self._names: dict[int, str] = {}  # of weights, by storage
-        self._alive: list[Any] = []  # storages: the address of a freed one could be reused by an activation
+        self._kinds: dict[int, str] = {}  # by storage: the name of a weight, or one of the kinds below
+        self._alive: list[Any] = []  # storages of weights: the address of a freed one could be reused
         self._path: list[str] = [""]
+        self._paused = False
 
-    def weights(self, state: Mapping[str, Any]) -> None:
-        """Register the parameters and buffers of the module."""
-        for name, tensor in state.items():
-            self._learn(tensor, name)
+    def weights(self, named: Iterable[tuple[str, Any]]) -> None:
+        """Register the parameters, buffers and other tensors of the module."""
+        for name, tensor in named:
+            name = re.sub(
+                r"\.parametrizations\.(\w+)\.original\d*$", r".\1", name
+            )  # weight_norm and its like
+            self._learn(tensor, re.sub(r"([._]weight)(_g|_v|_orig|_bar|_u)$", r"\1", name))
+
+    def activations(self, tensors: Iterable[Any]) -> None:
+        """Register the inputs of the module."""
+        for tensor in tensors:
+            self._kinds[_storage(tensor)] = _ACTIVATION
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Within it, products are not recorded."""
+        before, self._paused = self._paused, True
+        try:
+            yield
+        finally:
+            self._paused = before
 
     @contextlib.contextmanager
     def watching(self, module: Any) -> Iterator[None]:
         """Track which part of the module runs: it names the operations that have no weight."""
         handles = []
         for name, part in module.named_modules():
-            handles.append(part.register_forward_pre_hook(self._enter(name)))
-            handles.append(part.register_forward_hook(self._leave))
+            with contextlib.suppress(RuntimeError):  # a module of TorchScript takes no hooks
+                handles.append(part.register_forward_pre_hook(self._enter(name)))
+                handles.append(part.register_forward_hook(self._leave))
         try:
             yield
         finally:
@@ -99,23 +136,84 @@ class Recorder:
     def _leave(self, *_: Any) -> None:
         self._path.pop()
 
+    def reads(self, tensors: Sequence[Any]) -> None:
+        """Learn what an operator is about to read: what nothing made and no input is, is a constant."""
+        for tensor in tensors:
+            if _storage(tensor) not in self._kinds:
+                self._learn(tensor, "")
+
     def saw(
         self, namespace: str, op: str, args: Sequence[Any], kwargs: Mapping[str, Any],
-        reads: Sequence[Any], writes: Sequence[Any],
+        reads: Sequence[Any], writes: Sequence[Any], changes: bool = False,
     ) -> None:  # fmt: skip
-        """Record one operator; `reads` and `writes` are the tensors that it takes and returns."""
-        try:
-            product = self._product(namespace, op.partition(".")[0], args, kwargs, writes)
-        except UserError as error:
-            raise UserError(f"{self._path[-1] or 'model'} {op}", str(error)) from None
-        if product is not None:
-            weight, result = product
-            name = re.sub(r"[._]weight$", "", weight or "") or self._path[-1] or op.partition(".")[0]
-            self.found.append(Found(name, op.partition(".")[0].strip("_"), result))
-        if reads and all(self._weight(tensor) is not None for tensor in reads):
-            for tensor in writes:
-                if self._weight(tensor) is None:
-                    self._learn(tensor, self._weight(reads[0]) or "")
+        """Record one operator.
+
+        Args:
+            namespace: whose operator it is, such as `aten`.
+            op: its name with its overload.
+            args: its arguments by position.
+            kwargs: those by name.
+            reads: the tensors that it takes.
+            writes: the tensors that it returns.
+            changes: whether it writes into a tensor that it takes.
+        """
+        base = op.partition(".")[0]
+        if not self._paused:
+            try:
+                product = self._product(namespace, base, args, kwargs, writes)
+            except UserError as error:
+                raise UserError(f"{self._path[-1] or 'model'} {op}", str(error)) from None
+            if product is not None:
+                self._record(base, *product)
+        self._follow(base, args, reads, writes, changes)
+
+    def spread(self, tensor: Any) -> Any:
+        """Mark a tensor that was expanded, to the size of a batch or otherwise; returns it."""
+        tensor._dibench_spread = True
+        return tensor
+
+    def recurrent(self, op: str, args: Sequence[Any]) -> None:
+        """Record an LSTM, GRU or RNN by its arguments: inputs, hidden states, weights, biases, layers, …"""
+        x, hidden, weights, biased, count, _, _, both, batch_first = args[:9]
+        steps, batch = x.shape[1::-1] if batch_first else x.shape[:2]
+        projected = op == "lstm" and hidden[0].shape[-1] != hidden[1].shape[-1]
+        each = (4 if biased else 2) + projected
+        for first in range(0, count * (2 if both else 1) * each, each):
+            of_inputs, of_hidden = weights[first : first + 2]
+            step = [Layer.fc(N=batch, C=of_hidden.shape[1], K=of_hidden.shape[0])]
+            if projected:
+                last = weights[first + each - 1]
+                step.append(Layer.fc(N=batch, C=last.shape[1], K=last.shape[0]))
+            inputs = Layer.fc(N=steps * batch, C=of_inputs.shape[1], K=of_inputs.shape[0])
+            for i, result in enumerate(recurrent(inputs, step, steps)):
+                self._record(op, self._kinds.get(_storage(of_hidden if i else of_inputs)), result)
+
+    def _record(self, op: str, weight: str | None, result: Layer | Uncovered) -> None:
+        name = re.sub(r"[._]weight$", "", weight or "") or self._path[-1] or op
+        self.found.append(Found(name, op.strip("_"), result))
+
+    def _follow(
+        self, op: str, args: Sequence[Any], reads: Sequence[Any], writes: Sequence[Any], changes: bool
+    ) -> None:
+        """Learn what the tensors are that an operator returns or changes."""
+        kinds = [self._kinds[_storage(tensor)] for tensor in reads]
+        kind = kinds[0] if kinds else _ACTIVATION if _RANDOM.match(op) else _TABLE
+        if _ACTIVATION in kinds:
+            kind = _ACTIVATION
+        elif _TABLE in kinds or op in _COPIES or any(map(_is_spread, reads)):
+            kind = _TABLE
+        seen = {_storage(tensor) for tensor in reads}
+        for tensor in writes:
+            if _storage(tensor) not in seen or changes:
+                self._kinds[_storage(tensor)] = kind
+                if kind not in _NO_WEIGHT:
+                    self._alive.append(tensor.untyped_storage())
+            elif any(map(_is_spread, reads)):
+                self.spread(tensor)
+        if changes and kind == _ACTIVATION and reads:
+            self._kinds[_storage(reads[0])] = kind
+        if op in _PADS and writes:
+            writes[0]._dibench_padded = (tuple(args[0].shape), list(args[1]))
 
     def _product(
         self, namespace: str, op: str, args: Sequence[Any], kwargs: Mapping[str, Any], writes: Sequence[Any]
@@ -126,7 +224,11 @@ class Recorder:
             first, second = (args[index] for index in _FACTORS[op])
             return self._matmul(first, second)
         if namespace == "aten" and op == "linear":
-            return self._matmul(args[0], args[1], second=_shape(args[1])[::-1])
+            return self._matmul(args[0], args[1], turned=True)
+        if op == "_euclidean_dist" or (op == "_cdist_forward" and args[2] == 2):  # they come from x · yᵀ
+            return self._matmul(args[0], args[1], turned=True)
+        if namespace == "aten" and op == "_grouped_mm" and (len(args[0].shape), len(args[1].shape)) == (2, 3):
+            return self._weight(args[1]), _experts(tuple(args[0].shape), tuple(args[1].shape))
         if namespace == "aten" and "scaled_dot_product" in op and "attention" in op:
             q, k, v = (tuple(tensor.shape) for tensor in args[:3])
             return None, Uncovered(
@@ -155,33 +257,78 @@ class Recorder:
         def each(values: Sequence[int]) -> list[int]:
             return list(values) * axes if len(values) == 1 else list(values)
 
+        pads = [(pad, pad) for pad in each(padding)]
+        before, amounts = getattr(x, "_dibench_padded", (image, []))
+        if amounts and len(before) == len(image) and len(amounts) <= 2 * axes and min(amounts) >= 0:
+            image = before  # a pad before a convolution is its padding; the last axis comes first
+            for i in range(len(amounts) // 2):
+                begin, end = pads[axes - 1 - i]
+                pads[axes - 1 - i] = (begin + amounts[2 * i], end + amounts[2 * i + 1])
         result = convolution(
-            image, taps, strides=each(stride), pads=[(pad, pad) for pad in each(padding)],
-            dilations=each(dilation), groups=groups,
-        )  # fmt: skip
+            image, taps, strides=each(stride), pads=pads, dilations=each(dilation), groups=groups
+        )
         if weight is None and isinstance(result, Layer):
             return None, Uncovered("filter computed at run time", result.macs)
         return weight, result
 
-    def _matmul(
-        self, first: Any, second_tensor: Any, second: Shape | None = None
-    ) -> tuple[str | None, Layer | Uncovered]:
-        names = self._weight(first), self._weight(second_tensor)
-        which = 1 if names[1] is not None else 0 if names[0] is not None else None
-        result = matmul(_shape(first), second or _shape(second_tensor), which)
-        return (None if which is None else names[which]), result
+    def _matmul(self, first: Any, second: Any, turned: bool = False) -> tuple[str | None, Layer | Uncovered]:
+        """x · w; `turned` says that the second operand is wᵀ."""
+        operands = (first, second)
+        kinds = [self._kinds[_storage(tensor)] for tensor in operands]
+        shapes = [tuple(map(int, tensor.shape)) for tensor in operands]
+        which = self._which(operands, kinds)
+        if which is not None:
+            shapes[which] = _once(operands[which], shapes[which], None)
+            shapes[1 - which] = _once(operands[1 - which], shapes[1 - which], shapes[which])
+        if turned:
+            shapes[1] = (*shapes[1][:-2], *shapes[1][:-3:-1])
+        result = matmul(shapes[0], shapes[1], which)
+        if which is None and _ACTIVATION not in kinds:
+            return None, Uncovered("product of two weights, no activation", getattr(result, "macs", None))
+        return (None if which is None else self._weight(operands[which])), result
+
+    def _which(self, operands: Sequence[Any], kinds: Sequence[str]) -> int | None:
+        """Which operand is the weight; beside a weight, what is spread over a batch is like an activation."""
+        fixed = [kind != _ACTIVATION for kind in kinds]
+        if fixed == [True, True]:
+            spread = [
+                kind == _TABLE or _is_spread(tensor) for kind, tensor in zip(kinds, operands, strict=True)
+            ]
+            return (1 if spread[0] else 0) if any(spread) and kinds != [_TABLE, _TABLE] else None
+        return fixed.index(True) if any(fixed) else None
 
     def _weight(self, tensor: Any) -> str | None:
-        return self._names.get(tensor.untyped_storage()._cdata)
+        """The name of a weight; None for what is none."""
+        kind = self._kinds[_storage(tensor)]
+        return None if kind == _ACTIVATION else "" if kind == _TABLE else kind
 
     def _learn(self, tensor: Any, name: str) -> None:
         storage = tensor.untyped_storage()
-        self._names.setdefault(storage._cdata, name)
+        self._kinds.setdefault(storage._cdata, name)
         self._alive.append(storage)
 
 
-def _shape(tensor: Any) -> Shape:
-    """The sizes, with 1 where the stride is 0: there all indices share the same elements."""
-    return tuple(
-        1 if stride == 0 else int(size) for size, stride in zip(tensor.shape, tensor.stride(), strict=True)
-    )
+def _storage(tensor: Any) -> int:
+    return int(tensor.untyped_storage()._cdata)
+
+
+def _is_spread(tensor: Any) -> bool:
+    return bool(getattr(tensor, "_dibench_spread", False))
+
+
+def _once(tensor: Any, shape: Shape, other: Shape | None) -> Shape:
+    """The shape with 1 for a batch whose indices all share the same elements (stride 0).
+
+    For what a weight is applied to only where the weight, of shape `other`, has that axis: the same inputs go
+    to several weights. Else each index is a product of its own.
+    """
+    if len(shape) < 3 or tensor.stride()[0] != 0 or (other is not None and other[0] == 1):
+        return shape
+    return (1, *shape[1:])
+
+
+def _experts(x: Shape, w: Shape) -> Layer | Uncovered:
+    """Rows in groups, each with its own weight; as one grouped layer where groups may be of equal size."""
+    if x[0] % w[0]:
+        return Uncovered("groups of unequal size", x[0] * w[1] * w[2])
+    return matmul((w[0], x[0] // w[0], w[1]), w, 1)

@@ -37,6 +37,7 @@ def layer_blocks(
         found = [_layers(model, alphas, about), Sentence(_sum(model, alphas, origin))]
         found += _drags(drags, alphas)
     found += map(Sentence, _not_covered(model))
+    found += [Sentence(model.note)] if model.note else []
     return [*found, Sentence(f"The table {model.coverage}.")]
 
 

@@ -187,7 +187,7 @@ def test_what_is_launched_is_the_network(source: str) -> None:
     import torch
 
     from dibench.backends.torch_library import TorchBackend
-    from dibench.models.torch import build
+    from dibench.models.torch_source import build
 
     (planned,) = network_plan([f"{source}:net@3x16x16"], [2]).cases
     made: Any = TorchBackend.open().prepare(planned)
