@@ -38,6 +38,22 @@ class Model:
     note: str = ""
 
     @property
+    def image(self) -> tuple[int, int, int] | None:
+        """C, H and W of the image that it takes; None where it takes something else, or nothing is known.
+
+        A table of layers has no inputs: there it is that of the first layer.
+
+        >>> Model(name="m", batch=2, layers=(Layer(N=2, C=3, H=32, W=32, K=8, R=3, S=3),)).image
+        (3, 32, 32)
+        """
+        first = [(layer.N, layer.C, layer.H, layer.W) for layer in self.layers[:1]]
+        shapes = list(self.input_shapes.values()) or first
+        if len(shapes) != 1 or len(shapes[0]) != 4:
+            return None
+        _, channels, height, width = shapes[0]
+        return channels, height, width
+
+    @property
     def macs(self) -> int:
         """Multiply-adds of `layers`."""
         return sum(layer.macs for layer in self.layers)

@@ -57,9 +57,9 @@ def figures(found: Predictions) -> list[Figure]:
 
 def measured(found: Predictions) -> list[Block]:
     """Each network that was measured whole, beside what is predicted for its layers."""
-    if not found.measured_networks:
-        return [Sentence("No whole network of these was measured at these batch sizes.")]
-    return [Sentence(_measured(one, found.origin.unit)) for one in found.measured_networks]
+    told = [Sentence(_measured(one, found.origin.unit)) for one in found.measured_networks]
+    told += [Sentence(f"Not compared: {one}.", "warn") for one in found.measured_otherwise]
+    return [*told] or [Sentence("No whole network of these was measured at these batch sizes.")]
 
 
 def _measured(one: MeasuredNetwork, unit: str) -> str:

@@ -50,6 +50,7 @@ def network_rows(fit: FittedModel, **changed: Any) -> pd.DataFrame:
     layers = some_layers(3, seed=1)
     frame = table(layers, energy_of(layers, alpha=0.2))
     rows = frame.iloc[:1].assign(name="torchvision:resnet50", op=schema.NETWORK, N=8, backend="torch")
+    rows = rows.assign(C=3, H=224, W=224)
     rows = rows.assign(energy_j=1.2 * found.total.value, **changed)
     return pd.concat([frame, rows], ignore_index=True)
 
@@ -98,6 +99,39 @@ def test_a_measurement_is_held_against_the_prediction(fit: FittedModel) -> None:
     assert one.backend == "torch"
 
 
+def at_size(fit: FittedModel, *sizes: int, **changed: Any) -> pd.DataFrame:
+    """One network measured at several sizes of image, the last row at the last of them."""
+    rows = [
+        network_rows(fit, **changed).tail(1).assign(H=size, W=size, energy_j=size / 100) for size in sizes
+    ]
+    return pd.concat(rows, ignore_index=True)
+
+
+def test_a_row_of_another_image_size_is_another_network(fit: FittedModel) -> None:
+    network = models.load("resnet50", batch=8)
+    for sizes in ((224, 299), (299, 224)):
+        (one,) = predict([network], fit, measured=at_size(fit, *sizes)).measured_networks
+        assert one.measured == 2.24, "the same image, whichever row comes last"
+    found = predict([network], fit, measured=at_size(fit, 160, 299))
+    assert found.measured_networks == ()
+    assert found.measured_otherwise == (
+        "resnet50, batch 8: measured with 3×160×160, 3×299×299, predicted with 3×224×224",
+    )
+    same_layers = attrs.evolve(network, input_shapes={"image": (8, 3, 299, 299)})
+    (one,) = predict([same_layers], fit, measured=at_size(fit, 224, 299)).measured_networks
+    assert one.measured == 2.99, "what a model says of its input counts before its layers"
+
+
+@pytest.mark.parametrize(("share", "taken"), [(1.0, True), (1.005, True), (1.02, False), (None, False)])
+def test_a_row_without_its_input_is_told_by_its_macs(fit: FittedModel, share: float, taken: bool) -> None:
+    network = models.load("resnet50", batch=8)
+    macs = pd.NA if share is None else round(share * network.macs)
+    rows = network_rows(fit, H=pd.NA, macs=macs)
+    found = predict([network], fit, measured=rows)
+    assert len(found.measured_networks) == taken
+    assert ("neither the size of its input" in str(found.measured_otherwise)) != taken
+
+
 @pytest.mark.parametrize(
     "changed", [{"device": "other"}, {"dtype": "bf16"}, {"energy_source": "model"}, {"status": "failed"}]
 )
@@ -117,6 +151,13 @@ def test_predict_shows_the_measured_network(
         main(["predict", "resnet50", "--batch", "8", "--fit", str(path), "--measured", str(table_path)])
     assert ended.value.code == 0
     assert "is 0.83× that" in " ".join(capsys.readouterr().out.split())
+    network_rows(fit, H=299, W=299).to_csv(table_path, index=False)
+    with pytest.raises(SystemExit):
+        main(["predict", "resnet50", "--batch", "8", "--fit", str(path), "--measured", str(table_path)])
+    said = " ".join(capsys.readouterr().out.split())
+    assert said.endswith(
+        "Not compared: resnet50, batch 8: measured with 3×299×299, predicted with 3×224×224."
+    )
 
 
 def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

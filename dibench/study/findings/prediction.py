@@ -101,6 +101,8 @@ class Predictions(Result):
     scatter: Scatter
     predictions: tuple[Prediction, ...]
     measured_networks: tuple[MeasuredNetwork, ...] = ()
+    measured_otherwise: tuple[str, ...] = ()
+    """Networks that were measured with another input than is predicted, in words; they are not compared."""
 
 
 @attrs.frozen(kw_only=True)

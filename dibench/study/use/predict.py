@@ -32,6 +32,7 @@ from dibench.study.findings.prediction import (
     Predictions,
     Scatter,
 )
+from dibench.study.table.columns import numbers
 from dibench.study.use.costs import LayerCosts, layer_costs
 from dibench.study.use.sums import sum_interval
 
@@ -40,6 +41,10 @@ if TYPE_CHECKING:
 
     from dibench.models import Model
     from dibench.study.findings.fitted_model import FittedModel, Origin, Predictor
+
+
+ALIKE = 0.01
+"""How far two counts of one network's MACs may differ."""
 
 
 def predict(
@@ -56,16 +61,20 @@ def predict(
         UserError: no row of `measured` is a whole network on the fit's device, in its data type and response.
     """
     costs = layer_costs([layer for network in networks for layer in network.layers], fit)
-    found, end = [], 0
+    parts, end = list[LayerCosts](), 0
     for network in networks:
         begin, end = end, end + len(network.layers)
-        found.append(_prediction(network, costs.part(begin, end), fit))
-    checked = () if measured is None else _measured(measured, found, fit.origin)
+        parts.append(costs.part(begin, end))
+    checked, otherwise = tuple[MeasuredNetwork, ...](), tuple[str, ...]()
+    if measured is not None:
+        sums = [_total(part, part.known, fit.predictor) for part in parts]
+        checked, otherwise = _measured(measured, networks, sums, fit.origin)
     return Predictions(
         origin=fit.origin,
         scatter=Scatter(fit.predictor.residual_log, fit.predictor.network_log),
-        predictions=tuple(found),
+        predictions=tuple(_prediction(*one, fit) for one in zip(networks, parts, strict=True)),
         measured_networks=checked,
+        measured_otherwise=otherwise,
     )
 
 
@@ -108,11 +117,21 @@ def _total(costs: LayerCosts, rows: NDArray[np.bool_], predictor: Predictor) -> 
 
 
 def _measured(
-    frame: pd.DataFrame, predictions: Sequence[Prediction], fit: Origin
-) -> tuple[MeasuredNetwork, ...]:
-    """Of each network the last usable row at its batch, on the fit's device, in its data type and response.
+    frame: pd.DataFrame, networks: Sequence[Model], sums: Sequence[PredictedCost], fit: Origin
+) -> tuple[tuple[MeasuredNetwork, ...], tuple[str, ...]]:
+    """Of each network the last usable row of it, on the fit's device, in its data type and response.
 
-    A row's name counts from its last colon: `torchvision:resnet50` is `resnet50`.
+    A row's name counts from its last colon: `torchvision:resnet50` is `resnet50`. At another batch or of
+    another image it is another network.
+
+    Args:
+        frame: with whole networks.
+        networks: that were predicted.
+        sums: of their layers.
+        fit: where the prediction comes from.
+
+    Returns:
+        What was measured, and why a network that was measured is not compared.
     """
     rows = frame[frame["op"] == NETWORK]
     usable = rows["status"].isin(("ok", "flagged")) & (rows["dtype"] == fit.dtype)
@@ -126,21 +145,45 @@ def _measured(
         rule = f"must have whole networks (op network) on {fit.device}, {fit.dtype}, with {fit.response}"
         raise UserError("--measured", rule)
     name = rows["name"].fillna("").str.rpartition(":")[2]
-    found = []
-    for one in predictions:
-        own = rows[(name == one.network) & (rows["N"] == one.batch)]
-        if own.empty:
+    found, otherwise = [], []
+    for network, total in zip(networks, sums, strict=True):
+        own = rows[(name == network.name) & (rows["N"] == network.batch)]
+        same = own[_of_this_image(own, network)]
+        if same.empty:
+            otherwise += (
+                [f"{network.name}, batch {network.batch}: {_other(own, network)}"] if len(own) else []
+            )
             continue
-        last = own.iloc[-1]
+        last = same.iloc[-1]
         measured = float(last[fit.response])
         found.append(
             MeasuredNetwork(
-                network=one.network,
-                batch=one.batch,
+                network=network.name,
+                batch=network.batch,
                 backend=str(last.get("backend", "")),
                 measured=measured,
-                ratio=one.total.value / measured,
-                inside=one.total.low <= measured <= one.total.high,
+                ratio=total.value / measured,
+                inside=total.low <= measured <= total.high,
             )
         )
-    return tuple(found)
+    return tuple(found), tuple(otherwise)
+
+
+_IMAGE = ("C", "H", "W")
+
+
+def _of_this_image(rows: pd.DataFrame, network: Model) -> NDArray[np.bool_]:
+    """Which rows of a network took an input of its size; of a row that does not say, its MACs do."""
+    size, macs = np.column_stack([numbers(rows, dim) for dim in _IMAGE]), numbers(rows, "macs")
+    known = np.isfinite(size).all(axis=1)
+    alike = known & (size == (network.image or (0, 0, 0))).all(axis=1)
+    # Tools may count the MACs of a network a little differently; another image changes them by far more.
+    return np.asarray(alike | (~known & (np.abs(macs / network.macs - 1) < ALIKE)))
+
+
+def _other(rows: pd.DataFrame, network: Model) -> str:
+    """What was measured in place of this network."""
+    sizes = {"×".join(str(row[dim]) for dim in _IMAGE) for _, row in rows[list(_IMAGE)].dropna().iterrows()}
+    if not sizes or network.image is None:
+        return "its rows say neither the size of its input (C, H, W) nor its MACs as predicted"
+    return f"measured with {', '.join(sorted(sizes))}, predicted with {'×'.join(map(str, network.image))}"
