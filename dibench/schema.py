@@ -186,6 +186,9 @@ class Row:
     occupancy_pct: float | None = _float("warps present over the most there could be")
     zeus_power_w: float | None = _float("power_w as Zeus reads it on the same windows")
     blocks: int | None = _int("blocks of threads in the launch's grid")
+    gain_accuracy_pct: float | None = _float(
+        "how far the sensor's gain may be off, as declared: the same in all rows, in no interval of a row"
+    )
     # Of a network beside the sums, and of any row the family.
     layers: int | None = _int("of a network: layers that its sums are of")
     macs_standard: int | None = _int("of a network: multiply-adds of its layers of that operator")

@@ -1,4 +1,4 @@
-"""How models, sensitivity fits and energy sources are named on screen, page and in claims."""
+"""How models and sensitivity fits are named on screen, page and in claims."""
 
 from __future__ import annotations
 
@@ -32,13 +32,18 @@ SENSITIVITY_NAMES = {
 }
 """The fits that show what α depends on."""
 
-SOURCE_MEANINGS = {
-    "nvml_counter": "measured by the GPU's energy counter (NVML)",
-    "nvml_power": "measured by the GPU's power sensor, integrated (NVML)",
-    "simulated": "SIMULATED: a replayed GPU, test data and no evidence",
-    "rapl": "measured by the processor's counters (RAPL)",
-    "zeus": "measured by Zeus",
-    "model": "MODELLED (counted accesses × published energy per access), not measured: no evidence",
-    "none": "not measured; time only",
-}
-"""What is said of the `energy_source` of rows."""
+
+def gain_text(accuracy: float | None) -> str:
+    """What may be off in all joules of a sensor alike, which no repeat shows, and where that is included.
+
+    >>> print(gain_text(0.005).partition(";")[0])
+    The sensor's gain is declared good to ±0.5% and was not measured by dibench
+    """
+    if accuracy is None:
+        declared = "No accuracy is declared for the sensor's gain; intervals of joules do not include it"
+    else:
+        declared = (
+            f"The sensor's gain is declared good to ±{100 * accuracy:g}% and was not measured by dibench; "
+            "intervals of joules include it"
+        )
+    return f"{declared}, α and ratios do not depend on it."

@@ -24,7 +24,7 @@ from dibench.measure.visit import Visit, with_visits
 from dibench.measure.window import WindowVisit
 from dibench.measure.windows import visit_in_windows, waited_s
 from dibench.meters import NOT_METERED, Meter, open_meter, without_sensor
-from dibench.meters.base import MeterFacts
+from dibench.meters.base import MeterFacts, gain_accuracy_pct
 from dibench.meters.gpu import GpuMeter
 from dibench.schema import Row
 
@@ -86,7 +86,9 @@ class Instrument:
     def meter_facts(self) -> MeterFacts:
         """The meter as the manifest has it."""
         meter = self.meter
-        return MeterFacts(meter.source, meter.period_s, meter.facts, self.metering is not None)
+        return MeterFacts(
+            meter.source, meter.period_s, meter.facts, self.metering is not None, gain_accuracy_pct(meter)
+        )
 
 
 def open_instrument(

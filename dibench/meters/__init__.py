@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from dibench.elsewhere import is_elsewhere, make
 from dibench.errors import UserError
-from dibench.meters.base import Meter, Reading
+from dibench.meters.base import Meter, Reading, check_own
 
 if TYPE_CHECKING:
     from dibench.meters.gpu import GpuMeter
@@ -59,8 +59,7 @@ def open_meter(name: str, backend: str, uuid: str = "") -> Meter | GpuMeter:
     """
     check_name(name)
     if is_elsewhere(name):
-        made: Meter | GpuMeter = make("--meter", name)
-        return made
+        return _own(name)
     library = backend == "torch"
     backend = ("cuda" if uuid else "cpu") if library else backend
     sensors = _SENSORS.get(backend, ())
@@ -85,6 +84,22 @@ def open_meter(name: str, backend: str, uuid: str = "") -> Meter | GpuMeter:
     from dibench.meters.model import ModelMeter
 
     return ModelMeter()
+
+
+def _own(name: str) -> Meter | GpuMeter:
+    """A meter from elsewhere, opened and checked; what goes wrong in it is told as its own."""
+    from dibench.meters.gpu import GpuMeter
+
+    try:
+        made: Meter | GpuMeter = make("--meter", name)
+        if not isinstance(made, GpuMeter):
+            check_own(made, name)
+    except UserError:
+        raise
+    except Exception as error:  # somebody else's code
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        raise UserError("--meter", f"cannot be opened: {why}", name) from None
+    return made
 
 
 def without_sensor(why: str, *, library: bool) -> Meter:

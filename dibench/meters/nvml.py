@@ -24,6 +24,10 @@ from dibench.meters.gpu_sensor import INVALID_ARGUMENT, NO_FUNCTION, NOT_SUPPORT
 
 _T = TypeVar("_T")
 
+GAIN_ACCURACY_PCT = 13.0
+"""The most that published comparisons with external meters found these sensors off by, from 5% on (Yang,
+Adamek and Armour); nobody states it for a single card."""
+
 _INSTANT, _AVERAGE = 185 + 1, 185  # NVML_FI_DEV_POWER_INSTANT, NVML_FI_DEV_POWER_AVERAGE
 _GPU, _SM, _MEMORY = 0, 1, 2  # NVML_TEMPERATURE_GPU, NVML_CLOCK_SM, NVML_CLOCK_MEM
 _WHOLE, _ITS_MEMORY = 0, 2  # NVML_POWER_SCOPE_GPU, NVML_POWER_SCOPE_MEMORY

@@ -17,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from dibench.errors import UserError
+from dibench.meters import nvml
 from dibench.meters.base import Reading
 
 PACKAGES = ("zeus", "zeus-ml")
@@ -36,6 +37,8 @@ class ZeusMeter:
     def __init__(self, monitor: Any, index: int = 0) -> None:
         """A meter of the monitor's GPU of that index."""
         self._monitor, self._index = monitor, index
+        self.gain_accuracy_pct: float | None = None
+        """That of the sensor which Zeus reads; known of NVIDIA's, found by UUID."""
 
     @classmethod
     def open(cls, uuid: str = "") -> ZeusMeter:
@@ -57,7 +60,9 @@ class ZeusMeter:
         try:
             index = _index_of(uuid) if uuid else 0
             indices = [index] if uuid else None  # None means all; beside Apple's chip there may be none
-            return cls(monitor.ZeusMonitor(gpu_indices=indices, cpu_indices=[]), index)
+            made = cls(monitor.ZeusMonitor(gpu_indices=indices, cpu_indices=[]), index)
+            made.gain_accuracy_pct = nvml.GAIN_ACCURACY_PCT if uuid else None
+            return made
         except UserError:
             raise
         except Exception as error:  # Zeus raises different ones for each vendor
@@ -105,8 +110,6 @@ def release() -> str:
 
 def _index_of(uuid: str) -> int:
     """Zeus's index of the GPU with that UUID."""
-    from dibench.meters import nvml
-
     shown = {gpu.index: gpu.uuid for gpu in nvml.gpus(nvml.import_pynvml())}
     indices = [gpu.gpu_index for gpu in import_module("zeus.device").get_gpus().gpus]
     for index, position in enumerate(indices):

@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dibench.numbers import count, duration_text, number, short, time_text
-from dibench.schema import is_measured
+from dibench.schema import EXTERNAL, is_measured
 from dibench.show.blocks import Block, Column, Headline, Note, Section, Sentence, Table, facts
+from dibench.show.sources import source_meaning
 from dibench.show.sweeps import by_status
-from dibench.words import SOURCE_MEANINGS
 
 if TYPE_CHECKING:
     from dibench.plan import Plan
@@ -27,10 +27,6 @@ _FILES = (
     "hardware counted. `python -m dibench fit sweep.csv --backend cuda --json fit.json` and `python -m "
     "dibench report .` make `fit.json` and `report.html`; `fit sweep.csv --twins`, `--lattice` and "
     "`generality sweep.csv` say more."
-)
-_GAIN = (
-    "No interval here contains the gain of the power sensor, which published comparisons found off by 5 to "
-    "13%: the same factor in all rows of a card."
 )
 
 
@@ -114,7 +110,7 @@ def ending(found: Joined, summary: Summary, left_out: Sequence[str]) -> Table:
         ("this run", f"{count(summary.measured, 'case')}: {summary.ended}"),
         ("its table", by_status(summary.statuses) or "no rows"),
         ("together", f"{rows} of {cards}, sentinels included"),
-        ("energy", SOURCE_MEANINGS.get(summary.energy_source, summary.energy_source)),
+        ("energy", source_meaning(summary.energy_source)),
         *(("left out", line) for line in left_out),
     )
 
@@ -160,9 +156,9 @@ def readme(
     cards = f"{count(len(found.cards), 'card')} ({', '.join(found.cards)})"
     yield Headline(str(manifest["device"]["name"]))
     if is_measured(source := str(manifest["energy_source"])):
-        yield Sentence(f"Measured on {cards}, by {_sensor(manifest)}. {_GAIN}")
+        yield Sentence(f"Measured on {cards}, by {_sensor(manifest)}. {_gain(manifest)}")
     else:
-        yield Sentence(f"On {cards}; energy: {SOURCE_MEANINGS.get(source, source)}.")
+        yield Sentence(f"On {cards}; energy: {source_meaning(source)}.")
     yield _runs(found)
     yield Section("says", "says", "What it says", list(_answers(fit)))
     there: list[Block] = [stage_table(standings), *(Note(f"Not here: {line}") for line in not_here)]
@@ -178,8 +174,23 @@ def _sensor(manifest: Mapping[str, Any]) -> str:
     powers = (("idle", "idle_power_w"), ("active idle", "active_idle_power_w"), ("limit", "power_limit_w"))
     drawn = ", ".join(f"{what} {short(facts[name], 'W')}" for what, name in powers if facts.get(name))
     often = f", which moves every {short(meter['period_s'], 's')}" if meter.get("period_s") else ""
-    source = f"{facts.get('estimator', 'power sensor')} (`{manifest['energy_source']}`)"
-    return f"the GPU's own {source}{often}" + (f"; {drawn}" if drawn else "")
+    source = str(manifest["energy_source"])
+    sensor = f"the GPU's own {facts.get('estimator', 'power sensor')}"
+    if source.startswith(EXTERNAL):
+        sensor = "a sensor that dibench does not read itself"
+    return f"{sensor} (`{source}`){often}" + (f"; {drawn}" if drawn else "")
+
+
+def _gain(manifest: Mapping[str, Any]) -> str:
+    """What no interval of a row contains."""
+    accuracy = manifest["meter"].get("gain_accuracy_pct")
+    declared = (
+        "no accuracy is declared for it" if accuracy is None else f"it is declared good to ±{accuracy:g}%"
+    )
+    return (
+        "The sensor's gain is the same factor in all rows of a card and in no interval of a row; "
+        f"{declared}, and dibench has not measured it."
+    )
 
 
 def _runs(found: Joined) -> Table:

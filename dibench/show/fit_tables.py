@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from dibench.numbers import UNKNOWN, bracketed, common_scale, count, interval, number, p_value, percent, plain
 from dibench.show import held_out
 from dibench.show.blocks import Block, Section, Sentence, Table, columns
-from dibench.words import MODEL_NAMES, SENSITIVITY_NAMES
+from dibench.words import MODEL_NAMES, SENSITIVITY_NAMES, gain_text
 
 if TYPE_CHECKING:
     from dibench.study.findings.ladder import Coefficient, Fit, Scores
@@ -106,12 +106,13 @@ def coefficients(fit: Fit, *, apart: bool = False) -> Table:
         if below
         else ""
     )
+    gain = f" {gain_text(fit.gain_accuracy)}" if fit.evidence else ""
     what = "Inputs, outputs and accesses apart" if apart else "Coefficients"
     return Table(
         f"{what}: the {fit.response_kind} of one event",
         columns("term", "unit", *names, text=["unit"], wraps=names),
         rows,
-        f"In brackets the 95% interval. Empty: the model has no such term.{held}",
+        f"In brackets the 95% interval. Empty: the model has no such term.{held}{gain}",
         page_only=True,
     )
 

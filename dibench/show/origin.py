@@ -9,7 +9,7 @@ import numpy as np
 
 from dibench.numbers import percent
 from dibench.show.blocks import Block, Note, Sentence
-from dibench.words import MODEL_NAMES
+from dibench.words import MODEL_NAMES, gain_text
 
 if TYPE_CHECKING:
     from dibench.layer import Layer
@@ -31,6 +31,8 @@ def introduction(origin: Origin, source: str) -> list[Block]:
     blocks: list[Block] = [Sentence(f"**{_quantity(origin)}**, {by}", "" if origin.measured else "warn")]
     if origin.is_time:
         blocks.append(Sentence("The rows of that fit have no measured energy: these are seconds, no joules."))
+    elif origin.measured:
+        blocks.append(Sentence(gain_text(origin.gain_accuracy)))
     return blocks
 
 

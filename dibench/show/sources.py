@@ -6,14 +6,35 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from dibench.schema import is_measured
+from dibench.schema import EXTERNAL, is_measured
 from dibench.show.response import response_of
-from dibench.words import SOURCE_MEANINGS
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from dibench.show.studies import Study
+
+
+_SOURCE_MEANINGS = {
+    "nvml_counter": "measured by the GPU's energy counter (NVML)",
+    "nvml_power": "measured by the GPU's power sensor, integrated (NVML)",
+    "simulated": "SIMULATED: a replayed GPU, test data and no evidence",
+    "rapl": "measured by the processor's counters (RAPL)",
+    "zeus": "measured by Zeus",
+    "model": "MODELLED (counted accesses × published energy per access), not measured: no evidence",
+    "none": "not measured; time only",
+}
+
+
+def source_meaning(source: str) -> str:
+    """What is said of the `energy_source` of rows.
+
+    >>> source_meaning("external:ina3221")
+    'measured by ina3221, a sensor that dibench does not read itself'
+    """
+    if source.startswith(EXTERNAL):
+        return f"measured by {source.removeprefix(EXTERNAL)}, a sensor that dibench does not read itself"
+    return _SOURCE_MEANINGS.get(source, source)
 
 
 def sources(rows: pd.DataFrame) -> list[str]:
@@ -25,7 +46,7 @@ def source_fact(names: list[str]) -> tuple[str, str]:
     """The energy sources for the head of the page, and what they mean."""
     if not names:
         return "none", "no rows"
-    return " + ".join(names), "; ".join(SOURCE_MEANINGS[name] for name in names if name in SOURCE_MEANINGS)
+    return " + ".join(names), "; ".join(map(source_meaning, names))
 
 
 def mark(study: Study) -> str:

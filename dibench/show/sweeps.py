@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from dibench.numbers import count, percent, time_text
 from dibench.show.blocks import Table, facts
-from dibench.words import SOURCE_MEANINGS
+from dibench.show.sources import source_meaning
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +24,7 @@ def ended(found: Summary, table: Path, manifest: Path) -> Table:
         table, manifest: their paths.
     """
     rows = sum(found.statuses.values())
-    lines = [("energy", SOURCE_MEANINGS.get(found.energy_source, found.energy_source))]
+    lines = [("energy", source_meaning(found.energy_source))]
     if found.inside is not None:
         lines.append(("time", f"{percent(found.inside)} in windows and the settling they need"))
     if found.revisited:

@@ -36,8 +36,8 @@ def error_budget(errors: Sequence[ErrorPart]) -> Table:
         "Error budget: half-widths of 95% intervals over gross energy",
         columns("part", "5% of rows below", "median", "95% of rows below"),
         found,
-        "Squares add up. Without the sensor's gain, which is the same factor in all rows of a card: 5 to 13% "
-        "off in published comparisons.",
+        "Squares add up. Without the sensor's gain, the same factor in all its rows: intervals of fitted "
+        "joules include what is declared for it (`gain_accuracy_pct`).",
     )
 
 

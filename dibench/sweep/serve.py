@@ -49,8 +49,13 @@ class _Server:
                 return self._measure(case_from_json(request["case"]), settings).to_json()
 
     def _measure(self, case: Case, settings: Settings) -> CaseResult:
-        meter = self._instrument.meter
-        row = attrs.evolve(case.row(), energy_source=meter.source, meter_period_s=meter.period_s)
+        meter = self._instrument.meter_facts()
+        row = attrs.evolve(
+            case.row(),
+            energy_source=meter.source,
+            meter_period_s=meter.period_s,
+            gain_accuracy_pct=meter.gain_accuracy_pct,
+        )
         try:
             found = _measured(case, row, self._instrument, settings)
             json.dumps(found.to_json(), allow_nan=False)  # NaN or infinity in a cell fails the case

@@ -50,13 +50,24 @@ def test_a_kernel_variant_is_one_file(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "fc_plain" in {case.variant for case in plan.cases}
 
 
+DRIVER = """
+import time
+
+def joules():
+    return 42.0 * time.perf_counter()
+"""
+
+
 def test_a_meter_is_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_meter.py").write_text(example("python"))
+    (tmp_path / "my_instrument.py").write_text(DRIVER)
     monkeypatch.syspath_prepend(str(tmp_path))
     out = tmp_path / "out"
     run_sweep(sweep_of([], plan=plan_of(["slow", "slow"]), meter="my_meter:meter"), out)
     frame = read_csv(out / "sweep.csv")
     assert len(frame) == 2 and (frame["energy_j"] > 0).all()
-    assert set(frame["energy_source"]) == {"simulated"}
+    assert set(frame["energy_source"]) == {"external:wall-meter"}
+    assert set(frame["gain_accuracy_pct"]) == {0.5}
     manifest = files.read_json_object(out / "manifest.json")
     assert manifest is not None and manifest["meter"]["facts"] == {"instrument": "wall meter, class 0.5"}
+    assert manifest["meter"]["gain_accuracy_pct"] == 0.5

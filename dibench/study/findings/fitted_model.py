@@ -104,6 +104,8 @@ class Origin:
     measured: bool
     """False for modelled or simulated energy: predictions are then a check of the pipeline."""
     basis: str
+    gain_accuracy: float | None = None
+    """How far the sensor's gain may be off, as declared, a fraction; part of predicted joules' intervals."""
     level: float = 0.95
     """Of every interval."""
 
@@ -130,5 +132,5 @@ class FittedModel:
 
     def of_time(self, time: Predictor) -> FittedModel:
         """The fit of time beside a fit of energy."""
-        origin = attrs.evolve(self.origin, model="di_weighted", response="time_s")
+        origin = attrs.evolve(self.origin, model="di_weighted", response="time_s", gain_accuracy=None)
         return FittedModel(origin=origin, predictor=time, ranges=self.ranges)

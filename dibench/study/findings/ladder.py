@@ -227,6 +227,9 @@ class Fit(Result):
     """Whether the response comes from a sensor or a clock, not from a model or a simulated device."""
     energy_source: tuple[str, ...]
     """Values of `energy_source` in the rows used."""
+    gain_accuracy: float | None
+    """How far the sensor's gain may be off, as declared and not as dibench measured, a fraction: part of the
+    intervals of coefficients, not of α's. None where nobody declares it, or joules are not measured."""
     evidence: bool
     """Whether this is evidence about energy: only measured joules are."""
     basis: str

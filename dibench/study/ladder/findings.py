@@ -29,6 +29,7 @@ from dibench.study.ladder.verdict import conclusion, sentence
 from dibench.study.maths.inference import LEVEL, UNDECIDABLE
 from dibench.study.maths.scores import Target
 from dibench.study.table.columns import texts
+from dibench.study.table.gain import with_gain
 from dibench.study.table.layers import WIDTHS
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ def findings_of(found: Ladder) -> ladder.Fit:
         response_kind=selection.kind,
         response_measured=selection.measured,
         energy_source=selection.sources,
+        gain_accuracy=selection.gain_accuracy,
         evidence=selection.evidence,
         basis=_basis(found),
         verdict=verdict.decision,
@@ -142,7 +144,7 @@ def _basis(found: Ladder) -> str:
     source = ", ".join(selection.sources)
     if selection.evidence:
         what = " of whole networks, with all that runs between their layers" if selection.networks else ""
-        return f"Measured energy{what} ({selection.response}, {source})."
+        return f"Measured energy{what} ({selection.response}, {source}){_gain(selection.gain_accuracy)}."
     if selection.kind == "time" and found.check is not None:
         modelled = ", ".join(found.check.selection.sources)
         return f"{_TIME_ONLY} Their {modelled} energy is fitted apart, as a pipeline check."
@@ -153,6 +155,13 @@ def _basis(found: Ladder) -> str:
         f"PIPELINE CHECK. {kind} energy ({source}): it shows that the program works, "
         "and says nothing about any device."
     )
+
+
+def _gain(accuracy: float | None) -> str:
+    if accuracy is None:
+        return ", accuracy of its gain not declared"
+    declared = f"gain ±{100 * accuracy:g}% (declared, not measured by dibench)"
+    return f", {declared} included in intervals of joules"
 
 
 def _answer(found: Ladder) -> str:
@@ -275,17 +284,20 @@ def _fitted(found: Ladder, rung: Rung, scored: Scored, aicc: float) -> ModelFit:
         k=rung.k,
         aicc=_known(aicc),
         condition=_known(rung.condition),
-        coefficients={one.name: _coefficient(one, unit) for one in rung.coefficients},
+        coefficients={
+            one.name: _coefficient(one, unit, found.selection.gain_accuracy) for one in rung.coefficients
+        },
         below_zero=rung.below_zero,
         formula=FORMULAS[rung.name],
         reason=None,
     )
 
 
-def _coefficient(one: FittedTerm, unit: str) -> ladder.Coefficient:
+def _coefficient(one: FittedTerm, unit: str, gain_accuracy: float | None) -> ladder.Coefficient:
+    ends = with_gain(one.value, one.ci_low, one.ci_high, gain_accuracy)
     if one.name == "power":
-        return ladder.Coefficient(one.value, one.ci_low, one.ci_high, "W")
-    value, low, high = (None if v is None else v * PICO for v in (one.value, one.ci_low, one.ci_high))
+        return ladder.Coefficient(one.value, *ends, "W")
+    value, low, high = (None if v is None else v * PICO for v in (one.value, *ends))
     return ladder.Coefficient(value, low, high, f"{unit}/{one.per}")
 
 

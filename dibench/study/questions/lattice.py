@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Unpack
 
 import attrs
@@ -43,6 +44,7 @@ from dibench.study.questions.lattice_checks import (
 )
 from dibench.study.table import rows as row_rules
 from dibench.study.table.columns import counts, texts
+from dibench.study.table.gain import with_gain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,7 +78,10 @@ def lattice(frame: pd.DataFrame, **chosen: Unpack[row_rules.Choice]) -> Lattices
     used = selection.frame[selection.frame[list(COUNTS)].notna().all(axis=1)].reset_index(drop=True)
     used = used.assign(level=_levels(used), lanes=texts(used, "lanes"), box=_boxes(used))
     energy = selection.kind == "energy"
-    anchors = anchor_costs(row_rules.anchors(frame, selection), selection.response, energy=energy)
+    gain = selection.gain_accuracy
+    anchors = _with_gain(
+        anchor_costs(row_rules.anchors(frame, selection), selection.response, energy=energy), gain
+    )
     # Published ranges are of GPUs.
     ranged = energy and selection.measured and selection.setting["backend"] == "cuda"
     keys = [name for name in (*DIMENSIONS, "instances", "level", "lanes") if name in used]
@@ -86,6 +91,7 @@ def lattice(frame: pd.DataFrame, **chosen: Unpack[row_rules.Choice]) -> Lattices
     for _, rows in used.groupby(keys, sort=False, dropna=False):
         one = fit_lattice(rows, selection.response, energy=energy)
         if one is not None:
+            one = attrs.evolve(one, coefficients=_with_gain(one.coefficients, gain))
             checks = lattice_checks(one.level, one.lanes, one.coefficients, anchors, ranged=ranged)
             found.append(attrs.evolve(one, checks=checks))
     if not found:
@@ -139,6 +145,12 @@ def fit_lattice(rows: pd.DataFrame, response: str, *, energy: bool) -> Lattice |
         condition=condition,
         reason=_doubt(condition, coefficients, energy, shares),
     )
+
+
+def _with_gain(costs: Mapping[str, Slope], gain: float | None) -> dict[str, Slope]:
+    """Costs in joules with the sensor's gain in their intervals."""
+    ends = {name: with_gain(one.value, one.ci_low, one.ci_high, gain) for name, one in costs.items()}
+    return {name: Slope(one.value, *ends[name]) for name, one in costs.items()}
 
 
 def _told(

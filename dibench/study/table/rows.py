@@ -20,6 +20,7 @@ from dibench.schema import ANCHOR, NETWORK, REQUIRED, RESPONSES, broken_rule, is
 from dibench.study.table.columns import counts, is_network, numbers, texts
 from dibench.study.table.fastest import fastest_variants, is_slower
 from dibench.study.table.network_rows import contradicts_itself, notes_on, with_counts, without_counts
+from dibench.study.table.gain import check_gain, gain_accuracy
 from dibench.study.table.row_errors import Repeats, interval_of, repeats
 from dibench.study.table.subsets import capped, throttled
 
@@ -99,6 +100,11 @@ class Selection:
     def evidence(self) -> bool:
         """Whether the fit is evidence about energy: only measured joules are."""
         return self.kind == "energy" and self.measured
+
+    @property
+    def gain_accuracy(self) -> float | None:
+        """How far the sensor's gain may be off, a fraction; None where not declared, or nothing is sensed."""
+        return gain_accuracy(self.frame) if self.evidence else None
 
 
 def select(
@@ -242,6 +248,7 @@ def _check_table(frame: pd.DataFrame) -> None:
         for text in dict.fromkeys(cells):
             if rule := broken_rule(name, text):
                 raise UserError(f"row {frame.index[list(cells).index(text)]}: {name}", rule, text)
+    check_gain(frame)
 
 
 def _drop_unusable(sieve: _Sieve, networks: bool) -> None:

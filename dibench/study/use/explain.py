@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from dibench.study.findings.explanation import DrawnPower, Explanation, Saving
 from dibench.study.findings.prediction import NetworkCosts, PredictedCost, Prediction
 from dibench.study.maths.inference import student_quantile
+from dibench.study.table.gain import with_gain
 from dibench.study.use.costs import LayerCosts, layer_costs
 from dibench.study.use.predict import predict
 from dibench.study.use.redesign import changes
@@ -131,11 +132,13 @@ class _Pool:
     macs: float
     """Of one inference before a change, as `cost`."""
     cost: float
+    gain_accuracy: float | None
 
     @classmethod
     def of(cls, network: Model, new: Sequence[Layer], fit: FittedModel, before: Prediction) -> _Pool:
         costs = layer_costs([*network.layers, *new], fit)
-        return cls(costs, fit.predictor, network.macs / network.batch, before.per_inference.value)
+        macs, cost = network.macs / network.batch, before.per_inference.value
+        return cls(costs, fit.predictor, macs, cost, fit.origin.gain_accuracy)
 
     def saving(self, change: tuple[str, str, str], sign: FloatArray, entering: NDArray[np.intp]) -> Saving:
         """What a change saves: a weighted sum of layers' costs.
@@ -150,7 +153,9 @@ class _Pool:
         amount = sign[rows] * costs.mean[rows]
         slope = sign[rows] @ costs.gradient[rows]
         of_sum = (costs.shape[rows], amount, slope, self.predictor)
-        saved = _symmetric(float(amount.sum()), sum_variance(*of_sum), sum_degrees(*of_sum))
+        saved = _symmetric(
+            float(amount.sum()), sum_variance(*of_sum), sum_degrees(*of_sum), self.gain_accuracy
+        )
         macs = float(sum(sign[row] * costs.layers[row].macs for row in np.flatnonzero(sign).tolist()))
         return Saving(
             knob=knob,
@@ -164,9 +169,9 @@ class _Pool:
         )
 
 
-def _symmetric(value: float, variance: float, degrees: float) -> PredictedCost:
+def _symmetric(value: float, variance: float, degrees: float, accuracy: float | None) -> PredictedCost:
     half = student_quantile(degrees) * float(np.sqrt(variance))
-    return PredictedCost(value, value - half, value + half)
+    return PredictedCost(value, *with_gain(value, value - half, value + half, accuracy))
 
 
 def _by_dtype(network: Model, before: LayerCosts, fit: FittedModel, other: FittedModel) -> Saving:
@@ -176,7 +181,8 @@ def _by_dtype(network: Model, before: LayerCosts, fit: FittedModel, other: Fitte
     variance = sum(sum_variance(*one) for one in sums)
     cost = float(before.mean[before.known].sum()) / network.batch
     amount = cost - float(after.mean[after.known].sum()) / network.batch
-    saved = _symmetric(amount, variance / network.batch**2, min(sum_degrees(*one) for one in sums))
+    degrees = min(sum_degrees(*one) for one in sums)
+    saved = _symmetric(amount, variance / network.batch**2, degrees, fit.origin.gain_accuracy)
     return Saving(
         knob="dtype",
         setting=f"{other.origin.dtype} in place of {fit.origin.dtype}",

@@ -50,6 +50,7 @@ def fitted_model(fit: Fit, model: str) -> FittedModel | None:
         energy_source=fit.energy_source,
         measured=fit.response_measured,
         basis=fit.basis,
+        gain_accuracy=fit.gain_accuracy,
     )
     return FittedModel(
         origin=origin, predictor=predictor, ranges=known.ranges, constant_power=known.constant_power
@@ -147,6 +148,7 @@ def _read(figures: Mapping[str, Any], model: str, entry: Mapping[str, Any]) -> F
         energy_source=tuple(map(str, figures["energy_source"])),
         measured=bool(figures["response_measured"]),
         basis=str(figures["basis"]),
+        gain_accuracy=_accuracy(figures.get("gain_accuracy")),
     )
     return FittedModel(
         origin=origin,
@@ -161,6 +163,15 @@ def _read(figures: Mapping[str, Any], model: str, entry: Mapping[str, Any]) -> F
             float(_numbers([power["power_w"]])[0]), str(power["column"]), _predictor(power["time"])
         ),
     )
+
+
+def _accuracy(value: Any) -> float | None:
+    if value is None:
+        return None
+    accuracy = float(_numbers([value])[0])
+    if not 0 <= accuracy < 1:
+        raise ValueError("gain_accuracy must be from 0 to below 1")
+    return accuracy
 
 
 def _predictor(entry: Mapping[str, Any]) -> Predictor:

@@ -33,6 +33,7 @@ from dibench.study.findings.prediction import (
     Scatter,
 )
 from dibench.study.table.columns import numbers
+from dibench.study.table.gain import with_gain
 from dibench.study.use.costs import LayerCosts, layer_costs
 from dibench.study.use.sums import sum_interval
 
@@ -67,7 +68,7 @@ def predict(
         parts.append(costs.part(begin, end))
     checked, otherwise = tuple[MeasuredNetwork, ...](), tuple[str, ...]()
     if measured is not None:
-        sums = [_total(part, part.known, fit.predictor) for part in parts]
+        sums = [_sensed(part, part.known, fit.predictor) for part in parts]
         checked, otherwise = _measured(measured, networks, sums, fit.origin)
     return Predictions(
         origin=fit.origin,
@@ -82,11 +83,11 @@ def _prediction(network: Model, costs: LayerCosts, fit: FittedModel) -> Predicti
     op = np.array([layer.op for layer in costs.layers])
     present = [name for name in OPERATORS if (op == name).any()]
     by_operator = {
-        name: _total(costs, rows, fit.predictor)
+        name: _total(costs, rows, fit)
         for name in present
         if (rows := costs.known & (op == name)).any()
     }  # fmt: skip
-    total = _total(costs, costs.known, fit.predictor)
+    total = _total(costs, costs.known, fit)
     return Prediction(
         network=network.name,
         batch=network.batch,
@@ -97,19 +98,31 @@ def _prediction(network: Model, costs: LayerCosts, fit: FittedModel) -> Predicti
         unpredicted_operators=tuple(name for name in present if name not in by_operator),
         coverage=network.coverage,
         not_covered=network.not_covered,
-        layers=_layers(costs),
+        layers=_layers(costs, fit.origin.gain_accuracy),
     )
 
 
-def _layers(costs: LayerCosts) -> tuple[LayerCost, ...]:
-    columns = [values.tolist() for values in (costs.mean, costs.low, costs.high)]
+def _layers(costs: LayerCosts, accuracy: float | None) -> tuple[LayerCost, ...]:
+    means = costs.mean.tolist()
+    ends = [
+        with_gain(mean, low, high, accuracy)
+        for mean, low, high in zip(means, costs.low.tolist(), costs.high.tolist(), strict=True)
+    ]
+    columns = [means, [low for low, _ in ends], [high for _, high in ends]]
     parts = zip(*(values.tolist() for values in costs.terms.values()), strict=True)
     terms = [dict(zip(costs.terms, one, strict=True)) for one in parts]
     return tuple(map(LayerCost, costs.layers, *columns, terms, costs.outside))
 
 
-def _total(costs: LayerCosts, rows: NDArray[np.bool_], predictor: Predictor) -> PredictedCost:
+def _total(costs: LayerCosts, rows: NDArray[np.bool_], fit: FittedModel) -> PredictedCost:
     """The sum of some layers; zero where there is none."""
+    sensed = _sensed(costs, rows, fit.predictor)
+    ends = with_gain(sensed.value, sensed.low, sensed.high, fit.origin.gain_accuracy)
+    return PredictedCost(sensed.value, *ends)
+
+
+def _sensed(costs: LayerCosts, rows: NDArray[np.bool_], predictor: Predictor) -> PredictedCost:
+    """The sum as the fit's own sensor would show it: without its gain."""
     if not rows.any():
         return PredictedCost(0.0, 0.0, 0.0)
     amount, slope = costs.mean[rows], costs.gradient[rows].sum(axis=0)
@@ -127,7 +140,7 @@ def _measured(
     Args:
         frame: with whole networks.
         networks: that were predicted.
-        sums: of their layers.
+        sums: what the fit's sensor would show for each: its gain is in the measurement, too.
         fit: where the prediction comes from.
 
     Returns:
@@ -146,7 +159,7 @@ def _measured(
         raise UserError("--measured", rule)
     name = rows["name"].fillna("").str.rpartition(":")[2]
     found, otherwise = [], []
-    for network, total in zip(networks, sums, strict=True):
+    for network, sensed in zip(networks, sums, strict=True):
         own = rows[(name == network.name) & (rows["N"] == network.batch)]
         same = own[_of_this_image(own, network)]
         if same.empty:
@@ -162,8 +175,8 @@ def _measured(
                 batch=network.batch,
                 backend=str(last.get("backend", "")),
                 measured=measured,
-                ratio=total.value / measured,
-                inside=total.low <= measured <= total.high,
+                ratio=sensed.value / measured,
+                inside=sensed.low <= measured <= sensed.high,
             )
         )
     return tuple(found), tuple(otherwise)
