@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 from study_frames import distinct_layers, energy_of, some_layers, table
 
@@ -75,6 +77,25 @@ def test_weighted_correlation_is_that_of_repeated_networks() -> None:
     weight = rng.integers(0, 4, (5, 12))
     for row, r in zip(weight, weighted_pearson(x, y, weight.astype(float)), strict=True):
         assert r == pytest.approx(np.corrcoef(np.repeat(x, row), np.repeat(y, row))[0, 1], abs=1e-12)
+
+
+@given(st.lists(st.tuples(*[st.floats(-10, 25)] * 2), min_size=3, max_size=8, unique_by=lambda pair: pair[0]))
+def test_one_network_again_and_again_has_no_correlation(pairs: list[tuple[float, float]]) -> None:
+    """Rounding made infinity or any number of it: intervals held them, and their difference warned."""
+    x, y = np.array(pairs).T
+    found = weighted_pearson(x, y, 3.0 * np.eye(len(x)))
+    assert np.isnan(found).all()
+    assert np.isnan(found - found).all(), "nor a warning"
+
+
+def test_a_contest_of_three_families_of_which_two_are_single_networks_does_not_warn() -> None:
+    family = np.array(["alexnet", "resnet", "resnet", "resnet", "vgg"])
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        y, ai, di = np.exp(rng.standard_normal((3, 5)) - 5)
+        found = contest(y, ai, di, family, seed=seed, draws=499)
+        assert found is not None and found.ci_low is not None and found.ci_high is not None
+        assert -2.001 <= found.ci_low <= found.ci_high <= 2.001
 
 
 def test_an_inference_is_the_sum_over_all_layers_repeats_included() -> None:

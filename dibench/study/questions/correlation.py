@@ -16,6 +16,9 @@ IntArray = NDArray[np.intp]
 
 BOOTSTRAP = 9_999
 
+_ROUNDING = 1e-12
+"""Variance of a draw, over the sum of squares of all networks, that may be rounding alone."""
+
 
 def correlations(response: FloatArray, predictor: FloatArray) -> Correlations:
     """All four, over the networks whose predictor is known; both arrays (n,), positive."""
@@ -121,18 +124,20 @@ def _family_bootstrap(
     weight = rng.multinomial(families, np.full(families, 1 / families), size=draws)[:, member].astype(float)
     differences = weighted_pearson(y, d, weight) - weighted_pearson(y, a, weight)
     differences = differences[np.isfinite(differences)]
-    # A draw of one family alone may have no correlation; such draws are few in a million.
+    # A draw of one family alone may have none: few in a million, but one in nine of three single networks.
     low, high = np.quantile(differences, (0.025, 0.975))
     return float(low), float(high)
 
 
 def weighted_pearson(x: FloatArray, y: FloatArray, weight: FloatArray) -> FloatArray:
-    """Pearson's correlation under each row of weights (draws, n).
+    """Pearson's correlation under each row of weights (draws, n); not a number where x or y is constant.
 
-    From weighted sums of all draws at once; `numpy.cov` takes one row of weights at a time.
+    From weighted sums of all draws at once; `numpy.cov` takes one row of weights at a time. What rounding
+    leaves of the variance of a constant would make any number of it, infinity among them.
 
-    >>> weighted_pearson(np.array([1.0, 2, 3]), np.array([1.0, 2, 4]), np.array([[1.0, 1, 0]])).round(6)
-    array([1.])
+    >>> weights = np.array([[1.0, 1, 0], [0, 0, 2]])
+    >>> weighted_pearson(np.array([1.0, 2, 3]), np.array([1.0, 2, 4]), weights).round(6)
+    array([ 1., nan])
     """
     x, y = x - x.mean(), y - y.mean()
     total = weight.sum(axis=1)
@@ -140,5 +145,5 @@ def weighted_pearson(x: FloatArray, y: FloatArray, weight: FloatArray) -> FloatA
     cross = weight @ (x * y) / total - mean_x * mean_y
     square_x = weight @ x**2 / total - mean_x**2
     square_y = weight @ y**2 / total - mean_y**2
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(cross / np.sqrt(square_x * square_y))
+    constant = (square_x <= _ROUNDING * (x @ x)) | (square_y <= _ROUNDING * (y @ y))
+    return np.asarray(cross / np.sqrt(np.where(constant, np.nan, square_x * square_y)))
