@@ -58,7 +58,7 @@ def test_a_table_saved_by_a_spreadsheet_begins_with_a_mark_that_is_no_part_of_it
 
 
 def test_the_columns_are_those_of_the_contract_once_each() -> None:
-    assert len(schema.NAMES) == len(set(schema.NAMES)) == 77 + 17
+    assert len(schema.NAMES) == len(set(schema.NAMES)) == 77 + 18
     assert schema.NAMES[:3] == ("case_id", "order", "sentinel")
     assert schema.NAMES[75:77] == ("status", "reason"), "further columns come after the contract's"
     assert set(schema.REQUIRED) <= set(schema.NAMES)
