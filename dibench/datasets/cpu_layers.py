@@ -20,6 +20,7 @@ _FOLDERS = {"conv2d": ("data/conv2d", "conv2d", ""), "linear": ("data/linear", "
 _SENSOR = EXTERNAL + "codecarbon-rapl"
 _CAVEATS = SEPARATOR.join((WARM_OPERANDS, REPEATED_MODULE, FRAMEWORK_CALLS))
 _DEVICE = "2 × Intel Xeon Gold 5120"
+_CACHE_BYTES = 2 * (77 << 18)  # L3, 19.25 MB in each
 _J_PER_KWH = 3.6e6
 _LOST = 0.94
 """Mean power of a repeat over the file's median below which RAPL's counter has wrapped: codecarbon then drops
@@ -147,6 +148,7 @@ def _row(file: str, repeats: Sequence[_Repeat], whole: Sequence[_Repeat]) -> Row
         launches=sum(one.passes for one in repeats),
         data="uniform",
         status="ok",
+        cache_bytes=_CACHE_BYTES,
         caveats=_CAVEATS,
     )
 

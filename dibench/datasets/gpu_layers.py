@@ -46,6 +46,8 @@ class _Setting:
     device: str
     limit_w: float | None
     """Under which the card keeps its power; None where it never came near."""
+    cache_bytes: int
+    """L2, as NVIDIA states it."""
     convolutions: str
     """Data type that cuDNN may use. cuBLAS, for linear layers, stays at fp32: PyTorch's default."""
     layers: Sequence[str]
@@ -56,6 +58,7 @@ _SETTINGS = (
     _Setting(
         "NVIDIA A30",
         165.0,
+        24 << 20,
         "tf32",
         ("methodology_2_point_zero", "finalbench_all_operations_A30", "operations_A30"),
         "fullmodel_A30",
@@ -63,6 +66,7 @@ _SETTINGS = (
     _Setting(
         "NVIDIA A30",
         165.0,
+        24 << 20,
         "fp32",
         ("finalbench_all_operations_A30_no_tc", "operations_A30_no_tc"),
         "fullmodel_A30_no_tc",
@@ -70,6 +74,7 @@ _SETTINGS = (
     _Setting(
         "NVIDIA GeForce RTX 2080 Ti",
         None,
+        11 << 19,
         "fp32",
         ("finalbench_all_operations_RTX2080TI", "operations_RTX2080TI"),
         "fullmodel_RTX2080TI",
@@ -377,6 +382,7 @@ def _row(setting: _Setting, line: _Line, dtype: str) -> Row:
         data="normal",
         status="ok",
         power_limit_w=setting.limit_w,
+        cache_bytes=setting.cache_bytes,
         caveats=_CAVEATS,
     )
 

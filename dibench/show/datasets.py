@@ -78,8 +78,6 @@ def next_steps(found: Reading, out: Path) -> list[str]:
     """The commands that analyse what was written."""
     where = shlex.quote(str(out))
     devices = found.devices
-    if not any(row.op != NETWORK for row in found.rows):
-        return [f"python -m dibench report {where}"]
     one = f" --device {shlex.quote(devices[0])}" if len(devices) > 1 else ""
     return [f"python -m dibench fit {where}{one}", f"python -m dibench report {where}"]
 

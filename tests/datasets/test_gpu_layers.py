@@ -55,6 +55,7 @@ def test_figures_are_converted_once_and_time_has_the_interval_of_its_blocks(tmp_
     assert (row.windows, row.launches, row.visits) == (3, 3000, 1)
     assert row.time_ci_s == pytest.approx(t_975(2) * 2e-6 / 3**0.5)
     assert (row.energy_source, row.power_limit_w, row.data) == ("external:nvidia-smi", 165.0, "normal")
+    assert row.cache_bytes == 24 * 2**20
     assert row.caveats == "warm_operands;repeated_module;framework_calls"
 
 
