@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dibench.numbers import number, p_text, percent, short
+from dibench.numbers import count, number, p_text, percent, short
 from dibench.show.blocks import Block, Figure, Note, Section, Sentence
 from dibench.show.svg import ident
 from dibench.study.findings.networks import NoNetworks
@@ -18,7 +18,7 @@ from dibench.words import MODEL_NAMES
 if TYPE_CHECKING:
     from dibench.show.svg import Drawn
     from dibench.study.findings.held_out import UnseenNetwork
-    from dibench.study.findings.networks import Contest, NetworkCost, WholeNetworks
+    from dibench.study.findings.networks import Contest, ExplainedNetwork, NetworkCost, WholeNetworks
 
 _PREDICTORS = ("macs", "ai", "di_weighted", "di_disjoint")
 _CONTESTS = {"index_weighted": "bare index", "model_weighted": "model"}
@@ -26,6 +26,7 @@ _PREDICTED = {"ai": "AI", "di_weighted": "DI weighted"}
 _FEWEST_RANKED, _FEWEST_PREDICTED = 4, 3
 """Networks that make a figure worth drawing."""
 
+_MOST_NAMED = 20
 _MOST_RANKED, _ENDS = 60, 5
 """Networks that are named and drawn; of more, so many from both ends are named."""
 
@@ -45,9 +46,10 @@ def section(
 
 
 def _told(found: WholeNetworks | NoNetworks, unseen: Sequence[UnseenNetwork], card: str) -> list[Block]:
+    shown: list[Block] = _explained(found.explained)
     if isinstance(found, NoNetworks):
-        return [Sentence(f"Whole networks: not summed, {found.reason}.")]
-    shown: list[Block] = [Sentence(_measured(found))]
+        return [*shown, Sentence(f"Whole networks: not summed, {found.reason}.")]
+    shown.append(Sentence(_measured(found)))
     if found.ranked:
         shown.append(Sentence(f"Ranking by {found.unit}: {_ranking(found.ranked)}."))
     shown += _figures(found, unseen, card)
@@ -61,6 +63,23 @@ def _told(found: WholeNetworks | NoNetworks, unseen: Sequence[UnseenNetwork], ca
         if contest is not None:
             shown.append(Sentence(_contest(form, contest)))
     return shown
+
+
+def _explained(found: Sequence[ExplainedNetwork]) -> list[Block]:
+    """How much of measured networks their layers are, before anything is said of sums of layers."""
+    if not found:
+        return []
+    shares = [one.share for one in found]
+    least, most = (number(share, ".2f") for share in (min(shares), max(shares)))
+    named = [f"{one.network} {number(one.share, '.2f')}" for one in found]
+    if len(named) > _MOST_NAMED:
+        named = [*named[:_ENDS], "…", *named[-_ENDS:]]
+    how_many = count(len(found), "network")
+    text = (
+        f"Convolutions and linear layers are {least} to {most} of {how_many} measured as a whole "
+        f"({', '.join(named)}). The rest runs between layers: a ranking by sums says nothing of it."
+    )
+    return [Note(text)]
 
 
 def _ranking(ranked: Sequence[NetworkCost]) -> str:

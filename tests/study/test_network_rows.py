@@ -18,9 +18,10 @@ from dibench.layer import DIMENSIONS, Layer
 from dibench.schema import network_counts
 from dibench.study.findings.networks import WholeNetworks
 from dibench.study.ladder.alpha import WeightedAlpha
-from dibench.study.ladder.ladder import make_clusterings
+from dibench.study.ladder.ladder import fit_ladder, make_clusterings
 from dibench.study.ladder.models import data_of
 from dibench.study.questions.all_questions import of_table
+from dibench.study.questions.explained_share import explained_share
 from dibench.study.table.rows import select
 
 RATIO = 20.0
@@ -208,6 +209,10 @@ def test_networks_are_ranked_and_held_out_by_family(run: Run, tmp_path: Path) ->
     assert "It rests on 64 networks out of 64 rows" in out
     assert f"energy of each as a whole: {len(ranked)}. What runs between layers is in it" in out
     assert json.loads((tmp_path / "own.json").read_text())["rows_are"] == "networks"
+    status, _, err = run("predict", "alexnet", "--fit", tmp_path / "own.json")
+    assert (
+        status == 2 and "rows_are: must be of layers: a network's joules also hold what runs between" in err
+    )
 
 
 def macs(layer: Layer) -> int:
@@ -216,3 +221,31 @@ def macs(layer: Layer) -> int:
 
 def frame_joules(frame: pd.DataFrame, name: str) -> float:
     return float(frame.loc[frame["name"] == name, "energy_j"].iloc[0])
+
+
+def test_how_much_of_a_network_its_layers_are_is_said_before_any_ranking(run: Run, tmp_path: Path) -> None:
+    """Layers of four networks at batch 8, and each network as a whole at a cost that they are a share of."""
+    shares = {"resnet50": 0.44, "vgg16": 0.98, "mobilenet_v2": 0.7, "densenet121": 0.5}
+    members = {name: [layer.with_batch(8) for layer in networks.load(name)] for name in shares}
+    layers = [layer for found in members.values() for layer in found]
+    rows = table(layers, energy_of(layers, alpha=0.2))
+    whole = networks_table(members, joules(members, 0.0) / np.array(list(shares.values())))
+    elsewhere = whole.assign(device="another", energy_j=1.0)
+    larger = whole[:1].assign(name="vgg16", macs=2 * whole["macs"][:1], H=448, W=448)
+    of_16 = whole[:1].assign(N=16)
+    frame = pd.concat([rows, whole, elsewhere, of_16], ignore_index=True)
+    found = explained_share(frame, fit_ladder(frame, device="card", draws=99))
+    assert [one.network for one in found] == sorted(shares, key=shares.__getitem__)
+    assert {one.network: one.share for one in found} == pytest.approx(shares, rel=1e-9)
+    assert {one.batch for one in found} == {8}
+    changed = pd.concat([frame, larger], ignore_index=True)  # the last row of vgg16 is of another input
+    again = explained_share(changed, fit_ladder(changed, device="card", draws=99))
+    assert {one.network for one in again} == set(shares) - {"vgg16"}
+    partial = frame[~frame["name"].str.startswith("resnet50/layer4.0")]
+    missing = explained_share(partial, fit_ladder(partial, device="card", draws=99))
+    assert {one.network for one in missing} == set(shares) - {"resnet50"}
+    frame[frame["device"] == "card"].to_csv(tmp_path / "own.csv", index=False)
+    status, out, _ = run("fit", tmp_path / "own.csv", "--draws", "99")
+    out = " ".join(out.split())
+    said = "layers are 0.44 to 0.98 of 4 networks measured as a whole (resnet50 0.44, densenet121 0.50"
+    assert status == 0 and out.index(said) < out.index("Ranking by MAC/J")

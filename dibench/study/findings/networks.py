@@ -44,6 +44,20 @@ class NetworkCost:
 
 
 @attrs.frozen
+class ExplainedNetwork:
+    """A network that was measured as a whole, beside the sum of its layers."""
+
+    network: str
+    batch: int
+    measured: float
+    """Joules or seconds of the response, per launch of the whole."""
+    layers: float
+    """The same, summed over its convolutions and linear layers."""
+    share: float
+    """Of the whole, what the layers are."""
+
+
+@attrs.frozen
 class Correlations:
     """A predictor against the response over n networks; None where it cannot be computed."""
 
@@ -130,6 +144,8 @@ class WholeNetworks(Result):
     ranked: tuple[NetworkCost, ...]
     """Networks in the rankings, most efficient first."""
     left_out: tuple[NetworkCost, ...]
+    explained: tuple[ExplainedNetwork, ...]
+    """Networks that were measured as a whole, too, the least explained by its layers first."""
     alpha_held_out: Mapping[str, Mapping[str, float]]
     """Family → form of DI → α of the fit without that family."""
     correlations: Mapping[str, Correlations]
@@ -149,4 +165,5 @@ class NoNetworks:
     reason: str
     ranked: tuple[NetworkCost, ...] = ()
     left_out: tuple[NetworkCost, ...] = ()
+    explained: tuple[ExplainedNetwork, ...] = ()
     families: Mapping[str, Evidence] = attrs.field(factory=dict)

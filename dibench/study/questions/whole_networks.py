@@ -23,6 +23,7 @@ from dibench.study.ladder.models import Data, data_of
 from dibench.study.ladder.network_sums import NetworkSum, network_sums
 from dibench.study.ladder.unseen import Unseen, predict_families
 from dibench.study.questions.correlation import contest, correlations
+from dibench.study.questions.explained_share import explained_share
 from dibench.study.questions.families import evidence_of, family_differences
 from dibench.study.table import rows as row_rules
 from dibench.study.table.catalogue import REQUIRED_SHARE, Catalogue, catalogue_of
@@ -94,7 +95,8 @@ def networks_of(
     try:
         return whole_networks(frame, ladder=ladder, **chosen)
     except UserError as error:
-        return NoNetworks(str(error))
+        explained = () if ladder is None else explained_share(frame, ladder)
+        return NoNetworks(str(error), explained=explained)
 
 
 def whole_networks(
@@ -134,6 +136,7 @@ def whole_networks(
         reason=None if enough else _too_few(len(ranked)),
         ranked=ranked,
         left_out=fleet.left_out,
+        explained=() if ladder is None else explained_share(frame, ladder),
         alpha_held_out={name: fold.alpha for name, fold in fleet.unseen.items()},
         correlations=_correlations(ranked) if enough else {},
         contests=_contests(ranked, seed) if enough else {},

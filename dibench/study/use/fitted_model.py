@@ -31,16 +31,17 @@ FloatArray = NDArray[np.float64]
 _NO_NAME = "a device without name"
 _LARGEST = 64 * 2**20
 _FIELD = "fitted model"
+_WHOLE = "networks"
 _KEY = "calibration"  # of the JSON, where users' scripts read it
 _BEFORE_NUMBERS = 1
 """The schema of files without a number: the first one, whose writers gave none."""
 
 
 def fitted_model(fit: Fit, model: str) -> FittedModel | None:
-    """One model of a fit at hand; None where the fit cannot predict with it."""
+    """One model of a fit at hand; None where the fit cannot predict layers with it."""
     known = fit.predictors
     predictor = known.models.get(model)
-    if predictor is None:
+    if predictor is None or fit.rows_are == _WHOLE:
         return None
     origin = Origin(
         model=model,
@@ -123,6 +124,9 @@ def read_fitted_model(figures: Mapping[str, Any], model: str, *, where: object =
     _check_schema(figures, where)
     if _KEY not in figures or "setting" not in figures:
         raise UserError(_FIELD, "must be there: write the file with `fit … --json FILE`", where=where)
+    if figures.get("rows_are") == _WHOLE:
+        rule = "must be of layers: a network's joules also hold what runs between its layers"
+        raise UserError("rows_are", rule, _WHOLE, where=where)
     try:
         entry = figures[_KEY]["models"].get(model)
         if entry is None:
