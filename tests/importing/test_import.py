@@ -134,7 +134,8 @@ def test_cells_that_hold_several_values_become_columns(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text(
         'about,time,kernel\n"kind:Conv2d,batch:8,c:3,k:4,size:9,kernel:3,note:",2,(3; 5)\n'
-        '"kind:Linear,batch:8,c:3,k:4",1,\nnothing,1,1\n'
+        '"kind:Linear,batch:8,c:3,k:4",1,\nnothing,1,1\n"kind:ReLU,batch:8,c:3,k:4",1,\n'
+        "nothing,1,1\n"
     )
     maps = [
         "N=batch",
@@ -153,8 +154,21 @@ def test_cells_that_hold_several_values_become_columns(tmp_path: Path) -> None:
         ("fc", 1, 1, 8 * 3 * 4),
     ]
     assert "about.kernel" in found.kept and found.rows[1]["size"] == ""
-    (one,) = found.refused
-    assert (one.line, one.field, one.rule) == (4, "about", "must hold key:value,… or key=value;…")
+    assert [(one.line, one.field, one.value) for one in found.refused] == [
+        (4, "about", "nothing"),
+        (5, "op", "ReLU"),
+        (6, "about", "nothing"),
+    ]
+
+
+def test_a_column_of_our_name_that_means_something_else_is_not_taken_for_ours(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("N,C,H,W,K,R,S,P,T,order\n1,4,8,8,4,3,3,61.5,2,first\n")
+    maps = ["power_w=P", "time_s=T:ms", "energy_j=P:W*T:ms", "order="]
+    found = convert(path, Mapping.of_options(maps, ["dtype=fp32", "energy_source=rapl"]))
+    (row,) = found.rows
+    assert (row["P"], row["power_w"], row["energy_j"], row["time_s"]) == (6, 61.5, 0.123, 0.002)
+    assert (found.same, found.left_out) == (("N", "C", "H", "W", "K", "R", "S"), ("order",))
 
 
 def test_lines_that_make_no_row_are_listed_and_the_others_kept(tmp_path: Path) -> None:
