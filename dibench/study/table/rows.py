@@ -19,8 +19,8 @@ from dibench.layer import DIMENSIONS
 from dibench.schema import ANCHOR, NETWORK, REQUIRED, RESPONSES, broken_rule, is_measured
 from dibench.study.table.columns import counts, is_network, numbers, texts
 from dibench.study.table.fastest import fastest_variants, is_slower
-from dibench.study.table.network_rows import contradicts_itself, notes_on, with_counts, without_counts
 from dibench.study.table.gain import check_gain, gain_accuracy
+from dibench.study.table.network_rows import contradicts_itself, notes_on, with_counts, without_counts
 from dibench.study.table.row_errors import Repeats, interval_of, repeats
 from dibench.study.table.subsets import capped, throttled
 
