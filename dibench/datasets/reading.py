@@ -44,6 +44,8 @@ def read(source: Source, path: Path) -> Reading:
     ledger = Ledger()
     rows = tuple(source.read(path, ledger))
     ledger.check(source.name)
+    if (accuracy := source.gain_accuracy_pct) is not None:
+        rows = tuple(attrs.evolve(row, gain_accuracy_pct=accuracy) for row in rows)
     return Reading(source, rows, ledger, commit_of(ledger.files[0]) if ledger.files else None)
 
 
@@ -89,7 +91,8 @@ def manifest(found: Reading, command_line: Sequence[str]) -> dict[str, Any]:
         "meter": {
             "source": source.energy_source,
             "period_s": None,
-            "facts": {"sensor": source.sensor, "gain": source.gain},
+            "gain_accuracy_pct": source.gain_accuracy_pct,
+            "facts": {"sensor": source.sensor},
         },
         "plan": {"name": f"dataset {source.name}"},
         "rows": dict(Counter(row.status for row in found.rows)),

@@ -102,8 +102,9 @@ class Source:
     """Which sensor, how it was read, and over how long."""
     energy_source: str
     """As the rows have it: `external:SENSOR`, or `none` where only time was measured."""
-    gain: float | None = None
-    """Relative accuracy of the sensor's gain, as its maker or authors state it; None: nobody does."""
+    gain_accuracy_pct: float | None = None
+    """How far the sensor's gain may be off, as its maker or authors state it; None: nobody does. Every row has it
+    in that column."""
     measured: str
     """What: layers or networks, of which batch and data type."""
     format: str

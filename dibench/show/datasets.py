@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from dibench.numbers import UNKNOWN, count, number, percent
+from dibench.numbers import UNKNOWN, count, number
 from dibench.schema import NETWORK
 from dibench.show.blocks import Block, Note, Sentence, Table, columns, facts
 
@@ -32,7 +32,8 @@ def described(source: Source) -> list[Block]:
     """All that a source says of itself, and the commands that get and read it."""
     folder = source.url.rpartition("/")[2]
     read = f"python -m dibench datasets {shlex.quote(source.name)} {folder} --out {source.name}"
-    gain = "stated by nobody" if source.gain is None else f"±{percent(source.gain)}"
+    accuracy = source.gain_accuracy_pct
+    gain = "stated by nobody" if accuracy is None else f"±{accuracy:g}%"
     return [
         facts(
             f"{source.name}: {source.title}",

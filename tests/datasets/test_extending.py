@@ -38,9 +38,10 @@ def test_a_dataset_is_one_file(run: Run, module: str, tmp_path: Path) -> None:
     table = load(tmp_path / "out")
     assert table["energy_j"].tolist() == [0.0025, 0.005]
     assert set(table["energy_source"]) == {"external:ina3221"}
+    assert set(table["gain_accuracy_pct"]) == {1.0}
     manifest = files.read_json_object(tmp_path / "out" / "manifest.json")
     assert manifest is not None
-    assert manifest["meter"]["facts"]["gain"] == 0.01
+    assert manifest["meter"]["gain_accuracy_pct"] == 1
     assert manifest["dataset"]["lines_unread"] == [
         {"file": "layers.csv", "line": 3, "why": "invalid literal for int() with base 10: 'none'"}
     ]
