@@ -103,8 +103,8 @@ class Source:
     energy_source: str
     """As the rows have it: `external:SENSOR`, or `none` where only time was measured."""
     gain_accuracy_pct: float | None = None
-    """How far the sensor's gain may be off, as its maker or authors state it; None: nobody does. Every row has it
-    in that column."""
+    """How far the sensor's gain may be off, as its maker or authors state it; None: nobody does. Each row has
+    it in that column."""
     measured: str
     """What: layers or networks, of which batch and data type."""
     format: str
