@@ -82,7 +82,8 @@ def gather(paths: Iterable[Path]) -> Joined:
     parts.sort(key=lambda part: str(part.manifest["started_at"]))
     _check_alike(parts, _RUNS_DIFFER)
     if not found.rows:
-        raise UserError("RUN", "must have a row of the present kernels")
+        backends = ", ".join(sorted({str(run.manifest.get("backend") or "unknown") for run in found.parts}))
+        raise UserError("RUN", "must have a row of a campaign's present GPU kernels", f"backend {backends}")
     return attrs.evolve(found, parts=tuple(parts))
 
 
