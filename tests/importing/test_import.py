@@ -396,6 +396,8 @@ def test_the_page_does_what_it_says(run: Run, tmp_path: Path, monkeypatch: pytes
     assert list(frame["time_s"]) == [0.000412, 0.00296, 0.000031]
     assert list(frame["energy_j"]) == [0.025338, 0.21904, 0.0012462]
     assert Mapping.of_options(["mapping.toml"]).unpack == ("config",)
+    named = {name for text in re.findall(r"--(?:map|set) ([\w,]+)=", page) for name in text.split(",")}
+    assert named - set(KINDS) == {"OURS"}, "columns that the contract has"
 
 
 @pytest.mark.slow
