@@ -39,6 +39,9 @@ def fit(
             help="Fit rows of whole networks, not those of layers; a table without layers needs no option.",
         ),
     ] = False,
+    choices: Annotated[
+        bool, typer.Option("--choices", help="Show the verdict under every other reasonable choice of rows.")
+    ] = False,
 ) -> None:
     """Fit MACs, time, AI and DI to measured energy (or time) and weigh AI against DI.
 
@@ -64,7 +67,9 @@ def fit(
         write_json(json_file, found.to_json())
     terminal.show(
         console(),
-        parts(found, twins=twins, lattice=lattice) if twins or lattice else blocks(found),
+        parts(found, twins=twins, lattice=lattice, other_choices=choices)
+        if twins or lattice or choices
+        else blocks(found),
     )
     if json_file is not None:
         console().print(f"\nEvery figure: {json_file}", soft_wrap=True)

@@ -105,6 +105,8 @@ class Table:
     """Too much for a terminal, which leaves it out."""
     as_cards: bool = False
     """A page shows each row as a card: its answer, the text in full, and why."""
+    folded: bool = False
+    """A long one, which a page shows when its caption is clicked."""
 
 
 @attrs.frozen

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dibench.show import cards, claims, fit_tables, networks, peer, verdict
+from dibench.show import cards, choices, claims, fit_tables, networks, peer, verdict
 from dibench.show.blocks import Block, Note, Section, Sentence, of_cards
 from dibench.show.lattice import section as lattice_section
 from dibench.show.twins import section as twins_section
@@ -15,8 +15,10 @@ def blocks(found: Findings | Several) -> list[Block | Section]:
     return _cards(found) if isinstance(found, Several) else _one(found)
 
 
-def parts(found: Findings | Several, *, twins: bool, lattice: bool) -> list[Block | Section]:
-    """Twins, lattice, or both; of each card by itself where there are several that are not one."""
+def parts(
+    found: Findings | Several, *, twins: bool = False, lattice: bool = False, other_choices: bool = False
+) -> list[Block | Section]:
+    """What was asked for, of each card by itself where there are several that are not one."""
     one = found.joined if isinstance(found, Several) else found
     cards = {"": one}
     shown: list[Block | Section] = []
@@ -28,6 +30,9 @@ def parts(found: Findings | Several, *, twins: bool, lattice: bool) -> list[Bloc
         shown += of_cards({card: twins_section(fit.twins, card) for card, fit in fits.items()})
     if lattice:
         shown += of_cards({card: lattice_section(fit.lattice, card) for card, fit in fits.items()})
+    if other_choices:
+        told = {card: choices.section(fit.choices, card) for card, fit in fits.items() if fit.choices}
+        shown += of_cards(told) or [Sentence("There is no other choice of rows, response or terms.")]
     return shown
 
 
@@ -41,7 +46,8 @@ def _one(found: Findings) -> list[Block | Section]:
     fit = found.fit
     asked = [fit_tables.section(fit), networks.section(found.networks, fit.held_out.networks)]
     asked += [] if found.peer is None else [peer.section(found.peer)]
-    shown: list[Block | Section] = [*verdict.section(fit).blocks, claims.section(found.claims)]
+    others = [] if found.choices is None else choices.short(found.choices).blocks
+    shown: list[Block | Section] = [*verdict.section(fit).blocks, *others, claims.section(found.claims)]
     shown += [block for section in asked for block in section.blocks]
     return shown if fit.pipeline_check is None else [*shown, *verdict.pipeline_check(fit.pipeline_check)]
 
@@ -50,6 +56,8 @@ def _cards(found: Several) -> list[Block | Section]:
     """The cards compared, then all as one; where they are not taken for one, the claims on each."""
     if found.joined is not None:
         return [cards.section(found), *_one(found.joined)]
-    asked = of_cards({one.label: claims.section(one.fit.claims) for one in found.cards if one.fit})
-    hint = Sentence("One card in full: --device NAME. Twins, lattice: --twins, --lattice")
+    fits = {one.label: one.fit for one in found.cards if one.fit}
+    asked = of_cards({card: claims.section(fit.claims) for card, fit in fits.items()})
+    asked += of_cards({card: choices.short(fit.choices) for card, fit in fits.items() if fit.choices})
+    hint = Sentence("One card in full: --device NAME. More of each: --twins, --lattice, --choices")
     return [cards.section(found), *asked, hint]

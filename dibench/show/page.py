@@ -15,6 +15,7 @@ from dibench.schema import SEPARATOR
 from dibench.show import axes as ax
 from dibench.show import (
     cards,
+    choices,
     claims,
     cost,
     fit_tables,
@@ -118,6 +119,7 @@ def _sections(contents: Contents) -> list[Section]:
     found = {one.card: one.found for one in studies if one.found is not None}
     general = study.found.generality if study.found else None
     return [
+        *of_cards({card: choices.section(one.choices, card) for card, one in found.items() if one.choices}),
         cost.section(study),
         *([cost.check_section(study.check)] if study.check else []),
         reuse.section(study.rows, own.accesses_and_time),

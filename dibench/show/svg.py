@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cache
@@ -114,13 +114,21 @@ def new_panel(width: float = 330, height: float = 285) -> tuple[Figure, Axes]:
 
 def new_grid(rows: int, columns: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
     """An empty panel of several axes, row by row, that share both scales."""
+    return _subplots(width, height, nrows=rows, ncols=columns, sharex=True, sharey=True)
+
+
+def new_stack(heights: Sequence[float], width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """An empty panel of axes one above the other, with these shares of its height, that share one x scale."""
+    return _subplots(width, height, nrows=len(heights), sharex=True, height_ratios=heights)
+
+
+def _subplots(width: float, height: float, **grid: Any) -> tuple[Figure, list[Axes]]:
     import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(_STYLE):
         figure = Figure(figsize=(width / UNITS_PER_INCH, height / UNITS_PER_INCH), layout="constrained")
-        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    every = grid.ravel().tolist()
+        every = figure.subplots(squeeze=False, **grid).ravel().tolist()
     for axes in every:
         axes.tick_params(length=0, pad=5)
     return figure, every

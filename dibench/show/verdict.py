@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def section(fit: Fit, alpha: Figure | None = None, about: str = "") -> Section:
-    """What was explained, the answer, why, what it rests on, α of both forms, and the tests.
+    """What was explained, what it rests on, the answer, why, α of both forms, and the tests.
 
     Args:
         fit: of one table.
@@ -26,9 +26,9 @@ def section(fit: Fit, alpha: Figure | None = None, about: str = "") -> Section:
     rests = f"It rests on {layers} out of {rows}."
     question = f"Does it matter for {fit.response_kind} whether an element is weight or activation?"
     told: list[Block] = [
-        Sentence(f"{about}{fit.basis}", "" if fit.evidence else "warn"),
+        Sentence(f"{about}{fit.basis} {rests}", "" if fit.evidence else "warn"),
         Headline(fit.answer, "warn" if fit.verdict in ("undecided", "not adequate") else "good"),
-        Sentence(f"Why: {'; '.join(fit.reasons)}. {rests}"),
+        Sentence(f"Why: {'; '.join(fit.reasons)}."),
         *_numbers(fit),
         Sentence(" ".join(filter(None, [_lack_of_fit(fit.adequacy), _beside(fit)]))),
         *_in_doubt(fit),

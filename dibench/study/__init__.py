@@ -5,8 +5,8 @@
 - `ladder` fits every model: `models` (design matrices), `folds` and `unseen` (families held out), `alpha`
   (estimate, test, interval), `verdict`. `Ladder` is the working object; `findings_of` makes its findings.
 - `questions` asks what stands beside the fit: twins, the reuse lattice, whole networks, generality, several
-  cards, a library. `all_questions` asks them all of one table, `claims` sums
-  up, and `described` is what the report shows beside them.
+  cards, a library, other choices of rows. `all_questions` asks them all of one table, `claims` sums up, and
+  `described` is what the report shows beside them.
 - `use` applies a fit: predict, explain, redesign. It also compares two sweeps.
 - `findings` holds the types of all answers.
 """

@@ -38,7 +38,8 @@ def test_one_screen_and_complete_json(run: Run, sweep: Path, tmp_path: Path) -> 
     assert (status, err) == (0, "")
     assert len(out.splitlines()) <= 54
     first = out.splitlines()[0]
-    assert first == "Measured energy (energy_j, rapl), accuracy of its gain not declared."
+    declared = "Measured energy (energy_j, rapl), accuracy of its gain not declared."
+    assert first == f"{declared} It rests on 90 layers out of 90 rows."
     for word in (
         "MACs",
         "time",

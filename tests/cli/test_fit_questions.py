@@ -1,4 +1,4 @@
-"""`fit --twins`, `fit --lattice` and their keys of the JSON, as a user sees them."""
+"""`fit --twins`, `fit --lattice`, `fit --choices` and their keys of the JSON, as a user sees them."""
 
 from __future__ import annotations
 
@@ -57,3 +57,24 @@ def test_lattice_on_one_screen_and_in_json(run: Run, tmp_path: Path) -> None:
     )
     measured(30).to_csv(table, index=False)
     assert "No reuse lattice in these rows" in shown(run, "fit", table, "--lattice", *DRAWS)
+
+
+@pytest.mark.slow
+def test_other_choices_are_a_sentence_a_table_and_json(run: Run, tmp_path: Path) -> None:
+    table, target = tmp_path / "sweep.csv", tmp_path / "fit.json"
+    measured(60).to_csv(table, index=False)
+    out = " ".join(shown(run, "fit", table, "--json", target, *DRAWS).split())
+    found = json.loads(target.read_text())["choices"]
+    total = len(found["choices"])
+    assert sum(found["answers"].values()) == total > 10
+    assert f"{total} reasonable choices (--choices)" in out
+    assert {"changes", "rows", "response", "alpha", "alpha_by_family", "verdict"} <= found["choices"][
+        0
+    ].keys()
+    (fitted,) = (one for one in found["choices"] if not one["changes"])
+    assert fitted["verdict"] == json.loads(target.read_text())["verdict"]
+    listed = shown(run, "fit", table, "--choices", *DRAWS)
+    assert f"The verdict under {total} choices, by α" in listed
+    for one in found["choices"]:
+        assert ", ".join(one["changes"]) in listed
+    assert "as fitted" in listed and "Measured energy" not in listed

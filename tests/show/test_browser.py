@@ -27,11 +27,12 @@ pytestmark = [
 FIGURES = {
     "processor": {
         "time-ai", "energy-ai", "reuse-shapes", "reuse-kernels", "reuse-cost", "roofline", "stationarity",
-        "predicted-ai", "predicted-di-weighted", "residuals",
+        "predicted-ai", "predicted-di-weighted", "residuals", "choices",
     },
     "campaign": {
-        "alpha", "energy-ai", "energy-di-weighted", "energy-di-disjoint", "reuse-shapes", "reuse-kernels",
-        "reuse-cost", "roofline", "energy-roofline", "predicted-ai", "predicted-di-weighted", "residuals",
+        "alpha", "choices", "energy-ai", "energy-di-weighted", "energy-di-disjoint", "reuse-shapes",
+        "reuse-kernels", "reuse-cost", "roofline", "energy-roofline", "predicted-ai", "predicted-di-weighted",
+        "residuals",
         "twins-standard", "twins-grouped", "twins-pointwise", "twins-fc", "lattice-1", "lattice-2",
         "ranking", "held-out", "cost-resnet50", "cost-mobilenet-v2", "cost-compared",
         "generality-networks", "generality-quantiles-networks", "generality-layers",
@@ -40,7 +41,8 @@ FIGURES = {
     "cards": {
         "alpha", "energy-ai", "energy-roofline", "residuals",
         *(f"{name}-{card}" for card in ("a-gpu-gpu-1", "another-gpu-gpu-2") for name in (
-            "twins-standard", "twins-grouped", "twins-pointwise", "twins-fc", "lattice-1", "lattice-2")),
+            "choices", "twins-standard", "twins-grouped", "twins-pointwise", "twins-fc", "lattice-1",
+            "lattice-2")),
     },
 }  # fmt: skip
 """What each page must show."""

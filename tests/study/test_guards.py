@@ -18,9 +18,9 @@ from dibench.show.verdict import section
 from dibench.study import Fit, fit
 from dibench.study.findings.claims import UNDECIDED
 from dibench.study.findings.guards import Guard
-from dibench.study.ladder.guards import MOST_PER_BYTE_J, implausible_cost, time_alone
+from dibench.study.ladder.guards import MOST_PER_BYTE_J, EnergyCosts, implausible_cost, time_alone
 from dibench.study.ladder.models import Data, data_of
-from dibench.study.ladder.rungs import FittedTerm, NoRung, Rung
+from dibench.study.ladder.rungs import FittedTerm
 from dibench.study.ladder.verdict import Reason, Verdict, withhold
 from dibench.study.questions.claims import claims
 from dibench.study.questions.whole_networks import networks_of
@@ -104,15 +104,14 @@ def test_at_the_margin_one_study_in_twenty_does_not_pass_for_constant_power() ->
     assert guards.passes(0.03, 0.01, 400, 100) == 0.0
 
 
-def priced(e_w: float | None, e_a: float) -> Rung:
-    """A rung with these costs in pJ."""
+def priced(e_w: float | None, e_a: float, dtype: str) -> EnergyCosts:
+    """These costs, in pJ."""
     costs = {"e_w": e_w, "e_a": e_a, "e_launch": 1e12}
     terms = [
         FittedTerm(name, "", *[None if cost is None else cost * 1e-12 * by for by in (1.0, 0.5, 2.0)])
         for name, cost in costs.items()
     ]
-    one = np.ones(4)
-    return Rung("di_weighted", 3, tuple(terms), (), (), one, None, one, one, {}, 0.0, 0.0, 1.0)
+    return EnergyCosts(terms, dtype)
 
 
 @pytest.mark.parametrize(
@@ -133,7 +132,7 @@ def test_a_cost_beyond_the_costliest_memory_stands_for_something_else(
 ) -> None:
     """2.6 nJ for 64 bits: 1.3 nJ for fp32, 0.65 nJ for fp16; of a width that is not known nothing is said."""
     assert pytest.approx(1.3e-9) == 4 * MOST_PER_BYTE_J
-    found = implausible_cost(priced(e_w, e_a), dtype)
+    found = implausible_cost(priced(e_w, e_a, dtype), 4)
     assert (found is None) == (not beyond)
     if found is not None:
         assert found.withholds and found.brief == f"no memory costs {beyond}"
@@ -141,7 +140,7 @@ def test_a_cost_beyond_the_costliest_memory_stands_for_something_else(
 
 
 def test_without_a_fit_there_is_no_cost() -> None:
-    assert implausible_cost(NoRung("di_weighted", "too few rows"), "fp32") is None
+    assert implausible_cost(EnergyCosts((), "fp32"), 4) is None
 
 
 def test_a_guard_withholds_ai_and_di_alone_and_every_one_of_them_is_a_reason() -> None:

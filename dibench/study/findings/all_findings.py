@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from dibench.study.findings.cards import CardsCompared, OneModel
+from dibench.study.findings.choices import Choices
 from dibench.study.findings.claims import Claim
 from dibench.study.findings.generality import Generality
 from dibench.study.findings.ladder import Fit
@@ -31,6 +32,8 @@ class Findings(Result):
     networks: WholeNetworks | NoNetworks
     peer: Peers | None
     claims: tuple[Claim, ...]
+    choices: Choices | None
+    """The verdict under other choices of rows, response and terms; None where there are none."""
     generality: Generality | None = attrs.field(default=None, metadata=HIDDEN)
     """Where it was asked for, and can be studied; `generality --json` writes it, `fit --json` does not."""
 

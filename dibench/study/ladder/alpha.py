@@ -26,6 +26,8 @@ from dibench.study.ladder.models import (
 from dibench.study.maths.bias_reduced import bias_reduced
 from dibench.study.maths.estimate import LogFit, condition_number, fit_log
 from dibench.study.maths.inference import (
+    CROSSING,
+    LEVEL,
     UNDECIDABLE,
     Clustering,
     Linearised,
@@ -160,20 +162,34 @@ class WeightedAlpha:
         )
         return cluster_test(model, self.clusterings, self._deciding)
 
-    def estimate(self) -> Alpha:
+    def estimate(self, precision: float = CROSSING) -> Alpha:
         """Estimate and 95% interval by inversion of the test, not clipped to [0, 1].
 
-        Unknown if no value is rejected in either direction: an estimate would then mean nothing.
+        Unknown if no value is rejected in either direction: an estimate would then mean nothing. `precision`
+        of the interval's ends is that of `invert`.
         """
         value = self.value
         if value is None:
             return UNKNOWN_ALPHA
         found = invert(
-            lambda alpha: self.test(alpha).decisive.p_value, value, self._step(value), lower=-FAR, upper=FAR
+            lambda alpha: self.test(alpha).decisive.p_value,
+            value,
+            self._step(value),
+            lower=-FAR,
+            upper=FAR,
+            precision=precision,
         )
         if found.low is None and found.high is None:
             return UNKNOWN_ALPHA
         return Alpha(value, found.low, found.high, found.low is None or found.high is None)
+
+    def lies_outside(self, span: tuple[float, float]) -> bool:
+        """Whether the interval of `estimate` has both ends and lies outside a span, by two tests."""
+        value, (low, high) = self.value, span
+        if value is None or low <= value <= high:
+            return False
+        ends = (-FAR, low) if value < low else (high, FAR)
+        return all(self.test(end).decisive.p_value < 1 - LEVEL for end in ends)
 
     def by_family(self, families: Clustering) -> AlphaByFamily:
         """Estimate and 95% interval that allow for any errors which rows of one family share.

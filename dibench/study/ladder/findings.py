@@ -5,15 +5,11 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import attrs
 import numpy as np
 from numpy.typing import NDArray
 
 from dibench.study.findings import ladder
 from dibench.study.findings.estimate import (
-    UNKNOWN_ALPHA,
-    Alpha,
-    AlphaByFamily,
     ClusteredTest,
     ClusterOutcome,
     Outcome,
@@ -88,14 +84,14 @@ def findings_of(found: Ladder) -> ladder.Fit:
         guards=found.guards,
         beside={name: _beside(found, one, determined) for name, one in found.beside.items()},
         collinear=comparison.collinear,
-        alpha=ladder.Alphas(_alpha(comparison.alpha, determined), _alpha(found.disjoint, determined)),
-        alpha_by_family=_by_family(comparison.alpha_by_family, determined),
+        alpha=ladder.Alphas(comparison.alpha.known(determined), found.disjoint.known(determined)),
+        alpha_by_family=comparison.alpha_by_family.known(determined),
         test_ai_vs_di=_ai_against_di(found),
         test_weights_vs_inputs=_clustered(found.split, determined),
         models={**_models(found), "effective": _effective(found)},
         by_operator={op: _operator(found, op, own) for op, own in found.by_operator.items()},
         sensitivity={
-            name: ladder.Sensitivity(_alpha(alpha, determined), _outcome(test, determined).p_value)
+            name: ladder.Sensitivity(alpha.known(determined), _outcome(test, determined).p_value)
             for name, (alpha, test) in found.sensitivity.items()
         },
         predictors=predictors_of(found),
@@ -196,21 +192,13 @@ def _beside(found: Ladder, one: Beside, determined: bool) -> ladder.Beside:
     if size is not None and (width := WIDTHS.get(found.selection.setting.get("dtype", ""))):
         size *= width
     return ladder.Beside(
-        alpha=_alpha(one.alpha, determined),
+        alpha=one.alpha.known(determined),
         p_value=_outcome(one.test, determined).p_value,
         miss=one.adequacy.miss,
         adequate=one.adequacy.adequate,
         blocks_of_a_wave=terms.wave,
         cache_bytes=size,
     )
-
-
-def _alpha(alpha: Alpha, determined: bool) -> Alpha:
-    return alpha if determined else UNKNOWN_ALPHA
-
-
-def _by_family(found: AlphaByFamily, determined: bool) -> AlphaByFamily:
-    return found if determined else attrs.evolve(found, value=None, ci_low=None, ci_high=None, unbounded=True)
 
 
 def _outcome(test: Test, determined: bool) -> Outcome:
@@ -318,8 +306,8 @@ def _operator(found: Ladder, op: str, own: AiAgainstDi) -> ladder.Operator:
     return ladder.Operator(
         n=int(rows.sum()),
         models=_scored(found, rows),
-        alpha=ladder.WeightedOnly(_alpha(own.alpha, verdict.determined)),
-        alpha_by_family=_by_family(own.alpha_by_family, verdict.determined),
+        alpha=ladder.WeightedOnly(own.alpha.known(verdict.determined)),
+        alpha_by_family=own.alpha_by_family.known(verdict.determined),
         p_value=_outcome(own.test, verdict.determined).p_value,
         condition=_known(own.condition),
         effective_clusters=own.effective,

@@ -15,7 +15,7 @@ same with and without rows in doubt. docs/study.md has how often each is right.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
@@ -27,13 +27,14 @@ from dibench.study.findings.guards import Guard, OtherRows
 from dibench.study.findings.ladder import MARGIN
 from dibench.study.ladder.adequacy import MISS_MARGIN, judge
 from dibench.study.ladder.models import Data, data_of
-from dibench.study.ladder.rungs import NoRung, Rung
+from dibench.study.ladder.rungs import FittedTerm, NoRung, Rung
 from dibench.study.table.layers import WIDTHS
 from dibench.study.table.rows import AT_CAP
 from dibench.study.table.subsets import capped, launch_bound, repeated_module, warm_operands
 
 if TYPE_CHECKING:
     from dibench.study.ladder.ladder import AiAgainstDi
+    from dibench.study.ladder.quick import Quick
     from dibench.study.table.rows import Selection
 
 CAP, LAUNCH, WARM = "power cap", "launch-bound", "warm operands"
@@ -99,12 +100,37 @@ def guards_of(
         rung: weighted DI with its coefficients.
         doubtful: rows in doubt, with AI against DI on the other choice of rows; None where it has no row.
     """
-    guards: list[Guard | None] = []
+    energy = None
     if selection.kind == "energy":
-        guards += [time_alone(data), implausible_cost(rung, selection.setting["dtype"])]
-    guards += [other_rows(one, comparison, other) for one, other in doubtful.items()]
-    guards.append(repeated(int(repeated_module(selection.frame).sum()), comparison))
-    return tuple(one for one in guards if one is not None)
+        costs = rung.coefficients if isinstance(rung, Rung) else ()
+        energy = EnergyCosts(costs, selection.setting["dtype"])
+    alone = guards_alone(data, energy, int(repeated_module(selection.frame).sum()), comparison)
+    return (*alone, *(other_rows(one, comparison, other) for one, other in doubtful.items()))
+
+
+@attrs.frozen
+class EnergyCosts:
+    """Coefficients of weighted DI, in joules, and the data type of their elements."""
+
+    terms: Sequence[FittedTerm]
+    dtype: str
+
+
+def guards_alone(
+    data: Data, energy: EnergyCosts | None, again: int, comparison: AiAgainstDi | Quick
+) -> tuple[Guard, ...]:
+    """What is found without another choice of rows.
+
+    Args:
+        data: the rows.
+        energy: None where time is explained.
+        again: how many of them called one module again and again.
+        comparison: AI against DI on them.
+    """
+    found = [repeated(again, comparison)]
+    if energy is not None:
+        found = [time_alone(data), implausible_cost(energy, len(data)), *found]
+    return tuple(one for one in found if one is not None)
 
 
 def time_alone(data: Data) -> Guard | None:
@@ -132,14 +158,13 @@ def time_alone(data: Data) -> Guard | None:
     return Guard(TIME_ALONE, True, "these joules are time", figure, text, len(data))
 
 
-def implausible_cost(rung: Rung | NoRung, dtype: str) -> Guard | None:
+def implausible_cost(energy: EnergyCosts, rows: int) -> Guard | None:
     """Whether an element costs more than the costliest memory takes for it."""
-    width = WIDTHS.get(dtype)
-    if not isinstance(rung, Rung) or width is None:
+    width = WIDTHS.get(energy.dtype)
+    if width is None:
         return None
     most = MOST_PER_BYTE_J * width
-    terms = {term.name: term for term in rung.coefficients}
-    beyond = [terms[name] for name in ("e_w", "e_a") if (terms[name].value or 0.0) > most]
+    beyond = [term for term in energy.terms if term.name in ("e_w", "e_a") and (term.value or 0.0) > most]
     if not beyond:
         return None
     costs = " and ".join(
@@ -153,7 +178,7 @@ def implausible_cost(rung: Rung | NoRung, dtype: str) -> Guard | None:
         "something that goes with it, as multiprocessors that idle on small maps do"
     )
     brief = f"no memory costs {' and '.join(term.name for term in beyond)}"
-    return Guard(COST, True, brief, f"{costs}, memory at most {_nano(most)}", text, len(rung.predicted))
+    return Guard(COST, True, brief, f"{costs}, memory at most {_nano(most)}", text, rows)
 
 
 def _nano(joules: float | None) -> str:
@@ -188,7 +213,7 @@ def other_rows(doubtful: Doubtful, comparison: AiAgainstDi, other: AiAgainstDi |
     )
 
 
-def repeated(rows: int, comparison: AiAgainstDi) -> Guard | None:
+def repeated(rows: int, comparison: AiAgainstDi | Quick) -> Guard | None:
     """Whether the verdict is one that warm weights could make: of α above the margin they cannot."""
     if not rows:
         return None

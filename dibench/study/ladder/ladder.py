@@ -364,9 +364,34 @@ def compare(
     tested = problem.test(0.5)
     enough = len(data) > len(problem.full.names)
     ai, di = held_out_errors(data, clusterings[-1], folds, rungs or {}, terms) if enough else (None, None)
-    effective = problem.effective_clusters()
     alike = collinear(problem.full.names, problem.fit.jacobian, problem.condition, data)
-    grounds = Grounds(
+    grounds = attrs.evolve(
+        grounds_of(problem, alpha, alpha_by_family, judged),
+        held_out_ai=ai,
+        held_out_di=di,
+        beside={name: one for name, one in (beyond or {}).items() if one.value is not None},
+        collinear=alike,
+    )
+    return AiAgainstDi(
+        alpha=alpha,
+        alpha_by_family=alpha_by_family,
+        tests=tested,
+        effective=problem.effective_clusters(),
+        condition=problem.condition,
+        held_out_ai=ai,
+        held_out_di=di,
+        verdict=decide(grounds),
+        adequacy=judged,
+        collinear=alike,
+    )
+
+
+def grounds_of(
+    problem: WeightedAlpha, alpha: Alpha, alpha_by_family: AlphaByFamily, judged: Adequacy
+) -> Grounds:
+    """What the rule decides on, without held-out errors, further terms, and which terms are alike."""
+    data = problem.data
+    return Grounds(
         rows=len(data),
         coefficients=len(problem.full.names),
         alpha=alpha.value,
@@ -375,23 +400,9 @@ def compare(
         alpha_by_family=alpha_by_family,
         condition=problem.condition,
         only_fc_at_one_batch=bool((data.op == "fc").all() and len(np.unique(data.batch)) == 1),
-        held_out_ai=ai,
-        held_out_di=di,
+        held_out_ai=None,
+        held_out_di=None,
         adequacy=judged,
-        beside={name: one for name, one in (beyond or {}).items() if one.value is not None},
-        collinear=alike,
-    )
-    return AiAgainstDi(
-        alpha=alpha,
-        alpha_by_family=alpha_by_family,
-        tests=tested,
-        effective=effective,
-        condition=problem.condition,
-        held_out_ai=ai,
-        held_out_di=di,
-        verdict=decide(grounds),
-        adequacy=judged,
-        collinear=alike,
     )
 
 

@@ -171,21 +171,25 @@ def decide(found: Grounds) -> Verdict:
     text = f"{_alpha(found)} lies {where} the margin {low} to {high} around ½"
     if where == "inside":
         return Verdict("AI", (Reason("inside the margin", f"{text}, where DI is AI"),))
-    outside = Reason("outside the margin", text)
+    clear = Reason("outside the margin", text)
     for name, beside in found.beside.items():
-        unbounded = beside.ci_low is None or beside.ci_high is None
-        if unbounded or _side(beside.ci_low, beside.ci_high) != "outside":
+        if not outside(beside):
             told = f"beside {name} α = {interval(beside)} does not lie outside the margin"
-            return Verdict("undecided", (Reason(f"not beyond {name}", told), outside))
+            return Verdict("undecided", (Reason(f"not beyond {name}", told), clear))
     if found.held_out_ai is None or found.held_out_di is None:
         nothing = Reason("nothing held out", "no rows could be held out to compare predictions")
-        return Verdict("undecided", (nothing, outside))
+        return Verdict("undecided", (nothing, clear))
     di, ai = number(found.held_out_di, ".3f"), number(found.held_out_ai, ".3f")
     errors = f"log error on held-out rows {di} with DI, {ai} with AI"
     if found.held_out_di < found.held_out_ai:
-        return Verdict("DI", (outside, Reason("predicts better", errors)))
+        return Verdict("DI", (clear, Reason("predicts better", errors)))
     worse = Reason("predicts no better", f"DI does not predict better: {errors}")
-    return Verdict("undecided", (worse, outside))
+    return Verdict("undecided", (worse, clear))
+
+
+def outside(found: Estimate) -> bool:
+    """Whether an interval lies outside the margin; one without an end does not."""
+    return None not in (found.ci_low, found.ci_high) and _side(found.ci_low, found.ci_high) == "outside"
 
 
 def withhold(verdict: Verdict, guards: Sequence[Guard]) -> Verdict:

@@ -301,11 +301,12 @@ def invert(
     lower: float,
     upper: float,
     level: float = LEVEL,
+    precision: float = CROSSING,
 ) -> Interval:
     """The values that the test does not reject, walked outward from the estimate.
 
-    Steps grow until the test rejects, then the crossing is found to 1e-3 of the last step. A bound is None if
-    the walk reaches `lower` or `upper` without a rejection.
+    Steps grow until the test rejects, then the crossing is found to `precision` of the last step. A bound is
+    None if the walk reaches `lower` or `upper` without a rejection.
     """
 
     distance = _distance_from_rejection(p_value, level)
@@ -317,7 +318,7 @@ def invert(
             if (end - at) * direction <= 0:
                 at = end
             if distance(at) > 0:
-                return _crossing(distance, inner, at)
+                return _crossing(distance, inner, at, precision)
             if at == end:
                 return None
             inner, width = at, width if inner == value else 2 * width
@@ -358,12 +359,14 @@ def _distance_from_rejection(p_value: Callable[[float], float], level: float) ->
     return distance
 
 
-def _crossing(distance: Callable[[float], float], inside: float, outside: float) -> float:
+def _crossing(
+    distance: Callable[[float], float], inside: float, outside: float, precision: float = CROSSING
+) -> float:
     from scipy.optimize import brentq
 
     if distance(inside) >= 0:  # the estimate itself is rejected: it lies at the bound up to rounding
         return inside
-    tolerance = max(CROSSING * abs(outside - inside), 1e-12)
+    tolerance = max(precision * abs(outside - inside), 1e-12)
     return float(brentq(distance, inside, outside, xtol=tolerance, maxiter=40))
 
 

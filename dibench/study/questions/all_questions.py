@@ -10,6 +10,7 @@ from dibench.study.findings.generality import Generality
 from dibench.study.ladder.findings import findings_of
 from dibench.study.ladder.ladder import SEED, Ladder, fit_ladder
 from dibench.study.maths.inference import DRAWS
+from dibench.study.questions.choices import choices
 from dibench.study.questions.claims import claims
 from dibench.study.questions.devices import card_ladders, compare
 from dibench.study.questions.generality import generality
@@ -33,7 +34,8 @@ def of_table(
     networks: bool | None = None,
     **chosen: Unpack[Choice],
 ) -> Findings:
-    """The fit of a table with twins, reuse lattice, whole networks, a library beside, and the paper's claims.
+    """The fit of a table with twins, reuse lattice, whole networks, a library beside, the paper's claims, and
+    the verdict under other choices.
 
     Args:
         frame: a table of the CSV contract, of one card unless `device` is chosen.
@@ -88,8 +90,9 @@ def of_cards(
 def _answers(frame: pd.DataFrame, ladder: Ladder, subsets: int | None, **chosen: Unpack[Choice]) -> Findings:
     fit = findings_of(ladder)
     networks = networks_of(frame, ladder, **chosen)
+    others = choices(frame, ladder, **chosen)
     if ladder.selection.networks:  # no layers that could be twins, or lie on a lattice
-        return Findings(fit, None, None, networks, None, claims(fit, networks))
+        return Findings(fit, None, None, networks, None, claims(fit, networks), others)
     pairs = twins(frame, fit.alpha.weighted, **chosen)
     return Findings(
         fit=fit,
@@ -98,6 +101,7 @@ def _answers(frame: pd.DataFrame, ladder: Ladder, subsets: int | None, **chosen:
         networks=networks,
         peer=peers(frame),
         claims=claims(fit, networks, pairs),
+        choices=others,
         generality=None if subsets is None else _generality(frame, ladder, subsets, **chosen),
     )
 

@@ -193,6 +193,13 @@ def anchors(frame: pd.DataFrame, selection: Selection) -> pd.DataFrame:
     return sieve.frame.reset_index(drop=True)
 
 
+def repeats_of(frame: pd.DataFrame, selection: Selection, response: str) -> Repeats:
+    """What repeats of cases in the table of a selection say of another response of its rows."""
+    at_cap = bool(capped(selection.frame).any())
+    own = frame[is_network(frame) == selection.networks]
+    return repeats(_repeated(own, selection.setting, selection.sources, response, at_cap), response)
+
+
 def _repeated(
     frame: pd.DataFrame, setting: dict[str, str], sources: tuple[str, ...], response: str, at_cap: bool
 ) -> pd.DataFrame:
