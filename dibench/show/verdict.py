@@ -48,7 +48,7 @@ def _in_doubt(fit: Fit) -> list[Block]:
         wraps=("found", "in full"),
         page_only=("in full",),
     )
-    return [Table("", names, rows)] if rows else []
+    return [Table("What may pass for evidence, and is in doubt", names, rows)] if rows else []
 
 
 def without_fit(why_not: str, alpha: Figure) -> Section:

@@ -127,6 +127,15 @@ def test_it_stands_alone(modelled: Example) -> None:
     assert set(re.findall(r"url\((.)", page.html)) == {"#"}
 
 
+def test_what_is_in_doubt_stands_in_full_beside_the_verdict(tmp_path: Path) -> None:
+    """The made-up joules are 40 W times time."""
+    table = [row | {"caveats": "repeated_module"} for row in rows(60, source="rapl")]
+    doubts = report(write(tmp_path, table)).table("What may pass for evidence")
+    figure, text = doubts["time alone"]
+    assert figure == "40.0 W in all rows to within 0.0%" and text.startswith(f"power is {figure}, where")
+    assert doubts["repeated module"][1].startswith("12 rows called one module again and again")
+
+
 def test_every_reference_inside_the_page_finds_its_one_target(modelled: Example) -> None:
     page = modelled.page
     assert len(page.ids) == len(set(page.ids))

@@ -179,10 +179,9 @@ def _about(found: Ladder) -> str:
     selection = found.selection
     if selection.kind == "time":
         return "measured time (not energy)"
-    if any(guard.name == TIME_ALONE for guard in found.guards):
-        return "time, which is all that these joules tell,"
     if selection.evidence:
-        return "measured energy"
+        time_alone = any(guard.name == TIME_ALONE for guard in found.guards)
+        return "time, which is all that these joules tell," if time_alone else "measured energy"
     return "simulated energy" if selection.sources == ("simulated",) else "modelled energy"
 
 

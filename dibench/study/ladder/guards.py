@@ -42,9 +42,9 @@ TIME_ALONE, REPEATED, COST = "time alone", "repeated module", "implausible cost"
 
 _ANSWERS = ("AI", "DI")
 
-OUTLIER = 3.0
-"""Standard deviations beyond which a row's power counts as no further off: one reading that a sensor lost
-says nothing of the others."""
+OUTLIER = 4.0
+"""Standard deviations beyond which a row's power counts as no further off: a few readings that a sensor lost
+say nothing of the others. Up to one row in sixteen may be lost."""
 
 LARGEST_ERROR = 0.05
 """Of a row: rows that are worse cannot show that power is the same, and count as if they were this good."""
