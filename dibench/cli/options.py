@@ -146,15 +146,16 @@ def batch_sizes(text: str) -> list[int]:
     return list(dict.fromkeys(int(part) for part in parts))
 
 
-def model_at(source: str, batch: int, input_shape: list[str] | None) -> AnyModel:
-    """The model at a batch size, which also replaces the first number of every input's size."""
+def model_at(source: str, batch: int | None, input_shape: list[str] | None) -> AnyModel:
+    """The model at a batch size, which replaces the first number of every input's size; None keeps it."""
     from dibench import models
     from dibench.models.inputs import parse_inputs, parse_shape
 
     shapes = {}
     for name, text in parse_inputs(input_shape or []).items():
         sizes, dtype = parse_shape(text, name)
-        shapes[name] = ",".join(map(str, (batch, *sizes[1:]))) + (f":{dtype}" if dtype else "")
+        sized = sizes if batch is None else (batch, *sizes[1:])
+        shapes[name] = ",".join(map(str, sized)) + (f":{dtype}" if dtype else "")
     return models.load(source, batch=batch, shapes=shapes)
 
 

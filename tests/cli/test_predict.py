@@ -43,6 +43,21 @@ def test_a_path_with_a_colon_is_a_path_for_every_verb_that_takes_a_model(
         assert "mine" in out and "107" in out, "54² positions × 64² × 9 = 107,495,424 MACs"
 
 
+def test_without_a_batch_the_given_shape_stands(run: Run, fit: Path, tmp_path: Path) -> None:
+    """A sequence-first model: 128 steps of 2 sequences, whose first axis is no batch."""
+    pytest.importorskip("onnx")
+    import onnx_files as files
+    from onnx import helper
+
+    path = files.save(
+        tmp_path / "net.onnx", [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        [files.value("x", ["T", "N", 64])], [files.weight("w", [64, 32])],
+    )  # fmt: skip
+    status, out, err = run("predict", path, "--fit", fit, "--input-shape", "128,2,64")
+    assert (status, err) == (0, "")
+    assert "covers 524,288 of 524,288 MACs (100%)" in out  # 128·2·64·32
+
+
 def test_one_network_is_shown_by_layer_operator_and_total(run: Run, fit: Path) -> None:
     status, out, err = run("predict", "mobilenet_v2", "--fit", fit)
     assert (status, err) == (0, "")
