@@ -106,7 +106,8 @@ def _study(table: pd.DataFrame, found: Findings | None, *, why_not: str = "", ca
 
 def _drawn(rows: pd.DataFrame, fit: Fit | None) -> tuple[pd.DataFrame, dict[str, float]]:
     """The layers of the fit, or the fastest kernel of each, and their median response per MAC by operator."""
-    used = rows[rows["fastest"]] if fit is None else derived(fit.to_frame())
+    of_layers = fit is not None and fit.rows_are == "layers"
+    used = derived(fit.to_frame()) if fit is not None and of_layers else rows[rows["fastest"]]
     return used, medians(used, response_of(fit).per_mac)
 
 

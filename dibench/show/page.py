@@ -44,6 +44,7 @@ from dibench.show.svg import Drawn, marked, style_sheet
 if TYPE_CHECKING:
     import pandas as pd
 
+    from dibench.study.findings.all_findings import Findings
     from dibench.study.findings.described import Described
 
 Json = Mapping[str, Any]
@@ -85,9 +86,9 @@ def render(contents: Contents, manifest: Json | None, files: Sequence[str] = ("s
         .render(
             css=Markup(style_sheet()),
             version=__version__,
-            headline=_headline(study.rows, manifest),
+            headline=_headline(study, manifest),
             facts=_facts(studies, manifest),
-            banners=sources.banners(study.rows, manifest=manifest is not None),
+            banners=sources.banners(_head(study), manifest=manifest is not None),
             verdict=first,
             claims=list(map(question, _claims(studies))),
             joined=study.card == AS_ONE,
@@ -114,9 +115,11 @@ def _verdict(study: Study, alpha: Figure) -> Section:
 def _sections(contents: Contents) -> list[Section]:
     """The questions in reading order; none where no row has a time or an energy to show."""
     studies, study, own = contents.studies, contents.studies[0], contents.described
+    found = {one.card: one.found for one in studies if one.found is not None}
+    if study.fit is not None and study.fit.rows_are == "networks":
+        return _of_networks(contents, found)
     if not study.rows["usable"].any():
         return []
-    found = {one.card: one.found for one in studies if one.found is not None}
     general = study.found.generality if study.found else None
     return [
         *of_cards({card: choices.section(one.choices, card) for card, one in found.items() if one.choices}),
@@ -142,12 +145,41 @@ def _sections(contents: Contents) -> list[Section]:
     ]
 
 
-def _headline(rows: pd.DataFrame, manifest: Json | None) -> str:
+def _of_networks(contents: Contents, found: Mapping[str, Findings]) -> list[Section]:
+    """Where rows are whole networks: what has no layer to draw is left out."""
+    fits = {card: fit_tables.section(one.fit) for card, one in found.items()}
+    ranked = {
+        card: networks.section(one.networks, one.fit.held_out.networks, card) for card, one in found.items()
+    }
+    joined = [cards.section(contents.several)] if contents.several else []
+    return [*of_cards(fits), *joined, *of_cards(ranked)]
+
+
+def _head(study: Study) -> pd.DataFrame:
+    """The rows that the head of the page is about: layers, or the whole networks of the fit."""
+    if study.fit is None or study.fit.rows_are == "layers":
+        return study.rows
+    used = study.fit.used
+    texts = ("name", "device", "backend", "variant", "started_at")
+    cells = {name: used[name].fillna("").astype(str) if name in used else "" for name in texts}
+    return used.assign(usable=True, **cells)
+
+
+def _units(study: Study) -> str:
+    """How many distinct layers or networks were measured."""
+    rows = _head(study)
+    if study.fit is not None and study.fit.rows_are == "networks":
+        return count(rows["name"].nunique(), "network")
+    return count(_layers(rows), "layer")
+
+
+def _headline(study: Study, manifest: Json | None) -> str:
+    rows = _head(study)
     given = (manifest or {}).get("device")
     name = given.get("name") if isinstance(given, Mapping) else given
     device = str(name or ", ".join(_names(rows["device"])) or "an unnamed device")
-    layers = _layers(rows)
-    return f"What {count(layers, 'layer')} cost{'s' if layers == 1 else ''} on {device}"
+    units = _units(study)
+    return f"What {units} cost{'s' if units.startswith('1 ') else ''} on {device}"
 
 
 @attrs.frozen
@@ -160,7 +192,7 @@ class Fact:
 
 
 def _facts(studies: Sequence[Study], manifest: Json | None) -> list[Fact]:
-    rows = studies[0].rows
+    rows = _head(studies[0])
     usable = rows[rows["usable"]]
     cards = {study.card for study in studies} - {AS_ONE}
     by_status = rows["status"].value_counts()
@@ -176,11 +208,17 @@ def _facts(studies: Sequence[Study], manifest: Json | None) -> list[Fact]:
             count(len(rows)),
             ", ".join(f"{count(int(by_status[name]))} {name}" for name in others) or "all ok",
         ),
-        Fact("Layers", count(_layers(rows)), f"of {count(len(networks), 'network')}" if networks else ""),
+        _measured_units(studies[0], len(networks)),
         Fact("Kernels", count(usable["variant"].nunique(), "variant"), backends and f"{backends} backend"),
         _when(rows, manifest or {}),
         Fact("Energy source", source, meaning),
     ]
+
+
+def _measured_units(study: Study, networks: int) -> Fact:
+    if study.fit is not None and study.fit.rows_are == "networks":
+        return Fact("Networks", _units(study).partition(" ")[0], "each measured as a whole")
+    return Fact("Layers", count(_layers(study.rows)), f"of {count(networks, 'network')}" if networks else "")
 
 
 def _when(rows: pd.DataFrame, manifest: Json) -> Fact:

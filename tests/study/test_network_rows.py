@@ -249,3 +249,18 @@ def test_how_much_of_a_network_its_layers_are_is_said_before_any_ranking(run: Ru
     out = " ".join(out.split())
     said = "layers are 0.44 to 0.98 of 4 networks measured as a whole (resnet50 0.44, densenet121 0.50"
     assert status == 0 and out.index(said) < out.index("Ranking by MAC/J")
+
+
+def test_a_page_of_whole_networks_speaks_of_networks(run: Run, tmp_path: Path) -> None:
+    """Of two cards, each by itself; no figure of layers, which there are none of."""
+    members = drawn(40)
+    cards = [
+        networks_table(members, gain * joules(members, 0.02, seed), device=device)
+        for seed, (device, gain) in enumerate({"one": 1.0, "other": 2.0}.items())
+    ]
+    pd.concat(cards, ignore_index=True).to_csv(tmp_path / "sweep.csv", index=False)
+    status, _, err = run("report", tmp_path)
+    assert (status, err) == (0, "")
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "What 40 networks cost on one" in page and "each measured as a whole" in page
+    assert "What runs between layers is in it" in page

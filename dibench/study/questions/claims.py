@@ -153,7 +153,11 @@ def _whole_networks(networks: WholeNetworks | NoNetworks) -> Claim:
     text = "DI indicates the energy efficiency of whole networks better than AI does."
     contest = networks.contests.get("index_weighted") if isinstance(networks, WholeNetworks) else None
     if contest is None:
-        why = networks.reason or "no whole network was measured"
+        ranked = isinstance(networks, WholeNetworks) and networks.ranked and networks.reason is None
+        unranked = (
+            "α is not determined, so DI ranks no network" if ranked else "no whole network was measured"
+        )
+        why = networks.reason or unranked
         return Claim("whole networks", text, UNDECIDED, "", why)
     apart = Estimate(contest.difference, contest.ci_low, contest.ci_high)
     number = f"correlation with DI less that with AI {interval(apart)}, {len(networks.ranked)} networks"
@@ -166,6 +170,10 @@ def _whole_networks(networks: WholeNetworks | NoNetworks) -> Claim:
     return Claim("whole networks", text, answer, number, why)
 
 
+def _what(networks: WholeNetworks | NoNetworks) -> str:
+    return "networks" if isinstance(networks, WholeNetworks) and networks.as_a_whole else "layers"
+
+
 def _generality(networks: WholeNetworks | NoNetworks) -> Claim:
     """By errors on families that a fit has not seen, paired by family; never by a bell curve over subsets."""
     text = "What DI says is general: it holds for networks that were not used to find α."
@@ -173,7 +181,7 @@ def _generality(networks: WholeNetworks | NoNetworks) -> Claim:
     if found is None or found.ci_low is None or found.ci_high is None:
         why = (
             f"{0 if found is None else found.families} families of networks have {FEWEST_FAMILY_LAYERS} "
-            f"different layers and leave enough rows, {FEWEST_FAMILIES} are needed for an interval"
+            f"different {_what(networks)} and leave enough rows, {FEWEST_FAMILIES} are needed for an interval"
         )
         return Claim("generality", text, UNDECIDED, "", why)
     mean = bracketed(found.mean, found.ci_low, found.ci_high, percent_apart)
