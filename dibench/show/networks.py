@@ -46,7 +46,7 @@ def section(
 
 
 def _told(found: WholeNetworks | NoNetworks, unseen: Sequence[UnseenNetwork], card: str) -> list[Block]:
-    shown: list[Block] = _explained(found.explained)
+    shown: list[Block] = explained(found.explained)
     if isinstance(found, NoNetworks):
         return [*shown, Sentence(f"Whole networks: not summed, {found.reason}.")]
     shown.append(Sentence(_measured(found)))
@@ -65,7 +65,7 @@ def _told(found: WholeNetworks | NoNetworks, unseen: Sequence[UnseenNetwork], ca
     return shown
 
 
-def _explained(found: Sequence[ExplainedNetwork]) -> list[Block]:
+def explained(found: Sequence[ExplainedNetwork]) -> list[Block]:
     """How much of measured networks their layers are, before anything is said of sums of layers."""
     if not found:
         return []
