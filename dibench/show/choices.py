@@ -148,7 +148,7 @@ def curve(found: Choices, name: str) -> Drawn:
 def _ends(found: Choices) -> tuple[float, float]:
     """Of the scale: those of all intervals, within `WIDEST`."""
     known = [end for one in found.choices for end in (one.alpha.ci_low, one.alpha.ci_high) if end is not None]
-    return max(WIDEST[0], min(-0.05, *known)), min(WIDEST[1], max(1.05, *known))
+    return max(WIDEST[0], min([-0.05, *known])), min(WIDEST[1], max([1.05, *known]))
 
 
 def _alpha(axes: Axes, one: ReasonableChoice, column: int, size: float) -> None:

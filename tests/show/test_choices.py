@@ -111,3 +111,8 @@ def test_the_caption_explains_the_marks_that_are_there_and_no_other() -> None:
     assert "Hollow: undecided." in lines and "AI" not in lines and "Without a mark" not in lines
     lines = " ".join(choices.figure(found(choice("a", verdict="DI"), choice(alpha=None, verdict="AI"))).lines)
     assert "DI, square: AI." in lines and "Without a mark" in lines
+
+
+def test_a_curve_on_which_no_alpha_is_bounded_is_drawn_all_the_same() -> None:
+    drawn = choices.curve(found(choice(alpha=None), choice("without vgg", alpha=None)), "choices")
+    assert drawn.count("not determined") == 2 and "without vgg" in drawn
