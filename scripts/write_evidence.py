@@ -11,12 +11,15 @@ between the markers. The data are not part of the project: only what the fits fo
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from textwrap import wrap
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: products this small lose by threads
 
 import attrs
 import pandas as pd

@@ -70,7 +70,7 @@ def test_a_network_is_a_row_with_its_input_only(tmp_path: Path) -> None:
     frame = read_csv(path)
     assert frame["op"].tolist() == ["network"]
     assert frame["H"].tolist() == [64]
-    with pytest.raises(UserError, match="1 whole network, no layer"):
+    with pytest.raises(UserError, match="left out: 1 no sums of macs, weights and outputs"):
         study.fit(frame)
 
 
