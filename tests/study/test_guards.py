@@ -195,7 +195,7 @@ def test_rows_in_doubt_are_told_with_and_without_where_the_verdict_is_open_anywa
     ((name, figure, text),) = doubts(found)
     assert name == "power cap" and isinstance(figure, Cell) and figure.tone == ""
     assert figure.text.startswith("50 rows: α ") and "(undecided) without them" in figure.text
-    assert str(text).startswith("50 rows at the power cap, where energy is the cap times time: α ")
+    assert str(text).startswith("50 rows are at the power cap, where energy is the cap times time: α ")
 
 
 def test_capped_rows_that_a_fit_leaves_out_are_asked_about_too() -> None:

@@ -187,9 +187,9 @@ def _nano(joules: float | None) -> str:
 
 _ROWS = {CAP: "rows at the power cap", LAUNCH: "launch-bound rows", WARM: "rows with warm operands"}
 _IN_DOUBT = {
-    CAP: "at the power cap, where energy is the cap times time",
-    LAUNCH: "calls of a framework below 100 µs, of which the call takes much",
-    WARM: "layers that the cache may hold from launch to launch",
+    CAP: "are at the power cap, where energy is the cap times time",
+    LAUNCH: "are calls of a framework below 100 µs, of which the call takes much",
+    WARM: "are of layers that the cache may hold from launch to launch",
 }
 
 
