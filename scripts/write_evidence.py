@@ -30,14 +30,15 @@ from dibench.datasets.source import Source
 from dibench.errors import UserError
 from dibench.files import replace_file
 from dibench.numbers import count, interval, percent
-from dibench.schema import NO_LAYER, RESPONSES
+from dibench.schema import NO_LAYER
 from dibench.show import choices, networks
 from dibench.show.blocks import Block, Headline, Note, Section, Sentence, Table, columns
 from dibench.show.markdown import markdown
-from dibench.show.svg import slug, standalone
+from dibench.show.svg import ident, slug, standalone
 from dibench.study.findings.all_findings import Findings
 from dibench.study.findings.ladder import ModelFit
 from dibench.study.questions.all_questions import of_table
+from dibench.study.table.rows import ENERGY_COLUMNS
 from dibench.table import read_csv
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -50,7 +51,6 @@ MODELS = {
     "time": "time",
 }
 FEWEST_ROWS = 100
-ENERGIES = [name for name in RESPONSES if name != "time_s"]
 
 
 @attrs.frozen
@@ -64,7 +64,7 @@ class Group:
     @property
     def figure(self) -> str:
         """Name of its specification curve."""
-        return f"evidence-{slug(self.label).lower()}"
+        return ident("evidence", self.label)
 
 
 def groups(source: Source, clone: Path, folder: Path) -> Iterator[Group]:
@@ -74,7 +74,7 @@ def groups(source: Source, clone: Path, folder: Path) -> Iterator[Group]:
     layers = frame[~frame["op"].isin(NO_LAYER)]
     some = layers if len(layers) else frame
     for (device, dtype, variant), own in some.groupby(["device", "dtype", "variant"], sort=False):
-        if len(own) < FEWEST_ROWS or not own[ENERGIES].notna().any(axis=None):
+        if len(own) < FEWEST_ROWS or not own[list(ENERGY_COLUMNS)].notna().any(axis=None):
             continue
         beside = frame[(frame["device"] == device) & frame["op"].isin(NO_LAYER)] if len(layers) else own[:0]
         label = f"{device}, {dtype}" + (f", {variant}" if not len(layers) else "")

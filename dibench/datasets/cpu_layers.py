@@ -71,8 +71,7 @@ def _repeats(path: Path, ledger: Ledger) -> Iterator[_Repeat]:
         try:
             found = _repeat(number, cells)
         except (UserError, ValueError, KeyError) as error:
-            why = f"must have {error}" if isinstance(error, KeyError) else error
-            ledger.refuse(path.name, number, why)
+            ledger.refuse(path.name, number, error)
             continue
         ledger.used += 1
         yield found

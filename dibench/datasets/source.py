@@ -66,8 +66,8 @@ class Ledger:
         self.left_out[why] += lines
 
     def refuse(self, file: str, line: int, why: object) -> None:
-        """A line that was not understood."""
-        self.unread.append(Unread(file, line, str(why)))
+        """A line that was not understood, and why; a KeyError says which column is missing."""
+        self.unread.append(Unread(file, line, f"must have {why}" if isinstance(why, KeyError) else str(why)))
 
     def check(self, source: str) -> None:
         """

@@ -55,8 +55,7 @@ def read(root: Path, ledger: Ledger) -> Iterator[Row]:
             try:
                 row = _row(_setting(path.name, said), cells)
             except (ValueError, KeyError, OverflowError) as error:
-                why = f"must have {error}" if isinstance(error, KeyError) else error
-                ledger.refuse(path.name, number, why)
+                ledger.refuse(path.name, number, error)
                 continue
             ledger.used += 1
             yield row

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -84,6 +84,17 @@ def alpha_lines(studies: Sequence[Study], several: Several | None) -> list[Line]
     return lines
 
 
+def scale(found: Iterable[Estimate]) -> tuple[float, float]:
+    """The ends of a scale of α: 0 and 1 and all ends of these intervals, within `WIDEST`.
+
+    >>> from dibench.study.findings.estimate import Estimate
+    >>> scale([]), scale([Estimate(0.4, -3.0, 1.2), Estimate(0.4, None, None)])
+    ((-0.05, 1.05), (-0.5, 1.2))
+    """
+    ends = [end for one in found for end in (one.ci_low, one.ci_high) if end is not None]
+    return max(WIDEST[0], min([-0.05, *ends])), min(WIDEST[1], max([1.05, *ends]))
+
+
 def alpha_panel(lines: Sequence[Line]) -> Drawn | None:
     """A row for each α, grouped by operator where there are several cards; None where none has a mark."""
     drawn = [line for line in lines if line.drawn]
@@ -91,8 +102,7 @@ def alpha_panel(lines: Sequence[Line]) -> Drawn | None:
         return None
     rows = _rows(lines)
     figure, axes = new_panel(430, 62 + _ROW * len(rows))
-    ends = [end for line in drawn for end in (line.found.ci_low, line.found.ci_high) if end is not None]
-    low, high = max(WIDEST[0], min(-0.05, *ends)), min(WIDEST[1], max(1.05, *ends))
+    low, high = scale(line.found for line in drawn)
     axes.set_xlim(low, high)
     axes.axvspan(*MARGIN, color=MUTED, alpha=0.16, linewidth=0)
     axes.axvline(0.5, color=MUTED, linewidth=1.2)

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from dibench.numbers import count, interval
-from dibench.show.alpha import WIDEST
+from dibench.show.alpha import scale
 from dibench.show.axes import rows_of_text
 from dibench.show.blocks import Block, Cell, Figure, Section, Sentence, Table, columns
 from dibench.show.svg import ACCENT, FAINT, INK, MUTED, SURFACE, ident, new_stack, to_svg
@@ -123,7 +123,7 @@ def curve(found: Choices, name: str) -> Drawn:
     rows = len(found.changes)
     drawing, (above, below) = new_stack((_CURVE, _ROW * rows), 430, _CURVE + _ROW * rows + _ENDS)
     above.set_xlim(-0.7, len(found.choices) - 0.3)
-    above.set_ylim(*_ends(found))
+    above.set_ylim(*scale(one.alpha for one in found.choices))
     above.axhspan(*MARGIN, color=MUTED, alpha=0.16, linewidth=0)
     above.axhline(0.5, color=MUTED, linewidth=1.2)
     above.set_yticks([0, 0.5, 1], ["0: only activations", "½: AI", "1: only weights"])
@@ -143,12 +143,6 @@ def curve(found: Choices, name: str) -> Drawn:
         axes.spines["bottom"].set_visible(False)
     said = "; ".join(f"{one.name}: {one.verdict}, {interval(one.alpha)}" for one in found.choices)
     return to_svg(drawing, name, title="α of weighted DI under each choice", description=f"{said}.")
-
-
-def _ends(found: Choices) -> tuple[float, float]:
-    """Of the scale: those of all intervals, within `WIDEST`."""
-    known = [end for one in found.choices for end in (one.alpha.ci_low, one.alpha.ci_high) if end is not None]
-    return max(WIDEST[0], min([-0.05, *known])), min(WIDEST[1], max([1.05, *known]))
 
 
 def _alpha(axes: Axes, one: ReasonableChoice, column: int, size: float) -> None:

@@ -19,7 +19,7 @@ of its layer, and where power is constant it leaves nothing to explain.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import attrs
 import numpy as np
@@ -72,7 +72,7 @@ def not_told(name: str, data: Data) -> str:
     }[name]
 
 
-def suited(data: Data, beside: dict[str, Terms]) -> tuple[Terms, Adequacy]:
+def suited(data: Data, beside: Mapping[str, Terms]) -> tuple[Terms, Adequacy]:
     """The fewest terms with which the model does not miss; none where it misses with all of them."""
     plain = adequacy(data)
     if plain.adequate is False:

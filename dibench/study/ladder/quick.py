@@ -14,7 +14,7 @@ from dibench.study.findings.estimate import Alpha, AlphaByFamily
 from dibench.study.findings.ladder import MARGIN
 from dibench.study.ladder.adequacy import adequacy
 from dibench.study.ladder.alpha import WeightedAlpha, with_baseline
-from dibench.study.ladder.beside import TIME, suited
+from dibench.study.ladder.beside import suited
 from dibench.study.ladder.folds import families_of, make_folds
 from dibench.study.ladder.ladder import SEED, grounds_of, held_out_errors, make_clusterings
 from dibench.study.ladder.models import Data, Terms
@@ -47,11 +47,10 @@ def quick_verdict(
     Args:
         data: the rows.
         catalogue: of the networks in their table.
-        further: terms of the hardware by name, beside which DI must hold; AI and DI are compared beside the
-            fewest of them with which the model does not miss.
+        further: terms of the hardware by name, without `TIME`, beside which DI must hold; AI and DI are
+            compared beside the fewest of them with which the model does not miss.
         terms: compare AI and DI beside these, whatever they miss.
     """
-    further = {name: own for name, own in further.items() if name != TIME}
     if terms is None:
         terms, judged = suited(data, further)
     else:
