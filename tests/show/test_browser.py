@@ -99,7 +99,7 @@ def look(pages: Mapping[str, str], directory: Path, widths: Sequence[int], theme
         for (name, page), width, theme in product(pages.items(), widths, themes)
     )
     host = directory / "host.html"
-    host.write_text(f"<!doctype html><style>iframe{{border:0}}</style>{frames}{PROBE}", encoding="utf-8")
+    host.write_text(f"<!doctype html><meta charset=utf-8><style>iframe{{border:0}}</style>{frames}{PROBE}", encoding="utf-8")
     done = subprocess.run(
         [
             BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
