@@ -15,6 +15,8 @@ call under a meter of dibench and puts joules per call into `extra_info`: `energ
 `energy_reason` where the number is flagged. Without a sensor `energy_source` is `none` and there is no
 `energy_j`: never a zero. A limit on energy that cannot be checked skips its test and says so.
 
+Everything else is as with `benchmark`: `group`, `name`, `stats`, `extra_info`, `pedantic` with its `setup`.
+
 A limit or comparison fails when the difference exceeds the intervals as well. Code that runs on a GPU needs
 `--energy-device cuda` and a call that waits for the GPU.
 
@@ -26,12 +28,13 @@ from __future__ import annotations
 import argparse
 import math
 import re
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
 import pytest
+
+from dibench.energy_benchmark import EnergyBenchmark
 
 if TYPE_CHECKING:
     from dibench.measure.instrument import Instrument
@@ -69,100 +72,6 @@ class Threshold:
         )
 
 
-class EnergyBenchmark:
-    """The fixture: pytest-benchmark's `benchmark`, then joules of the same call."""
-
-    def __init__(
-        self, benchmark: Any, open_instrument: Callable[[], Instrument], limits: Mapping[str, float]
-    ) -> None:
-        """Wrap pytest-benchmark's fixture; the instrument is opened when first needed."""
-        self.benchmark = benchmark
-        self._open_instrument = open_instrument
-        self._limits = limits
-
-    @property
-    def extra_info(self) -> dict[str, Any]:
-        """What is saved with the benchmark."""
-        found: dict[str, Any] = self.benchmark.extra_info
-        return found
-
-    def __call__(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """Benchmark `function(*args, **kwargs)`, meter it, and return its result."""
-        result = self.benchmark(function, *args, **kwargs)
-        self._finish(lambda n: _timed(n, function, args, kwargs))
-        return result
-
-    def pedantic(
-        self, target: Callable[..., Any], args: tuple[Any, ...] = (), kwargs: Any = None, **options: Any
-    ) -> Any:
-        """Like `benchmark.pedantic`, without `setup` and `teardown`, which would be metered with the call."""
-        for name in ("setup", "teardown"):
-            if options.get(name) is not None:
-                raise ValueError(f"energy_benchmark.pedantic: {name} would be metered with the call")
-        result = self.benchmark.pedantic(target, args=args, kwargs=kwargs, **options)
-        self._finish(lambda n: _timed(n, target, args, kwargs or {}))
-        return result
-
-    def launches(self, launch: Callable[[int], float], rounds: int = 5) -> None:
-        """Benchmark something that times itself: `launch(n)` runs n times and returns the seconds of all."""
-        self.benchmark.pedantic(launch, args=(1,), rounds=rounds, warmup_rounds=1)
-        self._finish(launch)
-
-    def _finish(self, launch: Callable[[int], float]) -> None:
-        if self.benchmark.disabled:
-            return
-        self.extra_info.update(self._metered(launch))
-        self._check()
-
-    def _metered(self, launch: Callable[[int], float]) -> dict[str, Any]:
-        instrument = self._open_instrument()
-        if instrument.meter.source == "none":
-            return {"energy_source": "none"}
-        row = instrument.measured(_Calls(launch))
-        if row.energy_j is None:
-            return {"energy_source": "none", "energy_reason": row.reason or "the meter read nothing"}
-        names = ("energy_j", "energy_ci_j", "energy_above_idle_j", "energy_above_active_idle_j", "power_w")
-        known = {name: cell for name in names if (cell := getattr(row, name)) is not None}
-        reason = {"energy_reason": row.reason} if row.reason else {}
-        counted = {"energy_windows": row.windows, "energy_calls": row.launches}
-        return {"energy_source": instrument.meter.source, **known, **counted, **reason}
-
-    def _check(self) -> None:
-        mean_s = float(self.benchmark.stats.stats.mean)
-        limit_s, limit_j = self._limits.get("time_s"), self._limits.get("energy_j")
-        if limit_s is not None and mean_s > limit_s:
-            pytest.fail(f"energy_limit: {mean_s:.4g} s a call, at most {limit_s:g} s", pytrace=False)
-        if limit_j is None:
-            return
-        if "energy_j" not in self.extra_info:
-            why = self.extra_info.get("energy_reason") or "no sensor"
-            pytest.skip(f"energy_limit: not checked, energy_source=none ({why})")
-        energy_j, ci_j = self.extra_info["energy_j"], self.extra_info.get("energy_ci_j") or 0.0
-        if energy_j - ci_j > limit_j:
-            interval = f" ± {ci_j:.2g}" if ci_j else ""
-            said = f"{energy_j:.4g}{interval} J a call ({self.extra_info['energy_source']})"
-            pytest.fail(f"energy_limit: {said}, at most {limit_j:g} J", pytrace=False)
-
-
-@attrs.frozen
-class _Calls:
-    """A callable in the form that a meter's windows launch."""
-
-    launch: Callable[[int], float]
-    counts: Mapping[str, int] = {}
-    cells: Mapping[str, Any] = {}
-
-    def close(self) -> None:
-        """Nothing to release."""
-
-
-def _timed(n: int, function: Callable[..., Any], args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> float:
-    begin = time.perf_counter()
-    for _ in range(n):
-        function(*args, **kwargs)
-    return time.perf_counter() - begin
-
-
 @pytest.fixture
 def energy_benchmark(benchmark: Any, request: pytest.FixtureRequest) -> EnergyBenchmark:
     """pytest-benchmark's `benchmark` that also meters joules: see `dibench.pytest_plugin`."""
@@ -189,8 +98,15 @@ class _Session:
         self.config = config
         self._instrument: Instrument | None = None
         self.why_not = ""
+        self.unchecked = ""
         self.regressions: list[str] = []
         self.not_compared: list[str] = []
+
+    def meters(self, items: Sequence[pytest.Item]) -> bool:
+        """Whether one of these tests will meter something."""
+        own = self._of_pytest_benchmark
+        asked_for = any("energy_benchmark" in getattr(item, "fixturenames", ()) for item in items)
+        return asked_for and own is not None and not (own.disabled or own.skip)
 
     def instrument(self) -> Instrument:
         if self._instrument is None:
@@ -205,7 +121,7 @@ class _Session:
                     option("energy_device"), option("energy_meter"), settings
                 )
             except UserError as error:
-                pytest.exit(f"dibench: {str(error).replace('--meter', '--energy-meter')}", returncode=4)
+                pytest.exit(f"dibench: {_in_our_options(str(error))}", returncode=pytest.ExitCode.USAGE_ERROR)
         return self._instrument
 
     @property
@@ -234,7 +150,18 @@ class _Session:
                 if said := threshold.exceeded(one.extra_info, before):
                     self.regressions.append(f"{one.name}: {said}")
         if not compared:
-            self.regressions.append("no benchmark's energy could be compared, so nothing was checked")
+            self.unchecked = f"--energy-compare-fail={threshold.text} checked nothing: no joules to compare"
+
+
+def _in_our_options(message: str) -> str:
+    """A message of the command line, with the plugin's options in it.
+
+    >>> _in_our_options("--meter: does not meter the device of backend cpu (got 'nvml_counter')")
+    "--energy-meter: does not meter the device of --energy-device cpu (got 'nvml_counter')"
+    """
+    for theirs, ours in (("--meter", "--energy-meter"), ("of backend", "of --energy-device")):
+        message = message.replace(theirs, ours)
+    return message
 
 
 _SESSION = pytest.StashKey[_Session]()
@@ -294,6 +221,14 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(trylast=True)
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Open the meter before the first test: a meter that refuses is told at once."""
+    own = session.config.stash[_SESSION]
+    if not session.config.option.collectonly and own.meters(session.items):
+        own.instrument()
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Compare with the saved runs; a regression is exit status 1."""
     own = session.config.stash[_SESSION]
@@ -301,7 +236,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     if threshold is None or not own.benchmarks:
         return
     own.compare(threshold)
-    if own.regressions and session.exitstatus == pytest.ExitCode.OK:
+    if (own.regressions or own.unchecked) and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
@@ -327,5 +262,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         say(f"{unmetered} benchmarks without energy: energy_source=none ({own.why_not or 'see extra_info'})")
     for line in own.not_compared:
         say(f"energy not compared: {line}")
+    if own.unchecked:
+        say(own.unchecked, red=True)
     for line in own.regressions:
         say(f"energy has regressed: {line}", red=True)

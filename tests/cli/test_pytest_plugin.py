@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from dibench.energy_benchmark import EnergyBenchmark
 from dibench.pytest_plugin import Threshold
 
 pytest_plugins = ["pytester"]
@@ -39,7 +42,7 @@ def work():
     return sum(range(200))
 
 def test_plain(energy_benchmark):
-    energy_benchmark.benchmark.group = "sums"
+    energy_benchmark.group = "sums"
     assert energy_benchmark(work) == 19900
 
 @pytest.mark.energy_limit(energy_j=0.5)
@@ -49,6 +52,38 @@ def test_limited(energy_benchmark):
 @pytest.mark.energy_limit(time_s=1e-9)
 def test_slow(energy_benchmark):
     energy_benchmark(work)
+"""
+WITH_SET_UP = """
+import itertools
+from dibench.meters import Reading
+
+calls = 0
+SORTED = []
+
+def call(values):
+    global calls
+    calls += 1
+    values.sort()
+
+class Counting:
+    'A meter of 0.4 J for each call and 0.1 J for all that goes with it, by turns 1% more and 1% less.'
+    source, has_variance, period_s, facts = "simulated", True, None, {}
+    errors = itertools.cycle((1.01, 0.99))
+
+    def window(self, run, counts, launches):
+        before = calls
+        seconds = run()
+        return Reading(seconds, (0.4 * (calls - before) + 0.1 * launches) * next(self.errors))
+
+class SetUpOnly(Counting):
+    def window(self, run, counts, launches):
+        return Reading(run(), 0.1 * launches * next(self.errors))
+
+def test_sort(energy_benchmark):
+    given = lambda: (([3, 1, 2],), {})
+    energy_benchmark.pedantic(call, setup=given, teardown=SORTED.append, rounds=5)
+    assert energy_benchmark.stats.stats.rounds == 5
+    assert SORTED and all(values == sorted(values) for values in SORTED[:5])
 """
 PLUGINS = ("-p", "pytest_benchmark.plugin", "-p", "dibench.pytest_plugin")
 QUICK = ("--energy-time=0.1", "--benchmark-max-time=0.01", *PLUGINS)
@@ -90,6 +125,36 @@ def test_joules_of_a_call_and_both_limits(project: pytest.Pytester, monkeypatch:
 
 
 @pytest.mark.slow
+def test_set_up_and_tear_down_are_not_the_calls(project: pytest.Pytester) -> None:
+    project.makepyfile(test_sort=WITH_SET_UP)
+    result = run(project, "--benchmark-json=out.json", "-k", "sort", meter="test_sort:Counting")
+    result.assert_outcomes(passed=1)
+    info = saved(project)["test_sort"]
+    assert info["energy_j"] == pytest.approx(0.4, rel=0.03)
+    assert 0 < info["energy_ci_j"] < 0.02
+    assert "power_w" not in info, "nothing drew the difference of two powers"
+    result = run(project, "--benchmark-json=out.json", "-k", "sort", meter="test_sort:SetUpOnly")
+    result.assert_outcomes(passed=1)
+    info = saved(project)["test_sort"]
+    assert "energy_j" not in info
+    assert "set-up and tear-down take nearly all" in info["energy_reason"]
+
+
+def test_all_else_is_as_pytest_benchmark_has_it() -> None:
+    benchmark = SimpleNamespace(name="test_a", group=None, extra_info={}, disabled=False, stats=None)
+    fixture = EnergyBenchmark(benchmark, lambda: None, {})  # type: ignore[arg-type, return-value]
+    fixture.group = "sums"
+    fixture.extra_info = {"size": 3}
+    assert (benchmark.group, benchmark.extra_info) == ("sums", {"size": 3})
+    assert (fixture.group, fixture.name, fixture.disabled, fixture.stats) == ("sums", "test_a", False, None)
+    with pytest.raises(AttributeError):
+        fixture.cprofile  # noqa: B018
+    with pytest.raises(ValueError, match=r"energy_benchmark\.weave: .* benchmark\.weave times it"):
+        fixture.weave(sum)
+    copy.copy(fixture)
+
+
+@pytest.mark.slow
 def test_a_limit_within_the_noise_is_kept(project: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JOULES", "0.5001")  # the interval is wider than 0.02%
     run(project, "-k", "limited", "--energy-time=1").assert_outcomes(passed=1)
@@ -121,7 +186,9 @@ def test_more_joules_than_in_the_saved_run_fail(
     )
     result = run(project, *compare, meter="none")
     assert result.ret == 1, "a check that checks nothing is no check"
+    result.stdout.fnmatch_lines(["--energy-compare-fail=mean:5% checked nothing: no joules to compare"])
     result.stdout.fnmatch_lines(["energy not compared: test_plain: energy_source was simulated, is none"])
+    assert "regressed" not in result.stdout.str()
     monkeypatch.setenv("JOULES", "0.3")
     assert run(project, *compare).ret == 0, "less is no regression"
 
@@ -132,6 +199,10 @@ def test_more_joules_than_in_the_saved_run_fail(
         (("--energy-compare-fail=mean:5%",), "*--energy-compare-fail needs --benchmark-compare*"),
         (("--energy-time=never",), "*must be seconds from 0 to 3600*"),
         (("--energy-meter=model",), "*--energy-meter: must be a sensor, auto or none*"),
+        (
+            ("--energy-meter=nvml_power",),
+            "*--energy-meter: does not meter the device of --energy-device cpu*",
+        ),
     ],
 )
 def test_mistakes_are_usage_errors_in_one_line(
@@ -142,6 +213,7 @@ def test_mistakes_are_usage_errors_in_one_line(
     found = result.stdout.str() + result.stderr.str()
     pytest.LineMatcher(found.splitlines()).fnmatch_lines([words])
     assert "Traceback" not in found
+    assert " passed" not in found and " failed" not in found, "refused before the first test"
 
 
 def test_a_marker_that_limits_nothing_is_refused(project: pytest.Pytester) -> None:
