@@ -99,7 +99,8 @@ def look(pages: Mapping[str, str], directory: Path, widths: Sequence[int], theme
         for (name, page), width, theme in product(pages.items(), widths, themes)
     )
     host = directory / "host.html"
-    host.write_text(f"<!doctype html><meta charset=utf-8><style>iframe{{border:0}}</style>{frames}{PROBE}", encoding="utf-8")
+    head = "<!doctype html><meta charset=utf-8><style>iframe{border:0}</style>"
+    host.write_text(head + frames + PROBE, encoding="utf-8")
     done = subprocess.run(
         [
             BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -107,7 +108,7 @@ def look(pages: Mapping[str, str], directory: Path, widths: Sequence[int], theme
             f"--user-data-dir={directory / 'profile'}", "--enable-logging=stderr", "--dump-dom",
             host.as_uri(),
         ],
-        capture_output=True, text=True, timeout=300, check=True,
+        capture_output=True, encoding="utf-8", timeout=300, check=True,
     )  # fmt: skip
     match = re.search(r'<pre id="probe">(.+?)</pre>', done.stdout, flags=re.DOTALL)
     assert match, "the probe did not run"
