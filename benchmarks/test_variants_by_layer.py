@@ -17,7 +17,7 @@ from dibench.backends import Backend, open_backend
 from dibench.kernels import OPERATORS, Variant, registry
 from dibench.layer import Layer
 from dibench.plan import usual_case
-from dibench.pytest_plugin import EnergyBenchmark
+from dibench.energy_benchmark import EnergyBenchmark
 
 BYTES = 4  # of an fp32 element
 MOST_MACS = 60_000_000
