@@ -14,10 +14,10 @@ import pytest
 from benchmarks.test_fast_kernels import sample
 from dibench import intensity
 from dibench.backends import Backend, open_backend
+from dibench.energy_benchmark import EnergyBenchmark
 from dibench.kernels import OPERATORS, Variant, registry
 from dibench.layer import Layer
 from dibench.plan import usual_case
-from dibench.energy_benchmark import EnergyBenchmark
 
 BYTES = 4  # of an fp32 element
 MOST_MACS = 60_000_000
