@@ -33,6 +33,7 @@ from dibench.cli.selftest import selftest
 from dibench.cli.sweep import sweep
 from dibench.cli.variants import variants
 from dibench.errors import UserError
+from dibench.show import characters
 
 INTRODUCTION = """\
 dibench: how much energy does a neural-network layer cost, and which description of its data reuse
@@ -102,6 +103,10 @@ def main(arguments: list[str] | None = None) -> None:
     for stream in ("stdout", "stderr"):
         if getattr(sys, stream) is None:  # closed by the caller, as `>&-` does
             setattr(sys, stream, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
+    characters.register()
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors=characters.HANDLER)
     try:
         status = command.main(arguments, prog_name="python -m dibench", standalone_mode=False)
         sys.stdout.flush()  # a disk that is full shows here, not when the interpreter ends
@@ -137,5 +142,5 @@ def _drop_output() -> None:
 
 
 def _fail(message: str) -> None:
-    typer.echo(f"dibench: {' '.join(message.split())}", err=True)
+    print(f"dibench: {' '.join(message.split())}", file=sys.stderr)
     sys.exit(2)

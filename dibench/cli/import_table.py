@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import shlex
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dibench.cli.output import console
+from dibench.cli.output import console, data_output
 from dibench.files import replace_file
 
 
@@ -77,7 +76,7 @@ def import_(
 
     found = convert(file, Mapping.of_options(maps or (), sets or (), unpack or ()))
     if out is None:
-        sys.stdout.write(found.to_csv().decode())
+        data_output().write(found.to_csv().decode())
         show(console(stderr=True), imported(found))
         return
     out = table_of(out)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from typing import TYPE_CHECKING, Annotated, Any
 
 import attrs
 import typer
 
 from dibench.cli.options import Alpha, AlphaOfFit, AsCsv, Batch, chosen_alphas
-from dibench.cli.output import console, tell_not_covered
+from dibench.cli.output import console, data_output, tell_not_covered
 from dibench.errors import UserError
 from dibench.layer import DIMENSIONS
 
@@ -63,6 +62,7 @@ def layers(
         return
     drags = _dragging(loaded, alphas)
     if as_json:
+        data_output()
         print(json.dumps(_plain(loaded, alphas, drags), indent=1, ensure_ascii=False))
     else:
         show(console(), layer_blocks(loaded, alphas, drags, f"α fitted, {fit}" if fit else ""))
@@ -101,7 +101,7 @@ def _write_csv(model: Model, alphas: AlphaValues | None) -> None:
     from dibench.models.intensities import COLUMNS, DI_COLUMNS, reuse_of
 
     header = ["name", "op", *DIMENSIONS, *COLUMNS, *(DI_COLUMNS if alphas else ())]
-    writer = csv.DictWriter(sys.stdout, header, lineterminator="\n")
+    writer = csv.DictWriter(data_output(), header, lineterminator="\n")
     writer.writeheader()
     writer.writerows(
         {"name": layer.name, "op": layer.op, **layer.dims, **reuse_of([layer]).figures(alphas)}

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import csv
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dibench.cli.options import Alpha, AlphaOfFit, AsCsv, Batch, chosen_alphas
-from dibench.cli.output import console, tell_not_covered
+from dibench.cli.output import console, data_output, tell_not_covered
 
 if TYPE_CHECKING:
     from dibench.models import Model
@@ -53,7 +52,7 @@ def _write_csv(found: list[Model], alphas: AlphaValues | None) -> None:
     from dibench.show.models import family
 
     header = [*_HEADER, *_MORE, *(DI_COLUMNS if alphas else ())]
-    writer = csv.DictWriter(sys.stdout, header, lineterminator="\n")
+    writer = csv.DictWriter(data_output(), header, lineterminator="\n")
     writer.writeheader()
     for model in found:
         about = {

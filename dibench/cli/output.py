@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,10 +31,21 @@ def console(*, stderr: bool = False) -> Console:
     return Terminal(stderr=stderr, highlight=False, soft_wrap=False, width=None if stream.isatty() else 140)
 
 
+def data_output() -> TextIO:
+    """Standard output for data that programs read: UTF-8 whatever the terminal's encoding is."""
+    import sys
+
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(encoding="utf-8", errors="strict")
+    return sys.stdout
+
+
 def print_json(found: Result) -> None:
     """Findings for programs, on standard output."""
     import json
 
+    data_output()
     print(json.dumps(found.to_json(), indent=1, ensure_ascii=False, allow_nan=False))
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from dibench.show.blocks import Block, Cell, Figure, Headline, Note, Section, Sentence, Table
+from dibench.show.characters import plain
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
@@ -33,7 +34,7 @@ def show(out: Console, blocks: Iterable[Block | Section]) -> None:
             continue
         if isinstance(above, Table) or (isinstance(block, Table) and not isinstance(above, Headline | None)):
             out.print()
-        for shown in rendered([block]):
+        for shown in rendered([_writable(block, out.encoding)]):
             out.print(shown, crop=False)
         above = block
 
@@ -60,6 +61,20 @@ def _in_order(blocks: Iterable[Block | Section]) -> Iterator[Block]:
         for card, own in block.cards.items():
             yield Headline(card)
             yield from own
+
+
+def _writable(told: Any, encoding: str) -> Any:
+    """A block, or a part of one, in characters that the terminal has, before a table is laid out in them."""
+    if encoding.startswith("utf"):
+        return told
+    if isinstance(told, str):
+        return plain(told, encoding)
+    if isinstance(told, list | tuple):
+        return tuple(_writable(part, encoding) for part in told)
+    if attrs.has(type(told)):
+        parts = {field.name: getattr(told, field.name) for field in attrs.fields(type(told))}
+        return type(told)(**{name: _writable(part, encoding) for name, part in parts.items()})
+    return told
 
 
 def rendered(blocks: Iterable[Block]) -> Iterator[RenderableType]:
