@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import inspect
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -104,9 +105,9 @@ def main(arguments: list[str] | None = None) -> None:
         if getattr(sys, stream) is None:  # closed by the caller, as `>&-` does
             setattr(sys, stream, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
     characters.register()
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors=characters.HANDLER)
+    for opened in (sys.stdout, sys.stderr):
+        if isinstance(opened, io.TextIOWrapper):
+            opened.reconfigure(errors=characters.HANDLER)
     try:
         status = command.main(arguments, prog_name="python -m dibench", standalone_mode=False)
         sys.stdout.flush()  # a disk that is full shows here, not when the interpreter ends

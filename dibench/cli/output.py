@@ -33,11 +33,11 @@ def console(*, stderr: bool = False) -> Console:
 
 def data_output() -> TextIO:
     """Standard output for data that programs read: UTF-8 whatever the terminal's encoding is."""
+    import io
     import sys
 
-    reconfigure = getattr(sys.stdout, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(encoding="utf-8", errors="strict")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(encoding="utf-8", errors="strict")
     return sys.stdout
 
 

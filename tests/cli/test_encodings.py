@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from dibench.show.blocks import Headline, Note, Sentence, Table, columns
+from dibench.show.blocks import Block, Headline, Note, Sentence, Table, columns
 from dibench.show.characters import HANDLER, plain
 from dibench.show.terminal import show
 
@@ -59,7 +59,7 @@ def shown(encoding: str) -> list[str]:
     )
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding=encoding, errors=HANDLER)
-    blocks = [Headline("α is 0.5"), table, Sentence("e₀ ≥ 1"), Note("½ → 2")]
+    blocks: list[Block] = [Headline("α is 0.5"), table, Sentence("e₀ ≥ 1"), Note("½ → 2")]
     show(Console(file=stream, width=100, force_terminal=True, color_system=None), blocks)
     stream.flush()
     return raw.getvalue().decode(encoding).splitlines()
