@@ -9,6 +9,7 @@ import typer
 
 from dibench.cli.options import (
     AsJson,
+    Batch,
     Figures,
     FitDtype,
     FitFile,
@@ -22,6 +23,7 @@ from dibench.cli.output import console, print_json
 from dibench.errors import UserError
 
 if TYPE_CHECKING:
+    from dibench.models import Model as AnyModel
     from dibench.study.findings.fitted_model import FittedModel
 
 _BATCHES = (1, 8, 32)
@@ -32,7 +34,7 @@ _BATCHES = (1, 8, 32)
 def explain(
     model: Model,
     fit: FitFile,
-    batch: Annotated[int, typer.Option("--batch", "-N", metavar="N", help="Batch size it is used with.")] = 1,
+    batch: Batch = None,
     by: FitModel = "di_weighted",
     dtype: FitDtype = "",
     dtype_fit: Annotated[
@@ -59,8 +61,9 @@ def explain(
     fitted = fitted_model(fit, by, dtype)
     dtypes = [_of_other_dtype(path, by, fitted) for path in dtype_fit or []]
     network = model_at(model, batch, input_shape)
-    batches = [model_at(model, size, input_shape) for size in _BATCHES if size != batch]
+    batches, why_not = _at_other_batches(model, network.batch, input_shape)
     from dibench.show import explained
+    from dibench.show.blocks import Note
     from dibench.show.terminal import show
     from dibench.study.use.explain import explain as engine
 
@@ -72,9 +75,26 @@ def explain(
     if as_json:
         print_json(found)
         return
-    show(console(), explained.blocks(found, str(fit), every=every))
+    show(console(), [*explained.blocks(found, str(fit), every=every), *map(Note, why_not)])
     if figures is not None:
         typer.echo(f"Figures: {figures}")
+
+
+def _at_other_batches(
+    model: str, own: int, input_shape: list[str] | None
+) -> tuple[list[AnyModel], list[str]]:
+    """The network at the other batch sizes, and why some cannot be tried: the file fixes it, or a shape."""
+    found, refused = [], dict[str, list[str]]()
+    for size in _BATCHES:
+        if size == own:
+            continue
+        try:
+            found.append(model_at(model, size, input_shape))
+        except UserError as error:
+            refused.setdefault(f"{error.field}: {error.rule}" if error.field else error.rule, []).append(
+                str(size)
+            )
+    return found, [f"Not tried: batch {', '.join(sizes)}. {why}." for why, sizes in refused.items()]
 
 
 def _of_other_dtype(path: Path, by: str, fit: FittedModel) -> FittedModel:

@@ -9,37 +9,31 @@ from typing import TYPE_CHECKING, Annotated, Any
 import attrs
 import typer
 
-from dibench.cli.options import Alpha, AlphaOfFit, AsCsv, Batch, chosen_alphas
+from dibench.cli.options import (
+    Alpha,
+    AlphaOfFit,
+    AsCsv,
+    Batch,
+    InputShapes,
+    Model,
+    chosen_alphas,
+    model_at,
+)
 from dibench.cli.output import console, data_output, tell_not_covered
 from dibench.errors import UserError
 from dibench.layer import DIMENSIONS
 
 if TYPE_CHECKING:
-    from dibench.models import Model
+    from dibench.models import Model as AnyModel
     from dibench.models.intensities import AlphaValues, Drag
 
 
 def layers(
-    model: Annotated[
-        str,
-        typer.Argument(
-            metavar="MODEL",
-            help="A network of `python -m dibench networks`, an .onnx file, a .csv table of layers, or, with "
-            "PyTorch, module:callable, file.py:callable, torchvision:resnet50, timm:NAME.",
-        ),
-    ],
+    model: Model,
     as_csv: AsCsv = False,
     as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON instead of a table.")] = False,
     batch: Batch = None,
-    input_shape: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--input-shape",
-            metavar="[NAME=]1,3,224,224",
-            help="Size of an input of an ONNX file or PyTorch module (repeat it for more; a type may follow: "
-            "1,77:int64).",
-        ),
-    ] = None,
+    input_shape: InputShapes = None,
     alpha: Alpha = None,
     fit: AlphaOfFit = None,
 ) -> None:
@@ -48,15 +42,13 @@ def layers(
     Weights are never read, so a model of gigabytes is shown at once. What is no layer (transposed, 1-D and
     3-D convolutions, products of two activations) is listed below with its MACs.
     """
-    from dibench import models
-    from dibench.models.inputs import parse_inputs
     from dibench.show.models import layer_blocks
     from dibench.show.terminal import show
 
     if as_csv and as_json:
         raise UserError("--csv", "must not stand with --json")
     alphas = chosen_alphas(alpha, fit)
-    loaded = models.load(model, batch=batch, shapes=parse_inputs(input_shape or []))
+    loaded = model_at(model, batch, input_shape)
     if as_csv:
         _write_csv(loaded, alphas)
         return
@@ -68,7 +60,7 @@ def layers(
         show(console(), layer_blocks(loaded, alphas, drags, f"α fitted, {fit}" if fit else ""))
 
 
-def _plain(model: Model, alphas: AlphaValues | None, drags: list[Drag]) -> dict[str, Any]:
+def _plain(model: AnyModel, alphas: AlphaValues | None, drags: list[Drag]) -> dict[str, Any]:
     from dibench.models.intensities import reuse_of
 
     return {
@@ -97,7 +89,7 @@ def _plain(model: Model, alphas: AlphaValues | None, drags: list[Drag]) -> dict[
     }
 
 
-def _write_csv(model: Model, alphas: AlphaValues | None) -> None:
+def _write_csv(model: AnyModel, alphas: AlphaValues | None) -> None:
     from dibench.models.intensities import COLUMNS, DI_COLUMNS, reuse_of
 
     header = ["name", "op", *DIMENSIONS, *COLUMNS, *(DI_COLUMNS if alphas else ())]
@@ -110,7 +102,7 @@ def _write_csv(model: Model, alphas: AlphaValues | None) -> None:
     tell_not_covered([model])
 
 
-def _dragging(model: Model, alphas: AlphaValues | None) -> list[Drag]:
+def _dragging(model: AnyModel, alphas: AlphaValues | None) -> list[Drag]:
     """The layers through which the model loses intensity, worst first."""
     from dibench.models.intensities import drags
 

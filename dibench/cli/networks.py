@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dibench.cli.options import Alpha, AlphaOfFit, AsCsv, Batch, chosen_alphas
+from dibench.cli.options import (
+    Alpha,
+    AlphaOfFit,
+    AsCsv,
+    Batches,
+    InputShapes,
+    batch_sizes,
+    chosen_alphas,
+    model_at,
+)
 from dibench.cli.output import console, data_output, tell_not_covered
 
 if TYPE_CHECKING:
@@ -24,26 +33,27 @@ def networks(
         typer.Argument(metavar="[MODEL…]", help="What `layers` reads. By default the 25 networks."),
     ] = None,
     as_csv: AsCsv = False,
-    batch: Batch = None,
+    batch: Batches = "",
+    input_shape: InputShapes = None,
     alpha: Alpha = None,
     fit: AlphaOfFit = None,
 ) -> None:
     """List networks with their MACs, elements, reuse per data type and intensity.
 
-    [bold]python -m dibench networks mobilenet_v2 mine.onnx --batch 8 --alpha 0.7[/bold]
+    [bold]python -m dibench networks mobilenet_v2 mine.onnx --batch 1,8 --alpha 0.7[/bold]
     """
     from dibench import networks as built_in
-    from dibench.models import load
     from dibench.numbers import count
     from dibench.show.models import network_blocks
     from dibench.show.terminal import show
 
     alphas = chosen_alphas(alpha, fit)
-    found = [load(name, batch=batch) for name in models or built_in.names()]
+    names, sizes = models or built_in.names(), batch_sizes(batch)
+    found = [model_at(name, size, input_shape) for name in names for size in sizes]
     if as_csv:
         _write_csv(found, alphas)
     else:
-        show(console(), network_blocks(found, alphas, count(len(found), "network")))
+        show(console(), network_blocks(found, alphas, count(len(names), "network")))
 
 
 def _write_csv(found: list[Model], alphas: AlphaValues | None) -> None:

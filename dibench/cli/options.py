@@ -35,9 +35,28 @@ Backend = Annotated[str | None, typer.Option("--backend", help="Only rows of thi
 Dtype = Annotated[str | None, typer.Option("--dtype", help="Only rows of this data type.")]
 Seed = Annotated[int | None, typer.Option("--seed", help="Seed of all random draws.")]
 
+# Verbs that take a network: one argument, one meaning of --batch and --input-shape.
+
+_SOURCES = (
+    "A network of `networks`, an .onnx file, a .csv table of layers, or, with PyTorch, module:callable, "
+    "file.py:callable, torchvision:NAME, timm:NAME."
+)
+_BATCH = "Images or sequences in one inference. Without it: what the model or --input-shape says, else 1."
+Model = Annotated[str, typer.Argument(metavar="MODEL", help=_SOURCES)]
+Batch = Annotated[int | None, typer.Option("--batch", "-N", metavar="N", help=_BATCH)]
+Batches = Annotated[str, typer.Option("--batch", "-N", metavar="N,…", help=f"{_BATCH} Several: 1,8,32.")]
+InputShapes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input-shape",
+        metavar="[NAME=]1,3,224,224",
+        help="Size of an input of an ONNX file or a PyTorch module; repeat it for more, a type may follow: "
+        "ids=1,77:int64. N in it is the batch (128,N,512), and so is a 1 in front.",
+    ),
+]
+
 # Verbs that show models as they are.
 
-Batch = Annotated[int | None, typer.Option("--batch", "-N", help="Images in one inference.", metavar="N")]
 Alpha = Annotated[float | None, typer.Option("--alpha", help="Show DI at this α, from 0 to 1 (½ is AI).")]
 AlphaOfFit = Annotated[
     Path | None,
@@ -47,9 +66,6 @@ AsCsv = Annotated[bool, typer.Option("--csv", help="CSV for programs instead of 
 
 # Verbs that apply a fit to a model.
 
-Model = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A network of `networks`, or what `layers` reads.")
-]
 FitFile = Annotated[
     Path, typer.Option("--fit", metavar="FIT.json", help="What `fit … --json FIT.json` wrote.")
 ]
@@ -57,14 +73,6 @@ FitModel = Annotated[
     str, typer.Option("--model", help="Which model of the fit: macs, ai, di_weighted or di_disjoint.")
 ]
 FitDtype = Annotated[str, typer.Option("--dtype", help="Data type of the network; must be that of the fit.")]
-InputShapes = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--input-shape",
-        metavar="[NAME=]1,3,224,224",
-        help="Size of an input, as `layers` takes it; --batch replaces its first number.",
-    ),
-]
 Figures = Annotated[
     Path | None, typer.Option("--figures", metavar="DIR", help="Write figures there, as SVG and PNG.")
 ]
@@ -134,12 +142,14 @@ def grouped(verb: Callable[[T], None]) -> Callable[..., None]:
     return command
 
 
-def batch_sizes(text: str) -> list[int]:
-    """The batch sizes of `1,8,32`, each once.
+def batch_sizes(text: str) -> list[int | None]:
+    """The batch sizes of `1,8,32`, each once; of no text only None, which leaves it to the model.
 
-    >>> batch_sizes("1,8")
-    [1, 8]
+    >>> batch_sizes("1,8"), batch_sizes("")
+    ([1, 8], [None])
     """
+    if not text:
+        return [None]
     parts = [part.strip() for part in text.split(",")]
     if not all(part.isascii() and part.isdigit() and len(part) < 8 and int(part) for part in parts):
         raise UserError("--batch", "must be whole numbers above zero, such as 1,8,32", text)
@@ -147,16 +157,11 @@ def batch_sizes(text: str) -> list[int]:
 
 
 def model_at(source: str, batch: int | None, input_shape: list[str] | None) -> AnyModel:
-    """The model at a batch size, which replaces the first number of every input's size; None keeps it."""
+    """The model that an argument names, at the batch and with the inputs that the two options say."""
     from dibench import models
-    from dibench.models.inputs import parse_inputs, parse_shape
+    from dibench.models.inputs import parse_inputs
 
-    shapes = {}
-    for name, text in parse_inputs(input_shape or []).items():
-        sizes, dtype = parse_shape(text, name)
-        sized = sizes if batch is None else (batch, *sizes[1:])
-        shapes[name] = ",".join(map(str, sized)) + (f":{dtype}" if dtype else "")
-    return models.load(source, batch=batch, shapes=shapes)
+    return models.load(source, batch=batch, shapes=parse_inputs(input_shape or []))
 
 
 def fitted_model(path: Path, model: str, dtype: str = "") -> FittedModel:

@@ -9,6 +9,7 @@ import typer
 
 from dibench.cli.options import (
     AsJson,
+    Batches,
     Figures,
     FitDtype,
     FitFile,
@@ -26,10 +27,7 @@ from dibench.cli.output import console, print_json
 def predict(
     model: Model,
     fit: FitFile,
-    batch: Annotated[
-        str,
-        typer.Option("--batch", "-N", help="One batch size, or several: 1,8,32; else the model's own, or 1."),
-    ] = "",
+    batch: Batches = "",
     compare: Annotated[
         str, typer.Option("--compare", metavar="MODEL2", help="A second network beside the first.")
     ] = "",
@@ -55,7 +53,7 @@ def predict(
 
     [bold]python -m dibench predict resnet50 --fit fit.json --compare mobilenet_v2 --batch 1,8,32[/bold]
     """
-    sizes = batch_sizes(batch) if batch else [None]
+    sizes = batch_sizes(batch)
     fitted = fitted_model(fit, by, dtype)
     names = [model, *([compare] if compare else [])]
     wanted = [model_at(name, size, input_shape) for name in names for size in sizes]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import attrs
 import typer
 
-from dibench.cli.options import duration_s, grouped
+from dibench.cli.options import Batches, InputShapes, batch_sizes, duration_s, grouped
 from dibench.errors import UserError
 
 if TYPE_CHECKING:
@@ -57,12 +57,11 @@ class Options:
         typer.Option(
             metavar="LIST",
             help="Whole networks instead of a plan, with --backend torch: torchvision:resnet50,timm:NAME,"
-            "FILE.py:CALLABLE@3x32x32 (@ and the image size where the package names none).",
+            "FILE.py:CALLABLE@3x32x32 (@ and the size of an image, where --input-shape is not of all).",
         ),
     ] = ""
-    batch: Annotated[str, typer.Option("--batch", help="Batch sizes of --models: 1,8.", show_default="1")] = (
-        ""
-    )
+    batch: Batches = ""
+    input_shape: InputShapes = None
     time_budget: Annotated[
         str, typer.Option(help="End cleanly after 90s, 9m, 1h30m; the same command resumes later.")
     ] = ""
@@ -162,8 +161,9 @@ def _plan(options: Options, backend: str) -> Plan:
         raise UserError("--visits", f"must be from 1 to {_MOST_VISITS}, or 0 for the plan's", options.visits)
     if options.models:
         return _networks_plan(options, backend)
-    if options.batch:
-        raise UserError("--batch", "is of --models: layers have theirs from the plan", options.batch)
+    for option, value in {"--batch": options.batch, "--input-shape": options.input_shape}.items():
+        if value:
+            raise UserError(option, "is of --models: layers have theirs from the plan", str(value))
     return _layers_plan(options, backend)
 
 
@@ -187,7 +187,7 @@ def _layers_plan(options: Options, backend: str) -> Plan:
 
 def _networks_plan(options: Options, backend: str) -> Plan:
     """Each network at each batch size; its package says the size of an image, or the text behind an @."""
-    from dibench.cli.options import batch_sizes
+    from dibench.models.inputs import parse_inputs
     from dibench.plan.whole_networks import network_plan
 
     for option, value in {"PLAN": options.plan, "--shard": options.shard}.items():
@@ -196,7 +196,8 @@ def _networks_plan(options: Options, backend: str) -> Plan:
     if backend != "torch":
         raise UserError("--models", "must stand with --backend torch, which runs networks", backend)
     names = [name.strip() for name in options.models.split(",")]
-    return network_plan(names, batch_sizes(options.batch or "1"), visits=options.visits or 1)
+    shapes = parse_inputs(options.input_shape or [])
+    return network_plan(names, batch_sizes(options.batch), shapes=shapes, visits=options.visits or 1)
 
 
 def _arch(backend: str) -> int | None:

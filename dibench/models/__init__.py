@@ -9,9 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from dibench import networks
 from dibench.errors import UserError
 from dibench.models.formats import check_suffix
+from dibench.models.inputs import at_batch
 from dibench.models.model import Model, NotCovered
 from dibench.models.table import model_name, read_table
 
@@ -33,6 +36,7 @@ def load(
         batch: images in one inference; None: what the source says, or 1.
         shapes: shape of each input by its name ("" is the only or first one), such as `"1,3,224,224"`,
             with `:int64` behind it where a PyTorch module does not take floats. They replace those in a file.
+            `N` in a shape is the batch (`"128,N,512"`), and so is a 1 in front where a batch is given.
 
     Raises:
         UserError: there is no such source, or it cannot be read; the message is one line.
@@ -42,22 +46,29 @@ def load(
     """
     if batch is not None and not 1 <= batch <= MOST_IMAGES:
         raise UserError("--batch", f"must be from 1 to {MOST_IMAGES}", batch)
+    sized, marked = at_batch(shapes or {}, batch)
+    model = _read(source, None if marked else batch, sized)
+    return attrs.evolve(model, batch=marked) if marked else model
+
+
+def _read(source: Any, batch: int | None, shapes: Mapping[str, str]) -> Model:
+    """The model by the reader of its kind of source."""
     if not isinstance(source, (str, Path)):
         from dibench.models import torch as from_torch
 
-        return from_torch.read(source, batch, shapes or {})
+        return from_torch.read(source, batch, shapes)
     text = str(source)
     suffix = Path(text).suffix.lower()
     check_suffix(Path(text))
     if suffix == ".onnx":
         from dibench.models import onnx as from_onnx
 
-        return from_onnx.read(Path(text), batch, shapes or {})
+        return from_onnx.read(Path(text), batch, shapes)
     is_table = suffix in TABLES or (":" in text and Path(text).is_file())
     if ":" in text and not is_table:
         from dibench.models import torch as from_torch
 
-        return from_torch.read(text, batch, shapes or {})
+        return from_torch.read(text, batch, shapes)
     if shapes:
         raise UserError("--input-shape", "must stand with an ONNX file or a PyTorch module, tables have none")
     if is_table:

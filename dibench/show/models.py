@@ -142,6 +142,8 @@ def _not_covered(model: Model) -> Iterator[str]:
 
 def _networks(found: Sequence[Model], alphas: AlphaValues | None, what: str) -> Table:
     di = _DI if alphas else ()
+    batches = sorted({model.batch for model in found})
+    several = ("batch",) if len(batches) > 1 else ()
     rows = []
     for model in found:
         total = reuse_of(model.layers)
@@ -151,8 +153,10 @@ def _networks(found: Sequence[Model], alphas: AlphaValues | None, what: str) -> 
             intensities = [total.ai, *(total.di(alphas) if alphas else ())]
             reuse = [*map(short, total.by_data_type), *(number(value, ".1f") for value in intensities)]
         shapes = str(len(networks.distinct(model.layers)))
-        rows.append([model.name, str(len(model.layers)), *counts, *reuse, shapes, family(model)])
-    batches = ", ".join(map(str, sorted({model.batch for model in found})))
-    names = ("network", "layers", *_COUNTS, *_REUSE, "AI", *di, "shapes", "family")
+        own = [str(model.batch)] if several else []
+        rows.append([model.name, *own, str(len(model.layers)), *counts, *reuse, shapes, family(model)])
+    names = ("network", *several, "layers", *_COUNTS, *_REUSE, "AI", *di, "shapes", "family")
     ranks = _RANKS | {"shapes": 6, "family": 6}
-    return Table(f"{what}, batch {batches}", columns(*names, text=("family",), ranks=ranks), rows)
+    return Table(
+        f"{what}, batch {', '.join(map(str, batches))}", columns(*names, text=("family",), ranks=ranks), rows
+    )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import Run, refused
+from command_line import Run, refused, shown
 from study_frames import measured
 
 from dibench import study
@@ -43,19 +43,44 @@ def test_a_path_with_a_colon_is_a_path_for_every_verb_that_takes_a_model(
         assert "mine" in out and "107" in out, "54² positions × 64² × 9 = 107,495,424 MACs"
 
 
-def test_without_a_batch_the_given_shape_stands(run: Run, fit: Path, tmp_path: Path) -> None:
-    """A sequence-first model: 128 steps of 2 sequences, whose first axis is no batch."""
+@pytest.fixture
+def sequences(tmp_path: Path) -> Path:
+    """A sequence-first model: its first axis is time, and no batch."""
     pytest.importorskip("onnx")
     import onnx_files as files
     from onnx import helper
 
-    path = files.save(
+    return files.save(
         tmp_path / "net.onnx", [helper.make_node("MatMul", ["x", "w"], ["y"])],
         [files.value("x", ["T", "N", 64])], [files.weight("w", [64, 32])],
     )  # fmt: skip
-    status, out, err = run("predict", path, "--fit", fit, "--input-shape", "128,2,64")
+
+
+@pytest.mark.parametrize("verb", ["predict", "explain"])
+def test_without_a_batch_the_given_shape_stands(run: Run, fit: Path, sequences: Path, verb: str) -> None:
+    status, out, err = run(verb, sequences, "--fit", fit, "--input-shape", "128,2,64")
     assert (status, err) == (0, "")
     assert "covers 524,288 of 524,288 MACs (100%)" in out  # 128·2·64·32
+
+
+def test_explain_says_why_it_tries_no_other_batch(run: Run, fit: Path, sequences: Path) -> None:
+    out = shown(run, "explain", sequences, "--fit", fit, "--input-shape", "128,2,64")
+    assert "Not tried: batch 1, 8, 32. --batch: must be that of --input-shape, 128, or N stand there" in out
+
+
+def test_n_in_a_shape_is_the_batch_wherever_it_stands(run: Run, fit: Path, sequences: Path) -> None:
+    command = ("--fit", fit, "--input-shape", "128,N,64")
+    status, out, err = run("predict", sequences, *command, "--batch", "2,4", "--json")
+    assert (status, err) == (0, "")
+    found = json.loads(out)["predictions"]
+    assert [one["batch"] for one in found] == [2, 4]
+    assert [layer["N"] for one in found for layer in one["layers"]] == [256, 512]
+    batches = {
+        one["setting"]
+        for one in json.loads(run("explain", sequences, *command, "--batch", "1", "--json")[1])["savings"]
+        if one["knob"] == "batch"
+    }
+    assert batches == {"8 in place of 1", "32 in place of 1"}
 
 
 def test_one_network_is_shown_by_layer_operator_and_total(run: Run, fit: Path) -> None:

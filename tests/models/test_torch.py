@@ -238,8 +238,8 @@ def test_a_module_is_named_by_module_or_file_and_callable(source: str, named: st
         ("my_nets:small", ["--input-shape", "1,3,8,8:text"], "must end in a type of PyTorch (got 'text')"),
         (
             "my_nets:small",
-            ["--input-shape", "1,3,8,8", "-N", "4"],
-            "--batch: must be that of --input-shape, 1",
+            ["--input-shape", "2,3,8,8", "-N", "4"],
+            "--batch: must be that of --input-shape, 2, or N stand there for the batch, as in N,3,8,8",
         ),
     ],
 )

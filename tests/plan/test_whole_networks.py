@@ -16,6 +16,7 @@ from dibench import kernels, models, schema, study
 from dibench.cli import main
 from dibench.errors import UserError
 from dibench.layer import DIMENSIONS, Layer
+from dibench.models.inputs import parse_inputs
 from dibench.plan import Case, usual_case
 from dibench.plan.whole_networks import network_plan
 from dibench.study.findings.fitted_model import FittedModel
@@ -174,7 +175,7 @@ def test_bad_networks_get_one_line(capsys: pytest.CaptureFixture[str]) -> None:
         capsys, "--models", "a:b", "--backend", "cpu"
     )
     command = ("--backend", "torch", "--models")
-    assert "must be torchvision:NAME, timm:NAME or" in refused(capsys, *command, "resnet50")
+    assert "must be torchvision:NAME, timm:NAME, module:callable or" in refused(capsys, *command, "resnet50")
     assert "must give the size of an image as @3x224x224" in refused(capsys, *command, "a:b@224")
     assert "--batch: must be whole numbers" in refused(capsys, *command, "a:b", "--batch", "0")
 
@@ -242,6 +243,12 @@ def test_what_is_launched_is_the_network(source: str) -> None:
     assert made.launch(3) > 0
 
 
+@pytest.mark.parametrize("shape", ["1,3,16,16", "N,3,16,16", "input=1,3,16,16"])
+def test_a_size_of_its_own_option_is_the_same_case(source: str, shape: str) -> None:
+    behind = network_plan([f"{source}:net@3x16x16"], [1, 4])
+    assert network_plan([f"{source}:net"], [1, 4], shapes=parse_inputs([shape])) == behind
+
+
 def test_another_number_of_visits_is_another_sweep(source: str) -> None:
     once, again, thrice = (network_plan([f"{source}:net@3x16x16"], [2], visits=n) for n in (1, 1, 3))
     assert once.sha == again.sha != thrice.sha
@@ -252,6 +259,8 @@ def test_a_network_that_cannot_be_built_is_refused_before_anything_is_measured(s
         network_plan([f"{source}:broken@3x16x16"], [1])
     with pytest.raises(UserError, match="--input-shape"):
         network_plan([f"{source}:net"], [1])
+    with pytest.raises(UserError, match="--input-shape: must not stand with an @ and a size behind it"):
+        network_plan([f"{source}:net@3x16x16"], [1], shapes={"": "1,3,16,16"})
     with pytest.raises(UserError, match="must name each network once"):
         network_plan([f"{source}:net@3x16x16"] * 2, [1])
     with pytest.raises(UserError, match="cannot run on meta tensors"):
