@@ -55,6 +55,14 @@ def subgraphs(node: Any) -> Iterator[Any]:
         yield from attribute.graphs
 
 
+def all_nodes(body: Any) -> Iterator[Any]:
+    """The nodes of a body and of the graphs inside its nodes."""
+    for node in body:
+        yield node
+        for graph in subgraphs(node):
+            yield from all_nodes(graph.node)
+
+
 def renamed(node: Any, names: Mapping[str, str]) -> Any:
     """A copy of a node that reads and writes other names, also in the graphs inside it."""
     copy = onnx.NodeProto()
@@ -152,7 +160,7 @@ def _check_size(proto: Any) -> None:
 
     def nodes(body: Any, above: tuple[_Key, ...]) -> int:
         total = 0
-        for node in _nodes(body):
+        for node in all_nodes(body):
             key = _key(node)
             if key in above:
                 raise UserError(f"function {key[1]}", "must not call itself")
@@ -166,11 +174,3 @@ def _check_size(proto: Any) -> None:
         return total
 
     nodes(proto.graph.node, ())
-
-
-def _nodes(body: Any) -> Iterator[Any]:
-    """The nodes of a body and of the graphs inside its nodes."""
-    for node in body:
-        yield node
-        for graph in subgraphs(node):
-            yield from _nodes(graph.node)

@@ -16,9 +16,10 @@ from dibench.errors import UserError
 from dibench.layer import Layer
 from dibench.models.model import Model, NotCovered, unique_names
 from dibench.models.onnx_file import load
-from dibench.models.onnx_functions import STANDARD, inline, subgraphs
+from dibench.models.onnx_functions import STANDARD, all_nodes, inline, subgraphs
 from dibench.models.onnx_inference import check_order, inferred
 from dibench.models.onnx_inputs import Sizes, set_inputs, weight_inputs
+from dibench.models.onnx_packed import held_by
 from dibench.models.onnx_products import UnknownShapeError
 from dibench.models.onnx_runtime import standardised
 from dibench.models.onnx_shapes import shapes_of
@@ -45,7 +46,7 @@ def read(path: Path, batch: int | None, shapes: Mapping[str, str]) -> Model:
 def _read(proto: Any, name: str, batch: int | None, shapes: Mapping[str, str]) -> Model:
     if not proto.graph.node:
         raise UserError("graph", "must have at least one node: this is no model")
-    parameters = sum(_parameters(body) for body in (proto.graph, *proto.functions))
+    parameters = _parameters(proto)
     inline(proto)
     check_order(proto.graph, set())
     standardised(proto.graph)
@@ -114,27 +115,36 @@ def _times(result: Layer | Uncovered | UnknownShapeError, factor: int) -> object
     return (result.macs or 0) * factor if isinstance(result, Uncovered) else None
 
 
-def _parameters(body: Any) -> int:
-    """Elements of the tensors in a graph or function and inside its nodes, without sizes and masks."""
-    tensors = [(each.data_type, each.dims) for each in getattr(body, "initializer", ())]
-    tensors += [(each.values.data_type, each.dims) for each in getattr(body, "sparse_initializer", ())]
-    inner = 0
-    for node in body.node:
-        inner += sum(_parameters(graph) for graph in subgraphs(node))
-        if node.op_type == "Constant":
-            tensors += [each for attribute in node.attribute for each in _constants(attribute)]
-    return inner + sum(_size(dims) for kind, dims in tensors if kind not in _NO_PARAMETER)
+def _parameters(proto: Any) -> int:
+    """Elements of the tensors in a model, its functions and graphs inside nodes, without sizes and masks."""
+    bodies = [proto.graph, *proto.functions]
+    nodes = [node for body in bodies for node in all_nodes(body.node)]
+    graphs = [proto.graph, *(graph for node in nodes for graph in subgraphs(node))]
+    dense = [tensor for graph in graphs for tensor in graph.initializer]
+    sparse = [tensor for graph in graphs for tensor in graph.sparse_initializer]
+    tensors = [(each.name, each.data_type, each.dims) for each in dense]
+    tensors += [(each.values.name, each.values.data_type, each.dims) for each in sparse]
+    for node in nodes:
+        if node.op_type == "Constant" and node.output:
+            found = (_constant(attribute) for attribute in node.attribute)
+            tensors += [(node.output[0], *each) for each in found if each is not None]
+    held = held_by(nodes, dense)
+    return sum(
+        held[name] if name in held else _size(dims)
+        for name, kind, dims in tensors
+        if kind not in _NO_PARAMETER
+    )
 
 
-def _constants(attribute: Any) -> list[tuple[int, Any]]:
+def _constant(attribute: Any) -> tuple[int, Any] | None:
     """Type and sizes of the tensor in a Constant; a single number is part of the program, no parameter."""
     if attribute.name == "value" and attribute.t.dims:
-        return [(attribute.t.data_type, attribute.t.dims)]
+        return attribute.t.data_type, attribute.t.dims
     if attribute.name == "sparse_value":
-        return [(attribute.sparse_tensor.values.data_type, attribute.sparse_tensor.dims)]
+        return attribute.sparse_tensor.values.data_type, attribute.sparse_tensor.dims
     if attribute.name == "value_floats":
-        return [(onnx.TensorProto.FLOAT, [len(attribute.floats)])]
-    return []
+        return onnx.TensorProto.FLOAT, [len(attribute.floats)]
+    return None
 
 
 def _size(dims: Any) -> int:

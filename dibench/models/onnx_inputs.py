@@ -11,6 +11,7 @@ from dibench.errors import UserError
 from dibench.models.inputs import LARGEST, MOST_AXES, parse_shape
 from dibench.models.onnx_functions import subgraphs
 from dibench.models.onnx_products import WEIGHT_INPUTS
+from dibench.models.onnx_symbols import names_in, size_of
 from dibench.models.products import Shape
 
 _UNCHANGED = ("Identity", "Cast", "Transpose", "DequantizeLinear", "QuantizeLinear")
@@ -95,7 +96,8 @@ def set_inputs(graph: Any, weights: set[str], batch: int | None, shapes: Mapping
     """Set the size of every input of the graph, in place.
 
     A given shape comes first. The batch then sets the first axis of the first input and all axes of the same
-    name (or, where sizes are fixed, all first axes of the same size); an open batch is 1.
+    name (or, where sizes are fixed, all first axes of the same size); an open batch is 1. An axis that is
+    called `past + 1` follows from the one that is called `past`.
 
     Raises:
         UserError: a given shape does not fit, or a size stays open.
@@ -113,30 +115,57 @@ def set_inputs(graph: Any, weights: set[str], batch: int | None, shapes: Mapping
             resized |= _give(value, given[value.name], symbols)
     if tensors and _rank(tensors[0]):
         resized |= _give_batch(tensors, given, batch, symbols)
+    _check_expressions(symbols)
     for value in (*graph.input, *graph.output, *graph.value_info):
         for dim in value.type.tensor_type.shape.dim:
-            if dim.dim_param in symbols:
-                dim.dim_value = symbols[dim.dim_param]
+            size = size_of(dim.dim_param, symbols) if dim.dim_param else None
+            if size is not None:
+                dim.dim_value = size
     if resized:  # the inner shapes in the file are those of the old sizes
         del graph.value_info[:]
         for value in graph.output:
             value.type.tensor_type.ClearField("shape")
     known = {value.name: _known(value) for value in tensors}
-    batched = {name for name, axis in zip(known, was, strict=True) if axis == was[0] and known[name]}
+    axes = dict(zip(known, was, strict=True))
+    batched = {name for name, axis in axes.items() if known[name] and _is_batch(axis, was[0])}
     sizes = Sizes(known, batched, resized)
-    return attrs.evolve(sizes, before=_before(sizes, was[0], asked=batch is not None) if known else None)
+    return attrs.evolve(sizes, before=_before(sizes, axes, asked=batch is not None) if known else None)
 
 
-def _before(sizes: Sizes, axis: str | int, asked: bool) -> dict[str, str] | None:
-    """The shapes at the batch that the file fixes, or at one image where a batch was asked for."""
+def _is_batch(axis: str | int, first: str | int) -> bool:
+    """Whether an axis grows with that of the first input."""
+    return axis == first or (isinstance(axis, str) and first in names_in(axis))
+
+
+def _check_expressions(symbols: Mapping[str, int]) -> None:
+    """Refuse a given size of `past + 1` that contradicts the one of `past`."""
+    for text, size in symbols.items():
+        due = size_of(text, {name: symbols[name] for name in names_in(text) if name in symbols})
+        if due is not None and due != size:
+            raise UserError(f"size {text}", f"must be {due}", size)
+
+
+def _before(sizes: Sizes, axes: Mapping[str, str | int], asked: bool) -> dict[str, str] | None:
+    """The shapes at the batch that the file fixes, or at another one where a batch was asked for.
+
+    That is one image, or twice the batch where another axis may be half of it.
+
+    Args:
+        sizes: at the batch that was asked for.
+        axes: the first axis of each input in the file; what follows from others is left to follow again.
+        asked: whether there was one.
+    """
+    axis = next(iter(axes.values()))
     fixed = isinstance(axis, int) and axis > 0
     batch = axis if isinstance(axis, int) and fixed else 1
+    if any(axes[name] != axis for name in sizes.batched):
+        batch = 2 * sizes.batch
     if batch == sizes.batch or not (fixed or asked):
         return None
     return {
         name: ",".join(map(str, (batch, *shape[1:]) if name in sizes.batched else shape))
         for name, shape in sizes.shapes.items()
-        if shape
+        if shape and (axes[name] == axis or name not in sizes.batched)
     }
 
 

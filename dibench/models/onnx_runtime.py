@@ -10,7 +10,7 @@ Source of the operators' meaning: docs/ContribOperators.md of microsoft/onnxrunt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import onnx
@@ -18,6 +18,9 @@ from onnx import helper
 
 MICROSOFT = "com.microsoft"
 NCHWC = "com.microsoft.nchwc"
+FOUR_BITS = (onnx.TensorProto.INT4, onnx.TensorProto.UINT4)
+"""Types of which one element is one value."""
+
 _NHWC_TO_NCHW = [0, 3, 1, 2]
 _NCHW_TO_NHWC = [0, 2, 3, 1]
 _NEW = "dibench"
@@ -29,6 +32,7 @@ def standardised(graph: Any) -> None:
     ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in (*graph.input, *graph.value_info)}
     sizes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     ranks |= {name: len(shape) for name, shape in sizes.items()}
+    four_bits = {each.name for each in graph.initializer if each.data_type in FOUR_BITS}
     written: list[Any] = []
     changed = False
     for node in graph.node:
@@ -40,7 +44,7 @@ def standardised(graph: Any) -> None:
             written.append(node)
             continue
         changed = True
-        writer = Writer(node, len(written), ranks, sizes)
+        writer = Writer(node, len(written), ranks, sizes, four_bits)
         try:
             write(writer)
         except (
@@ -62,8 +66,9 @@ class Writer:
     """Writes standard nodes in place of one node; each takes the node's name, so that products keep it."""
 
     def __init__(
-        self, node: Any, number: int, ranks: Mapping[str, int], sizes: Mapping[str, tuple[int, ...]]
-    ) -> None:
+        self, node: Any, number: int, ranks: Mapping[str, int], sizes: Mapping[str, tuple[int, ...]],
+        four_bits: Collection[str] = (),
+    ) -> None:  # fmt: skip
         self.node = node
         self.nodes: list[Any] = []
         self.weights: list[Any] = []
@@ -71,6 +76,7 @@ class Writer:
         self._prefix = f"{_NEW}/{node.output[0] if node.output else number}"
         self._ranks = ranks
         self._sizes = sizes
+        self._four_bits = four_bits
 
     def input(self, index: int) -> str:
         """The name of an input that must be there."""
@@ -101,6 +107,10 @@ class Writer:
     def sizes(self, name: str) -> tuple[int, ...]:
         """The shape of an initializer."""
         return self._sizes[name]
+
+    def is_packed(self, name: str) -> bool:
+        """Whether an initializer of few bits is stored in a wider type, several values in one element."""
+        return name not in self._four_bits
 
     def add(self, op: str, inputs: Sequence[str], to: str = "", part: str = "", **attributes: Any) -> str:
         """Write a node; returns the name of its output: `to`, or a new one."""
@@ -239,9 +249,11 @@ def _embedding(w: Writer) -> None:
 
 
 def _packed_rows(w: Writer) -> None:
-    """Rows of a table whose values are packed into bytes."""
+    """Rows of a table whose values may be packed into bytes."""
     rows, columns = w.sizes(w.input(0))
-    w.add("Gather", [w.weight([rows, columns * 8 // w.number("bits", 4)]), w.input(1)], w.output(0))
+    if w.is_packed(w.input(0)):
+        columns = columns * 8 // w.number("bits", 4)
+    w.add("Gather", [w.weight([rows, columns]), w.input(1)], w.output(0))
 
 
 def _distances(w: Writer) -> None:

@@ -20,6 +20,7 @@ import onnx.defs
 from dibench.errors import UserError
 from dibench.layer import Layer
 from dibench.models.onnx_functions import STANDARD, subgraphs
+from dibench.models.onnx_moves import Axes, Padded, copies, padding, uncopied
 from dibench.models.onnx_products import PRODUCTS, WITHOUT_PRODUCT, NodeOperands, UnknownShapeError
 from dibench.models.onnx_shapes import shapes_of
 from dibench.models.onnx_text import clean
@@ -33,10 +34,6 @@ _RANDOM = (
     "Bernoulli",
     "Multinomial",
 )
-_UNPADDED = ("Identity", "Cast")
-"""Operators behind which a padded image is still the same one."""
-
-Padded = tuple[Shape, Sequence[tuple[int, int]]]
 
 
 @attrs.frozen
@@ -122,7 +119,7 @@ class Walk:
         """Those of one graph. `inside` says why those inside a node are no layers."""
         shapes = {**outer, **shapes_of(graph)}
         padded: dict[str, Padded] = {}
-        copied: dict[str, Shape] = {}
+        copied: dict[str, Axes] = {}
         for node in graph.node:
             for inner in subgraphs(node):
                 why = inside or f"inside {node.op_type}, which may run it never or many times"
@@ -130,16 +127,17 @@ class Walk:
             kinds.learn(node)
             if node.op_type == "Reshape":
                 _check_reshape(node, shapes, self._resized)
-            before = self._padded(node, shapes, padded)
+            before = padding(node, shapes, self._values, padded)
             if before is not None:
                 padded[node.output[0]] = before
-            if node.op_type == "Expand" and shapes.get(node.input[0]) is not None:
-                copied[node.output[0]] = shapes[node.input[0]] or ()
+            axes = copies(node, shapes, copied)
+            if any(axes):
+                copied[node.output[0]] = axes
             yield from self._node(node, shapes, kinds, padded, copied, inside)
 
     def _node(
         self, node: Any, shapes: Mapping[str, Shape | None], kinds: _Kinds, padded: Mapping[str, Padded],
-        copied: Mapping[str, Shape], inside: str,
+        copied: Mapping[str, Axes], inside: str,
     ) -> Iterator[Found]:  # fmt: skip
         domain = "" if node.domain in STANDARD else node.domain
         product = PRODUCTS.get((domain, node.op_type))
@@ -156,7 +154,7 @@ class Walk:
         operands = NodeOperands(
             {attribute.name: _value(attribute) for attribute in node.attribute},
             [
-                _uncopied(shapes.get(each), copied.get(each) if weight else None)
+                uncopied(shapes.get(each), copied.get(each, ()) if weight else ())
                 for each, weight in zip(node.input, weights, strict=True)
             ],
             [shapes.get(each) for each in node.output],
@@ -180,25 +178,6 @@ class Walk:
             listed = Uncovered(inside, result.macs) if inside and isinstance(result, Layer) else result
             yield Found(name, op, listed, grows)
 
-    def _padded(
-        self, node: Any, shapes: Mapping[str, Shape | None], padded: Mapping[str, Padded]
-    ) -> Padded | None:
-        """What a node writes, if it is an image with padding: the shape before, and how much of it."""
-        if node.domain not in STANDARD or not node.input or not node.output:
-            return None
-        if node.op_type in _UNPADDED:
-            return padded.get(node.input[0])
-        if node.op_type != "Pad":
-            return None
-        pads = _pads(node, self._values, shapes.get(node.output[0]))
-        before = padded.get(node.input[0])
-        shape = before[0] if before else shapes.get(node.input[0])
-        if pads is None or shape is None or len(pads) != len(shape) or min(map(min, pads), default=0) < 0:
-            return None
-        if before:
-            pads = [(a + c, b + d) for (a, b), (c, d) in zip(pads, before[1], strict=True)]
-        return shape, pads
-
     def knows(self, domain: str, op: str) -> bool:
         """Whether ONNX defines an operator, or it is known to have no product."""
         if (domain, op) in WITHOUT_PRODUCT:
@@ -221,36 +200,6 @@ def missing(graph: Any) -> set[str]:
     known = {output for node in graph.node for output in node.output}
     known |= {value.name for value in graph.input} | held(graph)
     return {name for node in graph.node for name in node.input if name and name not in known}
-
-
-def _uncopied(shape: Shape | None, before: Shape | None) -> Shape | None:
-    """The shape of a weight, with 1 for the leading axes along which an Expand copied it."""
-    if shape is None or before is None or len(shape) < 3 or (1, 1, *before)[-2:] != shape[-2:]:
-        return shape
-    return (*(1,) * (len(shape) - len(before)), *before)
-
-
-def _pads(node: Any, values: Mapping[str, Any], after: Shape | None) -> list[tuple[int, int]] | None:
-    """(begin, end) of each axis of a Pad; None where it is not known."""
-    attributes = {attribute.name: attribute for attribute in node.attribute}
-    if "pads" in attributes:
-        amounts = list(attributes["pads"].ints)
-    elif len(node.input) > 1 and node.input[1] in values:
-        amounts = [int(each) for each in values[node.input[1]].ravel()]
-    else:
-        return None
-    half = len(amounts) // 2
-    given = list(zip(amounts[:half], amounts[half:], strict=False))
-    if len(node.input) < 4 or not node.input[3]:
-        return given
-    if node.input[3] not in values or after is None:
-        return None
-    pads = [(0, 0)] * len(after)
-    for axis, pair in zip(values[node.input[3]].ravel(), given, strict=False):
-        if not -len(after) <= axis < len(after):
-            return None
-        pads[int(axis)] = pair
-    return pads
 
 
 def _check_reshape(node: Any, shapes: Mapping[str, Shape | None], resized: bool) -> None:

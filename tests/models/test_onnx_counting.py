@@ -105,11 +105,27 @@ def test_queries_expanded_to_the_batch_are_what_their_weight_is_applied_to(tmp_p
     assert model.macs == 524_288
 
 
-def test_a_weight_that_is_expanded_to_the_batch_counts_once(tmp_path: Path) -> None:
-    nodes = [node("Expand", ["w", "to"], ["e"]), node("MatMul", ["x", "e"], ["y"])]
-    to = [integers("to", [8, 64, 32])]
-    model = load(tmp_path, nodes, {"x": [8, 10, 64]}, {"w": [1, 64, 32]}, to)
+@pytest.mark.parametrize("op", ["Expand", "Tile"])
+@pytest.mark.parametrize("form", ["at once", "transposed after", "under a cast, twice"])
+def test_a_weight_that_is_copied_for_the_batch_counts_once(tmp_path: Path, op: str, form: str) -> None:
+    """Eight copies of 64·32 weights are one weight that 80 rows meet; each of three experts is its own."""
+    rows = [32, 64] if form == "transposed after" else [64, 32]
+    copies, twice = ([8, *rows], [1]) if op == "Expand" else ([8, 1, 1], [1, 1, 1])
+    nodes = [node(op, ["w", "to"], ["e"])]
+    nodes += {
+        "at once": [node("Identity", ["e"], ["v"])],
+        "transposed after": [node("Transpose", ["e"], ["v"], perm=[0, 2, 1])],
+        "under a cast, twice": [node("Cast", ["e"], ["c"], to=1), node(op, ["c", "same"], ["v"])],
+    }[form]
+    nodes.append(node("MatMul", ["x", "v"], ["y"]))
+    tensors = [integers("to", copies), integers("same", twice)]
+    model = load(tmp_path, nodes, {"x": [8, 10, 64]}, {"w": [1, *rows]}, tensors)
     assert shapes(model) == [Layer.fc(N=80, C=64, K=32)]
+    experts = load(
+        tmp_path, nodes, {"x": [8, 3, 10, 64]}, {"w": [1, 3, *rows]},
+        [integers("to", [8, 3, *rows] if op == "Expand" else [8, 1, 1, 1]), integers("same", [1, *twice])],
+    ) if form != "transposed after" else None  # fmt: skip
+    assert experts is None or (experts.weights, experts.macs) == (3 * 64 * 32, 8 * 3 * 10 * 64 * 32)
 
 
 def test_a_buffer_that_is_written_with_activations_is_no_weight(tmp_path: Path) -> None:
@@ -159,6 +175,37 @@ def test_axes_called_by_a_question_mark_or_sized_0_or_minus_1_are_open_and_not_e
         assert model.macs == 2 * 16 * 30 * 46 * 3 * 9
         with pytest.raises(UserError, match=r"leaves axis 2, axis 3 open: give --input-shape x=5,3,\?,\?"):
             load(tmp_path, conv, inputs, {"w": [16, 3, 3, 3]}, options={"batch": 5})
+
+
+EXPRESSIONS = [
+    # The axis of the second input, its size at n = 6 and past = 5, and what is given.
+    ("past + 1", 6, {"shapes": {"x": "6,8", "p": "5,8"}}),
+    ("past+n", 11, {"shapes": {"x": "6,8", "p": "5,8"}}),
+    ("2*n", 12, {"batch": 6}),
+    ("n//2", 3, {"batch": 6}),
+    ("Max(1, floor(n/4)) - 0", 1, {"shapes": {"x": "6,8"}}),
+    ("ceiling(n/4)", 2, {"shapes": {"x": "6,8"}}),
+]
+
+
+@pytest.mark.parametrize(("axis", "size", "options"), EXPRESSIONS, ids=[one[0] for one in EXPRESSIONS])
+def test_an_axis_may_be_an_expression_of_others(
+    tmp_path: Path, axis: str, size: int, options: dict[str, Any]
+) -> None:
+    past = {"p": ["past", 8]} if "past" in axis else {}
+    inputs: Shapes = {"x": ["n", 8], "m": [axis, 8], **past}
+    nodes = [node("MatMul", [name, "w"], [f"y{name}"]) for name in inputs]
+    model = load(tmp_path, nodes, inputs, {"w": [8, 4]}, options=options)
+    assert [layer.N for layer in model.layers] == [6, size, *([5] if past else [])]
+
+
+def test_a_given_size_must_not_contradict_an_expression(tmp_path: Path) -> None:
+    nodes = [node("MatMul", [name, "w"], [f"y{name}"]) for name in "xm"]
+    inputs: Shapes = {"x": ["n", 8], "m": ["n + 1", 8]}
+    with pytest.raises(UserError, match=r"size n \+ 1: must be 7 \(got 9\)"):
+        load(tmp_path, nodes, inputs, {"w": [8, 4]}, options={"shapes": {"x": "6,8", "m": "9,8"}})
+    with pytest.raises(UserError, match=r"leaves past \+ 1 open: give --input-shape m=\?,8"):
+        load(tmp_path, nodes, {"x": ["n", 8], "m": ["past + 1", 8]}, {"w": [8, 4]})
 
 
 def test_a_batch_that_a_resize_fixes_is_refused(tmp_path: Path) -> None:

@@ -165,6 +165,40 @@ def test_tables_of_rows_and_distances(tmp_path: Path) -> None:
 SCORES = 2 * 4 * 5 * 5 * 2
 
 
+PACKED = [
+    # 128 or 100 inputs of 64 outputs in groups of 32, at this many bits, with zero points or not.
+    (128, 4, True), (128, 8, False), (128, 2, True), (100, 4, False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("inputs", "bits", "zeros"), PACKED)
+def test_packed_weights_are_as_many_parameters_as_they_were(
+    tmp_path: Path, inputs: int, bits: int, zeros: bool
+) -> None:
+    """Scales and zero points are none: the file has as many as the one that it was made from."""
+    blob = onnx.TensorProto(name="q", dims=[64, 4, 4 * bits], data_type=TensorProto.UINT8)
+    zero = onnx.TensorProto(name="z", dims=[32 * bits], data_type=TensorProto.UINT8)
+    reads = ["x", "q", "s"] + ["z"] * zeros
+    nodes = [
+        op("MatMulNBits", reads, ["a"], K=inputs, N=64, bits=bits, block_size=32),
+        helper.make_node("Add", ["a", "b"], ["h"]), last("h"),
+    ]  # fmt: skip
+    weights: Shapes = {"s": [256], "b": [64], "last": [64, 8]}
+    model = load(tmp_path, nodes, {"x": [3, inputs]}, weights, [blob, *[zero] * zeros])
+    assert model.weights == inputs * 64 + 64 * 8
+    assert model.parameters == model.weights + 64
+
+
+@pytest.mark.parametrize(("kind", "columns"), [(TensorProto.UINT8, 32), (TensorProto.UINT4, 64)])
+def test_a_table_of_four_bits_has_its_rows_and_parameters(tmp_path: Path, kind: int, columns: int) -> None:
+    table = onnx.TensorProto(name="q", dims=[100, columns], data_type=kind)
+    nodes = [op("GatherBlockQuantized", ["q", "i", "s"], ["x"], bits=4, block_size=16), last("x")]
+    weights: Shapes = {"s": [100, 4], "last": [64, 8]}
+    model = load(tmp_path, nodes, {"i": [5]}, weights, [table])
+    assert shapes(model) == [Layer.fc(5, 64, 8)]
+    assert model.parameters == 100 * 64 + 64 * 8
+
+
 @pytest.mark.parametrize("past", [0, 11])
 def test_attention_with_its_projection(tmp_path: Path, past: int) -> None:
     """The three projections are one weight; the two products of attention read the past too."""
