@@ -23,7 +23,7 @@ help:
 	@echo "  make lint       ruff, mypy, import contracts"
 	@echo "  make test-fast  the tests that a change in Python needs (under a minute on two cores)"
 	@echo "  make test       linters and every test"
-	@echo "  make docs       docs/api.md and docs/figures/architecture.svg again, from the code"
+	@echo "  make docs       the pages that are written from the code, and all of docs/ as a site in build/site"
 	@echo "  make clean      remove what these made, except results/"
 
 check-prerequisites:
@@ -73,6 +73,9 @@ test: lint
 docs: setup-dev
 	$(PY) scripts/draw_architecture.py
 	$(PY) scripts/write_api.py
+	$(PY) scripts/write_reference.py
+	$(PY) -m sphinx -q -W --keep-going -b html docs build/site
+	@echo "the documentation: build/site/index.html"
 
 bench: $(VENV)/.installed-torch
 	$(PY) -m pytest benchmarks --benchmark-only --benchmark-autosave --benchmark-columns=min,median,rounds

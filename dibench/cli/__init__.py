@@ -59,11 +59,10 @@ app = typer.Typer(
     name="dibench",
     help="Energy microbenchmarks for neural-network layers: layer → plan → kernel → measure → fit → report.",
     context_settings={"help_option_names": ["-h", "--help"]},
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
-_VERBS: dict[str, tuple[Callable[..., None], ...]] = {
+VERBS: dict[str, tuple[Callable[..., None], ...]] = {
     "Measure": (sweep, campaign, publish, merge, measure),
     "Read what others measured": (datasets, import_),
     "Analyse": (fit, generality, report, compare),
@@ -73,12 +72,14 @@ _VERBS: dict[str, tuple[Callable[..., None], ...]] = {
 }
 """By the heading that `--help` shows them under."""
 
-for heading, verbs in _VERBS.items():
+for heading, verbs in VERBS.items():
     for verb in verbs:
         app.command(verb.__name__.rstrip("_"), help=_help(verb), rich_help_panel=heading)(verb)
 
 
 _ANALYSES = ("fit", "generality", "report", "compare", "predict", "explain")
+_COMPLETE = "_DIBENCH_COMPLETE"
+"""What a shell sets to ask for completion."""
 _UNWRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
@@ -109,7 +110,12 @@ def main(arguments: list[str] | None = None) -> None:
         if isinstance(opened, io.TextIOWrapper):
             opened.reconfigure(errors=characters.HANDLER)
     try:
-        status = command.main(arguments, prog_name="python -m dibench", standalone_mode=False)
+        status = command.main(
+            arguments,
+            prog_name="dibench" if _of_completion(arguments) else "python -m dibench",
+            complete_var=_COMPLETE,
+            standalone_mode=False,
+        )
         sys.stdout.flush()  # a disk that is full shows here, not when the interpreter ends
     except (UserError, DeviceError) as error:
         _fail(str(error))
@@ -135,6 +141,12 @@ def main(arguments: list[str] | None = None) -> None:
             raise
         _fail(error.format_message())
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _of_completion(arguments: list[str] | None) -> bool:
+    """Whether a shell asks for completion, or is taught it: of the command `dibench`, which is one word."""
+    asked = sys.argv[1:] if arguments is None else arguments
+    return _COMPLETE in os.environ or any(one.endswith("-completion") for one in asked[:1])
 
 
 def _drop_output() -> None:
