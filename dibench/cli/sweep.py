@@ -32,7 +32,8 @@ class Options:
     plan: Annotated[
         str,
         typer.Argument(
-            help="A preset (smoke, default, networks, lattice, twins) or a TOML file.",
+            help="A preset (smoke, default, networks, lattice, twins), a TOML file, or any network, whose "
+            "distinct layers get the fast kernels: resnet50, my.onnx, file.py:callable, layers.csv.",
             show_default=_DEFAULT_PLAN,
         ),
     ] = ""
@@ -122,6 +123,8 @@ def sweep(options: Options) -> None:
     [bold]python -m dibench sweep smoke --out /tmp/smoke[/bold]
 
     [bold]python -m dibench sweep networks --out results/local/networks --time-budget 9m[/bold]
+
+    [bold]python -m dibench sweep my.onnx --batch 1,8 --out results/local/my[/bold]
     """
     begin = time.monotonic()
     deadline = begin + duration_s("--time-budget", options.time_budget) if options.time_budget else None
@@ -136,6 +139,8 @@ def sweep(options: Options) -> None:
     out = Path(options.out)
     summary = _run(_job(options, plan, backend, devices, settings), out, deadline, options)
     _show(summary, out)
+    for line in plan.partial:
+        typer.echo(f"dibench: {line}", err=True)
     if summary.ended == "interrupted":
         raise typer.Exit(130)
 
@@ -161,9 +166,6 @@ def _plan(options: Options, backend: str) -> Plan:
         raise UserError("--visits", f"must be from 1 to {_MOST_VISITS}, or 0 for the plan's", options.visits)
     if options.models:
         return _networks_plan(options, backend)
-    for option, value in {"--batch": options.batch, "--input-shape": options.input_shape}.items():
-        if value:
-            raise UserError(option, "is of --models: layers have theirs from the plan", str(value))
     return _layers_plan(options, backend)
 
 
@@ -178,6 +180,8 @@ def _layers_plan(options: Options, backend: str) -> Plan:
     return load_plan(
         options.plan or _DEFAULT_PLAN,
         backend=kernels_of(backend),
+        batches=batch_sizes(options.batch),
+        input_shape=options.input_shape or (),
         seed=options.seed,
         arch=_arch(backend),
         visits=options.visits or None,

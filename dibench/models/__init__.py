@@ -13,14 +13,15 @@ import attrs
 
 from dibench import networks
 from dibench.errors import UserError
+from dibench.layer import Layer
 from dibench.models.formats import check_suffix
 from dibench.models.inputs import at_batch
 from dibench.models.model import Model, NotCovered
+from dibench.models.named import TABLES, is_model, split_layer
 from dibench.models.table import model_name, read_table
 
-__all__ = ["Model", "NotCovered", "load"]
+__all__ = ["Model", "NotCovered", "find", "is_model", "load"]
 
-TABLES = (".csv", ".tsv", ".gz", ".parquet")
 MOST_IMAGES = 2**20
 
 
@@ -49,6 +50,31 @@ def load(
     sized, marked = at_batch(shapes or {}, batch)
     model = _read(source, None if marked else batch, sized)
     return attrs.evolve(model, batch=marked) if marked else model
+
+
+def find(name: str, *, batch: int | None = None, shapes: Mapping[str, str] | None = None) -> Layer:
+    """One layer of a model: `network/layer`, `net.onnx/layer`, `nets.py:make/layer`.
+
+    Args:
+        name: the model as `load` takes it, a slash, and the layer as `layers` shows it.
+        batch: see `load`.
+        shapes: see `load`.
+
+    Raises:
+        UserError: no such model, or no such layer in it; the message names the nearest.
+
+    >>> find("resnet50/layer1.0.conv2", batch=8).N
+    8
+    """
+    source, wanted = split_layer(name)
+    model = load(source, batch=batch, shapes=shapes)
+    known = {layer.name.partition("/")[2]: layer for layer in model.layers}
+    if wanted in known:
+        return known[wanted]
+    for part in model.not_covered:
+        if part.name.partition("/")[2] == wanted:
+            raise UserError("layer", f"{part.name} is {part.op}, no layer: {part.reason}")
+    raise UserError("layer", f"must be a layer of {source}{networks.nearest(wanted, known)}", wanted)
 
 
 def _read(source: Any, batch: int | None, shapes: Mapping[str, str]) -> Model:

@@ -21,7 +21,7 @@ _CORE_ML = "is a Core ML model: give the model that it was converted from, as ON
 _ENGINE = "is an engine compiled for one GPU: give the ONNX file that it was built from"
 _CAFFE = "is a Caffe model: give its layers as a .csv table, or an ONNX file"
 
-_SUFFIXES = {
+SUFFIXES = {
     **dict.fromkeys((".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".bin"), _PICKLE),
     **dict.fromkeys((".h5", ".hdf5", ".keras"), _KERAS),
     **dict.fromkeys((".engine", ".plan", ".trt"), _ENGINE),
@@ -54,7 +54,7 @@ def check_suffix(path: Path) -> None:
     Raises:
         UserError: says what the file is, and how to get one that can be read.
     """
-    what = _SUFFIXES.get(path.suffix.lower())
+    what = SUFFIXES.get(path.suffix.lower())
     if what is None and (path / "saved_model.pb").is_file():
         what = (
             "is a SavedModel of TensorFlow: convert it with python -m tf2onnx.convert --saved-model FOLDER "

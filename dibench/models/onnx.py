@@ -37,7 +37,8 @@ def read(path: Path, batch: int | None, shapes: Mapping[str, str]) -> Model:
     """
     if importlib.util.find_spec("onnx") is None:
         raise UserError("", "needs the onnx package to be read: pip install 'dibench[onnx]'", where=path)
-    reply = _reader().ask({"path": str(path), "batch": batch, "shapes": dict(shapes)})
+    request = {"folder": str(Path.cwd()), "path": str(path), "batch": batch, "shapes": dict(shapes)}
+    reply = _reader().ask(request)
     if "error" in reply:
         raise UserError("", reply["error"])
     plain = reply["model"]

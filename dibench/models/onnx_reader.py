@@ -7,6 +7,7 @@ is limited before a file is read; the parent (`dibench.models.onnx`) limits its 
 from __future__ import annotations
 
 import json
+import os
 import resource
 import sys
 from pathlib import Path
@@ -24,6 +25,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     """The model, or the error that the user can correct, as plain values."""
     from dibench.models import onnx_file, onnx_graph
 
+    os.chdir(request["folder"])  # where relative paths begin; it may have changed since this process began
     path, within = Path(request["path"]), MEMORY_BYTES
     try:
         within = _limit_memory(MEMORY_BYTES + 2 * onnx_file.check_size(path))

@@ -73,7 +73,7 @@ def find(name: str) -> Layer:
     layers = {layer.name: layer for layer in load(network)}
     if name not in layers:
         known = [known.partition("/")[2] for known in layers]
-        raise UserError("layer", f"must be a layer of {network}{_nearest(rest, known)}", rest)
+        raise UserError("layer", f"must be a layer of {network}{nearest(rest, known)}", rest)
     return layers[name]
 
 
@@ -86,9 +86,14 @@ def distinct(layers: Iterable[Layer]) -> list[Layer]:
 
 
 def _unknown(network: str) -> UserError:
-    return UserError("network", f"must be one of the 25 networks{_nearest(network, names())}", network)
+    return UserError("network", f"must be one of the 25 networks{nearest(network, names())}", network)
 
 
-def _nearest(word: str, known: Iterable[str]) -> str:
+def nearest(word: str, known: Iterable[str]) -> str:
+    """The known words that one is close to, as the end of a sentence; nothing where none is.
+
+    >>> nearest("vgg61", names())
+    ', perhaps vgg16 or vgg19'
+    """
     close = get_close_matches(word, list(known), n=3, cutoff=0.4)
     return f", perhaps {' or '.join(close)}" if close else ""

@@ -17,14 +17,16 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from dibench import networks
 from dibench.errors import UserError
 from dibench.kernels import anchors, architectures
 from dibench.layer import Layer
+from dibench.models import is_model
 from dibench.plan import ordering
 from dibench.plan.boxes import default_box
 from dibench.plan.case import DTYPE, Case, knob_fields
 from dibench.plan.expand import KernelChoice, expand
-from dibench.plan.file import PlanFile, parse_plan, read_plan
+from dibench.plan.file import OF_OPTIONS, PlanFile, parse_plan, plan_of_model, read_plan
 from dibench.plan.layers import resolve_layer
 from dibench.plan.shard import WHOLE, Shard
 
@@ -51,6 +53,8 @@ class Plan:
     dropped: Mapping[str, int]  # combinations that do not fit, by reason
     shard: str = ""
     """`3/16` where the cases are one of several parts of the plan."""
+    partial: tuple[str, ...] = ()
+    """Of each network that layers do not cover whole, how much they do."""
 
 
 def presets() -> tuple[str, ...]:
@@ -60,20 +64,25 @@ def presets() -> tuple[str, ...]:
 
 
 def load_plan(
-    path_or_preset: str | Path,
+    source: str | Path,
     *,
     backend: str,
+    batches: Sequence[int | None] = (None,),
+    input_shape: Sequence[str] = (),
     seed: int = 1,
     registry: Mapping[str, Variant] | None = None,
     arch: int | None = None,
     visits: int | None = None,
     shard: Shard | None = None,
 ) -> Plan:
-    """The plan of a file or preset for one backend, in the measuring order of `seed`.
+    """The plan of a file, a preset or a model for one backend, in the measuring order of `seed`.
 
     Args:
-        path_or_preset: a TOML file (see dibench.plan.file) or the name of a preset.
+        source: a TOML file (see dibench.plan.file), the name of a preset, or a model as `models.load` takes
+            it: its distinct layers under the fast kernels.
         backend: kernels of this backend are planned.
+        batches: of a model; None is its own, or 1.
+        input_shape: sizes of a model's inputs, as the option --input-shape takes them.
         seed: of the random part of the order; the set of cases is the same for every seed.
         registry: kernel variants by name; by default those found in csrc/.
         arch: compute capability of the GPU to plan for, 90 for sm_90; what it cannot run is left out.
@@ -81,31 +90,39 @@ def load_plan(
         shard: only this part of the plan.
 
     Raises:
-        UserError: the plan breaks a rule; the message names file, key, rule and value.
+        UserError: the plan breaks a rule; the message names file, key, rule and value. Or the model cannot
+            be read, or a batch or size is given to a plan that has its own.
     """
     if registry is None:
         from dibench import kernels
 
         registry = kernels.registry(backend)
-    file = _open(path_or_preset, backend)
+    file = _open(str(source), backend, batches, input_shape)
     if visits is not None:
         file = attrs.evolve(file, visits=visits)
     return make_plan(file, backend=backend, seed=seed, registry=registry, arch=arch, shard=shard)
 
 
-def _open(path_or_preset: str | Path, backend: str) -> PlanFile:
-    name = str(path_or_preset)
+def _open(name: str, backend: str, batches: Sequence[int | None], input_shape: Sequence[str]) -> PlanFile:
+    if name not in presets() and is_model(name):
+        return plan_of_model(name, tuple(batches), tuple(input_shape))
+    given = {"--batch": [batch for batch in batches if batch is not None], "--input-shape": input_shape}
+    for option, values in given.items():
+        if values:
+            rule = f"is of models: the plan {name} says it itself, as {OF_OPTIONS[option]}"
+            raise UserError(option, rule, ",".join(map(str, values)))
     if name in presets():
         # A preset may have a file of its own for a backend: a GPU needs larger layers to be busy.
         folder = resources.files("dibench.presets")
         own = folder / f"{name}.{backend}.toml"
         text = (own if own.is_file() else folder / f"{name}.toml").read_text(encoding="utf-8")
         return parse_plan(text, where=f"preset {name}", name=name)
-    path = Path(path_or_preset)
+    path = Path(name)
     if not path.suffix and "/" not in name and not path.exists():
-        close = get_close_matches(name, presets(), n=1)
+        close = get_close_matches(name, (*presets(), *networks.names()), n=1)
         hint = f", perhaps {close[0]}" if close else ""
-        raise UserError("plan", f"must be a file or one of the presets {', '.join(presets())}{hint}", name)
+        rule = f"must be a file, a model or one of the presets {', '.join(presets())}{hint}"
+        raise UserError("plan", rule, name)
     return read_plan(path)
 
 
@@ -127,8 +144,9 @@ def make_plan(
     if not kernels:
         raise UserError("backend", "must have kernel variants", backend, where=file.path)
     dropped: Counter[str] = Counter()
+    partial: list[str] = []
     try:
-        groups = expand(file, kernels, dropped, arch)
+        groups = expand(file, kernels, dropped, partial, arch)
         sentinel = _sentinel(file, kernels, arch)
     except UserError as error:
         raise error if error.where else UserError("", str(error), where=file.path) from None
@@ -141,7 +159,15 @@ def make_plan(
             raise UserError("--shard", rule, str(shard))
         cases = _numbered(shard.deal(ordered), sentinel, file, backend, shard)
     return Plan(
-        file.name, file.description, backend, cases, seed, sha, dict(dropped.most_common()), str(shard or "")
+        file.name,
+        file.description,
+        backend,
+        cases,
+        seed,
+        sha,
+        dict(dropped.most_common()),
+        str(shard or ""),
+        tuple(partial),
     )
 
 

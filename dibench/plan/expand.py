@@ -42,11 +42,16 @@ class KernelChoice:
 
 
 def expand(
-    file: PlanFile, kernels: Mapping[str, Variant], dropped: Counter[str], arch: int | None = None
+    file: PlanFile,
+    kernels: Mapping[str, Variant],
+    dropped: Counter[str],
+    partial: list[str],
+    arch: int | None = None,
 ) -> list[tuple[KernelChoice, ...]]:
     """All choices of a plan, in groups; combinations that do not fit are counted in `dropped`, by reason.
 
-    Layers of the same shape are the same object, under the first name they came with.
+    Networks that layers do not cover are told in `partial`. Layers of the same shape are the same object,
+    under the first name they came with.
 
     Raises:
         UserError: a rule names what does not exist, selects nothing, has a knob value that no case can use,
@@ -54,7 +59,8 @@ def expand(
     """
     table: dict[tuple[int, ...], Layer] = {}
     layer_sets = [
-        (rule, [_interned(table, group) for group in layer_groups(rule, dropped)]) for rule in file.layers
+        (rule, [_interned(table, group) for group in layer_groups(rule, dropped, partial)])
+        for rule in file.layers
     ]
     choices: list[tuple[KernelChoice, ...]] = []
     seen: set[tuple[object, ...]] = set()

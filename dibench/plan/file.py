@@ -2,7 +2,7 @@
 
 [plan]
 description = "3x3 layers under two boxes"     # shown by --dry-run
-batches     = [1, 8]                           # of layers from networks; default 1
+batches     = [1, 8]                           # of networks; default: a network's own, else 1
 data        = "uniform"                        # distribution of operand values; also a list
 instances   = 1                                # copies of the layer in one launch; also a list
 values_seed = 1                                # seed of operand values
@@ -14,8 +14,9 @@ cold        = false                            # GPU: operands from memory in ev
 visits      = 1                                # metered GPU: visits to each case, minutes apart
 
 [[layers]]                                     # exactly one source each:
-networks   = "all"                             #   a network, a list of them, or all 25
-layers     = ["vgg16/features.0", "N=1,C=8,H=7,W=7,K=8,R=1,S=1"]
+networks   = "all"                             #   all 25, or a list of any that `layers` reads: "resnet50",
+                                               #   "my.onnx", "nets.py:make", "timm:NAME", "layers.csv"
+layers     = ["vgg16/features.0", "my.onnx/conv1", "N=1,C=8,H=7,W=7,K=8,R=1,S=1"]
 grid       = {N = 1, C = [32, 64], H = 14, W = 14, K = [32, 64], R = 1, S = 1}
 iso_macs   = {layer = "resnet50/layer1.0.conv2", steps = 3}
 twins      = ["N=64,C=256,H=24,…"]             #   each with its exact twin, measured as a pair
@@ -23,6 +24,7 @@ transposed = ["N=1,C=8,H=4,W=16,…"]            #   each with height and width 
 #   or generated, for both: so many of each operator; N·P·Q/(R·S) and K/groups are multiples, rows of tile
 twins      = {per_op = 8, multiple = 128, tile = 4, min_macs = 1_000_000_000, max_macs = 40_000_000_000}
 # and any of these:
+input_shape = ["1,3,64,64"]                    # of networks, as the option --input-shape takes it
 name     = "small"                             # what [[kernels]] call it
 batches  = [1, 8, 32]                          # in place of the plan's
 cold     = true                                # in place of the plan's
@@ -41,6 +43,8 @@ ops          = ["standard"]
 tile_p       = [1, 4]                          # any knob of the variants: a value or a list;
 tile_c       = [8, "C"]                        # or the layer's own size: "row", "K", "C", "S", "RS"
 lanes        = ["p", "k"]                      # knobs of words take words
+
+Paths of networks are relative to the folder of the plan file.
 """
 
 from __future__ import annotations
@@ -73,6 +77,9 @@ SYMBOLS = {"tile_p": ("row",), "tile_k": ("K",), "tile_c": ("C",), "taps": ("S",
 """Words that a knob may be set to in place of a number: the most that the layer has."""
 
 SOURCES = ("networks", "layers", "grid", "iso_macs", "twins", "transposed")
+OF_NETWORKS = ("networks", "layers")
+OF_OPTIONS = {"--batch": "batches", "--input-shape": "input_shape"}
+"""Keys of a plan that say what options say of a model."""
 SHARES = ("all", "whole", "half", "quarter")
 DEFAULT_SENTINEL = "resnet50/layer2.1.conv2"
 _LARGEST_FILE = 2**20  # bytes; a plan is written by hand
@@ -85,7 +92,11 @@ class LayerRule:
     where: str
     source: str
     value: Any
-    batches: tuple[int, ...]
+    batches: tuple[int | None, ...]
+    """None: a network's own, or the one it is published at."""
+    folder: str = ""
+    """Where the paths in `value` begin."""
+    input_shape: tuple[str, ...] = ()
     name: str | None = None
     ops: tuple[str, ...] = OPERATORS
     min_macs: int = 0
@@ -158,11 +169,11 @@ def read_plan(path: str | Path, *, name: str = "") -> PlanFile:
         raise UserError("", f"cannot be read: {error.strerror}", where=path) from None
     except UnicodeDecodeError as error:
         raise UserError("", f"is not TOML: no UTF-8 at byte {error.start}", where=path) from None
-    return parse_plan(text, where=str(path), name=name or path.stem)
+    return parse_plan(text, where=str(path), name=name or path.stem, folder=str(path.parent))
 
 
-def parse_plan(text: str, *, where: str, name: str) -> PlanFile:
-    """The plan in TOML text; `where` is what messages call it."""
+def parse_plan(text: str, *, where: str, name: str, folder: str = "") -> PlanFile:
+    """The plan in TOML text; `where` is what messages call it, paths are relative to `folder`."""
     try:
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -170,12 +181,12 @@ def parse_plan(text: str, *, where: str, name: str) -> PlanFile:
     except (RecursionError, ValueError) as error:  # nested too deeply; an integer of too many digits
         raise UserError("", f"is not TOML: {' '.join(str(error).split()[:12])}", where=where) from None
     try:
-        return plan_of(document, where=where, name=name)
+        return plan_of(document, where=where, name=name, folder=folder)
     except UserError as error:
         raise error if error.where else UserError("", str(error), where=where) from None
 
 
-def plan_of(document: dict[str, Any], *, where: str, name: str) -> PlanFile:
+def plan_of(document: dict[str, Any], *, where: str, name: str, folder: str = "") -> PlanFile:
     """The plan in a parsed TOML document.
 
     Raises:
@@ -183,9 +194,9 @@ def plan_of(document: dict[str, Any], *, where: str, name: str) -> PlanFile:
     """
     top = TomlTable(document, "")
     head = TomlTable(top.take("plan", a_table, {}), "[plan]")
-    batches = head.take("batches", list_of(positive_number), (1,))
+    batches = head.take("batches", list_of(positive_number), (None,))
     layers = tuple(
-        _layer_rule(table, f"[[layers]] {number}", batches)
+        _layer_rule(table, f"[[layers]] {number}", batches, folder)
         for number, table in enumerate(top.take("layers", some_tables), start=1)
     )
     kernels = tuple(
@@ -212,7 +223,19 @@ def plan_of(document: dict[str, Any], *, where: str, name: str) -> PlanFile:
     return plan
 
 
-def _layer_rule(content: Any, where: str, batches: tuple[int, ...]) -> LayerRule:
+def plan_of_model(source: str, batches: tuple[int | None, ...], input_shape: tuple[str, ...]) -> PlanFile:
+    """The plan of one model: its distinct layers under the fast kernels, as a file with `networks` says."""
+    last = source.rpartition(":")[2]
+    name = last if ":" in source and not Path(source).is_file() else Path(source.removesuffix(".gz")).stem
+    content = {"layers": [{"networks": source}], "kernels": [{"fast": True}]}
+    plan = plan_of(content, where="", name=name)
+    (rule,) = plan.layers
+    layers = attrs.evolve(rule, where="", batches=batches, input_shape=input_shape)
+    about = f"every distinct layer of {source}, fast variants"
+    return attrs.evolve(plan, description=about, layers=(layers,))
+
+
+def _layer_rule(content: Any, where: str, batches: tuple[int | None, ...], folder: str) -> LayerRule:
     table = TomlTable(content, where)
     given = [source for source in SOURCES if source in table.content]
     if len(given) != 1:
@@ -220,10 +243,12 @@ def _layer_rule(content: Any, where: str, batches: tuple[int, ...]) -> LayerRule
             where, "must have exactly one of " + ", ".join(SOURCES), " and ".join(given) if given else "none"
         )
     source = given[0]
-    if "batches" in table.content and source not in ("networks", "layers"):
+    if "batches" in table.content and source not in OF_NETWORKS:
         raise UserError(
             f"{where}: batches", f"must not stand beside {source}, whose layers give N themselves"
         )
+    if "input_shape" in table.content and source not in OF_NETWORKS:
+        raise UserError(f"{where}: input_shape", f"must not stand beside {source}, it is of networks")
     if "per_op" in table.content and source in ("twins", "transposed"):
         raise UserError(f"{where}: per_op", f"must not stand beside {source}: pairs are measured whole")
     rule = LayerRule(
@@ -231,6 +256,8 @@ def _layer_rule(content: Any, where: str, batches: tuple[int, ...]) -> LayerRule
         source=source,
         value=_source_value(table, source, f"{where}: {source}"),
         batches=table.take("batches", list_of(positive_number), batches),
+        folder=folder,
+        input_shape=table.take("input_shape", list_of(some_text), ()),
         name=table.take("name", some_text, None),
         ops=table.take("ops", list_of(one_of(OPERATORS)), OPERATORS),
         min_macs=table.take("min_macs", whole_number, 0),

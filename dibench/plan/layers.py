@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator
+from itertools import zip_longest
 from math import prod
 
-from dibench import networks
+from dibench import models, networks
 from dibench.errors import UserError
 from dibench.layer import Layer
+from dibench.models.inputs import parse_inputs
+from dibench.models.named import beside
 from dibench.plan import shapes
 from dibench.plan.file import LayerRule, PairRule
 
@@ -33,9 +37,21 @@ def resolve_layer(text: str, where: str) -> Layer:
         raise UserError(where, str(error)) from None
 
 
-def layer_groups(rule: LayerRule, dropped: Counter[str]) -> list[Group]:
-    """The layers of one [[layers]] table, filtered, each shape once."""
-    groups = {tuple(layer.shape for layer in group): group for group in reversed(_source(rule, dropped))}
+def _of_a_network(text: str, batch: int | None, rule: LayerRule, where: str) -> Layer:
+    """A layer of any network, such as `my.onnx/conv1`."""
+    with _told(where):
+        sizes = parse_inputs(list(rule.input_shape))
+        return models.find(beside(text, rule.folder), batch=batch, shapes=sizes)
+
+
+def layer_groups(rule: LayerRule, dropped: Counter[str], partial: list[str]) -> list[Group]:
+    """The layers of one [[layers]] table, filtered, each shape once.
+
+    What makes no layer is counted in `dropped`, and networks that layers do not cover are told in `partial`.
+    """
+    groups = {
+        tuple(layer.shape for layer in group): group for group in reversed(_source(rule, dropped, partial))
+    }
     kept = [
         group
         for group in reversed(groups.values())
@@ -48,17 +64,17 @@ def layer_groups(rule: LayerRule, dropped: Counter[str]) -> list[Group]:
     return kept
 
 
-def _source(rule: LayerRule, dropped: Counter[str]) -> list[Group]:
-    where = f"{rule.where}: {rule.source}"
+def _source(rule: LayerRule, dropped: Counter[str], partial: list[str]) -> list[Group]:
+    where = f"{rule.where}: {rule.source}" if rule.where else ""
     if rule.source == "networks":
-        named = networks.names() if rule.value == ("all",) else rule.value
-        return _batched(_of_networks(named, where), rule.batches)
+        return _of_networks(rule, where, partial)
     if rule.source == "layers":
         groups: list[Group] = []
         for text in rule.value:
-            layer = resolve_layer(text, where)
-            # A written-out shape says its own N.
-            groups += [(layer,)] if "=" in text else _batched([layer], rule.batches)
+            if "=" in text:  # a written-out shape says its own N
+                groups.append((resolve_layer(text, where),))
+            else:
+                groups += [(_of_a_network(text, batch, rule, where),) for batch in rule.batches]
         return groups
     if rule.source == "grid":
         return _grid(rule, where, dropped)
@@ -70,15 +86,36 @@ def _source(rule: LayerRule, dropped: Counter[str]) -> list[Group]:
     return [_pair(resolve_layer(text, where), text, rule.source, where) for text in rule.value]
 
 
-def _of_networks(names: Sequence[str], where: str) -> list[Layer]:
+def _of_networks(rule: LayerRule, where: str, partial: list[str]) -> list[Group]:
+    """The distinct layers of all networks, each at every batch."""
+    named = [name for text in rule.value for name in (networks.names() if text == "all" else (text,))]
+    with _told(where):
+        sizes = parse_inputs(list(rule.input_shape))
+        sources = [beside(name, rule.folder) for name in named]
+        of_batches = [
+            [models.load(source, batch=batch, shapes=sizes) for source in sources] for batch in rule.batches
+        ]
+    partial += [f"{model.name}: the plan {model.coverage}" for model in of_batches[0] if model.not_covered]
+    if not any(model.layers for model in of_batches[0]):
+        raise UserError(where, "must have a layer that dibench knows", ", ".join(sources))
+    # Layer by layer: they are as many at every batch, but where two shapes differ at one batch only.
+    turns = zip_longest(
+        *(networks.distinct(each for model in found for each in model.layers) for found in of_batches)
+    )
+    return [(layer,) for turn in turns for layer in turn if layer is not None]
+
+
+@contextlib.contextmanager
+def _told(where: str) -> Iterator[None]:
+    """Within it, what is wrong with a network is told of this key of the plan, where there is one."""
     try:
-        return networks.distinct(layer for name in names for layer in networks.load(name))
+        yield
     except UserError as error:
-        raise UserError(where, error.rule, error.value) from None
-
-
-def _batched(layers: Iterable[Layer], batches: Sequence[int]) -> list[Group]:
-    return [(layer if N == layer.N else layer.with_batch(N),) for layer in layers for N in batches]
+        if not where:
+            raise
+        if error.field == "network" and not error.where:  # such as a name that is misspelt
+            raise UserError(where, error.rule, error.value) from None
+        raise UserError(where, str(error)) from None
 
 
 def _grid(rule: LayerRule, where: str, dropped: Counter[str]) -> list[Group]:

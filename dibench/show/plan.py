@@ -38,6 +38,7 @@ def plan_blocks(
             yield Sentence(f"  {case.case_id}  {case.network}  batch {n}, images {c}×{h}×{w}")
         return
     yield Sentence(f"{_summary(plan)}; {_time(expected)}" if expected else _summary(plan))
+    yield from (Sentence(f"{line}.", "warn") for line in plan.partial)
     yield _by_operator(plan, kinds)
     if power is not None:
         yield Sentence(_reach(power))
