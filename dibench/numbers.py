@@ -192,6 +192,22 @@ def percent(value: Any, decimals: int | None = None) -> str:
     return f"{_fixed(100 * value, decimals)}%"
 
 
+def share_text(part: float, whole: float, decimals: int | None = None) -> str:
+    """A part of a whole as percent: 100% only where it is all, 0% only where it is nothing.
+
+    >>> share_text(28, 100), share_text(100, 100, 1), share_text(99_999, 100_000), share_text(1, 10**6, 1)
+    ('28%', '100%', 'over 99%', 'under 0.1%')
+    """
+    if part == 0 or math.isclose(part, whole, rel_tol=1e-12):  # a sum in another order is still all
+        return "100%" if part else "0%"
+    step = 10 ** -(decimals or 0)
+    if 100 * part / whole > 100 - step:
+        return f"over {number(100 - step, f'.{decimals or 0}f')}%"
+    if 100 * part / whole < step and decimals is not None:
+        return f"under {number(step, f'.{decimals}f')}%"
+    return percent(part / whole, decimals)
+
+
 def percent_apart(difference: Any) -> str:
     """A difference of two shares or relative errors, with its sign.
 

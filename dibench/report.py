@@ -116,4 +116,5 @@ def _costs(fit: Fit | None) -> NetworkCosts | None:
     fitted = None if fit is None else fitted_model(fit, "di_weighted")
     if fitted is None:
         return None
-    return network_costs([models.load(name, batch=BATCH) for name in NETWORKS], fitted)
+    found = network_costs([models.load(name, batch=BATCH) for name in NETWORKS], fitted)
+    return found if found.predictions else None

@@ -16,10 +16,11 @@ from dibench.cli.options import (
     FitModel,
     InputShapes,
     Model,
+    Strict,
     fitted_model,
     model_at,
 )
-from dibench.cli.output import console, print_json
+from dibench.cli.output import console, exit_if_partial, print_json
 from dibench.errors import UserError
 
 if TYPE_CHECKING:
@@ -49,12 +50,16 @@ def explain(
     input_shape: InputShapes = None,
     figures: Figures = None,
     as_json: AsJson = False,
+    strict: Strict = False,
 ) -> None:
     """Show what each layer's cost is made of, and rank the design changes that would save most.
 
     Changes: batch, groups, group size, depthwise-separable split, bottleneck width, data type. Each keeps
     what the rest of the network sees. A saving is the difference of two predictions of one fit, with its
     95% interval. What a change does to accuracy is not known here.
+
+    Where part of the model cannot be predicted, only changes of predicted layers are told, without their
+    share of the cost. Exit status: 2 nothing can be predicted, 4 with --strict the total is partial.
 
     [bold]python -m dibench explain resnet50 --fit fit.json[/bold]
     """
@@ -74,10 +79,12 @@ def explain(
         write_figures(figures, explained.figures(found))
     if as_json:
         print_json(found)
-        return
-    show(console(), [*explained.blocks(found, str(fit), every=every), *map(Note, why_not)])
-    if figures is not None:
-        typer.echo(f"Figures: {figures}")
+    else:
+        show(console(), [*explained.blocks(found, str(fit), every=every), *map(Note, why_not)])
+        if figures is not None:
+            typer.echo(f"Figures: {figures}")
+    if strict:
+        exit_if_partial([(found.prediction.network, found.prediction.covered)])
 
 
 def _at_other_batches(

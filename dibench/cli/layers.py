@@ -16,10 +16,11 @@ from dibench.cli.options import (
     Batch,
     InputShapes,
     Model,
+    Strict,
     chosen_alphas,
     model_at,
 )
-from dibench.cli.output import console, data_output, tell_not_covered
+from dibench.cli.output import console, data_output, exit_if_partial, tell_not_covered
 from dibench.errors import UserError
 from dibench.layer import DIMENSIONS
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from dibench.models.intensities import AlphaValues, Drag
 
 
+# Wide because each parameter is an option.
 def layers(
     model: Model,
     as_csv: AsCsv = False,
@@ -36,11 +38,13 @@ def layers(
     input_shape: InputShapes = None,
     alpha: Alpha = None,
     fit: AlphaOfFit = None,
+    strict: Strict = False,
 ) -> None:
     """Show each convolution and fully-connected layer of a model: shape, MACs, elements, reuse, AI and DI.
 
     Weights are never read, so a model of gigabytes is shown at once. What is no layer (transposed, 1-D and
-    3-D convolutions, products of two activations) is listed below with its MACs.
+    3-D convolutions, products of two activations) is listed below with its MACs; where there is any, sums are
+    over part of the model, and with --strict the exit status is 4.
     """
     from dibench.show.models import layer_blocks
     from dibench.show.terminal import show
@@ -51,16 +55,17 @@ def layers(
     loaded = model_at(model, batch, input_shape)
     if as_csv:
         _write_csv(loaded, alphas)
-        return
-    drags = _dragging(loaded, alphas)
-    if as_json:
+    elif as_json:
         data_output()
-        print(json.dumps(_plain(loaded, alphas, drags), indent=1, ensure_ascii=False))
+        print(json.dumps(_plain(loaded, alphas), indent=1, ensure_ascii=False))
     else:
-        show(console(), layer_blocks(loaded, alphas, drags, f"α fitted, {fit}" if fit else ""))
+        origin = f"α fitted, {fit}" if fit else ""
+        show(console(), layer_blocks(loaded, alphas, _dragging(loaded, alphas), origin))
+    if strict:
+        exit_if_partial([(loaded.name, loaded.covered)])
 
 
-def _plain(model: AnyModel, alphas: AlphaValues | None, drags: list[Drag]) -> dict[str, Any]:
+def _plain(model: AnyModel, alphas: AlphaValues | None) -> dict[str, Any]:
     from dibench.models.intensities import reuse_of
 
     return {
@@ -69,6 +74,8 @@ def _plain(model: AnyModel, alphas: AlphaValues | None, drags: list[Drag]) -> di
         "inputs": {name: list(shape) for name, shape in model.input_shapes.items()},
         "parameters": model.parameters,
         "macs_known": model.macs_known,
+        "share_of_macs": model.covered.share_of_macs,
+        "partial": model.covered.partial,
         "coverage": model.coverage,
         "note": model.note,
         "network": reuse_of(model.layers).figures(alphas) if model.layers else None,
@@ -84,7 +91,7 @@ def _plain(model: AnyModel, alphas: AlphaValues | None, drags: list[Drag]) -> di
                 "elements_share": drag.elements_share,
                 "lost": drag.lost,
             }
-            for drag in drags
+            for drag in _dragging(model, alphas)
         ],
     }
 

@@ -13,18 +13,21 @@ from dibench.cli.options import (
     AsCsv,
     Batches,
     InputShapes,
+    Strict,
     batch_sizes,
     chosen_alphas,
     model_at,
 )
-from dibench.cli.output import console, data_output, tell_not_covered
+from dibench.cli.output import console, data_output, exit_if_partial, tell_not_covered
 
 if TYPE_CHECKING:
     from dibench.models import Model
     from dibench.models.intensities import AlphaValues
 
 _HEADER = ("network", "layers", "macs", "weights", "inputs", "outputs", "ai", "distinct_shapes", "family")
-_MORE = ("batch", "macs_known", "weight_reuse", "input_reuse", "output_reuse")
+_MORE = (
+    "batch", "macs_known", "weight_reuse", "input_reuse", "output_reuse", "share_of_macs", "partial",
+)  # fmt: skip
 
 
 def networks(
@@ -37,8 +40,12 @@ def networks(
     input_shape: InputShapes = None,
     alpha: Alpha = None,
     fit: AlphaOfFit = None,
+    strict: Strict = False,
 ) -> None:
     """List networks with their MACs, elements, reuse per data type and intensity.
+
+    Sums are over the layers of a network. Where these are not all of it, ≥ and the share of MACs say so;
+    with --strict the exit status is then 4.
 
     [bold]python -m dibench networks mobilenet_v2 mine.onnx --batch 1,8 --alpha 0.7[/bold]
     """
@@ -54,6 +61,8 @@ def networks(
         _write_csv(found, alphas)
     else:
         show(console(), network_blocks(found, alphas, count(len(names), "network")))
+    if strict:
+        exit_if_partial((model.name, model.covered) for model in found)
 
 
 def _write_csv(found: list[Model], alphas: AlphaValues | None) -> None:
@@ -72,6 +81,8 @@ def _write_csv(found: list[Model], alphas: AlphaValues | None) -> None:
             "family": family(model),
             "batch": model.batch,
             "macs_known": model.macs_known,
+            "share_of_macs": model.covered.share_of_macs,
+            "partial": int(model.covered.partial),
         }
         writer.writerow(about | reuse_of(model.layers).figures(alphas))
     tell_not_covered(found)

@@ -78,6 +78,10 @@ Figures = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for programs instead of tables.")]
 
+Strict = Annotated[
+    bool, typer.Option("--strict", help="Exit with status 4 where a sum leaves out multiply-adds of a model.")
+]
+
 
 def check_seed(seed: int | None) -> dict[str, int]:
     """The seed as a keyword argument; empty for the default."""

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TextIO
 
+PARTIAL = 4
+"""Exit status under `--strict` where a sum is not over all multiply-adds of a model."""
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from rich.console import Console
 
     from dibench.models import Model
+    from dibench.models.model import MacShare
     from dibench.study.findings.plain import Result
 
 
@@ -56,3 +60,20 @@ def tell_not_covered(models: Iterable[Model]) -> None:
     for model in models:
         if model.not_covered:
             print(f"dibench: {model.name}: the table {model.coverage}", file=sys.stderr)
+
+
+def exit_if_partial(found: Iterable[tuple[str, MacShare]]) -> None:
+    """End with status `PARTIAL` and a line on each model whose sums leave some of it out.
+
+    Args:
+        found: names of models, and what their sums hold.
+    """
+    import sys
+
+    import typer
+
+    partial = {name: covered.text for name, covered in found if covered.partial}
+    for name, share in partial.items():
+        print(f"dibench: --strict: {name} is partial, {share}", file=sys.stderr)
+    if partial:
+        raise typer.Exit(PARTIAL)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import attrs
 
 from dibench.layer import Layer
-from dibench.numbers import count, percent
+from dibench.numbers import count, share_text
 
 
 @attrs.frozen(kw_only=True)
@@ -18,6 +18,47 @@ class NotCovered:
     op: str
     reason: str
     macs: int | None
+
+
+@attrs.frozen(kw_only=True)
+class MacShare:
+    """How much of a model's multiply-adds a sum over some of its layers holds.
+
+    >>> half = MacShare(macs=50, macs_known=100)
+    >>> half.share_of_macs, half.partial, MacShare(macs=50, macs_known=50, macs_unknown=1).partial
+    (0.5, True, True)
+    """
+
+    macs: int = attrs.field(metadata={"plain": False})
+    """In the sum."""
+    macs_known: int
+    """Of the model, as far as they are known."""
+    macs_unknown: int = 0
+    """Operations of the model whose multiply-adds are not known."""
+    share_of_macs: float = attrs.field(init=False)
+    """The most that the sum can hold of them, 0 to 1: less where some are unknown."""
+    partial: bool = attrs.field(init=False)
+    """Whether the sum leaves any out, as far as is known; a sum over nothing does."""
+
+    @share_of_macs.default
+    def _share(self) -> float:
+        return self.macs / self.macs_known if self.macs_known else 0.0
+
+    @partial.default
+    def _partial(self) -> bool:
+        return not self.macs or self.macs < self.macs_known or self.macs_unknown > 0
+
+    @property
+    def text(self) -> str:
+        """In words.
+
+        >>> MacShare(macs=28, macs_known=100).text, MacShare(macs=5, macs_known=5, macs_unknown=2).text
+        ('28% of MACs', 'an unknown share of MACs')
+        """
+        if self.macs_unknown and self.macs == self.macs_known:
+            return "an unknown share of MACs"
+        share = share_text(self.macs, self.macs_known)
+        return f"{'at most ' if self.macs_unknown else ''}{share} of MACs"
 
 
 @attrs.frozen(kw_only=True)
@@ -68,6 +109,20 @@ class Model:
         """Weight elements of `layers`; a weight that two layers read counts twice."""
         return sum(layer.weights for layer in self.layers)
 
+    def share(self, macs: int) -> MacShare:
+        """How much of its multiply-adds a sum over some of its layers holds.
+
+        Args:
+            macs: of these layers.
+        """
+        unknown = sum(part.macs is None for part in self.not_covered)
+        return MacShare(macs=macs, macs_known=self.macs_known, macs_unknown=unknown)
+
+    @property
+    def covered(self) -> MacShare:
+        """How much of its multiply-adds its layers are."""
+        return self.share(self.macs)
+
     @property
     def coverage(self) -> str:
         """One line that says which share of the model's MACs the layers cover.
@@ -75,16 +130,17 @@ class Model:
         >>> Model(name="m", batch=1, layers=(Layer.fc(N=1, C=10, K=10),)).coverage
         'covers 100 of 100 MACs (100%): every convolution and product of the model'
         """
-        if not self.not_covered and not self.macs:
+        covered = self.covered
+        left_out = f"{len(self.not_covered)} not covered"
+        unknown = f", {covered.macs_unknown} of them of unknown MACs" if covered.macs_unknown else ""
+        if not self.macs and not self.not_covered:
             return "covers 0 MACs: no convolution and no product that dibench knows is in the model"
-        if not self.not_covered:
-            every = "every convolution and product of the model"
-            return f"covers {count(self.macs)} of {count(self.macs)} MACs (100%): {every}"
-        unknown = sum(part.macs is None for part in self.not_covered)
+        if not self.macs_known:
+            return f"covers nothing: {left_out}{unknown}"
         known = count(self.macs_known) + (" known" if unknown else "")
-        share = f" ({percent(self.macs / self.macs_known, 1)})" if self.macs_known else ""
-        text = f"covers {count(self.macs)} of {known} MACs{share}: {len(self.not_covered)} not covered"
-        return text + (f", {unknown} of them of unknown MACs" if unknown else "")
+        share = f"{'at most ' if unknown else ''}{share_text(self.macs, self.macs_known, 1)}"
+        every = left_out + unknown if self.not_covered else "every convolution and product of the model"
+        return f"covers {count(self.macs)} of {known} MACs ({share}): {every}"
 
 
 def unique_names(model: str, nodes: Iterable[str]) -> list[str]:

@@ -13,6 +13,7 @@ import numpy as np
 from dibench.intensity import OPERATORS
 from dibench.numbers import common_scale, percent, short
 from dibench.show.blocks import Figure
+from dibench.show.partial import at_least
 from dibench.show.svg import (
     ACCENT,
     INK,
@@ -64,7 +65,7 @@ def layer_bars(found: Prediction, terms: Terms, kind: str) -> Figure:
 
     name = f"layers-{slug(found.network)}"
     few = f", the {len(rows)} costliest" if len(rows) < len(found.layers) else ""
-    title = f"{found.network}: {kind} of each layer{few}"
+    title = f"{found.network}: {kind} of each layer{few}{_partly(found)}"
     return Figure(name, title, draw)
 
 
@@ -88,7 +89,7 @@ def operator_bars(found: Prediction, terms: Terms, kind: str, *, page_name: str 
 
     network = f"{found.network} at batch {found.batch}"
     name = page_name or f"operators-{slug(network)}"
-    title = f"{network}: {kind} by operator"
+    title = f"{network}: {kind} by operator{_partly(found)}"
     return Figure(name, title, draw)
 
 
@@ -96,7 +97,7 @@ def side_by_side(found: Sequence[Prediction], kind: str, *, page_name: str = "")
     """Networks and batches side by side: one inference each, split by operator."""
 
     def draw() -> Drawn:
-        names = [f"{one.network}, batch {one.batch}" for one in found]
+        names = [at_least(f"{one.network}, batch {one.batch}", one.covered) for one in found]
         each = [one.batch for one in found]
         parts = {
             op: np.array([one.by_operator[op].value if op in one.by_operator else 0.0 for one in found])
@@ -133,8 +134,14 @@ def saving_bars(found: Prediction, savings: Sequence[Saving], kind: str) -> Figu
         said = "; ".join(f"{n} {short(o.saved.value, found.unit)}" for n, o in zip(names, shown, strict=True))
         return _drawn(figure, name, title, said + ".")
 
-    name, title = f"savings-{slug(found.network)}", f"{found.network}: what would save most"
+    name = f"savings-{slug(found.network)}"
+    title = f"{found.network}: what would save most{_partly(found)}"
     return Figure(name, title, draw)
+
+
+def _partly(found: Prediction) -> str:
+    """Of a figure that shows only part of a network."""
+    return f", {found.covered.text}" if found.covered.partial else ""
 
 
 def _drawn(figure: Panel, name: str, title: str, description: str, *, heading: bool = True) -> Drawn:

@@ -10,6 +10,7 @@ from dibench.numbers import UNKNOWN, count, percent, short, times, with_interval
 from dibench.show import cost_bars
 from dibench.show.blocks import Block, Cell, Column, Figure, Note, Sentence, Table
 from dibench.show.origin import costliest, coverage, introduction, kind_of
+from dibench.show.partial import cost_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +29,7 @@ def blocks(found: Explanation, source: str, *, every: bool) -> list[Block]:
         every: show every layer and every change.
     """
     one = found.prediction
-    cost = with_interval(one.per_inference, one.unit)
+    cost = cost_text(one.per_inference, one.unit, one.covered)
     return [
         *introduction(found.origin, source),
         Sentence(f"{one.network}, batch {one.batch}: **{cost}** per inference"),
@@ -79,9 +80,8 @@ def _whole(found: Explanation) -> str:
     """The terms of the whole network, and what constant power is."""
     sums = {term: float(np.nansum(values)) for term, values in found.terms.items()}
     whole = sum(sums.values()) or 1.0
-    said = "The whole network: " + ", ".join(
-        f"{term} {percent(value / whole)}" for term, value in sums.items()
-    )
+    what = "The layers that are predicted" if found.prediction.covered.partial else "The whole network"
+    said = f"{what}: " + ", ".join(f"{term} {percent(value / whole)}" for term, value in sums.items())
     power = found.constant_power
     if power is None:
         return said
@@ -92,7 +92,8 @@ def _whole(found: Explanation) -> str:
 
 def _savings(found: Explanation, *, every: bool) -> Table:
     savings = list(found.savings) if every else _strongest(found.savings)[:_MOST_CHANGES]
-    title = "Changes that would save most per inference, by this model"
+    where = " in the layers that are predicted" if found.prediction.covered.partial else ""
+    title = f"Changes that would save most per inference{where}, by this model"
     if len(savings) < len(found.savings):
         title += f" ({len(savings)} of {len(found.savings)}, --all shows every one)"
     columns = (
@@ -125,6 +126,14 @@ def _notes(found: Explanation) -> list[Block]:
     if found.changes_that_save_nothing:
         number = count(found.changes_that_save_nothing, "further change")
         made.append(Note(f"{number} would save nothing by this model."))
+    if found.whole_network_changes_left_out:
+        made.append(
+            Sentence(
+                "No saving by batch or data type: they also change what is not predicted. Shares of the cost "
+                "are not known either.",
+                "warn",
+            )
+        )
     for op, changes in found.changes_not_predictable.items():
         number = count(changes, "change")
         made.append(Note(f"{number} would need {op} layers, which the fit has not seen."))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from dibench import networks
@@ -10,6 +9,7 @@ from dibench.models import Model
 from dibench.models.intensities import AlphaValues, Drag, reuse_of
 from dibench.numbers import UNKNOWN, number, percent, percent_apart, plain, shape_text, short
 from dibench.show.blocks import Block, Note, Sentence, Table, columns
+from dibench.show.partial import not_covered
 
 _COUNTS = ("MACs", "weights", "inputs", "outputs")
 _REUSE = ("M/W", "M/X", "M/Y")
@@ -35,8 +35,8 @@ def layer_blocks(
         found: list[Block] = [Sentence(f"{about}: no layer that dibench knows.")]
     else:
         found = [_layers(model, alphas, about), Sentence(_sum(model, alphas, origin))]
-        found += _drags(drags, alphas)
-    found += map(Sentence, _not_covered(model))
+        found += _drags(drags, alphas, partial=model.covered.partial)
+    found += not_covered(model.not_covered)
     found += [Sentence(model.note)] if model.note else []
     return [*found, Sentence(f"The table {model.coverage}.")]
 
@@ -56,7 +56,10 @@ def network_blocks(found: Sequence[Model], alphas: AlphaValues | None, what: str
                 f"DI at α = {plain(alphas.weighted)} (weighted) and {plain(alphas.disjoint)} (disjoint)."
             )
         )
-    blocks += [Sentence(f"{one.name}: the table {one.coverage}.") for one in found if one.not_covered]
+    partial = [one for one in found if one.covered.partial]
+    blocks += [Sentence(f"{one.name}: the table {one.coverage}.") for one in partial]
+    if partial:
+        blocks.append(Note("≥: a sum over part of the network; its reuse and AI are those of this part."))
     blocks.append(
         Note(
             "AI is M / (W + X + Y) in MAC per element, every layer's own tensors counted. "
@@ -89,9 +92,12 @@ def _layers(model: Model, alphas: AlphaValues | None, caption: str) -> Table:
 def _sum(model: Model, alphas: AlphaValues | None, origin: str) -> str:
     reuse = reuse_of(model.layers)
     per_w, per_x, per_y = map(short, reuse.by_data_type)
+    least = "≥ " if model.covered.partial else ""
+    of_it = f" ({model.covered.text})" if model.covered.partial else ""
     text = (
-        f"**Network**: {short(reuse.macs)} MACs, {short(reuse.weights)} weights, "
-        f"{short(reuse.inputs)} inputs, {short(reuse.outputs)} outputs; reuse M/W {per_w}, M/X {per_x}, "
+        f"**{'Its layers' if of_it else 'Network'}**: {least}{short(reuse.macs)} MACs{of_it}, "
+        f"{least}{short(reuse.weights)} weights, {least}{short(reuse.inputs)} inputs, "
+        f"{least}{short(reuse.outputs)} outputs; reuse M/W {per_w}, M/X {per_x}, "
         f"M/Y {per_y}; AI {number(reuse.ai, '.1f')}"
     )
     if alphas is not None:
@@ -106,10 +112,11 @@ def _sum(model: Model, alphas: AlphaValues | None, origin: str) -> str:
     return f"{text}."
 
 
-def _drags(drags: Sequence[Drag], alphas: AlphaValues | None) -> Iterator[Block]:
+def _drags(drags: Sequence[Drag], alphas: AlphaValues | None, *, partial: bool) -> Iterator[Block]:
     if not drags:
         return
     what = f"weighted DI (α = {plain(alphas.weighted)})" if alphas else "AI"
+    whose = "its layers'" if partial else "the network's"
     more = f", the worst {_DRAGS_SHOWN} of {len(drags)}" if len(drags) > _DRAGS_SHOWN else ""
     rows = [
         [
@@ -122,22 +129,11 @@ def _drags(drags: Sequence[Drag], alphas: AlphaValues | None) -> Iterator[Block]
         for drag in drags[:_DRAGS_SHOWN]
     ]
     yield Sentence(
-        f"**What drags it down**{more}: by how much the network's {what} would rise if the layer moved as "
-        "few elements per MAC as the network does"
+        f"**What drags it down**{more}: by how much {whose} {what} would rise if the layer moved as "
+        f"few elements per MAC as {'they do' if partial else 'the network does'}"
     )
     names = ("layer", "op", "of MACs", "of elements", "would rise")
     yield Table("", columns(*names, text=("op",), wraps=("layer",)), rows)
-
-
-def _not_covered(model: Model) -> Iterator[str]:
-    """One line for each kind of what is no layer, with the first name."""
-    kinds = Counter((part.op, part.reason) for part in model.not_covered)
-    for (op, reason), nodes in kinds.items():
-        parts = [part for part in model.not_covered if (part.op, part.reason) == (op, reason)]
-        known = [part.macs for part in parts if part.macs is not None]
-        macs = f"{short(sum(known))} MACs" if known else "MACs not known"
-        name = parts[0].name.partition("/")[2] + (" …" if nodes > 1 else "")
-        yield f"**not covered**: {nodes} × {op}, {reason}: {macs} ({name})"
 
 
 def _networks(found: Sequence[Model], alphas: AlphaValues | None, what: str) -> Table:
@@ -147,7 +143,8 @@ def _networks(found: Sequence[Model], alphas: AlphaValues | None, what: str) -> 
     rows = []
     for model in found:
         total = reuse_of(model.layers)
-        counts = map(short, (total.macs, total.weights, total.inputs, total.outputs))
+        least = "≥ " if model.covered.partial else ""
+        counts = [least + short(one) for one in (total.macs, total.weights, total.inputs, total.outputs)]
         reuse = [UNKNOWN] * (4 + len(di))
         if model.layers:
             intensities = [total.ai, *(total.di(alphas) if alphas else ())]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dibench.numbers import count, number, p_text, percent, short
+from dibench.numbers import count, number, p_text, percent, share_text, short
 from dibench.show.blocks import Block, Figure, Note, Section, Sentence
 from dibench.show.svg import ident
 from dibench.study.findings.networks import NoNetworks
@@ -84,10 +84,16 @@ def explained(found: Sequence[ExplainedNetwork]) -> list[Block]:
 
 def _ranking(ranked: Sequence[NetworkCost]) -> str:
     """Each with its efficiency; of very many the first and the last."""
-    told = [f"{one.network} {short(one.efficiency)}" for one in ranked]
+    told = [f"{one.network} {short(one.efficiency)}{_partly(one)}" for one in ranked]
     if len(told) > _MOST_RANKED:
         told = [*told[:_ENDS], "…", *told[-_ENDS:]]
     return ", ".join(told)
+
+
+def _partly(one: NetworkCost) -> str:
+    """Of a network of which not all was measured: its figures are of the layers that were."""
+    share = share_text(one.covered_macs, 1.0, 1)
+    return "" if share == "100%" else f" ({share} of MACs)"
 
 
 def _measured(found: WholeNetworks) -> str:

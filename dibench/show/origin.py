@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dibench.numbers import percent
-from dibench.show.blocks import Block, Note, Sentence
+from dibench.numbers import count, share_text
+from dibench.show.blocks import Block, Sentence
+from dibench.show.partial import not_covered
 from dibench.words import MODEL_NAMES, gain_text
 
 if TYPE_CHECKING:
-    from dibench.layer import Layer
     from dibench.study.findings.fitted_model import Origin
     from dibench.study.findings.prediction import Prediction
 
@@ -62,20 +61,25 @@ def costliest(found: Prediction, most: int) -> list[int]:
 def coverage(found: Prediction) -> list[Block]:
     """What a network's total holds and what it leaves out."""
     blocks: list[Block] = []
+    covered = found.covered
     if found.unpredicted_operators:
         lost = [one.layer for one in found.layers if one.layer.op in found.unpredicted_operators]
-        part = percent(_macs(lost) / max(_macs(one.layer for one in found.layers), 1))
+        macs = sum(layer.macs for layer in lost)
+        part = f", {share_text(macs, covered.macs_known)} of the MACs," if covered.macs_known else ""
         blocks.append(
             Sentence(
                 f"{found.network}: no {', '.join(found.unpredicted_operators)} layer is in the fit; "
-                f"{len(lost)} layers, {part} of the MACs, are in no total.",
+                f"{count(len(lost), 'layer')}{part} are in no total.",
                 "warn",
             )
         )
-    blocks.append(Sentence(f"{found.network} {found.coverage}"))
-    blocks += [Note(f"not covered: {part.name} ({part.op}): {part.reason}") for part in found.not_covered]
+    blocks += [Sentence(f"{found.network} {found.coverage}."), *not_covered(found.not_covered)]
+    if covered.partial:
+        blocks.append(
+            Sentence(
+                f"**{found.network} is predicted in part**: {covered.text}. It costs more than its total; "
+                "how much more is not known.",
+                "warn",
+            )
+        )
     return blocks
-
-
-def _macs(layers: Iterable[Layer]) -> int:
-    return sum(layer.macs for layer in layers)

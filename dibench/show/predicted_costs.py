@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dibench.intensity import OPERATORS
-from dibench.numbers import UNKNOWN, number, percent, plain, short, times, with_interval
+from dibench.numbers import UNKNOWN, number, percent, plain, share_text, short, times, with_interval
 from dibench.show import cost_bars
 from dibench.show.blocks import Block, Cell, Column, Figure, Sentence, Table
 from dibench.show.origin import costliest, coverage, introduction, kind_of
+from dibench.show.partial import cost_text, part_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +39,7 @@ def blocks(found: Predictions, source: str, *, every: bool) -> list[Block]:
     ]
     made += [_scatter(found.scatter), _outside(predictions)]
     if len(predictions) > 1:
-        made.append(_side_by_side(predictions))
+        made += _side_by_side(predictions)
     for one in networks:
         made += coverage(one)
     return made
@@ -63,9 +64,14 @@ def measured(found: Predictions) -> list[Block]:
 
 
 def _measured(one: MeasuredNetwork, unit: str) -> str:
+    whole = f"{one.network}, batch {one.batch}, whole: measured {short(one.measured, unit)} per batch"
+    if one.covered.partial:
+        return (
+            f"{whole} ({one.backend}); predicted is a part of it, {one.covered.text}: {times(one.ratio)} "
+            "that, which neither confirms nor contradicts the fit."
+        )
     return (
-        f"{one.network}, batch {one.batch}, whole: measured {short(one.measured, unit)} per batch "
-        f"({one.backend}); predicted for its layers is {times(one.ratio)} that, the measurement "
+        f"{whole} ({one.backend}); predicted for its layers is {times(one.ratio)} that, the measurement "
         f"{'inside' if one.inside else 'outside'} the interval."
     )
 
@@ -111,7 +117,7 @@ def _layer_row(found: Prediction, one: LayerCost, most: float) -> list[str | Cel
         *head,
         short(one.value, unit),
         f"{short(one.low, unit)} to {short(one.high, unit)}",
-        percent(one.value / found.total.value),
+        part_of(one.value / found.total.value, found.covered),
         "█" * max(1, round(_BAR * one.value / most)),
         f"{term} {percent(one.terms[term] / one.value)}",
         _farthest(one.outside),
@@ -147,26 +153,45 @@ def _outside(predictions: Sequence[Prediction]) -> Sentence:
     for one in predictions:
         outside = sum(layer.value for layer in one.layers if layer.outside and layer.known)
         if outside:
-            part = outside / one.total.value
-            said.append(f"{percent(part)} of the cost of {one.network} at batch {one.batch}")
+            whole = "what is predicted" if one.covered.partial else "the cost"
+            part = percent(outside / one.total.value)
+            said.append(f"{part} of {whole} of {one.network} at batch {one.batch}")
     if not said:
-        return Sentence("Every layer lies inside the range that was measured.")
+        every = all(layer.known for one in predictions for layer in one.layers)
+        what = "Every layer" if every else "Every layer that is predicted"
+        return Sentence(f"{what} lies inside the range that was measured.")
     text = f"Outside the range that was measured, so extrapolated: {'; '.join(said)}."
     return Sentence(text, "warn")
 
 
 def _operators(predictions: Sequence[Prediction], quantity: str) -> Table:
     """One network per inference, by operator and in total; one column for each batch."""
-    columns = [Column("operator", text=True)]
+    columns = [Column("operator", text=True, wraps=True)]
     columns += [Column(f"{one.network}, batch {one.batch}", text=True, wraps=True) for one in predictions]
+    first = predictions[0]
+    partial = any(one.covered.partial for one in predictions)
     rows = [
-        [op, *(_of_operator(one, op) for one in predictions)]
+        [op + (_of_macs(first, op) if partial else ""), *(_of_operator(one, op) for one in predictions)]
         for op in OPERATORS
         if any(op in one.by_operator or op in one.unpredicted_operators for one in predictions)
     ]
-    totals = [with_interval(one.per_inference, one.unit) for one in predictions]
+    if any(one.not_covered for one in predictions):
+        rows.append([f"no layer{_of_macs(first, '')}", *("not covered" for _ in predictions)])
+    totals = [cost_text(one.per_inference, one.unit, one.covered) for one in predictions]
     title = f"{quantity} per inference, with 95% intervals"
-    return Table(title, columns, [*rows, ["total", *totals]], best_rows=frozenset({len(rows)}))
+    best = frozenset() if partial else frozenset({len(rows)})
+    return Table(title, columns, [*rows, ["total", *totals]], best_rows=best)
+
+
+def _of_macs(found: Prediction, op: str) -> str:
+    """An operator's share of a model's multiply-adds; under no operator, of what is no layer."""
+    whole = found.covered.macs_known
+    layers = [one.layer for one in found.layers if one.layer.op == op or not op]
+    macs = sum(layer.macs for layer in layers)
+    part = macs if op else whole - macs
+    if not op and not part:
+        return ", MACs not known" if found.covered.macs_unknown else ""
+    return f", {share_text(part, whole)} of MACs" if whole else ""
 
 
 def _of_operator(found: Prediction, op: str) -> str:
@@ -175,31 +200,43 @@ def _of_operator(found: Prediction, op: str) -> str:
     return "not in the fit" if op in found.unpredicted_operators else UNKNOWN
 
 
-def _side_by_side(predictions: Sequence[Prediction]) -> Table:
-    """How reuse and cost change from network to network and batch to batch."""
+def _side_by_side(predictions: Sequence[Prediction]) -> list[Block]:
+    """How reuse and cost change from network to network and batch to batch; partial totals rank nothing."""
     columns = (
         Column("network", text=True), Column("batch"), Column("MACs per inference", rank=4),
         Column("M/W", rank=3), Column("M/A", rank=3), Column("AI", rank=2),
-        Column("per inference", text=True), Column("relative", rank=1), Column("per MAC", rank=2),
+        Column("per inference", text=True, wraps=True), Column("relative", rank=1), Column("per MAC", rank=2),
     )  # fmt: skip
-    first = predictions[0].per_inference.value
+    first = predictions[0]
     rows = []
     for one in predictions:
         layers = [cost.layer for cost in one.layers]
         m, w, a = (
             sum(getattr(layer, what) for layer in layers) for what in ("macs", "weights", "activations")
         )
+        partial = one.covered.partial
+        ranked = not partial and not first.covered.partial
         rows.append(
             [
                 one.network,
                 str(one.batch),
-                short(m / one.batch),
-                plain(m / w) if w else UNKNOWN,
-                plain(m / a) if a else UNKNOWN,
-                number(m / (w + a), ".1f") if w + a else UNKNOWN,
-                with_interval(one.per_inference, one.unit),
-                times(one.per_inference.value / first) if first else UNKNOWN,
-                short(one.total.value / m, one.unit) if m else UNKNOWN,
+                short(one.covered.macs_known / one.batch),
+                plain(m / w),
+                plain(m / a),
+                number(m / (w + a), ".1f"),
+                cost_text(one.per_inference, one.unit, one.covered),
+                times(one.per_inference.value / first.per_inference.value) if ranked else UNKNOWN,
+                UNKNOWN if partial else short(one.total.value / m, one.unit),
             ]
         )
-    return Table("Reuse and cost", columns, rows)
+    return [Table("Reuse and cost", columns, rows), *_unranked(predictions)]
+
+
+def _unranked(predictions: Sequence[Prediction]) -> list[Block]:
+    """Why some networks are not compared."""
+    partial = list(dict.fromkeys(one.network for one in predictions if one.covered.partial))
+    if not partial:
+        return []
+    names = " and ".join(partial)
+    text = f"Not compared: {names}. A partial total is less than the cost, by an amount that is not known. "
+    return [Sentence(f"{text}M/W, M/A and AI are of layers only.", "warn")]

@@ -119,6 +119,33 @@ def test_csv_says_beside_it_what_it_leaves_out(run: Run, tmp_path: Path) -> None
     assert err == "dibench: up: the table covers 3,888 of 5,040 MACs (77.1%): 1 not covered\n"
     _, out, _ = run(str(path))
     assert "not covered: 1 × ConvTranspose, transposed convolution: 1.15k MACs (z)" in out
+    assert "Its layers: ≥ 3.89k MACs (77% of MACs), ≥ 108 weights" in out
+    status, out, err = run(str(path), "--json", "--strict")
+    figures = json.loads(out)
+    assert (status, err) == (4, "dibench: --strict: up is partial, 77% of MACs\n")
+    assert (figures["share_of_macs"], figures["partial"]) == (3_888 / 5_040, True)
+    assert run("alexnet", "--strict")[::2] == (0, "")
+
+
+def test_networks_of_which_part_is_known_say_so_beside_whole_ones(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    pytest.importorskip("onnx")
+    import onnx_files as files
+    from onnx import helper
+
+    nodes = [helper.make_node("Gemm", ["x", "w"], ["y"]), helper.make_node("MatMul", ["y", "y"], ["z"])]
+    path = files.save(tmp_path / "net.onnx", nodes, [files.value("x", [8, 8])], [files.weight("w", [8, 8])])
+    words = ["networks", str(path), "alexnet"]
+    for options, status in (([], 0), (["--strict"], 4), (["--csv", "--strict"], 4)):
+        with pytest.raises(SystemExit) as ended:
+            main([*words, *options])
+        assert ended.value.code == status
+    out = capsys.readouterr().out
+    assert "≥ 512" in out and "≥ 714M" not in out
+    assert "net: the table covers 512 of 1,024 MACs (50.0%): 1 not covered." in out
+    rows = list(csv.DictReader(out[out.rindex("network,") :].splitlines()))
+    assert [(row["share_of_macs"], row["partial"]) for row in rows] == [("0.5", "1"), ("1.0", "0")]
 
 
 @pytest.mark.parametrize(

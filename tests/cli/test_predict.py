@@ -140,6 +140,28 @@ def test_operators_without_rows_are_named_and_in_no_total(
     status, out, _ = run("predict", "mobilenet_v2", "--fit", path)
     assert status == 0
     assert "no depthwise layer is in the fit; 17 layers, 6." in out
+    for verb in ("predict", "explain"):
+        status, out, err = run(verb, "mobilenet_v2", "--fit", path, "--strict")
+        assert (status, err) == (4, "dibench: --strict: mobilenet_v2 is partial, 93% of MACs\n")
+        assert "≥ " in out
+        assert run(verb, "vgg16", "--fit", path, "--strict")[::2] == (0, "")
+    status, out, _ = run("predict", "mobilenet_v2", "--fit", path, "--strict", "--json")
+    assert status == 4 and json.loads(out)["predictions"][0]["partial"] is True
+
+
+@pytest.mark.parametrize("verb", ["predict", "explain"])
+def test_a_network_of_which_nothing_is_known_is_one_line(
+    run: Run, fit: Path, tmp_path: Path, verb: str
+) -> None:
+    pytest.importorskip("onnx")
+    import onnx_files as files
+    from onnx import helper
+
+    shape = [1, 16, 16]
+    nodes = [helper.make_node("MatMul", ["x", "z"], ["y"])]
+    path = files.save(tmp_path / "net.onnx", nodes, [files.value("x", shape), files.value("z", shape)], [])
+    line = refused(run, verb, path, "--fit", fit)
+    assert "must have a layer to predict: 1 not covered, such as MatMul, product of two activations" in line
 
 
 @pytest.mark.parametrize("verb", ["predict", "explain"])

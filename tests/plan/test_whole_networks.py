@@ -19,6 +19,8 @@ from dibench.layer import DIMENSIONS, Layer
 from dibench.models.inputs import parse_inputs
 from dibench.plan import Case, usual_case
 from dibench.plan.whole_networks import network_plan
+from dibench.show import predicted_costs
+from dibench.show.blocks import Sentence
 from dibench.study.findings.fitted_model import FittedModel
 from dibench.study.use.fitted_model import read_fitted_model
 from dibench.study.use.predict import predict
@@ -98,6 +100,17 @@ def test_a_measurement_is_held_against_the_prediction(fit: FittedModel) -> None:
     assert one.ratio == pytest.approx(1 / 1.2)
     assert one.inside == (1.2 * (total := found.predictions[1].total).value <= total.high)
     assert one.backend == "torch"
+
+
+def test_a_measurement_says_nothing_of_a_part_of_its_network(fit: FittedModel) -> None:
+    whole = models.load("resnet50", batch=8)
+    up = models.NotCovered(name="resnet50/up", op="ConvTranspose", reason="transposed", macs=whole.macs)
+    found = predict([attrs.evolve(whole, not_covered=(up,))], fit, measured=network_rows(fit))
+    (one,) = found.measured_networks
+    assert (one.inside, one.covered.share_of_macs) == (None, 0.5)
+    (block,) = predicted_costs.measured(found)
+    assert isinstance(block, Sentence) and "is a part of it, 50% of MACs: 0.83× that" in block.text
+    assert "inside" not in block.text
 
 
 def at_size(fit: FittedModel, *sizes: int, **changed: Any) -> pd.DataFrame:

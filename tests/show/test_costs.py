@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
+import attrs
 import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.image import imread
@@ -16,7 +17,6 @@ from study_frames import measured
 
 from dibench import models, study
 from dibench.cli import main
-from dibench.models import Model
 from dibench.show import cost_bars, predicted_costs
 from dibench.show.figure_files import write_figures
 from dibench.show.svg import TERM_COLOURS, themes
@@ -103,7 +103,8 @@ def test_a_long_network_shows_its_costliest_and_says_so(fit: FittedModel) -> Non
 
 
 def test_nothing_to_draw_is_drawn(fit: FittedModel, tmp_path: Path) -> None:
-    (found,) = predict([Model(name="../empty", batch=1, layers=())], fit).predictions
+    (one,) = predict([models.load("alexnet")], fit).predictions
+    found = attrs.evolve(one, network="../empty", layers=(), by_operator={})
     kind = "predicted energy"
     drawings = [
         cost_bars.layer_bars(found, {}, kind), cost_bars.operator_bars(found, {}, kind),

@@ -13,7 +13,8 @@ from study_frames import energy_of, measured, some_layers, table
 
 from dibench import models, networks, study
 from dibench.layer import Layer
-from dibench.models import Model
+from dibench.models import Model, NotCovered
+from dibench.show import explained, terminal
 from dibench.study.findings.fitted_model import Components, FittedModel
 from dibench.study.findings.plain import plain
 from dibench.study.ladder.folds import make_folds
@@ -190,3 +191,32 @@ def test_an_operator_the_fit_lacks_makes_a_change_unpredictable() -> None:
     found = explain(models.load("vgg16"), fit)
     assert found.savings == ()
     assert set(found.changes_not_predictable) == {"grouped", "depthwise"}
+
+
+def test_of_a_part_only_changes_of_its_layers_are_told_and_no_share() -> None:
+    fit, whole = fitted(0.2), models.load("resnet50")
+    part = NotCovered(name="m/up", op="ConvTranspose", reason="transposed convolution", macs=whole.macs)
+    other = attrs.evolve(fit, origin=attrs.evolve(fit.origin, dtype="fp16"))
+    batches = [models.load("resnet50", batch=8)]
+    full = explain(whole, fit, batches=batches, dtypes=[other])
+    half = explain(attrs.evolve(whole, not_covered=(part,)), fit, batches=batches, dtypes=[other])
+    assert {one.knob for one in full.savings} - {one.knob for one in half.savings} == {"batch"}
+    assert (full.whole_network_changes_left_out, half.whole_network_changes_left_out) == (0, 2)
+    of_layers = [one for one in full.savings if one.knob != "batch"]
+    for one, same in zip(half.savings, of_layers, strict=True):
+        assert (one.knob, one.where, one.saved, one.share) == (same.knob, same.where, same.saved, None)
+        assert same.macs is not None and one.macs == pytest.approx((1 + same.macs) / 2)
+    told = " ".join(terminal.text(explained.blocks(half, "fit.json", every=False)).split())
+    assert "≥ " in told and "50% of MACs per inference" in told
+    assert "No saving by batch or data type: they also change what is not predicted" in told
+    assert "The whole network" not in told
+
+
+def test_a_data_type_whose_fit_lacks_an_operator_saves_nothing() -> None:
+    layers = [layer for layer in some_layers(300, seed=2) if layer.op != "depthwise"]
+    frame = table(layers, energy_of(layers, alpha=0.2, noise=0.1))
+    lacking = read_fitted_model(study.fit(frame, draws=99).to_json(), "di_weighted")
+    other = attrs.evolve(lacking, origin=attrs.evolve(lacking.origin, dtype="fp16"))
+    found = explain(models.load("mobilenet_v2"), fitted(0.2), dtypes=[other])
+    assert not [one for one in found.savings if one.knob == "dtype"]
+    assert found.changes_not_predictable["depthwise"] == 1

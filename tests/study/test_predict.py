@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 from functools import cache
 from typing import Any
@@ -16,11 +17,12 @@ from study_frames import energy_of, measured, some_layers, table
 from dibench import models, networks, study
 from dibench.errors import UserError
 from dibench.layer import Layer
-from dibench.models import Model
+from dibench.models import Model, NotCovered
+from dibench.numbers import with_interval
 from dibench.show import predicted_costs, terminal
 from dibench.study.findings.fitted_model import PREDICTORS, FittedModel
 from dibench.study.findings.plain import plain
-from dibench.study.findings.prediction import PredictedCost, Prediction
+from dibench.study.findings.prediction import Prediction, Predictions
 from dibench.study.ladder.folds import make_folds
 from dibench.study.ladder.ladder import make_clusterings
 from dibench.study.ladder.models import data_of
@@ -197,10 +199,74 @@ def test_an_operator_the_fit_has_not_seen_gets_no_number() -> None:
     assert found.total.value == pytest.approx(sum(one.value for one in found.layers if one.known))
 
 
-def test_an_empty_network_costs_nothing() -> None:
+def with_a_part(macs: int | None) -> Model:
+    """VGG-16 and one operation more that is no layer."""
+    part = NotCovered(name="m/up", op="ConvTranspose", reason="transposed convolution", macs=macs)
+    return attrs.evolve(models.load("vgg16"), name="m", not_covered=(part,))
+
+
+def told(found: Predictions) -> str:
+    return " ".join(terminal.text(predicted_costs.blocks(found, "fit.json", every=False)).split())
+
+
+def test_a_partial_total_is_the_least_that_a_network_costs_and_is_compared_with_nothing() -> None:
+    fit = read_fitted_model(figures(), "di_weighted")
+    whole = models.load("vgg16")
+    found = predict([with_a_part(3 * whole.macs), whole], fit)
+    part, full = found.predictions
+    assert part.total == full.total  # of the same layers
+    assert (part.covered.partial, part.covered.share_of_macs) == (True, 0.25)
+    assert (full.covered.partial, full.covered.share_of_macs) == (False, 1.0)
+    figures_of = [(one["share_of_macs"], one["partial"]) for one in found.to_json()["predictions"]]
+    assert figures_of == [(0.25, True), (1.0, False)]
+    text = told(found)
+    least = with_interval(part.per_inference, "J")
+    assert text.count(f"≥ {least}, 25% of MACs") == 2, "in total and side by side"
+    assert "no layer, 75% of MACs not covered" in text
+    assert "m is predicted in part: 25% of MACs" in text and "Not compared: m." in text
+    assert re.search(r"relative per MAC m 1 .* – – vgg16 1 .* –", text), "nothing is relative to a part"
+    assert "≥" not in told(predict([whole], fit))
+
+
+def test_a_total_is_partial_where_the_fit_lacks_an_operator_or_multiply_adds_are_not_known() -> None:
+    layers = [layer for layer in some_layers(200, seed=2) if layer.op != "pointwise"]
+    frame = table(layers, energy_of(layers, alpha=0.2, noise=0.1))
+    fit = read_fitted_model(study.fit(frame, draws=99).to_json(), "di_weighted")
+    network = models.load("mobilenet_v2")
+    (lacking,) = predict([network], fit).predictions
+    predicted = sum(layer.macs for layer in network.layers if layer.op != "pointwise")
+    assert lacking.covered.share_of_macs == predicted / network.macs < 0.15
+    (unknown,) = predict([with_a_part(None)], read_fitted_model(figures(), "di_weighted")).predictions
+    assert unknown.covered.partial and unknown.covered.share_of_macs == 1.0
+    assert "≥" in told(predict([with_a_part(None)], read_fitted_model(figures(), "di_weighted")))
+    assert unknown.covered.text == "an unknown share of MACs"
+
+
+def test_figures_of_a_part_say_so() -> None:
+    fit = read_fitted_model(figures(), "di_weighted")
+    network = with_a_part(3 * models.load("vgg16").macs)
+    drawn = predicted_costs.figures(predict([network, models.load("vgg16")], fit))
+    assert [one.title.endswith(", 25% of MACs") for one in drawn] == [True, True, False, False, False]
+    shown = drawn[-1].draw()
+    assert shown is not None
+    labels = [label.get_text() for label in shown.figure.axes[0].get_yticklabels()]
+    assert labels == ["≥ m, batch 1, 25% of MACs", "vgg16, batch 1"]
+
+
+def test_nothing_predicted_is_refused_and_not_zero() -> None:
+    layers = [layer for layer in some_layers(200, seed=2) if layer.op == "fc"]
+    frame = table(layers, energy_of(layers, alpha=0.2, noise=0.1))
+    no_conv = read_fitted_model(study.fit(frame, draws=99).to_json(), "macs")
+    only = attrs.evolve(models.load("resnet50"), layers=networks.load("resnet50")[:3])
+    with pytest.raises(
+        UserError, match=r"resnet50: must have a layer that the fit can predict: .* pointwise"
+    ):
+        predict([only], no_conv)
     fit = read_fitted_model(figures(), "ai")
-    (found,) = predict([Model(name="m", batch=1, layers=())], fit).predictions
-    assert found.total == PredictedCost(0.0, 0.0, 0.0)
+    with pytest.raises(UserError, match="m: must have a layer to predict: 1 not covered, such as ConvTra"):
+        predict([attrs.evolve(with_a_part(5), layers=())], fit)
+    with pytest.raises(UserError, match="m: must have a layer to predict: it has no convolution and no prod"):
+        predict([Model(name="m", batch=1, layers=())], fit)
 
 
 @pytest.mark.slow

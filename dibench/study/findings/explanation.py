@@ -19,10 +19,10 @@ class Saving:
     setting: str
     where: str
     saved: PredictedCost
-    share: float
-    """Of the cost of one inference."""
-    macs: float
-    """Multiply-adds per inference after the change, relative to before."""
+    share: float | None
+    """Of the cost of one inference; None where the network's total is partial."""
+    macs: float | None
+    """Multiply-adds per inference after the change, relative to before; None where not all are known."""
     outside: bool
     """Whether a layer that enters lies outside the range that was measured."""
     certain: bool
@@ -54,3 +54,5 @@ class Explanation(Result):
     changes_that_save_nothing: int
     changes_not_predictable: Mapping[str, int]
     """Changes that would need an operator the fit lacks, by operator."""
+    whole_network_changes_left_out: int
+    """Of batch and data type, where the total is partial: they also change what it leaves out."""

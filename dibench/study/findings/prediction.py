@@ -14,6 +14,7 @@ from dibench.study.findings.plain import INLINE, Result
 if TYPE_CHECKING:
     from dibench.layer import Layer
     from dibench.models import NotCovered
+    from dibench.models.model import MacShare
 
 
 @attrs.frozen
@@ -59,6 +60,8 @@ class Prediction:
     """Of one batch, over the layers that have a prediction."""
     per_inference: PredictedCost
     """The total divided by the batch size."""
+    covered: MacShare = attrs.field(metadata=INLINE)
+    """Of the model's multiply-adds, what the total holds: where it is partial, the network costs more."""
     by_operator: Mapping[str, PredictedCost]
     unpredicted_operators: tuple[str, ...]
     """Operators of the network that the fit has not seen; their layers are in no total."""
@@ -78,8 +81,10 @@ class MeasuredNetwork:
     measured: float
     ratio: float
     """Predicted over measured; below one by what runs between the layers, if the layers are right."""
-    inside: bool
-    """Whether the measurement lies in the interval of the sum of layers."""
+    inside: bool | None
+    """Whether the measurement lies in the interval of the sum of layers; None where that sum is partial."""
+    covered: MacShare = attrs.field(metadata=INLINE)
+    """Of the network's multiply-adds, what the predicted sum holds."""
 
 
 @attrs.frozen

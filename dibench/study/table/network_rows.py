@@ -2,7 +2,8 @@
 
 A network's counts are sums over its layers (`schema.network_counts`). A row without them gets those that its
 name stands for: the published layers of one of the 25, at their own input, or the PyTorch module that
-`module:callable` builds, as `torchvision:resnet50` in our own sweeps.
+`module:callable` builds, as `torchvision:resnet50` in our own sweeps. A module whose layers are less than 95%
+of its multiply-adds gets none: its joules are of the whole, and the sums would not be.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from dibench import models, networks
 from dibench.errors import UserError
 from dibench.intensity import OPERATORS
 from dibench.schema import NETWORK, network_counts
+from dibench.study.table.catalogue import REQUIRED_SHARE
 from dibench.study.table.columns import macs_by_operator, numbers, texts
 
 if TYPE_CHECKING:
@@ -63,7 +65,7 @@ def with_counts(frame: pd.DataFrame) -> pd.DataFrame:
 
 @cache
 def _by_name(name: str, batch: int, size: tuple[int, ...]) -> dict[str, int]:
-    """The counts of a network that the program knows; none where it does not, or at another input."""
+    """The counts of a network that the program knows; none of part of it, or at another input."""
     try:
         if name in networks.names():
             layers = models.load(name, batch=batch).layers
@@ -71,7 +73,9 @@ def _by_name(name: str, batch: int, size: tuple[int, ...]) -> dict[str, int]:
             return {} if size and size != (first.C, first.H, first.W) else network_counts(layers)
         if ":" in name:
             shapes = {"": ",".join(map(str, (batch, *size)))} if size else {}
-            return network_counts(models.load(name, batch=batch, shapes=shapes).layers)
+            found = models.load(name, batch=batch, shapes=shapes)
+            enough = found.covered.share_of_macs >= REQUIRED_SHARE and not found.covered.macs_unknown
+            return network_counts(found.layers) if enough else {}
     except UserError:  # PyTorch is not installed, or builds no such network
         return {}
     return {}

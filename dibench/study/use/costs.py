@@ -83,7 +83,7 @@ def layer_costs(layers: Sequence[Layer], fit: FittedModel) -> LayerCosts:
     if model == "di_disjoint":
         parameters, alpha = parameters[:-1], float(parameters[-1])
     names = predictor.names[: len(parameters)]
-    known = np.isin(data.op, [op for op in OPERATORS if f"e0[{op}]" in names])
+    known = np.isin(data.op, operators_of(fit))
     # The curve is the median of lognormal layers; their mean lies above it.
     lift = float(np.exp(predictor.residual_log**2 / 2))
     slope = lift * gradient(model, data, names, parameters, alpha)
@@ -99,6 +99,11 @@ def layer_costs(layers: Sequence[Layer], fit: FittedModel) -> LayerCosts:
         shape=shape,
         outside=tuple(_outside(data, count, fit)),
     )
+
+
+def operators_of(fit: FittedModel) -> list[str]:
+    """The operators that a fit can predict."""
+    return [op for op in OPERATORS if f"e0[{op}]" in fit.predictor.names]
 
 
 def _data(layers: Sequence[Layer], fit: FittedModel) -> tuple[Data, dict[str, FloatArray], IntArray]:

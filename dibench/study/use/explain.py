@@ -4,6 +4,10 @@ A saving is a difference of two predictions of one fit, so their errors are corr
 coefficients enter by the difference of the gradients, and what stays in the network cancels. Residuals of
 shapes that leave or enter do not cancel. A difference may have either sign, so its 95% interval is by
 Student's t, not lognormal.
+
+Of a network whose total is partial only changes of single layers are told, as what they save and not as a
+share of the cost: the rest of the network stays as it is, whatever it costs. A change of batch or data type
+changes that rest, too, so its saving is not known.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from dibench.study.findings.explanation import DrawnPower, Explanation, Saving
 from dibench.study.findings.prediction import NetworkCosts, PredictedCost, Prediction
 from dibench.study.maths.inference import student_quantile
 from dibench.study.table.gain import with_gain
-from dibench.study.use.costs import LayerCosts, layer_costs
+from dibench.study.use.costs import LayerCosts, layer_costs, operators_of
 from dibench.study.use.predict import predict
 from dibench.study.use.redesign import changes
 from dibench.study.use.sums import sum_degrees, sum_variance
@@ -62,16 +66,21 @@ def explain(
             np.add.at(sign, list(change.removed), 1.0 / network.batch)
             sign[entering] -= 1.0 / network.batch
             savings.append(pool.saving((change.knob, change.setting, change.where), sign, entering))
-    for other in batches:
+    own = pool.costs.part(0, len(network.layers))
+    partial = prediction.covered.partial
+    for other in () if partial else batches:
         entering = np.arange(end, end := end + len(other.layers))
         sign = np.zeros(len(pool.costs.layers))
         sign[: len(network.layers)] = 1.0 / network.batch
         sign[entering] -= 1.0 / other.batch
-        sign[~pool.costs.known] = 0.0
         setting = f"{other.batch} in place of {network.batch}"
         savings.append(pool.saving(("batch", setting, "the whole network"), sign, entering))
-    own = pool.costs.part(0, len(network.layers))
-    savings += [_by_dtype(network, own, fit, other) for other in dtypes]
+    for another in () if partial else dtypes:
+        after = layer_costs(network.layers, another)
+        for op in {layer.op for layer, known in zip(after.layers, after.known, strict=True) if not known}:
+            lacking[op] = lacking.get(op, 0) + 1
+        if after.known.all():
+            savings.append(_by_dtype(network, own, after, fit, another))
     worth = sorted((one for one in savings if one.saved.value > 0), key=lambda one: -one.saved.value)
     terms = _with_constant_power(own, fit)
     power = fit.constant_power
@@ -84,11 +93,17 @@ def explain(
         savings=tuple(worth),
         changes_that_save_nothing=len(savings) - len(worth),
         changes_not_predictable=lacking,
+        whole_network_changes_left_out=len(batches) + len(dtypes) if partial else 0,
     )
 
 
 def network_costs(networks: Sequence[Model], fit: FittedModel) -> NetworkCosts:
-    """What each network will cost, and what the cost of each of its layers is made of."""
+    """What each network will cost, and what the cost of each of its layers is made of.
+
+    Networks of which the fit can predict no layer are left out.
+    """
+    operators = operators_of(fit)
+    networks = [one for one in networks if any(layer.op in operators for layer in one.layers)]
     found = predict(networks, fit).predictions
     terms = [_with_constant_power(layer_costs(network.layers, fit), fit) for network in networks]
     return NetworkCosts(origin=fit.origin, predictions=found, terms=tuple(map(_plain, terms)))
@@ -129,15 +144,18 @@ class _Pool:
 
     costs: LayerCosts
     predictor: Predictor
-    macs: float
-    """Of one inference before a change, as `cost`."""
-    cost: float
+    macs: float | None
+    """Of one inference before a change, as `cost`; None where not all are known."""
+    cost: float | None
+    """None where the network's total is partial."""
     gain_accuracy: float | None
 
     @classmethod
     def of(cls, network: Model, new: Sequence[Layer], fit: FittedModel, before: Prediction) -> _Pool:
         costs = layer_costs([*network.layers, *new], fit)
-        macs, cost = network.macs / network.batch, before.per_inference.value
+        covered = before.covered
+        macs = None if covered.macs_unknown else covered.macs_known / network.batch
+        cost = None if covered.partial else before.per_inference.value
         return cls(costs, fit.predictor, macs, cost, fit.origin.gain_accuracy)
 
     def saving(self, change: tuple[str, str, str], sign: FloatArray, entering: NDArray[np.intp]) -> Saving:
@@ -162,8 +180,8 @@ class _Pool:
             setting=setting,
             where=where,
             saved=saved,
-            share=saved.value / self.cost,
-            macs=1 - macs / self.macs,
+            share=None if self.cost is None else saved.value / self.cost,
+            macs=None if self.macs is None else 1 - macs / self.macs,
             outside=any(costs.outside[row] for row in entering),
             certain=saved.low > 0,
         )
@@ -174,13 +192,14 @@ def _symmetric(value: float, variance: float, degrees: float, accuracy: float | 
     return PredictedCost(value, *with_gain(value, value - half, value + half, accuracy))
 
 
-def _by_dtype(network: Model, before: LayerCosts, fit: FittedModel, other: FittedModel) -> Saving:
+def _by_dtype(
+    network: Model, before: LayerCosts, after: LayerCosts, fit: FittedModel, other: FittedModel
+) -> Saving:
     """The saving of another data type. Its fit errs by itself, so variances add."""
-    after = layer_costs(network.layers, other)
     sums = _sum(before, fit.predictor), _sum(after, other.predictor)
     variance = sum(sum_variance(*one) for one in sums)
-    cost = float(before.mean[before.known].sum()) / network.batch
-    amount = cost - float(after.mean[after.known].sum()) / network.batch
+    cost = float(before.mean.sum()) / network.batch
+    amount = cost - float(after.mean.sum()) / network.batch
     degrees = min(sum_degrees(*one) for one in sums)
     saved = _symmetric(amount, variance / network.batch**2, degrees, fit.origin.gain_accuracy)
     return Saving(
@@ -198,6 +217,5 @@ def _by_dtype(network: Model, before: LayerCosts, fit: FittedModel, other: Fitte
 def _sum(
     costs: LayerCosts, predictor: Predictor
 ) -> tuple[NDArray[np.intp], FloatArray, FloatArray, Predictor]:
-    """The layers that have a prediction, as `sums` takes them."""
-    known = costs.known
-    return costs.shape[known], costs.mean[known], costs.gradient[known].sum(axis=0), predictor
+    """Layers that all have a prediction, as `sums` takes them."""
+    return costs.shape, costs.mean, costs.gradient.sum(axis=0), predictor

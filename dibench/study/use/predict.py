@@ -10,7 +10,8 @@ added before the covariance is applied. Neither does what all layers of a networ
 common. The rest averages out over *different* shapes; layers of one shape run the same kernel and err alike
 (`sums`). The sum is taken as lognormal (Fenton 1960), so the total of one layer equals that layer. A total
 leaves out what runs between layers (activations, pooling, additions, memory management) and does not know of
-layers that a library fuses into one.
+layers that a library fuses into one. Where it also leaves out multiply-adds of the model (what is no layer,
+and layers of operators that the fit lacks), it is partial: the network costs more (`Prediction.covered`).
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from dibench.models import Model
+    from dibench.models.model import MacShare
     from dibench.study.findings.fitted_model import FittedModel, Origin, Predictor
 
 
@@ -59,16 +61,21 @@ def predict(
         measured: a table with whole networks (rows of op `network`), to hold the predictions against.
 
     Raises:
-        UserError: no row of `measured` is a whole network on the fit's device, in its data type and response.
+        UserError: no layer of a network can be predicted, or no row of `measured` is a whole network on the
+        fit's device, in its data type and response.
     """
     costs = layer_costs([layer for network in networks for layer in network.layers], fit)
     parts, end = list[LayerCosts](), 0
     for network in networks:
         begin, end = end, end + len(network.layers)
         parts.append(costs.part(begin, end))
+        _check_any(network, parts[-1], fit)
     checked, otherwise = tuple[MeasuredNetwork, ...](), tuple[str, ...]()
     if measured is not None:
-        sums = [_sensed(part, part.known, fit.predictor) for part in parts]
+        sums = [
+            (_sensed(part, part.known, fit.predictor), _share(network, part))
+            for network, part in zip(networks, parts, strict=True)
+        ]
         checked, otherwise = _measured(measured, networks, sums, fit.origin)
     return Predictions(
         origin=fit.origin,
@@ -77,6 +84,30 @@ def predict(
         measured_networks=checked,
         measured_otherwise=otherwise,
     )
+
+
+def _check_any(network: Model, costs: LayerCosts, fit: FittedModel) -> None:
+    """Refuse a network of which nothing can be predicted: its cost is not zero."""
+    if costs.known.any():
+        return
+    if network.layers:
+        lacking = ", ".join(sorted({layer.op for layer in network.layers}))
+        raise UserError(
+            network.name, f"must have a layer that the fit can predict: it has no rows of {lacking}"
+        )
+    rule = "must have a layer to predict"
+    if network.not_covered:
+        first = network.not_covered[0]
+        rule += f": {len(network.not_covered)} not covered, such as {first.op}, {first.reason}"
+    else:
+        rule += ": it has no convolution and no product that dibench knows"
+    raise UserError(network.name, rule)
+
+
+def _share(network: Model, costs: LayerCosts) -> MacShare:
+    """Of a network's multiply-adds, those of the layers that have a prediction."""
+    known = zip(costs.layers, costs.known.tolist(), strict=True)
+    return network.share(sum(layer.macs for layer, predicted in known if predicted))
 
 
 def _prediction(network: Model, costs: LayerCosts, fit: FittedModel) -> Prediction:
@@ -94,6 +125,7 @@ def _prediction(network: Model, costs: LayerCosts, fit: FittedModel) -> Predicti
         unit=fit.origin.unit,
         total=total,
         per_inference=total.per(network.batch),
+        covered=_share(network, costs),
         by_operator=by_operator,
         unpredicted_operators=tuple(name for name in present if name not in by_operator),
         coverage=network.coverage,
@@ -130,7 +162,10 @@ def _sensed(costs: LayerCosts, rows: NDArray[np.bool_], predictor: Predictor) ->
 
 
 def _measured(
-    frame: pd.DataFrame, networks: Sequence[Model], sums: Sequence[PredictedCost], fit: Origin
+    frame: pd.DataFrame,
+    networks: Sequence[Model],
+    sums: Sequence[tuple[PredictedCost, MacShare]],
+    fit: Origin,
 ) -> tuple[tuple[MeasuredNetwork, ...], tuple[str, ...]]:
     """Of each network the last usable row of it, on the fit's device, in its data type and response.
 
@@ -140,7 +175,8 @@ def _measured(
     Args:
         frame: with whole networks.
         networks: that were predicted.
-        sums: what the fit's sensor would show for each: its gain is in the measurement, too.
+        sums: what the fit's sensor would show for each (its gain is in the measurement, too), and over which
+            part of the network.
         fit: where the prediction comes from.
 
     Returns:
@@ -159,7 +195,7 @@ def _measured(
         raise UserError("--measured", rule)
     name = rows["name"].fillna("").str.rpartition(":")[2]
     found, otherwise = [], []
-    for network, sensed in zip(networks, sums, strict=True):
+    for network, (sensed, covered) in zip(networks, sums, strict=True):
         own = rows[(name == network.name) & (rows["N"] == network.batch)]
         same = own[_of_this_image(own, network)]
         if same.empty:
@@ -176,7 +212,8 @@ def _measured(
                 backend=str(last.get("backend", "")),
                 measured=measured,
                 ratio=sensed.value / measured,
-                inside=sensed.low <= measured <= sensed.high,
+                inside=None if covered.partial else sensed.low <= measured <= sensed.high,
+                covered=covered,
             )
         )
     return tuple(found), tuple(otherwise)
