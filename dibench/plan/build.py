@@ -63,6 +63,7 @@ def presets() -> tuple[str, ...]:
     return tuple(sorted(file.name[:-5] for file in files if re.fullmatch(r"\w+\.toml", file.name)))
 
 
+# Wide because a plan is asked for in all these ways, and a model in two more.
 def load_plan(
     source: str | Path,
     *,
