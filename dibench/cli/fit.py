@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -42,13 +43,18 @@ def fit(
     choices: Annotated[
         bool, typer.Option("--choices", help="Show the verdict under every other reasonable choice of rows.")
     ] = False,
+    full: Annotated[
+        bool, typer.Option("--full", help="Everything: tests, coefficients, operators, rows left out.")
+    ] = False,
 ) -> None:
     """Fit MACs, time, AI and DI to measured energy (or time) and weigh AI against DI.
+
+    First the answer, how sure it is and what to do next; --full shows everything behind it.
 
     [bold]python -m dibench fit results/local/networks --json fit.json[/bold]
     """
     from dibench.show import terminal
-    from dibench.show.fit import blocks, parts
+    from dibench.show.fit import blocks, brief, parts
 
     if not 99 <= draws <= 99_999:
         raise UserError("--draws", "must be from 99 to 99999", draws)
@@ -65,12 +71,11 @@ def fit(
     )
     if json_file is not None:
         write_json(json_file, found.to_json())
-    terminal.show(
-        console(),
-        parts(found, twins=twins, lattice=lattice, other_choices=choices)
-        if twins or lattice or choices
-        else blocks(found),
-    )
+    if twins or lattice or choices:
+        shown = parts(found, twins=twins, lattice=lattice, other_choices=choices)
+    else:
+        shown = blocks(found) if full else brief(found, shlex.join(map(str, tables)))
+    terminal.show(console(), shown)
     if json_file is not None:
         console().print(f"\nEvery figure: {json_file}", soft_wrap=True)
 

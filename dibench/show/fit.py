@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dibench.show import cards, choices, claims, fit_tables, networks, peer, verdict
+from dibench.show import cards, choices, claims, fit_in_brief, fit_tables, networks, peer, verdict
 from dibench.show.blocks import Block, Note, Section, Sentence, of_cards
 from dibench.show.lattice import section as lattice_section
 from dibench.show.twins import section as twins_section
@@ -11,8 +11,17 @@ from dibench.study.findings.ladder import Fit
 
 
 def blocks(found: Findings | Several) -> list[Block | Section]:
-    """The fit on one screen; of several cards each by itself, and all as one where they are of one model."""
+    """All that a fit says; of several cards each by itself, and all as one where they are of one model."""
     return _cards(found) if isinstance(found, Several) else _one(found)
+
+
+def brief(found: Findings | Several, source: str) -> list[Block | Section]:
+    """What is shown first: of several cards how they compare, of all as one or of one table the answer."""
+    if isinstance(found, Findings):
+        return [*fit_in_brief.blocks(found, source)]
+    answer = [] if found.joined is None else fit_in_brief.blocks(found.joined, source)
+    alone = Sentence(f"Next: one card by itself, `python -m dibench fit {source} --device NAME`.")
+    return [*answer, cards.section(found), alone]
 
 
 def parts(

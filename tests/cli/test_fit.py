@@ -34,7 +34,7 @@ def sweep(tmp_path: Path, frame: pd.DataFrame) -> Path:
 @pytest.mark.slow
 def test_one_screen_and_complete_json(run: Run, sweep: Path, tmp_path: Path) -> None:
     target = tmp_path / "fit.json"
-    status, out, err = run("fit", sweep, "--json", target, *DRAWS)
+    status, out, err = run("fit", sweep, "--full", "--json", target, *DRAWS)
     assert (status, err) == (0, "")
     assert len(out.splitlines()) <= 54
     first = out.splitlines()[0]
@@ -79,7 +79,7 @@ def test_modelled_energy_is_introduced_as_a_pipeline_check(
 ) -> None:
     path = tmp_path / "modelled.csv"
     frame.assign(energy_source="model").to_csv(path, index=False)
-    status, out, _ = run("fit", path, *DRAWS)
+    status, out, _ = run("fit", path, "--full", *DRAWS)
     assert status == 0
     assert out.startswith("Measured time: these rows have no measured energy")
     assert "measured time (not energy)" in " ".join(out.split())
@@ -90,7 +90,7 @@ def test_modelled_energy_is_introduced_as_a_pipeline_check(
 def test_too_few_rows_are_undecided_and_alpha_is_not_to_be_relied_on(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "few.csv"
     measured(12).to_csv(path, index=False)
-    status, out, _ = run("fit", path, *DRAWS)
+    status, out, _ = run("fit", path, "--full", *DRAWS)
     assert status == 0
     assert "Undecided" in out
     assert "too few rows" in out

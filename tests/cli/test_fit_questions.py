@@ -63,7 +63,7 @@ def test_lattice_on_one_screen_and_in_json(run: Run, tmp_path: Path) -> None:
 def test_other_choices_are_a_sentence_a_table_and_json(run: Run, tmp_path: Path) -> None:
     table, target = tmp_path / "sweep.csv", tmp_path / "fit.json"
     measured(60).to_csv(table, index=False)
-    out = " ".join(shown(run, "fit", table, "--json", target, *DRAWS).split())
+    out = " ".join(shown(run, "fit", table, "--full", "--json", target, *DRAWS).split())
     found = json.loads(target.read_text())["choices"]
     total = len(found["choices"])
     assert sum(found["answers"].values()) == total > 10

@@ -105,7 +105,8 @@ def test_the_command_shows_every_card_and_writes_all(tmp_path: Path) -> None:
         whole = [*command, "--draws", "99", *options]
         return subprocess.run(whole, capture_output=True, text=True, check=True).stdout
 
-    out = run("--json", str(tmp_path / "fit.json"))
+    assert "Next: one card by itself, `python -m dibench fit" in run()
+    out = run("--full", "--json", str(tmp_path / "fit.json"))
     assert "a gain per card" in out and "less that of" in out
     assert re.findall(r"^(card \(a\)|other \(b\))\nclaim ", out, re.M) == ["card (a)", "other (b)"]
     figures = json.loads((tmp_path / "fit.json").read_text())

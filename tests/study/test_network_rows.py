@@ -226,7 +226,9 @@ def test_networks_are_ranked_and_held_out_by_family(run: Run, tmp_path: Path) ->
     for fold in found.fit.folds.dropped:
         assert (fold.rows, fold.rows_dropped, fold.rows_left) == (8, 0, 56)
     frame.to_csv(tmp_path / "own.csv", index=False)
-    status, out, err = run("fit", tmp_path / "own.csv", "--draws", "99", "--json", tmp_path / "own.json")
+    status, out, err = run(
+        "fit", tmp_path / "own.csv", "--full", "--draws", "99", "--json", tmp_path / "own.json"
+    )
     out = " ".join(out.split())
     assert (status, err) == (0, "")
     assert "Measured energy of whole networks, with all that runs between their layers" in out
@@ -269,7 +271,7 @@ def test_how_much_of_a_network_its_layers_are_is_said_before_any_ranking(run: Ru
     missing = explained_share(partial, fit_ladder(partial, device="card", draws=99))
     assert {one.network for one in missing} == set(shares) - {"resnet50"}
     frame[frame["device"] == "card"].to_csv(tmp_path / "own.csv", index=False)
-    status, out, _ = run("fit", tmp_path / "own.csv", "--draws", "99")
+    status, out, _ = run("fit", tmp_path / "own.csv", "--full", "--draws", "99")
     out = " ".join(out.split())
     said = "layers are 0.44 to 0.98 of 4 networks measured as a whole (resnet50 0.44, densenet121 0.50"
     assert status == 0 and out.index(said) < out.index("Ranking by MAC/J")

@@ -118,7 +118,7 @@ def test_fit_shows_all_cards_as_one(
     path = tmp_path / "sweep.csv"
     frame.to_csv(path, index=False)
     with pytest.raises(SystemExit) as ended:
-        main(["fit", str(path), "--draws", str(DRAWS), "--json", str(tmp_path / "fit.json")])
+        main(["fit", str(path), "--full", "--draws", str(DRAWS), "--json", str(tmp_path / "fit.json")])
     said = " ".join(capsys.readouterr().out.split())
     assert ended.value.code == 0
     for words in ("Each card on its own", "All cards as one", "GPU-2 1.0", "from 10 cases", "By operator"):

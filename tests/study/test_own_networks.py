@@ -128,7 +128,7 @@ def test_a_family_of_few_layers_is_no_evidence_and_is_named(run: Run, tmp_path: 
     assert {one.family for one in found.families} == set(stems)
     frame.to_csv(tmp_path / "own.csv", index=False)
     file = tmp_path / "own.json"
-    status, out, _ = run("fit", tmp_path / "own.csv", "--draws", "99", "--json", file)
+    status, out, _ = run("fit", tmp_path / "own.csv", "--full", "--draws", "99", "--json", file)
     out, figures = " ".join(out.split()), json.loads(file.read_text())
     assert status == 0
     assert figures["held_out"]["small"] == {"yew": 4}
@@ -295,7 +295,7 @@ def test_rows_of_no_family_are_held_out_by_layer_and_told(run: Run, tmp_path: Pa
     assert folds.by == "family and layer"
     file = tmp_path / "own.csv"
     frame.to_csv(file, index=False)
-    status, out, _ = run("fit", file, "--draws", "99", "--json", tmp_path / "own.json")
+    status, out, _ = run("fit", file, "--full", "--draws", "99", "--json", tmp_path / "own.json")
     out, figures = " ".join(out.split()), json.loads((tmp_path / "own.json").read_text())["folds"]
     assert status == 0
     assert f"whole families, with every shape they share; {nameless.sum()} rows of no family, by layer" in out

@@ -26,6 +26,10 @@ FloatArray = NDArray[np.float64]
 MARGIN = (0.45, 0.55)
 """Around ½: an interval of α inside it says AI, one outside it DI."""
 
+DATA_TYPE_MATTERS, OUTPUTS_DIFFER = "data type matters", "outputs differ"
+ALIKE, UNDECIDED, NOT_ADEQUATE = "alike", "undecided", "not adequate"
+"""What a verdict says of data types: headlines and claims read this one word."""
+
 
 @attrs.frozen
 class Scores:
@@ -237,7 +241,7 @@ class Fit(Result):
     verdict: str
     """`AI`, `DI`, `undecided` or `not adequate`."""
     conclusion: str
-    """What that says: `data type matters`, `outputs differ`, `alike`, `undecided` or `not adequate`."""
+    """What that says: one of the five words above."""
     answer: str
     """The verdict in a sentence."""
     verdict_text: str

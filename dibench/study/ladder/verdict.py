@@ -22,16 +22,18 @@ from dibench.study.findings.adequacy import Adequacy
 from dibench.study.findings.collinear import Collinear
 from dibench.study.findings.estimate import AlphaByFamily, Estimate
 from dibench.study.findings.guards import Guard
-from dibench.study.findings.ladder import MARGIN
+from dibench.study.findings.ladder import (
+    ALIKE,
+    DATA_TYPE_MATTERS,
+    MARGIN,
+    NOT_ADEQUATE,
+    OUTPUTS_DIFFER,
+    UNDECIDED,
+)
 from dibench.study.ladder.collinear import LARGEST_CONDITION
 from dibench.study.maths.inference import LEVEL
 
 ROWS_PER_COEFFICIENT = 3
-
-
-DATA_TYPE_MATTERS, OUTPUTS_DIFFER = "data type matters", "outputs differ"
-ALIKE, UNDECIDED, NOT_ADEQUATE = "alike", "undecided", "not adequate"
-"""What a verdict says of data types: headline and claims read this one word."""
 
 
 def conclusion(decision: str, p_weights_vs_inputs: float) -> str:

@@ -14,12 +14,12 @@ from dibench.intensity import OPERATORS
 from dibench.numbers import Bounded, bracketed, interval, percent, percent_apart
 from dibench.study.findings.claims import CONFIRMED, NOT_TESTABLE, REFUTED, UNDECIDED, Claim
 from dibench.study.findings.estimate import Estimate
-from dibench.study.findings.ladder import Fit
+from dibench.study.findings.ladder import ALIKE, DATA_TYPE_MATTERS, NOT_ADEQUATE, OUTPUTS_DIFFER, Fit
 from dibench.study.findings.networks import NoNetworks, WholeNetworks
 from dibench.study.findings.twins import Twins
 from dibench.study.ladder.folds import FEWEST_FAMILIES
 from dibench.study.ladder.unseen import FEWEST_FAMILY_LAYERS
-from dibench.study.ladder.verdict import ALIKE, DATA_TYPE_MATTERS, NOT_ADEQUATE, OUTPUTS_DIFFER, miss_text
+from dibench.study.ladder.verdict import miss_text
 
 _ANSWERS = {"DI": CONFIRMED, "AI": REFUTED}
 """The answer by the analysis's decision; any other decision is undecided."""

@@ -1,0 +1,138 @@
+"""What `fit` answers first: the answer, how sure it is and what to do next, then one table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dibench.numbers import UNKNOWN, bracketed, count, percent
+from dibench.show.blocks import Block, Headline, Sentence, Table, columns
+from dibench.study.findings.ladder import ALIKE, DATA_TYPE_MATTERS, NOT_ADEQUATE, UNDECIDED
+
+if TYPE_CHECKING:
+    from dibench.study.findings.all_findings import Findings
+    from dibench.study.findings.ladder import Fit
+
+_MOST_DISTURBED = 0.5
+"""From this share of rows on, noise is the answer."""
+_TOO_WIDE = "too wide"
+
+_DESCRIPTIONS = {
+    "macs": ("MACs alone", "multiply-adds"),
+    "ai": ("AI", "and elements moved, all at one price"),
+    "di_weighted": ("DI", "and weights and activations, each at its own price"),
+}
+"""How the models are called here, and what has a cost in each; every line adds to the one above."""
+
+
+def blocks(found: Findings, source: str) -> list[Block]:
+    """Three sentences and a table.
+
+    Args:
+        found: of one table.
+        source: the tables as `fit` was given them, for commands to copy.
+    """
+    fit = found.fit
+    sure = fit.reliable and fit.verdict not in ("undecided", "not adequate")
+    noisy = share_disturbed(fit) > _MOST_DISTURBED
+    return [
+        Headline(_answer(fit), "good" if sure and fit.evidence else "warn"),
+        Sentence(_how_sure(fit), "warn" if noisy else ""),
+        Sentence(_next(found, source, noisy=noisy)),
+        _descriptions(fit),
+    ]
+
+
+def share_disturbed(fit: Fit) -> float:
+    """Of the rows that a fit could have used, those that others disturbed: flagged, or too wide to count."""
+    wide = _too_wide(fit)
+    return (fit.rows_flagged + wide) / max(1, fit.rows_used + wide)
+
+
+def _too_wide(fit: Fit) -> int:
+    return sum(rows for reason, rows in fit.excluded.items() if reason.startswith(_TOO_WIDE))
+
+
+def _answer(fit: Fit) -> str:
+    kind = fit.response_kind
+    check = "" if fit.response_measured else "A check of the program, no evidence: "
+    said = {
+        DATA_TYPE_MATTERS: f"DI: a weight and an activation do not cost the same {kind} here, and DI "
+        "predicts layers it has not seen better than AI.",
+        ALIKE: f"AI is enough: a weight and an activation cost the same {kind} here.",
+        UNDECIDED: f"Undecided: these rows cannot tell whether a weight costs more {kind} than an "
+        "activation.",
+        NOT_ADEQUATE: f"No answer: neither AI nor DI describes the {kind} of these rows well enough.",
+    }
+    plainly = fit.answer if _withheld(fit) else said.get(fit.conclusion, fit.answer)
+    return check + plainly
+
+
+def _withheld(fit: Fit) -> bool:
+    """Whether the numbers say one thing, and a guard keeps it from being the answer."""
+    return fit.conclusion == UNDECIDED and any(guard.withholds for guard in fit.guards)
+
+
+def _how_sure(fit: Fit) -> str:
+    wide = _too_wide(fit)
+    left = f", {count(wide)} more are too noisy to count" if wide else ""
+    time = " of measured time, without joules" if fit.response_kind == "time" else ""
+    rests = f"How sure: it rests on {count(fit.rows_used)} {fit.rows_are}{time}{left}"
+    if fit.conclusion == NOT_ADEQUATE and fit.adequacy.miss is not None:
+        good = f"; DI misses them by {percent(fit.adequacy.miss)} where they are good to "
+        return f"{rests}{good}{percent(fit.adequacy.rows_error)}."
+    return f"{rests}{_price(fit)}."
+
+
+def _price(fit: Fit) -> str:
+    """What a weight costs in activations: α/(1 − α), with the wider of its two 95% intervals."""
+    both = (fit.alpha, fit.alpha_by_family)
+    ends = [fit.alpha.value, *(one.ci_low for one in both), *(one.ci_high for one in both)]
+    known = [end / (1 - end) for end in ends if end is not None and 0 < end < 1]
+    if len(known) < len(ends) or not fit.determined:
+        return "; they do not bound what a weight costs beside an activation"
+    return (
+        f"; a weight costs {bracketed(known[0], min(known), max(known))} times as much as an activation (95%)"
+    )
+
+
+def _next(found: Findings, source: str, *, noisy: bool) -> str:
+    fit, command = found.fit, f"`python -m dibench fit {source}"
+    if noisy:
+        return (
+            "Next: other work disturbed most rows, so measure again on a quiet machine, with a longer "
+            "`--time-budget`, or on fewer cores (`OMP_NUM_THREADS`)."
+        )
+    twins = found.twins
+    if twins is not None and any(one.pairs >= twins.least_pairs for one in twins.decisive.twins):
+        return f"Next: {command} --twins` compares pairs of layers that differ in nothing but the data type."
+    if found.lattice is not None:
+        return f"Next: {command} --lattice` says what one access costs, from one layer under many boxes."
+    if fit.conclusion == NOT_ADEQUATE:
+        follows = " and ".join(one.name for one in fit.adequacy.follows[:2])
+        seen = f", here {follows}" if follows else ""
+        return f"Next: {command} --full` says what the misses follow{seen}."
+    if fit.verdict == "undecided":
+        return (
+            "Next: more layers, such as `python -m dibench sweep networks --out results/local/networks "
+            "--time-budget 9m`."
+        )
+    return f"Next: `python -m dibench generality {source}` asks whether other networks say the same."
+
+
+def _descriptions(fit: Fit) -> Table:
+    """How far each description is off, on the rows and on families of networks left out."""
+    shown = {name: fit.models[name] for name in _DESCRIPTIONS if name in fit.models}
+    outside = any(model.held_out.mape is not None for model in shown.values())
+    rows = []
+    for name, model in shown.items():
+        errors = [percent(model.scores.mape), *([percent(model.held_out.mape)] if outside else [])]
+        rows.append([*_DESCRIPTIONS[name], *(error if model.reason is None else UNKNOWN for error in errors)])
+    unseen = ("unseen",) if outside else ()
+    note = "Error: how far predictions lie from what was measured, on average"
+    note += f"; unseen: held out, {fit.folds.text}" if outside else ""
+    return Table(
+        f"What predicts {fit.response_kind}, and how well",
+        columns("description", "has a cost", "error", *unseen, text=("has a cost",), ranks={"has a cost": 1}),
+        rows,
+        f"{note}. `--full` shows the tests, coefficients, operators and the rows left out.",
+    )
