@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dibench.numbers import UNKNOWN, bracketed, count, percent
-from dibench.show.blocks import Block, Headline, Sentence, Table, columns
+from dibench.show.blocks import Headline, Sentence, Table, columns
 from dibench.study.findings.ladder import ALIKE, DATA_TYPE_MATTERS, NOT_ADEQUATE, UNDECIDED
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _DESCRIPTIONS = {
 """How the models are called here, and what has a cost in each; every line adds to the one above."""
 
 
-def blocks(found: Findings, source: str) -> list[Block]:
+def blocks(found: Findings, source: str) -> tuple[Headline, Sentence, Sentence, Table]:
     """Three sentences and a table.
 
     Args:
@@ -34,12 +34,12 @@ def blocks(found: Findings, source: str) -> list[Block]:
     fit = found.fit
     sure = fit.reliable and fit.verdict not in ("undecided", "not adequate")
     noisy = share_disturbed(fit) > _MOST_DISTURBED
-    return [
+    return (
         Headline(_answer(fit), "good" if sure and fit.evidence else "warn"),
         Sentence(_how_sure(fit), "warn" if noisy else ""),
         Sentence(_next(found, source, noisy=noisy)),
         _descriptions(fit),
-    ]
+    )
 
 
 def share_disturbed(fit: Fit) -> float:

@@ -14,7 +14,6 @@ from study_frames import measured
 from twin_frames import STANDARD
 from twin_frames import measured as twins_of
 
-from dibench.show.blocks import Headline, Sentence, Table
 from dibench.show.fit import brief
 from dibench.show.fit_in_brief import blocks, share_disturbed
 from dibench.show.terminal import show
@@ -51,8 +50,7 @@ def decided() -> Findings:
 
 def test_an_answer_is_three_sentences_and_a_table(decided: Findings) -> None:
     answer, sure, then, table = blocks(decided, "mine.csv")
-    assert isinstance(answer, Headline) and isinstance(sure, Sentence) and isinstance(then, Sentence)
-    assert isinstance(table, Table)
+    assert len(table.rows) == 3
     assert answer.text.startswith("DI: a weight and an activation do not cost the same energy here")
     assert answer.tone == "good"
     low, high = map(float, re.findall(r"costs [\d.]+ \(([\d.]+) to ([\d.]+)\) times", sure.text)[0])
