@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 
 from dibench import networks
 from dibench.study.findings.adequacy import Adequacy
-from dibench.study.findings.ladder import ALIKE, DATA_TYPE_MATTERS, NOT_ADEQUATE, conclusion
+from dibench.study.findings.ladder import ALIKE, DATA_TYPE_MATTERS, NOT_ADEQUATE
 from dibench.study.ladder.adequacy import adequacy
 from dibench.study.ladder.alpha import WeightedAlpha, weights_and_inputs
 from dibench.study.ladder.beside import suited, terms_beside
@@ -39,6 +39,7 @@ from dibench.study.ladder.folds import make_folds
 from dibench.study.ladder.ladder import compare, make_clusterings
 from dibench.study.ladder.models import FULL, data_of
 from dibench.study.ladder.unseen import predict_families
+from dibench.study.ladder.verdict import conclusion
 from dibench.study.questions.families import evidence_of, family_differences
 from dibench.study.table.catalogue import catalogue_of
 
