@@ -14,7 +14,9 @@ from dibench.show.partial import not_covered
 _COUNTS = ("MACs", "weights", "inputs", "outputs")
 _REUSE = ("M/W", "M/X", "M/Y")
 _DI = ("DI weighted", "DI disjoint")
-_RANKS = {"outputs": 5, "inputs": 4, "M/Y": 3, "M/X": 2, "M/W": 2, "weights": 1}
+_RANKS = {"outputs": 6, "inputs": 5, "M/Y": 4, "M/X": 3, "M/W": 3, "weights": 2, "op": 1}
+_LONG = 36
+"""Characters of a name that may go on in a second line."""
 _DRAGS_SHOWN = 10
 
 
@@ -85,7 +87,7 @@ def _layers(model: Model, alphas: AlphaValues | None, caption: str) -> Table:
             layer.name.partition("/")[2], layer.op, shape_text(layer), *map(short, counts),
             *map(short, reuse.by_data_type), *(number(value, ".1f") for value in intensities),
         ])  # fmt: skip
-    wraps = ("layer", "shape")
+    wraps = ("layer",) if max(len(row[0]) for row in rows) > _LONG else ()
     return Table(caption, columns(*names, text=("op", "shape"), wraps=wraps, ranks=_RANKS), rows)
 
 

@@ -161,7 +161,8 @@ def _widths(table: Table, number: int) -> tuple[int, int]:
     whole = max(map(cell_len, lines))
     if not table.columns[number].wraps:
         return whole + _GAP, whole + _GAP
-    longest = max(cell_len(word) for line in lines for word in line.split() or [""])
+    # A long name, such as cell_stem_0.comb_iter_0_left, may go on in a second line anywhere.
+    longest = max(cell_len(word) for line in lines for word in re.split(r"[\s./_]+", line))
     return min(whole, max(longest, _LEAST_WORDS)) + _GAP, whole + _GAP
 
 
@@ -176,6 +177,7 @@ def _made(table: Table, kept: Sequence[int]) -> RichTable:
             column.name,
             justify="left" if column.text else "right",
             no_wrap=not column.wraps,
+            overflow="fold",  # a name without spaces is never cut
             min_width=least,
         )
     for number, row in enumerate(table.rows):
