@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import math
+import os
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
@@ -30,7 +31,7 @@ BLOCK = 8_192
 """Rows that are read as text at once: bounds memory."""
 
 
-def table_of(path: str | Path) -> Path:
+def table_of(path: str | os.PathLike[str]) -> Path:
     """The table of a sweep's directory; any other path stays."""
     path = Path(path)
     return path / "sweep.csv" if path.is_dir() else path
@@ -111,7 +112,7 @@ def _row(lines: Lines, line: int, texts: dict[str, str]) -> Row:
     return Row(**cells, others=others)
 
 
-def load(*tables: str | Path) -> pd.DataFrame:
+def load(*tables: str | os.PathLike[str]) -> pd.DataFrame:
     """The rows of one or more tables of the CSV contract, checked, as one frame.
 
     Args:
@@ -119,6 +120,8 @@ def load(*tables: str | Path) -> pd.DataFrame:
 
     Raises:
         dibench.errors.UserError: a file is missing or breaks the contract; the message says where.
+
+    >>> load("results/local/networks", "another/sweep.csv").groupby("op")["time_s"].median()  # doctest: +SKIP
     """
     import pandas as pd
 

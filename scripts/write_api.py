@@ -25,8 +25,10 @@ ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "docs" / "api.md"
 
 PUBLIC: dict[str, tuple[str, ...]] = {
-    "dibench": ("load", "fit"),
-    "dibench.notebook": ("NotebookFit",),
+    "dibench": ("load", "layers", "fit", "predict", "explain", "compare", "energy"),
+    "dibench.api.results": (),
+    "dibench.api.shown": (),
+    "dibench.api.own_code": ("Spent", "Calls"),
     "dibench.study": ("fit", "cards_in"),
     "dibench.study.findings.ladder": (),
     "dibench.study.findings.estimate": (),

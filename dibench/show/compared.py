@@ -33,6 +33,12 @@ def blocks(found: Comparison) -> list[Block]:
     return [*made, *_basis(found)]
 
 
+def in_a_line(found: Comparison) -> str:
+    """The answer on time, and on energy where it could be compared: a line each."""
+    told = [_answer(one) for one in found.quantities]
+    return "\n".join([*(["Too noisy to tell."] if found.verdict == "too noisy" else []), *told][:2])
+
+
 def _overall(quantity: Quantity) -> str:
     if quantity.too_noisy:
         return ""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dibench.numbers import count, interval
 from dibench.show import cards, choices, claims, fit_in_brief, fit_tables, networks, peer, verdict
 from dibench.show.blocks import Block, Note, Section, Sentence, of_cards
 from dibench.show.lattice import section as lattice_section
+from dibench.show.response import response_of
 from dibench.show.twins import section as twins_section
 from dibench.study.findings.all_findings import Findings, Several
 from dibench.study.findings.ladder import Fit
@@ -43,6 +45,14 @@ def parts(
         told = {card: choices.section(fit.choices, card) for card, fit in fits.items() if fit.choices}
         shown += of_cards(told) or [Sentence("There is no other choice of rows, response or terms.")]
     return shown
+
+
+def in_a_line(fit: Fit) -> str:
+    """`Fit of 116 layers, measured time, AMD EPYC: undecided, α 0.40 (0.19 to 0.71)`."""
+    rows = count(fit.rows_used, fit.rows_are.removesuffix("s"))
+    response = response_of(fit)
+    about = ", ".join(filter(None, [f"{response.adjective} {response.name}", fit.setting.get("device", "")]))
+    return f"Fit of {rows}, {about}: {fit.verdict}, α {interval(fit.alpha.weighted)}"
 
 
 def summary(fit: Fit) -> list[Block]:

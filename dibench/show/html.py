@@ -1,9 +1,12 @@
-"""Blocks as HTML: each question a `<section>`, its figures drawn here and grouped by card."""
+"""Blocks as HTML: each question a `<section>`, its figures drawn here and grouped by card.
+
+`fragment` is what a notebook shows of a result: the same blocks by the same templates, without figures.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -14,6 +17,7 @@ from markupsafe import Markup, escape
 
 from dibench.intensity import OPERATORS
 from dibench.show.blocks import Block, Cell, Column, Figure, Section, Table
+from dibench.show.svg import fragment_style
 
 if TYPE_CHECKING:
     from dibench.show.svg import Drawn
@@ -80,6 +84,31 @@ def _kind(block: Block) -> str:
     if isinstance(block, Figure):
         return "figures"
     return "tables" if isinstance(block, Table) else "text"
+
+
+def fragment(blocks: Iterable[Block | Section]) -> str:
+    """Blocks as a piece of HTML with a small style, without figures and what only a page has room for."""
+    parts: list[Question | PagePart] = []
+    for is_section, own in groupby(blocks, lambda block: isinstance(block, Section)):
+        if is_section:
+            parts += [_in_short(section) for section in own if isinstance(section, Section)]
+        else:
+            parts += _parts(_short([block for block in own if not isinstance(block, Section)]))
+    css = Markup(fragment_style())
+    return environment().get_template("fragment.html.jinja").render(parts=parts, css=css)
+
+
+def _in_short(section: Section) -> Question:
+    cards = {card: _short(own) for card, own in section.cards.items()}
+    return question(attrs.evolve(section, blocks=_short(section.blocks), cards=cards))
+
+
+def _short(blocks: Sequence[Block]) -> list[Block]:
+    return [
+        block
+        for block in blocks
+        if not (isinstance(block, Figure) or (isinstance(block, Table) and block.page_only))
+    ]
 
 
 @cache

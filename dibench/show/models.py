@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dibench import networks
 from dibench.models import Model
 from dibench.models.intensities import AlphaValues, Drag, reuse_of
-from dibench.numbers import UNKNOWN, number, percent, percent_apart, plain, shape_text, short
+from dibench.numbers import UNKNOWN, count, number, percent, percent_apart, plain, shape_text, short
 from dibench.show.blocks import Block, Note, Sentence, Table, columns
 from dibench.show.partial import not_covered
 
@@ -41,6 +41,17 @@ def layer_blocks(
     found += not_covered(model.not_covered)
     found += [Sentence(model.note)] if model.note else []
     return [*found, Sentence(f"The table {model.coverage}.")]
+
+
+def in_a_line(model: Model) -> str:
+    """`resnet50, batch 8: 54 layers, 32.7G MACs, 25.5M weights, AI 82.5`."""
+    about = f"{model.name}, batch {model.batch}: {count(len(model.layers), 'layer')}"
+    if not model.layers:
+        return about
+    reuse = reuse_of(model.layers)
+    more = f"; {count(len(model.not_covered), 'operation')} not covered" if model.not_covered else ""
+    costs = f"{short(reuse.macs)} MACs, {short(reuse.weights)} weights, AI {number(reuse.ai, '.1f')}"
+    return f"{about}, {costs}{more}"
 
 
 def network_blocks(found: Sequence[Model], alphas: AlphaValues | None, what: str) -> list[Block]:

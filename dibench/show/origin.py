@@ -23,9 +23,10 @@ def introduction(origin: Origin, source: str) -> list[Block]:
 
     Args:
         origin: the fit.
-        source: the file it was read from.
+        source: the file it was read from; empty where it was at hand.
     """
-    setting = f"{origin.dtype or 'data type not given'}, {', '.join(origin.energy_source)}; {source}"
+    setting = f"{origin.dtype or 'data type not given'}, {', '.join(origin.energy_source)}"
+    setting += f"; {source}" if source else ""
     by = f"predicted by {MODEL_NAMES[origin.model]}, fitted on {origin.device} ({setting})"
     blocks: list[Block] = [Sentence(f"**{_quantity(origin)}**, {by}", "" if origin.measured else "warn")]
     if origin.is_time:

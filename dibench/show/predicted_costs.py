@@ -45,6 +45,15 @@ def blocks(found: Predictions, source: str, *, every: bool) -> list[Block]:
     return made
 
 
+def in_a_line(found: Predictions) -> str:
+    """`resnet50, batch 8: 12.3 mJ (11.0 to 14.1) per inference`, and how many more."""
+    one, *others = found.predictions
+    more = f", and {len(others)} more" if others else ""
+    cost = cost_text(one.per_inference, one.unit, one.covered)
+    said = f"{one.network}, batch {one.batch}: {cost} per inference"
+    return f"{said}{more} ({kind_of(found.origin)})"
+
+
 def figures(found: Predictions) -> list[Figure]:
     """Layers and operators of each network at its first batch, and all of them side by side."""
     kind, made = kind_of(found.origin), []

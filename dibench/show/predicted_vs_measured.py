@@ -16,7 +16,7 @@ from dibench.show import verdict
 from dibench.show.blocks import Block, Figure, Note, Section, Sentence
 from dibench.show.response import Response, response_of
 from dibench.show.studies import Study
-from dibench.show.svg import MUTED, new_grid, new_panel, recoloured, themes, to_svg
+from dibench.show.svg import MUTED, new_grid, new_panel, painted, to_svg
 from dibench.words import MODEL_NAMES
 
 if TYPE_CHECKING:
@@ -85,8 +85,7 @@ def figure_of(fit: Fit, residuals: Mapping[str, Residuals]) -> MatplotlibFigure:
         axes.set_title(f"{MODEL_NAMES[model]}, {how}")
     check = "" if fit.response_measured else "Not measured, a check of the pipeline. "
     figure.suptitle(f"{check}{fit.verdict}: {fit.brief}")
-    recoloured(figure, themes()["light"])
-    return figure
+    return painted(figure)
 
 
 def _draw_predicted(axes: Axes, rows: pd.DataFrame, fit: Fit, model: str, residuals: Residuals) -> None:

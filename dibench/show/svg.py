@@ -124,10 +124,12 @@ def new_stack(heights: Sequence[float], width: float, height: float) -> tuple[Fi
 
 def _subplots(width: float, height: float, **grid: Any) -> tuple[Figure, list[Axes]]:
     import matplotlib
-    from matplotlib.figure import Figure
+
+    from dibench.show.notebook_figure import NotebookFigure
 
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(width / UNITS_PER_INCH, height / UNITS_PER_INCH), layout="constrained")
+        size = (width / UNITS_PER_INCH, height / UNITS_PER_INCH)
+        figure = NotebookFigure(figsize=size, layout="constrained")
         every = figure.subplots(squeeze=False, **grid).ravel().tolist()
     for axes in every:
         axes.tick_params(length=0, pad=5)
@@ -215,12 +217,24 @@ def style_sheet() -> str:
     return (resources.files("dibench.show") / "style.css").read_text(encoding="utf-8")
 
 
-def standalone(panel: str) -> str:
-    """A panel of `to_svg` as a file of its own, with the page's colours for light and dark."""
+@cache
+def fragment_style() -> str:
+    """The style of a piece of HTML inside somebody else's page: the page's colours, and no rule beyond it."""
+    own = (resources.files("dibench.show") / "fragment.css").read_text(encoding="utf-8")
+    return _theme().replace(":root", ".dibench") + own
+
+
+def _theme() -> str:
+    """The page's colours for light and for dark."""
     pattern = r":root \{.*?\n\}\n@media \(prefers-color-scheme: dark\) \{.*?\n\}\n"
     theme = re.search(pattern, style_sheet(), re.DOTALL)
     assert theme is not None, "style.css begins with the light theme, then the dark one"
-    style = f"<style>{theme[0]}svg {{ font: 400 11px var(--sans); }}</style>"
+    return theme[0]
+
+
+def standalone(panel: str) -> str:
+    """A panel of `to_svg` as a file of its own, with the page's colours for light and dark."""
+    style = f"<style>{_theme()}svg {{ font: 400 11px var(--sans); }}</style>"
     head, end, body = panel.partition(">")
     return f'{head} xmlns="http://www.w3.org/2000/svg"{end}{style}{body}\n'
 
@@ -254,6 +268,12 @@ def recoloured(figure: Figure, colours: Mapping[str, str]) -> None:
             if sentinel in colours:
                 getattr(artist, f"set_{kind}")(to_rgba(colours[sentinel], to_rgba(now)[3]))
     figure.set_facecolor(colours[SURFACE])
+
+
+def painted(figure: Figure) -> Figure:
+    """The figure in the page's light colours, for a notebook."""
+    recoloured(figure, themes()["light"])
+    return figure
 
 
 def _page_style(body: str) -> str:

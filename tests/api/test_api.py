@@ -1,0 +1,152 @@
+"""What `import dibench` offers: it completes, takes what one has at hand, and answers in short."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from study_frames import measured
+
+import dibench
+from dibench.errors import UserError
+
+DRAWS = 99
+
+
+@pytest.fixture(scope="module")
+def frame() -> pd.DataFrame:
+    return measured(60)
+
+
+@pytest.fixture(scope="module")
+def fit(frame: pd.DataFrame) -> Any:
+    return dibench.fit(frame, draws=DRAWS)
+
+
+@pytest.fixture(scope="module")
+def results(frame: pd.DataFrame, fit: Any) -> dict[str, Any]:
+    slower = frame.assign(energy_j=1.2 * frame["energy_j"], time_s=1.2 * frame["time_s"])
+    return {
+        "layers": dibench.layers("resnet50", batch=8),
+        "fit": fit,
+        "predict": dibench.predict(["resnet50", "mobilenet_v2"], fit=fit, batch=[1, 8]),
+        "explain": dibench.explain("mobilenet_v2", fit=fit),
+        "compare": dibench.compare(frame, slower),
+    }
+
+
+def test_names_complete_without_loading_anything_heavy() -> None:
+    code = (
+        "import sys, dibench; names = dir(dibench); dibench.Layer; "
+        "print(*names); print(*{'numpy', 'pandas', 'matplotlib', 'scipy'} & set(sys.modules))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    names, heavy = out.split("\n")[:2]
+    assert not heavy
+    assert {"load", "layers", "fit", "predict", "explain", "compare", "energy", "Layer"} <= set(names.split())
+
+
+def test_every_name_is_there_for_editors_and_has_an_example() -> None:
+    text = Path(dibench.__file__).read_text("utf-8")
+    for name in dibench.__all__:
+        thing = getattr(dibench, name)
+        assert f" import {name} as {name}\n" in text, "for type checkers and editors"
+        assert ">>>" in (inspect.getdoc(thing) or ""), name
+
+
+@pytest.mark.parametrize("name", ["layers", "fit", "predict", "explain", "compare"])
+def test_a_result_is_short_as_text_and_whole_as_html(results: dict[str, Any], name: str) -> None:
+    result = results[name]
+    said = repr(result)
+    assert len(said) <= 300 and said.count("\n") <= 1
+    page = result._repr_html_()
+    assert page.startswith('<div class="dibench"><style>') and page.rstrip().endswith("</div>")
+    assert "<table>" in page or name == "compare", "sweeps without a changed case have no table"
+    assert "src=" not in page and "http" not in page
+    assert len(result.summary()) > len(said)
+    json.dumps(result.to_json(), allow_nan=False)
+
+
+@pytest.mark.parametrize("name", ["fit", "predict", "explain"])
+def test_a_figure_shows_itself_without_pyplot(results: dict[str, Any], name: str) -> None:
+    figure = results[name].plot()
+    picture, size = figure._repr_png_()
+    assert picture.startswith(b"\x89PNG") and size["width"] >= 330
+    assert "matplotlib.pyplot" not in sys.modules
+
+
+def test_a_figure_is_chosen_by_name(results: dict[str, Any]) -> None:
+    assert results["predict"].plot("operators-resnet50") is not results["predict"].plot()
+    with pytest.raises(UserError, match=r"must be one of .*layers-resnet50.*\(got 'nonsense'\)"):
+        results["predict"].plot("nonsense")
+
+
+def test_ipython_shows_table_and_figure(results: dict[str, Any]) -> None:
+    formatters = pytest.importorskip("IPython.core.formatters")
+    shown, _ = formatters.DisplayFormatter().format(results["predict"])
+    assert {"text/plain", "text/html"} <= shown.keys()
+    shown, about = formatters.DisplayFormatter().format(results["fit"].plot())
+    assert shown["image/png"] and about["image/png"]["width"] == 640
+
+
+def test_a_table_is_taken_as_a_path_a_directory_a_frame_or_several(
+    frame: pd.DataFrame, tmp_path: Path, fit: Any
+) -> None:
+    table = tmp_path / "sweep.csv"
+    frame.to_csv(table, index=False)
+    halves = [frame[:30], frame[30:]]
+    for given in ([str(table)], [table], [tmp_path], [frame], halves, [halves]):
+        assert dibench.fit(*given, draws=DRAWS).alpha.weighted.value == pytest.approx(
+            fit.alpha.weighted.value
+        ), given
+    with pytest.raises(UserError, match="table: must be a path, a frame, or a list"):
+        dibench.fit(3)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"absent.csv"):
+        dibench.fit(str(tmp_path / "absent.csv"))
+
+
+def test_a_fit_is_taken_as_a_result_a_file_or_a_table(frame: pd.DataFrame, tmp_path: Path, fit: Any) -> None:
+    file = tmp_path / "fit.json"
+    file.write_text(json.dumps(fit.to_json()))
+    table = tmp_path / "sweep.csv"
+    frame.to_csv(table, index=False)
+    totals = {
+        dibench.predict("resnet50", fit=given).predictions[0].total.value
+        for given in (fit, str(file), str(table), frame)
+    }
+    assert max(totals) == pytest.approx(min(totals))
+    with pytest.raises(UserError, match="by: must be one of macs, ai"):
+        dibench.predict("resnet50", fit=fit, by="nonsense")
+
+
+def test_a_model_is_taken_as_a_name_layers_or_a_result(fit: Any) -> None:
+    own = dibench.layers("resnet50", batch=8)
+    for given in ("resnet50", own, list(own)):
+        batch = 8 if given == "resnet50" else None
+        found = dibench.predict(given, fit=fit, batch=batch).predictions[0]
+        assert (found.batch, len(found.layers)) == (8, 54)
+    layer = dibench.Layer(N=1, C=64, H=56, W=56, K=64, R=3, S=3, pad_h=1, pad_w=1)
+    assert dibench.layers(layer, batch=4).macs == 4 * layer.macs
+    assert dibench.layers("resnet50/layer1.0.conv2")[0].name == "resnet50/layer1.0.conv2"
+    assert dibench.layers("N=1,C=8,H=8,W=8,K=8,R=1,S=1").macs == 4096
+    with pytest.raises(UserError, match="batch: is 8 in these layers"):
+        dibench.predict(own, fit=fit, batch=1)
+    with pytest.raises(UserError, match=r"layers: must be dibench.Layer each \(got 'int'\)"):
+        dibench.layers([layer, 3])
+    with pytest.raises(UserError, match="perhaps resnet50"):
+        dibench.layers("resnet5")
+
+
+def test_frames_of_results_have_a_row_for_each_thing(results: dict[str, Any]) -> None:
+    assert len(results["layers"].to_frame()) == 54
+    costs = results["predict"].to_frame().dropna()  # an operator that the fit has not seen has no cost
+    assert set(costs["network"]) == {"resnet50", "mobilenet_v2"} and set(costs["batch"]) == {1, 8}
+    assert (costs["low"] <= costs["value"]).all() and (costs["value"] <= costs["high"]).all()
+    assert results["explain"].to_frame()["saved"].iloc[0] > 0
+    assert set(results["compare"].to_frame()["column"]) == {"time_s", "energy_j"}
