@@ -91,7 +91,7 @@ def network(package: str, name: str) -> tuple[Make, Shapes]:
             options["weights_backbone"] = None
         shapes: Shapes = dict(IMAGE)
         if "video" in module:
-            side = 224 if name.startswith(("mvit", "swin3d")) else 112
+            side = 112 if name.startswith(("r3d", "mc3", "r2plus1d")) else 224
             shapes = {"": (1, 3, 16, side, side)}
         elif "optical_flow" in module:
             shapes = {"image1": (1, 3, 128, 128), "image2": (1, 3, 128, 128)}
@@ -137,7 +137,7 @@ def arguments(shapes: Shapes, device: str) -> tuple[list[Any], dict[str, Any]]:
 
 @attrs.frozen
 class Right:
-    """Multiply-adds of one inference: all, those that depend on the inputs, those of each convolution."""
+    """Multiply-adds of one inference: all, and those that depend on inputs, together and by convolution."""
 
     total: int
     varying: int
@@ -178,7 +178,7 @@ def right(module: Any, shapes: Shapes, device: str) -> Right:
     return Right(
         total=sum(macs for _, macs, _ in every),
         varying=sum(macs for _, macs, varies in every if varies),
-        convolutions=Counter(macs for op, macs, _ in every if op in CONVOLUTIONS),
+        convolutions=Counter(macs for op, macs, varies in every if op in CONVOLUTIONS and macs and varies),
     )
 
 
@@ -201,6 +201,8 @@ def judged(read: Callable[[], models.Model], due: Right, way: str) -> tuple[str,
         model = read()
     except UserError as error:
         return "said", 0, str(error)
+    except Exception as error:
+        return "wrong", 0, f"dibench fails: {first_line(error)}"
     found = Counter(layer.macs for layer in model.layers)
     found.update(part.macs for part in model.not_covered if part.macs is not None)
     lost = due.convolutions - found

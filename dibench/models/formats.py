@@ -9,6 +9,9 @@ from dibench.errors import UserError
 FIRST_BYTES = 64
 """How much of a file `check_content` looks at."""
 
+TORCHSCRIPT = "give the module that it was made from, or write it with torch.onnx.export(…, dynamo=False)"
+"""What to do with a module of TorchScript."""
+
 _PICKLE = "holds a pickle, which can run any code: export it to ONNX, or name its code as module:callable"
 _ORT = "is onnxruntime's own format: give the .onnx file that it was converted from"
 _TFLITE = (

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import gc
 import importlib
 import re
 from collections.abc import Iterator, Mapping
@@ -16,8 +17,11 @@ from typing import Any
 
 from dibench.errors import UserError
 from dibench.layer import Layer
+from dibench.models.formats import TORCHSCRIPT
 from dibench.models.inputs import parse_shape
 from dibench.models.model import Model, NotCovered, unique_names
+from dibench.models.products import sizes_text
+from dibench.models.torch_inputs import Inputs, arguments
 from dibench.models.torch_products import Recorder
 from dibench.models.torch_source import build, explained, import_torch
 
@@ -27,9 +31,15 @@ MOST_REAL = 200_000_000
 _ASKS_FOR_NUMBERS = re.compile(
     r"meta|item\(|numpy|tolist|nonzero|same device|data-dependent|NotImplementedError"
 )
+_HINTS = {
+    "Long, Int|indices|ndex tensors": "give whole numbers with --input-shape NAME=1,128:int64",
+    "argument|data type 'str'|has no (attribute|field)": "give inputs by name with --input-shape "
+    "NAME=1,3,8,8, those in a dict or tuple as NAME.KEY=1,3,8,8",
+}
+"""What to do about an error of PyTorch."""
+
 _RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 _SPREADING = ("expand", "expand_as", "broadcast_to")
-Inputs = Mapping[str, tuple[tuple[int, ...], str]]
 
 
 def read(source: Any, batch: int | None, shapes: Mapping[str, str]) -> Model:
@@ -43,8 +53,12 @@ def read(source: Any, batch: int | None, shapes: Mapping[str, str]) -> Model:
         name, module, usual = source.rpartition(":")[2], *build(source, device="meta")
     else:
         name, module, usual = type(source).__name__, source, None
+    if isinstance(module, torch.export.ExportedProgram):
+        module = module.module()
     if not isinstance(module, torch.nn.Module):
         raise UserError("model", "must be a torch.nn.Module", type(module).__name__)
+    if isinstance(module, torch.jit.ScriptModule):
+        raise UserError("model", f"{name} is TorchScript: {TORCHSCRIPT}")
     inputs = _inputs(batch, shapes, usual)
     recorder, note = _recorded(source, module, inputs)
     names = unique_names(name, [found.name for found in recorder.found])
@@ -93,14 +107,15 @@ def _recorded(source: Any, module: Any, inputs: Inputs) -> tuple[Recorder, str]:
     """What one inference runs, and a note where that took real numbers."""
     kind = type(module).__name__
     module = getattr(module, "_orig_mod", module)  # what torch.compile wrapped
-    hint = "give inputs by name with --input-shape NAME=1,3,8,8, those in a dict or tuple as NAME.KEY=1,3,8,8"
     try:
-        cannot = "cannot run on meta tensors (shapes without numbers)"
+        cannot = "does not run on inputs of " + ", ".join(sizes_text(shape) for shape, _ in inputs.values())
         return _run(_on_meta(module, isinstance(source, str)), inputs, "meta", f"{kind} {cannot}"), ""
     except UserError as error:
         if not _ASKS_FOR_NUMBERS.search(str(error).partition(cannot)[2]):
-            more = f" ({hint})" if "argument" in str(error) or "data type 'str'" in str(error) else ""
-            raise UserError("", str(error) + more) from None
+            hint = next(
+                (f" ({hint})" for telling, hint in _HINTS.items() if re.search(telling, str(error))), ""
+            )
+            raise UserError("", str(error) + hint) from None
         if _parameters(module) > MOST_REAL:
             raise UserError("", f"{error}; export it to ONNX") from None
     if isinstance(source, str):
@@ -108,7 +123,7 @@ def _recorded(source: Any, module: Any, inputs: Inputs) -> tuple[Recorder, str]:
     else:
         with explained(kind, "cannot be copied"):
             real = copy.deepcopy(module)
-    cannot = "runs neither on meta tensors (it asks for numbers) nor on the CPU; export it to ONNX"
+    cannot = "runs neither on shapes alone (it asks for numbers) nor on the CPU; export it to ONNX"
     recorder = _run(real, inputs, "cpu", f"{kind} {cannot}")
     return recorder, "The model asks for numbers, so that its layers are those of one run on random inputs."
 
@@ -152,45 +167,20 @@ def _on_meta(module: Any, own: bool) -> Any:
         raise UserError("model", f"{type(module).__name__} {why}") from None
 
 
-def _arguments(inputs: Inputs, device: str) -> tuple[list[Any], dict[str, Any]]:
-    """Tensors for `forward`, by position and by name; `pair.0` and `batch.x` are in a tuple and a dict."""
-    torch = import_torch()
-    named: dict[str, Any] = {}
-    for name, (shape, dtype) in inputs.items():
-        kind = getattr(torch, dtype)
-        make = torch.rand if kind.is_floating_point else torch.zeros
-        *outer, last = name.split(".")
-        place = named
-        for key in outer:
-            place = place.setdefault(key, {})
-            if not isinstance(place, dict):
-                raise UserError(f"--input-shape {name}", "must not be inside of an input that has a shape")
-        place[last] = make(shape, dtype=kind, device=device)
-    made = {key: _sequences(value) for key, value in named.items()}
-    positional = [made.pop("")] if "" in made else []
-    return positional, made
-
-
-def _sequences(value: Any) -> Any:
-    """Dicts whose keys count from 0 as tuples."""
-    if not isinstance(value, dict):
-        return value
-    inner = {key: _sequences(each) for key, each in value.items()}
-    return tuple(inner.values()) if list(inner) == [str(i) for i in range(len(inner))] else inner
-
-
 def _run(module: Any, inputs: Inputs, device: str, cannot: str) -> Recorder:
     """Runs one inference of a module of our own, and records what multiplies."""
     torch = import_torch()
-    recorder = Recorder()
-    args, named = _arguments(inputs, device)
-    leaves = importlib.import_module("torch.utils._pytree").tree_leaves
+    recorder = Recorder(made_is_activation=device != "meta")
+    kind, _, what = cannot.partition(" ")
+    with explained(kind, what):
+        args, named, tensors = arguments(module, inputs, device)
     for part in module.modules():
         part.training = False  # not by eval(): that of an exported program, or of a user, may do anything
     recorder.weights(_tensors(module))
-    recorder.activations(leaves((args, named)))
+    if device != "meta":
+        recorder.weights(("", each) for each in gc.get_objects() if _is_dense(each))
+    recorder.activations(tensors)
     fast = torch.backends.mha.get_fastpath_enabled()
-    kind, _, what = cannot.partition(" ")
     try:
         # PyTorch's fused attention would hide the projections in one operator.
         torch.backends.mha.set_fastpath_enabled(False)
@@ -206,13 +196,18 @@ def _run(module: Any, inputs: Inputs, device: str, cannot: str) -> Recorder:
 
 def _tensors(module: Any) -> Iterator[tuple[str, Any]]:
     """Parameters, buffers and other tensors that are attributes, by name."""
-    torch = import_torch()
-    yield from (pair for pair in module.named_parameters() if not torch.nn.parameter.is_lazy(pair[1]))
-    yield from module.named_buffers()
+    found = [*module.named_parameters(), *module.named_buffers()]
     for prefix, part in module.named_modules():
-        for key, value in vars(part).items():
-            if isinstance(value, torch.Tensor):
-                yield f"{prefix}.{key}".lstrip("."), value
+        found += [(f"{prefix}.{key}".lstrip("."), value) for key, value in vars(part).items()]
+    return ((name, value) for name, value in found if _is_dense(value))
+
+
+def _is_dense(value: Any) -> bool:
+    """Whether something is a tensor with a storage: not sparse, and not waiting for its size."""
+    torch = import_torch()
+    if not issubclass(type(value), torch.Tensor) or torch.nn.parameter.is_lazy(value):
+        return False
+    return bool(value.layout == torch.strided)
 
 
 def _functions(recorder: Recorder) -> Any:
@@ -243,20 +238,20 @@ def _dispatch(recorder: Recorder) -> Any:
     """A context that shows the recorder each operator that PyTorch runs."""
     mode = importlib.import_module("torch.utils._python_dispatch").TorchDispatchMode
     leaves = importlib.import_module("torch.utils._pytree").tree_leaves
-    tensor = import_torch().Tensor
 
     class Dispatch(mode):  # type: ignore[misc,valid-type]  # PyTorch is imported at run time
+        supports_higher_order_operators = True
+
         def __torch_dispatch__(
             self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
         ) -> Any:
-            reads = [leaf for leaf in leaves((args, kwargs)) if isinstance(leaf, tensor)]
+            reads = [leaf for leaf in leaves((args, kwargs)) if _is_dense(leaf)]
             recorder.reads(reads)
             out = func(*args, **(kwargs or {}))
-            writes = [leaf for leaf in leaves(out) if isinstance(leaf, tensor)]
-            changes = func._schema.is_mutable
-            recorder.saw(
-                func.namespace, func.name().partition("::")[2], args, kwargs or {}, reads, writes, changes
-            )
+            writes = [leaf for leaf in leaves(out) if _is_dense(leaf)]
+            changes = getattr(getattr(func, "_schema", None), "is_mutable", False)
+            name = func.name().rpartition("::")[2]
+            recorder.saw(func.namespace, name, args, kwargs or {}, reads, writes, changes)
             return out
 
     return Dispatch()

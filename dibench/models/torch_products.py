@@ -25,6 +25,7 @@ from dibench.models.products import (
     recurrent,
     transposed_convolution,
 )
+from dibench.models.torch_copies import follow_copies, is_spread, mark_spread, once, storage_of
 
 _NO_PRODUCT_NAMESPACES = ("aten", "prim", "prims", "profiler", "torchvision")
 _TELLING = re.compile(
@@ -46,6 +47,19 @@ def tells(op: str) -> bool:
     [False, False, False]
     """
     return _TELLING.search(op) is not None
+
+
+def plain_name(name: str) -> str:
+    """The name of a parameter without what weight_norm, pruning, torch.compile and their like add to it.
+
+    >>> [plain_name(name) for name in ("0.weight_v", "weight_mask", "a.parametrizations.weight.original1")]
+    ['0.weight', 'weight', 'a.weight']
+    >>> plain_name("parametrizations.weight.0.base"), plain_name("0._orig_mod.fc.weight")
+    ('weight', '0.fc.weight')
+    """
+    name = re.sub(r"(^|\.)_orig_mod\.", r"\1", name)
+    name = re.sub(r"(^|\.)parametrizations\.(\w+)\.(original\d*|\d+\.\w+)$", r"\1\2", name)
+    return re.sub(r"((?:^|[._])weight)_(g|v|orig|bar|u|mask)$", r"\1", name)
 
 
 _CONVOLUTIONS = ("convolution", "_convolution", "convolution_overrideable")
@@ -87,8 +101,9 @@ class Recorder:
     into which an activation is written becomes one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, made_is_activation: bool = False) -> None:
         self.found: list[Found] = []
+        self._unknown = _ACTIVATION if made_is_activation else ""
         self._kinds: dict[int, str] = {}  # by storage: the name of a weight, or one of the kinds below
         self._alive: list[Any] = []  # storages of weights: the address of a freed one could be reused
         self._path: list[str] = [""]
@@ -97,15 +112,12 @@ class Recorder:
     def weights(self, named: Iterable[tuple[str, Any]]) -> None:
         """Register the parameters, buffers and other tensors of the module."""
         for name, tensor in named:
-            name = re.sub(
-                r"\.parametrizations\.(\w+)\.original\d*$", r".\1", name
-            )  # weight_norm and its like
-            self._learn(tensor, re.sub(r"([._]weight)(_g|_v|_orig|_bar|_u)$", r"\1", name))
+            self._learn(tensor, plain_name(name))
 
     def activations(self, tensors: Iterable[Any]) -> None:
         """Register the inputs of the module."""
         for tensor in tensors:
-            self._kinds[_storage(tensor)] = _ACTIVATION
+            self._kinds[storage_of(tensor)] = _ACTIVATION
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -137,10 +149,13 @@ class Recorder:
         self._path.pop()
 
     def reads(self, tensors: Sequence[Any]) -> None:
-        """Learn what an operator is about to read: what nothing made and no input is, is a constant."""
+        """Learn what an operator is about to read, that no operator made and that is no input.
+
+        On meta it is a constant; on the CPU it may as well have gone through NumPy.
+        """
         for tensor in tensors:
-            if _storage(tensor) not in self._kinds:
-                self._learn(tensor, "")
+            if storage_of(tensor) not in self._kinds:
+                self._learn(tensor, self._unknown)
 
     def saw(
         self, namespace: str, op: str, args: Sequence[Any], kwargs: Mapping[str, Any],
@@ -169,8 +184,7 @@ class Recorder:
 
     def spread(self, tensor: Any) -> Any:
         """Mark a tensor that was expanded, to the size of a batch or otherwise; returns it."""
-        tensor._dibench_spread = True
-        return tensor
+        return mark_spread(tensor)
 
     def recurrent(self, op: str, args: Sequence[Any]) -> None:
         """Record an LSTM, GRU or RNN by its arguments: inputs, hidden states, weights, biases, layers, …"""
@@ -186,7 +200,7 @@ class Recorder:
                 step.append(Layer.fc(N=batch, C=last.shape[1], K=last.shape[0]))
             inputs = Layer.fc(N=steps * batch, C=of_inputs.shape[1], K=of_inputs.shape[0])
             for i, result in enumerate(recurrent(inputs, step, steps)):
-                self._record(op, self._kinds.get(_storage(of_hidden if i else of_inputs)), result)
+                self._record(op, self._kinds.get(storage_of(of_hidden if i else of_inputs)), result)
 
     def _record(self, op: str, weight: str | None, result: Layer | Uncovered) -> None:
         name = re.sub(r"[._]weight$", "", weight or "") or self._path[-1] or op
@@ -196,22 +210,23 @@ class Recorder:
         self, op: str, args: Sequence[Any], reads: Sequence[Any], writes: Sequence[Any], changes: bool
     ) -> None:
         """Learn what the tensors are that an operator returns or changes."""
-        kinds = [self._kinds[_storage(tensor)] for tensor in reads]
+        kinds = [self._kinds[storage_of(tensor)] for tensor in reads]
         kind = kinds[0] if kinds else _ACTIVATION if _RANDOM.match(op) else _TABLE
         if _ACTIVATION in kinds:
             kind = _ACTIVATION
-        elif _TABLE in kinds or op in _COPIES or any(map(_is_spread, reads)):
+        elif _TABLE in kinds or op in _COPIES or any(map(is_spread, reads)):
             kind = _TABLE
-        seen = {_storage(tensor) for tensor in reads}
+        follow_copies(op, args, reads, writes)
+        seen = {storage_of(tensor) for tensor in reads}
         for tensor in writes:
-            if _storage(tensor) not in seen or changes:
-                self._kinds[_storage(tensor)] = kind
+            if storage_of(tensor) not in seen or changes:
+                self._kinds[storage_of(tensor)] = kind
                 if kind not in _NO_WEIGHT:
                     self._alive.append(tensor.untyped_storage())
-            elif any(map(_is_spread, reads)):
+            elif any(map(is_spread, reads)):
                 self.spread(tensor)
         if changes and kind == _ACTIVATION and reads:
-            self._kinds[_storage(reads[0])] = kind
+            self._kinds[storage_of(reads[0])] = kind
         if op in _PADS and writes:
             writes[0]._dibench_padded = (tuple(args[0].shape), list(args[1]))
 
@@ -227,9 +242,13 @@ class Recorder:
             return self._matmul(args[0], args[1], turned=True)
         if op == "_euclidean_dist" or (op == "_cdist_forward" and args[2] == 2):  # they come from x · yᵀ
             return self._matmul(args[0], args[1], turned=True)
-        if namespace == "aten" and op == "_grouped_mm" and (len(args[0].shape), len(args[1].shape)) == (2, 3):
-            return self._weight(args[1]), _experts(tuple(args[0].shape), tuple(args[1].shape))
-        if namespace == "aten" and "scaled_dot_product" in op and "attention" in op:
+        if namespace == "aten" and op in ("_grouped_mm", "_scaled_grouped_mm"):
+            return self._grouped(args[0], args[1])
+        if op == "_trilinear":
+            return None, Uncovered("product of three operands", _trilinear_macs(*args[:6]))
+        if op == "affine_grid_generator":
+            return None, Uncovered(TWO_ACTIVATIONS, prod(writes[0].shape) * args[0].shape[2])
+        if ("scaled_dot_product" in op and "attention" in op) or op == "flex_attention":
             q, k, v = (tuple(tensor.shape) for tensor in args[:3])
             return None, Uncovered(
                 "attention, " + TWO_ACTIVATIONS, prod(q[:-1]) * k[-2] * (q[-1] + v[-1])
@@ -238,6 +257,8 @@ class Recorder:
             weight = args[1]
             macs = prod(writes[0].shape) * prod(weight.shape[1:])
             return self._weight(weight), Uncovered("deformable convolution", macs)
+        if namespace == "higher_order":
+            return None, Uncovered(f"inside {op}, which may run it never or many times")
         if namespace not in _NO_PRODUCT_NAMESPACES:
             return None, Uncovered(f"unknown operator of {namespace}: it may multiply")
         if tells(op):
@@ -274,12 +295,12 @@ class Recorder:
     def _matmul(self, first: Any, second: Any, turned: bool = False) -> tuple[str | None, Layer | Uncovered]:
         """x · w; `turned` says that the second operand is wᵀ."""
         operands = (first, second)
-        kinds = [self._kinds[_storage(tensor)] for tensor in operands]
+        kinds = [self._kinds[storage_of(tensor)] for tensor in operands]
         shapes = [tuple(map(int, tensor.shape)) for tensor in operands]
         which = self._which(operands, kinds)
         if which is not None:
-            shapes[which] = _once(operands[which], shapes[which], None)
-            shapes[1 - which] = _once(operands[1 - which], shapes[1 - which], shapes[which])
+            shapes[which] = once(operands[which], shapes[which], None)
+            shapes[1 - which] = once(operands[1 - which], shapes[1 - which], shapes[which])
         if turned:
             shapes[1] = (*shapes[1][:-2], *shapes[1][:-3:-1])
         result = matmul(shapes[0], shapes[1], which)
@@ -287,19 +308,30 @@ class Recorder:
             return None, Uncovered("product of two weights, no activation", getattr(result, "macs", None))
         return (None if which is None else self._weight(operands[which])), result
 
+    def _grouped(self, first: Any, second: Any) -> tuple[str | None, Layer | Uncovered]:
+        """Groups of rows of x, or of columns, times matrices; offsets say where each group ends."""
+        if len(first.shape) == len(second.shape) == 3:
+            return self._matmul(first, second)
+        x, w = tuple(first.shape), tuple(second.shape)
+        weight = self._weight(second)
+        if len(x) == 2 and len(w) == 3 and weight is not None:
+            return weight, _experts(x, w)
+        reason = TWO_ACTIVATIONS if weight is None else "groups of unequal size"
+        return None, Uncovered(reason, prod(x) * w[-1])
+
     def _which(self, operands: Sequence[Any], kinds: Sequence[str]) -> int | None:
         """Which operand is the weight; beside a weight, what is spread over a batch is like an activation."""
         fixed = [kind != _ACTIVATION for kind in kinds]
         if fixed == [True, True]:
             spread = [
-                kind == _TABLE or _is_spread(tensor) for kind, tensor in zip(kinds, operands, strict=True)
+                kind == _TABLE or is_spread(tensor) for kind, tensor in zip(kinds, operands, strict=True)
             ]
             return (1 if spread[0] else 0) if any(spread) and kinds != [_TABLE, _TABLE] else None
         return fixed.index(True) if any(fixed) else None
 
     def _weight(self, tensor: Any) -> str | None:
         """The name of a weight; None for what is none."""
-        kind = self._kinds[_storage(tensor)]
+        kind = self._kinds[storage_of(tensor)]
         return None if kind == _ACTIVATION else "" if kind == _TABLE else kind
 
     def _learn(self, tensor: Any, name: str) -> None:
@@ -308,27 +340,19 @@ class Recorder:
         self._alive.append(storage)
 
 
-def _storage(tensor: Any) -> int:
-    return int(tensor.untyped_storage()._cdata)
-
-
-def _is_spread(tensor: Any) -> bool:
-    return bool(getattr(tensor, "_dibench_spread", False))
-
-
-def _once(tensor: Any, shape: Shape, other: Shape | None) -> Shape:
-    """The shape with 1 for a batch whose indices all share the same elements (stride 0).
-
-    For what a weight is applied to only where the weight, of shape `other`, has that axis: the same inputs go
-    to several weights. Else each index is a product of its own.
-    """
-    if len(shape) < 3 or tensor.stride()[0] != 0 or (other is not None and other[0] == 1):
-        return shape
-    return (1, *shape[1:])
-
-
 def _experts(x: Shape, w: Shape) -> Layer | Uncovered:
     """Rows in groups, each with its own weight; as one grouped layer where groups may be of equal size."""
     if x[0] % w[0]:
         return Uncovered("groups of unequal size", x[0] * w[1] * w[2])
     return matmul((w[0], x[0] // w[0], w[1]), w, 1)
+
+
+def _trilinear_macs(
+    first: Any, second: Any, third: Any, new1: Sequence[int], new2: Sequence[int], new3: Sequence[int]
+) -> int:
+    """Elements of the product of three tensors, each with new axes at these places."""
+    shapes = []
+    for tensor, new in ((first, new1), (second, new2), (third, new3)):
+        left = iter(tensor.shape)
+        shapes.append([1 if axis in new else next(left) for axis in range(len(tensor.shape) + len(new))])
+    return prod(max(sizes) for sizes in zip(*shapes, strict=True))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+import importlib
 import json
 import sys
 import types
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -216,7 +218,7 @@ def test_a_module_is_named_by_module_or_file_and_callable(source: str, named: st
         (
             "my_nets:Opens",
             ["--input-shape", "1,3"],
-            "Opens runs neither on meta tensors (it asks for numbers) nor",
+            "Opens runs neither on shapes alone (it asks for numbers) nor",
         ),
         ("my_nets:fails", ["--input-shape", "1,3"], "my_nets:fails cannot be built: RuntimeError: out of"),
         ("my_nets:leaves", ["--input-shape", "1,3"], "cannot be built: SystemExit: no parameters for you"),
@@ -233,7 +235,7 @@ def test_a_module_is_named_by_module_or_file_and_callable(source: str, named: st
         (
             "my_nets:small",
             ["--input-shape", "1,3,8,9"],
-            "cannot run on meta tensors (shapes without numbers)",
+            "does not run on inputs of",
         ),
         ("my_nets:small", ["--input-shape", "1,3,8,8:text"], "must end in a type of PyTorch (got 'text')"),
         (
@@ -515,3 +517,138 @@ def test_a_file_of_a_package_imports_its_siblings(tmp_path: Path) -> None:
         "from torch import nn\nfrom .width import WIDTH\nmake = lambda: nn.Linear(WIDTH, WIDTH)\n"
     )
     assert models.load(f"{package / 'net.py'}:make", shapes={"": "2,5"}).macs == 50
+
+
+# What others write, beside the usual layers.
+
+
+@dataclasses.dataclass
+class Batch:
+    tokens: Any
+    mask: Any
+
+
+class Pair(NamedTuple):
+    left: Any
+    right: Any
+
+
+class TakesFields(nn.Module):  # type: ignore[misc]  # untyped base: PyTorch may be absent
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(8, 8)
+
+    def forward(self, batch: Batch, pair: Pair, other: Any) -> Any:
+        left, right = pair
+        return self.fc(batch.tokens * batch.mask) + self.fc(left * right + other.x * other["y"])
+
+
+def test_inputs_in_a_dataclass_or_a_named_tuple_are_named_by_their_field() -> None:
+    """By the annotation, or, where there is none, as a dict whose values are attributes too."""
+    fields = ("batch.tokens", "batch.mask", "pair.left", "pair.right", "other.x", "other.y")
+    assert models.load(TakesFields(), shapes=dict.fromkeys(fields, "4,8")).macs == 2 * 4 * 8 * 8
+    with pytest.raises(
+        UserError, match=r"does not run on inputs of 4×8, .* no field x \(give inputs by name"
+    ):
+        models.load(TakesFields(), shapes=dict.fromkeys([*fields[:4], "other.z"], "4,8"))
+
+
+def test_the_weight_that_is_copied_for_the_batch_counts_once() -> None:
+    """8·10 rows meet 64·32 weights, whether those are expanded or copied in memory."""
+    ways = {
+        "repeat": lambda w: w.repeat(8, 1, 1),
+        "clone": lambda w: w.expand(8, 64, 32).contiguous(),
+        "turned": lambda w: w.mT.repeat(8, 1, 1).transpose(1, 2),
+        "permuted": lambda w: w.mT.expand(8, 32, 64).clone().permute(0, 2, 1),
+    }
+    for way in ways.values():
+        module = Module(
+            lambda self, x, way=way: torch.bmm(x, way(self.w)), w=nn.Parameter(torch.zeros(64, 32))
+        )
+        assert shapes(models.load(module, shapes={"": "8,10,64"})) == [Layer.fc(80, 64, 32)]
+    distances = Module(lambda self, x: torch.cdist(x, self.e), e=nn.Parameter(torch.zeros(1, 512, 64)))
+    assert shapes(models.load(distances, shapes={"": "2,30,64"})) == [Layer.fc(60, 64, 512)]
+
+
+def test_inputs_that_are_copied_to_each_expert_count_once() -> None:
+    """The same ten rows go to four experts, each of which has its own weights."""
+    experts = nn.Parameter(torch.zeros(4, 64, 32))
+    module = Module(lambda self, x: torch.bmm(x.repeat(4, 1, 1), self.w), w=experts)
+    assert shapes(models.load(module, shapes={"": "10,64"})) == [Layer.fc(10, 64, 4 * 32)]
+
+
+def test_groups_of_rows_and_products_of_three() -> None:
+    """Four experts of 64·32, 16 rows each; a bilinear form has 7 matrices of 6·5 for each of two rows."""
+    w = nn.Parameter(torch.zeros(4, 64, 32, dtype=torch.bfloat16))
+    ends = torch.tensor([16, 32, 48, 64], dtype=torch.int32)
+    experts = [Layer(N=16, C=4 * 64, H=1, W=1, K=4 * 32, R=1, S=1, groups=4)]
+    flat = Module(lambda self, x: torch._grouped_mm(x, self.w, offs=ends), w=w)
+    stacked = Module(lambda self, x: torch._grouped_mm(x, self.w), w=w)
+    assert shapes(models.load(flat, shapes={"": "64,64:bfloat16"})) == experts
+    assert shapes(models.load(stacked, shapes={"": "4,16,64:bfloat16"})) == experts
+    unequal = Module(lambda self, x: torch._grouped_mm(x, self.w, offs=ends), w=w)
+    assert not_covered(models.load(unequal, shapes={"": "63,64:bfloat16"})) == [63 * 64 * 32]
+    form = models.load(nn.Bilinear(6, 5, 7), shapes={"input1": "2,6", "input2": "2,5"})
+    assert (form.layers, not_covered(form)) == ((), [2 * 7 * 6 * 5])
+    grid = models.load(Module(lambda self, t: F.affine_grid(t, (2, 3, 4, 5), False)), shapes={"": "2,2,3"})
+    assert (grid.layers, not_covered(grid)) == ((), [2 * 4 * 5 * 3 * 2])
+
+
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile:UserWarning")
+def test_flexible_attention_is_counted_and_what_a_branch_holds_is_said() -> None:
+    attend = importlib.import_module("torch.nn.attention.flex_attention").flex_attention
+
+    def run(self: Any, x: Any) -> Any:
+        return attend(*self.p(x).view(2, 10, 3, 4, 16).permute(2, 0, 3, 1, 4))
+
+    model = models.load(Module(run, p=nn.Linear(64, 192)), shapes={"": "2,10,64"})
+    assert model.macs == 20 * 64 * 192
+    assert not_covered(model) == [2 * 4 * 10 * 10 * 2 * 16]
+    branch = Module(lambda self, x: torch.cond(x.sum() > 0, self.f, self.f, (x,)), f=nn.Linear(8, 8))
+    (part,) = models.load(branch, shapes={"": "4,8"}).not_covered
+    assert part.reason == "inside cond, which may run it never or many times"
+
+
+def test_what_went_through_numpy_is_no_constant() -> None:
+    """But a tensor that was there before the run is one."""
+    constant = torch.zeros(8, 8)
+    module = Module(lambda self, x: self.f(torch.from_numpy(x.numpy())) @ constant, f=nn.Linear(8, 8))
+    model = models.load(module, shapes={"": "4,8"})
+    assert shapes(model) == [Layer.fc(4, 8, 8)] * 2
+    assert model.not_covered == ()
+
+
+def test_names_are_those_before_a_module_was_wrapped() -> None:
+    wraps: dict[str, Any] = {
+        "weight_norm": nn.utils.parametrizations.weight_norm,
+        "spectral_norm": nn.utils.parametrizations.spectral_norm,
+        "orthogonal": nn.utils.parametrizations.orthogonal,
+        "pruned": lambda module: importlib.import_module("torch.nn.utils.prune").l1_unstructured(
+            module, "weight", 0.5
+        ),
+        "compiled": torch.compile,
+    }
+    for wrap in wraps.values():
+        (layer,) = models.load(nn.Sequential(wrap(nn.Linear(32, 32))), shapes={"": "2,32"}).layers
+        assert layer == Layer.fc(2, 32, 32).renamed("Sequential/0")
+
+
+def test_modules_that_wait_for_their_sizes() -> None:
+    lazy = nn.Sequential(nn.LazyConv2d(8, 3), nn.LazyBatchNorm2d(), nn.Flatten(), nn.LazyLinear(4))
+    assert models.load(lazy, shapes={"": "2,3,8,8"}).macs == 2 * 36 * 27 * 8 + 2 * 288 * 4
+    assert nn.parameter.is_lazy(lazy[0].weight)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")  # of PyTorch itself
+def test_what_cannot_be_run_says_the_way_out() -> None:
+    program = torch.export.export(nn.Linear(8, 4), (torch.ones(2, 8),))
+    assert models.load(program, shapes={"": "2,8"}).macs == 64
+    with pytest.raises(UserError, match=r"is TorchScript: give the module that it was made from, or write"):
+        models.load(torch.jit.script(nn.Linear(8, 4)), shapes={"": "2,8"})
+    with pytest.raises(
+        UserError, match=r"does not run on inputs of 2×3: .* whole numbers with --input-shape"
+    ):
+        models.load(nn.Embedding(10, 4), shapes={"": "2,3"})
+    size = 2**31 - 1
+    with pytest.raises(UserError, match=r"does not run on inputs of 2147483647×3×2147483647×2147483647: "):
+        models.load(nn.Conv2d(3, 8, 3), shapes={"": f"{size},3,{size},{size}"})
