@@ -96,6 +96,7 @@ def predict(
     by: str = "di_weighted",
     input_shape: str | Sequence[str] = (),
     measured: Table | None = None,
+    library: study.Fit | Table | None = None,
 ) -> PredictionResult:
     """Predict what networks cost on the device of a fit: per layer, operator and inference, with intervals.
 
@@ -106,23 +107,28 @@ def predict(
         by: which model of the fit: `macs`, `ai`, `di_weighted` or `di_disjoint`.
         input_shape: as of `layers`.
         measured: a table of whole networks to hold the prediction against.
+        library: a fit, as `fit` is, of rows of PyTorch's library on the same device: its costs beside ours.
 
     Returns:
-        `.predictions`, one for each network and batch; `.summary()`, `.to_frame()`, `.to_json()`, `.plot()`.
+        `.predictions`, one for each network and batch, with `.library` beside it; `.summary()`, `.to_frame()`, `.to_json()`, `.plot()`.
 
     Raises:
         dibench.errors.UserError: no such model, or the fit cannot predict it.
 
     >>> predict("resnet50", fit="fit.json", batch=[1, 8])  # doctest: +SKIP
     """
+    from dibench.study.use.library import predict_beside
     from dibench.study.use.predict import predict as engine
 
     fitted = fitted_of(fit, by)
+    theirs = None if library is None else fitted_of(library, by)
     sizes = [batch] if batch is None or isinstance(batch, int) else list(batch)
     models = _several(model)
     wanted = [model_of(one, size, input_shape) for one in models for size in sizes]
-    found = engine(wanted, fitted, measured=None if measured is None else frame_of(measured))
-    return shown_as(PredictionResult, found)
+    whole = None if measured is None else frame_of(measured)
+    if theirs is None:
+        return shown_as(PredictionResult, engine(wanted, fitted, measured=whole))
+    return shown_as(PredictionResult, predict_beside(wanted, fitted, theirs, measured=whole))
 
 
 def explain(

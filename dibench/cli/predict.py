@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,6 +22,11 @@ from dibench.cli.options import (
     model_at,
 )
 from dibench.cli.output import console, exit_if_partial, print_json
+
+if TYPE_CHECKING:
+    from dibench.models import Model as AnyModel
+    from dibench.study.findings.fitted_model import FittedModel
+    from dibench.study.findings.prediction import Predictions
 
 
 # Wide because each parameter is an option.
@@ -42,6 +47,14 @@ def predict(
             metavar="CSV", help="Whole networks that `sweep --models` measured, to check the prediction with."
         ),
     ] = None,
+    library: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FIT.json",
+            help="A fit of the same layers through PyTorch's library (`sweep --backend torch`): its costs "
+            "beside ours, and their ratio.",
+        ),
+    ] = None,
     figures: Figures = None,
     as_json: AsJson = False,
     strict: Strict = False,
@@ -57,17 +70,22 @@ def predict(
     [bold]python -m dibench fit results/local/cpu/sweep.csv --json fit.json[/bold]
 
     [bold]python -m dibench predict resnet50 --fit fit.json --compare mobilenet_v2 --batch 1,8,32[/bold]
+
+    [bold]python -m dibench predict resnet50 --fit fit.json --library library.json[/bold]
     """
+    from dibench.study.use.library import check_library
+
     sizes = batch_sizes(batch)
     fitted = fitted_model(fit, by, dtype)
+    theirs = fitted_model(library, by, dtype) if library else None
+    if theirs is not None:
+        check_library(fitted, theirs)
     names = [model, *([compare] if compare else [])]
     wanted = [model_at(name, size, input_shape) for name in names for size in sizes]
     from dibench.show import predicted_costs
     from dibench.show.terminal import show
-    from dibench.study.use.predict import predict as engine
-    from dibench.table import read_csv, table_of
 
-    found = engine(wanted, fitted, measured=read_csv(table_of(measured)) if measured else None)
+    found = _predicted(wanted, fitted, theirs, measured)
     if figures is not None:
         from dibench.show.figure_files import write_figures
 
@@ -75,9 +93,23 @@ def predict(
     if as_json:
         print_json(found)
     else:
-        beside = [] if measured is None else predicted_costs.measured(found)
-        show(console(), [*predicted_costs.blocks(found, str(fit), every=every), *beside])
+        checked = [] if measured is None else predicted_costs.measured(found)
+        show(console(), [*predicted_costs.blocks(found, str(fit), every=every), *checked])
         if figures is not None:
             typer.echo(f"Figures: {figures}")
     if strict:
-        exit_if_partial((one.network, one.covered) for one in found.predictions)
+        beside = [one.prediction for one in found.library.beside] if found.library else []
+        exit_if_partial((one.network, one.covered) for one in (*found.predictions, *beside))
+
+
+def _predicted(
+    networks: list[AnyModel], fit: FittedModel, library: FittedModel | None, measured: Path | None
+) -> Predictions:
+    from dibench.study.use.library import predict_beside
+    from dibench.study.use.predict import predict as engine
+    from dibench.table import read_csv, table_of
+
+    whole = read_csv(table_of(measured)) if measured else None
+    if library is None:
+        return engine(networks, fit, measured=whole)
+    return predict_beside(networks, fit, library, measured=whole)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dibench.numbers import count, share_text
+from dibench.schema import LIBRARY
 from dibench.show.blocks import Block, Sentence
 from dibench.show.partial import not_covered
 from dibench.words import MODEL_NAMES, gain_text
@@ -25,7 +26,8 @@ def introduction(origin: Origin, source: str) -> list[Block]:
         origin: the fit.
         source: the file it was read from; empty where it was at hand.
     """
-    setting = f"{origin.dtype or 'data type not given'}, {', '.join(origin.energy_source)}"
+    through = "PyTorch's library, " if origin.backend == LIBRARY else ""
+    setting = f"{through}{origin.dtype or 'data type not given'}, {', '.join(origin.energy_source)}"
     setting += f"; {source}" if source else ""
     by = f"predicted by {MODEL_NAMES[origin.model]}, fitted on {origin.device} ({setting})"
     blocks: list[Block] = [Sentence(f"**{_quantity(origin)}**, {by}", "" if origin.measured else "warn")]

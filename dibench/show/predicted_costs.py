@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
+
 from dibench.intensity import OPERATORS
 from dibench.numbers import UNKNOWN, number, percent, plain, share_text, short, times, with_interval
-from dibench.show import cost_bars
+from dibench.schema import LIBRARY
+from dibench.show import cost_bars, library_costs
 from dibench.show.blocks import Block, Cell, Column, Figure, Sentence, Table
 from dibench.show.origin import costliest, coverage, introduction, kind_of
 from dibench.show.partial import cost_text, part_of
@@ -14,6 +17,7 @@ from dibench.show.partial import cost_text, part_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from dibench.study.findings.fitted_model import Origin
     from dibench.study.findings.prediction import LayerCost, MeasuredNetwork, Prediction, Predictions, Scatter
 
 _MOST_LAYERS = 24
@@ -37,7 +41,12 @@ def blocks(found: Predictions, source: str, *, every: bool) -> list[Block]:
         _operators([one for one in predictions if one.network == first.network], quantity)
         for first in networks
     ]
+    if found.library is not None:
+        made += library_costs.blocks(predictions, found.library)
     made += [_scatter(found.scatter), _outside(predictions)]
+    if found.library is not None:
+        theirs = _outside([one.prediction for one in found.library.beside])
+        made += [attrs.evolve(theirs, text=f"By the library's fit: {theirs.text}")] if theirs.tone else []
     if len(predictions) > 1:
         made += _side_by_side(predictions)
     for one in networks:
@@ -67,20 +76,23 @@ def figures(found: Predictions) -> list[Figure]:
 
 def measured(found: Predictions) -> list[Block]:
     """Each network that was measured whole, beside what is predicted for its layers."""
-    told = [Sentence(_measured(one, found.origin.unit)) for one in found.measured_networks]
+    told = [Sentence(_measured(one, found.origin)) for one in found.measured_networks]
+    if found.library is not None:
+        told += [Sentence(_measured(one, found.library.origin)) for one in found.library.measured_networks]
     told += [Sentence(f"Not compared: {one}.", "warn") for one in found.measured_otherwise]
     return [*told] or [Sentence("No whole network of these was measured at these batch sizes.")]
 
 
-def _measured(one: MeasuredNetwork, unit: str) -> str:
+def _measured(one: MeasuredNetwork, fit: Origin) -> str:
+    unit, by = fit.unit, "by the library's fit " if fit.backend == LIBRARY else ""
     whole = f"{one.network}, batch {one.batch}, whole: measured {short(one.measured, unit)} per batch"
     if one.covered.partial:
         return (
-            f"{whole} ({one.backend}); predicted is a part of it, {one.covered.text}: {times(one.ratio)} "
+            f"{whole} ({one.backend}); predicted {by}is a part of it, {one.covered.text}: {times(one.ratio)} "
             "that, which neither confirms nor contradicts the fit."
         )
     return (
-        f"{whole} ({one.backend}); predicted for its layers is {times(one.ratio)} that, the measurement "
+        f"{whole} ({one.backend}); predicted {by}for its layers is {times(one.ratio)} that, the measurement "
         f"{'inside' if one.inside else 'outside'} the interval."
     )
 

@@ -258,3 +258,19 @@ def test_a_data_type_is_a_knob_where_a_fit_of_it_is_given(
     half["setting"]["device"] = "another card"
     halves.write_text(json.dumps(half))
     assert "must have the device of --fit" in refused(run, *command, halves)
+
+
+def test_the_library_stands_beside_ours(run: Run, tmp_path: Path, figures: dict[str, Any]) -> None:
+    ours, library = written(tmp_path, figures), tmp_path / "library.json"
+    theirs = {**figures, "setting": {**figures["setting"], "backend": "torch"}}
+    library.write_text(json.dumps(theirs))
+    status, out, err = run("predict", "resnet50", "--fit", ours, "--library", library)
+    assert (status, err) == (0, "")
+    assert re.search(r"total +\S+ mJ \(.*\) +\S+ mJ \(.*\) +1\.00 \(0\.\d+ to 1\.\d+\)", out)
+    assert "must be a fit of rows of PyTorch" in refused(
+        run, "predict", "resnet50", "--fit", ours, "--library", ours
+    )
+    theirs["setting"]["device"] = "another card"
+    library.write_text(json.dumps(theirs))
+    line = refused(run, "predict", "resnet50", "--fit", ours, "--library", library)
+    assert "--library: must have the device of --fit, card" in line

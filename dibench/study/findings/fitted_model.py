@@ -104,6 +104,8 @@ class Origin:
     measured: bool
     """False for modelled or simulated energy: predictions are then a check of the pipeline."""
     basis: str
+    backend: str = ""
+    """What ran the layers that were fitted, `torch` for PyTorch's library; empty where rows do not say."""
     gain_accuracy: float | None = None
     """How far the sensor's gain may be off, as declared, a fraction; part of predicted joules' intervals."""
     level: float = 0.95

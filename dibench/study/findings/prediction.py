@@ -99,6 +99,28 @@ class Scatter:
 
 
 @attrs.frozen(kw_only=True)
+class BesideLibrary:
+    """One network at one batch size by a fit of PyTorch's library, and what that costs over ours."""
+
+    prediction: Prediction = attrs.field(metadata=INLINE)
+    """By the library's fit."""
+    ratio: PredictedCost | None
+    """Of the totals, above one where ours takes less; None where either is partial."""
+    ratio_by_operator: Mapping[str, PredictedCost]
+    """Of the operators that both fits have."""
+
+
+@attrs.frozen(kw_only=True)
+class Library:
+    """The same networks by a fit of PyTorch's library on the same device."""
+
+    origin: Origin = attrs.field(metadata=INLINE)
+    beside: tuple[BesideLibrary, ...]
+    """In the order of `Predictions.predictions`."""
+    measured_networks: tuple[MeasuredNetwork, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
 class Predictions(Result):
     """Networks and batch sizes side by side, all from one fit."""
 
@@ -108,6 +130,8 @@ class Predictions(Result):
     measured_networks: tuple[MeasuredNetwork, ...] = ()
     measured_otherwise: tuple[str, ...] = ()
     """Networks that were measured with another input than is predicted, in words; they are not compared."""
+    library: Library | None = None
+    """None where no fit of the library was given."""
 
 
 @attrs.frozen(kw_only=True)

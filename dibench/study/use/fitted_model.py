@@ -46,6 +46,7 @@ def fitted_model(fit: Fit, model: str) -> FittedModel | None:
     origin = Origin(
         model=model,
         device=fit.setting.get("device") or _NO_NAME,
+        backend=fit.setting.get("backend") or "",
         dtype=fit.setting.get("dtype") or "",
         response=fit.response,
         energy_source=fit.energy_source,
@@ -147,6 +148,7 @@ def _read(figures: Mapping[str, Any], model: str, entry: Mapping[str, Any]) -> F
     origin = Origin(
         model=model,
         device=str(setting.get("device") or _NO_NAME),
+        backend=str(setting.get("backend") or ""),
         dtype=str(setting.get("dtype") or ""),
         response=str(figures["response"]),
         energy_source=tuple(map(str, figures["energy_source"])),

@@ -73,7 +73,7 @@ def predict(
     checked, otherwise = tuple[MeasuredNetwork, ...](), tuple[str, ...]()
     if measured is not None:
         sums = [
-            (_sensed(part, part.known, fit.predictor), _share(network, part))
+            (sensed_sum(part, part.known, fit.predictor), _share(network, part))
             for network, part in zip(networks, parts, strict=True)
         ]
         checked, otherwise = _measured(measured, networks, sums, fit.origin)
@@ -148,13 +148,13 @@ def _layers(costs: LayerCosts, accuracy: float | None) -> tuple[LayerCost, ...]:
 
 def _total(costs: LayerCosts, rows: NDArray[np.bool_], fit: FittedModel) -> PredictedCost:
     """The sum of some layers; zero where there is none."""
-    sensed = _sensed(costs, rows, fit.predictor)
+    sensed = sensed_sum(costs, rows, fit.predictor)
     ends = with_gain(sensed.value, sensed.low, sensed.high, fit.origin.gain_accuracy)
     return PredictedCost(sensed.value, *ends)
 
 
-def _sensed(costs: LayerCosts, rows: NDArray[np.bool_], predictor: Predictor) -> PredictedCost:
-    """The sum as the fit's own sensor would show it: without its gain."""
+def sensed_sum(costs: LayerCosts, rows: NDArray[np.bool_], predictor: Predictor) -> PredictedCost:
+    """The sum of some layers as the fit's own sensor would show it, without its gain; zero of no layer."""
     if not rows.any():
         return PredictedCost(0.0, 0.0, 0.0)
     amount, slope = costs.mean[rows], costs.gradient[rows].sum(axis=0)
