@@ -110,7 +110,8 @@ def predict(
         library: a fit, as `fit` is, of rows of PyTorch's library on the same device: its costs beside ours.
 
     Returns:
-        `.predictions`, one for each network and batch, with `.library` beside it; `.summary()`, `.to_frame()`, `.to_json()`, `.plot()`.
+        `.predictions`, one for each network and batch, with `.library` beside it; `.summary()`,
+        `.to_frame()`, `.to_json()`, `.plot()`.
 
     Raises:
         dibench.errors.UserError: no such model, or the fit cannot predict it.
