@@ -73,11 +73,17 @@ class Instrument:
         """Whether launches run on the cores of this machine."""
         return self.backend.name in ("cpu", "torch") and "threads" in self.backend.device().facts
 
-    def measured(self, prepared: Prepared) -> Row:
-        """A row with what was measured at one visit, all instances together."""
-        visit = self.visit(prepared, self.settings)
+    def measured(self, prepared: Prepared, settings: Settings | None = None) -> Row:
+        """A row with what was measured at one visit, all instances together.
+
+        Args:
+            prepared: what launches.
+            settings: in place of the instrument's own.
+        """
+        settings = settings or self.settings
+        visit = self.visit(prepared, settings)
         if isinstance(visit, WindowVisit):
-            return measurement([visit], self.settings).into(Row())
+            return measurement([visit], settings).into(Row())
         pool = Pool()
         if visit.energy is not None:
             pool.add("case", visit.energy, visit.alternative)

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import math
+from importlib import util
 from typing import TYPE_CHECKING
 
 import attrs
 
 from dibench.backends.base import DeviceError
-from dibench.errors import UserError
+from dibench.errors import OutOfMemoryError, UserError
+from dibench.plan import usual_case
 from dibench.schema import Row
 
 if TYPE_CHECKING:
     from dibench.backends import Prepared
     from dibench.layer import Layer
     from dibench.measure.instrument import Instrument
+    from dibench.measure.settings import Settings
 
 
 @attrs.frozen
@@ -25,33 +28,59 @@ class Measured:
     row: Row
 
 
-def measure_layer(instrument: Instrument, layer: Layer) -> list[Measured]:
-    """The fastest of our kernels, then PyTorch's where it is installed."""
-    return [_ours(instrument, layer), *_peer(instrument, layer)]
+def measure_layer(instrument: Instrument, layer: Layer, settings: Settings | None = None) -> list[Measured]:
+    """The fastest of our kernels, then PyTorch's where it is installed.
+
+    Args:
+        instrument: device and meter.
+        layer: fp32.
+        settings: how long and how exactly each is measured, in place of the instrument's own.
+
+    Raises:
+        UserError: no kernel of ours runs the layer here.
+        DeviceError: the device refused.
+    """
+    return [_ours(instrument, layer, settings), *_peer(instrument, layer, settings)]
 
 
-def _ours(instrument: Instrument, layer: Layer) -> Measured:
+def has_peer() -> bool:
+    """Whether PyTorch is installed."""
+    return util.find_spec("torch") is not None
+
+
+def _ours(instrument: Instrument, layer: Layer, settings: Settings | None) -> Measured:
     from dibench import kernels
-    from dibench.plan import usual_case
 
     backend = instrument.backend
     registry = kernels.registry(backend.name).values()
     running = [v for v in registry if layer.op in v.ops and "fp32" in v.dtypes]
-    fast = [v for v in running if v.fast] or running
-    results = [Measured(v.name, _measured(backend.prepare(usual_case(layer, v)), instrument)) for v in fast]
-    return min(results, key=lambda one: one.row.time_s or math.inf)
+    found, refused = list[Measured](), list[UserError]()
+    for variant in sorted(running, key=lambda one: not one.fast):
+        if found and not variant.fast:
+            break
+        try:
+            prepared = backend.prepare(usual_case(layer, variant))
+        except OutOfMemoryError:
+            raise
+        except UserError as error:  # such as a filter larger than the kernel allows
+            refused.append(error)
+            continue
+        found.append(Measured(variant.name, _measured(prepared, instrument, settings)))
+        if not variant.fast:
+            break
+    if not found:
+        raise refused[0] if refused else UserError("layer", f"must be one that a kernel runs, not {layer.op}")
+    return min(found, key=lambda one: one.row.time_s or math.inf)
 
 
-def _peer(instrument: Instrument, layer: Layer) -> list[Measured]:
-    from importlib.util import find_spec
-
-    if find_spec("torch") is None:
+def _peer(instrument: Instrument, layer: Layer, settings: Settings | None) -> list[Measured]:
+    if not has_peer():
         return []
     from importlib.metadata import version
 
     name = f"PyTorch {version('torch').partition('+')[0]}"
     try:
-        return [Measured(name, _measured(_in_pytorch(instrument, layer), instrument))]
+        return [Measured(name, _measured(_in_pytorch(instrument, layer), instrument, settings))]
     except (UserError, DeviceError) as error:  # ours is measured, and is shown whatever became of the peer
         return [Measured(name, Row(status="failed", reason=str(error)))]
 
@@ -66,8 +95,8 @@ def _in_pytorch(instrument: Instrument, layer: Layer) -> Prepared:
     return TorchGpuLayer(layer)
 
 
-def _measured(prepared: Prepared, instrument: Instrument) -> Row:
+def _measured(prepared: Prepared, instrument: Instrument, settings: Settings | None) -> Row:
     try:
-        return instrument.measured(prepared)
+        return instrument.measured(prepared, settings)
     finally:
         prepared.close()

@@ -44,6 +44,12 @@ def blocks(
     return made + [Note(f"{one.name}: {one.row.reason}") for one in found if one.row.status != "ok"]
 
 
+def roof_of(layer: Layer, peaks: Mapping[str, Any]) -> tuple[float, str]:
+    """MAC/s that the layer can reach by the roofline, in fp32, and which roof that is."""
+    by_memory = layer.ai / _FP32_BYTES * peaks["bytes_per_s"]
+    return (by_memory, "memory") if by_memory < peaks["mac_per_s"] else (peaks["mac_per_s"], "compute")
+
+
 def _reuse(layer: Layer) -> Table:
     m = layer.macs
     counts = {"weights": layer.weights, "inputs": layer.inputs, "outputs": layer.outputs}
@@ -56,7 +62,7 @@ def _reuse(layer: Layer) -> Table:
 
 
 def _costs(layer: Layer, found: Sequence[Measured], peaks: Mapping[str, Any]) -> Table:
-    roof = min(peaks["mac_per_s"], layer.ai / _FP32_BYTES * peaks["bytes_per_s"])
+    roof, _ = roof_of(layer, peaks)
     heads = (
         Column("kernel", text=True), Column("time"), Column("±", rank=1), Column("MAC/s", rank=2),
         Column("of the roof", rank=3), Column("energy"), Column("pJ/MAC", rank=1),

@@ -1,17 +1,24 @@
-"""The verb `measure`: one layer here, and PyTorch's beside it where that works."""
+"""The verb `measure`: one layer or a whole model here, and PyTorch's beside it where that works."""
 
 from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import json
+import shlex
 import sys
 import types
+from pathlib import Path
+from typing import Any
 
 import pytest
+from command_line import Run, refused
 
 from dibench.backends import DeviceError
 from dibench.cli import main
 from dibench.errors import OutOfMemoryError
+from dibench.measure import one_model
+from dibench.measure.one_layer import measure_layer
 
 LAYER = "N=1,C=8,H=8,W=8,K=8,R=1,S=1"
 
@@ -39,3 +46,79 @@ def test_ours_is_shown_whatever_becomes_of_the_peer(
     assert not ended.value.code
     assert "pointwise_gemm" in said and "MAC/s" in said
     assert f"PyTorch 2.13.0: {error}" in " ".join(said.split())
+
+
+TABLE = "name,N,C,H,W,K,R,S\na,1,8,8,8,8,3,3\nb,1,8,8,8,8,3,3\nc,1,8,8,8,16,1,1\n"
+
+
+@pytest.fixture
+def table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Three layers of two shapes, quickly measured, in a file whose path has a colon and a slash."""
+    monkeypatch.setattr(one_model, "_MOST_S", 0.1)
+    folder = tmp_path / "run:1"
+    folder.mkdir()
+    (folder / "my.csv").write_text(TABLE)
+    return folder / "my.csv"
+
+
+@pytest.mark.slow
+def test_a_model_is_measured_layer_by_layer(run: Run, table: Path, tmp_path: Path) -> None:
+    command = ("measure", table, "--backend", "cpu", "--meter", "none", "--time-budget", "60s")
+    status, out, _ = run(*command, "--json", tmp_path / "found.json")
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert status == 0
+    assert {(one["name"], one["count"]) for one in found["layers"]} == {("my/a", 2), ("my/c", 1)}
+    assert found["cost"] == pytest.approx(sum(one["count"] * one["time_s"] for one in found["layers"]))
+    assert found["complete"] and "All layers: " in out
+    assert f"Next: python -m dibench sweep {shlex.quote(str(table))} --out results/local/my" in out
+    status, out, _ = run(*command, "--json", "-", "--batch", "2")
+    assert (status, [one["N"] for one in json.loads(out)["layers"]]) == (0, [2, 2])
+
+
+def test_ctrl_c_keeps_what_was_measured(run: Run, table: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[Any, ...]] = []
+
+    def second_is_interrupted(*words: Any) -> Any:
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(words)
+        return measure_layer(*words)
+
+    monkeypatch.setattr(one_model, "measure_layer", second_is_interrupted)
+    status, out, _ = run("measure", table, "--backend", "cpu", "--meter", "none", "--time-budget", "60s")
+    assert status == 130
+    assert "All layers: ≥ " in out and "not measured: interrupted before 1 shape" in out
+
+
+@pytest.mark.slow
+def test_one_layer_of_a_model_is_named_behind_a_slash(
+    run: Run, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.modules["dibench.cli.measure"], "_BUDGET_S", 0.1)
+    status, out, _ = run("measure", f"{table}/c", "--batch", "3", "--backend", "cpu", "--meter", "none")
+    assert status == 0
+    assert "my/c  pointwise  3×8×8×8 → 3×16×8×8  1×1" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("none.onnx",), "none.onnx: cannot be read: No such file or directory"),
+        (("folder/none.onnx/conv",), "folder/none.onnx: cannot be read: No such file or directory"),
+        (("resnet5",), "network: must be one of the 25 networks, perhaps resnet50"),
+        (("resnet50/layer1.0.conv9",), "layer: must be a layer of resnet50, perhaps layer1.0.conv3"),
+        (("resnet50", "--time-budget", "soon"), "--time-budget: must be a time such as 90s"),
+        (("resnet50", "--json", "none/x.json"), "--json: must lie in a directory that exists"),
+        (("resnet50", "--batch", "0"), "--batch: must be from 1 to"),
+        (("resnet50", "--input-shape", "1,3,8,8"), "--input-shape: must stand with an ONNX file"),
+        (
+            ("resnet50/conv1", "--time-budget", "9s"),
+            "--time-budget: is of a whole model, and resnet50/conv1 is",
+        ),
+        ((LAYER, "--json", "-"), "--json: is of a whole model"),
+        ((LAYER, "--batch", "0"), "--batch: must be a positive number (got 0)"),
+        ((LAYER, "--input-shape", "1,2"), "--input-shape: must not stand with a layer's own dimensions"),
+    ],
+)
+def test_a_mistake_is_one_line(run: Run, words: tuple[str, ...], message: str) -> None:
+    assert message in refused(run, "measure", *words)

@@ -1,0 +1,160 @@
+"""The distinct layers of a whole model measured one after the other, within a time that is given.
+
+The costliest expected first, so that what the time does not suffice for matters least. What a layer costs is
+expected by the roofline: MACs over the peak rate or bytes over the bandwidth, times how often its shape
+occurs. Each layer gets an equal share of the time left; what one does not need goes to those after it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from dibench import networks
+from dibench.backends.base import DeviceError, DeviceFaultError
+from dibench.errors import UserError
+from dibench.measure.one_layer import Measured, has_peer, measure_layer
+from dibench.schema import Row
+
+if TYPE_CHECKING:
+    from dibench.layer import Layer
+    from dibench.measure.instrument import Instrument
+    from dibench.models import Model
+    from dibench.models.model import MacShare
+
+_BYTES = 4  # of a number in fp32
+_LEAST_S, _MOST_S = 0.08, 2.0
+"""Of windows of one kernel: fewer say nothing, and more are seldom worth what other layers would lose."""
+_BESIDE_S = 0.05
+"""What a kernel takes beside its windows: operands, first launches."""
+_FEWEST_LAUNCHES = 3
+_OFF_ROOF = 4.0
+"""A layer may take this many times what the roofline says."""
+
+
+@attrs.frozen
+class Shape:
+    """A layer, and how many layers of the model have its shape."""
+
+    layer: Layer
+    count: int
+
+    @property
+    def macs(self) -> int:
+        """Of all these layers."""
+        return self.count * self.layer.macs
+
+
+@attrs.frozen
+class MeasuredShape:
+    """A shape, what our fastest kernel takes for one such layer, and PyTorch's library where it is there."""
+
+    shape: Shape
+    ours: Measured
+    peer: Measured | None
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is no time of ours."""
+        return self.ours.row.time_s is None
+
+
+@attrs.frozen
+class MeasuredModel:
+    """What was measured of a model's layers, and what was not."""
+
+    model: Model
+    shapes: tuple[Shape, ...] = attrs.field(repr=False)
+    """All, the costliest expected first."""
+    tried: tuple[MeasuredShape, ...]
+    interrupted: bool = False
+
+    @property
+    def measured(self) -> list[MeasuredShape]:
+        """The shapes with a time of ours, costliest first: by joules where all have them, else by time."""
+        found = [one for one in self.tried if not one.failed]
+        return sorted(found, key=lambda one: -self.cost(one))
+
+    @property
+    def of_energy(self) -> bool:
+        """Whether costs are joules."""
+        return all(one.ours.row.energy_j is not None for one in self.tried if not one.failed)
+
+    @property
+    def left_out(self) -> list[Shape]:
+        """Shapes that the time did not suffice for."""
+        tried = {one.shape.layer.shape for one in self.tried}
+        return [shape for shape in self.shapes if shape.layer.shape not in tried]
+
+    def cost(self, one: MeasuredShape) -> float:
+        """Joules or seconds of all layers of a shape."""
+        row = one.ours.row
+        each = row.energy_j if self.of_energy else row.time_s
+        return one.shape.count * (each or 0.0)
+
+    @property
+    def share(self) -> MacShare:
+        """How much of the model's multiply-adds was measured."""
+        return self.model.share(sum(one.shape.macs for one in self.measured))
+
+
+def shapes_of(layers: Sequence[Layer], peaks: Mapping[str, Any]) -> list[Shape]:
+    """The distinct shapes, the one whose layers together are expected to cost most first."""
+    counts = Counter(layer.shape for layer in layers)
+    shapes = [Shape(layer, counts[layer.shape]) for layer in networks.distinct(layers)]
+    return sorted(shapes, key=lambda shape: -shape.count * at_the_roof_s(shape.layer, peaks))
+
+
+def at_the_roof_s(layer: Layer, peaks: Mapping[str, Any]) -> float:
+    """Seconds of a layer in fp32 that reaches its roof."""
+    elements = layer.weights + layer.activations
+    return max(layer.macs / float(peaks["mac_per_s"]), _BYTES * elements / float(peaks["bytes_per_s"]))
+
+
+def measured_shapes(
+    instrument: Instrument,
+    shapes: Sequence[Shape],
+    peaks: Mapping[str, Any],
+    deadline: float,
+    *,
+    on_begin: Callable[[Shape], object] = lambda shape: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[MeasuredShape]:
+    """Each shape as it is measured; those that the time does not suffice for are left out.
+
+    The first is measured in any case. A layer that no kernel runs here has a `failed` row.
+
+    Args:
+        instrument: device and meter.
+        shapes: in the order in which they are measured.
+        peaks: of the device.
+        deadline: instant of `clock` after which none begins.
+        on_begin: called before each.
+        clock: seconds, so that tests can replay them.
+
+    Raises:
+        DeviceFaultError: the device is lost.
+    """
+    kernels, visit = 1 + has_peer(), instrument.settings.visit
+    least_s = _LEAST_S + _BESIDE_S
+    if instrument.metering is not None:
+        least_s = visit.settle_s + visit.visit_s
+    for index, shape in enumerate(shapes):
+        left_s = deadline - clock()
+        long_s = kernels * _FEWEST_LAUNCHES * _OFF_ROOF * at_the_roof_s(shape.layer, peaks)
+        if index and left_s < max(long_s, kernels * least_s):
+            continue
+        on_begin(shape)
+        share_s = left_s / (len(shapes) - index) / kernels - _BESIDE_S
+        settings = attrs.evolve(instrument.settings, case_budget_s=min(max(share_s, _LEAST_S), _MOST_S))
+        try:
+            ours, *peer = measure_layer(instrument, shape.layer, settings)
+        except DeviceFaultError:
+            raise
+        except (UserError, DeviceError) as error:
+            ours, peer = Measured("", Row(status="failed", reason=str(error))), []
+        yield MeasuredShape(shape, ours, peer[0] if peer else None)

@@ -1,0 +1,235 @@
+"""What the layers of a whole model cost here: the costliest first, their sum, and what the sum leaves out."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+from dibench.numbers import UNKNOWN, count, percent, shape_text, short, times
+from dibench.show.blocks import Block, Column, Headline, Note, Sentence, Table
+from dibench.show.one_layer import roof_of
+from dibench.show.partial import at_least, not_covered
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dibench.backends import Device
+    from dibench.measure.one_model import MeasuredModel, MeasuredShape
+
+_MOST_SHAPES = 24
+_LONGEST_NAME = 26
+_WIDE = 0.1
+"""A half-width from which on a time is called uncertain."""
+
+
+def blocks(
+    found: MeasuredModel, device: Device, peaks: Mapping[str, Any], why_no_energy: str, *, every: bool
+) -> list[Block]:
+    """All of it.
+
+    Args:
+        found: what was measured.
+        device: on which.
+        peaks: `mac_per_s` and `bytes_per_s`, measured just now.
+        why_no_energy: empty where a sensor was read.
+        every: show every shape, not the costliest only.
+    """
+    model = found.model
+    sizes = ", ".join(f"{name} {list(shape)}".strip() for name, shape in model.input_shapes.items())
+    threads = f", {device.facts['threads']} threads" if "threads" in device.facts else ""
+    layers = f"{count(len(model.layers), 'layer')} of {count(len(found.shapes), 'shape')}"
+    made: list[Block] = [
+        Headline(f"{model.name}, batch {model.batch}" + (f", {sizes}" if sizes else "") + f": {layers}"),
+        Sentence(f"on {device.name}{threads}, fp32"),
+    ]
+    if found.measured:
+        made += [_costs(found, peaks, every=every), _sum(found), *_beside(found)]
+        made += [Note(_roof(peaks)), *_uncertain(found)]
+    if why_no_energy:
+        made.append(Note(f"Energy: {why_no_energy}."))
+    made += _left_out(found)
+    made += not_covered(model.not_covered)
+    made += [Sentence(model.note)] if model.note else []
+    return made
+
+
+def plain(found: MeasuredModel, device: Device, peaks: Mapping[str, Any]) -> dict[str, Any]:
+    """The same for programs; seconds and joules are of one layer, `cost` of all layers of its shape."""
+    whole = _whole(found)
+    return {
+        "model": found.model.name,
+        "batch": found.model.batch,
+        "device": device.name,
+        "peaks": dict(peaks),
+        "unit": "J" if found.of_energy and found.measured else "s",
+        "cost": whole,
+        "macs": found.share.macs,
+        "macs_known": found.model.macs_known,
+        "complete": not found.share.partial,
+        "interrupted": found.interrupted,
+        "layers": [_plain_shape(found, one, whole, peaks) for one in found.measured],
+        "not_measured": [
+            {"name": shape.layer.name, "count": shape.count, **shape.layer.dims, "reason": "lack of time"}
+            for shape in found.left_out
+        ] + [
+            {"name": one.shape.layer.name, "count": one.shape.count, **one.shape.layer.dims,
+             "reason": one.ours.row.reason}
+            for one in found.tried if one.failed
+        ],
+        "not_covered": [
+            {"name": part.name, "op": part.op, "reason": part.reason, "macs": part.macs}
+            for part in found.model.not_covered
+        ],
+    }  # fmt: skip
+
+
+def _plain_shape(
+    found: MeasuredModel, one: MeasuredShape, whole: float, peaks: Mapping[str, Any]
+) -> dict[str, Any]:
+    layer, row = one.shape.layer, one.ours.row
+    roof, which = roof_of(layer, peaks)
+    return {
+        "name": layer.name, "op": layer.op, **layer.dims, "count": one.shape.count, "macs": layer.macs,
+        "kernel": one.ours.name, "time_s": row.time_s, "time_ci_s": row.time_ci_s, "energy_j": row.energy_j,
+        "status": row.status, "reason": row.reason, "cost": found.cost(one), "share": found.cost(one) / whole,
+        "mac_per_s": _rate(one), "of_the_roof": _rate(one) / roof, "roof": which,
+        "peer": None if one.peer is None else {
+            "name": one.peer.name, "time_s": one.peer.row.time_s, "time_ci_s": one.peer.row.time_ci_s,
+            "energy_j": one.peer.row.energy_j, "status": one.peer.row.status, "reason": one.peer.row.reason,
+        },
+    }  # fmt: skip
+
+
+def _whole(found: MeasuredModel) -> float:
+    return math.fsum(found.cost(one) for one in found.measured)
+
+
+def _rate(one: MeasuredShape) -> float:
+    return one.shape.layer.macs / (one.ours.row.time_s or math.nan)
+
+
+def _costs(found: MeasuredModel, peaks: Mapping[str, Any], *, every: bool) -> Table:
+    measured = found.measured
+    shown = measured if every else measured[:_MOST_SHAPES]
+    what = f"the {len(shown)} costliest of {len(measured)} shapes, --all shows every one"
+    if len(shown) == len(measured):
+        what = "costliest first"
+    peer = any(one.peer is not None for one in measured)
+    heads = [
+        Column("layer", text=True), Column("×"), Column("shape", text=True, wraps=True, rank=5),
+        Column("time"), Column("±", rank=4), *([Column("energy")] if found.of_energy else []),
+        Column("share"), Column("MAC/s", rank=2), Column("of the roof", rank=1),
+        *([Column("PyTorch", rank=3), Column("ours/PyTorch")] if peer else []),
+    ]  # fmt: skip
+    whole = _whole(found)
+    rows = [_row(found, one, whole, peaks, peer=peer) for one in shown]
+    note = "×: how many layers have the shape; time is of one of them, share of all these."
+    return Table(what, heads, rows, note)
+
+
+def _row(
+    found: MeasuredModel, one: MeasuredShape, whole: float, peaks: Mapping[str, Any], *, peer: bool
+) -> list[str]:
+    layer, row = one.shape.layer, one.ours.row
+    roof, which = roof_of(layer, peaks)
+    theirs = one.peer.row.time_s if one.peer is not None else None
+    ratio = (row.time_s or math.nan) / theirs if theirs else None
+    width = None if row.time_ci_s is None else row.time_ci_s / (row.time_s or math.nan)
+    return [
+        _name(layer.name.partition("/")[2]),
+        str(one.shape.count),
+        shape_text(layer),
+        short(row.time_s, "s"),
+        percent(width, 1) if width is not None else UNKNOWN,
+        *([short(row.energy_j, "J")] if found.of_energy else []),
+        percent(found.cost(one) / whole, 1),
+        short(_rate(one)),
+        f"{percent(_rate(one) / roof, 0)} {which}",
+        *([short(theirs, "s"), times(ratio)] if peer else []),
+    ]
+
+
+def _name(name: str) -> str:
+    """A layer's name as the table has room for: without scopes that the next one repeats, else its end.
+
+    >>> _name("layer4/layer4.0/downsample/downsample.0/Conv"), _name("features.18.0")
+    ('layer4.0/downsample.0/Conv', 'features.18.0')
+    """
+    scopes = name.split("/")
+    kept = [
+        scope for scope, after in zip(scopes, [*scopes[1:], ""], strict=True) if not after.startswith(scope)
+    ]
+    text = "/".join(kept)
+    return text if len(text) <= _LONGEST_NAME else "…" + text[1 - _LONGEST_NAME :]
+
+
+def _sum(found: MeasuredModel) -> Sentence:
+    unit = "J" if found.of_energy else "s"
+    time_s = math.fsum(one.shape.count * (one.ours.row.time_s or 0.0) for one in found.measured)
+    per = "an inference" if found.model.batch == 1 else f"a batch of {found.model.batch}"
+    cost = at_least(short(_whole(found), unit), found.share)
+    rate = short(found.share.macs / time_s, "MAC/s")
+    return Sentence(f"**All layers: {cost}** for {per}, {rate}; what runs between them is not in it.")
+
+
+def _beside(found: MeasuredModel) -> list[Block]:
+    """Both libraries on the layers that both ran."""
+    pairs = [
+        (one.shape.count, one.ours.row.time_s, one.peer.row.time_s, one.peer.name)
+        for one in found.measured
+        if one.peer is not None and one.ours.row.time_s and one.peer.row.time_s
+    ]
+    if not pairs:
+        return []
+    ours = math.fsum(number * own for number, own, _, _ in pairs)
+    theirs = math.fsum(number * other for number, _, other, _ in pairs)
+    which = "the same layers" if len(pairs) == len(found.measured) else f"{len(pairs)} of these shapes"
+    return [
+        Sentence(
+            f"{pairs[0][3]} takes {short(theirs, 's')} for {which}: ours takes {times(ours / theirs)} that."
+        )
+    ]
+
+
+def _roof(peaks: Mapping[str, Any]) -> str:
+    return (
+        f"Roofs, measured just now: {short(peaks['mac_per_s'], 'MAC/s')}, and MACs per byte × "
+        f"{short(peaks['bytes_per_s'], 'B/s')}; small layers run from cache, above the memory roof."
+    )
+
+
+def _uncertain(found: MeasuredModel) -> list[Block]:
+    wide = sum(
+        (one.ours.row.time_ci_s or math.inf) > _WIDE * (one.ours.row.time_s or math.inf)
+        for one in found.measured
+    )
+    if not wide:
+        return []
+    text = f"{wide} of {count(len(found.measured), 'time')} may be off by more than ±{percent(_WIDE, 0)}"
+    return [Sentence(f"{text}: other processes, or too little time (--time-budget).", "warn")]
+
+
+def _left_out(found: MeasuredModel) -> list[Block]:
+    made: list[Block] = []
+    if found.left_out:
+        macs = sum(shape.macs for shape in found.left_out)
+        why = "interrupted before" if found.interrupted else "no time was left (--time-budget) for"
+        first = found.left_out[0].layer.name.partition("/")[2]
+        more = " …" if len(found.left_out) > 1 else ""
+        what = f"{count(len(found.left_out), 'shape')}, {percent(macs / found.model.macs_known)} of MACs"
+        made.append(Sentence(f"**not measured**: {why} {what} ({first}{more})", "warn"))
+    made += [
+        Sentence(f"**not measured**: {one.shape.layer.name.partition('/')[2]}: {one.ours.row.reason}", "warn")
+        for one in found.tried
+        if one.failed
+    ]
+    peers = [one for one in found.measured if one.peer is not None and one.peer.row.time_s is None]
+    made += [Note(f"{_failed_peer(peers)}.")] if peers else []
+    return made
+
+
+def _failed_peer(peers: Sequence[MeasuredShape]) -> str:
+    first = peers[0]
+    assert first.peer is not None
+    name = first.shape.layer.name.partition("/")[2]
+    return f"{first.peer.name} failed on {count(len(peers), 'shape')}, {name}: {first.peer.row.reason}"

@@ -1,0 +1,137 @@
+"""A whole model in a time that is given: which shapes are measured, for how long, and what is left out."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from dibench import models
+from dibench.backends import DeviceError
+from dibench.backends.base import DeviceFaultError
+from dibench.layer import Layer
+from dibench.measure import one_model
+from dibench.measure.one_layer import Measured
+from dibench.measure.one_model import MeasuredModel, at_the_roof_s, measured_shapes, shapes_of
+from dibench.measure.settings import Settings
+from dibench.models.model import Model, NotCovered
+from dibench.schema import Row
+
+PEAKS = {"mac_per_s": 1e11, "bytes_per_s": 1e10}
+
+
+class Bench:
+    """A device whose kernels take what the roofline says, and use the budget that they are given."""
+
+    def __init__(self, *, uses: float = 1.0, peer: bool = True, metered: bool = False) -> None:
+        self.now, self.uses, self.peer = 0.0, uses, peer
+        self.budgets: list[float] = []
+        self.raises: dict[str, Exception] = {}
+        metering = object() if metered else None
+        self.instrument: Any = SimpleNamespace(settings=Settings(), metering=metering)
+
+    def measure_layer(self, instrument: Any, layer: Layer, settings: Settings) -> list[Measured]:
+        if layer.name in self.raises:
+            raise self.raises[layer.name]
+        self.budgets.append(settings.case_budget_s)
+        roof_s = at_the_roof_s(layer, PEAKS)
+        names = ["ours", "library"] if self.peer else ["ours"]
+        self.now += len(names) * max(self.uses * settings.case_budget_s, roof_s)
+        return [Measured(name, Row(status="ok", time_s=roof_s)) for name in names]
+
+    def run(self, shapes: Any, deadline: float) -> list[Any]:
+        return list(measured_shapes(self.instrument, shapes, PEAKS, deadline, clock=lambda: self.now))
+
+
+@pytest.fixture
+def bench(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    made = Bench(**getattr(request, "param", {}))
+    monkeypatch.setattr(one_model, "measure_layer", made.measure_layer)
+    monkeypatch.setattr(one_model, "has_peer", lambda: made.peer)
+    return made
+
+
+RESNET = shapes_of(models.load("resnet50").layers, PEAKS)
+
+
+def test_shapes_are_counted_and_the_costliest_together_come_first() -> None:
+    layers = models.load("resnet50").layers
+    assert sum(shape.count for shape in RESNET) == len(layers) == 54
+    assert len({shape.layer.shape for shape in RESNET}) == len(RESNET) == 24
+    costs = [shape.count * at_the_roof_s(shape.layer, PEAKS) for shape in RESNET]
+    assert costs == sorted(costs, reverse=True)
+
+
+def test_the_roof_is_of_arithmetic_or_of_memory() -> None:
+    fc = Layer.fc(N=1, C=1000, K=1000)
+    assert at_the_roof_s(fc, PEAKS) == 4 * (1_000_000 + 2000) / 1e10
+    conv = Layer(N=1, C=64, H=56, W=56, K=64, R=3, S=3, pad_h=1, pad_w=1)
+    assert at_the_roof_s(conv, PEAKS) == conv.macs / 1e11
+
+
+@pytest.mark.parametrize("seconds", [10.0, 30.0, 100.0])
+def test_every_shape_gets_its_share_of_the_time(bench: Bench, seconds: float) -> None:
+    found = bench.run(RESNET, seconds)
+    assert [one.shape for one in found] == RESNET
+    assert bench.now <= seconds
+    equal = seconds / len(RESNET) / 2
+    assert all(0.7 * min(equal, 2.0) < budget <= 2.0 for budget in bench.budgets)
+
+
+@pytest.mark.parametrize("bench", [{"uses": 0.1}], indirect=True)
+def test_time_that_one_shape_does_not_need_goes_to_those_after_it(bench: Bench) -> None:
+    bench.run(RESNET, 12.0)
+    assert bench.budgets[-1] > 3 * bench.budgets[0]
+
+
+def test_what_the_time_does_not_suffice_for_is_the_cheapest(bench: Bench) -> None:
+    found = bench.run(RESNET, 3.0)
+    assert bench.now <= 3.0 + 2 * 0.1
+    assert 5 < len(found) < len(RESNET)
+    assert [one.shape for one in found] == RESNET[: len(found)]
+
+
+def test_one_shape_is_measured_whatever_the_time(bench: Bench) -> None:
+    assert [one.shape for one in bench.run(RESNET, -1.0)] == RESNET[:1]
+
+
+def test_a_layer_too_long_for_the_rest_of_the_time_makes_room_for_shorter_ones(bench: Bench) -> None:
+    small, large = Layer.fc(N=1, C=100, K=100), Layer.fc(N=10_000, C=10_000, K=10_000)  # 10 s at the roof
+    shapes = [one_model.Shape(layer, 1) for layer in (small, large, small.with_batch(2))]
+    assert [one.shape.layer for one in bench.run(shapes, 20.0)] == [small, small.with_batch(2)]
+
+
+@pytest.mark.parametrize("bench", [{"metered": True}], indirect=True)
+def test_no_visit_to_a_metered_gpu_begins_that_would_end_too_late(bench: Bench) -> None:
+    bench.uses = 4.0 / 2.0  # each takes the four seconds of a visit, whatever the budget
+    found = bench.run(RESNET, 30.0)
+    assert 1 < len(found) < len(RESNET)
+    assert bench.now <= 30.0 + 1e-9
+
+
+def test_a_layer_that_fails_is_told_and_the_others_go_on(bench: Bench) -> None:
+    second = RESNET[1].layer.name
+    bench.raises[second] = DeviceError("misaligned address")
+    found = bench.run(RESNET, 30.0)
+    assert [one.ours.row.reason for one in found if one.failed] == ["misaligned address"]
+    assert len(found) == len(RESNET)
+    model = MeasuredModel(models.load("resnet50"), tuple(RESNET), tuple(found))
+    assert second not in {one.shape.layer.name for one in model.measured}
+    assert model.share.partial and model.left_out == []
+
+
+def test_a_device_that_is_lost_ends_the_run(bench: Bench) -> None:
+    bench.raises[RESNET[2].layer.name] = DeviceFaultError("illegal access")
+    with pytest.raises(DeviceFaultError):
+        bench.run(RESNET, 30.0)
+
+
+def test_what_was_measured_is_a_share_of_all_multiply_adds(bench: Bench) -> None:
+    layers = (Layer.fc(N=1, C=10, K=10, name="m/a"), Layer.fc(N=1, C=30, K=10, name="m/b"))
+    part = NotCovered(name="m/up", op="ConvTranspose", reason="transposed", macs=100)
+    model = Model(name="m", batch=1, layers=layers, not_covered=(part,))
+    shapes = tuple(shapes_of(layers, PEAKS))
+    found = MeasuredModel(model, shapes, tuple(bench.run(shapes[:1], 1.0)))
+    assert (found.share.macs, found.share.macs_known, found.share.partial) == (300, 500, True)
+    assert [shape.layer.name for shape in found.left_out] == ["m/a"]
