@@ -76,9 +76,9 @@ class Followed:
             found = results(node, values, lambda name: shape_of(types.get(name)), version)
             for name, value in found.items():
                 values[name] = value
-                types[name] = helper.make_tensor_type_proto(
-                    helper.np_dtype_to_tensor_dtype(value.dtype), value.shape
-                )
+                if shape_of(types.get(name)) != value.shape:
+                    kind = helper.np_dtype_to_tensor_dtype(value.dtype)
+                    types[name] = helper.make_tensor_type_proto(kind, value.shape)
         if all(shape_of(types.get(name)) is not None for name in node.output if name):
             return
         schema = _schema(node.op_type, version)
@@ -128,8 +128,12 @@ def shape_of(kind: Any) -> Shape | None:
     """The shape in a type, None where a size is open."""
     if kind is None or not kind.HasField("tensor_type") or not kind.tensor_type.HasField("shape"):
         return None
-    dims = kind.tensor_type.shape.dim
-    return tuple(dim.dim_value for dim in dims) if all(dim.HasField("dim_value") for dim in dims) else None
+    sizes = []
+    for dim in kind.tensor_type.shape.dim:
+        if not dim.HasField("dim_value"):
+            return None
+        sizes.append(dim.dim_value)
+    return tuple(sizes)
 
 
 def _complete(graph: Any, nodes: list[Any], types: Mapping[str, Any]) -> None:

@@ -73,14 +73,12 @@ def results(
     try:
         if _elements(node, inputs) > MOST_ELEMENTS:
             return {}
-        feeds = {f"i{i}": value for i, value in enumerate(inputs) if value is not None}
-        found = _evaluator(_plain(node), opset).run(None, feeds)
+        found = _evaluated(_plain(node), opset, tuple(map(_frozen, inputs)))
     except Exception:  # the node contradicts itself: ONNX's inference says how
         return {}
-    arrays = (np.asarray(one) for one in found)
     return {
         name: one
-        for name, one in zip(node.output, arrays, strict=False)
+        for name, one in zip(node.output, found, strict=False)
         if name and one.size <= MOST_ELEMENTS
     }
 
@@ -110,6 +108,24 @@ def _plain(node: Any) -> bytes:
     plain.input.extend(f"i{i}" if name else "" for i, name in enumerate(node.input))
     plain.output.extend(f"o{i}" for i in range(len(node.output)))
     return bytes(plain.SerializeToString())
+
+
+_Frozen = tuple[bytes, Any, Shape] | None
+
+
+def _frozen(value: Any) -> _Frozen:
+    """An array as something that can be looked up: its bytes, type and shape."""
+    return None if value is None else (value.tobytes(), value.dtype, value.shape)
+
+
+@lru_cache(maxsize=4096)  # the blocks of a transformer compute the same shapes again and again
+def _evaluated(node: bytes, opset: int, inputs: tuple[_Frozen, ...]) -> list[Any]:
+    feeds = {
+        f"i{i}": np.ndarray(each[2], each[1], bytearray(each[0]))
+        for i, each in enumerate(inputs)
+        if each is not None
+    }
+    return [np.asarray(one) for one in _evaluator(node, opset).run(None, feeds)]
 
 
 @lru_cache(maxsize=1024)
