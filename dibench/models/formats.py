@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 from dibench.errors import UserError
@@ -58,6 +59,8 @@ def check_suffix(path: Path) -> None:
         UserError: says what the file is, and how to get one that can be read.
     """
     what = SUFFIXES.get(path.suffix.lower())
+    if what == _PICKLE and _is_torchscript(path):
+        what = f"is TorchScript: {TORCHSCRIPT}"
     if what is None and (path / "saved_model.pb").is_file():
         what = (
             "is a SavedModel of TensorFlow: convert it with python -m tf2onnx.convert --saved-model FOLDER "
@@ -65,6 +68,15 @@ def check_suffix(path: Path) -> None:
         what += "--output model.onnx"
     if what is not None:
         raise UserError("", what, where=path)
+
+
+def _is_torchscript(path: Path) -> bool:
+    """Whether a file is an archive with code beside its pickles; nothing in it is opened."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any("/code/" in name for name in archive.namelist())
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        return False
 
 
 def check_content(path: Path) -> None:

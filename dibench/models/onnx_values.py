@@ -77,9 +77,7 @@ def results(
     except Exception:  # the node contradicts itself: ONNX's inference says how
         return {}
     return {
-        name: one
-        for name, one in zip(node.output, found, strict=False)
-        if name and one.size <= MOST_ELEMENTS
+        name: one for name, one in zip(node.output, found, strict=False) if name and one.size <= MOST_ELEMENTS
     }
 
 

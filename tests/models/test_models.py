@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,21 @@ def test_no_pickle_is_ever_loaded(name: str, tmp_path: Path) -> None:
     path = tmp_path / Path(name).name
     path.write_bytes(b"cos\nsystem\n(S'touch pwned'\ntR.")
     with pytest.raises(UserError, match="holds a pickle, which can run any code"):
+        models.load(path)
+
+
+def test_an_archive_of_torchscript_is_named(tmp_path: Path) -> None:
+    for inside, what in (
+        ("net/code/__torch__.py", "is TorchScript: give the module"),
+        ("net/data.pkl", "pickle"),
+    ):
+        path = tmp_path / "net.pt"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(inside, "")
+        with pytest.raises(UserError, match=what):
+            models.load(path)
+    path.write_bytes(b"PK no archive")
+    with pytest.raises(UserError, match="pickle"):
         models.load(path)
 
 
