@@ -25,6 +25,8 @@ from dibench.cli.output import console, exit_if_partial, print_json
 
 if TYPE_CHECKING:
     from dibench.models import Model as AnyModel
+    import pandas as pd
+
     from dibench.study.findings.fitted_model import FittedModel
     from dibench.study.findings.prediction import Predictions
 
@@ -82,7 +84,7 @@ def predict(
         check_library(fitted, theirs)
     names = [model, *([compare] if compare else [])]
     wanted = [model_at(name, size, input_shape) for name in names for size in sizes]
-    from dibench.show import predicted_costs
+    from dibench.show import between_layers, predicted_costs
     from dibench.show.terminal import show
 
     found = _predicted(wanted, fitted, theirs, measured)
@@ -93,7 +95,8 @@ def predict(
     if as_json:
         print_json(found)
     else:
-        checked = [] if measured is None else predicted_costs.measured(found)
+        checked = [] if found.whole is None else between_layers.blocks(found.whole)
+        checked += [] if measured is None else predicted_costs.measured(found)
         show(console(), [*predicted_costs.blocks(found, str(fit), every=every), *checked])
         if figures is not None:
             typer.echo(f"Figures: {figures}")
@@ -111,5 +114,19 @@ def _predicted(
 
     whole = read_csv(table_of(measured)) if measured else None
     if library is None:
-        return engine(networks, fit, measured=whole)
-    return predict_beside(networks, fit, library, measured=whole)
+        found = engine(networks, fit, measured=whole)
+    else:
+        found = predict_beside(networks, fit, library, measured=whole)
+    return found if whole is None else _as_whole(found, whole, fit)
+
+
+def _as_whole(found: Predictions, measured: pd.DataFrame, fit: FittedModel) -> Predictions:
+    """With what runs between the layers, as the networks tell that were measured."""
+    import attrs
+
+    from dibench.study.table.network_rows import measured_models
+    from dibench.study.use.between_layers import whole_costs
+
+    others, unknown = measured_models(measured)
+    whole = whole_costs(found, others, measured, fit)
+    return attrs.evolve(found, whole=attrs.evolve(whole, not_used=(*unknown, *whole.not_used)))

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dibench.layer import Layer
     from dibench.models import NotCovered
     from dibench.models.model import MacShare
+    from dibench.study.findings.between_layers import WholeCosts
 
 
 @attrs.frozen
@@ -132,6 +133,8 @@ class Predictions(Result):
     """Networks that were measured with another input than is predicted, in words; they are not compared."""
     library: Library | None = None
     """None where no fit of the library was given."""
+    whole: WholeCosts | None = None
+    """The same networks with what runs between their layers; None where no whole network was given."""
 
 
 @attrs.frozen(kw_only=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING
 
+import attrs
 import numpy as np
 from numpy.typing import NDArray
 
@@ -66,19 +67,53 @@ def with_counts(frame: pd.DataFrame) -> pd.DataFrame:
 @cache
 def _by_name(name: str, batch: int, size: tuple[int, ...]) -> dict[str, int]:
     """The counts of a network that the program knows; none of part of it, or at another input."""
-    try:
-        if name in networks.names():
-            layers = models.load(name, batch=batch).layers
-            first = layers[0]
-            return {} if size and size != (first.C, first.H, first.W) else network_counts(layers)
-        if ":" in name:
-            shapes = {"": ",".join(map(str, (batch, *size)))} if size else {}
-            found = models.load(name, batch=batch, shapes=shapes)
-            enough = found.covered.share_of_macs >= REQUIRED_SHARE and not found.covered.macs_unknown
-            return network_counts(found.layers) if enough else {}
-    except UserError:  # PyTorch is not installed, or builds no such network
+    found = named_model(name, batch, size)
+    if isinstance(found, str):
         return {}
-    return {}
+    enough = found.covered.share_of_macs >= REQUIRED_SHARE and not found.covered.macs_unknown
+    return network_counts(found.layers) if enough else {}
+
+
+def named_model(name: str, batch: int, size: tuple[int, ...]) -> models.Model | str:
+    """The network of a row, or why its layers are not known.
+
+    Args:
+        name: as in the row: one of the 25, or `module:callable`, as `torchvision:resnet50`.
+        batch: images in one inference.
+        size: C, H, W of its image; empty for the network's own.
+    """
+    published = name.removeprefix("torchvision:")  # those of the 25 that it has are its own
+    if published in networks.names():
+        found = models.load(published, batch=batch)
+        if not size or size == found.image:
+            return found
+        if published == name:
+            return "is published with another input"
+    if ":" not in name:
+        return "is no network that the program knows"
+    try:
+        return _at_batch(_built(name, size), batch) or _load(name, batch, size)
+    except UserError as error:  # PyTorch is not installed, or builds no such network
+        return str(error)
+
+
+@cache
+def _built(name: str, size: tuple[int, ...]) -> models.Model:
+    """At batch 1; kept, as building takes half a second."""
+    return _load(name, 1, size)
+
+
+def _at_batch(found: models.Model, batch: int) -> models.Model | None:
+    """The same at another batch size; None where that does not follow, as with tokens of an image."""
+    if found.not_covered or any(layer.N != 1 for layer in found.layers):
+        return None
+    inputs = {name: (batch, *shape[1:]) for name, shape in found.input_shapes.items()}
+    layers = tuple(layer.with_batch(batch) for layer in found.layers)
+    return attrs.evolve(found, batch=batch, layers=layers, input_shapes=inputs)
+
+
+def _load(name: str, batch: int, size: tuple[int, ...]) -> models.Model:
+    return models.load(name, batch=batch, shapes={"": ",".join(map(str, (batch, *size)))} if size else {})
 
 
 def without_counts(frame: pd.DataFrame) -> Mask:
@@ -104,3 +139,20 @@ def notes_on(frame: pd.DataFrame) -> tuple[str, ...]:
         "do not count layers, so e_launch is that of a network": np.isnan(numbers(frame, "layers")),
     }
     return tuple(f"{rows.sum()} of {n} rows {what}" for what, rows in told.items() if rows.any())
+
+
+def measured_models(frame: pd.DataFrame) -> tuple[list[models.Model], tuple[str, ...]]:
+    """The networks of a table's rows, each at its batch and input, and in words which are not known."""
+    rows = frame[frame["op"] == NETWORK]
+    sizes = np.column_stack([numbers(rows, dim) for dim in ("C", "H", "W")])
+    known = np.isfinite(sizes).all(axis=1)
+    size = [tuple(map(int, one)) if told else () for one, told in zip(sizes, np.ravel(known), strict=True)]
+    batch = [int(one) if one >= 1 else 1 for one in numbers(rows, "N")]
+    found, unknown = list[models.Model](), dict[str, list[str]]()
+    for name, N, image in dict.fromkeys(zip(texts(rows, "name").tolist(), batch, size, strict=True)):
+        one = named_model(name, N, image)
+        if isinstance(one, str):
+            unknown.setdefault(one, []).append(name or "a row without a name")
+        else:
+            found.append(one)
+    return found, tuple(f"{', '.join(dict.fromkeys(own))}: {why}" for why, own in unknown.items())
