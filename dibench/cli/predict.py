@@ -24,9 +24,9 @@ from dibench.cli.options import (
 from dibench.cli.output import console, exit_if_partial, print_json
 
 if TYPE_CHECKING:
-    from dibench.models import Model as AnyModel
     import pandas as pd
 
+    from dibench.models import Model as AnyModel
     from dibench.study.findings.fitted_model import FittedModel
     from dibench.study.findings.prediction import Predictions
 
