@@ -16,7 +16,7 @@ from dibench.cli.options import (
     Strict,
     batch_sizes,
     chosen_alphas,
-    model_at,
+    models_at,
 )
 from dibench.cli.output import console, data_output, exit_if_partial, tell_not_covered
 
@@ -56,7 +56,7 @@ def networks(
 
     alphas = chosen_alphas(alpha, fit)
     names, sizes = models or built_in.names(), batch_sizes(batch)
-    found = [model_at(name, size, input_shape) for name in names for size in sizes]
+    found = models_at(names, sizes, input_shape)
     if as_csv:
         _write_csv(found, alphas)
     else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
@@ -166,6 +166,24 @@ def model_at(source: str, batch: int | None, input_shape: list[str] | None) -> A
     from dibench.models.inputs import parse_inputs
 
     return models.load(source, batch=batch, shapes=parse_inputs(input_shape or []))
+
+
+def models_at(
+    sources: Sequence[str], batches: Sequence[int | None], input_shape: list[str] | None
+) -> list[AnyModel]:
+    """Each model at each batch; beside a model that has inputs, tables of layers keep the sizes they have.
+
+    Raises:
+        UserError: a model cannot be read, or sizes are given and none of them has inputs.
+    """
+    from dibench.models.named import has_inputs
+
+    takes = {source: has_inputs(source) for source in sources}
+    return [
+        model_at(source, batch, input_shape if takes[source] or not any(takes.values()) else None)
+        for source in sources
+        for batch in batches
+    ]
 
 
 def fitted_model(path: Path, model: str, dtype: str = "") -> FittedModel:

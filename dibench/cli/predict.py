@@ -19,7 +19,7 @@ from dibench.cli.options import (
     Strict,
     batch_sizes,
     fitted_model,
-    model_at,
+    models_at,
 )
 from dibench.cli.output import console, exit_if_partial, print_json
 
@@ -83,7 +83,7 @@ def predict(
     if theirs is not None:
         check_library(fitted, theirs)
     names = [model, *([compare] if compare else [])]
-    wanted = [model_at(name, size, input_shape) for name in names for size in sizes]
+    wanted = models_at(names, sizes, input_shape)
     from dibench.show import between_layers, predicted_costs
     from dibench.show.terminal import show
 

@@ -29,6 +29,17 @@ def is_model(text: str) -> bool:
     return suffix in _FILES or (":" in text and not Path(text).is_file())
 
 
+def has_inputs(text: str) -> bool:
+    """Whether a model has inputs that can be given a size: an ONNX file or a module, and no table of layers.
+
+    >>> [has_inputs(text) for text in ("resnet50", "layers.csv", "net.onnx", "nets.py:make")]
+    [False, False, True, True]
+    """
+    if Path(text).suffix.lower() in TABLES or text in networks.names():
+        return False
+    return ":" not in text or not Path(text).is_file() or Path(text).suffix.lower() == ".onnx"
+
+
 def split_layer(text: str) -> tuple[str, str]:
     """A model and the name of one of its layers, which is empty where the text names the model alone.
 

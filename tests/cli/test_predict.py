@@ -68,6 +68,17 @@ def test_explain_says_why_it_tries_no_other_batch(run: Run, fit: Path, sequences
     assert "Not tried: batch 1, 8, 32. --batch: must be that of --input-shape, 128, or N stand there" in out
 
 
+def test_beside_a_model_with_inputs_a_table_keeps_its_sizes(run: Run, fit: Path, sequences: Path) -> None:
+    shape = ("--input-shape", "128,N,64")
+    for words in (
+        ("networks", sequences, "vgg16"),
+        ("predict", sequences, "--fit", fit, "--compare", "vgg16"),
+    ):
+        out = shown(run, *words, *shape)
+        assert "15.5G" in out and "262k" in out, "vgg16 at 224×224; 128·64·32 multiply-adds"
+    assert "tables have none" in refused(run, "networks", "vgg16", "alexnet", *shape)
+
+
 def test_n_in_a_shape_is_the_batch_wherever_it_stands(run: Run, fit: Path, sequences: Path) -> None:
     command = ("--fit", fit, "--input-shape", "128,N,64")
     status, out, err = run("predict", sequences, *command, "--batch", "2,4", "--json")

@@ -8,7 +8,7 @@ import pytest
 
 from dibench import models
 from dibench.errors import UserError
-from dibench.models.named import beside, is_model, split_layer
+from dibench.models.named import beside, has_inputs, is_model, split_layer
 
 LAYERS = "name,N,C,H,W,K,R,S\nblock/a,1,8,8,8,8,3,3\nb,1,8,8,8,16,1,1\n"
 
@@ -81,6 +81,17 @@ def test_what_is_no_layer_of_a_model_says_why(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_a_model_is_told_from_a_plan(folder: Path, text: str, named: bool) -> None:
     assert is_model(text) == named
+
+
+@pytest.mark.parametrize(
+    ("text", "inputs"),
+    [
+        ("resnet50", False), ("deep/er/t.csv", False), ("odd:name", False), ("lost.csv.gz", False),
+        ("net.onnx", True), ("nets:v1/my.onnx", True), ("nets:v1/make.py:net", True), ("timm:a", True),
+    ],
+)  # fmt: skip
+def test_tables_of_layers_have_no_inputs(folder: Path, text: str, inputs: bool) -> None:
+    assert has_inputs(text) == inputs
 
 
 @pytest.mark.parametrize(
