@@ -123,7 +123,13 @@ def _opened(options: Options, **settings: Any) -> tuple[Instrument, Device, dict
     from dibench.measure.instrument import open_sensor
     from dibench.measure.settings import Settings
 
-    instrument, why_not = open_sensor(resolve(options.backend), options.meter, Settings(**settings))
+    backend = resolve(options.backend)
+    if backend == "torch":
+        rule = (
+            "must be auto, cuda or cpu: PyTorch's library is measured beside our kernels if it is installed"
+        )
+        raise UserError("--backend", rule, backend)
+    instrument, why_not = open_sensor(backend, options.meter, Settings(**settings))
     device = instrument.backend
     return instrument, device.device(), dict(device.peaks()), why_not
 

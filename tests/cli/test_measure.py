@@ -115,6 +115,7 @@ def test_one_layer_of_a_model_is_named_behind_a_slash(
             ("resnet50/conv1", "--time-budget", "9s"),
             "--time-budget: is of a whole model, and resnet50/conv1 is",
         ),
+        (("resnet50", "--backend", "torch"), "--backend: must be auto, cuda or cpu: PyTorch's library is"),
         ((LAYER, "--json", "-"), "--json: is of a whole model"),
         ((LAYER, "--batch", "0"), "--batch: must be a positive number (got 0)"),
         ((LAYER, "--input-shape", "1,2"), "--input-shape: must not stand with a layer's own dimensions"),

@@ -68,6 +68,26 @@ def test_explain_says_why_it_tries_no_other_batch(run: Run, fit: Path, sequences
     assert "Not tried: batch 1, 8, 32. --batch: must be that of --input-shape, 128, or N stand there" in out
 
 
+def test_explain_tries_no_batch_that_the_file_fixes(run: Run, fit: Path, tmp_path: Path) -> None:
+    """A Resize to sizes that hold the batch: behind it every layer stays at one image."""
+    pytest.importorskip("onnx")
+    import onnx_files as files
+    from onnx import helper, numpy_helper
+
+    nodes = [
+        helper.make_node("Conv", ["x", "w"], ["a"]), helper.make_node("Resize", ["a", "", "", "s"], ["b"]),
+        helper.make_node("Conv", ["b", "v"], ["y"], name="late"),
+    ]  # fmt: skip
+    weights = [files.weight("w", [8, 3, 3, 3]), files.weight("v", [4, 8, 1, 1])]
+    weights.append(numpy_helper.from_array(np.array([1, 8, 12, 12], dtype=np.int64), "s"))
+    path = files.save(tmp_path / "fixed.onnx", nodes, [files.value("x", [1, 3, 8, 8])], weights)
+    out = shown(run, "explain", path, "--fit", fit)
+    assert (
+        "Not tried: batch 8. " in out and "must grow with the batch from 1 to 8: the file fixes a size" in out
+    )
+    assert "must grow with the batch from 1 to 8" in refused(run, "explain", path, "--fit", fit, "-N", "8")
+
+
 def test_beside_a_model_with_inputs_a_table_keeps_its_sizes(run: Run, fit: Path, sequences: Path) -> None:
     shape = ("--input-shape", "128,N,64")
     for words in (
