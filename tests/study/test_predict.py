@@ -86,12 +86,45 @@ def fitted(seed: int, noise: float) -> FittedModel:
     return read_fitted_model(json.loads(json.dumps(whole)), "di_weighted")
 
 
-def test_files_of_other_versions_are_refused_also_the_first_which_had_no_number() -> None:
+def of_the_first_schema(made: dict[str, Any]) -> dict[str, Any]:
+    """The same fit as the first version wrote it: one variance, one covariance, no number of the schema."""
+    old = json.loads(json.dumps(made))
+    del old["schema"]
+    for entry in filter(None, old["calibration"]["models"].values()):
+        errors = {name: np.array(value) for name, value in entry.pop("errors").items() if name != "names"}
+        variance = errors["variances"].sum()
+        entry["covariance"] = np.tensordot(errors["variances"], errors["spreads"], 1).tolist()
+        entry["residual_log"] = math.sqrt(variance)
+        entry["degrees"] = 2 * variance**2 / errors["covariance"].sum()
+    return old
+
+
+def test_a_file_of_the_first_schema_predicts_the_same_but_knows_nothing_of_networks() -> None:
     made = figures()
-    assert made.pop("schema") == 2
-    for old in (made, made | {"schema": 1}, made | {"schema": 3}):
-        with pytest.raises(UserError, match=r"schema: must be 2: .* fit the table again"):
-            read_fitted_model(old, "di_weighted")
+    assert made["schema"] == 2
+    old = of_the_first_schema(made)
+    for first in (old, old | {"schema": 1}):
+        fits = [read_fitted_model(one, "di_weighted") for one in (made, first)]
+        new, before = (predict([models.load("alexnet")], fit) for fit in fits)
+        for one, other in zip(new.predictions[0].layers, before.predictions[0].layers, strict=True):
+            assert other.value == pytest.approx(one.value)
+            # One variance has other degrees of freedom than the three that it is the sum of.
+            assert [other.low, other.high] == pytest.approx([one.low, one.high], rel=0.01)
+        assert before.predictions[0].total.value == pytest.approx(new.predictions[0].total.value)
+        assert before.scatter.network is None
+
+
+def test_a_file_of_a_later_version_is_refused() -> None:
+    with pytest.raises(UserError, match=r"schema: must be 2 or less: .* fit the table again"):
+        read_fitted_model(figures() | {"schema": 3}, "di_weighted")
+
+
+@pytest.mark.parametrize(("field", "value"), [("degrees", 0), ("residual_log", 0.0), ("residual_log", None)])
+def test_a_broken_file_of_the_first_schema_is_refused(field: str, value: Any) -> None:
+    old = of_the_first_schema(figures())
+    old["calibration"]["models"]["di_weighted"][field] = value
+    with pytest.raises(UserError, match="is not what `fit` writes"):
+        read_fitted_model(old, "di_weighted")
 
 
 @pytest.mark.slow
@@ -299,7 +332,7 @@ DI = "calibration/models/di_weighted"
         ("calibration", 3, "is not what `fit` writes"),
         ("calibration/models", {}, "fitted model di_weighted: is not in this fit"),
         (DI, None, "is not in this fit"),
-        ("schema", 0, "schema: must be 2: another version of dibench"),
+        ("schema", 0, "schema: must be 2 or less: a later dibench"),
         (f"{DI}/values", [1.0], "values: must be"),
         (f"{DI}/values/0", math.nan, "values: must be finite"),
         (f"{DI}/values/0", None, "must be numbers"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,8 +34,8 @@ _LARGEST = 64 * 2**20
 _FIELD = "fitted model"
 _WHOLE = "networks"
 _KEY = "calibration"  # of the JSON, where users' scripts read it
-_BEFORE_NUMBERS = 1
-"""The schema of files without a number: the first one, whose writers gave none."""
+_FIRST = 1
+"""The schema of files without a number: its writers gave none."""
 
 
 def fitted_model(fit: Fit, model: str) -> FittedModel | None:
@@ -89,10 +90,9 @@ def _open(path: Path) -> Mapping[str, Any]:
 
 
 def _check_schema(figures: Mapping[str, Any], where: object) -> None:
-    schema = figures.get("schema", _BEFORE_NUMBERS)
-    is_a_fit = "schema" in figures or _KEY in figures  # others are refused for what they lack
-    if is_a_fit and schema != SCHEMA:
-        rule = f"must be {SCHEMA}: another version of dibench wrote the file, so fit the table again"
+    schema = figures.get("schema", _FIRST)
+    if schema not in (_FIRST, SCHEMA):
+        rule = f"must be {SCHEMA} or less: a later dibench wrote it, so fit the table again"
         raise UserError("schema", rule, schema, where=where)
 
 
@@ -184,13 +184,29 @@ def _predictor(entry: Mapping[str, Any]) -> Predictor:
     return Predictor(
         names=tuple(map(str, entry["names"])),
         values=_numbers(entry["values"]),
-        errors=Components(
+        errors=_errors(entry),
+        unseen_log=float(_numbers([entry["unseen_log"]])[0]),
+    )
+
+
+def _errors(entry: Mapping[str, Any]) -> Components:
+    """What errors are a sum of; the first schema knows one variance, of rows, by its degrees of freedom."""
+    if "errors" in entry:
+        return Components(
             names=tuple(map(str, entry["errors"]["names"])),
             variances=_numbers(entry["errors"]["variances"]),
             covariance=_numbers(entry["errors"]["covariance"]),
             spreads=_numbers(entry["errors"]["spreads"]),
-        ),
-        unseen_log=float(_numbers([entry["unseen_log"]])[0]),
+        )
+    degrees, residual_log = _numbers([entry["degrees"], entry["residual_log"]])
+    if not (degrees > 0 and 0 < residual_log < math.inf):
+        raise ValueError("degrees and residual_log must be above 0")
+    variance = residual_log**2
+    return Components(
+        names=("row",),
+        variances=np.array([variance]),
+        covariance=np.array([[2 * variance**2 / degrees]]),
+        spreads=_numbers(entry["covariance"])[None] / variance,
     )
 
 
