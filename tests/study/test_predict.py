@@ -88,7 +88,7 @@ def fitted(seed: int, noise: float) -> FittedModel:
 
 def of_the_first_schema(made: dict[str, Any]) -> dict[str, Any]:
     """The same fit as the first version wrote it: one variance, one covariance, no number of the schema."""
-    old = json.loads(json.dumps(made))
+    old: dict[str, Any] = json.loads(json.dumps(made))
     del old["schema"]
     for entry in filter(None, old["calibration"]["models"].values()):
         errors = {name: np.array(value) for name, value in entry.pop("errors").items() if name != "names"}
