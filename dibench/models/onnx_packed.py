@@ -28,9 +28,18 @@ _SCALES: Mapping[str, tuple[int, ...]] = {
     "QLinearConv": (1, 2, 4, 5, 6, 7),
     "QLinearMatMul": (1, 2, 4, 5, 6, 7),
     "QLinearMul": (1, 2, 4, 5, 6, 7),
+    "QMoE": (3, 6, 9, 11, 12, 13),
     "QuantizeLinear": (1, 2),
 }
 """Inputs that are scales, zero points or an order of groups."""
+
+_OF_ATTRIBUTES = ("MatMulBnb4", "MatMulFpQ4", "MatMulNBits")
+"""Operators whose attributes K and N say the sizes of their packed weight, input 1."""
+
+_PACKED: Mapping[str, tuple[int, ...]] = {"GatherBlockQuantized": (0,), "QMoE": (2, 5, 8)}
+"""Inputs whose bytes hold several values, of 4 bits where no attribute says how many."""
+
+_SIZES = ("K", "N", "bits", "expert_weight_bits")
 
 
 def held_by(nodes: Iterable[Any], tensors: Iterable[Any]) -> dict[str, int]:
@@ -46,11 +55,12 @@ def held_by(nodes: Iterable[Any], tensors: Iterable[Any]) -> dict[str, int]:
         for index in _SCALES.get(node.op_type, ()):
             if index < len(node.input):
                 counts[node.input[index]] = 0
-        weight = node.input[1 if node.op_type.startswith("MatMul") else 0] if len(node.input) > 1 else ""
-        sizes = {each.name: each.i for each in node.attribute if each.name in ("K", "N", "bits")}
-        kind, elements = kinds.get(weight, (0, 0))
-        if node.op_type in ("MatMulNBits", "MatMulBnb4", "MatMulFpQ4") and {"K", "N"} <= sizes.keys():
-            counts[weight] = max(0, sizes["K"] * sizes["N"])
-        elif node.op_type == "GatherBlockQuantized" and kind not in FOUR_BITS:
-            counts[weight] = elements * 8 // max(1, sizes.get("bits", 4))
+        sizes = {each.name: each.i for each in node.attribute if each.name in _SIZES}
+        if node.op_type in _OF_ATTRIBUTES and {"K", "N"} <= sizes.keys() and len(node.input) > 1:
+            counts[node.input[1]] = max(0, sizes["K"] * sizes["N"])
+        for index in _PACKED.get(node.op_type, ()):
+            kind, elements = kinds.get(node.input[index], (0, 0)) if index < len(node.input) else (0, 0)
+            if elements and kind not in FOUR_BITS:
+                bits = sizes.get("bits", sizes.get("expert_weight_bits", 4))
+                counts[node.input[index]] = elements * 8 // max(1, bits)
     return counts

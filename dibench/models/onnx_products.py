@@ -246,12 +246,18 @@ def _attention(node: NodeOperands) -> Result:
     return Uncovered("attention, " + TWO_ACTIVATIONS, batch * heads * queries * keys * (head + values))
 
 
-def _experts(node: NodeOperands) -> Result:
-    """Each token goes through `k` of the experts, which its values choose."""
-    x = node.shape(0)
-    weights = [node.shape(i) for i in (2, 4, 6) if i < len(node.given) and node.given[i]]
-    one_token = sum(prod(w[1:]) for w in weights)
-    return Uncovered("experts chosen by data", prod(x[:-1]) * int(node.attributes.get("k", 1)) * one_token)
+def _experts(*weights: int, bits: int) -> Product:
+    """Each token goes through `k` of the experts, which its values choose; weights of few bits are packed."""
+
+    def product(node: NodeOperands) -> Result:
+        x, packed = node.shape(0), max(1, int(node.attributes.get("expert_weight_bits", bits)))
+        shapes = [node.shape(i) for i in weights if i < len(node.given) and node.given[i]]
+        one_token = sum(prod(shape[1:]) for shape in shapes) * 8 // packed
+        return Uncovered(
+            "experts chosen by data", prod(x[:-1]) * int(node.attributes.get("k", 1)) * one_token
+        )
+
+    return product
 
 
 def _affine_grid(node: NodeOperands) -> Result:
@@ -288,7 +294,19 @@ PRODUCTS: dict[tuple[str, str], Product] = {
     ("ai.onnx.ml", "SVMClassifier"): _of_unknown_macs("kernel model of classical learning"),
     ("ai.onnx.ml", "SVMRegressor"): _of_unknown_macs("kernel model of classical learning"),
     # Of onnxruntime's operators those that no standard ones stand for: `onnx_runtime` writes the others.
-    ("com.microsoft", "MoE"): _experts,
+    ("com.microsoft", "MoE"): _experts(2, 4, 6, bits=8),
+    ("com.microsoft", "QMoE"): _experts(2, 5, 8, bits=4),
+    **{
+        ("com.microsoft", name): _of_unknown_macs("attention whose lengths or pattern data says")
+        for name in (
+            "DecoderAttention",
+            "LongformerAttention",
+            "PackedAttention",
+            "PackedMultiHeadAttention",
+            "PagedAttention",
+            "SparseAttention",
+        )
+    },
 }
 """(domain, operator) to the function that reads its node; the standard domain is ''."""
 

@@ -10,11 +10,21 @@ Source of the operators' meaning: docs/ContribOperators.md of microsoft/onnxrunt
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import onnx
 from onnx import helper
+
+from dibench.models.onnx_attention import (
+    grouped_query_attention,
+    listed,
+    multi_head_attention,
+    packed_attention,
+    packed_heads,
+    projected_attention,
+)
+from dibench.models.onnx_writer import Write, Writer
 
 MICROSOFT = "com.microsoft"
 NCHWC = "com.microsoft.nchwc"
@@ -23,8 +33,6 @@ FOUR_BITS = (onnx.TensorProto.INT4, onnx.TensorProto.UINT4)
 
 _NHWC_TO_NCHW = [0, 3, 1, 2]
 _NCHW_TO_NHWC = [0, 2, 3, 1]
-_NEW = "dibench"
-"""First word of the names of values that are written; a graph that has it already is not refused."""
 
 
 def standardised(graph: Any) -> None:
@@ -61,96 +69,6 @@ def standardised(graph: Any) -> None:
         del graph.node[:]
         graph.node.extend(written)
 
-
-class Writer:
-    """Writes standard nodes in place of one node; each takes the node's name, so that products keep it."""
-
-    def __init__(
-        self, node: Any, number: int, ranks: Mapping[str, int], sizes: Mapping[str, tuple[int, ...]],
-        four_bits: Collection[str] = (),
-    ) -> None:  # fmt: skip
-        self.node = node
-        self.nodes: list[Any] = []
-        self.weights: list[Any] = []
-        self.attributes = {each.name: helper.get_attribute_value(each) for each in node.attribute}
-        self._prefix = f"{_NEW}/{node.output[0] if node.output else number}"
-        self._ranks = ranks
-        self._sizes = sizes
-        self._four_bits = four_bits
-
-    def input(self, index: int) -> str:
-        """The name of an input that must be there."""
-        name = self.optional(index)
-        if not name:
-            raise IndexError(index)
-        return name
-
-    def optional(self, index: int) -> str:
-        """The name of an input, empty where it is left out."""
-        return str(self.node.input[index]) if index < len(self.node.input) else ""
-
-    def output(self, index: int) -> str:
-        """The name of an output, empty where it is left out."""
-        return str(self.node.output[index]) if index < len(self.node.output) else ""
-
-    def number(self, attribute: str, usual: int | None = None) -> int:
-        """An attribute that is a whole number."""
-        value = self.attributes.get(attribute, usual)
-        if value is None:
-            raise KeyError(attribute)
-        return int(value)
-
-    def rank(self, name: str) -> int | None:
-        """How many axes a value has, where the file says it."""
-        return self._ranks.get(name)
-
-    def sizes(self, name: str) -> tuple[int, ...]:
-        """The shape of an initializer."""
-        return self._sizes[name]
-
-    def is_packed(self, name: str) -> bool:
-        """Whether an initializer of few bits is stored in a wider type, several values in one element."""
-        return name not in self._four_bits
-
-    def add(self, op: str, inputs: Sequence[str], to: str = "", part: str = "", **attributes: Any) -> str:
-        """Write a node; returns the name of its output: `to`, or a new one."""
-        to = to or f"{self._prefix}/{len(self.nodes)}"
-        name = f"{self.node.name or self.output(0)}{part}"
-        self.nodes.append(helper.make_node(op, inputs, [to], name=name, **attributes))
-        return to
-
-    def integers(self, values: Sequence[int] | int) -> str:
-        """Write a constant of integers."""
-        shape = [] if isinstance(values, int) else [len(values)]
-        tensor = helper.make_tensor(
-            "c", onnx.TensorProto.INT64, shape, [values] if isinstance(values, int) else list(values)
-        )
-        return self.add("Constant", [], value=tensor)
-
-    def weight(self, shape: Sequence[int]) -> str:
-        """A weight of this shape without values."""
-        name = f"{self._prefix}/weight{len(self.weights)}"
-        self.weights.append(onnx.TensorProto(name=name, dims=shape, data_type=onnx.TensorProto.FLOAT))
-        return name
-
-    def reshape(self, x: str, shape: Sequence[int], to: str = "") -> str:
-        """Write a Reshape; 0 keeps the size of that axis, -1 takes what is left."""
-        return self.add("Reshape", [x, self.integers(shape)], to)
-
-    def transpose(self, x: str, perm: Sequence[int], to: str = "") -> str:
-        """Write a Transpose."""
-        return self.add("Transpose", [x], to, perm=list(perm))
-
-    def take(self, x: str, axis: int, index: Sequence[int] | int) -> str:
-        """Some indices of an axis, which goes where the index is one number."""
-        return self.add("Gather", [x, self.integers(index)], axis=axis)
-
-    def kept(self, *names: str) -> dict[str, Any]:
-        """Those of the node's attributes that the standard operator has too."""
-        return {name: self.attributes[name] for name in names if name in self.attributes}
-
-
-Write = Callable[[Writer], None]
 
 _WINDOW = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides", "ceil_mode")
 
@@ -261,92 +179,6 @@ def _distances(w: Writer) -> None:
     w.add("MatMul", [w.input(0), w.transpose(w.input(1), [1, 0])], w.output(0))
 
 
-# Attention: q, k and v as [batch, heads, tokens, width].
-
-
-def _split_heads(w: Writer, x: str, heads: int) -> str:
-    """[batch, tokens, heads·width] as [batch, heads, tokens, width]."""
-    return w.transpose(w.reshape(x, [0, 0, heads, -1]), [0, 2, 1, 3])
-
-
-def _attend(w: Writer, q: str, k: str, v: str, heads: int, kv_heads: int) -> None:
-    """The two products of attention; heads that share keys become rows of one product."""
-    if heads != kv_heads:
-        q = w.reshape(q, [0, kv_heads, -1, 0])
-    scores = w.add("MatMul", [q, w.transpose(k, [0, 1, 3, 2])], part="/scores")
-    mixed = w.add("MatMul", [scores, v], part="/values")
-    if heads != kv_heads:
-        mixed = w.reshape(mixed, [0, heads, -1, 0])
-    w.reshape(w.transpose(mixed, [0, 2, 1, 3]), [0, 0, -1], w.output(0))
-
-
-def _with_past(w: Writer, past: int, present: int, now: str) -> str:
-    """The keys or values of the past and now, one after the other."""
-    if w.optional(past) and w.number("past_present_share_buffer", 0):
-        return w.add("Identity", [w.input(past)], w.output(present))
-    if w.optional(past):
-        return w.add("Concat", [w.input(past), now], w.output(present), axis=2)
-    return w.add("Identity", [now], w.output(present)) if w.output(present) else now
-
-
-def _projected_attention(past: int) -> Write:
-    """Inputs times one weight that holds the three projections, then attention."""
-
-    def write(w: Writer) -> None:
-        heads = w.number("num_heads")
-        projected = w.add("MatMul", [w.input(0), w.input(1)])
-        widths = list(w.attributes.get("qkv_hidden_sizes", ()))
-        if widths:
-            ends = [sum(widths[: i + 1]) for i in range(3)]
-            starts = [0, *ends[:2]]
-            parts = [w.take(projected, 2, range(start, end)) for start, end in zip(starts, ends, strict=True)]
-        else:
-            thirds = w.reshape(projected, [0, 0, 3, -1])
-            parts = [w.take(thirds, 2, i) for i in range(3)]
-        q, k, v = (_split_heads(w, part, heads) for part in parts)
-        if w.optional(past):
-            k, v = (
-                w.add("Concat", [w.take(w.input(past), 0, i), now], axis=2) for i, now in enumerate((k, v))
-            )
-        _attend(w, q, k, v, heads, heads)
-
-    return write
-
-
-def _multi_head_attention(past: int) -> Write:
-    """q, k and v apart, or packed into q (five axes), or k and v packed into k."""
-
-    def write(w: Writer) -> None:
-        heads = w.number("num_heads")
-        if not w.optional(1):
-            q, k, v = (w.transpose(w.take(w.input(0), 3, i), [0, 2, 1, 3]) for i in range(3))
-        else:
-            q = _split_heads(w, w.input(0), heads)
-            if not w.optional(2):
-                k, v = (w.transpose(w.take(w.input(1), 3, i), [0, 2, 1, 3]) for i in range(2))
-            else:
-                k, v = (
-                    w.input(i) if w.rank(w.input(i)) == 4 else _split_heads(w, w.input(i), heads)
-                    for i in (1, 2)
-                )
-        k, v = _with_past(w, past, 1, k), _with_past(w, past + 1, 2, v)
-        _attend(w, q, k, v, heads, heads)
-
-    return write
-
-
-def _grouped_query_attention(w: Writer) -> None:
-    heads, kv_heads = w.number("num_heads"), w.number("kv_num_heads")
-    if w.optional(1):
-        q, k, v = (_split_heads(w, w.input(i), count) for i, count in enumerate((heads, kv_heads, kv_heads)))
-    else:
-        packed = _split_heads(w, w.input(0), heads + 2 * kv_heads)
-        ends = (0, heads, heads + kv_heads, heads + 2 * kv_heads)
-        q, k, v = (w.take(packed, 1, range(ends[i], ends[i + 1])) for i in range(3))
-    k, v = _with_past(w, 3, 1, k), _with_past(w, 4, 2, v)
-    _attend(w, q, k, v, heads, kv_heads)
-
-
 # Images in blocks of channels. `onnx_nchwc` has written the true number of filters into `channels`.
 
 
@@ -391,10 +223,11 @@ _SAME = (
 _MICROSOFT: dict[str, Write] = {
     **dict.fromkeys(_SAME, _same()),
     **dict.fromkeys(_SKIPS, _same(0, 0, 3)),
-    "Attention": _projected_attention(past=4),
+    "Attention": projected_attention(past=4),
     "BiasSplitGelu": _split_gelu,
     "CDist": _distances,
-    "DecoderMaskedMultiHeadAttention": _multi_head_attention(past=5),
+    "DecoderAttention": listed(0),
+    "DecoderMaskedMultiHeadAttention": multi_head_attention(past=5),
     "DynamicQuantizeLSTM": _quantised_lstm,
     "DynamicQuantizeMatMul": _standard("MatMul", 0, 1),
     "EmbedLayerNormalization": _embedding,
@@ -407,17 +240,22 @@ _MICROSOFT: dict[str, Write] = {
     "GatherND": _standard("GatherND", 0, 1),
     "GemmFastGelu": _standard("MatMul", 0, 1),
     "GemmFloat8": _standard("Gemm", 0, 1, attributes=_TRANS),
-    "GroupQueryAttention": _grouped_query_attention,
+    "GroupQueryAttention": grouped_query_attention,
+    "LongformerAttention": listed(0),
     "MatMulBnb4": _packed_weight,
     "MatMulFpQ4": _packed_weight,
     "MatMulInteger16": _standard("MatMul", 0, 1),
     "MatMulIntegerToFloat": _standard("MatMul", 0, 1),
     "MatMulNBits": _packed_weight,
-    "MultiHeadAttention": _multi_head_attention(past=6),
+    "MoE": listed(0),
+    "MultiHeadAttention": multi_head_attention(past=6),
     "NhwcConv": _nhwc_conv,
     "NhwcFusedConv": _nhwc_conv,
     "NhwcMaxPool": _channels_last("MaxPool", 0, always=True),
-    "QAttention": _projected_attention(past=8),
+    "PackedAttention": packed_attention,
+    "PackedMultiHeadAttention": packed_heads,
+    "PagedAttention": listed(0),
+    "QAttention": projected_attention(past=8),
     "QEmbedLayerNormalization": _embedding,
     "QGemm": _standard("Gemm", 0, 3, attributes=_TRANS),
     "QLinearAdd": _standard("Add", 0, 3),
@@ -428,6 +266,8 @@ _MICROSOFT: dict[str, Write] = {
     "QLinearMul": _standard("Mul", 0, 3),
     "QLinearReduceMean": _standard("ReduceMean", 0, attributes=_REDUCE),
     "QLinearWhere": _standard("Where", 0, 1, 4),
+    "QMoE": listed(0),
+    "SparseAttention": listed(0),
     "TransposeMatMul": _fused_matmul,
 }
 WRITERS: Mapping[tuple[str, str], Write] = {

@@ -266,6 +266,42 @@ def test_experts_are_counted_and_not_covered(tmp_path: Path) -> None:
     assert (part.op, part.macs) == ("MoE", 10 * 2 * (128 + 128))
 
 
+@pytest.mark.parametrize(("options", "per_byte"), [({}, 2), ({"expert_weight_bits": 8}, 1)])
+def test_quantised_experts_have_the_counts_of_others(
+    tmp_path: Path, options: dict[str, Any], per_byte: int
+) -> None:
+    """As above, with weights of 4 bits, which is the default, or of 8; what follows has a known shape."""
+    reads = ["x", "r", "up", "su", "", "down", "sd"]
+    made = op("QMoE", reads, ["y"], k=2, **options)
+    weights: Shapes = {
+        "up": [4, 8, 16 // per_byte], "down": [4, 16, 8 // per_byte], "su": [4, 8], "sd": [4, 16],
+        "last": [8, 3],
+    }  # fmt: skip
+    model = load(tmp_path, [made, last("y")], {"x": X, "r": [10, 4]}, weights)
+    assert [part.macs for part in model.not_covered] == [10 * 2 * (128 + 128)]
+    assert shapes(model) == [Layer.fc(10, 8, 3)]
+    assert model.parameters == 4 * (128 + 128) + 8 * 3
+
+
+LISTED: list[tuple[str, list[str], Shapes, list[Layer]]] = [
+    ("PackedMultiHeadAttention", ["q", "q", "q", "", "o", "e"], {"q": [20, 8], "o": [2, 9], "e": [3]}, []),
+    ("PackedMultiHeadAttention", ["q", *[""] * 3, "o", "e"], {"q": [20, 4, 3, 2], "o": [2], "e": [3]}, []),
+    ("PackedAttention", ["q", "w", "b", "o", "e"], {"q": [20, 16], "o": [2, 9], "e": [3]},
+     [Layer.fc(20, 16, 24)]),
+    ("PagedAttention", ["q", "q", "q", "c", "c"], {"q": [20, 8], "c": [6, 16, 4, 2]}, []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "reads", "inputs", "projections"), LISTED)
+def test_attention_over_lengths_that_data_says_is_listed_and_passed(
+    tmp_path: Path, name: str, reads: list[str], inputs: Shapes, projections: list[Layer]
+) -> None:
+    nodes = [op(name, reads, ["y"], num_heads=4), last("y")]
+    model = load(tmp_path, nodes, inputs, {"w": [16, 24], "b": [24], "last": [8, 3]})
+    assert shapes(model) == [*projections, Layer.fc(20, 8, 3)]
+    assert [(part.op, part.macs) for part in model.not_covered] == [(name, None)]
+
+
 # Channels in blocks.
 
 
