@@ -42,9 +42,9 @@ def layers(
 ) -> None:
     """Show each convolution and fully-connected layer of a model: shape, MACs, elements, reuse, AI and DI.
 
-    Weights are never read, so a model of gigabytes is shown at once. What is no layer (transposed, 1-D and
-    3-D convolutions, products of two activations) is listed below with its MACs; where there is any, sums are
-    over part of the model, and with --strict the exit status is 4.
+    Weights are never read, so a model of gigabytes is shown at once. What is no layer (transposed and
+    most 3-D convolutions, products of two activations) is listed below with its MACs; where there is any,
+    sums are over part of the model, and with --strict the exit status is 4.
     """
     from dibench.show.models import layer_blocks
     from dibench.show.terminal import show
