@@ -25,7 +25,8 @@ ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "docs" / "api.md"
 
 PUBLIC: dict[str, tuple[str, ...]] = {
-    "dibench": ("load", "layers", "fit", "predict", "explain", "compare", "energy"),
+    "dibench": ("load", "layers", "fit", "predict", "explain", "compare", "measure", "sweep", "energy"),
+    "dibench.api.measured": (),
     "dibench.api.results": (),
     "dibench.api.shown": (),
     "dibench.api.own_code": ("Spent", "Calls"),

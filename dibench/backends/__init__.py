@@ -19,7 +19,8 @@ from dibench.kernels import library
 
 __all__ = [
     "NAMES", "PAIRED", "Backend", "Device", "DeviceError", "DeviceFaultError", "Prepared",
-    "ProcessSpentError", "device_uuid", "kernels_of", "lap_of", "open_backend", "resolve",
+    "ProcessSpentError", "compute_capability", "device_uuid", "kernels_of", "lap_of", "open_backend",
+    "resolve",
 ]  # fmt: skip
 
 NAMES = ("auto", "cuda", "cpu", "torch")
@@ -75,6 +76,14 @@ def device_uuid(name: str) -> str:
     on_gpu = name in ("cuda", PAIRED) or (name == "torch" and library.here() is library.CUDNN)
     gpu = cuda_driver.gpu() if on_gpu else ""
     return "" if isinstance(gpu, str) else gpu.uuid
+
+
+def compute_capability(name: str) -> int | None:
+    """Of the GPU that a resolved backend launches our kernels on, 90 for sm_90; None without one."""
+    from dibench.backends import cuda_driver
+
+    gpu = cuda_driver.gpu() if name == "cuda" else ""
+    return None if isinstance(gpu, str) else gpu.arch
 
 
 def resolve(name: str) -> str:

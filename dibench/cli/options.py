@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 import attrs
 import typer
 
+from dibench.durations import duration_s as duration_s
 from dibench.errors import UserError
 
 if TYPE_CHECKING:
@@ -100,23 +100,6 @@ def check_json(path: Path | None) -> None:
         raise UserError("--json", "must be a file, this is a directory", str(path))
     if not path.parent.is_dir():
         raise UserError("--json", "must lie in a directory that exists", str(path))
-
-
-_DURATION = re.compile(r"(?:(\d+(?:\.\d+)?)h)?(?:(\d+(?:\.\d+)?)m)?(?:(\d+(?:\.\d+)?)s?)?")
-
-
-def duration_s(option: str, text: str) -> float:
-    """Seconds of 90, 90s, 9m, 1h30m.
-
-    >>> duration_s("--time-budget", "1h30m"), duration_s("--time-budget", "90")
-    (5400.0, 90.0)
-    """
-    match = _DURATION.fullmatch(text.strip().lower())
-    parts = [float(part) if part else 0.0 for part in match.groups()] if match else [0.0]
-    seconds = sum(part * unit for part, unit in zip(parts, (3600.0, 60.0, 1.0), strict=False))
-    if not 0.0 < seconds < 1e8:
-        raise UserError(option, "must be a time such as 90s, 9m or 1h30m", text)
-    return seconds
 
 
 def grouped(verb: Callable[[T], None]) -> Callable[..., None]:

@@ -171,7 +171,7 @@ def _plan(options: Options, backend: str) -> Plan:
 
 def _layers_plan(options: Options, backend: str) -> Plan:
     """Layers under kernels, as a preset or a file says."""
-    from dibench.backends import kernels_of
+    from dibench.backends import compute_capability, kernels_of
     from dibench.plan import load_plan
     from dibench.plan.shard import Shard
 
@@ -183,7 +183,7 @@ def _layers_plan(options: Options, backend: str) -> Plan:
         batches=batch_sizes(options.batch),
         input_shape=options.input_shape or (),
         seed=options.seed,
-        arch=_arch(backend),
+        arch=compute_capability(backend),
         visits=options.visits or None,
         shard=Shard.parse(options.shard) if options.shard else None,
     )
@@ -202,16 +202,6 @@ def _networks_plan(options: Options, backend: str) -> Plan:
     names = [name.strip() for name in options.models.split(",")]
     shapes = parse_inputs(options.input_shape or [])
     return network_plan(names, batch_sizes(options.batch), shapes=shapes, visits=options.visits or 1)
-
-
-def _arch(backend: str) -> int | None:
-    """Compute capability of this machine's GPU; None without one, where a plan can still be shown."""
-    if backend != "cuda":
-        return None
-    from dibench.backends import cuda_driver
-
-    gpu = cuda_driver.gpu()
-    return None if isinstance(gpu, str) else gpu.arch
 
 
 def _settings(options: Options) -> Settings:

@@ -59,7 +59,7 @@ import attrs
 from dibench.errors import UserError
 from dibench.intensity import OPERATORS
 from dibench.kernels import DTYPES, PLAN_KNOBS, STATIONARITIES, anchors
-from dibench.layer import DIMENSIONS
+from dibench.layer import DIMENSIONS, Layer
 from dibench.plan.toml_table import (
     TomlTable,
     a_table,
@@ -233,6 +233,13 @@ def plan_of_model(source: str, batches: tuple[int | None, ...], input_shape: tup
     layers = attrs.evolve(rule, where="", batches=batches, input_shape=input_shape)
     about = f"every distinct layer of {source}, fast variants"
     return attrs.evolve(plan, description=about, layers=(layers,))
+
+
+def plan_of_layers(name: str, layers: Sequence[Layer]) -> PlanFile:
+    """The plan of layers at hand: each shape once under the fast kernels."""
+    plan = plan_of({"layers": [{"networks": "all"}], "kernels": [{"fast": True}]}, where="", name=name)
+    rule = LayerRule(where="", source="layers", value=tuple(layers), batches=(None,))
+    return attrs.evolve(plan, description=f"{len(layers)} layers, fast variants", layers=(rule,))
 
 
 def _layer_rule(content: Any, where: str, batches: tuple[int | None, ...], folder: str) -> LayerRule:

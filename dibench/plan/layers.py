@@ -71,7 +71,9 @@ def _source(rule: LayerRule, dropped: Counter[str], partial: list[str]) -> list[
     if rule.source == "layers":
         groups: list[Group] = []
         for text in rule.value:
-            if "=" in text:  # a written-out shape says its own N
+            if isinstance(text, Layer):
+                groups.append((text,))
+            elif "=" in text:  # a written-out shape says its own N
                 groups.append((resolve_layer(text, where),))
             else:
                 groups += [(_of_a_network(text, batch, rule, where),) for batch in rule.batches]

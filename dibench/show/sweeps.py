@@ -16,6 +16,17 @@ if TYPE_CHECKING:
     from dibench.sweep.run import Summary
 
 
+def in_a_line(found: Summary, plan: str, out: Path) -> str:
+    """`smoke: 23 of 23 cases (22 ok, 1 flagged) in /tmp/smoke, energy by rapl`."""
+    rows = sum(found.statuses.values())
+    energy = "no joules" if found.energy_source == "none" else f"energy by {found.energy_source}"
+    if found.energy_source in ("model", "simulated"):
+        energy = f"{found.energy_source} energy, no evidence"
+    of_all = f"{rows} of {rows + found.left} cases ({by_status(found.statuses) or 'none yet'})"
+    stopped = "" if found.ended == "complete" else f", ended by {found.ended}"
+    return f"{plan}: {of_all} in {out}, {energy}{stopped}"
+
+
 def ended(found: Summary, table: Path, manifest: Path) -> Table:
     """How many cases the table has now, what was measured, and where it lies.
 

@@ -14,6 +14,8 @@ import pytest
 from study_frames import measured
 
 import dibench
+import dibench.networks
+from dibench.api.measured import MeasuredLayer, MeasuredNetwork
 from dibench.errors import UserError
 
 DRAWS = 99
@@ -49,7 +51,18 @@ def test_names_complete_without_loading_anything_heavy() -> None:
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     names, heavy = out.split("\n")[:2]
     assert not heavy
-    assert {"load", "layers", "fit", "predict", "explain", "compare", "energy", "Layer"} <= set(names.split())
+    assert {
+        "load",
+        "layers",
+        "fit",
+        "predict",
+        "explain",
+        "compare",
+        "energy",
+        "Layer",
+        "measure",
+        "sweep",
+    } <= set(names.split())
 
 
 def test_every_name_is_there_for_editors_and_has_an_example() -> None:
@@ -150,3 +163,70 @@ def test_frames_of_results_have_a_row_for_each_thing(results: dict[str, Any]) ->
     assert (costs["low"] <= costs["value"]).all() and (costs["value"] <= costs["high"]).all()
     assert results["explain"].to_frame()["saved"].iloc[0] > 0
     assert set(results["compare"].to_frame()["column"]) == {"time_s", "energy_j"}
+
+
+def test_functions_that_share_their_name_with_a_package_are_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    import dibench.measure.settings
+    import dibench.sweep.run
+
+    assert dibench.measure.settings.Settings and dibench.sweep.run.run_sweep  # type: ignore[attr-defined]
+    assert "out" in inspect.signature(dibench.sweep).parameters
+    with pytest.raises(UserError, match="perhaps resnet50"):
+        dibench.measure("resnet5")
+    monkeypatch.setattr("dibench.sweep.run.run_sweep", None)  # a path through the package still works
+
+
+LAYER = dibench.Layer(N=1, C=8, H=8, W=8, K=8, R=1, S=1)
+
+
+def test_a_layer_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dibench.api.acquire._BUDGET_S", 0.1)
+    found = dibench.measure(LAYER, backend="cpu", meter="none")
+    assert isinstance(found, MeasuredLayer)
+    assert found.time_s and found.energy_j is None and found.why_no_energy == "not asked for"
+    assert repr(found).startswith("N=1,C=8,H=8,W=8,K=8,R=1,S=1") and "µs" in repr(found)
+    assert "MACs that each serves" in found.summary() and "<table>" in found._repr_html_()
+    assert found.to_json()["found"][0]["time_s"] == found.time_s
+
+
+def test_a_network_is_measured_as_far_as_the_time_goes(capsys: pytest.CaptureFixture[str]) -> None:
+    layers = [LAYER, LAYER, LAYER.with_batch(2)]
+    found = dibench.measure(layers, backend="cpu", meter="none", time_budget=0.5)
+    assert isinstance(found, MeasuredNetwork) and found.unit == "s" and found.cost > 0
+    frame = found.to_frame()
+    assert set(frame["count"]) <= {1, 2} and frame["share"].sum() == pytest.approx(1.0)
+    assert f"{len(frame)} of 2 shapes measured" in repr(found) and "<table>" in found._repr_html_()
+    assert "shapes" in capsys.readouterr().err
+
+
+def test_a_sweep_of_layers_is_a_table_for_fit_and_resumes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = [LAYER, dibench.networks.find("squeezenet1_1/features.12.squeeze")]
+    how: dict[str, Any] = {"backend": "cpu", "meter": "none", "case_budget": "0.05s", "target": 0.5}
+    found = dibench.sweep(named, out=tmp_path, **how)
+    assert repr(found).endswith(f" in {tmp_path}, no joules") and found.left == 0
+    layers = found.frame[found.frame["sentinel"] == 0]
+    assert list(layers["macs"]) and set(layers["name"]) == {layer.name for layer in named}
+    assert "cases" in capsys.readouterr().err
+    assert dibench.load(found).equals(found.frame)
+    again = dibench.sweep(named, out=tmp_path, progress=False, **how)
+    assert again.ended.measured == 0 and not capsys.readouterr().err
+    assert json.dumps(again.to_json()) and "<table>" in again._repr_html_()
+
+
+@pytest.mark.parametrize(
+    ("plan", "options", "rule"),
+    [
+        ("smok", {}, "plan: must be .* perhaps smoke"),
+        ("smoke", {"time_budget": "soon"}, "time_budget: must be a time such as 90s"),
+        ("smoke", {"target": 2}, "target: must be from 0.0001 to 1"),
+        ("resnet50/conv9", {}, "must be a layer of resnet50"),
+    ],
+)
+def test_what_cannot_be_swept_is_refused(
+    plan: str, options: dict[str, Any], rule: str, tmp_path: Path
+) -> None:
+    with pytest.raises(UserError, match=rule):
+        dibench.sweep(plan, out=tmp_path / "out", backend="cpu", **options)
+    assert not (tmp_path / "out").exists()

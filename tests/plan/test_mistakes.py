@@ -141,7 +141,7 @@ def test_files_that_are_no_plans(tmp_path: Path) -> None:
 
 def test_an_unknown_preset_names_the_nearest() -> None:
     with pytest.raises(
-        UserError, match=r"plan: must be a file or one of the presets .*perhaps smoke \(got 'smok'\)"
+        UserError, match=r"plan: must be a file, a model or one of the presets .*perhaps smoke \(got 'smok'\)"
     ):
         plan.load_plan("smok", backend="cpu")
 
