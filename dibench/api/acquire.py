@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from dibench.api.inputs import Network, model_of
 from dibench.api.measured import MeasuredLayer, MeasuredNetwork, SweepResult
+from dibench.api.words import errors_in_python
 from dibench.durations import duration_s
 from dibench.errors import UserError
 
@@ -26,6 +27,7 @@ _TARGET, _BUDGET_S = 0.01, 4.0
 _SAY_EVERY_S = 1.0
 
 
+@errors_in_python
 def measure(
     what: Network,
     *,
@@ -109,6 +111,7 @@ def _measured_network(
 
 
 # Wide because each parameter is a choice of the sweep.
+@errors_in_python
 def sweep(
     plan: Network | Sequence[Network] = "default",
     *,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import attrs
+
 from dibench.api.inputs import Network, Table, fitted_of, frame_of, model_of
 from dibench.api.results import (
     ComparisonResult,
@@ -14,6 +16,7 @@ from dibench.api.results import (
     PredictionResult,
 )
 from dibench.api.shown import shown_as
+from dibench.api.words import errors_in_python
 from dibench.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,6 +26,7 @@ _BATCHES = (1, 8, 32)
 """Batch sizes that `explain` tries as a change."""
 
 
+@errors_in_python
 def layers(model: Network, *, batch: int | None = None, input_shape: str | Sequence[str] = ()) -> Layers:
     """The layers of a model: shapes, MACs, elements, reuse, intensity, and what is no layer.
 
@@ -47,6 +51,7 @@ def layers(model: Network, *, batch: int | None = None, input_shape: str | Seque
 
 
 # Wide because each parameter chooses rows or draws.
+@errors_in_python
 def fit(
     *tables: Table | Sequence[Table],
     device: str | None = None,
@@ -88,6 +93,7 @@ def fit(
     return shown_as(FitResult, found)
 
 
+@errors_in_python
 def predict(
     model: Network | Sequence[Network],
     *,
@@ -132,6 +138,7 @@ def predict(
     return shown_as(PredictionResult, predict_beside(wanted, fitted, theirs, measured=whole))
 
 
+@errors_in_python
 def explain(
     model: Network,
     *,
@@ -159,15 +166,19 @@ def explain(
     from dibench.study.use.explain import explain as engine
 
     network = model_of(model, batch, input_shape)
-    others = []
+    others, not_tried = [], []
     for size in _BATCHES:
-        try:
-            others += [model_of(model, size, input_shape)] if size != network.batch else []
-        except UserError:  # the file, or the caller's layers, fix the batch: it is no change then
+        if size == network.batch:
             continue
-    return shown_as(ExplanationResult, engine(network, fitted_of(fit, by), batches=others, dtypes=[]))
+        try:
+            others.append(model_of(model, size, input_shape))
+        except UserError as error:  # such as a file, or the caller's layers, that fix the batch
+            not_tried.append(f"Batch {size} was not tried: {error}")
+    found = engine(network, fitted_of(fit, by), batches=others, dtypes=[])
+    return attrs.evolve(shown_as(ExplanationResult, found), not_tried=tuple(not_tried))
 
 
+@errors_in_python
 def compare(before: Table, after: Table, *, margin: float | None = None) -> ComparisonResult:
     """Compare two sweeps case by case: what got worse, or better, beyond noise.
 

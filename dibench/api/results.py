@@ -15,6 +15,7 @@ from dibench.models.intensities import drags, reuse_of
 from dibench.show import compared, explained, predicted_costs, predicted_vs_measured
 from dibench.show import fit as fit_shown
 from dibench.show import models as models_shown
+from dibench.show.blocks import Note
 from dibench.study.findings.comparison import Comparison
 from dibench.study.findings.explanation import Explanation
 from dibench.study.findings.plain import plain
@@ -129,6 +130,9 @@ class PredictionResult(Drawn, Predictions):
 class ExplanationResult(Drawn, Explanation):
     """Where a network's cost comes from, with its words and figures."""
 
+    not_tried: tuple[str, ...] = ()
+    """Batch sizes that could not be a change, and why."""
+
     def to_frame(self) -> pd.DataFrame:
         """A row for each change that would save, most first."""
         import pandas as pd
@@ -144,7 +148,7 @@ class ExplanationResult(Drawn, Explanation):
         return explained.in_a_line(self)
 
     def _blocks(self) -> Sequence[Block]:
-        return explained.blocks(self, "", every=False)
+        return [*explained.blocks(self, "", every=False), *map(Note, self.not_tried)]
 
     def _figures(self) -> Sequence[Figure]:
         return explained.figures(self)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
 
+from dibench.api.words import hints_in_python
 from dibench.errors import UserError
 
 if TYPE_CHECKING:
@@ -38,12 +39,12 @@ class Shown:
         """The answer as text, with its tables: what the command line prints."""
         from dibench.show import terminal
 
-        return terminal.text(self._blocks())
+        return hints_in_python(terminal.text(self._blocks()))
 
     def _repr_html_(self) -> str:
         from dibench.show import html
 
-        return html.fragment(self._blocks())
+        return hints_in_python(html.fragment(self._blocks()))
 
 
 class Drawn(Shown):

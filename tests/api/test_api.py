@@ -230,3 +230,16 @@ def test_what_cannot_be_swept_is_refused(
     with pytest.raises(UserError, match=rule):
         dibench.sweep(plan, out=tmp_path / "out", backend="cpu", **options)
     assert not (tmp_path / "out").exists()
+
+
+def test_words_are_those_of_python_not_of_the_command_line(results: dict[str, Any], fit: Any) -> None:
+    for name in ("predict", "explain"):
+        assert "--all" not in results[name].summary() and "--all" not in results[name]._repr_html_()
+    assert ".to_json() has every one" in results["explain"].summary()
+    with pytest.raises(UserError) as refused:
+        dibench.layers("resnet50", batch=0)
+    assert str(refused.value) == "batch: must be from 1 to 1048576 (got 0)"
+    fixed = dibench.explain(dibench.layers("squeezenet1_1", batch=8), fit=fit)
+    assert (
+        len(fixed.not_tried) == 2 and "Batch 1 was not tried: batch: is 8 in these layers" in fixed.summary()
+    )
