@@ -74,18 +74,36 @@ class Calls(list[Spent], Shown):
         """No call yet."""
         super().__init__()
         self.name = name
+        self.overlapped = False
+        """Whether calls ran at the same time or inside each other, so that each holds joules of the other."""
+        self._lock, self._running = threading.Lock(), 0
+
+    def began(self) -> None:
+        """A call begins."""
+        with self._lock:
+            self._running += 1
+            self.overlapped = self.overlapped or self._running > 1
+
+    def ended(self, spent: Spent) -> None:
+        """It has ended."""
+        with self._lock:
+            self._running -= 1
+            self.append(spent)
 
     __repr__ = Shown.__repr__
 
     @property
     def total(self) -> Spent:
-        """All calls together: joules where every call has them, their intervals added up."""
+        """All calls together: joules where every call has them and none overlapped; intervals add up."""
         known = [(one.energy_j, one.energy_ci_j or 0.0) for one in self if one.energy_j is not None]
         lost = len(self) - len(known)
         made = Spent(self.name, time_s=math.fsum(one.time_s or 0.0 for one in self), reason="")
         if lost or not self:
             why = next((one.reason for one in self if one.energy_j is None), "not called yet")
             made.reason = f"{lost} of {len(self)} calls have none: {why}" if lost < len(self) else why
+            return made
+        if self.overlapped:
+            made.reason = "calls overlapped, so each holds joules of others; meter a block around them all"
             return made
         made.energy_j = math.fsum(joules for joules, _ in known)
         made.energy_ci_j = math.fsum(width for _, width in known)
@@ -165,6 +183,7 @@ class Energy:
         @functools.wraps(function)
         def metered(*args: P.args, **kwargs: P.kwargs) -> R:
             opened = self._begin(name)
+            spent.began()
             error: BaseException | None = None
             try:
                 return function(*args, **kwargs)
@@ -172,8 +191,10 @@ class Energy:
                 error = raised
                 raise
             finally:
-                self._end(opened, error)
-                spent.append(opened.spent)
+                try:
+                    self._end(opened, error)
+                finally:
+                    spent.ended(opened.spent)
 
         metered.spent = spent  # type: ignore[attr-defined]  # a function with one more attribute
         return metered  # type: ignore[return-value]

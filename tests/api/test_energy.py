@@ -135,6 +135,20 @@ def test_a_decorated_function_collects_its_calls(battery: Battery) -> None:
     assert layer.spent.total.reason == "1 of 3 calls have none: too short"
 
 
+def test_calls_inside_each_other_have_no_sum(battery: Battery) -> None:
+    @dibench.energy
+    def fall(depth: int) -> None:
+        battery.now += 1.0
+        if depth:
+            fall(depth - 1)
+
+    fall(0)
+    assert fall.spent.total.energy_j == 10.0
+    fall(1)
+    assert [one.energy_j for one in fall.spent] == [10.0, 10.0, 20.0]
+    assert fall.spent.total.energy_j is None and "calls overlapped" in repr(fall.spent)
+
+
 def test_a_method_and_a_bare_decorator_are_named_after_the_function(battery: Battery) -> None:
     class Net:
         @dibench.energy
