@@ -14,6 +14,7 @@ from dibench.cli.options import (
     FitDtype,
     FitFile,
     FitModel,
+    Full,
     InputShapes,
     Model,
     Strict,
@@ -46,13 +47,16 @@ def explain(
             help="A fit of the same device in another data type: adds that type to the changes.",
         ),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every layer and every change.")] = False,
+    full: Full = False,
+    every: Annotated[bool, typer.Option("--all", help="--full, with every layer and every change.")] = False,
     input_shape: InputShapes = None,
     figures: Figures = None,
     as_json: AsJson = False,
     strict: Strict = False,
 ) -> None:
     """Show what each layer's cost is made of, and rank the design changes that would save most.
+
+    First the cost, what it is made of and what would save most; --full shows all.
 
     Changes: batch, groups, group size, depthwise-separable split, bottleneck width, data type. Each keeps
     what the rest of the network sees. A saving is the difference of two predictions of one fit, with its
@@ -67,7 +71,7 @@ def explain(
     dtypes = [_of_other_dtype(path, by, fitted) for path in dtype_fit or []]
     network = model_at(model, batch, input_shape)
     batches, why_not = _at_other_batches(model, network.batch, input_shape)
-    from dibench.show import explained
+    from dibench.show import costs_in_brief, explained
     from dibench.show.blocks import Note
     from dibench.show.terminal import show
     from dibench.study.use.explain import explain as engine
@@ -80,7 +84,11 @@ def explain(
     if as_json:
         print_json(found)
     else:
-        show(console(), [*explained.blocks(found, str(fit), every=every), *map(Note, why_not)])
+        if full or every:
+            told = explained.blocks(found, str(fit), every=every)
+        else:
+            told = costs_in_brief.explained(found)
+        show(console(), [*told, *map(Note, why_not)])
         if figures is not None:
             typer.echo(f"Figures: {figures}")
     if strict:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dibench.cli.options import Backend, Device, Dtype, JsonFile, Seed, Tables, check_json, check_seed
+from dibench.cli.options import Backend, Device, Dtype, Full, JsonFile, Seed, Tables, check_json, check_seed
 from dibench.cli.output import console
 from dibench.errors import UserError
 from dibench.files import write_json
@@ -43,9 +43,7 @@ def fit(
     choices: Annotated[
         bool, typer.Option("--choices", help="Show the verdict under every other reasonable choice of rows.")
     ] = False,
-    full: Annotated[
-        bool, typer.Option("--full", help="Everything: tests, coefficients, operators, rows left out.")
-    ] = False,
+    full: Full = False,
 ) -> None:
     """Fit MACs, time, AI and DI to measured energy (or time) and weigh AI against DI.
 

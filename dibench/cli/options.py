@@ -76,6 +76,7 @@ FitDtype = Annotated[str, typer.Option("--dtype", help="Data type of the network
 Figures = Annotated[
     Path | None, typer.Option("--figures", metavar="DIR", help="Write figures there, as SVG and PNG.")
 ]
+Full = Annotated[bool, typer.Option("--full", help="Everything that is known, not the answer alone.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON for programs instead of tables.")]
 
 Strict = Annotated[

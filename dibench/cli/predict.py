@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,6 +15,7 @@ from dibench.cli.options import (
     FitDtype,
     FitFile,
     FitModel,
+    Full,
     InputShapes,
     Model,
     Strict,
@@ -41,7 +43,8 @@ def predict(
     ] = "",
     by: FitModel = "di_weighted",
     dtype: FitDtype = "",
-    every: Annotated[bool, typer.Option("--all", help="Every layer, not only the costliest.")] = False,
+    full: Full = False,
+    every: Annotated[bool, typer.Option("--all", help="--full, with every layer.")] = False,
     input_shape: InputShapes = None,
     measured: Annotated[
         Path | None,
@@ -62,6 +65,8 @@ def predict(
     strict: Strict = False,
 ) -> None:
     """Predict what a network costs on the device of a fit: per layer, operator and inference, with intervals.
+
+    First what it costs, how sure that is and what to do next, then the costliest layers; --full shows all.
 
     An interval holds 95% of measurements. It takes in the errors of the fitted coefficients, which all
     layers share, and how far unseen layers lie from the fit, which averages out over different shapes.
@@ -84,7 +89,7 @@ def predict(
         check_library(fitted, theirs)
     names = [model, *([compare] if compare else [])]
     wanted = models_at(names, sizes, input_shape)
-    from dibench.show import between_layers, predicted_costs
+    from dibench.show import between_layers, costs_in_brief, library_costs, predicted_costs
     from dibench.show.terminal import show
 
     found = _predicted(wanted, fitted, theirs, measured)
@@ -97,7 +102,12 @@ def predict(
     else:
         checked = [] if found.whole is None else between_layers.blocks(found.whole)
         checked += [] if measured is None else predicted_costs.measured(found)
-        show(console(), [*predicted_costs.blocks(found, str(fit), every=every), *checked])
+        if full or every:
+            told = predicted_costs.blocks(found, str(fit), every=every)
+        else:
+            told = costs_in_brief.predicted(found, shlex.quote(model), shlex.quote(str(fit)))
+            told += library_costs.blocks(found.predictions, found.library) if found.library else []
+        show(console(), [*told, *checked])
         if figures is not None:
             typer.echo(f"Figures: {figures}")
     if strict:

@@ -37,7 +37,7 @@ def test_a_path_with_a_colon_is_a_path_for_every_verb_that_takes_a_model(
     (tmp_path / "run:3").mkdir()
     table = tmp_path / "run:3" / "mine.csv"
     table.write_text("name,N,C,H,W,K,R,S\na,1,64,56,56,64,3,3\n")
-    for words in (["layers", table], ["networks", table], ["predict", table, "--fit", fit]):
+    for words in (["layers", table], ["networks", table], ["predict", table, "--full", "--fit", fit]):
         status, out, err = run(*words)
         assert (status, err) == (0, "")
         assert "mine" in out and "107" in out, "54² positions × 64² × 9 = 107,495,424 MACs"
@@ -58,7 +58,7 @@ def sequences(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("verb", ["predict", "explain"])
 def test_without_a_batch_the_given_shape_stands(run: Run, fit: Path, sequences: Path, verb: str) -> None:
-    status, out, err = run(verb, sequences, "--fit", fit, "--input-shape", "128,2,64")
+    status, out, err = run(verb, sequences, "--full", "--fit", fit, "--input-shape", "128,2,64")
     assert (status, err) == (0, "")
     assert "covers 524,288 of 524,288 MACs (100%)" in out  # 128·2·64·32
 
@@ -92,7 +92,7 @@ def test_beside_a_model_with_inputs_a_table_keeps_its_sizes(run: Run, fit: Path,
     shape = ("--input-shape", "128,N,64")
     for words in (
         ("networks", sequences, "vgg16"),
-        ("predict", sequences, "--fit", fit, "--compare", "vgg16"),
+        ("predict", sequences, "--full", "--fit", fit, "--compare", "vgg16"),
     ):
         out = shown(run, *words, *shape)
         assert "15.5G" in out and "262k" in out, "vgg16 at 224×224; 128·64·32 multiply-adds"
@@ -115,7 +115,7 @@ def test_n_in_a_shape_is_the_batch_wherever_it_stands(run: Run, fit: Path, seque
 
 
 def test_one_network_is_shown_by_layer_operator_and_total(run: Run, fit: Path) -> None:
-    status, out, err = run("predict", "mobilenet_v2", "--fit", fit)
+    status, out, err = run("predict", "mobilenet_v2", "--full", "--fit", fit)
     assert (status, err) == (0, "")
     assert out.splitlines()[0].startswith(
         "Energy, gross, predicted by DI weighted, fitted on card (fp32, rapl"
@@ -128,7 +128,8 @@ def test_one_network_is_shown_by_layer_operator_and_total(run: Run, fit: Path) -
 
 
 def test_two_networks_at_three_batches_stand_side_by_side(run: Run, fit: Path) -> None:
-    status, out, _ = run("predict", "resnet50", "--fit", fit, "--compare", "vgg16", "--batch", "1,8,32")
+    compared = ("--compare", "vgg16", "--batch", "1,8,32")
+    status, out, _ = run("predict", "resnet50", "--full", "--fit", fit, *compared)
     assert status == 0
     assert "vgg16, batch 32" in " ".join(out.split())
     rows = [line.split() for line in out.splitlines() if re.match(r"(resnet50|vgg16) +\d+ ", line)]
@@ -151,15 +152,17 @@ def test_time_and_modelled_energy_are_never_called_energy(
     run: Run, tmp_path: Path, figures: dict[str, Any], verb: str
 ) -> None:
     path = written(tmp_path, figures, response="time_s", energy_source=["none"])
-    out = run(verb, "alexnet", "--fit", path)[1]
+    out = run(verb, "alexnet", "--full", "--fit", path)[1]
     assert out.startswith("Time (not energy), predicted")
     assert "no joules" in out
     assert re.search(r"\d [mµ]s", out)
     assert not re.search(r"\d [mµ]J", out)
     path = written(tmp_path, figures, energy_source=["model"], response_measured=False)
-    assert run(verb, "alexnet", "--fit", path)[1].startswith("PIPELINE CHECK, not a prediction of any device")
+    assert run(verb, "alexnet", "--full", "--fit", path)[1].startswith(
+        "PIPELINE CHECK, not a prediction of any device"
+    )
     path = written(tmp_path, figures, energy_source=["simulated"], response_measured=False)
-    assert "Simulated energy" in run(verb, "alexnet", "--fit", path)[1].splitlines()[0]
+    assert "Simulated energy" in run(verb, "alexnet", "--full", "--fit", path)[1].splitlines()[0]
 
 
 def test_operators_without_rows_are_named_and_in_no_total(
@@ -168,7 +171,9 @@ def test_operators_without_rows_are_named_and_in_no_total(
     frame = measured(160, noise=0.15)
     frame = frame[~frame["op"].isin(["depthwise"])]
     path = written(tmp_path, study.fit(frame, draws=99).to_json())
-    status, out, _ = run("predict", "mobilenet_v2", "--fit", path)
+    out = " ".join(shown(run, "predict", "mobilenet_v2", "--fit", path).split())
+    assert "Next: the fit has no depthwise layer, so measure the network's own" in out
+    status, out, _ = run("predict", "mobilenet_v2", "--full", "--fit", path)
     assert status == 0
     assert "no depthwise layer is in the fit; 17 layers, 6." in out
     for verb in ("predict", "explain"):
@@ -227,7 +232,7 @@ def test_bad_options_get_one_line(
         ("{}", "write the file with `fit"),
         ('{"schema": 2, "calibration": {"models": {"di_weighted": {}}}, "setting": {}}', "is not what `fit`"),
         ('{"schema": 2, "calibration": 1, "setting": 2}', "is not what `fit` writes"),
-        ('{"calibration": {}, "setting": {}}', "another version of dibench"),
+        ('{"calibration": {}, "setting": {}}', "is not what `fit` writes"),
     ],
 )  # fmt: skip
 def test_broken_fits_get_one_line(run: Run, tmp_path: Path, verb: str, text: str, words: str) -> None:
@@ -251,7 +256,7 @@ def test_a_fit_with_nan_or_without_the_model_is_refused(
 
 
 def test_explain_names_dominant_terms_and_ranks_changes(run: Run, fit: Path) -> None:
-    status, out, err = run("explain", "resnet50", "--fit", fit)
+    status, out, err = run("explain", "resnet50", "--full", "--fit", fit)
     assert (status, err) == (0, "")
     assert "The whole network: MACs " in out
     for words in (
@@ -305,3 +310,39 @@ def test_the_library_stands_beside_ours(run: Run, tmp_path: Path, figures: dict[
     library.write_text(json.dumps(theirs))
     line = refused(run, "predict", "resnet50", "--fit", ours, "--library", library)
     assert "--library: must have the device of --fit, card" in line
+
+
+def test_predict_answers_in_three_sentences_and_a_table(run: Run, fit: Path) -> None:
+    _, out, _ = run("predict", "mobilenet_v2", "--fit", fit)
+    answer, sure, after, *rest = out.splitlines()
+    cost = r"1\.\d+ mJ \(1\.\d+ to \d\.\d+\)"
+    assert re.fullmatch(rf"An inference of mobilenet_v2 at batch 1 costs {cost} on card\.", answer)
+    assert sure.startswith("How sure: the brackets hold 95 of 100 measurements")
+    assert after.startswith("Next: `python -m dibench ")
+    rows = [
+        re.split(r" {2,}", line) for line in rest if re.match(r"(features|classifier|\d+ others|all) ?", line)
+    ]
+    shares = [float(row[3].rstrip("%")) for row in rows[:8]]
+    assert shares == sorted(shares, reverse=True), "the costliest layer stands first"
+    assert rows[8][0] == "45 others" and rows[9][0] == "all"
+
+
+def test_explain_answers_in_three_sentences_and_a_table(run: Run, fit: Path) -> None:
+    _, out, _ = run("explain", "resnet50", "--fit", fit)
+    answer, parts, after, *rest = out.splitlines()
+    assert answer.startswith("An inference of resnet50 at batch 1 costs ")
+    assert re.match(r"It goes to \d+% \w+, .*; the costliest layer is [\w.]+ \(\w+\) with [\d.]+%\.", parts)
+    assert after.startswith("Next: try ") and "accuracy is not known here" in " ".join([after, *rest])
+    assert any("→" in line for line in rest)
+    assert len(out.splitlines()) <= 20
+
+
+@pytest.mark.parametrize("verb", ["predict", "explain"])
+def test_what_is_modelled_is_no_prediction(
+    run: Run, tmp_path: Path, figures: dict[str, Any], verb: str
+) -> None:
+    path = written(tmp_path, figures, energy_source=["model"], response_measured=False)
+    assert shown(run, verb, "alexnet", "--fit", path).startswith("A check of the program, no prediction: ")
+    path = written(tmp_path, figures, response="time_s", energy_source=["none"])
+    _, out, _ = run(verb, "alexnet", "--fit", path)
+    assert " takes " in out.splitlines()[0] and not re.search(r"\d [mµ]J", out)

@@ -413,9 +413,9 @@ def test_what_was_imported_is_fitted_reported_compared_and_predicts(run: Run, tm
     words += [word for text in SET for word in ("--set", text)]
     out = tmp_path / "sweep.csv"
     assert run("import", path, *words, "-o", out)[0] == 0
-    status, told, _ = run("fit", out, "--draws", "99", "--json", tmp_path / "fit.json")
+    status, told, _ = run("fit", out, "--full", "--draws", "99", "--json", tmp_path / "fit.json")
     assert status == 0 and "Measured energy (energy_j, external:ina3221)" in told and "60" in told
-    status, told, _ = run("predict", "resnet50", "--fit", tmp_path / "fit.json")
+    status, told, _ = run("predict", "resnet50", "--full", "--fit", tmp_path / "fit.json")
     assert status == 0 and "fitted on board (fp32, external:ina3221" in told
     assert run("compare", out, out)[0] in (0, 3)
     assert run("report", tmp_path)[0] == 0 and (tmp_path / "report.html").exists()
