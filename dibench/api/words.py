@@ -17,7 +17,7 @@ _HINTS = {
     r"\(`?--time-budget`?\)": "(time_budget)",
     r";\s+use\s+--meter\s+model\s+or\s+--meter\s+none": "",
 }
-_OPTION = re.compile(r"--([a-z][a-z-]*)")
+_OPTION = re.compile(r"(?P<command>`[^`]*`)|--(?P<option>[a-z][a-z-]*)")
 
 
 def hints_in_python(text: str) -> str:
@@ -31,6 +31,15 @@ def hints_in_python(text: str) -> str:
     return text
 
 
+def error_in_python(text: str) -> str:
+    """A message with parameters instead of options; commands in it stay as they are typed.
+
+    >>> error_in_python("--time-budget: must be a time; `dibench fit CSV --json FILE` takes none")
+    'time_budget: must be a time; `dibench fit CSV --json FILE` takes none'
+    """
+    return _OPTION.sub(lambda found: found["command"] or found["option"].replace("-", "_"), text)
+
+
 def errors_in_python(function: Callable[P, R]) -> Callable[P, R]:
     """A function whose errors name parameters, not options."""
 
@@ -39,7 +48,7 @@ def errors_in_python(function: Callable[P, R]) -> Callable[P, R]:
         try:
             return function(*args, **kwargs)
         except UserError as error:
-            text = _OPTION.sub(lambda option: option[1].replace("-", "_"), str(error))
+            text = error_in_python(str(error))
             if text == str(error):
                 raise
             raise type(error)("", text) from None
