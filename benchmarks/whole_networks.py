@@ -17,7 +17,9 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
+from statistics import median
 
 import pandas as pd
 
@@ -25,6 +27,7 @@ from benchmarks import measured_changes, network_parts, network_tables
 from benchmarks.network_tables import fit_of
 from dibench.cli.options import duration_s
 from dibench.study.table.network_rows import measured_models
+from dibench.sweep.record import MANIFEST
 from dibench.table import read_csv, table_of
 
 PLAN = Path(__file__).with_suffix(".toml")
@@ -95,7 +98,7 @@ def sweep(folder: Path, arguments: list[str], deadline: float | None) -> bool:
 
 def is_complete(folder: Path) -> bool:
     """Whether a sweep has nothing left to measure."""
-    manifest = folder / "manifest.json"
+    manifest = folder / MANIFEST
     if not manifest.is_file():
         return False
     sessions = json.loads(manifest.read_text(encoding="utf-8"))["sessions"]
@@ -116,15 +119,47 @@ def changes(out: Path, backend: str) -> list[measured_changes.Ranked]:
     return [one for name in measured_changes.NETWORKS for one in measured_changes.ranked(name, fit)]
 
 
+def paces(folder: Path) -> dict[str, dict[str, float]]:
+    """Of each kernel of a sweep, how it follows the machine's pace; empty where the machine has but one."""
+    found: dict[str, dict[str, float]] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))[
+        "windows"
+    ]["pace"]
+    return found
+
+
+def usual_pace_s(folders: Iterable[Path]) -> float | None:
+    """The usual pace of the machine in some sweeps; None where it has but one."""
+    found = [own["usual_s"] for folder in folders for own in paces(folder).values()]
+    return median(found) if found else None
+
+
+def at_pace(folder: Path, pace_s: float | None) -> pd.DataFrame:
+    """A sweep's rows with times at another pace of the machine than that sweep's usual one.
+
+    A shared machine has more paces than one, and each sweep states its times at its own usual one
+    (`dibench.measure.pace`).
+    """
+    frame = read_csv(table_of(folder))
+    for variant, own in paces(folder).items():
+        if pace_s is not None:
+            rows = frame["variant"] == variant
+            frame.loc[rows, "time_s"] *= (pace_s / own["usual_s"]) ** own["share"]
+    return frame
+
+
 def show(out: Path) -> None:
     """Print every table of what was measured."""
-    measured = [read_csv(table_of(out / name)) for name in network_sweeps() if is_complete(out / name)]
+    of_networks = [out / name for name in network_sweeps() if is_complete(out / name)]
+    pace_s = usual_pace_s(of_networks)
+    measured = [at_pace(folder, pace_s) for folder in of_networks]
     networks = pd.concat(measured, ignore_index=True)
-    models, _ = measured_models(networks)
+    models, unknown = measured_models(networks)
+    for words in unknown:
+        print(f"Left out: {words}", file=sys.stderr)
     fits = [backend for backend in LIBRARIES if is_complete(out / f"layers-{backend}")]
     tables = {
         LIBRARIES[backend]: list(
-            network_tables.compared(read_csv(table_of(out / f"layers-{backend}")), networks, models)
+            network_tables.compared(at_pace(out / f"layers-{backend}", pace_s), networks, models)
         )
         for backend in fits
     }
@@ -134,9 +169,10 @@ def show(out: Path) -> None:
         print("\nWhat an inference through PyTorch is made of, by its profiler\n")
         network_parts.show(out / PARTS)
     for backend, what in LIBRARIES.items():
-        if (out / f"changes-{backend}").is_dir():
+        if is_complete(out / f"changes-{backend}"):
             print(f"\nThe changes that `explain` ranks first, fitted and measured by {what}\n")
-            frame = read_csv(table_of(out / f"changes-{backend}"))
+            pace_s = usual_pace_s([out / f"layers-{backend}"])
+            frame = at_pace(out / f"changes-{backend}", pace_s)
             measured_changes.show(list(measured_changes.checked(changes(out, backend), frame)))
 
 
