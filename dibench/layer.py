@@ -46,6 +46,10 @@ class Layer:
     first row and column. P and Q follow from equal padding at the end. If they are given, they say how much
     padding there is at the end: from none up to where the last window still begins on an input.
 
+    A transposed convolution is the convolution whose gradient it is, with `transposed`: it has that one's
+    dimensions, operator, multiply-adds and weights, and reads what that one writes. So N·K·P·Q are its inputs
+    and N·C·H·W its outputs.
+
     Raises:
         UserError: a dimension breaks a rule; the message names dimension, rule and value.
 
@@ -71,6 +75,7 @@ class Layer:
     dil_w: int = 1
     groups: int = 1
     name: str = ""
+    transposed: bool = False
 
     def __attrs_post_init__(self) -> None:
         for field in DIMENSIONS:
@@ -178,11 +183,19 @@ class Layer:
     @property
     def inputs(self) -> int:
         """Input elements X, before padding."""
-        return int(intensity.inputs(self.N, self.C, self.H, self.W))
+        return self._written if self.transposed else self._read
 
     @property
     def outputs(self) -> int:
         """Output elements Y."""
+        return self._read if self.transposed else self._written
+
+    @property
+    def _read(self) -> int:
+        return int(intensity.inputs(self.N, self.C, self.H, self.W))
+
+    @property
+    def _written(self) -> int:
         return int(intensity.outputs(self.N, self.K, self.P, self.Q))
 
     @property
@@ -194,6 +207,16 @@ class Layer:
     def ai(self) -> float:
         """Compulsory arithmetic intensity in MAC per element."""
         return float(intensity.arithmetic_intensity(self.macs, self.weights, self.activations))
+
+    @property
+    def kind(self) -> str:
+        """The operator, and whether the layer is its transpose."""
+        return f"{self.op}, transposed" if self.transposed else self.op
+
+    @property
+    def as_convolution(self) -> Layer:
+        """The convolution whose gradient it is; any other layer is itself."""
+        return attrs.evolve(self, transposed=False) if self.transposed else self
 
     def with_batch(self, N: int) -> Layer:
         """The same layer at another batch size."""

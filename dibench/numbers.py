@@ -302,14 +302,15 @@ def shape_text(layer: Layer) -> str:
     batch = f"{layer.N}×" if layer.N > 1 else ""
     if layer.op == "fc":
         return f"{batch}{layer.C} → {batch}{layer.K}"
-    text = f"{batch}{layer.C}×{layer.H}×{layer.W} → {batch}{layer.K}×{layer.P}×{layer.Q}  {layer.R}×{layer.S}"
+    ends = [f"{batch}{layer.C}×{layer.H}×{layer.W}", f"{batch}{layer.K}×{layer.P}×{layer.Q}"]
+    text = f"{' → '.join(ends[::-1] if layer.transposed else ends)}  {layer.R}×{layer.S}"
     for word, (down, across) in {
         "/": (layer.stride_h, layer.stride_w),
         "dil ": (layer.dil_h, layer.dil_w),
     }.items():
         if (down, across) != (1, 1):
             text += f" {word}{down}" if down == across else f" {word}{down},{across}"
-    return text + (f" g{layer.groups}" if layer.groups > 1 else "")
+    return text + (f" g{layer.groups}" if layer.groups > 1 else "") + " transposed" * layer.transposed
 
 
 def tick(value: float) -> str:

@@ -25,6 +25,7 @@ from dibench.errors import UserError
 from dibench.layer import DIMENSIONS
 
 if TYPE_CHECKING:
+    from dibench.layer import Layer
     from dibench.models import Model as AnyModel
     from dibench.models.intensities import AlphaValues, Drag
 
@@ -42,9 +43,9 @@ def layers(
 ) -> None:
     """Show each convolution and fully-connected layer of a model: shape, MACs, elements, reuse, AI and DI.
 
-    Weights are never read, so a model of gigabytes is shown at once. What is no layer (transposed and
-    most 3-D convolutions, products of two activations) is listed below with its MACs; where there is any,
-    sums are over part of the model, and with --strict the exit status is 4.
+    Weights are never read, so a model of gigabytes is shown at once. What is no layer (most 3-D convolutions,
+    products of two activations) is listed below with its MACs; where there is any, sums are over part of the
+    model, and with --strict the exit status is 4.
     """
     from dibench.show.models import layer_blocks
     from dibench.show.terminal import show
@@ -79,10 +80,7 @@ def _plain(model: AnyModel, alphas: AlphaValues | None) -> dict[str, Any]:
         "coverage": model.coverage,
         "note": model.note,
         "network": reuse_of(model.layers).figures(alphas) if model.layers else None,
-        "layers": [
-            {"name": layer.name, "op": layer.op, **layer.dims, **reuse_of([layer]).figures(alphas)}
-            for layer in model.layers
-        ],
+        "layers": [_layer(layer) | reuse_of([layer]).figures(alphas) for layer in model.layers],
         "not_covered": [attrs.asdict(part) for part in model.not_covered],
         "drag": [
             {
@@ -96,16 +94,17 @@ def _plain(model: AnyModel, alphas: AlphaValues | None) -> dict[str, Any]:
     }
 
 
+def _layer(layer: Layer) -> dict[str, Any]:
+    return {"name": layer.name, "op": layer.op, **layer.dims, "transposed": int(layer.transposed)}
+
+
 def _write_csv(model: AnyModel, alphas: AlphaValues | None) -> None:
     from dibench.models.intensities import COLUMNS, DI_COLUMNS, reuse_of
 
-    header = ["name", "op", *DIMENSIONS, *COLUMNS, *(DI_COLUMNS if alphas else ())]
+    header = ["name", "op", *DIMENSIONS, "transposed", *COLUMNS, *(DI_COLUMNS if alphas else ())]
     writer = csv.DictWriter(data_output(), header, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(
-        {"name": layer.name, "op": layer.op, **layer.dims, **reuse_of([layer]).figures(alphas)}
-        for layer in model.layers
-    )
+    writer.writerows(_layer(layer) | reuse_of([layer]).figures(alphas) for layer in model.layers)
     tell_not_covered([model])
 
 

@@ -33,13 +33,14 @@ def measure_layer(instrument: Instrument, layer: Layer, settings: Settings | Non
 
     Args:
         instrument: device and meter.
-        layer: fp32.
+        layer: fp32; of a transposed convolution that whose gradient it is.
         settings: how long and how exactly each is measured, in place of the instrument's own.
 
     Raises:
         UserError: no kernel of ours runs the layer here.
         DeviceError: the device refused.
     """
+    layer = layer.as_convolution
     return [_ours(instrument, layer, settings), *_peer(instrument, layer, settings)]
 
 

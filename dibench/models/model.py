@@ -87,7 +87,7 @@ class Model:
         >>> Model(name="m", batch=2, layers=(Layer(N=2, C=3, H=32, W=32, K=8, R=3, S=3),)).image
         (3, 32, 32)
         """
-        first = [(layer.N, layer.C, layer.H, layer.W) for layer in self.layers[:1]]
+        first = [(layer.N, layer.C, layer.H, layer.W) for layer in self.layers[:1] if not layer.transposed]
         shapes = list(self.input_shapes.values()) or first
         if len(shapes) != 1 or len(shapes[0]) != 4:
             return None

@@ -43,7 +43,8 @@ def read(path: Path, batch: int | None, shapes: Mapping[str, str]) -> Model:
         raise UserError("", reply["error"])
     plain = reply["model"]
     layers = tuple(
-        Layer(**dict(zip(DIMENSIONS, sizes, strict=True)), name=name) for *sizes, name in plain["layers"]
+        Layer(**dict(zip(DIMENSIONS, sizes, strict=True)), name=name, transposed=turned)
+        for *sizes, turned, name in plain["layers"]
     )
     return Model(
         name=plain["name"],

@@ -121,7 +121,21 @@ def _window(
 
 
 def _conv_transpose(node: NodeOperands) -> Result:
-    return transposed_convolution(node.shape(0), node.shape(1))
+    x, w, y = node.shape(0), node.shape(1), node.outputs[0]
+    groups, axes = int(node.attributes.get("group", 1)), len(x) - 2
+    if len(w) != axes + 2 or axes < 1:
+        raise UserError("filter", "must have as many dimensions as its input")
+    strides = list(node.attributes.get("strides") or [1] * axes)
+    dilations = list(node.attributes.get("dilations") or [1] * axes)
+    pads = list(node.attributes.get("pads") or [0] * (2 * axes))
+    auto = node.attributes.get("auto_pad", b"NOTSET")
+    if y is None or auto != b"NOTSET" or node.attributes.get("output_shape") or len(pads) != 2 * axes:
+        return Uncovered("transposed convolution", prod(x) * prod(w[1:]))
+    ends = list(zip(pads[:axes], pads[axes:], strict=True))
+    result = transposed_convolution(x, w, y, strides=strides, pads=ends, dilations=dilations, groups=groups)
+    if node.constant[1] or not isinstance(result, Layer):
+        return result
+    return Uncovered("filter computed at run time", result.macs)
 
 
 def _deformable(node: NodeOperands) -> Result:

@@ -37,7 +37,7 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     except RecursionError:
         return {"error": f"{path}: nests too deeply"}
     plain = attrs.asdict(model, recurse=False)
-    plain["layers"] = [[*layer.shape, layer.name] for layer in model.layers]
+    plain["layers"] = [[*layer.shape, layer.transposed, layer.name] for layer in model.layers]
     plain["not_covered"] = [attrs.asdict(part) for part in model.not_covered]
     return {"model": plain}
 

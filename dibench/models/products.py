@@ -135,9 +135,35 @@ def _output_sizes(
     return outputs
 
 
-def transposed_convolution(x: Shape, w: Shape) -> Uncovered:
-    """A transposed convolution: every input meets every tap of w[c,k/groups,…]."""
-    return Uncovered("transposed convolution", prod(x) * prod(w[1:]))
+def transposed_convolution(
+    x: Shape,
+    w: Shape,
+    y: Shape,
+    *,
+    strides: Sequence[int],
+    pads: Sequence[tuple[int, int]],
+    dilations: Sequence[int],
+    groups: int,
+) -> Layer | Uncovered:
+    """A transposed convolution of x[n,c,…] to y[n,k,…]: every input meets every tap of w[c,k/groups,…].
+
+    It is the gradient of the convolution of y with the same filter, which has as many multiply-adds. Where
+    that convolution would not give x again (an output cropped or padded beyond its strides), it is no layer.
+
+    >>> up = transposed_convolution((1, 64, 32, 32), (64, 32, 2, 2), (1, 32, 64, 64), strides=(2, 2),
+    ...                             pads=((0, 0), (0, 0)), dilations=(1, 1), groups=1)
+    >>> up.inputs, up.outputs, up.macs == 64 * 32 * 32 * 32 * 4
+    (65536, 131072, True)
+    """
+    macs = prod(x) * prod(w[1:])
+    no_layer = Uncovered("transposed convolution", macs)
+    try:
+        found = convolution(y, w, strides=strides, pads=pads, dilations=dilations, groups=groups)
+    except UserError:  # such as negative padding
+        return no_layer
+    if not isinstance(found, Layer) or found.macs != macs or found.outputs != prod(x):
+        return no_layer
+    return attrs.evolve(found, transposed=True)
 
 
 def recurrent(inputs: Layer, step: Sequence[Layer], steps: int) -> list[Layer | Uncovered]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import attrs
+
 from dibench.cells import MISSING, Lines, open_table, parse_whole
 from dibench.errors import UserError
 from dibench.layer import DIMENSIONS, Layer
@@ -61,7 +63,11 @@ def _layer(lines: Lines, line: int, row: list[str]) -> Layer:
                 values[dimension] = parse_whole(cell, lines.decimal)
             except ValueError:
                 raise UserError(dimension, "must be a whole number", cell, where=where) from None
+    turned = cells.get("transposed", "").strip()
+    if turned not in ("", "0", "1"):
+        raise UserError("transposed", "must be 1, 0 or empty", turned, where=where)
     try:
-        return Layer.from_dims(values, name=cells["name"])
+        layer = Layer.from_dims(values, name=cells["name"])
+        return attrs.evolve(layer, transposed=True) if turned == "1" else layer
     except UserError as error:
         raise UserError("", str(error), where=where) from None

@@ -271,13 +271,15 @@ class Recorder:
         dilation: Sequence[int], transposed: bool, output_padding: Sequence[int], groups: int,
     ) -> tuple[str | None, Layer | Uncovered]:  # fmt: skip
         weight, image, taps = self._weight(w), tuple(x.shape), tuple(w.shape)
-        if transposed:
-            return weight, transposed_convolution(image, taps)
         axes = len(taps) - 2
 
         def each(values: Sequence[int]) -> list[int]:
             return list(values) * axes if len(values) == 1 else list(values)
 
+        if transposed:
+            return self._transposed(
+                weight, image, taps, each(stride), each(padding), each(dilation), each(output_padding), groups
+            )
         pads = [(pad, pad) for pad in each(padding)]
         before, amounts = getattr(x, "_dibench_padded", (image, []))
         if amounts and len(before) == len(image) and len(amounts) <= 2 * axes and min(amounts) >= 0:
@@ -287,6 +289,25 @@ class Recorder:
                 pads[axes - 1 - i] = (begin + amounts[2 * i], end + amounts[2 * i + 1])
         result = convolution(
             image, taps, strides=each(stride), pads=pads, dilations=each(dilation), groups=groups
+        )
+        if weight is None and isinstance(result, Layer):
+            return None, Uncovered("filter computed at run time", result.macs)
+        return weight, result
+
+    # Wide because these are the arguments of PyTorch's convolution.
+    @staticmethod
+    def _transposed(
+        weight: str | None, x: Shape, w: Shape, strides: Sequence[int], pads: Sequence[int],
+        dilations: Sequence[int], more: Sequence[int], groups: int,
+    ) -> tuple[str | None, Layer | Uncovered]:  # fmt: skip
+        axes = zip(x[2:], w[2:], strides, pads, dilations, more, strict=True)
+        sizes = [
+            (n - 1) * step - 2 * pad + dil * (taps - 1) + 1 + out for n, taps, step, pad, dil, out in axes
+        ]
+        y = (x[0], w[1] * groups, *sizes)
+        ends = [(pad, pad) for pad in pads]
+        result = transposed_convolution(
+            x, w, y, strides=strides, pads=ends, dilations=dilations, groups=groups
         )
         if weight is None and isinstance(result, Layer):
             return None, Uncovered("filter computed at run time", result.macs)

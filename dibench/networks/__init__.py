@@ -58,7 +58,7 @@ def load(network: str) -> tuple[Layer, ...]:
         raise _unknown(network)
     table = (resources.files(__name__) / "tables" / f"{network}.csv").read_text(encoding="utf-8")
     return tuple(
-        Layer(**{d: int(row[d]) for d in DIMENSIONS}, name=f"{network}/{row['name']}")
+        Layer.from_dims({d: int(row[d]) for d in DIMENSIONS}, name=f"{network}/{row['name']}")
         for row in csv.DictReader(table.splitlines())
     )
 

@@ -33,11 +33,16 @@ _OF_A_NETWORK = ("N", "C", "H", "W")
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
 
 
+def _convolution(layer: Layer) -> Layer:
+    return layer.as_convolution
+
+
 @attrs.frozen(kw_only=True)
 class Case:
     """One layer under one kernel; its knobs are resolved to numbers, None where the kernel has no such."""
 
-    layer: Layer
+    layer: Layer = attrs.field(converter=_convolution)
+    """What is run: of a transposed convolution that whose gradient it is."""
     backend: str
     variant: str
     dtype: str = DTYPE

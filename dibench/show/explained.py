@@ -77,7 +77,7 @@ def _layers(found: Explanation, *, every: bool) -> Table:
 
 def _layer_row(found: Explanation, row: int) -> list[str | Cell]:
     one = found.prediction.layers[row]
-    head: list[str | Cell] = [one.layer.name.partition("/")[2], one.layer.op]
+    head: list[str | Cell] = [one.layer.name.partition("/")[2], one.layer.kind]
     dominant = found.dominant[row]
     if dominant is None:
         return [*head, UNKNOWN, *("" for _ in found.terms), Cell("operator not in the fit", "warn")]

@@ -132,6 +132,8 @@ def _costs(found: MeasuredModel, peaks: Mapping[str, Any], *, every: bool) -> Ta
     whole = _whole(found)
     rows = [_row(found, one, whole, peaks, peer=peer) for one in shown]
     note = "×: how many layers have the shape; time is of one of them, share of all these."
+    if any(one.shape.layer.transposed for one in shown):
+        note += " Transposed: times are of the convolution whose gradient it is."
     return Table(what, heads, rows, note)
 
 

@@ -134,7 +134,7 @@ def _drags(drags: Sequence[Drag], alphas: AlphaValues | None, *, partial: bool) 
     rows = [
         [
             drag.layer.name.partition("/")[2],
-            drag.layer.op,
+            drag.layer.kind,
             percent(drag.macs_share, 1),
             percent(drag.elements_share, 1),
             percent_apart(drag.lost),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dibench.numbers import count, share_text
+from dibench.numbers import count, percent, share_text
 from dibench.schema import LIBRARY
 from dibench.show.blocks import Block, Sentence
 from dibench.show.partial import not_covered
@@ -76,6 +76,11 @@ def coverage(found: Prediction) -> list[Block]:
                 "warn",
             )
         )
+    turned = [one for one in found.layers if one.layer.transposed and one.known]
+    if turned:
+        part = percent(sum(one.value for one in turned) / found.total.value)
+        text = f"{found.network}: {count(len(turned), 'transposed convolution')}, {part} of what is predicted"
+        blocks.append(Sentence(f"{text}, modelled by its gradient's convolution.", "warn"))
     blocks += [Sentence(f"{found.network} {found.coverage}."), *not_covered(found.not_covered)]
     if covered.partial:
         blocks.append(

@@ -130,7 +130,7 @@ def _layers(found: Prediction, *, every: bool) -> Table:
 def _layer_row(found: Prediction, one: LayerCost, most: float) -> list[str | Cell]:
     layer, unit = one.layer, found.unit
     name = layer.name.partition("/")[2]
-    head: list[str | Cell] = [name, layer.op, short(layer.macs), number(layer.ai, ".1f")]
+    head: list[str | Cell] = [name, layer.kind, short(layer.macs), number(layer.ai, ".1f")]
     if not one.known:
         return [*head, UNKNOWN, "", "", "", "", Cell("operator not in the fit", "warn")]
     term = max(one.terms, key=lambda term: one.terms[term])

@@ -15,6 +15,7 @@ from dibench import intensity, networks
 from dibench.cli import main
 from dibench.layer import Layer
 from dibench.models.intensities import AlphaValues, drags, reuse_of
+from dibench.models.table import read_table
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -110,20 +111,20 @@ def test_csv_says_beside_it_what_it_leaves_out(run: Run, tmp_path: Path) -> None
 
     path = files.save(
         tmp_path / "up.onnx",
-        [helper.make_node("Conv", ["x", "w"], ["y"]), helper.make_node("ConvTranspose", ["y", "v"], ["z"])],
-        [files.value("x", [1, 3, 8, 8])],
-        [files.weight("w", [4, 3, 3, 3]), files.weight("v", [4, 2, 2, 2])],
+        [helper.make_node("Conv", ["x", "w"], ["y"]), helper.make_node("MatMul", ["y", "y"], ["z"])],
+        [files.value("x", [1, 3, 10, 10])],
+        [files.weight("w", [4, 3, 3, 3])],
     )
     status, out, err = run(str(path), "--csv")
     assert status == 0 and len(out.splitlines()) == 2
-    assert err == "dibench: up: the table covers 3,888 of 5,040 MACs (77.1%): 1 not covered\n"
+    assert err == "dibench: up: the table covers 6,912 of 8,960 MACs (77.1%): 1 not covered\n"
     _, out, _ = run(str(path))
-    assert "not covered: 1 × ConvTranspose, transposed convolution: 1.15k MACs (z)" in out
-    assert "Its layers: ≥ 3.89k MACs (77% of MACs), ≥ 108 weights" in out
+    assert "not covered: 1 × MatMul, product of two activations, no weight: 2.05k MACs (z)" in out
+    assert "Its layers: ≥ 6.91k MACs (77% of MACs), ≥ 108 weights" in out
     status, out, err = run(str(path), "--json", "--strict")
     figures = json.loads(out)
     assert (status, err) == (4, "dibench: --strict: up is partial, 77% of MACs\n")
-    assert (figures["share_of_macs"], figures["partial"]) == (3_888 / 5_040, True)
+    assert (figures["share_of_macs"], figures["partial"]) == (6_912 / 8_960, True)
     assert run("alexnet", "--strict")[::2] == (0, "")
 
 
@@ -197,3 +198,25 @@ def test_networks_puts_any_models_side_by_side(tmp_path: Path, capsys: pytest.Ca
         main(["networks", "vgg16", str(table), "--alpha", "0.7"])
     out = capsys.readouterr().out
     assert "2 networks, batch 1" in out and "DI weighted" in out and "mine" in out
+
+
+def test_a_transposed_convolution_is_a_layer_also_when_its_table_is_read_back(
+    run: Run, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnx")
+    import onnx_files as files
+    from onnx import helper
+
+    up = helper.make_node("ConvTranspose", ["x", "v"], ["z"], strides=[2, 2])
+    path = files.save(
+        tmp_path / "up.onnx", [up], [files.value("x", [1, 4, 8, 8])], [files.weight("v", [4, 2, 2, 2])]
+    )
+    status, out, err = run(str(path), "--csv", "--strict")
+    assert (status, err) == (0, "")
+    table = tmp_path / "back.csv"
+    table.write_text(out)
+    (layer,) = read_table(table)
+    assert layer.transposed and (layer.macs, layer.inputs, layer.outputs) == (2048, 256, 512)
+    assert "4×8×8 → 2×16×16  2×2 /2 transposed" in run(str(table))[1]
+    table.write_text(out.replace(",1,2048,", ",yes,2048,"))
+    assert "transposed: must be 1, 0 or empty (got 'yes')" in run(str(table))[2]

@@ -300,11 +300,36 @@ def test_a_convolution_over_three_axes_is_counted_and_a_layer_where_one_has_one_
     assert (layer.macs, layer.inputs, layer.outputs) == (2 * 5 * 6 * 120 * 4 * 3, 2 * 4 * 720, 2 * 5 * 720)
 
 
-def test_a_transposed_convolution_is_counted_by_its_inputs(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("attributes", "out"),
+    [
+        ({"strides": [2, 2], "pads": [1] * 4, "output_padding": [1, 1]}, 10),
+        ({}, 7),
+        ({"strides": [3, 3], "pads": [0, 0, 1, 1]}, 14),
+        ({"dilations": [2, 2], "strides": [2, 2]}, 13),
+    ],
+)
+def test_a_transposed_convolution_is_that_whose_gradient_it_is(
+    tmp_path: Path, attributes: dict[str, Any], out: int
+) -> None:
     """Each of 4·25 inputs meets 6·9 taps, whatever stride and padding do to the output."""
-    conv = node("ConvTranspose", ["x", "w"], ["y"], strides=[2, 2], pads=[1] * 4, output_padding=[1, 1])
+    conv = node("ConvTranspose", ["x", "w"], ["y"], **attributes)
     model = load(tmp_path, [conv], {"x": [1, 4, 5, 5]}, {"w": [4, 6, 3, 3]})
-    assert macs_not_covered(model) == [4 * 25 * 6 * 9]
+    (layer,) = model.layers
+    assert (model.not_covered, layer.transposed) == ((), True)
+    assert (layer.macs, layer.weights) == (4 * 25 * 6 * 9, 4 * 6 * 9)
+    assert (layer.inputs, layer.outputs) == (4 * 25, 6 * out * out)
+    back = layer.as_convolution
+    assert (back.C, back.H, back.K, back.P, back.inputs) == (6, out, 4, 5, 6 * out * out)
+
+
+@pytest.mark.parametrize("attributes", [{"output_shape": [9, 9]}, {"auto_pad": "SAME_UPPER"}])
+def test_a_transposed_convolution_of_a_given_size_is_counted(
+    tmp_path: Path, attributes: dict[str, Any]
+) -> None:
+    conv = node("ConvTranspose", ["x", "w"], ["y"], strides=[2, 2], **attributes)
+    model = load(tmp_path, [conv], {"x": [1, 4, 5, 5]}, {"w": [4, 6, 3, 3]})
+    assert (model.layers, macs_not_covered(model)) == ((), [4 * 25 * 6 * 9])
 
 
 # Recurrent layers, Einstein sums.

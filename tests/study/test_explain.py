@@ -69,6 +69,11 @@ def test_knobs_fit_the_layers_they_turn() -> None:
     assert separable(stem) is None  # three colours are not split by channels
 
 
+def test_a_transposed_convolution_is_not_redesigned() -> None:
+    turned = [attrs.evolve(layer, transposed=True) for layer in networks.load("resnet50")]
+    assert changes(turned) == []
+
+
 def test_a_saving_is_the_difference_of_the_true_costs() -> None:
     fit = fitted(1e-7)
     network = models.load("resnext50_32x4d", batch=8)

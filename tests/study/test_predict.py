@@ -275,6 +275,16 @@ def test_a_total_is_partial_where_the_fit_lacks_an_operator_or_multiply_adds_are
     assert unknown.covered.text == "an unknown share of MACs"
 
 
+def test_a_transposed_convolution_costs_what_the_convolution_costs_whose_gradient_it_is() -> None:
+    fit = read_fitted_model(figures(), "di_weighted")
+    forward = networks.find("resnet50/layer2.0.conv2")
+    back = attrs.evolve(forward, transposed=True)
+    found = predict([Model(name="m", batch=1, layers=(forward, back))], fit)
+    (one,) = found.predictions
+    assert one.layers[0].value == one.layers[1].value and not one.covered.partial
+    assert "1 transposed convolution, 50% of what is predicted, modelled by its gradient's" in told(found)
+
+
 def test_figures_of_a_part_say_so() -> None:
     fit = read_fitted_model(figures(), "di_weighted")
     network = with_a_part(3 * models.load("vgg16").macs)

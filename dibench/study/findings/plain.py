@@ -36,7 +36,7 @@ def plain(value: Any) -> Any:
     {'a': None, 'b': [3, 0.5]}
     """
     if isinstance(value, Layer):
-        return {"name": value.name, "op": value.op, **value.dims}
+        return {"name": value.name, "op": value.op, **value.dims, "transposed": value.transposed}
     if attrs.has(type(value)):
         return _fields(value)
     if isinstance(value, np.ndarray):

@@ -138,7 +138,7 @@ def _named_layers(frame: pd.DataFrame) -> dict[str, tuple[Layer, ...]]:
     found: dict[str, dict[Layer, list[int]]] = {}
     for name, batch, *sizes in rows.itertuples(index=False):
         for part in map(str.strip, name.split(SEPARATOR)):
-            layer = Layer(N=1, **dict(zip(DIMENSIONS[1:], map(int, sizes), strict=True)), name=part)
+            layer = Layer.from_dims(dict(zip(DIMENSIONS, (1, *map(int, sizes)), strict=True)), name=part)
             found.setdefault(network_of(part), {}).setdefault(layer, []).append(int(batch))
     return {network: tuple(_of_one_image(layers)) for network, layers in found.items()}
 

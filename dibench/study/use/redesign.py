@@ -102,7 +102,7 @@ def _in_groups(op: str, groups: int, layer: Layer) -> tuple[Layer, ...] | None:
 
     As many groups as channels would make it depthwise, which is another change.
     """
-    if layer.op != op or not FEWEST_CHANNELS <= layer.C > groups >= 1:
+    if layer.transposed or layer.op != op or not FEWEST_CHANNELS <= layer.C > groups >= 1:
         return None
     if layer.C % groups or layer.K % groups:
         return None
@@ -118,7 +118,7 @@ def separable(layer: Layer) -> tuple[Layer, ...] | None:
     >>> round(layer.macs / sum(part.macs for part in separable(layer)), 2)
     8.41
     """
-    if layer.op != "standard" or layer.C < FEWEST_CHANNELS:
+    if layer.transposed or layer.op != "standard" or layer.C < FEWEST_CHANNELS:
         return None
     depthwise = attrs.evolve(layer, K=layer.C, groups=layer.C, name=f"{layer.name} depthwise")
     pointwise = Layer(
@@ -136,6 +136,7 @@ def _bottlenecks(layers: Sequence[Layer]) -> list[list[tuple[int, int, int]]]:
         chained = (
             first.op == last.op == "pointwise"
             and middle.op in ("standard", "depthwise", "grouped")
+            and not any(layer.transposed for layer in trio)
             and first.K == middle.C == middle.K == last.C
             and (first.P, first.Q, middle.P, middle.Q) == (middle.H, middle.W, last.H, last.W)
         )
