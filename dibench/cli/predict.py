@@ -80,13 +80,9 @@ def predict(
 
     [bold]python -m dibench predict resnet50 --fit fit.json --library library.json[/bold]
     """
-    from dibench.study.use.library import check_library
-
     sizes = batch_sizes(batch)
     fitted = fitted_model(fit, by, dtype)
     theirs = fitted_model(library, by, dtype) if library else None
-    if theirs is not None:
-        check_library(fitted, theirs)
     names = [model, *([compare] if compare else [])]
     wanted = models_at(names, sizes, input_shape)
     from dibench.show import between_layers, costs_in_brief, library_costs, predicted_costs

@@ -128,10 +128,20 @@ def _conv_transpose(node: NodeOperands) -> Result:
     strides = list(node.attributes.get("strides") or [1] * axes)
     dilations = list(node.attributes.get("dilations") or [1] * axes)
     pads = list(node.attributes.get("pads") or [0] * (2 * axes))
-    auto = node.attributes.get("auto_pad", b"NOTSET")
-    if y is None or auto != b"NOTSET" or node.attributes.get("output_shape") or len(pads) != 2 * axes:
+    if y is None or len(pads) != 2 * axes or len(y) != axes + 2:
         return Uncovered("transposed convolution", prod(x) * prod(w[1:]))
     ends = list(zip(pads[:axes], pads[axes:], strict=True))
+    auto = node.attributes.get("auto_pad", b"NOTSET")
+    if auto in (b"SAME_UPPER", b"SAME_LOWER") or node.attributes.get("output_shape"):
+        # The size of the output is given, and what is cropped follows from it.
+        more = list(node.attributes.get("output_padding") or [0] * axes)
+        spans = [dil * (taps - 1) + 1 for dil, taps in zip(dilations, w[2:], strict=True)]
+        each = zip(x[2:], y[2:], strides, spans, more, strict=True)
+        totals = [step * (size - 1) + extra + span - out for size, out, step, span, extra in each]
+        halves = [(total // 2, total - total // 2) for total in totals]
+        ends = halves if auto == b"SAME_UPPER" else [(end, begin) for begin, end in halves]
+    elif auto == b"VALID":
+        ends = [(0, 0)] * axes
     result = transposed_convolution(x, w, y, strides=strides, pads=ends, dilations=dilations, groups=groups)
     if node.constant[1] or not isinstance(result, Layer):
         return result

@@ -64,8 +64,8 @@ def test_what_is_no_layer_of_a_model_says_why(tmp_path: Path) -> None:
 
     path = files.save(
         tmp_path / "up.onnx",
-        [helper.make_node("ConvTranspose", ["x", "w"], ["y"], name="up", output_shape=[8, 8])],
-        [files.value("x", [1, 3, 8, 8])], [files.weight("w", [3, 2, 2, 2])],
+        [helper.make_node("ConvTranspose", ["x", "w"], ["y"], name="up")],
+        [files.value("x", [1, 3, 8, 8, 8])], [files.weight("w", [3, 2, 2, 2, 2])],
     )  # fmt: skip
     with pytest.raises(UserError, match="layer: up/up is ConvTranspose, no layer: transposed convolution"):
         models.find(f"{path}/up")
