@@ -9,7 +9,7 @@ import numpy as np
 
 from dibench.numbers import UNKNOWN, count, percent, short, times, with_interval
 from dibench.show.blocks import Block, Column, Headline, Sentence, Table, columns
-from dibench.show.partial import at_least, cost_text, part_of
+from dibench.show.partial import at_least, cost_text, part_of, transposed_text
 from dibench.show.svg import slug
 
 if TYPE_CHECKING:
@@ -68,7 +68,8 @@ def _how_sure(found: Predictions) -> str:
     share = max(map(extrapolated, found.predictions))
     if share:
         said += f", and up to {percent(share)} of the cost is outside what was measured"
-    return f"{said}."
+    modelled = [text for text in map(transposed_text, found.predictions) if text]
+    return " ".join([f"{said}.", *modelled])
 
 
 def extrapolated(one: Prediction) -> float:
@@ -100,7 +101,7 @@ def _costliest(found: Prediction) -> Table:
     rows = [
         [
             one.layer.name.partition("/")[2] or str(one.layer),
-            one.layer.op,
+            one.layer.kind,
             short(one.value, found.unit),
             part_of(one.value / found.total.value, found.covered),
             max(one.terms, key=lambda term: one.terms[term]),

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dibench.numbers import count, percent, share_text
+from dibench.numbers import count, share_text
 from dibench.schema import LIBRARY
 from dibench.show.blocks import Block, Sentence
-from dibench.show.partial import not_covered
+from dibench.show.partial import not_covered, transposed_text
 from dibench.words import MODEL_NAMES, gain_text
 
 if TYPE_CHECKING:
@@ -76,11 +76,8 @@ def coverage(found: Prediction) -> list[Block]:
                 "warn",
             )
         )
-    turned = [one for one in found.layers if one.layer.transposed and one.known]
-    if turned:
-        part = percent(sum(one.value for one in turned) / found.total.value)
-        text = f"{found.network}: {count(len(turned), 'transposed convolution')}, {part} of what is predicted"
-        blocks.append(Sentence(f"{text}, modelled by its gradient's convolution.", "warn"))
+    if text := transposed_text(found):
+        blocks.append(Sentence(text, "warn"))
     blocks += [Sentence(f"{found.network} {found.coverage}."), *not_covered(found.not_covered)]
     if covered.partial:
         blocks.append(

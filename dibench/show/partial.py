@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from dibench.numbers import percent, short, with_interval
+from dibench.numbers import count, percent, short, with_interval
 from dibench.show.blocks import Sentence
 
 if TYPE_CHECKING:
     from dibench.models import NotCovered
     from dibench.models.model import MacShare
     from dibench.numbers import Spanned
+    from dibench.study.findings.prediction import Prediction
 
 
 def at_least(text: str, covered: MacShare) -> str:
@@ -32,6 +33,17 @@ def part_of(share: float, covered: MacShare) -> str:
     ('50%', '≤ 50%')
     """
     return f"≤ {percent(share)}" if covered.partial else percent(share)
+
+
+def transposed_text(found: Prediction) -> str:
+    """How much of a prediction is of transposed convolutions; empty where there is none."""
+    turned = [one.value for one in found.layers if one.layer.transposed and one.known]
+    if not turned:
+        return ""
+    how_many, part = count(len(turned), "transposed convolution"), percent(sum(turned) / found.total.value)
+    return (
+        f"{found.network}: {how_many}, {part} of what is predicted, modelled by its gradient's convolution."
+    )
 
 
 def not_covered(parts: Sequence[NotCovered]) -> Iterator[Sentence]:
