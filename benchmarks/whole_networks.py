@@ -26,6 +26,7 @@ import pandas as pd
 from benchmarks import measured_changes, network_parts, network_tables
 from benchmarks.network_tables import fit_of
 from dibench.cli.options import duration_s
+from dibench.errors import UserError
 from dibench.study.table.network_rows import measured_models
 from dibench.sweep.record import MANIFEST
 from dibench.table import read_csv, table_of
@@ -150,6 +151,10 @@ def at_pace(folder: Path, pace_s: float | None) -> pd.DataFrame:
 def show(out: Path) -> None:
     """Print every table of what was measured."""
     of_networks = [out / name for name in network_sweeps() if is_complete(out / name)]
+    if not of_networks:
+        raise UserError(
+            "--from", "must have a complete sweep of networks: measure with --out first", str(out)
+        )
     pace_s = usual_pace_s(of_networks)
     measured = [at_pace(folder, pace_s) for folder in of_networks]
     networks = pd.concat(measured, ignore_index=True)
@@ -185,13 +190,19 @@ def _main() -> None:
     where.add_argument("--from", dest="kept", type=Path, help="an --out of earlier: its tables, no measuring")
     parser.add_argument("--time-budget", default="", help="end cleanly after 200s, 9m; go on later")
     options = parser.parse_args()
-    if options.out:
-        budget = options.time_budget
+    try:
+        _run(options.out, options.kept, options.time_budget)
+    except UserError as error:
+        parser.error(str(error))
+
+
+def _run(out: Path | None, kept: Path | None, budget: str) -> None:
+    if out is not None:
         deadline = time.monotonic() + duration_s("--time-budget", budget) if budget else None
-        if not measure(options.out, deadline):
+        if not measure(out, deadline):
             print("More is left: the same command goes on.")
             return
-    show(options.out or options.kept)
+    show(out or kept or Path())
 
 
 if __name__ == "__main__":

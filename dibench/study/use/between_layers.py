@@ -169,7 +169,7 @@ class Known:
         families = "1 family" if self.families == 1 else f"{self.families} families"
         return (
             f"{count(self.networks, 'measured network')} of {families} cannot tell it: it takes "
-            f"{FEWEST_NETWORKS} of {FEWEST_FAMILIES} families"
+            f"{FEWEST_NETWORKS} networks of {FEWEST_FAMILIES} families"
         )
 
 
