@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from dibench.models import Model as AnyModel
+    from dibench.show.blocks import Block
     from dibench.study.findings.fitted_model import FittedModel
     from dibench.study.findings.prediction import Predictions
 
@@ -83,9 +84,8 @@ def predict(
     sizes = batch_sizes(batch)
     fitted = fitted_model(fit, by, dtype)
     theirs = fitted_model(library, by, dtype) if library else None
-    names = [model, *([compare] if compare else [])]
-    wanted = models_at(names, sizes, input_shape)
-    from dibench.show import between_layers, costs_in_brief, library_costs, predicted_costs
+    wanted = models_at([model, *([compare] if compare else [])], sizes, input_shape)
+    from dibench.show import costs_in_brief, library_costs, predicted_costs
     from dibench.show.terminal import show
 
     found = _predicted(wanted, fitted, theirs, measured)
@@ -96,19 +96,26 @@ def predict(
     if as_json:
         print_json(found)
     else:
-        checked = [] if found.whole is None else between_layers.blocks(found.whole)
-        checked += [] if measured is None else predicted_costs.measured(found)
         if full or every:
             told = predicted_costs.blocks(found, str(fit), every=every)
         else:
             told = costs_in_brief.predicted(found, shlex.quote(model), shlex.quote(str(fit)))
             told += library_costs.blocks(found.predictions, found.library) if found.library else []
-        show(console(), [*told, *checked])
+        show(console(), [*told, *_checked(found)])
         if figures is not None:
             typer.echo(f"Figures: {figures}")
     if strict:
         beside = [one.prediction for one in found.library.beside] if found.library else []
         exit_if_partial((one.network, one.covered) for one in (*found.predictions, *beside))
+
+
+def _checked(found: Predictions) -> list[Block]:
+    """Networks as a whole, and beside what was measured; nothing without whole networks."""
+    from dibench.show import between_layers, predicted_costs
+
+    return (
+        [] if found.whole is None else [*between_layers.blocks(found.whole), *predicted_costs.measured(found)]
+    )
 
 
 def _predicted(
