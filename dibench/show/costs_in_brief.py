@@ -134,7 +134,7 @@ def _networks(found: Sequence[Prediction]) -> Table:
     for one in found:
         relative = times(one.per_inference.value / first) if first else UNKNOWN
         macs = sum(layer.layer.macs for layer in one.layers if layer.known)
-        per_mac = short(one.total.value / macs, one.unit) if macs else UNKNOWN
+        per_mac = UNKNOWN if one.covered.partial else short(one.total.value / macs, one.unit)
         cost = cost_text(one.per_inference, one.unit, one.covered)
         rows.append([one.network, count(one.batch), cost, relative, per_mac])
     head = columns(

@@ -118,6 +118,16 @@ def test_fits_that_do_not_go_together_are_refused(changed: dict[str, Any], words
         predict_beside([models.load("vgg16")], fitted("cpu"), other)
 
 
+def test_times_go_together_whatever_gave_the_joules() -> None:
+    """Sweeps of our kernels may model joules, those of the library have none: seconds are seconds."""
+    ours, library = (
+        attrs.evolve(fit, origin=attrs.evolve(fit.origin, response="time_s", energy_source=(source,)))
+        for fit, source in ((fitted("cpu"), "model"), (fitted("torch"), "none"))
+    )
+    found = predict_beside([models.load("vgg16")], ours, library)
+    assert found.library is not None and "Time per inference through our kernels" in told(found)
+
+
 def test_the_library_alone_is_a_fit_like_another() -> None:
     with pytest.raises(UserError, match="--fit: must be a fit of our kernels"):
         predict_beside([models.load("vgg16")], fitted("torch"), fitted("torch"))

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from dibench.models import Model
     from dibench.study.findings.fitted_model import FittedModel
 
-_ALIKE = ("device", "dtype", "response", "energy_source")
-"""What both fits must be of."""
+_ALIKE = ("device", "dtype", "response")
+"""What both fits must be of; of joules also the same source."""
 
 
 def predict_beside(
@@ -76,7 +76,7 @@ def check_library(fit: FittedModel, library: FittedModel) -> None:
         raise UserError(
             "--fit", "must be a fit of our kernels where --library is given", f"backend {LIBRARY}"
         )
-    for what in _ALIKE:
+    for what in _ALIKE if own.is_time else (*_ALIKE, "energy_source"):
         mine, other = getattr(own, what), getattr(theirs, what)
         if mine != other:
             raise UserError("--library", f"must have the {what} of --fit, {_text(mine)}", _text(other))
