@@ -81,7 +81,7 @@ def test_the_time_budget_says_what_is_left_and_how_to_resume(tmp_path: Path) -> 
         (["smoke", "--out", "OUT", "--scheduler", "tcp://x:1"], "--backend: must be named with --scheduler"),
         (["smoke", "--out", ""], "--out: must name the directory"),
         (["smoke", "--out", "OUT/file"], "--out: must be a directory"),
-        (["smoke", "--out", "OUT", "--batch", "8"], "--batch: is of --models"),
+        (["smoke", "--out", "OUT", "--batch", "8"], "--batch: is of models"),
         (
             ["smoke", "--out", "OUT", "--models", "a:b"],
             "PLAN: is of layers, and --models",
