@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dibench.layer import DIMENSIONS
+from dibench.layer import DIMENSIONS, Layer
 from dibench.numbers import UNKNOWN, count, percent, plain, shape_text, short
 from dibench.schema import SEPARATOR
 from dibench.show.blocks import Table, columns
@@ -116,7 +116,7 @@ def _layer_cells(row: Any) -> list[str]:
     return [
         _named(row.name),
         row.op,
-        shape_text(row),
+        shape_text(Layer(**{name: getattr(row, name) for name in DIMENSIONS})),
         row.variant or UNKNOWN,
         short(row.macs),
         plain(row.ai),
