@@ -163,4 +163,5 @@ class SweepResult(Shown):
         from dibench.sweep.record import MANIFEST, TABLE
 
         told = [Sentence(text) for text in self.partial]
-        return [sweeps.ended(self.ended, self.path / TABLE, self.path / MANIFEST), *told]
+        ended = sweeps.ended(self.ended, self.path / TABLE, self.path / MANIFEST)
+        return [ended, *sweeps.noisy(self.ended), *told]

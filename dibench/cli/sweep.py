@@ -271,11 +271,11 @@ def _run(job: Sweep, out: Path, deadline: float | None, options: Options) -> Sum
 
 def _show(summary: Summary, out: Path) -> None:
     from dibench.cli.output import console
-    from dibench.show.sweeps import ended
+    from dibench.show.sweeps import ended, noisy
     from dibench.show.terminal import show
     from dibench.sweep.record import MANIFEST, TABLE
 
-    show(console(), [ended(summary, out / TABLE, out / MANIFEST)])
+    show(console(), [ended(summary, out / TABLE, out / MANIFEST), *noisy(summary)])
     if summary.left:
         why = "Interrupted" if summary.ended == "interrupted" else "The time budget is used up"
         typer.echo(f"\n{why}: {summary.left} cases are left. To resume: {_resume_command()}")

@@ -5,16 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dibench.numbers import UNKNOWN, bracketed, count, percent
+from dibench.show import noise
 from dibench.show.blocks import Headline, Sentence, Table, columns
 from dibench.study.findings.ladder import ALIKE, DATA_TYPE_MATTERS, NOT_ADEQUATE, UNDECIDED
 
 if TYPE_CHECKING:
     from dibench.study.findings.all_findings import Findings
     from dibench.study.findings.ladder import Fit
-
-_MOST_DISTURBED = 0.5
-"""From this share of rows on, noise is the answer."""
-_TOO_WIDE = "too wide"
 
 _DESCRIPTIONS = {
     "macs": ("MACs alone", "multiply-adds"),
@@ -33,23 +30,13 @@ def blocks(found: Findings, source: str) -> tuple[Headline, Sentence, Sentence, 
     """
     fit = found.fit
     sure = fit.reliable and fit.verdict not in ("undecided", "not adequate")
-    noisy = share_disturbed(fit) > _MOST_DISTURBED
+    noisy = noise.share_disturbed(fit) > noise.MOST
     return (
         Headline(_answer(fit), "good" if sure and fit.evidence else "warn"),
         Sentence(_how_sure(fit), "warn" if noisy else ""),
         Sentence(_next(found, source, noisy=noisy)),
         _descriptions(fit),
     )
-
-
-def share_disturbed(fit: Fit) -> float:
-    """Of the rows that a fit could have used, those that others disturbed: flagged, or too wide to count."""
-    wide = _too_wide(fit)
-    return (fit.rows_flagged + wide) / max(1, fit.rows_used + wide)
-
-
-def _too_wide(fit: Fit) -> int:
-    return sum(rows for reason, rows in fit.excluded.items() if reason.startswith(_TOO_WIDE))
 
 
 def _answer(fit: Fit) -> str:
@@ -73,7 +60,7 @@ def _withheld(fit: Fit) -> bool:
 
 
 def _how_sure(fit: Fit) -> str:
-    wide = _too_wide(fit)
+    wide = noise.rows_too_wide(fit)
     left = f", {count(wide)} more are too noisy to count" if wide else ""
     time = " of measured time, without joules" if fit.response_kind == "time" else ""
     rests = f"How sure: it rests on {count(fit.rows_used)} {fit.rows_are}{time}{left}"
@@ -98,10 +85,7 @@ def _price(fit: Fit) -> str:
 def _next(found: Findings, source: str, *, noisy: bool) -> str:
     fit, command = found.fit, f"`python -m dibench fit {source}"
     if noisy:
-        return (
-            "Next: other work disturbed most rows, so measure again on a quiet machine, with a longer "
-            "`--time-budget`, or on fewer cores (`OMP_NUM_THREADS`)."
-        )
+        return f"Next: other work disturbed most rows, so {noise.REMEDY}."
     twins = found.twins
     if twins is not None and any(one.pairs >= twins.least_pairs for one in twins.decisive.twins):
         return f"Next: {command} --twins` compares pairs of layers that differ in nothing but the data type."

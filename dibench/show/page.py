@@ -88,6 +88,7 @@ def render(contents: Contents, manifest: Json | None, files: Sequence[str] = ("s
             version=__version__,
             headline=_headline(study, manifest),
             facts=_facts(studies, manifest),
+            warning=sources.noise_banner(studies),
             banners=sources.banners(_head(study), manifest=manifest is not None),
             verdict=first,
             claims=list(map(question, _claims(studies))),

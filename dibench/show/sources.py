@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import attrs
 
+from dibench.numbers import percent
 from dibench.schema import EXTERNAL, is_measured
+from dibench.show import noise
 from dibench.show.response import response_of
 
 if TYPE_CHECKING:
@@ -85,6 +89,28 @@ _NO_MANIFEST = Banner(
     "There is no manifest.json beside the table: the machine's peaks, versions and the command line are not "
     "known, and the roofline has no roof.",
 )
+
+
+def noise_banner(studies: Sequence[Study]) -> Banner | None:
+    """Where most rows of a card were disturbed, those of the worst; else None."""
+    worst = max(studies, key=_disturbed)
+    share = _disturbed(worst)
+    if share <= noise.MOST:
+        return None
+    rows = "the rows that a fit can use" if worst.fit else "all rows"
+    of_card = f" of {worst.card}" if worst.card else ""
+    return Banner(
+        f"Noise: most rows{of_card} were disturbed",
+        f"{percent(share)} of {rows} are flagged or too noisy to count, most often because other work ran on "
+        "the machine. That widens every interval and can shift the numbers: a difference between layers, or "
+        f"between AI and DI, may be the disturbance's. Take no answer on this page as firm; {noise.REMEDY}.",
+    )
+
+
+def _disturbed(study: Study) -> float:
+    if study.fit is not None:
+        return noise.share_disturbed(study.fit)
+    return noise.share_flagged(Counter(study.rows["status"]))
 
 
 def banners(rows: pd.DataFrame, *, manifest: bool) -> list[Banner]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dibench.numbers import count, percent, time_text
-from dibench.show.blocks import Table, facts
+from dibench.show import noise
+from dibench.show.blocks import Sentence, Table, facts
 from dibench.show.sources import source_meaning
 
 if TYPE_CHECKING:
@@ -58,6 +59,12 @@ def ended(found: Summary, table: Path, manifest: Path) -> Table:
         f"{found.measured} of them measured now, in {time_text(found.elapsed_s)}",
         *lines,
     )
+
+
+def noisy(found: Summary) -> list[Sentence]:
+    """Where most rows are flagged, a sentence that says so, what follows and what to do."""
+    said = noise.in_a_sentence(found.statuses)
+    return [Sentence(said, "warn")] if said else []
 
 
 def merged(found: Joined, out: Path) -> Table:

@@ -15,7 +15,10 @@ from twin_frames import STANDARD
 from twin_frames import measured as twins_of
 
 from dibench.show.fit import brief
-from dibench.show.fit_in_brief import blocks, share_disturbed
+from dibench.show.fit_in_brief import blocks
+from dibench.show.noise import in_a_sentence, share_disturbed
+from dibench.show.sources import noise_banner
+from dibench.show.studies import Study
 from dibench.show.terminal import show
 from dibench.study.findings.all_findings import Findings
 from dibench.study.questions.all_questions import of_table
@@ -98,6 +101,21 @@ def test_noise_is_loud_where_it_is_most_of_the_rows() -> None:
     assert then.text.startswith("Next: other work disturbed most rows")
     quiet = blocks(found_of(noisy(measured(120), 0.3)), "mine.csv")
     assert "disturbed" not in quiet[2].text
+
+
+def test_the_page_counts_what_was_too_noisy_as_the_terminal_does() -> None:
+    frame = noisy(measured(120), 0.6)
+    banner = noise_banner([Study(frame, frame, {}, found_of(frame).fit)])
+    assert banner is not None and banner.text.startswith("60% of the rows")
+    few = noisy(measured(120), 0.3)
+    assert noise_banner([Study(few, few, {}, found_of(few).fit)]) is None
+
+
+@pytest.mark.parametrize(("flagged", "said"), [(3, True), (2, False), (0, False)])
+def test_a_sweep_of_flagged_rows_says_so_in_a_sentence(flagged: int, said: bool) -> None:
+    told = in_a_sentence({"ok": 2, "flagged": flagged, "failed": 9})
+    assert bool(told) == said
+    assert not said or ("60%" in told and "OMP_NUM_THREADS" in told)
 
 
 def test_the_next_step_is_that_of_the_preset() -> None:

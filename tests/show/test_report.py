@@ -258,6 +258,17 @@ def test_measured_energy_leads_and_needs_no_banner(tmp_path: Path) -> None:
     assert "figure-energy-ai" in page.ids
 
 
+def test_noise_is_the_first_thing_said_where_most_rows_are_disturbed(tmp_path: Path) -> None:
+    table = rows(5, source="rapl")
+    noisy = [row | {"status": "flagged", "reason": "interval ±30%"} for row in table[:3]] + table[3:]
+    page = report(write(tmp_path / "noisy", noisy))
+    said = page.text.index("Noise: most rows were disturbed")
+    assert said < page.text.index("Rows") < page.text.index("Verdict")
+    assert page.text.index("OMP_NUM_THREADS") < page.text.index("Verdict")
+    quiet = report(write(tmp_path / "quiet", table[:1] + noisy[1:]))
+    assert "Noise:" not in quiet.text
+
+
 @pytest.mark.slow
 def test_one_operator_only(tmp_path: Path) -> None:
     page = report(write(tmp_path, rows(60, ops=["pointwise"], source="none")))
