@@ -173,6 +173,7 @@ def _difference(whole: Row, beside: Row) -> Row:
             whole, energy_j=None, reason=f"set-up alone: {beside.reason or 'nothing was read'}"
         )
     energy_j = whole.energy_j - beside.energy_j
+    known = whole.energy_ci_j is not None and beside.energy_ci_j is not None
     ci_j = math.hypot(whole.energy_ci_j or 0.0, beside.energy_ci_j or 0.0)
     reasons = [one.reason for one in (whole, beside) if one.reason]
     if energy_j <= ci_j:
@@ -183,7 +184,11 @@ def _difference(whole: Row, beside: Row) -> Row:
         for name in ("energy_above_idle_j", "energy_above_active_idle_j")
         if None not in (getattr(whole, name), getattr(beside, name))
     }
-    # The power of a difference is none that anything drew.
     return attrs.evolve(
-        whole, energy_j=energy_j, energy_ci_j=ci_j, power_w=None, reason="; ".join(reasons), **above
+        whole,
+        energy_j=energy_j,
+        energy_ci_j=ci_j if known else None,
+        power_w=None,  # that of a difference is none that anything drew
+        reason="; ".join(reasons),
+        **above,
     )

@@ -93,7 +93,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """The known words that one is close to, as the end of a sentence; nothing where none is.
 
     >>> nearest("vgg61", names())
-    ', perhaps vgg16 or vgg19'
+    ', perhaps vgg19 or vgg16'
     """
     close = get_close_matches(word, list(known), n=3, cutoff=0.4)
     return f", perhaps {' or '.join(close)}" if close else ""

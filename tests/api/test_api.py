@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -184,7 +185,8 @@ def test_a_layer_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     found = dibench.measure(LAYER, backend="cpu", meter="none")
     assert isinstance(found, MeasuredLayer)
     assert found.time_s and found.energy_j is None and found.why_no_energy == "not asked for"
-    assert repr(found).startswith("N=1,C=8,H=8,W=8,K=8,R=1,S=1") and "µs" in repr(found)
+    assert repr(found).startswith("N=1,C=8,H=8,W=8,K=8,R=1,S=1")
+    assert re.search(r"\d [nµm]s\b", repr(found))
     assert "MACs that each serves" in found.summary() and "<table>" in found._repr_html_()
     assert found.to_json()["found"][0]["time_s"] == found.time_s
 

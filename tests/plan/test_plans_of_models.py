@@ -27,7 +27,7 @@ def planned(source: Path | str, **options: object) -> list[Layer]:
 
 @pytest.fixture
 def onnx_net(tmp_path: Path) -> Path:
-    """Two convolutions, the second of a shape of its own, and a transposed one, which is no layer."""
+    """Two convolutions, the second of a shape of its own, and a product of activations, which is no layer."""
     pytest.importorskip("onnx")
     import onnx_files as files
     from onnx import helper
@@ -35,13 +35,10 @@ def onnx_net(tmp_path: Path) -> Path:
     nodes = [
         helper.make_node("Conv", ["x", "w"], ["a"], name="stem"),
         helper.make_node("Conv", ["a", "v"], ["b"], name="body/conv"),
-        helper.make_node("ConvTranspose", ["b", "u"], ["y"], name="up"),
+        helper.make_node("Transpose", ["b"], ["t"], name="turned", perm=[0, 1, 3, 2]),
+        helper.make_node("MatMul", ["b", "t"], ["y"], name="scores"),
     ]
-    weights = [
-        files.weight("w", [4, 3, 3, 3]),
-        files.weight("v", [6, 4, 1, 1]),
-        files.weight("u", [6, 2, 2, 2]),
-    ]
+    weights = [files.weight("w", [4, 3, 3, 3]), files.weight("v", [6, 4, 1, 1])]
     return files.save(tmp_path / "mine.onnx", nodes, [files.value("x", ["N", 3, 8, 8])], weights)
 
 
@@ -161,7 +158,7 @@ def test_a_model_in_which_nothing_is_a_layer_is_no_plan(tmp_path: Path) -> None:
     path = files.save(
         tmp_path / "relu.onnx", [helper.make_node("Relu", ["x"], ["y"])], [files.value("x", [1, 3, 8, 8])], []
     )
-    with pytest.raises(UserError, match=r"must have a layer that dibench knows \(got '.*relu.onnx'\)"):
+    with pytest.raises(UserError, match="must have a layer that dibench knows"):
         load_plan(path, backend="cpu")
 
 

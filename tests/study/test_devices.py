@@ -128,7 +128,7 @@ def test_from_a_notebook(tmp_path: Path) -> None:
     assert len(dibench.load(path, path)) == 2 * len(frame) and len(cards_in(frame)) == 1
     found = dibench.fit(frame, draws=DRAWS)
     text = found.summary()
-    assert repr(found).startswith(f"Fit({found.verdict}, α ") and len(repr(found)) < 80
+    assert f": {found.verdict}, α " in repr(found) and len(repr(found)) < 80
     assert found.verdict in text and "DI weighted" in text and "held out" in text
     assert {"predicted_ai", "held_out_di_weighted"} <= set(found.to_frame().columns)
     figure = found.plot()
