@@ -104,10 +104,14 @@ def whole_directory(folder: Path) -> Iterator[Path]:
         raise
 
 
+def json_text(data: Any) -> str:
+    """Data as JSON; NaN and infinity, which JSON does not have, are refused."""
+    return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False, default=str)
+
+
 def write_json(path: Path, data: Any) -> None:
-    """Replace a JSON file atomically; NaN and infinity, which JSON does not have, are refused."""
-    text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False, default=str)
-    replace_file(path, text.encode() + b"\n")
+    """Replace a JSON file atomically."""
+    replace_file(path, json_text(data).encode() + b"\n")
 
 
 def read_json_object(path: Path) -> dict[str, Any] | None:

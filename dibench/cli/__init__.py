@@ -27,6 +27,7 @@ from dibench.cli.layers import layers
 from dibench.cli.measure import measure
 from dibench.cli.merge import merge
 from dibench.cli.networks import networks
+from dibench.cli.options import with_json_on_standard_output
 from dibench.cli.predict import predict
 from dibench.cli.publish import publish
 from dibench.cli.report import report
@@ -102,6 +103,7 @@ def _root(
 def main(arguments: list[str] | None = None) -> None:
     """Run one command line and exit: 0, or 2 after one line that says what the user can correct."""
     command = typer.main.get_command(app)
+    given = with_json_on_standard_output(sys.argv[1:] if arguments is None else arguments)
     for stream in ("stdout", "stderr"):
         if getattr(sys, stream) is None:  # closed by the caller, as `>&-` does
             setattr(sys, stream, os.fdopen(os.open(os.devnull, os.O_WRONLY), "w"))
@@ -111,7 +113,7 @@ def main(arguments: list[str] | None = None) -> None:
             opened.reconfigure(errors=characters.HANDLER)
     try:
         status = command.main(
-            arguments,
+            given,
             prog_name="dibench" if _of_completion(arguments) else "python -m dibench",
             complete_var=_COMPLETE,
             standalone_mode=False,
@@ -139,7 +141,7 @@ def main(arguments: list[str] | None = None) -> None:
         # its usage errors are known by what they can do.
         if not hasattr(error, "format_message"):
             raise
-        _fail(error.format_message())
+        _fail(error.format_message() + _taken_by_json(given, error))
     sys.exit(status if isinstance(status, int) else 0)
 
 
@@ -147,6 +149,14 @@ def _of_completion(arguments: list[str] | None) -> bool:
     """Whether a shell asks for completion, or is taught it: of the command `dibench`, which is one word."""
     asked = sys.argv[1:] if arguments is None else arguments
     return _COMPLETE in os.environ or any(one.endswith("-completion") for one in asked[:1])
+
+
+def _taken_by_json(given: list[str], error: Exception) -> str:
+    """The likely reason of a missing argument: `layers --json vgg16` names a file, and no model."""
+    if type(error).__name__ != "MissingParameter" or "--json" not in given[:-1]:
+        return ""
+    file = given[given.index("--json") + 1]
+    return "" if file == "-" else f" {file} is the file of --json here; `--json -` prints"
 
 
 def _drop_output() -> None:

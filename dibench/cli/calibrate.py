@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dibench.cli.options import AsJson, duration_s
-from dibench.cli.output import console
+from dibench.cli.options import Json, check_json, duration_s
+from dibench.cli.output import answer, console
 from dibench.errors import UserError
 
 if TYPE_CHECKING:
@@ -33,7 +32,7 @@ def calibrate(
     layer: Annotated[
         str, typer.Option(metavar="LAYER", help="What runs: large enough to fill the GPU.")
     ] = _LAYER,
-    as_json: AsJson = False,
+    json_file: Json = None,
 ) -> None:
     """Find how often the GPU's power sensor moves, its noise, both idle powers, and the visits a case needs.
 
@@ -42,6 +41,7 @@ def calibrate(
     begin = time.monotonic()
     from dibench.elsewhere import is_elsewhere
 
+    check_json(json_file)
     until = begin + duration_s("--time-budget", time_budget) if time_budget else math.inf
     if meter not in _SOURCES and not is_elsewhere(meter):
         rule = f"must be {', '.join(_SOURCES)}, or module:callable: only a sensor has noise"
@@ -61,10 +61,7 @@ def calibrate(
     calibration.write(found, path)
     figure = sensor.noise_figure({float(length): sd for length, sd in found.noise.items()}, found.between)
     files.replace_file(path.with_suffix(".svg"), figure.encode())
-    if as_json:
-        typer.echo(json.dumps(found.as_json(), indent=1))
-    else:
-        show(console(), sensor.blocks(found, path))
+    answer(json_file, found.as_json, lambda: show(console(), sensor.blocks(found, path)))
 
 
 def _on_this_gpu(backend: str, source: str, layer: str, effort: Effort, until: float) -> Calibration:

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from dibench.cli.options import AsJson
-from dibench.cli.output import console, print_json
+from dibench.cli.options import Json, check_json
+from dibench.cli.output import answer, console
 from dibench.errors import UserError
 
 _STATUS = {"not worse": 0, "worse": 1, "too noisy": 3}
@@ -26,7 +26,7 @@ def compare(
             "together, and of single ones as much as their noise, from 0.5% to 3%.",
         ),
     ] = None,
-    as_json: AsJson = False,
+    json_file: Json = None,
 ) -> None:
     """Compare two sweeps: ratio of time and energy with intervals, and what got worse beyond noise.
 
@@ -39,6 +39,7 @@ def compare(
 
     [bold]python -m dibench compare results/local/before results/local/after --fail-above 5%[/bold]
     """
+    check_json(json_file)
     margin = None if fail_above is None else _margin(fail_above)
     from dibench.show import compared
     from dibench.show.terminal import show
@@ -50,10 +51,7 @@ def compare(
         found = engine(*tables, margin=margin)
     except UserError as error:
         raise UserError("", str(error), where=f"{a}, {b}") from None
-    if as_json:
-        print_json(found)
-    else:
-        show(console(), compared.blocks(found))
+    answer(json_file, found.to_json, lambda: show(console(), compared.blocks(found)))
     if status := _STATUS[found.verdict]:
         raise typer.Exit(status)
 

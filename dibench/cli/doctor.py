@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import json
-
 import attrs
-import typer
 
-from dibench.cli.options import AsJson
-from dibench.cli.output import console
+from dibench.cli.options import Json, check_json
+from dibench.cli.output import answer, console
 
 
-def doctor(as_json: AsJson = False) -> None:
+def doctor(json_file: Json = None) -> None:
     """Tell what this machine can run and measure; for each "no", the reason and the remedy."""
     from dibench.check.doctor import findings
     from dibench.show.machine import blocks
     from dibench.show.terminal import show
 
+    check_json(json_file)
     found = findings()
-    if as_json:
-        typer.echo(json.dumps([attrs.asdict(finding) for finding in found], indent=1))
-    else:
-        show(console(), blocks(found))
+    answer(
+        json_file,
+        lambda: [attrs.asdict(finding) for finding in found],
+        lambda: show(console(), blocks(found)),
+    )

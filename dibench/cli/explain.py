@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dibench.cli.options import (
-    AsJson,
     Batch,
     Figures,
     FitDtype,
@@ -16,12 +15,14 @@ from dibench.cli.options import (
     FitModel,
     Full,
     InputShapes,
+    Json,
     Model,
     Strict,
+    check_json,
     fitted_model,
     model_at,
 )
-from dibench.cli.output import console, exit_if_partial, print_json
+from dibench.cli.output import answer, console, exit_if_partial
 from dibench.errors import UserError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ _BATCHES = (1, 8, 32)
 # Wide because each parameter is an option.
 def explain(
     model: Model,
-    fit: FitFile,
+    fit: FitFile = None,
     batch: Batch = None,
     by: FitModel = "di_weighted",
     dtype: FitDtype = "",
@@ -51,7 +52,7 @@ def explain(
     every: Annotated[bool, typer.Option("--all", help="--full, with every layer and every change.")] = False,
     input_shape: InputShapes = None,
     figures: Figures = None,
-    as_json: AsJson = False,
+    json_file: Json = None,
     strict: Strict = False,
 ) -> None:
     """Show what each layer's cost is made of, and rank the design changes that would save most.
@@ -67,6 +68,7 @@ def explain(
 
     [bold]python -m dibench explain resnet50 --fit fit.json[/bold]
     """
+    check_json(json_file)
     fitted = fitted_model(fit, by, dtype)
     dtypes = [_of_other_dtype(path, by, fitted) for path in dtype_fit or []]
     network = model_at(model, batch, input_shape)
@@ -81,9 +83,8 @@ def explain(
         from dibench.show.figure_files import write_figures
 
         write_figures(figures, explained.figures(found))
-    if as_json:
-        print_json(found)
-    else:
+
+    def tell() -> None:
         if full or every:
             told = explained.blocks(found, str(fit), every=every)
         else:
@@ -91,6 +92,8 @@ def explain(
         show(console(), [*told, *map(Note, why_not)])
         if figures is not None:
             typer.echo(f"Figures: {figures}")
+
+    answer(json_file, found.to_json, tell)
     if strict:
         exit_if_partial([(found.prediction.network, found.prediction.covered)])
 

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dibench.cli.options import Backend, Device, Dtype, Full, JsonFile, Seed, Tables, check_json, check_seed
-from dibench.cli.output import console
+from dibench.cli.options import Backend, Device, Dtype, Full, Json, Seed, Tables, check_json, check_seed
+from dibench.cli.output import answer, console
 from dibench.errors import UserError
-from dibench.files import write_json
 from dibench.table import load
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 # Wide because each parameter is an option of the command line.
 def fit(
     tables: Tables,
-    json_file: JsonFile = None,
+    json_file: Json = None,
     device: Device = None,
     backend: Backend = None,
     dtype: Dtype = None,
@@ -67,15 +66,11 @@ def fit(
         draws=draws,
         **seeded,
     )
-    if json_file is not None:
-        write_json(json_file, found.to_json())
     if twins or lattice or choices:
         shown = parts(found, twins=twins, lattice=lattice, other_choices=choices)
     else:
         shown = blocks(found) if full else brief(found, shlex.join(map(str, tables)))
-    terminal.show(console(), shown)
-    if json_file is not None:
-        console().print(f"\nEvery figure: {json_file}", soft_wrap=True)
+    answer(json_file, found.to_json, lambda: terminal.show(console(), shown))
 
 
 def _study(tables: list[Path], **chosen: Any) -> Findings | Several:

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dibench.cli.options import Backend, Device, Dtype, JsonFile, Seed, Tables, check_json, check_seed
-from dibench.cli.output import console
+from dibench.cli.options import Backend, Device, Dtype, Json, Seed, Tables, check_json, check_seed
+from dibench.cli.output import answer, console
 from dibench.errors import UserError
-from dibench.files import write_json
 from dibench.table import load
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ _FEWEST_SUBSETS, _MOST_SUBSETS = 100, 1_000_000
 # Wide because each parameter is an option of the command line.
 def generality(
     tables: Tables,
-    json_file: JsonFile = None,
+    json_file: Json = None,
     subsets: Annotated[int, typer.Option(help="Subsets drawn of each size.")] = 10_000,
     sizes: Annotated[
         str, typer.Option(metavar="K,…", help="Networks in a subset. By default 5,8,12,16,20.")
@@ -59,11 +58,11 @@ def generality(
     }  # fmt: skip
     check_json(json_file)
     found, joined = _study(tables, subsets=subsets, **chosen)
-    if json_file is not None:
-        write_json(json_file, found.to_json() | (plain(joined) or {}))
-    show(console(), [section(found, joined)])
-    if json_file is not None:
-        console().print(f"\nEvery figure: {json_file}", soft_wrap=True)
+    answer(
+        json_file,
+        lambda: found.to_json() | (plain(joined) or {}),
+        lambda: show(console(), [section(found, joined)]),
+    )
 
 
 def _sizes(option: str, text: str) -> list[int] | None:

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import csv
-import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
-import typer
 
 from dibench.cli.options import (
     Alpha,
@@ -15,12 +13,14 @@ from dibench.cli.options import (
     AsCsv,
     Batch,
     InputShapes,
+    Json,
     Model,
     Strict,
+    check_json,
     chosen_alphas,
     model_at,
 )
-from dibench.cli.output import console, data_output, exit_if_partial, tell_not_covered
+from dibench.cli.output import answer, console, data_output, exit_if_partial, tell_not_covered
 from dibench.errors import UserError
 from dibench.layer import DIMENSIONS
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 def layers(
     model: Model,
     as_csv: AsCsv = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Everything as JSON instead of a table.")] = False,
+    json_file: Json = None,
     batch: Batch = None,
     input_shape: InputShapes = None,
     alpha: Alpha = None,
@@ -50,18 +50,20 @@ def layers(
     from dibench.show.models import layer_blocks
     from dibench.show.terminal import show
 
-    if as_csv and as_json:
+    if as_csv and json_file:
         raise UserError("--csv", "must not stand with --json")
+    check_json(json_file)
     alphas = chosen_alphas(alpha, fit)
     loaded = model_at(model, batch, input_shape)
     if as_csv:
         _write_csv(loaded, alphas)
-    elif as_json:
-        data_output()
-        print(json.dumps(_plain(loaded, alphas), indent=1, ensure_ascii=False))
     else:
         origin = f"α fitted, {fit}" if fit else ""
-        show(console(), layer_blocks(loaded, alphas, _dragging(loaded, alphas), origin))
+        answer(
+            json_file,
+            lambda: _plain(loaded, alphas),
+            lambda: show(console(), layer_blocks(loaded, alphas, _dragging(loaded, alphas), origin)),
+        )
     if strict:
         exit_if_partial([(loaded.name, loaded.covered)])
 

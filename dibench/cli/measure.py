@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shlex
 import time
@@ -12,10 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import attrs
 import typer
 
-from dibench.cli.options import Batch, InputShapes, check_json, duration_s, grouped
-from dibench.cli.output import console, data_output
+from dibench.cli.options import Batch, InputShapes, Json, check_json, duration_s, grouped
+from dibench.cli.output import answer, console
 from dibench.errors import UserError
-from dibench.files import write_json
 
 if TYPE_CHECKING:
     from dibench.backends import Device
@@ -55,10 +53,7 @@ class Options:
     every: Annotated[
         bool, typer.Option("--all", help="Of a whole model: every shape, not the costliest.")
     ] = False
-    json_file: Annotated[
-        str,
-        typer.Option("--json", metavar="FILE", help="Of a whole model: every figure as JSON; - prints it."),
-    ] = ""
+    json_file: Json = None
     backend: Annotated[str, typer.Option(help="What runs the kernels: auto, cuda, cpu.")] = "auto"
     meter: Annotated[
         str, typer.Option(help="Joules from: auto, nvml_counter, nvml_power, rapl, zeus, none.")
@@ -151,25 +146,20 @@ def _whole_model(options: Options, begin: float) -> None:
     from dibench.show.terminal import show
 
     deadline = begin + duration_s("--time-budget", options.time_budget or _MODEL_BUDGET)
-    if options.json_file not in ("", "-"):
-        check_json(Path(options.json_file))
+    check_json(options.json_file)
     model = model_at(options.what, options.batch, options.input_shape)
     if not model.layers:
         raise UserError("model", f"{options.what} has no layer that dibench knows: it {model.coverage}")
     instrument, about, peaks, why_not = _opened(options)
     found = _measured(instrument, model, about, peaks, why_not, deadline)
-    if options.json_file:
-        plain = measured_model.plain(found, about, peaks)
-        if options.json_file == "-":
-            data_output()
-            print(json.dumps(plain, indent=1, ensure_ascii=False, allow_nan=False))
-        else:
-            write_json(Path(options.json_file), plain)
-    if options.json_file != "-":
+
+    def tell() -> None:
         show(console(), measured_model.blocks(found, about, peaks, why_not, every=options.every))
         typer.echo(
             f"\nNext: {_next(options, model)}\n      keeps a row of each shape, to fit and predict with"
         )
+
+    answer(options.json_file, lambda: measured_model.plain(found, about, peaks), tell)
     if found.interrupted:
         raise typer.Exit(130)
 

@@ -21,14 +21,25 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+STANDARD_OUTPUT = Path("-")
+
+# Every verb that has figures for programs.
+
+Json = Annotated[
+    Path | None,
+    typer.Option(
+        "--json",
+        metavar="[FILE]",
+        help="Every figure as JSON into FILE, beside the tables; - or no FILE: on standard output, in their "
+        "place.",
+    ),
+]
+
 # Verbs that analyse tables.
 
 Tables = Annotated[
     list[Path],
     typer.Argument(metavar="CSV…", help="sweep.csv, its directory, or anybody's table."),
-]
-JsonFile = Annotated[
-    Path | None, typer.Option("--json", metavar="FILE", help="Write all findings into this file, as JSON.")
 ]
 Device = Annotated[str | None, typer.Option("--device", help="One device, where the rows come from several.")]
 Backend = Annotated[str | None, typer.Option("--backend", help="Only rows of this backend.")]
@@ -67,7 +78,8 @@ AsCsv = Annotated[bool, typer.Option("--csv", help="CSV for programs instead of 
 # Verbs that apply a fit to a model.
 
 FitFile = Annotated[
-    Path, typer.Option("--fit", metavar="FIT.json", help="What `fit … --json FIT.json` wrote.")
+    Path | None,
+    typer.Option("--fit", metavar="FIT.json", help="Required: what `fit … --json FIT.json` wrote."),
 ]
 FitModel = Annotated[
     str, typer.Option("--model", help="Which model of the fit: macs, ai, di_weighted or di_disjoint.")
@@ -77,11 +89,26 @@ Figures = Annotated[
     Path | None, typer.Option("--figures", metavar="DIR", help="Write figures there, as SVG and PNG.")
 ]
 Full = Annotated[bool, typer.Option("--full", help="Everything that is known, not the answer alone.")]
-AsJson = Annotated[bool, typer.Option("--json", help="JSON for programs instead of tables.")]
 
 Strict = Annotated[
     bool, typer.Option("--strict", help="Exit with status 4 where a sum leaves out multiply-adds of a model.")
 ]
+
+
+def with_json_on_standard_output(arguments: Sequence[str]) -> list[str]:
+    """A command line in which `--json` without a file means `-`, as Typer has no options of optional value.
+
+    >>> with_json_on_standard_output(["layers", "vgg16", "--json"])
+    ['layers', 'vgg16', '--json', '-']
+    >>> with_json_on_standard_output(["fit", "a.csv", "--json", "fit.json"])
+    ['fit', 'a.csv', '--json', 'fit.json']
+    """
+    found = list[str]()
+    for argument, following in zip(arguments, [*arguments[1:], "--"], strict=False):
+        found.append(argument)
+        if argument == "--json" and following.startswith("-") and following != "-":
+            found.append("-")
+    return found
 
 
 def check_seed(seed: int | None) -> dict[str, int]:
@@ -95,7 +122,7 @@ def check_seed(seed: int | None) -> dict[str, int]:
 
 def check_json(path: Path | None) -> None:
     """Refuse a destination that cannot be written, before the work and not after."""
-    if path is None:
+    if path is None or path == STANDARD_OUTPUT:
         return
     if path.is_dir():
         raise UserError("--json", "must be a file, this is a directory", str(path))
@@ -170,15 +197,21 @@ def models_at(
     ]
 
 
-def fitted_model(path: Path, model: str, dtype: str = "") -> FittedModel:
+def fitted_model(path: Path | None, model: str, dtype: str = "") -> FittedModel:
     """One model of a fit's JSON, for this data type (empty: the fit's own).
 
     Raises:
-        UserError: no such file, no fit, no such model in it, or it is for another data type.
+        UserError: no file is given or there, no fit, no such model in it, or it is for another data type.
     """
     from dibench.kernels import DTYPES
     from dibench.study.use.fitted_model import open_fitted_model
 
+    if path is None:
+        rule = (
+            "must name a fit of this device: `python -m dibench sweep networks --out D` measures, then "
+            "`python -m dibench fit D --json fit.json` makes it, once"
+        )
+        raise UserError("--fit", rule)
     if dtype and dtype not in DTYPES:
         raise UserError("--dtype", "must be one of " + ", ".join(DTYPES), dtype)
     fit = open_fitted_model(path, model)

@@ -8,13 +8,14 @@ PARTIAL = 4
 """Exit status under `--strict` where a sum is not over all multiply-adds of a model."""
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+    from typing import Any
 
     from rich.console import Console
 
     from dibench.models import Model
     from dibench.models.model import MacShare
-    from dibench.study.findings.plain import Result
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -45,12 +46,25 @@ def data_output() -> TextIO:
     return sys.stdout
 
 
-def print_json(found: Result) -> None:
-    """Findings for programs, on standard output."""
-    import json
+def answer(to: Path | None, figures: Callable[[], Any], tables: Callable[[], None]) -> None:
+    """Tell what was found, as `--json` says.
 
-    data_output()
-    print(json.dumps(found.to_json(), indent=1, ensure_ascii=False, allow_nan=False))
+    Args:
+        to: None: tables alone; `-`: JSON in their place; else a file of JSON beside them.
+        figures: what JSON has.
+        tables: prints them.
+    """
+    from dibench.cli.options import STANDARD_OUTPUT
+    from dibench.files import json_text, write_json
+
+    if to == STANDARD_OUTPUT:
+        print(json_text(figures()), file=data_output())
+        return
+    if to is not None:
+        write_json(to, figures())
+    tables()
+    if to is not None:
+        console().print(f"\nEvery figure: {to}", soft_wrap=True)
 
 
 def tell_not_covered(models: Iterable[Model]) -> None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dibench.cli.options import (
-    AsJson,
     Batches,
     Figures,
     FitDtype,
@@ -17,13 +16,15 @@ from dibench.cli.options import (
     FitModel,
     Full,
     InputShapes,
+    Json,
     Model,
     Strict,
     batch_sizes,
+    check_json,
     fitted_model,
     models_at,
 )
-from dibench.cli.output import console, exit_if_partial, print_json
+from dibench.cli.output import answer, console, exit_if_partial
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 # Wide because each parameter is an option.
 def predict(
     model: Model,
-    fit: FitFile,
+    fit: FitFile = None,
     batch: Batches = "",
     compare: Annotated[
         str, typer.Option("--compare", metavar="MODEL2", help="A second network beside the first.")
@@ -62,7 +63,7 @@ def predict(
         ),
     ] = None,
     figures: Figures = None,
-    as_json: AsJson = False,
+    json_file: Json = None,
     strict: Strict = False,
 ) -> None:
     """Predict what a network costs on the device of a fit: per layer, operator and inference, with intervals.
@@ -81,6 +82,7 @@ def predict(
 
     [bold]python -m dibench predict resnet50 --fit fit.json --library library.json[/bold]
     """
+    check_json(json_file)
     sizes = batch_sizes(batch)
     fitted = fitted_model(fit, by, dtype)
     theirs = fitted_model(library, by, dtype) if library else None
@@ -93,9 +95,8 @@ def predict(
         from dibench.show.figure_files import write_figures
 
         write_figures(figures, predicted_costs.figures(found))
-    if as_json:
-        print_json(found)
-    else:
+
+    def tell() -> None:
         if full or every:
             told = predicted_costs.blocks(found, str(fit), every=every)
         else:
@@ -104,6 +105,8 @@ def predict(
         show(console(), [*told, *_checked(found)])
         if figures is not None:
             typer.echo(f"Figures: {figures}")
+
+    answer(json_file, found.to_json, tell)
     if strict:
         beside = [one.prediction for one in found.library.beside] if found.library else []
         exit_if_partial((one.network, one.covered) for one in (*found.predictions, *beside))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import attrs
 import typer
 
-from dibench.cli.options import AsJson
-from dibench.cli.output import console
+from dibench.cli.options import Json, check_json
+from dibench.cli.output import answer, console
 from dibench.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ _BACKENDS = ("cpu", "cuda")
 
 def variants(
     backend: Annotated[str, typer.Option(help="Only those of cpu or cuda.")] = "",
-    as_json: AsJson = False,
+    json_file: Json = None,
     resources: Annotated[
         bool,
         typer.Option("--resources", help="Registers and shared memory by GPU architecture, compiled here."),
@@ -38,16 +37,20 @@ def variants(
 
     if backend and backend not in _BACKENDS:
         raise UserError("--backend", f"must be one of {', '.join(_BACKENDS)}", backend)
+    check_json(json_file)
     chosen = [backend] if backend else list(_BACKENDS)
     found = [variant for name in chosen for variant in registry(name).values()]
     needed = _needs() if resources else []
-    if as_json:
-        typer.echo(json.dumps([one for variant in found for one in _objects(variant, needed)], indent=1))
-    elif resources:
-        show(console(), kernels.resources(registry("cuda").values(), needed, ARCHS))
+    if resources:
+        told = kernels.resources(registry("cuda").values(), needed, ARCHS)
     else:
         families = {name: [one for one in found if one.backend == name] for name in chosen}
-        show(console(), [block for name, own in families.items() for block in kernels.family(name, own)])
+        told = [block for name, own in families.items() for block in kernels.family(name, own)]
+    answer(
+        json_file,
+        lambda: [one for variant in found for one in _objects(variant, needed)],
+        lambda: show(console(), told),
+    )
 
 
 def _needs() -> list[Needs]:

@@ -110,6 +110,7 @@ class RunVerdicts:
     json_file: Path | None
     found: dict[str, str] = attrs.field(factory=dict)
     left: list[str] = attrs.field(factory=list)
+    device_lost: bool = False
 
     @classmethod
     def of(cls, backend: str, opened: Backend | None, *, small: bool, json_file: Path | None) -> RunVerdicts:
@@ -147,16 +148,21 @@ class RunVerdicts:
 
     def lost(self, why: str) -> None:
         """The variant being checked lost the device; nothing after it can be checked."""
-        self._note(self.left[0], f"{FAILED}the device is lost: {why}", lost=True)
+        self.device_lost = True
+        self._note(self.left[0], f"{FAILED}the device is lost: {why}")
 
-    def _note(self, name: str, found: str, *, lost: bool = False) -> None:
+    def _note(self, name: str, found: str) -> None:
         self.left.remove(name)
         self.found[name] = found
         self.checked.note(name, found, self.sources[name], self.compiler, small=self.small)
-        self._write(lost=lost)
+        self._write()
 
-    def _write(self, *, lost: bool = False) -> None:
+    def as_json(self) -> dict[str, Any]:
+        """Plain values: what was found so far, and what is being checked."""
+        told = {"complete": not self.left, "variants": self.found, "lost": self.device_lost}
+        turn = {"checking": self.left[0]} if self.left and not self.device_lost else {}
+        return told | turn
+
+    def _write(self) -> None:
         if self.json_file is not None:
-            told = {"complete": not self.left, "variants": self.found, "lost": lost}
-            turn = {"checking": self.left[0]} if self.left and not lost else {}
-            files.write_json(self.json_file, told | turn)
+            files.write_json(self.json_file, self.as_json())
