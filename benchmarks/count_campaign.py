@@ -1,6 +1,6 @@
 """Networks of torchvision, timm and pytorchcv, counted three ways beside PyTorch's own counter.
 
-    pip install torchvision timm pytorchcv onnxscript          # and dibench[torch,onnx]
+    pip install torchvision timm pytorchcv onnxscript          # and torch, onnx
     python -m benchmarks.count_campaign counts.csv --packages torchvision,timm --minutes 30
     python -m benchmarks.count_campaign counts.csv --minutes 0          # tells what the file holds
 

@@ -1,6 +1,6 @@
 """MACs and parameters by dibench, fvcore, torchinfo and onnx-tool, of the same modules.
 
-    pip install fvcore torchinfo onnx-tool onnx onnxscript     # and dibench[torch]
+    pip install fvcore torchinfo onnx-tool onnx onnxscript     # and torch
     python -m benchmarks.model_counters
 
 Each counter has its own process for its time and memory; docs/models.md explains every difference.

@@ -1,6 +1,6 @@
 """Files that onnxruntime optimised or quantised: dibench's counts beside the shapes that onnxruntime runs.
 
-    pip install onnxruntime                                    # and dibench[onnx]
+    pip install onnxruntime                                    # and onnx
     python -m benchmarks.onnxruntime_files
 
 The right value is computed here from the shapes of every operand in a run of the first file: a convolution

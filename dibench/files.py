@@ -73,11 +73,16 @@ def remove_unfinished(folder: Path, name: str) -> None:
             path.unlink(missing_ok=True)
 
 
-def refuse_content(folder: Path) -> None:
-    """Refuse a directory to be made that is there already and not empty."""
+def refuse_content(folder: Path, or_else: str = "") -> None:
+    """Refuse a directory to be made that is there already and not empty.
+
+    Args:
+        folder: to be made.
+        or_else: what else it may be, for the message.
+    """
     with explained(folder):
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UserError("--out", "must not exist yet, or be an empty directory", str(folder))
+            raise UserError("--out", f"must not exist yet, or be an empty directory{or_else}", str(folder))
 
 
 @contextlib.contextmanager

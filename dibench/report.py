@@ -21,7 +21,7 @@ from dibench.study.questions.described import described, medians
 from dibench.study.table.layers import derived, layers_of
 from dibench.study.use.explain import network_costs
 from dibench.study.use.fitted_model import fitted_model
-from dibench.table import read_csv
+from dibench.table import read_csv, table_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,28 +39,30 @@ NETWORKS, BATCH = ("resnet50", "mobilenet_v2"), 8
 """Whose costs the page shows: one of standard layers, one of depthwise ones."""
 
 
-def write_report(directory: str | Path, *, figures: Path | None = None) -> Path:
-    """Write `report.html` beside the `sweep.csv` (and `manifest.json`) of a sweep's directory.
+def write_report(source: str | Path, *, figures: Path | None = None) -> Path:
+    """Write `report.html` beside a sweep's `sweep.csv` and `manifest.json`, `NAME-report.html` beside others.
 
     The page replaces an older one whole or not at all.
 
     Args:
-        directory: of the sweep.
+        source: the directory of a sweep, its table, or any other table of the CSV contract.
         figures: where to write each figure of the page too, as SVG and, light and dark, as PNG.
 
     Raises:
-        UserError: the directory or its table is missing or cannot be read, or the page cannot be written.
+        UserError: there is no such directory or table, it or cannot be read, or the page cannot be written.
     """
-    folder = Path(directory)
-    if not folder.is_dir():
-        raise UserError("DIR", "must be the directory of a sweep", str(directory))
-    table = read_csv(folder / TABLE)
-    manifest = files.read_json_object(folder / MANIFEST)
-    page = render(contents_of(table, manifest), manifest, [TABLE] if manifest is None else [TABLE, MANIFEST])
-    files.replace_file(folder / PAGE, page.html.encode())
+    path = table_of(source)
+    if not Path(source).exists():
+        raise UserError("CSV", "must be a table, or the directory of a sweep", str(source))
+    table, own = read_csv(path), path.name == TABLE
+    manifest = files.read_json_object(path.with_name(MANIFEST)) if own else None
+    beside = [path.name] if manifest is None else [path.name, MANIFEST]
+    page = render(contents_of(table, manifest), manifest, beside)
+    written = path.with_name(PAGE if own else f"{path.name.partition('.')[0]}-report.html")
+    files.replace_file(written, page.html.encode())
     if figures is not None:
         write_panels(figures, page.panels)
-    return folder / PAGE
+    return written
 
 
 def contents_of(table: pd.DataFrame, manifest: Mapping[str, Any] | None = None) -> Contents:

@@ -37,6 +37,12 @@ def table_of(path: str | os.PathLike[str]) -> Path:
     return path / "sweep.csv" if path.is_dir() else path
 
 
+def directory_of(path: str | os.PathLike[str]) -> Path:
+    """The directory of a sweep of which this is the table; any other path stays."""
+    path = Path(path)
+    return path.parent if path.name == "sweep.csv" and not path.is_dir() else path
+
+
 def format_value(value: Any) -> str:
     """A cell's text: empty for None, shortest exact form for numbers, no newline in text.
 

@@ -2,7 +2,7 @@
 
 It mutates real inputs until the time is over. Each distinct failure (a traceback, ten seconds of processor
 time, more than 2 GB) is printed once, and its input kept in build/fuzz/. With `--coverage`, atheris
-(pip install 'dibench[fuzz]') runs one target, keeps inputs that reach new lines, and stops at a failure.
+(pip install '.[fuzz]') runs one target, keeps inputs that reach new lines, and stops at a failure.
 """
 
 from __future__ import annotations

@@ -11,5 +11,5 @@ import cupy
 from dibench.backends import cuda_cache, cuda_driver
 gpu = cuda_driver.gpu()
 os.environ.get("DIBENCH_KERNELS") or cuda_cache.choose_compiler(gpu.arch, gpu.cuda)' 2>/dev/null && exit 0
-echo "a GPU is here: installing what its driver needs (dibench[$extra])"
+echo "a GPU is here: installing what its driver needs (the extra $extra)"
 "$python" -m pip install --quiet --disable-pip-version-check --retries 1 --timeout 15 --editable ".[$extra]"

@@ -23,6 +23,7 @@ from dibench.backends.cuda_cache import KernelCache, Source
 from dibench.backends.cuda_case import CudaCase
 from dibench.backends.cuda_gpu import Buffer, Launch
 from dibench.errors import UserError
+from dibench.extras import pip_install
 from dibench.kernels import Variant, anchors, architectures, compilers
 from dibench.kernels.compilers import Geometry
 
@@ -77,9 +78,7 @@ class CudaBackend:
             cache = KernelCache(compiler, directory, threads, brought=brought, cuda=gpu.cuda)
             return cls(gpu, cuda_gpu.Context(cupy), cache)
         except DeviceError as fault:
-            advice = (
-                f"pip install 'dibench[{cuda_driver.extra(gpu)}]' fits its driver for CUDA {gpu.cuda_version}"
-            )
+            advice = f"{pip_install(cuda_driver.extra(gpu))} fits its driver for CUDA {gpu.cuda_version}"
             raise UserError("--backend", f"{gpu.name} cannot be used ({fault}); {advice}", "cuda") from None
 
     def device(self) -> Device:

@@ -22,6 +22,7 @@ from dibench.backends import cuda_driver
 from dibench.backends.base import DeviceError, DeviceFaultError, first_of
 from dibench.background import in_background
 from dibench.errors import OutOfMemoryError, UserError
+from dibench.extras import pip_install
 from dibench.kernels.compilers import Geometry
 
 MOST_NODES = 1024
@@ -40,7 +41,7 @@ def import_cupy(gpu: cuda_driver.Gpu) -> Any:
     Raises:
         UserError: it is not installed or does not load; the message names the wheel.
     """
-    advice = f"pip install 'dibench[{cuda_driver.extra(gpu)}]'"
+    advice = pip_install(cuda_driver.extra(gpu))
     if find_spec("cupy") is None:
         raise UserError("--backend", f"needs CuPy: {advice}", "cuda")
     try:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dibench.backends.operands import operand, operand_shapes
 from dibench.errors import UserError
+from dibench.extras import pip_install
 
 if TYPE_CHECKING:
     from dibench.layer import Layer
@@ -56,7 +57,7 @@ class TorchLayer:
         try:
             import torch
         except ImportError:
-            raise UserError("torch", "is not installed: pip install 'dibench[torch]'") from None
+            raise UserError("torch", f"is not installed: {pip_install('torch')}") from None
         keep_freed_memory()
         torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
         place = torch.bfloat16 if dtype == "bf16" else torch.float32

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from dibench.backends.base import DeviceError, DeviceFaultError, ProcessSpentError, first_of
 from dibench.backends.torch import layer_calls
 from dibench.errors import OutOfMemoryError, UserError
+from dibench.extras import pip_install
 
 if TYPE_CHECKING:
     from dibench.layer import Layer
@@ -53,7 +54,7 @@ class TorchGpuLayer:
         try:
             import torch
         except ImportError:
-            raise UserError("torch", "is not installed: pip install 'dibench[torch]'") from None
+            raise UserError("torch", f"is not installed: {pip_install('torch')}") from None
         if not torch.cuda.is_available():
             raise UserError(
                 "torch", "sees no GPU: this build of PyTorch may be for the CPU", torch.__version__

@@ -22,6 +22,7 @@ from dibench.backends.cuda_gpu import FILL_AGAIN_S
 from dibench.backends.torch_gpu import explained
 from dibench.background import in_background
 from dibench.errors import UserError
+from dibench.extras import pip_install
 from dibench.kernels import ELEMENT_BYTES, library
 from dibench.schema import pack_knobs
 
@@ -61,7 +62,7 @@ class TorchBackend:
         try:
             import torch
         except ImportError:
-            rule = "needs PyTorch: pip install 'dibench[torch]'"
+            rule = f"needs PyTorch: {pip_install('torch')}"
             raise UserError("--backend", rule, "torch") from None
         return cls(torch, on_gpu=torch.cuda.is_available())
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import attrs
 
 from dibench.errors import UserError
+from dibench.extras import pip_install
 from dibench.numbers import number, short
 
 
@@ -60,7 +61,7 @@ def _kernels() -> Iterator[Finding]:
     except ImportError as error:
         works, seen = False, f"the compiled extension does not load: {error}"
     yield _look("kernels", "CPU kernels", works, seen, "make setup (needs g++ and python3-dev)")
-    remedy = "pip install 'dibench[torch]': `measure` and `make bench` then show it beside ours"
+    remedy = f"{pip_install('torch')}: `measure` and `make bench` then show it beside ours"
     yield _look(
         "kernels", "PyTorch (peer)", bool(_version("torch")), _version("torch") or "not installed", remedy
     )
@@ -81,7 +82,7 @@ def _gpu() -> Iterator[Finding]:
         yield _look("GPU", "GPU", True, f"{seen}, {gpu.uuid}")
     cupy = next((name for name in ("cupy-cuda13x", "cupy-cuda12x", "cupy") if _version(name)), "")
     extra = "cuda13" if isinstance(gpu, str) else cuda_driver.extra(gpu)
-    remedy = f"pip install 'dibench[{extra}]'" + ("" if there else ", once there is a driver")
+    remedy = pip_install(extra) + ("" if there else ", once there is a driver")
     yield _look("GPU", "CuPy", bool(cupy), f"{cupy} {_version(cupy)}" if cupy else "not installed", remedy)
     works, seen = _cuda_compiler(gpu)
     yield _look("GPU", "CUDA compiler", works, seen, remedy)
@@ -140,7 +141,7 @@ def _energy() -> Iterator[Finding]:
         yield _look("energy", "RAPL", True, f"{zones}; new value every {short(meter.period_s, 's')}{without}")
     yield from _gpu_meters()
     zeus = release()
-    remedy = "pip install 'dibench[zeus]', on a machine with a GPU: its reading then stands beside ours"
+    remedy = f"{pip_install('zeus')}, on a machine with a GPU: its reading then stands beside ours"
     yield _look("energy", "zeus", bool(zeus), f"Zeus {zeus}" if zeus else "Zeus is not installed", remedy)
 
 

@@ -11,9 +11,13 @@ import typer
 
 def merge(
     parts: Annotated[
-        list[Path], typer.Argument(metavar="DIR…", help="Directories of the sweeps, such as one per shard.")
+        list[Path],
+        typer.Argument(metavar="DIR…", help="The sweeps, such as one per shard: directories or tables."),
     ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="The directory to be made.")],
+    out: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="The directory to be made; an earlier merge of these is made anew."),
+    ],
 ) -> None:
     """Join sweeps of one plan, such as its shards, into one table and manifest.
 

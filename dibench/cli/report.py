@@ -1,4 +1,4 @@
-"""`report DIR`: the HTML page of a sweep."""
+"""`report CSV`: the HTML page of a sweep."""
 
 from __future__ import annotations
 
@@ -9,17 +9,22 @@ import typer
 
 
 def report(
-    directory: Annotated[
+    table: Annotated[
         Path,
-        typer.Argument(metavar="DIR", help="The directory of a sweep, with sweep.csv and manifest.json."),
+        typer.Argument(metavar="CSV", help="sweep.csv, its directory, or anybody's table."),
     ],
     figures: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Write each figure as SVG and PNG files into this directory too."),
     ] = None,
 ) -> None:
-    """Write DIR/report.html: one self-contained page with figures, the fit and how to reproduce it."""
+    """Write report.html beside a sweep.csv: one self-contained page with figures, fit, reproduction.
+
+    Of another table such as mine.csv it is mine-report.html.
+
+    [bold]python -m dibench report results/local/networks[/bold]
+    """
     from dibench.report import write_report
 
-    page = write_report(directory, figures=figures)
+    page = write_report(table, figures=figures)
     typer.echo(page.resolve().as_uri())

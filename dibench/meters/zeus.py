@@ -17,6 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from dibench.errors import UserError
+from dibench.extras import pip_install
 from dibench.meters import nvml
 from dibench.meters.base import Reading
 
@@ -54,9 +55,7 @@ class ZeusMeter:
             monitor = import_module("zeus.monitor")
         except ImportError as error:
             reason = " ".join(str(error).split())
-            raise UserError(
-                "--meter", f"needs Zeus ({reason}): pip install 'dibench[zeus]'", "zeus"
-            ) from None
+            raise UserError("--meter", f"needs Zeus ({reason}): {pip_install('zeus')}", "zeus") from None
         try:
             index = _index_of(uuid) if uuid else 0
             indices = [index] if uuid else None  # None means all; beside Apple's chip there may be none

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from dibench.errors import UserError
+from dibench.extras import pip_install
 from dibench.layer import DIMENSIONS, Layer
 from dibench.models.model import Model, NotCovered
 from dibench.processes import python_path
@@ -36,7 +37,7 @@ def read(path: Path, batch: int | None, shapes: Mapping[str, str]) -> Model:
         UserError: the file is broken or too much, leaves a size open, or the onnx package is missing.
     """
     if importlib.util.find_spec("onnx") is None:
-        raise UserError("", "needs the onnx package to be read: pip install 'dibench[onnx]'", where=path)
+        raise UserError("", f"needs the onnx package to be read: {pip_install('onnx')}", where=path)
     request = {"folder": str(Path.cwd()), "path": str(path), "batch": batch, "shapes": dict(shapes)}
     reply = _reader().ask(request)
     if "error" in reply:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dibench.errors import UserError
+from dibench.extras import pip_install
 
 IMAGE = (1, 3, 224, 224)
 """The default input of a torchvision model: the size that its published figures are for."""
@@ -65,7 +66,7 @@ def import_torch() -> Any:
     try:
         return importlib.import_module("torch")
     except ImportError:
-        raise UserError("model", "needs PyTorch: pip install 'dibench[torch]'") from None
+        raise UserError("model", f"needs PyTorch: {pip_install('torch')}") from None
 
 
 @contextlib.contextmanager

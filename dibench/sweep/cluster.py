@@ -26,6 +26,7 @@ import attrs
 
 from dibench import __version__
 from dibench.errors import UserError
+from dibench.extras import pip_install
 from dibench.sweep import on_dask
 from dibench.sweep.crew import DeviceLostError, OpenDevice, Opening, check_alike
 from dibench.sweep.worker import CaseResult, Setup, case_to_json
@@ -262,7 +263,7 @@ def _connect(address: str) -> Any:
     try:
         import distributed
     except ImportError:
-        raise UserError("--scheduler", "needs Dask: pip install 'dibench[dask]'", address) from None
+        raise UserError("--scheduler", f"needs Dask: {pip_install('dask')}", address) from None
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # we report what matters in one line
     try:
         _knock(address)

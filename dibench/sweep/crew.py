@@ -113,7 +113,11 @@ def check_alike(devices: Sequence[OpenDevice], option: str) -> None:
                 rule = f"must be devices of one {what}, with a sweep for each: {known} and"
                 raise UserError(option, rule, now)
         if uuid_of(device) in seen:
-            raise UserError(option, "must have each device once", uuid_of(device))
+            rule = (
+                "must have each device once, as two workers of one disturb each other: a CPU is one device, "
+                "so a host has one worker for it; each GPU's worker needs a CUDA_VISIBLE_DEVICES of its own"
+            )
+            raise UserError(option, rule, f"{setup.device.name}, {uuid_of(device)}")
         seen.add(uuid_of(device))
 
 

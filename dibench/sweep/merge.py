@@ -10,6 +10,7 @@ beside them, one file for each card, and so do hardware counters where a part ha
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from dibench.sweep import record
 from dibench.sweep.earlier_runs import read_earlier
 from dibench.sweep.manifest import utc_now
 from dibench.sweep.parts import Joined, Part, read_part
+from dibench.table import directory_of
 
 COUNTERS = "counters.csv"
 BESIDE = ("calibration", "selftest")
@@ -39,13 +41,16 @@ def merge(folders: Sequence[Path], out: Path) -> Joined:
     """Join the shards of a plan, or parts of one made by hand, into a new directory.
 
     Args:
-        folders: at least one directory with sweep.csv and manifest.json.
-        out: the directory to be made; it must not exist, or be empty.
+        folders: at least one directory with sweep.csv and manifest.json, or the tables in them.
+        out: the directory to be made; it must not exist, be empty, or hold an earlier merge of these, which
+            is made anew; files that others put there stay.
 
     Raises:
         UserError: a part cannot be read or contradicts itself or another; nothing has been written then.
     """
-    files.refuse_content(out)
+    folders = [directory_of(folder) for folder in folders]
+    if not _is_merge_of(folders, out):
+        files.refuse_content(out, or_else=", or an earlier merge of the same sweeps: give another --out")
     for number, folder in enumerate(folders):
         if folder.resolve() in {other.resolve() for other in folders[:number]}:
             raise UserError("DIR", "must be given once", str(folder))
@@ -60,7 +65,27 @@ def merge(folders: Sequence[Path], out: Path) -> Joined:
     joined = Joined(parts, tuple(rows))
     with files.whole_directory(out) as new:
         write(joined, new, _of_shards(joined))
+        _keep_others(out, new)
     return joined
+
+
+def _is_merge_of(folders: Sequence[Path], out: Path) -> bool:
+    """Whether a directory holds an earlier merge of these sweeps, or of some of them."""
+    manifest = files.read_json_object(out / record.MANIFEST) if out.is_dir() else None
+    merged = (manifest or {}).get("merged_from") or []
+    given = {folder.resolve() for folder in folders}
+    return bool(merged) and all(Path(one["directory"]).resolve() in given for one in merged)
+
+
+def _keep_others(out: Path, new: Path) -> None:
+    """What others put beside an earlier merge, such as a fit."""
+    for path in out.iterdir() if out.is_dir() else ():
+        if (new / path.name).exists():
+            continue
+        if path.is_dir():
+            shutil.copytree(path, new / path.name)
+        else:
+            shutil.copy2(path, new / path.name)
 
 
 def gather(paths: Iterable[Path]) -> Joined:

@@ -114,7 +114,7 @@ def test_what_a_gpu_needs_is_installed_once(tmp_path: Path) -> None:
     here = machine(tmp_path, gpu=True, cupy=False)
     ran = here.run("run")
     assert (ran.status, ran.calls) == (0, [PIP, SELFTEST, *job("cuda")])
-    assert "installing what its driver needs (dibench[cuda12])" in ran.out
+    assert "installing what its driver needs (the extra cuda12)" in ran.out
     assert here.run("run").calls == [SELFTEST, *job("cuda")]
 
 

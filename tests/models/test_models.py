@@ -111,7 +111,7 @@ def test_an_archive_of_torchscript_is_named(tmp_path: Path) -> None:
     ("source", "options", "message"),
     [
         ("resnet5", {}, "network: must be one of the 25 networks, perhaps resnet50"),
-        ("nets.py:Net", {}, "model: needs PyTorch: pip install 'dibench[torch]'"),
+        ("nets.py:Net", {}, "model: needs PyTorch: pip install 'torch>=2.2'"),
         ("resnet50", {"batch": 0}, "--batch: must be from 1 to 1048576 (got 0)"),
         ("resnet50", {"shapes": {"": "1,3,96,96"}}, "--input-shape: must stand with an ONNX file"),
     ],

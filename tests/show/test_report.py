@@ -269,6 +269,17 @@ def test_noise_is_the_first_thing_said_where_most_rows_are_disturbed(tmp_path: P
     assert "Noise:" not in quiet.text
 
 
+def test_a_table_is_as_good_as_its_directory(tmp_path: Path) -> None:
+    directory = write(tmp_path / "d", rows(5, source="rapl"))
+    page = write_report(directory)
+    of_directory = page.read_text(encoding="utf-8")
+    page.unlink()
+    assert write_report(directory / "sweep.csv") == page
+    assert page.read_text(encoding="utf-8") == of_directory
+    other = (directory / "sweep.csv").rename(directory / "mine.csv")
+    assert write_report(other) == directory / "mine-report.html"
+
+
 @pytest.mark.slow
 def test_one_operator_only(tmp_path: Path) -> None:
     page = report(write(tmp_path, rows(60, ops=["pointwise"], source="none")))
@@ -323,7 +334,7 @@ def test_it_prints_the_page_as_a_link(tmp_path: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize(
     ("files", "says"),
     [
-        (None, "DIR: must be the directory of a sweep"),
+        (None, "CSV: must be a table, or the directory of a sweep"),
         ({}, "sweep.csv: no such file"),
         ({"sweep.csv": ""}, "sweep.csv: is empty"),
         ({"sweep.csv": "op,status\nfc,ok\n"}, "sweep.csv: header: must have the column"),

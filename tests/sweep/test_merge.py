@@ -312,6 +312,18 @@ def test_an_existing_destination_stays_as_it_is(parts: list[Path], tmp_path: Pat
             merge(parts, out)
 
 
+def test_a_merge_is_made_anew_when_its_sweeps_have_gone_on(parts: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert len(merge(parts[:2], out).rows) == 5
+    (out / "fit.json").write_text("{}")
+    assert len(merge([part / record.TABLE for part in parts], out).rows) == 7, "a table names its sweep"
+    assert len(read_csv(out / record.TABLE)) == 7
+    assert (out / "fit.json").read_text() == "{}", "what others put there stays"
+    with pytest.raises(UserError, match=r"--out: .* or an earlier merge of the same sweeps: give another"):
+        merge(parts[:2], out)
+    assert len(read_csv(out / record.TABLE)) == 7
+
+
 def test_one_directory_resumes_only_its_own_shard(tmp_path: Path) -> None:
     run_sweep(shard_sweep(1, 2, NAMES), tmp_path)
     with pytest.raises(
