@@ -27,6 +27,7 @@ from dibench.layer import DIMENSIONS
 if TYPE_CHECKING:
     from dibench.layer import Layer
     from dibench.models import Model as AnyModel
+    from dibench.models import NotCovered
     from dibench.models.intensities import AlphaValues, Drag
 
 
@@ -43,9 +44,9 @@ def layers(
 ) -> None:
     """Show each convolution and fully-connected layer of a model: shape, MACs, elements, reuse, AI and DI.
 
-    Weights are never read, so a model of gigabytes is shown at once. What is no layer (most 3-D convolutions,
-    products of two activations) is listed below with its MACs; where there is any, sums are over part of the
-    model, and with --strict the exit status is 4.
+    Weights are never read, so a model of gigabytes is shown at once. What is no layer is listed below with
+    its MACs: most 3-D convolutions, and products of two activations, these with their own elements, reuse and
+    AI. Where there is any, sums are over part of the model, and with --strict the exit status is 4.
     """
     from dibench.show.models import layer_blocks
     from dibench.show.terminal import show
@@ -83,7 +84,7 @@ def _plain(model: AnyModel, alphas: AlphaValues | None) -> dict[str, Any]:
         "note": model.note,
         "network": reuse_of(model.layers).figures(alphas) if model.layers else None,
         "layers": [_layer(layer) | reuse_of([layer]).figures(alphas) for layer in model.layers],
-        "not_covered": [attrs.asdict(part) for part in model.not_covered],
+        "not_covered": [_part(part) for part in model.not_covered],
         "drag": [
             {
                 "name": drag.layer.name,
@@ -98,6 +99,12 @@ def _plain(model: AnyModel, alphas: AlphaValues | None) -> dict[str, Any]:
 
 def _layer(layer: Layer) -> dict[str, Any]:
     return {"name": layer.name, "op": layer.op, **layer.dims, "transposed": int(layer.transposed)}
+
+
+def _part(part: NotCovered) -> dict[str, Any]:
+    first, second, output = part.reuse or (None, None, None)
+    reuse = {"first_reuse": first, "second_reuse": second, "output_reuse": output}
+    return attrs.asdict(part) | reuse | {"ai": part.ai}
 
 
 def _write_csv(model: AnyModel, alphas: AlphaValues | None) -> None:

@@ -12,12 +12,45 @@ from dibench.numbers import count, share_text
 
 @attrs.frozen(kw_only=True)
 class NotCovered:
-    """A convolution or product of a model that is not a `Layer`, and why; `macs` is None where unknown."""
+    """A convolution or product of a model that is not a `Layer`, and why; `macs` is None where unknown.
+
+    A product of two activations has counts of its own where its shapes tell them: `operands`, the elements
+    of the first and of the second, and `outputs`. Each distinct element counts once, however often it is
+    copied to other places. Attention that is one operator has Q as its first operand, K and V as its second.
+
+    >>> scores = NotCovered(name="m/bmm", op="bmm", reason="", macs=4000, operands=(200, 200), outputs=400)
+    >>> scores.reuse, scores.ai
+    ((20.0, 20.0, 10.0), 5.0)
+    """
 
     name: str
     op: str
     reason: str
     macs: int | None
+    operands: tuple[int, int] | None = None
+    outputs: int | None = None
+
+    @property
+    def reuse(self) -> tuple[float, float, float] | None:
+        """Multiply-adds per element of the first operand, of the second and of the output."""
+        if self.macs is None or self._elements is None:
+            return None
+        first, second, output = self._elements
+        return self.macs / first, self.macs / second, self.macs / output
+
+    @property
+    def ai(self) -> float | None:
+        """Multiply-adds per element of both operands and the output."""
+        if self.macs is None or self._elements is None:
+            return None
+        return self.macs / sum(self._elements)
+
+    @property
+    def _elements(self) -> tuple[int, int, int] | None:
+        """Of both operands and the output, where all are known and none is empty."""
+        if self.operands is None or not self.outputs or 0 in self.operands:
+            return None
+        return *self.operands, self.outputs
 
 
 @attrs.frozen(kw_only=True)

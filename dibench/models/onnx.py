@@ -51,10 +51,15 @@ def read(path: Path, batch: int | None, shapes: Mapping[str, str]) -> Model:
         name=plain["name"],
         batch=plain["batch"],
         layers=layers,
-        not_covered=tuple(NotCovered(**part) for part in plain["not_covered"]),
+        not_covered=tuple(map(_not_covered, plain["not_covered"])),
         input_shapes={name: tuple(shape) for name, shape in plain["input_shapes"].items()},
         parameters=plain["parameters"],
     )
+
+
+def _not_covered(plain: dict[str, Any]) -> NotCovered:
+    operands = plain.pop("operands")
+    return NotCovered(**plain, operands=operands and tuple(operands))
 
 
 @cache

@@ -10,6 +10,7 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+import attrs
 import onnx
 
 from dibench.errors import UserError
@@ -61,9 +62,8 @@ def _read(proto: Any, name: str, batch: int | None, shapes: Mapping[str, str]) -
         if isinstance(one.result, Layer):
             layers.append(one.result.renamed(unique))
         elif isinstance(one.result, Uncovered) and one.result.macs != 0:
-            not_covered.append(
-                NotCovered(name=unique, op=one.op, reason=one.result.reason, macs=one.result.macs)
-            )
+            counts = attrs.asdict(one.result, recurse=False)
+            not_covered.append(NotCovered(name=unique, op=one.op, **counts))
         elif isinstance(one.result, UnknownShapeError):
             not_covered.append(
                 NotCovered(name=unique, op=one.op, reason="its shape depends on data", macs=None)

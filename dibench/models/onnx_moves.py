@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
 from dibench.models.onnx_functions import STANDARD
@@ -10,6 +11,10 @@ from dibench.models.products import Shape
 
 _UNCHANGED = ("Identity", "Cast")
 """Operators behind which a padded image, or a copied weight, is still the same one."""
+
+_ALL_KEPT = (*_UNCHANGED, "Expand", "Tile", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten")
+"""What they write has the elements that they read, and no others."""
+_SCALED = ("Mul", "Div")
 
 Padded = tuple[Shape, Sequence[tuple[int, int]]]
 Axes = Sequence[bool]
@@ -74,6 +79,28 @@ def copies(node: Any, shapes: Mapping[str, Shape | None], copied: Mapping[str, A
         order = order or list(range(len(already)))[::-1]
         return [already[axis] for axis in order] if max(order) < len(already) else ()
     return already if node.op_type in _UNCHANGED else ()
+
+
+def distinct(node: Any, shapes: Mapping[str, Shape | None], known: Mapping[str, int]) -> int | None:
+    """How many distinct elements there are in what a node writes, where others are copies of these.
+
+    Copies of one element, times one number, still hold one value.
+    """
+    if node.domain not in STANDARD or not node.input or not node.output:
+        return None
+    sizes = [_size(shapes.get(name)) for name in node.input]
+    after = _size(shapes.get(node.output[0]))
+    source = 0
+    if node.op_type in _SCALED and len(sizes) == 2 and 1 in sizes:
+        source = 1 - sizes.index(1)
+    elif node.op_type not in _ALL_KEPT:
+        return None
+    before = known.get(node.input[source], sizes[source])
+    return before if before is not None and after is not None and before < after else None
+
+
+def _size(shape: Shape | None) -> int | None:
+    return None if shape is None else prod(shape)
 
 
 def uncopied(shape: Shape | None, copied: Axes) -> Shape | None:

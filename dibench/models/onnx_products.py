@@ -31,6 +31,7 @@ class NodeOperands:
     """A node's attributes, the shapes of its inputs and outputs, which inputs are weights, which are given.
 
     `padded` is what a Pad before the node padded: the shape before it and (begin, end) of each axis.
+    `distinct` are the elements of inputs that hold copies of them.
     """
 
     attributes: Mapping[str, Any]
@@ -39,6 +40,7 @@ class NodeOperands:
     constant: Sequence[bool]
     given: Sequence[bool]
     padded: tuple[Shape, Sequence[tuple[int, int]]] | None = None
+    distinct: Sequence[int | None] = ()
 
     def shape(self, index: int) -> Shape:
         """Of an input that must be there and known."""
@@ -46,6 +48,19 @@ class NodeOperands:
         if shape is None:
             raise UnknownShapeError(index)
         return shape
+
+    def elements(self, index: int, size: int) -> int:
+        """The distinct ones of an input of that size, which may hold copies of them."""
+        known = self.distinct[index] if index < len(self.distinct) else None
+        return size if known is None else min(size, known)
+
+    def each_once(self, result: Layer | Uncovered, first: int | None, second: int) -> Layer | Uncovered:
+        """The result of a product whose operands are these inputs; None is a product before it."""
+        if not isinstance(result, Uncovered) or result.operands is None:
+            return result
+        one, other = result.operands
+        one = one if first is None else self.elements(first, one)
+        return attrs.evolve(result, operands=(one, self.elements(second, other)))
 
     def weight(self, first: int, second: int) -> int | None:
         """Which of two operands is the weight: the constant one, the second where both are."""
@@ -160,7 +175,11 @@ def _causal(node: NodeOperands) -> Result:
 
 
 def _matmul(a: int, b: int) -> Product:
-    return lambda node: matmul(node.shape(a), node.shape(b), node.weight(a, b))
+    def product(node: NodeOperands) -> Result:
+        result = matmul(node.shape(a), node.shape(b), node.weight(a, b))
+        return node.each_once(result, a, b)
+
+    return product
 
 
 def _gemm(node: NodeOperands) -> Result:
@@ -169,7 +188,7 @@ def _gemm(node: NodeOperands) -> Result:
         raise UserError("Gemm", "must have two matrices")
     a = a[::-1] if node.attributes.get("transA") else a
     b = b[::-1] if node.attributes.get("transB") else b
-    return matmul(a, b, node.weight(0, 1))
+    return node.each_once(matmul(a, b, node.weight(0, 1)), 0, 1)
 
 
 def _einsum(node: NodeOperands) -> list[Result]:
@@ -193,7 +212,8 @@ def _einsum(node: NodeOperands) -> list[Result]:
         if any(label not in later for label in multiplied) and not (constant and node.constant[index]):
             labels, sizes = [tuple(one) for one in both], [tuple(one.values()) for one in both]
             weight = 1 if node.constant[index] else 0 if constant else None
-            found.append(contraction((labels[0], labels[1]), (sizes[0], sizes[1]), list(later), weight))
+            product = contraction((labels[0], labels[1]), (sizes[0], sizes[1]), list(later), weight)
+            found.append(node.each_once(product, 0 if index == 1 else None, index))
         constant = node.constant[index] and (constant or index == 0)
         done = {
             label: max(one.get(label, 1) for one in both)
@@ -254,20 +274,27 @@ def _recurrent(gates: int) -> Product:
 
 
 def _attention(node: NodeOperands) -> Result:
-    """Q·Kᵀ and scores·V over past and present keys, the mask not considered."""
+    """Q·Kᵀ and scores·V over past and present keys, the mask not considered.
+
+    As one operator it reads Q, K and V and writes its output: scores need never be in memory.
+    """
     q, k, v = (node.shape(i) for i in range(3))
     if len(q) == 4 and len(k) == len(v) == 4:
         batch, heads, queries, head = q
-        keys, values = k[2], v[3]
+        kv_heads, keys, values = k[1], k[2], v[3]
     elif len(q) == len(k) == len(v) == 3 and node.attributes.get("q_num_heads"):
         heads, kv_heads = (int(node.attributes.get(f"{which}_num_heads") or 1) for which in ("q", "kv"))
         batch, queries, head = q[0], q[1], q[2] // heads
         keys, values = k[1], v[2] // kv_heads
     else:
         raise UserError("Attention", "must have operands of four dimensions, or three with q_num_heads")
-    if len(node.shapes) > 4 and node.given[4]:
-        keys += node.shape(4)[2]
-    return Uncovered("attention, " + TWO_ACTIVATIONS, batch * heads * queries * keys * (head + values))
+    past = node.shape(4)[2] if len(node.shapes) > 4 and node.given[4] else 0
+    rows, shared = batch * heads * queries, k[0] * kv_heads
+    sizes = (rows * head, shared * keys * head, shared * keys * values)
+    of_q, of_k, of_v = (node.elements(i, size) for i, size in enumerate(sizes))
+    operands = of_q, of_k + of_v + shared * past * (head + values)
+    macs = rows * (keys + past) * (head + values)
+    return Uncovered("attention, " + TWO_ACTIVATIONS, macs, operands, rows * values)
 
 
 def _experts(*weights: int, bits: int) -> Product:

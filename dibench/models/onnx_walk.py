@@ -20,7 +20,7 @@ import onnx.defs
 from dibench.errors import UserError
 from dibench.layer import Layer
 from dibench.models.onnx_functions import STANDARD, subgraphs
-from dibench.models.onnx_moves import Axes, Padded, copies, padding, uncopied
+from dibench.models.onnx_moves import Axes, Padded, copies, distinct, padding, uncopied
 from dibench.models.onnx_products import PRODUCTS, WITHOUT_PRODUCT, NodeOperands, UnknownShapeError
 from dibench.models.onnx_shapes import shapes_of
 from dibench.models.onnx_text import clean
@@ -120,6 +120,7 @@ class Walk:
         shapes = {**outer, **shapes_of(graph)}
         padded: dict[str, Padded] = {}
         copied: dict[str, Axes] = {}
+        elements: dict[str, int] = {}
         for node in graph.node:
             for inner in subgraphs(node):
                 why = inside or f"inside {node.op_type}, which may run it never or many times"
@@ -133,11 +134,14 @@ class Walk:
             axes = copies(node, shapes, copied)
             if any(axes):
                 copied[node.output[0]] = axes
-            yield from self._node(node, shapes, kinds, padded, copied, inside)
+            once = distinct(node, shapes, elements)
+            if once is not None:
+                elements[node.output[0]] = once
+            yield from self._node(node, shapes, kinds, padded, copied, elements, inside)
 
     def _node(
         self, node: Any, shapes: Mapping[str, Shape | None], kinds: _Kinds, padded: Mapping[str, Padded],
-        copied: Mapping[str, Axes], inside: str,
+        copied: Mapping[str, Axes], elements: Mapping[str, int], inside: str,
     ) -> Iterator[Found]:  # fmt: skip
         domain = "" if node.domain in STANDARD else node.domain
         product = PRODUCTS.get((domain, node.op_type))
@@ -161,6 +165,7 @@ class Walk:
             weights,
             [bool(each) for each in node.input],
             padded.get(node.input[0]),
+            [elements.get(each) for each in node.input],
         )
         try:
             product_of = product(operands)

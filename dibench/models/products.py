@@ -26,10 +26,15 @@ TWO_ACTIVATIONS = "product of two activations, no weight"
 
 @attrs.frozen
 class Uncovered:
-    """Why an operation is not a layer, and its multiply-adds where they are known."""
+    """Why an operation is not a layer, and its multiply-adds where they are known.
+
+    `operands` and `outputs` are the elements of a product of two activations, where they are known.
+    """
 
     reason: str
     macs: int | None = None
+    operands: tuple[int, int] | None = None
+    outputs: int | None = None
 
 
 def convolution(
@@ -209,7 +214,9 @@ def contraction(
     if macs == 0:
         return Uncovered("no elements", 0)
     if weight is None:
-        return Uncovered(TWO_ACTIVATIONS, macs)
+        operands = prod(one.values()), prod(other.values())
+        outputs = prod(size for label, size in everything.items() if label in out)
+        return Uncovered(TWO_ACTIVATIONS, macs, operands, outputs)
     if any(label not in out and (label in one) != (label in other) for label in everything):
         return Uncovered("sums one operand alone", macs)
     w, x = (one, other) if weight == 0 else (other, one)

@@ -15,6 +15,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import attrs
+
 from dibench.errors import UserError
 from dibench.layer import Layer
 from dibench.models.formats import TORCHSCRIPT
@@ -67,9 +69,8 @@ def read(source: Any, batch: int | None, shapes: Mapping[str, str]) -> Model:
         if isinstance(found.result, Layer):
             layers.append(found.result.renamed(unique))
         elif found.result.macs != 0:
-            not_covered.append(
-                NotCovered(name=unique, op=found.op, reason=found.result.reason, macs=found.result.macs)
-            )
+            counts = attrs.asdict(found.result, recurse=False)
+            not_covered.append(NotCovered(name=unique, op=found.op, **counts))
     sizes = {key: shape for key, (shape, _) in inputs.items()}
     return Model(
         name=name, batch=next(iter(sizes.values()))[0], layers=tuple(layers), not_covered=tuple(not_covered),

@@ -7,6 +7,7 @@ copies in memory: an attribute of the tensor says so.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 from dibench.models.products import Shape
@@ -23,6 +24,9 @@ _SAME_ORDER = (
     "squeeze",
 )
 _TURNS = ("transpose", "permute")
+_ALL_KEPT = ("clone", "_to_copy", "repeat", "expand_copy", "contiguous")
+"""What they write has the elements that they read, and no others."""
+_SCALED = ("mul", "div")
 
 
 def storage_of(tensor: Any) -> int:
@@ -50,6 +54,26 @@ def once(tensor: Any, shape: Shape, other: Shape | None) -> Shape:
     if len(shape) < 3 or not _copied(tensor) or (other is not None and other[0] == 1):
         return shape
     return (1, *shape[1:])
+
+
+def stored(tensor: Any) -> int:
+    """How many elements of a tensor have a place of their own: an axis of stride 0 has one."""
+    sizes = zip(tensor.shape, tensor.stride(), strict=True)
+    return prod(int(size) for size, stride in sizes if stride or size == 0)
+
+
+def keeps_copies(op: str, reads: Sequence[Any]) -> Any | None:
+    """The tensor whose elements an operator writes, copied or times one number; None if it does other things.
+
+    Copies of one element, times one number, still hold one value.
+    """
+    if not reads:
+        return None
+    base = op.rstrip("_")
+    if base in _SCALED:
+        most, *rest = sorted(reads, key=lambda tensor: -tensor.numel())
+        return most if all(tensor.numel() == 1 for tensor in rest) else None
+    return reads[0] if op in _ALL_KEPT else None
 
 
 def follow_copies(op: str, args: Sequence[Any], reads: Sequence[Any], writes: Sequence[Any]) -> None:

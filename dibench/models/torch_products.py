@@ -25,7 +25,15 @@ from dibench.models.products import (
     recurrent,
     transposed_convolution,
 )
-from dibench.models.torch_copies import follow_copies, is_spread, mark_spread, once, storage_of
+from dibench.models.torch_copies import (
+    follow_copies,
+    is_spread,
+    keeps_copies,
+    mark_spread,
+    once,
+    storage_of,
+    stored,
+)
 
 _NO_PRODUCT_NAMESPACES = ("aten", "prim", "prims", "profiler", "torchvision")
 _TELLING = re.compile(
@@ -105,6 +113,7 @@ class Recorder:
         self.found: list[Found] = []
         self._unknown = _ACTIVATION if made_is_activation else ""
         self._kinds: dict[int, str] = {}  # by storage: the name of a weight, or one of the kinds below
+        self._distinct: dict[int, int] = {}  # by storage: its elements, where others in it are copies
         self._alive: list[Any] = []  # storages of weights: the address of a freed one could be reused
         self._path: list[str] = [""]
         self._paused = False
@@ -217,10 +226,15 @@ class Recorder:
         elif _TABLE in kinds or op in _COPIES or any(map(is_spread, reads)):
             kind = _TABLE
         follow_copies(op, args, reads, writes)
+        source = keeps_copies(op, reads)
+        distinct = None if source is None else self._elements(source)
         seen = {storage_of(tensor) for tensor in reads}
         for tensor in writes:
             if storage_of(tensor) not in seen or changes:
                 self._kinds[storage_of(tensor)] = kind
+                self._distinct.pop(storage_of(tensor), None)
+                if distinct is not None and distinct < tensor.numel():
+                    self._distinct[storage_of(tensor)] = distinct
                 if kind not in _NO_WEIGHT:
                     self._alive.append(tensor.untyped_storage())
             elif any(map(is_spread, reads)):
@@ -250,9 +264,9 @@ class Recorder:
             return None, Uncovered(TWO_ACTIVATIONS, prod(writes[0].shape) * args[0].shape[2])
         if ("scaled_dot_product" in op and "attention" in op) or op == "flex_attention":
             q, k, v = (tuple(tensor.shape) for tensor in args[:3])
-            return None, Uncovered(
-                "attention, " + TWO_ACTIVATIONS, prod(q[:-1]) * k[-2] * (q[-1] + v[-1])
-            )  # fmt: skip
+            macs, outputs = prod(q[:-1]) * k[-2] * (q[-1] + v[-1]), prod(q[:-1]) * v[-1]
+            queries, keys, values = map(self._elements, args[:3])
+            return None, Uncovered("attention, " + TWO_ACTIVATIONS, macs, (queries, keys + values), outputs)
         if namespace == "torchvision" and op == "deform_conv2d":
             weight = args[1]
             macs = prod(writes[0].shape) * prod(weight.shape[1:])
@@ -327,6 +341,8 @@ class Recorder:
         result = matmul(shapes[0], shapes[1], which)
         if which is None and _ACTIVATION not in kinds:
             return None, Uncovered("product of two weights, no activation", getattr(result, "macs", None))
+        if isinstance(result, Uncovered) and result.operands is not None:
+            result = attrs.evolve(result, operands=(self._elements(first), self._elements(second)))
         return (None if which is None else self._weight(operands[which])), result
 
     def _grouped(self, first: Any, second: Any) -> tuple[str | None, Layer | Uncovered]:
@@ -354,6 +370,11 @@ class Recorder:
         """The name of a weight; None for what is none."""
         kind = self._kinds[storage_of(tensor)]
         return None if kind == _ACTIVATION else "" if kind == _TABLE else kind
+
+    def _elements(self, tensor: Any) -> int:
+        """How many distinct elements a tensor has: copies of one, by stride or in memory, are one."""
+        own = stored(tensor)
+        return min(own, self._distinct.get(storage_of(tensor), own))
 
     def _learn(self, tensor: Any, name: str) -> None:
         storage = tensor.untyped_storage()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import attrs
+
 from dibench import networks
-from dibench.models import Model
+from dibench.models import Model, NotCovered
 from dibench.models.intensities import AlphaValues, Drag, reuse_of
 from dibench.numbers import UNKNOWN, count, number, percent, percent_apart, plain, shape_text, short
 from dibench.show.blocks import Block, Note, Sentence, Table, columns
@@ -18,6 +20,7 @@ _RANKS = {"outputs": 6, "inputs": 5, "M/Y": 4, "M/X": 3, "M/W": 3, "weights": 2,
 _LONG = 36
 """Characters of a name that may go on in a second line."""
 _DRAGS_SHOWN = 10
+_PRODUCTS_SHOWN = 10
 
 
 def layer_blocks(
@@ -39,6 +42,7 @@ def layer_blocks(
         found = [_layers(model, alphas, about), Sentence(_sum(model, alphas, origin))]
         found += _drags(drags, alphas, partial=model.covered.partial)
     found += not_covered(model.not_covered)
+    found += _products(model)
     found += [Sentence(model.note)] if model.note else []
     return [*found, Sentence(f"The table {model.coverage}.")]
 
@@ -147,6 +151,35 @@ def _drags(drags: Sequence[Drag], alphas: AlphaValues | None, *, partial: bool) 
     )
     names = ("layer", "op", "of MACs", "of elements", "would rise")
     yield Table("", columns(*names, text=("op",), wraps=("layer",)), rows)
+
+
+def _products(model: Model) -> Iterator[Block]:
+    """Products of two activations by their counts, those that have most multiply-adds in all first."""
+    kinds: dict[NotCovered, list[str]] = {}
+    for part in model.not_covered:
+        if part.reuse is not None:
+            kinds.setdefault(attrs.evolve(part, name=""), []).append(part.name.partition("/")[2])
+    if not kinds:
+        return
+    ranked = sorted(kinds.items(), key=lambda each: -(each[0].macs or 0) * len(each[1]))
+    rows = [
+        [
+            named[0] + (" …" if len(named) > 1 else ""), part.op, str(len(named)),
+            *map(short, (part.macs, *(part.operands or ()), part.outputs)),
+            *map(short, part.reuse or ()), number(part.ai, ".1f"),
+        ]
+        for part, named in ranked[:_PRODUCTS_SHOWN]
+    ]  # fmt: skip
+    names = ("product", "op", "×", "MACs", "first", "second", "outputs", "M/1st", "M/2nd", "M/Y", "AI")
+    more = f", {len(rows)} of {len(ranked)} kinds" if len(ranked) > len(rows) else ""
+    note = "×: how many have these counts; MACs and elements are of one of them."
+    if any(part.reason.startswith("attention") for part in kinds):
+        note += " Attention as one operator: first is Q, second K and V; scores are not counted."
+    ranks = {"op": 5, "M/Y": 4, "M/2nd": 3, "M/1st": 3}
+    yield Table(
+        f"products of two activations{more}",
+        columns(*names, text=("op",), wraps=("product",), ranks=ranks), rows, note,
+    )  # fmt: skip
 
 
 def _networks(found: Sequence[Model], alphas: AlphaValues | None, what: str) -> Table:

@@ -15,7 +15,10 @@ from dibench import intensity, networks
 from dibench.cli import main
 from dibench.layer import Layer
 from dibench.models.intensities import AlphaValues, drags, reuse_of
+from dibench.models.model import Model, NotCovered
 from dibench.models.table import read_table
+from dibench.show.blocks import Table
+from dibench.show.models import layer_blocks
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -120,12 +123,41 @@ def test_csv_says_beside_it_what_it_leaves_out(run: Run, tmp_path: Path) -> None
     assert err == "dibench: up: the table covers 6,912 of 8,960 MACs (77.1%): 1 not covered\n"
     _, out, _ = run(str(path))
     assert "not covered: 1 × MatMul, product of two activations, no weight: 2.05k MACs (z)" in out
+    # y is 4·8·8: as both operands and as the result; each element meets 8.
+    (row,) = [line.split() for line in out.splitlines() if line.startswith("z ")]
+    assert row == ["z", "MatMul", "1", "2.05k", "256", "256", "256", "8", "8", "8", "2.7"]
+    assert "products of two activations" in out
     assert "Its layers: ≥ 6.91k MACs (77% of MACs), ≥ 108 weights" in out
     status, out, err = run(str(path), "--json", "--strict")
     figures = json.loads(out)
+    (part,) = figures["not_covered"]
+    assert (part["operands"], part["outputs"]) == ([256, 256], 256)
+    assert (part["first_reuse"], part["second_reuse"], part["output_reuse"]) == (8, 8, 8)
+    assert part["ai"] == 2_048 / 768
     assert (status, err) == (4, "dibench: --strict: up is partial, 77% of MACs\n")
     assert (figures["share_of_macs"], figures["partial"]) == (6_912 / 8_960, True)
     assert run("alexnet", "--strict")[::2] == (0, "")
+
+
+def test_products_of_two_activations_are_shown_once_for_each_of_their_counts() -> None:
+    """Of a ViT's 24 two kinds; of many kinds those with most multiply-adds in all their products."""
+
+    def part(name: str, tokens: int, outputs: int | None = 8) -> NotCovered:
+        operands = (8 * tokens, 8)
+        return NotCovered(
+            name=f"m/{name}", op="bmm", reason="", macs=64 * tokens, operands=operands, outputs=outputs
+        )
+
+    def table(parts: list[NotCovered]) -> list[Table]:
+        model = Model(name="m", batch=1, layers=(), not_covered=tuple(parts))
+        return [block for block in layer_blocks(model, None, []) if isinstance(block, Table)]
+
+    (few,) = table([part("one", 7), part("two", 3), part("three", 3), part("four", 3)])
+    assert [row[:4] for row in few.rows] == [["two …", "bmm", "3", "192"], ["one", "bmm", "1", "448"]]
+    (many,) = table([part(str(tokens), tokens) for tokens in range(1, 13)])
+    assert [row[0] for row in many.rows] == [str(tokens) for tokens in range(12, 2, -1)]
+    assert many.caption == "products of two activations, 10 of 12 kinds"
+    assert table([part("unknown", 7, outputs=None)]) == []
 
 
 def test_networks_of_which_part_is_known_say_so_beside_whole_ones(

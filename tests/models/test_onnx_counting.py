@@ -389,6 +389,105 @@ def test_an_einstein_sum_is_the_products_from_left_to_right(
     assert (shapes(model), macs_not_covered(model)) == (layers, macs)
 
 
+# Products of two activations.
+
+
+def counts(model: Model) -> list[tuple[tuple[int, int] | None, int | None]]:
+    return [(part.operands, part.outputs) for part in model.not_covered]
+
+
+def test_a_product_of_two_activations_has_elements_and_reuse_of_its_own(tmp_path: Path) -> None:
+    """Four images of 3·10 times 10·5: M = 4·3·10·5."""
+    model = load(tmp_path, [node("MatMul", ["x", "y"], ["z"])], {"x": [4, 3, 10], "y": [4, 10, 5]})
+    (part,) = model.not_covered
+    assert (part.macs, part.operands, part.outputs) == (600, (120, 200), 60)
+    assert (part.reuse, part.ai) == ((600 / 120, 600 / 200, 600 / 60), 600 / 380)
+    shared = load(tmp_path, [node("MatMul", ["x", "y"], ["z"])], {"x": [1, 3, 10], "y": [4, 10, 5]})
+    assert counts(shared) == [((30, 200), 60)]
+
+
+EXPANDED: list[list[Any]] = [
+    [node("Expand", ["x", "four"], ["wide"])],
+    [node("Tile", ["x", "times"], ["wide"])],
+    [node("Expand", ["x", "four"], ["more"]), node("Mul", ["more", "scale"], ["wide"])],
+    [node("Mul", ["scale", "x"], ["less"]), node("Expand", ["less", "four"], ["wide"])],
+    [node("Expand", ["x", "four"], ["more"]), node("Transpose", ["more"], ["turned"], perm=[0, 2, 1]),
+     node("Transpose", ["turned"], ["wide"], perm=[0, 2, 1])],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("nodes", EXPANDED, ids=["expand", "tile", "scaled", "scaled before", "turned"])
+def test_an_expanded_activation_counts_once(tmp_path: Path, nodes: list[Any]) -> None:
+    tensors = [integers("four", [4, 1, 1]), integers("times", [4, 1, 1])]
+    product = [*nodes, node("MatMul", ["wide", "y"], ["z"])]
+    inputs: Shapes = {"x": [1, 3, 10], "y": [4, 10, 5], "scale": [1]}
+    model = load(tmp_path, product, inputs, tensors=tensors)
+    assert (macs_not_covered(model), counts(model)) == ([600], [((30, 200), 60)])
+
+
+def test_what_is_added_to_copies_makes_them_elements(tmp_path: Path) -> None:
+    nodes = [node("Expand", ["x", "four"], ["more"]), node("Add", ["more", "b"], ["wide"])]
+    product = [*nodes, node("MatMul", ["wide", "y"], ["z"])]
+    inputs: Shapes = {"x": [1, 3, 10], "y": [4, 10, 5], "b": [4, 3, 10]}
+    model = load(tmp_path, product, inputs, tensors=[integers("four", [4, 1, 1])])
+    assert counts(model) == [((120, 200), 60)]
+
+
+def test_heads_that_share_keys_by_copies_of_them_count_these_once(tmp_path: Path) -> None:
+    """Eight heads of 64 over the ten keys of two heads, as exporters write it."""
+    tensors = [integers("axis", [2]), integers("four", [1, 2, 4, 10, 64]), integers("heads", [1, 8, 10, 64])]
+    spread = [
+        [node("Unsqueeze", [name, "axis"], [f"{name}1"]), node("Expand", [f"{name}1", "four"], [f"{name}2"]),
+         node("Reshape", [f"{name}2", "heads"], [f"{name}3"])]
+        for name in ("k", "v")
+    ]  # fmt: skip
+    nodes = [
+        *spread[0], *spread[1], node("Transpose", ["k3"], ["kt"], perm=[0, 1, 3, 2]),
+        node("MatMul", ["q", "kt"], ["scores"]), node("Softmax", ["scores"], ["shares"]),
+        node("MatMul", ["shares", "v3"], ["y"]),
+    ]  # fmt: skip
+    few = [1, 2, 10, 64]
+    model = load(tmp_path, nodes, {"q": [1, 8, 10, 64], "k": few, "v": few}, tensors=tensors)
+    assert macs_not_covered(model) == [8 * 10 * 10 * 64] * 2
+    assert counts(model) == [((5120, 1280), 800), ((800, 1280), 5120)]
+
+
+def test_attention_as_one_operator_reads_queries_keys_and_values(tmp_path: Path) -> None:
+    """Its scores need never be in memory: Q is the first operand, K and V are the second."""
+    q, now, past = [1, 8, 10, 64], [1, 2, 10, 64], [1, 2, 30, 64]
+    inputs: Shapes = {"q": q, "k": now, "v": now, "pk": past, "pv": past}
+    alone = load(tmp_path, [node("Attention", ["q", "k", "v"], ["y"])], inputs, opset=23)
+    assert (macs_not_covered(alone), counts(alone)) == ([8 * 10 * 10 * 128], [((5120, 2 * 1280), 5120)])
+    made = node("Attention", ["q", "k", "v", "", "pk", "pv"], ["y"])
+    with_past = load(tmp_path, [made], inputs, opset=23)
+    assert macs_not_covered(with_past) == [8 * 10 * 40 * 128]
+    assert counts(with_past) == [((5120, 2 * 2 * 40 * 64), 5120)]
+    flat = node("Attention", ["q", "k", "v"], ["y"], q_num_heads=8, kv_num_heads=2)
+    three = load(tmp_path, [flat], {"q": [1, 10, 512], "k": [1, 10, 128], "v": [1, 10, 128]}, opset=23)
+    assert counts(three) == counts(alone)
+
+
+def test_an_einstein_sum_of_three_activations_is_two_products(tmp_path: Path) -> None:
+    """The second one reads what the first one wrote: 2·7·9."""
+    inputs: Shapes = {"a": [2, 7, 8], "b": [2, 9, 8], "c": [2, 9, 5]}
+    model = load(tmp_path, [node("Einsum", [*inputs], ["y"], equation="bqd,bkd,bke->bqe")], inputs)
+    assert counts(model) == [((112, 144), 126), ((126, 90), 70)]
+
+
+def test_counts_that_shapes_do_not_tell_are_not_known(tmp_path: Path) -> None:
+    """Of an affine grid the multiply-adds alone are known."""
+    theta = load(tmp_path, [node("AffineGrid", ["t", "size"], ["y"])], {"t": [2, 2, 3]}, opset=20,
+                 tensors=[integers("size", [2, 3, 4, 5])])  # fmt: skip
+    (part,) = theta.not_covered
+    assert (part.macs, part.operands, part.outputs, part.reuse, part.ai) == (240, None, None, None, None)
+    # Q and K cut to heads without a size: nothing is divided by it.
+    cut = node("Slice", ["q", "begin", "end", "axes"], ["none"])
+    attend = node("Attention", ["none", "none", "q"], ["y"])
+    tensors = [integers("begin", [0]), integers("end", [0]), integers("axes", [3])]
+    (empty,) = load(tmp_path, [cut, attend], {"q": [1, 2, 10, 5]}, opset=23, tensors=tensors).not_covered
+    assert (empty.macs, empty.reuse, empty.ai) == (2 * 10 * 10 * 5, None, None)
+
+
 # Functions.
 
 

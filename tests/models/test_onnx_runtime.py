@@ -258,6 +258,20 @@ def test_heads_that_share_keys(tmp_path: Path, packed: bool) -> None:
     assert [part.macs for part in model.not_covered] == [2 * 8 * 5 * 16 * 2] * 2
 
 
+def test_both_products_of_many_heads_have_their_elements(tmp_path: Path) -> None:
+    """Two sequences of 10 tokens, four heads of 16: as `nn.MultiheadAttention` has them."""
+    x = [2, 10, 64]
+    made = op("MultiHeadAttention", ["q", "k", "v"], ["y"], num_heads=4)
+    scores, mixed = load(tmp_path, [made], {"q": x, "k": x, "v": x}, {}).not_covered
+    assert (scores.operands, scores.outputs) == ((1280, 1280), 800)
+    assert (mixed.operands, mixed.outputs) == ((800, 1280), 1280)
+    shared = op("GroupQueryAttention", ["q", "k", "v"], ["y"], num_heads=8, kv_num_heads=2)
+    few = [1, 10, 128]
+    scores, mixed = load(tmp_path, [shared], {"q": [1, 10, 512], "k": few, "v": few}, {}).not_covered
+    assert (scores.operands, scores.outputs) == ((5120, 1280), 800)
+    assert (mixed.operands, mixed.outputs) == ((800, 1280), 5120)
+
+
 def test_experts_are_counted_and_not_covered(tmp_path: Path) -> None:
     """Each of 10 tokens goes through 2 of 4 experts: 8·16 and 16·8."""
     made = op("MoE", ["x", "r", "up", "", "down"], ["y"], k=2)

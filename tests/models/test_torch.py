@@ -595,6 +595,67 @@ def test_groups_of_rows_and_products_of_three() -> None:
     assert (grid.layers, not_covered(grid)) == ((), [2 * 4 * 5 * 3 * 2])
 
 
+def counts(model: Model) -> list[tuple[tuple[int, int] | None, int | None]]:
+    return [(part.operands, part.outputs) for part in model.not_covered]
+
+
+def test_a_product_of_two_activations_counts_each_element_once() -> None:
+    """Four images of 3·10 times 10·5; where the four are one, however that is written, 30 elements."""
+    sizes = {"x": "4,3,10", "y": "4,10,5"}
+    plain = models.load(Module(lambda self, x, y: torch.baddbmm(x[:, :, :5], x, y)), shapes=sizes)
+    assert (not_covered(plain), counts(plain)) == ([600], [((120, 200), 60)])
+    ways = {
+        "broadcast": lambda x: x,
+        "expand": lambda x: x.expand(4, 3, 10),
+        "repeat": lambda x: x.repeat(4, 1, 1),
+        "clone": lambda x: x.expand(4, 3, 10).clone().double(),
+        "scaled": lambda x: x.mT.repeat(4, 1, 1).mul_(3).mT / torch.tensor(2.0),
+        "interleaved": lambda x: x.repeat_interleave(4, 0),
+    }
+    for name, way in ways.items():
+        module = Module(lambda self, x, y, way=way: way(x) @ y.to(way(x).dtype))
+        model = models.load(module, shapes={"x": "1,3,10", "y": "4,10,5"})
+        assert (not_covered(model), counts(model)) == ([600], [((30, 200), 60)]), name
+
+
+def test_copies_that_are_written_over_are_elements() -> None:
+    def run(self: Any, x: Any, y: Any) -> Any:
+        wide = x.repeat(4, 1, 1)
+        wide[:, 1:] = y[:, :2, :5].repeat(1, 1, 2)
+        return torch.bmm(wide, y) + torch.bmm(x.repeat(4, 1, 1) + wide, y)
+
+    model = models.load(Module(run), shapes={"x": "1,3,10", "y": "4,10,5"})
+    assert counts(model) == [((120, 200), 60)] * 2
+
+
+def test_both_products_of_attention_have_their_elements() -> None:
+    """Of two sequences of 10 tokens and four heads of 16; then eight heads of 64 over the keys of two."""
+    heads = Module(lambda self, x: self.a(x, x, x, need_weights=False),
+                   a=nn.MultiheadAttention(64, 4, batch_first=True))  # fmt: skip
+    assert counts(models.load(heads, shapes={"": "2,10,64"})) == [((1280, 1280), 800), ((800, 1280), 1280)]
+    shared = [((5120, 1280), 800), ((800, 1280), 5120)]
+    sizes = {"q": "1,8,10,64", "k": "1,2,10,64", "v": "1,2,10,64"}
+
+    def by_hand(self: Any, q: Any, k: Any, v: Any) -> Any:
+        k, v = (one[:, :, None].expand(1, 2, 4, 10, 64).reshape(1, 8, 10, 64) for one in (k, v))
+        return (q @ k.mT).softmax(-1) @ v
+
+    fused = Module(lambda self, q, k, v: F.scaled_dot_product_attention(q, k, v, enable_gqa=True))
+    for module in (Module(by_hand), fused):
+        assert counts(models.load(module, shapes=sizes)) == shared
+
+
+def test_attention_that_runs_as_one_operator_reads_queries_keys_and_values() -> None:
+    """A module that asks for numbers runs on the CPU, where PyTorch has one kernel for it."""
+
+    def run(self: Any, q: Any, k: Any) -> Any:
+        return F.scaled_dot_product_attention(q, k, k) if q.sum().item() < 1e9 else q
+
+    model = models.load(Module(run), shapes={"q": "2,4,10,16", "k": "2,4,30,16"})
+    assert not_covered(model) == [2 * 4 * 10 * 30 * (16 + 16)]
+    assert counts(model) == [((1280, 2 * 3840), 1280)]
+
+
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile:UserWarning")
 def test_flexible_attention_is_counted_and_what_a_branch_holds_is_said() -> None:
     attend = importlib.import_module("torch.nn.attention.flex_attention").flex_attention
