@@ -7,7 +7,7 @@ PYTEST := $(PY) -m pytest --numprocesses logical --maxprocesses 4 --dist loadfil
 FAST := floor plan models meters study show cli house/test_structure.py
 NATIVE := $(shell find csrc -type f 2>/dev/null) setup.py
 
-.PHONY: run campaign bench gpu-check setup setup-dev lint format test-fast test docs clean help check-prerequisites
+.PHONY: run campaign bench bench-quick gpu-check setup setup-dev lint format test-fast test docs clean help check-prerequisites
 .DEFAULT_GOAL := help
 
 help:
@@ -15,6 +15,7 @@ help:
 	@echo "  make run        the main job: sweep real layers, fit, report (under five minutes)"
 	@echo "  make campaign   ten minutes on a GPU: the most informative cases, fit, report; each call resumes"
 	@echo "  make bench      kernel variants of a layer side by side, our fastest beside PyTorch's library"
+	@echo "  make bench-quick  a few layers of it, in two minutes at most"
 	@echo "  make gpu-check  everything that only a GPU can show: kernels, memory errors, races, counters"
 	@echo "  make setup      only .venv and the compiled extension"
 	@echo "To change it (CONTRIBUTING.md):"
@@ -78,7 +79,10 @@ docs: setup-dev
 	@echo "the documentation: build/site/index.html"
 
 bench: $(VENV)/.installed-torch
-	$(PY) -m pytest benchmarks --benchmark-only --benchmark-autosave --benchmark-columns=min,median,rounds
+	@bash scripts/bench.sh
+
+bench-quick: $(VENV)/.installed-test
+	@bash scripts/bench.sh --quick
 
 campaign: setup
 	@bash scripts/campaign.sh

@@ -55,3 +55,36 @@ def test_variants_of_a_layer_are_one_group_with_what_they_do_and_cost(tmp_path: 
         check=True,
     ).stdout
     assert layer in table and "conv_output_stationary" in table
+
+
+def bench(storage: Path, limit_s: int, *options: str) -> subprocess.CompletedProcess[str]:
+    """`make bench-quick`, which may take so many seconds."""
+    return subprocess.run(
+        ["bash", "scripts/bench.sh", "--quick", *options],
+        cwd=ROOT,
+        env={
+            **environment(),
+            "PY": sys.executable,
+            "BENCH_STORAGE": str(storage),
+            "BENCH_LIMIT_S": str(limit_s),
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_a_bench_without_time_says_what_it_left_out(tmp_path: Path) -> None:
+    done = bench(tmp_path, 2)
+    assert done.returncode == 1
+    assert done.stdout.startswith("2 files of benchmarks: under two minutes")
+    assert done.stdout.count("left out, the time is used up") == 2
+
+
+@pytest.mark.slow
+def test_a_quick_bench_saves_after_each_file_and_says_how_long_it_took(tmp_path: Path) -> None:
+    done = bench(tmp_path, 110, "--op=fc")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(list(tmp_path.rglob("*.json"))) == 2
+    again = bench(tmp_path, 2)
+    assert " s here last time. Ctrl-C keeps what is saved." in again.stdout.splitlines()[0]
