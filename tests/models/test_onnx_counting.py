@@ -425,8 +425,9 @@ def test_an_expanded_activation_counts_once(tmp_path: Path, nodes: list[Any]) ->
     assert (macs_not_covered(model), counts(model)) == ([600], [((30, 200), 60)])
 
 
-def test_what_is_added_to_copies_makes_them_elements(tmp_path: Path) -> None:
-    nodes = [node("Expand", ["x", "four"], ["more"]), node("Add", ["more", "b"], ["wide"])]
+@pytest.mark.parametrize("op", ["Add", "Mul"])
+def test_copies_that_meet_other_numbers_are_elements(tmp_path: Path, op: str) -> None:
+    nodes = [node("Expand", ["x", "four"], ["more"]), node(op, ["more", "b"], ["wide"])]
     product = [*nodes, node("MatMul", ["wide", "y"], ["z"])]
     inputs: Shapes = {"x": [1, 3, 10], "y": [4, 10, 5], "b": [4, 3, 10]}
     model = load(tmp_path, product, inputs, tensors=[integers("four", [4, 1, 1])])
@@ -472,6 +473,13 @@ def test_an_einstein_sum_of_three_activations_is_two_products(tmp_path: Path) ->
     inputs: Shapes = {"a": [2, 7, 8], "b": [2, 9, 8], "c": [2, 9, 5]}
     model = load(tmp_path, [node("Einsum", [*inputs], ["y"], equation="bqd,bkd,bke->bqe")], inputs)
     assert counts(model) == [((112, 144), 126), ((126, 90), 70)]
+    nodes = [
+        node("Expand", ["one", "sizes"], ["a"]),
+        node("Einsum", [*inputs], ["y"], equation="bqd,bkd,bke->bqe"),
+    ]
+    spread = {"one": [1, 1, 8], "b": [2, 9, 8], "c": [2, 9, 5]}
+    model = load(tmp_path, nodes, spread, tensors=[integers("sizes", [2, 7, 8])])
+    assert counts(model) == [((8, 144), 126), ((126, 90), 70)]
 
 
 def test_counts_that_shapes_do_not_tell_are_not_known(tmp_path: Path) -> None:
