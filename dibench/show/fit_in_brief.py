@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import attrs
+
 from dibench.numbers import UNKNOWN, bracketed, count, percent
 from dibench.show import noise
 from dibench.show.blocks import Headline, Sentence, Table, columns
@@ -19,6 +21,7 @@ _DESCRIPTIONS = {
     "di_weighted": ("DI", "and weights and activations, each at its own price"),
 }
 """How the models are called here, and what has a cost in each; every line adds to the one above."""
+_MORE = "`--full` shows the tests, coefficients, operators and the rows left out."
 
 
 def blocks(found: Findings, source: str) -> tuple[Headline, Sentence, Sentence, Table]:
@@ -30,12 +33,12 @@ def blocks(found: Findings, source: str) -> tuple[Headline, Sentence, Sentence, 
     """
     fit = found.fit
     sure = fit.reliable and fit.verdict not in ("undecided", "not adequate")
-    noisy = noise.share_disturbed(fit) > noise.MOST
+    noisy, table = noise.share_disturbed(fit) > noise.MOST, descriptions(fit)
     return (
         Headline(_answer(fit), "good" if sure and fit.evidence else "warn"),
         Sentence(_how_sure(fit), "warn" if noisy else ""),
         Sentence(_next(found, source, noisy=noisy)),
-        _descriptions(fit),
+        attrs.evolve(table, note=f"{table.note} {_MORE}"),
     )
 
 
@@ -62,12 +65,21 @@ def _withheld(fit: Fit) -> bool:
 def _how_sure(fit: Fit) -> str:
     wide = noise.rows_too_wide(fit)
     left = f", {count(wide)} more are too noisy to count" if wide else ""
-    time = " of measured time, without joules" if fit.response_kind == "time" else ""
-    rests = f"How sure: it rests on {count(fit.rows_used)} {fit.rows_are}{time}{left}"
+    rests = f"How sure: it rests on {count(fit.rows_used)} {fit.rows_are} of {_what(fit)}{left}"
     if fit.conclusion == NOT_ADEQUATE and fit.adequacy.miss is not None:
         good = f"; DI misses them by {percent(fit.adequacy.miss)} where they are good to "
         return f"{rests}{good}{percent(fit.adequacy.rows_error)}."
     return f"{rests}{_price(fit)}."
+
+
+def _what(fit: Fit) -> str:
+    """Of what the rows are, and who read it."""
+    if fit.response_kind == "time":
+        return "measured time, without joules"
+    source = ", ".join(fit.energy_source)
+    if not fit.response_measured:
+        return f"energy that was not measured ({source})"
+    return f"energy measured by {source.removeprefix('external:')}"
 
 
 def _price(fit: Fit) -> str:
@@ -103,7 +115,7 @@ def _next(found: Findings, source: str, *, noisy: bool) -> str:
     return f"Next: `python -m dibench generality {source}` asks whether other networks say the same."
 
 
-def _descriptions(fit: Fit) -> Table:
+def descriptions(fit: Fit) -> Table:
     """How far each description is off, on the rows and on families of networks left out."""
     shown = {name: fit.models[name] for name in _DESCRIPTIONS if name in fit.models}
     outside = any(model.held_out.mape is not None for model in shown.values())
@@ -118,5 +130,5 @@ def _descriptions(fit: Fit) -> Table:
         f"What predicts {fit.response_kind}, and how well",
         columns("description", "has a cost", "error", *unseen, text=("has a cost",), ranks={"has a cost": 1}),
         rows,
-        f"{note}. `--full` shows the tests, coefficients, operators and the rows left out.",
+        f"{note}.",
     )

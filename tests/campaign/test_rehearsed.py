@@ -269,7 +269,9 @@ def test_one_command_makes_a_dataset_of_the_runs_and_make_run_shows_its_fit(
     shown = show_measured(tmp_path)
     begin, _, rest = shown.partition("=== Not from this machine: measured on GPUs earlier")
     assert not begin.strip() and "results/replayed-hopper" in rest and "still to come" not in rest
-    assert "Measured energy" in rest and rest.rstrip().endswith("=== End of results/replayed-hopper ===")
+    assert "of energy measured by" in " ".join(rest.split()) and rest.rstrip().endswith(
+        "=== End of results/replayed-hopper ==="
+    )
 
 
 def test_what_no_sensor_measured_is_never_published(told: Told, tmp_path: Path) -> None:

@@ -196,7 +196,7 @@ def test_a_wrong_plan_is_named_where_ncu_is_missing_too(
     tools: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     status, _, err = run(["nope"], capsys)
-    assert status == 2 and err.startswith("dibench: plan: must be a file or one of the presets")
+    assert status == 2 and err.startswith("dibench: plan: must be a file, a model or one of the presets")
 
 
 def test_without_ncu_or_permission_one_line_says_so(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -126,13 +126,15 @@ def test_one_is_used_from_sweep_to_report_under_its_own_label(tmp_path: Path) ->
     assert manifest["energy_source"] == manifest["meter"]["source"] == "external:wall-meter"
     assert manifest["meter"]["gain_accuracy_pct"] == 2.5
 
-    status, told = dibench(tmp_path, "fit", "out", "--draws", "99", "--json", "fit.json")
+    status, told = dibench(tmp_path, "fit", "out", "--draws", "99")
+    assert status == 0 and "layers of energy measured by wall-meter" in " ".join(told.split())
+    status, told = dibench(tmp_path, "fit", "out", "--full", "--draws", "99", "--json", "fit.json")
     assert status == 0 and told.startswith(
         "Measured energy (energy_j, external:wall-meter), gain ±2.5% (declared"
     )
     found: dict[str, Any] = json.loads((tmp_path / "fit.json").read_text())
     assert found["evidence"] and found["gain_accuracy"] == 0.025
-    status, told = dibench(tmp_path, "predict", "vgg16", "--fit", "fit.json", "--model", "macs")
+    status, told = dibench(tmp_path, "predict", "vgg16", "--full", "--fit", "fit.json", "--model", "macs")
     assert (
         status == 0
         and "external:wall-meter" in told
