@@ -52,18 +52,6 @@ def test_the_page_begins_with_what_costs_most_and_whether_reuse_explains_it(page
     assert re.search(r"MACs alone.*AI.*DI", short, re.DOTALL)
 
 
-def test_the_page_begins_with_what_costs_most_and_whether_reuse_explains_it(page: str) -> None:
-    short = part(page, "so-what", "claims")
-    assert "DI: a weight and an activation do not cost the same energy here" in short
-    told = re.search(r"from the cheapest operator to the dearest: (.+?) pJ \(medians\)", short)
-    assert told is not None
-    costs = [float(one.split()[1]) for one in told[1].split(", ")]
-    assert len(costs) == 5 and costs == sorted(costs)
-    assert re.search(r"The dearest layer is \S+ \(\w+\), [\d.,]+ pJ", short)
-    assert "By this fit, resnet50 spends" in short
-    assert re.search(r"MACs alone.*AI.*DI", short, re.DOTALL)
-
-
 def test_the_page_begins_with_an_answer_to_each_claim(page: str) -> None:
     assert page.index('id="so-what"') < page.index('id="claims"') < page.index('id="verdict"')
     assert page.count('class="card claim') == 4
