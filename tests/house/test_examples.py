@@ -157,9 +157,13 @@ def cells() -> list[dict[str, Any]]:
 def run_cell(source: str, names: dict[str, Any]) -> str:
     """A cell as a notebook runs it: its last expression is shown."""
     tree = ast.parse(source)
-    last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
-    exec(compile(tree, "<cell>", "exec"), names)
-    if last is None or (shown := eval(compile(ast.Expression(last.value), "<cell>", "eval"), names)) is None:
+    last = tree.body[-1]
+    if not isinstance(last, ast.Expr):
+        exec(compile(tree, "<cell>", "exec"), names)
+        return ""
+    exec(compile(ast.Module(tree.body[:-1], []), "<cell>", "exec"), names)
+    shown = eval(compile(ast.Expression(last.value), "<cell>", "eval"), names)
+    if shown is None:
         return ""
     rich = [getattr(shown, name)() for name in ("_repr_html_", "_repr_png_") if hasattr(shown, name)]
     assert any(rich), f"shown as text only: {shown!r}"
