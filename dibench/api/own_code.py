@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, ParamSpec, Protocol, TypeVar, ov
 import attrs
 
 from dibench.api.shown import Shown
+from dibench.api.words import errors_in_python
 from dibench.errors import UserError
 from dibench.measure import own_code
 
@@ -199,6 +200,7 @@ class Energy:
         metered.spent = spent  # type: ignore[attr-defined]  # a function with one more attribute
         return metered  # type: ignore[return-value]
 
+    @errors_in_python
     def _begin(self, name: str) -> _Open:
         meter = own_code.span_meter(self._device, self._meter)
         own_code.wait_for_device(self._device)
