@@ -73,13 +73,13 @@ def test_asking_for_cuda_without_a_gpu_says_what_is_missing(monkeypatch: pytest.
     monkeypatch.setattr(cuda_driver, "gpu", lambda: fake_gpu.GPU)
     monkeypatch.setattr(cuda_gpu, "import_cupy", lambda gpu: old)
     with pytest.raises(
-        UserError, match=r"Test GPU cannot be used .*InsufficientDriver.*dibench\[cuda13\]' fits"
+        UserError, match=r"Test GPU cannot be used .*InsufficientDriver.*pip install 'cupy-cuda13x>=.* fits"
     ):
         backends.open_backend("cuda")
     monkeypatch.undo()
     monkeypatch.setattr(cuda_gpu, "find_spec", lambda name: None)
     for gpu, extra in ((fake_gpu.GPU, "cuda13"), (attrs.evolve(fake_gpu.GPU, arch=61), "cuda12")):
-        with pytest.raises(UserError, match=rf"--backend: needs CuPy: pip install 'dibench\[{extra}\]'"):
+        with pytest.raises(UserError, match=rf"--backend: needs CuPy: pip install 'cupy-{extra}x>="):
             cuda_gpu.import_cupy(gpu)
 
 

@@ -102,7 +102,7 @@ def test_zeus_is_refused_in_one_line_where_it_cannot_be(monkeypatch: pytest.Monk
     with pytest.raises(UserError, match="does not meter the device of backend cpu"):
         open_meter("zeus", "cpu")
     monkeypatch.setitem(sys.modules, "zeus.monitor", None)
-    with pytest.raises(UserError, match=r"needs Zeus .*pip install 'dibench\[zeus\]'"):
+    with pytest.raises(UserError, match=r"needs Zeus .*pip install 'zeus>="):
         open_meter("zeus", "cuda")
 
     def refuse(**_: Any) -> None:
