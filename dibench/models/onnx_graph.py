@@ -42,6 +42,9 @@ def read(path: Path, batch: int | None, shapes: Mapping[str, str]) -> Model:
         return _read(proto, path.stem, batch, shapes)
     except UserError as error:
         raise UserError("", clean(str(error), 400), where=path) from None
+    except UnicodeDecodeError as error:  # protobuf copies a message whose text it cannot decode only in part
+        rule = f"holds a name that is not UTF-8: {clean(error.object)}"
+        raise UserError("graph", rule, where=path) from None
 
 
 def _read(proto: Any, name: str, batch: int | None, shapes: Mapping[str, str]) -> Model:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any
 
@@ -106,6 +107,9 @@ def set_inputs(graph: Any, weights: set[str], batch: int | None, shapes: Mapping
     initialised = {tensor.name for tensor in graph.initializer}
     inputs = [value for value in graph.input if value.name not in initialised and value.name not in weights]
     tensors = [value for value in inputs if value.type.HasField("tensor_type")]
+    for name, times in Counter(value.name for value in tensors).items():
+        if times > 1:
+            raise UserError(f"input {name}", "must stand once among the graph's inputs", times)
     given = _given(tensors, shapes)
     was = [_first_axis(value) for value in tensors]
     symbols: dict[str, int] = {}
