@@ -16,6 +16,7 @@ from onnx import helper
 
 from dibench.errors import UserError
 from dibench.models.onnx_file import MOST_NODES
+from dibench.models.onnx_text import clean
 
 STANDARD = ("", "ai.onnx")
 """Names of the standard domain."""
@@ -44,7 +45,8 @@ def standard_version(proto: Any) -> int:
 
 def version_of(node: Any, usual: int) -> int:
     """The version of the standard operators that a node is written for."""
-    return int(node.overload) if node.overload.isdecimal() and len(node.overload) < 5 else usual
+    said = clean(node.overload)  # bytes where it is no UTF-8
+    return int(said) if said.isdecimal() and len(said) < 5 else usual
 
 
 def subgraphs(node: Any) -> Iterator[Any]:

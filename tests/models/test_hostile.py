@@ -359,6 +359,7 @@ def seeds(folder: Path) -> list[bytes]:
 
 @example(seed=35451)  # the name of an axis that is no UTF-8
 @example(seed=12461)  # two inputs of one name
+@example(seed=125630)  # an overload that is no UTF-8
 @settings(max_examples=150, deadline=None)
 @given(seed=st.integers(0, 2**32))
 def test_mutated_files_give_a_model_or_one_line(tmp_path_factory: pytest.TempPathFactory, seed: int) -> None:
