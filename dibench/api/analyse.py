@@ -17,13 +17,9 @@ from dibench.api.results import (
 )
 from dibench.api.shown import shown_as
 from dibench.api.words import errors_in_python
-from dibench.errors import UserError
 
 if TYPE_CHECKING:
     from dibench import study
-
-_BATCHES = (1, 8, 32)
-"""Batch sizes that `explain` tries as a change."""
 
 
 @errors_in_python
@@ -164,16 +160,11 @@ def explain(
     'the whole network'
     """
     from dibench.study.use.explain import explain as engine
+    from dibench.study.use.explain import other_batches
 
     network = model_of(model, batch, input_shape)
-    others, not_tried = [], []
-    for size in _BATCHES:
-        if size == network.batch:
-            continue
-        try:
-            others.append(model_of(model, size, input_shape))
-        except UserError as error:  # such as a file, or the caller's layers, that fix the batch
-            not_tried.append(f"Batch {size} was not tried: {error}")
+    others, refused = other_batches(lambda size: model_of(model, size, input_shape), network.batch)
+    not_tried = [f"Batch {size} was not tried: {error}" for size, error in refused.items()]
     found = engine(network, fitted_of(fit, by), batches=others, dtypes=[])
     return attrs.evolve(shown_as(ExplanationResult, found), not_tried=tuple(not_tried))
 

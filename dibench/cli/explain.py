@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from dibench.models import Model as AnyModel
     from dibench.study.findings.fitted_model import FittedModel
 
-_BATCHES = (1, 8, 32)
-"""Batch sizes that are tried as a change."""
-
 
 # Wide because each parameter is an option.
 def explain(
@@ -101,18 +98,15 @@ def explain(
 def _at_other_batches(
     model: str, own: int, input_shape: list[str] | None
 ) -> tuple[list[AnyModel], list[str]]:
-    """The network at the other batch sizes, and why some cannot be tried: the file fixes it, or a shape."""
-    found, refused = [], dict[str, list[str]]()
-    for size in _BATCHES:
-        if size == own:
-            continue
-        try:
-            found.append(model_at(model, size, input_shape))
-        except UserError as error:
-            refused.setdefault(f"{error.field}: {error.rule}" if error.field else error.rule, []).append(
-                str(size)
-            )
-    return found, [f"Not tried: batch {', '.join(sizes)}. {why}." for why, sizes in refused.items()]
+    """The network at the other batch sizes, and why some cannot be tried, sizes of one reason together."""
+    from dibench.study.use.explain import other_batches
+
+    found, refused = other_batches(lambda size: model_at(model, size, input_shape), own)
+    sizes = dict[str, list[str]]()
+    for size, error in refused.items():
+        why = f"{error.field}: {error.rule}" if error.field else error.rule
+        sizes.setdefault(why, []).append(str(size))
+    return found, [f"Not tried: batch {', '.join(those)}. {why}." for why, those in sizes.items()]
 
 
 def _of_other_dtype(path: Path, by: str, fit: FittedModel) -> FittedModel:

@@ -9,6 +9,7 @@ import numpy as np
 
 from dibench.numbers import UNKNOWN, count, percent, short, times, with_interval
 from dibench.show.blocks import Block, Column, Headline, Sentence, Table, columns
+from dibench.show.explained import strongest
 from dibench.show.partial import at_least, cost_text, part_of, transposed_text
 from dibench.show.svg import slug
 
@@ -65,17 +66,11 @@ def _how_sure(found: Predictions) -> str:
     if found.scatter.network is None:
         said += " if networks have nothing in common, which this fit cannot tell"
     said += f"; single layers lie {percent(found.scatter.layers)} off the fit"
-    share = max(map(extrapolated, found.predictions))
+    share = max(one.extrapolated for one in found.predictions)
     if share:
         said += f", and up to {percent(share)} of the cost is outside what was measured"
     modelled = [text for text in map(transposed_text, found.predictions) if text]
     return " ".join([f"{said}.", *modelled])
-
-
-def extrapolated(one: Prediction) -> float:
-    """The share of a predicted cost in layers outside the range that was measured."""
-    outside = sum(layer.value for layer in one.layers if layer.known and layer.outside)
-    return outside / one.total.value if one.total.value else 0.0
 
 
 def _after_predict(one: Prediction, model: str, fit: str) -> str:
@@ -86,7 +81,7 @@ def _after_predict(one: Prediction, model: str, fit: str) -> str:
     if one.covered.partial:
         left = ", ".join(dict.fromkeys(f"{part.op} ({part.reason})" for part in one.not_covered))
         return f"Next: read the total as the least that it costs; left out is {left or 'a part not known'}."
-    if extrapolated(one) > _MOST_EXTRAPOLATED:
+    if one.extrapolated > _MOST_EXTRAPOLATED:
         return f"Next: measure its own layers, {sweep}, and fit them."
     return f"Next: `python -m dibench explain {model} --fit {fit}` says what would save most."
 
@@ -171,13 +166,9 @@ def _after_explain(found: Explanation) -> str:
 
 
 def _changes(found: Explanation) -> Table:
-    """The change of each kind and place that saves most, surest knowledge first."""
-    best: dict[tuple[str, str], int] = {}
-    for number, one in enumerate(found.savings):
-        best.setdefault((one.knob, one.where), number)
-    shown = [found.savings[number] for number in best.values()][:_CHANGES]
+    """Of each kind of change at each place the one that saves most, most first."""
     rows = []
-    for one in shown:
+    for one in strongest(found.savings)[:_CHANGES]:
         share = UNKNOWN if one.share is None else percent(one.share)
         doubt = " and ".join(["may save nothing"] * (not one.certain) + ["extrapolated"] * one.outside)
         saved = with_interval(one.saved, found.prediction.unit)

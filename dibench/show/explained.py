@@ -58,7 +58,7 @@ def figures(found: Explanation) -> list[Figure]:
     return [
         cost_bars.layer_bars(one, found.terms, kind),
         cost_bars.operator_bars(one, found.terms, kind),
-        cost_bars.saving_bars(one, _strongest(found.savings), kind),
+        cost_bars.saving_bars(one, strongest(found.savings), kind),
     ]
 
 
@@ -103,7 +103,7 @@ def _whole(found: Explanation) -> str:
 
 
 def _savings(found: Explanation, *, every: bool) -> Table:
-    savings = list(found.savings) if every else _strongest(found.savings)[:_MOST_CHANGES]
+    savings = list(found.savings) if every else strongest(found.savings)[:_MOST_CHANGES]
     where = " in the layers that are predicted" if found.prediction.covered.partial else ""
     title = f"Changes that would save most per inference{where}, by this model"
     if len(savings) < len(found.savings):
@@ -122,7 +122,7 @@ def _savings(found: Explanation, *, every: bool) -> Table:
     return Table(title, columns, rows)
 
 
-def _strongest(savings: Sequence[Saving]) -> list[Saving]:
+def strongest(savings: Sequence[Saving]) -> list[Saving]:
     """Of each knob at each place the setting that saves most."""
     best: dict[tuple[str, str], Saving] = {}
     for one in savings:

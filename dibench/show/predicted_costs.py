@@ -172,11 +172,9 @@ def _outside(predictions: Sequence[Prediction]) -> Sentence:
     """Share of each cost in layers that lie outside the range that was measured."""
     said = []
     for one in predictions:
-        outside = sum(layer.value for layer in one.layers if layer.outside and layer.known)
-        if outside:
+        if one.extrapolated:
             whole = "what is predicted" if one.covered.partial else "the cost"
-            part = percent(outside / one.total.value)
-            said.append(f"{part} of {whole} of {one.network} at batch {one.batch}")
+            said.append(f"{percent(one.extrapolated)} of {whole} of {one.network} at batch {one.batch}")
     if not said:
         every = all(layer.known for one in predictions for layer in one.layers)
         what = "Every layer" if every else "Every layer that is predicted"

@@ -71,6 +71,12 @@ class Prediction:
     not_covered: tuple[NotCovered, ...]
     layers: tuple[LayerCost, ...]
 
+    @property
+    def extrapolated(self) -> float:
+        """The share of the total in layers outside the range that was measured."""
+        outside = sum(layer.value for layer in self.layers if layer.known and layer.outside)
+        return outside / self.total.value if self.total.value else 0.0
+
 
 @attrs.frozen(kw_only=True)
 class MeasuredNetwork:

@@ -12,13 +12,14 @@ changes that rest, too, so its saving is not known.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from dibench.errors import UserError
 from dibench.study.findings.explanation import DrawnPower, Explanation, Saving
 from dibench.study.findings.prediction import NetworkCosts, PredictedCost, Prediction
 from dibench.study.maths.inference import student_quantile
@@ -37,6 +38,28 @@ FloatArray = NDArray[np.float64]
 
 CONSTANT = "constant power"
 """The term of what the device draws whatever it computes."""
+
+
+BATCHES = (1, 8, 32)
+"""Batch sizes that are tried as a change."""
+
+
+def other_batches(load: Callable[[int], Model], own: int) -> tuple[list[Model], dict[int, UserError]]:
+    """A network at the other sizes of BATCHES, and why it cannot be had at some.
+
+    Args:
+        load: gives the network at a batch size; it refuses where a file, or a given shape, fixes the batch.
+        own: the size that it is used with.
+    """
+    found, refused = [], dict[int, UserError]()
+    for size in BATCHES:
+        if size == own:
+            continue
+        try:
+            found.append(load(size))
+        except UserError as error:
+            refused[size] = error
+    return found, refused
 
 
 def explain(
