@@ -57,6 +57,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "machine_code(of=): the test's `listings` are of these binaries.")
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """A test of bytes is named by how many there are.
+
+    Processes that share the tests must name them alike, and what a compressor writes may hold the time.
+    """
+    return f"{len(val)}-bytes" if isinstance(val, bytes) else None
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """A test that needs a whole report is slow: making one takes seconds."""
     for item in items:
