@@ -64,6 +64,14 @@ def contents(path: Path, seen: set[Path]) -> bytes:
     return text
 
 
+def operators(path: Path) -> str:
+    """The operators of a kernel's header, as arguments of a macro: its entry refuses all others."""
+    found = re.search(r"^ops\s*=\s*\[(.*)\]$", path.read_text(encoding="utf-8"), re.MULTILINE)
+    if not found:
+        raise CompileError(f"{path}: its [variant] block needs a line ops = [...]")
+    return found[1]
+
+
 class Build:
     """One flavour of the extension: objects and their keys in build/cpu/<flavour>."""
 
@@ -124,7 +132,8 @@ class Build:
 
     def _run(self, output: Path) -> None:
         table = [f'ISA({isa}, "{ISAS[isa][0]}")' for isa in self.isas]
-        table += [f"KERNEL({isa}, {kernel})" for isa in self.isas for kernel in self.kernels]
+        ops = {kernel: operators(ROOT / SOURCES / f"{kernel}.cpp") for kernel in self.kernels}
+        table += [f"KERNEL({isa}, {kernel}, {ops[kernel]})" for isa in self.isas for kernel in self.kernels]
         (self.directory / "kernels.inc").write_text("\n".join(table) + "\n")
         flags = [*self.kernel_flags, *KERNEL]
         jobs = [(SOURCES / "module.cc", "module", [*self.module_flags, *MODULE], self.includes)]

@@ -11,6 +11,7 @@ ops          = ["fc"]
 stationarity = "output"
 fast         = true
 teaches      = "A matrix-vector product is a memory benchmark: there is no reuse of weights to gain."
+requires     = ["pad_h + pad_w == 0"]
 counts.macs_executed = "N * K * C"
 counts.weight_reads  = "K * C * ceil_div(N, 6 if lanes == 16 else 3)"
 counts.input_reads   = "N * C * ceil_div(K, 4)"
@@ -89,6 +90,10 @@ void dot_tile_of(int64_t batch, const float* x, const float* w, int64_t C, float
 
 void run(const Launch& launch) {
   const Layer& l = launch.layer;
+  if (l.pad_h + l.pad_w != 0) {  // the only input lies beside the only output's window
+    *launch.unsupported = true;
+    return;
+  }
   const int64_t chunks = (l.C + chunk_floats - 1) / chunk_floats;
   const int64_t tiles = (l.K + row_tile - 1) / row_tile;
 #pragma omp parallel num_threads(launch.threads)

@@ -34,7 +34,7 @@ struct Launch {
   float* y;         // overwritten whole; holds arbitrary values (NaN in the tests) before
   float* scratch;   // scratch_floats() floats, 64-byte aligned, content arbitrary; null when that is 0
   int threads;      // OpenMP threads to use
-  bool* unsupported;  // run() sets it, and does nothing else, where it has no instance for the box
+  bool* unsupported;  // run() sets it, and does nothing else, where it cannot run the layer with that box
 };
 
 struct Variant {

@@ -1,6 +1,7 @@
 // dibench._cpu: the kernels as Python calls them. Everything that arrives from Python is checked here, so
 // that a wrong argument is an exception and never a crash; what a layer means is decided in dibench/layer.py.
 #include <omp.h>
+#include <pthread.h>
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -23,9 +24,9 @@ using dibench::Peaks;
 using dibench::Variant;
 
 // kernels.inc is written by setup.py: ISA(key, "name") for each instruction set it compiled for, worst
-// first, and KERNEL(key, variant) for each object.
+// first, and KERNEL(key, variant, ops...) for each object, with the operators of its header.
 #define ISA(key, name) extern "C" const Peaks dibench_##key##_peaks;
-#define KERNEL(key, variant) extern "C" const Variant dibench_##key##_##variant;
+#define KERNEL(key, variant, ...) extern "C" const Variant dibench_##key##_##variant;
 #include "kernels.inc"
 #undef ISA
 #undef KERNEL
@@ -43,7 +44,7 @@ const struct {
   const Peaks* peaks;
 } all_isas[] = {
 #define ISA(key, name) {#key, name, &dibench_##key##_peaks},
-#define KERNEL(key, variant)
+#define KERNEL(key, variant, ...)
 #include "kernels.inc"
 #undef ISA
 #undef KERNEL
@@ -52,9 +53,10 @@ const struct {
 const struct {
   std::string isa_key, variant;
   const Variant* kernel;
+  std::vector<std::string> ops;
 } all_kernels[] = {
 #define ISA(key, name)
-#define KERNEL(key, variant) {#key, #variant, &dibench_##key##_##variant},
+#define KERNEL(key, variant, ...) {#key, #variant, &dibench_##key##_##variant, {__VA_ARGS__}},
 #include "kernels.inc"
 #undef ISA
 #undef KERNEL
@@ -87,10 +89,25 @@ const auto& find_isa(const std::string& name) {
   throw py::value_error("isa: this machine runs" + known + " (got '" + name + "')");
 }
 
-const Variant& find_kernel(const std::string& variant, const std::string& isa) {
+/// The operator, by the rules of Layer.op in dibench/layer.py.
+std::string operator_of(const Layer& l) {
+  if (l.H == 1 && l.W == 1 && l.R == 1 && l.S == 1 && l.P == 1 && l.Q == 1 && l.groups == 1) return "fc";
+  if (l.groups == 1) return l.R == 1 && l.S == 1 ? "pointwise" : "standard";
+  return l.groups == l.C ? "depthwise" : "grouped";
+}
+
+/// The kernel of a variant, which runs the layer's operator: kernels trust that.
+const Variant& find_kernel(const std::string& variant, const std::string& isa, const Layer& layer) {
   const std::string key = find_isa(isa).key;
-  for (const auto& kernel : all_kernels)
-    if (kernel.isa_key == key && kernel.variant == variant) return *kernel.kernel;
+  for (const auto& kernel : all_kernels) {
+    if (kernel.isa_key != key || kernel.variant != variant) continue;
+    std::string runs;
+    for (const auto& op : kernel.ops) {
+      if (op == operator_of(layer)) return *kernel.kernel;
+      runs += " " + op;
+    }
+    throw py::value_error("layer: " + variant + " runs" + runs + " (got " + operator_of(layer) + ")");
+  }
   throw py::value_error("variant: no such kernel (got '" + variant + "')");
 }
 
@@ -140,6 +157,17 @@ Layer layer_from(const py::sequence& values) {
                        v[8], v[9], v[10], v[11], v[12], v[13], v[14], v[15]};
   if (layer.C % layer.groups || layer.K % layer.groups)
     throw py::value_error("groups: must divide C and K (got " + std::to_string(layer.groups) + ")");
+  // What kernels address is inside the image with its padding, all channels of it: offsets and sizes of copies,
+  // of any kernel and number of threads, then fit into 64 bits. No memory holds so large an image.
+  const auto side = [](int64_t size, int64_t pad, int64_t out, int64_t stride, int64_t taps, int64_t dil) {
+    return std::max(pad + size, (out - 1) * stride + (taps - 1) * dil + 1) + stride;
+  };
+  const int64_t height = side(layer.H, layer.pad_h, layer.P, layer.stride_h, layer.R, layer.dil_h);
+  const int64_t width = side(layer.W, layer.pad_w, layer.Q, layer.stride_w, layer.S, layer.dil_w);
+  const int64_t most = int64_t(1) << 44;
+  if (height > most / width || height * width > most / layer.C)
+    throw py::value_error("layer: its padded image must be of at most 2**44 elements (got " + std::to_string(layer.C) +
+                          " x " + std::to_string(height) + " x " + std::to_string(width) + ")");
   return layer;
 }
 
@@ -192,14 +220,27 @@ float* scratch_of(int64_t floats) {
   return memory.get();
 }
 
+int64_t scratch_floats_of(const Variant& kernel, const Launch& launch) {
+  return kernel.scratch_floats ? kernel.scratch_floats(launch) : 0;
+}
+
+/// Bytes that a launch needs beside its operands.
+int64_t scratch_bytes(const std::string& variant, const std::string& isa, const py::sequence& layer, int threads) {
+  check_threads(threads);
+  Launch one = {};
+  one.layer = layer_from(layer);
+  one.threads = threads;
+  return 4 * scratch_floats_of(find_kernel(variant, isa, one.layer), one);
+}
+
 /// Seconds of `launches` launches. Wide because its parameters are those that Python gives (see the end of this file).
 double launch(const std::string& variant, const std::string& isa, const py::sequence& layer, const py::sequence& box,
               const py::object& x, const py::object& w, const py::object& y, int threads, int64_t launches) {
-  const Variant& kernel = find_kernel(variant, isa);
   check_threads(threads);
   if (launches < 1) throw py::value_error("launches: must be at least 1 (got " + std::to_string(launches) + ")");
   Launch one = {};
   one.layer = layer_from(layer);
+  const Variant& kernel = find_kernel(variant, isa, one.layer);
   one.box = box_from(box);
   one.threads = threads;
   const Layer& l = one.layer;
@@ -215,7 +256,7 @@ double launch(const std::string& variant, const std::string& isa, const py::sequ
   if ((y_data < x_data + x_size && x_data < y_data + y_size) || (y_data < w_data + w_size && w_data < y_data + y_size))
     throw py::value_error("y: must not overlap x or w");
 
-  one.scratch = scratch_of(kernel.scratch_floats ? kernel.scratch_floats(one) : 0);
+  one.scratch = scratch_of(scratch_floats_of(kernel, one));
   bool unsupported = false;
   one.unsupported = &unsupported;
   double seconds;
@@ -287,6 +328,17 @@ double rate(int threads, double seconds, Work work) {
   return best;
 }
 
+/// Threads that OpenMP gives a kernel which asks for `threads`: OMP_THREAD_LIMIT and OMP_DYNAMIC may leave fewer.
+int team(int threads) {
+  check_threads(threads);
+  const py::gil_scoped_release unlocked;
+  int members = 0;
+#pragma omp parallel num_threads(threads)
+#pragma omp single
+  members = omp_get_num_threads();
+  return members;
+}
+
 double peak_flops(const std::string& isa, int threads, double seconds) {
   const Peaks& peaks = *find_isa(isa).peaks;
   return rate(threads, seconds, [&](int, int) { return double(peaks.multiply_adds(10000)); });
@@ -316,6 +368,9 @@ double peak_bandwidth(int threads, int64_t bytes, double seconds) {
 
 PYBIND11_MODULE(_cpu, m) {
   using namespace pybind11::literals;
+  // A child has none of its parent's threads, and libgomp would wait for them at the first launch: they end before
+  // each fork, and both sides start new ones when they need them.
+  pthread_atfork([] { omp_pause_resource_all(omp_pause_hard); }, nullptr, nullptr);
   m.doc() = "CPU kernels of dibench; see csrc/cpu.";
   m.def("isas", isas, "Instruction sets that this machine runs, best last.");
   m.def("variants", variants, "Kernel variants in this build.");
@@ -327,6 +382,9 @@ PYBIND11_MODULE(_cpu, m) {
         "Seconds for `launches` launches, each over all instances. layer: N C H W K R S P Q stride_h stride_w pad_h\n"
         "pad_w dil_h dil_w groups; box: tile_p tile_k tile_c taps window, 0 where a variant lacks the knob;\n"
         "x [I,N,C,H,W], w [I,K,C/groups,R,S], y [I,N,K,P,Q]: float32, C-contiguous.");
+  m.def("scratch_bytes", scratch_bytes, "variant"_a, "isa"_a, "layer"_a, "threads"_a,
+        "Bytes that a launch needs beside its operands; see launch.");
+  m.def("team", team, "threads"_a, "Threads that run where a launch asks for `threads`.");
   m.def("peak_flops", peak_flops, "isa"_a, "threads"_a, "seconds"_a, "MAC/s of a loop of nothing but multiply-adds.");
   m.def("peak_bandwidth", peak_bandwidth, "threads"_a, "bytes"_a, "seconds"_a, "B/s when reading a buffer of `bytes`.");
 #ifdef DIBENCH_COUNT

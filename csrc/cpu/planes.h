@@ -23,9 +23,12 @@ DIBENCH_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; 
 
 /// How many different remainders modulo `stride` the taps 0, dil, 2*dil, ... (taps of them) have.
 DIBENCH_INLINE int64_t phases(int64_t taps, int64_t dil, int64_t stride) {
-  int64_t period = 1;
-  while (period * dil % stride != 0) ++period;
-  return min_of(taps, period);
+  int64_t divisor = stride, rest = dil % stride;  // Euclid: the remainders repeat after stride / gcd(stride, dil)
+  while (rest != 0) {
+    const int64_t next = divisor % rest;
+    divisor = rest, rest = next;
+  }
+  return min_of(taps, stride / divisor);
 }
 
 struct Planes {

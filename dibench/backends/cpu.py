@@ -106,7 +106,11 @@ class CpuCase:
         self._backend = backend
         self._case = case
         layer = case.layer
-        check_memory(layer, case.instances)
+        try:
+            scratch = backend._cpu.scratch_bytes(case.variant, backend.isa, layer.shape, backend.threads)
+        except ValueError as error:
+            raise UserError("layer", f"the kernel refuses it: {error}", layer) from None
+        check_memory(layer, case.instances, scratch)
         x, w, y = operand_shapes(layer, case.instances)
         self.x = operand(x, case.data, case.seed, 0)
         self.w = operand(w, case.data, case.seed, 1)
@@ -127,14 +131,13 @@ class CpuCase:
         self.x = self.w = self.y = np.empty(0, np.float32)
 
 
-def check_memory(layer: Layer, instances: int) -> None:
-    """Refuse a case that does not fit into free memory.
+def check_memory(layer: Layer, instances: int, scratch: int) -> None:
+    """Refuse a case whose operands and `scratch` bytes do not fit into free memory.
 
     Raises:
         UserError: it names the memory needed and left.
     """
-    # Operands, and scratch memory of fast variants, which is at most three copies of the inputs.
-    needed = 4 * instances * (layer.weights + layer.inputs + layer.outputs) + 4 * 3 * layer.inputs
+    needed = 4 * instances * (layer.weights + layer.inputs + layer.outputs) + scratch
     available = _available_bytes()
     if needed > available:
         rule = f"needs {short(needed, 'B')} of memory and this machine has {short(available, 'B')} left"

@@ -166,7 +166,8 @@ class TorchBackend:
         if case.sms != "all":
             raise UserError("sms", "must be all: a library chooses its blocks itself", case.sms)
         if not self._on_gpu:
-            host.check_memory(case.layer, case.instances * sets)
+            # What the library allocates beside is at most three copies of the inputs.
+            host.check_memory(case.layer, case.instances * sets, 4 * 3 * case.layer.inputs)
 
     def _sets(self, case: Case) -> int:
         """Sets of copies that launches take in turn."""

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -21,12 +22,14 @@ from dibench.backends.cpu import CpuBackend
 from dibench.backends.operands import operand
 from dibench.check.reference import convolution
 from dibench.errors import UserError
+from dibench.kernels import registry
 from dibench.layer import Layer
 from dibench.plan import Case
 from dibench.schema import DISTRIBUTIONS
 
 LAYER = Layer(N=1, C=4, H=6, W=6, K=4, R=3, S=3, pad_h=1, pad_w=1)
 BOX = (4, 2, 2, 3, 0)
+NO_KNOBS = dict.fromkeys(("tile_p", "tile_k", "tile_c", "taps", "window"))
 
 
 def case(**changes: Any) -> Case:
@@ -139,7 +142,14 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
     "negative padding": ({"layer": changed(11, -1)}, "pad_h: must be from 0"),
     "beyond 31 bits": ({"layer": changed(1, 2**31)}, "C: must be from 1 to 2147483647"),
     "beyond 64 bits": ({"layer": changed(1, 2**70)}, "C: must be from 1 to 2147483647"),
-    "products beyond 64 bits": ({"layer": (2**31 - 1,) * 9 + (1, 1, 0, 0, 1, 1, 1)}, "x: must be of shape"),
+    "products beyond 64 bits": (
+        {"layer": (2**31 - 1,) * 9 + (1, 1, 0, 0, 1, 1, 1)},
+        "layer: its padded image",
+    ),
+    "strides beyond any memory": (
+        {"layer": (1, 1, 1, 1, 1, 3, 3, 2, 2, 2**31 - 1, 2**31 - 1, 0, 0, 1, 1, 1)},
+        "layer: its padded image must be of at most 2[*][*]44 elements",
+    ),
     "fifteen dimensions": ({"layer": LAYER.shape[:15]}, "layer: must be 16"),
     "groups that do not divide": ({"layer": changed(15, 3)}, "groups: must divide"),
     "negative knob": ({"box": (-1, 2, 2, 3, 0)}, "tile_p: must be from 0"),
@@ -213,10 +223,101 @@ def test_other_python_threads_run_during_a_launch() -> None:
     assert during > 1
 
 
+OF_EACH_OPERATOR = {
+    "fc": Layer.fc(2, 6, 6),
+    "pointwise": Layer(N=1, C=6, H=4, W=4, K=6, R=1, S=1),
+    "standard": LAYER,
+    "depthwise": Layer(N=1, C=6, H=4, W=4, K=6, R=3, S=3, pad_h=1, pad_w=1, groups=6),
+    "grouped": Layer(N=1, C=6, H=4, W=4, K=6, R=1, S=1, groups=2),
+}
+
+
+@pytest.mark.parametrize("name", [variant.name for variant in registry("cpu").values()])
+def test_an_entry_refuses_the_operators_that_its_header_does_not_name(name: str) -> None:
+    for op, layer in OF_EACH_OPERATOR.items():
+        assert layer.op == op
+        if op not in registry("cpu")[name].ops:
+            x, w, y = operands(layer, 1, 0)
+            with pytest.raises(ValueError, match=rf"layer: {name} runs .*\(got {op}\)"):
+                _cpu.launch(name, _cpu.isas()[0], layer.shape, (0,) * 5, x, w, y)
+            assert np.isnan(y).all(), "nothing was computed"
+
+
+def test_a_fully_connected_layer_beside_its_padding_is_refused() -> None:
+    layer = Layer(N=1, C=2, H=1, W=1, K=2, R=1, S=1, P=1, Q=1, stride_h=2, stride_w=2, pad_h=1, pad_w=1)
+    assert layer.op == "fc"
+    with pytest.raises(UserError, match="pad_h"):
+        CpuBackend().prepare(case(layer=layer, variant="fc_dot", **NO_KNOBS))
+    with pytest.raises(ValueError, match="fc_dot has no kernel for these knobs and this layer"):
+        _cpu.launch("fc_dot", _cpu.isas()[0], layer.shape, (0,) * 5, *operands(layer, 1, 0))
+
+
+def test_strides_near_2_to_the_31_take_no_longer_than_others() -> None:
+    layer = Layer(
+        N=1, C=2, H=5, W=5, K=2, R=3, S=3, P=1, Q=5, stride_h=2**31 - 1, stride_w=1, pad_w=1, groups=2
+    )
+    x, w, y = operands(layer, 1, 0)
+    start = time.perf_counter()
+    _cpu.launch("depthwise_row_stencil", _cpu.isas()[0], layer.shape, (0,) * 5, x, w, y)
+    assert time.perf_counter() - start < 1
+    np.testing.assert_allclose(y[0], convolution(layer, x[0], w[0]), atol=1e-5)
+
+
+def test_scratch_beyond_memory_is_refused_before_it_is_allocated() -> None:
+    layer = Layer(
+        N=1,
+        C=64,
+        H=9,
+        W=9,
+        K=2,
+        R=2,
+        S=2,
+        P=2,
+        Q=2,
+        stride_h=8,
+        stride_w=8,
+        pad_h=9,
+        pad_w=9,
+        dil_h=2**18,
+        dil_w=2**17,
+    )
+    wanted = _cpu.scratch_bytes("standard_implicit_gemm", _cpu.isas()[0], layer.shape, 1)
+    assert wanted > 4 * 64 * 2**35
+    with pytest.raises(UserError, match=r"layer: needs .*TB of memory"):
+        CpuBackend().prepare(case(layer=layer, variant="standard_implicit_gemm", **NO_KNOBS))
+
+
+AFTER_A_FORK = """
+import os, signal
+from dibench.backends.cpu import CpuBackend
+from dibench.layer import Layer
+from dibench.plan import Case
+layer = Layer(N=1, C=4, H=6, W=6, K=4, R=3, S=3, pad_h=1, pad_w=1)
+prepared = CpuBackend(threads=2).prepare(Case(layer=layer, backend="cpu", variant="conv_no_reuse"))
+prepared.launch(1)
+first = prepared.y.copy()
+for _ in range(3):
+    child = os.fork()
+    signal.alarm(20)
+    prepared.y.fill(7)
+    prepared.launch(1)
+    assert (prepared.y == first).all()
+    if child == 0:
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+print("both sides ran")
+"""
+
+
+def test_a_child_that_was_forked_after_a_launch_launches_as_well() -> None:
+    command = [sys.executable, "-c", AFTER_A_FORK]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=60)
+    assert done.stdout == "both sides ran\n", done.stderr
+
+
 @lru_cache
 def sanitized_build() -> Path:
-    isa = {"x86-64-v4": "v3", "x86-64-v3": "v3", "x86-64-v2": "v2"}.get(_cpu.isas()[-1], "base")
-    return build("sanitize", "--isas", isa)
+    return build("sanitize", *processes.sanitized_isa(_cpu.isas()[-1]))
 
 
 def sanitized(*arguments: str) -> subprocess.CompletedProcess[str]:
@@ -238,6 +339,11 @@ def test_kernels_stay_inside_their_operands_and_the_language() -> None:
 def test_hostile_arguments_are_an_exception_each_and_never_a_crash() -> None:
     done = sanitized("hostile", "300")
     assert done.returncode == 0, done.stdout + done.stderr[:3000]
+
+
+def test_layers_whose_dimensions_do_not_belong_together_are_refused_or_computed() -> None:
+    done = sanitized("inconsistent", "20", "500", "calls")
+    assert done.returncode == 0, done.stdout[-300:] + done.stderr[:3000]
 
 
 def test_the_sanitizers_would_have_spoken() -> None:

@@ -32,6 +32,11 @@ def sanitized(**further: str) -> dict[str, str]:
     return environment(LD_PRELOAD=preload, ASAN_OPTIONS="detect_leaks=0", **further)
 
 
+def sanitized_isa(best: str) -> list[str]:
+    """Options of references.build: one instruction set that this machine runs, to save compiling."""
+    return ["--isas", {"x86-64-v4": "v3", "x86-64-v3": "v3", "x86-64-v2": "v2"}.get(best, "base")]
+
+
 def children(pid: int) -> list[int]:
     """Of all threads of a process."""
     found: list[int] = []

@@ -4,7 +4,9 @@
 
 Each operand is an allocation of its own, so one element too far is a report and a non-zero exit. With the
 word `hostile` and a number, so many calls with arguments that a caller should not give: an exception each, or
-a launch that stays inside what it was given.
+a launch that stays inside what it was given. With `inconsistent`, a seed and `7 minutes` or `500 calls`,
+layers whose dimensions are positive and do not belong together: a refusal each, or the convolution of its
+definition.
 """
 
 from __future__ import annotations
@@ -12,15 +14,18 @@ from __future__ import annotations
 import importlib.machinery
 import importlib.util
 import random
+import signal
 import sys
+import time
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 from references import box, legal_knobs, operands
 
-from dibench.check.reference import convolution
+from dibench.check.reference import allowance, convolution
 from dibench.kernels import registry
-from dibench.layer import Layer
+from dibench.layer import DIMENSIONS, Layer
 
 LAYERS = [
     Layer(N=2, C=5, H=6, W=13, K=9, R=3, S=3, pad_h=1, pad_w=1),
@@ -149,6 +154,72 @@ def hostile(cpu: Any, calls: int) -> None:
     assert calls / 3 < refused < calls
 
 
+HUGE = (1000, 2**20 + 1, 2**30, 2**31 - 2, 2**31 - 1)
+LONGEST_S = 20
+MOST_SCRATCH = 2**26  # bytes: enough for every path, and filled in a moment
+
+
+def inconsistent_layer(choose: random.Random) -> Any:
+    """Dimensions that are positive, with small operands; groups divide C and K, no more is promised."""
+    layer = SimpleNamespace()
+    layer.groups = choose.choice([1, 1, 1, 2, 3, 8, 32])
+    depthwise = choose.random() < 0.3
+    layer.N = choose.randint(1, 4)
+    layer.C = layer.groups * (1 if depthwise else choose.choice([1, 1, 2, 3, 5, 9, 17]))
+    layer.K = layer.groups * choose.choice([1, 1, 2, 3, 4, 7, 16])
+    for axis, size, taps, out in (("h", "H", "R", "P"), ("w", "W", "S", "Q")):
+        for name, most in ((size, 20), (taps, 11), (out, 35)):
+            setattr(layer, name, choose.choice([1, 1, choose.randint(1, most), choose.randint(1, 5)]))
+        for name, small in (
+            ("stride", (1, 1, 1, 2, 2, 3, 5)),
+            ("dil", (1, 1, 1, 2, 3)),
+            ("pad", (0, 0, 1, 2, 7)),
+        ):
+            values = HUGE if choose.random() < 0.04 else small
+            setattr(layer, f"{name}_{axis}", choose.choice(values))
+    if choose.random() < 0.1:  # no product of its sides, as a fully-connected layer has it
+        layer.H = layer.W = layer.R = layer.S = 1
+        layer.P, layer.Q = choose.choice([(1, 1), (1, 1), (1, 2), (3, 1)])
+    if choose.random() < 0.2:  # dense positions
+        layer.P, layer.Q = layer.H, layer.W
+    layer.shape = tuple(getattr(layer, name) for name in DIMENSIONS)
+    return layer
+
+
+def inconsistent(cpu: Any, seed: int, amount: float, unit: str) -> None:
+    """Random layers and boxes for random kernels; each call is printed before it is made."""
+    choose = random.Random(seed)
+    variants = list(registry("cpu").values())
+    refused = ran = 0
+    end = time.monotonic() + 60 * amount
+    while (time.monotonic() < end) if unit == "minutes" else (refused + ran < amount):
+        layer = inconsistent_layer(choose)
+        variant = choose.choice(variants)
+        knobs = tuple(choose.choice(values) for values in ((1, 2, 4, 8), (1, 2, 4, 8), (1, 2, 4, 8)))
+        taps = choose.choice([1, layer.S, layer.R * layer.S])
+        boxed = (*knobs, taps, choose.choice([0, 0, 1])) if choose.random() < 0.9 else (3, 2**31 - 1, 5, 2, 1)
+        if choose.random() < 0.5:  # small boxes have kernels most often
+            boxed = (choose.choice([1, 2]), choose.choice([1, 2]), 1, taps, 0)
+        threads, instances = choose.choice([1, 2, 3]), choose.choice([1, 1, 2])
+        print(f"{variant.name} {layer.shape} {boxed} threads {threads} instances {instances}", flush=True)
+        signal.alarm(LONGEST_S)
+        try:
+            if cpu.scratch_bytes(variant.name, cpu.isas()[-1], layer.shape, threads) > MOST_SCRATCH:
+                raise MemoryError
+            x, w, y = operands(layer, instances, choose.randrange(2**32))
+            cpu.launch(variant.name, cpu.isas()[-1], layer.shape, boxed, x, w, y, threads, 1)
+        except REFUSALS:
+            refused += 1
+            continue
+        for i in range(instances):
+            wrong = ~(abs(y[i] - convolution(layer, x[i], w[i])) <= allowance(layer, x[i], w[i]))
+            assert not wrong.any(), f"wrong at {np.argwhere(wrong)[:3].tolist()}"
+        ran += 1
+    signal.alarm(0)
+    print(f"seed {seed}: {ran} launches, {refused} refused")
+    assert ran > refused / 20
+
+
 def main(path: str) -> None:
     loader = importlib.machinery.ExtensionFileLoader("_cpu", path)
     spec = importlib.util.spec_from_file_location("_cpu", path, loader=loader)
@@ -157,6 +228,10 @@ def main(path: str) -> None:
     loader.exec_module(cpu)
     if "hostile" in sys.argv:
         hostile(cpu, int(sys.argv[-1]))
+        return
+    if "inconsistent" in sys.argv:
+        seed, amount, unit = sys.argv[-3:]
+        inconsistent(cpu, int(seed), float(amount), unit)
         return
     choose = random.Random(1)
     ran = 0
