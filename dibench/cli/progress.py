@@ -106,6 +106,7 @@ class Progress:
             CaseRevisited,
             DeviceJoined,
             DeviceLost,
+            FilesMended,
             NoiseMeasured,
             NoPeaks,
             RevisitsBegan,
@@ -137,6 +138,8 @@ class Progress:
                 self._say(f"{reason}; started a new one")
             case NoPeaks(reason):
                 self._say(f"{reason}; continuing without")
+            case FilesMended(what):
+                self._say(what)
             case DeviceLost(reason):
                 self._say(f"device lost: {reason}; the others continue")
             case DeviceJoined(where):

@@ -95,6 +95,13 @@ class NoPeaks:
 
 
 @attrs.frozen
+class FilesMended:
+    """What the sweep found to mend in its files before it began."""
+
+    what: str
+
+
+@attrs.frozen
 class DeviceLost:
     """One of several devices is gone; its cases go to the others."""
 
@@ -118,6 +125,7 @@ Event = (
     | CaseRevisited
     | WorkerRestarted
     | NoPeaks
+    | FilesMended
     | DeviceLost
     | DeviceJoined
 )

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dibench.errors import UserError
 from dibench.files import explained
-from dibench.sweep.record import LOCK
+from dibench.sweep.record import LOCK, ChangedError
 
 _DEAD_OWNER_WAIT_S = 2.0
 
@@ -28,6 +28,7 @@ class Lock:
     """
 
     def __init__(self, directory: Path) -> None:
+        self.directory = directory
         self._path = directory / LOCK
         self._fd = -1
         self._made: list[Path] = []
@@ -77,6 +78,26 @@ class Lock:
                 os.close(fd)
             return held
 
+    def check(self) -> None:
+        """Look whether the lock excludes other sweeps still.
+
+        Raises:
+            ChangedError: its file was removed or replaced.
+        """
+        if not self._is_there():
+            rule = (
+                "was removed by another program while this sweep ran, so a second sweep may write here and "
+                "this one ends; what it measured is kept: the same command goes on when no other sweep runs"
+            )
+            raise ChangedError("", rule, where=self._path)
+
+    def _is_there(self) -> bool:
+        """Whether the file at the path is the locked one."""
+        try:
+            return os.path.samestat(self._path.stat(), os.fstat(self._fd))
+        except OSError:
+            return False
+
     def _sign(self, fd: int) -> None:
         try:
             os.ftruncate(fd, 0)
@@ -93,7 +114,8 @@ class Lock:
 
     def __exit__(self, *exc: object) -> None:
         with contextlib.suppress(OSError):
-            self._path.unlink()
+            if self._is_there():  # or it is another sweep's
+                self._path.unlink()
         os.close(self._fd)
         self._fd = -1
         self._remove_made()

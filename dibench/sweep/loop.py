@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from statistics import median
 from typing import TYPE_CHECKING
 
 import attrs
 
+from dibench.errors import UserError
 from dibench.measure.measurement import FEWEST_WINDOWS
 from dibench.measure.visit import Visit
 from dibench.plan.ordering import VISIT_BLOCK, in_visits
@@ -198,8 +199,7 @@ class Loop:
                         continue
                     return "complete" if in_time else "time budget"
                 done, _ = wait(self._under_way, timeout=_POLL_S, return_when=FIRST_COMPLETED)
-                for future in done:
-                    self._take_in(self._under_way.pop(future), future, steps)
+                self._take_all_in(done, steps)
         except KeyboardInterrupt:
             return "interrupted"
         finally:
@@ -261,6 +261,17 @@ class Loop:
             future = pool.submit(device.measure, case, settings, steps.upcoming(_LOOK_AHEAD))
             self._under_way[future] = _UnderWay(device, case, utc_now(), begin)
         return True
+
+    def _take_all_in(self, done: Iterable[Future[CaseResult]], steps: Steps) -> None:
+        """Record what devices found; an error with one costs no other."""
+        errors = []
+        for future in done:
+            try:
+                self._take_in(self._under_way.pop(future), future, steps)
+            except UserError as error:
+                errors.append(error)
+        if errors:
+            raise errors[0]
 
     def _take_in(self, begun: _UnderWay, future: Future[CaseResult], steps: Steps) -> None:
         """Record what a device found, or that it was lost."""

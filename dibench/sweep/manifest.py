@@ -20,7 +20,7 @@ import contextlib
 import datetime
 import os
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,7 +116,7 @@ def set_aside(out: Path) -> str:
         while any(out.glob(f"*-until-{stamp}.*")):  # the clock was set back, or it is the same second
             stamp += "+"
         # The table first: a directory with only a manifest can resume, one with only a table cannot.
-        for name in (record.TABLE, record.VISITS, record.MANIFEST):
+        for name in (record.TABLE, record.VISITS, record.KEPT, record.MANIFEST):
             stem, _, suffix = name.partition(".")
             with contextlib.suppress(FileNotFoundError):
                 aside = out / f"{stem}-until-{stamp}.{suffix}"
@@ -136,6 +136,7 @@ class Manifest:
         sweep: Sweep,
         setups: Sequence[Setup],
         peaks: Mapping[str, Any],
+        held: Callable[[], object] = lambda: None,
     ) -> None:
         """Describe this session; nothing is written yet.
 
@@ -146,6 +147,7 @@ class Manifest:
             sweep: what is measured.
             setups: the devices that are there, with their meters.
             peaks: of the first device.
+            held: raises ChangedError where the directory's lock is not held any more.
 
         Raises:
             UserError: there is a table, but no manifest says what it holds.
@@ -154,7 +156,7 @@ class Manifest:
             rule = f"has no {record.MANIFEST} beside it: take another --out, or --fresh to start over"
             raise UserError("", rule, where=out / record.TABLE)
         sessions = earlier["sessions"] if earlier else []
-        self._path = out / record.MANIFEST
+        self._path, self._held = out / record.MANIFEST, held
         self._session = _new_session(sessions, sweep.command_line)
         self.session: str = self._session["session"]
         self.energy_source = setups[0].meter.source
@@ -181,7 +183,12 @@ class Manifest:
         self.note_devices(setups)
 
     def save(self) -> None:
-        """Replace the file."""
+        """Replace the file.
+
+        Raises:
+            UserError: it cannot be written, or another sweep may write here.
+        """
+        self._held()
         files.write_json(self._path, self._data)
 
     def note_devices(self, setups: Sequence[Setup]) -> None:

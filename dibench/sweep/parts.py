@@ -147,7 +147,9 @@ def read_part(folder: Path, *, cut_off: bool = False) -> Part:
         UserError: it cannot be read, is merged already, or contradicts itself.
     """
     manifest = _manifest(folder)
-    table, visits = folder / record.TABLE, folder / record.VISITS
+    table, visits, kept = folder / record.TABLE, folder / record.VISITS, folder / record.KEPT
+    if kept.exists():
+        raise UserError("", f"has visits that belong in {visits.name}: run its sweep again", where=kept)
     if not cut_off:
         _check_whole(table, HEADER)
         _check_whole(visits)

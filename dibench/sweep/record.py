@@ -4,9 +4,14 @@
   line, which the next start cuts off. Rows survive the program's death at once. They are forced to the disk
   (fdatasync) at most every five seconds and at the end, so a power failure may cost the last five seconds,
   never an older row.
-- `visits.jsonl` has a line for each visit, and grows in the same way.
+- `visits.jsonl` has a line for each visit, and grows in the same way. Rows of visited cases follow from it.
 - `manifest.json` is replaced whole: written beside, forced to the disk, renamed.
 - `sweep.lock` names the process that writes here; the kernel releases it however that process ends.
+- `visits.kept.jsonl` has visits that could not go into `visits.jsonl` because another program had changed it;
+  the next start takes them in.
+
+Before each line, the file at the path must be the one that is open, of the size that this program left: an
+editor, rsync or `sed -i` puts another in its place, and rows would go where nobody finds them.
 """
 
 from __future__ import annotations
@@ -26,9 +31,14 @@ if TYPE_CHECKING:
     from dibench.schema import Row
 
 TABLE, VISITS, MANIFEST, LOCK = "sweep.csv", "visits.jsonl", "manifest.json", "sweep.lock"
+KEPT = "visits.kept.jsonl"
 _SYNC_EVERY_S = 5.0
 
 Write = Callable[[int, bytes], int]
+
+
+class ChangedError(UserError):
+    """Another program changed a file that a sweep is writing."""
 
 
 def refuse_test_data(out: Path, source: str) -> None:
@@ -45,15 +55,32 @@ def refuse_test_data(out: Path, source: str) -> None:
 class GrowingFile:
     """A file of whole lines, open for appending; only for the holder of the directory's lock."""
 
-    def __init__(self, path: Path, *, header: bytes = b"", write: Write = os.write) -> None:
+    safe = "the same command goes on"
+    """What a message says of everything measured so far."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        header: bytes = b"",
+        write: Write = os.write,
+        held: Callable[[], object] = lambda: None,
+    ) -> None:
         """Open the file, cut off a torn last line, write the header where there is none.
+
+        Args:
+            path: of the file.
+            header: its first line.
+            write: `os.write`.
+            held: raises ChangedError where the directory's lock is not held any more.
 
         Raises:
             UserError: the file cannot be written, or begins with another header.
         """
         self.path = path
-        self._header, self._write = header, write
+        self._header, self._write, self._held = header, write, held
         self._synced_at = time.monotonic()
+        self._end: int | None = None
         with self._explained():
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC
             self._fd = os.open(path, flags, 0o644)
@@ -79,13 +106,39 @@ class GrowingFile:
                 os.ftruncate(self._fd, whole)
             return whole
 
+    def check(self) -> None:
+        """Look whether the lock is held and the file is as this program left it.
+
+        Raises:
+            ChangedError: another program changed one of them.
+        """
+        self._held()
+        if how := self._changed():
+            rule = f"{how} by another program while this sweep ran, and is left so; {self.safe}"
+            raise ChangedError("", rule, where=self.path)
+
+    def _changed(self) -> str:
+        with self._explained():
+            try:
+                there = self.path.stat()
+            except FileNotFoundError:
+                return "was removed"
+            if not os.path.samestat(there, os.fstat(self._fd)):
+                return "was replaced"
+        if there.st_size == self._size:
+            return ""
+        return f"was changed from {self._size:,} to {there.st_size:,} bytes"
+
     def append_line(self, line: bytes) -> None:
         """Write one line, whole or not at all.
 
         Raises:
+            ChangedError: see `check`; nothing was written.
             UserError: the disk is full or the file cannot be written; all earlier lines are kept.
         """
+        self.check()
         with self._explained():
+            self._end = self._size + len(line)
             try:
                 written = 0
                 while written < len(line):  # a nearly full disk may write only a part
@@ -93,7 +146,7 @@ class GrowingFile:
             except OSError:
                 self._cut()
                 raise
-        self._size += len(line)
+        self._size, self._end = self._end, None
         if time.monotonic() - self._synced_at >= _SYNC_EVERY_S:
             self.sync()
 
@@ -106,15 +159,19 @@ class GrowingFile:
     def close(self) -> None:
         """Cut off an interrupted write and force the file to the disk."""
         try:
-            if os.fstat(self._fd).st_size != self._size:
-                self._cut()
+            self._cut()
             self.sync()
         finally:
             os.close(self._fd)
 
     def _cut(self) -> None:
+        """Cut off what was written of a line whose end was not; nobody else's line, and never upwards."""
+        if self._end is None:
+            return
         with contextlib.suppress(OSError):  # the next start repairs it
-            os.ftruncate(self._fd, self._size)
+            if self._size < os.fstat(self._fd).st_size < self._end:
+                os.ftruncate(self._fd, self._size)
+        self._end = None
 
     @contextlib.contextmanager
     def _explained(self) -> Any:
@@ -125,14 +182,19 @@ class GrowingFile:
 class RowsFile(GrowingFile):
     """`sweep.csv`."""
 
-    def __init__(self, path: Path, *, write: Write = os.write) -> None:
+    safe = f"every visit is in {VISITS}: the same command writes the missing rows again, and goes on"
+
+    def __init__(
+        self, path: Path, *, write: Write = os.write, held: Callable[[], object] = lambda: None
+    ) -> None:
         """See GrowingFile."""
-        super().__init__(path, header=HEADER, write=write)
+        super().__init__(path, header=HEADER, write=write, held=held)
 
     def append(self, row: Row) -> None:
         """Write one row, whole or not at all.
 
         Raises:
+            ChangedError: another program changed the file, or the lock; the row was not written.
             UserError: the disk is full or the file cannot be written; all earlier rows are kept.
         """
         self.append_line(line_of(row))

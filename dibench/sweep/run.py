@@ -25,15 +25,16 @@ from dibench.errors import UserError
 from dibench.measure.calibration import kept_pool
 from dibench.measure.calibration import path_of as calibration_path
 from dibench.meters import NOT_METERED
+from dibench.numbers import count
 from dibench.sweep import record
 from dibench.sweep.crew import Crew, LocalCrew, Opening
-from dibench.sweep.events import Event, NoiseMeasured, NoPeaks, SweepBegan
+from dibench.sweep.events import Event, FilesMended, NoiseMeasured, NoPeaks, SweepBegan
 from dibench.sweep.job import Sweep
 from dibench.sweep.lock import Lock
 from dibench.sweep.loop import Loop
 from dibench.sweep.manifest import Manifest, identity_of, refuse_other, set_aside
 from dibench.sweep.noise import Noise, measure_noise, time_for
-from dibench.sweep.visit_book import VisitBook
+from dibench.sweep.visit_book import VisitBook, take_in_kept
 from dibench.sweep.worker import hang_limit_s
 
 if TYPE_CHECKING:
@@ -98,16 +99,19 @@ def run_sweep(
     begin = time.monotonic()
     limit_s = sweep.limit_s or hang_limit_s(sweep.settings)
     opening = Opening(sweep.backend, sweep.meter, sweep.settings, limit_s, sweep.idle)
-    with Lock(out), contextlib.closing(_crew(sweep, opening)) as crew:
-        manifest, kept_as = _begin(sweep, out, crew, fresh=fresh, on_event=on_event)
+    with Lock(out) as lock, contextlib.closing(_crew(sweep, opening)) as crew:
+        manifest, kept_as = _begin(sweep, lock, crew, fresh=fresh, on_event=on_event)
         manifest.save()
-        book = _open_book(out, crew, _aiming(sweep, Noise(**manifest.noise) if manifest.noise else None))
+        settings = _aiming(sweep, Noise(**manifest.noise) if manifest.noise else None)
+        book = _open_book(lock, crew, settings, on_event)
         try:
             book.learn(sweep.plan.cases)
             _tidy(out / record.TABLE, book, retry_failed)
-            with contextlib.closing(record.RowsFile(out / record.TABLE)) as table:
+            with contextlib.closing(record.RowsFile(out / record.TABLE, held=lock.check)) as table:
                 loop = Loop(sweep, crew, table, book, manifest.session, on_event, manifest.add_device)
                 ended = _measure(sweep, crew, loop, book, manifest, deadline, on_event)
+                book.check()
+                table.check()
             loop.learn()
             loop.state_again(out / record.TABLE)
             manifest.state_at(book.reference_c, book.counter_over_power)
@@ -142,9 +146,10 @@ def run_sweep(
 
 
 def _begin(
-    sweep: Sweep, out: Path, crew: Crew, *, fresh: bool, on_event: Callable[[Event], None]
+    sweep: Sweep, lock: Lock, crew: Crew, *, fresh: bool, on_event: Callable[[Event], None]
 ) -> tuple[Manifest, str]:
     """The manifest of this session, and where an earlier table was moved; refuses a sweep that differs."""
+    out = lock.directory
     for name in (record.TABLE, record.MANIFEST):
         files.remove_unfinished(out, name)
     setups = [device.setup for device in crew.devices]
@@ -158,7 +163,7 @@ def _begin(
     refuse_other(out, earlier, identity)
     kept_as = set_aside(out) if fresh else ""
     peaks = earlier["peaks"] if earlier else _peaks(crew, on_event)
-    return Manifest(out, earlier, identity, sweep, setups, peaks), kept_as
+    return Manifest(out, earlier, identity, sweep, setups, peaks, lock.check), kept_as
 
 
 def no_sensor(device: str, why: str) -> UserError:
@@ -201,15 +206,18 @@ def _began(crew: Crew, total: int, finished: int, steps: int) -> SweepBegan:
     return SweepBegan(_name(crew), meter.source, total, finished, steps, not meter.in_visits, because)
 
 
-def _open_book(out: Path, crew: Crew, settings: Settings) -> VisitBook:
+def _open_book(lock: Lock, crew: Crew, settings: Settings, on_event: Callable[[Event], None]) -> VisitBook:
     """All visits so far; for metered GPUs with what their calibrations say."""
+    path = lock.directory / record.VISITS
+    if taken := take_in_kept(path):
+        on_event(FilesMended(f"{count(taken, 'visit')} taken in from {record.KEPT}"))
     priors: dict[str, VariancePart] = {}
     for one in crew.devices:
         if one.setup.meter.in_visits:
             device = one.setup.device
-            path = calibration_path(device.uuid, str(device.facts.get("driver") or ""))
-            priors[device.uuid] = kept_pool(path)
-    return VisitBook(out / record.VISITS, priors, settings)
+            kept = calibration_path(device.uuid, str(device.facts.get("driver") or ""))
+            priors[device.uuid] = kept_pool(kept)
+    return VisitBook(path, priors, settings, lock.check)
 
 
 def _aiming(sweep: Sweep, noise: Noise | None) -> Settings:

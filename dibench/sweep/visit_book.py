@@ -11,10 +11,11 @@ row says may depend on later visits, so rows are stated again when a command end
 from __future__ import annotations
 
 import json
+import os
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
 
@@ -26,6 +27,7 @@ from dibench.measure.measurement import Measurement, measurement
 from dibench.measure.settings import Settings
 from dibench.measure.visit import Visit, with_visits
 from dibench.measure.window import WindowVisit
+from dibench.numbers import count
 from dibench.sweep import record
 from dibench.sweep.repeats import Repeated, Repeats, learn
 
@@ -96,6 +98,26 @@ def read_entries(path: Path) -> list[Entry]:
     return entries
 
 
+def take_in_kept(path: Path) -> int:
+    """Add the visits that an earlier sweep had to write beside this file; returns how many were not in it.
+
+    Raises:
+        UserError: a file cannot be read or written, or a line is not a visit.
+    """
+    kept = path.with_name(record.KEPT)
+    if not kept.exists():
+        return 0
+    lines = [entry.line() for entry in read_entries(path)] if path.exists() else []
+    known = set(lines)
+    missing = [line for entry in read_entries(kept) if (line := entry.line()) not in known]
+    missing = list(dict.fromkeys(missing))
+    if missing:
+        files.replace_file(path, b"".join([*lines, *missing]))
+    with files.explained(kept):
+        kept.unlink()
+    return len(missing)
+
+
 def keep(entries: list[Entry], entry: Entry) -> None:
     """Add a visit to those that make its case's row: all those of the last card that visited it."""
     if entries and entries[-1].device_uuid != entry.device_uuid:
@@ -107,7 +129,11 @@ class VisitBook:
     """All visits so far, open for appending; under the directory's lock only."""
 
     def __init__(
-        self, path: Path, priors: Mapping[str, VariancePart], settings: Settings | None = None
+        self,
+        path: Path,
+        priors: Mapping[str, VariancePart],
+        settings: Settings | None = None,
+        held: Callable[[], object] = lambda: None,
     ) -> None:
         """Read what earlier commands wrote, and cut off a torn last line.
 
@@ -115,11 +141,12 @@ class VisitBook:
             path: of the file; made if needed.
             priors: spread between visits by device UUID, as known before the first visit.
             settings: target and budget of windows.
+            held: raises ChangedError where the directory's lock is not held any more.
 
         Raises:
             UserError: the file cannot be written, or a line is not a visit.
         """
-        self._file = record.GrowingFile(path)
+        self._file = record.GrowingFile(path, held=held)
         self._priors, self.settings = priors, settings or Settings()
         self.repeats = Repeats()
         self._pools: dict[str, Pool] = {}
@@ -163,8 +190,34 @@ class VisitBook:
             took_s=found.took_s,
             visit=found.visit,
         )
-        self._file.append_line(entry.line())
+        try:
+            self._file.append_line(entry.line())
+        except record.ChangedError as error:
+            self._take(entry)
+            self._keep(error)
         self._take(entry)
+
+    def check(self) -> None:
+        """Look whether the file is as this program left it.
+
+        Raises:
+            UserError: another program changed it, or the lock; all visits are written beside it.
+        """
+        try:
+            self._file.check()
+        except record.ChangedError as error:
+            self._keep(error)
+
+    def _keep(self, why: record.ChangedError) -> NoReturn:
+        """Write all visits into another file, and say so."""
+        kept = self._file.path.with_name(record.KEPT)
+        entries = [entry for entries in self._of_case.values() for entry in entries]
+        with files.explained(kept), kept.open("ab") as file:
+            file.writelines(entry.line() for entry in entries)
+            file.flush()
+            os.fsync(file.fileno())
+        rule = f"{why.rule}; it takes in {count(len(entries), 'visit')} from {kept.name}"
+        raise record.ChangedError("", rule, where=why.where) from None
 
     @property
     def reference_c(self) -> dict[str, float]:
