@@ -115,25 +115,61 @@ def number(value: float | None, spec: str = ".3g") -> str:
     return UNKNOWN if value is None else re.sub("^-", "−", format(value, spec))
 
 
+def from_to(low: str, high: str) -> str:
+    """Two ends that are written already; one of them where both are written alike.
+
+    >>> from_to("0.998", "1.004"), from_to("1.00", "1.00")
+    ('0.998 to 1.004', '1.00')
+    """
+    return low if low == high else f"{low} to {high}"
+
+
+def span(low: float, high: float, digits: int = 3) -> str:
+    """From the least to the most, with decimals that tell them apart; one number where they are alike.
+
+    >>> span(0.9972, 0.9974), span(0.998, 1.0099), span(0.01, 640), span(8.1, 8.1)
+    ('0.9972 to 0.9974', '1.00 to 1.01', '0.01 to 640', '8.1')
+    """
+    if low == high or not 0 < low < high < 10 * low or not 1e-4 <= high < 1e7:
+        return from_to(plain(low, digits), plain(high, digits))
+    decimals = max(0, digits - 1 - math.floor(math.log10(high)), -math.floor(math.log10(high - low)))
+    return from_to(*(_fixed(end, min(decimals, 9)) for end in (low, high)))
+
+
 def bracketed(
-    value: float | None, low: float | None, high: float | None, write: Callable[[Any], str] = plain
+    value: float | None, low: float | None, high: float | None, write: Callable[[Any], str] | None = None
 ) -> str:
-    """A value with its interval in brackets; the value alone where an end is missing.
+    """A value with its interval in brackets; the value alone where an end is missing or the ends look alike.
+
+    Without `write`, all three have the decimals that the interval leaves: half of its width in one digit,
+    or in two where that begins with 1 or 2.
 
     >>> bracketed(1.0823, 1.05, 1.1, lambda value: number(value, ".3f")), bracketed(0.25, 0.2, None)
     ('1.082 (1.050 to 1.100)', '0.25')
+    >>> bracketed(61.24, 58.0, 64.41), bracketed(2.974, 2.88, 3.0601), bracketed(893.2, -2374.4, 4160)
+    ('61 (58 to 64)', '2.97 (2.88 to 3.06)', '893 (−2374 to 4160)')
     """
     if low is None or high is None:
-        return write(value)
-    return f"{write(value)} ({write(low)} to {write(high)})"
+        return (write or plain)(value)
+    told = [write(one) for one in (value, low, high)] if write else _together(value, low, high)
+    return told[0] if told[1] == told[2] else f"{told[0]} ({told[1]} to {told[2]})"
+
+
+def _together(value: float | None, low: float, high: float) -> list[str]:
+    half, largest = (high - low) / 2, max(map(abs, (low, high)))
+    if value is None or not half > 0 or not 1e-4 <= largest < 1e7 or half < 1e-6 * largest:
+        return [plain(value), plain(low), plain(high)]
+    exponent = math.floor(math.log10(half))
+    decimals = max(0, -exponent + (half < 3 * 10.0**exponent))
+    return [_fixed(one, decimals) for one in (value, low, high)]
 
 
 def with_ends(estimate: Bounded) -> str:
-    """A value with its 95% interval as `plain` writes them; the value alone where it has no interval.
+    """A value with its 95% interval as `bracketed` writes them; the value alone where it has no interval.
 
     >>> from dibench.study.findings.estimate import Estimate
     >>> with_ends(Estimate(61.24, 58.0, 64.41)), with_ends(Estimate(0.25, None, None))
-    ('61.2 (58 to 64.4)', '0.25')
+    ('61 (58 to 64)', '0.25')
     """
     return bracketed(estimate.value, estimate.ci_low, estimate.ci_high)
 
@@ -149,9 +185,9 @@ def interval(estimate: Bounded) -> str:
     >>> interval(Estimate(0.314, 0.2, None)), interval(Estimate(0.314, None, None))
     ('above 0.20', 'not determined')
     >>> interval(Estimate(-0.5, -0.5, -0.499))
-    '−0.5000 (−0.5000 to −0.4990)'
-    >>> interval(Estimate(0.0, 0.0, 2.5e-5))
-    '0.000000 (0.000000 to 0.000025)'
+    '−0.500 (−0.500 to −0.499)'
+    >>> interval(Estimate(0.0, 0.0, 1.7e-4)), interval(Estimate(0.5, 0.5, 0.5))
+    ('0 (0 to 0.0002)', '0.5 (within 0.00001)')
     """
     value, low, high = estimate.value, estimate.ci_low, estimate.ci_high
     if value is None or low is None is high:
@@ -162,10 +198,10 @@ def interval(estimate: Bounded) -> str:
     if high is None:
         return f"above {_fixed(low, 2)}"
     width = high - low
-    if 0 < width < 1e-5:
-        return bracketed(value, low, high, lambda end: number(end, ".2g"))
-    digits = 2 if width >= 0.02 else 4 if width <= 0 else 1 - math.floor(math.log10(width))  # tell ends apart
-    return bracketed(value, low, high, lambda end: _fixed(end, digits))
+    if width < 1e-5:
+        return f"{plain(value, 5)} (within 0.00001)"
+    digits = max(2, -math.floor(math.log10(width)))  # tell ends apart
+    return bracketed(value, low, high, lambda end: _fixed(end, digits) if end else "0")
 
 
 def common_scale(values: Iterable[Any]) -> tuple[float, str]:

@@ -55,7 +55,7 @@ def alpha_figure(studies: Sequence[Study], several: Several | None) -> Figure:
     lines = alpha_lines(studies, several)
     beside = ["Bar: 95% interval; an arrow: it goes on. Inside the grey band, AI is good enough."]
     if any(line.drawn and not line.reliable for line in lines):
-        beside.append("Hollow: rests on too few families of networks to rely on, or a model that misses.")
+        beside.append("Hollow: unreliable, of too few rows or families, or of a model that misses.")
     title = "How much does a weight weigh against an activation?"
     return Figure("alpha", title, partial(alpha_panel, lines), beside)
 

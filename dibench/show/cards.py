@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from dibench.numbers import UNKNOWN, Bounded, count, interval, p_text, times
 from dibench.show.blocks import Block, Section, Sentence, Table, columns
+from dibench.show.verdict import alpha_text
 
 if TYPE_CHECKING:
     from dibench.study.findings.all_findings import CardFindings, Several
@@ -48,7 +49,7 @@ def _row(card: CardFindings) -> list[str]:
         return [card.label, UNKNOWN, UNKNOWN, UNKNOWN, card.why_not]
     fit = card.fit.fit
     response = fit.response if fit.evidence else f"{fit.response}, no measured energy"
-    alpha = interval(fit.alpha) if fit.reliable else UNKNOWN
+    alpha = alpha_text(fit.alpha, reliable=fit.reliable)
     return [card.label, count(fit.rows_used), response, alpha, fit.verdict]
 
 

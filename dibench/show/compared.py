@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dibench.numbers import UNKNOWN, count, p_text, p_value, percent, percent_apart, short, times
+from dibench.numbers import UNKNOWN, count, from_to, p_text, p_value, percent, percent_apart, short, times
 from dibench.show.blocks import Block, Column, Headline, Note, Sentence, Table, Tone
 from dibench.study.findings.comparison import RESOLVED
 
@@ -146,7 +146,7 @@ def _changed(quantity: Quantity, matched_by: str) -> Table:
         words += [" ".join(filter(None, (case.variant, case.knobs)))] if kernel else []
         low, high = (UNKNOWN if end is None else _change(end) for end in (case.low, case.high))
         costs = [short(case.a, unit), short(case.b, unit), _change(case.ratio)]
-        rows.append([*words, *costs, f"{low} to {high}", p_value(p)])
+        rows.append([*words, *costs, from_to(low, high), p_value(p)])
     return Table(title, columns, rows)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dibench.numbers import UNKNOWN, plain
+from dibench.numbers import UNKNOWN, from_to, plain
 from dibench.show.blocks import Block, Column, Sentence, Table
 
 if TYPE_CHECKING:
@@ -46,5 +46,4 @@ def _range(ratios: Iterable[float | None]) -> str:
     known = [ratio for ratio in ratios if ratio is not None]
     if not known:
         return UNKNOWN
-    low, high = plain(min(known), 4), plain(max(known), 4)
-    return low if low == high else f"{low} to {high}"
+    return from_to(plain(min(known), 4), plain(max(known), 4))

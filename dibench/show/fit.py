@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dibench.numbers import count, interval
+from dibench.numbers import count
 from dibench.show import cards, choices, claims, fit_in_brief, fit_tables, networks, peer, verdict
 from dibench.show.blocks import Block, Note, Section, Sentence, of_cards
 from dibench.show.lattice import section as lattice_section
@@ -52,7 +52,7 @@ def in_a_line(fit: Fit) -> str:
     rows = count(fit.rows_used, fit.rows_are.removesuffix("s"))
     response = response_of(fit)
     about = ", ".join(filter(None, [f"{response.adjective} {response.name}", fit.setting.get("device", "")]))
-    return f"Fit of {rows}, {about}: {fit.verdict}, α {interval(fit.alpha.weighted)}"
+    return f"Fit of {rows}, {about}: {fit.verdict}, α {verdict.alpha_text(fit.alpha, reliable=fit.reliable)}"
 
 
 def summary(fit: Fit) -> list[Block]:

@@ -65,7 +65,9 @@ def _withheld(fit: Fit) -> bool:
 def _how_sure(fit: Fit) -> str:
     wide = noise.rows_too_wide(fit)
     left = f", {count(wide)} more are too noisy to count" if wide else ""
-    rests = f"How sure: it rests on {count(fit.rows_used)} {fit.rows_are} of {_what(fit)}{left}"
+    rests = (
+        f"How sure: it rests on {count(fit.rows_used, fit.rows_are.removesuffix('s'))} of {_what(fit)}{left}"
+    )
     if fit.conclusion == NOT_ADEQUATE and fit.adequacy.miss is not None:
         good = f"; DI misses them by {percent(fit.adequacy.miss)} where they are good to "
         return f"{rests}{good}{percent(fit.adequacy.rows_error)}."

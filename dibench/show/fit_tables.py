@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from dibench.numbers import UNKNOWN, bracketed, common_scale, count, interval, number, p_value, percent, plain
-from dibench.show import held_out
+from dibench.numbers import UNKNOWN, bracketed, common_scale, count, interval, number, p_value, percent
+from dibench.show import held_out, verdict
 from dibench.show.blocks import Block, Section, Sentence, Table, columns
 from dibench.words import MODEL_NAMES, SENSITIVITY_NAMES, gain_text
 
@@ -93,10 +92,10 @@ def coefficients(fit: Fit, *, apart: bool = False) -> Table:
         if name in fit.models and fit.models[name].coefficients and (name in APART) == apart
     }
     terms = dict.fromkeys(term for own in found.values() for term in own)
-    rows = []
+    units, rows = _units(fit), []
     for term in sorted(terms, key=lambda term: term == "e_launch"):
         entries = [own.get(term) for own in found.values()]
-        scale, unit = _unit(one for one in entries if one is not None)
+        scale, unit = units[term]
         cells = ["" if one is None else _coefficient(one, scale) for one in entries]
         rows.append([term.replace("e0", "e₀"), unit, *cells])
     below = {term for model in fit.models.values() for term in model.below_zero}
@@ -117,20 +116,28 @@ def coefficients(fit: Fit, *, apart: bool = False) -> Table:
     )
 
 
-def _unit(entries: Iterable[Coefficient]) -> tuple[float, str]:
-    """The scale of one term's coefficients, and their unit with the prefix that suits the largest."""
-    found = list(entries)
-    unit = found[0].unit
-    size = _PICO if unit.startswith("p") else 1.0  # the time model's power is in W
-    scale, prefix = common_scale(one.value * size for one in found if one.value is not None)
-    return scale / size, prefix + unit.removeprefix("p")
+def _units(fit: Fit) -> dict[str, tuple[float, str]]:
+    """The scale and the unit of each term: one prefix for all that is of one event, another for a launch."""
+    found: dict[str, list[Coefficient]] = {}
+    for model in fit.models.values():
+        for term, one in model.coefficients.items():
+            found.setdefault(term, []).append(one)
+    alike: dict[str, list[str]] = {}
+    for term, entries in found.items():
+        alike.setdefault(term if term == "e_launch" else entries[0].unit.partition("/")[0], []).append(term)
+    units = {}
+    for terms in alike.values():
+        every = [one for term in terms for one in found[term]]
+        size = _PICO if every[0].unit.startswith("p") else 1.0  # the time model's power is in W
+        scale, prefix = common_scale(one.value * size for one in every if one.value is not None)
+        for term in terms:
+            units[term] = scale / size, prefix + found[term][0].unit.removeprefix("p")
+    return units
 
 
 def _coefficient(one: Coefficient, scale: float) -> str:
-    def write(value: float | None) -> str:
-        return UNKNOWN if value is None else plain(value / scale)
-
-    return bracketed(one.value, one.ci_low, one.ci_high, write).replace(" to ", "\u00a0to\u00a0")
+    value, low, high = (None if end is None else end / scale for end in (one.value, one.ci_low, one.ci_high))
+    return bracketed(value, low, high).replace(" to ", "\u00a0to\u00a0")
 
 
 def by_operator(fit: Fit) -> Table:
@@ -141,7 +148,7 @@ def by_operator(fit: Fit) -> Table:
         for model, figures in (("ai", 2), ("di_weighted", 4)):
             scored = own.models.get(model)
             cells += [UNKNOWN] * figures if scored is None else _scores(scored.scores)[:figures]
-        alpha = interval(own.alpha) if own.reliable else UNKNOWN
+        alpha = verdict.alpha_text(own.alpha, reliable=own.reliable)
         rows.append([*cells, p_value(own.p_value), alpha, f"{own.verdict}: {own.brief}"])
     return Table(
         "By operator: the pooled models on its rows, then what its rows say alone",
@@ -155,9 +162,9 @@ def by_operator(fit: Fit) -> Table:
 
 def di_coefficients(fit: Fit) -> list[str]:
     """The coefficients of weighted DI in a sentence; none where it was not fitted, or without an α."""
-    said = []
+    said, units = [], _units(fit)
     for name, one in fit.models["di_weighted"].coefficients.items():
-        scale, unit = _unit([one])
+        scale, unit = units[name]
         said.append(f"{name.replace('e0', 'e₀')} {_coefficient(one, scale)} {unit}".replace("\u00a0", " "))
     return [f"{MODEL_NAMES['di_weighted']}: {', '.join(said)}."] if said and fit.determined else []
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dibench.numbers import UNDETERMINED, UNKNOWN, interval, plain, short, with_ends
+from dibench.numbers import UNDETERMINED, UNKNOWN, interval, plain, short, span, with_ends
 from dibench.show.blocks import Block, Cell, Figure, Note, Section, Sentence, Table, columns
 from dibench.show.missing import ABSENT
 from dibench.show.svg import ACCENT, INK, MUTED, SURFACE, ident, new_grid, to_svg
@@ -37,7 +37,8 @@ def section(found: Lattices | None, card: str = "") -> Section:
     told = [*_lead(found), *_figures(found, card), table(found)]
     for number, one in enumerate(found.lattices, start=1):
         if one.reason:
-            told.append(Sentence(f"{number}: not to be relied on, {one.reason}.", "warn"))
+            told.append(Sentence(f"{number}: no costs are shown, as {one.reason}.", "warn"))
+            continue
         told += [_check(check, found.unit, f"{number}: ") for check in one.checks]
     told += [Sentence(f"{name}: {with_ends(slope)} {found.unit}") for name, slope in found.anchors.items()]
     told += [_check(check, found.unit) for check in found.anchor_checks]
@@ -65,11 +66,12 @@ def table(found: Lattices) -> Table:
     for number, one in enumerate(found.lattices, start=1):
         slopes = one.coefficients
         cells = [str(number), one.level, one.lanes or UNKNOWN, short(one.operands_bytes, "B"), str(one.boxes)]
-        cells += [", ".join(map(str, one.shares)) or UNKNOWN, _per_mac(one)]
-        cells += [with_ends(slopes[name]) for name in _OPERANDS]
-        cells.append(UNDETERMINED if one.alpha is None else interval(one.alpha))
+        told = [_per_mac(one), *(with_ends(slopes[name]) for name in _OPERANDS)]
+        told.append(UNDETERMINED if one.alpha is None else interval(one.alpha))
         if energy:
-            cells.append(with_ends(slopes["power"]) if "power" in slopes else UNKNOWN)
+            told.append(with_ends(slopes["power"]) if "power" in slopes else UNKNOWN)
+        cells.append(", ".join(map(str, one.shares)) or UNKNOWN)
+        cells += [UNKNOWN] * len(told) if one.reason else told  # what is disowned below is no number here
         rows.append([Cell(cell, "quiet" if one.reason else "") for cell in cells])
     header = columns(
         *("", "level", "lanes", "operands", "boxes", "SMs", "MAC", *_OPERANDS, "α"),
@@ -83,15 +85,16 @@ def table(found: Lattices) -> Table:
 
 
 def _per_mac(one: Lattice) -> str:
-    """The cost of a multiply-add, of several kernels the least and the most."""
+    """The cost of a multiply-add, of several kernels the least and the most; none where one is below zero."""
     macs = [slope.value for name, slope in one.coefficients.items() if name.startswith("mac/")]
-    return plain(macs[0]) if len(macs) == 1 else f"{plain(min(macs))} to {plain(max(macs))}"
+    return UNDETERMINED if min(macs) < 0 else span(min(macs), max(macs))
 
 
 def _check(check: Check, unit: str, whose: str = "") -> Sentence:
     low, high = check.expected
-    text = f"{whose}{check.what}: {plain(check.value)} {unit}, expected {plain(low)} to {plain(high)}"
-    return Sentence(f"{text}: in") if check.agrees else Sentence(f"{text}: **out**", "warn")
+    text = f"{whose}{check.what}: {plain(check.value)} {unit}"
+    expected = f"{text}, expected {plain(low)} to {plain(high)}"
+    return Sentence(f"{expected}: within") if check.agrees else Sentence(f"{expected}: **outside**", "warn")
 
 
 def _figures(found: Lattices, card: str) -> list[Figure]:

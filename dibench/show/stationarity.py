@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dibench.numbers import count, plain
+from dibench.numbers import count, number, plain, span
 from dibench.show import axes as ax
 from dibench.show.blocks import Block, Figure, Section, Sentence, Table, columns
 from dibench.show.svg import INK, MUTED, OPERATOR_COLOURS, new_panel, to_svg
@@ -50,8 +50,8 @@ def table(found: Sequence[Ratios], measure: str) -> Table:
     """Medians and middle halves of the ratios."""
     rows = []
     for one in found:
-        low, median, high = map(plain, one.quartiles)
-        rows.append([one.op, one.pair, count(len(one.values)), median, f"{low} to {high}"])
+        low, median, high = one.quartiles
+        rows.append([one.op, one.pair, count(len(one.values)), number(median), span(low, high)])
     return Table(
         f"Ratio of {measure} at equal layer and box",
         columns("operator", "held / held", "pairs", "median", "middle half", text=["held / held"]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dibench.numbers import count, interval, number, p_text, percent, short
+from dibench.numbers import UNDETERMINED, Bounded, count, interval, number, p_text, percent, short
 from dibench.show.blocks import Block, Cell, Figure, Headline, Section, Sentence, Table, columns
 from dibench.words import BESIDE_NAMES, MODEL_NAMES
 
@@ -59,6 +59,19 @@ def without_fit(why_not: str, alpha: Figure) -> Section:
         alpha,
     ]
     return Section("verdict", "Verdict", "Does the data type matter?", told)
+
+
+def alpha_text(found: Bounded, *, reliable: bool) -> str:
+    """α as every screen and page shows it: wherever it is known, and marked where it cannot carry an answer.
+
+    >>> from dibench.study.findings.estimate import Estimate
+    >>> alpha_text(Estimate(0.01, 0.0, 0.05), reliable=False)
+    '0.01 (0 to 0.05), unreliable'
+    >>> alpha_text(Estimate(None, None, None), reliable=False)
+    'not determined'
+    """
+    text = interval(found)
+    return text if reliable or text == UNDETERMINED else f"{text}, unreliable"
 
 
 def _numbers(fit: Fit) -> list[Block]:

@@ -47,12 +47,17 @@ def test_lattice_on_one_screen_and_in_json(run: Run, tmp_path: Path) -> None:
     table, target = tmp_path / "sweep.csv", tmp_path / "fit.json"
     anchor_rows(40.0, lattice_table(noise=0.005)).to_csv(table, index=False)
     out = shown(run, "fit", table, "--lattice", "--json", target, *DRAWS)
-    for words in ("Of measured energy (energy_j).", "L2, warm", "anchor_l2: 40", "expected 32 to 48: out"):
+    for words in (
+        "Of measured energy (energy_j).",
+        "L2, warm",
+        "anchor_l2: 40",
+        "expected 32 to 48: outside",
+    ):
         assert words in out
     found = json.loads(target.read_text())["lattice"]
     assert found["lattices"][0]["alpha"]["value"] == pytest.approx(0.25, abs=0.02)
     lattice_table(noise=0.005, shares=[132]).to_csv(table, index=False)
-    assert "1: not to be relied on, every row ran on the same multiprocessors" in shown(
+    assert "1: no costs are shown, as every row ran on the same multiprocessors" in shown(
         run, "fit", table, "--lattice", *DRAWS
     )
     measured(30).to_csv(table, index=False)
