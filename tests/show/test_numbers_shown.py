@@ -99,7 +99,7 @@ def test_what_a_lattice_disowns_is_no_number() -> None:
     assert found is not None
     one = found.lattices[0]
     told = [str(cell) for cell in lattice.table(found).rows[0]]
-    doubtful = attrs.evolve(found, lattices=[attrs.evolve(one, reason="it hides in the slopes")])
+    doubtful = attrs.evolve(found, lattices=(attrs.evolve(one, reason="it hides in the slopes"),))
     cells = [cell.text for cell in lattice.table(doubtful).rows[0] if not isinstance(cell, str)]
     assert cells[:6] == [re.search(r"text='(.*?)'", cell)[1] for cell in told[:6]]  # type: ignore[index]
     assert set(cells[6:]) == {UNKNOWN}
@@ -109,5 +109,5 @@ def test_what_a_lattice_disowns_is_no_number() -> None:
         name: attrs.evolve(slope, value=-11895.0) if name.startswith("mac/") else slope
         for name, slope in one.coefficients.items()
     }
-    table = lattice.table(attrs.evolve(found, lattices=[attrs.evolve(one, coefficients=below)]))
+    table = lattice.table(attrs.evolve(found, lattices=(attrs.evolve(one, coefficients=below),)))
     assert "11895" not in str(table.rows)
