@@ -27,6 +27,7 @@ from benchmarks import measured_changes, network_parts, network_tables
 from benchmarks.network_tables import fit_of
 from dibench.cli.options import duration_s
 from dibench.errors import UserError
+from dibench.measure.pace import Following, Paces
 from dibench.study.table.network_rows import measured_models
 from dibench.sweep.record import MANIFEST
 from dibench.table import read_csv, table_of
@@ -120,31 +121,28 @@ def changes(out: Path, backend: str) -> list[measured_changes.Ranked]:
     return [one for name in measured_changes.NETWORKS for one in measured_changes.ranked(name, fit)]
 
 
-def paces(folder: Path) -> dict[str, dict[str, float]]:
-    """Of each kernel of a sweep, how it follows the machine's pace; empty where the machine has but one."""
-    found: dict[str, dict[str, float]] = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))[
-        "windows"
-    ]["pace"]
-    return found
+def following(folder: Path) -> dict[str, Following]:
+    """Of each kernel of a sweep, how it follows the machine's paces; empty where it has one of each."""
+    found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["windows"]["pace"]
+    return {variant: known for variant, own in found.items() if (known := Following.from_json(own))}
 
 
-def usual_pace_s(folders: Iterable[Path]) -> float | None:
-    """The usual pace of the machine in some sweeps; None where it has but one."""
-    found = [own["usual_s"] for folder in folders for own in paces(folder).values()]
-    return median(found) if found else None
+def usual_paces_s(folders: Iterable[Path]) -> Paces:
+    """The usual paces of the machine in some sweeps; empty where it has one of each."""
+    found = [own.usual_s for folder in folders for own in following(folder).values()]
+    return tuple(map(median, zip(*found, strict=True)))
 
 
-def at_pace(folder: Path, pace_s: float | None) -> pd.DataFrame:
-    """A sweep's rows with times at another pace of the machine than that sweep's usual one.
+def at_pace(folder: Path, paces_s: Paces) -> pd.DataFrame:
+    """A sweep's rows with times at other paces of the machine than that sweep's usual ones.
 
-    A shared machine has more paces than one, and each sweep states its times at its own usual one
+    A shared machine has more paces than one, and each sweep states its times at its own usual ones
     (`dibench.measure.pace`).
     """
     frame = read_csv(table_of(folder))
-    for variant, own in paces(folder).items():
-        if pace_s is not None:
-            rows = frame["variant"] == variant
-            frame.loc[rows, "time_s"] *= (pace_s / own["usual_s"]) ** own["share"]
+    for variant, own in following(folder).items():
+        if paces_s:
+            frame.loc[frame["variant"] == variant, "time_s"] *= own.slowdown(paces_s)
     return frame
 
 
@@ -155,8 +153,8 @@ def show(out: Path) -> None:
         raise UserError(
             "--from", "must have a complete sweep of networks: measure with --out first", str(out)
         )
-    pace_s = usual_pace_s(of_networks)
-    measured = [at_pace(folder, pace_s) for folder in of_networks]
+    paces_s = usual_paces_s(of_networks)
+    measured = [at_pace(folder, paces_s) for folder in of_networks]
     networks = pd.concat(measured, ignore_index=True)
     models, unknown = measured_models(networks)
     for words in unknown:
@@ -164,7 +162,7 @@ def show(out: Path) -> None:
     fits = [backend for backend in LIBRARIES if is_complete(out / f"layers-{backend}")]
     tables = {
         LIBRARIES[backend]: list(
-            network_tables.compared(at_pace(out / f"layers-{backend}", pace_s), networks, models)
+            network_tables.compared(at_pace(out / f"layers-{backend}", paces_s), networks, models)
         )
         for backend in fits
     }
@@ -176,8 +174,8 @@ def show(out: Path) -> None:
     for backend, what in LIBRARIES.items():
         if is_complete(out / f"changes-{backend}"):
             print(f"\nThe changes that `explain` ranks first, fitted and measured by {what}\n")
-            pace_s = usual_pace_s([out / f"layers-{backend}"])
-            frame = at_pace(out / f"changes-{backend}", pace_s)
+            paces_s = usual_paces_s([out / f"layers-{backend}"])
+            frame = at_pace(out / f"changes-{backend}", paces_s)
             measured_changes.show(list(measured_changes.checked(changes(out, backend), frame)))
 
 

@@ -6,8 +6,8 @@ threads waited, or the hypervisor had the core. It sees neither all nor only wha
 decide alone: windows in which that was over 1% are left out, and where fewer than four others remain, all
 are used and the interval is wider by the share taken.
 
-**Pace.** Where the machine's pace is known for every window (`dibench.measure.pace`), and how this kernel
-follows it, times are those at the machine's usual pace. Joules and power are as they were metered.
+**Pace.** Where the machine's paces are known for every window (`dibench.measure.pace`), and how this kernel
+follows them, times are those at the machine's usual paces. Joules and power are as they were metered.
 
 **Energy.** Joules of a metered window are not asked of another machine, they add up: total joules over total
 launches of the same windows, whatever their joules. A median of them would be no total. So time and joules
@@ -31,7 +31,7 @@ from dibench.measure.pace import mean_pace
 from dibench.measure.undisturbed import Undisturbed, undisturbed_time
 
 if TYPE_CHECKING:
-    from dibench.measure.pace import Following
+    from dibench.measure.pace import Following, Paces
     from dibench.measure.settings import Settings
     from dibench.measure.window import Window, WindowVisit
     from dibench.schema import Row
@@ -50,14 +50,14 @@ class Judged:
     """What a visit tells."""
 
     time_s: float
-    """Per launch; at the usual pace, where it is known how this kernel follows the pace."""
+    """Per launch; at the usual paces, where it is known how this kernel follows them."""
     ci_s: float | None
     """Half-width of the 95% interval by its windows; None below four."""
     windows: Undisturbed
     used: tuple[Window, ...]
     """The windows that it rests on."""
-    pace_s: float | None
-    """The machine's pace in these; None where it is not known."""
+    paces_s: Paces
+    """The machine's paces in these; empty where they are not known."""
 
     @property
     def disturbed(self) -> bool:
@@ -126,18 +126,16 @@ def time_of(visit: Sequence[Window], follows: Following | None = None) -> Judged
 
     Args:
         visit: its windows, at least one.
-        follows: how this kernel follows the machine's pace, where that is known.
+        follows: how this kernel follows the machine's paces, where that is known.
     """
     times_s = [window.time_s / window.launches for window in visit]
     found = undisturbed_time(times_s, [window.disturbed for window in visit])
     used = tuple(window for window, counts in zip(visit, found.used, strict=True) if counts)
-    paces_s = [window.pace_s for window in used if window.pace_s]
-    pace_s = mean_pace(paces_s) if len(paces_s) == len(used) else None
-    if follows is None or pace_s is None:
-        return Judged(found.time_s, found.ci_s, found, used, pace_s)
-    usual = follows.usual(1.0, pace_s)
-    ci_s = None if found.ci_s is None else found.ci_s * usual
-    return Judged(found.time_s * usual, ci_s, found, used, pace_s)
+    known = [window.paces_s for window in used if window.paces_s]
+    paces_s = mean_pace(known) if len(known) == len(used) else ()
+    slowdown = 1.0 if follows is None or not paces_s else follows.slowdown(paces_s)
+    ci_s = None if found.ci_s is None else found.ci_s / slowdown
+    return Judged(found.time_s / slowdown, ci_s, found, used, paces_s)
 
 
 def _parts(visits: Sequence[Sequence[Window]]) -> list[list[Window]]:
@@ -203,16 +201,15 @@ class Estimate:
         taken_s /= sum(window.launches for window in self._used)
         return math.hypot(of_visits, self._pace_ci()) * self.time_s + taken_s
 
-    def _pace(self) -> float | None:
-        """The machine's pace over the usual one, in the visits used; None where that is not known."""
-        paces_s = [visit.pace_s for visit in self._kept if visit.pace_s]
-        known = self._follows is not None and len(paces_s) == len(self._kept)
-        return mean_pace(paces_s) / self._follows.usual_s if known and self._follows else None
+    def _paces(self) -> Paces:
+        """The machine's paces in the visits used; empty where they are not known."""
+        known = [visit.paces_s for visit in self._kept if visit.paces_s]
+        return mean_pace(known) if len(known) == len(self._kept) else ()
 
     def _pace_ci(self) -> float:
-        """Relative, since it is not fully known how this kernel follows the pace."""
-        pace = self._pace()
-        return 0.0 if self._follows is None or pace is None else t_975(math.inf) * self._follows.sd(pace)
+        """Relative, since it is not fully known how this kernel follows the paces."""
+        paces_s = self._paces()
+        return t_975(math.inf) * self._follows.sd(paces_s) if self._follows and paces_s else 0.0
 
     def _energy(self) -> tuple[float | None, float | None]:
         joules = [each.energy_j / each.launches for each in self._used if each.energy_j is not None]
@@ -224,7 +221,7 @@ class Estimate:
         if half_j is None:
             return mean_j, None
         # Joules are as they were metered; by how much they follow the pace is not known.
-        off_pace = abs(math.log(self._pace() or 1.0))
+        off_pace = self._follows.off(self._paces()) if self._follows and self._paces() else 0.0
         least = self._between / math.sqrt(len(self._kept))
         return mean_j, math.hypot(max(half_j, least * mean_j), off_pace * mean_j)
 
@@ -269,10 +266,11 @@ class Estimate:
         causes += [f"{stretched} stretched"] if stretched else []
         if causes:
             told.append(f"{left_out} of {judged} windows left out: {', '.join(causes)}")
-        slower = (self._pace() or 1.0) - 1
+        slower = self._follows.slowdown(self._paces()) - 1 if self._follows and self._paces() else 0.0
         if abs(slower) > _PACE_MATTERS:
             which = "slower" if slower > 0 else "faster"
-            told.append(f"the machine was {100 * abs(slower):.0f}% {which} than usual: time allows for it")
+            percent = f"{100 * abs(slower):.0f}%"
+            told.append(f"the machine was {percent} {which} for this kernel than usual: time allows for it")
         return told
 
     def _flags(self, settings: Settings, visits: int) -> list[str]:

@@ -7,6 +7,8 @@ from typing import Any
 
 import attrs
 
+from dibench.measure.pace import Paces
+
 MOST_WAITING = 0.01
 """Of a window's time: half of the default target."""
 
@@ -23,8 +25,8 @@ class Window:
     """Seconds of it that threads of this process were kept from running, by others or by the hypervisor."""
     reason: str = ""
     """Why there are no joules, where the meter should have read some."""
-    pace_s: float | None = None
-    """The machine's pace before and after it, where it was asked for."""
+    paces_s: Paces = ()
+    """The machine's paces before and after it; empty where they were not asked for."""
 
     @property
     def disturbed(self) -> bool:
@@ -54,6 +56,9 @@ class WindowVisit:
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> WindowVisit:
         """The visit that `to_json` wrote."""
-        columns = found["windows"]  # of an older file, they may lack the last ones
+        names = {field.name for field in attrs.fields(Window)}
+        columns = {name: cells for name, cells in found["windows"].items() if name in names}  # older: others
+        if "paces_s" in columns:
+            columns["paces_s"] = [tuple(paces_s) for paces_s in columns["paces_s"]]
         rows = zip(*columns.values(), strict=True)
         return cls(tuple(Window(**dict(zip(columns, row, strict=True))) for row in rows), found["varies"])

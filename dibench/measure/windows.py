@@ -94,22 +94,22 @@ def visit_in_windows(
 
 
 class _Paced:
-    """Asks for the machine's pace between windows and writes it into them."""
+    """Asks for the machine's paces between windows and writes them into these."""
 
     def __init__(self, pace: Pace | None, waited: Callable[[], float]) -> None:
         self._pace, self._waited, self._noted = pace, waited, 0
-        self._last_s = 0.0 if pace is None else pace.now_s(waited)
+        self._last_s = () if pace is None else pace.now_s(waited)
 
     def note(self, windows: list[Window], *, at_once: bool = False) -> None:
-        """Write down the pace of the windows since the last time; not `at_once`, only if it is time again."""
+        """Write down the paces of windows since the last time; not `at_once`, only if it is time again."""
         new = windows[self._noted :]
         if self._pace is None or not new:
             return
         if not at_once and math.fsum(window.time_s for window in new) < _ASK_EVERY_S:
             return
         now_s = self._pace.now_s(self._waited)
-        pace_s = mean_pace([self._last_s, now_s])
-        windows[self._noted :] = [attrs.evolve(window, pace_s=pace_s) for window in new]
+        paces_s = mean_pace([self._last_s, now_s])
+        windows[self._noted :] = [attrs.evolve(window, paces_s=paces_s) for window in new]
         self._last_s, self._noted = now_s, len(windows)
 
 

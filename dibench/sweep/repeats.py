@@ -1,17 +1,17 @@
-"""What repeats of the same cases tell: by how much visits differ, and how kernels follow the machine's pace.
+"""What repeats of the same cases tell: by how much visits differ, and how kernels follow the machine's paces.
 
-Two visits to one case differ by d = ln(t₂/t₁), at paces that differ by p = ln(pace₂/pace₁). Each pair with
-p ≠ 0 gives a slope d/p: the share by which that kernel follows the pace. A kernel's share is the median of
-its slopes, weighted by |p|: a visit that was disturbed otherwise moves it little (Sievers, "Weighted rank
-statistics for simple linear regression", J. Am. Stat. Assoc. 73, 1978). While a kernel has few repeats, its
-share is near that of all kernels together.
+Two visits to one case differ by d = ln(t₂/t₁), at paces that differ by p = ln(pace₂/pace₁), one for each
+probe. A kernel's shares s, by which it follows the paces, are a regression of d on p over all its pairs.
+Pairs that a disturbance of another kind has moved count less (Tukey's biweight: Beaton and Tukey,
+Technometrics 16, 1974). While a kernel has few repeats, its shares are near those of all kernels together: a
+normal prior.
 
-What is left, d − share·p, is what visits differ by, whatever their own windows say. No row claims to be known
+What is left, d − s·p, is what visits differ by, whatever their own windows say. No row claims to be known
 better: its interval is that of its windows or this, over the root of its visits, whichever is larger. A
-kernel has its own, and with few repeats that of the others counts, too (Smyth, Stat. Appl. Genet. Mol. Biol.
-3, 2004). Only planned visits and those to sentinels count here: cases are visited once more *because* they
-were disturbed. Pairs beyond four standard deviations do not count either: in its own row such a visit is left
-out (`dibench.measure.measurement`).
+kernel has its own, and that of all kernels counts, too: the more, the less kernels differ beyond chance
+(Smyth, Stat. Appl. Genet. Mol. Biol. 3, 2004). Only planned visits and those to sentinels count here: cases
+are visited once more *because* they were disturbed. Pairs beyond four standard deviations do not count
+either: in its own row such a visit is left out (`dibench.measure.measurement`).
 """
 
 from __future__ import annotations
@@ -20,24 +20,31 @@ import math
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
-from statistics import median
+from statistics import fmean, variance
 
 import attrs
+import numpy as np
+from numpy.typing import NDArray
 
-from dibench.intervals import t_975
+from dibench.intervals import VariancePart, t_975
 from dibench.measure.measurement import FEWEST_OF_VISIT, time_of
-from dibench.measure.pace import Following
+from dibench.measure.pace import Following, Paces
 from dibench.measure.window import WindowVisit
 
 PACE_DIFFERS = 0.05
-"""Below this a machine has one pace: the probe itself differs by a percent or two."""
+"""Below this a machine has one pace: a probe itself differs by a percent or two."""
 
 _FEWEST_VISITS, _MOST_VISITS = 3, 60  # pairs grow as the square of them
-_USUAL_DF = 4.0  # what all kernels together tell of one counts like so many repeats of its own
-_USUAL_SHARE, _USUAL_SD = 0.7, 0.25  # of kernels on a shared machine
-_USUAL_WEIGHT = 0.05  # a third of that of a pair at ordinary differences of pace
+_USUAL_DF = 4.0  # degrees of freedom with which all kernels together tell of a kernel's noise
+_USUAL_SHARE, _USUAL_SD = 0.4, 0.3  # of kernels on a shared machine
+_MOST_SHARE = 1.2
+_LEAST_NOISE = 0.001**2  # of a pair; a better agreement is chance
+_MOST_DF = 30.0
 _HALF = 0.6745  # half of normal values lie within so many standard deviations
 _FAR = 4.0  # standard deviations
+_ROUNDS = 20  # of reweighting; the shares are then settled to 1%
+
+_Floats = NDArray[np.float64]
 
 
 @attrs.frozen
@@ -56,7 +63,8 @@ class _Told:
     """What one visit says: logarithms."""
 
     time: float
-    pace: float | None
+    paces: Paces
+    """Empty where they are not known."""
 
 
 @attrs.frozen
@@ -65,7 +73,7 @@ class _Pair:
 
     variant: str
     time: float
-    pace: float
+    paces: Paces
     weight: float
     """So that a case with n visits counts as n − 1 pairs."""
 
@@ -85,7 +93,7 @@ def learn(cases: Iterable[Repeated]) -> Repeats:
     found = list(cases)
     follows = _follows([(case.variant, _told(case.visits, None)) for case in found])
     usual = [(case.variant, _told(case.visits[: case.planned], follows.get(case.variant))) for case in found]
-    return Repeats(_between(_pairs(usual), {case.variant for case in found}), follows)
+    return Repeats(_between(_pairs(usual), {case.variant for case in found}, follows), follows)
 
 
 def _told(visits: Sequence[WindowVisit], follows: Following | None) -> list[_Told]:
@@ -94,7 +102,7 @@ def _told(visits: Sequence[WindowVisit], follows: Following | None) -> list[_Tol
     for visit in visits[:: math.ceil(len(visits) / _MOST_VISITS) or 1]:
         found = time_of(visit.windows, follows)
         if len(found.used) >= FEWEST_OF_VISIT and not found.disturbed:
-            told.append(_Told(math.log(found.time_s), found.pace_s and math.log(found.pace_s)))
+            told.append(_Told(math.log(found.time_s), tuple(map(math.log, found.paces_s))))
     return told
 
 
@@ -103,7 +111,7 @@ def _pairs(cases: Iterable[tuple[str, Sequence[_Told]]]) -> list[_Pair]:
         _Pair(
             variant,
             b.time - a.time,
-            0.0 if a.pace is None or b.pace is None else b.pace - a.pace,
+            tuple(of_b - of_a for of_a, of_b in zip(a.paces, b.paces, strict=False)),  # one may have none
             2 / len(visits),
         )
         for variant, visits in cases
@@ -112,48 +120,83 @@ def _pairs(cases: Iterable[tuple[str, Sequence[_Told]]]) -> list[_Pair]:
 
 
 def _follows(cases: Sequence[tuple[str, Sequence[_Told]]]) -> dict[str, Following]:
-    """How each variant follows the pace; nothing where the machine has but one."""
-    paces = sorted(one.pace for _, visits in cases for one in visits if one.pace is not None)
-    few = len(paces) // 10
-    if not paces or paces[-1 - few] - paces[few] <= PACE_DIFFERS:
+    """How each variant follows the paces; nothing where the machine has but one of each."""
+    paces = np.array([one.paces for _, visits in cases for one in visits if one.paces])
+    if not len(paces) or (np.diff(np.quantile(paces, [0.1, 0.9], axis=0), axis=0) <= PACE_DIFFERS).all():
         return {}
-    pairs = _pairs(cases)
+    usual_s = tuple(np.exp(np.median(paces, axis=0)).tolist())
+    pairs = [pair for pair in _pairs(cases) if pair.paces]
     of_variant = defaultdict(list)
     for pair in pairs:
         of_variant[pair.variant].append(pair)
-    usual, _, noise = _share(pairs, _USUAL_SHARE)
-    shares = {variant: _share(of_variant[variant], usual, noise) for variant, _ in cases}
-    return {
-        variant: Following(math.exp(median(paces)), share, sd) for variant, (share, sd, _) in shares.items()
-    }
+    usual, _, noise = _shares(pairs, np.full(len(usual_s), _USUAL_SHARE))
+    follows = {}
+    for variant in {variant for variant, _ in cases}:
+        shares, sds, _ = _shares(of_variant[variant], usual, noise)
+        follows[variant] = Following(usual_s, tuple(shares.tolist()), tuple(sds.tolist()))
+    return follows
 
 
-def _share(pairs: Sequence[_Pair], usual: float, usual_noise: float = 0.0) -> tuple[float, float, float]:
-    """The share, its standard error, and the variance of a pair; what is usual counts like a few pairs."""
-    slopes = [(pair.time / pair.pace, abs(pair.pace) * pair.weight) for pair in pairs if pair.pace]
-    slopes += [(usual + step * _USUAL_SD, _USUAL_WEIGHT) for step in (-1, 0, 1)]
-    share = min(max(_weighted_median(slopes), 0.0), 1.2)
-    squares = math.fsum(pair.weight * pair.pace**2 for pair in pairs)
-    degrees = _degrees(pairs)
-    own = 2 * _variance([attrs.evolve(pair, time=pair.time - share * pair.pace) for pair in pairs])
-    noise = (degrees * own + _USUAL_DF * usual_noise) / (degrees + _USUAL_DF) if usual_noise else own
-    known = squares / noise * 2 / math.pi if noise > 0 else 0.0  # a median knows less than a mean
-    return share, 1 / math.sqrt(1 / _USUAL_SD**2 + known), noise
+def _shares(
+    pairs: Sequence[_Pair], usual: _Floats, usual_noise: float = 0.0
+) -> tuple[_Floats, _Floats, float]:
+    """The shares, their standard errors, and the variance of a pair; what is usual is a normal prior."""
+    prior = np.eye(len(usual)) / _USUAL_SD**2
+    if not pairs:
+        return usual, np.full(len(usual), _USUAL_SD), usual_noise
+    times = np.array([pair.time for pair in pairs])
+    paces = np.array([pair.paces for pair in pairs])
+    weights = np.array([pair.weight for pair in pairs])
+    shares, degrees = usual, float(weights.sum())
+    for _ in range(_ROUNDS):
+        left = times - paces @ shares
+        near = np.abs(left) <= _FAR * _weighted_median(zip(np.abs(left), weights, strict=True)) / _HALF
+        own = float(weights[near] @ left[near] ** 2 / weights[near].sum())
+        noise = (degrees * own + _USUAL_DF * usual_noise) / (degrees + _USUAL_DF) if usual_noise else own
+        noise = max(noise, _LEAST_NOISE)
+        counts = weights * np.maximum(1 - left**2 / (_FAR**2 * noise), 0.0) ** 2
+        known = (paces.T * counts) @ paces / noise
+        shares = usual + np.linalg.solve(known + prior, (paces.T * counts) @ (times - paces @ usual) / noise)
+        shares = np.clip(shares, 0.0, _MOST_SHARE)
+    return shares, np.sqrt(np.diag(np.linalg.inv(known + prior))), noise
 
 
-def _between(pairs: Sequence[_Pair], variants: set[str]) -> dict[str, float]:
-    """Each kernel's own; with few repeats, near that of the others, as Smyth weighs variances."""
-    if _degrees(pairs) < _FEWEST_VISITS - 1:
+def _between(
+    pairs: Sequence[_Pair], variants: set[str], follows: Mapping[str, Following]
+) -> dict[str, float]:
+    """Each kernel's own, and the nearer to that of all the fewer its repeats: Smyth's moderated variances."""
+    spent = {variant: _spent(follows.get(variant)) for variant in variants}
+    usual = _variance(pairs, math.fsum(spent.values()))
+    if usual.df < _FEWEST_VISITS - 1:
         return {}
+    of_variant: dict[str, list[_Pair]] = {variant: [] for variant in variants}
+    for pair in pairs:
+        of_variant[pair.variant].append(pair)
+    own = {variant: _variance(its, spent[variant]) for variant, its in of_variant.items()}
+    usual = attrs.evolve(usual, df=min(_alike(list(own.values())), usual.df))
     between = {}
-    for variant in variants:
-        own = [pair for pair in pairs if pair.variant == variant]
-        others = [pair for pair in pairs if pair.variant != variant]
-        usual_df = min(_USUAL_DF, _degrees(others))
-        df = _degrees(own) + usual_df
-        variance = (_degrees(own) * _variance(own) + usual_df * _variance(others)) / df
-        between[variant] = t_975(df) * math.sqrt(variance)
+    for variant, part in own.items():
+        df = part.df + usual.df
+        between[variant] = t_975(df) * math.sqrt((part.df * part.variance + usual.df * usual.variance) / df)
     return between
+
+
+def _alike(parts: Sequence[VariancePart]) -> float:
+    """How alike kernels are: degrees of freedom with which all together tell of one.
+
+    Logarithms of variances with d degrees of freedom differ by chance by trigamma(d/2); kernels whose own
+    variances differ like those of d₀ degrees of freedom add trigamma(d₀/2), about 1/x + 1/2x² at x = d₀/2.
+    """
+    from scipy.special import polygamma
+
+    known = [part for part in parts if part.df >= 2 and part.variance > 0]
+    if len(known) < 2:
+        return _USUAL_DF
+    beyond = variance([math.log(part.variance) for part in known])
+    beyond -= fmean(float(polygamma(1, part.df / 2)) for part in known)
+    if beyond <= 0:
+        return _MOST_DF
+    return min(max((1 + math.sqrt(1 + 2 * beyond)) / beyond, _USUAL_DF), _MOST_DF)
 
 
 def _degrees(pairs: Sequence[_Pair]) -> float:
@@ -161,14 +204,19 @@ def _degrees(pairs: Sequence[_Pair]) -> float:
     return math.fsum(pair.weight for pair in pairs)
 
 
-def _variance(pairs: Sequence[_Pair]) -> float:
+def _spent(follows: Following | None) -> float:
+    """Degrees of freedom that a kernel's repeats spent on its shares: as far as those are not the prior's."""
+    return math.fsum(1 - (sd / _USUAL_SD) ** 2 for sd in follows.share_sds) if follows else 0.0
+
+
+def _variance(pairs: Sequence[_Pair], spent: float) -> VariancePart:
     """Of a visit's log time, by these pairs; those too far apart are left out."""
-    if not pairs:
-        return 0.0
+    if (df := _degrees(pairs) - spent) <= 0:
+        return VariancePart(0.0, 0.0)
     usual = _weighted_median((abs(pair.time), pair.weight) for pair in pairs) / _HALF
     near = [pair for pair in pairs if abs(pair.time) <= _FAR * usual]
     squares = math.fsum(pair.weight * pair.time**2 for pair in near)
-    return squares / (2 * math.fsum(pair.weight for pair in near))
+    return VariancePart(squares / (2 * _degrees(near)) * _degrees(pairs) / df, df)
 
 
 def _weighted_median(values: Iterable[tuple[float, float]]) -> float:

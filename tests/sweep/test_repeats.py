@@ -16,32 +16,34 @@ from dibench.measure.settings import Settings
 from dibench.measure.window import Window, WindowVisit
 from dibench.sweep.repeats import Repeated, Repeats, learn
 
-SHARES = {"gemm": 0.8, "stencil": 0.85, "dot": 0.45}
-USUAL_S = 4e-4
+SHARES = {"gemm": (0.8, 0.0), "stencil": (0.5, 0.3), "dot": (0.1, 0.9)}
+"""Of the pace of arithmetic, and of that of loads and stores."""
+USUAL_S = (4e-4, 2e-4)
+ONE_PACE = (1.0, 1.0)
+Paces = tuple[float, float]
 
 
-def visit(random: Generator, share: float, own: float, pace: float, level: float) -> WindowVisit:
-    """Sixteen windows of 1 ms at that pace; `own` is their spread, `level` that of the whole visit."""
-    times = 1e-3 * level * pace**share * np.exp(own * random.standard_normal(16))
-    paces = USUAL_S * pace * np.exp(0.02 * random.standard_normal(16))
-    return WindowVisit(
-        tuple(Window(1, t, None, 0.0, pace_s=p) for t, p in zip(times, paces, strict=True)), varies=False
-    )
+def visit(random: Generator, shares: Paces, own: float, paces: Paces, level: float) -> WindowVisit:
+    """Sixteen windows of 1 ms at those paces; `own` is their spread, `level` that of the whole visit."""
+    times = 1e-3 * level * np.prod(np.power(paces, shares)) * np.exp(own * random.standard_normal(16))
+    paces_s = np.array(USUAL_S) * paces * np.exp(0.02 * random.standard_normal((16, 2)))
+    windows = (Window(1, t, None, 0.0, paces_s=tuple(p)) for t, p in zip(times, paces_s, strict=True))
+    return WindowVisit(tuple(windows), varies=False)
 
 
 def machine(
     random: Generator, *, visits: int, between: float, slowest: float, outliers: float = 0.0
 ) -> list[Repeated]:
-    """Cases on a machine whose pace is up to half of `slowest` faster or slower than usual."""
+    """Cases on a machine whose paces are, each for itself, up to half of `slowest` off the usual ones."""
     cases: list[Repeated] = []
     for index in range(30):
         variant = list(SHARES)[index % 3]
         made = []
         for _ in range(visits):
-            pace = 1 + random.uniform(-0.5, 0.5) * (slowest - 1)
+            arithmetic, memory = 1 + random.uniform(-0.5, 0.5, 2) * (slowest - 1)
             level = math.exp(between * random.standard_normal())
             level *= 1.5 if random.random() < outliers else 1.0
-            made.append(visit(random, SHARES[variant], 0.03, pace, level))
+            made.append(visit(random, SHARES[variant], 0.03, (arithmetic, memory), level))
         cases.append(Repeated(variant, made, visits))
     return cases
 
@@ -50,20 +52,23 @@ def machine(
 def test_shares_are_learned_also_where_some_visits_were_disturbed_otherwise(outliers: float) -> None:
     random = np.random.default_rng(1)
     found = learn(machine(random, visits=3, between=0.03, slowest=1.5, outliers=outliers))
-    for variant, share in SHARES.items():
+    for variant, shares in SHARES.items():
         told = found.follows[variant]
-        assert told.share == pytest.approx(share, abs=3 * told.share_sd)
-        assert told.share_sd < 0.2
+        for share, learned, sd in zip(shares, told.shares, told.share_sds, strict=True):
+            assert learned == pytest.approx(share, abs=3 * sd)
+            assert sd < 0.2
         assert told.usual_s == pytest.approx(USUAL_S, rel=0.06)
 
 
 def test_a_kernel_without_repeats_follows_as_the_others_do_and_is_less_well_known() -> None:
     random = np.random.default_rng(2)
     cases = machine(random, visits=4, between=0.03, slowest=1.5)
-    found = learn([*cases, Repeated("other", [visit(random, 0.7, 0.03, 1.2, 1.0)], 1)])
+    found = learn([*cases, Repeated("other", [visit(random, (0.7, 0.0), 0.03, (1.2, 1.0), 1.0)], 1)])
     others = [found.follows[variant] for variant in SHARES]
-    assert min(one.share for one in others) < found.follows["other"].share < max(one.share for one in others)
-    assert found.follows["other"].share_sd > 2 * max(one.share_sd for one in others)
+    for probe, share in enumerate(found.follows["other"].shares):
+        assert min(one.shares[probe] for one in others) < share < max(one.shares[probe] for one in others)
+    sds = [max(one.share_sds) for one in others]
+    assert min(found.follows["other"].share_sds) > 2 * max(sds)
 
 
 @pytest.mark.parametrize("between", [0.01, 0.05])
@@ -79,7 +84,9 @@ def test_what_visits_differ_by(between: float) -> None:
 def test_a_kernel_that_differs_more_has_wider_rows() -> None:
     random = np.random.default_rng(6)
     cases = machine(random, visits=3, between=0.01, slowest=1.0)
-    restless = [visit(random, 0.7, 0.01, 1.0, level) for level in np.exp(0.1 * random.standard_normal(20))]
+    restless = [
+        visit(random, (0.7, 0.0), 0.01, ONE_PACE, level) for level in np.exp(0.1 * random.standard_normal(20))
+    ]
     found = learn([*cases, Repeated("restless", restless, 20), Repeated("unknown", restless[:1], 1)])
     assert found.between["restless"] == pytest.approx(t_975(23) * 0.1, rel=0.4)
     assert max(found.between[variant] for variant in SHARES) < 0.4 * found.between["restless"]
@@ -89,7 +96,7 @@ def test_a_kernel_that_differs_more_has_wider_rows() -> None:
 def test_visits_made_because_a_case_was_disturbed_do_not_widen_the_rows_of_others() -> None:
     random = np.random.default_rng(5)
     cases = machine(random, visits=2, between=0.02, slowest=1.0)
-    again = [visit(random, 0.7, 0.03, 1.0, level) for level in (1.0, 1.1, 1.3, 1.2)]
+    again = [visit(random, (0.7, 0.0), 0.03, ONE_PACE, level) for level in (1.0, 1.1, 1.3, 1.2)]
     with_revisits = [*cases, Repeated("dot", again, 1)]
     assert learn(with_revisits).between == pytest.approx(learn(cases).between)
 
@@ -112,8 +119,9 @@ def test_rows_cover_the_machine_at_its_usual_pace(visits: int, slowest: float, o
         for case in cases:
             settings = Settings(between=found.between[case.variant], follows=found.follows.get(case.variant))
             told = measurement(case.visits, settings)
-            usual = 1.0 if settings.follows is None else settings.follows.usual_s / USUAL_S
-            truth_s = 1e-3 * usual ** SHARES[case.variant]
+            follows = settings.follows
+            usual = np.ones(2) if follows is None else np.array(follows.usual_s) / USUAL_S
+            truth_s = 1e-3 * np.prod(usual ** SHARES[case.variant])
             hits.append(abs(told.time_s - truth_s) <= (told.time_ci_s or 0.0))
             raw = measurement(case.visits, Settings())
             blind.append(abs(raw.time_s / 1e-3 - 1) <= (raw.time_ci_s or 0.0) / raw.time_s)
@@ -128,7 +136,8 @@ def test_visits_that_differ_make_wide_rows_also_where_no_repeats_tell(visits: in
     random, hits, bias = np.random.default_rng(8), [], []
     for _ in range(300):
         made = [
-            visit(random, 0.7, 0.002, 1.0, math.exp(0.02 * random.standard_normal())) for _ in range(visits)
+            visit(random, (0.7, 0.0), 0.002, ONE_PACE, math.exp(0.02 * random.standard_normal()))
+            for _ in range(visits)
         ]
         told = measurement(made, Settings())
         hits.append(abs(told.time_s / 1e-3 - 1) <= (told.time_ci_s or 0.0) / told.time_s)
@@ -148,16 +157,19 @@ def test_reasons_count_every_window_once() -> None:
 
 def test_many_sentinels_do_not_cost_pairs_of_all() -> None:
     random = np.random.default_rng(9)
-    many = [visit(random, 0.7, 0.01, 1.0, math.exp(0.02 * random.standard_normal())) for _ in range(600)]
+    many = [
+        visit(random, (0.7, 0.0), 0.01, ONE_PACE, math.exp(0.02 * random.standard_normal()))
+        for _ in range(600)
+    ]
     few = learn([Repeated("dot", many[::10], 60)]).between["dot"]
     assert learn([Repeated("dot", many, 600)]).between["dot"] == pytest.approx(few)
 
 
 def test_joules_hold_how_far_the_pace_was_from_the_usual() -> None:
     windows = tuple(
-        Window(1, 1.2e-3, 1.2 * (1 + 0.001 * (i % 2)), 0.0, pace_s=1.5 * USUAL_S) for i in range(16)
+        Window(1, 1.2e-3, 1.2 * (1 + 0.001 * (i % 2)), 0.0, paces_s=(1.5 * 4e-4,)) for i in range(16)
     )
-    follows = Following(usual_s=USUAL_S, share=0.45, share_sd=0.0)
+    follows = Following(usual_s=(4e-4,), shares=(0.45,), share_sds=(0.0,))
     told = measurement([WindowVisit(windows, varies=True)], Settings(follows=follows))
     assert told.energy_j == pytest.approx(1.2, rel=0.01) and told.energy_ci_j is not None
     assert 1.2 - told.energy_ci_j < 1.0
