@@ -13,8 +13,10 @@
 #include <ucontext.h>
 
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
+#include "banks.h"
 #include "cuda_on_host.h"
 #include "tally.h"
 
@@ -38,6 +40,7 @@ struct Launch {
   unsigned shared_bytes;
   unsigned reverse_threads, reverse_blocks;
   unsigned count_sectors;
+  unsigned only_block;         // number of the one block to run, from 1; 0: all
   const char* operand[3];      // weight, input, output: all instances
   long long operand_bytes[3];
 };
@@ -46,6 +49,10 @@ struct Counts {
   long long shared_reads[2];   // weight, input
   long long output_writes, macs_executed;
   long long sectors[3];        // 32 bytes, one for each that a warp's request touches
+  // Where sectors are counted, too:
+  long long block_sectors[3];      // each once in a block, as if it stayed in L1
+  long long widths[4][5];          // lanes' reads and writes of global, of shared memory: 1, 2, 4, 8, 16 bytes wide
+  long long shared_cycles[2][2];   // of shared memory's read and write requests: taken; without conflicts (banks.h)
 };
 
 namespace dibench_host {
@@ -66,6 +73,7 @@ struct Fiber {
   unsigned mask;         // of the exchange
   unsigned parity;       // which of the two sets of cells its next exchange uses
   std::unordered_map<unsigned long long, int> passed;  // accesses so far, by site
+  std::unordered_map<uintptr_t, unsigned> passed_shared;
 };
 
 // Lanes run one after another, so a warp's request is put together over time: a lane's j-th access at a
@@ -80,6 +88,8 @@ struct Owner {
   unsigned block, thread, interval;  // block and thread from 1
 };
 
+enum Traffic { global_read, global_write, shared_read, shared_write };
+
 Launch launch;
 Counts counts;
 void** arguments;
@@ -87,6 +97,8 @@ std::vector<Fiber> fibers;
 std::vector<unsigned char> cells[2];  // deposits of warp exchanges, 64 bytes for each thread
 std::vector<Owner> owners;           // of each 4 bytes of y
 std::vector<std::unordered_map<unsigned long long, Request>> requests;  // of each warp of the block
+std::vector<std::unordered_map<unsigned long long, SharedRequest>> shared_requests;  // likewise
+std::unordered_set<unsigned long long> block_sectors[3];
 Fiber* self;
 ucontext_t scheduler;
 unsigned block_number, interval;     // from 1; barrier intervals of the block so far
@@ -225,7 +237,20 @@ void count_requests() {
     }
     warp.clear();
   }
+  for (auto& warp : shared_requests) {
+    for (const auto& [key, request] : warp) {
+      counts.shared_cycles[request.is_write][0] += request.cycles();
+      counts.shared_cycles[request.is_write][1] += request.cycles_without_conflicts();
+    }
+    warp.clear();
+  }
+  for (int operand = 0; operand < 3; ++operand) {
+    counts.block_sectors[operand] += (long long)block_sectors[operand].size();
+    block_sectors[operand].clear();
+  }
 }
+
+int log2_of(int bytes) { return bytes >= 16 ? 4 : bytes >= 8 ? 3 : bytes >= 4 ? 2 : bytes >= 2 ? 1 : 0; }
 
 void run_block() {
   const size_t n = fibers.size();
@@ -238,6 +263,7 @@ void run_block() {
     f.state = ready;
     f.parity = 0;
     f.passed.clear();
+    f.passed_shared.clear();
     f.thread = {unsigned(i) % blockDim.x, unsigned(i) / blockDim.x % blockDim.y, unsigned(i) / blockDim.x / blockDim.y};
     getcontext(&f.context);
     f.context.uc_stack.ss_sp = f.stack;
@@ -337,8 +363,25 @@ void touch(Kind kind, const void* address, int bytes, int elements, const char* 
       bool known = false;
       for (unsigned i = request.count; i-- > 0 && !known;) known = request.sector[i] == sector;
       if (!known && request.count < 32) request.sector[request.count++] = sector;
+      block_sectors[operand].insert(sector);
     }
+    ++counts.widths[kind == output ? global_write : global_read][log2_of(bytes)];
   }
+}
+
+void touch_shared(const void* address, int bytes, bool is_write, const void* site) {
+  if (!launch.count_sectors || !self) return;
+  const char* const p = static_cast<const char*>(address);
+  const char* const dynamic = static_cast<char*>(dynamic_shared);
+  long long offset;
+  if (dynamic && p >= dynamic && p < dynamic + launch.shared_bytes) offset = p - dynamic;
+  else if (__start_cuda_shared && p >= __start_cuda_shared && p < __stop_cuda_shared) offset = p - __start_cuda_shared;
+  else return;  // a thread's own
+  const size_t index = size_t(self - fibers.data());
+  const uintptr_t place = reinterpret_cast<uintptr_t>(site) << 1 | is_write;
+  SharedRequest& request = shared_requests[index / 32][(unsigned long long)place << 32 | self->passed_shared[place]++];
+  request.add(int(index % 32), offset, bytes, is_write);
+  ++counts.widths[is_write ? shared_write : shared_read][log2_of(bytes)];
 }
 
 void count_shared(Kind kind, int elements) { counts.shared_reads[kind] += elements; }
@@ -363,11 +406,14 @@ extern "C" __attribute__((visibility("default"))) int dibench_launch(const Launc
   for (Fiber& f : fibers) f.stack = static_cast<char*>(malloc(stack_bytes));
   requests.clear();
   requests.resize((threads + 31) / 32);
+  shared_requests.clear();
+  shared_requests.resize(requests.size());
   for (auto& set : cells) set.assign(64 * 32 * requests.size(), 0);
   dynamic_shared = l->shared_bytes ? malloc(l->shared_bytes) : nullptr;
   const unsigned long long blocks = (unsigned long long)gridDim.x * gridDim.y * gridDim.z;
   for (unsigned long long i = 0; i < blocks && !failed; ++i) {
     const unsigned long long b = l->reverse_blocks ? blocks - 1 - i : i;
+    if (l->only_block && b + 1 != l->only_block) continue;
     blockIdx = {unsigned(b % gridDim.x), unsigned(b / gridDim.x % gridDim.y), unsigned(b / gridDim.x / gridDim.y)};
     block_number = unsigned(b) + 1;
     run_block();
@@ -378,3 +424,35 @@ extern "C" __attribute__((visibility("default"))) int dibench_launch(const Launc
   return failed ? -1 : 0;
 }
 }  // namespace dibench_host
+
+// A kernel that is compiled with -fsanitize=thread calls one of these before each access to memory that other threads
+// might see. That is how those to shared memory are found that no accessor makes: stores of copies, tables, sums.
+#define DIBENCH_SEEN(name, bytes, is_write) \
+  extern "C" void name(void* p) { dibench_host::touch_shared(p, bytes, is_write, __builtin_return_address(0)); }
+DIBENCH_SEEN(__tsan_read1, 1, false)
+DIBENCH_SEEN(__tsan_read2, 2, false)
+DIBENCH_SEEN(__tsan_read4, 4, false)
+DIBENCH_SEEN(__tsan_read8, 8, false)
+DIBENCH_SEEN(__tsan_read16, 16, false)
+DIBENCH_SEEN(__tsan_write1, 1, true)
+DIBENCH_SEEN(__tsan_write2, 2, true)
+DIBENCH_SEEN(__tsan_write4, 4, true)
+DIBENCH_SEEN(__tsan_write8, 8, true)
+DIBENCH_SEEN(__tsan_write16, 16, true)
+DIBENCH_SEEN(__tsan_unaligned_read2, 2, false)
+DIBENCH_SEEN(__tsan_unaligned_read4, 4, false)
+DIBENCH_SEEN(__tsan_unaligned_read8, 8, false)
+DIBENCH_SEEN(__tsan_unaligned_read16, 16, false)
+DIBENCH_SEEN(__tsan_unaligned_write2, 2, true)
+DIBENCH_SEEN(__tsan_unaligned_write4, 4, true)
+DIBENCH_SEEN(__tsan_unaligned_write8, 8, true)
+DIBENCH_SEEN(__tsan_unaligned_write16, 16, true)
+// A struct that need not lie on a multiple of its size: a GPU takes it word by word.
+#define DIBENCH_SEEN_WORDS(name, is_write)                                                                        \
+  extern "C" void name(void* p, unsigned long bytes) {                                                            \
+    const char* const site = static_cast<const char*>(__builtin_return_address(0));                               \
+    for (unsigned long i = 0; i < bytes; i += 4) dibench_host::touch_shared((char*)p + i, 4, is_write, site + i); \
+  }
+DIBENCH_SEEN_WORDS(__tsan_read_range, false)
+DIBENCH_SEEN_WORDS(__tsan_write_range, true)
+extern "C" void __tsan_init() {}

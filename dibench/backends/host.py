@@ -38,7 +38,16 @@ _SANITIZE = (
     "-fsanitize-sections=cuda_shared",
 )  # fmt: skip
 
+# GCC calls a function before each access to memory: the harness has them, ThreadSanitizer is not linked. The
+# first two options keep accesses of 16 bytes whole.
+_SHARED_ACCESSES = (
+    "-O1", "-fno-tree-sra", "-fsanitize=thread", "--param=tsan-instrument-func-entry-exit=0",
+    "-fno-threadsafe-statics",
+)  # fmt: skip
+
 OPERANDS = ("weight", "input", "output")
+WIDTHS = (1, 2, 4, 8, 16)
+"""Bytes of one lane's access."""
 
 
 class KernelError(Exception):
@@ -59,6 +68,7 @@ class _Launch(ctypes.Structure):
         ("reverse_threads", ctypes.c_uint),
         ("reverse_blocks", ctypes.c_uint),
         ("count_sectors", ctypes.c_uint),
+        ("only_block", ctypes.c_uint),
         ("operand", ctypes.c_void_p * 3),
         ("operand_bytes", ctypes.c_longlong * 3),
     )
@@ -73,6 +83,9 @@ class _Counts(ctypes.Structure):
         ("output_writes", ctypes.c_longlong),
         ("macs_executed", ctypes.c_longlong),
         ("sectors", ctypes.c_longlong * 3),
+        ("block_sectors", ctypes.c_longlong * 3),
+        ("widths", (ctypes.c_longlong * 5) * 4),
+        ("shared_cycles", (ctypes.c_longlong * 2) * 2),
     )
 
 
@@ -84,6 +97,28 @@ class HarnessRun:
     counts: Mapping[str, int]
     shared: Mapping[str, int]
     sectors: Mapping[str, int]
+
+
+@attrs.frozen
+class BlockTraffic:
+    """What one block of a launch moves.
+
+    `sectors` are of 32 bytes by operand, each once, as if the block found them in L1 from then on;
+    `requested_sectors` each request's own. Reads and writes are lanes' accesses by their width in bytes.
+    Shared memory takes `read_cycles` and `write_cycles` for them; without conflicts of banks the other two.
+    """
+
+    macs_executed: int
+    sectors: Mapping[str, int]
+    requested_sectors: Mapping[str, int]
+    global_reads: Mapping[int, int]
+    global_writes: Mapping[int, int]
+    shared_reads: Mapping[int, int]
+    shared_writes: Mapping[int, int]
+    read_cycles: int
+    write_cycles: int
+    conflict_free_read_cycles: int
+    conflict_free_write_cycles: int
 
 
 @attrs.frozen
@@ -103,6 +138,7 @@ class Kernel:
         reverse_threads: bool = False,
         reverse_blocks: bool = False,
         sectors: bool = True,
+        only_block: int = 0,
     ) -> _Counts:
         """Run once.
 
@@ -113,6 +149,7 @@ class Kernel:
             reverse_threads: run the threads of a block from the last to the first.
             reverse_blocks: likewise the blocks.
             sectors: count sectors too, which takes most of the time.
+            only_block: number, from 1, of the one block to run; 0: all.
 
         Raises:
             KernelError: the kernel is wrong; the message names block, thread and line.
@@ -124,6 +161,7 @@ class Kernel:
             reverse_threads,
             reverse_blocks,
             sectors,
+            only_block,
             tuple(operands[name].ctypes.data for name in OPERANDS),
             tuple(operands[name].nbytes for name in OPERANDS),
         )
@@ -189,6 +227,47 @@ def run(
     return outcome(y, counts)
 
 
+def block_traffic(
+    variant: Variant, layer: Layer, knobs: Mapping[str, Any], *, dtype: str = "fp32"
+) -> BlockTraffic:
+    """What the block in the middle of a launch reads and writes, and its conflicts of banks.
+
+    Raises:
+        KernelError: the kernel is wrong.
+    """
+    import numpy as np
+
+    from dibench.kernels import ELEMENT_BYTES
+
+    constants = compilers.constants(variant, layer, knobs, dtype=dtype)
+    kernel = build(variant.path.read_text("utf-8"), variant.name, constants, shared_accesses=True)
+    element = np.float32 if ELEMENT_BYTES[dtype] == 4 else np.uint16
+    w, x = (np.zeros(count, element) for count in (layer.weights, layer.inputs))
+    y = np.zeros(layer.outputs, np.float32)
+    geometry = compilers.geometry(variant, layer, knobs)
+    counts = kernel.launch(
+        compilers.kernel_arguments(layer, 1, *(array.ctypes.data for array in (x, w, y))),
+        {"weight": w, "input": x, "output": y},
+        geometry,
+        only_block=geometry.grid // 2 + 1,
+    )
+    widths = [dict(zip(WIDTHS, lanes, strict=True)) for lanes in counts.widths]
+    reads, writes = counts.shared_cycles
+    return BlockTraffic(
+        macs_executed=counts.macs_executed,
+        sectors=dict(zip(OPERANDS, counts.block_sectors, strict=True)),
+        requested_sectors=dict(zip(OPERANDS, counts.sectors, strict=True)),
+        global_reads=widths[0],
+        global_writes=widths[1],
+        shared_reads=widths[2],
+        shared_writes=widths[3],
+        read_cycles=reads[0],
+        write_cycles=writes[0],
+        conflict_free_read_cycles=reads[1],
+        conflict_free_write_cycles=writes[1],
+    )
+
+
 def outcome(y: npt.NDArray[Any], counts: _Counts) -> HarnessRun:
     """The harness's counters by the names of the headers and of the CSV."""
     weights, inputs, partials = counts.global_reads
@@ -208,7 +287,9 @@ def outcome(y: npt.NDArray[Any], counts: _Counts) -> HarnessRun:
 
 
 @lru_cache(maxsize=512)
-def build(source: str, name: str, constants: str, *, sanitize: bool = False) -> Kernel:
+def build(
+    source: str, name: str, constants: str, *, sanitize: bool = False, shared_accesses: bool = False
+) -> Kernel:
     """Compile a kernel for the harness, or take it from the cache, where its hash names it.
 
     Args:
@@ -216,13 +297,15 @@ def build(source: str, name: str, constants: str, *, sanitize: bool = False) -> 
         name: of the kernel in it.
         constants: text of constants.cuh.
         sanitize: with AddressSanitizer and UndefinedBehaviorSanitizer; the process must preload libasan.
+        shared_accesses: tell the harness of every access to shared memory.
 
     Raises:
         HostCompileError: the compiler's messages.
         UserError: there is no g++.
     """
     flags = _FLAGS + (_SANITIZE if sanitize else ())
-    digest = _digest(_harness_sha(), source, name, constants, *flags)
+    watched = _SHARED_ACCESSES if shared_accesses else ()
+    digest = _digest(_harness_sha(), source, name, constants, *flags, *watched)
     path = compilers.cache_directory() / "host" / f"{name}-{digest}.so"
     if not path.exists():
         harness = _harness(flags)
@@ -233,7 +316,9 @@ def build(source: str, name: str, constants: str, *, sanitize: bool = False) -> 
             (build / "unit.cc").write_text(
                 f'#include "cuda_on_host.h"\n#include "{name}.cu"\nDIBENCH_HOST_ENTRY({name})\n', "utf-8"
             )
-            _compile([*flags, "-shared", str(build / "unit.cc"), str(harness)], build, path)
+            unit = build / "unit.o"
+            _compile([*flags, *watched, "-c", str(build / "unit.cc")], build, unit)
+            _compile([*flags, "-shared", str(unit), str(harness)], build, path)
     library = ctypes.CDLL(str(path))
     return Kernel(name, path, library)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import attrs
 import typer
 
-from dibench.cli.options import Json, check_json
+from dibench.cli.options import Full, Json, batch_sizes, check_json
 from dibench.cli.output import answer, console
 from dibench.errors import UserError
 
@@ -18,18 +18,60 @@ if TYPE_CHECKING:
 _BACKENDS = ("cpu", "cuda")
 
 
+# Wide because of the options that go with --limits.
 def variants(
+    layers: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="LAYER…",
+            help="With --limits: layers (resnet50/layer1.0.conv2, or N=1,C=64,…), or whole networks; "
+            "a few layers if none is named.",
+        ),
+    ] = None,
     backend: Annotated[str, typer.Option(help="Only those of cpu or cuda.")] = "",
     json_file: Json = None,
     resources: Annotated[
         bool,
         typer.Option("--resources", help="Registers and shared memory by GPU architecture, compiled here."),
     ] = False,
+    limits: Annotated[
+        bool,
+        typer.Option(
+            "--limits",
+            help="What bounds CUDA kernels on a card: waves, least time, share of peak. Needs no GPU.",
+        ),
+    ] = False,
+    arch: Annotated[
+        int, typer.Option(help="With --limits: the card, by architecture: 75 80 86 89 90 (an H200) 100 120.")
+    ] = 90,
+    batch: Annotated[
+        str,
+        typer.Option("--batch", "-N", metavar="N,…", help="With --limits: batch sizes, 1,8,32 if not said."),
+    ] = "",
+    dtype: Annotated[str, typer.Option(help="With --limits: only fp32, tf32, fp16 or bf16.")] = "",
+    full: Full = False,
 ) -> None:
     """List the kernel variants: operators, stationarity, knobs, architectures, what each teaches.
 
-    JSON has one object for each operator of a variant.
+    JSON has one object for each operator of a variant; with --limits for each kernel on each layer.
+
+    [bold]python -m dibench variants --limits resnet50/layer1.0.conv2 --full[/bold]
+
+    [bold]python -m dibench variants --limits resnet50 mobilenet_v2[/bold]
     """
+    check_json(json_file)
+    if limits:
+        from dibench.cli import kernel_limits
+        from dibench.kernels import DTYPES
+
+        if dtype and dtype not in DTYPES:
+            raise UserError("--dtype", "must be one of " + ", ".join(DTYPES), dtype)
+        batches = [N for N in batch_sizes(batch) if N is not None]
+        kernel_limits.tell(layers or [], arch, batches, dtype, json_file, full=full)
+        return
+    for option, value in {"LAYER": layers, "--batch": batch, "--dtype": dtype, "--full": full}.items():
+        if value:
+            raise UserError(option, "goes with --limits")
     from dibench.check.resources import ARCHS
     from dibench.kernels import registry
     from dibench.show import kernels
@@ -37,7 +79,6 @@ def variants(
 
     if backend and backend not in _BACKENDS:
         raise UserError("--backend", f"must be one of {', '.join(_BACKENDS)}", backend)
-    check_json(json_file)
     chosen = [backend] if backend else list(_BACKENDS)
     found = [variant for name in chosen for variant in registry(name).values()]
     needed = _needs() if resources else []

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -101,3 +103,58 @@ def test_resources_without_a_compiler_say_what_to_install(
     status, out, err = run(["--resources"], capsys)
     assert (status, out) == (2, "")
     assert err.strip().endswith("pip install nvidia-cuda-nvrtc")
+
+
+# ---- --limits ----------------------------------------------------------------------------------------
+
+
+def test_limits_of_a_layer_as_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = run(["--limits", "mobilenet_v2/features.3.conv.1.0", "-N", "8"], capsys)
+    assert status == 0
+    (line,) = (line for line in out.splitlines() if "depthwise_window" in line)
+    assert re.search(r"\d+ µs .*% DRAM", line)
+    assert "H200" in out and "no GPU was asked" in out
+
+
+def test_limits_as_json_are_one_object_for_each_kernel(capsys: pytest.CaptureFixture[str]) -> None:
+    layer = "N=1,C=16,H=14,W=14,K=32,R=1,S=1"
+    listed = json.loads(run(["--limits", layer, "--arch", "80", "--dtype", "tf32", "--json"], capsys)[1])
+    (one,) = listed
+    assert (one["variant"], one["dtype"], one["arch"], one["card"]) == (
+        "conv_tensor_tf32",
+        "tf32",
+        "sm_80",
+        "A100",
+    )
+    assert one["registers"] <= 255 and one["blocks"] >= 1 and one["spill_bytes"] == 0
+    assert 0 < one["share_of_peak"] < 1 and one["time_s"] > 0
+    assert {"issue", "L1", "L2", "tensor"} == set(one["unit_shares"])
+
+
+def test_limits_of_a_network_are_sums_over_its_layers(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    table = tmp_path / "net.csv"
+    table.write_text("name,N,C,H,W,K,R,S\na,1,16,14,14,32,1,1\nb,1,16,14,14,32,1,1\n", "utf-8")
+    told = json.loads(run(["--limits", str(table), "-N", "1", "--dtype", "fp32", "--json"], capsys)[1])
+    (network,), layers = told["networks"], told["layers"]
+    assert network["time_s"] == pytest.approx(2 * layers[0]["time_s"])
+    assert sum(network["binds"].values()) == pytest.approx(1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--limits", "--arch", "91"], "--arch: must be one of 75, 80, 86, 89, 90, 100, 120 (got 91)"),
+        (["--limits", "--dtype", "int8"], "--dtype: must be one of fp32, tf32, fp16, bf16 (got 'int8')"),
+        (["--limits", "resnet50", "resnet50/fc"], "LAYER: must all be layers, or all networks"),
+        (["resnet50/fc"], "LAYER: goes with --limits"),
+        (["--full"], "--full: goes with --limits"),
+    ],
+)
+def test_wrong_limits_are_one_line(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out, err = run(arguments, capsys)
+    assert (status, out) == (2, "")
+    assert err.startswith(f"dibench: {message}") and err.count("\n") == 1

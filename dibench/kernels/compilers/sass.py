@@ -29,7 +29,7 @@ def disassemble(binaries: Sequence[Binary]) -> list[str]:
     Raises:
         UserError: nvdisasm is missing, or its CUDA no longer knows the architecture (13 begins at sm_75).
     """
-    codes = [(binary.arch, _code(binary)) for binary in binaries]
+    codes = [(binary.arch, machine_code(binary)) for binary in binaries]
     lines = {
         arch: iter(_nvdisasm(b"".join(code for of, code in codes if of == arch), arch))
         for arch in {arch for arch, _ in codes}
@@ -56,7 +56,7 @@ def _nvdisasm(code: bytes, arch: int) -> list[str]:
     return lines
 
 
-def _code(binary: Binary) -> bytes:
+def machine_code(binary: Binary) -> bytes:
     """The .text section of the kernel, found through the section headers of a 64-bit ELF file (elf.h)."""
     cubin = binary.cubin
     (table,) = struct.unpack_from("<Q", cubin, 0x28)
