@@ -5,12 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from dibench import temporary
 from dibench.errors import UserError
 
 
@@ -44,69 +43,22 @@ def replace_file(path: Path, content: bytes) -> None:
                 device.write(content)
             return
         path = path.resolve()
-    beside = path.with_name(f".{path.name}.{os.getpid()}.new")
-    with explained(path):
-        try:
-            with beside.open("wb") as file:
+        with temporary.file_beside(path) as (beside, descriptor):
+            with open(descriptor, "wb", closefd=False) as file:
                 file.write(content)
                 file.flush()
-                os.fsync(file.fileno())
+                os.fsync(descriptor)
             beside.replace(path)
-            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                beside.unlink()
-            raise
+        sync_directory(path.parent)
 
 
-def remove_unfinished(folder: Path, name: str) -> None:
-    """Remove temporary files of a program that was killed while replacing a file.
-
-    The caller makes sure that nothing is replacing it now.
-    """
-    with explained(folder):
-        for path in folder.glob(f".{name}.*.new"):
-            path.unlink(missing_ok=True)
-
-
-def refuse_content(folder: Path, or_else: str = "") -> None:
-    """Refuse a directory to be made that is there already and not empty.
-
-    Args:
-        folder: to be made.
-        or_else: what else it may be, for the message.
-    """
-    with explained(folder):
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UserError("--out", f"must not exist yet, or be an empty directory{or_else}", str(folder))
-
-
-@contextlib.contextmanager
-def whole_directory(folder: Path) -> Iterator[Path]:
-    """A new directory beside, which takes the place of `folder` when all of it is there.
-
-    Raises:
-        UserError: it cannot be written; nothing has changed then.
-    """
-    with explained(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        beside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+def sync_directory(folder: Path) -> None:
+    """Force the names in a directory to the disk."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        yield beside
-        with explained(folder):
-            beside.chmod(0o755)
-            old = beside.with_name(beside.name + ".old")
-            if folder.exists():
-                folder.rename(old)
-            beside.rename(folder)
-            shutil.rmtree(old, ignore_errors=True)
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def json_text(data: Any) -> str:

@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 import attrs
 
+from dibench import temporary
 from dibench.errors import UserError
 from dibench.kernels import compilers
 from dibench.kernels.compilers import nvrtc
@@ -198,12 +199,9 @@ def _write(path: Path, binary: Binary) -> None:
     fields = {name: getattr(binary, name) for name in _HEADER_FIELDS}
     fields["sha256"] = hashlib.sha256(binary.cubin).hexdigest()
     path.parent.mkdir(parents=True, exist_ok=True)
-    staged = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}.part")
-    try:
+    with temporary.file_beside(path) as (staged, _):
         staged.write_bytes(_FORMAT + json.dumps(fields).encode() + b"\n" + binary.cubin)
         staged.replace(path)
-    finally:
-        staged.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> Binary:

@@ -11,7 +11,6 @@ import hashlib
 import os
 import shutil
 import subprocess
-import tempfile
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from dibench import temporary
 from dibench.errors import UserError
 from dibench.kernels import Variant, compilers, source_directory
 
@@ -309,8 +309,7 @@ def build(
     path = compilers.cache_directory() / "host" / f"{name}-{digest}.so"
     if not path.exists():
         harness = _harness(flags)
-        with tempfile.TemporaryDirectory() as directory:
-            build = Path(directory)
+        with temporary.scratch() as build:
             (build / "constants.cuh").write_text(constants, "utf-8")
             (build / f"{name}.cu").write_text(source, "utf-8")
             (build / "unit.cc").write_text(
@@ -328,8 +327,8 @@ def _harness(flags: tuple[str, ...]) -> Path:
     path = compilers.cache_directory() / "host" / f"harness-{_digest(_harness_sha(), *flags)}.o"
     if not path.exists():
         source = source_directory() / "host_cuda" / "harness.cc"
-        with tempfile.TemporaryDirectory() as directory:
-            _compile([*flags, "-c", str(source)], Path(directory), path)
+        with temporary.scratch() as build:
+            _compile([*flags, "-c", str(source)], build, path)
     return path
 
 
@@ -345,9 +344,9 @@ def _compile(arguments: list[str], build: Path, path: Path) -> None:
     )
     if done.returncode:
         raise HostCompileError(done.stderr)
-    staged = path.with_suffix(f".{os.getpid()}.part")
-    shutil.copyfile(made, staged)
-    staged.replace(path)
+    with temporary.file_beside(path) as (staged, _):
+        shutil.copyfile(made, staged)
+        staged.replace(path)
 
 
 @lru_cache

@@ -14,7 +14,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -22,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from dibench import kernels
+from dibench import kernels, temporary
 from dibench.errors import UserError
 from dibench.processes import die_with, python_path
 from dibench.schema import pack_knobs
@@ -106,8 +105,8 @@ def profiled(ncu: str, cases: Sequence[Case], limit_s: float | None = None) -> l
     Raises:
         UserError: ncu failed, counted nothing or was not done in time; the message says why.
     """
-    with tempfile.TemporaryDirectory() as directory:
-        path = Path(directory) / "cases.json"
+    with temporary.scratch() as directory:
+        path = directory / "cases.json"
         write_cases(path, cases)
         tensor = any(case.dtype != "fp32" for case in cases)
         try:

@@ -33,7 +33,7 @@ def publish(
 
     [bold]python -m dibench publish results/local/campaign[/bold]
     """
-    from dibench import files
+    from dibench import directories, files
     from dibench.plan.stages import load_stages
     from dibench.show.campaign import readme
     from dibench.show.markdown import markdown
@@ -44,13 +44,14 @@ def publish(
     found = merge.gather(runs)
     device = next(iter(found.devices))
     folder = out or Path("results") / slug(device)
+    directories.bring_back(folder)
     if (folder / record.TABLE).is_file():
         found = merge.gather([folder, *runs])
     else:
-        files.refuse_content(folder)
+        directories.refuse_content(folder)
     for variant, number in found.stale.items():
         typer.echo(f"left out  {number} rows of {variant}: its source has changed since")
-    with files.whole_directory(folder) as new:
+    with directories.whole_directory(folder) as new:
         merge.write(found, new, merge.of_runs(found))
         ended = analyse(new, new / "fit.json", time.monotonic() + _LIMIT_S)
         for verb, one in zip(("fit", "report"), ended, strict=True):

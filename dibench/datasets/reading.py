@@ -10,7 +10,7 @@ from typing import Any
 
 import attrs
 
-from dibench import __version__, files
+from dibench import __version__, directories, files
 from dibench.datasets.source import Ledger, Source
 from dibench.revision import commit_of
 from dibench.schema import Row
@@ -60,8 +60,8 @@ def write(found: Reading, out: Path, command_line: Sequence[str] = ()) -> None:
     Raises:
         UserError: it cannot be written; nothing has changed then.
     """
-    files.refuse_content(out)
-    with files.whole_directory(out) as new:
+    directories.refuse_content(out)
+    with directories.whole_directory(out) as new:
         files.replace_file(new / TABLE, b"".join([HEADER, *map(line_of, found.rows)]))
         files.write_json(new / MANIFEST, manifest(found, command_line))
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import shutil
 import sys
-import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from dibench import backends, kernels
+from dibench import backends, kernels, temporary
 from dibench.backends import cuda_driver
 from dibench.elsewhere import is_elsewhere
 from dibench.errors import UserError
@@ -231,8 +230,7 @@ def close(run: Campaign) -> bool:
     The fit is shown; what was not made in time can be made at any time from what is measured.
     """
     manifest = run.out / record.MANIFEST
-    with tempfile.TemporaryDirectory() as scratch:
-        joined = Path(scratch)
+    with temporary.scratch() as joined:
         record.write(joined / record.TABLE, run.joined().rows)
         if manifest.is_file():
             shutil.copyfile(manifest, joined / record.MANIFEST)

@@ -10,14 +10,13 @@ beside them, one file for each card, and so do hardware counters where a part ha
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from dibench import __version__, files, kernels
+from dibench import __version__, directories, files, kernels
 from dibench.errors import UserError
 from dibench.schema import is_measured
 from dibench.sweep import record
@@ -49,8 +48,11 @@ def merge(folders: Sequence[Path], out: Path) -> Joined:
         UserError: a part cannot be read or contradicts itself or another; nothing has been written then.
     """
     folders = [directory_of(folder) for folder in folders]
+    directories.bring_back(out)
     if not _is_merge_of(folders, out):
-        files.refuse_content(out, or_else=", or an earlier merge of the same sweeps: give another --out")
+        directories.refuse_content(
+            out, or_else=", or an earlier merge of the same sweeps: give another --out"
+        )
     for number, folder in enumerate(folders):
         if folder.resolve() in {other.resolve() for other in folders[:number]}:
             raise UserError("DIR", "must be given once", str(folder))
@@ -63,9 +65,8 @@ def merge(folders: Sequence[Path], out: Path) -> Joined:
     if not rows:
         raise UserError("DIR", "must have rows: nothing has been measured in any part yet")
     joined = Joined(parts, tuple(rows))
-    with files.whole_directory(out) as new:
+    with directories.whole_directory(out) as new:
         write(joined, new, _of_shards(joined))
-        _keep_others(out, new)
     return joined
 
 
@@ -75,17 +76,6 @@ def _is_merge_of(folders: Sequence[Path], out: Path) -> bool:
     merged = (manifest or {}).get("merged_from") or []
     given = {folder.resolve() for folder in folders}
     return bool(merged) and all(Path(one["directory"]).resolve() in given for one in merged)
-
-
-def _keep_others(out: Path, new: Path) -> None:
-    """What others put beside an earlier merge, such as a fit."""
-    for path in out.iterdir() if out.is_dir() else ():
-        if (new / path.name).exists():
-            continue
-        if path.is_dir():
-            shutil.copytree(path, new / path.name)
-        else:
-            shutil.copy2(path, new / path.name)
 
 
 def gather(paths: Iterable[Path]) -> Joined:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from dibench import files
+from dibench import files, temporary
 from dibench.errors import UserError
 from dibench.measure.calibration import kept_pool
 from dibench.measure.calibration import path_of as calibration_path
@@ -150,8 +150,7 @@ def _begin(
 ) -> tuple[Manifest, str]:
     """The manifest of this session, and where an earlier table was moved; refuses a sweep that differs."""
     out = lock.directory
-    for name in (record.TABLE, record.MANIFEST):
-        files.remove_unfinished(out, name)
+    temporary.remove_orphans(out)
     setups = [device.setup for device in crew.devices]
     if sweep.needs_sensor:
         for setup in setups:

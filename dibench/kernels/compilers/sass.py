@@ -7,10 +7,10 @@ import re
 import shutil
 import struct
 import subprocess
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 
+from dibench import temporary
 from dibench.errors import UserError
 from dibench.kernels.compilers.nvrtc import Binary, wheel_roots
 
@@ -42,11 +42,11 @@ def _nvdisasm(code: bytes, arch: int) -> list[str]:
     tool = next((str(path) for path in wheel if path.exists()), shutil.which("nvdisasm"))
     if not tool:
         raise UserError("nvdisasm", "is missing: pip install nvidia-cuda-nvdisasm")
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(code)
-        file.flush()
+    with temporary.scratch() as directory:
+        file = directory / "code"
+        file.write_bytes(code)
         done = subprocess.run(
-            [tool, "--binary", f"SM{arch}", file.name], capture_output=True, text=True, check=False
+            [tool, "--binary", f"SM{arch}", str(file)], capture_output=True, text=True, check=False
         )
     if done.returncode:
         raise UserError("nvdisasm", done.stderr.strip() or "failed", f"sm_{arch}")
