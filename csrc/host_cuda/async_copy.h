@@ -36,7 +36,7 @@ inline void copy_async(Kind kind, V* shared, const V* p, bool inside, const char
     pass(kind, file, line);
   }
   memset(static_cast<void*>(shared), 0xFF, sizeof(V));
-  touch_shared(shared, sizeof(V), true, file + line);  // what lies there does not matter: it names the place
+  touch_shared(shared, sizeof(V), true, reinterpret_cast<uintptr_t>(file) + unsigned(line));
   copies().batches.back().push_back(copy);
 }
 }  // namespace dibench_host

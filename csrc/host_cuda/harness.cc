@@ -369,7 +369,7 @@ void touch(Kind kind, const void* address, int bytes, int elements, const char* 
   }
 }
 
-void touch_shared(const void* address, int bytes, bool is_write, const void* site) {
+void touch_shared(const void* address, int bytes, bool is_write, uintptr_t site) {
   if (!launch.count_sectors || !self) return;
   const char* const p = static_cast<const char*>(address);
   const char* const dynamic = static_cast<char*>(dynamic_shared);
@@ -378,7 +378,7 @@ void touch_shared(const void* address, int bytes, bool is_write, const void* sit
   else if (__start_cuda_shared && p >= __start_cuda_shared && p < __stop_cuda_shared) offset = p - __start_cuda_shared;
   else return;  // a thread's own
   const size_t index = size_t(self - fibers.data());
-  const uintptr_t place = reinterpret_cast<uintptr_t>(site) << 1 | is_write;
+  const uintptr_t place = site << 1 | is_write;
   SharedRequest& request = shared_requests[index / 32][(unsigned long long)place << 32 | self->passed_shared[place]++];
   request.add(int(index % 32), offset, bytes, is_write);
   ++counts.widths[is_write ? shared_write : shared_read][log2_of(bytes)];
@@ -427,8 +427,9 @@ extern "C" __attribute__((visibility("default"))) int dibench_launch(const Launc
 
 // A kernel that is compiled with -fsanitize=thread calls one of these before each access to memory that other threads
 // might see. That is how those to shared memory are found that no accessor makes: stores of copies, tables, sums.
+#define DIBENCH_SITE_OF_CALL reinterpret_cast<uintptr_t>(__builtin_return_address(0))
 #define DIBENCH_SEEN(name, bytes, is_write) \
-  extern "C" void name(void* p) { dibench_host::touch_shared(p, bytes, is_write, __builtin_return_address(0)); }
+  extern "C" void name(void* p) { dibench_host::touch_shared(p, bytes, is_write, DIBENCH_SITE_OF_CALL); }
 DIBENCH_SEEN(__tsan_read1, 1, false)
 DIBENCH_SEEN(__tsan_read2, 2, false)
 DIBENCH_SEEN(__tsan_read4, 4, false)
@@ -450,7 +451,7 @@ DIBENCH_SEEN(__tsan_unaligned_write16, 16, true)
 // A struct that need not lie on a multiple of its size: a GPU takes it word by word.
 #define DIBENCH_SEEN_WORDS(name, is_write)                                                                        \
   extern "C" void name(void* p, unsigned long bytes) {                                                            \
-    const char* const site = static_cast<const char*>(__builtin_return_address(0));                               \
+    const uintptr_t site = DIBENCH_SITE_OF_CALL;                                                                  \
     for (unsigned long i = 0; i < bytes; i += 4) dibench_host::touch_shared((char*)p + i, 4, is_write, site + i); \
   }
 DIBENCH_SEEN_WORDS(__tsan_read_range, false)

@@ -1,5 +1,6 @@
 // What the counting accessors (counting.h) tell the harness (harness.cc).
 #pragma once
+#include <stdint.h>
 
 namespace dibench_host {
 enum Kind { weight, input, partial, output };  // the last two are both y: read and written
@@ -11,7 +12,7 @@ void touch(Kind kind, const void* address, int bytes, int elements, const char* 
 void pass(Kind kind, const char* file, int line);
 void count_shared(Kind kind, int elements);
 /// One access of the running thread to shared memory, for banks; `site` is different for each place in the program.
-void touch_shared(const void* address, int bytes, bool is_write, const void* site);
+void touch_shared(const void* address, int bytes, bool is_write, uintptr_t site);
 void count_macs(int n);
 /// Different for each block that has ever run: tells what one left behind from the work of the next.
 unsigned long long block_serial();
