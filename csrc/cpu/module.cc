@@ -196,9 +196,11 @@ float* data_of(const py::object& object, const char* name, const std::vector<int
   return const_cast<float*>(static_cast<const float*>(array.data()));
 }
 
+/// Of the calling thread's next parallel regions.
 void check_threads(int threads) {
   if (threads < 1 || threads > 4096)
     throw py::value_error("threads: must be from 1 to 4096 (got " + std::to_string(threads) + ")");
+  omp_set_dynamic(0);  // as many as asked for, whatever the machine's load (OMP_DYNAMIC)
 }
 
 /// Scratch memory of the calling thread, kept so that launches after the first touch no new pages.
@@ -328,17 +330,6 @@ double rate(int threads, double seconds, Work work) {
   return best;
 }
 
-/// Threads that OpenMP gives a kernel which asks for `threads`: OMP_THREAD_LIMIT and OMP_DYNAMIC may leave fewer.
-int team(int threads) {
-  check_threads(threads);
-  const py::gil_scoped_release unlocked;
-  int members = 0;
-#pragma omp parallel num_threads(threads)
-#pragma omp single
-  members = omp_get_num_threads();
-  return members;
-}
-
 double peak_flops(const std::string& isa, int threads, double seconds) {
   const Peaks& peaks = *find_isa(isa).peaks;
   return rate(threads, seconds, [&](int, int) { return double(peaks.multiply_adds(10000)); });
@@ -384,7 +375,6 @@ PYBIND11_MODULE(_cpu, m) {
         "x [I,N,C,H,W], w [I,K,C/groups,R,S], y [I,N,K,P,Q]: float32, C-contiguous.");
   m.def("scratch_bytes", scratch_bytes, "variant"_a, "isa"_a, "layer"_a, "threads"_a,
         "Bytes that a launch needs beside its operands; see launch.");
-  m.def("team", team, "threads"_a, "Threads that run where a launch asks for `threads`.");
   m.def("peak_flops", peak_flops, "isa"_a, "threads"_a, "seconds"_a, "MAC/s of a loop of nothing but multiply-adds.");
   m.def("peak_bandwidth", peak_bandwidth, "threads"_a, "bytes"_a, "seconds"_a, "B/s when reading a buffer of `bytes`.");
 #ifdef DIBENCH_COUNT

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dibench import kernels
+from dibench.backends import openmp
 from dibench.backends.base import Device
 from dibench.backends.operands import aligned, operand, operand_shapes
 from dibench.errors import UserError
@@ -37,14 +38,19 @@ def _extension() -> ModuleType:
 
 
 class CpuBackend:
-    """Kernels on the CPU; `isa` and `threads` default to the best and to all that the process may use."""
+    """Kernels on the CPU; `isa` and `threads` default to the best and to all that the process may use.
+
+    `threads` is then what OpenMP gives, which OMP_THREAD_LIMIT may bound.
+    """
 
     name = "cpu"
 
     def __init__(self, isa: str | None = None, threads: int | None = None) -> None:
         self._cpu = _extension()
         self.isa = isa or self._cpu.isas()[-1]
-        self.threads = threads or len(os.sched_getaffinity(0))
+        self._library = Path(str(self._cpu.__file__))
+        self.team = openmp.team(self._library, threads)
+        self.threads = self.team.threads
         self.lanes = int(self._cpu.vector_lanes(self.isa))
 
     def device(self) -> Device:
@@ -55,8 +61,7 @@ class CpuBackend:
             facts={
                 "isa": self.isa,
                 "lanes": self.lanes,
-                "threads": self.threads,
-                "openmp_spin_count": os.environ.get("GOMP_SPINCOUNT"),
+                **self.team.facts(),
                 "cpus": os.cpu_count(),
                 "machine": platform.machine(),
                 "kernel": platform.release(),
@@ -76,7 +81,8 @@ class CpuBackend:
         """Operands of the case in memory, drawn from its distribution and seed.
 
         Raises:
-            UserError: the variant does not allow the layer or knobs, or memory does not suffice.
+            UserError: the variant does not allow the layer or knobs, memory does not suffice, or OpenMP gives
+                other threads than when the device was opened.
         """
         registry = kernels.registry("cpu")
         if case.variant not in registry:
@@ -85,6 +91,7 @@ class CpuBackend:
         variant.check(case.layer, case.knobs)
         if case.dtype != "fp32":
             raise UserError("dtype", "the CPU's kernels compute in fp32", case.dtype)
+        openmp.check_unchanged(self._library, self.team)
         counts = variant.counts_for(case.layer, case.knobs, self.lanes, self.threads)
         return CpuCase(self, case, counts)
 

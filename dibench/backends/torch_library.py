@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import contextlib
 import math
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dibench.backends import cpu as host
+from dibench.backends import openmp
 from dibench.backends.base import Device
 from dibench.backends.cuda_gpu import FILL_AGAIN_S
 from dibench.backends.torch_gpu import explained
@@ -48,9 +49,10 @@ class TorchBackend:
         self._torch = torch
         self._on_gpu = on_gpu
         self.library = library.CUDNN if on_gpu else library.ONEDNN
-        self._threads = len(os.sched_getaffinity(0))
         if not on_gpu:
-            torch.set_num_threads(self._threads)
+            self._computes = Path(torch._C.__file__)  # with the OpenMP of all that it is linked to
+            self._team = openmp.team(self._computes)
+            torch.set_num_threads(self._team.threads)
 
     @classmethod
     def open(cls) -> TorchBackend:
@@ -71,7 +73,7 @@ class TorchBackend:
         torch = self._torch
         facts: dict[str, Any] = {"torch": torch.__version__, "library": self.library.name}
         if not self._on_gpu:
-            facts |= {"threads": self._threads, "torch_isa": torch.backends.cpu.get_cpu_capability()}
+            facts |= {**self._team.facts(), "torch_isa": torch.backends.cpu.get_cpu_capability()}
             return Device(host.model_name(), host.uuid(), facts)
         found = torch.cuda.get_device_properties(0)
         facts |= {"cudnn": torch.backends.cudnn.version(), "cuda": torch.version.cuda}
@@ -146,14 +148,14 @@ class TorchBackend:
             return TorchGpuLayer(case.layer, **common, benchmark=bool(knobs["benchmark"]))
         from dibench.backends.torch import TorchLayer
 
-        return TorchLayer(case.layer, threads=self._threads, **common)
+        return TorchLayer(case.layer, threads=self._team.threads, **common)
 
     def _network(self, case: Case) -> TorchLayer | TorchGpuLayer:
         from dibench.backends.torch_network import TorchGpuNetwork, TorchNetwork
 
         if self._on_gpu:
             return TorchGpuNetwork(self._torch, case)
-        return TorchNetwork(self._torch, case, self._threads)
+        return TorchNetwork(self._torch, case, self._team.threads)
 
     def _check(self, case: Case, sets: int) -> None:
         if case.variant != self.library.name:
@@ -166,6 +168,7 @@ class TorchBackend:
         if case.sms != "all":
             raise UserError("sms", "must be all: a library chooses its blocks itself", case.sms)
         if not self._on_gpu:
+            openmp.check_unchanged(self._computes, self._team)
             # What the library allocates beside is at most three copies of the inputs.
             host.check_memory(case.layer, case.instances * sets, 4 * 3 * case.layer.inputs)
 

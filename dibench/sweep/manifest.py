@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from dibench import __version__, files
+from dibench.backends import openmp
 from dibench.errors import UserError
 from dibench.revision import commit_of
 from dibench.sweep import record
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from dibench.sweep.worker import Setup
 
 
-_DEVICE_FACTS = {"threads": "threads", "instruction set": "isa"}
+_DEVICE_FACTS = {**openmp.IDENTITY, "instruction set": "isa"}
 
 
 def identity_of(sweep: Sweep, setup: Setup) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from typing import Any
 import attrs
 
 from dibench import __version__, directories, files, kernels
+from dibench.backends import openmp
 from dibench.errors import UserError
 from dibench.schema import is_measured
 from dibench.sweep import record
@@ -28,7 +29,7 @@ from dibench.table import directory_of
 COUNTERS = "counters.csv"
 BESIDE = ("calibration", "selftest")
 
-_SHARDS_DIFFER = {"device", "threads", "instruction set", "shard"}
+_SHARDS_DIFFER = {"device", *openmp.IDENTITY, "instruction set", "shard"}
 """What may differ in the identity of shards."""
 _RUNS_DIFFER = {
     *_SHARDS_DIFFER, "backend", "plan", "seed", "content of the plan (SHA-256)", "kernel sources (SHA-256)",

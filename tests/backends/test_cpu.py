@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -100,12 +101,76 @@ def test_the_device_is_this_machine() -> None:
 
 
 def test_threads_follow_the_affinity_of_the_process() -> None:
+    assert threads_of("os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})")[:2] == (1, 1)
+
+
+def threads_of(first: str = "", **variables: str) -> tuple[int, int, bool]:
+    """How many a new process measures with, on how many CPUs, and whether they are bound."""
     code = (
-        "import os; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))});"
-        "from dibench.backends.cpu import CpuBackend; print(CpuBackend().threads)"
+        f"import os; {first or None}; from dibench.backends.cpu import CpuBackend; CpuBackend();"
+        "facts = CpuBackend().device().facts;"
+        "print((facts['threads'], facts['thread_cpus'], facts['threads_bound']))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert done.stdout.strip() == "1"
+    env = processes.environment(**variables)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=env)
+    found: tuple[int, int, bool] = ast.literal_eval(done.stdout)
+    return found
+
+
+CORES = len(os.sched_getaffinity(0))
+ONE = str(min(os.sched_getaffinity(0)))
+two_cores = pytest.mark.skipif(CORES < 2, reason="needs two cores")
+
+
+@two_cores
+def test_what_openmp_leaves_is_what_is_recorded() -> None:
+    assert threads_of() == (CORES, CORES, False)
+    assert threads_of(OMP_THREAD_LIMIT="1") == (1, CORES, False)
+    assert threads_of(OMP_PROC_BIND="true") == (CORES, CORES, True)
+    assert threads_of(OMP_PLACES=f"{{{ONE}}},{{{ONE}}}")[1:] == (1, True), "all on one core"
+
+
+DYNAMIC = """
+import os
+from dibench.backends.cpu import _extension
+from references import operands
+from dibench.layer import Layer
+cpu, layer = _extension(), Layer(N=1, C=4, H=6, W=6, K=4, R=3, S=3, pad_h=1, pad_w=1)
+before = len(os.listdir("/proc/self/task"))
+cpu.launch("conv_no_reuse", cpu.isas()[0], layer.shape, (0,) * 5, *operands(layer, 1, 0), 64)
+print(len(os.listdir("/proc/self/task")) - before)
+"""
+
+
+def test_a_launch_has_as_many_threads_as_were_asked_for_whatever_the_load() -> None:
+    command, env = [sys.executable, "-c", DYNAMIC], processes.environment(OMP_DYNAMIC="true")
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
+    assert done.stdout == "63\n", "OMP_DYNAMIC would leave as many as there are idle cores"
+
+
+LOSES_CORES = """
+import os
+from dibench.backends.cpu import CpuBackend
+from dibench.errors import UserError
+from dibench.layer import Layer
+from dibench.plan import Case
+backend = CpuBackend()
+case = Case(layer=Layer.fc(1, 8, 8), backend="cpu", variant="fc_dot")
+backend.prepare(case)
+for task in os.listdir("/proc/self/task"):
+    os.sched_setaffinity(int(task), {min(os.sched_getaffinity(0))})
+try:
+    backend.prepare(case)
+except UserError as error:
+    print(error)
+"""
+
+
+@two_cores
+def test_a_case_is_refused_once_the_process_has_lost_a_core() -> None:
+    command = [sys.executable, "-c", LOSES_CORES]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.startswith(f"threads: must be {CORES} on {CORES} CPUs, as when the device was opened")
 
 
 def test_peaks_are_at_least_what_a_kernel_reaches() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -18,14 +19,14 @@ from dibench.table import read_csv
 QUICKLY = ("--case-budget", "0.02s", "--target", "50")
 
 
-def dibench(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+def dibench(*arguments: str | Path, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "dibench", *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
-        env=environment(COLUMNS="120"),
+        env=environment(COLUMNS="120", **variables),
     )
 
 
@@ -46,6 +47,13 @@ def test_the_smoke_plan_end_to_end_and_again(tmp_path: Path) -> None:
     assert {"output", "weight", "input", "none"} <= set(frame["stationarity"])
     again = dibench("sweep", "smoke", "--out", out, "--meter", "model", *QUICKLY)
     assert again.returncode == 0 and "0 of them measured now" in again.stdout
+    bound = dibench("sweep", "smoke", "--out", out, "--meter", "model", *QUICKLY, OMP_THREAD_LIMIT="1")
+    cores = len(os.sched_getaffinity(0))
+    if cores > 1:
+        assert bound.returncode == 2 and len(bound.stderr.splitlines()) == 1, bound.stderr
+        assert f"threads: was {cores} in the sweep that this directory holds, is 1 now" in bound.stderr
+    sleepy = dibench("sweep", "smoke", "--out", out, "--meter", "model", *QUICKLY, OMP_WAIT_POLICY="active")
+    assert sleepy.returncode == 2 and "OMP_WAIT_POLICY: was None in the sweep" in sleepy.stderr
     manifest = files.read_json_object(out / "manifest.json")
     assert manifest is not None and manifest["peaks"]["mac_per_s"] > 0
     assert manifest["device"]["facts"]["openmp_spin_count"] == "1000", "threads give up cores they cannot use"
