@@ -46,7 +46,7 @@ def models(fit: Fit) -> Table:
     ranks = {"ΔAICc": 2, "k": 1, "r out": 3, "ρ out": 3}
     return Table(
         f"How well each description predicts {fit.response_kind} per launch ({fit.response}, "
-        f"{count(fit.rows_used, 'row')})",
+        f"{count(fit.rows_used, fit.rows_are.removesuffix('s'))})",
         columns("model", *names, *(f"{name} out" for name in names), "k", "ΔAICc", ranks=ranks),
         rows,
         " ".join(

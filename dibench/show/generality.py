@@ -11,6 +11,7 @@ import numpy as np
 from dibench.numbers import UNKNOWN, bracketed, number, p_value, percent, percent_apart, plain
 from dibench.show.blocks import Block, Figure, Note, Section, Sentence, Table, columns
 from dibench.show.cards import gains_text
+from dibench.study.findings.generality import MEMBERS
 from dibench.words import MODEL_NAMES
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def distributions(found: Generality) -> Iterator[Figure]:
         spread = size.spreads.get("di_weighted")
         if spread is None or spread.z is None:
             continue
-        drawn = f"subsets of {size.k} of {population.n} {unit}"
+        drawn = f"subsets of {size.k} of {population.n} {MEMBERS[unit]}"
         beside = ["curve: the spread that drawing from a fixed set gives by itself"]
         histogram = partial(_draw_histogram, unit, size, spread, spread.z)
         yield Figure(f"generality-{unit}", f"Over {drawn}", histogram, beside)
@@ -116,7 +117,8 @@ def _spreads(unit: str, population: Population) -> Table:
                 ]
             )
     return Table(
-        f"Subsets of k of {population.n} {unit}: correlation with efficiency, and the spread of its Fisher z",
+        f"Subsets of k of {population.n} {MEMBERS[unit]}: correlation with efficiency, and the spread of "
+        "its Fisher z",
         columns(
             "k", "index", "r (95% of subsets)", "distribution", "SD of z", "curve", "members",
             "made up (90%)", "skew", "kurtosis", "Shapiro p", text=["index", "distribution"],

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from dibench.study.findings.ladder import FoldNames
 
 _COLUMNS = (
-    "model", "layers", "MAPE", "naive", "ρ", "naive ρ", "networks", "MAPE", "naive", "ρ", "naive ρ",
+    "model", "unseen layers", "MAPE", "naive", "ρ", "naive ρ",
+    "unseen networks", "MAPE", "naive", "ρ", "naive ρ",
 )  # fmt: skip
 
 

@@ -169,10 +169,10 @@ def _head(study: Study) -> pd.DataFrame:
 
 
 def _units(study: Study) -> str:
-    """How many distinct layers or networks were measured."""
+    """How many distinct layers or networks the page is about: those of the fit, where there is one."""
     rows = _head(study)
-    if study.fit is not None and study.fit.rows_are == "networks":
-        return count(rows["name"].nunique(), "network")
+    if study.fit is not None:
+        return count(study.fit.layers.used, study.fit.rows_are.removesuffix("s"))
     return count(_layers(rows), "layer")
 
 
@@ -221,7 +221,10 @@ def _facts(studies: Sequence[Study], manifest: Json | None) -> list[Fact]:
 def _measured_units(study: Study, networks: int) -> Fact:
     if study.fit is not None and study.fit.rows_are == "networks":
         return Fact("Networks", _units(study).partition(" ")[0], "each measured as a whole")
-    return Fact("Layers", count(_layers(study.rows)), f"of {count(networks, 'network')}" if networks else "")
+    of = f"of {count(networks, 'network')}" if networks else ""
+    if study.fit is None:
+        return Fact("Layers", count(_layers(study.rows)), of)
+    return Fact("Layers", count(study.fit.layers.used), study.fit.layers.text())
 
 
 def _when(rows: pd.DataFrame, manifest: Json) -> Fact:
@@ -273,7 +276,7 @@ def _tables(study: Study, own: Described) -> list[Table]:
         stationarity.table(own.stationarity, response_of(study.fit).name),
         tables.error_budget(own.errors),
         tables.mishaps(rows),
-        tables.operators(own.speeds),
+        tables.operators(own.speeds, study.used),
         *tables.ends(rows),
     ]
     return [table for table in found if table.rows]

@@ -58,15 +58,15 @@ def sections(study: Study, residuals: Mapping[str, Residuals]) -> list[Section]:
 
 def predicted_panel(rows: pd.DataFrame, fit: Fit, model: str, residuals: Residuals) -> Drawn:
     """Predicted against measured cost per launch of each layer of the fit."""
-    response, layers = response_of(fit), sum(len(one.values) for one in residuals.by_operator)
+    response, drawn = response_of(fit), sum(len(one.values) for one in residuals.by_operator)
+    layers = count(drawn, "layer" if not residuals.held_out or drawn == fit.layers.used else "held-out layer")
     figure, axes = new_panel()
     _draw_predicted(axes, rows, fit, model, residuals)
     return to_svg(
         figure,
         f"predicted-{model}".replace("_", "-"),
         title=f"Predicted against {response.adjective} {response.name}, {MODEL_NAMES[model]}",
-        description=f"{count(layers, 'layer')}; {percent(residuals.within_two)} are predicted within a "
-        "factor of two.",
+        description=f"{layers}; {percent(residuals.within_two)} are predicted within a factor of two.",
     )
 
 

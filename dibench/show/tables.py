@@ -55,13 +55,19 @@ def mishaps(rows: pd.DataFrame) -> Table:
     )
 
 
-def operators(speeds: Mapping[str, Speed]) -> Table:
-    """What was measured, and how fast the fastest kernels are, by operator."""
+def operators(speeds: Mapping[str, Speed], used: pd.DataFrame) -> Table:
+    """What was measured, and how fast the fastest kernels are, by operator.
+
+    Args:
+        speeds: by operator.
+        used: the rows of the fit, one of each layer; without a fit, those of the fastest kernels.
+    """
+    layers = Counter(used["op"])
     cells = [
         [
             op,
             count(own.rows),
-            count(own.layers),
+            count(layers[op]),
             short(own.median_s_per_mac, "s"),
             short(own.most_mac_per_s, "MAC/s"),
             percent(own.median_share),
@@ -74,8 +80,8 @@ def operators(speeds: Mapping[str, Speed]) -> Table:
         "What was measured, by operator",
         columns("operator", "rows", "layers", *speed),
         cells,
-        "Layers, times and shares: the fastest kernel of each operator. The roof counts compulsory bytes, so "
-        "a layer whose data stay in a cache may exceed it.",
+        "Layers: those of the fit. Times and shares: the fastest kernel of each operator. The roof counts "
+        "compulsory bytes, so a layer whose data stay in a cache may exceed it.",
     )
 
 

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from dibench.study.findings.ladder import Fit
 
 
+_GROUPS = {"layer": "shape"}
+"""Rows are clustered by a layer's shape at any batch: of these there are fewer than layers."""
+
+
 def section(fit: Fit, alpha: Figure | None = None, about: str = "") -> Section:
     """What was explained, what it rests on, the answer, why, α of both forms, and the tests.
 
@@ -22,8 +26,7 @@ def section(fit: Fit, alpha: Figure | None = None, about: str = "") -> Section:
         alpha: the figure of α, of all cards.
         about: which card it is of, where there are several.
     """
-    layers, rows = count(fit.rows_used, fit.rows_are.removesuffix("s")), count(fit.rows, "row")
-    rests = f"It rests on {layers} out of {rows}."
+    rests = f"It rests on {fit.layers.text(fit.rows_are.removesuffix('s'))}."
     question = f"Does it matter for {fit.response_kind} whether an element is weight or activation?"
     told: list[Block] = [
         Sentence(f"{about}{fit.basis} {rests}", "" if fit.evidence else "warn"),
@@ -124,12 +127,13 @@ def _tests(fit: Fit) -> str:
     if test.p_value is None:
         return "The test of AI inside DI could not be made on these rows."
     clusters = ", ".join(
-        f"{one.clusters} {name}s ({number(one.effective_clusters, '.0f')} effective)"
+        f"{one.clusters} {_GROUPS.get(name, name)}s ({number(one.effective_clusters, '.0f')} effective)"
         for name, one in test.by.items()
     )
+    deciding = " and ".join(_GROUPS.get(name, name) for name in test.decided_by)
     said = (
         f"AI inside weighted DI: {_outcome(test)}; restricted wild cluster bootstrap by "
-        f"{' and '.join(test.decided_by)}, {count(test.draws)} draws, {clusters}."
+        f"{deciding}, {count(test.draws)} draws, {clusters}."
     )
     if split.p_value is None:
         return said

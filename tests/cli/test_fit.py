@@ -39,7 +39,7 @@ def test_one_screen_and_complete_json(run: Run, sweep: Path, tmp_path: Path) -> 
     assert len(out.splitlines()) <= 54
     first = out.splitlines()[0]
     declared = "Measured energy (energy_j, rapl), accuracy of its gain not declared."
-    assert first == f"{declared} It rests on 90 layers out of 90 rows."
+    assert first == f"{declared} It rests on all 90 layers in the table."
     for word in (
         "MACs",
         "time",

@@ -95,7 +95,7 @@ def test_cards_of_one_model_stand_as_one_and_each_by_itself_behind(tmp_path: Pat
     shown = part(html, "claims", "verdict")
     assert re.findall(r'class="of-card">(.*?)<', shown) == ["all cards as one"]
     assert re.findall(r"<summary>(.*?)<", shown) == ["card (a) by itself", "card (b) by itself"]
-    assert "from 40 cases" in html and "It rests on 130 layers" in html, "each once"
+    assert "from 40 cases" in html and "It rests on all 130 layers in the table" in html, "each once"
 
 
 def test_simulated_joules_are_never_called_measured(cards: str) -> None:

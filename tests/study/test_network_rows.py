@@ -232,7 +232,7 @@ def test_networks_are_ranked_and_held_out_by_family(run: Run, tmp_path: Path) ->
     out = " ".join(out.split())
     assert (status, err) == (0, "")
     assert "Measured energy of whole networks, with all that runs between their layers" in out
-    assert "It rests on 64 networks out of 64 rows" in out
+    assert "It rests on all 64 networks in the table" in out
     assert f"energy of each as a whole: {len(ranked)}. What runs between layers is in it" in out
     assert json.loads((tmp_path / "own.json").read_text())["rows_are"] == "networks"
     status, _, err = run("predict", "alexnet", "--fit", tmp_path / "own.json")

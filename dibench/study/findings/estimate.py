@@ -45,7 +45,7 @@ class AlphaByFamily(Alpha):
     @property
     def clusters_text(self) -> str:
         """Such as `9 families (6.2 effective)`."""
-        noun = "families" if self.over == "family" else "layers"
+        noun = "families" if self.over == "family" else "shapes"
         return f"{self.clusters} {noun} ({self.effective_clusters:.1f} effective)"
 
 

@@ -9,6 +9,9 @@ import attrs
 from dibench.study.findings.networks import Evidence, NetworkCost
 from dibench.study.findings.plain import Result
 
+MEMBERS = {"networks": "networks", "layers": "layers held out by family"}
+"""What the members of each population are called."""
+
 
 @attrs.frozen
 class FamilyDifference:

@@ -16,6 +16,7 @@ from dibench.study.findings.estimate import Alpha, AlphaByFamily, ClusteredTest,
 from dibench.study.findings.fitted_model import Predictors
 from dibench.study.findings.guards import Guard
 from dibench.study.findings.held_out import HeldOut
+from dibench.study.findings.layer_counts import LayerCounts
 from dibench.study.findings.plain import HIDDEN, INLINE, Result, key
 
 if TYPE_CHECKING:
@@ -215,6 +216,9 @@ class Fit(Result):
     rows_flagged: int
     rows_are: str
     """`layers` or `networks`: the two are never in one fit."""
+    layers: LayerCounts
+    """Distinct layers (or networks) of the tables, of the fit, and what left the others out: the one count
+    that screen, page and JSON tell."""
     notes: tuple[str, ...]
     """Of networks: which counts their rows do not say, and what was done about it."""
     excluded: Mapping[str, int]

@@ -61,6 +61,7 @@ def findings_of(found: Ladder) -> ladder.Fit:
         rows_used=len(selection.frame),
         rows_flagged=int((selection.frame["status"] == "flagged").sum()),
         rows_are="networks" if selection.networks else "layers",
+        layers=selection.layers,
         notes=selection.notes,
         excluded=selection.excluded,
         setting=selection.setting,

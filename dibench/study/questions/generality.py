@@ -16,7 +16,7 @@ import numpy as np
 
 from dibench.errors import UserError
 from dibench.numbers import bracketed, percent, percent_apart
-from dibench.study.findings.generality import Generality, Population, nearest_half
+from dibench.study.findings.generality import MEMBERS, Generality, Population, nearest_half
 from dibench.study.findings.networks import Evidence
 from dibench.study.ladder.unseen import FEWEST_FAMILY_LAYERS
 from dibench.study.questions.families import evidence_of, family_differences
@@ -163,12 +163,12 @@ def _stability(unit: str, population: Population, form: str) -> str:
     """At the size nearest to half of the set: do the subsets agree on the order of AI and DI?"""
     size = population.half
     if form not in size.di_above_ai:
-        return f"{FORMS[form]}: not compared over subsets of these {unit}."
+        return f"{FORMS[form]}: not compared over subsets of these {MEMBERS[unit]}."
     share = size.di_above_ai[form]
     whole = "above" if population.r[form] > population.r["ai"] else "below"
     agree = share if whole == "above" else 1 - share
     stable = "stable" if agree >= STABLE else "not stable"
     return (
         f"{FORMS[form][0].upper()}{FORMS[form][1:]} correlates {whole} AI in {percent(agree, 0)} of the "
-        f"subsets of {size.k} of {population.n} {unit}: {stable} across subsets of these {unit}."
+        f"subsets of {size.k} of {population.n} {MEMBERS[unit]}: {stable} across subsets of these {unit}."
     )

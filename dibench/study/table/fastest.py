@@ -22,7 +22,7 @@ def fastest_variants(frame: pd.DataFrame, response: str) -> dict[str, str]:
     """
     op, variant = texts(frame, "op"), texts(frame, "variant")
     per_mac = _cost(frame, response) / counts(frame)["macs"]
-    layer = _layers(frame)
+    layer = layer_numbers(frame)
     fastest: dict[str, str] = {}
     for name in sorted(set(op.tolist())):
         own = sorted(set(variant[op == name].tolist()))
@@ -39,7 +39,7 @@ def fastest_variants(frame: pd.DataFrame, response: str) -> dict[str, str]:
 def is_slower(frame: pd.DataFrame, response: str) -> NDArray[np.bool_]:
     """Every row of a layer except the fastest."""
     order = np.argsort(_cost(frame, response), kind="stable")
-    _, first = np.unique(_layers(frame)[order], return_index=True)
+    _, first = np.unique(layer_numbers(frame)[order], return_index=True)
     slower = np.ones(len(frame), dtype=bool)
     slower[order[first]] = False
     return slower
@@ -51,10 +51,10 @@ def _cost(frame: pd.DataFrame, response: str) -> NDArray[np.float64]:
     return np.where(time > 0, time, np.inf) if (time > 0).any() else numbers(frame, response)
 
 
-def _layers(frame: pd.DataFrame) -> NDArray[np.intp]:
+def layer_numbers(frame: pd.DataFrame) -> NDArray[np.intp]:
     """A number for each row's layer, equal for equal dimensions; of networks, for equal name and input."""
     if is_network(frame).any():
         batch = texts(frame, "N").astype(np.str_)
         return np.unique(np.char.add(np.char.add(batch, " "), shapes(frame)), return_inverse=True)[1]
-    sizes = frame[list(DIMENSIONS)].astype("int64")
-    return np.asarray(sizes.groupby(list(DIMENSIONS), sort=False).ngroup(), dtype=np.intp)
+    found = frame.groupby(list(DIMENSIONS), sort=False, dropna=False).ngroup()
+    return np.asarray(found, dtype=np.intp)

@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from dibench.errors import UserError
 from dibench.layer import DIMENSIONS
-from dibench.schema import ANCHOR, NETWORK, REQUIRED, RESPONSES, broken_rule, is_measured
+from dibench.schema import ANCHOR, NETWORK, NO_LAYER, REQUIRED, RESPONSES, broken_rule, is_measured
+from dibench.study.findings.layer_counts import LayerCounts
 from dibench.study.table.columns import counts, is_network, numbers, texts
-from dibench.study.table.fastest import fastest_variants, is_slower
+from dibench.study.table.fastest import fastest_variants, is_slower, layer_numbers
 from dibench.study.table.gain import check_gain, gain_accuracy
 from dibench.study.table.network_rows import contradicts_itself, notes_on, with_counts, without_counts
 from dibench.study.table.row_errors import Repeats, interval_of, repeats
@@ -75,6 +76,8 @@ class Selection:
     """The kernel variant of each operator; empty text where the table names none."""
     repeats: Repeats
     """How far repeats of a case lie apart, those that the fit leaves out among them."""
+    layers: LayerCounts
+    """Distinct layers, or whole networks, of the tables and of the fit."""
     networks: bool = False
     """Whether the rows are whole networks, not layers."""
     notes: tuple[str, ...] = ()
@@ -138,7 +141,7 @@ def select(
         UserError: columns are missing, several devices without a choice, or no row is left.
     """
     _check_table(frame)
-    sieve = _Sieve(frame)
+    sieve = _Sieve(frame, _layer_numbers(frame, networks))
     _drop_unusable(sieve, networks)
     wanted: dict[str, Any] = dict(chosen)
     # What the caller chose comes first, so that the most frequent of the rest is counted among those rows.
@@ -171,6 +174,7 @@ def select(
         setting=setting,
         variants=variants,
         repeats=again,
+        layers=sieve.layers(),
         networks=networks,
         notes=notes_on(used) if networks else (),
     )
@@ -216,17 +220,36 @@ def _repeated(
     return sieve.frame
 
 
-class _Sieve:
-    """The rows that are left, and how many each rule took out."""
+def _layer_numbers(frame: pd.DataFrame, networks: bool) -> NDArray[np.intp]:
+    """A number for each row's layer, or network, equal for equal ones; -1 for a row that is none."""
+    counted = is_network(frame) if networks else ~np.isin(texts(frame, "op").astype(str), NO_LAYER)
+    found = np.full(len(frame), -1, dtype=np.intp)
+    if counted.any():
+        found[counted] = layer_numbers(frame[counted])
+    return found
 
-    def __init__(self, frame: pd.DataFrame) -> None:
+
+class _Sieve:
+    """The rows that are left, and how many each rule took out; of layers too, where they are numbered."""
+
+    def __init__(self, frame: pd.DataFrame, layer: NDArray[np.intp] | None = None) -> None:
         self.frame = frame
         self.excluded: dict[str, int] = {}
+        self._layer = np.full(len(frame), -1, dtype=np.intp) if layer is None else layer
+        self._in_table = _distinct(self._layer)
+        self._left_out: dict[str, int] = {}
 
     def drop(self, out: Mask, reason: str) -> None:
         if out.any():
             self.excluded[reason] = self.excluded.get(reason, 0) + int(out.sum())
             self.frame = self.frame[~out]
+            before, self._layer = _distinct(self._layer), self._layer[~out]
+            if gone := before - _distinct(self._layer):
+                self._left_out[reason] = self._left_out.get(reason, 0) + gone
+
+    def layers(self) -> LayerCounts:
+        """Distinct layers at the beginning, those that lost their last row by rule, and those left."""
+        return LayerCounts(self._in_table, self._left_out, _distinct(self._layer))
 
     def check(self, remedy: str = "") -> None:
         """Raise an error if no row is left."""
@@ -256,6 +279,10 @@ def _check_table(frame: pd.DataFrame) -> None:
             if rule := broken_rule(name, text):
                 raise UserError(f"row {frame.index[list(cells).index(text)]}: {name}", rule, text)
     check_gain(frame)
+
+
+def _distinct(layer: NDArray[np.intp]) -> int:
+    return len(np.unique(layer[layer >= 0]))
 
 
 def _drop_unusable(sieve: _Sieve, networks: bool) -> None:
