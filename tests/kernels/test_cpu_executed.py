@@ -248,6 +248,16 @@ def test_a_mutant_is_caught(mutant: str, tmp_path: Path) -> None:
     assert differences(registry("cpu")[name], output)
 
 
+@pytest.mark.parametrize("variant", [v for v in registry("cpu").values() if not v.fast], ids=lambda v: v.name)
+def test_accesses_of_a_variant_that_is_not_fast_are_volatile(variant: Variant) -> None:
+    """Without DIBENCH_EXACT the compiler merges accesses that the header counts, and no count shows it."""
+    command = ["g++", "-std=c++17", "-fopenmp", "-E", "-dM", str(variant.path)]
+    macros = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert "#define DIBENCH_QUALIFIER volatile" in macros, (
+        f'{variant.path.name}: `#define DIBENCH_EXACT` must stand before `#include "access.h"`'
+    )
+
+
 def test_kernel_objects_have_no_weak_symbols() -> None:
     for path in objects(kernels_only=False):
         text = subprocess.run(["nm", "-C", str(path)], capture_output=True, text=True, check=True).stdout

@@ -83,10 +83,13 @@ def test_every_knob_setting_is_right_on_layers_like_real_ones(variant: Variant) 
 
 @pytest.mark.parametrize("variant", [v for v in CPU if not v.fast], ids=lambda variant: variant.name)
 def test_results_do_not_depend_on_the_number_of_threads(variant: Variant) -> None:
-    standard, pointwise = (
-        Layer(N=2, C=6, H=7, W=11, K=9, R=R, S=R, pad_h=R // 2, pad_w=R // 2) for R in (3, 1)
-    )
-    layer = standard if standard.op in variant.ops else pointwise
+    candidates = [
+        *(Layer(N=2, C=6, H=7, W=11, K=9, R=R, S=R, pad_h=R // 2, pad_w=R // 2) for R in (3, 1)),
+        Layer(N=2, C=6, H=7, W=11, K=6, R=3, S=3, pad_h=1, pad_w=1, groups=6),
+        Layer(N=2, C=6, H=7, W=11, K=9, R=3, S=3, pad_h=1, pad_w=1, groups=3),
+        Layer.fc(9, 33, 21),
+    ]
+    layer = next(layer for layer in candidates if layer.op in variant.ops)
     for knobs in legal_knobs(variant, layer)[::5]:
         one, *others = (run(variant, ISAS[-1], layer, knobs, threads, 5, 1) for threads in (1, 2, 3, 7))
         for other in others:

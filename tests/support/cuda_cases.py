@@ -9,6 +9,7 @@ from typing import Any
 import attrs
 import numpy as np
 import references
+from header_counts import compare
 from hypothesis import assume
 from hypothesis import strategies as st
 
@@ -76,10 +77,7 @@ def check(variant: Variant, layer: Layer, knobs: Mapping[str, Any], **how: Any) 
         assert not wrong.any(), (
             f"instance {i}: {wrong.sum()} of {wrong.size} outputs wrong, first {np.argwhere(wrong)[0]}"
         )
-    promised = variant.counts_for(layer, knobs)
-    counted = {
-        **outcome.counts,
-        **{name: outcome.shared[name] for name in promised if name in outcome.shared},
-    }
-    assert counted == {name: instances * count for name, count in promised.items()}
+    header = {name: instances * count for name, count in variant.counts_for(layer, knobs).items()}
+    shared = {name: outcome.shared[name] for name in header if name in outcome.shared}
+    compare("cuda", header, {**outcome.counts, **shared}, f"{variant.name} {dict(knobs)}, {layer}")
     return outcome

@@ -101,7 +101,11 @@ def legal_knobs(variant: Variant, layer: Layer) -> list[dict[str, int]]:
 @lru_cache
 def extension(flavour: str) -> Any:
     """The extension as `count` (with `counts()`) or `release`, built by setup.py where anything changed."""
-    path = build(flavour)
+    return load_extension(build(flavour))
+
+
+def load_extension(path: Path) -> Any:
+    """A build of the extension, whichever others are loaded."""
     loader = importlib.machinery.ExtensionFileLoader("_cpu", str(path))
     spec = importlib.util.spec_from_file_location("_cpu", path, loader=loader)
     assert spec is not None
