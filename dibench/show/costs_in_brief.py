@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dibench.numbers import UNKNOWN, count, percent, short, times, with_interval
+from dibench.show import noise
 from dibench.show.blocks import Block, Column, Headline, Sentence, Table, columns
 from dibench.show.explained import strongest
 from dibench.show.partial import at_least, cost_text, part_of, transposed_text
@@ -36,7 +37,7 @@ def predicted(found: Predictions, model: str, fit: str) -> list[Block]:
     table = _networks(found.predictions) if several else _costliest(first)
     return [
         Headline(_cost(first, found.origin), "" if found.origin.measured else "warn"),
-        Sentence(_how_sure(found)),
+        Sentence(_how_sure(found), "warn" if _noisy(found.origin) else ""),
         Sentence(_after_predict(first, model, fit)),
         table,
     ]
@@ -47,7 +48,7 @@ def explained(found: Explanation) -> list[Block]:
     one = found.prediction
     return [
         Headline(_cost(one, found.origin), "" if found.origin.measured else "warn"),
-        Sentence(_made_of(found)),
+        Sentence(_noisy(found.origin) + _made_of(found), "warn" if _noisy(found.origin) else ""),
         Sentence(_after_explain(found)),
         _changes(found),
     ]
@@ -62,7 +63,7 @@ def _cost(one: Prediction, origin: Origin) -> str:
 
 def _how_sure(found: Predictions) -> str:
     """What the brackets mean, how far layers lie off, and how much is extrapolated."""
-    said = "How sure: the brackets hold 95 of 100 measurements"
+    said = f"{_noisy(found.origin)}How sure: the brackets hold 95 of 100 measurements"
     if found.scatter.network is None:
         said += " if networks have nothing in common, which this fit cannot tell"
     said += f"; single layers lie {percent(found.scatter.layers)} off the fit"
@@ -71,6 +72,14 @@ def _how_sure(found: Predictions) -> str:
         said += f", and up to {percent(share)} of the cost is outside what was measured"
     modelled = [text for text in map(transposed_text, found.predictions) if text]
     return " ".join([f"{said}.", *modelled])
+
+
+def _noisy(origin: Origin) -> str:
+    """Where most rows of the fit were disturbed, that and what to do."""
+    if origin.disturbed <= noise.MOST:
+        return ""
+    share = percent(origin.disturbed)
+    return f"Noisy: other work disturbed {share} of the fit's rows, so {noise.REMEDY}. "
 
 
 def _after_predict(one: Prediction, model: str, fit: str) -> str:
@@ -177,8 +186,8 @@ def _changes(found: Explanation) -> Table:
         Column("change", text=True),
         Column("where", text=True, wraps=True),
         Column("saves an inference", text=True),
-        Column("of the cost"),
-        Column("but", text=True, rank=1, wraps=True),
+        Column("of the cost", rank=1),
+        Column("but", text=True, wraps=True),
     )
     note = (
         "In brackets 95% intervals. `--full` shows what each layer's cost is made of, `--all` every change."

@@ -6,28 +6,21 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from dibench.numbers import percent
+from dibench.study.findings import disturbed
 
 if TYPE_CHECKING:
     from dibench.study.findings.ladder import Fit
 
 MOST = 0.5
 """From this share of rows on, noise is the answer."""
-_TOO_WIDE = "too wide"
-
 REMEDY = (
     "measure again on a quiet machine, with a longer `--time-budget`, or on fewer cores (`OMP_NUM_THREADS`)"
 )
 
 
-def rows_too_wide(fit: Fit) -> int:
-    """Rows that a fit leaves out because their intervals are too wide."""
-    return sum(rows for reason, rows in fit.excluded.items() if reason.startswith(_TOO_WIDE))
-
-
 def share_disturbed(fit: Fit) -> float:
     """Of the rows that a fit could have used, those that others disturbed: flagged, or too wide to count."""
-    wide = rows_too_wide(fit)
-    return (fit.rows_flagged + wide) / max(1, fit.rows_used + wide)
+    return disturbed.share(fit.rows_used, fit.rows_flagged, fit.excluded)
 
 
 def share_flagged(statuses: Mapping[str, int]) -> float:

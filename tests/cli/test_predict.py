@@ -347,3 +347,14 @@ def test_what_is_modelled_is_no_prediction(
     path = written(tmp_path, figures, response="time_s", energy_source=["none"])
     _, out, _ = run(verb, "alexnet", "--fit", path)
     assert " takes " in out.splitlines()[0] and not re.search(r"\d [mµ]J", out)
+
+
+@pytest.mark.parametrize("verb", ["predict", "explain"])
+def test_a_fit_of_disturbed_rows_says_so_and_what_to_do(
+    run: Run, figures: dict[str, Any], tmp_path: Path, verb: str
+) -> None:
+    few = written(tmp_path, figures, rows_flagged=figures["rows_used"] // 3)
+    assert "Noisy" not in run(verb, "mobilenet_v2", "--fit", few)[1]
+    most = written(tmp_path, figures, rows_flagged=figures["rows_used"])
+    said = " ".join(run(verb, "mobilenet_v2", "--fit", most)[1].split())
+    assert "Noisy: other work disturbed 100% of the fit's rows, so measure again on a quiet machine" in said

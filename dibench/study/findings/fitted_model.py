@@ -110,6 +110,8 @@ class Origin:
     """How far the sensor's gain may be off, as declared, a fraction; part of predicted joules' intervals."""
     level: float = 0.95
     """Of every interval."""
+    disturbed: float = 0.0
+    """Of the rows that the fit could have used, those flagged or too wide to count."""
 
     @property
     def is_time(self) -> bool:

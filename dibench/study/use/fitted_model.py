@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from dibench.errors import UserError
 from dibench.files import read_json_object
 from dibench.models.intensities import AlphaValues
-from dibench.study.findings import SCHEMA
+from dibench.study.findings import SCHEMA, disturbed
 from dibench.study.findings.fitted_model import (
     PREDICTORS,
     RANGED,
@@ -54,6 +54,7 @@ def fitted_model(fit: Fit, model: str) -> FittedModel | None:
         measured=fit.response_measured,
         basis=fit.basis,
         gain_accuracy=fit.gain_accuracy,
+        disturbed=disturbed.share(fit.rows_used, fit.rows_flagged, fit.excluded),
     )
     return FittedModel(
         origin=origin, predictor=predictor, ranges=known.ranges, constant_power=known.constant_power
@@ -155,6 +156,9 @@ def _read(figures: Mapping[str, Any], model: str, entry: Mapping[str, Any]) -> F
         measured=bool(figures["response_measured"]),
         basis=str(figures["basis"]),
         gain_accuracy=_accuracy(figures.get("gain_accuracy")),
+        disturbed=disturbed.share(
+            int(figures["rows_used"]), int(figures["rows_flagged"]), dict(figures["excluded"])
+        ),
     )
     return FittedModel(
         origin=origin,
