@@ -37,14 +37,14 @@ def blocks(
     model = found.model
     sizes = ", ".join(f"{name} {list(shape)}".strip() for name, shape in model.input_shapes.items())
     threads = f", {device.facts['threads']} threads" if "threads" in device.facts else ""
+    where = f"on {device.name}{threads}, fp32"
     layers = f"{count(len(model.layers), 'layer')} of {count(len(found.shapes), 'shape')}"
     made: list[Block] = [
-        Headline(f"{model.name}, batch {model.batch}" + (f", {sizes}" if sizes else "") + f": {layers}"),
-        Sentence(f"on {device.name}{threads}, fp32"),
+        Headline(f"{model.name}, batch {model.batch}{sizes and f', {sizes}'}, {where}: {layers}"),
     ]
     if found.measured:
-        made += [_costs(found, peaks, every=every), _sum(found), *_beside(found)]
-        made += [Note(_roof(peaks)), *_uncertain(found)]
+        made += [_sum(found), *_beside(found), *_uncertain(found)]
+        made += [_costs(found, peaks, every=every), Note(_roof(peaks))]
     if why_no_energy:
         made.append(Note(f"Energy: {why_no_energy}."))
     made += _left_out(found)

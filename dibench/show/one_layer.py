@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from dibench.numbers import percent, plain, shape_text, short
+from dibench.show import noise
 from dibench.show.blocks import Block, Column, Headline, Note, Sentence, Table, columns
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from dibench.measure.one_layer import Measured
 
 _FP32_BYTES = 4
+_WIDE = 0.1
+"""A half-width from which on a time is called uncertain."""
 
 
 def blocks(
@@ -30,18 +33,45 @@ def blocks(
         found: of each way to run it.
         why_no_energy: empty where a sensor was read.
     """
-    threads = f", {device.facts['threads']} threads" if "threads" in device.facts else ""
-    name = layer.name or str(layer)
     made: list[Block] = [
-        Headline(f"{name}  {layer.op}  {shape_text(layer)}"),
-        Sentence(f"on {device.name}{threads}, fp32"),
+        Headline(_answer(layer, device, peaks, found)),
+        *_how_sure(found),
         _reuse(layer),
         _costs(layer, found, peaks),
-        Sentence(_roofline(layer, peaks)),
+        Note(_roofline(layer, peaks)),
     ]
     if why_no_energy:
-        made.append(Sentence(f"Energy: {why_no_energy}."))
+        made.append(Note(f"Energy: {why_no_energy}."))
     return made + [Note(f"{one.name}: {one.row.reason}") for one in found if one.row.status != "ok"]
+
+
+def _answer(layer: Layer, device: Device, peaks: Mapping[str, Any], found: Sequence[Measured]) -> str:
+    """What it costs by our kernel, and which roof it reaches how far."""
+    threads = f", {device.facts['threads']} threads" if "threads" in device.facts else ""
+    name, where = layer.name or str(layer), f"{device.name}{threads}, fp32"
+    ours = found[0].row
+    if ours.time_s is None:
+        return f"{name} was not measured on {where}."
+    cost = short(ours.time_s, "s")
+    cost += "" if ours.energy_j is None else f" and {short(ours.energy_j, 'J')}"
+    roof, which = roof_of(layer, peaks)
+    limit = "arithmetic" if which == "compute" else "memory"
+    share = layer.macs / ours.time_s / roof
+    if share > 1 and which == "memory":
+        return f"{name} takes {cost} on {where}: it runs from cache, faster than memory allows."
+    return f"{name} takes {cost} on {where}: {percent(share)} of what {limit} allows."
+
+
+def _how_sure(found: Sequence[Measured]) -> list[Sentence]:
+    """The interval of our kernel; where others disturbed it, what to do."""
+    ours = found[0].row
+    if ours.time_s is None or ours.time_ci_s is None:
+        return []
+    width = ours.time_ci_s / ours.time_s
+    said = f"How sure: its time is known to ±{percent(width, 1)} (95%)."
+    if width <= _WIDE:
+        return [Sentence(said)]
+    return [Sentence(f"{said} That is noise of other work: {noise.REMEDY.split(',')[0]}.", "warn")]
 
 
 def roof_of(layer: Layer, peaks: Mapping[str, Any]) -> tuple[float, str]:
@@ -65,6 +95,7 @@ def _reuse(layer: Layer) -> Table:
     counts = {"weights": layer.weights, "inputs": layer.inputs, "outputs": layer.outputs}
     per_byte = plain(layer.ai / _FP32_BYTES)
     return Table(
+        f"{layer.op}, {shape_text(layer)}\n"
         f"{short(m)} MACs, AI {plain(layer.ai)} MAC per element = {per_byte} MAC per byte",
         columns("data type", "elements", "MACs that each serves"),
         [[name, short(count), short(m / count)] for name, count in counts.items()],

