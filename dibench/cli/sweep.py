@@ -138,7 +138,7 @@ def sweep(options: Options) -> None:
         raise UserError("--out", f"must name the directory of the sweep, such as results/local/{plan.name}")
     out = Path(options.out)
     summary = _run(_job(options, plan, backend, devices, settings), out, deadline, options)
-    _show(summary, out)
+    _show(summary, plan, out)
     for line in plan.partial:
         typer.echo(f"dibench: {line}", err=True)
     if summary.ended == "interrupted":
@@ -269,7 +269,7 @@ def _run(job: Sweep, out: Path, deadline: float | None, options: Options) -> Sum
         )
 
 
-def _show(summary: Summary, out: Path) -> None:
+def _show(summary: Summary, plan: Plan, out: Path) -> None:
     from dibench.cli.output import console
     from dibench.show.sweeps import ended, noisy
     from dibench.show.terminal import show
@@ -281,7 +281,18 @@ def _show(summary: Summary, out: Path) -> None:
         typer.echo(f"\n{why}: {summary.left} cases are left. To resume: {_resume_command()}")
     if summary.statuses:
         table, directory = shlex.quote(str(out / TABLE)), shlex.quote(str(out))
-        typer.echo(f"\nNext: python -m dibench fit {table}\n      python -m dibench report {directory}")
+        asks = next_fit(plan.name)
+        typer.echo(f"\nNext: python -m dibench fit {table}{asks}\n      python -m dibench report {directory}")
+
+
+def next_fit(plan: str) -> str:
+    """The option of `fit` for what a plan was measured for, with a space before it.
+
+    >>> next_fit("twins.cuda"), next_fit("lattice"), next_fit("default")
+    (' --twins', ' --lattice', '')
+    """
+    asked = plan.partition(".")[0]
+    return f" --{asked}" if asked in ("twins", "lattice") else ""
 
 
 def _resume_command() -> str:
