@@ -51,18 +51,24 @@ def write_report(source: str | Path, *, figures: Path | None = None) -> Path:
     Raises:
         UserError: there is no such directory or table, it or cannot be read, or the page cannot be written.
     """
+    return reported(source, figures=figures)[0]
+
+
+def reported(source: str | Path, *, figures: Path | None = None) -> tuple[Path, Contents]:
+    """`write_report`, and what the page is made of."""
     path = table_of(source)
     if not Path(source).exists():
         raise UserError("CSV", "must be a table, or the directory of a sweep", str(source))
     table, own = read_csv(path), path.name == TABLE
     manifest = files.read_json_object(path.with_name(MANIFEST)) if own else None
     beside = [path.name] if manifest is None else [path.name, MANIFEST]
-    page = render(contents_of(table, manifest), manifest, beside)
+    contents = contents_of(table, manifest)
+    page = render(contents, manifest, beside)
     written = path.with_name(PAGE if own else f"{path.name.partition('.')[0]}-report.html")
     files.replace_file(written, page.html.encode())
     if figures is not None:
         write_panels(figures, page.panels)
-    return written
+    return written, contents
 
 
 def contents_of(table: pd.DataFrame, manifest: Mapping[str, Any] | None = None) -> Contents:

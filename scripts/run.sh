@@ -27,7 +27,7 @@ case $fitted in
   2) rm -f "$out/fit.json" ;;
   *) exit "$fitted" ;;
 esac
-"${dibench[@]}" report "$out"
+"${dibench[@]}" report "$out" | tail -n 1  # the link: fit has said the rest
 if [ "$backend" != cuda ]; then
   bash scripts/measured.sh
 fi

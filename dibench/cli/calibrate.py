@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dibench.cli.options import Json, check_json, duration_s
+from dibench.cli.options import Full, Json, check_json, duration_s
 from dibench.cli.output import answer, console
 from dibench.errors import UserError
 
@@ -33,9 +33,11 @@ def calibrate(
         str, typer.Option(metavar="LAYER", help="What runs: large enough to fill the GPU.")
     ] = _LAYER,
     json_file: Json = None,
+    full: Full = False,
 ) -> None:
     """Find how often the GPU's power sensor moves, its noise, both idle powers, and the visits a case needs.
 
+    First how many visits a case needs, how sure that is and what to do next; --full shows the sensor.
     The result is kept for this GPU and driver, and sweeps begin with it. A figure lies beside it.
     """
     begin = time.monotonic()
@@ -61,7 +63,8 @@ def calibrate(
     calibration.write(found, path)
     figure = sensor.noise_figure({float(length): sd for length, sd in found.noise.items()}, found.between)
     files.replace_file(path.with_suffix(".svg"), figure.encode())
-    answer(json_file, found.as_json, lambda: show(console(), sensor.blocks(found, path)))
+    told = sensor.full if full else sensor.brief
+    answer(json_file, found.as_json, lambda: show(console(), told(found, path)))
 
 
 def _on_this_gpu(backend: str, source: str, layer: str, effort: Effort, until: float) -> Calibration:

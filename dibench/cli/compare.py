@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dibench.cli.options import Json, check_json
+from dibench.cli.options import Full, Json, check_json
 from dibench.cli.output import answer, console
 from dibench.errors import UserError
 
@@ -27,6 +27,7 @@ def compare(
         ),
     ] = None,
     json_file: Json = None,
+    full: Full = False,
 ) -> None:
     """Compare two sweeps: ratio of time and energy with intervals, and what got worse beyond noise.
 
@@ -51,7 +52,8 @@ def compare(
         found = engine(*tables, margin=margin)
     except UserError as error:
         raise UserError("", str(error), where=f"{a}, {b}") from None
-    answer(json_file, found.to_json, lambda: show(console(), compared.blocks(found)))
+    told = compared.blocks if full else compared.brief
+    answer(json_file, found.to_json, lambda: show(console(), told(found)))
     if status := _STATUS[found.verdict]:
         raise typer.Exit(status)
 

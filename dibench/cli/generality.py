@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dibench.cli.options import Backend, Device, Dtype, Json, Seed, Tables, check_json, check_seed
+from dibench.cli.options import Backend, Device, Dtype, Full, Json, Seed, Tables, check_json, check_seed
 from dibench.cli.output import answer, console
 from dibench.errors import UserError
 from dibench.table import load
@@ -37,15 +37,16 @@ def generality(
     backend: Backend = None,
     dtype: Dtype = None,
     seed: Seed = None,
+    full: Full = False,
 ) -> None:
     """Study whether other networks or layers would have said the same.
 
-    First the evidence: errors on architecture families that a fit has not seen, AI against DI. Then how
-    correlations and α spread over subsets, beside the spread that combinatorics alone gives.
+    First the evidence: errors on architecture families that a fit has not seen, AI against DI. With --full
+    how correlations and α spread over subsets, beside the spread that combinatorics alone gives.
 
     [bold]python -m dibench generality results/local/networks/sweep.csv --json generality.json[/bold]
     """
-    from dibench.show.generality import section
+    from dibench.show.generality import brief, section
     from dibench.show.terminal import show
     from dibench.study.findings.plain import plain
 
@@ -58,10 +59,11 @@ def generality(
     }  # fmt: skip
     check_json(json_file)
     found, joined = _study(tables, subsets=subsets, **chosen)
+    told = [section(found, joined)] if full else brief(found, joined)
     answer(
         json_file,
         lambda: found.to_json() | (plain(joined) or {}),
-        lambda: show(console(), [section(found, joined)]),
+        lambda: show(console(), told),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -24,7 +25,11 @@ def report(
 
     [bold]python -m dibench report results/local/networks[/bold]
     """
-    from dibench.report import write_report
+    from dibench.cli.output import console
+    from dibench.report import reported
+    from dibench.show.reported import brief
+    from dibench.show.terminal import show
 
-    page = write_report(table, figures=figures)
-    typer.echo(page.resolve().as_uri())
+    page, contents = reported(table, figures=figures)
+    show(console(), brief(contents, shlex.quote(str(table))))
+    typer.echo(f"\nPage: {page.resolve().as_uri()}")

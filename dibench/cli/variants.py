@@ -51,7 +51,7 @@ def variants(
     dtype: Annotated[str, typer.Option(help="With --limits: only fp32, tf32, fp16 or bf16.")] = "",
     full: Full = False,
 ) -> None:
-    """List the kernel variants: operators, stationarity, knobs, architectures, what each teaches.
+    """List the kernel variants: operators, stationarity, knobs; with --full what each teaches.
 
     JSON has one object for each operator of a variant; with --limits for each kernel on each layer.
 
@@ -69,7 +69,7 @@ def variants(
         batches = [N for N in batch_sizes(batch) if N is not None]
         kernel_limits.tell(layers or [], arch, batches, dtype, json_file, full=full)
         return
-    for option, value in {"LAYER": layers, "--batch": batch, "--dtype": dtype, "--full": full}.items():
+    for option, value in {"LAYER": layers, "--batch": batch, "--dtype": dtype}.items():
         if value:
             raise UserError(option, "goes with --limits")
     from dibench.check.resources import ARCHS
@@ -84,6 +84,8 @@ def variants(
     needed = _needs() if resources else []
     if resources:
         told = kernels.resources(registry("cuda").values(), needed, ARCHS)
+    elif not full:
+        told = kernels.brief(found)
     else:
         families = {name: [one for one in found if one.backend == name] for name in chosen}
         told = [block for name, own in families.items() for block in kernels.family(name, own)]

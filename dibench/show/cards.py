@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dibench.numbers import UNKNOWN, Bounded, count, interval, p_text, times
-from dibench.show.blocks import Block, Section, Sentence, Table, columns
+from dibench.show.blocks import Block, Headline, Section, Sentence, Table, columns
 from dibench.show.verdict import alpha_text
 
 if TYPE_CHECKING:
@@ -39,8 +39,42 @@ def section(together: Several) -> Section:
     return Section("cards", "Cards", "Do all cards say the same?", told)
 
 
+def brief(together: Several, source: str) -> list[Block]:
+    """Of cards that stand each by itself: what each says, how α differs, what to do next; then each card.
+
+    Args:
+        together: cards that are not joined.
+        source: the tables as `fit` was given them, for commands to copy.
+    """
+    said: dict[str, list[str]] = {}
+    for card in together.cards:
+        verdict = "not fitted" if card.fit is None else card.fit.fit.verdict
+        said.setdefault(verdict, []).append(card.label)
+    each = "; ".join(f"{verdict} on {', '.join(labels)}" for verdict, labels in said.items())
+    check = (
+        ""
+        if any(card.fit and card.fit.fit.evidence for card in together.cards)
+        else ("A check of the program, no evidence: ")
+    )
+    answer = "all cards say the same" if len(said) == 1 else "the cards do not say the same"
+    text = f"{check}{answer}: {each}."
+    joint = together.compared.joint
+    why = together.compared.why_not_joint or "the cards are of several models"
+    as_one = "" if joint is None else f"fitted together α is {interval(joint.alpha)}; "
+    sure = f"How sure: {as_one}{why}"
+    return [
+        Headline(text[:1].upper() + text[1:], "warn"),
+        Sentence(f"{sure}, so each card stands by itself."),
+        Sentence(f"Next: one card by itself, `python -m dibench fit {source} --device NAME`."),
+        _table(together),
+    ]
+
+
 def _table(together: Several) -> Table:
-    names = columns("card", "rows", "response", "α (95%)", "says", text=("response", "α (95%)", "says"))
+    names = columns(
+        "card", "rows", "response", "α (95%)", "says",
+        text=("response", "α (95%)", "says"), wraps=("card", "says"), ranks={"response": 1},
+    )  # fmt: skip
     return Table("Each card on its own", names, [_row(card) for card in together.cards])
 
 

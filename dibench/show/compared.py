@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dibench.numbers import UNKNOWN, count, from_to, p_text, p_value, percent, percent_apart, short, times
+from dibench.show import noise
 from dibench.show.blocks import Block, Column, Headline, Note, Sentence, Table, Tone
 from dibench.study.findings.comparison import RESOLVED
 
@@ -26,11 +27,52 @@ def blocks(found: Comparison) -> list[Block]:
     made += [Sentence(_power(one)) for one in found.quantities if one.detectable is not None]
     made += [Sentence(f"{what.capitalize()} is not compared: {why}.")
              for what, why in found.not_compared.items()]  # fmt: skip
-    if found.newly_failed:
-        made.append(Headline(f"Measured in A, failed in B: {len(found.newly_failed)}", "bad"))
-        made += [Sentence(f"  {line}") for line in found.newly_failed[:_SHOWN]]
+    made += _failed(found)
     made += [_changed(one, found.matched_by) for one in found.quantities if any(c.verdict for c in one.cases)]
     return [*made, *_basis(found)]
+
+
+def brief(found: Comparison) -> list[Block]:
+    """What changed, how sure that is and what to do next, then the cases that changed."""
+    first = found.quantities[0]
+    noisy = found.verdict == "too noisy"
+    answer = " ".join(_answer(one) for one in found.quantities)
+    sure = _why_noisy(first) if first.too_noisy else "" if first.detectable is None else _power(first)
+    without = "".join(
+        f" {what.capitalize()} is not compared: {why}." for what, why in found.not_compared.items()
+    )
+    worst = next((tone for tone in map(_overall, found.quantities) if tone == "worse"), _overall(first))
+    made: list[Block] = [
+        Headline(
+            f"Too noisy to tell. {answer}" if noisy else answer, "warn" if noisy else _TONES.get(worst, "")
+        ),
+        Sentence(f"How sure: {sure[:1].lower()}{sure[1:]}{without}", "warn" if noisy else ""),
+        Sentence(_next(found)),
+        *_failed(found),
+    ]
+    made += [_changed(one, found.matched_by) for one in found.quantities if any(c.verdict for c in one.cases)]
+    return made
+
+
+def _next(found: Comparison) -> str:
+    more = "`--full` says on what this rests."
+    if found.verdict == "too noisy":
+        if found.quantities[0].too_noisy in ("flagged", "few flagged"):
+            return f"Next: {noise.REMEDY}. {more}"
+        return f"Next: measure both for longer, or accept more change with `--fail-above`. {more}"
+    if found.verdict == "worse" and found.differs:
+        names = ", ".join(list(found.differs)[:3])
+        return f"Next: see whether what differs between A and B explains it: {names}. {more}"
+    if found.verdict == "worse":
+        return f"Next: measure B once more; what is worse twice is no chance. {more}"
+    return f"Next: nothing here got worse, so B can be what later sweeps are compared with. {more}"
+
+
+def _failed(found: Comparison) -> list[Block]:
+    if not found.newly_failed:
+        return []
+    lines = [Sentence(f"  {line}") for line in found.newly_failed[:_SHOWN]]
+    return [Headline(f"Measured in A, failed in B: {len(found.newly_failed)}", "bad"), *lines]
 
 
 def in_a_line(found: Comparison) -> str:

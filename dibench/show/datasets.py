@@ -22,10 +22,15 @@ _UNREAD_SHOWN = 10
 
 
 def listed(sources: Iterable[Source]) -> Iterator[Block]:
-    """Known sources: what each measured, what that can and cannot tell, and how to get it."""
-    for source in sources:
-        yield facts(f"{source.name}: {source.title}", *_core(source))
-    yield Note("`python -m dibench datasets NAME` tells the rest of one, and how to read it.")
+    """Known sources: what each measured, on what, and what it can answer."""
+    header = columns(
+        "name", "measured", "on", text=("measured", "on"), wraps=("measured", "on"), ranks={"on": 1}
+    )
+    rows = [[source.name, source.title, ", ".join(source.devices)] for source in sources]
+    yield Table("Measurements that others published, and that dibench reads", header, rows)
+    yield Sentence(
+        "Next: `python -m dibench datasets NAME` says what one can answer, what it cannot, and how to get it."
+    )
 
 
 def described(source: Source) -> list[Block]:

@@ -21,9 +21,11 @@ def brief(found: Findings | Several, source: str) -> list[Block | Section]:
     """What is shown first: of several cards how they compare, of all as one or of one table the answer."""
     if isinstance(found, Findings):
         return [*fit_in_brief.blocks(found, source)]
-    answer = [] if found.joined is None else fit_in_brief.blocks(found.joined, source)
-    alone = Sentence(f"Next: one card by itself, `python -m dibench fit {source} --device NAME`.")
-    return [*answer, cards.section(found), alone]
+    return (
+        [*cards.brief(found, source)]
+        if found.joined is None
+        else [*fit_in_brief.blocks(found.joined, source)]
+    )
 
 
 def parts(

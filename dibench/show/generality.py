@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dibench.numbers import UNKNOWN, bracketed, number, p_value, percent, percent_apart, plain
-from dibench.show.blocks import Block, Figure, Note, Section, Sentence, Table, columns
+from dibench.show.blocks import Block, Figure, Headline, Note, Section, Sentence, Table, columns
 from dibench.show.cards import gains_text
 from dibench.study.findings.generality import MEMBERS
 from dibench.words import MODEL_NAMES
@@ -22,6 +22,19 @@ if TYPE_CHECKING:
 _BARS = " ▁▂▃▄▅▆▇█"
 
 
+def brief(found: Generality, joined: OneModel | None = None) -> list[Block]:
+    """Whether families left out say the same, and what to do next; then the evidence by family.
+
+    Args:
+        found: the study.
+        joined: what was done to join cards.
+    """
+    first, *more = found.words
+    told: list[Block] = [Headline(first), *map(Sentence, more[:1]), *_about(found, joined)]
+    told.append(Sentence("Next: `--full` shows how α and correlations spread over subsets of these rows."))
+    return [*told, _families(found)] if found.families else told
+
+
 def section(found: Generality, joined: OneModel | None = None) -> Section:
     """Words, evidence by family, then the subsets of networks and of layers.
 
@@ -30,14 +43,7 @@ def section(found: Generality, joined: OneModel | None = None) -> Section:
         joined: what was done to join cards, where nothing else beside this section says it.
     """
     first, *more = found.words
-    shown: list[Block] = []
-    if not found.response_measured:
-        text = "PIPELINE CHECK: energy that no sensor measured says nothing of a device."
-        shown.append(Sentence(text, "warn"))
-    elif found.response_kind == "time":
-        shown.append(Sentence("Measured time: these rows have no measured energy.", "warn"))
-    if joined is not None:
-        shown.append(Sentence(f"All cards as one. {gains_text(joined)}"))
+    shown: list[Block] = _about(found, joined)
     shown += [Sentence(f"**{first}**"), *map(Sentence, more)]
     if found.families:
         shown.append(_families(found))
@@ -56,6 +62,19 @@ def section(found: Generality, joined: OneModel | None = None) -> Section:
             )
         )
     return Section("generality", "Generality", "Would other networks have said the same?", shown)
+
+
+def _about(found: Generality, joined: OneModel | None) -> list[Block]:
+    """What must be known of the rows before any number."""
+    shown: list[Block] = []
+    if not found.response_measured:
+        text = "PIPELINE CHECK: energy that no sensor measured says nothing of a device."
+        shown.append(Sentence(text, "warn"))
+    elif found.response_kind == "time":
+        shown.append(Sentence("Measured time: these rows have no measured energy.", "warn"))
+    if joined is not None:
+        shown.append(Sentence(f"All cards as one. {gains_text(joined)}"))
+    return shown
 
 
 def distributions(found: Generality) -> Iterator[Figure]:
@@ -156,7 +175,8 @@ def _alphas(unit: str, population: Population, whole: float | None) -> Table:
         "subset",
         columns(
             "k", "α (95% of subsets)", "distribution", "one step off", "no α", "error AI", "error DI",
-            "DI weighted above AI", text=["distribution"], ranks={"distribution": 1},
+            "DI weighted above AI", text=["distribution"],
+            ranks={"distribution": 3, "one step off": 2, "no α": 1},
         ),
         rows,
     )  # fmt: skip

@@ -4,14 +4,48 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from dibench.numbers import UNKNOWN, plain
-from dibench.show.blocks import Block, Column, Note, Sentence, Table
+from dibench.intensity import OPERATORS
+from dibench.numbers import UNKNOWN, count, plain
+from dibench.show.blocks import Block, Column, Note, Sentence, Table, columns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     from dibench.check.resources import Needs
     from dibench.kernels import Variant
+
+
+def brief(found: Sequence[Variant]) -> list[Block]:
+    """A line for each variant: its operators, what stays in registers, and how many knobs it has."""
+    rows = [
+        [
+            variant.name,
+            variant.backend,
+            _operators(variant.ops),
+            "fast" if variant.fast else variant.stationarity,
+            str(len(variant.knobs)),
+        ]
+        for variant in found
+    ]
+    heads = columns(
+        "variant", "on", "operators", "stationary", "knobs", text=("on", "operators", "stationary")
+    )
+    note = (
+        "Stationary: the operand that stays in registers; none: nothing does; fast: as fast as it can be. "
+        "`--full` shows the knobs and their legal values, and what each variant teaches."
+    )
+    return [Table(f"{count(len(found), 'kernel variant')}", heads, rows, note)]
+
+
+def _operators(ops: Collection[str]) -> str:
+    """
+    >>> _operators(["fc", "standard", "pointwise", "grouped"]), _operators(["fc"])
+    ('all but depthwise', 'fc')
+    """
+    lacks = [op for op in OPERATORS if op not in ops]
+    if not lacks:
+        return "all"
+    return f"all but {lacks[0]}" if len(lacks) == 1 else " ".join(ops)
 
 
 def family(backend: str, found: Sequence[Variant]) -> list[Block]:

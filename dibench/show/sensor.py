@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from dibench.numbers import percent, short
-from dibench.show.blocks import Block, Note, Sentence, Table, columns
+from dibench.numbers import count, percent, short
+from dibench.show.blocks import Block, Headline, Note, Sentence, Table, columns
 from dibench.show.svg import ACCENT, MUTED, new_panel, standalone, to_svg
 
 if TYPE_CHECKING:
@@ -16,7 +16,61 @@ if TYPE_CHECKING:
     from dibench.measure.calibration import Calibration
 
 
-def blocks(found: Calibration, kept: Path) -> list[Block]:
+def brief(found: Calibration, kept: Path) -> list[Block]:
+    """How many visits a case needs, how sure that is, what to do next; then the table."""
+    rows = [[count(int(number)), f"±{percent(width)}"] for number, width in found.half_width.items()]
+    table = Table(
+        "How well energy is known, by visits to a case",
+        columns("visits", "energy, 95%"),
+        rows,
+        f"`--full` shows the sensor, both idle powers and noise. Kept as {kept}, a figure beside it.",
+    )
+    return [
+        Headline(_answer(found), "" if found.visits else "warn"),
+        Sentence(_how_sure(found), "warn" if found.notes else ""),
+        Sentence(_next(found)),
+        table,
+    ]
+
+
+def _answer(found: Calibration) -> str:
+    gpu = found.meter["gpu"]
+    if not found.half_width:
+        return f"No answer: no energy was read of {gpu} in this time."
+    if found.visits is None:
+        most, width = list(found.half_width.items())[-1]
+        return f"Noisy: even {most} visits to a case tell its energy on {gpu} to ±{percent(width)} only."
+    visits, width = count(found.visits, "visit"), found.half_width[str(found.visits)]
+    tell = "tells" if found.visits == 1 else "tell"
+    return f"{visits} to a case {tell} its energy on {gpu} to ±{percent(width)} (95%)."
+
+
+def _how_sure(found: Calibration) -> str:
+    """What a visit adds to noise, from how much it was found, and what was odd."""
+    said = f"How sure: a case's power scatters by {percent(found.between)} from visit to visit"
+    if found.noise:
+        length, sd = list(found.noise.items())[-1]
+        said += f", by {percent(sd)} from one window of {length} s to the next"
+    if not found.notes:
+        return f"{said}."
+    more = f", and {count(len(found.notes) - 1, 'more remark')}" if len(found.notes) > 1 else ""
+    return f"{said}; but {found.notes[0]}{more}."
+
+
+def _next(found: Calibration) -> str:
+    if not found.half_width:
+        return "Next: `python -m dibench calibrate --long`, with other work off the GPU."
+    visits = f" --visits {found.visits}" if found.visits else ""
+    quiet = "" if found.visits else "take other work off the GPU and calibrate again `--long`, or "
+    return f"Next: {quiet}`python -m dibench sweep default{visits} --out results/local/gpu`."
+
+
+def full(found: Calibration, kept: Path) -> list[Block]:
+    """The same sentences, then all that was found."""
+    return [*brief(found, kept)[:3], *_sensor(found, kept)]
+
+
+def _sensor(found: Calibration, kept: Path) -> list[Block]:
     """What was found, and where it is kept."""
     rows = [
         ["joules by", str(found.meter["estimator"])],

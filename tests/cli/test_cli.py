@@ -109,7 +109,11 @@ def test_doctor_gives_a_remedy_for_everything_this_machine_cannot(run: Run) -> N
     assert {"CPU kernels", "RAPL", "NVIDIA driver", "CuPy", "PyTorch (peer)"} <= {f["what"] for f in findings}
     assert all(finding["seen"] and (finding["ok"] or finding["remedy"]) for finding in findings)
     _, text, _ = run("doctor")
-    assert "In short:" in text
+    assert text.startswith("CPU kernels run here") and "\nNext: `python -m dibench measure" in text
+    assert len(text.splitlines()) <= 30, "one screen"
+    _, remedies, _ = run("doctor", "--full")
+    said = " ".join(remedies.split())
+    assert all(" ".join(finding["remedy"].split()) in said for finding in findings)
 
 
 BAD_INPUT = [

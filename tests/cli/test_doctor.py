@@ -97,4 +97,4 @@ def test_the_summary_names_the_sensors(findings: Any, capsys: pytest.CaptureFixt
     findings()
     with pytest.raises(SystemExit):
         main(["doctor"])
-    assert "energy measured by" in (said := capsys.readouterr().out) and "nvml_counter, nvml_power" in said
+    assert "energy by" in (said := capsys.readouterr().out) and "nvml_counter, nvml_power" in said

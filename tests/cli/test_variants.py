@@ -54,11 +54,14 @@ def test_five_operators_under_four_stationarities_on_both_backends(
 def test_the_table_names_every_variant_with_knobs_and_what_it_teaches(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    _, out, _ = run([], capsys)
+    _, brief, _ = run([], capsys)
+    _, out, _ = run(["--full"], capsys)
+    assert len(brief.splitlines()) <= 26, "one screen"
     words = " ".join(out.split())
     for backend in ("cpu", "cuda"):
         for variant in kernels.registry(backend).values():
-            assert variant.name in words
+            assert variant.name in words and variant.name in brief
+            assert " ".join(variant.teaches.split()) in words
     assert "tile_p 1 2 4 8" in words and "sm_60" in words
     _, only, _ = run(["--backend", "cpu"], capsys)
     assert "cuda" not in only and "fc_dot" in only
@@ -149,7 +152,6 @@ def test_limits_of_a_network_are_sums_over_its_layers(
         (["--limits", "--dtype", "int8"], "--dtype: must be one of fp32, tf32, fp16, bf16 (got 'int8')"),
         (["--limits", "resnet50", "resnet50/fc"], "LAYER: must all be layers, or all networks"),
         (["resnet50/fc"], "LAYER: goes with --limits"),
-        (["--full"], "--full: goes with --limits"),
     ],
 )
 def test_wrong_limits_are_one_line(

@@ -35,11 +35,12 @@ def clone(tmp_path: Path) -> Path:
     return folder.parent
 
 
-def test_the_list_names_every_source_with_the_command_that_gets_it(run: Run) -> None:
+def test_the_list_names_every_source_and_one_tells_the_command_that_gets_it(run: Run) -> None:
     said = shown(run, "datasets")
     for source in SOURCES:
-        assert source.name in said and source.licence in said
-        assert all(command in said for command in source.commands)
+        assert source.name in said and all(device in said for device in source.devices)
+        assert source.licence in (one := shown(run, "datasets", source.name))
+        assert all(command in one for command in source.commands)
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)

@@ -142,6 +142,12 @@ def test_the_verb_shows_keeps_and_draws(
     monkeypatch.setattr(sys.modules["dibench.cli.calibrate"], "_on_this_gpu", lambda *how: found)
     with pytest.raises(SystemExit):
         main(["calibrate"])
+    brief = capsys.readouterr().out
+    assert (
+        len(brief.splitlines()) <= 16 and "\nHow sure: " in brief and "\nNext: `python -m dibench " in brief
+    )
+    with pytest.raises(SystemExit):
+        main(["calibrate", "--full"])
     said = capsys.readouterr().out
     assert (
         "joules by" in said

@@ -323,12 +323,16 @@ def test_five_thousand_rows_stay_a_page(tmp_path: Path) -> None:
     assert "show an even selection of the 5,000 rows" in page.text
 
 
-def test_it_prints_the_page_as_a_link(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_says_the_answer_and_prints_the_page_as_a_link(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     directory = write(tmp_path / "a sweep", rows(20, source="none"))
     with pytest.raises(SystemExit) as exit_info:
         main(["report", str(directory)])
     assert exit_info.value.code == 0
-    assert capsys.readouterr().out == (directory / "report.html").as_uri() + "\n"
+    said, _, link = capsys.readouterr().out.partition("\n\n")
+    assert link == f"Page: {(directory / 'report.html').as_uri()}\n"
+    assert re.search(r"(?s)^.+\nHow sure: it rests on .+\nNext: ", said)
 
 
 @pytest.mark.parametrize(

@@ -366,12 +366,14 @@ def test_the_answer_leads_and_the_status_says_it_to_scripts(run: Run, files: tup
     status, out, err = run("compare", a, same)
     assert (status, err) == (0, "")
     assert out.startswith("B takes as much time as A, within 3%: ")
-    says = r"Can see changes of 3\.\d% and more in a typical case's time, and of 4\.\d% and more"
+    says = r"How sure: can see changes of 3\.\d% and more in a typical case's time, and of 4\.\d% and more"
     assert re.search(says, " ".join(out.split()))
     status, out, err = run("compare", a, worse)
     assert (status, err) == (1, "")
     assert re.search(r"singly, 3 worse, 0 better beyond noise and 0\.\d%", " ".join(out.split()))
-    assert len(out.splitlines()) <= 24, "one screen"
+    assert len(out.splitlines()) <= 16 and "\nNext: measure B once more" in out
+    basis = "Rows of A without partner: 0, of B: 0."
+    assert basis not in out and basis in " ".join(run("compare", a, worse, "--full")[1].split())
     assert run("compare", a, worse, "--fail-above", "30%")[0] == 0
 
 

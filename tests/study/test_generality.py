@@ -188,7 +188,9 @@ def test_few_layers_study_layers_only_and_say_why(run: Run, tmp_path: Path) -> N
     path = tmp_path / "sweep.csv"
     frame = table(layers, energy_of(layers, alpha=0.5, noise=0.1), energy_source="none")
     frame.to_csv(path, index=False)
-    status, out, _ = run("generality", path, "--subsets", 100)
+    status, brief, _ = run("generality", path, "--subsets", 100)
+    assert status == 0 and "Measured time" in brief and len(brief.splitlines()) <= 24
+    status, out, _ = run("generality", path, "--subsets", 100, "--full")
     assert status == 0
     assert "Measured time" in out
     assert "Subsets of networks: not drawn, " in out
