@@ -113,8 +113,8 @@ def _line(verdict: KernelVerdict) -> str:
     from dibench.numbers import percent
 
     if verdict.failure:
-        return f"FAILED  {verdict.variant:<28} {verdict.failure}"
+        return f"FAILED  {verdict.variant:<23} {verdict.failure}"
     if verdict.cases == 0:
-        return f"skipped {verdict.variant:<28} needs a newer GPU"
+        return f"skipped {verdict.variant:<23} needs a newer GPU"
     worst = f"{percent(verdict.worst)} of what is allowed"
-    return f"ok      {verdict.variant:<28} {verdict.cases:>3} cases, largest error {worst}"
+    return f"ok      {verdict.variant:<23} {verdict.cases:>3} cases, largest error {worst}"

@@ -154,7 +154,7 @@ def by_operator(fit: Fit) -> Table:
         "By operator: the pooled models on its rows, then what its rows say alone",
         columns(
             "operator", "rows", "AI: R²", "MAPE", "DI: R²", "MAPE", "r", "ρ", "p", "α (95%)", "says",
-            text=("α (95%)", "says"), wraps=("says",), ranks={"r": 2, "ρ": 2, "p": 1},
+            text=("α (95%)", "says"), wraps=("says",), ranks={"r": 3, "ρ": 3, "p": 2, "rows": 1},
         ),
         rows,
     )  # fmt: skip

@@ -145,7 +145,7 @@ def _first_cases(plan: Plan) -> Table:
     names = ("order", "case", "operator", "layer", "variant", "knobs")
     return Table(
         f"first of {count(len(plan.cases))}",
-        columns(*names, text=names, wraps=["knobs"], ranks={"operator": 1}),
+        columns(*names, text=names, wraps=["knobs"], ranks={"case": 2, "operator": 1}),
         rows,
     )
 

@@ -8,8 +8,10 @@ import os
 import subprocess
 import sys
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
+from every_verb import SEVERAL, verbs, write_tables
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
@@ -17,6 +19,9 @@ from rich.console import Console
 from dibench.show.blocks import Block, Headline, Note, Sentence, Table, columns
 from dibench.show.characters import HANDLER, plain
 from dibench.show.terminal import show
+
+NO_UTF8 = {"PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+"""Without Python's own remedy against the C locale."""
 
 
 def dibench(*arguments: str, encoding: str) -> subprocess.CompletedProcess[bytes]:
@@ -40,6 +45,17 @@ def test_a_mistake_is_one_line_in_ascii() -> None:
     assert done.returncode == 2
     assert done.stderr.decode("ascii").count("\n") == 1
     assert "(got 'grosse^2')" in done.stderr.decode("ascii")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("locale", [{"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", **NO_UTF8}])
+def test_every_verb_is_readable_in_ascii(locale: dict[str, str], tmp_path: Path) -> None:
+    asked = verbs(write_tables(tmp_path))
+    command = [sys.executable, "-c", SEVERAL, json.dumps(asked)]
+    done = subprocess.run(command, env=os.environ | locale, capture_output=True, timeout=200)
+    said = done.stdout.decode("ascii")
+    assert said.count("\nstatus ") == len(asked) and "Traceback" not in done.stderr.decode("ascii")
+    assert "?" not in said and "\\u" not in said and "\\x" not in said
 
 
 @pytest.mark.parametrize("arguments", [("layers", "alexnet", "--json"), ("networks", "alexnet", "--csv")])

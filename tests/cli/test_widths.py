@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import re
@@ -11,19 +12,27 @@ import subprocess
 import sys
 import termios
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
+from every_verb import SEVERAL, verbs, write_tables
+from rich.console import Console
 
 from dibench import networks
+from dibench.measure.calibration import Calibration
 from dibench.numbers import short
+from dibench.show import sensor
+from dibench.show.terminal import show
 
 
-def on_terminal(arguments: Sequence[str], columns: int) -> list[str]:
+def on_terminal(
+    arguments: Sequence[str], columns: int, *, program: Sequence[str] = ("-m", "dibench")
+) -> list[str]:
     """What a verb prints on a terminal of so many columns, without its colours."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     without = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
-    command = [sys.executable, "-m", "dibench", *arguments]
+    command = [sys.executable, *program, *arguments]
     process = subprocess.Popen(command, stdout=theirs, stderr=theirs, env=without | {"TERM": "xterm"})
     os.close(theirs)
     said = b""
@@ -66,3 +75,57 @@ def test_a_long_name_goes_on_in_the_next_line() -> None:
     at = next(number for number, line in enumerate(lines) if line.startswith("cell_stem_0.comb_iter"))
     first = [line[:21].rstrip() for line in lines[at : at + 3]]
     assert "".join(first) == "cell_stem_0.comb_iter_0_left.separable_1.depthwise_conv2d"
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tables(tmp_path_factory.mktemp("tables"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("columns", [80, 100, 120])
+def test_no_verb_is_wider_than_the_terminal(tables: Path, columns: int) -> None:
+    asked = verbs(tables)
+    lines = on_terminal([json.dumps(asked)], columns, program=("-c", SEVERAL))
+    ended = [line for line in lines if line.startswith("status")]
+    assert len(ended) == len(asked)
+    assert {words[0] for words, status in zip(asked, ended, strict=True) if status != "status 0"} <= {
+        "compare"
+    }
+    said = [line for line in lines if not line.startswith("$")]
+    assert [line for line in said if len(line) > columns] == []
+    assert not [line for line in said if re.search(r"\d…", line)], "no number is cut"
+    head = next(line for line in lines if line.startswith("description"))
+    assert "error" in head.split(), "how far a description is off answers"
+    names = {layer.name.partition("/")[2] for layer in networks.load("mobilenet_v2")}
+    shown = [line.split()[0] for line in lines if line.split()[:1] and line.split()[0] in names]
+    assert len(shown) >= 8
+
+
+@pytest.mark.parametrize("columns", [80, 100, 120])
+def test_calibrate_says_its_answer_in_three_sentences_and_a_table(columns: int) -> None:
+    found = Calibration(
+        device_uuid="GPU-0",
+        driver="570.1",
+        meter={
+            "gpu": "NVIDIA H100 80GB HBM3", "estimator": "nvml_counter", "counter_period_s": 0.1,
+            "power_period_s": 0.1, "reading": "the counter's ticks",
+        },
+        idle_power_w=70.0, idle_ci_w=1.0, active_idle_power_w=120.0, active_idle_ci_w=2.0,
+        noise={"0.2": 0.02, "1": 0.008}, between=0.004, between_df=9.0,
+        half_width={"1": 0.021, "2": 0.0148, "3": 0.012, "5": 0.0094, "9": 0.007}, visits=5,
+        notes=("time was up after 3 of 4 visits", "another"),
+    )  # fmt: skip
+    with Path(os.devnull).open("w") as nowhere:
+        out = Console(file=nowhere, width=columns, force_terminal=True, record=True, highlight=False)
+        show(out, sensor.brief(found, Path("/home/somebody/.cache/dibench/calibration/GPU-0-570.1.json")))
+    lines = [line.rstrip() for line in out.export_text().splitlines()]
+    assert max(map(len, lines)) <= columns
+    text = " ".join(" ".join(lines).split())
+    assert text.startswith("5 visits to a case tell its energy on NVIDIA H100 80GB HBM3 to ±0.94% (95%).")
+    assert "but time was up after 3 of 4 visits, and 1 more remark." in text
+    assert "Next: `python -m dibench sweep default --visits 5 --out results/local/gpu`." in text
+    assert [line.split() for line in lines if line.startswith(("1 ", "9 "))] == [
+        ["1", "±2.1%"],
+        ["9", "±0.7%"],
+    ]
