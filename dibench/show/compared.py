@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from dibench.numbers import UNKNOWN, count, from_to, p_text, p_value, percent, percent_apart, short, times
 from dibench.show import noise
 from dibench.show.blocks import Block, Column, Headline, Note, Sentence, Table, Tone
-from dibench.study.findings.comparison import RESOLVED
 
 if TYPE_CHECKING:
     from dibench.study.findings.comparison import Comparison, Quantity
 
 _SHOWN = 8
 _WORDS = {"time_s": ("time", "s"), "energy_j": ("energy", "J")}
+_INTERVALS = "the brackets are 95% intervals."
 _TONES: dict[str, Tone] = {"worse": "bad", "better": "good"}
 
 
@@ -34,18 +34,19 @@ def blocks(found: Comparison) -> list[Block]:
 
 def brief(found: Comparison) -> list[Block]:
     """What changed, how sure that is and what to do next, then the cases that changed."""
-    first = found.quantities[0]
+    first = next((one for one in found.quantities if one.too_noisy), found.quantities[0])
     noisy = found.verdict == "too noisy"
     answer = " ".join(_answer(one) for one in found.quantities)
-    sure = _why_noisy(first) if first.too_noisy else "" if first.detectable is None else _power(first)
+    sure = _why_noisy(first) if first.too_noisy else _power(first) if first.detectable else _INTERVALS
     without = "".join(
         f" {what.capitalize()} is not compared: {why}." for what, why in found.not_compared.items()
     )
     worst = next((tone for tone in map(_overall, found.quantities) if tone == "worse"), _overall(first))
+    if noisy:
+        of = " of single cases" if first.too_noisy == "single" else ""
+        answer = f"Too noisy to tell{of}. {answer}"
     made: list[Block] = [
-        Headline(
-            f"Too noisy to tell. {answer}" if noisy else answer, "warn" if noisy else _TONES.get(worst, "")
-        ),
+        Headline(answer, "warn" if noisy else _TONES.get(worst, "")),
         Sentence(f"How sure: {sure[:1].lower()}{sure[1:]}{without}", "warn" if noisy else ""),
         Sentence(_next(found)),
         *_failed(found),
@@ -135,8 +136,8 @@ def _why_noisy(quantity: Quantity) -> str:
         "flagged": f"{percent(quantity.flagged)} of the pairs have a flagged row: what disturbed it would be "
         "taken for a change.",
         "all": f"The interval of all cases holds {margin}: {remedy}",
-        "single": f"A typical case is named from {_slowdown(quantity.detectable)} on, over {RESOLVED:g} "
-        f"times {margin}: {remedy}",
+        "single": f"In a typical single case only a change of {_slowdown(quantity.detectable)} or more would "
+        f"be seen, too coarse for {margin}: {remedy}",
         "few flagged": f"What disturbed them may be all that makes {flagged} look worse: measure again.",
     }[quantity.too_noisy]
 

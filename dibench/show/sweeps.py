@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from dibench.numbers import count, percent, time_text
 from dibench.show import noise
-from dibench.show.blocks import Sentence, Table, facts
+from dibench.show.blocks import Headline, Table, facts
 from dibench.show.sources import source_meaning
 
 if TYPE_CHECKING:
@@ -61,10 +61,10 @@ def ended(found: Summary, table: Path, manifest: Path) -> Table:
     )
 
 
-def noisy(found: Summary) -> list[Sentence]:
-    """Where most rows are flagged, a sentence that says so, what follows and what to do."""
+def noisy(found: Summary) -> list[Headline]:
+    """Where most rows are flagged, a banner that says so, what follows and what to do."""
     said = noise.in_a_sentence(found.statuses)
-    return [Sentence(said, "warn")] if said else []
+    return [Headline(said, "warn")] if said else []
 
 
 def merged(found: Joined, out: Path) -> Table:

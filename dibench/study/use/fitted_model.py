@@ -133,7 +133,8 @@ def read_fitted_model(figures: Mapping[str, Any], model: str, *, where: object =
         entry = figures[_KEY]["models"].get(model)
         if entry is None:
             reason = (figures["models"].get(model) or {}).get("reason") or "too few rows or clusters"
-            raise UserError(f"{_FIELD} {model}", f"is not in this fit: {reason}", where=where)
+            remedy = "; measure more layers, on a quiet machine" if "too few" in str(reason) else ""
+            raise UserError(f"{_FIELD} {model}", f"is not in this fit: {reason}{remedy}", where=where)
         found = _read(figures, model, entry)
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
         rule = f"is not what `fit` writes ({type(error).__name__}: {error})"
