@@ -19,6 +19,7 @@ _LAYER = "N=32,C=256,H=28,W=28,K=256,R=3,S=3,pad_h=1,pad_w=1"
 _SOURCES = ("auto", "nvml_counter", "nvml_power")
 
 
+# Wide because each parameter is an option of the command line.
 def calibrate(
     long: Annotated[bool, typer.Option("--long", help="Three minutes instead of 43 seconds.")] = False,
     brief: Annotated[bool, typer.Option("--brief", help="33 seconds, as a campaign runs it.")] = False,

@@ -19,6 +19,7 @@ _BACKENDS = ("cpu", "cuda")
 
 
 # Wide because of the options that go with --limits.
+# Long because each of them is described here.
 def variants(
     layers: Annotated[
         list[str] | None,
