@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shlex
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
@@ -71,7 +72,11 @@ InputShapes = Annotated[
 Alpha = Annotated[float | None, typer.Option("--alpha", help="Show DI at this α, from 0 to 1 (½ is AI).")]
 AlphaOfFit = Annotated[
     Path | None,
-    typer.Option("--fit", metavar="FIT.json", help="Show DI at the α that `fit --json` found."),
+    typer.Option(
+        "--fit",
+        metavar="FIT.json",
+        help="Show DI at the α that `fit --json` found: its file, or a directory with a fit.json.",
+    ),
 ]
 AsCsv = Annotated[bool, typer.Option("--csv", help="CSV for programs instead of a table.")]
 
@@ -79,7 +84,11 @@ AsCsv = Annotated[bool, typer.Option("--csv", help="CSV for programs instead of 
 
 FitFile = Annotated[
     Path | None,
-    typer.Option("--fit", metavar="FIT.json", help="Required: what `fit … --json FIT.json` wrote."),
+    typer.Option(
+        "--fit",
+        metavar="FIT.json",
+        help="Required: what `fit … --json FIT.json` wrote, or a directory with a fit.json.",
+    ),
 ]
 FitModel = Annotated[
     str, typer.Option("--model", help="Which model of the fit: macs, ai, di_weighted or di_disjoint.")
@@ -209,16 +218,28 @@ def fitted_model(path: Path | None, model: str, dtype: str = "") -> FittedModel:
     if path is None:
         rule = (
             "must name a fit of this device: `python -m dibench sweep networks --out D` measures, then "
-            "`python -m dibench fit D --json fit.json` makes it, once"
+            "`python -m dibench fit D --json D/fit.json` makes it, once"
         )
         raise UserError("--fit", rule)
     if dtype and dtype not in DTYPES:
         raise UserError("--dtype", "must be one of " + ", ".join(DTYPES), dtype)
     fit = open_fitted_model(path, model)
+    _say_if_older(path)
     if dtype and dtype != fit.origin.dtype:
         rule = f"must be {fit.origin.dtype or 'left out'}: costs of one data type say nothing about another's"
         raise UserError("--dtype", rule, dtype, where=path)
     return fit
+
+
+def _say_if_older(path: Path) -> None:
+    """Of a directory: whether rows were measured since the fit that lies beside them."""
+    from dibench.study.use.fitted_model import fit_file
+    from dibench.table import table_of
+
+    file, table = fit_file(path), table_of(path)
+    if path.is_dir() and table.is_file() and file.stat().st_mtime < table.stat().st_mtime:
+        anew = shlex.join(["python", "-m", "dibench", "fit", str(path), "--json", str(file)])
+        typer.echo(f"dibench: {file} is older than {table.name} beside it: `{anew}` fits all rows", err=True)
 
 
 def chosen_alphas(alpha: float | None, fit: Path | None) -> AlphaValues | None:
@@ -234,7 +255,9 @@ def chosen_alphas(alpha: float | None, fit: Path | None) -> AlphaValues | None:
     if fit is not None:
         from dibench.study.use.fitted_model import open_alphas
 
-        return open_alphas(fit)
+        alphas = open_alphas(fit)
+        _say_if_older(fit)
+        return alphas
     if alpha is None:
         return None
     if not 0 <= alpha <= 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -206,8 +207,7 @@ def test_a_network_of_which_nothing_is_known_is_one_line(
     [
         (("resnet5", "--fit", "FIT"), "network: must be one of the 25 networks, perhaps resnet50"),
         (("resnet50",), "--fit"),
-        (("resnet50", "--fit", "none.json"), "none.json: no such file"),
-        (("resnet50", "--fit", "."), "cannot be read: Is a directory"),
+        (("resnet50", "--fit", "none.json"), "dibench fit CSV --json none.json` writes it"),
         (("resnet50", "--fit", "FIT", "--model", "time"), "--model: must be one of macs, ai, di_weighted"),
         (("resnet50", "--fit", "FIT", "--dtype", "fp7"), "--dtype: must be one of fp32, tf32, fp16, bf16"),
         (("resnet50", "--fit", "FIT", "--dtype", "bf16"), "--dtype: must be fp32: costs of one data type"),
@@ -221,6 +221,29 @@ def test_bad_options_get_one_line(
     run: Run, fit: Path, verb: str, options: tuple[str, ...], words: str
 ) -> None:
     assert words in refused(run, verb, *(str(fit) if option == "FIT" else option for option in options))
+
+
+@pytest.mark.parametrize("verb", ["predict", "explain", "layers", "networks"])
+def test_a_directory_stands_for_the_fit_in_it(
+    run: Run, tmp_path: Path, figures: dict[str, Any], verb: str
+) -> None:
+    folder = tmp_path / "my sweep"
+    folder.mkdir()
+    table, command = folder / "sweep.csv", f"dibench fit '{folder}' --json '{folder}/fit.json'`"
+    table.write_text("")
+    assert f"has no fit.json: `python -m {command} writes it" in refused(run, verb, "vgg16", "--fit", folder)
+    assert f"is a table, no fit: `python -m dibench fit '{table}'" in refused(
+        run, verb, "vgg16", "--fit", table
+    )
+    made = written(folder, figures)
+    figures_of = [verb, "vgg16", *(["--json", "-"] if verb in ("predict", "explain") else ["--csv"]), "--fit"]
+    of_folder = run(*figures_of, folder)
+    assert of_folder == run(*figures_of, made)
+    assert (of_folder[0], of_folder[2]) == (0, "")
+    os.utime(made, (0, 0))
+    status, _, err = run(verb, "vgg16", "--fit", folder)
+    assert status == 0
+    assert err == f"dibench: {made} is older than sweep.csv beside it: `python -m {command} fits all rows\n"
 
 
 @pytest.mark.parametrize("verb", ["predict", "explain"])

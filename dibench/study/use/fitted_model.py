@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from dibench.errors import UserError
 from dibench.files import read_json_object
 from dibench.models.intensities import AlphaValues
+from dibench.models.named import TABLES
 from dibench.study.findings import SCHEMA, disturbed
 from dibench.study.findings.fitted_model import (
     PREDICTORS,
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 FloatArray = NDArray[np.float64]
 
 _NO_NAME = "a device without name"
+FIT = "fit.json"
+"""What the file is called in a sweep's directory."""
 _LARGEST = 64 * 2**20
 _FIELD = "fitted model"
 _WHOLE = "networks"
@@ -67,7 +71,7 @@ def open_fitted_model(path: Path, model: str) -> FittedModel:
     Raises:
         UserError: no such file, or what `read_fitted_model` refuses.
     """
-    return read_fitted_model(_open(path), model, where=path)
+    return read_fitted_model(_open(path), model, where=fit_file(path))
 
 
 def open_alphas(path: Path) -> AlphaValues:
@@ -76,18 +80,33 @@ def open_alphas(path: Path) -> AlphaValues:
     Raises:
         UserError: no such file, no α in it, or none that can weigh anything.
     """
-    figures = _open(path)
+    figures, path = _open(path), fit_file(path)
     return AlphaValues(weighted=_alpha(figures, "weighted", path), disjoint=_alpha(figures, "disjoint", path))
 
 
+def fit_file(path: Path) -> Path:
+    """The file of a fit: of a sweep's directory its `fit.json`, any other path as it is."""
+    return path / FIT if path.is_dir() else path
+
+
 def _open(path: Path) -> Mapping[str, Any]:
-    if path.is_file() and path.stat().st_size > _LARGEST:
+    file = fit_file(path)
+    if file.suffix.lower() in TABLES:
+        made = _command(path, file.with_name(FIT))
+        raise UserError("", f"is a table, no fit: {made} fits it", where=path)
+    if file.is_file() and file.stat().st_size > _LARGEST:
         raise UserError("--fit", f"must have at most {_LARGEST >> 20} MB", str(path))
-    figures = read_json_object(path)
+    figures = read_json_object(file)
     if figures is None:
-        raise UserError("", "no such file: `python -m dibench fit CSV --json FILE` writes it", where=path)
-    _check_schema(figures, path)
+        table = path if path.is_dir() else "CSV"
+        lacks = f"has no {FIT}" if path.is_dir() else "no such file"
+        raise UserError("", f"{lacks}: {_command(table, file)} writes it", where=path)
+    _check_schema(figures, file)
     return figures
+
+
+def _command(table: Path | str, file: Path) -> str:
+    return f"`python -m dibench fit {shlex.quote(str(table))} --json {shlex.quote(str(file))}`"
 
 
 def _check_schema(figures: Mapping[str, Any], where: object) -> None:
