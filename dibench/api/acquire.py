@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dibench.api.batches import AtBatches, Batch, at_batches, sizes_of
 from dibench.api.inputs import Network, model_of
 from dibench.api.measured import MeasuredLayer, MeasuredNetwork, SweepResult
 from dibench.api.words import errors_in_python
@@ -18,12 +19,11 @@ from dibench.errors import UserError
 
 if TYPE_CHECKING:
     from dibench.layer import Layer
+    from dibench.measure.here import Here
     from dibench.models import Model
     from dibench.plan import Plan
     from dibench.sweep.events import Event
 
-_TARGET, _BUDGET_S = 0.01, 4.0
-"""Relative half-width to reach for one layer, and the time for it."""
 _SAY_EVERY_S = 1.0
 
 
@@ -31,13 +31,13 @@ _SAY_EVERY_S = 1.0
 def measure(
     what: Network,
     *,
-    batch: int | None = None,
+    batch: Batch = None,
     input_shape: str | Sequence[str] = (),
     backend: str = "auto",
     meter: str = "auto",
     time_budget: str | float = "30s",
     progress: bool = True,
-) -> MeasuredLayer | MeasuredNetwork:
+) -> MeasuredLayer | MeasuredNetwork | AtBatches[MeasuredLayer | MeasuredNetwork]:
     """Measure a layer, or all layers of a network, with the fastest kernel of each, beside PyTorch's library.
 
     Nothing is kept: `sweep` writes rows.
@@ -45,16 +45,18 @@ def measure(
     Args:
         what: a `Layer`, `network/layer` or dimensions (`"N=1,C=64,H=56,W=56,K=64,R=3,S=3"`); or a network as
             `layers` takes it, whose distinct shapes are measured, the costliest expected first.
-        batch: images in one inference.
+        batch: images in one inference, or several sizes.
         input_shape: as of `layers`.
         backend: `auto`, `cuda` or `cpu`.
         meter: joules from `auto`, `nvml_counter`, `nvml_power`, `rapl`, `zeus` or `none`; never from a model.
-        time_budget: of a network: `"90s"`, `"9m"`, or seconds. Ctrl-C ends it early and keeps what it has.
+        time_budget: of a network, at all batch sizes together: `"90s"`, `"9m"`, or seconds. Ctrl-C ends it
+            early and keeps what it has.
         progress: of a network, a line on standard error.
 
     Returns:
         Of a layer `.time_s`, `.energy_j` (None where no sensor read it: `.why_no_energy`) and `.found`, each
-        way to run it; of a network `.cost`, `.measured` and `.to_frame()`, a row for each shape.
+        way to run it; of a network `.cost` with `.cost_ci`, `.measured` and `.to_frame()`, a row for each
+        shape. Of several batch sizes such a result by size.
 
     Raises:
         dibench.errors.UserError: no such layer or network, or the device or a meter that is named refuses.
@@ -63,51 +65,49 @@ def measure(
     0.0015
     """
     begin, budget_s = time.monotonic(), _seconds("time_budget", time_budget)
-    model = model_of(what, batch, input_shape)
-    if not model.layers:
-        raise UserError("what", f"must have a layer that dibench knows: {model.name} {model.coverage}")
-    if len(model.layers) == 1:
-        return _measured_layer(model.layers[0], backend, meter)
-    return _measured_network(model, backend, meter, begin + budget_s, _Progress() if progress else None)
+    from dibench.measure.here import open_here
+
+    models = {size: model_of(what, size, input_shape) for size in sizes_of(batch)}
+    for model in models.values():
+        if not model.layers:
+            raise UserError("what", f"must have a layer that dibench knows: {model.name} {model.coverage}")
+    here, left = open_here(backend, meter), list(models)
+
+    def measured(size: int | None) -> MeasuredLayer | MeasuredNetwork:
+        now, model = time.monotonic(), models[size]
+        deadline = now + (begin + budget_s - now) / len(left)
+        left.remove(size)
+        if len(model.layers) == 1:
+            return _measured_layer(model.layers[0], here)
+        return _measured_network(model, here, deadline, _Progress() if progress else None)
+
+    return at_batches(batch, measured)
 
 
-def _measured_layer(layer: Layer, backend: str, meter: str) -> MeasuredLayer:
-    from dibench import backends
-    from dibench.measure.instrument import open_sensor
+def _measured_layer(layer: Layer, here: Here) -> MeasuredLayer:
     from dibench.measure.one_layer import measure_layer
-    from dibench.measure.settings import Settings
 
-    settings = Settings(target=_TARGET, case_budget_s=_BUDGET_S)
-    instrument, why_not = open_sensor(backends.resolve(backend), meter, settings)
-    # The peaks before the peer, which may take the device down.
-    device, peaks = instrument.backend.device(), dict(instrument.backend.peaks())
-    return MeasuredLayer(layer, device, peaks, tuple(measure_layer(instrument, layer)), why_not)
+    found = measure_layer(here.instrument, layer)
+    return MeasuredLayer(layer, here.device, here.peaks, tuple(found), here.why_no_energy)
 
 
 def _measured_network(
-    model: Model, backend: str, meter: str, deadline: float, progress: _Progress | None
+    model: Model, here: Here, deadline: float, progress: _Progress | None
 ) -> MeasuredNetwork:
-    from dibench import backends
-    from dibench.backends import DeviceFaultError
-    from dibench.measure.instrument import open_sensor
-    from dibench.measure.one_model import MeasuredModel, MeasuredShape, measured_shapes, shapes_of
-    from dibench.measure.settings import Settings
+    from dibench.measure.one_model import MeasuredShape, measured_model, shapes_of
 
-    instrument, why_not = open_sensor(backends.resolve(backend), meter, Settings())
-    device, peaks = instrument.backend.device(), dict(instrument.backend.peaks())
-    shapes, tried, ended = shapes_of(model.layers, peaks), list[MeasuredShape](), False
-    try:
-        for one in measured_shapes(instrument, shapes, peaks, deadline):
-            tried.append(one)
-            if progress is not None:
-                progress.say(len(tried), len(shapes), f"shapes, {one.shape.layer.name}")
-        ended = True
-    except KeyboardInterrupt:
-        pass
-    except DeviceFaultError as error:
-        warnings.warn(f"the device is lost: {error}", stacklevel=3)
-    found = MeasuredModel(model, tuple(shapes), tuple(tried), interrupted=not ended)
-    return MeasuredNetwork(found, device, peaks, why_not)
+    shapes, tried = shapes_of(model.layers, here.peaks), 0
+
+    def say(one: MeasuredShape) -> None:
+        nonlocal tried
+        tried += 1
+        if progress is not None:
+            progress.say(tried, len(shapes), f"shapes, {one.shape.layer.name}")
+
+    found = measured_model(here.instrument, model, shapes, here.peaks, deadline, on_end=say)
+    if found.lost:
+        warnings.warn(f"the device is lost: {found.lost}", stacklevel=3)
+    return MeasuredNetwork(found, here.device, here.peaks, here.why_no_energy)
 
 
 # Wide because each parameter is a choice of the sweep.
@@ -116,7 +116,7 @@ def sweep(
     plan: Network | Sequence[Network] = "default",
     *,
     out: str | os.PathLike[str],
-    batch: int | Sequence[int] | None = None,
+    batch: Batch = None,
     input_shape: str | Sequence[str] = (),
     backend: str = "auto",
     meter: str = "auto",
@@ -188,7 +188,7 @@ def sweep(
 def _plan(
     given: Network | Sequence[Network],
     backend: str,
-    batch: int | Sequence[int] | None,
+    batch: Batch,
     input_shape: str | Sequence[str],
     seed: int,
 ) -> Plan:
@@ -199,7 +199,7 @@ def _plan(
     from dibench.plan import load_plan, make_plan
     from dibench.plan.file import plan_of_layers
 
-    sizes = [batch] if batch is None or isinstance(batch, int) else list(batch)
+    sizes = sizes_of(batch)
     family, arch = backends.kernels_of(backend), backends.compute_capability(backend)
     if isinstance(given, str | os.PathLike) and ("=" not in str(given) and not _one_layer(str(given))):
         shapes = [input_shape] if isinstance(input_shape, str) else list(input_shape)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 import attrs
 
+from dibench.api.batches import AtBatches, Batch, at_batches, sizes_of
 from dibench.api.inputs import Network, Table, fitted_of, frame_of, model_of
 from dibench.api.results import (
     ComparisonResult,
@@ -20,21 +21,35 @@ from dibench.api.words import errors_in_python
 
 if TYPE_CHECKING:
     from dibench import study
+    from dibench.study.findings.fitted_model import FittedModel
+
+
+@overload
+def layers(model: Network, *, batch: int | None = None, input_shape: str | Sequence[str] = ()) -> Layers: ...
+
+
+@overload
+def layers(
+    model: Network, *, batch: Sequence[int], input_shape: str | Sequence[str] = ()
+) -> AtBatches[Layers]: ...
 
 
 @errors_in_python
-def layers(model: Network, *, batch: int | None = None, input_shape: str | Sequence[str] = ()) -> Layers:
+def layers(
+    model: Network, *, batch: Batch = None, input_shape: str | Sequence[str] = ()
+) -> Layers | AtBatches[Layers]:
     """The layers of a model: shapes, MACs, elements, reuse, intensity, and what is no layer.
 
     Args:
         model: a network of `dibench networks`; a path of an .onnx file or of a table of layers;
             `module:callable`, `file.py:callable`, `torchvision:NAME`, `timm:NAME`; a `torch.nn.Module`;
             or a `Layer`, or several.
-        batch: images in one inference; without it what the model says, else 1.
+        batch: images in one inference; without it what the model says, else 1; or several.
         input_shape: of an ONNX file's or a module's inputs, such as `"1,3,224,224"` or `"ids=1,77:int64"`.
 
     Returns:
-        A sequence of `Layer`, with `.to_frame()`, `.macs`, `.not_covered` and what every result has.
+        A sequence of `Layer`, with `.to_frame()`, `.macs`, `.not_covered` and what every result has; of
+        several batch sizes such a result by size.
 
     Raises:
         dibench.errors.UserError: there is no such model, or it cannot be read.
@@ -43,7 +58,7 @@ def layers(model: Network, *, batch: int | None = None, input_shape: str | Seque
     >>> len(found), found[2].name, found.macs
     (54, 'resnet50/layer1.0.conv2', 32713474048)
     """
-    return shown_as(Layers, model_of(model, batch, input_shape))
+    return at_batches(batch, lambda size: shown_as(Layers, model_of(model, size, input_shape)))
 
 
 # Wide because each parameter chooses rows or draws.
@@ -94,7 +109,7 @@ def predict(
     model: Network | Sequence[Network],
     *,
     fit: study.Fit | Table,
-    batch: int | Sequence[int] | None = None,
+    batch: Batch = None,
     by: str = "di_weighted",
     input_shape: str | Sequence[str] = (),
     measured: Table | None = None,
@@ -125,16 +140,15 @@ def predict(
 
     fitted = fitted_of(fit, by)
     theirs = None if library is None else fitted_of(library, by)
-    sizes = [batch] if batch is None or isinstance(batch, int) else list(batch)
     models = _several(model)
-    wanted = [model_of(one, size, input_shape) for one in models for size in sizes]
+    wanted = [model_of(one, size, input_shape) for one in models for size in sizes_of(batch)]
     whole = None if measured is None else frame_of(measured)
     if theirs is None:
         return shown_as(PredictionResult, engine(wanted, fitted, measured=whole))
     return shown_as(PredictionResult, predict_beside(wanted, fitted, theirs, measured=whole))
 
 
-@errors_in_python
+@overload
 def explain(
     model: Network,
     *,
@@ -142,16 +156,39 @@ def explain(
     batch: int | None = None,
     by: str = "di_weighted",
     input_shape: str | Sequence[str] = (),
-) -> ExplanationResult:
+) -> ExplanationResult: ...
+
+
+@overload
+def explain(
+    model: Network,
+    *,
+    fit: study.Fit | Table,
+    batch: Sequence[int],
+    by: str = "di_weighted",
+    input_shape: str | Sequence[str] = (),
+) -> AtBatches[ExplanationResult]: ...
+
+
+@errors_in_python
+def explain(
+    model: Network,
+    *,
+    fit: study.Fit | Table,
+    batch: Batch = None,
+    by: str = "di_weighted",
+    input_shape: str | Sequence[str] = (),
+) -> ExplanationResult | AtBatches[ExplanationResult]:
     """Say what each layer's cost is made of, and which changes of the design would save most.
 
     Args:
         model, input_shape: as of `layers`.
         fit, by: as of `predict`.
-        batch: images in one inference.
+        batch: images in one inference, or several sizes.
 
     Returns:
-        `.savings`, most first; `.terms` of each layer; `.summary()`, `.to_frame()`, `.to_json()`, `.plot()`.
+        `.savings`, most first; `.terms` of each layer; `.summary()`, `.to_frame()`, `.to_json()`, `.plot()`;
+        of several batch sizes such a result by size.
 
     Raises:
         dibench.errors.UserError: no such model, or the fit cannot predict it.
@@ -159,13 +196,20 @@ def explain(
     >>> explain("resnet50", fit="fit.json").savings[0].where  # doctest: +SKIP
     'the whole network'
     """
+    fitted = fitted_of(fit, by)
+    return at_batches(batch, lambda size: _explained(model, fitted, size, input_shape))
+
+
+def _explained(
+    model: Network, fitted: FittedModel, batch: int | None, input_shape: str | Sequence[str]
+) -> ExplanationResult:
     from dibench.study.use.explain import explain as engine
     from dibench.study.use.explain import other_batches
 
     network = model_of(model, batch, input_shape)
     others, refused = other_batches(lambda size: model_of(model, size, input_shape), network.batch)
     not_tried = [f"Batch {size} was not tried: {error}" for size, error in refused.items()]
-    found = engine(network, fitted_of(fit, by), batches=others, dtypes=[])
+    found = engine(network, fitted, batches=others, dtypes=[])
     return attrs.evolve(shown_as(ExplanationResult, found), not_tried=tuple(not_tried))
 
 

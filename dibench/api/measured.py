@@ -44,17 +44,17 @@ class MeasuredLayer(Shown):
         """Likewise; None where no sensor read it."""
         return self.found[0].row.energy_j
 
-    def to_json(self) -> dict[str, Any]:
-        """The layer, the device, and every row; what is not known is None."""
-        from dibench.study.findings.plain import plain
+    def to_frame(self) -> pd.DataFrame:
+        """A row for each way to run it."""
+        import pandas as pd
 
-        rows = [
-            {"kernel": one.name} | {name: cell for name, cell in attrs.asdict(one.row).items() if cell}
-            for one in self.found
-        ]
-        about = {"device": self.device.name, "peaks": dict(self.peaks), "why_no_energy": self.why_no_energy}
-        found: dict[str, Any] = plain({"layer": self.layer, **about, "found": rows})
-        return found
+        return pd.DataFrame(self.to_json()["found"])
+
+    def to_json(self) -> dict[str, Any]:
+        """The layer with its counts, the device, and every row; what is not known is None."""
+        from dibench.show import one_layer
+
+        return one_layer.plain(self.layer, self.device, self.peaks, self.found, self.why_no_energy)
 
     def _line(self) -> str:
         from dibench.show import one_layer
@@ -87,12 +87,21 @@ class MeasuredNetwork(Shown):
     @property
     def cost(self) -> float:
         """Joules where every shape has them, else seconds, of all layers that were measured; see `.unit`."""
-        return float(self.to_json()["cost"])
+        return self.found.whole
+
+    @property
+    def cost_ci(self) -> float | None:
+        """Half-width of its 95% interval; None where a shape has none.
+
+        Shapes are independent, so the squares of their half-widths add up; a sensor's drift and changes of
+        the machine's pace are common to all and do not average out.
+        """
+        return self.found.whole_ci
 
     @property
     def unit(self) -> str:
         """`J` or `s`."""
-        return str(self.to_json()["unit"])
+        return "J" if self.found.of_energy and self.found.measured else "s"
 
     def to_frame(self) -> pd.DataFrame:
         """A row for each shape that was measured: the layer, how often it occurs, time, energy, share."""
@@ -104,7 +113,7 @@ class MeasuredNetwork(Shown):
         """Every figure, also of PyTorch's library; what was not measured, and what is no layer."""
         from dibench.show import measured_model
 
-        return measured_model.plain(self.found, self.device, self.peaks)
+        return measured_model.plain(self.found, self.device, self.peaks, self.why_no_energy)
 
     def _line(self) -> str:
         from dibench.show import measured_model

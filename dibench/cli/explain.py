@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dibench.cli.options import (
-    Batch,
+    STANDARD_OUTPUT,
+    Batches,
     Figures,
     FitDtype,
     FitFile,
@@ -18,15 +19,18 @@ from dibench.cli.options import (
     Json,
     Model,
     Strict,
+    batch_sizes,
     check_json,
     fitted_model,
     model_at,
+    models_at,
 )
-from dibench.cli.output import answer, console, exit_if_partial
+from dibench.cli.output import answer_each, console, exit_if_partial
 from dibench.errors import UserError
 
 if TYPE_CHECKING:
     from dibench.models import Model as AnyModel
+    from dibench.study.findings.explanation import Explanation
     from dibench.study.findings.fitted_model import FittedModel
 
 
@@ -34,7 +38,7 @@ if TYPE_CHECKING:
 def explain(
     model: Model,
     fit: FitFile = None,
-    batch: Batch = None,
+    batch: Batches = "",
     by: FitModel = "di_weighted",
     dtype: FitDtype = "",
     dtype_fit: Annotated[
@@ -63,36 +67,45 @@ def explain(
     Where part of the model cannot be predicted, only changes of predicted layers are told, without their
     share of the cost. Exit status: 2 nothing can be predicted, 4 with --strict the total is partial.
 
+    Several batch sizes are explained one after the other.
+
     [bold]python -m dibench explain resnet50 --fit fit.json[/bold]
     """
     check_json(json_file)
     fitted = fitted_model(fit, by, dtype)
     dtypes = [_of_other_dtype(path, by, fitted) for path in dtype_fit or []]
-    network = model_at(model, batch, input_shape)
-    batches, why_not = _at_other_batches(model, network.batch, input_shape)
+    networks = models_at([model], batch_sizes(batch), input_shape)
     from dibench.show import costs_in_brief, explained
     from dibench.show.blocks import Note
     from dibench.show.terminal import show
     from dibench.study.use.explain import explain as engine
 
-    found = engine(network, fitted, batches=batches, dtypes=dtypes)
+    found: list[Explanation] = []
+    why_not: list[list[str]] = []
+    for network in networks:
+        batches, refused = _at_other_batches(model, network.batch, input_shape)
+        found.append(engine(network, fitted, batches=batches, dtypes=dtypes))
+        why_not.append(refused)
     if figures is not None:
         from dibench.show.figure_files import write_figures
 
-        write_figures(figures, explained.figures(found))
+        for one in found:  # the same names at every batch size
+            folder = figures if len(found) == 1 else figures / f"batch-{one.prediction.batch}"
+            write_figures(folder, explained.figures(one))
 
-    def tell() -> None:
+    def tell(number: int) -> None:
+        one = found[number]
         if full or every:
-            told = explained.blocks(found, str(fit), every=every)
+            told = explained.blocks(one, str(fit), every=every)
         else:
-            told = costs_in_brief.explained(found)
-        show(console(), [*told, *map(Note, why_not)])
-        if figures is not None:
-            typer.echo(f"Figures: {figures}")
+            told = costs_in_brief.explained(one)
+        show(console(), [*told, *map(Note, why_not[number])])
 
-    answer(json_file, found.to_json, tell)
+    answer_each(json_file, range(len(found)), lambda number: found[number].to_json(), tell)
+    if figures is not None and json_file != STANDARD_OUTPUT:
+        typer.echo(f"Figures: {figures}")
     if strict:
-        exit_if_partial([(found.prediction.network, found.prediction.covered)])
+        exit_if_partial((one.prediction.network, one.prediction.covered) for one in found)
 
 
 def _at_other_batches(

@@ -11,20 +11,23 @@ from dibench.cli.options import (
     Alpha,
     AlphaOfFit,
     AsCsv,
-    Batch,
+    Batches,
     InputShapes,
     Json,
     Model,
     Strict,
+    batch_sizes,
     check_json,
     chosen_alphas,
-    model_at,
+    models_at,
 )
-from dibench.cli.output import answer, console, data_output, exit_if_partial, tell_not_covered
+from dibench.cli.output import answer_each, console, data_output, exit_if_partial, tell_not_covered
 from dibench.errors import UserError
 from dibench.layer import DIMENSIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from dibench.layer import Layer
     from dibench.models import Model as AnyModel
     from dibench.models import NotCovered
@@ -36,7 +39,7 @@ def layers(
     model: Model,
     as_csv: AsCsv = False,
     json_file: Json = None,
-    batch: Batch = None,
+    batch: Batches = "",
     input_shape: InputShapes = None,
     alpha: Alpha = None,
     fit: AlphaOfFit = None,
@@ -47,6 +50,10 @@ def layers(
     Weights are never read, so a model of gigabytes is shown at once. What is no layer is listed below with
     its MACs: most 3-D convolutions, and products of two activations, these with their own elements, reuse and
     AI. Where there is any, sums are over part of the model, and with --strict the exit status is 4.
+
+    Several batch sizes are shown one after the other; as CSV they are one table, in which N differs.
+
+    [bold]python -m dibench layers resnet50 --batch 1,8[/bold]
     """
     from dibench.show.models import layer_blocks
     from dibench.show.terminal import show
@@ -55,18 +62,19 @@ def layers(
         raise UserError("--csv", "must not stand with --json")
     check_json(json_file)
     alphas = chosen_alphas(alpha, fit)
-    loaded = model_at(model, batch, input_shape)
+    loaded = models_at([model], batch_sizes(batch), input_shape)
     if as_csv:
         _write_csv(loaded, alphas)
     else:
         origin = f"α fitted, {fit}" if fit else ""
-        answer(
+        answer_each(
             json_file,
-            lambda: _plain(loaded, alphas),
-            lambda: show(console(), layer_blocks(loaded, alphas, _dragging(loaded, alphas), origin)),
+            loaded,
+            lambda one: _plain(one, alphas),
+            lambda one: show(console(), layer_blocks(one, alphas, _dragging(one, alphas), origin)),
         )
     if strict:
-        exit_if_partial([(loaded.name, loaded.covered)])
+        exit_if_partial((one.name, one.covered) for one in loaded)
 
 
 def _plain(model: AnyModel, alphas: AlphaValues | None) -> dict[str, Any]:
@@ -107,14 +115,15 @@ def _part(part: NotCovered) -> dict[str, Any]:
     return attrs.asdict(part) | reuse | {"ai": part.ai}
 
 
-def _write_csv(model: AnyModel, alphas: AlphaValues | None) -> None:
+def _write_csv(models: Sequence[AnyModel], alphas: AlphaValues | None) -> None:
     from dibench.models.intensities import COLUMNS, DI_COLUMNS, reuse_of
 
     header = ["name", "op", *DIMENSIONS, "transposed", *COLUMNS, *(DI_COLUMNS if alphas else ())]
     writer = csv.DictWriter(data_output(), header, lineterminator="\n")
     writer.writeheader()
-    writer.writerows(_layer(layer) | reuse_of([layer]).figures(alphas) for layer in model.layers)
-    tell_not_covered([model])
+    layers = [layer for model in models for layer in model.layers]
+    writer.writerows(_layer(layer) | reuse_of([layer]).figures(alphas) for layer in layers)
+    tell_not_covered(models)
 
 
 def _dragging(model: AnyModel, alphas: AlphaValues | None) -> list[Drag]:

@@ -6,24 +6,30 @@ import re
 import shlex
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import attrs
 import typer
 
-from dibench.cli.options import Batch, InputShapes, Json, check_json, duration_s, grouped
-from dibench.cli.output import answer, console
+from dibench.cli.options import (
+    Batches,
+    InputShapes,
+    Json,
+    batch_sizes,
+    check_json,
+    duration_s,
+    grouped,
+    models_at,
+)
+from dibench.cli.output import answer_each, console
 from dibench.errors import UserError
 
 if TYPE_CHECKING:
-    from dibench.backends import Device
     from dibench.layer import Layer
-    from dibench.measure.instrument import Instrument
-    from dibench.measure.one_model import MeasuredModel, Shape
+    from dibench.measure.here import Here
+    from dibench.measure.one_model import MeasuredModel, MeasuredShape, Shape
     from dibench.models import Model
 
-_TARGET, _BUDGET_S = 0.01, 4.0
-"""Relative half-width to reach, and the time for it."""
 _MODEL_BUDGET = "30s"
 
 
@@ -40,13 +46,13 @@ class Options:
             "dimensions of a layer: N=1,C=64,H=56,W=56,K=64,R=3,S=3,pad_h=1,pad_w=1.",
         ),
     ]
-    batch: Batch = None
+    batch: Batches = ""
     input_shape: InputShapes = None
     time_budget: Annotated[
         str,
         typer.Option(
             metavar="TIME",
-            help="Of a whole model: 90s, 9m. The costliest layers come first.",
+            help="Of a whole model, all batch sizes together: 90s, 9m. The costliest layers come first.",
             show_default=_MODEL_BUDGET,
         ),
     ] = ""
@@ -66,7 +72,8 @@ def measure(options: Options) -> None:
 
     Of a layer: time, joules, reuse, place on the roofline. Of a model: each distinct shape within a time
     budget, the costliest expected first; then the costliest layers, the sum, and what it leaves out. Ctrl-C
-    ends early and shows what was measured. Nothing is kept: `sweep` writes rows.
+    ends early and shows what was measured. Several batch sizes come one after the other. Nothing is kept:
+    `sweep` writes rows.
 
     [bold]python -m dibench measure resnet50/layer1.0.conv2[/bold]
 
@@ -77,134 +84,138 @@ def measure(options: Options) -> None:
     begin = time.monotonic()
     from dibench.models.named import split_layer
 
+    check_json(options.json_file)
     of_dimensions = re.match(r"\s*[A-Za-z_]+\s*=", options.what) and not Path(options.what).exists()
     if of_dimensions or split_layer(options.what)[1]:
         _of_a_model_only(options)
-        _one_layer(_given(options) if of_dimensions else _found(options), options)
+        sizes = batch_sizes(options.batch)
+        _one_layer([(_given if of_dimensions else _found)(options, size) for size in sizes], options)
         return
-    _whole_model(options, begin)
+    _whole_models(options, begin)
 
 
 def _of_a_model_only(options: Options) -> None:
-    given = {"--time-budget": options.time_budget, "--all": options.every, "--json": options.json_file}
-    for option, value in given.items():
+    for option, value in {"--time-budget": options.time_budget, "--all": options.every}.items():
         if value:
             raise UserError(option, f"is of a whole model, and {options.what} is one layer")
 
 
-def _given(options: Options) -> Layer:
+def _given(options: Options, batch: int | None) -> Layer:
     """The layer of these dimensions."""
     from dibench.layer import Layer
 
     if options.input_shape:
         raise UserError("--input-shape", "must not stand with a layer's own dimensions")
     layer = Layer.parse(options.what)
-    if options.batch is not None and options.batch < 1:
-        raise UserError("--batch", "must be a positive number", options.batch)
-    return layer if options.batch is None else layer.with_batch(options.batch)
+    return layer if batch is None else layer.with_batch(batch)
 
 
-def _found(options: Options) -> Layer:
+def _found(options: Options, batch: int | None) -> Layer:
     """The layer of this name."""
     from dibench import models
     from dibench.models.inputs import parse_inputs
 
-    return models.find(options.what, batch=options.batch, shapes=parse_inputs(options.input_shape or []))
+    return models.find(options.what, batch=batch, shapes=parse_inputs(options.input_shape or []))
 
 
-def _opened(options: Options, **settings: Any) -> tuple[Instrument, Device, dict[str, Any], str]:
-    """Device and meter, the device and its peaks, and why there is no energy."""
-    from dibench.backends import resolve
-    from dibench.measure.instrument import open_sensor
-    from dibench.measure.settings import Settings
-
-    backend = resolve(options.backend)
-    if backend == "torch":
-        rule = (
-            "must be auto, cuda or cpu: PyTorch's library is measured beside our kernels if it is installed"
-        )
-        raise UserError("--backend", rule, backend)
-    instrument, why_not = open_sensor(backend, options.meter, Settings(**settings))
-    device = instrument.backend
-    return instrument, device.device(), dict(device.peaks()), why_not
-
-
-def _one_layer(layer: Layer, options: Options) -> None:
+def _one_layer(layers: list[Layer], options: Options) -> None:
+    from dibench.measure.here import open_here
     from dibench.measure.one_layer import measure_layer
     from dibench.show import one_layer
     from dibench.show.terminal import show
 
-    # The peaks before the peer, which may take the device down.
-    instrument, about, peaks, why_not = _opened(options, target=_TARGET, case_budget_s=_BUDGET_S)
-    found = measure_layer(instrument, layer)
-    show(console(), one_layer.blocks(layer, about, peaks, found, why_not))
+    here = open_here(options.backend, options.meter)
+    found = [
+        (layer, here.device, here.peaks, measure_layer(here.instrument, layer), here.why_no_energy)
+        for layer in layers
+    ]
+    answer_each(
+        options.json_file,
+        found,
+        lambda one: one_layer.plain(*one),
+        lambda one: show(console(), one_layer.blocks(*one)),
+    )
 
 
-def _whole_model(options: Options, begin: float) -> None:
-    from dibench.cli.options import model_at
+def _whole_models(options: Options, begin: float) -> None:
+    from dibench.measure.here import open_here
     from dibench.show import measured_model
     from dibench.show.terminal import show
 
     deadline = begin + duration_s("--time-budget", options.time_budget or _MODEL_BUDGET)
-    check_json(options.json_file)
-    model = model_at(options.what, options.batch, options.input_shape)
-    if not model.layers:
-        raise UserError("model", f"{options.what} has no layer that dibench knows: it {model.coverage}")
-    instrument, about, peaks, why_not = _opened(options)
-    found = _measured(instrument, model, about, peaks, why_not, deadline)
+    models = models_at([options.what], batch_sizes(options.batch), options.input_shape)
+    for model in models:
+        if not model.layers:
+            raise UserError("model", f"{options.what} has no layer that dibench knows: it {model.coverage}")
+    here = open_here(options.backend, options.meter)
+    found: list[MeasuredModel] = []
+    for left in range(len(models), 0, -1):
+        now = time.monotonic()
+        found.append(_measured(here, models[len(found)], now + (deadline - now) / left))
+        if found[-1].cut_short:
+            break
 
-    def tell() -> None:
-        show(console(), measured_model.blocks(found, about, peaks, why_not, every=options.every))
-        typer.echo(
-            f"\nNext: {_next(options, model)}\n      keeps a row of each shape, to fit and predict with"
-        )
+    def tell(one: MeasuredModel) -> None:
+        about = here.device, here.peaks, here.why_no_energy
+        show(console(), measured_model.blocks(one, *about, every=options.every))
 
-    answer(options.json_file, lambda: measured_model.plain(found, about, peaks), tell)
-    if found.interrupted:
+    answer_each(
+        options.json_file,
+        found,
+        lambda one: measured_model.plain(one, here.device, here.peaks, here.why_no_energy),
+        tell,
+    )
+    _after(options, models, found)
+
+
+def _after(options: Options, models: list[Model], found: list[MeasuredModel]) -> None:
+    """What comes next, what no time was left for, and the exit status."""
+    from dibench.cli.options import STANDARD_OUTPUT
+
+    if options.json_file != STANDARD_OUTPUT:
+        next_ = _next(options, models[0])
+        typer.echo(f"\nNext: {next_}\n      keeps a row of each shape, to fit and predict with")
+    for model in models[len(found) :]:
+        typer.echo(f"dibench: not measured: {model.name} at batch {model.batch}", err=True)
+    if found[-1].interrupted:
         raise typer.Exit(130)
+    if found[-1].lost:
+        raise UserError("", f"the device is lost: {found[-1].lost}")
 
 
-def _measured(
-    instrument: Instrument, model: Model, about: Device, peaks: dict[str, Any], why_not: str, deadline: float
-) -> MeasuredModel:
-    """The model's shapes, as far as the time goes or until Ctrl-C, with progress on standard error."""
-    from dibench.backends.base import DeviceFaultError
+def _measured(here: Here, model: Model, deadline: float) -> MeasuredModel:
+    """The model's shapes, as far as the time goes, with progress on standard error."""
     from dibench.cli.progress import Progress
-    from dibench.measure.one_model import MeasuredModel, MeasuredShape, measured_shapes, shapes_of
+    from dibench.measure.one_model import measured_model, shapes_of
     from dibench.plan import Case
     from dibench.sweep.events import CaseBegan, CaseEnded, SweepBegan
 
-    shapes = shapes_of(model.layers, peaks)
-    tried = list[MeasuredShape]()
-    ended = False
+    shapes, backend = shapes_of(model.layers, here.peaks), here.instrument.backend.name
+    source = "none" if here.why_no_energy else here.instrument.meter.source
 
     def case(shape: Shape, kernel: str = "") -> Case:
-        return Case(layer=shape.layer, backend=instrument.backend.name, variant=kernel)
+        return Case(layer=shape.layer, backend=backend, variant=kernel)
+
+    def ended(one: MeasuredShape) -> None:
+        progress.show(CaseEnded(case(one.shape, one.ours.name), one.ours.row))
 
     with Progress(deadline) as progress:
-        source = "none" if why_not else instrument.meter.source
-        progress.show(SweepBegan(about.name, source, len(shapes), 0, len(shapes), False, why_not))
-        try:
-            for one in measured_shapes(
-                instrument,
-                shapes,
-                peaks,
-                deadline,
-                on_begin=lambda shape: progress.show(CaseBegan(case(shape))),
-            ):
-                tried.append(one)
-                progress.show(CaseEnded(case(one.shape, one.ours.name), one.ours.row))
-            ended = True
-        except KeyboardInterrupt:
-            pass
-        except DeviceFaultError as error:
-            typer.echo(f"dibench: the device is lost: {error}", err=True)
-    return MeasuredModel(model, tuple(shapes), tuple(tried), interrupted=not ended)
+        total = len(shapes)
+        progress.show(SweepBegan(here.device.name, source, total, 0, total, False, here.why_no_energy))
+        return measured_model(
+            here.instrument,
+            model,
+            shapes,
+            here.peaks,
+            deadline,
+            on_begin=lambda shape: progress.show(CaseBegan(case(shape))),
+            on_end=ended,
+        )
 
 
 def _next(options: Options, model: Model) -> str:
     """The command that measures the same shapes into a table."""
-    batch = ["--batch", str(options.batch)] if options.batch is not None else []
+    batch = ["--batch", options.batch] if options.batch else []
     shapes = [word for text in options.input_shape or [] for word in ("--input-shape", text)]
     out = f"results/local/{re.sub(r'[^A-Za-z0-9._-]', '-', model.name)}"
     return shlex.join(["python", "-m", "dibench", "sweep", options.what, *batch, *shapes, "--out", out])

@@ -55,7 +55,6 @@ _SOURCES = (
 )
 _BATCH = "Images or sequences in one inference. Without it: what the model or --input-shape says, else 1."
 Model = Annotated[str, typer.Argument(metavar="MODEL", help=_SOURCES)]
-Batch = Annotated[int | None, typer.Option("--batch", "-N", metavar="N", help=_BATCH)]
 Batches = Annotated[str, typer.Option("--batch", "-N", metavar="N,…", help=f"{_BATCH} Several: 1,8,32.")]
 InputShapes = Annotated[
     list[str] | None,

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, TextIO, TypeVar
+
+T = TypeVar("T")
 
 PARTIAL = 4
 """Exit status under `--strict` where a sum is not over all multiply-adds of a model."""
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
     from pathlib import Path
     from typing import Any
 
@@ -65,6 +67,31 @@ def answer(to: Path | None, figures: Callable[[], Any], tables: Callable[[], Non
     tables()
     if to is not None:
         console().print(f"\nEvery figure: {to}", soft_wrap=True)
+
+
+def answer_each(
+    to: Path | None, found: Sequence[T], figures: Callable[[T], Any], tables: Callable[[T], None]
+) -> None:
+    """Tell of several batch sizes, one after the other; JSON is a list of what it is for a single one.
+
+    Args:
+        to: as of `answer`.
+        found: one for each batch size.
+        figures: what JSON has of one.
+        tables: prints those of one.
+    """
+
+    def tell() -> None:
+        for number, one in enumerate(found):
+            if number:
+                print()
+            tables(one)
+
+    def all_figures() -> Any:
+        told = [figures(one) for one in found]
+        return told[0] if len(told) == 1 else told
+
+    answer(to, all_figures, tell)
 
 
 def tell_not_covered(models: Iterable[Model]) -> None:

@@ -18,7 +18,7 @@ from dibench.errors import UserError
 from dibench.measure.budget import Pool
 from dibench.measure.measurement import measurement
 from dibench.measure.metering import Metering
-from dibench.measure.pace import pace_of_cores
+from dibench.measure.pace import Pace, pace_of_cores
 from dibench.measure.settings import Settings
 from dibench.measure.visit import Visit, with_visits
 from dibench.measure.window import WindowVisit
@@ -65,13 +65,13 @@ class Instrument:
         assert not isinstance(self.meter, GpuMeter)
         # On a CPU other processes can take the cores away.
         waited = waited_s if self.backend.name in ("cpu", "torch") else lambda: 0.0
-        pace = pace_of_cores() if self._on_cores else None
-        return visit_in_windows(prepared, self.meter, settings, counts=counts, waited=waited, pace=pace)
+        return visit_in_windows(prepared, self.meter, settings, counts=counts, waited=waited, pace=self.pace)
 
     @functools.cached_property  # the backend reads its facts from files
-    def _on_cores(self) -> bool:
-        """Whether launches run on the cores of this machine."""
-        return self.backend.name in ("cpu", "torch") and "threads" in self.backend.device().facts
+    def pace(self) -> Pace | None:
+        """The pace of this machine's cores; None where launches do not run on them."""
+        on_cores = self.backend.name in ("cpu", "torch") and "threads" in self.backend.device().facts
+        return pace_of_cores() if on_cores else None
 
     def measured(self, prepared: Prepared, settings: Settings | None = None) -> Row:
         """A row with what was measured at one visit, all instances together.

@@ -10,6 +10,7 @@ import attrs
 
 from dibench.backends.base import DeviceError
 from dibench.errors import OutOfMemoryError, UserError
+from dibench.measure.settings import Settings
 from dibench.plan import usual_case
 from dibench.schema import Row
 
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from dibench.backends import Prepared
     from dibench.layer import Layer
     from dibench.measure.instrument import Instrument
-    from dibench.measure.settings import Settings
+
+ALONE = Settings(target=0.01, case_budget_s=4.0)
+"""How exactly a layer is measured that is the only one."""
 
 
 @attrs.frozen
@@ -34,13 +37,13 @@ def measure_layer(instrument: Instrument, layer: Layer, settings: Settings | Non
     Args:
         instrument: device and meter.
         layer: fp32; of a transposed convolution that whose gradient it is.
-        settings: how long and how exactly each is measured, in place of the instrument's own.
+        settings: how long and how exactly each is measured; `ALONE` by default.
 
     Raises:
         UserError: no kernel of ours runs the layer here.
         DeviceError: the device refused.
     """
-    layer = layer.as_convolution
+    layer, settings = layer.as_convolution, settings or ALONE
     return [_ours(instrument, layer, settings), *_peer(instrument, layer, settings)]
 
 
@@ -49,7 +52,7 @@ def has_peer() -> bool:
     return util.find_spec("torch") is not None
 
 
-def _ours(instrument: Instrument, layer: Layer, settings: Settings | None) -> Measured:
+def _ours(instrument: Instrument, layer: Layer, settings: Settings) -> Measured:
     from dibench import kernels
 
     backend = instrument.backend
@@ -74,7 +77,7 @@ def _ours(instrument: Instrument, layer: Layer, settings: Settings | None) -> Me
     return min(found, key=lambda one: one.row.time_s or math.inf)
 
 
-def _peer(instrument: Instrument, layer: Layer, settings: Settings | None) -> list[Measured]:
+def _peer(instrument: Instrument, layer: Layer, settings: Settings) -> list[Measured]:
     if not has_peer():
         return []
     from importlib.metadata import version
@@ -96,7 +99,7 @@ def _in_pytorch(instrument: Instrument, layer: Layer) -> Prepared:
     return TorchGpuLayer(layer)
 
 
-def _measured(prepared: Prepared, instrument: Instrument, settings: Settings | None) -> Row:
+def _measured(prepared: Prepared, instrument: Instrument, settings: Settings) -> Row:
     try:
         return instrument.measured(prepared, settings)
     finally:

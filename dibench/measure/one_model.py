@@ -3,13 +3,26 @@
 The costliest expected first, so that what the time does not suffice for matters least. What a layer costs is
 expected by the roofline: MACs over the peak rate or bytes over the bandwidth, times how often its shape
 occurs. Each layer gets an equal share of the time left; what one does not need goes to those after it.
+
+**The interval of the sum.** Three errors, independent of each other, so that their squares add up:
+
+1. What windows of a shape say of their own ripple and of the sensor's updates. Shapes are independent:
+   squares add up. Layers of one shape were measured once, so its error counts as often as they occur.
+2. What a sensor's drift may be (`ci_drift_j`). It is common to the whole session: half-widths add up.
+3. The machine's paces (`pace`), where they are known: cores of a shared machine are slower for seconds or
+   minutes. They are looked at beside every shape. How far a session's pace may lie from another's, it can
+   only tell by how its own differ: the standard deviation of that which differs most, times Student's t, of
+   the whole sum. That does not average out over shapes, since all are slower together. Kernels follow the
+   pace by as much as it changes, or less.
 """
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from statistics import stdev
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -17,7 +30,10 @@ import attrs
 from dibench import networks
 from dibench.backends.base import DeviceError, DeviceFaultError
 from dibench.errors import UserError
+from dibench.intervals import t_975
 from dibench.measure.one_layer import Measured, has_peer, measure_layer
+from dibench.measure.pace import PACE_DIFFERS, Paces
+from dibench.measure.windows import waited_s
 from dibench.schema import Row
 
 if TYPE_CHECKING:
@@ -72,12 +88,22 @@ class MeasuredModel:
     """All, the costliest expected first."""
     tried: tuple[MeasuredShape, ...]
     interrupted: bool = False
+    """By the user."""
+    lost: str = ""
+    """What the device said when it was lost; empty where it was not."""
+    paces_s: tuple[Paces, ...] = attrs.field(default=(), repr=False)
+    """The machine's paces before each shape and after the last; none where they are not known."""
 
     @property
     def measured(self) -> list[MeasuredShape]:
         """The shapes with a time of ours, costliest first: by joules where all have them, else by time."""
         found = [one for one in self.tried if not one.failed]
         return sorted(found, key=lambda one: -self.cost(one))
+
+    @property
+    def cut_short(self) -> bool:
+        """Whether it ended for another reason than its time."""
+        return self.interrupted or bool(self.lost)
 
     @property
     def of_energy(self) -> bool:
@@ -97,9 +123,80 @@ class MeasuredModel:
         return one.shape.count * (each or 0.0)
 
     @property
+    def whole(self) -> float:
+        """Joules or seconds of all layers that were measured."""
+        return math.fsum(self.cost(one) for one in self.measured)
+
+    @property
+    def whole_ci(self) -> float | None:
+        """Half-width of its 95% interval, as the module says; None where a shape has no interval."""
+        own, common = list[float](), list[float]()
+        for one in self.measured:
+            row, number = one.ours.row, one.shape.count
+            width = row.energy_ci_j if self.of_energy else row.time_ci_s
+            if width is None:
+                return None
+            drift = (row.ci_drift_j or 0.0) if self.of_energy else 0.0
+            common.append(number * drift)
+            own.append(number * math.sqrt(max(width**2 - drift**2, 0.0)))
+        return math.hypot(*own, math.fsum(common), self.pace_ci * self.whole)
+
+    @property
+    def pace_ci(self) -> float:
+        """How far this session's pace may be from another's, relative; 0 where none changed."""
+        probes = [sorted(map(math.log, probe)) for probe in zip(*self.paces_s, strict=True)]
+        differing = [stdev(logs) for logs in probes if logs[-1] - logs[0] > PACE_DIFFERS]
+        return t_975(len(self.paces_s) - 1) * max(differing) if differing else 0.0
+
+    @property
     def share(self) -> MacShare:
         """How much of the model's multiply-adds was measured."""
         return self.model.share(sum(one.shape.macs for one in self.measured))
+
+
+def measured_model(
+    instrument: Instrument,
+    model: Model,
+    shapes: Sequence[Shape],
+    peaks: Mapping[str, Any],
+    deadline: float,
+    *,
+    on_begin: Callable[[Shape], object] = lambda shape: None,
+    on_end: Callable[[MeasuredShape], object] = lambda one: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> MeasuredModel:
+    """The model's shapes, until the time is used up, the user interrupts or the device is lost.
+
+    Args:
+        instrument: device and meter.
+        model: whose layers these are.
+        shapes: what `shapes_of` says of them.
+        peaks: of the device.
+        deadline: instant of `clock` after which no shape begins.
+        on_begin: called before each shape.
+        on_end: called after it.
+        clock: seconds, so that tests can replay them.
+    """
+    tried, paces_s, interrupted, lost = list[MeasuredShape](), list[Paces](), False, ""
+
+    def look_at_pace() -> None:
+        if instrument.pace is not None:
+            paces_s.append(instrument.pace.now_s(waited_s))
+
+    def begin(shape: Shape) -> None:
+        on_begin(shape)
+        look_at_pace()
+
+    try:
+        for one in measured_shapes(instrument, shapes, peaks, deadline, on_begin=begin, clock=clock):
+            tried.append(one)
+            on_end(one)
+        look_at_pace()
+    except KeyboardInterrupt:
+        interrupted = True
+    except DeviceFaultError as error:
+        lost = str(error)
+    return MeasuredModel(model, tuple(shapes), tuple(tried), interrupted, lost, tuple(paces_s))
 
 
 def shapes_of(layers: Sequence[Layer], peaks: Mapping[str, Any]) -> list[Shape]:

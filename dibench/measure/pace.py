@@ -27,10 +27,12 @@ import attrs
 from dibench.errors import UserError
 from dibench.layer import Layer
 
+PACE_DIFFERS = 0.05
+"""As logarithms, paces closer than this are one: the probe itself differs by a percent or two."""
+
 _BEST_OF = 2  # an interrupt makes one launch longer
 _TRIES = 3
 _MOST_WAITING = 0.05  # of a launch's time
-
 
 Paces = tuple[float, ...]
 """Seconds of each probe."""

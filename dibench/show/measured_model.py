@@ -56,28 +56,38 @@ def blocks(
 def in_a_line(found: MeasuredModel) -> str:
     """`resnet50, batch 1: ≥ 45.1 ms, 98% of MACs; 20 of 23 shapes measured`."""
     of_shapes = f"{len(found.measured)} of {count(len(found.shapes), 'shape')} measured"
-    whole = short(_whole(found), "J" if found.of_energy else "s")
-    cost = f"{at_least(whole, found.share)}; " if found.measured else ""
+    cost = f"{_cost(found)}; " if found.measured else ""
     return f"{found.model.name}, batch {found.model.batch}: {cost}{of_shapes}"
 
 
-def plain(found: MeasuredModel, device: Device, peaks: Mapping[str, Any]) -> dict[str, Any]:
-    """The same for programs; seconds and joules are of one layer, `cost` of all layers of its shape."""
-    whole = _whole(found)
+def plain(
+    found: MeasuredModel, device: Device, peaks: Mapping[str, Any], why_no_energy: str
+) -> dict[str, Any]:
+    """The same for programs; seconds and joules are of one layer, `cost` of all layers of its shape.
+
+    `cost_ci` is the half-width of the interval of the whole cost (`dibench.measure.one_model` says of what),
+    `pace_ci` how much of it the machine's pace is, relative.
+    """
+    whole = found.whole
     return {
         "model": found.model.name,
         "batch": found.model.batch,
         "device": device.name,
         "peaks": dict(peaks),
+        "why_no_energy": why_no_energy,
         "unit": "J" if found.of_energy and found.measured else "s",
         "cost": whole,
+        "cost_ci": found.whole_ci,
+        "pace_ci": found.pace_ci,
         "macs": found.share.macs,
         "macs_known": found.model.macs_known,
         "complete": not found.share.partial,
         "interrupted": found.interrupted,
+        "lost": found.lost,
         "layers": [_plain_shape(found, one, whole, peaks) for one in found.measured],
         "not_measured": [
-            {"name": shape.layer.name, "count": shape.count, **shape.layer.dims, "reason": "lack of time"}
+            {"name": shape.layer.name, "count": shape.count, **shape.layer.dims,
+             "reason": _why_left_out(found)}
             for shape in found.left_out
         ] + [
             {"name": one.shape.layer.name, "count": one.shape.count, **one.shape.layer.dims,
@@ -108,8 +118,12 @@ def _plain_shape(
     }  # fmt: skip
 
 
-def _whole(found: MeasuredModel) -> float:
-    return math.fsum(found.cost(one) for one in found.measured)
+def _cost(found: MeasuredModel) -> str:
+    """Of all layers that were measured, with its interval, marked where they are not the whole model."""
+    cost = short(found.whole, "J" if found.of_energy else "s")
+    if found.whole_ci is not None:
+        cost += f" ±{percent(found.whole_ci / found.whole, 1)}"
+    return at_least(cost, found.share)
 
 
 def _rate(one: MeasuredShape) -> float:
@@ -129,7 +143,7 @@ def _costs(found: MeasuredModel, peaks: Mapping[str, Any], *, every: bool) -> Ta
         Column("share"), Column("MAC/s", rank=2), Column("of the roof", rank=1),
         *([Column("PyTorch", rank=3), Column("ours/PyTorch")] if peer else []),
     ]  # fmt: skip
-    whole = _whole(found)
+    whole = found.whole
     rows = [_row(found, one, whole, peaks, peer=peer) for one in shown]
     note = "×: how many layers have the shape; time is of one of them, share of all these."
     if any(one.shape.layer.transposed for one in shown):
@@ -174,12 +188,13 @@ def _name(name: str) -> str:
 
 
 def _sum(found: MeasuredModel) -> Sentence:
-    unit = "J" if found.of_energy else "s"
     time_s = math.fsum(one.shape.count * (one.ours.row.time_s or 0.0) for one in found.measured)
     per = "an inference" if found.model.batch == 1 else f"a batch of {found.model.batch}"
-    cost = at_least(short(_whole(found), unit), found.share)
     rate = short(found.share.macs / time_s, "MAC/s")
-    return Sentence(f"**All layers: {cost}** for {per}, {rate}; what runs between them is not in it.")
+    said = f"**All layers: {_cost(found)}** for {per}, {rate}; what runs between them is not in it."
+    if found.pace_ci:
+        said += f" The machine's pace changed meanwhile, which alone may be ±{percent(found.pace_ci, 1)}."
+    return Sentence(said)
 
 
 def _beside(found: MeasuredModel) -> list[Block]:
@@ -223,11 +238,11 @@ def _left_out(found: MeasuredModel) -> list[Block]:
     made: list[Block] = []
     if found.left_out:
         macs = sum(shape.macs for shape in found.left_out)
-        why = "interrupted before" if found.interrupted else "no time was left (--time-budget) for"
+        why = _why_left_out(found) + ("" if found.cut_short else " (--time-budget)")
         first = found.left_out[0].layer.name.partition("/")[2]
         more = " …" if len(found.left_out) > 1 else ""
         what = f"{count(len(found.left_out), 'shape')}, {percent(macs / found.model.macs_known)} of MACs"
-        made.append(Sentence(f"**not measured**: {why} {what} ({first}{more})", "warn"))
+        made.append(Sentence(f"**not measured**: {what} ({first}{more}): {why}", "warn"))
     made += [
         Sentence(f"**not measured**: {one.shape.layer.name.partition('/')[2]}: {one.ours.row.reason}", "warn")
         for one in found.tried
@@ -236,6 +251,12 @@ def _left_out(found: MeasuredModel) -> list[Block]:
     peers = [one for one in found.measured if one.peer is not None and one.peer.row.time_s is None]
     made += [Note(f"{_failed_peer(peers)}.")] if peers else []
     return made
+
+
+def _why_left_out(found: MeasuredModel) -> str:
+    if found.lost:
+        return f"the device was lost: {found.lost}"
+    return "interrupted before" if found.interrupted else "no time was left"
 
 
 def _failed_peer(peers: Sequence[MeasuredShape]) -> str:

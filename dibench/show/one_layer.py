@@ -5,9 +5,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from dibench.numbers import percent, plain, shape_text, short
+import attrs
+
+from dibench.models.intensities import reuse_of
+from dibench.numbers import percent, shape_text, short
+from dibench.numbers import plain as figure
 from dibench.show import noise
 from dibench.show.blocks import Block, Column, Headline, Note, Sentence, Table, columns
+from dibench.study.findings.plain import plain as values
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -43,6 +48,22 @@ def blocks(
     if why_no_energy:
         made.append(Note(f"Energy: {why_no_energy}."))
     return made + [Note(f"{one.name}: {one.row.reason}") for one in found if one.row.status != "ok"]
+
+
+def plain(
+    layer: Layer, device: Device, peaks: Mapping[str, Any], found: Sequence[Measured], why_no_energy: str
+) -> dict[str, Any]:
+    """The same for programs: the layer with its counts, the device, and the cells of every row."""
+    roof, which = roof_of(layer, peaks)
+    rows = [
+        {"kernel": one.name, "of_the_roof": layer.macs / one.row.time_s / roof if one.row.time_s else None}
+        | {name: cell for name, cell in attrs.asdict(one.row).items() if cell not in (None, "", {})}
+        for one in found
+    ]
+    about = {"device": device.name, "peaks": dict(peaks), "roof": which, "why_no_energy": why_no_energy}
+    counts = reuse_of([layer]).figures(None)
+    made: dict[str, Any] = values({"layer": layer, **counts, **about, "found": rows})
+    return made
 
 
 def _answer(layer: Layer, device: Device, peaks: Mapping[str, Any], found: Sequence[Measured]) -> str:
@@ -93,10 +114,10 @@ def in_a_line(layer: Layer, found: Sequence[Measured]) -> str:
 def _reuse(layer: Layer) -> Table:
     m = layer.macs
     counts = {"weights": layer.weights, "inputs": layer.inputs, "outputs": layer.outputs}
-    per_byte = plain(layer.ai / _FP32_BYTES)
+    per_byte = figure(layer.ai / _FP32_BYTES)
     return Table(
         f"{layer.op}, {shape_text(layer)}\n"
-        f"{short(m)} MACs, AI {plain(layer.ai)} MAC per element = {per_byte} MAC per byte",
+        f"{short(m)} MACs, AI {figure(layer.ai)} MAC per element = {per_byte} MAC per byte",
         columns("data type", "elements", "MACs that each serves"),
         [[name, short(count), short(m / count)] for name, count in counts.items()],
     )
@@ -121,7 +142,7 @@ def _costs(layer: Layer, found: Sequence[Measured], peaks: Mapping[str, Any]) ->
                 short(layer.macs / time_s),
                 percent(layer.macs / time_s / roof),
                 "not measured" if energy_j is None else short(energy_j, "J"),
-                "" if energy_j is None else plain(energy_j / layer.macs * 1e12),
+                "" if energy_j is None else figure(energy_j / layer.macs * 1e12),
             ]
         )
     return Table("", heads, rows)
@@ -133,7 +154,7 @@ def _roofline(layer: Layer, peaks: Mapping[str, Any]) -> str:
     intensity = layer.ai / _FP32_BYTES
     bound, sign = ("Arithmetic", "≥") if intensity >= ridge else ("Memory", "<")
     return (
-        f"{bound}-bound: {plain(intensity)} MAC per byte {sign} {plain(ridge)} at the ridge "
+        f"{bound}-bound: {figure(intensity)} MAC per byte {sign} {figure(ridge)} at the ridge "
         f"({short(peaks['mac_per_s'], 'MAC/s')}, {short(peaks['bytes_per_s'], 'B/s')}, measured just now; "
         "small layers run from cache, above the memory roof)."
     )

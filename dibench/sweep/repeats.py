@@ -28,11 +28,8 @@ from numpy.typing import NDArray
 
 from dibench.intervals import VariancePart, t_975
 from dibench.measure.measurement import FEWEST_OF_VISIT, time_of
-from dibench.measure.pace import Following, Paces
+from dibench.measure.pace import PACE_DIFFERS, Following, Paces
 from dibench.measure.window import WindowVisit
-
-PACE_DIFFERS = 0.05
-"""Below this a machine has one pace: a probe itself differs by a percent or two."""
 
 _FEWEST_VISITS, _MOST_VISITS = 3, 60  # pairs grow as the square of them
 _USUAL_DF = 4.0  # degrees of freedom with which all kernels together tell of a kernel's noise

@@ -16,8 +16,10 @@ from study_frames import measured
 
 import dibench
 import dibench.networks
+from dibench.api.batches import AtBatches
 from dibench.api.measured import MeasuredLayer, MeasuredNetwork
 from dibench.errors import UserError
+from dibench.measure.settings import Settings
 
 DRAWS = 99
 
@@ -157,6 +159,32 @@ def test_a_model_is_taken_as_a_name_layers_or_a_result(fit: Any) -> None:
         dibench.layers("resnet5")
 
 
+def test_every_function_takes_several_batch_sizes(fit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = dibench.layers("alexnet", batch=[1, 8])
+    assert (list(found), found[8].macs) == ([1, 8], 8 * found[1].macs)
+    assert repr(found) == f"{found[1]!r}\n{found[8]!r}"
+    assert found.to_json() == [found[1].to_json(), found[8].to_json()]
+    frame = found.to_frame()
+    assert list(frame["batch"]) == list(frame["N"]) == [1] * 8 + [8] * 8
+    assert found._repr_html_().count("<table>") == sum(
+        one._repr_html_().count("<table>") for one in found.values()
+    )
+    saved = dibench.explain("alexnet", fit=fit, batch=(1, 8))
+    assert {size: one.prediction.batch for size, one in saved.items()} == {1: 1, 8: 8}
+    monkeypatch.setattr("dibench.measure.one_layer.ALONE", Settings(case_budget_s=0.05))
+    measured = dibench.measure(LAYER, batch=[1, 2], backend="cpu", meter="none")
+    assert isinstance(measured, AtBatches)
+    assert (
+        [one["layer"]["N"] for one in measured.to_json()]
+        == [1, 2]
+        == sorted(set(measured.to_frame()["batch"]))
+    )
+    mistakes: list[Any] = [[], "1,8"]
+    for mistake in mistakes:
+        with pytest.raises(UserError, match="batch: must be"):
+            dibench.layers("alexnet", batch=mistake)
+
+
 def test_frames_of_results_have_a_row_for_each_thing(results: dict[str, Any]) -> None:
     assert len(results["layers"].to_frame()) == 54
     costs = results["predict"].to_frame().dropna()  # an operator that the fit has not seen has no cost
@@ -181,7 +209,7 @@ LAYER = dibench.Layer(N=1, C=8, H=8, W=8, K=8, R=1, S=1)
 
 
 def test_a_layer_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dibench.api.acquire._BUDGET_S", 0.1)
+    monkeypatch.setattr("dibench.measure.one_layer.ALONE", Settings(case_budget_s=0.1))
     found = dibench.measure(LAYER, backend="cpu", meter="none")
     assert isinstance(found, MeasuredLayer)
     assert found.time_s and found.energy_j is None and found.why_no_energy == "not asked for"
@@ -197,6 +225,7 @@ def test_a_network_is_measured_as_far_as_the_time_goes(capsys: pytest.CaptureFix
     assert isinstance(found, MeasuredNetwork) and found.unit == "s" and found.cost > 0
     frame = found.to_frame()
     assert set(frame["count"]) <= {1, 2} and frame["share"].sum() == pytest.approx(1.0)
+    assert found.cost == found.found.whole and found.cost_ci == found.found.whole_ci
     assert f"{len(frame)} of 2 shapes measured" in repr(found) and "<table>" in found._repr_html_()
     assert "shapes" in capsys.readouterr().err
 

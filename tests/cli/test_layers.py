@@ -107,6 +107,17 @@ def test_csv_has_di_where_an_alpha_is_chosen(run: Run) -> None:
     assert all(float(row["di_weighted"]) == pytest.approx(float(row["ai"])) for row in rows)
 
 
+def test_several_batch_sizes_are_shown_one_after_the_other(run: Run) -> None:
+    status, out, err = run("alexnet", "--batch", "1,8")
+    assert (status, err) == (0, "")
+    assert out.index("alexnet, batch 1") < out.index("alexnet, batch 8")
+    one, eight = (json.loads(run("alexnet", "--batch", n, "--json", "-")[1]) for n in ("1", "8"))
+    assert json.loads(run("alexnet", "--batch", "1,8", "--json", "-")[1]) == [one, eight]
+    rows = list(csv.DictReader(io.StringIO(run("alexnet", "--batch", "1,8", "--csv")[1])))
+    assert [row["N"] for row in rows] == ["1"] * 8 + ["8"] * 8
+    assert [row["name"] for row in rows[:8]] == [row["name"] for row in rows[8:]]
+
+
 def test_csv_says_beside_it_what_it_leaves_out(run: Run, tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     import onnx_files as files

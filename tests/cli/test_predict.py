@@ -223,6 +223,17 @@ def test_bad_options_get_one_line(
     assert words in refused(run, verb, *(str(fit) if option == "FIT" else option for option in options))
 
 
+def test_explain_takes_several_batch_sizes(run: Run, fit: Path, tmp_path: Path) -> None:
+    command = ("explain", "alexnet", "--fit", fit, "--figures", tmp_path / "figures", "--batch")
+    said = shown(run, *command, "1,8")
+    assert said.index("alexnet at batch 1 costs") < said.index("alexnet at batch 8 costs")
+    assert said.count("Figures: ") == 1
+    for size in (1, 8):
+        assert (tmp_path / "figures" / f"batch-{size}" / "layers-alexnet.svg").is_file()
+    one, eight = (json.loads(run(*command, size, "--json")[1]) for size in ("1", "8"))
+    assert json.loads(run(*command, "1,8", "--json")[1]) == [one, eight]
+
+
 @pytest.mark.parametrize("verb", ["predict", "explain", "layers", "networks"])
 def test_a_directory_stands_for_the_fit_in_it(
     run: Run, tmp_path: Path, figures: dict[str, Any], verb: str

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from types import SimpleNamespace
 from typing import Any
 
+import attrs
 import pytest
 
 from dibench import models
@@ -13,7 +16,14 @@ from dibench.backends.base import DeviceFaultError
 from dibench.layer import Layer
 from dibench.measure import one_model
 from dibench.measure.one_layer import Measured
-from dibench.measure.one_model import MeasuredModel, at_the_roof_s, measured_shapes, shapes_of
+from dibench.measure.one_model import (
+    MeasuredModel,
+    MeasuredShape,
+    Shape,
+    at_the_roof_s,
+    measured_shapes,
+    shapes_of,
+)
 from dibench.measure.settings import Settings
 from dibench.models.model import Model, NotCovered
 from dibench.schema import Row
@@ -125,6 +135,58 @@ def test_a_device_that_is_lost_ends_the_run(bench: Bench) -> None:
     bench.raises[RESNET[2].layer.name] = DeviceFaultError("illegal access")
     with pytest.raises(DeviceFaultError):
         bench.run(RESNET, 30.0)
+
+
+def measured(bench: Bench, raises: BaseException | None = None, paces: Any = None) -> MeasuredModel:
+    model = models.load("resnet50")
+    if raises is not None:
+        bench.raises[RESNET[2].layer.name] = raises  # type: ignore[assignment]  # also an interrupt
+    bench.instrument.pace = None if paces is None else SimpleNamespace(now_s=lambda waited: next(paces))
+    return one_model.measured_model(bench.instrument, model, RESNET, PEAKS, 100.0, clock=lambda: bench.now)
+
+
+def test_an_interrupt_and_a_lost_device_keep_what_was_measured(bench: Bench) -> None:
+    whole = measured(bench)
+    assert (len(whole.tried), whole.cut_short, whole.paces_s) == (len(RESNET), False, ())
+    stopped = measured(bench, KeyboardInterrupt())
+    assert (len(stopped.tried), stopped.interrupted, stopped.lost) == (2, True, "")
+    lost = measured(bench, DeviceFaultError("CUDA, run: misaligned address"))
+    assert (len(lost.tried), lost.interrupted, lost.lost) == (2, False, "CUDA, run: misaligned address")
+    assert lost.left_out == list(RESNET[2:])
+
+
+def test_the_pace_is_looked_at_beside_every_shape(bench: Bench) -> None:
+    paces = ((1.0, 1.0 + 0.1 * (turn % 2)) for turn in itertools.count())
+    found = measured(bench, paces=paces)
+    assert found.paces_s == tuple((1.0, 1.0 + 0.1 * (turn % 2)) for turn in range(len(RESNET) + 1))
+    # Half of them 1.1: a standard deviation of ln 1.1 / 2, times Student's 2.07 at 23 degrees of freedom.
+    assert found.pace_ci == pytest.approx(2.069 * math.log(1.1) / 2, rel=0.05)
+    one_pace = ((1.0 + 0.02 * (turn % 2),) for turn in itertools.count())
+    assert measured(bench, paces=one_pace).pace_ci == 0.0, "the probe itself differs by so much"
+
+
+def of_rows(*rows: tuple[int, dict[str, Any]]) -> MeasuredModel:
+    shapes = [Shape(shape.layer, number) for shape, (number, _) in zip(RESNET, rows, strict=False)]
+    tried = [
+        MeasuredShape(shape, Measured("kernel", Row(status="ok", time_s=1.0, **cells)), None)
+        for shape, (_, cells) in zip(shapes, rows, strict=True)
+    ]
+    return MeasuredModel(models.load("resnet50"), tuple(shapes), tuple(tried))
+
+
+def test_the_interval_of_a_sum_adds_what_is_common_and_squares_what_is_not() -> None:
+    own = {"energy_j": 10.0, "energy_ci_j": 3.0, "ci_spread_j": 3.0}
+    assert of_rows((1, own), (1, own)).whole_ci == pytest.approx(3 * math.sqrt(2))
+    assert of_rows((2, own)).whole_ci == pytest.approx(6.0), "two layers of one shape were measured once"
+    common = own | {"ci_spread_j": 0.0, "ci_drift_j": 3.0}
+    assert of_rows((1, common), (1, common)).whole_ci == pytest.approx(6.0)
+    both = {"energy_j": 10.0, "energy_ci_j": 5.0, "ci_spread_j": 4.0, "ci_drift_j": 3.0}
+    assert of_rows((1, both), (1, both)).whole_ci == pytest.approx(math.hypot(4 * math.sqrt(2), 6.0))
+    paced = attrs.evolve(of_rows((1, own), (1, own)), paces_s=((1.0,), (1.2,), (1.1,)))
+    assert paced.whole_ci == pytest.approx(math.hypot(3 * math.sqrt(2), 20.0 * paced.pace_ci))
+    of_time = {"time_ci_s": 0.1, "ci_drift_j": 9.0}
+    assert of_rows((1, of_time)).whole_ci == pytest.approx(0.1), "drift is of joules"
+    assert of_rows((1, of_time), (1, {})).whole_ci is None
 
 
 def test_what_was_measured_is_a_share_of_all_multiply_adds(bench: Bench) -> None:

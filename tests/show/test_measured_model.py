@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import attrs
 import pytest
 
 from dibench.backends import Device
@@ -47,7 +48,7 @@ def test_costs_count_every_layer_of_a_shape_and_the_costliest_is_first() -> None
     said = told(found)
     assert said.index("stem/conv 3") < said.index("fc 1")
     assert "All layers: 10.0 ms for an inference" in said and "≥" not in said
-    rows = plain(found, DEVICE, PEAKS)
+    rows = plain(found, DEVICE, PEAKS, "")
     assert rows["complete"] and rows["cost"] == pytest.approx(0.010)
     assert [(one["name"], one["share"]) for one in rows["layers"]] == [
         ("m/stem/conv", pytest.approx(0.6)), ("m/fc", pytest.approx(0.4)),
@@ -55,7 +56,9 @@ def test_costs_count_every_layer_of_a_shape_and_the_costliest_is_first() -> None
 
 
 def test_each_layer_stands_beside_its_own_roof() -> None:
-    conv, fc = plain(model(shape(CONV, 1, 0.00231211008), shape(FC, 1, 0.0008016)), DEVICE, PEAKS)["layers"]
+    conv, fc = plain(model(shape(CONV, 1, 0.00231211008), shape(FC, 1, 0.0008016)), DEVICE, PEAKS, "")[
+        "layers"
+    ]
     assert (conv["roof"], conv["of_the_roof"]) == ("compute", pytest.approx(0.5))
     assert (fc["roof"], fc["of_the_roof"]) == ("memory", pytest.approx(0.5))  # 4 · 1,002,000 bytes at 10 GB/s
 
@@ -63,7 +66,7 @@ def test_each_layer_stands_beside_its_own_roof() -> None:
 def test_a_sum_without_some_shapes_says_so_with_its_share() -> None:
     said = told(model(shape(CONV, 1, 0.002), left=(Shape(CONV.with_batch(3), 1),)))
     assert "All layers: ≥ 2.00 ms, 25% of MACs" in said
-    assert "not measured: no time was left (--time-budget) for 1 shape, 75% of MACs (stem/conv)" in said
+    assert "not measured: 1 shape, 75% of MACs (stem/conv): no time was left (--time-budget)" in said
 
 
 def test_a_sum_without_what_is_no_layer_says_so_with_its_share() -> None:
@@ -75,9 +78,9 @@ def test_a_sum_without_what_is_no_layer_says_so_with_its_share() -> None:
 def test_a_layer_that_failed_is_in_no_sum_and_told() -> None:
     found = model(shape(CONV, 1, 0.002), shape(FC, 1, None, reason="no memory"))
     assert "≥ 2.00 ms" in told(found) and "not measured: fc: no memory" in told(found)
-    assert [one["reason"] for one in plain(found, DEVICE, PEAKS)["not_measured"]] == ["no memory"]
+    assert [one["reason"] for one in plain(found, DEVICE, PEAKS, "")["not_measured"]] == ["no memory"]
     nothing = model(shape(FC, 1, None, reason="no memory"))
-    assert "All layers" not in told(nothing) and plain(nothing, DEVICE, PEAKS)["cost"] == 0
+    assert "All layers" not in told(nothing) and plain(nothing, DEVICE, PEAKS, "")["cost"] == 0
 
 
 def test_libraries_are_compared_on_the_layers_that_both_ran() -> None:
@@ -91,9 +94,20 @@ def test_libraries_are_compared_on_the_layers_that_both_ran() -> None:
 def test_joules_lead_where_every_layer_has_them() -> None:
     found = model(shape(CONV, 2, 0.002, energy_j=0.1), shape(FC, 1, 0.010, energy_j=0.05))
     assert "All layers: 250 mJ for an inference" in told(found, "")
-    assert [one["name"] for one in plain(found, DEVICE, PEAKS)["layers"]] == ["m/stem/conv", "m/fc"]
+    assert [one["name"] for one in plain(found, DEVICE, PEAKS, "")["layers"]] == ["m/stem/conv", "m/fc"]
     mixed = model(shape(CONV, 2, 0.002, energy_j=0.1), shape(FC, 1, 0.010))
-    assert "All layers: 14.0 ms" in told(mixed) and plain(mixed, DEVICE, PEAKS)["unit"] == "s"
+    assert "All layers: 14.0 ms" in told(mixed) and plain(mixed, DEVICE, PEAKS, "")["unit"] == "s"
+
+
+def test_the_sum_has_an_interval_where_every_layer_has_one() -> None:
+    both = shape(CONV, 2, 0.004, time_ci_s=0.0003), shape(FC, 1, 0.002, time_ci_s=0.0008)
+    found = model(*both)
+    assert "All layers: 10.0 ms ±10.0% for an inference" in told(found)  # √(0.6² + 0.8²) ms of 10 ms
+    assert plain(found, DEVICE, PEAKS, "")["cost_ci"] == pytest.approx(0.001)
+    half = model(both[0], shape(FC, 1, 0.002))
+    assert "All layers: 10.0 ms for" in told(half) and plain(half, DEVICE, PEAKS, "")["cost_ci"] is None
+    paced = attrs.evolve(found, paces_s=((0.9,), (1.0,), (1.1,)))
+    assert "The machine's pace changed meanwhile, which alone may be ±43" in told(paced)
 
 
 def test_uncertain_times_are_counted() -> None:
