@@ -49,9 +49,13 @@ def span_meter(device: str, meter: str) -> SpanMeter:
             try:
                 found = _open(device, meter)
             except UserError as error:
-                if meter != "auto":
+                why = _OPTIONS.sub("", str(error))
+                if meter == "auto":
+                    found = NoSpans(why, RealClock())
+                elif error.field == "device":
                     raise
-                found = NoSpans(_OPTIONS.sub("", str(error)), RealClock())
+                else:  # the command line's other meters are none here
+                    raise UserError("", f"{why}; use meter auto or none to go on without joules") from None
             _opened[key] = found
             if len(_opened) == 1:
                 atexit.register(_close)
