@@ -43,6 +43,22 @@ def directory_of(path: str | os.PathLike[str]) -> Path:
     return path.parent if path.name == "sweep.csv" and not path.is_dir() else path
 
 
+def out_directory(path: str | os.PathLike[str]) -> Path:
+    """The directory that a sweep is to write, where its table may be named instead.
+
+    Raises:
+        UserError: it is another table, which a sweep does not write.
+
+    >>> str(out_directory("results/local/networks/sweep.csv"))
+    'results/local/networks'
+    """
+    folder = directory_of(path)
+    if folder.suffix.lower() == ".csv" and not folder.is_dir():
+        rule = f"must be a directory, into which sweep.csv is written, such as {folder.with_suffix('')}"
+        raise UserError("--out", rule, str(path))
+    return folder
+
+
 def format_value(value: Any) -> str:
     """A cell's text: empty for None, shortest exact form for numbers, no newline in text.
 

@@ -7,7 +7,6 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dibench.api.batches import AtBatches, Batch, at_batches, sizes_of
@@ -16,6 +15,7 @@ from dibench.api.measured import MeasuredLayer, MeasuredNetwork, SweepResult
 from dibench.api.words import errors_in_python
 from dibench.durations import duration_s
 from dibench.errors import UserError
+from dibench.table import out_directory
 
 if TYPE_CHECKING:
     from dibench.layer import Layer
@@ -166,6 +166,7 @@ def sweep(
         if not 1e-4 <= target <= 1:
             raise UserError("target", "must be from 0.0001 to 1", target)
         settings = Settings(target=target, case_budget_s=case_budget_s)
+    folder = out_directory(out)
     job = Sweep(
         plan=made,
         backend=resolved,
@@ -177,12 +178,12 @@ def sweep(
     )
     found = run_sweep(
         job,
-        Path(out),
+        folder,
         deadline=None if budget_s is None else begin + budget_s,
         fresh=fresh,
         on_event=_Progress() if progress else _quietly,
     )
-    return SweepResult(Path(out), made.name, found, made.partial)
+    return SweepResult(folder, made.name, found, made.partial)
 
 
 def _plan(

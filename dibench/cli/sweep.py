@@ -13,6 +13,7 @@ import typer
 
 from dibench.cli.options import Batches, InputShapes, batch_sizes, duration_s, grouped
 from dibench.errors import UserError
+from dibench.table import out_directory
 
 if TYPE_CHECKING:
     from dibench.measure.settings import Settings
@@ -136,7 +137,7 @@ def sweep(options: Options) -> None:
         return
     if not options.out:  # an unset variable of a script must not mean the working directory
         raise UserError("--out", f"must name the directory of the sweep, such as results/local/{plan.name}")
-    out = Path(options.out)
+    out = out_directory(options.out)
     summary = _run(_job(options, plan, backend, devices, settings), out, deadline, options)
     _show(summary, plan, out)
     for line in plan.partial:

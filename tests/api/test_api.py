@@ -263,6 +263,16 @@ def test_what_cannot_be_swept_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_the_table_of_a_sweep_stands_for_its_directory(tmp_path: Path) -> None:
+    how: dict[str, Any] = {"backend": "cpu", "meter": "none", "case_budget": "0.05s", "target": 0.5}
+    found = dibench.sweep([LAYER], out=tmp_path / "mine" / "sweep.csv", progress=False, **how)
+    assert found.path == tmp_path / "mine" and (tmp_path / "mine" / "sweep.csv").is_file()
+    with pytest.raises(
+        UserError, match=r"out: must be a directory, into which sweep\.csv is written, such as"
+    ):
+        dibench.sweep([LAYER], out=tmp_path / "mine.csv", **how)
+
+
 def test_words_are_those_of_python_not_of_the_command_line(results: dict[str, Any], fit: Any) -> None:
     for name in ("predict", "explain"):
         assert "--all" not in results[name].summary() and "--all" not in results[name]._repr_html_()
