@@ -106,6 +106,7 @@ class Progress:
             CaseRevisited,
             DeviceJoined,
             DeviceLost,
+            DeviceRefused,
             FilesMended,
             NoiseMeasured,
             NoPeaks,
@@ -142,6 +143,8 @@ class Progress:
                 self._say(what)
             case DeviceLost(reason):
                 self._say(f"device lost: {reason}; the others continue")
+            case DeviceRefused(reason):
+                self._say(f"device left out: {reason}")
             case DeviceJoined(where):
                 self._say(f"device joined: {where}")
 

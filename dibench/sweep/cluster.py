@@ -142,6 +142,7 @@ class ClusterCrew:
         self.devices: list[ClusterDevice] = []
         self._opening_now: dict[str, tuple[ClusterDevice, Any]] = {}
         self._refused: set[str] = set()
+        self._why_refused: list[str] = []
         self._looked_at = time.monotonic()
         self._request = {
             "client": self._client.id,
@@ -228,12 +229,18 @@ class ClusterCrew:
                 check_alike([*self.devices, device], "--scheduler")
             except DeviceLostError:
                 continue
-            except UserError:  # another card or program: refused
+            except UserError as error:  # another card or program, or a second worker of one
                 self._refused.add(address)
+                self._why_refused.append(f"worker {address}: {str(error).removeprefix('--scheduler: ')}")
                 continue
             self.devices.append(device)
             new.append(device)
         return new
+
+    def refused(self) -> Sequence[str]:
+        """See Crew."""
+        told, self._why_refused = self._why_refused, []
+        return told
 
     def replacement(self, why: str) -> Sequence[OpenDevice]:
         """See Crew."""

@@ -70,6 +70,9 @@ class Crew(Protocol):
     def joined(self) -> Sequence[OpenDevice]:
         """Devices that joined since the last call."""
 
+    def refused(self) -> Sequence[str]:
+        """Why devices could not join, since the last call."""
+
     def replacement(self, why: str) -> Sequence[OpenDevice]:
         """Wait for devices to join when none is left.
 
@@ -246,6 +249,10 @@ class LocalCrew:
 
     def joined(self) -> Sequence[OpenDevice]:
         """No device can join."""
+        return ()
+
+    def refused(self) -> Sequence[str]:
+        """None asks to."""
         return ()
 
     def replacement(self, why: str) -> Sequence[OpenDevice]:

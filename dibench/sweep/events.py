@@ -115,8 +115,16 @@ class DeviceJoined:
     where: str
 
 
+@attrs.frozen
+class DeviceRefused:
+    """A device that came while others measured cannot join them."""
+
+    reason: str
+
+
 Event = (
     SweepBegan
+    | DeviceRefused
     | NoiseMeasured
     | CaseBegan
     | VisitEnded

@@ -31,6 +31,7 @@ from dibench.sweep.events import (
     CaseRevisited,
     DeviceJoined,
     DeviceLost,
+    DeviceRefused,
     Event,
     RevisitsBegan,
     VisitEnded,
@@ -237,6 +238,8 @@ class Loop:
             self._book.settings = attrs.evolve(self._book.settings, target=target)
 
     def _welcome(self, devices: Sequence[OpenDevice]) -> None:
+        for why in self._crew.refused():
+            self._on_event(DeviceRefused(why))
         for device in devices:
             self.setups[uuid_of(device)] = device.setup
             self._on_join(device.setup)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
@@ -19,6 +20,7 @@ from processes import HERE, alive, children, environment, wait_for
 
 from dibench import files
 from dibench.errors import UserError
+from dibench.sweep.cluster import ClusterCrew
 from dibench.sweep.events import CaseEnded, DeviceJoined, DeviceLost
 from dibench.sweep.run import run_sweep
 from dibench.table import read_csv
@@ -192,3 +194,20 @@ def test_what_is_wrong_with_a_cluster_is_one_line(cluster: Cluster, tmp_path: Pa
         with pytest.raises(UserError, match=r"--scheduler: must be the address of a Dask scheduler"):
             run_sweep(attrs.evolve(sweep, scheduler=wrong), tmp_path)
     assert not (tmp_path / "sweep.csv").exists()
+
+
+def test_a_second_worker_of_one_device_that_comes_late_is_said_to_be_left_out() -> None:
+    def worker(address: str) -> Any:
+        device = SimpleNamespace(name="AMD EPYC", uuid="host-1", facts={})
+        setup = SimpleNamespace(device=device, meter=SimpleNamespace(source="none"))
+        return SimpleNamespace(address=address, setup=setup)
+
+    crew = object.__new__(ClusterCrew)
+    crew.devices, late = [worker("tcp://a:1")], worker("tcp://b:2")
+    crew._refused, crew._why_refused = set(), []
+    crew._opening_now = {late.address: (late, SimpleNamespace(done=lambda: True))}
+    crew._finish = lambda device, future: None  # type: ignore[method-assign]  # it has answered
+    assert crew._opened_meanwhile() == []
+    (why,) = crew.refused()
+    assert why.startswith("worker tcp://b:2: must have each device once")
+    assert "a host has one worker for it" in why and not crew.refused()
