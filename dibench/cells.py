@@ -1,12 +1,13 @@
 """A table's file as lines of cells: CSV by commas, semicolons or tabs, plain or gzipped, or Parquet.
 
-What pandas, R and spreadsheets write is understood where it has one meaning: a mark at the beginning, blank
-lines, an index without a name, `32.0` where a whole number stands, `NaN` and its like where nothing is known,
-and decimal commas where semicolons separate.
+What pandas, R and spreadsheets write is understood where it has one meaning: a mark at the beginning (of
+UTF-16, too), blank lines, an index without a name, `32.0` where a whole number stands, `NaN` and its like
+where nothing is known, and decimal commas where semicolons separate.
 """
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
@@ -47,7 +48,7 @@ class Lines:
 
 
 @contextmanager
-def open_table(path: Path, *, whole: bool = False) -> Iterator[Lines]:
+def open_table(path: Path, *, whole: bool = False, content: bytes | None = None) -> Iterator[Lines]:
     """The lines of a table, read as they are asked for. Columns without a name are left out.
 
     Lines of a Parquet file are counted as those of the CSV file that has the same rows.
@@ -55,21 +56,23 @@ def open_table(path: Path, *, whole: bool = False) -> Iterator[Lines]:
     Args:
         path: of the file; its first bytes say what it is, not its name.
         whole: leave out a last line that lacks its end: a killed program was writing it.
+        content: of the file, where it is known already.
 
     Raises:
         UserError: the file is missing, no table, or cut off, names a column twice, or a cell holds a newline;
             also while lines are read. An empty file has an empty header.
     """
     try:
-        with path.open("rb") as raw:
+        with path.open("rb") if content is None else io.BufferedReader(io.BytesIO(content)) as raw:
             start = raw.peek(4)[:4]
             if start == b"PAR1":
                 rows = _of_parquet(path, raw)
                 _, names = next(rows)
                 yield _checked(path, names, ".", rows)
                 return
-            plain = cast(IO[bytes], gzip.GzipFile(fileobj=raw) if start[:2] == b"\x1f\x8b" else raw)
-            with io.TextIOWrapper(plain, encoding="utf-8-sig", newline="") as file:
+            plain = gzip.GzipFile(fileobj=raw) if start[:2] == b"\x1f\x8b" else raw
+            encoding = encoding_of(plain.peek(4))
+            with io.TextIOWrapper(cast(IO[bytes], plain), encoding=encoding, newline="") as file:
                 yield _of_text(path, _ended(file) if whole else file)
     except FileNotFoundError:
         raise UserError("", "no such file", where=path) from None
@@ -77,8 +80,17 @@ def open_table(path: Path, *, whole: bool = False) -> Iterator[Lines]:
         raise UserError("", f"is gzipped, and cut off or damaged: {error}", where=path) from None
     except OSError as error:
         raise UserError("", f"cannot be read: {error.strerror}", where=path) from None
-    except UnicodeDecodeError as error:
-        raise UserError("", f"is not a CSV file in UTF-8: {error}", where=path) from None
+    except UnicodeError as error:
+        raise UserError("", f"is not a CSV file in UTF-8: {error}; save it as one", where=path) from None
+
+
+def encoding_of(start: bytes) -> str:
+    """The encoding of a text by its first bytes: UTF-8, or UTF-16 where it has its mark.
+
+    >>> encoding_of(b"op,N"), encoding_of("op".encode("utf-16"))
+    ('utf-8-sig', 'utf-16')
+    """
+    return "utf-16" if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
 
 
 def _ended(lines: Iterable[str]) -> Iterator[str]:

@@ -78,7 +78,7 @@ def read_json_object(path: Path) -> dict[str, Any] | None:
         UserError: it cannot be read or is not a JSON object.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(path.read_bytes())  # UTF-8 or UTF-16, with a mark or without
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -18,6 +18,7 @@ from typing import Any
 
 import attrs
 
+from dibench import case_ids
 from dibench.intensity import OPERATORS
 from dibench.layer import DIMENSIONS, Layer
 
@@ -96,7 +97,7 @@ class Row:
     {'op': 'fc', 'N': 1, 'time_s': 0.001}
     """
 
-    case_id: str = _text("16 hex digits of the SHA-256 of what makes the case")
+    case_id: str = _text("c and 16 hex digits of the SHA-256 of what makes the case")
     order: int | None = _int("position in the plan")
     sentinel: int | None = _int("1 for a repeated reference case")
     session: str = _text("one start of the program")
@@ -227,6 +228,8 @@ REQUIRED: tuple[str, ...] = ("op", *DIMENSIONS, "dtype", "energy_source", "statu
 KINDS = {column.name: column.kind for column in COLUMNS}
 CHOICES = {"op": (*OPERATORS, *NO_LAYER), "status": STATUSES, "energy_source": ENERGY_SOURCES}
 """Columns that hold one of a few words; `energy_source` may name an external sensor instead."""
+CHECKED = ("case_id", *CHOICES)
+"""Columns of text with a rule."""
 
 
 def is_measured(source: str) -> bool:
@@ -239,13 +242,15 @@ def is_measured(source: str) -> bool:
 
 
 def broken_rule(column: str, text: str) -> str:
-    """The rule that a cell of `CHOICES` breaks; empty where it keeps it.
+    """The rule that a cell of `CHECKED` breaks; empty where it keeps it.
 
     >>> broken_rule("status", "good")
     'must be one of ok, flagged, failed, skipped'
     >>> broken_rule("energy_source", "external:ina3221")
     ''
     """
+    if column == "case_id":
+        return case_ids.broken_rule(text)
     rule = "must be one of " + ", ".join(CHOICES[column])
     if text in CHOICES[column]:
         return ""

@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from dibench import case_ids
 from dibench.cells import MISSING, Lines, open_table, parse_number, parse_whole
 from dibench.errors import UserError
 from dibench.layer import DIMENSIONS, Layer
 from dibench.lookalikes import remedy
-from dibench.schema import ANCHOR, CHOICES, KINDS, NAMES, NETWORK, REQUIRED, RESPONSES, Row, broken_rule
+from dibench.schema import ANCHOR, CHECKED, KINDS, NAMES, NETWORK, REQUIRED, RESPONSES, Row, broken_rule
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,7 +95,7 @@ def line_of(row: Row) -> bytes:
     return csv_line([format_value(cell) for cell in _cells_of(row)])
 
 
-def read_rows(path: Path, needed: Sequence[str] = ()) -> Iterator[Row]:
+def read_rows(path: Path, needed: Sequence[str] = (), content: bytes | None = None) -> Iterator[Row]:
     """The rows of a table, one after the other.
 
     A last line without its end is one that a killed program was writing: it is left out.
@@ -102,12 +103,13 @@ def read_rows(path: Path, needed: Sequence[str] = ()) -> Iterator[Row]:
     Args:
         path: of the table.
         needed: columns that it must have.
+        content: of the file, where it is known already.
 
     Raises:
         UserError: the file is missing, lacks a column, or a cell breaks a rule; the message names file, line,
             column, rule and value.
     """
-    with open_table(path, whole=True) as lines:
+    with open_table(path, whole=True, content=content) as lines:
         for name in needed:
             if name not in lines.header:
                 raise _lacks(lines, name)
@@ -128,9 +130,11 @@ def _row(lines: Lines, line: int, texts: dict[str, str]) -> Row:
                 cells[name] = parse(text, lines.decimal)
             except ValueError:
                 raise UserError(f"line {line}: {name}", rule, text, where=lines.path) from None
-    for name in CHOICES:
+    for name in CHECKED:
         if name in texts and (rule := broken_rule(name, texts[name])):
             raise UserError(f"line {line}: {name}", rule, texts[name], where=lines.path)
+    if "case_id" in cells:
+        cells["case_id"] = case_ids.present_form(cells["case_id"])
     return Row(**cells, others=others)
 
 
@@ -239,10 +243,12 @@ def _others(cells: _Cells) -> list[str]:
 
 def _text(cells: _Cells) -> list[str]:
     known = {text: "" if text in MISSING else text for text in cells.texts}
-    if cells.name in CHOICES:
+    if cells.name in CHECKED:
         for text in known:
             if rule := broken_rule(cells.name, text):
                 raise cells.refused(rule, text)
+    if cells.name == "case_id":
+        known = {text: case_ids.present_form(cell) for text, cell in known.items()}
     return [known[text] for text in cells.texts]
 
 

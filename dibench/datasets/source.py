@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,6 +11,7 @@ from typing import Any, TypeVar
 
 import attrs
 
+from dibench.case_ids import id_of
 from dibench.errors import UserError
 from dibench.layer import Layer
 from dibench.schema import Row
@@ -166,9 +166,9 @@ def cells_of(layer: Layer) -> dict[str, Any]:
 
 
 def case_id(*parts: object) -> str:
-    """16 hex digits that are the same for the same parts.
+    """An id that is the same for the same parts.
 
     >>> case_id("gpu-layers", 1) == case_id("gpu-layers", 1) != case_id("gpu-layers", 2)
     True
     """
-    return hashlib.sha256(json.dumps(parts, default=str).encode()).hexdigest()[:16]
+    return id_of(json.dumps(parts, default=str))

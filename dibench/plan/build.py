@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from dibench import networks
+from dibench.case_ids import former_form
 from dibench.errors import UserError
 from dibench.kernels import anchors, architectures
 from dibench.layer import Layer
@@ -55,6 +56,13 @@ class Plan:
     """`3/16` where the cases are one of several parts of the plan."""
     partial: tuple[str, ...] = ()
     """Of each network that layers do not cover whole, how much they do."""
+    dropped_ids: frozenset[str] = attrs.field(default=frozenset(), repr=False)
+    """Of cases that an earlier run may have measured, and that are not measured any more."""
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """Of cases whose rows a sweep of this plan may hold."""
+        return self.dropped_ids | {case.case_id for case in self.cases}
 
 
 def presets() -> tuple[str, ...]:
@@ -174,7 +182,7 @@ def make_plan(
 
 def sha_of(cases: Iterable[Case]) -> str:
     """SHA-256 of the cases and how often each is visited, whatever their order."""
-    ids = sorted(case.case_id + f" {case.visits} visits" * (case.visits > 1) for case in cases)
+    ids = sorted(former_form(case.case_id) + f" {case.visits} visits" * (case.visits > 1) for case in cases)
     return hashlib.sha256("\n".join(ids).encode()).hexdigest()
 
 

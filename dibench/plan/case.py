@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from dibench.case_ids import id_of
 from dibench.kernels import KNOBS, SUFFIXES, anchors, registry
 from dibench.layer import Layer
 from dibench.plan.boxes import default_box
@@ -126,13 +126,13 @@ class Case:
 
     @property
     def case_id(self) -> str:
-        """First 16 hex digits of the SHA-256 of `key`.
+        """`c` and the first 16 hex digits of the SHA-256 of `key`.
 
         >>> layer = Layer.fc(N=1, C=2, K=3)
         >>> Case(layer=layer, backend="cpu", variant="fc_dot").case_id
-        '91ac3fe11f64aef2'
+        'c91ac3fe11f64aef2'
         """
-        return hashlib.sha256(self.key.encode()).hexdigest()[:16]
+        return id_of(self.key)
 
     def row(self) -> Row:
         """The case's row before anything is measured.

@@ -264,12 +264,15 @@ def plan_campaign(
     if not left:
         raise UserError("--resume", "must leave something to measure: every case of the campaign is there")
     sentinel = found.sentinel
-    sha = sha_of(_numbered(left, sentinel, first_order))
+    all_cases = _numbered(left, sentinel, first_order)
     right = [case for case in left if case.variant not in without]
     if sentinel.variant in without:
         sentinel = _sentinel(sentinel.layer, without)
     cases = _numbered(right, sentinel, first_order)
-    return Plan("campaign", "a campaign in stages", "cuda", cases, seed, sha, {})
+    may_have = frozenset(case.case_id for case in all_cases)
+    return Plan(
+        "campaign", "a campaign in stages", "cuda", cases, seed, sha_of(all_cases), {}, dropped_ids=may_have
+    )
 
 
 def _numbered(cases: Sequence[Case], sentinel: Case, first_order: int) -> tuple[Case, ...]:

@@ -111,11 +111,9 @@ def set_aside(out: Path) -> str:
     """Rename an earlier table and manifest, so that --fresh never deletes hours of measuring."""
     if not (out / record.TABLE).exists() and not (out / record.MANIFEST).exists():
         return ""
-    stamp = utc_now().replace(":", "").replace("-", "")
     moved = ""
     with files.explained(out):
-        while any(out.glob(f"*-until-{stamp}.*")):  # the clock was set back, or it is the same second
-            stamp += "+"
+        stamp = free_stamp(out)
         # The table first: a directory with only a manifest can resume, one with only a table cannot.
         for name in (record.TABLE, record.VISITS, record.KEPT, record.MANIFEST):
             stem, _, suffix = name.partition(".")
@@ -124,6 +122,14 @@ def set_aside(out: Path) -> str:
                 (out / name).rename(aside)
                 moved = moved or aside.name
     return moved
+
+
+def free_stamp(out: Path) -> str:
+    """The time now, as a part of names that no file there has yet."""
+    stamp = utc_now().replace(":", "").replace("-", "")
+    while any(out.glob(f"*-{stamp}.*")):  # the clock was set back, or it is the same second
+        stamp += "+"
+    return stamp
 
 
 class Manifest:

@@ -16,7 +16,7 @@ from typing import Any
 
 import attrs
 
-from dibench import __version__, directories, files, kernels
+from dibench import __version__, case_ids, directories, files, kernels
 from dibench.backends import openmp
 from dibench.errors import UserError
 from dibench.schema import is_measured
@@ -255,6 +255,9 @@ def _bring_counters(parts: Sequence[Part], out: Path) -> None:
         if header and first != header:
             raise UserError("header", f"must be as in the other parts: {header}", where=path)
         header = first
-        rows |= {line.partition(",")[0]: line for line in lines}
+        for line in lines:
+            case, comma, rest = line.partition(",")
+            case = case_ids.present_form(case)
+            rows[case] = f"{case}{comma}{rest}"
     if header:
         files.replace_file(out / COUNTERS, "".join(f"{line}\n" for line in (header, *rows.values())).encode())

@@ -167,7 +167,8 @@ def _check_whole(path: Path, header: bytes = b"") -> None:
     with files.explained(path, doing="read"):
         content = path.read_bytes()
     if not content.startswith(header):
-        raise UserError("header", "is not a table of this version of dibench", where=path)
+        rule = "is not that of a table of this version of dibench; if it was edited, run its sweep again"
+        raise UserError("header", rule, where=path)
     if content and not content.endswith(b"\n"):
         raise UserError("", "is cut off: run its sweep again, which repairs it", where=path)
 

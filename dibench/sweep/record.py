@@ -19,7 +19,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -100,7 +100,7 @@ class GrowingFile:
             first = data[: data.find(b"\n") + 1] or data  # a torn header has no newline yet
             torn_header = whole == 0 and self._header.startswith(data)
             if self._header and not torn_header and first.replace(b"\r\n", b"\n") != self._header:
-                rule = "is not a table of this version of dibench: take another --out, or --fresh"
+                rule = "is not that of a table of this version of dibench"
                 raise UserError("header", rule, where=self.path)
             if whole < len(data):
                 os.ftruncate(self._fd, whole)
@@ -200,11 +200,15 @@ class RowsFile(GrowingFile):
         self.append_line(line_of(row))
 
 
-def written(path: Path) -> Iterator[Row]:
+def written(path: Path, among: Collection[str] | None = None) -> Iterator[Row]:
     """The rows of a sweep's table; none where there is no table.
 
+    Args:
+        path: of the table.
+        among: the ids that rows may have; None: any.
+
     Raises:
-        UserError: a row breaks the contract, has no id, or one that another row has.
+        UserError: a row breaks the contract, has no id, one that another row has, or one that is not `among`.
     """
     if not path.exists():
         return
@@ -213,19 +217,11 @@ def written(path: Path) -> Iterator[Row]:
         if not row.case_id or row.case_id in seen:
             rule = "must stand in one row only" if row.case_id else "must not be empty"
             raise UserError(f"line {line}: case_id", rule, row.case_id, where=path)
+        if among is not None and row.case_id not in among:
+            rule = "must be of a case of this plan, something changed it: delete the line"
+            raise UserError(f"line {line}: case_id", rule, row.case_id, where=path)
         seen.add(row.case_id)
         yield row
-
-
-def rewrite(path: Path, change: Callable[[Row], Row | None]) -> None:
-    """Replace the table as a whole by one with every row changed.
-
-    Args:
-        path: of the table.
-        change: from a row to what takes its place; None drops it.
-    """
-    changed = [change(row) for row in read_rows(path)]
-    write(path, (row for row in changed if row is not None))
 
 
 def write(path: Path, rows: Iterable[Row]) -> None:

@@ -33,6 +33,7 @@ from dibench.sweep.job import Sweep
 from dibench.sweep.lock import Lock
 from dibench.sweep.loop import Loop
 from dibench.sweep.manifest import Manifest, identity_of, refuse_other, set_aside
+from dibench.sweep.mending import mend_table, mend_visits, remedied
 from dibench.sweep.noise import Noise, measure_noise, time_for
 from dibench.sweep.visit_book import VisitBook, take_in_kept
 from dibench.sweep.worker import hang_limit_s
@@ -106,7 +107,7 @@ def run_sweep(
         book = _open_book(lock, crew, settings, on_event)
         try:
             book.learn(sweep.plan.cases)
-            _tidy(out / record.TABLE, book, retry_failed)
+            _tidy(sweep, out / record.TABLE, book, retry_failed, on_event)
             with contextlib.closing(record.RowsFile(out / record.TABLE, held=lock.check)) as table:
                 loop = Loop(sweep, crew, table, book, manifest.session, on_event, manifest.add_device)
                 ended = _measure(sweep, crew, loop, book, manifest, deadline, on_event)
@@ -208,6 +209,8 @@ def _began(crew: Crew, total: int, finished: int, steps: int) -> SweepBegan:
 def _open_book(lock: Lock, crew: Crew, settings: Settings, on_event: Callable[[Event], None]) -> VisitBook:
     """All visits so far; for metered GPUs with what their calibrations say."""
     path = lock.directory / record.VISITS
+    for what in mend_visits(path):
+        on_event(FilesMended(what))
     if taken := take_in_kept(path):
         on_event(FilesMended(f"{count(taken, 'visit')} taken in from {record.KEPT}"))
     priors: dict[str, VariancePart] = {}
@@ -271,18 +274,24 @@ def _learn_noise(
     return noise
 
 
-def _tidy(path: Path, book: VisitBook, retry_failed: bool) -> None:
+def _tidy(
+    sweep: Sweep, path: Path, book: VisitBook, retry_failed: bool, on_event: Callable[[Event], None]
+) -> None:
     """Drop rows that are to be measured again, and rows of cases that still need visits; state the others.
 
     A killed sweep may have visited a case again and not stated its row.
     """
     if not path.exists():
         return
-    record.RowsFile(path).close()  # repaired before it is read
+    for what in mend_table(path):
+        on_event(FilesMended(what))
+    record.RowsFile(path).close()  # has a header
+    with remedied():
+        rows = list(record.written(path, sweep.plan.ids))
 
     def keep(row: Row) -> Row | None:
         if row.measured:
             return None if book.wants_more(row.case_id) else book.row(row) or row
         return None if retry_failed and row.status == "failed" else row
 
-    record.rewrite(path, keep)
+    record.write(path, [kept for row in rows if (kept := keep(row)) is not None])

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import attrs
 
-from dibench import files
+from dibench import case_ids, files
+from dibench.cells import encoding_of
 from dibench.errors import UserError
 from dibench.intervals import VariancePart
 from dibench.measure.budget import BETWEEN, Pool
@@ -72,7 +73,8 @@ class Entry:
         """
         found = json.loads(line)
         visit = found.pop("stay", None) or found["visit"]  # "stay" in older files
-        return cls(**{**found, "visit": visit_from_json(visit)})
+        ids = {name: case_ids.present_form(found[name]) for name in ("case_id", "group")}
+        return cls(**{**found, **ids, "visit": visit_from_json(visit)})
 
 
 def visit_from_json(found: Mapping[str, Any]) -> Visit | WindowVisit:
@@ -87,13 +89,17 @@ def read_entries(path: Path) -> list[Entry]:
         UserError: it cannot be read, or a line is not a visit.
     """
     with files.explained(path, doing="read"):
-        *lines, _ = path.read_text(encoding="utf-8", errors="replace").split("\n")
+        data = path.read_bytes()
+    *lines, _ = data.decode(encoding_of(data), "replace").split("\n")
     entries = []
     for number, line in enumerate(lines, start=1):
         try:
             entries.append(Entry.of_line(line))
         except (ValueError, KeyError, TypeError, AttributeError):
-            rule = "is not a visit of this version of dibench: take another --out, or --fresh"
+            rule = (
+                "is not a visit of this version of dibench: delete the line, and its case is visited again; "
+                "or move the file away, and all are"
+            )
             raise UserError(f"line {number}", rule, where=path) from None
     return entries
 

@@ -36,7 +36,7 @@ def test_a_case_id_is_the_hash_of_canonical_json() -> None:
         '"pad_h":1,"pad_w":1,"stride_h":1,"stride_w":1},"seed":1,"variant":"boxed"}'
     )
     assert case.key == text
-    assert case.case_id == hashlib.sha256(text.encode()).hexdigest()[:16]
+    assert case.case_id == "c" + hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def test_a_sentinel_adds_its_order_and_nothing_else_does() -> None:

@@ -86,7 +86,7 @@ def test_a_whole_last_line_is_kept(tmp_path: Path) -> None:
 def test_a_file_that_is_no_such_table_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "sweep.csv"
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"sweep\.csv: header: is not a table of this version"):
+    with pytest.raises(UserError, match=r"sweep\.csv: header: is not that of a table of this version"):
         record.RowsFile(path)
     assert path.read_bytes() == content
 
@@ -172,16 +172,6 @@ print(number)
     assert message.startswith(f"{path}: cannot be written: File too large")
     assert len(read_csv(path)) == int(number) - 1
     assert path.read_bytes().endswith(b"\n")
-
-
-def test_failed_rows_are_dropped_to_be_measured_again(tmp_path: Path) -> None:
-    path = table_of(tmp_path / "sweep.csv", 2)
-    table = record.RowsFile(path)
-    table.append(row(3, status="failed", reason="worker died: SIGSEGV", time_s=None))
-    table.close()
-    record.rewrite(path, lambda row: None if row.status == "failed" else row)
-    assert [row.status for row in record.written(path)] == ["ok", "ok"]
-    assert list(read_csv(path)["order"]) == [1, 2]
 
 
 def test_a_case_in_two_rows_is_noticed(tmp_path: Path) -> None:
