@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from dibench.numbers import UNKNOWN, count, percent, short, times, with_interval
 from dibench.show import noise
 from dibench.show.blocks import Block, Column, Headline, Sentence, Table, columns
 from dibench.show.explained import strongest
 from dibench.show.partial import at_least, cost_text, part_of, transposed_text
 from dibench.show.svg import slug
+from dibench.study.findings.explanation import over_layers
 
 if TYPE_CHECKING:
     from dibench.study.findings.explanation import Explanation
@@ -150,7 +149,7 @@ def _networks(found: Sequence[Prediction]) -> Table:
 
 def _made_of(found: Explanation) -> str:
     """The largest parts of the cost, and the costliest layer."""
-    sums = {term: float(np.nansum(values)) for term, values in found.terms.items()}
+    sums = over_layers(found.terms)
     whole = sum(sums.values()) or 1.0
     largest = sorted(sums, key=lambda term: -sums[term])[:3]
     parts = ", ".join(f"{percent(sums[term] / whole)} {term}" for term in largest)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from dibench.numbers import UNKNOWN, count, percent, short, times, with_interval
 from dibench.show import cost_bars
 from dibench.show.blocks import Block, Cell, Column, Figure, Note, Sentence, Table
 from dibench.show.origin import costliest, coverage, introduction, kind_of
 from dibench.show.partial import cost_text
+from dibench.study.findings.explanation import over_layers
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -90,7 +89,7 @@ def _layer_row(found: Explanation, row: int) -> list[str | Cell]:
 
 def _whole(found: Explanation) -> str:
     """The terms of the whole network, and what constant power is."""
-    sums = {term: float(np.nansum(values)) for term, values in found.terms.items()}
+    sums = over_layers(found.terms)
     whole = sum(sums.values()) or 1.0
     what = "The layers that are predicted" if found.prediction.covered.partial else "The whole network"
     said = f"{what}: " + ", ".join(f"{term} {percent(value / whole)}" for term, value in sums.items())

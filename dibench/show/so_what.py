@@ -10,6 +10,7 @@ from dibench.numbers import percent, plain
 from dibench.show import fit_in_brief
 from dibench.show.blocks import Block, Section, Sentence
 from dibench.show.response import response_of
+from dibench.study.findings.explanation import over_layers
 
 if TYPE_CHECKING:
     from dibench.show.studies import Study
@@ -56,7 +57,7 @@ def _costliest(costs: NetworkCosts | None) -> str:
         return ""
     told = []
     for one, terms in zip(costs.predictions, costs.terms, strict=True):
-        sums = {term: float(np.nansum(values)) for term, values in terms.items()}
+        sums = over_layers(terms)
         term = max(sums, key=lambda name: sums[name])
         known = [layer for layer in one.layers if layer.known]
         layer = max(known, key=lambda cost: cost.value)

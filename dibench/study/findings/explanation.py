@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import attrs
 
 from dibench.study.findings.fitted_model import Origin
 from dibench.study.findings.plain import INLINE, Result
 from dibench.study.findings.prediction import PredictedCost, Prediction
+
+
+def over_layers(terms: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Each term of a cost, summed over the layers that are predicted; the others have NaN.
+
+    >>> over_layers({"MACs": (1.0, float("nan"), 2.0), "weights": (0.5, float("nan"), 0.5)})
+    {'MACs': 3.0, 'weights': 1.0}
+    """
+    return {
+        term: math.fsum(value for value in values if not math.isnan(value)) for term, values in terms.items()
+    }
 
 
 @attrs.frozen(kw_only=True)
