@@ -130,8 +130,9 @@ class Progress:
             case CaseBegan(case):
                 if self._bar is not None:
                     self._bar.update(self._task, description=case_text(case), **self._pace())
-            case VisitEnded(case, number, of):
-                self._end(case, f"visit {number} of {of}")
+            case VisitEnded(case, number, of, lost):
+                self._total += lost
+                self._end(case, "disturbed: again later" if lost else f"visit {number} of {of}")
             case CaseEnded(case, row):
                 self._again += self._revisits and row.status == "flagged"
                 self._end(case, result_text(row), failed=row.status == "failed")

@@ -41,6 +41,7 @@ FEWEST_OF_VISIT = 6
 """With fewer windows a visit cannot be judged by itself."""
 _FEWEST_TO_STOP = 12
 _PACE_MATTERS = 0.02
+_PACE_DF = 8.0  # with which a sweep of thirty cases tells how cases differ in following the pace
 _ALIKE = 0.01  # visits with smaller standard deviations count alike: a few windows know theirs badly
 _UNKNOWN = 0.05  # visits may differ by so much where no repeats tell
 
@@ -152,7 +153,8 @@ def _parts(visits: Sequence[Sequence[Window]]) -> list[list[Window]]:
 class Estimate:
     """What the windows of a case say, those of several visits together.
 
-    Each visit has its own undisturbed time, and their mean counts, weighted by their variances. A visit that
+    Each visit has its own undisturbed time, and their mean counts, weighted by their variances: a visit at
+    paces far from the usual ones tells less. A visit that
     is farther from the others than visits differ by is left out. Where the machine's pace is not known, the
     shortest visit is right: it can only have been stretched. Where times are stated at the usual pace, the
     middle one is. Visits that differ by more than their intervals say widen that of the mean (Birge, Phys.
@@ -170,13 +172,13 @@ class Estimate:
         self._all = [window for windows in visits for window in windows]
         self._visits, self._follows, self._varies, self._between = len(visits), follows, varies, between
         judged = [time_of(part, follows) for part in _parts(visits)]
-        self._kept = _agreeing(judged, between, one_sided=follows is None)
+        self._kept = _agreeing(judged, between, follows)
         self._used = [window for visit in self._kept for window in visit.used]
         self._disturbed = [window for window in self._used if window.disturbed]
         self._stretched = sum(visit.windows.stretched for visit in self._kept)
         self._left_out = len(judged) - len(self._kept)
-        self._variance, weights = _of_mean(self._kept, between)
-        self.time_s = math.fsum(w * visit.time_s for w, visit in zip(weights, self._kept, strict=True))
+        self._variance, self._weights = _of_mean(self._kept, between, follows)
+        self.time_s = math.fsum(w * visit.time_s for w, visit in zip(self._weights, self._kept, strict=True))
 
     @property
     def number(self) -> int:
@@ -204,12 +206,12 @@ class Estimate:
     def _paces(self) -> Paces:
         """The machine's paces in the visits used; empty where they are not known."""
         known = [visit.paces_s for visit in self._kept if visit.paces_s]
-        return mean_pace(known) if len(known) == len(self._kept) else ()
+        return mean_pace(known, self._weights) if len(known) == len(self._kept) else ()
 
     def _pace_ci(self) -> float:
         """Relative, since it is not fully known how this kernel follows the paces."""
         paces_s = self._paces()
-        return t_975(math.inf) * self._follows.sd(paces_s) if self._follows and paces_s else 0.0
+        return t_975(_PACE_DF) * self._follows.sd(paces_s) if self._follows and paces_s else 0.0
 
     def _energy(self) -> tuple[float | None, float | None]:
         joules = [each.energy_j / each.launches for each in self._used if each.energy_j is not None]
@@ -294,26 +296,40 @@ class Estimate:
         return reasons
 
 
-def _agreeing(judged: Sequence[Judged], between: float, *, one_sided: bool) -> list[Judged]:
+def _agreeing(judged: Sequence[Judged], between: float, follows: Following | None) -> list[Judged]:
     """The visits that agree; only those without disturbed windows, if there are any."""
     known = [visit for visit in judged if visit.ci_s is not None] or judged
     known = [visit for visit in known if not visit.disturbed] or known
     rising = sorted(known, key=lambda visit: visit.time_s)
-    right = rising[0 if one_sided else (len(rising) - 1) // 2]
+    right = rising[0 if follows is None else (len(rising) - 1) // 2]
 
     def reach_s(visit: Judged) -> float:
-        return max(visit.ci_s or 0.0, (between or _UNKNOWN) * visit.time_s)
+        of_pace = t_975(math.inf) * _pace_sd(visit, follows)
+        return max(visit.ci_s or 0.0, math.hypot(between or _UNKNOWN, of_pace) * visit.time_s)
 
     return [v for v in known if abs(v.time_s - right.time_s) <= reach_s(v) + reach_s(right)]
 
 
-def _of_mean(visits: Sequence[Judged], between: float) -> tuple[VariancePart | None, list[float]]:
-    """Relative variance of the visits' mean, None if one of them has none; and the weights of the visits."""
+def _pace_sd(visit: Judged, follows: Following | None) -> float:
+    """Relative standard error of a visit's time because of how badly its case's shares are known."""
+    return follows.sd(visit.paces_s) if follows and visit.paces_s else 0.0
+
+
+def _of_mean(
+    visits: Sequence[Judged], between: float, follows: Following | None
+) -> tuple[VariancePart | None, list[float]]:
+    """Relative variance of the visits' mean, None if one of them has none; and the weights of the visits.
+
+    Without that of the pace: it is the same for all visits at one pace, and no mean makes it smaller.
+    """
     number = len(visits)
     if any(visit.ci_s is None for visit in visits):
         return None, [1 / number] * number
     parts = [_relative_variance(visit, between) for visit in visits]
-    inverse = [1 / max(part.variance, _ALIKE**2) for part in parts]
+    inverse = [
+        1 / (max(part.variance, _ALIKE**2) + _pace_sd(visit, follows) ** 2)
+        for part, visit in zip(parts, visits, strict=True)
+    ]
     weights = [each / math.fsum(inverse) for each in inverse]
     mean = VariancePart(
         math.fsum(w * w * part.variance for w, part in zip(weights, parts, strict=True)),

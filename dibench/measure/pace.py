@@ -10,9 +10,10 @@ took half as long again, and GEMM 15% longer.
 
 Kernels follow each pace by a share of their own: time rises as the probe's to that power. The shares are
 learned from repeats of the same cases at different paces (`dibench.sweep.repeats`). A time is then stated at
-the usual paces of its sweep, and its interval holds how badly the shares are known. The fastest paces would
-be a better reference if they could be had: on such a machine they were half the usual ones, seen for seconds,
-and to state times for them would double their intervals.
+the usual paces of its sweep, and its interval holds how badly the shares are known. Usual is what the quieter
+quarter of the visits had. The fastest paces would be a better reference if they could be had: on such a
+machine they were seen for seconds, and to state times for them would widen their intervals. The middle ones
+are worse: such a machine jumps between a few states, and its middle may be none of them.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Following:
     shares: tuple[float, ...]
     """1 if the kernel gets slower as the probe does, 0 if it does not get slower."""
     share_sds: tuple[float, ...]
-    """Standard errors of the shares."""
+    """Standard deviations of a case's shares from these: how badly they are known, and how cases differ."""
 
     def slowdown(self, paces_s: Paces) -> float:
         """How much longer the kernel takes at these paces than at the usual ones.
@@ -109,13 +110,17 @@ def _best_s(launch: Callable[[], float], waited: Callable[[], float]) -> float:
     return best_s
 
 
-def mean_pace(paces: Sequence[Paces]) -> Paces:
+def mean_pace(paces: Sequence[Paces], weights: Sequence[float] | None = None) -> Paces:
     """The geometric mean of each: shares are powers.
 
     >>> mean_pace([(1.0, 1.0), (4.0, 1.0)])
     (2.0, 1.0)
     """
-    return tuple(math.exp(math.fsum(map(math.log, probe)) / len(paces)) for probe in zip(*paces, strict=True))
+    weights = weights or [1 / len(paces)] * len(paces)
+    return tuple(
+        math.exp(math.fsum(w * math.log(pace_s) for w, pace_s in zip(weights, probe, strict=True)))
+        for probe in zip(*paces, strict=True)
+    )
 
 
 @functools.cache

@@ -41,6 +41,8 @@ class WindowVisit:
     windows: tuple[Window, ...]
     varies: bool
     """Whether two windows may read different joules: true of a sensor, false of a calculation."""
+    lost: bool = False
+    """Whether it ended early in a spell, of others that had the cores or of a pace far from the usual one."""
 
     @property
     def launches(self) -> int:
@@ -51,7 +53,7 @@ class WindowVisit:
         """Plain values: the windows as columns, which are a third as long as a list of objects."""
         names = [field.name for field in attrs.fields(Window)]
         columns = {name: [getattr(window, name) for window in self.windows] for name in names}
-        return {"windows": columns, "varies": self.varies}
+        return {"windows": columns, "varies": self.varies, "lost": self.lost}
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> WindowVisit:
@@ -61,4 +63,5 @@ class WindowVisit:
         if "paces_s" in columns:
             columns["paces_s"] = [tuple(paces_s) for paces_s in columns["paces_s"]]
         rows = zip(*columns.values(), strict=True)
-        return cls(tuple(Window(**dict(zip(columns, row, strict=True))) for row in rows), found["varies"])
+        windows = tuple(Window(**dict(zip(columns, row, strict=True))) for row in rows)
+        return cls(windows, found["varies"], found.get("lost", False))

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from dibench.measure.measurement import FEWEST_WINDOWS, Estimate
+from dibench.intervals import t_975
+from dibench.measure.measurement import FEWEST_OF_VISIT, FEWEST_WINDOWS, Estimate
 from dibench.measure.pace import mean_pace
 from dibench.measure.window import Window, WindowVisit
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from dibench.meters import Meter
 
 _FIRST_LOOK = 16
+_LOST = 4  # windows tell whether a visit lies in a spell
 _FAR = 1.5  # times the target; an interval shrinks as 1/√windows, a little faster while they are few
 _ASK_EVERY_S = 0.018  # of windows; asking takes a millisecond
 _PERIODS_PER_WINDOW = 20  # of the meter: quantisation is at most a twentieth of a window
@@ -65,6 +67,7 @@ def visit_in_windows(
     launches = _launches_of(prepared, launch_s, _window_s(settings, meter))
     paced = _Paced(pace, waited)
     windows: list[Window] = []
+    lost = False
     looks = doubts = _FIRST_LOOK
     while True:
         before, waited_before_s = clock(), waited()
@@ -80,17 +83,22 @@ def visit_in_windows(
             looks *= 2
             if Estimate([windows], varies=meter.has_variance).finished(settings):
                 break
+        if settings.gives_up and len(windows) == _LOST:
+            lost = not undisturbed or paced.far(settings)
+            if lost:
+                break  # spells last longer than a visit
         if settings.gives_up and len(windows) >= doubts:
             doubts *= 2
             left = settings.case_budget_s / (after - begin)
             width = Estimate([windows], varies=meter.has_variance).reached() / math.sqrt(left)
             if undisturbed * left < FEWEST_WINDOWS or width > _FAR * settings.target:
+                lost = undisturbed < FEWEST_OF_VISIT
                 break  # even the whole budget would leave too few windows, or an interval far too wide
         # Another window as long as this one would exceed the budget.
         if after - begin + (after - before) > settings.case_budget_s:
             break
     paced.note(windows, at_once=True)
-    return WindowVisit(tuple(windows), varies=meter.has_variance)
+    return WindowVisit(tuple(windows), varies=meter.has_variance, lost=lost)
 
 
 class _Paced:
@@ -99,6 +107,12 @@ class _Paced:
     def __init__(self, pace: Pace | None, waited: Callable[[], float]) -> None:
         self._pace, self._waited, self._noted = pace, waited, 0
         self._last_s = () if pace is None else pace.now_s(waited)
+
+    def far(self, settings: Settings) -> bool:
+        """Whether the pace is so far from the usual one that a time would miss the target for that alone."""
+        if settings.follows is None or not self._last_s:
+            return False
+        return t_975(math.inf) * settings.follows.sd(self._last_s) > settings.target
 
     def note(self, windows: list[Window], *, at_once: bool = False) -> None:
         """Write down the paces of windows since the last time; not `at_once`, only if it is time again."""

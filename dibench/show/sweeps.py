@@ -43,7 +43,8 @@ def ended(found: Summary, table: Path, manifest: Path) -> Table:
         good = f"{count(found.came_good)} of them came good"
         lines.append(("revisited", f"{count(found.revisited, 'case')} measured again, {good}"))
     if found.target:
-        lines.append(("ok", f"known to ±{100 * found.target:g}%: half of the cases reach that here"))
+        allows = "what visits to a case differ by here allows no better"
+        lines.append(("ok", f"known to ±{100 * found.target:g}%: {allows}"))
     for ratio in found.counter_over_power:
         said = f"the energy counter shows {percent(ratio)} of what power does, at all visits alike"
         lines.append(

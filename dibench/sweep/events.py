@@ -52,6 +52,8 @@ class VisitEnded:
     case: Case
     number: int
     of: int
+    lost: bool = False
+    """Whether it lay in a spell, so that it does not count and one more is made."""
 
 
 @attrs.frozen

@@ -1,7 +1,7 @@
 """Run cases on all devices until done, out of time or interrupted.
 
-Where windows are measured, cases come first, once or on a noisy machine two or three times, and give up early
-if they are disturbed. Then disturbed cases are visited again, the worst first, while time is left.
+Where windows are measured, cases come first, once or on a noisy machine twice, and give up early if they are
+disturbed. Then disturbed cases are visited again, the worst first, while time is left.
 
 Each device measures in a thread of its own. Everything else, above all writing, happens in the thread that
 calls `run`.
@@ -9,6 +9,7 @@ calls `run`.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -17,6 +18,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 import attrs
+import numpy as np
 
 from dibench.errors import UserError
 from dibench.measure.measurement import FEWEST_WINDOWS
@@ -45,6 +47,7 @@ from dibench.sweep.visit_book import VisitBook
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from dibench.measure.settings import Settings
     from dibench.plan import Case
     from dibench.schema import Row
     from dibench.sweep.job import Sweep
@@ -58,8 +61,11 @@ _MOST_DEVICES = 4096
 _MOST_REVISITS = 3
 """Times that one command visits a disturbed case again."""
 
-_ENOUGH_CASES = 10
-"""They tell what can be reached here."""
+_ENOUGH_CASES, _MOST_CASES = 10, 0.9
+"""So many tell what can be reached here; of them, so many can reach it if they are not disturbed."""
+
+_FIRST_LESSON = 32
+"""Visits after which the sweep learns from them for the first time; then whenever they have doubled."""
 
 _MOST_LOSSES = 3
 """A case that was running each of so many times when a device was lost is taken for the cause: it fails."""
@@ -108,7 +114,8 @@ class Loop:
         self._deaths: Counter[str] = Counter()
         self._most_deaths = sweep.most_deaths
         self._last_loss = ""
-        self._aim, self._keep_target = 0.0, sweep.keep_target
+        self._asked, self._keep_target = sweep.settings.target, sweep.keep_target
+        self._made, self._next_lesson = 0, _FIRST_LESSON
         self.statuses: dict[str, str] = {}
         self._written_on: dict[str, str] = {}
         for row in record.written(table.path):
@@ -225,17 +232,27 @@ class Loop:
         return ended
 
     def learn(self) -> None:
-        """Learn from all visits so far by how much visits differ, and aim at what half of the cases reach."""
-        self._book.learn(self._plan.cases)
+        """Learn from all visits so far by how much visits differ, and aim at what can be reached.
+
+        That is what half of the cases reach, and no less than what visits differ by allows nine of ten: a row
+        that misses it was disturbed more than others.
+        """
+        book, cases = self._book, [case for case in self._plan.cases if not case.sentinel]
+        book.learn(self._plan.cases)
         if self._keep_target or self.in_visits:
             return
-        cases = [case for case in self._plan.cases if not case.sentinel]
-        found = [self._book.in_windows(case.case_id, case.variant) for case in cases]
-        reached = [one.reached for one in found if one is not None and one.visits >= self.visits_each]
-        if len(reached) >= _ENOUGH_CASES:
-            self._aim = self._aim or self._book.settings.target
-            target = reachable(median(reached), self._aim)
-            self._book.settings = attrs.evolve(self._book.settings, target=target)
+        found = [(case, book.in_windows(case.case_id, case.variant)) for case in cases]
+        whole = [(case, told) for case, told in found if told is not None and told.visits >= self.visits_each]
+        if len(whole) >= _ENOUGH_CASES:
+            floor = float(np.quantile([book.floor(case.variant) for case, _ in whole], _MOST_CASES))
+            reached = max(median(told.reached for _, told in whole), floor / math.sqrt(self.visits_each))
+            book.settings = attrs.evolve(book.settings, target=reachable(reached, self._asked))
+
+    def _settings(self, case: Case) -> Settings:
+        """For a visit: once its own windows say more than visits differ by, another visit says more."""
+        settings = self._book.settings_for(case.variant)
+        target = max(settings.target, self._book.floor(case.variant))
+        return attrs.evolve(settings, target=target, gives_up=case.case_id not in self.statuses)
 
     def _welcome(self, devices: Sequence[OpenDevice]) -> None:
         for why in self._crew.refused():
@@ -260,8 +277,7 @@ class Loop:
                 steps.put_back(case)
                 return False
             self._on_event(CaseBegan(case))
-            settings = attrs.evolve(self._book.settings, gives_up=case.case_id not in self.statuses)
-            future = pool.submit(device.measure, case, settings, steps.upcoming(_LOOK_AHEAD))
+            future = pool.submit(device.measure, case, self._settings(case), steps.upcoming(_LOOK_AHEAD))
             self._under_way[future] = _UnderWay(device, case, utc_now(), begin)
         return True
 
@@ -293,7 +309,7 @@ class Loop:
             self._expected.learn(case, took_s, None)
             return
         if found.visit is not None:
-            visited = self._visited(case, uuid_of(device), found)
+            visited = self._visited(case, uuid_of(device), found, steps)
             if visited is None:
                 self._expected.learn(case, took_s, None)
                 return
@@ -340,14 +356,23 @@ class Loop:
             self._write(case, device.setup, begun.started_at, failed(case, reason, device.setup))
         steps.lose(uuid_of(device))
 
-    def _visited(self, case: Case, uuid: str, found: CaseResult) -> Row | None:
-        """Record a visit; returns the case's row if this was its last visit."""
+    def _visited(self, case: Case, uuid: str, found: CaseResult, steps: Steps) -> Row | None:
+        """Record a visit; returns the case's row if this was its last visit.
+
+        One that lay in a spell is made once more, after some other cases.
+        """
         if isinstance(found.visit, Visit):
             self._took_s += found.took_s
             self._inside_s += found.visit.inside_s
         self._book.add(case, self._visits(case), uuid, found)
+        self._made += 1
+        if self._made == self._next_lesson and not self.in_visits:
+            self._next_lesson *= 2
+            self.learn()
         if self._book.wants_more(case.case_id):
-            self._on_event(VisitEnded(case, self._book.number(case.case_id), self._visits(case)))
+            if lost := self._book.lost(case.case_id):
+                steps.put_back(case, after=VISIT_BLOCK)
+            self._on_event(VisitEnded(case, self._book.number(case.case_id), self._visits(case), lost))
             return None
         return self._book.row(found.row)
 

@@ -2,9 +2,8 @@
 
 The same case, repeated, tells what a case can reach here: how far apart repeats lie, and how narrow an
 interval becomes within a case's budget. Where that is wider than the target, the sweep aims at what can be
-reached: a case that stops there leaves its time to others. There every case is visited two or three times,
-some cases apart, since spells of a neighbour last for seconds. Cases that miss the target are visited again
-at the end.
+reached: a case that stops there leaves its time to others. There every case is visited twice, some cases
+apart, since spells of a neighbour last for seconds. Cases that miss the target are visited again at the end.
 """
 
 from __future__ import annotations
@@ -32,7 +31,8 @@ TARGETS = (0.03, 0.05, 0.07, 0.1, 0.15, 0.2)
 
 _REPEATS = 5
 _LEAST_REPEATS = 2
-_QUIET, _BUSY = 0.05, 0.2  # of windows that may be disturbed where a case is visited once, and twice
+_QUIET = 0.05  # of windows that may be disturbed where a case is visited once
+_VISITS = 2  # elsewhere; those in which others had the cores do not count
 _MOST_S = 5.0
 _SHARE = 0.05  # of the time that the sweep may take
 
@@ -52,7 +52,7 @@ class Noise:
     disturbed: float
     """Windows of which others took a part."""
     target: float
-    """What cases aim at from now on; when most have a row, what half of them reach (`Loop.learn`)."""
+    """What cases aim at, until more repeats tell (`Loop.learn`)."""
     visits: int = 1
     """To each case, some cases apart: windows of one visit do not show what visits differ by."""
 
@@ -131,7 +131,7 @@ def _noise_of(case: Case, found: list[Measurement], visits: list[WindowVisit], a
     reached = median(each.reached for each in found)
     between = learn([Repeated(case.variant, visits, len(visits))]).between.get(case.variant, 0.0)
     quiet = max(spread, reached) <= asked and disturbed <= _QUIET
-    each = 1 if quiet else 2 if disturbed <= _BUSY else 3
+    each = 1 if quiet else _VISITS
     return Noise(
         case_id=case.case_id,
         repeats=len(found),

@@ -6,6 +6,9 @@ Pairs that a disturbance of another kind has moved count less (Tukey's biweight:
 Technometrics 16, 1974). While a kernel has few repeats, its shares are near those of all kernels together: a
 normal prior.
 
+Cases of one kernel follow the paces differently, too; that is learned from all pairs together, and the
+interval of a time holds it: the farther its visits were from the usual paces, the wider.
+
 What is left, d − s·p, is what visits differ by, whatever their own windows say. No row claims to be known
 better: its interval is that of its windows or this, over the root of its visits, whichever is larger. A
 kernel has its own, and that of all kernels counts, too: the more, the less kernels differ beyond chance
@@ -35,6 +38,8 @@ _FEWEST_VISITS, _MOST_VISITS = 3, 60  # pairs grow as the square of them
 _USUAL_DF = 4.0  # degrees of freedom with which all kernels together tell of a kernel's noise
 _USUAL_SHARE, _USUAL_SD = 0.4, 0.3  # of kernels on a shared machine
 _MOST_SHARE = 1.2
+_USUAL_APART = 0.2  # by which cases of a kernel differ in their shares
+_USUAL_PACE = 0.25  # quantile
 _LEAST_NOISE = 0.001**2  # of a pair; a better agreement is chance
 _MOST_DF = 30.0
 _HALF = 0.6745  # half of normal values lie within so many standard deviations
@@ -82,15 +87,52 @@ class Repeated:
     variant: str
     visits: Sequence[WindowVisit]
     planned: int
-    """So many of them, the first, were made whatever they found."""
+    """So many of them, the first that tell something, were made whatever that was."""
 
 
 def learn(cases: Iterable[Repeated]) -> Repeats:
     """What visits to these cases tell."""
     found = list(cases)
     follows = _follows([(case.variant, _told(case.visits, None)) for case in found])
-    usual = [(case.variant, _told(case.visits[: case.planned], follows.get(case.variant))) for case in found]
-    return Repeats(_between(_pairs(usual), {case.variant for case in found}, follows), follows)
+    usual = [(case.variant, _told(case.visits, follows.get(case.variant))[: case.planned]) for case in found]
+    pairs, spent = _pairs(usual), {case.variant: _spent(follows.get(case.variant)) for case in found}
+    if follows:
+        pairs, apart = _as_at_one_pace(pairs)
+        follows = {
+            variant: attrs.evolve(one, share_sds=tuple(map(math.hypot, one.share_sds, apart)))
+            for variant, one in follows.items()
+        }
+    return Repeats(_between(pairs, spent), follows)
+
+
+def _as_at_one_pace(pairs: Sequence[_Pair]) -> tuple[list[_Pair], tuple[float, ...]]:
+    """The pairs without what cases of one kernel follow the paces differently; and by how much they do.
+
+    Large layers of a kernel may wait for memory and small ones not. So the squares of what is left of pairs
+    grow with those of their differences of pace: variance = noise + Σ apart²·p², by least squares, weighted
+    by the inverse squares of the variances; what is usual counts like one good pair.
+    """
+    from scipy.optimize import nnls
+
+    known = [pair for pair in pairs if pair.paces]
+    if not known:
+        return list(pairs), ()
+    squares = np.array([pair.time**2 for pair in known])
+    weights = np.array([pair.weight for pair in known])
+    terms = np.column_stack([np.ones(len(known)), np.array([pair.paces for pair in known]) ** 2])
+    usual = (_weighted_median(zip(np.sqrt(squares), weights, strict=True)) / _HALF) ** 2
+    expected = np.full(len(known), max(usual, _LEAST_NOISE))
+    likely = np.ones(terms.shape[1] - 1)
+    prior = np.column_stack([0 * likely, np.diag(likely) / _USUAL_APART**2])
+    for _ in range(_ROUNDS):
+        near = np.minimum(squares, _FAR**2 * expected)
+        scale = np.sqrt(weights) / expected
+        parts = nnls(np.vstack([terms * scale[:, None], prior]), np.append(near * scale, likely))[0]
+        parts[0] = max(parts[0], _LEAST_NOISE)
+        expected = terms @ parts
+    at_one = dict(zip(map(id, known), np.sqrt(parts[0] / expected).tolist(), strict=True))
+    apart = tuple(np.sqrt(parts[1:]).tolist())
+    return [attrs.evolve(pair, time=pair.time * at_one.get(id(pair), 1.0)) for pair in pairs], apart
 
 
 def _told(visits: Sequence[WindowVisit], follows: Following | None) -> list[_Told]:
@@ -121,7 +163,7 @@ def _follows(cases: Sequence[tuple[str, Sequence[_Told]]]) -> dict[str, Followin
     paces = np.array([one.paces for _, visits in cases for one in visits if one.paces])
     if not len(paces) or (np.diff(np.quantile(paces, [0.1, 0.9], axis=0), axis=0) <= PACE_DIFFERS).all():
         return {}
-    usual_s = tuple(np.exp(np.median(paces, axis=0)).tolist())
+    usual_s = tuple(np.exp(np.quantile(paces, _USUAL_PACE, axis=0)).tolist())
     pairs = [pair for pair in _pairs(cases) if pair.paces]
     of_variant = defaultdict(list)
     for pair in pairs:
@@ -158,15 +200,17 @@ def _shares(
     return shares, np.sqrt(np.diag(np.linalg.inv(known + prior))), noise
 
 
-def _between(
-    pairs: Sequence[_Pair], variants: set[str], follows: Mapping[str, Following]
-) -> dict[str, float]:
-    """Each kernel's own, and the nearer to that of all the fewer its repeats: Smyth's moderated variances."""
-    spent = {variant: _spent(follows.get(variant)) for variant in variants}
+def _between(pairs: Sequence[_Pair], spent: Mapping[str, float]) -> dict[str, float]:
+    """Each kernel's own, and the nearer to that of all the fewer its repeats: Smyth's moderated variances.
+
+    Args:
+        pairs: of visits.
+        spent: by variant, degrees of freedom that were spent on its shares.
+    """
     usual = _variance(pairs, math.fsum(spent.values()))
     if usual.df < _FEWEST_VISITS - 1:
         return {}
-    of_variant: dict[str, list[_Pair]] = {variant: [] for variant in variants}
+    of_variant: dict[str, list[_Pair]] = {variant: [] for variant in spent}
     for pair in pairs:
         of_variant[pair.variant].append(pair)
     own = {variant: _variance(its, spent[variant]) for variant, its in of_variant.items()}

@@ -71,10 +71,12 @@ class Steps:
         self._sentinels[uuid] += case.sentinel
         return case
 
-    def put_back(self, case: Case) -> None:
-        """Put a step back that was not measured, as the next one."""
+    def put_back(self, case: Case, after: int = 0) -> None:
+        """Put a step back that was not measured, as the next one or after some others."""
         self._made[case.case_id] -= 1
-        self._left.insert(0, case)
+        self._left.insert(after, case)
+        if self._left.count(case) > 1:
+            self._several.add(case.case_id)
 
     def drop(self, case: Case) -> None:
         """Drop the remaining visits of a case that has its row."""

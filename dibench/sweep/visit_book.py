@@ -4,7 +4,7 @@ All visits of a case are made on one card, and leakage and spread are learned fo
 
 The lines are what was measured; rows follow from them. A metered GPU visits a case as often as planned,
 minutes apart, so a sweep may end between visits; the next command makes those that are missing. Everywhere
-else a case is visited once, or two or three times on a noisy machine, and again if it was disturbed. What a
+else a case is visited once, or twice on a noisy machine, and again if it was disturbed. What a
 row says may depend on later visits, so rows are stated again when a command ends.
 """
 
@@ -42,6 +42,9 @@ GAP_BOUND_S = 50e-6
 
 SENTINELS = "sentinels"
 
+_MOST_LOST = 3
+"""Visits of a case that do not count because they lay in a spell; further ones do."""
+
 
 @attrs.frozen
 class Entry:
@@ -58,6 +61,11 @@ class Entry:
     """Cells of the row that need no other visit: counts, and what the device reported."""
     took_s: float
     visit: Visit | WindowVisit
+
+    @property
+    def lost(self) -> bool:
+        """Whether the visit lay in a spell, so that it does not count as one of those planned."""
+        return isinstance(self.visit, WindowVisit) and self.visit.lost
 
     def line(self) -> bytes:
         """One line of JSON."""
@@ -246,13 +254,18 @@ class VisitBook:
         return entries[-1].device_uuid if entries else ""
 
     def number(self, case_id: str) -> int:
-        """Visits of a case so far, on that device."""
-        return len(self._of_case.get(case_id, ()))
+        """Visits of a case so far, on that device: those that count."""
+        entries = self._of_case.get(case_id, ())
+        return len(entries) - min(_MOST_LOST, sum(entry.lost for entry in entries))
 
     def wants_more(self, case_id: str) -> bool:
         """Whether a case was visited, but not as often as planned."""
         entries = self._of_case.get(case_id, [])
-        return bool(entries) and len(entries) < entries[-1].visits
+        return bool(entries) and self.number(case_id) < entries[-1].visits
+
+    def lost(self, case_id: str) -> bool:
+        """Whether the last visit to a case does not count."""
+        return self._of_case[case_id][-1].lost
 
     def row(self, row: Row) -> Row | None:
         """The row with all that is known now; None for a case never visited."""
@@ -268,9 +281,13 @@ class VisitBook:
         visits = self._windows_of(case_id)
         return measurement(visits, self.settings_for(variant)) if visits else None
 
+    def floor(self, variant: str) -> float:
+        """Relative half-width of one visit to this kernel by how much visits differ."""
+        return self.repeats.between.get(variant, self.settings.between)
+
     def settings_for(self, variant: str) -> Settings:
         """The settings, with what repeats told of this kernel."""
-        between = self.repeats.between.get(variant, self.settings.between)
+        between = self.floor(variant)
         return attrs.evolve(self.settings, between=between, follows=self.repeats.follows.get(variant))
 
     def learn(self, cases: Iterable[Case]) -> None:

@@ -39,9 +39,9 @@ def noisy(names: list[str], **changes: Any) -> Sweep:
     return sweep_of(names, settings=EXACT, **changes)
 
 
-def with_sentinel(name: str, cases: int) -> Sweep:
-    """A reference case of that name before so many others: a rough, a disturbed, and quiet ones."""
-    plan = plan_of([name, "rough", "never"] + ["quiet"] * (cases - 2))
+def with_sentinel(name: str, cases: int, others: str = "quiet") -> Sweep:
+    """A reference case of that name before so many others: a rough, a disturbed, and such as are named."""
+    plan = plan_of([name, "rough", "never"] + [others] * (cases - 2))
     cases_of = (attrs.evolve(plan.cases[0], sentinel=True), *plan.cases[1:])
     return noisy([], plan=attrs.evolve(plan, cases=cases_of))
 
@@ -111,7 +111,7 @@ def test_measuring_the_noise_ends_in_time() -> None:
 
 @pytest.mark.slow
 def test_a_noisy_machine_is_said_first_and_the_target_follows(tmp_path: Path) -> None:
-    sweep, events = with_sentinel("rough", cases=45), list[Any]()
+    sweep, events = with_sentinel("rough", cases=45, others="rough"), list[Any]()
     run_sweep(sweep, tmp_path, on_event=events.append)
     told = [index for index, event in enumerate(events) if isinstance(event, NoiseMeasured)]
     assert told == [1], "after what is measured, before the first case"
@@ -128,6 +128,14 @@ def test_a_noisy_machine_is_said_first_and_the_target_follows(tmp_path: Path) ->
     resumed = files.read_json_object(tmp_path / "manifest.json")
     assert resumed is not None and resumed["noise"] == manifest["noise"]
     assert "target ±2%" not in rows_of(tmp_path)["rough"].reason
+
+
+@pytest.mark.slow
+def test_the_target_is_what_cases_reach_whatever_the_reference_case_told(tmp_path: Path) -> None:
+    run_sweep(with_sentinel("rough", cases=45), tmp_path)
+    manifest = files.read_json_object(tmp_path / "manifest.json")
+    assert manifest is not None and manifest["noise"]["target"] > manifest["windows"]["target"] == 0.02
+    assert "target ±2%" in rows_of(tmp_path)["rough"].reason
 
 
 @pytest.mark.slow
