@@ -39,7 +39,7 @@ struct Launch {
   unsigned grid[3], block[3];
   unsigned shared_bytes;
   unsigned reverse_threads, reverse_blocks;
-  unsigned count_sectors;
+  unsigned count_sectors, count_banks;
   unsigned only_block;         // number of the one block to run, from 1; 0: all
   const char* operand[3];      // weight, input, output: all instances
   long long operand_bytes[3];
@@ -49,7 +49,7 @@ struct Counts {
   long long shared_reads[2];   // weight, input
   long long output_writes, macs_executed;
   long long sectors[3];        // 32 bytes, one for each that a warp's request touches
-  // Where sectors are counted, too:
+  // Where banks are counted, too:
   long long block_sectors[3];      // each once in a block, as if it stayed in L1
   long long widths[4][5];          // lanes' reads and writes of global, of shared memory: 1, 2, 4, 8, 16 bytes wide
   long long shared_cycles[2][2];   // of shared memory's read and write requests: taken; without conflicts (banks.h)
@@ -363,14 +363,14 @@ void touch(Kind kind, const void* address, int bytes, int elements, const char* 
       bool known = false;
       for (unsigned i = request.count; i-- > 0 && !known;) known = request.sector[i] == sector;
       if (!known && request.count < 32) request.sector[request.count++] = sector;
-      block_sectors[operand].insert(sector);
+      if (launch.count_banks) block_sectors[operand].insert(sector);
     }
     ++counts.widths[kind == output ? global_write : global_read][log2_of(bytes)];
   }
 }
 
 void touch_shared(const void* address, int bytes, bool is_write, uintptr_t site) {
-  if (!launch.count_sectors || !self) return;
+  if (!launch.count_banks || !self) return;
   const char* const p = static_cast<const char*>(address);
   const char* const dynamic = static_cast<char*>(dynamic_shared);
   long long offset;
@@ -382,6 +382,10 @@ void touch_shared(const void* address, int bytes, bool is_write, uintptr_t site)
   SharedRequest& request = shared_requests[index / 32][(unsigned long long)place << 32 | self->passed_shared[place]++];
   request.add(int(index % 32), offset, bytes, is_write);
   ++counts.widths[is_write ? shared_write : shared_read][log2_of(bytes)];
+}
+
+void pass_shared(bool is_write, uintptr_t site) {
+  if (launch.count_banks) ++self->passed_shared[site << 1 | is_write];
 }
 
 void count_shared(Kind kind, int elements) { counts.shared_reads[kind] += elements; }

@@ -13,6 +13,7 @@ void pass(Kind kind, const char* file, int line);
 void count_shared(Kind kind, int elements);
 /// One access of the running thread to shared memory, for banks; `site` is different for each place in the program.
 void touch_shared(const void* address, int bytes, bool is_write, uintptr_t site);
+void pass_shared(bool is_write, uintptr_t site);
 void count_macs(int n);
 /// Different for each block that has ever run: tells what one left behind from the work of the next.
 unsigned long long block_serial();

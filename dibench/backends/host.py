@@ -68,6 +68,7 @@ class _Launch(ctypes.Structure):
         ("reverse_threads", ctypes.c_uint),
         ("reverse_blocks", ctypes.c_uint),
         ("count_sectors", ctypes.c_uint),
+        ("count_banks", ctypes.c_uint),
         ("only_block", ctypes.c_uint),
         ("operand", ctypes.c_void_p * 3),
         ("operand_bytes", ctypes.c_longlong * 3),
@@ -138,6 +139,7 @@ class Kernel:
         reverse_threads: bool = False,
         reverse_blocks: bool = False,
         sectors: bool = True,
+        banks: bool = False,
         only_block: int = 0,
     ) -> _Counts:
         """Run once.
@@ -149,6 +151,7 @@ class Kernel:
             reverse_threads: run the threads of a block from the last to the first.
             reverse_blocks: likewise the blocks.
             sectors: count sectors too, which takes most of the time.
+            banks: count sectors of a block and banks too, of a kernel built with `shared_accesses`.
             only_block: number, from 1, of the one block to run; 0: all.
 
         Raises:
@@ -161,6 +164,7 @@ class Kernel:
             reverse_threads,
             reverse_blocks,
             sectors,
+            banks,
             only_block,
             tuple(operands[name].ctypes.data for name in OPERANDS),
             tuple(operands[name].nbytes for name in OPERANDS),
@@ -249,6 +253,7 @@ def block_traffic(
         compilers.kernel_arguments(layer, 1, *(array.ctypes.data for array in (x, w, y))),
         {"weight": w, "input": x, "output": y},
         geometry,
+        banks=True,
         only_block=geometry.grid // 2 + 1,
     )
     widths = [dict(zip(WIDTHS, lanes, strict=True)) for lanes in counts.widths]

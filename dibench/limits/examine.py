@@ -25,7 +25,7 @@ from dibench.plan import Case
 
 _SCHEDULERS = 4
 _SECTOR = 32
-_STORE_INSTRUCTIONS = 6  # addresses, predicates and the store itself
+_ACCESS_INSTRUCTIONS = 5  # of an access outside the main loop: address, predicates, the access itself
 _SAMPLE_STEPS = 256  # of the reduction, whose stages are alike
 _SAMPLE_OUTPUTS = 2_000_000
 
@@ -161,18 +161,17 @@ def limits_of(
     latency = first * card.dram_latency + (1 - first) * card.l2_latency
 
     passes = max(1, round(block_macs / (geometry.block * loop.macs) + 0.4))
-    one_pass = loop.warp_pass(latency)
     units = block_work(case, card, loop, seen, geometry.block, passes, scale)
-    start = sum(max(1, one.stall) for one in before) + latency
-    work = BlockWork(units, passes * one_pass.cycles, start)
+    start_cycles = sum(max(1, one.stall) for one in before)
+    work = BlockWork(units, passes * loop.warp_pass(latency), start_cycles + latency)
     told = predict(
         card, work, grid=geometry.grid, blocks=fits.blocks, dram_bytes=0.0 if in_l2 else moved_bytes
     )
     compute_s = case.instances * layer.macs / card.peak_macs_per_s(case.dtype)
     memory_s = moved_bytes / card.dram_bytes_per_s
-    from_dram = loop.warp_pass(card.dram_latency)
-    asked_bytes = sum(width * count for width, count in seen.global_reads.items())
-    new = min(1.0, _SECTOR * (seen.sectors["weight"] + seen.sectors["input"]) / max(1, asked_bytes))
+    # A block alone, its operands in DRAM: how much of them is under way in the mean (Little's law).
+    alone = passes * loop.warp_pass(card.dram_latency) + start_cycles + card.dram_latency
+    loads = scale * sum(seen.global_reads.values()) / geometry.block
     cycles = work.cycles(fits.blocks)[0]
     return Limits(
         case=case,
@@ -190,8 +189,8 @@ def limits_of(
         moves_between_mma=loop.moves_between_mma,
         bytes_per_mac=block_reads * geometry.grid / (case.instances * layer.macs),
         conflicts=_conflicts(seen),
-        loads_in_flight=from_dram.loads_in_flight,
-        bytes_in_flight=new * from_dram.bytes_in_flight * geometry.block * fits.blocks,
+        loads_in_flight=loads * card.dram_latency / alone,
+        bytes_in_flight=fits.blocks * block_reads * card.dram_latency / alone,
         bytes_wanted=card.bytes_in_flight,
         time_s=told.time_s,
         peak="DRAM" if memory_s > compute_s else "FP32" if case.dtype == "fp32" else "tensor",
@@ -207,8 +206,10 @@ def block_work(
     """Cycles by unit for which one block keeps a multiprocessor busy."""
     warps, counted = -(-threads // 32), loop.tally
     stores = sum(seen.global_writes.values()) / threads  # of a lane
+    loads = scale * sum(seen.global_reads.values()) / threads
+    in_loop = passes * (counted["LDG"] + counted["LDGSTS"] + counted["STG"])
     multiplies = passes * warps * 32 * loop.macs
-    issued = passes * len(loop.instructions) + stores * _STORE_INSTRUCTIONS
+    issued = passes * len(loop.instructions) + _ACCESS_INSTRUCTIONS * max(0.0, loads + stores - in_loop)
     requests = sum(seen.requested_sectors.values()) / 4  # 128 bytes a cycle
     instructions = passes * warps * counted["LDG"] + warps * stores
     bytes_l2 = _SECTOR * (scale * (seen.sectors["weight"] + seen.sectors["input"]) + seen.sectors["output"])

@@ -39,19 +39,6 @@ _BARRIER_CYCLES = 20  # from the last warp's arrival
 
 
 @attrs.frozen
-class WarpPass:
-    """How one warp goes once through its loop, alone on its scheduler.
-
-    `cycles` from one pass to the next; `loads_in_flight` and `bytes_in_flight` of a thread from global
-    memory, on average over that time.
-    """
-
-    cycles: float
-    loads_in_flight: float
-    bytes_in_flight: float
-
-
-@attrs.frozen
 class MainLoop:
     """One way through a loop, as the instructions that a warp executes in one pass."""
 
@@ -76,8 +63,8 @@ class MainLoop:
         between = self.instructions[places[0] : places[-1]] if places else ()
         return sum(_is_move(one) for one in between)
 
-    def warp_pass(self, global_latency: float) -> WarpPass:
-        """One pass, where a load from global memory takes so many cycles.
+    def warp_pass(self, global_latency: float) -> float:
+        """Cycles from one pass to the next, where a load from global memory takes so many.
 
         The warp issues in order, waits where the compiler says (machine_code.py), and finds every functional
         unit free.
@@ -104,10 +91,7 @@ class MainLoop:
                 if one.read_barrier is not None:
                     pending[one.read_barrier].append(clock + _OTHER_LATENCY)
                 clock += max(1, one.stall) + (_BARRIER_CYCLES if one.kind == "BAR" else 0)
-        cycles = (clock - first) / _PASSES
-        loads = [one.width for one in self.instructions if _loads_global(one)]
-        share = global_latency / cycles
-        return WarpPass(cycles, len(loads) * share, sum(loads) * share)
+        return (clock - first) / _PASSES
 
 
 def _wait_for_all_but(one: Instruction, pending: Mapping[int, list[float]], clock: float) -> float:

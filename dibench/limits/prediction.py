@@ -39,10 +39,11 @@ class BlockWork:
 
     def cycles(self, blocks: int) -> tuple[float, str]:
         """How long `blocks` of them take on one multiprocessor, and what binds."""
-        waits = {"latency": self.alone_cycles}
-        busy = {unit: cycles * blocks for unit, cycles in self.unit_cycles.items()} | waits
+        busy = {unit: cycles * blocks for unit, cycles in self.unit_cycles.items()}
         unit = max(busy, key=lambda name: busy[name])
-        return busy[unit] + self.start_cycles / blocks, unit
+        # While one block starts, the others work; and no block is faster than it would be alone.
+        filled, alone = busy[unit] + self.start_cycles / blocks, self.alone_cycles + self.start_cycles
+        return (filled, unit) if filled >= alone else (alone, "latency")
 
 
 @attrs.frozen

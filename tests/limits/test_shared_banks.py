@@ -25,6 +25,7 @@ def cycles(access: str, *, kind: str = "read") -> tuple[int, int]:
         [ctypes.c_void_p(x.ctypes.data), ctypes.c_void_p(y.ctypes.data)],
         {"weight": x, "input": x, "output": y},
         compilers.Geometry(1, 32, 0),
+        banks=True,
     )
     taken, least = counts.shared_cycles[kind == "write"]
     return taken, least
@@ -71,3 +72,10 @@ def test_writes_that_no_accessor_makes_are_seen(index: str, expected: tuple[int,
 def test_a_threads_own_memory_is_not_shared() -> None:
     own = "(void)words; float own[64]; for (int i = 0; i < 64; ++i) own[i] = lane"
     assert cycles(f"{own}; put_output(y + lane, own[lane])") == (0, 0)
+
+
+def test_a_lane_that_reads_nothing_keeps_its_place() -> None:
+    """Each lane reads three neighbours, those at the ends two: every request is still one row of words."""
+    read = "sum += load_input_shared(words + lane + s - 1, lane + s > 0)"
+    reads = f"float sum = 0; for (int s = 0; s < 3; ++s) {read}"
+    assert cycles(f"{reads}; put_output(y + lane, sum)") == (3, 3)
