@@ -19,11 +19,12 @@ from dibench.kernels.compilers import nvrtc, sass
 from dibench.layer import Layer
 from dibench.limits import main_loop
 from dibench.limits.cards import CARDS
+from dibench.limits.examine import limits_of
 from dibench.limits.machine_code import Instruction, instructions
 from dibench.limits.main_loop import MainLoop
+from dibench.plan import with_knobs
 
 CUDA = registry("cuda")
-H200 = CARDS[90]
 
 
 @attrs.frozen
@@ -124,27 +125,27 @@ LIMITS: dict[str, tuple[Case, Figures]] = {
     ),
     "depthwise tile 7": (
         Case("depthwise_window", planes(28), {"tile_p": 7}),
-        Figures(56, 396, loads=4.9),
+        Figures(48, 197, conflicts=1.03, loads=5.8),
     ),
     "depthwise tile 14": (
         Case("depthwise_window", planes(28), {"tile_p": 14}),
-        Figures(56, 604, loads=4.0),
+        Figures(48, 380, conflicts=1.02, loads=6.0),
     ),
     "depthwise tile 28": (
         Case("depthwise_window", planes(56), {"tile_p": 28}),
-        Figures(56, 1024, loads=3.5),
+        Figures(48, 725, loads=6.3),
     ),
     "depthwise stride 2": (
         Case("depthwise_window", planes(56, 2), {"tile_p": 7}),
-        Figures(56, 484, loads=7.3),
+        Figures(48, 251, conflicts=1.52, loads=8.3),
     ),
     "fc tile 1": (
         Case("fc_matrix_vector", Layer.fc(1, 2048, 256), {"tile_p": 1, "warps": 4}),
-        Figures(72, 35, loads=7.6),
+        Figures(72, 35, loads=3.4),
     ),
     "fc tile 8": (
         Case("fc_matrix_vector", Layer.fc(8, 2048, 256), {"tile_p": 8, "warps": 4}),
-        Figures(170, 258, loads=16.3),
+        Figures(170, 258, loads=10.1),
     ),
 }
 
@@ -164,22 +165,21 @@ def examined(case: Case, variant: Variant | None = None) -> Examined:
         variant, case.layer, case.knobs, arch=90, dtype=case.dtype
     )
     (listing,) = sass.disassemble([binary])
+    code = instructions(binary, listing)
     seen = host.block_traffic(variant, case.layer, case.knobs, dtype=case.dtype)
-    loop = main_loop.find(instructions(binary, listing), seen, tensor=case.dtype != "fp32")
+    loop = main_loop.find(code, seen, tensor=case.dtype != "fp32")
     assert loop is not None
-    return Examined(figures_of(binary, loop, seen), loop)
-
-
-def figures_of(binary: nvrtc.Binary, loop: MainLoop, seen: host.BlockTraffic) -> Figures:
-    least = seen.conflict_free_read_cycles + seen.conflict_free_write_cycles
-    return Figures(
-        registers=binary.registers,
-        loop=len(loop.instructions),
-        conflicts=round((seen.read_cycles + seen.write_cycles) / least, 2) if least else 1.0,
-        loads=round(loop.warp_pass(H200.dram_latency).loads_in_flight, 1),
-        moves=loop.moves_between_mma,
-        spill_bytes=binary.spill_bytes,
+    planned = with_knobs(case.layer, variant, case.knobs, dtype=case.dtype)
+    found = limits_of(planned, CARDS[90], binary, loop, seen, main_loop.way_to(code, loop))
+    figures = Figures(
+        registers=found.registers,
+        loop=found.loop_instructions,
+        conflicts=round(found.conflicts, 2),
+        loads=round(found.loads_in_flight, 1),
+        moves=found.moves_between_mma,
+        spill_bytes=found.spill_bytes,
     )
+    return Examined(figures, loop)
 
 
 def worse(found: Figures, most: Figures) -> dict[str, tuple[float, float]]:
