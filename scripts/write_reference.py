@@ -1,4 +1,4 @@
-"""Write the pages of docs/ that are made from the code: verbs.md, plans.md and columns.md.
+"""Write the pages of docs/ that are made from the code: verbs.md, plans.md, columns.md and terms.md.
 
 python scripts/write_reference.py [DIRECTORY]
 """
@@ -50,6 +50,24 @@ break inside a field, `.` decimals; an empty cell is not known, never zero. Any 
 `fit` needs the layer's dimensions, `op`, `dtype`, `status`, `energy_source` and a response (`time_s` or a
 column of joules). Columns that dibench does not know are kept.
 """
+
+
+TERMS = """\
+# Terms
+
+Written from `dibench/show/terms.py` by `scripts/write_reference.py`; a test compares. `--full` on a terminal,
+and the page of `report`, say the same of each term where it first stands.
+
+| term | in a line |
+|---|---|
+"""
+
+
+def terms() -> str:
+    """The glossary."""
+    from dibench.show import terms as glossary
+
+    return TERMS + "".join(f"| {term.name} | {term.says} |\n" for term in glossary.TERMS)
 
 
 def verbs() -> str:
@@ -124,7 +142,7 @@ def columns() -> str:
     return "\n".join(lines)
 
 
-PAGES = {"verbs.md": verbs, "plans.md": plans, "columns.md": columns}
+PAGES = {"verbs.md": verbs, "plans.md": plans, "columns.md": columns, "terms.md": terms}
 
 
 def main() -> None:

@@ -44,6 +44,7 @@ def compare(
     margin = None if fail_above is None else _margin(fail_above)
     from dibench.show import compared
     from dibench.show.terminal import show
+    from dibench.show.terms import explained
     from dibench.study.use.compare import compare as engine
     from dibench.table import read_csv, table_of
 
@@ -52,8 +53,8 @@ def compare(
         found = engine(*tables, margin=margin)
     except UserError as error:
         raise UserError("", str(error), where=f"{a}, {b}") from None
-    told = compared.blocks if full else compared.brief
-    answer(json_file, found.to_json, lambda: show(console(), told(found)))
+    told = explained(compared.blocks(found)) if full else compared.brief(found)
+    answer(json_file, found.to_json, lambda: show(console(), told))
     if status := _STATUS[found.verdict]:
         raise typer.Exit(status)
 

@@ -78,6 +78,7 @@ def explain(
     from dibench.show import costs_in_brief, explained
     from dibench.show.blocks import Note
     from dibench.show.terminal import show
+    from dibench.show.terms import explained as with_terms
     from dibench.study.use.explain import explain as engine
 
     found: list[Explanation] = []
@@ -99,7 +100,8 @@ def explain(
             told = explained.blocks(one, str(fit), every=every)
         else:
             told = costs_in_brief.explained(one)
-        show(console(), [*told, *map(Note, why_not[number])])
+        shown = [*told, *map(Note, why_not[number])]
+        show(console(), with_terms(shown) if full or every else shown)
 
     answer_each(json_file, range(len(found)), lambda number: found[number].to_json(), tell)
     if figures is not None and json_file != STANDARD_OUTPUT:

@@ -52,6 +52,7 @@ def fit(
     """
     from dibench.show import terminal
     from dibench.show.fit import blocks, brief, parts
+    from dibench.show.terms import explained
 
     if not 99 <= draws <= 99_999:
         raise UserError("--draws", "must be from 99 to 99999", draws)
@@ -67,9 +68,9 @@ def fit(
         **seeded,
     )
     if twins or lattice or choices:
-        shown = parts(found, twins=twins, lattice=lattice, other_choices=choices)
+        shown = explained(parts(found, twins=twins, lattice=lattice, other_choices=choices))
     else:
-        shown = blocks(found) if full else brief(found, shlex.join(map(str, tables)))
+        shown = explained(blocks(found)) if full else brief(found, shlex.join(map(str, tables)))
     answer(json_file, found.to_json, lambda: terminal.show(console(), shown))
 
 

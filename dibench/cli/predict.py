@@ -89,6 +89,7 @@ def predict(
     wanted = models_at([model, *([compare] if compare else [])], sizes, input_shape)
     from dibench.show import costs_in_brief, library_costs, predicted_costs
     from dibench.show.terminal import show
+    from dibench.show.terms import explained
 
     found = _predicted(wanted, fitted, theirs, measured)
     if figures is not None:
@@ -102,7 +103,8 @@ def predict(
         else:
             told = costs_in_brief.predicted(found, shlex.quote(model), shlex.quote(str(fit)))
             told += library_costs.blocks(found.predictions, found.library) if found.library else []
-        show(console(), [*told, *_checked(found)])
+        told = [*told, *_checked(found)]
+        show(console(), explained(told) if full or every else told)
         if figures is not None:
             typer.echo(f"Figures: {figures}")
 

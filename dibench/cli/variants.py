@@ -77,6 +77,7 @@ def variants(
     from dibench.kernels import registry
     from dibench.show import kernels
     from dibench.show.terminal import show
+    from dibench.show.terms import explained
 
     if backend and backend not in _BACKENDS:
         raise UserError("--backend", f"must be one of {', '.join(_BACKENDS)}", backend)
@@ -93,7 +94,7 @@ def variants(
     answer(
         json_file,
         lambda: [one for variant in found for one in _objects(variant, needed)],
-        lambda: show(console(), told),
+        lambda: show(console(), explained(told)),
     )
 
 

@@ -43,15 +43,15 @@ def models(fit: Fit) -> Table:
     ]
     best = frozenset({errors.index(min(errors))}) if len(errors) == len(shown) and errors else frozenset()
     names = ("R²", "MAPE", "r", "ρ")
-    ranks = {"ΔAICc": 2, "k": 1, "r out": 3, "ρ out": 3}
+    ranks = {"ΔAICc": 2, "terms": 1, "r out": 3, "ρ out": 3}
     return Table(
         f"How well each description predicts {fit.response_kind} per launch ({fit.response}, "
         f"{count(fit.rows_used, fit.rows_are.removesuffix('s'))})",
-        columns("model", *names, *(f"{name} out" for name in names), "k", "ΔAICc", ranks=ranks),
+        columns("model", *names, *(f"{name} out" for name in names), "terms", "ΔAICc", ranks=ranks),
         rows,
         " ".join(
             [
-                f"R² of logs, r Pearson, ρ Spearman; out: held out by {fit.folds.text}. Bold: least.",
+                f"R² of logs; out: held out by {fit.folds.text}. Bold: least.",
                 *not_fitted(fit),
             ]
         ),
@@ -129,7 +129,9 @@ def _units(fit: Fit) -> dict[str, tuple[float, str]]:
     for terms in alike.values():
         every = [one for term in terms for one in found[term]]
         size = _PICO if every[0].unit.startswith("p") else 1.0  # the time model's power is in W
-        scale, prefix = common_scale(one.value * size for one in every if one.value is not None)
+        known = sorted(abs(one.value) * size for one in every if one.value)
+        # Of the median, as one far out would leave the others no digits.
+        scale, prefix = common_scale(known[len(known) // 2 :][:1])
         for term in terms:
             units[term] = scale / size, prefix + found[term][0].unit.removeprefix("p")
     return units

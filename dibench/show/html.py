@@ -67,17 +67,18 @@ def draw(figure: Figure) -> Shown | None:
 
 def question(section: Section) -> Question:
     """The section with its figures drawn; those with nothing to see are left out."""
-    return Question(section, _parts(section.blocks), {c: _parts(own) for c, own in section.cards.items()})
+    return Question(section, parts(section.blocks), {c: parts(own) for c, own in section.cards.items()})
 
 
-def _parts(blocks: Sequence[Block]) -> list[PagePart]:
-    parts = []
+def parts(blocks: Sequence[Block]) -> list[PagePart]:
+    """Blocks grouped by kind, their figures drawn."""
+    made = []
     for kind, grouped in groupby(blocks, _kind):
         own = list(grouped)
         figures = [shown for block in own if isinstance(block, Figure) and (shown := draw(block))]
         if figures or kind != "figures":
-            parts.append(PagePart(kind, own, figures))
-    return parts
+            made.append(PagePart(kind, own, figures))
+    return made
 
 
 def _kind(block: Block) -> str:
@@ -88,14 +89,14 @@ def _kind(block: Block) -> str:
 
 def fragment(blocks: Iterable[Block | Section]) -> str:
     """Blocks as a piece of HTML with a small style, without figures and what only a page has room for."""
-    parts: list[Question | PagePart] = []
+    shown: list[Question | PagePart] = []
     for is_section, own in groupby(blocks, lambda block: isinstance(block, Section)):
         if is_section:
-            parts += [_in_short(section) for section in own if isinstance(section, Section)]
+            shown += [_in_short(section) for section in own if isinstance(section, Section)]
         else:
-            parts += _parts(_short([block for block in own if not isinstance(block, Section)]))
+            shown += parts(_short([block for block in own if not isinstance(block, Section)]))
     css = Markup(fragment_style())
-    return environment().get_template("fragment.html.jinja").render(parts=parts, css=css)
+    return environment().get_template("fragment.html.jinja").render(parts=shown, css=css)
 
 
 def _in_short(section: Section) -> Question:

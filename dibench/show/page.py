@@ -37,10 +37,11 @@ from dibench.show import (
 )
 from dibench.show.alpha import alpha_figure
 from dibench.show.blocks import Figure, Section, Table, of_cards
-from dibench.show.html import environment, question
+from dibench.show.html import environment, parts, question
 from dibench.show.response import response_of
 from dibench.show.studies import AS_ONE, Contents, Study
 from dibench.show.svg import Drawn, marked, style_sheet
+from dibench.show.terms import Teller
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,9 +77,12 @@ def render(contents: Contents, manifest: Json | None, files: Sequence[str] = ("s
         files: names of the data files beside the page.
     """
     studies, study = contents.studies, contents.studies[0]
+    teller = Teller()  # in reading order: a term is told where it first stands
+    short = [teller.section(one) for one in so_what.sections(study, contents.costs)]
+    answers = [teller.section(one) for one in _claims(studies)]
     with marked(sources.mark(study)):
-        first = question(_verdict(study, alpha_figure(studies, contents.several)))
-        asked = list(map(question, _sections(contents)))
+        first = question(teller.section(_verdict(study, alpha_figure(studies, contents.several))))
+        asked = [question(teller.section(one)) for one in _sections(contents)]
     figures = [one for each in (first, *asked) for one in each.figures]
     asked += map(question, missing.sections([one.svg.name for one in figures], studies))
     html = (
@@ -91,13 +95,13 @@ def render(contents: Contents, manifest: Json | None, files: Sequence[str] = ("s
             facts=_facts(studies, manifest),
             warning=sources.noise_banner(studies),
             banners=sources.banners(_head(study), manifest=manifest is not None),
-            in_short=list(map(question, so_what.sections(study, contents.costs))),
+            in_short=list(map(question, short)),
             verdict=first,
-            claims=list(map(question, _claims(studies))),
+            claims=list(map(question, answers)),
             joined=study.card == AS_ONE,
             key=_key(study.rows),
             questions=asked,
-            tables=_tables(study, contents.described),
+            numbers=parts(teller.blocks(_tables(study, contents.described))),
             reproduce=_reproduction(manifest or {}, files),
         )
     )
