@@ -35,6 +35,11 @@ if "$PY" -c 'from dibench.check.counters import find_ncu; find_ncu()' 2>/dev/nul
 else
   echo "not checked: ncu is not installed (package nsight-compute)"
 fi
+if "$PY" -c 'from dibench.kernels.compilers import sass; sass.tool()' 2>/dev/null && command -v "${CXX:-g++}" >/dev/null; then
+  step "$PY" -m benchmarks.gpu_limits "$out/limits.csv"
+else
+  echo "not checked: predicted times need g++ and nvdisasm (pip install nvidia-cuda-nvdisasm)"
+fi
 if "$PY" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' 2>/dev/null; then
   step "$PY" -m benchmarks.gpu_speed "$out/speed.csv"
 else

@@ -102,3 +102,24 @@ def of(arch: int) -> Card:
     if arch not in CARDS:
         raise UserError("--arch", f"must be one of {', '.join(map(str, CARDS))}", arch)
     return CARDS[arch]
+
+
+# Wide because a GPU is described by what its driver tells.
+def of_gpu(
+    *, arch: int, name: str, sms: int, clock_hz: float, dram_bytes_per_s: float, l2_bytes: int
+) -> Card:
+    """A GPU with the size and clocks that its driver tells, and all else of the nearest card not newer.
+
+    >>> of_gpu(arch=90, name="H100", sms=114, clock_hz=1.755e9, dram_bytes_per_s=2e12, l2_bytes=1).fp32_lanes
+    128
+    """
+    nearest = CARDS[max((known for known in CARDS if known <= arch), default=min(CARDS))]
+    return attrs.evolve(
+        nearest,
+        arch=arch,
+        name=name,
+        sms=sms,
+        clock_hz=clock_hz,
+        dram_bytes_per_s=dram_bytes_per_s,
+        l2_bytes=l2_bytes,
+    )

@@ -37,16 +37,25 @@ def disassemble(binaries: Sequence[Binary]) -> list[str]:
     return ["\n".join(itertools.islice(lines[arch], len(code) // _INSTRUCTION_BYTES)) for arch, code in codes]
 
 
-def _nvdisasm(code: bytes, arch: int) -> list[str]:
+def tool() -> str:
+    """Where nvdisasm is.
+
+    Raises:
+        UserError: it is not installed; the message names the wheel.
+    """
     wheel = [root / "cu13/bin/nvdisasm" for root in wheel_roots()]
-    tool = next((str(path) for path in wheel if path.exists()), shutil.which("nvdisasm"))
-    if not tool:
+    found = next((str(path) for path in wheel if path.exists()), shutil.which("nvdisasm"))
+    if not found:
         raise UserError("nvdisasm", "is missing: pip install nvidia-cuda-nvdisasm")
+    return found
+
+
+def _nvdisasm(code: bytes, arch: int) -> list[str]:
     with temporary.scratch() as directory:
         file = directory / "code"
         file.write_bytes(code)
         done = subprocess.run(
-            [tool, "--binary", f"SM{arch}", str(file)], capture_output=True, text=True, check=False
+            [tool(), "--binary", f"SM{arch}", str(file)], capture_output=True, text=True, check=False
         )
     if done.returncode:
         raise UserError("nvdisasm", done.stderr.strip() or "failed", f"sm_{arch}")
