@@ -18,6 +18,7 @@ from dibench.backends import openmp
 from dibench.backends.base import Device
 from dibench.backends.operands import aligned, operand, operand_shapes
 from dibench.errors import UserError
+from dibench.memory import available_bytes
 from dibench.numbers import short
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class CpuBackend:
     def peaks(self) -> dict[str, float]:
         """MAC/s of an FMA-only loop and B/s of reading memory, on all threads, measured now."""
         last_level = last_level_cache_bytes()
-        buffer = max(min(max(_LEAST_BUFFER, 4 * last_level), _available_bytes() // 2), 2**20)
+        buffer = max(min(max(_LEAST_BUFFER, 4 * last_level), available_bytes() // 2), 2**20)
         return {
             "mac_per_s": float(self._cpu.peak_flops(self.isa, self.threads, _PEAK_SECONDS)),
             "bytes_per_s": float(self._cpu.peak_bandwidth(self.threads, buffer, _PEAK_SECONDS)),
@@ -145,19 +146,12 @@ def check_memory(layer: Layer, instances: int, scratch: int) -> None:
         UserError: it names the memory needed and left.
     """
     needed = 4 * instances * (layer.weights + layer.inputs + layer.outputs) + scratch
-    available = _available_bytes()
+    available = available_bytes()
     if needed > available:
-        rule = f"needs {short(needed, 'B')} of memory and this machine has {short(available, 'B')} left"
+        rule = f"needs {short(needed, 'B')} of memory and this process has {short(available, 'B')} left"
         raise UserError(
             "instances" if instances > 1 else "layer", rule, instances if instances > 1 else layer
         )
-
-
-def _available_bytes() -> int:
-    for line in _read("/proc/meminfo").splitlines():
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return int(os.sysconf("SC_PHYS_PAGES")) * int(os.sysconf("SC_PAGE_SIZE"))
 
 
 def last_level_cache_bytes() -> int:

@@ -42,6 +42,7 @@ from dibench.sweep.events import (
 from dibench.sweep.manifest import utc_now
 from dibench.sweep.noise import reachable
 from dibench.sweep.steps import Steps, key_of
+from dibench.sweep.under_way import MOST_DEATHS, WHY, UnderWay
 from dibench.sweep.visit_book import VisitBook
 
 if TYPE_CHECKING:
@@ -88,6 +89,7 @@ class Loop:
         crew: Crew,
         table: record.RowsFile,
         book: VisitBook,
+        under_way: UnderWay,
         session: str,
         on_event: Callable[[Event], None],
         on_join: Callable[[Setup], object],
@@ -99,13 +101,14 @@ class Loop:
             crew: the devices.
             table: where rows go.
             book: where visits go; its settings are those that cases are measured with.
+            under_way: where cases are noted that are being measured.
             session: the name of this start of the program, for the rows.
             on_event: called with each event.
             on_join: called with the description of a device that joins, before it has a row.
         """
         self._plan, self._crew = sweep.plan, crew
         self._table, self._book, self._session, self._on_event = table, book, session, on_event
-        self._on_join = on_join
+        self._on_join, self.under_way = on_join, under_way
         self.in_visits = crew.devices[0].setup.meter.in_visits
         self._expected = NextCase(sweep.settings, in_visits=self.in_visits)
         self._inside_s = self._took_s = 0.0
@@ -147,6 +150,7 @@ class Loop:
 
     def steps(self) -> Steps:
         """Each open case once for every visit that it still needs, in measuring order."""
+        self._fail_deadly()
         cases, book, homes = self.open_cases(), self._book, self._homes()
         made = {case.case_id: book.number(case.case_id) if key_of(case) in homes else 0 for case in cases}
         steps = []
@@ -159,7 +163,18 @@ class Loop:
                 row = book.row(case.row())
                 assert row is not None
                 self._write(case, self.setups[book.device(case.case_id)], utc_now(), row)
+        # A case that may have taken the program down goes last: the others are measured first.
+        steps.sort(key=lambda case: self.under_way.deaths(case.case_id))
         return Steps(steps, homes, made)
+
+    def _fail_deadly(self) -> None:
+        """Write the rows of open cases that were under way whenever the program died."""
+        for case in self.open_cases():
+            if (deaths := self.under_way.deaths(case.case_id)) >= MOST_DEATHS:
+                reason = f"the sweep and its worker died {deaths} times while it was measured ({WHY})"
+                setup = self._crew.devices[0].setup
+                self._write(case, setup, utc_now(), failed(case, reason, setup))
+                self.under_way.done(case.case_id)
 
     def _visits(self, case: Case) -> int:
         """Visits that a case needs to have its row."""
@@ -173,6 +188,8 @@ class Loop:
         found: list[tuple[float, Case]] = []
         for case in self._plan.cases:
             now = self._book.in_windows(case.case_id, case.variant)
+            if self.under_way.deaths(case.case_id) >= MOST_DEATHS:
+                continue
             if now is None or now.status == "ok" or self._book.device(case.case_id) not in self.setups:
                 continue
             if now.windows * (1 + _MOST_REVISITS / now.visits) >= FEWEST_WINDOWS:
@@ -276,6 +293,7 @@ class Loop:
             if deadline is not None and begin + self._expected.seconds(case) > deadline:
                 steps.put_back(case)
                 return False
+            self.under_way.began(case.case_id)
             self._on_event(CaseBegan(case))
             future = pool.submit(device.measure, case, self._settings(case), steps.upcoming(_LOOK_AHEAD))
             self._under_way[future] = _UnderWay(device, case, utc_now(), begin)
@@ -295,6 +313,7 @@ class Loop:
     def _take_in(self, begun: _UnderWay, future: Future[CaseResult], steps: Steps) -> None:
         """Record what a device found, or that it was lost."""
         case, device = begun.case, begun.device
+        self.under_way.done(case.case_id)
         try:
             found = future.result()
         except DeviceLostError as error:

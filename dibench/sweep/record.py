@@ -7,6 +7,7 @@
 - `visits.jsonl` has a line for each visit, and grows in the same way. Rows of visited cases follow from it.
 - `manifest.json` is replaced whole: written beside, forced to the disk, renamed.
 - `sweep.lock` names the process that writes here; the kernel releases it however that process ends.
+- `under_way.txt` names what is measured now, for the case that it takes this program down; see `under_way`.
 - `visits.kept.jsonl` has visits that could not go into `visits.jsonl` because another program had changed it;
   the next start takes them in.
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 TABLE, VISITS, MANIFEST, LOCK = "sweep.csv", "visits.jsonl", "manifest.json", "sweep.lock"
 KEPT = "visits.kept.jsonl"
+UNDER_WAY = "under_way.txt"
 _SYNC_EVERY_S = 5.0
 
 Write = Callable[[int, bytes], int]

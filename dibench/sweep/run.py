@@ -35,6 +35,7 @@ from dibench.sweep.loop import Loop
 from dibench.sweep.manifest import Manifest, identity_of, refuse_other, set_aside
 from dibench.sweep.mending import mend_table, mend_visits, remedied
 from dibench.sweep.noise import Noise, measure_noise, time_for
+from dibench.sweep.under_way import MOST_DEATHS, WHY, UnderWay
 from dibench.sweep.visit_book import VisitBook, take_in_kept
 from dibench.sweep.worker import hang_limit_s
 
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
     from dibench.intervals import VariancePart
     from dibench.measure.settings import Settings
     from dibench.schema import Row
+
+_PEAKS, _NOISE = "peaks", "noise"
 
 __all__ = ["Summary", "Sweep", "run_sweep"]
 
@@ -100,8 +103,12 @@ def run_sweep(
     begin = time.monotonic()
     limit_s = sweep.limit_s or hang_limit_s(sweep.settings)
     opening = Opening(sweep.backend, sweep.meter, sweep.settings, limit_s, sweep.idle)
-    with Lock(out) as lock, contextlib.closing(_crew(sweep, opening)) as crew:
-        manifest, kept_as = _begin(sweep, lock, crew, fresh=fresh, on_event=on_event)
+    with (
+        Lock(out) as lock,
+        contextlib.closing(UnderWay(out / record.UNDER_WAY)) as under_way,
+        contextlib.closing(_crew(sweep, opening)) as crew,
+    ):
+        manifest, kept_as = _begin(sweep, lock, crew, under_way, fresh=fresh, on_event=on_event)
         manifest.save()
         settings = _aiming(sweep, Noise(**manifest.noise) if manifest.noise else None)
         book = _open_book(lock, crew, settings, on_event)
@@ -109,7 +116,9 @@ def run_sweep(
             book.learn(sweep.plan.cases)
             _tidy(sweep, out / record.TABLE, book, retry_failed, on_event)
             with contextlib.closing(record.RowsFile(out / record.TABLE, held=lock.check)) as table:
-                loop = Loop(sweep, crew, table, book, manifest.session, on_event, manifest.add_device)
+                loop = Loop(
+                    sweep, crew, table, book, under_way, manifest.session, on_event, manifest.add_device
+                )
                 ended = _measure(sweep, crew, loop, book, manifest, deadline, on_event)
                 book.check()
                 table.check()
@@ -147,7 +156,13 @@ def run_sweep(
 
 
 def _begin(
-    sweep: Sweep, lock: Lock, crew: Crew, *, fresh: bool, on_event: Callable[[Event], None]
+    sweep: Sweep,
+    lock: Lock,
+    crew: Crew,
+    under_way: UnderWay,
+    *,
+    fresh: bool,
+    on_event: Callable[[Event], None],
 ) -> tuple[Manifest, str]:
     """The manifest of this session, and where an earlier table was moved; refuses a sweep that differs."""
     out = lock.directory
@@ -162,7 +177,9 @@ def _begin(
     identity = identity_of(sweep, setups[0])
     refuse_other(out, earlier, identity)
     kept_as = set_aside(out) if fresh else ""
-    peaks = earlier["peaks"] if earlier else _peaks(crew, on_event)
+    if fresh:
+        under_way.forget()
+    peaks = earlier["peaks"] if earlier else _peaks(crew, under_way, on_event)
     return Manifest(out, earlier, identity, sweep, setups, peaks, lock.check), kept_as
 
 
@@ -175,8 +192,12 @@ def no_sensor(device: str, why: str) -> UserError:
     return UserError("--meter", rule)
 
 
-def _peaks(crew: Crew, on_event: Callable[[Event], None]) -> Mapping[str, Any]:
+def _peaks(crew: Crew, under_way: UnderWay, on_event: Callable[[Event], None]) -> Mapping[str, Any]:
     """Peaks of the first device; empty where they cannot be measured, which rows do not need."""
+    if under_way.deaths(_PEAKS) >= MOST_DEATHS:
+        on_event(NoPeaks(f"measuring them took this program down {MOST_DEATHS} times ({WHY})"))
+        return {}
+    under_way.began(_PEAKS)
     try:
         return crew.devices[0].peaks()
     except UserError as error:
@@ -184,6 +205,8 @@ def _peaks(crew: Crew, on_event: Callable[[Event], None]) -> Mapping[str, Any]:
             raise
         on_event(NoPeaks(str(error)))
         return {}
+    finally:
+        under_way.done(_PEAKS)
 
 
 def _crew(sweep: Sweep, opening: Opening) -> Crew:
@@ -247,7 +270,9 @@ def _measure(
     ended = "interrupted"
     with contextlib.suppress(KeyboardInterrupt):
         cases = len(loop.open_cases())
-        if not begun_with and (noise := _learn_noise(sweep, crew, book, manifest, cases, deadline)):
+        if not begun_with and (
+            noise := _learn_noise(sweep, crew, book, manifest, loop.under_way, cases, deadline)
+        ):
             loop.visits_each = noise.visits
             on_event(NoiseMeasured(noise, sweep.settings.target, len(loop.steps())))
         ended = loop.run(loop.steps(), deadline)
@@ -255,8 +280,15 @@ def _measure(
     return ended
 
 
+# Wide because it is a step of _measure.
 def _learn_noise(
-    sweep: Sweep, crew: Crew, book: VisitBook, manifest: Manifest, cases: int, deadline: float | None
+    sweep: Sweep,
+    crew: Crew,
+    book: VisitBook,
+    manifest: Manifest,
+    under_way: UnderWay,
+    cases: int,
+    deadline: float | None,
 ) -> Noise | None:
     """Measure the machine's noise, once in a sweep, and aim at what it allows."""
     device = crew.devices[0]
@@ -265,7 +297,11 @@ def _learn_noise(
     limit_s = time_for(cases, sweep.settings, left_s)
     if manifest.noise or device.setup.meter.in_visits or reference is None or not limit_s:
         return None
+    if under_way.deaths(_NOISE) >= MOST_DEATHS:
+        return None
+    under_way.began(_NOISE)
     noise = measure_noise(device, reference, sweep.settings, limit_s)
+    under_way.done(_NOISE)
     if noise is not None:
         if sweep.keep_target:
             noise = attrs.evolve(noise, target=sweep.settings.target)

@@ -24,6 +24,7 @@ from dibench.errors import UserError
 from dibench.sweep import record
 from dibench.sweep.lock import Lock
 from dibench.sweep.run import run_sweep
+from dibench.sweep.under_way import UnderWay
 from dibench.table import read_csv
 
 CASES = 12  # a case takes about 0.05 s, the start of the program about 0.4 s
@@ -96,6 +97,49 @@ def test_a_worker_whose_parent_died_before_it_started_does_not_stay(tmp_path: Pa
     assert run.returncode == 1
 
 
+def test_a_case_that_takes_the_program_down_is_given_up_after_three_deaths(tmp_path: Path) -> None:
+    names = "slow gone slow slow"
+    for number in range(1, 4):
+        program = start(tmp_path, names)
+        program.communicate(timeout=30)
+        assert program.returncode == -signal.SIGKILL
+        rows = list(record.written(tmp_path / "sweep.csv"))
+        assert len(rows) == (1 if number == 1 else 3), "all others are measured before it is tried again"
+    program = start(tmp_path, names)
+    output, errors = program.communicate(timeout=30)
+    assert output.strip() == "complete", errors
+    check_complete(tmp_path, 4)
+    found = {row.name: (row.status, row.reason) for row in record.written(tmp_path / "sweep.csv")}
+    assert found["gone"] == (
+        "failed",
+        "the sweep and its worker died 3 times while it was measured "
+        "(killed together, out of memory, or the machine went down)",
+    )
+    assert found["slow"][0] in ("ok", "flagged")
+
+
+def test_only_deaths_without_an_end_count(tmp_path: Path) -> None:
+    path = tmp_path / record.UNDER_WAY
+
+    def died(*notes: str) -> UnderWay:
+        with path.open("a") as file:
+            file.write("".join(f"{note}\n" for note in notes))
+        return UnderWay(path)
+
+    assert died("began a", "done a", "began b").deaths("a") == 0
+    again = died("began b")
+    assert (again.deaths("a"), again.deaths("b")) == (0, 2)
+    again.began("c")  # and Ctrl-C
+    again.close()
+    assert path.read_text() == "began b\nbegan b\n", "a start that ends by itself is no death"
+    once_more = UnderWay(path)
+    once_more.began("b")
+    once_more.done("b")
+    once_more.close()
+    assert not path.exists()
+    assert died("began a", "beg").deaths("a") == 1, "the last note was torn"
+
+
 def test_two_sweeps_in_one_directory(tmp_path: Path) -> None:
     program = start(tmp_path, cases=500)
     try:
@@ -134,6 +178,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (3500, 3500))
 from pathlib import Path
 from fake_backend import sweep_of
 from dibench.sweep.run import run_sweep
+from dibench.sweep.under_way import UnderWay
 from dibench.errors import UserError
 try:
     run_sweep(sweep_of(["slow"] * {CASES}), Path({str(tmp_path)!r}))
