@@ -104,6 +104,7 @@ class Progress:
             CaseBegan,
             CaseEnded,
             CaseRevisited,
+            CutShort,
             DeviceJoined,
             DeviceLost,
             DeviceRefused,
@@ -136,6 +137,9 @@ class Progress:
             case CaseEnded(case, row):
                 self._again += self._revisits and row.status == "flagged"
                 self._end(case, result_text(row), failed=row.status == "failed")
+            case CutShort(case, took_s, stuck):
+                then = "it was stuck" if stuck else "the next command measures it"
+                self._say(f"{case_text(case)}: ended at the deadline after {time_text(took_s)}: {then}")
             case WorkerRestarted(reason):
                 self._say(f"{reason}; started a new one")
             case NoPeaks(reason):

@@ -11,11 +11,14 @@ lost device: its case goes to another. A worker that starts or returns later joi
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import logging
 import re
 import socket
+import ssl
+import threading
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -28,7 +31,14 @@ from dibench import __version__
 from dibench.errors import UserError
 from dibench.extras import pip_install
 from dibench.sweep import on_dask
-from dibench.sweep.crew import DeviceLostError, OpenDevice, Opening, check_alike
+from dibench.sweep.crew import (
+    LEAST_OPEN_S,
+    DeviceLostError,
+    OpenDevice,
+    Opening,
+    check_alike,
+    failed,
+)
 from dibench.sweep.worker import CaseResult, Setup, case_to_json
 
 if TYPE_CHECKING:
@@ -37,6 +47,7 @@ if TYPE_CHECKING:
 
 RESOURCE = "dibench"
 _ANSWER_S = 10.0
+_KNOCK_S = 5.0
 _OPEN_S = 180.0
 _PATIENCE_S = 60.0
 _LOOK_EVERY_S = 1.0
@@ -49,9 +60,9 @@ _START = (
 class ClusterDevice:
     """The sweep's side of a device: every request is a task that only its Dask worker may run."""
 
-    def __init__(self, client: Any, address: str, limit_s: float) -> None:
+    def __init__(self, client: Any, address: str, opening: Opening) -> None:
         """Remember where the device is; nothing is sent yet."""
-        self._client, self.address, self._limit_s = client, address, limit_s
+        self._client, self.address, self._opening = client, address, opening
         self._future: Any = None
         self.setup: Setup
 
@@ -73,7 +84,7 @@ class ClusterDevice:
     def peaks(self) -> dict[str, Any]:
         """See OpenDevice."""
         try:
-            answer = self.answer(self._task(on_dask.peaks, self._client.id), _OPEN_S)
+            answer = self.answer(self._task(on_dask.peaks, self._client.id), self._left_s(_OPEN_S))
         except DeviceLostError as error:
             raise UserError("--scheduler", f"lost a device while its peaks were measured: {error}") from None
         if "error" in answer:
@@ -86,12 +97,20 @@ class ClusterDevice:
         # The worker ends a hung case itself; one that takes even longer has vanished.
         try:
             task = self._task(on_dask.measure, self._client.id, cases, json.dumps(attrs.asdict(settings)))
-            answer = self.answer(task, self._limit_s + _OPEN_S)
+            limit_s = self._opening.limit_s + _OPEN_S
+            answer = self.answer(task, self._opening.left_s(limit_s))
         except UserError as error:
             raise DeviceLostError(str(error)) from None
+        except DeviceLostError as error:
+            if self._opening.left_s(limit_s) > 0:
+                raise
+            return CaseResult(failed(case, str(error), self.setup), late=True)
         if "error" in answer:
             raise DeviceLostError(f"{self.address}: {answer['error']}")
         return CaseResult.from_json(answer["found"])
+
+    def _left_s(self, limit_s: float) -> float:
+        return self._opening.left_s(limit_s, LEAST_OPEN_S)
 
     def answer(self, future: Any, limit_s: float) -> dict[str, Any]:
         """The answer of a task.
@@ -137,7 +156,7 @@ class ClusterCrew:
         Raises:
             UserError: no scheduler, no worker, or workers with another dibench or other devices.
         """
-        self._address, self._limit_s = address, opening.limit_s
+        self._address, self._opened_as = address, opening
         self._client = _connect(address)
         self.devices: list[ClusterDevice] = []
         self._opening_now: dict[str, tuple[ClusterDevice, Any]] = {}
@@ -188,11 +207,11 @@ class ClusterCrew:
         # Dask sends a lambda as code, so the scheduler needs no dibench.
         clients = self._client.run_on_scheduler(lambda dask_scheduler: list(dask_scheduler.clients))
         for address in sorted(addresses):
-            device = ClusterDevice(self._client, address, self._limit_s)
+            device = ClusterDevice(self._client, address, self._opened_as)
             self._opening_now[address] = device, device.begin({**self._request, "clients": clients})
 
     def _finish(self, device: ClusterDevice, future: Any) -> None:
-        answer = device.answer(future, _OPEN_S)
+        answer = device.answer(future, self._opened_as.left_s(_OPEN_S, LEAST_OPEN_S))
         if "error" in answer:
             raise UserError("--scheduler", f"worker {device.address}: {answer['error']}")
         device.setup = Setup.from_json(answer["opened"])
@@ -244,7 +263,7 @@ class ClusterCrew:
 
     def replacement(self, why: str) -> Sequence[OpenDevice]:
         """See Crew."""
-        deadline = time.monotonic() + _PATIENCE_S
+        deadline = time.monotonic() + self._opened_as.left_s(_PATIENCE_S)
         while time.monotonic() < deadline and self._client.status == "running":
             if new := self.joined():
                 return new
@@ -258,6 +277,12 @@ class ClusterCrew:
             device.give_up()
         addresses = [device.address for device in self.devices] + list(self._opening_now)
         self.devices, self._opening_now = [], {}
+        # In a thread, since Dask waits without a limit for a worker that hangs.
+        ending = threading.Thread(target=self._say_goodbye, args=(addresses,), daemon=True)
+        ending.start()
+        ending.join(2 * _ANSWER_S)
+
+    def _say_goodbye(self, addresses: Sequence[str]) -> None:
         with contextlib.suppress(Exception):
             if addresses:
                 client = self._client.id
@@ -277,18 +302,51 @@ def _connect(address: str) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about versions that differ; dibench compares its own later
             return distributed.Client(address, timeout=_ANSWER_S, set_as_default=False, name="dibench")
-    except (OSError, ValueError, OverflowError) as error:
-        rule = f"must be the address of a Dask scheduler, such as tcp://host:8786 ({_line(error)})"
-        raise UserError("--scheduler", rule, address) from None
+    except Exception as error:  # whatever a program that is no scheduler makes of it
+        raise UserError("--scheduler", _remedy(address, error), address) from None
 
 
 def _knock(address: str) -> None:
-    """Fail at once where nothing listens; Dask would retry for long."""
+    """Fail at once where nothing listens, within seconds where it is no scheduler. Dask retries for minutes.
+
+    Raises:
+        Exception: of many types, for whatever is wrong there.
+    """
     found = _ADDRESS.fullmatch(address)
     if found is None:
         raise ValueError("no such address")
-    with socket.create_connection((found[1].strip("[]"), int(found[2])), timeout=_ANSWER_S):
+    with socket.create_connection((found[1].strip("[]"), int(found[2])), timeout=_KNOCK_S):
         pass
+    asyncio.run(_greet(address))
+
+
+async def _greet(address: str) -> None:
+    """Ask the program there whether it is a scheduler."""
+    from distributed.comm import connect
+    from distributed.security import Security
+
+    async with asyncio.timeout(_KNOCK_S):
+        comm = await connect(address, timeout=_KNOCK_S, **Security().get_connection_args("client"))
+        try:
+            await comm.write({"op": "identity"})
+            answer = await comm.read()
+        finally:
+            comm.abort()
+    if not isinstance(answer, dict) or answer.get("type") != "Scheduler":
+        raise ValueError("no Dask scheduler answers there")
+
+
+def _remedy(address: str, error: Exception) -> str:
+    """The rule that the address breaks, and what to do."""
+    if address.startswith("tls://") and isinstance(error, (TypeError, ssl.SSLError, FileNotFoundError)):
+        return (
+            "tls:// needs certificates that the scheduler accepts: name them in "
+            "DASK_DISTRIBUTED__COMM__TLS__CA_FILE, DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT and "
+            f"DASK_DISTRIBUTED__COMM__TLS__CLIENT__KEY ({_line(error)})"
+        )
+    if isinstance(error, TimeoutError):
+        return f"must be the address of a Dask scheduler: what listens there did not answer in {_KNOCK_S:g} s"
+    return f"must be the address of a Dask scheduler, such as tcp://host:8786 ({_line(error)})"
 
 
 def _line(error: BaseException) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,7 +12,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 
 from dibench.errors import UserError
-from dibench.sweep.worker import CaseResult, Setup, Worker, WorkerDiedError
+from dibench.sweep.worker import (
+    START_LIMIT_S,
+    CaseResult,
+    Setup,
+    Worker,
+    WorkerDiedError,
+    WorkerHungError,
+)
 
 if TYPE_CHECKING:
     from dibench.measure.settings import Settings
@@ -27,8 +35,20 @@ class Opening:
     meter: str
     settings: Settings
     limit_s: float
+    deadline: float | None = None
+    """Instant of `time.monotonic()` at which a worker without an answer is ended."""
     idle: Mapping[str, Any] | None = None
     """What the facts of a meter say of the device's idle power; None: the worker measures it."""
+
+    def left_s(self, limit_s: float, least_s: float = 0.0) -> float:
+        """`limit_s`, or what the deadline leaves of it, but not less than `least_s`."""
+        if self.deadline is None:
+            return limit_s
+        return min(limit_s, max(self.deadline - time.monotonic(), least_s))
+
+
+LEAST_OPEN_S = 10.0
+"""To open a device, and for its peaks, however short the time budget is."""
 
 
 class DeviceLostError(Exception):
@@ -152,7 +172,7 @@ class LocalDevice:
             UserError: they cannot be opened.
         """
         try:
-            setup = self._worker.open()
+            setup = self._worker.open(self._opening.left_s(START_LIMIT_S, LEAST_OPEN_S))
         except WorkerDiedError as death:
             rule = f"{self._opening.backend} could not be opened: {death}"
             raise UserError("--backend", rule) from None
@@ -170,19 +190,22 @@ class LocalDevice:
     def peaks(self) -> dict[str, Any]:
         """See OpenDevice."""
         try:
-            return self._worker.peaks()
+            return self._worker.peaks(self._opening.left_s(START_LIMIT_S, LEAST_OPEN_S))
         except WorkerDiedError as death:
-            self._restart()
             rule = f"{self._opening.backend} could not measure its peaks: {death}"
+            if self._opening.left_s(LEAST_OPEN_S) > 0:
+                self._restart()
             raise UserError("--backend", rule) from None
 
     def measure(self, case: Case, settings: Settings, upcoming: Sequence[Case] = ()) -> CaseResult:
-        """See OpenDevice; a crash is a failed case and one restart."""
+        """See OpenDevice; a crash is a failed case and one restart, unless there is no time for another."""
+        limit_s = self._opening.left_s(self._opening.limit_s)
         try:
-            found = self._worker.measure(case, settings, self._opening.limit_s, upcoming)
+            found = self._worker.measure(case, settings, limit_s, upcoming)
         except WorkerDiedError as death:
-            found = CaseResult(failed(case, str(death), self.setup), died=str(death))
-        if found.died or found.spent:
+            late = isinstance(death, WorkerHungError) and limit_s < self._opening.limit_s
+            found = CaseResult(failed(case, str(death), self.setup), died=str(death), late=late)
+        if (found.died or found.spent) and not found.late:
             try:
                 self._restart()
             except UserError as error:

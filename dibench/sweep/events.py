@@ -83,6 +83,15 @@ class CaseRevisited:
 
 
 @attrs.frozen
+class CutShort:
+    """The time budget was used up while a case was measured; `stuck` if it took far longer than expected."""
+
+    case: Case
+    took_s: float
+    stuck: bool
+
+
+@attrs.frozen
 class WorkerRestarted:
     """A worker died, and a new one took its place."""
 
@@ -133,6 +142,7 @@ Event = (
     | CaseEnded
     | RevisitsBegan
     | CaseRevisited
+    | CutShort
     | WorkerRestarted
     | NoPeaks
     | FilesMended

@@ -31,6 +31,7 @@ from dibench.sweep.events import (
     CaseBegan,
     CaseEnded,
     CaseRevisited,
+    CutShort,
     DeviceJoined,
     DeviceLost,
     DeviceRefused,
@@ -72,12 +73,17 @@ _MOST_LOSSES = 3
 """A case that was running each of so many times when a device was lost is taken for the cause: it fails."""
 
 
+_STUCK, _STUCK_S = 3.0, 5.0
+"""A case that the deadline ends was stuck if it took so many times what was expected, and so many seconds."""
+
+
 @attrs.frozen
 class _UnderWay:
     device: OpenDevice
     case: Case
     started_at: str
     begin: float
+    expected_s: float
 
 
 class Loop:
@@ -219,6 +225,7 @@ class Loop:
                 self._welcome(self._crew.joined())
                 in_time = self._hand_out(pool, steps, deadline)
                 if not self._under_way:
+                    in_time = in_time and (not steps or deadline is None or time.monotonic() < deadline)
                     if steps and in_time:  # no device is left to take them
                         self._welcome(self._crew.replacement(self._last_loss))
                         continue
@@ -290,13 +297,14 @@ class Loop:
             if case is None:
                 continue
             begin = time.monotonic()
-            if deadline is not None and begin + self._expected.seconds(case) > deadline:
+            expected_s = self._expected.seconds(case)
+            if deadline is not None and begin + expected_s > deadline:
                 steps.put_back(case)
                 return False
             self.under_way.began(case.case_id)
             self._on_event(CaseBegan(case))
             future = pool.submit(device.measure, case, self._settings(case), steps.upcoming(_LOOK_AHEAD))
-            self._under_way[future] = _UnderWay(device, case, utc_now(), begin)
+            self._under_way[future] = _UnderWay(device, case, utc_now(), begin, expected_s)
         return True
 
     def _take_all_in(self, done: Iterable[Future[CaseResult]], steps: Steps) -> None:
@@ -319,6 +327,9 @@ class Loop:
         except DeviceLostError as error:
             self._lost(begun, steps, str(error))
             return
+        if found.late:
+            self._cut_short(begun, steps)
+            return
         if found.died:
             self.restarts += 1
             self._on_event(WorkerRestarted(found.died))
@@ -338,6 +349,24 @@ class Loop:
         self._expected.learn(case, took_s, row.time_s)
         if found.died:
             self._give_up(case, device.setup, steps)
+
+    def _cut_short(self, begun: _UnderWay, steps: Steps) -> None:
+        """A case was ended by the deadline: failed if it was stuck, else the next command measures it."""
+        case, took_s = begun.case, time.monotonic() - begun.begin
+        stuck = took_s > _STUCK * begun.expected_s + _STUCK_S
+        self._on_event(CutShort(case, took_s, stuck))
+        if case.case_id in self.statuses:  # a further visit: the row stands
+            return
+        if not stuck:
+            steps.put_back(case)
+            return
+        steps.drop(case)
+        reason = (
+            f"time budget: no answer in {took_s:.0f} s, where {begun.expected_s:.1g} s were expected, "
+            "so it was ended at the deadline"
+        )
+        setup = begun.device.setup
+        self._write(case, setup, begun.started_at, failed(case, reason, setup))
 
     def _revisited(self, case: Case, uuid: str, found: CaseResult) -> None:
         """Record a further visit; one that failed changes nothing: the row stands."""

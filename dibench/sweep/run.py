@@ -91,7 +91,8 @@ def run_sweep(
     Args:
         sweep: plan, backend, meter and settings.
         out: the directory of table and manifest; made if needed.
-        deadline: instant of `time.monotonic()`; no case starts that is expected to end later.
+        deadline: instant of `time.monotonic()`; no case starts that is expected to end later, and a worker
+            that has no answer by then is ended.
         retry_failed: measure failed cases again.
         fresh: start over; an earlier table and manifest are renamed once the new sweep can start.
         on_event: called with each event as it happens.
@@ -102,7 +103,7 @@ def run_sweep(
     """
     begin = time.monotonic()
     limit_s = sweep.limit_s or hang_limit_s(sweep.settings)
-    opening = Opening(sweep.backend, sweep.meter, sweep.settings, limit_s, sweep.idle)
+    opening = Opening(sweep.backend, sweep.meter, sweep.settings, limit_s, deadline, sweep.idle)
     with (
         Lock(out) as lock,
         contextlib.closing(UnderWay(out / record.UNDER_WAY)) as under_way,

@@ -9,6 +9,7 @@ Requests: `{"do": "open", ...}`, `{"do": "peaks"}`, `{"do": "measure", "case": .
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -34,11 +35,15 @@ if TYPE_CHECKING:
     from dibench.measure.window import WindowVisit
     from dibench.plan import Case
 
-_START_LIMIT_S = 120.0  # a GPU backend creates its context and compiles
+START_LIMIT_S = 120.0  # a GPU backend creates its context and compiles
 
 
 class WorkerDiedError(Exception):
     """The worker died or was killed; the message says how."""
+
+
+class WorkerHungError(WorkerDiedError):
+    """The worker gave no answer in time and was killed."""
 
 
 @attrs.frozen
@@ -71,6 +76,8 @@ class CaseResult:
     """Why the worker was replaced after a crash; empty where it did not crash."""
     spent: bool = False
     """The worker can measure no other case, though no kernel crashed it."""
+    late: bool = False
+    """The time budget was used up before there was an answer; the worker was ended and not replaced."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -80,6 +87,7 @@ class CaseResult:
             "took_s": self.took_s,
             "died": self.died,
             "spent": self.spent,
+            "late": self.late,
         }
 
     @classmethod
@@ -88,7 +96,7 @@ class CaseResult:
         from dibench.sweep.visit_book import visit_from_json
 
         visit = None if found["visit"] is None else visit_from_json(found["visit"])
-        return cls(Row(**found["row"]), visit, found["took_s"], found["died"], found["spent"])
+        return cls(Row(**found["row"]), visit, found["took_s"], found["died"], found["spent"], found["late"])
 
 
 def hang_limit_s(settings: Settings) -> float:
@@ -158,18 +166,22 @@ class Worker:
         """The worker's process id."""
         return self._process.pid
 
-    def open(self) -> Setup:
+    def open(self, limit_s: float) -> Setup:
         """Open backend and meter; returns what they are.
 
         Raises:
             UserError: the backend or meter cannot be opened; the message names the remedy.
-            WorkerDiedError: it crashed in doing so.
+            WorkerDiedError: it crashed in doing so, or gave no answer within `limit_s` and was killed.
         """
-        return Setup.from_json(self._ask(self._opening, _START_LIMIT_S))
+        return Setup.from_json(self._ask(self._opening, limit_s))
 
-    def peaks(self) -> dict[str, Any]:
-        """The device's peaks, measured now."""
-        return self._ask({"do": "peaks"}, _START_LIMIT_S)
+    def peaks(self, limit_s: float) -> dict[str, Any]:
+        """The device's peaks, measured now.
+
+        Raises:
+            WorkerDiedError: as `open`.
+        """
+        return self._ask({"do": "peaks"}, limit_s)
 
     def measure(
         self, case: Case, settings: Settings, limit_s: float, upcoming: Sequence[Case] = ()
@@ -206,7 +218,7 @@ class Worker:
             ready, _, _ = select.select([self._process.stdout], [], [], max(0.0, deadline - time.monotonic()))
             if not ready:
                 self.close()
-                raise WorkerDiedError(f"worker gave no answer within {limit_s:g} s and was killed")
+                raise WorkerHungError(f"worker gave no answer within {limit_s:.3g} s and was killed")
             chunk = os.read(self._process.stdout.fileno(), 65536)
             if not chunk:
                 raise WorkerDiedError(self._cause_of_death())
@@ -230,7 +242,9 @@ class Worker:
     def close(self) -> None:
         """Kill the process."""
         self._process.kill()
-        self._process.wait()
+        # One that is stuck inside a driver does not die: the kernel ends it when the driver lets go of it.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(timeout=5)
         for pipe in (self._process.stdin, self._process.stdout, self._stderr):
             if pipe is not None:
                 pipe.close()

@@ -44,6 +44,8 @@ class Fake:
 
     def __init__(self) -> None:
         self._visits: Counter[str] = Counter()
+        if os.environ.get("FAKE_OPEN") == "hang":
+            time.sleep(1000)
         lost = os.environ.get("FAKE_LOST")
         if lost and Path(lost).exists() and self.device().uuid == os.environ.get("FAKE_UNLUCKY"):
             raise UserError("device", "has fallen off the bus")
@@ -58,6 +60,8 @@ class Fake:
     def peaks(self) -> dict[str, float]:
         if os.environ.get("FAKE_PEAKS") == "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
+        if os.environ.get("FAKE_PEAKS") == "hang":
+            time.sleep(1000)
         return {"mac_per_s": 1e9, "bytes_per_s": 1e10}
 
     def prefetch(self, cases: Sequence[Case]) -> None:

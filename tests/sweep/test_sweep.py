@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import attrs
 import pytest
-from fake_backend import COUNTS, QUICK, plan_of, sweep_of
+from fake_backend import BACKEND, COUNTS, QUICK, plan_of, sweep_of
 
 from dibench import files
 from dibench.errors import UserError
 from dibench.meters.model import energy_per_launch_j
+from dibench.sweep import crew, loop
 from dibench.sweep.duration import NextCase
-from dibench.sweep.events import CaseEnded, NoPeaks, SweepBegan, WorkerRestarted
+from dibench.sweep.events import CaseBegan, CaseEnded, CutShort, NoPeaks, SweepBegan, WorkerRestarted
 from dibench.sweep.manifest import refuse_other, source_revision
 from dibench.sweep.parts import read_part
 from dibench.sweep.run import run_sweep
@@ -159,6 +162,68 @@ def test_a_hung_case_is_ended_and_the_next_one_measured(tmp_path: Path) -> None:
     hung, after = rows_of(tmp_path)
     assert (hung["status"], hung["reason"]) == ("failed", "worker gave no answer within 1 s and was killed")
     assert after["status"] == "ok"
+
+
+def cut_short(out: Path, names: list[str], patch: pytest.MonkeyPatch) -> tuple[Any, list[Any], float]:
+    """A case hangs half a second before the time budget ends: how the sweep ended, events, seconds."""
+    events: list[Any] = []
+    begin, ahead_s = time.monotonic(), 0.0
+    clock = SimpleNamespace(monotonic=lambda: time.monotonic() + ahead_s)
+    for module in (crew, loop):
+        patch.setattr(module, "time", clock)
+
+    def show(event: Any) -> None:
+        nonlocal ahead_s
+        events.append(event)
+        if isinstance(event, CaseBegan) and event.case.layer.name == "hang":
+            ahead_s = begin + 999.5 - time.monotonic()
+
+    summary = run_sweep(sweep_of(names), out, deadline=begin + 1000.0, on_event=show)
+    return summary, events, time.monotonic() - begin
+
+
+def test_the_time_budget_ends_a_stuck_case_whose_row_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = ["first", "hang", "never begun"]
+    with monkeypatch.context() as patch:
+        summary, events, took_s = cut_short(tmp_path, names, patch)
+    assert summary.ended == "time budget" and took_s < 60, "its hang limit is 90 s"
+    assert [row["status"] for row in rows_of(tmp_path)] == ["ok", "failed"]
+    reason = rows_of(tmp_path)[1]["reason"]
+    assert re.match(r"time budget: no answer in \d+ s, where \S+ s were expected, so it was ended", reason)
+    assert [event.stuck for event in events if isinstance(event, CutShort)] == [True]
+    assert not any(isinstance(event, WorkerRestarted) for event in events), "there is no time for another"
+    assert run_sweep(sweep_of(names), tmp_path).ended == "complete"
+
+
+def test_a_case_that_only_began_too_late_is_measured_by_the_next_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "_STUCK_S", 2000.0)
+    summary, events, took_s = cut_short(tmp_path, ["first", "hang"], monkeypatch)
+    assert summary.ended == "time budget" and summary.left == 1 and took_s < 60
+    assert [event.stuck for event in events if isinstance(event, CutShort)] == [False]
+    assert [row["name"] for row in rows_of(tmp_path)] == ["first"]
+
+
+def test_the_time_budget_bounds_the_opening_of_a_device_and_its_peaks(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(crew, "LEAST_OPEN_S", 0.3)
+    monkeypatch.setenv("FAKE_PEAKS", "hang")
+    opening = crew.Opening(BACKEND, "model", QUICK, 90.0)
+    device = crew.LocalDevice(opening)
+    device.open()
+    device._opening = late = attrs.evolve(opening, deadline=time.monotonic() + 0.3)
+    with pytest.raises(UserError, match=r"could not measure its peaks: worker gave no answer within 0.\S* s"):
+        device.peaks()
+    device.close()
+    monkeypatch.setenv("FAKE_OPEN", "hang")
+    begin = time.monotonic()
+    with pytest.raises(UserError, match=r"could not be opened: worker gave no answer within 0.3 s"):
+        crew.LocalCrew(late)
+    assert time.monotonic() - begin < 30
 
 
 def test_resuming_repeats_nothing_and_leaves_the_table_as_it_is(tmp_path: Path) -> None:
