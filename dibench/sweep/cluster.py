@@ -17,7 +17,6 @@ import json
 import logging
 import re
 import socket
-import ssl
 import threading
 import time
 import warnings
@@ -338,7 +337,8 @@ async def _greet(address: str) -> None:
 
 def _remedy(address: str, error: Exception) -> str:
     """The rule that the address breaks, and what to do."""
-    if address.startswith("tls://") and isinstance(error, (TypeError, ssl.SSLError, FileNotFoundError)):
+    elsewhere = (TimeoutError, ConnectionRefusedError, socket.gaierror, ValueError)
+    if address.startswith("tls://") and not isinstance(error, elsewhere):
         return (
             "tls:// needs certificates that the scheduler accepts: name them in "
             "DASK_DISTRIBUTED__COMM__TLS__CA_FILE, DASK_DISTRIBUTED__COMM__TLS__CLIENT__CERT and "

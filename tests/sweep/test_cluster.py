@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -33,11 +37,15 @@ _QUIET = {"DASK_DISTRIBUTED__WORKER__PROFILE__ENABLED": "false", "DASK_DISTRIBUT
 class Cluster:
     """A scheduler, and workers by the device that they stand for."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, directory: Path, *security: str) -> None:
+        """`security`: options of scheduler and workers, for a cluster that speaks TLS."""
+        self._directory, self._security = directory, security
         self._file = directory / "scheduler.json"
         self._programs: list[subprocess.Popen[bytes]] = []
-        self._scheduler = self._start("scheduler", "--port", "0", "--scheduler-file", str(self._file))
+        protocol = ("--protocol", "tls") if security else ()
+        self._scheduler = self._start(
+            "scheduler", "--port", "0", "--scheduler-file", str(self._file), *protocol
+        )
         wait_for(lambda: self._file.exists() and files.read_json_object(self._file))
         self.address = str((files.read_json_object(self._file) or {})["address"])
         self.workers: dict[str, subprocess.Popen[bytes]] = {}
@@ -46,7 +54,7 @@ class Cluster:
         start = f"import sys; from distributed.cli import dask_{verb} as it; it.main(sys.argv[1:])"
         with (self._directory / "log").open("ab") as log:
             return subprocess.Popen(
-                [sys.executable, "-c", start, *arguments, "--no-dashboard"],
+                [sys.executable, "-c", start, *arguments, *self._security, "--no-dashboard"],
                 stdout=log,
                 stderr=log,
                 env=environment(**_QUIET, **env),
@@ -211,3 +219,92 @@ def test_a_second_worker_of_one_device_that_comes_late_is_said_to_be_left_out() 
     (why,) = crew.refused()
     assert why.startswith("worker tcp://b:2: must have each device once")
     assert "a host has one worker for it" in why and not crew.refused()
+
+
+def certificate(directory: Path) -> tuple[Path, Path]:
+    """A certificate that signs itself, and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl, which makes the certificates, is not installed")
+    directory.mkdir()
+    made, key = directory / "cert.pem", directory / "key.pem"
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "rsa:2048",
+        "-nodes",
+        "-days",
+        "2",
+        "-subj",
+        "/CN=dibench",
+    ]
+    subprocess.run([*command, "-keyout", key, "-out", made], check=True, capture_output=True, timeout=60)
+    return made, key
+
+
+def of_client(made: Path, key: Path) -> dict[str, str]:
+    """As docs/scale.md names them."""
+    names = {"CA_FILE": made, "CLIENT__CERT": made, "CLIENT__KEY": key}
+    return {f"DASK_DISTRIBUTED__COMM__TLS__{name}": str(path) for name, path in names.items()}
+
+
+def test_a_cluster_that_speaks_tls(tmp_path: Path) -> None:
+    made, key = certificate(tmp_path / "ours")
+    cluster = Cluster(tmp_path, "--tls-ca-file", str(made), "--tls-cert", str(made), "--tls-key", str(key))
+    try:
+        assert cluster.address.startswith("tls://")
+        cluster.add("card-a")
+
+        def sweep(out: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+            command = [sys.executable, str(HERE / "fake_backend.py"), str(out), "4", cluster.address]
+            env = environment(**variables)
+            return subprocess.run(command, capture_output=True, text=True, env=env, timeout=90, check=False)
+
+        wait_for(lambda: "Registered to" in (tmp_path / "log").read_text(errors="replace"), 60.0)
+        done = sweep(tmp_path / "out", **of_client(made, key))
+        assert done.stdout.strip() == "complete", done.stderr
+        assert len(read_csv(tmp_path / "out" / "sweep.csv")) == 4
+        for strangers in ({}, of_client(*certificate(tmp_path / "theirs"))):
+            refused = sweep(tmp_path / "refused", **strangers)
+            assert refused.returncode != 0 and "tls:// needs certificates" in refused.stderr
+            assert "DASK_DISTRIBUTED__COMM__TLS__CA_FILE" in refused.stderr.splitlines()[-1]
+        plain = cluster.address.replace("tls://", "tcp://")
+        with pytest.raises(UserError, match="must be the address of a Dask scheduler"):
+            run_sweep(cluster_sweep(["first"], plain), tmp_path / "plain")
+    finally:
+        cluster.close()
+
+
+SAYS = {
+    "nothing": b"",
+    "as ssh does": b"SSH-2.0-OpenSSH_9.2\r\n",
+    "as a web server does": b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    "zeros": bytes(200),
+}
+
+
+@pytest.mark.parametrize("says", SAYS)
+@pytest.mark.parametrize("protocol", ["tcp", "tls"])
+def test_what_is_no_scheduler_is_one_line_within_seconds(
+    says: str, protocol: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dibench.sweep.cluster._KNOCK_S", 1.0)
+    accepted = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    accepted.append(server.accept()[0])
+                    accepted[-1].sendall(SAYS[says])
+
+        threading.Thread(target=serve, daemon=True).start()
+        address = f"{protocol}://127.0.0.1:{server.getsockname()[1]}"
+        begin = time.monotonic()
+        with pytest.raises(UserError, match="--scheduler: ") as found:
+            run_sweep(cluster_sweep(["first"], address), tmp_path / "out")
+        assert time.monotonic() - begin < 10 and "\n" not in str(found.value)
+        assert not (tmp_path / "out").exists()
+    for connection in accepted:
+        connection.close()
