@@ -58,6 +58,9 @@ class Machine:
     def joined(self) -> Sequence[Machine]:
         return ()
 
+    def refused(self) -> Sequence[str]:
+        return ()
+
     def replacement(self, why: str) -> Sequence[Machine]:
         raise AssertionError(why)
 
