@@ -13,6 +13,7 @@ import typer
 
 from dibench import __version__
 from dibench.backends import DeviceError
+from dibench.cli import interruption
 from dibench.cli.calibrate import calibrate
 from dibench.cli.campaign import campaign
 from dibench.cli.compare import compare
@@ -102,6 +103,7 @@ def _root(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command line and exit: 0, or 2 after one line that says what the user can correct."""
+    interruption.listen()
     command = typer.main.get_command(app)
     given = with_json_on_standard_output(sys.argv[1:] if arguments is None else arguments)
     for stream in ("stdout", "stderr"):
@@ -124,7 +126,7 @@ def main(arguments: list[str] | None = None) -> None:
     except typer.Exit as exit_request:
         status = exit_request.exit_code
     except (typer.Abort, KeyboardInterrupt):
-        status = 130
+        status = interruption.status()
     except BrokenPipeError:
         # The reader of our output went away (`| head`): nothing more to say, and not a failure.
         _drop_output()
@@ -135,6 +137,8 @@ def main(arguments: list[str] | None = None) -> None:
         if error.errno not in _UNWRITTEN:
             raise
         _drop_output()
+        if interruption.has_come():  # SIGHUP: the terminal is gone
+            sys.exit(interruption.status())
         _fail(f"output cannot be written: {error.strerror}")
     except Exception as error:
         # A misspelt option or verb. Typer carries Click inside or beside it, depending on its release, so
@@ -142,6 +146,8 @@ def main(arguments: list[str] | None = None) -> None:
         if not hasattr(error, "format_message"):
             raise
         _fail(error.format_message() + _taken_by_json(given, error))
+    if interruption.has_come():  # Typer takes every KeyboardInterrupt for Ctrl-C
+        status = interruption.status()
     sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import attrs
 import typer
 
+from dibench.cli import interruption
 from dibench.cli.options import duration_s, grouped
 from dibench.errors import UserError
 
@@ -128,7 +129,7 @@ def campaign(options: Options) -> None:
     )
     typer.echo(f"\ntook {time_text(time.monotonic() - begin)}")
     if ended == "interrupted":
-        raise typer.Exit(130)
+        raise typer.Exit(interruption.status())
 
 
 def _checked(options: Options) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import attrs
 import typer
 
+from dibench.cli import interruption
 from dibench.cli.options import (
     Batches,
     InputShapes,
@@ -178,7 +179,7 @@ def _after(options: Options, models: list[Model], found: list[MeasuredModel]) ->
     for model in models[len(found) :]:
         typer.echo(f"dibench: not measured: {model.name} at batch {model.batch}", err=True)
     if found[-1].interrupted:
-        raise typer.Exit(130)
+        raise typer.Exit(interruption.status())
     if found[-1].lost:
         raise UserError("", f"the device is lost: {found[-1].lost}")
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import attrs
 import typer
 
+from dibench.cli import interruption
 from dibench.cli.options import Batches, InputShapes, batch_sizes, duration_s, grouped
 from dibench.errors import UserError
 from dibench.table import out_directory
@@ -143,7 +144,7 @@ def sweep(options: Options) -> None:
     for line in plan.partial:
         typer.echo(f"dibench: {line}", err=True)
     if summary.ended == "interrupted":
-        raise typer.Exit(130)
+        raise typer.Exit(interruption.status())
 
 
 def _device(options: Options) -> tuple[str, tuple[str, ...]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import sys
 import time
 from typing import Any
@@ -96,6 +97,9 @@ def main(parent: int) -> None:
     import resource
 
     die_with(parent)
+    # A batch system signals all processes of a job; the parent decides what becomes of the case under way.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a crash leaves a row, no core file of gigabytes
     # What a library prints goes to standard error, not between the answers.
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
