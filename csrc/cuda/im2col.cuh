@@ -21,7 +21,8 @@ struct Column {
   unsigned hidden;
 };
 
-__device__ __forceinline__ Column column_of(const Layer& l, int position) {
+/// The position's column, with the offset of its first tap as a multiple of what one pixel takes, `image` of the image.
+__device__ __forceinline__ Column column_in(const Layer& l, int position, int image, int pixel) {
   if (position >= l.N * l.P * l.Q) return {0, ~0u};
   const int P = late(l.P), Q = late(l.Q), n = position / (P * Q), p = position / Q % P, q = position % Q;
   const int line = p * l.stride_h - l.pad_h, column = q * l.stride_w - l.pad_w;  // under filter tap (0, 0)
@@ -30,7 +31,14 @@ __device__ __forceinline__ Column column_of(const Layer& l, int position) {
     if (line + r * l.dil_h < 0 || line + r * l.dil_h >= l.H) hidden |= 1u << r;
   DIBENCH_LOOP for (int s = 0; s < l.S; ++s)
     if (column + s * l.dil_w < 0 || column + s * l.dil_w >= l.W) hidden |= 1u << (16 + s);
-  return {n * l.C * l.H * l.W + line * l.W + column, hidden};
+  return {n * image + (line * l.W + column) * pixel, hidden};
+}
+__device__ __forceinline__ Column column_of(const Layer& l, int position) {
+  return column_in(l, position, l.C * l.H * l.W, 1);
+}
+/// The same in x[N][H][W][C].
+__device__ __forceinline__ Column column_channels_last(const Layer& l, int position) {
+  return column_in(l, position, l.C * l.H * l.W, l.C);
 }
 
 // How the positions of a tile lie in x:

@@ -28,4 +28,27 @@ DIBENCH_MMA(mma_tf32, "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32")   //
 DIBENCH_MMA(mma_fp16, "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32")    // 2048
 DIBENCH_MMA(mma_bf16, "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32")  // 2048
 #undef DIBENCH_MMA
+
+/// Rows of 16 bytes in shared memory, from one on. The address is hidden from the compiler, which would otherwise work out
+/// each row's anew instead of adding a constant to it.
+template <typename Row>
+struct Rows {
+  unsigned address;
+  __device__ __forceinline__ explicit Rows(const Row* first) : address(unsigned(__cvta_generic_to_shared(first))) {
+    asm volatile("" : "+r"(address));
+  }
+};
+/// Four matrices of 8 rows, a warp's fragments of them: lane 8i + r names row r of matrix i as one of its `rows`, and lane
+/// l gets word l % 4 of row l / 4 of each.
+template <typename Row>
+__device__ __forceinline__ void fetch_weight_matrices(unsigned (&m)[4], Rows<Row> rows, int row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+               : "=r"(m[0]), "=r"(m[1]), "=r"(m[2]), "=r"(m[3])
+               : "r"(rows.address + row * unsigned(sizeof(Row)))
+               : "memory");
+}
+template <typename Row>
+__device__ __forceinline__ void fetch_input_matrices(unsigned (&m)[4], Rows<Row> rows, int row) {
+  fetch_weight_matrices(m, rows, row);
+}
 #endif

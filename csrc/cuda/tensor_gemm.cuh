@@ -1,65 +1,122 @@
-// Convolution on tensor cores: the implicit GEMM of conv_implicit_gemm.cu with warps, not threads, as the workers. The
-// variants that include this file differ in the data type T only.
+// Convolution on tensor cores: an implicit GEMM whose operands lie channels last, so that a step of the reduction is a
+// channel's neighbour in memory. The variants that include this file differ in the data type T only.
 //
-//   y[K/groups][N*P*Q] = w[K/groups][E] * im2col(x)[E][N*P*Q]          E = C/groups * R * S; fp32 sums
+//   y[N*P*Q][K/groups] = im2col(x)[N*P*Q][E] * w[K/groups][E]^T        e = (r, s, c), fp32 sums
 //
-//   a block makes tile_k x tile_p outputs
-//     for each stage of the reduction:                     loads of stage i + 1 start, into registers
-//       a warp multiplies its share of stage i             (16 held_k x 32 outputs, mma by mma)
-//                                                          registers go to shared memory: stage i + 1
+//   a block makes tile_p positions x tile_k channels of outputs
+//     for each stage of the reduction, 64 bytes of every row:   copies of stage i + 3 start (cp.async, 16 bytes each)
+//       a warp multiplies its share of stage i                  while the fragments of the next half stage are read
 //
-// A word is 32 bits, what a lane hands to an mma: one tf32 or two neighbouring steps e of 16 bits. Operands pass through
-// registers, not by cp.async: tf32 is rounded on the way, once for all its uses, and two 16-bit inputs that lie apart
-// in x become one word.
+// Rows of a stage are four chunks of 16 bytes. A lane's row of an 8 x 8 matrix is one chunk: ldmatrix hands a warp four
+// such matrices, which are what an mma takes, in tf32 (4 words of a row) as in 16 bits (8). Eight rows lie in eight
+// different bank groups since chunk c of row r is kept at c ^ (r / 2 % 4).
 //
-// Limits, main loop on sm_90, tile 128: a warp issues about 200 to 290 instructions for 32 mma of a stage, where rows
-// of w lie on 16 bytes and images are dense (32 HMMA, 16 LDS.64, 16 LDS, 4 LDG.128, 4 STS.128; moves and predicates
-// are the rest), 300 to 400 under windows, whose inputs are loaded one by one. 8 warps on 4 schedulers: 400 to 800
-// cycles, where the tensor cores need 512 for these mma on sm_80 and 256 on sm_90. So this form can come near the peak of
-// an A100, but only to about half of what mma reaches on an H200, whose full rate needs wgmma. 182 (tf32) and 196 registers,
-// one block of 8 warps on a multiprocessor; 64 x 64: 144 and 158, three blocks of 4. No spills, sm_80 to sm_120. Not
-// yet measured on a GPU.
+// Main loop on sm_90, tile 256 x 128: a warp issues 188 instructions for 64 mma of a stage in 16 bits (16 LDSM, 6 LDGSTS;
+// 259 in tf32, whose words are rounded one by one). Two warps of a scheduler keep its tensor core busy for about 820 cycles
+// meanwhile, if an mma takes 6.4 (what mma.sync is known to reach on Hopper, 62% of wgmma). Before, with operands passing
+// through registers, 200 to 400 instructions went with 32 mma. No spills, sm_80 to sm_120. Not yet measured on a GPU.
 //
-// An mma takes 8 words of the reduction. Their order does not matter as long as w and x agree, so lane t of four takes
-// words 2t and 2t + 1 for the mma's t and t + 4: they are neighbours, and one 8-byte load brings both.
+// In an mma's result a lane holds two neighbouring columns. Channels are dealt to the rows of w's copy so that two results
+// of a lane are four neighbouring channels: 16 bytes of y, written at once, without a way through shared memory.
 #pragma once
 #include "access.cuh"
+#include "async_copy.cuh"
 #include "im2col.cuh"
 #include "mma.cuh"
 
-constexpr int packed = 4 / sizeof(T);                    // elements of a word
-constexpr int words = 16, depth = words * packed;        // of a stage, along the reduction
-constexpr int warps_k = 2, warps_p = tile_p / 32, threads = 32 * warps_k * warps_p;
-constexpr int held_k = tile_k / (16 * warps_k), held_p = 4;  // mma tiles of a warp: 16 channels, 8 positions each
+constexpr int packed = 4 / sizeof(T);                   // elements of a word, what a lane hands to an mma
+constexpr int wide = 16 / sizeof(T);                    // elements of a chunk
+constexpr int chunks = 4, depth = chunks * wide;        // of a row of a stage; steps of the reduction
+constexpr int stages = 4;                               // kept in shared memory: one is read, three are on their way
+// Positions and channels of a warp, as mma tiles of 16 positions and 8 channels.
+constexpr int warp_p = tile_p < 128 ? 32 : 64, warp_k = tile_k < 128 ? 32 : 64;
+constexpr int held_p = warp_p / 16, held_k = warp_k / 8;
+constexpr int warps_p = tile_p / warp_p, warps_k = tile_k / warp_k, threads = 32 * warps_p * warps_k;
+constexpr int stage_chunks = (tile_p + tile_k) * chunks;  // x's rows, then w's
 
-// Pitches of the copies, w[k][word] and x[word][j], in words: 8 channels by 4 pairs of words, and 4 words by 8
-// positions, lie in different banks.
-constexpr int w_pitch = words + 8, x_pitch = tile_p + 4;
-constexpr int w_stage = tile_k * w_pitch, x_stage = words * x_pitch;
-
+struct alignas(16) Chunk {
+  unsigned bits[4];
+};
 struct alignas(4) Word {
   unsigned bits;
 };
-struct alignas(8) Pair {
-  unsigned bits[2];
-};
-struct alignas(16) Quad {
-  unsigned bits[4];
-};
 #ifdef DIBENCH_HOST
+template <> constexpr int dibench_host::elements_of<Chunk> = wide;
 template <> constexpr int dibench_host::elements_of<Word> = packed;
-template <> constexpr int dibench_host::elements_of<Pair> = 2 * packed;
-template <> constexpr int dibench_host::elements_of<Quad> = 4 * packed;
 #endif
 
-__device__ __forceinline__ unsigned bits_of(float element) { return __float_as_uint(element); }
-__device__ __forceinline__ unsigned bits_of(unsigned short element) { return element; }
-__device__ __forceinline__ unsigned word_of(const T* elements) {
-  return packed == 1 ? bits_of(elements[0]) : bits_of(elements[0]) | bits_of(elements[packed - 1]) << 16;
+__device__ __forceinline__ int swizzled(int row, int chunk) { return row * chunks + (chunk ^ (row >> 1 & 3)); }
+
+/// The channel whose weights are row `row` of the copy: of 16 rows, 0 1 8 9 are channels 0 1 2 3, and so on.
+__device__ __forceinline__ int channel_of(int row) {
+  return (row & ~15) + (row % 8 / 2 * 4 + row / 8 % 2 * 2 + row % 2);
 }
-/// What goes to shared memory. A tensor core truncates tf32 to 10 bits of mantissa; adding half of the last bit that stays
-/// turns that into rounding.
-__device__ __forceinline__ unsigned rounded(unsigned word) { return dtype == dtype_tf32 ? word + 0x1000u : word; }
+
+/// Which part of every row a thread copies: a chunk, where a tap's channels are whole chunks; else a word, or a single
+/// element. Its tap and channel are worked out once a stage.
+template <typename Unit>
+struct Reader {
+  static constexpr int elements = sizeof(Unit) / sizeof(T), units = chunks * wide / elements;  // of a row
+  static constexpr int rows = threads / units;                                                 // copied at once
+  int e, c, r, s;
+
+  __device__ __forceinline__ Reader(int thread, const Layer& layer) : e(0), c(0), r(0), s(0) {
+    advance(layer, thread % units * elements);
+  }
+  /// Moves on by some steps of the reduction.
+  __device__ __forceinline__ void advance(const Layer& layer, int steps) {
+    const int group_c = layer.C / layer.groups;
+    e += steps;
+    DIBENCH_LOOP for (c += steps; c >= group_c; c -= group_c)
+      if (++s == layer.S) s = 0, ++r;
+  }
+
+  /// Where a row's unit lies in a copy. Rows that lie a multiple of 8 apart have the same swizzle.
+  __device__ __forceinline__ Unit* place(Chunk* copy, int thread, int i) const {
+    const int unit = thread % units, chunk = unit / (units / chunks), first = thread / units;
+    Chunk* const row = copy + (rows % 8 ? swizzled(first + i * rows, chunk) : swizzled(first, chunk) + i * rows * chunks);
+    return (Unit*)row + unit % (units / chunks);
+  }
+  /// Calls visit(i, row) for the thread's i-th row out of so many. Chunks are fast, so their rows are unrolled.
+  template <int of, typename Visit>
+  __device__ __forceinline__ static void each_row(int thread, Visit visit) {
+    auto one = [&](int i) {
+      const int row = thread / units + i * rows;
+      if (of % rows == 0 || row < of) visit(i, row);
+    };
+    if constexpr (sizeof(Unit) == 16)
+      DIBENCH_HELD for (int i = 0; i < ceil_div(of, rows); ++i) one(i);
+    else
+      DIBENCH_LOOP for (int i = 0; i < ceil_div(of, rows); ++i) one(i);
+  }
+
+  __device__ __forceinline__ void copy_w(int thread, Chunk* copy, const T* w, int steps, int channels) const {
+    const T* const own = late(w + e);  // so that each row adds one offset to it
+    const int rows_left = e < steps ? channels : 0;
+    each_row<tile_k>(thread, [&](int i, int row) {
+      const int k = channel_of(row);
+      const Unit* const from = (const Unit*)(own + k * steps);
+      if constexpr (sizeof(Unit) >= 4)
+        copy_weight(place(copy, thread, i), from, k < rows_left);
+      else
+        *place(copy, thread, i) = fetch_weight(from, k < rows_left);
+    });
+  }
+  __device__ __forceinline__ void copy_x(int thread, Chunk* copy, const T* x, const Column* columns, const Layer& layer,
+                                         int steps) const {
+    const T* const own = late(x + ((r * layer.dil_h * layer.W + s * layer.dil_w) * layer.C + c));
+    const unsigned tap = e < steps ? 1u << r | 1u << (16 + s) : 0u, visible = e < steps;
+    auto start = [&](int i, Column column) {
+      const Unit* const from = (const Unit*)(own + column.offset);
+      const bool inside = (column.hidden & tap) < visible;  // hidden by no bit, and there is such a step
+      if constexpr (sizeof(Unit) >= 4)
+        copy_input(place(copy, thread, i), from, inside);
+      else
+        *place(copy, thread, i) = fetch_input(from, inside);
+    };
+    each_row<tile_p>(thread, [&](int i, int row) { start(i, columns[row]); });
+  }
+};
 
 __device__ __forceinline__ void multiply_add(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {
   if constexpr (dtype == dtype_tf32)
@@ -69,221 +126,158 @@ __device__ __forceinline__ void multiply_add(float (&d)[4], const unsigned (&a)[
   else
     mma_bf16(d, a, b);
 }
+/// A tensor core truncates tf32 to 10 bits of mantissa; adding half of the last bit that stays turns that into rounding.
+__device__ __forceinline__ void round_words(unsigned (&words)[4]) {
+  DIBENCH_HELD for (int i = 0; i < 4; ++i) words[i] += dtype == dtype_tf32 ? 0x1000u : 0u;
+}
 
-/// What a thread carries of a stage from global to shared memory: 2 x 4 words of w, and as many of its own column of
-/// im2col(x). In dense images these are 16 bytes of positions at steps e and e + 1; in rows they lie as in w.
-struct Carried {
-  static constexpr int steps = 8 * packed;
-  Quad w[2];
-  T x[steps];
-  Quad x_wide[2];
+/// What a warp's mmas take, read ahead: all its channels of half a stage, two chunks of each row, while those of the half
+/// before are multiplied; 16 positions while the 16 before are.
+struct Fragments {
+  int own_x, own_w;              // this lane's first row and chunk in a stage: 16 positions, 16 channels (mma.cuh)
+  unsigned w[2][held_k / 2][4];  // by half
+  unsigned x[2][4];
+
+  __device__ __forceinline__ Fragments(int lane, int warp)
+      : own_x(swizzled(warp % warps_p * warp_p + lane % 16, lane / 16)),
+        own_w(swizzled(tile_p + warp / warps_p * warp_k + lane / 16 * 8 + lane % 8, lane / 8 % 2)) {}
+
+  __device__ __forceinline__ void read_w(const Chunk* stage, int half) {
+    const Rows<Chunk> rows(stage + (own_w ^ 2 * half));
+    DIBENCH_HELD for (int i = 0; i < held_k / 2; ++i) {
+      fetch_weight_matrices(w[half][i], rows, i * 16 * chunks);
+      round_words(w[half][i]);
+    }
+  }
+  __device__ __forceinline__ void read_x(const Chunk* stage, int half, int i) {
+    fetch_input_matrices(x[i % 2], Rows<Chunk>(stage + (own_x ^ 2 * half)), i * 16 * chunks);
+    round_words(x[i % 2]);
+  }
+  __device__ __forceinline__ void multiply(float (&acc)[held_k][4], int half, int i) const {
+    DIBENCH_HELD for (int j = 0; j < held_k; ++j)
+      multiply_add(acc[j], x[i % 2], *(const unsigned (*)[2])(w[half][j / 2] + j % 2 * 2));
+  }
 };
-constexpr int wide = 16 / sizeof(T);  // elements of 16 bytes
 
-/// First position of the tile that a thread carries, and first step of the stage.
-template <Lie lie>
-__device__ __forceinline__ int carried_position(int thread) {
-  return lie == lie_dense ? thread % (tile_p / wide) * wide : thread % tile_p;
-}
-template <Lie lie>
-__device__ __forceinline__ int carried_step(int thread) {
-  return lie == lie_dense ? thread / (tile_p / wide) * 2 : thread / tile_p * Carried::steps;
-}
-
-/// Starts to load a stage of w, of which `rows` channels and `left` steps exist; the rest is 0 and adds nothing.
-__device__ __forceinline__ void load_weights(Carried& carried, int thread, const T* w, int pitch, int rows, int left) {
-  const bool aligned = pitch % wide == 0;  // then rows start on 16 bytes, and no vector crosses their end
-  const int e = thread % 4 * wide;
-  DIBENCH_HELD for (int i = 0; i < 2; ++i) {
-    const int k = thread / 4 + i * (threads / 4);
-    const T* const from = w + k * pitch + e;
-    if (aligned) {
-      carried.w[i] = fetch_weight((const Quad*)from, k < rows && e < left);
-    } else {
-      T element[wide];
-      DIBENCH_HELD for (int j = 0; j < wide; ++j) element[j] = fetch_weight(from + j, k < rows && e + j < left);
-      DIBENCH_HELD for (int j = 0; j < 4; ++j) carried.w[i].bits[j] = word_of(element + j * packed);
-    }
-  }
-}
-
-/// The same for im2col(x). In rows, `column` is that of the first position that the thread carries, and `rows` are left.
-/// Wide because each is a register of its own in the main loop.
-template <Lie lie>
-__device__ __forceinline__ void load_inputs(Carried& carried, int thread, const T* x, Column column, const Tap* taps,
-                                            int image, int C, int rows, int left) {
-  const int e = carried_step<lie>(thread);
-  if constexpr (lie == lie_dense) {
-    DIBENCH_HELD for (int i = 0; i < 2; ++i)
-      carried.x_wide[i] = fetch_input((const Quad*)(x + column.offset + (e + i) * image), !column.hidden && e + i < left);
-  } else if constexpr (lie == lie_rows) {
-    DIBENCH_HELD for (int i = 0; i < 2; ++i) {
-      const int j = thread / 4 + i * (threads / 4), c = thread % 4 * wide;
-      carried.x_wide[i] = fetch_input((const Quad*)(x + j * C + c), j < rows && c < left);
-    }
-  } else {
-    DIBENCH_HELD for (int i = 0; i < Carried::steps; ++i) {
-      const Tap tap = taps[e + i];
-      const bool inside = (tap.row_and_column & column.hidden) == 0 && e + i < left;
-      carried.x[i] = fetch_input(x + (column.offset + tap.offset), inside);
-    }
-  }
-}
-
-__device__ __forceinline__ Quad rounded(Quad quad) {
-  DIBENCH_HELD for (int i = 0; i < 4; ++i) quad.bits[i] = rounded(quad.bits[i]);
-  return quad;
-}
-
-/// Stores what was loaded to shared memory: w[k][word], x[word][j].
-template <Lie lie>
-__device__ __forceinline__ void store(const Carried& carried, int thread, unsigned* w_copy, unsigned* x_copy) {
-  const int row = thread / 4, word = thread % 4 * 4;
-  DIBENCH_HELD for (int i = 0; i < 2; ++i)
-    *(Quad*)(w_copy + (row + i * (threads / 4)) * w_pitch + word) = rounded(carried.w[i]);
-
-  unsigned* const own = x_copy + carried_step<lie>(thread) / packed * x_pitch + carried_position<lie>(thread);
-  if constexpr (lie == lie_dense && packed == 1) {
-    DIBENCH_HELD for (int i = 0; i < 2; ++i) *(Quad*)(own + i * x_pitch) = rounded(carried.x_wide[i]);
-  } else if constexpr (lie == lie_dense) {  // positions 2i, 2i + 1 of step e meet theirs of step e + 1
-    DIBENCH_HELD for (int half = 0; half < 2; ++half) {
-      Quad quad;
-      DIBENCH_HELD for (int i = 0; i < 2; ++i) {
-        const unsigned low = carried.x_wide[0].bits[2 * half + i], high = carried.x_wide[1].bits[2 * half + i];
-        quad.bits[2 * i] = (low & 0xffffu) | high << 16;
-        quad.bits[2 * i + 1] = low >> 16 | (high & 0xffff0000u);
-      }
-      *(Quad*)(own + 4 * half) = quad;
-    }
-  } else if constexpr (lie == lie_rows) {
-    DIBENCH_HELD for (int i = 0; i < 2; ++i)
-      DIBENCH_HELD for (int j = 0; j < 4; ++j)
-        x_copy[(word + j) * x_pitch + row + i * (threads / 4)] = rounded(carried.x_wide[i].bits[j]);
-  } else {
-    DIBENCH_HELD for (int i = 0; i < Carried::steps / packed; ++i)
-      own[i * x_pitch] = rounded(word_of(carried.x + i * packed));
-  }
-}
-
-/// acc += the warp's share of one stage. w_own, x_own: the first word of this lane's first channel and position.
-__device__ __forceinline__ void multiply(float (&acc)[held_k][held_p][4], const unsigned* w_own, const unsigned* x_own) {
-  DIBENCH_HELD for (int word = 0; word < words; word += 8) {
-    unsigned b[held_p][2];
-    DIBENCH_HELD for (int j = 0; j < held_p; ++j)
-      DIBENCH_HELD for (int half = 0; half < 2; ++half)
-        b[j][half] = fetch_input_shared((const Word*)(x_own + (word + half) * x_pitch + j * 8)).bits;
-    DIBENCH_HELD for (int i = 0; i < held_k; ++i) {
-      const Pair low = fetch_weight_shared((const Pair*)(w_own + i * 16 * w_pitch + word));
-      const Pair high = fetch_weight_shared((const Pair*)(w_own + (i * 16 + 8) * w_pitch + word));
-      const unsigned a[4] = {low.bits[0], high.bits[0], low.bits[1], high.bits[1]};
-      DIBENCH_HELD for (int j = 0; j < held_p; ++j) multiply_add(acc[i][j], a, b[j]);
-    }
-  }
-}
-
-/// What a tile multiplies: w from its first channel on, of which its group has `rows`, and x of its group, at positions
-/// from p0 on.
+/// What a tile multiplies: x of its group, w from its first channel on, of which the group has `channels` more.
 struct Factors {
-  const T* w;
-  int rows;
-  const T* x;
-  int p0;
+  const T *x, *w;
+  int channels;
 };
 
-/// A block's shared memory: w[2][w_stage], x[2][x_stage], taps[depth * R * S]; and where a lane reads the copies of a stage:
-/// the first word of its first channel, and of its first position.
-struct Copies {
-  unsigned *w, *x;
-  const Tap* taps;
-  int own_w, own_x;
-};
-
-/// A tile's products: acc = w[rows][steps] * im2col(x)[steps][tile_p positions from p0 on].
-template <Lie lie>
-__device__ __forceinline__ void multiply_tile(float (&acc)[held_k][held_p][4], const Layer& layer, Factors of,
-                                              Copies copies) {
-  const T *w = of.w, *x = of.x;
-  const int rows = of.rows, p0 = of.p0;
-  const int thread = threadIdx.x, image = layer.H * layer.W, window = layer.R * layer.S;
-  const int steps = layer.C / layer.groups * window;
-  const Column column = column_of(layer, p0 + carried_position<lie>(thread));
-  if (lie == lie_rows) x += p0 * steps;
-
-  Carried carried;
-  int left = steps, next_tap = 0, buffer = 0;
-  auto load_next = [&] {
-    load_weights(carried, thread, w, steps, rows, left);
-    load_inputs<lie>(carried, thread, x, column, copies.taps + next_tap, image, steps, layer.N - p0, left);
-    left -= depth;
-    w += depth;
-    next_tap += depth;
-    if (lie != lie_windows || next_tap == depth * window) next_tap = 0, x += depth * image;
+/// A tile's sums. copies: stages of stage_chunks; columns: of the tile's positions.
+template <typename Unit>
+__device__ __forceinline__ void multiply_tile(float (&acc)[held_p][held_k][4], const Layer& layer, Factors of,
+                                              Chunk* copies, const Column* columns) {
+  const int thread = threadIdx.x, steps = layer.C / layer.groups * layer.R * layer.S;
+  Reader<Unit> at(thread, layer);
+  int copied = 0;  // steps
+  auto copy_stage = [&](Chunk* stage) {
+    if (copied < steps) {
+      at.copy_x(thread, stage, of.x, columns, layer, steps);
+      at.copy_w(thread, stage + tile_p * chunks, of.w, steps, of.channels);
+      at.advance(layer, depth);
+    }
+    commit_copies();
+    copied += depth;
   };
-  DIBENCH_HELD for (int i = 0; i < held_k; ++i)
-    DIBENCH_HELD for (int j = 0; j < held_p; ++j)
+  DIBENCH_HELD for (int i = 0; i < stages - 1; ++i) copy_stage(copies + i * stage_chunks);
+  DIBENCH_HELD for (int i = 0; i < held_p; ++i)
+    DIBENCH_HELD for (int j = 0; j < held_k; ++j)
       DIBENCH_HELD for (int d = 0; d < 4; ++d) acc[i][j][d] = 0.0f;
-  load_next();
-  store<lie>(carried, thread, copies.w, copies.x);
+
+  Fragments own(thread % 32, thread / 32);
+  wait_for_copies<stages - 2>();
+  __syncthreads();  // the first stage is complete
+  own.read_w(copies, 0);
+  own.read_x(copies, 0, 0);
+  unsigned slot = 0;
   DIBENCH_LOOP for (int e = 0; e < steps; e += depth) {
-    __syncthreads();  // this stage is complete, and the one before is no longer read: its place is free
-    const bool more = left > 0;
-    if (more) load_next();
-    multiply(acc, copies.w + buffer * w_stage + copies.own_w, copies.x + buffer * x_stage + copies.own_x);
-    buffer ^= 1;
-    if (more) store<lie>(carried, thread, copies.w + buffer * w_stage, copies.x + buffer * x_stage);
+    const Chunk* const stage = copies + slot * stage_chunks;
+    own.read_w(stage, 1);
+    DIBENCH_HELD for (int i = 0; i < held_p; ++i) {
+      own.read_x(stage, (i + 1) / held_p, (i + 1) % held_p);
+      own.multiply(acc[i], 0, i);
+    }
+    wait_for_copies<stages - 3>();
+    __syncthreads();  // the next stage is complete, and the one before this is no longer read: its place is free
+    copy_stage(copies + (slot + stages - 1) % stages * stage_chunks);
+    slot = (slot + 1) % stages;
+    const Chunk* const next = copies + slot * stage_chunks;
+    const bool more = e + depth < steps;
+    if (more) own.read_w(next, 0);
+    DIBENCH_HELD for (int i = 0; i < held_p; ++i) {
+      if (i + 1 < held_p)
+        own.read_x(stage, 1, i + 1);
+      else if (more)
+        own.read_x(next, 0, 0);
+      own.multiply(acc[i], 1, i);
+    }
   }
-  __syncthreads();  // the last stage is no longer read: the next tile may begin
+  // Nothing is on its way: the last stages that a loop starts do not exist.
 }
 
-/// The whole kernel. shared: w[2][w_stage], x[2][x_stage], taps[depth * R * S].
-__device__ __forceinline__ void tensor_gemm(const Layer& layer, int instances, const T* x, const T* w, float* y,
-                                            unsigned* shared) {
-  unsigned* const x_copies = shared + 2 * w_stage;
-  Tap* const taps = (Tap*)(x_copies + 2 * x_stage);
-  fill_taps(taps, layer, depth, threads);
-  __syncthreads();  // the table is complete
-
-  const int image = layer.H * layer.W, positions = layer.N * layer.P * layer.Q;
-  const int group_c = layer.C / layer.groups, group_k = layer.K / layer.groups, steps = group_c * layer.R * layer.S;
-  const int k_tiles = ceil_div(group_k, tile_k), p_tiles = ceil_div(positions, tile_p);
-  const int tiles = layer.groups * k_tiles * p_tiles, thread = threadIdx.x;
-  // Channels and positions of a warp, and of a lane in an mma (mma.cuh).
-  const int lane = thread % 32, g = lane / 4, t = lane % 4;
-  const int own_k = thread / 32 % warps_k * (16 * held_k), own_p = thread / 32 / warps_k * (8 * held_p);
-  const Copies copies = {shared, x_copies, taps, (own_k + g) * w_pitch + 2 * t, 2 * t * x_pitch + own_p + g};
-  const Lie lie = lie_of(layer, wide);
-
-  DIBENCH_LOOP for (int item = blockIdx.x; item < instances * tiles; item += gridDim.x) {
-    // Tiles that share positions follow one another, and find them in L2.
-    const int instance = item / tiles, group = item / (k_tiles * p_tiles) % layer.groups;
-    const int k0 = item % k_tiles * tile_k, p0 = item / k_tiles % p_tiles * tile_p;
-    const T* const tile_w = w + instance * w_elements(layer) + (group * group_k + k0) * steps;
-    const T* const tile_x = x + instance * x_elements(layer) + group * group_c * image;
-    const Factors factors = {tile_w, group_k - k0, tile_x, p0};
-    float acc[held_k][held_p][4];
-    if (lie == lie_dense)
-      multiply_tile<lie_dense>(acc, layer, factors, copies);
-    else if (lie == lie_rows && layer.C % wide == 0)
-      multiply_tile<lie_rows>(acc, layer, factors, copies);
-    else
-      multiply_tile<lie_windows>(acc, layer, factors, copies);
-
-    const int plane = late(layer.P * layer.Q);
-    float* const tile_y = y + instance * y_elements(layer) + (group * group_k + k0) * plane;
-    DIBENCH_HELD for (int j = 0; j < held_p; ++j)
-      DIBENCH_HELD for (int side = 0; side < 2; ++side) {
-        const int position = p0 + own_p + j * 8 + 2 * t + side;
-        if (position >= positions || (plane % 2 == 0 && side)) continue;
-        float* const to = tile_y + position / plane * (layer.K * plane) + position % plane;
-        DIBENCH_HELD for (int i = 0; i < 2 * held_k; ++i) {
-          const int k = own_k + g + i * 8;
-          if (k0 + k >= group_k) continue;
-          const float* const pair = acc[i / 2][j] + i % 2 * 2;
-          if (plane % 2 == 0)  // both positions lie in one image, on 8 bytes
-            put_output((float2*)(to + k * plane), make_float2(pair[0], pair[1]));
-          else
-            put_output(to + k * plane, pair[side]);
-        }
+/// Writes a warp's outputs: four channels of a position at once where they lie on 16 bytes.
+__device__ __forceinline__ void write_tile(const float (&acc)[held_p][held_k][4], const Layer& layer, float* y,
+                                           int positions, int channels) {
+  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+  const int own_p = warp % warps_p * warp_p + lane / 4, own_k = warp / warps_p * warp_k + lane % 4 * 4;
+  const bool aligned = layer.K / layer.groups % 4 == 0;
+  DIBENCH_HELD for (int i = 0; i < 2 * held_p; ++i) {
+    const int p = own_p + i * 8;
+    DIBENCH_HELD for (int j = 0; j < held_k / 2; ++j) {
+      const int k = own_k + j * 16;
+      const float *const low = acc[i / 2][2 * j] + i % 2 * 2, *const high = acc[i / 2][2 * j + 1] + i % 2 * 2;
+      float* const to = y + p * layer.K + k;
+      const int left = p < positions ? channels - k : 0;
+      if (aligned) {
+        put_output((float4*)to, make_float4(low[0], low[1], high[0], high[1]), left > 0);
+      } else {
+        put_output(to, low[0], left > 0);
+        put_output(to + 1, low[1], left > 1);
+        put_output(to + 2, high[0], left > 2);
+        put_output(to + 3, high[1], left > 3);
       }
+    }
+  }
+}
+
+/// One block's work: an instance, a group, and the tile's first channel and position.
+struct Tile {
+  int instance, group, k0, p0;
+};
+__device__ __forceinline__ int tiles_of(const Layer& l) {
+  return l.groups * ceil_div(l.K / l.groups, tile_k) * ceil_div(l.N * l.P * l.Q, tile_p);
+}
+/// Tiles that share positions follow one another, and find them in L2.
+__device__ __forceinline__ Tile tile_of(const Layer& l, int item) {
+  const int k_tiles = ceil_div(l.K / l.groups, tile_k), p_tiles = ceil_div(l.N * l.P * l.Q, tile_p);
+  const int group = item / (k_tiles * p_tiles) % l.groups;
+  return {item / tiles_of(l), group, item % k_tiles * tile_k, item / k_tiles % p_tiles * tile_p};
+}
+
+/// The whole kernel. shared: stages of stage_chunks, then the columns of a tile's positions.
+__device__ __forceinline__ void tensor_gemm(const Layer& layer, int instances, const T* x, const T* w, float* y,
+                                            Chunk* shared) {
+  Column* const columns = (Column*)(shared + stages * stage_chunks);
+  const int group_c = layer.C / layer.groups, group_k = layer.K / layer.groups, steps = group_c * layer.R * layer.S;
+
+  DIBENCH_LOOP for (int item = blockIdx.x; item < instances * tiles_of(layer); item += gridDim.x) {
+    const Tile tile = tile_of(layer, item);
+    DIBENCH_LOOP for (int p = threadIdx.x; p < tile_p; p += threads) columns[p] = column_channels_last(layer, tile.p0 + p);
+    __syncthreads();  // the columns are complete, and the last tile's stages are no longer read
+    const Factors of = {x + tile.instance * x_elements(layer) + tile.group * group_c,
+                        w + tile.instance * w_elements(layer) + (tile.group * group_k + tile.k0) * steps, group_k - tile.k0};
+    float acc[held_p][held_k][4];
+    if (group_c % wide == 0)
+      multiply_tile<Chunk>(acc, layer, of, shared, columns);
+    else if (group_c % packed == 0)
+      multiply_tile<Word>(acc, layer, of, shared, columns);
+    else if constexpr (packed > 1)
+      multiply_tile<T>(acc, layer, of, shared, columns);
+
+    const Tile done = tile_of(layer, late(item));  // anew: the main loop has no register to spare for it
+    float* const tile_y = y + done.instance * y_elements(layer) + done.p0 * layer.K + done.group * group_k + done.k0;
+    write_tile(acc, layer, tile_y, layer.N * layer.P * layer.Q - done.p0, group_k - done.k0);
   }
 }

@@ -66,3 +66,31 @@ inline void mma_bf16(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[
   const auto half = [](unsigned r, int which) { return dibench_host::bfloat_value((unsigned short)(r >> 16 * which)); };
   dibench_host::mma<2>(d, a, b, half, file, line);
 }
+
+// ---- ldmatrix: lane 8i + r names row r of matrix i, 16 bytes, and lane l gets word l % 4 of row l / 4 of each
+template <typename Row>
+struct Rows {
+  const Row* first;
+  explicit Rows(const Row* first) : first(first) {}
+};
+namespace dibench_host {
+template <typename Row>
+inline void load_matrices(Kind kind, unsigned (&m)[4], const Row* row, const char* file, int line) {
+  static_assert(sizeof(Row) == 16);
+  const unsigned char* cells = warp_exchange(0xffffffffu, &row, sizeof row, file, line);
+  for (int i = 0; i < 4; ++i) {
+    const unsigned char* from;
+    memcpy(&from, cells + 64 * (8 * i + lane() / 4), sizeof from);
+    memcpy(&m[i], from + 4 * (lane() % 4), 4);
+  }
+  count_shared(kind, elements_of<Row>);
+}
+}  // namespace dibench_host
+template <typename Row>
+inline void fetch_weight_matrices(unsigned (&m)[4], Rows<Row> rows, int row, DIBENCH_SITE) {
+  dibench_host::load_matrices(dibench_host::weight, m, rows.first + row, file, line);
+}
+template <typename Row>
+inline void fetch_input_matrices(unsigned (&m)[4], Rows<Row> rows, int row, DIBENCH_SITE) {
+  dibench_host::load_matrices(dibench_host::input, m, rows.first + row, file, line);
+}

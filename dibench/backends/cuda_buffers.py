@@ -11,9 +11,9 @@ import attrs
 import numpy.typing as npt
 
 from dibench.backends import cuda_driver, cuda_gpu
-from dibench.backends.operands import as_elements, operand, operand_shapes
+from dibench.backends.operands import as_elements, as_shaped, memory_shape, operand, operand_shapes
 from dibench.errors import UserError
-from dibench.kernels import ELEMENT_BYTES
+from dibench.kernels import ELEMENT_BYTES, LAYOUTS, registry
 
 if TYPE_CHECKING:
     from dibench.plan import Case
@@ -130,10 +130,17 @@ class Operands:
 
 
 def _values_of(case: Case) -> Hashable:
-    return case.layer.shape, case.instances, case.dtype, case.data, case.seed
+    return case.layer.shape, case.instances, case.dtype, case.data, case.seed, _layout(case)
+
+
+def _layout(case: Case) -> str:
+    variant = registry("cuda").get(case.variant)
+    return variant.layout if variant else LAYOUTS[0]
 
 
 def _draw(case: Case) -> Drawn:
-    shapes = operand_shapes(case.layer, case.instances)
-    x, w = (operand(shape, case.data, case.seed, which) for which, shape in enumerate(shapes[:2]))
-    return as_elements(x, case.dtype), as_elements(w, case.dtype)
+    """Drawn as they lie in memory, so that a large operand need not be turned around."""
+    layout = _layout(case)
+    shapes = (memory_shape(shape, layout) for shape in operand_shapes(case.layer, case.instances)[:2])
+    x, w = (operand(shape, case.data, case.seed, which) for which, shape in enumerate(shapes))
+    return as_shaped(as_elements(x, case.dtype), layout), as_shaped(as_elements(w, case.dtype), layout)

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from dibench.backends import cuda_gpu
 from dibench.backends.cuda_buffers import Layout, Station, ring
 from dibench.backends.cuda_gpu import MOST_NODES, Graph, Launch
-from dibench.backends.operands import operand_shapes
+from dibench.backends.operands import as_shaped, in_memory, memory_shape, operand_shapes
 from dibench.kernels import Variant, compilers
 from dibench.kernels.compilers import Geometry
 from dibench.schema import pack_knobs, unpack_knobs
@@ -43,7 +43,7 @@ class CudaCase:
         self.cells: Mapping[str, Any] = {**used, **_served(case, station)}
         self._station, self._context, self._case = station, station.context, case
         self._kernel, self._geometry = kernel, geometry
-        self._layout = Layout.of(case)
+        self._layout, self._memory = Layout.of(case), variant.layout
         self.ring = ring(self._layout.used_bytes, station.gpu.l2_bytes if case.cold else 0)
         self._buffer = station.context.allocate(self._layout.stride * self.ring.replicas, _field(case))
         self.lap = self.ring.replicas
@@ -71,18 +71,19 @@ class CudaCase:
         return self._context.seconds(graphs, self._station.gate)
 
     def operands(self) -> tuple[npt.NDArray[Any], npt.NDArray[Any]]:
-        """x and w as the kernel reads them: float32, or the bits of a 16-bit type as uint16."""
+        """x and w by the axes of `operand_shapes`: float32, or the bits of a 16-bit type as uint16."""
         return self._station.operands.of(self._case)
 
     def compute(self) -> npt.NDArray[np.float32]:
         """The outputs of one launch. They are NaN before it, so an output that is never written shows."""
-        y = np.empty(operand_shapes(self._case.layer, self._case.instances)[2], np.float32)
+        shape = operand_shapes(self._case.layer, self._case.instances)[2]
+        y = np.empty(memory_shape(shape, self._memory), np.float32)
         pointer = self._buffer.pointer + self._layout.y
         self._context.fill(pointer, 0xFF, y.nbytes)
         self._position = 0
         self.launch(1)
         self._context.read(pointer, y)
-        return y
+        return as_shaped(y, self._memory)
 
     def launch_profiled(self) -> None:
         """Launch until the operands are where they belong, then once with the profiler watching."""
@@ -95,7 +96,7 @@ class CudaCase:
         self._buffer.close()
 
     def _fill(self) -> None:
-        x, w = self.operands()
+        x, w = (in_memory(elements, self._memory) for elements in self.operands())
         first = self._buffer.pointer
         self._context.fill(first, 0, self._layout.stride)
         self._context.write(first + self._layout.x, x)

@@ -218,8 +218,11 @@ def run(
     kernel = build(
         variant.path.read_text("utf-8"), variant.name, compilers.constants(variant, layer, knobs, dtype=dtype)
     )
+    from dibench.backends.operands import as_shaped, in_memory, memory_shape, operand_shapes
+
     instances = len(x)
-    y = np.full((instances, layer.N, layer.K, layer.P, layer.Q), np.nan, np.float32)
+    x, w = in_memory(x, variant.layout), in_memory(w, variant.layout)
+    y = np.full(memory_shape(operand_shapes(layer, instances)[2], variant.layout), np.nan, np.float32)
     counts = kernel.launch(
         compilers.kernel_arguments(layer, instances, *(array.ctypes.data for array in (x, w, y))),
         {"weight": w, "input": x, "output": y},
@@ -228,7 +231,7 @@ def run(
         reverse_blocks=reverse_blocks,
         sectors=sectors,
     )
-    return outcome(y, counts)
+    return outcome(as_shaped(y, variant.layout), counts)
 
 
 def block_traffic(

@@ -27,6 +27,25 @@ def operand_shapes(layer: Layer, instances: int) -> tuple[tuple[int, ...], ...]:
     )
 
 
+def memory_shape(shape: tuple[int, ...], layout: str) -> tuple[int, ...]:
+    """The shape of an operand x, w or y as a kernel of that layout has it in memory.
+
+    >>> memory_shape((1, 2, 3, 4, 5), "channels_last")
+    (1, 2, 4, 5, 3)
+    """
+    return (*shape[:2], *shape[3:], shape[2]) if layout == "channels_last" else shape
+
+
+def in_memory(values: npt.NDArray[Any], layout: str) -> npt.NDArray[Any]:
+    """An operand by the axes of `operand_shapes`, dense as a kernel of that layout reads it."""
+    return np.ascontiguousarray(np.moveaxis(values, 2, -1) if layout == "channels_last" else values)
+
+
+def as_shaped(elements: npt.NDArray[Any], layout: str) -> npt.NDArray[Any]:
+    """The inverse of `in_memory`: a view."""
+    return np.moveaxis(elements, -1, 2) if layout == "channels_last" else elements
+
+
 def operand(shape: tuple[int, ...], data: str, seed: int, which: int) -> Floats:
     """An operand's values: same distribution, seed and `which` (0 for x, 1 for w), same values.
 

@@ -19,6 +19,7 @@ from dibench.kernels.variant import (
     CUDA_KNOBS,
     DTYPES,
     KNOBS,
+    LAYOUTS,
     SHARED_COUNTS,
     STATIONARITIES,
     CudaLaunch,
@@ -29,7 +30,7 @@ from dibench.layer import DIMENSIONS
 _REQUIRED = {"ops", "stationarity", "fast", "teaches", "counts"}
 _OPTIONAL = {"knobs", "requires", "define"}
 _CUDA_REQUIRED = {"arch", "dtypes", "constants", "grid", "block", "shared"}
-_CUDA_OPTIONAL = {"spill_bytes", "prefer"}
+_CUDA_OPTIONAL = {"spill_bytes", "prefer", "layout"}
 _COUNT_NAMES = ("lanes", "threads", "warp")
 
 
@@ -119,6 +120,9 @@ def _read_launch(fields: Mapping[str, Any], scope: Scope, path: Path) -> CudaLau
         raise UserError("arch", 'must be ">=NN", the least compute capability', fields["arch"], where=path)
     if type(fields.get("spill_bytes", 0)) is not int:
         raise UserError("spill_bytes", "must be a whole number", fields["spill_bytes"], where=path)
+    layout = fields.get("layout", LAYOUTS[0])
+    if layout not in LAYOUTS:
+        raise UserError("layout", f"must be one of {', '.join(LAYOUTS)}", layout, where=path)
     return CudaLaunch(
         least_arch=int(arch[1]),
         dtypes=tuple(_words("dtypes", fields["dtypes"], path, known=DTYPES)),
@@ -127,6 +131,7 @@ def _read_launch(fields: Mapping[str, Any], scope: Scope, path: Path) -> CudaLau
         block=read_formula("block", fields["block"], scope, path),
         shared=read_formula("shared", fields["shared"], scope, path),
         spill_bytes=fields.get("spill_bytes", 0),
+        layout=layout,
     )
 
 

@@ -34,6 +34,9 @@ ELEMENT_BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2}
 
 DTYPES = tuple(ELEMENT_BYTES)
 
+LAYOUTS = ("channels_first", "channels_last")
+"""How operands lie in memory: x[N][C][H][W], w[K][C/groups][R][S], y[N][K][P][Q], or the channels behind the others."""
+
 STATIONARITIES = ("output", "weight", "input", "none")
 
 
@@ -48,6 +51,7 @@ class CudaLaunch:
     block: Formula
     shared: Formula
     spill_bytes: int
+    layout: str
 
 
 @attrs.frozen
@@ -73,6 +77,11 @@ class Variant:
         """The knob values that the header prefers for a layer, of the knobs for which it says so."""
         values = {"layer": layer, **layer.dims}
         return {name: formula.value(values) for name, formula in self.prefer.items()}
+
+    @property
+    def layout(self) -> str:
+        """How operands lie in memory, one of LAYOUTS."""
+        return self.cuda.layout if self.cuda else LAYOUTS[0]
 
     @property
     def dtypes(self) -> tuple[str, ...]:
