@@ -75,7 +75,7 @@ struct Rows {
 };
 namespace dibench_host {
 template <typename Row>
-inline void load_matrices(Kind kind, unsigned (&m)[4], const Row* row, const char* file, int line) {
+__attribute__((no_sanitize("thread"))) inline void load_matrices(Kind kind, unsigned (&m)[4], const Row* row, const char* file, int line) {
   static_assert(sizeof(Row) == 16);
   const unsigned char* cells = warp_exchange(0xffffffffu, &row, sizeof row, file, line);
   for (int i = 0; i < 4; ++i) {
@@ -84,6 +84,7 @@ inline void load_matrices(Kind kind, unsigned (&m)[4], const Row* row, const cha
     memcpy(&m[i], from + 4 * (lane() % 4), 4);
   }
   count_shared(kind, elements_of<Row>);
+  touch_shared(row, 16, false, file + line);  // a matrix is served as 8 lanes with 16 bytes each would be
 }
 }  // namespace dibench_host
 template <typename Row>
