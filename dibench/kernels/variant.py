@@ -35,7 +35,7 @@ ELEMENT_BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2}
 DTYPES = tuple(ELEMENT_BYTES)
 
 LAYOUTS = ("channels_first", "channels_last")
-"""How operands lie in memory: x[N][C][H][W], w[K][C/groups][R][S], y[N][K][P][Q], or channels behind the rest."""
+"""How operands lie in memory: x[N][C][H][W], w[K][C/groups][R][S], y[N][K][P][Q], or channels last."""
 
 STATIONARITIES = ("output", "weight", "input", "none")
 
