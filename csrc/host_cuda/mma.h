@@ -84,7 +84,8 @@ __attribute__((no_sanitize("thread"))) inline void load_matrices(Kind kind, unsi
     memcpy(&m[i], from + 4 * (lane() % 4), 4);
   }
   count_shared(kind, elements_of<Row>);
-  touch_shared(row, 16, false, file + line);  // a matrix is served as 8 lanes with 16 bytes each would be
+  // A matrix is served as 8 lanes with 16 bytes each would be.
+  touch_shared(row, 16, false, reinterpret_cast<uintptr_t>(file) + unsigned(line));
 }
 }  // namespace dibench_host
 template <typename Row>
