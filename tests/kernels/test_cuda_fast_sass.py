@@ -133,8 +133,8 @@ def test_a_whole_layer_is_what_its_header_counts(proof: Proof, arch: int, listin
     assert products(proof, code) * threads == counts["macs_executed"]
     assert moved(code, "LDG", "LDGSTS") * threads == element * reads
     assert moved(code, "STG") * threads // proof.slices == 4 * counts["output_writes"]
-    # From shared memory come 16 bytes at a time in the GEMM, 4 under a window, and to the tensor cores operands
-    # as matrices; the rest are tables of taps or positions, and sums that slices hand over.
+    # From shared memory come 16 bytes at a time in the GEMM, 4 under a window, matrices to tensor cores;
+    # the rest are tables of taps or positions, and sums that slices hand over.
     if proof.dtype == "fp32":
         operands = moved(code, "LDS", only="128" if proof.variant is GEMM else "32")
     else:
