@@ -131,7 +131,15 @@ def descriptions(fit: Fit) -> Table:
     note += f"; unseen: held out, {fit.folds.text}" if outside else ""
     return Table(
         f"What predicts {fit.response_kind}, and how well",
-        columns("description", "has a cost", "error", *unseen, text=("has a cost",), ranks={"has a cost": 1}),
+        columns(
+            "description",
+            "has a cost",
+            "error",
+            *unseen,
+            text=("has a cost",),
+            wraps=("has a cost",),
+            ranks={"has a cost": 1},
+        ),
         rows,
         f"{note}.",
     )

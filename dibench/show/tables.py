@@ -50,7 +50,7 @@ def mishaps(rows: pd.DataFrame) -> Table:
     cells = [[status, reason or UNKNOWN, count(number)] for (status, reason), number in counted.most_common()]
     return Table(
         "Rows that are not ok",
-        columns("status", "reason", "rows", text=["reason"]),
+        columns("status", "reason", "rows", text=["reason"], wraps=["reason"]),
         cells,
     )
 

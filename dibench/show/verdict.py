@@ -146,7 +146,8 @@ def _outcome(test: Outcome) -> str:
 
 def best_model(fit: Fit) -> str:
     """One sentence on how well the descriptions predict, held out where the fit could hold out."""
-    shown = [name for name in ("macs", "ai", "di_weighted", "di_disjoint") if name in fit.models]
+    told = ("macs", "ai", "di_weighted", "di_disjoint")
+    shown = [name for name in told if name in fit.models and fit.models[name].scores.mape is not None]
     outside = all(fit.models[name].held_out.mape is not None for name in shown)
     said = []
     for name in shown:
