@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -13,12 +13,15 @@ from dibench.cli.options import (
     AsCsv,
     Batches,
     InputShapes,
+    Json,
     Strict,
     batch_sizes,
+    check_json,
     chosen_alphas,
     models_at,
 )
-from dibench.cli.output import console, data_output, exit_if_partial, tell_not_covered
+from dibench.cli.output import answer, console, data_output, exit_if_partial, tell_not_covered
+from dibench.errors import UserError
 
 if TYPE_CHECKING:
     from dibench.models import Model
@@ -36,6 +39,7 @@ def networks(
         typer.Argument(metavar="[MODEL…]", help="What `layers` reads. By default the 25 networks."),
     ] = None,
     as_csv: AsCsv = False,
+    json_file: Json = None,
     batch: Batches = "",
     input_shape: InputShapes = None,
     alpha: Alpha = None,
@@ -54,35 +58,52 @@ def networks(
     from dibench.show.models import network_blocks
     from dibench.show.terminal import show
 
+    if as_csv and json_file:
+        raise UserError("--csv", "must not stand with --json")
+    check_json(json_file)
     alphas = chosen_alphas(alpha, fit)
     names, sizes = models or built_in.names(), batch_sizes(batch)
     found = models_at(names, sizes, input_shape)
     if as_csv:
         _write_csv(found, alphas)
     else:
-        show(console(), network_blocks(found, alphas, count(len(names), "network")))
+        answer(
+            json_file,
+            lambda: [_figures(model, alphas) for model in found],
+            lambda: show(console(), network_blocks(found, alphas, count(len(names), "network"))),
+        )
     if strict:
         exit_if_partial((model.name, model.covered) for model in found)
 
 
-def _write_csv(found: list[Model], alphas: AlphaValues | None) -> None:
-    from dibench.models.intensities import DI_COLUMNS, reuse_of
+def _figures(model: Model, alphas: AlphaValues | None) -> dict[str, Any]:
+    """What programs read of a network, in the order of the table's columns."""
+    from dibench.models.intensities import reuse_of
     from dibench.networks import distinct
     from dibench.show.models import family
 
-    header = [*_HEADER, *_MORE, *(DI_COLUMNS if alphas else ())]
-    writer = csv.DictWriter(data_output(), header, lineterminator="\n")
+    figures = {
+        "network": model.name,
+        "layers": len(model.layers),
+        "distinct_shapes": len(distinct(model.layers)),
+        "family": family(model),
+        "batch": model.batch,
+        "macs_known": model.macs_known,
+        "share_of_macs": model.covered.share_of_macs,
+        "partial": int(model.covered.partial),
+        **reuse_of(model.layers).figures(alphas),
+    }
+    return {name: figures[name] for name in _columns(alphas) if name in figures}
+
+
+def _columns(alphas: AlphaValues | None) -> tuple[str, ...]:
+    from dibench.models.intensities import DI_COLUMNS
+
+    return (*_HEADER, *_MORE, *(DI_COLUMNS if alphas else ()))
+
+
+def _write_csv(found: list[Model], alphas: AlphaValues | None) -> None:
+    writer = csv.DictWriter(data_output(), _columns(alphas), lineterminator="\n")
     writer.writeheader()
-    for model in found:
-        about = {
-            "network": model.name,
-            "layers": len(model.layers),
-            "distinct_shapes": len(distinct(model.layers)),
-            "family": family(model),
-            "batch": model.batch,
-            "macs_known": model.macs_known,
-            "share_of_macs": model.covered.share_of_macs,
-            "partial": int(model.covered.partial),
-        }
-        writer.writerow(about | reuse_of(model.layers).figures(alphas))
+    writer.writerows(_figures(model, alphas) for model in found)
     tell_not_covered(found)

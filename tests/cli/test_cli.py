@@ -77,7 +77,7 @@ def test_json_means_the_same_in_every_verb_that_has_it() -> None:
     assert {(one.metavar, one.help) for one in of_json} == {(of_json[0].metavar, of_json[0].help)}
 
 
-@pytest.mark.parametrize("verb", [("layers", "alexnet"), ("variants",), ("doctor",)])
+@pytest.mark.parametrize("verb", [("layers", "alexnet"), ("networks", "alexnet"), ("variants",), ("doctor",)])
 def test_json_goes_to_standard_output_or_into_a_file(run: Run, tmp_path: Path, verb: tuple[str, ...]) -> None:
     bare = run(*verb, "--json")
     assert bare[0] == 0 and json.loads(bare[1])
