@@ -24,6 +24,26 @@ class UserError(Exception):
         super().__init__(": ".join([*parts, rule]) + shown)
 
 
+class NoSensorError(UserError):
+    """A sensor cannot be read: the cause alone. Who asked for it knows what would do in its place."""
+
+    @classmethod
+    def of(cls, error: UserError) -> NoSensorError:
+        """What a meter says of itself."""
+        return cls(
+            error.field, error.rule, _ABSENT if error.value is None else error.value, where=error.where
+        )
+
+    def advised(self, advice: str) -> UserError:
+        """The error as the user sees it.
+
+        >>> str(NoSensorError("RAPL", "shows no counter").advised("to go on without joules: --meter none"))
+        'RAPL: shows no counter; to go on without joules: --meter none'
+        """
+        value = _ABSENT if self.value is None else self.value
+        return UserError(self.field, f"{self.rule}; {advice}", value, where=self.where)
+
+
 class OutOfMemoryError(UserError):
     """The device has too little memory for a case: its row is `failed`, and the sweep continues."""
 

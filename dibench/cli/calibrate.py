@@ -84,7 +84,8 @@ def _on_this_gpu(backend: str, source: str, layer: str, effort: Effort, until: f
     variant = next((v for v in able if v.fast), able[0])
     if backend == "cuda" and isinstance(gpu := cuda_driver.gpu(), str):
         raise UserError("calibrate", f"needs an NVIDIA GPU: {gpu}")
-    instrument = open_instrument(backend, source, Settings())
+    lacks = "`python -m dibench doctor --full` shows what each sensor lacks"
+    instrument = open_instrument(backend, source, Settings(), instead=lacks)
     if not isinstance(instrument.meter, GpuMeter):
         rule = instrument.not_metered or "must be a GPU's sensor, which is used in visits"
         raise UserError("--meter", rule, source)

@@ -14,7 +14,7 @@ import attrs
 
 from dibench import backends
 from dibench.backends import Backend, Prepared
-from dibench.errors import UserError
+from dibench.errors import NoSensorError, UserError
 from dibench.measure.budget import Pool
 from dibench.measure.measurement import measurement
 from dibench.measure.metering import Metering
@@ -98,7 +98,12 @@ class Instrument:
 
 
 def open_instrument(
-    backend: str, meter: str, settings: Settings, idle: Mapping[str, Any] = _NOTHING
+    backend: str,
+    meter: str,
+    settings: Settings,
+    idle: Mapping[str, Any] = _NOTHING,
+    *,
+    instead: str = "to go on without measured joules: --meter model or --meter none",
 ) -> Instrument:
     """Open device and meter: a GPU's idle power is measured before there is a context on it.
 
@@ -108,11 +113,15 @@ def open_instrument(
             way to the model, which then says in every row that nothing was metered.
         settings: how long and how exactly.
         idle: what is known of the GPU's idle power, as a GpuMeter's facts have it; nothing: it is measured.
+        instead: what to do where the sensor that is named refuses, as its error ends.
 
     Raises:
         UserError: one of them cannot be opened; the message names the remedy.
     """
-    chosen = open_meter(meter, backend, backends.device_uuid(backend))
+    try:
+        chosen = open_meter(meter, backend, backends.device_uuid(backend))
+    except NoSensorError as error:
+        raise error.advised(instead) from None
     if not isinstance(chosen, GpuMeter):
         return Instrument(backends.open_backend(backend), chosen, settings, None)
     refusal = None
@@ -130,9 +139,9 @@ def open_instrument(
         chosen.start(device.busy)
     except UserError as error:
         if meter != "auto":
-            raise
-        instead = without_sensor(str(error).removeprefix("--meter: "), library=backend == "torch")
-        return Instrument(device, instead, settings, None)
+            raise NoSensorError.of(error).advised(instead) from None
+        model = without_sensor(str(error).removeprefix("--meter: "), library=backend == "torch")
+        return Instrument(device, model, settings, None)
     return Instrument(device, chosen, settings, Metering(chosen, device.busy, settings.visit))
 
 
@@ -148,7 +157,7 @@ def open_sensor(backend: str, meter: str, settings: Settings) -> tuple[Instrumen
         raise UserError(
             "--meter", "must be a sensor, auto or none: only measured joules are shown here", meter
         )
-    opened = open_instrument(backend, meter, settings)
+    opened = open_instrument(backend, meter, settings, instead="to go on without joules: --meter none")
     if opened.meter.source != "model":
         asked_for = "not asked for" if opened.meter.source == "none" else ""
         return opened, opened.not_metered or asked_for

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import atexit
 import os
-import re
 import sys
 import threading
 
@@ -15,9 +14,6 @@ from dibench.meters.spans import NoSpans, SpanMeter
 
 METERS = {"cpu": ("auto", "rapl", "none"), "cuda": ("auto", "nvml_counter", "nvml_power", "none")}
 """What reads each device. `auto` takes a sensor that works, or says why there is none; never a model."""
-
-_OPTIONS = re.compile(r"^--meter: |[:;,] (?:or )?use (?:another )?(?:--meter|model).*$")
-"""What a message says of the command line's options."""
 
 _lock = threading.Lock()
 _opened: dict[tuple[int, str, str], SpanMeter] = {}
@@ -49,7 +45,7 @@ def span_meter(device: str, meter: str) -> SpanMeter:
             try:
                 found = _open(device, meter)
             except UserError as error:
-                why = _OPTIONS.sub("", str(error))
+                why = str(error).removeprefix("--meter: ")
                 if meter == "auto":
                     found = NoSpans(why, RealClock())
                 elif error.field == "device":

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from dibench.elsewhere import is_elsewhere, make
-from dibench.errors import UserError
+from dibench.errors import NoSensorError, UserError
 from dibench.meters.base import Meter, Reading, check_own
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ def open_meter(name: str, backend: str, uuid: str = "") -> Meter | GpuMeter:
         uuid: of that device, where it is a GPU.
 
     Raises:
-        UserError: no such meter, it does not meter this backend's device, or its sensor refuses; the
-            message names the remedy.
+        NoSensorError: its sensor refuses; the message says why, not what would do in its place.
+        UserError: no such meter, or it does not meter this backend's device.
     """
     check_name(name)
     if is_elsewhere(name):
@@ -73,7 +73,10 @@ def open_meter(name: str, backend: str, uuid: str = "") -> Meter | GpuMeter:
         foreign = is_elsewhere(backend) and name == "zeus"  # an AMD or Apple GPU, if Zeus carries it
         if not foreign and name not in (*sensors, *_ASKED_FOR.get(backend, ())):
             raise UserError("--meter", f"does not meter the device of backend {backend}", name)
-        return _open_sensor(name, uuid)
+        try:
+            return _open_sensor(name, uuid)
+        except UserError as error:
+            raise NoSensorError.of(error) from None
     if name == "auto":
         if not sensors:
             return without_sensor(f"no sensor is known of backend {backend}", library=library)

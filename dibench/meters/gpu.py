@@ -276,7 +276,7 @@ class GpuMeter:
         return slowest
 
     def _still(self, seconds: float) -> UserError:
-        rule = f"its sensor must move, did not within {seconds:g} s: use --meter model or none"
+        rule = f"its sensor must move, did not within {seconds:g} s"
         return UserError("--meter", rule, self.source)
 
     def _falls(self, still: str) -> bool:

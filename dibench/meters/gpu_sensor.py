@@ -32,7 +32,7 @@ _MEANINGS: Mapping[int, tuple[str, str]] = {
     INVALID_ARGUMENT: ("NVML refuses an argument", _UPDATE),
     NOT_SUPPORTED: (
         "this GPU or driver does not offer the reading",
-        "update the driver, or use another --meter",
+        "update the driver",
     ),
     NO_PERMISSION: (
         "this user may not read it",

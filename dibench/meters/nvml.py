@@ -276,5 +276,5 @@ def find(shown: Sequence[GpuSensor], uuid: str) -> GpuSensor:
 
 _MIG_RULE = (
     "needs a whole GPU: power sensors measure the chip, not a MIG instance. "
-    "Take another GPU, or ask the administrator to disable MIG, or use --meter model or none"
+    "Take another GPU, or ask the administrator to disable MIG"
 )

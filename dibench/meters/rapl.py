@@ -103,7 +103,7 @@ def find_zones(root: Path) -> tuple[Zone, ...]:
     if not zones:
         rule = (
             f"{root} shows no package counter: the processor, the kernel (module intel_rapl_common) or the "
-            "virtual machine does not offer one; use --meter model or --meter none"
+            "virtual machine does not offer one"
         )
         raise UserError("RAPL", rule)
     return tuple(zones)

@@ -189,7 +189,7 @@ def test_auto_goes_without_a_sensor_that_refuses_and_a_named_one_is_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refuses(device: str, meter: str) -> Any:
-        raise UserError("RAPL", "there is no counter; use --meter model or --meter none")
+        raise UserError("RAPL", "there is no counter")
 
     monkeypatch.setattr(own_code, "_open", refuses)
     monkeypatch.setattr(own_code, "_opened", {})

@@ -16,6 +16,8 @@ from replay import Load, ReplayedClock
 from simulated_gpu import SimulatedGpu
 
 from dibench.errors import UserError
+from dibench.measure.instrument import open_instrument, open_sensor
+from dibench.measure.settings import Settings
 from dibench.meters import NAMES, Reading, open_meter
 from dibench.meters.gpu import GpuMeter
 from dibench.meters.model import FACTS, ModelMeter
@@ -192,3 +194,21 @@ def test_zeus_itself_reads_a_replayed_gpu(monkeypatch: pytest.MonkeyPatch) -> No
     gpu.launch(load, 5000)
     found = meter.window(lambda: gpu.launch(load, 5000), {}, 5000)
     assert found.energy_j == pytest.approx(5000 * load.joules(gpu.card), rel=0.04)
+
+
+def test_a_refused_sensor_comes_with_what_its_caller_takes_instead(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(*given: object) -> RaplMeter:
+        raise UserError("RAPL", "shows no counter")
+
+    monkeypatch.setattr(RaplMeter, "open", refuses)
+    with pytest.raises(UserError) as sweeps:
+        open_instrument("cpu", "rapl", Settings())
+    with pytest.raises(UserError) as shows:
+        open_sensor("cpu", "rapl", Settings())
+    assert str(sweeps.value) == (
+        "RAPL: shows no counter; to go on without measured joules: --meter model or --meter none"
+    )
+    assert str(shows.value) == "RAPL: shows no counter; to go on without joules: --meter none"
+    assert open_sensor("cpu", "none", Settings())[1] == "not asked for", "the advice can be followed"
+    with pytest.raises(UserError, match=r"^--meter: does not meter the device of backend cpu \(got"):
+        open_instrument("cpu", "nvml_counter", Settings())
