@@ -63,7 +63,17 @@ def sync_directory(folder: Path) -> None:
 
 def json_text(data: Any) -> str:
     """Data as JSON; NaN and infinity, which JSON does not have, are refused."""
-    return json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False, default=str)
+    text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False, default=str)
+    return encoded(text).decode()
+
+
+def encoded(text: str) -> bytes:
+    r"""Text as UTF-8. A byte of a path that is no UTF-8, a lone surrogate in Python, is written as \udcff.
+
+    >>> encoded("a\udcff")
+    b'a\\udcff'
+    """
+    return text.encode(errors="backslashreplace")
 
 
 def write_json(path: Path, data: Any) -> None:
@@ -85,6 +95,8 @@ def read_json_object(path: Path) -> dict[str, Any] | None:
         raise UserError("", f"cannot be read: {error.strerror}", where=path) from None
     except ValueError as error:
         raise UserError("", f"is not JSON: {error}", where=path) from None
+    except RecursionError:
+        raise UserError("", "is not JSON of ours: it is nested too deeply", where=path) from None
     if not isinstance(data, dict):
         raise UserError("", "must be a JSON object", where=path)
     return data

@@ -65,7 +65,7 @@ def reported(source: str | Path, *, figures: Path | None = None) -> tuple[Path, 
     contents = contents_of(table, manifest)
     page = render(contents, manifest, beside)
     written = path.with_name(PAGE if own else f"{path.name.partition('.')[0]}-report.html")
-    files.replace_file(written, page.html.encode())
+    files.replace_file(written, files.encoded(page.html))
     if figures is not None:
         write_panels(figures, page.panels)
     return written, contents

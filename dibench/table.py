@@ -21,6 +21,7 @@ import attrs
 from dibench import case_ids
 from dibench.cells import MISSING, Lines, open_table, parse_number, parse_whole
 from dibench.errors import UserError
+from dibench.files import encoded
 from dibench.layer import DIMENSIONS, Layer
 from dibench.lookalikes import remedy
 from dibench.schema import ANCHOR, CHECKED, KINDS, NAMES, NETWORK, REQUIRED, RESPONSES, Row, broken_rule
@@ -79,7 +80,7 @@ def csv_line(cells: Sequence[str]) -> bytes:
     """Cells as one line of a CSV file."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(cells)
-    return text.getvalue().encode()
+    return encoded(text.getvalue())
 
 
 HEADER = csv_line(NAMES)

@@ -132,14 +132,12 @@ def main(arguments: list[str] | None = None) -> None:
         _drop_output()
         status = 0
     except OSError as error:
-        if error.filename is not None:
-            _fail(f"{error.filename}: {error.strerror}")  # such as a name longer than file systems have
-        if error.errno not in _UNWRITTEN:
-            raise
-        _drop_output()
-        if interruption.has_come():  # SIGHUP: the terminal is gone
-            sys.exit(interruption.status())
-        _fail(f"output cannot be written: {error.strerror}")
+        if error.errno in _UNWRITTEN and error.filename is None:
+            _drop_output()
+            if interruption.has_come():  # SIGHUP: the terminal is gone
+                sys.exit(interruption.status())
+            _fail(f"output cannot be written: {error.strerror}")
+        _fail(_of_the_system(error))
     except Exception as error:
         # A misspelt option or verb. Typer carries Click inside or beside it, depending on its release, so
         # its usage errors are known by what they can do.
@@ -149,6 +147,17 @@ def main(arguments: list[str] | None = None) -> None:
     if interruption.has_come():  # Typer takes every KeyboardInterrupt for Ctrl-C
         status = interruption.status()
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _of_the_system(error: OSError) -> str:
+    """What the system refused, and what to do where that is known."""
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"too many open files ({error.strerror}): raise the limit, `ulimit -n 1024`"
+    if error.errno == errno.ENOENT and "temporary directory" in str(error):
+        return "no temporary directory can be written: set TMPDIR to one that can"
+    if error.filename is not None:
+        return f"{error.filename}: {error.strerror}"  # such as a name longer than file systems have
+    return f"the system refused something: {error.strerror or error}"
 
 
 def _of_completion(arguments: list[str] | None) -> bool:

@@ -63,7 +63,7 @@ def calibrate(
     path = calibration.path_of(found.device_uuid, found.driver)
     calibration.write(found, path)
     figure = sensor.noise_figure({float(length): sd for length, sd in found.noise.items()}, found.between)
-    files.replace_file(path.with_suffix(".svg"), figure.encode())
+    files.replace_file(path.with_suffix(".svg"), files.encoded(figure))
     told = sensor.full if full else sensor.brief
     answer(json_file, found.as_json, lambda: show(console(), told(found, path)))
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import attrs
 import typer
 
-from dibench.cli import interruption
+from dibench.cli import interruption, progress
 from dibench.cli.options import duration_s, grouped
 from dibench.errors import UserError
 
@@ -123,7 +123,7 @@ def campaign(options: Options) -> None:
             deadline=begin + budget_s,
             closing_s=closing_s,
             check_s=min(_CHECK_S, budget_s / 6),
-            say=typer.echo,
+            say=progress.said,
         ),
         _next_command(options.out, options.resume or []),
     )
@@ -152,8 +152,7 @@ def _measure(run: Campaign, again: str) -> str:
     """The run from first to last; how it ended."""
     from dibench.check import compile_ahead
     from dibench.cli.output import console
-    from dibench.cli.progress import Progress
-    from dibench.files import explained, replace_file
+    from dibench.files import encoded, explained, replace_file
     from dibench.show import campaign as show
     from dibench.show.markdown import markdown
     from dibench.show.terminal import show as show_blocks
@@ -174,8 +173,8 @@ def _measure(run: Campaign, again: str) -> str:
     plan = plan_rest(run.stages, run.earlier, run.gpu, run.seed, checks.wrong)
     counting_s = COUNTING_S if checks.can_count and run.deadline - time.monotonic() > 8 * COUNTING_S else 0.0
     until = run.deadline - run.closing_s - counting_s
-    with Progress(until) as progress:
-        summary, refusal = measure(run, plan, until, progress.show, idle)
+    with progress.Progress(until) as shown:
+        summary, refusal = measure(run, plan, until, shown.show, idle)
     if refusal is not None:
         run.say(f"stopped   {refusal}")
     elif counting_s and summary.ended != "interrupted":
@@ -189,7 +188,7 @@ def _measure(run: Campaign, again: str) -> str:
     fit = open_answers(run.out / "fit.json") if fitted else None
     made = "Fit and report are of this run and those that it resumed."
     readme = show.readme(joined, now, fit, not_here=left_out, again=again, made=made)
-    replace_file(run.out / "README.md", markdown(readme).encode())
+    replace_file(run.out / "README.md", encoded(markdown(readme)))
     if refusal is not None:
         raise refusal
     return summary.ended

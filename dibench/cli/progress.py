@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import time
 from typing import TYPE_CHECKING, Any
@@ -196,10 +197,17 @@ class Progress:
         return {"rate": f"{number(60 * measured / elapsed, '.0f')}/min", "left": f"{time_text(left_s)} left"}
 
     def _say(self, line: str) -> None:
-        if self._bar is not None:
+        if self._bar is None:
+            said(line, err=True)
+            return
+        with contextlib.suppress(OSError):
             self._bar.console.print(line, markup=False, highlight=False)
-        else:
-            typer.echo(line, err=True)
+
+
+def said(line: str, *, err: bool = False) -> None:
+    """Print a line, if anybody reads it: `2>/dev/full` or `2>&1 | head` ends no measurement."""
+    with contextlib.suppress(OSError):
+        typer.echo(line, err=err)
 
 
 def _bar() -> Any:

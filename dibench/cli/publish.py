@@ -69,7 +69,7 @@ def publish(
             again=f"{_AGAIN} --resume results/{folder.name}",
             made=f"Made by `{made}`: do not edit the tables.",
         )
-        files.replace_file(new / "README.md", markdown(parts).encode())
+        files.replace_file(new / "README.md", files.encoded(markdown(parts)))
     typer.echo(f"{len(found.rows)} rows of {device} in {folder}: look at README.md, report.html; then commit")
 
 

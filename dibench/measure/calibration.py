@@ -198,7 +198,10 @@ def kept_pool(path: Path) -> VariancePart:
     if found is None:
         return budget.BETWEEN
     try:
-        return VariancePart(float(found["between"]) ** 2, float(found["between_df"]))
-    except (KeyError, TypeError, ValueError):
+        between, df = float(found["between"]), float(found["between_df"])
+        if not (math.isfinite(between) and between >= 0 and df > 0):
+            raise ValueError(between, df)
+        return VariancePart(between**2, df)
+    except (KeyError, TypeError, ValueError, OverflowError):
         rule = "is not a calibration: delete it, or run python -m dibench calibrate"
         raise UserError("", rule, where=path) from None

@@ -54,7 +54,7 @@ def size_of(text: str, known: Mapping[str, int]) -> int | None:
     tree = _parsed(text)
     try:
         return None if tree is None else _value(tree, known)
-    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+    except (KeyError, TypeError, ValueError, ZeroDivisionError, RecursionError):
         return None
 
 

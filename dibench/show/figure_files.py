@@ -29,7 +29,7 @@ def write_panels(folder: Path, panels: Sequence[Drawn]) -> list[Path]:
     """The same for panels of the page."""
     contents: dict[Path, bytes] = {}
     for panel in panels:
-        contents[folder / f"{panel.name}.svg"] = standalone(panel).encode()
+        contents[folder / f"{panel.name}.svg"] = files.encoded(standalone(panel))
         for theme, colours in themes().items():
             recoloured(panel.figure, colours)
             image = io.BytesIO()

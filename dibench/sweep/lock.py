@@ -18,6 +18,7 @@ from dibench.files import explained
 from dibench.sweep.record import LOCK, ChangedError
 
 _DEAD_OWNER_WAIT_S = 2.0
+_NO_LOCKS = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP)
 
 
 class Lock:
@@ -73,6 +74,13 @@ class Lock:
                 os.close(fd)
                 if error.errno in (errno.EWOULDBLOCK, errno.ENOENT):
                     return False
+                if error.errno in _NO_LOCKS:
+                    rule = (
+                        f"is on a file system without locks ({os.strerror(error.errno)}), so nothing would "
+                        "keep a second sweep out: take an --out on a local disk and copy it afterwards, or "
+                        "have NFS or Lustre mounted with locks (flock)"
+                    )
+                    raise UserError("--out", rule, where=self._path.parent) from None
                 raise
             if not held:
                 os.close(fd)

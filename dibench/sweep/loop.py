@@ -89,6 +89,7 @@ class _UnderWay:
 class Loop:
     """Measures the open cases of a sweep, for one start of the program."""
 
+    # Wide because it stands between everything that a sweep has opened.
     def __init__(
         self,
         sweep: Sweep,

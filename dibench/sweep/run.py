@@ -77,6 +77,7 @@ class Summary:
     """Of each card whose energy counter and power differ by the same factor at all visits."""
 
 
+# Long because it opens everything that has to be closed again, in order.
 def run_sweep(
     sweep: Sweep,
     out: Path,

@@ -103,7 +103,7 @@ def read_entries(path: Path) -> list[Entry]:
     for number, line in enumerate(lines, start=1):
         try:
             entries.append(Entry.of_line(line))
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             rule = (
                 "is not a visit of this version of dibench: delete the line, and its case is visited again; "
                 "or move the file away, and all are"
