@@ -13,6 +13,7 @@ import gzip
 import io
 import math
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
@@ -127,8 +128,8 @@ def _checked(path: Path, names: list[str], decimal: str, rows: Iterator[tuple[in
     """The header, each name once, and every line as long as it is."""
     names = [name.strip() for name in names]
     header = [name for name in names if name]
-    for name in header:
-        if header.count(name) > 1:
+    for name, times in Counter(header).items():
+        if times > 1:
             raise UserError("header", "must name each column once", name, where=path)
     return Lines(path, header, decimal, _named(path, names, rows))
 

@@ -76,6 +76,8 @@ class _Reader:
         self._process: subprocess.Popen[bytes] | None = None
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        if self._process is not None and self._process.poll() is not None:
+            self.close()  # such as with the thread that started it
         if self._process is None:
             self._process = _start()
         process, limit_s = self._process, TIME_LIMIT_S + _size(request["path"]) / BYTES_PER_S
@@ -119,7 +121,7 @@ def _size(path: str) -> int:
 
 def _start() -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "dibench.models.onnx_reader"],
+        [sys.executable, "-m", "dibench.models.onnx_reader", str(os.getpid())],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

@@ -1,7 +1,8 @@
 """The process that reads ONNX files; a hostile file can at worst end it.
 
-`python -m dibench.models.onnx_reader` reads one request a line and answers one line, both JSON. Its memory
-is limited before a file is read; the parent (`dibench.models.onnx`) limits its time.
+`python -m dibench.models.onnx_reader PARENT` reads one request a line and answers one line, both JSON. Its
+memory is limited before a file is read; the parent (`dibench.models.onnx`) limits its time, and the kernel
+ends it with its parent, whatever it is busy with.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import attrs
 
 from dibench.errors import UserError
+from dibench.processes import die_with
 
 MEMORY_BYTES = 2**30
 """Most memory that reading a graph may take, beside the file and its copy as a message."""
@@ -52,6 +54,7 @@ def _limit_memory(limit: int) -> int:
 
 def main() -> None:
     """Answer until the parent closes the pipe."""
+    die_with(int(sys.argv[1]))
     _limit_memory(MEMORY_BYTES)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     for line in sys.stdin:

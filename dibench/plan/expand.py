@@ -14,7 +14,7 @@ from dibench.errors import UserError
 from dibench.kernels import architectures
 from dibench.layer import Layer
 from dibench.plan.boxes import default_box, resolved, room
-from dibench.plan.file import KernelRule, PlanFile
+from dibench.plan.file import KernelRule, LayerRule, PlanFile
 from dibench.plan.layers import Group, bound, layer_groups
 
 if TYPE_CHECKING:
@@ -58,10 +58,11 @@ def expand(
             or there are more than MOST_CASES.
     """
     table: dict[tuple[int, ...], Layer] = {}
-    layer_sets = [
-        (rule, [_interned(table, group) for group in layer_groups(rule, dropped, partial)])
-        for rule in file.layers
-    ]
+    layer_sets: list[tuple[LayerRule, list[Group]]] = []
+    for layer_rule in file.layers:
+        before = sum(len(members) for _, members in layer_sets)
+        made = layer_groups(layer_rule, dropped, partial, before)
+        layer_sets.append((layer_rule, [_interned(table, group) for group in made]))
     choices: list[tuple[KernelChoice, ...]] = []
     seen: set[tuple[object, ...]] = set()
     for rule in file.kernels:

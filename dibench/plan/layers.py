@@ -44,14 +44,19 @@ def _of_a_network(text: str, batch: int | None, rule: LayerRule, where: str) -> 
         return models.find(beside(text, rule.folder), batch=batch, shapes=sizes)
 
 
-def layer_groups(rule: LayerRule, dropped: Counter[str], partial: list[str]) -> list[Group]:
+def layer_groups(rule: LayerRule, dropped: Counter[str], partial: list[str], before: int = 0) -> list[Group]:
     """The layers of one [[layers]] table, filtered, each shape once.
 
     What makes no layer is counted in `dropped`, and networks that layers do not cover are told in `partial`.
+
+    Args:
+        rule: the table.
+        dropped: what makes no layer, by reason.
+        partial: networks that layers do not cover.
+        before: groups that the tables above have made; together there are no more than MOST_CASES.
     """
-    groups = {
-        tuple(layer.shape for layer in group): group for group in reversed(_source(rule, dropped, partial))
-    }
+    source = _source(rule, dropped, partial, before)
+    groups = {tuple(layer.shape for layer in group): group for group in reversed(source)}
     kept = [
         group
         for group in reversed(groups.values())
@@ -64,11 +69,12 @@ def layer_groups(rule: LayerRule, dropped: Counter[str], partial: list[str]) -> 
     return kept
 
 
-def _source(rule: LayerRule, dropped: Counter[str], partial: list[str]) -> list[Group]:
+def _source(rule: LayerRule, dropped: Counter[str], partial: list[str], before: int) -> list[Group]:
     where = f"{rule.where}: {rule.source}" if rule.where else ""
     if rule.source == "networks":
-        return _of_networks(rule, where, partial)
+        return _of_networks(rule, where, partial, before)
     if rule.source == "layers":
+        bound(where, before + len(rule.value) * len(rule.batches))
         groups: list[Group] = []
         for text in rule.value:
             if isinstance(text, Layer):
@@ -79,7 +85,7 @@ def _source(rule: LayerRule, dropped: Counter[str], partial: list[str]) -> list[
                 groups += [(_of_a_network(text, batch, rule, where),) for batch in rule.batches]
         return groups
     if rule.source == "grid":
-        return _grid(rule, where, dropped)
+        return _grid(rule, where, dropped, before)
     if rule.source == "iso_macs":
         text, steps = rule.value
         return [(layer,) for layer in shapes.iso_macs(resolve_layer(text, where), min(steps, 31))]
@@ -88,14 +94,18 @@ def _source(rule: LayerRule, dropped: Counter[str], partial: list[str]) -> list[
     return [_pair(resolve_layer(text, where), text, rule.source, where) for text in rule.value]
 
 
-def _of_networks(rule: LayerRule, where: str, partial: list[str]) -> list[Group]:
+def _of_networks(rule: LayerRule, where: str, partial: list[str], before: int) -> list[Group]:
     """The distinct layers of all networks, each at every batch."""
     named = [name for text in rule.value for name in (networks.names() if text == "all" else (text,))]
     with _told(where):
         sizes = parse_inputs(list(rule.input_shape))
         sources = [beside(name, rule.folder) for name in named]
+        first = [models.load(source, batch=rule.batches[0], shapes=sizes) for source in sources]
+    bound(where, before + sum(len(model.layers) for model in first) * len(rule.batches))
+    with _told(where):
         of_batches = [
-            [models.load(source, batch=batch, shapes=sizes) for source in sources] for batch in rule.batches
+            first,
+            *([models.load(source, batch=N, shapes=sizes) for source in sources] for N in rule.batches[1:]),
         ]
     partial += [f"{model.name}: the plan {model.coverage}" for model in of_batches[0] if model.not_covered]
     if not any(model.layers for model in of_batches[0]):
@@ -120,8 +130,8 @@ def _told(where: str) -> Iterator[None]:
         raise UserError(where, str(error)) from None
 
 
-def _grid(rule: LayerRule, where: str, dropped: Counter[str]) -> list[Group]:
-    bound(where, prod(map(len, rule.value.values())))
+def _grid(rule: LayerRule, where: str, dropped: Counter[str], before: int) -> list[Group]:
+    bound(where, before + prod(map(len, rule.value.values())))
     groups: list[Group] = []
     first: UserError | None = None
     for layer in shapes.grid(rule.value):

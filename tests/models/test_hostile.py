@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -313,6 +315,35 @@ def test_a_reader_that_dies_or_hangs_is_one_line_and_the_next_file_is_read(
         models.load(path, **good)
     monkeypatch.undo()
     assert models.load(path, **good).layers == layers
+
+
+def test_a_busy_reader_ends_with_its_killed_parent(tmp_path: Path) -> None:
+    path = files.residual(tmp_path / "net.onnx", batch=1)
+    code = """
+import signal, sys, time
+from dibench import models
+from dibench.models import onnx
+models.load(sys.argv[1], shapes={"x": "1,3,32,32"})
+reader = onnx._reader()._process
+reader.send_signal(signal.SIGSTOP)  # as one that is busy: it does not see that the pipe is closed
+print(reader.pid, flush=True)
+time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", code, str(path)], stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        reader = int(parent.stdout.readline())
+        parent.kill()
+    ended = time.monotonic() + 5
+    while _lives(reader) and time.monotonic() < ended:
+        time.sleep(0.01)
+    assert not _lives(reader)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
 
 
 def test_without_the_onnx_package_the_remedy_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

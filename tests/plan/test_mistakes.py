@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plan_kernels import CONV, FAST, FC, THOUSAND, make, three_kernels
 
-from dibench import kernels, plan
+from dibench import kernels, models, plan
 from dibench.errors import UserError
 from dibench.kernels import Variant
 from dibench.plan import file as plan_file
@@ -123,6 +125,37 @@ def test_a_plan_of_too_many_cases_is_refused_before_it_is_made(
         UserError, match=r"\[\[kernels\]\] 1: must not make more than 7 combinations \(got 8\)"
     ):
         make(text, registry)
+
+
+@pytest.mark.parametrize(
+    ("text", "message", "models_read"),
+    [
+        ("[[layers]]\nnetworks = 'resnet50'\nbatches = [1, 2, 3]\n", r"1: networks: .* \(got 162\)", 1),
+        (f"[[layers]]\nlayers = 'resnet50/conv1'\nbatches = {THOUSAND}\n", r"1: layers: .* \(got 1001\)", 0),
+        (2 * "[[layers]]\ngrid = {N=[1, 2], C=[1, 2], H=1, W=1, K=[1, 2], R=1, S=1}\n" + 13 * FC
+         + f"[[layers]]\ngrid = {{N={THOUSAND[:80]}, C=1, H=1, W=1, K=1, R=1, S=1}}\n",
+         r"16: grid: .* \(got 109\)", 0),
+    ],
+)  # fmt: skip
+def test_layers_are_counted_before_they_are_made_those_of_all_tables_together(
+    text: str,
+    message: str,
+    models_read: int,
+    registry: Mapping[str, Variant],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    read: list[Any] = []
+    monkeypatch.setattr(layers, "MOST_CASES", 100)
+    for name in ("load", "find"):
+        monkeypatch.setattr(models, name, partial(_noted, read, getattr(models, name)))
+    with pytest.raises(UserError, match=rf"\[\[layers\]\] {message}"):
+        make(text + FAST, registry)
+    assert len(read) == models_read
+
+
+def _noted(read: list[Any], call: Callable[..., Any], *args: Any, **options: Any) -> Any:
+    read.append(args)
+    return call(*args, **options)
 
 
 def test_files_that_are_no_plans(tmp_path: Path) -> None:

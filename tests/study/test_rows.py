@@ -15,6 +15,7 @@ from dibench.layer import Layer
 from dibench.meters.gpu_sensor import CLOCK_EVENTS, event_names
 from dibench.study.ladder.folds import make_folds
 from dibench.study.ladder.models import data_of
+from dibench.study.table.columns import of_contract
 from dibench.study.table.rows import WIDEST, anchors, select
 
 
@@ -75,6 +76,16 @@ def test_flagged_rows_and_harmless_clock_events_count() -> None:
     frame = changed(3, clock_events="gpu_idle;applications_clocks_setting")
     frame.loc[4, "status"] = "flagged"
     assert select(frame).excluded == {}
+
+
+def test_columns_beyond_the_contract_tell_rows_apart_and_are_not_carried_along() -> None:
+    frame = pd.concat([measured(10), measured(10)], ignore_index=True)
+    wide = frame.assign(**{f"x{number}": "0" for number in range(300)})
+    apart = wide.assign(x7=["0"] * 10 + ["1"] * 10)
+    assert select(of_contract(wide)).excluded == select(frame).excluded
+    assert select(of_contract(wide)).excluded["repeat of a case, its last row stands"] == 10
+    assert select(of_contract(apart)).excluded == select(apart).excluded
+    assert set(of_contract(wide)) == {*frame, "others"}
 
 
 def test_joules_of_any_sensor_are_evidence_and_sensors_are_not_mixed() -> None:

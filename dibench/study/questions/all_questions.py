@@ -19,6 +19,7 @@ from dibench.study.questions.one_model import one_model
 from dibench.study.questions.peer import peers
 from dibench.study.questions.twins import twins
 from dibench.study.questions.whole_networks import networks_of
+from dibench.study.table.columns import of_contract
 from dibench.study.table.rows import Choice
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def of_table(
     Raises:
         UserError: no row can be fitted; the message says why.
     """
+    frame = of_contract(frame)
     ladder = fit_ladder(frame, draws=draws, seed=seed, networks=networks, **chosen)
     return _answers(frame, ladder, subsets, **chosen)
 
@@ -68,6 +70,7 @@ def of_cards(
         frame: a table of the CSV contract with several cards.
         draws, seed, subsets, networks, chosen: as of `of_table`.
     """
+    frame = of_contract(frame)
     ladders = card_ladders(frame, draws=draws, seed=seed, networks=networks, **chosen)
     joined = one_model(frame)
     together = None

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from dibench import intensity
 from dibench.intensity import OPERATORS
 from dibench.layer import DIMENSIONS
-from dibench.schema import NETWORK
+from dibench.schema import NAMES, NETWORK
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,6 +34,24 @@ def texts(frame: pd.DataFrame, name: str) -> NDArray[np.object_]:
     if name not in frame:
         return np.full(len(frame), "", dtype=object)
     return frame[name].astype(object).fillna("").astype(str).to_numpy(dtype=object)
+
+
+def of_contract(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table with its columns beyond the contract as one number, equal for equal cells.
+
+    They tell rows apart that are otherwise alike, and no more: a study copies what is left many times.
+
+    >>> import pandas as pd
+    >>> table = of_contract(pd.DataFrame({"op": ["fc", "fc"], "run": ["1", "1"], "host": ["a", "b"]}))
+    >>> list(table), table["others"].nunique()
+    (['op', 'others'], 2)
+    """
+    known = [name for name in frame if name in NAMES]
+    others = [name for name in frame if name not in NAMES]
+    if len(others) < 2:
+        return frame
+    cells = frame[others].to_numpy(dtype=object)
+    return frame[known].assign(others=[hash(tuple(map(str, row))) for row in cells])
 
 
 def counts(frame: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
