@@ -101,7 +101,7 @@ def predict(
         if full or every:
             told = predicted_costs.blocks(found, str(fit), every=every)
         else:
-            told = costs_in_brief.predicted(found, shlex.quote(model), shlex.quote(str(fit)))
+            told = costs_in_brief.predicted(found, *map(shlex.quote, (model, str(fit), compare)))
             told += library_costs.blocks(found.predictions, found.library) if found.library else []
         told = [*told, *_checked(found)]
         show(console(), explained(told) if full or every else told)

@@ -24,20 +24,21 @@ _MOST_EXTRAPOLATED = 0.25
 """Of a cost: from this share on, the next step is to measure the network's own layers."""
 
 
-def predicted(found: Predictions, model: str, fit: str) -> list[Block]:
+def predicted(found: Predictions, model: str, fit: str, compare: str = "") -> list[Block]:
     """What networks cost, how sure that is, what to do next; then the costliest layers, or all networks.
 
     Args:
         found: the predictions.
         model: the first network as it was named, for commands to copy.
         fit: the file of the fit, likewise.
+        compare: the second network, likewise.
     """
     first, several = found.predictions[0], len(found.predictions) > 1
     table = _networks(found.predictions) if several else _costliest(first)
     return [
         Headline(_cost(first, found.origin), "" if found.origin.measured else "warn"),
         Sentence(_how_sure(found), "warn" if _noisy(found.origin) else ""),
-        Sentence(_after_predict(first, model, fit)),
+        Sentence(_after_predict(found.predictions, model, fit, compare)),
         table,
     ]
 
@@ -81,17 +82,25 @@ def _noisy(origin: Origin) -> str:
     return f"Noisy: other work disturbed {share} of the fit's rows, so {noise.REMEDY}. "
 
 
-def _after_predict(one: Prediction, model: str, fit: str) -> str:
-    sweep = f"`python -m dibench sweep {model} --out results/local/{slug(one.network)}`"
-    if one.unpredicted_operators:
-        lacks = ", ".join(one.unpredicted_operators)
+def _after_predict(found: Sequence[Prediction], model: str, fit: str, compare: str) -> str:
+    first, worst = found[0], max(found, key=lambda one: one.extrapolated)
+    if first.unpredicted_operators:
+        lacks = ", ".join(first.unpredicted_operators)
+        sweep = _sweep(first, model)
         return f"Next: the fit has no {lacks} layer, so measure the network's own, {sweep}, and fit them."
-    if one.covered.partial:
-        left = ", ".join(dict.fromkeys(f"{part.op} ({part.reason})" for part in one.not_covered))
+    if worst.extrapolated > _MOST_EXTRAPOLATED:
+        sweep = _sweep(worst, model if worst.network == first.network else compare)
+        return f"Next: measure the layers of {worst.network}, {sweep}, and fit them."
+    if first.covered.partial:
+        left = ", ".join(dict.fromkeys(f"{part.op} ({part.reason})" for part in first.not_covered))
         return f"Next: read the total as the least that it costs; left out is {left or 'a part not known'}."
-    if one.extrapolated > _MOST_EXTRAPOLATED:
-        return f"Next: measure its own layers, {sweep}, and fit them."
     return f"Next: `python -m dibench explain {model} --fit {fit}` says what would save most."
+
+
+def _sweep(one: Prediction, model: str) -> str:
+    """The command that measures a network's own layers."""
+    batch = "" if one.batch == 1 else f" --batch {one.batch}"
+    return f"`python -m dibench sweep {model}{batch} --out results/local/{slug(one.network)}`"
 
 
 def _by_cost(layers: Sequence[LayerCost]) -> list[LayerCost]:
