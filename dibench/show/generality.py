@@ -30,9 +30,15 @@ def brief(found: Generality, joined: OneModel | None = None) -> list[Block]:
         joined: what was done to join cards.
     """
     first, *more = found.words
-    told: list[Block] = [Headline(first), *map(Sentence, more[:1]), *_about(found, joined)]
+    check = "" if found.response_measured else "A check of the program, no evidence: "
+    told: list[Block] = [Headline(check + first, "" if found.response_measured else "warn")]
+    if found.response_kind == "time":
+        told.append(Sentence("Measured time: these rows have no measured energy.", "warn"))
+    else:
+        told += map(Sentence, more[:1])
     told.append(Sentence("Next: `--full` shows how α and correlations spread over subsets of these rows."))
-    return [*told, _families(found)] if found.families else told
+    told += [_families(found)] if found.families else []
+    return told if joined is None else [*told, Note(_joined(joined))]
 
 
 def section(found: Generality, joined: OneModel | None = None) -> Section:
@@ -73,8 +79,12 @@ def _about(found: Generality, joined: OneModel | None) -> list[Block]:
     elif found.response_kind == "time":
         shown.append(Sentence("Measured time: these rows have no measured energy.", "warn"))
     if joined is not None:
-        shown.append(Sentence(f"All cards as one. {gains_text(joined)}"))
+        shown.append(Sentence(_joined(joined)))
     return shown
+
+
+def _joined(joined: OneModel) -> str:
+    return f"All cards as one. {gains_text(joined)}"
 
 
 def distributions(found: Generality) -> Iterator[Figure]:
