@@ -85,8 +85,9 @@ def fit(
         seed: of the draws.
 
     Returns:
-        `.verdict`, `.alpha.weighted.value`, `.models`, …; `.summary()` (text), `.plot()`, `.to_frame()` (rows
-        with predictions), `.to_json()` (every figure, which `predict` reads back).
+        `.verdict`, `.alpha.weighted.value`, `.models`, …; `.summary()` (the answer as text), `.full()` (all
+        that is behind it), `.plot()`, `.to_frame()` (rows with predictions), `.to_json()` (every
+        figure, which `predict` reads back).
 
     Raises:
         dibench.errors.UserError: no row can be fitted, or several devices need a choice.

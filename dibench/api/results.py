@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, overload
 import attrs
 
 from dibench import study
-from dibench.api.shown import Drawn, Shown
+from dibench.api.shown import Drawn, Shown, Told
 from dibench.layer import Layer
 from dibench.models import Model
 from dibench.models.intensities import drags, reuse_of
-from dibench.show import compared, explained, predicted_costs, predicted_vs_measured
+from dibench.show import compared, explained, fit_in_brief, predicted_costs, predicted_vs_measured
 from dibench.show import fit as fit_shown
 from dibench.show import models as models_shown
 from dibench.show.blocks import Note
@@ -93,8 +93,12 @@ class FitResult(Shown, study.Fit):
     def _line(self) -> str:
         return fit_shown.in_a_line(self)
 
+    def full(self) -> Told:
+        """Everything that it says: tests, coefficients, operators, the rows left out."""
+        return Told(fit_shown.of_fit(self))
+
     def _blocks(self) -> Sequence[Block | Section]:
-        return fit_shown.summary(self)
+        return fit_in_brief.in_python(self)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)

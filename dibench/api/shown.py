@@ -47,6 +47,21 @@ class Shown:
         return hints_in_python(html.fragment(self._blocks()))
 
 
+@attrs.frozen(eq=False, repr=False)
+class Told(Shown):
+    """Blocks with a line for each term: a text at a prompt, HTML in a notebook."""
+
+    told: Sequence[Block | Section]
+
+    def _line(self) -> str:
+        return self.summary()
+
+    def _blocks(self) -> Sequence[Block | Section]:
+        from dibench.show.terms import explained
+
+        return explained(self.told)
+
+
 class Drawn(Shown):
     """A result with figures."""
 

@@ -15,7 +15,6 @@ R = TypeVar("R")
 _HINTS = {
     r"`?--all`?\s+shows\s+every\s+one": ".to_json() has every one",
     r"\(`?--time-budget`?\)": "(time_budget)",
-    r";\s+use\s+--meter\s+model\s+or\s+--meter\s+none": "",
 }
 _OPTION = re.compile(r"(?P<command>`[^`]*`)|--(?P<option>[a-z][a-z-]*)")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dibench.numbers import count
 from dibench.show import cards, choices, claims, fit_in_brief, fit_tables, networks, peer, verdict
-from dibench.show.blocks import Block, Note, Section, Sentence, of_cards
+from dibench.show.blocks import Block, Section, Sentence, of_cards
 from dibench.show.lattice import section as lattice_section
 from dibench.show.response import response_of
 from dibench.show.twins import section as twins_section
@@ -57,9 +57,10 @@ def in_a_line(fit: Fit) -> str:
     return f"Fit of {rows}, {about}: {fit.verdict}, α {verdict.alpha_text(fit.alpha, reliable=fit.reliable)}"
 
 
-def summary(fit: Fit) -> list[Block]:
-    """Verdict, α and the ladder: what a notebook shows."""
-    return [*verdict.section(fit).blocks, fit_tables.models(fit), *map(Note, fit_tables.not_fitted(fit))]
+def of_fit(fit: Fit) -> list[Block | Section]:
+    """All that a fit says by itself, without the questions beside it."""
+    checked = [] if fit.pipeline_check is None else verdict.pipeline_check(fit.pipeline_check)
+    return [*verdict.section(fit).blocks, *fit_tables.section(fit).blocks, *checked]
 
 
 def _one(found: Findings) -> list[Block | Section]:

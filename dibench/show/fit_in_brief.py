@@ -22,7 +22,7 @@ _DESCRIPTIONS = {
     "di_weighted": ("DI", "and weights and activations, each at its own price"),
 }
 """How the models are called here, and what has a cost in each; every line adds to the one above."""
-_MORE = "`--full` shows the tests, coefficients, operators and the rows left out."
+_MORE = "shows the tests, coefficients, operators and the rows left out."
 
 
 def blocks(found: Findings, source: str) -> tuple[Headline, Sentence, Sentence, Table]:
@@ -32,15 +32,26 @@ def blocks(found: Findings, source: str) -> tuple[Headline, Sentence, Sentence, 
         found: of one table.
         source: the tables as `fit` was given them, for commands to copy.
     """
-    fit = found.fit
-    sure = fit.reliable and fit.verdict not in ("undecided", "not adequate")
-    noisy, table = noise.share_disturbed(fit) > noise.MOST, descriptions(fit)
+    return _told(found.fit, _next(found, source), "--full")
+
+
+def in_python(fit: Fit) -> tuple[Headline, Sentence, Sentence, Table]:
+    """The same of a fit alone, with what comes next as one types it in Python."""
+    return _told(fit, _next_in_python(fit), ".full()")
+
+
+def _told(fit: Fit, then: str, full: str) -> tuple[Headline, Sentence, Sentence, Table]:
+    sure, table = fit.reliable and fit.verdict not in ("undecided", "not adequate"), descriptions(fit)
     return (
         Headline(_answer(fit), "good" if sure and fit.evidence else "warn"),
-        Sentence(_how_sure(fit), "warn" if noisy else ""),
-        Sentence(_next(found, source, noisy=noisy)),
-        attrs.evolve(table, note=f"{table.note} {_MORE}"),
+        Sentence(_how_sure(fit), "warn" if _noisy(fit) else ""),
+        Sentence(then),
+        attrs.evolve(table, note=f"{table.note} `{full}` {_MORE}"),
     )
+
+
+def _noisy(fit: Fit) -> bool:
+    return noise.share_disturbed(fit) > noise.MOST
 
 
 def _answer(fit: Fit) -> str:
@@ -70,8 +81,8 @@ def _how_sure(fit: Fit) -> str:
         f"How sure: it rests on {count(fit.rows_used, fit.rows_are.removesuffix('s'))} of {_what(fit)}{left}"
     )
     if fit.conclusion == NOT_ADEQUATE and fit.adequacy.miss is not None:
-        good = f"; DI misses them by {percent(fit.adequacy.miss)} where they are good to "
-        return f"{rests}{good}{percent(fit.adequacy.rows_error)}."
+        missed = f"; beyond their own noise ({percent(fit.adequacy.rows_error)}), DI misses them by "
+        return f"{rests}{missed}{percent(fit.adequacy.miss)} (root mean squares; the table has means)."
     return f"{rests}{_price(fit)}."
 
 
@@ -97,9 +108,9 @@ def _price(fit: Fit) -> str:
     )
 
 
-def _next(found: Findings, source: str, *, noisy: bool) -> str:
+def _next(found: Findings, source: str) -> str:
     fit, command = found.fit, f"`python -m dibench fit {source}"
-    if noisy:
+    if _noisy(fit):
         return f"Next: other work disturbed most rows, so {noise.REMEDY}."
     twins = found.twins
     if twins is not None and any(one.pairs >= twins.least_pairs for one in twins.decisive.twins):
@@ -107,15 +118,32 @@ def _next(found: Findings, source: str, *, noisy: bool) -> str:
     if found.lattice is not None:
         return f"Next: {command} --lattice` says what one access costs, from one layer under many boxes."
     if fit.conclusion == NOT_ADEQUATE:
-        follows = " and ".join(one.name for one in fit.adequacy.follows[:2])
-        seen = f", here {follows}" if follows else ""
-        return f"Next: {command} --full` says what the misses follow{seen}."
+        return f"Next: {command} --full` says what the misses follow{_follows(fit)}."
     if fit.verdict == "undecided":
         return (
             "Next: more layers, such as `python -m dibench sweep networks --out results/local/networks "
             "--time-budget 9m`."
         )
     return f"Next: `python -m dibench generality {source}` asks whether other networks say the same."
+
+
+def _next_in_python(fit: Fit) -> str:
+    if _noisy(fit):
+        return f"Next: other work disturbed most rows, so {noise.REMEDY}."
+    if fit.conclusion == NOT_ADEQUATE:
+        return f"Next: `.full()` says what the misses follow{_follows(fit)}."
+    if fit.verdict == "undecided":
+        return (
+            'Next: more layers, such as `dibench.sweep("networks", out="results/local/networks", '
+            'time_budget="9m")`.'
+        )
+    return 'Next: `dibench.predict("resnet50", fit=…)` with this fit says what a network costs.'
+
+
+def _follows(fit: Fit) -> str:
+    """What the misses follow most."""
+    follows = " and ".join(one.name for one in fit.adequacy.follows[:2])
+    return f", here {follows}" if follows else ""
 
 
 def descriptions(fit: Fit) -> Table:

@@ -284,3 +284,14 @@ def test_words_are_those_of_python_not_of_the_command_line(results: dict[str, An
     assert (
         len(fixed.not_tried) == 2 and "Batch 1 was not tried: batch: is 8 in these layers" in fixed.summary()
     )
+
+
+def test_a_fit_answers_in_three_sentences_and_a_table_and_the_rest_is_behind_full(
+    results: dict[str, Any],
+) -> None:
+    fit = results["fit"]
+    brief, full = fit.summary(), fit.full()
+    assert len(brief.splitlines()) <= 24 and brief.count("Next: ") == 1 and "How sure: " in brief
+    assert "python -m" not in brief and "--" not in brief, "what comes next is typed in Python"
+    assert fit._repr_html_().count("<table>") == 1
+    assert len(repr(full)) > 2 * len(brief) and full._repr_html_().count("<table>") > 1
