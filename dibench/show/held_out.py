@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from dibench.numbers import count, number, percent
@@ -69,12 +70,18 @@ def _members(families: Mapping[str, tuple[str, ...]]) -> str:
     return ", ".join([*told, *([f"{count(more)} more families"] if more > 0 else [])])
 
 
+_SIZES = re.compile(r"\d+(x\d+)+")
+"""How a layer without a name is told in JSON."""
+
+
 def of_no_family(folds: FoldNames) -> list[Block]:
     """Which rows no fold by family holds out; nothing where every row has a family, or none."""
     if not folds.rows_without or not folds.families:
         return []
-    more = len(folds.without) - _MOST_FAMILIES
-    names = [*folds.without[:_MOST_FAMILIES], *([f"{count(more)} more"] if more > 0 else [])]
+    named = [name for name in folds.without if not _SIZES.fullmatch(name)]
+    names, more = named[:_MOST_FAMILIES], len(named) - _MOST_FAMILIES
+    names += [f"{count(more)} more"] if more > 0 else []
+    names += ["layers without a name"] if len(named) < len(folds.without) else []
     return [Note(f"Of no family: {count(folds.rows_without, 'row')} ({', '.join(names)}).")]
 
 

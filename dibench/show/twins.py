@@ -40,10 +40,10 @@ def section(found: Twins | None, card: str = "") -> Section:
     else:
         told = [*_lead(found), *_figures(found, card), *tables(found)]
     told += [Note(f"{what}: not testable, {why}.") for what, why in NOT_TESTABLE.items()]
-    if found is not None and found.not_exact:
-        rows = count(sum(found.not_exact.values()), "pair")
+    left_out = 0 if found is None else sum(found.not_exact.values())
+    if left_out:
         why = "the kernel chooses its tiles by the layer, and reads or computes more in one half"
-        told.append(Note(f"{rows} of rows left out: {why}."))
+        told.append(Note(f"{count(left_out, 'pair')} of rows left out: {why}."))
     return Section("twins", "Twins", "Does it matter which operand is the large one?", told)
 
 

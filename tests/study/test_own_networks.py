@@ -299,7 +299,7 @@ def test_rows_of_no_family_are_held_out_by_layer_and_told(run: Run, tmp_path: Pa
     out, figures = " ".join(out.split()), json.loads((tmp_path / "own.json").read_text())["folds"]
     assert status == 0
     assert f"whole families, with every shape they share; {nameless.sum()} rows of no family, by layer" in out
-    assert f"Of no family: {nameless.sum()} rows (" in out
+    assert f"Of no family: {nameless.sum()} rows (layers without a name)." in out
     assert figures["rows_without"] == nameless.sum() > 10
     assert len(figures["without"]) == len(set(data.layer[nameless]))
     assert sum(fold["rows"] for fold in figures["dropped"]) == len(frame)
