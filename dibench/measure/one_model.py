@@ -13,7 +13,8 @@ occurs. Each layer gets an equal share of the time left; what one does not need 
    minutes. They are looked at beside every shape. How far a session's pace may lie from another's, it can
    only tell by how its own differ: the standard deviation of that which differs most, times Student's t, of
    the whole sum. That does not average out over shapes, since all are slower together. Kernels follow the
-   pace by as much as it changes, or less.
+   pace by as much as it changes, or less. Two or three looks that differ bound nothing (Student's t of one
+   degree of freedom is 12.7): then there is no interval, only by how much the pace changed.
 """
 
 from __future__ import annotations
@@ -50,6 +51,9 @@ _BESIDE_S = 0.05
 _FEWEST_LAUNCHES = 3
 _OFF_ROOF = 4.0
 """A layer may take this many times what the roofline says."""
+
+
+_FEWEST_LOOKS = 4  # at the pace, to say how far another may be
 
 
 @attrs.frozen
@@ -129,24 +133,40 @@ class MeasuredModel:
 
     @property
     def whole_ci(self) -> float | None:
-        """Half-width of its 95% interval, as the module says; None where a shape has no interval."""
-        own, common = list[float](), list[float]()
+        """Half-width of its 95% interval, as the module says; None where a shape or the pace has none."""
+        of_pace, own, common = self.pace_ci, list[float](), list[float]()
         for one in self.measured:
             row, number = one.ours.row, one.shape.count
             width = row.energy_ci_j if self.of_energy else row.time_ci_s
-            if width is None:
+            if width is None or of_pace is None:
                 return None
             drift = (row.ci_drift_j or 0.0) if self.of_energy else 0.0
             common.append(number * drift)
             own.append(number * math.sqrt(max(width**2 - drift**2, 0.0)))
-        return math.hypot(*own, math.fsum(common), self.pace_ci * self.whole)
+        return math.hypot(*own, math.fsum(common), (of_pace or 0.0) * self.whole)
 
     @property
-    def pace_ci(self) -> float:
-        """How far this session's pace may be from another's, relative; 0 where none changed."""
-        probes = [sorted(map(math.log, probe)) for probe in zip(*self.paces_s, strict=True)]
-        differing = [stdev(logs) for logs in probes if logs[-1] - logs[0] > PACE_DIFFERS]
-        return t_975(len(self.paces_s) - 1) * max(differing) if differing else 0.0
+    def pace_ci(self) -> float | None:
+        """How far this session's pace may be from another's, relative; 0 where none changed.
+
+        None where it changed and was seen too few times to say.
+        """
+        if not self._differing:
+            return 0.0
+        if len(self.paces_s) < _FEWEST_LOOKS:
+            return None
+        return t_975(len(self.paces_s) - 1) * max(map(stdev, self._differing))
+
+    @property
+    def pace_change(self) -> float:
+        """By how much the slowest pace that was seen is slower than the fastest; 0 where none changed."""
+        return max((math.expm1(max(logs) - min(logs)) for logs in self._differing), default=0.0)
+
+    @property
+    def _differing(self) -> list[list[float]]:
+        """Logarithms of the paces of each probe that differ."""
+        probes = [list(map(math.log, probe)) for probe in zip(*self.paces_s, strict=True)]
+        return [logs for logs in probes if max(logs) - min(logs) > PACE_DIFFERS]
 
     @property
     def share(self) -> MacShare:

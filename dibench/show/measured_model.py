@@ -66,7 +66,7 @@ def plain(
     """The same for programs; seconds and joules are of one layer, `cost` of all layers of its shape.
 
     `cost_ci` is the half-width of the interval of the whole cost (`dibench.measure.one_model` says of what),
-    `pace_ci` how much of it the machine's pace is, relative.
+    `pace_ci` how much of it the machine's pace is, relative, and `pace_change` by how much that changed.
     """
     whole = found.whole
     return {
@@ -79,6 +79,7 @@ def plain(
         "cost": whole,
         "cost_ci": found.whole_ci,
         "pace_ci": found.pace_ci,
+        "pace_change": found.pace_change,
         "macs": found.share.macs,
         "macs_known": found.model.macs_known,
         "complete": not found.share.partial,
@@ -192,8 +193,10 @@ def _sum(found: MeasuredModel) -> Sentence:
     per = "an inference" if found.model.batch == 1 else f"a batch of {found.model.batch}"
     rate = short(found.share.macs / time_s, "MAC/s")
     said = f"**All layers: {_cost(found)}** for {per}, {rate}; what runs between them is not in it."
-    if found.pace_ci:
-        said += f" The machine's pace changed meanwhile, which alone may be ±{percent(found.pace_ci, 1)}."
+    if found.pace_change:
+        known = found.pace_ci is not None
+        bound = f"which alone may be ±{percent(found.pace_ci, 1)}" if known else "seen too few times for an ±"
+        said += f" The machine's pace changed by {percent(found.pace_change)} meanwhile, {bound}."
     return Sentence(said)
 
 

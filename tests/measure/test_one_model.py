@@ -182,8 +182,9 @@ def test_the_interval_of_a_sum_adds_what_is_common_and_squares_what_is_not() -> 
     assert of_rows((1, common), (1, common)).whole_ci == pytest.approx(6.0)
     both = {"energy_j": 10.0, "energy_ci_j": 5.0, "ci_spread_j": 4.0, "ci_drift_j": 3.0}
     assert of_rows((1, both), (1, both)).whole_ci == pytest.approx(math.hypot(4 * math.sqrt(2), 6.0))
-    paced = attrs.evolve(of_rows((1, own), (1, own)), paces_s=((1.0,), (1.2,), (1.1,)))
-    assert paced.whole_ci == pytest.approx(math.hypot(3 * math.sqrt(2), 20.0 * paced.pace_ci))
+    paced = attrs.evolve(of_rows((1, own), (1, own)), paces_s=((1.0,), (1.2,), (1.1,), (1.1,)))
+    assert paced.whole_ci == pytest.approx(math.hypot(3 * math.sqrt(2), 20.0 * (paced.pace_ci or 0.0)))
+    assert paced.pace_ci and attrs.evolve(paced, paces_s=paced.paces_s[:3]).whole_ci is None
     of_time = {"time_ci_s": 0.1, "ci_drift_j": 9.0}
     assert of_rows((1, of_time)).whole_ci == pytest.approx(0.1), "drift is of joules"
     assert of_rows((1, of_time), (1, {})).whole_ci is None
