@@ -19,7 +19,7 @@ from typing import Any, Protocol
 
 import attrs
 
-from dibench import temporary
+from dibench import temporary, trusted
 from dibench.errors import UserError
 from dibench.kernels import compilers
 from dibench.kernels.compilers import nvrtc
@@ -117,7 +117,7 @@ class KernelCache:
 
     def holds(self, source: Source) -> bool:
         """Whether the binary exists already."""
-        return any(path.is_file() for path in self._candidates(source))
+        return any(trusted.check(path) for path in self._candidates(source))
 
     def binary(self, source: Source) -> Binary:
         """The compiled kernel.
@@ -141,7 +141,8 @@ class KernelCache:
     def _made(self, source: Source) -> Binary:
         for path in self._candidates(source):
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                return _read(path)
+                if trusted.check(path):
+                    return _read(path)
         if self._compiler is None:
             suit = f" that suit a driver for CUDA {self._cuda}" if self._cuda else ""
             rule = f"{NOT_COMPILED} of {self._directory}{suit}, and there is no compiler"
@@ -198,8 +199,9 @@ def _write(path: Path, binary: Binary) -> None:
     """Write an entry whole or not at all: other processes may read and write the same one."""
     fields = {name: getattr(binary, name) for name in _HEADER_FIELDS}
     fields["sha256"] = hashlib.sha256(binary.cubin).hexdigest()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with temporary.file_beside(path) as (staged, _):
+    trusted.directory(path.parent)
+    with temporary.file_beside(path) as (staged, descriptor):
+        trusted.only_ours(descriptor)
         staged.write_bytes(_FORMAT + json.dumps(fields).encode() + b"\n" + binary.cubin)
         staged.replace(path)
 

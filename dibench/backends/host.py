@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from dibench import temporary
+from dibench import temporary, trusted
 from dibench.errors import UserError
 from dibench.kernels import Variant, compilers, source_directory
 
@@ -315,7 +315,7 @@ def build(
     watched = _SHARED_ACCESSES if shared_accesses else ()
     digest = _digest(_harness_sha(), source, name, constants, *flags, *watched)
     path = compilers.cache_directory() / "host" / f"{name}-{digest}.so"
-    if not path.exists():
+    if not trusted.check(path):
         harness = _harness(flags)
         with temporary.scratch() as build:
             (build / "constants.cuh").write_text(constants, "utf-8")
@@ -333,7 +333,7 @@ def build(
 def _harness(flags: tuple[str, ...]) -> Path:
     """The harness as an object file, compiled once for hundreds of kernels."""
     path = compilers.cache_directory() / "host" / f"harness-{_digest(_harness_sha(), *flags)}.o"
-    if not path.exists():
+    if not trusted.check(path):
         source = source_directory() / "host_cuda" / "harness.cc"
         with temporary.scratch() as build:
             _compile([*flags, "-c", str(source)], build, path)
@@ -343,7 +343,7 @@ def _harness(flags: tuple[str, ...]) -> Path:
 def _compile(arguments: list[str], build: Path, path: Path) -> None:
     """Run g++; `path` appears whole or not at all, since other processes may compile the same."""
     root = source_directory()
-    path.parent.mkdir(parents=True, exist_ok=True)
+    trusted.directory(path.parent)
     made = build / "made"
     places = [f"-fmacro-prefix-map={place}/=" for place in (build, root / "cuda", root / "host_cuda")]
     places += [f"-I{place}" for place in (build, root / "cuda", root / "host_cuda")]
@@ -352,8 +352,9 @@ def _compile(arguments: list[str], build: Path, path: Path) -> None:
     )
     if done.returncode:
         raise HostCompileError(done.stderr)
-    with temporary.file_beside(path) as (staged, _):
+    with temporary.file_beside(path) as (staged, descriptor):
         shutil.copyfile(made, staged)
+        trusted.only_ours(descriptor)
         staged.replace(path)
 
 

@@ -180,5 +180,5 @@ def _drop_output() -> None:
 
 
 def _fail(message: str) -> None:
-    print(f"dibench: {' '.join(message.split())}", file=sys.stderr)
+    print(f"dibench: {characters.visible(' '.join(message.split()))}", file=sys.stderr)
     sys.exit(2)

@@ -13,6 +13,7 @@ import typer
 
 from dibench.cli import interruption, progress
 from dibench.cli.options import duration_s, grouped
+from dibench.cli.output import say
 from dibench.errors import UserError
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def campaign(options: Options) -> None:
         ),
         _next_command(options.out, options.resume or []),
     )
-    typer.echo(f"\ntook {time_text(time.monotonic() - begin)}")
+    say(f"\ntook {time_text(time.monotonic() - begin)}")
     if ended == "interrupted":
         raise typer.Exit(interruption.status())
 
@@ -200,12 +201,12 @@ def _compile(out: Path, found: Stages, arch: int) -> None:
     from dibench.numbers import short, time_text
 
     begin = time.monotonic()
-    total, wrong = compile_all(found.cases, arch, out / "cuda", lambda line: typer.echo(line, err=True))
+    total, wrong = compile_all(found.cases, arch, out / "cuda", lambda line: say(line, err=True))
     size = short(sum(path.stat().st_size for path in (out / "cuda").glob("*.bin")), "B")
     took = time_text(time.monotonic() - begin)
-    typer.echo(f"{total - wrong} kernels for sm_{arch} in {out}, {size}, {took}")
+    say(f"{total - wrong} kernels for sm_{arch} in {out}, {size}, {took}")
     brought = shlex.quote(str(out))
-    typer.echo(f"On the machine with the GPU: python -m dibench campaign --kernels {brought} --out …")
+    say(f"On the machine with the GPU: python -m dibench campaign --kernels {brought} --out …")
     if wrong:
         raise typer.Exit(1)
 

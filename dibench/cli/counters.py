@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dibench.cli.options import duration_s
-from dibench.cli.output import console
+from dibench.cli.output import console, say
 from dibench.errors import UserError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def counters(
     if isinstance(gpu, str):
         raise UserError("counters", f"{gpu}: counters are read on a GPU")
     chosen = list({case.case_id: case for case in planned.cases if _is_layer(case)}.values())[:cases]
-    typer.echo(f"{len(chosen)} cases under {ncu}; the program runs once for each pass", err=True)
+    say(f"{len(chosen)} cases under {ncu}; the program runs once for each pass", err=True)
     rows = list(hardware.rows(chosen, hardware.profiled(ncu, chosen, limit_s)))
     hardware.write(out, rows)
     show(console(), counted.blocks(rows, out))

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from dibench.cli.output import say
 from dibench.errors import UserError
 
 
@@ -55,4 +56,4 @@ def datasets(
     found = read(source, path)
     write(found, out, ["python", "-m", "dibench", *sys.argv[1:]])
     show(console(), list(told.read(found)))
-    typer.echo("\nNext: " + "\n      ".join(told.next_steps(found, out)))
+    say("\nNext: " + "\n      ".join(told.next_steps(found, out)))

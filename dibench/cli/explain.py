@@ -25,7 +25,7 @@ from dibench.cli.options import (
     model_at,
     models_at,
 )
-from dibench.cli.output import answer_each, console, exit_if_partial
+from dibench.cli.output import answer_each, console, exit_if_partial, say
 from dibench.errors import UserError
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def explain(
 
     answer_each(json_file, range(len(found)), lambda number: found[number].to_json(), tell)
     if figures is not None and json_file != STANDARD_OUTPUT:
-        typer.echo(f"Figures: {figures}")
+        say(f"Figures: {figures}")
     if strict:
         exit_if_partial((one.prediction.network, one.prediction.covered) for one in found)
 

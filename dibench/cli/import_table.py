@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from dibench.cli.output import console, data_output
+from dibench.cli.output import console, data_output, say
 from dibench.files import replace_file
 
 
@@ -84,4 +84,4 @@ def import_(
         out.parent.mkdir(parents=True)
     replace_file(out, found.to_csv())
     show(console(), imported(found))
-    typer.echo(f"\nNext: python -m dibench fit {shlex.quote(str(out))}")
+    say(f"\nNext: python -m dibench fit {shlex.quote(str(out))}")

@@ -22,7 +22,7 @@ from dibench.cli.options import (
     grouped,
     models_at,
 )
-from dibench.cli.output import answer_each, console
+from dibench.cli.output import answer_each, console, say
 from dibench.errors import UserError
 
 if TYPE_CHECKING:
@@ -175,9 +175,9 @@ def _after(options: Options, models: list[Model], found: list[MeasuredModel]) ->
 
     if options.json_file != STANDARD_OUTPUT:
         next_ = _next(options, models[0])
-        typer.echo(f"\nNext: {next_}\n      keeps a row of each shape, to fit and predict with")
+        say(f"\nNext: {next_}\n      keeps a row of each shape, to fit and predict with")
     for model in models[len(found) :]:
-        typer.echo(f"dibench: not measured: {model.name} at batch {model.batch}", err=True)
+        say(f"dibench: not measured: {model.name} at batch {model.batch}", err=True)
     if found[-1].interrupted:
         raise typer.Exit(interruption.status())
     if found[-1].lost:

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from dibench.cli.output import say
+
 
 def merge(
     parts: Annotated[
@@ -37,4 +39,4 @@ def merge(
     from dibench.sweep.merge import merge as join
 
     show(console(), [merged(join(parts, out), out)])
-    typer.echo(f"\nNext: python -m dibench fit {shlex.quote(str(out / 'sweep.csv'))}")
+    say(f"\nNext: python -m dibench fit {shlex.quote(str(out / 'sweep.csv'))}")

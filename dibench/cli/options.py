@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 import attrs
 import typer
 
+from dibench.cli.output import say
 from dibench.durations import duration_s as duration_s
 from dibench.errors import UserError
 
@@ -238,7 +239,7 @@ def _say_if_older(path: Path) -> None:
     file, table = fit_file(path), table_of(path)
     if path.is_dir() and table.is_file() and file.stat().st_mtime < table.stat().st_mtime:
         anew = shlex.join(["python", "-m", "dibench", "fit", str(path), "--json", str(file)])
-        typer.echo(f"dibench: {file} is older than {table.name} beside it: `{anew}` fits all rows", err=True)
+        say(f"dibench: {file} is older than {table.name} beside it: `{anew}` fits all rows", err=True)
 
 
 def chosen_alphas(alpha: float | None, fit: Path | None) -> AlphaValues | None:

@@ -38,6 +38,15 @@ def console(*, stderr: bool = False) -> Console:
     return Terminal(stderr=stderr, highlight=False, soft_wrap=False, width=None if stream.isatty() else 140)
 
 
+def say(line: str, *, err: bool = False) -> None:
+    """Print a line; what would steer the terminal, as names of others may, is shown as question marks."""
+    import typer
+
+    from dibench.show.characters import visible
+
+    typer.echo(visible(line), err=err)
+
+
 def data_output() -> TextIO:
     """Standard output for data that programs read: UTF-8 whatever the terminal's encoding is."""
     import io
@@ -66,7 +75,7 @@ def answer(to: Path | None, figures: Callable[[], Any], tables: Callable[[], Non
         write_json(to, figures())
     tables()
     if to is not None:
-        console().print(f"\nEvery figure: {to}", soft_wrap=True)
+        say(f"\nEvery figure: {to}")
 
 
 def answer_each(
@@ -96,11 +105,9 @@ def answer_each(
 
 def tell_not_covered(models: Iterable[Model]) -> None:
     """Say, beside a table for programs, which part of a model it has no rows for."""
-    import sys
-
     for model in models:
         if model.not_covered:
-            print(f"dibench: {model.name}: the table {model.coverage}", file=sys.stderr)
+            say(f"dibench: {model.name}: the table {model.coverage}", err=True)
 
 
 def exit_if_partial(found: Iterable[tuple[str, MacShare]]) -> None:
@@ -109,12 +116,10 @@ def exit_if_partial(found: Iterable[tuple[str, MacShare]]) -> None:
     Args:
         found: names of models, and what their sums hold.
     """
-    import sys
-
     import typer
 
     partial = {name: covered.text for name, covered in found if covered.partial}
     for name, share in partial.items():
-        print(f"dibench: --strict: {name} is partial, {share}", file=sys.stderr)
+        say(f"dibench: --strict: {name} is partial, {share}", err=True)
     if partial:
         raise typer.Exit(PARTIAL)

@@ -24,7 +24,7 @@ from dibench.cli.options import (
     fitted_model,
     models_at,
 )
-from dibench.cli.output import answer, console, exit_if_partial
+from dibench.cli.output import answer, console, exit_if_partial, say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,7 +106,7 @@ def predict(
         told = [*told, *_checked(found)]
         show(console(), explained(told) if full or every else told)
         if figures is not None:
-            typer.echo(f"Figures: {figures}")
+            say(f"Figures: {figures}")
 
     answer(json_file, found.to_json, tell)
     if strict:

@@ -7,9 +7,9 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-import typer
-
+from dibench.cli.output import say
 from dibench.numbers import count, number, percent, shape_text, short, time_text
+from dibench.show.characters import visible
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -131,7 +131,7 @@ class Progress:
                 self._end(case, f"again: {result_text(row)}")
             case CaseBegan(case):
                 if self._bar is not None:
-                    self._bar.update(self._task, description=case_text(case), **self._pace())
+                    self._bar.update(self._task, description=visible(case_text(case)), **self._pace())
             case VisitEnded(case, number, of, lost):
                 self._total += lost
                 self._end(case, "disturbed: again later" if lost else f"visit {number} of {of}")
@@ -201,13 +201,13 @@ class Progress:
             said(line, err=True)
             return
         with contextlib.suppress(OSError):
-            self._bar.console.print(line, markup=False, highlight=False)
+            self._bar.console.print(visible(line), markup=False, highlight=False)
 
 
 def said(line: str, *, err: bool = False) -> None:
     """Print a line, if anybody reads it: `2>/dev/full` or `2>&1 | head` ends no measurement."""
     with contextlib.suppress(OSError):
-        typer.echo(line, err=err)
+        say(line, err=err)
 
 
 def _bar() -> Any:

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from dibench.cli.output import say
 from dibench.errors import UserError
 
 _LIMIT_S = 3600.0
@@ -50,14 +51,14 @@ def publish(
     else:
         directories.refuse_content(folder)
     for variant, number in found.stale.items():
-        typer.echo(f"left out  {number} rows of {variant}: its source has changed since")
+        say(f"left out  {number} rows of {variant}: its source has changed since")
     with directories.whole_directory(folder) as new:
         merge.write(found, new, merge.of_runs(found))
         ended = analyse(new, new / "fit.json", time.monotonic() + _LIMIT_S)
         for verb, one in zip(("fit", "report"), ended, strict=True):
             if one.status != 0:
                 raise UserError(verb, f"must work on {len(found.rows)} rows: {one.how}")
-        typer.echo(ended[0].text.rstrip().replace(str(new), str(folder)) + "\n")
+        say(ended[0].text.rstrip().replace(str(new), str(folder)) + "\n")
         arch = int(found.parts[-1].manifest["device"]["facts"].get("arch", 0))
         no_counters = f"hardware counters: `{_COUNTERS}` reads them, before publishing"
         made = shlex.join(["python", "-m", "dibench", "publish", *map(str, runs)])
@@ -70,7 +71,7 @@ def publish(
             made=f"Made by `{made}`: do not edit the tables.",
         )
         files.replace_file(new / "README.md", files.encoded(markdown(parts)))
-    typer.echo(f"{len(found.rows)} rows of {device} in {folder}: look at README.md, report.html; then commit")
+    say(f"{len(found.rows)} rows of {device} in {folder}: look at README.md, report.html; then commit")
 
 
 def slug(device: str) -> str:

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from dibench.cli.output import say
+
 
 def report(
     table: Annotated[
@@ -32,4 +34,4 @@ def report(
 
     page, contents = reported(table, figures=figures)
     show(console(), brief(contents, shlex.quote(str(table))))
-    typer.echo(f"\nPage: {page.resolve().as_uri()}")
+    say(f"\nPage: {page.resolve().as_uri()}")

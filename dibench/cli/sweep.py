@@ -13,6 +13,7 @@ import typer
 
 from dibench.cli import interruption
 from dibench.cli.options import Batches, InputShapes, batch_sizes, duration_s, grouped
+from dibench.cli.output import say
 from dibench.errors import UserError
 from dibench.table import out_directory
 
@@ -142,7 +143,7 @@ def sweep(options: Options) -> None:
     summary = _run(_job(options, plan, backend, devices, settings), out, deadline, options)
     _show(summary, plan, out)
     for line in plan.partial:
-        typer.echo(f"dibench: {line}", err=True)
+        say(f"dibench: {line}", err=True)
     if summary.ended == "interrupted":
         raise typer.Exit(interruption.status())
 
@@ -280,11 +281,11 @@ def _show(summary: Summary, plan: Plan, out: Path) -> None:
     show(console(), [ended(summary, out / TABLE, out / MANIFEST), *noisy(summary)])
     if summary.left:
         why = "Interrupted" if summary.ended == "interrupted" else "The time budget is used up"
-        typer.echo(f"\n{why}: {summary.left} cases are left. To resume: {_resume_command()}")
+        say(f"\n{why}: {summary.left} cases are left. To resume: {_resume_command()}")
     if summary.statuses:
         table, directory = shlex.quote(str(out / TABLE)), shlex.quote(str(out))
         asks = next_fit(plan.name)
-        typer.echo(f"\nNext: python -m dibench fit {table}{asks}\n      python -m dibench report {directory}")
+        say(f"\nNext: python -m dibench fit {table}{asks}\n      python -m dibench report {directory}")
 
 
 def next_fit(plan: str) -> str:

@@ -19,8 +19,21 @@ _PLAIN = {
     "∈": " in ", "∝": " ~ ", "∞": "inf", "°": " deg ", "µ": "u", "μ": "u", "█": "#", "▇": "#", "▆": "#",
     "▅": "=", "▄": "=", "▃": "-", "▂": "-", "▁": "_", "░": ".", "•": "*", "✓": "yes", "“": '"', "”": '"',
 }  # fmt: skip
+_STEERS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
 _RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺ⁿᵀ"
 _EXPONENT = re.compile(f"[{_RAISED}]+")
+
+
+def visible(text: str) -> str:
+    """The text with a question mark for each character that would steer a terminal, not show on it.
+
+    Names of layers, devices and files are other people's: an escape sequence in one could rename the window,
+    fill the clipboard or hide what follows; marks of direction turn text round.
+
+    >>> visible("conv\\x1b[2J\\u202e α ± 3"), visible("two\\n\\tlines")
+    ('conv?[2J? α ± 3', 'two\\n\\tlines')
+    """
+    return _STEERS.sub("?", text)
 
 
 def plain(text: str, encoding: str) -> str:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 
 from dibench.show.blocks import Block, Cell, Figure, Headline, Note, Section, Sentence, Table
+from dibench.show.characters import visible
+
+_CODE = re.compile(r"(`[^`]+`)")
 
 
 def markdown(blocks: Iterable[Block | Section]) -> str:
@@ -27,30 +31,51 @@ def markdown(blocks: Iterable[Block | Section]) -> str:
     return text + "\n"
 
 
+def escaped(text: str) -> str:
+    """Text whose HTML, links and images are shown, not obeyed; **strong** words and `code` stay.
+
+    Names of devices and drivers are other people's.
+
+    >>> print(escaped("**Two** rows of `a<b` on <script>![x](http://x)"))
+    **Two** rows of `a<b` on &lt;script&gt;!\\[x\\](http://x)
+    """
+    text = visible(re.sub(r"[\r\n\t]+", " ", text))
+    parts = (
+        [text] if "``" in text or "\\`" in text else _CODE.split(text)
+    )  # else ` may not mean what it seems
+    return "".join(part if number % 2 else _harmless(part) for number, part in enumerate(parts))
+
+
+def _harmless(text: str) -> str:
+    for sign, shown in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("[", "\\["), ("]", "\\]")):
+        text = text.replace(sign, shown)
+    return text
+
+
 def _paragraphs(blocks: Iterable[Block | Section]) -> Iterator[str]:
     for block in blocks:
         match block:
             case Headline(text):
-                yield f"# {text}"
+                yield f"# {escaped(text)}"
             case Sentence(text):
-                yield text
+                yield escaped(text)
             case Note(text):
-                yield f"- {text}"
+                yield f"- {escaped(text)}"
             case Table():
                 yield _table(block)
             case Section():
-                yield f"## {block.question}"
+                yield f"## {escaped(block.question)}"
                 yield from _paragraphs(block.blocks)
             case Figure():
                 pass
 
 
 def _table(table: Table) -> str:
-    lines = [f"{table.caption}\n"] if table.caption else []
+    lines = [f"{escaped(table.caption)}\n"] if table.caption else []
     lines += [_line([column.name for column in table.columns]), "|---" * len(table.columns) + "|"]
     return "\n".join([*lines, *map(_line, table.rows)])
 
 
 def _line(cells: Sequence[str | Cell]) -> str:
     texts = (cell if isinstance(cell, str) else cell.text for cell in cells)
-    return "| " + " | ".join(text.replace("|", "\\|") for text in texts) + " |"
+    return "| " + " | ".join(escaped(text).replace("|", "\\|") for text in texts) + " |"

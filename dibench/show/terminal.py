@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from dibench.show.blocks import Block, Cell, Figure, Headline, Note, Section, Sentence, Table
-from dibench.show.characters import plain
+from dibench.show.characters import plain, visible
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
@@ -64,11 +64,10 @@ def _in_order(blocks: Iterable[Block | Section]) -> Iterator[Block]:
 
 
 def _writable(told: Any, encoding: str) -> Any:
-    """A block, or a part of one, in characters that the terminal has, before a table is laid out in them."""
-    if encoding.startswith("utf"):
-        return told
+    """A block, or a part of one, in characters that the terminal has and shows, before it is laid out."""
     if isinstance(told, str):
-        return plain(told, encoding)
+        seen = visible(told)
+        return seen if encoding.startswith("utf") else plain(seen, encoding)
     if isinstance(told, list | tuple):
         return tuple(_writable(part, encoding) for part in told)
     if attrs.has(type(told)):

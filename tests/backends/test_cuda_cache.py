@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -173,3 +174,42 @@ def test_support_kernels_compile(arch: int) -> None:
     for path in (kernels.source_directory() / "cuda" / "support").glob("*.cu"):
         binary = nvrtc.compiler_for(arch).compile(path.read_text(), path.stem, {}, arch=arch)
         assert binary.spill_bytes == 0
+
+
+@pytest.mark.parametrize("where", ["file", "directory"])
+@pytest.mark.parametrize("mode", [0o020, 0o002])
+def test_a_kernel_that_others_can_change_is_not_loaded(
+    cache: tuple[KernelCache, CountingCompiler, Path], where: str, mode: int
+) -> None:
+    kernels, compiler, directory = cache
+    kernels.binary(tiny())
+    (entry,) = directory.iterdir()
+    changed = entry if where == "file" else directory
+    changed.chmod(changed.stat().st_mode | mode)
+    with pytest.raises(UserError, match=rf"^{changed}: can be written by others.*chmod go-w"):
+        kernels.binary(tiny())
+    changed.chmod(changed.stat().st_mode & ~mode)
+    assert kernels.binary(tiny()).cubin == tiny().text.encode() and compiler.compiled == 1
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_a_kernel_of_another_user_is_not_loaded(
+    cache: tuple[KernelCache, CountingCompiler, Path],
+) -> None:
+    kernels, _, directory = cache
+    kernels.binary(tiny())
+    (entry,) = directory.iterdir()
+    os.chown(entry, 4711, -1)
+    with pytest.raises(UserError, match=r"is another user's, .* \(got 'user id 4711'\)"):
+        kernels.binary(tiny())
+
+
+def test_what_is_cached_can_be_loaded_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0)
+    try:
+        KernelCache(CountingCompiler(), tmp_path / "a" / "b").binary(tiny())
+        again = CountingCompiler()
+        KernelCache(again, tmp_path / "a" / "b").binary(tiny())
+    finally:
+        os.umask(before)
+    assert again.compiled == 0

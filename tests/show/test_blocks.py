@@ -8,7 +8,8 @@ import pytest
 from rich.console import Console
 
 from dibench.show import html, terminal
-from dibench.show.blocks import Cell, Figure, Headline, Note, Section, Sentence, Table, columns
+from dibench.show.blocks import Block, Cell, Figure, Headline, Note, Section, Sentence, Table, columns
+from dibench.show.markdown import markdown
 from dibench.show.svg import Drawn
 
 RANKED = columns(
@@ -75,3 +76,24 @@ def test_figures_are_drawn_by_the_page_alone_and_left_out_where_there_is_nothing
     assert [shown.ident for shown in asked.figures] == ["figure-f"]
     only = html.question(Section("s", "S", "Why?", [empty]))
     assert not only.parts
+
+
+def test_names_cannot_steer_the_terminal_nor_a_readme() -> None:
+    name = "GPU\x1b]0;gone\x07 <script>alert(1)</script> ![x](http://tracker) ` <img src=x> ``` \u202e"
+    told: list[Block] = [
+        Headline(name),
+        Sentence(name),
+        Note(name),
+        Table(name, columns(name, "b"), [[name, "1"]]),
+    ]
+    assert not set(terminal.text(told)) & set("\x1b\x07\u202e")
+    written = markdown(told)
+    assert "<" not in written and "![" not in written and "\x1b" not in written
+    assert markdown([Sentence("`python -m dibench fit RUN <x>` of **two**")]) == (
+        "`python -m dibench fit RUN <x>` of **two**\n"
+    )
+
+
+@pytest.mark.parametrize("text", ["`x``y` <b> `", "\\` <b> `", "`a` `<b>```", "` <b>"])
+def test_what_only_looks_like_code_is_escaped(text: str) -> None:
+    assert "<b>" not in markdown([Sentence(text)])

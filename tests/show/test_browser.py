@@ -152,16 +152,38 @@ def test_every_figure_is_seen_and_nothing_overflows(pages: dict[str, str], tmp_p
         assert (where, faults(frame, FIGURES[frame["page"]])) == (where, [])
 
 
+def test_what_a_name_might_smuggle_in_neither_runs_nor_loads(pages: dict[str, str], tmp_path: Path) -> None:
+    smuggled = (
+        "<script>document.title = 'taken'; missing()</script>",
+        '<p onclick="missing()"></p>',
+        '<script>document.querySelector("p[onclick]").click()</script>',
+        f'<img src="{tmp_path.as_uri()}/pixel.png">',
+        "<style>main { display: none }</style>",
+    )
+    page = pages["campaign"].replace("<main>", "<main>" + "".join(smuggled))
+    found = look({"campaign": page}, tmp_path, (DESK,), ("light",))
+    refused = [line for line in found.console if "Content Security Policy" in line]
+    assert len(refused) == len(found.console) == len(smuggled)
+    assert faults(found.frames[0], FIGURES["campaign"]) == []
+
+
+def unbound(page: str) -> str:
+    """The page without its policy, which refuses what a test adds."""
+    free, times = re.subn(r"<meta http-equiv=[^>]*>\n", "", page)
+    assert times == 1
+    return free
+
+
 def test_a_wider_font_than_ours_fits_too(pages: dict[str, str], tmp_path: Path) -> None:
     """Which font a reader has is not known when a figure is laid out."""
     wider = "<style>svg.panel text { letter-spacing: 0.045em }</style>"  # some 7% of a text's width
-    widened = {name: page.replace("<main>", wider + "<main>") for name, page in pages.items()}
+    widened = {name: unbound(page).replace("<main>", wider + "<main>") for name, page in pages.items()}
     for frame in look(widened, tmp_path, (PHONE, DESK), ("light",)).frames:
         assert (frame["page"], frame["inner"], frame["spilled"]) == (frame["page"], frame["inner"], [])
 
 
 def test_a_page_with_a_flaw_would_be_found_out(pages: dict[str, str], tmp_path: Path) -> None:
-    page = pages["campaign"]
+    page = unbound(pages["campaign"])
 
     def without(pattern: str) -> str:
         flawed, times = re.subn(pattern, "", page, count=1, flags=re.DOTALL)
