@@ -130,6 +130,7 @@ class Kernel:
     path: Path
     _library: Any = attrs.field(repr=False)
 
+    # Wide because a launch is described whole, as by `run`.
     def launch(
         self,
         arguments: Sequence[Any],

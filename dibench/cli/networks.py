@@ -33,6 +33,7 @@ _MORE = (
 )  # fmt: skip
 
 
+# Wide because each parameter is an option of the command line.
 def networks(
     models: Annotated[
         list[str] | None,

@@ -121,6 +121,7 @@ def sample(layer: Layer, variant: Variant, knobs: Mapping[str, Any]) -> Layer:
 
 
 # Wide because it puts the limits together from everything that is known of the kernel.
+# Long because a case has some two dozen figures, each named once.
 def limits_of(
     case: Case,
     card: Card,
