@@ -174,7 +174,7 @@ class MeasuredModel:
         return self.model.share(sum(one.shape.macs for one in self.measured))
 
 
-# Wide because what it tells meanwhile (begin, end) and the clock are parameters too, so that tests need no other.
+# Wide because who watches (begin, end) and the clock are parameters too: tests bring their own.
 def measured_model(
     instrument: Instrument,
     model: Model,
