@@ -99,7 +99,10 @@ def learn(cases: Iterable[Repeated]) -> Repeats:
     if follows:
         pairs, apart = _as_at_one_pace(pairs)
         follows = {
-            variant: attrs.evolve(one, share_sds=tuple(map(math.hypot, one.share_sds, apart)))
+            variant: attrs.evolve(
+                one,
+                share_sds=tuple(map(math.hypot, one.share_sds, apart or [_USUAL_APART] * len(one.shares))),
+            )
             for variant, one in follows.items()
         }
     return Repeats(_between(pairs, spent), follows)
@@ -110,7 +113,8 @@ def _as_at_one_pace(pairs: Sequence[_Pair]) -> tuple[list[_Pair], tuple[float, .
 
     Large layers of a kernel may wait for memory and small ones not. So the squares of what is left of pairs
     grow with those of their differences of pace: variance = noise + Σ apart²·p², by least squares, weighted
-    by the inverse squares of the variances; what is usual counts like one good pair.
+    by the inverse squares of the variances; what is usual counts like one good pair. Without a pair whose
+    paces are known, nothing is told.
     """
     from scipy.optimize import nnls
 

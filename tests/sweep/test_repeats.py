@@ -92,6 +92,15 @@ def test_a_kernel_without_repeats_follows_as_the_others_do_and_is_less_well_know
     assert min(found.follows["other"].share_sds) > 2 * max(sds)
 
 
+def test_before_any_case_is_repeated_kernels_follow_as_they_usually_do() -> None:
+    random = np.random.default_rng(11)
+    cases = machine(random, visits=1, between=0.03, slowest=1.5)
+    told = learn(cases).follows["gemm"]
+    assert len(told.share_sds) == len(told.shares) == 2 and min(told.share_sds) >= 0.2
+    own = measurement(cases[0].visits, attrs.evolve(Settings(), follows=told))
+    assert own.time_ci_s is not None and own.time_ci_s > 0
+
+
 @pytest.mark.parametrize("between", [0.01, 0.05])
 def test_what_visits_differ_by(between: float) -> None:
     found = learn(machine(np.random.default_rng(3), visits=3, between=between, slowest=1.0))
