@@ -21,7 +21,7 @@ import attrs
 from dibench import case_ids
 from dibench.cells import MISSING, Lines, open_table, parse_number, parse_whole
 from dibench.errors import UserError
-from dibench.files import encoded
+from dibench.files import encoded, read_json_object
 from dibench.layer import DIMENSIONS, Layer
 from dibench.lookalikes import remedy
 from dibench.schema import ANCHOR, CHECKED, KINDS, NAMES, NETWORK, REQUIRED, RESPONSES, Row, broken_rule
@@ -43,6 +43,14 @@ def directory_of(path: str | os.PathLike[str]) -> Path:
     """The directory of a sweep of which this is the table; any other path stays."""
     path = Path(path)
     return path.parent if path.name == "sweep.csv" and not path.is_dir() else path
+
+
+def manifest_of(path: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """The manifest of a sweep, given its directory or its table; None where none can be read."""
+    try:
+        return read_json_object(directory_of(path) / "manifest.json")
+    except UserError:  # nothing that is read of a table needs it
+        return None
 
 
 def out_directory(path: str | os.PathLike[str]) -> Path:

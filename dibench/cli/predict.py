@@ -103,7 +103,7 @@ def predict(
         else:
             told = costs_in_brief.predicted(found, *map(shlex.quote, (model, str(fit), compare)))
             told += library_costs.blocks(found.predictions, found.library) if found.library else []
-        told = [*told, *_checked(found)]
+        told = [*told, *_checked(found), *_paces(fitted_from=fit, measured=measured)]
         show(console(), explained(told) if full or every else told)
         if figures is not None:
             say(f"Figures: {figures}")
@@ -121,6 +121,20 @@ def _checked(found: Predictions) -> list[Block]:
     return (
         [] if found.whole is None else [*between_layers.blocks(found.whole), *predicted_costs.measured(found)]
     )
+
+
+def _paces(*, fitted_from: Path | None, measured: Path | None) -> list[Block]:
+    """That the machine's pace differed between the fit's sweep, where that lies beside it, and the other."""
+    from dibench.show.blocks import Sentence
+    from dibench.show.compared import pace_text
+    from dibench.study.use.paces import pace_apart
+    from dibench.table import manifest_of
+
+    if fitted_from is None or measured is None:
+        return []
+    directory = fitted_from if fitted_from.is_dir() else fitted_from.parent
+    apart = pace_apart(*map(manifest_of, (directory, measured)))
+    return [] if apart is None else [Sentence(pace_text(apart, "the fit's sweep", str(measured)), "warn")]
 
 
 def _predicted(

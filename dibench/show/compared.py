@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dibench.numbers import UNKNOWN, count, from_to, p_text, p_value, percent, percent_apart, short, times
+from dibench.numbers import (
+    UNKNOWN,
+    bracketed,
+    count,
+    from_to,
+    p_text,
+    p_value,
+    percent,
+    percent_apart,
+    short,
+    times,
+)
 from dibench.show import noise
 from dibench.show.blocks import Block, Column, Headline, Note, Sentence, Table, Tone
 
 if TYPE_CHECKING:
-    from dibench.study.findings.comparison import Comparison, Quantity
+    from dibench.study.findings.comparison import Comparison, PaceApart, Quantity
 
 _SHOWN = 8
 _WORDS = {"time_s": ("time", "s"), "energy_j": ("energy", "J")}
@@ -28,6 +39,7 @@ def blocks(found: Comparison) -> list[Block]:
     made += [Sentence(f"{what.capitalize()} is not compared: {why}.")
              for what, why in found.not_compared.items()]  # fmt: skip
     made += _failed(found)
+    made += _paces(found)
     made += [_changed(one, found.matched_by) for one in found.quantities if any(c.verdict for c in one.cases)]
     return [*made, *_basis(found)]
 
@@ -48,11 +60,25 @@ def brief(found: Comparison) -> list[Block]:
     made: list[Block] = [
         Headline(answer, "warn" if noisy else _TONES.get(worst, "")),
         Sentence(f"How sure: {sure[:1].lower()}{sure[1:]}{without}", "warn" if noisy else ""),
+        *_paces(found),
         Sentence(_next(found)),
         *_failed(found),
     ]
     made += [_changed(one, found.matched_by) for one in found.quantities if any(c.verdict for c in one.cases)]
     return made
+
+
+def _paces(found: Comparison) -> list[Block]:
+    return [] if found.pace_apart is None else [Sentence(pace_text(found.pace_apart, "A", "B"), "warn")]
+
+
+def pace_text(apart: PaceApart, a: str, b: str) -> str:
+    """In one line, that the machine itself ran differently."""
+    factor = bracketed(apart.ratio, apart.low, apart.high)
+    return (
+        f"The machine's own pace differed: in {b} a typical kernel takes {factor} times as long as in {a} "
+        "for that alone; times are not restated."
+    )
 
 
 def _next(found: Comparison) -> str:

@@ -22,6 +22,7 @@ from dibench.numbers import shape_text
 from dibench.study.findings.comparison import RESOLVED
 from dibench.study.use.compare import compare
 from dibench.study.use.compare_noise import SHIFT_FLOOR
+from dibench.study.use.paces import pace_apart
 from dibench.table import read_csv
 
 CASES = 60
@@ -402,3 +403,34 @@ def test_usage_is_status_2_and_one_line(
     (tmp_path / "empty").mkdir()
     known = {"A": files[0], "B": files[1], "absent": tmp_path / "absent", "empty": tmp_path / "empty"}
     assert words in refused(run, "compare", *(known.get(argument, argument) for argument in arguments))
+
+
+def paced(usual_s: tuple[float, float], share_sd: float = 0.05, device: str = "cpu") -> dict[str, Any]:
+    """A manifest of a machine of these usual paces; one kernel follows the first, one the second."""
+    kernels = {"gemm": [1.0, 0.0], "no_reuse": [0.0, 0.5]}
+    own = {
+        kernel: {"usual_s": list(usual_s), "shares": shares, "share_sds": [share_sd] * 2}
+        for kernel, shares in kernels.items()
+    }
+    return {"device": {"name": device}, "windows": {"pace": own}}
+
+
+def test_a_machine_at_another_pace_is_told_beside_what_changed(run: Run, files: tuple[Path, ...]) -> None:
+    before, *others = files
+    after = before.with_name("after")
+    after.mkdir()
+    others[0].rename(after / "sweep.csv")
+    for path, usual_s in ((before, (1.0, 1.0)), (after, (1.2, 1.44))):
+        (path / "manifest.json").write_text(json.dumps(paced(usual_s)), encoding="utf-8")
+    _, out, _ = run("compare", before, after)
+    told = "in B a typical kernel takes 1.20 (1.15 to 1.25) times as long as in A for that alone"
+    assert told in " ".join(out.split())
+
+
+def test_paces_of_which_nobody_can_tell_are_not_told() -> None:
+    here = paced((1.0, 1.0))
+    assert pace_apart(here, paced((1.04, 0.97))) is None, "the probe itself differs by so much"
+    assert pace_apart(here, paced((1.2, 1.44), share_sd=0.6)) is None, "how kernels follow is not known"
+    assert pace_apart(here, paced((1.2, 1.44), device="another")) is None
+    older = {"device": {"name": "cpu"}, "windows": {"pace": {"gemm": {"usual_s": 1.0, "share": 0.8}}}}
+    assert pace_apart(here, older) is None and pace_apart(here, None) is None

@@ -82,6 +82,15 @@ class Quantity:
         return tuple(sorted(found, key=lambda case: -abs(math.log(case.ratio))))
 
 
+@attrs.frozen
+class PaceApart:
+    """How many times as long a typical kernel takes at B's usual pace of the machine as at A's; 95%."""
+
+    ratio: float
+    low: float
+    high: float
+
+
 @attrs.frozen(kw_only=True)
 class Comparison(Result):
     """Two sweeps side by side."""
@@ -102,3 +111,5 @@ class Comparison(Result):
     devices: tuple[tuple[str, ...], tuple[str, ...]]
     differs: Mapping[str, tuple[str, str]]
     """Settings of all rows that differ between the sweeps."""
+    pace_apart: PaceApart | None = None
+    """None where the machine's usual pace was the same in both, as far as the sweeps tell."""
