@@ -10,8 +10,9 @@ import attrs
 
 from dibench.intensity import OPERATORS
 from dibench.numbers import interval
-from dibench.show.axes import rows_of_text
+from dibench.show.axes import rows_of_text, shortened
 from dibench.show.blocks import Figure
+from dibench.show.marks import tell
 from dibench.show.studies import Study
 from dibench.show.svg import INK, MUTED, OPERATOR_COLOURS, OPERATOR_MARKERS, SURFACE, new_panel, to_svg
 from dibench.study.findings.estimate import Estimate
@@ -32,7 +33,7 @@ WIDEST = (-0.5, 1.5)
 """Ends of the scale: what lies beyond is an arrow at the edge, and a number."""
 
 MOST_CARDS = 4
-_ROW = 23  # SVG units
+_ROW = 34  # SVG units
 
 
 @attrs.frozen
@@ -53,7 +54,7 @@ class Line:
 def alpha_figure(studies: Sequence[Study], several: Several | None) -> Figure:
     """The figure; nothing to see if no α is bounded on both sides."""
     lines = alpha_lines(studies, several)
-    beside = ["Bar: 95% interval; an arrow: it goes on. Inside the grey band, AI is good enough."]
+    beside = ["Number and bar: α with its 95% interval; an arrow: it goes on."]
     if any(line.drawn and not line.reliable for line in lines):
         beside.append("Hollow: unreliable, of too few rows or families, or of a model that misses.")
     title = "How much does a weight weigh against an activation?"
@@ -101,15 +102,15 @@ def alpha_panel(lines: Sequence[Line]) -> Drawn | None:
     if not drawn:
         return None
     rows = _rows(lines)
-    figure, axes = new_panel(430, 62 + _ROW * len(rows))
+    figure, axes = new_panel(height=62 + _ROW * len(rows))
     low, high = scale(line.found for line in drawn)
     axes.set_xlim(low, high)
-    axes.axvspan(*MARGIN, color=MUTED, alpha=0.16, linewidth=0)
+    axes.axvspan(*MARGIN, color=MUTED, alpha=0.16, linewidth=0, label="AI is good enough")
     axes.axvline(0.5, color=MUTED, linewidth=1.2)
     for height, row in enumerate(rows):
         if isinstance(row, Line):
             _draw(axes, row, height)
-    axes.set_xticks([0, 0.5, 1], ["0\nonly activations", "½\nAI", "1\nonly weights"])
+    axes.set_xticks([0, 0.5, 1], ["0\nactivations", "½\nAI", "1\nweights"])
     _label(axes, rows)
     said = "; ".join(f"{' '.join(filter(None, (one.op, one.card)))} {interval(one.found)}" for one in lines)
     return to_svg(figure, "alpha", title="α of weighted DI, by card and operator", description=f"{said}.")
@@ -128,28 +129,20 @@ def _rows(lines: Sequence[Line]) -> list[Line | str]:
 
 
 def _label(axes: Axes, rows: Sequence[Line | str]) -> None:
-    names = [row if isinstance(row, str) else _short(row.card or row.op) for row in rows]
+    names = [row if isinstance(row, str) else shortened(row.card or row.op) for row in rows]
     rows_of_text(axes, range(len(rows)), names)
     for row, text in zip(rows, axes.get_yticklabels(), strict=True):
         op = row if isinstance(row, str) else "" if row.card else row.op
         if op:
-            text.set(color=OPERATOR_COLOURS.get(op, INK), weight="bold")
-
-
-def _short(name: str) -> str:
-    """A card's name with its middle left out where it is long: both ends tell cards apart.
-
-    >>> _short("NVIDIA H100 80GB HBM3 (GPU-2f0c-77aa)")
-    'NVIDIA H10…c-77aa)'
-    """
-    return name if len(name) < 20 else f"{name[:10]}…{name[-7:]}"
+            text.set(color=INK, weight="bold")
 
 
 def _draw(axes: Axes, line: Line, height: float) -> None:
-    """Interval and mark of one α, and both as a number at the right; words alone where it has none."""
+    """Interval and mark of one α, and both as a number above; words alone where it has none."""
     axes.annotate(
-        interval(line.found), (1.0, height), xycoords=axes.get_yaxis_transform(), xytext=(8, 0),
-        textcoords="offset points", va="center", fontsize=10.5, color=INK if line.reliable else MUTED,
+        interval(line.found), (1.0, height), xycoords=axes.get_yaxis_transform(), xytext=(0, 5),
+        textcoords="offset points", va="bottom", ha="right", color=INK if line.reliable else MUTED, zorder=5,
+        bbox={"facecolor": SURFACE, "edgecolor": "none", "alpha": 0.85, "pad": 0.5},
     )  # fmt: skip
     value, first, last = line.found.value, line.found.ci_low, line.found.ci_high
     if value is None or first is None or last is None:
@@ -157,13 +150,24 @@ def _draw(axes: Axes, line: Line, height: float) -> None:
     low, high = axes.get_xlim()
     colour = OPERATOR_COLOURS.get(line.op, INK)
     shown = [min(max(end, low), high) for end in (first, last)]
-    axes.plot(shown, [height] * 2, color=colour, linewidth=4, alpha=0.35, solid_capstyle="butt")
+    axes.plot(
+        shown,
+        [height] * 2,
+        color=colour,
+        linewidth=4,
+        alpha=0.35,
+        solid_capstyle="butt",
+        label="95% interval",
+    )
     for at, beyond, marker in ((low, first < low, "<"), (high, last > high, ">")):
         if beyond:
             axes.plot([at], [height], marker=marker, markersize=7, color=colour, clip_on=False)
     if low <= value <= high:
+        whose = ", ".join(filter(None, (line.op, line.card)))
+        tell(axes, [value], [height], [f"{whose}: α {interval(line.found)}"])
         axes.plot(
-            [value], [height], marker=OPERATOR_MARKERS.get(line.op, "o"), markersize=7.5, color=colour,
-            markerfacecolor=colour if line.reliable else SURFACE,
+            [value], [height], linestyle="none", marker=OPERATOR_MARKERS.get(line.op, "o"), markersize=7.5,
+            color=colour, markerfacecolor=colour if line.reliable else SURFACE,
+            label="" if line.op in OPERATOR_COLOURS else "α",
             markeredgecolor=SURFACE if line.reliable else colour,
         )  # fmt: skip

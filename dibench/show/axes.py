@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dibench.intensity import OPERATORS
-from dibench.numbers import tick
+from dibench.layer import DIMENSIONS, Layer
+from dibench.numbers import count, plain, shape_text, span, tick, times
+from dibench.schema import SEPARATOR
+from dibench.show.marks import tell
 from dibench.show.svg import INK, MUTED, OPERATOR_COLOURS, OPERATOR_MARKERS, SURFACE
 
 if TYPE_CHECKING:
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
 
 Array = Any  # of float64
 
+_FEWEST_TICKS = 3
 POINTS_PER_STRIP = 120
 POINTS_PER_PANEL = 900
 """More markers than this hide each other and make the page slow; a panel then shows an even selection."""
@@ -33,9 +38,12 @@ def log_axis(axes: Axes, which: str, low: float, high: float) -> None:
     room = (high / low) ** 0.04
     axes.set(**{f"{which}scale": "log", f"{which}lim": (low / room, high * room)})
     axis = axes.xaxis if which == "x" else axes.yaxis
-    axis.set_major_locator(FixedLocator(_round_values(low / room, high * room)))
+    values, written = _round_values(low / room, high * room), tick
+    if len(values) < _FEWEST_TICKS:
+        values, written = _even_values(low / room, high * room), partial(plain, digits=4)
+    axis.set_major_locator(FixedLocator(values))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: tick(value)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: written(value)))
 
 
 def _round_values(low: float, high: float) -> list[float]:
@@ -58,6 +66,18 @@ def _round_values(low: float, high: float) -> list[float]:
         if len(values) <= 6:
             return values
     return [low, high]
+
+
+def _even_values(low: float, high: float) -> list[float]:
+    """From three to seven round values at even distances, for a short stretch of a logarithmic axis.
+
+    >>> [round(value, 3) for value in _even_values(0.97, 1.06)], _even_values(40, 95)
+    ([0.975, 1.0, 1.025, 1.05], [40.0, 50.0, 60.0, 70.0, 80.0, 90.0])
+    """
+    widest = (high - low) / _FEWEST_TICKS
+    size = 10.0 ** math.floor(math.log10(widest))
+    step = max(factor * size for factor in (1, 2, 2.5, 5) if factor * size <= widest)
+    return [step * number for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def log_axes(axes: Axes, x: Sequence[Array], y: Sequence[Array]) -> None:
@@ -97,12 +117,29 @@ def scatter(
     rows: pd.DataFrame,
     x: str,
     y: str,
+    says: Callable[[float, float], str],
     *,
     size: float = 4.6,
     alpha: float = 0.8,
     hollow: bool = False,
 ) -> None:
-    """One marker a row; colour and shape both tell the operator, for readers who see no colours."""
+    """One marker a row; colour and shape both tell the operator, for readers who see no colours.
+
+    Args:
+        axes: a panel.
+        rows: with the columns `x` and `y`.
+        x: column.
+        y: column.
+        says: puts a mark's two numbers in words.
+        size: of a marker.
+        alpha: how opaque it is.
+        hollow: whether only its edge is drawn.
+    """
+    words = [
+        f"{name}, {op}: {says(at, high)}"
+        for name, op, at, high in zip(named(rows), rows["op"], rows[x], rows[y], strict=True)
+    ]
+    tell(axes, rows[x], rows[y], words)
     for op in present(rows):
         own, colour = rows[rows["op"] == op], OPERATOR_COLOURS[op]
         face, edge, width = ("none", colour, 0.7) if hollow else (colour, SURFACE, 0.5)
@@ -112,13 +149,34 @@ def scatter(
         )  # fmt: skip
 
 
-def strip(axes: Axes, ratios: Ratios, height: float) -> None:
+def named(rows: pd.DataFrame) -> list[str]:
+    """What each row is called: its layer, of several the first, of none its shape."""
+    names = rows["name"].fillna("") if "name" in rows else [""] * len(rows)
+    shapes = rows[[*DIMENSIONS]].astype(int).itertuples(index=False, name=None)
+    return [
+        called(name) or shape_text(Layer(**dict(zip(DIMENSIONS, shape, strict=True))))
+        for name, shape in zip(names, shapes, strict=True)
+    ]
+
+
+def called(cell: str) -> str:
+    """A row's name; of several the first.
+
+    >>> called("a/conv1;b/conv1;b/conv2"), called("a/conv1"), called("")
+    ('a/conv1 and 2 more', 'a/conv1', '')
+    """
+    first, *others = cell.split(SEPARATOR)
+    return f"{first} and {count(len(others))} more" if others else first
+
+
+def strip(axes: Axes, ratios: Ratios, height: float, words: str) -> None:
     """One line of ratios: a mark each, the middle half as a bar, the median as a dot.
 
     Args:
         axes: a panel with ratios along x.
         ratios: of one operator, whose colour they have.
         height: of the line.
+        words: what the line is of.
     """
     few = np.unique(np.linspace(0, len(ratios.values) - 1, POINTS_PER_STRIP).round().astype(int))
     # A fixed pattern instead of random jitter, so that the same sweep draws the same picture.
@@ -127,9 +185,18 @@ def strip(axes: Axes, ratios: Ratios, height: float) -> None:
         ratios.values[few], height + lift, linestyle="none", marker=OPERATOR_MARKERS[ratios.op],
         markersize=3.1, color=OPERATOR_COLOURS[ratios.op], markeredgewidth=0, alpha=0.5,
     )  # fmt: skip
+    tell(
+        axes, ratios.values[few], height + lift, [f"{words}: {times(value)}" for value in ratios.values[few]]
+    )
     low, middle, high = ratios.quartiles
-    axes.plot([low, high], [height, height], color=INK, linewidth=1.7, solid_capstyle="butt")
-    axes.plot([middle], [height], marker="o", markersize=6.5, color=INK, markeredgecolor=SURFACE)
+    axes.plot(
+        [low, high], [height, height], color=INK, linewidth=1.7, solid_capstyle="butt", label="middle half"
+    )
+    axes.plot(
+        [middle], [height], marker="o", markersize=6.5, color=INK, markeredgecolor=SURFACE, linestyle="none",
+        label="median",
+    )  # fmt: skip
+    tell(axes, [middle], [height], [f"{words}: median {times(middle)}, middle half {span(low, high)}"])
 
 
 def rows_of_text(axes: Axes, heights: Sequence[float], labels: Sequence[str]) -> None:
@@ -140,43 +207,13 @@ def rows_of_text(axes: Axes, heights: Sequence[float], labels: Sequence[str]) ->
     axes.spines["left"].set_visible(False)
 
 
-def end_labels(axes: Axes, ends: Sequence[tuple[str, float, str]], *, gap: float = 0.062) -> None:
-    """Labels right of the axes at the heights of (text, y, colour), moved apart where they would collide.
+def shortened(name: str) -> str:
+    """A long name, of a card or a network, with its middle left out: both ends tell names apart.
 
-    Args:
-        axes: a panel whose y limits are final.
-        ends: text, y in data units and colour of each label.
-        gap: least distance between neighbours, in heights of the axes.
+    >>> shortened("NVIDIA H100 80GB HBM3 (GPU-2f0c-77aa)")
+    'NVIDIA H10…c-77aa)'
     """
-    left = axes.get_xlim()[0]
-    places = sorted(
-        (float(axes.transAxes.inverted().transform(axes.transData.transform((left, y)))[1]), text, colour)
-        for text, y, colour in ends
-    )
-    heights = spread([height for height, _, _ in places], gap)
-    for height, (_, text, colour) in zip(heights, places, strict=True):
-        axes.text(
-            1.015, height, text, transform=axes.transAxes, va="center", ha="left", color=colour, fontsize=10
-        )
-
-
-def spread(heights: list[float], gap: float) -> list[float]:
-    """Ascending heights moved at least `gap` apart within 0 and 1, by one pass up and one down.
-
-    >>> [round(h, 2) for h in spread([0.5, 0.5, 0.98], 0.1)]
-    [0.5, 0.6, 0.98]
-    >>> [round(h, 2) for h in spread([0.99, 1.0], 0.1)]
-    [0.9, 1.0]
-    """
-    moved: list[float] = []
-    for height in heights:
-        floor = moved[-1] + gap if moved else 0.0
-        moved.append(max(min(height, 1.0), floor))
-    ceiling = 1.0
-    for position in reversed(range(len(moved))):
-        moved[position] = min(moved[position], ceiling)
-        ceiling = moved[position] - gap
-    return moved
+    return name if len(name) < 20 else f"{name[:10]}…{name[-7:]}"
 
 
 def note(axes: Axes, text: str, *, x: float = 0.03, y: float = 0.97) -> None:
@@ -187,7 +224,6 @@ def note(axes: Axes, text: str, *, x: float = 0.03, y: float = 0.97) -> None:
         text,
         transform=axes.transAxes,
         color=MUTED,
-        fontsize=10,
         va="top" if y > 0.5 else "bottom",
         ha="left" if x < 0.5 else "right",
     )

@@ -10,7 +10,8 @@ from dibench.numbers import count, interval
 from dibench.show.alpha import scale
 from dibench.show.axes import rows_of_text
 from dibench.show.blocks import Block, Cell, Figure, Section, Sentence, Table, columns
-from dibench.show.svg import ACCENT, FAINT, INK, MUTED, SURFACE, ident, new_stack, to_svg
+from dibench.show.marks import tell
+from dibench.show.svg import ACCENT, FAINT, INK, MUTED, PANEL_WIDTH, SURFACE, ident, new_stack, to_svg
 from dibench.study.findings.ladder import MARGIN
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ _MARKS: dict[str, dict[str, Any]] = {
     "undecided": {"marker": "o", "color": MUTED, "markerfacecolor": SURFACE},
     "not adequate": {"marker": "x", "color": MUTED, "markerfacecolor": "none"},
 }
-_CURVE, _ROW, _ENDS = 190, 15.5, 44  # SVG units
+_CURVE, _ROW, _ENDS = 190, 17, 44  # SVG units
 
 
 def section(found: Choices, card: str = "") -> Section:
@@ -109,8 +110,8 @@ def figure(found: Choices, card: str = "") -> Figure:
     }
     shown = ", ".join(text for said, text in marks.items() if found.answers.get(said))
     lines = [
-        f"Each column is one choice, by α; below, what it changes. {shown[0].upper()}{shown[1:]}.",
-        "Thick: 95% interval; thin: if rows of one family err together. Dashed: the fit itself.",
+        f"Each column is one choice, by α; below, what it changes. {shown[0].upper()}{shown[1:]}. "
+        "Dashed: the fit itself.",
     ]
     if not all(one.bounded for one in found.choices):
         lines.append("Without a mark: α has no bound, or is not determined.")
@@ -121,12 +122,12 @@ def figure(found: Choices, card: str = "") -> Figure:
 def curve(found: Choices, name: str) -> Drawn:
     """α with both intervals above, a dot for each change of each choice below."""
     rows = len(found.changes)
-    drawing, (above, below) = new_stack((_CURVE, _ROW * rows), 430, _CURVE + _ROW * rows + _ENDS)
+    drawing, (above, below) = new_stack((_CURVE, _ROW * rows), PANEL_WIDTH, _CURVE + _ROW * rows + _ENDS)
     above.set_xlim(-0.7, len(found.choices) - 0.3)
     above.set_ylim(*scale(one.alpha for one in found.choices))
     above.axhspan(*MARGIN, color=MUTED, alpha=0.16, linewidth=0)
     above.axhline(0.5, color=MUTED, linewidth=1.2)
-    above.set_yticks([0, 0.5, 1], ["0: only activations", "½: AI", "1: only weights"])
+    above.set_yticks([0, 0.5, 1], ["0: activations", "½: AI", "1: weights"])
     rows_of_text(below, range(rows), found.changes)
     below.grid(axis="y", visible=True)
     size = min(5.5, 250 / len(found.choices))
@@ -151,9 +152,18 @@ def _alpha(axes: Axes, one: ReasonableChoice, column: int, size: float) -> None:
         return
     low, high = axes.get_ylim()
     mark = _MARKS[one.verdict]
-    for found, width in ((one.alpha_by_family, 0.9), (one.alpha, 2.6)):
+    whose = ((one.alpha_by_family, 0.9, "families err as one"), (one.alpha, 2.6, "95% interval"))
+    for found, width, says in whose:
         bottom = low if found.ci_low is None else max(low, found.ci_low)
         top = high if found.ci_high is None else min(high, found.ci_high)
-        axes.plot([column] * 2, [bottom, top], color=mark["color"], linewidth=width, alpha=0.55)
+        axes.plot([column] * 2, [bottom, top], color=mark["color"], linewidth=width, alpha=0.55, label=says)
     if one.alpha.value is not None and low <= one.alpha.value <= high:
-        axes.plot([column], [one.alpha.value], markersize=size, linestyle="none", **mark)
+        axes.plot(
+            [column],
+            [one.alpha.value],
+            markersize=size,
+            linestyle="none",
+            label=_SAYS[one.verdict][0],
+            **mark,
+        )
+        tell(axes, [column], [one.alpha.value], [f"{one.name}: {one.verdict}, α {interval(one.alpha)}"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -86,9 +86,12 @@ def intensity_panel(study: Study, model: str, response: Response, mark: str = ""
         return None
     figure, axes = new_panel()
     ax.log_axes(axes, [drawn["intensity"]], [drawn[response.per_mac]])
-    ax.scatter(axes, drawn, "intensity", response.per_mac, alpha=0.62)
-    ends = _draw_curves(axes, drawn, study, model)
-    ax.end_labels(axes, ends)
+    index = MODEL_NAMES[model]
+    ax.scatter(
+        axes, drawn, "intensity", response.per_mac,
+        lambda x, y: f"{index} {plain(x)}, {plain(y)} {response.unit} per MAC", alpha=0.62,
+    )  # fmt: skip
+    _draw_curves(axes, drawn, study, model)
     axes.set_xlabel(_AXIS[model])
     axes.set_ylabel(response.axis)
     medians = ", ".join(f"{op} {plain(value)}" for op, value in study.medians.items())
@@ -96,33 +99,22 @@ def intensity_panel(study: Study, model: str, response: Response, mark: str = ""
         return to_svg(
             figure,
             f"{response.name}-{model}".replace("_", "-"),
-            title=f"{response.name.capitalize()} per MAC against {MODEL_NAMES[model]}",
+            title=f"{response.name.capitalize()} per MAC against {index}",
             description=f"{count(len(study.used), 'layer')}. Median {response.unit} per MAC: {medians}.",
         )
 
 
-def _draw_curves(axes: Axes, drawn: pd.DataFrame, study: Study, model: str) -> list[Any]:
-    """One curve per operator over the range of its rows; label, height and colour of each end."""
-    ends = []
-    bottom, top = axes.get_ylim()
+def _draw_curves(axes: Axes, drawn: pd.DataFrame, study: Study, model: str) -> None:
+    """One curve per operator over the range of its rows."""
+    limits = axes.get_ylim()
     for op in ax.present(drawn):
         own = drawn[drawn["op"] == op]
         x = np.geomspace(own["intensity"].min(), own["intensity"].max(), 80)
         y = None if study.fit is None else fit_curves.per_mac(study.fit, model, op, x)
-        colour = OPERATOR_COLOURS[op]
         if y is None:
-            ends.append((op, study.medians[op], colour))
             continue
         visible = np.where(y > 0, y, np.nan)
         # A light seam keeps the curve apart from the points that it crosses.
         axes.plot(x, visible, color=SURFACE, linewidth=4.5, alpha=0.8, zorder=3)
-        axes.plot(x, visible, color=colour, linewidth=2, zorder=4)
-        last = visible[-1] if np.isfinite(visible[-1]) else study.medians[op]
-        last = float(np.clip(last, bottom, top))
-        axes.plot(
-            [x[-1], axes.get_xlim()[1]], [last, last], color=colour, linewidth=0.8, linestyle=(0, (1, 2)),
-            alpha=0.8,
-        )  # fmt: skip
-        ends.append((op, last, colour))
-    axes.set_ylim(bottom, top)
-    return ends
+        axes.plot(x, visible, color=OPERATOR_COLOURS[op], linewidth=2, zorder=4)
+    axes.set_ylim(limits)

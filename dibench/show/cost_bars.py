@@ -13,12 +13,13 @@ import numpy as np
 from dibench.intensity import OPERATORS
 from dibench.numbers import common_scale, percent, short
 from dibench.show.blocks import Figure
+from dibench.show.marks import tell
 from dibench.show.partial import at_least
 from dibench.show.svg import (
-    ACCENT,
     INK,
     MUTED,
     OPERATOR_COLOURS,
+    PANEL_WIDTH,
     SURFACE,
     TERM_COLOURS,
     UNITS_PER_INCH,
@@ -42,7 +43,7 @@ Terms = Mapping[str, Sequence[float]]
 LAYERS = 28
 """Only so many bars can be read: the costliest layers are drawn."""
 SAVINGS = 14
-_ROW, _FRAME, _WIDTH, _NARROW = 19, 112, 620, 330
+_ROW, _FRAME, _WIDTH, _NARROW = 19, 86, 620, PANEL_WIDTH
 
 
 def layer_bars(found: Prediction, terms: Terms, kind: str) -> Figure:
@@ -128,7 +129,7 @@ def saving_bars(found: Prediction, savings: Sequence[Saving], kind: str) -> Figu
             axes.plot([low, high], [row, row], color=MUTED, linewidth=1.6, zorder=3)
             filled = INK if one.certain else SURFACE
             axes.plot([value], [row], "o", markersize=7, color=filled, markeredgecolor=INK, zorder=4)
-        axes.axvline(0, color=ACCENT, linewidth=1.2)
+        axes.axvline(0, color=INK, linewidth=1.2)
         _finish(axes, names)
         axes.set_xlabel(f"{kind} saved per inference ({prefix}{found.unit}); hollow: may save nothing")
         said = "; ".join(f"{n} {short(o.saved.value, found.unit)}" for n, o in zip(names, shown, strict=True))
@@ -149,7 +150,7 @@ def _drawn(figure: Panel, name: str, title: str, description: str, *, heading: b
         # A narrow figure has no room for network and quantity in one line.
         narrow = figure.get_figwidth() * UNITS_PER_INCH < _WIDTH
         shown = title.replace(": ", ":\n", 1) if narrow else title
-        figure.axes[0].set_title(shown, loc="left", fontsize=11, color=INK)
+        figure.axes[0].set_title(shown, loc="left", color=INK)
     return to_svg(figure, name, title=title, description=description)
 
 
@@ -165,7 +166,7 @@ def _bars(
     unit: str,
     width: float = _WIDTH,
 ) -> tuple[Panel, Axes, str]:
-    """Stacked horizontal bars with a legend and intervals; the figure, its axes, the unit with its prefix."""
+    """Stacked horizontal bars with intervals; the figure, its axes, the unit with its prefix."""
     figure, axes = new_panel(width, _FRAME + _ROW * max(len(names), 1))
     size, prefix = common_scale(np.append(np.add.reduce(list(parts.values())), 0.0).tolist())
     left = np.zeros(len(names))
@@ -175,6 +176,10 @@ def _bars(
             rows, values / size, left=left, height=0.72, label=part,
             color=colours[part], edgecolor=SURFACE, linewidth=0.6,
         )  # fmt: skip
+        words = [
+            f"{name}: {part} {short(float(value), unit)}" for name, value in zip(names, values, strict=True)
+        ]
+        tell(axes, left + values / size / 2, rows, words)
         left = left + values / size
     if len(names):
         axes.errorbar(
@@ -183,16 +188,11 @@ def _bars(
         )  # fmt: skip
     _finish(axes, names)
     axes.set_xlim(left=0)
-    if parts:
-        figure.legend(
-            loc="outside upper left", ncols=min(len(parts), round(width / 85)), frameon=False, fontsize=10,
-            labelcolor=INK, handlelength=0.9, handletextpad=0.4, columnspacing=1.1,
-        )  # fmt: skip
     return figure, axes, f"{prefix}{unit}"
 
 
 def _finish(axes: Axes, names: Sequence[str]) -> None:
-    axes.set_yticks(range(len(names)), names, fontsize=9.5)
+    axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
     axes.spines["left"].set_visible(False)

@@ -60,9 +60,11 @@ def energy_roofline_panel(rows: pd.DataFrame, fit: Fit, adjective: str) -> Drawn
     drawn = ax.thin(rows.assign(mac_per_j=1e12 / rows["pj_per_mac"]), "ai", "mac_per_j")
     if drawn.empty:
         return None
-    figure, axes = new_panel(420, 330)
+    figure, axes = new_panel(height=300)
     ax.log_axes(axes, [drawn["ai"]], [drawn["mac_per_j"]])
-    ax.scatter(axes, drawn, "ai", "mac_per_j", alpha=0.6)
+    ax.scatter(
+        axes, drawn, "ai", "mac_per_j", lambda x, y: f"AI {plain(x)}, {short(y, 'MAC')} per joule", alpha=0.6
+    )
     bends = []
     for op in ax.present(drawn):
         at = balance(fit, op)
@@ -76,7 +78,7 @@ def energy_roofline_panel(rows: pd.DataFrame, fit: Fit, adjective: str) -> Drawn
                   transform=axes.get_xaxis_transform(), clip_on=False)  # fmt: skip
         bends.append(f"{op} {plain(at, 2)}")
     axes.yaxis.set_major_formatter(lambda value, _: short(value))
-    axes.set_xlabel("AI (MAC per element); ticks: data cost as much as computing")
+    axes.set_xlabel("AI (MAC per element)")
     axes.set_ylabel(f"MAC per {adjective} joule")
     axes.tick_params(labelcolor=MUTED)
     said = f" Data cost as much as computing at an AI of: {', '.join(bends)}." if bends else ""

@@ -214,17 +214,21 @@ def signed_bar(share: float, width: int = 8) -> str:
 
 def _draw_histogram(unit: str, size: Size, spread: Spread, z: Distribution) -> Drawn:
     from dibench.show.axes import note
-    from dibench.show.svg import ACCENT, FAINT, MUTED, new_panel, to_svg
+    from dibench.show.marks import tell
+    from dibench.show.svg import FAINT, INK, MUTED, new_panel, to_svg
 
     edges, counts = np.asarray(z.edges), np.asarray(z.counts, dtype=float)
     density = counts / counts.sum() / np.diff(edges)
-    figure, axes = new_panel(330, 270)
-    axes.stairs(density, edges, fill=True, color=FAINT)
+    figure, axes = new_panel(height=270)
+    axes.stairs(density, edges, fill=True, color=FAINT, label="the subsets")
     axes.stairs(density, edges, color=MUTED, linewidth=1)
     at = np.linspace(edges[0], edges[-1], 200)
     curve = np.exp(-((at - z.mean) ** 2) / (2 * spread.curve**2)) / spread.curve / np.sqrt(2 * np.pi)
-    axes.plot(at, curve, color=ACCENT, linewidth=1.8)
-    note(axes, f"spread {plain(z.sd, 2)}\nof the curve {plain(spread.curve, 2)}")
+    axes.plot(at, curve, color=INK, linewidth=1.8, label="drawing alone")
+    bins = zip(edges[:-1], edges[1:], z.counts, strict=True)
+    words = [f"z from {plain(low)} to {plain(high)}: {own} subsets" for low, high, own in bins]
+    tell(axes, (edges[:-1] + edges[1:]) / 2, density, words)
+    note(axes, f"spread {plain(z.sd)}\nof the curve {plain(spread.curve)}")
     axes.set(xlabel="correlation with DI (Fisher's z)", yticks=[])
     return to_svg(
         figure,
@@ -237,11 +241,18 @@ def _draw_histogram(unit: str, size: Size, spread: Spread, z: Distribution) -> D
 def draw_quantiles(unit: str, z: Distribution) -> Drawn:
     """Q–Q of standardised values: those of a normal distribution lie on the line."""
     from dibench.show.axes import note
-    from dibench.show.svg import ACCENT, MUTED, new_panel, to_svg
+    from dibench.show.marks import tell
+    from dibench.show.svg import INK, MUTED, new_panel, to_svg
 
-    figure, axes = new_panel(330, 270)
-    axes.plot(z.normal_quantiles, z.normal_quantiles, color=MUTED, linewidth=1)
-    axes.plot(z.normal_quantiles, z.quantiles, linestyle="none", marker="o", markersize=3, color=ACCENT)
+    figure, axes = new_panel(height=270)
+    axes.plot(z.normal_quantiles, z.normal_quantiles, color=MUTED, linewidth=1, label="normal")
+    axes.plot(
+        z.normal_quantiles, z.quantiles, linestyle="none", marker="o", markersize=3, color=INK,
+        label="the subsets",
+    )  # fmt: skip
+    both = zip(z.normal_quantiles, z.quantiles, strict=True)
+    told = [f"normal {plain(normal)}, subsets {plain(own)}" for normal, own in both]
+    tell(axes, z.normal_quantiles, z.quantiles, told)
     axes.set(xlabel="normal quantile", ylabel="quantile of the subsets")
     words = f"skew {plain(z.skew, 2)}\nexcess kurtosis {plain(z.excess_kurtosis, 2)}"
     note(axes, words)

@@ -10,8 +10,9 @@ import numpy as np
 
 from dibench.numbers import UNDETERMINED, UNKNOWN, interval, plain, short, span, with_ends
 from dibench.show.blocks import Block, Cell, Figure, Note, Section, Sentence, Table, columns
+from dibench.show.marks import tell
 from dibench.show.missing import ABSENT
-from dibench.show.svg import ACCENT, INK, MUTED, SURFACE, ident, new_grid, to_svg
+from dibench.show.svg import FAINT, INK, MUTED, PANEL_WIDTH, TEXT, ident, new_grid, to_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -103,7 +104,7 @@ def _figures(found: Lattices, card: str) -> list[Figure]:
         if has_map(one):
             name = ident(f"lattice-{number}", card)
             draw = partial(lattice_panel, one, found.unit, name)
-            lines = ["each cell is a box: the darker, the more a multiply-add costs"]
+            lines = [f"Each cell is a box: {found.unit} per multiply-add. The stronger its grey, the more."]
             figures.append(Figure(name, f"{number}: {_title(one)}", draw, lines))
     return figures
 
@@ -136,32 +137,34 @@ def lattice_panel(one: Lattice, unit: str, name: str = "lattice") -> Drawn:
     strengths = (0.5 + 0.78 * (costs - (costs.min() + costs.max()) / 2) / span).tolist()
     lines_of = 3 if len(c_sides) == 3 else min(len(c_sides), 2)
     lines = -(-len(c_sides) // lines_of)
-    figure, panels = new_grid(lines, lines_of, 330, 60 + lines * (250 if lines_of == 1 else 150))
+    figure, panels = new_grid(lines, lines_of, PANEL_WIDTH, 60 + lines * (250 if lines_of == 1 else 150))
     for axes, tile_c in zip_longest(panels, c_sides):
         if tile_c is None:
             axes.set_axis_off()
             continue
         if len(c_sides) > 1:
-            axes.set_title(f"tile_c {tile_c}", loc="left", fontsize=10, color=INK)
+            axes.set_title(f"tile_c {tile_c}", loc="left", color=INK)
         for box, strength in zip(one.per_box, strengths, strict=True):
             if box.tile_c == tile_c:
-                _cell(axes, k_sides.index(box.tile_k), p_sides.index(box.tile_p), box, strength)
+                at = k_sides.index(box.tile_k), p_sides.index(box.tile_p)
+                _cell(axes, *at, box, strength)
+                tell(axes, [at[0]], [at[1]], [f"{_box(box)}: {plain(box.per_mac)} {unit} per multiply-add"])
         axes.set_xticks(range(len(k_sides)), list(map(str, k_sides)))
         axes.set_yticks(range(len(p_sides)), list(map(str, p_sides)))
         axes.grid(visible=False)
-    figure.supxlabel("tile_k: MACs per input read", fontsize=11, color=MUTED)
-    figure.supylabel("tile_p: MACs per weight read", fontsize=11, color=MUTED)
-    said = "; ".join(
-        f"tile_p {box.tile_p}, tile_k {box.tile_k}, tile_c {box.tile_c}: {plain(box.per_mac)}"
-        for box in one.per_box
-    )
+    figure.supxlabel("tile_k: MACs per input read", fontsize=TEXT, color=MUTED)
+    figure.supylabel("tile_p: MACs per weight read", fontsize=TEXT, color=MUTED)
+    said = "; ".join(f"{_box(box)}: {plain(box.per_mac)}" for box in one.per_box)
     title = f"{unit} per multiply-add by box, {_title(one)}"
     return to_svg(figure, name, title=title, description=f"Medians over kernels. {said}.")
 
 
+def _box(box: BoxCost) -> str:
+    return f"tile_p {box.tile_p}, tile_k {box.tile_k}, tile_c {box.tile_c}"
+
+
 def _cell(axes: Axes, line: int, row: int, box: BoxCost, strength: float) -> None:
     axes.fill_between(
-        [line - 0.5, line + 0.5], row - 0.5, row + 0.5, color=ACCENT, alpha=strength, linewidth=0
+        [line - 0.5, line + 0.5], row - 0.5, row + 0.5, color=FAINT, alpha=strength, linewidth=0
     )
-    colour = SURFACE if strength > 0.55 else INK
-    axes.text(line, row, plain(box.per_mac, 2), ha="center", va="center", color=colour, fontsize=9.5)
+    axes.text(line, row, plain(box.per_mac, 2), ha="center", va="center", color=INK)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dibench.numbers import count, number, p_text, percent, share_text, short
+from dibench.numbers import count, number, p_text, percent, plain, share_text, short
 from dibench.show.blocks import Block, Figure, Note, Section, Sentence
 from dibench.show.svg import ident
 from dibench.study.findings.networks import NoNetworks
@@ -152,7 +152,7 @@ def _figures(found: WholeNetworks, unseen: Sequence[UnseenNetwork], card: str) -
     adjective = _adjective(found)
     if drawable(found.ranked):
         name = ident("ranking", card)
-        lines = ["top: most efficient; coloured: AI or DI moves it by a third of the field or more"]
+        lines = ["Top: most efficient. Dark: AI or DI moves it by a third of the field or more"]
         yield Figure(name, "Who is first?", partial(draw_ranking, found.ranked, adjective, name), lines)
     predicted = [
         one for one in unseen if all(math.isfinite(one.held_out.get(name, math.nan)) for name in _PREDICTED)
@@ -166,20 +166,24 @@ def _figures(found: WholeNetworks, unseen: Sequence[UnseenNetwork], card: str) -
 
 def draw_ranking(ranked: Sequence[NetworkCost], adjective: str, name: str = "ranking") -> Drawn | None:
     """Ranks of the networks by their cost (`adjective`: measured, simulated…), MACs, AI and DI, as lines."""
-    from dibench.show.axes import rows_of_text
-    from dibench.show.svg import ACCENT, MUTED, new_panel, to_svg
+    from dibench.show.axes import rows_of_text, shortened
+    from dibench.show.marks import tell
+    from dibench.show.svg import FAINT, INK, new_panel, to_svg
 
     columns = {"MACs": "macs", "AI": "ai", "DI": "di_weighted"}
     values = [[one.efficiency for one in ranked]]
     values += [[one.predictors[name] for one in ranked] for name in columns.values()]
     ranks = np.argsort(np.argsort(-np.array(values, dtype=float)))  # (columns, networks)
-    figure, axes = new_panel(420, 60 + 17 * len(ranked))
-    for measured, macs, ai, di in ranks.T.tolist():
+    figure, axes = new_panel(height=60 + 17 * len(ranked))
+    for one, (measured, macs, ai, di) in zip(ranked, ranks.T.tolist(), strict=True):
         moved = max(abs(measured - ai), abs(measured - di)) >= len(ranked) / 3
-        colour = ACCENT if moved else MUTED
-        axes.plot(range(4), [measured, macs, ai, di], color=colour, linewidth=1.6, marker="o", markersize=3.5)
+        colour, says = (INK, "AI or DI misplace it by a third") if moved else (FAINT, "placed nearer")
+        own = [measured, macs, ai, di]
+        axes.plot(range(4), own, color=colour, linewidth=1.6, marker="o", markersize=3.5, label=says)
+        by = zip((adjective, *columns), own, strict=True)
+        tell(axes, range(4), own, [f"{one.network}: place {place + 1} by {what}" for what, place in by])
     order = np.argsort(ranks[0])
-    rows_of_text(axes, range(len(ranked)), [ranked[index].network for index in order])
+    rows_of_text(axes, range(len(ranked)), [shortened(ranked[index].network) for index in order])
     axes.set_xlim(-0.1, 3.1)
     axes.set_xticks(range(4), [adjective, *columns])
     axes.grid(visible=False)
@@ -202,14 +206,15 @@ def draw_held_out(
     `adjective` says what these sums are: measured, modelled, simulated.
     """
     from dibench.show.axes import log_axes
+    from dibench.show.marks import tell
     from dibench.show.svg import ACCENT, MUTED, SURFACE, new_panel, to_svg
 
     x = np.array([one.measured for one in networks])
     y = {model: np.array([one.held_out[model] for one in networks]) for model in _PREDICTED}
-    figure, axes = new_panel(330, 300)
+    figure, axes = new_panel(height=300)
     log_axes(axes, [x], list(y.values()))
     ends = [min(x.min(), *map(np.min, y.values())), max(x.max(), *map(np.max, y.values()))]
-    axes.plot(ends, ends, color=MUTED, linewidth=1)
+    axes.plot(ends, ends, color=MUTED, linewidth=1, label=f"as {adjective}")
     axes.plot(
         x, y["ai"], linestyle="none", marker="s", markersize=5.5, color=MUTED, markerfacecolor="none",
         label="AI",
@@ -218,6 +223,12 @@ def draw_held_out(
         x, y["di_weighted"], linestyle="none", marker="o", markersize=5, color=ACCENT,
         markeredgecolor=SURFACE, label="DI weighted",
     )  # fmt: skip
-    axes.legend(loc="upper left", frameon=False, fontsize=10, handletextpad=0.2)
+    for model, said in _PREDICTED.items():
+        words = [
+            f"{one.network}, batch {one.batch}: {adjective} {plain(one.measured)} {unit}, {said} "
+            f"{plain(one.held_out[model])} {unit}"
+            for one in networks
+        ]
+        tell(axes, x, y[model], words)
     axes.set(xlabel=f"{adjective}, {unit} an inference", ylabel="predicted unseen")
     return to_svg(figure, name, title="Unseen networks", description=f"{len(networks)} networks.")

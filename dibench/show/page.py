@@ -42,7 +42,7 @@ from dibench.show.blocks import Figure, Section, Table, of_cards
 from dibench.show.html import environment, parts, question
 from dibench.show.response import response_of
 from dibench.show.studies import AS_ONE, Contents, Study
-from dibench.show.svg import Drawn, marked, style_sheet
+from dibench.show.svg import Drawn, marked, page_script, style_sheet
 from dibench.show.terms import Teller
 
 if TYPE_CHECKING:
@@ -92,7 +92,8 @@ def render(contents: Contents, manifest: Json | None, files: Sequence[str] = ("s
         .get_template("report.html.jinja")
         .render(
             css=Markup(style_sheet()),
-            policy=Markup(_policy(style_sheet())),
+            policy=Markup(_policy(style_sheet(), page_script())),
+            script=Markup(page_script()),
             version=__version__,
             headline=_headline(study, manifest),
             facts=_facts(studies, manifest),
@@ -192,15 +193,18 @@ def _headline(study: Study, manifest: Json | None) -> str:
     return f"What {units} cost{'s' if units.startswith('1 ') else ''} on {device}"
 
 
-def _policy(css: str) -> str:
-    """What the page may do: show its own style sheet and `style` attributes, nothing else. It has no script.
+def _policy(css: str, script: str) -> str:
+    """What the page may do: show its own style sheet and `style` attributes, run its own script, nothing else.
 
     Names on the page are escaped; should one not be, it can neither run nor load anything.
     """
-    own = base64.b64encode(hashlib.sha256(css.encode()).digest()).decode()
+    own_css, own_script = (
+        base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (css, script)
+    )
     return (
-        f"default-src 'none'; style-src 'unsafe-inline'; style-src-elem 'sha256-{own}'; "
-        "style-src-attr 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; style-src 'unsafe-inline'; style-src-elem 'sha256-{own_css}'; "
+        f"style-src-attr 'unsafe-inline'; script-src 'sha256-{own_script}'; img-src data:; base-uri 'none'; "
+        "form-action 'none'"
     )
 
 

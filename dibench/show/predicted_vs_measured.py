@@ -47,7 +47,7 @@ def sections(study: Study, residuals: Mapping[str, Residuals]) -> list[Section]:
         )
         for model, own in residuals.items()
     ]
-    beside = "right of 1: dearer than predicted; dot: median, bar: the middle half"
+    beside = "Each mark is one layer. Right of 1: dearer than predicted."
     draw = partial(residual_panel, residuals, response)
     figures.append(Figure("residuals", "Where are they wrong?", draw, [beside]))
     question = f"Can AI or DI predict the {response.name} of a layer?"
@@ -80,7 +80,7 @@ def figure_of(fit: Fit, residuals: Mapping[str, Residuals]) -> MatplotlibFigure:
             axes.text(0.5, 0.5, f"not fitted: {fit.models[model].reason}", ha="center", wrap=True)
             continue
         _draw_predicted(axes, fit.to_frame(), fit, model, own)
-        axes.legend(loc="lower right", frameon=False, fontsize="small")
+        axes.legend(loc="lower right", frameon=False)
         how = f"held out by {fit.folds.by}" if own.held_out else "in sample"
         axes.set_title(f"{MODEL_NAMES[model]}, {how}")
     check = "" if fit.response_measured else "Not measured, a check of the pipeline. "
@@ -96,9 +96,16 @@ def _draw_predicted(axes: Axes, rows: pd.DataFrame, fit: Fit, model: str, residu
     unit = prefix + ("s" if response.name == "time" else "J")
     drawn = drawn.assign(predicted=drawn["predicted"] / scale, measured=drawn["measured"] / scale)
     both = [drawn["measured"], drawn["predicted"]]
+
+    def says(measured: float, predicted: float) -> str:
+        return f"{response.adjective} {plain(measured)} {unit}, predicted {plain(predicted)} {unit}"
+
     ax.log_axes(axes, both, both)
-    axes.plot(axes.get_xlim(), axes.get_xlim(), color=MUTED, linewidth=1.2, zorder=1.5)
-    ax.scatter(axes, drawn, "measured", "predicted", alpha=0.65)
+    ax.scatter(axes, drawn, "measured", "predicted", says, alpha=0.65)
+    axes.plot(
+        axes.get_xlim(), axes.get_xlim(), color=MUTED, linewidth=1.2, zorder=1.5,
+        label=f"as {response.adjective}",
+    )  # fmt: skip
     axes.set_xlabel(f"{response.adjective} {response.name} ({unit})")
     axes.set_ylabel(f"predicted {response.name} ({unit})")
     own = fit.models[model]
@@ -113,13 +120,13 @@ def residual_panel(residuals: Mapping[str, Residuals], response: Response) -> Dr
     heights = [0.0]
     for (_, above), (_, one) in pairwise(found):
         heights.append(heights[-1] + (1.0 if one.op == above.op else 1.5))
-    figure, axes = new_panel(330, max(285, 62 + _STRIP * len(found)))
+    figure, axes = new_panel(height=max(285, 62 + _STRIP * len(found)))
     every = np.concatenate([one.values for _, one in found])
     ax.log_axis(axes, "x", min(float(every.min()), 0.5), max(float(every.max()), 2.0))
     axes.axvline(1.0, color=MUTED, linewidth=1.2)
-    for height, (_, one) in zip(heights, found, strict=True):
-        ax.strip(axes, one, height)
     names = [f"{one.op} · {'AI' if model == 'ai' else 'DI'}" for model, one in found]
+    for height, name, (_, one) in zip(heights, names, found, strict=True):
+        ax.strip(axes, one, height, f"{name}, {response.adjective} over predicted {response.name}")
     ax.rows_of_text(axes, heights, names)
     axes.set_xlabel(f"{response.adjective} / predicted {response.name}")
     said = "; ".join(f"{one.op} {MODEL_NAMES[model]} {plain(one.quartiles[1])}" for model, one in found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
@@ -59,11 +60,15 @@ def shapes_panel(rows: pd.DataFrame) -> Drawn:
     drawn = ax.thin(shapes, "weight_reuse", "activation_reuse")
     figure, axes = new_panel()
     ax.log_axes(axes, [background[0], drawn["weight_reuse"]], [background[1], drawn["activation_reuse"]])
-    axes.plot(*background, linestyle="none", marker="o", markersize=2.4, color=FAINT, markeredgewidth=0)
+    axes.plot(
+        *background, linestyle="none", marker="o", markersize=2.4, color=FAINT, markeredgewidth=0,
+        label="25 networks",
+    )  # fmt: skip
     _draw_equal_ai(axes)
-    ax.scatter(axes, drawn, "weight_reuse", "activation_reuse", size=5)
-    axes.set_xlabel("weight reuse M/W (MAC per weight)")
-    axes.set_ylabel("activation reuse M/A")
+    says = "{} MAC per weight, {} per activation"
+    ax.scatter(axes, drawn, "weight_reuse", "activation_reuse", _says(says), size=5)
+    axes.set_xlabel("weight reuse (MAC per weight)")
+    axes.set_ylabel("activation reuse (MAC per activation)")
     return to_svg(
         figure,
         "reuse-shapes",
@@ -72,6 +77,10 @@ def shapes_panel(rows: pd.DataFrame) -> Drawn:
         f"{_range(shapes['weight_reuse'])}, activation reuse {_range(shapes['activation_reuse'])} MAC per "
         f"element. Faint points behind: {count(background.shape[1])} distinct layers of 25 networks.",
     )
+
+
+def _says(words: str) -> Callable[[float, float], str]:
+    return lambda x, y: words.format(plain(x), plain(y))
 
 
 def _range(values: pd.Series[float]) -> str:
@@ -96,7 +105,6 @@ def _draw_equal_ai(axes: Any) -> None:
             ha="right",
             va="bottom",
             color=MUTED,
-            fontsize=9,
         )
 
 
@@ -108,7 +116,8 @@ def kernels_panel(rows: pd.DataFrame) -> Drawn | None:
         return None
     figure, axes = new_panel()
     ax.log_axes(axes, [drawn["weight_reuse_done"]], [drawn["input_reuse_done"]])
-    ax.scatter(axes, drawn, "weight_reuse_done", "input_reuse_done", alpha=0.6)
+    says = "{} MAC per weight read, {} per input read"
+    ax.scatter(axes, drawn, "weight_reuse_done", "input_reuse_done", _says(says), alpha=0.6)
     axes.set_xlabel("MAC per weight read")
     axes.set_ylabel("MAC per input read")
     return to_svg(
@@ -128,7 +137,8 @@ def accesses_panel(rows: pd.DataFrame, rank: float | None) -> Drawn | None:
         return None
     figure, axes = new_panel()
     ax.log_axes(axes, [drawn["accesses_per_mac"]], [drawn["ps_per_mac"]])
-    ax.scatter(axes, drawn, "accesses_per_mac", "ps_per_mac", alpha=0.6)
+    says = "{} accesses per MAC, {} ps per MAC"
+    ax.scatter(axes, drawn, "accesses_per_mac", "ps_per_mac", _says(says), alpha=0.6)
     axes.set_xlabel("element accesses per MAC")
     axes.set_ylabel("time per MAC (ps)")
     return to_svg(

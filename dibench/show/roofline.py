@@ -13,7 +13,7 @@ from dibench.show import axes as ax
 from dibench.show import energy_roofline
 from dibench.show.blocks import Figure, Section, Sentence
 from dibench.show.studies import Study
-from dibench.show.svg import ACCENT, INK, MUTED, SURFACE, new_panel, to_svg
+from dibench.show.svg import INK, MUTED, new_panel, to_svg
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,11 +53,16 @@ def roofline_panel(rows: pd.DataFrame, peaks: Peaks | None, speeds: Mapping[str,
     usable = rows[rows["usable"]]
     fast = ax.thin(usable[usable["fastest"]], "mac_per_byte", "mac_per_s")
     rest = ax.thin(usable[~usable["fastest"]], "mac_per_byte", "mac_per_s")
-    figure, axes = new_panel(420, 330)
+    figure, axes = new_panel(height=300)
     tops = [peaks.mac_per_s] if peaks else []
     ax.log_axes(axes, [usable["mac_per_byte"]], [usable["mac_per_s"], tops])
-    ax.scatter(axes, rest, "mac_per_byte", "mac_per_s", size=3.4, alpha=0.35, hollow=True)
-    ax.scatter(axes, fast, "mac_per_byte", "mac_per_s", size=5.4, alpha=0.95)
+    ax.scatter(axes, fast, "mac_per_byte", "mac_per_s", _says, size=5.4, alpha=0.95)
+    ax.scatter(axes, rest, "mac_per_byte", "mac_per_s", _says, size=3.4, alpha=0.35, hollow=True)
+    if len(rest):
+        axes.plot(
+            [], [], linestyle="none", marker="o", markersize=5, color=MUTED, markerfacecolor="none",
+            label="other kernels",
+        )  # fmt: skip
     if peaks:
         _draw_roof(axes, peaks)
     axes.yaxis.set_major_formatter(lambda value, _: short(value))
@@ -71,36 +76,23 @@ def roofline_panel(rows: pd.DataFrame, peaks: Peaks | None, speeds: Mapping[str,
     )
 
 
+def _says(mac_per_byte: float, mac_per_s: float) -> str:
+    return f"{plain(mac_per_byte)} MAC per byte, {short(mac_per_s, 'MAC/s')}"
+
+
 def _draw_roof(axes: Any, peaks: Peaks) -> None:
     low, high = axes.get_xlim()
     ridge = peaks.mac_per_s / peaks.bytes_per_s
     x = np.array(sorted({low, min(max(ridge, low), high), high}))
-    axes.plot(x, peaks.attainable(x), color=ACCENT, linewidth=2, solid_joinstyle="round")
+    axes.plot(x, peaks.attainable(x), color=INK, linewidth=2, solid_joinstyle="round", label="roof")
     bottom, top = axes.get_ylim()
     axes.set_ylim(bottom, top * 1.6)  # room for the words above the roof
-    bold = {"textcoords": "offset points", "va": "bottom", "color": INK, "fontsize": 10, "weight": "bold"}
-    compute = f"peak compute {short(peaks.mac_per_s, 'MAC/s')}"
-    axes.annotate(compute, (high, peaks.mac_per_s), xytext=(-2, 5), ha="right", **bold)
-    start = max(low, bottom / peaks.bytes_per_s)
-    if ridge > start * 3:
-        at = (start * ridge) ** 0.5
-        axes.annotate(
-            f"peak bandwidth {short(peaks.bytes_per_s, 'B/s')}", (at, peaks.attainable(at)), xytext=(-6, 6),
-            rotation=_slope_angle(axes), rotation_mode="anchor", ha="center",
-            bbox={"facecolor": SURFACE, "edgecolor": "none", "alpha": 0.75, "pad": 0.5}, **bold,
-        )  # fmt: skip
-    else:
-        ax.note(axes, f"ridge at {plain(ridge)} MAC per byte, left of every layer", y=0.03)
+    peak = f"{short(peaks.mac_per_s, 'MAC/s')}, {short(peaks.bytes_per_s, 'B/s')}"
+    axes.annotate(
+        f"roof: {peak}", (high, peaks.mac_per_s), xytext=(-2, 5), textcoords="offset points", color=INK,
+        ha="right", va="bottom",
+    )  # fmt: skip
     axes.tick_params(labelcolor=MUTED)
-
-
-def _slope_angle(axes: Any) -> float:
-    """Degrees at which the slanted roof is drawn: its words stand along it."""
-    (low, high), (bottom, top) = axes.get_xlim(), axes.get_ylim()
-    box = axes.get_position()
-    width, height = (axes.figure.get_size_inches() * (box.width, box.height)).tolist()
-    per_decade = width / np.log10(high / low), height / np.log10(top / bottom)
-    return float(np.degrees(np.arctan2(per_decade[1], per_decade[0])))
 
 
 def _description(rows: int, peaks: Peaks | None, speeds: Mapping[str, Speed]) -> str:

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dibench.numbers import count, number, plain, span
+from dibench.numbers import count, number, plain, span, times
 from dibench.show import axes as ax
 from dibench.show.blocks import Block, Figure, Section, Sentence, Table, columns
-from dibench.show.svg import INK, MUTED, OPERATOR_COLOURS, new_panel, to_svg
+from dibench.show.svg import INK, MUTED, new_panel, to_svg
 
 if TYPE_CHECKING:
     from dibench.show.svg import Drawn
@@ -36,8 +36,7 @@ def section(found: Sequence[Ratios], measure: str) -> Section:
         pairs = count(sum(len(one.values) for one in found), "pair")
         lines = [
             f"{pairs} of kernels. Each mark is one layer and box.",
-            "Dot and number: median. Bar: the middle half. Right of 1, holding what is named first takes "
-            f"more {measure}.",
+            f"The number is the median. Right of 1, holding what is named first takes more {measure}.",
         ]
         draw = partial(stationarity_panel, found, measure)
         blocks.append(Figure("stationarity", "Same accesses, another order", draw, lines))
@@ -63,7 +62,7 @@ def table(found: Sequence[Ratios], measure: str) -> Table:
 def stationarity_panel(found: Sequence[Ratios], measure: str) -> Drawn:
     """One strip per operator and stationarity: every ratio, its median in words."""
     operators = list(dict.fromkeys(one.op for one in found))
-    figure, axes = new_panel(400, 60 + _STRIP * (len(found) + len(operators)))
+    figure, axes = new_panel(height=60 + _STRIP * (len(found) + len(operators)))
     low, high = np.quantile(np.concatenate([one.values for one in found]), [0.005, 0.995]).tolist()
     ax.log_axis(axes, "x", min(low, 0.8), max(high, 1.25))
     axes.axvline(1.0, color=MUTED, linewidth=1.2)
@@ -72,16 +71,16 @@ def stationarity_panel(found: Sequence[Ratios], measure: str) -> Drawn:
         ticks.append(op)
         for one in found:
             if one.op == op:
-                ax.strip(axes, one, len(ticks))
+                ax.strip(axes, one, len(ticks), f"{op}, {one.pair}")
                 axes.annotate(
-                    f"{plain(one.quartiles[1], 2)}×", (1.01, len(ticks)), xycoords=axes.get_yaxis_transform(),
-                    va="center", color=INK, fontsize=10.5, weight="bold", annotation_clip=False,
+                    times(one.quartiles[1]), (1.01, len(ticks)), xycoords=axes.get_yaxis_transform(),
+                    va="center", color=INK, annotation_clip=False,
                 )  # fmt: skip
                 ticks.append(one.pair)
     ax.rows_of_text(axes, range(len(ticks)), ticks)
     for label in axes.get_yticklabels():
         if label.get_text() in operators:
-            label.set(color=OPERATOR_COLOURS[label.get_text()], weight="bold")
+            label.set(color=INK, weight="bold")
     axes.set_xlabel(f"ratio of {measure}, equal layer and box")
     said = "; ".join(f"{one.op} {one.pair} {plain(one.quartiles[1])}" for one in found)
     pairs = count(sum(len(one.values) for one in found), "pair")

@@ -27,6 +27,11 @@ WIDER_FONT = 1.08
 """How much wider than Matplotlib's own font the reader's may be."""
 UNITS_PER_INCH = 72  # of Matplotlib's SVG: a panel 330 units wide is 330 CSS pixels at scale one
 
+PANEL_WIDTH = 312
+"""SVG units: as many CSS pixels as a phone of 360 to 390 and a third of a desk's page have."""
+TEXT = 12
+"""SVG units of all text: 12 CSS pixels, the least that is read with ease."""
+
 INK = "#010101"
 MUTED = "#010102"
 GRID = "#010103"
@@ -69,10 +74,12 @@ _VARIABLES = {
 _STYLE: Any = {
     "svg.fonttype": "none",
     "svg.hashsalt": "dibench",  # the same figure gives the same text, run after run
-    "font.size": 11,
+    "font.size": TEXT,
+    "axes.titlesize": TEXT,
+    "legend.fontsize": TEXT,
     "text.color": INK,
     "axes.labelcolor": MUTED,
-    "axes.labelsize": 11,
+    "axes.labelsize": TEXT,
     "axes.edgecolor": GRID,
     "axes.facecolor": "none",
     "figure.facecolor": "none",
@@ -87,8 +94,8 @@ _STYLE: Any = {
     "ytick.color": GRID,
     "xtick.labelcolor": MUTED,
     "ytick.labelcolor": MUTED,
-    "xtick.labelsize": 11,
-    "ytick.labelsize": 11,
+    "xtick.labelsize": TEXT,
+    "ytick.labelsize": TEXT,
     "path.simplify": True,
 }
 
@@ -106,7 +113,7 @@ def marked(words: str) -> Iterator[None]:
         _MARK.reset(token)
 
 
-def new_panel(width: float = 330, height: float = 285) -> tuple[Figure, Axes]:
+def new_panel(width: float = PANEL_WIDTH, height: float = 285) -> tuple[Figure, Axes]:
     """An empty panel of so many SVG units: small enough for a phone, sharp at any size."""
     figure, (axes,) = new_grid(1, 1, width, height)
     return figure, axes
@@ -167,15 +174,19 @@ def to_svg(figure: Figure, name: str, *, title: str, description: str) -> Drawn:
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
+    from dibench.show.marks import add_legend, told
+
     mark = _MARK.get()
     if mark:
-        figure.suptitle(mark, x=0.995, ha="right", fontsize=9.5, weight="bold", color=WARN)
+        figure.suptitle(mark, x=0.995, ha="right", fontsize=TEXT, weight="bold", color=WARN)
         description = f"{mark.capitalize()}. {description}"
     buffer = io.StringIO()
     with matplotlib.rc_context(_STYLE):
         # Not `savefig`, which draws everything twice: the first time to know its size.
         canvas: Any = FigureCanvasSVG(figure)
+        add_legend(figure)
         _lay_out(figure)
+        marks = escape("\n".join(told(figure)))
         canvas.print_svg(buffer, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     body = buffer.getvalue()
     width, height = (value * UNITS_PER_INCH for value in figure.get_size_inches())
@@ -185,9 +196,10 @@ def to_svg(figure: Figure, name: str, *, title: str, description: str) -> Drawn:
     body = _own_idents(_short_numbers(_page_style(body)), name)
     drawn = Drawn(
         f'<svg class="panel" viewBox="0 0 {width:.0f} {height:.0f}" role="img" '
-        f'style="max-width: {1.45 * width:.0f}px" '
-        f'aria-labelledby="{name}-title {name}-desc" preserveAspectRatio="xMidYMid meet">'
-        f'<title id="{name}-title">{escape(title)}</title>'
+        f'style="max-width: {1.25 * width:.0f}px" '
+        f'aria-labelledby="{name}-title {name}-desc" preserveAspectRatio="xMidYMid meet"'
+        + (f' data-marks="{marks}">' if marks else ">")
+        + f'<title id="{name}-title">{escape(title)}</title>'
         f'<desc id="{name}-desc">{escape(description)}</desc>'
         f"{body.strip()}</svg>"
     )
@@ -202,7 +214,8 @@ def _lay_out(figure: Figure) -> None:
     engine = figure.get_layout_engine()
     if engine is None:  # drawn before
         return
-    sizes = [(text, float(text.get_fontsize())) for text in figure.findobj(Text)]
+    # What was written with a default has Matplotlib's size, which is less.
+    sizes = [(text, max(TEXT, float(text.get_fontsize()))) for text in figure.findobj(Text)]
     for text, size in sizes:
         text.set_fontsize(WIDER_FONT * size)
     engine.execute(figure)
@@ -215,6 +228,12 @@ def _lay_out(figure: Figure) -> None:
 def style_sheet() -> str:
     """The page's style sheet."""
     return (resources.files("dibench.show") / "style.css").read_text(encoding="utf-8")
+
+
+@cache
+def page_script() -> str:
+    """The page's script: what a mark is, where a reader points at it."""
+    return (resources.files("dibench.show") / "page.js").read_text(encoding="utf-8")
 
 
 @cache
@@ -234,8 +253,8 @@ def _theme() -> str:
 
 def standalone(panel: str) -> str:
     """A panel of `to_svg` as a file of its own, with the page's colours for light and dark."""
-    style = f"<style>{_theme()}svg {{ font: 400 11px var(--sans); }}</style>"
-    head, end, body = panel.partition(">")
+    style = f"<style>{_theme()}svg {{ font: 400 {TEXT}px var(--sans); }}</style>"
+    head, end, body = re.sub(r' data-marks="[^"]*"', "", panel).partition(">")
     return f'{head} xmlns="http://www.w3.org/2000/svg"{end}{style}{body}\n'
 
 

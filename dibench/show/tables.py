@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dibench.layer import DIMENSIONS, Layer
 from dibench.numbers import UNKNOWN, count, percent, plain, shape_text, short
-from dibench.schema import SEPARATOR
+from dibench.show.axes import called
 from dibench.show.blocks import Table, columns
 
 if TYPE_CHECKING:
@@ -108,19 +108,9 @@ def ends(rows: pd.DataFrame) -> list[Table]:
     ]
 
 
-def _named(cell: str) -> str:
-    """A row's name; of several the first.
-
-    >>> _named("a/conv1;b/conv1;b/conv2"), _named("a/conv1"), _named("")
-    ('a/conv1 and 2 more', 'a/conv1', 'unnamed')
-    """
-    first, *others = cell.split(SEPARATOR)
-    return f"{first} and {len(others)} more" if others else first or "unnamed"
-
-
 def _layer_cells(row: Any) -> list[str]:
     return [
-        _named(row.name),
+        called(row.name) or "unnamed",
         row.op,
         shape_text(Layer(**{name: getattr(row, name) for name in DIMENSIONS})),
         row.variant or UNKNOWN,

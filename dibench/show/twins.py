@@ -10,8 +10,20 @@ import numpy as np
 
 from dibench.numbers import UNKNOWN, bracketed, count, number, p_value, percent, times
 from dibench.show.blocks import Block, Cell, Figure, Note, Section, Sentence, Table, Tone, columns
+from dibench.show.marks import tell
 from dibench.show.missing import ABSENT
-from dibench.show.svg import INK, MUTED, OPERATOR_COLOURS, OPERATOR_MARKERS, SURFACE, ident, new_grid, to_svg
+from dibench.show.svg import (
+    INK,
+    MUTED,
+    OPERATOR_COLOURS,
+    OPERATOR_MARKERS,
+    PANEL_WIDTH,
+    SURFACE,
+    TEXT,
+    ident,
+    new_grid,
+    to_svg,
+)
 from dibench.study.findings.twins import NOT_TESTABLE, Compared, Pairs, TwinPairs, Twins
 
 if TYPE_CHECKING:
@@ -151,36 +163,42 @@ def slopes_panel(
     mappings = [lanes for lanes in _MAPPINGS if lanes in twins and twins[lanes].by_pair]
     if not mappings:
         return None
-    figure, rows = new_grid(len(mappings), 1, 330, 75 + 105 * len(mappings))
+    figure, rows = new_grid(len(mappings), 1, PANEL_WIDTH, 75 + 122 * len(mappings))
     half = (1 + margin) ** 0.5
     for axes, lanes in zip(rows, mappings, strict=True):
         axes.axhspan(1 / half, half, color=MUTED, alpha=0.16, linewidth=0)
-        axes.set_title(_MAPPINGS[lanes], loc="left", fontsize=10, color=INK, weight="bold")
-        _draw(axes, twins[lanes], TWINS, OPERATOR_COLOURS[op])
+        axes.set_title(_MAPPINGS[lanes], loc="left", color=INK, weight="bold", pad=20)
+        _draw(axes, twins[lanes], TWINS, OPERATOR_COLOURS[op], "twins")
         if lanes in placebo:
-            _draw(axes, placebo[lanes], PLACEBO, MUTED)
+            _draw(axes, placebo[lanes], PLACEBO, MUTED, "placebo")
         else:
             middle = sum(PLACEBO) / 2
-            axes.text(middle, 1.0, "no placebo", ha="center", va="center", color=MUTED, fontsize=10)
+            axes.text(middle, 1.0, "no placebo", ha="center", va="center", color=MUTED)
     _scales(rows, [*twins.values(), *placebo.values()])
-    figure.supylabel(f"{response}, over the mean of its pair", fontsize=11, color=MUTED)
+    figure.supylabel(f"{response}, over the mean of its pair", fontsize=TEXT, color=MUTED)
     said = "; ".join(_words(lanes, twins[lanes], placebo.get(lanes)) for lanes in mappings)
     return to_svg(figure, name, title=f"Exact twins: {op}, {response}", description=f"{said}.")
 
 
-def _draw(axes: Axes, one: Pairs, at: tuple[float, float], colour: str) -> None:
+def _draw(axes: Axes, one: Pairs, at: tuple[float, float], colour: str, kind: str) -> None:
     """The pairs, their mean with its interval at the right half, and the mean as a number above."""
     ratios = np.array(one.by_pair)
     axes.plot(at, [ratios**-0.5, ratios**0.5], color=colour, linewidth=0.9, alpha=0.6)
+    words = [f"{kind}, pair {number}: {times(ratio, 3)}" for number, ratio in enumerate(ratios, start=1)]
+    tell(axes, [at[1]] * len(words), ratios**0.5, words)
+    tell(axes, [at[0]], [one.ratio**-0.5], [f"{kind}, mean of {count(one.pairs, 'pair')}: {_ratio(one)}"])
     mean = [one.ratio**-0.5, one.ratio**0.5]
     marker = OPERATOR_MARKERS.get(one.op, "o")
     if one.ci_low is not None and one.ci_high is not None:
         ends = [one.ci_low**0.5, one.ci_high**0.5]
         axes.plot([at[1] + 0.1] * 2, ends, color=colour, linewidth=3.5, alpha=0.55, solid_capstyle="butt")
-    axes.plot(at, mean, color=colour, linewidth=2.4, marker=marker, markersize=6, markeredgecolor=SURFACE)
+    axes.plot(
+        at, mean, color=colour, linewidth=2.4, marker=marker, markersize=6, markeredgecolor=SURFACE,
+        label=f"{kind}, mean",
+    )  # fmt: skip
     axes.annotate(
         times(one.ratio, 3), (sum(at) / 2, 1.0), xycoords=axes.get_xaxis_transform(), xytext=(0, 4),
-        textcoords="offset points", ha="center", fontsize=10, color=INK,
+        textcoords="offset points", ha="center", color=INK,
     )  # fmt: skip
 
 
@@ -198,7 +216,7 @@ def _scales(rows: Sequence[Axes], entries: Sequence[Pairs]) -> None:
         axes.minorticks_off()
         axes.grid(axis="x", visible=False)
     ticks = [*TWINS, *PLACEBO]
-    rows[-1].set_xticks(ticks, ["many\ninputs", "many\nweights", "placebo:\ntall", "\nwide"])
+    rows[-1].set_xticks(ticks, ["many\ninputs", "many\nweights", "tall", "wide"])
 
 
 def _words(lanes: str, twins: Pairs, placebo: Pairs | None) -> str:

@@ -83,15 +83,48 @@ addEventListener("load", () => {
 """
 
 
+# Press → twice on each figure of a page, then point at the mark where that led.
+POINTING = """
+<pre id="probe"></pre>
+<script>
+const read = svg => {
+  const view = svg.ownerDocument.defaultView, said = svg.nextElementSibling;
+  const ring = () => ["cx", "cy"].map(name => Number(svg.querySelector(".ring").getAttribute(name)));
+  const right = () => svg.dispatchEvent(new view.KeyboardEvent("keydown", {key: "ArrowRight"}));
+  right();
+  const first = said.textContent;
+  right();
+  const second = said.textContent, [x, y] = ring();
+  const at = new DOMPoint(x, y).matrixTransform(svg.getScreenCTM());
+  svg.dispatchEvent(new view.PointerEvent("pointermove", {clientX: at.x, clientY: at.y}));
+  const [toX, toY] = ring(), texts = [...svg.querySelectorAll("text")];
+  return {name: svg.parentElement.id, tab: svg.tabIndex, first, second, moved: Math.hypot(toX - x, toY - y),
+          smallest: Math.min(...texts.map(text => parseFloat(view.getComputedStyle(text).fontSize)))};
+};
+addEventListener("load", () => {
+  const pages = [...document.querySelectorAll("iframe")].map(frame => frame.contentDocument);
+  const found = pages.map(page => [...page.querySelectorAll("svg.panel")].map(read));
+  document.getElementById("probe").textContent = JSON.stringify(found);
+});
+</script>
+"""
+
+
 @attrs.frozen
 class Look:
     """What the probe found in each frame, and what the browser wrote on its console."""
 
-    frames: list[dict[str, Any]]
+    frames: list[Any]
     console: list[str]
 
 
-def look(pages: Mapping[str, str], directory: Path, widths: Sequence[int], themes: Sequence[str]) -> Look:
+def look(
+    pages: Mapping[str, str],
+    directory: Path,
+    widths: Sequence[int],
+    themes: Sequence[str],
+    probe: str = PROBE,
+) -> Look:
     assert BROWSER is not None
     frames = "".join(
         f'<iframe title="{name}" width="{width}" height="900" style="color-scheme: {theme}" '
@@ -100,7 +133,7 @@ def look(pages: Mapping[str, str], directory: Path, widths: Sequence[int], theme
     )
     host = directory / "host.html"
     head = "<!doctype html><meta charset=utf-8><style>iframe{border:0}</style>"
-    host.write_text(head + frames + PROBE, encoding="utf-8")
+    host.write_text(head + frames + probe, encoding="utf-8")
     done = subprocess.run(
         [
             BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
@@ -172,6 +205,17 @@ def unbound(page: str) -> str:
     free, times = re.subn(r"<meta http-equiv=[^>]*>\n", "", page)
     assert times == 1
     return free
+
+
+def test_each_figure_tells_its_marks_by_keys_and_by_pointer(pages: dict[str, str], tmp_path: Path) -> None:
+    found = look(pages, tmp_path, (PHONE,), ("light",), POINTING)
+    assert found.console == []
+    for name, figures in zip(pages, found.frames, strict=True):
+        assert {one["name"][7:] for one in figures} >= FIGURES[name]
+        for one in figures:
+            where = name, one["name"], one["first"], one["second"]
+            assert one["tab"] == 0 and one["smallest"] >= 12, where
+            assert one["first"] and not one["first"].startswith("Point at") and one["moved"] < 0.5, where
 
 
 def test_a_wider_font_than_ours_fits_too(pages: dict[str, str], tmp_path: Path) -> None:
