@@ -194,7 +194,7 @@ def _headline(study: Study, manifest: Json | None) -> str:
 
 
 def _policy(css: str, script: str) -> str:
-    """What the page may do: show its own style sheet and `style` attributes, run its own script, nothing else.
+    """What the page may do: show its own styles and `style` attributes, run its own script, nothing else.
 
     Names on the page are escaped; should one not be, it can neither run nor load anything.
     """
