@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,23 +29,26 @@ def explained(path: Path, kept: str = "", *, doing: str = "written") -> Iterator
         raise UserError("", rule, where=path) from None
 
 
-def replace_file(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes | Iterable[bytes]) -> None:
     """Write a temporary file next to it, flush it to disk, and rename it into place.
+
+    Content in pieces is written as it is made, and never in memory whole.
 
     A device or pipe (/dev/stdout, /dev/full) is written to, not replaced. Of a link, the target is replaced.
 
     Raises:
         UserError: it cannot be written; the old file is untouched and the temporary one removed.
     """
+    pieces = [content] if isinstance(content, bytes) else content
     with explained(path):
         if path.exists() and not path.is_file() and not path.is_dir():
             with path.open("wb") as device:
-                device.write(content)
+                device.writelines(pieces)
             return
         path = path.resolve()
         with temporary.file_beside(path) as (beside, descriptor):
             with open(descriptor, "wb", closefd=False) as file:
-                file.write(content)
+                file.writelines(pieces)
                 file.flush()
                 os.fsync(descriptor)
             beside.replace(path)

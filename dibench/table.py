@@ -10,7 +10,7 @@ import io
 import math
 import os
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from operator import attrgetter
 from pathlib import Path
@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 
 BLOCK = 8_192
 """Rows that are read as text at once: bounds memory."""
+
+_REMEMBERED = 1_000
+"""Different cells of a column that rows share: names repeat, measurements do not."""
+
+_NO_OTHERS: Mapping[str, str] = {}
+"""Of all rows without columns beyond the contract."""
 
 
 def table_of(path: str | os.PathLike[str]) -> Path:
@@ -122,29 +128,45 @@ def read_rows(path: Path, needed: Sequence[str] = (), content: bytes | None = No
         for name in needed:
             if name not in lines.header:
                 raise _lacks(lines, name)
+        known: dict[str, dict[str, Any]] = {name: {} for name in lines.header}
         for line, cells in lines.cells:
-            yield _row(lines, line, dict(zip(lines.header, cells, strict=True)))
+            yield _row(lines, line, cells, known)
 
 
-def _row(lines: Lines, line: int, texts: dict[str, str]) -> Row:
+def _row(lines: Lines, line: int, texts: Sequence[str], known: dict[str, dict[str, Any]]) -> Row:
+    """A row; `known` has cells of each column that were read before. Equal ones are one object in memory."""
     cells: dict[str, Any] = {}
-    others = {}
-    for name, text in texts.items():
-        kind = KINDS.get(name)
-        if kind is None:
-            others[name] = text
-        elif text not in MISSING:
-            parse, rule = _PARSE[kind]
-            try:
-                cells[name] = parse(text, lines.decimal)
-            except ValueError:
-                raise UserError(f"line {line}: {name}", rule, text, where=lines.path) from None
-    for name in CHECKED:
-        if name in texts and (rule := broken_rule(name, texts[name])):
-            raise UserError(f"line {line}: {name}", rule, texts[name], where=lines.path)
-    if "case_id" in cells:
-        cells["case_id"] = case_ids.present_form(cells["case_id"])
-    return Row(**cells, others=others)
+    others: dict[str, str] = {}
+    for name, text in zip(lines.header, texts, strict=True):
+        before = known[name]
+        if text in before:
+            cell = before[text]
+        else:
+            cell = _cell(lines, line, name, text)
+            if len(before) < _REMEMBERED:
+                before[text] = cell
+        if name not in KINDS:
+            others[name] = cell
+        elif cell is not None:
+            cells[name] = cell
+    return Row(**cells, others=others or _NO_OTHERS)
+
+
+def _cell(lines: Lines, line: int, name: str, text: str) -> Any:
+    """The value of a cell; None where it is not known."""
+    kind = KINDS.get(name)
+    if kind is None:
+        return text
+    if name in CHECKED and (rule := broken_rule(name, text)):
+        raise UserError(f"line {line}: {name}", rule, text, where=lines.path)
+    if text in MISSING:
+        return None
+    parse, rule = _PARSE[kind]
+    try:
+        cell = parse(text, lines.decimal)
+    except ValueError:
+        raise UserError(f"line {line}: {name}", rule, text, where=lines.path) from None
+    return case_ids.present_form(cell) if name == "case_id" else cell
 
 
 def load(*tables: str | os.PathLike[str]) -> pd.DataFrame:

@@ -11,6 +11,7 @@ beside them, one file for each card, and so do hardware counters where a part ha
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -158,8 +159,9 @@ def write(joined: Joined, out: Path, further: Mapping[str, Any]) -> None:
         UserError: a file cannot be read or written.
     """
     record.write(out / record.TABLE, joined.rows)
-    if visits := joined.visits:
-        files.replace_file(out / record.VISITS, b"".join(visits))
+    visits = (entry.line() for entry in joined.entries())  # never in memory together
+    if (first := next(visits, None)) is not None:
+        files.replace_file(out / record.VISITS, chain([first], visits))
     files.write_json(out / record.MANIFEST, {**_manifest(joined), **further})
     for name in BESIDE:
         _bring(joined.parts, name, out)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -99,14 +99,11 @@ class Joined:
         """How many devices of each name."""
         return Counter(name for name, _ in dict.fromkeys(one for part in self.parts for one in part.devices))
 
-    @property
-    def visits(self) -> list[bytes]:
-        """Lines of the visits that the rows were made of."""
-        lines = []
+    def entries(self) -> Iterator[Entry]:
+        """The visits that the rows were made of."""
         for part in self.parts:
             own = {(row.device_uuid, row.case_id) for row in part.rows}
-            lines += [one.line() for one in part.visits if (one.device_uuid, one.case_id) in own]
-        return lines
+            yield from (one for one in part.visits if (one.device_uuid, one.case_id) in own)
 
     @property
     def visit_s(self) -> float:

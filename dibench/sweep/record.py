@@ -21,6 +21,7 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -228,4 +229,4 @@ def written(path: Path, among: Collection[str] | None = None) -> Iterator[Row]:
 
 def write(path: Path, rows: Iterable[Row]) -> None:
     """Replace the table, whole or not at all, by one with these rows."""
-    replace_file(path, b"".join([HEADER, *map(line_of, rows)]))
+    replace_file(path, chain([HEADER], map(line_of, rows)))

@@ -153,6 +153,16 @@ def test_a_header_of_many_columns_is_read_as_fast_as_it_is_long(tmp_path: Path) 
     assert time.process_time() - began < 2.0  # one look at each; counting each among all took a minute
 
 
+def test_rows_share_equal_cells_in_memory(tmp_path: Path) -> None:
+    line = "resnet50/layer1.0.conv2,fast_pointwise,1234567,0.25\n"
+    (tmp_path / "t.csv").write_text("name,variant,macs,time_s\n" + 3 * line)
+    first, *rest = read_rows(tmp_path / "t.csv")
+    for row in rest:
+        assert (
+            row == first and row.name is first.name and row.macs is first.macs and row.others is first.others
+        )
+
+
 def test_a_refusal_after_blank_lines_names_the_line_of_the_file(ours: Path) -> None:
     lines = ours.read_text().split("\n")
     lines[1:1] = ["", ""]

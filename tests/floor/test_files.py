@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -64,3 +65,19 @@ def test_a_link_stays_a_link(tmp_path: Path) -> None:
     files.replace_file(tmp_path / "fit.json", b"{}")
     assert (tmp_path / "fit.json").is_symlink()
     assert (tmp_path / "disk" / "fit.json").read_bytes() == b"{}"
+
+
+def test_an_error_between_pieces_leaves_the_old_file(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "table.csv"
+    files.replace_file(path, (b"%d\n" % number for number in range(3)))
+    assert path.read_bytes() == b"0\n1\n2\n"
+
+    def broken() -> Iterator[bytes]:
+        yield b"new\n"
+        raise RuntimeError("between two pieces")
+
+    with pytest.raises(RuntimeError, match="between"):
+        files.replace_file(path, broken())
+    assert path.read_bytes() == b"0\n1\n2\n" and list(tmp_path.iterdir()) == [path]

@@ -267,7 +267,7 @@ def test_runs_of_a_campaign_may_have_been_killed_but_not_contradict_themselves(h
     with as_runs(halves):
         joined = gather(halves)
         visits = b"".join((half / record.VISITS).read_bytes() for half in halves)
-        assert b"".join(joined.visits) == visits and len(joined.rows) == sum(
+        assert b"".join(one.line() for one in joined.entries()) == visits and len(joined.rows) == sum(
             len(p.rows) for p in joined.parts
         )
         again = gather([halves[0], *halves])
