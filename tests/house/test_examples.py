@@ -12,11 +12,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 from processes import environment
 from study_frames import measured
 
 import dibench
+from dibench.measure import one_layer
 from dibench.table import read_csv
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +39,7 @@ def short_budgets(monkeypatch: pytest.MonkeyPatch) -> None:
         return sweep(plan, **(further | budgets))
 
     monkeypatch.setattr(dibench, "sweep", quickly)
-    monkeypatch.setattr("dibench.api.acquire._BUDGET_S", 0.1)
+    monkeypatch.setattr(one_layer, "ALONE", attrs.evolve(one_layer.ALONE, case_budget_s=0.1))
 
 
 @pytest.fixture
