@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import defaultdict
 from collections.abc import Iterable
 
@@ -12,6 +13,8 @@ from benchmarks.side_by_side import RATIOS, Ratio
 from dibench.backends.torch import keep_freed_memory
 
 keep_freed_memory()
+
+_BEGAN = time.monotonic()
 
 pytest_plugins = ["dibench.pytest_plugin"]
 
@@ -48,6 +51,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--op", action="append", default=[], metavar="OP", help="only this operator; may be repeated"
     )
+    parser.addoption(
+        "--begin-within",
+        type=float,
+        default=math.inf,
+        metavar="S",
+        help="seconds after which no further case begins: those that did are saved (default: no end)",
+    )
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if time.monotonic() - _BEGAN > item.config.getoption("--begin-within"):
+        pytest.skip("the time is used up")
 
 
 def _geometric_mean(values: Iterable[float]) -> float:

@@ -11,7 +11,7 @@ options=(--benchmark-only --benchmark-autosave "--benchmark-storage=$saved" --be
 if [ "${1:-}" = --quick ]; then
   shift
   files=(benchmarks/test_fast_kernels.py benchmarks/test_variants_by_layer.py)
-  options+=(--layers 2 --by-layer 1 --seconds 0.1)
+  options+=(-rs --layers 2 --by-layer 1 --seconds 0.1)
   took="$saved/seconds-quick.txt"
   usual="under two minutes, then it is ended"
   limit_s="${BENCH_LIMIT_S:-110}"
@@ -40,7 +40,9 @@ for file in "${files[@]}"; do
   fi
   echo "== $number of ${#files[@]}: $file${before:+, $before s last time}"
   begin=$SECONDS
-  timeout --signal=INT --kill-after=8 "$left" "$PY" -m pytest -q "$file" "${options[@]}" "$@"
+  ends=()
+  [ "$limit_s" -lt 86400 ] && ends=(--begin-within "$((left * 3 / 4))")
+  timeout --signal=INT --kill-after=8 "$left" "$PY" -m pytest -q "$file" "${options[@]}" "${ends[@]}" "$@"
   status=$?
   [ "$status" -eq 130 ] && exit 130
   [ "$status" -eq 0 ] || { echo "== $file ended with status $status" >&2; failed=1; }
