@@ -12,8 +12,13 @@ from dibench.errors import UserError
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 
 
-def check(path: Path) -> bool:
+def check(path: Path, *, named: bool = False) -> bool:
     """Whether there is such a file. It and its directory are this user's or root's, and closed to others.
+
+    Args:
+        path: the file.
+        named: the user named its directory, so its owner and group are trusted, as files unpacked elsewhere have
+            their own; only what everybody may write is refused.
 
     Raises:
         UserError: there is one, and others own or may change it or its directory; the message has the remedy.
@@ -23,10 +28,10 @@ def check(path: Path) -> bool:
             found = each.stat()
         except OSError:
             return False
-        if found.st_uid not in (os.geteuid(), 0):
+        if not named and found.st_uid not in (os.geteuid(), 0):
             rule = "is another user's, who could change what runs: chown it, or use another directory"
             raise UserError("", rule, f"user id {found.st_uid}", where=each)
-        if found.st_mode & _OTHERS_WRITE:
+        if found.st_mode & (stat.S_IWOTH if named else _OTHERS_WRITE):
             rule = "can be written by others, who could change what runs: chmod go-w it and what is in it"
             raise UserError("", rule, f"{stat.S_IMODE(found.st_mode):o}", where=each)
     return True

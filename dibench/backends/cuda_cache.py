@@ -117,7 +117,7 @@ class KernelCache:
 
     def holds(self, source: Source) -> bool:
         """Whether the binary exists already."""
-        return any(trusted.check(path) for path in self._candidates(source))
+        return any(self._may_load(path) for path in self._candidates(source))
 
     def binary(self, source: Source) -> Binary:
         """The compiled kernel.
@@ -141,7 +141,7 @@ class KernelCache:
     def _made(self, source: Source) -> Binary:
         for path in self._candidates(source):
             with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-                if trusted.check(path):
+                if self._may_load(path):
                     return _read(path)
         if self._compiler is None:
             suit = f" that suit a driver for CUDA {self._cuda}" if self._cuda else ""
@@ -174,6 +174,9 @@ class KernelCache:
             else [self._path(source, self._version)]
         )
         return [path for path in [*own, *brought] if self._cuda is None or _made_by(path) <= self._cuda]
+
+    def _may_load(self, path: Path) -> bool:
+        return trusted.check(path, named=path.parent == self._brought)
 
     def _path(self, source: Source, version: str) -> Path:
         return self._directory / f"{source.name}-sm_{source.arch}-{source.digest}-nvrtc{version}.bin"

@@ -204,6 +204,23 @@ def test_a_kernel_of_another_user_is_not_loaded(
         kernels.binary(tiny())
 
 
+def test_kernels_that_were_brought_along_may_be_of_another_user_and_group(
+    cache: tuple[KernelCache, CountingCompiler, Path], tmp_path: Path
+) -> None:
+    """They were unpacked on another machine; their directory was named by the user."""
+    kernels, compiler, directory = cache
+    kernels.binary(tiny())
+    (entry,) = directory.iterdir()
+    entry.chmod(0o664)
+    if os.geteuid() == 0:
+        os.chown(entry, 4711, -1)
+    elsewhere = KernelCache(None, tmp_path / "none", brought=directory)
+    assert elsewhere.binary(tiny()).cubin == tiny().text.encode() and compiler.compiled == 1
+    entry.chmod(0o666)
+    with pytest.raises(UserError, match="can be written by others"):
+        elsewhere.binary(tiny())
+
+
 def test_what_is_cached_can_be_loaded_whatever_the_umask(tmp_path: Path) -> None:
     before = os.umask(0)
     try:
