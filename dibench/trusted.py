@@ -17,8 +17,8 @@ def check(path: Path, *, named: bool = False) -> bool:
 
     Args:
         path: the file.
-        named: the user named its directory, so its owner and group are trusted, as files unpacked elsewhere have
-            their own; only what everybody may write is refused.
+        named: the user named its directory, so its owner and group are trusted (files that were unpacked have
+            others); only what everybody may write is refused.
 
     Raises:
         UserError: there is one, and others own or may change it or its directory; the message has the remedy.
