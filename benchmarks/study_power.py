@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from benchmarks.study_truth import alpha_rejected, family_rejected, fits
 from dibench.layer import Layer
 from dibench.plan import load_plan
-from dibench.show.svg import INK, MUTED, marked, new_panel, standalone, to_svg
+from dibench.show.palette import INK, MUTED
+from dibench.show.svg import marked, new_panel, standalone, to_svg
 from dibench.study.findings.ladder import MARGIN
 from dibench.study.ladder.folds import families_of
 from dibench.study.ladder.ladder import make_clusterings

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dibench.cli.options import (
-    STANDARD_OUTPUT,
     Batches,
     Figures,
     FitDtype,
@@ -25,7 +24,7 @@ from dibench.cli.options import (
     model_at,
     models_at,
 )
-from dibench.cli.output import answer_each, console, exit_if_partial, say
+from dibench.cli.output import STANDARD_OUTPUT, answer_each, console, exit_if_partial, say
 from dibench.errors import UserError
 
 if TYPE_CHECKING:

@@ -171,7 +171,7 @@ def _whole_models(options: Options, begin: float) -> None:
 
 def _after(options: Options, models: list[Model], found: list[MeasuredModel]) -> None:
     """What comes next, what no time was left for, and the exit status."""
-    from dibench.cli.options import STANDARD_OUTPUT
+    from dibench.cli.output import STANDARD_OUTPUT
 
     if options.json_file != STANDARD_OUTPUT:
         next_ = _next(options, models[0])

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
 import attrs
 import typer
 
-from dibench.cli.output import say
+from dibench.cli.output import STANDARD_OUTPUT, say
 from dibench.durations import duration_s as duration_s
 from dibench.errors import UserError
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-STANDARD_OUTPUT = Path("-")
 
 # Every verb that has figures for programs.
 

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
 T = TypeVar("T")
+
+STANDARD_OUTPUT = Path("-")
+"""What `--json -` gives."""
 
 PARTIAL = 4
 """Exit status under `--strict` where a sum is not over all multiply-adds of a model."""
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
-    from pathlib import Path
     from typing import Any
 
     from rich.console import Console
@@ -65,7 +68,6 @@ def answer(to: Path | None, figures: Callable[[], Any], tables: Callable[[], Non
         figures: what JSON has.
         tables: prints them.
     """
-    from dibench.cli.options import STANDARD_OUTPUT
     from dibench.files import json_text, write_json
 
     if to == STANDARD_OUTPUT:

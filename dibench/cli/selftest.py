@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dibench.cli.options import STANDARD_OUTPUT, Json, check_json
+from dibench.cli.options import Json, check_json
+from dibench.cli.output import STANDARD_OUTPUT
 from dibench.errors import UserError
 
 if TYPE_CHECKING:

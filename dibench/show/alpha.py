@@ -13,8 +13,9 @@ from dibench.numbers import interval
 from dibench.show.axes import rows_of_text, shortened
 from dibench.show.blocks import Figure
 from dibench.show.marks import tell
+from dibench.show.palette import INK, MUTED, OPERATOR_COLOURS, OPERATOR_MARKERS, SURFACE
 from dibench.show.studies import Study
-from dibench.show.svg import INK, MUTED, OPERATOR_COLOURS, OPERATOR_MARKERS, SURFACE, new_panel, to_svg
+from dibench.show.svg import new_panel, to_svg
 from dibench.study.findings.estimate import Estimate
 from dibench.study.findings.ladder import MARGIN
 from dibench.words import BESIDE_NAMES

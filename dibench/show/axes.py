@@ -14,7 +14,7 @@ from dibench.layer import DIMENSIONS, Layer
 from dibench.numbers import count, plain, shape_text, span, tick, times
 from dibench.schema import SEPARATOR
 from dibench.show.marks import tell
-from dibench.show.svg import INK, MUTED, OPERATOR_COLOURS, OPERATOR_MARKERS, SURFACE
+from dibench.show.palette import INK, MUTED, OPERATOR_COLOURS, OPERATOR_MARKERS, SURFACE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -112,6 +112,7 @@ def present(rows: pd.DataFrame) -> list[str]:
     return [op for op in OPERATORS if op in found]
 
 
+# Wide because each is a choice of how marks look.
 def scatter(
     axes: Axes,
     rows: pd.DataFrame,

@@ -11,7 +11,8 @@ from dibench.show.alpha import scale
 from dibench.show.axes import rows_of_text
 from dibench.show.blocks import Block, Cell, Figure, Section, Sentence, Table, columns
 from dibench.show.marks import tell
-from dibench.show.svg import ACCENT, FAINT, INK, MUTED, PANEL_WIDTH, SURFACE, ident, new_stack, to_svg
+from dibench.show.palette import ACCENT, FAINT, INK, MUTED, PANEL_WIDTH, SURFACE
+from dibench.show.svg import ident, new_stack, to_svg
 from dibench.study.findings.ladder import MARGIN
 
 if TYPE_CHECKING:

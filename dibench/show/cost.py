@@ -12,9 +12,10 @@ from dibench.numbers import count, interval, plain
 from dibench.show import axes as ax
 from dibench.show import fit_curves, verdict
 from dibench.show.blocks import Block, Figure, Note, Section, Sentence
+from dibench.show.palette import OPERATOR_COLOURS, SURFACE
 from dibench.show.response import Response, response_of
 from dibench.show.studies import Study
-from dibench.show.svg import OPERATOR_COLOURS, SURFACE, marked, new_panel, to_svg
+from dibench.show.svg import marked, new_panel, to_svg
 from dibench.words import MODEL_NAMES
 
 if TYPE_CHECKING:

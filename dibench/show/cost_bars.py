@@ -14,8 +14,7 @@ from dibench.intensity import OPERATORS
 from dibench.numbers import common_scale, percent, short
 from dibench.show.blocks import Figure
 from dibench.show.marks import tell
-from dibench.show.partial import at_least
-from dibench.show.svg import (
+from dibench.show.palette import (
     INK,
     MUTED,
     OPERATOR_COLOURS,
@@ -23,10 +22,9 @@ from dibench.show.svg import (
     SURFACE,
     TERM_COLOURS,
     UNITS_PER_INCH,
-    new_panel,
-    slug,
-    to_svg,
 )
+from dibench.show.partial import at_least
+from dibench.show.svg import new_panel, slug, to_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

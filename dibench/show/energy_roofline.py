@@ -16,9 +16,10 @@ from dibench.numbers import count, plain, short
 from dibench.show import axes as ax
 from dibench.show import fit_curves
 from dibench.show.blocks import Figure
+from dibench.show.palette import MUTED, OPERATOR_COLOURS
 from dibench.show.response import response_of
 from dibench.show.studies import Study
-from dibench.show.svg import MUTED, OPERATOR_COLOURS, new_panel, to_svg
+from dibench.show.svg import new_panel, to_svg
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -215,7 +215,8 @@ def signed_bar(share: float, width: int = 8) -> str:
 def _draw_histogram(unit: str, size: Size, spread: Spread, z: Distribution) -> Drawn:
     from dibench.show.axes import note
     from dibench.show.marks import tell
-    from dibench.show.svg import FAINT, INK, MUTED, new_panel, to_svg
+    from dibench.show.palette import FAINT, INK, MUTED
+    from dibench.show.svg import new_panel, to_svg
 
     edges, counts = np.asarray(z.edges), np.asarray(z.counts, dtype=float)
     density = counts / counts.sum() / np.diff(edges)
@@ -242,7 +243,8 @@ def draw_quantiles(unit: str, z: Distribution) -> Drawn:
     """Q–Q of standardised values: those of a normal distribution lie on the line."""
     from dibench.show.axes import note
     from dibench.show.marks import tell
-    from dibench.show.svg import INK, MUTED, new_panel, to_svg
+    from dibench.show.palette import INK, MUTED
+    from dibench.show.svg import new_panel, to_svg
 
     figure, axes = new_panel(height=270)
     axes.plot(z.normal_quantiles, z.normal_quantiles, color=MUTED, linewidth=1, label="normal")

@@ -12,7 +12,8 @@ from dibench.numbers import UNDETERMINED, UNKNOWN, interval, plain, short, span,
 from dibench.show.blocks import Block, Cell, Figure, Note, Section, Sentence, Table, columns
 from dibench.show.marks import tell
 from dibench.show.missing import ABSENT
-from dibench.show.svg import FAINT, INK, MUTED, PANEL_WIDTH, TEXT, ident, new_grid, to_svg
+from dibench.show.palette import FAINT, INK, MUTED, PANEL_WIDTH, TEXT
+from dibench.show.svg import ident, new_grid, to_svg
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

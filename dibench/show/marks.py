@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dibench.show.svg import INK, UNITS_PER_INCH
+from dibench.show.palette import INK, UNITS_PER_INCH
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

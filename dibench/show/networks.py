@@ -168,7 +168,8 @@ def draw_ranking(ranked: Sequence[NetworkCost], adjective: str, name: str = "ran
     """Ranks of the networks by their cost (`adjective`: measured, simulated…), MACs, AI and DI, as lines."""
     from dibench.show.axes import rows_of_text, shortened
     from dibench.show.marks import tell
-    from dibench.show.svg import FAINT, INK, new_panel, to_svg
+    from dibench.show.palette import FAINT, INK
+    from dibench.show.svg import new_panel, to_svg
 
     columns = {"MACs": "macs", "AI": "ai", "DI": "di_weighted"}
     values = [[one.efficiency for one in ranked]]
@@ -207,7 +208,8 @@ def draw_held_out(
     """
     from dibench.show.axes import log_axes
     from dibench.show.marks import tell
-    from dibench.show.svg import ACCENT, MUTED, SURFACE, new_panel, to_svg
+    from dibench.show.palette import ACCENT, MUTED, SURFACE
+    from dibench.show.svg import new_panel, to_svg
 
     x = np.array([one.measured for one in networks])
     y = {model: np.array([one.held_out[model] for one in networks]) for model in _PREDICTED}

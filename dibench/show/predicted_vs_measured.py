@@ -14,9 +14,10 @@ from dibench.numbers import common_scale, count, percent, plain
 from dibench.show import axes as ax
 from dibench.show import verdict
 from dibench.show.blocks import Block, Figure, Note, Section, Sentence
+from dibench.show.palette import MUTED
 from dibench.show.response import Response, response_of
 from dibench.show.studies import Study
-from dibench.show.svg import MUTED, new_grid, new_panel, painted, to_svg
+from dibench.show.svg import new_grid, new_panel, painted, to_svg
 from dibench.words import MODEL_NAMES
 
 if TYPE_CHECKING:

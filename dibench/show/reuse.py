@@ -11,7 +11,8 @@ import numpy as np
 from dibench.numbers import count, plain, tick
 from dibench.show import axes as ax
 from dibench.show.blocks import Figure, Note, Section, Sentence
-from dibench.show.svg import FAINT, MUTED, new_panel, to_svg
+from dibench.show.palette import FAINT, MUTED
+from dibench.show.svg import new_panel, to_svg
 
 if TYPE_CHECKING:
     import pandas as pd

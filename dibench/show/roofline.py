@@ -12,8 +12,9 @@ from dibench.numbers import count, percent, plain, short
 from dibench.show import axes as ax
 from dibench.show import energy_roofline
 from dibench.show.blocks import Figure, Section, Sentence
+from dibench.show.palette import INK, MUTED
 from dibench.show.studies import Study
-from dibench.show.svg import INK, MUTED, new_panel, to_svg
+from dibench.show.svg import new_panel, to_svg
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from dibench.numbers import count, percent, short
 from dibench.show.blocks import Block, Headline, Note, Sentence, Table, columns
-from dibench.show.svg import ACCENT, MUTED, new_panel, standalone, to_svg
+from dibench.show.palette import ACCENT, MUTED
+from dibench.show.svg import new_panel, standalone, to_svg
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,8 @@ import numpy as np
 from dibench.numbers import count, number, plain, span, times
 from dibench.show import axes as ax
 from dibench.show.blocks import Block, Figure, Section, Sentence, Table, columns
-from dibench.show.svg import INK, MUTED, new_panel, to_svg
+from dibench.show.palette import INK, MUTED
+from dibench.show.svg import new_panel, to_svg
 
 if TYPE_CHECKING:
     from dibench.show.svg import Drawn

@@ -12,18 +12,8 @@ from dibench.numbers import UNKNOWN, bracketed, count, number, p_value, percent,
 from dibench.show.blocks import Block, Cell, Figure, Note, Section, Sentence, Table, Tone, columns
 from dibench.show.marks import tell
 from dibench.show.missing import ABSENT
-from dibench.show.svg import (
-    INK,
-    MUTED,
-    OPERATOR_COLOURS,
-    OPERATOR_MARKERS,
-    PANEL_WIDTH,
-    SURFACE,
-    TEXT,
-    ident,
-    new_grid,
-    to_svg,
-)
+from dibench.show.palette import INK, MUTED, OPERATOR_COLOURS, OPERATOR_MARKERS, PANEL_WIDTH, SURFACE, TEXT
+from dibench.show.svg import ident, new_grid, to_svg
 from dibench.study.findings.twins import NOT_TESTABLE, Compared, Pairs, TwinPairs, Twins
 
 if TYPE_CHECKING:

@@ -215,9 +215,10 @@ def test_everything_that_only_a_gpu_can_show(tmp_path: Path) -> None:
         "dibench calibrate",
         f"dibench sweep smoke --backend cuda --meter auto --out {out}/smoke --fresh",
         f"dibench counters benchmarks/counters.toml --cases 200 --out {out}/counters.csv",
+        f"benchmarks.gpu_limits {out}/limits.csv",
     ]
     ran = here.run("gpu-check", PATH=path, FAILS="selftest calibrate")
-    assert ran.status == 1 and len(ran.calls) == 7, "the others are looked at all the same"
+    assert ran.status == 1 and len(ran.calls) == 8, "the others are looked at all the same"
     assert ran.err.count("FAILED: ") == 2 and "FAILED: " + str(tmp_path / "python") in ran.err
 
 

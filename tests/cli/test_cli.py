@@ -99,7 +99,7 @@ def test_a_model_behind_json_is_its_file_and_the_error_says_so(run: Run) -> None
 def test_a_missing_fit_says_how_to_make_one(run: Run, verb: str) -> None:
     status, _, told = run(verb, "resnet50")
     assert status == 2 and told.count("\n") == 1
-    assert "`python -m dibench fit D --json fit.json`" in told
+    assert "`python -m dibench fit D --json D/fit.json`" in told
 
 
 def test_doctor_gives_a_remedy_for_everything_this_machine_cannot(run: Run) -> None:
@@ -121,8 +121,11 @@ BAD_INPUT = [
     ("networks --cvs", "No such option: --cvs"),
     ("layers", "Missing argument"),
     ("layers resnet5", "network: must be one of the 25 networks, perhaps resnet50"),
-    ("layers resnet50 --batch 0", "--batch: must be from 1 to 1048576 (got 0)"),
-    ("layers resnet50 --batch many", "Invalid value for '--batch'"),
+    ("layers resnet50 --batch 0", "--batch: must be whole numbers above zero, such as 1,8,32 (got '0')"),
+    (
+        "layers resnet50 --batch many",
+        "--batch: must be whole numbers above zero, such as 1,8,32 (got 'many')",
+    ),
     ("measure resnet50/nowhere", "layer: must be a layer of resnet50"),
     ("measure N=1,C=64", "H: must be given"),
     ("measure N=1,C=2,H=3,W=3,K=2,R=5,S=5", "R: must be at most H + 2*pad_h = 3 (got 5)"),

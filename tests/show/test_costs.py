@@ -19,7 +19,8 @@ from dibench import models, study
 from dibench.cli import main
 from dibench.show import cost_bars, predicted_costs
 from dibench.show.figure_files import write_figures
-from dibench.show.svg import TERM_COLOURS, themes
+from dibench.show.palette import TERM_COLOURS
+from dibench.show.svg import themes
 from dibench.study.findings.fitted_model import FittedModel
 from dibench.study.use.explain import explain
 from dibench.study.use.fitted_model import read_fitted_model

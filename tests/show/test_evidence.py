@@ -16,8 +16,8 @@ from study_frames import card, distinct_layers, energy_of, table
 from dibench.report import write_report
 from dibench.show import generality, lattice, missing, twins
 from dibench.show.alpha import Line, alpha_panel
+from dibench.show.palette import SURFACE
 from dibench.show.studies import Study
-from dibench.show.svg import SURFACE
 from dibench.study.findings.estimate import Estimate
 from dibench.study.findings.lattice import BoxCost, Lattice, Slope
 from dibench.study.findings.twins import Compared, Pairs, TwinPairs

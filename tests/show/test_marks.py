@@ -8,7 +8,8 @@ from matplotlib.text import Text
 
 from dibench.show.axes import log_axis
 from dibench.show.marks import tell
-from dibench.show.svg import PANEL_WIDTH, TEXT, Drawn, new_panel, standalone, to_svg
+from dibench.show.palette import PANEL_WIDTH, TEXT
+from dibench.show.svg import Drawn, new_panel, standalone, to_svg
 
 
 def drawn(*, width: float = PANEL_WIDTH) -> Drawn:

@@ -325,7 +325,7 @@ def test_a_worker_in_place_of_another_is_told_the_idle_power_from_before_any_loa
         def __init__(self, backend: str, meter: str, settings: Settings, visible: str, idle: Any) -> None:
             told.append(idle)
 
-        def open(self) -> Setup:
+        def open(self, limit_s: float) -> Setup:
             return Setup(Device("card", "GPU-1", {}), MeterFacts("simulated", 0.1, facts, True))
 
         def close(self) -> None:
