@@ -9,7 +9,7 @@ import attrs
 from dibench.numbers import UNKNOWN, bracketed, count, percent
 from dibench.show import noise
 from dibench.show.blocks import Headline, Sentence, Table, columns
-from dibench.study.findings.disturbed import rows_too_wide
+from dibench.study.findings.disturbed import too_wide
 from dibench.study.findings.ladder import ALIKE, DATA_TYPE_MATTERS, NOT_ADEQUATE, UNDECIDED
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _withheld(fit: Fit) -> bool:
 
 
 def _how_sure(fit: Fit) -> str:
-    wide = rows_too_wide(fit.excluded)
+    wide = too_wide(fit.layers.left_out)  # layers, as what it rests on: not their rows
     left = f", {count(wide)} more are too noisy to count" if wide else ""
     rests = (
         f"How sure: it rests on {count(fit.rows_used, fit.rows_are.removesuffix('s'))} of {_what(fit)}{left}"

@@ -21,6 +21,7 @@ from dibench.show.sources import noise_banner
 from dibench.show.studies import Study
 from dibench.show.terminal import show
 from dibench.study.findings.all_findings import Findings
+from dibench.study.findings.disturbed import too_wide
 from dibench.study.questions.all_questions import of_table
 
 DRAWS = 99
@@ -101,6 +102,17 @@ def test_noise_is_loud_where_it_is_most_of_the_rows() -> None:
     assert then.text.startswith("Next: other work disturbed most rows")
     quiet = blocks(found_of(noisy(measured(120), 0.3)), "mine.csv")
     assert "disturbed" not in quiet[2].text
+
+
+def test_what_is_too_noisy_to_count_is_layers_and_not_their_rows() -> None:
+    """A second kernel's rows are too wide, too: they cost the fit no layer."""
+    first = noisy(measured(120), 0.1)
+    second = first.assign(variant="another", case_id=first["case_id"] + "-2", energy_j=2 * first["energy_j"])
+    both = pd.concat([first, second.assign(energy_ci_j=second["energy_j"] * 0.3)], ignore_index=True)
+    found = found_of(both)
+    assert too_wide(found.fit.excluded) == 132
+    assert "rests on 108 layers" in (said := blocks(found, "mine.csv")[1].text)
+    assert ", 12 more are too noisy to count" in said
 
 
 def test_the_page_counts_what_was_too_noisy_as_the_terminal_does() -> None:

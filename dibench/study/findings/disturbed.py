@@ -7,10 +7,10 @@ from collections.abc import Mapping
 _TOO_WIDE = "too wide"
 
 
-def rows_too_wide(excluded: Mapping[str, int]) -> int:
-    """Rows that a fit leaves out because their intervals are too wide, of all that it leaves out by reason.
+def too_wide(excluded: Mapping[str, int]) -> int:
+    """What a fit leaves out because intervals are too wide, of all rows or layers it leaves out by reason.
 
-    >>> rows_too_wide({"sentinel": 7, "too wide: interval of time_s beyond ±20%": 117})
+    >>> too_wide({"sentinel": 7, "too wide: interval of time_s beyond ±20%": 117})
     117
     """
     return sum(rows for reason, rows in excluded.items() if reason.startswith(_TOO_WIDE))
@@ -22,5 +22,5 @@ def share(used: int, flagged: int, excluded: Mapping[str, int]) -> float:
     >>> share(15, 1, {"too wide: interval of time_s beyond ±20%": 5})
     0.3
     """
-    wide = rows_too_wide(excluded)
+    wide = too_wide(excluded)
     return (flagged + wide) / max(1, used + wide)
