@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dibench.layer import Layer
     from dibench.measure.here import Here
     from dibench.models import Model
+    from dibench.models.inputs import InputShape
     from dibench.plan import Plan
     from dibench.sweep.events import Event
 
@@ -32,7 +33,7 @@ def measure(
     what: Network,
     *,
     batch: Batch = None,
-    input_shape: str | Sequence[str] = (),
+    input_shape: InputShape = (),
     backend: str = "auto",
     meter: str = "auto",
     time_budget: str | float = "30s",
@@ -117,7 +118,7 @@ def sweep(
     *,
     out: str | os.PathLike[str],
     batch: Batch = None,
-    input_shape: str | Sequence[str] = (),
+    input_shape: InputShape = (),
     backend: str = "auto",
     meter: str = "auto",
     time_budget: str | float = "",
@@ -190,20 +191,21 @@ def _plan(
     given: Network | Sequence[Network],
     backend: str,
     batch: Batch,
-    input_shape: str | Sequence[str],
+    input_shape: InputShape,
     seed: int,
 ) -> Plan:
     """What a text names: a preset, a file, a network; else the layers at hand."""
     import attrs
 
     from dibench import backends, kernels
+    from dibench.models.inputs import as_texts
     from dibench.plan import load_plan, make_plan
     from dibench.plan.file import plan_of_layers
 
     sizes = sizes_of(batch)
     family, arch = backends.kernels_of(backend), backends.compute_capability(backend)
     if isinstance(given, str | os.PathLike) and ("=" not in str(given) and not _one_layer(str(given))):
-        shapes = [input_shape] if isinstance(input_shape, str) else list(input_shape)
+        shapes = as_texts(input_shape)
         return load_plan(str(given), backend=family, batches=sizes, input_shape=shapes, seed=seed, arch=arch)
     found = [model_of(given, size, input_shape) for size in sizes]
     if not (layers := [layer for model in found for layer in model.layers]):

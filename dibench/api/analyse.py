@@ -21,22 +21,21 @@ from dibench.api.words import errors_in_python
 
 if TYPE_CHECKING:
     from dibench import study
+    from dibench.models.inputs import InputShape
     from dibench.study.findings.fitted_model import FittedModel
 
 
 @overload
-def layers(model: Network, *, batch: int | None = None, input_shape: str | Sequence[str] = ()) -> Layers: ...
+def layers(model: Network, *, batch: int | None = None, input_shape: InputShape = ()) -> Layers: ...
 
 
 @overload
-def layers(
-    model: Network, *, batch: Sequence[int], input_shape: str | Sequence[str] = ()
-) -> AtBatches[Layers]: ...
+def layers(model: Network, *, batch: Sequence[int], input_shape: InputShape = ()) -> AtBatches[Layers]: ...
 
 
 @errors_in_python
 def layers(
-    model: Network, *, batch: Batch = None, input_shape: str | Sequence[str] = ()
+    model: Network, *, batch: Batch = None, input_shape: InputShape = ()
 ) -> Layers | AtBatches[Layers]:
     """The layers of a model: shapes, MACs, elements, reuse, intensity, and what is no layer.
 
@@ -45,7 +44,8 @@ def layers(
             `module:callable`, `file.py:callable`, `torchvision:NAME`, `timm:NAME`; a `torch.nn.Module`;
             or a `Layer`, or several.
         batch: images in one inference; without it what the model says, else 1; or several.
-        input_shape: of an ONNX file's or a module's inputs, such as `"1,3,224,224"` or `"ids=1,77:int64"`.
+        input_shape: of an ONNX file's or a module's inputs: `(1, 3, 224, 224)`, `"1,3,224,224"`,
+            `"ids=1,77:int64"`; several as a list.
 
     Returns:
         A sequence of `Layer`, with `.to_frame()`, `.macs`, `.not_covered` and what every result has; of
@@ -112,7 +112,7 @@ def predict(
     fit: study.Fit | Table,
     batch: Batch = None,
     by: str = "di_weighted",
-    input_shape: str | Sequence[str] = (),
+    input_shape: InputShape = (),
     measured: Table | None = None,
     library: study.Fit | Table | None = None,
 ) -> PredictionResult:
@@ -156,7 +156,7 @@ def explain(
     fit: study.Fit | Table,
     batch: int | None = None,
     by: str = "di_weighted",
-    input_shape: str | Sequence[str] = (),
+    input_shape: InputShape = (),
 ) -> ExplanationResult: ...
 
 
@@ -167,7 +167,7 @@ def explain(
     fit: study.Fit | Table,
     batch: Sequence[int],
     by: str = "di_weighted",
-    input_shape: str | Sequence[str] = (),
+    input_shape: InputShape = (),
 ) -> AtBatches[ExplanationResult]: ...
 
 
@@ -178,7 +178,7 @@ def explain(
     fit: study.Fit | Table,
     batch: Batch = None,
     by: str = "di_weighted",
-    input_shape: str | Sequence[str] = (),
+    input_shape: InputShape = (),
 ) -> ExplanationResult | AtBatches[ExplanationResult]:
     """Say what each layer's cost is made of, and which changes of the design would save most.
 
@@ -202,7 +202,7 @@ def explain(
 
 
 def _explained(
-    model: Network, fitted: FittedModel, batch: int | None, input_shape: str | Sequence[str]
+    model: Network, fitted: FittedModel, batch: int | None, input_shape: InputShape
 ) -> ExplanationResult:
     from dibench.study.use.explain import explain as engine
     from dibench.study.use.explain import other_batches

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from dibench import study
     from dibench.models import Model
+    from dibench.models.inputs import InputShape
     from dibench.study.findings.fitted_model import FittedModel
 
 Table: TypeAlias = "str | os.PathLike[str] | pd.DataFrame"
@@ -46,14 +47,14 @@ def frame_of(table: Table | Sequence[Table | Sequence[Table]]) -> pd.DataFrame:
     raise UserError("table", "must be a path, a frame, or a list of them", type(table).__name__)
 
 
-def model_of(network: Network, batch: int | None = None, input_shape: str | Sequence[str] = ()) -> Model:
+def model_of(network: Network, batch: int | None = None, input_shape: InputShape = ()) -> Model:
     """The model that is meant, at this batch size.
 
     Raises:
         UserError: there is none of that name, or it cannot be read.
     """
     from dibench import models
-    from dibench.models.inputs import parse_inputs
+    from dibench.models.inputs import as_texts, parse_inputs
 
     if isinstance(network, Layer):
         network = [network]
@@ -63,7 +64,7 @@ def model_of(network: Network, batch: int | None = None, input_shape: str | Sequ
         return network
     if isinstance(network, list | tuple):
         return _of_layers(network, batch)
-    shapes = parse_inputs([input_shape] if isinstance(input_shape, str) else list(input_shape))
+    shapes = parse_inputs(as_texts(input_shape))
     if isinstance(network, str) and not Path(network).exists():
         if "=" in network:
             return _of_layers([Layer.parse(network)], batch)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 from dibench.errors import UserError
 
@@ -11,6 +12,9 @@ MOST_AXES = 8
 LARGEST = 2**31 - 1
 BATCH = "N"
 """Marks in a shape where the batch stands."""
+
+InputShape: TypeAlias = "str | Sequence[str] | Sequence[int] | Sequence[Sequence[int]]"
+"""A shape as text or as numbers, or several."""
 
 _BETWEEN = re.compile(r"[,x×]")
 
@@ -33,6 +37,32 @@ def parse_shape(text: str, name: str = "") -> tuple[tuple[int, ...], str]:
     if not all(1 <= size <= LARGEST for size in shape):
         raise UserError(field, f"must have sizes from 1 to {LARGEST}", text)
     return shape, dtype.strip()
+
+
+def as_texts(given: InputShape) -> list[str]:
+    """Each input's shape as text; of several shapes of numbers, those after the first are named by position.
+
+    Raises:
+        UserError: it is neither text nor a sequence.
+
+    >>> as_texts("1,8"), as_texts((1, 8)), as_texts([(1, 8), (1, 77)])
+    (['1,8'], ['1,8'], ['1,8', '1=1,77'])
+    """
+    if isinstance(given, str):
+        return [given]
+    if not isinstance(given, Sequence):
+        raise UserError(
+            "--input-shape", "must be text such as 1,3,224,224, a tuple of numbers, or a list", given
+        )
+    if all(isinstance(one, str) and one != BATCH for one in given):
+        return [str(one) for one in given]
+    if not any(isinstance(one, list | tuple) for one in given):
+        return [",".join(map(str, given))]
+    texts = []
+    for place, one in enumerate(given):
+        sizes = ",".join(map(str, one)) if isinstance(one, list | tuple) else str(one)
+        texts.append(sizes if place == 0 or isinstance(one, str) else f"{place}={sizes}")
+    return texts
 
 
 def parse_inputs(texts: list[str]) -> dict[str, str]:

@@ -199,7 +199,9 @@ def _given(tensors: list[Any], shapes: Mapping[str, str]) -> dict[str, Shape]:
     names = [value.name for value in tensors]
     given = {}
     for name, text in shapes.items():
-        target = name or (names[0] if names else "")
+        target = name
+        if name not in names and (not name or name.isdecimal()) and int(name or 0) < len(names):
+            target = names[int(name or 0)]  # by position, from 0
         if target not in names:
             raise UserError("--input-shape", "must name one of the inputs " + ", ".join(names[:8]), name)
         given[target] = parse_shape(text, name)[0]

@@ -12,7 +12,7 @@ from dibench.errors import UserError
 from dibench.models.torch_source import import_torch
 
 Inputs = Mapping[str, tuple[tuple[int, ...], str]]
-"""Size and type of each tensor by name; the name of a positional one is empty."""
+"""Size and type of each tensor by name; that of the first by position is empty, the next are `1`, `2`, …"""
 
 
 class Fields(dict[str, Any]):
@@ -51,6 +51,8 @@ def arguments(module: Any, inputs: Inputs, device: str) -> tuple[list[Any], dict
     kinds = _annotations(module)
     made = {key: _contained(value, kinds.get(key)) for key, value in named.items()}
     positional = [made.pop("")] if "" in made else []
+    while positional and (following := str(len(positional))) in made:
+        positional.append(made.pop(following))
     return positional, made, tensors
 
 

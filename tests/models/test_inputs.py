@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+import dibench
 from dibench import models
 from dibench.errors import UserError
 from dibench.models.inputs import at_batch, parse_inputs
@@ -48,3 +51,28 @@ def test_a_module_has_the_batch_that_is_marked() -> None:
     torch = pytest.importorskip("torch")
     model = models.load(torch.nn.Linear(64, 32), batch=4, shapes={"": "128,N,64"})
     assert (model.batch, model.input_shapes, model.macs) == (4, {"": (128, 4, 64)}, 128 * 4 * 64 * 32)
+
+
+def test_shapes_are_taken_as_numbers_and_several_go_by_position() -> None:
+    torch = pytest.importorskip("torch")
+
+    class Two(torch.nn.Module):  # type: ignore[misc,name-defined]  # PyTorch is imported at run time
+        def __init__(self) -> None:
+            super().__init__()
+            self.wide, self.narrow = torch.nn.Linear(8, 4), torch.nn.Linear(3, 2)
+
+        def forward(self, wide: object, narrow: object) -> object:
+            return self.wide(wide), self.narrow(narrow)
+
+    linear = torch.nn.Linear(8, 8)
+    for one in ((1, 8), [1, 8], torch.Size([1, 8]), [(1, 8)], "1,8", ["1,8"]):
+        assert dibench.layers(linear, input_shape=one).macs == 64
+    assert dibench.layers(linear, input_shape=(1, 8), batch=5).macs == 5 * 64
+    assert dibench.layers(Two(), input_shape=[(1, 8), (1, 3)]).macs == 8 * 4 + 3 * 2
+    assert dibench.layers(Two(), input_shape=[(1, 8), (1, 3)], batch=2).macs == 2 * (8 * 4 + 3 * 2)
+
+
+@pytest.mark.parametrize("given", [8, None, {"x": 8}, (1, 8.5), (1, None), [(1, 8), None], [()], (0, 8)])
+def test_what_is_no_shape_is_refused_in_a_line(given: Any) -> None:
+    with pytest.raises(UserError, match=r"^input_shape"):
+        dibench.layers("some.onnx", input_shape=given)
