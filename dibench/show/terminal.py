@@ -19,8 +19,20 @@ if TYPE_CHECKING:
 _STYLES = {"": "", "good": "green", "bad": "red", "warn": "yellow", "quiet": "dim"}
 _GAP = 2
 """Between columns."""
-_LEAST_WORDS = 16
-"""A column that wraps is not made narrower than this."""
+
+
+@attrs.frozen
+class _Room:
+    """How narrow a column that wraps may become: its longest piece, and no less than that."""
+
+    least: int
+    between: str
+    """What lies between pieces."""
+
+
+_EASY = _Room(16, r"[\s/_]+|(?<!\d)\.|\.(?!\d)")
+"""A long name, such as cell_stem_0.comb_iter_0_left, may go on in a second line anywhere."""
+_WORDS, _PIECES = _Room(1, r"\s+"), attrs.evolve(_EASY, least=1)
 
 
 def show(out: Console, blocks: Iterable[Block | Section]) -> None:
@@ -115,14 +127,15 @@ class _TableThatFits:
     table: Table
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        table, every = self.table, list(range(len(self.table.columns)))
-        kept = that_fit(table, options.max_width) if console.is_terminal else every
-        least, whole = (sum(each) - _GAP for each in zip(*(_widths(table, n) for n in kept), strict=True))
-        made = _made(table, kept)
-        if not console.is_terminal:
-            made.width = whole
-        elif least > options.max_width:  # better cut by the terminal's edge than by rich, column by column
-            made.width = least
+        table, every, room = self.table, list(range(len(self.table.columns))), _EASY
+        kept = every
+        if console.is_terminal:
+            kept = that_fit(table, options.max_width)
+            table, room = _squeezed(table, kept, options.max_width)
+        each = [_widths(table, number, room) for number in kept]
+        # Wider than the terminal rather than cut by rich, column by column.
+        width = options.max_width if console.is_terminal else sum(whole for _, whole in each)
+        made = _made(table, kept, _shared(each, width + _GAP))
         if table.caption:
             yield _text(table.caption)
         yield made
@@ -142,9 +155,8 @@ def that_fit(table: Table, width: int) -> list[int]:
     >>> that_fit(wide, 80), that_fit(wide, 20), that_fit(wide, 10), that_fit(wide, 1)
     ([0, 1, 2], [0, 2], [0], [0])
     """
-    least = [_widths(table, number)[0] for number in range(len(table.columns))]
     kept = list(range(len(table.columns)))
-    while sum(least[number] for number in kept) - _GAP > width:
+    while _least(table, kept) > width:
         last = max(kept, key=lambda number: (table.columns[number].rank, number))
         if table.columns[last].rank == 0:
             break
@@ -152,32 +164,66 @@ def that_fit(table: Table, width: int) -> list[int]:
     return kept
 
 
-def _widths(table: Table, number: int) -> tuple[int, int]:
-    """Characters that a column and the gap after it need so that no number breaks, and for one line each."""
+def _squeezed(table: Table, kept: Sequence[int], width: int) -> tuple[Table, _Room]:
+    """A table whose words take more lines where it is too wide still, and how narrow they may become.
+
+    First in the columns that wrap anyway, then in every column of words; numbers stay whole.
+    """
+    words = attrs.evolve(table, columns=[attrs.evolve(c, wraps=c.wraps or c.text) for c in table.columns])
+    ways = ((table, _EASY), (table, _WORDS), (words, _WORDS), (words, _PIECES))
+    fitting = (way for way in ways if _least(way[0], kept, way[1]) <= width)
+    return next(fitting, ways[-1])
+
+
+def _least(table: Table, kept: Iterable[int], room: _Room = _EASY) -> int:
+    """Characters that these columns need."""
+    return sum(_widths(table, number, room)[0] for number in kept) - _GAP
+
+
+def _widths(table: Table, number: int, room: _Room = _EASY) -> tuple[int, int]:
+    """Characters that a column and the gap after it need so that no number breaks, and for one line each.
+
+    A column that wraps needs only the room that is given.
+    """
     from rich.cells import cell_len
 
     lines = [table.columns[number].name, *(_words(row[number]) for row in table.rows)]
     whole = max(map(cell_len, lines))
     if not table.columns[number].wraps:
         return whole + _GAP, whole + _GAP
-    # A long name, such as cell_stem_0.comb_iter_0_left, may go on in a second line anywhere.
-    longest = max(cell_len(word) for line in lines for word in re.split(r"[\s./_]+", line))
-    return min(whole, max(longest, _LEAST_WORDS)) + _GAP, whole + _GAP
+    longest = max(cell_len(word) for line in lines for word in re.split(room.between, line))
+    return min(whole, max(longest, room.least)) + _GAP, whole + _GAP
 
 
-def _made(table: Table, kept: Sequence[int]) -> RichTable:
+def _shared(each: Sequence[tuple[int, int]], width: int) -> list[int]:
+    """Of each column the width, from what it needs up to one line each: what is left goes to the narrowest.
+
+    >>> _shared([(5, 5), (4, 9), (6, 30)], 25), _shared([(5, 5), (4, 9)], 5)
+    ([5, 9, 11], [5, 4])
+    """
+    made = [least for least, _ in each]
+    for _ in range(width - sum(made)):
+        growing = [number for number, (_, whole) in enumerate(each) if made[number] < whole]
+        if not growing:
+            break
+        made[min(growing, key=made.__getitem__)] += 1
+    return made
+
+
+def _made(table: Table, kept: Sequence[int], widths: Sequence[int]) -> RichTable:
     from rich.table import Table as RichTable
 
     made = RichTable(box=None, header_style="bold", padding=(0, _GAP, 0, 0), pad_edge=False)
     made.show_header = any(column.name for column in table.columns)
-    for number in kept:
-        column, least = table.columns[number], _widths(table, number)[0] - _GAP
+    made.width = sum(widths) - _GAP
+    for number, width in zip(kept, widths, strict=True):
+        column = table.columns[number]
         made.add_column(
             column.name,
             justify="left" if column.text else "right",
             no_wrap=not column.wraps,
             overflow="fold",  # a name without spaces is never cut
-            min_width=least,
+            width=width - _GAP,
         )
     for number, row in enumerate(table.rows):
         cells = [_cell(row[column]) for column in kept]

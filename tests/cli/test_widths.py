@@ -16,12 +16,16 @@ from pathlib import Path
 
 import pytest
 from every_verb import SEVERAL, verbs, write_tables
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from rich.console import Console
 
 from dibench import networks
 from dibench.measure.calibration import Calibration
 from dibench.numbers import short
 from dibench.show import sensor
+from dibench.show.blocks import Column, Table
+from dibench.show.blocks import columns as columns_of
 from dibench.show.terminal import show
 
 
@@ -100,6 +104,57 @@ def test_no_verb_is_wider_than_the_terminal(tables: Path, columns: int) -> None:
     names = {layer.name.partition("/")[2] for layer in networks.load("mobilenet_v2")}
     shown = [line.split()[0] for line in lines if line.split()[:1] and line.split()[0] in names]
     assert len(shown) >= 8
+
+
+def in_lines(table: Table, width: int) -> list[str]:
+    with Path(os.devnull).open("w") as nowhere:
+        out = Console(file=nowhere, width=width, force_terminal=True, record=True, highlight=False)
+        show(out, [table])
+    return [line.rstrip() for line in out.export_text().splitlines()]
+
+
+@pytest.mark.parametrize("width", [80, 100])
+def test_words_take_more_lines_where_no_column_is_left_to_leave_out(width: int) -> None:
+    head = columns_of(
+        "change", "where", "saves", "but", text=("where", "saves", "but"), wraps=("where", "but")
+    )
+    rows = [
+        [
+            "depthwise-separable → split",
+            "layer3.1.conv2 (5×)",
+            "12.8 ms (−10.1 to 19.7)",
+            "may save nothing,",
+        ],
+        ["groups → 32", "wherever it fits", "9.8 ms (−0.1 to 19.7)", "may save nothing, extrapolated"],
+    ]
+    lines = in_lines(Table("", head, rows), width)
+    assert max(map(len, lines)) <= width
+    words = {word for row in rows for cell in row for word in cell.split()}
+    assert words <= {word for line in lines for word in line.split()}, "no word is cut"
+
+
+_NUMBERS = st.from_regex(r"[1-9]\d{0,2}\.\d{1,3}%", fullmatch=True)
+_SAYING = st.lists(st.text("abcde", min_size=1, max_size=9), min_size=1, max_size=6).map(" ".join)
+
+
+@given(
+    rows=st.lists(st.tuples(_SAYING, _NUMBERS, _SAYING, _NUMBERS, _SAYING), min_size=1, max_size=4),
+    wraps=st.sets(st.integers(0, 4)),
+    width=st.integers(51, 120),
+)
+@settings(deadline=None, max_examples=60)
+def test_a_table_of_words_and_numbers_always_fits(
+    rows: list[tuple[str, ...]], wraps: set[int], width: int
+) -> None:
+    """Five columns of words of 9 letters and numbers of 8 need 51 characters with their gaps, no more."""
+    head = tuple(
+        Column(f"head {n}", text=n % 2 == 0, wraps=n in wraps and n % 2 == 0) for n in range(len(rows[0]))
+    )
+    lines = in_lines(Table("", head, rows), width)
+    assert max(map(len, lines)) <= width
+    words = sorted(word for row in rows for cell in row for word in cell.split())
+    shown = sorted(word for line in lines for word in line.split())
+    assert shown == sorted([*words, *(word for column in head for word in column.name.split())])
 
 
 @pytest.mark.parametrize("columns", [80, 100, 120])
