@@ -128,7 +128,7 @@ def predict(
         library: a fit, as `fit` is, of rows of PyTorch's library on the same device: its costs beside ours.
 
     Returns:
-        `.predictions`, one for each network and batch, with `.library` beside it; `.summary()`,
+        `.predictions`, one for each network and batch, with `.library` beside it; `.summary()`, `.full()`,
         `.to_frame()`, `.to_json()`, `.plot()`.
 
     Raises:
@@ -188,7 +188,8 @@ def explain(
         batch: images in one inference, or several sizes.
 
     Returns:
-        `.savings`, most first; `.terms` of each layer; `.summary()`, `.to_frame()`, `.to_json()`, `.plot()`;
+        `.savings`, most first; `.terms` of each layer; `.summary()`, `.full()`, `.to_frame()`, `.to_json()`,
+        `.plot()`;
         of several batch sizes such a result by size.
 
     Raises:
@@ -224,7 +225,8 @@ def compare(before: Table, after: Table, *, margin: float | None = None) -> Comp
         margin: a change counts from this on, 0.03 for 3%; without it, chosen from the noise.
 
     Returns:
-        `.verdict` (`worse`, `not worse` or `too noisy`), `.quantities`; `.summary()`, `.to_frame()`.
+        `.verdict` (`worse`, `not worse` or `too noisy`), `.quantities`; `.summary()`, `.full()`,
+        `.to_frame()`.
 
     Raises:
         dibench.errors.UserError: the tables have no case and no layer in common.

@@ -26,6 +26,9 @@ class Result(Protocol):
     def _blocks(self) -> Sequence[Block | Section]:
         """What is shown."""
 
+    def _everything(self) -> Sequence[Block | Section]:
+        """What is behind it too."""
+
 
 R = TypeVar("R", bound=Result)
 
@@ -54,6 +57,9 @@ class AtBatches(dict[int, R], Shown):
 
     def _blocks(self) -> Sequence[Block | Section]:
         return [block for one in self.values() for block in one._blocks()]
+
+    def _everything(self) -> Sequence[Block | Section]:
+        return [block for one in self.values() for block in one._everything()]
 
 
 def sizes_of(batch: Batch) -> list[int | None]:

@@ -8,11 +8,19 @@ from typing import TYPE_CHECKING, Any, overload
 import attrs
 
 from dibench import study
-from dibench.api.shown import Drawn, Shown, Told
+from dibench.api.shown import Drawn, Shown
 from dibench.layer import Layer
 from dibench.models import Model
 from dibench.models.intensities import drags, reuse_of
-from dibench.show import compared, explained, fit_in_brief, predicted_costs, predicted_vs_measured
+from dibench.show import (
+    compared,
+    costs_in_brief,
+    explained,
+    fit_in_brief,
+    library_costs,
+    predicted_costs,
+    predicted_vs_measured,
+)
 from dibench.show import fit as fit_shown
 from dibench.show import models as models_shown
 from dibench.show.blocks import Note
@@ -93,12 +101,11 @@ class FitResult(Shown, study.Fit):
     def _line(self) -> str:
         return fit_shown.in_a_line(self)
 
-    def full(self) -> Told:
-        """Everything that it says: tests, coefficients, operators, the rows left out."""
-        return Told(fit_shown.of_fit(self))
-
     def _blocks(self) -> Sequence[Block | Section]:
         return fit_in_brief.in_python(self)
+
+    def _everything(self) -> Sequence[Block | Section]:
+        return fit_shown.of_fit(self)
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
@@ -121,9 +128,15 @@ class PredictionResult(Drawn, Predictions):
         return predicted_costs.in_a_line(self)
 
     def _blocks(self) -> Sequence[Block]:
+        library = library_costs.blocks(self.predictions, self.library) if self.library else []
+        return [*costs_in_brief.predicted(self, costs_in_brief.IN_PYTHON), *library, *self._measured()]
+
+    def _everything(self) -> Sequence[Block]:
+        return [*predicted_costs.blocks(self, "", every=False), *self._measured()]
+
+    def _measured(self) -> Sequence[Block]:
         beside = self.measured_networks or self.measured_otherwise
-        measured = predicted_costs.measured(self) if beside else []
-        return [*predicted_costs.blocks(self, "", every=False), *measured]
+        return predicted_costs.measured(self) if beside else []
 
     def _figures(self) -> Sequence[Figure]:
         figures = predicted_costs.figures(self)
@@ -152,6 +165,9 @@ class ExplanationResult(Drawn, Explanation):
         return explained.in_a_line(self)
 
     def _blocks(self) -> Sequence[Block]:
+        return [*costs_in_brief.explained(self, costs_in_brief.IN_PYTHON), *map(Note, self.not_tried)]
+
+    def _everything(self) -> Sequence[Block]:
         return [*explained.blocks(self, "", every=False), *map(Note, self.not_tried)]
 
     def _figures(self) -> Sequence[Figure]:
@@ -173,4 +189,7 @@ class ComparisonResult(Shown, Comparison):
         return compared.in_a_line(self)
 
     def _blocks(self) -> Sequence[Block]:
+        return compared.brief(self, full=".full()", accept="margin=")
+
+    def _everything(self) -> Sequence[Block]:
         return compared.blocks(self)

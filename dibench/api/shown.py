@@ -32,8 +32,16 @@ class Shown:
         """What the terminal and the page show of it."""
         raise NotImplementedError
 
+    def _everything(self) -> Sequence[Block | Section]:
+        """What is behind it too, where it is shown in brief."""
+        return self._blocks()
+
     def __repr__(self) -> str:
         return self._line()
+
+    def full(self) -> Told:
+        """Everything that it says, with a line for each term."""
+        return Told(self._everything())
 
     def summary(self) -> str:
         """The answer as text, with its tables: what the command line prints."""
@@ -52,6 +60,10 @@ class Told(Shown):
     """Blocks with a line for each term: a text at a prompt, HTML in a notebook."""
 
     told: Sequence[Block | Section]
+
+    def full(self) -> Told:
+        """Itself."""
+        return self
 
     def _line(self) -> str:
         return self.summary()

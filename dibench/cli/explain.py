@@ -98,7 +98,7 @@ def explain(
         if full or every:
             told = explained.blocks(one, str(fit), every=every)
         else:
-            told = costs_in_brief.explained(one)
+            told = costs_in_brief.explained(one, costs_in_brief.Typed())
         shown = [*told, *map(Note, why_not[number])]
         show(console(), with_terms(shown) if full or every else shown)
 

@@ -101,7 +101,8 @@ def predict(
         if full or every:
             told = predicted_costs.blocks(found, str(fit), every=every)
         else:
-            told = costs_in_brief.predicted(found, *map(shlex.quote, (model, str(fit), compare)))
+            typed = costs_in_brief.Typed(*map(shlex.quote, (model, str(fit), compare)))
+            told = costs_in_brief.predicted(found, typed)
             told += library_costs.blocks(found.predictions, found.library) if found.library else []
         told = [*told, *_checked(found), *_paces(fitted_from=fit, measured=measured)]
         show(console(), explained(told) if full or every else told)

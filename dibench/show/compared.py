@@ -44,8 +44,14 @@ def blocks(found: Comparison) -> list[Block]:
     return [*made, *_basis(found)]
 
 
-def brief(found: Comparison) -> list[Block]:
-    """What changed, how sure that is and what to do next, then the cases that changed."""
+def brief(found: Comparison, *, full: str = "--full", accept: str = "--fail-above") -> list[Block]:
+    """What changed, how sure that is and what to do next, then the cases that changed.
+
+    Args:
+        found: of two sweeps.
+        full: how one asks for all of it.
+        accept: how one accepts more change.
+    """
     first = next((one for one in found.quantities if one.too_noisy), found.quantities[0])
     noisy = found.verdict == "too noisy"
     answer = " ".join(_answer(one) for one in found.quantities)
@@ -61,7 +67,7 @@ def brief(found: Comparison) -> list[Block]:
         Headline(answer, "warn" if noisy else _TONES.get(worst, "")),
         Sentence(f"How sure: {sure[:1].lower()}{sure[1:]}{without}", "warn" if noisy else ""),
         *_paces(found),
-        Sentence(_next(found)),
+        Sentence(_next(found, full, accept)),
         *_failed(found),
     ]
     made += [_changed(one, found.matched_by) for one in found.quantities if any(c.verdict for c in one.cases)]
@@ -81,12 +87,12 @@ def pace_text(apart: PaceApart, a: str, b: str) -> str:
     )
 
 
-def _next(found: Comparison) -> str:
-    more = "`--full` says on what this rests."
+def _next(found: Comparison, full: str, accept: str) -> str:
+    more = f"`{full}` says on what this rests."
     if found.verdict == "too noisy":
         if found.quantities[0].too_noisy in ("flagged", "few flagged"):
             return f"Next: {noise.REMEDY}. {more}"
-        return f"Next: measure both for longer, or accept more change with `--fail-above`. {more}"
+        return f"Next: measure both for longer, or accept more change with `{accept}`. {more}"
     if found.verdict == "worse" and found.differs:
         names = ", ".join(list(found.differs)[:3])
         return f"Next: see whether what differs between A and B explains it: {names}. {more}"

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import attrs
+
 from dibench.numbers import UNKNOWN, count, percent, short, times, with_interval
 from dibench.show import noise
 from dibench.show.blocks import Block, Column, Headline, Sentence, Table, columns
@@ -24,33 +26,66 @@ _MOST_EXTRAPOLATED = 0.25
 """Of a cost: from this share on, the next step is to measure the network's own layers."""
 
 
-def predicted(found: Predictions, model: str, fit: str, compare: str = "") -> list[Block]:
-    """What networks cost, how sure that is, what to do next; then the costliest layers, or all networks.
+@attrs.frozen
+class Typed:
+    """How one types what may come next: on the command line."""
 
-    Args:
-        found: the predictions.
-        model: the first network as it was named, for commands to copy.
-        fit: the file of the fit, likewise.
-        compare: the second network, likewise.
-    """
+    model: str = ""
+    """The first network as it was named."""
+    fit: str = ""
+    """The file of the fit."""
+    compare: str = ""
+    """The second network as it was named."""
+    full: str = "--full"
+    every: str = "--all"
+
+    def explain(self) -> str:
+        """What explains the first network."""
+        return f"python -m dibench explain {self.model} --fit {self.fit}"
+
+    def sweep(self, one: Prediction, *, first: bool) -> str:
+        """What measures a network's own layers."""
+        batch = "" if one.batch == 1 else f" --batch {one.batch}"
+        named = self.model if first else self.compare
+        return f"python -m dibench sweep {named}{batch} --out results/local/{slug(one.network)}"
+
+
+class TypedInPython(Typed):
+    """The same in Python, where `model` and `fit` are what the caller has at hand."""
+
+    def explain(self) -> str:
+        """What explains the first network."""
+        return "dibench.explain(model, fit=fit)"
+
+    def sweep(self, one: Prediction, *, first: bool) -> str:
+        """What measures a network's own layers."""
+        batch = "" if one.batch == 1 else f", batch={one.batch}"
+        return f'dibench.sweep(model{batch}, out="results/local/{slug(one.network)}")'
+
+
+IN_PYTHON = TypedInPython(full=".full()", every=".to_json()")
+
+
+def predicted(found: Predictions, typed: Typed) -> list[Block]:
+    """What networks cost, how sure that is, what to do next; then the costliest layers, or all networks."""
     first, several = found.predictions[0], len(found.predictions) > 1
-    table = _networks(found.predictions) if several else _costliest(first)
+    table = _networks(found.predictions, typed) if several else _costliest(first, typed)
     return [
         Headline(_cost(first, found.origin), "" if found.origin.measured else "warn"),
         Sentence(_how_sure(found), "warn" if _noisy(found.origin) else ""),
-        Sentence(_after_predict(found.predictions, model, fit, compare)),
+        Sentence(_after_predict(found.predictions, typed)),
         table,
     ]
 
 
-def explained(found: Explanation) -> list[Block]:
+def explained(found: Explanation, typed: Typed) -> list[Block]:
     """What a network costs, what that is made of and what would save most; then the changes."""
     one = found.prediction
     return [
         Headline(_cost(one, found.origin), "" if found.origin.measured else "warn"),
         Sentence(_noisy(found.origin) + _made_of(found), "warn" if _noisy(found.origin) else ""),
         Sentence(_after_explain(found)),
-        _changes(found),
+        _changes(found, typed),
     ]
 
 
@@ -82,32 +117,26 @@ def _noisy(origin: Origin) -> str:
     return f"Noisy: other work disturbed {share} of the fit's rows, so {noise.REMEDY}. "
 
 
-def _after_predict(found: Sequence[Prediction], model: str, fit: str, compare: str) -> str:
+def _after_predict(found: Sequence[Prediction], typed: Typed) -> str:
     first, worst = found[0], max(found, key=lambda one: one.extrapolated)
     if first.unpredicted_operators:
         lacks = ", ".join(first.unpredicted_operators)
-        sweep = _sweep(first, model)
-        return f"Next: the fit has no {lacks} layer, so measure the network's own, {sweep}, and fit them."
+        sweep = typed.sweep(first, first=True)
+        return f"Next: the fit has no {lacks} layer, so measure the network's own, `{sweep}`, and fit them."
     if worst.extrapolated > _MOST_EXTRAPOLATED:
-        sweep = _sweep(worst, model if worst.network == first.network else compare)
-        return f"Next: measure the layers of {worst.network}, {sweep}, and fit them."
+        sweep = typed.sweep(worst, first=worst.network == first.network)
+        return f"Next: measure the layers of {worst.network}, `{sweep}`, and fit them."
     if first.covered.partial:
         left = ", ".join(dict.fromkeys(f"{part.op} ({part.reason})" for part in first.not_covered))
         return f"Next: read the total as the least that it costs; left out is {left or 'a part not known'}."
-    return f"Next: `python -m dibench explain {model} --fit {fit}` says what would save most."
-
-
-def _sweep(one: Prediction, model: str) -> str:
-    """The command that measures a network's own layers."""
-    batch = "" if one.batch == 1 else f" --batch {one.batch}"
-    return f"`python -m dibench sweep {model}{batch} --out results/local/{slug(one.network)}`"
+    return f"Next: `{typed.explain()}` says what would save most."
 
 
 def _by_cost(layers: Sequence[LayerCost]) -> list[LayerCost]:
     return sorted((one for one in layers if one.known), key=lambda one: -one.value)
 
 
-def _costliest(found: Prediction) -> Table:
+def _costliest(found: Prediction, typed: Typed) -> Table:
     """The costliest layers first, then all others and the total."""
     known = _by_cost(found.layers)
     rows = [
@@ -133,12 +162,13 @@ def _costliest(found: Prediction) -> Table:
             ranks={"op": 2, "mostly for": 1},
         ),
         rows,
-        "`--full` shows intervals, operators and what is outside the range; `--all` every layer.",
+        f"`{typed.full}` shows intervals, operators and what is outside the range; "
+        f"`{typed.every}` every layer.",
         best_rows=frozenset({len(rows) - 1}),
     )  # fmt: skip
 
 
-def _networks(found: Sequence[Prediction]) -> Table:
+def _networks(found: Sequence[Prediction], typed: Typed) -> Table:
     """Every network at every batch; only totals of whole networks are compared."""
     whole = [one for one in found if not one.covered.partial]
     first = whole[0].per_inference.value if len(whole) == len(found) else 0.0
@@ -153,7 +183,9 @@ def _networks(found: Sequence[Prediction]) -> Table:
         "network", "batch", "an inference", "relative", "a MAC", text=("an inference",), ranks={"a MAC": 1}
     )
     note = "" if first else "A sum over part of a network is compared with nothing. "
-    return Table("Networks and batches", head, rows, f"{note}`--full` shows layers and operators of each.")
+    return Table(
+        "Networks and batches", head, rows, f"{note}`{typed.full}` shows layers and operators of each."
+    )
 
 
 def _made_of(found: Explanation) -> str:
@@ -182,7 +214,7 @@ def _after_explain(found: Explanation) -> str:
     )
 
 
-def _changes(found: Explanation) -> Table:
+def _changes(found: Explanation, typed: Typed) -> Table:
     """Of each kind of change at each place the one that saves most, most first."""
     rows = []
     for one in strongest(found.savings)[:_CHANGES]:
@@ -198,6 +230,7 @@ def _changes(found: Explanation) -> Table:
         Column("but", text=True, wraps=True),
     )
     note = (
-        "In brackets 95% intervals. `--full` shows what each layer's cost is made of, `--all` every change."
+        f"In brackets 95% intervals. `{typed.full}` shows what each layer's cost is made of, `{typed.every}` "
+        "every change."
     )
     return Table("Changes that would save most", head, rows, note)

@@ -276,7 +276,7 @@ def test_the_table_of_a_sweep_stands_for_its_directory(tmp_path: Path) -> None:
 def test_words_are_those_of_python_not_of_the_command_line(results: dict[str, Any], fit: Any) -> None:
     for name in ("predict", "explain"):
         assert "--all" not in results[name].summary() and "--all" not in results[name]._repr_html_()
-    assert ".to_json() has every one" in results["explain"].summary()
+    assert ".to_json() has every one" in results["explain"].full().summary()
     with pytest.raises(UserError) as refused:
         dibench.layers("resnet50", batch=0)
     assert str(refused.value) == "batch: must be from 1 to 1048576 (got 0)"
@@ -284,6 +284,22 @@ def test_words_are_those_of_python_not_of_the_command_line(results: dict[str, An
     assert (
         len(fixed.not_tried) == 2 and "Batch 1 was not tried: batch: is 8 in these layers" in fixed.summary()
     )
+
+
+@pytest.mark.parametrize("name", ["predict", "explain", "compare"])
+def test_an_answer_is_brief_and_the_rest_is_behind_full(results: dict[str, Any], name: str) -> None:
+    found = results[name]
+    brief, full = found.summary(), found.full()
+    assert brief.count("Next: ") == 1 and len(brief.splitlines()) <= 24
+    assert ".full()" in brief and "python -m" not in brief and "--" not in brief
+    assert found._repr_html_().count("<table>") <= 1
+    assert len(repr(full)) > len(brief) and not brief.startswith("Time (not energy)")
+
+
+def test_a_model_of_a_fit_is_short(fit: Any) -> None:
+    for model in fit.models.values():
+        assert len(repr(model)) <= 200
+    assert "MAPE" in repr(fit.models["ai"]) and fit.models["ai"].formula in repr(fit.models["ai"])
 
 
 def test_a_fit_answers_in_three_sentences_and_a_table_and_the_rest_is_behind_full(

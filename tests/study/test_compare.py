@@ -311,7 +311,11 @@ def test_a_layer_without_a_name_is_told_by_its_shape(run: Run, tmp_path: Path) -
 
 
 def test_energy_of_other_sensors_or_of_no_sensor_is_not_compared() -> None:
-    for source, words in (("model", "not measured in both"), ("none", "none in B"), ("zeus", "two kinds")):
+    for source, words in (
+        ("model", "no sensor measured the joules of B (model)"),
+        ("none", "no sensor measured the joules of B (none)"),
+        ("zeus", "two kinds of sensor"),
+    ):
         found = compare(sweep(1), sweep(2, 2.0, source=source))
         assert [quantity.column for quantity in found.quantities] == ["time_s"]
         assert words in found.not_compared["energy"]

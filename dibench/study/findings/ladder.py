@@ -9,7 +9,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from dibench.numbers import interval
+from dibench.numbers import interval, number, percent
 from dibench.study.findings.adequacy import Adequacy
 from dibench.study.findings.collinear import Collinear
 from dibench.study.findings.estimate import Alpha, AlphaByFamily, ClusteredTest, ClusterOutcome, Estimate
@@ -67,7 +67,7 @@ class Coefficient(Estimate):
     unit: str
 
 
-@attrs.frozen
+@attrs.frozen(repr=False)
 class ModelFit(Scored):
     """One rung of the ladder."""
 
@@ -81,6 +81,14 @@ class ModelFit(Scored):
     formula: str
     reason: str | None
     """Why it was not fitted; None where it was."""
+
+    def __repr__(self) -> str:
+        if self.reason is not None:
+            return f"ModelFit(not fitted: {self.reason})"
+        in_sample, out = (percent(one.mape, 1) for one in (self.scores, self.held_out))
+        return (
+            f"ModelFit({self.formula}; R² {number(self.scores.r2, '.3f')}, MAPE {in_sample}, held out {out})"
+        )
 
 
 @attrs.frozen

@@ -52,12 +52,16 @@ def usable(pairs: pd.DataFrame, column: str) -> pd.DataFrame | str:
     sources = [values_of(pairs, f"energy_source_{side}") for side in "ab"]
     sensors = [tuple(source for source in own if is_measured(source)) for own in sources]
     if not all(sensors):
-        said = [", ".join(own) for own in sources]
-        return f"energy_source is {said[0]} in A and {said[1]} in B: not measured in both"
+        lacks = [
+            f"{side} ({', '.join(own) or 'not said'})"
+            for side, own, read in zip("AB", sources, sensors, strict=True)
+            if not read
+        ]
+        return f"no sensor measured the joules of {' and '.join(lacks)}"
     found = found[found["energy_source_a"].map(is_measured).astype(bool)]
     alike = found[found["energy_source_a"] == found["energy_source_b"]]
     if not len(alike):
-        return f"energy_source is {sensors[0][0]} in A and {sensors[1][0]} in B: two kinds of sensor"
+        return f"A was measured by {sensors[0][0]} and B by {sensors[1][0]}, two kinds of sensor"
     return alike
 
 
