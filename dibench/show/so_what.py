@@ -62,6 +62,7 @@ def _costliest(costs: NetworkCosts | None) -> str:
         known = [layer for layer in one.layers if layer.known]
         layer = max(known, key=lambda cost: cost.value)
         name = layer.layer.name.partition("/")[2]
-        spent = f"{one.network} spends {percent(sums[term] / sum(sums.values()))} on {term}"
+        at = f"{one.network} at batch {one.batch}"
+        spent = f"{at} spends {percent(sums[term] / sum(sums.values()))} on {term}"
         told.append(f"{spent}, and most in the layer {name} ({percent(layer.value / one.total.value)})")
     return f"By this fit, {'; '.join(told)}."
