@@ -17,12 +17,12 @@ from study_frames import measured
 
 from dibench import models, study
 from dibench.cli import main
-from dibench.show import cost_bars, predicted_costs, so_what
+from dibench.show import cost_bars, predicted_costs
 from dibench.show.figure_files import write_figures
 from dibench.show.palette import TERM_COLOURS
 from dibench.show.svg import themes
 from dibench.study.findings.fitted_model import FittedModel
-from dibench.study.use.explain import explain, network_costs
+from dibench.study.use.explain import explain
 from dibench.study.use.fitted_model import read_fitted_model
 from dibench.study.use.predict import predict
 
@@ -143,8 +143,3 @@ def test_neighbouring_terms_differ_for_everybody(seen: str) -> None:
         for (one, a), (other, b) in combinations(zip(TERM_COLOURS, found, strict=True), 2):
             distance = sum((x - y) ** 2 for x, y in zip(a, b, strict=True)) ** 0.5
             assert distance > 0.1, (one, other, distance)
-
-
-def test_a_share_of_a_networks_cost_says_at_which_batch(fit: FittedModel) -> None:
-    said = so_what._costliest(network_costs([models.load("resnet50", batch=8)], fit))
-    assert said.startswith("By this fit, resnet50 at batch 8 spends ")

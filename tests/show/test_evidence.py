@@ -48,7 +48,7 @@ def test_the_page_begins_with_what_costs_most_and_whether_reuse_explains_it(page
     costs = [float(one.split()[1]) for one in told[1].split(", ")]
     assert len(costs) == 5 and costs == sorted(costs)
     assert re.search(r"The dearest layer is \S+ \(\w+\), [\d.,]+ pJ", short)
-    assert "By this fit, resnet50 spends" in short
+    assert "By this fit, resnet50 at batch 8 spends" in short
     assert re.search(r"MACs alone.*AI.*DI", short, re.DOTALL)
 
 
