@@ -110,7 +110,7 @@ def _savings(found: Explanation, *, every: bool) -> Table:
     columns = (
         Column("change", text=True), Column("to", text=True), Column("where", text=True, wraps=True),
         Column("saves (95% interval)", text=True), Column("of the cost", rank=2), Column("MACs", rank=3),
-        Column("", text=True, rank=1, wraps=True),
+        Column("but", text=True, rank=1, wraps=True),
     )  # fmt: skip
     rows: list[list[str | Cell]] = []
     for one in savings:

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from dibench.study.findings.ladder import FoldNames
 
 _COLUMNS = (
-    "model", "unseen layers", "MAPE", "naive", "ρ", "naive ρ",
-    "unseen networks", "MAPE", "naive", "ρ", "naive ρ",
+    "model", "layers", "MAPE", "naive MAPE", "ρ", "naive ρ",
+    "networks", "networks’ MAPE", "networks’ naive MAPE", "networks’ ρ", "networks’ naive ρ",
 )  # fmt: skip
+_RANKS = {"naive ρ": 4, "networks’ naive ρ": 4, "networks’ ρ": 3, "networks’ naive MAPE": 2, "ρ": 1}
 
 
 def blocks(found: HeldOut) -> list[Block]:
@@ -31,7 +32,7 @@ def blocks(found: HeldOut) -> list[Block]:
         "left); naive: random rows"
     )
     rows = [_row(*one) for one in found.models.items()]
-    table = Table(caption, columns(*_COLUMNS, ranks={"ρ": 1, "naive ρ": 2}), rows)
+    table = Table(caption, columns(*_COLUMNS, ranks=_RANKS), rows)
     shown: list[Block] = [table]
     if found.skipped:
         said = ", ".join(f"{name} leaves {rows}" for name, rows in found.skipped.items())

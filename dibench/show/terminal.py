@@ -142,7 +142,9 @@ class _TableThatFits:
         if table.note:
             yield _text(table.note, "dim")
         if len(kept) < len(every):
-            left_out = (table.columns[n].name for n in every if n not in kept)
+            left_out = filter(
+                None, (table.columns[n].name for n in every if n not in kept)
+            )  # a bar has no name
             yield _text(f"No room for: {', '.join(left_out)}.", "dim")
 
 

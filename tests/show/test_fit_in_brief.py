@@ -14,6 +14,8 @@ from study_frames import measured
 from twin_frames import STANDARD
 from twin_frames import measured as twins_of
 
+from dibench.show.blocks import Table
+from dibench.show.fit import blocks as in_full
 from dibench.show.fit import brief
 from dibench.show.fit_in_brief import blocks
 from dibench.show.noise import in_a_sentence, share_disturbed
@@ -60,6 +62,15 @@ def test_an_answer_is_three_sentences_and_a_table(decided: Findings) -> None:
     low, high = map(float, re.findall(r"costs [\d.]+ \(([\d.]+) to ([\d.]+)\) times", sure.text)[0])
     assert low < 0.2 / 0.8 < high < 1, "α = 0.2 is a weight at a quarter of an activation's price"
     assert then.text.startswith("Next: `python -m dibench generality mine.csv`")
+
+
+def test_no_two_columns_of_a_table_have_one_name(decided: Findings) -> None:
+    told = [block for part in in_full(decided) for block in getattr(part, "blocks", [part])]
+    tables = [block for block in told if isinstance(block, Table)]
+    assert len(tables) > 2
+    for table in tables:
+        names = [column.name for column in table.columns if column.name]
+        assert len(set(names)) == len(names), names
 
 
 @pytest.mark.parametrize("width", [80, 100, 120])
