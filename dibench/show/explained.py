@@ -62,7 +62,7 @@ def figures(found: Explanation) -> list[Figure]:
 
 
 def _layers(found: Explanation, *, every: bool) -> Table:
-    """The costliest layers in execution order, their cost split by term."""
+    """The costliest layers first, or all as they run, their cost split by term."""
     layers = found.prediction.layers
     shown = costliest(found.prediction, len(layers) if every else _MOST_LAYERS)
     title = "What each layer's cost is made of"

@@ -56,9 +56,11 @@ def kind_of(origin: Origin) -> str:
 
 
 def costliest(found: Prediction, most: int) -> list[int]:
-    """Positions of the costliest layers in execution order; layers without a prediction come last."""
+    """Positions of so many layers, the costliest first, the unpredicted last; of all layers as they run."""
+    if most >= len(found.layers):
+        return list(range(len(found.layers)))
     cost = np.array([layer.value if layer.known else 0.0 for layer in found.layers])
-    return sorted(np.argsort(-cost, kind="stable")[:most].tolist())
+    return [int(row) for row in np.argsort(-cost, kind="stable")[:most]]
 
 
 def coverage(found: Prediction) -> list[Block]:

@@ -110,7 +110,7 @@ def _terms(found: Prediction) -> list[str]:
 
 
 def _layers(found: Prediction, *, every: bool) -> Table:
-    """The costliest layers in execution order, each with a bar of its share."""
+    """The costliest layers first, or all as they run, each with a bar of its share."""
     number = len(found.layers)
     shown = costliest(found, number if every else _MOST_LAYERS)
     most = max((found.layers[row].value for row in shown if found.layers[row].known), default=0.0)

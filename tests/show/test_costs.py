@@ -18,6 +18,7 @@ from study_frames import measured
 from dibench import models, study
 from dibench.cli import main
 from dibench.show import cost_bars, predicted_costs
+from dibench.show.blocks import Table
 from dibench.show.figure_files import write_figures
 from dibench.show.palette import TERM_COLOURS
 from dibench.show.svg import themes
@@ -101,6 +102,18 @@ def test_bars_add_up_to_the_cost(fit: FittedModel) -> None:
 def test_a_long_network_shows_its_costliest_and_says_so(fit: FittedModel) -> None:
     (drawing, _) = predicted_costs.figures(predict([models.load("densenet201")], fit))
     assert drawing.title.endswith("the 28 costliest")
+
+
+def test_the_costliest_layers_stand_with_the_costliest_first(fit: FittedModel) -> None:
+    found = predict([models.load("resnet50")], fit)
+    by_name = {one.layer.name.partition("/")[2]: one.value for one in found.predictions[0].layers}
+
+    def costs(*, every: bool) -> list[float]:
+        table = next(b for b in predicted_costs.blocks(found, "", every=every) if isinstance(b, Table))
+        return [by_name[str(row[0])] for row in table.rows]
+
+    assert costs(every=False) == sorted(by_name.values(), reverse=True)[:24]
+    assert costs(every=True) == list(by_name.values()), "all of them as they run"
 
 
 def test_nothing_to_draw_is_drawn(fit: FittedModel, tmp_path: Path) -> None:
