@@ -140,7 +140,7 @@ def _costs(found: MeasuredModel, peaks: Mapping[str, Any], *, every: bool) -> Ta
     peer = any(one.peer is not None for one in measured)
     heads = [
         Column("layer", text=True), Column("×"), Column("shape", text=True, wraps=True, rank=5),
-        Column("time"), Column("±", rank=4), *([Column("energy")] if found.of_energy else []),
+        Column("time"), Column("±"), *([Column("energy")] if found.of_energy else []),
         Column("share"), Column("MAC/s", rank=2), Column("of the roof", rank=1),
         *([Column("PyTorch", rank=3), Column("ours/PyTorch")] if peer else []),
     ]  # fmt: skip

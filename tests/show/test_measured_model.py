@@ -13,8 +13,9 @@ from dibench.measure.one_layer import Measured
 from dibench.measure.one_model import MeasuredModel, MeasuredShape, Shape
 from dibench.models.model import Model, NotCovered
 from dibench.schema import Row
+from dibench.show.blocks import Table
 from dibench.show.measured_model import blocks, plain
-from dibench.show.terminal import text
+from dibench.show.terminal import text, that_fit
 
 PEAKS = {"mac_per_s": 1e11, "bytes_per_s": 1e10}
 DEVICE = Device("card", "uuid", {"threads": 2})
@@ -53,6 +54,15 @@ def test_costs_count_every_layer_of_a_shape_and_the_costliest_is_first() -> None
     assert [(one["name"], one["share"]) for one in rows["layers"]] == [
         ("m/stem/conv", pytest.approx(0.6)), ("m/fc", pytest.approx(0.4)),
     ]  # fmt: skip
+
+
+def test_how_sure_a_time_is_has_room_beside_a_library_on_80_columns() -> None:
+    long = attrs.evolve(CONV, name="m/layer4/layer4.0/downsample/downsample.0/Conv")
+    found = model(
+        shape(long, 12, 0.0123, 0.0234, time_ci_s=0.0001), shape(FC, 1, 0.004, 0.005, time_ci_s=0.01)
+    )
+    (table,) = (one for one in blocks(found, DEVICE, PEAKS, "", every=False) if isinstance(one, Table))
+    assert "±" in [table.columns[number].name for number in that_fit(table, 80)]
 
 
 def test_each_layer_stands_beside_its_own_roof() -> None:
