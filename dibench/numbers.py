@@ -141,13 +141,13 @@ def bracketed(
 ) -> str:
     """A value with its interval in brackets; the value alone where an end is missing or the ends look alike.
 
-    Without `write`, all three have the decimals that the interval leaves: half of its width in one digit,
+    Without `write`, all three have the digits that the interval leaves: half of its width in one digit,
     or in two where that begins with 1 or 2.
 
     >>> bracketed(1.0823, 1.05, 1.1, lambda value: number(value, ".3f")), bracketed(0.25, 0.2, None)
     ('1.082 (1.050 to 1.100)', '0.25')
-    >>> bracketed(61.24, 58.0, 64.41), bracketed(2.974, 2.88, 3.0601), bracketed(893.2, -2374.4, 4160)
-    ('61 (58 to 64)', '2.97 (2.88 to 3.06)', '893 (−2374 to 4160)')
+    >>> bracketed(61.24, 58.0, 64.41), bracketed(2.974, 2.88, 3.0601), bracketed(3309, -793, 7412)
+    ('61 (58 to 64)', '2.97 (2.88 to 3.06)', '3000 (−1000 to 7000)')
     """
     if low is None or high is None:
         return (write or plain)(value)
@@ -160,8 +160,8 @@ def _together(value: float | None, low: float, high: float) -> list[str]:
     if value is None or not half > 0 or not 1e-4 <= largest < 1e7 or half < 1e-6 * largest:
         return [plain(value), plain(low), plain(high)]
     exponent = math.floor(math.log10(half))
-    decimals = max(0, -exponent + (half < 3 * 10.0**exponent))
-    return [_fixed(one, decimals) for one in (value, low, high)]
+    digits = -exponent + (half < 3 * 10.0**exponent)  # below zero: tens, hundreds
+    return [_fixed(round(one, digits), max(0, digits)) for one in (value, low, high)]
 
 
 def with_ends(estimate: Bounded) -> str:

@@ -32,7 +32,8 @@ def blocks(found: HeldOut) -> list[Block]:
         "left); naive: random rows"
     )
     rows = [_row(*one) for one in found.models.items()]
-    table = Table(caption, columns(*_COLUMNS, ranks=_RANKS), rows)
+    counted = "A layer that several families have is left out with each of them, and counts once for each."
+    table = Table(caption, columns(*_COLUMNS, ranks=_RANKS), rows, counted)
     shown: list[Block] = [table]
     if found.skipped:
         said = ", ".join(f"{name} leaves {rows}" for name, rows in found.skipped.items())
