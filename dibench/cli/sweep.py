@@ -285,7 +285,11 @@ def _show(summary: Summary, plan: Plan, out: Path) -> None:
     if summary.statuses:
         table, directory = shlex.quote(str(out / TABLE)), shlex.quote(str(out))
         asks = next_fit(plan.name)
-        say(f"\nNext: python -m dibench fit {table}{asks}\n      python -m dibench report {directory}")
+        look = f"python -m dibench fit {table}{asks}\n      python -m dibench report {directory}"
+        if noisy(summary):
+            again = f"the same again on a quieter machine or with more time: {_resume_command()}"
+            look = f"{again}\n      Or look at these rows as they are:\n      {look}"
+        say(f"\nNext: {look}")
 
 
 def next_fit(plan: str) -> str:

@@ -29,6 +29,7 @@ import attrs
 from dibench.intervals import VariancePart, combined_df, mean_interval, t_975
 from dibench.measure.pace import mean_pace
 from dibench.measure.undisturbed import Undisturbed, undisturbed_time
+from dibench.numbers import count
 
 if TYPE_CHECKING:
     from dibench.measure.pace import Following, Paces
@@ -280,11 +281,11 @@ class Estimate:
         reasons = []
         if self.number < FEWEST_WINDOWS:
             where = f"the case budget of {settings.case_budget_s:g} s" if visits == 1 else f"{visits} visits"
-            reasons.append(f"{self.number} windows in {where}, {FEWEST_WINDOWS} wanted")
+            reasons.append(f"{count(self.number, 'window')} in {where}, {FEWEST_WINDOWS} wanted")
         elif self.reached() > settings.target:
             stayed = f" in {visits} visits" if visits > 1 else ""
             reasons.append(
-                f"interval ±{100 * self.reached():.3g}% from {self.number} windows{stayed}, "
+                f"interval ±{100 * self.reached():.3g}% from {count(self.number, 'window')}{stayed}, "
                 f"target ±{100 * settings.target:g}%"
                 + (f"; visits differ by ±{100 * self._between:.2g}%" if self._between else "")
             )

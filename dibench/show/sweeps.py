@@ -43,7 +43,7 @@ def ended(found: Summary, table: Path, manifest: Path) -> Table:
         good = f"{count(found.came_good)} of them came good"
         lines.append(("revisited", f"{count(found.revisited, 'case')} measured again, {good}"))
     if found.target:
-        allows = "what visits to a case differ by here allows no better"
+        allows = "measured again, a case differs by so much here that no better can be reached"
         lines.append(("ok", f"known to ±{100 * found.target:g}%: {allows}"))
     for ratio in found.counter_over_power:
         said = f"the energy counter shows {percent(ratio)} of what power does, at all visits alike"

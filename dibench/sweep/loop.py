@@ -135,6 +135,8 @@ class Loop:
         """Visits to each case where windows are measured."""
         self.finished = 0
         """Cases finished by this start of the program."""
+        self._begun: set[str] = set()
+        """Cases that this start of the program visited and that need more visits for their row, by id."""
         self.revisited: set[str] = set()
         """Disturbed cases that this start of the program measured again, by id."""
         self.restarts = 0
@@ -419,6 +421,7 @@ class Loop:
             self._next_lesson *= 2
             self.learn()
         if self._book.wants_more(case.case_id):
+            self._begun.add(case.case_id)
             if lost := self._book.lost(case.case_id):
                 steps.put_back(case, after=VISIT_BLOCK)
             self._on_event(VisitEnded(case, self._book.number(case.case_id), self._visits(case), lost))
@@ -455,4 +458,5 @@ class Loop:
             if case.case_id not in written and (row := book.row(case.row())) is not None
         ]
         record.write(path, rows)
+        self.finished += sum(row.case_id in self._begun - written for row in rows)
         self.statuses = {row.case_id: row.status for row in rows}

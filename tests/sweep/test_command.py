@@ -11,9 +11,10 @@ import pytest
 from processes import environment
 
 from dibench import files
-from dibench.cli.sweep import show_plan
+from dibench.cli.sweep import _show, show_plan
 from dibench.measure.settings import Settings
 from dibench.plan import load_plan
+from dibench.sweep.run import Summary
 from dibench.table import read_csv
 
 QUICKLY = ("--case-budget", "0.02s", "--target", "50")
@@ -58,6 +59,19 @@ def test_the_smoke_plan_end_to_end_and_again(tmp_path: Path) -> None:
     assert manifest is not None and manifest["peaks"]["mac_per_s"] > 0
     assert manifest["device"]["facts"]["openmp_spin_count"] == "1000", "threads give up cores they cannot use"
     assert manifest["sessions"][0]["command_line"][2:5] == ["dibench", "sweep", "smoke"]
+
+
+@pytest.mark.parametrize(("statuses", "first"), [({"flagged": 5}, "sweep"), ({"ok": 4, "flagged": 1}, "fit")])
+def test_what_comes_next_after_flagged_rows_is_to_measure_again(
+    statuses: dict[str, int], first: str, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(sys, "argv", ["dibench", "sweep", "smoke", "--out", str(tmp_path), "--fresh"])
+    summary = Summary(statuses, 5, 0, "complete", "none", 1.0)
+    _show(summary, load_plan("smoke", backend="cpu"), tmp_path)
+    then = capsys.readouterr().out.partition("Next: ")[2]
+    assert then.partition("python -m dibench ")[2].split()[0] == first
+    assert "dibench fit" in then and "--fresh" not in then
 
 
 def test_the_time_budget_says_what_is_left_and_how_to_resume(tmp_path: Path) -> None:

@@ -96,6 +96,20 @@ def test_a_sweep_in_visits(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "sweep.csv").read_bytes() == before
 
 
+def test_rows_of_cases_that_lack_visits_are_counted_as_measured(tmp_path: Path) -> None:
+    seen = 0
+
+    def stop(event: Any) -> None:
+        nonlocal seen
+        seen += isinstance(event, VisitEnded)
+        if seen == 4:
+            raise KeyboardInterrupt
+
+    summary = run_sweep(replayed(plan_of(tmp_path, visits=3, per_op=2)), tmp_path / "out", on_event=stop)
+    assert summary.ended == "interrupted"
+    assert summary.measured == sum(summary.statuses.values()) == len(read(tmp_path / "out")) > 0
+
+
 def test_two_cards_visit_their_own_cases_and_know_their_own_noise(tmp_path: Path) -> None:
     plan, out = plan_of(tmp_path, visits=3, per_op=2), tmp_path / "out"
     seen = 0
