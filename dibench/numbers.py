@@ -74,18 +74,28 @@ def plain(value: Any, digits: int = 3) -> str:
     if -4 <= exponent < 7:
         decimals = max(0, digits - 1 - exponent)
         text = f"{value:.{decimals}f}"
-        return _minus(text.rstrip("0").rstrip(".") if "." in text else text)
-    mantissa = _minus(f"{value / 10.0**exponent:.{digits - 1}f}".rstrip("0").rstrip("."))
-    return f"{mantissa} · 10{str(exponent).translate(_SUPERSCRIPTS)}"
+        return minus(text.rstrip("0").rstrip(".") if "." in text else text)
+    mantissa = minus(f"{value / 10.0**exponent:.{digits - 1}f}".rstrip("0").rstrip("."))
+    return f"{mantissa} · {power_of_ten(exponent)}"
 
 
-def _minus(text: str) -> str:
+def minus(text: str) -> str:
+    """Digits with a minus sign in place of the hyphen."""
     return text.replace("-", "−")
+
+
+def power_of_ten(exponent: int) -> str:
+    """A power of ten.
+
+    >>> power_of_ten(-5)
+    '10⁻⁵'
+    """
+    return f"10{str(exponent).translate(_SUPERSCRIPTS)}"
 
 
 def _fixed(value: float, decimals: int) -> str:
     text = f"{value:.{decimals}f}"
-    return text.removeprefix("-") if float(text) == 0 else _minus(text)
+    return text.removeprefix("-") if float(text) == 0 else minus(text)
 
 
 def short(value: Any, unit: str = "") -> str:
@@ -101,7 +111,7 @@ def short(value: Any, unit: str = "") -> str:
             scaled = value / scale
             size = abs(scaled)
             whole = size >= 99.95 or (not unit and float(scaled).is_integer())
-            text = _minus(f"{scaled:.{0 if whole else 1 if size >= 9.995 else 2}f}")
+            text = minus(f"{scaled:.{0 if whole else 1 if size >= 9.995 else 2}f}")
             return f"{text} {prefix}{unit}" if unit else f"{text}{prefix}"
     return f"{plain(value)} {unit}".rstrip()
 
@@ -361,7 +371,7 @@ def tick(value: float) -> str:
     if 3 <= exponent < 6:
         return f"{value / 1000:.0f}k"
     mantissa = round(value / 10.0**exponent)
-    power = f"10{str(exponent).translate(_SUPERSCRIPTS)}"
+    power = power_of_ten(exponent)
     return power if mantissa == 1 else f"{mantissa}·{power}"
 
 
@@ -382,5 +392,5 @@ def with_interval(estimate: Spanned, unit: str) -> str:
     ends = (estimate.value, estimate.low, estimate.high)
     most = max(map(abs, ends)) / scale
     digits = 2 if most < 9.995 else 1 if most < 99.95 or abs(estimate.value) < 9.95 * scale else 0
-    value, low, high = (_minus(f"{end / scale:.{digits}f}") for end in ends)
+    value, low, high = (minus(f"{end / scale:.{digits}f}") for end in ends)
     return f"{value} {prefix}{unit} ({low} to {high})"

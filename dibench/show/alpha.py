@@ -10,7 +10,7 @@ import attrs
 
 from dibench.intensity import OPERATORS
 from dibench.numbers import interval
-from dibench.show.axes import rows_of_text, shortened
+from dibench.show.axes import above, rows_under_text, shortened
 from dibench.show.blocks import Figure
 from dibench.show.marks import tell
 from dibench.show.palette import INK, MUTED, OPERATOR_COLOURS, OPERATOR_MARKERS, SURFACE
@@ -131,20 +131,14 @@ def _rows(lines: Sequence[Line]) -> list[Line | str]:
 
 def _label(axes: Axes, rows: Sequence[Line | str]) -> None:
     names = [row if isinstance(row, str) else shortened(row.card or row.op) for row in rows]
-    rows_of_text(axes, range(len(rows)), names)
-    for row, text in zip(rows, axes.get_yticklabels(), strict=True):
-        op = row if isinstance(row, str) else "" if row.card else row.op
-        if op:
-            text.set(color=INK, weight="bold")
+    for row, text in zip(rows, rows_under_text(axes, range(len(rows)), names), strict=True):
+        if isinstance(row, str) or not row.card:
+            text.set(weight="bold")
 
 
 def _draw(axes: Axes, line: Line, height: float) -> None:
     """Interval and mark of one α, and both as a number above; words alone where it has none."""
-    axes.annotate(
-        interval(line.found), (1.0, height), xycoords=axes.get_yaxis_transform(), xytext=(0, 5),
-        textcoords="offset points", va="bottom", ha="right", color=INK if line.reliable else MUTED, zorder=5,
-        bbox={"facecolor": SURFACE, "edgecolor": "none", "alpha": 0.85, "pad": 0.5},
-    )  # fmt: skip
+    above(axes, interval(line.found), 1.0, height, INK if line.reliable else MUTED)
     value, first, last = line.found.value, line.found.ci_low, line.found.ci_high
     if value is None or first is None or last is None:
         return

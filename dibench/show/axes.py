@@ -2,91 +2,75 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dibench.intensity import OPERATORS
 from dibench.layer import DIMENSIONS, Layer
-from dibench.numbers import count, plain, shape_text, span, tick, times
+from dibench.numbers import count, shape_text, span, times
 from dibench.schema import SEPARATOR
 from dibench.show.marks import tell
 from dibench.show.palette import INK, MUTED, OPERATOR_COLOURS, OPERATOR_MARKERS, SURFACE
+from dibench.show.ticks import Tick, even_ticks, log_ticks
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.text import Annotation
 
     from dibench.study.findings.described import Ratios
 
 Array = Any  # of float64
 
-_FEWEST_TICKS = 3
+HALO: Any = {"facecolor": SURFACE, "edgecolor": "none", "alpha": 0.85, "pad": 0.5}
+"""Behind words that stand on lines or marks."""
 POINTS_PER_STRIP = 120
 POINTS_PER_PANEL = 900
 """More markers than this hide each other and make the page slow; a panel then shows an even selection."""
 
 
-def log_axis(axes: Axes, which: str, low: float, high: float) -> None:
-    """A logarithmic axis ("x" or "y") from low to high with a few ticks at round values."""
-    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+def log_axis(axes: Axes, which: str, low: float, high: float, *, prefixes: bool = False) -> None:
+    """A logarithmic axis ("x" or "y") from low to high with a few ticks at round values.
 
+    Args:
+        axes: a panel.
+        which: its axis.
+        low: least value.
+        high: largest value.
+        prefixes: write `3G` and `500M`, for what is counted in such units.
+    """
     low, high = (low, high) if high > low * 1.02 else (low / 1.5, high * 1.5)
     room = (high / low) ** 0.04
-    axes.set(**{f"{which}scale": "log", f"{which}lim": (low / room, high * room)})
+    low, high = low / room, high * room
+    axes.set(**{f"{which}scale": "log"})
+    _set_axis(axes, which, (low, high), log_ticks(low, high, prefixes=prefixes))
+
+
+def linear_axis(axes: Axes, which: str, low: float, high: float) -> None:
+    """A linear axis ("x" or "y") with ends that differ, and a few ticks at round values."""
+    _set_axis(axes, which, (low, high), even_ticks(low, high))
+
+
+def _set_axis(axes: Axes, which: str, ends: tuple[float, float], ticks: Sequence[Tick]) -> None:
+    from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
+
     axis = axes.xaxis if which == "x" else axes.yaxis
-    values, written = _round_values(low / room, high * room), tick
-    if len(values) < _FEWEST_TICKS:
-        values, written = _even_values(low / room, high * room), partial(plain, digits=4)
-    axis.set_major_locator(FixedLocator(values))
+    axes.set(**{f"{which}lim": ends})
+    axis.set_major_locator(FixedLocator([at for at, _ in ticks]))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(FuncFormatter(lambda value, _: written(value)))
+    axis.set_major_formatter(FixedFormatter([label for _, label in ticks]))
 
 
-def _round_values(low: float, high: float) -> list[float]:
-    for mantissas, decades in (
-        ((1, 2, 3, 5, 7), 1),
-        ((1, 2, 5), 1),
-        ((1, 3), 1),
-        ((1,), 1),
-        ((1,), 2),
-        ((1,), 3),
-        ((1,), 4),
-    ):
-        first = math.floor(math.log10(low) / decades) * decades
-        values = [
-            mantissa * 10.0**exponent
-            for exponent in range(first, math.ceil(math.log10(high)) + 1, decades)
-            for mantissa in mantissas
-        ]
-        values = [value for value in values if low <= value <= high]
-        if len(values) <= 6:
-            return values
-    return [low, high]
-
-
-def _even_values(low: float, high: float) -> list[float]:
-    """From three to seven round values at even distances, for a short stretch of a logarithmic axis.
-
-    >>> [round(value, 3) for value in _even_values(0.97, 1.06)], _even_values(40, 95)
-    ([0.975, 1.0, 1.025, 1.05], [40.0, 50.0, 60.0, 70.0, 80.0, 90.0])
-    """
-    widest = (high - low) / _FEWEST_TICKS
-    size = 10.0 ** math.floor(math.log10(widest))
-    step = max(factor * size for factor in (1, 2, 2.5, 5) if factor * size <= widest)
-    return [step * number for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
-
-
-def log_axes(axes: Axes, x: Sequence[Array], y: Sequence[Array]) -> None:
-    """Both axes logarithmic and just wide enough for these values."""
+def log_axes(axes: Axes, x: Sequence[Array], y: Sequence[Array], *, prefixes: str = "") -> None:
+    """Both axes logarithmic and just wide enough for these values; `prefixes`: the one that says `3G`."""
     for which, values in (("x", x), ("y", y)):
         together = np.concatenate([np.asarray(value, dtype=float).ravel() for value in values])
         together = together[np.isfinite(together) & (together > 0)]
         if together.size:
-            log_axis(axes, which, float(together.min()), float(together.max()))
+            ends = float(together.min()), float(together.max())
+            log_axis(axes, which, *ends, prefixes=which == prefixes)
 
 
 def thin(rows: pd.DataFrame, x: str, y: str, limit: int = POINTS_PER_PANEL) -> pd.DataFrame:
@@ -208,6 +192,24 @@ def rows_of_text(axes: Axes, heights: Sequence[float], labels: Sequence[str]) ->
     axes.spines["left"].set_visible(False)
 
 
+def rows_under_text(
+    axes: Axes, heights: Sequence[float], labels: Sequence[str], *, gap: float = 4
+) -> list[Annotation]:
+    """Lines from top to bottom over the whole width, each with its label above it."""
+    axes.set_ylim(heights[-1] + 0.5, heights[0] - 0.8)
+    axes.set_yticks(heights, [""] * len(heights))
+    axes.spines["left"].set_visible(False)
+    return [above(axes, label, 0.0, height, gap=gap) for height, label in zip(heights, labels, strict=True)]
+
+
+def above(axes: Axes, text: str, x: float, height: float, colour: str = INK, *, gap: float = 4) -> Annotation:
+    """Words above a line, from a share of the width in its left half, up to one in its right half."""
+    return axes.annotate(
+        text, (x, height), xycoords=axes.get_yaxis_transform(), xytext=(0, gap), textcoords="offset points",
+        va="bottom", ha="left" if x < 0.5 else "right", color=colour, zorder=5, bbox=HALO,
+    )  # fmt: skip
+
+
 def shortened(name: str) -> str:
     """A long name, of a card or a network, with its middle left out: both ends tell names apart.
 
@@ -227,4 +229,6 @@ def note(axes: Axes, text: str, *, x: float = 0.03, y: float = 0.97) -> None:
         color=MUTED,
         va="top" if y > 0.5 else "bottom",
         ha="left" if x < 0.5 else "right",
+        bbox=HALO,
+        zorder=5,
     )

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dibench.numbers import count, interval
 from dibench.show.alpha import scale
-from dibench.show.axes import rows_of_text
+from dibench.show.axes import rows_under_text
 from dibench.show.blocks import Block, Cell, Figure, Section, Sentence, Table, columns
 from dibench.show.marks import tell
 from dibench.show.palette import ACCENT, FAINT, INK, MUTED, PANEL_WIDTH, SURFACE
@@ -37,7 +37,7 @@ _MARKS: dict[str, dict[str, Any]] = {
     "undecided": {"marker": "o", "color": MUTED, "markerfacecolor": SURFACE},
     "not adequate": {"marker": "x", "color": MUTED, "markerfacecolor": "none"},
 }
-_CURVE, _ROW, _ENDS = 190, 17, 44  # SVG units
+_CURVE, _ROW, _ENDS = 190, 27, 44  # SVG units
 
 
 def section(found: Choices, card: str = "") -> Section:
@@ -128,9 +128,8 @@ def curve(found: Choices, name: str) -> Drawn:
     above.set_ylim(*scale(one.alpha for one in found.choices))
     above.axhspan(*MARGIN, color=MUTED, alpha=0.16, linewidth=0)
     above.axhline(0.5, color=MUTED, linewidth=1.2)
-    above.set_yticks([0, 0.5, 1], ["0: activations", "½: AI", "1: weights"])
-    rows_of_text(below, range(rows), found.changes)
-    below.grid(axis="y", visible=True)
+    above.set_yticks([0, 0.5, 1], ["0: only\nactivations", "½: AI", "1: only\nweights"])
+    rows_under_text(below, range(rows), found.changes)
     size = min(5.5, 250 / len(found.choices))
     for column, one in enumerate(found.choices):
         if not one.changes:

@@ -12,6 +12,7 @@ import numpy as np
 
 from dibench.intensity import OPERATORS
 from dibench.numbers import common_scale, percent, short
+from dibench.show.axes import linear_axis
 from dibench.show.blocks import Figure
 from dibench.show.marks import tell
 from dibench.show.palette import (
@@ -128,6 +129,7 @@ def saving_bars(found: Prediction, savings: Sequence[Saving], kind: str) -> Figu
             filled = INK if one.certain else SURFACE
             axes.plot([value], [row], "o", markersize=7, color=filled, markeredgecolor=INK, zorder=4)
         axes.axvline(0, color=INK, linewidth=1.2)
+        linear_axis(axes, "x", *axes.get_xlim())
         _finish(axes, names)
         axes.set_xlabel(f"{kind} saved per inference ({prefix}{found.unit}); hollow: may save nothing")
         said = "; ".join(f"{n} {short(o.saved.value, found.unit)}" for n, o in zip(names, shown, strict=True))
@@ -185,7 +187,7 @@ def _bars(
             fmt="none", color=INK, ecolor=INK, elinewidth=1.1, capsize=2.5,
         )  # fmt: skip
     _finish(axes, names)
-    axes.set_xlim(left=0)
+    linear_axis(axes, "x", 0.0, axes.get_xlim()[1])
     return figure, axes, f"{prefix}{unit}"
 
 

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from dibench.show.svg import Drawn
     from dibench.study.findings.ladder import Fit
 
+_UP = 2
+"""Matplotlib's marker of a tick upwards."""
+
 
 def figures(study: Study) -> list[Figure]:
     """Of fits of energy: modelled joules beside measured time stay in the section that checks the model."""
@@ -62,7 +65,7 @@ def energy_roofline_panel(rows: pd.DataFrame, fit: Fit, adjective: str) -> Drawn
     if drawn.empty:
         return None
     figure, axes = new_panel(height=300)
-    ax.log_axes(axes, [drawn["ai"]], [drawn["mac_per_j"]])
+    ax.log_axes(axes, [drawn["ai"]], [drawn["mac_per_j"]], prefixes="y")
     ax.scatter(
         axes, drawn, "ai", "mac_per_j", lambda x, y: f"AI {plain(x)}, {short(y, 'MAC')} per joule", alpha=0.6
     )
@@ -75,10 +78,9 @@ def energy_roofline_panel(rows: pd.DataFrame, fit: Fit, adjective: str) -> Drawn
         cost = fit_curves.per_mac(fit, "ai", op, x)
         assert cost is not None  # its coefficients are those of the balance
         axes.plot(x, 1e12 / cost, color=OPERATOR_COLOURS[op], linewidth=1.6)
-        axes.plot([at], [0.0], marker="|", markersize=16, color=OPERATOR_COLOURS[op],
+        axes.plot([at], [0.0], marker=_UP, markersize=12, markeredgewidth=2, color=OPERATOR_COLOURS[op],
                   transform=axes.get_xaxis_transform(), clip_on=False)  # fmt: skip
         bends.append(f"{op} {plain(at, 2)}")
-    axes.yaxis.set_major_formatter(lambda value, _: short(value))
     axes.set_xlabel("AI (MAC per element)")
     axes.set_ylabel(f"MAC per {adjective} joule")
     axes.tick_params(labelcolor=MUTED)

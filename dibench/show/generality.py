@@ -213,7 +213,7 @@ def signed_bar(share: float, width: int = 8) -> str:
 
 
 def _draw_histogram(unit: str, size: Size, spread: Spread, z: Distribution) -> Drawn:
-    from dibench.show.axes import note
+    from dibench.show.axes import linear_axis, note
     from dibench.show.marks import tell
     from dibench.show.palette import FAINT, INK, MUTED
     from dibench.show.svg import new_panel, to_svg
@@ -230,6 +230,7 @@ def _draw_histogram(unit: str, size: Size, spread: Spread, z: Distribution) -> D
     words = [f"z from {plain(low)} to {plain(high)}: {own} subsets" for low, high, own in bins]
     tell(axes, (edges[:-1] + edges[1:]) / 2, density, words)
     note(axes, f"spread {plain(z.sd)}\nof the curve {plain(spread.curve)}")
+    linear_axis(axes, "x", float(edges[0]), float(edges[-1]))
     axes.set(xlabel="correlation with DI (Fisher's z)", yticks=[])
     return to_svg(
         figure,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_LINE, _LETTER, _SWATCH = 19, 7.4, 34
+_LINE, _LETTER, _SWATCH = 19, 7.2, 34
 """SVG units: a legend's line, a letter in it, and its mark with the room around."""
 
 
@@ -41,6 +41,8 @@ def told(figure: Figure) -> list[str]:
 
 def add_legend(figure: Figure) -> None:
     """Name each kind of mark once, below the axes, in a figure that grows by as much."""
+    from matplotlib.lines import Line2D
+
     named: dict[str, Any] = {}
     for axes in figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
@@ -59,5 +61,5 @@ def add_legend(figure: Figure) -> None:
     )  # fmt: skip
     for shown in legend.legend_handles:
         faint = None if shown is None else shown.get_alpha()
-        if shown is not None and faint is not None:
+        if isinstance(shown, Line2D) and faint is not None:  # an area keeps the strength that it has
             shown.set_alpha(max(0.75, faint))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 UNITS_PER_INCH = 72  # of Matplotlib's SVG: a panel 330 units wide is 330 CSS pixels at scale one
 
-PANEL_WIDTH = 312
-"""SVG units: as many CSS pixels as a phone of 360 to 390 and a third of a desk's page have."""
+PANEL_WIDTH = 300
+"""SVG units: no more CSS pixels than a phone of 360 and a third of a desk's page have."""
 TEXT = 12
 """SVG units of all text: 12 CSS pixels, the least that is read with ease."""
 

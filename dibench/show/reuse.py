@@ -106,6 +106,8 @@ def _draw_equal_ai(axes: Any) -> None:
             ha="right",
             va="bottom",
             color=MUTED,
+            bbox=ax.HALO,
+            zorder=5,
         )
 
 

@@ -56,7 +56,7 @@ def roofline_panel(rows: pd.DataFrame, peaks: Peaks | None, speeds: Mapping[str,
     rest = ax.thin(usable[~usable["fastest"]], "mac_per_byte", "mac_per_s")
     figure, axes = new_panel(height=300)
     tops = [peaks.mac_per_s] if peaks else []
-    ax.log_axes(axes, [usable["mac_per_byte"]], [usable["mac_per_s"], tops])
+    ax.log_axes(axes, [usable["mac_per_byte"]], [usable["mac_per_s"], tops], prefixes="y")
     ax.scatter(axes, fast, "mac_per_byte", "mac_per_s", _says, size=5.4, alpha=0.95)
     ax.scatter(axes, rest, "mac_per_byte", "mac_per_s", _says, size=3.4, alpha=0.35, hollow=True)
     if len(rest):
@@ -66,7 +66,6 @@ def roofline_panel(rows: pd.DataFrame, peaks: Peaks | None, speeds: Mapping[str,
         )  # fmt: skip
     if peaks:
         _draw_roof(axes, peaks)
-    axes.yaxis.set_major_formatter(lambda value, _: short(value))
     axes.set_xlabel("MAC per compulsory byte")
     axes.set_ylabel("MAC/s")
     return to_svg(
@@ -91,7 +90,7 @@ def _draw_roof(axes: Any, peaks: Peaks) -> None:
     peak = f"{short(peaks.mac_per_s, 'MAC/s')}, {short(peaks.bytes_per_s, 'B/s')}"
     axes.annotate(
         f"roof: {peak}", (high, peaks.mac_per_s), xytext=(-2, 5), textcoords="offset points", color=INK,
-        ha="right", va="bottom",
+        ha="right", va="bottom", bbox=ax.HALO, zorder=5,
     )  # fmt: skip
     axes.tick_params(labelcolor=MUTED)
 

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dibench.intensity import OPERATORS
 from dibench.numbers import count, number, plain, span, times
 from dibench.show import axes as ax
 from dibench.show.blocks import Block, Figure, Section, Sentence, Table, columns
-from dibench.show.palette import INK, MUTED
+from dibench.show.palette import MUTED
 from dibench.show.svg import new_panel, to_svg
 
 if TYPE_CHECKING:
     from dibench.show.svg import Drawn
     from dibench.study.findings.described import Ratios
 
-_STRIP = 24  # SVG units between the strips
+_STRIP, _GAP = 42, 11  # SVG units: between the strips, and from a strip to the words above it
 
 
 def section(found: Sequence[Ratios], measure: str) -> Section:
@@ -62,26 +63,16 @@ def table(found: Sequence[Ratios], measure: str) -> Table:
 
 def stationarity_panel(found: Sequence[Ratios], measure: str) -> Drawn:
     """One strip per operator and stationarity: every ratio, its median in words."""
-    operators = list(dict.fromkeys(one.op for one in found))
-    figure, axes = new_panel(height=60 + _STRIP * (len(found) + len(operators)))
-    low, high = np.quantile(np.concatenate([one.values for one in found]), [0.005, 0.995]).tolist()
+    strips = sorted(found, key=lambda one: OPERATORS.index(one.op))
+    figure, axes = new_panel(height=60 + _STRIP * len(strips))
+    low, high = np.quantile(np.concatenate([one.values for one in strips]), [0.005, 0.995]).tolist()
     ax.log_axis(axes, "x", min(low, 0.8), max(high, 1.25))
     axes.axvline(1.0, color=MUTED, linewidth=1.2)
-    ticks: list[str] = []
-    for op in operators:
-        ticks.append(op)
-        for one in found:
-            if one.op == op:
-                ax.strip(axes, one, len(ticks), f"{op}, {one.pair}")
-                axes.annotate(
-                    times(one.quartiles[1]), (1.01, len(ticks)), xycoords=axes.get_yaxis_transform(),
-                    va="center", color=INK, annotation_clip=False,
-                )  # fmt: skip
-                ticks.append(one.pair)
-    ax.rows_of_text(axes, range(len(ticks)), ticks)
-    for label in axes.get_yticklabels():
-        if label.get_text() in operators:
-            label.set(color=INK, weight="bold")
+    names = [f"{one.op}: {one.pair}" for one in strips]
+    ax.rows_under_text(axes, range(len(strips)), names, gap=_GAP)
+    for height, (name, one) in enumerate(zip(names, strips, strict=True)):
+        ax.strip(axes, one, height, name)
+        ax.above(axes, times(one.quartiles[1]), 1.0, height, gap=_GAP)
     axes.set_xlabel(f"ratio of {measure}, equal layer and box")
     said = "; ".join(f"{one.op} {one.pair} {plain(one.quartiles[1])}" for one in found)
     pairs = count(sum(len(one.values) for one in found), "pair")

@@ -94,7 +94,7 @@ def test_the_curve_marks_each_choice_above_and_what_it_changes_below() -> None:
     marks = [line for line in above.lines if line.get_marker() not in ("None", "")]
     assert [places(line) for line in marks] == [[(1, 0.3)], [(2, 0.5)], [(3, 0.9)]]
     assert above.get_ylim() == (-0.5, 1.05), "no interval beyond the scale stretches it"
-    names = [text.get_text() for text in below.get_yticklabels()]
+    names = [text.get_text() for text in below.texts]
     assert names == ["without vgg", "fp32", "convolutions only"]
     dots = {
         (column, names[int(row)])

@@ -20,7 +20,7 @@ from dibench.cli import main
 from dibench.show import cost_bars, predicted_costs
 from dibench.show.blocks import Table
 from dibench.show.figure_files import write_figures
-from dibench.show.palette import TERM_COLOURS
+from dibench.show.palette import ACCENT, INK, MUTED, OPERATOR_COLOURS, SURFACE, TERM_COLOURS, WARN
 from dibench.show.svg import themes
 from dibench.study.findings.fitted_model import FittedModel
 from dibench.study.use.explain import explain
@@ -136,6 +136,11 @@ def luminance(colour: str) -> float:
     return 0.2126 * r + 0.7152 * g + 0.0722 * b
 
 
+def contrast(one: str, other: str) -> float:
+    low, high = sorted(map(luminance, (one, other)))
+    return (high + 0.05) / (low + 0.05)
+
+
 # Viénot, Brettel and Mollon 1999: what a dichromat sees of linear RGB.
 DICHROMATS = {
     "protan": ((0.1121, 0.8853, -0.0005), (0.1127, 0.8897, -0.0001), (0.0045, 0.0, 1.0019)),
@@ -156,3 +161,13 @@ def test_neighbouring_terms_differ_for_everybody(seen: str) -> None:
         for (one, a), (other, b) in combinations(zip(TERM_COLOURS, found, strict=True), 2):
             distance = sum((x - y) ** 2 for x, y in zip(a, b, strict=True)) ** 0.5
             assert distance > 0.1, (one, other, distance)
+
+
+def test_a_colour_means_one_thing_and_is_seen_on_its_ground() -> None:
+    """WCAG 2.1 asks 3:1 of what a graph is made of (1.4.11), and 4.5:1 of text (1.4.3)."""
+    meaning = [*OPERATOR_COLOURS.values(), *TERM_COLOURS.values(), ACCENT]
+    for colours in themes().values():
+        seen = {one: contrast(colours[one], colours[SURFACE]) for one in (*meaning, INK, MUTED, WARN)}
+        assert len({colours[one] for one in meaning}) == len(meaning)
+        assert {one: ratio for one, ratio in seen.items() if ratio < 3} == {}
+        assert min(seen[one] for one in (INK, MUTED, WARN)) >= 4.5

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from matplotlib.text import Text
 
 from dibench.show.axes import log_axis
 from dibench.show.marks import tell
 from dibench.show.palette import PANEL_WIDTH, TEXT
 from dibench.show.svg import Drawn, new_panel, standalone, to_svg
+from dibench.show.ticks import Tick, even_ticks, log_ticks
 
 
 def drawn(*, width: float = PANEL_WIDTH) -> Drawn:
@@ -59,3 +64,45 @@ def test_a_logarithmic_axis_has_three_ticks_at_least_and_no_two_alike(low: float
     labels = [text.get_text() for text in axes.get_xticklabels()]
     assert 3 <= len(ticks) <= 8
     assert len(set(labels)) == len(labels) and np.all(np.diff(ticks) > 0)
+
+
+ENDS = st.floats(-15, 15).map(lambda exponent: 10.0**exponent)
+UNITS = {"P": 1e15, "T": 1e12, "G": 1e9, "M": 1e6, "k": 1e3, "m": 1e-3, "µ": 1e-6, "n": 1e-9, "p": 1e-12,
+         "f": 1e-15, "a": 1e-18, "": 1.0}  # fmt: skip
+
+
+def meant(label: str) -> float:
+    """The number that a label says."""
+    digits = label.replace("−", "-").translate(str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789"))
+    if label[-1] in "⁰¹²³⁴⁵⁶⁷⁸⁹":
+        power = re.fullmatch(r"(?:(.+)·)?10(-?\d+)", digits)
+        assert power, label
+        return float(power[1] or 1) * 10.0 ** int(power[2])
+    number = re.fullmatch(r"(-?[\d.]+)(\D?)", digits)
+    assert number, label
+    return float(number[1]) * UNITS[number[2]]
+
+
+def say_their_values(ticks: list[Tick], low: float, high: float) -> None:
+    """Three ticks at least, inside, no two labels alike, each label true to 1% of the way to the next."""
+    values, labels = zip(*ticks, strict=True)
+    assert 3 <= len(values) <= 7 and len(set(labels)) == len(labels)
+    gaps = np.diff(values)
+    room = 1e-9 * max(abs(low), abs(high))
+    assert np.all(gaps > 0) and low - room <= values[0] and values[-1] <= high + room
+    for (value, label), gap in zip(ticks, [*gaps, gaps[-1]], strict=True):
+        assert abs(meant(label) - value) <= 0.01 * gap, (label, value)
+        assert len(label) <= 12, label
+
+
+@given(ENDS, st.floats(1.012, 1e12) | st.floats(1.012, 1.5) | st.floats(1, 20).map(lambda d: 10.0**d))
+def test_ticks_of_a_logarithmic_axis_say_their_values(low: float, ratio: float) -> None:
+    say_their_values(log_ticks(low, low * ratio), low, low * ratio)
+    if low > 1e-12 and low * ratio < 1e16:
+        say_their_values(log_ticks(low, low * ratio, prefixes=True), low, low * ratio)
+
+
+@given(st.floats(-1e6, 1e6), ENDS)
+def test_ticks_of_a_linear_axis_say_their_values(low: float, width: float) -> None:
+    assume(width > 1e-5 * abs(low))
+    say_their_values(even_ticks(low, low + width), low, low + width)
