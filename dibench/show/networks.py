@@ -187,7 +187,7 @@ def draw_ranking(ranked: Sequence[NetworkCost], adjective: str, name: str = "ran
     rows_of_text(axes, range(len(ranked)), [shortened(ranked[index].network) for index in order])
     axes.set_xlim(-0.1, 3.1)
     axes.set_xticks(range(4), [adjective, *columns])
-    axes.get_xticklabels()[0].set_ha("right")  # there is room below the names
+    axes.get_xticklabels()[0].set_horizontalalignment("right")  # there is room below the names
     axes.grid(visible=False)
     first = ", ".join(ranked[index].network for index in order[:3])
     return to_svg(figure, name, title="Networks ranked", description=f"Most efficient: {first}.")
