@@ -32,7 +32,7 @@ from dibench.files import replace_file
 from dibench.numbers import count, interval, percent
 from dibench.schema import NO_LAYER
 from dibench.show import choices, networks
-from dibench.show.blocks import Block, Headline, Note, Section, Sentence, Table, columns
+from dibench.show.blocks import Block, Figure, Headline, Note, Section, Sentence, Table, columns
 from dibench.show.markdown import markdown
 from dibench.show.svg import ident, slug, standalone
 from dibench.study.findings.all_findings import Findings
@@ -184,7 +184,7 @@ def told(group: Group) -> Section:
     if group.found.choices is not None:
         blocks += [
             Sentence(choices.sentence(group.found.choices)),
-            Sentence(f"![α of weighted DI under each choice](figures/{group.figure}.svg)"),
+            Figure(group.figure, "α of weighted DI under each choice", lambda: None),
         ]
     return Section(group.figure, "", group.label, blocks)
 
@@ -203,7 +203,7 @@ def write_page(all_groups: Sequence[Group], root: Path) -> None:
         if group.found.choices is not None:
             drawn = choices.curve(group.found.choices, group.figure)
             replace_file(root / "docs" / "figures" / f"{group.figure}.svg", standalone(drawn).encode())
-    replace_file(root / "docs" / "evidence.md", markdown(page(all_groups)).encode())
+    replace_file(root / "docs" / "evidence.md", markdown(page(all_groups), "figures").encode())
     more = "[The fits, and what would decide](docs/evidence.md)."
     new = "\n".join([BEGIN, *wrap(f"{three_sentences(all_groups)} {more}", 120), END])
     readme = root / "README.md"

@@ -5,6 +5,7 @@ A figure that becomes a file holds its title. On a page the title stands above, 
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,7 @@ Terms = Mapping[str, Sequence[float]]
 LAYERS = 28
 """Only so many bars can be read: the costliest layers are drawn."""
 SAVINGS = 14
-_ROW, _FRAME, _WIDTH, _NARROW = 19, 86, 620, PANEL_WIDTH
+_ROW, _LINE, _FRAME, _HEADING, _LETTER, _LABEL, _WIDTH, _NARROW = 19, 15, 86, 18, 7.4, 20, 620, PANEL_WIDTH
 
 
 def layer_bars(found: Prediction, terms: Terms, kind: str) -> Figure:
@@ -147,9 +148,15 @@ def _partly(found: Prediction) -> str:
 
 def _drawn(figure: Panel, name: str, title: str, description: str, *, heading: bool = True) -> Drawn:
     if heading:
-        # A narrow figure has no room for network and quantity in one line.
-        narrow = figure.get_figwidth() * UNITS_PER_INCH < _WIDTH
-        shown = title.replace(": ", ":\n", 1) if narrow else title
+        width, height = figure.get_size_inches()
+        # The heading begins where the bars do, and has the room that they have.
+        labels = max(
+            (len(line) for one in figure.axes[0].get_yticklabels() for line in one.get_text().split("\n")),
+            default=0,
+        )
+        room = max(16, int(width * UNITS_PER_INCH / _LETTER) - labels)
+        shown = textwrap.fill(title, room)
+        figure.set_size_inches(width, height + _HEADING * shown.count("\n") / UNITS_PER_INCH)
         figure.axes[0].set_title(shown, loc="left", color=INK)
     return to_svg(figure, name, title=title, description=description)
 
@@ -167,7 +174,9 @@ def _bars(
     width: float = _WIDTH,
 ) -> tuple[Panel, Axes, str]:
     """Stacked horizontal bars with intervals; the figure, its axes, the unit with its prefix."""
-    figure, axes = new_panel(width, _FRAME + _ROW * max(len(names), 1))
+    labels = [textwrap.fill(name, _LABEL) if width < _WIDTH else name for name in names]
+    lines = 1 + max((label.count("\n") for label in labels), default=0)
+    figure, axes = new_panel(width, _FRAME + (_ROW + _LINE * (lines - 1)) * max(len(names), 1))
     size, prefix = common_scale(np.append(np.add.reduce(list(parts.values())), 0.0).tolist())
     left = np.zeros(len(names))
     rows = np.arange(len(names))
@@ -186,7 +195,7 @@ def _bars(
             left, rows, xerr=np.maximum(np.stack([left - ends[0] / size, ends[1] / size - left]), 0.0),
             fmt="none", color=INK, ecolor=INK, elinewidth=1.1, capsize=2.5,
         )  # fmt: skip
-    _finish(axes, names)
+    _finish(axes, labels)
     linear_axis(axes, "x", 0.0, axes.get_xlim()[1])
     return figure, axes, f"{prefix}{unit}"
 

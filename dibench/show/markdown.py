@@ -11,8 +11,10 @@ from dibench.show.characters import visible
 _CODE = re.compile(r"(`[^`]+`)")
 
 
-def markdown(blocks: Iterable[Block | Section]) -> str:
-    """A document: a paragraph for each block, notes as items of a list; figures are left out.
+def markdown(blocks: Iterable[Block | Section], figures: str = "") -> str:
+    """A document: a paragraph for each block, notes as items of a list.
+
+    Figures are links to SVG files of their names in the folder `figures`; without one they are left out.
 
     >>> blocks = Headline("A card"), Sentence("Two rows."), Note("no twins"), Note("no lattice")
     >>> print(markdown(blocks), end="")
@@ -24,7 +26,7 @@ def markdown(blocks: Iterable[Block | Section]) -> str:
     - no lattice
     """
     text, before = "", ""
-    for paragraph in _paragraphs(blocks):
+    for paragraph in _paragraphs(blocks, figures):
         item = paragraph.startswith("- ")
         text += ("\n" if item and before.startswith("- ") else "\n\n" if text else "") + paragraph
         before = paragraph
@@ -52,7 +54,7 @@ def _harmless(text: str) -> str:
     return text
 
 
-def _paragraphs(blocks: Iterable[Block | Section]) -> Iterator[str]:
+def _paragraphs(blocks: Iterable[Block | Section], figures: str) -> Iterator[str]:
     for block in blocks:
         match block:
             case Headline(text):
@@ -65,9 +67,9 @@ def _paragraphs(blocks: Iterable[Block | Section]) -> Iterator[str]:
                 yield _table(block)
             case Section():
                 yield f"## {escaped(block.question)}"
-                yield from _paragraphs(block.blocks)
-            case Figure():
-                pass
+                yield from _paragraphs(block.blocks, figures)
+            case Figure(name, title) if figures:
+                yield f"![{escaped(title)}]({figures}/{name}.svg)"
 
 
 def _table(table: Table) -> str:

@@ -127,14 +127,14 @@ def test_from_a_notebook(tmp_path: Path) -> None:
     assert frame.equals(dibench.load(tmp_path)), "a sweep's directory is its table"
     assert len(dibench.load(path, path)) == 2 * len(frame) and len(cards_in(frame)) == 1
     found = dibench.fit(frame, draws=DRAWS)
-    text = found.summary()
+    text = found.full().summary()
     assert f": {found.verdict}, α " in repr(found) and len(repr(found)) < 80
     assert found.verdict in text and "DI weighted" in text and "held out" in text
     assert {"predicted_ai", "held_out_di_weighted"} <= set(found.to_frame().columns)
     figure = found.plot()
     assert len(figure.axes) == 2 and all(axes.get_title() for axes in figure.axes)
     assert figure.axes[0].get_xlabel().startswith("measured energy (")
-    assert set(figure.axes[0].get_legend_handles_labels()[1]) == set(found.to_frame()["op"])
+    assert set(figure.axes[0].get_legend_handles_labels()[1]) == {*found.to_frame()["op"], "as measured"}
     simulated = dibench.fit(frame.assign(energy_source="simulated"), draws=DRAWS).plot()
     assert simulated.axes[0].get_xlabel().startswith("simulated energy (")
     figure.savefig(tmp_path / "fit.png")

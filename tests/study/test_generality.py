@@ -173,14 +173,13 @@ def test_the_same_seed_gives_the_same_study() -> None:
 def test_the_verb_shows_evidence_first_and_writes_everything(run: Run, tmp_path: Path) -> None:
     path, target = tmp_path / "sweep.csv", tmp_path / "g.json"
     complete(alpha=0.9).to_csv(path, index=False)
-    status, out, err = run(
-        "generality", path, "--subsets", 100, "--sizes", "8,12", "--layer-sizes", "50", "--json", target
-    )
+    sizes = ("--subsets", 100, "--sizes", "8,12", "--layer-sizes", "50")
+    status, out, err = run("generality", path, *sizes, "--full", "--json", target)
     assert (status, err) == (0, "")
     assert out.splitlines()[1].startswith("On families it has not seen, weighted DI errs less than AI")
     assert out.index("Evidence:") < out.index("Subsets of k of 25 networks")
-    sizes = json.loads(target.read_text())["populations"]["networks"]["sizes"]
-    assert [size["k"] for size in sizes] == [8, 12]
+    found = json.loads(target.read_text())["populations"]["networks"]["sizes"]
+    assert [size["k"] for size in found] == [8, 12]
 
 
 def test_few_layers_study_layers_only_and_say_why(run: Run, tmp_path: Path) -> None:
