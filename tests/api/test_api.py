@@ -20,6 +20,7 @@ from dibench.api.batches import AtBatches
 from dibench.api.measured import MeasuredLayer, MeasuredNetwork
 from dibench.errors import UserError
 from dibench.measure.settings import Settings
+from dibench.show.palette import PANEL_WIDTH
 
 DRAWS = 99
 
@@ -93,7 +94,7 @@ def test_a_result_is_short_as_text_and_whole_as_html(results: dict[str, Any], na
 def test_a_figure_shows_itself_without_pyplot(results: dict[str, Any], name: str) -> None:
     figure = results[name].plot()
     picture, size = figure._repr_png_()
-    assert picture.startswith(b"\x89PNG") and size["width"] >= 312
+    assert picture.startswith(b"\x89PNG") and size["width"] >= PANEL_WIDTH
     assert "matplotlib.pyplot" not in sys.modules
 
 
