@@ -152,7 +152,7 @@ def _figures(found: WholeNetworks, unseen: Sequence[UnseenNetwork], card: str) -
     adjective = _adjective(found)
     if drawable(found.ranked):
         name = ident("ranking", card)
-        lines = ["Top: most efficient. Dark: AI or DI moves it by a third of the field or more"]
+        lines = ["Top: most efficient. Misplaced: by a third of the field or more"]
         yield Figure(name, "Who is first?", partial(draw_ranking, found.ranked, adjective, name), lines)
     predicted = [
         one for one in unseen if all(math.isfinite(one.held_out.get(name, math.nan)) for name in _PREDICTED)
@@ -178,7 +178,7 @@ def draw_ranking(ranked: Sequence[NetworkCost], adjective: str, name: str = "ran
     figure, axes = new_panel(height=60 + 17 * len(ranked))
     for one, (measured, macs, ai, di) in zip(ranked, ranks.T.tolist(), strict=True):
         moved = max(abs(measured - ai), abs(measured - di)) >= len(ranked) / 3
-        colour, says = (INK, "AI or DI misplace it by a third") if moved else (FAINT, "placed nearer")
+        colour, says = (INK, "AI or DI misplace it") if moved else (FAINT, "both place it nearly right")
         own = [measured, macs, ai, di]
         axes.plot(range(4), own, color=colour, linewidth=1.6, marker="o", markersize=3.5, label=says)
         by = zip((adjective, *columns), own, strict=True)
