@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 
 # Wide because each parameter is an option.
+# Long because 40 of its lines say what each option is.
 def predict(
     model: Model,
     fit: FitFile = None,

@@ -105,7 +105,7 @@ def _measured(found: WholeNetworks) -> str:
     total = len(found.ranked) + len(found.left_out)
     bound = sum(one.gap_bound for one in found.ranked)
     layers = sum(one.layers for one in found.ranked)
-    gap = f"; {count(bound)} of {count(layers)} layers under 50 µs" if found.ranked else ""
+    gap = f"; of their layers, {count(bound)} of {count(layers)} ran under 50 µs" if found.ranked else ""
     return (
         f"Whole networks at batch {found.batch}, {_cost(found)} summed over layers: {len(found.ranked)} of "
         f"{total} have rows for {percent(found.required_share, 0)} of MACs and elements{gap}."

@@ -35,8 +35,8 @@ def dibench(*arguments: str, encoding: str) -> subprocess.CompletedProcess[bytes
 def test_names_of_files_and_networks_cannot_steer_the_terminal(encoding: str, tmp_path: Path) -> None:
     name = "a\x1b]0;taken\x07\x9b2J\x7f"
     (tmp_path / f"{name}.csv").write_text(f"name,N,C,H,W,K,R,S\n{name},1,8,8,8,8,3,3\n", encoding="utf-8")
-    for file, status in ((f"{name}.csv", 0), (f"{name}.onnx", 2), (name, 2)):
-        done = dibench("layers", str(tmp_path / file), encoding=encoding)
+    for file, status in ((tmp_path / f"{name}.csv", 0), (tmp_path / f"{name}.onnx", 2), (name, 2)):
+        done = dibench("layers", str(file), encoding=encoding)
         said = (done.stdout + done.stderr).decode(encoding)
         assert (done.returncode, "]0;taken" in said) == (status, True)
         assert not set(said) & set("\x1b\x07\x9b\x7f")

@@ -318,7 +318,7 @@ def test_a_fit_shows_networks_in_a_few_lines_and_labels_what_is_not_energy() -> 
     assert "energy summed over layers: 25 of 25" in text
     assert f"Ranking by MAC/J: {best} " in text
     assert "), Williams p < 0.001: DI" in " ".join(text.split())
-    assert len(text.splitlines()) <= 10
+    assert len(text.splitlines()) <= 11
     by_time = shown(networks_of(complete(energy_source="none")))
     assert "time summed over layers" in by_time
     assert "Ranking by MAC/s" in by_time
