@@ -126,13 +126,15 @@ def saving_bars(found: Prediction, savings: Sequence[Saving], kind: str) -> Figu
         size, prefix = common_scale([one.saved.value for one in shown])
         for row, one in enumerate(shown):
             low, value, high = (x / size for x in (one.saved.low, one.saved.value, one.saved.high))
-            axes.plot([low, high], [row, row], color=MUTED, linewidth=1.6, zorder=3)
-            filled = INK if one.certain else SURFACE
-            axes.plot([value], [row], "o", markersize=7, color=filled, markeredgecolor=INK, zorder=4)
+            axes.plot([low, high], [row, row], color=MUTED, linewidth=1.6, zorder=3, label="95% interval")
+            filled, says = (INK, "surely saves") if one.certain else (SURFACE, "may save nothing")
+            axes.plot(
+                [value], [row], "o", markersize=7, color=filled, markeredgecolor=INK, zorder=4, label=says
+            )
         axes.axvline(0, color=INK, linewidth=1.2)
         linear_axis(axes, "x", *axes.get_xlim())
         _finish(axes, names)
-        axes.set_xlabel(f"{kind} saved per inference ({prefix}{found.unit}); hollow: may save nothing")
+        axes.set_xlabel(f"{kind} saved per inference ({prefix}{found.unit})")
         said = "; ".join(f"{n} {short(o.saved.value, found.unit)}" for n, o in zip(names, shown, strict=True))
         return _drawn(figure, name, title, said + ".")
 

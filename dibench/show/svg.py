@@ -254,9 +254,11 @@ def themes() -> dict[str, dict[str, str]]:
 def recoloured(figure: Figure, colours: Mapping[str, str]) -> None:
     """Paint a figure in real colours, its surface too; it may have been painted before."""
     from matplotlib.colors import to_hex, to_rgba
+    from matplotlib.text import Text
 
+    grounds = [text.get_bbox_patch() for text in figure.findobj(Text) if isinstance(text, Text)]
     kinds = ("color", "facecolor", "edgecolor", "markerfacecolor", "markeredgecolor")
-    for artist in figure.findobj():
+    for artist in (*figure.findobj(), *filter(None, grounds)):  # a text does not name its ground as its child
         known: dict[str, str] = artist.__dict__.setdefault("_dibench_sentinels", {})
         for kind in kinds:
             if not hasattr(artist, f"get_{kind}") or not hasattr(artist, f"set_{kind}"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,10 +11,10 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 from matplotlib.text import Text
 
-from dibench.show.axes import log_axis
+from dibench.show.axes import above, log_axis
 from dibench.show.marks import tell
-from dibench.show.palette import PANEL_WIDTH, TEXT
-from dibench.show.svg import Drawn, new_panel, standalone, to_svg
+from dibench.show.palette import ACCENT, FAINT, PANEL_WIDTH, SURFACE, TEXT
+from dibench.show.svg import Drawn, new_panel, painted, standalone, to_svg
 from dibench.show.ticks import Tick, even_ticks, log_ticks
 
 
@@ -52,6 +53,18 @@ def test_marks_in_sight_have_their_words_where_they_are_drawn() -> None:
     assert further == pytest.approx((box.x0 + 0.9 * box.width) * width, abs=0.1)
     assert y == same == pytest.approx((1 - box.y0 - 0.5 * box.height) * height, abs=0.1)
     assert "data-marks" not in standalone(svg)
+
+
+def test_a_painted_figure_has_colours_of_the_page_only(tmp_path: Path) -> None:
+    """Panels are drawn in colours that stand for others; one that is left is as good as black."""
+    figure, axes = new_panel()
+    axes.scatter([1], [1], c=ACCENT, edgecolors=SURFACE)
+    axes.plot([0, 1], [0, 1], color=FAINT, label="a kind")
+    above(axes, "words on a ground", 0.0, 1)
+    painted(to_svg(figure, "figure", title="t", description="d").figure)
+    figure.savefig(tmp_path / "figure.svg")
+    colours = set(re.findall("#[0-9a-f]{6}", (tmp_path / "figure.svg").read_text()))
+    assert len(colours) > 4 and not {one for one in colours if one.startswith("#0101")}
 
 
 @pytest.mark.parametrize("low", [0.0013, 0.97, 6.9, 43, 1.3e9])
