@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -43,31 +42,58 @@ def tell(
         json_file: see `output.answer`.
         full: every kernel, and what each takes of a multiprocessor.
     """
-    from dibench import models
-    from dibench.limits import cards, choice
-    from dibench.models.named import split_layer
-    from dibench.show import limits
-    from dibench.show.terminal import show
+    from dibench.limits import cards
 
-    card = cards.of(arch)
+    card, dtypes = cards.of(arch), (dtype,) if dtype else _TELLING
     whole = [name for name in named if not _is_layer(name)]
     if whole and len(whole) < len(named):
         raise UserError("LAYER", "must all be layers, or all networks", " ".join(named))
-    if not whole:
-        layers = [layer for name in named or FEW for layer in _at_batches(name, batches)]
-        dtypes = (dtype,) if dtype else _TELLING
-        fast = not (named and full)
-        cases = [case for layer in layers for case in choice.cases_of(layer, card, fast=fast, dtypes=dtypes)]
-        found = _examined(cases, card)
-        shown = found if named else choice.fastest(found)
-        answer(
-            json_file,
-            lambda: [_object(one) for one in shown],
-            lambda: show(console(), limits.layers(shown, card, full=full)),
-        )
-        return
-    loaded = [models.load(split_layer(name)[0], batch=N) for name in whole for N in batches or BATCHES]
-    dtypes = (dtype,) if dtype else _TELLING
+    if whole:
+        _networks(whole, card, batches or BATCHES, dtypes, json_file, full=full)
+    else:
+        _layers(named, card, batches, dtypes, json_file, full=full)
+
+
+def _layers(
+    named: Sequence[str],
+    card: Card,
+    batches: Sequence[int],
+    dtypes: Sequence[str],
+    json_file: Path | None,
+    *,
+    full: bool,
+) -> None:
+    from dibench.limits import choice
+    from dibench.show import limits
+    from dibench.show.terminal import show
+
+    layers = [layer for name in named or FEW for layer in _at_batches(name, batches)]
+    fast = not (named and full)
+    cases = [case for layer in layers for case in choice.cases_of(layer, card, fast=fast, dtypes=dtypes)]
+    found = _examined(cases, card)
+    shown = found if named else choice.fastest(found)
+    answer(
+        json_file,
+        lambda: [_object(one) for one in shown],
+        lambda: show(console(), limits.layers(shown, card, full=full)),
+    )
+
+
+def _networks(
+    named: Sequence[str],
+    card: Card,
+    batches: Sequence[int],
+    dtypes: Sequence[str],
+    json_file: Path | None,
+    *,
+    full: bool,
+) -> None:
+    from dibench import models
+    from dibench.limits import choice
+    from dibench.show import limits
+    from dibench.show.terminal import show
+
+    loaded = [models.load(name, batch=N) for name in named for N in batches]
     wanted = {layer.renamed(""): None for model in loaded for layer in model.layers}
     cases = [case for layer in wanted for case in choice.cases_of(layer, card, dtypes=("fp32", *dtypes))]
     best = choice.fastest(_examined(cases, card))
@@ -87,16 +113,17 @@ def tell(
 
 
 def _is_layer(name: str) -> bool:
-    from dibench.models.named import split_layer
+    from dibench.models.named import is_dimensions, split_layer
 
-    return "=" in name or bool(split_layer(name)[1])
+    return is_dimensions(name) or bool(split_layer(name)[1])
 
 
 def _at_batches(name: str, batches: Sequence[int]) -> list[Layer]:
     from dibench import models
     from dibench.layer import Layer
+    from dibench.models.named import is_dimensions
 
-    if re.match(r"\s*[A-Za-z_]+\s*=", name):
+    if is_dimensions(name):
         layer = Layer.parse(name)
         return [layer.with_batch(N) for N in batches or (layer.N,)]
     return [models.find(name, batch=N) for N in batches or BATCHES]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import attrs
@@ -83,10 +82,10 @@ def measure(options: Options) -> None:
     [bold]python -m dibench measure nets.py:make --input-shape 1,3,64,64 --time-budget 60s[/bold]
     """
     begin = time.monotonic()
-    from dibench.models.named import split_layer
+    from dibench.models.named import is_dimensions, split_layer
 
     check_json(options.json_file)
-    of_dimensions = re.match(r"\s*[A-Za-z_]+\s*=", options.what) and not Path(options.what).exists()
+    of_dimensions = is_dimensions(options.what)
     if of_dimensions or split_layer(options.what)[1]:
         _of_a_model_only(options)
         sizes = batch_sizes(options.batch)

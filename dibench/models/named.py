@@ -5,6 +5,7 @@ What exists is what it says: a slash or a colon in the path of a file is part of
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from dibench import networks
@@ -38,6 +39,15 @@ def has_inputs(text: str) -> bool:
     if Path(text).suffix.lower() in TABLES or text in networks.names():
         return False
     return ":" not in text or not Path(text).is_file() or Path(text).suffix.lower() == ".onnx"
+
+
+def is_dimensions(text: str) -> bool:
+    """Whether a text is a layer's dimensions, and not a file of that name.
+
+    >>> is_dimensions("N=1,C=64,H=56,W=56,K=64,R=3,S=3"), is_dimensions("resnet50/layer1.0.conv2")
+    (True, False)
+    """
+    return bool(re.match(r"\s*[A-Za-z_]+\s*=", text)) and not Path(text).exists()
 
 
 def split_layer(text: str) -> tuple[str, str]:
