@@ -109,35 +109,40 @@ def _price(fit: Fit) -> str:
 
 
 def _next(found: Findings, source: str) -> str:
-    fit, command = found.fit, f"`python -m dibench fit {source}"
-    if _noisy(fit):
-        return f"Next: other work disturbed most rows, so {noise.REMEDY}."
-    twins = found.twins
-    if twins is not None and any(one.pairs >= twins.least_pairs for one in twins.decisive.twins):
-        return f"Next: {command} --twins` compares pairs of layers that differ in nothing but the data type."
-    if found.lattice is not None:
-        return f"Next: {command} --lattice` says what one access costs, from one layer under many boxes."
-    if fit.conclusion == NOT_ADEQUATE:
-        return f"Next: {command} --full` says what the misses follow{_follows(fit)}."
-    if fit.verdict == "undecided":
-        return (
-            "Next: more layers, such as `python -m dibench sweep networks --out results/local/networks "
-            "--time-budget 9m`."
-        )
-    return f"Next: `python -m dibench generality {source}` asks whether other networks say the same."
+    fit, command, twins = found.fit, f"`python -m dibench fit {source}", found.twins
+    if not _noisy(fit):
+        if twins is not None and any(one.pairs >= twins.least_pairs for one in twins.decisive.twins):
+            return (
+                f"Next: {command} --twins` compares pairs of layers that differ in nothing but the data type."
+            )
+        if found.lattice is not None:
+            return f"Next: {command} --lattice` says what one access costs, from one layer under many boxes."
+    return _next_of(
+        fit,
+        full=f"{command} --full`",
+        more="`python -m dibench sweep networks --out results/local/networks --time-budget 9m`",
+        further=f"`python -m dibench generality {source}` asks whether other networks say the same",
+    )
 
 
 def _next_in_python(fit: Fit) -> str:
+    return _next_of(
+        fit,
+        full="`.full()`",
+        more='`dibench.sweep("networks", out="results/local/networks", time_budget="9m")`',
+        further='`dibench.predict("resnet50", fit=…)` with this fit says what a network costs',
+    )
+
+
+def _next_of(fit: Fit, *, full: str, more: str, further: str) -> str:
+    """What comes next by the state of the fit, each as one types it: all figures, a larger sweep, a use."""
     if _noisy(fit):
         return f"Next: other work disturbed most rows, so {noise.REMEDY}."
     if fit.conclusion == NOT_ADEQUATE:
-        return f"Next: `.full()` says what the misses follow{_follows(fit)}."
+        return f"Next: {full} says what the misses follow{_follows(fit)}."
     if fit.verdict == "undecided":
-        return (
-            'Next: more layers, such as `dibench.sweep("networks", out="results/local/networks", '
-            'time_budget="9m")`.'
-        )
-    return 'Next: `dibench.predict("resnet50", fit=…)` with this fit says what a network costs.'
+        return f"Next: more layers, such as {more}."
+    return f"Next: {further}."
 
 
 def _follows(fit: Fit) -> str:
