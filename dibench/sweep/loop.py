@@ -72,7 +72,6 @@ _FIRST_LESSON = 32
 _MOST_LOSSES = 3
 """A case that was running each of so many times when a device was lost is taken for the cause: it fails."""
 
-
 _STUCK, _STUCK_S = 3.0, 5.0
 """A case that the deadline ends was stuck if it took so many times what was expected, and so many seconds."""
 

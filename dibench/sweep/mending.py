@@ -20,7 +20,7 @@ from dibench.numbers import count
 from dibench.schema import NAMES
 from dibench.sweep import record
 from dibench.sweep.manifest import free_stamp
-from dibench.sweep.visit_book import Entry
+from dibench.sweep.visit_book import NO_VISIT, Entry
 from dibench.table import HEADER, read_rows
 
 _REMEDY = f"Mend it, or move the file away: its rows are written again from {record.VISITS}, or measured"
@@ -109,7 +109,7 @@ def _ended(path: Path, text: str, is_whole: Callable[[str, str], bool], then: st
 def _is_visit(first: str, last: str) -> bool:
     try:
         Entry.of_line(last)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except NO_VISIT:
         return False
     return True
 

@@ -42,6 +42,9 @@ GAP_BOUND_S = 50e-6
 
 SENTINELS = "sentinels"
 
+NO_VISIT = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
+"""What `Entry.of_line` raises of a line that is not a visit of this version."""
+
 _MOST_LOST = 3
 """Visits of a case that do not count because they lay in a spell; further ones do."""
 
@@ -103,7 +106,7 @@ def read_entries(path: Path) -> list[Entry]:
     for number, line in enumerate(lines, start=1):
         try:
             entries.append(Entry.of_line(line))
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        except NO_VISIT:
             rule = (
                 "is not a visit of this version of dibench: delete the line, and its case is visited again; "
                 "or move the file away, and all are"
