@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.machinery
 import importlib.util
 import itertools
@@ -105,9 +106,10 @@ def extension(flavour: str) -> Any:
 
 
 def load_extension(path: Path) -> Any:
-    """A build of the extension, whichever others are loaded."""
-    loader = importlib.machinery.ExtensionFileLoader("_cpu", str(path))
-    spec = importlib.util.spec_from_file_location("_cpu", path, loader=loader)
+    """A build of the extension, whichever others are loaded: pybind11 gives one of the same name again."""
+    name = f"_{hashlib.sha256(bytes(path)).hexdigest()[:16]}._cpu"
+    loader = importlib.machinery.ExtensionFileLoader(name, str(path))
+    spec = importlib.util.spec_from_file_location(name, path, loader=loader)
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
     loader.exec_module(module)
