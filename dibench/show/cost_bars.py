@@ -43,7 +43,7 @@ Terms = Mapping[str, Sequence[float]]
 LAYERS = 28
 """Only so many bars can be read: the costliest layers are drawn."""
 SAVINGS = 14
-_ROW, _LINE, _FRAME, _HEADING, _LETTER, _LABEL, _WIDTH, _NARROW = 19, 15, 86, 18, 7.4, 20, 620, PANEL_WIDTH
+_ROW, _LINE, _FRAME, _HEADING, _LETTER, _LABEL, _WIDTH, _NARROW = 19, 15, 86, 18, 7.4, 26, 620, PANEL_WIDTH
 
 
 def layer_bars(found: Prediction, terms: Terms, kind: str) -> Figure:
