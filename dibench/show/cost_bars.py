@@ -61,7 +61,7 @@ def layer_bars(found: Prediction, terms: Terms, kind: str) -> Figure:
         above = _sum(parts, len(rows)) - costs[rows]
         ends = np.array([[one.low for one in layers], [one.high for one in layers]]).reshape(2, -1) + above
         figure, axes, scale = _bars(names, parts, TERM_COLOURS, ends, found.unit)
-        axes.set_xlabel(f"{kind} ({scale})")
+        _label(axes, f"{kind} ({scale})")
         return _drawn(figure, name, title, _said(names, parts, found.unit))
 
     name = f"layers-{slug(found.network)}"
@@ -85,7 +85,7 @@ def operator_bars(found: Prediction, terms: Terms, kind: str, *, page_name: str 
         ends = _ends([found.by_operator[one] for one in present]) + above
         labels = [f"{one} ({int((op == one).sum())})" for one in present]
         figure, axes, scale = _bars(labels, parts, TERM_COLOURS, ends, found.unit, width=_NARROW)
-        axes.set_xlabel(f"{kind} of one batch ({scale})")
+        _label(axes, f"{kind} of one batch ({scale})")
         return _drawn(figure, name, title, _said(labels, parts, found.unit), heading=not page_name)
 
     network = f"{found.network} at batch {found.batch}"
@@ -108,7 +108,7 @@ def side_by_side(found: Sequence[Prediction], kind: str, *, page_name: str = "")
         }
         ends, unit = _ends([one.per_inference for one in found]), found[0].unit
         figure, axes, scale = _bars(names, parts, OPERATOR_COLOURS, ends, unit, width=_NARROW)
-        axes.set_xlabel(f"{kind} per inference ({scale})")
+        _label(axes, f"{kind} per inference ({scale})")
         return _drawn(figure, name, title, _said(names, parts, unit), heading=not page_name)
 
     networks = " and ".join(dict.fromkeys(one.network for one in found))
@@ -134,7 +134,7 @@ def saving_bars(found: Prediction, savings: Sequence[Saving], kind: str) -> Figu
         axes.axvline(0, color=INK, linewidth=1.2)
         linear_axis(axes, "x", *axes.get_xlim())
         _finish(axes, names)
-        axes.set_xlabel(f"{kind} saved per inference ({prefix}{found.unit})")
+        _label(axes, f"{kind} saved per inference ({prefix}{found.unit})")
         said = "; ".join(f"{n} {short(o.saved.value, found.unit)}" for n, o in zip(names, shown, strict=True))
         return _drawn(figure, name, title, said + ".")
 
@@ -200,6 +200,11 @@ def _bars(
     _finish(axes, labels)
     linear_axis(axes, "x", 0.0, axes.get_xlim()[1])
     return figure, axes, f"{prefix}{unit}"
+
+
+def _label(axes: Axes, text: str) -> None:
+    """The axis' label ends where the bars' axis ends: on a phone it may reach back under the rows' names."""
+    axes.set_xlabel(text, loc="right")
 
 
 def _finish(axes: Axes, names: Sequence[str]) -> None:
