@@ -95,6 +95,20 @@ template <typename T>
 __device__ __forceinline__ void put_output(T* p, T value, bool inside = true) {
   if (inside) *p = value;
 }
+// Partial sums that blocks hand to each other through the workspace: in L2, which all multiprocessors share.
+template <typename T>
+__device__ __forceinline__ T fetch_partial(const T* p) { return __ldcg(p); }
+template <typename T>
+__device__ __forceinline__ void put_partial(T* p, T value) { *p = value; }
+/// Called by one thread of a block, after a barrier behind what the block has put: whether it is the last of so many blocks
+/// to arrive. Then it sees what all of them have put, and so does its block behind another barrier. The counter is 0 before
+/// the first arrives and after the last has.
+__device__ __forceinline__ bool arrive(int* counter, int blocks) {
+  __threadfence();  // what was put before, by other threads of the block too, is there before the count is
+  const bool last = atomicInc((unsigned*)counter, unsigned(blocks) - 1) == unsigned(blocks) - 1;
+  __threadfence();  // and nothing is fetched before the count is known
+  return last;
+}
 template <typename T>
 __device__ __forceinline__ T fetch_weight_shared(const T* p) { return *p; }
 template <typename T>

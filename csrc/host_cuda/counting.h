@@ -86,6 +86,17 @@ inline void put_output(T* p, T value, bool inside = true, DIBENCH_SITE) {
   *p = value;
 }
 template <typename T>
+inline T fetch_partial(const T* p, DIBENCH_SITE) {
+  dibench_host::touch_partial(false, p, sizeof(T), file, line);
+  return *p;
+}
+template <typename T>
+inline void put_partial(T* p, T value, DIBENCH_SITE) {
+  dibench_host::touch_partial(true, p, sizeof(T), file, line);
+  *p = value;
+}
+inline bool arrive(int* counter, int blocks, DIBENCH_SITE) { return dibench_host::arrive(counter, blocks, file, line); }
+template <typename T>
 inline T fetch_weight_shared(const T* p) {
   dibench_host::count_shared(dibench_host::weight, dibench_host::elements_of<T>);
   return *p;

@@ -58,8 +58,8 @@ inline float __uint_as_float(unsigned i) { float f; memcpy(&f, &i, 4); return f;
 
 namespace dibench_host {
 extern void* dynamic_shared;
-/// Parks the fiber until the live threads of the block stand at the barrier of this line.
-void block_barrier(const char* file, int line);
+/// Parks the fiber until the live threads of the block stand at the barrier of this line; whether one of them votes for it.
+bool block_barrier(bool vote, const char* file, int line);
 /// Deposits `bytes` (at most 64) of this lane, parks until the warp's lanes of `mask` have, and returns the
 /// deposits of all 32 lanes, 64 bytes apart: valid until this lane's next exchange but one.
 const unsigned char* warp_exchange(unsigned mask, const void* deposit, size_t bytes, const char* file, int line);
@@ -83,7 +83,8 @@ inline void warp_barrier(const char* file, int line, unsigned mask = 0xffffffffu
 }  // namespace dibench_host
 
 #define DIBENCH_HERE __FILE__, __LINE__
-#define __syncthreads() dibench_host::block_barrier(DIBENCH_HERE)
+#define __syncthreads() ((void)dibench_host::block_barrier(false, DIBENCH_HERE))
+#define __syncthreads_or(vote) int(dibench_host::block_barrier(vote, DIBENCH_HERE))
 #define __syncwarp(...) dibench_host::warp_barrier(DIBENCH_HERE __VA_OPT__(, ) __VA_ARGS__)
 // As on the GPU, a source outside the segment of `width` lanes gives a lane its own value back.
 #define __shfl_sync(mask, value, source, ...)                                                                      \

@@ -3,8 +3,11 @@
 //
 // A wrong kernel ends the launch with a message that names block, thread and line:
 //   barrier divergence          live threads wait at different barriers, or a warp exchange never completes
-//   race                        two blocks, or two threads between barriers, touch one element of y
+//   race                        two blocks, or two threads between barriers, touch one element of y; or a block fetches a
+//                               partial sum of another that has not arrived at a counter since, or does not know itself
+//                               to be the last that arrives there
 //   out of bounds               an accessor leaves its operand
+//   counter                     not all arrive at one
 // Shared memory is NaN (all bits set) when a block starts. Threads and blocks run in either order, and each warp as
 // far ahead of the others as barriers let it: a deleted barrier shows as a wrong number in one of them.
 #include <stdarg.h>
@@ -41,8 +44,8 @@ struct Launch {
   unsigned reverse_threads, reverse_blocks;
   unsigned count_sectors, count_banks;
   unsigned only_block;         // number of the one block to run, from 1; 0: all
-  const char* operand[3];      // weight, input, output: all instances
-  long long operand_bytes[3];
+  const char* operand[4];      // weight, input, output: all instances; workspace
+  long long operand_bytes[4];
 };
 struct Counts {
   long long global_reads[3];   // weight, input, output (partial sums)
@@ -70,6 +73,7 @@ struct Fiber {
   State state;
   const char* file;      // of the barrier or exchange it waits at, or was at last
   int line;
+  bool vote;             // at the barrier
   unsigned mask;         // of the exchange
   unsigned parity;       // which of the two sets of cells its next exchange uses
   std::unordered_map<unsigned long long, int> passed;  // accesses so far, by site
@@ -88,6 +92,12 @@ struct Owner {
   unsigned block, thread, interval;  // block and thread from 1
 };
 
+/// Of each 4 bytes of the workspace: who put them, and the counter, from 1, at which the block has arrived since.
+struct Part {
+  Owner put;
+  unsigned long long counter;
+};
+
 enum Traffic { global_read, global_write, shared_read, shared_write };
 
 Launch launch;
@@ -96,6 +106,9 @@ void** arguments;
 std::vector<Fiber> fibers;
 std::vector<unsigned char> cells[2];  // deposits of warp exchanges, 64 bytes for each thread
 std::vector<Owner> owners;           // of each 4 bytes of y
+std::vector<Part> parts;
+std::vector<unsigned long long> put;  // parts of the running block since it last arrived
+std::unordered_map<unsigned long long, Owner> last;  // by counter: who was the last to arrive; nobody yet
 std::vector<std::unordered_map<unsigned long long, Request>> requests;  // of each warp of the block
 std::vector<std::unordered_map<unsigned long long, SharedRequest>> shared_requests;  // likewise
 std::unordered_set<unsigned long long> block_sectors[3];
@@ -103,6 +116,7 @@ Fiber* self;
 ucontext_t scheduler;
 unsigned block_number, interval;     // from 1; barrier intervals of the block so far
 unsigned long long blocks_run;
+bool vote;                           // of the last block barrier that had one
 bool failed;
 char message[1024];
 #if defined(__SANITIZE_ADDRESS__)
@@ -185,8 +199,12 @@ bool release_block() {
     if (!first) first = &f;
   }
   if (!first) return false;
-  for (Fiber& f : fibers)
-    if (f.state == at_block_barrier) f.state = ready;
+  vote = false;
+  for (Fiber& f : fibers) {
+    if (f.state != at_block_barrier) continue;
+    f.state = ready;
+    vote = vote || f.vote;
+  }
   ++interval;
   return true;
 }
@@ -255,6 +273,7 @@ int log2_of(int bytes) { return bytes >= 16 ? 4 : bytes >= 8 ? 3 : bytes >= 4 ? 
 void run_block() {
   const size_t n = fibers.size();
   interval = 1;
+  put.clear();
   ++blocks_run;
   if (__start_cuda_shared) poison(__start_cuda_shared, __stop_cuda_shared);
   poison(static_cast<char*>(dynamic_shared), static_cast<char*>(dynamic_shared) + launch.shared_bytes);
@@ -301,11 +320,13 @@ unsigned long long site(Kind kind, const char* file, int line) {
 
 int lane() { return int(self - fibers.data()) % 32; }
 
-void block_barrier(const char* file, int line) {
+bool block_barrier(bool own_vote, const char* file, int line) {
   self->state = at_block_barrier;
+  self->vote = own_vote;
   self->file = file;
   self->line = line;
   to_scheduler(false);
+  return vote;  // no thread gets to the next barrier before all have left this one
 }
 
 const unsigned char* warp_exchange(unsigned mask, const void* deposit, size_t bytes, const char* file, int line) {
@@ -329,44 +350,112 @@ void pass(Kind kind, const char* file, int line) {
   if (launch.count_sectors) ++self->passed[site(kind, file, line)];
 }
 
-void touch(Kind kind, const void* address, int bytes, int elements, const char* file, int line) {
-  static const char* const names[] = {"weight", "input", "output", "output"};
-  const int operand = kind == output ? 2 : kind;
-  const char* p = static_cast<const char*>(address);
-  const char* base = launch.operand[operand];
-  if (p < base || p + bytes > base + launch.operand_bytes[operand])
-    return fail("out of bounds: %s touches byte %lld of the %lld of %s at %s:%d", where(*self).text,
-                (long long)(p - base), launch.operand_bytes[operand], names[kind], file, line);
-  const long long offset = p - base;  // device memory begins on a sector, so this stands for the address
+namespace {
+const char* const operand_names[] = {"weight", "input", "output", "workspace"};
+
+/// Where an access lies in its operand, in bytes. Device memory begins on a sector, so this stands for the address.
+long long offset_in(int operand, const void* address, int bytes, const char* file, int line) {
+  const char* const p = static_cast<const char*>(address);
+  const long long offset = p - launch.operand[operand], size = launch.operand_bytes[operand];
+  if (offset < 0 || offset + bytes > size)
+    fail("out of bounds: %s touches byte %lld of the %lld of %s at %s:%d", where(*self).text, offset, size,
+         operand_names[operand], file, line);
   if (offset % bytes)
-    return fail("misaligned: %s touches byte %lld of %s, %d at once, at %s:%d", where(*self).text, offset,
-                names[kind], bytes, file, line);
+    fail("misaligned: %s touches byte %lld of %s, %d at once, at %s:%d", where(*self).text, offset,
+         operand_names[operand], bytes, file, line);
+  return offset;
+}
+
+/// Joins an access to its warp's request.
+void join_request(Kind kind, int operand, long long offset, int bytes, const char* file, int line) {
+  if (!launch.count_sectors) return;
+  const unsigned long long place = site(kind, file, line);
+  Request& request = requests[size_t(self - fibers.data()) / 32][place | unsigned(self->passed[place]++)];
+  const unsigned long long first = offset / 32, last_one = (offset + bytes - 1) / 32;
+  for (unsigned long long sector = first; sector <= last_one; ++sector) {
+    bool known = false;
+    for (unsigned i = request.count; i-- > 0 && !known;) known = request.sector[i] == sector;
+    if (!known && request.count < 32) request.sector[request.count++] = sector;
+    if (launch.count_banks) block_sectors[operand].insert(sector);
+  }
+  ++counts.widths[kind == output ? global_write : global_read][log2_of(bytes)];
+}
+
+Owner this_thread() { return {block_number, unsigned(self - fibers.data()) + 1, interval}; }
+/// Whether what a thread of this block did then has been seen to be done: by itself, or after a barrier.
+bool before_now(const Owner& then) {
+  const Owner now = this_thread();
+  return then.block == now.block && (then.thread == now.thread || then.interval != now.interval);
+}
+}  // namespace
+
+void touch(Kind kind, const void* address, int bytes, int elements, const char* file, int line) {
+  const int operand = kind == output ? 2 : kind;
+  const long long offset = offset_in(operand, address, bytes, file, line);
   (kind == output ? counts.output_writes : counts.global_reads[operand]) += elements;
   if (operand == 2) {
-    const unsigned thread = unsigned(self - fibers.data()) + 1;
+    const Owner now = this_thread();
     for (long long cell = offset / 4; cell * 4 < offset + bytes; ++cell) {
       Owner& owner = owners[size_t(cell)];
-      if (owner.block && owner.block != block_number)
+      if (owner.block && owner.block != now.block)
         return fail("race: %s touches output element %lld at %s:%d, and so has another block", where(*self).text,
                     offset / (bytes / elements), file, line);
-      if (owner.block && owner.thread != thread && owner.interval == interval)
+      if (owner.block && !before_now(owner))
         return fail("race: %s touches output element %lld at %s:%d, and so has thread %u of the block since "
                     "the last barrier", where(*self).text, offset / (bytes / elements), file, line, owner.thread - 1);
-      owner = {block_number, thread, interval};
+      owner = now;
     }
   }
-  if (launch.count_sectors) {
-    const unsigned long long place = site(kind, file, line);
-    Request& request = requests[size_t(self - fibers.data()) / 32][place | unsigned(self->passed[place]++)];
-    const unsigned long long first = offset / 32, last = (offset + bytes - 1) / 32;
-    for (unsigned long long sector = first; sector <= last; ++sector) {
-      bool known = false;
-      for (unsigned i = request.count; i-- > 0 && !known;) known = request.sector[i] == sector;
-      if (!known && request.count < 32) request.sector[request.count++] = sector;
-      if (launch.count_banks) block_sectors[operand].insert(sector);
-    }
-    ++counts.widths[kind == output ? global_write : global_read][log2_of(bytes)];
+  join_request(kind, operand, offset, bytes, file, line);
+}
+
+void touch_partial(bool is_put, const void* address, int bytes, const char* file, int line) {
+  const long long offset = offset_in(3, address, bytes, file, line);
+  (is_put ? counts.output_writes : counts.global_reads[2]) += bytes / 4;
+  for (long long cell = offset / 4; cell * 4 < offset + bytes; ++cell) {
+    Part& part = parts[size_t(cell)];
+    const char* wrong = nullptr;
+    if (last.count((unsigned long long)cell + 1))
+      wrong = "which is a counter";
+    else if (is_put)
+      wrong = part.counter ? "which others may fetch already"
+              : part.put.block && !before_now(part.put) ? "and so has another thread" : nullptr;
+    else if (!part.put.block)
+      wrong = "which nobody has put";
+    else if (part.put.block == block_number)
+      wrong = before_now(part.put) ? nullptr : "which another thread has put since the last barrier";
+    else if (!part.counter)
+      wrong = "whose block has not arrived at a counter since it was put";
+    else if (!before_now(last[part.counter]))
+      wrong = "without being known to be the last at the counter at which its block has arrived";
+    if (wrong)
+      return fail("race: %s %s partial element %lld at %s:%d, %s", where(*self).text, is_put ? "puts" : "fetches", cell,
+                  file, line, wrong);
+    if (!is_put) continue;
+    part.put = this_thread();
+    put.push_back((unsigned long long)cell);
   }
+  const long long behind_y = (launch.operand_bytes[2] + 31) / 32 * 32;  // both are outputs: in other sectors
+  join_request(is_put ? output : partial, 2, behind_y + offset, bytes, file, line);
+}
+
+bool arrive(int* counter, int blocks, const char* file, int line) {
+  const long long offset = offset_in(3, counter, sizeof *counter, file, line);
+  if (parts[size_t(offset / 4)].put.block)
+    fail("race: %s arrives at partial element %lld at %s:%d", where(*self).text, offset / 4, file, line);
+  const unsigned long long number = (unsigned long long)offset / 4 + 1;
+  // What other threads put is behind this fence only if a barrier is between.
+  for (unsigned long long cell : put)
+    if (before_now(parts[cell].put)) parts[cell].counter = number;
+  put.clear();
+  Owner& comer = last[number];
+  if (comer.block)
+    fail("race: %s arrives at counter %lld at %s:%d, where all have arrived already", where(*self).text, offset / 4, file,
+         line);
+  const unsigned before = unsigned(*counter), most = unsigned(blocks) - 1;
+  *counter = before >= most ? 0 : int(before + 1);  // atomicInc
+  if (before == most) comer = this_thread();
+  return before == most;
 }
 
 void touch_shared(const void* address, int bytes, bool is_write, uintptr_t site) {
@@ -403,6 +492,8 @@ extern "C" __attribute__((visibility("default"))) int dibench_launch(const Launc
   gridDim = {l->grid[0], l->grid[1], l->grid[2]};
   blockDim = {l->block[0], l->block[1], l->block[2]};
   owners.assign(size_t(l->operand_bytes[2] + 3) / 4, {0, 0, 0});
+  parts.assign(size_t(l->operand_bytes[3] + 3) / 4, {{0, 0, 0}, 0});
+  last.clear();
   const size_t threads = size_t(blockDim.x) * blockDim.y * blockDim.z;
   for (Fiber& f : fibers) free(f.stack);
   fibers.clear();
@@ -422,6 +513,10 @@ extern "C" __attribute__((visibility("default"))) int dibench_launch(const Launc
     block_number = unsigned(b) + 1;
     run_block();
   }
+  if (!failed && !l->only_block)
+    for (const auto& [number, comer] : last)
+      if (!comer.block)
+        fail("counter: the one at byte %llu of the workspace is not back at 0 when the launch ends", 4 * (number - 1));
   free(dynamic_shared);
   *out = counts;
   snprintf(reason, reason_bytes, "%s", failed ? message : "");

@@ -45,7 +45,9 @@ class CudaCase:
         self._kernel, self._geometry = kernel, geometry
         self._layout, self._memory = Layout.of(case), variant.layout
         self.ring = ring(self._layout.used_bytes, station.gpu.l2_bytes if case.cold else 0)
-        self._buffer = station.context.allocate(self._layout.stride * self.ring.replicas, _field(case))
+        # Launches run one after the other, so those of all replicas share one workspace.
+        needed = self._layout.stride * self.ring.replicas + (geometry.workspace_bytes or 0)
+        self._buffer = station.context.allocate(needed, _field(case))
         self.lap = self.ring.replicas
         self._graphs: dict[tuple[int, int], Graph] = {}
         self._position = 0
@@ -99,6 +101,8 @@ class CudaCase:
         x, w = (in_memory(elements, self._memory) for elements in self.operands())
         first = self._buffer.pointer
         self._context.fill(first, 0, self._layout.stride)
+        if workspace := self._geometry.workspace_bytes:
+            self._context.fill(self._workspace, 0, workspace)
         self._context.write(first + self._layout.x, x)
         self._context.write(first + self._layout.w, w)
         done = 1  # the other replicas are copies; their number doubles each time
@@ -106,6 +110,10 @@ class CudaCase:
             size = min(done, self.ring.replicas - done)
             self._context.copy(first + done * self._layout.stride, first, size * self._layout.stride)
             done += size
+
+    @property
+    def _workspace(self) -> int:
+        return self._buffer.pointer + self.ring.replicas * self._layout.stride
 
     def _graph(self, start: int, size: int) -> Graph:
         """`size` launches around the ring from a replica on."""
@@ -120,9 +128,10 @@ class CudaCase:
 
     def _launch(self, replica: int) -> Launch:
         at, layout = self._buffer.pointer + replica * self._layout.stride, self._layout
-        arguments = compilers.kernel_arguments(
-            self._case.layer, self._case.instances, at + layout.x, at + layout.w, at + layout.y
-        )
+        addresses = [at + layout.x, at + layout.w, at + layout.y]
+        if self._geometry.workspace_bytes is not None:
+            addresses.append(self._workspace)
+        arguments = compilers.kernel_arguments(self._case.layer, self._case.instances, *addresses)
         return Launch(self._kernel, self._geometry, arguments)
 
 

@@ -46,6 +46,7 @@ _SHARED_ACCESSES = (
 )  # fmt: skip
 
 OPERANDS = ("weight", "input", "output")
+_REGIONS = (*OPERANDS, "workspace")
 WIDTHS = (1, 2, 4, 8, 16)
 """Bytes of one lane's access."""
 
@@ -70,8 +71,8 @@ class _Launch(ctypes.Structure):
         ("count_sectors", ctypes.c_uint),
         ("count_banks", ctypes.c_uint),
         ("only_block", ctypes.c_uint),
-        ("operand", ctypes.c_void_p * 3),
-        ("operand_bytes", ctypes.c_longlong * 3),
+        ("operand", ctypes.c_void_p * 4),
+        ("operand_bytes", ctypes.c_longlong * 4),
     )
 
 
@@ -147,7 +148,8 @@ class Kernel:
 
         Args:
             arguments: ctypes values, in the kernel's order.
-            operands: the arrays behind "weight", "input" and "output", for bounds and ownership.
+            operands: the arrays behind "weight", "input", "output" and, where it has one, "workspace", for
+            bounds and ownership.
             geometry: grid, block, dynamic shared memory.
             reverse_threads: run the threads of a block from the last to the first.
             reverse_blocks: likewise the blocks.
@@ -167,8 +169,8 @@ class Kernel:
             sectors,
             banks,
             only_block,
-            tuple(operands[name].ctypes.data for name in OPERANDS),
-            tuple(operands[name].nbytes for name in OPERANDS),
+            tuple(operands[name].ctypes.data if name in operands else None for name in _REGIONS),
+            tuple(operands[name].nbytes if name in operands else 0 for name in _REGIONS),
         )
         cells = (ctypes.c_void_p * len(arguments))(*(ctypes.addressof(value) for value in arguments))
         counts, reason = _Counts(), ctypes.create_string_buffer(1024)
@@ -224,10 +226,12 @@ def run(
     instances = len(x)
     x, w = in_memory(x, variant.layout), in_memory(w, variant.layout)
     y = np.full(memory_shape(operand_shapes(layer, instances)[2], variant.layout), np.nan, np.float32)
+    geometry = compilers.geometry(variant, layer, knobs, instances=instances, sms=sms)
+    operands = _operands(x, w, y, geometry)
     counts = kernel.launch(
-        compilers.kernel_arguments(layer, instances, *(array.ctypes.data for array in (x, w, y))),
-        {"weight": w, "input": x, "output": y},
-        compilers.geometry(variant, layer, knobs, instances=instances, sms=sms),
+        _arguments(layer, instances, operands),
+        operands,
+        geometry,
         reverse_threads=reverse_threads,
         reverse_blocks=reverse_blocks,
         sectors=sectors,
@@ -253,9 +257,10 @@ def block_traffic(
     w, x = (np.zeros(count, element) for count in (layer.weights, layer.inputs))
     y = np.zeros(layer.outputs, np.float32)
     geometry = compilers.geometry(variant, layer, knobs)
+    operands = _operands(x, w, y, geometry)
     counts = kernel.launch(
-        compilers.kernel_arguments(layer, 1, *(array.ctypes.data for array in (x, w, y))),
-        {"weight": w, "input": x, "output": y},
+        _arguments(layer, 1, operands),
+        operands,
         geometry,
         banks=True,
         only_block=geometry.grid // 2 + 1,
@@ -275,6 +280,22 @@ def block_traffic(
         conflict_free_read_cycles=reads[1],
         conflict_free_write_cycles=writes[1],
     )
+
+
+def _operands(
+    x: npt.NDArray[Any], w: npt.NDArray[Any], y: npt.NDArray[Any], geometry: compilers.Geometry
+) -> dict[str, npt.NDArray[Any]]:
+    """The arrays that a kernel of this geometry is given."""
+    operands = {"input": x, "weight": w, "output": y}
+    if geometry.workspace_bytes is not None:
+        import numpy as np
+
+        operands["workspace"] = np.zeros(geometry.workspace_bytes // 4, np.float32)
+    return operands
+
+
+def _arguments(layer: Layer, instances: int, operands: Mapping[str, npt.NDArray[Any]]) -> tuple[Any, ...]:
+    return compilers.kernel_arguments(layer, instances, *(array.ctypes.data for array in operands.values()))
 
 
 def outcome(y: npt.NDArray[Any], counts: _Counts) -> HarnessRun:

@@ -30,7 +30,7 @@ from dibench.layer import DIMENSIONS
 _REQUIRED = {"ops", "stationarity", "fast", "teaches", "counts"}
 _OPTIONAL = {"knobs", "requires", "define"}
 _CUDA_REQUIRED = {"arch", "dtypes", "constants", "grid", "block", "shared"}
-_CUDA_OPTIONAL = {"spill_bytes", "prefer", "layout"}
+_CUDA_OPTIONAL = {"spill_bytes", "prefer", "layout", "workspace"}
 _COUNT_NAMES = ("lanes", "threads", "warp")
 
 
@@ -123,15 +123,19 @@ def _read_launch(fields: Mapping[str, Any], scope: Scope, path: Path) -> CudaLau
     layout = fields.get("layout", LAYOUTS[0])
     if layout not in LAYOUTS:
         raise UserError("layout", f"must be one of {', '.join(LAYOUTS)}", layout, where=path)
+    of_launch = _wider(scope, "instances")
     return CudaLaunch(
         least_arch=int(arch[1]),
         dtypes=tuple(_words("dtypes", fields["dtypes"], path, known=DTYPES)),
         constants=tuple(_words("constants", fields["constants"], path, known=DIMENSIONS)),
-        grid=read_formula("grid", fields["grid"], _wider(scope, "instances"), path),
+        grid=read_formula("grid", fields["grid"], of_launch, path),
         block=read_formula("block", fields["block"], scope, path),
         shared=read_formula("shared", fields["shared"], scope, path),
         spill_bytes=fields.get("spill_bytes", 0),
         layout=layout,
+        workspace=read_formula("workspace", fields["workspace"], of_launch, path)
+        if "workspace" in fields
+        else None,
     )
 
 

@@ -17,7 +17,7 @@ from dibench.layer import Layer
 KNOBS = ("tile_p", "tile_k", "tile_c", "taps", "window")
 """Knobs of CPU variants, in the order of `Box` in csrc/cpu/kernel.h."""
 
-CUDA_KNOBS = (*KNOBS, "lanes", "cache", "warps", "stage_w", "stage_x")
+CUDA_KNOBS = (*KNOBS, "lanes", "cache", "warps", "stage_w", "stage_x", "splits")
 """Knobs of CUDA variants. Those that CPU variants lack are in the CSV columns `lanes` and `knobs`."""
 
 PLAN_KNOBS = (*CUDA_KNOBS, *library.KNOBS)
@@ -52,6 +52,7 @@ class CudaLaunch:
     shared: Formula
     spill_bytes: int
     layout: str
+    workspace: Formula | None = None
 
 
 @attrs.frozen

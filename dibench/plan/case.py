@@ -28,6 +28,9 @@ def _pairs(value: Iterable[Sequence[Any]]) -> tuple[tuple[str, int | str], ...]:
 _COLUMNS = ("tile_p", "tile_k", "tile_c", "lanes")
 """Knobs with a column of their own; the others share the column `knobs`."""
 
+_UNSAID = {"splits": 1}
+"""Values at which ids and rows leave a knob out: the kernel is then what it was before it had the knob."""
+
 _OF_A_NETWORK = ("N", "C", "H", "W")
 
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False).encode
@@ -86,6 +89,11 @@ class Case:
         return {**box, **dict(self.further)}
 
     @property
+    def told_knobs(self) -> dict[str, Any]:
+        """The knobs that id and row have: all but those at the value that a kernel without them has."""
+        return {name: value for name, value in self.knobs.items() if _UNSAID.get(name) != value}
+
+    @property
     def box(self) -> tuple[int, int, int, int, int]:
         """tile_p, tile_k, tile_c, taps, window as csrc/cpu/kernel.h wants them: 0 where there is no knob."""
         return (
@@ -106,14 +114,15 @@ class Case:
         """The text that the case's id is a hash of: JSON with sorted keys and no spaces.
 
         {"backend", "data", "dtype", "knobs": {the kernel's knobs and "instances"}, "layer": {the sixteen
-        dimensions, none of an anchor}, "seed", "variant"}; the knobs have "sms" where it is not "all", and
-        "cold": 1 where it is; a whole network adds "network"; a sentinel, measured repeatedly, its "order".
+        dimensions, none of an anchor}, "seed", "variant"}; the knobs have "splits" and "sms" where they are
+        not 1 and "all", and "cold": 1 where it is; a whole network adds "network"; a sentinel, measured
+        repeatedly, its "order".
         """
         content = {
             "backend": self.backend,
             "data": self.data,
             "dtype": self.dtype,
-            "knobs": {**self.knobs, "instances": self.instances, **self.launch_knobs},
+            "knobs": {**self.told_knobs, "instances": self.instances, **self.launch_knobs},
             "layer": {} if self.anchor else self.layer.dims,
             "seed": self.seed,
             "variant": self.variant,
@@ -141,7 +150,7 @@ class Case:
         >>> (case.row().macs, case.row().knobs, case.row().status)
         (6, 'cold=1', '')
         """
-        knobs = self.knobs
+        knobs = self.told_knobs
         apart = {name: knobs.pop(name) for name in _COLUMNS if name in knobs}
         row = Row(
             case_id=self.case_id,

@@ -11,8 +11,9 @@ import pytest
 from plan_kernels import CONV, FAST, FC, make, measured, three_kernels
 
 from dibench.kernels import Variant
+from dibench.kernels import registry as variants
 from dibench.layer import Layer
-from dibench.plan import Case, ordering
+from dibench.plan import Case, ordering, with_knobs
 from dibench.plan import file as plan_file
 
 
@@ -49,6 +50,18 @@ def test_a_sentinel_adds_its_order_and_nothing_else_does() -> None:
     assert first.case_id != second.case_id
     assert '"order":22,"seed":1' in second.key
     assert case(5, sentinel=False).case_id == case(6, sentinel=False).case_id
+
+
+def test_a_reduction_that_one_block_does_alone_keeps_the_id_of_before_it_could_be_shared() -> None:
+    layer = Layer.fc(N=1, C=64, K=64)
+    box = {"tile_p": 32, "tile_k": 32, "warps": 4}
+    before, alone, shared = (
+        with_knobs(layer, variants("cuda")["conv_tensor_half"], box | further, dtype="bf16")
+        for further in ({}, {"splits": 1}, {"splits": 2})
+    )
+    assert before.case_id == alone.case_id != shared.case_id
+    assert alone.knobs["splits"] == 1
+    assert (alone.row().knobs, shared.row().knobs) == ("warps=4", "warps=4;splits=2")
 
 
 def test_knobs_are_those_the_kernel_has_and_the_box_fills_with_zeros() -> None:

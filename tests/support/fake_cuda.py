@@ -203,6 +203,13 @@ class FakeCuda:
                 return array[pointer - base : pointer - base + size]
         return self.fault(700)
 
+    def behind(self, pointer: int) -> np.ndarray[Any, Any]:
+        """All that an allocation has from here on, which may be nothing."""
+        for base, array in self.memory.items():
+            if base <= pointer <= base + array.nbytes:
+                return array[pointer - base :]
+        return self.fault(700)
+
     @_call
     def copy(
         self,

@@ -47,10 +47,17 @@ GPU = cuda_driver.Gpu(
 )  # fmt: skip
 
 VARIANT = (ctypes.c_int * len(DIMENSIONS), ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_void_p)
+SPLIT = (*VARIANT, ctypes.c_void_p)
 SUPPORT: Mapping[str, tuple[Any, ...]] = {
     "gate": (ctypes.c_longlong,),
     **dict.fromkeys(anchors.registry(), (ctypes.c_void_p, ctypes.c_longlong, ctypes.c_int)),
 }
+
+
+def parameters(name: str) -> tuple[Any, ...]:
+    """The types of a kernel's parameters."""
+    found = kernels.registry("cuda").get(name)
+    return SUPPORT.get(name, SPLIT if found and found.cuda and found.cuda.workspace else VARIANT)
 
 
 class CUDARuntimeError(RuntimeError):
@@ -107,7 +114,7 @@ class Launched:
     @property
     def values(self) -> tuple[Any, ...]:
         """As ctypes has them."""
-        types = SUPPORT.get(self.name, VARIANT)
+        types = parameters(self.name)
         return tuple(kind.from_buffer_copy(taken) for kind, taken in zip(types, self.taken, strict=True))
 
 
@@ -260,6 +267,8 @@ class FakeCupy:
             "weight": self.view(values[3].value, instances * layer.weights, element),
             "output": self.view(values[4].value, instances * layer.outputs, ctypes.c_float),
         }
+        if len(values) > len(VARIANT):
+            operands["workspace"] = self.device.behind(values[5].value).view(np.float32)
         self.harness(launched, operands)
         return LAUNCH_S
 
@@ -290,7 +299,7 @@ class FakeFunction:
 
     def __init__(self, cupy: FakeCupy, code: Mapping[str, Any]) -> None:
         self.code, self.loaded, self.allowed = code, False, 0
-        self.sizes = [ctypes.sizeof(kind) for kind in SUPPORT.get(code["name"], VARIANT)]
+        self.sizes = [ctypes.sizeof(kind) for kind in parameters(code["name"])]
         self.ptr = len(cupy.functions)
         cupy.functions.append(weakref.ref(self))
 

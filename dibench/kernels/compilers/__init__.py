@@ -25,17 +25,22 @@ ELEMENT = {"fp32": "float", "tf32": "float", "fp16": "unsigned short", "bf16": "
 
 @attrs.frozen
 class Geometry:
-    """A launch: blocks and threads, both one-dimensional, and bytes of dynamic shared memory."""
+    """A launch: blocks and threads, both one-dimensional, and bytes of dynamic shared memory.
+
+    `workspace_bytes`: of device memory that all blocks share, zero before the first launch; None where the
+    kernel takes no such argument.
+    """
 
     grid: int
     block: int
     shared_bytes: int
+    workspace_bytes: int | None = None
 
 
 def geometry(
     variant: Variant, layer: Layer, knobs: Mapping[str, Any], *, instances: int = 1, sms: int = 0
 ) -> Geometry:
-    """Grid, block and dynamic shared memory of one launch, from the variant's header.
+    """Grid, block, shared memory and workspace of one launch, from the variant's header.
 
     Args:
         variant: a CUDA variant.
@@ -51,13 +56,14 @@ def geometry(
         grid=min(grid, sms) if sms else grid,
         block=int(launch.block.value(values)),
         shared_bytes=int(launch.shared.value(values)),
+        workspace_bytes=int(launch.workspace.value(values)) if launch.workspace else None,
     )
 
 
-def kernel_arguments(layer: Layer, instances: int, x: int, w: int, y: int) -> tuple[Any, ...]:
-    """The arguments of a launch: the layer by value, instances, addresses of the operands."""
+def kernel_arguments(layer: Layer, instances: int, *addresses: int) -> tuple[Any, ...]:
+    """The arguments of a launch: the layer by value, instances, addresses of x, w, y, and of a workspace."""
     packed = (ctypes.c_int * len(DIMENSIONS))(*(layer.dims[name] for name in DIMENSIONS))
-    return (packed, ctypes.c_int(instances), *(ctypes.c_void_p(address) for address in (x, w, y)))
+    return (packed, ctypes.c_int(instances), *map(ctypes.c_void_p, addresses))
 
 
 def constants(

@@ -1,0 +1,51 @@
+// A reduction that `splits` blocks share, for layers that have too few tiles to fill the card.
+//
+//   workspace: partial[tile][split][i][thread], float4; then a counter for each tile
+//
+// Each block puts its sums of a tile there and arrives at the tile's counter. The last to arrive adds all of them, its own
+// too, beginning with split 0: the same sum whoever comes last, without atomics on floats. The others are done: no block
+// waits for another, so any number of blocks is right.
+#pragma once
+#include "access.cuh"
+
+/// Steps of a reduction, from the first to behind the last.
+struct Share {
+  int begin, end;
+};
+
+/// A split's share of a reduction in stages of `depth` steps: whole stages, as many as the others have or one more. Where
+/// there are fewer stages than splits, some have none.
+__device__ __forceinline__ Share share_of(int split, int steps, int depth) {
+  const int all = ceil_div(steps, depth);
+  return {all * split / splits * depth, min(all * (split + 1) / splits * depth, steps)};
+}
+
+/// A tile's partial sums in the workspace, as one of the block's `threads` has them: `parts` of each split.
+template <int threads, int parts>
+struct Split {
+  float4* first;
+  int* counter;
+
+  __device__ __forceinline__ Split(float* workspace, int tiles, int tile) {
+    constexpr long long of_tile = (long long)splits * parts * threads;
+    first = (float4*)workspace + tile * of_tile + threadIdx.x;
+    counter = (int*)((float4*)workspace + tiles * of_tile) + tile;
+  }
+  __device__ __forceinline__ void put(int split, int i, float4 part) const {
+    put_partial(first + (split * parts + i) * threads, part);
+  }
+  /// Whether the other splits of the tile are there already, when all threads of the block have put theirs and call this.
+  __device__ __forceinline__ bool complete() const {
+    __syncthreads();  // all have put theirs before one of them says so
+    return __syncthreads_or(threadIdx.x == 0 && arrive(counter, splits));
+  }
+  /// Part i of all splits: all are on their way before the first is added.
+  __device__ __forceinline__ float4 sum(int i) const {
+    float4 part[splits];
+    DIBENCH_HELD for (int s = 0; s < splits; ++s) part[s] = fetch_partial(first + (s * parts + i) * threads);
+    float4 all = part[0];
+    DIBENCH_HELD for (int s = 1; s < splits; ++s)
+      all.x += part[s].x, all.y += part[s].y, all.z += part[s].z, all.w += part[s].w;
+    return all;
+  }
+};
