@@ -107,8 +107,9 @@ void multiply_tile_of(int64_t rows, int64_t vectors, const Tile& tile) {
 
 struct Product {
   int64_t K, depth, columns;
-  const float* w;  // [K][depth]
-  float* y;        // [K][columns]
+  const float* w;    // [K][depth]
+  float* y;          // [K][columns], rows y_stride apart
+  int64_t y_stride;
 };
 
 /// Floats of scratch for the packed panels of `threads` threads.
@@ -147,8 +148,8 @@ void multiply_panels(const Product& product, int64_t panel_begin, int64_t panel_
           const int64_t columns = smaller(panel_columns, product.columns - column);
           multiply_tile_of(rows, ceil_div(columns, lanes),
                            {product.w + k * product.depth + depth.begin, product.depth,
-                            packed + i * length * panel_columns, product.y + k * product.columns + column,
-                            product.columns, length, columns, chunk == 0});
+                            packed + i * length * panel_columns, product.y + k * product.y_stride + column,
+                            product.y_stride, length, columns, chunk == 0});
         }
       }
       if (members > 1) {

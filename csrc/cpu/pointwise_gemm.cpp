@@ -12,7 +12,7 @@ fast         = true
 teaches      = "With a register tile of 8 x 48 outputs an image is read once for 8 channels and a filter once for 48 positions: arithmetic, not memory, is the limit."
 counts.macs_executed = "N * K * C * lanes * ceil_div(P * Q, lanes)"
 counts.weight_reads  = "N * K * C * ceil_div(P * Q, 3 * lanes)"
-counts.input_reads   = "N * C * (P * Q + lanes * ceil_div(P * Q, lanes) * ceil_div(K, 8 if lanes == 16 else 4) + (0 if (stride_h, stride_w, pad_h, pad_w, P, Q) == (1, 1, 0, 0, H, W) else staged_inputs()))"
+counts.input_reads   = "N * C * (P * Q + lanes * ceil_div(P * Q, lanes) * ceil_div(K, 8 if lanes == 16 else 4) + (0 if (stride_h, stride_w, pad_h, pad_w, P, Q) == (1, 1, 0, 0, H, W) else staged_inputs(P)))"
 counts.output_reads  = "N * K * P * Q * (ceil_div(C, 256) - 1)"
 counts.output_writes = "N * K * P * Q * ceil_div(C, 256)"
 */
@@ -70,7 +70,7 @@ void gather(const Layer& l, const float* x, float* image) {
 
 Product product_of(const Launch& launch, int64_t n) {
   const Layer& l = launch.layer;
-  return {l.K, l.C, l.P * l.Q, launch.w, launch.y + n * l.K * l.P * l.Q};
+  return {l.K, l.C, l.P * l.Q, launch.w, launch.y + n * l.K * l.P * l.Q, l.P * l.Q};
 }
 
 int64_t scratch_floats(const Launch& launch) {

@@ -1,105 +1,145 @@
 /* Convolution with any filter as a matrix product over (c, r, s); each tile of outputs stays in registers.
 
 x[N][C][H][W], w[K][C*R*S], y[N][K][P*Q]. Output positions are the columns: vectors run along the image, weights are
-broadcast, so neither weights nor outputs need another layout. First the image is copied once, padded and with
-every stride_w-th column next to each other. From that copy each panel of 3 vectors of columns is laid out, row
-(c, r, s) after row, only as deep as the caches hold: the matrix of all taps (im2col), R*S times the image, never
-exists as a whole. See csrc/cpu/gemm.h.
+broadcast, so neither weights nor outputs need another layout. The image is worked on in strips of output rows. First a
+strip's inputs are copied once, padded and with every stride_w-th column next to each other. From that copy each panel
+of 3 vectors of columns is laid out, row (c, r, s) after row, only as deep as the caches hold: the matrix of all taps
+(im2col), R*S times the image, never exists as a whole. See csrc/cpu/gemm.h. Each thread has strips of its own. Images
+of few positions go together, several in a strip, so that they fill the panels; their outputs are taken apart at the
+end.
 
 [variant]
 ops          = ["standard"]
 stationarity = "output"
 fast         = true
-teaches      = "Laying out the inputs costs 1/K of the arithmetic: little for many output channels, noticeable at K = 16."
-# Vectors that copy the positions of an image, cut at the end of each row and of each panel of 3 vectors.
+teaches      = "Laying out the inputs costs about as much as 5 to 10 output channels: little for many of them, noticeable at K = 32."
+# Output rows of a strip and how many there are: of N images one after the other where images go together.
+define.images = "staged_images(262144, 256)"
+define.strip = "P * images if images > 1 else staged_rows(262144)"
+define.high = "N * P if images > 1 else P"
+define.times = "1 if images > 1 else N"
+# Vectors that copy the positions of a strip, cut at the end of each row and of each panel of 3 vectors.
 define."piece(p, i)" = "min((p + 1) * Q, (i + 1) * 3 * lanes) - max(p * Q, i * 3 * lanes)"
-define.copied = "sum(ceil_div(piece(p, i), lanes) for p in range(P) for i in range(p * Q // (3 * lanes), ceil_div((p + 1) * Q, 3 * lanes)))"
-counts.macs_executed = "N * K * C * R * S * lanes * ceil_div(P * Q, lanes)"
-counts.weight_reads  = "N * K * C * R * S * ceil_div(P * Q, 3 * lanes)"
-counts.input_reads   = "N * C * (staged_inputs() + R * S * lanes * (copied + ceil_div(P * Q, lanes) * ceil_div(K, 8 if lanes == 16 else 4)))"
-counts.output_reads  = "N * K * P * Q * (ceil_div(C * R * S, 256) - 1)"
-counts.output_writes = "N * K * P * Q * ceil_div(C * R * S, 256)"
+define."copies(rows)" = "sum(ceil_div(piece(p, i), lanes) for p in range(rows) for i in range(p * Q // (3 * lanes), ceil_div((p + 1) * Q, 3 * lanes)))"
+define."filled(rows, width)" = "ceil_div(rows * Q, width)"
+define.copied = "times * (high // strip * copies(strip) + copies(high % strip))"
+define.vectors = "times * (high // strip * filled(strip, lanes) + filled(high % strip, lanes))"
+define.panels = "times * (high // strip * filled(strip, 3 * lanes) + filled(high % strip, 3 * lanes))"
+define.sums = "K * lanes * vectors if images > 1 else N * K * P * Q"
+counts.macs_executed = "K * C * R * S * lanes * vectors"
+counts.weight_reads  = "K * C * R * S * panels"
+counts.input_reads   = "C * (N * staged_inputs(P if images > 1 else strip) + R * S * lanes * (copied + vectors * ceil_div(K, 8 if lanes == 16 else 4)))"
+counts.output_reads  = "sums * (ceil_div(C * R * S, 256) - 1)"
+counts.output_writes = "sums * ceil_div(C * R * S, 256) + (N * K * P * Q if images > 1 else 0)"
 */
 #include "gemm.h"
 
 namespace dibench {
 namespace {
 
-/// One padded image split by column phase: image[c][row][phase][column], where filter tap (r, s) of output
-/// (p, q) is row p*stride_h + r*dil_h, phase s*dil_w % stride_w, column q + s*dil_w / stride_w. All inputs
-/// of one tap and one output row are then consecutive, whatever the stride, and padding needs no test.
+// Floats of a strip's inputs: a MiB. Larger ones leave the second-level cache, smaller ones read the weights more often.
+constexpr int64_t strip_floats = 262144;
+
+// Images that go together have so many positions: about five panels, whose outputs stay in that cache too.
+constexpr int64_t merged_positions = 256;
+
+/// A strip of output rows and the inputs under it, padded and split by column phase: image[c][row][phase][column],
+/// where filter tap (r, s) of output (p, q) is row p*stride_h + r*dil_h, phase s*dil_w % stride_w, column
+/// q + s*dil_w / stride_w. All inputs of one tap and one output row are then consecutive, whatever the stride, and
+/// padding needs no test.
 struct Staged {
-  int64_t rows, phases, columns;
+  int64_t phases, columns;
   int64_t row_step, column_step;  // of x between neighbouring rows and columns of the image
   int64_t stride_h;               // in rows of the image
+  int64_t reach;                  // rows of the image under one output row
+  int64_t strip, strips;          // output rows of a strip (the last one may have fewer), strips of an image
+  int64_t rows;                   // of the image, under a whole strip
+  int64_t images;                 // of a strip: more than one where one has few positions
 
   explicit Staged(const Layer& l) {
     // A filter one tap high (wide) sees only every stride-th row (column): the others are left out.
     row_step = l.R == 1 ? l.stride_h : 1;
     stride_h = l.R == 1 ? 1 : l.stride_h;
-    rows = (l.P - 1) * stride_h + (l.R - 1) * l.dil_h + 1;
     column_step = l.S == 1 ? l.stride_w : 1;
     phases = l.S == 1 ? 1 : l.stride_w;
     columns = ceil_div((l.Q - 1) * phases + (l.S - 1) * l.dil_w + 1, phases);
+    reach = (l.R - 1) * l.dil_h + 1;
+    // As even as possible: two strips of 14 rows rather than 15 and 13.
+    const int64_t fit = strip_floats / (l.C * phases * columns), most = fit > reach ? (fit - reach) / stride_h + 1 : 1;
+    strip = ceil_div(l.P, ceil_div(l.P, most));
+    strips = ceil_div(l.P, strip);
+    rows = (strip - 1) * stride_h + reach;
+    // Small images go together, as many as the budget holds: vectors fill up, and weights are read less often.
+    const int64_t room = smaller(strip_floats / (l.C * channel_floats()), merged_positions / (l.P * l.Q));
+    images = strips > 1 || room < 2 ? 1 : ceil_div(l.N, ceil_div(l.N, room));
   }
   int64_t channel_floats() const { return rows * phases * columns; }
+  int64_t strips_of(const Layer& l) const { return ceil_div(l.N, images) * strips; }
+  int64_t positions(const Layer& l) const { return images * strip * l.Q; }
   // Copies read whole vectors, the last one beyond the image's end.
-  int64_t floats(const Layer& l) const { return l.C * channel_floats() + lanes; }
+  int64_t image_floats(const Layer& l) const { return ceil_div(images * l.C * channel_floats() + lanes, 16) * 16; }
+  // Outputs of several images, not yet apart.
+  int64_t merged_floats(const Layer& l) const {
+    return images > 1 ? l.K * ceil_div(positions(l), 16) * 16 : 0;
+  }
 };
 
-template <int STEP>
-void copy_row(const float* from, float* to, int64_t count, int64_t step) {
-  for (int64_t i = 0; i < count; ++i) to[i] = load_input(from + i * (STEP ? STEP : step));
+/// Copies `count` inputs that lie `step` apart.
+DIBENCH_INLINE void copy_row(const float* from, float* to, int64_t count, int64_t step) {
+  if (step == 1) {
+    DIBENCH_ADD(input_reads, count);
+    __builtin_memcpy(to, from, size_t(count) * sizeof(float));
+  } else if (step == 2) {
+    for (int64_t i = 0; i < count; ++i) to[i] = load_input(from + 2 * i);
+  } else {
+    for (int64_t i = 0; i < count; ++i) to[i] = load_input(from + i * step);
+  }
 }
 
-/// x[C][H][W] -> image; channels are shared out over the threads.
-void stage(const Layer& l, const Staged& staged, const float* x, float* image) {
-#pragma omp for
-  for (int64_t c = 0; c < l.C; ++c)
-    for (int64_t row = 0; row < staged.rows; ++row)
-      for (int64_t phase = 0; phase < staged.phases; ++phase) {
-        float* to = image + ((c * staged.rows + row) * staged.phases + phase) * staged.columns;
-        const int64_t h = row * staged.row_step - l.pad_h;
-        // Column j of this phase is column first + j * step of x; columns [begin, end) exist.
-        const int64_t step = staged.phases * staged.column_step, first = phase - l.pad_w;
-        int64_t begin = first < 0 ? smaller(ceil_div(-first, step), staged.columns) : 0;
-        int64_t end = first < l.W ? smaller((l.W - 1 - first) / step + 1, staged.columns) : 0;
-        if (h < 0 || h >= l.H || begin >= end) begin = end = 0;
-        const float* from = x + (c * l.H + h) * l.W + first + begin * step;
-        for (int64_t j = 0; j < begin; ++j) to[j] = 0;
-        if (step == 1) copy_row<1>(from, to + begin, end - begin, step);
-        else if (step == 2) copy_row<2>(from, to + begin, end - begin, step);
-        else copy_row<0>(from, to + begin, end - begin, step);
-        for (int64_t j = end; j < staged.columns; ++j) to[j] = 0;
+/// Zeros to[begin .. end): a few, for which a call of memset would take longer.
+DIBENCH_INLINE void clear(float* to, int64_t begin, int64_t end) {
+  for (int64_t j = begin; j < end; ++j) {
+    to[j] = 0;
+    __asm__("" ::: "memory");  // GCC would make a memset of the loop
+  }
+}
+
+/// Lays out channels [c_begin, c_end) of x[C][H][W] for `out_rows` output rows, of which row p is the first.
+void stage(const Layer& l, const Staged& staged, const float* x, int64_t p, int64_t out_rows, Share channels,
+           float* image) {
+  const int64_t first_row = p * staged.stride_h, rows = (out_rows - 1) * staged.stride_h + staged.reach;
+  const int64_t columns = staged.columns;
+  for (int64_t phase = 0; phase < staged.phases; ++phase) {
+    // Column j of this phase is column first + j * step of x; columns [begin, end) exist.
+    const int64_t step = staged.phases * staged.column_step, first = phase - l.pad_w;
+    const int64_t begin = first < 0 ? smaller(ceil_div(-first, step), columns) : 0;
+    const int64_t end = first < l.W ? smaller((l.W - 1 - first) / step + 1, columns) : 0;
+    for (int64_t c = channels.begin; c < channels.end; ++c)
+      for (int64_t row = 0; row < rows; ++row) {
+        float* to = image + ((c * staged.rows + row) * staged.phases + phase) * columns;
+        const int64_t h = (first_row + row) * staged.row_step - l.pad_h;
+        if (h < 0 || h >= l.H || begin >= end) {
+          clear(to, 0, columns);
+          continue;
+        }
+        clear(to, 0, begin);
+        copy_row(x + (c * l.H + h) * l.W + first + begin * step, to + begin, end - begin, step);
+        clear(to, end, columns);
       }
+  }
 }
 
-/// Walks over the reduction d = (c, r, s) without dividing at each step.
-struct Tap {
-  const Layer l;  // copies, as stores to the panel could change what is referred to
-  const Staged staged;
-  int64_t c, r, s;
-  int64_t phase, shift;  // phase + shift * phases = s * dil_w
+/// Where in the image each tap (r, s) meets output position (0, 0) of channel 0.
+void tap_offsets(const Layer& l, const Staged& staged, int64_t* offsets) {
+  for (int64_t r = 0; r < l.R; ++r)
+    for (int64_t s = 0; s < l.S; ++s)
+      *offsets++ = (r * l.dil_h * staged.phases + s * l.dil_w % staged.phases) * staged.columns +
+                   s * l.dil_w / staged.phases;
+}
 
-  Tap(const Layer& layer, const Staged& image, int64_t d)
-      : l(layer), staged(image), c(d / (l.R * l.S)), r(d / l.S % l.R), s(d % l.S),
-        phase(s * l.dil_w % staged.phases), shift(s * l.dil_w / staged.phases) {}
-
-  void next() {
-    phase += dil_phase;
-    shift += dil_shift;
-    if (phase >= staged.phases) phase -= staged.phases, ++shift;
-    if (++s < l.S) return;
-    s = phase = shift = 0;
-    if (++r == l.R) r = 0, ++c;
-  }
-  /// Where in the image this tap meets output position (0, 0).
-  int64_t offset() const {
-    return ((c * staged.rows + r * l.dil_h) * staged.phases + phase) * staged.columns + shift;
-  }
-
- private:
-  const int64_t dil_phase = l.dil_w % staged.phases, dil_shift = l.dil_w / staged.phases;
+/// A vector of a panel's rows: where it comes from, in the image, and goes to.
+struct Move {
+  int64_t from, to;
 };
 
 /// Row d = (c, r, s) of a panel holds the inputs that tap (c, r, s) meets at the panel's output positions.
@@ -107,60 +147,132 @@ struct PackTaps {
   const Layer& l;
   const Staged& staged;
   const float* image;
+  const int64_t* offsets;  // of the taps
+  int64_t columns;
 
   void operator()(int64_t panel, int64_t d_begin, int64_t d_end, float* to) const {
     // The vectors of a row, in ascending order. A vector may spill over the end of an output row: the next
     // one, stored later, corrects that.
-    struct Move {
-      int64_t from, to;
-    } moves[panel_columns];
+    Move moves[panel_columns];
     int count = 0;
-    const int64_t begin = panel * panel_columns, end = smaller(begin + panel_columns, l.P * l.Q);
+    const int64_t begin = panel * panel_columns, end = smaller(begin + panel_columns, columns);
     for (int64_t j = begin; j < end;) {
-      const int64_t p = j / l.Q, q = j % l.Q, length = smaller(l.Q - q, end - j);
-      for (int64_t i = 0; i < length; i += lanes)
-        moves[count++] = {p * staged.stride_h * staged.phases * staged.columns + q + i, j - begin + i};
+      const int64_t row = j / l.Q, q = j % l.Q, length = smaller(l.Q - q, end - j);
+      const int64_t n = row / staged.strip, p = row % staged.strip;  // in the strip
+      const int64_t from = n * l.C * staged.channel_floats() + p * staged.stride_h * staged.phases * staged.columns;
+      for (int64_t i = 0; i < length; i += lanes) moves[count++] = {from + q + i, j - begin + i};
       j += length;
     }
+    // What the last row spills would fall on rows that another thread packs.
     float last[panel_columns + lanes];
-    Tap tap(l, staged, d_begin);
-    for (int64_t d = d_begin; d < d_end; ++d, tap.next()) {
-      // What the last row spills would fall on rows that another thread packs.
-      float* row = d + 1 < d_end ? to + (d - d_begin) * panel_columns : last;
-      const float* from = image + tap.offset();
-      const auto copy = [&](int vectors) {
-        for (int i = 0; i < vectors; ++i) *(vec_unaligned*)(row + moves[i].to) = load_inputs(from + moves[i].from);
-      };
-      // Unrolled by the compiler where the panel lies in a single output row or is cut once.
-      if (count == panel_vectors) copy(panel_vectors);
-      else if (count == panel_vectors + 1) copy(panel_vectors + 1);
-      else copy(count);
-    }
+    if (count == 3) pack<3>(moves, count, d_begin, d_end, to, last);
+    else if (count == 4) pack<4>(moves, count, d_begin, d_end, to, last);
+    else if (count == 5) pack<5>(moves, count, d_begin, d_end, to, last);
+    else pack<0>(moves, count, d_begin, d_end, to, last);
     for (int64_t j = 0; j < end - begin; ++j) to[(d_end - d_begin - 1) * panel_columns + j] = last[j];
+  }
+
+  /// COUNT: how many moves, if known; their addresses then stay in registers.
+  template <int COUNT>
+  void pack(const Move* moves, int count, int64_t d_begin, int64_t d_end, float* to, float* last) const {
+    const int64_t taps = l.R * l.S, channel = staged.channel_floats();
+    const int64_t* const tap_begin = offsets;
+    const int64_t *tap = tap_begin + d_begin % taps, *const tap_end = tap_begin + taps;
+    const float* c = image + d_begin / taps * channel;
+    int64_t from[COUNT + 1], at[COUNT + 1];
+    for (int i = 0; i < COUNT; ++i) from[i] = moves[i].from, at[i] = moves[i].to;
+    for (int64_t d = d_begin; d < d_end; ++d, to += panel_columns) {
+      float* row = d + 1 < d_end ? to : last;
+      const float* x = c + *tap;
+      if (++tap == tap_end) tap = tap_begin, c += channel;
+      if constexpr (COUNT) {
+#pragma GCC unroll 8
+        for (int i = 0; i < COUNT; ++i) *(vec_unaligned*)(row + at[i]) = load_inputs(x + from[i]);
+      } else {
+        for (int i = 0; i < count; ++i) *(vec_unaligned*)(row + moves[i].to) = load_inputs(x + moves[i].from);
+      }
+    }
   }
 };
 
-Product product_of(const Launch& launch, int64_t n) {
+/// A strip of a launch: rows of one image, or several whole images.
+struct Strip {
+  int64_t n, images, p, rows;
+
+  Strip(const Layer& l, const Staged& staged, int64_t index)
+      : n(index / staged.strips * staged.images), images(smaller(staged.images, l.N - n)),
+        p(index % staged.strips * staged.strip), rows(smaller(staged.strip, l.P - p)) {}
+};
+
+/// Scratch of one thread, or of a team at work on one strip.
+struct Scratch {
+  float *packed, *image, *merged;
+  int64_t floats;
+
+  Scratch(const Layer& l, const Staged& staged, float* begin) {
+    const int64_t panels = packed_floats({l.K, l.C * l.R * l.S, staged.positions(l), nullptr, nullptr, 0}, 1);
+    packed = begin;
+    image = packed + panels;
+    merged = image + staged.image_floats(l);
+    floats = panels + staged.image_floats(l) + staged.merged_floats(l);
+  }
+};
+
+int64_t offsets_floats(const Layer& l) { return ceil_div(2 * l.R * l.S, 16) * 16; }
+
+/// One strip by member `member` of `members` threads, which share one scratch.
+void run_strip(const Launch& launch, const Staged& staged, int64_t index, float* scratch, int member, int members) {
   const Layer& l = launch.layer;
-  return {l.K, l.C * l.R * l.S, l.P * l.Q, launch.w, launch.y + n * l.K * l.P * l.Q};
+  const Strip strip(l, staged, index);
+  const Scratch at(l, staged, scratch);
+  for (int64_t i = 0; i < strip.images; ++i)
+    stage(l, staged, launch.x + (strip.n + i) * l.C * l.H * l.W, strip.p, strip.rows, share_of(l.C, member, members),
+          at.image + i * l.C * staged.channel_floats());
+  if (members > 1) {
+#pragma omp barrier
+  }
+  const int64_t plane = l.P * l.Q, columns = strip.images * strip.rows * l.Q, depth = l.C * l.R * l.S;
+  const PackTaps pack = {l, staged, at.image, (const int64_t*)launch.scratch, columns};
+  float* const y = launch.y + strip.n * l.K * plane;
+  const bool merged = staged.images > 1;
+  const int64_t whole = ceil_div(columns, lanes) * lanes;
+  const Product product = merged ? Product{l.K, depth, whole, launch.w, at.merged, whole}
+                                 : Product{l.K, depth, columns, launch.w, y + strip.p * l.Q, plane};
+  multiply_panels(product, 0, ceil_div(columns, panel_columns), pack, at.packed, member, members);
+  if (!merged) return;
+  const Share mine = share_of(l.K, member, members);
+  for (int64_t i = 0; i < strip.images; ++i)
+    for (int64_t k = mine.begin; k < mine.end; ++k) {
+      DIBENCH_ADD(output_writes, plane);
+      __builtin_memcpy(y + (i * l.K + k) * plane, at.merged + k * whole + i * plane, size_t(plane) * sizeof(float));
+    }
+  if (members > 1) {  // the next strip overwrites this one's sums
+#pragma omp barrier
+  }
 }
 
 int64_t scratch_floats(const Launch& launch) {
-  return packed_floats(product_of(launch, 0), launch.threads) + Staged(launch.layer).floats(launch.layer);
+  const Layer& l = launch.layer;
+  return offsets_floats(l) + launch.threads * Scratch(l, Staged(l), nullptr).floats;
 }
 
 void run(const Launch& launch) {
   const Layer& l = launch.layer;
   const Staged staged(l);
+  const int64_t strips = staged.strips_of(l), floats = Scratch(l, staged, nullptr).floats;
+  tap_offsets(l, staged, (int64_t*)launch.scratch);
+  float* const scratch = launch.scratch + offsets_floats(l);
 #pragma omp parallel num_threads(launch.threads)
-  for (int64_t n = 0; n < l.N; ++n) {
-    const Product product = product_of(launch, n);
-    float* image = launch.scratch + packed_floats(product, launch.threads);
-    stage(l, staged, launch.x + n * l.C * l.H * l.W, image);  // ends with a barrier
-    multiply(product, PackTaps{l, staged, image}, launch.scratch);
-    if (n + 1 < l.N) {  // the next image overwrites this one
+  {
+    const int thread = omp_get_thread_num(), threads = omp_get_num_threads();
+    // Each thread has as many strips of its own as all others; what is left they share.
+    const int64_t each = strips / threads;
+    for (int64_t i = 0; i < each; ++i)
+      run_strip(launch, staged, thread * each + i, scratch + thread * floats, 0, 1);
+    if (each > 0 && each * threads < strips) {  // the first one's scratch is free
 #pragma omp barrier
     }
+    for (int64_t i = each * threads; i < strips; ++i) run_strip(launch, staged, i, scratch, thread, threads);
   }
 }
 

@@ -8,7 +8,7 @@ import pytest
 from header_counts import compare
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from references import box, extension, layers, legal_knobs, operands
+from references import STRIPS, box, extension, layers, legal_knobs, operands
 
 from dibench.kernels import COUNTS, Variant, registry
 from dibench.kernels.counting import positions
@@ -69,6 +69,13 @@ def test_formula_equals_count_for_every_knob_setting(variant: Variant) -> None:
                 check(variant, isa, layer, knobs, 1)
                 ran += 1
     assert ran, "none of the layers suits this variant"
+
+
+@pytest.mark.parametrize("layer", STRIPS, ids=str)
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_formula_equals_count_where_images_are_cut_into_strips(layer: Layer, threads: int) -> None:
+    isa = extension("count").isas()[-1]
+    check(registry("cpu")["standard_implicit_gemm"], isa, layer, {}, threads)
 
 
 WHOLE = Layer(N=1, C=16, H=6, W=18, K=16, R=3, S=3)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from references import Floats, box, layers, legal_knobs, operands
+from references import STRIPS, Floats, box, layers, legal_knobs, operands
 
 from dibench import _cpu
 from dibench.check.reference import convolution
@@ -79,6 +79,16 @@ def test_every_knob_setting_is_right_on_layers_like_real_ones(variant: Variant) 
                 check(variant, ISAS[-1], layer, knobs, 1, 7, 1)
                 ran += 1
     assert ran, "none of the layers suits this variant"
+
+
+@pytest.mark.parametrize("layer", STRIPS, ids=str)
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_images_cut_into_strips_are_right_and_the_same_on_any_threads(layer: Layer, threads: int) -> None:
+    variant = registry("cpu")["standard_implicit_gemm"]
+    for isa in ISAS:
+        check(variant, isa, layer, {}, threads, 11, 1)
+        one, other = (run(variant, isa, layer, {}, t, 11, 1) for t in (1, threads))
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("variant", [v for v in CPU if not v.fast], ids=lambda variant: variant.name)

@@ -125,3 +125,13 @@ def build(flavour: str, *options: str) -> Path:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return ROOT / "build" / "cpu" / flavour / f"_cpu{sysconfig.get_config_var('EXT_SUFFIX')}"
+
+
+STRIPS = (
+    Layer(N=2, C=300, H=31, W=30, K=1, R=3, S=3, pad_h=1, pad_w=1),  # strips of 16 and 15 rows, two images
+    Layer(N=1, C=130, H=63, W=61, K=2, R=3, S=1, stride_h=2, stride_w=2, pad_h=2, pad_w=1),
+    Layer(N=1, C=600, H=3, W=500, K=1, R=1, S=3),  # a row alone is more than a strip holds
+    Layer(N=9, C=3, H=7, W=7, K=9, R=3, S=3, pad_h=1, pad_w=1),  # 5 and 4 images go together
+    Layer(N=3, C=2, H=9, W=9, K=3, R=3, S=1, dil_h=2, pad_h=1),  # 2 images, and the last one by itself
+)
+"""Standard layers that are worked on in several strips, of rows or of images."""

@@ -28,24 +28,67 @@ def gemm_macs(layer: Layer, tile_p: int, tile_k: int, depth: int) -> int:
     return gemm_tiles(layer, tile_p, tile_k) * tile_p * tile_k * steps
 
 
+def staged_rows(layer: Layer, floats: int) -> int:
+    """Output rows of a strip whose inputs, laid out for the filter, are about `floats`; strips are even.
+
+    >>> layer = Layer(N=1, C=64, H=56, W=56, K=64, R=3, S=3, pad_h=1, pad_w=1)
+    >>> staged_rows(layer, 131072)  # 35 rows of 58 columns would fit, so two strips
+    28
+    """
+    step, reach, columns = _staged(layer)
+    fit = floats // (layer.C * columns)
+    most = (fit - reach) // step + 1 if fit > reach else 1
+    return ceil_div(layer.P, ceil_div(layer.P, most))
+
+
+def staged_images(layer: Layer, floats: int, positions: int) -> int:
+    """Images that are laid out together, of so many floats and positions; 1 where an image has strips.
+
+    >>> staged_images(Layer(N=32, C=512, H=7, W=7, K=512, R=3, S=3, pad_h=1, pad_w=1), 262144, 256)  # 5 fit
+    5
+    >>> staged_images(Layer(N=8, C=512, H=7, W=7, K=512, R=3, S=3, pad_h=1, pad_w=1), 262144, 256)  # 4 and 4
+    4
+    """
+    step, reach, columns = _staged(layer)
+    image = layer.C * ((layer.P - 1) * step + reach) * columns
+    room = min(floats // image, positions // (layer.P * layer.Q))
+    if staged_rows(layer, floats) < layer.P or room < 2:
+        return 1
+    return ceil_div(layer.N, ceil_div(layer.N, room))
+
+
+def _staged(layer: Layer) -> tuple[int, int, int]:
+    """Of inputs laid out for the filter: rows between output rows, rows under one, columns of all phases."""
+    step = 1 if layer.R == 1 else layer.stride_h
+    phases = 1 if layer.S == 1 else layer.stride_w
+    columns = ceil_div((layer.Q - 1) * phases + (layer.S - 1) * layer.dil_w + 1, phases) * phases
+    return step, (layer.R - 1) * layer.dil_h + 1, columns
+
+
 @lru_cache(maxsize=4096)
-def staged_inputs(layer: Layer) -> int:
-    """Inputs of one channel and image that are copied to lay the image out for its filter.
+def staged_inputs(layer: Layer, strip: int) -> int:
+    """Inputs of one channel and image that are copied to lay the image out for its filter, strip by strip.
 
-    All outputs together extend over (P - 1)·stride_h + (R - 1)·dil_h + 1 rows, and over as many columns,
-    rounded up to a multiple of stride_w; padding among them is not read. Where the filter is one tap high or
-    wide, the rows or columns between its positions are left out.
+    `rows` outputs extend over (rows - 1)·stride_h + (R - 1)·dil_h + 1 rows, so strips overlap; and over as
+    many columns, rounded up to a multiple of stride_w. Padding among them is not read. Where the filter is
+    one tap high or wide, the rows or columns between its positions are left out.
 
-    >>> staged_inputs(Layer(N=1, C=1, H=6, W=6, K=1, R=3, S=1, stride_h=2, stride_w=2))  # 5 rows x 3 columns
+    >>> staged_inputs(Layer(N=1, C=1, H=6, W=6, K=1, R=3, S=1, stride_h=2, stride_w=2), 2)  # 5 x 3
     15
+    >>> staged_inputs(Layer(N=1, C=1, H=6, W=4, K=1, R=3, S=3), 2)  # two strips of 4 rows x 4 columns
+    32
     """
 
-    def inside(outputs: int, size: int, taps: int, stride: int, pad: int, dil: int, phases: int) -> int:
-        step, count = stride, outputs
-        if taps > 1:
-            step, count = 1, ceil_div((outputs - 1) * stride + (taps - 1) * dil + 1, phases) * phases
-        first, last = ceil_div(pad, step), min((size - 1 + pad) // step, count - 1)
-        return max(0, last - first + 1)
+    def inside(first: int, count: int, size: int, step: int, pad: int) -> int:
+        begin, end = max(first, ceil_div(pad, step)), min((size - 1 + pad) // step, first + count - 1)
+        return max(0, end - begin + 1)
 
-    rows = inside(layer.P, layer.H, layer.R, layer.stride_h, layer.pad_h, layer.dil_h, 1)
-    return rows * inside(layer.Q, layer.W, layer.S, layer.stride_w, layer.pad_w, layer.dil_w, layer.stride_w)
+    step, reach, columns = _staged(layer)
+    high = 1 if layer.R > 1 else layer.stride_h
+    wide = 1 if layer.S > 1 else layer.stride_w
+    strips = [(first, min(strip, layer.P - first)) for first in range(0, layer.P, strip)]
+    rows = sum(
+        inside(first * step, (count - 1) * step + reach, layer.H, high, layer.pad_h)
+        for first, count in strips
+    )
+    return rows * inside(0, columns, layer.W, wide, layer.pad_w)
