@@ -3,8 +3,8 @@
 x[N][C], w[K][C], y[N][K]. A tile of 4 rows of w by up to batch_tile rows of x runs along C, a vector of the
 reduction at a time, into one vector of partial sums for each pair, added up across lanes at the end. At N = 1
 each weight serves one multiply-add: the layer takes the time that reading w once from memory takes, and several
-rows at a time only keep enough reads under way. For larger N the reduction is cut into chunks, so that the
-chunk's x stays in cache while all of w passes by.
+rows at a time, each read from end to end, only keep enough reads under way. For larger N the reduction is cut into
+chunks, so that the chunk's x stays in cache while all of w passes by.
 
 [variant]
 ops          = ["fc"]
@@ -15,8 +15,9 @@ requires     = ["pad_h + pad_w == 0"]
 counts.macs_executed = "N * K * C"
 counts.weight_reads  = "K * C * ceil_div(N, 6 if lanes == 16 else 3)"
 counts.input_reads   = "N * C * ceil_div(K, 4)"
-counts.output_reads  = "N * K * (ceil_div(C, 2048) - 1)"
-counts.output_writes = "N * K * ceil_div(C, 2048)"
+define.chunks = "1 if N == 1 else ceil_div(C, 2048)"
+counts.output_reads  = "N * K * (chunks - 1)"
+counts.output_writes = "N * K * chunks"
 */
 #include <omp.h>
 
@@ -44,6 +45,30 @@ DIBENCH_INLINE float sum_of_lanes(vec v) {
   }
 }
 
+/// Adds up the lanes of `lanes` vectors at once, in the same order: lane i of the result is the sum of vector i. Each
+/// step halves how many vectors there are, where one after the other would take as many steps for each.
+template <int COUNT = lanes>
+DIBENCH_INLINE vec sums_of_lanes(const vec* v) {
+  if constexpr (COUNT == 1) {
+    return v[0];
+  } else {
+    constexpr int half = COUNT / 2;
+    typedef int lane_numbers __attribute__((vector_size(sizeof(vec))));
+    lane_numbers first = {}, second = {};
+#pragma GCC unroll 16
+    for (int i = 0; i < lanes; ++i) {
+      const int from = i & half ? lanes : 0;  // lanes from `lanes` on are those of the other vector
+      first[i] = from + (i & ~half);
+      second[i] = from + (i | half);
+    }
+    vec sum[half];
+#pragma GCC unroll 16
+    for (int i = 0; i < half; ++i)
+      sum[i] = __builtin_shuffle(v[i], v[i + half], first) + __builtin_shuffle(v[i], v[i + half], second);
+    return sums_of_lanes<half>(sum);
+  }
+}
+
 /// y[n][k] (+)= dot(x[n], w[k]) over `depth` elements, for k < ROWS and n < BATCH.
 template <int ROWS, int BATCH>
 void dot_tile(const float* x, const float* w, int64_t C, float* y, int64_t K, int64_t depth, bool first) {
@@ -60,21 +85,31 @@ void dot_tile(const float* x, const float* w, int64_t C, float* y, int64_t K, in
       for (int n = 0; n < BATCH; ++n) sum[k][n] = mac(sum[k][n], weight, input[n]);
     }
   }
-  float total[ROWS][BATCH];
-  for (int k = 0; k < ROWS; ++k)
-    for (int n = 0; n < BATCH; ++n) total[k][n] = sum_of_lanes(sum[k][n]);
+  constexpr int pairs = ROWS * BATCH, most = (pairs + lanes - 1) / lanes * lanes;
+  float total[most];  // [ROWS][BATCH]
+  if constexpr (2 * pairs <= lanes) {
+    for (int i = 0; i < pairs; ++i) total[i] = sum_of_lanes(sum[i / BATCH][i % BATCH]);
+  } else {
+    for (int i = 0; i < most; i += lanes) {
+      vec some[lanes];
+#pragma GCC unroll 16
+      for (int j = 0; j < lanes; ++j) some[j] = i + j < pairs ? sum[(i + j) / BATCH][(i + j) % BATCH] : vec{};
+      *(vec_unaligned*)(total + i) = sums_of_lanes(some);
+    }
+  }
   for (; c < depth; ++c) {
     float input[BATCH];
     for (int n = 0; n < BATCH; ++n) input[n] = load_input(x + n * C + c);
     for (int k = 0; k < ROWS; ++k) {
       const float weight = load_weight(w + k * C + c);
-      for (int n = 0; n < BATCH; ++n) total[k][n] = mac(total[k][n], weight, input[n]);
+      for (int n = 0; n < BATCH; ++n) total[k * BATCH + n] = mac(total[k * BATCH + n], weight, input[n]);
     }
   }
   for (int k = 0; k < ROWS; ++k)
     for (int n = 0; n < BATCH; ++n) {
       float* out = y + n * K + k;
-      store_output(out, first ? total[k][n] : load_partial(out) + total[k][n]);
+      const float part = total[k * BATCH + n];
+      store_output(out, first ? part : load_partial(out) + part);
     }
 }
 
@@ -94,7 +129,7 @@ void run(const Launch& launch) {
     *launch.unsupported = true;
     return;
   }
-  const int64_t chunks = (l.C + chunk_floats - 1) / chunk_floats;
+  const int64_t chunks = l.N == 1 ? 1 : (l.C + chunk_floats - 1) / chunk_floats;
   const int64_t tiles = (l.K + row_tile - 1) / row_tile;
 #pragma omp parallel num_threads(launch.threads)
   for (int64_t chunk = 0; chunk < chunks; ++chunk) {
