@@ -64,6 +64,15 @@ def contents(path: Path, seen: set[Path]) -> bytes:
     return text
 
 
+def sources_sha() -> str:
+    """What `dibench.kernels.extension_sha` says of the sources that this build is made of."""
+    digest = hashlib.sha256()
+    for path in sorted((ROOT / SOURCES).iterdir()):
+        if path.suffix in (".cpp", ".cc", ".h"):
+            digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
 def operators(path: Path) -> str:
     """The operators of a kernel's header, as arguments of a macro: its entry refuses all others."""
     found = re.search(r"^ops\s*=\s*\[(.*)\]$", path.read_text(encoding="utf-8"), re.MULTILINE)
@@ -134,6 +143,7 @@ class Build:
         table = [f'ISA({isa}, "{ISAS[isa][0]}")' for isa in self.isas]
         ops = {kernel: operators(ROOT / SOURCES / f"{kernel}.cpp") for kernel in self.kernels}
         table += [f"KERNEL({isa}, {kernel}, {ops[kernel]})" for isa in self.isas for kernel in self.kernels]
+        table.append(f'SOURCES("{sources_sha()}")')
         (self.directory / "kernels.inc").write_text("\n".join(table) + "\n")
         flags = [*self.kernel_flags, *KERNEL]
         jobs = [(SOURCES / "module.cc", "module", [*self.module_flags, *MODULE], self.includes)]

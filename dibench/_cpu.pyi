@@ -3,6 +3,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+sources: str
+"""SHA-256 of the sources that this build is made of."""
+
 def isas() -> list[str]: ...
 def variants() -> list[str]: ...
 def vector_lanes(isa: str) -> int: ...

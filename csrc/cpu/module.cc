@@ -24,9 +24,11 @@ using dibench::Peaks;
 using dibench::Variant;
 
 // kernels.inc is written by setup.py: ISA(key, "name") for each instruction set it compiled for, worst
-// first, and KERNEL(key, variant, ops...) for each object, with the operators of its header.
+// first, KERNEL(key, variant, ops...) for each object, with the operators of its header, and SOURCES(hash) of all
+// files of csrc/cpu, by which Python knows whether this build is of the sources that it sees.
 #define ISA(key, name) extern "C" const Peaks dibench_##key##_peaks;
 #define KERNEL(key, variant, ...) extern "C" const Variant dibench_##key##_##variant;
+#define SOURCES(hash)
 #include "kernels.inc"
 #undef ISA
 #undef KERNEL
@@ -60,7 +62,18 @@ const struct {
 #include "kernels.inc"
 #undef ISA
 #undef KERNEL
+#undef SOURCES
 };
+
+const char* const sources =
+#define ISA(key, name)
+#define KERNEL(key, variant, ...)
+#define SOURCES(hash) hash
+#include "kernels.inc"
+#undef ISA
+#undef KERNEL
+#undef SOURCES
+    ;
 
 bool runs_here(const std::string& key) {
 #if defined(__x86_64__)
@@ -363,6 +376,7 @@ PYBIND11_MODULE(_cpu, m) {
   // each fork, and both sides start new ones when they need them.
   pthread_atfork([] { omp_pause_resource_all(omp_pause_hard); }, nullptr, nullptr);
   m.doc() = "CPU kernels of dibench; see csrc/cpu.";
+  m.attr("sources") = sources;
   m.def("isas", isas, "Instruction sets that this machine runs, best last.");
   m.def("variants", variants, "Kernel variants in this build.");
   m.def(

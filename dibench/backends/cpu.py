@@ -29,12 +29,23 @@ _PEAK_SECONDS = 0.3
 _LEAST_BUFFER = 2**28  # bytes; beyond what caches hold
 
 
-def _extension() -> ModuleType:
+_REBUILD = "`make setup`, or `python setup.py build_ext --inplace`"
+
+
+def extension() -> ModuleType:
+    """The compiled kernels, of the sources that lie here: rows are told to be of these.
+
+    Raises:
+        UserError: there is none, or it was built from other sources.
+    """
     try:
         from dibench import _cpu
     except ImportError as error:
         rule = f"needs the compiled kernels: build them with `pip install .` and a C++ compiler ({error})"
         raise UserError("--backend", rule, "cpu") from None
+    if getattr(_cpu, "sources", "") != kernels.extension_sha():
+        rule = f"needs kernels compiled from the sources that are here, and these are of others: {_REBUILD}"
+        raise UserError("--backend", f"{rule} builds them anew", "cpu")
     return _cpu
 
 
@@ -47,7 +58,7 @@ class CpuBackend:
     name = "cpu"
 
     def __init__(self, isa: str | None = None, threads: int | None = None) -> None:
-        self._cpu = _extension()
+        self._cpu = extension()
         self.isa = isa or self._cpu.isas()[-1]
         self._library = Path(str(self._cpu.__file__))
         self.team = openmp.team(self._library, threads)

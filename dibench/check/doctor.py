@@ -52,14 +52,18 @@ def _machine() -> Iterator[Finding]:
 
 
 def _kernels() -> Iterator[Finding]:
+    from dibench.backends.cpu import extension
+
     python = f"{platform.python_version()}, NumPy {metadata.version('numpy')}"
     yield _look("kernels", "Python", sys.version_info >= (3, 11), python, "install Python 3.11 or newer")
     try:
-        from dibench import _cpu
-
-        works, seen = True, f"{len(_cpu.variants())} variants, instruction sets {', '.join(_cpu.isas())}"
-    except ImportError as error:
-        works, seen = False, f"the compiled extension does not load: {error}"
+        compiled = extension()
+        works, seen = (
+            True,
+            f"{len(compiled.variants())} variants, instruction sets {', '.join(compiled.isas())}",
+        )
+    except UserError as error:
+        works, seen = False, str(error)
     yield _look("kernels", "CPU kernels", works, seen, "make setup (needs g++ and python3-dev)")
     remedy = f"{pip_install('torch')}: `measure` and `make bench` then show it beside ours"
     yield _look(

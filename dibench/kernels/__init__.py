@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from functools import lru_cache
 from pathlib import Path
 from types import MappingProxyType
@@ -45,6 +46,7 @@ __all__ = [
     "SUFFIXES",
     "CudaLaunch",
     "Variant",
+    "extension_sha",
     "kernel_shas",
     "of_library",
     "read_variant",
@@ -107,9 +109,17 @@ def sources_sha(backend: str) -> str:
     """
     if backend == "torch":
         return hashlib.sha256(f"PyTorch {library.version()}".encode()).hexdigest()
+    return _digest(source_directory() / backend, {SUFFIXES[backend], *_SHARED[backend]})
+
+
+def extension_sha() -> str:
+    """SHA-256 over the sources of the compiled extension, as `setup.py` writes it into each build."""
+    return _digest(source_directory() / "cpu", {".cpp", ".cc", ".h"})
+
+
+def _digest(directory: Path, suffixes: AbstractSet[str]) -> str:
     digest = hashlib.sha256()
-    suffixes = {SUFFIXES[backend], *_SHARED[backend]}
-    for path in sorted((source_directory() / backend).iterdir()):
+    for path in sorted(directory.iterdir()):
         if path.suffix in suffixes:
             digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()

@@ -17,7 +17,7 @@ import processes
 import pytest
 from references import ROOT, build, operands
 
-from dibench import _cpu
+from dibench import _cpu, kernels
 from dibench.backends import open_backend
 from dibench.backends.cpu import CpuBackend
 from dibench.backends.operands import operand
@@ -132,10 +132,10 @@ def test_what_openmp_leaves_is_what_is_recorded() -> None:
 
 DYNAMIC = """
 import os
-from dibench.backends.cpu import _extension
+from dibench.backends.cpu import extension
 from references import operands
 from dibench.layer import Layer
-cpu, layer = _extension(), Layer(N=1, C=4, H=6, W=6, K=4, R=3, S=3, pad_h=1, pad_w=1)
+cpu, layer = extension(), Layer(N=1, C=4, H=6, W=6, K=4, R=3, S=3, pad_h=1, pad_w=1)
 before = len(os.listdir("/proc/self/task"))
 cpu.launch("conv_no_reuse", cpu.isas()[0], layer.shape, (0,) * 5, *operands(layer, 1, 0), 64)
 print(len(os.listdir("/proc/self/task")) - before)
@@ -415,3 +415,13 @@ def test_the_sanitizers_would_have_spoken() -> None:
     done = sanitized("overrun")
     assert done.returncode != 0
     assert "heap-buffer-overflow" in done.stderr
+
+
+def test_an_extension_of_other_sources_is_refused_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rows would be told to be of kernels that did not run, or each case would fail by itself."""
+    assert _cpu.sources == kernels.extension_sha()
+    for sources in ("0" * 64, None):  # None: of a build that knows no such name
+        with monkeypatch.context() as patched:
+            patched.delattr(_cpu, "sources") if sources is None else patched.setattr(_cpu, "sources", sources)
+            with pytest.raises(UserError, match=r"`python setup\.py build_ext --inplace` builds them anew"):
+                CpuBackend()
