@@ -13,6 +13,7 @@ import typer
 from dibench.cli import interruption
 from dibench.cli.options import (
     Batches,
+    Full,
     InputShapes,
     Json,
     batch_sizes,
@@ -59,6 +60,7 @@ class Options:
     every: Annotated[
         bool, typer.Option("--all", help="Of a whole model: every shape, not the costliest.")
     ] = False
+    full: Full = False
     json_file: Json = None
     backend: Annotated[str, typer.Option(help="What runs the kernels: auto, cuda, cpu.")] = "auto"
     meter: Annotated[
@@ -133,7 +135,7 @@ def _one_layer(layers: list[Layer], options: Options) -> None:
         options.json_file,
         found,
         lambda one: one_layer.plain(*one),
-        lambda one: show(console(), one_layer.blocks(*one)),
+        lambda one: show(console(), one_layer.blocks(*one, full=options.full)),
     )
 
 

@@ -54,24 +54,31 @@ def brief(found: Comparison, *, full: str = "--full", accept: str = "--fail-abov
     """
     first = next((one for one in found.quantities if one.too_noisy), found.quantities[0])
     noisy = found.verdict == "too noisy"
-    answer = " ".join(_answer(one) for one in found.quantities)
-    sure = _why_noisy(first) if first.too_noisy else _power(first) if first.detectable else _INTERVALS
-    without = "".join(
-        f" {what.capitalize()} is not compared: {why}." for what, why in found.not_compared.items()
-    )
+    answer = "; ".join(_answer(one).rstrip(".") for one in found.quantities)
     worst = next((tone for tone in map(_overall, found.quantities) if tone == "worse"), _overall(first))
     if noisy:
         of = " of single cases" if first.too_noisy == "single" else ""
-        answer = f"Too noisy to tell{of}. {answer}"
+        answer = f"Too noisy to tell{of}: {answer[:1].lower()}{answer[1:]}"
     made: list[Block] = [
-        Headline(answer, "warn" if noisy else _TONES.get(worst, "")),
-        Sentence(f"How sure: {sure[:1].lower()}{sure[1:]}{without}", "warn" if noisy else ""),
-        *_paces(found),
-        Sentence(_next(found, full, accept)),
+        Headline(f"{answer}.", "warn" if noisy else _TONES.get(worst, "")),
+        Sentence(_how_sure(found, first), "warn" if noisy or found.pace_apart else ""),
+        Sentence(_next(found, accept)),
         *_failed(found),
     ]
-    made += [_changed(one, found.matched_by) for one in found.quantities if any(c.verdict for c in one.cases)]
-    return made
+    changed = [one for one in found.quantities if any(case.verdict for case in one.cases)]
+    more = f"`{full}` says on what this rests"
+    made += [_changed(one, found.matched_by, "" if number else more) for number, one in enumerate(changed)]
+    return made if changed else [*made, Note(f"{more}.")]
+
+
+def _how_sure(found: Comparison, first: Quantity) -> str:
+    """In one sentence, with what was not compared and how the machine itself differed."""
+    sure = _why_noisy(first) if first.too_noisy else _power(first) if first.detectable else _INTERVALS
+    parts = [sure, *(f"{what} is not compared: {why}" for what, why in found.not_compared.items())]
+    if found.pace_apart is not None:
+        parts.append(pace_text(found.pace_apart, "A", "B"))
+    told = (part.rstrip(".") for part in parts)
+    return f"How sure: {'; '.join(f'{part[:1].lower()}{part[1:]}' for part in told)}."
 
 
 def _paces(found: Comparison) -> list[Block]:
@@ -83,22 +90,21 @@ def pace_text(apart: PaceApart, a: str, b: str) -> str:
     factor = bracketed(apart.ratio, apart.low, apart.high)
     return (
         f"The machine's own pace differed: in {b} a typical kernel takes {factor} times as long as in {a} "
-        "for that alone; times are not restated."
+        "for that alone, and times are not restated."
     )
 
 
-def _next(found: Comparison, full: str, accept: str) -> str:
-    more = f"`{full}` says on what this rests."
+def _next(found: Comparison, accept: str) -> str:
     if found.verdict == "too noisy":
         if found.quantities[0].too_noisy in ("flagged", "few flagged"):
-            return f"Next: {noise.REMEDY}. {more}"
-        return f"Next: measure both for longer, or accept more change with `{accept}`. {more}"
+            return f"Next: {noise.REMEDY}."
+        return f"Next: measure both for longer, or accept more change with `{accept}`."
     if found.verdict == "worse" and found.differs:
         names = ", ".join(list(found.differs)[:3])
-        return f"Next: see whether what differs between A and B explains it: {names}. {more}"
+        return f"Next: see whether what differs between A and B explains it: {names}."
     if found.verdict == "worse":
-        return f"Next: measure B once more; what is worse twice is no chance. {more}"
-    return f"Next: nothing here got worse, so B can be what later sweeps are compared with. {more}"
+        return "Next: measure B once more; what is worse twice is no chance."
+    return "Next: nothing here got worse, so B can be what later sweeps are compared with."
 
 
 def _failed(found: Comparison) -> list[Block]:
@@ -201,7 +207,7 @@ def _change(ratio: float) -> str:
     return times(ratio) if ratio >= 2 else percent_apart(ratio - 1)
 
 
-def _changed(quantity: Quantity, matched_by: str) -> Table:
+def _changed(quantity: Quantity, matched_by: str, more: str = "") -> Table:
     what, unit = _WORDS[quantity.column]
     worse, better = quantity.having("worse") + quantity.having("undecided"), quantity.having("better")
     title = f"Changed {what} beyond noise and {_margin(quantity.margin_of_case)}"
@@ -222,7 +228,7 @@ def _changed(quantity: Quantity, matched_by: str) -> Table:
         low, high = (UNKNOWN if end is None else _change(end) for end in (case.low, case.high))
         costs = [short(case.a, unit), short(case.b, unit), _change(case.ratio)]
         rows.append([*words, *costs, from_to(low, high), p_value(p)])
-    return Table(title, columns, rows)
+    return Table("; ".join(filter(None, (title, more))), columns, rows)
 
 
 def _basis(found: Comparison) -> list[Block]:

@@ -109,8 +109,8 @@ def _savings(found: Explanation, *, every: bool) -> Table:
         title += f" ({len(savings)} of {len(found.savings)}, --all shows every one)"
     columns = (
         Column("change", text=True), Column("to", text=True), Column("where", text=True, wraps=True),
-        Column("saves (95% interval)", text=True), Column("of the cost", rank=2), Column("MACs", rank=3),
-        Column("but", text=True, rank=1, wraps=True),
+        Column("saves (95% interval)", text=True), Column("of the cost", rank=1), Column("MACs", rank=2),
+        Column("but", text=True, wraps=True),
     )  # fmt: skip
     rows: list[list[str | Cell]] = []
     for one in savings:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+import attrs
+
 from dibench.numbers import UNKNOWN, count, percent, shape_text, short, times
 from dibench.show.blocks import Block, Column, Headline, Note, Sentence, Table
 from dibench.show.one_layer import roof_of
@@ -39,12 +41,14 @@ def blocks(
     threads = f", {device.facts['threads']} threads" if "threads" in device.facts else ""
     where = f"on {device.name}{threads}, fp32"
     layers = f"{count(len(model.layers), 'layer')} of {count(len(found.shapes), 'shape')}"
-    made: list[Block] = [
-        Headline(f"{model.name}, batch {model.batch}{sizes and f', {sizes}'}, {where}: {layers}"),
-    ]
+    title = f"{model.name}, batch {model.batch}{sizes and f', {sizes}'}, {where}: {layers}"
+    made: list[Block] = []
     if found.measured:
-        made += [_sum(found), *_beside(found), *_uncertain(found)]
-        made += [_costs(found, peaks, every=every), Note(_roof(peaks))]
+        table = _costs(found, peaks, every=every)
+        table = attrs.evolve(table, caption=f"{title}\n{table.caption}")
+        made += [Headline(_sum(found)), *_how_sure(found), table, *_beside(found), Note(_roof(peaks))]
+    else:
+        made.append(Headline(title))
     if why_no_energy:
         made.append(Note(f"Energy: {why_no_energy}."))
     made += _left_out(found)
@@ -188,16 +192,11 @@ def _name(name: str) -> str:
     return text if len(text) <= _LONGEST_NAME else "…" + text[1 - _LONGEST_NAME :]
 
 
-def _sum(found: MeasuredModel) -> Sentence:
+def _sum(found: MeasuredModel) -> str:
     time_s = math.fsum(one.shape.count * (one.ours.row.time_s or 0.0) for one in found.measured)
     per = "an inference" if found.model.batch == 1 else f"a batch of {found.model.batch}"
     rate = short(found.share.macs / time_s, "MAC/s")
-    said = f"**All layers: {_cost(found)}** for {per}, {rate}; what runs between them is not in it."
-    if found.pace_change:
-        known = found.pace_ci is not None
-        bound = f"which alone may be ±{percent(found.pace_ci, 1)}" if known else "seen too few times for an ±"
-        said += f" The machine's pace changed by {percent(found.pace_change)} meanwhile, {bound}."
-    return Sentence(said)
+    return f"All layers: {_cost(found)} for {per}, {rate}; what runs between them is not in it."
 
 
 def _beside(found: MeasuredModel) -> list[Block]:
@@ -226,7 +225,21 @@ def _roof(peaks: Mapping[str, Any]) -> str:
     )
 
 
-def _uncertain(found: MeasuredModel) -> list[Block]:
+def _how_sure(found: MeasuredModel) -> list[Block]:
+    """What makes times uncertain, in one sentence; nothing where they are known well."""
+    parts = [*_pace(found), *_uncertain(found)]
+    return [Sentence(f"How sure: {'; '.join(parts)}.", "warn")] if parts else []
+
+
+def _pace(found: MeasuredModel) -> list[str]:
+    if not found.pace_change:
+        return []
+    known = found.pace_ci is not None
+    bound = f"which alone may be ±{percent(found.pace_ci, 1)}" if known else "seen too few times for an ±"
+    return [f"the machine's pace changed by {percent(found.pace_change)} meanwhile, {bound}"]
+
+
+def _uncertain(found: MeasuredModel) -> list[str]:
     wide = sum(
         (one.ours.row.time_ci_s or math.inf) > _WIDE * (one.ours.row.time_s or math.inf)
         for one in found.measured
@@ -234,7 +247,7 @@ def _uncertain(found: MeasuredModel) -> list[Block]:
     if not wide:
         return []
     text = f"{wide} of {count(len(found.measured), 'time')} may be off by more than ±{percent(_WIDE, 0)}"
-    return [Sentence(f"{text}: other processes, or too little time (--time-budget).", "warn")]
+    return [f"{text}: other processes, or too little time (--time-budget)"]
 
 
 def _left_out(found: MeasuredModel) -> list[Block]:

@@ -26,10 +26,18 @@ _WIDE = 0.1
 """A half-width from which on a time is called uncertain."""
 
 
+# Wide because of all that was measured.
 def blocks(
-    layer: Layer, device: Device, peaks: Mapping[str, Any], found: Sequence[Measured], why_no_energy: str
+    layer: Layer,
+    device: Device,
+    peaks: Mapping[str, Any],
+    found: Sequence[Measured],
+    why_no_energy: str,
+    *,
+    full: bool = False,
+    how: str = "--full",
 ) -> list[Block]:
-    """What the layer demands, what it cost, and its place on the roofline.
+    """What the layer costs and how sure that is; in full also what it demands, and its place on the roofline.
 
     Args:
         layer: fp32.
@@ -37,14 +45,15 @@ def blocks(
         peaks: `mac_per_s` and `bytes_per_s`, measured just now.
         found: of each way to run it.
         why_no_energy: empty where a sensor was read.
+        full: show all of it.
+        how: one asks for that.
     """
-    made: list[Block] = [
-        Headline(_answer(layer, device, peaks, found)),
-        *_how_sure(found),
-        _reuse(layer),
-        _costs(layer, found, peaks),
-        Note(_roofline(layer, peaks)),
-    ]
+    made: list[Block] = [Headline(_answer(layer, device, peaks, found)), *_how_sure(found)]
+    if full:
+        made += [_reuse(layer), _costs(layer, found, peaks), Note(_roofline(layer, peaks))]
+    else:
+        caption = f"{_demand(layer)}; `{how}` says what each weight and activation serves"
+        made.append(attrs.evolve(_costs(layer, found, peaks), caption=caption))
     if why_no_energy:
         made.append(Note(f"Energy: {why_no_energy}."))
     return made + [Note(f"{one.name}: {one.row.reason}") for one in found if one.row.status != "ok"]
@@ -116,11 +125,15 @@ def _reuse(layer: Layer) -> Table:
     counts = {"weights": layer.weights, "inputs": layer.inputs, "outputs": layer.outputs}
     per_byte = figure(layer.ai / _FP32_BYTES)
     return Table(
-        f"{layer.op}, {shape_text(layer)}\n"
-        f"{short(m)} MACs, AI {figure(layer.ai)} MAC per element = {per_byte} MAC per byte",
+        f"{_demand(layer)} = {per_byte} MAC per byte",
         columns("data type", "elements", "MACs that each serves"),
         [[name, short(count), short(m / count)] for name, count in counts.items()],
     )
+
+
+def _demand(layer: Layer) -> str:
+    """`standard, 64×56×56 → 64×56×56  3×3`, and its MACs and intensity in a second line."""
+    return f"{layer.op}, {shape_text(layer)}\n{short(layer.macs)} MACs, AI {figure(layer.ai)} MAC per element"
 
 
 def _costs(layer: Layer, found: Sequence[Measured], peaks: Mapping[str, Any]) -> Table:

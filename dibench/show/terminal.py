@@ -32,6 +32,9 @@ class _Room:
 
 _EASY = _Room(16, r"[\s/_]+|(?<!\d)\.|\.(?!\d)")
 """A long name, such as cell_stem_0.comb_iter_0_left, may go on in a second line anywhere."""
+_JOINT = "\ue000"
+"""Stands for a space at which a line must not end, while text is laid out."""
+_INTERVAL = re.compile(r"\((?:95% )?[−+]?[\d.,]+[%×]? to [−+]?[\d.,]+[%×]?\)")
 _WORDS, _PIECES = _Room(1, r"\s+"), attrs.evolve(_EASY, least=1)
 
 
@@ -104,14 +107,42 @@ def rendered(blocks: Iterable[Block]) -> Iterator[RenderableType]:
                 pass
 
 
-def _text(text: str, style: str = "") -> Text:
+def _text(text: str, style: str = "") -> _Unbroken:
     """Text with **strong** words; brackets and backticks are shown as they are."""
     from rich.text import Text
 
     made = Text(style=style)
-    for number, part in enumerate(re.split(r"\*\*(.+?)\*\*", text)):
+    for number, part in enumerate(re.split(r"\*\*(.+?)\*\*", _joined(text))):
         made.append(part, style="bold" if number % 2 else None)
-    return made
+    return _Unbroken(made)
+
+
+def _joined(text: str) -> str:
+    """Text whose intervals have no space at which a line could end: `0.40 (0.19 to 0.71)` keeps its bracket.
+
+    >>> _joined("α is 0.40 (0.19 to 0.71) here").replace(_JOINT, "~")
+    'α is 0.40 (0.19~to~0.71) here'
+    """
+    return _INTERVAL.sub(lambda found: found[0].replace(" ", _JOINT), text)
+
+
+@attrs.frozen
+class _Unbroken:
+    """Text that is laid out with its intervals whole, and printed with the spaces in them."""
+
+    text: Text
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        lines = self.text.wrap(
+            console,
+            options.max_width,
+            justify=options.justify,
+            overflow=options.overflow,
+            no_wrap=options.no_wrap,
+        )
+        for line in lines:
+            line.plain = line.plain.replace(_JOINT, " ")
+        yield from lines
 
 
 def _for_terminal(table: Table) -> Table:
@@ -234,10 +265,10 @@ def _made(table: Table, kept: Sequence[int], widths: Sequence[int]) -> RichTable
 
 
 def _words(cell: str | Cell) -> str:
-    return (cell if isinstance(cell, str) else cell.text).replace("**", "")
+    return _joined((cell if isinstance(cell, str) else cell.text).replace("**", ""))
 
 
-def _cell(cell: str | Cell) -> Text:
+def _cell(cell: str | Cell) -> _Unbroken:
     if isinstance(cell, str):
         return _text(cell)
     return _text(cell.text, " ".join(filter(None, ("bold" if cell.strong else "", _STYLES[cell.tone]))))

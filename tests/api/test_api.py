@@ -90,7 +90,7 @@ def test_a_result_is_short_as_text_and_whole_as_html(results: dict[str, Any], na
     json.dumps(result.to_json(), allow_nan=False)
 
 
-@pytest.mark.parametrize("name", ["fit", "predict", "explain"])
+@pytest.mark.parametrize("name", ["fit", "predict", "explain", "compare"])
 def test_a_figure_shows_itself_without_pyplot(results: dict[str, Any], name: str) -> None:
     figure = results[name].plot()
     picture, size = figure._repr_png_()
@@ -216,7 +216,8 @@ def test_a_layer_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.time_s and found.energy_j is None and found.why_no_energy == "not asked for"
     assert repr(found).startswith("N=1,C=8,H=8,W=8,K=8,R=1,S=1")
     assert re.search(r"\d [nµm]s\b", repr(found))
-    assert "MACs that each serves" in found.summary() and "<table>" in found._repr_html_()
+    assert found._repr_html_().count("<table>") == 1 and "MACs that each serves" not in found.summary()
+    assert "MACs that each serves" in found.full().summary() and "`.full()`" in found.summary()
     assert found.to_json()["found"][0]["time_s"] == found.time_s
 
 

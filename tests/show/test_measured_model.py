@@ -117,10 +117,10 @@ def test_the_sum_has_an_interval_where_every_layer_has_one() -> None:
     half = model(both[0], shape(FC, 1, 0.002))
     assert "All layers: 10.0 ms for" in told(half) and plain(half, DEVICE, PEAKS, "")["cost_ci"] is None
     paced = attrs.evolve(found, paces_s=((0.9,), (1.0,), (1.0,), (1.1,)))
-    assert "The machine's pace changed by 22% meanwhile, which alone may be ±26" in told(paced)
+    assert "the machine's pace changed by 22% meanwhile, which alone may be ±26" in told(paced)
     few = attrs.evolve(found, paces_s=((1.0,), (1.25,)))
     assert "All layers: 10.0 ms for" in told(few), "t of one degree of freedom is 12.7: ±200%"
-    assert "pace changed by 25% meanwhile, seen too few times for an ±." in told(few)
+    assert "pace changed by 25% meanwhile, seen too few times for an ±; " in told(few)
     assert [plain(few, DEVICE, PEAKS, "")[key] for key in ("cost_ci", "pace_ci")] == [None, None]
 
 

@@ -16,6 +16,7 @@ import pytest
 from command_line import Run, refused
 from study_frames import some_layers, table
 
+import dibench
 from benchmarks import compare_truth
 from dibench.errors import UserError
 from dibench.numbers import shape_text
@@ -176,7 +177,7 @@ def test_flagged_sweeps_of_one_program_are_too_noisy_to_tell(run: Run, tmp_path:
             "compare", tmp_path / f"{one}.csv", tmp_path / f"{other}.csv", "--fail-above", "5%"
         )
         assert (status, err) == (3, "")
-        assert out.startswith("Too noisy to tell.") and "100% of the pairs have a flagged row" in out
+        assert out.startswith("Too noisy to tell: ") and "100% of the pairs have a flagged row" in out
 
 
 def test_a_margin_below_the_noise_is_too_noisy_and_one_above_it_is_answered() -> None:
@@ -377,6 +378,8 @@ def test_the_answer_leads_and_the_status_says_it_to_scripts(run: Run, files: tup
     assert (status, err) == (1, "")
     assert re.search(r"singly, 3 worse, 0 better beyond noise and 0\.\d%", " ".join(out.split()))
     assert len(out.splitlines()) <= 16 and "\nNext: measure B once more" in out
+    opening = " ".join(out[: out.index("\n\n")].split())
+    assert len(re.findall(r"\.(?= [A-Z]|$)", opening)) == 3, "answer, how sure, what next"
     basis = "Rows of A without partner: 0, of B: 0."
     assert basis not in out and basis in " ".join(run("compare", a, worse, "--full")[1].split())
     assert run("compare", a, worse, "--fail-above", "30%")[0] == 0
@@ -429,6 +432,7 @@ def test_a_machine_at_another_pace_is_told_beside_what_changed(run: Run, files: 
     _, out, _ = run("compare", before, after)
     told = "in B a typical kernel takes 1.20 (1.15 to 1.25) times as long as in A for that alone"
     assert told in " ".join(out.split())
+    assert told in dibench.compare(before, after).summary().replace("\n", " "), "from Python as well"
 
 
 def test_paces_of_which_nobody_can_tell_are_not_told() -> None:
