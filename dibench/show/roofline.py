@@ -58,7 +58,7 @@ def roofline_panel(rows: pd.DataFrame, peaks: Peaks | None, speeds: Mapping[str,
     tops = [peaks.mac_per_s] if peaks else []
     ax.log_axes(axes, [usable["mac_per_byte"]], [usable["mac_per_s"], tops], prefixes="y")
     ax.scatter(axes, fast, "mac_per_byte", "mac_per_s", _says, size=5.4, alpha=0.95)
-    ax.scatter(axes, rest, "mac_per_byte", "mac_per_s", _says, size=3.4, alpha=0.35, hollow=True)
+    ax.scatter(axes, rest, "mac_per_byte", "mac_per_s", _says, size=3.4, alpha=0.8, hollow=True)
     if len(rest):
         axes.plot(
             [], [], linestyle="none", marker="o", markersize=5, color=MUTED, markerfacecolor="none",

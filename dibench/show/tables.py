@@ -124,7 +124,7 @@ def _layer_cells(row: Any) -> list[str]:
 def facts(manifest: Mapping[str, Any]) -> Table:
     """The manifest flattened: `device.name`, `versions.numpy`, one line each."""
     rows = [[name, value] for name, value in _flat(manifest)]
-    return Table("The manifest", columns("what", "value", text=["value"]), rows)
+    return Table("The manifest", columns("what", "value", text=["value"], wraps=["value"]), rows)
 
 
 def _flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:
