@@ -136,17 +136,21 @@ def predict(
 
     >>> predict("resnet50", fit="fit.json", batch=[1, 8])  # doctest: +SKIP
     """
-    from dibench.study.use.library import predict_beside
-    from dibench.study.use.predict import predict as engine
+    from dibench.study.use.paces import pace_apart_beside
+    from dibench.study.use.predict_all import predict_all
 
     fitted = fitted_of(fit, by)
     theirs = None if library is None else fitted_of(library, by)
     models = _several(model)
     wanted = [model_of(one, size, input_shape) for one in models for size in sizes_of(batch)]
-    whole = None if measured is None else frame_of(measured)
-    if theirs is None:
-        return shown_as(PredictionResult, engine(wanted, fitted, measured=whole))
-    return shown_as(PredictionResult, predict_beside(wanted, fitted, theirs, measured=whole))
+    found = predict_all(
+        wanted,
+        fitted,
+        library=theirs,
+        measured=None if measured is None else frame_of(measured),
+        pace_apart=pace_apart_beside(fit, measured),
+    )
+    return shown_as(PredictionResult, found)
 
 
 @overload
@@ -226,7 +230,7 @@ def compare(before: Table, after: Table, *, margin: float | None = None) -> Comp
 
     Returns:
         `.verdict` (`worse`, `not worse` or `too noisy`), `.quantities`; `.summary()`, `.full()`,
-        `.to_frame()`.
+        `.to_frame()`, `.plot()` (of each case the ratio with its interval).
 
     Raises:
         dibench.errors.UserError: the tables have no case and no layer in common.
@@ -235,8 +239,11 @@ def compare(before: Table, after: Table, *, margin: float | None = None) -> Comp
     'not worse'
     """
     from dibench.study.use.compare import compare as engine
+    from dibench.study.use.paces import pace_apart_beside
 
-    return shown_as(ComparisonResult, engine(frame_of(before), frame_of(after), margin=margin))
+    found = engine(frame_of(before), frame_of(after), margin=margin)
+    found = attrs.evolve(found, pace_apart=pace_apart_beside(before, after))
+    return shown_as(ComparisonResult, found)
 
 
 def _several(model: Network | Sequence[Network]) -> list[Network]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -89,7 +90,7 @@ def _of_layers(layers: Sequence[Any], batch: int | None) -> Model:
 
 
 def fitted_of(fit: study.Fit | Table, by: str) -> FittedModel:
-    """One model of a fit: of a result, of a JSON file, or fitted now to a table.
+    """One model of a fit: of a result, of a path as the command line's `--fit`, or fitted now to frames.
 
     Raises:
         UserError: there is no such model in it, or nothing can be fitted.
@@ -98,14 +99,17 @@ def fitted_of(fit: study.Fit | Table, by: str) -> FittedModel:
     from dibench.study.findings.fitted_model import PREDICTORS
     from dibench.study.use import fitted_model
 
-    if isinstance(fit, str | os.PathLike) and Path(fit).suffix == ".json":
-        return fitted_model.open_fitted_model(Path(fit), by)
+    if isinstance(fit, str | os.PathLike):
+        found = fitted_model.open_fitted_model(Path(fit), by)
+        if said := fitted_model.outdated(Path(fit)):
+            warnings.warn(said, stacklevel=4)
+        return found
     if by not in PREDICTORS:
         raise UserError("by", f"must be one of {', '.join(PREDICTORS)}", by)
     made = fit if isinstance(fit, study.Fit) else study.fit(frame_of(fit), draws=_PREDICTS)
-    found = fitted_model.fitted_model(made, by)
-    if found is None:
+    known = fitted_model.fitted_model(made, by)
+    if known is None:
         of_networks = "it is of whole networks, whose joules also hold what runs between layers"
         why = of_networks if made.rows_are == "networks" else made.models[by].reason or "too few rows"
         raise UserError("fit", f"cannot predict layers by {by}: {why}")
-    return found
+    return known

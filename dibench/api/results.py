@@ -14,6 +14,7 @@ from dibench.models import Model
 from dibench.models.intensities import drags, reuse_of
 from dibench.show import (
     compared,
+    compared_figure,
     costs_in_brief,
     explained,
     fit_in_brief,
@@ -129,14 +130,11 @@ class PredictionResult(Drawn, Predictions):
 
     def _blocks(self) -> Sequence[Block]:
         library = library_costs.blocks(self.predictions, self.library) if self.library else []
-        return [*costs_in_brief.predicted(self, costs_in_brief.IN_PYTHON), *library, *self._measured()]
+        told = costs_in_brief.predicted(self, costs_in_brief.IN_PYTHON)
+        return [*told, *library, *predicted_costs.checked(self)]
 
     def _everything(self) -> Sequence[Block]:
-        return [*predicted_costs.blocks(self, "", every=False), *self._measured()]
-
-    def _measured(self) -> Sequence[Block]:
-        beside = self.measured_networks or self.measured_otherwise
-        return predicted_costs.measured(self) if beside else []
+        return [*predicted_costs.blocks(self, "", every=False), *predicted_costs.checked(self)]
 
     def _figures(self) -> Sequence[Figure]:
         figures = predicted_costs.figures(self)
@@ -175,8 +173,8 @@ class ExplanationResult(Drawn, Explanation):
 
 
 @attrs.frozen(kw_only=True, eq=False, repr=False)
-class ComparisonResult(Shown, Comparison):
-    """Two sweeps side by side, with their words."""
+class ComparisonResult(Drawn, Comparison):
+    """Two sweeps side by side, with their words and figures."""
 
     def to_frame(self) -> pd.DataFrame:
         """A row for each case of each quantity: A, B, their ratio with its interval, and its verdict."""
@@ -193,3 +191,6 @@ class ComparisonResult(Shown, Comparison):
 
     def _everything(self) -> Sequence[Block]:
         return compared.blocks(self)
+
+    def _figures(self) -> Sequence[Figure]:
+        return compared_figure.figures(self)

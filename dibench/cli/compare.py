@@ -47,15 +47,15 @@ def compare(
     from dibench.show.terminal import show
     from dibench.show.terms import explained
     from dibench.study.use.compare import compare as engine
-    from dibench.study.use.paces import pace_apart
-    from dibench.table import manifest_of, read_csv, table_of
+    from dibench.study.use.paces import pace_apart_beside
+    from dibench.table import read_csv, table_of
 
     tables = [read_csv(table_of(path)) for path in (a, b)]
     try:
         found = engine(*tables, margin=margin)
     except UserError as error:
         raise UserError("", str(error), where=f"{a}, {b}") from None
-    found = attrs.evolve(found, pace_apart=pace_apart(*map(manifest_of, (a, b))))
+    found = attrs.evolve(found, pace_apart=pace_apart_beside(a, b))
     told = explained(compared.blocks(found)) if full else compared.brief(found)
     answer(json_file, found.to_json, lambda: show(console(), told))
     if status := _STATUS[found.verdict]:

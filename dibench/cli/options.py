@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import shlex
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
@@ -74,7 +73,7 @@ AlphaOfFit = Annotated[
     typer.Option(
         "--fit",
         metavar="FIT.json",
-        help="Show DI at the α that `fit --json` found: its file, or a directory with a fit.json.",
+        help="Show DI at the α of a fit: what `fit --json` wrote, or a table or directory of a sweep.",
     ),
 ]
 AsCsv = Annotated[bool, typer.Option("--csv", help="CSV for programs instead of a table.")]
@@ -86,7 +85,8 @@ FitFile = Annotated[
     typer.Option(
         "--fit",
         metavar="FIT.json",
-        help="Required: what `fit … --json FIT.json` wrote, or a directory with a fit.json.",
+        help="Required: what `fit … --json FIT.json` wrote; or a sweep's table, which is fitted now; or its "
+        "directory.",
     ),
 ]
 FitModel = Annotated[
@@ -223,22 +223,18 @@ def fitted_model(path: Path | None, model: str, dtype: str = "") -> FittedModel:
     if dtype and dtype not in DTYPES:
         raise UserError("--dtype", "must be one of " + ", ".join(DTYPES), dtype)
     fit = open_fitted_model(path, model)
-    _say_if_older(path)
+    _say_remark(path)
     if dtype and dtype != fit.origin.dtype:
         rule = f"must be {fit.origin.dtype or 'left out'}: costs of one data type say nothing about another's"
         raise UserError("--dtype", rule, dtype, where=path)
     return fit
 
 
-def _say_if_older(path: Path) -> None:
-    """Of a directory: whether rows were measured since the fit that lies beside them."""
-    from dibench.study.use.fitted_model import fit_file
-    from dibench.table import table_of
+def _say_remark(path: Path) -> None:
+    from dibench.study.use.fitted_model import made_anew, outdated
 
-    file, table = fit_file(path), table_of(path)
-    if path.is_dir() and table.is_file() and file.stat().st_mtime < table.stat().st_mtime:
-        anew = shlex.join(["python", "-m", "dibench", "fit", str(path), "--json", str(file)])
-        say(f"dibench: {file} is older than {table.name} beside it: `{anew}` fits all rows", err=True)
+    if said := made_anew(path) or outdated(path):
+        say(f"dibench: {said}", err=True)
 
 
 def chosen_alphas(alpha: float | None, fit: Path | None) -> AlphaValues | None:
@@ -255,7 +251,7 @@ def chosen_alphas(alpha: float | None, fit: Path | None) -> AlphaValues | None:
         from dibench.study.use.fitted_model import open_alphas
 
         alphas = open_alphas(fit)
-        _say_if_older(fit)
+        _say_remark(fit)
         return alphas
     if alpha is None:
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -25,14 +25,6 @@ from dibench.cli.options import (
     models_at,
 )
 from dibench.cli.output import answer, console, exit_if_partial, say
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-    from dibench.models import Model as AnyModel
-    from dibench.show.blocks import Block
-    from dibench.study.findings.fitted_model import FittedModel
-    from dibench.study.findings.prediction import Predictions
 
 
 # Wide because each parameter is an option.
@@ -91,8 +83,17 @@ def predict(
     from dibench.show import costs_in_brief, library_costs, predicted_costs
     from dibench.show.terminal import show
     from dibench.show.terms import explained
+    from dibench.study.use.paces import pace_apart_beside
+    from dibench.study.use.predict_all import predict_all
+    from dibench.table import read_csv, table_of
 
-    found = _predicted(wanted, fitted, theirs, measured)
+    found = predict_all(
+        wanted,
+        fitted,
+        library=theirs,
+        measured=read_csv(table_of(measured)) if measured else None,
+        pace_apart=pace_apart_beside(fit, measured),
+    )
     if figures is not None:
         from dibench.show.figure_files import write_figures
 
@@ -105,7 +106,7 @@ def predict(
             typed = costs_in_brief.Typed(*map(shlex.quote, (model, str(fit), compare)))
             told = costs_in_brief.predicted(found, typed)
             told += library_costs.blocks(found.predictions, found.library) if found.library else []
-        told = [*told, *_checked(found), *_paces(fitted_from=fit, measured=measured)]
+        told = [*told, *predicted_costs.checked(found)]
         show(console(), explained(told) if full or every else told)
         if figures is not None:
             say(f"Figures: {figures}")
@@ -114,53 +115,3 @@ def predict(
     if strict:
         beside = [one.prediction for one in found.library.beside] if found.library else []
         exit_if_partial((one.network, one.covered) for one in (*found.predictions, *beside))
-
-
-def _checked(found: Predictions) -> list[Block]:
-    """Networks as a whole, and beside what was measured; nothing without whole networks."""
-    from dibench.show import between_layers, predicted_costs
-
-    return (
-        [] if found.whole is None else [*between_layers.blocks(found.whole), *predicted_costs.measured(found)]
-    )
-
-
-def _paces(*, fitted_from: Path | None, measured: Path | None) -> list[Block]:
-    """That the machine's pace differed between the fit's sweep, where that lies beside it, and the other."""
-    from dibench.show.blocks import Sentence
-    from dibench.show.compared import pace_text
-    from dibench.study.use.paces import pace_apart
-    from dibench.table import manifest_of
-
-    if fitted_from is None or measured is None:
-        return []
-    directory = fitted_from if fitted_from.is_dir() else fitted_from.parent
-    apart = pace_apart(*map(manifest_of, (directory, measured)))
-    return [] if apart is None else [Sentence(pace_text(apart, "the fit's sweep", str(measured)), "warn")]
-
-
-def _predicted(
-    networks: list[AnyModel], fit: FittedModel, library: FittedModel | None, measured: Path | None
-) -> Predictions:
-    from dibench.study.use.library import predict_beside
-    from dibench.study.use.predict import predict as engine
-    from dibench.table import read_csv, table_of
-
-    whole = read_csv(table_of(measured)) if measured else None
-    if library is None:
-        found = engine(networks, fit, measured=whole)
-    else:
-        found = predict_beside(networks, fit, library, measured=whole)
-    return found if whole is None else _as_whole(found, whole, fit)
-
-
-def _as_whole(found: Predictions, measured: pd.DataFrame, fit: FittedModel) -> Predictions:
-    """With what runs between the layers, as the networks tell that were measured."""
-    import attrs
-
-    from dibench.study.table.network_rows import measured_models
-    from dibench.study.use.between_layers import whole_costs
-
-    others, unknown = measured_models(measured)
-    whole = whole_costs(found, others, measured, fit)
-    return attrs.evolve(found, whole=attrs.evolve(whole, not_used=(*unknown, *whole.not_used)))

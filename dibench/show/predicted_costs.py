@@ -9,8 +9,9 @@ import attrs
 from dibench.intensity import OPERATORS
 from dibench.numbers import UNKNOWN, number, percent, plain, share_text, short, times, with_interval
 from dibench.schema import LIBRARY
-from dibench.show import cost_bars, library_costs
+from dibench.show import between_layers, cost_bars, library_costs
 from dibench.show.blocks import Block, Cell, Column, Figure, Sentence, Table
+from dibench.show.compared import pace_text
 from dibench.show.origin import costliest, coverage, introduction, kind_of
 from dibench.show.partial import cost_text, part_of
 
@@ -72,6 +73,18 @@ def figures(found: Predictions) -> list[Figure]:
     if len(found.predictions) > 1:
         made.append(cost_bars.side_by_side(found.predictions, kind))
     return made
+
+
+def checked(found: Predictions) -> list[Block]:
+    """Networks as a whole, and beside what was measured; nothing without whole networks."""
+    if found.whole is None:
+        return []
+    told = [*between_layers.blocks(found.whole), *measured(found)]
+    if found.pace_apart is not None:
+        told.append(
+            Sentence(pace_text(found.pace_apart, "the fit's sweep", "that of whole networks"), "warn")
+        )
+    return told
 
 
 def measured(found: Predictions) -> list[Block]:

@@ -13,6 +13,7 @@ import pytest
 from command_line import Run, refused, shown
 from study_frames import measured
 
+import dibench
 from dibench import study
 
 
@@ -241,11 +242,9 @@ def test_a_directory_stands_for_the_fit_in_it(
     folder = tmp_path / "my sweep"
     folder.mkdir()
     table, command = folder / "sweep.csv", f"dibench fit '{folder}' --json '{folder}/fit.json'`"
+    lacks = "has no fit.json and no sweep.csv"
+    assert f"{lacks}: `python -m {command} writes it" in refused(run, verb, "vgg16", "--fit", folder)
     table.write_text("")
-    assert f"has no fit.json: `python -m {command} writes it" in refused(run, verb, "vgg16", "--fit", folder)
-    assert f"is a table, no fit: `python -m dibench fit '{table}'" in refused(
-        run, verb, "vgg16", "--fit", table
-    )
     made = written(folder, figures)
     figures_of = [verb, "vgg16", *(["--json", "-"] if verb in ("predict", "explain") else ["--csv"]), "--fit"]
     of_folder = run(*figures_of, folder)
@@ -255,6 +254,24 @@ def test_a_directory_stands_for_the_fit_in_it(
     status, _, err = run(verb, "vgg16", "--fit", folder)
     assert status == 0
     assert err == f"dibench: {made} is older than sweep.csv beside it: `python -m {command} fits all rows\n"
+
+
+@pytest.mark.parametrize("verb", ["predict", "explain", "layers", "networks"])
+def test_a_table_is_fitted_where_a_fit_is_asked_for_and_from_python_too(
+    run: Run, tmp_path: Path, figures: dict[str, Any], verb: str
+) -> None:
+    made, table = written(tmp_path, figures), tmp_path / "sweep.csv"
+    measured(160, noise=0.15).to_csv(table, index=False)
+    how = [verb, "alexnet", "--json", "-", "--fit"]
+    of_fit, of_table = run(*how, made), run(*how, table)
+    assert of_table[0] == 0 and json.loads(of_table[1]) == json.loads(of_fit[1])
+    command = f"`python -m dibench fit {table} --json {made}`"
+    assert of_table[2] == f"dibench: {table} is fitted for this answer: {command} keeps the fit\n"
+    made.unlink()
+    assert run(*how, tmp_path)[:2] == of_table[:2], "the table in a directory without a fit"
+    if verb in ("predict", "explain"):
+        found = getattr(dibench, verb)("alexnet", fit=tmp_path)
+        assert json.loads(json.dumps(found.to_json())) == json.loads(of_table[1])
 
 
 @pytest.mark.parametrize("verb", ["predict", "explain"])

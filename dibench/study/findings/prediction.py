@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dibench.models import NotCovered
     from dibench.models.model import MacShare
     from dibench.study.findings.between_layers import WholeCosts
+    from dibench.study.findings.comparison import PaceApart
 
 
 @attrs.frozen
@@ -141,6 +142,9 @@ class Predictions(Result):
     """None where no fit of the library was given."""
     whole: WholeCosts | None = None
     """The same networks with what runs between their layers; None where no whole network was given."""
+    pace_apart: PaceApart | None = None
+    """How the machine's own pace differed between the fit's sweep and that of the whole networks; None where
+    it did not, as far as their manifests tell."""
 
 
 @attrs.frozen(kw_only=True)

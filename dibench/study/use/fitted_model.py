@@ -25,6 +25,7 @@ from dibench.study.findings.fitted_model import (
     PowerAndTime,
     Predictor,
 )
+from dibench.table import load, table_of
 
 if TYPE_CHECKING:
     from dibench.study.findings.ladder import Fit
@@ -35,6 +36,8 @@ _NO_NAME = "a device without name"
 FIT = "fit.json"
 """What the file is called in a sweep's directory."""
 _LARGEST = 64 * 2**20
+_PREDICTS = 99
+"""Draws: a prediction rests on no bootstrap."""
 _FIELD = "fitted model"
 _WHOLE = "networks"
 _KEY = "calibration"  # of the JSON, where users' scripts read it
@@ -66,16 +69,16 @@ def fitted_model(fit: Fit, model: str) -> FittedModel | None:
 
 
 def open_fitted_model(path: Path, model: str) -> FittedModel:
-    """One model of the file that `fit … --json FILE` wrote.
+    """One model of the file that `fit … --json FILE` wrote, or of a table that is fitted now.
 
     Raises:
-        UserError: no such file, or what `read_fitted_model` refuses.
+        UserError: no such file, or what `read_fitted_model` or a fit refuses.
     """
     return read_fitted_model(_open(path), model, where=fit_file(path))
 
 
 def open_alphas(path: Path) -> AlphaValues:
-    """The α of both forms of DI in the file that `fit … --json FILE` wrote.
+    """The α of both forms of DI in the file that `fit … --json FILE` wrote, or of a table.
 
     Raises:
         UserError: no such file, no α in it, or none that can weigh anything.
@@ -85,21 +88,54 @@ def open_alphas(path: Path) -> AlphaValues:
 
 
 def fit_file(path: Path) -> Path:
-    """The file of a fit: of a sweep's directory its `fit.json`, any other path as it is."""
-    return path / FIT if path.is_dir() else path
+    """Of a directory its `fit.json`, or without one its table; any other path as it is."""
+    if not path.is_dir():
+        return path
+    file, table = path / FIT, table_of(path)
+    return table if table.is_file() and not file.is_file() else file
+
+
+def made_anew(path: Path) -> str:
+    """Of a table, that it is fitted for each answer, and how its fit is kept; empty of a fit's file."""
+    file = fit_file(path)
+    if not _is_table(file):
+        return ""
+    return f"{file} is fitted for this answer: {_command(path, file.with_name(FIT))} keeps the fit"
+
+
+def outdated(path: Path) -> str:
+    """Of a directory, that rows were measured since the fit in it; empty where none were."""
+    file, table = fit_file(path), table_of(path)
+    if path.is_dir() and table.is_file() and file.stat().st_mtime < table.stat().st_mtime:
+        return f"{file} is older than {table.name} beside it: {_command(path, file)} fits all rows"
+    return ""
+
+
+def _is_table(file: Path) -> bool:
+    return file.suffix.lower() in TABLES
+
+
+def _of_table(file: Path) -> Mapping[str, Any]:
+    """What `fit --json` would write, as far as predictions need it."""
+    from dibench.study.ladder.fit import fit
+
+    table = load(file)
+    try:
+        return fit(table, draws=_PREDICTS).to_json()
+    except UserError as error:
+        raise UserError("", str(error), where=file) from None
 
 
 def _open(path: Path) -> Mapping[str, Any]:
     file = fit_file(path)
-    if file.suffix.lower() in TABLES:
-        made = _command(path, file.with_name(FIT))
-        raise UserError("", f"is a table, no fit: {made} fits it", where=path)
+    if _is_table(file):
+        return _of_table(file)
     if file.is_file() and file.stat().st_size > _LARGEST:
         raise UserError("--fit", f"must have at most {_LARGEST >> 20} MB", str(path))
     figures = read_json_object(file)
     if figures is None:
         table = path if path.is_dir() else "CSV"
-        lacks = f"has no {FIT}" if path.is_dir() else "no such file"
+        lacks = f"has no {FIT} and no sweep.csv" if path.is_dir() else "no such file"
         raise UserError("", f"{lacks}: {_command(table, file)} writes it", where=path)
     _check_schema(figures, file)
     return figures

@@ -8,11 +8,14 @@ was compared has changed.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 from dibench.study.findings.comparison import PaceApart
+from dibench.table import manifest_of
 
 _DIFFERS = 0.05
 """As logarithms, paces closer than this are one, as for the sweeps themselves."""
@@ -52,6 +55,19 @@ def pace_apart(a: Mapping[str, Any] | None, b: Mapping[str, Any] | None) -> Pace
         return None
     ends = (math.exp(shift + side * _Z_975 * sd) for side in (-1, 1))
     return PaceApart(math.exp(shift), *ends)
+
+
+def pace_apart_beside(a: object, b: object) -> PaceApart | None:
+    """`pace_apart` of the manifests of two sweeps, by their directories, tables, or the fits beside these.
+
+    Returns:
+        None also where one of them is no path, as a frame is none.
+    """
+    if not (isinstance(a, str | os.PathLike) and isinstance(b, str | os.PathLike)):
+        return None
+    return pace_apart(
+        *(manifest_of(path.parent if path.suffix == ".json" else path) for path in map(Path, (a, b)))
+    )
 
 
 def _recorded(manifest: Mapping[str, Any] | None) -> _Recorded:
