@@ -22,6 +22,11 @@ VERBS = """\
 Written from the program's own `--help` by `scripts/write_reference.py`; a test compares. `python -m dibench
 VERB --help` says the same on a terminal. Exit status: 0 done, 1 the check that was asked for failed, 2
 something to correct (one line says what), 130 interrupted; where a verb has others, it says so.
+
+Every verb has `--json [FILE]`: all that it found as JSON into FILE, beside its words; `--json -`, or `--json`
+without a file, prints the JSON in their place, and nothing else, on standard output. What is not known is
+null, never NaN, and never zero. Of several batch sizes it is a list. A file that cannot be written is refused
+before the work begins.
 """
 
 PLANS = """\

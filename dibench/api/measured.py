@@ -64,7 +64,14 @@ class MeasuredLayer(Shown):
     def _blocks(self) -> Sequence[Block]:
         from dibench.show import one_layer
 
-        return one_layer.blocks(self.layer, self.device, self.peaks, self.found, self.why_no_energy)
+        about = self.layer, self.device, self.peaks, self.found, self.why_no_energy
+        return one_layer.blocks(*about, how=".full()")
+
+    def _everything(self) -> Sequence[Block]:
+        from dibench.show import one_layer
+
+        about = self.layer, self.device, self.peaks, self.found, self.why_no_energy
+        return one_layer.blocks(*about, full=True)
 
 
 @attrs.frozen(eq=False, repr=False)
@@ -159,7 +166,9 @@ class SweepResult(Shown):
 
     def to_json(self) -> dict[str, Any]:
         """How it ended."""
-        return {"path": str(self.path), "plan": self.plan, **attrs.asdict(self.ended)}
+        from dibench.show import sweeps
+
+        return sweeps.plain(self.ended, self.plan, self.path, self.partial)
 
     def _line(self) -> str:
         from dibench.show import sweeps

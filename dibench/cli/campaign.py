@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,8 +13,8 @@ import attrs
 import typer
 
 from dibench.cli import interruption, progress
-from dibench.cli.options import duration_s, grouped
-from dibench.cli.output import say
+from dibench.cli.options import Json, check_json, duration_s, grouped
+from dibench.cli.output import STANDARD_OUTPUT, answer, say
 from dibench.errors import UserError
 
 if TYPE_CHECKING:
@@ -68,6 +69,7 @@ class Options:
     backend: Annotated[str, typer.Option(help="auto, cuda, or module:callable.")] = "auto"
     meter: Annotated[str, typer.Option(help="auto, nvml_counter, nvml_power, or module:callable.")] = "auto"
     seed: Annotated[int, typer.Option(help="Seed of the random part of the order.")] = 1
+    json_file: Json = None
 
 
 @grouped
@@ -92,10 +94,12 @@ def campaign(options: Options) -> None:
     from dibench.plan.stages import load_stages
     from dibench.sweep.campaign import Campaign, earlier_runs, find_gpu, plan_rest
 
+    check_json(options.json_file)
     budget_s, closing_s = _checked(options)
     out, seed = Path(options.out), options.seed
     if options.compile_only:
-        _compile(out, load_stages(arch=options.arch, seed=seed, path=options.stages), options.arch)
+        stages = load_stages(arch=options.arch, seed=seed, path=options.stages)
+        _compile(out, stages, options.arch, options.json_file)
         return
     if options.kernels is not None:
         compile_ahead.bring(options.kernels)
@@ -111,8 +115,9 @@ def campaign(options: Options) -> None:
         path=options.stages,
     )
     if gpu is None or options.dry_run:
-        _show_stages(stages, earlier, plan_rest(stages, earlier, gpu, seed), budget_s)
+        _show_stages(stages, earlier, plan_rest(stages, earlier, gpu, seed), budget_s, options.json_file)
         return
+    only_json = options.json_file == STANDARD_OUTPUT
     ended = _measure(
         Campaign(
             out=out,
@@ -124,11 +129,12 @@ def campaign(options: Options) -> None:
             deadline=begin + budget_s,
             closing_s=closing_s,
             check_s=min(_CHECK_S, budget_s / 6),
-            say=progress.said,
+            say=partial(progress.said, err=only_json),
         ),
         _next_command(options.out, options.resume or []),
+        options.json_file,
     )
-    say(f"\ntook {time_text(time.monotonic() - begin)}")
+    say(f"\ntook {time_text(time.monotonic() - begin)}", err=only_json)
     if ended == "interrupted":
         raise typer.Exit(interruption.status())
 
@@ -149,13 +155,14 @@ def _checked(options: Options) -> tuple[float, float]:
     return budget_s, closing_s
 
 
-def _measure(run: Campaign, again: str) -> str:
+def _measure(run: Campaign, again: str, json_file: Path | None) -> str:
     """The run from first to last; how it ended."""
     from dibench.check import compile_ahead
     from dibench.cli.output import console
     from dibench.files import encoded, explained, replace_file
     from dibench.show import campaign as show
     from dibench.show.markdown import markdown
+    from dibench.show.sweeps import plain
     from dibench.show.terminal import show as show_blocks
     from dibench.study.use.answers import open_answers
     from dibench.sweep import preflight
@@ -183,9 +190,22 @@ def _measure(run: Campaign, again: str) -> str:
     fitted = close(run)
     joined, left_out = run.joined(), list(show.left_out(run.stages, checks))
     now = standings(run.stages.stages, joined.rows)
-    show_blocks(console(), [show.stage_table(now), show.ending(joined, summary, left_out)])
     left = show.missing(now, joined.visit_s)
-    run.say(f"\n{left}. To continue:\n  {again}" if left else "Every case of the campaign is measured.")
+
+    def tell() -> None:
+        show_blocks(console(), [show.stage_table(now), show.ending(joined, summary, left_out)])
+        run.say(f"\n{left}. To continue:\n  {again}" if left else "Every case of the campaign is measured.")
+
+    rest = plan_rest(run.stages, joined, run.gpu, run.seed, checks.wrong)
+    answer(
+        json_file,
+        lambda: (
+            show.plain_stages(now, rest, joined.visit_s)
+            | plain(summary, "campaign", run.out, [])
+            | {"left_out": left_out, "fitted": fitted, "to_continue": again if left else None}
+        ),
+        tell,
+    )
     fit = open_answers(run.out / "fit.json") if fitted else None
     made = "Fit and report are of this run and those that it resumed."
     readme = show.readme(joined, now, fit, not_here=left_out, again=again, made=made)
@@ -195,7 +215,7 @@ def _measure(run: Campaign, again: str) -> str:
     return summary.ended
 
 
-def _compile(out: Path, found: Stages, arch: int) -> None:
+def _compile(out: Path, found: Stages, arch: int, json_file: Path | None) -> None:
     """All kernels of these stages, of selftest and calibration; exit 1 if one does not compile."""
     from dibench.check.compile_ahead import compile_all
     from dibench.numbers import short, time_text
@@ -204,17 +224,23 @@ def _compile(out: Path, found: Stages, arch: int) -> None:
     total, wrong = compile_all(found.cases, arch, out / "cuda", lambda line: say(line, err=True))
     size = short(sum(path.stat().st_size for path in (out / "cuda").glob("*.bin")), "B")
     took = time_text(time.monotonic() - begin)
-    say(f"{total - wrong} kernels for sm_{arch} in {out}, {size}, {took}")
-    brought = shlex.quote(str(out))
-    say(f"On the machine with the GPU: python -m dibench campaign --kernels {brought} --out …")
+
+    def tell() -> None:
+        say(f"{total - wrong} kernels for sm_{arch} in {out}, {size}, {took}")
+        brought = shlex.quote(str(out))
+        say(f"On the machine with the GPU: python -m dibench campaign --kernels {brought} --out …")
+
+    answer(json_file, lambda: {"path": str(out), "arch": arch, "kernels": total, "failed": wrong}, tell)
     if wrong:
         raise typer.Exit(1)
 
 
-def _show_stages(stages: Stages, earlier: Joined, plan: Plan, budget_s: float) -> None:
+def _show_stages(
+    stages: Stages, earlier: Joined, plan: Plan, budget_s: float, json_file: Path | None
+) -> None:
     """What --dry-run shows: stages, cases, minutes, questions; how far one run gets."""
     from dibench.cli.output import console
-    from dibench.show.campaign import forecast
+    from dibench.show.campaign import forecast, plain_stages
     from dibench.show.terminal import show
     from dibench.sweep.campaign import finished, standings
     from dibench.sweep.duration import VISIT_S
@@ -223,7 +249,7 @@ def _show_stages(stages: Stages, earlier: Joined, plan: Plan, budget_s: float) -
     now = standings(stages.stages, earlier.rows)
     done = finished(plan, measuring_s)
     told = forecast(now, plan, done, visit_s=VISIT_S, budget_s=budget_s, measuring_s=measuring_s)
-    show(console(), told)
+    answer(json_file, lambda: plain_stages(now, plan, VISIT_S, done), lambda: show(console(), told))
 
 
 def _next_command(out: str, resume: list[Path]) -> str:

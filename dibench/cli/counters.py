@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dibench.cli.options import duration_s
-from dibench.cli.output import console, say
+from dibench.cli.options import Json, check_json, duration_s
+from dibench.cli.output import answer, console, say
 from dibench.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ def counters(
     cases: Annotated[int, typer.Option(help="How many of the plan's cases, from the first on.")] = 40,
     time_budget: Annotated[str, typer.Option(help="End ncu after this time, such as 45s.")] = "",
     seed: Annotated[int, typer.Option(help="Seed of the random part of the order.")] = 1,
+    json_file: Json = None,
 ) -> None:
     """Compare our counts with the hardware's (bytes and sectors by level, executed FMA), by Nsight Compute.
 
@@ -34,12 +35,14 @@ def counters(
         raise UserError("--cases", f"must be from 1 to {_MOST_CASES}", cases)
     if not out.parent.is_dir():
         raise UserError("--out", "must lie in a directory that exists", str(out))
+    check_json(json_file)
     limit_s = duration_s("--time-budget", time_budget) if time_budget else None
     from dibench.backends import cuda_driver
     from dibench.check import counters as hardware
     from dibench.plan import load_plan
     from dibench.show import counted
     from dibench.show.terminal import show
+    from dibench.study.findings.plain import plain
 
     gpu = cuda_driver.gpu()
     arch = None if isinstance(gpu, str) else gpu.arch
@@ -51,7 +54,11 @@ def counters(
     say(f"{len(chosen)} cases under {ncu}; the program runs once for each pass", err=True)
     rows = list(hardware.rows(chosen, hardware.profiled(ncu, chosen, limit_s)))
     hardware.write(out, rows)
-    show(console(), counted.blocks(rows, out))
+    answer(
+        json_file,
+        lambda: {"path": str(out), "cases": plain(rows)},
+        lambda: show(console(), counted.blocks(rows, out)),
+    )
 
 
 def _is_layer(case: Case) -> bool:

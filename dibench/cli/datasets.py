@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from dibench.cli.output import say
+from dibench.cli.options import Json, check_json
+from dibench.cli.output import answer, say
 from dibench.errors import UserError
 
 
@@ -26,6 +27,7 @@ def datasets(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="DIR", help="The directory to be made.")
     ] = None,
+    json_file: Json = None,
 ) -> None:
     """Read joules and seconds that others measured into a table that fit and report take.
 
@@ -42,18 +44,27 @@ def datasets(
     from dibench.show import datasets as told
     from dibench.show.terminal import show
 
+    check_json(json_file)
     if name is None:
-        show(console(), told.listed(sources().values()))
+        known = list(sources().values())
+        answer(
+            json_file, lambda: [*map(told.plain_source, known)], lambda: show(console(), told.listed(known))
+        )
         return
     source = find(name)
     if path is None:
         if out is not None:
             raise UserError("PATH", f"must be given: your clone of {source.url}")
-        show(console(), told.described(source))
+        answer(json_file, lambda: told.plain_source(source), lambda: show(console(), told.described(source)))
         return
     if out is None:
         raise UserError("--out", "must be given: the directory that the table is written to")
     found = read(source, path)
     write(found, out, ["python", "-m", "dibench", *sys.argv[1:]])
-    show(console(), list(told.read(found)))
-    say("\nNext: " + "\n      ".join(told.next_steps(found, out)))
+    next_steps = told.next_steps(found, out)
+
+    def tell() -> None:
+        show(console(), list(told.read(found)))
+        say("\nNext: " + "\n      ".join(next_steps))
+
+    answer(json_file, lambda: told.plain_reading(found, out), tell)

@@ -8,8 +8,10 @@ from typing import Annotated
 
 import typer
 
-from dibench.cli.output import console, data_output, say
-from dibench.files import replace_file
+from dibench.cli.options import Json, check_json
+from dibench.cli.output import STANDARD_OUTPUT, answer, console, data_output, say
+from dibench.errors import UserError
+from dibench.files import replace_file, write_json
 
 
 def import_(
@@ -55,6 +57,7 @@ def import_(
             help="A file, or a directory for its sweep.csv; else standard output.",
         ),
     ] = None,
+    json_file: Json = None,
 ) -> None:
     """Turn anybody's measurements into a table that `fit`, `report`, `predict` and `compare` read.
 
@@ -70,18 +73,27 @@ def import_(
     [bold]unpack[/bold].
     """
     from dibench.importing import Mapping, convert
-    from dibench.show.imported import imported
+    from dibench.show.imported import imported, plain
     from dibench.show.terminal import show
     from dibench.table import table_of
 
+    check_json(json_file)
+    if out is None and json_file == STANDARD_OUTPUT:
+        raise UserError("--json", "must name a file, or --out must: the table goes to standard output", "-")
     found = convert(file, Mapping.of_options(maps or (), sets or (), unpack or ()))
     if out is None:
         data_output().write(found.to_csv().decode())
         show(console(stderr=True), imported(found))
+        if json_file is not None:
+            write_json(json_file, plain(found, None))
         return
     out = table_of(out)
     if not out.parent.exists():
         out.parent.mkdir(parents=True)
     replace_file(out, found.to_csv())
-    show(console(), imported(found))
-    say(f"\nNext: python -m dibench fit {shlex.quote(str(out))}")
+
+    def tell() -> None:
+        show(console(), imported(found))
+        say(f"\nNext: python -m dibench fit {shlex.quote(str(out))}")
+
+    answer(json_file, lambda: plain(found, out), tell)

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from dibench.cli.output import say
+from dibench.cli.options import Json, check_json
+from dibench.cli.output import answer, say
 
 
 def merge(
@@ -20,6 +21,7 @@ def merge(
         Path,
         typer.Option(metavar="DIR", help="The directory to be made; an earlier merge of these is made anew."),
     ],
+    json_file: Json = None,
 ) -> None:
     """Join sweeps of one plan, such as its shards, into one table and manifest.
 
@@ -34,9 +36,15 @@ def merge(
     [bold]python -m dibench merge part1 part2 --out networks[/bold]
     """
     from dibench.cli.output import console
-    from dibench.show.sweeps import merged
+    from dibench.show.sweeps import merged, plain_merged
     from dibench.show.terminal import show
     from dibench.sweep.merge import merge as join
 
-    show(console(), [merged(join(parts, out), out)])
-    say(f"\nNext: python -m dibench fit {shlex.quote(str(out / 'sweep.csv'))}")
+    check_json(json_file)
+    joined = join(parts, out)
+
+    def tell() -> None:
+        show(console(), [merged(joined, out)])
+        say(f"\nNext: python -m dibench fit {shlex.quote(str(out / 'sweep.csv'))}")
+
+    answer(json_file, lambda: plain_merged(joined, out), tell)

@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from dibench.cli.output import say
+from dibench.cli.options import Json, check_json
+from dibench.cli.output import answer, say
 from dibench.errors import UserError
 
 _LIMIT_S = 3600.0
@@ -27,6 +28,7 @@ def publish(
         Path | None,
         typer.Option(metavar="DIR", help="The dataset's directory; by default results/ and the card's name."),
     ] = None,
+    json_file: Json = None,
 ) -> None:
     """Join a campaign's runs into a dataset: table, manifest, calibration, fit, report, and a README.
 
@@ -38,10 +40,12 @@ def publish(
     from dibench.plan.stages import load_stages
     from dibench.show.campaign import readme
     from dibench.show.markdown import markdown
+    from dibench.show.sweeps import plain_merged
     from dibench.study.use.answers import open_answers
     from dibench.sweep import merge, record
     from dibench.sweep.campaign import analyse, standings
 
+    check_json(json_file)
     found = merge.gather(runs)
     device = next(iter(found.devices))
     folder = out or Path("results") / slug(device)
@@ -51,14 +55,14 @@ def publish(
     else:
         directories.refuse_content(folder)
     for variant, number in found.stale.items():
-        say(f"left out  {number} rows of {variant}: its source has changed since")
+        say(f"left out  {number} rows of {variant}: its source has changed since", err=True)
     with directories.whole_directory(folder) as new:
         merge.write(found, new, merge.of_runs(found))
         ended = analyse(new, new / "fit.json", time.monotonic() + _LIMIT_S)
         for verb, one in zip(("fit", "report"), ended, strict=True):
             if one.status != 0:
                 raise UserError(verb, f"must work on {len(found.rows)} rows: {one.how}")
-        say(ended[0].text.rstrip().replace(str(new), str(folder)) + "\n")
+        fitted = ended[0].text.rstrip().replace(str(new), str(folder))
         arch = int(found.parts[-1].manifest["device"]["facts"].get("arch", 0))
         no_counters = f"hardware counters: `{_COUNTERS}` reads them, before publishing"
         made = shlex.join(["python", "-m", "dibench", "publish", *map(str, runs)])
@@ -71,7 +75,12 @@ def publish(
             made=f"Made by `{made}`: do not edit the tables.",
         )
         files.replace_file(new / "README.md", files.encoded(markdown(parts)))
-    say(f"{len(found.rows)} rows of {device} in {folder}: look at README.md, report.html; then commit")
+
+    def tell() -> None:
+        say(f"{fitted}\n")
+        say(f"{len(found.rows)} rows of {device} in {folder}: look at README.md, report.html; then commit")
+
+    answer(json_file, lambda: plain_merged(found, folder) | {"left_out": dict(found.stale)}, tell)
 
 
 def slug(device: str) -> str:

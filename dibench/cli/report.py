@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from dibench.cli.output import say
+from dibench.cli.options import Json, check_json
+from dibench.cli.output import answer, say
 
 
 def report(
@@ -20,6 +21,7 @@ def report(
         Path | None,
         typer.Option(metavar="DIR", help="Write each figure as SVG and PNG files into this directory too."),
     ] = None,
+    json_file: Json = None,
 ) -> None:
     """Write report.html beside a sweep.csv: one self-contained page with figures, fit, reproduction.
 
@@ -29,9 +31,14 @@ def report(
     """
     from dibench.cli.output import console
     from dibench.report import reported
-    from dibench.show.reported import brief
+    from dibench.show.reported import brief, plain
     from dibench.show.terminal import show
 
+    check_json(json_file)
     page, contents = reported(table, figures=figures)
-    show(console(), brief(contents, shlex.quote(str(table))))
-    say(f"\nPage: {page.resolve().as_uri()}")
+
+    def tell() -> None:
+        show(console(), brief(contents, shlex.quote(str(table))))
+        say(f"\nPage: {page.resolve().as_uri()}")
+
+    answer(json_file, lambda: {"page": str(page)} | plain(contents), tell)

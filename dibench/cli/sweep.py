@@ -12,8 +12,8 @@ import attrs
 import typer
 
 from dibench.cli import interruption
-from dibench.cli.options import Batches, InputShapes, batch_sizes, duration_s, grouped
-from dibench.cli.output import say
+from dibench.cli.options import Batches, InputShapes, Json, batch_sizes, check_json, duration_s, grouped
+from dibench.cli.output import answer, say
 from dibench.errors import UserError
 from dibench.table import out_directory
 
@@ -115,6 +115,7 @@ class Options:
             metavar="I/N", help="Only this part of the plan, such as 3/16; `merge` joins the parts."
         ),
     ] = ""
+    json_file: Json = None
 
 
 @grouped
@@ -130,18 +131,25 @@ def sweep(options: Options) -> None:
     [bold]python -m dibench sweep my.onnx --batch 1,8 --out results/local/my[/bold]
     """
     begin = time.monotonic()
+    check_json(options.json_file)
     deadline = begin + duration_s("--time-budget", options.time_budget) if options.time_budget else None
     settings = _settings(options)
     backend, devices = _device(options)
     plan = _plan(options, backend)
     if options.dry_run:
-        show_plan(plan, settings, options.meter)
+        show_plan(plan, settings, options.meter, options.json_file)
         return
     if not options.out:  # an unset variable of a script must not mean the working directory
         raise UserError("--out", f"must name the directory of the sweep, such as results/local/{plan.name}")
     out = out_directory(options.out)
     summary = _run(_job(options, plan, backend, devices, settings), out, deadline, options)
-    _show(summary, plan, out)
+    from dibench.show import sweeps
+
+    answer(
+        options.json_file,
+        lambda: sweeps.plain(summary, plan.name, out, plan.partial),
+        lambda: _show(summary, plan, out),
+    )
     for line in plan.partial:
         say(f"dibench: {line}", err=True)
     if summary.ended == "interrupted":
@@ -218,11 +226,11 @@ def _settings(options: Options) -> Settings:
     return Settings(target=options.target / 100, case_budget_s=case_budget_s)
 
 
-def show_plan(plan: Plan, settings: Settings, meter: str) -> None:
+def show_plan(plan: Plan, settings: Settings, meter: str, json_file: Path | None = None) -> None:
     """Print a plan: what it is, counts, expected time, reasons for what was left out, the first cases."""
     from dibench import kernels
     from dibench.cli.output import console
-    from dibench.show.plan import plan_blocks
+    from dibench.show.plan import plain, plan_blocks
     from dibench.show.terminal import show
     from dibench.study.use.power import power
     from dibench.sweep.duration import expected
@@ -231,13 +239,22 @@ def show_plan(plan: Plan, settings: Settings, meter: str) -> None:
     registry = kernels.registry(plan.backend) if of_layers else {}
     kinds = {name: "fast" if variant.fast else variant.stationarity for name, variant in registry.items()}
     if not of_layers:
-        show(console(), plan_blocks(plan, kinds, None))
+        answer(
+            json_file,
+            lambda: plain(plan, None, None),
+            lambda: show(console(), plan_blocks(plan, kinds, None)),
+        )
         return
     # Of the kernels of a layer a fit uses the fastest.
     cases = [case for case in plan.cases if not (case.sentinel or case.anchor)]
     layers = {case.layer.shape: case.layer for case in cases if kinds[case.variant] == "fast"}
     told = power(list(layers.values())) if layers else None
-    show(console(), plan_blocks(plan, kinds, expected(plan, registry, settings, meter), told))
+    long = expected(plan, registry, settings, meter)
+    answer(
+        json_file,
+        lambda: plain(plan, long, told),
+        lambda: show(console(), plan_blocks(plan, kinds, long, told)),
+    )
 
 
 def _job(options: Options, plan: Plan, backend: str, devices: tuple[str, ...], settings: Settings) -> Sweep:

@@ -30,6 +30,37 @@ _FILES = (
 )
 
 
+def plain_stages(
+    standings: Sequence[Standing], plan: Plan, visit_s: float, finished: Collection[str] = ()
+) -> dict[str, Any]:
+    """Where the stages stand and what is left, for programs.
+
+    Args:
+        standings: of all stages.
+        plan: what is left.
+        visit_s: seconds of a visit.
+        finished: ids of the cases that the next run finishes, for a dry run.
+    """
+    visits = sum(case.visits for case in plan.cases)
+    return {
+        "stages": [
+            {
+                "stage": one.stage.name,
+                "answers": one.stage.answers,
+                "cases": len(one.stage.cases),
+                "measured": one.done,
+                "converged": one.ok,
+                "visits_left": one.visits_left,
+                "next_run": sum(case.case_id in finished for case in one.stage.cases),
+            }
+            for one in standings
+        ],
+        "cases_left": len(plan.cases),
+        "visits_left": visits,
+        "left_s": visits * visit_s,
+    }
+
+
 def stage_table(standings: Sequence[Standing], planned: Mapping[str, tuple[str, ...]] | None = None) -> Table:
     """The state of the stages.
 

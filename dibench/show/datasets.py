@@ -5,11 +5,14 @@ from __future__ import annotations
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import attrs
 
 from dibench.numbers import UNKNOWN, count, number
 from dibench.schema import NETWORK
 from dibench.show.blocks import Block, Note, Sentence, Table, columns, facts
+from dibench.study.findings.plain import plain as values
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -19,6 +22,31 @@ if TYPE_CHECKING:
     from dibench.schema import Row
 
 _UNREAD_SHOWN = 10
+
+
+def plain_source(source: Source) -> dict[str, Any]:
+    """All that a source says of itself, for programs."""
+    fields = {field.name: getattr(source, field.name) for field in attrs.fields(type(source))}
+    told: dict[str, Any] = values({name: cell for name, cell in fields.items() if name != "read"})
+    return told | {"commands": source.commands}
+
+
+def plain_reading(found: Reading, out: Path) -> dict[str, Any]:
+    """What was read, for programs; the rows are in the table."""
+    ledger = found.ledger
+    return {
+        "path": str(out),
+        "source": found.source.name,
+        "commit": found.commit,
+        "rows": len(found.rows),
+        "devices": found.devices,
+        "files": [str(file) for file in ledger.files],
+        "lines": ledger.lines,
+        "lines_in_rows": ledger.used,
+        "left_out": dict(ledger.left_out),
+        "unread": [attrs.asdict(one) for one in ledger.unread],
+        "notes": [*ledger.notes, *found.source.limits],
+    }
 
 
 def listed(sources: Iterable[Source]) -> Iterator[Block]:

@@ -4,20 +4,36 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import attrs
 
 from dibench.errors import UserError
 from dibench.numbers import count, short
 from dibench.show.blocks import Block, Table, columns, facts
+from dibench.study.findings.plain import plain as values
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from dibench.importing import Imported
     from dibench.importing.convert import Refused
 
 _UNITS = {"time_s": "s", "power_w": "W"}
 _MOST_STRETCHES = 12
+
+
+def plain(found: Imported, out: Path | None) -> dict[str, Any]:
+    """The same for programs; `path` is None where the table went to standard output."""
+    told = attrs.asdict(found, recurse=False) | {
+        "path": out and str(out),
+        "rows": len(found.rows),
+        "refused": [attrs.asdict(one) for one in found.refused],
+        "medians": found.medians,
+    }
+    made: dict[str, Any] = values(told)
+    return made
 
 
 def imported(found: Imported) -> list[Block]:

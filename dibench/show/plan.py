@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dibench.intensity import OPERATORS
 from dibench.numbers import UNKNOWN, count, duration_text, number, percent, shape_text
 from dibench.show.blocks import Block, Headline, Sentence, Table, columns
+from dibench.study.findings.plain import plain as values
 
 if TYPE_CHECKING:
     from dibench.plan import Case, Plan
@@ -46,6 +47,38 @@ def plan_blocks(
     if plan.dropped:
         yield _dropped(plan)
     yield _first_cases(plan)
+
+
+def plain(plan: Plan, expected: Expected | None, power: Power | None) -> dict[str, Any]:
+    """The same for programs, with every case."""
+    told: dict[str, Any] = values(
+        {
+            "plan": plan.name,
+            "description": plan.description,
+            "backend": plan.backend,
+            "seed": plan.seed,
+            "shard": plan.shard,
+            "expected": expected,
+            "partial": list(plan.partial),
+            "dropped": dict(plan.dropped),
+            "power": power,
+            "cases": [_plain_case(case) for case in plan.cases],
+        }
+    )
+    return told
+
+
+def _plain_case(case: Case) -> dict[str, Any]:
+    return {
+        "case_id": case.case_id,
+        "order": case.order,
+        "sentinel": case.sentinel,
+        "network": case.network,
+        "layer": None if case.anchor else case.layer,
+        "variant": case.variant,
+        "knobs": dict(case.knobs) | ({} if case.sms == "all" else {"sms": case.sms}),
+        "visits": case.visits,
+    }
 
 
 def _summary(plan: Plan) -> str:

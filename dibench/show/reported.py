@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dibench.show import cards, fit_in_brief
 from dibench.show.blocks import Block, Headline, Sentence
@@ -10,6 +10,13 @@ from dibench.show.sources import noise_banner
 
 if TYPE_CHECKING:
     from dibench.show.studies import Contents
+
+
+def plain(contents: Contents) -> dict[str, Any]:
+    """What `fit --json` writes of the same table; `why_not` where nothing could be fitted."""
+    first = contents.studies[0]
+    found = contents.several or first.found
+    return {"why_not": first.why_not} if found is None else found.to_json()
 
 
 def brief(contents: Contents, source: str) -> list[Block]:

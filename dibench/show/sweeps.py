@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import attrs
 
 from dibench.numbers import count, percent, time_text
 from dibench.show import noise
 from dibench.show.blocks import Headline, Table, facts
 from dibench.show.sources import source_meaning
+from dibench.study.findings.plain import plain as values
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from dibench.sweep.parts import Joined
@@ -26,6 +29,36 @@ def in_a_line(found: Summary, plan: str, out: Path) -> str:
     of_all = f"{rows} of {rows + found.left} cases ({by_status(found.statuses) or 'none yet'})"
     stopped = "" if found.ended == "complete" else f", ended by {found.ended}"
     return f"{plan}: {of_all} in {out}, {energy}{stopped}"
+
+
+def plain(found: Summary, plan: str, out: Path, partial: Sequence[str]) -> dict[str, Any]:
+    """The same for programs.
+
+    Args:
+        found: how the sweep ended.
+        plan: its name.
+        out: its directory.
+        partial: of each network that layers do not cover whole, how much they do.
+    """
+    told: dict[str, Any] = values(
+        {"path": str(out), "plan": plan, **attrs.asdict(found), "partial": list(partial)}
+    )
+    return told
+
+
+def plain_merged(found: Joined, out: Path) -> dict[str, Any]:
+    """What was joined, for programs."""
+    return {
+        "path": str(out),
+        "rows": len(found.rows),
+        "statuses": dict(found.statuses),
+        "visits": sum(1 for _ in found.entries()),
+        "devices": dict(found.devices),
+        "missing_shards": list(found.missing_shards),
+        "parts": [
+            {"path": str(part.folder), "rows": len(part.rows), "left": part.left} for part in found.parts
+        ],
+    }
 
 
 def ended(found: Summary, table: Path, manifest: Path) -> Table:

@@ -146,7 +146,8 @@ def told(tiny: Stages, tmp_path_factory: pytest.TempPathFactory) -> Told:
     out_of_time = run(slow, first, "--time-budget", "12s", "--closing", "1s")
     kept = {path: path.read_bytes() for path in first.iterdir()}
     there = bare(machine(place / "there"), place)
-    finished = run(there, second, "--resume", str(first), "--closing", "60s")
+    figures = str(place / "told.json")
+    finished = run(there, second, "--resume", str(first), "--closing", "60s", "--json", figures)
     unchanged = {path: path.read_bytes() for path in first.iterdir()} == kept
     return Told(first, second, killed, before, out_of_time, finished, unchanged)
 
@@ -173,6 +174,11 @@ def test_the_rest_is_measured_on_another_machine_and_the_truth_is_found(tiny: St
     for words in ("selftest  done before", "calibrate done before", "Every case of the campaign is measured"):
         assert words in told.finished, "what was checked of this card is brought along"
     assert told.kept, "read only"
+    figures = json.loads((told.second.parent / "told.json").read_text())
+    assert (figures["visits_left"], figures["to_continue"], figures["fitted"]) == (0, None, True)
+    assert {one["stage"]: one["measured"] for one in figures["stages"]} == {
+        stage.name: len(stage.cases) for stage in tiny.stages
+    }
     doctor = {
         one["what"]: one["ok"] for one in json.loads((told.second / "selftest.json").read_text())["doctor"]
     }
@@ -240,8 +246,10 @@ def test_one_command_makes_a_dataset_of_the_runs_and_make_run_shows_its_fit(
 ) -> None:
     root = measured(told, tmp_path)
     assert "Measured GPU data are still to come" in show_measured(tmp_path), "runs of one's own are none"
-    done = publish(tmp_path, "results/local/campaign")
+    done = publish(tmp_path, "results/local/campaign", "--json", "-")
     assert done.returncode == 0, done.stderr
+    told_as_json = json.loads(done.stdout)
+    assert told_as_json["path"] == "results/replayed-hopper"
     dataset = tmp_path / "results" / "replayed-hopper"
     assert {path.name for path in dataset.iterdir()} == {
         *("sweep.csv", "visits.jsonl", "manifest.json", "selftest.json", "calibration.json", "counters.csv"),
@@ -263,6 +271,7 @@ def test_one_command_makes_a_dataset_of_the_runs_and_make_run_shows_its_fit(
     monkeypatch.chdir(tmp_path)
     grown = gather([Path("results/replayed-hopper"), Path("results/local/campaign/2")])
     assert [row.case_id for row in grown.rows] == list(frame["case_id"]), "it grows by what is new"
+    assert told_as_json["rows"] == len(frame) and told_as_json["devices"] == {"Replayed Hopper": 1}
     assert len(grown.sessions) == 3
 
     # A machine without a GPU ends `make run` with it, told apart.

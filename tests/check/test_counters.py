@@ -7,6 +7,7 @@ NCU below is constructed after the format that the Nsight Compute CLI documents 
 from __future__ import annotations
 
 import csv
+import json
 import stat
 from pathlib import Path
 from typing import Any
@@ -181,6 +182,9 @@ def test_the_verb_writes_a_table(tools: Path, capsys: pytest.CaptureFixture[str]
     assert (row["fma_ratio"], row["fma_executed"], row["macs_executed"]) == ("1.0", "64", "64")
     assert row["dram_write_bytes"] == row["dram_ratio"] == "", "what was not measured is empty"
     assert "conv_no_reuse" in out and "counters.csv" in out
+    _, told, _ = run([str(tools / "plan.toml"), "--out", str(tools / "counters.csv"), "--json"], capsys)
+    (case,) = json.loads(told)["cases"]
+    assert (case["fma_ratio"], case["dram_ratio"]) == (1.0, None)
 
 
 def test_anchors_of_a_plan_are_passed_over(tools: Path, capsys: pytest.CaptureFixture[str]) -> None:

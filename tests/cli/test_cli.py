@@ -70,31 +70,6 @@ def test_tables_name_every_network_and_layer(run: Run) -> None:
     assert all(layer.name.partition("/")[2] in out for layer in networks.load("alexnet"))
 
 
-def test_json_means_the_same_in_every_verb_that_has_it() -> None:
-    verbs = typer.main.get_command(app).commands  # type: ignore[attr-defined]  # a group of commands
-    of_json = [one for verb in verbs.values() for one in verb.params if "--json" in one.opts]
-    assert len(of_json) >= 10
-    assert {(one.metavar, one.help) for one in of_json} == {(of_json[0].metavar, of_json[0].help)}
-
-
-@pytest.mark.parametrize("verb", [("layers", "alexnet"), ("networks", "alexnet"), ("variants",), ("doctor",)])
-def test_json_goes_to_standard_output_or_into_a_file(run: Run, tmp_path: Path, verb: tuple[str, ...]) -> None:
-    bare = run(*verb, "--json")
-    assert bare[0] == 0 and json.loads(bare[1])
-    assert json.loads(run(*verb, "--json", "-")[1]), "nothing but JSON is printed"
-    file = tmp_path / "found.json"
-    _, tables, _ = run(*verb, "--json", str(file))
-    assert json.loads(file.read_text(encoding="utf-8"))
-    assert tables.rstrip().endswith(f"Every figure: {file}") and not tables.startswith(("{", "["))
-    assert "--json: must lie in a directory" in run(*verb, "--json", str(tmp_path / "no" / "x.json"))[2]
-
-
-def test_a_model_behind_json_is_its_file_and_the_error_says_so(run: Run) -> None:
-    status, _, told = run("layers", "--json", "alexnet")
-    assert status == 2
-    assert "Missing argument 'MODEL'. alexnet is the file of --json here; `--json -` prints" in told
-
-
 @pytest.mark.parametrize("verb", ["predict", "explain"])
 def test_a_missing_fit_says_how_to_make_one(run: Run, verb: str) -> None:
     status, _, told = run(verb, "resnet50")
