@@ -8,18 +8,19 @@ what can be locked belongs to nobody alive. Where a file system has no locks, no
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
 import secrets
 import shutil
 import stat
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 _NAME = re.compile(r".+\.[0-9a-f]{8}\.dibench")
 _TRIES = 100
+USUAL = ("/tmp", "/var/tmp")
 
 
 @contextlib.contextmanager
@@ -55,8 +56,23 @@ def scratch() -> Iterator[Path]:
     Raises:
         OSError: it cannot be made.
     """
-    with _owned(Path(tempfile.gettempdir()), "work", _make_directory) as (directory, _):
+    with _owned(usual_directory(), "work", _make_directory) as (directory, _):
         yield directory
+
+
+def usual_directory() -> Path:
+    """$TMPDIR, $TEMP or $TMP, else /tmp or /var/tmp: the first that may be written.
+
+    `tempfile` writes a file to find out, and a program killed just then leaves it there.
+
+    Raises:
+        FileNotFoundError: none of them.
+    """
+    named = (os.environ.get(name) for name in ("TMPDIR", "TEMP", "TMP"))
+    for name in filter(None, (*named, *USUAL)):
+        if Path(name).is_dir() and os.access(name, os.W_OK | os.X_OK):
+            return Path(name)
+    raise FileNotFoundError(errno.ENOENT, "no usable temporary directory")
 
 
 def is_temporary(path: Path) -> bool:

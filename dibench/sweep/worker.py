@@ -28,6 +28,7 @@ from dibench.errors import UserError
 from dibench.meters.base import MeterFacts
 from dibench.processes import python_path
 from dibench.schema import Row
+from dibench.temporary import usual_directory
 
 if TYPE_CHECKING:
     from dibench.measure.settings import Settings
@@ -144,7 +145,7 @@ class Worker:
             "settings": attrs.asdict(settings),
             "idle": dict(idle or {}),
         }
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 # closed by close()
+        self._stderr = tempfile.TemporaryFile(dir=usual_directory())  # noqa: SIM115 # closed by close()
         self._buffer = b""
         self._process = subprocess.Popen(
             [sys.executable, "-m", "dibench.sweep.serve", str(os.getpid())],

@@ -6,7 +6,6 @@ import errno
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from command_line import Run, refused
 from fake_backend import sweep_of
 from processes import environment
 
-from dibench import files
+from dibench import files, temporary
 from dibench.cli.progress import Progress, said
 from dibench.errors import UserError
 from dibench.measure.calibration import kept_pool
@@ -49,8 +48,9 @@ def test_a_kept_calibration_that_is_none_says_how_to_make_one(between: str, df: 
 
 
 def test_no_usable_temporary_directory(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", None)
-    monkeypatch.setattr(tempfile, "_candidate_tempdir_list", lambda: ["/nowhere"])
+    monkeypatch.setattr(temporary, "USUAL", ())
+    for name in ("TMPDIR", "TEMP", "TMP"):
+        monkeypatch.setenv(name, "/nowhere")
     said = refused(
         run, "sweep", "smoke", "--meter", "model", "--backend", "cpu", "--out", str(tmp_path / "out")
     )
