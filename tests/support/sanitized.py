@@ -186,6 +186,15 @@ def inconsistent_layer(choose: random.Random) -> Any:
     return layer
 
 
+def limit(seconds: int) -> None:
+    """Let a signal end this process after so much processor time; where it waits for ever, after 20 times it.
+
+    A machine that is slow, or stops the process for minutes, makes no hang.
+    """
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    signal.alarm(20 * seconds)
+
+
 def inconsistent(cpu: Any, seed: int, amount: float, unit: str) -> None:
     """Random layers and boxes for random kernels; each call is printed before it is made."""
     choose = random.Random(seed)
@@ -202,7 +211,7 @@ def inconsistent(cpu: Any, seed: int, amount: float, unit: str) -> None:
             boxed = (choose.choice([1, 2]), choose.choice([1, 2]), 1, taps, 0)
         threads, instances = choose.choice([1, 2, 3]), choose.choice([1, 1, 2])
         print(f"{variant.name} {layer.shape} {boxed} threads {threads} instances {instances}", flush=True)
-        signal.alarm(LONGEST_S)
+        limit(LONGEST_S)
         try:
             if cpu.scratch_bytes(variant.name, cpu.isas()[-1], layer.shape, threads) > MOST_SCRATCH:
                 raise MemoryError
@@ -215,7 +224,7 @@ def inconsistent(cpu: Any, seed: int, amount: float, unit: str) -> None:
             wrong = ~(abs(y[i] - convolution(layer, x[i], w[i])) <= allowance(layer, x[i], w[i]))
             assert not wrong.any(), f"wrong at {np.argwhere(wrong)[:3].tolist()}"
         ran += 1
-    signal.alarm(0)
+    limit(0)
     print(f"seed {seed}: {ran} launches, {refused} refused")
     assert ran > refused / 20
 
