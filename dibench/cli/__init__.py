@@ -103,7 +103,17 @@ def _root(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run one command line and exit: 0, or 2 after one line that says what the user can correct."""
-    interruption.listen()
+    try:
+        interruption.listen()
+        status = _run(arguments)
+    except KeyboardInterrupt:
+        status = interruption.status()
+    interruption.listen_no_more()
+    sys.exit(status)
+
+
+def _run(arguments: list[str] | None) -> int:
+    """The exit status of a command line; of a failure, exits."""
     command = typer.main.get_command(app)
     given = with_json_on_standard_output(sys.argv[1:] if arguments is None else arguments)
     for stream in ("stdout", "stderr"):
@@ -146,7 +156,7 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(error.format_message() + _taken_by_json(given, error))
     if interruption.has_come():  # Typer takes every KeyboardInterrupt for Ctrl-C
         status = interruption.status()
-    sys.exit(status if isinstance(status, int) else 0)
+    return status if isinstance(status, int) else 0
 
 
 def _of_the_system(error: OSError) -> str:

@@ -11,15 +11,24 @@ from types import FrameType
 
 _LIKE_CTRL_C = (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _came: list[int] = []
+_heard: list[int] = []
+"""Signals that `listen` took over."""
 
 
 def listen() -> None:
-    """From now on, these signals raise KeyboardInterrupt in the main thread."""
+    """From now on, these signals and Ctrl-C raise KeyboardInterrupt in the main thread."""
     if threading.current_thread() is not threading.main_thread():
         return
-    for number in _LIKE_CTRL_C:
+    for number in (signal.SIGINT, *_LIKE_CTRL_C):
         if signal.getsignal(number) == signal.SIG_DFL:
-            signal.signal(number, _interrupt)
+            signal.signal(number, signal.default_int_handler if number == signal.SIGINT else _interrupt)
+            _heard.append(number)
+
+
+def listen_no_more() -> None:
+    """All is done: these signals end the process again, where an exception would be a traceback."""
+    while _heard and threading.current_thread() is threading.main_thread():
+        signal.signal(_heard.pop(), signal.SIG_DFL)
 
 
 def _interrupt(number: int, _: FrameType | None) -> None:

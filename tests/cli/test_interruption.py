@@ -81,6 +81,33 @@ def test_a_signal_while_files_are_written_leaves_the_old_ones(tmp_path: Path, nu
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "part"] and not list(out.iterdir())
 
 
+AT_THE_START = """
+import os, runpy, signal, sys
+import typer
+number, when = int(sys.argv[1]), sys.argv[2]
+signal.signal(signal.SIGINT, signal.default_int_handler)
+if when == "loading":
+    class Finder:
+        def find_spec(self, name, path=None, target=None):
+            if name == "dibench.cli":
+                os.kill(os.getpid(), number)
+    sys.meta_path.insert(0, Finder())
+else:
+    typer.main.get_command = lambda app: os.kill(os.getpid(), number)
+sys.argv[1:] = ["networks"]
+runpy.run_module("dibench", run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize("when", ["loading", "before the verb"])
+@pytest.mark.parametrize("number", SIGNALS)
+def test_a_signal_in_the_first_instant_is_no_traceback(number: int, when: str) -> None:
+    """Nothing is begun: while modules load the signal itself ends the process, then its status says so."""
+    command = [sys.executable, "-c", AT_THE_START, str(int(number)), when]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment(), check=False)
+    assert (run.returncode, run.stderr) == (-number if when == "loading" else 128 + number, "")
+
+
 def test_what_the_caller_ignores_stays_ignored(tmp_path: Path) -> None:
     program = "import signal, os; from dibench.cli import interruption; interruption.listen(); "
     program += "os.kill(os.getpid(), signal.SIGHUP); print('goes on')"
