@@ -1,4 +1,4 @@
-"""Counts, reuse and intensity of layers, as pure functions on numbers and NumPy arrays.
+"""Counts, bytes, reuse and intensity of layers, as pure functions on numbers and NumPy arrays.
 
 Every function takes numbers or arrays of one shape and returns the same kind. Counts are elements, MACs are
 multiply-adds; taps on padding count, as in every published counter. These are compulsory counts: what the
@@ -24,6 +24,9 @@ from dibench.errors import UserError
 Numeric = Any
 
 OPERATORS = ("standard", "depthwise", "pointwise", "grouped", "fc")
+
+ELEMENT_BYTES = {"fp64": 8, "fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2, "int8": 1}
+"""Bytes of an element in memory, by data type: tf32 is a float of which a product leaves bits out."""
 
 
 _MOST_IN_INT64 = 2.0**63 * (1 - 2.0**-50)  # a product in float64 may be a few roundings off
@@ -108,6 +111,18 @@ def inputs(N: Numeric, C: Numeric, H: Numeric, W: Numeric) -> Numeric:
 def outputs(N: Numeric, K: Numeric, P: Numeric, Q: Numeric) -> Numeric:
     """Output elements Y = N·K·P·Q."""
     return _product(N, K, P, Q)
+
+
+def operand_bytes(elements: Numeric, dtype: str) -> Numeric:
+    """Bytes of so many elements. A layer has one data type: inputs, weights and outputs alike.
+
+    >>> operand_bytes(100, "tf32"), operand_bytes(100, "bf16")
+    (400, 200)
+
+    Raises:
+        KeyError: a data type that is not in ELEMENT_BYTES.
+    """
+    return _product(elements, ELEMENT_BYTES[dtype])
 
 
 def reuse(macs: Numeric, elements: Numeric) -> Numeric:

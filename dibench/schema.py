@@ -126,7 +126,7 @@ class Row:
     dil_h: int | None = _int("layer dimension")
     dil_w: int | None = _int("layer dimension")
     groups: int | None = _int("layer dimension")
-    dtype: str = _text("of the operands")
+    dtype: str = _text("of inputs, weights and outputs alike; sums are fp32")
     variant: str = _text("kernel variant")
     stationarity: str = _text("operand held in registers")
     tile_p: int | None = _int("output positions of the box")

@@ -1,4 +1,4 @@
-/* Convolution on tensor cores in fp16 or bf16: an implicit GEMM of m16n8k16 products with fp32 sums.
+/* Convolution on tensor cores in fp16 or bf16: an implicit GEMM of m16n8k16 products with fp32 sums, rounded once.
 [variant]
 ops          = ["standard", "pointwise", "grouped", "fc"]
 stationarity = "output"
@@ -30,7 +30,7 @@ counts.input_reads_shared  = "macs // warp_side(tile_k)"
 #include "tensor_gemm.cuh"
 
 extern "C" __global__ void __launch_bounds__(threads, 1)
-    conv_tensor_half(const Layer layer, int instances, const T* x, const T* w, float* y) {
+    conv_tensor_half(const Layer layer, int instances, const T* x, const T* w, T* y) {
   DYNAMIC_SHARED(Chunk, shared);
   tensor_gemm(layer, instances, x, w, y, shared);
 }

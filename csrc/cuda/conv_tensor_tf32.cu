@@ -30,7 +30,7 @@ counts.input_reads_shared  = "macs // warp_side(tile_k)"
 #include "tensor_gemm.cuh"
 
 extern "C" __global__ void __launch_bounds__(threads, 1)
-    conv_tensor_tf32(const Layer layer, int instances, const T* x, const T* w, float* y) {
+    conv_tensor_tf32(const Layer layer, int instances, const T* x, const T* w, T* y) {
   DYNAMIC_SHARED(Chunk, shared);
   tensor_gemm(layer, instances, x, w, y, shared);
 }

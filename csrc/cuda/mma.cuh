@@ -18,6 +18,18 @@ __device__ __forceinline__ unsigned to_tf32(float x) {
   return bits;
 }
 
+/// Two floats rounded to a 16-bit type, to nearest even, as one word: the first in the lower half.
+__device__ __forceinline__ unsigned to_fp16(float low, float high) {
+  unsigned bits;
+  asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(high), "f"(low));
+  return bits;
+}
+__device__ __forceinline__ unsigned to_bf16(float low, float high) {
+  unsigned bits;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(bits) : "f"(high), "f"(low));
+  return bits;
+}
+
 #define DIBENCH_MMA(name, instruction)                                                                          \
   __device__ __forceinline__ void name(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2]) {          \
     asm volatile(instruction " {%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"                  \

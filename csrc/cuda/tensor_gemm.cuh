@@ -17,7 +17,8 @@
 // through registers, 200 to 400 instructions went with 32 mma. No spills, sm_80 to sm_120. Not yet measured on a GPU.
 //
 // In an mma's result a lane holds two neighbouring columns. Channels are dealt to the rows of w's copy so that two results
-// of a lane are four neighbouring channels: 16 bytes of y, written at once, without a way through shared memory.
+// of a lane (in 16 bits four) are neighbouring channels: 16 bytes of y, written at once, without a way through shared
+// memory. y has the operands' data type: in 16 bits each sum is rounded to it once, to nearest even, where it is written.
 #pragma once
 #include "access.cuh"
 #include "async_copy.cuh"
@@ -47,9 +48,10 @@ template <> constexpr int dibench_host::elements_of<Word> = packed;
 
 __device__ __forceinline__ int swizzled(int row, int chunk) { return row * chunks + (chunk ^ (row >> 1 & 3)); }
 
-/// The channel whose weights are row `row` of the copy: of 16 rows, 0 1 8 9 are channels 0 1 2 3, and so on.
+/// The channel whose weights are row `row` of the copy. tf32: of 16 rows, 0 1 8 9 are channels 0 1 2 3, and so on; 16 bits:
+/// of 32 rows, 0 1 8 9 16 17 24 25 are channels 0 to 7.
 __device__ __forceinline__ int channel_of(int row) {
-  return (row & ~15) + (row % 8 / 2 * 4 + row / 8 % 2 * 2 + row % 2);
+  return (row & ~(4 * wide - 1)) + (row % 8 / 2 * wide + row / 8 % (wide / 2) * 2 + row % 2);
 }
 
 /// Which part of every row a thread copies: a chunk, where a tap's channels are whole chunks; else a word, or a single
@@ -217,27 +219,40 @@ __device__ __forceinline__ void multiply_tile(float (&acc)[held_p][held_k][4], c
   // Nothing is on its way: the last stages that a loop starts do not exist.
 }
 
-/// Writes a warp's outputs: four channels of a position at once where they lie on 16 bytes.
-__device__ __forceinline__ void write_tile(const float (&acc)[held_p][held_k][4], const Layer& layer, float* y,
+/// Two neighbouring sums as y's elements, from word `at` of a chunk on.
+__device__ __forceinline__ void pack(Chunk& chunk, int at, float low, float high) {
+  if constexpr (dtype == dtype_tf32)
+    chunk.bits[at] = __float_as_uint(low), chunk.bits[at + 1] = __float_as_uint(high);
+  else
+    chunk.bits[at] = dtype == dtype_fp16 ? to_fp16(low, high) : to_bf16(low, high);
+}
+__device__ __forceinline__ T element(const Chunk& chunk, int i) {
+  if constexpr (dtype == dtype_tf32)
+    return __uint_as_float(chunk.bits[i]);
+  else
+    return T(chunk.bits[i / 2] >> i % 2 * 16);
+}
+
+/// Writes a warp's outputs: 16 bytes of a position's channels at once where they lie on a multiple of 16.
+__device__ __forceinline__ void write_tile(const float (&acc)[held_p][held_k][4], const Layer& layer, T* y,
                                            int positions, int channels) {
   const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int own_p = warp % warps_p * warp_p + lane / 4, own_k = warp / warps_p * warp_k + lane % 4 * 4;
-  const bool aligned = layer.K / layer.groups % 4 == 0;
+  const int own_p = warp % warps_p * warp_p + lane / 4, own_k = warp / warps_p * warp_k + lane % 4 * wide;
+  const bool aligned = layer.K / layer.groups % wide == 0;
   DIBENCH_HELD for (int i = 0; i < 2 * held_p; ++i) {
     const int p = own_p + i * 8;
-    DIBENCH_HELD for (int j = 0; j < held_k / 2; ++j) {
-      const int k = own_k + j * 16;
-      const float *const low = acc[i / 2][2 * j] + i % 2 * 2, *const high = acc[i / 2][2 * j + 1] + i % 2 * 2;
-      float* const to = y + p * layer.K + k;
-      const int left = p < positions ? channels - k : 0;
-      if (aligned) {
-        put_output((float4*)to, make_float4(low[0], low[1], high[0], high[1]), left > 0);
-      } else {
-        put_output(to, low[0], left > 0);
-        put_output(to + 1, low[1], left > 1);
-        put_output(to + 2, high[0], left > 2);
-        put_output(to + 3, high[1], left > 3);
+    DIBENCH_HELD for (int j = 0; j < held_k / (wide / 2); ++j) {
+      Chunk chunk;
+      DIBENCH_HELD for (int n = 0; n < wide / 2; ++n) {
+        const float* const sums = acc[i / 2][j * (wide / 2) + n] + i % 2 * 2;
+        pack(chunk, n * 2 / packed, sums[0], sums[1]);
       }
+      const int k = own_k + j * 4 * wide, left = p < positions ? channels - k : 0;
+      T* const to = y + p * layer.K + k;
+      if (aligned)
+        put_output((Chunk*)to, chunk, left > 0);
+      else
+        DIBENCH_HELD for (int n = 0; n < wide; ++n) put_output(to + n, element(chunk, n), left > n);
     }
   }
 }
@@ -257,7 +272,7 @@ __device__ __forceinline__ Tile tile_of(const Layer& l, int item) {
 }
 
 /// The whole kernel. shared: stages of stage_chunks, then the columns of a tile's positions.
-__device__ __forceinline__ void tensor_gemm(const Layer& layer, int instances, const T* x, const T* w, float* y,
+__device__ __forceinline__ void tensor_gemm(const Layer& layer, int instances, const T* x, const T* w, T* y,
                                             Chunk* shared) {
   Column* const columns = (Column*)(shared + stages * stage_chunks);
   const int group_c = layer.C / layer.groups, group_k = layer.K / layer.groups, steps = group_c * layer.R * layer.S;
@@ -277,7 +292,7 @@ __device__ __forceinline__ void tensor_gemm(const Layer& layer, int instances, c
       multiply_tile<T>(acc, layer, of, shared, columns);
 
     const Tile done = tile_of(layer, late(item));  // anew: the main loop has no register to spare for it
-    float* const tile_y = y + done.instance * y_elements(layer) + done.p0 * layer.K + done.group * group_k + done.k0;
+    T* const tile_y = y + done.instance * y_elements(layer) + done.p0 * layer.K + done.group * group_k + done.k0;
     write_tile(acc, layer, tile_y, layer.N * layer.P * layer.Q - done.p0, group_k - done.k0);
   }
 }

@@ -105,7 +105,7 @@ Counts counts;
 void** arguments;
 std::vector<Fiber> fibers;
 std::vector<unsigned char> cells[2];  // deposits of warp exchanges, 64 bytes for each thread
-std::vector<Owner> owners;           // of each 4 bytes of y
+std::vector<Owner> owners;           // of each 2 bytes of y, the smallest element
 std::vector<Part> parts;
 std::vector<unsigned long long> put;  // parts of the running block since it last arrived
 std::unordered_map<unsigned long long, Owner> last;  // by counter: who was the last to arrive; nobody yet
@@ -395,7 +395,7 @@ void touch(Kind kind, const void* address, int bytes, int elements, const char* 
   (kind == output ? counts.output_writes : counts.global_reads[operand]) += elements;
   if (operand == 2) {
     const Owner now = this_thread();
-    for (long long cell = offset / 4; cell * 4 < offset + bytes; ++cell) {
+    for (long long cell = offset / 2; cell * 2 < offset + bytes; ++cell) {
       Owner& owner = owners[size_t(cell)];
       if (owner.block && owner.block != now.block)
         return fail("race: %s touches output element %lld at %s:%d, and so has another block", where(*self).text,
@@ -491,7 +491,7 @@ extern "C" __attribute__((visibility("default"))) int dibench_launch(const Launc
   self = nullptr;
   gridDim = {l->grid[0], l->grid[1], l->grid[2]};
   blockDim = {l->block[0], l->block[1], l->block[2]};
-  owners.assign(size_t(l->operand_bytes[2] + 3) / 4, {0, 0, 0});
+  owners.assign(size_t(l->operand_bytes[2] + 1) / 2, {0, 0, 0});
   parts.assign(size_t(l->operand_bytes[3] + 3) / 4, {{0, 0, 0}, 0});
   last.clear();
   const size_t threads = size_t(blockDim.x) * blockDim.y * blockDim.z;

@@ -14,6 +14,19 @@ inline float half_value(unsigned short h) {
   return h >> 15 ? -magnitude : magnitude;
 }
 inline float bfloat_value(unsigned short b) { return __uint_as_float(unsigned(b) << 16); }
+/// The nearest number of a 16-bit type, ties to even; as on a GPU any NaN becomes 0x7fff.
+inline unsigned half_bits(float x) {
+  const unsigned bits = __float_as_uint(x), sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
+  if (magnitude > 0x7f800000) return 0x7fff;
+  if (magnitude >= 0x477ff000) return sign | 0x7c00;  // from 65520 on: infinite
+  if (magnitude < 0x38800000)                         // below 2^-14: a multiple of 2^-24, as floats from 0.5 on are
+    return sign | (__float_as_uint(__uint_as_float(magnitude) + 0.5f) - __float_as_uint(0.5f));
+  return sign | (magnitude - (112 << 23) + 0xfff + (magnitude >> 13 & 1)) >> 13;
+}
+inline unsigned bfloat_bits(float x) {
+  const unsigned bits = __float_as_uint(x);
+  return (bits & 0x7fffffff) > 0x7f800000 ? 0x7fff : (bits + 0x7fff + (bits >> 16 & 1)) >> 16;
+}
 /// What a tensor core sees of a float: it leaves out the low 13 bits.
 inline float tf32_value(unsigned bits) { return __uint_as_float(bits & ~0x1fffu); }
 
@@ -51,6 +64,12 @@ inline void mma(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2], V
 inline unsigned to_tf32(float x) {
   const unsigned bits = __float_as_uint(x);
   return (bits & 0x7f800000u) == 0x7f800000u ? bits : (bits + 0x1000u) & ~0x1fffu;
+}
+inline unsigned to_fp16(float low, float high) {
+  return dibench_host::half_bits(low) | dibench_host::half_bits(high) << 16;
+}
+inline unsigned to_bf16(float low, float high) {
+  return dibench_host::bfloat_bits(low) | dibench_host::bfloat_bits(high) << 16;
 }
 inline void mma_tf32(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2],
                      const char* file = __builtin_FILE(), int line = __builtin_LINE()) {

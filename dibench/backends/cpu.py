@@ -18,6 +18,7 @@ from dibench.backends import openmp
 from dibench.backends.base import Device
 from dibench.backends.operands import aligned, operand, operand_shapes
 from dibench.errors import UserError
+from dibench.intensity import operand_bytes
 from dibench.memory import available_bytes
 from dibench.numbers import short
 
@@ -150,13 +151,13 @@ class CpuCase:
         self.x = self.w = self.y = np.empty(0, np.float32)
 
 
-def check_memory(layer: Layer, instances: int, scratch: int) -> None:
+def check_memory(layer: Layer, instances: int, scratch: int, dtype: str = "fp32") -> None:
     """Refuse a case whose operands and `scratch` bytes do not fit into free memory.
 
     Raises:
         UserError: it names the memory needed and left.
     """
-    needed = 4 * instances * (layer.weights + layer.inputs + layer.outputs) + scratch
+    needed = operand_bytes(instances * (layer.weights + layer.activations), dtype) + scratch
     available = available_bytes()
     if needed > available:
         rule = f"needs {short(needed, 'B')} of memory and this process has {short(available, 'B')} left"

@@ -13,7 +13,8 @@ import numpy.typing as npt
 from dibench.backends import cuda_driver, cuda_gpu
 from dibench.backends.operands import as_elements, as_shaped, memory_shape, operand, operand_shapes
 from dibench.errors import UserError
-from dibench.kernels import ELEMENT_BYTES, LAYOUTS, registry
+from dibench.intensity import operand_bytes
+from dibench.kernels import LAYOUTS, registry
 
 if TYPE_CHECKING:
     from dibench.plan import Case
@@ -53,13 +54,9 @@ class Layout:
     @classmethod
     def of(cls, case: Case) -> Layout:
         """Inputs, weights, outputs one behind the other, each aligned."""
-        element = ELEMENT_BYTES[case.dtype]
-        layer, instances = case.layer, case.instances
-        sizes = (
-            element * instances * layer.inputs,
-            element * instances * layer.weights,
-            4 * instances * layer.outputs,
-        )
+        layer = case.layer
+        elements = (layer.inputs, layer.weights, layer.outputs)
+        sizes = [operand_bytes(case.instances * one, case.dtype) for one in elements]
         begins = [0]
         for size in sizes:
             begins.append(begins[-1] + -(-size // ALIGNMENT) * ALIGNMENT)

@@ -11,7 +11,14 @@ import numpy.typing as npt
 from dibench.backends import cuda_gpu
 from dibench.backends.cuda_buffers import Layout, Station, ring
 from dibench.backends.cuda_gpu import MOST_NODES, Graph, Launch
-from dibench.backends.operands import as_shaped, in_memory, memory_shape, operand_shapes
+from dibench.backends.operands import (
+    as_shaped,
+    as_values,
+    element_type,
+    in_memory,
+    memory_shape,
+    operand_shapes,
+)
 from dibench.kernels import Variant, compilers
 from dibench.kernels.compilers import Geometry
 from dibench.schema import pack_knobs, unpack_knobs
@@ -76,16 +83,16 @@ class CudaCase:
         """x and w by the axes of `operand_shapes`: float32, or the bits of a 16-bit type as uint16."""
         return self._station.operands.of(self._case)
 
-    def compute(self) -> npt.NDArray[np.float32]:
-        """The outputs of one launch. They are NaN before it, so an output that is never written shows."""
+    def compute(self) -> npt.NDArray[Any]:
+        """The outputs of one launch, as numbers. They are NaN before it: one that is never written shows."""
         shape = operand_shapes(self._case.layer, self._case.instances)[2]
-        y = np.empty(memory_shape(shape, self._memory), np.float32)
+        y = np.empty(memory_shape(shape, self._memory), element_type(self._case.dtype))
         pointer = self._buffer.pointer + self._layout.y
         self._context.fill(pointer, 0xFF, y.nbytes)
         self._position = 0
         self.launch(1)
         self._context.read(pointer, y)
-        return as_shaped(y, self._memory)
+        return as_values(as_shaped(y, self._memory), self._case.dtype)
 
     def launch_profiled(self) -> None:
         """Launch until the operands are where they belong, then once with the profiler watching."""

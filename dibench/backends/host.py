@@ -210,22 +210,27 @@ def run(
         sectors: count sectors too.
 
     Returns:
-        float32 outputs[instances][N][K][P][Q] and counts. The outputs are NaN before the launch, so one that
-        the kernel forgets shows.
+        outputs[instances][N][K][P][Q], the numbers that were written, and counts. The outputs are NaN before
+        the launch, so one that the kernel forgets shows.
 
     Raises:
         KernelError: the kernel is wrong.
     """
-    import numpy as np
-
     kernel = build(
         variant.path.read_text("utf-8"), variant.name, compilers.constants(variant, layer, knobs, dtype=dtype)
     )
-    from dibench.backends.operands import as_shaped, in_memory, memory_shape, operand_shapes
+    from dibench.backends.operands import (
+        as_shaped,
+        as_values,
+        in_memory,
+        memory_shape,
+        operand_shapes,
+        unwritten,
+    )
 
     instances = len(x)
     x, w = in_memory(x, variant.layout), in_memory(w, variant.layout)
-    y = np.full(memory_shape(operand_shapes(layer, instances)[2], variant.layout), np.nan, np.float32)
+    y = unwritten(memory_shape(operand_shapes(layer, instances)[2], variant.layout), dtype)
     geometry = compilers.geometry(variant, layer, knobs, instances=instances, sms=sms)
     operands = _operands(x, w, y, geometry)
     counts = kernel.launch(
@@ -236,7 +241,7 @@ def run(
         reverse_blocks=reverse_blocks,
         sectors=sectors,
     )
-    return outcome(as_shaped(y, variant.layout), counts)
+    return outcome(as_values(as_shaped(y, variant.layout), dtype), counts)
 
 
 def block_traffic(
@@ -249,13 +254,11 @@ def block_traffic(
     """
     import numpy as np
 
-    from dibench.kernels import ELEMENT_BYTES
+    from dibench.backends.operands import element_type
 
     constants = compilers.constants(variant, layer, knobs, dtype=dtype)
     kernel = build(variant.path.read_text("utf-8"), variant.name, constants, shared_accesses=True)
-    element = np.float32 if ELEMENT_BYTES[dtype] == 4 else np.uint16
-    w, x = (np.zeros(count, element) for count in (layer.weights, layer.inputs))
-    y = np.zeros(layer.outputs, np.float32)
+    w, x, y = (np.zeros(count, element_type(dtype)) for count in (layer.weights, layer.inputs, layer.outputs))
     geometry = compilers.geometry(variant, layer, knobs)
     operands = _operands(x, w, y, geometry)
     counts = kernel.launch(

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from dibench.errors import UserError
+from dibench.intensity import ELEMENT_BYTES
 from dibench.schema import DISTRIBUTIONS
 
 if TYPE_CHECKING:
@@ -84,6 +85,22 @@ def aligned(shape: tuple[int, ...]) -> Floats:
     return memory[start : start + size].reshape(shape)
 
 
+def element_type(dtype: str) -> np.dtype[Any]:
+    """NumPy's type of an operand in memory: a 16-bit float is its bits.
+
+    >>> [element_type(dtype).name for dtype in ("tf32", "bf16")]
+    ['float32', 'uint16']
+    """
+    return np.dtype(np.float32 if ELEMENT_BYTES[dtype] == 4 else np.uint16)
+
+
+def unwritten(shape: tuple[int, ...], dtype: str) -> npt.NDArray[Any]:
+    """Outputs before a launch, NaN in every data type: one that a kernel forgets shows."""
+    elements = np.empty(shape, element_type(dtype))
+    elements.view(np.uint8).fill(0xFF)
+    return elements
+
+
 def as_elements(values: npt.NDArray[np.float32], dtype: str) -> npt.NDArray[Any]:
     """float32 values as a kernel's elements: themselves, or rounded to the nearest 16-bit float, its bits.
 
@@ -99,7 +116,7 @@ def as_elements(values: npt.NDArray[np.float32], dtype: str) -> npt.NDArray[Any]
 
 
 def as_values(elements: npt.NDArray[Any], dtype: str) -> npt.NDArray[Any]:
-    """The numbers that a kernel computes with, from the elements it reads; tf32 drops 13 bits.
+    """The numbers that elements of a kernel's operands are; it drops 13 bits of tf32 inputs.
 
     >>> as_values(as_elements(np.array([1.0, -2.5], np.float32), "bf16"), "bf16").tolist()
     [1.0, -2.5]

@@ -24,7 +24,8 @@ from dibench.backends.torch_gpu import explained
 from dibench.background import in_background
 from dibench.errors import UserError
 from dibench.extras import pip_install
-from dibench.kernels import ELEMENT_BYTES, library
+from dibench.intensity import operand_bytes
+from dibench.kernels import library
 from dibench.schema import pack_knobs
 
 if TYPE_CHECKING:
@@ -170,7 +171,8 @@ class TorchBackend:
         if not self._on_gpu:
             openmp.check_unchanged(self._computes, self._team)
             # What the library allocates beside is at most three copies of the inputs.
-            host.check_memory(case.layer, case.instances * sets, 4 * 3 * case.layer.inputs)
+            scratch = operand_bytes(3 * case.layer.inputs, case.dtype)
+            host.check_memory(case.layer, case.instances * sets, scratch, case.dtype)
 
     def _sets(self, case: Case) -> int:
         """Sets of copies that launches take in turn."""
@@ -182,8 +184,7 @@ class TorchBackend:
             else host.last_level_cache_bytes()
         )
         layer = case.layer
-        width = ELEMENT_BYTES[case.dtype]
-        touched = width * case.instances * (layer.weights + layer.inputs + layer.outputs)
+        touched = int(operand_bytes(case.instances * (layer.weights + layer.activations), case.dtype))
         return min(math.ceil(_CACHES * cache / touched) + 1, _MOST_SETS)
 
     def _knobs(self, case: Case) -> str:

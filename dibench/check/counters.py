@@ -23,6 +23,7 @@ import attrs
 
 from dibench import kernels, temporary
 from dibench.errors import UserError
+from dibench.intensity import operand_bytes
 from dibench.processes import die_with, python_path
 from dibench.schema import pack_knobs
 from dibench.sweep.worker import case_from_json, case_to_json
@@ -246,12 +247,12 @@ def ours(case: Case) -> dict[str, Any]:
     """What the header's formulas and the shape say of one launch, all instances together."""
     counts = kernels.registry("cuda")[case.variant].counts_for(case.layer, case.knobs)
     accesses = sum(counts[name] for name in ("weight_reads", "input_reads", "output_reads", "output_writes"))
-    layer, element = case.layer, kernels.ELEMENT_BYTES[case.dtype]
+    elements = case.instances * (case.layer.weights + case.layer.activations)
     return {
         "macs_executed": case.instances * counts["macs_executed"],
         "accesses": case.instances * accesses,
         "load_sectors": _sectors(case),
-        "compulsory_bytes": case.instances * (element * (layer.weights + layer.inputs) + 4 * layer.outputs),
+        "compulsory_bytes": operand_bytes(elements, case.dtype),
     }
 
 

@@ -12,6 +12,8 @@ from dibench.layer import Layer
 
 _UNIT_ROUNDOFF = {"fp32": 2.0**-24, "fp16": 2.0**-23, "bf16": 2.0**-23, "tf32": 2.0**-23}
 _OPERAND_ERROR = {"tf32": 2.0**-9}  # 10 bits of each factor are left
+# Half the distance of two neighbouring numbers of a 16-bit type: from 1 to 2, and next to 0.
+_OUTPUT_ROUNDING = {"fp16": (2.0**-11, 2.0**-25), "bf16": (2.0**-8, 2.0**-134)}
 
 
 def convolution(layer: Layer, x: npt.NDArray[Any], w: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -46,8 +48,15 @@ def allowance(
     """How far a correct kernel may be off: (n + 1)·u·sum |w·x| for sums of n products in any order.
 
     Higham, Accuracy and Stability of Numerical Algorithms, section 3.1; u = 2⁻²⁴ of float32, twice that
-    where tensor cores truncate. tf32 rounds the factors too.
+    where tensor cores truncate. tf32 rounds the factors too. A 16-bit output is the sum rounded to the
+    nearest number of its type: half the distance of its neighbours more, where the sum may be largest.
     """
     terms = layer.C // layer.groups * layer.R * layer.S
     relative = (terms + 1) * _UNIT_ROUNDOFF[dtype] + _OPERAND_ERROR.get(dtype, 0.0)
-    return relative * convolution(layer, np.abs(x), np.abs(w))
+    off = relative * convolution(layer, np.abs(x), np.abs(w))
+    if dtype not in _OUTPUT_ROUNDING:
+        return off
+    from_1, next_to_0 = _OUTPUT_ROUNDING[dtype]
+    _, exponent = np.frexp(np.abs(convolution(layer, x, w)) + off)
+    rounding: npt.NDArray[np.float64] = np.maximum(np.ldexp(from_1, exponent - 1), next_to_0)
+    return off + rounding

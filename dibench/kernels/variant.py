@@ -29,10 +29,8 @@ COUNTS = ("macs_executed", "weight_reads", "input_reads", "output_reads", "outpu
 SHARED_COUNTS = ("weight_reads_shared", "input_reads_shared")
 """A CUDA variant that stages operands adds these: how many of the reads are of shared memory."""
 
-ELEMENT_BYTES = {"fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2}
-"""Bytes of an operand's element, by data type. Outputs and sums are always fp32."""
-
-DTYPES = tuple(ELEMENT_BYTES)
+DTYPES = ("fp32", "tf32", "fp16", "bf16")
+"""Of a kernel's inputs, weights and outputs. Sums are always fp32."""
 
 LAYOUTS = ("channels_first", "channels_last")
 """How operands lie in memory: x[N][C][H][W], w[K][C/groups][R][S], y[N][K][P][Q], or channels last."""

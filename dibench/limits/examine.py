@@ -11,7 +11,8 @@ from dibench.backends import cuda_cache, host
 from dibench.backends.cuda_cache import KernelCache, Source
 from dibench.backends.host import BlockTraffic
 from dibench.errors import UserError
-from dibench.kernels import ELEMENT_BYTES, Variant, compilers, registry
+from dibench.intensity import operand_bytes
+from dibench.kernels import Variant, compilers, registry
 from dibench.kernels.compilers import nvrtc, sass
 from dibench.kernels.compilers.nvrtc import Binary
 from dibench.layer import Layer
@@ -150,11 +151,10 @@ def limits_of(
     if fits.blocks < 1:
         raise UserError(fits.limit, f"a block of {variant.name} does not fit on a {card.name}")
 
-    element = ELEMENT_BYTES[case.dtype]
     executed = case.instances * variant.counts_for(layer, case.knobs)["macs_executed"]
     block_macs = executed / geometry.grid
-    read_bytes = case.instances * element * (layer.weights + layer.inputs)
-    moved_bytes = read_bytes + case.instances * 4 * layer.outputs
+    read_bytes = operand_bytes(case.instances * (layer.weights + layer.inputs), case.dtype)
+    moved_bytes = operand_bytes(case.instances * (layer.weights + layer.activations), case.dtype)
     scale = block_macs / max(1, seen.macs_executed)
     block_reads = _SECTOR * scale * (seen.sectors["weight"] + seen.sectors["input"])
     in_l2 = warm and moved_bytes <= card.l2_bytes

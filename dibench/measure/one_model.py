@@ -31,6 +31,7 @@ import attrs
 from dibench import networks
 from dibench.backends.base import DeviceError, DeviceFaultError
 from dibench.errors import UserError
+from dibench.intensity import operand_bytes
 from dibench.intervals import t_975
 from dibench.measure.one_layer import Measured, has_peer, measure_layer
 from dibench.measure.pace import PACE_DIFFERS, Paces
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from dibench.models import Model
     from dibench.models.model import MacShare
 
-_BYTES = 4  # of a number in fp32
 _LEAST_S, _MOST_S = 0.08, 2.0
 """Of windows of one kernel: fewer say nothing, and more are seldom worth what other layers would lose."""
 _BESIDE_S = 0.05
@@ -229,8 +229,8 @@ def shapes_of(layers: Sequence[Layer], peaks: Mapping[str, Any]) -> list[Shape]:
 
 def at_the_roof_s(layer: Layer, peaks: Mapping[str, Any]) -> float:
     """Seconds of a layer in fp32 that reaches its roof."""
-    elements = layer.weights + layer.activations
-    return max(layer.macs / float(peaks["mac_per_s"]), _BYTES * elements / float(peaks["bytes_per_s"]))
+    moved: int = operand_bytes(layer.weights + layer.activations, "fp32")
+    return max(layer.macs / float(peaks["mac_per_s"]), moved / float(peaks["bytes_per_s"]))
 
 
 def measured_shapes(

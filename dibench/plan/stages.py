@@ -16,6 +16,7 @@ import attrs
 
 from dibench import kernels
 from dibench.errors import UserError
+from dibench.intensity import operand_bytes
 from dibench.kernels import architectures, library
 from dibench.plan import DTYPE, Case, Plan, make_plan, ordering, usual_case
 from dibench.plan.build import sha_of
@@ -181,9 +182,9 @@ def _side_by_side(ours: Sequence[Case], theirs: Sequence[Case]) -> list[Case]:
 def _filling(case: Case, variant: Variant, arch: int, launch_s: float) -> Case:
     """The case with instances, a power of two, so that a launch lasts that long, as far as memory allows."""
     layer = case.layer
-    elements = layer.weights + layer.inputs + layer.outputs
-    least_s = max(layer.macs / _MAC_PER_S, 4 * elements / _BYTES_PER_S)
-    most = min(_MOST_INSTANCES, max(1, _MOST_BYTES // (4 * elements)))
+    moved = operand_bytes(layer.weights + layer.activations, case.dtype)
+    least_s = max(layer.macs / _MAC_PER_S, moved / _BYTES_PER_S)
+    most = min(_MOST_INSTANCES, max(1, _MOST_BYTES // moved))
     wanted = min(most, max(1.0, launch_s / least_s))
     instances = 2 ** math.floor(math.log2(wanted) + 0.5)
     while instances > 1:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from dibench.intensity import ELEMENT_BYTES
 from dibench.models.intensities import reuse_of
 from dibench.numbers import percent, shape_text, short
 from dibench.numbers import plain as figure
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from dibench.layer import Layer
     from dibench.measure.one_layer import Measured
 
-_FP32_BYTES = 4
 _WIDE = 0.1
 """A half-width from which on a time is called uncertain."""
 
@@ -106,7 +106,7 @@ def _how_sure(found: Sequence[Measured]) -> list[Sentence]:
 
 def roof_of(layer: Layer, peaks: Mapping[str, Any]) -> tuple[float, str]:
     """MAC/s that the layer can reach by the roofline, in fp32, and which roof that is."""
-    by_memory = layer.ai / _FP32_BYTES * peaks["bytes_per_s"]
+    by_memory = layer.ai / ELEMENT_BYTES["fp32"] * peaks["bytes_per_s"]
     return (by_memory, "memory") if by_memory < peaks["mac_per_s"] else (peaks["mac_per_s"], "compute")
 
 
@@ -123,7 +123,7 @@ def in_a_line(layer: Layer, found: Sequence[Measured]) -> str:
 def _reuse(layer: Layer) -> Table:
     m = layer.macs
     counts = {"weights": layer.weights, "inputs": layer.inputs, "outputs": layer.outputs}
-    per_byte = figure(layer.ai / _FP32_BYTES)
+    per_byte = figure(layer.ai / ELEMENT_BYTES["fp32"])
     return Table(
         f"{_demand(layer)} = {per_byte} MAC per byte",
         columns("data type", "elements", "MACs that each serves"),
@@ -164,7 +164,7 @@ def _costs(layer: Layer, found: Sequence[Measured], peaks: Mapping[str, Any]) ->
 def _roofline(layer: Layer, peaks: Mapping[str, Any]) -> str:
     """Which roof limits the layer."""
     ridge = peaks["mac_per_s"] / peaks["bytes_per_s"]
-    intensity = layer.ai / _FP32_BYTES
+    intensity = layer.ai / ELEMENT_BYTES["fp32"]
     bound, sign = ("Arithmetic", "≥") if intensity >= ridge else ("Memory", "<")
     return (
         f"{bound}-bound: {figure(intensity)} MAC per byte {sign} {figure(ridge)} at the ridge "

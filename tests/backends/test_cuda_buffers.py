@@ -74,6 +74,14 @@ def test_the_profiler_sees_one_launch_after_the_operands_are_in_place(gpu: fake_
     assert len(set(before)) == prepared.ring.replicas
 
 
+@pytest.mark.parametrize(("dtype", "element"), [("fp32", 4), ("tf32", 4), ("fp16", 2), ("bf16", 2)])
+def test_every_operand_takes_elements_of_the_data_type(dtype: str, element: int) -> None:
+    layer = Layer.fc(N=4, C=200, K=20)
+    layout = cuda_buffers.Layout.of(case_of(layer, dtype=dtype, instances=3))
+    assert layout.used_bytes == 3 * element * (layer.inputs + layer.weights + layer.outputs)
+    assert layout.stride - layout.y == -(-3 * element * layer.outputs // 256) * 256
+
+
 def test_so_few_operands_that_no_number_of_copies_is_cold(gpu: fake_gpu.FakeGpuBackend) -> None:
     gpu.gpu = attrs.evolve(gpu.gpu, l2_bytes=2**26)
     with pytest.raises(UserError, match=r"cold: needs operands of at least 43691 bytes .* more instances"):

@@ -102,7 +102,7 @@ def test_tensor_cores_are_counted_by_their_instructions() -> None:
     metrics = {**measured(), counters.MMA_METRIC: "2"}
     (row,) = counters.rows([half], counters.parse(printed([("conv_no_reuse", metrics)])))
     assert (row["mma_ratio"], row["fma_ratio"], row["load_sectors"]) == (1.0, None, None)
-    assert row["compulsory_bytes"] == 64 * (2 * (16 + 32) + 4 * 8)
+    assert row["compulsory_bytes"] == 64 * 2 * (16 + 32 + 8)
 
 
 def test_launches_of_something_else_are_refused() -> None:

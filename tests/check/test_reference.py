@@ -7,9 +7,11 @@ import itertools
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from references import layers, operands
 
-from dibench.check.reference import convolution
+from dibench.backends.operands import as_elements, as_values
+from dibench.check.reference import allowance, convolution
 from dibench.layer import Layer
 
 
@@ -28,3 +30,21 @@ def test_the_reference_is_the_definition(layer: Layer) -> None:
                 total += float(w[0, k, c, r, s]) * float(x[0, n, k // group_k * group_c + c, h, v])
         assert got[n, k, p, q] == pytest.approx(total, rel=1e-12, abs=1e-12)
     assert got.dtype == np.float64
+
+
+@pytest.mark.parametrize(("dtype", "least"), [("fp16", 2.0**-24), ("bf16", 2.0**-133)])
+@settings(max_examples=60, deadline=None)
+@given(size=st.integers(-30, 10), seed=st.integers(0, 1000))
+def test_a_16_bit_output_may_be_off_by_its_rounding_and_no_more(
+    dtype: str, least: float, size: int, seed: int
+) -> None:
+    """The nearest number of the type is right, its neighbours but one are wrong, also next to zero."""
+    layer = Layer.fc(N=8, C=3, K=8)
+    x, w, _ = (values[0] for values in operands(layer, 1, seed))
+    x = x * np.float32(2.0**size)
+    y = convolution(layer, x, w)
+    nearest = as_values(as_elements(y.astype(np.float32), dtype), dtype).astype(np.float64)
+    allowed = allowance(layer, x, w, dtype)
+    assert (np.abs(nearest - y) <= allowed).all()
+    spacing = np.maximum(2.0 ** (np.floor(np.log2(np.abs(y))) - (10 if dtype == "fp16" else 7)), least)
+    assert (np.abs(nearest + 2 * spacing - y) > allowed).all()

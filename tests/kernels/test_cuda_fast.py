@@ -7,11 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import numpy as np
 import pytest
 from cuda_cases import check
 
 from dibench import networks
 from dibench.backends import host
+from dibench.backends.operands import as_elements, as_values
+from dibench.check import reference
 from dibench.kernels import Variant, architectures, compilers, registry
 from dibench.kernels.compilers import nvrtc, sass
 from dibench.layer import Layer
@@ -65,6 +68,24 @@ def test_every_data_type_is_right_and_counted(variant: Variant, dtype: str, laye
             variant, layer, knobs, dtype=dtype, instances=2, reverse_threads=True, reverse_blocks=True
         )
         assert forward.y.tobytes() == backward.y.tobytes()
+
+
+@pytest.mark.parametrize("K", [24, 9], ids=["16 bytes at once", "one by one"])
+@pytest.mark.parametrize("dtype", ["fp16", "bf16"])
+def test_a_16_bit_output_is_the_sum_rounded_to_nearest_even(dtype: str, K: int) -> None:
+    """Sums of whole numbers are exact in fp32, so every output is known to the bit; many lie half-way."""
+    variant, layer = registry("cuda")["conv_tensor_half"], Layer.fc(N=40, C=512, K=K)
+    rng = np.random.default_rng(2)
+    x = rng.integers(0, 8, (1, 40, 512, 1, 1)).astype(np.float32)
+    w = rng.integers(0, 8, (1, K, 512, 1, 1)).astype(np.float32)
+    sums = reference.convolution(layer, x[0], w[0]).astype(np.float32)
+    knobs = {"tile_p": 32, "tile_k": 32}
+    elements = (as_elements(operand, dtype) for operand in (x, w))
+    rounded = host.run(variant, layer, knobs, *elements, dtype=dtype, sectors=False).y[0]
+    assert (rounded == as_values(as_elements(sums, dtype), dtype)).all()
+    step = 4 if dtype == "fp16" else 32  # of numbers from 4096 to 8192
+    halfway = (sums >= 4096) & (sums < 8192) & (sums % step == step // 2)
+    assert (rounded > sums)[halfway].any() and (rounded < sums)[halfway].any()
 
 
 def least_shared(variant: Variant) -> list[int]:

@@ -136,6 +136,23 @@ def test_mma_of_16_bit_types_is_the_product(name: str) -> None:
     assert counts.macs_executed == 16 * 8 * 16
 
 
+@pytest.mark.parametrize("name", ["fp16", "bf16"])
+def test_two_sums_are_rounded_to_a_word_of_16_bit_numbers(name: str) -> None:
+    rng = np.random.default_rng(7)
+    patterns = rng.integers(0, 2**32, 2**15, dtype=np.uint32)  # every exponent, infinities and NaN among them
+    exponents = rng.integers(96, 160, 2**14, dtype=np.uint32) << 23  # of fp16 and a little beyond
+    halfway = exponents | rng.integers(0, 2**12, 2**14, dtype=np.uint32) << 12 | 1 << 12
+    x = np.concatenate([patterns, halfway, halfway | 1, halfway - 1]).view(np.float32)
+    y = np.zeros(x.size // 2, np.float32)
+    body = f"""for (int i = lane; i < {y.size}; i += 32)
+        put_output(y + i, __uint_as_float(to_{name}(x[2 * i], x[2 * i + 1])));"""
+    launch(body, y, x)
+    with np.errstate(over="ignore"):
+        found, expected = y.view(np.uint16), bits_of(name, x).astype(np.uint16)
+    nan = np.isnan(x)
+    assert (found[~nan] == expected[~nan]).all() and (found[nan] == 0x7FFF).all() and nan.any()
+
+
 TF32 = """const int g = lane / 4, t = lane % 4;
       unsigned a[4], b[2];
       for (int i = 0; i < 4; ++i) a[i] = to_tf32(x[(g + i % 2 * 8) * 8 + t + i / 2 * 4]);
@@ -173,11 +190,13 @@ def three_products(arch: int) -> list[nvrtc.Binary]:
       mma_fp16(d, a, b);
       mma_bf16(d, a, b);
       for (int i = 0; i < 4; ++i) y[i * 32 + threadIdx.x] = d[i];
+      ((unsigned*)y)[threadIdx.x] = to_fp16(d[0], d[1]) + to_bf16(d[2], d[3]);
     }"""
     return [nvrtc.compiler(13).compile(source, "probe", compilers.device_headers(), arch=arch)]
 
 
 @pytest.mark.machine_code(of=three_products)
 @pytest.mark.parametrize("arch", [80, 90, 120])
-def test_mma_is_one_instruction(arch: int, listings: list[str]) -> None:
-    assert [sass.tally(listing)["HMMA"] for listing in listings] == [3]
+def test_mma_and_rounding_are_one_instruction_each(arch: int, listings: list[str]) -> None:
+    (counted,) = (sass.tally(listing) for listing in listings)
+    assert (counted["HMMA"], counted["F2FP"]) == (3, 2)

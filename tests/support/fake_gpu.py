@@ -265,7 +265,7 @@ class FakeCupy:
         operands = {
             "input": self.view(values[2].value, instances * layer.inputs, element),
             "weight": self.view(values[3].value, instances * layer.weights, element),
-            "output": self.view(values[4].value, instances * layer.outputs, ctypes.c_float),
+            "output": self.view(values[4].value, instances * layer.outputs, element),
         }
         if len(values) > len(VARIANT):
             operands["workspace"] = self.device.behind(values[5].value).view(np.float32)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from dibench.intensity import ELEMENT_BYTES
 from dibench.study.findings import ladder
 from dibench.study.findings.estimate import (
     ClusteredTest,
@@ -26,7 +27,6 @@ from dibench.study.maths.inference import LEVEL, UNDECIDABLE
 from dibench.study.maths.scores import Target
 from dibench.study.table.columns import texts
 from dibench.study.table.gain import with_gain
-from dibench.study.table.layers import WIDTHS
 
 if TYPE_CHECKING:
     from dibench.study.ladder.alpha import ClusterTest
@@ -189,7 +189,7 @@ def _about(found: Ladder) -> str:
 def _beside(found: Ladder, one: Beside, determined: bool) -> ladder.Beside:
     terms = one.terms
     size = terms.cache
-    if size is not None and (width := WIDTHS.get(found.selection.setting.get("dtype", ""))):
+    if size is not None and (width := ELEMENT_BYTES.get(found.selection.setting.get("dtype", ""))):
         size *= width
     return ladder.Beside(
         alpha=one.alpha.known(determined),

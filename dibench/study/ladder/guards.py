@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 import attrs
 import numpy as np
 
+from dibench.intensity import ELEMENT_BYTES
 from dibench.numbers import UNDETERMINED, bracketed, count, interval, number, percent, plain
 from dibench.study.findings.estimate import Alpha
 from dibench.study.findings.guards import Guard, OtherRows
@@ -28,7 +29,6 @@ from dibench.study.findings.ladder import MARGIN
 from dibench.study.ladder.adequacy import MISS_MARGIN, judge
 from dibench.study.ladder.models import Data, data_of
 from dibench.study.ladder.rungs import FittedTerm, NoRung, Rung
-from dibench.study.table.layers import WIDTHS
 from dibench.study.table.rows import AT_CAP
 from dibench.study.table.subsets import capped, launch_bound, repeated_module, warm_operands
 
@@ -160,7 +160,7 @@ def time_alone(data: Data) -> Guard | None:
 
 def implausible_cost(energy: EnergyCosts, rows: int) -> Guard | None:
     """Whether an element costs more than the costliest memory takes for it."""
-    width = WIDTHS.get(energy.dtype)
+    width = ELEMENT_BYTES.get(energy.dtype)
     if width is None:
         return None
     most = MOST_PER_BYTE_J * width

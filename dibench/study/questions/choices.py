@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dibench.errors import UserError
+from dibench.intensity import ELEMENT_BYTES
 from dibench.study.findings.choices import Choices, ReasonableChoice
 from dibench.study.ladder.alpha import ROWS_OF_A_SEARCH, sample
 from dibench.study.ladder.beside import TIME
@@ -27,7 +28,6 @@ from dibench.study.ladder.quick import Quick, quick_verdict
 from dibench.study.ladder.unseen import rows_needed
 from dibench.study.ladder.verdict import withhold
 from dibench.study.table.columns import numbers, texts
-from dibench.study.table.layers import WIDTHS
 from dibench.study.table.rows import ENERGY_COLUMNS, Choice, Selection, repeats_of, select
 from dibench.study.table.subsets import capped, launch_bound, repeated_module, warm_operands
 from dibench.words import BESIDE_NAMES
@@ -193,7 +193,7 @@ def _terms(ladder: Ladder, selection: Selection | None = None) -> dict[str, Term
     """Terms of the hardware by name, of the sizes that fit best: the cache in elements of the data type."""
     further = {name: one.terms for name, one in ladder.beside.items() if name != TIME}
     own, other = (
-        WIDTHS.get(one.setting["dtype"]) for one in (ladder.selection, selection or ladder.selection)
+        ELEMENT_BYTES.get(one.setting["dtype"]) for one in (ladder.selection, selection or ladder.selection)
     )
     if own is None or other is None or own == other:
         return further

@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 USABLE = ("ok", "flagged")
-WIDTHS = {"fp64": 8, "fp32": 4, "tf32": 4, "fp16": 2, "bf16": 2, "int8": 1}
-"""Bytes of an element."""
-
 _TEXT = ("name", "variant", "stationarity", "knobs", "device", "backend", "reason", "started_at")
 _ACCESSES = ("weight_reads", "input_reads", "output_reads", "output_writes")
 _NUMBERS = (*RESPONSES, "macs_executed", *_ACCESSES, "tile_p", "tile_k", "tile_c", "instances", "sentinel")
@@ -71,7 +68,7 @@ def _add_reuse(rows: pd.DataFrame) -> None:
     rows["ai"] = intensity.arithmetic_intensity(macs, weights, activations)
     rows["weight_reuse"] = intensity.reuse(macs, weights)
     rows["activation_reuse"] = intensity.reuse(macs, activations)
-    rows["mac_per_byte"] = rows["ai"] / rows["dtype"].map(WIDTHS).astype("float64")
+    rows["mac_per_byte"] = rows["ai"] / rows["dtype"].map(intensity.ELEMENT_BYTES).astype("float64")
     done = rows["macs_executed"].fillna(macs)
     rows["weight_reuse_done"] = done / rows["weight_reads"].where(rows["weight_reads"] > 0)
     rows["input_reuse_done"] = done / rows["input_reads"].where(rows["input_reads"] > 0)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from dibench.intensity import ELEMENT_BYTES
 from dibench.schema import FRAMEWORK_CALLS, REPEATED_MODULE, WARM_OPERANDS
 from dibench.study.table.columns import counts, numbers, texts
-from dibench.study.table.layers import WIDTHS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,7 +65,7 @@ def warm_operands(frame: pd.DataFrame) -> Mask:
     The column `cache_bytes` says how much it holds; where it is empty, any layer may fit.
     """
     count = counts(frame)
-    width = np.array([WIDTHS.get(dtype, 1) for dtype in texts(frame, "dtype").tolist()])
+    width = np.array([ELEMENT_BYTES.get(dtype, 1) for dtype in texts(frame, "dtype").tolist()])
     size = width * (count["weights"] + count["inputs"] + count["outputs"])
     return has_caveat(frame, WARM_OPERANDS) & ~(size > numbers(frame, "cache_bytes"))
 
