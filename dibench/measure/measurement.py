@@ -7,7 +7,8 @@ decide alone: windows in which that was over 1% are left out, and where fewer th
 are used and the interval is wider by the share taken.
 
 **Pace.** Where the machine's paces are known for every window (`dibench.measure.pace`), and how this kernel
-follows them, times are those at the machine's usual paces. Joules and power are as they were metered.
+follows them, each window's time is stated at the machine's usual paces, before any is judged: a pace that
+changes within a visit is no disturbance then. Joules and power are as they were metered.
 
 **Energy.** Joules of a metered window are not asked of another machine, they add up: total joules over total
 launches of the same windows, whatever their joules. A median of them would be no total. So time and joules
@@ -131,13 +132,14 @@ def time_of(visit: Sequence[Window], follows: Following | None = None) -> Judged
         follows: how this kernel follows the machine's paces, where that is known.
     """
     times_s = [window.time_s / window.launches for window in visit]
+    if follows is not None and all(window.paces_s for window in visit):
+        pairs = zip(times_s, visit, strict=True)
+        times_s = [time_s / follows.slowdown(window.paces_s) for time_s, window in pairs]
     found = undisturbed_time(times_s, [window.disturbed for window in visit])
     used = tuple(window for window, counts in zip(visit, found.used, strict=True) if counts)
     known = [window.paces_s for window in used if window.paces_s]
     paces_s = mean_pace(known) if len(known) == len(used) else ()
-    slowdown = 1.0 if follows is None or not paces_s else follows.slowdown(paces_s)
-    ci_s = None if found.ci_s is None else found.ci_s / slowdown
-    return Judged(found.time_s / slowdown, ci_s, found, used, paces_s)
+    return Judged(found.time_s, found.ci_s, found, used, paces_s)
 
 
 def _parts(visits: Sequence[Sequence[Window]]) -> list[list[Window]]:
@@ -193,16 +195,17 @@ class Estimate:
     def finished(self, settings: Settings) -> bool:
         """Whether no more windows are needed."""
         few_stretched = self.number >= _FEWEST_TO_STOP and 2 * self._stretched < len(self._all)
-        return few_stretched and not self._doubt and self.reached() <= settings.target
+        return few_stretched and not self._doubt and self.reached(at_usual_pace=False) <= settings.target
 
-    def _time_ci_s(self) -> float | None:
+    def _time_ci_s(self, *, at_usual_pace: bool = True) -> float | None:
         """Of the visits, of the pace, and what was taken from windows that had to be used all the same."""
         if self._variance is None:
             return None
         of_visits = t_975(self._variance.df) * math.sqrt(self._variance.variance)
         taken_s = math.fsum(min(window.waited_s, window.time_s) for window in self._disturbed)
         taken_s /= sum(window.launches for window in self._used)
-        return math.hypot(of_visits, self._pace_ci()) * self.time_s + taken_s
+        of_pace = self._pace_ci() if at_usual_pace else 0.0
+        return math.hypot(of_visits, of_pace) * self.time_s + taken_s
 
     def _paces(self) -> Paces:
         """The machine's paces in the visits used; empty where they are not known."""
@@ -228,9 +231,12 @@ class Estimate:
         least = self._between / math.sqrt(len(self._kept))
         return mean_j, math.hypot(max(half_j, least * mean_j), off_pace * mean_j)
 
-    def reached(self) -> float:
-        """The larger relative half-width of time and, where it varies, energy."""
-        widths = [_relative(self.time_s, self._time_ci_s())]
+    def reached(self, *, at_usual_pace: bool = True) -> float:
+        """The larger relative half-width of time and, where it varies, energy.
+
+        Not `at_usual_pace`: without the doubt about the pace, which no further window makes smaller.
+        """
+        widths = [_relative(self.time_s, self._time_ci_s(at_usual_pace=at_usual_pace))]
         if self._varies:
             widths.append(_relative(*self._energy()))
         return max(widths)
@@ -258,7 +264,7 @@ class Estimate:
 
     def _disturbances(self) -> list[str]:
         """How many windows were disturbed, if there are any: those that count and those that do not."""
-        told = []
+        told = [f"{self._doubt}: the interval reaches down to them"] if self._doubt else []
         if self._disturbed:
             told.append(f"other processes had the cores in {len(self._disturbed)} of {self.number} windows")
         if self._left_out:
@@ -289,8 +295,6 @@ class Estimate:
                 f"target ±{100 * settings.target:g}%"
                 + (f"; visits differ by ±{100 * self._between:.2g}%" if self._between else "")
             )
-        if self._doubt:
-            reasons.append(f"{self._doubt}: the undisturbed time may be another")
         if self._varies and self._energy()[0] is None:
             why = next((window.reason for window in self._used if window.reason), "")
             reasons.append("the meter did not read every window" + (f": {why}" if why else ""))

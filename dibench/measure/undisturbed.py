@@ -16,9 +16,10 @@ often many in a row, and the kernel reports some of that and misses some. So:
    that it would have without the group.
 
 The search begins at the fastest windows, so it needs no majority: a median, and all that rests on a half of
-the windows, break where bursts cover more than that. With fewer than four undisturbed windows it cannot know.
-It doubts where up to three stand far below all others. A visit in which every window was stretched alike
-looks like a slower case: only another visit can tell (`dibench.measure.measurement`).
+the windows, break where bursts cover more than that. With fewer than four undisturbed windows it cannot know:
+where up to three stand far below all others, it doubts, and the interval reaches down to them. A visit in
+which every window was stretched alike looks like a slower case: only another visit can tell
+(`dibench.measure.measurement`).
 
 All numbers are from simulation: 0 to 40% of windows stretched 1.1 to 10 times, in bursts of 1 to 8, lag-1
 correlation −0.3 to 0.5, spread 0.3 to 2%, stopping rule included (`python -m benchmarks.window_truth`; a part
@@ -97,6 +98,8 @@ def undisturbed_time(times_s: Sequence[float], disturbed: Sequence[bool]) -> Und
         lower_s, lower_ci_s = mean_interval([t for t in kept if t <= rising[group.below - 1]])
         ci_s = max(ci_s, time_s - lower_s + (lower_ci_s or 0.0))
     doubt = "a few windows were much shorter than all others" if _few_far_below(rising) else ""
+    if doubt and ci_s is not None:
+        ci_s = max(ci_s, time_s - rising[0])
     df = math.inf if part is None else part.df
     return Undisturbed(time_s, ci_s, df, used, reported, stretched, doubt)
 

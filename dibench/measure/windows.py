@@ -13,7 +13,7 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _FIRST_LOOK = 16
 _LOST = 4  # windows tell whether a visit lies in a spell
+_TAKEN, _PATIENCE = 0.1, 0.5  # of the time of a warm-up; of a case's budget
 _FAR = 1.5  # times the target; an interval shrinks as 1/√windows, a little faster while they are few
 _ASK_EVERY_S = 0.018  # of windows; asking takes a millisecond
 _PERIODS_PER_WINDOW = 20  # of the meter: quantisation is at most a twentieth of a window
@@ -62,8 +63,7 @@ def visit_in_windows(
         waited: seconds so far that this process's threads were kept from running, see `waited_s`.
         pace: of the machine, where that can be asked.
     """
-    begin = clock()
-    launch_s = _warm_up(prepared, settings, clock)
+    launch_s, begin = _warm_up(prepared, settings, clock, waited)
     launches = _launches_of(prepared, launch_s, _window_s(settings, meter))
     paced = _Paced(pace, waited)
     windows: list[Window] = []
@@ -76,12 +76,12 @@ def visit_in_windows(
         if not math.isfinite(reading.time_s):
             raise ValueError(f"the seconds of a window must be finite, are {reading.time_s}")
         windows.append(Window(launches, reading.time_s, reading.energy_j, waiting_s, reading.reason))
-        paced.note(windows)
         undisturbed = sum(not window.disturbed for window in windows)
+        paced.note(windows, at_once=undisturbed >= looks)
         after = clock()
         if undisturbed >= looks:
             looks *= 2
-            if Estimate([windows], varies=meter.has_variance).finished(settings):
+            if _so_far(windows, meter, settings).finished(settings):
                 break
         if settings.gives_up and len(windows) == _LOST:
             lost = not undisturbed or paced.far(settings)
@@ -90,7 +90,7 @@ def visit_in_windows(
         if settings.gives_up and len(windows) >= doubts:
             doubts *= 2
             left = settings.case_budget_s / (after - begin)
-            width = Estimate([windows], varies=meter.has_variance).reached() / math.sqrt(left)
+            width = _so_far(windows, meter, settings).reached(at_usual_pace=False) / math.sqrt(left)
             if undisturbed * left < FEWEST_WINDOWS or width > _FAR * settings.target:
                 lost = undisturbed < FEWEST_OF_VISIT
                 break  # even the whole budget would leave too few windows, or an interval far too wide
@@ -99,6 +99,10 @@ def visit_in_windows(
             break
     paced.note(windows, at_once=True)
     return WindowVisit(tuple(windows), varies=meter.has_variance, lost=lost)
+
+
+def _so_far(windows: Sequence[Window], meter: Meter, settings: Settings) -> Estimate:
+    return Estimate([windows], varies=meter.has_variance, follows=settings.follows)
 
 
 class _Paced:
@@ -131,13 +135,28 @@ def _window_s(settings: Settings, meter: Meter) -> float:
     return max(settings.window_s, _PERIODS_PER_WINDOW * (meter.period_s or 0.0))
 
 
-def _warm_up(prepared: Prepared, settings: Settings, clock: Callable[[], float]) -> float:
-    """Launch until caches, pages and clocks are warm; returns the seconds of the last launch."""
-    begin = clock()
+def _warm_up(
+    prepared: Prepared, settings: Settings, clock: Callable[[], float], waited: Callable[[], float]
+) -> tuple[float, float]:
+    """Launch until caches, pages and clocks are warm, and others have left the cores, if they soon do.
+
+    Bursts of others last about a second. Where a visit would be given up for one, and the next case's and the
+    one after that, it waits instead, at most half of a case's budget.
+
+    Returns:
+        The seconds of the last launch, and when the warm-up proper began.
+    """
+    first = clock()
     while True:
-        last_s = prepared.launch(1)
-        if clock() - begin >= settings.warm_up_s:
-            return last_s
+        begin, waited_before_s = clock(), waited()
+        while True:
+            last_s = prepared.launch(1)
+            warm_s = clock() - begin
+            if warm_s >= settings.warm_up_s:
+                break
+        taken = settings.gives_up and waited() - waited_before_s > _TAKEN * warm_s
+        if not taken or clock() - first > _PATIENCE * settings.case_budget_s:
+            return last_s, begin
 
 
 def _launches_of(prepared: Prepared, launch_s: float, window_s: float) -> int:

@@ -64,7 +64,7 @@ _MOST_REVISITS = 3
 """Times that one command visits a disturbed case again."""
 
 _ENOUGH_CASES, _MOST_CASES = 10, 0.9
-"""So many tell what can be reached here; of them, so many can reach it if they are not disturbed."""
+"""So many tell what can be reached here: what this share of them did."""
 
 _FIRST_LESSON = 32
 """Visits after which the sweep learns from them for the first time; then whenever they have doubled."""
@@ -124,6 +124,7 @@ class Loop:
         self._most_deaths = sweep.most_deaths
         self._last_loss = ""
         self._asked, self._keep_target = sweep.settings.target, sweep.keep_target
+        self._aim = book.settings.target
         self._made, self._next_lesson = 0, _FIRST_LESSON
         self.statuses: dict[str, str] = {}
         self._written_on: dict[str, str] = {}
@@ -138,6 +139,7 @@ class Loop:
         """Cases that this start of the program visited and that need more visits for their row, by id."""
         self.revisited: set[str] = set()
         """Disturbed cases that this start of the program measured again, by id."""
+        self._were_flagged: set[str] = set()
         self.restarts = 0
         self.setups: dict[str, Setup] = {uuid_of(one): one.setup for one in crew.devices}
         """Every device that measured, by UUID."""
@@ -149,8 +151,8 @@ class Loop:
 
     @property
     def came_good(self) -> int:
-        """Revisited cases whose row is not flagged any more."""
-        return sum(self.statuses[case_id] == "ok" for case_id in self.revisited)
+        """Revisited cases whose row was flagged and is not any more."""
+        return sum(self.statuses[case_id] == "ok" for case_id in self._were_flagged)
 
     def open_cases(self) -> list[Case]:
         """Cases of the plan without a row."""
@@ -189,7 +191,7 @@ class Loop:
         return case.visits if self.in_visits else 1 if case.sentinel else self.visits_each
 
     def _disturbed(self) -> Steps:
-        """Each case whose windows were disturbed, the worst first, where further visits can help.
+        """Each case that is not known as well as is aimed at, the worst first, where further visits can help.
 
         On its own device only, and not where a visit has so few windows that a few visits make no difference.
         """
@@ -198,7 +200,9 @@ class Loop:
             now = self._book.in_windows(case.case_id, case.variant)
             if self.under_way.deaths(case.case_id) >= MOST_DEATHS:
                 continue
-            if now is None or now.status == "ok" or self._book.device(case.case_id) not in self.setups:
+            if now is None or self._book.device(case.case_id) not in self.setups:
+                continue
+            if now.status == "ok" and now.reached <= self._aim:
                 continue
             if now.windows * (1 + _MOST_REVISITS / now.visits) >= FEWEST_WINDOWS:
                 found.append((now.reached, case))
@@ -258,10 +262,10 @@ class Loop:
         return ended
 
     def learn(self) -> None:
-        """Learn from all visits so far by how much visits differ, and aim at what can be reached.
+        """Learn from all visits so far by how much visits differ, and what can be reached.
 
-        That is what half of the cases reach, and no less than what visits differ by allows nine of ten: a row
-        that misses it was disturbed more than others.
+        Visits aim at what half of the cases reach, and no less than what visits differ by allows nine of ten.
+        Rows are `ok` up to what nine of ten reach: one that misses that was disturbed more than others.
         """
         book, cases = self._book, [case for case in self._plan.cases if not case.sentinel]
         book.learn(self._plan.cases)
@@ -270,14 +274,21 @@ class Loop:
         found = [(case, book.in_windows(case.case_id, case.variant)) for case in cases]
         whole = [(case, told) for case, told in found if told is not None and told.visits >= self.visits_each]
         if len(whole) >= _ENOUGH_CASES:
+            widths = [told.reached for _, told in whole]
             floor = float(np.quantile([book.floor(case.variant) for case, _ in whole], _MOST_CASES))
-            reached = max(median(told.reached for _, told in whole), floor / math.sqrt(self.visits_each))
-            book.settings = attrs.evolve(book.settings, target=reachable(reached, self._asked))
+            half = max(median(widths), floor / math.sqrt(self.visits_each))
+            self._aim = reachable(half, self._asked)
+            most = float(np.quantile(widths, _MOST_CASES, method="higher"))
+            target = reachable(max(most, self._aim), self._asked)
+            book.settings = attrs.evolve(book.settings, target=target)
 
     def _settings(self, case: Case) -> Settings:
-        """For a visit: once its own windows say more than visits differ by, another visit says more."""
+        """For a visit: once its own windows say more than visits differ by, another visit says more.
+
+        The visits of a row average.
+        """
         settings = self._book.settings_for(case.variant)
-        target = max(settings.target, self._book.floor(case.variant))
+        target = max(self._aim * math.sqrt(self.visits_each), self._book.floor(case.variant))
         return attrs.evolve(settings, target=target, gives_up=case.case_id not in self.statuses)
 
     def _welcome(self, devices: Sequence[OpenDevice]) -> None:
@@ -375,6 +386,8 @@ class Loop:
         if found.visit is not None:
             self._book.add(case, self._visits(case), uuid, found)
             self.revisited.add(case.case_id)
+            if self.statuses[case.case_id] == "flagged":
+                self._were_flagged.add(case.case_id)
         row = self._book.row(case.row())
         assert row is not None
         self.statuses[case.case_id] = row.status
@@ -443,6 +456,8 @@ class Loop:
     def state_again(self, path: Path) -> None:
         """State all rows again by what all visits tell, and add those of visited cases that have none.
 
+        A case whose only visits lay in spells stays open: they tell nothing of it.
+
         Replaces the table, which must be closed. What it holds counts: Ctrl-C may have come between the
         writing of a row and the noting of it here.
         """
@@ -454,7 +469,9 @@ class Loop:
         rows += [
             self._signed(row, name, book.device(case.case_id), utc_now())
             for case in self._plan.cases
-            if case.case_id not in written and (row := book.row(case.row())) is not None
+            if case.case_id not in written
+            and book.number(case.case_id)
+            and (row := book.row(case.row())) is not None
         ]
         record.write(path, rows)
         self.finished += sum(row.case_id in self._begun - written for row in rows)

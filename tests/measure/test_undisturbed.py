@@ -12,7 +12,10 @@ from hypothesis import strategies as st
 
 from benchmarks import window_truth as truth
 from dibench.intervals import mean_interval
+from dibench.measure.measurement import measurement
+from dibench.measure.settings import Settings
 from dibench.measure.undisturbed import Undisturbed, undisturbed_time
+from dibench.measure.window import Window, WindowVisit
 
 MACHINES = [(-0.3, 0.003, 0.0), (-0.3, 0.02, 0.5), (0.0, 0.01, 0.5), (0.5, 0.003, 0.0), (0.5, 0.02, 0.0)]
 STRETCHES = (1.1, 1.5, 10.0, truth.ANY)
@@ -114,8 +117,21 @@ def test_two_thirds_stretched_alike_are_found() -> None:
 def test_a_few_windows_far_below_all_others_raise_doubt(few: int) -> None:
     """One to three undisturbed windows are too few for a group, but they are seen."""
     times = [t * (1.0 if n < few else 1.5) for n, t in enumerate(quiet(16))]
-    assert time_of(times).doubt == "a few windows were much shorter than all others"
+    seen = time_of(times)
+    assert seen.doubt == "a few windows were much shorter than all others"
+    assert seen.ci_s is not None and seen.time_s - seen.ci_s <= min(times), "and are in the interval"
     assert not time_of(quiet(16)).doubt
+
+
+@pytest.mark.parametrize(("stretch", "status"), [(1.1, "ok"), (1.5, "flagged")])
+def test_a_row_in_doubt_is_as_good_as_its_interval(stretch: float, status: str) -> None:
+    """Two windows of sixteen are far below the others: the truth is there or here, the interval has both."""
+    times = [t * (1.0 if n < 2 else stretch) for n, t in enumerate(quiet(16, spread=0.002))]
+    windows = tuple(Window(1, t, None, 0.0) for t in times)
+    told = measurement([WindowVisit(windows, varies=False)], Settings(target=0.15))
+    assert told.status == status and told.time_ci_s is not None
+    assert told.time_s - told.time_ci_s <= 1.0 <= told.time_s + told.time_ci_s
+    assert "a few windows were much shorter than all others: the interval reaches down to them" in told.reason
 
 
 def test_a_group_that_is_hardly_apart_widens_the_interval() -> None:
