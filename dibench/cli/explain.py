@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -102,7 +102,10 @@ def explain(
         shown = [*told, *map(Note, why_not[number])]
         show(console(), with_terms(shown) if full or every else shown)
 
-    answer_each(json_file, range(len(found)), lambda number: found[number].to_json(), tell)
+    def figures_of(number: int) -> dict[str, Any]:
+        return found[number].to_json() | {"not_tried": why_not[number]}
+
+    answer_each(json_file, range(len(found)), figures_of, tell)
     if figures is not None and json_file != STANDARD_OUTPUT:
         say(f"Figures: {figures}")
     if strict:
