@@ -18,6 +18,7 @@ from dibench.study.ladder.ladder import make_clusterings
 from dibench.study.ladder.models import FULL, Data, Terms, data_of, design
 from dibench.study.maths.estimate import fit_log
 from dibench.study.maths.inference import (
+    MOST_DRAWN,
     Clustering,
     Interval,
     Linearised,
@@ -113,6 +114,32 @@ def test_all_sign_patterns_give_the_exact_distribution() -> None:
     reached = sum(t >= observed * (1 - 1e-9) for t in drawn)
     assert found.p_value == pytest.approx((1 + reached) / 65)
     assert reached >= 2  # the observed pattern and its mirror image
+
+
+def test_of_many_clusters_a_thousand_unions_are_drawn_and_each_cluster_lies_in_one() -> None:
+    model, labels = linear_example(np.random.default_rng(5), clusters=2_500, rows=2)
+    clusters = clustering("c", labels, draws=50, seed=2)
+    assert clusters.size == 2_500 and clusters.weights.shape == (50, MOST_DRAWN)
+    union = clusters.united.member
+    assert len(np.unique(union)) == clusters.united.size == MOST_DRAWN
+    assert len(set(zip(clusters.member, union, strict=True))) == clusters.size, "no cluster is torn"
+    assert np.bincount(union).max() == 3 * 2, "all of them of two or three clusters of two rows"
+    found = wild_cluster_test(model, clusters)
+    assert found.statistic == pytest.approx(t_by_regression(model, model.residuals, union))
+    assert effective_clusters(model, clusters) > MOST_DRAWN, "what carries an estimate is counted by cluster"
+
+
+def test_a_test_by_unions_of_clusters_rejects_as_often_as_it_says() -> None:
+    """Rows of a cluster share half of their variance; 5% of true hypotheses are rejected, within chance."""
+    rng, rejected, tries = np.random.default_rng(6), 0, 400
+    labels = np.repeat([f"c{i}" for i in range(1_500)], 2)
+    clusters = clustering("c", labels, draws=199, seed=3)
+    x = np.column_stack([np.ones(len(labels)), np.repeat(rng.normal(size=1_500), 2)])
+    for _ in range(tries):
+        y = np.repeat(rng.normal(size=1_500), 2) + rng.normal(size=len(labels))
+        model = Linearised(x, y - y.mean(), np.array([0.0, 1.0]))
+        rejected += wild_cluster_test(model, clusters).p_value <= 0.05
+    assert 0.02 * tries < rejected < 0.085 * tries, "three standard deviations about 5%"
 
 
 def test_weights_have_mean_zero_and_variance_one_and_are_webbs_when_clusters_are_few() -> None:

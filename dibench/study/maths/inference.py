@@ -49,7 +49,12 @@ FEW_CLUSTERS = 12
 """With fewer clusters two-point weights have too few distinct draws; Webb's six points are used."""
 
 
-@attrs.frozen
+MOST_DRAWN = 1_000
+"""Signs of a draw. Of more clusters several share one: errors of rows in one cluster may be related in any
+way or in none, so a test by a thousand unions is as valid, and takes no more memory and time than this."""
+
+
+@attrs.frozen(eq=False)
 class Clustering:
     """Which cluster each row is in, and the weights that every test of this clustering uses."""
 
@@ -57,12 +62,24 @@ class Clustering:
     member: IntArray
     """Cluster number of each row, from 0."""
     weights: FloatArray
-    """(draws, clusters)."""
+    """(draws, clusters), or (draws, MOST_DRAWN) where they are more."""
 
-    @property
+    @functools.cached_property
     def size(self) -> int:
         """Number of clusters."""
-        return int(self.weights.shape[1])
+        return int(self.member.max(initial=-1)) + 1
+
+    @functools.cached_property
+    def united(self) -> Clustering:
+        """What is drawn: the clusters, or so many unions of them as there are weights.
+
+        Clusters are dealt out at random, as neighbours by name may be alike.
+        """
+        drawn = self.weights.shape[1]
+        if self.size <= drawn:
+            return self
+        union = np.random.default_rng(0).permutation(self.size) % drawn
+        return Clustering(self.name, union[self.member], self.weights)
 
     @functools.cached_property
     def _order(self) -> tuple[IntArray, IntArray]:
@@ -89,7 +106,7 @@ def clustering(name: str, labels: NDArray[np.str_], *, draws: int, seed: int) ->
     """Clusters of equal labels with mean-zero, variance-one weights: Rademacher's, or Webb's when few."""
     clusters, member = np.unique(labels, return_inverse=True)
     rng = np.random.default_rng(seed)
-    shape = (draws, len(clusters))
+    shape = (draws, min(len(clusters), MOST_DRAWN))
     if len(clusters) < FEW_CLUSTERS:
         points = np.sqrt([0.5, 1.0, 1.5])
         weights = rng.choice(np.concatenate([points, -points]), size=shape)
@@ -188,6 +205,7 @@ def wild_cluster_test(model: Linearised, clusters: Clustering) -> Test:
     small-sample factor left out of both sides. p = (1 + #{|t*| ≥ |t|}) / (1 + draws). Not a number with
     fewer than two clusters or where J has not full rank.
     """
+    clusters = clusters.united
     r, influence = model.triangle, model.influence
     if r is None or influence is None or clusters.size < 2:
         return UNDECIDABLE
