@@ -107,8 +107,7 @@ def merged(found: Joined, out: Path) -> Table:
         found: the parts together.
         out: the directory that was made.
     """
-    visits = sum(1 for _ in found.entries())
-    made = f", and the {count(visits, 'visit')} they are made of," if visits else ""
+    made = f", and the {count(found.visits, 'visit')} they are made of," if found.visits else ""
     devices = ", ".join(f"{number} × {name}" for name, number in found.devices.items())
     if sum(found.devices.values()) > 1:
         devices += "; fit joins cards of one model, else choose with --device"

@@ -30,7 +30,7 @@ from dibench.sweep.duration import VISIT_S
 from dibench.sweep.earlier_runs import read_earlier
 from dibench.sweep.parts import Joined, Part, has_result
 from dibench.sweep.run import Summary, Sweep, run_sweep
-from dibench.sweep.visit_book import read_entries
+from dibench.sweep.visit_book import Entries
 from dibench.table import read_rows
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class Campaign:
         """What earlier runs measured that counts, and what this one measured."""
         manifest = read_json_object(self.out / record.MANIFEST) or {}
         visits = self.out / record.VISITS
-        own = Part(self.out, manifest, self.rows(), tuple(read_entries(visits)) if visits.is_file() else ())
+        own = Part(self.out, manifest, self.rows(), Entries(visits) if visits.is_file() else ())
         return Joined((*self.earlier.parts, own), (*self.earlier.rows, *own.rows))
 
 

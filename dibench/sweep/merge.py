@@ -11,7 +11,7 @@ beside them, one file for each card, and so do hardware counters where a part ha
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +68,7 @@ def merge(folders: Sequence[Path], out: Path) -> Joined:
         raise UserError("DIR", "must have rows: nothing has been measured in any part yet")
     joined = Joined(parts, tuple(rows))
     with directories.whole_directory(out) as new:
-        write(joined, new, _of_shards(joined))
-    return joined
+        return write(joined, new, _of_shards(joined))
 
 
 def _is_merge_of(folders: Sequence[Path], out: Path) -> bool:
@@ -147,8 +146,8 @@ def _check_cases(parts: Sequence[Part]) -> None:
             seen[case] = part
 
 
-def write(joined: Joined, out: Path, further: Mapping[str, Any]) -> None:
-    """Write table, visits, manifest, and the files beside them.
+def write(joined: Joined, out: Path, further: Mapping[str, Any]) -> Joined:
+    """Write table, visits, manifest, and the files beside them; returns it with the number of visits.
 
     Args:
         joined: what is written.
@@ -159,13 +158,15 @@ def write(joined: Joined, out: Path, further: Mapping[str, Any]) -> None:
         UserError: a file cannot be read or written.
     """
     record.write(out / record.TABLE, joined.rows)
-    visits = (entry.line() for entry in joined.entries())  # never in memory together
-    if (first := next(visits, None)) is not None:
-        files.replace_file(out / record.VISITS, chain([first], visits))
+    number = count()
+    lines = (entry.line() for entry, _ in zip(joined.entries(), number, strict=False))
+    if first := next(lines, b""):
+        files.replace_file(out / record.VISITS, chain([first], lines))
     files.write_json(out / record.MANIFEST, {**_manifest(joined), **further})
     for name in BESIDE:
         _bring(joined.parts, name, out)
     _bring_counters(joined.parts, out)
+    return attrs.evolve(joined, visits=next(number))
 
 
 def _manifest(joined: Joined) -> dict[str, Any]:

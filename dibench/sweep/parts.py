@@ -1,9 +1,14 @@
-"""Sweeps to be taken together, each read whole and checked against its own manifest and visits."""
+"""Sweeps to be taken together, each checked against its own manifest and visits.
+
+Visits are never in memory together: their file is gone through once to check them, once to copy them.
+"""
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -17,7 +22,7 @@ from dibench.schema import LIBRARY, Row
 from dibench.sweep import record
 from dibench.sweep.duration import VISIT_S
 from dibench.sweep.manifest import devices_of, is_of_a_sweep
-from dibench.sweep.visit_book import Entry, read_entries
+from dibench.sweep.visit_book import Entries, Entry
 from dibench.table import HEADER, read_rows
 
 _COLUMNS = ("case_id", "order", "device", "device_uuid", "session", "status", "energy_source")
@@ -30,7 +35,9 @@ class Part:
     folder: Path
     manifest: Mapping[str, Any]
     rows: tuple[Row, ...] = attrs.field(repr=False)
-    visits: tuple[Entry, ...] = attrs.field(default=(), repr=False)
+    visits: Iterable[Entry] = attrs.field(default=(), repr=False)
+    begun: tuple[str, ...] = attrs.field(default=(), repr=False)
+    """Ids of cases that were visited and have no row yet."""
 
     @property
     def shard(self) -> str:
@@ -49,9 +56,8 @@ class Part:
 
     @property
     def cases(self) -> tuple[str, ...]:
-        """Ids of what it measured, each once; a case may have been visited and have no row yet."""
-        ids = [row.case_id for row in self.rows] + [visit.case_id for visit in self.visits]
-        return tuple(dict.fromkeys(ids))
+        """Ids of what it measured, each once."""
+        return tuple(dict.fromkeys(chain((row.case_id for row in self.rows), self.begun)))
 
 
 def has_result(row: Row) -> bool:
@@ -73,6 +79,8 @@ class Joined:
     """The rows of all parts that count."""
     stale: Mapping[str, int] = attrs.field(factory=dict)
     """Rows left out, by variant whose source has changed since."""
+    visits: int = 0
+    """Written beside the rows, where they were written."""
 
     @property
     def statuses(self) -> Mapping[str, int]:
@@ -108,7 +116,7 @@ class Joined:
     @property
     def visit_s(self) -> float:
         """Seconds of a visit, preparing included; the usual ones where nothing was visited."""
-        took = [visit.took_s for part in self.parts for visit in part.visits]
+        took = array("d", (visit.took_s for part in self.parts for visit in part.visits))
         return fmean(took) if took else VISIT_S
 
     @property
@@ -151,10 +159,9 @@ def read_part(folder: Path, *, cut_off: bool = False) -> Part:
         _check_whole(table, HEADER)
         _check_whole(visits)
     rows = tuple(read_rows(table, _COLUMNS)) if table.exists() else ()
-    part = Part(folder, manifest, rows, tuple(read_entries(visits)) if visits.exists() else ())
+    part = Part(folder, manifest, rows, Entries(visits) if visits.exists() else ())
     _check_rows(part)
-    _check_visits(part)
-    return part
+    return _with_checked_visits(part)
 
 
 def _check_whole(path: Path, header: bytes = b"") -> None:
@@ -197,29 +204,39 @@ def _check_rows(part: Part) -> None:
         seen.add(key)
 
 
-def _check_visits(part: Part) -> None:
-    """Refuse visits of devices that the manifest does not know, and rows that contradict their visits."""
+def _with_checked_visits(part: Part) -> Part:
+    """Refuse visits of devices that the manifest does not know, and rows that contradict their visits.
+
+    The part then has as many visits as were seen here, and knows the cases that have no row.
+    """
     known = {uuid for _, uuid in part.devices}
-    made, last_on = dict[tuple[str, str], list[Entry]](), dict[str, str]()
+    made, last_on, line = dict[tuple[str, str], tuple[int, int]](), dict[str, str](), 0
     for line, visit in enumerate(part.visits, start=1):
         if visit.device_uuid not in known:
             _refuse(part, record.VISITS, line, "device_uuid", _known_devices(part), visit.device_uuid)
         key = (visit.device_uuid, visit.case_id)
         if last_on.get(visit.case_id) != visit.device_uuid:
-            made[key] = []  # the earlier card was lost, and the case started again on this one
+            made[key] = (0, 0)  # the earlier card was lost, and the case started again on this one
         last_on[visit.case_id] = visit.device_uuid
-        made[key].append(visit)
-    if not (part.manifest.get("meter") or {}).get("in_visits"):
-        return
+        visits, launches = made[key]
+        made[key] = (visits + 1, launches + visit.visit.launches)
+    if (part.manifest.get("meter") or {}).get("in_visits"):
+        _check_made(part, made)
+    rows = {row.case_id for row in part.rows}
+    begun = tuple(case for case in last_on if case not in rows)
+    return attrs.evolve(part, visits=attrs.evolve(part.visits, number=line) if line else (), begun=begun)
+
+
+def _check_made(part: Part, made: Mapping[tuple[str, str], tuple[int, int]]) -> None:
+    """Refuse rows that their visits did not make: how many there were of each case, and their launches."""
     for line, row in enumerate(part.rows, start=2):
         if not row.measured:
             continue
-        if not part.visits:
+        if not made:
             rule = f"has no {record.VISITS}, of which its rows are made: copy it, too"
             raise UserError("", rule, where=part.folder)
-        visits = made.get((row.device_uuid, row.case_id), [])
-        told = {"visits": len(visits), "launches": sum(entry.visit.launches for entry in visits)}
-        for name, number in told.items():
+        told = zip(("visits", "launches"), made.get((row.device_uuid, row.case_id), (0, 0)), strict=True)
+        for name, number in told:
             if (got := getattr(row, name)) != number:
                 what = f"{record.VISITS} beside it, by which it is {number or 'none'}"
                 _refuse(part, record.TABLE, line, name, what, got)

@@ -10,10 +10,12 @@ row says may depend on later visits, so rows are stated again when a command end
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -93,26 +95,40 @@ def visit_from_json(found: Mapping[str, Any]) -> Visit | WindowVisit:
     return WindowVisit.from_json(found) if "windows" in found else Visit.from_json(found)
 
 
-def read_entries(path: Path) -> list[Entry]:
-    """The entries of a file, in order. A last line without its end, of a killed program, is left out.
+def read_entries(path: Path) -> Iterator[Entry]:
+    """The entries of a file, in order, read as they are asked for: in memory they take 7 kB each.
+
+    A last line without its end, of a killed program, is left out.
 
     Raises:
         UserError: it cannot be read, or a line is not a visit.
     """
-    with files.explained(path, doing="read"):
-        data = path.read_bytes()
-    *lines, _ = data.decode(encoding_of(data), "replace").split("\n")
-    entries = []
-    for number, line in enumerate(lines, start=1):
-        try:
-            entries.append(Entry.of_line(line))
-        except NO_VISIT:
-            rule = (
-                "is not a visit of this version of dibench: delete the line, and its case is visited again; "
-                "or move the file away, and all are"
-            )
-            raise UserError(f"line {number}", rule, where=path) from None
-    return entries
+    with files.explained(path, doing="read"), path.open("rb") as raw:
+        lines = io.TextIOWrapper(raw, encoding=encoding_of(raw.peek(4)), errors="replace", newline="\n")
+        for number, line in enumerate(lines, start=1):
+            if not line.endswith("\n"):
+                return
+            try:
+                entry = Entry.of_line(line)
+            except NO_VISIT:
+                rule = (
+                    "is not a visit of this version of dibench: delete the line, and its case is visited "
+                    "again; or move the file away, and all are"
+                )
+                raise UserError(f"line {number}", rule, where=path) from None
+            yield entry
+
+
+@attrs.frozen
+class Entries:
+    """The entries of a file, read anew each time that they are gone through."""
+
+    path: Path
+    number: int | None = None
+    """How many: a file may have grown since they were counted. None: all."""
+
+    def __iter__(self) -> Iterator[Entry]:
+        return islice(read_entries(self.path), self.number)
 
 
 def take_in_kept(path: Path) -> int:

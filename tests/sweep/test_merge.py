@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
+from weakref import ref
 
 import attrs
 import pytest
@@ -22,7 +23,7 @@ from dibench.sweep import record
 from dibench.sweep.events import VisitEnded
 from dibench.sweep.merge import gather, merge
 from dibench.sweep.run import Sweep, run_sweep
-from dibench.sweep.visit_book import VisitBook
+from dibench.sweep.visit_book import Entry, VisitBook
 from dibench.table import read_csv
 
 
@@ -66,6 +67,24 @@ def test_shards_merge_into_the_whole_sweep(parts: list[Path], tmp_path: Path) ->
         run_sweep(sweep_of(NAMES), tmp_path / "out")
     with pytest.raises(UserError, match="is merged already"):
         merge([tmp_path / "out"], tmp_path / "again")
+
+
+def test_merge_holds_one_visit_at_a_time_and_reads_each_twice(parts: list[Path], tmp_path: Path) -> None:
+    """A million rows of a GPU have two million visits of 7 kB."""
+    known, most = list[ref[Entry]](), 0
+
+    def of_line(line: str, make: Callable[[str], Entry] = Entry.of_line) -> Entry:
+        nonlocal most
+        made = make(line)
+        known.append(ref(made))
+        most = max(most, sum(one() is not None for one in known))
+        return made
+
+    with patch.object(Entry, "of_line", of_line):
+        merged = merge(parts, tmp_path / "out")
+    assert merged.visits == 7 == (tmp_path / "out" / record.VISITS).read_bytes().count(b"\n")
+    assert len(known) == 2 * 7, "checked once, copied once"
+    assert most <= 2, "the one at hand, and the one before it"
 
 
 def test_missing_shards_and_cases_are_told(parts: list[Path], tmp_path: Path) -> None:
