@@ -47,10 +47,11 @@ def compare(
     from dibench.show.terminal import show
     from dibench.show.terms import explained
     from dibench.study.use.compare import compare as engine
+    from dibench.study.use.compare_rows import COLUMNS
     from dibench.study.use.paces import pace_apart_beside
     from dibench.table import read_csv, table_of
 
-    tables = [read_csv(table_of(path)) for path in (a, b)]
+    tables = [read_csv(table_of(path), COLUMNS) for path in (a, b)]
     try:
         found = engine(*tables, margin=margin)
     except UserError as error:

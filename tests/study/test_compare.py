@@ -22,7 +22,7 @@ from dibench.errors import UserError
 from dibench.numbers import shape_text
 from dibench.study.findings.comparison import RESOLVED
 from dibench.study.use.compare import compare
-from dibench.study.use.compare_noise import SHIFT_FLOOR
+from dibench.study.use.compare_noise import MOST_PAIRS, SHIFT_FLOOR, pairs_of
 from dibench.study.use.paces import pace_apart
 from dibench.table import read_csv
 
@@ -442,3 +442,15 @@ def test_paces_of_which_nobody_can_tell_are_not_told() -> None:
     assert pace_apart(here, paced((1.2, 1.44), device="another")) is None
     older = {"device": {"name": "cpu"}, "windows": {"pace": {"gemm": {"usual_s": 1.0, "share": 0.8}}}}
     assert pace_apart(here, older) is None and pace_apart(here, None) is None
+
+
+@pytest.mark.parametrize("number", [2, 3, 1_000, 1_001, 5_000, 50_000])
+def test_pairs_of_sentinels_are_all_or_a_bounded_number_of_different_ones(number: int) -> None:
+    """A sweep of a million rows has fifty thousand sentinels: all their pairs would take 30 GB."""
+    one, other = pairs_of(number)
+    assert len(one) == len(other) <= min(MOST_PAIRS, number * (number - 1) // 2)
+    assert (one != other).all() and max(one.max(), other.max()) < number
+    assert len(set(zip(np.minimum(one, other), np.maximum(one, other), strict=True))) == len(one)
+    assert set(np.bincount(one, minlength=number) + np.bincount(other, minlength=number)) <= (
+        {number - 1} if number <= 1_000 else {2 * (MOST_PAIRS // number)}
+    ), "each is in as many pairs"

@@ -38,15 +38,15 @@ from dibench.study.table.row_errors import quantile
 from dibench.study.use.compare_noise import Noise, flagged_pairs, noise_of, p_values, wilcoxon_p
 from dibench.study.use.compare_rows import (
     INTERVALS,
+    compared,
     fastest,
     joined,
-    layer_text,
     measured,
     newly_failed,
     settings_that_differ,
-    text,
     usable,
     values_of,
+    words,
 )
 
 if TYPE_CHECKING:
@@ -75,6 +75,7 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, *, margin: float | None = None) ->
     Raises:
         UserError: the tables have no case and no layer in common.
     """
+    a, b = compared(a), compared(b)
     by_case = all("case_id" in frame for frame in (a, b))
     own = [measured(frame) for frame in (a, b)]
     pairs = joined(["case_id"], *own) if by_case else None
@@ -128,13 +129,13 @@ def _quantity(
     shift = noise.shift(math.log1p(margin) - math.log1p(of_case))
     worse, better = (list(map(_known, p)) for p in p_values(d, noise, math.log1p(of_case), shift))
     cases = []
-    for i, row in enumerate(pairs.to_dict("records")):
+    of_a, of_b = (numbers(pairs, f"{column}_{side}") for side in "ab")
+    for i, named in enumerate(words(pairs)):
         cases.append(
             Difference(
-                **{name: text(row, name) for name in ("case_id", "op", "variant", "knobs")},
-                layer=layer_text(row),
-                a=float(row[f"{column}_a"]),
-                b=float(row[f"{column}_b"]),
+                **named,
+                a=float(of_a[i]),
+                b=float(of_b[i]),
                 ratio=math.exp(d[i]),
                 low=_exp(d[i] - half[i]),
                 high=_exp(d[i] + half[i]),

@@ -45,6 +45,9 @@ Mask = NDArray[np.bool_]
 SHIFT_FLOOR = 0.005
 """Standard deviation of what moves all cases of a sweep alike from its first case to its last."""
 
+MOST_PAIRS = 500_000
+"""Of sentinels of one sweep: all those of a thousand. A million rows have fifty thousand sentinels."""
+
 _FEWEST_FLAGGED, _FEWEST_PAIRS = 8, 16
 """So many pairs have a scale of their own."""
 
@@ -148,12 +151,26 @@ def _of_sentinels(tables: Sequence[pd.DataFrame], column: str) -> VariancePart:
         value, half = numbers(own, column), numbers(own, INTERVALS[column])
         good = value > 0
         logs, within = np.log(value[good]), (np.nan_to_num(half[good] / value[good]) / t_975(math.inf)) ** 2
-        one, other = np.triu_indices(len(logs), k=1)
-        beyond += list(((logs[one] - logs[other]) / _HALF) ** 2 - within[one] - within[other])
+        one, other = pairs_of(len(logs))
+        beyond.append(((logs[one] - logs[other]) / _HALF) ** 2 - within[one] - within[other])
         values += max(0, len(logs) - 1)
-    if not beyond:
+    if not any(map(len, beyond)):
         return VariancePart(0.0)
-    return VariancePart(max(0.0, float(np.median(beyond)) / 2), max(1.0, _MEDIAN_DF * values))
+    median = float(np.median(np.concatenate(beyond)))
+    return VariancePart(max(0.0, median / 2), max(1.0, _MEDIAN_DF * values))
+
+
+def pairs_of(number: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Both ends of every pair of so many; of more than `MOST_PAIRS` of as many, at evenly spread distances.
+
+    >>> [len(pairs_of(number)[0]) for number in (3, 1_000, 50_000)]
+    [3, 499500, 500000]
+    """
+    if number * (number - 1) <= 2 * MOST_PAIRS:
+        return np.triu_indices(number, k=1)
+    distances = np.linspace(1, (number - 1) // 2, max(1, MOST_PAIRS // number)).astype(np.intp)
+    one = np.tile(np.arange(number), len(distances))
+    return one, (one + np.repeat(distances, number)) % number
 
 
 def _excess(residual: Floats, own: Floats) -> VariancePart:

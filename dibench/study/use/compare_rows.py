@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from dibench.layer import DIMENSIONS, Layer
@@ -13,6 +14,19 @@ if TYPE_CHECKING:
 
 INTERVALS = {"time_s": "time_ci_s", "energy_j": "energy_ci_j"}
 """What is compared, and the column of its 95% half-width."""
+
+SETTINGS = ("device", "device_uuid", "backend", "dtype", "energy_source")
+
+COLUMNS = (
+    "case_id", "sentinel", "op", "name", "variant", "knobs", *DIMENSIONS, *SETTINGS, "status", "reason",
+    "windows", "ci_drift_j", *INTERVALS, *INTERVALS.values(),
+)  # fmt: skip
+"""All that a comparison reads of a table."""
+
+
+def compared(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table without the columns that no comparison reads."""
+    return frame[[name for name in COLUMNS if name in frame]]
 
 
 def measured(frame: pd.DataFrame) -> pd.DataFrame:
@@ -83,7 +97,7 @@ def newly_failed(a: pd.DataFrame, b: pd.DataFrame) -> tuple[str, ...]:
 def settings_that_differ(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, tuple[str, str]]:
     """Device, data type and the like where the sweeps differ: column → values in A, in B."""
     found = {}
-    for name in ("device", "device_uuid", "backend", "dtype", "energy_source"):
+    for name in SETTINGS:
         of_a, of_b = (", ".join(values_of(frame, name)) for frame in (a, b))
         if of_a != of_b:
             found[name] = (of_a, of_b)
@@ -92,21 +106,36 @@ def settings_that_differ(a: pd.DataFrame, b: pd.DataFrame) -> dict[str, tuple[st
 
 def values_of(frame: pd.DataFrame, column: str) -> tuple[str, ...]:
     """The different values of a column; none where the table lacks it."""
-    return tuple(sorted({str(v) for v in frame[column].dropna()})) if column in frame else ()
+    return tuple(sorted({str(v) for v in frame[column].dropna().unique()})) if column in frame else ()
+
+
+def words(pairs: pd.DataFrame) -> Iterator[dict[str, str]]:
+    """Of each pair, what a reader knows its case by: its id, operator, variant, knobs and layer.
+
+    Row by row, as a million of them would not fit into memory with all their cells.
+    """
+    sides = {name: name if name in pairs else f"{name}_a" for name in (*_WORDS, "name", *DIMENSIONS)}
+    columns = {name: pairs[side].tolist() for name, side in sides.items() if side in pairs}
+    for cells in zip(*columns.values(), strict=True):
+        row = dict(zip(columns, cells, strict=True))
+        yield {**{name: text(row, name) for name in _WORDS}, "layer": layer_text(row)}
+
+
+_WORDS = ("case_id", "op", "variant", "knobs")
 
 
 def text(row: dict[Any, Any], name: str) -> str:
-    """A cell of a joined row as text, A's where both have one."""
-    value = row.get(name, row.get(f"{name}_a"))
+    """A cell of a row as text."""
+    value = row.get(name)
     return "" if value is None or value != value else str(value)
 
 
 def layer_text(row: dict[Any, Any]) -> str:
-    """The layer of a joined row by its name, without one by its shape; empty where it is no layer."""
+    """The layer of a row by its name, without one by its shape; empty where it is no layer."""
     name = text(row, "name")
     if name or text(row, "op") in NO_LAYER:
         return name
-    dims = {dim: row.get(dim, row.get(f"{dim}_a")) for dim in DIMENSIONS}
+    dims = {dim: row.get(dim) for dim in DIMENSIONS}
     if any(value is None or value != value for value in dims.values()):
         return ""
     whole: dict[str, Any] = {dim: int(value) for dim, value in dims.items() if value is not None}
