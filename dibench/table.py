@@ -209,6 +209,7 @@ def read_csv(path: str | Path, only: Collection[str] = ()) -> pd.DataFrame:
         while block := list(islice(lines.cells, BLOCK)):
             blocks.append(_frame(lines, block, only))
             numbers.extend(number for number, _ in block)
+            block.clear()  # not beside the next one: as text a row takes 6 kB
         frame = pd.concat(blocks, ignore_index=True) if blocks else _frame(lines, [], only)
     _check_layers(lines, frame, numbers)
     return frame

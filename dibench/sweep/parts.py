@@ -224,7 +224,8 @@ def _with_checked_visits(part: Part) -> Part:
         _check_made(part, made)
     rows = {row.case_id for row in part.rows}
     begun = tuple(case for case in last_on if case not in rows)
-    return attrs.evolve(part, visits=attrs.evolve(part.visits, number=line) if line else (), begun=begun)
+    seen = Entries(part.folder / record.VISITS, line) if line else ()
+    return attrs.evolve(part, visits=seen, begun=begun)
 
 
 def _check_made(part: Part, made: Mapping[tuple[str, str], tuple[int, int]]) -> None:
