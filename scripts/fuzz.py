@@ -1,14 +1,16 @@
-"""The long run of fuzzing: `python scripts/fuzz.py plan csv header command --minutes 60`.
+"""The long run of fuzzing: `python scripts/fuzz.py --inputs 100000`, or `fuzz.py plan csv --minutes 60`.
 
-It mutates real inputs until the time is over. Each distinct failure (a traceback, ten seconds of processor
-time, more than 2 GB) is printed once, and its input kept in build/fuzz/. With `--coverage`, atheris
-(pip install '.[fuzz]') runs one target, keeps inputs that reach new lines, and stops at a failure.
+It mutates real inputs until so many were fed or the time is over; every target gets the same time. Each
+distinct failure (a traceback, ten seconds of processor time, more than 2 GB) is printed once, and its input
+kept in build/fuzz/. With `--coverage`, atheris (pip install '.[fuzz]') runs one target, keeps inputs that
+reach new lines, and stops at a failure.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import os
 import random
 import resource
@@ -17,12 +19,13 @@ import sys
 import tempfile
 import time
 import traceback
+from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 KEPT = ROOT / "build" / "fuzz"
-NAMES = ("plan", "csv", "header", "command")
+NAMES = ("plan", "csv", "header", "dataset", "command", "layer", "formula", "json", "onnx")
 LONGEST_S, MOST_BYTES = 10, 2**31
 
 
@@ -60,8 +63,8 @@ def by_coverage(name: str, minutes: float, seed: int) -> None:
     atheris.Fuzz()
 
 
-def by_mutation(names: list[str], minutes: float, seed: int) -> int:
-    """Fuzz all targets in turn; returns the number of distinct failures."""
+def by_mutation(names: list[str], minutes: float, inputs: int, seed: int) -> int:
+    """Fuzz all targets, always the one that had least time; returns the number of distinct failures."""
     from fuzz_targets import TARGETS, mutated, seeds
 
     from dibench.errors import UserError
@@ -72,20 +75,22 @@ def by_mutation(names: list[str], minutes: float, seed: int) -> int:
     signal.signal(signal.SIGPROF, expired)  # of processor time: a slow machine is not a hang
     signal.signal(signal.SIGALRM, expired)
     resource.setrlimit(resource.RLIMIT_AS, (MOST_BYTES, resource.RLIM_INFINITY))
-    source, known, failures, runs = random.Random(seed), {name: seeds(name) for name in names}, set(), 0
+    source, known, failures = random.Random(seed), {name: seeds(name) for name in names}, set()
+    spent, fed, refused = dict.fromkeys(names, 0.0), Counter[str](), Counter[str]()
     end = time.monotonic() + 60 * minutes
     with tempfile.TemporaryDirectory() as temporary:
-        while time.monotonic() < end:
-            name = names[runs % len(names)]
-            folder = Path(temporary) / f"{name}{runs // 1000}"
+        while time.monotonic() < end and fed.total() < inputs:
+            name = min(names, key=spent.__getitem__)
+            folder = Path(temporary) / f"{name}{fed[name] // 1000}"
             folder.mkdir(exist_ok=True)
-            data, runs = mutated(source, known[name]), runs + 1
+            data, began = mutated(source, known[name]), time.process_time()
+            fed[name] += 1
             signal.setitimer(signal.ITIMER_PROF, LONGEST_S)
-            signal.alarm(10 * LONGEST_S)
+            signal.alarm(60 * LONGEST_S)
             try:
                 TARGETS[name](data, folder)
             except UserError:
-                pass
+                refused[name] += 1
             except BaseException as error:
                 if isinstance(error, KeyboardInterrupt):
                     break
@@ -101,7 +106,10 @@ def by_mutation(names: list[str], minutes: float, seed: int) -> int:
             finally:
                 signal.setitimer(signal.ITIMER_PROF, 0)
                 signal.alarm(0)
-    print(f"{runs:,} inputs, {len(failures)} distinct failures")
+                spent[name] += time.process_time() - began
+    for name in names:
+        print(f"{name}: {fed[name]:,} inputs, {refused[name]:,} refused")
+    print(f"{fed.total():,} inputs, {len(failures)} distinct failures")
     return len(failures)
 
 
@@ -111,7 +119,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("targets", nargs="*", metavar="TARGET", help=", ".join(NAMES))
-    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument(
+        "--minutes", type=float, default=0, help="10, where --inputs does not say when to end"
+    )
+    parser.add_argument("--inputs", type=int, default=0, help="end after so many")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**31))
     parser.add_argument("--coverage", action="store_true", help="one target, by atheris")
     given = parser.parse_args()
@@ -120,10 +131,11 @@ def main() -> None:
     names = given.targets or list(NAMES)
     print(f"seed {given.seed}", flush=True)
     os.chdir(tempfile.mkdtemp())
+    minutes = given.minutes or (math.inf if given.inputs else 10)
     if given.coverage:
-        by_coverage(names[0], given.minutes, given.seed)
+        by_coverage(names[0], min(minutes, 60), given.seed)
     else:
-        sys.exit(bool(by_mutation(names, given.minutes, given.seed)))
+        sys.exit(bool(by_mutation(names, minutes, given.inputs or sys.maxsize, given.seed)))
 
 
 if __name__ == "__main__":

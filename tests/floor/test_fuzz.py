@@ -13,7 +13,10 @@ from fuzz_targets import TARGETS, mutated, seeds
 
 from dibench.errors import UserError
 
-RUNS = {"plan": 60, "csv": 60, "header": 300, "dataset": 60, "command": 40}
+RUNS = {
+    "plan": 60, "csv": 60, "header": 300, "dataset": 60, "command": 40,
+    "layer": 300, "formula": 300, "json": 60, "onnx": 60,
+}  # fmt: skip
 LONGEST_S = 30
 
 

@@ -1,4 +1,4 @@
-"""What fuzzing feeds: plans, tables, `[variant]` headers, published files and command lines, as bytes.
+"""What fuzzing feeds, as bytes: plans, tables, headers, files of others and our own, layers, command lines.
 
 A target returns or raises UserError; anything else is a bug. `tests/floor/test_fuzz.py` runs them for
 seconds on mutations of real files, `scripts/fuzz.py` for hours with coverage (atheris).
@@ -16,7 +16,8 @@ from pathlib import Path
 
 from dibench import kernels, plan
 from dibench.errors import UserError
-from dibench.layer import Layer
+from dibench.kernels.formula import Formula, Scope
+from dibench.layer import DIMENSIONS, Layer
 from dibench.table import format_value, read_csv
 
 ROOT = Path(__file__).parents[2]
@@ -70,6 +71,46 @@ def header_target(data: bytes, folder: Path) -> None:
                     with contextlib.suppress(UserError):
                         variant.counts_for(layer, knobs)
                     variant.preferred(layer)
+
+
+def layer_target(data: bytes, folder: Path) -> None:
+    """A layer's text; what it gives is a layer that its own text gives again."""
+    layer = Layer.parse(data.decode("utf-8", "replace"))
+    assert layer.macs > 0 and layer.P > 0 and layer.Q > 0
+
+
+def formula_target(data: bytes, folder: Path) -> None:
+    """A formula of a kernel's header, parsed and computed for a layer."""
+    for layer in LAYERS:
+        try:
+            formula = Formula.parse(data.decode("utf-8", "replace"), Scope(DIMENSIONS))
+        except ValueError as error:
+            raise UserError("formula", str(error)) from None
+        formula.value({"layer": layer, **layer.dims})
+
+
+def json_target(data: bytes, folder: Path) -> None:
+    """What `fit --json` wrote, a calibration, a manifest, visits: files of ours that may be anybody's."""
+    from dibench.measure.calibration import kept_pool
+    from dibench.study.use.fitted_model import open_fitted_model
+    from dibench.sweep.visit_book import read_entries
+
+    path = folder / "fit.json"
+    path.write_bytes(data)
+    with contextlib.suppress(UserError):
+        kept_pool(path)
+    with contextlib.suppress(UserError):
+        read_entries(path)
+    open_fitted_model(path, "di_weighted")
+
+
+def onnx_target(data: bytes, folder: Path) -> None:
+    """An ONNX file, read as `layers` reads it."""
+    from dibench.models import onnx
+
+    path = folder / "model.onnx"
+    path.write_bytes(data)
+    onnx.read(path, None, {})
 
 
 PUBLISHED = (
@@ -140,6 +181,10 @@ TARGETS: dict[str, Target] = {
     "header": header_target,
     "dataset": dataset_target,
     "command": command_target,
+    "layer": layer_target,
+    "formula": formula_target,
+    "json": json_target,
+    "onnx": onnx_target,
 }
 
 
@@ -157,6 +202,14 @@ def seeds(target: str) -> list[bytes]:
         return [_table()]
     if target == "dataset":
         return _published()
+    if target == "layer":
+        return [",".join(f"{name}={size}" for name, size in layer.dims.items()).encode() for layer in LAYERS]
+    if target == "formula":
+        return [text.encode() for text in FORMULAS]
+    if target == "json":
+        return _json()
+    if target == "onnx":
+        return _onnx()
     return [line.replace(" ", "\n").encode() for line in COMMANDS]
 
 
@@ -175,6 +228,13 @@ COMMANDS = (
     "import sweep.csv --map N=batch --map time_s=t:ms/n --map m.toml --set dtype=fp32 --unpack a -o o.csv",
     "measure vgg16 --batch 2 --meter auto",
     "--version",
+)
+FORMULAS = (
+    "ceil_div(K, 8) * C",
+    "N * K * P * Q * C // groups * R * S",
+    "min(P * Q, 32) if R == 1 else max(R, S)",
+    "sum(ceil_div(Q - q, 4) * S for q in range(Q) if q % stride_w == 0)",
+    "(H + 2 * pad_h - dil_h * (R - 1) - 1) // stride_h + 1",
 )
 WORDS = (
     b"-1", b"0", b"1e999", b"nan", b"inf", b"99999999999999999999", b"2147483648", b"-", b"--", b"=", b"\n",
@@ -205,6 +265,29 @@ def _published() -> list[bytes]:
         )
         logs = [made.section(LAYERS), made.whole("alexnet", (32, 3, 224, 224))]
         return [*("\n".join(log).encode() for log in logs), path.read_bytes(), timm.encode()]
+
+
+def _json() -> list[bytes]:
+    """A fit of a few layers, a calibration, and a line of visits."""
+    from fake_backend import sweep_of
+    from study_frames import measured
+
+    from dibench import study
+    from dibench.files import json_text
+    from dibench.sweep.run import run_sweep
+
+    with tempfile.TemporaryDirectory() as folder:
+        run_sweep(sweep_of(["first"]), Path(folder) / "out")
+        swept = [(Path(folder) / "out" / name).read_bytes() for name in ("visits.jsonl", "manifest.json")]
+    fit = json_text(study.fit(measured(40), draws=99).to_json()).encode()
+    return [fit, b'{"between": 0.003, "between_df": 12.5}', *swept]
+
+
+def _onnx() -> list[bytes]:
+    import onnx_files
+
+    with tempfile.TemporaryDirectory() as folder:
+        return [onnx_files.from_table(Path(folder) / "model.onnx", LAYERS).read_bytes()]
 
 
 def mutated(random: random.Random, known: list[bytes]) -> bytes:
