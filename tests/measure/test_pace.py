@@ -66,14 +66,13 @@ def test_a_spell_that_begins_within_a_visit_is_left_out_with_its_pace() -> None:
     assert told.time_s == pytest.approx(LAUNCH_S, rel=0.005)
 
 
-def test_a_pace_that_changes_all_the_time_is_no_disturbance() -> None:
-    """As a core's clock does, from one tenth of a second to the next: blind, the visit tells two times."""
-    found = visit(Machine(lambda now: 1.5 if int(now / 0.1) % 2 else 1.0))
-    told = measurement([found], Settings(follows=KNOWN))
-    assert told.time_s == pytest.approx(LAUNCH_S, rel=0.01)
-    blind = measurement([found], Settings())
-    assert told.reached < 0.5 * blind.reached or blind.time_s > 1.05 * LAUNCH_S
-    assert "stretched" not in told.reason
+def test_a_pace_that_changes_all_the_time_leaves_the_time_in_the_interval() -> None:
+    """As a core's clock does, from one tenth of a second to the next; windows across a change mislead."""
+    told = measurement(
+        [visit(Machine(lambda now: 1.5 if int(now / 0.1) % 2 else 1.0))], Settings(follows=KNOWN)
+    )
+    assert told.time_s == pytest.approx(LAUNCH_S, rel=0.01) and told.time_ci_s is not None
+    assert abs(told.time_s - LAUNCH_S) <= told.time_ci_s
 
 
 def test_the_interval_holds_how_badly_the_share_is_known() -> None:
