@@ -52,7 +52,7 @@ def plain_merged(found: Joined, out: Path) -> dict[str, Any]:
         "path": str(out),
         "rows": len(found.rows),
         "statuses": dict(found.statuses),
-        "visits": sum(1 for _ in found.entries()),
+        "visits": found.visits,
         "devices": dict(found.devices),
         "missing_shards": list(found.missing_shards),
         "parts": [
