@@ -57,7 +57,7 @@ def publish(
     for variant, number in found.stale.items():
         say(f"left out  {number} rows of {variant}: its source has changed since", err=True)
     with directories.whole_directory(folder) as new:
-        merge.write(found, new, merge.of_runs(found))
+        found = merge.write(found, new, merge.of_runs(found))
         ended = analyse(new, new / "fit.json", time.monotonic() + _LIMIT_S)
         for verb, one in zip(("fit", "report"), ended, strict=True):
             if one.status != 0:
