@@ -196,11 +196,10 @@ def _measure(run: Campaign, again: str, json_file: Path | None) -> str:
         show_blocks(console(), [show.stage_table(now), show.ending(joined, summary, left_out)])
         run.say(f"\n{left}. To continue:\n  {again}" if left else "Every case of the campaign is measured.")
 
-    rest = plan_rest(run.stages, joined, run.gpu, run.seed, checks.wrong)
     answer(
         json_file,
         lambda: (
-            show.plain_stages(now, rest, joined.visit_s)
+            show.plain_stages(now, joined.visit_s)
             | plain(summary, "campaign", run.out, [])
             | {"left_out": left_out, "fitted": fitted, "to_continue": again if left else None}
         ),
@@ -249,7 +248,7 @@ def _show_stages(
     now = standings(stages.stages, earlier.rows)
     done = finished(plan, measuring_s)
     told = forecast(now, plan, done, visit_s=VISIT_S, budget_s=budget_s, measuring_s=measuring_s)
-    answer(json_file, lambda: plain_stages(now, plan, VISIT_S, done), lambda: show(console(), told))
+    answer(json_file, lambda: plain_stages(now, VISIT_S, done), lambda: show(console(), told))
 
 
 def _next_command(out: str, resume: list[Path]) -> str:

@@ -31,17 +31,16 @@ _FILES = (
 
 
 def plain_stages(
-    standings: Sequence[Standing], plan: Plan, visit_s: float, finished: Collection[str] = ()
+    standings: Sequence[Standing], visit_s: float, finished: Collection[str] = ()
 ) -> dict[str, Any]:
     """Where the stages stand and what is left, for programs.
 
     Args:
         standings: of all stages.
-        plan: what is left.
         visit_s: seconds of a visit.
         finished: ids of the cases that the next run finishes, for a dry run.
     """
-    visits = sum(case.visits for case in plan.cases)
+    visits = sum(one.visits_left for one in standings)
     return {
         "stages": [
             {
@@ -55,7 +54,7 @@ def plain_stages(
             }
             for one in standings
         ],
-        "cases_left": len(plan.cases),
+        "cases_left": sum(len(one.stage.cases) - one.done for one in standings),
         "visits_left": visits,
         "left_s": visits * visit_s,
     }
