@@ -59,6 +59,18 @@ def manifest_of(path: str | os.PathLike[str]) -> dict[str, Any] | None:
         return None
 
 
+def manifest_beside(source: object) -> dict[str, Any] | None:
+    """The manifest of the sweep that a path belongs to: its directory, its table, or a fit beside that.
+
+    Returns:
+        None of what is no path, as a frame is none, and where no manifest can be read.
+    """
+    if not isinstance(source, str | os.PathLike):
+        return None
+    path = Path(source)
+    return manifest_of(path.parent if path.suffix == ".json" else path)
+
+
 def out_directory(path: str | os.PathLike[str]) -> Path:
     """The directory that a sweep is to write, where its table may be named instead.
 

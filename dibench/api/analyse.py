@@ -136,8 +136,8 @@ def predict(
 
     >>> predict("resnet50", fit="fit.json", batch=[1, 8])  # doctest: +SKIP
     """
-    from dibench.study.use.paces import pace_apart_beside
     from dibench.study.use.predict_all import predict_all
+    from dibench.table import manifest_beside
 
     fitted = fitted_of(fit, by)
     theirs = None if library is None else fitted_of(library, by)
@@ -148,7 +148,7 @@ def predict(
         fitted,
         library=theirs,
         measured=None if measured is None else frame_of(measured),
-        pace_apart=pace_apart_beside(fit, measured),
+        manifests=(manifest_beside(fit), manifest_beside(measured)),
     )
     return shown_as(PredictionResult, found)
 
@@ -223,6 +223,9 @@ def _explained(
 def compare(before: Table, after: Table, *, margin: float | None = None) -> ComparisonResult:
     """Compare two sweeps case by case: what got worse, or better, beyond noise.
 
+    Where both have a manifest that tells the machine's usual paces, times of `after` are stated at those of
+    `before` first.
+
     Args:
         before: a table, a directory or a frame.
         after: what may have got worse.
@@ -239,11 +242,10 @@ def compare(before: Table, after: Table, *, margin: float | None = None) -> Comp
     'not worse'
     """
     from dibench.study.use.compare import compare as engine
-    from dibench.study.use.paces import pace_apart_beside
+    from dibench.table import manifest_beside
 
-    found = engine(frame_of(before), frame_of(after), margin=margin)
-    found = attrs.evolve(found, pace_apart=pace_apart_beside(before, after))
-    return shown_as(ComparisonResult, found)
+    tables, manifests = map(frame_of, (before, after)), (manifest_beside(before), manifest_beside(after))
+    return shown_as(ComparisonResult, engine(*tables, margin=margin, manifests=manifests))
 
 
 def _several(model: Network | Sequence[Network]) -> list[Network]:

@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 from typing import Annotated
 
-import attrs
 import typer
 
 from dibench.cli.options import Full, Json, check_json
@@ -39,6 +38,8 @@ def compare(
     they are matched by layer, the fastest row of each. Energy is compared where the same kind of sensor
     measured both.
 
+    Where both manifests tell the machine's usual paces, B's times are stated at A's before they are compared.
+
     [bold]python -m dibench compare results/local/before results/local/after --fail-above 5%[/bold]
     """
     check_json(json_file)
@@ -48,15 +49,13 @@ def compare(
     from dibench.show.terms import explained
     from dibench.study.use.compare import compare as engine
     from dibench.study.use.compare_rows import COLUMNS
-    from dibench.study.use.paces import pace_apart_beside
-    from dibench.table import read_csv, table_of
+    from dibench.table import manifest_of, read_csv, table_of
 
     tables = [read_csv(table_of(path), COLUMNS) for path in (a, b)]
     try:
-        found = engine(*tables, margin=margin)
+        found = engine(*tables, margin=margin, manifests=(manifest_of(a), manifest_of(b)))
     except UserError as error:
         raise UserError("", str(error), where=f"{a}, {b}") from None
-    found = attrs.evolve(found, pace_apart=pace_apart_beside(a, b))
     told = explained(compared.blocks(found)) if full else compared.brief(found)
     answer(json_file, found.to_json, lambda: show(console(), told))
     if status := _STATUS[found.verdict]:

@@ -83,16 +83,15 @@ def predict(
     from dibench.show import costs_in_brief, library_costs, predicted_costs
     from dibench.show.terminal import show
     from dibench.show.terms import explained
-    from dibench.study.use.paces import pace_apart_beside
     from dibench.study.use.predict_all import predict_all
-    from dibench.table import read_csv, table_of
+    from dibench.table import manifest_beside, read_csv, table_of
 
     found = predict_all(
         wanted,
         fitted,
         library=theirs,
         measured=read_csv(table_of(measured)) if measured else None,
-        pace_apart=pace_apart_beside(fit, measured),
+        manifests=(manifest_beside(fit), manifest_beside(measured)),
     )
     if figures is not None:
         from dibench.show.figure_files import write_figures

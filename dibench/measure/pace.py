@@ -49,6 +49,9 @@ class Following:
     """1 if the kernel gets slower as the probe does, 0 if it does not get slower."""
     share_sds: tuple[float, ...]
     """Standard deviations of a case's shares from these: how badly they are known, and how cases differ."""
+    known_sds: tuple[float, ...] = ()
+    """How badly they are known, the part of `share_sds` that all cases of the kernel have in common; empty in
+    older files."""
 
     def slowdown(self, paces_s: Paces) -> float:
         """How much longer the kernel takes at these paces than at the usual ones.

@@ -86,11 +86,11 @@ def _paces(found: Comparison) -> list[Block]:
 
 
 def pace_text(apart: PaceApart, a: str, b: str) -> str:
-    """In one line, that the machine itself ran differently."""
+    """In one line, how differently the machine itself ran, and that times allow for it."""
     factor = bracketed(apart.ratio, apart.low, apart.high)
     return (
-        f"The machine's own pace differed: in {b} a typical kernel takes {factor} times as long as in {a} "
-        "for that alone, and times are not restated."
+        f"The machine's own pace differed: in {b} a typical case took {factor} times as long as in {a} for "
+        f"that alone; times of {b} are stated at the pace of {a}, and intervals hold that doubt."
     )
 
 

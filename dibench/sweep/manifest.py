@@ -6,12 +6,11 @@ several), `reference_c` (the temperature that its energies are stated at, where 
 `meter` (source, period_s, facts, in_visits), `plan` (name, sha, seed, shard, cases), `settings`,
 `noise` (what repeats of the reference case told before the first row, and the target that it allows; null
 where that was not measured), `windows` (what rows follow from: the target in force at the end, by how much
-visits to each kernel differ, how each follows the machine's pace), `sources_sha`, `kernels` (the SHA-256 of
-each, of a campaign), `versions`,
-`command_line`, `source_revision`, `started_at`, `ended_at` (UTC), `rows` (by status, at the end of the last
-session), `sessions` (one per start of the program: session, started_at, ended_at, ended, rows,
-worker_restarts, revisited, came_good, command_line, source_revision; `ended_at` stays null where the program
-was killed).
+visits to each kernel differ, the machine's usual paces, how each kernel follows them), `sources_sha`,
+`kernels` (the SHA-256 of each, of a campaign), `versions`, `command_line`, `source_revision`, `started_at`,
+`ended_at` (UTC), `rows` (by status, at the end of the last session), `sessions` (one per start of the
+program: session, started_at, ended_at, ended, rows, worker_restarts, revisited, came_good, command_line,
+source_revision; `ended_at` stays null where the program was killed).
 """
 
 from __future__ import annotations
@@ -33,6 +32,7 @@ from dibench.revision import commit_of
 from dibench.sweep import record
 
 if TYPE_CHECKING:
+    from dibench.measure.pace import Paces
     from dibench.measure.settings import Settings
     from dibench.sweep.job import Sweep
     from dibench.sweep.noise import Noise
@@ -235,16 +235,18 @@ class Manifest:
                         meter["facts"]["counter_over_power"] = ratio
         self._describe_devices()
 
-    def state_windows(self, target: float, repeats: Repeats) -> None:
+    def state_windows(self, target: float, repeats: Repeats, usual_pace_s: Paces) -> None:
         """Note what the rows of all sessions follow from where windows are measured.
 
         Args:
             target: relative half-width up to which rows are `ok`.
             repeats: by how much visits differ, and how kernels follow the machine's pace.
+            usual_pace_s: of the machine, also where it has one pace only; empty where it is not known.
         """
         self._data["windows"] = {
             "target": target,
             "visits_differ_by": dict(sorted(repeats.between.items())),
+            "usual_pace_s": list(usual_pace_s),
             "pace": {variant: attrs.asdict(one) for variant, one in sorted(repeats.follows.items())},
         }
 

@@ -102,10 +102,25 @@ def learn(cases: Iterable[Repeated]) -> Repeats:
             variant: attrs.evolve(
                 one,
                 share_sds=tuple(map(math.hypot, one.share_sds, apart or [_USUAL_APART] * len(one.shares))),
+                known_sds=one.share_sds,
             )
             for variant, one in follows.items()
         }
     return Repeats(_between(pairs, spent), follows)
+
+
+def usual_paces(cases: Iterable[Repeated]) -> Paces:
+    """The machine's usual paces in the visits to these cases; empty where they are not known."""
+    return _usual(_paces_of(_told(case.visits, None) for case in cases))
+
+
+def _paces_of(told: Iterable[Sequence[_Told]]) -> _Floats:
+    """Logarithms, a row for each visit."""
+    return np.array([one.paces for visits in told for one in visits if one.paces])
+
+
+def _usual(paces: _Floats) -> Paces:
+    return tuple(np.exp(np.quantile(paces, _USUAL_PACE, axis=0)).tolist()) if len(paces) else ()
 
 
 def _as_at_one_pace(pairs: Sequence[_Pair]) -> tuple[list[_Pair], tuple[float, ...]]:
@@ -164,10 +179,10 @@ def _pairs(cases: Iterable[tuple[str, Sequence[_Told]]]) -> list[_Pair]:
 
 def _follows(cases: Sequence[tuple[str, Sequence[_Told]]]) -> dict[str, Following]:
     """How each variant follows the paces; nothing where the machine has but one of each."""
-    paces = np.array([one.paces for _, visits in cases for one in visits if one.paces])
+    paces = _paces_of(visits for _, visits in cases)
     if not len(paces) or (np.diff(np.quantile(paces, [0.1, 0.9], axis=0), axis=0) <= PACE_DIFFERS).all():
         return {}
-    usual_s = tuple(np.exp(np.quantile(paces, _USUAL_PACE, axis=0)).tolist())
+    usual_s = _usual(paces)
     pairs = [pair for pair in _pairs(cases) if pair.paces]
     of_variant = defaultdict(list)
     for pair in pairs:

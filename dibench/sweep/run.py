@@ -128,7 +128,7 @@ def run_sweep(
             loop.state_again(out / record.TABLE)
             manifest.state_at(book.reference_c, book.counter_over_power)
             if not loop.in_visits:
-                manifest.state_windows(book.settings.target, book.repeats)
+                manifest.state_windows(book.settings.target, book.repeats, book.usual_pace_s)
         finally:
             book.close()
         counts = Counter(loop.statuses.values())

@@ -32,9 +32,10 @@ from dibench.measure.visit import Visit, with_visits
 from dibench.measure.window import WindowVisit
 from dibench.numbers import count
 from dibench.sweep import record
-from dibench.sweep.repeats import Repeated, Repeats, learn
+from dibench.sweep.repeats import Repeated, Repeats, learn, usual_paces
 
 if TYPE_CHECKING:
+    from dibench.measure.pace import Paces
     from dibench.plan import Case
     from dibench.schema import Row
     from dibench.sweep.worker import CaseResult
@@ -182,6 +183,7 @@ class VisitBook:
         self._file = record.GrowingFile(path, held=held)
         self._priors, self.settings = priors, settings or Settings()
         self.repeats = Repeats()
+        self.usual_pace_s: Paces = ()
         self._pools: dict[str, Pool] = {}
         self._by_counter: dict[str, bool] = {}
         self._of_case: defaultdict[str, list[Entry]] = defaultdict(list)
@@ -321,6 +323,7 @@ class VisitBook:
                 found.append(Repeated(case.variant, visits, self._of_case[case.case_id][0].visits))
         found += [Repeated(variant, visits, len(visits)) for variant, visits in sentinels.items()]
         self.repeats = learn(found)
+        self.usual_pace_s = usual_paces(found)
 
     def _windows_of(self, case_id: str) -> list[WindowVisit]:
         visits = [entry.visit for entry in self._of_case.get(case_id, ())]

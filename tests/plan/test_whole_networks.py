@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -278,3 +279,37 @@ def test_a_network_that_cannot_be_built_is_refused_before_anything_is_measured(s
         network_plan([f"{source}:net@3x16x16"] * 2, [1])
     with pytest.raises(UserError, match="does not run on inputs of"):
         network_plan([f"{source}:net@4x16x16"], [1])
+
+
+def test_a_network_measured_in_another_hour_is_stated_at_the_pace_of_the_fit(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It took half as long again for the pace of the machine alone."""
+    found = study.fit(measured(120).assign(energy_source="none", energy_j=math.nan), draws=99)
+    by_time = read_fitted_model(found.to_json(), "di_weighted")
+    total_s = predict([models.load("resnet50", batch=8)], by_time).predictions[0].total.value
+    fitted, networks = tmp_path / "fitted", tmp_path / "networks"
+    rows = network_rows(by_time).tail(1)
+    rows = rows.assign(energy_source="none", energy_j=math.nan, time_s=1.5 * total_s, time_ci_s=0.0)
+    kernel = {"shares": [1.0], "share_sds": [0.05], "known_sds": [0.03]}
+    for folder, usual_s in ((fitted, 1.0), (networks, 1.5)):
+        folder.mkdir()
+        pace = {str(rows["variant"].iloc[0]): {**kernel, "usual_s": [usual_s]}}
+        manifest = {"device": {"name": "card"}, "windows": {"pace": pace}}
+        (folder / "manifest.json").write_text(json.dumps(manifest))
+    (fitted / "fit.json").write_text(json.dumps(found.to_json()))
+    rows.to_csv(networks / "sweep.csv", index=False)
+    command = ["predict", "resnet50", "--batch", "8", "--fit", str(fitted), "--measured", str(networks)]
+    with pytest.raises(SystemExit):
+        main([*command, "--json"])
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["measured_networks"][0]["ratio"] == pytest.approx(1.0)
+    assert figures["pace_apart"]["ratio"] == pytest.approx(1.5)
+    with pytest.raises(SystemExit):
+        main(command)
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"times of {networks} are stated at the pace of the fit's sweep" in said.replace("/ ", "/")
+    (fitted / "manifest.json").unlink()
+    with pytest.raises(SystemExit):
+        main([*command, "--json"])
+    assert json.loads(capsys.readouterr().out)["measured_networks"][0]["ratio"] == pytest.approx(1 / 1.5)

@@ -84,11 +84,21 @@ class Quantity:
 
 @attrs.frozen
 class PaceApart:
-    """How many times as long a typical kernel takes at B's usual pace of the machine as at A's; 95%."""
+    """How many times as long a typical case takes at B's usual pace of the machine as at A's; 95%.
+
+    Times of B are stated at A's pace: they are divided by what it is for the kernel of each.
+    """
 
     ratio: float
     low: float
     high: float
+    common_sd: float
+    """The part of that doubt, a standard deviation of the logarithm, that all cases have in common."""
+
+    @property
+    def half_log(self) -> float:
+        """Half-width of the interval of a single case's ratio: a logarithm."""
+        return math.log(self.high / self.ratio)
 
 
 @attrs.frozen(kw_only=True)
@@ -112,4 +122,5 @@ class Comparison(Result):
     differs: Mapping[str, tuple[str, str]]
     """Settings of all rows that differ between the sweeps."""
     pace_apart: PaceApart | None = None
-    """None where the machine's usual pace was the same in both, as far as the sweeps tell."""
+    """How far the usual paces of the machine lie apart; None where times are as they were measured: their
+    manifests tell no paces, or the machine had one, and the same, in both."""

@@ -31,6 +31,17 @@ class PredictedCost:
         """The same divided by a number."""
         return PredictedCost(self.value / number, self.low / number, self.high / number)
 
+    def widened(self, half_log: float) -> PredictedCost:
+        """The same with a further, independent doubt: the half-width of its 95% interval, a logarithm.
+
+        >>> PredictedCost(1.0, 1.0, 1.0).widened(math.log(2.0))
+        PredictedCost(value=1.0, low=0.5, high=2.0)
+        """
+        if not half_log or self.low <= 0:
+            return self
+        below, above = (math.hypot(math.log(end / self.value), half_log) for end in (self.low, self.high))
+        return PredictedCost(self.value, self.value * math.exp(-below), self.value * math.exp(above))
+
 
 @attrs.frozen
 class LayerCost:
@@ -138,13 +149,13 @@ class Predictions(Result):
     measured_networks: tuple[MeasuredNetwork, ...] = ()
     measured_otherwise: tuple[str, ...] = ()
     """Networks that were measured with another input than is predicted, in words; they are not compared."""
+    pace_apart: PaceApart | None = None
+    """How far the machine's usual pace while networks were measured (B) lay from that of the fit's sweep (A);
+    None where their times are as they were measured."""
     library: Library | None = None
     """None where no fit of the library was given."""
     whole: WholeCosts | None = None
     """The same networks with what runs between their layers; None where no whole network was given."""
-    pace_apart: PaceApart | None = None
-    """How the machine's own pace differed between the fit's sweep and that of the whole networks; None where
-    it did not, as far as their manifests tell."""
 
 
 @attrs.frozen(kw_only=True)

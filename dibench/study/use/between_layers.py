@@ -20,6 +20,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from dibench.intervals import t_975
 from dibench.numbers import count
 from dibench.study.findings.between_layers import Between, WholeCost, WholeCosts
 from dibench.study.findings.fitted_model import Predictor
@@ -70,7 +71,8 @@ def whole_costs(
         return WholeCosts(between=None, not_used=not_used, reason=known.lacking)
     accuracy = fit.origin.gain_accuracy
     whole = [one for one in found.predictions if not one.covered.partial]
-    made = [cost for one in whole if (cost := _whole(one, known, accuracy)) is not None]
+    open_log = 0.0 if found.pace_apart is None else t_975(math.inf) * found.pace_apart.common_sd
+    made = [cost for one in whole if (cost := _whole(one, known, accuracy, open_log)) is not None]
     partly = (_only_partly(one) for one in found.predictions if one.covered.partial)
     return WholeCosts(
         between=between, predicted=tuple(made), not_used=tuple(dict.fromkeys((*partly, *not_used)))
@@ -81,14 +83,18 @@ def _only_partly(one: Prediction) -> str:
     return f"{one.network}, batch {one.batch}: layers of only {one.covered.text} can be predicted"
 
 
-def _whole(one: Prediction, known: Known, accuracy: float | None) -> WholeCost | None:
-    """One network by all others that were measured; None where these are too few."""
+def _whole(one: Prediction, known: Known, accuracy: float | None, open_log: float) -> WholeCost | None:
+    """One network by all others that were measured; None where these are too few.
+
+    `open_log` is what the machine's pace leaves open in all of these: the half-width of a logarithm.
+    """
     others = known.only(known.network != one.network)
     if not others.is_enough:
         return None
     predictor = fit_known(others)
     terms = np.array([_terms(one)])
-    mean, low, high = (float(values[0]) for values in predict_whole(terms, predictor))
+    total = PredictedCost(*(float(values[0]) for values in predict_whole(terms, predictor)))
+    mean, low, high = attrs.astuple(total.widened(open_log))
     parts = terms[0, : len(predictor.names)] * predictor.values
     parts *= mean / parts.sum()
     own = known.cost[(known.network == one.network) & (known.batch == one.batch)]

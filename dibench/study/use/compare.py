@@ -18,6 +18,8 @@ Two sweeps are too noisy to tell where nothing is worse by these tests and
 
 Where more than half of the pairs have a flagged row, or where a typical case might take twice as long unseen,
 they are too noisy whatever the tests say: such a machine moves all cases alike, too.
+
+Where both manifests hold the usual paces of the machine, times of B are stated at those of A first (`paces`).
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ import numpy as np
 from dibench.errors import UserError
 from dibench.intervals import t_975
 from dibench.layer import DIMENSIONS
-from dibench.study.findings.comparison import RESOLVED, Comparison, Difference, Quantity
+from dibench.study.findings.comparison import RESOLVED, Comparison, Difference, PaceApart, Quantity
 from dibench.study.table.columns import numbers
 from dibench.study.table.row_errors import quantile
 from dibench.study.use.compare_noise import Noise, flagged_pairs, noise_of, p_values, wilcoxon_p
@@ -48,9 +50,12 @@ from dibench.study.use.compare_rows import (
     values_of,
     words,
 )
+from dibench.study.use.paces import at_paces_of
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from dibench.study.use.paces import Manifest
 
 USUAL = 0.03
 """Accepted of all cases together unless somebody names a margin, and the most that is chosen for a case."""
@@ -64,20 +69,28 @@ _UNSEEN = 1.0  # twice as long
 _POWER_80 = 0.8416  # the normal distribution's 80% quantile
 
 
-def compare(a: pd.DataFrame, b: pd.DataFrame, *, margin: float | None = None) -> Comparison:
+def compare(
+    a: pd.DataFrame,
+    b: pd.DataFrame,
+    *,
+    margin: float | None = None,
+    manifests: tuple[Manifest, Manifest] = (None, None),
+) -> Comparison:
     """Compare two tables of the CSV contract, row by row of the same case.
 
     Args:
         a: what is compared with.
         b: what may have got worse.
         margin: a change is worse from this on, 0.03 for 3%; None chooses it, for single cases from the noise.
+        manifests: of both sweeps, where there are such: they tell the machine's paces.
 
     Raises:
         UserError: the tables have no case and no layer in common.
     """
     a, b = compared(a), compared(b)
     by_case = all("case_id" in frame for frame in (a, b))
-    own = [measured(frame) for frame in (a, b)]
+    restated, apart = at_paces_of(*manifests, b)
+    own = [measured(frame) for frame in (a, restated)]
     pairs = joined(["case_id"], *own) if by_case else None
     matched_by = "case"
     if pairs is None or not len(pairs):
@@ -94,7 +107,7 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, *, margin: float | None = None) ->
         if isinstance(both, str):
             why["energy" if column == "energy_j" else "time"] = both
         else:
-            quantities.append(_quantity(both, (a, b), column, margin, repeats))
+            quantities.append(_quantity(both, (a, b), column, margin, repeats, apart))
     if not quantities:
         raise UserError("tables", f"must have times or measured energy in common: {'; '.join(why.values())}")
     failed = newly_failed(own[0], b) if matched_by == "case" else ()
@@ -109,6 +122,7 @@ def compare(a: pd.DataFrame, b: pd.DataFrame, *, margin: float | None = None) ->
         flagged=(int((a["status"] == "flagged").sum()), int((b["status"] == "flagged").sum())),
         devices=devices,
         differs=settings_that_differ(own[0], own[1]),
+        pace_apart=apart,
     )
 
 
@@ -119,10 +133,15 @@ def _verdict(quantities: Sequence[Quantity], failed: Sequence[str]) -> str:
 
 
 def _quantity(
-    pairs: pd.DataFrame, tables: tuple[pd.DataFrame, ...], column: str, margin: float | None, repeats: bool
+    pairs: pd.DataFrame,
+    tables: tuple[pd.DataFrame, ...],
+    column: str,
+    margin: float | None,
+    repeats: bool,
+    apart: PaceApart | None,
 ) -> Quantity:
     d = np.log(numbers(pairs, f"{column}_b") / numbers(pairs, f"{column}_a"))
-    noise = noise_of(pairs, d, tables, column, repeats=repeats)
+    noise = noise_of(pairs, d, tables, column, repeats=repeats, moved=_moved(apart, column))
     half = quantile(noise.df) * np.sqrt(noise.variance)
     of_case = _margin_of_case(noise) if margin is None else margin
     margin = USUAL if margin is None else margin
@@ -163,6 +182,18 @@ def _quantity(
     )
     found = attrs.evolve(found, verdict=_verdict_of_all(found))
     return attrs.evolve(found, too_noisy=_too_noisy(found))
+
+
+def _moved(apart: PaceApart | None, column: str) -> float:
+    """Standard deviation of what the machine's pace leaves open in all cases alike.
+
+    Joules are as they were metered. They follow the pace as times do, at most.
+    """
+    if apart is None:
+        return 0.0
+    if column == "time_s":
+        return apart.common_sd
+    return math.hypot(apart.common_sd, math.log(apart.ratio) / t_975(math.inf))
 
 
 def _seen(noise: Noise) -> float | None:

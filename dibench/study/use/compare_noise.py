@@ -13,8 +13,8 @@ one of the two rows from its first window to its last. That second part is at le
 
 The centre is the mean of the middle half of d, of the pairs without a flagged row where there are sixteen.
 Its variance allows for autocorrelation in measured order (`dibench.intervals`), for a machine that moved all
-cases alike from one quarter of a sweep to another (as far between the sweeps as within them), and for
-`SHIFT_FLOOR`, which no sweep shows by itself.
+cases alike from one quarter of a sweep to another (as far between the sweeps as within them), for what the
+machine's pace leaves open (`paces`), and for `SHIFT_FLOOR`, which no sweep shows by itself.
 
 Two sweeps cannot show everything: a neighbour who stretched one row from end to end, unseen by the kernel and
 only that row, looks like a change of its case, and one who stayed for a whole sweep like a change of all.
@@ -84,7 +84,13 @@ class Noise:
 
 
 def noise_of(
-    pairs: pd.DataFrame, d: Floats, tables: Sequence[pd.DataFrame], column: str, *, repeats: bool
+    pairs: pd.DataFrame,
+    d: Floats,
+    tables: Sequence[pd.DataFrame],
+    column: str,
+    *,
+    repeats: bool,
+    moved: float = 0.0,
 ) -> Noise:
     """The noise of d (n,) of these pairs.
 
@@ -94,13 +100,14 @@ def noise_of(
         tables: both sweeps, sentinels included.
         column: of `INTERVALS`.
         repeats: A and B are the same cases on the same kind of device. Otherwise the spread of d is no noise.
+        moved: standard deviation of what may have moved all cases alike, beside `SHIFT_FLOOR`.
     """
     own, weighted, budgeted = _own(pairs, column)
     flagged = flagged_pairs(pairs)
     sentinels = _of_sentinels(tables, column)
     least = (2.0 - budgeted) * sentinels.variance  # a budgeted row's own interval has this already
     some = ~flagged if np.sum(~flagged) >= _FEWEST_PAIRS else np.ones(len(d), dtype=bool)
-    centre, half = _all_together(d[some], (own + least)[some])
+    centre, half = _all_together(d[some], (own + least)[some], math.hypot(SHIFT_FLOOR, moved))
     beyond = {state: VariancePart(0.0) for state in (False, True)}
     judged = np.ones(len(d), dtype=bool)
     if repeats and len(d) >= _FEWEST_PAIRS:
@@ -195,12 +202,15 @@ def _middle_mean(d: Floats) -> float:
     return float(np.sort(d)[cut : len(d) - cut].mean())
 
 
-def _all_together(d: Floats, variance: Floats) -> tuple[float, float]:
-    """The middle mean of d in measured order, and the half-width of its 95% interval."""
+def _all_together(d: Floats, variance: Floats, shift: float) -> tuple[float, float]:
+    """The middle mean of d in measured order, and the half-width of its 95% interval.
+
+    `shift` is the standard deviation of what moves all cases alike.
+    """
     cut, centre = len(d) // 4, _middle_mean(d)
-    parts = [VariancePart(SHIFT_FLOOR**2)]
+    parts = [VariancePart(shift**2)]
     if len(d) < FEWEST:
-        return centre, t_975(math.inf) * math.sqrt(float(np.mean(variance)) / len(d) + SHIFT_FLOOR**2)
+        return centre, t_975(math.inf) * math.sqrt(float(np.mean(variance)) / len(d) + shift**2)
     ordered = np.sort(d)
     winsorised = np.clip(d, ordered[cut], ordered[-1 - cut])
     part = variance_of_mean(list(winsorised))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from dibench.models import Model
+    from dibench.study.findings.comparison import PaceApart
     from dibench.study.findings.fitted_model import FittedModel
 
 _ALIKE = ("device", "dtype", "response")
@@ -34,7 +35,12 @@ _ALIKE = ("device", "dtype", "response")
 
 
 def predict_beside(
-    networks: Sequence[Model], fit: FittedModel, library: FittedModel, *, measured: pd.DataFrame | None = None
+    networks: Sequence[Model],
+    fit: FittedModel,
+    library: FittedModel,
+    *,
+    measured: pd.DataFrame | None = None,
+    pace_apart: PaceApart | None = None,
 ) -> Predictions:
     """`predict` by a fit of our kernels, with the library's costs beside them.
 
@@ -43,15 +49,16 @@ def predict_beside(
         fit: one model of a fit of our kernels.
         library: the same model of a fit of rows of the library.
         measured: a table with whole networks, to hold both against.
+        pace_apart: as of `predict`.
 
     Raises:
         UserError: the fits are not of the same device, data type and response, or not of ours and the
         library; or what `predict` refuses.
     """
     check_library(fit, library)
-    ours = predict(networks, fit, measured=measured)
+    ours = predict(networks, fit, measured=measured, pace_apart=pace_apart)
     try:
-        theirs = predict(networks, library, measured=measured)
+        theirs = predict(networks, library, measured=measured, pace_apart=pace_apart)
     except UserError as error:
         raise UserError(error.field, error.rule, where="--library") from None
     beside = tuple(

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from dibench.models import Model
     from dibench.models.model import MacShare
+    from dibench.study.findings.comparison import PaceApart
     from dibench.study.findings.fitted_model import FittedModel, Origin, Predictor
 
 
@@ -51,7 +52,11 @@ ALIKE = 0.01
 
 
 def predict(
-    networks: Sequence[Model], fit: FittedModel, *, measured: pd.DataFrame | None = None
+    networks: Sequence[Model],
+    fit: FittedModel,
+    *,
+    measured: pd.DataFrame | None = None,
+    pace_apart: PaceApart | None = None,
 ) -> Predictions:
     """Cost of every layer, operator and network.
 
@@ -59,6 +64,8 @@ def predict(
         networks: each at its batch size.
         fit: one model of a fit.
         measured: a table with whole networks (rows of op `network`), to hold the predictions against.
+        pace_apart: how far the machine's pace was from the fit's when they were measured, where their times
+            are stated at the fit's (`paces`).
 
     Raises:
         UserError: no layer of a network can be predicted, or no row of `measured` is a whole network on the
@@ -73,7 +80,7 @@ def predict(
     checked, otherwise = tuple[MeasuredNetwork, ...](), tuple[str, ...]()
     if measured is not None:
         sums = [
-            (sensed_sum(part, part.known, fit.predictor), _share(network, part))
+            (_sensed(part, fit, pace_apart), _share(network, part))
             for network, part in zip(networks, parts, strict=True)
         ]
         checked, otherwise = _measured(measured, networks, sums, fit.origin)
@@ -83,7 +90,13 @@ def predict(
         predictions=tuple(_prediction(*one, fit) for one in zip(networks, parts, strict=True)),
         measured_networks=checked,
         measured_otherwise=otherwise,
+        pace_apart=pace_apart,
     )
+
+
+def _sensed(costs: LayerCosts, fit: FittedModel, apart: PaceApart | None) -> PredictedCost:
+    """The sum of the known layers as the fit's sensor would show it, with what the pace leaves open."""
+    return sensed_sum(costs, costs.known, fit.predictor).widened(0.0 if apart is None else apart.half_log)
 
 
 def _check_any(network: Model, costs: LayerCosts, fit: FittedModel) -> None:
