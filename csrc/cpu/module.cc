@@ -343,9 +343,10 @@ double rate(int threads, double seconds, Work work) {
   return best;
 }
 
-double peak_flops(const std::string& isa, int threads, double seconds) {
+double peak_flops(const std::string& isa, int threads, double seconds, bool scalar) {
   const Peaks& peaks = *find_isa(isa).peaks;
-  return rate(threads, seconds, [&](int, int) { return double(peaks.multiply_adds(10000)); });
+  const auto work = scalar ? peaks.scalar_multiply_adds : peaks.multiply_adds;
+  return rate(threads, seconds, [&](int, int) { return double(work(10000)); });
 }
 
 double peak_bandwidth(int threads, int64_t bytes, double seconds) {
@@ -363,8 +364,9 @@ double peak_bandwidth(int threads, int64_t bytes, double seconds) {
   }
   return rate(threads, seconds, [&](int thread, int of) {
     const auto [begin, count] = slice(thread, of);
-    peaks.read(data.get() + begin, count);
-    return double(count) * 4;
+    const int64_t passes = std::max<int64_t>(1, (1 << 18) / std::max<int64_t>(count, 1));  // the clock takes time too
+    for (int64_t pass = 0; pass < passes; ++pass) peaks.read(data.get() + begin, count);
+    return double(count) * 4 * double(passes);
   });
 }
 
@@ -389,7 +391,8 @@ PYBIND11_MODULE(_cpu, m) {
         "x [I,N,C,H,W], w [I,K,C/groups,R,S], y [I,N,K,P,Q]: float32, C-contiguous.");
   m.def("scratch_bytes", scratch_bytes, "variant"_a, "isa"_a, "layer"_a, "threads"_a,
         "Bytes that a launch needs beside its operands; see launch.");
-  m.def("peak_flops", peak_flops, "isa"_a, "threads"_a, "seconds"_a, "MAC/s of a loop of nothing but multiply-adds.");
+  m.def("peak_flops", peak_flops, "isa"_a, "threads"_a, "seconds"_a, "scalar"_a = false,
+        "MAC/s of a loop of nothing but multiply-adds, of vectors or of one number at a time.");
   m.def("peak_bandwidth", peak_bandwidth, "threads"_a, "bytes"_a, "seconds"_a, "B/s when reading a buffer of `bytes`.");
 #ifdef DIBENCH_COUNT
   m.def("counts", counts, "variant"_a, "isa"_a, "layer"_a, "box"_a, "x"_a, "w"_a, "y"_a, "threads"_a = 1,

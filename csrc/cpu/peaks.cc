@@ -1,4 +1,4 @@
-// The most that the machine can do, for the roofline: multiply-adds from registers, reads from memory.
+// The most that the machine can do, for the roofline: multiply-adds from registers, reads from memory and caches.
 // Compiled once per instruction set like the kernels, under the same rule about the standard library.
 #include "peaks.h"
 
@@ -24,6 +24,29 @@ int64_t multiply_adds(int64_t repeats) {
   return repeats * chains * lanes;
 }
 
+/// As the reuse kernels compute: one number at a time. The compiler must not make vectors of them.
+int64_t scalar_multiply_adds(int64_t repeats) {
+  volatile float factor = 0.5f, addend = 1.0f;
+  const float a = factor, b = addend;
+  float sum[chains];
+  for (int i = 0; i < chains; ++i) sum[i] = b * float(i);
+  for (int64_t n = 0; n < repeats; ++n)
+#pragma GCC unroll 12
+    for (int i = 0; i < chains; ++i) {
+      sum[i] = sum[i] * a + b;
+#if defined(__x86_64__)
+      __asm__("" : "+x"(sum[i]));
+#elif defined(__aarch64__)
+      __asm__("" : "+w"(sum[i]));
+#endif
+    }
+  float total = 0;
+  for (int i = 0; i < chains; ++i) total += sum[i];
+  volatile float sink = total;
+  (void)sink;
+  return repeats * chains;
+}
+
 void read(const float* data, int64_t floats) {
   constexpr int streams = 8;
   vec sum[streams] = {};
@@ -41,4 +64,4 @@ void read(const float* data, int64_t floats) {
 
 extern "C" const dibench::Peaks DIBENCH_CONCAT(dibench_, DIBENCH_ISA, peaks);
 extern "C" const dibench::Peaks DIBENCH_CONCAT(dibench_, DIBENCH_ISA, peaks) = {
-    dibench::lanes, dibench::multiply_adds, dibench::read};
+    dibench::lanes, dibench::multiply_adds, dibench::scalar_multiply_adds, dibench::read};

@@ -12,7 +12,7 @@ end.
 ops          = ["standard"]
 stationarity = "output"
 fast         = true
-teaches      = "Laying out the inputs costs about as much as 5 to 10 output channels: little for many of them, noticeable at K = 32."
+teaches      = "Laying out the inputs costs about as much as 10 output channels: little for many of them, noticeable at K = 32."
 # Output rows of a strip and how many there are: of N images one after the other where images go together.
 define.images = "staged_images(262144, 256)"
 define.strip = "P * images if images > 1 else staged_rows(262144)"

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from dibench.layer import Layer
     from dibench.plan import Case
 
-_PEAK_SECONDS = 0.3
+_PEAK_SECONDS, _CACHE_SECONDS = 0.3, 0.1
 _LEAST_BUFFER = 2**28  # bytes; beyond what caches hold
 
 
@@ -82,13 +82,24 @@ class CpuBackend:
         )
 
     def peaks(self) -> dict[str, float]:
-        """MAC/s of an FMA-only loop and B/s of reading memory, on all threads, measured now."""
-        last_level = last_level_cache_bytes()
-        buffer = max(min(max(_LEAST_BUFFER, 4 * last_level), available_bytes() // 2), 2**20)
-        return {
-            "mac_per_s": float(self._cpu.peak_flops(self.isa, self.threads, _PEAK_SECONDS)),
-            "bytes_per_s": float(self._cpu.peak_bandwidth(self.threads, buffer, _PEAK_SECONDS)),
+        """MAC/s of an FMA-only loop and B/s of reading memory, on all threads, measured now.
+
+        `scalar_mac_per_s` is the same loop with one number at a time, as the reuse kernels compute. Each
+        level of cache has `l1_bytes` (of all that the threads have) and `l1_bytes_per_s`, of reading half.
+        """
+        caches = cache_bytes()
+        buffer = max(min(max(_LEAST_BUFFER, 4 * last_level_cache_bytes()), available_bytes() // 2), 2**20)
+        found = {
+            "mac_per_s": self._cpu.peak_flops(self.isa, self.threads, _PEAK_SECONDS),
+            "bytes_per_s": self._cpu.peak_bandwidth(self.threads, buffer, _PEAK_SECONDS),
+            "scalar_mac_per_s": self._cpu.peak_flops(self.isa, self.threads, _CACHE_SECONDS, scalar=True),
         }
+        for level, (size, sharing) in caches.items():
+            reachable = size * -(-self.threads // sharing)
+            found[f"l{level}_bytes"] = reachable
+            half = max(reachable // 2, 4096)
+            found[f"l{level}_bytes_per_s"] = self._cpu.peak_bandwidth(self.threads, half, _CACHE_SECONDS)
+        return {name: float(value) for name, value in found.items()}
 
     def prepare(self, case: Case) -> CpuCase:
         """Operands of the case in memory, drawn from its distribution and seed.
@@ -168,9 +179,19 @@ def check_memory(layer: Layer, instances: int, scratch: int, dtype: str = "fp32"
 
 def last_level_cache_bytes() -> int:
     """Bytes of the largest cache; 0 where Linux does not say."""
-    sizes = [_read(path).strip() for path in Path("/sys/devices/system/cpu/cpu0/cache").glob("index*/size")]
-    kibibytes = [int(size[:-1]) for size in sizes if size.endswith("K") and size[:-1].isdigit()]
-    return max(kibibytes, default=0) * 1024
+    return max((size for size, _ in cache_bytes().values()), default=0)
+
+
+def cache_bytes(root: Path = Path("/sys/devices/system/cpu/cpu0/cache")) -> dict[int, tuple[int, int]]:
+    """Of each level of data cache: its bytes, and how many CPUs share it; empty where Linux does not say."""
+    found = {}
+    for index in sorted(root.glob("index*")):
+        level, kind, size = (_read(index / name).strip() for name in ("level", "type", "size"))
+        if kind in ("Data", "Unified") and level.isdigit() and size.endswith("K") and size[:-1].isdigit():
+            sharing = _read(index / "shared_cpu_map").replace(",", "").strip()
+            cpus = int(sharing, 16).bit_count() if sharing else 1
+            found[int(level)] = (int(size[:-1]) * 1024, max(cpus, 1))
+    return found
 
 
 def uuid() -> str:

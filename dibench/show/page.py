@@ -137,7 +137,7 @@ def _sections(contents: Contents) -> list[Section]:
         cost.section(study),
         *([cost.check_section(study.check)] if study.check else []),
         reuse.section(study.rows, own.accesses_and_time),
-        roofline.section(study, own.peaks, own.speeds),
+        roofline.section(study, own.peaks, own.roofs, own.speeds),
         stationarity.section(own.stationarity, response_of(study.fit).name),
         *predicted_vs_measured.sections(study, own.residuals),
         *([fit_tables.section(study.fit)] if study.fit else []),

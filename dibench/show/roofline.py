@@ -20,21 +20,20 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from dibench.show.svg import Drawn
-    from dibench.study.findings.described import Peaks, Speed
+    from dibench.study.findings.described import Peaks, Roofs, Speed
 
 
-def section(study: Study, peaks: Peaks | None, speeds: Mapping[str, Speed]) -> Section:
+def section(study: Study, peaks: Peaks | None, roofs: Roofs | None, speeds: Mapping[str, Speed]) -> Section:
     """Work per second under the roof of this machine's peaks; of fits of energy, work per joule too."""
     lines = ["No peaks of this machine were recorded, so there is no roof to compare with."]
     if peaks:
         simulated = bool((study.rows["energy_source"] == "simulated").any())
         whose = "the simulated device's" if simulated else "this machine's own"
         basis = "set beforehand" if simulated else "measured in this sweep"
-        each = ", ".join(f"{op} {percent(own.median_share)}" for op, own in speeds.items() if own.layers)
         lines = [
             f"The roof is {whose}: {short(peaks.mac_per_s, 'MAC/s')} of multiply-adds and "
             f"{short(peaks.bytes_per_s, 'B/s')} from memory, both {basis}.",
-            f"Median share of the roof that the fastest kernel of each operator attains: {each}.",
+            *_shares(peaks, roofs, speeds),
         ]
     beside = [
         "Filled: the fastest kernel of each operator. Hollow: all other kernels, whose reuse is a knob.",
@@ -47,6 +46,37 @@ def section(study: Study, peaks: Peaks | None, speeds: Mapping[str, Speed]) -> S
     return Section(
         "roofline", "Roofline", question, [*map(Sentence, lines), near, *energy_roofline.figures(study)]
     )
+
+
+def _shares(peaks: Peaks, roofs: Roofs | None, speeds: Mapping[str, Speed]) -> list[str]:
+    """What the kernels attain of their roofs, and what binds; or that the roofs are wrong."""
+    if roofs is None:
+        return []
+    if roofs.beaten:
+        return [
+            f"This roof is wrong: {count(roofs.beaten, 'row')} beat it, one by {plain(roofs.most)} times, so "
+            "the machine was disturbed while its peaks were measured. Shares of it are not shown; the same "
+            "sweep with --fresh measures peaks and rows again."
+        ]
+    lines = []
+    if peaks.caches:
+        rates = ", ".join(short(cache.bytes_per_s, "B/s") for cache in peaks.caches)
+        lines += [
+            f"Caches, from the first level on, give {rates}. A layer's own roof takes the nearest cache that "
+            "holds its operands instead of memory."
+        ]
+    each = ", ".join(
+        f"{op} {percent(own.median_share)} (arithmetic binds {percent(own.by_arithmetic)} of the layers)"
+        for op, own in speeds.items()
+        if own.layers
+    )
+    lines += [f"Median share of its roof that the fastest kernel of each operator attains: {each}."]
+    if roofs.scalar_share is not None and peaks.scalar_mac_per_s is not None:
+        lines += [
+            "All other kernels compute one number at a time, on purpose. Their roof is the peak of that, "
+            f"{short(peaks.scalar_mac_per_s, 'MAC/s')}; they attain a median {percent(roofs.scalar_share)}."
+        ]
+    return lines
 
 
 def roofline_panel(rows: pd.DataFrame, peaks: Peaks | None, speeds: Mapping[str, Speed]) -> Drawn:

@@ -80,8 +80,8 @@ def operators(speeds: Mapping[str, Speed], used: pd.DataFrame) -> Table:
         "What was measured, by operator",
         columns("operator", "rows", "layers", *speed),
         cells,
-        "Layers: those of the fit. Times and shares: the fastest kernel of each operator. The roof counts "
-        "compulsory bytes, so a layer whose data stay in a cache may exceed it.",
+        "Layers: those of the fit. Times and shares: the fastest kernel of each operator. What the roof of a "
+        "layer is, Roofline says.",
     )
 
 

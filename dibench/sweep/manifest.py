@@ -2,7 +2,9 @@
 
 Keys: `identity` (what resuming compares), `device` (name, uuid, facts), `devices` (a list, where there are
 several), `reference_c` (the temperature that its energies are stated at, where it is visited), `driver`,
-`cuda`, `peaks` (of the first device, measured: `mac_per_s`, `bytes_per_s`), `backend`, `energy_source`,
+`cuda`, `peaks` (of the first device, measured at the beginning and the end, the larger of each: `mac_per_s`,
+`bytes_per_s`, of a processor also `scalar_mac_per_s`, `l1_bytes`, `l1_bytes_per_s`, ...), `backend`,
+`energy_source`,
 `meter` (source, period_s, facts, in_visits), `plan` (name, sha, seed, shard, cases), `settings`,
 `noise` (what repeats of the reference case told before the first row, and the target that it allows; null
 where that was not measured), `windows` (what rows follow from: the target in force at the end, by how much
@@ -188,6 +190,16 @@ class Manifest:
             "sessions": [*sessions, self._session],
         }
         self.note_devices(setups)
+
+    @property
+    def peaks(self) -> Mapping[str, float]:
+        """Of the first device; empty where they could not be measured."""
+        return dict(self._data["peaks"])
+
+    def raise_peaks(self, found: Mapping[str, float]) -> None:
+        """Keep the larger of each peak: a disturbance lowers what is measured, nothing raises it."""
+        peaks = self._data["peaks"]
+        peaks.update({name: max(value, peaks.get(name, value)) for name, value in found.items()})
 
     def save(self) -> None:
         """Replace the file.

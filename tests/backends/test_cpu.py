@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 import processes
 import pytest
-from references import ROOT, build, operands
+from references import ROOT, build, legal_knobs, operands
 
 from dibench import _cpu, kernels
 from dibench.backends import open_backend
-from dibench.backends.cpu import CpuBackend
+from dibench.backends.cpu import CpuBackend, cache_bytes
 from dibench.backends.operands import operand
 from dibench.check.reference import convolution
 from dibench.errors import UserError
@@ -179,6 +179,27 @@ def test_peaks_are_at_least_what_a_kernel_reaches() -> None:
     reached = LAYER.macs / min(prepared.launch(1) for _ in range(5))
     assert peaks["mac_per_s"] > reached
     assert peaks["bytes_per_s"] > 1e8
+    prepared = CpuBackend().prepare(case(**legal_knobs(registry("cpu")["conv_output_stationary"], LAYER)[-1]))
+    assert LAYER.macs / min(prepared.launch(1) for _ in range(5)) < peaks["scalar_mac_per_s"]
+    assert peaks["scalar_mac_per_s"] < peaks["mac_per_s"]
+    levels = cache_bytes()
+    assert {f"l{level}_bytes_per_s" for level in levels} <= peaks.keys()
+    assert all(peaks[f"l{level}_bytes"] >= size for level, (size, _) in levels.items())
+
+
+def test_caches_are_read_as_linux_describes_them(tmp_path: Path) -> None:
+    described = [
+        ("1", "Data", "32K", "1"),
+        ("1", "Instruction", "32K", "1"),
+        ("3", "Unified", "36608K", "ff,00000003"),
+    ]
+    for number, values in enumerate(described):
+        index = tmp_path / f"index{number}"
+        index.mkdir()
+        for name, value in zip(("level", "type", "size", "shared_cpu_map"), values, strict=True):
+            (index / name).write_text(value + "\n", encoding="utf-8")
+    assert cache_bytes(tmp_path) == {1: (32 * 1024, 1), 3: (36608 * 1024, 10)}
+    assert not cache_bytes(tmp_path / "none")
 
 
 def arguments(**changes: Any) -> dict[str, Any]:

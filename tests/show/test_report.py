@@ -404,6 +404,15 @@ def test_a_manifest_of_odd_values_is_shown_as_text(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_roof_that_kernels_beat_is_said_to_be_wrong(tmp_path: Path) -> None:
+    peaks = {"mac_per_s": 2e10, "bytes_per_s": 1.9e10}
+    page = report(write(tmp_path, rows(40, source="none"), {**MANIFEST, "peaks": peaks}))
+    assert "This roof is wrong" in page.text and "Shares of it are not shown" in page.text
+    shares = [cells[4:6] for cells in page.table("What was measured, by operator").values()]
+    assert {cell for own in shares for cell in own} == {"–"}
+
+
+@pytest.mark.slow
 def test_figures_are_written_as_files_that_stand_alone(tmp_path: Path) -> None:
     directory, figures = write(tmp_path / "sweep", rows(40, ops=["pointwise"])), tmp_path / "figures"
     page = Page(write_report(directory, figures=figures).read_text(encoding="utf-8"))

@@ -11,7 +11,7 @@ from report_sweeps import MANIFEST, rows, write
 from study_frames import card
 
 from dibench import study
-from dibench.study.findings.described import Peaks
+from dibench.study.findings.described import Cache, Peaks
 from dibench.study.questions.described import described, equal_boxes, peaks_of, residuals
 from dibench.study.table.layers import derived
 from dibench.table import read_csv
@@ -51,6 +51,54 @@ def test_the_fastest_kernel_is_that_of_the_operator(tmp_path: Path) -> None:
 def test_the_roof_is_the_lesser_of_compute_and_bandwidth() -> None:
     peaks = Peaks(mac_per_s=100.0, bytes_per_s=10.0)
     assert peaks.attainable(pd.Series([1.0, 10.0, 50.0])).tolist() == [10.0, 100.0, 100.0]
+
+
+def peaks_with(**more: float) -> dict[str, dict[str, float]]:
+    return {"peaks": {"mac_per_s": 1e15, "bytes_per_s": 1e12, "scalar_mac_per_s": 1e14, **more}}
+
+
+def test_peaks_of_caches_are_those_with_size_and_rate() -> None:
+    found = peaks_of(peaks_with(l1_bytes=65536, l1_bytes_per_s=1e11, l3_bytes=3e7))
+    assert found == Peaks(1e15, 1e12, 1e14, (Cache(65536, 1e11),))
+
+
+def test_a_layers_roof_takes_the_nearest_cache_that_holds_its_operands(tmp_path: Path) -> None:
+    frame = derived(read_csv(write(tmp_path, rows(100, source="none")) / "sweep.csv"))
+    fast = {"l1_bytes_per_s": 1e13}
+    largest = float((frame["macs"] / frame["mac_per_byte"]).max())
+    from_memory, too_small, holds_all = (
+        described(frame, frame, "time_s", peaks_with(**cache)).speeds["pointwise"]
+        for cache in ({}, {"l1_bytes": 1, **fast}, {"l1_bytes": largest, **fast})
+    )
+    assert from_memory.median_share is not None and from_memory.median_share == too_small.median_share
+    assert holds_all.median_share == pytest.approx(from_memory.median_share / 10), (
+        "the peak of multiply-adds is far above"
+    )
+    assert holds_all.by_arithmetic == 0
+
+
+def test_reuse_kernels_have_the_scalar_peak_as_their_roof(tmp_path: Path) -> None:
+    frame = derived(read_csv(write(tmp_path, rows(100, source="none")) / "sweep.csv"))
+    roofs = described(frame, frame, "time_s", peaks_with()).roofs
+    scalar = frame[~frame["variant"].str.startswith("fast")]
+    assert roofs is not None and roofs.scalar_rows == len(scalar) == 80
+    assert roofs.scalar_share == pytest.approx(float(scalar["mac_per_s"].median()) / 1e14)
+    # Of a GPU nobody measures it, and its reuse kernels have no roof.
+    without = {name: value for name, value in peaks_with()["peaks"].items() if name != "scalar_mac_per_s"}
+    roofs = described(frame, frame, "time_s", {"peaks": without}).roofs
+    assert roofs is not None and roofs.scalar_share is None and not roofs.beaten
+
+
+def test_a_roof_that_a_kernel_beats_gives_no_shares(tmp_path: Path) -> None:
+    frame = derived(read_csv(write(tmp_path, rows(100, source="none")) / "sweep.csv"))
+    reached = float(frame.loc[frame["fastest"], "mac_per_s"].max())
+    wrong = peaks_with(mac_per_s=reached / 2.5)
+    found = described(frame, frame, "time_s", wrong)
+    assert found.roofs is not None and found.roofs.most == pytest.approx(2.5) and found.roofs.beaten >= 1
+    assert {own.median_share for own in found.speeds.values()} == {None}
+    right = described(frame, frame, "time_s", peaks_with(mac_per_s=reached / 1.04))
+    assert right.roofs is not None and not right.roofs.beaten, "within what both err by"
+    assert None not in {own.median_share for own in right.speeds.values()}
 
 
 def test_a_manifest_without_usable_peaks_has_none() -> None:

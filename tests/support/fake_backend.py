@@ -41,6 +41,7 @@ class Device:
 class Fake:
     name = "fake"
     _spent = False
+    _peaks_measured = 0
 
     def __init__(self) -> None:
         self._visits: Counter[str] = Counter()
@@ -62,7 +63,9 @@ class Fake:
             os.kill(os.getpid(), signal.SIGSEGV)
         if os.environ.get("FAKE_PEAKS") == "hang":
             time.sleep(1000)
-        return {"mac_per_s": 1e9, "bytes_per_s": 1e10}
+        self._peaks_measured += 1
+        disturbed = os.environ.get("FAKE_PEAKS") == "disturbed" and self._peaks_measured == 1
+        return {"mac_per_s": 4e8 if disturbed else 1e9, "bytes_per_s": 2e10 if disturbed else 1e10}
 
     def prefetch(self, cases: Sequence[Case]) -> None:
         if any(case.layer.name == "refuse" for case in cases):

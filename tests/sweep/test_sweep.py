@@ -140,6 +140,14 @@ def test_instances_share_a_launch_and_its_energy(tmp_path: Path) -> None:
     assert shared["weight_reads"] == alone["weight_reads"]
 
 
+def test_peaks_are_measured_again_at_the_end_and_the_larger_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FAKE_PEAKS", "disturbed")
+    run_sweep(sweep_of(["a"]), tmp_path)
+    assert manifest_of(tmp_path)["peaks"] == {"mac_per_s": 1e9, "bytes_per_s": 2e10}
+
+
 def test_the_manifest_says_what_was_measured_where_and_how(tmp_path: Path) -> None:
     run_sweep(sweep_of(["a"]), tmp_path)
     run_sweep(sweep_of(["a"]), tmp_path)

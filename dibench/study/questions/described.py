@@ -6,14 +6,23 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import attrs
 import numpy as np
 import pandas as pd
 
 from dibench.intensity import OPERATORS
 from dibench.layer import DIMENSIONS
 from dibench.schema import pack_knobs, unpack_knobs
-from dibench.study.findings.described import Described, ErrorPart, Peaks, Ratios, Residuals, Speed
+from dibench.study.findings.described import (
+    BEATEN,
+    Cache,
+    Described,
+    ErrorPart,
+    Peaks,
+    Ratios,
+    Residuals,
+    Roofs,
+    Speed,
+)
 from dibench.study.maths.scores import spearman
 
 ERRORS = ("ci_tick_j", "ci_spread_j", "ci_drift_j", "ci_baseline_j", "energy_ci_j")
@@ -36,9 +45,13 @@ def described(
         manifest: of the sweep, with the peaks of its machine; None where there is none.
     """
     peaks = peaks_of(manifest)
+    usable = rows[rows["usable"]]
+    below = None if peaks is None else _below_roofs(usable, peaks)
+    roofs = None if below is None else _roofs(below)
     return Described(
         peaks=peaks,
-        speeds=_speeds(rows[rows["usable"]], peaks),
+        roofs=roofs,
+        speeds=_speeds(usable, below if roofs and not roofs.beaten else None),
         stationarity=_stationarity(rows, response),
         errors=_errors(rows),
         accesses_and_time=_rank(rows[rows["usable"]]),
@@ -56,27 +69,54 @@ def peaks_of(manifest: Mapping[str, Any] | None) -> Peaks | None:
     found = (manifest or {}).get("peaks")
     if not isinstance(found, Mapping):
         return None
-    values = [found.get(field.name) for field in attrs.fields(Peaks)]
-    known = [
-        float(one)
-        for one in values
+    known = {
+        name: float(one)
+        for name, one in found.items()
         if isinstance(one, int | float) and not isinstance(one, bool) and 0 < one < math.inf
-    ]
-    return Peaks(*known) if len(known) == len(values) else None
+    }
+    if not {"mac_per_s", "bytes_per_s"} <= known.keys():
+        return None
+    levels = [(f"l{level}_bytes", f"l{level}_bytes_per_s") for level in range(1, 5)]
+    caches = [Cache(known[size], known[rate]) for size, rate in levels if size in known and rate in known]
+    return Peaks(known["mac_per_s"], known["bytes_per_s"], known.get("scalar_mac_per_s"), tuple(caches))
 
 
-def _speeds(usable: pd.DataFrame, peaks: Peaks | None) -> dict[str, Speed]:
+def _below_roofs(usable: pd.DataFrame, peaks: Peaks) -> pd.DataFrame:
+    """Of the rows that have a roof: `share` of it, `scalar` (the roof of a reuse kernel), `by_arithmetic`."""
+    reuse = (usable["tile_p"] > 0) | (usable["stationarity"] == "none")
+    scalar = reuse & (peaks.scalar_mac_per_s is not None)
+    # What a launch touches; instances are independent copies of the operands.
+    footprint = usable["macs"] * usable["instances"].fillna(1) / usable["mac_per_byte"]
+    slanted = usable["mac_per_byte"] * peaks.bandwidth(footprint)
+    roof = np.where(scalar, peaks.scalar_mac_per_s or math.nan, np.minimum(peaks.mac_per_s, slanted))
+    share: Any = usable["mac_per_s"] / roof
+    below = pd.DataFrame({"share": share, "scalar": scalar, "by_arithmetic": slanted >= peaks.mac_per_s})
+    return below[scalar | usable["fastest"]]
+
+
+def _roofs(below: pd.DataFrame) -> Roofs:
+    scalar = below.loc[below["scalar"], "share"]
+    return Roofs(
+        beaten=int((below["share"] > BEATEN).sum()),
+        most=float(below["share"].max()) if len(below) else 0.0,
+        scalar_rows=len(scalar),
+        scalar_share=float(scalar.median()) if len(scalar) else None,
+    )
+
+
+def _speeds(usable: pd.DataFrame, below: pd.DataFrame | None) -> dict[str, Speed]:
     found = {}
     for op, own in _by_operator(usable).items():
         fast = own[own["fastest"]]
-        shares = None if peaks is None else fast["mac_per_s"] / peaks.attainable(fast["mac_per_byte"])
+        under = None if below is None else below.loc[fast.index]
         found[op] = Speed(
             rows=len(own),
             layers=len(fast),
             median_s_per_mac=float(fast["ps_per_mac"].median()) * 1e-12,
             most_mac_per_s=float(fast["mac_per_s"].max()),
-            median_share=None if shares is None else float(shares.median()),
-            best_share=None if shares is None else float(shares.max()),
+            median_share=None if under is None else float(under["share"].median()),
+            best_share=None if under is None else float(under["share"].max()),
+            by_arithmetic=None if under is None else float(under["by_arithmetic"].mean()),
         )
     return found
 
