@@ -9,22 +9,23 @@ teaches      = "A tile of tile_k x tile_p outputs reads each operand from global
 knobs.tile_p = [128, 32, 64, 256]
 knobs.tile_k = [128, 8, 16, 32, 64]
 # Steps of the reduction that a block copies to shared memory at once: 8 for each of its slices.
-define."depth(tile_p)" = "16 if tile_p == 64 else 64 if tile_p == 32 else 8"
+define."depth(tile_p)" = "16 if tile_p == 64 else 32 if tile_p == 32 else 8"
+define."stages(tile_p)" = "4 if tile_p == 32 else 3"
 # A thread holds held_k channels of held_p positions.
 define."held_k(tile_k)" = "4 if tile_k == 8 else 8"
 define."held_p(tile_p)" = "8 if tile_p >= 128 else 4"
 define."block_size(tile_k, tile_p)" = "tile_k * tile_p // (held_k(tile_k) * held_p(tile_p)) * depth(tile_p) // 8"
-define."shared_bytes(tile_k, tile_p)" = "8 * depth(tile_p) * (tile_k + tile_p + 8 + R * S)"
+define."shared_bytes(tile_k, tile_p)" = "4 * depth(tile_p) * (stages(tile_p) * (tile_k + tile_p + 4) + 2 * R * S)"
 define."fits(tile_k, tile_p)" = "shared_bytes(tile_k, tile_p) <= 49152 and (tile_p < 256 or H * W > 1)"
 define.macs = "gemm_macs(tile_p, tile_k, depth(tile_p))"
 # tile_k, tile_p, and percent of a multiprocessor's rate that instruction mix and L2 may leave: estimates from the
 # inner loops, not yet measured.
-define.tiles = [[128, 128, 85], [64, 128, 80], [32, 128, 70], [64, 64, 70], [16, 256, 60], [8, 256, 40], [32, 32, 45]]
+define.tiles = [[128, 128, 84], [64, 128, 80], [32, 128, 75], [64, 64, 72], [16, 256, 64], [8, 256, 42], [32, 32, 60]]
 # Time on a GPU of 128 multiprocessors, each at its full rate with 256 threads, to which tiles come in waves.
-# 21934080 is a multiple of every block_size * percent, so that no time is rounded.
+# 6451200 is a multiple of every block_size * percent, so that no time is rounded.
 define."waves(tile_k, tile_p)" = "ceil_div(gemm_tiles(tile_p, tile_k), 128 * 256 // block_size(tile_k, tile_p))"
 define."steps(tile_p)" = "ceil_div(C // groups * R * S, depth(tile_p)) * depth(tile_p)"
-define."time(tile_k, tile_p, percent)" = "waves(tile_k, tile_p) * tile_k * tile_p * steps(tile_p) * 21934080 // (block_size(tile_k, tile_p) * percent)"
+define."time(tile_k, tile_p, percent)" = "waves(tile_k, tile_p) * tile_k * tile_p * steps(tile_p) * 6451200 // (block_size(tile_k, tile_p) * percent)"
 define.least = "min(time(k, p, percent) for k, p, percent in tiles if fits(k, p))"
 prefer.tile_p = "first(p for k, p, percent in tiles if fits(k, p) and time(k, p, percent) == least)"
 prefer.tile_k = "first(k for k, p, percent in tiles if fits(k, p) and time(k, p, percent) == least)"
@@ -58,25 +59,29 @@ counts.input_reads_shared  = "macs // held_k(tile_k)"
 // The matrix im2col(x) is never stored: see im2col.cuh.
 //
 //   a block makes tile_k x tile_p outputs
-//     for each stage of the reduction: depth steps                 copies of stage i + 1 start
+//     for each stage of the reduction: depth steps                 copies of a later stage start
 //       a warp takes 8 of the steps, a thread held_k x held_p outputs:
-//         acc[k][j] += w[k][e] * x[e][j]                           both from the copies of stage i
+//         acc[k][j] += w[k][e] * x[e][j]                           both from the copies of this stage
 //
 // Share of FFMA among the instructions of the main loop, sm_90, which bounds the share of the FP32 peak where one is
 // issued in a cycle (windows are filters larger than 1x1, strides, odd images; the rest dense 1x1 / fully-connected):
 //
 //   tile_k x tile_p   dense   fc    windows   registers, warps on a multiprocessor
-//   128 x 128          85%    84%     80%      156    8
-//    64 x 128          85%    81%     76%      183    8
-//    32 x 128          85%    76%     73%      203    8
-//    16 x 256          83%            65%      168    8
-//     8 x 256          73%            49%      115   16
-//    64 x 64           73%    70%     67%      115   16
-//    32 x 32           71%    68%     60%      111   16
+//   128 x 128          87%    85%     84%      168    8
+//    64 x 128          86%    82%     80%      168    8
+//    32 x 128          86%    77%     76%      225    8
+//    16 x 256          83%            68%      168    8
+//     8 x 256          72%            52%      127   16
+//    64 x 64           79%    74%     72%      117   16
+//    32 x 32           77%    72%     68%      123   16
 //
 // Per FFMA a thread of 8 x 8 outputs reads 1 byte of shared memory, one of 8 x 4 or 4 x 8 outputs 1.5 bytes. A
 // multiprocessor delivers 1, but lanes that read the same words share them. Per multiply-add a block reads
 // 4/tile_k + 4/tile_p bytes through L2: 8 bytes a cycle at 128 x 128, 32 at 32 x 32. No spills, sm_60 to sm_120. Not yet measured on a GPU.
+//
+// The copies of two stages (three at 32 x 32) are under way while one is multiplied: a warp alone goes round the loop
+// in 850 cycles even where each load takes the 1600 of a busy DRAM, and in 600 at 32 x 32, which layers have whose
+// tiles are too few to share a multiprocessor. Two warps on a scheduler then are busy issuing.
 //
 // A small layer has few tiles, which would leave most multiprocessors idle. It gets small tiles, each with `slices`
 // groups of warps that split the steps of every stage; their sums are added at the end, in a fixed order.
@@ -84,26 +89,46 @@ counts.input_reads_shared  = "macs // held_k(tile_k)"
 constexpr int lanes_k = tile_k >= 32 ? 4 : 2, lanes_p = 32 / lanes_k;      // a warp's threads, as a rectangle
 constexpr int held_k = tile_k == 8 ? 4 : 8, held_p = tile_p >= 128 ? 8 : 4;  // outputs of a thread
 constexpr int warps_k = tile_k / (lanes_k * held_k), warps_p = tile_p / (lanes_p * held_p);
-constexpr int slices = tile_p >= 128 ? 1 : tile_p == 64 ? 2 : 8;
+constexpr int slices = tile_p >= 128 ? 1 : tile_p == 64 ? 2 : 4;
 constexpr int slice_depth = 8, depth = slices * slice_depth;  // reduction steps of a stage
+constexpr int stages = tile_p == 32 ? 4 : 3;  // in shared memory: one is multiplied, the others are being copied
 constexpr int threads = 32 * warps_k * warps_p * slices;
 // Blocks that should share a multiprocessor. 64 sums in a thread want 156 to 233 registers: 8 warps;
 // 32 sums want 128: 16 warps. Small tiles are used where there are fewer blocks than multiprocessors, and may take more.
 constexpr int blocks = (tile_p == 64 || tile_k == 8 ? 512 : 256) / threads;
 
-// w lies as [k][e], and is copied as [e][k]: a thread reads its channels of one step 4 at a time. Rows are 4 floats
-// longer than they must be, so that a warp, which copies 8 steps of 4 channels at once, writes to 32 different banks.
-// The same goes for x in fully-connected layers, [n][c] in memory.
-constexpr int w_pitch = tile_k + 4, x_pitch = tile_p + 4;
-constexpr int w_stage = depth * w_pitch, x_stage = depth * x_pitch;
+// A stage is w[depth / 8][tile_k][8], 8 steps of a channel next to each other as in memory, then x[depth][x_pitch].
+// Rows of x are 4 floats longer than they must be, so that in fully-connected layers, where x is [n][c] in memory, a
+// warp that copies 8 steps of 4 images writes to 32 different banks.
+constexpr int x_pitch = tile_p + 4;
+constexpr int w_stage = depth * tile_k, stage = w_stage + depth * x_pitch;
+
+// What a thread copies of w at once, where every channel begins on 16 bytes: as much as leaves no thread without.
+template <int floats> struct Vector { using Type = float4; };
+template <> struct Vector<2> { using Type = float2; };
+template <> struct Vector<1> { using Type = float; };
+using Wide = Vector<w_stage / threads>::Type;
+
+/// Where a thread's copies of w begin, V at a time. 8 neighbours in a row of w, a whole sector, are read by lanes side by
+/// side.
+template <typename V>
+struct WeightShare {
+  static constexpr int wide = sizeof(V) / 4, lanes = 8 / wide, rows = threads / lanes;  // that all threads copy at once
+  static constexpr int planes = rows > tile_k ? rows / tile_k : 1;
+  __device__ static int e(unsigned thread) { return thread % lanes * wide + thread / (lanes * tile_k) * 8; }
+  __device__ static int k(unsigned thread) { return thread / lanes % tile_k; }
+};
 
 /// Starts the copy of a stage of w, of which `rows` channels and `left` steps exist; zeros elsewhere, so that what
-/// is past the end adds nothing. 8 lanes read 8 neighbours in a row of w: a whole sector.
-__device__ __forceinline__ void copy_weights(int thread, float* to, const float* w, int pitch, int rows, int left) {
-  const int e = thread % 8, k = thread / 8;
-  DIBENCH_HELD for (int de = 0; de < depth; de += 8)
-    DIBENCH_HELD for (int dk = 0; dk < tile_k; dk += threads / 8)
-      copy_weight(to + (e + de) * w_pitch + k + dk, w + (k + dk) * pitch + e + de, k + dk < rows && e + de < left);
+/// is past the end adds nothing. w begins with the thread's own first element.
+template <typename V>
+__device__ __forceinline__ void copy_weights(unsigned thread, float* to, const float* w, int pitch, int rows, int left) {
+  using Mine = WeightShare<V>;
+  const int e = Mine::e(thread), k = Mine::k(thread);
+  DIBENCH_HELD for (int de = 0; de < depth; de += 8 * Mine::planes)
+    DIBENCH_HELD for (int dk = 0; dk < tile_k; dk += Mine::rows)
+      copy_weight((V*)(to + thread * Mine::wide + de * tile_k + dk * 8), (const V*)(w + dk * pitch + de),
+                  k + dk < rows && e + de < left);
 }
 
 // Threads divide a stage of im2col(x) by columns: each copies its own columns, the same in every stage.
@@ -113,33 +138,35 @@ struct Share {
   static constexpr int lanes = tile_p / wide < threads ? tile_p / wide : threads;    // threads side by side
   static constexpr int columns = tile_p / wide / lanes;                              // of each, lanes * wide apart
   static constexpr int rows = depth * lanes / threads;                               // consecutive steps of each
-  __device__ static int first_column(int thread) { return thread % lanes * wide; }
-  __device__ static int first_row(int thread) { return thread / lanes * rows; }
+  __device__ static int first_column(unsigned thread) { return thread % lanes * wide; }
+  __device__ static int first_row(unsigned thread) { return thread / lanes * rows; }
 };
 
 template <Lie lie>
-__device__ __forceinline__ void copy_inputs(int thread, float* to, const float* x,
+__device__ __forceinline__ void copy_inputs(unsigned thread, float* to, const float* x,
                                             const Column (&column)[Share<lie>::columns], const Tap* taps, int image,
                                             int left) {
   using Mine = Share<lie>;
   const int e = Mine::first_row(thread);
   float* const own = to + e * x_pitch + Mine::first_column(thread);
+  left -= e;
+  Tap tap[Mine::rows];  // all of them before the first copy, which would wait for its own
+  DIBENCH_HELD for (int i = 0; i < Mine::rows; ++i) tap[i] = lie == lie_dense ? Tap{(e + i) * image, 0} : taps[e + i];
   DIBENCH_HELD for (int i = 0; i < Mine::rows; ++i) {
-    const Tap tap = lie == lie_dense ? Tap{(e + i) * image, 0} : taps[e + i];
     DIBENCH_HELD for (int j = 0; j < Mine::columns; ++j) {
-      const bool hidden = lie == lie_dense ? column[j].hidden : column[j].hidden & tap.row_and_column;
+      const bool hidden = lie == lie_dense ? column[j].hidden : column[j].hidden & tap[i].row_and_column;
       float* const shared = own + i * x_pitch + j * Mine::lanes * Mine::wide;
-      const float* const global = x + (column[j].offset + tap.offset);
+      const float* const global = x + (column[j].offset + tap[i].offset);
       if (lie == lie_dense)
-        copy_input((float4*)shared, (const float4*)global, !hidden && e + i < left);
+        copy_input((float4*)shared, (const float4*)global, !hidden && i < left);
       else
-        copy_input(shared, global, !hidden && e + i < left);
+        copy_input(shared, global, !hidden && i < left);
     }
   }
 }
 
 /// As copy_weights, for x[n][c].
-__device__ __forceinline__ void copy_rows(int thread, float* to, const float* x, int C, int positions, int left) {
+__device__ __forceinline__ void copy_rows(unsigned thread, float* to, const float* x, int C, int positions, int left) {
   const int e = thread % 8, j = thread / 8;
   DIBENCH_HELD for (int de = 0; de < depth; de += 8)
     DIBENCH_HELD for (int dj = 0; dj < tile_p; dj += threads / 8)
@@ -152,17 +179,17 @@ __device__ __forceinline__ void unpack(float* to, float4 from) {
 
 __device__ __forceinline__ float4 pack(const float* from) { return make_float4(from[0], from[1], from[2], from[3]); }
 
-/// The outputs of a thread: 4 channels and 4 positions next to each other, the next 4 lanes_k * 4, lanes_p * 4 away.
+/// The outputs of a thread: every lanes_k-th channel; 4 positions next to each other, the next 4 lanes_p * 4 away.
 /// Neighbours in bit 0 of the lane share channels, those in bit 1 positions: lanes that ask for the same 16 bytes
 /// are served together.
 struct Place {
   int k, p, slice;  // the first of them in the tile; which steps of a stage
 };
-__device__ __forceinline__ Place place(int thread) {
+__device__ __forceinline__ Place place(unsigned thread) {
   const int lane = thread % 32, warp = thread / 32;
   const int lane_k = (lane >> 1 & 1) | (lanes_k == 4 ? lane >> 3 & 2 : 0);
   const int lane_p = (lane & 1) | (lane >> 1 & (lanes_p - 2));
-  return {warp % warps_k * (lanes_k * held_k) + lane_k * 4, warp / warps_k % warps_p * (lanes_p * held_p) + lane_p * 4,
+  return {warp % warps_k * (lanes_k * held_k) + lane_k, warp / warps_k % warps_p * (lanes_p * held_p) + lane_p * 4,
           warp / (warps_k * warps_p)};
 }
 
@@ -175,58 +202,69 @@ struct Factors {
   int p0;
 };
 
-/// A block's shared memory: w[2][depth][w_pitch], x[2][depth][x_pitch], taps[depth * R * S].
+/// A block's shared memory: the stages, and taps[depth * R * S].
 struct Copies {
-  float *w, *x;
+  float* stages;
   const Tap* taps;
 };
 
 /// acc = the thread's share of w[k][e] * im2col(x)[e][j], summed over its steps e.
-template <Lie lie>
+template <Lie lie, typename V>
 __device__ __forceinline__ void multiply(float (&acc)[held_k][held_p], const Layer& layer, Factors of, Copies copies) {
   const float *w = of.w, *x = of.x;
   const int rows = of.rows, p0 = of.p0;
   const int image = layer.H * layer.W, window = layer.R * layer.S, steps = layer.C / layer.groups * window;
-  const int thread = late(threadIdx.x);
+  const unsigned thread = late(threadIdx.x);
   Column column[Share<lie>::columns];
   DIBENCH_HELD for (int j = 0; j < Share<lie>::columns; ++j)
     column[j] = column_of(layer, p0 + Share<lie>::first_column(thread) + j * Share<lie>::lanes * Share<lie>::wide);
 
   const Place own = place(thread);
-  int next_tap = 0, buffer = 0;  // of the stage to be copied next: its place in the table, and in shared memory
-  int left = steps;              // from there to the end
-  auto start_copies = [&] {
-    copy_weights(thread, copies.w + buffer * w_stage, w, steps, rows, left);
-    if constexpr (lie == lie_rows)
-      copy_rows(thread, copies.x + buffer * x_stage, x + p0 * steps, steps, layer.N - p0, left);
-    else
-      copy_inputs<lie>(thread, copies.x + buffer * x_stage, x, column, copies.taps + next_tap, image, left);
-    commit_copies();
-    buffer ^= 1;
-    left -= depth;
-    w += depth;
-    next_tap += depth;
-    if (lie != lie_windows || next_tap == depth * window) next_tap = 0, x += depth * image;
+  const int w_own = late(own.slice * slice_depth * tile_k + own.k * 8);
+  const int x_own = late(w_stage + own.slice * slice_depth * x_pitch + own.p);
+  w += WeightShare<V>::k(thread) * steps + WeightShare<V>::e(thread);
+  if (lie == lie_rows) x += p0 * steps;
+  int next_tap = 0;  // of the stage to be copied next: its place in the table
+  int left = steps;  // from there to the end
+  auto start_copies = [&](float* to) {
+    if (left > 0) {
+      copy_weights<V>(thread, to, w, steps, rows, left);
+      if constexpr (lie == lie_rows)
+        copy_rows(thread, to + w_stage, x, steps, layer.N - p0, left);
+      else
+        copy_inputs<lie>(thread, to + w_stage, x, column, copies.taps + next_tap, image, left);
+      left -= depth;
+      w += depth;
+      next_tap += depth;
+      if (lie != lie_windows || next_tap == depth * window) next_tap = 0, x += depth * image;
+    }
+    commit_copies();  // past the end a batch is empty, but counted
   };
 
-  start_copies();
+  DIBENCH_LOOP for (int i = 0; i < stages - 1; ++i) start_copies(copies.stages + i * stage);
   DIBENCH_HELD for (int i = 0; i < held_k; ++i)
     DIBENCH_HELD for (int j = 0; j < held_p; ++j) acc[i][j] = 0.0f;
+  int now = 0, before = (stages - 1) * stage;  // where the stage is that is multiplied next, and the one before it
   DIBENCH_LOOP for (int e0 = 0; e0 < steps; e0 += depth) {
-    const float* const w_now = copies.w + (buffer ^ 1) * w_stage + own.slice * slice_depth * w_pitch + own.k;
-    const float* const x_now = copies.x + (buffer ^ 1) * x_stage + own.slice * slice_depth * x_pitch + own.p;
-    wait_for_copies<0>();
+    wait_for_copies<stages - 2>();
     __syncthreads();  // all copies of this stage are there, and the stage before is no longer read:
-    if (left > 0) start_copies();  // its place is free
+    start_copies(copies.stages + before);  // its place is free
+    const float* const w_now = copies.stages + now + w_own;
+    const float* const x_now = copies.stages + now + x_own;
+    before = now;
+    now = now == (stages - 1) * stage ? 0 : now + stage;
 
-    DIBENCH_HELD for (int e = 0; e < slice_depth; ++e) {
-      float w_held[held_k], x_held[held_p];
-      DIBENCH_HELD for (int i = 0; i < held_k; i += 4)
-        unpack(w_held + i, fetch_weight_shared((const float4*)(w_now + e * w_pitch + i * lanes_k)));
-      DIBENCH_HELD for (int j = 0; j < held_p; j += 4)
-        unpack(x_held + j, fetch_input_shared((const float4*)(x_now + e * x_pitch + j * lanes_p)));
+    DIBENCH_HELD for (int e = 0; e < slice_depth; e += 4) {
+      float w_held[held_k][4];
       DIBENCH_HELD for (int i = 0; i < held_k; ++i)
-        DIBENCH_HELD for (int j = 0; j < held_p; ++j) acc[i][j] = mac(acc[i][j], w_held[i], x_held[j]);
+        unpack(w_held[i], fetch_weight_shared((const float4*)(w_now + (e / 8 * tile_k + i * lanes_k) * 8 + e % 8)));
+      DIBENCH_HELD for (int de = 0; de < 4; ++de) {
+        float x_held[held_p];
+        DIBENCH_HELD for (int j = 0; j < held_p; j += 4)
+          unpack(x_held + j, fetch_input_shared((const float4*)(x_now + (e + de) * x_pitch + j * lanes_p)));
+        DIBENCH_HELD for (int i = 0; i < held_k; ++i)
+          DIBENCH_HELD for (int j = 0; j < held_p; ++j) acc[i][j] = mac(acc[i][j], w_held[i][de], x_held[j]);
+      }
     }
   }
   __syncthreads();  // the last stage is no longer read: its place is free for the sums, or for the next tile
@@ -262,9 +300,8 @@ __device__ __forceinline__ Tile tile_of(const Layer& l, int item) {
 extern "C" __global__ void __launch_bounds__(threads, blocks)
     conv_implicit_gemm(const Layer layer, int instances, const float* x, const float* w, float* y) {
   DYNAMIC_SHARED(float, shared);
-  float* const x_copies = shared + 2 * w_stage;
-  Tap* const taps = (Tap*)(x_copies + 2 * x_stage);
-  const Copies copies = {shared, x_copies, taps};
+  Tap* const taps = (Tap*)(shared + stages * stage);
+  const Copies copies = {shared, taps};
 
   const int image = layer.H * layer.W, window = layer.R * layer.S;
   fill_taps(taps, layer, depth, threads);
@@ -280,12 +317,14 @@ extern "C" __global__ void __launch_bounds__(threads, blocks)
       const float* const tile_w = w + tile.instance * w_elements(layer) + tile.k * group_c * window;
       const float* const tile_x = x + tile.instance * x_elements(layer) + tile.group * group_c * image;
       const Factors factors = {tile_w, tile.rows, tile_x, tile.p};
-      if (lie == lie_dense)
-        multiply<lie_dense>(acc, layer, factors, copies);
+      if (group_c * window % 4)  // channels of w begin anywhere, which few layers have: one loop for all of them
+        multiply<lie_windows, float>(acc, layer, factors, copies);
+      else if (lie == lie_dense)
+        multiply<lie_dense, Wide>(acc, layer, factors, copies);
       else if (lie == lie_rows && tile_p < 256)
-        multiply<lie_rows>(acc, layer, factors, copies);
+        multiply<lie_rows, Wide>(acc, layer, factors, copies);
       else
-        multiply<lie_windows>(acc, layer, factors, copies);
+        multiply<lie_windows, Wide>(acc, layer, factors, copies);
     }
     // Computed again, so that the main loop need not hold them in registers.
     const Tile tile = tile_of(layer, late(item));
@@ -301,7 +340,7 @@ extern "C" __global__ void __launch_bounds__(threads, blocks)
       if (position >= positions || (aligned && j % 4)) continue;
       float* const to = tile_y + position / plane * (layer.K * plane) + position % plane;
       DIBENCH_HELD for (int i = 0; i < held_k; ++i) {
-        const int k = own.k + i / 4 * 4 * lanes_k + i % 4;
+        const int k = own.k + i * lanes_k;
         if (k >= tile.rows) continue;
         if (aligned)
           put_output((float4*)(to + k * plane), pack(acc[i] + j / 4 * 4));

@@ -204,7 +204,8 @@ def is_caught(variant: Variant, layer: Layer, knobs: dict[str, Any]) -> bool:
 
 CONV = Layer(N=1, C=37, H=9, W=9, K=70, R=3, S=3, pad_h=1, pad_w=1)  # several tiles, several stages
 GUARDED = {  # kernels whose threads wait for each other, with a layer that makes a block go round all loops
-    "conv_implicit_gemm": (CONV, {"tile_p": 32, "tile_k": 32}),
+    # 9 stages of 32 steps: the last lies where the sums of its slices are added up afterwards.
+    "conv_implicit_gemm": (attrs.evolve(CONV, C=29), {"tile_p": 32, "tile_k": 32}),
     "conv_tensor_tf32": (attrs.evolve(CONV, C=40), {"tile_p": 64, "tile_k": 64}),
     "fc_matrix_vector": (Layer.fc(3, 260, 4), {"tile_p": 2, "warps": 4}),
     "depthwise_window": (
@@ -229,3 +230,25 @@ def test_no_barrier_is_idle(name: str, guard: str, number: int, tmp_path: Path) 
     mutant = tmp_path / variant.path.name
     mutant.write_text(source[:start] + source[end:], "utf-8")
     assert is_caught(attrs.evolve(variant, path=mutant), layer, knobs)
+
+
+# ---- and so is each guard of the copies to shared memory ---------------------------------------------------
+
+COPIES = {
+    "waits for one stage too few": ("<stages - 2>", "<stages - 1>"),
+    "refills the stage that is read": ("stages + before);", "stages + max(before, now));"),
+    "starts one stage too few": ("i < stages - 1; ++i)", "i < stages - 2; ++i)"),
+    "channels past the last": ("k + dk < rows && ", "k + dk < rows + tile_k && "),
+    "steps past the last": ("k + dk < rows && e + de < left", "k + dk < rows && e + de < left + depth"),
+    "16 bytes from anywhere": ("if (group_c * window % 4)", "if (false)"),
+    "taps of the stage before": ("copies.taps + next_tap", "copies.taps"),
+}
+
+
+@pytest.mark.parametrize(("was", "becomes"), COPIES.values(), ids=COPIES)
+def test_no_guard_of_a_copy_is_idle(was: str, becomes: str, tmp_path: Path) -> None:
+    source = GEMM.path.read_text("utf-8")
+    assert source.count(was) == 1
+    mutant = tmp_path / GEMM.path.name
+    mutant.write_text(source.replace(was, becomes), "utf-8")
+    assert is_caught(attrs.evolve(GEMM, path=mutant), *GUARDED["conv_implicit_gemm"])

@@ -37,6 +37,8 @@ class Proof:
     dtype: str = "fp32"
     slices: int = 1
     """Groups of warps that add up their sums in the end; one of them stores."""
+    taps: int = 0
+    """Bytes that a thread reads of the GEMM's table of filter taps, 8 or 16 at a time."""
 
 
 def lie(how: str, tile_k: int, tile_p: int, depth: int) -> Layer:
@@ -49,9 +51,11 @@ def lie(how: str, tile_k: int, tile_p: int, depth: int) -> Layer:
 
 
 def gemm(how: str, tile_k: int, tile_p: int) -> Proof:
-    slices = 1 if tile_p >= 128 else 2 if tile_p == 64 else 8
-    layer = lie(how, tile_k, tile_p, 8 * slices)
-    return Proof(GEMM, layer, {"tile_p": tile_p, "tile_k": tile_k}, slices=slices)
+    slices = 1 if tile_p >= 128 else 2 if tile_p == 64 else 4
+    layer, knobs = lie(how, tile_k, tile_p, 8 * slices), {"tile_p": tile_p, "tile_k": tile_k}
+    threads = compilers.geometry(GEMM, layer, knobs).block
+    steps = 8 * slices * min(tile_p, threads) // threads  # that a thread copies of its columns, in a stage
+    return Proof(GEMM, layer, knobs, slices=slices, taps=8 * STAGES * steps if how == "windows" else 0)
 
 
 def tensor(how: str, tile_p: int, tile_k: int, dtype: str) -> Proof:
@@ -139,8 +143,10 @@ def test_a_whole_layer_is_what_its_header_counts(proof: Proof, arch: int, listin
         assert 2 * rounded * threads == (counts["output_writes"] if element == 2 else 0)
     # From shared memory come 16 bytes at a time in the GEMM, 4 under a window, matrices to tensor cores;
     # the rest are tables of taps or positions, and sums that slices hand over.
-    if proof.dtype == "fp32":
-        operands = moved(code, "LDS", only="128" if proof.variant is GEMM else "32")
+    if proof.variant is GEMM:
+        operands = moved(code, "LDS", only="128") + moved(code, "LDS", only="64") - proof.taps
+    elif proof.dtype == "fp32":
+        operands = moved(code, "LDS", only="32")
     else:
         operands = 16 * code["LDSM.16.M88.4"]
     assert operands * threads == element * shared
