@@ -13,9 +13,19 @@ ops          = ["standard"]
 stationarity = "output"
 fast         = true
 teaches      = "Laying out the inputs costs about as much as 10 output channels: little for many of them, noticeable at K = 32."
+# Output rows of an image whose inputs, laid out for the filter, are about a MiB; strips are even.
+define.phases = "1 if S == 1 else stride_w"
+define.pitch = "ceil_div((Q - 1) * phases + (S - 1) * dil_w + 1, phases) * phases"
+define.step = "1 if R == 1 else stride_h"
+define.reach = "(R - 1) * dil_h + 1"
+define.fit = "262144 // (C * pitch)"
+define.most = "(fit - reach) // step + 1 if fit > reach else 1"
+define.even = "ceil_div(P, ceil_div(P, most))"
+# Images that go together: of a MiB and of 256 positions; 1 where an image has strips.
+define.room = "min(262144 // (C * ((P - 1) * step + reach) * pitch), 256 // (P * Q))"
+define.images = "1 if even < P or room < 2 else ceil_div(N, ceil_div(N, room))"
 # Output rows of a strip and how many there are: of N images one after the other where images go together.
-define.images = "staged_images(262144, 256)"
-define.strip = "P * images if images > 1 else staged_rows(262144)"
+define.strip = "P * images if images > 1 else even"
 define.high = "N * P if images > 1 else P"
 define.times = "1 if images > 1 else N"
 # Vectors that copy the positions of a strip, cut at the end of each row and of each panel of 3 vectors.

@@ -294,7 +294,7 @@ def test_a_network_measured_in_another_hour_is_stated_at_the_pace_of_the_fit(
     kernel = {"shares": [1.0], "share_sds": [0.05], "known_sds": [0.03]}
     for folder, usual_s in ((fitted, 1.0), (networks, 1.5)):
         folder.mkdir()
-        pace = {str(rows["variant"].iloc[0]): {**kernel, "usual_s": [usual_s]}}
+        pace = {"gemm": {**kernel, "usual_s": [usual_s]}}
         manifest = {"device": {"name": "card"}, "windows": {"pace": pace}}
         (folder / "manifest.json").write_text(json.dumps(manifest))
     (fitted / "fit.json").write_text(json.dumps(found.to_json()))

@@ -28,35 +28,6 @@ def gemm_macs(layer: Layer, tile_p: int, tile_k: int, depth: int) -> int:
     return gemm_tiles(layer, tile_p, tile_k) * tile_p * tile_k * steps
 
 
-def staged_rows(layer: Layer, floats: int) -> int:
-    """Output rows of a strip whose inputs, laid out for the filter, are about `floats`; strips are even.
-
-    >>> layer = Layer(N=1, C=64, H=56, W=56, K=64, R=3, S=3, pad_h=1, pad_w=1)
-    >>> staged_rows(layer, 131072)  # 35 rows of 58 columns would fit, so two strips
-    28
-    """
-    step, reach, columns = _staged(layer)
-    fit = floats // (layer.C * columns)
-    most = (fit - reach) // step + 1 if fit > reach else 1
-    return ceil_div(layer.P, ceil_div(layer.P, most))
-
-
-def staged_images(layer: Layer, floats: int, positions: int) -> int:
-    """Images that are laid out together, of so many floats and positions; 1 where an image has strips.
-
-    >>> staged_images(Layer(N=32, C=512, H=7, W=7, K=512, R=3, S=3, pad_h=1, pad_w=1), 262144, 256)  # 5 fit
-    5
-    >>> staged_images(Layer(N=8, C=512, H=7, W=7, K=512, R=3, S=3, pad_h=1, pad_w=1), 262144, 256)  # 4 and 4
-    4
-    """
-    step, reach, columns = _staged(layer)
-    image = layer.C * ((layer.P - 1) * step + reach) * columns
-    room = min(floats // image, positions // (layer.P * layer.Q))
-    if staged_rows(layer, floats) < layer.P or room < 2:
-        return 1
-    return ceil_div(layer.N, ceil_div(layer.N, room))
-
-
 def _staged(layer: Layer) -> tuple[int, int, int]:
     """Of inputs laid out for the filter: rows between output rows, rows under one, columns of all phases."""
     step = 1 if layer.R == 1 else layer.stride_h
