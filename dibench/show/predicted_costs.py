@@ -81,9 +81,7 @@ def checked(found: Predictions) -> list[Block]:
         return []
     told = [*between_layers.blocks(found.whole), *measured(found)]
     if found.pace_apart is not None:
-        told.append(
-            Sentence(pace_text(found.pace_apart, "the fit's sweep", "that of whole networks"), "warn")
-        )
+        told.append(Sentence(pace_text(found.pace_apart, "the fit's sweep", "the measured networks"), "warn"))
     return told
 
 

@@ -308,7 +308,7 @@ def test_a_network_measured_in_another_hour_is_stated_at_the_pace_of_the_fit(
     with pytest.raises(SystemExit):
         main(command)
     said = " ".join(capsys.readouterr().out.split())
-    assert f"times of {networks} are stated at the pace of the fit's sweep" in said.replace("/ ", "/")
+    assert "times of the measured networks are stated at the pace of the fit's sweep" in said
     (fitted / "manifest.json").unlink()
     with pytest.raises(SystemExit):
         main([*command, "--json"])
