@@ -12,18 +12,43 @@ import runpy
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import attrs
 
 _PR_SET_PDEATHSIG = 1
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 def python_path() -> str:
     """The PYTHONPATH with which a child finds the same modules as this process."""
     return os.pathsep.join(entry or str(Path.cwd()) for entry in sys.path)
+
+
+@contextlib.contextmanager
+def signals_held() -> Iterator[None]:
+    """Signals that raise KeyboardInterrupt in the main thread wait until the end of the block.
+
+    In a Python function that C calls, the exception would be printed and lost.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {number: signal.getsignal(number) for number in _ENDING}
+    heard = {number: handler for number, handler in handlers.items() if callable(handler)}
+    came: list[int] = []
+    try:
+        for number in heard:
+            signal.signal(number, lambda number, _: came.append(number))
+        yield
+    finally:
+        for number, handler in heard.items():
+            signal.signal(number, handler)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def die_with(parent: int) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import attrs
 
 from dibench.errors import UserError
+from dibench.processes import signals_held
 
 
 @attrs.frozen
@@ -76,7 +77,8 @@ def team(library: Path, wanted: int | None = None) -> Team:
             masks.append(mask)
 
     set_dynamic(0)
-    run(ctypes.CFUNCTYPE(None, ctypes.c_void_p)(member), None, wanted or allowed, 0)
+    with signals_held():
+        run(ctypes.CFUNCTYPE(None, ctypes.c_void_p)(member), None, wanted or allowed, 0)
     bound = allowed > 1 and all(len(mask) == 1 for mask in masks)
     return Team(len(masks), len(set[int]().union(*masks)), bound)
 

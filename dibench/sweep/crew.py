@@ -187,6 +187,11 @@ class LocalDevice:
         assert self._setup is not None
         return self._setup
 
+    @property
+    def ended(self) -> bool:
+        """Whether its worker was stopped and no other started, as where a stuck case outlives the budget."""
+        return self._worker.closed
+
     def peaks(self) -> dict[str, Any]:
         """See OpenDevice."""
         try:

@@ -116,6 +116,7 @@ class GrowingFile:
             ChangedError: another program changed one of them.
         """
         self._held()
+        self._settle()
         if how := self._changed():
             rule = f"{how} by another program while this sweep ran, and is left so; {self.safe}"
             raise ChangedError("", rule, where=self.path)
@@ -147,7 +148,7 @@ class GrowingFile:
                 while written < len(line):  # a nearly full disk may write only a part
                     written += self._write(self._fd, line[written:])
             except OSError:
-                self._cut()
+                self._settle()
                 raise
         self._size, self._end = self._end, None
         if time.monotonic() - self._synced_at >= _SYNC_EVERY_S:
@@ -162,17 +163,24 @@ class GrowingFile:
     def close(self) -> None:
         """Cut off an interrupted write and force the file to the disk."""
         try:
-            self._cut()
+            self._settle()
             self.sync()
         finally:
             os.close(self._fd)
 
-    def _cut(self) -> None:
-        """Cut off what was written of a line whose end was not; nobody else's line, and never upwards."""
+    def _settle(self) -> None:
+        """Of an append that was interrupted, keep a whole line, and cut off a torn one.
+
+        Nobody else's line is cut, and never upwards. An interrupt may come when all is written, and before
+        that is noted: what stands there then is no other program's.
+        """
         if self._end is None:
             return
         with contextlib.suppress(OSError):  # the next start repairs it
-            if self._size < os.fstat(self._fd).st_size < self._end:
+            size = os.fstat(self._fd).st_size
+            if size == self._end:
+                self._size = size
+            elif self._size < size < self._end:
                 os.ftruncate(self._fd, self._size)
         self._end = None
 

@@ -224,8 +224,9 @@ def _peaks_again(
 ) -> None:
     """Measure the peaks of this machine once more, as they may have been disturbed; the larger stays."""
     time_left = deadline is None or time.monotonic() + _PEAKS_S < deadline
-    here = isinstance(crew, LocalCrew) and not crew.devices[0].setup.meter.in_visits
-    if manifest.peaks and time_left and here:
+    if not (manifest.peaks and time_left and isinstance(crew, LocalCrew)):
+        return
+    if any(not one.ended and not one.setup.meter.in_visits for one in crew.devices[:1]):
         manifest.raise_peaks(_peaks(crew, under_way, on_event))
 
 

@@ -240,6 +240,11 @@ class Worker:
         lines = self._stderr.read().decode(errors="replace").strip().splitlines()
         return f"worker died: exit status {status}" + (f": {lines[-1].strip()}" if lines else "")
 
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._process.stdin is None or self._process.stdin.closed
+
     def close(self) -> None:
         """Kill the process."""
         self._process.kill()

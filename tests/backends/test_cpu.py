@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -18,7 +19,7 @@ import pytest
 from references import ROOT, build, legal_knobs, operands
 
 from dibench import _cpu, kernels
-from dibench.backends import open_backend
+from dibench.backends import open_backend, openmp
 from dibench.backends.cpu import CpuBackend, cache_bytes
 from dibench.backends.operands import operand
 from dibench.check.reference import convolution
@@ -120,6 +121,25 @@ def threads_of(first: str = "", **variables: str) -> tuple[int, int, bool]:
 CORES = len(os.sched_getaffinity(0))
 ONE = str(min(os.sched_getaffinity(0)))
 two_cores = pytest.mark.skipif(CORES < 2, reason="needs two cores")
+
+
+def test_an_interrupt_while_openmp_is_asked_ends_the_program(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """ctypes would print the exception of a function that C calls, and go on."""
+
+    def interrupted(pid: int) -> set[int]:
+        if threading.current_thread() is threading.main_thread():
+            signal.raise_signal(signal.SIGINT)
+        return {0}
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "sched_getaffinity", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            openmp.team(Path(_cpu.__file__), 1)
+    assert capfd.readouterr().err == ""
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert openmp.team(Path(_cpu.__file__), 1).threads == 1
 
 
 @two_cores

@@ -174,6 +174,7 @@ def test_a_line_that_was_whole_when_an_interrupt_came_is_kept(tmp_path: Path) ->
     file = record.GrowingFile(tmp_path / "grows", write=write)
     with pytest.raises(KeyboardInterrupt):
         file.append_line(b"measured\n")
+    file.check()  # no other program is blamed for it
     file.close()
     assert file.path.read_bytes() == b"measured\n"
 
