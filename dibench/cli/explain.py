@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 
 # Wide because each parameter is an option.
+# Long because each of them is described here.
 def explain(
     model: Model,
     fit: FitFile = None,

@@ -14,6 +14,7 @@ from dibench.errors import UserError
 from dibench.files import replace_file, write_json
 
 
+# Long because each option is described here.
 def import_(
     file: Annotated[
         Path,
