@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from dibench.limits.cards import Card
     from dibench.limits.examine import Limits
     from dibench.plan import Case
+    from dibench.show.blocks import Block
 
 FEW = (
     "resnet50/layer1.0.conv2", "resnet50/layer3.1.conv1", "resnet50/layer4.1.conv2", "resnet50/fc",
@@ -43,55 +44,39 @@ def tell(
         full: every kernel, and what each takes of a multiprocessor.
     """
     from dibench.limits import cards
+    from dibench.show.terminal import show
 
     card, dtypes = cards.of(arch), (dtype,) if dtype else _TELLING
     whole = [name for name in named if not _is_layer(name)]
     if whole and len(whole) < len(named):
         raise UserError("LAYER", "must all be layers, or all networks", " ".join(named))
     if whole:
-        _networks(whole, card, batches or BATCHES, dtypes, json_file, full=full)
+        found, told = _networks(whole, card, batches or BATCHES, dtypes, full=full)
     else:
-        _layers(named, card, batches, dtypes, json_file, full=full)
+        found, told = _layers(named, card, batches, dtypes, full=full)
+    answer(json_file, lambda: found, lambda: show(console(), told))
 
 
 def _layers(
-    named: Sequence[str],
-    card: Card,
-    batches: Sequence[int],
-    dtypes: Sequence[str],
-    json_file: Path | None,
-    *,
-    full: bool,
-) -> None:
+    named: Sequence[str], card: Card, batches: Sequence[int], dtypes: Sequence[str], *, full: bool
+) -> tuple[Any, Sequence[Block]]:
     from dibench.limits import choice
     from dibench.show import limits
-    from dibench.show.terminal import show
 
     layers = [layer for name in named or FEW for layer in _at_batches(name, batches)]
     fast = not (named and full)
     cases = [case for layer in layers for case in choice.cases_of(layer, card, fast=fast, dtypes=dtypes)]
     found = _examined(cases, card)
     shown = found if named else choice.fastest(found)
-    answer(
-        json_file,
-        lambda: [_object(one) for one in shown],
-        lambda: show(console(), limits.layers(shown, card, full=full)),
-    )
+    return [_object(one) for one in shown], limits.layers(shown, card, full=full)
 
 
 def _networks(
-    named: Sequence[str],
-    card: Card,
-    batches: Sequence[int],
-    dtypes: Sequence[str],
-    json_file: Path | None,
-    *,
-    full: bool,
-) -> None:
+    named: Sequence[str], card: Card, batches: Sequence[int], dtypes: Sequence[str], *, full: bool
+) -> tuple[Any, Sequence[Block]]:
     from dibench import models
     from dibench.limits import choice
     from dibench.show import limits
-    from dibench.show.terminal import show
 
     loaded = [models.load(name, batch=N) for name in named for N in batches]
     wanted = {layer.renamed(""): None for model in loaded for layer in model.layers}
@@ -100,16 +85,8 @@ def _networks(
     known = {(one.case.layer, one.case.dtype): one for one in best}
     told = [choice.of_network(model.name, model.layers, one, known) for model in loaded for one in dtypes]
     rows = [one for one in best if one.case.dtype in dtypes]
-    answer(
-        json_file,
-        lambda: {
-            "networks": [attrs.asdict(one) for one in told],
-            "layers": [_object(one) for one in rows],
-        },
-        lambda: show(
-            console(), [*(limits.layers(rows, card, full=True) if full else []), *limits.networks(told, card)]
-        ),
-    )
+    found = {"networks": [attrs.asdict(one) for one in told], "layers": [_object(one) for one in rows]}
+    return found, [*(limits.layers(rows, card, full=True) if full else []), *limits.networks(told, card)]
 
 
 def _is_layer(name: str) -> bool:

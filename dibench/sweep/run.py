@@ -224,9 +224,10 @@ def _peaks_again(
 ) -> None:
     """Measure the peaks of this machine once more, as they may have been disturbed; the larger stays."""
     time_left = deadline is None or time.monotonic() + _PEAKS_S < deadline
-    if not (manifest.peaks and time_left and isinstance(crew, LocalCrew)):
+    if not (manifest.peaks and time_left and isinstance(crew, LocalCrew) and crew.devices):
         return
-    if any(not one.ended and not one.setup.meter.in_visits for one in crew.devices[:1]):
+    device = crew.devices[0]
+    if not (device.ended or device.setup.meter.in_visits):
         manifest.raise_peaks(_peaks(crew, under_way, on_event))
 
 

@@ -13,6 +13,7 @@ import pytest
 from dibench.backends import host
 from dibench.kernels import compilers, source_directory
 from dibench.kernels.compilers import nvrtc, sass
+from dibench.kernels.counting.splits import split_bytes
 
 THREADS, TILES, SPLITS, STEPS = 64, 3, 4, 37
 ORDERS = [(threads, blocks) for threads in (False, True) for blocks in (False, True)]
@@ -55,7 +56,7 @@ def run(source: str, threads: bool = False, blocks: bool = False, grid: int = TI
     """The outputs, and the counts; x is such that every order of summation rounds in its own way."""
     x = np.random.default_rng(5).uniform(-1, 1, (STEPS, TILES, THREADS, 4)).astype(np.float32)
     y = np.full((TILES, THREADS, 4), np.nan, np.float32)
-    workspace = np.zeros(TILES * SPLITS * THREADS * 4 + TILES, np.float32)
+    workspace = np.zeros(split_bytes(TILES, THREADS * 4, SPLITS) // 4, np.float32)
     counts = host.build(source, "columns", CONSTANTS).launch(
         [ctypes.c_void_p(array.ctypes.data) for array in (x, y, workspace)],
         {"weight": x[:0], "input": x, "output": y, "workspace": workspace},
