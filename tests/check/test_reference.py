@@ -6,7 +6,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from references import layers, operands
 
@@ -35,10 +35,11 @@ def test_the_reference_is_the_definition(layer: Layer) -> None:
 @pytest.mark.parametrize(("dtype", "least"), [("fp16", 2.0**-24), ("bf16", 2.0**-133)])
 @settings(max_examples=60, deadline=None)
 @given(size=st.integers(-30, 10), seed=st.integers(0, 1000))
+@example(size=0, seed=569)  # products that all but cancel: summing is off by more than outputs are apart
 def test_a_16_bit_output_may_be_off_by_its_rounding_and_no_more(
     dtype: str, least: float, size: int, seed: int
 ) -> None:
-    """The nearest number of the type is right, its neighbours but one are wrong, also next to zero."""
+    """The nearest number of the type is right; two further, beyond what summing is off by, is wrong."""
     layer = Layer.fc(N=8, C=3, K=8)
     x, w, _ = (values[0] for values in operands(layer, 1, seed))
     x = x * np.float32(2.0**size)
@@ -46,5 +47,7 @@ def test_a_16_bit_output_may_be_off_by_its_rounding_and_no_more(
     nearest = as_values(as_elements(y.astype(np.float32), dtype), dtype).astype(np.float64)
     allowed = allowance(layer, x, w, dtype)
     assert (np.abs(nearest - y) <= allowed).all()
-    spacing = np.maximum(2.0 ** (np.floor(np.log2(np.abs(y))) - (10 if dtype == "fp16" else 7)), least)
-    assert (np.abs(nearest + 2 * spacing - y) > allowed).all()
+    summing = 2 * allowance(layer, x, w)  # 16-bit kernels may truncate where float32 rounds
+    largest = np.abs(y) + summing
+    spacing = np.maximum(2.0 ** (np.floor(np.log2(largest)) - (10 if dtype == "fp16" else 7)), least)
+    assert (np.abs(nearest + 2 * spacing + 2 * summing - y) > allowed).all()
