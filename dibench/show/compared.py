@@ -25,11 +25,14 @@ if TYPE_CHECKING:
 _SHOWN = 8
 _WORDS = {"time_s": ("time", "s"), "energy_j": ("energy", "J")}
 _INTERVALS = "the brackets are 95% intervals."
+_ONE_MEASUREMENT = "A and B are one measurement, so nothing differs"
 _TONES: dict[str, Tone] = {"worse": "bad", "better": "good"}
 
 
 def blocks(found: Comparison) -> list[Block]:
     """The answer in words first, then the cases that changed, then what the answer rests on."""
+    if found.one_measurement and found.verdict != "worse":
+        return [*_one_measurement(found), *_basis(found)]
     made: list[Block] = []
     if found.verdict == "too noisy":
         made.append(Headline("Too noisy to tell.", "warn"))
@@ -52,6 +55,8 @@ def brief(found: Comparison, *, full: str = "--full", accept: str = "--fail-abov
         full: how one asks for all of it.
         accept: how one accepts more change.
     """
+    if found.one_measurement and found.verdict != "worse":
+        return _one_measurement(found)
     first = next((one for one in found.quantities if one.too_noisy), found.quantities[0])
     noisy = found.verdict == "too noisy"
     answer = "; ".join(_answer(one).rstrip(".") for one in found.quantities)
@@ -69,6 +74,15 @@ def brief(found: Comparison, *, full: str = "--full", accept: str = "--fail-abov
     more = f"`{full}` says on what this rests"
     made += [_changed(one, found.matched_by, "" if number else more) for number, one in enumerate(changed)]
     return made if changed else [*made, Note(f"{more}.")]
+
+
+def _one_measurement(found: Comparison) -> list[Block]:
+    cases = count(len(found.quantities[0].cases), "case")
+    return [
+        Headline(f"{_ONE_MEASUREMENT}: every number of {cases} is the same."),
+        Sentence("How sure: certain, and of no use: it says nothing of what a second measurement would say."),
+        Sentence("Next: measure again into another directory, and compare with that."),
+    ]
 
 
 def _how_sure(found: Comparison, first: Quantity) -> str:
@@ -116,6 +130,8 @@ def _failed(found: Comparison) -> list[Block]:
 
 def in_a_line(found: Comparison) -> str:
     """The answer on time, and on energy where it could be compared: a line each."""
+    if found.one_measurement and found.verdict != "worse":
+        return f"{_ONE_MEASUREMENT}."
     told = [_answer(one) for one in found.quantities]
     return "\n".join([*(["Too noisy to tell."] if found.verdict == "too noisy" else []), *told][:2])
 

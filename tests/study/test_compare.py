@@ -179,6 +179,25 @@ def test_flagged_sweeps_of_one_program_are_too_noisy_to_tell(run: Run, tmp_path:
         assert out.startswith("Too noisy to tell: ") and "100% of the pairs have a flagged row" in out
 
 
+def test_a_table_beside_itself_does_not_differ_however_noisy(run: Run, tmp_path: Path) -> None:
+    a, copied, other = (tmp_path / f"{name}.csv" for name in ("a", "copied", "other"))
+    noisy = sweep(1, visits=0.6).assign(status="flagged", reason="the machine was busy")
+    noisy.to_csv(a, index=False)
+    noisy.iloc[::-1].to_csv(copied, index=False)
+    once_more = noisy.copy()
+    once_more.loc[0, "time_s"] *= 1.5
+    once_more.to_csv(other, index=False)
+    assert run("compare", a, other)[0] == 3, "one other number: it is another measurement"
+    for same, option in ((a, ()), (copied, ()), (a, ("--full",))):
+        status, out, err = run("compare", a, same, *option)
+        assert (status, err) == (0, "")
+        assert out.startswith("A and B are one measurement, so nothing differs: every number of 60 cases")
+        assert "Too noisy" not in out and "Next: measure again" in out
+    figures = json.loads(run("compare", a, copied, "--json")[1])
+    assert (figures["verdict"], figures["one_measurement"]) == ("not worse", True)
+    assert compare(noisy, noisy).quantities[0].too_noisy == ""
+
+
 def test_a_margin_below_the_noise_is_too_noisy_and_one_above_it_is_answered() -> None:
     a, b = sweep(1, visits=0.02), sweep(2, visits=0.02)
     told = [compare(a, b, margin=margin) for margin in (0.005, 0.03, 0.1)]

@@ -124,3 +124,5 @@ class Comparison(Result):
     pace_apart: PaceApart | None = None
     """How far the usual paces of the machine lie apart; None where times are as they were measured: their
     manifests tell no paces, or the machine had one, and the same, in both."""
+    one_measurement: bool = False
+    """Every pair has the same numbers in A and B: a table beside itself, or a copy."""

@@ -20,6 +20,8 @@ Where more than half of the pairs have a flagged row, or where a typical case mi
 they are too noisy whatever the tests say: such a machine moves all cases alike, too.
 
 Where both manifests hold the usual paces of the machine, times of B are stated at those of A first (`paces`).
+
+Where every pair has the same numbers in A and B, both are one measurement: nothing differs, however noisy.
 """
 
 from __future__ import annotations
@@ -45,6 +47,7 @@ from dibench.study.use.compare_rows import (
     joined,
     measured,
     newly_failed,
+    same_numbers,
     settings_that_differ,
     usable,
     values_of,
@@ -110,6 +113,9 @@ def compare(
             quantities.append(_quantity(both, (a, b), column, margin, repeats, apart))
     if not quantities:
         raise UserError("tables", f"must have times or measured energy in common: {'; '.join(why.values())}")
+    one_measurement = same_numbers(pairs)
+    if one_measurement:
+        quantities = [attrs.evolve(one, verdict="same", too_noisy="") for one in quantities]
     failed = newly_failed(own[0], b) if matched_by == "case" else ()
     return Comparison(
         verdict=_verdict(quantities, failed),
@@ -123,6 +129,7 @@ def compare(
         devices=devices,
         differs=settings_that_differ(own[0], own[1]),
         pace_apart=apart,
+        one_measurement=one_measurement,
     )
 
 

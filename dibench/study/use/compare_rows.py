@@ -79,6 +79,13 @@ def usable(pairs: pd.DataFrame, column: str) -> pd.DataFrame | str:
     return alike
 
 
+def same_numbers(pairs: pd.DataFrame) -> bool:
+    """Whether each pair has one status, and every quantity with its interval is the same in A and B."""
+    found = [name for name in (*INTERVALS, *INTERVALS.values(), "status") if f"{name}_a" in pairs]
+    of_a, of_b = (pairs[[f"{name}_{side}" for name in found]].set_axis(found, axis=1) for side in "ab")
+    return bool(of_a.equals(of_b))
+
+
 def newly_failed(a: pd.DataFrame, b: pd.DataFrame) -> tuple[str, ...]:
     """Cases measured in A (the rows that `measured` gave) whose last row in B failed, with B's reason."""
     if "case_id" not in b:
