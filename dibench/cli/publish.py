@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 import time
+from functools import cache
 from pathlib import Path
 from typing import Annotated
 
@@ -46,12 +47,13 @@ def publish(
     from dibench.sweep.campaign import analyse, standings
 
     check_json(json_file)
-    found = merge.gather(runs)
+    read = cache(merge.read_run)  # each table once
+    found = merge.gather(runs, read)
     device = next(iter(found.devices))
     folder = out or Path("results") / slug(device)
     directories.bring_back(folder)
     if (folder / record.TABLE).is_file():
-        found = merge.gather([folder, *runs])
+        found = merge.gather([folder, *runs], read)
     else:
         directories.refuse_content(folder)
     for variant, number in found.stale.items():

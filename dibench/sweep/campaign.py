@@ -10,6 +10,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from dibench import backends, kernels, temporary
 from dibench.backends import cuda_driver
 from dibench.elsewhere import is_elsewhere
 from dibench.errors import UserError
-from dibench.files import read_json_object
+from dibench.files import read_json_object, replace_file
 from dibench.kernels import library
 from dibench.measure.settings import Settings
 from dibench.plan.ordering import in_visits
@@ -28,14 +29,14 @@ from dibench.processes import Ended, run_verbs
 from dibench.sweep import record
 from dibench.sweep.duration import VISIT_S
 from dibench.sweep.earlier_runs import read_earlier
+from dibench.sweep.kept_rows import KeptRow, keep_rows
 from dibench.sweep.parts import Joined, Part, has_result
 from dibench.sweep.run import Summary, Sweep, run_sweep
 from dibench.sweep.visit_book import Entries
-from dibench.table import read_rows
+from dibench.table import HEADER
 
 if TYPE_CHECKING:
     from dibench.plan import Plan
-    from dibench.schema import Row
     from dibench.sweep.events import Event
 
 COUNTING_S = 45.0
@@ -90,16 +91,16 @@ class Campaign:
     """The most seconds that selftest may take, and likewise calibration."""
     say: Callable[[str], None]
 
-    def rows(self) -> tuple[Row, ...]:
+    def rows(self) -> tuple[KeptRow, ...]:
         """The rows of this run so far."""
         table = self.out / record.TABLE
-        return tuple(read_rows(table)) if table.is_file() else ()
+        return tuple(keep_rows(table)) if table.is_file() else ()
 
     def joined(self) -> Joined:
         """What earlier runs measured that counts, and what this one measured."""
         manifest = read_json_object(self.out / record.MANIFEST) or {}
         visits = self.out / record.VISITS
-        own = Part(self.out, manifest, self.rows(), Entries(visits) if visits.is_file() else ())
+        own = Part(self.out, manifest, self.rows(), Entries(visits) if visits.is_file() else None)
         return Joined((*self.earlier.parts, own), (*self.earlier.rows, *own.rows))
 
 
@@ -231,7 +232,7 @@ def close(run: Campaign) -> bool:
     """
     manifest = run.out / record.MANIFEST
     with temporary.scratch() as joined:
-        record.write(joined / record.TABLE, run.joined().rows)
+        replace_file(joined / record.TABLE, chain([HEADER], run.joined().row_lines()))
         if manifest.is_file():
             shutil.copyfile(manifest, joined / record.MANIFEST)
         until = max(run.deadline - 1.0, time.monotonic() + _LEAST_S)
@@ -264,7 +265,7 @@ class Standing:
     visits_left: int
 
 
-def standings(stages: Sequence[Stage], rows: Iterable[Row]) -> list[Standing]:
+def standings(stages: Sequence[Stage], rows: Iterable[KeptRow]) -> list[Standing]:
     """Where every stage stands by these rows."""
     best: dict[str, str] = {}
     for row in rows:

@@ -10,8 +10,9 @@ beside them, one file for each card, and so do hardware counters where a part ha
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import chain, count
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +23,10 @@ from dibench.backends import openmp
 from dibench.errors import UserError
 from dibench.schema import is_measured
 from dibench.sweep import record
-from dibench.sweep.earlier_runs import read_earlier
+from dibench.sweep.earlier_runs import choose, find_tables
 from dibench.sweep.manifest import utc_now
 from dibench.sweep.parts import Joined, Part, read_part
-from dibench.table import directory_of
+from dibench.table import HEADER, directory_of
 
 COUNTERS = "counters.csv"
 BESIDE = ("calibration", "selftest")
@@ -63,7 +64,10 @@ def merge(folders: Sequence[Path], out: Path) -> Joined:
     _check_alike(parts, _SHARDS_DIFFER)
     _check_shards(parts)
     _check_cases(parts)
-    rows = sorted((row for part in parts for row in part.rows), key=lambda row: (row.order or 0, row.case_id))
+    rows = sorted((row for part in parts for row in part.rows), key=attrgetter("case_id"))
+    rows.sort(
+        key=lambda row: row.order or 0
+    )  # in two steps: a pair for each row would take as much as the row
     if not rows:
         raise UserError("DIR", "must have rows: nothing has been measured in any part yet")
     joined = Joined(parts, tuple(rows))
@@ -79,23 +83,31 @@ def _is_merge_of(folders: Sequence[Path], out: Path) -> bool:
     return bool(merged) and all(Path(one["directory"]).resolve() in given for one in merged)
 
 
-def gather(paths: Iterable[Path]) -> Joined:
+def read_run(folder: Path) -> Part:
+    """A run of a campaign, which may have been killed: a torn last line is left out.
+
+    Raises:
+        UserError: it cannot be read, or contradicts itself.
+    """
+    return read_part(folder, cut_off=True)
+
+
+def gather(paths: Iterable[Path], read: Callable[[Path], Part] = read_run) -> Joined:
     """Join runs of a campaign, or datasets: measured joules of one model of card.
 
     Args:
         paths: directories of runs, or directories above them. If several have a result for the same case of
             a card, the first one counts.
+        read: one of them, given its directory.
 
     Raises:
         UserError: there are no runs, two models of card, two ways of measuring, or joules of no sensor.
     """
-    found = read_earlier(paths, option="RUN")
-    parts = []
-    for run in found.parts:
-        part = read_part(run.folder, cut_off=True)
-        _check_measured(part)
-        parts.append(attrs.evolve(part, rows=run.rows))
-    parts.sort(key=lambda part: str(part.manifest["started_at"]))
+    runs = [read(table.parent) for table in find_tables(paths, option="RUN")]
+    found = choose(runs)
+    for run in runs:
+        _check_measured(run)
+    parts = sorted(found.parts, key=lambda part: str(part.manifest["started_at"]))
     _check_alike(parts, _RUNS_DIFFER)
     if not found.rows:
         backends = ", ".join(sorted({str(run.manifest.get("backend") or "unknown") for run in found.parts}))
@@ -157,9 +169,9 @@ def write(joined: Joined, out: Path, further: Mapping[str, Any]) -> Joined:
     Raises:
         UserError: a file cannot be read or written.
     """
-    record.write(out / record.TABLE, joined.rows)
+    files.replace_file(out / record.TABLE, chain([HEADER], joined.row_lines()))
     number = count()
-    lines = (entry.line() for entry, _ in zip(joined.entries(), number, strict=False))
+    lines = (line for line, _ in zip(joined.visit_lines(), number, strict=False))
     if first := next(lines, b""):
         files.replace_file(out / record.VISITS, chain([first], lines))
     files.write_json(out / record.MANIFEST, {**_manifest(joined), **further})

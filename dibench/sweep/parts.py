@@ -1,13 +1,14 @@
 """Sweeps to be taken together, each checked against its own manifest and visits.
 
-Visits are never in memory together: their file is gone through once to check them, once to copy them.
+Rows and visits are never in memory whole: their files are gone through once to check them, once to copy them.
 """
 
 from __future__ import annotations
 
+import os
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from statistics import fmean
@@ -18,12 +19,13 @@ import attrs
 from dibench import files
 from dibench.backends.cuda_cache import NOT_COMPILED
 from dibench.errors import UserError
-from dibench.schema import LIBRARY, Row
+from dibench.schema import LIBRARY
 from dibench.sweep import record
 from dibench.sweep.duration import VISIT_S
+from dibench.sweep.kept_rows import KeptRow, keep_rows, lines_of
 from dibench.sweep.manifest import devices_of, is_of_a_sweep
-from dibench.sweep.visit_book import Entries, Entry
-from dibench.table import HEADER, read_rows
+from dibench.sweep.visit_book import Entries
+from dibench.table import HEADER
 
 _COLUMNS = ("case_id", "order", "device", "device_uuid", "session", "status", "energy_source")
 
@@ -34,8 +36,8 @@ class Part:
 
     folder: Path
     manifest: Mapping[str, Any]
-    rows: tuple[Row, ...] = attrs.field(repr=False)
-    visits: Iterable[Entry] = attrs.field(default=(), repr=False)
+    rows: tuple[KeptRow, ...] = attrs.field(repr=False)
+    visits: Entries | None = attrs.field(default=None, repr=False)
     begun: tuple[str, ...] = attrs.field(default=(), repr=False)
     """Ids of cases that were visited and have no row yet."""
 
@@ -60,7 +62,7 @@ class Part:
         return tuple(dict.fromkeys(chain((row.case_id for row in self.rows), self.begun)))
 
 
-def has_result(row: Row) -> bool:
+def has_result(row: KeptRow) -> bool:
     """Whether the case is settled: it was measured, or this model of card cannot run it.
 
     What was skipped because something was not installed may be measured another time.
@@ -75,7 +77,7 @@ class Joined:
     """Several sweeps taken together."""
 
     parts: tuple[Part, ...] = ()
-    rows: tuple[Row, ...] = attrs.field(default=(), repr=False)
+    rows: tuple[KeptRow, ...] = attrs.field(default=(), repr=False)
     """The rows of all parts that count."""
     stale: Mapping[str, int] = attrs.field(factory=dict)
     """Rows left out, by variant whose source has changed since."""
@@ -107,16 +109,22 @@ class Joined:
         """How many devices of each name."""
         return Counter(name for name, _ in dict.fromkeys(one for part in self.parts for one in part.devices))
 
-    def entries(self) -> Iterator[Entry]:
-        """The visits that the rows were made of."""
+    def row_lines(self) -> Iterator[bytes]:
+        """The rows as they are in their tables, in the form that dibench writes."""
+        return lines_of(self.rows)
+
+    def visit_lines(self) -> Iterator[bytes]:
+        """The visits that the rows were made of, as they are in their files."""
         for part in self.parts:
             own = {(row.device_uuid, row.case_id) for row in part.rows}
-            yield from (one for one in part.visits if (one.device_uuid, one.case_id) in own)
+            for uuid, case, line in part.visits.lines() if part.visits else ():
+                if (uuid, case) in own:
+                    yield line
 
     @property
     def visit_s(self) -> float:
         """Seconds of a visit, preparing included; the usual ones where nothing was visited."""
-        took = array("d", (visit.took_s for part in self.parts for visit in part.visits))
+        took = array("d", (visit.took_s for part in self.parts for visit in part.visits or ()))
         return fmean(took) if took else VISIT_S
 
     @property
@@ -158,8 +166,8 @@ def read_part(folder: Path, *, cut_off: bool = False) -> Part:
     if not cut_off:
         _check_whole(table, HEADER)
         _check_whole(visits)
-    rows = tuple(read_rows(table, _COLUMNS)) if table.exists() else ()
-    part = Part(folder, manifest, rows, Entries(visits) if visits.exists() else ())
+    rows = tuple(keep_rows(table, _COLUMNS)) if table.exists() else ()
+    part = Part(folder, manifest, rows, Entries(visits) if visits.exists() else None)
     _check_rows(part)
     return _with_checked_visits(part)
 
@@ -168,12 +176,15 @@ def _check_whole(path: Path, header: bytes = b"") -> None:
     """Refuse a file of another version, and one with a torn last line."""
     if not path.exists():
         return
-    with files.explained(path, doing="read"):
-        content = path.read_bytes()
-    if not content.startswith(header):
+    with files.explained(path, doing="read"), path.open("rb") as file:
+        first = file.read(len(header))
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 1))
+        last = file.read(1)
+    if first != header:
         rule = "is not that of a table of this version of dibench; if it was edited, run its sweep again"
         raise UserError("header", rule, where=path)
-    if content and not content.endswith(b"\n"):
+    if last not in (b"", b"\n"):
         raise UserError("", "is cut off: run its sweep again, which repairs it", where=path)
 
 
@@ -211,7 +222,7 @@ def _with_checked_visits(part: Part) -> Part:
     """
     known = {uuid for _, uuid in part.devices}
     made, last_on, line = dict[tuple[str, str], tuple[int, int]](), dict[str, str](), 0
-    for line, visit in enumerate(part.visits, start=1):
+    for line, visit in enumerate(part.visits or (), start=1):
         if visit.device_uuid not in known:
             _refuse(part, record.VISITS, line, "device_uuid", _known_devices(part), visit.device_uuid)
         key = (visit.device_uuid, visit.case_id)
@@ -224,7 +235,7 @@ def _with_checked_visits(part: Part) -> Part:
         _check_made(part, made)
     rows = {row.case_id for row in part.rows}
     begun = tuple(case for case in last_on if case not in rows)
-    seen = Entries(part.folder / record.VISITS, line) if line else ()
+    seen = Entries(part.folder / record.VISITS, line) if line else None
     return attrs.evolve(part, visits=seen, begun=begun)
 
 

@@ -96,28 +96,38 @@ def visit_from_json(found: Mapping[str, Any]) -> Visit | WindowVisit:
     return WindowVisit.from_json(found) if "windows" in found else Visit.from_json(found)
 
 
-def read_entries(path: Path) -> Iterator[Entry]:
-    """The entries of a file, in order, read as they are asked for: in memory they take 7 kB each.
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a file with their numbers, read as they are asked for.
 
     A last line without its end, of a killed program, is left out.
 
     Raises:
-        UserError: it cannot be read, or a line is not a visit.
+        UserError: it cannot be read.
     """
     with files.explained(path, doing="read"), path.open("rb") as raw:
         lines = io.TextIOWrapper(raw, encoding=encoding_of(raw.peek(4)), errors="replace", newline="\n")
         for number, line in enumerate(lines, start=1):
             if not line.endswith("\n"):
                 return
-            try:
-                entry = Entry.of_line(line)
-            except NO_VISIT:
-                rule = (
-                    "is not a visit of this version of dibench: delete the line, and its case is visited "
-                    "again; or move the file away, and all are"
-                )
-                raise UserError(f"line {number}", rule, where=path) from None
-            yield entry
+            yield number, line
+
+
+def read_entries(path: Path) -> Iterator[Entry]:
+    """The entries of a file, in order, read as they are asked for: in memory they take 7 kB each.
+
+    Raises:
+        UserError: it cannot be read, or a line is not a visit.
+    """
+    for number, line in read_lines(path):
+        try:
+            entry = Entry.of_line(line)
+        except NO_VISIT:
+            rule = (
+                "is not a visit of this version of dibench: delete the line, and its case is visited "
+                "again; or move the file away, and all are"
+            )
+            raise UserError(f"line {number}", rule, where=path) from None
+        yield entry
 
 
 @attrs.frozen
@@ -130,6 +140,17 @@ class Entries:
 
     def __iter__(self) -> Iterator[Entry]:
         return islice(read_entries(self.path), self.number)
+
+    def lines(self) -> Iterator[tuple[str, str, bytes]]:
+        """UUID of the device, id of the case and line of each, in the present form.
+
+        They are known to be visits: this looks at no more than it tells.
+        """
+        for _, line in islice(read_lines(self.path), self.number):
+            found = json.loads(line)
+            case = case_ids.present_form(found["case_id"])
+            former = "stay" in found or case != found["case_id"]
+            yield found["device_uuid"], case, Entry.of_line(line).line() if former else line.encode()
 
 
 def take_in_kept(path: Path) -> int:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import tracemalloc
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -15,13 +17,15 @@ import pytest
 from fake_backend import sweep_of
 from replayed_plans import plan_of, replayed
 
-from dibench import files, kernels, schema
+from dibench import files, kernels, schema, table
 from dibench.cli import main
 from dibench.errors import UserError
 from dibench.plan.shard import Shard
-from dibench.sweep import record
+from dibench.schema import Row
+from dibench.sweep import kept_rows, record
 from dibench.sweep.events import VisitEnded
-from dibench.sweep.merge import gather, merge
+from dibench.sweep.merge import gather, merge, read_run
+from dibench.sweep.parts import read_part
 from dibench.sweep.run import Sweep, run_sweep
 from dibench.sweep.visit_book import Entry, VisitBook
 from dibench.table import read_csv
@@ -69,22 +73,77 @@ def test_shards_merge_into_the_whole_sweep(parts: list[Path], tmp_path: Path) ->
         merge([tmp_path / "out"], tmp_path / "again")
 
 
-def test_merge_holds_one_visit_at_a_time_and_reads_each_twice(parts: list[Path], tmp_path: Path) -> None:
-    """A million rows of a GPU have two million visits of 7 kB."""
-    known, most = list[ref[Entry]](), 0
+def test_merge_holds_one_row_and_one_visit_at_a_time_and_reads_each_once(
+    parts: list[Path], tmp_path: Path
+) -> None:
+    """A million rows of a GPU take 2 GB, and have two million visits of 7 kB; lines are copied as text."""
+    known, most = {Row: list[ref[Any]](), Entry: list[ref[Any]]()}, {Row: 0, Entry: 0}
 
-    def of_line(line: str, make: Callable[[str], Entry] = Entry.of_line) -> Entry:
-        nonlocal most
-        made = make(line)
-        known.append(ref(made))
-        most = max(most, sum(one() is not None for one in known))
+    def noted(made: Any) -> Any:
+        kind = type(made)
+        known[kind].append(ref(made))
+        most[kind] = max(most[kind], sum(one() is not None for one in known[kind]))
         return made
 
-    with patch.object(Entry, "of_line", of_line):
+    def of_line(line: str, make: Callable[[str], Entry] = Entry.of_line) -> Any:
+        return noted(make(line))
+
+    def read_rows(*given: Any) -> Any:
+        return map(noted, table.read_rows(*given))
+
+    with patch.object(Entry, "of_line", of_line), patch.object(kept_rows, "read_rows", read_rows):
         merged = merge(parts, tmp_path / "out")
     assert merged.visits == 7 == (tmp_path / "out" / record.VISITS).read_bytes().count(b"\n")
-    assert len(known) == 2 * 7, "checked once, copied once"
-    assert most <= 2, "the one at hand, and the one before it"
+    assert len(known[Entry]) == len(known[Row]) == 7, "once each"
+    assert max(most.values()) <= 2, "the one at hand, and the one before it"
+
+
+def grown(part: Path, out: Path, rows: int, shard: str) -> Path:
+    """A sweep of so many rows: those of a part over and over, each with its visit and an id of its own."""
+    shutil.copytree(part, out)
+    for name in (record.TABLE, record.VISITS):
+        head, lines = "", (part / name).read_text().splitlines(keepends=True)
+        if name == record.TABLE:
+            head, *lines = lines
+        case = schema.Row(case_id=read_csv(part / record.TABLE)["case_id"][0]).case_id
+        line = next(line for line in lines if case in line)
+        copies = (line.replace(case, f"c{shard[0]}{number:015}") for number in range(rows))
+        (out / name).write_text(head + "".join(copies))
+    of_identity(shard=shard)(out)
+    return out
+
+
+def test_what_merge_keeps_of_a_row_and_its_visits(parts: list[Path], tmp_path: Path) -> None:
+    """As whole rows five million take 10 GB."""
+    peaks, sizes = [], (50, 50, 250)  # what is imported and kept at the first call is no row's
+    for turn, rows in enumerate(sizes):
+        folder = tmp_path / str(turn)
+        halves = [grown(parts[0], folder / f"{index}", rows, f"{index}/2") for index in (1, 2)]
+        tracemalloc.start()
+        assert len(merge(halves, folder / "out").rows) == 2 * rows
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert (peaks[2] - peaks[1]) / (2 * (sizes[2] - sizes[1])) < 1_000
+
+
+def test_lines_that_are_not_as_dibench_writes_them_are_merged_in_its_form(
+    parts: list[Path], tmp_path: Path
+) -> None:
+    """Blank lines, line ends of another system, numbers as a spreadsheet writes them."""
+    whole = merge(parts, tmp_path / "whole")
+    spoil_table(parts[0], lambda text: text.replace("\n", "\r\n").replace("\r\n", "\n", 1))
+    spoil_table(parts[1], lambda text: text.replace("\n", "\n\n", 2).replace(",1,", ",1.0,"))
+    merge(parts, tmp_path / "edited")
+    assert (parts[0] / record.TABLE).read_bytes() not in (tmp_path / "edited" / record.TABLE).read_bytes()
+    tables = [(tmp_path / name / record.TABLE).read_bytes() for name in ("whole", "edited")]
+    assert tables[0] == tables[1] and len(whole.rows) == 7
+
+
+def test_a_table_that_is_changed_while_it_is_merged_is_not_copied(parts: list[Path]) -> None:
+    rows = read_part(parts[0]).rows
+    spoil_table(parts[0], lambda text: text[:-1].replace("\n", "\n ", 1) + "\n")
+    with pytest.raises(UserError, match=r"sweep\.csv: was changed while it was read: give the command again"):
+        list(kept_rows.lines_of(rows))
 
 
 def test_missing_shards_and_cases_are_told(parts: list[Path], tmp_path: Path) -> None:
@@ -286,7 +345,7 @@ def test_runs_of_a_campaign_may_have_been_killed_but_not_contradict_themselves(h
     with as_runs(halves):
         joined = gather(halves)
         visits = b"".join((half / record.VISITS).read_bytes() for half in halves)
-        assert b"".join(one.line() for one in joined.entries()) == visits and len(joined.rows) == sum(
+        assert b"".join(joined.visit_lines()) == visits and len(joined.rows) == sum(
             len(p.rows) for p in joined.parts
         )
         again = gather([halves[0], *halves])
@@ -298,6 +357,14 @@ def test_runs_of_a_campaign_may_have_been_killed_but_not_contradict_themselves(h
         spoil_visits(halves[1], lambda visits: visits.pop())
         with pytest.raises(UserError, match=r"contradicts visits\.jsonl beside it"):
             gather(halves)
+
+
+def test_runs_are_gathered_by_reading_each_table_once(halves: list[Path]) -> None:
+    with as_runs(halves), patch.object(kept_rows, "read_rows", wraps=table.read_rows) as read:
+        once = cache(read_run)
+        gather(halves, once)
+        gather([halves[0], *halves], once)  # as publish does, into a dataset that is there
+    assert [call.args[0] for call in read.call_args_list] == [half / record.TABLE for half in halves]
 
 
 def test_runs_that_were_measured_differently_are_no_dataset(halves: list[Path]) -> None:
