@@ -9,19 +9,23 @@ teaches      = "tf32 keeps float's range and 10 bits of mantissa: operands stay 
 layout       = "channels_last"
 knobs.tile_p = [128, 64, 256, 32]
 knobs.tile_k = [128, 64, 32]
+# Blocks that share a tile's reduction (split.cuh), each at least one stage of it.
+knobs.splits = [1, 2, 3, 4, 6, 8, 12, 16]
+define.sums = "split_sums(gemm_tiles(tile_p, tile_k), tile_p * tile_k, splits)"
 define.macs = "gemm_macs(tile_p, tile_k, 16)"
 prefer.tile_p = "tensor_tile_p()"
 prefer.tile_k = "tensor_tile_k()"
-requires     = ["R <= 16 and S <= 16"]
+requires     = ["R <= 16 and S <= 16", "splits <= ceil_div(C // groups * R * S, 16)"]
 constants    = []
-grid         = "instances * gemm_tiles(tile_p, tile_k)"
+grid         = "instances * gemm_tiles(tile_p, tile_k) * splits"
 block        = "32 * (tile_p // warp_side(tile_p)) * (tile_k // warp_side(tile_k))"
 shared       = "256 * (tile_p + tile_k) + 8 * tile_p"
+workspace    = "split_bytes(instances * gemm_tiles(tile_p, tile_k), tile_p * tile_k, splits)"
 counts.macs_executed = "macs"
 counts.weight_reads  = "K * (C // groups) * R * S * ceil_div(N * P * Q, tile_p) + macs // warp_side(tile_p)"
 counts.input_reads   = "C * taps_inside() * ceil_div(K // groups, tile_k) + macs // warp_side(tile_k)"
-counts.output_reads  = "0"
-counts.output_writes = "N * K * P * Q"
+counts.output_reads  = "sums"
+counts.output_writes = "N * K * P * Q + sums"
 counts.weight_reads_shared = "macs // warp_side(tile_p)"
 counts.input_reads_shared  = "macs // warp_side(tile_k)"
 */
@@ -30,7 +34,8 @@ counts.input_reads_shared  = "macs // warp_side(tile_k)"
 #include "tensor_gemm.cuh"
 
 extern "C" __global__ void __launch_bounds__(threads, 1)
-    conv_tensor_tf32(const Layer layer, int instances, const T* x, const T* w, T* y) {
+    conv_tensor_tf32(const Layer layer, int instances, const T* x, const T* w, T* y,
+                     float* workspace) {
   DYNAMIC_SHARED(Chunk, shared);
-  tensor_gemm(layer, instances, x, w, y, shared);
+  tensor_gemm(layer, instances, x, w, y, workspace, shared);
 }

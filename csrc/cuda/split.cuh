@@ -16,6 +16,7 @@ struct Share {
 /// A split's share of a reduction in stages of `depth` steps: whole stages, as many as the others have or one more. Where
 /// there are fewer stages than splits, some have none.
 __device__ __forceinline__ Share share_of(int split, int steps, int depth) {
+  if (splits == 1) return {0, steps};
   const int all = ceil_div(steps, depth);
   return {all * split / splits * depth, min(all * (split + 1) / splits * depth, steps)};
 }
@@ -39,13 +40,13 @@ struct Split {
     __syncthreads();  // all have put theirs before one of them says so
     return __syncthreads_or(threadIdx.x == 0 && arrive(counter, splits));
   }
-  /// Part i of all splits: all are on their way before the first is added.
+  /// Part i of all splits, four on their way at once.
   __device__ __forceinline__ float4 sum(int i) const {
-    float4 part[splits];
-    DIBENCH_HELD for (int s = 0; s < splits; ++s) part[s] = fetch_partial(first + (s * parts + i) * threads);
-    float4 all = part[0];
-    DIBENCH_HELD for (int s = 1; s < splits; ++s)
-      all.x += part[s].x, all.y += part[s].y, all.z += part[s].z, all.w += part[s].w;
+    float4 all = fetch_partial(first + i * threads);
+    DIBENCH_STREAM for (int s = 1; s < splits; ++s) {
+      const float4 part = fetch_partial(first + (s * parts + i) * threads);
+      all.x += part.x, all.y += part.y, all.z += part.z, all.w += part.w;
+    }
     return all;
   }
 };

@@ -24,6 +24,7 @@
 #include "async_copy.cuh"
 #include "im2col.cuh"
 #include "mma.cuh"
+#include "split.cuh"
 
 constexpr int packed = 4 / sizeof(T);                   // elements of a word, what a lane hands to an mma
 constexpr int wide = 16 / sizeof(T);                    // elements of a chunk
@@ -62,8 +63,8 @@ struct Reader {
   static constexpr int rows = threads / units;                                                 // copied at once
   int e, c, r, s;
 
-  __device__ __forceinline__ Reader(int thread, const Layer& layer) : e(0), c(0), r(0), s(0) {
-    advance(layer, thread % units * elements);
+  __device__ __forceinline__ Reader(int thread, const Layer& layer, int begin) : e(0), c(0), r(0), s(0) {
+    advance(layer, begin + thread % units * elements);
   }
   /// Moves on by some steps of the reduction.
   __device__ __forceinline__ void advance(const Layer& layer, int steps) {
@@ -167,15 +168,15 @@ struct Factors {
   int channels;
 };
 
-/// A tile's sums. copies: stages of stage_chunks; columns: of the tile's positions.
+/// A tile's sums over a share of the reduction. copies: stages of stage_chunks; columns: of the tile's positions.
 template <typename Unit>
-__device__ __forceinline__ void multiply_tile(float (&acc)[held_p][held_k][4], const Layer& layer, Factors of,
+__device__ __forceinline__ void multiply_tile(float (&acc)[held_p][held_k][4], const Layer& layer, Factors of, Share share,
                                               Chunk* copies, const Column* columns) {
   const int thread = threadIdx.x, steps = layer.C / layer.groups * layer.R * layer.S;
-  Reader<Unit> at(thread, layer);
-  int copied = 0;  // steps
+  Reader<Unit> at(thread, layer, share.begin);
+  int copied = share.begin;  // up to this step
   auto copy_stage = [&](Chunk* stage) {
-    if (copied < steps) {
+    if (copied < share.end) {
       at.copy_x(thread, stage, of.x, columns, layer, steps);
       at.copy_w(thread, stage + tile_p * chunks, of.w, steps, of.channels);
       at.advance(layer, depth);
@@ -194,7 +195,7 @@ __device__ __forceinline__ void multiply_tile(float (&acc)[held_p][held_k][4], c
   own.read_w(copies, 0);
   own.read_x(copies, 0, 0);
   unsigned slot = 0;
-  DIBENCH_LOOP for (int e = 0; e < steps; e += depth) {
+  DIBENCH_LOOP for (int e = share.begin; e < share.end; e += depth) {
     const Chunk* const stage = copies + slot * stage_chunks;
     own.read_w(stage, 1);
     DIBENCH_HELD for (int i = 0; i < held_p; ++i) {
@@ -206,7 +207,7 @@ __device__ __forceinline__ void multiply_tile(float (&acc)[held_p][held_k][4], c
     copy_stage(copies + (slot + stages - 1) % stages * stage_chunks);
     slot = (slot + 1) % stages;
     const Chunk* const next = copies + slot * stage_chunks;
-    const bool more = e + depth < steps;
+    const bool more = e + depth < share.end;
     if (more) own.read_w(next, 0);
     DIBENCH_HELD for (int i = 0; i < held_p; ++i) {
       if (i + 1 < held_p)
@@ -233,21 +234,23 @@ __device__ __forceinline__ T element(const Chunk& chunk, int i) {
     return T(chunk.bits[i / 2] >> i % 2 * 16);
 }
 
-/// Writes a warp's outputs: 16 bytes of a position's channels at once where they lie on a multiple of 16.
-__device__ __forceinline__ void write_tile(const float (&acc)[held_p][held_k][4], const Layer& layer, T* y,
-                                           int positions, int channels) {
-  const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-  const int own_p = warp % warps_p * warp_p + lane / 4, own_k = warp / warps_p * warp_k + lane % 4 * wide;
-  const bool aligned = layer.K / layer.groups % wide == 0;
-  DIBENCH_HELD for (int i = 0; i < 2 * held_p; ++i) {
-    const int p = own_p + i * 8;
-    DIBENCH_HELD for (int j = 0; j < held_k / (wide / 2); ++j) {
+/// Where a lane's outputs of a tile go. y begins with the tile; the group has so many channels more, the batch positions.
+struct Outputs {
+  const Layer& layer;
+  T* y;
+  int positions, channels;
+
+  /// Writes the sums of 16 positions, of which a lane has two, and 4 * wide channels: 16 bytes of a position's channels at
+  /// once where they lie on a multiple of 16. i, j: which of the warp's.
+  __device__ __forceinline__ void put(const float (*sums)[4], int i, int j) const {
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+    const int own_p = warp % warps_p * warp_p + lane / 4, own_k = warp / warps_p * warp_k + lane % 4 * wide;
+    const bool aligned = layer.K / layer.groups % wide == 0;
+    DIBENCH_HELD for (int half = 0; half < 2; ++half) {
       Chunk chunk;
-      DIBENCH_HELD for (int n = 0; n < wide / 2; ++n) {
-        const float* const sums = acc[i / 2][j * (wide / 2) + n] + i % 2 * 2;
-        pack(chunk, n * 2 / packed, sums[0], sums[1]);
-      }
-      const int k = own_k + j * 4 * wide, left = p < positions ? channels - k : 0;
+      DIBENCH_HELD for (int n = 0; n < wide / 2; ++n)
+        pack(chunk, n * 2 / packed, sums[n][half * 2], sums[n][half * 2 + 1]);
+      const int p = own_p + i * 16 + half * 8, k = own_k + j * 4 * wide, left = p < positions ? channels - k : 0;
       T* const to = y + p * layer.K + k;
       if (aligned)
         put_output((Chunk*)to, chunk, left > 0);
@@ -255,7 +258,7 @@ __device__ __forceinline__ void write_tile(const float (&acc)[held_p][held_k][4]
         DIBENCH_HELD for (int n = 0; n < wide; ++n) put_output(to + n, element(chunk, n), left > n);
     }
   }
-}
+};
 
 /// One block's work: an instance, a group, and the tile's first channel and position.
 struct Tile {
@@ -273,26 +276,51 @@ __device__ __forceinline__ Tile tile_of(const Layer& l, int item) {
 
 /// The whole kernel. shared: stages of stage_chunks, then the columns of a tile's positions.
 __device__ __forceinline__ void tensor_gemm(const Layer& layer, int instances, const T* x, const T* w, T* y,
-                                            Chunk* shared) {
+                                            float* workspace, Chunk* shared) {
   Column* const columns = (Column*)(shared + stages * stage_chunks);
   const int group_c = layer.C / layer.groups, group_k = layer.K / layer.groups, steps = group_c * layer.R * layer.S;
 
-  DIBENCH_LOOP for (int item = blockIdx.x; item < instances * tiles_of(layer); item += gridDim.x) {
-    const Tile tile = tile_of(layer, item);
+  // Splits of a tile follow one another, and are there at about the same time.
+  DIBENCH_LOOP for (int item = blockIdx.x; item < instances * tiles_of(layer) * splits; item += gridDim.x) {
+    const Tile tile = tile_of(layer, item / splits);
     DIBENCH_LOOP for (int p = threadIdx.x; p < tile_p; p += threads) columns[p] = column_channels_last(layer, tile.p0 + p);
     __syncthreads();  // the columns are complete, and the last tile's stages are no longer read
     const Factors of = {x + tile.instance * x_elements(layer) + tile.group * group_c,
                         w + tile.instance * w_elements(layer) + (tile.group * group_k + tile.k0) * steps, group_k - tile.k0};
+    const Share share = share_of(item % splits, steps, depth);
     float acc[held_p][held_k][4];
     if (group_c % wide == 0)
-      multiply_tile<Chunk>(acc, layer, of, shared, columns);
+      multiply_tile<Chunk>(acc, layer, of, share, shared, columns);
     else if (group_c % packed == 0)
-      multiply_tile<Word>(acc, layer, of, shared, columns);
+      multiply_tile<Word>(acc, layer, of, share, shared, columns);
     else if constexpr (packed > 1)
-      multiply_tile<T>(acc, layer, of, shared, columns);
+      multiply_tile<T>(acc, layer, of, share, shared, columns);
 
-    const Tile done = tile_of(layer, late(item));  // anew: the main loop has no register to spare for it
-    T* const tile_y = y + done.instance * y_elements(layer) + done.p0 * layer.K + done.group * group_k + done.k0;
-    write_tile(acc, layer, tile_y, layer.N * layer.P * layer.Q - done.p0, group_k - done.k0);
+    const int now = late(item);  // anew: the main loop has no register to spare for what follows from it
+    const Tile done = tile_of(layer, now / splits);
+    const Outputs outputs = {
+        layer, y + done.instance * y_elements(layer) + done.p0 * layer.K + done.group * group_k + done.k0,
+        layer.N * layer.P * layer.Q - done.p0, group_k - done.k0};
+    constexpr int together = wide / 2;  // of an mma's results, whose channels are neighbours
+    if constexpr (splits == 1) {
+      DIBENCH_HELD for (int i = 0; i < held_p; ++i)
+        DIBENCH_HELD for (int j = 0; j < held_k; j += together) outputs.put(acc[i] + j, i, j / together);
+    } else {
+      const Split<threads, held_p * held_k> all(workspace, instances * tiles_of(layer), now / splits);
+      DIBENCH_HELD for (int i = 0; i < held_p * held_k; ++i) {
+        const float* const own = acc[i / held_k][i % held_k];
+        all.put(now % splits, i, make_float4(own[0], own[1], own[2], own[3]));
+      }
+      if (!all.complete()) continue;
+      DIBENCH_LOOP for (int i = 0; i < held_p; ++i)
+        DIBENCH_LOOP for (int j = 0; j < held_k; j += together) {
+          float sums[together][4];
+          DIBENCH_HELD for (int n = 0; n < together; ++n) {
+            const float4 sum = all.sum(i * held_k + j + n);
+            sums[n][0] = sum.x, sums[n][1] = sum.y, sums[n][2] = sum.z, sums[n][3] = sum.w;
+          }
+          outputs.put(sums, i, j / together);
+        }
+    }
   }
 }

@@ -62,7 +62,7 @@ def test_every_tile_is_right_and_counted(layer: Layer, tile_k: int, tile_p: int)
 )
 def test_every_data_type_is_right_and_counted(variant: Variant, dtype: str, layer: Layer) -> None:
     for tile_p, tile_k in TENSOR_TILES:
-        knobs = {"tile_p": tile_p, "tile_k": tile_k}
+        knobs = {"tile_p": tile_p, "tile_k": tile_k, "splits": 1}
         forward = check(variant, layer, knobs, dtype=dtype, instances=2, sectors=False)
         backward = check(
             variant, layer, knobs, dtype=dtype, instances=2, reverse_threads=True, reverse_blocks=True
@@ -79,7 +79,7 @@ def test_a_16_bit_output_is_the_sum_rounded_to_nearest_even(dtype: str, K: int) 
     x = rng.integers(0, 8, (1, 40, 512, 1, 1)).astype(np.float32)
     w = rng.integers(0, 8, (1, K, 512, 1, 1)).astype(np.float32)
     sums = reference.convolution(layer, x[0], w[0]).astype(np.float32)
-    knobs = {"tile_p": 32, "tile_k": 32}
+    knobs = {"tile_p": 32, "tile_k": 32, "splits": 1}
     elements = (as_elements(operand, dtype) for operand in (x, w))
     rounded = host.run(variant, layer, knobs, *elements, dtype=dtype, sectors=False).y[0]
     assert (rounded == as_values(as_elements(sums, dtype), dtype)).all()
@@ -206,7 +206,7 @@ CONV = Layer(N=1, C=37, H=9, W=9, K=70, R=3, S=3, pad_h=1, pad_w=1)  # several t
 GUARDED = {  # kernels whose threads wait for each other, with a layer that makes a block go round all loops
     # 9 stages of 32 steps: the last lies where the sums of its slices are added up afterwards.
     "conv_implicit_gemm": (attrs.evolve(CONV, C=29), {"tile_p": 32, "tile_k": 32}),
-    "conv_tensor_tf32": (attrs.evolve(CONV, C=40), {"tile_p": 64, "tile_k": 64}),
+    "conv_tensor_tf32": (attrs.evolve(CONV, C=40), {"tile_p": 64, "tile_k": 64, "splits": 1}),
     "fc_matrix_vector": (Layer.fc(3, 260, 4), {"tile_p": 2, "warps": 4}),
     "depthwise_window": (
         Layer(N=1, C=6, H=30, W=30, K=6, R=3, S=3, pad_h=1, pad_w=1, groups=6),

@@ -60,7 +60,8 @@ def gemm(how: str, tile_k: int, tile_p: int) -> Proof:
 
 def tensor(how: str, tile_p: int, tile_k: int, dtype: str) -> Proof:
     layer = lie(how, tile_k, tile_p, 16 if dtype == "tf32" else 32)
-    return Proof(TF32 if dtype == "tf32" else HALF, layer, {"tile_p": tile_p, "tile_k": tile_k}, dtype)
+    knobs = {"tile_p": tile_p, "tile_k": tile_k, "splits": 1}
+    return Proof(TF32 if dtype == "tf32" else HALF, layer, knobs, dtype)
 
 
 def stencil(window: int, stride: int, tile_p: int) -> Proof:

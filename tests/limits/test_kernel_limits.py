@@ -80,8 +80,8 @@ def planes(size: int, stride: int = 1) -> Layer:
     )
 
 
-def tile(k: int, p: int) -> dict[str, int]:
-    return {"tile_k": k, "tile_p": p}
+def tile(k: int, p: int, **further: int) -> dict[str, int]:
+    return {"tile_k": k, "tile_p": p, **further}
 
 
 LIMITS: dict[str, tuple[Case, Figures]] = {
@@ -110,27 +110,39 @@ LIMITS: dict[str, tuple[Case, Figures]] = {
         Figures(123, 379, conflicts=1.01),
     ),
     "bf16 dense 256x128": (
-        Case("conv_tensor_half", dense(), tile(128, 256), "bf16"),
+        Case("conv_tensor_half", dense(), tile(128, 256, splits=1), "bf16"),
         Figures(222, 181, conflicts=1.01, loads=6.3, moves=1),
     ),
     "bf16 windows 128x128": (
-        Case("conv_tensor_half", windows(), tile(128, 128), "bf16"),
+        Case("conv_tensor_half", windows(), tile(128, 128, splits=1), "bf16"),
         Figures(228, 195, loads=10.9, moves=1),
     ),
     "bf16 odd channels 128x128": (
-        Case("conv_tensor_half", windows(C=63), tile(128, 128), "bf16"),
+        Case("conv_tensor_half", windows(C=63), tile(128, 128, splits=1), "bf16"),
         Figures(228, 202, loads=23.4, moves=3),
     ),
     "bf16 rows 64x64": (
-        Case("conv_tensor_half", Layer.fc(256, 128, 128), tile(64, 64), "bf16"),
+        Case("conv_tensor_half", Layer.fc(256, 128, 128), tile(64, 64, splits=1), "bf16"),
         Figures(111, 115, loads=4.4, moves=1),
     ),
+    "bf16 windows 64x64 of 4": (
+        Case("conv_tensor_half", windows(), tile(64, 64, splits=4), "bf16"),
+        Figures(115, 119, loads=3.3, moves=2),
+    ),
+    "bf16 dense 256x128 of 2": (
+        Case("conv_tensor_half", dense(), tile(128, 256, splits=2), "bf16"),
+        Figures(226, 190, conflicts=1.01, loads=4.5, moves=6),
+    ),
+    "tf32 windows 64x64 of 16": (
+        Case("conv_tensor_tf32", windows(), tile(64, 64, splits=16), "tf32"),
+        Figures(112, 150, conflicts=1.01, loads=2.2, moves=2),
+    ),
     "tf32 dense 256x128": (
-        Case("conv_tensor_tf32", dense(), tile(128, 256), "tf32"),
-        Figures(234, 248, loads=7.5, moves=2),
+        Case("conv_tensor_tf32", dense(), tile(128, 256, splits=1), "tf32"),
+        Figures(224, 248, loads=7.5, moves=2),
     ),
     "tf32 windows 64x64": (
-        Case("conv_tensor_tf32", windows(), tile(64, 64), "tf32"),
+        Case("conv_tensor_tf32", windows(), tile(64, 64, splits=1), "tf32"),
         Figures(106, 145, loads=5.9, moves=2),
     ),
     "depthwise tile 7": (

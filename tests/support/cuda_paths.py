@@ -94,6 +94,15 @@ _TENSOR = (
     PathCase(Layer(N=2, C=144, H=7, W=10, K=144, R=1, S=1, groups=2), {"tile_p": 128, "tile_k": 64}, sms=1),
     PathCase(Layer.fc(37, 70, 75), {"tile_p": 32, "tile_k": 32}, sms=2),
     PathCase(Layer.fc(70, 72, 136), {"tile_p": 64, "tile_k": 128}, instances=2),
+    # Blocks that share a reduction, in shares that begin at a tap and channel of their own.
+    PathCase(attrs.evolve(LONG, C=40), {"tile_p": 64, "tile_k": 64, "splits": 8}, sms=3),
+    PathCase(attrs.evolve(WINDOW, C=6), {"tile_p": 32, "tile_k": 32, "splits": 2}, instances=2),
+    PathCase(Layer.fc(37, 70, 75), {"tile_p": 32, "tile_k": 32, "splits": 3}, sms=1),
+    PathCase(
+        Layer(N=2, C=144, H=7, W=10, K=144, R=1, S=1, groups=2),
+        {"tile_p": 128, "tile_k": 64, "splits": 2},
+        instances=2,
+    ),
 )
 
 TALL = Layer(
