@@ -46,7 +46,7 @@ def test_a_mutant_without_meaning_is_told_from_one_that_survives(tmp_path: Path)
 
     assert outcome("constexpr int threads", "constexpr no threads") == NO_CODE
     assert outcome("threads = 32 * warps", "threads = warps * 32") == SAME_CODE
-    assert outcome("sums[tile_p][warps]", "sums[tile_p][warps + 1]") == SURVIVED, "it is only longer"
+    assert outcome("of_warps[warps][sums]", "of_warps[warps + 1][sums]") == SURVIVED, "it is only longer"
 
 
 def test_mutants_are_the_same_for_a_seed_and_lie_in_code() -> None:

@@ -161,13 +161,13 @@ LIMITS: dict[str, tuple[Case, Figures]] = {
         Case("depthwise_window", planes(56, 2), {"tile_p": 7}),
         Figures(48, 251, conflicts=1.52, loads=8.3),
     ),
-    "fc tile 1": (
-        Case("fc_matrix_vector", Layer.fc(1, 2048, 256), {"tile_p": 1, "warps": 4}),
-        Figures(72, 35, loads=3.4),
+    "fc tile 2x1": (
+        Case("fc_matrix_vector", Layer.fc(1, 2048, 256), {"tile_k": 2, "tile_p": 1, "warps": 4}),
+        Figures(106, 57, loads=5.0),
     ),
-    "fc tile 8": (
-        Case("fc_matrix_vector", Layer.fc(8, 2048, 256), {"tile_p": 8, "warps": 4}),
-        Figures(170, 258, loads=10.1),
+    "fc tile 8x8": (
+        Case("fc_matrix_vector", Layer.fc(8, 2048, 256), {"tile_k": 8, "tile_p": 8, "warps": 8}),
+        Figures(168, 303, conflicts=1.5, loads=8.3),
     ),
 }
 
