@@ -234,8 +234,8 @@ def test_tables_with_ids_of_earlier_versions_are_read_and_resumed(out: Path) -> 
         assert "".join(ids[0:1])[1:] in text
         (out / name).write_text(text)
     assert list(read_csv(out / record.TABLE)["case_id"]) == ids
-    assert {visit.case_id for visit in read_part(out).visits} <= set(ids)
-    assert {visit.group for visit in read_part(out).visits} <= set(ids)
+    visits = list(read_part(out).visits or ())
+    assert visits and {visit.case_id for visit in visits} | {visit.group for visit in visits} <= set(ids)
     summary, told = resumed(out)
     assert (summary.measured, summary.left, told) == (0, 0, [])
     assert (out / record.TABLE).read_text() == before[record.TABLE]
