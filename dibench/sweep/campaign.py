@@ -32,7 +32,7 @@ from dibench.sweep.earlier_runs import read_earlier
 from dibench.sweep.kept_rows import KeptRow, keep_rows
 from dibench.sweep.parts import Joined, Part, has_result
 from dibench.sweep.run import Summary, Sweep, run_sweep
-from dibench.sweep.visit_book import Entries
+from dibench.sweep.visit_book import NO_VISITS, Entries
 from dibench.table import HEADER
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class Campaign:
         """What earlier runs measured that counts, and what this one measured."""
         manifest = read_json_object(self.out / record.MANIFEST) or {}
         visits = self.out / record.VISITS
-        own = Part(self.out, manifest, self.rows(), Entries(visits) if visits.is_file() else None)
+        own = Part(self.out, manifest, self.rows(), Entries(visits) if visits.is_file() else NO_VISITS)
         return Joined((*self.earlier.parts, own), (*self.earlier.rows, *own.rows))
 
 

@@ -24,7 +24,7 @@ from dibench.sweep import record
 from dibench.sweep.duration import VISIT_S
 from dibench.sweep.kept_rows import KeptRow, keep_rows, lines_of
 from dibench.sweep.manifest import devices_of, is_of_a_sweep
-from dibench.sweep.visit_book import Entries
+from dibench.sweep.visit_book import NO_VISITS, Entries
 from dibench.table import HEADER
 
 _COLUMNS = ("case_id", "order", "device", "device_uuid", "session", "status", "energy_source")
@@ -37,7 +37,7 @@ class Part:
     folder: Path
     manifest: Mapping[str, Any]
     rows: tuple[KeptRow, ...] = attrs.field(repr=False)
-    visits: Entries | None = attrs.field(default=None, repr=False)
+    visits: Entries = attrs.field(default=NO_VISITS, repr=False)
     begun: tuple[str, ...] = attrs.field(default=(), repr=False)
     """Ids of cases that were visited and have no row yet."""
 
@@ -117,14 +117,14 @@ class Joined:
         """The visits that the rows were made of, as they are in their files."""
         for part in self.parts:
             own = {(row.device_uuid, row.case_id) for row in part.rows}
-            for uuid, case, line in part.visits.lines() if part.visits else ():
+            for uuid, case, line in part.visits.lines():
                 if (uuid, case) in own:
                     yield line
 
     @property
     def visit_s(self) -> float:
         """Seconds of a visit, preparing included; the usual ones where nothing was visited."""
-        took = array("d", (visit.took_s for part in self.parts for visit in part.visits or ()))
+        took = array("d", (visit.took_s for part in self.parts for visit in part.visits))
         return fmean(took) if took else VISIT_S
 
     @property
@@ -167,7 +167,7 @@ def read_part(folder: Path, *, cut_off: bool = False) -> Part:
         _check_whole(table, HEADER)
         _check_whole(visits)
     rows = tuple(keep_rows(table, _COLUMNS)) if table.exists() else ()
-    part = Part(folder, manifest, rows, Entries(visits) if visits.exists() else None)
+    part = Part(folder, manifest, rows, Entries(visits) if visits.exists() else NO_VISITS)
     _check_rows(part)
     return _with_checked_visits(part)
 
@@ -222,7 +222,7 @@ def _with_checked_visits(part: Part) -> Part:
     """
     known = {uuid for _, uuid in part.devices}
     made, last_on, line = dict[tuple[str, str], tuple[int, int]](), dict[str, str](), 0
-    for line, visit in enumerate(part.visits or (), start=1):
+    for line, visit in enumerate(part.visits, start=1):
         if visit.device_uuid not in known:
             _refuse(part, record.VISITS, line, "device_uuid", _known_devices(part), visit.device_uuid)
         key = (visit.device_uuid, visit.case_id)
@@ -235,7 +235,7 @@ def _with_checked_visits(part: Part) -> Part:
         _check_made(part, made)
     rows = {row.case_id for row in part.rows}
     begun = tuple(case for case in last_on if case not in rows)
-    seen = Entries(part.folder / record.VISITS, line) if line else None
+    seen = Entries(part.folder / record.VISITS, line)
     return attrs.evolve(part, visits=seen, begun=begun)
 
 

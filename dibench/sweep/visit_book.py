@@ -153,6 +153,9 @@ class Entries:
             yield found["device_uuid"], case, Entry.of_line(line).line() if former else line.encode()
 
 
+NO_VISITS = Entries(Path(), 0)
+
+
 def take_in_kept(path: Path) -> int:
     """Add the visits that an earlier sweep had to write beside this file; returns how many were not in it.
 
