@@ -12,6 +12,7 @@ from dibench.cli.options import (
     AlphaOfFit,
     AsCsv,
     Batches,
+    Full,
     InputShapes,
     Json,
     Model,
@@ -44,12 +45,16 @@ def layers(
     alpha: Alpha = None,
     fit: AlphaOfFit = None,
     strict: Strict = False,
+    full: Full = False,
 ) -> None:
     """Show each convolution and fully-connected layer of a model: shape, MACs, elements, reuse, AI and DI.
 
     Weights are never read, so a model of gigabytes is shown at once. What is no layer is listed below with
     its MACs: most 3-D convolutions, and products of two activations, these with their own elements, reuse and
     AI. Where there is any, sums are over part of the model, and with --strict the exit status is 4.
+
+    A terminal shows of many layers what drags the network down and those with most MACs; with --full, and
+    where the output is redirected, every one is shown.
 
     Several batch sizes are shown one after the other; as CSV they are one table, in which N differs.
 
@@ -66,13 +71,13 @@ def layers(
     if as_csv:
         _write_csv(loaded, alphas)
     else:
-        origin = f"α fitted, {fit}" if fit else ""
-        answer_each(
-            json_file,
-            loaded,
-            lambda one: _plain(one, alphas),
-            lambda one: show(console(), layer_blocks(one, alphas, _dragging(one, alphas), origin)),
-        )
+        origin, out = f"α fitted, {fit}" if fit else "", console()
+        brief = out.is_terminal and not full
+
+        def tell(one: AnyModel) -> None:
+            show(out, layer_blocks(one, alphas, _dragging(one, alphas), origin, brief=brief))
+
+        answer_each(json_file, loaded, lambda one: _plain(one, alphas), tell)
     if strict:
         exit_if_partial((one.name, one.covered) for one in loaded)
 

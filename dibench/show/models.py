@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import attrs
 
 from dibench import networks
+from dibench.layer import Layer
 from dibench.models import Model, NotCovered
 from dibench.models.intensities import AlphaValues, Drag, reuse_of
 from dibench.numbers import UNKNOWN, count, number, percent, percent_apart, plain, shape_text, short
@@ -19,12 +20,15 @@ _DI = ("DI weighted", "DI disjoint")
 _RANKS = {"outputs": 6, "inputs": 5, "M/Y": 4, "M/X": 3, "M/W": 3, "weights": 2, "op": 1}
 _LONG = 36
 """Characters of a name that may go on in a second line."""
-_DRAGS_SHOWN = 10
+_FEW_LAYERS = 16
+"""So many are shown whole where the answer has to fit on a screen."""
+_MOST_MACS = 10
+_DRAGS_SHOWN, _DRAGS_IN_BRIEF = 10, 5
 _PRODUCTS_SHOWN = 10
 
 
 def layer_blocks(
-    model: Model, alphas: AlphaValues | None, drags: Sequence[Drag], origin: str = ""
+    model: Model, alphas: AlphaValues | None, drags: Sequence[Drag], origin: str = "", *, brief: bool = False
 ) -> list[Block]:
     """One model: its layers, their sum, which of them drag it down, and what is no layer.
 
@@ -33,18 +37,25 @@ def layer_blocks(
         alphas: for DI; None leaves it out.
         drags: the layers through which the model loses intensity, worst first.
         origin: where α comes from, where a fit found it.
+        brief: of many layers those that matter most, on one screen.
     """
     shapes = ", ".join(f"{name} {list(shape)}".strip() for name, shape in model.input_shapes.items())
     about = f"{model.name}, batch {model.batch}" + (f", {shapes}" if shapes else "")
+    what = "The table"
     if not model.layers:
         found: list[Block] = [Sentence(f"{about}: no layer that dibench knows.")]
+    elif brief and len(model.layers) > _FEW_LAYERS:
+        found = [Sentence(_sum(model, alphas, origin, about))]
+        found += _drags(drags, alphas, _DRAGS_IN_BRIEF, partial=model.covered.partial)
+        found.append(_heaviest(model, alphas))
+        what = "What `--full` lists"
     else:
-        found = [_layers(model, alphas, about), Sentence(_sum(model, alphas, origin))]
-        found += _drags(drags, alphas, partial=model.covered.partial)
+        found = [_layers(model.layers, alphas, about), Sentence(_sum(model, alphas, origin))]
+        found += _drags(drags, alphas, _DRAGS_SHOWN, partial=model.covered.partial)
     found += not_covered(model.not_covered)
     found += _products(model)
     found += [Sentence(model.note)] if model.note else []
-    return [*found, Sentence(f"The table {model.coverage}.")]
+    return [*found, Sentence(f"{what} {model.coverage}.")]
 
 
 def in_a_line(model: Model) -> str:
@@ -91,10 +102,17 @@ def family(model: Model) -> str:
     return networks.family(model.name) if model.name in networks.names() else ""
 
 
-def _layers(model: Model, alphas: AlphaValues | None, caption: str) -> Table:
+def _heaviest(model: Model, alphas: AlphaValues | None) -> Table:
+    """Layers that compute most, first."""
+    ranked = sorted(model.layers, key=lambda layer: -layer.macs)[:_MOST_MACS]
+    some = f"The {len(ranked)} of {len(model.layers)} layers with most MACs; `--full` lists every one"
+    return _layers(ranked, alphas, some)
+
+
+def _layers(layers: Sequence[Layer], alphas: AlphaValues | None, caption: str) -> Table:
     names = ("layer", "op", "shape", *_COUNTS, *_REUSE, "AI", *(_DI if alphas else ()))
     rows = []
-    for layer in model.layers:
+    for layer in layers:
         reuse = reuse_of([layer])
         counts = (reuse.macs, reuse.weights, reuse.inputs, reuse.outputs)
         intensities = [reuse.ai, *(reuse.di(alphas) if alphas else ())]
@@ -106,13 +124,13 @@ def _layers(model: Model, alphas: AlphaValues | None, caption: str) -> Table:
     return Table(caption, columns(*names, text=("op", "shape"), wraps=wraps, ranks=_RANKS), rows)
 
 
-def _sum(model: Model, alphas: AlphaValues | None, origin: str) -> str:
+def _sum(model: Model, alphas: AlphaValues | None, origin: str, whose: str = "") -> str:
     reuse = reuse_of(model.layers)
     per_w, per_x, per_y = map(short, reuse.by_data_type)
     least = "≥ " if model.covered.partial else ""
     of_it = f" ({model.covered.text})" if model.covered.partial else ""
     text = (
-        f"**{'Its layers' if of_it else 'Network'}**: {least}{short(reuse.macs)} MACs{of_it}, "
+        f"**{whose or ('Its layers' if of_it else 'Network')}**: {least}{short(reuse.macs)} MACs{of_it}, "
         f"{least}{short(reuse.weights)} weights, {least}{short(reuse.inputs)} inputs, "
         f"{least}{short(reuse.outputs)} outputs; reuse M/W {per_w}, M/X {per_x}, "
         f"M/Y {per_y}; AI {number(reuse.ai, '.1f')}"
@@ -129,12 +147,12 @@ def _sum(model: Model, alphas: AlphaValues | None, origin: str) -> str:
     return f"{text}."
 
 
-def _drags(drags: Sequence[Drag], alphas: AlphaValues | None, *, partial: bool) -> Iterator[Block]:
+def _drags(drags: Sequence[Drag], alphas: AlphaValues | None, most: int, *, partial: bool) -> Iterator[Block]:
     if not drags:
         return
     what = f"weighted DI (α = {plain(alphas.weighted)})" if alphas else "AI"
     whose = "its layers'" if partial else "the network's"
-    more = f", the worst {_DRAGS_SHOWN} of {len(drags)}" if len(drags) > _DRAGS_SHOWN else ""
+    more = f", the worst {most} of {len(drags)}" if len(drags) > most else ""
     rows = [
         [
             drag.layer.name.partition("/")[2],
@@ -143,7 +161,7 @@ def _drags(drags: Sequence[Drag], alphas: AlphaValues | None, *, partial: bool) 
             percent(drag.elements_share, 1),
             percent_apart(drag.lost),
         ]
-        for drag in drags[:_DRAGS_SHOWN]
+        for drag in drags[:most]
     ]
     yield Sentence(
         f"**What drags it down**{more}: by how much {whose} {what} would rise if the layer moved as "

@@ -56,7 +56,8 @@ def on_terminal(
 @pytest.mark.slow
 @pytest.mark.parametrize("columns", [80, 100, 120])
 @pytest.mark.parametrize(
-    "arguments", [("networks",), ("layers", "mobilenet_v2"), ("layers", "nasnet_a_mobile"), ("doctor",)]
+    "arguments",
+    [("networks",), ("layers", "mobilenet_v2"), ("layers", "nasnet_a_mobile", "--full"), ("doctor",)],
 )
 def test_nothing_is_wider_than_the_terminal(arguments: Sequence[str], columns: int) -> None:
     lines = on_terminal(arguments, columns)
@@ -66,7 +67,7 @@ def test_nothing_is_wider_than_the_terminal(arguments: Sequence[str], columns: i
 
 @pytest.mark.slow
 def test_every_layer_is_one_line_with_its_name_and_counts() -> None:
-    lines = on_terminal(("layers", "resnet50"), 80)
+    lines = on_terminal(("layers", "resnet50", "--full"), 80)
     for layer in networks.load("resnet50"):
         name = layer.name.partition("/")[2]
         (line,) = (line for line in lines if line.split()[:1] == [name] and "→" in line)
@@ -74,8 +75,21 @@ def test_every_layer_is_one_line_with_its_name_and_counts() -> None:
 
 
 @pytest.mark.slow
-def test_a_long_name_goes_on_in_the_next_line() -> None:
+def test_of_many_layers_a_screen_shows_those_that_matter_and_a_pipe_all() -> None:
     lines = on_terminal(("layers", "nasnet_a_mobile"), 80)
+    assert len(lines) < 50 and lines[0].startswith("nasnet_a_mobile, batch 1: 568M MACs")
+    assert "The 10 of 357 layers with most MACs; `--full` lists every one" in lines
+    macs = [line.split()[-2] for line in lines if "→" in line]
+    most = sorted((layer.macs for layer in networks.load("nasnet_a_mobile")), reverse=True)[:10]
+    assert macs == [short(one) for one in most]
+    command = [sys.executable, "-m", "dibench", "layers", "nasnet_a_mobile"]
+    piped = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert piped.count("→") == 357
+
+
+@pytest.mark.slow
+def test_a_long_name_goes_on_in_the_next_line() -> None:
+    lines = on_terminal(("layers", "nasnet_a_mobile", "--full"), 80)
     at = next(number for number, line in enumerate(lines) if line.startswith("cell_stem_0.comb_iter"))
     first = [line[:21].rstrip() for line in lines[at : at + 3]]
     assert "".join(first) == "cell_stem_0.comb_iter_0_left.separable_1.depthwise_conv2d"
