@@ -196,7 +196,7 @@ def interval(estimate: Bounded) -> str:
     ('above 0.20', 'not determined')
     >>> interval(Estimate(-0.5, -0.5, -0.499))
     '−0.500 (−0.500 to −0.499)'
-    >>> interval(Estimate(0.0, 0.0, 1.7e-4)), interval(Estimate(0.5, 0.5, 0.5))
+    >>> interval(Estimate(5e-7, 0.0, 1.7e-4)), interval(Estimate(0.5, 0.5, 0.5))
     ('0 (0 to 0.0002)', '0.5 (within 0.00001)')
     """
     value, low, high = estimate.value, estimate.ci_low, estimate.ci_high
@@ -211,7 +211,7 @@ def interval(estimate: Bounded) -> str:
     if width < 1e-5:
         return f"{plain(value, 5)} (within 0.00001)"
     digits = max(2, -math.floor(math.log10(width)))  # tell ends apart
-    return bracketed(value, low, high, lambda end: _fixed(end, digits) if end else "0")
+    return bracketed(value, low, high, lambda end: _fixed(end, digits) if round(end, digits) else "0")
 
 
 def common_scale(values: Iterable[Any]) -> tuple[float, str]:
@@ -236,6 +236,15 @@ def percent(value: Any, decimals: int | None = None) -> str:
         size = abs(value)
         return f"{number(100 * value, '.0f' if size >= 0.0995 else '.1f' if size >= 0.00995 else '.2g')}%"
     return f"{_fixed(100 * value, decimals)}%"
+
+
+def uncertainty(fraction: Any) -> str:
+    """A relative half-width of an interval: with one decimal, from 100% on without.
+
+    >>> uncertainty(0.004), uncertainty(0.121), uncertainty(1.947), uncertainty(None)
+    ('0.4%', '12.1%', '195%', '–')
+    """
+    return percent(fraction, 1 if is_number(fraction) and fraction < 0.9995 else 0)
 
 
 def share_text(part: float, whole: float, decimals: int | None = None) -> str:

@@ -7,6 +7,7 @@ as it is.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -14,6 +15,9 @@ import attrs
 
 if TYPE_CHECKING:
     from dibench.show.svg import Drawn
+
+INTERVAL = re.compile(r"\((?:95% )?[−+]?[\d.,]+[%×]? to [−+]?[\d.,]+[%×]?\)")
+"""In a text, `(0.19 to 0.71)`: no line ends within it."""
 
 Tone = Literal["", "good", "bad", "warn", "quiet"]
 """How text is meant: a sure answer, bad news, one to be careful with, or one that can be skipped."""

@@ -16,7 +16,7 @@ import jinja2
 from markupsafe import Markup, escape
 
 from dibench.intensity import OPERATORS
-from dibench.show.blocks import Block, Cell, Column, Figure, Section, Table
+from dibench.show.blocks import INTERVAL, Block, Cell, Column, Figure, Section, Table
 from dibench.show.svg import fragment_style
 
 if TYPE_CHECKING:
@@ -124,6 +124,7 @@ def environment() -> jinja2.Environment:
     )
     made.filters |= {
         "inline": inline,
+        "unbroken": unbroken,
         "cell": _cell,
         "classes": _classes,
         "kind_of": lambda block: type(block).__name__,
@@ -138,8 +139,17 @@ def inline(text: str) -> Markup:
     >>> inline("run `a < b` **now**")
     Markup('run <code>a &lt; b</code> <strong>now</strong>')
     """
-    marked = re.sub("`(.+?)`", r"<code>\1</code>", str(escape(text)))
+    marked = re.sub("`(.+?)`", r"<code>\1</code>", str(unbroken(text)))
     return Markup(re.sub(r"\*\*(.+?)\*\*", r"<strong>\1</strong>", marked))
+
+
+def unbroken(text: str) -> Markup:
+    """Text in which no line ends within an interval.
+
+    >>> unbroken("α 0.40 (0.19 to 0.71)")
+    Markup('α 0.40 <span class="whole">(0.19 to 0.71)</span>')
+    """
+    return Markup(INTERVAL.sub(r'<span class="whole">\g<0></span>', str(escape(text))))
 
 
 def _cell(cell: str | Cell) -> Cell:

@@ -95,8 +95,8 @@ def ends(rows: pd.DataFrame) -> list[Table]:
             ("The layers with the least time per MAC", fastest.head(_ENDS)),
             ("The layers with the most time per MAC", fastest.tail(_ENDS)[::-1]),
         ]
-    text = ["operator", "shape", "kernel"]
-    header = columns("layer", "operator", "shape", "kernel", "MACs", "AI", "time", "per MAC", text=text)
+    text = ["operator", "shape", "kernel"]  # first what answers, which a narrow page shows without scrolling
+    header = columns("layer", "per MAC", "time", "operator", "shape", "kernel", "MACs", "AI", text=text)
     return [
         Table(
             caption,
@@ -111,13 +111,13 @@ def ends(rows: pd.DataFrame) -> list[Table]:
 def _layer_cells(row: Any) -> list[str]:
     return [
         called(row.name) or "unnamed",
+        short(row.ps_per_mac * 1e-12, "s"),
+        short(row.time_s, "s"),
         row.op,
         shape_text(Layer(**{name: getattr(row, name) for name in DIMENSIONS})),
         row.variant or UNKNOWN,
         short(row.macs),
         plain(row.ai),
-        short(row.time_s, "s"),
-        short(row.ps_per_mac * 1e-12, "s"),
     ]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from dibench.show.blocks import Block, Cell, Figure, Headline, Note, Section, Sentence, Table
+from dibench.show.blocks import INTERVAL, Block, Cell, Figure, Headline, Note, Section, Sentence, Table
 from dibench.show.characters import plain, visible
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ _EASY = _Room(16, r"[\s/_]+|(?<!\d)\.|\.(?!\d)")
 """A long name, such as cell_stem_0.comb_iter_0_left, may go on in a second line anywhere."""
 _JOINT = "\ue000"
 """Stands for a space at which a line must not end, while text is laid out."""
-_INTERVAL = re.compile(r"\((?:95% )?[−+]?[\d.,]+[%×]? to [−+]?[\d.,]+[%×]?\)")
 _WORDS, _PIECES = _Room(1, r"\s+"), attrs.evolve(_EASY, least=1)
 
 
@@ -123,7 +122,7 @@ def _joined(text: str) -> str:
     >>> _joined("α is 0.40 (0.19 to 0.71) here").replace(_JOINT, "~")
     'α is 0.40 (0.19~to~0.71) here'
     """
-    return _INTERVAL.sub(lambda found: found[0].replace(" ", _JOINT), text)
+    return INTERVAL.sub(lambda found: found[0].replace(" ", _JOINT), text)
 
 
 @attrs.frozen
