@@ -20,14 +20,14 @@ print(rows)
 
 frame = rows.frame
 frame = frame[(frame["sentinel"] != 1) & frame["time_s"].notna()]
-print("\nlayer              held     tile_p  weight reads a MAC  input reads a MAC  GMAC/s")
+print("\nreads a MAC, of    held    tile_p  weights  inputs  GMAC/s")
 for (op, size, held), boxes in frame.groupby(["op", "H", "stationarity"]):
     layer = f"{op} {size:.0f}×{size:.0f}"
     for _, row in boxes.sort_values("tile_p").iterrows():
         weight, image = (row[column] / row["macs"] for column in ("weight_reads", "input_reads"))
         speed = row["macs"] / row["time_s"] / 1e9
         doubt = "" if row["status"] == "ok" else " disturbed"
-        print(f"{layer:18} {held:8} {row['tile_p']:6.0f}{weight:20.3f}{image:19.3f}{speed:8.2f}{doubt}")
+        print(f"{layer:18} {held:7} {row['tile_p']:6.0f}{weight:9.3f}{image:8.3f}{speed:8.2f}{doubt}")
 
 if before:
     changed = dibench.compare(before[0], out)

@@ -10,16 +10,19 @@ for table in results/*/sweep.csv; do
   [ "$device" = results/local ] && continue
   found=1
   echo
-  echo "=== Not from this machine: measured on GPUs earlier, committed under $device (README.md there says how and when) ==="
+  echo "=== Not from this machine: measured on GPUs earlier, see $device/README.md ==="
   "$PY" -m dibench fit "$table" --backend cuda || echo "its fit could not be shown; see $device/report.html" >&2
   echo "=== End of $device ==="
 done
 if [ "$found" = 0 ]; then
   echo
-  echo "Measured GPU data are still to come (results/ holds none); to contribute: make campaign, see results/README.md"
+  echo "Measured GPU data are still to come; to contribute: make campaign (results/README.md)"
 fi
 if [ -f README.md ]; then
   echo
-  echo "=== Not from this machine: joules that others measured on real silicon (docs/evidence.md) ==="
-  sed -n '/^<!-- evidence -->$/,/^<!-- end of evidence -->$/{/^<!--/d;p}' README.md
+  echo "=== Not from this machine: joules that others measured (docs/evidence.md) ==="
+  # One paragraph for a terminal of any width, without the link at its end.
+  sed -n '/^<!-- evidence -->$/,/^<!-- end of evidence -->$/{/^<!--/d;p}' README.md |
+    tr '\n' ' ' | sed 's/ \[[^]]*\]([^)]*)\.//' | fold -s -w "$(tput cols 2>/dev/null || echo 80)"
+  echo
 fi

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import time
 import warnings
@@ -253,6 +254,8 @@ class _Progress:
         if done < total and time.monotonic() - self._said_s < _SAY_EVERY_S:
             return
         text = f"{done} of {total} {what}"
+        if sys.stderr.isatty():  # a line that goes on in the next is not written over
+            text = text[: shutil.get_terminal_size().columns - 1]
         self._said_s = time.monotonic()
         sys.stderr.write(f"\r{text.ljust(self._width)}" + ("\n" if done == total else ""))
         sys.stderr.flush()

@@ -39,13 +39,14 @@ from dibench.errors import UserError
 from dibench.show import characters
 
 INTRODUCTION = """\
-dibench: how much energy does a neural-network layer cost, and which description of its data reuse
-predicts it? Custom kernels whose reuse is a knob, measured and regressed against arithmetic
-intensity (AI) and data-type-aware weighted arithmetic intensity (DI).
+dibench: how much energy does a neural-network layer cost, and which description
+of its data reuse predicts it? Custom kernels whose reuse is a knob, measured
+and regressed against arithmetic intensity (AI) and data-type-aware weighted
+arithmetic intensity (DI).
 
-  python -m dibench measure resnet50/layer1.0.conv2    one layer: time, joules, reuse, roofline
-  python -m dibench sweep smoke --out /tmp/smoke       every operator and stationarity, in seconds
-  python -m dibench doctor                             what this machine can run and measure
+  python -m dibench doctor                            what this machine measures
+  python -m dibench measure resnet50/layer1.0.conv2   what one layer costs
+  python -m dibench sweep smoke --out /tmp/smoke      every operator, in seconds
 
 All verbs: python -m dibench --help
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from dibench.numbers import (
@@ -59,7 +60,8 @@ def brief(found: Comparison, *, full: str = "--full", accept: str = "--fail-abov
         return _one_measurement(found)
     first = next((one for one in found.quantities if one.too_noisy), found.quantities[0])
     noisy = found.verdict == "too noisy"
-    answer = "; ".join(_answer(one).rstrip(".") for one in found.quantities)
+    first_answer, *others = (_answer(one).rstrip(".") for one in found.quantities)
+    answer = "; ".join([first_answer, *(re.sub("^Whether", "whether", one) for one in others)])
     worst = next((tone for tone in map(_overall, found.quantities) if tone == "worse"), _overall(first))
     if noisy:
         of = " of single cases" if first.too_noisy == "single" else ""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from dibench.numbers import UNKNOWN, count, percent, shape_text, short, times
+from dibench.numbers import count, number, percent, shape_text, short, times, uncertainty
 from dibench.show.blocks import Block, Column, Headline, Note, Sentence, Table
 from dibench.show.one_layer import roof_of
 from dibench.show.partial import at_least, not_covered
@@ -127,7 +127,7 @@ def _cost(found: MeasuredModel) -> str:
     """Of all layers that were measured, with its interval, marked where they are not the whole model."""
     cost = short(found.whole, "J" if found.of_energy else "s")
     if found.whole_ci is not None:
-        cost += f" ±{percent(found.whole_ci / found.whole, 1)}"
+        cost += f" ±{uncertainty(found.whole_ci / found.whole)}"
     return at_least(cost, found.share)
 
 
@@ -169,7 +169,7 @@ def _row(
         str(one.shape.count),
         shape_text(layer),
         short(row.time_s, "s"),
-        percent(width, 1) if width is not None else UNKNOWN,
+        uncertainty(width),
         *([short(row.energy_j, "J")] if found.of_energy else []),
         percent(found.cost(one) / whole, 1),
         short(_rate(one)),
@@ -235,8 +235,12 @@ def _pace(found: MeasuredModel) -> list[str]:
     if not found.pace_change:
         return []
     known = found.pace_ci is not None
-    bound = f"which alone may be ±{percent(found.pace_ci, 1)}" if known else "seen too few times for an ±"
-    return [f"the machine's pace changed by {percent(found.pace_change)} meanwhile, {bound}"]
+    bound = f"which alone may be ±{uncertainty(found.pace_ci)}" if known else "seen too few times for an ±"
+    change = found.pace_change
+    by = (
+        percent(change) if change < 1 else f"a factor of {number(1 + change, '.1f' if change < 9 else '.0f')}"
+    )
+    return [f"the machine's pace changed by {by} meanwhile, {bound}"]
 
 
 def _uncertain(found: MeasuredModel) -> list[str]:

@@ -9,7 +9,7 @@ import attrs
 
 from dibench.intensity import ELEMENT_BYTES
 from dibench.models.intensities import reuse_of
-from dibench.numbers import percent, shape_text, short
+from dibench.numbers import percent, shape_text, short, uncertainty
 from dibench.numbers import plain as figure
 from dibench.show import noise
 from dibench.show.blocks import Block, Column, Headline, Note, Sentence, Table, columns
@@ -98,7 +98,7 @@ def _how_sure(found: Sequence[Measured]) -> list[Sentence]:
     if ours.time_s is None or ours.time_ci_s is None:
         return []
     width = ours.time_ci_s / ours.time_s
-    said = f"How sure: its time is known to ±{percent(width, 1)} (95%)."
+    said = f"How sure: its time is known to ±{uncertainty(width)} (95%)."
     if width <= _WIDE:
         return [Sentence(said)]
     return [Sentence(f"{said} That is noise of other work: {noise.REMEDY.split(',')[0]}.", "warn")]
@@ -151,7 +151,7 @@ def _costs(layer: Layer, found: Sequence[Measured], peaks: Mapping[str, Any]) ->
             [
                 one.name,
                 short(time_s, "s"),
-                "" if ci_s is None else percent(ci_s / time_s, 1),
+                "" if ci_s is None else uncertainty(ci_s / time_s),
                 short(layer.macs / time_s),
                 percent(layer.macs / time_s / roof),
                 "not measured" if energy_j is None else short(energy_j, "J"),

@@ -76,7 +76,9 @@ def ended(found: Summary, table: Path, manifest: Path) -> Table:
         good = f"{count(found.came_good)} of them came good"
         lines.append(("revisited", f"{count(found.revisited, 'case')} measured again, {good}"))
     if found.target:
-        lines.append(("ok", f"known to ±{100 * found.target:g}% or better, as nine of ten cases are here"))
+        lines.append(
+            ("ok", f"known to ±{100 * found.target:g}% or better, chosen from the noise at the start")
+        )
     for ratio in found.counter_over_power:
         said = f"the energy counter shows {percent(ratio)} of what power does, at all visits alike"
         lines.append(

@@ -118,6 +118,8 @@ def test_the_sum_has_an_interval_where_every_layer_has_one() -> None:
     assert "All layers: 10.0 ms for" in told(half) and plain(half, DEVICE, PEAKS, "")["cost_ci"] is None
     paced = attrs.evolve(found, paces_s=((0.9,), (1.0,), (1.0,), (1.1,)))
     assert "the machine's pace changed by 22% meanwhile, which alone may be ±26" in told(paced)
+    far = attrs.evolve(found, paces_s=((1.0,), (14.0,), (14.0,)))
+    assert "the machine's pace changed by a factor of 14 meanwhile" in told(far)
     few = attrs.evolve(found, paces_s=((1.0,), (1.25,)))
     assert "All layers: 10.0 ms for" in told(few), "t of one degree of freedom is 12.7: ±200%"
     assert "pace changed by 25% meanwhile, seen too few times for an ±; " in told(few)
