@@ -171,6 +171,8 @@ def main() -> None:
         parser.error(f"VERB must be of {', '.join(names)} (got {', '.join(unknown)})")
     chosen = [verb for verb in VERBS if not given.verbs or verb.name in given.verbs]
     print(f"seed {given.seed}", flush=True)
+    for number in (signal.SIGINT, signal.SIGTERM):  # a job in the background, too
+        signal.signal(number, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as folder:
         campaign = Campaign(chosen, Path(folder), given.mutant)
         try:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from dibench import kernels, temporary
+from dibench import files, kernels, temporary
 from dibench.errors import UserError
 from dibench.intensity import operand_bytes
 from dibench.processes import die_with, python_path
@@ -143,10 +143,7 @@ def write(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
         UserError: the file cannot be written.
     """
     lines = [csv_line([format_value(row.get(name)) for name in COLUMNS]) for row in rows]
-    try:
-        path.write_bytes(csv_line(COLUMNS) + b"".join(lines))
-    except OSError as error:
-        raise UserError("--out", f"cannot be written: {error.strerror}", str(path)) from None
+    files.replace_file(path, csv_line(COLUMNS) + b"".join(lines))
 
 
 def command(ncu: str, cases: Path, *, tensor: bool) -> list[str]:

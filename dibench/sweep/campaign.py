@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
 import time
 from collections import Counter
@@ -234,11 +233,11 @@ def close(run: Campaign) -> bool:
     with temporary.scratch() as joined:
         replace_file(joined / record.TABLE, chain([HEADER], run.joined().row_lines()))
         if manifest.is_file():
-            shutil.copyfile(manifest, joined / record.MANIFEST)
+            replace_file(joined / record.MANIFEST, manifest.read_bytes())
         until = max(run.deadline - 1.0, time.monotonic() + _LEAST_S)
         fit, report = analyse(joined, run.out / "fit.json", until)
         if report.status == 0:
-            shutil.move(joined / "report.html", run.out / "report.html")
+            replace_file(run.out / "report.html", (joined / "report.html").read_bytes())
     if fit.status == 0:
         run.say(f"\n{fit.text.rstrip()}\n")
     else:

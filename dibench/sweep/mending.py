@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -57,8 +56,7 @@ def mend_table(path: Path) -> list[str]:
             return told
         rows = list(read_rows(path, NAMES, content))
     aside = path.with_name(f"sweep-edited-{free_stamp(path.parent)}.csv")
-    with files.explained(path):
-        shutil.copy2(path, aside)
+    files.replace_file(aside, data)
     record.write(path, rows)
     read = f"{path.name} was edited: {count(len(rows), 'row')} of it are read, and it is kept as {aside.name}"
     return [*told, read]

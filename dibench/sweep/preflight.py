@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -177,7 +176,7 @@ def _calibrate(run: Campaign) -> str:
     kept, own = bring_calibration(_folders(run), run.gpu.uuid, run.gpu.driver), run.out / "calibration.json"
     if _usable(run, kept):
         run.say("calibrate done before on this card under this driver")
-        shutil.copyfile(kept, own)
+        files.replace_file(own, kept.read_bytes())
         return ""
     until = time.monotonic() + run.check_s
     source = run.meter.partition("+")[0]
@@ -189,7 +188,7 @@ def _calibrate(run: Campaign) -> str:
     (ended,) = run_verbs([*verb, "--meter", source, "--time-budget", f"{left_s:.0f}s"], until=until)
     if _usable(run, kept):
         run.say(f"calibrate kept as {kept}")
-        shutil.copyfile(kept, own)
+        files.replace_file(own, kept.read_bytes())
         return ""
     run.say(f"calibrate none ({ended.how}): the spread of visits begins with what is known of other cards")
     return ended.how

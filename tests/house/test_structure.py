@@ -104,3 +104,51 @@ def external(module: str) -> set[str]:
     named = [one.name for node in ast.walk(tree) if isinstance(node, ast.Import) for one in node.names]
     named += [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
     return {name.partition(".")[0] for name in named}
+
+
+IN_PLACE = {"copyfile", "copy", "copy2", "move", "copytree"}
+"""Of shutil."""
+ELSEWHERE = {
+    "files.py": "replaces files",
+    "directories.py": "fills a directory that is put in place later",
+    "backends/cuda_cache.py": "writes a temporary file, then renames it",
+    "backends/host.py": "compiles in a temporary directory",
+    "check/counters.py": "hands cases to ncu in a temporary directory",
+    "sweep/visit_book.py": "adds whole lines; the next start reads those alone",
+    "kernels/compilers/sass.py": "disassembles in a temporary directory",
+}
+"""Modules that may write a file in place, and why no kill can tear what they leave."""
+
+
+def in_place(source: str) -> Iterator[str]:
+    """Calls that write over a file, or write one that is seen before all of it is there."""
+    for node in ast.walk(ast.parse(source)):
+        if not isinstance(node, ast.Call):
+            continue
+        of = node.func.value if isinstance(node.func, ast.Attribute) else None
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        words = [one.value for one in node.args if isinstance(one, ast.Constant)]
+        opens = name == "open" and any(isinstance(word, str) and set(word) & set("wax") for word in words)
+        of_shutil = getattr(of, "id", "") == "shutil"
+        if opens or name in {"write_text", "write_bytes"} or (of_shutil and name in IN_PLACE):
+            yield f"line {node.lineno}: {ast.unparse(node)[:60]}"
+
+
+def test_what_users_keep_is_replaced_and_never_written_in_place() -> None:
+    package = ROOT / "dibench"
+    found = {
+        str(path.relative_to(package)): list(in_place(path.read_text("utf-8")))
+        for path in sorted(package.rglob("*.py"))
+    }
+    writing = {name: calls for name, calls in found.items() if calls}
+    assert not {name: calls for name, calls in writing.items() if name not in ELSEWHERE}, (
+        "a kill would leave half of it: files.replace_file"
+    )
+    assert writing.keys() == ELSEWHERE.keys(), "no longer needed"
+
+
+def test_a_write_in_place_is_found() -> None:
+    source = "path.write_text(a)\nshutil.copyfile(a, b)\nopen(a, 'w')\na.open('ab')\nopen(a)\na.copy(b)\n"
+    assert [one.partition(":")[0] for one in in_place(source)] == [
+        f"line {number}" for number in (1, 2, 3, 4)
+    ]
