@@ -21,9 +21,9 @@ define.macs = "gemm_macs(tile_p, tile_k, depth(tile_p))"
 # tile_k, tile_p, and percent of a multiprocessor's rate that instruction mix and L2 may leave: estimates from the
 # inner loops, not yet measured.
 define.tiles = [[128, 128, 84], [64, 128, 80], [32, 128, 75], [64, 64, 72], [16, 256, 64], [8, 256, 42], [32, 32, 60]]
-# Time on a GPU of 128 multiprocessors, each at its full rate with 256 threads, to which tiles come in waves.
+# Time on a GPU whose multiprocessors are each at full rate with 256 threads, to which tiles come in waves.
 # 6451200 is a multiple of every block_size * percent, so that no time is rounded.
-define."waves(tile_k, tile_p)" = "ceil_div(gemm_tiles(tile_p, tile_k), 128 * 256 // block_size(tile_k, tile_p))"
+define."waves(tile_k, tile_p)" = "ceil_div(gemm_tiles(tile_p, tile_k), multiprocessors * 256 // block_size(tile_k, tile_p))"
 define."steps(tile_p)" = "ceil_div(C // groups * R * S, depth(tile_p)) * depth(tile_p)"
 define."time(tile_k, tile_p, percent)" = "waves(tile_k, tile_p) * tile_k * tile_p * steps(tile_p) * 6451200 // (block_size(tile_k, tile_p) * percent)"
 define.least = "min(time(k, p, percent) for k, p, percent in tiles if fits(k, p))"

@@ -13,8 +13,9 @@ knobs.tile_k = [128, 64, 32]
 knobs.splits = [1, 2, 3, 4, 6, 8, 12, 16]
 define.sums = "split_sums(gemm_tiles(tile_p, tile_k), tile_p * tile_k, splits)"
 define.macs = "gemm_macs(tile_p, tile_k, 16)"
-prefer.tile_p = "tensor_tile_p()"
-prefer.tile_k = "tensor_tile_k()"
+prefer.tile_p = "tensor_tile_p(4, multiprocessors)"
+prefer.tile_k = "tensor_tile_k(4, multiprocessors)"
+prefer.splits = "tensor_splits(4, multiprocessors)"
 requires     = ["R <= 16 and S <= 16", "splits <= ceil_div(C // groups * R * S, 16)"]
 constants    = []
 grid         = "instances * gemm_tiles(tile_p, tile_k) * splits"

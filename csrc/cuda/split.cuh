@@ -40,13 +40,15 @@ struct Split {
     __syncthreads();  // all have put theirs before one of them says so
     return __syncthreads_or(threadIdx.x == 0 && arrive(counter, splits));
   }
-  /// Part i of all splits, four on their way at once.
-  __device__ __forceinline__ float4 sum(int i) const {
-    float4 all = fetch_partial(first + i * threads);
-    DIBENCH_STREAM for (int s = 1; s < splits; ++s) {
-      const float4 part = fetch_partial(first + (s * parts + i) * threads);
-      all.x += part.x, all.y += part.y, all.z += part.z, all.w += part.w;
-    }
-    return all;
+  /// Part i of all splits and the next few, four splits of them on their way at once.
+  template <int count>
+  __device__ __forceinline__ void sum(float4 (&all)[count], int i) const {
+    const float4* const own = first + i * threads;
+    DIBENCH_HELD for (int n = 0; n < count; ++n) all[n] = fetch_partial(own + n * threads);
+    DIBENCH_STREAM for (int s = 1; s < splits; ++s)
+      DIBENCH_HELD for (int n = 0; n < count; ++n) {
+        const float4 part = fetch_partial(own + (s * parts + n) * threads);
+        all[n].x += part.x, all[n].y += part.y, all[n].z += part.z, all[n].w += part.w;
+      }
   }
 };

@@ -313,13 +313,11 @@ __device__ __forceinline__ void tensor_gemm(const Layer& layer, int instances, c
       }
       if (!all.complete()) continue;
       DIBENCH_LOOP for (int i = 0; i < held_p; ++i)
-        DIBENCH_LOOP for (int j = 0; j < held_k; j += together) {
-          float sums[together][4];
-          DIBENCH_HELD for (int n = 0; n < together; ++n) {
-            const float4 sum = all.sum(i * held_k + j + n);
-            sums[n][0] = sum.x, sums[n][1] = sum.y, sums[n][2] = sum.z, sums[n][3] = sum.w;
-          }
-          outputs.put(sums, i, j / together);
+        DIBENCH_LOOP for (int j = 0; j < held_k; j += 4) {
+          float4 sums[4];
+          all.sum(sums, i * held_k + j);
+          DIBENCH_HELD for (int n = 0; n < 4; n += together)
+            outputs.put((const float (*)[4])(sums + n), i, (j + n) / together);
         }
     }
   }

@@ -73,7 +73,7 @@ def _scope(table: Any, knobs: Mapping[str, Any], path: Path) -> Scope:
         raise UserError("define", "must be a table of formulas", table, where=path)
     of_words = {name for name, legal in knobs.items() if legal != "any" and {str} & set(map(type, legal))}
     scope = Scope({*DIMENSIONS, *knobs}, frozenset(of_words))
-    found = read_definitions(table, _wider(scope, *_COUNT_NAMES, "instances"), where=path)
+    found = read_definitions(table, _wider(scope, *_COUNT_NAMES, "instances", "multiprocessors"), where=path)
     return attrs.evolve(scope, definitions=found)
 
 
@@ -165,5 +165,5 @@ def _is_knob_value(value: Any) -> bool:
 def _read_prefer(table: Any, knobs: Mapping[str, Any], scope: Scope, path: Path) -> dict[str, Formula]:
     if not isinstance(table, dict) or not set(table) <= set(knobs):
         raise UserError("prefer", f"must be a table of {', '.join(knobs) or 'no knobs'}", table, where=path)
-    scope = attrs.evolve(scope, names=DIMENSIONS)
+    scope = attrs.evolve(scope, names=frozenset((*DIMENSIONS, "multiprocessors")))
     return {name: read_formula(f"prefer.{name}", text, scope, path) for name, text in table.items()}

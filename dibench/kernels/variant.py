@@ -35,6 +35,9 @@ DTYPES = ("fp32", "tf32", "fp16", "bf16")
 LAYOUTS = ("channels_first", "channels_last")
 """How operands lie in memory: x[N][C][H][W], w[K][C/groups][R][S], y[N][K][P][Q], or channels last."""
 
+MULTIPROCESSORS = 132
+"""Of the GPU that a plan's knobs are chosen for, as a plan is the same wherever it is made: an H200's."""
+
 STATIONARITIES = ("output", "weight", "input", "none")
 
 
@@ -72,9 +75,14 @@ class Variant:
     prefer: Mapping[str, Formula] = MappingProxyType({})
     without_cuda: tuple[str, ...] = ("fp32",)
 
-    def preferred(self, layer: Layer) -> dict[str, Any]:
-        """The knob values that the header prefers for a layer, of the knobs for which it says so."""
-        values = {"layer": layer, **layer.dims}
+    def preferred(self, layer: Layer, multiprocessors: int = MULTIPROCESSORS) -> dict[str, Any]:
+        """The knob values that the header prefers for a layer, of the knobs for which it says so.
+
+        Args:
+            layer: what is computed.
+            multiprocessors: of the GPU, where it is known.
+        """
+        values = {"layer": layer, **layer.dims, "multiprocessors": multiprocessors}
         return {name: formula.value(values) for name, formula in self.prefer.items()}
 
     @property

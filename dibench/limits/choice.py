@@ -13,11 +13,11 @@ from dibench.kernels import DTYPES, architectures, registry
 from dibench.layer import Layer
 from dibench.limits.cards import Card
 from dibench.limits.examine import Limits
-from dibench.plan import Case, usual_case
+from dibench.plan import Case, default_box, with_knobs
 
 
 def cases_of(layer: Layer, card: Card, *, fast: bool = True, dtypes: Sequence[str] = DTYPES) -> list[Case]:
-    """The layer under every CUDA kernel that runs it on the card, at its usual knobs.
+    """The layer under every CUDA kernel that runs it on the card, at the knobs that suit both.
 
     Args:
         layer: what is run.
@@ -30,7 +30,7 @@ def cases_of(layer: Layer, card: Card, *, fast: bool = True, dtypes: Sequence[st
         if layer.op not in variant.ops or (fast and not variant.fast):
             continue
         for dtype in variant.dtypes:
-            case = usual_case(layer, variant, dtype=dtype)
+            case = with_knobs(layer, variant, default_box(variant, layer, card.sms), dtype=dtype)
             try:
                 variant.check(case.layer, case.knobs)
                 architectures.check(variant, case.layer, case.knobs, arch=card.arch)
@@ -55,8 +55,9 @@ def fastest(found: Iterable[Limits]) -> list[Limits]:
 class NetworkLimits:
     """A network in one data type: its layers' least times together.
 
-    `share_of_peak`: all layers at the card's peaks over `time_s`. `binds`: share of the time by what binds.
-    `in_fp32`: share of the time in layers that no kernel of this data type runs.
+    `share_of_peak`: all layers at the card's peaks for the type, over `time_s`. `binds`: share of the time by
+    what binds. `in_fp32`: share of the time in layers that run in fp32 instead: no kernel of this data type
+    runs them, or none as fast.
     """
 
     network: str
@@ -71,7 +72,7 @@ class NetworkLimits:
 def of_network(
     name: str, layers: Sequence[Layer], dtype: str, known: Mapping[tuple[Layer, str], Limits]
 ) -> NetworkLimits:
-    """A network's layers, each by its fastest kernel of that type, or of fp32 where none has it.
+    """A network's layers, each by its fastest kernel of that type, or of fp32 where that is faster.
 
     Args:
         name: the network's.
@@ -79,7 +80,12 @@ def of_network(
         dtype: the operands' type.
         known: limits by layer without its name, and data type.
     """
-    each = [known.get((layer.renamed(""), dtype)) or known[layer.renamed(""), "fp32"] for layer in layers]
+    each, ideal_s = [], 0.0
+    for layer in layers:
+        key = layer.renamed("")
+        able = [known[key, one] for one in (dtype, "fp32") if (key, one) in known]
+        each.append(min(able, key=lambda one: one.time_s))
+        ideal_s += able[0].time_s * able[0].share_of_peak
     time_s = math.fsum(one.time_s for one in each)
     binds: Counter[str] = Counter()
     for one in each:
@@ -89,7 +95,7 @@ def of_network(
         N=layers[0].N,
         dtype=dtype,
         time_s=time_s,
-        share_of_peak=math.fsum(one.time_s * one.share_of_peak for one in each) / time_s,
+        share_of_peak=ideal_s / time_s,
         binds=dict(binds.most_common()),
         in_fp32=math.fsum(one.time_s for one in each if one.case.dtype != dtype) / time_s,
     )

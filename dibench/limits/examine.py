@@ -164,7 +164,8 @@ def limits_of(
     passes = max(1, round(block_macs / (geometry.block * loop.macs) + 0.4))
     units = block_work(case, card, loop, seen, geometry.block, passes, scale)
     start_cycles = sum(max(1, one.stall) for one in before)
-    work = BlockWork(units, passes * loop.warp_pass(latency), start_cycles + latency)
+    sums = sum_cycles(case, card, geometry)
+    work = BlockWork(units, passes * loop.warp_pass(latency), start_cycles + latency, sums)
     told = predict(
         card, work, grid=geometry.grid, blocks=fits.blocks, dram_bytes=0.0 if in_l2 else moved_bytes
     )
@@ -225,6 +226,21 @@ def block_work(
         rate = card.peak_macs_per_s(case.dtype) / card.sms / card.clock_hz * card.mma_share
         work["tensor"] = multiplies / rate
     return work
+
+
+def sum_cycles(case: Case, card: Card, geometry: compilers.Geometry) -> float:
+    """Cycles from the end of a tile's last block to its outputs, where blocks share a tile; else 0.
+
+    What it has put must reach L2, then the counter answers; the sums of all come from L2, sixteen loads of
+    16 bytes of each thread at a time (csrc/cuda/split.cuh).
+    """
+    splits = int(case.knobs.get("splits", 1))
+    if splits == 1:
+        return 0.0
+    fetched = case.instances * _variant(case).counts_for(case.layer, case.knobs)["output_reads"]
+    of_tile = 4 * fetched * splits / geometry.grid
+    batches = -(-of_tile // (16 * 16 * geometry.block))
+    return 2 * card.l2_latency + max(batches * card.l2_latency, of_tile / card.l2_bytes_per_cycle)
 
 
 def _conflicts(seen: BlockTraffic) -> float:

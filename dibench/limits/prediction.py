@@ -30,12 +30,14 @@ class BlockWork:
     """What one block asks of a multiprocessor.
 
     `unit_cycles` by unit: how long the block keeps it busy. `alone_cycles`: how long one warp takes for its
-    passes through the main loop. `start_cycles`: until the main loop begins, and from its end.
+    passes through the main loop. `start_cycles`: until the main loop begins, and from its end. `sum_cycles`:
+    how long the last block of a tile takes for the sums of all that share it, after its own part.
     """
 
     unit_cycles: Mapping[str, float]
     alone_cycles: float
     start_cycles: float
+    sum_cycles: float = 0.0
 
     def cycles(self, blocks: int) -> tuple[float, str]:
         """How long `blocks` of them take on one multiprocessor, and what binds."""
@@ -51,7 +53,8 @@ class Prediction:
     """The least time of a launch and what binds it.
 
     `binds` is a unit (`FP32`, `tensor`, `issue`, `L1`, `L2`), `DRAM`, `latency`, or how the blocks fill the
-    card: `few blocks` (less than one wave of them), `tail` (the last wave), `start`.
+    card: `few blocks` (less than one wave of them), `tail` (the last wave), `sums` (of blocks that share a
+    tile), `start`.
     """
 
     time_s: float
@@ -74,7 +77,7 @@ def predict(card: Card, work: BlockWork, *, grid: int, blocks: int, dram_bytes: 
     whole, rest = divmod(fullest, blocks)
     of_whole, unit = work.cycles(blocks)
     of_rest, unit_of_rest = work.cycles(rest) if rest else (0.0, unit)
-    cycles = whole * of_whole + of_rest
+    cycles = whole * of_whole + of_rest + work.sum_cycles
     if of_rest > whole * of_whole:
         unit = unit_of_rest
     busy_s, dram_s = cycles / card.clock_hz, dram_bytes / (DRAM_REACHED * card.dram_bytes_per_s)
@@ -86,6 +89,8 @@ def predict(card: Card, work: BlockWork, *, grid: int, blocks: int, dram_bytes: 
         binds = "start"
     elif dram_s >= busy_s:
         binds = "DRAM"
+    elif 2 * work.sum_cycles > cycles:
+        binds = "sums"
     elif busy_s > _UNEVEN * even_s:
         binds = "few blocks" if waves < 1 else "tail"
     else:

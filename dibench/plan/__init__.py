@@ -7,6 +7,7 @@ result measures, a `shard` one machine's part. `whole_networks` plans networks i
 `stages` several plans take turns.
 """
 
+from dibench.plan.boxes import default_box
 from dibench.plan.build import ANCHOR_LAYER, Plan, load_plan, make_plan, presets
 from dibench.plan.case import DTYPE, Case, usual_case, with_knobs
 
@@ -15,6 +16,7 @@ __all__ = [
     "DTYPE",
     "Case",
     "Plan",
+    "default_box",
     "load_plan",
     "make_plan",
     "presets",

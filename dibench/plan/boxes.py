@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from dibench.errors import UserError
+from dibench.kernels import MULTIPROCESSORS
 from dibench.kernels.counting.positions import row_length
 from dibench.layer import Layer
 
@@ -26,19 +27,19 @@ def room(layer: Layer) -> dict[str, int]:
     }  # fmt: skip
 
 
-def default_box(variant: Variant, layer: Layer) -> dict[str, Any]:
+def default_box(variant: Variant, layer: Layer, multiprocessors: int = MULTIPROCESSORS) -> dict[str, Any]:
     """Values of the knobs that a plan leaves out.
 
     What the header prefers for the layer; else, of the box's knobs, the most that the layer has where any
     value is legal, and the smallest legal one otherwise; of other knobs the value that the header names
-    first.
+    first. Of a GPU that is known `multiprocessors` says how large it is.
     """
     most = room(layer)
     usual = {
         knob: most[knob] if legal == "any" else min(legal) if knob in most else _usual(knob, legal)
         for knob, legal in variant.knobs.items()
     }
-    return {**usual, **variant.preferred(layer)}
+    return {**usual, **variant.preferred(layer, multiprocessors)}
 
 
 def _usual(knob: str, legal: tuple[Any, ...]) -> Any:

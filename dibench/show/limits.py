@@ -28,6 +28,7 @@ _BINDS = {
     "latency": "(warps wait for loads: too few are under way)",
     "few blocks": "(the grid does not fill the card once)",
     "tail": "(in the last wave much of the card idles)",
+    "sums": "(the last block of a tile adds up those of all that share it)",
     "start": "(a kernel's start takes longer than its work)",
 }
 _SOME_CONFLICTS = 1.005
@@ -116,7 +117,7 @@ def networks(found: Sequence[NetworkLimits], card: Card) -> list[Block]:
     )  # fmt: skip
     table = Table(f"**Networks on {_card(card)}, each layer by its fastest kernel**", heads, rows)
     binds = dict.fromkeys(name for one in found for name in one.binds)
-    peak = "Layers without a kernel of a type (depthwise) run in fp32."
+    peak = "Layers run in fp32 where a type has no kernel for them (depthwise), or none as fast."
     return [table, *_legend(binds), Note(peak)]
 
 

@@ -34,7 +34,10 @@ extern "C" __global__ void columns(const float4* x, float4* y, float* workspace)
     }
     const Split<THREADS, 1> all(workspace, TILES, tile);
     all.put(split, 0, sum);
-    if (all.complete()) put_output(y + tile * THREADS + threadIdx.x, all.sum(0));
+    if (!all.complete()) continue;
+    float4 sums[1];
+    all.sum(sums, 0);
+    put_output(y + tile * THREADS + threadIdx.x, sums[0]);
   }
 }
 """
@@ -90,8 +93,8 @@ RACES = {
     "every warp arrives": ("threadIdx.x == 0 &&", "threadIdx.x % 32 == 0 &&"),
     "two splits put at one place": ("all.put(split,", "all.put(split / 2,"),
     "a part that nobody has put": (
-        "first + (s * parts + i) * threads",
-        "first + (s * parts + i + 1) * threads",
+        "own + (s * parts + n) * threads",
+        "own + (s * parts + n + 1) * threads",
     ),
     "a counter where a part is": ("(int*)((float4*)workspace + tiles * of_tile)", "(int*)workspace"),
     "a counter that two tiles share": (" + tile;\n  }", ";\n  }"),
@@ -128,11 +131,11 @@ def test_sums_in_the_order_of_arrival_are_other_bits() -> None:
     own_first = (
         ("const Share share", "const Share own = {0, 0}; const Share share"),
         (
-            "all.sum(0)",
-            "all.sum(split + 0 * own.end)",
+            "all.sum(sums, 0)",
+            "all.sum(sums, split + 0 * own.end)",
         ),
         (
-            "first + (s * parts + i) * threads",
+            "own + (s * parts + n) * threads",
             "first + (s + i) % splits * threads",
         ),
     )
