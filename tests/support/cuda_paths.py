@@ -76,15 +76,16 @@ LONG = Layer(N=1, C=37, H=9, W=9, K=70, R=3, S=3, pad_h=1, pad_w=1)
 DENSE = Layer(N=3, C=41, H=6, W=12, K=35, R=1, S=1)
 ODD_IMAGES = Layer(N=3, C=41, H=5, W=5, K=75, R=1, S=1)
 
+# Of each kind of x (dense, rows, under windows) once with weights on 16 bytes, once without.
 _GEMM = (
     PathCase(CONV, {"tile_k": 32, "tile_p": 32}, instances=2, sms=3),
-    PathCase(LONG, {"tile_k": 64, "tile_p": 64}, sms=1),
-    PathCase(DENSE, {"tile_k": 64, "tile_p": 64}),
+    PathCase(attrs.evolve(LONG, C=36), {"tile_k": 64, "tile_p": 64}, sms=1),
+    PathCase(attrs.evolve(DENSE, C=44), {"tile_k": 64, "tile_p": 64}),
     PathCase(Layer.fc(70, 75, 9), {"tile_k": 64, "tile_p": 64}, instances=2),
     PathCase(WINDOW, {"tile_k": 8, "tile_p": 256}),
     PathCase(attrs.evolve(DENSE, N=9), {"tile_k": 16, "tile_p": 256}, sms=1),
-    PathCase(attrs.evolve(ODD_IMAGES, N=7, K=150), {"tile_k": 128, "tile_p": 128}, sms=1),
-    PathCase(Layer.fc(37, 70, 75), {"tile_k": 32, "tile_p": 32}, sms=1),
+    PathCase(attrs.evolve(ODD_IMAGES, N=7, C=44, K=150), {"tile_k": 128, "tile_p": 128}, sms=1),
+    PathCase(Layer.fc(37, 72, 75), {"tile_k": 32, "tile_p": 32}, sms=1),
 )
 
 _TENSOR = (
