@@ -47,7 +47,7 @@ def bytes_a_row(tables: list[Path], work: Callable[[Path], object]) -> float:
 
 
 def test_a_row_of_a_loaded_table(tables: list[Path]) -> None:
-    assert bytes_a_row(tables, load) < 2_400
+    assert bytes_a_row(tables, load) < 1_200
 
 
 def test_a_row_of_both_sides_of_a_comparison(tables: list[Path]) -> None:
