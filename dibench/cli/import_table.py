@@ -83,7 +83,7 @@ def import_(
         raise UserError("--json", "must name a file, or --out must: the table goes to standard output", "-")
     found = convert(file, Mapping.of_options(maps or (), sets or (), unpack or ()))
     if out is None:
-        data_output().write(found.to_csv().decode())
+        data_output().writelines(line.decode() for line in found.lines())
         show(console(stderr=True), imported(found))
         if json_file is not None:
             write_json(json_file, plain(found, None))
@@ -91,7 +91,7 @@ def import_(
     out = table_of(out)
     if not out.parent.exists():
         out.parent.mkdir(parents=True)
-    replace_file(out, found.to_csv())
+    replace_file(out, found.lines())
 
     def tell() -> None:
         show(console(), imported(found))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 import attrs
@@ -110,6 +111,7 @@ _PARSE: dict[str, tuple[Callable[[str, str], Any], str]] = {
 }
 
 
+@lru_cache(maxsize=4096)  # most cells repeat: each is parsed once and in memory once
 def _parsed(name: str, text: str, decimal: str = ".") -> Any:
     if KINDS[name] == "text":
         return "" if text in MISSING else text

@@ -1,8 +1,15 @@
-"""Anybody's table as one of the CSV contract; a line that is no row of it is kept with the reason."""
+"""Anybody's table as one of the CSV contract; a line that is no row of it is kept with the reason.
+
+Lines are read one after the other, a row is kept as a tuple, and the table is written as it is made: as
+dictionaries beside its text a row would take 12 kB.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
+from itertools import repeat
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -13,13 +20,45 @@ from dibench.cells import open_table
 from dibench.errors import UserError
 from dibench.importing.columns import DEFAULTS, Columns
 from dibench.importing.derived import ENERGIES
-from dibench.importing.mapping import Mapping
+from dibench.importing.mapping import Mapping as Given
 from dibench.importing.packed import new_names, pairs_of
 from dibench.schema import NAMES, REQUIRED
 from dibench.table import csv_line, format_value
 
-Rows = list[tuple[int, dict[str, str]]]
+Lines = Iterable[tuple[int, dict[str, str]]]
 """Number of the line, and its cells by column."""
+
+
+@attrs.frozen
+class Rows(Sequence[dict[str, Any]]):
+    """Rows of the contract, each made a dictionary when it is asked for."""
+
+    names: tuple[str, ...]
+    """Of columns: those of the contract, and others."""
+    cells: list[tuple[Any, ...]] = attrs.field(factory=list, repr=False)
+    """In that order; None where a row does not have it."""
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Keep one more."""
+        self.cells.append(tuple(map(row.get, self.names)))
+
+    def column(self, name: str) -> Iterator[Any]:
+        """Its cells, one for each row."""
+        at = self.names.index(name)
+        return (cells[at] for cells in self.cells)
+
+    @property
+    def filled(self) -> set[str]:
+        """Columns that hold something."""
+        return {
+            name for name in self.names if any(cell is not None and cell != "" for cell in self.column(name))
+        }
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def __getitem__(self, at: Any) -> Any:
+        return dict(zip(self.names, self.cells[at], strict=True))
 
 
 @attrs.frozen
@@ -37,7 +76,7 @@ class Imported:
     """A table of the CSV contract, and how it came about."""
 
     header: tuple[str, ...]
-    rows: list[dict[str, Any]]
+    rows: Rows
     read: int
     """Lines of the table below its header that are not blank."""
     refused: list[Refused]
@@ -54,16 +93,19 @@ class Imported:
     left_out: tuple[str, ...]
     """Columns whose names in the contract others took."""
 
-    def to_csv(self) -> bytes:
-        """The table."""
-        lines = [[format_value(row.get(name)) for name in self.header] for row in self.rows]
-        return b"".join(map(csv_line, [self.header, *lines]))
+    def lines(self) -> Iterator[bytes]:
+        """The table, line by line."""
+        yield csv_line(self.header)
+        chosen = [self.rows.names.index(name) for name in self.header]
+        for cells in self.rows.cells:
+            yield csv_line([format_value(cells[at]) for at in chosen])
 
     @property
     def medians(self) -> dict[str, float]:
         """Of time, of the best energy, and of the power that follows from both, where there are any."""
-        energy = next((name for name in ENERGIES if any(row.get(name) for row in self.rows)), "")
-        both = [(row.get("time_s"), row.get(energy)) for row in self.rows]
+        energy = next((name for name in ENERGIES if any(self.rows.column(name))), "")
+        times = self.rows.column("time_s")
+        both = list(zip(times, self.rows.column(energy) if energy else repeat(None), strict=False))
         found = {
             "time_s": [time for time, _ in both if time],
             energy: [joules for _, joules in both if joules],
@@ -72,7 +114,7 @@ class Imported:
         return {name: median(values) for name, values in found.items() if values}
 
 
-def convert(path: Path, mapping: Mapping) -> Imported:
+def convert(path: Path, mapping: Given) -> Imported:
     """The table as one of the contract; lines that are no row of it are listed.
 
     Raises:
@@ -80,21 +122,24 @@ def convert(path: Path, mapping: Mapping) -> Imported:
             mapping does not fit it.
     """
     with open_table(path) as lines:
-        table = [(line, dict(zip(lines.header, cells, strict=True))) for line, cells in lines.cells]
         header, decimal = list(lines.header), lines.decimal
     refused: list[Refused] = []
-    try:
+    packed: list[_Packed] = []
+    with _about(path):
         if not header:
             raise UserError("", "is empty: must begin with a header line")
-        for column in mapping.unpack:
-            header, table = _unpacked(column, header, table, refused)
+    for column in mapping.unpack:
+        with _about(path):
+            packed.append(_Packed.of(column, header))
+        found = packed[-1].names_in(_lines(path, packed[:-1], []))
+        packed[-1] = attrs.evolve(packed[-1], added=found)
+        header = [*header, *found]
+    with _about(path):
         columns = Columns.of(header, mapping)
-    except UserError as error:
-        raise UserError("", str(error), where=path) from None
-    rows = []
-    for line, cells in table:
+    rows = Rows((*NAMES, *columns.kept))
+    for line, cells in _lines(path, packed, refused):
         try:
-            rows.append(columns.row(cells, decimal))
+            rows.add(columns.row(cells, decimal))
         except UserError as error:
             refused.append(Refused(line, error.field, error.rule, error.value))
     refused.sort(key=lambda one: one.line)
@@ -106,32 +151,64 @@ def convert(path: Path, mapping: Mapping) -> Imported:
     return _imported(columns, mapping, rows, refused)
 
 
-def _unpacked(column: str, header: list[str], table: Rows, refused: list[Refused]) -> tuple[list[str], Rows]:
-    """The table with a column for each key in the cells of one."""
-    if column not in header:
-        close = get_close_matches(column, header, n=2)
-        rule = "must be a column of the table" + (f", perhaps {' or '.join(close)}" if close else "")
-        raise UserError("--unpack", rule, column)
-    added: dict[str, None] = {}
-    rows = []
-    for line, cells in table:
-        try:
-            pairs = pairs_of(cells[column])
-        except ValueError:
-            rule = "must hold key:value,… or key=value;…"
-            refused.append(Refused(line, column, rule, cells[column]))
-            continue
-        names = new_names(column, pairs, header)
-        added |= dict.fromkeys(names.values())
-        rows.append((line, cells | {names[key]: value for key, value in pairs.items()}))
-    blank = dict.fromkeys(added, "")
-    return [*header, *added], [(line, blank | cells) for line, cells in rows]
+@contextmanager
+def _about(path: Path) -> Iterator[None]:
+    """Name the table in errors."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError("", str(error), where=path) from None
 
 
-def _imported(
-    columns: Columns, mapping: Mapping, rows: list[dict[str, Any]], refused: list[Refused]
-) -> Imported:
-    filled = {name for row in rows for name, cell in row.items() if cell is not None and cell != ""}
+def _lines(path: Path, packed: Sequence[_Packed], refused: list[Refused]) -> Lines:
+    """The lines of a table with columns of their own for what is packed; those refused are listed."""
+    with open_table(path) as lines:
+        rows: Lines = ((line, dict(zip(lines.header, cells, strict=True))) for line, cells in lines.cells)
+        for one in packed:
+            rows = one.unpacked(rows, refused)
+        yield from rows
+
+
+@attrs.frozen
+class _Packed:
+    """A column whose cells hold several values."""
+
+    column: str
+    header: list[str]
+    """Columns of the table before it is unpacked."""
+    added: tuple[str, ...] = ()
+    """Columns for the keys in its cells."""
+
+    @classmethod
+    def of(cls, column: str, header: list[str]) -> _Packed:
+        if column not in header:
+            close = get_close_matches(column, header, n=2)
+            rule = "must be a column of the table" + (f", perhaps {' or '.join(close)}" if close else "")
+            raise UserError("--unpack", rule, column)
+        return cls(column, header)
+
+    def names_in(self, rows: Lines) -> tuple[str, ...]:
+        """A column for each key."""
+        known = set(self.header)
+        found = (name for _, cells in self.unpacked(rows, []) for name in cells if name not in known)
+        return tuple(dict.fromkeys(found))
+
+    def unpacked(self, rows: Lines, refused: list[Refused]) -> Lines:
+        """The lines with these columns; empty where a cell does not have that key."""
+        blank = dict.fromkeys(self.added, "")
+        for line, cells in rows:
+            try:
+                pairs = pairs_of(cells[self.column])
+            except ValueError:
+                rule = "must hold key:value,… or key=value;…"
+                refused.append(Refused(line, self.column, rule, cells[self.column]))
+                continue
+            names = new_names(self.column, pairs, self.header)
+            yield line, blank | cells | {names[key]: value for key, value in pairs.items()}
+
+
+def _imported(columns: Columns, mapping: Given, rows: Rows, refused: list[Refused]) -> Imported:
+    filled = rows.filled
     unsaid = filled - columns.filled
     assumed = {name: value for name, value in DEFAULTS.items() if name in unsaid}
     wanted = {*REQUIRED, *filled, *columns.filled}

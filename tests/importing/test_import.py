@@ -46,7 +46,7 @@ def theirs(layer: Layer, latency: Any, energy: Any) -> dict[str, Any]:
 
 
 def read_back(found: Any, path: Path) -> pd.DataFrame:
-    path.write_bytes(found.to_csv())
+    path.write_bytes(b"".join(found.lines()))
     return read_csv(path)
 
 
@@ -101,7 +101,7 @@ def test_a_table_in_other_names_units_and_separators_is_the_same_rows(
         assert (row["time_s"], row["energy_j"]) == (float(ms / 1000), float(mj / 1000))
         assert (row["device"], row["energy_source"], row["status"]) == ("board", "external:ina3221", "ok")
     again = convert(tmp_path / "ours.csv", Mapping())
-    assert again.to_csv() == found.to_csv(), "a table of the contract is taken as it is"
+    assert list(again.lines()) == list(found.lines()), "a table of the contract is taken as it is"
 
 
 def test_our_own_table_is_taken_as_it_is_also_after_pandas(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from fake_backend import row
 
 from dibench import table
+from dibench.importing import Mapping, convert
 from dibench.study.use.compare import compare
 from dibench.study.use.compare_rows import COLUMNS
 from dibench.table import HEADER, line_of, load, read_csv
@@ -48,6 +49,13 @@ def bytes_a_row(tables: list[Path], work: Callable[[Path], object]) -> float:
 
 def test_a_row_of_a_loaded_table(tables: list[Path]) -> None:
     assert bytes_a_row(tables, load) < 1_200
+
+
+def test_a_row_of_an_imported_table(tables: list[Path]) -> None:
+    def imported(path: Path) -> object:
+        return sum(map(len, convert(path, Mapping()).lines()))
+
+    assert bytes_a_row(tables, imported) < 2_400
 
 
 def test_a_row_of_both_sides_of_a_comparison(tables: list[Path]) -> None:
