@@ -125,6 +125,11 @@ def page(all_groups: Sequence[Group]) -> list[Block | Section]:
         Sentence(three_sentences(all_groups)),
         Section("verdicts", "", "Does the data type matter?", [verdicts(all_groups)]),
         Section("errors", "", "How well is energy described?", [errors(all_groups)]),
+        Sentence(
+            "In the figures below each column is one choice, by α; the rows under it say what it changes. "
+            "Thick: 95% interval; thin: the interval if families err as one. Hollow: undecided; a cross: the "
+            "model misses."
+        ),
         *(told(group) for group in all_groups),
         Section("sources", "", "What can these data decide, and what not?", list(limits(sources))),
         Section("needed", "", "What would decide it?", [Note(text) for text in NEEDED]),
