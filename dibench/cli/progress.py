@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from dibench.cli.output import say
-from dibench.numbers import count, number, percent, shape_text, short, time_text
+from dibench.numbers import count, number, percent, shape_text, short, time_text, uncertainty
 from dibench.show.characters import visible
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def result_text(row: Row) -> str:
     """
     if row.time_s is None:
         return f"{row.status}: {row.reason}"
-    interval = "" if row.time_ci_s is None else f" ±{percent(row.time_ci_s / row.time_s, 1)}"
+    interval = "" if row.time_ci_s is None else f" ±{uncertainty(row.time_ci_s / row.time_s)}"
     flag = f" flagged: {row.reason}" if row.status == "flagged" else ""
     return f"{short(row.time_s, 's')}{interval}{flag}"
 
@@ -174,7 +174,7 @@ class Progress:
     def _end(self, case: Case, result: str, *, failed: bool = False) -> None:
         self._done += 1
         if self._bar is not None:
-            self._bar.update(self._task, completed=self._done, **self._pace())
+            self._bar.update(self._task, total=self._total, completed=self._done, **self._pace())
             if failed:
                 self._say(f"{case_text(case)}: {result}")
             return

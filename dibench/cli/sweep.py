@@ -304,7 +304,7 @@ def _show(summary: Summary, plan: Plan, out: Path) -> None:
         asks = next_fit(plan.name)
         look = f"python -m dibench fit {table}{asks}\n      python -m dibench report {directory}"
         if noisy(summary):
-            again = "the same command once more, on a quieter machine or with more time: it resumes."
+            again = "the same command on a quieter machine or with more time: it resumes."
             look = f"{again}\n      Or look at these rows as they are:\n      {look}"
         say(f"\nNext: {look}")
 

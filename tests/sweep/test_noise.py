@@ -25,7 +25,14 @@ from dibench.measure.window import Window, WindowVisit
 from dibench.plan import Case
 from dibench.schema import Row
 from dibench.sweep import record
-from dibench.sweep.events import CaseEnded, CaseRevisited, NoiseMeasured, RevisitsBegan
+from dibench.sweep.events import (
+    CaseEnded,
+    CaseRevisited,
+    NoiseMeasured,
+    RevisitsBegan,
+    SweepBegan,
+    VisitEnded,
+)
 from dibench.sweep.job import Sweep
 from dibench.sweep.noise import TARGETS, measure_noise, reachable
 from dibench.sweep.parts import read_part
@@ -306,6 +313,17 @@ def test_a_quiet_sweep_is_as_before(tmp_path: Path) -> None:
     assert (summary.revisited, summary.statuses) == (0, {"ok": 44})
     assert events[1].noise.target == 0.02 and not any(isinstance(event, RevisitsBegan) for event in events)
     assert all(row.visits == 1 and row.reason == "" for row in record.written(tmp_path / "sweep.csv"))
+
+
+def test_a_disturbed_visit_makes_the_bar_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    case = with_sentinel("quiet", cases=1).plan.cases[0]
+    with Progress(None) as progress:
+        progress.show(SweepBegan("machine", "none", total=2, finished=0, steps=2))
+        for _ in range(3):
+            progress.show(VisitEnded(case, 1, 1, lost=True))
+        (task,) = progress._bar.tasks
+    assert (task.completed, task.total) == (3, 5), "three visits are over, two are left"
 
 
 @pytest.mark.slow
