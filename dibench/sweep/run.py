@@ -124,6 +124,8 @@ def run_sweep(
                     sweep, crew, table, book, under_way, manifest.session, on_event, manifest.add_device
                 )
                 ended = _measure(sweep, crew, loop, book, manifest, deadline, on_event)
+                if ended == "complete":
+                    under_way.settle()
                 if ended != "interrupted":
                     _peaks_again(crew, manifest, under_way, deadline, on_event)
                 book.check()

@@ -73,6 +73,14 @@ class UnderWay:
         """Start over."""
         self._deaths.clear()
 
+    def settle(self) -> None:
+        """All is measured: forget the deaths of what has its row by now, however it came.
+
+        A program killed between a row and the note of its end leaves a beginning that nothing else would end.
+        """
+        for what in [what for what, number in self._deaths.items() if number < MOST_DEATHS]:
+            del self._deaths[what]
+
     def close(self) -> None:
         """Leave the deaths of earlier starts only: what is under way now ends with this one."""
         if self._fd >= 0:

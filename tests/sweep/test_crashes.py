@@ -24,7 +24,7 @@ from dibench.errors import UserError
 from dibench.sweep import record
 from dibench.sweep.lock import Lock
 from dibench.sweep.run import run_sweep
-from dibench.sweep.under_way import UnderWay
+from dibench.sweep.under_way import MOST_DEATHS, UnderWay
 from dibench.table import read_csv
 
 CASES = 12  # a case takes about 0.05 s, the start of the program about 0.4 s
@@ -138,6 +138,17 @@ def test_only_deaths_without_an_end_count(tmp_path: Path) -> None:
     once_more.close()
     assert not path.exists()
     assert died("began a", "beg").deaths("a") == 1, "the last note was torn"
+
+
+@pytest.mark.parametrize("deaths", [1, MOST_DEATHS])
+def test_a_kill_between_a_row_and_the_note_of_its_end_leaves_nothing(tmp_path: Path, deaths: int) -> None:
+    """What took the program down too often is remembered: a disturbed case would be visited again."""
+    run_sweep(sweep_of(["first"]), tmp_path)
+    (row,) = record.written(tmp_path / "sweep.csv")
+    notes = tmp_path / record.UNDER_WAY
+    notes.write_text(f"began {row.case_id}\n" * deaths)
+    assert run_sweep(sweep_of(["first"]), tmp_path).ended == "complete"
+    assert notes.exists() == (deaths == MOST_DEATHS)
 
 
 def test_two_sweeps_in_one_directory(tmp_path: Path) -> None:
