@@ -16,6 +16,7 @@ import ctypes
 import gc
 import importlib
 import json
+import math
 import os
 import pkgutil
 import runpy
@@ -37,7 +38,8 @@ from processes import HERE, children, environment
 
 _PLAN = struct.Struct("qqii64s4096s")
 _PR_SET_CHILD_SUBREAPER = 36
-LONGEST_S = 120.0
+LONGEST_S, HUNG = 120.0, 124
+"""After so long a run is killed, and that is its status."""
 MODULES = "modules"
 """Where an undisturbed run tells what it has imported, so that the next one finds it there."""
 
@@ -82,7 +84,7 @@ def build(folder: Path) -> Path:
     """Compile faults.c into a folder.
 
     Raises:
-        FileNotFoundError: there is no C compiler, or no library to be preloaded can be made.
+        FileNotFoundError: this is not Linux, or there is no C compiler.
     """
     library = folder / "faults.so"
     command = ["cc", "-O1", "-shared", "-fPIC", "-o", str(library), str(HERE / "faults.c"), "-ldl"]
@@ -270,21 +272,19 @@ def _become_module(words: list[str], streams: Sequence[int], kept: Sequence[int]
 def _wait(pid: int, asked: dict[str, Any], begin: float) -> int:
     """Strike when it is time; the status of the run."""
     end = begin + LONGEST_S
-    strike_at = end if asked["after_s"] is None else begin + asked["after_s"]
+    strike_at = math.inf if asked["after_s"] is None else begin + asked["after_s"]
     while True:
         found, status = os.waitpid(pid, os.WNOHANG)
         if found:
-            return os.waitstatus_to_exitcode(status)
+            return HUNG if time.monotonic() >= end else os.waitstatus_to_exitcode(status)
         now = time.monotonic()
         if now >= end:
             os.kill(pid, signal.SIGKILL)
-            print(f"hung for {LONGEST_S:.0f} s: {asked['words']}", file=sys.stderr)
-            end += LONGEST_S
         if now >= strike_at:
             for struck in [*(_family(pid) if asked["everyone"] else ()), pid]:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(struck, asked["signal"])
-            strike_at = end + 2 * LONGEST_S
+            strike_at = math.inf
         time.sleep(0.001)
 
 
