@@ -168,8 +168,6 @@ def _serve(errors: Path, modules: Sequence[str]) -> None:
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
         asked = json.loads(line)
-        gc.collect()
-        gc.freeze()  # memory that is shared with a fork stays shared
         begin = time.monotonic()
         pid = os.fork()
         if pid == 0:
@@ -181,6 +179,8 @@ def _serve(errors: Path, modules: Sequence[str]) -> None:
             for name in errors.with_name(MODULES).read_text().split("\n"):
                 with contextlib.suppress(Exception):
                     importlib.import_module(name)
+            gc.collect()
+            gc.freeze()  # memory that is shared with a fork stays shared
         print(json.dumps({"status": status, "seconds": seconds, "stray": _reap()}), file=answers, flush=True)
 
 
@@ -285,7 +285,7 @@ def _wait(pid: int, asked: dict[str, Any], begin: float) -> int:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(struck, asked["signal"])
             strike_at = math.inf
-        time.sleep(0.001)
+        time.sleep(0.002)
 
 
 def _family(pid: int) -> list[int]:
