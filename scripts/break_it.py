@@ -104,7 +104,10 @@ class Campaign:
                 return
             verb, fault = job
             tried = bench.broken(verb, fault, self.mutant)
-            while not (tried.struck or fault.error):  # the verb was quicker
+            for _ in range(5):
+                if tried.struck or fault.error or tried.harms:
+                    break
+                # The verb was quicker.
                 after_s = fault.after_s or self.benches[0].prepared[verb.name].seconds
                 fault = attrs.evolve(fault, at=0, after_s=after_s * 0.7)
                 tried = bench.broken(verb, fault, self.mutant)

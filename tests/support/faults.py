@@ -106,6 +106,7 @@ class Verbs:
         self._server = subprocess.Popen(
             [sys.executable, str(Path(__file__)), str(self._errors), *modules],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env,
+            process_group=0,  # Ctrl-C is for whom runs the verbs
         )  # fmt: skip
 
     def __enter__(self) -> Verbs:
@@ -186,7 +187,6 @@ def _serve(errors: Path, modules: Sequence[str]) -> None:
 
 def _become(asked: dict[str, Any], errors: Path) -> None:
     """The process of a run."""
-    os.setsid()
     nothing = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1):
         os.dup2(nothing, stream)
@@ -196,6 +196,8 @@ def _become(asked: dict[str, Any], errors: Path) -> None:
     tempfile.tempdir = None
     sys.argv = ["dibench", *asked["words"]]
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):  # nohup and & have them ignored
+        signal.signal(number, signal.SIG_DFL)
     for patch in asked["patches"]:
         module, _, name = patch.partition(":")
         getattr(importlib.import_module(module), name)()
