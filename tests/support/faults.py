@@ -237,6 +237,8 @@ def _execute_child(self: Any, args: Any, *further: Any) -> None:
         return
     _, _, _, kept, cwd, env, *_ = further
     stdin, to_stdin, from_stdout, stdout, from_stderr, stderr = further[9:15]
+    # A program that is executed has none of our handlers: no signal may come before the fork has lost them.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     self.pid = os.fork()
     if self.pid == 0:
         try:
@@ -245,6 +247,7 @@ def _execute_child(self: Any, args: Any, *further: Any) -> None:
             _become_module(list(args[2:]), (stdin, stdout, stderr), kept, cwd, env)
         finally:
             os._exit(1)
+    signal.pthread_sigmask(signal.SIG_SETMASK, before)
     self._child_created = True
     self._close_pipe_fds(stdin, to_stdin, from_stdout, stdout, from_stderr, stderr)
 
@@ -255,6 +258,7 @@ def _become_module(words: list[str], streams: Sequence[int], kept: Sequence[int]
         if callable(signal.getsignal(number)):
             signal.signal(number, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
     copies = [stream if stream == -1 else os.dup(stream) for stream in streams]
     for stream, copy in enumerate(copies):
         if copy != -1:
