@@ -55,7 +55,7 @@ def test_a_row_of_an_imported_table(tables: list[Path]) -> None:
     def imported(path: Path) -> object:
         return sum(map(len, convert(path, Mapping()).lines()))
 
-    assert bytes_a_row(tables, imported) < 2_400
+    assert bytes_a_row(tables, imported) < 1_600
 
 
 def test_a_row_of_both_sides_of_a_comparison(tables: list[Path]) -> None:

@@ -20,6 +20,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import attrs
 import numpy as np
@@ -99,7 +100,11 @@ class Clustering:
     def squares(self, rows: FloatArray) -> FloatArray:
         """Σ row·row′ of each cluster: (n, k) to (clusters, k, k)."""
         order, begins = self._order
-        return np.array([part.T @ part for part in np.split(rows[order], begins[1:-1])])
+        ordered, k = rows[order], rows.shape[1]
+        made = np.empty((len(begins) - 1, k, k))
+        for one, (begin, end) in enumerate(pairwise(begins.tolist())):  # a list would take as much again
+            made[one] = ordered[begin:end].T @ ordered[begin:end]
+        return made
 
 
 def clustering(name: str, labels: NDArray[np.str_], *, draws: int, seed: int) -> Clustering:
