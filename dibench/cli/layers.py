@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from dibench.models.intensities import AlphaValues, Drag
 
 
+MOST_LISTED = 10_000
+"""Layers that are listed unasked: a table of a million takes 12 GB to lay out. `--csv` writes any number."""
+
+
 # Wide because each parameter is an option.
 def layers(
     model: Model,
@@ -72,9 +76,9 @@ def layers(
         _write_csv(loaded, alphas)
     else:
         origin, out = f"α fitted, {fit}" if fit else "", console()
-        brief = out.is_terminal and not full
 
         def tell(one: AnyModel) -> None:
+            brief = not full and (out.is_terminal or len(one.layers) > MOST_LISTED)
             show(out, layer_blocks(one, alphas, _dragging(one, alphas), origin, brief=brief))
 
         answer_each(json_file, loaded, lambda one: _plain(one, alphas), tell)

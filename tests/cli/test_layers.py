@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -263,3 +264,15 @@ def test_a_transposed_convolution_is_a_layer_also_when_its_table_is_read_back(
     assert "4×8×8 → 2×16×16  2×2 /2 transposed" in run(str(table))[1]
     table.write_text(out.replace(",1,2048,", ",yes,2048,"))
     assert "transposed: must be 1, 0 or empty (got 'yes')" in run(str(table))[2]
+
+
+def test_layers_beyond_what_anybody_reads_are_listed_when_asked_for(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table may have a million; into a pipe, too, their sum and the heaviest are shown unasked."""
+    whole = run("resnet50")[1]
+    assert whole == run("resnet50", "--full")[1] and "layer1.0.conv3" in whole
+    monkeypatch.setattr(sys.modules["dibench.cli.layers"], "MOST_LISTED", 53)
+    status, brief, _ = run("resnet50")
+    assert status == 0 and len(brief.splitlines()) < 40 and "`--full`" in brief
+    assert run("resnet50", "--full")[1] == whole
