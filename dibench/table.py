@@ -222,17 +222,14 @@ def read_csv(path: str | Path, only: Collection[str] = ()) -> pd.DataFrame:
     with open_table(Path(path)) as lines:
         _check_header(lines)
         kept = [name for name in lines.header if not only or name in only or name in REQUIRED]
-        pieces: dict[str, list[Any]] = {name: [] for name in kept}
+        columns = {name: _Column(KINDS.get(name, "")) for name in kept}
         while block := list(islice(lines.cells, BLOCK)):
-            for name, column in _columns(lines, block):
-                if name in pieces:
-                    pieces[name].append(column)
+            for name, cells in _columns(lines, block):
+                if name in columns:
+                    columns[name].add(cells)
             numbers.extend(number for number, _ in block)
             block.clear()  # not beside the next one: as text a row takes 6 kB
-        if not numbers:
-            pieces = {name: [column] for name, column in _columns(lines, []) if name in pieces}
-    # One column after the other: blocks joined at once would be in memory twice.
-    frame = pd.DataFrame({name: _joined(pieces.pop(name)) for name in kept}, copy=False)
+    frame = pd.DataFrame({name: columns.pop(name).whole() for name in kept}, copy=False)
     _check_layers(lines, frame, numbers)
     return frame
 
@@ -283,18 +280,43 @@ class _Cells:
 
 
 def _columns(lines: Lines, block: list[tuple[int, list[str]]]) -> Iterator[tuple[str, Any]]:
-    """Each column of a block by name: an array, of text a Series."""
+    """Each column of a block by name, checked: an array, of text a list."""
     numbers = [number for number, _ in block]
-    columns = zip(*(cells for _, cells in block), strict=True) if block else [()] * len(lines.header)
+    columns = zip(*(cells for _, cells in block), strict=True)
     for name, texts in zip(lines.header, columns, strict=True):
         yield name, _CONVERT[KINDS.get(name, "")](_Cells(lines, name, numbers, texts))
 
 
-def _joined(pieces: list[Any]) -> pd.Series[Any]:
-    """The blocks of one column."""
-    import pandas as pd
+class _Column:
+    """A column that grows in place: blocks that are joined at the end would be in memory twice."""
 
-    return pd.concat(list(map(pd.Series, pieces)), ignore_index=True)
+    def __init__(self, kind: str) -> None:
+        self._kind = kind
+        self._cells: Any = array({"int": "q", "float": "d"}[kind]) if kind in ("int", "float") else []
+        self._missing = bytearray()
+
+    def add(self, cells: Any) -> None:
+        """Those of one more block."""
+        if self._kind == "int":
+            whole, missing = cells
+            self._cells.frombytes(whole.tobytes())
+            self._missing += missing
+        elif self._kind == "float":
+            self._cells.frombytes(cells.tobytes())
+        else:
+            self._cells += cells
+
+    def whole(self) -> Any:
+        """All cells, as a frame takes them, on the same memory."""
+        import numpy as np
+        import pandas as pd
+
+        if isinstance(self._cells, list):
+            return self._cells
+        cells = np.frombuffer(self._cells, dtype=self._cells.typecode)
+        if self._kind == "float":
+            return cells
+        return pd.arrays.IntegerArray(cells, np.frombuffer(self._missing, dtype=bool))
 
 
 def _others(cells: _Cells) -> list[str]:
@@ -314,11 +336,7 @@ def _text(cells: _Cells) -> list[str]:
 
 
 def _int(cells: _Cells) -> Any:
-    import numpy as np
-    import pandas as pd
-
-    missing = np.fromiter(map(MISSING.__contains__, cells.texts), dtype=bool, count=len(cells.texts))
-    return pd.arrays.IntegerArray(cells.parsed("int", 0, "i8"), missing)
+    return cells.parsed("int", 0, "i8"), bytes(map(MISSING.__contains__, cells.texts))
 
 
 def _float(cells: _Cells) -> Any:
