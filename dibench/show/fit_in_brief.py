@@ -25,7 +25,11 @@ _DESCRIPTIONS = {
 _MORE = "shows the tests, coefficients, operators and the rows left out."
 
 
-def blocks(found: Findings, source: str) -> tuple[Headline, Sentence, Sentence, Table]:
+Brief = tuple[Headline, Sentence, Sentence, *tuple[Table, ...]]
+"""Three sentences, and a table where there is something to fill it."""
+
+
+def blocks(found: Findings, source: str) -> Brief:
     """Three sentences and a table.
 
     Args:
@@ -35,18 +39,18 @@ def blocks(found: Findings, source: str) -> tuple[Headline, Sentence, Sentence, 
     return _told(found.fit, _next(found, source), "--full")
 
 
-def in_python(fit: Fit) -> tuple[Headline, Sentence, Sentence, Table]:
+def in_python(fit: Fit) -> Brief:
     """The same of a fit alone, with what comes next as one types it in Python."""
     return _told(fit, _next_in_python(fit), ".full()")
 
 
-def _told(fit: Fit, then: str, full: str) -> tuple[Headline, Sentence, Sentence, Table]:
-    sure, table = fit.reliable and fit.verdict not in ("undecided", "not adequate"), descriptions(fit)
+def _told(fit: Fit, then: str, full: str) -> Brief:
+    sure = fit.reliable and fit.verdict not in ("undecided", "not adequate")
     return (
         Headline(_answer(fit), "good" if sure and fit.evidence else "warn"),
         Sentence(_how_sure(fit), "warn" if _noisy(fit) else ""),
         Sentence(then),
-        attrs.evolve(table, note=f"{table.note} `{full}` {_MORE}"),
+        *(attrs.evolve(table, note=f"{table.note} `{full}` {_MORE}") for table in descriptions(fit)),
     )
 
 
@@ -151,9 +155,11 @@ def _follows(fit: Fit) -> str:
     return f", here {follows}" if follows else ""
 
 
-def descriptions(fit: Fit) -> Table:
-    """How far each description is off, on the rows and on families of networks left out."""
+def descriptions(fit: Fit) -> list[Table]:
+    """How far each description is off, on the rows and on families left out; none where none was fitted."""
     shown = {name: fit.models[name] for name in _DESCRIPTIONS if name in fit.models}
+    if all(model.reason is not None for model in shown.values()):
+        return []
     outside = any(model.held_out.mape is not None for model in shown.values())
     rows = []
     for name, model in shown.items():
@@ -162,7 +168,7 @@ def descriptions(fit: Fit) -> Table:
     unseen = ("unseen",) if outside else ()
     note = "Error: how far predictions lie from what was measured, on average"
     note += f"; unseen: held out, {fit.folds.text}" if outside else ""
-    return Table(
+    table = Table(
         f"What predicts {fit.response_kind}, and how well",
         columns(
             "description",
@@ -176,3 +182,4 @@ def descriptions(fit: Fit) -> Table:
         rows,
         f"{note}.",
     )
+    return [table]

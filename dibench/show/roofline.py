@@ -56,7 +56,7 @@ def _shares(peaks: Peaks, roofs: Roofs | None, speeds: Mapping[str, Speed]) -> l
         return [
             f"This roof is wrong: {count(roofs.beaten, 'row')} beat it, one by {plain(roofs.most)} times, so "
             "the machine was disturbed while its peaks were measured. Shares of it are not shown; the same "
-            "sweep with --fresh measures peaks and rows again."
+            "sweep with `--fresh` measures peaks and rows again."
         ]
     lines = []
     if peaks.caches:

@@ -29,7 +29,7 @@ def sections(study: Study, costs: NetworkCosts | None) -> list[Section]:
     answer, sure, *_ = fit_in_brief.blocks(study.found, "sweep.csv")
     made: list[Block] = [Sentence(f"**{answer.text}** {sure.text}")]
     made += [Sentence(text) for text in (_cheapest_to_dearest(study), _costliest(costs)) if text]
-    made.append(fit_in_brief.descriptions(study.fit))
+    made += fit_in_brief.descriptions(study.fit)
     return [Section("so-what", "In short", "What costs most here, and does reuse explain it?", made)]
 
 
@@ -39,6 +39,9 @@ def _cheapest_to_dearest(study: Study) -> str:
         return ""
     response = response_of(study.fit)
     ordered = sorted(study.medians, key=lambda op: study.medians[op])
+    if len(ordered) == 1:
+        (op,) = ordered
+        return f"A multiply-add of {op} layers costs {plain(study.medians[op])} {response.unit} (median)."
     told = ", ".join(f"{op} {plain(study.medians[op])}" for op in ordered)
     said = f"A multiply-add, from the cheapest operator to the dearest: {told} {response.unit} (medians)."
     per_mac = study.used[response.per_mac].to_numpy(dtype=float)

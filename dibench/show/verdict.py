@@ -88,7 +88,7 @@ def _numbers(fit: Fit) -> list[Block]:
 def _lack_of_fit(found: Adequacy) -> str:
     """Whether the model describes its rows, in a sentence."""
     if found.miss is None or found.rows_error is None:
-        return "Lack of fit: not told, as rows state no interval and repeat no case."
+        return "Lack of fit: not told, as rows are too few, or state no interval and repeat no case."
     good = f"rows are good to {percent(found.rows_error, 1)}, up to {percent(found.margin, 0)} is tolerated"
     if found.beside and found.plain_miss is not None:
         without = f"{percent(found.plain_miss, 1)} without {found.beside}"

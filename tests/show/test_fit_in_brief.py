@@ -17,7 +17,7 @@ from twin_frames import measured as twins_of
 from dibench.show.blocks import Table
 from dibench.show.fit import blocks as in_full
 from dibench.show.fit import brief
-from dibench.show.fit_in_brief import blocks
+from dibench.show.fit_in_brief import blocks, descriptions
 from dibench.show.noise import in_a_sentence, share_disturbed
 from dibench.show.sources import noise_banner
 from dibench.show.studies import Study
@@ -55,7 +55,8 @@ def decided() -> Findings:
 
 
 def test_an_answer_is_three_sentences_and_a_table(decided: Findings) -> None:
-    answer, sure, then, table = blocks(decided, "mine.csv")
+    answer, sure, then, *tables = blocks(decided, "mine.csv")
+    (table,) = tables
     assert len(table.rows) == 3
     assert answer.text.startswith("DI: a weight and an activation do not cost the same energy here")
     assert answer.tone == "good"
@@ -83,11 +84,17 @@ def test_it_fits_a_terminal(decided: Findings, width: int) -> None:
 
 def test_what_the_rows_do_not_tell_is_not_told() -> None:
     found = found_of(measured(24, alpha=0.5, noise=0.2))
-    answer, sure, then, _ = blocks(found, "mine.csv")
+    answer, sure, then, *_ = blocks(found, "mine.csv")
     assert found.fit.verdict == "undecided"
     assert answer.text.startswith("Undecided: ") and answer.tone == "warn"
     assert "times as much" not in sure.text or "(" in sure.text
     assert "sweep networks" in then.text
+
+
+def test_there_is_no_table_where_no_description_could_be_fitted() -> None:
+    few, some = (found_of(measured(number, alpha=0.5, noise=0.2)) for number in (2, 24))
+    assert len(blocks(few, "mine.csv")) == 3 and len(blocks(some, "mine.csv")) == 4
+    assert descriptions(few.fit) == []
 
 
 def test_time_is_not_taken_for_energy() -> None:
@@ -108,7 +115,7 @@ def test_modelled_joules_are_a_check_of_the_program() -> None:
 def test_noise_is_loud_where_it_is_most_of_the_rows() -> None:
     found = found_of(noisy(measured(120), 0.6))
     assert share_disturbed(found.fit) == pytest.approx(0.6, abs=0.01)
-    _, sure, then, _ = blocks(found, "mine.csv")
+    _, sure, then, *_ = blocks(found, "mine.csv")
     assert "72 more are too noisy to count" in sure.text and sure.tone == "warn"
     assert then.text.startswith("Next: other work disturbed most rows")
     quiet = blocks(found_of(noisy(measured(120), 0.3)), "mine.csv")
