@@ -37,6 +37,11 @@ Written from `dibench/plan/file.py` and `dibench/presets` by `scripts/write_refe
 A plan says which layers are measured, by which kernels, at which values of their knobs. `sweep` takes the
 name of a preset or a TOML file of your own; every combination that a kernel can run is a case.
 
+A knob that a plan leaves out has the value that the kernel's header prefers for the layer; of GPU kernels as
+an H200 would have it, so that a plan is the same wherever it is made. How many blocks share a reduction
+(`splits`) is preferred together with the tile: where a plan chooses `tile_p` or `tile_k` and not `splits`,
+one block works on each tile.
+
 ```sh
 python -m dibench sweep mine.toml --dry-run                 # which cases, how long
 python -m dibench sweep mine.toml --out results/local/mine

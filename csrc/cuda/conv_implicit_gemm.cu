@@ -8,6 +8,8 @@ dtypes       = ["fp32"]
 teaches      = "A tile of tile_k x tile_p outputs reads each operand from global memory once per tile, and the 8 x 8 outputs of a thread read each copy in shared memory once per 8: arithmetic is the limit, not memory."
 knobs.tile_p = [128, 32, 64, 256]
 knobs.tile_k = [128, 8, 16, 32, 64]
+# Blocks that share a tile's reduction (split.cuh), each at least one stage of it.
+knobs.splits = [1, 2, 3, 4, 6, 8, 12, 16]
 # Steps of the reduction that a block copies to shared memory at once: 8 for each of its slices.
 define."depth(tile_p)" = "16 if tile_p == 64 else 32 if tile_p == 32 else 8"
 define."stages(tile_p)" = "4 if tile_p == 32 else 3"
@@ -18,32 +20,46 @@ define."block_size(tile_k, tile_p)" = "tile_k * tile_p // (held_k(tile_k) * held
 define."shared_bytes(tile_k, tile_p)" = "4 * depth(tile_p) * (stages(tile_p) * (tile_k + tile_p + 4) + 2 * R * S)"
 define."fits(tile_k, tile_p)" = "shared_bytes(tile_k, tile_p) <= 49152 and (tile_p < 256 or H * W > 1)"
 define.macs = "gemm_macs(tile_p, tile_k, depth(tile_p))"
+define.sums = "split_sums(gemm_tiles(tile_p, tile_k), tile_p * tile_k, splits)"
+# Stages of the whole reduction.
+define."all_stages(tile_p)" = "ceil_div(C // groups * R * S, depth(tile_p))"
 # tile_k, tile_p, and percent of a multiprocessor's rate that instruction mix and L2 may leave: estimates from the
 # inner loops, not yet measured.
 define.tiles = [[128, 128, 84], [64, 128, 80], [32, 128, 75], [64, 64, 72], [16, 256, 64], [8, 256, 42], [32, 32, 60]]
-# Time on a GPU whose multiprocessors are each at full rate with 256 threads, to which tiles come in waves.
-# 6451200 is a multiple of every block_size * percent, so that no time is rounded.
-define."waves(tile_k, tile_p)" = "ceil_div(gemm_tiles(tile_p, tile_k), multiprocessors * 256 // block_size(tile_k, tile_p))"
-define."steps(tile_p)" = "ceil_div(C // groups * R * S, depth(tile_p)) * depth(tile_p)"
-define."time(tile_k, tile_p, percent)" = "waves(tile_k, tile_p) * tile_k * tile_p * steps(tile_p) * 6451200 // (block_size(tile_k, tile_p) * percent)"
-define.least = "min(time(k, p, percent) for k, p, percent in tiles if fits(k, p))"
-prefer.tile_p = "first(p for k, p, percent in tiles if fits(k, p) and time(k, p, percent) == least)"
-prefer.tile_k = "first(k for k, p, percent in tiles if fits(k, p) and time(k, p, percent) == least)"
+# Time on a GPU whose multiprocessors are each at full rate with 256 threads, to which blocks come in waves; each begins
+# with 2000 cycles of latency. 6451200 is a multiple of every block_size * percent, so that no time is rounded: 32256 of
+# it are a cycle.
+define."waves(tile_k, tile_p, n)" = "ceil_div(gemm_tiles(tile_p, tile_k) * n, multiprocessors * 256 // block_size(tile_k, tile_p))"
+define."own(tile_k, tile_p, n)" = "tile_k * tile_p * ceil_div(all_stages(tile_p), n) * depth(tile_p)"
+define."wave(tile_k, tile_p, percent, n)" = "own(tile_k, tile_p, n) * 6451200 // (block_size(tile_k, tile_p) * percent) + 32256 * 2000"
+# Then the last of n blocks adds up their sums: 42 bytes a cycle from L2, or 16 loads of 16 bytes of a thread in 530 cycles.
+define."adds(tile_k, tile_p, n)" = "0 if n == 1 else 1060 + n * max(4 * tile_k * tile_p // 42, 530 * held_k(tile_k) * held_p(tile_p) // 64)"
+define."time(tile_k, tile_p, percent, n)" = "waves(tile_k, tile_p, n) * wave(tile_k, tile_p, percent, n) + 32256 * adds(tile_k, tile_p, n)"
+define.shares = [1, 2, 3, 4, 6, 8, 12, 16]
+define."can(tile_k, tile_p, n)" = "fits(tile_k, tile_p) and n <= all_stages(tile_p)"
+# The least time, and behind it in one number what it belongs to.
+define."labelled(cost, k, p, n)" = "((cost * 1024 + k) * 1024 + p) * 32 + n"
+define.best = "min(labelled(time(k, p, percent, n), k, p, n) for k, p, percent in tiles for n in shares if can(k, p, n))"
+prefer.tile_p = "best // 32 % 1024"
+prefer.tile_k = "best // 32 // 1024 % 1024"
+prefer.splits = "best % 32"
 requires     = [
   "any(tile_k == k and tile_p == p for k, p, percent in tiles)",
   "R <= 16 and S <= 16",
   "shared_bytes(tile_k, tile_p) <= 49152",
   "tile_p < 256 or H * W > 1",
+  "splits <= all_stages(tile_p)",
 ]
 constants    = []
-grid         = "instances * gemm_tiles(tile_p, tile_k)"
+grid         = "instances * gemm_tiles(tile_p, tile_k) * splits"
 block        = "block_size(tile_k, tile_p)"
 shared       = "shared_bytes(tile_k, tile_p)"
+workspace    = "split_bytes(instances * gemm_tiles(tile_p, tile_k), tile_p * tile_k, splits)"
 counts.macs_executed = "macs"
 counts.weight_reads  = "K * (C // groups) * R * S * ceil_div(N * P * Q, tile_p) + macs // held_p(tile_p)"
 counts.input_reads   = "C * taps_inside() * ceil_div(K // groups, tile_k) + macs // held_k(tile_k)"
-counts.output_reads  = "0"
-counts.output_writes = "N * K * P * Q"
+counts.output_reads  = "sums"
+counts.output_writes = "N * K * P * Q + sums"
 counts.weight_reads_shared = "macs // held_p(tile_p)"
 counts.input_reads_shared  = "macs // held_k(tile_k)"
 */
@@ -51,6 +67,7 @@ counts.input_reads_shared  = "macs // held_k(tile_k)"
 //
 #include "async_copy.cuh"
 #include "im2col.cuh"
+#include "split.cuh"
 
 // For each group, with j = (n, p, q) a position and e = (c, r, s) a step of the reduction:
 //
@@ -84,7 +101,8 @@ counts.input_reads_shared  = "macs // held_k(tile_k)"
 // tiles are too few to share a multiprocessor. Two warps on a scheduler then are busy issuing.
 //
 // A small layer has few tiles, which would leave most multiprocessors idle. It gets small tiles, each with `slices`
-// groups of warps that split the steps of every stage; their sums are added at the end, in a fixed order.
+// groups of warps that split the steps of every stage; their sums are added at the end, in a fixed order. Where that still
+// leaves multiprocessors idle, blocks share the stages too (splits).
 
 constexpr int lanes_k = tile_k >= 32 ? 4 : 2, lanes_p = 32 / lanes_k;      // a warp's threads, as a rectangle
 constexpr int held_k = tile_k == 8 ? 4 : 8, held_p = tile_p >= 128 ? 8 : 4;  // outputs of a thread
@@ -208,9 +226,10 @@ struct Copies {
   const Tap* taps;
 };
 
-/// acc = the thread's share of w[k][e] * im2col(x)[e][j], summed over its steps e.
+/// acc = the thread's share of w[k][e] * im2col(x)[e][j], summed over its steps e of the block's share.
 template <Lie lie, typename V>
-__device__ __forceinline__ void multiply(float (&acc)[held_k][held_p], const Layer& layer, Factors of, Copies copies) {
+__device__ __forceinline__ void multiply(float (&acc)[held_k][held_p], const Layer& layer, Factors of, Steps share,
+                                         Copies copies) {
   const float *w = of.w, *x = of.x;
   const int rows = of.rows, p0 = of.p0;
   const int image = layer.H * layer.W, window = layer.R * layer.S, steps = layer.C / layer.groups * window;
@@ -222,10 +241,12 @@ __device__ __forceinline__ void multiply(float (&acc)[held_k][held_p], const Lay
   const Place own = place(thread);
   const int w_own = late(own.slice * slice_depth * tile_k + own.k * 8);
   const int x_own = late(w_stage + own.slice * slice_depth * x_pitch + own.p);
-  w += WeightShare<V>::k(thread) * steps + WeightShare<V>::e(thread);
+  w += WeightShare<V>::k(thread) * steps + WeightShare<V>::e(thread) + share.begin;
   if (lie == lie_rows) x += p0 * steps;
-  int next_tap = 0;  // of the stage to be copied next: its place in the table
-  int left = steps;  // from there to the end
+  const int table = lie == lie_windows ? depth * window : depth;  // steps after which the taps repeat
+  if (splits > 1) x += share.begin / table * depth * image;
+  int next_tap = share.begin % table;  // of the stage to be copied next: its place in the table
+  int left = share.end - share.begin;  // from there to the end
   auto start_copies = [&](float* to) {
     if (left > 0) {
       copy_weights<V>(thread, to, w, steps, rows, left);
@@ -236,7 +257,7 @@ __device__ __forceinline__ void multiply(float (&acc)[held_k][held_p], const Lay
       left -= depth;
       w += depth;
       next_tap += depth;
-      if (lie != lie_windows || next_tap == depth * window) next_tap = 0, x += depth * image;
+      if (next_tap == table) next_tap = 0, x += depth * image;
     }
     commit_copies();  // past the end a batch is empty, but counted
   };
@@ -245,7 +266,7 @@ __device__ __forceinline__ void multiply(float (&acc)[held_k][held_p], const Lay
   DIBENCH_HELD for (int i = 0; i < held_k; ++i)
     DIBENCH_HELD for (int j = 0; j < held_p; ++j) acc[i][j] = 0.0f;
   int now = 0, before = (stages - 1) * stage;  // where the stage is that is multiplied next, and the one before it
-  DIBENCH_LOOP for (int e0 = 0; e0 < steps; e0 += depth) {
+  DIBENCH_LOOP for (int e0 = share.begin; e0 < share.end; e0 += depth) {
     wait_for_copies<stages - 2>();
     __syncthreads();  // all copies of this stage are there, and the stage before is no longer read:
     start_copies(copies.stages + before);  // its place is free
@@ -297,8 +318,36 @@ __device__ __forceinline__ Tile tile_of(const Layer& l, int item) {
   return {item / (k_tiles * p_tiles * groups), group, group * group_k + k, item / k_tiles % p_tiles * tile_p, group_k - k};
 }
 
+/// Where a thread's outputs of a tile go.
+struct Outputs {
+  float* y;                 // of the instance, at the thread's first channel
+  int image, plane;         // elements of all its channels, of one
+  int position, positions;  // the thread's first, of so many in the batch
+  int rows;                 // channels of the group from the thread's first on
+
+  /// Writes some channels' sums, from the thread's k-th on, at its j-th 4 positions next to each other: columns of `sums`
+  /// from `column` on.
+  template <int channels, int columns>
+  __device__ __forceinline__ void put(const float (&sums)[channels][columns], int column, int k, int j) const {
+    const bool aligned = plane % 4 == 0;  // then 4 positions lie in one image, on 16 bytes
+    DIBENCH_HELD for (int n = 0; n < 4; ++n) {
+      const int at = position + j * 4 * lanes_p + n;
+      if (at >= positions || (aligned && n)) continue;
+      float* const to = y + at / plane * image + at % plane;
+      DIBENCH_HELD for (int i = 0; i < channels; ++i) {
+        const int row = (k + i) * lanes_k;
+        if (row >= rows) continue;
+        if (aligned)
+          put_output((float4*)(to + row * plane), pack(sums[i] + column));
+        else
+          put_output(to + row * plane, sums[i][column + n]);
+      }
+    }
+  }
+};
+
 extern "C" __global__ void __launch_bounds__(threads, blocks)
-    conv_implicit_gemm(const Layer layer, int instances, const float* x, const float* w, float* y) {
+    conv_implicit_gemm(const Layer layer, int instances, const float* x, const float* w, float* y, float* workspace) {
   DYNAMIC_SHARED(float, shared);
   Tap* const taps = (Tap*)(shared + stages * stage);
   const Copies copies = {shared, taps};
@@ -308,45 +357,48 @@ extern "C" __global__ void __launch_bounds__(threads, blocks)
   __syncthreads();  // the table is complete
 
   const int group_c = layer.C / layer.groups, positions = layer.N * layer.P * layer.Q;
-  const int items = instances * layer.groups * ceil_div(layer.K / layer.groups, tile_k) * ceil_div(positions, tile_p);
+  const int tiles = instances * layer.groups * ceil_div(layer.K / layer.groups, tile_k) * ceil_div(positions, tile_p);
   const Lie lie = lie_of(layer, 4);
-  DIBENCH_LOOP for (int item = blockIdx.x; item < items; item += gridDim.x) {
+  DIBENCH_LOOP for (int item = blockIdx.x; item < tiles * splits; item += gridDim.x) {
     float acc[held_k][held_p];
     {
-      const Tile tile = tile_of(layer, item);
+      const Tile tile = tile_of(layer, item / splits);
       const float* const tile_w = w + tile.instance * w_elements(layer) + tile.k * group_c * window;
       const float* const tile_x = x + tile.instance * x_elements(layer) + tile.group * group_c * image;
       const Factors factors = {tile_w, tile.rows, tile_x, tile.p};
+      const Steps share = share_of(item % splits, group_c * window, depth);
       if (group_c * window % 4)  // channels of w begin anywhere, which few layers have: one loop for all of them
-        multiply<lie_windows, float>(acc, layer, factors, copies);
+        multiply<lie_windows, float>(acc, layer, factors, share, copies);
       else if (lie == lie_dense)
-        multiply<lie_dense, Wide>(acc, layer, factors, copies);
+        multiply<lie_dense, Wide>(acc, layer, factors, share, copies);
       else if (lie == lie_rows && tile_p < 256)
-        multiply<lie_rows, Wide>(acc, layer, factors, copies);
+        multiply<lie_rows, Wide>(acc, layer, factors, share, copies);
       else
-        multiply<lie_windows, Wide>(acc, layer, factors, copies);
+        multiply<lie_windows, Wide>(acc, layer, factors, share, copies);
     }
     // Computed again, so that the main loop need not hold them in registers.
-    const Tile tile = tile_of(layer, late(item));
+    const int now = late(item);
+    const Tile tile = tile_of(layer, now / splits);
     const Place own = place(late(threadIdx.x));
     if (slices > 1) add_slices(acc, own.slice, shared);
-    if (own.slice > 0) continue;
-
     const int plane = late(layer.P * layer.Q);
-    float* const tile_y = y + tile.instance * y_elements(layer) + tile.k * plane;
-    const bool aligned = plane % 4 == 0;  // then 4 positions lie in one image, on 16 bytes
-    DIBENCH_HELD for (int j = 0; j < held_p; ++j) {
-      const int position = tile.p + own.p + j / 4 * 4 * lanes_p + j % 4;
-      if (position >= positions || (aligned && j % 4)) continue;
-      float* const to = tile_y + position / plane * (layer.K * plane) + position % plane;
-      DIBENCH_HELD for (int i = 0; i < held_k; ++i) {
-        const int k = own.k + i * lanes_k;
-        if (k >= tile.rows) continue;
-        if (aligned)
-          put_output((float4*)(to + k * plane), pack(acc[i] + j / 4 * 4));
-        else
-          put_output(to + k * plane, acc[i][j]);
-      }
+    const Outputs outputs = {y + tile.instance * y_elements(layer) + (tile.k + own.k) * plane, layer.K * plane, plane,
+                             tile.p + own.p, positions, tile.rows - own.k};
+    if constexpr (splits == 1) {
+      if (own.slice > 0) continue;
+      DIBENCH_HELD for (int j = 0; j < held_p; j += 4) outputs.put(acc, j, 0, j / 4);
+    } else {
+      const Split<threads / slices, held_k * held_p / 4> all(workspace, tiles, now / splits);
+      if (own.slice == 0)
+        DIBENCH_HELD for (int j = 0; j < held_p; j += 4)
+          DIBENCH_HELD for (int i = 0; i < held_k; ++i) all.put(now % splits, j / 4 * held_k + i, pack(acc[i] + j));
+      if (!all.complete() || own.slice > 0) continue;
+      DIBENCH_LOOP for (int j = 0; j < held_p / 4; ++j)
+        DIBENCH_LOOP for (int i = 0; i < held_k; i += 4) {
+          float4 sums[4];
+          all.sum(sums, j * held_k + i);
+          outputs.put((const float (&)[4][4])sums, 0, i, j);
+        }
     }
   }
 }

@@ -9,13 +9,13 @@
 #include "access.cuh"
 
 /// Steps of a reduction, from the first to behind the last.
-struct Share {
+struct Steps {
   int begin, end;
 };
 
 /// A split's share of a reduction in stages of `depth` steps: whole stages, as many as the others have or one more. Where
 /// there are fewer stages than splits, some have none.
-__device__ __forceinline__ Share share_of(int split, int steps, int depth) {
+__device__ __forceinline__ Steps share_of(int split, int steps, int depth) {
   if (splits == 1) return {0, steps};
   const int all = ceil_div(steps, depth);
   return {all * split / splits * depth, min(all * (split + 1) / splits * depth, steps)};

@@ -170,7 +170,7 @@ struct Factors {
 
 /// A tile's sums over a share of the reduction. copies: stages of stage_chunks; columns: of the tile's positions.
 template <typename Unit>
-__device__ __forceinline__ void multiply_tile(float (&acc)[held_p][held_k][4], const Layer& layer, Factors of, Share share,
+__device__ __forceinline__ void multiply_tile(float (&acc)[held_p][held_k][4], const Layer& layer, Factors of, Steps share,
                                               Chunk* copies, const Column* columns) {
   const int thread = threadIdx.x, steps = layer.C / layer.groups * layer.R * layer.S;
   Reader<Unit> at(thread, layer, share.begin);
@@ -287,7 +287,7 @@ __device__ __forceinline__ void tensor_gemm(const Layer& layer, int instances, c
     __syncthreads();  // the columns are complete, and the last tile's stages are no longer read
     const Factors of = {x + tile.instance * x_elements(layer) + tile.group * group_c,
                         w + tile.instance * w_elements(layer) + (tile.group * group_k + tile.k0) * steps, group_k - tile.k0};
-    const Share share = share_of(item % splits, steps, depth);
+    const Steps share = share_of(item % splits, steps, depth);
     float acc[held_p][held_k][4];
     if (group_c % wide == 0)
       multiply_tile<Chunk>(acc, layer, of, share, shared, columns);

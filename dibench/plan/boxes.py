@@ -56,7 +56,8 @@ def resolved(
 
     Args:
         variant: whose knobs.
-        left_out: values of the knobs that the plan leaves out, see `default_box`.
+        left_out: values of the knobs that the plan leaves out, see `default_box`; where the plan chooses the
+            tile and not `splits`, one block works on each.
         asked: values as a plan writes them, symbols too.
         most: the largest values on the layer, see `room`.
 
@@ -64,6 +65,8 @@ def resolved(
         The values by knob; or the error, where a knob can have none.
     """
     box = dict(left_out)
+    if variant.prefer.keys() & asked.keys() and "splits" in box:
+        box["splits"] = 1  # how many blocks should share a tile is known of the preferred one only
     for knob, written in asked.items():
         if knob not in most:
             if written not in variant.knobs[knob]:

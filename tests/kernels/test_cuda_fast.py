@@ -42,7 +42,7 @@ EDGES = {
 @pytest.mark.parametrize("layer", EDGES.values(), ids=EDGES)
 @pytest.mark.parametrize(("tile_k", "tile_p"), TILES)
 def test_every_tile_is_right_and_counted(layer: Layer, tile_k: int, tile_p: int) -> None:
-    knobs = {"tile_p": tile_p, "tile_k": tile_k}
+    knobs = {"tile_p": tile_p, "tile_k": tile_k, "splits": 1}
     if not GEMM.allows(layer, knobs):
         assert tile_p == 256 and layer.op == "fc"
         return
@@ -206,7 +206,7 @@ def is_caught(variant: Variant, layer: Layer, knobs: dict[str, Any]) -> bool:
 CONV = Layer(N=1, C=37, H=9, W=9, K=70, R=3, S=3, pad_h=1, pad_w=1)  # several tiles, several stages
 GUARDED = {  # kernels whose threads wait for each other, with a layer that makes a block go round all loops
     # 9 stages of 32 steps: the last lies where the sums of its slices are added up afterwards.
-    "conv_implicit_gemm": (attrs.evolve(CONV, C=29), {"tile_p": 32, "tile_k": 32}),
+    "conv_implicit_gemm": (attrs.evolve(CONV, C=29), {"tile_p": 32, "tile_k": 32, "splits": 1}),
     "conv_tensor_tf32": (attrs.evolve(CONV, C=40), {"tile_p": 64, "tile_k": 64, "splits": 1}),
     "fc_matrix_vector": (Layer.fc(3, 260, 5), {"tile_k": 2, "tile_p": 2, "warps": 4}),
     "depthwise_window": (

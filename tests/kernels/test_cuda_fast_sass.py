@@ -52,7 +52,7 @@ def lie(how: str, tile_k: int, tile_p: int, depth: int) -> Layer:
 
 def gemm(how: str, tile_k: int, tile_p: int) -> Proof:
     slices = 1 if tile_p >= 128 else 2 if tile_p == 64 else 4
-    layer, knobs = lie(how, tile_k, tile_p, 8 * slices), {"tile_p": tile_p, "tile_k": tile_k}
+    layer, knobs = lie(how, tile_k, tile_p, 8 * slices), {"tile_p": tile_p, "tile_k": tile_k, "splits": 1}
     threads = compilers.geometry(GEMM, layer, knobs).block
     steps = 8 * slices * min(tile_p, threads) // threads  # that a thread copies of its columns, in a stage
     return Proof(GEMM, layer, knobs, slices=slices, taps=8 * STAGES * steps if how == "windows" else 0)

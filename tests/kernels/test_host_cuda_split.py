@@ -26,7 +26,7 @@ COLUMNS = """
 extern "C" __global__ void columns(const float4* x, float4* y, float* workspace) {
   for (int item = blockIdx.x; item < TILES * splits; item += gridDim.x) {
     const int tile = item / splits, split = item % splits;
-    const Share share = share_of(split, STEPS, 2);
+    const Steps share = share_of(split, STEPS, 2);
     float4 sum = {0, 0, 0, 0};
     for (int e = share.begin; e < share.end; ++e) {
       const float4 one = fetch_input(x + (e * TILES + tile) * THREADS + threadIdx.x);
@@ -129,7 +129,7 @@ def test_threads_that_do_not_wait_for_the_counter_write_nothing() -> None:
 
 def test_sums_in_the_order_of_arrival_are_other_bits() -> None:
     own_first = (
-        ("const Share share", "const Share own = {0, 0}; const Share share"),
+        ("const Steps share", "const Steps own = {0, 0}; const Steps share"),
         (
             "all.sum(sums, 0)",
             "all.sum(sums, split + 0 * own.end)",

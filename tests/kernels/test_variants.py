@@ -133,7 +133,7 @@ def test_a_case_beyond_a_limit_is_refused_with_limit_and_value(
 def test_a_refusal_shows_the_lists_of_the_header() -> None:
     layer = Layer(N=1, C=16, H=8, W=8, K=16, R=1, S=1)
     with pytest.raises(UserError, match=r"with tile_k = 8, tile_p = 32, tiles = \(\(128, 128, 84\), \(64,"):
-        registry("cuda")["conv_implicit_gemm"].check(layer, {"tile_p": 32, "tile_k": 8})
+        registry("cuda")["conv_implicit_gemm"].check(layer, {"tile_p": 32, "tile_k": 8, "splits": 1})
 
 
 def test_formulas_know_tuples_and_logic() -> None:

@@ -86,28 +86,36 @@ def tile(k: int, p: int, **further: int) -> dict[str, int]:
 
 LIMITS: dict[str, tuple[Case, Figures]] = {
     "gemm dense 128x128": (
-        Case("conv_implicit_gemm", dense(), tile(128, 128)),
+        Case("conv_implicit_gemm", dense(), tile(128, 128, splits=1)),
         Figures(168, 587),
     ),
     "gemm windows 128x128": (
-        Case("conv_implicit_gemm", windows(), tile(128, 128)),
+        Case("conv_implicit_gemm", windows(), tile(128, 128, splits=1)),
         Figures(168, 613),
     ),
     "gemm odd channels 128x128": (
-        Case("conv_implicit_gemm", windows(C=63), tile(128, 128)),
+        Case("conv_implicit_gemm", windows(C=63), tile(128, 128, splits=1)),
         Figures(168, 640),
     ),
     "gemm rows 128x128": (
-        Case("conv_implicit_gemm", Layer.fc(256, 128, 128), tile(128, 128)),
+        Case("conv_implicit_gemm", Layer.fc(256, 128, 128), tile(128, 128, splits=1)),
         Figures(168, 603),
     ),
     "gemm dense 64x64": (
-        Case("conv_implicit_gemm", dense(), tile(64, 64)),
+        Case("conv_implicit_gemm", dense(), tile(64, 64, splits=1)),
         Figures(117, 326),
     ),
     "gemm windows 32x32": (
-        Case("conv_implicit_gemm", windows(), tile(32, 32)),
+        Case("conv_implicit_gemm", windows(), tile(32, 32, splits=1)),
         Figures(123, 379, conflicts=1.01),
+    ),
+    "gemm windows 32x32 of 8": (
+        Case("conv_implicit_gemm", windows(), tile(32, 32, splits=8)),
+        Figures(127, 380, conflicts=1.02, loads=5.9),
+    ),
+    "gemm dense 64x64 of 3": (
+        Case("conv_implicit_gemm", dense(), tile(64, 64, splits=3)),
+        Figures(121, 330, loads=1.7),
     ),
     "bf16 dense 256x128": (
         Case("conv_tensor_half", dense(), tile(128, 256, splits=1), "bf16"),

@@ -64,6 +64,20 @@ def test_a_reduction_that_one_block_does_alone_keeps_the_id_of_before_it_could_b
     assert (alone.row().knobs, shared.row().knobs) == ("warps=4", "warps=4;splits=2")
 
 
+def test_a_preferred_number_of_splits_belongs_to_the_preferred_tile() -> None:
+    layer = '[[layers]]\nlayers = ["N=1,C=512,H=7,W=7,K=512,R=3,S=3,pad_h=1,pad_w=1"]\n'
+    kernel = '[[kernels]]\nvariants = "conv_implicit_gemm"\n'
+
+    def splits(further: str) -> list[int]:
+        made = make(layer + kernel + further, variants("cuda"), backend="cuda")
+        return [case.knobs["splits"] for case in measured(made)]
+
+    (preferred,) = splits("")
+    assert preferred > 1
+    assert splits("tile_p = 64\ntile_k = 64\n") == [1]
+    assert sorted(splits("tile_p = 64\ntile_k = 64\nsplits = [1, 4]\n")) == [1, 4]
+
+
 def test_knobs_are_those_the_kernel_has_and_the_box_fills_with_zeros() -> None:
     case = Case(layer=Layer.fc(N=1, C=2, K=3), backend="cpu", variant="v", tile_k=2, window=0)
     assert case.knobs == {"tile_k": 2, "window": 0}

@@ -86,6 +86,12 @@ _GEMM = (
     PathCase(attrs.evolve(DENSE, N=9), {"tile_k": 16, "tile_p": 256}, sms=1),
     PathCase(attrs.evolve(ODD_IMAGES, N=7, C=44, K=150), {"tile_k": 128, "tile_p": 128}, sms=1),
     PathCase(Layer.fc(37, 72, 75), {"tile_k": 32, "tile_p": 32}, sms=1),
+    # Blocks that share a reduction: taps from the middle of their table on, whole images, rows.
+    PathCase(LONG, {"tile_k": 32, "tile_p": 32, "splits": 4}, instances=2, sms=3),
+    PathCase(attrs.evolve(LONG, C=40), {"tile_k": 32, "tile_p": 128, "splits": 16}, sms=1),
+    PathCase(DENSE, {"tile_k": 64, "tile_p": 64, "splits": 3}),
+    PathCase(attrs.evolve(DENSE, C=44), {"tile_k": 16, "tile_p": 256, "splits": 2}),
+    PathCase(Layer.fc(37, 72, 75), {"tile_k": 64, "tile_p": 64, "splits": 4}, sms=2),
 )
 
 _TENSOR = (
@@ -140,6 +146,7 @@ def cases_of(variant: Variant) -> Iterator[PathCase]:
     assert variant.cuda is not None
     chosen = _FAST.get(variant.name, _BOXES if variant in BOXED else ())
     for case in chosen:
+        case = attrs.evolve(case, knobs={"splits": 1, **case.knobs})  # alone, unless a case says otherwise
         if case.layer.op in variant.ops and variant.allows(case.layer, case.settings(variant)):
             for dtype in variant.cuda.dtypes:
                 yield attrs.evolve(case, dtype=dtype)

@@ -49,9 +49,9 @@ def three_kernels(folder: Path) -> Mapping[str, Variant]:
     return {name: kernels.read_variant(folder / f"{name}.cpp", "cpu") for name in headers}
 
 
-def make(text: str, registry: Mapping[str, Variant], seed: int = 1) -> Plan:
+def make(text: str, registry: Mapping[str, Variant], seed: int = 1, backend: str = "cpu") -> Plan:
     file = plan_file.parse_plan(text, where="plan.toml", name="test")
-    return plan.make_plan(file, backend="cpu", seed=seed, registry=registry)
+    return plan.make_plan(file, backend=backend, seed=seed, registry=registry)
 
 
 def measured(made: Plan) -> list[Case]:
