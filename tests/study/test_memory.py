@@ -1,4 +1,4 @@
-"""What a row of a table takes in memory, so that a million of them fit; docs/scale.md has the figures."""
+"""What a row of a table takes in memory, so that a million of them fit; figures: docs/benchmarks.md."""
 
 from __future__ import annotations
 
