@@ -170,10 +170,12 @@ def _serve(errors: Path, modules: Sequence[str]) -> None:
     for line in sys.stdin:
         asked = json.loads(line)
         begin = time.monotonic()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         pid = os.fork()
         if pid == 0:
             answers.close()
             _become(asked, errors)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         status = _wait(pid, asked, begin)
         seconds = time.monotonic() - begin
         if asked["tell"]:
@@ -195,9 +197,10 @@ def _become(asked: dict[str, Any], errors: Path) -> None:
     os.chdir(asked["place"])
     tempfile.tempdir = None
     sys.argv = ["dibench", *asked["words"]]
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):  # nohup and & have them ignored
+    # As a terminal starts it, not as `nohup` or `&` do; while modules load, a signal ends it.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
     for patch in asked["patches"]:
         module, _, name = patch.partition(":")
         getattr(importlib.import_module(module), name)()
