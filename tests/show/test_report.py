@@ -300,6 +300,7 @@ def test_the_least_a_table_may_have(tmp_path: Path) -> None:
     needed = ["time_s", *schema.REQUIRED]
     page = report(write(tmp_path, [{name: row[name] for name in needed} for row in rows(60)], manifest=None))
     assert "The manifest is missing" in page.text
+    assert page.text.count("The manifest") == 1, "and no empty table of it"
     assert {"figure-time-ai", "figure-reuse-shapes", "figure-roofline"} <= set(page.ids)
     assert "figure-reuse-kernels" not in page.ids
     assert "no roof" in page.text
