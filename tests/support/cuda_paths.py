@@ -61,13 +61,13 @@ _BOXES = (
         instances=2,
     ),
     PathCase(
-        POINTS, {"tile_p": 4, "tile_k": 4, "tile_c": 10, "lanes": "k", "warps": 2, "stage_w": 1}
+        POINTS, {"tile_p": 4, "tile_k": 4, "tile_c": 8, "lanes": "k", "warps": 2, "stage_w": 1}
         | {"stage_x": 0},
         sms=1,
     ),
     PathCase(SPARSE_POINTS, {"tile_p": 2, "tile_k": 2, "tile_c": 2, "warps": 1, "stage_x": 1}),
     PathCase(
-        ROWS, {"tile_p": 2, "tile_k": 2, "tile_c": 7, "warps": 2, "stage_w": 1, "stage_x": 1}, instances=2
+        ROWS, {"tile_p": 2, "tile_k": 2, "tile_c": 8, "warps": 2, "stage_w": 1, "stage_x": 1}, instances=2
     ),
     PathCase(DEPTHWISE, {"tile_p": 4, "lanes": "k", "warps": 2, "stage_w": 0, "stage_x": 1}, sms=1),
 )  # fmt: skip
