@@ -102,7 +102,9 @@ def predict(
         if full or every:
             told = predicted_costs.blocks(found, str(fit), every=every)
         else:
-            typed = costs_in_brief.Typed(*map(shlex.quote, (model, str(fit), compare)))
+            shapes = "".join(f" --input-shape {shlex.quote(one)}" for one in input_shape or ())
+            named, fitted, second = map(shlex.quote, (model, str(fit), compare))
+            typed = costs_in_brief.Typed(named, fitted, second, shapes)
             told = costs_in_brief.predicted(found, typed)
             told += library_costs.blocks(found.predictions, found.library) if found.library else []
         told = [*told, *predicted_costs.checked(found)]

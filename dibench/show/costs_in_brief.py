@@ -36,18 +36,20 @@ class Typed:
     """The file of the fit."""
     compare: str = ""
     """The second network as it was named."""
+    shapes: str = ""
+    """The `--input-shape` options that were given, each with a space before it."""
     full: str = "--full"
     every: str = "--all"
 
     def explain(self) -> str:
         """What explains the first network."""
-        return f"python -m dibench explain {self.model} --fit {self.fit}"
+        return f"python -m dibench explain {self.model}{self.shapes} --fit {self.fit}"
 
     def sweep(self, one: Prediction, *, first: bool) -> str:
         """What measures a network's own layers."""
         batch = "" if one.batch == 1 else f" --batch {one.batch}"
         named = self.model if first else self.compare
-        return f"python -m dibench sweep {named}{batch} --out results/local/{slug(one.network)}"
+        return f"python -m dibench sweep {named}{self.shapes}{batch} --out results/local/{slug(one.network)}"
 
 
 class TypedInPython(Typed):

@@ -65,6 +65,11 @@ def test_without_a_batch_the_given_shape_stands(run: Run, fit: Path, sequences: 
     assert "covers 524,288 of 524,288 MACs (100%)" in out  # 128·2·64·32
 
 
+def test_what_to_type_next_has_the_given_shape(run: Run, fit: Path, sequences: Path) -> None:
+    told = shown(run, "predict", sequences, "--fit", fit, "--input-shape", "128,2,64")
+    assert re.search(rf"Next: .*`python -m dibench \w+ {sequences} --input-shape 128,2,64 ", told)
+
+
 def test_explain_says_why_it_tries_no_other_batch(run: Run, fit: Path, sequences: Path) -> None:
     out = shown(run, "explain", sequences, "--fit", fit, "--input-shape", "128,2,64")
     assert "Not tried: batch 1, 8, 32. --batch: must be that of --input-shape, 128, or N stand there" in out
