@@ -304,7 +304,8 @@ def _show(summary: Summary, plan: Plan, out: Path) -> None:
         asks = next_fit(plan.name)
         look = f"python -m dibench fit {table}{asks}\n      python -m dibench report {directory}"
         if noisy(summary):
-            again = "the same command on a quieter machine or with more time: it resumes."
+            quieter = "on a quieter machine or with more time"
+            again = f"that, {quieter}." if summary.left else f"the same again {quieter}: {_resume_command()}"
             look = f"{again}\n      Or look at these rows as they are:\n      {look}"
         say(f"\nNext: {look}")
 

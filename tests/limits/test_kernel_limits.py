@@ -267,8 +267,8 @@ def test_rows_without_padding_are_conflicts(tmp_path: Path) -> None:
 
 
 def test_a_load_that_is_waited_for_at_once_is_seen(tmp_path: Path) -> None:
-    case, most = LIMITS["fc tile 1"]
-    changed = mutant(case, "DIBENCH_STREAM for", '_Pragma("unroll 1") for', tmp_path)
+    case, most = LIMITS["fc tile 2x1"]
+    changed = mutant(case, "#pragma unroll ahead", "#pragma unroll 1", tmp_path)
     assert "loads" in worse(examined(case, changed).figures, most)
 
 

@@ -46,9 +46,16 @@ class Cluster:
         self._scheduler = self._start(
             "scheduler", "--port", "0", "--scheduler-file", str(self._file), *protocol
         )
-        wait_for(lambda: self._file.exists() and files.read_json_object(self._file))
-        self.address = str((files.read_json_object(self._file) or {})["address"])
+        wait_for(lambda: self._address())
+        self.address = self._address()
         self.workers: dict[str, subprocess.Popen[bytes]] = {}
+
+    def _address(self) -> str:
+        """Of the scheduler; empty until its file is there and whole."""
+        try:
+            return str((files.read_json_object(self._file) or {}).get("address", ""))
+        except UserError:
+            return ""
 
     def _start(self, verb: str, *arguments: str, **env: str) -> subprocess.Popen[bytes]:
         start = f"import sys; from distributed.cli import dask_{verb} as it; it.main(sys.argv[1:])"

@@ -74,6 +74,16 @@ def test_what_comes_next_after_flagged_rows_is_to_measure_again(
     assert "dibench fit" in then and "--fresh" not in then
 
 
+def test_cases_that_are_left_and_rows_that_are_flagged_ask_for_one_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["dibench", "sweep", "smoke", "--out", str(tmp_path)])
+    summary = Summary({"flagged": 5}, 5, 18, "time budget", "none", 1.0)
+    _show(summary, load_plan("smoke", backend="cpu"), tmp_path)
+    told = capsys.readouterr().out
+    assert told.count("python -m dibench sweep") == 1 and "Next: that, on a quieter machine" in told
+
+
 def test_the_time_budget_says_what_is_left_and_how_to_resume(tmp_path: Path) -> None:
     run = dibench("sweep", "smoke", "--out", tmp_path, "--fresh", "--time-budget", "0.1s", *QUICKLY)
     assert run.returncode == 0, run.stderr
