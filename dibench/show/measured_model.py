@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from dibench.backends import Device
     from dibench.measure.one_model import MeasuredModel, MeasuredShape
 
-_MOST_SHAPES = 24
+_MOST_SHAPES = 10
 _LONGEST_NAME = 26
 _WIDE = 0.1
 """A half-width from which on a time is called uncertain."""
