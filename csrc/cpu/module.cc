@@ -355,12 +355,14 @@ double peak_bandwidth(int threads, int64_t bytes, double seconds) {
     throw py::value_error("bytes: must be from 4096 to 2**40 (got " + std::to_string(bytes) + ")");
   const Peaks& peaks = *find_isa(isas().back()).peaks;
   const int64_t floats = bytes / 4;
-  const std::unique_ptr<float[]> data(new float[floats]);
+  const auto line = std::align_val_t(64);  // as operands are: a vector across two lines of a cache is two reads
+  const auto give_back = [line](float* memory) { ::operator delete(memory, line); };
+  const std::unique_ptr<float, decltype(give_back)> data(static_cast<float*>(::operator new(bytes, line)), give_back);
   const auto slice = [&](int thread, int of) { return std::pair(floats / of * thread, floats / of); };
 #pragma omp parallel num_threads(threads)
   {  // each thread's pages are near it
     const auto [begin, count] = slice(omp_get_thread_num(), omp_get_num_threads());
-    for (int64_t i = begin; i < begin + count; ++i) data[i] = 1.0f;
+    for (int64_t i = begin; i < begin + count; ++i) data.get()[i] = 1.0f;
   }
   return rate(threads, seconds, [&](int thread, int of) {
     const auto [begin, count] = slice(thread, of);

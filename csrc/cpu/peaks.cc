@@ -24,23 +24,36 @@ int64_t multiply_adds(int64_t repeats) {
   return repeats * chains * lanes;
 }
 
-/// As the reuse kernels compute: one number at a time. The compiler must not make vectors of them.
+/// Tells the compiler that x is a number of its own in a register: it must neither make vectors of several nor keep
+/// them in memory, where each multiply-add would wait for the store before it.
+DIBENCH_INLINE void keep_in_register(float& x) {
+#if defined(__x86_64__)
+  __asm__("" : "+x"(x));
+#elif defined(__aarch64__)
+  __asm__("" : "+w"(x));
+#else
+  (void)x;
+#endif
+}
+
+/// As the reuse kernels compute: one number at a time.
 int64_t scalar_multiply_adds(int64_t repeats) {
   volatile float factor = 0.5f, addend = 1.0f;
   const float a = factor, b = addend;
   float sum[chains];
-  for (int i = 0; i < chains; ++i) sum[i] = b * float(i);
+#pragma GCC unroll 12
+  for (int i = 0; i < chains; ++i) {
+    sum[i] = b * float(i);
+    keep_in_register(sum[i]);
+  }
   for (int64_t n = 0; n < repeats; ++n)
 #pragma GCC unroll 12
     for (int i = 0; i < chains; ++i) {
       sum[i] = sum[i] * a + b;
-#if defined(__x86_64__)
-      __asm__("" : "+x"(sum[i]));
-#elif defined(__aarch64__)
-      __asm__("" : "+w"(sum[i]));
-#endif
+      keep_in_register(sum[i]);
     }
   float total = 0;
+#pragma GCC unroll 12
   for (int i = 0; i < chains; ++i) total += sum[i];
   volatile float sink = total;
   (void)sink;

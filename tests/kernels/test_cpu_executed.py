@@ -70,6 +70,11 @@ def disassemble(path: Path) -> dict[str, list[tuple[int, str, str]]]:
 
 def inner_loops(code: list[tuple[int, str, str]]) -> Iterator[Loop]:
     """Innermost loops without a branch inside: the streaming loops of whole tiles (edges ask questions)."""
+    return map(tally, bodies(code))
+
+
+def bodies(code: list[tuple[int, str, str]]) -> Iterator[list[tuple[int, str, str]]]:
+    """The instructions of each of these loops."""
     jumps = {
         at: int(operands.split()[0], 16)
         for at, operation, operands in code
@@ -77,7 +82,7 @@ def inner_loops(code: list[tuple[int, str, str]]) -> Iterator[Loop]:
     }
     for end, start in jumps.items():
         if start <= end and not any(start <= at < end for at in jumps):
-            yield tally([entry for entry in code if start <= entry[0] <= end])
+            yield [entry for entry in code if start <= entry[0] <= end]
 
 
 def tally(body: list[tuple[int, str, str]]) -> Loop:
@@ -256,6 +261,23 @@ def test_accesses_of_a_variant_that_is_not_fast_are_volatile(variant: Variant) -
     assert "#define DIBENCH_QUALIFIER volatile" in macros, (
         f'{variant.path.name}: `#define DIBENCH_EXACT` must stand before `#include "access.h"`'
     )
+
+
+def test_peaks_multiply_from_registers_alone() -> None:
+    """Sums that lie in memory wait for their own stores: the roof would be that of the store buffer."""
+    if "base" in isas():
+        pytest.skip("reads x86 machine code")
+    for isa in isas():
+        functions = disassemble(ROOT / commands()[f"peaks.{isa}"][-1])
+        for name, number in (("::multiply_adds", "ps"), ("::scalar_multiply_adds", "ss")):
+            (code,) = (code for function, code in functions.items() if f"{name}(" in function)
+            arithmetic = re.compile(rf"v?(mul|add|fmadd\d+){number}")
+            loops = [body for body in bodies(code) if any(arithmetic.fullmatch(op) for _, op, _ in body)]
+            assert len(loops) == 1, f"{isa} {name}"
+            (body,) = loops
+            # 12 chains: a multiply-add each, or without FMA a multiplication and an addition.
+            assert sum(bool(arithmetic.fullmatch(op)) for _, op, _ in body) == (24 if isa == "v2" else 12)
+            assert not [operands for _, _, operands in body if "(%" in operands], f"{isa} {name}"
 
 
 def test_kernel_objects_have_no_weak_symbols() -> None:
