@@ -26,6 +26,11 @@ constexpr int panel_columns = panel_vectors * lanes;
 constexpr int64_t depth_chunk = 256;
 constexpr int64_t group_panels = 8;
 
+// Panels meet the weights block by block. 24 KiB of a panel of 8 lanes stay in the first-level cache while a block of
+// 64 rows streams past it from the second level: less to read than the panel again for every tile. A panel of 16
+// lanes fills the first level; there the weights of one tile stay while the panels stream past them.
+constexpr int64_t block_tiles = lanes == 16 ? 1 : 16;
+
 DIBENCH_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 DIBENCH_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 DIBENCH_INLINE vec broadcast(float value) { return value - vec{}; }  // -, because x + 0 is not x for x = -0
@@ -36,6 +41,14 @@ struct Share {
 };
 DIBENCH_INLINE Share share_of(int64_t items, int64_t index, int64_t members) {
   return {items * index / members, items * (index + 1) / members};
+}
+
+/// Where a panel begins. A last panel of one vector would have too few sums to keep the multipliers busy (each waits
+/// for the one before it), so the last two share their vectors, two and two.
+DIBENCH_INLINE int64_t panel_begin(int64_t columns, int64_t panel) {
+  const int64_t vectors = ceil_div(columns, lanes), begin = panel * panel_vectors;
+  const bool shares = panel > 0 && begin + 1 == vectors;
+  return smaller((begin - shares) * lanes, columns);
 }
 
 /// What one register tile multiplies: a run of the reduction, `depth` long.
@@ -118,40 +131,56 @@ DIBENCH_INLINE int64_t packed_floats(const Product& product, int threads) {
   return threads * panels * smaller(product.depth, depth_chunk) * panel_columns;
 }
 
-/// Computes panels [panel_begin, panel_end) of y with a team of `members` threads, of which the caller is
-/// number `member`; a team shares one packed buffer, so every member must make the same call.
+/// Packs a member's share of the rows [depth.begin, depth.end) of each panel, Pack::rows of one panel at a time.
+template <class Pack>
+void pack_panels(const Share& panels, const Share& depth, const Pack& pack, float* packed, int member, int members) {
+  const int64_t length = depth.end - depth.begin;
+  const Share mine = share_of(length, member, members);
+  for (int64_t d = mine.begin; d < mine.end; d += Pack::rows)
+    for (int64_t panel = panels.begin; panel < panels.end; ++panel)
+      pack(panel, depth.begin + d, depth.begin + smaller(d + Pack::rows, mine.end),
+           packed + ((panel - panels.begin) * length + d) * panel_columns);
+}
+
+/// y (+)= w * packed for some panels, a chunk of the reduction and some tiles of rows.
+DIBENCH_INLINE void multiply_packed(const Product& product, const Share& panels, const Share& depth,
+                                    const float* packed, const Share& tiles) {
+  const int64_t length = depth.end - depth.begin;
+  for (int64_t block = tiles.begin; block < tiles.end; block += block_tiles)
+    for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
+      const int64_t column = panel_begin(product.columns, panel);
+      const int64_t columns = panel_begin(product.columns, panel + 1) - column;
+      for (int64_t tile = block; tile < smaller(block + block_tiles, tiles.end); ++tile) {
+        const int64_t k = tile * tile_rows;
+        multiply_tile_of(smaller(tile_rows, product.K - k), ceil_div(columns, lanes),
+                         {product.w + k * product.depth + depth.begin, product.depth,
+                          packed + (panel - panels.begin) * length * panel_columns,
+                          product.y + k * product.y_stride + column, product.y_stride, length, columns,
+                          depth.begin == 0});
+      }
+    }
+}
+
+/// Computes panels `mine` of y with a team of `members` threads, of which the caller is number `member`; a team
+/// shares one packed buffer, so every member must make the same call.
 ///
 /// pack(panel, d_begin, d_end, to) copies rows [d_begin, d_end) of one panel to `to`[d][panel_columns]; it
 /// must not write beyond its last row, where another thread may be at work.
 template <class Pack>
-void multiply_panels(const Product& product, int64_t panel_begin, int64_t panel_end, const Pack& pack, float* packed,
-                     int member, int members) {
+void multiply_panels(const Product& product, const Share& mine, const Pack& pack, float* packed, int member,
+                     int members) {
   const int64_t chunks = ceil_div(product.depth, depth_chunk);
-  const Share tiles = share_of(ceil_div(product.K, tile_rows), member, members);
-  for (int64_t group = panel_begin; group < panel_end; group += group_panels) {
-    const int64_t panels = smaller(group_panels, panel_end - group);
+  const int64_t groups = ceil_div(mine.end - mine.begin, group_panels);
+  for (int64_t index = 0; index < groups; ++index) {
+    const Share group = share_of(mine.end - mine.begin, index, groups);
+    const Share panels = {mine.begin + group.begin, mine.begin + group.end};
     for (int64_t chunk = 0; chunk < chunks; ++chunk) {
       const Share depth = share_of(product.depth, chunk, chunks);
-      const int64_t length = depth.end - depth.begin;
-      const Share mine = share_of(length, member, members);
-      for (int64_t i = 0; i < panels && mine.begin < mine.end; ++i)
-        pack(group + i, depth.begin + mine.begin, depth.begin + mine.end,
-             packed + (i * length + mine.begin) * panel_columns);
+      pack_panels(panels, depth, pack, packed, member, members);
       if (members > 1) {
 #pragma omp barrier
       }
-      for (int64_t tile = tiles.begin; tile < tiles.end; ++tile) {
-        const int64_t k = tile * tile_rows;
-        const int64_t rows = smaller(tile_rows, product.K - k);
-        for (int64_t i = 0; i < panels; ++i) {
-          const int64_t column = (group + i) * panel_columns;
-          const int64_t columns = smaller(panel_columns, product.columns - column);
-          multiply_tile_of(rows, ceil_div(columns, lanes),
-                           {product.w + k * product.depth + depth.begin, product.depth,
-                            packed + i * length * panel_columns, product.y + k * product.y_stride + column,
-                            product.y_stride, length, columns, chunk == 0});
-        }
-      }
+      multiply_packed(product, panels, depth, packed, share_of(ceil_div(product.K, tile_rows), member, members));
       if (members > 1) {
 #pragma omp barrier
       }
@@ -174,9 +203,9 @@ void multiply(const Product& product, const Pack& pack, float* scratch) {
   const bool by_panels = threads == 1 || sharing_panels <= sharing_rows;
   if (by_panels) {
     const Share mine = share_of(panels, thread, threads);
-    multiply_panels(product, mine.begin, mine.end, pack, scratch + packed_floats(product, thread), 0, 1);
+    multiply_panels(product, mine, pack, scratch + packed_floats(product, thread), 0, 1);
   } else {
-    multiply_panels(product, 0, panels, pack, scratch, thread, threads);
+    multiply_panels(product, {0, panels}, pack, scratch, thread, threads);
   }
 }
 

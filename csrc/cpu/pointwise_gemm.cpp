@@ -21,18 +21,24 @@ counts.output_writes = "N * K * P * Q * ceil_div(C, 256)"
 namespace dibench {
 namespace {
 
-/// Copies columns of x[C][columns]; the last panel is copied element by element, as nothing follows it in x.
+/// Copies columns of x[C][columns]; where the last panel has no whole vectors it is copied element by element, as
+/// nothing follows it in x.
 struct PackImage {
+  // A few of each panel in turn: panels lie next to each other in x, so that memory is read in long runs.
+  static constexpr int64_t rows = 8;
+
   const float* x;
   int64_t columns;
 
   void operator()(int64_t panel, int64_t c_begin, int64_t c_end, float* to) const {
-    const int64_t column = panel * panel_columns;
-    const int64_t existing = smaller(panel_columns, columns - column);
+    const int64_t column = panel_begin(columns, panel);
+    const int64_t existing = panel_begin(columns, panel + 1) - column;
     for (int64_t c = c_begin; c < c_end; ++c, to += panel_columns) {
       const float* from = x + c * columns + column;
       if (existing == panel_columns)
         for (int v = 0; v < panel_vectors; ++v) *(vec_unaligned*)(to + v * lanes) = load_inputs(from + v * lanes);
+      else if (existing == 2 * lanes)
+        for (int v = 0; v < 2; ++v) *(vec_unaligned*)(to + v * lanes) = load_inputs(from + v * lanes);
       else
         for (int64_t j = 0; j < existing; ++j) to[j] = load_input(from + j);
     }

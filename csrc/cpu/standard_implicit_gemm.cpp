@@ -29,8 +29,10 @@ define.strip = "P * images if images > 1 else even"
 define.high = "N * P if images > 1 else P"
 define.times = "1 if images > 1 else N"
 # Vectors that copy the positions of a strip, cut at the end of each row and of each panel of 3 vectors.
-define."piece(p, i)" = "min((p + 1) * Q, (i + 1) * 3 * lanes) - max(p * Q, i * 3 * lanes)"
-define."copies(rows)" = "sum(ceil_div(piece(p, i), lanes) for p in range(rows) for i in range(p * Q // (3 * lanes), ceil_div((p + 1) * Q, 3 * lanes)))"
+# The last two panels share four vectors, two and two.
+define."begin(i, columns)" = "min((3 * i - (1 if i > 0 and 3 * i + 1 == ceil_div(columns, lanes) else 0)) * lanes, columns)"
+define."piece(p, i, columns)" = "max(0, min((p + 1) * Q, begin(i + 1, columns)) - max(p * Q, begin(i, columns)))"
+define."copies(rows)" = "sum(ceil_div(piece(p, i, rows * Q), lanes) for p in range(rows) for i in range(p * Q // (3 * lanes), ceil_div((p + 1) * Q, 3 * lanes) + 1))"
 define."filled(rows, width)" = "ceil_div(rows * Q, width)"
 define.copied = "times * (high // strip * copies(strip) + copies(high % strip))"
 define.vectors = "times * (high // strip * filled(strip, lanes) + filled(high % strip, lanes))"
@@ -154,6 +156,8 @@ struct Move {
 
 /// Row d = (c, r, s) of a panel holds the inputs that tap (c, r, s) meets at the panel's output positions.
 struct PackTaps {
+  static constexpr int64_t rows = depth_chunk;  // all: the copy of the strip is in the cache
+
   const Layer& l;
   const Staged& staged;
   const float* image;
@@ -165,7 +169,7 @@ struct PackTaps {
     // one, stored later, corrects that.
     Move moves[panel_columns];
     int count = 0;
-    const int64_t begin = panel * panel_columns, end = smaller(begin + panel_columns, columns);
+    const int64_t begin = panel_begin(columns, panel), end = panel_begin(columns, panel + 1);
     for (int64_t j = begin; j < end;) {
       const int64_t row = j / l.Q, q = j % l.Q, length = smaller(l.Q - q, end - j);
       const int64_t n = row / staged.strip, p = row % staged.strip;  // in the strip
@@ -248,7 +252,7 @@ void run_strip(const Launch& launch, const Staged& staged, int64_t index, float*
   const int64_t whole = ceil_div(columns, lanes) * lanes;
   const Product product = merged ? Product{l.K, depth, whole, launch.w, at.merged, whole}
                                  : Product{l.K, depth, columns, launch.w, y + strip.p * l.Q, plane};
-  multiply_panels(product, 0, ceil_div(columns, panel_columns), pack, at.packed, member, members);
+  multiply_panels(product, {0, ceil_div(columns, panel_columns)}, pack, at.packed, member, members);
   if (!merged) return;
   const Share mine = share_of(l.K, member, members);
   for (int64_t i = 0; i < strip.images; ++i)
