@@ -8,7 +8,8 @@ are used and the interval is wider by the share taken.
 
 **Pace.** Where the machine's paces are known for every window (`dibench.measure.pace`), and how this kernel
 follows them, each window's time is stated at the machine's usual paces, before any is judged: a pace that
-changes within a visit is no disturbance then. Joules and power are as they were metered.
+changes within a visit is no disturbance then. Windows far from the usual paces are left out where enough
+others remain: how this case follows the paces is not fully known. Joules and power are as they were metered.
 
 **Energy.** Joules of a metered window are not asked of another machine, they add up: total joules over total
 launches of the same windows, whatever their joules. A median of them would be no total. So time and joules
@@ -43,6 +44,7 @@ FEWEST_OF_VISIT = 6
 """With fewer windows a visit cannot be judged by itself."""
 _FEWEST_TO_STOP = 12
 _PACE_MATTERS = 0.02
+_NEAR = 0.1  # relative half-width that a time may have for its window's paces
 _PACE_DF = 8.0  # with which a sweep of thirty cases tells how cases differ in following the pace
 _ALIKE = 0.01  # visits with smaller standard deviations count alike: a few windows know theirs badly
 _UNKNOWN = 0.05  # visits may differ by so much where no repeats tell
@@ -61,6 +63,8 @@ class Judged:
     """The windows that it rests on."""
     paces_s: Paces
     """The machine's paces in these; empty where they are not known."""
+    off_pace: int
+    """Windows left out for their paces."""
 
     @property
     def disturbed(self) -> bool:
@@ -131,15 +135,24 @@ def time_of(visit: Sequence[Window], follows: Following | None = None) -> Judged
         visit: its windows, at least one.
         follows: how this kernel follows the machine's paces, where that is known.
     """
-    times_s = [window.time_s / window.launches for window in visit]
+    judged, times_s = visit, [window.time_s / window.launches for window in visit]
     if follows is not None and all(window.paces_s for window in visit):
-        pairs = zip(times_s, visit, strict=True)
-        times_s = [time_s / follows.slowdown(window.paces_s) for time_s, window in pairs]
-    found = undisturbed_time(times_s, [window.disturbed for window in visit])
-    used = tuple(window for window, counts in zip(visit, found.used, strict=True) if counts)
+        judged = _at_usual_pace(visit, follows)
+        times_s = [window.time_s / window.launches / follows.slowdown(window.paces_s) for window in judged]
+    found = undisturbed_time(times_s, [window.disturbed for window in judged])
+    used = tuple(window for window, counts in zip(judged, found.used, strict=True) if counts)
     known = [window.paces_s for window in used if window.paces_s]
     paces_s = mean_pace(known) if len(known) == len(used) else ()
-    return Judged(found.time_s, found.ci_s, found, used, paces_s)
+    return Judged(found.time_s, found.ci_s, found, used, paces_s, len(visit) - len(judged))
+
+
+def _at_usual_pace(visit: Sequence[Window], follows: Following) -> Sequence[Window]:
+    """The windows near the usual paces, where enough of them are undisturbed; else all.
+
+    The probes choose, not the windows' own times, so this moves no time.
+    """
+    near = [window for window in visit if t_975(math.inf) * follows.sd(window.paces_s) <= _NEAR]
+    return near if sum(not window.disturbed for window in near) >= FEWEST_OF_VISIT else visit
 
 
 def _parts(visits: Sequence[Sequence[Window]]) -> list[list[Window]]:
@@ -269,12 +282,15 @@ class Estimate:
             told.append(f"other processes had the cores in {len(self._disturbed)} of {self.number} windows")
         if self._left_out:
             told.append(f"{self._left_out} of {self._visits} visits left out: disturbed or far off")
-        judged = sum(len(visit.windows.used) for visit in self._kept)
-        left_out, stretched = judged - self.number, self._stretched
-        causes = [f"other processes had the cores in {left_out - stretched}"] if left_out > stretched else []
+        off_pace, stretched = sum(visit.off_pace for visit in self._kept), self._stretched
+        windows = sum(len(visit.windows.used) for visit in self._kept) + off_pace
+        left_out = windows - self.number
+        taken = left_out - off_pace - stretched
+        causes = [f"other processes had the cores in {taken}"] if taken else []
         causes += [f"{stretched} stretched"] if stretched else []
+        causes += [f"{off_pace} far from the machine's usual pace"] if off_pace else []
         if causes:
-            told.append(f"{left_out} of {judged} windows left out: {', '.join(causes)}")
+            told.append(f"{left_out} of {windows} windows left out: {', '.join(causes)}")
         slower = self._follows.slowdown(self._paces()) - 1 if self._follows and self._paces() else 0.0
         if abs(slower) > _PACE_MATTERS:
             which = "slower" if slower > 0 else "faster"

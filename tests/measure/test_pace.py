@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -82,6 +83,24 @@ def test_the_interval_holds_how_badly_the_share_is_known() -> None:
     told = measurement([found], unsure)
     assert told.time_s == pytest.approx(LAUNCH_S)
     assert told.reached == pytest.approx(0.0935, abs=0.001) and told.status == "flagged"
+
+
+@pytest.mark.parametrize(("near", "says"), [(8, True), (5, False)])
+def test_windows_far_from_the_usual_pace_are_left_out_where_enough_others_remain(
+    near: int, says: bool
+) -> None:
+    """This case follows the pace by 0.9, its kernel by 0.5: windows far off mislead by 12 to 24%."""
+    paces = [1.0] * near + [math.exp(0.3 + 0.3 * i / 23) for i in range(24)]
+    windows = [
+        Window(1, LAUNCH_S * pace**0.9 * (0.96 + 0.04 * (i % 3)), None, 0.0, paces_s=(PROBE_S * pace,))
+        for i, pace in enumerate(paces)
+    ]
+    unsure = Settings(follows=Following(usual_s=(PROBE_S,), shares=(SHARE,), share_sds=(0.2,)))
+    told = measurement([WindowVisit(tuple(windows), varies=False)], unsure)
+    assert ("24 far from the machine's usual pace" in told.reason) == says
+    assert (told.windows == near) == says
+    assert (abs(told.time_s / LAUNCH_S - 1) < 0.02) == says and told.time_ci_s is not None
+    assert abs(told.time_s - LAUNCH_S) <= told.time_ci_s, "the interval holds the error either way"
 
 
 def test_windows_of_which_the_pace_is_not_known_are_left_as_they_are() -> None:
