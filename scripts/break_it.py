@@ -1,19 +1,22 @@
 """All writing verbs killed, signalled, refused by the disk: `python scripts/break_it.py --errors`.
 
 Each verb of tests/support/writing_verbs.py is killed at each of its file calls, then at random instants until
-there were so many kills; a quarter as many signals (INT, TERM, HUP, QUIT) come at random instants, too. Quick
-verbs get more of what is random. With `--errors`, each file call returns ENOSPC (and all later ones), EIO
-(once; calls that read, too), EROFS (and all later ones). After each fault the place is looked at; if it is
-neither as before nor as an undisturbed run leaves it, the same command runs again, and it is looked at again.
-It prints one table. Of each harm to a verb the first is told, and its place kept in build/break-it/. Ctrl-C
-ends early. `--mutant NAME` breaks the program on purpose: then there must be harm.
+it has had its share of the kills; a quarter as many signals (INT, TERM, HUP, QUIT) come at random instants,
+too. With `--errors`, each file call returns ENOSPC (and all later ones), EIO (once; calls that read, too),
+EROFS (and all later ones). After each fault the place is looked at; if it is neither as before nor as an
+undisturbed run leaves it, the same command runs again, and it is looked at again.
+
+It prints one table. Of each harm to a verb the first is told, and its place kept in build/break-it/, where
+what became of every fault is noted, too. Ctrl-C, or `--minutes`, ends early; the same command with the same
+seed goes on. `--mutant NAME` breaks the program on purpose: then there must be harm.
 """
 
 from __future__ import annotations
 
 import argparse
 import errno
-import itertools
+import json
+import math
 import os
 import random
 import shutil
@@ -23,8 +26,9 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import attrs
 
@@ -33,129 +37,174 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support")]
 os.environ.setdefault("DIBENCH_CACHE", str(ROOT / "build" / "test-cache"))
 
 from broken_writers import MUTANTS  # noqa: E402 - of the tests, found through the path above
+from fault_bench import Bench, Tried  # noqa: E402 - likewise
+from fault_harms import HARMS  # noqa: E402 - likewise
 from faults import Fault  # noqa: E402 - likewise
-from writing_verbs import HARMS, VERBS, Bench, Tried, Verb  # noqa: E402 - likewise
+from writing_verbs import VERBS, Verb  # noqa: E402 - likewise
 
 KEPT = ROOT / "build" / "break-it"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 ERRORS = ((errno.ENOSPC, True), (errno.EIO, False), (errno.EROFS, True))
 AT_ONCE = 2
-Job = tuple[Verb, Fault]
+
+
+@attrs.frozen
+class Job:
+    """One fault of a verb."""
+
+    name: str
+    """Not that of another one of the verb."""
+    what: str
+    """Which column of the table counts it."""
+    fault: Fault
+    share: float = 0.0
+    """Of the verb's seconds, after which it comes; 0 of one at a file call."""
+
+
+def jobs_of(calls: int, calls_and_reads: int, kills: int, errors: bool, source: random.Random) -> list[Job]:
+    """All faults of a verb of so many file calls, in random order, errors last."""
+    found = [Job(f"kill at {at}", "kills", Fault(at=at)) for at in range(1, calls + 1)]
+    signals = [*SIGNALS] * math.ceil(kills / 4 / len(SIGNALS))
+    for number, sent in enumerate([signal.SIGKILL] * (kills - calls) + signals):
+        what = "kills" if sent == signal.SIGKILL else "signals"
+        fault = Fault(signal=sent, everyone=source.random() < 0.5)
+        found.append(Job(f"{sent.name} {number}", what, fault, source.uniform(0.01, 1.0)))
+    refused = [
+        Job(f"{errno.errorcode[error]} at {at}", "errors", Fault(at=at, error=error, on=on))
+        for error, on in (ERRORS if errors else ())
+        for at in range(1, (calls_and_reads if error == errno.EIO else calls) + 1)
+    ]
+    source.shuffle(found)
+    source.shuffle(refused)
+    return found + refused
+
+
+class Book:
+    """What became of the faults of a seed, on disk as they end, so that the same command goes on."""
+
+    def __init__(self, path: Path) -> None:
+        """Read what an earlier run noted."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._path = path
+        lines = path.read_text().splitlines() if path.exists() else []
+        self._noted: list[dict[str, Any]] = [json.loads(line) for line in lines]
+
+    def note(self, verb: str, **more: Any) -> None:
+        """Add a line."""
+        self._noted.append({"verb": verb, **more})
+        with self._path.open("a") as file:
+            print(json.dumps(self._noted[-1]), file=file)
+
+    def calls(self, verb: str) -> list[int] | None:
+        """How many file calls the verb makes, without and with those that read; None where not noted."""
+        return next((one["calls"] for one in self._noted if one["verb"] == verb and "calls" in one), None)
+
+    def done(self, verb: str) -> set[str]:
+        """Names of the jobs that ended."""
+        return {one["job"] for one in self._noted if one["verb"] == verb and "job" in one}
+
+    def table(self, verbs: Sequence[str]) -> str:
+        """Faults that struck, and harms, by verb."""
+        columns = ("kills", "signals", "errors", *HARMS)
+        counts = {verb: self.counts(verb) for verb in verbs}
+        counts["all"] = sum(counts.values(), Counter[str]())
+        lines = [f"{'verb':16}" + "".join(f"{name:>11}" for name in columns)]
+        for verb, own in counts.items():
+            lines.append(f"{verb:16}" + "".join(f"{own[column]:>11,}" for column in columns))
+        return "\n".join(lines)
+
+    def counts(self, verb: str) -> Counter[str]:
+        """Of one verb."""
+        found = Counter[str]()
+        for one in self._noted:
+            if one["verb"] == verb and "job" in one:
+                found[one["what"]] += one["struck"]
+                found.update(one["harms"].keys())
+        return found
 
 
 class Campaign:
-    """All faults, dealt to a few benches, and what they did."""
+    """The faults of one verb after the other, dealt to a few benches."""
 
-    def __init__(self, verbs: list[Verb], folder: Path, mutant: str) -> None:
-        """Make every verb's place, and run it undisturbed."""
-        self.mutant = mutant
-        self.counts: dict[str, Counter[str]] = {verb.name: Counter() for verb in verbs}
-        self.told: set[tuple[str, str]] = set()
-        self.benches = [Bench(folder / str(number)) for number in range(AT_ONCE)]
-        self.lock, self.done, self.total, self.begin = threading.Lock(), 0, 0, 0.0
-        for number, verb in enumerate(verbs, start=1):
-            say(f"{number}/{len(verbs)} made: {verb.name}")
-            self.benches[0].prepare(verb)
-        for bench in self.benches[1:]:
-            bench.prepared = self.benches[0].prepared
+    def __init__(self, folder: Path, book: Book, mutant: str, end: float) -> None:
+        """Start the benches; `end` is when no further fault is dealt, of `time.monotonic`."""
+        self._book, self._mutant, self._end = book, mutant, end
+        self._benches = [Bench(folder / str(number)) for number in range(AT_ONCE)]
+        for bench in self._benches[1:]:
+            bench.prepared = self._benches[0].prepared
+        self._lock, self._over = threading.Lock(), False
 
-    def jobs(self, verbs: list[Verb], kills: int, errors: bool, source: random.Random) -> list[Job]:
-        """Kills and signals first, then errors."""
-        prepared = self.benches[0].prepared
-        at_calls = [(verb, Fault(at=at)) for verb in verbs for at in range(1, prepared[verb.name].calls + 1)]
-        found: list[Job] = source.sample(at_calls, min(kills, len(at_calls)))
-        numbers = [signal.SIGKILL] * (kills - len(found)) + [*SIGNALS] * (kills // 4 // len(SIGNALS))
-        quick = [1 / (0.5 + prepared[verb.name].seconds) for verb in verbs]
-        for number in numbers:
-            (verb,) = source.choices(verbs, quick)
-            after_s = source.uniform(0.0, prepared[verb.name].seconds)
-            fault = Fault(after_s=after_s, signal=number, everyone=source.random() < 0.5)
-            found.append((verb, fault))
-        source.shuffle(found)
-        refused: list[Job] = []
-        for verb, (error, on) in itertools.product(verbs, ERRORS if errors else ()):
-            one = prepared[verb.name]
-            calls = one.calls_and_reads if error == errno.EIO else one.calls
-            refused += [(verb, Fault(at=at, error=error, on=on)) for at in range(1, calls + 1)]
-        source.shuffle(refused)
-        return found + refused
-
-    def run(self, jobs: list[Job]) -> None:
-        """All of them, by as many threads as there are benches; Ctrl-C ends after those under way."""
-        self.total, self.begin, rest = len(jobs), time.monotonic(), iter(jobs)
-        threads = [threading.Thread(target=self._work, args=(bench, rest)) for bench in self.benches]
+    def run(self, verb: Verb, kills: int, errors: bool, seed: int) -> int:
+        """Whatever is missing of a verb's faults; how many are left then."""
+        made = self._benches[0]
+        calls = self._book.calls(verb.name)
+        if calls is None:
+            if self._is_over():
+                return 1
+            made.prepare(verb)
+            one = made.prepared[verb.name]
+            calls = [one.calls, one.calls_and_reads]
+            self._book.note(verb.name, calls=calls)
+        done = self._book.done(verb.name)
+        jobs = jobs_of(calls[0], calls[1], kills, errors, random.Random(f"{seed} {verb.name}"))
+        left = [job for job in jobs if job.name not in done]
+        if not left or self._is_over():
+            return len(left)
+        if verb.name not in made.prepared:
+            made.prepare(verb)
+        rest = iter(left)
+        threads = [threading.Thread(target=self._work, args=(bench, verb, rest)) for bench in self._benches]
         for thread in threads:
             thread.start()
-        try:
-            for thread in threads:
-                thread.join()
-        except KeyboardInterrupt:
-            with self.lock:
-                jobs_left = sum(1 for _ in rest)
-            print(f"\nended early, {jobs_left} faults were left")
-            for thread in threads:
-                thread.join()
+        while any(thread.is_alive() for thread in threads):
+            try:
+                for thread in threads:
+                    thread.join()
+            except KeyboardInterrupt:  # after those under way
+                self._over = True
+        return sum(1 for _ in rest)
 
-    def _work(self, bench: Bench, rest: Iterator[Job]) -> None:
-        while True:
-            with self.lock:
+    def _is_over(self) -> bool:
+        return self._over or time.monotonic() > self._end
+
+    def _work(self, bench: Bench, verb: Verb, rest: Iterator[Job]) -> None:
+        while not self._is_over():
+            with self._lock:
                 job = next(rest, None)
             if job is None:
                 return
-            verb, fault = job
-            tried = bench.broken(verb, fault, self.mutant)
-            for _ in range(5):
-                if tried.struck or fault.error or tried.harms:
-                    break
-                # The verb was quicker.
-                after_s = fault.after_s or self.benches[0].prepared[verb.name].seconds
-                fault = attrs.evolve(fault, at=0, after_s=after_s * 0.7)
-                tried = bench.broken(verb, fault, self.mutant)
-            with self.lock:
-                self.done += 1
-                self._note(verb, fault, tried, bench.place)
+            tried = self._tried(bench, verb, job)
+            with self._lock:
+                self._note(verb, job, tried, bench.place)
 
-    def _note(self, verb: Verb, fault: Fault, tried: Tried, place: Path) -> None:
-        spent = time.monotonic() - self.begin
-        left = spent / self.done * (self.total - self.done)
-        say(f"{self.done}/{self.total}  {left / 60:.0f} minutes left")
-        counts = self.counts[verb.name]
-        what = "errors" if fault.error else "kills" if fault.signal == signal.SIGKILL else "signals"
-        counts[what] += tried.struck
+    def _tried(self, bench: Bench, verb: Verb, job: Job) -> Tried:
+        """What became of one fault; a kill for which the verb was too quick comes earlier, five times."""
+        fault, seconds = job.fault, bench.prepared[verb.name].seconds
+        if job.share:
+            fault = attrs.evolve(fault, after_s=job.share * seconds)
+        tried = bench.broken(verb, fault, self._mutant)
+        for _ in range(5):
+            if tried.struck or fault.error or tried.harms:
+                break
+            fault = attrs.evolve(fault, at=0, after_s=(fault.after_s or seconds) * 0.7)
+            tried = bench.broken(verb, fault, self._mutant)
+        return tried
+
+    def _note(self, verb: Verb, job: Job, tried: Tried, place: Path) -> None:
+        known = self._book.counts(verb.name)
         for harm, why in tried.harms.items():
-            counts[harm] += 1
-            if (verb.name, harm) not in self.told:
-                self.told.add((verb.name, harm))
+            if not known[harm]:
                 kept = KEPT / f"{verb.name.replace(' ', '-')}-{harm.replace(' ', '-')}"
                 shutil.rmtree(kept, ignore_errors=True)
                 shutil.copytree(place, kept, symlinks=True)
-                print(f"\n{verb.name}: {harm}: {tried.text}: {why}", flush=True)
-
-    def table(self) -> str:
-        """Faults that struck, and harms, by verb."""
-        columns = ("kills", "signals", "errors", *HARMS)
-        total = sum(self.counts.values(), Counter[str]())
-        lines = [f"{'verb':16}" + "".join(f"{name:>11}" for name in columns)]
-        for name, counts in [*self.counts.items(), ("all", total)]:
-            lines.append(f"{name:16}" + "".join(f"{counts[column]:>11,}" for column in columns))
-        return "\n".join(lines)
+                print(f"{verb.name}: {harm}: {tried.text}: {why}", flush=True)
+        ended = {"struck": tried.struck, "harms": dict(tried.harms), "text": tried.text}
+        self._book.note(verb.name, job=job.name, what=job.what, **ended)
 
     def close(self) -> None:
         """End the programs."""
-        for bench in self.benches:
+        for bench in self._benches:
             bench.close()
-
-
-def say(line: str) -> None:
-    """One line of progress, over the one before on a terminal."""
-    if sys.stderr.isatty():
-        print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
-    elif time.monotonic() - say.said > 30:  # type: ignore[attr-defined]  # when it was last said
-        say.said = time.monotonic()  # type: ignore[attr-defined]  # likewise
-        print(line, file=sys.stderr, flush=True)
-
-
-say.said = 0.0  # type: ignore[attr-defined]  # likewise
 
 
 def main() -> None:
@@ -165,8 +214,9 @@ def main() -> None:
     )
     names = [verb.name for verb in VERBS]
     parser.add_argument("verbs", nargs="*", metavar="VERB", help=f"of {', '.join(names)}; all where none")
-    parser.add_argument("--kills", type=int, default=1000, help="of all verbs together")
+    parser.add_argument("--kills", type=int, default=1000, help="of all verbs together, at least")
     parser.add_argument("--errors", action="store_true", help="each error at each file call, too")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="after which it ends early")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(2**31))
     parser.add_argument("--mutant", default="", choices=["", *MUTANTS], help="a writer broken on purpose")
     given = parser.parse_args()
@@ -176,14 +226,23 @@ def main() -> None:
     print(f"seed {given.seed}", flush=True)
     for number in (signal.SIGINT, signal.SIGTERM):  # a job in the background, too
         signal.signal(number, signal.default_int_handler)
+    book = Book(KEPT / f"{given.seed}{given.mutant and '-'}{given.mutant}.jsonl")
+    end, left = time.monotonic() + 60 * given.minutes, {}
     with tempfile.TemporaryDirectory() as folder:
-        campaign = Campaign(chosen, Path(folder), given.mutant)
+        campaign = Campaign(Path(folder), book, given.mutant, end)
         try:
-            campaign.run(campaign.jobs(chosen, given.kills, given.errors, random.Random(given.seed)))
+            for verb in chosen:
+                began = time.monotonic()
+                each = math.ceil(given.kills / len(chosen))
+                left[verb.name] = campaign.run(verb, each, given.errors, given.seed)
+                print(f"{verb.name}: {time.monotonic() - began:.0f} s, {left[verb.name]} left", flush=True)
         finally:
             campaign.close()
-    print(f"\n{campaign.table()}")
-    sys.exit(any(counts[harm] for counts in campaign.counts.values() for harm in HARMS))
+    verbs = [verb.name for verb in chosen]
+    print(f"\n{book.table(verbs)}")
+    if any(left.values()):
+        print(f"\n{sum(left.values())} faults are left, or more: the same command goes on")
+    sys.exit(any(book.counts(verb)[harm] for verb in verbs for harm in HARMS))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import campaign_stages
 import fake_gpu
 import pandas as pd
 import pytest
@@ -295,26 +296,19 @@ def test_what_no_sensor_measured_is_never_published(told: Told, tmp_path: Path) 
     assert {path.name for path in (tmp_path / "results").iterdir()} == {"local"}, "nothing half-written"
 
 
-FEW = """
-sentinel = "N=1,C=16,H=8,W=8,K=16,R=3,S=3,pad_h=1,pad_w=1"
-[[stages]]
-name    = "few"
-answers = "What a failure costs"
-share   = 1
-[[stages.layers]]
-layers = ["N=1,C=16,H=8,W=8,K=24,R=3,S=3,pad_h=1,pad_w=1"]
-[[stages.kernels]]
-variants = ["conv_implicit_gemm", "conv_output_stationary", "conv_weight_stationary"]
-[[stages.kernels]]
-variants = "conv_tensor_tf32"
-dtype    = "tf32"
-"""
+FEW = {
+    "conv_implicit_gemm": "fp32",
+    "conv_output_stationary": "fp32",
+    "conv_weight_stationary": "fp32",
+    "conv_tensor_tf32": "tf32",
+}
+"""Data types by kernel."""
 BREAKS = "conv_weight_stationary=wrong,conv_output_stationary=dies,conv_tensor_tf32=faults,calibrate=fails"
 
 
 def test_what_fails_before_costs_itself_and_nothing_else(tiny: Stages, tmp_path: Path) -> None:
     stages, out = tmp_path / "few.toml", tmp_path / "1"
-    stages.write_text(FEW)
+    stages.write_text(campaign_stages.few(**FEW))
     where = {**machine(tmp_path / "here"), "REHEARSED_BREAKS": BREAKS}
     said = run(where, out, "--time-budget", "120s", "--closing", "10s", stages=stages)
     for words in (

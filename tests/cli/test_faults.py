@@ -10,8 +10,9 @@ from collections.abc import Iterator
 import pytest
 import typer
 from broken_writers import MUTANTS
+from fault_bench import Bench
 from faults import Fault
-from writing_verbs import VERBS, Bench
+from writing_verbs import VERBS
 
 from dibench.cli import app
 

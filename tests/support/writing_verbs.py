@@ -1,33 +1,27 @@
-"""All verbs that write, each on inputs as small as can be, and what must hold after a fault.
+"""All verbs that write, each on inputs as small as can be.
 
 A verb is run in a place of its own: a directory with its inputs, an older output where there can be one, and
-`cache` and `tmp`, its $DIBENCH_CACHE and $TMPDIR. `harms` compares that place before, after the fault, and
-after the next run, with what an undisturbed run leaves.
+`cache` and `tmp`, its $DIBENCH_CACHE and $TMPDIR. fault_bench.py runs it there under faults, fault_harms.py
+says what is wrong then.
 """
 
 from __future__ import annotations
 
-import csv
-import errno
 import importlib
-import io
 import json
 import os
-import re
 import shutil
-import signal
 import sys
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import attrs
+import campaign_stages
 import fake_gpu
 import published_files
 import report_sweeps
 from fake_backend import sweep_of
-from faults import NOTHING, Ended, Fault, Verbs
 from study_frames import card
 
 from dibench import networks
@@ -36,21 +30,9 @@ from dibench.layer import DIMENSIONS, Layer
 LAYER = Layer(N=1, C=4, H=6, W=6, K=4, R=1, S=1, name="net/one")
 REHEARSED = "--backend rehearsed_gpu:backend --meter rehearsed_gpu:meter"
 REPLAYED = "--backend replayed_device:backend --meter replayed_device:meter"
-SMALL = "N=1,C=16,H=8,W=8,K=16,R=3,S=3,pad_h=1,pad_w=1"
-STAGES = f"""
-sentinel = "{SMALL}"
-[[stages]]
-name    = "few"
-answers = "What a fault costs"
-share   = 1
-[[stages.layers]]
-layers = ["{SMALL.replace("K=16", "K=24")}"]
-[[stages.kernels]]
-variants = ["conv_implicit_gemm"]
-"""
+SMALL = campaign_stages.SENTINEL
 
 Run = Callable[[str], object]
-Content = Any
 
 
 @attrs.frozen
@@ -166,7 +148,7 @@ def kernels_there(place: Path) -> None:
 def rehearsed(place: Path, run: Run) -> None:
     kernels_there(place)
     run(CALIBRATE)
-    (place / "few.toml").write_text(STAGES)
+    (place / "few.toml").write_text(campaign_stages.few(conv_implicit_gemm="fp32"))
     old(place, "out.json")
 
 
@@ -315,291 +297,3 @@ def counted() -> None:
         for case in cases
     )
     places[1].gpu = lambda: fake_gpu.GPU
-
-
-# --- what is there
-
-
-TORN = "torn"
-
-
-def contents(place: Path) -> dict[str, Content]:
-    """Of each file what must be there: its rows, keys or end; TORN where it is half of something."""
-    found = (path for path in sorted(place.rglob("*")) if not path.is_dir() or not any(path.iterdir()))
-    return {str(path.relative_to(place)): content(path) for path in found}
-
-
-def content(path: Path) -> Content:
-    if path.is_symlink() or path.is_dir():
-        return "link" if path.is_symlink() else "empty"
-    data = path.read_bytes()
-    read = {".json": _keys, ".csv": _rows, ".jsonl": _visits, ".html": _page, ".svg": _page, ".png": _image}
-    try:
-        return read.get(path.suffix, hash)(data)
-    except (ValueError, LookupError):
-        return TORN
-
-
-def _keys(data: bytes) -> Content:
-    found = json.loads(data)
-    return tuple(sorted(found)) if isinstance(found, dict) else len(found)
-
-
-def _rows(data: bytes) -> Content:
-    if not data.endswith(b"\n"):
-        raise ValueError("torn")
-    header, *rows = csv.reader(io.StringIO(data.decode()))
-    if any(len(row) != len(header) for row in rows):
-        raise ValueError("torn")
-    return (len(header), *sorted(row[0] for row in rows))
-
-
-def _visits(data: bytes) -> Content:
-    if not data.endswith(b"\n"):
-        raise ValueError("torn")
-    found = [json.loads(line) for line in data.splitlines()]
-    return tuple(sorted(str(one["case_id"]) for one in found))
-
-
-def _page(data: bytes) -> Content:
-    text = data.decode().rstrip()
-    if not text.endswith(("</html>", "</svg>")):
-        raise ValueError("torn")
-    return "old" if "old<" in text else "new"
-
-
-def _image(data: bytes) -> Content:
-    if not data.endswith(b"IEND\xaeB`\x82"):
-        raise ValueError("torn")
-    return "new"
-
-
-def measured(place: Path, verb: Verb) -> set[str]:
-    """What was measured, as far as it stands whole in the verb's tables: ids of cases, and visits."""
-    found: set[str] = set()
-    for path in (path for one in verb.outputs for path in (place / one).rglob("*") if path.is_file()):
-        if re.fullmatch(r"(sweep|visits)\b.*\.(csv|jsonl)", path.name):
-            data = path.read_bytes()
-            lines = data[: data.rfind(b"\n") + 1].decode().splitlines()
-            found |= {line.partition(",")[0] for line in lines[1:]} if path.suffix == ".csv" else set(lines)
-    return found
-
-
-# --- what is wrong
-
-
-VERDICTS = "cache/selftest/"
-"""What only saves time: where it cannot be written, `selftest` has still told what it found."""
-HARMS = ("lost", "torn", "doubled", "left over", "tracebacks", "statuses")
-
-
-@attrs.frozen
-class Known:
-    """What a verb's place held before, and what an undisturbed run leaves in it."""
-
-    old: Mapping[str, Content]
-    new: Mapping[str, Content]
-    measured: Collection[str]
-    """Before."""
-
-
-@attrs.frozen
-class Found:
-    """A place after a fault."""
-
-    files: Mapping[str, Content]
-    measured: Collection[str]
-
-    @classmethod
-    def of(cls, place: Path, verb: Verb) -> Found:
-        return cls(contents(place), measured(place, verb))
-
-
-def name_of(path: str) -> str:
-    """Without what is new in each run: instants, and numbers of temporary files."""
-    return re.sub(r"\d{8}T\d{6}Z\+*", "INSTANT", path)
-
-
-def owned(verb: Verb, path: str) -> bool:
-    return any(path == one or path.startswith(f"{one}/") for one in verb.outputs)
-
-
-def settled(verb: Verb, known: Known, found: Found) -> bool:
-    """Whether all is old or all is new, so that the next run meets what any run meets."""
-    return "--fresh" not in verb.words and found.files in (known.old, known.new)
-
-
-def harms_at_once(verb: Verb, known: Known, fault: Fault, ended: Ended, found: Found) -> dict[str, str]:
-    """What is wrong after the fault, by harm."""
-    wrong: dict[str, str] = {}
-    for path, before in known.old.items():
-        now = found.files.get(path)
-        if not owned(verb, path):
-            if now != before and before != "empty":
-                wrong["lost"] = f"{path} is not the verb's, and changed"
-        elif now is None and not (verb.grows and "--fresh" in verb.words) and path in known.new:
-            wrong["lost"] = f"{path} is gone"
-    if gone := set(known.measured) - set(found.measured):
-        wrong["lost"] = f"{sorted(gone)[:2]} gone"
-    for path, now in found.files.items():
-        torn_line = verb.grows and path.endswith(("sweep.csv", "visits.jsonl"))
-        if now == TORN and owned(verb, path) and not torn_line and path in {**known.old, **known.new}:
-            wrong["torn"] = f"{path} is half of one"
-    if verb.whole:
-        here = {path: now for path, now in found.files.items() if path.startswith(f"{verb.whole}/")}
-        sides = [
-            {path: one for path, one in side.items() if path.startswith(f"{verb.whole}/")}
-            for side in (known.old, known.new)
-        ]
-        if here not in sides and not aside(found.files, verb.whole):
-            wrong["torn"] = f"{verb.whole} is neither the old one nor the new one: {sorted(here)}"
-    if "Traceback" in ended.errors:
-        wrong["tracebacks"] = ended.errors[-2000:]
-    if why := odd_end(verb, known, fault, ended, found):
-        wrong["statuses"] = why
-    if ended.stray:
-        wrong["left over"] = f"{ended.stray} processes lived on"
-    return wrong
-
-
-def aside(paths: Iterable[str], whole: str) -> bool:
-    """Whether the old directory stands beside, to be brought back."""
-    return any(path.startswith(f".{whole}.aside/") for path in paths)
-
-
-def odd_end(verb: Verb, known: Known, fault: Fault, ended: Ended, found: Found) -> str:
-    """What is wrong with how the run ended; empty where nothing is."""
-    if fault.error:
-        last = ended.errors.rstrip().rpartition("\n")[2]
-        if ended.status == 2 and "dibench: " in last:
-            return ""
-        needed = {name_of(path) for path in known.new if not path.startswith(VERDICTS)}
-        if ended.status == 0 and needed <= {name_of(path) for path in found.files}:
-            return ""
-        return f"status {ended.status} after an error: {last}"
-    usual = {0, -9} if fault.signal == 9 else {0, 128 + fault.signal, -fault.signal}
-    if fault.signal == 9 and (verb.grows or fault.everyone):
-        usual |= {1, 2}  # a worker was killed before it had opened its device
-    return "" if ended.status in usual else f"status {ended.status}: {ended.errors.rstrip()[-300:]}"
-
-
-def harms_later(verb: Verb, known: Known, found: Found, ended: Ended, later: Found) -> dict[str, str]:
-    """What is wrong after the next run, which nothing disturbed."""
-    wrong: dict[str, str] = {}
-    if gone := set(found.measured) - set(later.measured):
-        wrong["lost"] = f"{sorted(gone)[:2]} gone after the next run"
-    names = {name_of(path): now for path, now in later.files.items()}
-    expected = {name_of(path): now for path, now in known.new.items()}
-    for path, now in expected.items():
-        if path not in names:
-            wrong["lost"] = f"{path} is missing after the next run"
-        elif isinstance(now, tuple) and path.endswith((".csv", ".jsonl")):
-            twice = [one for one, number in Counter(names[path][1:]).items() if number > now[1:].count(one)]
-            if twice and "--fresh" not in verb.words:
-                wrong["doubled"] = f"{path}: {twice[:2]}"
-            elif names[path] != now and "until" not in path:
-                wrong["lost"] = f"{path}: {now} expected, {names[path]} there"
-        elif names[path] == TORN:
-            wrong["torn"] = f"{path} is half of one after the next run"
-    if rest := names.keys() - expected.keys() - (known.old.keys() if verb.grows else set()):
-        wrong["left over"] = f"{sorted(rest)[:3]} after the next run"
-    if ended.status not in verb.again or "Traceback" in ended.errors:
-        wrong["statuses"] = f"the next run ends with {ended.status}: {ended.errors[-300:]}"
-    return wrong
-
-
-# --- one verb under one fault
-
-
-@attrs.frozen
-class Prepared:
-    """A verb's place, and what an undisturbed run of it makes and takes."""
-
-    template: Path
-    known: Known
-    calls: int
-    calls_and_reads: int
-    seconds: float
-
-
-@attrs.frozen
-class Tried:
-    """What became of one fault."""
-
-    struck: bool
-    """Whether it came before the verb ended."""
-    harms: Mapping[str, str]
-    text: str
-    """The fault, in words."""
-
-
-class Bench:
-    """A place where verbs are run, one after the other."""
-
-    def __init__(self, folder: Path) -> None:
-        """Start a program to run them.
-
-        Raises:
-            FileNotFoundError: see `faults.build`.
-        """
-        self.place, self._templates = folder / "place", folder / "made"
-        self._verbs = Verbs(folder / "program", ("scipy.special", "replayed_device", __name__))
-        self.prepared: dict[str, Prepared] = {}
-
-    def close(self) -> None:
-        self._verbs.close()
-
-    def prepare(self, verb: Verb) -> None:
-        """Make what the verb needs, and see what an undisturbed run of it does."""
-        self._lay_out(None)
-        verb.make(self.place, lambda words: self._undisturbed(verb, words))
-        template = self._templates / verb.name
-        shutil.copytree(self.place, template, symlinks=True)
-        before = Found.of(self.place, verb)
-        self._undisturbed(verb, verb.words)  # and imports what it needs
-        known = Known(before.files, contents(self.place), before.measured)
-        self._lay_out(template)
-        alone = self._undisturbed(verb, verb.words)
-        self._lay_out(template)
-        with_reads = self._undisturbed(verb, verb.words, Fault(error=errno.EIO))
-        self.prepared[verb.name] = Prepared(template, known, alone.calls, with_reads.calls, alone.seconds)
-
-    def broken(self, verb: Verb, fault: Fault, mutant: str = "") -> Tried:
-        """Run a verb under a fault, and once more without; `mutant`, of broken_writers, breaks it."""
-        one = self.prepared[verb.name]
-        self._lay_out(one.template)
-        ended = self._run(verb, verb.words, fault, mutant)
-        found = Found.of(self.place, verb)
-        harms = harms_at_once(verb, one.known, fault, ended, found)
-        if not settled(verb, one.known, found):
-            again = self._run(verb, verb.words, NOTHING, mutant)
-            harms |= harms_later(verb, one.known, found, again, Found.of(self.place, verb))
-        struck = bool(ended.failed) if fault.at else ended.status != 0
-        return Tried(struck, harms, f"{_in_words(fault)}{ended.failed and f' at {ended.failed}'}")
-
-    def _lay_out(self, template: Path | None) -> None:
-        """The place as it was made."""
-        if self.place.exists():
-            shutil.rmtree(self.place)
-        if template is not None:
-            shutil.copytree(template, self.place, symlinks=True)
-        for name in ("cache", "tmp"):
-            (self.place / name).mkdir(parents=True, exist_ok=True)
-
-    def _undisturbed(self, verb: Verb, words: str, fault: Fault = NOTHING) -> Ended:
-        ended = self._run(verb, words, fault)
-        assert ended.status == 0 and not ended.stray, (words, ended)
-        return ended
-
-    def _run(self, verb: Verb, words: str, fault: Fault, mutant: str = "") -> Ended:
-        own = {"TMPDIR": str(self.place / "tmp"), "DIBENCH_CACHE": str(self.place / "cache")}
-        patches = [verb.patch] * bool(verb.patch) + [f"broken_writers:{mutant}"] * bool(mutant)
-        return self._verbs.run(words.split(), self.place, fault, patches, REPLAYED_SCALE="4096", **own)
-
-
-def _in_words(fault: Fault) -> str:
-    if fault.after_s is not None:
-        everyone = " to all" if fault.everyone else ""
-        return f"{signal.Signals(fault.signal).name}{everyone} after {fault.after_s:.3f} s"
-    what = errno.errorcode[fault.error] if fault.error else "SIGKILL"
-    return f"{what}{' from then on' if fault.on else ''} at file call {fault.at}"
