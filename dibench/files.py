@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -66,8 +67,43 @@ def sync_directory(folder: Path) -> None:
 
 def json_text(data: Any) -> str:
     """Data as JSON; NaN and infinity, which JSON does not have, are refused."""
-    text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False, default=str)
-    return encoded(text).decode()
+    return "".join(json_pieces(data))
+
+
+def json_pieces(data: Any, line: str = "\n") -> Iterator[str]:
+    """Likewise piece by piece: a list that is an iterator, or a value of a mapping, is never in memory whole.
+
+    Args:
+        data: what JSON has, and such iterators.
+        line: a new line, indented as far as the data are.
+
+    >>> print("".join(json_pieces({"rows": iter([1, 2]), "sum": 3})))
+    {
+     "rows": [
+      1,
+      2
+     ],
+     "sum": 3
+    }
+    """
+    inside = f"{line} "
+    if isinstance(data, Iterator):
+        before = "["
+        for item in data:
+            yield before + inside
+            yield from json_pieces(item, inside)
+            before = ","
+        yield f"{line}]" if before == "," else "[]"
+    elif isinstance(data, Mapping) and any(isinstance(value, Iterator) for value in data.values()):
+        before = "{"
+        for name, value in data.items():
+            yield f"{before}{inside}{json.dumps(name, ensure_ascii=False)}: "
+            yield from json_pieces(value, inside)
+            before = ","
+        yield f"{line}}}"
+    else:
+        text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False, default=str)
+        yield encoded(text.replace("\n", line)).decode()
 
 
 def encoded(text: str) -> bytes:
@@ -80,8 +116,8 @@ def encoded(text: str) -> bytes:
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Replace a JSON file atomically."""
-    replace_file(path, json_text(data).encode() + b"\n")
+    """Replace a JSON file atomically; data as of `json_pieces`."""
+    replace_file(path, (piece.encode() for piece in chain(json_pieces(data), "\n")))
 
 
 def read_json_object(path: Path) -> dict[str, Any] | None:

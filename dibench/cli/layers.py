@@ -100,7 +100,7 @@ def _plain(model: AnyModel, alphas: AlphaValues | None) -> dict[str, Any]:
         "coverage": model.coverage,
         "note": model.note,
         "network": reuse_of(model.layers).figures(alphas) if model.layers else None,
-        "layers": [_layer(layer) | reuse_of([layer]).figures(alphas) for layer in model.layers],
+        "layers": (_layer(layer) | reuse_of([layer]).figures(alphas) for layer in model.layers),
         "not_covered": [_part(part) for part in model.not_covered],
         "drag": [
             {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO, TypeVar
 
@@ -65,13 +66,13 @@ def answer(to: Path | None, figures: Callable[[], Any], tables: Callable[[], Non
 
     Args:
         to: None: tables alone; `-`: JSON in their place; else a file of JSON beside them.
-        figures: what JSON has.
+        figures: what JSON has, lists of many as iterators (`dibench.files.json_pieces`).
         tables: prints them.
     """
-    from dibench.files import json_text, write_json
+    from dibench.files import json_pieces, write_json
 
     if to == STANDARD_OUTPUT:
-        print(json_text(figures()), file=data_output())
+        data_output().writelines(chain(json_pieces(figures()), "\n"))
         return
     if to is not None:
         write_json(to, figures())
@@ -99,8 +100,8 @@ def answer_each(
             tables(one)
 
     def all_figures() -> Any:
-        told = [figures(one) for one in found]
-        return told[0] if len(told) == 1 else told
+        told = map(figures, found)
+        return next(told) if len(found) == 1 else told
 
     answer(to, all_figures, tell)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -39,6 +39,15 @@ def test_what_is_no_json_object_is_refused(tmp_path: Path, content: str) -> None
 def test_json_is_written_plain(tmp_path: Path) -> None:
     files.write_json(tmp_path / "m.json", {"when": Path("x"), "ü": [1, None]})
     assert json.loads((tmp_path / "m.json").read_text(encoding="utf-8")) == {"when": "x", "ü": [1, None]}
+
+
+def test_a_list_may_be_made_while_it_is_written() -> None:
+    def figures(of: Callable[[list[int]], object]) -> object:
+        one = {"layers": of([1, 2]), "none": of([]), "text": "a\nb", "deeper": {"x": [1, {}], "y": of([3])}}
+        return of([one, 4])  # type: ignore[list-item]  # lists of anything
+
+    whole = json.dumps(figures(lambda one: one), indent=1)
+    assert "".join(files.json_pieces(figures(iter))) == whole
 
 
 def test_numbers_that_json_does_not_have_are_refused(tmp_path: Path) -> None:
