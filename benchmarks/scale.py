@@ -40,6 +40,8 @@ from dibench import networks
 ROOT = Path(__file__).parents[1]
 MOST_MB, MOST_POWER = 4096, 1.2
 LIMIT_S = 3600.0
+KERNELS = '[[kernels]]\nstationarity = "none"\n[[kernels]]\nfast = true\n'
+"""Of a plan: each case is one shape by one of them, in one batch."""
 MOST_VISITED = 1_000_000
 """Rows: of more, the parts of a merge are a CPU's, without visits, which would take 4 kB a row on disk."""
 
@@ -58,6 +60,7 @@ COMMANDS: Mapping[str, str] = {
     "predict --measured": "predict resnet50 --fit {fit} --measured {networks}",
     "explain": "explain resnet50 --fit {fit}",
     "layers": "layers {layers}",
+    "layers --json": "layers {layers} --json {out}/layers.json",
     "networks": "networks {layers}",
     "sweep --dry-run": "sweep {plan} --dry-run",
 }
@@ -90,12 +93,9 @@ def make(base: Base, paths: Mapping[str, Path], name: str, rows: int) -> None:
         lines = (cells[at % 2].split(",") for at in range(rows))
         write_table(beside, ["name", "N", "C", "H", "W", "K", "R", "S", "pad_h", "pad_w"], lines)
     elif name == "plan":
-        batches = -(
-            -rows // (2 * len(networks.distinct(x for n in networks.names() for x in networks.load(n))))
-        )
-        numbers = list(range(1, batches + 1))
-        kernels = '[[kernels]]\nstationarity = "none"\n[[kernels]]\nfast = true\n'
-        beside.write_text(f'[[layers]]\nnetworks = "all"\nbatches = {numbers}\n{kernels}', encoding="utf-8")
+        shapes = networks.distinct(one for network in networks.names() for one in networks.load(network))
+        batches = list(range(1, 1 + math.ceil(rows / (KERNELS.count("kernels") * len(shapes)))))
+        beside.write_text(f'[[layers]]\nnetworks = "all"\nbatches = {batches}\n{KERNELS}', encoding="utf-8")
     elif name.startswith("part"):
         visits = rows <= MOST_VISITED
         make_sweep(base, beside, rows // 2, shard=f"{name[-1]}/2", visits=visits)
