@@ -18,6 +18,7 @@ from dibench.show.studies import AS_ONE, Contents, Study
 from dibench.study import cards_in
 from dibench.study.questions.all_questions import of_cards, of_table
 from dibench.study.questions.described import described, medians
+from dibench.study.table.columns import STUDIED
 from dibench.study.table.layers import derived, layers_of
 from dibench.study.use.explain import network_costs
 from dibench.study.use.fitted_model import fitted_model
@@ -59,7 +60,7 @@ def reported(source: str | Path, *, figures: Path | None = None) -> tuple[Path, 
     path = table_of(source)
     if not Path(source).exists():
         raise UserError("CSV", "must be a table, or the directory of a sweep", str(source))
-    table, own = read_csv(path), path.name == TABLE
+    table, own = read_csv(path, STUDIED), path.name == TABLE
     manifest = files.read_json_object(path.with_name(MANIFEST)) if own else None
     beside = [path.name] if manifest is None else [path.name, MANIFEST]
     contents = contents_of(table, manifest)

@@ -38,6 +38,9 @@ _GROUPED = 65_536
 _REMEMBERED = 1_000
 """Different cells of a column that rows share: names repeat, measurements do not."""
 
+OTHERS = "others"
+"""The column that stands for all that a reader has no use for: rows that differ in it are no copies."""
+
 _NO_OTHERS: Mapping[str, str] = {}
 """Of all rows without columns beyond the contract."""
 
@@ -184,11 +187,12 @@ def _cell(lines: Lines, line: int, name: str, text: str) -> Any:
     return case_ids.present_form(cell) if name == "case_id" else cell
 
 
-def load(*tables: str | os.PathLike[str]) -> pd.DataFrame:
+def load(*tables: str | os.PathLike[str], only: Collection[str] = ()) -> pd.DataFrame:
     """The rows of one or more tables of the CSV contract, checked, as one frame.
 
     Args:
         tables: `sweep.csv` files, directories of sweeps, or files that any other tool wrote.
+        only: columns to keep, as of `read_csv`. By default all.
 
     Raises:
         dibench.errors.UserError: a file is missing or breaks the contract; the message says where.
@@ -197,7 +201,7 @@ def load(*tables: str | os.PathLike[str]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    frames = [read_csv(table_of(table)) for table in tables]
+    frames = [read_csv(table_of(table), only) for table in tables]
     filled = [frame for frame in frames if len(frame)]
     return pd.concat(filled, ignore_index=True) if filled else frames[0]
 
@@ -210,26 +214,33 @@ def read_csv(path: str | Path, only: Collection[str] = ()) -> pd.DataFrame:
     Args:
         path: of the table.
         only: columns to keep, where it has them: all cells are checked, but a column takes 9 MB per million
-            rows. By default all.
+            rows. What all others hold is one number, `others`, equal for equal cells. By default all.
 
     Raises:
         UserError: the file is missing, not a table of this contract, cut off, or a cell breaks a rule; the
             message names file, line, column, rule and value.
     """
+    import numpy as np
     import pandas as pd
 
     numbers = array("Q")
     with open_table(Path(path)) as lines:
         _check_header(lines)
         kept = [name for name in lines.header if not only or name in only or name in REQUIRED]
+        rest = [at for at, name in enumerate(lines.header) if name not in kept]
         columns = {name: _Column(KINDS.get(name, "")) for name in kept}
+        others = array("q")
         while block := list(islice(lines.cells, BLOCK)):
             for name, cells in _columns(lines, block):
                 if name in columns:
                     columns[name].add(cells)
             numbers.extend(number for number, _ in block)
+            if rest:
+                others.extend(hash(tuple(map(cells.__getitem__, rest))) for _, cells in block)
             block.clear()  # not beside the next one: as text a row takes 6 kB
     frame = pd.DataFrame({name: columns.pop(name).whole() for name in kept}, copy=False)
+    if rest:
+        frame[OTHERS] = np.frombuffer(others, dtype=np.int64)
     _check_layers(lines, frame, numbers)
     return frame
 

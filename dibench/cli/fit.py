@@ -77,8 +77,9 @@ def fit(
 def _study(tables: list[Path], **chosen: Any) -> Findings | Several:
     from dibench import study
     from dibench.study.questions import all_questions
+    from dibench.study.table.columns import STUDIED
 
-    frame = load(*tables)
+    frame = load(*tables, only=STUDIED)
     several = len(study.cards_in(frame)) > 1 and chosen["device"] is None
     try:
         if several:

@@ -80,8 +80,9 @@ def _study(tables: list[Path], **chosen: Any) -> tuple[Generality, OneModel | No
     """The study; of cards of one model all as one, unless one is chosen."""
     from dibench.study import one_model
     from dibench.study.questions.generality import generality as study
+    from dibench.study.table.columns import STUDIED
 
-    frame = load(*tables)
+    frame = load(*tables, only=STUDIED)
     joined = one_model(frame) if chosen.get("device") is None else None
     try:
         return study(frame if joined is None else joined.frame, **chosen), joined

@@ -83,6 +83,7 @@ def predict(
     from dibench.show import costs_in_brief, library_costs, predicted_costs
     from dibench.show.terminal import show
     from dibench.show.terms import explained
+    from dibench.study.table.columns import STUDIED
     from dibench.study.use.predict_all import predict_all
     from dibench.table import manifest_beside, read_csv, table_of
 
@@ -90,7 +91,7 @@ def predict(
         wanted,
         fitted,
         library=theirs,
-        measured=read_csv(table_of(measured)) if measured else None,
+        measured=read_csv(table_of(measured), STUDIED) if measured else None,
         manifests=(manifest_beside(fit), manifest_beside(measured)),
     )
     if figures is not None:

@@ -13,6 +13,9 @@ from fake_backend import row
 
 from dibench import table
 from dibench.importing import Mapping, convert
+from dibench.study.ladder.models import data_of
+from dibench.study.table.columns import STUDIED
+from dibench.study.table.rows import select
 from dibench.study.use.compare import compare
 from dibench.study.use.compare_rows import COLUMNS
 from dibench.table import HEADER, line_of, load, read_csv
@@ -56,6 +59,16 @@ def test_a_row_of_an_imported_table(tables: list[Path]) -> None:
         return sum(map(len, convert(path, Mapping()).lines()))
 
     assert bytes_a_row(tables, imported) < 1_600
+
+
+def test_a_row_of_a_fit(tables: list[Path]) -> None:
+    """Of the table, the rows that are chosen, and the arrays that the models see."""
+
+    def fitted(path: Path) -> object:
+        chosen = select(read_csv(path, STUDIED), every_kernel=True)
+        return data_of(chosen.frame, chosen.response, chosen.repeats)
+
+    assert bytes_a_row(tables, fitted) < 2_600
 
 
 def test_a_row_of_both_sides_of_a_comparison(tables: list[Path]) -> None:

@@ -13,6 +13,7 @@ from study_frames import energy_of, some_layers, table
 from dibench.cli import main
 from dibench.show.cards import gains_text
 from dibench.study import fit, one_model
+from dibench.study.questions import all_questions
 from dibench.study.questions.twins import twins
 
 DRAWS, GAIN = 199, 1.07
@@ -33,6 +34,20 @@ def rows(
 def frame() -> pd.DataFrame:
     """The first card has 100 layers, the second the others, and ten that both have."""
     return pd.concat([rows("GPU-1", 0, 100), rows("GPU-2", 90, 160, GAIN, seed=2)], ignore_index=True)
+
+
+@pytest.mark.slow
+def test_the_card_of_a_row_is_known_beside_columns_beyond_the_contract(
+    frame: pd.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def pairs(rows: pd.DataFrame, *more: object, **chosen: object) -> None:
+        asked.append("card" in rows)
+
+    monkeypatch.setattr(all_questions, "twins", pairs)
+    found = all_questions.of_cards(frame.assign(host="a", run="1"), draws=99)
+    assert found.joined is not None and asked[0], "halves of twins are compared within one card"
 
 
 def test_the_gain_is_found_and_taken_out(frame: pd.DataFrame) -> None:

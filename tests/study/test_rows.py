@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,14 +11,16 @@ import pandas as pd
 import pytest
 from study_frames import energy_of, measured, some_layers, table
 
+import dibench
 from dibench import networks
 from dibench.errors import UserError
 from dibench.layer import Layer
 from dibench.meters.gpu_sensor import CLOCK_EVENTS, event_names
 from dibench.study.ladder.folds import make_folds
 from dibench.study.ladder.models import data_of
-from dibench.study.table.columns import of_contract
+from dibench.study.table.columns import STUDIED, UNREAD, studied
 from dibench.study.table.rows import WIDEST, anchors, select
+from dibench.table import load
 
 
 def changed(row: int, **cells: Any) -> pd.DataFrame:
@@ -78,14 +82,37 @@ def test_flagged_rows_and_harmless_clock_events_count() -> None:
     assert select(frame).excluded == {}
 
 
+def test_every_column_that_a_question_names_is_read_for_it() -> None:
+    """A table is read without the others; what shows a plan or a sweep has names of its own."""
+    others = {"columns", "plan", "sweeps", "sensor"}
+    rooms = [Path(dibench.__file__).with_name(room) for room in ("study", "show")]
+    found = [path for room in rooms for path in room.rglob("*.py") if path.stem not in others]
+    assert len(found) > 100
+    for path in found:
+        nodes = ast.walk(ast.parse(path.read_text()))
+        texts = {node.value for node in nodes if isinstance(node, ast.Constant)}
+        assert not texts & UNREAD, f"{path.name}: {texts & UNREAD} must leave UNREAD"
+
+
+def test_a_table_read_for_a_study_has_the_same_rows(tmp_path: Path) -> None:
+    """Also where nothing but a column that no question reads tells two rows from copies."""
+    frame = pd.concat([measured(10).drop(columns="case_id", errors="ignore")] * 3, ignore_index=True)
+    frame["temp_start_c"] = [40.0] * 20 + [41.0] * 10
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    whole, read = select(load(tmp_path / "a.csv")), select(load(tmp_path / "a.csv", only=STUDIED))
+    assert "temp_start_c" not in read.frame and len(read.frame) == len(whole.frame)
+    assert read.excluded == whole.excluded
+    assert read.excluded["repeat of a case, its last row stands"] == 10
+
+
 def test_columns_beyond_the_contract_tell_rows_apart_and_are_not_carried_along() -> None:
     frame = pd.concat([measured(10), measured(10)], ignore_index=True)
     wide = frame.assign(**{f"x{number}": "0" for number in range(300)})
     apart = wide.assign(x7=["0"] * 10 + ["1"] * 10)
-    assert select(of_contract(wide)).excluded == select(frame).excluded
-    assert select(of_contract(wide)).excluded["repeat of a case, its last row stands"] == 10
-    assert select(of_contract(apart)).excluded == select(apart).excluded
-    assert set(of_contract(wide)) == {*frame, "others"}
+    assert select(studied(wide)).excluded == select(frame).excluded
+    assert select(studied(wide)).excluded["repeat of a case, its last row stands"] == 10
+    assert select(studied(apart)).excluded == select(apart).excluded
+    assert set(studied(wide)) == {*frame, "others"}
 
 
 def test_joules_of_any_sensor_are_evidence_and_sensors_are_not_mixed() -> None:

@@ -23,6 +23,7 @@ from dibench.study.findings.adequacy import Adequacy, Followed
 from dibench.study.ladder.models import FULL, Data, Terms, design
 from dibench.study.maths.estimate import fit_log
 from dibench.study.maths.inference import LEVEL
+from dibench.study.maths.labels import Labels, distinct
 from dibench.study.maths.minimise import LOOSE
 from dibench.study.maths.sign_flips import holm
 
@@ -40,14 +41,14 @@ LEAST_SHARE = 0.05
 """Of the residuals' variance: what explains less is not told."""
 
 
-def judge(residuals: FloatArray, error: FloatArray, k: int, layer: NDArray[np.str_]) -> Adequacy:
+def judge(residuals: FloatArray, error: FloatArray, k: int, layer: Labels) -> Adequacy:
     """From residuals of log response (n,) of k coefficients and the rows' errors (n,), NaN if not known.
 
     Under the hypothesis a row's residual has its own error and a miss of MISS_MARGIN that rows of one layer
     share. Their sum of squares is then near to a scaled χ², its scale and degrees of freedom by the first two
     moments (Satterthwaite 1946).
 
-    >>> layers = np.array(list("abcdefghijklmnopqrstuvwxyz"))
+    >>> layers = np.array(list("abcdefghijklmnopqrstuvwxyz"), dtype=object)
     >>> found = judge(np.tile([0.1, -0.1], 13), np.full(26, 0.02), 0, layers)
     >>> found.adequate, round(found.miss, 3), round(found.p_value, 9)
     (False, 0.098, 0.0)
@@ -60,7 +61,7 @@ def judge(residuals: FloatArray, error: FloatArray, k: int, layer: NDArray[np.st
         return Adequacy(None, None, _root_mean(residuals, n - k), None, MISS_MARGIN, None)
     square = residuals[known] ** 2 * n / (n - k)
     variance, margin = error[known] ** 2, MISS_MARGIN**2
-    rows_of = np.bincount(np.unique(layer[known], return_inverse=True)[1])
+    rows_of = np.bincount(distinct(layer[known])[1])
     expected = float(variance.sum()) + margin * len(square)
     spread = 2 * float((variance**2).sum() + 2 * margin * variance.sum() + margin**2 * (rows_of**2).sum())
     degrees = 2 * expected**2 / spread
@@ -120,8 +121,8 @@ def followed(residuals: FloatArray, properties: Mapping[str, NDArray[Any]]) -> t
 
 
 def _groups(values: NDArray[Any]) -> NDArray[np.intp]:
-    if values.dtype.kind in "US":
-        return np.unique(values, return_inverse=True)[1].astype(np.intp)
+    if values.dtype.kind in "OUS":
+        return distinct(values)[1]
     numbers = np.asarray(values, dtype=np.float64)
     cuts = np.unique(np.quantile(numbers, np.arange(1, EIGHTHS) / EIGHTHS))
     return np.asarray(np.searchsorted(cuts, numbers, side="left"), dtype=np.intp)

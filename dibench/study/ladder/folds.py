@@ -13,8 +13,9 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from dibench.study.ladder.models import Data, Labels
+from dibench.study.ladder.models import Data
 from dibench.study.maths.inference import Clustering, clustering
+from dibench.study.maths.labels import Labels, distinct, labelled
 from dibench.study.table.catalogue import Catalogue, the_25
 from dibench.study.table.families import family_of
 
@@ -61,14 +62,13 @@ def make_folds(data: Data, seed: int = 0, catalogue: Catalogue | None = None) ->
         catalogue: of the networks in their table; by default the 25.
     """
     catalogue = catalogue or the_25()
-    named, which = np.unique(data.network, return_inverse=True)
-    family = np.array([catalogue.family.get(network, "") for network in named.tolist()], np.str_)[which]
-    family = np.where(data.family != "", data.family, family)
+    of_network = labelled(data.network, lambda network: catalogue.family.get(network, ""))
+    family = np.where(data.family != "", data.family, of_network)
     without, families = family == "", tuple(sorted(set(family.tolist()) - {""}))
     if len(families) < FEWEST_FAMILIES:
-        family = np.full(len(data), "", dtype=np.str_)
+        family = np.full(len(data), "", dtype=object)
     by_layer = _deal_layers(data.layer, seed)
-    shapes, shape = np.unique(data.layer, return_inverse=True)
+    shapes, shape = distinct(data.layer)
     label = np.where(family != "", family, by_layer)
     folds = []
     for name in sorted(set(label.tolist())):
@@ -97,15 +97,14 @@ def families_of(data: Data, catalogue: Catalogue | None = None) -> Clustering:
         catalogue: of their table, which may state families; without it their names tell.
     """
     known = {} if catalogue is None else catalogue.family
-    named, which = np.unique(data.network, return_inverse=True)
-    own = [known.get(network) or (family_of(network) if network else "") for network in named.tolist()]
-    family = np.where(data.family != "", data.family, np.array(own, dtype=np.str_)[which])
-    family = np.where(family != "", np.char.add("family ", family), "")
-    labels: Labels = np.where(family != "", family, np.char.add("layer ", data.layer))
+    own = labelled(data.network, lambda one: known.get(one) or (family_of(one) if one else ""))
+    family = np.where(data.family != "", data.family, own)
+    families, layers = labelled(family, "family {}".format), labelled(data.layer, "layer {}".format)
+    labels = np.where(family != "", families, layers)
     return clustering("family" if (family != "").any() else "layer", labels, draws=1, seed=0)
 
 
 def _deal_layers(layer: Labels, seed: int) -> Labels:
-    names, which = np.unique(layer, return_inverse=True)
+    names, which = distinct(layer)
     order = np.random.default_rng(seed).permutation(len(names)) % LAYER_FOLDS
-    return np.array([f"layers {number}" for number in order], dtype=np.str_)[which]
+    return labelled(order[which], "layers {}".format)

@@ -29,11 +29,12 @@ from dibench.study.ladder.beside import CAPACITY, OCCUPANCY, TIME, not_told, sui
 from dibench.study.ladder.collinear import collinear
 from dibench.study.ladder.folds import Folds, families_of, make_folds
 from dibench.study.ladder.guards import Doubtful, doubtful_rows, guards_of
-from dibench.study.ladder.models import FULL, MODELS, Data, Labels, Terms, data_of
+from dibench.study.ladder.models import FULL, MODELS, Data, Terms, data_of
 from dibench.study.ladder.rungs import NoRung, Rung, fit_rung
 from dibench.study.ladder.unseen import FoldFits, Unseen, predict_families, predict_held_out
 from dibench.study.ladder.verdict import Grounds, Verdict, decide, withhold
 from dibench.study.maths.inference import DRAWS, Clustering, Test, clustering
+from dibench.study.maths.labels import labelled
 from dibench.study.maths.scores import aicc
 from dibench.study.table import rows as row_rules
 from dibench.study.table.catalogue import Catalogue, catalogue_of
@@ -334,7 +335,7 @@ def make_clusterings(data: Data, draws: int, seed: int) -> tuple[Clustering, ...
     """Clusters by layer and, if any row names one, by network; rows without a network cluster by layer."""
     found = [clustering("layer", data.layer, draws=draws, seed=seed)]
     if (data.network != "").any():
-        labels: Labels = np.where(data.network != "", data.network, np.char.add("layer ", data.layer))
+        labels = np.where(data.network != "", data.network, labelled(data.layer, "layer {}".format))
         found.append(clustering("network", labels, draws=draws, seed=seed))
     return tuple(found)
 

@@ -26,14 +26,14 @@ e₀, and a network one e_launch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
 from dibench import intensity
+from dibench.study.maths.labels import Labels, labelled
 from dibench.study.table.columns import counts, is_network, macs_by_operator, numbers, shapes, texts
 from dibench.study.table.families import first_family, network_of
 from dibench.study.table.row_errors import NO_REPEATS, Repeats, row_errors
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FloatArray = NDArray[np.float64]
-Labels = NDArray[np.str_]
 
 MODELS = ("macs", "time", "ai", "di_weighted", "di_disjoint", "di_split")
 """Models on compulsory counts, of one kernel per operator; `effective` is fitted to all kernels."""
@@ -107,6 +106,8 @@ class Data:
 
     def only(self, rows: NDArray[np.bool_] | NDArray[np.intp] | slice) -> Data:
         """The same for some of the rows."""
+        if isinstance(rows, np.ndarray) and rows.dtype == bool and rows.all():
+            return self
         return Data(*(array[rows] for array in attrs.astuple(self, recurse=False)))
 
 
@@ -133,10 +134,10 @@ def data_of(frame: pd.DataFrame, response: str, repeated: Repeats = NO_REPEATS) 
         launch=_launches(frame),
         by_operator=macs_by_operator(frame),
         batch=numbers(frame, "N"),
-        op=_each(frame["op"], str),
+        op=labelled(frame["op"]),
         layer=shapes(frame),
-        network=np.where(is_network(frame), _each(names, str), _each(names, network_of)),
-        family=_each(texts(frame, "family"), first_family),
+        network=np.where(is_network(frame), names, labelled(names, network_of)),
+        family=labelled(texts(frame, "family"), first_family),
         error=row_errors(frame, response, repeated),
         blocks=numbers(frame, "blocks"),
         sms=numbers(frame, "sms"),
@@ -148,14 +149,6 @@ def _launches(frame: pd.DataFrame) -> FloatArray:
     if len(frame) and is_network(frame).all() and (layers > 0).all():
         return layers
     return np.asarray(1 / np.where(instances >= 1, instances, 1.0))
-
-
-def _each(values: Any, text: Callable[[str], str]) -> Labels:
-    """A text for each value; equal values are converted once."""
-    import pandas as pd
-
-    codes, different = pd.factorize(np.asarray(values, dtype=object))
-    return np.array([text(str(value)) for value in different], dtype=np.str_)[codes]
 
 
 def _baseline(half_width: FloatArray, response: str) -> FloatArray:

@@ -8,6 +8,7 @@ of the measured layers. A row of a whole network is its own sum.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 import attrs
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from dibench.layer import Layer
 from dibench.schema import NETWORK
 from dibench.study.ladder.models import Data
+from dibench.study.maths.labels import distinct
 from dibench.study.table.catalogue import Catalogue, the_25
 from dibench.study.table.columns import shape_key
 
@@ -80,10 +82,8 @@ def network_sums(data: Data, catalogue: Catalogue | None = None) -> Iterator[Net
 
 def _measured_whole(data: Data, catalogue: Catalogue) -> Iterator[NetworkSum]:
     """Each row of a named network; one that was measured at several inputs is called by them, too."""
-    names, inputs = np.unique(
-        np.unique(np.column_stack([data.network, data.layer]), axis=0)[:, 0], return_counts=True
-    )
-    several = set(names[inputs > 1].tolist())
+    inputs = Counter(network for network, _ in set(zip(data.network, data.layer, strict=True)))
+    several = {network for network, number in inputs.items() if number > 1}
     for row, (network, label, n) in enumerate(zip(data.network, data.layer, data.batch, strict=True)):
         if network in catalogue.family:
             batch = int(n) if n >= 1 else 1
@@ -112,7 +112,7 @@ def _rows_of(
 def _rows_by_shape_and_batch(data: Data, shapes: Sequence[str], batches: NDArray[np.float64]) -> IntArray:
     """The last row of each shape (sorted) at each batch (sorted); −1 where there is none."""
     row_of = np.full((len(shapes), len(batches)), -1, dtype=np.intp)
-    names, which = np.unique(data.layer, return_inverse=True)
+    names, which = distinct(data.layer)
     place_of = {shape: place for place, shape in enumerate(shapes)}
     place = np.array([place_of.get(name, -1) for name in names.tolist()], dtype=np.intp)[which]
     known = np.flatnonzero(place >= 0)

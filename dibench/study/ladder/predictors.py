@@ -17,6 +17,7 @@ from dibench.study.ladder.models import Data, design, per_di_disjoint_slope
 from dibench.study.ladder.rungs import Rung, fit_rung
 from dibench.study.maths.components import components
 from dibench.study.maths.inference import Clustering
+from dibench.study.maths.labels import Labels
 from dibench.study.maths.scores import rmse_log
 from dibench.study.table.columns import counts
 
@@ -101,9 +102,7 @@ def gradient(
     return np.column_stack(columns)
 
 
-def _ranges(
-    op: NDArray[np.str_], count: Mapping[str, FloatArray]
-) -> dict[str, dict[str, tuple[float, float]]]:
+def _ranges(op: Labels, count: Mapping[str, FloatArray]) -> dict[str, dict[str, tuple[float, float]]]:
     return {
         name: {
             what: (float(count[what][op == name].min()), float(count[what][op == name].max()))

@@ -19,6 +19,7 @@ from dibench.study.ladder.folds import Folds
 from dibench.study.ladder.models import FULL, Data, Design, Terms, design, per_di_disjoint
 from dibench.study.ladder.verdict import ROWS_PER_COEFFICIENT
 from dibench.study.maths.estimate import fit_log
+from dibench.study.maths.labels import distinct
 from dibench.study.table.catalogue import Catalogue, the_25
 
 FloatArray = NDArray[np.float64]
@@ -192,8 +193,8 @@ def predict_families(
     """
     found = {}
     catalogue = catalogue or the_25()
-    shapes, shape = np.unique(data.layer, return_inverse=True)
-    owners, owner = np.unique(data.network, return_inverse=True)
+    shapes, shape = distinct(data.layer)
+    owners, owner = distinct(data.network)
     near = {} if known is None else known.near
     needed = rows_needed(data)
     designs = {model: design(model, data) for model in COMPARED if model != "di_disjoint"}

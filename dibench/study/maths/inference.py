@@ -21,11 +21,13 @@ import functools
 import math
 from collections.abc import Callable, Sequence
 from itertools import pairwise
+from typing import Any
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from dibench.study.maths.labels import distinct
 from dibench.study.maths.minimise import BLOCK, cholesky, triangle
 
 FloatArray = NDArray[np.float64]
@@ -107,9 +109,9 @@ class Clustering:
         return made
 
 
-def clustering(name: str, labels: NDArray[np.str_], *, draws: int, seed: int) -> Clustering:
+def clustering(name: str, labels: NDArray[Any], *, draws: int, seed: int) -> Clustering:
     """Clusters of equal labels with mean-zero, variance-one weights: Rademacher's, or Webb's when few."""
-    clusters, member = np.unique(labels, return_inverse=True)
+    clusters, member = distinct(labels)
     rng = np.random.default_rng(seed)
     shape = (draws, min(len(clusters), MOST_DRAWN))
     if len(clusters) < FEW_CLUSTERS:

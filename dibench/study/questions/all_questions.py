@@ -19,7 +19,7 @@ from dibench.study.questions.one_model import one_model
 from dibench.study.questions.peer import peers
 from dibench.study.questions.twins import twins
 from dibench.study.questions.whole_networks import networks_of
-from dibench.study.table.columns import of_contract
+from dibench.study.table.columns import studied
 from dibench.study.table.rows import Choice
 
 if TYPE_CHECKING:
@@ -48,7 +48,17 @@ def of_table(
     Raises:
         UserError: no row can be fitted; the message says why.
     """
-    frame = of_contract(frame)
+    return _of_one(studied(frame), draws, seed, subsets, networks, **chosen)
+
+
+def _of_one(
+    frame: pd.DataFrame,
+    draws: int,
+    seed: int,
+    subsets: int | None,
+    networks: bool | None,
+    **chosen: Unpack[Choice],
+) -> Findings:
     ladder = fit_ladder(frame, draws=draws, seed=seed, networks=networks, **chosen)
     return _answers(frame, ladder, subsets, **chosen)
 
@@ -70,15 +80,13 @@ def of_cards(
         frame: a table of the CSV contract with several cards.
         draws, seed, subsets, networks, chosen: as of `of_table`.
     """
-    frame = of_contract(frame)
+    frame = studied(frame)
     ladders = card_ladders(frame, draws=draws, seed=seed, networks=networks, **chosen)
     joined = one_model(frame)
     together = None
     if joined is not None:
         try:
-            together = of_table(
-                joined.frame, draws=draws, seed=seed, subsets=subsets, networks=networks, **chosen
-            )
+            together = _of_one(joined.frame, draws, seed, subsets, networks, **chosen)
         except UserError:  # nothing that can be fitted: the cards say why
             joined = None
     most = max(ladders, key=lambda card: len(card.rows))

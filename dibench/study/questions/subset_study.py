@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dibench.study.findings.generality import Population, Size, Spread
 from dibench.study.ladder.unseen import COMPARED
+from dibench.study.maths.labels import distinct
 from dibench.study.maths.scores import pearson
 from dibench.study.questions.subset_fits import Fits, refitted_alpha
 from dibench.study.questions.subsets import (
@@ -73,7 +74,8 @@ class Members:
 def networks_of(fleet: Fleet) -> Members:
     """The networks in the rankings."""
     ranked = fleet.ranked
-    shapes = [np.isin(fleet.data.layer, fleet.catalogue.shapes_of(one.network)) for one in ranked]
+    different, shape = distinct(fleet.data.layer)
+    shapes = [np.isin(different, fleet.catalogue.shapes_of(one.network))[shape] for one in ranked]
     known = {name: column(ranked, name) for name in COMPARED if ranked}
     usable = {name: values for name, values in known.items() if np.isfinite(values).all()}
     names = tuple(one.network for one in ranked)

@@ -18,7 +18,15 @@ import attrs
 from dibench import networks
 from dibench.layer import DIMENSIONS, Layer
 from dibench.schema import NO_LAYER, SEPARATOR
-from dibench.study.table.columns import is_network, numbers, shape_key, shapes, texts
+from dibench.study.table.columns import (
+    first_rows,
+    is_network,
+    numbers,
+    row_numbers,
+    shape_key,
+    shapes,
+    texts,
+)
 from dibench.study.table.families import families_named, family_of, given_families, network_of
 
 if TYPE_CHECKING:
@@ -133,8 +141,9 @@ def _by_stated_family(rows: pd.DataFrame) -> dict[str, frozenset[str]]:
 
 def _named_layers(frame: pd.DataFrame) -> dict[str, tuple[Layer, ...]]:
     """By network, the layers that the table names after it; under the empty name those without one."""
-    rows = frame[~frame["op"].isin(NO_LAYER) & ~(numbers(frame, "sentinel") == 1)]
-    rows = rows.assign(name=texts(rows, "name"))[["name", *DIMENSIONS]].dropna().drop_duplicates()
+    counted = ~frame["op"].isin(NO_LAYER) & ~(numbers(frame, "sentinel") == 1)
+    rows = frame[list(DIMENSIONS)].assign(name=texts(frame, "name"))[["name", *DIMENSIONS]][counted].dropna()
+    rows = rows.iloc[first_rows(row_numbers(rows, rows))]
     found: dict[str, dict[Layer, list[int]]] = {}
     for name, batch, *sizes in rows.itertuples(index=False):
         for part in map(str.strip, name.split(SEPARATOR)):

@@ -7,8 +7,8 @@ layers.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,9 +17,23 @@ from dibench import intensity
 from dibench.intensity import OPERATORS
 from dibench.layer import DIMENSIONS
 from dibench.schema import NAMES, NETWORK
+from dibench.table import OTHERS
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+UNREAD = frozenset(
+    {
+        *("order", "session", "seed", "meter_period_s", "visits", "launches", "energy_alt_j", "zeus_power_w"),
+        *("temp_start_c", "temp_end_c", "sm_clock_mhz", "mem_clock_mhz", "memory_power_w"),
+        *("dram_bandwidth_pct", "fp32_pct", "tensor_pct", "occupancy_pct"),
+    }
+)
+"""Columns of the contract that no question of the study reads, nor what shows the answers."""
+
+STUDIED = tuple(name for name in NAMES if name not in UNREAD)
+"""Columns to read for a study, as of `read_csv`."""
 
 
 def numbers(frame: pd.DataFrame, name: str, absent: float = math.nan) -> NDArray[np.float64]:
@@ -30,28 +44,66 @@ def numbers(frame: pd.DataFrame, name: str, absent: float = math.nan) -> NDArray
 
 
 def texts(frame: pd.DataFrame, name: str) -> NDArray[np.object_]:
-    """A column as text (n,); empty for an empty cell or a missing column."""
+    """A column as text (n,); empty for an empty cell or a missing column. Equal cells are one object."""
+    import pandas as pd
+
     if name not in frame:
         return np.full(len(frame), "", dtype=object)
-    return frame[name].astype(object).fillna("").astype(str).to_numpy(dtype=object)
+    code, different = pd.factorize(frame[name])
+    return np.array([*map(str, different), ""], dtype=object)[code]
 
 
-def of_contract(frame: pd.DataFrame) -> pd.DataFrame:
-    """The table with its columns beyond the contract as one number, equal for equal cells.
+def studied(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table with the columns that no question reads as one number, equal for equal cells.
 
     They tell rows apart that are otherwise alike, and no more: a study copies what is left many times.
 
     >>> import pandas as pd
-    >>> table = of_contract(pd.DataFrame({"op": ["fc", "fc"], "run": ["1", "1"], "host": ["a", "b"]}))
+    >>> table = studied(pd.DataFrame({"op": ["fc", "fc"], "seed": [1, 1], "host": ["a", "b"]}))
     >>> list(table), table["others"].nunique()
     (['op', 'others'], 2)
     """
-    known = [name for name in frame if name in NAMES]
-    others = [name for name in frame if name not in NAMES]
-    if len(others) < 2:
+    import pandas as pd
+
+    known = [name for name in frame if name in STUDIED]
+    others = [name for name in frame if name not in STUDIED]
+    if others in ([], [OTHERS]):
         return frame
-    cells = frame[others].to_numpy(dtype=object)
-    return frame[known].assign(others=[hash(tuple(map(str, row))) for row in cells])
+    return frame[known].assign(others=pd.util.hash_pandas_object(frame[others], index=False))
+
+
+def row_numbers(frame: pd.DataFrame, names: Iterable[Any]) -> NDArray[np.intp]:
+    """A number (n,) for each row, equal for equal cells in these columns; an empty text is a missing cell.
+
+    From 0 on, in the order of appearance. One column after the other, which takes three numbers a row:
+    `duplicated` and `groupby` of pandas keep one for each cell.
+    """
+    import pandas as pd
+
+    found, different = np.zeros(len(frame), dtype=np.intp), 1
+    for name in names:
+        if different == len(frame):
+            break
+        own, cells = pd.factorize(
+            frame[name] if pd.api.types.is_numeric_dtype(frame[name]) else texts(frame, name)
+        )
+        found, seen = pd.factorize(found * (len(cells) + 1) + own)
+        different = len(seen)
+    return found
+
+
+def first_rows(number: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Where each number of `row_numbers` stands first (m,)."""
+    first = np.empty(number.max(initial=-1) + 1, dtype=np.intp)
+    first[number[::-1]] = np.arange(len(number) - 1, -1, -1)
+    return first
+
+
+def is_earlier(number: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Which rows (n,) have a later one of the same number."""
+    last = np.empty(number.max(initial=-1) + 1, dtype=np.intp)
+    last[number] = np.arange(len(number))
+    return np.asarray(last[number] != np.arange(len(number)))
 
 
 def counts(frame: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
@@ -92,21 +144,20 @@ def _of_layers(frame: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
     }
 
 
-def shapes(frame: pd.DataFrame) -> NDArray[np.str_]:
+def shapes(frame: pd.DataFrame) -> NDArray[np.object_]:
     """`shape_key` of each row; of a whole network its name and the size of its input."""
     if not len(frame):
-        return np.empty(0, dtype=np.str_)
+        return np.empty(0, dtype=object)
     whole = is_network(frame)
     if whole.any():
         found = np.full(len(frame), "", dtype=object)
         found[~whole] = shapes(frame[~whole])
         found[whole] = _networks(frame[whole])
-        return found.astype(np.str_)
-    sizes = frame[list(DIMENSIONS[1:])].astype("int64")
-    code = sizes.groupby(list(DIMENSIONS[1:]), sort=False).ngroup().to_numpy()
-    first = np.unique(code, return_index=True)[1]
-    different = sizes.iloc[first].to_numpy(dtype=object)
-    return np.array(["x".join(map(str, shape)) for shape in different], dtype=np.str_)[code]
+        return found
+    sizes = frame[list(DIMENSIONS[1:])]
+    code = row_numbers(sizes, sizes)
+    different = sizes.iloc[first_rows(code)].astype("int64").to_numpy(dtype=object)
+    return np.array(["x".join(map(str, shape)) for shape in different], dtype=object)[code]
 
 
 def _networks(frame: pd.DataFrame) -> list[str]:

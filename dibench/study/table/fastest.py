@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dibench.layer import DIMENSIONS
-from dibench.study.table.columns import counts, is_network, numbers, shapes, texts
+from dibench.study.table.columns import counts, is_network, numbers, row_numbers, shapes, texts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,7 +54,5 @@ def _cost(frame: pd.DataFrame, response: str) -> NDArray[np.float64]:
 def layer_numbers(frame: pd.DataFrame) -> NDArray[np.intp]:
     """A number for each row's layer, equal for equal dimensions; of networks, for equal name and input."""
     if is_network(frame).any():
-        batch = texts(frame, "N").astype(np.str_)
-        return np.unique(np.char.add(np.char.add(batch, " "), shapes(frame)), return_inverse=True)[1]
-    found = frame.groupby(list(DIMENSIONS), sort=False, dropna=False).ngroup()
-    return np.asarray(found, dtype=np.intp)
+        return row_numbers(frame[["N"]].assign(shape=shapes(frame)), ("N", "shape"))
+    return row_numbers(frame, DIMENSIONS)

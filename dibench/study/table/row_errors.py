@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dibench.layer import DIMENSIONS
-from dibench.study.table.columns import is_network, numbers, texts
+from dibench.study.table.columns import first_rows, is_network, numbers, row_numbers, texts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -64,15 +64,13 @@ def repeats(frame: pd.DataFrame, response: str) -> Repeats:
     """Of rows that count, repeats and sentinels among them; exact copies of a row are one row."""
     cases = cases_of(frame)
     value = numbers(frame, response)
-    again = cases.duplicated(keep=False).to_numpy(dtype=bool) & (value > 0)
-    again &= ~frame.duplicated().to_numpy(dtype=bool)
-    rows = cases[again]
-    if not len(rows):
+    case = row_numbers(cases, cases)
+    no_copy = np.zeros(len(frame), dtype=bool)
+    no_copy[first_rows(row_numbers(frame, frame))] = True
+    again = (np.bincount(case)[case] > 1) & (value > 0) & no_copy
+    if not again.any():
         return NO_REPEATS
-    # An empty text is a missing one. Numbers stay numbers: as text they took a third of a large table's fit.
-    words = rows.select_dtypes(exclude="number")
-    rows = rows.assign(**{str(name): words[name].astype(object).fillna("") for name in words})
-    case = rows.groupby(list(rows), sort=False, dropna=False).ngroup().to_numpy()
+    case = np.unique(case[again], return_inverse=True)[1]
     logs = np.log(value[again])
     how_many = np.bincount(case)
     apart = logs - (np.bincount(case, logs) / how_many)[case]

@@ -8,6 +8,7 @@ fit: what runs between layers is in the joules of a network only.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 import attrs
@@ -18,7 +19,7 @@ from dibench.errors import UserError
 from dibench.layer import DIMENSIONS
 from dibench.schema import ANCHOR, NETWORK, NO_LAYER, REQUIRED, RESPONSES, broken_rule, is_measured
 from dibench.study.findings.layer_counts import LayerCounts
-from dibench.study.table.columns import counts, is_network, numbers, texts
+from dibench.study.table.columns import counts, is_earlier, is_network, numbers, row_numbers, texts
 from dibench.study.table.fastest import fastest_variants, is_slower, layer_numbers
 from dibench.study.table.gain import check_gain, gain_accuracy
 from dibench.study.table.network_rows import contradicts_itself, notes_on, with_counts, without_counts
@@ -345,9 +346,9 @@ def _is_repeated(sieve: _Sieve) -> Mask:
     same = [name for name in told if name in frame]
     if "name" in frame and is_network(frame).any():
         same.append("name")  # networks of one input have the same dimensions
-    repeated = frame.duplicated(same, keep="last").to_numpy(dtype=bool)
+    repeated = is_earlier(row_numbers(frame, same))
     unnamed = case == ""
-    return np.where(unnamed, frame.duplicated(keep="last"), repeated) if unnamed.any() else repeated
+    return np.where(unnamed, is_earlier(row_numbers(frame, frame)), repeated) if unnamed.any() else repeated
 
 
 def _contradicts_dimensions(sieve: _Sieve) -> Mask:
@@ -361,17 +362,17 @@ def _contradicts_dimensions(sieve: _Sieve) -> Mask:
 
 def _settle(sieve: _Sieve, name: str, chosen: str | None) -> str:
     """The value of a setting that all rows of the fit share; rows with another are dropped."""
-    values = sieve.text(name)
-    present, how_often = np.unique(values.astype(str), return_counts=True)
-    if not len(present):
+    how_often = Counter(sieve.text(name).tolist())
+    present = sorted(how_often)
+    if not present:
         return chosen or ""
+    shown = ", ".join(map(repr, present))
     if chosen is not None and chosen not in present:
-        raise UserError(name, "must be one of " + ", ".join(map(repr, present.tolist())), chosen)
+        raise UserError(name, f"must be one of {shown}", chosen)
     if chosen is None and name == "device" and len(present) > 1:
-        shown = ", ".join(map(repr, present.tolist()))
         raise UserError("device", f"must be chosen, devices are never pooled: {shown}")
-    value = chosen if chosen is not None else str(present[np.argmax(how_often)])
-    for other in present.tolist():
+    value = chosen if chosen is not None else max(present, key=how_often.__getitem__)
+    for other in present:
         if other != value:
             sieve.drop(
                 sieve.text(name) == other,
