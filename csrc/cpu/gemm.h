@@ -26,11 +26,6 @@ constexpr int panel_columns = panel_vectors * lanes;
 constexpr int64_t depth_chunk = 256;
 constexpr int64_t group_panels = 8;
 
-// Panels meet the weights block by block. 24 KiB of a panel of 8 lanes stay in the first-level cache while a block of
-// 64 rows streams past it from the second level: less to read than the panel again for every tile. A panel of 16
-// lanes fills the first level; there the weights of one tile stay while the panels stream past them.
-constexpr int64_t block_tiles = lanes == 16 ? 1 : 16;
-
 DIBENCH_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 DIBENCH_INLINE int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 DIBENCH_INLINE vec broadcast(float value) { return value - vec{}; }  // -, because x + 0 is not x for x = -0
@@ -146,19 +141,19 @@ void pack_panels(const Share& panels, const Share& depth, const Pack& pack, floa
 DIBENCH_INLINE void multiply_packed(const Product& product, const Share& panels, const Share& depth,
                                     const float* packed, const Share& tiles) {
   const int64_t length = depth.end - depth.begin;
-  for (int64_t block = tiles.begin; block < tiles.end; block += block_tiles)
+  for (int64_t tile = tiles.begin; tile < tiles.end; ++tile) {
+    const int64_t k = tile * tile_rows;
+    const int64_t rows = smaller(tile_rows, product.K - k);
     for (int64_t panel = panels.begin; panel < panels.end; ++panel) {
       const int64_t column = panel_begin(product.columns, panel);
       const int64_t columns = panel_begin(product.columns, panel + 1) - column;
-      for (int64_t tile = block; tile < smaller(block + block_tiles, tiles.end); ++tile) {
-        const int64_t k = tile * tile_rows;
-        multiply_tile_of(smaller(tile_rows, product.K - k), ceil_div(columns, lanes),
-                         {product.w + k * product.depth + depth.begin, product.depth,
-                          packed + (panel - panels.begin) * length * panel_columns,
-                          product.y + k * product.y_stride + column, product.y_stride, length, columns,
-                          depth.begin == 0});
-      }
+      multiply_tile_of(rows, ceil_div(columns, lanes),
+                       {product.w + k * product.depth + depth.begin, product.depth,
+                        packed + (panel - panels.begin) * length * panel_columns,
+                        product.y + k * product.y_stride + column, product.y_stride, length, columns,
+                        depth.begin == 0});
     }
+  }
 }
 
 /// Computes panels `mine` of y with a team of `members` threads, of which the caller is number `member`; a team
