@@ -55,12 +55,11 @@ bool dense(const Layer& l) {
   return l.stride_h == 1 && l.stride_w == 1 && l.pad_h == 0 && l.pad_w == 0 && l.P == l.H && l.Q == l.W;
 }
 
-void gather(const Layer& l, const float* x, float* image) {
+void gather(const Layer& l, const float* x, const Share& channels, float* image) {
   // Positions [q_begin, q_end) of a row lie inside x.
   const int64_t q_begin = smaller(l.Q, ceil_div(l.pad_w, l.stride_w));
   const int64_t q_end = smaller(l.Q, (l.W - 1 + l.pad_w) / l.stride_w + 1);
-#pragma omp for
-  for (int64_t c = 0; c < l.C; ++c)
+  for (int64_t c = channels.begin; c < channels.end; ++c)
     for (int64_t p = 0; p < l.P; ++p) {
       float* row = image + (c * l.P + p) * l.Q;
       const int64_t h = p * l.stride_h - l.pad_h;
@@ -79,26 +78,50 @@ Product product_of(const Launch& launch, int64_t n) {
   return {l.K, l.C, l.P * l.Q, launch.w, launch.y + n * l.K * l.P * l.Q, l.P * l.Q};
 }
 
+// Scratch: the packed panels of each thread, then an image of each, if inputs are gathered.
+int64_t image_floats(const Layer& l) { return dense(l) ? 0 : ceil_div(l.C * l.P * l.Q, 16) * 16; }
+
 int64_t scratch_floats(const Launch& launch) {
+  return packed_floats(product_of(launch, 0), launch.threads) + launch.threads * image_floats(launch.layer);
+}
+
+/// Image n by one thread alone, or by all threads of the enclosing parallel region together.
+void run_image(const Launch& launch, int64_t n, bool alone) {
   const Layer& l = launch.layer;
-  return packed_floats(product_of(launch, 0), launch.threads) + (dense(l) ? 0 : l.C * l.P * l.Q);
+  const int thread = omp_get_thread_num(), threads = omp_get_num_threads();
+  const Product product = product_of(launch, n);
+  const float* x = launch.x + n * l.C * l.H * l.W;
+  if (!dense(l)) {
+    float* images = launch.scratch + packed_floats(product, launch.threads);
+    float* image = images + (alone ? thread * image_floats(l) : 0);
+    gather(l, x, alone ? Share{0, l.C} : share_of(l.C, thread, threads), image);
+    if (!alone) {
+#pragma omp barrier
+    }
+    x = image;
+  }
+  const PackImage pack = {x, product.columns};
+  if (alone) {
+    float* packed = launch.scratch + packed_floats(product, thread);
+    multiply_panels(product, {0, ceil_div(product.columns, panel_columns)}, pack, packed, 0, 1);
+  } else {
+    multiply(product, pack, launch.scratch);
+  }
 }
 
 void run(const Launch& launch) {
-  const Layer& l = launch.layer;
+  const int64_t N = launch.layer.N;
 #pragma omp parallel num_threads(launch.threads)
-  for (int64_t n = 0; n < l.N; ++n) {
-    const Product product = product_of(launch, n);
-    const float* x = launch.x + n * l.C * l.H * l.W;
-    if (!dense(l)) {
-      float* image = launch.scratch + packed_floats(product, launch.threads);
-      gather(l, x, image);  // ends with a barrier
-      multiply(product, PackImage{image, product.columns}, launch.scratch);
-      if (n + 1 < l.N) {  // the next image overwrites this one
+  {
+    const int thread = omp_get_thread_num(), threads = omp_get_num_threads();
+    // Each thread has as many images of its own as all others; what is left they share.
+    const int64_t each = N / threads;
+    for (int64_t i = 0; i < each; ++i) run_image(launch, thread * each + i, true);
+    for (int64_t n = each * threads; n < N; ++n) {
+      if (n > 0) {  // the next image overwrites what others may still read
 #pragma omp barrier
       }
-    } else {
-      multiply(product, PackImage{x, product.columns}, launch.scratch);
+      run_image(launch, n, false);
     }
   }
 }
