@@ -280,6 +280,34 @@ def test_peaks_multiply_from_registers_alone() -> None:
             assert not [operands for _, _, operands in body if "(%" in operands], f"{isa} {name}"
 
 
+TILES = {
+    "pointwise_gemm": ("multiply_tile", {"v3": "4, 3", "v4": "8, 3"}),
+    "standard_implicit_gemm": ("multiply_tile", {"v3": "4, 3", "v4": "8, 3"}),
+    "grouped_planes": ("run_tile", {"v3": "3, 4, false", "v4": "4, 6, false"}),
+    "fc_dot": ("dot_tile", {"v3": "4, 3", "v4": "4, 6"}),
+}
+"""The largest register tile of a fast kernel by instruction set: its template arguments."""
+
+
+@pytest.mark.parametrize("name", TILES)
+def test_register_tiles_follow_the_vectors_and_stay_in_registers(name: str) -> None:
+    if "base" in isas():
+        pytest.skip("reads x86 machine code")
+    function, tiles = TILES[name]
+    for isa, tile in tiles.items():
+        functions = disassemble(ROOT / commands()[f"{name}.{isa}"][-1])
+        (code,) = (code for signature, code in functions.items() if f"::{function}<{tile}>(" in signature)
+        first, second = (int(number) for number in tile.split(", ")[:2])
+        loops = [
+            body
+            for body in bodies(code)
+            if sum(op.startswith("vfmadd") and op.endswith("ps") for _, op, _ in body) == first * second
+        ]
+        assert loops, f"{isa}: no loop has {first} x {second} multiply-adds"
+        for body in loops:
+            assert not [operands for _, _, operands in body if "(%rsp" in operands or "(%rbp" in operands]
+
+
 def test_kernel_objects_have_no_weak_symbols() -> None:
     for path in objects(kernels_only=False):
         text = subprocess.run(["nm", "-C", str(path)], capture_output=True, text=True, check=True).stdout
