@@ -130,7 +130,14 @@ class MeasuredNetwork(Shown):
     def _blocks(self) -> Sequence[Block]:
         from dibench.show import measured_model
 
-        return measured_model.blocks(self.found, self.device, self.peaks, self.why_no_energy, every=False)
+        about = self.found, self.device, self.peaks, self.why_no_energy
+        return measured_model.blocks(*about, how=".full()")
+
+    def _everything(self) -> Sequence[Block]:
+        from dibench.show import measured_model
+
+        about = self.found, self.device, self.peaks, self.why_no_energy
+        return measured_model.blocks(*about, full=True)
 
 
 @attrs.frozen(eq=False, repr=False)

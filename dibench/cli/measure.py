@@ -57,9 +57,6 @@ class Options:
             show_default=_MODEL_BUDGET,
         ),
     ] = ""
-    every: Annotated[
-        bool, typer.Option("--all", help="Of a whole model: every shape, not the costliest.")
-    ] = False
     full: Full = False
     json_file: Json = None
     backend: Annotated[str, typer.Option(help="What runs the kernels: auto, cuda, cpu.")] = "auto"
@@ -89,17 +86,12 @@ def measure(options: Options) -> None:
     check_json(options.json_file)
     of_dimensions = is_dimensions(options.what)
     if of_dimensions or split_layer(options.what)[1]:
-        _of_a_model_only(options)
+        if options.time_budget:
+            raise UserError("--time-budget", f"is of a whole model, and {options.what} is one layer")
         sizes = batch_sizes(options.batch)
         _one_layer([(_given if of_dimensions else _found)(options, size) for size in sizes], options)
         return
     _whole_models(options, begin)
-
-
-def _of_a_model_only(options: Options) -> None:
-    for option, value in {"--time-budget": options.time_budget, "--all": options.every}.items():
-        if value:
-            raise UserError(option, f"is of a whole model, and {options.what} is one layer")
 
 
 def _given(options: Options, batch: int | None) -> Layer:
@@ -159,7 +151,7 @@ def _whole_models(options: Options, begin: float) -> None:
 
     def tell(one: MeasuredModel) -> None:
         about = here.device, here.peaks, here.why_no_energy
-        show(console(), measured_model.blocks(one, *about, every=options.every))
+        show(console(), measured_model.blocks(one, *about, full=options.full))
 
     answer_each(
         options.json_file,

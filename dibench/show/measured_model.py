@@ -24,17 +24,25 @@ _WIDE = 0.1
 """A half-width from which on a time is called uncertain."""
 
 
+# Wide because of all that was measured.
 def blocks(
-    found: MeasuredModel, device: Device, peaks: Mapping[str, Any], why_no_energy: str, *, every: bool
+    found: MeasuredModel,
+    device: Device,
+    peaks: Mapping[str, Any],
+    why_no_energy: str,
+    *,
+    full: bool = False,
+    how: str = "--full",
 ) -> list[Block]:
-    """All of it.
+    """What the layers cost and how sure that is, the costliest, and what is not in the sum.
 
     Args:
         found: what was measured.
         device: on which.
         peaks: `mac_per_s` and `bytes_per_s`, measured just now.
         why_no_energy: empty where a sensor was read.
-        every: show every shape, not the costliest only.
+        full: show every shape, the roofs, and why there is no energy.
+        how: one asks for that.
     """
     model = found.model
     sizes = ", ".join(f"{name} {list(shape)}".strip() for name, shape in model.input_shapes.items())
@@ -44,12 +52,14 @@ def blocks(
     title = f"{model.name}, batch {model.batch}{sizes and f', {sizes}'}, {where}: {layers}"
     made: list[Block] = []
     if found.measured:
-        table = _costs(found, peaks, every=every)
+        table = _costs(found, peaks, how="" if full else how)
         table = attrs.evolve(table, caption=f"{title}\n{table.caption}")
-        made += [Headline(_sum(found)), *_how_sure(found), table, *_beside(found), Note(_roof(peaks))]
+        made += [Headline(_sum(found)), *_how_sure(found), *_beside(found), table]
     else:
         made.append(Headline(title))
-    if why_no_energy:
+    if full and found.measured:
+        made.append(Note(_roof(peaks)))
+    if why_no_energy and (full or not found.measured):
         made.append(Note(f"Energy: {why_no_energy}."))
     made += _left_out(found)
     made += not_covered(model.not_covered)
@@ -135,12 +145,16 @@ def _rate(one: MeasuredShape) -> float:
     return one.shape.layer.macs / (one.ours.row.time_s or math.nan)
 
 
-def _costs(found: MeasuredModel, peaks: Mapping[str, Any], *, every: bool) -> Table:
+def _costs(found: MeasuredModel, peaks: Mapping[str, Any], *, how: str) -> Table:
+    """The costliest shapes; without a way to ask for more, all of them."""
     measured = found.measured
-    shown = measured if every else measured[:_MOST_SHAPES]
-    what = f"the {len(shown)} costliest of {len(measured)} shapes, --all shows every one"
-    if len(shown) == len(measured):
-        what = "costliest first"
+    shown = measured[:_MOST_SHAPES] if how else measured
+    what = "costliest first"
+    if len(shown) < len(measured):
+        what = f"the {len(shown)} costliest of {len(measured)} shapes"
+    if how:
+        joules = "" if found.of_energy else ", why no joules,"
+        what += f"; `{how}` says every shape{joules} and the roofs"
     peer = any(one.peer is not None for one in measured)
     heads = [
         Column("layer", text=True), Column("×"), Column("shape", text=True, wraps=True, rank=5),

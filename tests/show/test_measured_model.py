@@ -13,7 +13,7 @@ from dibench.measure.one_layer import Measured
 from dibench.measure.one_model import MeasuredModel, MeasuredShape, Shape
 from dibench.models.model import Model, NotCovered
 from dibench.schema import Row
-from dibench.show.blocks import Table
+from dibench.show.blocks import Headline, Sentence, Table
 from dibench.show.measured_model import blocks, plain
 from dibench.show.terminal import text, that_fit
 
@@ -41,7 +41,7 @@ def model(*tried: MeasuredShape, left: tuple[Shape, ...] = (), covered: bool = T
 
 
 def told(found: MeasuredModel, why_no_energy: str = "no sensor") -> str:
-    return " ".join(text(blocks(found, DEVICE, PEAKS, why_no_energy, every=False)).split())
+    return " ".join(text(blocks(found, DEVICE, PEAKS, why_no_energy)).split())
 
 
 def test_costs_count_every_layer_of_a_shape_and_the_costliest_is_first() -> None:
@@ -61,8 +61,20 @@ def test_how_sure_a_time_is_has_room_beside_a_library_on_80_columns() -> None:
     found = model(
         shape(long, 12, 0.0123, 0.0234, time_ci_s=0.0001), shape(FC, 1, 0.004, 0.005, time_ci_s=0.01)
     )
-    (table,) = (one for one in blocks(found, DEVICE, PEAKS, "", every=False) if isinstance(one, Table))
+    (table,) = (one for one in blocks(found, DEVICE, PEAKS, "") if isinstance(one, Table))
     assert "±" in [table.columns[number].name for number in that_fit(table, 80)]
+
+
+def test_the_first_answer_is_three_sentences_and_a_table() -> None:
+    layers = [attrs.evolve(CONV.with_batch(number), name=f"m/conv{number}") for number in range(1, 16)]
+    tried = [shape(layer, 1, 0.002, 0.001, time_ci_s=0.001) for layer in layers]
+    first = blocks(model(*tried), DEVICE, PEAKS, "no sensor")
+    assert [type(one) for one in first] == [Headline, Sentence, Sentence, Table]
+    said = " ".join(text(first).split())
+    assert "the 10 costliest of 15 shapes; `--full` says every shape, why no joules, and the roofs" in said
+    everything = text(blocks(model(*tried), DEVICE, PEAKS, "no sensor", full=True))
+    assert all(layer.name.removeprefix("m/") in everything for layer in layers)
+    assert "Energy: no sensor." in everything and "Roofs, measured just now" in everything
 
 
 def test_each_layer_stands_beside_its_own_roof() -> None:
