@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 FILE = "campaign.stages.toml"
 
-_MAC_PER_S, _BYTES_PER_S = 2e13, 2e12
-"""Rates of a large GPU at fp32; fixed, as the number of instances must not depend on the card at hand."""
+_MAC_PER_S, _BYTES_PER_S = {DTYPE: 2e13, "tf32": 1e14, "fp16": 2e14, "bf16": 2e14}, 2e12
+"""Rates of a large GPU, of reduced types on tensor cores; fixed, as instances must not depend on the card."""
 _MOST_INSTANCES = 256
 _MOST_BYTES = 2**30
 
@@ -183,7 +183,7 @@ def _filling(case: Case, variant: Variant, arch: int, launch_s: float) -> Case:
     """The case with instances, a power of two, so that a launch lasts that long, as far as memory allows."""
     layer = case.layer
     moved = operand_bytes(layer.weights + layer.activations, case.dtype)
-    least_s = max(layer.macs / _MAC_PER_S, moved / _BYTES_PER_S)
+    least_s = max(layer.macs / _MAC_PER_S[case.dtype], moved / _BYTES_PER_S)
     most = min(_MOST_INSTANCES, max(1, _MOST_BYTES // moved))
     wanted = min(most, max(1.0, launch_s / least_s))
     instances = 2 ** math.floor(math.log2(wanted) + 0.5)

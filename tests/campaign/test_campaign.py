@@ -144,6 +144,20 @@ def test_replicas_fill_the_gpu_and_fit_into_memory(stages: Stages) -> None:
     assert sum(case.instances > 1 for case in layers.cases) > len(layers.cases) / 2
 
 
+def test_tensor_cores_get_more_replicas_since_they_are_faster() -> None:
+    (stage,) = (stage for stage in load_stages(arch=90).stages if stage.name == "tensor cores")
+    limited = 0
+    for case in stage.cases:
+        layer, rate = case.layer, {"tf32": 1e14, "fp16": 2e14, "bf16": 2e14}[case.dtype]
+        size = {"tf32": 4, "fp16": 2, "bf16": 2}[case.dtype] * (layer.weights + layer.inputs + layer.outputs)
+        lasts_s = max(layer.macs / rate, size / 2e12) * case.instances
+        if 2 * size * case.instances > 2**30:
+            limited += 1  # by memory
+        else:
+            assert 140e-6 < lasts_s < 290e-6, case
+    assert limited < len(stage.cases) / 2
+
+
 def earlier_of(tmp_path: Path, sources_sha: str = "all", **changes: Any) -> Any:
     """With the kernel sources of this test, as they are now."""
     now = {"conv": "new", "other": "same"}
