@@ -20,12 +20,14 @@ from pathlib import Path
 
 import attrs
 import numpy as np
+from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
 from benchmarks.study_truth import alpha_rejected, family_rejected, fits
 from dibench.layer import Layer
 from dibench.plan import load_plan
-from dibench.show.palette import INK, MUTED
+from dibench.show.axes import linear_axis
+from dibench.show.palette import FAINT, INK, MUTED, PANEL_WIDTH
 from dibench.show.svg import marked, new_panel, standalone, to_svg
 from dibench.study.findings.ladder import MARGIN
 from dibench.study.ladder.folds import families_of
@@ -38,6 +40,8 @@ FloatArray = NDArray[np.float64]
 PLAN = "networks"
 ROWS = (50, 100, 200, 400, 1716)
 ALPHAS = (0.2, 0.3, 0.35, 0.4, 0.5, 0.6, 0.65, 0.7, 0.8)
+LINES = ((FAINT, ":"), (FAINT, "-"), (MUTED, "--"), (MUTED, "-"), (INK, "-"))
+"""Of each number of rows its colour and dashes: more rows, more ink."""
 ERRORS = (("iid", 0.02), ("iid", 0.1), ("family", 0.1))
 KINDS = {"iid": "independent", "family": "common to a family"}
 SEEDS, DRAWS, AT_ONCE = 200, 399, 50
@@ -140,15 +144,16 @@ def figure(outcomes: Sequence[Found]) -> str:
     """Share of DI by α, a curve for each number of rows, with independent errors of 10%, as SVG text."""
     chosen = [one for one in outcomes if (one.point.kind, one.point.error) == ERRORS[1]]
     with marked("simulated"):
-        panel, axes = new_panel(430, 300)
-        axes.axvspan(*MARGIN, color=MUTED, alpha=0.16, linewidth=0)
-        for strength, rows in enumerate(ROWS, start=1):
+        panel, axes = new_panel(PANEL_WIDTH, 300)
+        axes.axvspan(*MARGIN, color=MUTED, alpha=0.16, linewidth=0, label="here AI is right")
+        for rows, (colour, dashes) in zip(ROWS, LINES, strict=True):
             own = sorted((one.point.alpha, one.di) for one in chosen if one.point.rows == rows)
             alphas, shares = zip(*own, strict=True)
-            axes.plot(alphas, shares, color=INK, alpha=strength / len(ROWS), linewidth=1.6, label=f"{rows:,}")
+            axes.plot(alphas, shares, dashes, color=colour, linewidth=1.8, label=f"{rows:,} rows")
+        linear_axis(axes, "x", min(ALPHAS), max(ALPHAS))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
         axes.set_xlabel("true α")
-        axes.set_ylabel("share of studies that say DI")
-        axes.legend(title="rows", frameon=False, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        axes.set_ylabel("studies that say DI")
         said = "; ".join(
             f"{one.point.rows} rows, α {one.point.alpha:g}: {100 * one.di:.0f}%" for one in chosen
         )

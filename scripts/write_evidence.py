@@ -33,8 +33,8 @@ from dibench.numbers import count, interval, percent
 from dibench.schema import NO_LAYER
 from dibench.show import choices, networks
 from dibench.show.blocks import Block, Figure, Headline, Note, Section, Sentence, Table, columns
-from dibench.show.markdown import markdown
-from dibench.show.svg import ident, slug, standalone
+from dibench.show.markdown import escaped, markdown
+from dibench.show.svg import Drawn, ident, slug, standalone
 from dibench.study.findings.all_findings import Findings
 from dibench.study.findings.ladder import ModelFit
 from dibench.study.questions.all_questions import of_table
@@ -65,6 +65,11 @@ class Group:
     def figure(self) -> str:
         """Name of its specification curve."""
         return ident("evidence", self.label)
+
+    @property
+    def curve(self) -> Drawn | None:
+        """That curve; None where there is nothing to see."""
+        return None if self.found.choices is None else choices.curve(self.found.choices, self.figure)
 
 
 def groups(source: Source, clone: Path, folder: Path) -> Iterator[Group]:
@@ -114,8 +119,8 @@ def _say(verdict: str, said: Mapping[str, int]) -> str:
 
 def page(all_groups: Sequence[Group]) -> list[Block | Section]:
     """The page; figures are linked."""
-    sources = list({group.source.name: group.source for group in all_groups}.values())
-    commits = "; ".join(f"[{one.title}]({one.url}), commit {one.commit[:12]}" for one in sources)
+    sources = sources_of(all_groups)
+    commits = "; ".join(map(linked, sources))
     return [
         Headline("What joules that others measured say"),
         Sentence(
@@ -128,12 +133,22 @@ def page(all_groups: Sequence[Group]) -> list[Block | Section]:
         Sentence(
             "In the figures below each column is one choice, by α; the rows under it say what it changes. "
             "Thick: 95% interval; thin: the interval if families err as one. Hollow: undecided; a cross: the "
-            "model misses."
+            "model misses. Dashed: the fit itself."
         ),
         *(told(group) for group in all_groups),
         Section("sources", "", "What can these data decide, and what not?", list(limits(sources))),
         Section("needed", "", "What would decide it?", [Note(text) for text in NEEDED]),
     ]
+
+
+def sources_of(all_groups: Sequence[Group]) -> list[Source]:
+    """Each source once."""
+    return list({group.source.name: group.source for group in all_groups}.values())
+
+
+def linked(source: Source) -> str:
+    """A source's title, address and commit."""
+    return f"[{source.title}]({source.url}), commit {source.commit[:12]}"
 
 
 NEEDED = (
@@ -187,10 +202,9 @@ def told(group: Group) -> Section:
     ]
     blocks += networks.explained(group.found.networks.explained)
     if group.found.choices is not None:
-        blocks += [
-            Sentence(choices.sentence(group.found.choices)),
-            Figure(group.figure, "α of weighted DI under each choice", lambda: None),
-        ]
+        blocks.append(Sentence(choices.sentence(group.found.choices)))
+        if group.curve is not None:
+            blocks.append(Figure(group.figure, "α of weighted DI under each choice", lambda: group.curve))
     return Section(group.figure, "", group.label, blocks)
 
 
@@ -205,10 +219,15 @@ def limits(sources: Sequence[Source]) -> Iterator[Block]:
 def write_page(all_groups: Sequence[Group], root: Path) -> None:
     """The page, its figures, and README's sentences, in a checkout."""
     for group in all_groups:
-        if group.found.choices is not None:
-            drawn = choices.curve(group.found.choices, group.figure)
-            replace_file(root / "docs" / "figures" / f"{group.figure}.svg", standalone(drawn).encode())
-    replace_file(root / "docs" / "evidence.md", markdown(page(all_groups), "figures").encode())
+        figure, drawn = root / "docs" / "figures" / f"{group.figure}.svg", group.curve
+        if drawn is None:
+            figure.unlink(missing_ok=True)
+        else:
+            replace_file(figure, standalone(drawn).encode())
+    text = markdown(page(all_groups), "figures")
+    for source in sources_of(all_groups):  # links in what others wrote are shown; these are our own
+        text = text.replace(escaped(linked(source)), linked(source))
+    replace_file(root / "docs" / "evidence.md", text.encode())
     more = "[The fits, and what would decide](docs/evidence.md)."
     new = "\n".join([BEGIN, *wrap(f"{three_sentences(all_groups)} {more}", 120), END])
     readme = root / "README.md"

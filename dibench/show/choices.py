@@ -120,8 +120,10 @@ def figure(found: Choices, card: str = "") -> Figure:
     return Figure(name, "α under every reasonable choice", partial(curve, found, name), lines)
 
 
-def curve(found: Choices, name: str) -> Drawn:
-    """α with both intervals above, a dot for each change of each choice below."""
+def curve(found: Choices, name: str) -> Drawn | None:
+    """α with both intervals above, a dot for each change of each choice below; None where no α is bounded."""
+    if not any(one.bounded for one in found.choices):
+        return None
     rows = len(found.changes)
     drawing, (above, below) = new_stack((_CURVE, _ROW * rows), PANEL_WIDTH, _CURVE + _ROW * rows + _ENDS)
     above.set_xlim(-0.7, len(found.choices) - 0.3)

@@ -233,8 +233,11 @@ def _theme() -> str:
 
 
 def standalone(panel: str) -> str:
-    """A panel of `to_svg` as a file of its own, with the page's colours for light and dark."""
-    style = f"<style>{_theme()}svg {{ font: 400 {TEXT}px var(--sans); }}</style>"
+    """A panel of `to_svg` as a file of its own, with the page's colours for light and dark, and their ground.
+
+    The ground is its own because a reader's site may be light where his system is dark.
+    """
+    style = f"<style>{_theme()}svg {{ font: 400 {TEXT}px var(--sans); background: var(--surface); }}</style>"
     head, end, body = re.sub(r' data-marks="[^"]*"', "", panel).partition(">")
     return f'{head} xmlns="http://www.w3.org/2000/svg"{end}{style}{body}\n'
 

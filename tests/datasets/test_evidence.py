@@ -57,7 +57,7 @@ def test_the_page_says_what_the_fits_say(tmp_path: Path) -> None:
     assert "old" not in readme and readme.startswith("before\n") and readme.endswith("after\n")
     (figure,) = re.findall(r"!\[.*?\]\((figures/.*?\.svg)\)", page)
     assert (tmp_path / "docs" / figure).read_text(encoding="utf-8").startswith("<svg")
-    assert "A made-up source" in page
+    assert re.search(r"From: \[A made-up source\]\(https://\S+\), commit \w{12}\.", page)
 
 
 def test_what_is_no_clone_is_refused(tmp_path: Path) -> None:
