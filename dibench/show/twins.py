@@ -165,7 +165,7 @@ def slopes_panel(
             middle = sum(PLACEBO) / 2
             axes.text(middle, 1.0, "no placebo", ha="center", va="center", color=MUTED)
     _scales(rows, [*twins.values(), *placebo.values()])
-    figure.supylabel(f"{response}, over the mean of its pair", fontsize=TEXT, color=MUTED)
+    figure.supylabel(f"{response} / mean of pair", fontsize=TEXT, color=MUTED)
     said = "; ".join(_words(lanes, twins[lanes], placebo.get(lanes)) for lanes in mappings)
     return to_svg(figure, name, title=f"Exact twins: {op}, {response}", description=f"{said}.")
 
@@ -212,4 +212,4 @@ def _scales(rows: Sequence[Axes], entries: Sequence[Pairs]) -> None:
 def _words(lanes: str, twins: Pairs, placebo: Pairs | None) -> str:
     named = f"{_MAPPINGS[lanes]}: " if lanes else ""
     beside = "no placebo" if placebo is None else f"placebo {_ratio(placebo)}, {placebo.decision}"
-    return f"{named}{twins.pairs} pairs, ratio {_ratio(twins)}, {twins.decision}; {beside}"
+    return f"{named}{count(twins.pairs, 'pair')}, ratio {_ratio(twins)}, {twins.decision}; {beside}"

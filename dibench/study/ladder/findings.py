@@ -147,11 +147,8 @@ def _basis(found: Ladder) -> str:
         return f"{_TIME_ONLY} Their {modelled} energy is fitted apart, as a pipeline check."
     if selection.kind == "time":
         return _TIME_ONLY
-    kind = "Simulated" if selection.sources == ("simulated",) else "Modelled"
-    return (
-        f"PIPELINE CHECK. {kind} energy ({source}): it shows that the program works, "
-        "and says nothing about any device."
-    )
+    kind = "Simulated energy" if selection.sources == ("simulated",) else f"Modelled energy ({source})"
+    return f"PIPELINE CHECK. {kind}: it shows that the program works, and says nothing about any device."
 
 
 def _gain(accuracy: float | None) -> str:

@@ -16,7 +16,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from dibench.numbers import p_text
+from dibench.numbers import count, p_text
 from dibench.study.findings.twins import NOT_TESTABLE, Compared, Pairs, TwinPairs, Twins
 from dibench.study.maths.sign_flips import Flips, flips, holm
 from dibench.study.questions.twin_pairs import Match, matches
@@ -169,7 +169,7 @@ def _judged(
 
 def _decide(pairs: int, p_holm: float, p_equivalent: float) -> tuple[str, str]:
     if pairs < LEAST_PAIRS:
-        return "undecided", f"{pairs} pairs, at least {LEAST_PAIRS} are needed"
+        return "undecided", f"{count(pairs, 'pair')}, at least {LEAST_PAIRS} are needed"
     if p_equivalent < 0.05:
         return "equivalent", f"inside the margin of 3%, {p_text(p_equivalent)} after Holm"
     if p_holm < 0.05:
