@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import shlex
 import sys
 import time
@@ -15,6 +17,7 @@ from dibench.cli import interruption
 from dibench.cli.options import Batches, InputShapes, Json, batch_sizes, check_json, duration_s, grouped
 from dibench.cli.output import answer, say
 from dibench.errors import UserError
+from dibench.numbers import count, time_text
 from dibench.table import out_directory
 
 if TYPE_CHECKING:
@@ -297,8 +300,7 @@ def _show(summary: Summary, plan: Plan, out: Path) -> None:
 
     show(console(), [ended(summary, out / TABLE, out / MANIFEST), *noisy(summary)])
     if summary.left:
-        why = "Interrupted" if summary.ended == "interrupted" else "The time budget is used up"
-        say(f"\n{why}: {summary.left} cases are left. To resume: {_resume_command()}")
+        say(f"\n{_what_is_left(summary)}")
     if summary.statuses:
         table, directory = shlex.quote(str(out / TABLE)), shlex.quote(str(out))
         asks = next_fit(plan.name)
@@ -308,6 +310,21 @@ def _show(summary: Summary, plan: Plan, out: Path) -> None:
             again = f"that, {quieter}." if summary.left else f"the same again {quieter}: {_resume_command()}"
             look = f"{again}\n      Or look at these rows as they are:\n      {look}"
         say(f"\nNext: {look}")
+
+
+def _what_is_left(summary: Summary) -> str:
+    """Why cases are left, and the command that goes on; it must not end where this one did."""
+    left = f"{count(summary.left)} {'case is' if summary.left == 1 else 'cases are'} left"
+    if summary.ended == "interrupted":
+        return f"Interrupted: {left}. To resume: {_resume_command()}"
+    if summary.measured:
+        return f"The time budget is used up: {left}. To resume: {_resume_command()}"
+    enough_s = 10 * math.ceil((summary.elapsed_s + 2 * summary.next_s) / 10)
+    return (
+        "The time budget is used up before one case was finished: opening the device and measuring its noise "
+        f"come first, and the next case may take {time_text(summary.next_s)}. {left}. "
+        f"To resume, with more time: {_resume_command(f'{enough_s}s')}"
+    )
 
 
 def next_fit(plan: str) -> str:
@@ -320,7 +337,10 @@ def next_fit(plan: str) -> str:
     return f" --{asked}" if asked in ("twins", "lattice") else ""
 
 
-def _resume_command() -> str:
-    """This command without the options that would start over."""
+def _resume_command(budget: str = "") -> str:
+    """This command without the options that would start over; with this time budget, where one is given."""
     arguments = [argument for argument in sys.argv[1:] if argument not in _NOT_TWICE]
+    if budget:
+        text = re.sub(r"(^|\0)--time-budget[=\0][^\0]*", "", "\0".join(arguments))
+        arguments = [*text.split("\0"), "--time-budget", budget]
     return shlex.join(["python", "-m", "dibench", *arguments])

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 import attrs
 
-from dibench.kernels import Variant, library
+from dibench.kernels import Variant, library, registry
 from dibench.measure.settings import Settings
 from dibench.plan import Case, Plan
 
@@ -110,7 +110,15 @@ def expected(plan: Plan, registry: Mapping[str, Variant], settings: Settings, me
 class NextCase:
     """How long the next case will take, learned from those before; it errs on the long side."""
 
-    def __init__(self, settings: Settings, *, in_visits: bool = False) -> None:
+    def __init__(self, settings: Settings, *, in_visits: bool = False, cores: int = 0) -> None:
+        """Begin with what is known of any machine.
+
+        Args:
+            settings: of measuring.
+            in_visits: whether a GPU is metered.
+            cores: that run our kernels; 0 where something else does, of which no rate is known beforehand.
+        """
+        self._cores = cores
         visit = settings.visit
         first = visit.settle_s + visit.visit_s if in_visits else settings.case_budget_s
         self._walls = deque([first], maxlen=20)
@@ -125,5 +133,11 @@ class NextCase:
 
     def seconds(self, case: Case) -> float:
         """The longest of the last twenty cases, or a warm-up and a window of one launch each."""
-        rate = self._s_per_mac.get((case.layer.op, case.variant), 0.0)
+        rate = self._s_per_mac.get((case.layer.op, case.variant), self._documented(case))
         return max(*self._walls, 2 * rate * case.layer.macs * case.instances, 0.0)
+
+    def _documented(self, case: Case) -> float:
+        """Seconds of a multiply-add by the documented rates, where they are of this machine's kind."""
+        if not self._cores or case.anchor or case.variant not in registry("cpu"):
+            return 0.0
+        return 1 / (self._cores * rate_of(registry("cpu")[case.variant], case.layer.op))

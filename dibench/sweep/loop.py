@@ -10,6 +10,7 @@ calls `run`.
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -116,7 +117,8 @@ class Loop:
         self._table, self._book, self._session, self._on_event = table, book, session, on_event
         self._on_join, self.under_way = on_join, under_way
         self.in_visits = crew.devices[0].setup.meter.in_visits
-        self._expected = NextCase(sweep.settings, in_visits=self.in_visits)
+        cores = len(os.sched_getaffinity(0)) if sweep.plan.backend == "cpu" and not sweep.scheduler else 0
+        self._expected = NextCase(sweep.settings, in_visits=self.in_visits, cores=cores)
         self._inside_s = self._took_s = 0.0
         self._under_way: dict[Future[CaseResult], _UnderWay] = {}
         self._losses: Counter[str] = Counter()
@@ -157,6 +159,10 @@ class Loop:
     def open_cases(self) -> list[Case]:
         """Cases of the plan without a row."""
         return [case for case in self._plan.cases if case.case_id not in self.statuses]
+
+    def next_s(self) -> float:
+        """Seconds that the next of them is expected to take; 0 where none is left."""
+        return next((self._visits(case) * self._expected.seconds(case) for case in self.open_cases()), 0.0)
 
     def steps(self) -> Steps:
         """Each open case once for every visit that it still needs, in measuring order."""
@@ -371,6 +377,7 @@ class Loop:
         if case.case_id in self.statuses:  # a further visit: the row stands
             return
         if not stuck:
+            self._expected.learn(case, took_s, None)
             steps.put_back(case)
             return
         steps.drop(case)

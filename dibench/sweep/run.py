@@ -65,6 +65,8 @@ class Summary:
     """`complete`, `time budget` or `interrupted`."""
     energy_source: str
     elapsed_s: float
+    next_s: float = 0.0
+    """Expected of the next case without a row; 0 where none is left."""
     inside: float | None = None
     """Share of the measuring time in windows and the settling before them, where a GPU was metered."""
     revisited: int = 0
@@ -154,6 +156,7 @@ def run_sweep(
         ended=ended,
         energy_source=manifest.energy_source,
         elapsed_s=time.monotonic() - begin,
+        next_s=loop.next_s(),
         inside=loop.inside,
         revisited=len(loop.revisited),
         came_good=loop.came_good,

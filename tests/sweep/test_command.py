@@ -84,6 +84,17 @@ def test_cases_that_are_left_and_rows_that_are_flagged_ask_for_one_command(
     assert told.count("python -m dibench sweep") == 1 and "Next: that, on a quieter machine" in told
 
 
+def test_a_budget_too_short_for_one_case_asks_for_more_than_it_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    argv = ["dibench", "sweep", "smoke", "--time-budget=10s", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", argv)
+    _show(Summary({}, 0, 4, "time budget", "none", 5.6, 7.0), load_plan("smoke", backend="cpu"), tmp_path)
+    told = " ".join(capsys.readouterr().out.split())
+    assert "used up before one case was finished" in told and "the next case may take 7.0 s. 4 cases" in told
+    assert told.endswith(f"with more time: python -m dibench sweep smoke --out {tmp_path} --time-budget 20s")
+
+
 def test_the_time_budget_says_what_is_left_and_how_to_resume(tmp_path: Path) -> None:
     run = dibench("sweep", "smoke", "--out", tmp_path, "--fresh", "--time-budget", "0.1s", *QUICKLY)
     assert run.returncode == 0, run.stderr

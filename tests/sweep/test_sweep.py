@@ -17,9 +17,10 @@ from fake_backend import BACKEND, COUNTS, QUICK, plan_of, sweep_of
 
 from dibench import files
 from dibench.errors import UserError
+from dibench.kernels import registry
 from dibench.meters.model import energy_per_launch_j
 from dibench.sweep import crew, loop
-from dibench.sweep.duration import NextCase
+from dibench.sweep.duration import NextCase, rate_of
 from dibench.sweep.events import CaseBegan, CaseEnded, CutShort, NoPeaks, SweepBegan, WorkerRestarted
 from dibench.sweep.manifest import refuse_other, source_revision
 from dibench.sweep.parts import read_part
@@ -386,6 +387,15 @@ def test_the_next_case_is_expected_to_last_as_long_as_its_macs_say() -> None:
     assert expected.seconds(large) == QUICK.case_budget_s
     expected.learn(small, 0.01, 8e-6)  # 8 MACs, so a microsecond each
     assert expected.seconds(large) == pytest.approx(2 * 64.0)
+
+
+def test_a_long_case_is_expected_to_be_long_before_any_was_measured() -> None:
+    (case,) = plan_of(["long"]).cases
+    variant = next(name for name, one in registry("cpu").items() if one.fast and case.layer.op in one.ops)
+    long = attrs.evolve(case, variant=variant, layer=attrs.evolve(case.layer, K=40_000_000_000))
+    rate = rate_of(registry("cpu")[variant], case.layer.op)
+    assert NextCase(QUICK, cores=2).seconds(long) == pytest.approx(2 * long.layer.macs / (2 * rate))
+    assert NextCase(QUICK).seconds(long) == QUICK.case_budget_s
 
 
 def test_the_revision_is_that_of_the_checkout() -> None:
