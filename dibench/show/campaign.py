@@ -60,25 +60,31 @@ def plain_stages(
     }
 
 
-def stage_table(standings: Sequence[Standing], planned: Mapping[str, tuple[str, ...]] | None = None) -> Table:
+def stage_table(
+    standings: Sequence[Standing],
+    planned: Mapping[str, tuple[str, ...]] | None = None,
+    *,
+    answers: bool = False,
+) -> Table:
     """The state of the stages.
 
     Args:
         standings: of all stages.
         planned: minutes and cases of the next run by stage, for a dry run.
+        answers: with what each of them answers, for a page.
     """
     names = ("cases", "measured", "converged", "visits left", *(("minutes", "next run") if planned else ()))
-    columns = (Column("stage", text=True), *map(Column, names), Column("answers", True, rank=1, wraps=True))
+    asked = [Column("answers", text=True, wraps=True)] if answers else []
     rows = [
         (
             one.stage.name,
             *map(str, (len(one.stage.cases), one.done, one.ok, one.visits_left)),
             *(planned[one.stage.name] if planned else ()),
-            one.stage.answers,
+            *([one.stage.answers] if answers else ()),
         )
         for one in standings
     ]
-    return Table("", columns, rows)
+    return Table("", [Column("stage", text=True), *map(Column, names), *asked], rows)
 
 
 def forecast(
@@ -114,7 +120,8 @@ def forecast(
         f"{duration_text(visit_s)}: {duration_text(visits * visit_s)}, {runs}. "
         f"The next run measures for {time_text(measuring_s)} and finishes about {len(finished)} cases."
     )
-    return [stage_table(standings, planned), Sentence(told)]
+    asked = facts("What each stage answers", *((one.stage.name, one.stage.answers) for one in standings))
+    return [Sentence(told), stage_table(standings, planned), asked]
 
 
 def beginning(gpu: CampaignGpu, earlier: Joined, left_out: Mapping[str, str]) -> Iterator[str]:
@@ -191,7 +198,8 @@ def readme(
         yield Sentence(f"On {cards}; energy: {source_meaning(source)}.")
     yield _runs(found)
     yield Section("says", "says", "What it says", list(_answers(fit)))
-    there: list[Block] = [stage_table(standings), *(Note(f"Not here: {line}") for line in not_here)]
+    there: list[Block] = [stage_table(standings, answers=True)]
+    there += [Note(f"Not here: {line}") for line in not_here]
     if left := missing(standings, found.visit_s):
         there.append(Sentence(f"{left}. To continue, on any card of this model: `{again}`"))
     yield Section("there", "there", "What is there, and what is missing", there)
