@@ -83,7 +83,9 @@ def _on_this_gpu(backend: str, source: str, layer: str, effort: Effort, until: f
     able = [v for v in kernels.registry("cuda").values() if chosen.op in v.ops and "fp32" in v.dtypes]
     variant = next((v for v in able if v.fast), able[0])
     if backend == "cuda" and isinstance(gpu := cuda_driver.gpu(), str):
-        raise UserError("calibrate", f"needs an NVIDIA GPU: {gpu}")
+        raise UserError(
+            "calibrate", f"needs an NVIDIA GPU: {gpu}; `python -m dibench doctor` says what works here"
+        )
     lacks = "`python -m dibench doctor --full` shows what each sensor lacks"
     instrument = open_instrument(backend, source, Settings(), instead=lacks)
     if not isinstance(instrument.meter, GpuMeter):

@@ -312,7 +312,8 @@ def choose(devices: str, backend: str) -> tuple[str, ...]:
         chosen = wanted  # a backend from elsewhere knows its own devices
     else:
         if backend == "cpu":
-            raise UserError("--devices", "chooses GPUs, but the backend is cpu", devices)
+            rule = "chooses GPUs, but the backend is cpu; `python -m dibench doctor` says why no GPU is used"
+            raise UserError("--devices", rule, devices)
         there = cuda_driver.uuids()
         if isinstance(there, str):
             raise UserError("--devices", f"must be GPUs of this machine: {there}", devices)
