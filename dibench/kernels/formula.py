@@ -97,6 +97,7 @@ class Scope:
     words: frozenset[str] = frozenset()
     """Those of the names whose values are words: they can only be compared."""
     definitions: Mapping[str, Definition] = MappingProxyType({})
+    """By name; the legal values of a knob are a list called `knobs.<name>`."""
 
 
 @attrs.frozen
@@ -104,8 +105,8 @@ class Formula:
     """A header's expression, checked and compiled once.
 
     Numbers, arithmetic (`+ - * // %`), comparisons, logic and `a if b else c`; `min` and `max`; helpers and
-    definitions; and loops, `sum(f(p) for p in range(0, P, 4) if p < Q)`, over a range or a list that the
-    header defines, inside sum, min, max, any, all or first. Words can only be compared.
+    definitions; and loops, `sum(f(p) for p in range(0, P, 4) if p < Q)`, over a range, a list that the
+    header defines or a knob's values, inside sum, min, max, any, all or first. Words can only be compared.
     """
 
     text: str
@@ -145,7 +146,7 @@ class Formula:
 
 
 def read_definitions(table: Mapping[str, Any], scope: Scope, where: object = "") -> dict[str, Definition]:
-    """The definitions of a header, each of which may use what is in scope and those before it.
+    """The definitions in scope and those of a header, each of which may use what stands before it.
 
     >>> found = read_definitions({"half(n)": "ceil_div(n, 2)", "rows": "half(P) + 1"}, Scope("PQ"))
     >>> Formula.parse("rows * 10", Scope("PQ", definitions=found)).value({"P": 7})
@@ -155,7 +156,7 @@ def read_definitions(table: Mapping[str, Any], scope: Scope, where: object = "")
         UserError: a name that is taken or none, or a value that is neither formula nor list; its field is the
             definition's.
     """
-    found: dict[str, Definition] = {}
+    found = dict(scope.definitions)
     scope = attrs.evolve(scope, definitions=found)
     taken = {*scope.names, *HELPERS, *_LOOPS, "range", "layer"}
     for key, value in table.items():
@@ -313,14 +314,23 @@ class _Reader:
         if isinstance(node, ast.Tuple):
             self._count(1)
             return ast.Tuple([self._compared(part, bound) for part in node.elts], ast.Load())
-        if isinstance(node, ast.Name) and node.id not in bound:
-            if node.id in self.words:
-                return self._needed(node.id)
-            found = self.definitions.get(node.id)
-            if found is not None and found.rows:
-                self.lists[node.id] = found.rows
-                return node
-        return self.number(node, bound)
+        if isinstance(node, ast.Name) and node.id not in bound and node.id in self.words:
+            return self._needed(node.id)
+        return self._list(node, bound) or self.number(node, bound)
+
+    def _list(self, node: ast.expr, bound: _Bound) -> ast.Name | None:
+        """A list that the header defines, or a knob's values; None if it is anything else."""
+        match node:
+            case ast.Name(id=name) if name not in bound:
+                pass
+            case ast.Attribute(value=ast.Name(id="knobs"), attr=knob):
+                name = f"knobs.{knob}"  # compiled code may have a name with a dot, which nobody can write
+            case _:
+                return None
+        if name not in self.definitions or not self.definitions[name].rows:
+            return None
+        self.lists[name] = self.definitions[name].rows
+        return ast.Name(name, ast.Load())
 
     def _call(self, name: str, arguments: list[ast.expr], bound: _Bound) -> ast.expr:
         if name in _LOOPS:
@@ -388,10 +398,13 @@ class _Reader:
         match node:
             case ast.Call(func=ast.Name(id="range"), args=[_, *more] as limits, keywords=[]) if len(more) < 3:
                 return ast.Call(ast.Name("__range", ast.Load()), self._numbers(limits, bound), []), 0
-            case ast.Name(id=name) if name in self.definitions and self.definitions[name].rows:
-                rows = self.lists[name] = self.definitions[name].rows
-                return ast.Name(name, ast.Load()), len(rows[0]) if isinstance(rows[0], tuple) else 0
-        raise _RefusedError("may only loop over range(...) or a list that the header defines")
+        listed = self._list(node, bound)
+        if listed is None:
+            raise _RefusedError(
+                "may only loop over range(...), a list that the header defines or knobs.<a knob of numbers>"
+            )
+        row = self.lists[listed.id][0]
+        return listed, len(row) if isinstance(row, tuple) else 0
 
 
 def _check_number(name: str, wanted: int, given: int) -> None:

@@ -12,7 +12,7 @@ import attrs
 
 from dibench.errors import UserError
 from dibench.intensity import OPERATORS
-from dibench.kernels.formula import Formula, Scope, read_definitions
+from dibench.kernels.formula import Definition, Formula, Scope, read_definitions
 from dibench.kernels.header import read_formula, read_header
 from dibench.kernels.variant import (
     COUNTS,
@@ -64,7 +64,7 @@ def read_variant(path: Path, backend: str) -> Variant:
 
 
 def _scope(table: Any, knobs: Mapping[str, Any], path: Path) -> Scope:
-    """What formulas may name: dimensions, knobs and the header's definitions.
+    """What formulas may name: dimensions, knobs, their legal values, and the header's definitions.
 
     A definition may use names that only some fields know, such as `instances`; the other fields may then not
     use the definition.
@@ -72,7 +72,12 @@ def _scope(table: Any, knobs: Mapping[str, Any], path: Path) -> Scope:
     if not isinstance(table, dict):
         raise UserError("define", "must be a table of formulas", table, where=path)
     of_words = {name for name, legal in knobs.items() if legal != "any" and {str} & set(map(type, legal))}
-    scope = Scope({*DIMENSIONS, *knobs}, frozenset(of_words))
+    legal = {
+        f"knobs.{name}": Definition(rows=rows)
+        for name, rows in knobs.items()
+        if rows != "any" and name not in of_words
+    }
+    scope = Scope({*DIMENSIONS, *knobs}, frozenset(of_words), legal)
     found = read_definitions(table, _wider(scope, *_COUNT_NAMES, "instances", "multiprocessors"), where=path)
     return attrs.evolve(scope, definitions=found)
 
@@ -165,5 +170,5 @@ def _is_knob_value(value: Any) -> bool:
 def _read_prefer(table: Any, knobs: Mapping[str, Any], scope: Scope, path: Path) -> dict[str, Formula]:
     if not isinstance(table, dict) or not set(table) <= set(knobs):
         raise UserError("prefer", f"must be a table of {', '.join(knobs) or 'no knobs'}", table, where=path)
-    scope = attrs.evolve(scope, names=frozenset((*DIMENSIONS, "multiprocessors")))
+    scope = attrs.evolve(scope, names=frozenset((*DIMENSIONS, "multiprocessors", "instances")))
     return {name: read_formula(f"prefer.{name}", text, scope, path) for name, text in table.items()}

@@ -75,14 +75,18 @@ class Variant:
     prefer: Mapping[str, Formula] = MappingProxyType({})
     without_cuda: tuple[str, ...] = ("fp32",)
 
-    def preferred(self, layer: Layer, multiprocessors: int = MULTIPROCESSORS) -> dict[str, Any]:
+    def preferred(
+        self, layer: Layer, multiprocessors: int = MULTIPROCESSORS, instances: int = 1
+    ) -> dict[str, Any]:
         """The knob values that the header prefers for a layer, of the knobs for which it says so.
 
         Args:
             layer: what is computed.
             multiprocessors: of the GPU, where it is known.
+            instances: of the layer in a launch.
         """
-        values = {"layer": layer, **layer.dims, "multiprocessors": multiprocessors}
+        launch = {"multiprocessors": multiprocessors, "instances": instances}
+        values = {"layer": layer, **layer.dims, **launch}
         return {name: formula.value(values) for name, formula in self.prefer.items()}
 
     @property

@@ -27,19 +27,21 @@ def room(layer: Layer) -> dict[str, int]:
     }  # fmt: skip
 
 
-def default_box(variant: Variant, layer: Layer, multiprocessors: int = MULTIPROCESSORS) -> dict[str, Any]:
+def default_box(
+    variant: Variant, layer: Layer, multiprocessors: int = MULTIPROCESSORS, instances: int = 1
+) -> dict[str, Any]:
     """Values of the knobs that a plan leaves out.
 
     What the header prefers for the layer; else, of the box's knobs, the most that the layer has where any
     value is legal, and the smallest legal one otherwise; of other knobs the value that the header names
-    first. Of a GPU that is known `multiprocessors` says how large it is.
+    first. `multiprocessors` says how large a GPU is that is known; `instances` of the layer share a launch.
     """
     most = room(layer)
     usual = {
         knob: most[knob] if legal == "any" else min(legal) if knob in most else _usual(knob, legal)
         for knob, legal in variant.knobs.items()
     }
-    return {**usual, **variant.preferred(layer, multiprocessors)}
+    return {**usual, **variant.preferred(layer, multiprocessors, instances)}
 
 
 def _usual(knob: str, legal: tuple[Any, ...]) -> Any:

@@ -189,7 +189,8 @@ def _stationarity(case: Case) -> str:
 
 def usual_case(layer: Layer, variant: Variant, **fields: Any) -> Case:
     """A layer under a kernel at the knob values that it has where a plan asks for none."""
-    return with_knobs(layer, variant, default_box(variant, layer), **fields)
+    box = default_box(variant, layer, instances=fields.get("instances", 1))
+    return with_knobs(layer, variant, box, **fields)
 
 
 def with_knobs(layer: Layer, variant: Variant, knobs: Mapping[str, Any], **fields: Any) -> Case:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -66,7 +66,7 @@ def expand(
     choices: list[tuple[KernelChoice, ...]] = []
     seen: set[tuple[object, ...]] = set()
     for rule in file.kernels:
-        expansion = _Expansion(rule, _select(rule, kernels), dropped, max(file.instances), arch)
+        expansion = _Expansion(rule, _select(rule, kernels), dropped, arch)
         groups = [
             (file.cold if layer_rule.cold is None else layer_rule.cold, group)
             for layer_rule, members in layer_sets
@@ -74,22 +74,23 @@ def expand(
             for group in members
             if all(layer.op in rule.ops for layer in group)
         ]
-        launches = list(product(file.instances, file.data, file.sms))
-        per_group = prod(map(len, rule.knobs.values())) * len(launches) * len(rule.dtype)
+        launches = list(product(file.data, file.sms))
+        per_group = (
+            prod(map(len, rule.knobs.values())) * len(file.instances) * len(launches) * len(rule.dtype)
+        )
         bound(
             rule.where,
             len(choices) + sum(len(colds) for colds, _ in groups) * per_group * len(expansion.variants),
         )
         for colds, group in groups:
-            for variant, boxes in expansion.fitting(group):
+            for variant, instances, boxes in expansion.fitting(group, file.instances):
                 dtypes = [dtype for dtype in rule.dtype if dtype in variant.dtypes]
                 for launch, cold, dtype in product(launches, colds, dtypes):
+                    further = (instances, *launch, cold, dtype)
                     new = tuple(
                         choice
                         for layer, box in zip(group, boxes, strict=True)
-                        if _is_new(
-                            seen, choice := KernelChoice(layer, variant.name, box, *launch, cold, dtype)
-                        )
+                        if _is_new(seen, choice := KernelChoice(layer, variant.name, box, *further))
                     )
                     if new:
                         choices.append(new)
@@ -142,11 +143,10 @@ class _Expansion:
         rule: KernelRule,
         variants: list[Variant],
         dropped: Counter[str],
-        instances: int,
         arch: int | None,
     ) -> None:
         self.variants = variants
-        self._instances, self._arch = instances, arch
+        self._arch = arch
         self._rule = rule
         self._dropped = dropped
         self._running: dict[tuple[str, ...], list[Variant]] = {}  # by the operators of a group
@@ -155,17 +155,17 @@ class _Expansion:
         self._boxes: dict[tuple[object, ...], list[_Resolved]] = {}
         self._made_any = False
 
-    def fitting(self, group: Group) -> Iterator[tuple[Variant, list[Box]]]:
-        """Variant and box of each layer of a group, for every combination that fits all of them."""
+    def fitting(self, group: Group, instances: Sequence[int]) -> Iterator[tuple[Variant, int, list[Box]]]:
+        """Variant, instances, and each layer's box, for every combination that fits all layers of a group."""
         ops = tuple(layer.op for layer in group)
         if ops not in self._running:
             self._running[ops] = [variant for variant in self.variants if set(ops) <= set(variant.ops)]
-        for variant in self._running[ops]:
-            per_layer = [self._resolved(variant, layer) for layer in group]
+        for variant, number in product(self._running[ops], instances):
+            per_layer = [self._resolved(variant, layer, number) for layer in group]
             for combination in zip(*per_layer, strict=True):
-                boxes = self._fit(variant, group, combination)
+                boxes = self._fit(variant, group, number, combination)
                 if boxes is not None:
-                    yield variant, boxes
+                    yield variant, number, boxes
 
     def finish(self) -> None:
         """Refuse a table that made no case, or a knob value that no case can use."""
@@ -187,6 +187,7 @@ class _Expansion:
         self,
         variant: Variant,
         group: Group,
+        instances: int,
         combination: tuple[_Resolved, ...],
     ) -> list[Box] | None:
         written = combination[0][0]
@@ -196,7 +197,7 @@ class _Expansion:
                 if isinstance(box, UserError):
                     raise box
                 variant.check(layer, box)
-                architectures.check(variant, layer, box, self._instances, self._arch)
+                architectures.check(variant, layer, box, instances, self._arch)
                 boxes.append(tuple(box.items()))
             if any(box != boxes[0] for box in boxes):
                 raise UserError("knobs", "must be the same for both halves of a pair")
@@ -213,13 +214,14 @@ class _Expansion:
     def _asked(self, variant: Variant) -> list[str]:
         return [knob for knob in self._rule.knobs if knob in variant.knobs]
 
-    def _resolved(self, variant: Variant, layer: Layer) -> list[_Resolved]:
+    def _resolved(self, variant: Variant, layer: Layer, instances: int) -> list[_Resolved]:
         """Values as written, and the box they make on this layer, for every combination of values."""
         most = room(layer)
-        key = (variant.name, *most.values())
+        # What a header prefers may follow from all of the layer.
+        key = (variant.name, *((layer.shape, instances) if variant.prefer else most.values()))
         if key not in self._boxes:
             asked = self._asked(variant)
-            left_out = default_box(variant, layer)
+            left_out = default_box(variant, layer, instances=instances)
             self._boxes[key] = [
                 (values, resolved(variant, left_out, dict(zip(asked, values, strict=True)), most))
                 for values in product(*(self._rule.knobs[knob] for knob in asked))

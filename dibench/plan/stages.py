@@ -18,8 +18,9 @@ from dibench import kernels
 from dibench.errors import UserError
 from dibench.intensity import operand_bytes
 from dibench.kernels import architectures, library
-from dibench.plan import DTYPE, Case, Plan, make_plan, ordering, usual_case
+from dibench.plan import DTYPE, Case, Plan, default_box, make_plan, ordering, usual_case
 from dibench.plan.build import sha_of
+from dibench.plan.case import knob_fields
 from dibench.plan.file import plan_of
 from dibench.plan.layers import resolve_layer
 from dibench.plan.toml_table import TomlTable, a_table, flag, some_tables, some_text, whole_number
@@ -180,21 +181,26 @@ def _side_by_side(ours: Sequence[Case], theirs: Sequence[Case]) -> list[Case]:
 
 
 def _filling(case: Case, variant: Variant, arch: int, launch_s: float) -> Case:
-    """The case with instances, a power of two, so that a launch lasts that long, as far as memory allows."""
+    """The case with instances, a power of two, so that a launch lasts that long, as far as memory allows.
+
+    Knobs that suited one instance become those that suit so many.
+    """
     layer = case.layer
+    chosen = case.knobs == default_box(variant, layer)
     moved = operand_bytes(layer.weights + layer.activations, case.dtype)
     least_s = max(layer.macs / _MAC_PER_S[case.dtype], moved / _BYTES_PER_S)
     most = min(_MOST_INSTANCES, max(1, _MOST_BYTES // moved))
     wanted = min(most, max(1.0, launch_s / least_s))
     instances = 2 ** math.floor(math.log2(wanted) + 0.5)
     while instances > 1:
+        knobs = default_box(variant, layer, instances=instances) if chosen else case.knobs
         try:
-            architectures.check(variant, layer, case.knobs, instances, arch)
+            architectures.check(variant, layer, knobs, instances, arch)
         except UserError:
             instances //= 2
         else:
-            break
-    return attrs.evolve(case, instances=instances)
+            return attrs.evolve(case, instances=instances, **knob_fields(knobs))
+    return case
 
 
 def _sentinel(layer: Layer, without: Collection[str] = ()) -> Case:

@@ -11,7 +11,7 @@ import pytest
 from dibench.errors import UserError
 from dibench.kernels import COUNTS, read_variant, registry, source_directory, sources_sha
 from dibench.kernels.counting import HELPERS
-from dibench.kernels.formula import Formula, FormulaError, Scope, read_definitions
+from dibench.kernels.formula import Definition, Formula, FormulaError, Scope, read_definitions
 from dibench.layer import Layer
 
 HEADER = """/* A kernel that does nothing.
@@ -132,7 +132,7 @@ def test_a_case_beyond_a_limit_is_refused_with_limit_and_value(
 
 def test_a_refusal_shows_the_lists_of_the_header() -> None:
     layer = Layer(N=1, C=16, H=8, W=8, K=16, R=1, S=1)
-    with pytest.raises(UserError, match=r"with tile_k = 8, tile_p = 32, tiles = \(\(128, 128, 84\), \(64,"):
+    with pytest.raises(UserError, match=r"with tile_k = 8, tile_p = 32, tiles = \(\(128, 128, 1, "):
         registry("cuda")["conv_implicit_gemm"].check(layer, {"tile_p": 32, "tile_k": 8, "splits": 1})
 
 
@@ -168,6 +168,22 @@ def test_formulas_know_what_the_header_defines(text: str, value: int) -> None:
     definitions = read_definitions(DEFINED, ROOM)
     formula = Formula.parse(text, Scope(ROOM.names, ROOM.words, definitions))
     assert formula.value({"P": 9, "Q": 7, "lanes": 4, "order": "rows"}) == value
+
+
+def test_formulas_know_the_values_of_a_knob(tmp_path: Path) -> None:
+    """Those of numbers, under the name that they have in the header; nothing else has a dot."""
+    header = HEADER.replace("requires", 'define.most = "max(4 * n for n in knobs.tile_p)"\nrequires')
+    for listed, most in (("[1, 2]", 8), ("[1, 2, 3]", 12)):
+        path = tmp_path / "idle.cpp"
+        path.write_text(header.replace("<= 8", "<= most").replace("[1, 2]", listed))
+        allowed = [read_variant(path, "cpu").allows(POINTWISE, {"tile_p": 2, "tile_c": c}) for c in (4, 5, 6)]
+        assert allowed == [most >= 8, most >= 10, most >= 12]
+    known = Scope("P", definitions={"knobs.tile_p": Definition(rows=(1, 2))})
+    assert Formula.parse("P in knobs.tile_p", known).value({"P": 2})
+    assert Formula.parse("P in knobs.tile_p", known).lists == {"knobs.tile_p": (1, 2)}
+    for wrong in ("sum(n for n in knobs.tile_c)", "knobs.tile_p * 2", "P in P.tile_p", "sum(knobs.tile_p)"):
+        with pytest.raises(ValueError, match=r"may (only loop over|not use)|needs a loop"):
+            Formula.parse(wrong, known)
 
 
 def test_a_definition_means_the_knob_even_where_a_parameter_has_its_name() -> None:

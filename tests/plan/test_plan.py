@@ -13,7 +13,7 @@ from plan_kernels import CONV, FAST, FC, make, measured, three_kernels
 from dibench.kernels import Variant
 from dibench.kernels import registry as variants
 from dibench.layer import Layer
-from dibench.plan import Case, ordering, with_knobs
+from dibench.plan import Case, default_box, ordering, with_knobs
 from dibench.plan import file as plan_file
 
 
@@ -93,6 +93,27 @@ def test_cases_are_layers_by_kernels_by_knobs(registry: Mapping[str, Variant]) -
     # Knobs left out: all the layer has where any value is legal.
     assert boxes == {(p, k, 6, 1, 0) for p in (1, 2) for k in (1, 4)}
     assert Counter(case.variant for case in measured(made)) == {"boxed": 4, "quick": 1}
+
+
+def test_knobs_left_out_suit_each_layer_its_batch_and_the_instances() -> None:
+    """Layers of one size but for the batch do not get each other's."""
+    cuda = variants("cuda")
+    text = """
+        [plan]
+        instances = [1, 64]
+        batches   = [1, 8, 32]
+        [[layers]]
+        networks  = ["resnet50"]
+        per_op    = 3
+        [[kernels]]
+        fast      = true
+        """
+    made = measured(make(text, cuda, backend="cuda"))
+    assert {(case.layer.N, case.instances) for case in made} == {(N, n) for N in (1, 8, 32) for n in (1, 64)}
+    for case in made:
+        assert case.knobs == default_box(cuda[case.variant], case.layer, instances=case.instances)
+    of_gemm = [case for case in made if case.variant == "conv_implicit_gemm"]
+    assert len({tuple(case.knobs.items()) for case in of_gemm}) > 2, "the layer's tile depends on both"
 
 
 def test_symbols_mean_all_that_the_layer_has(registry: Mapping[str, Variant]) -> None:
