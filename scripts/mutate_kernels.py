@@ -4,7 +4,8 @@ Makes that many mutants of the CUDA kernels (one small change each: a deleted ba
 one, a swapped index, another constant), evenly over all kernel files and shared device headers, runs the
 layers of tests/support/cuda_paths.py on each, and prints what became of it. Those that do not compile, or
 compile to the same machine code, are replaced by others and counted apart. `make test` runs a few of them.
-Each takes some seconds of one core; `--jobs 2` uses two.
+Each takes some seconds of one core; `--jobs 2` uses two. A long run can be cut: `--count 40`, and then, with
+the number that the end of each part says, `--count 40 --from 45`.
 """
 
 from __future__ import annotations
@@ -36,12 +37,13 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=19)
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--from", type=int, default=0, dest="begin", help="mutants judged before")
     given = parser.parse_args()
 
     outcomes: Counter[str] = Counter()
     survivors = []
     with ProcessPoolExecutor(given.jobs) as pool:
-        left = iter(chosen(100 * given.count, given.seed))
+        left = iter(chosen(given.begin + 100 * given.count, given.seed)[given.begin :])
         while (missing := given.count - outcomes[CAUGHT] - outcomes[SURVIVED]) > 0:
             batch = list(itertools.islice(left, missing))
             if not batch:
@@ -52,10 +54,9 @@ def main() -> None:
                 if verdict.outcome == SURVIVED:
                     survivors.append(verdict.mutant.shown())
     counted = outcomes[CAUGHT] + outcomes[SURVIVED]
-    print(f"\nseed {given.seed}: {outcomes[CAUGHT]} of {counted} caught; beside them", end=" ")
-    print(
-        ", ".join(f"{number} {what}" for what, number in outcomes.items() if what not in (CAUGHT, SURVIVED))
-    )
+    beside = [f"{number} {what}" for what, number in outcomes.items() if what not in (CAUGHT, SURVIVED)]
+    print(f"\nseed {given.seed}: {outcomes[CAUGHT]} of {counted} caught; beside them {', '.join(beside)}")
+    print(f"to go on: --from {given.begin + outcomes.total()}")
     for one in survivors:
         print("survived:", one)
 

@@ -144,10 +144,13 @@ def files() -> dict[Path, tuple[Variant, ...]]:
 
 
 def chosen(count: int, seed: int) -> list[Mutant]:
-    """So many mutants: files in turn, in each file its operators in turn, places by chance."""
-    rng = random.Random(seed)
+    """So many mutants: files in turn, in each file its operators in turn, places by chance.
+
+    A change of one file leaves the mutants of all others as they were.
+    """
     queues = []
     for path in files():
+        rng = random.Random(f"{seed} {path.name}")
         by_operator: dict[str, list[Mutant]] = {}
         for mutant in mutants_of(path):
             by_operator.setdefault(mutant.operator, []).append(mutant)
