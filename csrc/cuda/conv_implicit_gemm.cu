@@ -23,28 +23,27 @@ define.macs = "gemm_macs(tile_p, tile_k, depth(tile_p))"
 define.sums = "split_sums(gemm_tiles(tile_p, tile_k), tile_p * tile_k, splits)"
 # Stages of the whole reduction.
 define."all_stages(tile_p)" = "ceil_div(C // groups * R * S, depth(tile_p))"
-# tile_k, tile_p, and percent of a multiprocessor's rate that instruction mix and L2 may leave: estimates from the
-# inner loops, not yet measured.
-define.tiles = [[128, 128, 84], [64, 128, 80], [32, 128, 75], [64, 64, 72], [16, 256, 64], [8, 256, 42], [32, 32, 60]]
-# Time on a GPU whose multiprocessors are each at full rate with 256 threads, to which blocks come in waves; each begins
-# with 2000 cycles of latency. 6451200 is a multiple of every block_size * percent, so that no time is rounded: 32256 of
-# it are a cycle.
-define."waves(tile_k, tile_p, n)" = "ceil_div(gemm_tiles(tile_p, tile_k) * n, multiprocessors * 256 // block_size(tile_k, tile_p))"
-define."own(tile_k, tile_p, n)" = "tile_k * tile_p * ceil_div(all_stages(tile_p), n) * depth(tile_p)"
-define."wave(tile_k, tile_p, percent, n)" = "own(tile_k, tile_p, n) * 6451200 // (block_size(tile_k, tile_p) * percent) + 32256 * 2000"
-# Then the last of n blocks adds up their sums: 42 bytes a cycle from L2, or 16 loads of 16 bytes of a thread in 530 cycles.
-define."adds(tile_k, tile_p, n)" = "0 if n == 1 else 1060 + n * max(4 * tile_k * tile_p // 42, 530 * held_k(tile_k) * held_p(tile_p) // 64)"
-define."time(tile_k, tile_p, percent, n)" = "waves(tile_k, tile_p, n) * wave(tile_k, tile_p, percent, n) + 32256 * adds(tile_k, tile_p, n)"
-define.shares = [1, 2, 3, 4, 6, 8, 12, 16]
-define."can(tile_k, tile_p, n)" = "fits(tile_k, tile_p) and n <= all_stages(tile_p)"
-# The least time, and behind it in one number what it belongs to.
-define."labelled(cost, k, p, n)" = "((cost * 1024 + k) * 1024 + p) * 32 + n"
-define.best = "min(labelled(time(k, p, percent, n), k, p, n) for k, p, percent in tiles for n in shares if can(k, p, n))"
-prefer.tile_p = "best // 32 % 1024"
-prefer.tile_k = "best // 32 // 1024 % 1024"
-prefer.splits = "best % 32"
+# A tile's tile_k and tile_p; blocks of it that a multiprocessor holds, without splits and with; cycles for which a stage
+# of one keeps it busy, where inputs are dense and otherwise; and cycles of a stage of one alone whose loads come from L2,
+# or from DRAM. From the machine code for sm_90 (benchmarks/tile_choice.py).
+define.tiles = [
+  [128, 128, 1, 1, 1180, 1235, 710, 860],
+  [64, 128, 3, 2, 594, 640, 720, 865],
+  [32, 128, 4, 4, 300, 340, 750, 880],
+  [64, 64, 2, 2, 654, 712, 460, 860],
+  [16, 256, 6, 4, 310, 382, 820, 910],
+  [8, 256, 8, 8, 230, 290, 560, 910],
+  [32, 32, 4, 4, 348, 430, 485, 580],
+]
+define.dense = "dense_1x1() and H * W % 4 == 0"
+define."time(k, p, n, held, busy, near, far)" = "gemm_cycles(4, p, k, n, depth(p), block_size(k, p), held, busy, near, far, instances, multiprocessors)"
+define."can(k, p, n)" = "fits(k, p) and n <= all_stages(p)"
+define.best = "min(labelled(time(k, p, n, whole if n == 1 else shared, lean if dense else busy, near, far), p, k, n) for k, p, whole, shared, lean, busy, near, far in tiles for n in knobs.splits if can(k, p, n))"
+prefer.tile_p = "label_tile_p(best)"
+prefer.tile_k = "label_tile_k(best)"
+prefer.splits = "label_splits(best)"
 requires     = [
-  "any(tile_k == k and tile_p == p for k, p, percent in tiles)",
+  "any((tile_k, tile_p) == (k, p) for k, p, whole, shared, lean, busy, near, far in tiles)",
   "R <= 16 and S <= 16",
   "shared_bytes(tile_k, tile_p) <= 49152",
   "tile_p < 256 or H * W > 1",
@@ -388,17 +387,17 @@ extern "C" __global__ void __launch_bounds__(threads, blocks)
       if (own.slice > 0) continue;
       DIBENCH_HELD for (int j = 0; j < held_p; j += 4) outputs.put(acc, j, 0, j / 4);
     } else {
-      const Split<threads / slices, held_k * held_p / 4> all(workspace, tiles, now / splits);
+      constexpr int slice_threads = threads / slices;
+      const Split<slice_threads, held_k * held_p / 4> all(workspace, tiles, now / splits, threadIdx.x % slice_threads);
       if (own.slice == 0)
         DIBENCH_HELD for (int j = 0; j < held_p; j += 4)
           DIBENCH_HELD for (int i = 0; i < held_k; ++i) all.put(now % splits, j / 4 * held_k + i, pack(acc[i] + j));
-      if (!all.complete() || own.slice > 0) continue;
-      DIBENCH_LOOP for (int j = 0; j < held_p / 4; ++j)
-        DIBENCH_LOOP for (int i = 0; i < held_k; i += 4) {
-          float4 sums[4];
-          all.sum(sums, j * held_k + i);
-          outputs.put((const float (&)[4][4])sums, 0, i, j);
-        }
+      if (!all.complete()) continue;
+      DIBENCH_LOOP for (int i = own.slice * 4; i < held_k * held_p / 4; i += slices * 4) {  // slices take turns
+        float4 sums[4];
+        all.sum(sums, i);
+        outputs.put((const float (&)[4][4])sums, 0, i % held_k, i / held_k);
+      }
     }
   }
 }

@@ -13,13 +13,33 @@ knobs.tile_k = [128, 64, 32]
 knobs.splits = [1, 2, 3, 4, 6, 8, 12, 16]
 define.sums = "split_sums(gemm_tiles(tile_p, tile_k), tile_p * tile_k, splits)"
 define.macs = "gemm_macs(tile_p, tile_k, 16)"
-prefer.tile_p = "tensor_tile_p(4, multiprocessors)"
-prefer.tile_k = "tensor_tile_k(4, multiprocessors)"
-prefer.splits = "tensor_splits(4, multiprocessors)"
-requires     = ["R <= 16 and S <= 16", "splits <= ceil_div(C // groups * R * S, 16)"]
+define.stages = "ceil_div(C // groups * R * S, 16)"
+define."block_size(p, k)" = "32 * (p // warp_side(p)) * (k // warp_side(k))"
+# A tile's tile_p and tile_k; blocks of it that a multiprocessor holds; cycles for which a stage of one keeps it busy
+# (shared memory more than tensor cores); and cycles of a stage of one alone whose loads come from L2, or from DRAM. From
+# the machine code for sm_90 (benchmarks/tile_choice.py).
+define.tiles = [
+  [256, 128, 1, 1020, 830, 980],
+  [128, 128, 2, 575, 950, 964],
+  [256, 64, 1, 800, 660, 948],
+  [128, 64, 3, 432, 662, 949],
+  [64, 128, 3, 415, 545, 926],
+  [256, 32, 3, 560, 875, 1056],
+  [32, 128, 4, 272, 560, 937],
+  [128, 32, 5, 297, 880, 1058],
+  [64, 64, 4, 280, 440, 898],
+  [64, 32, 8, 180, 547, 951],
+  [32, 64, 8, 172, 467, 906],
+  [32, 32, 13, 106, 568, 957],
+]
+define.best = "min(labelled(gemm_cycles(4, p, k, n, 16, block_size(p, k), held, busy, near, far, instances, multiprocessors), p, k, n) for p, k, held, busy, near, far in tiles for n in knobs.splits if n <= stages)"
+prefer.tile_p = "label_tile_p(best)"
+prefer.tile_k = "label_tile_k(best)"
+prefer.splits = "label_splits(best)"
+requires     = ["R <= 16 and S <= 16", "splits <= stages"]
 constants    = []
 grid         = "instances * gemm_tiles(tile_p, tile_k) * splits"
-block        = "32 * (tile_p // warp_side(tile_p)) * (tile_k // warp_side(tile_k))"
+block        = "block_size(tile_p, tile_k)"
 shared       = "256 * (tile_p + tile_k) + 8 * tile_p"
 workspace    = "split_bytes(instances * gemm_tiles(tile_p, tile_k), tile_p * tile_k, splits)"
 counts.macs_executed = "macs"

@@ -17,19 +17,23 @@ struct Steps {
 /// there are fewer stages than splits, some have none.
 __device__ __forceinline__ Steps share_of(int split, int steps, int depth) {
   if (splits == 1) return {0, steps};
+#ifdef DIBENCH_PROOF  // of whole stages, as many for each: the compiler then knows how many, and unrolls
+  return {split * (steps / splits), (split + 1) * (steps / splits)};
+#endif
   const int all = ceil_div(steps, depth);
   return {all * split / splits * depth, min(all * (split + 1) / splits * depth, steps)};
 }
 
-/// A tile's partial sums in the workspace, as one of the block's `threads` has them: `parts` of each split.
+/// A tile's partial sums in the workspace, as one of `threads` has them: `parts` of each split. In a block of more threads
+/// several may have the same.
 template <int threads, int parts>
 struct Split {
   float4* first;
   int* counter;
 
-  __device__ __forceinline__ Split(float* workspace, int tiles, int tile) {
+  __device__ __forceinline__ Split(float* workspace, int tiles, int tile, unsigned thread = threadIdx.x) {
     constexpr long long of_tile = (long long)splits * parts * threads;
-    first = (float4*)workspace + tile * of_tile + threadIdx.x;
+    first = (float4*)workspace + tile * of_tile + thread;
     counter = (int*)((float4*)workspace + tiles * of_tile) + tile;
   }
   __device__ __forceinline__ void put(int split, int i, float4 part) const {

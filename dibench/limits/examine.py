@@ -13,7 +13,7 @@ from dibench.backends.host import BlockTraffic
 from dibench.errors import UserError
 from dibench.intensity import operand_bytes
 from dibench.kernels import Variant, compilers, registry
-from dibench.kernels.compilers import nvrtc, sass
+from dibench.kernels.compilers import Geometry, nvrtc, sass
 from dibench.kernels.compilers.nvrtc import Binary
 from dibench.layer import Layer
 from dibench.limits import main_loop
@@ -115,7 +115,8 @@ def sample(layer: Layer, variant: Variant, knobs: Mapping[str, Any]) -> Layer:
     if layer.op == "fc":
         return layer
     own, window = layer.C // layer.groups, layer.R * layer.S
-    fewer = max(32, _SAMPLE_STEPS // window // 32 * 32) + own % 32
+    steps = _SAMPLE_STEPS * int(knobs.get("splits", 1))  # so many for each block that shares them
+    fewer = max(32, steps // window // 32 * 32) + own % 32
     images = max(1, min(layer.N, _SAMPLE_OUTPUTS * layer.N // layer.outputs))
     smaller = attrs.evolve(layer, N=images, C=layer.groups * min(own, fewer), name="")
     return smaller if smaller.op == layer.op and variant.allows(smaller, knobs) else layer
@@ -162,13 +163,13 @@ def limits_of(
     latency = first * card.dram_latency + (1 - first) * card.l2_latency
 
     passes = max(1, round(block_macs / (geometry.block * loop.macs) + 0.4))
-    units = block_work(case, card, loop, seen, geometry.block, passes, scale)
+    units = block_work(case, card, loop, seen, geometry, passes, scale)
     start_cycles = sum(max(1, one.stall) for one in before)
     sums = sum_cycles(case, card, geometry)
     work = BlockWork(units, passes * loop.warp_pass(latency), start_cycles + latency, sums)
-    told = predict(
-        card, work, grid=geometry.grid, blocks=fits.blocks, dram_bytes=0.0 if in_l2 else moved_bytes
-    )
+    spilled = geometry.workspace_bytes or 0
+    dram_bytes = (0 if in_l2 else moved_bytes) + (2 * spilled if spilled > card.l2_bytes else 0)
+    told = predict(card, work, grid=geometry.grid, blocks=fits.blocks, dram_bytes=dram_bytes)
     compute_s = case.instances * layer.macs / card.peak_macs_per_s(case.dtype)
     memory_s = moved_bytes / card.dram_bytes_per_s
     # A block alone, its operands in DRAM: how much of them is under way in the mean (Little's law).
@@ -203,9 +204,14 @@ def limits_of(
 
 
 def block_work(
-    case: Case, card: Card, loop: MainLoop, seen: BlockTraffic, threads: int, passes: int, scale: float
+    case: Case, card: Card, loop: MainLoop, seen: BlockTraffic, grid: Geometry, passes: int, scale: float
 ) -> dict[str, float]:
-    """Cycles by unit for which one block keeps a multiprocessor busy."""
+    """Cycles by unit for which one block keeps a multiprocessor busy.
+
+    Of a tile's blocks one adds up the sums of all: in the mean each fetches as many as it has put.
+    """
+    threads = grid.block
+    added = 4 * _shared_sums(case) / grid.grid
     warps, counted = -(-threads // 32), loop.tally
     stores = sum(seen.global_writes.values()) / threads  # of a lane
     loads = scale * sum(seen.global_reads.values()) / threads
@@ -214,7 +220,8 @@ def block_work(
     issued = passes * len(loop.instructions) + _ACCESS_INSTRUCTIONS * max(0.0, loads + stores - in_loop)
     requests = sum(seen.requested_sectors.values()) / 4  # 128 bytes a cycle
     instructions = passes * warps * counted["LDG"] + warps * stores
-    bytes_l2 = _SECTOR * (scale * (seen.sectors["weight"] + seen.sectors["input"]) + seen.sectors["output"])
+    sectors = scale * (seen.sectors["weight"] + seen.sectors["input"]) + seen.sectors["output"]
+    bytes_l2 = _SECTOR * sectors + added
     work = {
         "issue": issued * warps / _SCHEDULERS,
         "L1": scale * (seen.read_cycles + seen.write_cycles) + max(scale * requests, instructions),
@@ -228,19 +235,28 @@ def block_work(
     return work
 
 
-def sum_cycles(case: Case, card: Card, geometry: compilers.Geometry) -> float:
+def sum_cycles(case: Case, card: Card, geometry: Geometry) -> float:
     """Cycles from the end of a tile's last block to its outputs, where blocks share a tile; else 0.
 
     What it has put must reach L2, then the counter answers; the sums of all come from L2, sixteen loads of
-    16 bytes of each thread at a time (csrc/cuda/split.cuh).
+    16 bytes of a thread at a time (csrc/cuda/split.cuh), of four parts: small tiles do not keep all threads
+    busy.
     """
-    splits = int(case.knobs.get("splits", 1))
-    if splits == 1:
+    fetched = _shared_sums(case)
+    if not fetched:
         return 0.0
-    fetched = case.instances * _variant(case).counts_for(case.layer, case.knobs)["output_reads"]
-    of_tile = 4 * fetched * splits / geometry.grid
-    batches = -(-of_tile // (16 * 16 * geometry.block))
+    of_block = 4 * fetched / geometry.grid
+    of_tile = of_block * int(case.knobs["splits"])
+    threads = min(geometry.block, of_block / 64)
+    batches = -(-of_tile // (16 * 16 * threads))
     return 2 * card.l2_latency + max(batches * card.l2_latency, of_tile / card.l2_bytes_per_cycle)
+
+
+def _shared_sums(case: Case) -> int:
+    """Partial sums that blocks of a launch fetch of those with which they share a tile."""
+    if int(case.knobs.get("splits", 1)) == 1:
+        return 0
+    return case.instances * _variant(case).counts_for(case.layer, case.knobs)["output_reads"]
 
 
 def _conflicts(seen: BlockTraffic) -> float:

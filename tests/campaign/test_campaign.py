@@ -30,6 +30,7 @@ from dibench.check.compile_ahead import check, lacking
 from dibench.cli import main
 from dibench.errors import UserError
 from dibench.meters.gpu_sensor import OPERATING_SYSTEM
+from dibench.plan import default_box
 from dibench.plan.ordering import in_visits
 from dibench.plan.stages import Stages, load_stages, plan_campaign
 from dibench.processes import Ended
@@ -156,6 +157,17 @@ def test_tensor_cores_get_more_replicas_since_they_are_faster() -> None:
         else:
             assert 140e-6 < lasts_s < 290e-6, case
     assert limited < len(stage.cases) / 2
+
+
+def test_replicas_that_fill_the_gpu_need_no_blocks_that_share_a_tile(stages: Stages) -> None:
+    (layers,) = (stage for stage in stages.stages if stage.name == "layers")
+    for case in layers.cases:
+        variant = kernels.registry("cuda")[case.variant]
+        assert case.knobs == default_box(variant, case.layer, instances=case.instances)
+    alone = [default_box(kernels.registry("cuda")[case.variant], case.layer) for case in layers.cases]
+    changed = [case for case, box in zip(layers.cases, alone, strict=True) if case.knobs != box]
+    assert len(changed) > len(layers.cases) / 10
+    assert sum(case.knobs.get("splits", 1) > 1 for case in changed) < len(changed) / 4
 
 
 def earlier_of(tmp_path: Path, sources_sha: str = "all", **changes: Any) -> Any:

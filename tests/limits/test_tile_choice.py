@@ -8,57 +8,67 @@ from typing import Any
 import attrs
 import pytest
 
+from benchmarks.tile_choice import choices, sampled
 from dibench.kernels import registry
 from dibench.layer import Layer
 from dibench.limits import choice
 from dibench.limits.cards import CARDS
-from dibench.limits.examine import Limits, examine
-from dibench.plan import with_knobs
 
-TENSOR = registry("cuda")["conv_tensor_half"]
-SETTINGS = [(128, 128, 1), (128, 64, 1), (64, 64, 4), (32, 32, 1), (32, 32, 16)]
-"""tile_p, tile_k, splits."""
+PRODUCTS = ["conv_implicit_gemm", "conv_tensor_tf32", "conv_tensor_half"]
+SETTINGS = [(128, 64, 1), (32, 32, 16)]
+"""tile_p, tile_k, splits: one that suits many tiles, one that suits few."""
 NEAR = 1.15
 DEEP = Layer(N=1, C=512, H=7, W=7, K=512, R=3, S=3, pad_h=1, pad_w=1)
 
 
-def setting(knobs: Any) -> tuple[int, int, int]:
-    return knobs["tile_p"], knobs["tile_k"], knobs["splits"]
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_what_is_preferred_is_nearly_the_fastest_on_paper(name: str) -> None:
+    """`python -m benchmarks.tile_choice` asks of many more layers and of all settings."""
+    variant = registry("cuda")[name]
+    assert variant.cuda
+    tried = [{"tile_p": p, "tile_k": k, "splits": splits} for p, k, splits in SETTINGS]
+    layers = [DEEP, DEEP.with_batch(32)]
+    found = list(choices(variant, variant.cuda.dtypes[-1], layers, tried, CARDS[90]))
+    assert [one.layer for one in found] == layers
+    for one in found:
+        assert one.loss <= NEAR, one
+        assert max(one.times.values()) > 1.3 * one.best_s, "the choice matters here"
 
 
-@pytest.mark.parametrize(
-    "layer",
-    [
-        DEEP,
-        Layer(N=8, C=512, H=7, W=7, K=2048, R=1, S=1),
-        Layer.fc(N=8, C=2048, K=1000),
-        Layer(N=32, C=64, H=56, W=56, K=64, R=3, S=3, pad_h=1, pad_w=1),
-    ],
-    ids=["few tiles", "about a wave", "a long reduction", "many waves"],
-)
-def test_what_is_preferred_is_nearly_the_fastest_on_paper(layer: Layer) -> None:
-    preferred = setting(TENSOR.preferred(layer))
-    tried = [
-        knobs
-        for p, k, splits in dict.fromkeys((*SETTINGS, preferred))
-        if TENSOR.allows(layer, knobs := {"tile_p": p, "tile_k": k, "splits": splits})
-    ]
-    times = {}
-    for found in examine([with_knobs(layer, TENSOR, knobs, dtype="bf16") for knobs in tried], CARDS[90]):
-        assert isinstance(found, Limits), found
-        times[setting(found.case.knobs)] = found.time_s
-    assert times[preferred] <= NEAR * min(times.values())
-    assert max(times.values()) > 1.5 * min(times.values()), "the choice matters here"
+def test_a_sample_of_layers_is_the_same_for_a_seed() -> None:
+    variant = registry("cuda")["conv_tensor_half"]
+    some = sampled(variant, 30, seed=1)
+    assert some == sampled(variant, 30, seed=1) != sampled(variant, 30, seed=2)
+    assert {layer.N for layer in some} == {1, 8, 32}
+    assert {layer.op for layer in some} <= set(variant.ops)
 
 
-@pytest.mark.parametrize("name", ["conv_tensor_half", "conv_tensor_tf32"])
+@pytest.mark.parametrize("name", PRODUCTS)
 def test_the_fewer_tiles_a_multiprocessor_has_the_more_blocks_share_one(name: str) -> None:
     variant = registry("cuda")[name]
-    splits = [variant.preferred(DEEP.with_batch(N))["splits"] for N in (1, 8, 1024)]
-    assert splits[0] > splits[1] > splits[2] == 1
-    of_cards = [variant.preferred(DEEP.with_batch(8), multiprocessors=n)["splits"] for n in (1, 16, 264)]
-    assert of_cards[0] == 1 and of_cards == sorted(of_cards) and of_cards[2] > splits[1]
+    blocks = [shares(variant.preferred(DEEP.with_batch(N))) for N in (1, 8, 1024)]
+    assert blocks == sorted(blocks, reverse=True) and blocks[0] > 4 * blocks[2]
+    assert variant.preferred(DEEP.with_batch(1024))["splits"] == 1
+    of_cards = [shares(variant.preferred(DEEP.with_batch(8), multiprocessors=n)) for n in (1, 16, 264)]
+    assert of_cards == sorted(of_cards) and of_cards[2] > of_cards[0]
     assert variant.preferred(attrs.evolve(DEEP, C=1, R=1, S=1, pad_h=0, pad_w=0))["splits"] == 1
+
+
+def shares(knobs: dict[str, Any]) -> float:
+    """Blocks for each 128 x 128 of the outputs."""
+    blocks: float = knobs["splits"] * 128 * 128 / (knobs["tile_p"] * knobs["tile_k"])
+    return blocks
+
+
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_copies_of_a_layer_that_fill_the_card_are_chosen_for_as_its_batch_is(name: str) -> None:
+    variant = registry("cuda")[name]
+    assert variant.preferred(DEEP, instances=1)["splits"] > 4
+    assert variant.preferred(DEEP, instances=512)["splits"] <= 2
+    # A tile of 64 holds 49 positions of one image, or ends in the next.
+    per_copy = shares(variant.preferred(DEEP, instances=512))
+    assert per_copy < 10 * shares(variant.preferred(DEEP.with_batch(512)))
 
 
 def test_a_kernel_that_is_slower_than_fp32_is_not_a_networks_choice() -> None:

@@ -28,6 +28,15 @@ def gemm_macs(layer: Layer, tile_p: int, tile_k: int, depth: int) -> int:
     return gemm_tiles(layer, tile_p, tile_k) * tile_p * tile_k * steps
 
 
+def warp_side(tile: int) -> int:
+    """How much of one side of a tile on tensor cores a warp has (tensor_gemm.cuh).
+
+    >>> warp_side(256), warp_side(32)
+    (64, 32)
+    """
+    return 64 if tile >= 128 else 32
+
+
 def _staged(layer: Layer) -> tuple[int, int, int]:
     """Of inputs laid out for the filter: rows between output rows, rows under one, columns of all phases."""
     step = 1 if layer.R == 1 else layer.stride_h
