@@ -127,7 +127,7 @@ _STRIPS = (
 _VECTORS = (
     PathCase(Layer.fc(3, 260, 4), {"tile_k": 1, "tile_p": 2, "warps": 2}, instances=2, sms=3),
     PathCase(Layer.fc(3, 75, 5), {"tile_k": 2, "tile_p": 2, "warps": 2}, sms=1),
-    PathCase(Layer.fc(5, 530, 3), {"tile_k": 1, "tile_p": 4, "warps": 4}),
+    PathCase(Layer.fc(5, 530, 4), {"tile_k": 1, "tile_p": 4, "warps": 4}),
     PathCase(Layer.fc(1, 132, 9), {"tile_k": 4, "tile_p": 1, "warps": 1}, instances=2),
     PathCase(Layer.fc(11, 260, 19), {"tile_k": 8, "tile_p": 8, "warps": 2}, sms=2),
 )
