@@ -181,8 +181,8 @@ class ClusterCrew:
     def _open_all(self) -> None:
         there = self._suitable()
         if not there:
-            start = _START.format(self._address)
-            rule = f"has no worker with the resource {RESOURCE}: start one for each GPU: {start}"
+            tls = " with the options of your certificates" if self._address.startswith("tls://") else ""
+            rule = f"has no worker with the resource {RESOURCE}: {_START.format(self._address)}{tls}"
             raise UserError("--scheduler", rule, self._address)
         self._begin(there)
         why = ""
