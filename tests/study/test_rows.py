@@ -113,6 +113,9 @@ def test_columns_beyond_the_contract_tell_rows_apart_and_are_not_carried_along()
     assert select(studied(wide)).excluded["repeat of a case, its last row stands"] == 10
     assert select(studied(apart)).excluded == select(apart).excluded
     assert set(studied(wide)) == {*frame, "others"}
+    tags = pd.Series([["a", 1]] * 20, index=frame.index, dtype=object)
+    lists = frame.assign(tags=tags, host=None)
+    assert select(studied(lists)).excluded == select(frame).excluded
 
 
 def test_joules_of_any_sensor_are_evidence_and_sensors_are_not_mixed() -> None:

@@ -69,7 +69,9 @@ def studied(frame: pd.DataFrame) -> pd.DataFrame:
     others = [name for name in frame if name not in STUDIED]
     if others in ([], [OTHERS]):
         return frame
-    return frame[known].assign(others=pd.util.hash_pandas_object(frame[others], index=False))
+    rest = frame[others]
+    told = rest.astype({name: str for name in others if rest[name].dtype == object})  # also lists
+    return frame[known].assign(others=pd.util.hash_pandas_object(told, index=False))
 
 
 def row_numbers(frame: pd.DataFrame, names: Iterable[Any]) -> NDArray[np.intp]:
