@@ -322,7 +322,8 @@ def _what_is_left(summary: Summary) -> str:
     enough_s = 10 * math.ceil((summary.elapsed_s + 2 * summary.next_s) / 10)
     return (
         "The time budget is used up before one case was finished: opening the device and measuring its noise "
-        f"come first, and the next case may take {time_text(summary.next_s)}. {left}; "
+        "come first, then all cases once, and on a noisy machine a case needs a second visit. The next may "
+        f"take {time_text(summary.next_s)}. {left}; "
         f"they need more time. To resume: {_resume_command(f'{enough_s}s')}"
     )
 

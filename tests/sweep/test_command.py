@@ -91,7 +91,7 @@ def test_a_budget_too_short_for_one_case_asks_for_more_than_it_was(
     monkeypatch.setattr(sys, "argv", argv)
     _show(Summary({}, 0, 4, "time budget", "none", 5.6, 7.0), load_plan("smoke", backend="cpu"), tmp_path)
     told = " ".join(capsys.readouterr().out.split())
-    assert "used up before one case was finished" in told and "the next case may take 7.0 s. 4 cases" in told
+    assert "used up before one case was finished" in told and "The next may take 7.0 s. 4 cases" in told
     assert told.endswith(
         f"they need more time. To resume: python -m dibench sweep smoke --out {tmp_path} --time-budget 20s"
     )
