@@ -17,6 +17,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import attrs
@@ -67,6 +68,16 @@ OPERATORS: dict[str, tuple[str, Change]] = {
 }  # fmt: skip
 
 
+RIGHT_ALL_THE_SAME = {
+    (
+        "box.cuh",
+        "return {1, l.N, 1, l.C, l.K, 1, 1, 1, 1, 0};",
+        "return {1, l.N, 1, l.C, l.K, 1, 1, 2, 1, 0};",
+    ): "an fc has one tap, and it is on the first line of an image of any height",
+}
+"""Changes of a line of a file that no layer can notice, and why: they are not drawn."""
+
+
 @attrs.frozen
 class Mutant:
     """One change of a file: what stood at a place, and what stands there now."""
@@ -85,10 +96,23 @@ class Mutant:
 
     def shown(self) -> str:
         """File and line, the operator, and the line before and after."""
+        number, before, after = self._line()
+        return f"{self.path.name}:{number}: {self.operator}: {before}  =>  {after}"
+
+    def can_be_noticed(self) -> bool:
+        """Whether it is none of those that are right all the same."""
+        _, before, after = self._line()
+        return not any(
+            (self.path.name, before.endswith(was), after.endswith(becomes)) == (name, True, True)
+            for name, was, becomes in RIGHT_ALL_THE_SAME
+        )
+
+    def _line(self) -> tuple[int, str, str]:
+        """Its number, and the line before and after."""
         text, changed = self.path.read_text("utf-8"), self.text()
         number = text.count("\n", 0, self.begin)
         before, after = (one.split("\n")[number].strip() for one in (text, changed))
-        return f"{self.path.name}:{number + 1}: {self.operator}: {before}  =>  {after}"
+        return number + 1, before, after
 
 
 @attrs.frozen
@@ -161,7 +185,8 @@ def chosen(count: int, seed: int) -> list[Mutant]:
         depth = max(map(len, places))
         queues.append([one[i] for i in range(depth) for one in places if i < len(one)])
     longest = max(map(len, queues))
-    return [queue[i] for i in range(longest) for queue in queues if i < len(queue)][:count]
+    drawn = (queue[i] for i in range(longest) for queue in queues if i < len(queue))
+    return list(islice(filter(Mutant.can_be_noticed, drawn), count))
 
 
 def judge(mutant: Mutant, folder: Path) -> Verdict:
