@@ -18,6 +18,7 @@ myst_heading_anchors = 4
 smartquotes = False  # `--batch` is no dash
 html_theme = "furo"
 html_title = "dibench"
+html_static_path, html_css_files = ["site.css"], ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
 html_show_copyright = False

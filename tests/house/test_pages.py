@@ -58,6 +58,9 @@ def test_the_site_is_whole_and_loads_nothing_from_elsewhere(tmp_path: Path) -> N
     assert (done.returncode, done.stderr) == (0, "")
     pages = {path.stem for path in tmp_path.glob("*.html")}
     assert {path.stem for path in ROOT.glob("docs/*.md")} <= pages
+    assert (tmp_path / "_static" / "site.css").read_text("utf-8") == (ROOT / "docs/site.css").read_text(
+        "utf-8"
+    )
     for path in tmp_path.glob("*.html"):
         loaded = re.findall(
             r"<(?:script|link|img|iframe)\b[^>]*?(?:src|href)=\"([^\"]+)", path.read_text("utf-8")
