@@ -15,6 +15,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from textwrap import wrap
@@ -66,9 +67,9 @@ class Group:
         """Name of its specification curve."""
         return ident("evidence", self.label)
 
-    @property
+    @cached_property
     def curve(self) -> Drawn | None:
-        """That curve; None where there is nothing to see."""
+        """That curve, drawn once; None where there is nothing to see."""
         return None if self.found.choices is None else choices.curve(self.found.choices, self.figure)
 
 

@@ -151,7 +151,8 @@ def _at_usual_pace(visit: Sequence[Window], follows: Following) -> Sequence[Wind
 
     The probes choose, not the windows' own times, so this moves no time.
     """
-    near = [window for window in visit if t_975(math.inf) * follows.sd(window.paces_s) <= _NEAR]
+    most = _NEAR / t_975(math.inf)
+    near = [window for window in visit if follows.sd(window.paces_s) <= most]
     return near if sum(not window.disturbed for window in near) >= FEWEST_OF_VISIT else visit
 
 
